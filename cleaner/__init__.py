@@ -1,0 +1,1 @@
+"""TA-Cleaner Lab: poison an image-text model, clean it, and see what changed."""

@@ -1,0 +1,74 @@
+"""Registries: attacks, defences and data sets are found by name; adding one is adding one file."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Generic, TypeVar
+
+from cleaner.types import CleanerError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A name -> class table that imports every module of `package` at the first look-up.
+
+    `kind` is the word used in messages ("trigger", "defence", "data set").
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, T] = {}
+        self._discovered = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that enters a class under `name`; a name can be taken once."""
+
+        def enter(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"the {self.kind} {name!r} is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return enter
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+        self._discovered = True
+
+    def __getitem__(self, name: str) -> T:
+        self._discover()
+        if name not in self._entries:
+            close = get_close_matches(name, self._entries, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise CleanerError(f"there is no {self.kind} {name!r}{hint}. Choose one of: {', '.join(self)}.")
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._discover()
+        return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        self._discover()
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        self._discover()
+        return name in self._entries
+
+    def name_of(self, entry: object) -> str:
+        """Return the name under which a class, or the class of an instance, is registered."""
+        self._discover()
+        cls = entry if isinstance(entry, type) else type(entry)
+        for name, registered in self._entries.items():
+            if registered is cls:
+                return name
+        raise CleanerError(f"{cls.__name__} is not a registered {self.kind}.")
