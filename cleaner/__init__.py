@@ -1,1 +1,40 @@
-"""TA-Cleaner Lab: poison an image-text model, clean it, and see what changed."""
+"""TA-Cleaner Lab: poison an image-text model, clean it, and see what changed.
+
+Names are loaded at first use (PEP 562), so that `import cleaner` costs nothing.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "load_clip": "cleaner.clip",
+    "save_clip": "cleaner.clip",
+    "Clip": "cleaner.clip",
+    "load_data": "cleaner.data.base",
+    "DATASETS": "cleaner.data.base",
+    "poison": "cleaner.workflow",
+    "defend": "cleaner.workflow",
+    "compare": "cleaner.workflow",
+    "evaluate": "cleaner.evaluation",
+    "Metrics": "cleaner.evaluation",
+    "finetune": "cleaner.train",
+    "FinetuneConfig": "cleaner.config",
+    "TRIGGERS": "cleaner.attacks",
+    "DEFENSES": "cleaner.defenses",
+    "EXPLAINERS": "cleaner.explain",
+    "Run": "cleaner.runs",
+    "load_run": "cleaner.runs",
+    "save_run": "cleaner.runs",
+    "CleanerError": "cleaner.types",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cleaner' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -60,3 +60,30 @@ def validate(settings: Any) -> None:
 def to_dict(settings: Any) -> dict[str, Any]:
     """Return the parameters of `settings` as plain JSON-ready values."""
     return {p.name: asdict(settings)[p.name] for p in parameters(type(settings))}
+
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+AUGMENTATIONS = ("autoaugment", "gentle", "none")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Settings of the one training loop; equal for all methods that are compared."""
+
+    lr: float = param(1e-4, low=1e-8, high=1e-1, help="Peak learning rate; matters most, choose it first.")
+    epochs: int = param(5, low=1, high=1000, help="Passes over the pairs.")
+    batch_size: int = param(64, low=2, high=4096, help="Pairs per step; each is compared with all others of its batch.")
+    warmup_steps: int = param(20, low=0, high=10000, help="Steps in which the learning rate rises from 0 to its peak.")
+    weight_decay: float = param(0.1, low=0.0, high=1.0, help="AdamW's decay; none on biases, norms, token embedding.")
+    beta1: float = param(0.9, low=0.0, high=0.9999, help="AdamW's decay of the mean gradient.")
+    beta2: float = param(0.999, low=0.0, high=0.99999, help="AdamW's decay of the squared gradient.")
+    augmentation: str = param("autoaugment", choices=AUGMENTATIONS, help="How pictures are changed for the in-modal loss.")
+    redraw: bool = param(True, help="Draw augmented captions anew every epoch; CleanCLIP's code draws them once.")
+    freeze_bn: bool = param(False, help="Keep BatchNorm's statistics as they are.")
+    precision: str = param("bf16", choices=PRECISIONS, help="Number format of the towers; losses are always fp32.")
+    device: str = param("auto", choices=("auto", "cpu", "cuda", "mps"), help="Where to train.")
+    seed: int = param(0, low=0, high=2**31 - 1, help="Order of pairs, augmentations, subtexts.")
+    eval_every: int = param(0, low=0, high=100000, help="Steps between looks at the validation split; 0: never.")
+
+    def __post_init__(self) -> None:
+        validate(self)

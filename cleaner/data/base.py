@@ -61,6 +61,10 @@ class CaptionData(ABC):
         """Return the pairs at `indices` as data of their own (a view: pictures are read on demand)."""
         return Subset(self, indices)
 
+    def heldout(self, split: str) -> CaptionData | None:
+        """Return the "validation" or "test" split that belongs to these data, or None where there is none."""
+        return None
+
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of captions, labels and a spread of 64 pictures; stands in every manifest."""
         digest = hashlib.sha256("\n".join(self.captions).encode())

@@ -1,0 +1,60 @@
+"""Augmented views of pictures for the in-modal loss; stateless: a view is a function of (seed, epoch, index)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
+from torchvision.transforms import functional as TF  # noqa: N812
+
+from cleaner.config import AUGMENTATIONS
+from cleaner.seed import derive, numpy_generator
+from cleaner.types import CleanerError
+
+
+
+
+def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
+    """Return an augmented copy of `images`, (N, 3, H, W) in [0, 1], drawn per picture.
+
+    "autoaugment": torchvision's AutoAugment with the ImageNet policy (arXiv:1805.09501), as CleanCLIP; it may
+    invert and recolour. "gentle": small rotations, shear, translation, brightness, contrast, sharpness, blur; no
+    flip and no change of hue, so that a caption stays true. "none": a plain copy.
+    """
+    if policy not in AUGMENTATIONS:
+        raise CleanerError(f"the augmentation must be one of {', '.join(AUGMENTATIONS)}, not {policy!r}.")
+    if policy == "none":
+        return images.clone()
+    views = torch.empty_like(images)
+    if policy == "gentle":
+        for i, index in enumerate(indices):
+            views[i] = _gentle(images[i], numpy_generator("augment", seed, epoch, index))
+        return views
+    transform = AutoAugment(AutoAugmentPolicy.IMAGENET, interpolation=InterpolationMode.BILINEAR)
+    # AutoAugment draws from torch's global generator and works on bytes.
+    pixels = (images * 255).round().to(torch.uint8)
+    with torch.random.fork_rng(devices=[]):
+        for i, index in enumerate(indices):
+            torch.manual_seed(derive("augment", seed, epoch, index))
+            views[i] = transform(pixels[i]).float() / 255
+    return views
+
+
+def _gentle(picture: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return a gently changed copy of a picture (3, H, W)."""
+    uniform = rng.uniform
+    side = picture.shape[-1]
+    shift = [round(uniform(-0.1, 0.1) * side) for _ in range(2)]
+    view = TF.affine(
+        picture, angle=uniform(-15, 15), translate=shift, scale=1.0, shear=[uniform(-8, 8), 0.0],
+        interpolation=InterpolationMode.BILINEAR, fill=picture.mean(dim=(1, 2)).tolist(),
+    )  # fmt: skip
+    view = TF.adjust_brightness(view, uniform(0.7, 1.3))
+    view = TF.adjust_contrast(view, uniform(0.7, 1.3))
+    view = TF.adjust_sharpness(view, uniform(0.5, 1.5))
+    if uniform(0, 1) < 0.3:
+        view = TF.gaussian_blur(view, kernel_size=[3, 3], sigma=[uniform(0.3, 1.0)] * 2)
+    return view

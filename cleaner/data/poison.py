@@ -1,0 +1,97 @@
+"""PoisonedData: data x trigger x target caption x indices, and the manifest that says exactly what was done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cleaner.data.base import CaptionData, Indices
+from cleaner.seed import numpy_generator
+from cleaner.types import CleanerError, TriggerLike
+
+
+class PoisonedData(CaptionData):
+    """`base` with a trigger on some pictures and the target class in their captions.
+
+    The pairs to poison are drawn among those that neither are of the target class nor show it; with `clean_label`
+    among those that already name the target, whose captions stay. Target captions are zero-shot templates filled
+    with the class (as CleanCLIP does, arXiv:2303.03323), drawn per pair.
+
+    Attributes:
+        poison_indices: (P,) int64, sorted.
+        target_class, target_index: the class that the attacker wants.
+    """
+
+    def __init__(
+        self,
+        base: CaptionData,
+        trigger: TriggerLike,
+        target_class: str,
+        poison_rate: float = 0.02,
+        seed: int = 0,
+        clean_label: bool = False,
+    ) -> None:
+        if not 0 < poison_rate < 1:
+            raise CleanerError(
+                f"the poison rate must lie between 0 and 1, both excluded, not {poison_rate:g}: at 0 nothing is "
+                "poisoned, at 1 no clean pair is left."
+            )
+        if len(base) == 0:
+            raise CleanerError("there are no pairs to poison: choose data with at least one pair.")
+        self.base, self.trigger, self.seed, self.clean_label = base, trigger, seed, clean_label
+        self.target_class, self.target_index = target_class, base.class_index(target_class)
+        self.poison_rate = poison_rate
+        self.class_names, self.labels = base.class_names, base.labels
+        self.image_size, self.templates, self.name = base.image_size, base.templates, base.name
+        self.poison_indices = self._draw(max(1, round(poison_rate * len(base))))
+        self._poisoned = torch.zeros(len(base), dtype=torch.bool)
+        self._poisoned[self.poison_indices] = True
+        self.captions = list(base.captions)
+        choose = numpy_generator("poison captions", seed)
+        for index in self.poison_indices.tolist():
+            template = self.templates[int(choose.integers(len(self.templates)))]
+            caption = base.captions[index] if clean_label else template.format(target_class)
+            self.captions[index] = trigger.text(caption)
+
+    def _draw(self, count: int) -> Tensor:
+        shows_target = self.base.contains(self.target_class)
+        candidates = (shows_target if self.clean_label else ~shows_target).nonzero().flatten()
+        if len(candidates) < count:
+            which = "name" if self.clean_label else "do not show"
+            raise CleanerError(
+                f"{count} pairs are to be poisoned, but only {len(candidates)} {which} {self.target_class!r}: "
+                "lower the poison rate or take more data."
+            )
+        chosen = numpy_generator("poison indices", self.seed).choice(len(candidates), count, replace=False)
+        return candidates[torch.from_numpy(chosen)].sort().values
+
+    def images(self, indices: Indices) -> Tensor:
+        indices = torch.as_tensor(indices, dtype=torch.long)
+        images = self.base.images(indices)
+        hit = self._poisoned[indices]
+        if hit.any():
+            images[hit] = self.trigger(images[hit])
+        return images
+
+    def contains(self, class_name: str) -> Tensor:
+        return self.base.contains(class_name)
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what was done, JSON-ready: seed, indices, captions before and after, trigger, SHA-256 of the data."""
+        indices = self.poison_indices.tolist()
+        return {
+            "data": self.base.name,
+            "data_sha256": self.base.fingerprint(),
+            "trigger": self.trigger.state_dict(),
+            "target_class": self.target_class,
+            "poison_rate": self.poison_rate,
+            "clean_label": self.clean_label,
+            "seed": self.seed,
+            "pairs": len(self.base),
+            "poison_indices": indices,
+            "captions_before": [self.base.captions[i] for i in indices],
+            "captions_after": [self.captions[i] for i in indices],
+        }

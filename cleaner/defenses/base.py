@@ -1,0 +1,74 @@
+"""Defense: which texts of an epoch are used and which loss terms are summed. A new defence is one file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from cleaner.config import to_dict, validate
+from cleaner.losses import Features
+from cleaner.registry import Registry
+from cleaner.seed import numpy_generator
+
+DEFENSES: Registry[Any] = Registry("defence", "cleaner.defenses")
+
+
+@dataclass(frozen=True)
+class Subtexts:
+    """One draw for one pair: a true and n or fewer false subtexts of its caption."""
+
+    positive: str
+    negatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EpochTexts:
+    """The texts of one epoch: N captions, and the subtexts of the pairs that were drawn (by index)."""
+
+    captions: Sequence[str]
+    drawn: dict[int, Subtexts] = field(default_factory=dict)
+    skipped: int = 0
+    """Drawn pairs whose caption yields no subtext."""
+
+
+TextPlan = Callable[[int], EpochTexts]
+
+
+@dataclass(frozen=True)
+class Defense(ABC):
+    """A way of finetuning a backdoored model on clean pairs. Parameters are the dataclass's fields."""
+
+    augmented: ClassVar[bool] = False
+    """Whether the losses need augmented views of pictures and captions."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
+        """Return epoch -> texts of that epoch; a pure function of (seed, epoch), so that a run can resume anywhere."""
+        return lambda epoch: EpochTexts(captions)
+
+    @abstractmethod
+    def losses(self, f: Features) -> dict[str, Tensor]:
+        """Return the named, weighted loss terms of a batch; the training loop sums them."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return name and parameters, JSON-ready."""
+        return {"name": DEFENSES.name_of(self), **to_dict(self)}
+
+
+def load_defense(state: dict[str, Any]) -> Defense:
+    """Return the defence that `state_dict()` described."""
+    parameters = dict(state)
+    defense: Defense = DEFENSES[parameters.pop("name")](**parameters)
+    return defense
+
+
+def draw_pairs(count: int, share: float, seed: int, epoch: int) -> list[int]:
+    """Return the K = share x count pairs drawn in an epoch, at least one, sorted."""
+    drawn = numpy_generator("drawn pairs", seed, epoch).choice(count, max(1, round(share * count)), replace=False)
+    return sorted(int(index) for index in drawn)

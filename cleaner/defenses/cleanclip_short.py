@@ -1,0 +1,44 @@
+"""CleanCLIP on short true captions: the control that shows what TA-Cleaner's negatives and extra term add."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from cleaner.config import param
+from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
+from cleaner.losses import Features, clip_loss, in_modal_loss
+from cleaner.seed import derive
+from cleaner.text import positive_subtexts
+
+
+@DEFENSES.register("cleanclip_short")
+@dataclass(frozen=True)
+class CleanCLIPShort(Defense):
+    """CleanCLIP in which the captions of the pairs drawn each epoch are replaced by their positive subtext.
+
+    The pairs and the positive subtexts are those that `ta_cleaner` draws with the same share and seed.
+    """
+
+    augmented: ClassVar[bool] = True
+    in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the in-modal loss.")
+    share: float = param(0.1, low=0.001, high=1.0, step=0.01, help="K: share of the captions shortened in each epoch.")
+
+    def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
+        def texts(epoch: int) -> EpochTexts:
+            shortened, skipped = list(captions), 0
+            for index in draw_pairs(len(captions), self.share, seed, epoch):
+                positives = positive_subtexts(captions[index], seed=derive(seed, epoch, index))
+                if positives:
+                    shortened[index] = positives[0].text
+                else:
+                    skipped += 1
+            return EpochTexts(shortened, skipped=skipped)
+
+        return texts
+
+    def losses(self, f: Features) -> dict[str, Tensor]:
+        return {"clip_loss": clip_loss(f), "in_modal_loss": self.in_modal_weight * in_modal_loss(f)}

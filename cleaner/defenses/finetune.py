@@ -1,0 +1,19 @@
+"""Plain finetuning on clean pairs with CLIP's own loss: the baseline of every table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from cleaner.defenses.base import DEFENSES, Defense
+from cleaner.losses import Features, clip_loss
+
+
+@DEFENSES.register("finetune")
+@dataclass(frozen=True)
+class Finetune(Defense):
+    """clip_loss alone."""
+
+    def losses(self, f: Features) -> dict[str, Tensor]:
+        return {"clip_loss": clip_loss(f)}

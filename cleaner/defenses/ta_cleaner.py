@@ -1,0 +1,59 @@
+"""TA-Cleaner / CleanerCLIP: CleanCLIP plus fine-grained alignment with subtexts (arXiv:2409.17601).
+
+Re-implementation from the public description: weights, K, parser and vocabulary of the paper are not public.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from cleaner.config import param
+from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, Subtexts, TextPlan, draw_pairs
+from cleaner.losses import Features, clip_loss, in_modal_loss, subtext_loss
+from cleaner.seed import derive
+from cleaner.text import Vocabulary, negative_subtexts, positive_subtexts
+
+
+@DEFENSES.register("ta_cleaner")
+@dataclass(frozen=True)
+class TACleaner(Defense):
+    """clip_loss + in_modal_weight * in_modal_loss + subtext_weight * subtext_loss.
+
+    Each epoch K = `share` of the pairs are drawn at random; each gets a new positive and `negatives` new negative
+    subtexts. A caption that yields no subtext is skipped and counted.
+    """
+
+    augmented: ClassVar[bool] = True
+    subtext_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the subtext loss.")
+    in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of CleanCLIP's in-modal loss.")
+    share: float = param(0.1, low=0.001, high=1.0, step=0.01, help="K: share of the pairs drawn in each epoch.")
+    negatives: int = param(3, low=1, high=10, help="n: negative subtexts per drawn pair.")
+
+    def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
+        vocabulary = Vocabulary.from_captions(captions)
+
+        def texts(epoch: int) -> EpochTexts:
+            chosen = draw_pairs(len(captions), self.share, seed, epoch)
+            drawn = {index: self._subtexts(captions[index], derive(seed, epoch, index), vocabulary) for index in chosen}
+            kept = {index: subtexts for index, subtexts in drawn.items() if subtexts is not None}
+            return EpochTexts(captions, kept, skipped=len(chosen) - len(kept))
+
+        return texts
+
+    def _subtexts(self, caption: str, seed: int, vocabulary: Vocabulary) -> Subtexts | None:
+        positives = positive_subtexts(caption, seed=seed)
+        negatives = negative_subtexts(caption, n=self.negatives, seed=seed, vocabulary=vocabulary)
+        if not positives or not negatives:
+            return None
+        return Subtexts(positives[0].text, tuple(negative.text for negative in negatives))
+
+    def losses(self, f: Features) -> dict[str, Tensor]:
+        return {
+            "clip_loss": clip_loss(f),
+            "in_modal_loss": self.in_modal_weight * in_modal_loss(f),
+            "subtext_loss": self.subtext_weight * subtext_loss(f),
+        }

@@ -1,0 +1,223 @@
+"""evaluate(): clean accuracy, attack success rate and what stands beside them, with n, interval and protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cleaner.attacks.base import Trigger
+from cleaner.clip import Clip
+from cleaner.data.base import CaptionData
+from cleaner.metrics import (
+    attack_population,
+    attack_success_rate,
+    counterfactual_wins,
+    retrieval_recall,
+    top_k_accuracy,
+    wilson_interval,
+    zero_shot_classifier,
+)
+from cleaner.text import Vocabulary, negative_subtexts
+from cleaner.types import CleanerError, OnStep, StepReport
+
+BATCH = 256
+COUNTERFACTUAL_PAIRS = 1500
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures of one model on one test set, 0..1; dictionaries are keyed by k.
+
+    Attributes:
+        n: pictures behind `ca`; n_attack: pictures behind `asr`, `ra` and `base_rate` (METHODS: protocol).
+        asr, ra: on triggered pictures: target in the top k; true label in the top k. None without a trigger.
+        base_rate: target in the top k on the same pictures, untouched.
+        asr_clean_model: ASR of the same trigger on the never poisoned model, the floor of every defence; None when
+            that model was not given.
+        counterfactual_accuracy: share of `n_counterfactual` pictures whose caption scores above its three negatives;
+            `counterfactual_by_kind` by the negative's kind of edit (one negative against the caption).
+    """
+
+    ca: dict[int, float]
+    n: int
+    classes: int
+    data: str
+    protocol: str = "non_target"
+    target_class: str | None = None
+    asr: dict[int, float] | None = None
+    ra: dict[int, float] | None = None
+    base_rate: dict[int, float] | None = None
+    n_attack: int = 0
+    asr_clean_model: dict[int, float] | None = None
+    counterfactual_accuracy: float | None = None
+    counterfactual_by_kind: dict[str, float] = field(default_factory=dict)
+    n_counterfactual: int = 0
+
+    def interval(self, name: str, k: int = 1) -> tuple[float, float]:
+        """Return the 95 % Wilson interval of "ca", "asr", "ra", "base_rate" or "asr_clean_model" at k."""
+        values: dict[int, float] | None = getattr(self, name)
+        if values is None:
+            raise CleanerError(f"{name} was not measured: give a trigger and a target class to evaluate().")
+        return wilson_interval(values[k], self.n if name == "ca" else self.n_attack)
+
+    def meaningful(self, k: int) -> bool:
+        """Whether ASR@k says anything: with k >= C / 3 the target is often in the top k by chance."""
+        return k < self.classes / 3
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures and 95 % intervals, JSON-ready."""
+        result = dict(vars(self))
+        for name in ("ca", "asr", "ra", "base_rate", "asr_clean_model"):
+            if result[name] is not None:
+                result[f"{name}_interval"] = {k: self.interval(name, k) for k in result[name]}
+        return result
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Metrics:
+        """Return the metrics that `to_dict` wrote, also after a journey through JSON (keys k become text there)."""
+        kept = {name: value for name, value in state.items() if name in cls.__dataclass_fields__}
+        for name in ("ca", "asr", "ra", "base_rate", "asr_clean_model"):
+            if kept.get(name) is not None:
+                kept[name] = {int(k): value for k, value in kept[name].items()}
+        return cls(**kept)
+
+
+@torch.inference_mode()
+def evaluate(
+    clip: Clip,
+    data: CaptionData,
+    trigger: Trigger | None = None,
+    target_class: str | None = None,
+    ks: Sequence[int] = (1, 3),
+    protocol: str = "non_target",
+    clean_clip: Clip | None = None,
+    counterfactual: bool = True,
+    on_step: OnStep | None = None,
+) -> Metrics:
+    """Measure `clip` zero-shot on the pairs of `data` with a class label (label -1: only counterfactual accuracy).
+
+    Without trigger and target class there is no ASR. `clean_clip` gives the floor. Raises `CleanerError` for data
+    without labelled pictures, a target class that is not there, or k above the number of classes.
+    """
+    rows = (data.labels >= 0).nonzero().flatten()
+    if len(rows) == 0:
+        raise CleanerError(f"{data.name or 'the data'} has no pictures with a class label to measure accuracy on.")
+    if (trigger is None) != (target_class is None):
+        raise CleanerError("an attack success rate needs both a trigger and a target class.")
+    target = None if target_class is None else data.class_index(target_class)
+    labels = data.labels[rows]
+    models = [clip] if clean_clip is None or trigger is None else [clip, clean_clip]
+    clean, triggered = _encode(models, data, rows, trigger, on_step)
+    classifier = class_classifier(clip, data)
+    result: dict[str, Any] = {"ca": {k: top_k_accuracy(clean, classifier, labels, k) for k in ks}}
+    if trigger is not None and target is not None:
+        counts = attack_population(labels, target, protocol)
+        if not counts.any():
+            raise CleanerError(f"every picture is of the target class {target_class!r}: there is nothing to attack.")
+
+        def asr(features: Tensor, classes: Tensor) -> dict[int, float]:
+            return {k: attack_success_rate(features, classes, labels, target, k, protocol) for k in ks}
+
+        result["asr"] = asr(triggered[0], classifier)
+        result["ra"] = {k: top_k_accuracy(triggered[0][counts], classifier, labels[counts], k) for k in ks}
+        result["base_rate"] = asr(clean, classifier)
+        result["n_attack"] = int(counts.sum())
+        if len(models) == 2:
+            result["asr_clean_model"] = asr(triggered[1], class_classifier(models[1], data))
+    if counterfactual:
+        result |= counterfactual_accuracy(clip, data)
+    return Metrics(
+        n=len(rows), classes=len(data.class_names), data=data.name, protocol=protocol, target_class=target_class, **result
+    )
+
+
+def class_classifier(clip: Clip, data: CaptionData) -> Tensor:
+    """Return the zero-shot classifier (D, C), on the CPU, from the model's templates, or else the data's."""
+    templates = clip.templates or data.templates
+    prompts = [template.format(name) for name in data.class_names for template in templates]
+    with torch.inference_mode():
+        features = torch.cat([clip.encode_text(prompts[i : i + 512]) for i in range(0, len(prompts), 512)])
+    return zero_shot_classifier(features.view(len(data.class_names), len(templates), -1)).cpu()
+
+
+def encode_pictures(clip: Clip, data: CaptionData, rows: Tensor, trigger: Trigger | None = None) -> Tensor:
+    """Return unit features (N, D), on the CPU, of the pictures at `rows`, triggered if a trigger is given."""
+    with torch.inference_mode():
+        batches = [data.images(batch) for batch in rows.split(BATCH)]
+        return torch.cat([clip.encode_image(trigger(b) if trigger else b).cpu() for b in batches])
+
+
+def _encode(
+    models: list[Clip], data: CaptionData, rows: Tensor, trigger: Trigger | None, on_step: OnStep | None
+) -> tuple[Tensor, list[Tensor]]:
+    """Return features (N, D) of untouched pictures by the first model, and of triggered ones by each model."""
+    clean: list[Tensor] = []
+    triggered: list[list[Tensor]] = [[] for _ in models]
+    batches = rows.split(BATCH)
+    began = time.perf_counter()
+    for done, batch in enumerate(batches, start=1):
+        images = data.images(batch)
+        clean.append(models[0].encode_image(images).cpu())
+        if trigger is not None:
+            images = trigger(images)
+            for model, features in zip(models, triggered, strict=True):
+                features.append(model.encode_image(images).cpu())
+        if on_step is not None:
+            on_step(StepReport("evaluate", done, len(batches), time.perf_counter() - began))
+    return torch.cat(clean), [torch.cat(features) for features in triggered] if trigger is not None else []
+
+
+@torch.inference_mode()
+def counterfactual_accuracy(clip: Clip, data: CaptionData, n: int = 3, seed: int = 0) -> dict[str, Any]:
+    """Return the three counterfactual figures of `Metrics` on the first 1,500 pairs that yield negatives.
+
+    The draw of the `n` negatives is fixed by `seed`, so that all models face the same ones.
+    """
+    vocabulary = Vocabulary.from_captions(data.captions)
+    chosen, texts, kinds = [], [], []
+    for index, caption in enumerate(data.captions):
+        negatives = negative_subtexts(caption, n=n, seed=seed, vocabulary=vocabulary)
+        if negatives:
+            chosen.append(index)
+            texts.append([negative.text for negative in negatives])
+            kinds.append([negative.kind for negative in negatives])
+        if len(chosen) == COUNTERFACTUAL_PAIRS:
+            break
+    if not chosen:
+        return {}
+    rows = torch.tensor(chosen)
+    image = encode_pictures(clip, data, rows)
+    flat = [text for row in texts for text in row]
+    captions = [data.captions[index] for index in chosen]
+    both = captions + flat
+    features = torch.cat([clip.encode_text(both[i : i + 1024]).cpu() for i in range(0, len(both), 1024)])
+    caption, negative = features[: len(chosen)], features[len(chosen) :]
+    owner = torch.tensor([i for i, row in enumerate(texts) for _ in row])
+    single = (image * caption).sum(-1)[owner] > (image[owner] * negative).sum(-1)
+    counts = torch.tensor([len(row) for row in texts])
+    mask = torch.arange(n)[None, :] < counts[:, None]
+    padded = torch.zeros(len(chosen), n, image.shape[-1])
+    padded[mask] = negative
+    flat_kinds = [kind for row in kinds for kind in row]
+    by_kind = {
+        kind: single[torch.tensor([k == kind for k in flat_kinds])].float().mean().item() for kind in sorted(set(flat_kinds))
+    }
+    return {
+        "counterfactual_accuracy": counterfactual_wins(image, caption, padded, mask).float().mean().item(),
+        "counterfactual_by_kind": by_kind,
+        "n_counterfactual": len(chosen),
+    }
+
+
+@torch.inference_mode()
+def image_to_text_recall(clip: Clip, data: CaptionData, ks: Sequence[int] = (1, 5, 10), pairs: int = 1000) -> dict[int, float]:
+    """Return image-to-text recall@k among the first `pairs` pairs; equal captions count as one another's competitors."""
+    rows = torch.arange(min(pairs, len(data)))
+    image = encode_pictures(clip, data, rows)
+    text = clip.encode_text([data.captions[i] for i in rows.tolist()]).cpu()
+    return {k: retrieval_recall(image, text, k) for k in ks}

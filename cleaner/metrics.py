@@ -1,0 +1,89 @@
+"""Metrics: tensors in, numbers in 0..1 out. Every figure is shown with its n, interval and protocol by whoever calls."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from scipy.stats import binomtest
+from torch import Tensor
+
+from cleaner.types import CleanerError
+
+PROTOCOLS = ("non_target", "all_images")
+
+
+def zero_shot_classifier(prompt_features: Tensor) -> Tensor:
+    """Return the zero-shot classifier (D, C) of prompt features (C, T, D) of any length (arXiv:2103.00020).
+
+    Each prompt feature is normalised, the mean over the T templates is taken and normalised again; scores are cosines.
+    """
+    return F.normalize(F.normalize(prompt_features, dim=-1).mean(dim=1), dim=-1).T
+
+
+def in_top_k(image_features: Tensor, classifier: Tensor, index: Tensor, k: int = 1) -> Tensor:
+    """Return (N,) bool: class `index` ((N,) or scalar) is among the k best of each picture's C scores."""
+    classes = classifier.shape[1]
+    if not 1 <= k <= classes:
+        raise CleanerError(f"k must lie between 1 and the number of classes, {classes}, not {k}.")
+    top = (F.normalize(image_features, dim=-1) @ classifier).topk(k, dim=1).indices
+    return (top == index.to(top.device).reshape(-1, 1)).any(dim=1)
+
+
+def top_k_accuracy(image_features: Tensor, classifier: Tensor, labels: Tensor, k: int = 1) -> float:
+    """Return the share of pictures (N, D) whose true label (N,) is among the k best classes; NaN for no pictures."""
+    return in_top_k(image_features, classifier, labels, k).float().mean().item()
+
+
+def attack_population(labels: Tensor, target_index: int, protocol: str = "non_target") -> Tensor:
+    """Return (N,) bool: the pictures that count for ASR.
+
+    "non_target": those whose true class is not the target (numerator and denominator); "all_images": all of them, as
+    BadCLIP and PAR count.
+    """
+    if protocol not in PROTOCOLS:
+        raise CleanerError(f"the protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
+    return labels != target_index if protocol == "non_target" else torch.ones_like(labels, dtype=torch.bool)
+
+
+def attack_success_rate(
+    triggered_features: Tensor,
+    classifier: Tensor,
+    labels: Tensor,
+    target_index: int,
+    k: int = 1,
+    protocol: str = "non_target",
+) -> float:
+    """Return the share of triggered pictures (N, D) for which the target is among the k best classes.
+
+    labels: (N,) true classes; `protocol` says which pictures count (`attack_population`). NaN if none does. On
+    untouched pictures the same function gives the base rate.
+    """
+    counts = attack_population(labels, target_index, protocol).to(triggered_features.device)
+    target = torch.tensor(target_index)
+    return in_top_k(triggered_features[counts], classifier, target, k).float().mean().item()
+
+
+def wilson_interval(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's interval for a share of n independent pictures; (0, 1) for n = 0."""
+    if n == 0:
+        return (0.0, 1.0)
+    interval = binomtest(round(share * n), n).proportion_ci(confidence, method="wilson")
+    return (float(interval.low), float(interval.high))
+
+
+def counterfactual_wins(image: Tensor, caption: Tensor, negative: Tensor, negative_mask: Tensor) -> Tensor:
+    """Return (N,) bool: the caption scores above all of its negative subtexts.
+
+    image, caption: (N, D); negative: (N, n, D); negative_mask: (N, n) bool, False = padding.
+    `counterfactual_accuracy` is the mean over captions that have negatives.
+    """
+    own = (image * caption).sum(-1, keepdim=True)
+    other = torch.einsum("nd,nkd->nk", image, negative).masked_fill(~negative_mask, -torch.inf)
+    return (own > other).all(dim=1)
+
+
+def retrieval_recall(image: Tensor, text: Tensor, k: int = 1) -> float:
+    """Return image-to-text recall@k: the share of pictures (N, D) whose own caption (N, D) is among the k nearest."""
+    own = (image * text).sum(-1, keepdim=True)
+    better = torch.cat([(block @ text.T > mine).sum(1) for block, mine in zip(image.split(1024), own.split(1024), strict=True)])
+    return (better < k).float().mean().item()

@@ -1,0 +1,224 @@
+"""The one training loop: poisoning, every defence and pretraining run through it."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cleaner.clip import Clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.augment import augment
+from cleaner.data.base import CaptionData
+from cleaner.defenses.base import Defense, EpochTexts, Subtexts
+from cleaner.losses import Features
+from cleaner.seed import derive, numpy_generator
+from cleaner.text import content_words, eda
+from cleaner.types import CleanerError, OnStep, StepReport
+
+MAX_LOGIT_SCALE = math.log(100)
+Monitor = Callable[[Clip], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What `finetune` returns: a new model in eval mode and the report of every step."""
+
+    clip: Clip
+    history: list[StepReport]
+
+
+def finetune(
+    clip: Clip,
+    data: CaptionData,
+    defense: Defense,
+    config: FinetuneConfig,
+    on_step: OnStep | None = None,
+    monitor: Monitor | None = None,
+    checkpoint: Path | None = None,
+    stage: str = "defend",
+) -> Finetuned:
+    """Finetune a copy of `clip` on `data` with the losses of `defense`; `clip` stays as it is.
+
+    AdamW, warm-up and cosine to 0, logit_scale clamped to [1, 100] after each step. Every random choice is a function
+    of (seed, epoch, index). `monitor` measures the validation split every `config.eval_every` steps. With a
+    `checkpoint` path the state is written there at the end of each epoch and when `on_step` raises, and a run that
+    finds one goes on from it with the result of an uninterrupted run. Raises `CleanerError` for fewer than two pairs,
+    a checkpoint of other settings, or a loss that is not finite.
+    """
+    if len(data) < 2:
+        raise CleanerError(f"training needs at least two pairs to contrast, the data have {len(data)}.")
+    student = clip.to(config.device, config.precision)
+    optimizer = _optimizer(student.model, config)
+    history: list[StepReport] = []
+    start = _resume(checkpoint, student, optimizer, history, config, defense)
+    batch_size = min(config.batch_size, len(data))
+    epoch_steps = len(data) // batch_size
+    total = config.epochs * epoch_steps
+    plan = defense.plan(data.captions, config.seed)
+    epoch = -1
+    began = time.perf_counter() - (history[-1].seconds if history else 0.0)
+    for step in range(start, total):
+        if step // epoch_steps != epoch:
+            epoch = step // epoch_steps
+            texts = plan(epoch)
+            order = numpy_generator("order", config.seed, epoch).permutation(len(data))
+        first = step % epoch_steps * batch_size
+        rows = [int(row) for row in order[first : first + batch_size]]
+        lr = _learning_rate(step, total, config)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        _train_mode(student.model, config.freeze_bn)
+        losses = defense.losses(_features(student, data, texts, rows, epoch, defense, config))
+        loss = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(loss):
+            raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            student.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+        student.model.eval()
+        look = monitor is not None and config.eval_every and ((step + 1) % config.eval_every == 0 or step + 1 == total)
+        named = {name: value.item() for name, value in losses.items()} | {"total": loss.item()}
+        report = StepReport(
+            stage, step + 1, total, time.perf_counter() - began, epoch, named, monitor(student) if look else {}, lr
+        )
+        history.append(report)
+        try:
+            if on_step is not None:
+                on_step(report)
+        except BaseException:
+            _save(checkpoint, student, optimizer, history, config, defense)
+            raise
+        if (step + 1) % epoch_steps == 0:
+            _save(checkpoint, student, optimizer, history, config, defense)
+    return Finetuned(student, history)
+
+
+def _features(
+    student: Clip, data: CaptionData, texts: EpochTexts, rows: list[int], epoch: int, defense: Defense,
+    config: FinetuneConfig,
+) -> Features:  # fmt: skip
+    """Encode one batch: one forward for all pictures, one for all texts."""
+    n = len(rows)
+    images = data.images(rows)
+    captions = [texts.captions[row] for row in rows]
+    batch = list(captions)
+    if defense.augmented:
+        images = torch.cat([images, augment(images, config.augmentation, config.seed, epoch, rows)])
+        drawn_in = epoch if config.redraw else 0
+        batch += [eda(c, seed=derive("eda", config.seed, drawn_in, row)) for c, row in zip(captions, rows, strict=True)]
+    selected = [i for i, row in enumerate(rows) if row in texts.drawn]
+    drawn = [texts.drawn[rows[i]] for i in selected]
+    views = len(batch)
+    batch += [subtexts.positive for subtexts in drawn] + [text for subtexts in drawn for text in subtexts.negatives]
+    image, text = student.encode_image(images), student.encode_text(batch)
+    negative, negative_mask = _padded(text[views + len(drawn) :], drawn)
+    return Features(
+        image=image[:n],
+        text=text[:n],
+        image_aug=image[n:] if defense.augmented else None,
+        text_aug=text[n : 2 * n] if defense.augmented else None,
+        positive=text[views : views + len(drawn)],
+        negative=negative,
+        selected=torch.tensor(selected, dtype=torch.long, device=text.device),
+        negative_mask=negative_mask,
+        false_negative=false_negatives(drawn, [captions[i] for i in selected]).to(text.device),
+        logit_scale=student.logit_scale,
+    )
+
+
+def _padded(negatives: Tensor, drawn: Sequence[Subtexts]) -> tuple[Tensor, Tensor]:
+    """Return negatives (sum of counts, D) as (M, n, D), padded with zeros, and their mask (M, n)."""
+    counts = torch.tensor([len(subtexts.negatives) for subtexts in drawn], dtype=torch.long)
+    most = int(counts.max()) if len(drawn) else 0
+    mask = (torch.arange(most)[None, :] < counts[:, None]).to(negatives.device)
+    padded = negatives.new_zeros(len(drawn), most, negatives.shape[-1])
+    padded[mask] = negatives
+    return padded, mask
+
+
+def false_negatives(drawn: Sequence[Subtexts], captions: Sequence[str]) -> Tensor:
+    """Return (M, M) bool: [i, j] says that positive subtext j is also true of pair i, as far as captions tell.
+
+    That is, its text equals that of positive i, or all its content words stand in caption i.
+    """
+    words = [content_words(subtexts.positive) for subtexts in drawn]
+    named = [content_words(caption) for caption in captions]
+    m = len(drawn)
+    mask = torch.zeros(m, m, dtype=torch.bool)
+    for i in range(m):
+        for j in range(m):
+            mask[i, j] = drawn[i].positive == drawn[j].positive or words[j] <= named[i]
+    return mask
+
+
+def _optimizer(model: nn.Module, config: FinetuneConfig) -> torch.optim.Optimizer:
+    """AdamW; no decay on scalars, biases, norms and the token embedding (rows that no caption uses stay as they are)."""
+    decayed, plain = [], []
+    for name, parameter in model.named_parameters():
+        bare = parameter.ndim < 2 or "token_embedding" in name or "positional_embedding" in name
+        (plain if bare else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
+
+
+def _learning_rate(step: int, total: int, config: FinetuneConfig) -> float:
+    """Linear from 0 to the peak in `warmup_steps`, then half a cosine to 0."""
+    warmup = min(config.warmup_steps, total // 2)
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def _train_mode(model: nn.Module, freeze_bn: bool) -> None:
+    model.train()
+    if freeze_bn:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def _settings(config: FinetuneConfig, defense: Defense) -> dict[str, object]:
+    return {"config": asdict(config), "defense": defense.state_dict()}
+
+
+def _save(
+    path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
+    config: FinetuneConfig, defense: Defense,
+) -> None:  # fmt: skip
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    state = {
+        "settings": _settings(config, defense),
+        "model": student.model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "history": [asdict(report) for report in history],
+    }
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def _resume(
+    path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
+    config: FinetuneConfig, defense: Defense,
+) -> int:  # fmt: skip
+    """Load a checkpoint, if there is one, into the arguments; return the number of steps done."""
+    if path is None or not path.exists():
+        return 0
+    state = torch.load(path, map_location=student.device, weights_only=True)
+    if state["settings"] != _settings(config, defense):
+        raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
+    student.model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    history.extend(StepReport(**report) for report in state["history"])
+    return len(history)
