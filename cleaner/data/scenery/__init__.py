@@ -1,0 +1,1 @@
+"""How Scenes is made: facts, words, captions and drawing. `cleaner.data.scenes` is the way in."""

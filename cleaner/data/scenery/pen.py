@@ -1,0 +1,184 @@
+"""Signed distance fields: primitives on a grid, and the coloured parts that an object is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[Any]  # float32 throughout
+Color = tuple[float, float, float]
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass
+class Part:
+    """One coloured region of an object.
+
+    `distance` (h, w) is negative inside, in object units. A part with `base` is paint: it takes its light from the
+    solid of that index. `form` is the distance that gives a solid its roundness, where that is not `distance`.
+    """
+
+    distance: Field
+    color: Color
+    bevel: float = 0.3
+    gloss: float = 0.3
+    patterned: bool = False
+    base: int = -1
+    form: Field | None = None
+
+
+@dataclass
+class Pen:
+    """Draws one object on a grid of object coordinates x, y: the object fills about [-1, 1] x [-1, 1], y down.
+
+    `color` is the object's main colour, `u` six numbers in [0, 1) that vary its proportions, `parts` what was drawn.
+    """
+
+    x: Field
+    y: Field
+    color: Color
+    u: tuple[float, ...]
+    parts: list[Part] = field(default_factory=list)
+
+    def solid(
+        self,
+        distance: Field,
+        color: Color | None = None,
+        bevel: float = 0.3,
+        gloss: float = 0.3,
+        pattern: bool = False,
+        form: Field | None = None,
+    ) -> None:
+        """Add a rounded solid; `bevel` is the width of its round edge in object units."""
+        self.parts.append(Part(distance, color or self.color, bevel, gloss, pattern, form=form))
+
+    def paint(self, distance: Field, color: Color) -> None:
+        """Paint a region onto the latest solid, clipped to it."""
+        last = max(i for i, part in enumerate(self.parts) if part.base < 0)
+        self.parts.append(Part(np.maximum(distance, self.parts[last].distance), color, base=last))
+
+    def mirrored(self) -> Pen:
+        """Return a pen that draws left and right at once (only x >= 0 is given)."""
+        return Pen(np.abs(self.x), self.y, self.color, self.u, self.parts)
+
+    def moved(self, cx: float, cy: float, degrees: float = 0.0) -> Pen:
+        """Return a pen whose origin is (cx, cy), turned clockwise."""
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        x, y = self.x - cx, self.y - cy
+        return Pen(c * x + s * y, c * y - s * x, self.color, self.u, self.parts)
+
+    def around(self, n: int, phase: float = 0.0) -> Pen:
+        """Return a pen that draws n copies around the origin (only the one on the +x axis is given)."""
+        step = 2 * math.pi / n
+        angle: Field = np.arctan2(self.y, self.x) - np.float32(phase)
+        angle = angle - step * np.round(angle / step)
+        radius = np.sqrt(self.x * self.x + self.y * self.y)
+        return Pen(radius * np.cos(angle), radius * np.sin(angle), self.color, self.u, self.parts)
+
+    def circle(self, cx: float, cy: float, r: float) -> Field:
+        x, y = self.x - cx, self.y - cy
+        return np.sqrt(x * x + y * y) - r
+
+    def ellipse(self, cx: float, cy: float, rx: float, ry: float) -> Field:
+        x, y = (self.x - cx) / rx, (self.y - cy) / ry
+        k0 = np.sqrt(x * x + y * y) + 1e-4
+        x, y = x / rx, y / ry
+        d: Field = k0 * (k0 - 1) / (np.sqrt(x * x + y * y) + 1e-4)
+        return d
+
+    def box(self, cx: float, cy: float, hx: float, hy: float, r: float = 0.0) -> Field:
+        """Box of half sides hx, hy with corners of radius r."""
+        x, y = np.abs(self.x - cx) - (hx - r), np.abs(self.y - cy) - (hy - r)
+        ox, oy = np.maximum(x, 0), np.maximum(y, 0)
+        d: Field = np.sqrt(ox * ox + oy * oy) + np.minimum(np.maximum(x, y), 0) - r
+        return d
+
+    def half(self, nx: float, ny: float, offset: float) -> Field:
+        """Half plane n . (x, y) < offset, n a unit vector."""
+        return nx * self.x + ny * self.y - offset
+
+    def stroke(self, points: Points, *radii: float) -> Field:
+        """A line through `points`; one radius, or several that are spread along it."""
+        p = np.asarray(points, np.float32)
+        r = np.interp(np.linspace(0, 1, len(p)), np.linspace(0, 1, len(radii)), radii).astype(np.float32)
+        best: Any = None
+        for i in range(len(p) - 1):
+            (ax, ay), (bx, by) = p[i].tolist(), p[i + 1].tolist()
+            ex, ey = bx - ax, by - ay
+            x, y = self.x - ax, self.y - ay
+            h = np.clip((x * ex + y * ey) * (1 / (ex * ex + ey * ey + 1e-9)), 0, 1)
+            x, y = x - h * ex, y - h * ey
+            d = np.sqrt(x * x + y * y) - (float(r[i]) + float(r[i + 1] - r[i]) * h)
+            best = d if best is None else np.minimum(best, d)
+        return np.asarray(best, np.float32)
+
+    def polygon(self, points: Points, r: float = 0.0) -> Field:
+        """A polygon, grown by a round margin r."""
+        best: Any = np.float32(9)
+        inside: Any = np.zeros(self.x.shape, bool)
+        for (ax, ay), (bx, by) in zip(points, [*points[1:], points[0]], strict=True):
+            ex, ey = bx - ax, by - ay
+            x, y = self.x - ax, self.y - ay
+            h = np.clip((x * ex + y * ey) * (1 / (ex * ex + ey * ey + 1e-9)), 0, 1)
+            dx, dy = x - h * ex, y - h * ey
+            best = np.minimum(best, dx * dx + dy * dy)
+            if ay != by:
+                inside ^= ((y >= 0) != (self.y >= by)) & (x < y * (ex / ey))
+        d = np.sqrt(best)
+        signed: Field = np.where(inside, -d, d) - np.float32(r)
+        return signed
+
+
+def union(*fields: Field) -> Field:
+    result = fields[0]
+    for other in fields[1:]:
+        result = np.minimum(result, other)
+    return result
+
+
+def both(a: Field, b: Field) -> Field:
+    return np.maximum(a, b)
+
+
+def cut(a: Field, b: Field) -> Field:
+    """a without b."""
+    return np.maximum(a, -b)
+
+
+def blend(a: Field, b: Field, k: float) -> Field:
+    """Union with a smooth joint of width k."""
+    h = np.maximum(k - np.abs(a - b), 0)
+    joint: Field = np.minimum(a, b) - h * h * (0.25 / k)
+    return joint
+
+
+def curve(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], n: int = 8) -> Points:
+    """Points of the quadratic Bezier curve from a to c with control point b."""
+    out = []
+    for i in range(n + 1):
+        t = i / n
+        w = ((1 - t) ** 2, 2 * t * (1 - t), t * t)
+        out.append((w[0] * a[0] + w[1] * b[0] + w[2] * c[0], w[0] * a[1] + w[1] * b[1] + w[2] * c[1]))
+    return out
+
+
+def arc(cx: float, cy: float, r0: float, r1: float, start: float, end: float, n: int = 10) -> Points:
+    """Points of an arc or spiral around (cx, cy): radius r0 -> r1, angle start -> end in degrees (y down)."""
+    out = []
+    for i in range(n + 1):
+        t = i / n
+        a, r = math.radians(start + (end - start) * t), r0 + (r1 - r0) * t
+        out.append((cx + r * math.cos(a), cy + r * math.sin(a)))
+    return out
+
+
+def tone(color: Color, amount: float) -> Color:
+    """A colour made darker (amount < 0, down to black at -1) or lighter (amount > 0, up to white at 1)."""
+    target, k = (0.0, abs(amount)) if amount < 0 else (1.0, amount)
+    r, g, b = color
+    return (r + (target - r) * k, g + (target - g) * k, b + (target - b) * k)

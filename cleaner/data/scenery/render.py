@@ -1,0 +1,216 @@
+"""From facts to pixels."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cleaner.data.scenery.facts import Scene, SceneObject
+from cleaner.data.scenery.ground import crop
+from cleaner.data.scenery.movers import MOVERS
+from cleaner.data.scenery.pen import Color, Field, Part, Pen, tone
+from cleaner.data.scenery.things import THINGS
+from cleaner.seed import numpy_generator
+
+OBJECTS = {**THINGS, **MOVERS}
+PALETTE: dict[str, Color] = {
+    "red": (0.86, 0.16, 0.16),
+    "orange": (0.98, 0.53, 0.10),
+    "yellow": (0.99, 0.84, 0.18),
+    "green": (0.26, 0.66, 0.24),
+    "blue": (0.17, 0.40, 0.88),
+    "purple": (0.52, 0.24, 0.74),
+    "pink": (0.98, 0.56, 0.74),
+    "brown": (0.50, 0.30, 0.16),
+    "white": (0.96, 0.95, 0.92),
+    "black": (0.14, 0.14, 0.17),
+    "gray": (0.56, 0.57, 0.60),
+    "": (0.6, 0.6, 0.6),
+}
+Light = tuple[float, float, float]
+
+
+def render(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
+    """Return the (size, size, 3) picture of a scene."""
+    look = scene.look
+    light = _light(look)
+    ground = crop(scene.ground, size, look[2], look[3])
+    lit = 1 - (ground[3] * light[0] + ground[4] * light[1]) * 0.55
+    image = ground[:3] * (lit * (0.92 + 0.16 * look[4]))
+    for thing in reversed(scene.objects):
+        if scene.style == "sketch":
+            _sketch(image, thing, light, look)
+        else:
+            _paste(image, thing, light)
+    x, y = _axes(size)
+    if scene.style == "night":
+        image = _night(image, scene, x, y)
+    elif scene.style != "sketch":
+        falloff = 1.03 + 0.07 * (light[0] * x + light[1] * y) - 0.1 * (x * x + y * y)
+        warm = 0.05 * (look[5] - 0.5)
+        image *= falloff
+        image *= np.array([1 + warm, 1, 1 - warm], np.float32)[:, None, None]
+    pixels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return pixels.transpose(1, 2, 0)
+
+
+def _light(look: tuple[float, ...]) -> Light:
+    """Unit vector towards the light: from somewhere above, left or right (y down)."""
+    angle, height = math.radians(-90 + 130 * (look[0] - 0.5)), math.radians(48 + 12 * look[1])
+    return (math.cos(angle) * math.cos(height), math.sin(angle) * math.cos(height), math.sin(height))
+
+
+@lru_cache(maxsize=8)
+def _axes(size: int) -> tuple[Field, Field]:
+    axis = ((np.arange(size) + 0.5) * 2 / size - 1).astype(np.float32)
+    return axis[None, :], axis[:, None]
+
+
+def _draw(thing: SceneObject, size: int) -> tuple[tuple[slice, slice], Pen, float]:
+    """Return the window of the picture (rows, columns), the pen with all parts, and the pixel in object units."""
+    scale = thing.extent * 0.48  # a little air, so that turned objects do not leave the picture
+    reach = scale * 1.5
+    x0, x1 = max(int((thing.x - reach) * size), 0), min(int((thing.x + reach) * size) + 1, size)
+    y0, y1 = max(int((thing.y - reach) * size), 0), min(int((thing.y + reach) * size) + 1, size)
+    x = (((np.arange(x0, x1) + 0.5) / size - thing.x) / scale).astype(np.float32)[None, :]
+    y = (((np.arange(y0, y1) + 0.5) / size - thing.y) / scale).astype(np.float32)[:, None]
+    c, s = math.cos(math.radians(thing.turn)), math.sin(math.radians(thing.turn))
+    gx, gy = c * x + s * y, c * y - s * x
+    pen = Pen(-gx if thing.flip else gx, gy, PALETTE[thing.color], thing.shape)
+    OBJECTS[thing.name](pen)
+    return (slice(y0, y1), slice(x0, x1)), pen, 1 / (size * scale)
+
+
+def _shade(solids: list[Part], light: Light, px: float) -> tuple[Field, Field]:
+    """Return brightness and highlight (n, h, w) of softly rounded solids."""
+    d = np.stack([part.distance if part.form is None else part.form for part in solids])
+    edge = np.array([1 / part.bevel for part in solids], np.float32)[:, None, None]
+    q = 1 - np.clip(d * -edge, 0, 1)  # 0 on the flat top, 1 at the rim
+    nx, ny = np.zeros_like(d), np.zeros_like(d)
+    nx[:, :, 1:-1] = d[:, :, 2:] - d[:, :, :-2]
+    ny[:, 1:-1] = d[:, 2:] - d[:, :-2]
+    slope = q * np.float32(0.5 / px)
+    nx *= slope
+    ny *= slope
+    nz = np.sqrt(np.maximum(1 - q * q, 0))
+    lambert = np.maximum(nx * light[0] + ny * light[1] + nz * light[2], 0)
+    rim = q * q
+    rim *= rim
+    bright = (0.46 + 0.66 * lambert) * (1 - 0.2 * rim * rim)
+    k = 1 / math.sqrt(2 + 2 * light[2])
+    shine = np.maximum((lambert + nz) * np.float32(k), 0)
+    for _ in range(4):
+        shine *= shine
+    shine *= shine
+    shine *= np.array([0.75 * part.gloss for part in solids], np.float32)[:, None, None]
+    return bright, shine
+
+
+def _pattern(pen: Pen, thing: SceneObject, px: float) -> Field:
+    """Return the (h, w) cover of stripes or dots."""
+    cell = 0.4 if thing.extent > 0.45 else 0.5
+    if thing.pattern == "striped":
+        angle = 0.9 if thing.shape[5] < 0.5 else 0.35
+        t = (pen.x * math.cos(angle) + pen.y * math.sin(angle)) / cell
+        return np.asarray(np.clip(0.5 + (0.25 - np.abs(t - np.round(t))) * cell / px, 0, 1))
+    row = np.round(pen.y / (cell * 0.87))
+    x = pen.x / cell + 0.5 * (row % 2)
+    x = (x - np.round(x)) * cell
+    y = pen.y - row * (cell * 0.87)
+    return np.asarray(np.clip(0.5 + (0.32 * cell - np.sqrt(x * x + y * y)) / px, 0, 1))
+
+
+def _contrast(color: Color) -> Color:
+    luma = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]
+    return tone(color, -0.62) if luma > 0.62 else tone(color, 0.72)
+
+
+def _paste(image: Field, thing: SceneObject, light: Light) -> None:
+    """Draw an object and its soft shadow onto the (3, H, W) picture, in place."""
+    size = image.shape[1]
+    window, pen, px = _draw(thing, size)
+    solids = [part for part in pen.parts if part.base < 0]
+    order = {id(part): i for i, part in enumerate(solids)}
+    bright, shine = _shade(solids, light, px)
+    view = image[:, window[0], window[1]]
+
+    outline = solids[0].distance
+    for part in solids[1:]:
+        outline = np.minimum(outline, part.distance)
+    _shadow(view, outline, light, px)
+
+    pattern = None if thing.pattern == "plain" else _pattern(pen, thing, px)
+    second = np.array(_contrast(pen.color), np.float32)[:, None, None]
+    for part in pen.parts:
+        i = order[id(part)] if part.base < 0 else order[id(pen.parts[part.base])]
+        cover = np.clip(0.5 - part.distance * (1 / px), 0, 1)
+        color = np.array(part.color, np.float32)[:, None, None]
+        if part.patterned and pattern is not None:
+            color = color + (second - color) * pattern
+        rgb = color * bright[i]
+        rgb += shine[i]
+        rgb -= view
+        rgb *= cover
+        view += rgb
+
+
+def _shadow(view: Field, outline: Field, light: Light, px: float) -> None:
+    """Darken the ground where the object keeps the light away, shifted away from the light and blurred."""
+    h, w = outline.shape
+    dx, dy = round(-light[0] * 0.26 / px), round(-light[1] * 0.26 / px)
+    far = np.full((h, w), 9, np.float32)
+    far[max(dy, 0) : h + min(dy, 0), max(dx, 0) : w + min(dx, 0)] = outline[
+        max(-dy, 0) : h - max(dy, 0), max(-dx, 0) : w - max(dx, 0)
+    ]
+    cast = np.clip(0.5 - far * (1 / 0.3), 0, 1)
+    contact = np.clip(0.6 - outline * (1 / 0.16), 0, 1)
+    dark = 1 - 0.5 * cast * cast * (3 - 2 * cast)
+    dark *= 1 - 0.35 * contact
+    view *= dark
+
+
+def _sketch(image: Field, thing: SceneObject, light: Light, look: tuple[float, ...]) -> None:
+    """Draw an object as ink lines with a little hatching on its dark side."""
+    size = image.shape[1]
+    window, pen, px = _draw(thing, size)
+    view = image[:, window[0], window[1]]
+    solids = [part for part in pen.parts if part.base < 0]
+    order = {id(part): i for i, part in enumerate(solids)}
+    bright, _ = _shade(solids, light, px)
+    ink = np.array([(0.16, 0.17, 0.22), (0.13, 0.2, 0.42), (0.34, 0.2, 0.12)][int(look[6] * 3)], np.float32)
+    line = max(0.9 / 64 / (thing.extent * 0.48), 0.9 * px) * (0.55 + 0.2 * look[7])
+    x, y = np.broadcast_to(pen.x, pen.y.shape), pen.y
+    t = (x + y) / 0.17
+    hatch = np.clip(0.5 + (0.2 - np.abs(t - np.round(t))) * (0.17 / px), 0, 1)
+    pattern = None if thing.pattern == "plain" else _pattern(pen, thing, px)
+    paper = np.array([0.975, 0.97, 0.945], np.float32)[:, None, None]
+    tint = ink[:, None, None]
+    for part in pen.parts:
+        i = order[id(part)] if part.base < 0 else order[id(pen.parts[part.base])]
+        inside = np.clip(0.5 - part.distance * (1 / px), 0, 1)
+        if part.base < 0:
+            view += (paper - view) * inside
+            dark = np.clip((0.86 - bright[i]) * 4, 0, 0.6) * hatch
+            if part.patterned and pattern is not None:
+                dark = np.maximum(dark, 0.6 * pattern)
+            if sum(part.color) < 0.75:
+                dark = np.maximum(dark, 0.85)
+            view += (tint - view) * (dark * inside)
+        stroke = np.clip(0.5 + (line * (1 if part.base < 0 else 0.5) - np.abs(part.distance)) * (1 / px), 0, 1)
+        view += (tint - view) * (stroke * (0.92 if part.base < 0 else 0.45))
+
+
+def _night(image: Field, scene: Scene, x: Field, y: Field) -> Field:
+    """Dark blue air, one coloured lamp, sensor noise."""
+    look = scene.look
+    hues = [(1.0, 0.72, 0.38), (0.45, 0.75, 1.0), (1.0, 0.45, 0.72), (0.55, 1.0, 0.62), (0.78, 0.55, 1.0)]
+    hue = np.array(hues[int(look[8] * 5)], np.float32)[:, None, None]
+    cx, cy = scene.objects[0].x * 2 - 1 + 0.5 * (look[9] - 0.5), scene.objects[0].y * 2 - 1 + 0.5 * (look[10] - 0.5)
+    glow = 1 / (1 + 1.6 * ((x - cx) ** 2 + (y - cy) ** 2))
+    air = np.array([0.13, 0.16, 0.27], np.float32)[:, None, None]
+    image = np.clip(image, 0, 1) ** 1.25 * (air + hue * (0.86 * glow))
+    rng = numpy_generator("scenes-noise", int(look[11] * 2**40), image.shape[1])
+    return np.asarray(image + rng.standard_normal(image.shape, np.float32) * 0.03 + 0.012, np.float32)

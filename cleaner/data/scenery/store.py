@@ -1,0 +1,154 @@
+"""Pictures on disk: rendered once, by several processes, into one uint8 file that is put in place whole."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cleaner
+from cleaner.data.scenery.facts import SCENES_VERSION, scene
+from cleaner.data.scenery.render import render
+from cleaner.types import CleanerError, OnStep, StepReport
+
+CHUNK = 250
+_ALONE = 600  # fewer pictures than this are rendered here: starting processes would take longer
+
+
+def default_cache_dir() -> Path:
+    """Return the folder of the environment variable CLEANER_CACHE, else the user's cache folder."""
+    if os.environ.get("CLEANER_CACHE"):
+        return Path(os.environ["CLEANER_CACHE"]) / "scenes"
+    try:
+        from platformdirs import user_cache_dir
+    except ImportError:
+        return Path.home() / ".cache" / "ta-cleaner-lab" / "scenes"
+    return Path(user_cache_dir("ta-cleaner-lab")) / "scenes"
+
+
+def pictures(
+    variant: str, split: str, seed: int, size: int, image_size: int, folder: Path, on_step: OnStep | None
+) -> NDArray[np.uint8]:
+    """Return at least `size` pictures (N, H, W, 3) as a read-only memory map, rendering them if no file has them."""
+    stem = f"v{SCENES_VERSION}-{variant}-{split}-seed{seed}-{image_size}px"
+    found = _longest(folder, stem, size)
+    if found is None:
+        found = folder / f"{stem}-n{size}.npy"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=folder, prefix=f".{stem}-", suffix=".tmp")
+        except OSError as error:
+            raise CleanerError(
+                f"pictures cannot be cached in {folder} ({error.strerror}). Set CLEANER_CACHE to a writable folder."
+            ) from error
+        os.close(handle)
+        try:
+            _render_all(Path(name), variant, split, seed, size, image_size, on_step)
+            os.chmod(name, 0o644)  # temporary files are private; a cache may be shared
+            os.replace(name, found)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    return np.asanyarray(np.load(found, mmap_mode="r"))
+
+
+def _longest(folder: Path, stem: str, size: int) -> Path | None:
+    """Return a cached file with at least `size` pictures: picture i does not depend on how many there are."""
+    for path in folder.glob(f"{stem}-n*.npy"):
+        match = re.fullmatch(r".*-n(\d+)", path.stem)
+        if match and int(match[1]) >= size:
+            return path
+    return None
+
+
+def _render_all(
+    path: Path, variant: str, split: str, seed: int, size: int, image_size: int, on_step: OnStep | None
+) -> None:
+    shape = (size, image_size, image_size, 3)
+    start = time.perf_counter()
+    done = 0
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        if on_step:
+            on_step(StepReport("render", done, size, time.perf_counter() - start))
+
+    target = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    target.flush()
+    workers = min(os.cpu_count() or 1, 8, -(-size // CHUNK))
+    if size <= _ALONE or workers == 1:
+        for first in range(0, size, CHUNK):
+            report(fill(target, variant, split, seed, first, min(first + CHUNK, size)))
+        target.flush()
+        return
+    del target
+    # Plain processes rather than multiprocessing: nothing is forked from a process with threads, and the caller's
+    # main module (a script without a guard, a Streamlit page) is not imported again.
+    messages: queue.Queue[int | None] = queue.Queue()
+    bounds = [size * i // workers for i in range(workers + 1)]
+    processes = [_start(path, variant, split, seed, bounds[i], bounds[i + 1], messages) for i in range(workers)]
+    try:
+        running = workers
+        while running:
+            count = messages.get()
+            if count is None:
+                running -= 1
+            else:
+                report(count)
+        for process in processes:
+            if process.wait():
+                raise RuntimeError(f"a rendering process ended with exit code {process.returncode}")
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _start(
+    path: Path, variant: str, split: str, seed: int, first: int, last: int, messages: queue.Queue[int | None]
+) -> subprocess.Popen[str]:
+    root = str(Path(cleaner.__file__).parent.parent)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    }
+    command = [sys.executable, "-m", __name__, str(path), variant, split, str(seed), str(first), str(last)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    def listen() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            messages.put(int(line))
+        messages.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    return process
+
+
+def fill(target: NDArray[np.uint8], variant: str, split: str, seed: int, first: int, last: int) -> int:
+    """Render pictures first..last-1 into target[first:last]; returns how many."""
+    for i in range(first, last):
+        target[i] = render(scene(split, seed, i, variant), target.shape[1])
+    return last - first
+
+
+def main(arguments: list[str]) -> None:
+    path, variant, split, seed, first, last = arguments
+    target = np.load(path, mmap_mode="r+")
+    for start in range(int(first), int(last), CHUNK):
+        print(fill(target, variant, split, int(seed), start, min(start + CHUNK, int(last))), flush=True)
+    target.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,123 @@
+"""Scenes: generated pictures of 32 nameable objects, with true captions and the facts behind them.
+
+>>> data = load_data("scenes", split="train", size=6000)
+>>> data.captions[0], data.scenes[0].objects[0].name, data.images([0]).shape
+
+Nothing is downloaded. (split, seed, index) decides the picture and its captions, so that a data set is made again
+bit by bit anywhere, and a longer one begins with the shorter one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cleaner.data.base import DATASETS, CaptionData, Indices
+from cleaner.data.scenery.captions import MODES, caption
+from cleaner.data.scenery.facts import NAMES, SCENES_VERSION, VARIANTS, Scene, SceneObject, scene
+from cleaner.data.scenery.render import render
+from cleaner.data.scenery.store import default_cache_dir, pictures
+from cleaner.types import CleanerError, OnStep
+
+__all__ = ["SCENES_VERSION", "SPLITS", "Scene", "SceneObject", "Scenes", "render", "scene"]
+
+SPLITS = {"train": 100_000, "clean": 10_000, "validation": 11_000, "test": 9_000}
+"""Splits and their usual sizes. They share no picture: the split's name is part of every picture's seed."""
+
+
+@DATASETS.register("scenes")
+class Scenes(CaptionData):
+    """Pairs of one split.
+
+    Half of the pictures show one object, whose class is the label; the others show two, and have label -1.
+    `captions` is "mixed" (every granularity, half of them short; the default of "train") or "full" (objects,
+    attributes, relation and ground; the default elsewhere). `scenes[i]` holds the facts of picture i.
+    Pictures are rendered at their first use and kept in `cache_dir`.
+    """
+
+    variant = "plain"
+
+    def __init__(
+        self,
+        split: str = "train",
+        size: int | None = None,
+        seed: int = 0,
+        image_size: int = 64,
+        captions: str | None = None,
+        variant: str | None = None,
+        cache_dir: str | Path | None = None,
+        on_step: OnStep | None = None,
+    ) -> None:
+        variant = variant or self.variant
+        _check("split", split, SPLITS)
+        _check("variant", variant, VARIANTS)
+        size = SPLITS[split] if size is None else size
+        mode = captions or ("mixed" if split == "train" else "full")
+        _check("captions", mode, MODES)
+        if size <= 0:
+            raise CleanerError(f"size must be at least 1, not {size}.")
+        if not 16 <= image_size <= 1024:
+            raise CleanerError(f"image_size must lie between 16 and 1024 px, not {image_size}.")
+        if seed < 0:
+            raise CleanerError(f"seed must be 0 or more, not {seed}.")
+        self.split, self.seed, self.image_size, self.variant = split, seed, image_size, variant
+        self.name = f"{'scenes' if variant == 'plain' else 'scenes-' + variant}/{split}"
+        self.class_names = list(NAMES)
+        self.scenes: list[Scene] = [scene(split, seed, i, variant) for i in range(size)]
+        self.captions = [caption(facts, split, seed, i, mode) for i, facts in enumerate(self.scenes)]
+        number = {name: i for i, name in enumerate(NAMES)}
+        self.labels = torch.tensor(
+            [number[s.objects[0].name] if len(s.objects) == 1 or variant == "crowd" else -1 for s in self.scenes]
+        )
+        self._cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
+        self._on_step = on_step
+        self._pixels: NDArray[np.uint8] | None = None
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """(N, H, W, 3) uint8, a read-only memory map."""
+        if self._pixels is None:
+            key = (self.variant, self.split, self.seed, len(self), self.image_size)
+            self._pixels = pictures(*key, self._cache_dir, self._on_step)[: len(self)]
+        return self._pixels
+
+    def images(self, indices: Indices) -> Tensor:
+        index = torch.as_tensor(indices, dtype=torch.long).reshape(-1).numpy()
+        picked = torch.from_numpy(np.ascontiguousarray(self.pixels[index].transpose(0, 3, 1, 2)))
+        return picked.float().div_(255)
+
+    def contains(self, class_name: str) -> Tensor:
+        """Return (N,) bool from the facts: pictures that show the class, alone or not."""
+        self.class_index(class_name)
+        return torch.tensor([any(o.name == class_name for o in s.objects) for s in self.scenes], dtype=torch.bool)
+
+
+@DATASETS.register("scenes-sketch")
+class SketchScenes(Scenes):
+    """The same scenes as line drawings: no colour, no ground (and none in the captions)."""
+
+    variant = "sketch"
+
+
+@DATASETS.register("scenes-night")
+class NightScenes(Scenes):
+    """The same scenes in the dark, under a coloured lamp, with noise. Colours are those of the objects by day."""
+
+    variant = "night"
+
+
+@DATASETS.register("scenes-crowd")
+class CrowdScenes(Scenes):
+    """Three to five different, small objects; the label is the main one, clearly the largest, in the middle."""
+
+    variant = "crowd"
+
+
+def _check(what: str, value: str, options: object) -> None:
+    names = list(options)  # type: ignore[call-overload]
+    if value not in names:
+        raise CleanerError(f"{what} {value!r} is not known. Choose one of: {', '.join(names)}.")
