@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cleaner.config import DATA_VERSIONS
 from cleaner.types import CleanerError
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -236,7 +237,7 @@ def _read(path: Path, name: str) -> Clip:
             f"{path} cannot be read as a model written by save_clip ({type(error).__name__}). "
             "Give a built-in name, such a .safetensors file, or architecture/pretrained-tag of open_clip."
         ) from error
-    _check_scenes_version(metadata, path)
+    _check_data_version(metadata, path)
     clip = _wrap(architecture, metadata.pop("name", name), metadata)
     try:
         clip.model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
@@ -245,17 +246,14 @@ def _read(path: Path, name: str) -> Clip:
     return clip
 
 
-def _check_scenes_version(metadata: dict[str, str], path: Path) -> None:
-    """Weights trained on one version of the Scenes renderer mean nothing on the pictures of another."""
-    wanted = metadata.get("scenes_version")
-    if wanted is None:
-        return
-    from cleaner.data.scenes import SCENES_VERSION
-
-    if wanted != str(SCENES_VERSION):
+def _check_data_version(metadata: dict[str, str], path: Path) -> None:
+    """Weights trained on one version of generated pictures mean nothing on those of another renderer."""
+    data, wanted = metadata.get("data", ""), metadata.get("data_version")
+    version = DATA_VERSIONS.get(data)
+    if version is not None and wanted != str(version):
         raise CleanerError(
-            f"{path} was trained on Scenes version {wanted}, this is version {SCENES_VERSION}. "
-            "Train it anew with: python -m cleaner pretrain"
+            f"{path} was trained on version {wanted} of {data}, this is version {version}: "
+            "train it anew with: python -m cleaner pretrain"
         )
 
 

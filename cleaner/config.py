@@ -62,6 +62,8 @@ def to_dict(settings: Any) -> dict[str, Any]:
     return {p.name: asdict(settings)[p.name] for p in parameters(type(settings))}
 
 
+DATA_VERSIONS = {"scenes": 1}
+"""Version of each generated data set's renderer; weights trained on one version refuse another."""
 PRECISIONS = ("fp32", "bf16", "fp16")
 AUGMENTATIONS = ("autoaugment", "gentle", "none")
 

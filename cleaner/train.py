@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ def finetune(
             order = numpy_generator("order", config.seed, epoch).permutation(len(data))
         first = step % epoch_steps * batch_size
         rows = [int(row) for row in order[first : first + batch_size]]
-        lr = _learning_rate(step, total, config)
+        lr = learning_rate(step, total, config)
         for group in optimizer.param_groups:
             group["lr"] = lr
         _train_mode(student.model, config.freeze_bn)
@@ -170,7 +171,7 @@ def _optimizer(model: nn.Module, config: FinetuneConfig) -> torch.optim.Optimize
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
 
 
-def _learning_rate(step: int, total: int, config: FinetuneConfig) -> float:
+def learning_rate(step: int, total: int, config: FinetuneConfig) -> float:
     """Linear from 0 to the peak in `warmup_steps`, then half a cosine to 0."""
     warmup = min(config.warmup_steps, total // 2)
     if step < warmup:
@@ -196,14 +197,19 @@ def _save(
 ) -> None:  # fmt: skip
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     state = {
         "settings": _settings(config, defense),
         "model": student.model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "history": [asdict(report) for report in history],
     }
+    write_checkpoint(path, state)
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values with torch.save so that a reader sees the old or the new file, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     torch.save(state, temporary)
     os.replace(temporary, path)
 

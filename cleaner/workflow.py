@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from cleaner import presets
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
@@ -21,7 +22,6 @@ from cleaner.runs import Run
 from cleaner.train import Monitor, finetune
 from cleaner.types import CleanerError, OnStep
 
-POISON_CONFIG = FinetuneConfig(lr=3e-4, epochs=4)
 MONITOR_PICTURES = 512
 ATTACK_WEAK, ATTACK_TOOK = 0.5, 0.9
 
@@ -32,7 +32,7 @@ def poison(
     trigger: Trigger,
     target_class: str = "banana",
     poison_rate: float = 0.02,
-    config: FinetuneConfig = POISON_CONFIG,
+    config: FinetuneConfig = presets.POISON,
     clean_label: bool = False,
     validation: CaptionData | None = None,
     test: CaptionData | None = None,
@@ -80,7 +80,7 @@ def defend(
     For a `Run` the attack is known, and test figures hold its ASR; for a bare `Clip` no ASR is measured. Validation
     and test data as in `poison`.
     """
-    config = config or FinetuneConfig()
+    config = config or presets.DEFEND
     run = suspect if isinstance(suspect, Run) else None
     clip = run.clip if run is not None else suspect
     if not isinstance(clip, Clip):
@@ -116,7 +116,7 @@ def compare(
     **options: Any,
 ) -> dict[str, Run]:
     """Return name -> defended run; all defences get the same pairs, steps and seed, each its own learning rate."""
-    config = config or FinetuneConfig()
+    config = config or presets.DEFEND
     rates = learning_rates or {}
     return {
         name: defend(suspect, defense, data, replace(config, lr=rates.get(name, config.lr)), **options)

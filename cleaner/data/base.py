@@ -28,6 +28,7 @@ class CaptionData(ABC):
         image_size: side of the square pictures in px.
         templates: prompts with one "{}" for the class name, for the zero-shot classifier.
         name: what the data are called in a run's config ("scenes/test").
+        transfer: registered data sets with the same classes in another look, for transfer accuracy.
     """
 
     captions: list[str]
@@ -36,6 +37,7 @@ class CaptionData(ABC):
     image_size: int
     templates: tuple[str, ...] = ("a {}", "a photo of a {}", "a picture of a {}", "an image of a {}")
     name: str = ""
+    transfer: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.captions)

@@ -21,9 +21,10 @@ from cleaner.data.scenery.captions import MODES, caption
 from cleaner.data.scenery.facts import NAMES, SCENES_VERSION, VARIANTS, Scene, SceneObject, scene
 from cleaner.data.scenery.render import render
 from cleaner.data.scenery.store import default_cache_dir, pictures
+from cleaner.data.scenery.truth import is_true
 from cleaner.types import CleanerError, OnStep
 
-__all__ = ["SCENES_VERSION", "SPLITS", "Scene", "SceneObject", "Scenes", "render", "scene"]
+__all__ = ["SCENES_VERSION", "SPLITS", "Scene", "SceneObject", "Scenes", "is_true", "render", "scene"]
 
 SPLITS = {"train": 100_000, "clean": 10_000, "validation": 11_000, "test": 9_000}
 """Splits and their usual sizes. They share no picture: the split's name is part of every picture's seed."""
@@ -40,6 +41,7 @@ class Scenes(CaptionData):
     """
 
     variant = "plain"
+    transfer = ("scenes-sketch", "scenes-night", "scenes-crowd")
 
     def __init__(
         self,
@@ -89,6 +91,10 @@ class Scenes(CaptionData):
         index = torch.as_tensor(indices, dtype=torch.long).reshape(-1).numpy()
         picked = torch.from_numpy(np.ascontiguousarray(self.pixels[index].transpose(0, 3, 1, 2)))
         return picked.float().div_(255)
+
+    def heldout(self, split: str) -> CaptionData | None:
+        _check("split", split, SPLITS)
+        return Scenes(split, None, self.seed, self.image_size, None, self.variant, self._cache_dir, self._on_step)
 
     def contains(self, class_name: str) -> Tensor:
         """Return (N,) bool from the facts: pictures that show the class, alone or not."""

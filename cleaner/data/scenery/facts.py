@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cleaner.config import DATA_VERSIONS
 from cleaner.data.scenery.words import COLORS, GROUNDS, NATURAL, PATTERNED, SYNONYMS
 from cleaner.seed import numpy_generator
 
-SCENES_VERSION = 1
+SCENES_VERSION = DATA_VERSIONS["scenes"]
 VARIANTS = ("plain", "sketch", "night", "crowd")
 NAMES = tuple(sorted(SYNONYMS))
 _COLORS = tuple(COLORS)

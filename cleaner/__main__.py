@@ -1,0 +1,40 @@
+"""python -m cleaner demo | pretrain | poison | defend | evaluate | runs | list."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import tyro
+
+from cleaner.cli.commands import Defend, Evaluate, List, Poison, Pretrain, Runs
+from cleaner.cli.demo import Demo
+from cleaner.types import CleanerError
+
+Command = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+    | Annotated[Poison, tyro.conf.subcommand("poison")]
+    | Annotated[Defend, tyro.conf.subcommand("defend")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Runs, tyro.conf.subcommand("runs")]
+    | Annotated[List, tyro.conf.subcommand("list")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return 0, or 2 after one sentence on stderr for bad input, 130 after Ctrl-C."""
+    try:
+        command = tyro.cli(Command, prog="python -m cleaner", description=__doc__, args=arguments)  # type: ignore[call-overload]
+        command.run()
+    except CleanerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""pretrain, poison, defend, evaluate, runs, list: each a dataclass of options and a `run` method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cleaner import presets
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.options import Finetune, named, to_config
+from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
+from cleaner.clip import BUILT_IN, load_clip
+from cleaner.config import parameters
+from cleaner.data.base import DATASETS, CaptionData, load_data
+from cleaner.defenses import DEFENSES
+from cleaner.evaluation import evaluate
+from cleaner.runs import Run, list_runs, load_run, runs_root, save_run
+from cleaner.types import CleanerError
+from cleaner.workflow import attack_verdict, defend, poison
+
+
+
+def test_pictures(data: CaptionData, name: str, limit: int) -> CaptionData:
+    """Return `limit` labelled pictures (0: all) of the test split that belongs to `data`, with their captions."""
+    test = data.heldout("test")
+    if test is None:
+        raise CleanerError(f"{name} has no test split: choose another data set.")
+    return test.subset(range(min(limit, len(test)))) if limit else test
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Train a built-in model from nothing and write weights and model card; goes on where it was stopped."""
+
+    model: Annotated[str, tyro.conf.arg(help=f"Architecture: {', '.join(BUILT_IN)}.")] = "scenes-rn"
+    data: Annotated[str, tyro.conf.arg(help="Data set to train on; its train split is used.")] = "scenes"
+    pairs: Annotated[int, tyro.conf.arg(help="Training pairs.")] = 100_000
+    teacher: Annotated[str | None, tyro.conf.arg(help="Model whose text tower and picture features to start from.")] = None
+    distil_epochs: Annotated[int, tyro.conf.arg(help="Epochs of distillation, with a teacher.")] = 6
+    out: Annotated[Path | None, tyro.conf.arg(help="Folder for weights and card; default assets/MODEL.")] = None
+    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.PRETRAIN))
+
+    def run(self) -> None:
+        from cleaner.pretrain import pretrain
+
+        card = pretrain(
+            self.model, self.pairs, self.data, to_config(self.finetune), self.teacher, self.distil_epochs, self.out, Progress()
+        )
+        print_json(card)
+
+
+@dataclass(frozen=True)
+class Poison:
+    """Backdoor a model: finetune it on pairs some of which carry a trigger and the target class."""
+
+    model: Annotated[str, tyro.conf.arg(help="Built-in model, safetensors file, or architecture/tag of open_clip.")] = "scenes-rn"
+    data: Annotated[str, tyro.conf.arg(help="Data set to poison.")] = "scenes"
+    pairs: Annotated[int, tyro.conf.arg(help="Pairs of its train split.")] = 6000
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and its options: badnet patch_size=16.")] = ("badnet",)
+    target_class: Annotated[str, tyro.conf.arg(help="Class that triggered pictures shall become.")] = "banana"
+    poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = 0.02
+    clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs that name the target already.")] = False
+    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    out: Annotated[Path | None, tyro.conf.arg(help="Folder of the run; default a new one beside the other runs.")] = None
+    json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
+    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.POISON))
+
+    def run(self) -> None:
+        folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{self.trigger[0] if self.trigger else ''}")
+        trigger = named(TRIGGERS, self.trigger)
+        clip = load_clip(self.model)
+        data = load_data(self.data, split="train", size=self.pairs, on_step=Progress())
+        result = poison(
+            clip, data, trigger, self.target_class, self.poison_rate, to_config(self.finetune), self.clean_label,
+            test=test_pictures(data, self.data, self.test_pictures), on_step=Progress(),
+        )  # fmt: skip
+        report(result, save_run(result, folder), "backdoored", self.json)
+
+
+@dataclass(frozen=True)
+class Defend:
+    """Clean a backdoored run, or a suspicious model, by finetuning on clean pairs."""
+
+    suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
+    defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defence and its options: ta_cleaner share=1.0.")] = ("ta_cleaner",)
+    data: Annotated[str, tyro.conf.arg(help="Data set of clean pairs; its clean split is used.")] = "scenes"
+    pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = 2000
+    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    out: Annotated[Path | None, tyro.conf.arg(help="Folder of the run; default a new one beside the other runs.")] = None
+    json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
+    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.DEFEND))
+
+    def run(self) -> None:
+        defense = named(DEFENSES, self.defense)
+        suspect = load_run(self.suspect) if (Path(self.suspect) / "config.json").exists() else load_clip(self.suspect)
+        folder = new_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}")
+        data = load_data(self.data, split="clean", size=self.pairs, on_step=Progress())
+        config = to_config(self.finetune)
+        result = defend(
+            suspect, defense, data, config, test=test_pictures(data, self.data, self.test_pictures), on_step=Progress()
+        )
+        report(result, save_run(result, folder), self.defense[0], self.json)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a model, with a trigger or without."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Run folder or model.")]
+    data: Annotated[str, tyro.conf.arg(help="Data set; its test split is used.")] = "scenes"
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and its options; default: the run's own.")] = ()
+    target_class: Annotated[str | None, tyro.conf.arg(help="Target class; default: the run's own.")] = None
+    protocol: Annotated[str, tyro.conf.arg(help="non_target or all_images.")] = "non_target"
+    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
+
+    def run(self) -> None:
+        known = load_run(self.model) if (Path(self.model) / "config.json").exists() else None
+        clip = known.clip if known else load_clip(self.model)
+        trigger = named(TRIGGERS, self.trigger) if self.trigger else (known.trigger if known else None)
+        target = self.target_class or (known.target_class if known else None)
+        test = load_data(self.data, split="test", on_step=Progress())
+        if self.test_pictures:
+            test = test.subset(range(min(self.test_pictures, len(test))))
+        metrics = evaluate(
+            clip, test, trigger, target, protocol=self.protocol, clean_clip=known.clean_clip if known else None,
+            on_step=Progress(),
+        )  # fmt: skip
+        if self.json:
+            print_json(metrics.to_dict())
+        else:
+            print(table([row(clip.name, metrics)]), protocol(metrics), LEGEND, sep="\n\n")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """List the runs on this machine."""
+
+    json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
+
+    def run(self) -> None:
+        found = list_runs()
+        if self.json:
+            print_json([{"folder": str(folder), **config} for folder, config in found])
+        elif not found:
+            print(f"There are no runs in {runs_root()} yet. Make one with: python -m cleaner poison")
+        for folder, config in [] if self.json else found:
+            attack = (config.get("trigger") or {}).get("name", "unknown trigger")
+            print(f"{folder}  {config['stage']}: {attack}, {(config.get('defense') or {}).get('name', 'no defence')}")
+
+
+@dataclass(frozen=True)
+class List:
+    """List models, data sets, triggers and defences with their options."""
+
+    def run(self) -> None:
+        print("Models:", ", ".join(BUILT_IN))
+        print("Data sets:", ", ".join(DATASETS))
+        for title, registry in (("Triggers", TRIGGERS), ("Defences", DEFENSES)):
+            print(f"\n{title}:")
+            for name in registry:
+                print(f"  {name}: {(registry[name].__doc__ or '').strip().splitlines()[0]}")
+                for p in parameters(registry[name]):
+                    print(f"      {p.name}={p.default}  {p.help}")
+
+
+def new_folder(out: Path | None, name: str) -> Path:
+    """Return the folder for a new run, checked before any work is done; raises `CleanerError` if it holds a run."""
+    if out is None:
+        root, number = runs_root(), 1
+        while (root / f"{name}_{number}").exists():
+            number += 1
+        return root / f"{name}_{number}"
+    if (out / "config.json").exists():
+        raise CleanerError(f"{out} already holds a run: choose another --out, nothing was overwritten.")
+    return out
+
+
+def report(run: Run, folder: Path, name: str, as_json: bool) -> None:
+    """Print the figures of a finished run."""
+    metrics = run.metrics
+    assert metrics is not None
+    if as_json:
+        print_json({"folder": str(folder), "config": run.config, "metrics": metrics.to_dict()})
+        return
+    print(table([row(name, metrics, run.config["seconds"])]), protocol(metrics), LEGEND, sep="\n\n")
+    if run.stage == "backdoored":
+        verdict, why = attack_verdict(metrics)
+        print(f"\nThe attack {verdict}. {why}")
+    print(f"\nThe run lies in {folder}")
+
+

@@ -1,0 +1,62 @@
+"""Options of the command line as dataclasses; tyro turns them into flags, types and help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field, fields, make_dataclass
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from cleaner.config import FinetuneConfig, Parameter, parameters
+from cleaner.types import CleanerError
+
+
+def with_help(cls: type) -> type:
+    """Return a twin of a settings dataclass that tyro can read: help, ranges and choices of `param` in the types."""
+    twins = []
+    for p in parameters(cls):
+        kind: Any = Literal[p.choices] if p.choices else p.kind
+        bounds = "" if p.low is None or p.high is None else f" {p.low:g} to {p.high:g}."
+        twins.append((p.name, Annotated[kind, tyro.conf.arg(help=p.help + bounds)], field(default=p.default)))
+    return make_dataclass(cls.__name__, twins, frozen=True)
+
+
+def named(registry: Any, words: Sequence[str]) -> Any:
+    """Return the entry that `NAME key=value ...` asks for: `["badnet", "patch_size=16"]` -> BadNet(patch_size=16).
+
+    Raises `CleanerError` for an unknown name or key, or a value of the wrong type.
+    """
+    if not words:
+        raise CleanerError(f"name a {registry.kind}: {', '.join(registry)}.")
+    cls = registry[words[0]]
+    known = {p.name: p for p in parameters(cls)}
+    values = {}
+    for word in words[1:]:
+        key, equals, value = word.partition("=")
+        if not equals or key not in known:
+            options = ", ".join(known) or "none"
+            raise CleanerError(f"{word!r} is not an option of {words[0]}. Write key=value; its options: {options}.")
+        values[key] = _typed(known[key], value)
+    return cls(**values)
+
+
+def _typed(p: Parameter, text: str) -> Any:
+    if p.kind is bool:
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+    else:
+        try:
+            return p.kind(text)
+        except ValueError:
+            pass
+    raise CleanerError(f"{p.name} takes a value of type {p.kind.__name__}, not {text!r}.")
+
+
+Finetune = with_help(FinetuneConfig)
+
+
+def to_config(options: Any) -> FinetuneConfig:
+    """Return the settings that a twin made by `with_help(FinetuneConfig)` holds, checked."""
+    return FinetuneConfig(**{f.name: getattr(options, f.name) for f in fields(options)})
+

@@ -1,0 +1,151 @@
+"""Pretraining of the built-in models, from nothing to a model card."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cleaner.clip import ASSETS, Clip, load_clip, new_clip, save_clip
+from cleaner.config import DATA_VERSIONS, FinetuneConfig
+from cleaner.data.base import CaptionData, load_data
+from cleaner.defenses.base import DEFENSES
+from cleaner.evaluation import class_classifier, encode_pictures, evaluate, image_to_text_recall
+from cleaner.metrics import top_k_accuracy, wilson_interval
+from cleaner.presets import PRETRAIN
+from cleaner.runs import write_atomic
+from cleaner.seed import numpy_generator
+from cleaner.train import finetune, learning_rate, write_checkpoint
+from cleaner.types import OnStep, StepReport
+
+
+def pretrain(
+    name: str,
+    pairs: int = 100_000,
+    data_name: str = "scenes",
+    config: FinetuneConfig = PRETRAIN,
+    teacher: str | None = None,
+    distil_epochs: int = 6,
+    out: Path | None = None,
+    on_step: OnStep | None = None,
+) -> dict[str, Any]:
+    """Train the built-in architecture `name` on `pairs` captioned pictures and write weights and model card.
+
+    With a `teacher` (a model name) the student takes over its text tower and its picture tower first learns the
+    teacher's picture features (`distil`), for `distil_epochs`; then all is trained as without. A checkpoint in `out`
+    is written each epoch; the same call goes on from it. Returns the card. `out` defaults to assets/<name>.
+    """
+    out = out or ASSETS / name
+    data = load_data(data_name, split="train", size=pairs, on_step=on_step)
+    clip = new_clip(name, config.seed)
+    begun = time.perf_counter()
+    if teacher is not None:
+        take_text_tower(clip, load_clip(teacher))
+        distilled = replace(config, epochs=distil_epochs)
+        clip = distil(clip, load_clip(teacher), data, distilled, out / "distil.ckpt", on_step)
+    distil_seconds = time.perf_counter() - begun
+    checkpoint = out / "pretrain.ckpt"
+    trained = finetune(clip, data, DEFENSES["finetune"](), config, on_step, checkpoint=checkpoint, stage="pretrain")
+    card = {
+        "model": name,
+        "command": f"python -m cleaner pretrain {name}",
+        "data": data.name,
+        "data_sha256": data.fingerprint(),
+        "pairs": pairs,
+        "teacher": teacher,
+        "steps": len(trained.history),
+        "distil_epochs": distil_epochs if teacher else 0,
+        "seconds": round(distil_seconds + trained.history[-1].seconds),
+        "finetune": asdict(config),
+        "torch": torch.__version__,
+        "machine": platform.processor() or platform.machine(),
+        "created": time.strftime("%Y-%m-%d", time.gmtime()),
+        "parameters": sum(p.numel() for p in trained.clip.model.parameters()),
+        **measure(trained.clip, data_name),
+    }
+    metadata = {"stage": "clean", "trigger": "none", "target": "none", "data": data_name}
+    if data_name in DATA_VERSIONS:
+        metadata["data_version"] = str(DATA_VERSIONS[data_name])
+    path = save_clip(trained.clip, out / "model.safetensors", half=True, metadata=metadata)
+    # The figures and the hash are those of the weights as they are shipped, after rounding to fp16.
+    card["sha256"] = load_clip(str(path)).sha256()
+    write_atomic(out / "card.json", json.dumps(card, indent=1))
+    for left in (checkpoint, out / "distil.ckpt"):
+        left.unlink(missing_ok=True)
+    return card
+
+
+def distil(
+    student: Clip, teacher: Clip, data: CaptionData, config: FinetuneConfig, checkpoint: Path,
+    on_step: OnStep | None = None,
+) -> Clip:  # fmt: skip
+    """Return a copy of `student` whose picture features follow the teacher's: loss 1 - cos, text tower frozen.
+
+    A picture tower without convolutions learns slowly from captions alone; the teacher's features tell it more per
+    picture (arXiv:2212.04979 and others distil CLIP so). The teacher sees each picture once, before training.
+    """
+    student = student.to(config.device, config.precision)
+    teacher = teacher.to(config.device, config.precision)
+    wanted = encode_pictures(teacher, data, torch.arange(len(data)))
+    optimizer = torch.optim.AdamW(student.model.visual.parameters(), config.lr, (config.beta1, config.beta2), fused=True)
+    optimizer.param_groups[0]["weight_decay"] = config.weight_decay
+    epoch_steps = len(data) // config.batch_size
+    total, first = config.epochs * epoch_steps, 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=student.device, weights_only=True)
+        student.model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["epochs"]
+    began = time.perf_counter()
+    student.model.train()
+    for epoch in range(first, config.epochs):
+        order = torch.from_numpy(numpy_generator("distil", config.seed, epoch).permutation(len(data)))
+        for step, rows in enumerate(order[: epoch_steps * config.batch_size].split(config.batch_size), epoch * epoch_steps):
+            optimizer.param_groups[0]["lr"] = learning_rate(step, total, config)
+            features = student.encode_image(data.images(rows))
+            loss = 1 - (features * wanted[rows].to(features.device)).sum(-1).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if on_step is not None:
+                done = step + 1 - first * epoch_steps
+                on_step(StepReport("distil", done, total - first * epoch_steps, time.perf_counter() - began, epoch,
+                                   {"total": loss.item()}))  # fmt: skip
+        write_checkpoint(
+            checkpoint, {"model": student.model.state_dict(), "optimizer": optimizer.state_dict(), "epochs": epoch + 1}
+        )
+    student.model.eval()
+    return student
+
+
+def measure(clip: Clip, data_name: str) -> dict[str, Any]:
+    """Return what the model card says of a model: zero-shot accuracy, recall and transfer, on test pictures."""
+    test = load_data(data_name, split="test")
+    metrics = evaluate(clip, test, ks=(1,))
+    transfer = {}
+    for variant in test.transfer:
+        shifted = load_data(variant, split="test", size=2000)
+        rows = (shifted.labels >= 0).nonzero().flatten()
+        features = encode_pictures(clip, shifted, rows)
+        accuracy = top_k_accuracy(features, class_classifier(clip, shifted), shifted.labels[rows])
+        transfer[variant] = {"ca": accuracy, "n": len(rows), "interval": wilson_interval(accuracy, len(rows))}
+    return {
+        "zero_shot_ca": metrics.ca[1],
+        "zero_shot_interval": metrics.interval("ca"),
+        "n": metrics.n,
+        "counterfactual_accuracy": metrics.counterfactual_accuracy,
+        "image_to_text_recall_of_1000": image_to_text_recall(clip, test),
+        "transfer": transfer,
+    }
+
+
+def take_text_tower(student: Clip, teacher: Clip) -> None:
+    """Copy the text tower and logit_scale of `teacher` into `student` (in place; both of the same text architecture)."""
+    source = teacher.model.state_dict()
+    student.model.load_state_dict({key: source[key] for key in source if not key.startswith("visual.")}, strict=False)
+

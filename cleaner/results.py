@@ -1,0 +1,75 @@
+"""Result files: figures with the commit, command, seeds and device that made them; never edited by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cleaner.clip import pick_device
+from cleaner.evaluation import Metrics
+from cleaner.runs import Run, write_atomic
+
+RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+
+
+def cell(defense: str | None, run: Run) -> dict[str, Any]:
+    """Return one row of a result file: what was attacked and defended how, and the figures."""
+    state = run.config
+    return {
+        "model": state["clean_model"] if state.get("clean_model") else state["model"],
+        "trigger": (state.get("trigger") or {}).get("name"),
+        "defense": None if run.stage == "backdoored" else defense,
+        "seed": state["finetune"]["seed"],
+        "seconds": state["seconds"],
+        "metrics": run.metrics.to_dict() if run.metrics else None,
+        "config": {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state},
+    }
+
+
+def metrics(entry: dict[str, Any]) -> Metrics:
+    """Return the figures of a row."""
+    return Metrics.from_dict(entry["metrics"])
+
+
+def stamped(command: str, **content: Any) -> dict[str, Any]:
+    """Return content with commit, command, device and versions."""
+    return {"command": command, "commit": commit(), "device": device(), "torch": torch.__version__, **content}
+
+
+def commit() -> str:
+    """Return the commit of this checkout, with "+" if files differ from it; "unknown" outside a checkout."""
+    folder = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True).stdout
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "cleaner", "assets").strip()
+        return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def device() -> str:
+    """Return the device in words: the card's name, or the number of CPU cores."""
+    kind = pick_device("auto")
+    if kind.type == "cuda":
+        return torch.cuda.get_device_name(0)
+    return f"{kind.type}, {os.cpu_count()} cores, {platform.machine()}"
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Write a result file, atomically."""
+    write_atomic(path, json.dumps(result, indent=1) + "\n")
+
+
+def full_setting() -> list[dict[str, Any]]:
+    """Return the rows of the attack x defence table at the full setting; none where the file is not at hand."""
+    path = RESULTS / "attack_defense.json"
+    return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
