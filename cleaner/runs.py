@@ -7,14 +7,17 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from cleaner.attacks.base import Trigger, load_trigger
-from cleaner.clip import Clip, load_clip, save_clip
-from cleaner.evaluation import Metrics
 from cleaner.types import CleanerError, StepReport
+
+if TYPE_CHECKING:
+    # Listing runs must not load torch: the app does it before its first paint.
+    from cleaner.attacks.base import Trigger
+    from cleaner.clip import Clip
+    from cleaner.evaluation import Metrics
 
 SCHEMA = 1
 
@@ -66,6 +69,8 @@ def save_run(run: Run, folder: str | Path) -> Path:
     config.json comes last: a folder without it is an unfinished write and is not listed. Raises `CleanerError` if
     the folder already holds a run.
     """
+    from cleaner.clip import save_clip
+
     folder = Path(folder)
     if (folder / "config.json").exists():
         raise CleanerError(f"{folder} already holds a run: choose another folder, nothing was overwritten.")
@@ -81,6 +86,10 @@ def save_run(run: Run, folder: str | Path) -> Path:
 
 def load_run(folder: str | Path) -> Run:
     """Return the run in `folder`. Raises `CleanerError` if there is none, or one of a newer version."""
+    from cleaner.attacks.base import load_trigger
+    from cleaner.clip import load_clip
+    from cleaner.evaluation import Metrics
+
     folder = Path(folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
