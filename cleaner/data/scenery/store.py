@@ -127,8 +127,9 @@ def _start(
 
     def listen() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            messages.put(int(line))
+        with process.stdout as lines:
+            for line in lines:
+                messages.put(int(line))
         messages.put(None)
 
     threading.Thread(target=listen, daemon=True).start()

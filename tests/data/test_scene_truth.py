@@ -1,0 +1,93 @@
+"""The oracle that says whether a caption, or a subtext of it, is true of a scene."""
+
+from dataclasses import replace
+
+import pytest
+
+from cleaner.data.scenery.captions import caption
+from cleaner.data.scenery.facts import VARIANTS, Scene, SceneObject
+from cleaner.data.scenes import is_true, scene
+
+BANANA = SceneObject("banana", "yellow", "small", "plain", 0.3, 0.5, 0.4, 0, False, (0.5,) * 6)
+CAR = SceneObject("car", "red", "small", "striped", 0.8, 0.5, 0.3, 0, False, (0.5,) * 6)
+PAIR = Scene((BANANA, CAR), "left", "grass", "plain", (0.5,) * 12)
+ALONE = Scene((replace(BANANA, size="large"),), None, "wood", "plain", (0.5,) * 12)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("mode", ["mixed", "full"])
+def test_captions_are_true(variant: str, mode: str):
+    for index in range(5000 if variant == "plain" else 500):
+        facts = scene("train", 3, index, variant)
+        text = caption(facts, "train", 3, index, mode)
+        assert is_true(text, facts) is True, (text, facts)
+
+
+def test_captions_of_other_scenes_are_mostly_false():
+    wrong = [is_true(caption(scene("test", 0, i), "test", 0, i), scene("test", 0, i + 1)) for i in range(500)]
+    assert wrong.count(False) > 490
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("a small yellow banana to the left of a red car on the grass", True),
+        ("a banana", True),
+        ("there is a golden plantain on the lawn", True),
+        ("a striped automobile right of a little banana", True),
+        ("a banana and a car on the grass", True),
+        ("a banana lies on the grass", True),
+        ("on the grass lies a small, yellow banana", True),
+        ("one banana", True),
+        ("a blue banana", False),
+        ("a large banana", False),
+        ("a dotted car", False),
+        ("two bananas", False),
+        ("bananas on the grass", False),
+        ("a banana and a banana", False),
+        ("a banana to the right of a car", False),
+        ("a car left of a banana", False),
+        ("a banana above a car", False),
+        ("a banana on the sand", False),
+        ("a pear to the left of a red car", False),
+        ("a banana behind a car", False),
+        ("a banana in front of a car", False),
+        ("a small yellow dragon to the left of a red car", False),
+        ("a photo of an orange", False),
+        ("a banana stands on the grass", False),
+        ("a banana to the left of a blue car on the grass", False),
+        ("a shiny banana", None),
+        ("a banana on the car", None),
+        ("a banana and a vehicle", None),
+        ("a banana to the left of", None),
+        ("a banana peel", None),
+        ("", None),
+        ("a photo of", None),
+    ],
+)
+def test_pair(text: str, verdict: bool | None):
+    assert is_true(text, PAIR) is verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("a huge banana on the wooden table", True),
+        ("a banana on the table", True),
+        ("a banana", True),
+        ("a banana to the left of a car", False),
+        ("a banana and a car", False),
+        ("three bananas on the table", False),
+        ("a striped banana", False),
+        ("a banana on the lake", False),
+    ],
+)
+def test_alone(text: str, verdict: bool | None):
+    assert is_true(text, ALONE) is verdict
+
+
+def test_a_sketch_has_no_color():
+    sketch = scene("test", 0, 2, "sketch")
+    name = sketch.objects[0].name
+    assert is_true(f"a {name} on paper", sketch) is True
+    assert is_true(f"a red {name}", sketch) is None

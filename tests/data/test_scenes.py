@@ -1,0 +1,241 @@
+"""Scenes: the same pictures for ever, captions that are true, splits that share nothing."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cleaner.data.base import DATASETS, load_data
+from cleaner.data.scenery import store
+from cleaner.data.scenery.captions import caption
+from cleaner.data.scenery.facts import NAMES, VARIANTS
+from cleaner.data.scenery.ground import MAKERS
+from cleaner.data.scenery.render import OBJECTS
+from cleaner.data.scenery.words import COLORS, GROUNDS, INVERSE, PATTERNS, RELATIONS, SIZES, SYNONYMS
+from cleaner.data.scenes import SPLITS, Scenes, render, scene
+from cleaner.types import Cancelled, CleanerError
+
+GOLDEN_PATH = Path(__file__).with_name("golden_scenes.npz")
+GOLDEN = [("plain", i) for i in range(8)] + [(v, i) for v in ("sketch", "night", "crowd") for i in (1, 3)]
+GOLDEN += [("crowd", 5), ("night", 6)]
+
+
+def scenes(tmp_path: Path, **options: object) -> Scenes:
+    return Scenes(cache_dir=tmp_path, **{"split": "test", "size": 40, "image_size": 32, **options})
+
+
+def test_vocabulary():
+    assert len(NAMES) >= 24
+    assert "banana" in NAMES
+    assert set(OBJECTS) == set(NAMES) == set(SYNONYMS)
+    assert len(COLORS) >= 10
+    assert len(GROUNDS) - 1 >= 6
+    assert set(MAKERS) == set(GROUNDS)
+    for table in (SYNONYMS, COLORS, SIZES, PATTERNS, RELATIONS, GROUNDS):
+        words = [word for options in table.values() for word in options]
+        assert len(words) == len(set(words)), "a word may mean one thing only"
+
+
+def test_golden_pictures():
+    golden = np.load(GOLDEN_PATH)["pictures"]
+    assert len(golden) == 16
+    for expected, (variant, index) in zip(golden, GOLDEN, strict=True):
+        actual = render(scene("golden", 0, index, variant))
+        assert np.abs(actual.astype(int) - expected).max() <= 1, (variant, index)
+
+
+def test_the_same_arguments_give_the_same_picture_and_others_another():
+    first = render(scene("test", 0, 5))
+    assert np.array_equal(first, render(scene("test", 0, 5)))
+    for other in (scene("test", 0, 6), scene("test", 1, 5), scene("train", 0, 5)):
+        assert np.abs(first.astype(int) - render(other)).mean() > 5
+
+
+def test_splits_and_seeds_share_no_scene():
+    looks = [scene(split, seed, i).look for split in SPLITS for seed in (0, 1) for i in range(500)]
+    assert len(set(looks)) == len(looks)
+
+
+@pytest.mark.parametrize("size", [16, 64, 97, 256])
+def test_any_size_shows_the_same_scene(size: int):
+    for variant in VARIANTS:
+        small = render(scene("test", 0, 2, variant), size)
+        assert small.shape == (size, size, 3)
+        assert small.dtype == np.uint8
+    large = torch.from_numpy(render(scene("test", 0, 2), 256).astype(np.float32)).permute(2, 0, 1)[None]
+    mine = torch.from_numpy(render(scene("test", 0, 2), size).astype(np.float32)).permute(2, 0, 1)[None]
+    rough = [torch.nn.functional.adaptive_avg_pool2d(picture, 8) for picture in (large, mine)]
+    assert (rough[0] - rough[1]).abs().mean() < 8
+
+
+def test_objects_stay_in_the_picture_and_have_a_fair_size():
+    for index in range(1000):
+        s = scene("train", 0, index)
+        assert 25.9 <= s.objects[0].extent * 64 <= 48
+        for o in s.objects:
+            assert o.extent * 64 >= 16
+            assert min(o.x, o.y) > 0.1
+            assert max(o.x, o.y) < 0.9
+
+
+def test_relations_hold_in_coordinates():
+    seen = set()
+    for index in range(500):
+        s = scene("train", 0, index)
+        if s.relation:
+            a, b = s.objects
+            step = {"left": b.x - a.x, "right": a.x - b.x, "above": b.y - a.y, "below": a.y - b.y}[s.relation]
+            other = abs(b.y - a.y if s.relation in ("left", "right") else b.x - a.x)
+            assert step > 0.3 > 0.2 > other
+            assert b.extent < a.extent
+            seen.add(s.relation)
+    assert seen == set(INVERSE)
+
+
+def test_counts_of_single_objects():
+    assert (SPLITS["train"], SPLITS["clean"]) == (100_000, 10_000)
+    assert int((Scenes("validation").labels >= 0).sum()) >= 5_000
+    test = Scenes("test")
+    assert int((test.labels >= 0).sum()) >= 4_000
+    per_class = torch.bincount(test.labels[test.labels >= 0], minlength=len(NAMES))
+    assert per_class.min() > 80
+
+
+def test_labels_and_contains_come_from_the_facts(tmp_path: Path):
+    data = scenes(tmp_path, size=400)
+    for facts, label in zip(data.scenes, data.labels.tolist(), strict=True):
+        assert label == (data.class_index(facts.objects[0].name) if len(facts.objects) == 1 else -1)
+    bananas = data.contains("banana")
+    assert bananas.tolist() == ["banana" in [o.name for o in s.objects] for s in data.scenes]
+    assert bananas.sum() > (data.labels == data.class_index("banana")).sum()
+    with pytest.raises(CleanerError, match="dragon"):
+        data.contains("dragon")
+
+
+def test_short_captions_and_every_template_occur_in_train():
+    captions = Scenes("train", size=6000).captions
+    plain = "|".join(word for words in SYNONYMS.values() for word in words)
+    colors = "|".join(word for words in COLORS.values() for word in words)
+    short = re.compile(rf"((a photo|a picture|an image) of )?an? (({colors}) )?({plain})( and an? ({plain}))?")
+    assert sum(bool(short.fullmatch(c)) for c in captions) / len(captions) >= 0.4
+    for template in Scenes.templates:
+        for name in ("banana", "car", "cat"):
+            assert template.format(name) in captions
+    assert any(len(c.split()) >= 12 for c in captions)
+    assert not any(re.search(r"\ba [aeiou]|\ban [^aeiou]", c) for c in captions)
+
+
+def test_full_captions_name_every_object_and_color():
+    for facts, text in zip((data := Scenes("clean", size=500)).scenes, data.captions, strict=True):
+        for o in facts.objects:
+            assert any(word in text for word in SYNONYMS[o.name])
+            assert any(word in text for word in COLORS[o.color])
+            assert o.pattern == "plain" or any(word in text for word in PATTERNS[o.pattern])
+
+
+def test_a_longer_set_begins_with_the_shorter_and_one_file_serves_both(tmp_path: Path):
+    long, short = scenes(tmp_path, size=30), scenes(tmp_path, size=10)
+    assert short.captions == long.captions[:10]
+    assert torch.equal(long.images(range(10)), scenes(tmp_path / "other", size=10).images(range(10)))
+    assert torch.equal(short.images(range(10)), long.images(range(10)))
+    assert [p.name for p in tmp_path.glob("*.npy")] == ["v1-plain-test-seed0-32px-n30.npy"]
+
+
+def test_images_are_fresh_floats(tmp_path: Path):
+    data = scenes(tmp_path)
+    images = data.images(torch.tensor([3, 1]))
+    assert images.shape == (2, 3, 32, 32)
+    assert images.dtype == torch.float32
+    assert 0 <= images.min() < images.max() <= 1
+    images.zero_()
+    assert data.images([3]).max() > 0
+    assert data.images([]).shape == (0, 3, 32, 32)
+    expected = torch.from_numpy(render(data.scenes[3], 32)).permute(2, 0, 1) / 255
+    assert torch.allclose(data.images([3])[0], expected)
+
+
+def test_a_cancelled_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def stop(report: object) -> None:
+        raise Cancelled
+
+    monkeypatch.setattr(store, "CHUNK", 4)
+    with pytest.raises(Cancelled):
+        scenes(tmp_path, on_step=stop).images([0])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_processes_render_the_same_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(store, "_ALONE", 4)
+    monkeypatch.setattr(store, "CHUNK", 10)
+    monkeypatch.setattr(store.os, "cpu_count", lambda: 2)
+    reports = []
+    data = scenes(tmp_path, size=24, image_size=16, on_step=reports.append)
+    assert [np.array_equal(data.pixels[i], render(data.scenes[i], 16)) for i in range(24)] == [True] * 24
+    assert (reports[-1].stage, reports[-1].step, reports[-1].total) == ("render", 24, 24)
+
+
+def test_variants_differ_as_they_should(tmp_path: Path):
+    sets = {v: load_data(n, split="test", size=40, image_size=32, cache_dir=tmp_path) for v, n in zip(
+        VARIANTS, ("scenes", "scenes-sketch", "scenes-night", "scenes-crowd"), strict=True)}  # fmt: skip
+    mean = {v: data.images(range(40)).mean().item() for v, data in sets.items()}
+    assert mean["night"] < 0.5 * mean["plain"] < 0.8 * mean["sketch"]
+    sketch = sets["sketch"].images(range(40))
+    assert (sketch.amax(1) - sketch.amin(1)).mean() < 0.08
+    assert all(s.ground == "paper" and not s.objects[0].color for s in sets["sketch"].scenes)
+    assert torch.equal(sets["sketch"].labels, sets["plain"].labels)
+    assert torch.equal(sets["night"].labels, sets["plain"].labels)
+    crowd = sets["crowd"]
+    assert crowd.labels.min() >= 0
+    for s in crowd.scenes:
+        assert 3 <= len(s.objects) <= 5
+        assert len({o.name for o in s.objects}) == len(s.objects)
+        assert s.objects[0].extent > 1.2 * max(o.extent for o in s.objects[1:])
+    assert [sets[v].name for v in VARIANTS] == [
+        "scenes/test",
+        "scenes-sketch/test",
+        "scenes-night/test",
+        "scenes-crowd/test",
+    ]
+    assert {"scenes", "scenes-sketch", "scenes-night", "scenes-crowd"} <= set(DATASETS)
+
+
+def test_every_class_looks_different():
+    # Silhouettes of all classes, same colour and place: no two may be near each other.
+    base = scene("test", 0, 0)
+    o = replace(base.objects[0], x=0.5, y=0.5, extent=0.7, turn=0.0, flip=False, pattern="plain", color="blue")
+    one = replace(base, relation=None)
+    pictures = np.stack([render(replace(one, objects=(replace(o, name=name),)), 48) for name in NAMES]).astype(int)
+    distance = np.abs(pictures[:, None] - pictures[None]).mean((2, 3, 4)) + 99 * np.eye(len(NAMES))
+    assert distance.min() > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "holdout"}, "train, clean, validation, test"),
+        ({"size": 0}, "size"),
+        ({"captions": "long"}, "mixed, full"),
+        ({"image_size": 8}, "image_size"),
+        ({"variant": "fog"}, "sketch"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(options: dict[str, object], message: str):
+    with pytest.raises(CleanerError, match=message):
+        load_data("scenes", **options)
+
+
+def test_fingerprint_depends_on_the_seed(tmp_path: Path):
+    assert scenes(tmp_path).fingerprint() != scenes(tmp_path, seed=1).fingerprint()
+
+
+def test_caption_is_a_function_of_its_arguments():
+    s = scene("train", 0, 9)
+    assert caption(s, "train", 0, 9, "mixed") == caption(s, "train", 0, 9, "mixed")
+
+
+if __name__ == "__main__":  # new golden pictures; only together with a new SCENES_VERSION
+    np.savez_compressed(GOLDEN_PATH, pictures=np.stack([render(scene("golden", 0, i, v)) for v, i in GOLDEN]))
