@@ -1,0 +1,34 @@
+"""Captions as text: parse, true and false subtexts, EDA, vocabulary, templates. Nothing here sees a picture."""
+
+from cleaner.text.eda import eda
+from cleaner.text.parse import Chunk, Parse, Relation, parse
+from cleaner.text.subtext import (
+    Edit,
+    Subtext,
+    SubtextPair,
+    content_words,
+    draw_subtexts,
+    negative_subtexts,
+    positive_subtexts,
+)
+from cleaner.text.templates import fill, prompts, target_caption
+from cleaner.text.vocabulary import Vocabulary
+
+__all__ = [
+    "Chunk",
+    "Edit",
+    "Parse",
+    "Relation",
+    "Subtext",
+    "SubtextPair",
+    "Vocabulary",
+    "content_words",
+    "draw_subtexts",
+    "eda",
+    "fill",
+    "negative_subtexts",
+    "parse",
+    "positive_subtexts",
+    "prompts",
+    "target_caption",
+]

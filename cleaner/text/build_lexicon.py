@@ -1,0 +1,315 @@
+"""Builds assets/lexicon/lexicon.json.gz from WordNet 3.0: `python -m cleaner.text.build_lexicon --help`.
+
+The words kept are those that captions use or that SemCor's annotators met; their counts in captions are facts of
+frequency and the only thing that is taken from the caption file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from cleaner.text.rules import words
+from cleaner.text.wordnet import NOUN_CLASSES, Synset, WordNet, antonyms, read_wordnet
+
+POS = "nvar"
+Sense = Callable[[str], Synset | None]
+Test = Callable[[str], bool]
+# Things that can be seen; a caption means them more often than SemCor does.
+VISIBLE = frozenset(words("animal artifact body food object person plant substance top"))
+SISTERS = 16
+# Words whose everyday meaning SemCor did not meet often enough: the class that captions mean.
+CAPTION_CLASS = {
+    "mug": "artifact", "table": "artifact", "fish": "animal", "snail": "animal", "chicken": "animal", "glass": "artifact",
+    "plant": "plant", "bank": "artifact", "seed": "plant", "doll": "artifact", "crane": "artifact",
+    "match": "event", "net": "artifact", "tie": "artifact", "bow": "artifact", "trunk": "artifact", "letter": "communication",
+    "duck": "animal", "turkey": "animal", "lamb": "animal", "rabbit": "animal", "shell": "animal", "watch": "artifact",
+    "lime": "food", "lemon": "food", "olive": "food", "cherry": "food", "peach": "food", "plum": "food", "palm": "plant",
+    "bar": "artifact", "board": "artifact", "case": "artifact", "stand": "artifact", "band": "group", "body": "body",
+    "key": "artifact", "star": "object", "moon": "object", "lock": "artifact", "cow": "animal", "goat": "animal",
+}  # fmt: skip
+_WORD = re.compile(r"[a-z]{2,}(?:-[a-z]+)?")
+_SUFFIXES = {
+    "n": (("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("ies", "y")),
+    "v": (("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
+    "a": (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
+    "r": (),
+}  # fmt: skip
+
+
+def lemmas(net: WordNet, pos: str, form: str) -> list[str]:
+    """Return the base forms of `form` that WordNet knows as `pos` (the rules of morphy(7WN))."""
+    if (pos, form) in net.exceptions:
+        return [net.exceptions[pos, form]]
+    found = [form] if (pos, form) in net.senses else []
+    for ending, base in _SUFFIXES[pos]:
+        stem = form[: len(form) - len(ending)] + base
+        doubled = ending in ("ed", "ing") and len(stem) > 3 and stem[-1] == stem[-2] and (pos, stem) not in net.senses
+        stem = stem[:-1] if doubled else stem
+        if form.endswith(ending) and (pos, stem) in net.senses and stem not in found:
+            found.append(stem)
+    return found
+
+
+def tagger_words() -> dict[str, str]:
+    """Return word -> tag of the tagger: a word it takes for an adjective is not put where a noun stood."""
+    from textblob.en import lexicon
+
+    lexicon.load()
+    return dict(lexicon)
+
+
+class Builder:
+    """Chooses words, senses and sisters; `build()` returns the lexicon as plain JSON values."""
+
+    def __init__(self, net: WordNet, captions: Iterable[str], every_word: bool = False) -> None:
+        self.net = net
+        self.every_word = every_word
+        self.tagger = tagger_words()
+        self.seen: Counter[tuple[str, str]] = Counter()
+        forms = Counter(word for caption in captions for word in _WORD.findall(caption.lower()))
+        for form, count in forms.items():
+            for pos in POS:
+                for lemma in lemmas(net, pos, form):
+                    self.seen[pos, lemma] += count
+        self._primary: dict[str, Synset | None] = {}
+        self.children: dict[int, list[int]] = defaultdict(list)
+        for (pos, offset), synset in net.synsets.items():
+            if pos == "n":
+                for parent in synset.parents:
+                    self.children[parent].append(offset)
+
+    def weight(self, pos: str, lemma: str) -> float:
+        """Return how common a word is: captions count tenfold, since they are few."""
+        return self.net.count(pos, lemma) + 10 * self.seen[pos, lemma]
+
+    def common(self, pos: str) -> list[str]:
+        """Return the words of a part of speech that the lexicon keeps, the commonest first."""
+        least = {"n": 2, "v": 3, "a": 2, "r": 3}[pos]
+        kept = []
+        for p, lemma in self.net.senses:
+            if p != pos or not _WORD.fullmatch(lemma) or (pos == "n" and self.primary(lemma) is None):
+                continue
+            weight = self.weight(pos, lemma)
+            if self.every_word or weight >= least or (weight and pos == "n" and self._visible(lemma)):
+                kept.append(lemma)
+        return sorted(kept, key=lambda w: (-self.weight(pos, w), w))
+
+    def _visible(self, noun: str) -> bool:
+        primary = self.primary(noun)
+        return primary is not None and NOUN_CLASSES[primary.file] in VISIBLE
+
+    def nouns_of(self, noun: str) -> list[Synset]:
+        """Return the senses of a noun that are no proper names."""
+        synsets = (self.net.synsets["n", offset] for offset in self.net.senses["n", noun])
+        return [s for s in synsets if not s.named]
+
+    def primary(self, noun: str) -> Synset | None:
+        """Return the sense that captions most likely mean: often annotated, visible, with common sisters."""
+        if noun not in self._primary:
+            self._primary[noun] = self._choose(noun)
+        return self._primary[noun]
+
+    def _choose(self, noun: str) -> Synset | None:
+        best, best_score = None, -1.0
+        for number, offset in enumerate(self.net.senses["n", noun], 1):
+            synset = self.net.synsets["n", offset]
+            if synset.named:
+                continue
+            file = NOUN_CLASSES[synset.file]
+            prior = (self.net.sense_count("n", noun, number) + 1) / (self.net.count("n", noun) + 4) / number**0.5
+            company = math.log1p(sum(self._share(w, i) for w, i in self._company(synset) if w != noun))
+            score = prior * (2.0 if file in VISIBLE else 1.0) * (1 + company)
+            # Fruit and vegetables grow on plants of the same name, and captions show the food.
+            score *= 2.0 if file == "food" else 0.5 if file in ("plant", "quantity") else 1.0
+            score *= 1000 if CAPTION_CLASS.get(noun) == file else 1
+            if score > best_score:
+                best, best_score = synset, score
+        return best
+
+    def _company(self, synset: Synset) -> list[tuple[str, int]]:
+        """Return the sisters of a sense as (word, synset id)."""
+        children = (child for parent in synset.parents for child in self.children[parent])
+        return [(word, child) for child in children for word in self.net.synsets["n", child].words]
+
+    def _share(self, noun: str, offset: int) -> float:
+        """Return how often captions hold `noun`, less if the sense is not among its first."""
+        seen = self.seen["n", noun]
+        return seen / (1 + self.net.senses["n", noun].index(offset)) ** 2 if seen else 0.0
+
+    def closure(self, pos: str, offset: int) -> dict[int, int]:
+        """Return hypernym id -> steps up, `offset` itself at 0."""
+        found, edge = {offset: 0}, [offset]
+        while edge:
+            step = found[edge[0]] + 1
+            current = edge.pop(0)
+            for parent in self.net.synsets[pos, current].parents:
+                if parent not in found:
+                    found[parent] = step if step <= found[current] + 1 else found[current] + 1
+                    edge.append(parent)
+        return found
+
+    def sisters(self, pos: str, kept: list[str], sense: Sense, drawable: Test) -> dict[str, list[str]]:
+        """Return for each word those whose main senses share a parent (or a grandparent), the commonest first."""
+        under: dict[int, list[tuple[int, str]]] = defaultdict(list)
+        up: dict[str, dict[int, int]] = {}
+        for word in kept:
+            synset = sense(word)
+            if synset is not None:
+                up[word] = {i: d for i, d in self.closure(pos, synset.id).items() if 0 < d <= 3}
+                for ancestor, steps in up[word].items():
+                    under[ancestor].append((steps, word))
+        result: dict[str, list[str]] = {}
+        for word, ancestors in up.items():
+            scores: dict[str, float] = {}
+            for ancestor, steps in ancestors.items():
+                breadth = len(under[ancestor])
+                if breadth > 400:
+                    continue
+                for other_steps, other in under[ancestor]:
+                    if not drawable(other):
+                        continue
+                    score = math.log1p(self.weight(pos, other)) / (steps + other_steps) ** 2
+                    scores[other] = max(scores.get(other, 0.0), score)
+            scores.pop(word, None)
+            result[word] = sorted(scores, key=lambda w: (-scores[w], w))[:SISTERS]
+        return result
+
+    def build(self) -> dict[str, Any]:
+        """Return the lexicon: words with counts, senses, hypernyms, sisters, synonyms, opposites, odd forms."""
+        common = {pos: self.common(pos) for pos in POS}
+        synsets: dict[str, dict[int, None]] = {"n": {}, "v": {}}
+        for pos in "nv":
+            for word in common[pos]:
+                for offset in self.net.senses[pos, word]:
+                    if not self.net.synsets[pos, offset].named:
+                        synsets[pos].update(dict.fromkeys(self.closure(pos, offset)))
+        number = {pos: {offset: i for i, offset in enumerate(synsets[pos])} for pos in "nv"}
+        noun_sisters = self.sisters("n", common["n"], self.primary, self._plain_noun)
+        verb_sisters = self.sisters("v", common["v"], self._first_verb, lambda w: self.net.count("v", w) >= 10)
+        nouns = {}
+        for word in common["n"]:
+            primary = self.primary(word)
+            assert primary is not None
+            senses = [primary.id, *(s.id for s in self.nouns_of(word) if s.id != primary.id)]
+            nouns[word] = [NOUN_CLASSES[primary.file], [number["n"][i] for i in senses], noun_sisters.get(word, [])]
+        verbs = {w: [[number["v"][i] for i in self.net.senses["v", w]], verb_sisters.get(w, [])] for w in common["v"]}
+        return {
+            "counts": {w: [self.net.count(p, w) + ((p, w) in self.net.senses) for p in POS] for w in self._all(common)},
+            "nouns": nouns,
+            "noun_parents": self._parents("n", number["n"]),
+            "verbs": verbs,
+            "verb_parents": self._parents("v", number["v"]),
+            "adjectives": {w: self._adjective(w, set(common["a"])) for w in common["a"]},
+            "synonyms": {pos: self._synonyms(pos, common[pos]) for pos in POS},
+            "near": self._near(common["n"]),
+            "compounds": self._compounds(set(common["n"]) | set(common["a"])),
+            "forms": {p: self._forms(p, set(common[p])) for p in "nv"},
+        }
+
+    def _first_verb(self, verb: str) -> Synset:
+        return self.net.synsets["v", self.net.senses["v", verb][0]]
+
+    def _plain_noun(self, noun: str) -> bool:
+        """Return whether a word is mostly a noun, in the sense chosen, and in use: fit to be put into a caption."""
+        primary = self.primary(noun)
+        assert primary is not None
+        other = sum(self.net.count(p, noun) for p in "var")
+        first = self.net.senses["n", noun].index(primary.id) < 2 or noun in CAPTION_CLASS
+        tag = self.tagger.get(noun, "NN")
+        return first and tag == "NN" and self.net.count("n", noun) >= other and self.weight("n", noun) >= 3
+
+    def _all(self, common: dict[str, list[str]]) -> list[str]:
+        every = {w for kept in common.values() for w in kept}
+        return sorted(every, key=lambda w: (-sum(self.weight(p, w) for p in POS), w))
+
+    def _parents(self, pos: str, number: dict[int, int]) -> list[list[int]]:
+        return [[number[p] for p in self.net.synsets[pos, offset].parents] for offset in number]
+
+    def _adjective(self, word: str, kept: set[str]) -> list[list[str]]:
+        """Return (words of the same cluster, direct antonyms)."""
+        synsets = [self.net.synsets["a", o] for o in self.net.senses["a", word]]
+        same = {w for s in synsets for w in s.words} | {
+            w for s in synsets for i in s.similar for w in self.net.synsets["a", i].words
+        }
+        opposites = [w for w in antonyms(self.net, "a", word) if w in kept]
+        same -= {word}
+        return [sorted(same & kept), list(dict.fromkeys(w for w in opposites if w not in same))]
+
+    def _synonyms(self, pos: str, kept: list[str]) -> dict[str, list[str]]:
+        """Return the common synonyms in the likeliest sense, as EDA needs them."""
+        allowed = set(kept)
+        found = {}
+        for word in kept:
+            first = self.primary(word) if pos == "n" else self.net.synsets[pos, self.net.senses[pos, word][0]]
+            same = [w for w in (first.words if first else ()) if w != word and w in allowed]
+            if same:
+                found[word] = same
+        return found
+
+    def _near(self, nouns: list[str]) -> dict[str, list[str]]:
+        """Return nouns defined by another of their class: a kitten is a "young domestic cat"."""
+        allowed = set(nouns)
+        near: dict[str, list[str]] = {}
+        for noun in nouns:
+            synset = self.primary(noun)
+            assert synset is not None
+            for word in _WORD.findall(synset.gloss.lower())[:7]:
+                for lemma in lemmas(self.net, "n", word):
+                    other = self.primary(lemma) if lemma in allowed and lemma != noun else None
+                    if other is not None and other.file == synset.file:
+                        near.setdefault(noun, []).append(lemma)
+        return near
+
+    def _compounds(self, allowed: set[str]) -> dict[str, list[Any]]:
+        """Return two-word nouns ("ice cream", "polar bear"): class, and whether the last word names the kind."""
+        found = {}
+        for pos, lemma in self.net.senses:
+            parts = lemma.split()
+            if pos != "n" or len(parts) != 2 or not self.nouns_of(lemma) or not all(w in allowed for w in parts):
+                continue
+            if not all(self.seen["n", w] or self.seen["a", w] for w in parts):
+                continue
+            main = self.nouns_of(lemma)[0]
+            above = {w for i in self.closure("n", main.id) for w in self.net.synsets["n", i].words}
+            found[lemma] = [NOUN_CLASSES[main.file], int(parts[1] in above)]
+        return found
+
+    def _forms(self, pos: str, kept: set[str]) -> dict[str, str]:
+        """Return irregular form -> lemma."""
+        odd = sorted((f, w) for (p, f), w in self.net.exceptions.items() if p == pos and f != w)
+        return {f: w for f, w in odd if w in kept and " " not in f}
+
+
+def write(lexicon: dict[str, Any], path: Path) -> None:
+    """Write the lexicon as gzipped JSON, byte for byte the same for the same input."""
+    text = json.dumps(lexicon, separators=(",", ":"), sort_keys=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=9) as out:
+        out.write(text.encode())
+
+
+def main() -> None:
+    """Build the lexicon from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="folder of WordNet 3.0")
+    parser.add_argument("--captions", type=Path, help="CSV with a column `caption`; only word counts are taken from it")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "assets/lexicon/lexicon.json.gz")
+    args = parser.parse_args()
+    captions: list[str] = []
+    if args.captions:
+        with args.captions.open(encoding="utf-8", newline="") as file:
+            captions = [row["caption"] for row in csv.DictReader(file)]
+    write(Builder(read_wordnet(args.wordnet), captions).build(), args.out)
+
+
+if __name__ == "__main__":
+    main()

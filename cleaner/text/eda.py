@@ -1,0 +1,68 @@
+"""Easy data augmentation of captions (arXiv:1901.11196), the text augmentation of CleanCLIP (arXiv:2303.03323)."""
+
+from __future__ import annotations
+
+from random import Random
+
+from cleaner.seed import derive
+from cleaner.text.lexicon import load_lexicon
+from cleaner.text.rules import words
+
+_STOPWORDS = frozenset(
+    words(
+        "a an the this that these those i you he she it we they me him her us them my your his its our their of in on at by"
+        " with for from to up down out off over under into is are was were be been being am has have had do does did and or"
+        " but if as than then so not no nor too very can will just there here what which who whom when where why how"
+    )
+)
+
+
+def eda(caption: str, seed: int = 0, alpha: float = 0.1) -> str:
+    """Return the caption after one of four operations, drawn by the seed, each on max(1, alpha * words) words.
+
+    Synonym replacement, insertion of a synonym, swap of two words, deletion of each word with probability alpha.
+    """
+    tokens = caption.split()
+    if not tokens or alpha <= 0:
+        return caption
+    rng = Random(derive(seed, "eda", caption))
+    n = max(1, int(alpha * len(tokens)))
+    operation = (_replace, _insert, _swap)[rng.randrange(3)] if rng.random() < 0.75 else None
+    new = operation(tokens, n, rng) if operation else _delete(tokens, alpha, rng)
+    return " ".join(new) if new else caption
+
+
+def _synonyms(word: str) -> list[str]:
+    lexicon = load_lexicon()
+    low = word.lower()
+    return sorted({s for pos in "nvar" for s in lexicon.synonyms(pos, low)} - {low})
+
+
+def _replace(tokens: list[str], n: int, rng: Random) -> list[str]:
+    """Replace up to n words, stop words excepted, by a synonym wherever they stand."""
+    able = sorted({w for w in tokens if w.lower() not in _STOPWORDS and _synonyms(w)})
+    chosen = {w: rng.choice(_synonyms(w)) for w in rng.sample(able, min(n, len(able)))}
+    return [chosen.get(w, w) for w in tokens]
+
+
+def _insert(tokens: list[str], n: int, rng: Random) -> list[str]:
+    """Insert a synonym of a random word at a random place, n times."""
+    able = sorted({w for w in tokens if w.lower() not in _STOPWORDS and _synonyms(w)})
+    new = list(tokens)
+    for _ in range(n if able else 0):
+        new.insert(rng.randrange(len(new) + 1), rng.choice(_synonyms(rng.choice(able))))
+    return new
+
+
+def _swap(tokens: list[str], n: int, rng: Random) -> list[str]:
+    """Swap two random words, n times."""
+    new = list(tokens)
+    for _ in range(n if len(new) > 1 else 0):
+        i, j = rng.sample(range(len(new)), 2)
+        new[i], new[j] = new[j], new[i]
+    return new
+
+
+def _delete(tokens: list[str], alpha: float, rng: Random) -> list[str]:
+    """Delete each word with probability alpha; at least one stays."""
+    return [w for w in tokens if rng.random() >= alpha] or [rng.choice(tokens)]

@@ -1,0 +1,142 @@
+"""Word forms: a or an, plural and singular, verb endings. Small rules and tables; `inflect` takes seconds to import."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from cleaner.text.rules import words
+
+_PLURAL_TABLE = words(
+    "man:men woman:women person:people child:children foot:feet tooth:teeth goose:geese mouse:mice leaf:leaves "
+    "knife:knives  life:lives wife:wives wolf:wolves shelf:shelves half:halves loaf:loaves calf:calves "
+    "thief:thieves scarf:scarves  sheep:sheep fish:fish deer:deer aircraft:aircraft spacecraft:spacecraft "
+    "species:species series:series ox:oxen  potato:potatoes tomato:tomatoes hero:heroes mango:mangoes echo:echoes "
+    "volcano:volcanoes buffalo:buffalo bison:bison  moose:moose salmon:salmon trout:trout shrimp:shrimp "
+    "squid:squid cactus:cacti bus:buses gas:gases elf:elves  hoof:hooves penny:pennies die:dice crisis:crises "
+    "oasis:oases basis:bases swine:swine offspring:offspring  fireman:firemen policeman:policemen "
+    "fisherman:fishermen snowman:snowmen businessman:businessmen gentleman:gentlemen  policewoman:policewomen "
+    "businesswoman:businesswomen grandchild:grandchildren"
+)
+_PLURALS = dict(pair.split(":") for pair in _PLURAL_TABLE)
+_SINGULARS = {plural: noun for noun, plural in _PLURALS.items()}
+# lemma, past, participle
+_VERB_TABLE = (
+    "sit sat sat|stand stood stood|lie lay lain|sleep slept slept|kneel knelt knelt|run ran run|swim swam swum|"
+    "fly flew flown|hold held held|throw threw thrown|eat ate eaten|cut cut cut|draw drew drawn|read read read|"
+    "hit hit hit|buy bought bought|sell sold sold|hide hid hidden|break broke broken|leave left left|"
+    "win won won|lose lost lost|give gave given|take took taken|begin began begun|rise rose risen|"
+    "fall fell fallen|build built built|make made made|wear wore worn|ride rode ridden|lead led led|"
+    "show showed shown|catch caught caught|speak spoke spoken|sing sang sung|drive drove driven|hurt hurt hurt|"
+    "flee fled fled|meet met met|grow grew grown|shrink shrank shrunk|sink sank sunk|hang hung hung|"
+    "find found found|forget forgot forgotten|feed fed fed|drink drank drunk|spill spilled spilled|"
+    "wake woke woken|freeze froze frozen|melt melted melted|see saw seen|get got got|keep kept kept|"
+    "put put put|go went gone|come came come|bring brought brought|tell told told|write wrote written|"
+    "bear bore borne|say said said|think thought thought|know knew known|feel felt felt|spend spent spent|"
+    "shoot shot shot|set set set|let let let|have had had|do did done|be was been|teach taught taught|"
+    "fight fought fought|choose chose chosen|become became become|shine shone shone|blow blew blown|"
+    "light lit lit|lay laid laid|lend lent lent|overlook overlooked overlooked|weep wept wept|leap leapt leapt|"
+    "burn burned burned|bite bit bitten|steal stole stolen|send sent sent|spread spread spread|pay paid paid|"
+    "slide slid slid|spin spun spun|stick stuck stuck|strike struck struck|swing swung swung|tear tore torn|"
+    "shake shook shaken|sweep swept swept|dig dug dug|dive dived dived|hear heard heard|"
+    "understand understood understood|shut shut shut|quit quit quit|bend bent bent|wind wound wound|"
+    "sew sewed sewn|saw sawed sawn"
+)
+_VERBS = {lemma: (past, participle) for lemma, past, participle in map(words, _VERB_TABLE.split("|"))}
+_IRREGULAR = {form: lemma for lemma, forms in _VERBS.items() for form in forms}
+_IRREGULAR |= {"is": "be", "are": "be", "was": "be", "were": "be", "am": "be", "being": "be", "has": "have", "does": "do",
+               "goes": "go", "lying": "lie", "dying": "die", "tying": "tie", "seeing": "see", "fleeing": "flee"}  # fmt: skip
+_DOUBLING = re.compile(r"(?:^|[^aeiou])[aeiou][bdgklmnprt]$")
+_NOT_DOUBLED = frozenset(
+    words(
+        "visit open enter gather scatter cover wander offer listen happen order linger shower travel fasten remember surrender"
+        " whisper deliver hover water answer model develop edit exhibit market"
+    )
+)
+_CONSONANT_SOUND = re.compile(r"^(?:uni(?!n)|use|usu|uti|ura|ewe|eu|one\b|once|ukulele|u\b|u-)")
+_VOWEL_SOUND = re.compile(r"^(?:hour|honest|honou?r|heir|8|11\b|18\b|x-|mri|led\b|nba|nfl|fbi|rpg|suv)")
+
+
+def article(word: str) -> str:
+    """Return "a" or "an" for the word that follows."""
+    word = word.lower()
+    if _VOWEL_SOUND.match(word):
+        return "an"
+    return "an" if word[:1] in tuple("aeiou") and not _CONSONANT_SOUND.match(word) else "a"
+
+
+@lru_cache(maxsize=8192)
+def plural(noun: str) -> str:
+    """Return the plural of a singular noun; a compound changes its last word."""
+    head, gap, last = noun.rpartition(" ")
+    return head + gap + _plural(last)
+
+
+def _plural(noun: str) -> str:
+    if noun in _PLURALS:
+        return _PLURALS[noun]
+    if re.search(r"(?:s|x|z|ch|sh)$", noun):
+        return noun + "es"
+    if re.search(r"[^aeiou]y$", noun):
+        return noun[:-1] + "ies"
+    return noun + "s"
+
+
+@lru_cache(maxsize=8192)
+def singular(noun: str) -> str:
+    """Return the singular of a plural noun; a word that looks singular comes back as it is."""
+    if noun in _SINGULARS:
+        return _SINGULARS[noun]
+    if re.search(r"(?:ss|us|is|'s)$", noun) or not noun.endswith("s") or len(noun) < 4:
+        return noun
+    if re.search(r"[^aeiou]ies$", noun) and len(noun) > 4 and noun not in ("movies", "cookies", "selfies", "zombies"):
+        return noun[:-3] + "y"
+    if re.search(r"(?:ss|x|zz|ch|sh)es$", noun) and noun not in ("aches", "headaches"):
+        return noun[:-2]
+    return noun[:-1]
+
+
+@lru_cache(maxsize=8192)
+def verb_lemmas(form: str) -> tuple[str, ...]:
+    """Return the possible base forms of a verb form, the likeliest first; the caller checks them against a lexicon."""
+    if form in _IRREGULAR:
+        return (_IRREGULAR[form],)
+    for ending in ("ing", "ied", "ies", "ed", "es", "s"):
+        if form.endswith(ending) and len(form) > len(ending) + 1:
+            stem = form[: -len(ending)]
+            if ending in ("ied", "ies"):
+                return (stem + "y", stem + "ie", form)
+            doubled = (stem[:-1],) if ending in ("ing", "ed") and len(stem) > 3 and stem[-1] == stem[-2] else ()
+            return (stem, *doubled, stem + "e", form)
+    return (form,)
+
+
+@lru_cache(maxsize=8192)
+def conjugate(lemma: str, tag: str) -> str:
+    """Return the form of a verb for a Penn tag: VB, VBP, VBZ, VBG, VBD or VBN."""
+    if tag in ("VB", "VBP"):
+        return lemma
+    if tag in ("VBD", "VBN") and lemma in _VERBS:
+        return _VERBS[lemma][tag == "VBN"]
+    if tag == "VBZ":
+        return (
+            "has"
+            if lemma == "have"
+            else "is"
+            if lemma == "be"
+            else lemma + "es"
+            if lemma in ("go", "do")
+            else _plural(lemma)
+        )
+    vowel = tag != "VBG"
+    if lemma.endswith("ie") and not vowel:
+        return lemma[:-2] + "ying"
+    if lemma.endswith("e") and not re.search(r"(?:ee|oe|ye)$", lemma):
+        return lemma + "d" if vowel else lemma[:-1] + "ing"
+    if lemma.endswith("ee") and vowel:
+        return lemma + "d"
+    if vowel and re.search(r"[^aeiou]y$", lemma):
+        return lemma[:-1] + "ied"
+    if _DOUBLING.search(lemma) and lemma not in _NOT_DOUBLED:
+        lemma += lemma[-1]
+    return lemma + ("ed" if vowel else "ing")

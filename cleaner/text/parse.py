@@ -1,0 +1,149 @@
+"""The shallow parse of a caption that the generator edits and the page draws: noun phrases, prepositions, verb groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from cleaner.text.lexicon import load_lexicon
+from cleaner.text.tagger import NOUNS, Token, tag
+
+# Adjectives before the noun may be joined ("black and white cat", "green , misty hills") and have adverbs of degree.
+GRAMMAR = r"""
+  NP: {<DT>?<DT|PRP\$>?(<JJ>*<NN.*>+<POS>)?<CD>?(<RB.*>?<JJ.*|CD>(<,|CC>?<RB.*>?<JJ.*>)*)?<NN.*>+}
+  VP: {<MD|VB.*>(<RB.*>?<MD|VB.*>)*}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens [start, end) of one kind: "NP", "VP", "REL" (a preposition of one or more words) or "O" (one other token).
+
+    For a noun phrase `head` is the noun, `attributes` its adjectives; for a verb group `head` is its last verb.
+    """
+
+    kind: str
+    start: int
+    end: int
+    head: int
+    attributes: tuple[int, ...] = ()
+    determiner: int | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A preposition between two noun phrases; all three index `Parse.chunks`, `left` is None at the caption's start."""
+
+    left: int | None
+    preposition: int
+    right: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parse:
+    """A caption, its tokens with character spans, and its chunks, which cover every token once and in order."""
+
+    caption: str
+    tokens: tuple[Token, ...]
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def phrases(self) -> list[Chunk]:
+        """Return the noun phrases."""
+        return [c for c in self.chunks if c.kind == "NP"]
+
+    @property
+    def verbs(self) -> list[Chunk]:
+        """Return the verb groups."""
+        return [c for c in self.chunks if c.kind == "VP"]
+
+    @property
+    def relations(self) -> list[Relation]:
+        """Return every preposition that is followed by a noun phrase."""
+        found = []
+        for i, chunk in enumerate(self.chunks[:-1]):
+            if chunk.kind == "REL" and self.chunks[i + 1].kind == "NP":
+                left = next((j for j in range(i - 1, -1, -1) if self.chunks[j].kind == "NP"), None)
+                found.append(Relation(left, i, i + 1))
+        return found
+
+    def words(self, chunk: Chunk) -> str:
+        """Return the text of a chunk in lower case, words parted by one blank."""
+        return " ".join(token.lower for token in self.tokens[chunk.start : chunk.end])
+
+    def span(self, chunk: Chunk) -> tuple[int, int]:
+        """Return the character span of a chunk in the caption."""
+        return self.tokens[chunk.start].start, self.tokens[chunk.end - 1].end
+
+    def lemma(self, index: int) -> str:
+        """Return the base form of a noun or verb, or the word itself in lower case."""
+        token = self.tokens[index]
+        word = token.lower
+        if token.tag in NOUNS:
+            return load_lexicon().noun_lemma(word) or word
+        if token.tag.startswith("VB"):
+            return load_lexicon().verb_lemma(word) or word
+        return word
+
+
+@lru_cache(maxsize=1)
+def _chunker() -> Any:
+    # nltk takes two seconds to import.
+    from nltk.chunk.regexp import RegexpParser
+
+    return RegexpParser(GRAMMAR)
+
+
+@lru_cache(maxsize=4096)
+def _chunk(tags: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
+    """Return (kind, start, end) of the chunks of a sequence of tags."""
+    tree = _chunker().parse([(str(i), t) for i, t in enumerate(tags)])
+    found = []
+    for node in tree:
+        if hasattr(node, "label"):
+            leaves = [int(word) for word, _ in node.leaves()]
+            found.append((str(node.label()), leaves[0], leaves[-1] + 1))
+        else:
+            found.append(("O", int(node[0]), int(node[0]) + 1))
+    return tuple(found)
+
+
+@lru_cache(maxsize=2048)
+def parse(caption: str) -> Parse:
+    """Return the shallow parse of a caption; any string will do."""
+    tokens = tag(caption)
+    chunks: list[Chunk] = []
+    kinds = _chunk(tuple(token.tag for token in tokens)) if tokens else ()
+    for kind, start, end in kinds:
+        if kind == "NP":
+            chunks.append(_noun_phrase(tokens, start, end))
+        elif kind == "VP":
+            chunks.append(Chunk("VP", start, end, end - 1))
+        elif tokens[start].tag == "INREL":
+            chunks[-1] = Chunk("REL", chunks[-1].start, end, end - 1)
+        elif tokens[start].tag in ("IN", "REL") or (tokens[start].tag in ("TO", "RP") and _before_noun(kinds, start)):
+            chunks.append(Chunk("REL", start, end, start))
+        else:
+            chunks.append(Chunk("O", start, end, start))
+    return Parse(caption, tokens, tuple(chunks))
+
+
+def _before_noun(kinds: tuple[tuple[str, int, int], ...], index: int) -> bool:
+    """Return whether a noun phrase begins right after token `index`: "to" and "down" are then prepositions."""
+    return any(kind == "NP" and start == index + 1 for kind, start, _ in kinds)
+
+
+def _noun_phrase(tokens: tuple[Token, ...], start: int, end: int) -> Chunk:
+    attributes, determiner, count = [], None, None
+    owner = max((i for i in range(start, end) if tokens[i].tag == "POS"), default=start - 1)
+    for i in range(start, end - 1):
+        name = tokens[i].tag
+        if name.startswith("JJ") and i > owner:
+            attributes.append(i)
+        elif name in ("DT", "PRP$") and determiner is None:
+            determiner = i
+        elif name == "CD" and count is None:
+            count = i
+    return Chunk("NP", start, end, end - 1, tuple(attributes), determiner, count)

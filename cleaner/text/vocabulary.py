@@ -1,0 +1,61 @@
+"""The words of a set of captions, so that counterfactuals are made of words the model has seen."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cleaner.text.lexicon import load_lexicon
+from cleaner.text.parse import Parse, parse
+from cleaner.text.tagger import NOUNS
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Base forms with counts. `slots` maps a preposition ("" for none) to the nouns that followed it."""
+
+    nouns: Mapping[str, int]
+    adjectives: Mapping[str, int]
+    verbs: Mapping[str, int]
+    countable: frozenset[str]
+    """Nouns that were met in the plural, or after "a", "an" or a number."""
+    slots: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def from_captions(cls, captions: Iterable[str]) -> Vocabulary:
+        """Count the nouns, adjectives and verbs of `captions` that the lexicon knows."""
+        counts: dict[str, Counter[str]] = {"n": Counter(), "a": Counter(), "v": Counter()}
+        countable: set[str] = set()
+        slots: dict[str, Counter[str]] = defaultdict(Counter)
+        for caption in captions:
+            parsed = parse(caption)
+            _count_words(parsed, counts)
+            _count_phrases(parsed, countable, slots)
+        nouns, adjectives, verbs = (_sorted(counts[pos]) for pos in "nav")
+        return cls(nouns, adjectives, verbs, frozenset(countable), {k: _sorted(v) for k, v in sorted(slots.items())})
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    """Return the counts, the commonest first and equals by name, so that no draw depends on the order of captions."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _count_words(parsed: Parse, counts: dict[str, Counter[str]]) -> None:
+    lexicon = load_lexicon()
+    for i, token in enumerate(parsed.tokens):
+        kind = "n" if token.tag in NOUNS else {"JJ": "a", "VB": "v"}.get(token.tag[:2], "")
+        if kind and token.tag != "VBE" and parsed.lemma(i) in lexicon:
+            counts[kind][parsed.lemma(i)] += 1
+
+
+def _count_phrases(parsed: Parse, countable: set[str], slots: dict[str, Counter[str]]) -> None:
+    for i, chunk in enumerate(parsed.chunks):
+        if chunk.kind != "NP":
+            continue
+        noun = parsed.lemma(chunk.head)
+        before = parsed.chunks[i - 1] if i else None
+        slots[parsed.words(before) if before and before.kind == "REL" else ""][noun] += 1
+        first = parsed.tokens[chunk.start].lower
+        if parsed.tokens[chunk.head].tag == "NNS" or first in ("a", "an") or chunk.count is not None:
+            countable.add(noun)

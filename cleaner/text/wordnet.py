@@ -1,0 +1,121 @@
+"""Reader of WordNet's own files: data.*, index.*, *.exc and cntlist.rev (WordNet 3.0, wndb(5WN), senseidx(5WN)).
+
+nltk's reader is not used: it needs `lexnames` and `index.sense`, which Debian's `wordnet-base` leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cleaner.text.rules import words
+from cleaner.types import CleanerError
+
+FILES = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
+_SENSE_TYPES = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "a"}
+# Names of the lexicographer files 3 to 28, lexnames(5WN).
+_CLASS_NAMES = (
+    "top act animal artifact attribute body cognition communication event feeling food group location motive object"
+    " person phenomenon plant possession process quantity relation shape state substance time"
+)
+NOUN_CLASSES = dict(enumerate(words(_CLASS_NAMES), start=3))
+
+
+@dataclass(frozen=True, slots=True)
+class Synset:
+    """One set of synonyms; `parents` are hypernyms, `similar` the cluster of an adjective, `named` a proper name."""
+
+    id: int
+    pos: str
+    file: int
+    words: tuple[str, ...]
+    parents: tuple[int, ...]
+    similar: tuple[int, ...]
+    named: bool
+    gloss: str
+
+
+@dataclass(slots=True)
+class WordNet:
+    """WordNet in memory. Keys are (part of speech, lower-case lemma with blanks); ids are file offsets."""
+
+    synsets: dict[tuple[str, int], Synset] = field(default_factory=dict)
+    senses: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    counts: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
+    antonyms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    exceptions: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def count(self, pos: str, lemma: str) -> int:
+        """Return how often SemCor's annotators met `lemma` as `pos`, all senses together."""
+        return sum(self.counts.get((pos, lemma), {}).values())
+
+    def sense_count(self, pos: str, lemma: str, number: int) -> int:
+        """Return the count of sense `number` (1, 2, ...)."""
+        return self.counts.get((pos, lemma), {}).get(number, 0)
+
+
+def read_wordnet(folder: Path) -> WordNet:
+    """Read WordNet 3.0 from `folder`; raise `CleanerError` if a file is missing."""
+    missing = [f"data.{name}" for name in FILES.values() if not (folder / f"data.{name}").is_file()]
+    if missing:
+        raise CleanerError(
+            f"{folder} holds no WordNet: {missing[0]} is missing (Debian: apt-get install wordnet-base)."
+        )
+    net = WordNet()
+    for pos, name in FILES.items():
+        for synset in _synsets(folder / f"data.{name}", pos, net):
+            net.synsets[pos, synset.id] = synset
+        for line in _lines(folder / f"index.{name}"):
+            fields = line.split()
+            # lemma pos synset_cnt p_cnt [ptr_symbol...] sense_cnt tagsense_cnt offset...
+            offsets = fields[6 + int(fields[3]) :]
+            net.senses[pos, _plain(fields[0])] = [int(o) for o in offsets]
+        for line in _lines(folder / f"{name}.exc"):
+            form, *lemmas = line.split()
+            if lemmas:
+                net.exceptions[pos, _plain(form)] = _plain(lemmas[0])
+    for line in _lines(folder / "cntlist.rev"):
+        key, number, count = line.split()
+        lemma, _, rest = key.partition("%")
+        net.counts.setdefault((_SENSE_TYPES[rest[0]], _plain(lemma)), {})[int(number)] = int(count)
+    return net
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a WordNet file without its licence header, which is indented."""
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            yield from (line.rstrip() for line in lines if line.strip() and not line.startswith("  "))
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("_", " ").partition("(")[0]
+
+
+def _synsets(path: Path, pos: str, net: WordNet) -> Iterator[Synset]:
+    for line in _lines(path):
+        head, _, gloss = line.partition(" | ")
+        fields = head.split()
+        n_words = int(fields[3], 16)
+        names = tuple(_plain(word) for word in fields[4 : 4 + 2 * n_words : 2])
+        start = 4 + 2 * n_words
+        pointers = [fields[i : i + 4] for i in range(start + 1, start + 1 + 4 * int(fields[start]), 4)]
+        parents = tuple(int(p[1]) for p in pointers if p[0] in ("@", "@i"))
+        similar = tuple(int(p[1]) for p in pointers if p[0] == "&")
+        for symbol, offset, _, link in pointers:
+            if symbol == "!":
+                word = names[int(link[:2], 16) - 1]
+                net.antonyms.setdefault((pos, word), []).append(f"{offset}:{int(link[2:], 16)}")
+        named = any(p[0] == "@i" for p in pointers)
+        gloss = gloss.partition(";")[0].strip()
+        yield Synset(int(fields[0]), pos, int(fields[1]), names, parents, similar, named, gloss)
+
+
+def antonyms(net: WordNet, pos: str, word: str) -> list[str]:
+    """Return the direct antonyms of `word`."""
+    found = []
+    for pointer in net.antonyms.get((pos, word), []):
+        offset, number = pointer.split(":")
+        found.append(net.synsets[pos, int(offset)].words[int(number) - 1])
+    return found
