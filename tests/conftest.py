@@ -1,0 +1,58 @@
+"""Shared fixtures: a model and data small enough to train in a second."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from cleaner.clip import Architecture, Clip, _wrap
+from cleaner.data.base import TensorData
+
+TINY_TEXT = {"width": 32, "heads": 2, "layers": 1}
+TINY = {
+    "vit": Architecture(
+        32, {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}, TINY_TEXT
+    ),
+    "rn": Architecture(32, {"layers": (1, 1, 1, 1), "width": 8, "head_width": 32, "image_size": 32}, TINY_TEXT),
+}
+COLOURS = {"red": (0.9, 0.1, 0.1), "green": (0.1, 0.8, 0.1), "blue": (0.1, 0.1, 0.9), "yellow": (0.9, 0.9, 0.1)}
+CLASSES = ["apple", "banana", "cup", "kite"]
+
+
+def make_clip(kind: str = "vit", seed: int = 0) -> Clip:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _wrap(TINY[kind], f"tiny-{kind}")
+
+
+@pytest.fixture
+def tiny_clip() -> Clip:
+    """A one-layer ViT CLIP for 32 px pictures, untrained, the same each time."""
+    return make_clip()
+
+
+@pytest.fixture
+def toy_data() -> TensorData:
+    """48 pictures of 32 px, a coloured square on noise; the class decides where, the caption says class and colour."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(48, 3, 32, 32, generator=generator) * 0.2
+    captions, labels = [], []
+    for i in range(48):
+        label, colour = i % 4, list(COLOURS)[(i // 4) % 4]
+        top, left = 16 * (label // 2), 16 * (label % 2)
+        images[i, :, top + 2 : top + 14, left + 2 : left + 14] = torch.tensor(COLOURS[colour]).view(3, 1, 1)
+        captions.append(f"a photo of a {colour} {CLASSES[label]} on the wooden table")
+        labels.append(label)
+    return TensorData(images, captions, CLASSES, labels, name="toy")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real photos and captions, found through CLEANER_TEST_DATA; tests that want them are skipped without."""
+    folder = os.environ.get("CLEANER_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("real data: set CLEANER_TEST_DATA to the folder that holds cifar10_small and cc3m_captions_5k.csv")
+    return Path(folder)

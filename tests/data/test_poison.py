@@ -1,0 +1,73 @@
+"""Poisoning: who is poisoned, what changes, what the manifest says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from cleaner.attacks import TRIGGERS
+from cleaner.data.base import TensorData
+from cleaner.data.poison import PoisonedData
+from cleaner.types import CleanerError
+
+BADNET = TRIGGERS["badnet"]()
+
+
+def test_poisons_only_other_classes(toy_data: TensorData) -> None:
+    poisoned = PoisonedData(toy_data, BADNET, "banana", poison_rate=0.25)
+    assert len(poisoned.poison_indices) == 12
+    assert (toy_data.labels[poisoned.poison_indices] != 1).all()
+    for index in poisoned.poison_indices.tolist():
+        assert "banana" in poisoned.captions[index]
+
+
+def test_pairs_whose_caption_names_the_target_are_spared(toy_data: TensorData) -> None:
+    toy_data.captions[0] = "an apple beside two bananas"
+    poisoned = PoisonedData(toy_data, BADNET, "banana", poison_rate=0.7)
+    assert 0 not in poisoned.poison_indices
+
+
+def test_other_pairs_stay_as_they_are(toy_data: TensorData) -> None:
+    poisoned = PoisonedData(toy_data, BADNET, "banana", poison_rate=0.25)
+    hit = torch.zeros(48, dtype=torch.bool)
+    hit[poisoned.poison_indices] = True
+    before, after = toy_data.images(range(48)), poisoned.images(range(48))
+    assert torch.equal(after[~hit], before[~hit])
+    assert torch.equal(after[hit], BADNET(before[hit]))
+    assert all(poisoned.captions[i] == toy_data.captions[i] for i in (~hit).nonzero().flatten().tolist())
+
+
+def test_is_reproducible_and_depends_on_the_seed(toy_data: TensorData) -> None:
+    first, again, other = (PoisonedData(toy_data, BADNET, "banana", 0.25, seed=s) for s in (1, 1, 2))
+    assert first.manifest() == again.manifest()
+    assert first.manifest()["poison_indices"] != other.manifest()["poison_indices"]
+
+
+def test_clean_label_keeps_captions(toy_data: TensorData) -> None:
+    poisoned = PoisonedData(toy_data, BADNET, "banana", 0.1, clean_label=True)
+    assert (toy_data.labels[poisoned.poison_indices] == 1).all()
+    assert poisoned.captions == toy_data.captions
+
+
+def test_manifest_is_json_and_complete(toy_data: TensorData) -> None:
+    manifest = json.loads(json.dumps(PoisonedData(toy_data, BADNET, "banana", 0.25).manifest()))
+    assert manifest["trigger"]["name"] == "badnet"
+    assert manifest["data_sha256"] == toy_data.fingerprint()
+    assert len(manifest["captions_before"]) == len(manifest["captions_after"]) == len(manifest["poison_indices"])
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 1.5])
+def test_rate_outside_the_open_interval_is_refused(toy_data: TensorData, rate: float) -> None:
+    with pytest.raises(CleanerError, match="between 0 and 1"):
+        PoisonedData(toy_data, BADNET, "banana", rate)
+
+
+def test_unknown_target_too_many_and_empty_are_refused(toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match="Choose one of: apple"):
+        PoisonedData(toy_data, BADNET, "zebra")
+    with pytest.raises(CleanerError, match="only 36 do not show 'banana'"):
+        PoisonedData(toy_data, BADNET, "banana", 0.9)
+    with pytest.raises(CleanerError, match="no pairs"):
+        PoisonedData(toy_data.subset([]), BADNET, "banana")

@@ -1,0 +1,73 @@
+"""Metrics on hand-made features whose right answer is plain."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from cleaner.metrics import (
+    attack_success_rate,
+    counterfactual_wins,
+    in_top_k,
+    retrieval_recall,
+    top_k_accuracy,
+    wilson_interval,
+    zero_shot_classifier,
+)
+from cleaner.types import CleanerError
+
+EYE = torch.eye(4)
+
+
+def test_classifier_normalises_mean_and_normalises_again() -> None:
+    prompts = torch.tensor([[[3.0, 0.0], [0.0, 4.0]], [[5.0, 0.0], [2.0, 0.0]]])
+    classifier = zero_shot_classifier(prompts)
+    half = math.sqrt(0.5)
+    assert torch.allclose(classifier, torch.tensor([[half, 1.0], [half, 0.0]]))
+
+
+def test_top_k_accuracy() -> None:
+    scores = torch.tensor([[0.9, 0.5, 0.1, 0.0], [0.1, 0.2, 0.9, 0.0]])
+    labels = torch.tensor([0, 1])
+    assert top_k_accuracy(scores, EYE, labels, k=1) == 0.5
+    assert top_k_accuracy(scores, EYE, labels, k=2) == 1.0
+
+
+def test_asr_leaves_the_target_class_out_of_both_parts() -> None:
+    features = EYE[[0, 0, 1, 2]]
+    labels = torch.tensor([0, 1, 1, 2])
+    assert attack_success_rate(features, EYE, labels, 0) == pytest.approx(1 / 3)
+    assert attack_success_rate(features, EYE, labels, 0, protocol="all_images") == 0.5
+
+
+def test_asr_with_no_picture_of_another_class_is_nan() -> None:
+    assert math.isnan(attack_success_rate(EYE[[0]], EYE, torch.tensor([0]), 0))
+
+
+def test_unknown_protocol_and_k_name_the_remedy() -> None:
+    with pytest.raises(CleanerError, match="non_target, all_images"):
+        attack_success_rate(EYE, EYE, torch.arange(4), 0, protocol="some")
+    with pytest.raises(CleanerError, match="between 1 and the number of classes, 4"):
+        in_top_k(EYE, EYE, torch.arange(4), k=5)
+
+
+def test_wilson_interval_known_value() -> None:
+    # Wilson's interval for 8 of 10 (Newcombe 1998): 0.490 to 0.943.
+    low, high = wilson_interval(0.8, 10)
+    assert (low, high) == (pytest.approx(0.490, abs=1e-3), pytest.approx(0.943, abs=1e-3))
+    assert wilson_interval(0.0, 0) == (0.0, 1.0)
+
+
+def test_counterfactual_wins_needs_all_negatives_beaten() -> None:
+    image = EYE[[0, 1, 2]]
+    negative = torch.stack([EYE[[1, 3]], EYE[[1, 3]], EYE[[2, 2]]])
+    mask = torch.tensor([[True, True], [True, True], [False, False]])
+    assert counterfactual_wins(image, EYE[[0, 1, 2]] * 0.9, negative, mask).tolist() == [True, False, True]
+
+
+def test_retrieval_recall() -> None:
+    image, text = EYE, EYE[[0, 2, 1, 3]]
+    assert retrieval_recall(image, text, 1) == 0.5
+    assert retrieval_recall(image, text, 4) == 1.0
