@@ -25,7 +25,7 @@ Command = (
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return 0, or 2 after one sentence on stderr for bad input, 130 after Ctrl-C."""
     try:
-        command = tyro.cli(Command, prog="python -m cleaner", description=__doc__, args=arguments)  # type: ignore[call-overload]
+        command = tyro.cli(Command, prog="python -m cleaner", description=__doc__, args=arguments)
         command.run()
     except CleanerError as error:
         print(f"error: {error}", file=sys.stderr)

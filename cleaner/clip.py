@@ -1,4 +1,4 @@
-"""Clip: an open_clip model with its tokenizer and normalisation; loading and saving. The only file that imports open_clip."""
+"""Clip: an open_clip model, its tokenizer and normalisation; loading and saving. Only this file imports open_clip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import open_clip
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -44,7 +44,8 @@ class Architecture:
         """Return a freshly initialised `open_clip.CLIP` on the CPU (weights follow torch's global seed)."""
         vision = open_clip.CLIPVisionCfg(**self.vision)
         text = open_clip.CLIPTextCfg(**self.text)
-        return open_clip.CLIP(self.embed_dim, vision, text, quick_gelu=self.quick_gelu)
+        model: nn.Module = open_clip.CLIP(self.embed_dim, vision, text, quick_gelu=self.quick_gelu)
+        return model
 
 
 # The 49,408 rows of the token embedding are most of a small model's size, so the text tower is narrow.
@@ -86,7 +87,8 @@ class Clip:
     @property
     def logit_scale(self) -> Tensor:
         """exp of the learnt log-temperature, a scalar with gradient."""
-        return self.model.logit_scale.exp()
+        scale: Tensor = self.model.logit_scale.exp()  # type: ignore[operator]
+        return scale
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which the towers run: autocast for bf16 and fp16, nothing for fp32."""
@@ -106,7 +108,7 @@ class Clip:
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (N, D) float32 of pictures (N, 3, H, W) in [0, 1]; gradients flow where enabled."""
         with self.autocast():
-            features = self.model.visual(self.preprocess(images))
+            features: Tensor = self.model.visual(self.preprocess(images))  # type: ignore[operator]
         return F.normalize(features.float(), dim=-1)
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
@@ -124,7 +126,8 @@ class Clip:
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Return unit features (N, D) float32 of token ids (N, T)."""
-        model, tokens = self.model, tokens.to(self.device)
+        model: Any = self.model
+        tokens = tokens.to(self.device)
         with self.autocast():
             if self._causal():
                 # open_clip's own encode_text, with positions and mask cut to T.
@@ -157,7 +160,7 @@ class Clip:
     def to(self, device: str | torch.device, precision: str | None = None) -> Clip:
         """Return a copy on `device` ("auto": the best there is) that runs in `precision`."""
         moved = self.copy()
-        moved.model.to(pick_device(device), memory_format=torch.channels_last)
+        moved.model.to(pick_device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         moved.precision = precision or self.precision
         return moved
 
@@ -202,7 +205,8 @@ def new_clip(name: str, seed: int = 0) -> Clip:
 
 
 def _wrap(architecture: Architecture, name: str, metadata: dict[str, str] | None = None) -> Clip:
-    model = architecture.build().eval().to(memory_format=torch.channels_last)
+    model = architecture.build().eval()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = architecture.vision["image_size"]
     return Clip(model, name, architecture, size, architecture.mean, architecture.std, metadata=metadata or {})
 
@@ -217,7 +221,7 @@ def load_clip(name: str, device: str = "cpu", precision: str = "fp32") -> Clip:
     if name in BUILT_IN:
         path = ASSETS / name / "model.safetensors"
         if not path.exists():
-            raise CleanerError(f"the weights {path} are missing. Train them with: python -m cleaner pretrain {name}")
+            raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain --model {name}")
         clip = _read(path, name)
     elif Path(name).suffix == ".safetensors" or Path(name).exists():
         clip = _read(Path(name), Path(name).stem)
@@ -239,8 +243,9 @@ def _read(path: Path, name: str) -> Clip:
         ) from error
     _check_data_version(metadata, path)
     clip = _wrap(architecture, metadata.pop("name", name), metadata)
+    weights = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     try:
-        clip.model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
+        clip.model.load_state_dict(weights)
     except RuntimeError as error:
         raise CleanerError(f"the weights in {path} do not fit the architecture named in the file.") from error
     return clip
@@ -278,7 +283,7 @@ def save_clip(clip: Clip, path: str | Path, half: bool = False, metadata: dict[s
     `CleanerError` for models without a built-in architecture.
     """
     if clip.architecture is None:
-        raise CleanerError("only models of a built-in architecture can be saved as safetensors with their architecture.")
+        raise CleanerError("only models of a built-in architecture can be saved as safetensors.")
     path = Path(path)
     state = {}
     for key, value in clip.model.state_dict().items():

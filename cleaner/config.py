@@ -1,4 +1,4 @@
-"""Settings as dataclasses: each parameter knows its range and its meaning, so pages and command line draw themselves."""
+"""Settings as dataclasses: a parameter knows its range and meaning, so that pages and command line draw themselves."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class FinetuneConfig:
     weight_decay: float = param(0.1, low=0.0, high=1.0, help="AdamW's decay; none on biases, norms, token embedding.")
     beta1: float = param(0.9, low=0.0, high=0.9999, help="AdamW's decay of the mean gradient.")
     beta2: float = param(0.999, low=0.0, high=0.99999, help="AdamW's decay of the squared gradient.")
-    augmentation: str = param("autoaugment", choices=AUGMENTATIONS, help="How pictures are changed for the in-modal loss.")
+    augmentation: str = param("autoaugment", choices=AUGMENTATIONS, help="How views for the in-modal loss are made.")
     redraw: bool = param(True, help="Draw augmented captions anew every epoch; CleanCLIP's code draws them once.")
     freeze_bn: bool = param(False, help="Keep BatchNorm's statistics as they are.")
     precision: str = param("bf16", choices=PRECISIONS, help="Number format of the towers; losses are always fp32.")

@@ -132,7 +132,12 @@ def evaluate(
     if counterfactual:
         result |= counterfactual_accuracy(clip, data)
     return Metrics(
-        n=len(rows), classes=len(data.class_names), data=data.name, protocol=protocol, target_class=target_class, **result
+        n=len(rows),
+        classes=len(data.class_names),
+        data=data.name,
+        protocol=protocol,
+        target_class=target_class,
+        **result,
     )
 
 
@@ -196,27 +201,30 @@ def counterfactual_accuracy(clip: Clip, data: CaptionData, n: int = 3, seed: int
     captions = [data.captions[index] for index in chosen]
     both = captions + flat
     features = torch.cat([clip.encode_text(both[i : i + 1024]).cpu() for i in range(0, len(both), 1024)])
-    caption, negative = features[: len(chosen)], features[len(chosen) :]
+    own, negative = features[: len(chosen)], features[len(chosen) :]
     owner = torch.tensor([i for i, row in enumerate(texts) for _ in row])
-    single = (image * caption).sum(-1)[owner] > (image[owner] * negative).sum(-1)
+    single = (image * own).sum(-1)[owner] > (image[owner] * negative).sum(-1)
     counts = torch.tensor([len(row) for row in texts])
     mask = torch.arange(n)[None, :] < counts[:, None]
     padded = torch.zeros(len(chosen), n, image.shape[-1])
     padded[mask] = negative
     flat_kinds = [kind for row in kinds for kind in row]
     by_kind = {
-        kind: single[torch.tensor([k == kind for k in flat_kinds])].float().mean().item() for kind in sorted(set(flat_kinds))
+        kind: single[torch.tensor([k == kind for k in flat_kinds])].float().mean().item()
+        for kind in sorted(set(flat_kinds))
     }
     return {
-        "counterfactual_accuracy": counterfactual_wins(image, caption, padded, mask).float().mean().item(),
+        "counterfactual_accuracy": counterfactual_wins(image, own, padded, mask).float().mean().item(),
         "counterfactual_by_kind": by_kind,
         "n_counterfactual": len(chosen),
     }
 
 
 @torch.inference_mode()
-def image_to_text_recall(clip: Clip, data: CaptionData, ks: Sequence[int] = (1, 5, 10), pairs: int = 1000) -> dict[int, float]:
-    """Return image-to-text recall@k among the first `pairs` pairs; equal captions count as one another's competitors."""
+def image_to_text_recall(
+    clip: Clip, data: CaptionData, ks: Sequence[int] = (1, 5, 10), pairs: int = 1000
+) -> dict[int, float]:
+    """Return image-to-text recall@k among the first `pairs` pairs; equal captions compete with one another."""
     rows = torch.arange(min(pairs, len(data)))
     image = encode_pictures(clip, data, rows)
     text = clip.encode_text([data.captions[i] for i in rows.tolist()]).cpu()

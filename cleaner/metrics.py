@@ -1,9 +1,9 @@
-"""Metrics: tensors in, numbers in 0..1 out. Every figure is shown with its n, interval and protocol by whoever calls."""
+"""Metrics: tensors in, numbers in 0..1 out. Whoever calls shows every figure with its n, interval and protocol."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -85,7 +85,8 @@ def counterfactual_wins(image: Tensor, caption: Tensor, negative: Tensor, negati
 def retrieval_recall(image: Tensor, text: Tensor, k: int = 1) -> float:
     """Return image-to-text recall@k: the share of pictures (N, D) whose own caption (N, D) is among the k nearest."""
     own = (image * text).sum(-1, keepdim=True)
-    better = torch.cat([(block @ text.T > mine).sum(1) for block, mine in zip(image.split(1024), own.split(1024), strict=True)])
+    blocks = zip(image.split(1024), own.split(1024), strict=True)
+    better = torch.cat([(block @ text.T > mine).sum(1) for block, mine in blocks])
     return (better < k).float().mean().item()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from cleaner.clip import ASSETS, Clip, load_clip, new_clip, save_clip
 from cleaner.config import DATA_VERSIONS, FinetuneConfig
@@ -53,7 +54,7 @@ def pretrain(
     trained = finetune(clip, data, DEFENSES["finetune"](), config, on_step, checkpoint=checkpoint, stage="pretrain")
     card = {
         "model": name,
-        "command": f"python -m cleaner pretrain {name}",
+        "command": f"python -m cleaner pretrain --model {name}" + (f" --teacher {teacher}" if teacher else ""),
         "data": data.name,
         "data_sha256": data.fingerprint(),
         "pairs": pairs,
@@ -92,7 +93,8 @@ def distil(
     student = student.to(config.device, config.precision)
     teacher = teacher.to(config.device, config.precision)
     wanted = encode_pictures(teacher, data, torch.arange(len(data)))
-    optimizer = torch.optim.AdamW(student.model.visual.parameters(), config.lr, (config.beta1, config.beta2), fused=True)
+    tower: nn.Module = student.model.visual  # type: ignore[assignment]
+    optimizer = torch.optim.AdamW(tower.parameters(), config.lr, (config.beta1, config.beta2), fused=True)
     optimizer.param_groups[0]["weight_decay"] = config.weight_decay
     epoch_steps = len(data) // config.batch_size
     total, first = config.epochs * epoch_steps, 0
@@ -105,7 +107,8 @@ def distil(
     student.model.train()
     for epoch in range(first, config.epochs):
         order = torch.from_numpy(numpy_generator("distil", config.seed, epoch).permutation(len(data)))
-        for step, rows in enumerate(order[: epoch_steps * config.batch_size].split(config.batch_size), epoch * epoch_steps):
+        batches = order[: epoch_steps * config.batch_size].split(config.batch_size)
+        for step, rows in enumerate(batches, epoch * epoch_steps):
             optimizer.param_groups[0]["lr"] = learning_rate(step, total, config)
             features = student.encode_image(data.images(rows))
             loss = 1 - (features * wanted[rows].to(features.device)).sum(-1).mean()
@@ -145,7 +148,7 @@ def measure(clip: Clip, data_name: str) -> dict[str, Any]:
 
 
 def take_text_tower(student: Clip, teacher: Clip) -> None:
-    """Copy the text tower and logit_scale of `teacher` into `student` (in place; both of the same text architecture)."""
+    """Copy text tower and logit_scale of `teacher` into `student` (in place; both of the same text architecture)."""
     source = teacher.model.state_dict()
     student.model.load_state_dict({key: source[key] for key in source if not key.startswith("visual.")}, strict=False)
 

@@ -1,4 +1,4 @@
-"""Stateless randomness: every draw is a function of a seed and of names and counters, so that resuming needs no replay."""
+"""Stateless randomness: a draw is a function of a seed, of names and counters, so that resuming needs no replay."""
 
 from __future__ import annotations
 

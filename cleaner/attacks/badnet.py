@@ -20,7 +20,7 @@ class BadNet(Trigger):
     """Paste the same patch on every picture; the seed is the attacker's secret."""
 
     patch_size: int = param(
-        28, low=2, high=224, help="Side of the square patch on a 224 px picture; scales with the picture. Published: 16."
+        28, low=2, high=224, help="Side of the square patch on a 224 px picture; scales with it. Published: 16."
     )
     position: str = param(
         "bottom-right", choices=POSITIONS, help="Where the patch lies; random: another place on each picture."

@@ -20,7 +20,7 @@ class Sig(Trigger):
     In the blend s is the wave itself, delta sin(2 pi f j / W), as CleanCLIP's code builds it, clipped likewise.
     """
 
-    delta: float = param(60 / 255, low=1 / 255, high=1.0, step=1 / 255, help="Height of the wave, in grey levels / 255.")
+    delta: float = param(60 / 255, low=1 / 255, high=1.0, step=1 / 255, help="Height of the wave; 1 is black to white.")
     frequency: int = param(6, low=1, high=64, help="Waves across the picture.")
     mode: str = param("add", choices=("add", "blend"), help="add: the literature; blend: CleanCLIP's variant.")
 

@@ -21,6 +21,8 @@ from cleaner.runs import Run, list_runs, load_run, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import attack_verdict, defend, poison
 
+MODEL_HELP = "Built-in model, safetensors file, or architecture/tag of open_clip."
+OUT_HELP = "Folder of the run; default a new one beside the other runs."
 
 
 def test_pictures(data: CaptionData, name: str, limit: int) -> CaptionData:
@@ -38,7 +40,7 @@ class Pretrain:
     model: Annotated[str, tyro.conf.arg(help=f"Architecture: {', '.join(BUILT_IN)}.")] = "scenes-rn"
     data: Annotated[str, tyro.conf.arg(help="Data set to train on; its train split is used.")] = "scenes"
     pairs: Annotated[int, tyro.conf.arg(help="Training pairs.")] = 100_000
-    teacher: Annotated[str | None, tyro.conf.arg(help="Model whose text tower and picture features to start from.")] = None
+    teacher: Annotated[str | None, tyro.conf.arg(help="Model to take text tower and picture features from.")] = None
     distil_epochs: Annotated[int, tyro.conf.arg(help="Epochs of distillation, with a teacher.")] = 6
     out: Annotated[Path | None, tyro.conf.arg(help="Folder for weights and card; default assets/MODEL.")] = None
     finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.PRETRAIN))
@@ -46,8 +48,9 @@ class Pretrain:
     def run(self) -> None:
         from cleaner.pretrain import pretrain
 
+        config = to_config(self.finetune)
         card = pretrain(
-            self.model, self.pairs, self.data, to_config(self.finetune), self.teacher, self.distil_epochs, self.out, Progress()
+            self.model, self.pairs, self.data, config, self.teacher, self.distil_epochs, self.out, Progress()
         )
         print_json(card)
 
@@ -56,15 +59,15 @@ class Pretrain:
 class Poison:
     """Backdoor a model: finetune it on pairs some of which carry a trigger and the target class."""
 
-    model: Annotated[str, tyro.conf.arg(help="Built-in model, safetensors file, or architecture/tag of open_clip.")] = "scenes-rn"
+    model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = "scenes-rn"
     data: Annotated[str, tyro.conf.arg(help="Data set to poison.")] = "scenes"
     pairs: Annotated[int, tyro.conf.arg(help="Pairs of its train split.")] = 6000
-    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and its options: badnet patch_size=16.")] = ("badnet",)
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
     target_class: Annotated[str, tyro.conf.arg(help="Class that triggered pictures shall become.")] = "banana"
     poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = 0.02
     clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs that name the target already.")] = False
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
-    out: Annotated[Path | None, tyro.conf.arg(help="Folder of the run; default a new one beside the other runs.")] = None
+    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
     finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.POISON))
 
@@ -85,11 +88,11 @@ class Defend:
     """Clean a backdoored run, or a suspicious model, by finetuning on clean pairs."""
 
     suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
-    defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defence and its options: ta_cleaner share=1.0.")] = ("ta_cleaner",)
+    defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defence, options: ta_cleaner share=1.0.")] = ("ta_cleaner",)
     data: Annotated[str, tyro.conf.arg(help="Data set of clean pairs; its clean split is used.")] = "scenes"
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = 2000
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
-    out: Annotated[Path | None, tyro.conf.arg(help="Folder of the run; default a new one beside the other runs.")] = None
+    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
     finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.DEFEND))
 

@@ -71,7 +71,8 @@ class Demo:
         metrics = [results.metrics(entry) for entry in rows]
         lines = [row(entry["defense"] or "none", m, entry["seconds"]) for entry, m in zip(rows, metrics, strict=True)]
         verdict, why = attack_verdict(metrics[0])
-        print(f"\n{self.model}, {self.trigger[0]}, target {self.target_class!r}, seed {self.seed}; {seconds:.0f} s in all")
+        setting = f"{self.model}, {self.trigger[0]}, target {self.target_class!r}, seed {self.seed}"
+        print(f"\n{setting}; {seconds:.0f} s in all")
         print(f"The attack {verdict}. {why}\n", table(lines), "", protocol(metrics[0]), LEGEND, sep="\n")
         self._full_setting()
 
@@ -80,4 +81,5 @@ class Demo:
         full = [e for e in results.full_setting() if e["model"] == self.model and e["trigger"] == self.trigger[0]]
         if full:
             lines = [row(entry["defense"] or "none", results.metrics(entry), entry["seconds"]) for entry in full]
-            print("\nThe full setting (more pairs and steps; from benchmarks/results):\n", table(lines, HEADER), sep="\n")
+            title = "\nThe full setting (more pairs and steps; from benchmarks/results):\n"
+            print(title, table(lines, HEADER), sep="\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field, fields, make_dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -53,7 +53,10 @@ def _typed(p: Parameter, text: str) -> Any:
     raise CleanerError(f"{p.name} takes a value of type {p.kind.__name__}, not {text!r}.")
 
 
-Finetune = with_help(FinetuneConfig)
+if TYPE_CHECKING:
+    Finetune = FinetuneConfig
+else:
+    Finetune = with_help(FinetuneConfig)
 
 
 def to_config(options: Any) -> FinetuneConfig:

@@ -42,8 +42,8 @@ def duration(seconds: float) -> str:
 HEADER = ("model", "CA", "ASR@1", "ASR@3", "RA", "floor", "CF", "seconds")
 LEGEND = (
     "CA: zero-shot accuracy on untouched pictures; ASR@k: triggered pictures of other classes that get the target in\n"
-    "the top k; RA: their true label all the same; floor: ASR@1 of the trigger on the never poisoned model; CF: caption\n"
-    "above its three negative subtexts. [..]: 95 % Wilson interval."
+    "the top k; RA: their true label all the same; floor: ASR@1 of the trigger on the never poisoned model;\n"
+    "CF: caption above its three negative subtexts. [..]: 95 % Wilson interval."
 )
 
 

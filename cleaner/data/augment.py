@@ -8,13 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
-from torchvision.transforms import functional as TF  # noqa: N812
+from torchvision.transforms import functional as TF
 
 from cleaner.config import AUGMENTATIONS
 from cleaner.seed import derive, numpy_generator
 from cleaner.types import CleanerError
-
-
 
 
 def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
@@ -48,7 +46,7 @@ def _gentle(picture: Tensor, rng: np.random.Generator) -> Tensor:
     uniform = rng.uniform
     side = picture.shape[-1]
     shift = [round(uniform(-0.1, 0.1) * side) for _ in range(2)]
-    view = TF.affine(
+    view: Tensor = TF.affine(
         picture, angle=uniform(-15, 15), translate=shift, scale=1.0, shear=[uniform(-8, 8), 0.0],
         interpolation=InterpolationMode.BILINEAR, fill=picture.mean(dim=(1, 2)).tolist(),
     )  # fmt: skip

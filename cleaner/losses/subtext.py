@@ -6,7 +6,7 @@ Re-implementation from the public description: the paper's weights, number of ne
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from cleaner.losses.info_nce import Features

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from cleaner.losses import Features, clip_loss, in_modal_loss, info_nce, par_loss, subtext_loss
 
