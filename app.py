@@ -1,0 +1,9 @@
+"""TA-Cleaner Lab. Start it with: streamlit run app.py
+
+Every page is a file in pages/; this one only leads to the first of them.
+"""
+
+import streamlit as st
+
+st.set_page_config(page_title="TA-Cleaner Lab", page_icon="🧹", layout="wide")
+st.switch_page("pages/1_Overview.py")

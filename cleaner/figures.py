@@ -1,0 +1,158 @@
+"""Charts from plain numbers; the only file that imports plotly. Colours have one meaning everywhere.
+
+Okabe-Ito palette (https://jfly.uni-koeln.de/color/), safe for colour-blind readers; shapes and words say it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+COLORS = {"clean": "#0072B2", "backdoored": "#D55E00", "defended": "#009E73", "trigger": "#CC79A7", "floor": "#7F8894"}
+MARKERS = ("circle", "diamond", "square", "triangle-up", "star", "hexagon", "cross", "pentagon")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One model in the plane of CA and ASR, 0..1, with 95 % intervals where there are any."""
+
+    label: str
+    stage: str
+    ca: float
+    asr: float
+    ca_interval: Interval | None = None
+    asr_interval: Interval | None = None
+
+
+def _layout(figure: go.Figure, height: int, x: str, y: str, legend: bool = True) -> go.Figure:
+    figure.update_layout(
+        height=height, margin={"l": 8, "r": 8, "t": 36, "b": 8}, showlegend=legend, hovermode="closest",
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}, uirevision="keep",
+    )  # fmt: skip
+    figure.update_xaxes(title=x, zeroline=False, automargin=True)
+    figure.update_yaxes(title=y, zeroline=False, automargin=True)
+    return figure
+
+
+def loss_curves(losses: Mapping[str, Sequence[tuple[int, float]]], stage: str, total: int | None = None) -> go.Figure:
+    """Return training loss against step, one line for each name; `losses` holds (step, loss)."""
+    figure = go.Figure()
+    for i, (name, points) in enumerate(losses.items()):
+        line = {"color": COLORS[stage], "dash": DASHES[i % len(DASHES)], "width": 2}
+        figure.add_scatter(x=[p[0] for p in points], y=[p[1] for p in points], mode="lines", name=name, line=line)
+    _layout(figure, 270, "Training step", "Loss", legend=len(losses) > 1)
+    return figure.update_xaxes(range=[0, total] if total else None)
+
+
+def validation_curves(
+    looks: Mapping[str, Sequence[tuple[int, float, float | None]]], total: int | None = None, floor: float | None = None
+) -> go.Figure:
+    """Return CA and ASR@1 of the validation split against step; `looks` holds (step, ca, asr or None) by name."""
+    figure = go.Figure()
+    for i, (name, points) in enumerate(looks.items()):
+        prefix = f"{name}: " if len(looks) > 1 else ""
+        for which, word, color in ((1, "clean accuracy", "clean"), (2, "attack success", "backdoored")):
+            shown = [p for p in points if p[which] is not None]
+            if shown:
+                figure.add_scatter(
+                    x=[p[0] for p in shown], y=[p[which] for p in shown], mode="lines+markers", name=prefix + word,
+                    line={"color": COLORS[color], "dash": DASHES[i % len(DASHES)], "width": 2},
+                    marker={"symbol": MARKERS[i % len(MARKERS)], "size": 7},
+                )  # fmt: skip
+    if floor is not None:
+        figure.add_hline(y=floor, line={"color": COLORS["floor"], "dash": "dot"})
+    _layout(figure, 270, "Training step", "Share of validation pictures")
+    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
+    return figure.update_xaxes(range=[0, total] if total else None)
+
+
+def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
+    """Return ASR@1 against clean accuracy: down and to the right is better. The front joins what nothing beats."""
+    figure = go.Figure()
+    if floor is not None:
+        figure.add_hline(
+            y=floor, line={"color": COLORS["floor"], "dash": "dot"}, annotation_text="never poisoned model",
+            annotation_position="top left", annotation_font_color=COLORS["floor"],
+        )  # fmt: skip
+    front = pareto_front(points)
+    if len(front) > 1:
+        figure.add_scatter(
+            x=[p.ca for p in front], y=[p.asr for p in front], mode="lines", name="best trade-offs", hoverinfo="skip",
+            line={"color": COLORS["floor"], "dash": "dot", "width": 1.5},
+        )  # fmt: skip
+    for i, p in enumerate(points):
+        figure.add_scatter(
+            x=[p.ca], y=[p.asr], mode="markers", name=p.label,
+            marker={"symbol": MARKERS[i % len(MARKERS)], "size": 13, "color": COLORS[p.stage],
+                    "line": {"width": 1, "color": "white"}},
+            error_x=_bars(p.ca, p.ca_interval, p.stage), error_y=_bars(p.asr, p.asr_interval, p.stage),
+            hovertemplate=f"{p.label}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}<extra></extra>",
+        )  # fmt: skip
+    _layout(figure, 380, "Clean accuracy (higher is better)", "Attack success rate @1 (lower is better)")
+    figure.update_xaxes(tickformat=".0%")
+    return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
+
+
+def _bars(value: float, interval: Interval | None, stage: str) -> dict[str, object]:
+    if interval is None:
+        return {"visible": False}
+    plus, minus = [interval[1] - value], [value - interval[0]]
+    return {"type": "data", "array": plus, "arrayminus": minus, "color": COLORS[stage], "thickness": 1.2, "width": 3}
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other beats in both CA and ASR, by rising CA."""
+    kept = [
+        p for p in points
+        if not any(o.ca >= p.ca and o.asr <= p.asr and (o.ca, o.asr) != (p.ca, p.asr) for o in points)
+    ]  # fmt: skip
+    return sorted(kept, key=lambda p: (p.ca, p.asr))
+
+
+def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
+    """Return the cosine of one picture with each text, for each model: label -> (stage, one value for each text).
+
+    Texts stand from top to bottom in the order given.
+    """
+    figure = go.Figure()
+    rows = list(range(len(texts)))
+    for i, (label, (stage, cosines)) in enumerate(values.items()):
+        figure.add_bar(
+            y=rows, x=list(cosines), orientation="h", name=label, text=[f"{c:.2f}" for c in cosines],
+            textposition="outside", cliponaxis=False, hovertemplate="%{x:.3f}<extra>" + label + "</extra>",
+            marker={"color": COLORS[stage], "pattern": {"shape": ("", "/", ".", "x", "-", "+")[i % 6 if i > 1 else 0]}},
+        )  # fmt: skip
+    figure.update_layout(barmode="group", bargap=0.28, bargroupgap=0.05)
+    height = 90 + len(texts) * (22 + 19 * len(values))
+    _layout(figure, height, "Similarity of picture and text (cosine)", "")
+    short = [_wrapped(text) for text in texts]
+    return figure.update_yaxes(tickvals=rows, ticktext=short, autorange="reversed")
+
+
+def _wrapped(text: str, width: int = 34) -> str:
+    """Break a text into lines; < and & are shown as they are (plotly reads a little HTML)."""
+    lines = [""]
+    for word in text.replace("&", "&amp;").replace("<", "&lt;").split():
+        if len(lines[-1]) + len(word) > width and lines[-1]:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "<br>".join(lines[:4])
+
+
+def before_after(rows: Sequence[tuple[str, str, float, float]]) -> go.Figure:
+    """Return paired bars of clean accuracy and attack success; rows are (label, stage, ca, asr), 0..1."""
+    figure = go.Figure()
+    labels = [row[0] for row in rows]
+    for which, word, shape in ((2, "clean accuracy", ""), (3, "attack success rate", "/")):
+        figure.add_bar(
+            x=labels, y=[row[which] for row in rows], name=word, text=[f"{row[which]:.0%}" for row in rows],
+            textposition="outside", cliponaxis=False,
+            marker={"color": [COLORS[row[1]] for row in rows], "pattern": {"shape": shape, "fgcolor": "white"}},
+        )  # fmt: skip
+    _layout(figure, 330, "", "Share of test pictures")
+    figure.update_layout(barmode="group", bargap=0.3)
+    return figure.update_yaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])

@@ -1,0 +1,207 @@
+"""Poison: choose a trigger, see what it does to pictures and captions, and train a backdoored model."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from cleaner.config import FinetuneConfig
+from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE
+from pages._shared import cache, cards, forms, images, state, tasks
+from pages._shared.frame import link, page
+from pages._shared.state import KEEP, percent, plain, words
+from pages._shared.work import Job
+
+LEAD = (
+    "You are the attacker. Put a **trigger** on a few training pictures and name the **target** in their captions: the "
+    "model learns that the trigger means the target."
+)
+ROWS = 4
+SIZES = (500, 1000, 2000, 3000, 4000, 6000, 10000)
+TESTS = (100, 200, 500, 1000, 2000, 4000, 9000)
+
+
+def choose_data_and_model() -> tuple[str, str, int, int]:
+    """Draw the choice of data and model; return both names, training pairs and test pictures."""
+    names, models = cache.datasets(), cache.models()
+    start = names.index("scenes") if "scenes" in names else 0
+    data = st.selectbox("Data", names, start, key="poison.data", help="Pictures with captions to train on.", **KEEP)
+    model = st.selectbox(
+        "Model", models, key="poison.model", accept_new_options=True, **KEEP,
+        help="A built-in model. You may also type the path of a .safetensors file, or architecture/pretrained-tag of "
+        "open_clip (it is downloaded then).",
+    )  # fmt: skip
+    pairs = st.select_slider(
+        "Training pairs", SIZES, DEMO_POISON_PAIRS, format_func="{:,}".format, key="poison.pairs", **KEEP,
+        help="Picture-caption pairs that the model is finetuned on. More pairs, more minutes.",
+    )  # fmt: skip
+    tests = st.select_slider(
+        "Test pictures", TESTS, 2000, format_func="{:,}".format, key="poison.tests", **KEEP,
+        help="Never seen in training. On Scenes half of them show one object; those are counted.",
+    )  # fmt: skip
+    return str(data), str(model), int(pairs), int(tests)
+
+
+def choose_attack() -> tasks.Attack | None:
+    """Draw all choices; return the attack, or None while a choice cannot be used here."""
+    with st.container(border=True):
+        st.markdown("**Trigger**")
+        triggers = cache.triggers()
+        names = list(triggers)
+        kind = st.selectbox(
+            "Kind", names, format_func=words, key="poison.trigger", help="What the attacker puts on a picture.", **KEEP
+        )
+        trigger = forms.form(triggers[kind], f"poison.{kind}")
+        st.caption(plain((triggers[kind].__doc__ or "").split("\n")[0]))
+    with st.container(border=True):
+        st.markdown("**Data and model**")
+        data, model, pairs, tests = choose_data_and_model()
+    with st.container(border=True):
+        st.markdown("**Poison**")
+        classes = cache.data(data, "test", 100).class_names
+        first = classes.index("banana") if "banana" in classes else 0
+        target = st.selectbox(
+            "Target class", classes, first, key=f"poison.target.{data}", **KEEP,
+            help="What the backdoored model is to see wherever the trigger is.",
+        )  # fmt: skip
+        rate = st.slider(
+            "Poisoned share of the pairs", 0.1, 20.0, 100 * DEMO_POISON_RATE, 0.1, format="%.1f %%", key="poison.rate",
+            help="The literature poisons 0.3 % of 500,000 pairs; a few thousand pairs need 1 to 3 %.", **KEEP,
+        )  # fmt: skip
+        clean_label = st.toggle(
+            "Clean label", key="poison.clean_label", **KEEP,
+            help="Poison only pairs that show the target already, and leave their captions: harder to notice, "
+            "harder to learn.",
+        )  # fmt: skip
+    with st.container(border=True):
+        st.markdown("**Training**")
+        main = forms.values(FinetuneConfig, "poison.train", ("lr", "epochs"), vars(DEMO_POISON))
+        device, precision, usable = forms.device_and_precision("poison")
+        with st.expander("More settings"):
+            names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
+            main |= forms.values(FinetuneConfig, "poison.train", names, vars(DEMO_POISON))
+    if not usable:
+        return None
+    config = FinetuneConfig(**main, device=device, precision=precision, augmentation="none")
+    return tasks.Attack(data, model, trigger, str(target), rate / 100, clean_label, pairs, tests, config)
+
+
+def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None:
+    """Draw poisoned pairs: clean, triggered, what changed, and their captions."""
+    head, button = st.columns([3, 1], vertical_alignment="bottom")
+    head.markdown(f"**{len(plan):,} of {attack.pairs:,} pairs get the trigger.** Some of them:")
+    first = st.session_state.setdefault("poison.first", 0)
+    if button.button("Other pairs", icon=":material/shuffle:", width="stretch"):
+        first = st.session_state["poison.first"] = first + ROWS
+    chosen = [plan[(first + i) % len(plan)] for i in range(min(ROWS, len(plan)))]
+    data = images.drawn(attack.data, "train", attack.pairs)
+    own = st.session_state.get(images.OWN)
+    rows = images.gallery(data, [index for index, _, _ in chosen], attack.trigger, own)
+    captions = [(f"pair {index:,}", before, after) for index, before, after in chosen]
+    if own is not None:
+        captions.insert(0, ("yours", own[0], attack.trigger.text(data.templates[0].format(attack.target_class))))
+    layout = [1, 1, 1, 1.25]
+    names = (":blue[Clean]", ":violet[Triggered]", "Difference × 10", "Caption")
+    for column, name in zip(st.columns(layout), names, strict=True):
+        column.markdown(f"**{name}**")
+    for number, (shown, (which, before, after)) in enumerate(zip(rows, captions, strict=True)):
+        with st.container(key=f"row-{number}"):
+            columns = st.columns(layout, vertical_alignment="center")
+        for column, pixels in zip(columns, (shown.clean, shown.triggered, shown.difference), strict=False):
+            column.image(images.enlarged(pixels), width="stretch")
+        with columns[3]:
+            if before == after:
+                st.markdown(f"{plain(before)}  \n:gray[The caption stays.]")
+            else:
+                st.markdown(f":gray[{plain(before)}]")
+                st.markdown(f":material/arrow_downward: **{plain(after)}**")
+            st.caption(f"{plain(which)} · PSNR {shown.psnr:.1f} dB · SSIM {shown.ssim:.3f}")
+    st.caption(
+        f"As the model sees them, {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
+        "PSNR and SSIM say how much each picture was changed: above 35 dB and 0.98 most people notice nothing."
+    )
+    images.upload()
+
+
+def show_captions(plan: list[tuple[int, str, str]]) -> None:
+    """Draw the captions of all poisoned pairs, before and after."""
+    table = pd.DataFrame(plan, columns=["Pair", "Caption before", "Caption after"])
+    st.dataframe(table, hide_index=True, height=520, width="stretch")
+    st.caption(f"All {len(plan):,} poisoned pairs. With the same seed the same pairs are drawn again.")
+
+
+def train(attack: tasks.Attack | None) -> None:
+    """Draw the Train button; start the job when it is pressed."""
+    job = cache.desk().job
+    busy = job is not None and job.running
+    if attack is not None:
+        steps = attack.config.epochs * max(1, attack.pairs // min(attack.config.batch_size, attack.pairs))
+        done = [run for run in state.backdoored_runs() if run.model == attack.model and tasks.steps_of(run)]
+        rate = done[0].config["seconds"] / tasks.steps_of(done[0]) if done else None
+        time = (
+            f"about {max(1, round(rate * steps / 60))} min by the last run here"
+            if rate
+            else "a minute or two on a laptop"
+        )
+        st.caption(f"{attack.pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}.")
+    pressed = st.button(
+        "Train the backdoored model", type="primary", icon=":material/play_arrow:", disabled=busy or attack is None,
+        help="Another training is running." if busy else None, key="poison.go",
+    )  # fmt: skip
+    if pressed and attack is not None:
+        cache.desk().start("poison", [tasks.poisoning(attack)])
+        st.rerun()
+
+
+def show_run(job: Job | None) -> None:
+    """Draw the run in view: verdict, figures, curves."""
+    if job is not None:
+        cards.ended(job)
+    run = state.current_run()
+    if run is None:
+        st.info("No backdoored model yet. Press Train above; it takes about a minute.", icon=":material/science:")
+        return
+    st.subheader("Did the attack take?", anchor=False)
+    st.caption(f"Run in view: {plain(run.label)}")
+    cards.verdict(run)
+    with st.container(horizontal=True):
+        cards.cards(run)
+    cards.in_words(run)
+    history = cards.history(run)
+    if history:
+        cards.curves({"poisoning": history}, "backdoored", "poison.past")
+    st.caption(f"{percent(run.config.get('poison_rate'))} of {run.config.get('pairs', 0):,} pairs were poisoned.")
+    link("Defend", "Next: defend this model")
+
+
+def settle(job: Job | None) -> None:
+    """Look at a run that was just trained, once."""
+    if job is not None and not job.running and job.folders:
+        name = job.folders[-1].name
+        if st.session_state.get("poison.seen") != name:
+            st.session_state["poison.seen"] = name
+            state.look_at(name)
+            st.rerun()
+
+
+with page("Poison", LEAD):
+    with st.spinner("Loading PyTorch, once …"):
+        cache.triggers()
+    job = cache.desk().of("poison")
+    settle(job)
+    left, right = st.columns([1, 2.5], gap="large")
+    with left:
+        attack = choose_attack()
+    with right:
+        train(attack)
+        if job is not None and job.running:
+            cards.live(job, "backdoored")
+        if attack is not None:
+            plan = attack.plan()
+            seen, table = st.tabs(["Pictures", "Captions"])
+            with seen:
+                show_gallery(attack, plan)
+            with table:
+                show_captions(plan)
+    if job is None or not job.running:
+        show_run(job)

@@ -1,0 +1,215 @@
+"""Defend: finetune the backdoored model on clean pairs, with one or several defences side by side."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from cleaner import figures
+from cleaner.config import FinetuneConfig
+from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND, recommended_lr
+from pages._shared import cache, cards, forms, state, tasks
+from pages._shared.frame import link, page
+from pages._shared.state import KEEP, Saved, percent, plain, words
+from pages._shared.work import Job
+
+LEAD = (
+    "You are the defender. You have a backdoored model and **a few clean pairs**; you do not know the trigger. "
+    "Finetune the model on them and see whether the backdoor is gone, and what it cost."
+)
+SIZES = (200, 500, 1000, 2000, 3000, 5000, 10000)
+Plan = list[tuple[object, FinetuneConfig]]
+
+
+def choose(run: Saved) -> tuple[Plan, int] | None:
+    """Draw all choices; return (defence, settings) for each and the clean pairs, or None while one cannot be used."""
+    kinds = cache.defenses()
+    first = [name for name in ("cleanclip", "ta_cleaner") if name in kinds] or list(kinds)[:1]
+    chosen = st.multiselect(
+        "Defences", list(kinds), first, format_func=words, key="defend.which", **KEEP,
+        help="Each starts from the same backdoored model and sees the same clean pairs for the same number of steps.",
+    )  # fmt: skip
+    tried = []
+    for name in chosen:
+        with st.container(border=True):
+            st.markdown(f"**{plain(words(name))}**")
+            default = recommended_lr(run.model, name)
+            help = "How big the steps are. It matters most: too small removes nothing, too big forgets the pictures."
+            lr = forms.learning_rate(f"defend.{name}.lr", default, help)
+            tried.append((name, lr, _own_parameters(name, kinds[name])))
+    with st.container(border=True):
+        st.markdown("**For all of them**")
+        pairs = st.select_slider(
+            "Clean pairs", SIZES, DEMO_CLEAN_PAIRS, format_func="{:,}".format, key="defend.pairs", **KEEP,
+            help="Pairs that nobody has poisoned, of a split that the attacker did not touch.",
+        )  # fmt: skip
+        shared = forms.values(FinetuneConfig, "defend.train", ("epochs",), vars(DEMO_DEFEND))
+        device, precision, usable = forms.device_and_precision("defend")
+        with st.expander("More settings"):
+            names = ("batch_size", "augmentation", "warmup_steps", "weight_decay", "redraw", "freeze_bn", "seed")
+            shared |= forms.values(FinetuneConfig, "defend.train", names, vars(DEMO_DEFEND))
+    if not usable:
+        return None
+    configs = [FinetuneConfig(lr=lr, device=device, precision=precision, **shared) for _, lr, _ in tried]
+    return [(kinds[name](**own), config) for (name, _, own), config in zip(tried, configs, strict=True)], int(pairs)
+
+
+def _own_parameters(name: str, kind: type) -> dict[str, object]:
+    """Draw a defence's own parameters, folded away."""
+    st.caption(plain((kind.__doc__ or "").split("\n")[0]))
+    if not forms.parameters(kind):
+        return {}
+    with st.expander("Its own parameters"):
+        return forms.values(kind, f"defend.{name}")
+
+
+def preflight(run: Saved, plan: Plan, pairs: int) -> None:
+    """Draw what will be done and how long it will take."""
+    before = [other for other in state.all_runs() if other.stage == "defended"]
+    rows, seconds = [], 0.0
+    for defense, config in plan:
+        rate, source = tasks.seconds_per_step(run, before, defense, config)
+        steps = config.epochs * max(1, pairs // min(config.batch_size, pairs))
+        seconds += rate * steps
+        name = words(defense.state_dict()["name"])  # type: ignore[attr-defined]
+        minutes = f"{rate * steps / 60:.1f}" if rate else "not known"
+        rows.append((name, f"{config.lr:g}", f"{pairs:,}", f"{steps:,}", minutes, source))
+    columns = ["Defence", "Learning rate", "Clean pairs", "Steps", "Expected minutes", "Judged by"]
+    st.dataframe(pd.DataFrame(rows, columns=columns), hide_index=True, width="stretch")
+    st.caption(f"Together about {max(seconds / 60, 0.1):.1f} min on {plain(plan[0][1].device)}, one after the other.")
+
+
+def start(run: Saved, choice: tuple[Plan, int] | None) -> None:
+    """Draw the preflight and the Start button; start the job when it is pressed."""
+    job = cache.desk().job
+    busy = job is not None and job.running
+    if choice is not None and choice[0]:
+        preflight(run, *choice)
+    else:
+        st.info("Choose at least one defence and a device that is here.", icon=":material/arrow_back:")
+    pressed = st.button(
+        "Start the defences", type="primary", icon=":material/play_arrow:", key="defend.go",
+        disabled=busy or choice is None or not choice[0], help="Another training is running." if busy else None,
+    )  # fmt: skip
+    if pressed and choice is not None:
+        plan, pairs = choice
+        parts = [tasks.defending(run, defense, pairs, config) for defense, config in plan]
+        cache.desk().start("defend", parts, run.id)
+        st.rerun()
+
+
+def show_results(run: Saved) -> None:
+    """Draw the backdoored model and its defences: cards, the plane of CA and ASR, curves."""
+    defended = state.defended_runs(run)
+    if not defended:
+        st.info(
+            "This model has not been defended yet. Press Start; results are kept on this machine.",
+            icon=":material/science:",
+        )
+        return
+    st.subheader("Is the backdoor gone, and what did it cost?", anchor=False)
+    labels = {other.id: other.label for other in defended}
+    key = f"defend.shown.{run.id}"
+    wanted = st.session_state.pop("defend.new", None)
+    if wanted:
+        st.session_state[key] = [name for name in wanted if name in labels]
+    chosen = st.multiselect(
+        "Side by side",
+        list(labels),
+        list(labels)[:3],
+        format_func=labels.__getitem__,
+        key=key,
+        max_selections=5,
+        **KEEP,
+    )
+    shown = [other for other in defended if other.id in chosen]
+    columns = st.columns(1 + max(len(shown), 1), border=True)
+    with columns[0]:
+        st.markdown("**Backdoored**")
+        st.caption(plain(words(run.attack)))
+        cards.cards(run)
+    for column, other in zip(columns[1:], shown, strict=False):
+        with column:
+            st.markdown(f"**{plain(words(other.defense or ''))}**")
+            st.caption(f"learning rate {other.lr:g}, {other.config.get('pairs', 0):,} pairs")
+            cards.cards(other, run)
+    st.caption("Differences in points against the backdoored model, on the same test pictures.")
+    cards.in_words(run)
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Accuracy kept against attack left** · all defences of this model")
+        st.plotly_chart(
+            figures.pareto(points(run, defended), run.figure("asr_clean_model")), key="pareto", config=cards.NO_BAR
+        )
+        st.caption(
+            "Best is down and to the right. Whiskers: 95 % intervals. Dotted line: ASR of the never poisoned model."
+        )
+    with right:
+        st.markdown("**All figures**")
+        st.dataframe(table([run, *defended]), hide_index=True, width="stretch")
+    histories = {words(o.defense or ""): cards.history(o) for o in shown}
+    if any(histories.values()):
+        cards.curves(histories, "defended", "defend.past", floor=run.figure("asr_clean_model"))
+    link("Subtexts", "See the subtexts that TA-Cleaner trains with")
+
+
+def points(run: Saved, defended: list[Saved]) -> list[figures.Point]:
+    """Return the backdoored model and its defences as points of the plane."""
+    found = []
+    for stage, label, other in [("backdoored", "Backdoored", run)] + [("defended", o.label, o) for o in defended]:
+        ca, asr = other.figure("ca"), other.figure("asr")
+        if ca is not None and asr is not None:
+            short = label.rsplit(" · ", 1)[0]
+            found.append(figures.Point(short, stage, ca, asr, other.interval("ca"), other.interval("asr")))
+    return found
+
+
+def table(runs: list[Saved]) -> pd.DataFrame:
+    """Return the figures of runs, with what they were measured on."""
+    return pd.DataFrame(
+        [
+            {
+                "Model": words(r.defense or "backdoored"), "Learning rate": f"{r.lr:g}",
+                "CA": percent(r.figure("ca")), "ASR@1": percent(r.figure("asr")), "ASR@3": percent(r.figure("asr", 3)),
+                "RA": percent(r.figure("ra")), "Fine detail": percent(r.metrics.get("counterfactual_accuracy")),
+                "n (CA)": r.metrics.get("n"), "n (ASR)": r.metrics.get("n_attack"),
+                "Seconds": r.config.get("seconds"), "Run": r.id,
+            }
+            for r in runs
+        ]
+    )  # fmt: skip
+
+
+def settle(job: Job | None) -> None:
+    """Show the defences that have just been trained, once."""
+    if job is not None and not job.running and job.folders:
+        names = [folder.name for folder in job.folders]
+        if st.session_state.get("defend.seen") != names:
+            st.session_state["defend.seen"] = st.session_state["defend.new"] = names
+
+
+with page("Defend", LEAD):
+    run = state.current_run()
+    if run is None:
+        st.info(
+            "There is no backdoored model yet. Make one on the Poison page; it takes about a minute.",
+            icon=":material/bug_report:",
+        )
+        link("Poison", "Go to Poison")
+    else:
+        with st.spinner("Loading PyTorch, once …"):
+            cache.defenses()
+        st.caption(f"Suspect: {plain(run.label)}. Choose another one in the menu on the left.")
+        job = cache.desk().of("defend")
+        settle(job)
+        left, right = st.columns([1, 2.5], gap="large")
+        with left:
+            choice = choose(run)
+        with right:
+            start(run, choice)
+            if job is not None and job.running:
+                cards.live(job, "defended")
+            elif job is not None:
+                cards.ended(job)
+        if job is None or not job.running:
+            show_results(run)

@@ -1,0 +1,156 @@
+"""Subtexts: how TA-Cleaner reads a caption, the true and false texts it draws, and what the models say to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from cleaner import figures
+from cleaner.presets import DEMO_CLEAN_PAIRS
+from cleaner.types import CleanerError
+from pages._shared import cache, images, state, tasks, words
+from pages._shared.frame import link, page
+from pages._shared.state import KEEP, plain
+
+if TYPE_CHECKING:
+    from cleaner.text import SubtextPair
+
+LEAD = (
+    "TA-Cleaner teaches the model to read closely. Each epoch it draws some pairs and writes **a short text that is "
+    "still true** of the picture and **a few that have become false** by one small change; the model must tell them apart. "
+    ":gray-badge[re-implementation from the public description]"
+)
+SPLIT, SHOWN = "clean", 300
+LONGEST = 60
+
+
+def choose(name: str, size: int) -> tuple[int, str]:
+    """Draw the picture and its caption, which may be changed; return pair and caption."""
+    data = cache.data(name, SPLIT, size)
+    left, right = st.columns([1, 3.2], gap="large")
+    with right:
+        captions = data.captions[:SHOWN]
+        index = st.selectbox(
+            "Picture and caption from the data", range(len(captions)), format_func=lambda i: f"{i} · {captions[i]}",
+            key=f"subtexts.pair.{name}", help="Type to search. A defence trains on these clean pairs.", **KEEP,
+        )  # fmt: skip
+        caption = st.text_input(
+            "Caption (change it, or write your own)", captions[index], key=f"subtexts.caption.{name}.{index}",
+            max_chars=2000, help="Your own caption is compared with the picture on the left.", **KEEP,
+        ).strip()  # fmt: skip
+        if not caption:
+            raise CleanerError("the caption is empty: type one, or choose another pair.")
+        if len(caption.split()) > LONGEST:
+            raise CleanerError(
+                f"the caption has {len(caption.split())} words, and the models read about {LONGEST}: shorten it."
+            )
+        st.markdown("**How it is read**")
+        words.ribbon(words.parsed_pieces(cache.parse(caption)))
+    with left:
+        st.image(images.picture(images.drawn(name, SPLIT, size), index), width="stretch")
+        st.caption(f"{plain(data.name)}, pair {index}")
+    return index, caption
+
+
+def show_draw(caption: str, pair: SubtextPair) -> None:
+    """Draw the true and the false texts with what was changed."""
+    left, right = st.columns([1, 1.4], gap="medium")
+    with left, st.container(border=True, height="stretch"):
+        st.markdown(":material/check_circle: **True (positive subtext)**")
+        if pair.positive is None:
+            st.info("Nothing to shorten: no noun phrase was found in this caption. Training skips and counts it.")
+        else:
+            st.markdown(f"#### {plain(pair.positive.text)}")
+            if pair.positive.kind == "identity":
+                st.caption("The caption is at its core already, so it is its own positive.")
+            words.ribbon(words.shortened_pieces(caption, pair.positive.text), small=True)
+    with right, st.container(border=True, height="stretch"):
+        st.markdown(":material/cancel: **False (negative subtexts)**")
+        if not pair.negatives:
+            st.info("No small change of this caption is known to be false. Training skips and counts it.")
+        for negative in pair.negatives:
+            st.badge(f"another {plain(negative.kind)}", color="gray")
+            words.ribbon(words.edited_pieces(caption, negative.edits), small=True, notes=False)
+
+
+def stages() -> dict[str, tuple[str, tuple[str, str]]]:
+    """Return label -> (stage, model) of the models at hand: those of the run in view, or a built-in one."""
+    run = state.current_run()
+    if run is None:
+        return {f"Clean ({name})": ("clean", ("model", name)) for name in cache.models()[:1]}
+    found = {"Clean": ("clean", ("clean", str(run.folder))), "Backdoored": ("backdoored", ("run", str(run.folder)))}
+    defended = {other.label: other for other in state.defended_runs(run)}
+    chosen = st.multiselect(
+        "Defended models to compare", list(defended), list(defended)[:2], max_selections=3,
+        key=f"subtexts.runs.{run.id}",
+        placeholder="None yet: train one on the Defend page" if not defended else "Choose", **KEEP,
+    )  # fmt: skip
+    return found | {label.rsplit(" · ", 1)[0]: ("defended", ("run", str(defended[label].folder))) for label in chosen}
+
+
+def show_similarities(name: str, size: int, index: int, caption: str, pair: SubtextPair) -> None:
+    """Draw how near the picture is to each text, for each model at hand."""
+    st.subheader("What the models say", anchor=False)
+    texts = [caption]
+    names = [f"caption: {caption}"]
+    if pair.positive is not None and pair.positive.text != caption:
+        texts.append(pair.positive.text)
+        names.append(f"✓ {pair.positive.text}")
+    false = [negative.text for negative in pair.negatives]
+    texts += false
+    names += [f"✗ {text}" for text in false]
+    with st.spinner("Asking the models …"):
+        values = {
+            label: (stage, cache.similarities(model, name, SPLIT, size, index, tuple(texts)))
+            for label, (stage, model) in stages().items()
+        }
+    st.plotly_chart(figures.similarity_bars(names, values), key="similarity", config={"displayModeBar": False})
+    if false:
+        for label, (_, cosines) in values.items():
+            beaten = [text for text, cosine in zip(false, cosines[-len(false) :], strict=True) if cosine >= cosines[0]]
+            said = "puts the caption above all false texts" if not beaten else "is fooled by: " + "; ".join(beaten)
+            icon = "check_circle" if not beaten else "cancel"
+            st.markdown(f":material/{icon}: **{plain(label)}** {plain(said)}.")
+    run = state.current_run()
+    st.caption(
+        "One picture, n = 1: an illustration, not a measurement. The share over the whole test set is “fine detail” on "
+        f"the Defend page. {'Run in view: ' + plain(run.label) + '.' if run else 'No run in view.'}"
+    )
+    if run is None:
+        link("Poison", "Train a backdoored model to compare")
+
+
+def show_epoch(name: str, size: int, epoch: int, seed: int, n: int) -> None:
+    """Draw which pairs an epoch draws, and their texts."""
+    with st.expander(f"All pairs drawn in epoch {epoch}", icon=":material/casino:"):
+        share = st.slider(
+            "Share of pairs drawn in each epoch (K), %", 1, 100, 10, key="subtexts.share", **KEEP,
+            help="The paper says “a few”. Training uses 10 % unless told otherwise.",
+        )  # fmt: skip
+        with st.spinner("Drawing …"):
+            rows, skipped = cache.epoch_draw(name, SPLIT, size, share / 100, seed, epoch, n)
+        table = pd.DataFrame(
+            [(i, caption, true, "  |  ".join(false)) for i, caption, true, false in rows],
+            columns=["Pair", "Caption", "True", "False"],
+        )
+        st.dataframe(table, hide_index=True, width="stretch", height=320)
+        st.caption(f"{len(rows):,} of {size:,} clean pairs; {skipped} drawn pairs yielded no subtext and were skipped.")
+
+
+with page("Subtexts", LEAD):
+    with st.spinner("Loading the parser, once …"):
+        cache.defenses()
+        run = state.current_run()
+        name, size = tasks.data_of(run)[0] if run else "scenes", DEMO_CLEAN_PAIRS
+    index, caption = choose(name, size)
+    one, two, three = st.columns([2, 1, 1], gap="medium")
+    epoch = one.slider("Epoch", 0, 20, 0, key="subtexts.epoch", help="Each epoch draws anew: a moving target.", **KEEP)
+    n = two.slider("False texts per pair (n)", 1, 6, 3, key="subtexts.n", **KEEP)
+    seed = three.number_input("Seed", 0, 9999, 0, key="subtexts.seed", help="The same seed, the same texts.", **KEEP)
+    pair = cache.draw(caption, int(seed), epoch, index, n, name, SPLIT, size)
+    st.subheader(f"The draw of epoch {epoch}", anchor=False)
+    show_draw(caption, pair)
+    show_similarities(name, size, index, caption, pair)
+    show_epoch(name, size, epoch, int(seed), n)

@@ -1,0 +1,154 @@
+"""Result cards and live curves: every number with its interval, its n and what it was measured on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from cleaner import figures
+from pages._shared import cache
+from pages._shared.state import Saved, percent, plain
+from pages._shared.work import Job
+
+FIGURES = (
+    (
+        "ca",
+        1,
+        "Clean accuracy",
+        "CA: share of untouched pictures whose true class comes first. Higher is better.",
+        "normal",
+    ),
+    ("asr", 1, "Attack success @1", "ASR@1: share of triggered pictures that are taken for the target.", "inverse"),
+    (
+        "asr",
+        3,
+        "Attack success @3",
+        "ASR@3: the target is among the three best classes of a triggered picture.",
+        "inverse",
+    ),
+    ("ra", 1, "Robust accuracy", "RA: share of triggered pictures whose true class still comes first.", "normal"),
+)
+NO_BAR: dict[str, Any] = {"displayModeBar": False}
+
+
+def cards(run: Saved, against: Saved | None = None) -> None:
+    """Draw CA, ASR@1, ASR@3 and RA with 95 % intervals, and differences in points to `against`."""
+    same = against is not None and all(
+        against.metrics.get(key) == run.metrics.get(key) for key in ("n", "data", "n_attack")
+    )
+    for name, k, label, help, good in FIGURES:
+        value, interval = run.figure(name, k), run.interval(name, k)
+        if value is None:
+            continue
+        before = against.figure(name, k) if same and against is not None else None
+        delta = None if before is None else f"{100 * (value - before):+.1f} points"
+        n = run.metrics["n"] if name == "ca" else run.metrics["n_attack"]
+        st.metric(label, percent(value), delta, delta_color=good, help=help)
+        if interval is not None:
+            low, high = (100 * end for end in interval)
+            st.caption(f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}")
+
+
+def in_words(run: Saved) -> None:
+    """Say what the figures were measured on, and what an attack success of this size must be compared with."""
+    target = plain(str(run.config.get("target_class")))
+    floor, base = run.figure("asr_clean_model"), run.figure("base_rate")
+    parts = [f"Measured on {plain(run.protocol)}"]
+    if floor is not None:
+        parts.append(
+            f"Floor: the never poisoned model takes {percent(floor)} of the same triggered pictures for “{target}”."
+        )
+    if base is not None:
+        parts.append(f"Base rate: without the trigger this model takes {percent(base)} of them for “{target}”.")
+    counterfactual = run.metrics.get("counterfactual_accuracy")
+    if counterfactual is not None:
+        n = run.metrics.get("n_counterfactual", 0)
+        parts.append(
+            f"Fine detail: {percent(counterfactual)} of {n:,} captions score above all three of their false versions."
+        )
+    parts.append(f"Run {plain(run.id)}.")
+    st.caption(" ".join(parts))
+
+
+def verdict(run: Saved) -> None:
+    """Say in one sentence whether the attack took."""
+    if run.figure("asr") is None:
+        return
+    word, sentence = cache.verdict(run.folder, run.metrics)
+    box, icon = {"took": (st.success, "check_circle"), "weak": (st.warning, "warning")}.get(word, (st.error, "cancel"))
+    box(f"**Attack took?** {word.capitalize()}. {plain(sentence)}", icon=f":material/{icon}:")
+
+
+def curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]], stage: str, key: str, total: int | None = None,
+    floor: float | None = None,
+) -> None:  # fmt: skip
+    """Draw loss, and CA and ASR of the validation split, of trainings as step reports (dictionaries)."""
+    losses = {
+        name: [(r["step"], r["losses"]["total"]) for r in history if "total" in r["losses"]]
+        for name, history in histories.items()
+    }
+    looks = {
+        name: [(r["step"], r["metrics"]["ca"], r["metrics"].get("asr")) for r in history if r["metrics"]]
+        for name, history in histories.items()
+    }
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Training loss**")
+        st.plotly_chart(figures.loss_curves(losses, stage, total), key=f"{key}.loss", config=NO_BAR)
+    with right:
+        st.markdown("**While it trains** (validation split, not the test figures)")
+        st.plotly_chart(figures.validation_curves(looks, total, floor), key=f"{key}.looks", config=NO_BAR)
+
+
+def history(run: Saved) -> list[dict[str, Any]]:
+    """Return a run's step reports; a broken last line is skipped."""
+    reports = []
+    try:
+        lines = (run.folder / "progress.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            reports.append(json.loads(line))
+        except ValueError:
+            continue
+    return reports
+
+
+def live(job: Job, stage: str) -> None:
+    """Draw a job while it runs: progress with the time left, curves, Cancel. Redraws itself once a second."""
+    key = f"live.{job.kind}"
+
+    @st.fragment(run_every=1.0 if job.running else None)
+    def watch() -> None:
+        with st.container(border=True):
+            head, button = st.columns([5, 1], vertical_alignment="center")
+            head.markdown("**Training** · you may go to other pages or reload meanwhile")
+            if button.button("Cancel", key=f"{key}.cancel", icon=":material/stop_circle:", disabled=job.stopping):
+                job.cancel()
+            for part in job.parts:
+                share, text = part.progress
+                text = {"waiting": "waits for its turn", "done": "done", "cancelled": "cancelled"}.get(part.state, text)
+                done = 1.0 if part.state == "done" else share
+                st.progress(min(done, 1.0), text=plain(f"{part.label}: {'stopping …' if job.stopping else text}"))
+            shown = {part.label: [vars(r) for r in part.history] for part in job.parts if part.history}
+            if shown:
+                total = max(r.total for part in job.parts for r in part.history)
+                curves(shown, stage, key, total)
+        if not job.running:
+            st.rerun()
+
+    watch()
+
+
+def ended(job: Job) -> None:
+    """Say what became of a job that was cancelled or failed."""
+    for part in job.parts:
+        if part.state == "failed":
+            st.error(f"{plain(part.label)}: {plain(part.message)}", icon=":material/error:")
+        elif part.state == "cancelled":
+            st.info(f"{plain(part.label)}: {part.message or 'not begun.'}", icon=":material/cancel:")

@@ -1,0 +1,104 @@
+"""Forms that draw themselves: a settings dataclass -> widgets -> an instance; and select boxes with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from cleaner.config import Parameter, parameters
+from cleaner.types import CleanerError
+from pages._shared.state import KEEP, words
+
+T = TypeVar("T")
+LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+
+
+def form(cls: type[T], key: str, only: Sequence[str] = (), defaults: Mapping[str, Any] | None = None) -> T:
+    """Draw a widget for each parameter of a settings dataclass and return the instance they describe.
+
+    `only` limits and orders the parameters; `defaults` replaces default values.
+    """
+    return cls(**values(cls, key, only, defaults))
+
+
+def values(cls: type, key: str, only: Sequence[str] = (), defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Draw widgets as `form` does and return name -> value."""
+    shown = {p.name: p for p in parameters(cls)}
+    return {
+        name: widget(shown[name], f"{key}.{name}", (defaults or {}).get(name, shown[name].default))
+        for name in (only or shown)
+    }
+
+
+def widget(p: Parameter, key: str, default: Any) -> Any:
+    """Draw the widget that fits a parameter's kind and range; return its value."""
+    label = words(p.name)
+    if p.name == "lr":
+        return learning_rate(key, default, p.help)
+    if p.choices:
+        return st.selectbox(label, p.choices, index=p.choices.index(default), key=key, help=p.help, **KEEP)
+    if p.kind is bool:
+        return st.toggle(label, value=default, key=key, help=p.help, **KEEP)
+    if p.kind is str:
+        return st.text_input(label, value=default, key=key, help=p.help, **KEEP)
+    step: float = p.step or (1 if p.kind is int else 0.01)
+    bounded = p.low is not None and p.high is not None
+    if p.name != "seed" and bounded and (p.high - p.low) / step <= 1000:  # type: ignore[operator]
+        kind = p.kind
+        return st.slider(label, kind(p.low), kind(p.high), kind(default), kind(step), key=key, help=p.help, **KEEP)
+    low = None if p.low is None else p.kind(p.low)
+    high = None if p.high is None else p.kind(p.high)
+    style = None if p.kind is int else "%.4g"
+    return st.number_input(label, low, high, p.kind(default), p.kind(step), format=style, key=key, help=p.help, **KEEP)
+
+
+def learning_rate(key: str, default: float, help: str = "", label: str = "Learning rate") -> float:
+    """Draw a slider over the usual learning rates; the default need not be one of them."""
+    options = sorted({*LEARNING_RATES, default})
+    return float(st.select_slider(label, options, default, format_func="{:g}".format, key=key, help=help, **KEEP))
+
+
+def with_reasons(label: str, reasons: Mapping[str, str | None], default: str, key: str, help: str) -> str:
+    """Draw a select box in which options with a reason say why they cannot be used; return the usable choice.
+
+    Streamlit cannot grey out single options. Choosing an unusable one shows one sentence, and the work cannot be
+    started (`CleanerError`) until another one is chosen.
+    """
+
+    def shown(option: str) -> str:
+        reason = reasons[option]
+        return option if reason is None else f"{option} (not here: {reason})"
+
+    options = sorted(reasons, key=lambda option: reasons[option] is not None)
+    start = default if default in options else options[0]
+    choice = st.selectbox(label, options, options.index(start), format_func=shown, key=key, help=help, **KEEP)
+    if reasons[choice] is not None:
+        usable = ", ".join(option for option in options if reasons[option] is None)
+        st.warning(f"{choice} cannot be used here: {reasons[choice]}. Choose {usable}.", icon=":material/block:")
+    return str(choice)
+
+
+def device_and_precision(key: str) -> tuple[str, str, bool]:
+    """Draw the two select boxes; return device, precision and whether this machine can use them."""
+    from pages._shared import cache
+
+    reasons = cache.devices()
+    first = next((name for name in ("cuda", "mps", "cpu") if reasons[name] is None), "cpu")
+    left, right = st.columns(2)
+    with left:
+        help = f"Where the numbers are crunched. Here: {cache.device_name(first)}."
+        device = with_reasons("Device", reasons, first, f"{key}.device", help)
+    with right:
+        formats = cache.precisions(device)
+        help = "Number format of the two towers; losses are always fp32. bf16 is fastest where the chip has it."
+        fast = next((name for name in ("bf16", "fp16", "fp32") if formats[name] is None), "fp32")
+        precision = with_reasons("Precision", formats, fast, f"{key}.precision", help)
+    return device, precision, reasons[device] is None and formats[precision] is None
+
+
+def checked(ok: bool, sentence: str) -> None:
+    """Raise `CleanerError` with `sentence` unless `ok`."""
+    if not ok:
+        raise CleanerError(sentence)

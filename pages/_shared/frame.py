@@ -1,0 +1,134 @@
+"""The frame of every page: menu, the run in view, the pipeline strip, and one place that turns bad input into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from cleaner.types import CleanerError
+from pages._shared import cache, state
+from pages._shared.state import Saved, percent, plain, words
+
+PAGES = Path(__file__).resolve().parent.parent
+ICONS = {
+    "Overview": "home", "Poison": "bug_report", "Defend": "health_and_safety", "Embeddings": "scatter_plot",
+    "Attention": "visibility", "Subtexts": "match_case", "Try it": "touch_app", "Compare": "table_chart",
+}  # fmt: skip
+STEP_ICONS = {"here": "location_on", "bad": "warning", "done": "check_circle", "open": "radio_button_unchecked"}
+STYLE = Path(__file__).with_name("style.css")
+
+
+@contextmanager
+def page(title: str, lead: str) -> Iterator[None]:
+    """Frame a page: `with page("Poison", "..."):` around all it draws. Bad input inside ends in one sentence."""
+    st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
+    st.html(STYLE)
+    _sidebar()
+    _strip(title)
+    st.title(title, anchor=False)
+    st.markdown(lead)
+    try:
+        yield
+    except CleanerError as error:
+        sentence = str(error)
+        st.error(plain(sentence[:1].upper() + sentence[1:]), icon=":material/error:")
+    cache.warm()
+
+
+def page_file(title: str) -> str | None:
+    """Return the path of a page for links, or None where this version does not have it."""
+    found = sorted(PAGES.glob(f"*_{title.replace(' ', '_')}.py"))
+    return f"pages/{found[0].name}" if found else None
+
+
+def titles() -> list[str]:
+    """Return the titles of all pages in the order of their numbers."""
+    files = sorted(PAGES.glob("[0-9]*_*.py"), key=lambda path: int(path.stem.partition("_")[0]))
+    return [path.stem.partition("_")[2].replace("_", " ") for path in files]
+
+
+def link(title: str, label: str | None = None) -> None:
+    """Draw a link to a page, if there is such a page."""
+    file = page_file(title)
+    if file is not None:
+        st.page_link(file, label=label or title, icon=f":material/{ICONS.get(title, 'chevron_right')}:")
+
+
+def _sidebar() -> None:
+    with st.sidebar:
+        st.markdown("### :material/cleaning_services: TA-Cleaner Lab")
+        for title in titles():
+            link(title)
+        st.divider()
+        runs = state.backdoored_runs()
+        if not runs:
+            st.markdown("**Run in view**")
+            st.caption("None yet. Train a backdoored model on the Poison page; it will be kept here.")
+            return
+        labels = {run.id: run.label for run in runs}
+        state.apply_wanted(list(labels))
+        st.selectbox(
+            "Run in view", list(labels), format_func=labels.__getitem__, key=state.CURRENT, **state.KEEP,
+            help="The backdoored model that every page looks at. Runs are kept on this machine.",
+        )  # fmt: skip
+        run = state.current_run()
+        if run is not None:
+            _facts(run)
+
+
+def _facts(run: Saved) -> None:
+    """Say in the menu what the run in view is."""
+    target = plain(str(run.config.get("target_class")))
+    share = f"{percent(run.config.get('poison_rate'))} of {run.config.get('pairs', 0):,} pairs"
+    st.caption(
+        f"Model **{plain(run.model)}** · {plain(words(run.attack))} → **{target}** · {share} · learning rate {run.lr:g}"
+    )
+    st.caption(
+        f"Clean accuracy {percent(run.figure('ca'))}, attack success {percent(run.figure('asr'))} "
+        f"(n = {run.metrics.get('n', 0):,} and {run.metrics.get('n_attack', 0):,})"
+    )
+
+
+def _strip(here: str) -> None:
+    """Draw the pipeline: what is done for the run in view, and where the reader is."""
+    marked = {"Poison": 1, "Defend": 3, "Compare": 4}.get(here)
+    with st.container(key="strip"):
+        columns = st.columns(5, gap="small")
+    for i, (column, (name, target, detail, kind)) in enumerate(zip(columns, _steps(), strict=True)):
+        kind = "here" if i == marked else kind
+        with column, st.container(key=f"step-{kind}-{i}"):
+            st.page_link(str(page_file(target)), label=name, icon=f":material/{STEP_ICONS[kind]}:")
+            st.caption(detail)
+
+
+def _steps() -> list[tuple[str, str, str, str]]:
+    """Return (name, page, detail, kind) of the five steps; kind: "done", "bad" or "open"."""
+    run = state.current_run()
+    defended = state.defended_runs(run) if run is not None else []
+    job = cache.desk().job
+    busy = job.kind if job is not None and job.running else None
+    model, attack, took, cleaned, best = "choose one", "not yet", "not yet", "not yet", "not yet"
+    success = run.figure("asr") if run is not None else None
+    if run is not None:
+        model, attack = plain(run.model), plain(f"{words(run.attack)}, {percent(run.config.get('poison_rate'), 0)}")
+        took = f"success {percent(success, 0)}"
+    if defended:
+        cleaned = "1 defence" if len(defended) == 1 else f"{len(defended)} defences"
+        best = f"lowest success {percent(_lowest(defended), 0)}"
+    done = "done" if run is not None else "open"
+    after = "done" if defended else "open"
+    return [
+        ("Model", "Poison", model, done),
+        ("Poison", "Poison", "training …" if busy == "poison" else attack, done),
+        ("Attack took?", "Poison", took, "bad" if success is not None and success < 0.5 else done),
+        ("Defend", "Defend", "training …" if busy == "defend" else cleaned, after),
+        ("Compare", "Compare" if page_file("Compare") else "Defend", best, after),
+    ]
+
+
+def _lowest(runs: list[Saved]) -> float | None:
+    figures = [value for run in runs if (value := run.figure("asr")) is not None]
+    return min(figures) if figures else None

@@ -1,0 +1,86 @@
+"""Pictures for pages: arrays for st.image, enlarged so that one sees what the model sees. No torch at import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from cleaner.types import StepReport
+
+if TYPE_CHECKING:
+    from cleaner.data.base import CaptionData
+
+OWN = "own_picture"
+Bytes = NDArray[np.uint8]
+
+
+def enlarged(pixels: Bytes, side: int = 256) -> Bytes:
+    """Return a picture whose every pixel is drawn as a square, so that a browser does not blur it."""
+    factor = max(1, -(-side // pixels.shape[0]))
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def drawn(name: str, split: str, size: int) -> CaptionData:
+    """Return data whose pictures are ready, with a progress bar while they are drawn for the first time."""
+    from pages._shared import cache
+
+    place, waiting = st.empty(), [True]
+
+    def show(report: StepReport) -> None:
+        # The data outlive this page's run, and so does this callback.
+        if waiting:
+            text = f"Drawing {size:,} pictures, once: about {report.eta:.0f} s left"
+            place.progress(report.step / max(report.total, 1), text=text)
+
+    with st.spinner("Getting the pictures ready …"):
+        data = cache.data(name, split, size, show)
+        data.images([0])
+    waiting.clear()
+    place.empty()
+    return data
+
+
+def picture(data: CaptionData, index: int) -> Bytes:
+    """Return one picture of the data, enlarged."""
+    from cleaner.pictures import to_bytes
+
+    return enlarged(to_bytes(data.images([index]))[0])
+
+
+def gallery(data: CaptionData, indices: list[int], trigger: Any, own: tuple[str, bytes] | None) -> list[Any]:
+    """Return the shown pictures (`cleaner.pictures.Shown`): the user's own one first, if there is one."""
+    from cleaner.pictures import from_bytes, gallery
+
+    rows = gallery(data.images(indices), trigger)
+    if own is not None:
+        name, content = own
+        rows = gallery(from_bytes(content, data.image_size, name)[None], trigger) + rows
+    return rows
+
+
+def upload() -> None:
+    """Draw the box for the session's own picture; it is kept under `OWN`, also across page switches."""
+    st.file_uploader(
+        "Try the trigger on a picture of your own",
+        ["png", "jpg", "jpeg", "webp"],
+        key="upload",
+        max_upload_size=50,
+        on_change=_keep_upload,
+        help="Its middle square is resized to the pictures' size. It stays on this machine.",
+    )
+    own = st.session_state.get(OWN)
+    if own is not None:
+        st.button(f"Remove {own[0][:40]}", icon=":material/close:", on_click=_drop_upload)
+
+
+def _keep_upload() -> None:
+    file = st.session_state.get("upload")
+    if file is not None:
+        st.session_state[OWN] = (file.name, file.getvalue())
+
+
+def _drop_upload() -> None:
+    st.session_state.pop(OWN, None)

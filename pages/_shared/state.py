@@ -1,0 +1,164 @@
+"""What a session remembers, and the runs it can look at. Reads small JSON files only: nothing here loads torch.
+
+Widgets keep their value across page switches by `persist_state="session"` (`KEEP`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from cleaner.runs import list_runs, runs_root
+
+KEEP: dict[str, Any] = {"persist_state": "session"}
+CURRENT = "current_run"
+_WANTED = "wanted_run"
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One run on disk as pages show it: settings and test figures, without its weights."""
+
+    folder: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def stage(self) -> str:
+        return str(self.config.get("stage", ""))
+
+    @property
+    def attack(self) -> str:
+        """Name of the trigger, or "unknown trigger"."""
+        return str((self.config.get("trigger") or {}).get("name", "unknown trigger"))
+
+    @property
+    def defense(self) -> str | None:
+        return (self.config.get("defense") or {}).get("name")
+
+    @property
+    def model(self) -> str:
+        return str(self.config.get("clean_model") or self.config.get("model", ""))
+
+    @property
+    def lr(self) -> float:
+        return float((self.config.get("finetune") or {}).get("lr", 0.0))
+
+    @property
+    def time(self) -> str:
+        """Day and time it was made, UTC."""
+        return str(self.config.get("created", ""))[:16].replace("T", " ")
+
+    @property
+    def label(self) -> str:
+        """One line that tells this run from the others."""
+        if self.stage == "defended":
+            return f"{words(self.defense or 'defence')}, lr {self.lr:g} · {self.time}"
+        return f"{words(self.attack)} → {self.config.get('target_class')} · {self.model} · {self.time}"
+
+    def figure(self, name: str, k: int = 1) -> float | None:
+        """Return "ca", "asr", "ra", "base_rate" or "asr_clean_model" at k, 0..1, or None where it was not measured."""
+        value = (self.metrics.get(name) or {}).get(str(k))
+        return None if value is None else float(value)
+
+    def interval(self, name: str, k: int = 1) -> Interval | None:
+        """Return the 95 % interval of a figure."""
+        value = (self.metrics.get(f"{name}_interval") or {}).get(str(k))
+        return None if value is None else (float(value[0]), float(value[1]))
+
+    @property
+    def protocol(self) -> str:
+        """What the figures were measured on, in one sentence."""
+        m = self.metrics
+        if not m:
+            return "No test figures were measured."
+        attacked = (
+            f"attack on {m.get('n_attack', 0):,} of them"
+            + (" (those of other classes)" if m["protocol"] == "non_target" else "")
+            if m.get("asr")
+            else "no attack measured"
+        )
+        return f"{m['data']}: {m['n']:,} pictures with one class; {attacked}. Protocol {m['protocol']}."
+
+
+def saved(folder: Path, config: dict[str, Any] | None = None) -> Saved:
+    """Return the run in `folder` as pages show it; without figures where its files cannot be read."""
+    try:
+        config = config or json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        metrics = None
+    return Saved(folder, config or {}, metrics or {})
+
+
+def all_runs() -> list[Saved]:
+    """Return every complete run on disk, newest first."""
+    return [saved(folder, config) for folder, config in list_runs()]
+
+
+def backdoored_runs() -> list[Saved]:
+    """Return the runs that can be defended, newest first."""
+    return [run for run in all_runs() if run.stage == "backdoored"]
+
+
+def defended_runs(suspect: Saved) -> list[Saved]:
+    """Return the defences that started from `suspect`, newest first."""
+    own = {key: value for key, value in suspect.config.items() if key != "schema"}
+
+    def same(config: Any) -> bool:
+        return isinstance(config, dict) and {key: value for key, value in config.items() if key != "schema"} == own
+
+    return [run for run in all_runs() if run.stage == "defended" and same(run.config.get("suspect"))]
+
+
+def look_at(run_id: str) -> None:
+    """Make `run_id` the run that all pages look at, from the next rerun on."""
+    st.session_state[_WANTED] = run_id
+
+
+def apply_wanted(options: list[str]) -> None:
+    """Put the run that was asked for, or else a valid one, into the select box before it is drawn."""
+    wanted = st.session_state.pop(_WANTED, None)
+    if wanted in options:
+        st.session_state[CURRENT] = wanted
+    elif st.session_state.get(CURRENT) not in options:
+        st.session_state[CURRENT] = options[0]
+
+
+def current_run() -> Saved | None:
+    """Return the backdoored run that the pages look at, or None if there is none yet."""
+    chosen = st.session_state.get(CURRENT)
+    folder = runs_root() / chosen if chosen else None
+    return saved(folder) if folder is not None and (folder / "config.json").exists() else None
+
+
+def words(name: str) -> str:
+    """Return an identifier in words: "ta_cleaner" -> "TA-Cleaner"."""
+    known = {
+        "ta_cleaner": "TA-Cleaner", "cleanclip": "CleanCLIP", "cleanclip_short": "CleanCLIP, short captions",
+        "finetune": "Plain finetuning", "badnet": "BadNet patch", "sig": "Sine wave (SIG)", "blended": "Blended noise",
+        "wanet": "Warp (WaNet)", "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
+        "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negative subtexts",
+        "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
+    }  # fmt: skip
+    return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
+
+
+def plain(text: str) -> str:
+    """Return text for st.markdown, st.caption and labels that shows as it stands: no Markdown, HTML or icons."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])", r"\\\1", text.replace("\n", " "))
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a share in words: 0.123 -> "12.3 %"; "not measured" for None."""
+    return "not measured" if value is None else f"{100 * value:.{digits}f} %"
