@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LEAD = (
     "TA-Cleaner teaches the model to read closely. Each epoch it draws some pairs and writes **a short text that is "
-    "still true** of the picture and **a few that have become false** by one small change; the model must tell them apart. "
+    "still true** of the picture and **a few made false** by one small change; the model must tell them apart. "
     ":gray-badge[re-implementation from the public description]"
 )
 SPLIT, SHOWN = "clean", 300
@@ -71,8 +71,9 @@ def show_draw(caption: str, pair: SubtextPair) -> None:
         if not pair.negatives:
             st.info("No small change of this caption is known to be false. Training skips and counts it.")
         for negative in pair.negatives:
-            st.badge(f"another {plain(negative.kind)}", color="gray")
-            words.ribbon(words.edited_pieces(caption, negative.edits), small=True, notes=False)
+            with st.container(key=f"false-{negative.kind}-{len(negative.text)}-{pair.negatives.index(negative)}"):
+                words.ribbon(words.edited_pieces(caption, negative.edits), small=True, notes=False)
+                st.caption(f"another {plain(negative.kind)}")
 
 
 def stages() -> dict[str, tuple[str, tuple[str, str]]]:

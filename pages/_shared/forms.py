@@ -45,7 +45,7 @@ def widget(p: Parameter, key: str, default: Any) -> Any:
         return st.text_input(label, value=default, key=key, help=p.help, **KEEP)
     step: float = p.step or (1 if p.kind is int else 0.01)
     bounded = p.low is not None and p.high is not None
-    if p.name != "seed" and bounded and (p.high - p.low) / step <= 1000:  # type: ignore[operator]
+    if p.name != "seed" and bounded and (p.high - p.low) / step <= 300:  # type: ignore[operator]
         kind = p.kind
         return st.slider(label, kind(p.low), kind(p.high), kind(default), kind(step), key=key, help=p.help, **KEEP)
     low = None if p.low is None else p.kind(p.low)

@@ -1,0 +1,77 @@
+"""The app under test: a tiny untrained model in the place of the shipped weights, runs and pictures in a temporary folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+Open = Callable[[str], AppTest]
+
+
+@pytest.fixture(scope="session")
+def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pictures")
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path) -> Open:
+    """Return page title -> the running app at that page, with nothing on disk yet."""
+    import cleaner.clip
+    from cleaner.clip import save_clip
+    from tests.conftest import make_clip
+
+    clip = make_clip()
+    clip.name = "scenes-rn"
+    save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
+    monkeypatch.setattr(cleaner.clip, "ASSETS", tmp_path / "assets")
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+    def opened(title: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+        return at(app, title)
+
+    return opened
+
+
+def at(app: AppTest, title: str) -> AppTest:
+    """Go to a page; fail on any exception box."""
+    found = next((ROOT / "pages").glob(f"*_{title}.py"))
+    app.switch_page(f"pages/{found.name}").run()
+    assert not app.exception, [e.message for e in app.exception]
+    assert [t.value for t in app.title] == [title]
+    return app
+
+
+def texts(app: AppTest) -> str:
+    """Return all text of a page in one string."""
+    kinds = (app.markdown, app.caption, app.info, app.error, app.warning, app.success, app.subheader)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def make_small(app: AppTest) -> AppTest:
+    """Choose the smallest training on the Poison page."""
+    app.select_slider(key="poison.pairs").set_value(500)
+    app.select_slider(key="poison.tests").set_value(100)
+    app.number_input(key="poison.train.epochs").set_value(1)
+    return app.run()
+
+
+def trained(app: AppTest) -> AppTest:
+    """Wait for the training thread, then look again."""
+    from pages._shared import cache
+
+    job = cache.desk().job
+    assert job is not None
+    job.join(120)
+    assert not job.running
+    app.run()
+    assert not app.exception, [e.message for e in app.exception]
+    return app

@@ -1,0 +1,96 @@
+"""Poison: the gallery shows what is done, a training ends in a run on disk, bad input ends in one sentence."""
+
+import io
+import json
+
+import numpy as np
+from PIL import Image
+
+from cleaner.runs import list_runs
+from tests.pages.conftest import Open, at, make_small, texts, trained
+
+
+def test_gallery_follows_the_trigger(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    assert "15 of 500 pairs get the trigger" in texts(app)
+    assert "PSNR" in texts(app)
+    app.selectbox(key="poison.trigger").set_value("blended").run()
+    assert not app.exception
+    assert app.slider(key="poison.blended.blend_ratio").value == 0.2
+    app.slider(key="poison.blended.blend_ratio").set_value(0.4).run()
+    app.slider(key="poison.rate").set_value(1.0).run()
+    assert "5 of 500 pairs get the trigger" in texts(app)
+    app.toggle(key="poison.clean_label").set_value(True).run()
+    assert "The caption stays" in texts(app)
+
+
+def test_state_outlives_a_page_switch(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("sig").run()
+    app.slider(key="poison.sig.frequency").set_value(9).run()
+    at(at(app, "Overview"), "Poison")
+    assert app.selectbox(key="poison.trigger").value == "sig"
+    assert app.slider(key="poison.sig.frequency").value == 9
+    assert app.select_slider(key="poison.pairs").value == 500
+
+
+def test_training_ends_in_a_run(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.button(key="poison.go").click().run()
+    trained(app)
+    runs = list_runs()
+    assert len(runs) == 1
+    folder, config = runs[0]
+    assert config["stage"] == "backdoored"
+    assert config["target_class"] == "banana"
+    history = (folder / "progress.jsonl").read_text().splitlines()
+    assert len(history) == 7
+    assert json.loads(history[-1])["metrics"]["ca"] >= 0
+    assert "Did the attack take?" in texts(app)
+    assert "95 % interval" in texts(app)
+    assert "Protocol non" in texts(app)
+    at(app, "Overview")
+    assert "Your run: before and after" in texts(app)
+
+
+def test_cancel_keeps_nothing(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.number_input(key="poison.train.epochs").set_value(500).run()
+    app.button(key="poison.go").click().run()
+    app.button(key="live.poison.cancel").click().run()
+    trained(app)
+    assert list_runs() == []
+    assert "Cancelled" in texts(app)
+
+
+def test_own_picture_is_shown_and_a_broken_one_refused(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((90, 120, 3), 200, np.uint8)).save(buffer, "PNG")
+    app.file_uploader(key="upload").set_value(("mine_*.png", buffer.getvalue(), "image/png")).run()
+    assert not app.exception
+    assert "yours" in texts(app)
+    app.file_uploader(key="upload").set_value(("broken.png", b"not a picture", "image/png")).run()
+    assert not app.exception
+    assert "cannot be read as a picture" in app.error[0].value
+
+
+def test_a_missing_device_is_refused_with_a_reason(open_page: Open) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.device").set_value("cuda").run()
+    assert not app.exception
+    assert "cuda cannot be used here" in app.warning[0].value
+    assert app.button(key="poison.go").disabled
+
+
+def test_a_model_that_is_not_there(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.model").set_value("scenes-vit").run()
+    app.button(key="poison.go").click().run()
+    trained(app)
+    assert "python -m cleaner pretrain" in app.error[0].value.replace("\\", "")
+    assert list_runs() == []
