@@ -1,4 +1,4 @@
-"""The app under test: a tiny untrained model in the place of the shipped weights, runs and pictures in a temporary folder."""
+"""The app under test: a tiny untrained model instead of the shipped weights; runs and pictures in a temporary place."""
 
 from __future__ import annotations
 

@@ -1,0 +1,114 @@
+"""A server on a free port with a tiny untrained model, and a real headless Chromium; skipped where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]  # fmt: skip
+IDLE = """() => { const app = document.querySelector('[data-testid="stApp"]');
+ return app && app.getAttribute('data-test-connection-state') === 'CONNECTED'
+ && app.getAttribute('data-test-script-state') === 'notRunning'
+ && !document.querySelector('[data-testid="stSkeleton"]') }"""
+# Streamlit asks for these below each page's own address first, and Chromium complains about reading pixels.
+IGNORED = ("_stcore/health", "_stcore/host-config", "ReadPixels")
+Start = Callable[[], str]
+
+
+def chromium() -> str:
+    """Return the path of Chromium, or skip."""
+    pytest.importorskip("playwright", reason="the browser tests need: pip install playwright")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("the browser tests need Chromium: apt-get install --no-install-recommends chromium")
+    return path
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Start]:
+    """Return a function that starts a fresh server and returns its address."""
+    from cleaner.clip import save_clip
+    from tests.conftest import make_clip
+
+    chromium()
+    clip = make_clip()
+    clip.name = "scenes-rn"
+    save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
+    running: list[subprocess.Popen[bytes]] = []
+    folders = {"CLEANER_RUNS": str(tmp_path / "runs"), "CLEANER_CACHE": str(tmp_path / "cache")}
+
+    def start() -> str:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        command = [sys.executable, str(Path(__file__).with_name("launch.py")), port, str(tmp_path / "assets")]
+        log = (tmp_path / f"server-{port}.log").open("wb")
+        running.append(
+            subprocess.Popen(
+                command, env={**os.environ, **folders}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        )
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
+                    if answer.status == 200:
+                        return address
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError(f"the server did not come up: {Path(log.name).read_text()}")
+
+    yield start
+    for process in running:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+
+
+@pytest.fixture
+def browser_page() -> Iterator[Any]:
+    """A page of a real browser. `page.complaints` collects console errors that are not known to be harmless."""
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        page.set_default_timeout(90_000)
+        complaints: list[str] = []
+
+        def listen(message: Any) -> None:
+            where = f"{message.text} {(message.location or {}).get('url', '')}"
+            if message.type == "error" and not any(known in where for known in IGNORED):
+                complaints.append(where)
+
+        page.on("console", listen)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.complaints = complaints
+        yield page
+        browser.close()
+
+
+def wait_idle(page: Any) -> None:
+    """Wait until the page has nothing more to draw; fail on an exception box."""
+    while True:
+        page.wait_for_function(IDLE)
+        page.wait_for_timeout(150)
+        if page.evaluate(IDLE):
+            break
+    boxes = page.query_selector_all('[data-testid="stException"]')
+    assert not boxes, boxes[0].inner_text()

@@ -1,0 +1,78 @@
+"""A real browser walks from Poison to Defend, and deep links show each page in its frame on a fresh server."""
+
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import Start, wait_idle
+
+PAGES = ("Overview", "Poison", "Defend", "Subtexts")
+
+
+def menu(page: Any, title: str) -> None:
+    """Go to a page by the menu."""
+    page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text=title).click()
+    page.get_by_role("heading", name=title, exact=True).wait_for()
+    wait_idle(page)
+
+
+def slide_to_start(page: Any, label: str) -> None:
+    """Put a select slider to its first value."""
+    slider = page.get_by_role("slider", name=label).first
+    slider.focus()
+    slider.press("Home")
+    wait_idle(page)
+
+
+def type_number(page: Any, label: str, value: int) -> None:
+    box = page.get_by_role("spinbutton", name=label).first
+    box.fill(str(value))
+    box.press("Enter")
+    wait_idle(page)
+
+
+def test_poison_then_defend(start_server: Start, browser_page: Any) -> None:
+    page = browser_page
+    page.goto(start_server())
+    page.get_by_role("heading", name="Overview", exact=True).wait_for()
+    wait_idle(page)
+    menu(page, "Poison")
+    slide_to_start(page, "Training pairs")
+    slide_to_start(page, "Test pictures")
+    type_number(page, "Epochs", 2)
+    page.get_by_text("15 of 500 pairs get the trigger").wait_for()
+    page.get_by_role("button", name="Train the backdoored model").click()
+    menu(page, "Overview")  # clicking about must not stop the training
+    menu(page, "Poison")
+    page.get_by_role("heading", name="Did the attack take?").wait_for()
+    wait_idle(page)
+    page.get_by_text("95 % interval").first.wait_for()
+
+    menu(page, "Defend")
+    slide_to_start(page, "Clean pairs")
+    type_number(page, "Epochs", 1)
+    page.get_by_role("button", name="Start the defences").click()
+    page.get_by_role("heading", name="Is the backdoor gone").wait_for()
+    wait_idle(page)
+    page.get_by_text("Floor: the never poisoned model").first.wait_for()
+
+    page.reload()  # results lie on disk
+    page.get_by_role("heading", name="Is the backdoor gone").wait_for()
+    wait_idle(page)
+    menu(page, "Subtexts")
+    page.get_by_role("heading", name="What the models say").wait_for()
+    wait_idle(page)
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("title", PAGES)
+def test_deep_link_on_a_fresh_server(title: str, start_server: Start, browser_page: Any) -> None:
+    page = browser_page
+    page.goto(f"{start_server()}/{title}")
+    page.get_by_role("heading", name=title, exact=True).wait_for()
+    wait_idle(page)
+    assert page.title() == f"{title} · TA-Cleaner Lab"
+    links = page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").all_inner_texts()
+    assert [text.split("\n")[-1].strip() for text in links] == list(PAGES)
+    assert page.get_by_test_id("stSidebarNav").count() == 0
+    assert page.complaints == []
