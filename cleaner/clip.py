@@ -40,6 +40,13 @@ class Architecture:
     mean: tuple[float, ...] = open_clip.OPENAI_DATASET_MEAN
     std: tuple[float, ...] = open_clip.OPENAI_DATASET_STD
 
+    @classmethod
+    def from_json(cls, text: str) -> Architecture:
+        """Return the architecture that `json.dumps(asdict(...))` wrote; JSON knows no tuples."""
+        values = json.loads(text)
+        vision = {key: tuple(value) if isinstance(value, list) else value for key, value in values["vision"].items()}
+        return cls(**{**values, "vision": vision, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
     def build(self) -> nn.Module:
         """Return a freshly initialised `open_clip.CLIP` on the CPU (weights follow torch's global seed)."""
         vision = open_clip.CLIPVisionCfg(**self.vision)
@@ -77,6 +84,8 @@ class Clip:
     templates: tuple[str, ...] | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     precision: str = "fp32"
+    source: str | None = None
+    """What `load_clip` was asked for (a file as its absolute path); None for a model that was made in memory."""
     lock: Any = field(default_factory=threading.Lock, repr=False)
     """Held by whoever sets hooks or switches modes: one cached model may serve several threads."""
 
@@ -154,7 +163,7 @@ class Clip:
         """Return a deep copy whose weights can be trained."""
         return Clip(
             copy.deepcopy(self.model), self.name, self.architecture, self.image_size, self.mean, self.std,
-            self.templates, dict(self.metadata), self.precision,
+            self.templates, dict(self.metadata), self.precision, self.source,
         )  # fmt: skip
 
     def to(self, device: str | torch.device, precision: str | None = None) -> Clip:
@@ -221,12 +230,13 @@ def load_clip(name: str, device: str = "cpu", precision: str = "fp32") -> Clip:
     if name in BUILT_IN:
         path = ASSETS / name / "model.safetensors"
         if not path.exists():
-            raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain --model {name}")
+            raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain {name}")
         clip = _read(path, name)
     elif Path(name).suffix == ".safetensors" or Path(name).exists():
         clip = _read(Path(name), Path(name).stem)
     else:
         clip = _open_clip(name)
+    clip.source = str(Path(name).resolve()) if Path(name).is_file() else name
     return clip.to(device, precision) if (device, precision) != ("cpu", "fp32") else clip
 
 
@@ -235,7 +245,7 @@ def _read(path: Path, name: str) -> Clip:
         with safe_open(path, "pt") as file:
             metadata = dict(file.metadata() or {})
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        architecture = Architecture(**json.loads(metadata.pop("architecture")))
+        architecture = Architecture.from_json(metadata.pop("architecture"))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CleanerError(
             f"{path} cannot be read as a model written by save_clip ({type(error).__name__}). "

@@ -1,19 +1,27 @@
-"""Settings that were found by trials; each says where its figures stand."""
+"""Settings that were found by trials; the trials stand in benchmarks/results."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cleaner.config import FinetuneConfig
 
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"
 )
+
+# The full setting of the attack x defence table on Scenes. Attacks were chosen by ASR and CA of the backdoored model,
+# before any defence, on a seed that no table uses.
+POISON_PAIRS, POISON_RATE = 6000, 0.02
 POISON = FinetuneConfig(lr=3e-4, epochs=4)
-"""Chosen by ASR and CA of the backdoored model, before any defence."""
+ATTACKS: dict[str, dict[str, Any]] = {}
+"""Trigger -> parameters that differ from the trigger's defaults."""
+CLEAN_PAIRS = 2000
 DEFEND = FinetuneConfig(lr=1e-4, epochs=10)
 
+# The demo: the same methods in about two minutes on two cores.
 DEMO_POISON_PAIRS, DEMO_CLEAN_PAIRS = 3000, 1000
 DEMO_POISON_RATE = 0.03
 DEMO_POISON = FinetuneConfig(lr=3e-4, epochs=4)
@@ -21,10 +29,10 @@ DEMO_DEFEND = FinetuneConfig(lr=1e-4, epochs=4)
 
 
 def recommended_lr(model: str, defense: str, default: float = 1e-4) -> float:
-    """Return the learning rate chosen for a model and defence by accuracy alone (benchmarks/learning_rates.py).
+    """Return the learning rate chosen for a model and method by accuracy alone (benchmarks/learning_rates.py).
 
-    Models and defences without a trial get `default`.
+    Models and methods without a trial get `default`.
     """
-    path = Path(__file__).resolve().parent.parent / "assets" / "learning_rates.json"
+    path = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "learning_rates.json"
     chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"] if path.exists() else {}
     return float(chosen.get(model, {}).get(defense, default))

@@ -22,7 +22,7 @@ def cell(defense: str | None, run: Run) -> dict[str, Any]:
     """Return one row of a result file: what was attacked and defended how, and the figures."""
     state = run.config
     return {
-        "model": state["clean_model"] if state.get("clean_model") else state["model"],
+        "model": state["model"],
         "trigger": (state.get("trigger") or {}).get("name"),
         "defense": None if run.stage == "backdoored" else defense,
         "seed": state["finetune"]["seed"],

@@ -17,10 +17,10 @@ from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
-from cleaner.defenses.base import Defense, EpochTexts, Subtexts
+from cleaner.defenses.base import Defense, EpochTexts
 from cleaner.losses import Features
 from cleaner.seed import derive, numpy_generator
-from cleaner.text import content_words, eda
+from cleaner.text import SubtextPair, content_words, eda
 from cleaner.types import CleanerError, OnStep, StepReport
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -119,7 +119,8 @@ def _features(
     selected = [i for i, row in enumerate(rows) if row in texts.drawn]
     drawn = [texts.drawn[rows[i]] for i in selected]
     views = len(batch)
-    batch += [subtexts.positive for subtexts in drawn] + [text for subtexts in drawn for text in subtexts.negatives]
+    positives = [pair.positive.text for pair in drawn if pair.positive is not None]
+    batch += positives + [negative.text for pair in drawn for negative in pair.negatives]
     image, text = student.encode_image(images), student.encode_text(batch)
     negative, negative_mask = _padded(text[views + len(drawn) :], drawn)
     return Features(
@@ -131,14 +132,14 @@ def _features(
         negative=negative,
         selected=torch.tensor(selected, dtype=torch.long, device=text.device),
         negative_mask=negative_mask,
-        false_negative=false_negatives(drawn, [captions[i] for i in selected]).to(text.device),
+        false_negative=false_negatives(positives, [captions[i] for i in selected]).to(text.device),
         logit_scale=student.logit_scale,
     )
 
 
-def _padded(negatives: Tensor, drawn: Sequence[Subtexts]) -> tuple[Tensor, Tensor]:
+def _padded(negatives: Tensor, drawn: Sequence[SubtextPair]) -> tuple[Tensor, Tensor]:
     """Return negatives (sum of counts, D) as (M, n, D), padded with zeros, and their mask (M, n)."""
-    counts = torch.tensor([len(subtexts.negatives) for subtexts in drawn], dtype=torch.long)
+    counts = torch.tensor([len(pair.negatives) for pair in drawn], dtype=torch.long)
     most = int(counts.max()) if len(drawn) else 0
     mask = (torch.arange(most)[None, :] < counts[:, None]).to(negatives.device)
     padded = negatives.new_zeros(len(drawn), most, negatives.shape[-1])
@@ -146,19 +147,16 @@ def _padded(negatives: Tensor, drawn: Sequence[Subtexts]) -> tuple[Tensor, Tenso
     return padded, mask
 
 
-def false_negatives(drawn: Sequence[Subtexts], captions: Sequence[str]) -> Tensor:
+def false_negatives(positives: Sequence[str], captions: Sequence[str]) -> Tensor:
     """Return (M, M) bool: [i, j] says that positive subtext j is also true of pair i, as far as captions tell.
 
     That is, its text equals that of positive i, or all its content words stand in caption i.
     """
-    words = [content_words(subtexts.positive) for subtexts in drawn]
+    words = [content_words(positive) for positive in positives]
     named = [content_words(caption) for caption in captions]
-    m = len(drawn)
-    mask = torch.zeros(m, m, dtype=torch.bool)
-    for i in range(m):
-        for j in range(m):
-            mask[i, j] = drawn[i].positive == drawn[j].positive or words[j] <= named[i]
-    return mask
+    rows = [[a == b or own <= there for b, own in zip(positives, words, strict=True)]
+            for a, there in zip(positives, named, strict=True)]  # fmt: skip
+    return torch.tensor(rows, dtype=torch.bool).reshape(len(positives), len(positives))
 
 
 def _optimizer(model: nn.Module, config: FinetuneConfig) -> torch.optim.Optimizer:

@@ -58,7 +58,7 @@ def poison(
         "target_class": target_class,
         "poison_rate": poison_rate,
         "clean_label": clean_label,
-        "clean_model": clip.name,
+        "clean_model": clip.source,
         **_described(clip, data, config, seconds),
     }
     trained.clip.metadata |= {"stage": "backdoored", "target": target_class}

@@ -11,6 +11,9 @@ import torch
 from cleaner.clip import Architecture, Clip, _wrap
 from cleaner.data.base import TensorData
 
+# Tiny models gain nothing from threads, and tests that share two cores with other work lose much by them.
+torch.set_num_threads(1)
+
 TINY_TEXT = {"width": 32, "heads": 2, "layers": 1}
 TINY = {
     "vit": Architecture(

@@ -13,16 +13,9 @@ from cleaner.config import to_dict, validate
 from cleaner.losses import Features
 from cleaner.registry import Registry
 from cleaner.seed import numpy_generator
+from cleaner.text import SubtextPair
 
 DEFENSES: Registry[Any] = Registry("defence", "cleaner.defenses")
-
-
-@dataclass(frozen=True)
-class Subtexts:
-    """One draw for one pair: a true and n or fewer false subtexts of its caption."""
-
-    positive: str
-    negatives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -30,7 +23,7 @@ class EpochTexts:
     """The texts of one epoch: N captions, and the subtexts of the pairs that were drawn (by index)."""
 
     captions: Sequence[str]
-    drawn: dict[int, Subtexts] = field(default_factory=dict)
+    drawn: dict[int, SubtextPair] = field(default_factory=dict)
     skipped: int = 0
     """Drawn pairs whose caption yields no subtext."""
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss
-from cleaner.seed import derive
-from cleaner.text import positive_subtexts
+from cleaner.text import draw_subtexts
 
 
 @DEFENSES.register("cleanclip_short")
@@ -31,11 +30,11 @@ class CleanCLIPShort(Defense):
         def texts(epoch: int) -> EpochTexts:
             shortened, skipped = list(captions), 0
             for index in draw_pairs(len(captions), self.share, seed, epoch):
-                positives = positive_subtexts(captions[index], seed=derive(seed, epoch, index))
-                if positives:
-                    shortened[index] = positives[0].text
-                else:
+                positive = draw_subtexts(captions[index], seed, epoch, index, n=0).positive
+                if positive is None:
                     skipped += 1
+                else:
+                    shortened[index] = positive.text
             return EpochTexts(shortened, skipped=skipped)
 
         return texts

@@ -12,10 +12,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from cleaner.config import param
-from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, Subtexts, TextPlan, draw_pairs
+from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss, subtext_loss
-from cleaner.seed import derive
-from cleaner.text import Vocabulary, negative_subtexts, positive_subtexts
+from cleaner.text import Vocabulary, draw_subtexts
 
 
 @DEFENSES.register("ta_cleaner")
@@ -38,18 +37,11 @@ class TACleaner(Defense):
 
         def texts(epoch: int) -> EpochTexts:
             chosen = draw_pairs(len(captions), self.share, seed, epoch)
-            drawn = {index: self._subtexts(captions[index], derive(seed, epoch, index), vocabulary) for index in chosen}
-            kept = {index: subtexts for index, subtexts in drawn.items() if subtexts is not None}
+            drawn = {i: draw_subtexts(captions[i], seed, epoch, i, self.negatives, vocabulary) for i in chosen}
+            kept = {i: pair for i, pair in drawn.items() if pair.positive is not None and pair.negatives}
             return EpochTexts(captions, kept, skipped=len(chosen) - len(kept))
 
         return texts
-
-    def _subtexts(self, caption: str, seed: int, vocabulary: Vocabulary) -> Subtexts | None:
-        positives = positive_subtexts(caption, seed=seed)
-        negatives = negative_subtexts(caption, n=self.negatives, seed=seed, vocabulary=vocabulary)
-        if not positives or not negatives:
-            return None
-        return Subtexts(positives[0].text, tuple(negative.text for negative in negatives))
 
     def losses(self, f: Features) -> dict[str, Tensor]:
         return {

@@ -1,0 +1,81 @@
+"""Attack x defence at the full setting: python -m benchmarks.attack_defense --model scenes-rn --seeds 0 1 2
+
+Resumable: every finished cell is a file in benchmarks/results/cells/, made once; the table file gathers them. Order:
+seed 0 of every attack and method before seed 1. Learning rates are those of benchmarks.learning_rates, frozen before.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+
+from benchmarks import protocol
+from cleaner import presets, results
+from cleaner.cli.output import Progress
+from cleaner.types import CleanerError
+from cleaner.workflow import defend
+
+CELLS = results.RESULTS / "cells"
+PATH = results.RESULTS / "attack_defense.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure the cells that are missing, and gather all."""
+
+    model: str = "scenes-rn"
+    """Built-in model."""
+    attacks: tuple[str, ...] = protocol.ATTACKS
+    """Triggers."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of poisoning and defence."""
+
+
+def main(options: Options) -> None:
+    """Run missing cells, then write the table file."""
+    rates = {name: presets.recommended_lr(options.model, name, default=0.0) for name in protocol.METHODS}
+    missing = [name for name, rate in rates.items() if rate == 0]
+    if missing:
+        raise CleanerError(f"no learning rate was chosen yet for {', '.join(missing)}: run benchmarks.learning_rates first.")
+    for seed in options.seeds:
+        for attack in options.attacks:
+            run_attack(options.model, attack, seed, rates)
+            gather()
+
+
+def run_attack(model: str, attack: str, seed: int, rates: dict[str, float]) -> None:
+    """Run the missing cells of one backdoored model."""
+    names = [None, *protocol.METHODS]
+    wanted = [name for name in names if not cell_path(model, attack, name, seed).exists()]
+    if not wanted:
+        return
+    suspect, clean = protocol.backdoored(model, attack, seed), protocol.clean_pairs()
+    for name in wanted:
+        run = suspect
+        if name is not None:
+            config = protocol.schedule(rates[name], seed)
+            run = defend(suspect, protocol.METHODS[name], clean, config, on_step=Progress(f"{attack} {seed} {name}"))
+        cell = results.stamped(protocol.command(), seeds=[seed], **results.cell(name, run))
+        results.write(cell_path(model, attack, name, seed), cell)
+
+
+def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Any:
+    """Return where a cell lies."""
+    name = (defense or "none").replace(" % ", "").replace(" ", "-").replace("%", "").strip("-")
+    return CELLS / f"{model}_{attack}_{name}_{seed}.json"
+
+
+def gather() -> None:
+    """Write all cells into one table file, in the order of the protocol."""
+    order = [None, *protocol.METHODS]
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS.glob("*.json")]
+    rows.sort(key=lambda r: (r["model"], protocol.ATTACKS.index(r["trigger"]), r["seed"], order.index(r["defense"])))
+    seeds = sorted({row["seed"] for row in rows})
+    results.write(PATH, results.stamped(protocol.command(), seeds=seeds, rows=rows))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

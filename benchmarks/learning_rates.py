@@ -1,0 +1,90 @@
+"""Choose each method's learning rate by clean accuracy alone: python -m benchmarks.learning_rates --model scenes-rn
+
+A defender does not know the trigger, so no ASR enters. Once per method and architecture, on the badnet seed-0 model:
+the largest rate of the grid whose validation CA at the end of the full schedule is within the accuracy budget of the
+backdoored model's; if none is, the one with the highest CA, marked "lost accuracy". Rates are tried from the largest
+down; with --all the rest of the grid is measured too. Every trial is kept; a second call goes on where the first stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+
+from benchmarks import protocol
+from cleaner import presets, results
+from cleaner.cli.output import Progress
+from cleaner.data.base import load_data
+from cleaner.evaluation import evaluate
+from cleaner.train import finetune
+
+PATH = results.RESULTS / "learning_rates.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choose learning rates by validation accuracy."""
+
+    model: str = "scenes-rn"
+    """Built-in model."""
+    all: bool = False
+    """Measure the whole grid, also below the chosen rate."""
+
+
+def main(options: Options) -> None:
+    """Run the trials that are missing and write them with the choice."""
+    stored: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {}
+    trials: list[dict[str, Any]] = stored.get("trials", [])
+    suspect = protocol.backdoored(options.model, "badnet", 0)
+    clean, validation = protocol.clean_pairs(), load_data("scenes", split="validation")
+    before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False)
+    for name, defense in protocol.METHODS.items():
+        for lr in sorted(protocol.GRID, reverse=True):
+            known = [t for t in trials if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)]
+            if not known:
+                config = protocol.schedule(lr, seed=0)
+                trained = finetune(suspect.clip, clean, defense, config, Progress(f"{name} {lr:g}"))
+                after = evaluate(trained.clip, validation, ks=(1,), counterfactual=False)
+                known = [
+                    {
+                        "model": options.model, "defense": name, "lr": lr, "ca": after.ca[1], "n": after.n,
+                        "ca_interval": after.interval("ca"), "backdoored_ca": before.ca[1],
+                        "seconds": round(trained.history[-1].seconds, 1), "commit": results.commit(),
+                    }
+                ]  # fmt: skip
+                trials += known
+                write(trials)
+            if known[0]["ca"] >= known[0]["backdoored_ca"] - protocol.ACCURACY_BUDGET and not options.all:
+                break
+    write(trials)
+
+
+def choose(trials: list[dict[str, Any]]) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
+    """Return model -> method -> rate, and the (model, method) pairs that lost more accuracy than the budget."""
+    chosen: dict[str, dict[str, float]] = {}
+    lost = []
+    for model, name in sorted({(t["model"], t["defense"]) for t in trials}):
+        own = [t for t in trials if (t["model"], t["defense"]) == (model, name)]
+        kept = [t for t in own if t["ca"] >= t["backdoored_ca"] - protocol.ACCURACY_BUDGET]
+        best = max(kept, key=lambda t: t["lr"]) if kept else max(own, key=lambda t: t["ca"])
+        chosen.setdefault(model, {})[name] = best["lr"]
+        if not kept:
+            lost.append([model, name])
+    return chosen, lost
+
+
+def write(trials: list[dict[str, Any]]) -> None:
+    """Write trials and choice, atomically."""
+    chosen, lost = choose(trials)
+    result = results.stamped(
+        protocol.command(), seeds=[0], split="scenes/validation", budget=protocol.ACCURACY_BUDGET, grid=protocol.GRID,
+        clean_pairs=presets.CLEAN_PAIRS, epochs=presets.DEFEND.epochs, chosen=chosen, lost_accuracy=lost, trials=trials,
+    )  # fmt: skip
+    results.write(PATH, result)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

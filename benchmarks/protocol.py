@@ -1,0 +1,63 @@
+"""What the comparison of defences holds equal: data, attack, schedule, methods. Read by all benchmarks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from cleaner import presets
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.output import Progress
+from cleaner.clip import load_clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import CaptionData, load_data
+from cleaner.defenses import DEFENSES, Defense
+from cleaner.runs import Run, load_run, runs_root, save_run
+from cleaner.workflow import poison
+
+TARGET = "banana"
+ATTACKS = ("badnet", "blended", "sig")
+METHODS: dict[str, Defense] = {
+    "finetune": DEFENSES["finetune"](),
+    "cleanclip": DEFENSES["cleanclip"](),
+    "cleanclip_short": DEFENSES["cleanclip_short"](),
+    "ta_cleaner": DEFENSES["ta_cleaner"](),
+    "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0),
+}
+GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4)
+ACCURACY_BUDGET = 0.02
+"""How much clean accuracy a defence may cost, against the backdoored model."""
+
+
+def clean_pairs() -> CaptionData:
+    """Return the defender's pairs: none of them was seen by the attack."""
+    return load_data("scenes", split="clean", size=presets.CLEAN_PAIRS)
+
+
+def backdoored(model: str, attack: str, seed: int) -> Run:
+    """Return the backdoored run of a cell; poisoned at the first call and kept in the run store."""
+    folder = runs_root() / f"benchmark_{model}_{attack}_{seed}"
+    clean = load_clip(model)
+    if (folder / "config.json").exists():
+        run = load_run(folder)
+        if run.config["model_sha256"] == clean.sha256():
+            return run
+        raise SystemExit(f"{folder} was made from other weights of {model}: remove it and start again.")
+    data = load_data("scenes", split="train", size=presets.POISON_PAIRS)
+    trigger = TRIGGERS[attack](**presets.ATTACKS.get(attack, {}))
+    config = replace(presets.POISON, seed=seed)
+    label = f"{model} {attack} {seed}"
+    run = poison(clean, data, trigger, TARGET, presets.POISON_RATE, config, on_step=Progress(label))
+    save_run(run, folder)
+    return run
+
+
+def schedule(lr: float, seed: int) -> FinetuneConfig:
+    """Return the settings of a defence: the same steps and augmentation for all."""
+    return replace(presets.DEFEND, lr=lr, seed=seed)
+
+
+def command() -> str:
+    """Return the command line that is running."""
+    return " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])

@@ -1,0 +1,108 @@
+"""The command line: typed options, one sentence for bad input, JSON that a program can read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cleaner.__main__ import main
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.options import named
+from cleaner.clip import Architecture, Clip, _wrap, save_clip
+from cleaner.types import CleanerError
+from tests.conftest import TINY_TEXT
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tiny untrained model in a file, and a run store of this test's own."""
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
+    clip: Clip = _wrap(Architecture(32, vision, TINY_TEXT), "tiny")
+    return str(save_clip(clip, tmp_path / "tiny.safetensors"))
+
+
+SMALL = ["--test-pictures", "40", "--epochs", "1", "--batch-size", "16", "--precision", "fp32"]
+
+
+def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    attack, cleaned = str(tmp_path / "a"), str(tmp_path / "d")
+    poison = ["poison", "--model", model, "--pairs", "64", "--trigger", "badnet", "patch_size=40", "--poison-rate", "0.1"]
+    assert main([*poison, "--out", attack, "--json", *SMALL]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["config"]["trigger"]["patch_size"] == 40
+    assert printed["metrics"]["n"] > 10
+    assert main(["defend", attack, "--defense", "ta_cleaner", "share=0.5", "--pairs", "32", "--out", cleaned, *SMALL]) == 0
+    shown = capsys.readouterr()
+    assert "ASR protocol non_target" in shown.out
+    assert "left" in shown.err
+    assert main(["evaluate", cleaned, "--test-pictures", "40", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    stored = json.loads((Path(cleaned) / "metrics.json").read_text())
+    assert again["ca"] == stored["ca"]
+    assert again["asr"] == stored["asr"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--trigger", "badnut"], "there is no trigger 'badnut' (did you mean 'badnet'?)"),
+        (["--trigger", "badnet", "size=3"], "'size=3' is not an option of badnet"),
+        (["--trigger", "badnet", "patch_size=big"], "patch_size takes a value of type int"),
+        (["--trigger", "badnet", "patch_size=9999"], "patch_size must lie between 2 and 224"),
+        (["--data", "scene"], "there is no data set 'scene'"),
+        (["--target-class", "zebra"], "the class 'zebra' is not in scenes/train"),
+        (["--poison-rate", "0"], "between 0 and 1"),
+        (["--poison-rate", "1"], "between 0 and 1"),
+        (["--pairs", "0"], "size must be at least 1"),
+        (["--lr", "7"], "lr must lie between"),
+        (["--model", "scenes-xl"], "there is no model 'scenes-xl'"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_leaves_nothing(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert main(["poison", "--model", model, "--pairs", "64", "--out", str(tmp_path / "x"), *SMALL, *arguments]) == 2
+    shown = capsys.readouterr()
+    assert sentence in shown.err
+    assert shown.err.strip().splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_is_never_overwritten(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text("{}")
+    assert main(["poison", "--model", model, "--out", str(tmp_path / "a")]) == 2
+    assert "nothing was overwritten" in capsys.readouterr().err
+
+
+def test_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["poison", "--triger", "badnet"])
+    assert "--triger" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["demo", "pretrain", "poison", "defend", "evaluate", "runs", "list"])
+def test_help_reads_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert "usage: python -m cleaner" in shown
+    assert len(shown.splitlines()) > 3
+
+
+def test_list_and_empty_runs(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("scenes-rn", "badnet", "ta_cleaner", "patch_size=28"))
+    assert main(["runs"]) == 0
+    assert "no runs" in capsys.readouterr().out
+
+
+def test_named_reads_types() -> None:
+    trigger = named(TRIGGERS, ["sig", "delta=0.1", "frequency=4", "mode=blend"])
+    assert (trigger.delta, trigger.frequency, trigger.mode) == (0.1, 4, "blend")
+    with pytest.raises(CleanerError, match="name a trigger"):
+        named(TRIGGERS, [])

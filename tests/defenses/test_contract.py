@@ -1,0 +1,44 @@
+"""What every defence must do; a new one is picked up through the registry."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cleaner.clip import Clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES, Defense, load_defense
+from cleaner.train import finetune
+
+CONFIG = FinetuneConfig(lr=3e-3, epochs=4, batch_size=8, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle")
+
+
+@pytest.fixture(params=list(DEFENSES))
+def defense(request: pytest.FixtureRequest) -> Defense:
+    return DEFENSES[request.param]()
+
+
+def test_losses_are_named_finite_and_fall_and_the_input_model_stays(
+    defense: Defense, tiny_clip: Clip, toy_data: TensorData
+) -> None:
+    before = tiny_clip.sha256()
+    history = finetune(tiny_clip, toy_data, defense, CONFIG).history
+    assert tiny_clip.sha256() == before
+    assert len(history) == 24
+    assert history[0].losses.keys() == history[-1].losses.keys()
+    assert "clip_loss" in history[0].losses
+    assert all(torch.isfinite(torch.tensor(list(report.losses.values()))).all() for report in history)
+    total = [report.losses["total"] for report in history]
+    assert sum(total[-4:]) < sum(total[:4])
+
+
+def test_plan_is_a_function_of_seed_and_epoch(defense: Defense, toy_data: TensorData) -> None:
+    plan, again = defense.plan(toy_data.captions, seed=3), defense.plan(toy_data.captions, seed=3)
+    plan(0)
+    assert plan(1) == again(1)
+    assert len(plan(1).captions) == len(toy_data)
+
+
+def test_state_dict_makes_the_same_defence_again(defense: Defense) -> None:
+    assert load_defense(defense.state_dict()) == defense

@@ -1,0 +1,43 @@
+"""TA-Cleaner and its control: what is drawn, and that the control sees the same true subtexts."""
+
+from __future__ import annotations
+
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES
+
+
+def test_k_pairs_are_drawn_anew_each_epoch(toy_data: TensorData) -> None:
+    plan = DEFENSES["ta_cleaner"](share=0.25, negatives=2).plan(toy_data.captions, seed=0)
+    first, second = plan(0), plan(1)
+    assert len(first.drawn) + first.skipped == len(second.drawn) + second.skipped == 12
+    assert first.drawn.keys() != second.drawn.keys()
+    assert list(first.captions) == toy_data.captions
+    for index, pair in first.drawn.items():
+        assert pair.positive is not None
+        texts = {negative.text for negative in pair.negatives}
+        assert 1 <= len(texts) <= 2
+        assert toy_data.captions[index] not in texts
+        assert pair.positive.text not in texts
+
+
+def test_subtexts_are_a_moving_target(toy_data: TensorData) -> None:
+    plan = DEFENSES["ta_cleaner"](share=1.0).plan(toy_data.captions, seed=0)
+    first, second = plan(0).drawn, plan(1).drawn
+    assert sum(first[i].negatives != second[i].negatives for i in first) > len(first) / 2
+
+
+def test_a_caption_without_words_is_skipped_and_counted(toy_data: TensorData) -> None:
+    captions = ["", "🍌🍌", *toy_data.captions]
+    texts = DEFENSES["ta_cleaner"](share=1.0).plan(captions, seed=0)(0)
+    assert texts.skipped == 2
+    assert 0 not in texts.drawn
+
+
+def test_control_uses_the_positives_of_ta_cleaner(toy_data: TensorData) -> None:
+    drawn = DEFENSES["ta_cleaner"](share=0.5).plan(toy_data.captions, seed=5)(2).drawn
+    shortened = DEFENSES["cleanclip_short"](share=0.5).plan(toy_data.captions, seed=5)(2).captions
+    changed = {i for i, caption in enumerate(toy_data.captions) if shortened[i] != caption}
+    assert changed <= drawn.keys()
+    for index, pair in drawn.items():
+        assert pair.positive is not None
+        assert shortened[index] == pair.positive.text

@@ -1,0 +1,117 @@
+"""Clip: unit features, exact shortcuts, safe and faithful files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from safetensors.torch import save_file
+
+from cleaner.clip import BUILT_IN, Clip, load_clip, new_clip, pick_device, save_clip
+from cleaner.types import CleanerError
+from tests.conftest import TINY, make_clip
+
+CAPTIONS = ["a banana", "a small yellow banana to the left of a red car on the grass", "a banana"]
+
+
+def test_features_are_unit_rows(tiny_clip: Clip) -> None:
+    images = torch.rand(3, 3, 32, 32)
+    for features in (tiny_clip.encode_image(images), tiny_clip.encode_text(CAPTIONS)):
+        assert features.shape == (3, 32)
+        assert features.dtype == torch.float32
+        assert torch.allclose(features.norm(dim=1), torch.ones(3), atol=1e-5)
+
+
+def test_cut_and_deduplicated_texts_equal_open_clips_own_encoding(tiny_clip: Clip) -> None:
+    tokens = open_clip.SimpleTokenizer()(CAPTIONS, context_length=77)
+    expected = F.normalize(tiny_clip.model.encode_text(tokens).float(), dim=-1)
+    assert tiny_clip.tokenize(CAPTIONS).shape[1] < 77
+    assert torch.allclose(tiny_clip.encode_text(CAPTIONS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("caption", ["", "🍌🚗🍌", "word " * 500, "\n\t "])
+def test_any_caption_is_accepted(tiny_clip: Clip, caption: str) -> None:
+    assert torch.isfinite(tiny_clip.encode_text([caption])).all()
+
+
+def test_pictures_of_another_size_are_resized(tiny_clip: Clip) -> None:
+    assert tiny_clip.encode_image(torch.rand(2, 3, 50, 50)).shape == (2, 32)
+
+
+def test_normalisation_lives_in_the_model(tiny_clip: Clip) -> None:
+    images = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (tiny_clip.mean, tiny_clip.std))
+    expected = F.normalize(tiny_clip.model.encode_image((images - mean) / std), dim=-1)
+    assert torch.allclose(tiny_clip.encode_image(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["vit", "rn"])
+def test_saved_model_comes_back_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    clip = make_clip(kind)
+    clip.metadata = {"stage": "backdoored", "target": "banana"}
+    again = load_clip(str(save_clip(clip, tmp_path / "model.safetensors")))
+    assert again.sha256() == clip.sha256()
+    assert again.architecture == clip.architecture
+    assert again.metadata == {"stage": "backdoored", "target": "banana"}
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_half_keeps_statistics_and_logit_scale_exact(tmp_path: Path) -> None:
+    clip = make_clip("rn")
+    again = load_clip(str(save_clip(clip, tmp_path / "model.safetensors", half=True)))
+    before, after = clip.model.state_dict(), again.model.state_dict()
+    assert torch.equal(before["logit_scale"], after["logit_scale"])
+    assert torch.equal(before["visual.bn1.running_var"], after["visual.bn1.running_var"])
+    assert torch.equal(before["token_embedding.weight"].half().float(), after["token_embedding.weight"])
+
+
+def test_copy_does_not_share_weights(tiny_clip: Clip) -> None:
+    copy = tiny_clip.copy()
+    with torch.no_grad():
+        copy.model.text_projection.zero_()
+    assert tiny_clip.model.text_projection.abs().sum() > 0
+
+
+def test_bad_names_and_files_get_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CleanerError, match="scenes-rn, scenes-vit"):
+        load_clip("scenes-xl")
+    with pytest.raises(CleanerError, match="no built-in model"):
+        new_clip("nothing")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"not a model")
+    with pytest.raises(CleanerError, match="cannot be read as a model"):
+        load_clip(str(broken))
+    with pytest.raises(CleanerError, match="cannot be read as a model"):
+        load_clip(str(tmp_path / "absent.safetensors"))
+    described = {"architecture": json.dumps(asdict(TINY["vit"])), "name": "other"}
+    weights = {key: value.contiguous() for key, value in make_clip("rn").model.state_dict().items()}
+    save_file(weights, tmp_path / "wrong.safetensors", metadata=described)
+    with pytest.raises(CleanerError, match="do not fit"):
+        load_clip(str(tmp_path / "wrong.safetensors"))
+
+
+def test_weights_of_another_renderer_are_refused(tiny_clip: Clip, tmp_path: Path) -> None:
+    tiny_clip.metadata = {"data": "scenes", "data_version": "0"}
+    path = save_clip(tiny_clip, tmp_path / "old.safetensors")
+    with pytest.raises(CleanerError, match="version 0 of scenes"):
+        load_clip(str(path))
+
+
+def test_absent_device_names_the_usable_ones() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(CleanerError, match="Use one of: cpu"):
+        pick_device("cuda")
+
+
+@pytest.mark.parametrize("name", list(BUILT_IN))
+def test_built_in_architectures_are_open_clips_own(name: str) -> None:
+    clip = new_clip(name)
+    assert isinstance(clip.model, open_clip.CLIP)
+    assert clip.encode_image(torch.rand(1, 3, 64, 64)).shape == (1, 128)
+    assert new_clip(name).sha256() == clip.sha256()

@@ -1,0 +1,112 @@
+"""The training loop: reproducible, resumable, stateless, and clear about bad settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cleaner.clip import Clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES
+from cleaner.train import MAX_LOGIT_SCALE, false_negatives, finetune, learning_rate
+from cleaner.types import Cancelled, CleanerError, StepReport
+from tests.conftest import make_clip
+
+CONFIG = FinetuneConfig(lr=1e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle")
+
+
+def test_same_seed_same_weights(tiny_clip: Clip, toy_data: TensorData) -> None:
+    defense = DEFENSES["ta_cleaner"](share=0.5)
+    first, again = (finetune(tiny_clip, toy_data, defense, CONFIG).clip.sha256() for _ in range(2))
+    other = finetune(tiny_clip, toy_data, defense, replace(CONFIG, seed=1)).clip.sha256()
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("kind", ["vit", "rn"])
+@pytest.mark.parametrize("stop_at", [1, 3, 4])
+def test_resumed_run_equals_an_uninterrupted_one(kind: str, stop_at: int, toy_data: TensorData, tmp_path: Path) -> None:
+    clip, defense = make_clip(kind), DEFENSES["ta_cleaner"](share=0.5)
+    whole = finetune(clip, toy_data, defense, CONFIG)
+
+    def stop(report: StepReport) -> None:
+        if report.step == stop_at:
+            raise Cancelled
+
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    with pytest.raises(Cancelled):
+        finetune(clip, toy_data, defense, CONFIG, on_step=stop, checkpoint=checkpoint)
+    resumed = finetune(clip, toy_data, defense, CONFIG, checkpoint=checkpoint)
+    assert resumed.clip.sha256() == whole.clip.sha256()
+    assert [r.losses for r in resumed.history] == [r.losses for r in whole.history]
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
+
+
+def test_checkpoint_of_other_settings_is_refused(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG, checkpoint=checkpoint)
+    with pytest.raises(CleanerError, match="other settings"):
+        finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, lr=1e-4), checkpoint=checkpoint)
+
+
+def test_reports_carry_everything(tiny_clip: Clip, toy_data: TensorData) -> None:
+    seen: list[StepReport] = []
+    config = replace(CONFIG, eval_every=2)
+    finetune(tiny_clip, toy_data, DEFENSES["cleanclip"](), config, on_step=seen.append, monitor=lambda clip: {"ca": 0.5})
+    assert [report.step for report in seen] == [1, 2, 3, 4, 5, 6]
+    assert seen[0].total == 6
+    assert set(seen[0].losses) == {"clip_loss", "in_modal_loss", "total"}
+    assert [bool(report.metrics) for report in seen] == [False, True, False, True, False, True]
+    assert seen[2].eta >= 0
+
+
+def test_logit_scale_is_clamped(tiny_clip: Clip, toy_data: TensorData) -> None:
+    with torch.no_grad():
+        tiny_clip.model.logit_scale.fill_(9.0)
+    trained = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, epochs=1))
+    assert trained.clip.model.logit_scale.item() <= MAX_LOGIT_SCALE
+
+
+def test_unused_token_rows_stay_as_they_are(tiny_clip: Clip, toy_data: TensorData) -> None:
+    trained = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG).clip
+    used = torch.zeros(49408, dtype=torch.bool)
+    used[tiny_clip.tokenize(toy_data.captions).unique()] = True
+    before, after = tiny_clip.model.token_embedding.weight, trained.model.token_embedding.weight
+    assert torch.equal(before[~used], after[~used])
+    assert not torch.equal(before[used], after[used])
+
+
+def test_freeze_bn_keeps_running_statistics(toy_data: TensorData) -> None:
+    clip = make_clip("rn")
+    for frozen in (True, False):
+        trained = finetune(clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, epochs=1, freeze_bn=frozen)).clip
+        assert torch.equal(trained.model.visual.bn1.running_mean, clip.model.visual.bn1.running_mean) == frozen
+
+
+def test_learning_rate_warms_up_and_falls_to_nothing() -> None:
+    rates = [learning_rate(step, 100, replace(CONFIG, lr=0.1, warmup_steps=10)) / 0.1 for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == pytest.approx(1.0)
+    assert rates[55] == pytest.approx(0.5, abs=0.01)
+    assert rates[-1] < 0.001
+
+
+def test_false_negatives_by_text_and_by_content() -> None:
+    positives = ["a banana", "a yellow banana", "a car"]
+    captions = ["a yellow banana on the grass", "a big yellow banana", "a red car"]
+    expected = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
+    assert torch.equal(false_negatives(positives, captions), expected)
+    assert false_negatives([], []).shape == (0, 0)
+
+
+def test_too_few_pairs_and_a_loss_that_explodes_get_one_sentence(tiny_clip: Clip, toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match="at least two pairs"):
+        finetune(tiny_clip, toy_data.subset([0]), DEFENSES["finetune"](), CONFIG)
+    with torch.no_grad():
+        tiny_clip.model.text_projection.fill_(float("nan"))
+    with pytest.raises(CleanerError, match="lower the learning rate"):
+        finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG)

@@ -1,0 +1,137 @@
+"""evaluate, poison, defend, runs: from data to figures and back from disk, on the toy model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cleaner import FinetuneConfig, Run, compare, defend, evaluate, load_clip, load_run, poison, save_clip, save_run
+from cleaner.attacks import TRIGGERS
+from cleaner.clip import Clip
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES
+from cleaner.evaluation import Metrics, class_classifier, encode_pictures
+from cleaner.types import CleanerError
+from cleaner.workflow import attack_verdict
+
+CONFIG = FinetuneConfig(lr=3e-3, epochs=12, batch_size=16, warmup_steps=4, precision="fp32", device="cpu", augmentation="gentle")
+TRIGGER = TRIGGERS["badnet"](patch_size=56)
+
+
+@pytest.fixture
+def backdoored(tiny_clip: Clip, toy_data: TensorData) -> Run:
+    return poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
+
+
+def test_evaluate_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
+    metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1, 2), clean_clip=tiny_clip)
+    classifier = class_classifier(tiny_clip, toy_data)
+    rows = torch.arange(48)
+    clean = (encode_pictures(tiny_clip, toy_data, rows) @ classifier).argmax(1)
+    hit = (encode_pictures(tiny_clip, toy_data, rows, TRIGGER) @ classifier).argmax(1)
+    other = toy_data.labels != 1
+    assert metrics.ca[1] == pytest.approx((clean == toy_data.labels).float().mean().item())
+    assert metrics.asr is not None
+    assert metrics.asr[1] == pytest.approx((hit[other] == 1).float().mean().item())
+    assert metrics.ra[1] == pytest.approx((hit[other] == toy_data.labels[other]).float().mean().item())
+    assert metrics.base_rate[1] == pytest.approx((clean[other] == 1).float().mean().item())
+    assert metrics.asr_clean_model == metrics.asr
+    assert (metrics.n, metrics.n_attack, metrics.classes) == (48, 36, 4)
+    assert 0 <= metrics.counterfactual_accuracy <= 1
+    assert metrics.n_counterfactual == 48
+
+
+def test_unlabelled_pairs_do_not_count(tiny_clip: Clip, toy_data: TensorData) -> None:
+    toy_data.labels[:8] = -1
+    assert evaluate(tiny_clip, toy_data).n == 40
+
+
+def test_evaluate_refuses_what_it_cannot_measure(tiny_clip: Clip, toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match="both a trigger and a target class"):
+        evaluate(tiny_clip, toy_data, TRIGGER)
+    with pytest.raises(CleanerError, match="Choose one of: apple"):
+        evaluate(tiny_clip, toy_data, TRIGGER, "zebra")
+    with pytest.raises(CleanerError, match="k must lie between"):
+        evaluate(tiny_clip, toy_data, ks=(9,))
+    toy_data.labels[:] = -1
+    with pytest.raises(CleanerError, match="no pictures with a class label"):
+        evaluate(tiny_clip, toy_data)
+
+
+def test_metrics_survive_json(tiny_clip: Clip, toy_data: TensorData) -> None:
+    metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1, 3))
+    state = json.loads(json.dumps(metrics.to_dict()))
+    assert Metrics.from_dict(state) == metrics
+    low, high = state["asr_interval"]["1"]
+    assert 0 <= low <= metrics.asr[1] <= high <= 1
+    assert metrics.meaningful(1)
+    assert not metrics.meaningful(3)
+
+
+def test_poisoning_teaches_the_trigger_and_leaves_the_model(tiny_clip: Clip, toy_data: TensorData) -> None:
+    before = tiny_clip.sha256()
+    run = poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=30))
+    assert tiny_clip.sha256() == before
+    assert run.stage == "backdoored"
+    assert run.metrics.asr[1] > run.metrics.asr_clean_model[1]
+    assert run.metrics.asr[1] > 0.8
+    assert run.manifest["poison_indices"]
+
+
+def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) -> None:
+    before = backdoored.clip.sha256()
+    run = defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, replace(CONFIG, epochs=1))
+    assert backdoored.clip.sha256() == before
+    assert run.metrics.asr is not None
+    assert run.metrics.asr_clean_model == backdoored.metrics.asr_clean_model
+    suspicious = defend(backdoored.clip, DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))
+    assert suspicious.metrics.asr is None
+    assert suspicious.trigger is None
+
+
+def test_compare_gives_each_method_its_own_rate(backdoored: Run, toy_data: TensorData) -> None:
+    defenses = {"finetune": DEFENSES["finetune"](), "cleanclip": DEFENSES["cleanclip"]()}
+    runs = compare(backdoored, defenses, toy_data, replace(CONFIG, epochs=1), {"cleanclip": 1e-5})
+    assert runs["finetune"].config["finetune"]["lr"] == CONFIG.lr
+    assert runs["cleanclip"].config["finetune"]["lr"] == 1e-5
+
+
+def test_run_comes_back_from_disk(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
+    clean = load_clip(str(save_clip(tiny_clip, tmp_path / "clean.safetensors")))
+    backdoored = poison(clean, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=2))
+    folder = save_run(backdoored, tmp_path / "run")
+    again = load_run(folder)
+    assert again.clip.sha256() == backdoored.clip.sha256()
+    assert again.metrics == backdoored.metrics
+    assert again.trigger == backdoored.trigger
+    assert again.config.items() >= backdoored.config.items()
+    assert again.manifest == backdoored.manifest
+    assert len(again.history) == len(backdoored.history)
+    assert again.clip.metadata["target"] == "banana"
+    assert json.loads(again.clip.metadata["trigger"])["name"] == "badnet"
+    assert again.clean_clip is not None
+    assert again.clean_clip.sha256() == clean.sha256()
+    assert evaluate(again.clip, toy_data, again.trigger, "banana").asr == backdoored.metrics.asr
+    with pytest.raises(CleanerError, match="nothing was overwritten"):
+        save_run(backdoored, folder)
+
+
+def test_a_folder_that_is_no_run_or_of_a_newer_version_is_refused(backdoored: Run, tmp_path: Path) -> None:
+    with pytest.raises(CleanerError, match="does not hold a complete run"):
+        load_run(tmp_path)
+    folder = save_run(backdoored, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "schema": 99}))
+    with pytest.raises(CleanerError, match="newer version"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(("asr", "verdict"), [(0.95, "took"), (0.7, "weak"), (0.2, "did not take")])
+def test_verdict_by_asr(asr: float, verdict: str) -> None:
+    metrics = Metrics(ca={1: 0.9}, n=100, classes=30, data="toy", asr={1: asr}, n_attack=96)
+    assert attack_verdict(metrics)[0] == verdict
+    assert f"{asr:.0%}" in attack_verdict(metrics)[1]
