@@ -39,7 +39,7 @@ def main(options: Options) -> None:
     rates = {name: presets.recommended_lr(options.model, name, default=0.0) for name in protocol.METHODS}
     missing = [name for name, rate in rates.items() if rate == 0]
     if missing:
-        raise CleanerError(f"no learning rate was chosen yet for {', '.join(missing)}: run benchmarks.learning_rates first.")
+        raise CleanerError(f"no learning rate was chosen yet for {', '.join(missing)}: run learning_rates first.")
     for seed in options.seeds:
         for attack in options.attacks:
             run_attack(options.model, attack, seed, rates)

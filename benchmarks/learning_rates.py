@@ -3,7 +3,7 @@
 A defender does not know the trigger, so no ASR enters. Once per method and architecture, on the badnet seed-0 model:
 the largest rate of the grid whose validation CA at the end of the full schedule is within the accuracy budget of the
 backdoored model's; if none is, the one with the highest CA, marked "lost accuracy". Rates are tried from the largest
-down; with --all the rest of the grid is measured too. Every trial is kept; a second call goes on where the first stopped.
+down; with --all the rest of the grid is measured too. Every trial is kept; a second call goes on from there.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def models(root: Path) -> str:
     """Return a table of the model cards."""
     cards = [card for path in sorted((root / "assets").glob("*/card.json")) if (card := read(path)) is not None]
     if not cards:
-        return not_measured("python -m cleaner pretrain --model scenes-rn")
+        return not_measured("python -m cleaner pretrain scenes-rn")
     header = ("model", "parameters", "zero-shot accuracy", "CF", "recall@1 of 1000", "pairs", "steps", "hours", "seed")
     lines = []
     for card in cards:

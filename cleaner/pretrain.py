@@ -54,7 +54,7 @@ def pretrain(
     trained = finetune(clip, data, DEFENSES["finetune"](), config, on_step, checkpoint=checkpoint, stage="pretrain")
     card = {
         "model": name,
-        "command": f"python -m cleaner pretrain --model {name}" + (f" --teacher {teacher}" if teacher else ""),
+        "command": f"python -m cleaner pretrain {name}" + (f" --teacher {teacher}" if teacher else ""),
         "data": data.name,
         "data_sha256": data.fingerprint(),
         "pairs": pairs,

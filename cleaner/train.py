@@ -84,13 +84,12 @@ def finetune(
         loss.backward()
         optimizer.step()
         with torch.no_grad():
-            student.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+            student.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)  # type: ignore[operator]
         student.model.eval()
-        look = monitor is not None and config.eval_every and ((step + 1) % config.eval_every == 0 or step + 1 == total)
+        look = config.eval_every and ((step + 1) % config.eval_every == 0 or step + 1 == total)
         named = {name: value.item() for name, value in losses.items()} | {"total": loss.item()}
-        report = StepReport(
-            stage, step + 1, total, time.perf_counter() - began, epoch, named, monitor(student) if look else {}, lr
-        )
+        figures = monitor(student) if monitor is not None and look else {}
+        report = StepReport(stage, step + 1, total, time.perf_counter() - began, epoch, named, figures, lr)
         history.append(report)
         try:
             if on_step is not None:
@@ -160,8 +159,9 @@ def false_negatives(positives: Sequence[str], captions: Sequence[str]) -> Tensor
 
 
 def _optimizer(model: nn.Module, config: FinetuneConfig) -> torch.optim.Optimizer:
-    """AdamW; no decay on scalars, biases, norms and the token embedding (rows that no caption uses stay as they are)."""
-    decayed, plain = [], []
+    """AdamW; no decay on scalars, biases, norms and the token embedding (rows that no caption uses stay)."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         bare = parameter.ndim < 2 or "token_embedding" in name or "positional_embedding" in name
         (plain if bare else decayed).append(parameter)

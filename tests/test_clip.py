@@ -9,7 +9,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from cleaner.clip import BUILT_IN, Clip, load_clip, new_clip, pick_device, save_clip

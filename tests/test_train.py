@@ -16,7 +16,9 @@ from cleaner.train import MAX_LOGIT_SCALE, false_negatives, finetune, learning_r
 from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.conftest import make_clip
 
-CONFIG = FinetuneConfig(lr=1e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle")
+CONFIG = FinetuneConfig(
+    lr=1e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle"
+)
 
 
 def test_same_seed_same_weights(tiny_clip: Clip, toy_data: TensorData) -> None:
@@ -56,7 +58,8 @@ def test_checkpoint_of_other_settings_is_refused(tiny_clip: Clip, toy_data: Tens
 def test_reports_carry_everything(tiny_clip: Clip, toy_data: TensorData) -> None:
     seen: list[StepReport] = []
     config = replace(CONFIG, eval_every=2)
-    finetune(tiny_clip, toy_data, DEFENSES["cleanclip"](), config, on_step=seen.append, monitor=lambda clip: {"ca": 0.5})
+    monitor = {"ca": 0.5}
+    finetune(tiny_clip, toy_data, DEFENSES["cleanclip"](), config, on_step=seen.append, monitor=lambda clip: monitor)
     assert [report.step for report in seen] == [1, 2, 3, 4, 5, 6]
     assert seen[0].total == 6
     assert set(seen[0].losses) == {"clip_loss", "in_modal_loss", "total"}

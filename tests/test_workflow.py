@@ -18,7 +18,9 @@ from cleaner.evaluation import Metrics, class_classifier, encode_pictures
 from cleaner.types import CleanerError
 from cleaner.workflow import attack_verdict
 
-CONFIG = FinetuneConfig(lr=3e-3, epochs=12, batch_size=16, warmup_steps=4, precision="fp32", device="cpu", augmentation="gentle")
+CONFIG = FinetuneConfig(
+    lr=3e-3, epochs=12, batch_size=16, warmup_steps=4, precision="fp32", device="cpu", augmentation="gentle"
+)
 TRIGGER = TRIGGERS["badnet"](patch_size=56)
 
 

@@ -29,12 +29,14 @@ SMALL = ["--test-pictures", "40", "--epochs", "1", "--batch-size", "16", "--prec
 
 def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     attack, cleaned = str(tmp_path / "a"), str(tmp_path / "d")
-    poison = ["poison", "--model", model, "--pairs", "64", "--trigger", "badnet", "patch_size=40", "--poison-rate", "0.1"]
+    trigger = ["--trigger", "badnet", "patch_size=40", "--poison-rate", "0.1"]
+    poison = ["poison", "--model", model, "--pairs", "64", *trigger]
     assert main([*poison, "--out", attack, "--json", *SMALL]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["config"]["trigger"]["patch_size"] == 40
     assert printed["metrics"]["n"] > 10
-    assert main(["defend", attack, "--defense", "ta_cleaner", "share=0.5", "--pairs", "32", "--out", cleaned, *SMALL]) == 0
+    defense = ["--defense", "ta_cleaner", "share=0.5"]
+    assert main(["defend", attack, *defense, "--pairs", "32", "--out", cleaned, *SMALL]) == 0
     shown = capsys.readouterr()
     assert "ASR protocol non_target" in shown.out
     assert "left" in shown.err

@@ -11,7 +11,9 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES, Defense, load_defense
 from cleaner.train import finetune
 
-CONFIG = FinetuneConfig(lr=3e-3, epochs=4, batch_size=8, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle")
+CONFIG = FinetuneConfig(
+    lr=3e-3, epochs=4, batch_size=8, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle"
+)
 
 
 @pytest.fixture(params=list(DEFENSES))

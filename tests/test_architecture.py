@@ -1,0 +1,126 @@
+"""The lines that ARCHITECTURE draws: layers (import-linter), a lazy top level, a library that prints nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cleaner
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = sorted((ROOT / "cleaner").rglob("*.py"))
+APP = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py"))]
+# What a page may only reach through cleaner/; the app's own tests hold the packages that are slow to load as well.
+NOT_IN_PAGES = {"torch", "torchvision", "open_clip", "captum", "umap", "nltk", "textblob", "plotly", "scipy", "sklearn"}
+MAY_PRINT = {"cli", "__main__.py", "build_lexicon.py"}
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def imported(path: Path) -> set[str]:
+    """Return the dotted names of all modules that a file imports, at any depth."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def identity(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_layers_and_siblings() -> None:
+    pytest.importorskip("importlinter")
+    done = python("import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", APP, ids=identity)
+def test_pages_reach_models_and_charts_only_through_the_library(path: Path) -> None:
+    names = imported(path)
+    assert not {name.partition(".")[0] for name in names} & NOT_IN_PAGES
+    assert {name for name in names if name.startswith("pages")} <= {
+        name for name in names if name == "pages" or name.startswith("pages._shared")
+    }
+
+
+def test_import_cleaner_loads_nothing_heavy() -> None:
+    done = python(
+        "import sys, cleaner; dir(cleaner); "
+        "print([name for name in ('torch', 'numpy', 'open_clip', 'nltk', 'streamlit') if name in sys.modules])"
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_public_names_are_few_and_all_there() -> None:
+    assert len(cleaner.__all__) <= 25
+    contract = {
+        "load_clip", "save_clip", "load_data", "poison", "defend", "evaluate",
+        "TRIGGERS", "DEFENSES", "DATASETS", "EXPLAINERS",
+    }  # fmt: skip
+    assert contract <= set(cleaner.__all__)
+    for name in cleaner.__all__:
+        assert getattr(cleaner, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        cleaner.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("path", [p for p in LIBRARY if not MAY_PRINT & set(p.parts)], ids=identity)
+def test_the_library_prints_nothing(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    # A `main` is a program of its own: what it prints is its answer to whoever started it.
+    parts = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == "main")]
+    calls = [node for part in parts for node in ast.walk(part) if isinstance(node, ast.Call)]
+    assert not [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+
+
+def test_no_branch_on_the_name_of_a_data_set_model_or_method() -> None:
+    """`x == "scenes"` and `x in ("scenes", ...)`; `"scenes" in names`, which asks whether it is there, is fine."""
+    from cleaner.attacks import TRIGGERS
+    from cleaner.clip import BUILT_IN
+    from cleaner.data.base import DATASETS
+    from cleaner.defenses import DEFENSES
+
+    names = {*TRIGGERS, *DEFENSES, *BUILT_IN, *DATASETS}
+    found = []
+    for path in [*LIBRARY, *APP]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Compare):
+                continue
+            equal = any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops)
+            sides = [node.left, *node.comparators] if equal else node.comparators
+            texts = {n.value for side in sides for n in ast.walk(side) if isinstance(n, ast.Constant)}
+            if texts & names:
+                found.append(f"{identity(path)}:{node.lineno}: {sorted(texts & names)}")
+    assert not found
+
+
+def test_every_module_has_a_docstring() -> None:
+    bare = [
+        identity(path)
+        for path in [*LIBRARY, *APP]
+        if (source := path.read_text(encoding="utf-8")).strip() and not ast.get_docstring(ast.parse(source))
+    ]
+    assert not bare
+
+
+def test_requirements_name_what_is_imported() -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    listed = {line.split(">=")[0] for line in lines if line and not line.startswith("#")}
+    package = {"open_clip": "open_clip_torch", "PIL": "pillow", "umap": "umap-learn"}
+    roots = {name.partition(".")[0] for path in [*LIBRARY, *APP] for name in imported(path)}
+    outside = roots - set(sys.stdlib_module_names) - {"cleaner", "pages", "app", "benchmarks"}
+    assert {package.get(name, name) for name in outside} <= listed
+    for name in ("streamlit", "torch", "open_clip_torch", "plotly", "umap-learn", "captum", "nltk"):
+        assert name in listed
+    assert "torch>=2.6" in lines

@@ -1,0 +1,144 @@
+"""README and CONTRIBUTING say what is true: commands exist, the Python example runs, tables are those of the files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from benchmarks import tables
+from cleaner.__main__ import Command
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.options import named
+from cleaner.clip import Clip
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES
+from cleaner.evaluation import Metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXTS = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+COMMANDS = sorted(set(re.findall(r"^python -m cleaner ([^#\n]+?)\s*(?:#.*)?$", README, re.MULTILINE)))
+INLINE = sorted(set(re.findall(r"`python -m cleaner ([^`]+)`", TEXTS)))
+
+
+@pytest.mark.parametrize("line", [*COMMANDS, *INLINE])
+def test_command_lines_parse(line: str) -> None:
+    command: Any = tyro.cli(Command, args=shlex.split(line))  # type: ignore[call-overload]
+    assert callable(command.run)
+    if getattr(command, "trigger", ()):
+        named(TRIGGERS, command.trigger)
+    if getattr(command, "defense", ()):
+        named(DEFENSES, command.defense)
+
+
+def test_the_examples_were_found() -> None:
+    assert {line.split()[0] for line in COMMANDS} >= {"demo", "list", "poison", "defend", "evaluate"}
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named_targets = set(re.findall(r"(?:^|`)make ([a-z]+)", TEXTS, re.MULTILINE))
+    assert {"run", "test"} <= named_targets
+    assert not [target for target in named_targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
+
+
+def test_links_inside_the_project_lead_somewhere() -> None:
+    prose = re.sub(r"```.*?```", "", TEXTS, flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#]+)\)", prose)
+    assert not [t for t in targets if not t.startswith("http") and not (ROOT / t).exists()]
+
+
+def test_names_of_attacks_and_defences_are_registered() -> None:
+    for name in ("badnet", "blended", "sig"):
+        assert name in TRIGGERS
+    for name in ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner"):
+        assert name in DEFENSES
+
+
+def test_python_example_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_clip: Clip, toy_data: TensorData,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    import cleaner.clip
+    import cleaner.data.base
+    import cleaner.presets
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cleaner.clip, "load_clip", lambda name: tiny_clip)
+    monkeypatch.setattr(cleaner.data.base, "load_data", lambda name, **options: toy_data)
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert example is not None
+    before = tiny_clip.sha256()
+    space: dict[str, Any] = {}
+    exec(compile(example[1], "README.md", "exec"), space)
+    assert tiny_clip.sha256() == before
+    assert "ASR@1" in capsys.readouterr().out
+    assert (tmp_path / "cleaned.safetensors").exists()
+
+
+def test_tables_show_the_files() -> None:
+    assert tables.render(README) == README, "run make tables"
+
+
+METRICS = Metrics(
+    ca={1: 0.9, 3: 0.95}, n=1000, classes=32, data="scenes/test", target_class="banana", asr={1: 0.25, 3: 0.5},
+    ra={1: 0.7, 3: 0.8}, base_rate={1: 0.01, 3: 0.1}, n_attack=960, asr_clean_model={1: 0.02, 3: 0.1},
+    counterfactual_accuracy=0.8, n_counterfactual=100,
+)  # fmt: skip
+
+
+def cell(defense: str | None, seed: int, ca: float) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "pairs": 2000, "finetune": {"lr": 1e-4, "epochs": 10, "batch_size": 64, "augmentation": "autoaugment"},
+    }  # fmt: skip
+    if defense is None:
+        config["poison_rate"] = 0.02
+    metrics = replace(METRICS, ca={1: ca, 3: 0.95}).to_dict()
+    entry = {
+        "model": "scenes-rn", "trigger": "badnet", "defense": defense, "seed": seed, "seconds": 30.0,
+        "metrics": metrics, "config": config,
+    }  # fmt: skip
+    return dict(json.loads(json.dumps(entry)))
+
+
+def stored(root: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    (root / "benchmarks" / "results").mkdir(parents=True)
+    result = {"command": "python -m benchmarks.x", "commit": "abc", "device": "cpu, 2 cores", "rows": rows}
+    (root / "benchmarks" / "results" / name).write_text(json.dumps(result), encoding="utf-8")
+
+
+def test_one_seed_is_shown_with_its_wilson_interval(tmp_path: Path) -> None:
+    stored(tmp_path, "attack_defense.json", [cell(None, 0, 0.9), cell("ta_cleaner", 0, 0.8)])
+    text = tables.attack_defense(tmp_path)
+    low, high = METRICS.interval("ca")
+    assert f"| none (backdoored) | 0.900 [{low:.3f}, {high:.3f}] |" in text
+    for part in ("Wilson", "`non_target`", "n 1,000", "960 triggered", "310 steps", "Seed 0", "ta_cleaner 0.0001",
+                 "cpu, 2 cores", "commit abc", "2 % of 2,000 pairs"):  # fmt: skip
+        assert part in text
+
+
+def test_several_seeds_are_shown_as_mean_minimum_maximum(tmp_path: Path) -> None:
+    stored(tmp_path, "attack_defense.json", [cell("finetune", seed, ca) for seed, ca in enumerate((0.7, 0.8, 0.9))])
+    text = tables.attack_defense(tmp_path)
+    assert "| finetune | 0.800 [0.700, 0.900] |" in text
+    assert "minimum, maximum" in text
+    assert "Seeds 0, 1, 2" in text
+
+
+def test_missing_files_say_how_to_measure(tmp_path: Path) -> None:
+    for render in (tables.attack_defense, tables.demo, tables.models):
+        assert "Not measured yet" in render(tmp_path)
+
+
+def test_a_method_that_lost_accuracy_is_marked(tmp_path: Path) -> None:
+    stored(tmp_path, "attack_defense.json", [cell("cleanclip", 0, 0.5)])
+    rates = {"lost_accuracy": [["scenes-rn", "cleanclip"]]}
+    (tmp_path / "benchmarks" / "results" / "learning_rates.json").write_text(json.dumps(rates), encoding="utf-8")
+    assert "cleanclip †" in tables.attack_defense(tmp_path)
