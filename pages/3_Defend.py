@@ -147,7 +147,8 @@ def show_results(run: Saved) -> None:
     with right:
         st.markdown("**All figures**")
         st.dataframe(table([run, *defended]), hide_index=True, width="stretch")
-    histories = {words(o.defense or ""): cards.history(o) for o in shown}
+    names = state.short_labels(shown)
+    histories = {names[other.id]: cards.history(other) for other in shown}
     if any(histories.values()):
         cards.curves(histories, "defended", "defend.past", floor=run.figure("asr_clean_model"))
     link("Subtexts", "See the subtexts that TA-Cleaner trains with")
@@ -155,12 +156,13 @@ def show_results(run: Saved) -> None:
 
 def points(run: Saved, defended: list[Saved]) -> list[figures.Point]:
     """Return the backdoored model and its defences as points of the plane."""
+    names = state.short_labels(defended)
     found = []
-    for stage, label, other in [("backdoored", "Backdoored", run)] + [("defended", o.label, o) for o in defended]:
+    for other in [run, *defended]:
         ca, asr = other.figure("ca"), other.figure("asr")
         if ca is not None and asr is not None:
-            short = label.rsplit(" · ", 1)[0]
-            found.append(figures.Point(short, stage, ca, asr, other.interval("ca"), other.interval("asr")))
+            label = names.get(other.id, "Backdoored")
+            found.append(figures.Point(label, other.stage, ca, asr, other.interval("ca"), other.interval("asr")))
     return found
 
 

@@ -82,13 +82,14 @@ def stages() -> dict[str, tuple[str, tuple[str, str]]]:
     if run is None:
         return {f"Clean ({name})": ("clean", ("model", name)) for name in cache.models()[:1]}
     found = {"Clean": ("clean", ("clean", str(run.folder))), "Backdoored": ("backdoored", ("run", str(run.folder)))}
-    defended = {other.label: other for other in state.defended_runs(run)}
+    defended = {other.id: other for other in state.defended_runs(run)}
+    names = state.short_labels(list(defended.values()))
     chosen = st.multiselect(
-        "Defended models to compare", list(defended), list(defended)[:2], max_selections=3,
+        "Defended models to compare", list(defended), list(defended)[:2], max_selections=3, format_func=names.get,
         key=f"subtexts.runs.{run.id}",
         placeholder="None yet: train one on the Defend page" if not defended else "Choose", **KEEP,
     )  # fmt: skip
-    return found | {label.rsplit(" · ", 1)[0]: ("defended", ("run", str(defended[label].folder))) for label in chosen}
+    return found | {names[name]: ("defended", ("run", str(defended[name].folder))) for name in chosen}
 
 
 def show_similarities(name: str, size: int, index: int, caption: str, pair: SubtextPair) -> None:

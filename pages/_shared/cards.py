@@ -79,7 +79,8 @@ def verdict(run: Saved) -> None:
         return
     word, sentence = cache.verdict(run.folder, run.metrics)
     box, icon = {"took": (st.success, "check_circle"), "weak": (st.warning, "warning")}.get(word, (st.error, "cancel"))
-    box(f"**Attack took?** {word.capitalize()}. {plain(sentence)}", icon=f":material/{icon}:")
+    said = {"took": "The attack took.", "weak": "The attack is weak."}.get(word, "The attack did not take.")
+    box(f"**{said}** {plain(sentence)}", icon=f":material/{icon}:")
 
 
 def curves(

@@ -9,6 +9,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from cleaner.types import StepReport
+from pages._shared.state import plain
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
@@ -73,7 +74,7 @@ def upload() -> None:
     )
     own = st.session_state.get(OWN)
     if own is not None:
-        st.button(f"Remove {own[0][:40]}", icon=":material/close:", on_click=_drop_upload)
+        st.button(f"Remove {plain(own[0][:40])}", icon=":material/close:", on_click=_drop_upload)
 
 
 def _keep_upload() -> None:

@@ -82,13 +82,11 @@ class Saved:
         m = self.metrics
         if not m:
             return "No test figures were measured."
-        attacked = (
-            f"attack on {m.get('n_attack', 0):,} of them"
-            + (" (those of other classes)" if m["protocol"] == "non_target" else "")
-            if m.get("asr")
-            else "no attack measured"
-        )
-        return f"{m['data']}: {m['n']:,} pictures with one class; {attacked}. Protocol {m['protocol']}."
+        attacked = "no attack measured"
+        if m.get("asr"):
+            which = " (those of other classes)" if m.get("protocol") == "non_target" else ""
+            attacked = f"attack on {m.get('n_attack', 0):,} of them{which}, protocol {m.get('protocol')}"
+        return f"{m.get('data', 'unnamed data')}: {m.get('n', 0):,} pictures with one class; {attacked}."
 
 
 def saved(folder: Path, config: dict[str, Any] | None = None) -> Saved:
@@ -119,6 +117,13 @@ def defended_runs(suspect: Saved) -> list[Saved]:
         return isinstance(config, dict) and {key: value for key, value in config.items() if key != "schema"} == own
 
     return [run for run in all_runs() if run.stage == "defended" and same(run.config.get("suspect"))]
+
+
+def short_labels(runs: list[Saved]) -> dict[str, str]:
+    """Return id -> a short name for charts: defence and learning rate, with the time where that is not enough."""
+    names = {run.id: f"{words(run.defense or 'backdoored')}, lr {run.lr:g}" for run in runs}
+    shared = {name for name in names.values() if list(names.values()).count(name) > 1}
+    return {run.id: f"{names[run.id]}, {run.time[5:]}" if names[run.id] in shared else names[run.id] for run in runs}
 
 
 def look_at(run_id: str) -> None:

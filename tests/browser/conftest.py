@@ -64,7 +64,7 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
             )
         )
         address = f"http://127.0.0.1:{port}"
-        for _ in range(300):
+        for _ in range(900):
             try:
                 with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
                     if answer.status == 200:
@@ -88,7 +88,7 @@ def browser_page() -> Iterator[Any]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
-        page.set_default_timeout(90_000)
+        page.set_default_timeout(240_000)
         complaints: list[str] = []
 
         def listen(message: Any) -> None:

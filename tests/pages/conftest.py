@@ -35,7 +35,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     st.cache_data.clear()
 
     def opened(title: str) -> AppTest:
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300).run()
         return at(app, title)
 
     return opened
@@ -70,7 +70,7 @@ def trained(app: AppTest) -> AppTest:
 
     job = cache.desk().job
     assert job is not None
-    job.join(120)
+    job.join(600)
     assert not job.running
     app.run()
     assert not app.exception, [e.message for e in app.exception]

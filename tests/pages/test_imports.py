@@ -25,7 +25,7 @@ def test_first_page_loads_without_torch() -> None:
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pages._shared import cache\ncache.warm = lambda: True\n"
         "from streamlit.testing.v1 import AppTest\n"
-        f"app = AppTest.from_file({str(ROOT / 'app.py')!r}, default_timeout=60).run()\n"
+        f"app = AppTest.from_file({str(ROOT / 'app.py')!r}, default_timeout=300).run()\n"
         "assert not app.exception and app.title[0].value == 'Overview'\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )

@@ -48,7 +48,7 @@ def test_training_ends_in_a_run(open_page: Open) -> None:
     assert json.loads(history[-1])["metrics"]["ca"] >= 0
     assert "Did the attack take?" in texts(app)
     assert "95 % interval" in texts(app)
-    assert "Protocol non" in texts(app)
+    assert "protocol non" in texts(app)
     at(app, "Overview")
     assert "Your run: before and after" in texts(app)
 

@@ -1,0 +1,36 @@
+"""Charts: the front, colours with one meaning, text that is shown as it is."""
+
+from __future__ import annotations
+
+from cleaner import figures
+from cleaner.figures import COLORS, Point, pareto, pareto_front, similarity_bars, validation_curves
+
+
+def test_pareto_front_keeps_what_nothing_beats() -> None:
+    a, b, c, d = (
+        Point(n, "defended", ca, asr)
+        for n, ca, asr in (("a", 0.9, 0.5), ("b", 0.8, 0.1), ("c", 0.7, 0.2), ("d", 0.9, 0.5))
+    )
+    assert pareto_front([a, b, c, d]) == [b, a, d]
+
+
+def test_colours_differ_and_follow_the_stage() -> None:
+    assert len(set(COLORS.values())) == len(COLORS)
+    figure = pareto(
+        [Point("x", "backdoored", 0.9, 0.9, (0.8, 0.95), (0.85, 0.95)), Point("y", "defended", 0.8, 0.1)], 0.02
+    )
+    colors = [trace.marker.color for trace in figure.data if trace.mode == "markers"]
+    assert colors == [COLORS["backdoored"], COLORS["defended"]]
+    assert figure.layout.xaxis.title.text.startswith("Clean accuracy")
+
+
+def test_text_is_not_read_as_markup() -> None:
+    figure = similarity_bars(["<b>red & blue</b> car"], {"Clean": ("clean", [0.3])})
+    assert "&lt;b>red &amp; blue&lt;/b>" in figure.layout.yaxis.ticktext[0]
+
+
+def test_curves_without_an_attack() -> None:
+    figure = validation_curves({"finetune": [(1, 0.5, None), (2, 0.6, None)]}, 10)
+    assert [trace.name for trace in figure.data] == ["clean accuracy"]
+    assert figures.loss_curves({}, "clean").data == ()
+    assert len(figures.before_after([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2

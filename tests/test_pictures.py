@@ -1,0 +1,89 @@
+"""PSNR and SSIM against naive numpy versions; pictures in and out."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cleaner.attacks import TRIGGERS
+from cleaner.machine import devices, precisions
+from cleaner.metrics import psnr, ssim
+from cleaner.pictures import from_bytes, gallery, to_bytes
+from cleaner.similarity import similarity
+from cleaner.types import CleanerError
+
+
+def naive_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """SSIM of one channel by two loops over windows."""
+    ramp = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
+    window = np.outer(ramp, ramp) / ramp.sum() ** 2
+    values = []
+    for i in range(a.shape[0] - 10):
+        for j in range(a.shape[1] - 10):
+            x, y = a[i : i + 11, j : j + 11], b[i : i + 11, j : j + 11]
+            mx, my = (window * x).sum(), (window * y).sum()
+            vx, vy = (window * (x - mx) ** 2).sum(), (window * (y - my) ** 2).sum()
+            c = (window * (x - mx) * (y - my)).sum()
+            values.append((2 * mx * my + 1e-4) * (2 * c + 9e-4) / ((mx**2 + my**2 + 1e-4) * (vx + vy + 9e-4)))
+    return float(np.mean(values))
+
+
+def test_ssim_equals_the_naive_version() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.rand(2, 3, 16, 18, generator=generator)
+    b = (a + 0.3 * torch.rand(2, 3, 16, 18, generator=generator)).clamp(0, 1)
+    expected = [
+        np.mean([naive_ssim(x.double().numpy(), y.double().numpy()) for x, y in zip(p, q, strict=True)])
+        for p, q in zip(a, b, strict=True)
+    ]
+    assert ssim(a, b).tolist() == pytest.approx(expected, abs=1e-4)
+    assert ssim(a, a).tolist() == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_ssim_needs_a_window() -> None:
+    with pytest.raises(CleanerError, match="11 px"):
+        ssim(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+
+
+def test_psnr() -> None:
+    a = torch.zeros(2, 3, 4, 4)
+    assert psnr(a, a + 0.1).tolist() == pytest.approx([20, 20], abs=1e-4)
+    assert psnr(a, a).isinf().all()
+
+
+def test_gallery_shows_what_changed() -> None:
+    pictures = torch.full((2, 3, 64, 64), 0.5)
+    rows = gallery(pictures, TRIGGERS["badnet"](patch_size=28))
+    assert rows[0].clean.shape == (64, 64, 3)
+    assert (rows[0].difference[:50, :50] == rows[0].difference[0, 0]).all()
+    assert (rows[0].triggered[-8:, -8:] != 128).any()
+    assert rows[0].psnr < 40
+
+
+def test_pictures_from_files() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (90, 40), (255, 0, 0)).save(buffer, "PNG")
+    picture = from_bytes(buffer.getvalue(), 32)
+    assert picture.shape == (3, 32, 32)
+    assert to_bytes(picture[None])[0, 5, 5].tolist() == [255, 0, 0]
+    for content in (b"", b"GIF89a", buffer.getvalue()[:60]):
+        with pytest.raises(CleanerError, match="cannot be read"):
+            from_bytes(content, 32)
+
+
+def test_devices_say_why_not() -> None:
+    found = devices()
+    assert found["cpu"] is None
+    assert all(reason is None or len(reason) > 5 for reason in found.values())
+    assert precisions("cpu")["fp16"] is not None
+    assert precisions("cpu")["fp32"] is None
+
+
+def test_similarity_is_a_cosine(tiny_clip) -> None:  # type: ignore[no-untyped-def]
+    values = similarity(tiny_clip, torch.rand(1, 3, 32, 32), ["a cup", "a kite", "a cup"])
+    assert values[0] == pytest.approx(values[2])
+    assert all(-1 <= value <= 1 for value in values)
