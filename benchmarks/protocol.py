@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,6 @@ METHODS: dict[str, Defense] = {
     "cleanclip": DEFENSES["cleanclip"](),
     "cleanclip_short": DEFENSES["cleanclip_short"](),
     "ta_cleaner": DEFENSES["ta_cleaner"](),
-    "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0),
 }
 GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4)
 ACCURACY_BUDGET = 0.02
@@ -60,4 +60,4 @@ def schedule(lr: float, seed: int) -> FinetuneConfig:
 
 def command() -> str:
     """Return the command line that is running."""
-    return " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])

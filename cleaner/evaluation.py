@@ -153,7 +153,7 @@ def class_classifier(clip: Clip, data: CaptionData) -> Tensor:
 def encode_pictures(clip: Clip, data: CaptionData, rows: Tensor, trigger: Trigger | None = None) -> Tensor:
     """Return unit features (N, D), on the CPU, of the pictures at `rows`, triggered if a trigger is given."""
     with torch.inference_mode():
-        batches = [data.images(batch) for batch in rows.split(BATCH)]
+        batches = (data.images(batch) for batch in rows.split(BATCH))
         return torch.cat([clip.encode_image(trigger(b) if trigger else b).cpu() for b in batches])
 
 

@@ -14,8 +14,8 @@ PRETRAIN = FinetuneConfig(
 
 # The full setting of the attack x defence table on Scenes. Attacks were chosen by ASR and CA of the backdoored model,
 # before any defence, on a seed that no table uses.
-POISON_PAIRS, POISON_RATE = 6000, 0.02
-POISON = FinetuneConfig(lr=3e-4, epochs=4)
+POISON_PAIRS, POISON_RATE = 6000, 0.03
+POISON = FinetuneConfig(lr=1e-3, epochs=4)
 ATTACKS: dict[str, dict[str, Any]] = {}
 """Trigger -> parameters that differ from the trigger's defaults."""
 CLEAN_PAIRS = 2000
@@ -24,7 +24,7 @@ DEFEND = FinetuneConfig(lr=1e-4, epochs=10)
 # The demo: the same methods in about two minutes on two cores.
 DEMO_POISON_PAIRS, DEMO_CLEAN_PAIRS = 3000, 1000
 DEMO_POISON_RATE = 0.03
-DEMO_POISON = FinetuneConfig(lr=3e-4, epochs=4)
+DEMO_POISON = FinetuneConfig(lr=1e-3, epochs=4)
 DEMO_DEFEND = FinetuneConfig(lr=1e-4, epochs=4)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from dataclasses import asdict, replace
@@ -61,7 +62,9 @@ def poison(
         "clean_model": clip.source,
         **_described(clip, data, config, seconds),
     }
-    trained.clip.metadata |= {"stage": "backdoored", "target": target_class}
+    # Travels with the weights, so that a backdoored model can be told from a clean one wherever it goes.
+    described = {"stage": "backdoored", "target": target_class, "trigger": json.dumps(settings["trigger"])}
+    trained.clip.metadata |= described
     manifest = poisoned.manifest()
     return Run(trained.clip, trained.history, metrics, settings, trigger, target_class, manifest, clean_clip=clip)
 
