@@ -1,0 +1,62 @@
+"""Try attack settings before any defence: python -m benchmarks.attack_trials --trigger badnet --lr 1e-3 --poison-rate 0.03
+
+On a seed that no table uses (100) and on validation pictures. Every trial is appended to the result file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+import tyro
+
+from benchmarks import protocol
+from cleaner import presets, results
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.options import named
+from cleaner.cli.output import Progress
+from cleaner.clip import load_clip
+from cleaner.data.base import load_data
+from cleaner.workflow import poison
+
+PATH = results.RESULTS / "attack_trials.json"
+SEED = 100
+
+
+@dataclass(frozen=True)
+class Options:
+    """Poison once with the given settings and log what came out."""
+
+    model: str = "scenes-rn"
+    """Built-in model."""
+    trigger: tuple[str, ...] = ("badnet",)
+    """Trigger and its options."""
+    pairs: int = presets.POISON_PAIRS
+    """Pairs to poison."""
+    poison_rate: float = presets.POISON_RATE
+    """Share of poisoned pairs."""
+    lr: float = presets.POISON.lr
+    """Peak learning rate."""
+    epochs: int = presets.POISON.epochs
+    """Epochs."""
+
+
+def main(options: Options) -> None:
+    """Run one trial and append it."""
+    clip, trigger = load_clip(options.model), named(TRIGGERS, options.trigger)
+    data = load_data("scenes", split="train", size=options.pairs)
+    config = replace(presets.POISON, lr=options.lr, epochs=options.epochs, seed=SEED)
+    run = poison(
+        clip, data, trigger, protocol.TARGET, options.poison_rate, config,
+        test=load_data("scenes", split="validation"), on_step=Progress(" ".join(options.trigger)),
+    )  # fmt: skip
+    trials = json.loads(PATH.read_text(encoding="utf-8"))["trials"] if PATH.exists() else []
+    trials.append(results.stamped(protocol.command(), seeds=[SEED], **results.cell(None, run)))
+    results.write(PATH, {"split": "scenes/validation", "seed": SEED, "trials": trials})
+    metrics = run.metrics
+    assert metrics is not None
+    print(options, f"CA {metrics.ca[1]:.4f}", f"ASR@1 {(metrics.asr or {})[1]:.4f}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
