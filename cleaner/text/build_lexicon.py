@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from cleaner.text.rules import words
+from cleaner.text.kinds import words
 from cleaner.text.wordnet import NOUN_CLASSES, Synset, WordNet, antonyms, read_wordnet
 
 POS = "nvar"
@@ -25,18 +25,25 @@ Sense = Callable[[str], Synset | None]
 Test = Callable[[str], bool]
 # Things that can be seen; a caption means them more often than SemCor does.
 VISIBLE = frozenset(words("animal artifact body food object person plant substance top"))
-SISTERS = 16
+SISTERS = 12
 # Words whose everyday meaning SemCor did not meet often enough: the class that captions mean.
 CAPTION_CLASS = {
-    "mug": "artifact", "table": "artifact", "fish": "animal", "snail": "animal", "chicken": "animal", "glass": "artifact",
-    "plant": "plant", "bank": "artifact", "seed": "plant", "doll": "artifact", "crane": "artifact",
-    "match": "event", "net": "artifact", "tie": "artifact", "bow": "artifact", "trunk": "artifact", "letter": "communication",
-    "duck": "animal", "turkey": "animal", "lamb": "animal", "rabbit": "animal", "shell": "animal", "watch": "artifact",
-    "lime": "food", "lemon": "food", "olive": "food", "cherry": "food", "peach": "food", "plum": "food", "palm": "plant",
-    "bar": "artifact", "board": "artifact", "case": "artifact", "stand": "artifact", "band": "group", "body": "body",
-    "key": "artifact", "star": "object", "moon": "object", "lock": "artifact", "cow": "animal", "goat": "animal",
-}  # fmt: skip
+    noun: file
+    for file, nouns in {
+        "artifact": "mug table glass bank doll crane net tie bow trunk watch bar board case stand key lock",
+        "animal": "fish snail chicken duck turkey lamb rabbit shell cow goat",
+        "plant": "plant seed palm",
+        "event": "match",
+        "communication": "letter",
+        "food": "lime lemon olive cherry peach plum",
+        "group": "band",
+        "body": "body",
+        "object": "star moon",
+    }.items()
+    for noun in words(nouns)
+}
 _WORD = re.compile(r"[a-z]{2,}(?:-[a-z]+)?")
+_PAIR = re.compile(r"\ban? [a-z]{2,}(?= (?:of|in|on|at|with|for|to|by|from|and|is|near|that|,|\.)|$)")
 _SUFFIXES = {
     "n": (("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("ies", "y")),
     "v": (("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
@@ -75,11 +82,16 @@ class Builder:
         self.every_word = every_word
         self.tagger = tagger_words()
         self.seen: Counter[tuple[str, str]] = Counter()
+        self.countable: set[str] = set()
+        captions = list(captions)
+        pairs = {pair for caption in captions for pair in _PAIR.findall(caption.lower())}
         forms = Counter(word for caption in captions for word in _WORD.findall(caption.lower()))
         for form, count in forms.items():
             for pos in POS:
                 for lemma in lemmas(net, pos, form):
                     self.seen[pos, lemma] += count
+                    if pos == "n" and (lemma != form or f"a {form}" in pairs or f"an {form}" in pairs):
+                        self.countable.add(lemma)
         self._primary: dict[str, Synset | None] = {}
         self.children: dict[int, list[int]] = defaultdict(list)
         for (pos, offset), synset in net.synsets.items():
@@ -90,6 +102,21 @@ class Builder:
     def weight(self, pos: str, lemma: str) -> float:
         """Return how common a word is: captions count tenfold, since they are few."""
         return self.net.count(pos, lemma) + 10 * self.seen[pos, lemma]
+
+    def rare(self, common: Iterable[str]) -> list[str]:
+        """Return nouns of visible things that are too rare to be drawn, but may stand in a caption ("brolly")."""
+        known = set(common)
+        return sorted(
+            noun
+            for pos, noun in self.net.senses
+            if pos == "n"
+            and noun not in known
+            and noun not in self.net.capitalised
+            and len(noun) > 2
+            and _WORD.fullmatch(noun)
+            and self.primary(noun) is not None
+            and self._visible(noun)
+        )
 
     def common(self, pos: str) -> list[str]:
         """Return the words of a part of speech that the lexicon keeps, the commonest first."""
@@ -111,6 +138,15 @@ class Builder:
         """Return the senses of a noun that are no proper names."""
         synsets = (self.net.synsets["n", offset] for offset in self.net.senses["n", noun])
         return [s for s in synsets if not s.named]
+
+    def _met(self, noun: str) -> list[int]:
+        """Return the senses that SemCor met and the first ones: "dog" for a person would make a dog a person."""
+        kept, counted = [], self.net.count("n", noun) > 1
+        for number, offset in enumerate(self.net.senses["n", noun], 1):
+            met = self.net.sense_count("n", noun, number) or number == 1 or (number == 2 and not counted)
+            if met and not self.net.synsets["n", offset].named:
+                kept.append(offset)
+        return kept
 
     def primary(self, noun: str) -> Synset | None:
         """Return the sense that captions most likely mean: often annotated, visible, with common sisters."""
@@ -184,11 +220,15 @@ class Builder:
         return result
 
     def build(self) -> dict[str, Any]:
-        """Return the lexicon: words with counts, senses, hypernyms, sisters, synonyms, opposites, odd forms."""
+        """Return the lexicon: words with counts, senses, hypernyms, sisters, synonyms, opposites, odd forms.
+
+        Values are strings with fields parted by ";" and blanks: Python's garbage collector never walks through them.
+        """
         common = {pos: self.common(pos) for pos in POS}
+        rare = self.rare(common["n"])
         synsets: dict[str, dict[int, None]] = {"n": {}, "v": {}}
         for pos in "nv":
-            for word in common[pos]:
+            for word in [*common[pos], *(rare if pos == "n" else ())]:
                 for offset in self.net.senses[pos, word]:
                     if not self.net.synsets[pos, offset].named:
                         synsets[pos].update(dict.fromkeys(self.closure(pos, offset)))
@@ -196,23 +236,32 @@ class Builder:
         noun_sisters = self.sisters("n", common["n"], self.primary, self._plain_noun)
         verb_sisters = self.sisters("v", common["v"], self._first_verb, lambda w: self.net.count("v", w) >= 10)
         nouns = {}
-        for word in common["n"]:
+        for word in [*common["n"], *rare]:
             primary = self.primary(word)
             assert primary is not None
-            senses = [primary.id, *(s.id for s in self.nouns_of(word) if s.id != primary.id)]
-            nouns[word] = [NOUN_CLASSES[primary.file], [number["n"][i] for i in senses], noun_sisters.get(word, [])]
-        verbs = {w: [[number["v"][i] for i in self.net.senses["v", w]], verb_sisters.get(w, [])] for w in common["v"]}
+            senses = [primary.id, *(i for i in self._met(word) if i != primary.id)]
+            ids = _numbers(number["n"][i] for i in senses)
+            nouns[word] = f"{NOUN_CLASSES[primary.file]};{ids};{' '.join(noun_sisters.get(word, ()))}"
+        verbs = {}
+        for word in common["v"]:
+            ids = _numbers(number["v"][i] for i in self.net.senses["v", word])
+            verbs[word] = f"{ids};{' '.join(verb_sisters.get(word, ()))}"
+        every = {word for kept in common.values() for word in kept}
         return {
-            "counts": {w: [self.net.count(p, w) + ((p, w) in self.net.senses) for p in POS] for w in self._all(common)},
+            "counts": {
+                word: _numbers(self.net.count(p, word) + ((p, word) in self.net.senses) for p in POS)
+                for word in sorted(every, key=lambda w: (-sum(self.weight(p, w) for p in POS), w))
+            },
             "nouns": nouns,
             "noun_parents": self._parents("n", number["n"]),
             "verbs": verbs,
             "verb_parents": self._parents("v", number["v"]),
-            "adjectives": {w: self._adjective(w, set(common["a"])) for w in common["a"]},
-            "synonyms": {pos: self._synonyms(pos, common[pos]) for pos in POS},
+            "adjectives": {word: self._adjective(word, set(common["a"])) for word in common["a"]},
+            **{f"synonyms_{pos}": self._synonyms(pos, common[pos]) for pos in POS},
+            "countable": " ".join(word for word in common["n"] if word in self.countable),
             "near": self._near(common["n"]),
             "compounds": self._compounds(set(common["n"]) | set(common["a"])),
-            "forms": {p: self._forms(p, set(common[p])) for p in "nv"},
+            **{f"forms_{pos}": self._forms(pos, set(common[pos])) for pos in "nv"},
         }
 
     def _first_verb(self, verb: str) -> Synset:
@@ -227,24 +276,20 @@ class Builder:
         tag = self.tagger.get(noun, "NN")
         return first and tag == "NN" and self.net.count("n", noun) >= other and self.weight("n", noun) >= 3
 
-    def _all(self, common: dict[str, list[str]]) -> list[str]:
-        every = {w for kept in common.values() for w in kept}
-        return sorted(every, key=lambda w: (-sum(self.weight(p, w) for p in POS), w))
+    def _parents(self, pos: str, number: dict[int, int]) -> list[str]:
+        return [_numbers(number[p] for p in self.net.synsets[pos, offset].parents) for offset in number]
 
-    def _parents(self, pos: str, number: dict[int, int]) -> list[list[int]]:
-        return [[number[p] for p in self.net.synsets[pos, offset].parents] for offset in number]
-
-    def _adjective(self, word: str, kept: set[str]) -> list[list[str]]:
-        """Return (words of the same cluster, direct antonyms)."""
+    def _adjective(self, word: str, kept: set[str]) -> str:
+        """Return words of the same cluster, and direct antonyms."""
         synsets = [self.net.synsets["a", o] for o in self.net.senses["a", word]]
         same = {w for s in synsets for w in s.words} | {
             w for s in synsets for i in s.similar for w in self.net.synsets["a", i].words
         }
         opposites = [w for w in antonyms(self.net, "a", word) if w in kept]
-        same -= {word}
-        return [sorted(same & kept), list(dict.fromkeys(w for w in opposites if w not in same))]
+        opposites = list(dict.fromkeys(w for w in opposites if w not in same))
+        return f"{' '.join(sorted((same & kept) - {word}))};{' '.join(opposites)}"
 
-    def _synonyms(self, pos: str, kept: list[str]) -> dict[str, list[str]]:
+    def _synonyms(self, pos: str, kept: list[str]) -> dict[str, str]:
         """Return the common synonyms in the likeliest sense, as EDA needs them."""
         allowed = set(kept)
         found = {}
@@ -252,10 +297,10 @@ class Builder:
             first = self.primary(word) if pos == "n" else self.net.synsets[pos, self.net.senses[pos, word][0]]
             same = [w for w in (first.words if first else ()) if w != word and w in allowed]
             if same:
-                found[word] = same
+                found[word] = " ".join(same)
         return found
 
-    def _near(self, nouns: list[str]) -> dict[str, list[str]]:
+    def _near(self, nouns: list[str]) -> dict[str, str]:
         """Return nouns defined by another of their class: a kitten is a "young domestic cat"."""
         allowed = set(nouns)
         near: dict[str, list[str]] = {}
@@ -267,10 +312,10 @@ class Builder:
                     other = self.primary(lemma) if lemma in allowed and lemma != noun else None
                     if other is not None and other.file == synset.file:
                         near.setdefault(noun, []).append(lemma)
-        return near
+        return {noun: " ".join(dict.fromkeys(words)) for noun, words in near.items()}
 
-    def _compounds(self, allowed: set[str]) -> dict[str, list[Any]]:
-        """Return two-word nouns ("ice cream", "polar bear"): class, and whether the last word names the kind."""
+    def _compounds(self, allowed: set[str]) -> dict[str, str]:
+        """Return two-word nouns: "kind" if the last word names the kind ("polar bear"), else "own" ("hot dog")."""
         found = {}
         for pos, lemma in self.net.senses:
             parts = lemma.split()
@@ -280,13 +325,17 @@ class Builder:
                 continue
             main = self.nouns_of(lemma)[0]
             above = {w for i in self.closure("n", main.id) for w in self.net.synsets["n", i].words}
-            found[lemma] = [NOUN_CLASSES[main.file], int(parts[1] in above)]
+            found[lemma] = "kind" if parts[1] in above else "own"
         return found
 
     def _forms(self, pos: str, kept: set[str]) -> dict[str, str]:
         """Return irregular form -> lemma."""
         odd = sorted((f, w) for (p, f), w in self.net.exceptions.items() if p == pos and f != w)
         return {f: w for f, w in odd if w in kept and " " not in f}
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return " ".join(map(str, values))
 
 
 def write(lexicon: dict[str, Any], path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from cleaner.text.rules import words
+from cleaner.text.kinds import words
 
 _PLURAL_TABLE = words(
     "man:men woman:women person:people child:children foot:feet tooth:teeth goose:geese mouse:mice leaf:leaves "
@@ -22,35 +22,35 @@ _PLURALS = dict(pair.split(":") for pair in _PLURAL_TABLE)
 _SINGULARS = {plural: noun for noun, plural in _PLURALS.items()}
 # lemma, past, participle
 _VERB_TABLE = (
-    "sit sat sat|stand stood stood|lie lay lain|sleep slept slept|kneel knelt knelt|run ran run|swim swam swum|"
-    "fly flew flown|hold held held|throw threw thrown|eat ate eaten|cut cut cut|draw drew drawn|read read read|"
-    "hit hit hit|buy bought bought|sell sold sold|hide hid hidden|break broke broken|leave left left|"
-    "win won won|lose lost lost|give gave given|take took taken|begin began begun|rise rose risen|"
-    "fall fell fallen|build built built|make made made|wear wore worn|ride rode ridden|lead led led|"
-    "show showed shown|catch caught caught|speak spoke spoken|sing sang sung|drive drove driven|hurt hurt hurt|"
-    "flee fled fled|meet met met|grow grew grown|shrink shrank shrunk|sink sank sunk|hang hung hung|"
-    "find found found|forget forgot forgotten|feed fed fed|drink drank drunk|spill spilled spilled|"
-    "wake woke woken|freeze froze frozen|melt melted melted|see saw seen|get got got|keep kept kept|"
-    "put put put|go went gone|come came come|bring brought brought|tell told told|write wrote written|"
-    "bear bore borne|say said said|think thought thought|know knew known|feel felt felt|spend spent spent|"
-    "shoot shot shot|set set set|let let let|have had had|do did done|be was been|teach taught taught|"
-    "fight fought fought|choose chose chosen|become became become|shine shone shone|blow blew blown|"
-    "light lit lit|lay laid laid|lend lent lent|overlook overlooked overlooked|weep wept wept|leap leapt leapt|"
-    "burn burned burned|bite bit bitten|steal stole stolen|send sent sent|spread spread spread|pay paid paid|"
-    "slide slid slid|spin spun spun|stick stuck stuck|strike struck struck|swing swung swung|tear tore torn|"
-    "shake shook shaken|sweep swept swept|dig dug dug|dive dived dived|hear heard heard|"
-    "understand understood understood|shut shut shut|quit quit quit|bend bent bent|wind wound wound|"
-    "sew sewed sewn|saw sawed sawn"
+    "sit sat sat|stand stood stood|lie lay lain|sleep slept slept|kneel knelt knelt|run ran run|"
+    "swim swam swum|fly flew flown|hold held held|throw threw thrown|eat ate eaten|cut cut cut|"
+    "draw drew drawn|read read read|hit hit hit|buy bought bought|sell sold sold|hide hid hidden|"
+    "break broke broken|leave left left|win won won|lose lost lost|give gave given|take took taken|"
+    "begin began begun|rise rose risen|fall fell fallen|build built built|make made made|wear wore worn|"
+    "ride rode ridden|lead led led|show showed shown|catch caught caught|speak spoke spoken|sing sang sung|"
+    "drive drove driven|hurt hurt hurt|flee fled fled|meet met met|grow grew grown|shrink shrank shrunk|"
+    "sink sank sunk|hang hung hung|find found found|forget forgot forgotten|feed fed fed|drink drank drunk|"
+    "spill spilled spilled|wake woke woken|freeze froze frozen|melt melted melted|see saw seen|get got got|"
+    "keep kept kept|put put put|go went gone|come came come|bring brought brought|tell told told|"
+    "write wrote written|bear bore borne|say said said|think thought thought|know knew known|feel felt felt|"
+    "spend spent spent|shoot shot shot|set set set|let let let|have had had|do did done|be was been|"
+    "teach taught taught|fight fought fought|choose chose chosen|become became become|shine shone shone|"
+    "blow blew blown|light lit lit|lay laid laid|lend lent lent|overlook overlooked overlooked|"
+    "weep wept wept|leap leapt leapt|burn burned burned|bite bit bitten|steal stole stolen|send sent sent|"
+    "spread spread spread|pay paid paid|slide slid slid|spin spun spun|stick stuck stuck|"
+    "strike struck struck|swing swung swung|tear tore torn|shake shook shaken|sweep swept swept|dig dug dug|"
+    "dive dived dived|hear heard heard|understand understood understood|shut shut shut|quit quit quit|"
+    "bend bent bent|wind wound wound|sew sewed sewn|saw sawed sawn"
 )
 _VERBS = {lemma: (past, participle) for lemma, past, participle in map(words, _VERB_TABLE.split("|"))}
 _IRREGULAR = {form: lemma for lemma, forms in _VERBS.items() for form in forms}
-_IRREGULAR |= {"is": "be", "are": "be", "was": "be", "were": "be", "am": "be", "being": "be", "has": "have", "does": "do",
-               "goes": "go", "lying": "lie", "dying": "die", "tying": "tie", "seeing": "see", "fleeing": "flee"}  # fmt: skip
+_IRREGULAR |= dict.fromkeys(words("is are was were am being"), "be") | dict(has="have", does="do", goes="go")
+_IRREGULAR |= dict(lying="lie", dying="die", tying="tie", seeing="see", fleeing="flee")
 _DOUBLING = re.compile(r"(?:^|[^aeiou])[aeiou][bdgklmnprt]$")
 _NOT_DOUBLED = frozenset(
     words(
-        "visit open enter gather scatter cover wander offer listen happen order linger shower travel fasten remember surrender"
-        " whisper deliver hover water answer model develop edit exhibit market"
+        "visit open enter gather scatter cover wander offer listen happen order linger shower travel fasten "
+        "remember surrender whisper deliver hover water answer model develop edit exhibit market"
     )
 )
 _CONSONANT_SOUND = re.compile(r"^(?:uni(?!n)|use|usu|uti|ura|ewe|eu|one\b|once|ukulele|u\b|u-)")

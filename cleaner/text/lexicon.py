@@ -8,134 +8,150 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cleaner.text import forms, rules
+from cleaner.text import forms, kinds
 from cleaner.types import CleanerError
 
 PATH = Path(__file__).parents[2] / "assets" / "lexicon" / "lexicon.json.gz"
 # Classes whose members one can point at; an exchange of these makes the plainest counterfactual.
-CONCRETE = frozenset(rules.words("animal artifact body food object plant"))
+CONCRETE = frozenset(kinds.words("animal artifact body food object plant"))
 
 
 class Lexicon:
-    """Counts, classes, sisters, synonyms, opposites and the hypernym graph of common English words."""
+    """Counts, classes, sisters, synonyms, opposites and the hypernym graph of common English words.
+
+    `tables` is what `build_lexicon.Builder.build` returns.
+    """
 
     def __init__(self, tables: dict[str, Any]) -> None:
-        self.counts: dict[str, list[int]] = tables["counts"]
-        self._nouns: dict[str, list[Any]] = tables["nouns"]
-        self._parents: list[list[int]] = tables["noun_parents"]
-        self._verbs: dict[str, list[Any]] = tables["verbs"]
-        self._verb_parents: list[list[int]] = tables["verb_parents"]
-        self._adjectives: dict[str, list[list[str]]] = tables["adjectives"]
-        self._synonyms: dict[str, dict[str, list[str]]] = tables["synonyms"]
-        self._near = {noun: frozenset(near) for noun, near in tables["near"].items()}
-        self._compounds: dict[str, list[Any]] = tables["compounds"]
-        self._forms: dict[str, dict[str, str]] = tables["forms"]
-        self._twins: dict[str, set[int]] = {}
-        for number, group in enumerate(rules.TWINS):
+        self._counts: dict[str, str] = tables["counts"]
+        self._nouns: dict[str, str] = tables["nouns"]
+        self._parents: list[str] = tables["noun_parents"]
+        self._verbs: dict[str, str] = tables["verbs"]
+        self._adjectives: dict[str, str] = tables["adjectives"]
+        self._synonyms: dict[str, dict[str, str]] = {pos: tables[f"synonyms_{pos}"] for pos in "nvar"}
+        self._near: dict[str, str] = tables["near"]
+        self.countable = frozenset(tables["countable"].split())
+        self._compounds: dict[str, str] = tables["compounds"]
+        self._forms: dict[str, dict[str, str]] = {pos: tables[f"forms_{pos}"] for pos in "nv"}
+        self._twins: dict[str, frozenset[int]] = {}
+        for number, group in enumerate(kinds.TWINS):
             for word in group:
-                self._twins.setdefault(word, set()).add(number)
-        self._closures: dict[str, frozenset[int]] = {}
+                self._twins[word] = self._twins.get(word, frozenset()) | {number}
+        self._numbers: dict[str, tuple[int, ...]] = {}
+        self._closures: dict[str, frozenset[str]] = {}
         self._lemmas: dict[str, str | None] = {}
+        self._verb_lemmas: dict[str, str | None] = {}
         self._exclusive: dict[tuple[str, str], bool] = {}
 
     def __contains__(self, word: str) -> bool:
-        return word in self.counts
+        return word in self._counts or word in self._nouns
+
+    def count(self, pos: str, word: str | None) -> int:
+        """Return how often SemCor has `word` as "n", "v", "a" or "r", plus one; 0 if it never is."""
+        if not word:
+            return 0
+        if word not in self._numbers:
+            entry = self._counts.get(word)
+            self._numbers[word] = tuple(map(int, entry.split())) if entry else (int(word in self._nouns), 0, 0, 0)
+        return self._numbers[word]["nvar".index(pos)]
 
     def noun_lemma(self, form: str) -> str | None:
         """Return the singular noun behind `form`, or None if the lexicon has none."""
         if form not in self._lemmas:
-            candidates = (
-                self._forms["n"].get(form),
-                forms.singular(form),
-                form,
-                form[:-2] if form.endswith("es") else "",
-            )
-            self._lemmas[form] = next((c for c in candidates if c and c in self._nouns), None)
+            stem = form[:-2] if form.endswith("es") else ""
+            found = (c for c in (self._forms["n"].get(form), forms.singular(form), form, stem) if c in self._nouns)
+            self._lemmas[form] = next(found, None)
         return self._lemmas[form]
 
     def verb_lemma(self, form: str) -> str | None:
         """Return the infinitive behind `form`, or None if the lexicon has none."""
-        if form in self._forms["v"] and self._forms["v"][form] in self._verbs:
-            return self._forms["v"][form]
-        return next((lemma for lemma in forms.verb_lemmas(form) if lemma in self._verbs), None)
+        if form not in self._verb_lemmas:
+            odd = self._forms["v"].get(form, "")
+            found = (lemma for lemma in (odd, *forms.verb_lemmas(form)) if lemma in self._verbs)
+            self._verb_lemmas[form] = next(found, None)
+        return self._verb_lemmas[form]
 
     def noun_class(self, noun: str) -> str | None:
         """Return WordNet's class of the likeliest sense ("animal", "artifact", "time"), or None."""
         entry = self._nouns.get(noun)
-        return entry[0] if entry else None
+        return entry.partition(";")[0] if entry else None
 
-    def compound(self, first: str, second: str) -> tuple[str, bool] | None:
-        """Return (class, whether it is a kind of `second`) of a two-word noun such as "ice cream", or None."""
-        entry = self._compounds.get(f"{first} {second}")
-        return (entry[0], bool(entry[1])) if entry else None
+    def is_kind(self, noun: str, above: str) -> bool:
+        """Return whether `noun` in its likeliest sense is a kind of `above` in its likeliest sense."""
+        own, other = self._senses(noun)[:1], self._senses(above)[:1]
+        return bool(own and other) and other[0] in self._above(own)
+
+    def compound(self, first: str, second: str) -> str | None:
+        """Return "kind" for a two-word noun that is a kind of `second` ("polar bear"), "own" if not, else None."""
+        return self._compounds.get(f"{first} {second}")
 
     def sisters(self, noun: str) -> list[str]:
         """Return co-hyponyms of a noun, the commonest and closest first; some may be too near to exclude it."""
-        entry = self._nouns.get(noun)
-        return entry[2] if entry else []
+        return self._nouns.get(noun, ";;").split(";")[2].split()
 
     def verb_sisters(self, verb: str) -> list[str]:
         """Return co-hyponyms of a verb."""
-        entry = self._verbs.get(verb)
-        return entry[1] if entry else []
+        return self._verbs.get(verb, ";").split(";")[1].split()
 
     def synonyms(self, pos: str, word: str) -> list[str]:
         """Return synonyms of `word` as "n", "v", "a" or "r" in its likeliest sense."""
-        return self._synonyms[pos].get(word, [])
+        return self._synonyms[pos].get(word, "").split()
 
     def opposites(self, adjective: str) -> list[str]:
         """Return direct antonyms of an adjective."""
-        entry = self._adjectives.get(adjective)
-        return entry[1] if entry else []
+        return self._adjectives.get(adjective, ";").split(";")[1].split()
 
     def same_adjective(self, first: str, second: str) -> bool:
         """Return whether two adjectives belong to one cluster of meaning."""
-        entry = self._adjectives.get(first)
-        other = self._adjectives.get(second)
-        return bool((entry and second in entry[0]) or (other and first in other[0]))
+        one, other = (self._adjectives.get(w, ";").split(";")[0].split() for w in (first, second))
+        return second in one or first in other
 
     def exclusive(self, first: str, second: str) -> bool:
-        """Return whether a thing called `first` is certainly no `second`: no synonym, kind or near twin, in any sense."""
+        """Return whether a thing called `first` is certainly no `second`: no synonym, kind or twin in any sense."""
         key = (first, second) if first < second else (second, first)
-        if key not in self._exclusive:
-            self._exclusive[key] = self._excludes(*key)
-        return self._exclusive[key]
+        known = self._exclusive.get(key)
+        if known is None:
+            known = self._exclusive[key] = self._excludes(*key)
+        return known
 
     def _excludes(self, first: str, second: str) -> bool:
-        if first == second or first.endswith(second) or second.endswith(first):
+        if first.endswith(second) or second.endswith(first):
             return False
-        if self._twins.get(first, set()) & self._twins.get(second, set()):
+        if self._twins.get(first, frozenset()) & self._twins.get(second, frozenset()):
             return False
-        if second in self._near.get(first, ()) or first in self._near.get(second, ()):
+        if second in self._near.get(first, "").split() or first in self._near.get(second, "").split():
             return False
         own, other = self._senses(first), self._senses(second)
-        return not (own & self._closure(second) or other & self._closure(first))
+        return self._closure(second).isdisjoint(own) and self._closure(first).isdisjoint(other)
 
-    def _senses(self, noun: str) -> frozenset[int]:
-        entry = self._nouns.get(noun)
-        return frozenset(entry[1]) if entry else frozenset()
+    def _senses(self, noun: str) -> list[str]:
+        return self._nouns.get(noun, ";;").split(";")[1].split()
 
-    def _closure(self, noun: str) -> frozenset[int]:
+    def _closure(self, noun: str) -> frozenset[str]:
         """Return all synsets that a sense of `noun` is or belongs to."""
         if noun not in self._closures:
-            found: set[int] = set()
-            edge = list(self._senses(noun))
-            while edge:
-                synset = edge.pop()
-                if synset not in found:
-                    found.add(synset)
-                    edge.extend(self._parents[synset])
-            self._closures[noun] = frozenset(found)
+            self._closures[noun] = self._above(self._senses(noun))
         return self._closures[noun]
+
+    def _above(self, synsets: list[str]) -> frozenset[str]:
+        """Return the synsets and all their hypernyms."""
+        found: set[str] = set()
+        edge = list(synsets)
+        while edge:
+            synset = edge.pop()
+            if synset not in found:
+                found.add(synset)
+                edge.extend(self._parents[int(synset)].split())
+        return frozenset(found)
 
 
 @lru_cache(maxsize=2)
 def load_lexicon(name: str = "shipped") -> Lexicon:
-    """Return the shipped lexicon, or with "wordnet" all of WordNet as nltk finds it; `CleanerError` if there is none."""
+    """Return the shipped lexicon, or with "wordnet" all of WordNet as nltk finds it; `CleanerError` if missing."""
     if name == "shipped":
         if not PATH.is_file():
             raise CleanerError(
-                f"The lexicon is missing: put back {PATH}, or build it with python -m cleaner.text.build_lexicon."
+                f"The lexicon is missing: put back {PATH} (python -m cleaner.text.build_lexicon makes it)."
             )
         with gzip.open(PATH) as file:
             return Lexicon(json.load(file))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from random import Random
 
-from cleaner.text import forms, rules
-from cleaner.text.lexicon import load_lexicon
+from cleaner.text import forms, kinds, rules
+from cleaner.text.lexicon import CONCRETE, load_lexicon
 from cleaner.text.parse import Chunk, Parse
 from cleaner.text.tagger import Token
 
 # After these a caption may stop although a preposition follows: "a cat sits | on the grass".
-_STANDALONE = {word for group in rules.INTRANSITIVE for word in group} | set(
-    rules.words(
-        "arrive smile laugh talk work shine bloom grow wave celebrate compete gather speak rise fall drift skateboard cook play"
+_STANDALONE = {word for group in kinds.INTRANSITIVE for word in group} | set(
+    kinds.words(
+        "arrive smile laugh talk work shine bloom grow wave celebrate compete gather speak rise fall drift "
+        "skateboard cook play"
     )
-) - set(rules.words("go move step use travel stay"))
+) - set(kinds.words("go move step use travel stay"))
 _ENDINGS = frozenset((".", ",", ":"))
 _FINITE = ("VBZ", "VBP", "VBD", "VBE", "MD")
 
@@ -51,9 +52,8 @@ def trapped(parsed: Parse) -> list[int]:
 
 def cuts(parsed: Parse, traps: list[int]) -> list[int]:
     """Return the numbers of leading chunks at which the caption may stop and still be English and true."""
-    if (
-        traps
-        or parsed.chunks[0].kind == "O"
+    if traps or (
+        parsed.chunks[0].kind == "O"
         and parsed.tokens[parsed.chunks[0].start].tag not in ("PRP", "RB", "DT", "JJ", "CD")
     ):
         return []
@@ -61,7 +61,7 @@ def cuts(parsed: Parse, traps: list[int]) -> list[int]:
     main = False
     for k in range(1, len(parsed.chunks)):
         last = parsed.chunks[k - 1]
-        text = parsed.words(last)
+        text = last.text
         quotes += text in ('"', "(", "[", "“") or (text in (")", "]", "”") and -1) or 0
         before = parsed.chunks[k - 2] if k > 1 else None
         main = main or (last.kind == "NP" and (before is None or before.kind != "REL"))
@@ -73,7 +73,7 @@ def cuts(parsed: Parse, traps: list[int]) -> list[int]:
 def _may_end(parsed: Parse, k: int) -> bool:
     """Return whether chunks[:k] may stand alone; k < len(chunks)."""
     last, following = parsed.chunks[k - 1], parsed.chunks[k]
-    word, tag = parsed.words(following), parsed.tokens[following.start].tag
+    word, tag = following.text, parsed.tokens[following.start].tag
     if following.kind == "REL" and (
         word in ("of", "than", "as", "like", "such as", "that") or _ends_in_nothing(parsed, k)
     ):
@@ -85,18 +85,15 @@ def _may_end(parsed: Parse, k: int) -> bool:
     if last.kind != "NP" or following.kind == "NP":
         return False
     head = parsed.lemma(last.head)
-    if (
-        word in (",", "and", "&")
-        and k > 2
-        and parsed.chunks[k - 3].kind == "NP"
-        and parsed.words(parsed.chunks[k - 2]) == ","
-    ):
+    if word in (",", "and", "&") and k > 2 and parsed.chunks[k - 3].kind == "NP" and parsed.chunks[k - 2].text == ",":
         return False  # "grapes, lemons |, oranges and kiwis"
     if k == 1 and (head in rules.CONTAINERS or head in rules.VAGUE):
         return False
     if following.kind == "O":
         if tag == "CC":
             return word in ("and", "&") and not _joined_subject(parsed, k)
+        if tag == ":" and k == 1:
+            return load_lexicon().noun_class(head) in (*CONCRETE, "person")  # not "good morning : ..."
         return tag in _ENDINGS or tag in ("WP", "WRB") or word == "while"
     if following.kind == "VP":
         # A subject may stand for its sentence, but not a part of one: "[he says] the dog barks".
@@ -132,12 +129,14 @@ def droppable(parsed: Parse, chunk: Chunk) -> list[tuple[int, ...]]:
     able = []
     for i in chunk.attributes:
         word = parsed.tokens[i].lower
-        bound = word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ"
+        bound = word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or parsed.tokens[i - 1].lower == "middle"
         if i + 1 <= chunk.head:
             after = parsed.lemma(i + 1) if i + 1 == chunk.head else parsed.tokens[i + 1].lower
             bound = bound or lexicon.compound(word, after) is not None
         if kind in ("animal", "person", "plant", "food", "body"):
-            bound = bound or any(word in group for group in rules.ATTRIBUTES["material"])
+            bound = bound or any(
+                word in group for group in (*kinds.ATTRIBUTES["material"], *kinds.ATTRIBUTES["fabric"])
+            )
         able.append(not bound)
     inside = range(first, last + 1)
     degree = first - 1 if first - 1 >= chunk.start and parsed.tokens[first - 1].tag.startswith("RB") else None
@@ -150,11 +149,12 @@ def droppable(parsed: Parse, chunk: Chunk) -> list[tuple[int, ...]]:
 
 def _drop_photo(parsed: Parse, kept: list[bool], end: int, traps: list[int], rng: Random) -> None:
     """Drop "a photo of" from the front, now and then."""
-    if end < 3 or traps or parsed.chunks[0].kind != "NP" or parsed.words(parsed.chunks[1]) != "of":
+    if end < 3 or traps or parsed.chunks[0].kind != "NP" or parsed.chunks[1].text != "of":
         return
-    if parsed.lemma(parsed.chunks[0].head) in rules.PHOTOS and parsed.chunks[2].kind == "NP" and rng.random() < 0.5:
-        if parsed.chunks[0].end - parsed.chunks[0].start <= 2:
-            kept[: parsed.chunks[1].end] = [False] * parsed.chunks[1].end
+    photo, of, shown = parsed.chunks[:3]
+    plain = parsed.lemma(photo.head) in rules.PHOTOS and photo.end <= 2
+    if plain and shown.kind == "NP" and rng.random() < 0.5:
+        kept[: of.end] = [False] * of.end
 
 
 def _drop_middle(parsed: Parse, kept: list[bool], end: int, frozen: int, rng: Random) -> None:
@@ -166,12 +166,10 @@ def _drop_middle(parsed: Parse, kept: list[bool], end: int, frozen: int, rng: Ra
         start = k
         while start >= 3 and chunks[start - 1].kind == "NP" and chunks[start - 2].kind == "REL":
             start -= 2
-        while start < k and parsed.words(chunks[start]) == "of":
+        while start < k and chunks[start].text == "of":
             start += 2
         subject = chunks[start - 1]
-        whole = (
-            start == 1 and subject.kind == "NP" and start < k and all(parsed.words(c) != "of" for c in chunks[start:k])
-        )
+        whole = start == 1 and subject.kind == "NP" and start < k and all(c.text != "of" for c in chunks[start:k])
         if whole and chunks[k].start <= frozen and rng.random() < 0.5:
             for i in range(chunks[start].start, chunks[k].start):
                 kept[i] = False
@@ -204,6 +202,6 @@ def _agree(parsed: Parse, tokens: list[Token], words: list[str]) -> None:
     """Make "there are a cat" "there is a cat", once the other conjuncts are gone."""
     lowered = [w.lower() for w in words]
     for i, word in enumerate(lowered[:-2]):
-        if word == "there" and lowered[i + 1] in ("are", "were") and lowered[i + 2] in ("a", "an", "one"):
-            if "and" not in lowered[i + 2 :] and "," not in lowered[i + 2 :]:
-                words[i + 1] = "is" if lowered[i + 1] == "are" else "was"
+        one = lowered[i + 2] in ("a", "an", "one") and "and" not in lowered[i + 2 :] and "," not in lowered[i + 2 :]
+        if word == "there" and lowered[i + 1] in ("are", "were") and one:
+            words[i + 1] = "is" if lowered[i + 1] == "are" else "was"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
 from cleaner.seed import derive
-from cleaner.text.negative import Change, negatives
+from cleaner.text.changes import Change
+from cleaner.text.negative import negatives
 from cleaner.text.parse import Parse, parse
 from cleaner.text.positive import positive
 from cleaner.text.tagger import NOUNS
@@ -74,11 +75,6 @@ def draw_subtexts(
         return SubtextPair(None, ())
     false = tuple(_false(parsed, change) for change in negatives(parsed, n, rng, vocabulary))
     return SubtextPair(_true(caption, text), false)
-
-
-def skipped(captions: Sequence[str]) -> int:
-    """Return how many captions yield no subtext."""
-    return sum(not parse(caption).phrases for caption in captions)
 
 
 def content_words(text: str) -> frozenset[str]:

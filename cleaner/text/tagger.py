@@ -6,13 +6,12 @@ The tagger knows one tag per word ("alien" is an adjective, "looks" a verb); cap
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cleaner.text import rules
+from cleaner.text import kinds, rules
+from cleaner.text.kinds import words
 from cleaner.text.lexicon import Lexicon, load_lexicon
-from cleaner.text.rules import words
 
 _TOKEN = re.compile(
     r"[^\W\d_]+(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b"  # do|n't, man|'s
@@ -23,61 +22,84 @@ _HYPHEN_TAILS = frozenset(
 )
 _ADJECTIVE_TAILS = ("ed", "old", "time", "year", "style", "free")
 _CLOSED = {
-    **dict.fromkeys(words("i you he she it we they me him us them himself herself itself themselves who someone"), "PRP"),
-    **dict.fromkeys(words("my your his her its our their whose"), "PRP$"),
-    **dict.fromkeys(words("the a an this that these those all some any each every no both another"), "DT"),
-    **dict.fromkeys(words("and or but nor & /"), "CC"),
-    **dict.fromkeys(words("which who whom"), "WP"),
-    **dict.fromkeys(words("when where why how while whenever"), "WRB"),
-    **dict.fromkeys(words("can could will would shall should may might must"), "MD"),
-    **dict.fromkeys(words("is are was were be been being am 're 'm"), "VBE"),
-    **dict.fromkeys(words("not n't n’t never very so too also just here there then now together away"), "RB"),
-    **dict.fromkeys(words("near atop alongside amid amongst aboard beside under over above below behind along across during"), "IN"),
-    **dict.fromkeys(words("of in on at by with for from into onto like than as if because although inside around through"), "IN"),
-    **dict.fromkeys(words("between among towards toward against beneath underneath without within after before until upon"), "IN"),
-    "to": "TO", "'s": "POS", "’s": "POS", "off": "IN", "up": "RP", "down": "RP", "out": "RP", "outside": "IN", "about": "IN",
-    "close-up": "NN", "closeup": "NN", "many": "JJ", "several": "JJ", "few": "JJ", "such": "JJ", "other": "JJ", "people": "NNS",
-    "has": "VBZ", "have": "VBP", "had": "VBD", "does": "VBZ", "do": "VBP", "did": "VBD", "lots": "NNS",
-    "men": "NNS", "women": "NNS", "children": "NNS", "police": "NNS", "feet": "NNS", "mice": "NNS", "geese": "NNS", "sheep": "NN",
-    "fish": "NN", "hiking": "NN", "clothes": "NNS", "pants": "NNS", "jeans": "NNS", "glasses": "NNS", "species": "NN", "series": "NN",
-    "mid": "JJ", "grey": "JJ", "inspired": "VBN", "background": "NN", "red": "JJ", "left": "VBD", "right": "JJ",
-}  # fmt: skip
-_COLOURS = frozenset(word for group in rules.COLOURS for word in group) - {
-    "rose", "gold", "silver", "cream", "coral", "ruby", "emerald", "amber", "bronze", "chestnut", "tangerine", "jet", "ivory"
-}  # fmt: skip
+    word: name
+    for name, listed in {
+        "PRP": "i you he she it we they me him us them himself herself itself themselves who someone",
+        "PRP$": "my your his her its our their whose",
+        "DT": "the a an this that these those all some any each every no both another",
+        "CC": "and or but nor & /",
+        "WP": "which who whom",
+        "WRB": "when where why how while whenever",
+        "MD": "can could will would shall should may might must",
+        "VBE": "is are was were be been being am 're 'm",
+        "RB": "not n't n’t never very so too also just here there then now together away",
+        "IN": "near atop alongside amid amongst aboard beside under over above below behind along across during of in"
+        " on at by with for from into onto like than as if because although inside around through between among"
+        " towards toward against beneath underneath without within after before until upon off outside about",
+        "RP": "up down out",
+        "TO": "to",
+        "POS": "'s ’s",
+        "NN": "close-up closeup sheep fish hiking species series background",
+        "NNS": "people lots men women children police feet mice geese clothes pants jeans glasses",
+        "JJ": "many several few such other mid grey right red",
+        "VBZ": "has does",
+        "VBP": "have do",
+        "VBD": "had did left",
+        "VBN": "inspired",
+    }.items()
+    for word in words(listed)
+}
+# Names of colours that are things as well.
+_THINGS = frozenset(
+    words("rose gold silver cream coral ruby emerald amber bronze chestnut tangerine jet ivory jade cobalt")
+)
+COLOUR_WORDS = frozenset(word for group in kinds.COLOURS for word in group) - _THINGS
 _PHRASE_STARTS: dict[str, list[tuple[str, ...]]] = {}
 for _phrase in sorted({words(text) for text in (*rules.RELATIONS, *rules.OTHER_RELATIONS) if " " in text}, key=len)[
     ::-1
 ]:
     _PHRASE_STARTS.setdefault(_phrase[0], []).append(_phrase)
+_OPENERS = ("DT", "PRP$", "POS")
+_CLAUSE_MARKS = (",", ".", "WP", "WRB", "CC", ":")
+# Words of _CLOSED whose tag depends on the place.
+_SHIFTING = ("her", "that", "like", "left", "right")
+_SUBJECTS = ("i", "you", "he", "she", "it", "we", "they", "who")
 NOUNS = ("NN", "NNS", "NNP", "NNPS")
+_DOUBTFUL = frozenset(("NN", "NNS", "JJ", "RB", "VB", "VBP", "VBZ", "VBD", "VBN", "VBG", "PRP$", "DT", "IN"))
 VERBS = ("VB", "VBP", "VBZ", "VBD", "VBN", "VBG")
 _STOPS = ("IN", "REL", "TO", ".", ",", "CC", "WP", "WRB", ":", "VBE", "RP", "MD", "POS", ")", "END")
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One word or mark: its text, Penn tag (with REL, a word of a preposition, and VBE, a form of "be") and span."""
+    """One word or mark: its text, Penn tag (and REL, a word of a preposition, or VBE, a form of "be") and span.
+
+    `lower` is the word as tables know it: in lower case, "orange - coloured" as "orange-coloured".
+    """
 
     text: str
+    lower: str
     tag: str
     start: int
     end: int
 
-    @property
-    def lower(self) -> str:
-        """Return the word as tables know it: lower case, "orange - coloured" as "orange-coloured"."""
-        return self.text.lower().replace(" ", "")
 
-
-@lru_cache(maxsize=1)
-def _base_tagger() -> Callable[[list[str]], list[tuple[str, str]]]:
+@lru_cache(maxsize=32768)
+def _word_tag(word: str) -> str:
+    """Return the tag of a word by itself, which is all that textblob's tagger looks at."""
     # textblob and nltk take two seconds to import.
-    from textblob.en import lexicon, parser
+    from textblob.en import parser
 
-    lexicon.load()
-    tagger: Callable[[list[str]], list[tuple[str, str]]] = parser.find_tags
-    return tagger
+    low = word.lower()
+    fixed = _CLOSED.get(low) or ("JJ" if low in COLOUR_WORDS else None)
+    if fixed:
+        return fixed
+    if not any(c.isalnum() for c in word):
+        return "." if low in ".!?;" else "," if low == "," else ":"
+    guess = str(parser.find_tags([word])[0][1])
+    if "-" in low and guess in ("NN", "VBN", "VBD") and low.endswith(_ADJECTIVE_TAILS):
+        return "JJ"
+    return {"PRP$": "PRP", "WP$": "PRP$", "WDT": "WP", "PDT": "DT"}.get(guess, guess)
 
 
 def spans(caption: str) -> list[tuple[int, int]]:
@@ -107,31 +129,16 @@ def tag(caption: str) -> tuple[Token, ...]:
     places = spans(caption)
     texts = [caption[a:b].replace(" ", "") for a, b in places]
     lower = [text.lower() for text in texts]
-    tags = _first_tags(texts, lower)
-    _mark_phrases(lower, tags)
     lexicon = load_lexicon()
+    # Captions of other sets begin with a capital, or are all capitals: only a name inside stays one.
+    tags = [
+        _word_tag(text if i and text.istitle() and low not in lexicon else low)
+        for i, (text, low) in enumerate(zip(texts, lower, strict=True))
+    ]
+    _mark_phrases(lower, tags)
     for i in range(len(tags)):
         tags[i] = _in_context(i, lower, tags, lexicon)
-    return tuple(Token(caption[a:b], t, a, b) for (a, b), t in zip(places, tags, strict=True))
-
-
-def _first_tags(texts: list[str], lower: list[str]) -> list[str]:
-    """Return each word's tag by itself."""
-    known = load_lexicon()
-    # Captions of other sets begin with a capital, or are all capitals: only a name inside stays one.
-    asked = [
-        t if i and t.istitle() and low not in known else low
-        for i, (t, low) in enumerate(zip(texts, lower, strict=True))
-    ]
-    tags = []
-    for (word, guess), low in zip(_base_tagger()(asked) if asked else [], lower, strict=True):
-        fixed = _CLOSED.get(low) or ("JJ" if low in _COLOURS else None)
-        if not fixed and not any(c.isalnum() for c in word):
-            fixed = "." if low in ".!?;" else "," if low == "," else ":"
-        if not fixed and "-" in low and guess in ("NN", "VBN", "VBD") and low.endswith(_ADJECTIVE_TAILS):
-            fixed = "JJ"
-        tags.append(fixed or {"PRP$": "PRP", "WP$": "PRP$", "WDT": "WP", "PDT": "DT"}.get(guess, guess))
-    return tags
+    return tuple(Token(caption[a:b], low, t, a, b) for (a, b), low, t in zip(places, lower, tags, strict=True))
 
 
 def _mark_phrases(lower: list[str], tags: list[str]) -> None:
@@ -146,85 +153,143 @@ def _mark_phrases(lower: list[str], tags: list[str]) -> None:
         i += 1
 
 
+@dataclass(slots=True)
+class _Place:
+    """A word among its neighbours: `before` and `after` are their tags, the counts say how the word is used."""
+
+    word: str
+    own: str
+    before: str
+    after: str
+    last: str
+    noun: str | None
+    verb: str | None
+    nouns: int
+    verbs: int
+    adjectives: int
+
+    @property
+    def as_noun(self) -> str:
+        return "NNS" if self.noun != self.word and self.word.endswith("s") else "NN"
+
+    @property
+    def as_verb(self) -> str:
+        return "VBP" if self.verb == self.word else "VBZ" if self.word.endswith("s") else "VBD"
+
+
 def _in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) -> str:
     """Return the tag of word `i` given its neighbours; words before `i` are settled already."""
     word, own = lower[i], tags[i]
     before = tags[i - 1] if i else "START"
     after = tags[i + 1] if i + 1 < len(tags) else "END"
-    if word == "close" and lower[i + 1 : i + 2] == ["up"] or word == "up" and lower[i - 1 : i] == ["close"]:
+    if word in ("close", "up") and "close up" in " ".join(lower[max(0, i - 1) : i + 2]):
         return "NN"
-    if (
-        own in ("REL", "INREL")
-        or word in _CLOSED
-        and word not in ("left", "right", "her", "like", "that", "right", "up", "red")
-    ):
+    if word in _CLOSED:
+        return _closed_in_context(i, lower, tags, before, after) if word in _SHIFTING else own
+    if own not in _DOUBTFUL:
         return own
-    counts = lexicon.counts.get(word)
-    noun = lexicon.noun_lemma(word)
-    noun_count = lexicon.counts[noun][0] if noun and noun in lexicon.counts else 0
-    verb = lexicon.verb_lemma(word)
-    verb_count = lexicon.counts[verb][1] if verb and verb in lexicon.counts else 0
-    opens = before in ("DT", "PRP$", "POS") or (before == "JJ" and i > 1)
-    if word == "her" and after in ("END", ".", ",", "IN", "TO", "CC", "RP", "VBG", "REL"):
-        return "PRP"
-    if word == "that" and before in NOUNS and after in (*VERBS, "VBE", "MD", "RB", "PRP"):
-        return "WP"
-    if word == "that" and before in VERBS:
-        return "IN"
-    if word == "like" and before in ("PRP", "TO", "MD"):
-        return "VB"
-    if word in ("left", "right"):
-        return (
-            "NN" if before in ("DT", "IN", "PRP$") and after not in NOUNS else "JJ" if after in NOUNS and opens else own
-        )
-    if own in VERBS and opens:
-        if after in (*NOUNS, "JJ") and (own in ("VBN", "VBG", "VBD") or not noun_count):
-            return "JJ"
-        if after in (*NOUNS, "JJ") and noun_count:
-            return "NN"
-        if before in ("DT", "PRP$", "POS") or noun_count >= verb_count or own == "VBG":
-            return "NNS" if noun and noun != word and word.endswith("s") else "NN"
-    if (
-        own == "JJ"
-        and after in _STOPS
-        and word not in _COLOURS
-        and before in ("DT", "JJ", "PRP$", "NN", "POS", "IN", "CD")
-    ):
-        return "NN" if counts and counts[0] and (before in ("DT", "PRP$") or counts[0] > counts[2]) else own
-    if own in ("NN", "NNS", "JJ", "RB") and verb_count and before in (*NOUNS, "PRP", "WP") and after != "POS":
-        if _finite(i, word, own, before, after, noun_count, verb_count, tags):
-            return "VBZ" if word.endswith("s") and verb != word else "VBP" if verb == word else "VBD"
-    if own in ("VB", "VBP", "VBZ") and before in ("IN", "REL", "CD", "CC", "NN", "JJ") and noun_count > 3 * verb_count:
-        return "NNS" if noun != word and word.endswith("s") else "NN"
-    if own == "VB" and before in (*NOUNS, "PRP"):
-        return "VBP"
-    if own == "VBN" and i == 0 and after in (*NOUNS, "JJ"):
-        return "JJ"
-    if own == "NNS" and noun == word and forms_singular(word):
+    noun, verb = lexicon.noun_lemma(word), lexicon.verb_lemma(word)
+    place = _Place(
+        word, own, before, after, lower[i - 1] if i else "", noun, verb,
+        lexicon.count("n", noun), lexicon.count("v", verb), lexicon.count("a", word),
+    )  # fmt: skip
+    if own in VERBS:
+        return _verb_in_context(place, i, tags)
+    return _noun_in_context(place, tags[:i])
+
+
+def _closed_in_context(i: int, lower: list[str], tags: list[str], before: str, after: str) -> str:
+    """Return the tag of one of the small words that have two uses."""
+    word, own = lower[i], tags[i]
+    if word == "her":
+        return "PRP" if after in ("END", ".", ",", "IN", "TO", "CC", "RP", "VBG", "REL") else own
+    if word == "that":
+        clause = after in (*VERBS, "VBE", "MD", "RB", "PRP") or _base_verb(lower, i + 1)
+        return "WP" if before in NOUNS and clause else "IN" if before in VERBS else own
+    if word == "like":
+        return "VB" if before in ("PRP", "TO", "MD") else own
+    # left, right
+    if before in ("DT", "IN", "PRP$") and after not in NOUNS:
         return "NN"
-    return own
+    return "JJ" if after in NOUNS and before in _OPENERS else own
 
 
-def forms_singular(word: str) -> bool:
-    """Return whether a noun in -s is a singular: "glass", "bus", "tennis"."""
-    return word.endswith(("ss", "us", "is"))
+def _verb_in_context(place: _Place, i: int, tags: list[str]) -> str:
+    """Return the tag of a word that the tagger takes for a verb: after "the" or "of" it is none."""
+    own, before, after = place.own, place.before, place.after
+    base = own in ("VB", "VBP", "VBZ")
+    if own == "VBG" and after in NOUNS and place.adjectives > 1 and before in ("IN", "CC", ",", "START"):
+        return "JJ"  # "contrasting shoes"
+    if base and place.noun and before in ("IN", "REL", "INREL") and place.last not in ("that", "as", "if"):
+        return place.as_noun
+    if before in _OPENERS or (before == "JJ" and i > 1):
+        if after in (*NOUNS, "JJ"):
+            if own in ("VBN", "VBG", "VBD") or not place.nouns:
+                return "JJ"
+            return "NN"
+        if before in _OPENERS or place.nouns >= place.verbs or own == "VBG":
+            return place.as_noun if place.noun else "NN"
+    if base and before in ("CD", "CC", "NN", "JJ") and place.nouns > 3 * place.verbs:
+        return place.as_noun
+    if own == "VB" and before in (*NOUNS, "PRP"):
+        # "a tangerine blossom" is no clause: the verb would not agree with one thing.
+        return "NN" if before == "NN" and place.nouns and "CC" not in tags[:i] else "VBP"
+    return "JJ" if own == "VBN" and i == 0 and after in (*NOUNS, "JJ") else own
 
 
-def _finite(i: int, word: str, own: str, before: str, after: str, nouns: int, verbs: int, tags: list[str]) -> bool:
-    """Return whether a word that looks like a noun is the verb of its clause: "person challenges person"."""
-    clause = tags[:i]
-    for mark in (",", ".", "WP", "WRB", "CC", ":"):
-        if mark in clause:
-            clause = clause[len(clause) - clause[::-1].index(mark) :]
-    if any(t in ("VBZ", "VBP", "VBD", "VBE", "MD") for t in clause):
+def _noun_in_context(place: _Place, earlier: list[str]) -> str:
+    """Return the tag of a word that the tagger takes for a noun, an adjective or an adverb."""
+    word, own, before, after = place.word, place.own, place.before, place.after
+    if before == "TO" and place.verb == word and (own == "JJ" or (own == "NN" and after in ("DT", "PRP$"))):
+        return "VB" if after in ("DT", "PRP$", "JJ", "PRP", *NOUNS) else own
+    if before == "MD" and place.verb == word:
+        return "VB"
+    if own == "NNS" and before == "RB" and place.last.endswith("ly") and place.verb:
+        return "VBZ"
+    if (
+        own == "NN"
+        and before == "CC"
+        and earlier[-2:-1]
+        and earlier[-2] in ("VBP", "VB")
+        and place.verbs >= place.nouns
+    ):
+        return "VBP"
+    if own == "RB" and after in NOUNS and place.adjectives and before in (*_OPENERS, "START"):
+        return "JJ"
+    if word.endswith("ing") and own == "NN" and place.verb and before not in _OPENERS and after in ("DT", "PRP$", "RP"):
+        return "VBG"
+    agent = before == "PRP" and place.last in _SUBJECTS and own != "RB"
+    if agent and place.verb and place.verbs * 4 >= place.nouns:
+        return place.as_verb
+    lone = own == "JJ" and after in _STOPS and word not in COLOUR_WORDS
+    if lone and before in ("DT", "JJ", "PRP$", "NN", "POS", "IN", "CD"):
+        return "NN" if place.noun == word and (before in ("DT", "PRP$") or place.nouns > place.adjectives) else own
+    if place.verbs and before in (*NOUNS, "PRP", "WP") and after != "POS" and _finite(place, earlier):
+        return place.as_verb
+    return "NN" if own == "NNS" and place.noun == word and word.endswith(("ss", "us", "is")) else own
+
+
+def _base_verb(lower: list[str], i: int) -> bool:
+    """Return whether word `i` is, unchanged, oftener a verb than a noun: "ideas that blend colours"."""
+    if i >= len(lower):
         return False
-    agrees = (before in ("NN", "NNP") and own == "NNS") or (before in ("NNS", "PRP") and own in ("NN", "JJ", "RB"))
-    if before == "WP":
-        agrees = True
+    lexicon = load_lexicon()
+    return lexicon.verb_lemma(lower[i]) == lower[i] and lexicon.count("v", lower[i]) > lexicon.count("n", lower[i])
+
+
+def _finite(place: _Place, earlier: list[str]) -> bool:
+    """Return whether a word that looks like a noun is the verb of its clause: "person challenges person"."""
+    own, before, after = place.own, place.before, place.after
+    start = max((i for i, tag in enumerate(earlier) if tag in _CLAUSE_MARKS), default=-1)
+    if any(tag in ("VBZ", "VBP", "VBD", "VBE", "MD") for tag in earlier[start + 1 :]):
+        return False
     if own in ("JJ", "RB"):
-        return agrees and before == "NNS" and verbs > 5 and after in ("DT", "PRP$", "IN", "REL", "TO")
+        return before in ("NNS", "WP") and place.verbs > 5 and after in ("DT", "PRP$", "IN", "REL", "TO")
+    agrees = before == "WP" or after == "RP" or (own == "NNS" if before in ("NN", "NNP") else own == "NN")
     if not agrees:
         return False
     if after in ("DT", "PRP$", "RB", "RP", "TO", "PRP"):
-        return verbs * 4 >= nouns
-    return verbs >= nouns if after in ("IN", "REL", "END", ".", ",", "VBG", "JJ", *NOUNS) else False
+        return place.verbs * 4 >= place.nouns
+    if own == "NNS" and after in NOUNS:
+        return place.verbs * 3 >= place.nouns
+    return place.verbs >= place.nouns and after in ("IN", "REL", "END", ".", ",", "VBG", "JJ", *NOUNS)

@@ -11,7 +11,7 @@ from cleaner.text.parse import Parse, parse
 from cleaner.text.tagger import NOUNS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vocabulary:
     """Base forms with counts. `slots` maps a preposition ("" for none) to the nouns that followed it."""
 
@@ -55,7 +55,7 @@ def _count_phrases(parsed: Parse, countable: set[str], slots: dict[str, Counter[
             continue
         noun = parsed.lemma(chunk.head)
         before = parsed.chunks[i - 1] if i else None
-        slots[parsed.words(before) if before and before.kind == "REL" else ""][noun] += 1
+        slots[before.text if before and before.kind == "REL" else ""][noun] += 1
         first = parsed.tokens[chunk.start].lower
         if parsed.tokens[chunk.head].tag == "NNS" or first in ("a", "an") or chunk.count is not None:
             countable.add(noun)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cleaner.text.rules import words
+from cleaner.text.kinds import words
 from cleaner.types import CleanerError
 
 FILES = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
@@ -45,6 +45,8 @@ class WordNet:
     counts: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
     antonyms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     exceptions: dict[tuple[str, str], str] = field(default_factory=dict)
+    capitalised: set[str] = field(default_factory=set)
+    """Nouns that are written with a capital: names, Latin genera."""
 
     def count(self, pos: str, lemma: str) -> int:
         """Return how often SemCor's annotators met `lemma` as `pos`, all senses together."""
@@ -99,6 +101,7 @@ def _synsets(path: Path, pos: str, net: WordNet) -> Iterator[Synset]:
         fields = head.split()
         n_words = int(fields[3], 16)
         names = tuple(_plain(word) for word in fields[4 : 4 + 2 * n_words : 2])
+        net.capitalised.update(_plain(word) for word in fields[4 : 4 + 2 * n_words : 2] if not word.islower())
         start = 4 + 2 * n_words
         pointers = [fields[i : i + 4] for i in range(start + 1, start + 1 + 4 * int(fields[start]), 4)]
         parents = tuple(int(p[1]) for p in pointers if p[0] in ("@", "@i"))

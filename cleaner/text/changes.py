@@ -1,0 +1,57 @@
+"""What an edit of a caption is, and where none may be made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cleaner.text import forms, rules
+from cleaner.text.parse import Parse
+
+FINITE = ("VBZ", "VBP", "VBD", "VBE", "MD")
+_MARKS = (".", ",")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Tokens [start, end) become `new`; `also` are repairs elsewhere (article, number) as (token, new text).
+
+    `seen` tells whether the vocabulary, if there is one, holds the new word.
+    """
+
+    kind: str
+    start: int
+    end: int
+    new: str
+    also: tuple[tuple[int, str], ...] = ()
+    seen: bool = True
+
+
+@lru_cache(maxsize=1024)
+def blocked(parsed: Parse) -> tuple[bool, ...]:
+    """Return for each token whether an edit there may leave the caption true: after a negation, or beside "or"."""
+    found: list[bool] = []
+    clause, negated = 0, False
+    for i, token in enumerate(parsed.tokens):
+        if token.lower in rules.NEGATIONS:
+            negated = True
+            if token.lower not in ("without", "no"):
+                # "A hat is never a toy": the subject stands under the negation too.
+                found[clause:] = [True] * (i - clause)
+        if token.tag in _MARKS and i + 1 < len(parsed.tokens):
+            clause, negated = i + 1, False
+        found.append(negated)
+    for c, chunk in enumerate(parsed.chunks):
+        if chunk.text in ("or", "/", "like"):
+            for near in parsed.chunks[max(0, c - 1) : c + 2]:
+                found[near.start : near.end] = [True] * (near.end - near.start)
+    return tuple(found)
+
+
+def article_repair(parsed: Parse, index: int, new: str) -> tuple[tuple[int, str], ...]:
+    """Return the repair of "a" or "an" before token `index`, when the word there becomes `new`."""
+    if index and parsed.tokens[index - 1].lower in ("a", "an"):
+        old, right = parsed.tokens[index - 1].text, forms.article(new)
+        if old.lower() != right:
+            return ((index - 1, right.capitalize() if old[0].isupper() else right),)
+    return ()

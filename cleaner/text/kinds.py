@@ -1,0 +1,350 @@
+"""What excludes what in everyday English, by hand: WordNet lacks most of it.
+
+A family lists groups of words; words of one group are too close to stand for each other, words of different groups
+exclude each other. The first word of a group is the one that is drawn.
+"""
+
+from __future__ import annotations
+
+Family = tuple[tuple[str, ...], ...]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of a table written as one string."""
+    return tuple(text.split())
+
+
+def family(text: str) -> Family:
+    """Read "a/b, c" as the groups (a, b) and (c,)."""
+    return tuple(tuple(word.strip() for word in group.split("/")) for group in text.split(","))
+
+
+def table(text: str) -> dict[str, tuple[str, ...]]:
+    """Read "a/b: c d, e: f" as a and b -> (c, d), e -> (f,)."""
+    found: dict[str, tuple[str, ...]] = {}
+    for entry in text.split(","):
+        keys, _, values = entry.partition(":")
+        for key in keys.strip().split("/"):
+            found[key] = (*found.get(key, ()), *words(values))
+    return found
+
+
+COLOURS = family(
+    "red/crimson/scarlet/maroon/burgundy/ruby, blue/navy/azure/cobalt/turquoise/teal/cyan/indigo, "
+    "green/olive/emerald/jade/teal/turquoise, yellow/golden/gold/blonde/blond, orange/amber/tangerine, "
+    "purple/violet/lavender/lilac/magenta/indigo, pink/rosy/rose/magenta/fuchsia/coral, "
+    "brown/tan/beige/bronze/chestnut, black/ebony/jet, white/ivory/cream/snowy, gray/grey/silver"
+)
+# Families of adjectives; nouns of material ("a glass door") are looked up here too.
+ATTRIBUTES: dict[str, Family] = {
+    "colour": COLOURS,
+    "most": family("most, least"),
+    "more": family("more, fewer/less"),
+    "largest": family("largest/biggest/greatest/huge, smallest/tiniest"),
+    "larger": family("larger/bigger, smaller"),
+    "newest": family("newest/latest/youngest, oldest"),
+    "newer": family("older, younger/newer"),
+    "best": family("best/greatest/finest/nicest/coolest/cutest, worst"),
+    "better": family("better/nicer, worse"),
+    "longest": family("longest/tallest, shortest"),
+    "highest": family("highest, lowest"),
+    "higher": family("higher, lower"),
+    "fastest": family("fastest, slowest"),
+    "hottest": family("hottest/warmest, coldest/coolest"),
+    "warmer": family("warmer/hotter, colder/cooler"),
+    "major": family("major/main/important/big, minor/unimportant"),
+    "painted": family("colored/coloured, colorless/gray"),
+    "size": family("small/little/tiny/miniature/wee/mini, large/big/huge/giant/massive/enormous/gigantic/great"),
+    "material": family(
+        "wooden/wood/bamboo/timber, metal/steel/iron/metallic/stainless/aluminum, plastic/vinyl, glass/crystal, "
+        "stone/marble/granite/concrete/brick, ceramic/porcelain/clay"
+    ),
+    "fabric": family("leather, woolen/wool/knitted/woollen, silk/satin, cotton/denim, paper/cardboard"),
+    "pattern": family(
+        "striped/stripy/banded/stripey, dotted/spotted/speckled/polka-dot, checkered/checked/plaid, plain/solid, "
+        "floral/flowery"
+    ),
+    "age": family("young/teenage/youthful/baby, old/elderly/aged/senior"),
+    "era": family("modern/contemporary/new/futuristic, ancient/old/antique/medieval/historic/historical/old-fashioned"),
+    "new": family("new/fresh/brand-new, old/antique/vintage/ancient/used/worn/weathered/aged/retro/classic"),
+    "weather": family("sunny/bright, cloudy/overcast/gray/grey, rainy/wet, snowy, foggy/misty, stormy, windy"),
+    "sky": family("clear/cloudless/blue/sunny, cloudy/overcast/stormy/dramatic/gray"),
+    "temperature": family("hot/warm/boiling, cold/cool/chilly/icy/frozen/freezing"),
+    "light": family("dark/dim/black/shadowy, bright/sunny/light/illuminated/lit"),
+    "mood": family(
+        "happy/smiling/cheerful/joyful/excited/laughing/glad, sad/crying/unhappy/upset, angry/furious, sleepy/tired"
+    ),
+    "looks": family(
+        "beautiful/pretty/lovely/gorgeous/attractive/stunning/handsome/elegant/stylish/cute/adorable, ugly/hideous"
+    ),
+    "length": family("long/lengthy, short/brief"),
+    "height": family("tall/high/towering, low/short"),
+    "width": family("wide/broad, narrow/thin"),
+    "build": family("thin/slim/skinny/slender, fat/overweight/obese"),
+    "thickness": family("thin/fine, thick/dense/heavy"),
+    "wetness": family("wet/rainy/damp/soaked, dry/arid"),
+    "open": family("open/opened, closed/shut"),
+    "full": family("full/crowded/busy/packed, empty/deserted/vacant/abandoned"),
+    "clean": family("clean/neat/tidy/spotless, dirty/messy/muddy/dusty"),
+    "gender": family("female, male"),
+    "sex": family("feminine, masculine"),
+    "place": family("outdoor/outside/exterior, indoor/inside/interior"),
+    "side": family("left, right"),
+    "level": family("upper/top, lower/bottom"),
+    "end": family("front, back/rear"),
+    "point": family("northern/north, southern/south"),
+    "compass": family("eastern/east, western/west"),
+    "shape": family("round/circular/oval, square, triangular, rectangular"),
+    "speed": family("fast/quick/rapid/speeding, slow"),
+    "noise": family("quiet/silent/calm/peaceful/tranquil, noisy/loud"),
+    "water": family("calm/still/smooth/quiet/tranquil, rough/stormy/choppy"),
+    "wealth": family("rich/wealthy/luxury/luxurious/expensive/fancy, poor/cheap/shabby"),
+    "hair": family("curly/wavy, straight"),
+    "touch": family("soft/fluffy, hard/stiff"),
+    "taste": family("sweet/sugary, bitter/sour, salty/spicy/savory"),
+    "ripe": family("fresh/ripe, rotten/stale/spoiled"),
+    "cooked": family("cooked/baked/roasted/fried/grilled, raw/uncooked"),
+    "worth": family("good/great/excellent/perfect/amazing/awesome/nice/best/wonderful, bad/terrible/awful/worst"),
+    "strength": family("strong/powerful/muscular, weak/frail"),
+    "life": family("alive/living, dead"),
+    "ease": family("easy/simple, difficult/hard/complicated/complex"),
+    "early": family("early, late"),
+    "order": family("first, second, third, last/final"),
+    "colourful": family("colorful/colourful/vibrant/vivid/multicolored, colorless/monochrome/gray/black-and-white"),
+    "wild": family("wild/feral, tame/domestic"),
+    "town": family("urban, rural/rustic"),
+    "public": family("public, private/personal"),
+    "military": family("military, civilian"),
+    "weight": family("heavy, light/lightweight"),
+    "depth": family("deep, shallow"),
+    "tone": family("light/pale/pastel, dark/deep"),
+    "dress": family("casual/informal, formal"),
+    "custom": family("traditional/classic/vintage/retro, modern/futuristic/contemporary"),
+    "danger": family("safe, dangerous/risky"),
+    "flat": family("flat/level, steep/hilly/mountainous"),
+    "home": family("local, foreign"),
+    "natural": family("natural, artificial/man-made/fake"),
+    "residential": family("residential, industrial/commercial"),
+    "married": family("married/wedded, single/unmarried"),
+    "alone": family("single/lone/lonely/solitary, double"),
+    "lush": family("lush/leafy, barren/bare"),
+    "famous": family("famous/popular/iconic, unknown/unpopular"),
+    "special": family("special/unique/unusual, ordinary/common"),
+    "funny": family("funny/humorous/fun, serious"),
+    "rough": family("smooth, rough/rugged/rocky"),
+    "real": family("real/genuine/realistic, fictional/fake/imaginary"),
+    "amateur": family("professional, amateur"),
+    "total": family("full/whole/entire/complete, partial/half"),
+}
+# Everyday things too alike in a picture for one to make the other false, whatever WordNet says.
+TWINS = family(
+    "cup/mug/tankard/glass/goblet/chalice/teacup/beaker, hat/cap/beanie/bonnet/headgear, "
+    "boat/ship/vessel/yacht/sailboat/ferry/canoe, bus/coach/minibus, "
+    "car/automobile/auto/vehicle/sedan/taxi/cab/limousine/van/jeep/suv, chair/seat/armchair/stool/bench/throne, "
+    "sofa/couch/loveseat, bottle/flask/jar/vial/jug/pitcher/carafe, umbrella/parasol/sunshade, cat/kitten/kitty, "
+    "dog/puppy/pup/hound/wolf, house/home/cottage/building/cabin/villa/mansion/hut/residence/bungalow/apartment, "
+    "flower/blossom/bloom/rose/tulip/daisy/petal/bouquet/floral, mist/haze/fog/smog/smoke/cloud, "
+    "mushroom/toadstool/fungus, tree/shrub/bush/palm/pine/oak/forest, rock/stone/boulder/pebble, "
+    "bag/purse/handbag/sack/backpack/pouch/satchel, street/road/highway/lane/avenue/alley, "
+    "forest/woods/woodland/jungle/wood/rainforest, sea/ocean/coast/beach/shore/seaside/seashore/water/wave, "
+    "beach/sand/shore/coast/seaside/seashore, river/stream/creek/water, lake/pond/water/reservoir, "
+    "photo/picture/image/photograph/snapshot/pic/shot/portrait/view/photography, "
+    "kid/child/boy/girl/baby/toddler/infant/youngster, man/guy/gentleman/male/dude/fellow/father/husband/son/groom, "
+    "woman/lady/female/mother/wife/daughter/bride, person/people/human/man/woman/child/individual/boy/girl, "
+    "shop/store/market/boutique/supermarket/mall, picture/painting/drawing/illustration/artwork/art/sketch, "
+    "movie/film/video/cinema, bike/bicycle/cycle/motorcycle/motorbike, "
+    "plane/airplane/aeroplane/aircraft/jet/airliner, truck/lorry/pickup, train/railway/locomotive/tram, "
+    "coat/jacket/blazer/parka, shirt/t-shirt/blouse/top/sweater/tee, dress/gown/skirt/robe, "
+    "shoe/boot/sneaker/sandal/footwear, pants/trousers/jeans, carpet/rug/mat, cushion/pillow, "
+    "path/trail/track/walkway/footpath/road, hill/mountain/peak/mount/slope, city/town/village/metropolis/downtown, "
+    "meal/food/dinner/lunch/breakfast/dish/cuisine, cake/pastry/cupcake/dessert, "
+    "sunset/sunrise/dusk/dawn/twilight/sun/evening, night/evening/dark, autumn/fall, "
+    "phone/telephone/smartphone/cellphone, computer/laptop/notebook/pc, lamp/light/lantern, wall/fence, bird/fowl, "
+    "cow/bull/ox/cattle/calf, sheep/lamb/ewe/goat, pig/hog/boar/piglet, hen/chicken/rooster/cock/chick, "
+    "duck/goose/swan, rabbit/bunny/hare, mouse/rat, frog/toad, horse/pony/foal, donkey/mule, turtle/tortoise, "
+    "alligator/crocodile, monkey/ape/chimpanzee/gorilla, leopard/cheetah/jaguar/panther, butterfly/moth, bee/wasp, "
+    "snail/slug, lemon/lime, snow/ice/frost, grass/lawn/meadow/field/pasture, ground/floor/earth/soil/land/dirt, "
+    "sky/cloud/air/heaven, player/athlete/footballer/teammate/sportsman, team/club/squad, "
+    "game/match/competition/tournament/contest/sport, actor/actress/celebrity/star/artist/performer/model, "
+    "singer/musician/vocalist/artist/performer/band, politician/leader/minister/president, "
+    "party/celebration/festival/event, ball/sphere/football/basketball/soccer, box/crate/package/carton/parcel, "
+    "bowl/dish/plate/basin, knife/blade/dagger, gun/rifle/pistol/weapon, window/glass, door/gate/doorway/entrance, "
+    "pot/pan/kettle/vessel, moon/crescent, star/sun, clock/watch/timepiece, key/keyboard, desk/table/counter, "
+    "chest/cabinet/drawer, couple/pair, house/barn, cafe/restaurant/bar/pub/diner, hotel/inn/resort, "
+    "church/cathedral/chapel/temple, castle/palace/fortress, bride/groom/couple, ring/band/jewelry, "
+    "necklace/jewelry/chain, eye/eyes, wool/yarn, picture/poster, cloth/fabric/textile, garden/yard/park/backyard, "
+    "book/novel/hardback/paperback, banana/plantain, rocket/spaceship/spacecraft, tile/floor, gravel/pebble, "
+    "carpet/floor, table/wood/floor, teacup/tea, star/planet, gold/yellow, day/morning/noon, photo/poster/sign, "
+    "map/poster, painting/portrait, student/pupil, teacher/professor, doctor/physician, police/officer/cop, "
+    "soldier/army/trooper"
+)
+# Persons: who is certainly not whom. Roles ("actor") exclude neither men nor women.
+PERSONS = table(
+    "man: woman girl horse dog, guy: woman girl, gentleman: lady girl, boy: girl woman dog, woman: man boy dog "
+    "horse, lady: gentleman boy, girl: boy man cat, mother: father grandfather, father: mother grandmother, mom: "
+    "dad grandfather, dad: mom grandmother, son: daughter, daughter: son, husband: wife, wife: husband, brother: "
+    "sister, sister: brother, king: queen, queen: king, prince: princess, princess: prince, bride: fireman "
+    "soldier clown, groom: nurse clown girl, actress: fireman fisherman clown, person: dog cat horse robot bear "
+    "elephant, people: dog cat horse robot sheep cow, human: robot dog horse, child/kid/baby: dog cat robot "
+    "adult, toddler: dog cat adult, friend: stranger enemy robot, couple: dog cat robot, family: dog robot "
+    "elephant, crowd: herd choir army, fan/model: farmer nurse soldier, police: nurses farmers dancers"
+)
+# Verbs without and with an object.
+INTRANSITIVE = family(
+    "sit/perch, stand/wait/pose/stay, sleep/lie/rest/relax/lay/nap/lounge, kneel/crouch/squat, "
+    "walk/stroll/hike/wander/march, run/race/sprint/jog/chase/rush, swim/float/dive/bathe/paddle/surf, "
+    "fly/soar/hover, jump/leap/hop, climb, dance/perform, crawl, skate/ski"
+)
+TRANSITIVE = family(
+    "throw/drop/toss, eat/bite/taste/enjoy, wash/clean, cut/slice/chop, paint/draw/decorate/sketch, read/study, "
+    "kick/hit/strike, push, pull/drag, buy/purchase/order, sell, hide/cover, burn, break/destroy/smash"
+)
+# Verbs -> verbs that make the clause false.
+VERB_PAIRS = table(
+    "hold/carry/use/take: drop throw kick, show/display/feature: hide, contain: lack, sing: sleep eat, cry/weep: "
+    "laugh smile, eat/dine/feed/graze: sleep sing, read/study: sleep dance, sit/stand: sleep run fly swim, "
+    "arrive: leave depart, come: leave depart go, enter: leave exit, open: close shut finish end stop, "
+    "win/find/get/keep/bear: lose, buy/purchase: sell, give: take receive, start/begin/launch: finish end stop, "
+    "rise: fall drop sink, push: pull, love/like/enjoy/adore: hate dislike, smile/laugh/grin: cry frown, "
+    "build/construct/create: destroy demolish, make: destroy demolish break, wear/don: carry sell remove, play: "
+    "watch skip, attend: leave skip miss, ride: push lead wash, watch/feed/greet/control: ignore, celebrate: "
+    "mourn, show/display/reveal/feature/share/use/tell: hide, catch/grab/hold: drop throw, live: die, "
+    "talk/speak/sing/shout/chat/wake/work: sleep, drive: push wash repair, help: ignore hurt, follow: lead flee, "
+    "lead: follow, join/wait/return: leave, visit/approach: leave avoid, float/swim: sink, lie: stand, kiss/hug: "
+    "push ignore, gather: scatter, grow: shrink, meet: avoid ignore, hang: fall, perform: sleep rest, pose: sleep "
+    "run, promote: criticize, shine: fade, increase: decrease, add/put/set: remove, fill: empty, remember/learn: "
+    "forget, accept: reject refuse, attack: defend, defend/protect: attack, borrow: lend, cook: burn, prepare: "
+    "burn refuse, drink: spill, fly/land: crash, cross/face/surround/tour: avoid, save: waste, support: oppose, "
+    "train: rest, travel/go: stay, cool: heat, melt: freeze, clean/wash: dirty, see: ignore miss, want/try: "
+    "refuse, need: reject, take: return, score/reach: miss, bloom: wilt die, relax: work fight, move/turn: stop, "
+    "walk: stop sit, bring: take, include: exclude lack, overlook: face, appear: disappear, eat: drop sell, read: "
+    "burn write, write: burn read, rest: work run, have: lack, embrace: ignore push"
+)
+# What may stand for what in a caption, as people would say it: one kind a line.
+KINDS = tuple(
+    words(line)
+    for line in (
+        "dog cat horse cow sheep pig elephant lion tiger bear monkey rabbit giraffe zebra kangaroo fox wolf deer "
+        "squirrel panda mouse goat camel",
+        "bird owl eagle parrot penguin flamingo duck swan pigeon turtle snake frog crocodile lizard fish shark "
+        "whale dolphin",
+        "butterfly bee spider snail ant beetle dragonfly ladybug",
+        "apple banana orange pear strawberry lemon grape cherry peach pineapple watermelon mango",
+        "carrot potato tomato onion cucumber pumpkin cabbage mushroom pepper",
+        "cake pizza sandwich burger salad soup pie cookie pancake sausage egg steak",
+        "bread cheese rice pasta meat butter chocolate honey sugar salt",
+        "coffee tea milk beer wine juice water lemonade",
+        "car bus truck train boat bicycle airplane helicopter tractor motorcycle rocket balloon",
+        "chair table bed sofa desk bench shelf wardrobe mirror lamp",
+        "shirt hat coat dress shoe sock scarf glove skirt jacket sweater helmet belt bikini",
+        "guitar piano violin drum trumpet flute",
+        "football basketball tennis golf hockey baseball rugby cricket volleyball",
+        "cup bottle bowl plate spoon fork knife pot basket bucket kettle",
+        "ball book phone camera clock umbrella key bag box computer pen candle kite bottle lamp toy hammer",
+        "house church castle barn tent lighthouse hotel tower school hospital factory",
+        "window door roof stair balcony fence gate chimney",
+        "home hospital factory castle",
+        "kitchen bathroom bedroom office garage classroom basement library",
+        "beach forest desert mountain lake river field island jungle cave valley",
+        "city farm village airport park garden",
+        "street bridge railway tunnel stairs",
+        "grass sand snow mud gravel ice",
+        "tree flower mushroom cactus rock",
+        "rose tulip sunflower daisy orchid",
+        "eye ear nose mouth hand foot knee finger shoulder",
+        "head arm leg back tail",
+        "sun moon star cloud rainbow lightning",
+        "winter summer spring autumn",
+        "morning night noon evening",
+        "day night",
+        "monday tuesday wednesday thursday friday saturday sunday",
+        "christmas halloween easter",
+        "wedding funeral graduation picnic",
+        "concert parade race auction lecture picnic",
+        "film book song play game",
+        "premiere funeral picnic wedding",
+        "actor chef farmer nurse soldier dancer teacher fisherman pilot clown firefighter",
+        "artist chef farmer nurse soldier teacher fisherman pilot mechanic",
+        "player nurse chef fisherman soldier teacher waiter",
+        "politician dancer chef clown fisherman skater",
+        "singer chef soldier nurse fisherman boxer",
+        "doctor farmer chef dancer soldier pilot",
+        "team orchestra choir family",
+        "gold silver wood paper stone glass leather plastic",
+        "photo map letter newspaper stamp",
+        "poster map flag newspaper mirror",
+        "sign flag lamp mirror clock",
+        "pattern portrait landscape map",
+        "smile frown beard mustache",
+        "love anger sorrow fear",
+        "rain snow fog wind sunshine",
+        "sky ground sea forest",
+        "sea desert forest field",
+        "wall ceiling floor roof",
+        "sunset noon midnight",
+        "music poetry dance",
+        "business sport music",
+    )
+)
+# What may stand for a noun of a WordNet class that no kind lists.
+CLASS_MEMBERS = table(
+    "animal: dog horse elephant bear rabbit eagle snake shark, artifact: umbrella ladder piano bucket clock drum "
+    "lamp kite, food: pizza cake sandwich soup cheese, plant: cactus fern sunflower mushroom, body: knee elbow "
+    "foot ear, person: chef farmer nurse soldier fisherman teacher clown, location: desert airport village harbor "
+    "island, object: river mountain desert cave island, event: wedding funeral parade race concert, "
+    "communication: letter song map newspaper, group: orchestra army jury choir, substance: wood sand plastic "
+    "water, act: race dance fight game, cognition: dream puzzle lesson plan, attribute: smell silence weight, "
+    "state: war illness silence, feeling: anger sorrow fear joy, phenomenon: storm rainbow lightning wind, shape: "
+    "circle triangle spiral, time: winter midnight evening, possession: gift debt loan"
+)
+# The same for artifacts that are one of these, by WordNet's hypernyms.
+ARTIFACT_MEMBERS = table(
+    "building/structure/room/area/establishment: hospital factory garage castle warehouse, way: bridge railway tunnel, "
+    "vehicle/vessel: truck tractor boat bicycle, clothing/garment/footwear/headdress: hat scarf coat glove, "
+    "furniture: chair bed desk shelf, fabric/covering: blanket curtain towel, weapon: sword rifle bow, "
+    "jewelry: ring necklace bracelet"
+)
+# Where no verb is known to exclude another.
+ANY_TRANSITIVE = words("ignore avoid hide")
+ANY_INTRANSITIVE = words("sleep kneel swim dance")
+# Verbs that never take an object, and verbs that need one.
+NO_OBJECT = frozenset(
+    words(
+        "sleep rest run stay go die cry frown laugh smile fall sink kneel dance flee crash stand lie wilt fade "
+        "shrink scatter disappear work depart stop freeze float"
+    )
+)
+NEEDS_OBJECT = frozenset(
+    words(
+        "throw kick ignore avoid destroy demolish carry sell remove push lack reject exclude criticize oppose hurt "
+        "wash repair buy lead attack skip miss hate dislike face"
+    )
+)
+# Verbs that lean on the word after them: "looks like", "gets ready".
+LEANING = frozenset(
+    words(
+        "be look seem feel sound appear become remain get go come keep let make do have say think know want need "
+        "try tend use like start begin stop continue help call name lead consist belong depend rely refer set put "
+        "turn include contain mean base view see"
+    )
+)
+# Nouns that are not counted, though a plural of them is met now and then.
+MASS = frozenset(
+    words(
+        "water milk coffee tea beer wine juice hair grass snow sand ice rain fog mist wind sunshine smoke gravel "
+        "mud food fruit bread cheese rice pasta meat butter chocolate honey sugar salt music art love business "
+        "traffic furniture clothing luggage money gold silver wood metal glass leather plastic paper concrete "
+        "cotton fashion architecture photography nature wildlife football basketball tennis golf hockey baseball "
+        "rugby cricket volleyball soccer christmas halloween equipment software hardware machinery jewelry winter "
+        "summer spring autumn evening morning night dark town downtown air sky sea ocean sunset sunrise sun moon "
+        "world earth universe weather light fire foreground background stage action bed school work home church"
+    )
+)
+# Plurals that have no singular thing.
+PLURAL_ONLY = frozenset(
+    words(
+        "clothes pants jeans glasses shorts trousers scissors goods sports news surroundings sunglasses lots "
+        "thanks arts outskirts stairs steps minutes hours days years weeks months ingredients results ones tights "
+        "leggings woods"
+    )
+)

@@ -1,0 +1,147 @@
+"""Exchanges of a thing that a caption names: "a red car" becomes "a red truck"."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from random import Random
+
+from cleaner.text import forms, kinds, rules
+from cleaner.text.changes import Change, article_repair, blocked
+from cleaner.text.lexicon import CONCRETE, load_lexicon
+from cleaner.text.parse import Chunk, Parse
+from cleaner.text.tagger import NOUNS
+from cleaner.text.vocabulary import Vocabulary
+
+_ENOUGH = 4
+_COLOURS = frozenset(word for group in kinds.COLOURS for word in group)
+_KINDS: dict[str, tuple[str, ...]] = {}
+for _group in kinds.KINDS:
+    for _noun in _group:
+        _KINDS[_noun] = (*_KINDS.get(_noun, ()), *(word for word in _group if word != _noun))
+
+
+def objects(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
+    """Return exchanges of up to three of the nouns, those of visible things likelier; the likeliest last."""
+    weighed: list[tuple[float, int]] = []
+    for c, chunk in enumerate(parsed.chunks):
+        if chunk.kind == "NP" and not blocked(parsed)[chunk.head]:
+            weight = interest(parsed, c)
+            if weight:
+                weighed.append((weight * (0.3 + rng.random()), c))
+    weighed.sort(reverse=True)
+    used = frozenset(t.lower for t in parsed.tokens)
+    nouns = tuple({parsed.lemma(i): None for i, t in enumerate(parsed.tokens) if t.tag in NOUNS})
+    found: list[Change] = []
+    for _, c in weighed[:3]:
+        found = _exchanges(parsed, c, (used, nouns), rng, vocabulary) + found
+    return found
+
+
+def interest(parsed: Parse, c: int) -> float:
+    """Return how plain a counterfactual the noun of chunk `c` makes; 0 if it should be left alone."""
+    chunk = parsed.chunks[c]
+    noun = parsed.lemma(chunk.head)
+    of = c + 1 < len(parsed.chunks) and parsed.chunks[c + 1].text == "of"
+    if (noun in rules.VAGUE and noun not in kinds.PERSONS) or (noun in rules.CONTAINERS and of) or noun in rules.PHOTOS:
+        return 0.0
+    if c + 1 < len(parsed.chunks) and parsed.tokens[parsed.chunks[c + 1].start].tag == "POS":
+        return 0.0
+    kind = load_lexicon().noun_class(noun)
+    if noun in kinds.PERSONS or noun in _KINDS or kind in CONCRETE:
+        return 6.0
+    return 3.0 if kind in kinds.CLASS_MEMBERS else 0.05 if kind else 0.0
+
+
+@lru_cache(maxsize=8192)
+def _lexical(noun: str) -> tuple[str, ...]:
+    """Return what may stand for `noun` in plain English: from the lists by hand, by class, or else its sisters."""
+    lexicon = load_lexicon()
+    if noun in kinds.PERSONS:
+        return kinds.PERSONS[noun]
+    listed = [w for w in dict.fromkeys(_KINDS.get(noun, ())) if lexicon.exclusive(noun, w)]
+    if listed:
+        return tuple(listed)
+    kind = lexicon.noun_class(noun) or ""
+    sisters = [w for w in lexicon.sisters(noun) if lexicon.exclusive(noun, w) and w not in rules.VAGUE]
+    members = next(
+        (
+            words
+            for above, words in kinds.ARTIFACT_MEMBERS.items()
+            if kind == "artifact" and lexicon.is_kind(noun, above)
+        ),
+        kinds.CLASS_MEMBERS.get(kind, ()),
+    )
+    if not members:
+        return tuple(listed + sisters[:5])
+    known = [w for w in sisters if w in _KINDS and lexicon.noun_class(w) == kind][:4]
+    return tuple(dict.fromkeys([*listed, *known, *(w for w in members if lexicon.exclusive(noun, w))]))
+
+
+@lru_cache(maxsize=65536)
+def _seen(noun: str, slot: str, counted: bool, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return what may stand for `noun` after the preposition `slot` among the words of the training captions."""
+    lexicon = load_lexicon()
+    own = lexicon.noun_class(noun)
+    used = vocabulary.slots.get(slot, {})
+    listed = frozenset((*kinds.PERSONS.get(noun, ()), *_KINDS.get(noun, ()), *_lexical(noun)))
+    person = noun in kinds.PERSONS or own == "person"
+    near: list[str] = []
+    same: list[str] = []
+    other: list[str] = []
+    for word in vocabulary.nouns:
+        kind = lexicon.noun_class(word)
+        if word not in used or (kind not in CONCRETE and kind != own) or (counted and word not in vocabulary.countable):
+            continue
+        if word in rules.VAGUE or word in rules.CONTAINERS or word in _COLOURS or not lexicon.exclusive(noun, word):
+            continue
+        # Roles and persons do not exclude each other: an actor is a man.
+        if person and (kind == "person" or word in kinds.PERSONS) and word not in listed:
+            continue
+        (near if word in listed else same if kind == own and kind in CONCRETE else other).append(word)
+    if len(near) >= _ENOUGH:
+        return tuple(near)
+    plenty = len(near) + len(same) >= _ENOUGH or own not in CONCRETE
+    return tuple(near + same if plenty else near + same + [w for w in other if lexicon.noun_class(w) in CONCRETE])
+
+
+def _exchanges(
+    parsed: Parse, c: int, present: tuple[frozenset[str], tuple[str, ...]], rng: Random, vocabulary: Vocabulary | None
+) -> list[Change]:
+    """Return up to two changes of the noun of chunk `c`; `present` are the words and the nouns of the caption."""
+    chunk = parsed.chunks[c]
+    noun, head = parsed.lemma(chunk.head), parsed.tokens[chunk.head]
+    many = head.tag in ("NNS", "NNPS") and head.lower != noun
+    before = parsed.chunks[c - 1] if c else None
+    slot = before.text if before and before.kind == "REL" else ""
+    pool: tuple[str, ...] = ()
+    if vocabulary is not None:
+        counted = many or chunk.count is not None or parsed.tokens[chunk.start].lower in ("a", "an")
+        pool = _seen(noun, slot, counted, vocabulary)
+    exclusive = load_lexicon().exclusive
+    start = unit(parsed, chunk)
+    found: list[Change] = []
+    for choice, seen in ((pool, True), (_lexical(noun) if len(pool) < 3 else (), vocabulary is None)):
+        for word in rng.sample(choice, min(len(choice), 5)):
+            new = forms.plural(word) if many else word
+            # A word of the caption, or one too near to another thing in it, could be true.
+            if len(found) == 2 or word in present[0] or new in present[0]:
+                continue
+            if all(other == noun or exclusive(word, other) for other in present[1]):
+                found.append(Change("object", start, chunk.end, new, article_repair(parsed, start, new), seen))
+    return found
+
+
+def unit(parsed: Parse, chunk: Chunk) -> int:
+    """Return where the thing begins that the noun names: "ice cream" and "coffee table" go as one."""
+    start = chunk.head
+    lexicon = load_lexicon()
+    while start > chunk.start:
+        word = parsed.tokens[start - 1]
+        joined = lexicon.compound(word.lower, parsed.lemma(start))
+        if word.lower[0].isdigit():
+            return chunk.head  # "an 18th century gown" keeps its century
+        bound = word.tag == "JJ" and start < chunk.head and word.lower in rules.PRIVATIVE
+        if not bound and ((joined is None and word.tag not in NOUNS) or (joined == "kind" and word.tag == "JJ")):
+            break
+        start -= 1
+    return start
