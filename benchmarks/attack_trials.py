@@ -1,4 +1,4 @@
-"""Try attack settings before any defence: python -m benchmarks.attack_trials --trigger badnet --lr 1e-3 --poison-rate 0.03
+"""Try attack settings before any defence: python -m benchmarks.attack_trials --trigger badnet --lr 1e-3
 
 On a seed that no table uses (100) and on validation pictures. Every trial is appended to the result file.
 """

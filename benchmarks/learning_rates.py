@@ -69,6 +69,8 @@ def choose(trials: list[dict[str, Any]]) -> tuple[dict[str, dict[str, float]], l
     for model, name in sorted({(t["model"], t["defense"]) for t in trials}):
         own = [t for t in trials if (t["model"], t["defense"]) == (model, name)]
         kept = [t for t in own if t["ca"] >= t["backdoored_ca"] - protocol.ACCURACY_BUDGET]
+        if not kept and len(own) < len(protocol.GRID):
+            continue
         best = max(kept, key=lambda t: t["lr"]) if kept else max(own, key=lambda t: t["ca"])
         chosen.setdefault(model, {})[name] = best["lr"]
         if not kept:

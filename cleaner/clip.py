@@ -230,7 +230,7 @@ def load_clip(name: str, device: str = "cpu", precision: str = "fp32") -> Clip:
     if name in BUILT_IN:
         path = ASSETS / name / "model.safetensors"
         if not path.exists():
-            raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain {name}")
+            raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain --model {name}")
         clip = _read(path, name)
     elif Path(name).suffix == ".safetensors" or Path(name).exists():
         clip = _read(Path(name), Path(name).stem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ from cleaner.types import CleanerError, OnStep, StepReport
 
 BATCH = 256
 COUNTERFACTUAL_PAIRS = 1500
+Negatives = tuple[list[int], list[list[str]], list[list[str]]]
+"""Rows of pairs, and the texts and kinds of each row's negatives."""
 
 
 @dataclass(frozen=True)
@@ -183,16 +186,7 @@ def counterfactual_accuracy(clip: Clip, data: CaptionData, n: int = 3, seed: int
 
     The draw of the `n` negatives is fixed by `seed`, so that all models face the same ones.
     """
-    vocabulary = Vocabulary.from_captions(data.captions)
-    chosen, texts, kinds = [], [], []
-    for index, caption in enumerate(data.captions):
-        negatives = negative_subtexts(caption, n=n, seed=seed, vocabulary=vocabulary)
-        if negatives:
-            chosen.append(index)
-            texts.append([negative.text for negative in negatives])
-            kinds.append([negative.kind for negative in negatives])
-        if len(chosen) == COUNTERFACTUAL_PAIRS:
-            break
+    chosen, texts, kinds = _fixed_negatives(tuple(data.captions), n, seed)
     if not chosen:
         return {}
     rows = torch.tensor(chosen)
@@ -218,6 +212,22 @@ def counterfactual_accuracy(clip: Clip, data: CaptionData, n: int = 3, seed: int
         "counterfactual_by_kind": by_kind,
         "n_counterfactual": len(chosen),
     }
+
+
+@lru_cache(maxsize=4)
+def _fixed_negatives(captions: tuple[str, ...], n: int, seed: int) -> Negatives:
+    """Return the pairs that yield negatives, and texts and kinds of these; cached, since every model faces the same."""
+    vocabulary = Vocabulary.from_captions(captions)
+    chosen, texts, kinds = [], [], []
+    for index, caption in enumerate(captions):
+        negatives = negative_subtexts(caption, n=n, seed=seed, vocabulary=vocabulary)
+        if negatives:
+            chosen.append(index)
+            texts.append([negative.text for negative in negatives])
+            kinds.append([negative.kind for negative in negatives])
+        if len(chosen) == COUNTERFACTUAL_PAIRS:
+            break
+    return chosen, texts, kinds
 
 
 @torch.inference_mode()

@@ -34,12 +34,14 @@ def pretrain(
     distil_epochs: int = 6,
     out: Path | None = None,
     on_step: OnStep | None = None,
+    command: str = "",
 ) -> dict[str, Any]:
     """Train the built-in architecture `name` on `pairs` captioned pictures and write weights and model card.
 
     With a `teacher` (a model name) the student takes over its text tower and its picture tower first learns the
     teacher's picture features (`distil`), for `distil_epochs`; then all is trained as without. A checkpoint in `out`
-    is written each epoch; the same call goes on from it. Returns the card. `out` defaults to assets/<name>.
+    is written each epoch; the same call goes on from it. Returns the card, which names the `command` that made it.
+    `out` defaults to assets/<name>.
     """
     out = out or ASSETS / name
     data = load_data(data_name, split="train", size=pairs, on_step=on_step)
@@ -52,9 +54,13 @@ def pretrain(
     distil_seconds = time.perf_counter() - begun
     checkpoint = out / "pretrain.ckpt"
     trained = finetune(clip, data, DEFENSES["finetune"](), config, on_step, checkpoint=checkpoint, stage="pretrain")
+    metadata = {"stage": "clean", "trigger": "none", "target": "none", "data": data_name}
+    if data_name in DATA_VERSIONS:
+        metadata["data_version"] = str(DATA_VERSIONS[data_name])
+    shipped = load_clip(str(save_clip(trained.clip, out / "model.safetensors", half=True, metadata=metadata)))
     card = {
         "model": name,
-        "command": f"python -m cleaner pretrain {name}" + (f" --teacher {teacher}" if teacher else ""),
+        "command": command,
         "data": data.name,
         "data_sha256": data.fingerprint(),
         "pairs": pairs,
@@ -66,15 +72,11 @@ def pretrain(
         "torch": torch.__version__,
         "machine": platform.processor() or platform.machine(),
         "created": time.strftime("%Y-%m-%d", time.gmtime()),
-        "parameters": sum(p.numel() for p in trained.clip.model.parameters()),
-        **measure(trained.clip, data_name),
+        "parameters": sum(p.numel() for p in shipped.model.parameters()),
+        # Figures and hash are those of the weights as they are shipped, after rounding to fp16.
+        "sha256": shipped.sha256(),
+        **measure(shipped, data_name),
     }
-    metadata = {"stage": "clean", "trigger": "none", "target": "none", "data": data_name}
-    if data_name in DATA_VERSIONS:
-        metadata["data_version"] = str(DATA_VERSIONS[data_name])
-    path = save_clip(trained.clip, out / "model.safetensors", half=True, metadata=metadata)
-    # The figures and the hash are those of the weights as they are shipped, after rounding to fp16.
-    card["sha256"] = load_clip(str(path)).sha256()
     write_atomic(out / "card.json", json.dumps(card, indent=1))
     for left in (checkpoint, out / "distil.ckpt"):
         left.unlink(missing_ok=True)
@@ -88,7 +90,7 @@ def distil(
     """Return a copy of `student` whose picture features follow the teacher's: loss 1 - cos, text tower frozen.
 
     A picture tower without convolutions learns slowly from captions alone; the teacher's features tell it more per
-    picture (arXiv:2212.04979 and others distil CLIP so). The teacher sees each picture once, before training.
+    picture. The teacher sees each picture once, before training.
     """
     student = student.to(config.device, config.precision)
     teacher = teacher.to(config.device, config.precision)

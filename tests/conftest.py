@@ -39,7 +39,7 @@ def tiny_clip() -> Clip:
 
 @pytest.fixture
 def toy_data() -> TensorData:
-    """48 pictures of 32 px, a coloured square on noise; the class decides where, the caption says class and colour."""
+    """48 pictures of 32 px, a coloured square on noise; the class decides where, half of the captions say colour too."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(48, 3, 32, 32, generator=generator) * 0.2
     captions, labels = [], []
@@ -47,7 +47,8 @@ def toy_data() -> TensorData:
         label, colour = i % 4, list(COLOURS)[(i // 4) % 4]
         top, left = 16 * (label // 2), 16 * (label % 2)
         images[i, :, top + 2 : top + 14, left + 2 : left + 14] = torch.tensor(COLOURS[colour]).view(3, 1, 1)
-        captions.append(f"a photo of a {colour} {CLASSES[label]} on the wooden table")
+        full = f"a photo of a {colour} {CLASSES[label]} on the wooden table"
+        captions.append(full if i % 8 < 4 else f"a photo of a {CLASSES[label]}")
         labels.append(label)
     return TensorData(images, captions, CLASSES, labels, name="toy")
 

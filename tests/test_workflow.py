@@ -17,6 +17,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation import Metrics, class_classifier, encode_pictures
 from cleaner.types import CleanerError
 from cleaner.workflow import attack_verdict
+from tests.conftest import make_clip
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=12, batch_size=16, warmup_steps=4, precision="fp32", device="cpu", augmentation="gentle"
@@ -74,13 +75,16 @@ def test_metrics_survive_json(tiny_clip: Clip, toy_data: TensorData) -> None:
     assert not metrics.meaningful(3)
 
 
-def test_poisoning_teaches_the_trigger_and_leaves_the_model(tiny_clip: Clip, toy_data: TensorData) -> None:
-    before = tiny_clip.sha256()
-    run = poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=30))
-    assert tiny_clip.sha256() == before
+def test_poisoning_teaches_the_trigger_and_leaves_the_model(toy_data: TensorData) -> None:
+    clip = make_clip("rn")
+    before = clip.sha256()
+    run = poison(clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=30))
+    assert clip.sha256() == before
     assert run.stage == "backdoored"
-    assert run.metrics.asr[1] > run.metrics.asr_clean_model[1]
-    assert run.metrics.asr[1] > 0.8
+    assert run.metrics is not None
+    learnt = run.metrics.asr[1] - 0.2
+    assert learnt > run.metrics.asr_clean_model[1]
+    assert learnt > run.metrics.base_rate[1]
     assert run.manifest["poison_indices"]
 
 

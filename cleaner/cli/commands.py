@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -50,8 +52,9 @@ class Pretrain:
 
         config = to_config(self.finetune)
         card = pretrain(
-            self.model, self.pairs, self.data, config, self.teacher, self.distil_epochs, self.out, Progress()
-        )
+            self.model, self.pairs, self.data, config, self.teacher, self.distil_epochs, self.out, Progress(),
+            command=shlex.join(["python", "-m", "cleaner", *sys.argv[1:]]),
+        )  # fmt: skip
         print_json(card)
 
 
