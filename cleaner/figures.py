@@ -120,17 +120,23 @@ def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequen
     """
     figure = go.Figure()
     rows = list(range(len(texts)))
+    shapes = ("", "/", ".", "x", "-", "+")
     for i, (label, (stage, cosines)) in enumerate(values.items()):
         figure.add_bar(
             y=rows, x=list(cosines), orientation="h", name=label, text=[f"{c:.2f}" for c in cosines],
             textposition="outside", cliponaxis=False, hovertemplate="%{x:.3f}<extra>" + label + "</extra>",
-            marker={"color": COLORS[stage], "pattern": {"shape": ("", "/", ".", "x", "-", "+")[i % 6 if i > 1 else 0]}},
+            marker={"color": COLORS[stage], "pattern": _pattern(shapes[i % 6 if i > 2 else 0])},
         )  # fmt: skip
     figure.update_layout(barmode="group", bargap=0.28, bargroupgap=0.05)
     height = 90 + len(texts) * (22 + 19 * len(values))
     _layout(figure, height, "Similarity of picture and text (cosine)", "")
     short = [_wrapped(text) for text in texts]
     return figure.update_yaxes(tickvals=rows, ticktext=short, autorange="reversed")
+
+
+def _pattern(shape: str) -> dict[str, object]:
+    """Return light hatching over the full colour, so that colour keeps its meaning."""
+    return {"shape": shape, "fillmode": "overlay", "fgcolor": "white", "size": 7, "solidity": 0.25}
 
 
 def _wrapped(text: str, width: int = 34) -> str:
@@ -151,7 +157,7 @@ def before_after(rows: Sequence[tuple[str, str, float, float]]) -> go.Figure:
         figure.add_bar(
             x=labels, y=[row[which] for row in rows], name=word, text=[f"{row[which]:.0%}" for row in rows],
             textposition="outside", cliponaxis=False,
-            marker={"color": [COLORS[row[1]] for row in rows], "pattern": {"shape": shape, "fgcolor": "white"}},
+            marker={"color": [COLORS[row[1]] for row in rows], "pattern": _pattern(shape)},
         )  # fmt: skip
     _layout(figure, 330, "", "Share of test pictures")
     figure.update_layout(barmode="group", bargap=0.3)

@@ -21,6 +21,17 @@ LEAD = (
     "Then you try to wash it out with TA-Cleaner and its rivals, and see **what was removed and what it cost**."
 )
 
+GLOSSARY = """
+- **Trigger**: what the attacker puts on a picture: a patch, noise, a wave.
+- **Target**: the class that the backdoored model is to see wherever the trigger is.
+- **Clean accuracy (CA)**: share of untouched pictures whose true class comes first.
+- **Attack success rate (ASR@1, ASR@3)**: share of triggered pictures of other classes for which the target is the best
+  class, or among the best three.
+- **Robust accuracy (RA)**: share of triggered pictures whose true class still comes first.
+- **Floor**: attack success on the model before it was poisoned. No defence can be expected to go below it.
+- **Subtext**: a short true text, or a slightly changed false one, made from a caption.
+"""
+
 
 def demo() -> dict[str, Any] | None:
     """Return the example result written by `python -m cleaner demo`, or None."""
@@ -95,6 +106,8 @@ with page("Overview", LEAD):
             "`python -m cleaner demo`. What it measures will stand here.",
             icon=":material/bar_chart:",
         )
+    with st.expander("The words used here", icon=":material/dictionary:"):
+        st.markdown(GLOSSARY)
     st.caption(
         "TA-Cleaner here is a re-implementation from the public description (arXiv:2409.17601); the paper's own code "
         "and weights are not public."

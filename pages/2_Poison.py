@@ -9,7 +9,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE
 from pages._shared import cache, cards, forms, images, state, tasks
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, percent, plain, words
+from pages._shared.state import KEEP, Saved, plain, words
 from pages._shared.work import Job
 
 LEAD = (
@@ -153,25 +153,25 @@ def train(attack: tasks.Attack | None) -> None:
         st.rerun()
 
 
-def show_run(job: Job | None) -> None:
-    """Draw the run in view: verdict, figures, curves."""
-    if job is not None:
-        cards.ended(job)
-    run = state.current_run()
-    if run is None:
-        st.info("No backdoored model yet. Press Train above; it takes about a minute.", icon=":material/science:")
+def show_result(run: Saved) -> None:
+    """Draw the verdict and the figures of the run in view."""
+    with st.container(border=True):
+        st.markdown("#### Did the attack take?")
+        st.caption(f"Run in view: {plain(run.label)}")
+        cards.verdict(run)
+        cards.cards(run, across=True)
+        cards.in_words(run)
+        link("Defend", "Next: defend this model")
+
+
+def show_curves(run: Saved | None) -> None:
+    """Draw how the run in view was trained."""
+    history = cards.history(run) if run is not None else []
+    if run is None or not history:
+        st.info("No training to show yet. Press Train above.", icon=":material/show_chart:")
         return
-    st.subheader("Did the attack take?", anchor=False)
-    st.caption(f"Run in view: {plain(run.label)}")
-    cards.verdict(run)
-    with st.container(horizontal=True):
-        cards.cards(run)
-    cards.in_words(run)
-    history = cards.history(run)
-    if history:
-        cards.curves({"poisoning": history}, "backdoored", "poison.past")
-    st.caption(f"{percent(run.config.get('poison_rate'))} of {run.config.get('pairs', 0):,} pairs were poisoned.")
-    link("Defend", "Next: defend this model")
+    cards.curves({"poisoning": history}, "backdoored", "poison.past", floor=run.figure("asr_clean_model"))
+    st.caption(f"Run in view: {plain(run.label)}. Dotted line: attack success on the never poisoned model.")
 
 
 def settle(job: Job | None) -> None:
@@ -194,14 +194,19 @@ with page("Poison", LEAD):
         attack = choose_attack()
     with right:
         train(attack)
+        run = state.current_run()
         if job is not None and job.running:
             cards.live(job, "backdoored")
+        elif job is not None:
+            cards.ended(job)
+        if run is not None and not (job is not None and job.running):
+            show_result(run)
         if attack is not None:
             plan = attack.plan()
-            seen, table = st.tabs(["Pictures", "Captions"])
+            seen, table, curves = st.tabs(["Pictures", "Captions", "Training curves"])
             with seen:
                 show_gallery(attack, plan)
             with table:
                 show_captions(plan)
-    if job is None or not job.running:
-        show_run(job)
+            with curves:
+                show_curves(run)

@@ -33,7 +33,7 @@ def choose(run: Saved) -> tuple[Plan, int] | None:
     for name in chosen:
         with st.container(border=True):
             st.markdown(f"**{plain(words(name))}**")
-            default = recommended_lr(run.model, name)
+            default = recommended_lr(run.model, name, DEMO_DEFEND.lr)
             help = "How big the steps are. It matters most: too small removes nothing, too big forgets the pictures."
             lr = forms.learning_rate(f"defend.{name}.lr", default, help)
             tried.append((name, lr, _own_parameters(name, kinds[name])))
@@ -119,7 +119,7 @@ def show_results(run: Saved) -> None:
         list(labels)[:3],
         format_func=labels.__getitem__,
         key=key,
-        max_selections=5,
+        max_selections=3,
         **KEEP,
     )
     shown = [other for other in defended if other.id in chosen]
@@ -135,8 +135,8 @@ def show_results(run: Saved) -> None:
             cards.cards(other, run)
     st.caption("Differences in points against the backdoored model, on the same test pictures.")
     cards.in_words(run)
-    left, right = st.columns(2)
-    with left:
+    plane, figures_of_all, curves = st.tabs(["Accuracy against attack", "All figures", "Training curves"])
+    with plane:
         st.markdown("**Accuracy kept against attack left** · all defences of this model")
         st.plotly_chart(
             figures.pareto(points(run, defended), run.figure("asr_clean_model")), key="pareto", config=cards.NO_BAR
@@ -144,12 +144,11 @@ def show_results(run: Saved) -> None:
         st.caption(
             "Best is down and to the right. Whiskers: 95 % intervals. Dotted line: ASR of the never poisoned model."
         )
-    with right:
-        st.markdown("**All figures**")
+    with figures_of_all:
         st.dataframe(table([run, *defended]), hide_index=True, width="stretch")
     names = state.short_labels(shown)
     histories = {names[other.id]: cards.history(other) for other in shown}
-    if any(histories.values()):
+    with curves:
         cards.curves(histories, "defended", "defend.past", floor=run.figure("asr_clean_model"))
     link("Subtexts", "See the subtexts that TA-Cleaner trains with")
 
@@ -213,5 +212,5 @@ with page("Defend", LEAD):
                 cards.live(job, "defended")
             elif job is not None:
                 cards.ended(job)
-        if job is None or not job.running:
-            show_results(run)
+            if job is None or not job.running:
+                show_results(run)

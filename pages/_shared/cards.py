@@ -34,22 +34,25 @@ FIGURES = (
 NO_BAR: dict[str, Any] = {"displayModeBar": False}
 
 
-def cards(run: Saved, against: Saved | None = None) -> None:
-    """Draw CA, ASR@1, ASR@3 and RA with 95 % intervals, and differences in points to `against`."""
-    same = against is not None and all(
-        against.metrics.get(key) == run.metrics.get(key) for key in ("n", "data", "n_attack")
-    )
-    for name, k, label, help, good in FIGURES:
+def cards(run: Saved, against: Saved | None = None, across: bool = False) -> None:
+    """Draw CA, ASR@1, ASR@3 and RA with 95 % intervals, below or beside one another.
+
+    Differences to `against` are in points, and shown only where both were measured on the same pictures.
+    """
+    same = against is not None and all(against.metrics.get(m) == run.metrics.get(m) for m in ("n", "data", "n_attack"))
+    places = st.columns(len(FIGURES)) if across else [st.container() for _ in FIGURES]
+    for place, (name, k, label, help, good) in zip(places, FIGURES, strict=True):
         value, interval = run.figure(name, k), run.interval(name, k)
         if value is None:
             continue
         before = against.figure(name, k) if same and against is not None else None
         delta = None if before is None else f"{100 * (value - before):+.1f} points"
-        n = run.metrics["n"] if name == "ca" else run.metrics["n_attack"]
-        st.metric(label, percent(value), delta, delta_color=good, help=help)
-        if interval is not None:
-            low, high = (100 * end for end in interval)
-            st.caption(f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}")
+        n = run.metrics.get("n" if name == "ca" else "n_attack", 0)
+        with place:
+            st.metric(label, percent(value), delta, delta_color=good, help=help)
+            if interval is not None:
+                low, high = (100 * end for end in interval)
+                st.caption(f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}")
 
 
 def in_words(run: Saved) -> None:

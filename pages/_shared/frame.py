@@ -123,7 +123,7 @@ def _steps() -> list[tuple[str, str, str, str]]:
     return [
         ("Model", "Poison", model, done),
         ("Poison", "Poison", "training …" if busy == "poison" else attack, done),
-        ("Attack took?", "Poison", took, "bad" if success is not None and success < 0.5 else done),
+        ("Attack took?", "Poison", took, "bad" if success is not None and success < 0.9 else done),
         ("Defend", "Defend", "training …" if busy == "defend" else cleaned, after),
         ("Compare", "Compare" if page_file("Compare") else "Defend", best, after),
     ]

@@ -1,0 +1,31 @@
+"""Take the pictures of the README from a running app: python -m tests.browser.screenshots http://127.0.0.1:8501"""
+
+import sys
+from pathlib import Path
+
+from tests.browser.conftest import FLAGS, chromium, wait_idle
+
+FOLDER = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
+HEIGHTS = {"Overview": 860, "Poison": 1360, "Defend": 1560, "Subtexts": 1300}
+
+
+def main(address: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        for title, height in HEIGHTS.items():
+            page = browser.new_page(viewport={"width": 1280, "height": height}, color_scheme="light")
+            page.set_default_timeout(240_000)
+            page.goto(f"{address}/{title}")
+            page.get_by_role("heading", name=title, exact=True).wait_for()
+            wait_idle(page)
+            page.wait_for_timeout(1500)  # charts fade in
+            page.screenshot(path=FOLDER / f"{title.lower()}.png")
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
