@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from random import Random
+from typing import TypeVar
 
 from cleaner.text import forms, rules
 from cleaner.text.parse import Parse
 
+T = TypeVar("T")
 FINITE = ("VBZ", "VBP", "VBD", "VBE", "MD")
 _MARKS = (".", ",")
 
@@ -33,9 +37,10 @@ def blocked(parsed: Parse) -> tuple[bool, ...]:
     found: list[bool] = []
     clause, negated = 0, False
     for i, token in enumerate(parsed.tokens):
+        negated = negated or token.lower == "than"  # "more than a cat": a dog may do as well
         if token.lower in rules.NEGATIONS:
             negated = True
-            if token.lower not in ("without", "no"):
+            if i and parsed.tokens[i - 1].tag in (*FINITE, "RB"):
                 # "A hat is never a toy": the subject stands under the negation too.
                 found[clause:] = [True] * (i - clause)
         if token.tag in _MARKS and i + 1 < len(parsed.tokens):
@@ -43,9 +48,21 @@ def blocked(parsed: Parse) -> tuple[bool, ...]:
         found.append(negated)
     for c, chunk in enumerate(parsed.chunks):
         if chunk.text in ("or", "/", "like"):
-            for near in parsed.chunks[max(0, c - 1) : c + 2]:
+            for near in parsed.chunks[c if chunk.text == "like" else max(0, c - 1) : c + 2]:
                 found[near.start : near.end] = [True] * (near.end - near.start)
     return tuple(found)
+
+
+def some(rng: Random, items: Sequence[T], k: int) -> list[T]:
+    """Return k different items (all of them if there are fewer); much quicker than `rng.sample`."""
+    if len(items) <= k:
+        drawn = list(items)
+        rng.shuffle(drawn)
+        return drawn
+    places: dict[int, None] = {}
+    while len(places) < k:
+        places[int(rng.random() * len(items))] = None
+    return [items[i] for i in places]
 
 
 def article_repair(parsed: Parse, index: int, new: str) -> tuple[tuple[int, str], ...]:

@@ -6,94 +6,97 @@ from functools import lru_cache
 from random import Random
 
 from cleaner.text import forms, kinds, rules
-from cleaner.text.changes import FINITE, Change, blocked
+from cleaner.text.changes import FINITE, Change, blocked, some
 from cleaner.text.lexicon import load_lexicon
 from cleaner.text.objects import interest
 from cleaner.text.parse import Chunk, Parse
-from cleaner.text.tagger import Token
 from cleaner.text.vocabulary import Vocabulary
 
 _DRAWN = ("two", "three", "four", "five")
 _COUNTED = frozenset(
     kinds.words("animal artifact body object person plant location event communication top food group")
 )
+_SHOWING = rules.PHOTOS | frozenset(
+    kinds.words("portrait illustration painting drawing view close-up vector silhouette")
+)
+# Of these containers there can be two: "a glass of wine".
+_HEAPS = frozenset(
+    kinds.words(
+        "bottle cup glass plate bowl piece pile row group pair bunch stack crowd herd flock member slice set "
+        "collection line"
+    )
+)
 _TO_PLURAL = {"is": "are", "was": "were", "has": "have", "does": "do"}
 _TO_SINGULAR = {plural: singular for singular, plural in _TO_PLURAL.items()}
-_LOOSE = frozenset(("the", "these", "those", "some"))
+_CONJUNCTIONS = ("as", "before", "after", "because", "if", "although", "that", "until", "than")
+# After these a bare noun begins a phrase of its own: not after an adjective ("pretty | girl"), nor in "at night".
+_STARTS = ("START", ".", ",", "CC", "VBZ", "VBP", "VBD", "VBG", "VB", "VBE", "WP", "WRB", "IN", "REL", "INREL", "TO")
 
 
 def counts(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
-    """Return changes of the number of a thing."""
+    """Return a few changes of the number of a thing."""
     found: list[Change] = []
-    for c, chunk in enumerate(parsed.chunks):
-        if chunk.kind == "NP" and parsed.tokens[chunk.start].lower == "no":
-            found += _some(parsed, chunk)
-        if chunk.kind != "NP" or blocked(parsed)[chunk.head]:
-            continue
-        tag = parsed.tokens[chunk.head].tag
-        if chunk.count is not None:
-            found += _other_number(parsed, chunk, rng)
-        elif tag == "NN":
-            found += _more(parsed, c, rng)
-        elif tag == "NNS":
-            found += _single(parsed, c)
+    phrases = [c for c, chunk in enumerate(parsed.chunks) if chunk.kind == "NP"]
+    for c in some(rng, phrases, len(phrases)):
+        chunk = parsed.chunks[c]
+        first, tag = parsed.tokens[chunk.start], parsed.tokens[chunk.head].tag
+        if first.lower == "no":
+            found += _none(parsed, chunk)
+        elif not blocked(parsed)[chunk.head] and not _owns(parsed, chunk) and _is_thing(parsed, c):
+            finder = _single if tag == "NNS" else _more if tag == "NN" else None
+            if chunk.count is not None:
+                found += _other_number(parsed, chunk, rng)
+            elif finder:
+                found += finder(parsed, c, rng)
+        if len(found) >= 3:
+            break
     return found
 
 
-def _of_someone(parsed: Parse, chunk: Chunk, rng: Random) -> list[Change]:
-    """Return "her two red cars" for "her red car"."""
-    first, last = parsed.tokens[chunk.start + 1], parsed.tokens[chunk.head]
-    if any(token.tag == "POS" for token in parsed.tokens[chunk.start : chunk.end + 1]):
-        return []
-    plural = forms.plural(last.lower)
-    repairs = () if first is last else ((chunk.head, plural),)
-    new = f"{rng.choice(_DRAWN[:3])} {plural if first is last else first.text}"
-    return [Change("count", chunk.start + 1, chunk.start + 2, new, repairs)]
+def _is_thing(parsed: Parse, c: int) -> bool:
+    """Return whether the noun of chunk `c` can be counted at all; of "a glass of wine" it is the glass."""
+    chunk = parsed.chunks[c]
+    heap = parsed.lemma(chunk.head) in _HEAPS and parsed.tokens[chunk.start].lower in ("a", "an")
+    return heap or interest(parsed, c) > 0
 
 
-def _some(parsed: Parse, chunk: Chunk) -> list[Change]:
+def _none(parsed: Parse, chunk: Chunk) -> list[Change]:
     """Return "many cars" for "no cars", "a car" for "no car"."""
-    if chunk.start == chunk.head:
-        return []
     if parsed.tokens[chunk.head].tag == "NNS":
-        return [Change("count", chunk.start, chunk.start + 1, "many")]
-    new = forms.article(parsed.tokens[chunk.start + 1].lower) if _is_counted(parsed.lemma(chunk.head)) else "much"
+        new = "many"
+    else:
+        after = parsed.tokens[chunk.start + 1].lower
+        new = forms.article(after) if _is_counted(parsed.lemma(chunk.head)) else "much"
     return [Change("count", chunk.start, chunk.start + 1, new)]
 
 
 def _other_number(parsed: Parse, chunk: Chunk, rng: Random) -> list[Change]:
+    """Return "three cars" for "two cars"."""
     assert chunk.count is not None
     word = parsed.tokens[chunk.count].lower
     if parsed.tokens[chunk.head].tag != "NNS" or parsed.lemma(chunk.head) in kinds.PLURAL_ONLY:
         return []
-    if word in rules.NUMBERS[1:]:
-        return [Change("count", chunk.count, chunk.count + 1, w) for w in rng.sample(_DRAWN, 3) if w != word]
-    if word in ("2", "3", "4", "5", "6"):
-        return [Change("count", chunk.count, chunk.count + 1, w) for w in rng.sample("23456", 3) if w != word]
-    return []
+    numbers = _DRAWN if word in rules.NUMBERS[1:] else tuple("23456") if word in tuple("23456789") else ()
+    others = [number for number in numbers if number != word]
+    return [Change("count", chunk.count, chunk.count + 1, number) for number in some(rng, others, 2)]
 
 
 def _more(parsed: Parse, c: int, rng: Random) -> list[Change]:
-    """Return "two red cars" for "a red car", and for "the red car" or "red car" if cars are counted."""
-    chunk, lexicon = parsed.chunks[c], load_lexicon()
+    """Return "two red cars" for "a red car", and for "the red car", "her red car" and "red car" if cars are counted."""
+    chunk = parsed.chunks[c]
     noun, first = parsed.lemma(chunk.head), parsed.tokens[chunk.start]
     bare = chunk.determiner is None
-    if first.tag == "PRP$" and _is_counted(noun) and _governed(parsed, c) is None:
-        return _of_someone(parsed, chunk, rng)
-    if not interest(parsed, c) or noun not in lexicon or (not bare and chunk.determiner != chunk.start):
+    if first.lower in ("a", "an"):
+        able = noun in load_lexicon()
+    else:
+        able = _is_counted(noun) and (bare or first.lower in ("the", "this", "that") or first.tag == "PRP$")
+    if not able or (bare and not _begins(parsed, c)) or _is_said(parsed, c) or _stands_out(parsed, chunk):
         return []
-    if first.lower not in ("a", "an"):
-        counted = _is_counted(noun)
-        idiom = bare and c and parsed.chunks[c - 1].kind == "REL" and parsed.chunks[c - 1].text not in ("of", "with")
-        if (
-            not counted
-            or idiom
-            or not (bare or first.lower == "the")
-            or any(t.tag == "POS" for t in _tokens(parsed, c))
-        ):
-            return []
-    alone = bare and chunk.start == chunk.head
     plural = forms.plural(parsed.tokens[chunk.head].lower)
+    # "her car" keeps "her", "a car" and "the car" lose their article, "car" has none.
+    start = chunk.start + (first.tag == "PRP$")
+    kept = first.tag == "PRP$" or bare
+    alone = start == chunk.head
     repairs = [] if alone else [(chunk.head, plural)]
     verb = _governed(parsed, c)
     if verb is not None:
@@ -104,52 +107,21 @@ def _more(parsed: Parse, c: int, rng: Random) -> list[Change]:
             repairs.append((verb.start, _TO_PLURAL[token.lower]))
         elif token.tag == "VBZ":
             repairs.append((verb.start, parsed.lemma(verb.start)))
-    rest = f" {plural if alone else first.text}" if bare else ""
-    words = rng.sample(_DRAWN[:3], 2)
-    return [Change("count", chunk.start, chunk.start + 1, w + rest, tuple(repairs)) for w in words]
+    before = {"this": "these ", "that": "those "}.get(first.lower, "")
+    rest = f" {plural if alone else parsed.tokens[start].text}" if kept else ""
+    numbers = some(rng, _DRAWN[:3], 2)
+    return [Change("count", start, start + 1, before + number + rest, tuple(repairs)) for number in numbers]
 
 
-@lru_cache(maxsize=4096)
-def _is_counted(noun: str) -> bool:
-    """Return whether there can be two of it, and a picture shows how many."""
-    lexicon = load_lexicon()
-    kind = lexicon.noun_class(noun)
-    if noun in kinds.MASS or kind not in _COUNTED:
-        return False
-    built = kind == "artifact" and any(lexicon.is_kind(noun, above) for above in ("structure", "device", "container"))
-    return built or kind in ("animal", "person") or noun in lexicon.countable
-
-
-def _continues(parsed: Parse, chunk: Chunk) -> bool:
-    """Return whether what stands before the noun phrase belongs to it: "these amazing, surviving | cities"."""
-    before = parsed.tokens[chunk.start - 1].tag if chunk.start else "."
-    return before in ("JJ", "VBN", "CD", "DT", "RB", ":", "POS", "PRP$", "NN", "NNS")
-
-
-def _tokens(parsed: Parse, c: int) -> tuple[Token, ...]:
-    """Return the tokens of chunk `c` and the one after it."""
-    return parsed.tokens[parsed.chunks[c].start : parsed.chunks[c].end + 1]
-
-
-def _single(parsed: Parse, c: int) -> list[Change]:
+def _single(parsed: Parse, c: int, rng: Random) -> list[Change]:
     """Return "a single red car" for "red cars" or "the red cars"."""
     chunk = parsed.chunks[c]
-    head, before = parsed.tokens[chunk.head].lower, parsed.chunks[c - 1].text if c else ""
-    noun = parsed.lemma(chunk.head)
-    if (
-        noun == head
-        or noun in kinds.MASS
-        or head in kinds.PLURAL_ONLY
-        or before in ("of", "between", "among")
-        or not interest(parsed, c)
-    ):
+    head, noun, first = parsed.tokens[chunk.head].lower, parsed.lemma(chunk.head), parsed.tokens[chunk.start]
+    if noun == head or noun in kinds.MASS or head in kinds.PLURAL_ONLY or _collected(parsed, c):
         return []
-    follows = parsed.chunks[c + 1].text if c + 1 < len(parsed.chunks) else ""
-    if _continues(parsed, chunk) or follows in ("and", "&", "of") or before in ("and", "&", "are", "were", "as"):
-        return []
-    first = parsed.tokens[chunk.start]
-    loose = first.lower in _LOOSE
-    if (chunk.determiner is not None and not loose) or first.lower in ("many", "several", "few", "various", "other"):
+    loose = first.lower in ("the", "these", "those", "some")
+    bare = chunk.determiner is None and first.lower not in ("many", "several", "few", "various", "other")
+    if not loose and not (bare and _begins(parsed, c)):
         return []
     alone = chunk.start == chunk.head
     new = "a single" if loose else f"a single {noun if alone else first.text}"
@@ -164,13 +136,63 @@ def _single(parsed: Parse, c: int) -> list[Change]:
     return [Change("count", chunk.start, chunk.start + 1, new, tuple(repairs))]
 
 
+def _collected(parsed: Parse, c: int) -> bool:
+    """Return whether the noun phrase must stay plural: "a group of cats", "cats of ...", but not "a photo of cats"."""
+    before = parsed.chunks[c - 1].text if c else ""
+    after = parsed.chunks[c + 1].text if c + 1 < len(parsed.chunks) else ""
+    group = before == "of" and c > 1 and parsed.lemma(parsed.chunks[c - 2].head) not in _SHOWING
+    return group or after == "of" or before in ("between", "among", "are", "were", "as")
+
+
+@lru_cache(maxsize=4096)
+def _is_counted(noun: str) -> bool:
+    """Return whether there can be two of it, and a picture shows how many."""
+    lexicon = load_lexicon()
+    kind = lexicon.noun_class(noun)
+    if noun in kinds.MASS or kind not in _COUNTED:
+        return False
+    built = kind == "artifact" and any(lexicon.is_kind(noun, above) for above in ("structure", "device", "container"))
+    return built or kind in ("animal", "person") or noun in lexicon.countable
+
+
+def _owns(parsed: Parse, chunk: Chunk) -> bool:
+    """Return whether a possessive is in or after the phrase: "the man's hat"."""
+    return any(token.tag == "POS" for token in parsed.tokens[chunk.start : chunk.end + 1])
+
+
+def _begins(parsed: Parse, c: int) -> bool:
+    """Return whether a bare noun phrase stands by itself, and not in an idiom such as "at night"."""
+    start = parsed.chunks[c].start
+    before = parsed.tokens[start - 1].tag if start else "START"
+    if before in ("IN", "REL", "INREL", "TO") and parsed.tokens[parsed.chunks[c].head].tag == "NN":
+        return parsed.chunks[c - 1].text in ("of", "with")
+    return before in _STARTS
+
+
+def _is_said(parsed: Parse, c: int) -> bool:
+    """Return whether the phrase is said of a subject ("it is a tree"), or the next word belongs to it."""
+    chunk = parsed.chunks[c]
+    after = parsed.tokens[chunk.end].tag if chunk.end < len(parsed.tokens) else "END"
+    if after in ("JJ", "NN", "NNS", "CD", "DT", "POS"):
+        return True
+    said = c > 0 and parsed.tokens[parsed.chunks[c - 1].head].tag in ("VBE", "POS")
+    return said and _governed(parsed, c) is None
+
+
+def _stands_out(parsed: Parse, chunk: Chunk) -> bool:
+    """Return whether there is only one of it: "the first house"."""
+    return any(parsed.tokens[i].lower in ("first", "last", "only", "main", "same", "next") for i in chunk.attributes)
+
+
 def _governed(parsed: Parse, c: int) -> Chunk | None:
     """Return the verb that agrees with the noun phrase at chunk `c`: after it, or before it in "there is a cat"."""
     chunks = parsed.chunks
     if c + 2 < len(chunks) and chunks[c + 1].text in ("who", "which", "that") and chunks[c + 2].kind == "VP":
         return chunks[c + 2]
     if c and chunks[c - 1].kind == "REL":
-        return None
+        # "as his bride arrives": here the preposition begins a clause.
+        clause = chunks[c - 1].text in _CONJUNCTIONS and c + 1 < len(chunks) and chunks[c + 1].kind == "VP"
+        return chunks[c + 1] if clause and parsed.tokens[chunks[c + 1].start].tag in FINITE else None
     if c and chunks[c - 1].kind == "VP":
         # "on the grass sits a cat", "there is a cat": the subject comes after the verb.
         led = chunks[: c - 1]
@@ -179,7 +201,7 @@ def _governed(parsed: Parse, c: int) -> Chunk | None:
     k = c + 1
     while k + 1 < len(chunks) and chunks[k].kind == "REL" and chunks[k + 1].kind == "NP":
         k += 2
-    if k < len(chunks) and chunks[k].kind == "O" and parsed.tokens[chunks[k].start].tag in ("WP", "RB"):
+    if k < len(chunks) and chunks[k].kind == "O" and parsed.tokens[chunks[k].start].tag == "RB":
         k += 1
     if k < len(chunks) and chunks[k].kind == "VP" and parsed.tokens[chunks[k].start].tag in FINITE:
         return chunks[k]

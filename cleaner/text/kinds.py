@@ -52,8 +52,29 @@ ATTRIBUTES: dict[str, Family] = {
     "fastest": family("fastest, slowest"),
     "hottest": family("hottest/warmest, coldest/coolest"),
     "warmer": family("warmer/hotter, colder/cooler"),
-    "major": family("major/main/important/big, minor/unimportant"),
+    "major": family("major/main/important, minor/unimportant"),
     "painted": family("colored/coloured, colorless/gray"),
+    "brightest": family("brightest, darkest/dimmest"),
+    "clever": family("clever/smart/intelligent, stupid/silly"),
+    "health": family("healthy, unhealthy/sick/ill"),
+    "ornate": family("ornate/decorative/elaborate/decorated, plain/simple"),
+    "delicious": family("delicious/tasty/yummy, disgusting"),
+    "shine": family("shiny/glossy/glittering, dull/matte"),
+    "skin": family("bald, hairy/furry/fluffy/bearded"),
+    "data": family("digital, analog"),
+    "homemade": family("homemade/handmade, factory-made"),
+    "inner": family("inner, outer"),
+    "interest": family("interesting/exciting/fascinating/spectacular/dramatic/inspirational, boring/dull"),
+    "faith": family("religious/sacred/holy, secular"),
+    "flight": family("aerial, underwater"),
+    "scenery": family("scenic/picturesque/magical, ugly/dreary"),
+    "rank": family("senior, junior"),
+    "fashion": family("fashionable/trendy/stylish/chic, unfashionable/outdated"),
+    "rare": family("rare, common"),
+    "strange": family("strange/weird/odd/bizarre, normal"),
+    "distance": family("nearby/close, distant/remote"),
+    "dressed": family("nude/naked/bare, clothed"),
+    "friendly": family("friendly, hostile/unfriendly"),
     "size": family("small/little/tiny/miniature/wee/mini, large/big/huge/giant/massive/enormous/gigantic/great"),
     "material": family(
         "wooden/wood/bamboo/timber, metal/steel/iron/metallic/stainless/aluminum, plastic/vinyl, glass/crystal, "
@@ -69,7 +90,7 @@ ATTRIBUTES: dict[str, Family] = {
     "new": family("new/fresh/brand-new, old/antique/vintage/ancient/used/worn/weathered/aged/retro/classic"),
     "weather": family("sunny/bright, cloudy/overcast/gray/grey, rainy/wet, snowy, foggy/misty, stormy, windy"),
     "sky": family("clear/cloudless/blue/sunny, cloudy/overcast/stormy/dramatic/gray"),
-    "temperature": family("hot/warm/boiling, cold/cool/chilly/icy/frozen/freezing"),
+    "temperature": family("hot/warm/boiling, cold/chilly/icy/frozen/freezing"),
     "light": family("dark/dim/black/shadowy, bright/sunny/light/illuminated/lit"),
     "mood": family(
         "happy/smiling/cheerful/joyful/excited/laughing/glad, sad/crying/unhappy/upset, angry/furious, sleepy/tired"
@@ -90,7 +111,7 @@ ATTRIBUTES: dict[str, Family] = {
     "sex": family("feminine, masculine"),
     "place": family("outdoor/outside/exterior, indoor/inside/interior"),
     "side": family("left, right"),
-    "level": family("upper/top, lower/bottom"),
+    "level": family("upper, lower"),
     "end": family("front, back/rear"),
     "point": family("northern/north, southern/south"),
     "compass": family("eastern/east, western/west"),
@@ -136,13 +157,28 @@ ATTRIBUTES: dict[str, Family] = {
     "amateur": family("professional, amateur"),
     "total": family("full/whole/entire/complete, partial/half"),
 }
+# Nouns before a noun, which tell of it as adjectives do: "a summer dress".
+MODIFIERS: dict[str, Family] = {
+    "season": family("summer, winter, autumn/fall, spring"),
+    "hour": family("morning, evening, night"),
+    "feast": family("christmas, easter, halloween"),
+    "room": family("kitchen, bathroom, bedroom, office, garden/backyard"),
+    "sport": family("football/soccer, basketball, tennis, hockey, baseball, cricket, rugby, golf"),
+    "party": family("wedding, birthday, funeral, graduation"),
+    "place": family("city, village, desert, island"),
+    "flavour": family("chocolate, vanilla, strawberry, lemon"),
+    "sound": family("jazz, pop, folk, opera"),
+    "drink": family("coffee, tea, beer, wine"),
+    "weekday": family("monday, tuesday, wednesday, thursday, friday, saturday, sunday"),
+}
 # Everyday things too alike in a picture for one to make the other false, whatever WordNet says.
 TWINS = family(
     "cup/mug/tankard/glass/goblet/chalice/teacup/beaker, hat/cap/beanie/bonnet/headgear, "
     "boat/ship/vessel/yacht/sailboat/ferry/canoe, bus/coach/minibus, "
     "car/automobile/auto/vehicle/sedan/taxi/cab/limousine/van/jeep/suv, chair/seat/armchair/stool/bench/throne, "
-    "sofa/couch/loveseat, bottle/flask/jar/vial/jug/pitcher/carafe, umbrella/parasol/sunshade, cat/kitten/kitty, "
-    "dog/puppy/pup/hound/wolf, house/home/cottage/building/cabin/villa/mansion/hut/residence/bungalow/apartment, "
+    "sofa/couch/loveseat, bottle/flask/jar/vial/jug/pitcher/carafe, umbrella/parasol/sunshade, "
+    "cat/kitten/kitty/feline, dog/puppy/pup/hound/wolf, "
+    "house/home/cottage/building/cabin/villa/mansion/hut/residence/bungalow/apartment, "
     "flower/blossom/bloom/rose/tulip/daisy/petal/bouquet/floral, mist/haze/fog/smog/smoke/cloud, "
     "mushroom/toadstool/fungus, tree/shrub/bush/palm/pine/oak/forest, rock/stone/boulder/pebble, "
     "bag/purse/handbag/sack/backpack/pouch/satchel, street/road/highway/lane/avenue/alley, "
@@ -201,24 +237,24 @@ TRANSITIVE = family(
 )
 # Verbs -> verbs that make the clause false.
 VERB_PAIRS = table(
-    "hold/carry/use/take: drop throw kick, show/display/feature: hide, contain: lack, sing: sleep eat, cry/weep: "
-    "laugh smile, eat/dine/feed/graze: sleep sing, read/study: sleep dance, sit/stand: sleep run fly swim, "
-    "arrive: leave depart, come: leave depart go, enter: leave exit, open: close shut finish end stop, "
-    "win/find/get/keep/bear: lose, buy/purchase: sell, give: take receive, start/begin/launch: finish end stop, "
-    "rise: fall drop sink, push: pull, love/like/enjoy/adore: hate dislike, smile/laugh/grin: cry frown, "
+    "hold/carry: drop throw kick, compete/participate: sleep rest, show/display/feature: hide, contain: lack, sing: "
+    "sleep eat, cry/weep: laugh smile, eat/dine/feed/graze: sleep sing, read/study: sleep dance, sit/stand: sleep "
+    "run fly swim, arrive: leave depart, come: leave depart go, enter: leave exit, open: close shut finish end "
+    "stop, win/find/get/keep/bear: lose, buy/purchase: sell, give: take receive, start/begin/launch: finish end "
+    "stop, rise: fall drop sink, push: pull, love/like/enjoy/adore: hate dislike, smile/laugh/grin: cry frown, "
     "build/construct/create: destroy demolish, make: destroy demolish break, wear/don: carry sell remove, play: "
-    "watch skip, attend: leave skip miss, ride: push lead wash, watch/feed/greet/control: ignore, celebrate: "
-    "mourn, show/display/reveal/feature/share/use/tell: hide, catch/grab/hold: drop throw, live: die, "
+    "watch skip, attend: leave skip miss, ride: push lead wash, watch/feed/greet/control: ignore, celebrate: mourn, "
+    "show/display/reveal/feature/share/use/tell: hide, catch/grab/hold: drop throw, live: die, "
     "talk/speak/sing/shout/chat/wake/work: sleep, drive: push wash repair, help: ignore hurt, follow: lead flee, "
     "lead: follow, join/wait/return: leave, visit/approach: leave avoid, float/swim: sink, lie: stand, kiss/hug: "
     "push ignore, gather: scatter, grow: shrink, meet: avoid ignore, hang: fall, perform: sleep rest, pose: sleep "
     "run, promote: criticize, shine: fade, increase: decrease, add/put/set: remove, fill: empty, remember/learn: "
-    "forget, accept: reject refuse, attack: defend, defend/protect: attack, borrow: lend, cook: burn, prepare: "
-    "burn refuse, drink: spill, fly/land: crash, cross/face/surround/tour: avoid, save: waste, support: oppose, "
-    "train: rest, travel/go: stay, cool: heat, melt: freeze, clean/wash: dirty, see: ignore miss, want/try: "
-    "refuse, need: reject, take: return, score/reach: miss, bloom: wilt die, relax: work fight, move/turn: stop, "
-    "walk: stop sit, bring: take, include: exclude lack, overlook: face, appear: disappear, eat: drop sell, read: "
-    "burn write, write: burn read, rest: work run, have: lack, embrace: ignore push"
+    "forget, accept: reject refuse, attack: defend, defend/protect: attack, borrow: lend, cook: burn, prepare: burn "
+    "refuse, drink: spill, fly/land: crash, cross/face/surround/tour: avoid, save: waste, support: oppose, train: "
+    "rest, travel/go: stay, cool: heat, melt: freeze, clean/wash: dirty, see: ignore miss, want/try: refuse, need: "
+    "reject, take: return, score/reach: miss, bloom: wilt die, relax: work fight, move/turn: stop, walk: stop sit, "
+    "bring: take, include: exclude lack, overlook: face, appear: disappear, eat: drop sell, read: burn write, "
+    "write: burn read, rest: work run, have: lack, embrace: ignore push"
 )
 # What may stand for what in a caption, as people would say it: one kind a line.
 KINDS = tuple(
@@ -233,7 +269,7 @@ KINDS = tuple(
         "carrot potato tomato onion cucumber pumpkin cabbage mushroom pepper",
         "cake pizza sandwich burger salad soup pie cookie pancake sausage egg steak",
         "bread cheese rice pasta meat butter chocolate honey sugar salt",
-        "coffee tea milk beer wine juice water lemonade",
+        "coffee tea milk beer wine juice lemonade",
         "car bus truck train boat bicycle airplane helicopter tractor motorcycle rocket balloon",
         "chair table bed sofa desk bench shelf wardrobe mirror lamp",
         "shirt hat coat dress shoe sock scarf glove skirt jacket sweater helmet belt bikini",
@@ -249,6 +285,10 @@ KINDS = tuple(
         "city farm village airport park garden",
         "street bridge railway tunnel stairs",
         "grass sand snow mud gravel ice",
+        "water sand mud snow",
+        "road tunnel railway staircase",
+        "aisle staircase corridor",
+        "deck roof balcony lawn",
         "tree flower mushroom cactus rock",
         "rose tulip sunflower daisy orchid",
         "eye ear nose mouth hand foot knee finger shoulder",
@@ -278,7 +318,6 @@ KINDS = tuple(
         "smile frown beard mustache",
         "love anger sorrow fear",
         "rain snow fog wind sunshine",
-        "sky ground sea forest",
         "sea desert forest field",
         "wall ceiling floor roof",
         "sunset noon midnight",
@@ -304,9 +343,28 @@ ARTIFACT_MEMBERS = table(
     "furniture: chair bed desk shelf, fabric/covering: blanket curtain towel, weapon: sword rifle bow, "
     "jewelry: ring necklace bracelet"
 )
+# There is one of it, or it is no thing to put in another's place.
+UNIQUE = frozenset(words("sun moon sky star ground land sea world"))
 # Where no verb is known to exclude another.
 ANY_TRANSITIVE = words("ignore avoid hide")
 ANY_INTRANSITIVE = words("sleep kneel swim dance")
+OF_THINGS = words("disappear explode")
+POSTURES = words("sit stand lie")
+# Participles -> participles that make "covered with snow" false.
+PASSIVES = table(
+    "covered: uncovered, filled: emptied, decorated/adorned: undecorated, attached: detached, "
+    "built/constructed/created/made/designed: destroyed demolished, painted: unpainted, dressed: undressed, opened: "
+    "closed, closed: opened, broken: repaired, lost: found, found: lost, included: excluded, born: killed, used: "
+    "hidden, seen/displayed/shown/featured: hidden, lit/illuminated: unlit, known: unknown, written: burned, worn: "
+    "removed, held: dropped, frozen: melted, loaded: unloaded, wrapped: unwrapped, tied: untied, folded: unfolded, "
+    "locked: unlocked, cooked/baked: uncooked, planted: uprooted, hung: dropped, isolated: hidden, surrounded: "
+    "abandoned, taken: lost, served: refused, invited: excluded, bought: sold, sold: bought, "
+    "parked: crashed, accompanied: abandoned, loved: hated, allowed: forbidden, published: burned, "
+    "drawn: erased, set: hidden, placed: hidden, photographed/captured/pictured: ignored, gathered: scattered, "
+    "based: lost, located: hidden, followed: ignored, finished: unfinished, dedicated: "
+    "forbidden, connected: disconnected, arranged: scattered, carved: smashed, crowded: deserted, held: cancelled, "
+    "played: cancelled"
+)
 # Verbs that never take an object, and verbs that need one.
 NO_OBJECT = frozenset(
     words(
@@ -331,20 +389,21 @@ LEANING = frozenset(
 # Nouns that are not counted, though a plural of them is met now and then.
 MASS = frozenset(
     words(
-        "water milk coffee tea beer wine juice hair grass snow sand ice rain fog mist wind sunshine smoke gravel "
-        "mud food fruit bread cheese rice pasta meat butter chocolate honey sugar salt music art love business "
-        "traffic furniture clothing luggage money gold silver wood metal glass leather plastic paper concrete "
-        "cotton fashion architecture photography nature wildlife football basketball tennis golf hockey baseball "
-        "rugby cricket volleyball soccer christmas halloween equipment software hardware machinery jewelry winter "
-        "summer spring autumn evening morning night dark town downtown air sky sea ocean sunset sunrise sun moon "
-        "world earth universe weather light fire foreground background stage action bed school work home church"
+        "equipment software hardware machinery jewelry land water milk coffee tea beer wine juice hair grass snow "
+        "sand ice rain fog mist wind sunshine smoke gravel mud food fruit bread cheese rice pasta meat butter "
+        "chocolate honey sugar salt music art love business traffic furniture clothing luggage money gold silver "
+        "wood metal glass leather plastic paper concrete cotton fashion architecture photography nature wildlife "
+        "football basketball tennis golf hockey baseball rugby cricket volleyball soccer christmas halloween "
+        "equipment software hardware machinery jewelry winter summer spring autumn evening morning night dark town "
+        "downtown air sky sea ocean sunset sunrise sun moon world earth universe weather light fire foreground "
+        "background stage action bed school work home church"
     )
 )
 # Plurals that have no singular thing.
 PLURAL_ONLY = frozenset(
     words(
-        "clothes pants jeans glasses shorts trousers scissors goods sports news surroundings sunglasses lots "
-        "thanks arts outskirts stairs steps minutes hours days years weeks months ingredients results ones tights "
+        "clothes pants jeans glasses shorts trousers scissors goods sports news surroundings sunglasses lots thanks "
+        "arts outskirts supplies stairs steps minutes hours days years weeks months ingredients results ones tights "
         "leggings woods"
     )
 )

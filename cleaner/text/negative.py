@@ -7,7 +7,7 @@ from functools import lru_cache
 from random import Random
 
 from cleaner.text import forms, kinds, rules
-from cleaner.text.changes import Change, article_repair, blocked
+from cleaner.text.changes import Change, article_repair, blocked, some
 from cleaner.text.counts import counts
 from cleaner.text.lexicon import load_lexicon
 from cleaner.text.objects import objects
@@ -44,19 +44,20 @@ def negatives(parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None)
             able = False
             for found in turns:
                 if len(chosen) < n and found and (found[-1].seen or unseen):
-                    chosen.append(found.pop())
+                    change = found.pop()
+                    chosen += [] if change in chosen else [change]
                     able = True
     return chosen
 
 
 @lru_cache(maxsize=8192)
-def _other_attributes(word: str, noun: str, before_colour: bool) -> tuple[tuple[str, ...], ...]:
+def _other_attributes(word: str, noun: str, before_colour: bool, modifier: bool) -> tuple[tuple[str, ...], ...]:
     """Return for each family that holds `word`, said of `noun`, the words of its other groups; or else an antonym."""
     lexicon = load_lexicon()
     tall = lexicon.noun_class(noun) in ("person", "animal", "plant", "top") or lexicon.is_kind(noun, "structure")
     left_out = {"length" if tall else "height"} | ({"weight", "light"} if before_colour else set())
     found = []
-    for name, family in kinds.ATTRIBUTES.items():
+    for name, family in (kinds.MODIFIERS if modifier else kinds.ATTRIBUTES).items():
         own = [group for group in family if word in group]
         if own and name not in left_out:
             same = {w for group in own for w in group}
@@ -78,17 +79,19 @@ def _attributes(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> li
     found = []
     for i, token in enumerate(parsed.tokens):
         adjective = token.tag.startswith("JJ")
-        if not (adjective or (token.tag == "NN" and _is_material(parsed, i))) or blocked(parsed)[i]:
+        if not (adjective or (token.tag == "NN" and _modifies(parsed, i))) or blocked(parsed)[i]:
             continue
         if adjective and not _free(parsed, i):
             continue
         after = parsed.tokens[i + 1].lower if i + 1 < len(parsed.tokens) else ""
-        families = _other_attributes(token.lower, heads.get(i, ""), after in COLOUR_WORDS)
+        families = _other_attributes(
+            token.lower, heads.get(i, ""), after in COLOUR_WORDS, not adjective and not _is_material(token.lower)
+        )
         if not families:
             continue
         free = [w for w in rng.choice(families) if w not in texts]
         used = [w for w in free if w in vocabulary.adjectives or w in vocabulary.nouns] if vocabulary else free
-        for word in rng.sample(used or free, min(len(used or free), 3)):
+        for word in some(rng, used or free, 3):
             found.append(Change("attribute", i, i + 1, word, article_repair(parsed, i, word), bool(used)))
     return found
 
@@ -108,11 +111,18 @@ def _free(parsed: Parse, i: int) -> bool:
     return not inner or parsed.tokens[i].lower not in rules.PRIVATIVE
 
 
-def _is_material(parsed: Parse, i: int) -> bool:
-    """Return whether token `i` is a noun of material before a noun: "a glass door"."""
+def _is_material(word: str) -> bool:
+    return any(word in group for name in ("material", "fabric") for group in kinds.ATTRIBUTES[name])
+
+
+_MODIFIERS = frozenset(word for family in kinds.MODIFIERS.values() for group in family for word in group)
+
+
+def _modifies(parsed: Parse, i: int) -> bool:
+    """Return whether token `i` is a noun that tells of the next one: "a glass door", "a summer dress"."""
     word = parsed.tokens[i].lower
     after = parsed.tokens[i + 1].tag if i + 1 < len(parsed.tokens) else ""
-    return after in NOUNS and any(word in group for name in ("material", "fabric") for group in kinds.ATTRIBUTES[name])
+    return after in NOUNS and (word in _MODIFIERS or _is_material(word))
 
 
 def _relations(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
@@ -159,9 +169,13 @@ def _is_passive(parsed: Parse, c: int) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _other_verbs(verb: str, transitive: bool) -> tuple[str, ...]:
-    """Return infinitives that exclude `verb`."""
+def _other_verbs(verb: str, transitive: bool, alive: bool) -> tuple[str, ...]:
+    """Return infinitives that exclude `verb`; `alive` is said of its subject."""
     found = list(kinds.VERB_PAIRS.get(verb, ()))
+    if not alive and not transitive:
+        found = [w for w in found if w not in kinds.NO_OBJECT] if verb in kinds.POSTURES else found
+        found += kinds.POSTURES if verb in kinds.POSTURES else () if verb in kinds.LEANING else kinds.OF_THINGS
+        return tuple(word for word in dict.fromkeys(found) if word != verb and word not in kinds.NEEDS_OBJECT)
     family = kinds.TRANSITIVE if transitive else kinds.INTRANSITIVE
     own = [group for group in family if verb in group]
     if own:
@@ -179,8 +193,11 @@ def _verbs(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Ch
     texts = {parsed.lemma(i) for i in range(len(parsed.tokens))}
     for c, chunk in enumerate(parsed.chunks):
         tag = parsed.tokens[chunk.head].tag
+        if tag in ("VBN", "VBD") and chunk.kind == "VP" and not blocked(parsed)[chunk.head]:
+            found += _passives(parsed, c, texts, vocabulary)
+        passive = tag in ("VBN", "VBD") and any(t.tag == "VBE" for t in parsed.tokens[chunk.start : chunk.head])
         made = tag in ("VBN", "VBD") and _done_by_person(parsed, c)
-        if chunk.kind != "VP" or (tag not in _ACTIVE and not made) or blocked(parsed)[chunk.head]:
+        if chunk.kind != "VP" or ((tag not in _ACTIVE or passive) and not made) or blocked(parsed)[chunk.head]:
             continue
         following = parsed.chunks[c + 1] if c + 1 < len(parsed.chunks) else None
         transitive = made or (following is not None and following.kind == "NP")
@@ -191,13 +208,23 @@ def _verbs(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Ch
             and parsed.lemma(following.head) in ("way", "thing", "time", "place", "turn", "part")
         ):
             continue  # "make their way"
-        words = _other_verbs(parsed.lemma(chunk.head), transitive) if _plain_verb(parsed, c, transitive) else ()
+        verb = parsed.lemma(chunk.head)
+        words = _other_verbs(verb, transitive, _is_alive(parsed, c)) if _plain_verb(parsed, c, transitive) else ()
         words = tuple(w for w in words if w not in texts)
         used = tuple(w for w in words if w in vocabulary.verbs) if vocabulary else words
-        for word in rng.sample(used or words, min(len(used or words), 3)):
+        for word in some(rng, used or words, 3):
             form = forms.conjugate(word, "VBN" if made else tag)
             found.append(Change("verb", chunk.head, chunk.head + 1, form, (), bool(used)))
     return found
+
+
+def _is_alive(parsed: Parse, c: int) -> bool:
+    """Return whether the subject of the verb at chunk `c` is, or may be, somebody."""
+    subject = next((x for x in reversed(parsed.chunks[:c]) if x.kind == "NP"), None)
+    if subject is None:
+        return True
+    noun = parsed.lemma(subject.head)
+    return noun in kinds.PERSONS or load_lexicon().noun_class(noun) in ("person", "animal", "top", "group", None)
 
 
 def _affirmed(parsed: Parse) -> list[Change]:
@@ -211,6 +238,18 @@ def _affirmed(parsed: Parse) -> list[Change]:
             whole = {"wo": "will", "ca": "can"}.get(before.lower, before.text)
             found.append(Change("verb", i - 1, i + 1, whole))
     return found
+
+
+def _passives(parsed: Parse, c: int, texts: set[str], vocabulary: Vocabulary | None) -> list[Change]:
+    """Return exchanges of a participle: "covered with snow"."""
+    head = parsed.chunks[c].head
+    if c + 1 < len(parsed.chunks) and parsed.chunks[c + 1].kind == "NP":
+        return []
+    words = [w for w in kinds.PASSIVES.get(parsed.tokens[head].lower, ()) if w not in texts]
+    seen = [vocabulary is None or (load_lexicon().verb_lemma(w) or w) in vocabulary.verbs for w in words]
+    return [
+        Change("verb", head, head + 1, w, article_repair(parsed, head, w), s) for w, s in zip(words, seen, strict=True)
+    ]
 
 
 def _done_by_person(parsed: Parse, c: int) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import islice
 from random import Random
 
 from cleaner.text import forms, kinds, rules
-from cleaner.text.changes import Change, article_repair, blocked
+from cleaner.text.changes import Change, article_repair, blocked, some
 from cleaner.text.lexicon import CONCRETE, load_lexicon
 from cleaner.text.parse import Chunk, Parse
 from cleaner.text.tagger import NOUNS
 from cleaner.text.vocabulary import Vocabulary
 
 _ENOUGH = 4
+# Of a large vocabulary only so many words are looked through, the commonest.
+_COMMON = 500
 _COLOURS = frozenset(word for group in kinds.COLOURS for word in group)
 _KINDS: dict[str, tuple[str, ...]] = {}
 for _group in kinds.KINDS:
@@ -21,7 +24,7 @@ for _group in kinds.KINDS:
 
 
 def objects(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
-    """Return exchanges of up to three of the nouns, those of visible things likelier; the likeliest last."""
+    """Return three or four exchanges of nouns, those of visible things likelier; the likeliest last."""
     weighed: list[tuple[float, int]] = []
     for c, chunk in enumerate(parsed.chunks):
         if chunk.kind == "NP" and not blocked(parsed)[chunk.head]:
@@ -32,8 +35,10 @@ def objects(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[C
     used = frozenset(t.lower for t in parsed.tokens)
     nouns = tuple({parsed.lemma(i): None for i, t in enumerate(parsed.tokens) if t.tag in NOUNS})
     found: list[Change] = []
-    for _, c in weighed[:3]:
+    for _, c in weighed:
         found = _exchanges(parsed, c, (used, nouns), rng, vocabulary) + found
+        if len(found) >= 3:
+            break
     return found
 
 
@@ -73,7 +78,7 @@ def _lexical(noun: str) -> tuple[str, ...]:
     )
     if not members:
         return tuple(listed + sisters[:5])
-    known = [w for w in sisters if w in _KINDS and lexicon.noun_class(w) == kind][:4]
+    known = [w for w in sisters if w in _KINDS and lexicon.noun_class(w) == kind and w not in kinds.UNIQUE][:4]
     return tuple(dict.fromkeys([*listed, *known, *(w for w in members if lexicon.exclusive(noun, w))]))
 
 
@@ -83,25 +88,26 @@ def _seen(noun: str, slot: str, counted: bool, vocabulary: Vocabulary) -> tuple[
     lexicon = load_lexicon()
     own = lexicon.noun_class(noun)
     used = vocabulary.slots.get(slot, {})
-    listed = frozenset((*kinds.PERSONS.get(noun, ()), *_KINDS.get(noun, ()), *_lexical(noun)))
+    listed = dict.fromkeys((*kinds.PERSONS.get(noun, ()), *_KINDS.get(noun, ()), *_lexical(noun)))
     person = noun in kinds.PERSONS or own == "person"
-    near: list[str] = []
-    same: list[str] = []
-    other: list[str] = []
-    for word in vocabulary.nouns:
-        kind = lexicon.noun_class(word)
-        if word not in used or (kind not in CONCRETE and kind != own) or (counted and word not in vocabulary.countable):
-            continue
-        if word in rules.VAGUE or word in rules.CONTAINERS or word in _COLOURS or not lexicon.exclusive(noun, word):
-            continue
-        # Roles and persons do not exclude each other: an actor is a man.
-        if person and (kind == "person" or word in kinds.PERSONS) and word not in listed:
-            continue
-        (near if word in listed else same if kind == own and kind in CONCRETE else other).append(word)
+
+    def fits(word: str) -> bool:
+        if word not in used or (counted and word not in vocabulary.countable) or word in _COLOURS:
+            return False
+        return word not in rules.VAGUE and word not in rules.CONTAINERS and lexicon.exclusive(noun, word)
+
+    near = [word for word in listed if fits(word)]
     if len(near) >= _ENOUGH:
         return tuple(near)
-    plenty = len(near) + len(same) >= _ENOUGH or own not in CONCRETE
-    return tuple(near + same if plenty else near + same + [w for w in other if lexicon.noun_class(w) in CONCRETE])
+    same: list[str] = []
+    other: list[str] = []
+    for word in islice(used, _COMMON):
+        kind = lexicon.noun_class(word)
+        # Roles and persons do not exclude each other: an actor is a man.
+        alike = person and (kind == "person" or word in kinds.PERSONS)
+        if kind in CONCRETE and word not in listed and not alike and (own in CONCRETE or kind == own) and fits(word):
+            (same if kind == own else other).append(word)
+    return tuple(near + same if len(near) + len(same) >= _ENOUGH else near + same + other)
 
 
 def _exchanges(
@@ -121,10 +127,10 @@ def _exchanges(
     start = unit(parsed, chunk)
     found: list[Change] = []
     for choice, seen in ((pool, True), (_lexical(noun) if len(pool) < 3 else (), vocabulary is None)):
-        for word in rng.sample(choice, min(len(choice), 5)):
+        for word in some(rng, choice, 5):
             new = forms.plural(word) if many else word
             # A word of the caption, or one too near to another thing in it, could be true.
-            if len(found) == 2 or word in present[0] or new in present[0]:
+            if len(found) == 2 or word in present[0] or new in present[0] or (many and word in kinds.UNIQUE):
                 continue
             if all(other == noun or exclusive(word, other) for other in present[1]):
                 found.append(Change("object", start, chunk.end, new, article_repair(parsed, start, new), seen))
@@ -141,7 +147,10 @@ def unit(parsed: Parse, chunk: Chunk) -> int:
         if word.lower[0].isdigit():
             return chunk.head  # "an 18th century gown" keeps its century
         bound = word.tag == "JJ" and start < chunk.head and word.lower in rules.PRIVATIVE
-        if not bound and ((joined is None and word.tag not in NOUNS) or (joined == "kind" and word.tag == "JJ")):
+        if not bound and (
+            (joined is None and word.tag not in NOUNS)
+            or (joined == "kind" and word.tag == "JJ" and not word.lower.endswith("ing"))
+        ):
             break
         start -= 1
     return start

@@ -126,13 +126,15 @@ def droppable(parsed: Parse, chunk: Chunk) -> list[tuple[int, ...]]:
     first, last = chunk.attributes[0], chunk.attributes[-1]
     noun = parsed.lemma(chunk.head)
     kind = lexicon.noun_class(noun) or "artifact"
+    if first > 0 and parsed.tokens[first - 1].tag in (",", "CC"):
+        return []  # the second of two adjectives
     able = []
     for i in chunk.attributes:
         word = parsed.tokens[i].lower
         bound = word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or parsed.tokens[i - 1].lower == "middle"
         if i + 1 <= chunk.head:
             after = parsed.lemma(i + 1) if i + 1 == chunk.head else parsed.tokens[i + 1].lower
-            bound = bound or lexicon.compound(word, after) is not None
+            bound = bound or lexicon.compound(word, after) is not None or after in ("style", "size", "quality", "view")
         if kind in ("animal", "person", "plant", "food", "body"):
             bound = bound or any(
                 word in group for group in (*kinds.ATTRIBUTES["material"], *kinds.ATTRIBUTES["fabric"])
@@ -169,7 +171,15 @@ def _drop_middle(parsed: Parse, kept: list[bool], end: int, frozen: int, rng: Ra
         while start < k and chunks[start].text == "of":
             start += 2
         subject = chunks[start - 1]
-        whole = start == 1 and subject.kind == "NP" and start < k and all(c.text != "of" for c in chunks[start:k])
+        # "the image for posters take ...": what is left would not agree.
+        agrees = not (parsed.tokens[chunks[k].start].tag == "VBP" and parsed.tokens[subject.head].tag == "NN")
+        whole = (
+            agrees
+            and start == 1
+            and subject.kind == "NP"
+            and start < k
+            and all(c.text != "of" for c in chunks[start:k])
+        )
         if whole and chunks[k].start <= frozen and rng.random() < 0.5:
             for i in range(chunks[start].start, chunks[k].start):
                 kept[i] = False

@@ -97,7 +97,9 @@ QUANTIFIERS = frozenset(
 )
 # Nouns of idioms: nothing is "outside the air" or "far from the distance".
 NOWHERE = frozenset(
-    words("sky air world distance way dark wind sun sunlight light rain person life love motion action time")
+    words(
+        "sky air horizon open world distance way dark wind sun sunlight light rain person life love motion action time"
+    )
 )
 # "A fake gun" is no gun: adjectives that cannot be dropped, and those that narrow a phrase to one thing.
 PRIVATIVE = frozenset(
@@ -118,11 +120,11 @@ PHOTOS = frozenset(words("photo photograph picture image"))
 # "A group of women": the thing to exchange is the second noun.
 CONTAINERS = frozenset(
     words(
-        "group pair bunch set lot number series row couple variety selection collection piece cup glass bottle "
-        "bowl plate pile slice stack line array crowd herd flock kind type sort part side top bottom front back "
-        "view close-up photo photograph picture image portrait illustration painting drawing shot member edge end "
-        "center middle corner rest cover bit acre dozen hundred thousand million vector silhouette background "
-        "interior exterior range symbol version example style"
+        "group pair bunch set lot number series row couple variety selection collection piece cup glass bottle bowl "
+        "plate pile slice stack line array crowd herd flock kind type sort part side top bottom front back view "
+        "close-up photo photograph picture image portrait illustration painting drawing shot member edge end center "
+        "middle corner rest cover bit sketch statue sculpture figurine replica poster mural acre dozen hundred "
+        "thousand million vector silhouette background interior exterior range symbol version example style"
     )
 )
 # Nouns that are too general, or too little of a thing, to be exchanged or drawn.

@@ -24,7 +24,8 @@ _ADJECTIVE_TAILS = ("ed", "old", "time", "year", "style", "free")
 _CLOSED = {
     word: name
     for name, listed in {
-        "PRP": "i you he she it we they me him us them himself herself itself themselves who someone",
+        "PRP": "i you he she it we they me him us them mine yours ours theirs hers himself herself itself themselves"
+        " who someone",
         "PRP$": "my your his her its our their whose",
         "DT": "the a an this that these those all some any each every no both another",
         "CC": "and or but nor & /",
@@ -51,7 +52,7 @@ _CLOSED = {
 }
 # Names of colours that are things as well.
 _THINGS = frozenset(
-    words("rose gold silver cream coral ruby emerald amber bronze chestnut tangerine jet ivory jade cobalt")
+    words("olive rose gold silver cream coral ruby emerald amber bronze chestnut tangerine jet ivory jade cobalt")
 )
 COLOUR_WORDS = frozenset(word for group in kinds.COLOURS for word in group) - _THINGS
 _PHRASE_STARTS: dict[str, list[tuple[str, ...]]] = {}
@@ -155,13 +156,15 @@ def _mark_phrases(lower: list[str], tags: list[str]) -> None:
 
 @dataclass(slots=True)
 class _Place:
-    """A word among its neighbours: `before` and `after` are their tags, the counts say how the word is used."""
+    """A word among its neighbours: `before` and `after` are their tags, `last` is the word before, `more` tells whether
+    ", adjective" follows, the counts how the word is used."""
 
     word: str
     own: str
     before: str
     after: str
     last: str
+    more: bool
     noun: str | None
     verb: str | None
     nouns: int
@@ -190,7 +193,7 @@ def _in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) -> 
         return own
     noun, verb = lexicon.noun_lemma(word), lexicon.verb_lemma(word)
     place = _Place(
-        word, own, before, after, lower[i - 1] if i else "", noun, verb,
+        word, own, before, after, lower[i - 1] if i else "", tags[i + 1 : i + 3] == [",", "JJ"], noun, verb,
         lexicon.count("n", noun), lexicon.count("v", verb), lexicon.count("a", word),
     )  # fmt: skip
     if own in VERBS:
@@ -217,6 +220,8 @@ def _closed_in_context(i: int, lower: list[str], tags: list[str], before: str, a
 def _verb_in_context(place: _Place, i: int, tags: list[str]) -> str:
     """Return the tag of a word that the tagger takes for a verb: after "the" or "of" it is none."""
     own, before, after = place.own, place.before, place.after
+    if place.word == "live" and before in VERBS:
+        return "RB"
     base = own in ("VB", "VBP", "VBZ")
     if own == "VBG" and after in NOUNS and place.adjectives > 1 and before in ("IN", "CC", ",", "START"):
         return "JJ"  # "contrasting shoes"
@@ -242,6 +247,8 @@ def _noun_in_context(place: _Place, earlier: list[str]) -> str:
     word, own, before, after = place.word, place.own, place.before, place.after
     if before == "TO" and place.verb == word and (own == "JJ" or (own == "NN" and after in ("DT", "PRP$"))):
         return "VB" if after in ("DT", "PRP$", "JJ", "PRP", *NOUNS) else own
+    if word in _THINGS and after == "JJ" and own == "NN":
+        return "JJ"  # "a silver tropical fish"
     if before == "MD" and place.verb == word:
         return "VB"
     if own == "NNS" and before == "RB" and place.last.endswith("ly") and place.verb:
@@ -256,12 +263,16 @@ def _noun_in_context(place: _Place, earlier: list[str]) -> str:
         return "VBP"
     if own == "RB" and after in NOUNS and place.adjectives and before in (*_OPENERS, "START"):
         return "JJ"
-    if word.endswith("ing") and own == "NN" and place.verb and before not in _OPENERS and after in ("DT", "PRP$", "RP"):
-        return "VBG"
+    if word.endswith("ing") and own == "NN" and place.verb and before not in _OPENERS:
+        rare = place.nouns <= 2 and before in NOUNS and after in ("IN", "REL", "RB")
+        if rare or after in ("DT", "PRP$", "RP"):
+            return "VBG"
+    if before == "START" and after == "RP" and place.verb == word:
+        return "VB"
     agent = before == "PRP" and place.last in _SUBJECTS and own != "RB"
     if agent and place.verb and place.verbs * 4 >= place.nouns:
         return place.as_verb
-    lone = own == "JJ" and after in _STOPS and word not in COLOUR_WORDS
+    lone = own == "JJ" and after in _STOPS and not place.more and word not in COLOUR_WORDS
     if lone and before in ("DT", "JJ", "PRP$", "NN", "POS", "IN", "CD"):
         return "NN" if place.noun == word and (before in ("DT", "PRP$") or place.nouns > place.adjectives) else own
     if place.verbs and before in (*NOUNS, "PRP", "WP") and after != "POS" and _finite(place, earlier):

@@ -1,0 +1,187 @@
+"""Negative subtexts: kinds of edit, words that are too near, agreement, vocabulary, determinism."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from cleaner.text import Vocabulary, draw_subtexts, negative_subtexts, positive_subtexts
+from cleaner.text.lexicon import load_lexicon
+
+RED_CAR = "a small yellow banana to the left of a red car on the grass"
+
+
+def drawn(caption: str, kind: str | None = None, seeds: int = 30, vocabulary: Vocabulary | None = None) -> set[str]:
+    found = [s for seed in range(seeds) for s in negative_subtexts(caption, 6, seed, vocabulary)]
+    return {s.text for s in found if kind in (None, s.kind)}
+
+
+@pytest.mark.parametrize(
+    ("caption", "kind", "expected"),
+    [
+        ("a cat to the left of a dog", "relation", {"a cat to the right of a dog"}),
+        ("a cup above a book", "relation", {"a cup below a book"}),
+        ("a ball in front of a box", "relation", {"a ball behind a box"}),
+        ("a cat on the chair", "relation", {"a cat under the chair"}),
+        ("a man without a hat", "relation", {"a man with a hat"}),
+        ("a small ball", "attribute", {"a large ball"}),
+        ("two dogs", "count", {"three dogs", "four dogs", "five dogs"}),
+        ("no dogs", "count", {"many dogs"}),
+        ("dogs", "count", {"a single dog"}),
+    ],
+)
+def test_results(caption: str, kind: str, expected: set[str]) -> None:
+    assert drawn(caption, kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("caption", "text"),
+    [
+        ("a cat sits on the rug", "two cats sit on the rug"),
+        ("there is an old apple", "there are two old apples"),
+        ("on the grass is a cup", "on the grass are two cups"),
+        ("dogs run on the beach", "a single dog runs on the beach"),
+        ("a man who walks", "two men who walk"),
+    ],
+)
+def test_number_agrees(caption: str, text: str) -> None:
+    assert text in drawn(caption, "count")
+
+
+def test_articles_agree() -> None:
+    for text in drawn("an orange ball") | drawn("a red apple") | drawn("an umbrella on a table"):
+        words = text.split()
+        for article, word in pairwise(words):
+            if article in ("a", "an"):
+                assert (article == "an") == (word[0] in "aeiou"), text
+
+
+def test_verbs_keep_their_form() -> None:
+    assert {text.split()[2] for text in drawn("a girl sitting", "verb")} <= {
+        "sleeping", "running", "flying", "swimming", "standing", "kneeling", "walking", "jumping", "climbing",
+        "dancing", "crawling", "skating",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("cup", "mug"), ("car", "automobile"), ("boat", "ship"), ("bus", "coach"), ("hat", "cap"), ("chair", "seat"),
+        ("bottle", "flask"), ("umbrella", "parasol"), ("house", "cottage"), ("house", "home"), ("flower", "blossom"),
+        ("mushroom", "toadstool"), ("cat", "kitten"), ("cat", "kitty"), ("fruit", "apple"), ("animal", "dog"),
+        ("bird", "owl"),        ("turtle", "tortoise"), ("tree", "oak"), ("vehicle", "car"), ("rock", "stone"),
+        ("sofa", "couch"),
+        ("banana", "plantain"),
+    ],
+)  # fmt: skip
+def test_near_words_never_stand_for_each_other(first: str, second: str) -> None:
+    assert not load_lexicon().exclusive(first, second)
+    seen = Vocabulary.from_captions([f"a {first} and a {second}"] * 3 + ["a clock", "a pear and a wolf"])
+    assert not any(second in text.split() for text in drawn(f"a {first}", "object", 20, seen))
+
+
+@pytest.mark.parametrize(("first", "second"), [("apple", "pear"), ("cat", "dog"), ("car", "banana"), ("cup", "kite")])
+def test_other_things_do(first: str, second: str) -> None:
+    assert load_lexicon().exclusive(first, second)
+
+
+def test_synonymous_colours_are_no_change() -> None:
+    texts = {text.split()[1] for text in drawn("a crimson ball", "attribute", 60)}
+    assert "blue" in texts
+    assert texts.isdisjoint({"red", "scarlet", "crimson", "maroon"})
+
+
+def test_no_word_of_the_caption_is_put_elsewhere() -> None:
+    assert all(text.split().count("banana") == 1 for text in drawn("a banana and a pear", "object") if "banana" in text)
+
+
+def test_after_a_negation_only_the_negation_is_edited() -> None:
+    assert drawn("a man without a hat", "object") <= {text for text in drawn("a man without a hat") if "hat" in text}
+    assert drawn("the car is not red") == {"the car is red"}
+
+
+def test_kinds_are_drawn_in_turn() -> None:
+    for seed in range(20):
+        kinds = [s.kind for s in negative_subtexts(RED_CAR, 4, seed)]
+        assert sorted(kinds) == ["attribute", "count", "object", "relation"]
+    first = Counter(negative_subtexts(RED_CAR, 1, seed)[0].kind for seed in range(200))
+    assert min(first.values()) > 25
+
+
+def test_negatives_differ_from_caption_positives_and_each_other() -> None:
+    for seed in range(20):
+        texts = [s.text for s in negative_subtexts(RED_CAR, 8, seed)]
+        assert len(set(texts)) == len(texts)
+        assert not set(texts) & {RED_CAR, *(s.text for s in positive_subtexts(RED_CAR, seed))}
+
+
+def test_edits_tell_what_was_changed() -> None:
+    for subtext in negative_subtexts("An old cat sits on the rug", 6, 1):
+        text = "An old cat sits on the rug"
+        assert subtext.edits[0].kind == subtext.kind
+        for edit in sorted(subtext.edits, key=lambda e: -e.span[0]):
+            assert text[slice(*edit.span)].startswith(edit.old)
+            text = text[: edit.span[0]] + edit.new + text[edit.span[1] :]
+        assert text == subtext.text
+
+
+def test_new_words_come_from_the_vocabulary() -> None:
+    captions = [
+        "a red kite on the snow",
+        "a blue snail on the sand",
+        "two green lamps",
+        "a clock stands",
+        "a key lies on sand",
+    ]
+    vocabulary = Vocabulary.from_captions(captions)
+    known = {"kite", "snail", "lamp", "clock", "key", "sand", "snow"}
+    for seed in range(30):
+        for subtext in negative_subtexts("a red cup on the snow", 4, seed, vocabulary):
+            if subtext.kind == "object":
+                assert set(subtext.edits[0].new.split()) <= known
+            if subtext.kind == "attribute":
+                assert subtext.edits[0].new in ("blue", "green")
+
+
+def test_vocabulary_may_be_given_as_captions() -> None:
+    captions = ["a kite", "a snail", "a lamp", "a clock"]
+    plain = negative_subtexts("a cup", 3, 0, Vocabulary.from_captions(captions))
+    assert negative_subtexts("a cup", 3, 0, captions) == plain
+
+
+def test_the_order_of_captions_does_not_matter() -> None:
+    captions = ["a kite", "a snail", "a lamp", "a clock", "a kite"]
+    one, other = Vocabulary.from_captions(captions), Vocabulary.from_captions(captions[::-1])
+    assert [negative_subtexts("a cup", 3, s, one) for s in range(5)] == [
+        negative_subtexts("a cup", 3, s, other) for s in range(5)
+    ]
+
+
+@pytest.mark.parametrize("caption", ["", "  ", "😀😀", "a cat " * 250, "?!", "A" * 3000, "no", "x\n\ty"])
+def test_odd_captions(caption: str) -> None:
+    assert all(s.text != caption for s in negative_subtexts(caption))
+    assert all(s.text for s in positive_subtexts(caption))
+
+
+def test_a_draw_depends_on_its_arguments_alone() -> None:
+    draws = {(e, i): draw_subtexts(RED_CAR, 0, e, i) for e in range(3) for i in range(3)}
+    assert draws[1, 2] == draw_subtexts(RED_CAR, 0, 1, 2)
+    assert len(set(draws.values())) > 5
+    assert draw_subtexts("!!", 0, 0, 0).positive is None
+
+
+def test_texts_are_the_same_in_a_process_of_its_own_without_data() -> None:
+    code = (
+        "import sys; from cleaner.text import draw_subtexts\n"
+        f"pair = draw_subtexts({RED_CAR!r}, 0, 1, 2)\n"
+        "assert not any(name.startswith('cleaner.data') for name in sys.modules)\n"
+        "print(pair.positive.text, *(s.text for s in pair.negatives), sep='|')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pair = draw_subtexts(RED_CAR, 0, 1, 2)
+    assert pair.positive is not None
+    assert done.stdout.strip() == "|".join([pair.positive.text, *(s.text for s in pair.negatives)])

@@ -1,0 +1,128 @@
+"""EDA, templates, content words, word forms, the lexicon's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cleaner.text import content_words, eda, fill, forms, prompts, target_caption
+from cleaner.text import lexicon as lexicon_module
+from cleaner.text.lexicon import PATH, load_lexicon
+from cleaner.types import CleanerError
+
+CAPTION = "a small cat sits on the old sofa near a window and looks at a bird"
+
+
+def test_eda_is_deterministic_and_changes_the_caption() -> None:
+    texts = [eda(CAPTION, seed) for seed in range(60)]
+    assert texts == [eda(CAPTION, seed) for seed in range(60)]
+    assert sum(text != CAPTION for text in texts) > 40
+
+
+def test_eda_uses_all_four_operations() -> None:
+    words = CAPTION.split()
+    made = set()
+    for seed in range(200):
+        new = eda(CAPTION, seed).split()
+        if len(new) != len(words):
+            made.add("insert" if len(new) > len(words) else "delete")
+        elif new != words:
+            made.add("swap" if sorted(new) == sorted(words) else "replace")
+    assert made == {"insert", "delete", "swap", "replace"}
+
+
+@pytest.mark.parametrize("caption", ["", "cat", "😀", "the the", " "])
+def test_eda_of_little(caption: str) -> None:
+    assert all(eda(caption, seed).strip() == caption.strip() or eda(caption, seed) for seed in range(20))
+    assert eda(caption, 0, alpha=0.0) == caption
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "text"),
+    [
+        ("a photo of a {}", "banana", "a photo of a banana"),
+        ("a photo of a {}", "apple", "a photo of an apple"),
+        ("a {}", "umbrella", "an umbrella"),
+        ("A {}.", "apple", "An apple."),
+        ("an {}", "unicorn", "a unicorn"),
+        ("the {}", "apple", "the apple"),
+    ],
+)
+def test_fill(template: str, name: str, text: str) -> None:
+    assert fill(template, name) == text
+
+
+def test_templates() -> None:
+    assert fill("a {}", "apple", agree=False) == "a apple"
+    assert prompts(["a {}", "the {}"], ["cup", "ant"]) == [["a cup", "the cup"], ["an ant", "the ant"]]
+    assert target_caption("banana") == "a photo of a banana"
+    with pytest.raises(CleanerError, match="exactly one"):
+        fill("a photo", "cup")
+
+
+def test_content_words() -> None:
+    short, caption = content_words("a banana left of a car"), content_words("two small bananas left of the red cars")
+    assert short == {"banana", "left", "of", "car"}
+    assert short <= caption
+    assert not content_words("a photo of an apple") <= caption
+    assert not content_words("a banana above a car") <= caption
+    assert content_words("") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("noun", "plural"),
+    [("cat", "cats"), ("bus", "buses"), ("berry", "berries"), ("man", "men"), ("knife", "knives"), ("sheep", "sheep"),
+     ("key", "keys"), ("box", "boxes"), ("ice cream", "ice creams"), ("mouse", "mice"), ("dish", "dishes")],
+)  # fmt: skip
+def test_plural_and_back(noun: str, plural: str) -> None:
+    assert forms.plural(noun) == plural
+    assert load_lexicon().noun_lemma(plural.split()[-1]) == noun.split()[-1]
+
+
+@pytest.mark.parametrize(
+    ("verb", "tag", "form"),
+    [("run", "VBG", "running"), ("sit", "VBZ", "sits"), ("lie", "VBG", "lying"), ("carry", "VBD", "carried"),
+     ("dance", "VBG", "dancing"), ("go", "VBZ", "goes"), ("throw", "VBN", "thrown"), ("open", "VBG", "opening"),
+     ("stop", "VBD", "stopped"), ("wash", "VBZ", "washes"), ("have", "VBZ", "has"), ("flee", "VBG", "fleeing")],
+)  # fmt: skip
+def test_conjugate(verb: str, tag: str, form: str) -> None:
+    assert forms.conjugate(verb, tag) == form
+
+
+@pytest.mark.parametrize(
+    ("word", "article"),
+    [
+        ("apple", "an"),
+        ("unicorn", "a"),
+        ("hour", "an"),
+        ("european", "a"),
+        ("umbrella", "an"),
+        ("one", "a"),
+        ("cat", "a"),
+    ],
+)
+def test_article(word: str, article: str) -> None:
+    assert forms.article(word) == article
+
+
+def test_lexicon_file_is_small_and_has_its_licence() -> None:
+    assert PATH.stat().st_size < 1_000_000
+    assert "Princeton University" in (PATH.parent / "LICENSE").read_text()
+
+
+def test_the_banana_is_a_fruit() -> None:
+    lexicon = load_lexicon()
+    assert lexicon.noun_class("banana") == "food"
+    assert lexicon.noun_class("mouse") == "animal"
+    assert {"apple", "pear"} <= set(lexicon.sisters("banana"))
+
+
+def test_a_missing_lexicon_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(lexicon_module, "PATH", tmp_path / "none.json.gz")
+    lexicon_module.load_lexicon.cache_clear()
+    with pytest.raises(CleanerError, match="lexicon is missing"):
+        load_lexicon()
+    lexicon_module.load_lexicon.cache_clear()
+    with pytest.raises(CleanerError, match="shipped"):
+        load_lexicon("other")
