@@ -65,7 +65,7 @@ def validation_curves(
                 )  # fmt: skip
     if floor is not None:
         figure.add_hline(y=floor, line={"color": COLORS["floor"], "dash": "dot"})
-    _layout(figure, 270, "Training step", "Share of validation pictures")
+    _layout(figure, 270 + 14 * max(0, len(figure.data) - 2), "Training step", "Share of validation pictures")
     figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
     return figure.update_xaxes(range=[0, total] if total else None)
 

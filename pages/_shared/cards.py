@@ -99,12 +99,14 @@ def curves(
         name: [(r["step"], r["metrics"]["ca"], r["metrics"].get("asr")) for r in history if r["metrics"]]
         for name, history in histories.items()
     }
-    left, right = st.columns(2)
+    left, right = st.columns(2) if len(histories) < 2 else (st.container(), st.container())
     with left:
-        st.markdown("**Training loss**")
+        st.markdown(
+            "**Training loss** (its terms differ between defences)" if len(histories) > 1 else "**Training loss**"
+        )
         st.plotly_chart(figures.loss_curves(losses, stage, total), key=f"{key}.loss", config=NO_BAR)
     with right:
-        st.markdown("**While it trains** (validation split, not the test figures)")
+        st.markdown("**While it trains** (validation split)")
         st.plotly_chart(figures.validation_curves(looks, total, floor), key=f"{key}.looks", config=NO_BAR)
 
 
