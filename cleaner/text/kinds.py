@@ -147,7 +147,7 @@ ATTRIBUTES: dict[str, Family] = {
     "natural": family("natural, artificial/man-made/fake"),
     "residential": family("residential, industrial/commercial"),
     "married": family("married/wedded, single/unmarried"),
-    "alone": family("single/lone/lonely/solitary, double"),
+    "alone": family("single, double"),
     "lush": family("lush/leafy, barren/bare"),
     "famous": family("famous/popular/iconic, unknown/unpopular"),
     "special": family("special/unique/unusual, ordinary/common"),
@@ -215,15 +215,16 @@ TWINS = family(
     "soldier/army/trooper"
 )
 # Persons: who is certainly not whom. Roles ("actor") exclude neither men nor women.
+# Nobody is exchanged for an animal: beside words of origin or colour that would insult.
 PERSONS = table(
-    "man: woman girl horse dog, guy: woman girl, gentleman: lady girl, boy: girl woman dog, woman: man boy dog "
-    "horse, lady: gentleman boy, girl: boy man cat, mother: father grandfather, father: mother grandmother, mom: "
-    "dad grandfather, dad: mom grandmother, son: daughter, daughter: son, husband: wife, wife: husband, brother: "
-    "sister, sister: brother, king: queen, queen: king, prince: princess, princess: prince, bride: fireman "
-    "soldier clown, groom: nurse clown girl, actress: fireman fisherman clown, person: dog cat horse robot bear "
-    "elephant, people: dog cat horse robot sheep cow, human: robot dog horse, child/kid/baby: dog cat robot "
-    "adult, toddler: dog cat adult, friend: stranger enemy robot, couple: dog cat robot, family: dog robot "
-    "elephant, crowd: herd choir army, fan/model: farmer nurse soldier, police: nurses farmers dancers"
+    "man/guy: woman girl, gentleman: lady girl, boy: girl woman, woman: man boy, lady: gentleman boy, girl: boy "
+    "man, mother: father grandfather, father: mother grandmother, mom: dad grandfather, dad: mom grandmother, son: "
+    "daughter, daughter: son, husband: wife, wife: husband, brother: sister, sister: brother, king: queen, queen: "
+    "king, prince: princess, princess: prince, bride: fireman soldier clown, groom: nurse clown girl, actress: "
+    "fireman fisherman clown, person/people/human: robot statue snowman puppet scarecrow, child/kid/baby: adult "
+    "robot puppet snowman, toddler: adult robot puppet, friend: stranger enemy robot, couple: robot statue snowman, "
+    "family: choir orchestra team, crowd: choir army orchestra, fan/model: farmer nurse soldier, police: nurses "
+    "farmers dancers"
 )
 # Verbs without and with an object.
 INTRANSITIVE = family(
@@ -344,7 +345,7 @@ ARTIFACT_MEMBERS = table(
     "jewelry: ring necklace bracelet"
 )
 # There is one of it, or it is no thing to put in another's place.
-UNIQUE = frozenset(words("sun moon sky star ground land sea world"))
+UNIQUE = frozenset(words("sun moon sky star ground land sea world lightning sunshine wind thunder rain fog"))
 # Where no verb is known to exclude another.
 ANY_TRANSITIVE = words("ignore avoid hide")
 ANY_INTRANSITIVE = words("sleep kneel swim dance")
@@ -364,6 +365,10 @@ PASSIVES = table(
     "based: lost, located: hidden, followed: ignored, finished: unfinished, dedicated: "
     "forbidden, connected: disconnected, arranged: scattered, carved: smashed, crowded: deserted, held: cancelled, "
     "played: cancelled"
+)
+# What is not said of somebody, even as a counterfactual.
+HARMFUL = frozenset(
+    words("throw drop kick burn destroy break cut eat smash demolish sell buy hit hurt explode attack abandon")
 )
 # Verbs that never take an object, and verbs that need one.
 NO_OBJECT = frozenset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class Lexicon:
             for word in group:
                 self._twins[word] = self._twins.get(word, frozenset()) | {number}
         self._numbers: dict[str, tuple[int, ...]] = {}
+        self._synsets: dict[str, list[str]] = {}
+        self._kinds: dict[str, frozenset[str]] = {}
         self._closures: dict[str, frozenset[str]] = {}
         self._lemmas: dict[str, str | None] = {}
         self._verb_lemmas: dict[str, str | None] = {}
@@ -67,8 +70,9 @@ class Lexicon:
         """Return the infinitive behind `form`, or None if the lexicon has none."""
         if form not in self._verb_lemmas:
             odd = self._forms["v"].get(form, "")
-            found = (lemma for lemma in (odd, *forms.verb_lemmas(form)) if lemma in self._verbs)
-            self._verb_lemmas[form] = next(found, None)
+            american = re.sub(r"is(e|es|ed|ing)$", r"iz\1", form)
+            candidates = (odd, *forms.verb_lemmas(form), *forms.verb_lemmas(american))
+            self._verb_lemmas[form] = next((lemma for lemma in candidates if lemma in self._verbs), None)
         return self._verb_lemmas[form]
 
     def noun_class(self, noun: str) -> str | None:
@@ -78,8 +82,10 @@ class Lexicon:
 
     def is_kind(self, noun: str, above: str) -> bool:
         """Return whether `noun` in its likeliest sense is a kind of `above` in its likeliest sense."""
-        own, other = self._senses(noun)[:1], self._senses(above)[:1]
-        return bool(own and other) and other[0] in self._above(own)
+        other = self._senses(above)[:1]
+        if noun not in self._kinds:
+            self._kinds[noun] = self._above(self._senses(noun)[:1])
+        return bool(other) and other[0] in self._kinds[noun]
 
     def compound(self, first: str, second: str) -> str | None:
         """Return "kind" for a two-word noun that is a kind of `second` ("polar bear"), "own" if not, else None."""
@@ -125,7 +131,10 @@ class Lexicon:
         return self._closure(second).isdisjoint(own) and self._closure(first).isdisjoint(other)
 
     def _senses(self, noun: str) -> list[str]:
-        return self._nouns.get(noun, ";;").split(";")[1].split()
+        """Return the synsets of a noun, the likeliest sense first."""
+        if noun not in self._synsets:
+            self._synsets[noun] = self._nouns.get(noun, ";;").split(";")[1].split()
+        return self._synsets[noun]
 
     def _closure(self, noun: str) -> frozenset[str]:
         """Return all synsets that a sense of `noun` is or belongs to."""

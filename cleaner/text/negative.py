@@ -20,6 +20,7 @@ _BROAD = frozenset(kinds.words("on in at from around against along across throug
 _SOLID = frozenset(kinds.words("artifact animal food plant substance top body"))
 _PARTICLES = ("off", "up", "out", "like", "that", "as", "to", "over", "of")
 _ACTIVE = ("VB", "VBP", "VBZ", "VBG", "VBD")
+_TANGIBLE = frozenset(kinds.words("artifact animal food plant substance top body person group communication"))
 _WIDE = frozenset(kinds.words("beach street road island farm stage field city water lake sea ocean river pond"))
 
 
@@ -50,25 +51,40 @@ def negatives(parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None)
     return chosen
 
 
+def _index(families: dict[str, kinds.Family]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    """Return word -> (family, first words of the groups that exclude it)."""
+    found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for name, family in families.items():
+        for word in dict.fromkeys(word for group in family for word in group):
+            own = {w for group in family if word in group for w in group}
+            found.setdefault(word, []).append((name, tuple(g[0] for g in family if word not in g and g[0] not in own)))
+    return found
+
+
+_ATTRIBUTES, _MODIFIERS = _index(kinds.ATTRIBUTES), _index(kinds.MODIFIERS)
+
+
 @lru_cache(maxsize=8192)
 def _other_attributes(word: str, noun: str, before_colour: bool, modifier: bool) -> tuple[tuple[str, ...], ...]:
     """Return for each family that holds `word`, said of `noun`, the words of its other groups; or else an antonym."""
     lexicon = load_lexicon()
-    tall = lexicon.noun_class(noun) in ("person", "animal", "plant", "top") or lexicon.is_kind(noun, "structure")
-    left_out = {"length" if tall else "height"} | ({"weight", "light"} if before_colour else set())
-    found = []
-    for name, family in (kinds.MODIFIERS if modifier else kinds.ATTRIBUTES).items():
-        own = [group for group in family if word in group]
-        if own and name not in left_out:
-            same = {w for group in own for w in group}
-            others = (group[0] for group in family if group not in own)
-            found.append(tuple(w for w in others if w not in same and not lexicon.same_adjective(word, w)))
-            if family is kinds.COLOURS:
-                break  # a green cup is not lush
-    if not found:
+    families = (_MODIFIERS if modifier else _ATTRIBUTES).get(word)
+    if not families:
         # WordNet's "organic" and "functional" exclude each other in one sense only; "un-" always does.
-        prefixed = (w for w in lexicon.opposites(word) if w.endswith(word) or word.endswith(w))
-        found.append(tuple(prefixed))
+        prefixed = tuple(w for w in lexicon.opposites(word) if w.endswith(word) or word.endswith(w))
+        return (prefixed,) if prefixed else ()
+    if families[0][0] == "colour":
+        families = families[:1]  # a green cup is not lush
+    tall = lexicon.noun_class(noun) in ("person", "animal", "plant", "top") or lexicon.is_kind(noun, "structure")
+    kind = lexicon.noun_class(noun)
+    left_out = {"length" if tall else "height"} | ({"weight", "light"} if before_colour else set())
+    left_out |= {"weather", "sky"} if kind in _TANGIBLE else set()
+    left_out |= {"ripe"} if kind not in ("food", "plant") else set()
+    found = (
+        tuple(w for w in others if not lexicon.same_adjective(word, w))
+        for name, others in families
+        if name not in left_out
+    )
     return tuple(group for group in found if group)
 
 
@@ -113,9 +129,6 @@ def _free(parsed: Parse, i: int) -> bool:
 
 def _is_material(word: str) -> bool:
     return any(word in group for name in ("material", "fabric") for group in kinds.ATTRIBUTES[name])
-
-
-_MODIFIERS = frozenset(word for family in kinds.MODIFIERS.values() for group in family for word in group)
 
 
 def _modifies(parsed: Parse, i: int) -> bool:
@@ -199,21 +212,23 @@ def _verbs(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Ch
         made = tag in ("VBN", "VBD") and _done_by_person(parsed, c)
         if chunk.kind != "VP" or ((tag not in _ACTIVE or passive) and not made) or blocked(parsed)[chunk.head]:
             continue
-        following = parsed.chunks[c + 1] if c + 1 < len(parsed.chunks) else None
-        transitive = made or (following is not None and following.kind == "NP")
+        after = parsed.chunks[c + 1] if c + 1 < len(parsed.chunks) else None
+        transitive = made or (after is not None and after.kind == "NP")
         if (
             transitive
             and not made
-            and following
-            and parsed.lemma(following.head) in ("way", "thing", "time", "place", "turn", "part")
+            and after
+            and parsed.lemma(after.head) in ("way", "thing", "time", "place", "turn", "part")
         ):
             continue  # "make their way"
         verb = parsed.lemma(chunk.head)
         words = _other_verbs(verb, transitive, _is_alive(parsed, c)) if _plain_verb(parsed, c, transitive) else ()
-        words = tuple(w for w in words if w not in texts)
+        unfit = texts | _unfit(parsed, after)
+        words = tuple(w for w in words if w not in unfit)
         used = tuple(w for w in words if w in vocabulary.verbs) if vocabulary else words
         for word in some(rng, used or words, 3):
-            form = forms.conjugate(word, "VBN" if made else tag)
+            perfect = made or (tag == "VBD" and chunk.start < chunk.head)
+            form = forms.conjugate(word, "VBN" if perfect else tag)
             found.append(Change("verb", chunk.head, chunk.head + 1, form, (), bool(used)))
     return found
 
@@ -250,6 +265,19 @@ def _passives(parsed: Parse, c: int, texts: set[str], vocabulary: Vocabulary | N
     return [
         Change("verb", head, head + 1, w, article_repair(parsed, head, w), s) for w, s in zip(words, seen, strict=True)
     ]
+
+
+def _unfit(parsed: Parse, following: Chunk | None) -> frozenset[str]:
+    """Return the verbs that must not be put before `following`: nobody is harmed, or slept with."""
+    if following is None:
+        return frozenset()
+    if following.kind == "REL" and following.text == "with":
+        return frozenset(("sleep", "lie"))
+    if following.kind != "NP":
+        return frozenset()
+    noun = parsed.lemma(following.head)
+    somebody = noun in kinds.PERSONS or load_lexicon().noun_class(noun) in ("person", "animal", "group", "top")
+    return kinds.HARMFUL if somebody or following.text in ("him", "her", "them") else frozenset()
 
 
 def _done_by_person(parsed: Parse, c: int) -> bool:

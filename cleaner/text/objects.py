@@ -130,7 +130,9 @@ def _exchanges(
         for word in some(rng, choice, 5):
             new = forms.plural(word) if many else word
             # A word of the caption, or one too near to another thing in it, could be true.
-            if len(found) == 2 or word in present[0] or new in present[0] or (many and word in kinds.UNIQUE):
+            if len(found) == 2:
+                break
+            if word in present[0] or new in present[0] or (many and word in kinds.UNIQUE):
                 continue
             if all(other == noun or exclusive(word, other) for other in present[1]):
                 found.append(Change("object", start, chunk.end, new, article_repair(parsed, start, new), seen))

@@ -192,6 +192,8 @@ def _in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) -> 
     if own not in _DOUBTFUL:
         return own
     noun, verb = lexicon.noun_lemma(word), lexicon.verb_lemma(word)
+    if own == "VBG" and after in NOUNS and lexicon.compound(word, lexicon.noun_lemma(lower[i + 1]) or ""):
+        return "NN"  # "swimming pool"
     place = _Place(
         word, own, before, after, lower[i - 1] if i else "", tags[i + 1 : i + 3] == [",", "JJ"], noun, verb,
         lexicon.count("n", noun), lexicon.count("v", verb), lexicon.count("a", word),
