@@ -46,12 +46,11 @@ def pretrain(
     out = out or ASSETS / name
     data = load_data(data_name, split="train", size=pairs, on_step=on_step)
     clip = new_clip(name, config.seed)
-    begun = time.perf_counter()
+    distil_seconds = 0.0
     if teacher is not None:
         take_text_tower(clip, load_clip(teacher))
         distilled = replace(config, epochs=distil_epochs)
-        clip = distil(clip, load_clip(teacher), data, distilled, out / "distil.ckpt", on_step)
-    distil_seconds = time.perf_counter() - begun
+        clip, distil_seconds = distil(clip, load_clip(teacher), data, distilled, out / "distil.ckpt", on_step)
     checkpoint = out / "pretrain.ckpt"
     trained = finetune(clip, data, DEFENSES["finetune"](), config, on_step, checkpoint=checkpoint, stage="pretrain")
     metadata = {"stage": "clean", "trigger": "none", "target": "none", "data": data_name}
@@ -86,8 +85,8 @@ def pretrain(
 def distil(
     student: Clip, teacher: Clip, data: CaptionData, config: FinetuneConfig, checkpoint: Path,
     on_step: OnStep | None = None,
-) -> Clip:  # fmt: skip
-    """Return a copy of `student` whose picture features follow the teacher's: loss 1 - cos, text tower frozen.
+) -> tuple[Clip, float]:  # fmt: skip
+    """Return a copy of `student` that follows the teacher's picture features, and the seconds it took: loss 1 - cos.
 
     A picture tower without convolutions learns slowly from captions alone; the teacher's features tell it more per
     picture. The teacher sees each picture once, before training.
@@ -99,13 +98,14 @@ def distil(
     optimizer = torch.optim.AdamW(tower.parameters(), config.lr, (config.beta1, config.beta2), fused=True)
     optimizer.param_groups[0]["weight_decay"] = config.weight_decay
     epoch_steps = len(data) // config.batch_size
-    total, first = config.epochs * epoch_steps, 0
+    total, first, spent = config.epochs * epoch_steps, 0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=student.device, weights_only=True)
         student.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        first = state["epochs"]
+        first, spent = state["epochs"], state["seconds"]
     began = time.perf_counter()
+    wanted = encode_pictures(teacher, data, torch.arange(len(data))) if first < config.epochs else torch.empty(0)
     student.model.train()
     for epoch in range(first, config.epochs):
         order = torch.from_numpy(numpy_generator("distil", config.seed, epoch).permutation(len(data)))
@@ -121,11 +121,11 @@ def distil(
                 done = step + 1 - first * epoch_steps
                 on_step(StepReport("distil", done, total - first * epoch_steps, time.perf_counter() - began, epoch,
                                    {"total": loss.item()}))  # fmt: skip
-        write_checkpoint(
-            checkpoint, {"model": student.model.state_dict(), "optimizer": optimizer.state_dict(), "epochs": epoch + 1}
-        )
+        seconds = spent + time.perf_counter() - began
+        state = {"model": student.model.state_dict(), "optimizer": optimizer.state_dict()}
+        write_checkpoint(checkpoint, {**state, "epochs": epoch + 1, "seconds": seconds})
     student.model.eval()
-    return student
+    return student, spent + time.perf_counter() - began
 
 
 def measure(clip: Clip, data_name: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_pictures(data: CaptionData, name: str, limit: int) -> CaptionData:
 class Pretrain:
     """Train a built-in model from nothing and write weights and model card; goes on where it was stopped."""
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
+    model: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
     data: Annotated[str, tyro.conf.arg(help="Data set to train on; its train split is used.")] = "scenes"
     pairs: Annotated[int, tyro.conf.arg(help="Training pairs.")] = 100_000
     teacher: Annotated[str | None, tyro.conf.arg(help="Model to take text tower and picture features from.")] = None
