@@ -1,6 +1,7 @@
 """Captions as text: parse, true and false subtexts, EDA, vocabulary, templates. Nothing here sees a picture."""
 
 from cleaner.text.eda import eda
+from cleaner.text.lexicon import use_lexicon
 from cleaner.text.parse import Chunk, Parse, Relation, parse
 from cleaner.text.subtext import (
     Edit,
@@ -31,4 +32,5 @@ __all__ = [
     "positive_subtexts",
     "prompts",
     "target_caption",
+    "use_lexicon",
 ]

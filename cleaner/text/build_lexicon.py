@@ -195,26 +195,26 @@ class Builder:
 
     def sisters(self, pos: str, kept: list[str], sense: Sense, drawable: Test) -> dict[str, list[str]]:
         """Return for each word those whose main senses share a parent (or a grandparent), the commonest first."""
-        under: dict[int, list[tuple[int, str]]] = defaultdict(list)
+        under: dict[int, list[tuple[int, str, float]]] = defaultdict(list)
+        breadth: Counter[int] = Counter()
         up: dict[str, dict[int, int]] = {}
         for word in kept:
             synset = sense(word)
             if synset is not None:
                 up[word] = {i: d for i, d in self.closure(pos, synset.id).items() if 0 < d <= 3}
-                for ancestor, steps in up[word].items():
-                    under[ancestor].append((steps, word))
+                breadth.update(up[word].keys())
+                if drawable(word):
+                    weight = math.log1p(self.weight(pos, word))
+                    for ancestor, steps in up[word].items():
+                        under[ancestor].append((steps, word, weight))
         result: dict[str, list[str]] = {}
         for word, ancestors in up.items():
             scores: dict[str, float] = {}
             for ancestor, steps in ancestors.items():
-                breadth = len(under[ancestor])
-                if breadth > 400:
+                if breadth[ancestor] > 400:
                     continue
-                for other_steps, other in under[ancestor]:
-                    if not drawable(other):
-                        continue
-                    score = math.log1p(self.weight(pos, other)) / (steps + other_steps) ** 2
-                    scores[other] = max(scores.get(other, 0.0), score)
+                for other_steps, other, weight in under[ancestor]:
+                    scores[other] = max(scores.get(other, 0.0), weight / (steps + other_steps) ** 2)
             scores.pop(word, None)
             result[word] = sorted(scores, key=lambda w: (-scores[w], w))[:SISTERS]
         return result
@@ -246,6 +246,7 @@ class Builder:
         for word in common["v"]:
             ids = _numbers(number["v"][i] for i in self.net.senses["v", word])
             verbs[word] = f"{ids};{' '.join(verb_sisters.get(word, ()))}"
+        adjectives = set(common["a"])
         every = {word for kept in common.values() for word in kept}
         return {
             "counts": {
@@ -256,11 +257,11 @@ class Builder:
             "noun_parents": self._parents("n", number["n"]),
             "verbs": verbs,
             "verb_parents": self._parents("v", number["v"]),
-            "adjectives": {word: self._adjective(word, set(common["a"])) for word in common["a"]},
+            "adjectives": {word: self._adjective(word, adjectives) for word in common["a"]},
             **{f"synonyms_{pos}": self._synonyms(pos, common[pos]) for pos in POS},
             "countable": " ".join(word for word in common["n"] if word in self.countable),
             "near": self._near(common["n"]),
-            "compounds": self._compounds(set(common["n"]) | set(common["a"])),
+            "compounds": self._compounds(set(common["n"]) | adjectives),
             **{f"forms_{pos}": self._forms(pos, set(common[pos])) for pos in "nv"},
         }
 

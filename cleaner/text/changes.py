@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from random import Random
 from typing import TypeVar
 
 from cleaner.text import forms, rules
+from cleaner.text.lexicon import cached
 from cleaner.text.parse import Parse
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class Change:
     seen: bool = True
 
 
-@lru_cache(maxsize=1024)
+@cached(1024)
 def blocked(parsed: Parse) -> tuple[bool, ...]:
     """Return for each token whether an edit there may leave the caption true: after a negation, or beside "or"."""
     found: list[bool] = []

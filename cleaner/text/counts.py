@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from random import Random
 
 from cleaner.text import forms, kinds, rules
 from cleaner.text.changes import FINITE, Change, blocked, some
-from cleaner.text.lexicon import load_lexicon
+from cleaner.text.lexicon import cached, load_lexicon
 from cleaner.text.objects import interest
 from cleaner.text.parse import Chunk, Parse
 from cleaner.text.vocabulary import Vocabulary
@@ -144,7 +143,7 @@ def _collected(parsed: Parse, c: int) -> bool:
     return group or after == "of" or before in ("between", "among", "are", "were", "as")
 
 
-@lru_cache(maxsize=4096)
+@cached(4096)
 def _is_counted(noun: str) -> bool:
     """Return whether there can be two of it, and a picture shows how many."""
     lexicon = load_lexicon()

@@ -254,7 +254,7 @@ VERB_PAIRS = table(
     "refuse, drink: spill, fly/land: crash, cross/face/surround/tour: avoid, save: waste, support: oppose, train: "
     "rest, travel/go: stay, cool: heat, melt: freeze, clean/wash: dirty, see: ignore miss, want/try: refuse, need: "
     "reject, take: return, score/reach: miss, bloom: wilt die, relax: work fight, move/turn: stop, walk: stop sit, "
-    "bring: take, include: exclude lack, overlook: face, appear: disappear, eat: drop sell, read: burn write, "
+    "bring: take, include: exclude lack, appear: disappear, eat: drop sell, read: burn write, "
     "write: burn read, rest: work run, have: lack, embrace: ignore push"
 )
 # What may stand for what in a caption, as people would say it: one kind a line.
@@ -373,8 +373,8 @@ HARMFUL = frozenset(
 # Verbs that never take an object, and verbs that need one.
 NO_OBJECT = frozenset(
     words(
-        "sleep rest run stay go die cry frown laugh smile fall sink kneel dance flee crash stand lie wilt fade "
-        "shrink scatter disappear work depart stop freeze float"
+        "sit walk sleep rest run stay go die cry frown laugh smile fall sink kneel dance flee crash stand lie wilt "
+        "fade shrink scatter disappear work depart stop freeze float"
     )
 )
 NEEDS_OBJECT = frozenset(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 from cleaner.text import forms, kinds
 from cleaner.types import CleanerError
 
 PATH = Path(__file__).parents[2] / "assets" / "lexicon" / "lexicon.json.gz"
 # Classes whose members one can point at; an exchange of these makes the plainest counterfactual.
+P = ParamSpec("P")
+R = TypeVar("R")
 CONCRETE = frozenset(kinds.words("animal artifact body food object plant"))
 
 
@@ -154,8 +157,37 @@ class Lexicon:
         return frozenset(found)
 
 
+_CACHES: list[Callable[[], None]] = []
+_chosen = "shipped"
+
+
+def cached(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return `lru_cache(maxsize)` for a function whose results depend on the lexicon; `use_lexicon` empties it."""
+
+    def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        kept = lru_cache(maxsize=maxsize)(function)
+        _CACHES.append(kept.cache_clear)
+        return cast("Callable[P, R]", kept)
+
+    return wrap
+
+
+def use_lexicon(name: str) -> None:
+    """Choose the lexicon of this process: "shipped" (the default) or "wordnet"; every text made after it uses it."""
+    global _chosen
+    _read(name)
+    _chosen = name
+    for clear in _CACHES:
+        clear()
+
+
+def load_lexicon() -> Lexicon:
+    """Return the lexicon that was chosen; `CleanerError` if its file is missing."""
+    return _read(_chosen)
+
+
 @lru_cache(maxsize=2)
-def load_lexicon(name: str = "shipped") -> Lexicon:
+def _read(name: str) -> Lexicon:
     """Return the shipped lexicon, or with "wordnet" all of WordNet as nltk finds it; `CleanerError` if missing."""
     if name == "shipped":
         if not PATH.is_file():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import islice
 from random import Random
 
 from cleaner.text import forms, kinds, rules
 from cleaner.text.changes import Change, article_repair, blocked, some
-from cleaner.text.lexicon import CONCRETE, load_lexicon
+from cleaner.text.lexicon import CONCRETE, cached, load_lexicon
 from cleaner.text.parse import Chunk, Parse
 from cleaner.text.tagger import NOUNS
 from cleaner.text.vocabulary import Vocabulary
@@ -57,7 +56,7 @@ def interest(parsed: Parse, c: int) -> float:
     return 3.0 if kind in kinds.CLASS_MEMBERS else 0.05 if kind else 0.0
 
 
-@lru_cache(maxsize=8192)
+@cached(8192)
 def _lexical(noun: str) -> tuple[str, ...]:
     """Return what may stand for `noun` in plain English: from the lists by hand, by class, or else its sisters."""
     lexicon = load_lexicon()
@@ -82,7 +81,7 @@ def _lexical(noun: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*listed, *known, *(w for w in members if lexicon.exclusive(noun, w))]))
 
 
-@lru_cache(maxsize=65536)
+@cached(65536)
 def _seen(noun: str, slot: str, counted: bool, vocabulary: Vocabulary) -> tuple[str, ...]:
     """Return what may stand for `noun` after the preposition `slot` among the words of the training captions."""
     lexicon = load_lexicon()

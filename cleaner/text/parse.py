@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from cleaner.text.lexicon import load_lexicon
+from cleaner.text.lexicon import cached, load_lexicon
 from cleaner.text.tagger import NOUNS, Token, tag
 
 # Rules of nltk's chunk grammar. Adjectives before the noun may be joined ("black and white cat", "green , misty hills")
@@ -120,7 +120,7 @@ def _chunk(tags: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=2048)
+@cached(2048)
 def parse(caption: str) -> Parse:
     """Return the shallow parse of a caption; any string will do."""
     tokens = tag(caption)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from random import Random
 
 from cleaner.seed import derive
 from cleaner.text.changes import Change
+from cleaner.text.lexicon import cached
 from cleaner.text.negative import negatives
 from cleaner.text.parse import Parse, parse
 from cleaner.text.positive import positive
@@ -82,7 +82,7 @@ def content_words(text: str) -> frozenset[str]:
     return _content_words(text)
 
 
-@lru_cache(maxsize=16384)
+@cached(16384)
 def _content_words(text: str) -> frozenset[str]:
     parsed = parse(text)
     kept = []
@@ -109,7 +109,7 @@ def _content_words(text: str) -> frozenset[str]:
     return frozenset(kept)
 
 
-@lru_cache(maxsize=4)
+@cached(4)
 def _vocabulary(captions: tuple[str, ...]) -> Vocabulary:
     return Vocabulary.from_captions(captions)
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from cleaner.text import kinds, rules
 from cleaner.text.kinds import words
-from cleaner.text.lexicon import Lexicon, load_lexicon
+from cleaner.text.lexicon import Lexicon, cached, load_lexicon
 
 _TOKEN = re.compile(
     r"[^\W\d_]+(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b"  # do|n't, man|'s
@@ -85,7 +84,7 @@ class Token:
     end: int
 
 
-@lru_cache(maxsize=32768)
+@cached(32768)
 def _word_tag(word: str) -> str:
     """Return the tag of a word by itself, which is all that textblob's tagger looks at."""
     # textblob and nltk take two seconds to import.
@@ -222,6 +221,8 @@ def _closed_in_context(i: int, lower: list[str], tags: list[str], before: str, a
 def _verb_in_context(place: _Place, i: int, tags: list[str]) -> str:
     """Return the tag of a word that the tagger takes for a verb: after "the" or "of" it is none."""
     own, before, after = place.own, place.before, place.after
+    if before == "START" and own in ("VB", "VBP") and after in NOUNS and place.adjectives > place.verbs:
+        return "JJ"  # "close view"
     if place.word == "live" and before in VERBS:
         return "RB"
     base = own in ("VB", "VBP", "VBZ")

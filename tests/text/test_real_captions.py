@@ -43,8 +43,8 @@ def test_coverage(captions: list[str], drawn: tuple[list[SubtextPair], float]) -
 
 
 def test_coverage_with_their_own_words(captions: list[str]) -> None:
-    vocabulary = Vocabulary.from_captions(captions)
-    some = captions[:1000]
+    vocabulary = Vocabulary.from_captions(captions[:2000])
+    some = captions[:600]
     assert covered(some, [draw_subtexts(c, 1, 0, i, 3, vocabulary) for i, c in enumerate(some)]) >= 0.94
 
 

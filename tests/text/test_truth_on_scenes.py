@@ -85,7 +85,7 @@ def test_all_kinds_are_drawn() -> None:
 
 @pytest.mark.parametrize("variant", ["sketch", "crowd"])
 def test_other_pictures_too(variant: str) -> None:
-    data = Scenes(split="clean", size=500, variant=variant)
+    data = Scenes(split="clean", size=250, variant=variant)
     for i, (caption, scene) in enumerate(zip(data.captions, data.scenes, strict=True)):
         drawn = draw_subtexts(caption, 0, 0, i, 3)
         assert drawn.positive is not None

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from cleaner.text import content_words, eda, fill, forms, prompts, target_caption
+from cleaner.text import (
+    content_words,
+    eda,
+    fill,
+    forms,
+    negative_subtexts,
+    positive_subtexts,
+    prompts,
+    target_caption,
+    use_lexicon,
+)
 from cleaner.text import lexicon as lexicon_module
 from cleaner.text.lexicon import PATH, load_lexicon
 from cleaner.types import CleanerError
@@ -120,9 +130,38 @@ def test_the_banana_is_a_fruit() -> None:
 
 def test_a_missing_lexicon_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(lexicon_module, "PATH", tmp_path / "none.json.gz")
-    lexicon_module.load_lexicon.cache_clear()
+    lexicon_module._read.cache_clear()
     with pytest.raises(CleanerError, match="lexicon is missing"):
         load_lexicon()
-    lexicon_module.load_lexicon.cache_clear()
+    lexicon_module._read.cache_clear()
+
+
+def test_the_choice_of_lexicon() -> None:
+    use_lexicon("shipped")
     with pytest.raises(CleanerError, match="shipped"):
-        load_lexicon("other")
+        use_lexicon("other")
+    assert "banana" in load_lexicon()
+
+
+def test_wordnet_that_nltk_cannot_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    import nltk
+
+    monkeypatch.setattr(nltk.data, "path", [])
+    with pytest.raises(CleanerError, match="finds no WordNet"):
+        use_lexicon("wordnet")
+    assert "banana" in load_lexicon()
+
+
+@pytest.mark.slow
+def test_all_of_wordnet() -> None:
+    """Twenty seconds to read; the reason why the shipped cut is the default."""
+    try:
+        use_lexicon("wordnet")
+    except CleanerError as error:
+        pytest.skip(str(error))
+    try:
+        assert "aardvark" in load_lexicon()
+        assert positive_subtexts("a big aardvark")
+        assert negative_subtexts("a big aardvark")
+    finally:
+        use_lexicon("shipped")

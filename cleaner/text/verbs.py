@@ -1,0 +1,129 @@
+"""Exchanges of a verb: "a cat sits" becomes "a cat runs"; negations taken back."""
+
+from __future__ import annotations
+
+from random import Random
+
+from cleaner.text import forms, kinds
+from cleaner.text.changes import Change, article_repair, blocked, some
+from cleaner.text.lexicon import cached, load_lexicon
+from cleaner.text.parse import Chunk, Parse
+from cleaner.text.vocabulary import Vocabulary
+
+_ACTIVE = ("VB", "VBP", "VBZ", "VBG", "VBD")
+_PARTICLES = ("off", "up", "out", "like", "that", "as", "to", "over", "of")
+_IDLE = frozenset(("way", "thing", "time", "place", "turn", "part"))
+
+
+@cached(4096)
+def _other_verbs(verb: str, transitive: bool, alive: bool) -> tuple[str, ...]:
+    """Return infinitives that exclude `verb`; `alive` is said of its subject."""
+    found = list(kinds.VERB_PAIRS.get(verb, ()))
+    if not alive and not transitive:
+        found = [w for w in found if w not in kinds.NO_OBJECT] if verb in kinds.POSTURES else found
+        found += kinds.POSTURES if verb in kinds.POSTURES else () if verb in kinds.LEANING else kinds.OF_THINGS
+        return tuple(word for word in dict.fromkeys(found) if word != verb and word not in kinds.NEEDS_OBJECT)
+    family = kinds.TRANSITIVE if transitive else kinds.INTRANSITIVE
+    own = [group for group in family if verb in group]
+    if own:
+        same = {w for group in own for w in group}
+        found += [group[0] for group in family if group[0] not in same and group[0] not in found]
+    if not found and verb not in kinds.LEANING:
+        found += kinds.ANY_TRANSITIVE if transitive else kinds.ANY_INTRANSITIVE
+    wrong = kinds.NO_OBJECT if transitive else kinds.NEEDS_OBJECT
+    return tuple(word for word in found if word != verb and word not in wrong)
+
+
+def verbs(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
+    """Return exchanges of a verb, active ones only."""
+    found = _affirmed(parsed)
+    texts = {parsed.lemma(i) for i in range(len(parsed.tokens))}
+    for c, chunk in enumerate(parsed.chunks):
+        tag = parsed.tokens[chunk.head].tag
+        if tag in ("VBN", "VBD") and chunk.kind == "VP" and not blocked(parsed)[chunk.head]:
+            found += _passives(parsed, c, texts, vocabulary)
+        passive = tag in ("VBN", "VBD") and any(t.tag == "VBE" for t in parsed.tokens[chunk.start : chunk.head])
+        made = tag in ("VBN", "VBD") and _done_by_person(parsed, c)
+        if chunk.kind != "VP" or ((tag not in _ACTIVE or passive) and not made) or blocked(parsed)[chunk.head]:
+            continue
+        after = parsed.chunks[c + 1] if c + 1 < len(parsed.chunks) else None
+        transitive = made or (after is not None and after.kind == "NP")
+        if transitive and not made and after and parsed.lemma(after.head) in _IDLE:
+            continue  # "make their way"
+        verb = parsed.lemma(chunk.head)
+        words = _other_verbs(verb, transitive, _is_alive(parsed, c)) if _plain_verb(parsed, c, transitive) else ()
+        unfit = texts | _unfit(parsed, after)
+        words = tuple(w for w in words if w not in unfit)
+        used = tuple(w for w in words if w in vocabulary.verbs) if vocabulary else words
+        for word in some(rng, used or words, 3):
+            perfect = made or (tag == "VBD" and chunk.start < chunk.head)
+            form = forms.conjugate(word, "VBN" if perfect else tag)
+            found.append(Change("verb", chunk.head, chunk.head + 1, form, (), bool(used)))
+    return found
+
+
+def _is_alive(parsed: Parse, c: int) -> bool:
+    """Return whether the subject of the verb at chunk `c` is, or may be, somebody."""
+    subject = next((x for x in reversed(parsed.chunks[:c]) if x.kind == "NP"), None)
+    if subject is None:
+        return True
+    noun = parsed.lemma(subject.head)
+    return noun in kinds.PERSONS or load_lexicon().noun_class(noun) in ("person", "animal", "top", "group", None)
+
+
+def _affirmed(parsed: Parse) -> list[Change]:
+    """Return the negations of verbs taken back: "is not open" becomes "is open"."""
+    found = []
+    for i, token in enumerate(parsed.tokens[1:-1], 1):
+        before = parsed.tokens[i - 1]
+        if token.lower == "never":
+            found.append(Change("verb", i, i + 1, "always"))
+        elif token.lower in ("not", "n't", "n’t") and before.tag in ("VBE", "MD", "VBZ", "VBP", "VBD"):
+            whole = {"wo": "will", "ca": "can"}.get(before.lower, before.text)
+            found.append(Change("verb", i - 1, i + 1, whole))
+    return found
+
+
+def _passives(parsed: Parse, c: int, texts: set[str], vocabulary: Vocabulary | None) -> list[Change]:
+    """Return exchanges of a participle: "covered with snow"."""
+    head = parsed.chunks[c].head
+    if c + 1 < len(parsed.chunks) and parsed.chunks[c + 1].kind == "NP":
+        return []
+    words = [w for w in kinds.PASSIVES.get(parsed.tokens[head].lower, ()) if w not in texts]
+    seen = [vocabulary is None or (load_lexicon().verb_lemma(w) or w) in vocabulary.verbs for w in words]
+    return [
+        Change("verb", head, head + 1, w, article_repair(parsed, head, w), s) for w, s in zip(words, seen, strict=True)
+    ]
+
+
+def _unfit(parsed: Parse, following: Chunk | None) -> frozenset[str]:
+    """Return the verbs that must not be put before `following`: nobody is harmed, or slept with."""
+    if following is None:
+        return frozenset()
+    if following.kind == "REL" and following.text == "with":
+        return frozenset(("sleep", "lie"))
+    if following.kind != "NP":
+        return frozenset()
+    noun = parsed.lemma(following.head)
+    somebody = noun in kinds.PERSONS or load_lexicon().noun_class(noun) in ("person", "animal", "group", "top")
+    return kinds.HARMFUL if somebody or following.text in ("him", "her", "them") else frozenset()
+
+
+def _done_by_person(parsed: Parse, c: int) -> bool:
+    """Return whether a passive names its agent: "a song written by an artist"."""
+    if c + 2 >= len(parsed.chunks) or parsed.chunks[c + 1].text != "by" or parsed.chunks[c + 2].kind != "NP":
+        return False
+    agent = parsed.lemma(parsed.chunks[c + 2].head)
+    return agent in kinds.PERSONS or load_lexicon().noun_class(agent) == "person"
+
+
+def _plain_verb(parsed: Parse, c: int, transitive: bool) -> bool:
+    """Return whether the verb of chunk `c` stands alone: no particle ("takes off"), no clause ("wants to go")."""
+    following = parsed.chunks[c + 1] if c + 1 < len(parsed.chunks) else None
+    if following is None or transitive:
+        return True
+    tag = parsed.tokens[following.start].tag
+    if following.kind == "REL":
+        particle = following.text in _PARTICLES
+        return not particle and not (following.text == "at" and parsed.lemma(parsed.chunks[c].head) in kinds.LEANING)
+    return tag in (".", ",", "CC", "RB", ":") or (following.kind == "VP" and tag == "VBG")
