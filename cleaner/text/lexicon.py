@@ -42,6 +42,7 @@ class Lexicon:
             for word in group:
                 self._twins[word] = self._twins.get(word, frozenset()) | {number}
         self._numbers: dict[str, tuple[int, ...]] = {}
+        self._classes: dict[str, str | None] = {}
         self._synsets: dict[str, list[str]] = {}
         self._kinds: dict[str, frozenset[str]] = {}
         self._closures: dict[str, frozenset[str]] = {}
@@ -80,8 +81,10 @@ class Lexicon:
 
     def noun_class(self, noun: str) -> str | None:
         """Return WordNet's class of the likeliest sense ("animal", "artifact", "time"), or None."""
-        entry = self._nouns.get(noun)
-        return entry.partition(";")[0] if entry else None
+        if noun not in self._classes:
+            entry = self._nouns.get(noun)
+            self._classes[noun] = entry.partition(";")[0] if entry else None
+        return self._classes[noun]
 
     def is_kind(self, noun: str, above: str) -> bool:
         """Return whether `noun` in its likeliest sense is a kind of `above` in its likeliest sense."""
@@ -126,9 +129,11 @@ class Lexicon:
     def _excludes(self, first: str, second: str) -> bool:
         if first.endswith(second) or second.endswith(first):
             return False
-        if self._twins.get(first, frozenset()) & self._twins.get(second, frozenset()):
+        if first in self._twins and second in self._twins and self._twins[first] & self._twins[second]:
             return False
-        if second in self._near.get(first, "").split() or first in self._near.get(second, "").split():
+        if first in self._near and second in self._near[first].split():
+            return False
+        if second in self._near and first in self._near[second].split():
             return False
         own, other = self._senses(first), self._senses(second)
         return self._closure(second).isdisjoint(own) and self._closure(first).isdisjoint(other)

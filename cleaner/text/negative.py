@@ -46,6 +46,8 @@ def negatives(parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None)
                     change = found.pop()
                     chosen += [] if change in chosen else [change]
                     able = True
+            if len({change.kind for change in chosen}) == 1:
+                break  # rather another kind in a new word than the same kind again
     return chosen
 
 

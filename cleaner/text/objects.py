@@ -14,7 +14,7 @@ from cleaner.text.vocabulary import Vocabulary
 
 _ENOUGH = 4
 # Of a large vocabulary only so many words are looked through, the commonest.
-_COMMON = 500
+_COMMON = 150
 _COLOURS = frozenset(word for group in kinds.COLOURS for word in group)
 _KINDS: dict[str, tuple[str, ...]] = {}
 for _group in kinds.KINDS:
@@ -58,27 +58,22 @@ def interest(parsed: Parse, c: int) -> float:
 
 @cached(8192)
 def _lexical(noun: str) -> tuple[str, ...]:
-    """Return what may stand for `noun` in plain English: from the lists by hand, by class, or else its sisters."""
+    """Return what may stand for `noun` in plain English: from the lists by hand, by class, or else its sisters.
+
+    Those too near to it are still among them.
+    """
+    if noun in kinds.PERSONS or noun in _KINDS:
+        return kinds.PERSONS.get(noun) or tuple(dict.fromkeys(_KINDS[noun]))
     lexicon = load_lexicon()
-    if noun in kinds.PERSONS:
-        return kinds.PERSONS[noun]
-    listed = [w for w in dict.fromkeys(_KINDS.get(noun, ())) if lexicon.exclusive(noun, w)]
-    if listed:
-        return tuple(listed)
     kind = lexicon.noun_class(noun) or ""
-    sisters = [w for w in lexicon.sisters(noun) if lexicon.exclusive(noun, w) and w not in rules.VAGUE]
-    members = next(
-        (
-            words
-            for above, words in kinds.ARTIFACT_MEMBERS.items()
-            if kind == "artifact" and lexicon.is_kind(noun, above)
-        ),
-        kinds.CLASS_MEMBERS.get(kind, ()),
-    )
+    above = kinds.ARTIFACT_MEMBERS if kind == "artifact" else {}
+    members = next((words for name, words in above.items() if lexicon.is_kind(noun, name)), None)
+    members = members or kinds.CLASS_MEMBERS.get(kind, ())
+    sisters = [w for w in lexicon.sisters(noun) if w not in rules.VAGUE]
     if not members:
-        return tuple(listed + sisters[:5])
+        return tuple(sisters[:8])
     known = [w for w in sisters if w in _KINDS and lexicon.noun_class(w) == kind and w not in kinds.UNIQUE][:4]
-    return tuple(dict.fromkeys([*listed, *known, *(w for w in members if lexicon.exclusive(noun, w))]))
+    return tuple(dict.fromkeys([*known, *members]))
 
 
 @cached(65536)
@@ -123,17 +118,18 @@ def _exchanges(
         counted = many or chunk.count is not None or parsed.tokens[chunk.start].lower in ("a", "an")
         pool = _seen(noun, slot, counted, vocabulary)
     exclusive = load_lexicon().exclusive
+    by_hand = noun in kinds.PERSONS
     start = unit(parsed, chunk)
     found: list[Change] = []
-    for choice, seen in ((pool, True), (_lexical(noun) if len(pool) < 3 else (), vocabulary is None)):
-        for word in some(rng, choice, 5):
+    for choice, seen in ((pool, True), (_lexical(noun), vocabulary is None)):
+        for word in some(rng, choice, 8) if not found else ():
             new = forms.plural(word) if many else word
             # A word of the caption, or one too near to another thing in it, could be true.
             if len(found) == 2:
                 break
             if word in present[0] or new in present[0] or (many and word in kinds.UNIQUE):
                 continue
-            if all(other == noun or exclusive(word, other) for other in present[1]):
+            if all((other == noun and by_hand) or exclusive(word, other) for other in present[1]):
                 found.append(Change("object", start, chunk.end, new, article_repair(parsed, start, new), seen))
     return found
 
