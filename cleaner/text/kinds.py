@@ -176,7 +176,7 @@ TWINS = family(
     "cup/mug/tankard/glass/goblet/chalice/teacup/beaker, hat/cap/beanie/bonnet/headgear, "
     "boat/ship/vessel/yacht/sailboat/ferry/canoe, bus/coach/minibus, "
     "car/automobile/auto/vehicle/sedan/taxi/cab/limousine/van/jeep/suv, chair/seat/armchair/stool/bench/throne, "
-    "sofa/couch/loveseat, bottle/flask/jar/vial/jug/pitcher/carafe, umbrella/parasol/sunshade, "
+    "sofa/couch/loveseat, bottle/flask/jar/vial/jug/pitcher/carafe, umbrella/parasol/sunshade/brolly, "
     "cat/kitten/kitty/feline, dog/puppy/pup/hound/wolf, "
     "house/home/cottage/building/cabin/villa/mansion/hut/residence/bungalow/apartment, "
     "flower/blossom/bloom/rose/tulip/daisy/petal/bouquet/floral, mist/haze/fog/smog/smoke/cloud, "
@@ -349,7 +349,7 @@ UNIQUE = frozenset(words("sun moon sky star ground land sea world lightning suns
 # Where no verb is known to exclude another.
 ANY_TRANSITIVE = words("ignore avoid hide")
 ANY_INTRANSITIVE = words("sleep kneel swim dance")
-OF_THINGS = words("disappear explode")
+OF_THINGS = words("disappear sleep")
 POSTURES = words("sit stand lie")
 # Participles -> participles that make "covered with snow" false.
 PASSIVES = table(
@@ -367,9 +367,7 @@ PASSIVES = table(
     "played: cancelled"
 )
 # What is not said of somebody, even as a counterfactual.
-HARMFUL = frozenset(
-    words("throw drop kick burn destroy break cut eat smash demolish sell buy hit hurt explode attack abandon")
-)
+HARMFUL = frozenset(words("throw drop kick burn destroy break cut eat smash demolish sell buy hit hurt attack abandon"))
 # Verbs that never take an object, and verbs that need one.
 NO_OBJECT = frozenset(
     words(

@@ -169,6 +169,7 @@ class _Place:
     nouns: int
     verbs: int
     adjectives: int
+    adverbs: int
 
     @property
     def as_noun(self) -> str:
@@ -195,7 +196,7 @@ def _in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) -> 
         return "NN"  # "swimming pool"
     place = _Place(
         word, own, before, after, lower[i - 1] if i else "", tags[i + 1 : i + 3] == [",", "JJ"], noun, verb,
-        lexicon.count("n", noun), lexicon.count("v", verb), lexicon.count("a", word),
+        lexicon.count("n", noun), lexicon.count("v", verb), lexicon.count("a", word), lexicon.count("r", word),
     )  # fmt: skip
     if own in VERBS:
         return _verb_in_context(place, i, tags)
@@ -277,7 +278,10 @@ def _noun_in_context(place: _Place, earlier: list[str]) -> str:
         return place.as_verb
     lone = own == "JJ" and after in _STOPS and not place.more and word not in COLOUR_WORDS
     if lone and before in ("DT", "JJ", "PRP$", "NN", "POS", "IN", "CD"):
-        return "NN" if place.noun == word and (before in ("DT", "PRP$") or place.nouns > place.adjectives) else own
+        headless = before in ("DT", "PRP$") or earlier[-2:] in (["DT", "JJ"], ["PRP$", "JJ"])
+        return "NN" if place.noun == word and (headless or place.nouns > place.adjectives) else own
+    if own == "RB" and after in _STOPS and place.noun == word and before in (*_OPENERS, "JJ") and not place.adverbs:
+        return "NN"  # "a pink brolly"
     if place.verbs and before in (*NOUNS, "PRP", "WP") and after != "POS" and _finite(place, earlier):
         return place.as_verb
     return "NN" if own == "NNS" and place.noun == word and word.endswith(("ss", "us", "is")) else own

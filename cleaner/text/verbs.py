@@ -64,10 +64,12 @@ def verbs(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Cha
 
 def _is_alive(parsed: Parse, c: int) -> bool:
     """Return whether the subject of the verb at chunk `c` is, or may be, somebody."""
-    subject = next((x for x in reversed(parsed.chunks[:c]) if x.kind == "NP"), None)
-    if subject is None:
+    k = c - 1
+    while k >= 2 and parsed.chunks[k].kind == "NP" and parsed.chunks[k - 1].kind == "REL":
+        k -= 2  # "a man [in a sweater] speaks"
+    if k < 0 or parsed.chunks[k].kind != "NP":
         return True
-    noun = parsed.lemma(subject.head)
+    noun = parsed.lemma(parsed.chunks[k].head)
     return noun in kinds.PERSONS or load_lexicon().noun_class(noun) in ("person", "animal", "top", "group", None)
 
 
