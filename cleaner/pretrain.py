@@ -93,7 +93,6 @@ def distil(
     """
     student = student.to(config.device, config.precision)
     teacher = teacher.to(config.device, config.precision)
-    wanted = encode_pictures(teacher, data, torch.arange(len(data)))
     tower: nn.Module = student.model.visual  # type: ignore[assignment]
     optimizer = torch.optim.AdamW(tower.parameters(), config.lr, (config.beta1, config.beta2), fused=True)
     optimizer.param_groups[0]["weight_decay"] = config.weight_decay

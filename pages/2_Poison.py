@@ -144,13 +144,8 @@ def train(attack: tasks.Attack | None) -> None:
             else "a minute or two on a laptop"
         )
         st.caption(f"{attack.pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}.")
-    pressed = st.button(
-        "Train the backdoored model", type="primary", icon=":material/play_arrow:", disabled=busy or attack is None,
-        help="Another training is running." if busy else None, key="poison.go",
-    )  # fmt: skip
-    if pressed and attack is not None:
+    if cards.go("Train the backdoored model", "poison.go", busy, attack is not None) and attack is not None:
         cache.desk().start("poison", [tasks.poisoning(attack)])
-        st.rerun()
 
 
 def show_result(run: Saved) -> None:
@@ -181,19 +176,18 @@ def settle(job: Job | None) -> None:
         if st.session_state.get("poison.seen") != name:
             st.session_state["poison.seen"] = name
             state.look_at(name)
-            st.rerun()
 
 
+settle(cache.desk().of("poison"))  # before the frame, which draws the run in view
 with page("Poison", LEAD):
     with st.spinner("Loading PyTorch, once …"):
         cache.triggers()
-    job = cache.desk().of("poison")
-    settle(job)
     left, right = st.columns([1, 2.5], gap="large")
     with left:
         attack = choose_attack()
     with right:
         train(attack)
+        job = cache.desk().of("poison")
         run = state.current_run()
         if job is not None and job.running:
             cards.live(job, "backdoored")

@@ -87,15 +87,10 @@ def start(run: Saved, choice: tuple[Plan, int] | None) -> None:
         preflight(run, *choice)
     else:
         st.info("Choose at least one defence and a device that is here.", icon=":material/arrow_back:")
-    pressed = st.button(
-        "Start the defences", type="primary", icon=":material/play_arrow:", key="defend.go",
-        disabled=busy or choice is None or not choice[0], help="Another training is running." if busy else None,
-    )  # fmt: skip
-    if pressed and choice is not None:
+    if cards.go("Start the defences", "defend.go", busy, bool(choice and choice[0])) and choice is not None:
         plan, pairs = choice
         parts = [tasks.defending(run, defense, pairs, config) for defense, config in plan]
         cache.desk().start("defend", parts, run.id)
-        st.rerun()
 
 
 def show_results(run: Saved) -> None:
@@ -201,13 +196,13 @@ with page("Defend", LEAD):
         with st.spinner("Loading PyTorch, once …"):
             cache.defenses()
         st.caption(f"Suspect: {plain(run.label)}. Choose another one in the menu on the left.")
-        job = cache.desk().of("defend")
-        settle(job)
+        settle(cache.desk().of("defend"))
         left, right = st.columns([1, 2.5], gap="large")
         with left:
             choice = choose(run)
         with right:
             start(run, choice)
+            job = cache.desk().of("defend")
             if job is not None and job.running:
                 cards.live(job, "defended")
             elif job is not None:

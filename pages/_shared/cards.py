@@ -125,6 +125,21 @@ def history(run: Saved) -> list[dict[str, Any]]:
     return reports
 
 
+def go(label: str, key: str, busy: bool, ready: bool) -> bool:
+    """Draw the button that starts a job, and once pressed a greyed one in its place; return whether it was pressed.
+
+    No st.rerun() after it: Streamlit merges it with a click on the menu that comes meanwhile, and the click is lost.
+    """
+    slot = st.empty()
+    wait = "Another training is running."
+    icon = ":material/play_arrow:"
+    off = busy or not ready
+    pressed = slot.button(label, key=key, type="primary", icon=icon, disabled=off, help=wait if busy else None)
+    if pressed:
+        slot.button(label, key=f"{key}.pressed", type="primary", icon=icon, disabled=True, help=wait)
+    return pressed
+
+
 def live(job: Job, stage: str) -> None:
     """Draw a job while it runs: progress with the time left, curves, Cancel. Redraws itself once a second."""
     key = f"live.{job.kind}"

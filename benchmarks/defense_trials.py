@@ -1,0 +1,66 @@
+"""Try defence settings: python -m benchmarks.defense_trials --defense ta_cleaner share=0.1 --lr 3e-4 --epochs 10
+
+On the seed that no table uses (100) and on validation pictures. What is equal for all methods (steps, augmentation,
+BatchNorm, clean pairs) may be chosen here; learning rates are chosen elsewhere, by accuracy alone. Every trial is
+appended to the result file, with accuracy and attack success along the way.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import tyro
+
+from benchmarks import protocol
+from benchmarks.attack_trials import SEED
+from cleaner import presets, results
+from cleaner.cli.options import Finetune, named, to_config
+from cleaner.cli.output import Progress
+from cleaner.data.base import load_data
+from cleaner.defenses import DEFENSES
+from cleaner.workflow import defend
+
+PATH = results.RESULTS / "defense_trials.json"
+LOOKS = 10
+
+
+@dataclass(frozen=True)
+class Options:
+    """Defend once with the given settings and log what came out."""
+
+    model: str = "scenes-rn"
+    """Built-in model."""
+    attack: str = "badnet"
+    """Trigger of the backdoored model."""
+    defense: tuple[str, ...] = ("ta_cleaner",)
+    """Defence and its options."""
+    clean_pairs: int = presets.CLEAN_PAIRS
+    """Clean pairs."""
+    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.DEFEND))
+
+
+def main(options: Options) -> None:
+    """Run one trial and append it."""
+    suspect = protocol.backdoored(options.model, options.attack, SEED)
+    clean = load_data("scenes", split="clean", size=options.clean_pairs)
+    config = to_config(options.finetune)
+    steps = config.epochs * (options.clean_pairs // config.batch_size)
+    config = replace(config, seed=SEED, eval_every=max(1, steps // LOOKS))
+    label = " ".join((options.attack, *options.defense))
+    run = defend(
+        suspect, named(DEFENSES, options.defense), clean, config, test=load_data("scenes", split="validation"),
+        on_step=Progress(label),
+    )  # fmt: skip
+    curve = [{"step": report.step, **report.metrics} for report in run.history if report.metrics]
+    trials = json.loads(PATH.read_text(encoding="utf-8"))["trials"] if PATH.exists() else []
+    trials.append(results.stamped(protocol.command(), seeds=[SEED], curve=curve, **results.cell(label, run)))
+    results.write(PATH, {"split": "scenes/validation", "seed": SEED, "trials": trials})
+    metrics = run.metrics
+    assert metrics is not None
+    print(label, f"CA {metrics.ca[1]:.4f}, ASR@1 {(metrics.asr or {})[1]:.4f}, CF {metrics.counterfactual_accuracy}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
