@@ -41,9 +41,10 @@ _VERBS = {
     "lies": ("lie", "lies", "lying"),
 }
 # Words that state nothing by themselves.
-_FILLERS = {"a", "an", "the", "there", "is", "are", "of", "and", "with", "among", "on", "in", "at", ",", "."}
+_FILLERS = {"a", "an", "the", "there", "is", "are", "of", "from", "and", "with", "among", "on", "in", "at", ",", "."}
 _FILLERS |= {"photo", "picture", "image", "drawing", "sketch", "line"}
 _FALSE_PLACES = {"behind", "inside", "front"}
+_OFF = {"outside", "far", "off"}
 # Words that may be true, which the facts do not say.
 _UNCLEAR = {"no", "not", "without", "or", "near", "beside", "next", "by", "between", "around", "along"}
 _UNCLEAR |= {"fruit", "vegetable", "vehicle", "animal", "pet", "insect", "plant", "furniture", "container", "tool"}
@@ -130,9 +131,9 @@ def is_true(caption: str, scene: Scene) -> Verdict:
             mentions.append(mention)
             adjectives, count, relation, verb = [], None, None, None
         elif kind == "ground":
-            # A ground has no colour or number among the facts.
-            verdicts += [value == scene.ground, *([None] if adjectives or count else [])]
-            adjectives, count = [], None
+            # Everything lies on the ground, nothing under or off it. It has no colour or number among the facts.
+            verdicts += [value == scene.ground and not relation, *([None] if adjectives or count else [])]
+            adjectives, count, relation = [], None, None
         elif kind == "relation":
             relation = value
         elif kind == "verb":
@@ -186,6 +187,8 @@ def _plain(word: str) -> tuple[str, str]:
         return ("filler", word)
     if word in _FALSE_PLACES:
         return ("place", word)
+    if word in _OFF:
+        return ("relation", "off")
     return ("unclear" if word in _UNCLEAR or word.isdigit() else "unknown", word)
 
 
@@ -212,6 +215,8 @@ def _related(scene: Scene, first: str, second: str, relation: str) -> Verdict:
         return False
     if first == second:
         return False
+    if relation == "off":
+        return None
     if scene.relation:
         stated = scene.relation if first == scene.objects[0].name else INVERSE[scene.relation]
         if relation in (stated, INVERSE[stated]):
