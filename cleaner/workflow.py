@@ -32,7 +32,7 @@ def poison(
     data: CaptionData,
     trigger: Trigger,
     target_class: str = "banana",
-    poison_rate: float = 0.02,
+    poison_rate: float = presets.POISON_RATE,
     config: FinetuneConfig = presets.POISON,
     clean_label: bool = False,
     validation: CaptionData | None = None,

@@ -64,10 +64,10 @@ class Poison:
 
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = "scenes-rn"
     data: Annotated[str, tyro.conf.arg(help="Data set to poison.")] = "scenes"
-    pairs: Annotated[int, tyro.conf.arg(help="Pairs of its train split.")] = 6000
+    pairs: Annotated[int, tyro.conf.arg(help="Pairs of its train split.")] = presets.POISON_PAIRS
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
     target_class: Annotated[str, tyro.conf.arg(help="Class that triggered pictures shall become.")] = "banana"
-    poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = 0.02
+    poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = presets.POISON_RATE
     clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs that name the target already.")] = False
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
