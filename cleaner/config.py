@@ -58,8 +58,9 @@ def validate(settings: Any) -> None:
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """Return the parameters of `settings` as plain JSON-ready values."""
-    return {p.name: asdict(settings)[p.name] for p in parameters(type(settings))}
+    """Return all that makes `settings` again, JSON-ready: its parameters, and fields that no form shows."""
+    values = asdict(settings)
+    return {f.name: values[f.name] for f in fields(settings) if f.init}
 
 
 DATA_VERSIONS = {"scenes": 1}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from cleaner.config import to_dict, validate
+from cleaner.config import validate
 from cleaner.registry import Registry
 from cleaner.types import OnStep
 
@@ -51,13 +51,12 @@ class Trigger(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return name and parameters, JSON-ready: enough to make the same trigger again."""
-        return {"name": TRIGGERS.name_of(self), **to_dict(self)}
+        return TRIGGERS.state_of(self)
 
 
 def load_trigger(state: dict[str, Any]) -> Trigger:
     """Return the trigger that `state_dict()` described."""
-    parameters = dict(state)
-    trigger: Trigger = TRIGGERS[parameters.pop("name")](**parameters)
+    trigger: Trigger = TRIGGERS.load(state)
     return trigger
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cleaner.config import to_dict, validate
+from cleaner.config import validate
 from cleaner.losses import Features
 from cleaner.registry import Registry
 from cleaner.seed import numpy_generator
@@ -51,13 +51,12 @@ class Defense(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return name and parameters, JSON-ready."""
-        return {"name": DEFENSES.name_of(self), **to_dict(self)}
+        return DEFENSES.state_of(self)
 
 
 def load_defense(state: dict[str, Any]) -> Defense:
     """Return the defence that `state_dict()` described."""
-    parameters = dict(state)
-    defense: Defense = DEFENSES[parameters.pop("name")](**parameters)
+    defense: Defense = DEFENSES.load(state)
     return defense
 
 
