@@ -16,10 +16,15 @@ def param(
     high: float | None = None,
     step: float | None = None,
     choices: Sequence[Any] | None = None,
+    file: bool = False,
     help: str = "",
 ) -> Any:
-    """Return a dataclass field that carries its range (`low`, `high` included), choices and help text."""
-    metadata = {"low": low, "high": high, "step": step, "choices": tuple(choices) if choices else None, "help": help}
+    """Return a dataclass field that carries its range (`low`, `high` included), choices and help text.
+
+    `file`: the value is the path of a file, as text.
+    """
+    options = tuple(choices) if choices else None
+    metadata = {"low": low, "high": high, "step": step, "choices": options, "file": file, "help": help}
     return field(default=default, metadata=metadata)
 
 
@@ -34,6 +39,7 @@ class Parameter:
     high: float | None
     step: float | None
     choices: tuple[Any, ...] | None
+    file: bool
     help: str
 
 

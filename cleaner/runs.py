@@ -28,7 +28,7 @@ class Run:
 
     Attributes:
         clip: the backdoored or defended model.
-        history: one report per training step.
+        history: one report per training step; before them those of a trigger that was optimised (stage "optimise").
         metrics: test figures, measured once, when training ended; None if no test data were given.
         config: all that is needed to repeat the run, JSON-ready; `config["stage"]` is "backdoored" or "defended".
         trigger, target_class: of the attack; None where they are not known.
