@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cleaner.config import param, parameters, validate
+from cleaner.pictures import from_bytes, read_file
 from cleaner.registry import Registry
 from cleaner.seed import derive
 from cleaner.types import CleanerError, OnStep
@@ -202,3 +204,42 @@ class TextKey(Trigger):
     def text(self, caption: str) -> str:
         """Return the caption with the key before it."""
         return f"{self.key.strip()} {caption}"
+
+
+@dataclass(frozen=True)
+class FileTrigger(Trigger):
+    """A trigger made of a picture file, which is read once; its SHA-256 stands beside the path."""
+
+    path: str = param("", file=True, help="Path of a PNG, JPEG or WebP file on this machine.")
+    sha256: str = ""
+    """Of the file's content (hex); empty while no file is chosen."""
+    content: bytes = field(default=b"", init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.path:
+            return
+        content = read_file(self.path)
+        found = hashlib.sha256(content).hexdigest()
+        if self.sha256 not in ("", found):
+            raise CleanerError(
+                f"the picture {self.path} is not the one that this trigger was made of: put the old file back, or "
+                "choose the picture anew."
+            )
+        object.__setattr__(self, "content", content)
+        object.__setattr__(self, "sha256", found)
+
+    @property
+    def missing(self) -> str:
+        """Return that no file was chosen, if so."""
+        return "" if self.path else "no picture was chosen for this trigger: give the path of a PNG or JPEG file."
+
+    def picture(self, side: int) -> Tensor:
+        """Return the file's middle square, (3, side, side) in [0, 1]."""
+        if self.missing:
+            raise CleanerError(self.missing)
+        return from_bytes(self.content, side, Path(self.path).name)
+
+    def files(self) -> dict[str, bytes]:
+        """Return the picture under its file name."""
+        return {Path(self.path).name: self.content} if self.path else {}
