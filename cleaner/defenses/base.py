@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cleaner.config import validate
+from cleaner.config import FinetuneConfig, validate
 from cleaner.losses import Features
 from cleaner.registry import Registry
 from cleaner.seed import numpy_generator
@@ -37,6 +37,8 @@ class Defense(ABC):
 
     augmented: ClassVar[bool] = False
     """Whether the losses need augmented views of pictures and captions."""
+    compares: ClassVar[bool] = False
+    """Whether the losses need `Features.reference`, the features of the model that the training began with."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -44,6 +46,18 @@ class Defense(ABC):
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         """Return epoch -> texts of that epoch; a pure function of (seed, epoch), so that a run can resume anywhere."""
         return lambda epoch: EpochTexts(captions)
+
+    def adapt(self, config: FinetuneConfig) -> FinetuneConfig:
+        """Return the settings with what the method prescribes for its optimiser; the learning rate is the caller's."""
+        return config
+
+    def lr_share(self, step: int, total: int) -> float | None:
+        """Return the share of the learning rate at a step, or None for the loop's own warm-up and cosine."""
+        return None
+
+    def disturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
+        """Return the pictures (N, 3, H, W) that both models see; a pure function of (seed, epoch, index)."""
+        return images
 
     @abstractmethod
     def losses(self, f: Features) -> dict[str, Tensor]:
