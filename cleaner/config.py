@@ -81,6 +81,7 @@ class FinetuneConfig:
 
     lr: float = param(1e-4, low=1e-8, high=1e-1, help="Peak learning rate; matters most, choose it first.")
     epochs: int = param(5, low=1, high=1000, help="Passes over the pairs.")
+    steps: int = param(0, low=0, high=10_000_000, help="End after this many steps; 0: after the epochs.")
     batch_size: int = param(64, low=2, high=4096, help="Pairs per step; each is compared with all others of its batch.")
     warmup_steps: int = param(20, low=0, high=10000, help="Steps in which the learning rate rises from 0 to its peak.")
     weight_decay: float = param(0.1, low=0.0, high=1.0, help="AdamW's decay; none on biases, norms, token embedding.")

@@ -63,7 +63,7 @@ def finetune(
     start = _resume(checkpoint, student, optimizer, history, config, defense)
     batch_size = min(config.batch_size, len(data))
     epoch_steps = len(data) // batch_size
-    total = config.epochs * epoch_steps
+    total = config.steps or config.epochs * epoch_steps
     plan = defense.plan(data.captions, config.seed)
     epoch = -1
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)

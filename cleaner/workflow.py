@@ -1,4 +1,4 @@
-"""poison(), defend(), compare(): all that a page or the command line calls for real work."""
+"""poison(), defend(), rebound(), compare(): all that a page or the command line calls for real work."""
 
 from __future__ import annotations
 
@@ -142,6 +142,29 @@ def defend(
     }
     trained.clip.metadata |= {"stage": "defended"}
     return Run(trained.clip, trained.history, metrics, settings, trigger, target, clean_clip=clean)
+
+
+def rebound(
+    run: Run,
+    data: CaptionData,
+    steps: int,
+    config: FinetuneConfig | None = None,
+    test: CaptionData | None = None,
+    on_step: OnStep | None = None,
+) -> Run:
+    """Finetune a defended model on clean pairs with CLIP's loss alone for `steps` steps, and measure its ASR again.
+
+    Some defences only hide a backdoor: harmless training afterwards brings it back. `run.metrics` are the figures
+    before, the returned run's those after, with `test` as in `poison`. Raises `CleanerError` for an unknown attack.
+    """
+    if run.trigger is None or run.target_class is None:
+        raise CleanerError("the rebound test measures the attack again: it needs a run whose trigger is known.")
+    if steps < 1:
+        raise CleanerError(f"the rebound test needs at least one step, not {steps}.")
+    config = replace(config or presets.DEFEND, steps=steps)
+    again = defend(run, DEFENSES["finetune"](), data, config, test=test, on_step=on_step)
+    again.config["rebound"] = {"steps": steps, "after": run.config.get("defense")}
+    return again
 
 
 def compare(
