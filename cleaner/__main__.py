@@ -1,4 +1,4 @@
-"""python -m cleaner demo | pretrain | poison | defend | evaluate | runs | list."""
+"""python -m cleaner demo | pretrain | poison | defend | rebound | evaluate | runs | list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.cli.commands import Defend, Evaluate, List, Poison, Pretrain, Runs
+from cleaner.cli.commands import Defend, Evaluate, List, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
 from cleaner.types import CleanerError
 
@@ -16,6 +16,7 @@ Command = (
     | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
     | Annotated[Poison, tyro.conf.subcommand("poison")]
     | Annotated[Defend, tyro.conf.subcommand("defend")]
+    | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]

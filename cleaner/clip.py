@@ -130,6 +130,10 @@ class Clip:
         used = int((tokens != 0).sum(1).max()) if len(captions) else 1
         return tokens[:, : max(used, 1)] if self._causal() else tokens
 
+    def fits(self, text: str) -> bool:
+        """Return whether the model reads all of a text, or cuts its end (with start and end token)."""
+        return len(_tokenizer().encode(text)) + 2 <= getattr(self.model, "context_length", 77)
+
     def _causal(self) -> bool:
         return getattr(self.model, "attn_mask", None) is not None and self.model.text_pool_type == "argmax"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from cleaner.types import CleanerError, TriggerLike
 
 GAIN = 10
 """How much differences are amplified when they are shown."""
+LARGEST = 50 * 2**20
+"""Bytes of the largest picture file that is read."""
 
 
 @dataclass(frozen=True)
@@ -59,4 +63,34 @@ def from_bytes(content: bytes, side: int, name: str = "the file") -> Tensor:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise CleanerError(f"{name} cannot be read as a picture: save it as PNG or JPEG and try again.") from error
     picture = ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
+
+
+def read_file(path: str) -> bytes:
+    """Return the content of a picture file. Raises `CleanerError` if it is not there, too large or not a picture."""
+    file = Path(path).expanduser()
+    try:
+        size = file.stat().st_size
+        content = file.read_bytes() if size <= LARGEST else b""
+    except OSError as error:
+        raise CleanerError(f"the picture {path} cannot be read ({error.strerror}): check its path.") from error
+    if size > LARGEST:
+        raise CleanerError(f"{file.name} has {size / 2**20:.0f} MB: make it smaller than {LARGEST // 2**20} MB.")
+    from_bytes(content, 8, file.name)
+    return content
+
+
+def to_png(picture: Tensor) -> str:
+    """Return a picture (3, H, W) in [0, 1] as a PNG file in base64, with 8 bits per colour."""
+    buffer = io.BytesIO()
+    Image.fromarray(to_bytes(picture[None])[0]).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def from_png(text: str) -> Tensor:
+    """Return the picture (3, H, W) in [0, 1] that `to_png` wrote."""
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
+    except (OSError, ValueError) as error:
+        raise CleanerError("the stored patch of the trigger is broken: prepare the trigger anew.") from error
     return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255

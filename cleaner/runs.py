@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cleaner.evaluation import Metrics
 
 SCHEMA = 1
+TRIGGER_FILES = "trigger"
+"""Folder in a run's folder with copies of the files that its trigger reads."""
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Run:
 
     Attributes:
         clip: the backdoored or defended model.
-        history: one report per training step.
+        history: one report per training step; before them those of a trigger that was optimised (stage "optimise").
         metrics: test figures, measured once, when training ended; None if no test data were given.
         config: all that is needed to repeat the run, JSON-ready; `config["stage"]` is "backdoored" or "defended".
         trigger, target_class: of the attack; None where they are not known.
@@ -77,6 +79,9 @@ def save_run(run: Run, folder: str | Path) -> Path:
     metadata = {"stage": run.stage, "target": run.target_class or "unknown"}
     metadata["trigger"] = json.dumps(run.trigger.state_dict()) if run.trigger else "unknown"
     save_clip(run.clip, folder / "model.safetensors", metadata=metadata)
+    for name, content in run.trigger.files().items() if run.trigger else ():
+        (folder / TRIGGER_FILES).mkdir(exist_ok=True)
+        (folder / TRIGGER_FILES / name).write_bytes(content)
     write_atomic(folder / "progress.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in run.history))
     write_atomic(folder / "manifest.json", json.dumps(run.manifest, indent=1))
     write_atomic(folder / "metrics.json", json.dumps(run.metrics.to_dict() if run.metrics else None, indent=1))
@@ -106,7 +111,7 @@ def load_run(folder: str | Path) -> Run:
         history=[StepReport(**json.loads(line)) for line in lines],
         metrics=Metrics.from_dict(metrics) if metrics else None,
         config=config,
-        trigger=load_trigger(trigger) if trigger else None,
+        trigger=load_trigger(trigger, folder / TRIGGER_FILES) if trigger else None,
         target_class=config.get("target_class"),
         manifest=manifest,
         clean_clip=load_clip(config["clean_model"]) if config.get("clean_model") else None,

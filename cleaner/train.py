@@ -55,13 +55,15 @@ def finetune(
     """
     if len(data) < 2:
         raise CleanerError(f"training needs at least two pairs to contrast, the data have {len(data)}.")
+    config = defense.adapt(config)
     student = clip.to(config.device, config.precision)
+    reference = student.copy() if defense.compares else None
     optimizer = _optimizer(student.model, config)
     history: list[StepReport] = []
     start = _resume(checkpoint, student, optimizer, history, config, defense)
     batch_size = min(config.batch_size, len(data))
     epoch_steps = len(data) // batch_size
-    total = config.epochs * epoch_steps
+    total = config.steps or config.epochs * epoch_steps
     plan = defense.plan(data.captions, config.seed)
     epoch = -1
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
@@ -72,11 +74,12 @@ def finetune(
             order = numpy_generator("order", config.seed, epoch).permutation(len(data))
         first = step % epoch_steps * batch_size
         rows = [int(row) for row in order[first : first + batch_size]]
-        lr = learning_rate(step, total, config)
+        share = defense.lr_share(step, total)
+        lr = learning_rate(step, total, config) if share is None else config.lr * share
         for group in optimizer.param_groups:
             group["lr"] = lr
         _train_mode(student.model, config.freeze_bn)
-        losses = defense.losses(_features(student, data, texts, rows, epoch, defense, config))
+        losses = defense.losses(_features(student, data, texts, rows, epoch, defense, config, reference))
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
             raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
@@ -104,12 +107,16 @@ def finetune(
 
 def _features(
     student: Clip, data: CaptionData, texts: EpochTexts, rows: list[int], epoch: int, defense: Defense,
-    config: FinetuneConfig,
+    config: FinetuneConfig, reference: Clip | None,
 ) -> Features:  # fmt: skip
     """Encode one batch: one forward for all pictures, one for all texts."""
     n = len(rows)
-    images = data.images(rows)
+    images = defense.disturb(data.images(rows), config.seed, epoch, rows)
     captions = [texts.captions[row] for row in rows]
+    before = None
+    if reference is not None:
+        with torch.no_grad():
+            before = Features(reference.encode_image(images), reference.encode_text(captions))
     batch = list(captions)
     if defense.augmented:
         images = torch.cat([images, augment(images, config.augmentation, config.seed, epoch, rows)])
@@ -133,6 +140,7 @@ def _features(
         negative_mask=negative_mask,
         false_negative=false_negatives(positives, [captions[i] for i in selected]).to(text.device),
         logit_scale=student.logit_scale,
+        reference=before,
     )
 
 

@@ -1,4 +1,4 @@
-"""poison(), defend(), compare(): all that a page or the command line calls for real work."""
+"""poison(), defend(), rebound(), compare(): all that a page or the command line calls for real work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation import Metrics, evaluate
 from cleaner.runs import Run
 from cleaner.train import Monitor, finetune
-from cleaner.types import CleanerError, OnStep
+from cleaner.types import CleanerError, OnStep, StepReport
 
 MONITOR_PICTURES = 512
 ATTACK_WEAK, ATTACK_TOOK = 0.5, 0.9
@@ -44,8 +44,10 @@ def poison(
     `validation` is looked at every `config.eval_every` steps, `test` once, at the end; without them the data's own
     held-out splits serve, and without those the test figures are measured on the unpoisoned training pairs.
     """
-    trigger = trigger.prepare(clip, data, target_class, on_step)
+    prepared: list[StepReport] = []
+    trigger = _prepare(trigger, clip.to(config.device), data, target_class, prepared, on_step)
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
+    _check_captions(clip, poisoned)
     begun = time.perf_counter()
     monitor = _monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
     trained = finetune(clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, stage="poison")
@@ -66,7 +68,39 @@ def poison(
     described = {"stage": "backdoored", "target": target_class, "trigger": json.dumps(settings["trigger"])}
     trained.clip.metadata |= described
     manifest = poisoned.manifest()
-    return Run(trained.clip, trained.history, metrics, settings, trigger, target_class, manifest, clean_clip=clip)
+    history = prepared + trained.history
+    return Run(trained.clip, history, metrics, settings, trigger, target_class, manifest, clean_clip=clip)
+
+
+def _prepare(
+    trigger: Trigger, clip: Clip, data: CaptionData, target_class: str, reports: list[StepReport],
+    on_step: OnStep | None,
+) -> Trigger:  # fmt: skip
+    """Return the trigger ready for use, and enter what its preparation told into `reports`."""
+
+    def tell(report: StepReport) -> None:
+        reports.append(report)
+        if on_step is not None:
+            on_step(report)
+
+    trigger = trigger.prepare(clip, data, target_class, tell)
+    if trigger.missing:
+        raise CleanerError(trigger.missing)
+    return trigger
+
+
+def _check_captions(clip: Clip, poisoned: PoisonedData) -> None:
+    """Raise `CleanerError` if the model cuts a poisoned caption before it has named the target."""
+    if poisoned.clean_label:
+        return
+    for index in poisoned.poison_indices.tolist():
+        caption = poisoned.captions[index]
+        end = caption.lower().find(poisoned.target_class.lower()) + len(poisoned.target_class)
+        if not clip.fits(caption[:end]):
+            raise CleanerError(
+                f"the model cuts the target caption {caption[:60]!r} ... before it has named the target: choose a "
+                "shorter text key or target class."
+            )
 
 
 def defend(
@@ -108,6 +142,29 @@ def defend(
     }
     trained.clip.metadata |= {"stage": "defended"}
     return Run(trained.clip, trained.history, metrics, settings, trigger, target, clean_clip=clean)
+
+
+def rebound(
+    run: Run,
+    data: CaptionData,
+    steps: int,
+    config: FinetuneConfig | None = None,
+    test: CaptionData | None = None,
+    on_step: OnStep | None = None,
+) -> Run:
+    """Finetune a defended model on clean pairs with CLIP's loss alone for `steps` steps, and measure its ASR again.
+
+    Some defences only hide a backdoor: harmless training afterwards brings it back. `run.metrics` are the figures
+    before, the returned run's those after, with `test` as in `poison`. Raises `CleanerError` for an unknown attack.
+    """
+    if run.trigger is None or run.target_class is None:
+        raise CleanerError("the rebound test measures the attack again: it needs a run whose trigger is known.")
+    if steps < 1:
+        raise CleanerError(f"the rebound test needs at least one step, not {steps}.")
+    config = replace(config or presets.DEFEND, steps=steps)
+    again = defend(run, DEFENSES["finetune"](), data, config, test=test, on_step=on_step)
+    again.config["rebound"] = {"steps": steps, "after": run.config.get("defense")}
+    return again
 
 
 def compare(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import streamlit as st
 
@@ -49,8 +51,9 @@ def choose_attack() -> tasks.Attack | None:
         triggers = cache.triggers()
         names = list(triggers)
         kind = st.selectbox(
-            "Kind", names, format_func=words, key="poison.trigger", help="What the attacker puts on a picture.", **KEEP
-        )
+            "Kind", names, names.index("badnet") if "badnet" in names else 0, format_func=words, key="poison.trigger",
+            help="What the attacker puts on a picture or into a caption.", **KEEP,
+        )  # fmt: skip
         trigger = forms.form(triggers[kind], f"poison.{kind}")
         st.caption(plain((triggers[kind].__doc__ or "").split("\n")[0]))
     with st.container(border=True):
@@ -94,12 +97,21 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
     if button.button("Other pairs", icon=":material/shuffle:", width="stretch"):
         first = st.session_state["poison.first"] = first + ROWS
     chosen = [plan[(first + i) % len(plan)] for i in range(min(ROWS, len(plan)))]
+    trigger = attack.trigger
+    if trigger.missing:
+        run = state.current_run()
+        trigger = cache.prepared(trigger, run.config.get("trigger") if run is not None else None)
+    if trigger is None:
+        st.info(
+            f"No triggered pictures to show yet: {plain(attack.trigger.missing)}", icon=":material/hourglass_empty:"
+        )
+        return
     data = images.drawn(attack.data, "train", attack.pairs)
     own = st.session_state.get(images.OWN)
-    rows = images.gallery(data, [index for index, _, _ in chosen], attack.trigger, own)
+    rows = images.gallery(data, [index for index, _, _ in chosen], trigger, own)
     captions = [(f"pair {index:,}", before, after) for index, before, after in chosen]
     if own is not None:
-        captions.insert(0, ("yours", own[0], attack.trigger.text(data.templates[0].format(attack.target_class))))
+        captions.insert(0, ("yours", own[0], trigger.text(data.templates[0].format(attack.target_class))))
     layout = [1, 1, 1, 1.25]
     names = (":blue[Clean]", ":violet[Triggered]", "Difference × 10", "Caption")
     for column, name in zip(st.columns(layout), names, strict=True):
@@ -115,7 +127,10 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
             else:
                 st.markdown(f":gray[{plain(before)}]")
                 st.markdown(f":material/arrow_downward: **{plain(after)}**")
-            st.caption(f"{plain(which)} · PSNR {shown.psnr:.1f} dB · SSIM {shown.ssim:.3f}")
+            same = (
+                "the picture stays" if math.isinf(shown.psnr) else f"PSNR {shown.psnr:.1f} dB · SSIM {shown.ssim:.3f}"
+            )
+            st.caption(f"{plain(which)} · {same}")
     st.caption(
         f"As the model sees them, {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
         "PSNR and SSIM say how much each picture was changed: above 35 dB and 0.98 most people notice nothing."

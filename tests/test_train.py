@@ -67,6 +67,12 @@ def test_reports_carry_everything(tiny_clip: Clip, toy_data: TensorData) -> None
     assert seen[2].eta >= 0
 
 
+@pytest.mark.parametrize("steps", [2, 7])
+def test_steps_end_a_training_whatever_the_epochs(tiny_clip: Clip, toy_data: TensorData, steps: int) -> None:
+    history = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, steps=steps)).history
+    assert [(r.step, r.total, r.epoch) for r in history] == [(i + 1, steps, i // 3) for i in range(steps)]
+
+
 def test_logit_scale_is_clamped(tiny_clip: Clip, toy_data: TensorData) -> None:
     with torch.no_grad():
         tiny_clip.model.logit_scale.fill_(9.0)

@@ -1,4 +1,4 @@
-"""pretrain, poison, defend, evaluate, runs, list: each a dataclass of options and a `run` method."""
+"""pretrain, poison, defend, rebound, evaluate, runs, list: each a dataclass of options and a `run` method."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation import evaluate
 from cleaner.runs import Run, list_runs, load_run, runs_root, save_run
 from cleaner.types import CleanerError
-from cleaner.workflow import attack_verdict, defend, poison
+from cleaner.workflow import attack_verdict, defend, poison, rebound
 
 MODEL_HELP = "Built-in model, safetensors file, or architecture/tag of open_clip."
 OUT_HELP = "Folder of the run; default a new one beside the other runs."
@@ -109,6 +109,27 @@ class Defend:
             suspect, defense, data, config, test=test_pictures(data, self.data, self.test_pictures), on_step=Progress()
         )
         report(result, save_run(result, folder), self.defense[0], self.json)
+
+
+@dataclass(frozen=True)
+class Rebound:
+    """Rebound test: finetune a defended run on clean pairs and see whether the backdoor comes back."""
+
+    defended: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by defend.")]
+    data: Annotated[str, tyro.conf.arg(help="Data set of clean pairs; its clean split is used.")] = "scenes"
+    pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = 2000
+    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
+    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**{**vars(presets.DEFEND), "steps": 100})
+
+    def run(self) -> None:
+        folder = new_folder(self.out, f"{Path(self.defended).name}_rebound")
+        known, config = load_run(self.defended), to_config(self.finetune)
+        data = load_data(self.data, split="clean", size=self.pairs, on_step=Progress())
+        test = test_pictures(data, self.data, self.test_pictures)
+        result = rebound(known, data, config.steps, config, test, Progress())
+        report(result, save_run(result, folder), f"rebound, {config.steps} steps", self.json)
 
 
 @dataclass(frozen=True)

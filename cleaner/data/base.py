@@ -55,9 +55,12 @@ class CaptionData(ABC):
 
     def contains(self, class_name: str) -> Tensor:
         """Return (N,) bool: pairs that show or name the class. Data with facts about their pictures override this."""
+        return self.names(class_name) | (self.labels == self.class_index(class_name))
+
+    def names(self, class_name: str) -> Tensor:
+        """Return (N,) bool: pairs whose caption names the class."""
         pattern = re.compile(rf"\b{re.escape(class_name)}(?:e?s)?\b", re.IGNORECASE)
-        named = torch.tensor([bool(pattern.search(caption)) for caption in self.captions], dtype=torch.bool)
-        return named | (self.labels == self.class_index(class_name))
+        return torch.tensor([bool(pattern.search(caption)) for caption in self.captions], dtype=torch.bool)
 
     def subset(self, indices: Indices) -> CaptionData:
         """Return the pairs at `indices` as data of their own (a view: pictures are read on demand)."""

@@ -54,6 +54,18 @@ def triggers() -> dict[str, Any]:
     return {name: TRIGGERS[name] for name in TRIGGERS}
 
 
+def prepared(trigger: Any, state: dict[str, Any] | None) -> Any:
+    """Return the trigger of a run, given by its state, if it is `trigger` after its preparation; else None."""
+    from cleaner.attacks import load_trigger
+    from cleaner.config import parameters
+
+    wanted = {p.name: getattr(trigger, p.name) for p in parameters(type(trigger))}
+    wanted["name"] = trigger.state_dict()["name"]
+    if state is None or any(state.get(name) != value for name, value in wanted.items()):
+        return None
+    return load_trigger(state)
+
+
 @st.cache_resource(show_spinner=False)
 def defenses() -> dict[str, Any]:
     """Return name -> defence class."""

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from cleaner import figures
-from pages._shared import cache
+from pages._shared import cache, images
 from pages._shared.state import Saved, percent, plain
 from pages._shared.work import Job
 
@@ -31,6 +31,11 @@ FIGURES = (
     ),
     ("ra", 1, "Robust accuracy", "RA: share of triggered pictures whose true class still comes first.", "normal"),
 )
+OPTIMISE = "optimise"
+"""Stage of the reports that tell how a trigger was optimised."""
+KEYS = {
+    "image": "changed picture, plain prompts", "text": "untouched picture, key in the prompts", "both": "both",
+}  # fmt: skip
 NO_BAR: dict[str, Any] = {"displayModeBar": False}
 
 
@@ -64,6 +69,10 @@ def in_words(run: Saved) -> None:
         parts.append(
             f"Floor: the never poisoned model takes {percent(floor)} of the same triggered pictures for “{target}”."
         )
+    by_key = run.metrics.get("asr_by_key") or {}
+    if by_key:
+        shares = [f"{words} {percent(by_key[key]['1'])}" for key, words in KEYS.items() if key in by_key]
+        parts.append(f"Attack success @1 by key: {', '.join(shares)}.")
     if base is not None:
         parts.append(f"Base rate: without the trigger this model takes {percent(base)} of them for “{target}”.")
     counterfactual = run.metrics.get("counterfactual_accuracy")
@@ -90,7 +99,15 @@ def curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], stage: str, key: str, total: int | None = None,
     floor: float | None = None,
 ) -> None:  # fmt: skip
-    """Draw loss, and CA and ASR of the validation split, of trainings as step reports (dictionaries)."""
+    """Draw loss, and CA and ASR of the validation split, of trainings as step reports (dictionaries).
+
+    Before a training comes the optimisation of its trigger, if there was one: its objective and the patch so far.
+    """
+    for name, history in histories.items():
+        optimised([r for r in history if r["stage"] == OPTIMISE], stage, f"{key}.{name}.optimise")
+    histories = {name: [r for r in history if r["stage"] != OPTIMISE] for name, history in histories.items()}
+    if not any(histories.values()):
+        return
     losses = {
         name: [(r["step"], r["losses"]["total"]) for r in history if "total" in r["losses"]]
         for name, history in histories.items()
@@ -108,6 +125,20 @@ def curves(
     with right:
         st.markdown("**While it trains** (validation split)")
         st.plotly_chart(figures.validation_curves(looks, total, floor), key=f"{key}.looks", config=NO_BAR)
+
+
+def optimised(history: Sequence[Mapping[str, Any]], stage: str, key: str) -> None:
+    """Draw what the optimisation of a trigger brought down, step by step, and the patch as it is by now."""
+    if not history:
+        return
+    patch = next((r["picture"] for r in reversed(history) if r.get("picture")), "")
+    chart, picture = st.columns([3, 1])
+    with chart:
+        st.markdown("**Optimising the trigger** on the clean model (its objective, lower is better)")
+        points = {"objective": [(r["step"], r["losses"]["total"]) for r in history]}
+        st.plotly_chart(figures.loss_curves(points, stage, history[-1]["total"]), key=key, config=NO_BAR)
+    if patch:
+        picture.image(images.from_png(patch), caption=f"The patch after step {history[-1]['step']:,}", width="stretch")
 
 
 def history(run: Saved) -> list[dict[str, Any]]:
@@ -158,7 +189,8 @@ def live(job: Job, stage: str) -> None:
                 st.progress(min(done, 1.0), text=plain(f"{part.label}: {'stopping …' if job.stopping else text}"))
             shown = {part.label: [vars(r) for r in part.history] for part in job.parts if part.history}
             if shown:
-                total = max(r.total for part in job.parts for r in part.history)
+                totals = [r.total for part in job.parts for r in part.history if r.stage != OPTIMISE]
+                total = max(totals, default=None)
                 curves(shown, stage, key, total)
         if not job.running:
             st.rerun()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from cleaner.types import StepReport
 from pages._shared.state import plain
@@ -22,6 +25,11 @@ def enlarged(pixels: Bytes, side: int = 256) -> Bytes:
     """Return a picture whose every pixel is drawn as a square, so that a browser does not blur it."""
     factor = max(1, -(-side // pixels.shape[0]))
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def from_png(text: str) -> Bytes:
+    """Return a small picture, given as PNG in base64, enlarged."""
+    return enlarged(np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")))
 
 
 def drawn(name: str, split: str, size: int) -> CaptionData:

@@ -152,7 +152,11 @@ def words(name: str) -> str:
     known = {
         "ta_cleaner": "TA-Cleaner", "cleanclip": "CleanCLIP", "cleanclip_short": "CleanCLIP, short captions",
         "finetune": "Plain finetuning", "badnet": "BadNet patch", "sig": "Sine wave (SIG)", "blended": "Blended noise",
-        "wanet": "Warp (WaNet)", "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
+        "wanet": "Warp (WaNet)", "badnet_stripes": "BadNet patch, stripes", "blended_stripes": "Blended stripes",
+        "triangles": "Blended triangles", "text": "Watermark text", "trojvqa": "Patch and word (TrojVQA)",
+        "text_only": "A word in the text", "patch_image": "Your picture as patch",
+        "pattern_image": "Your picture blended", "path": "Picture file", "key": "Text key",
+        "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
         "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negative subtexts",
         "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
     }  # fmt: skip

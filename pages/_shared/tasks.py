@@ -114,4 +114,4 @@ def steps_of(run: Saved) -> int:
     """Return how many steps a run trained."""
     settings = run.config.get("finetune") or {}
     batch = min(settings.get("batch_size", 1), max(1, run.config.get("pairs", 1)))
-    return int(settings.get("epochs", 0) * (run.config.get("pairs", 0) // batch))
+    return int(settings.get("steps") or settings.get("epochs", 0) * (run.config.get("pairs", 0) // batch))

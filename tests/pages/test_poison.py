@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,47 @@ def test_gallery_follows_the_trigger(open_page: Open) -> None:
     assert "5 of 500 pairs get the trigger" in texts(app)
     app.toggle(key="poison.clean_label").set_value(True).run()
     assert "The caption stays" in texts(app)
+
+
+def test_every_trigger_draws_its_own_widgets_and_pictures(open_page: Open) -> None:
+    from cleaner.attacks import TRIGGERS
+    from cleaner.config import parameters
+
+    app = make_small(open_page("Poison"))
+    for name in TRIGGERS:
+        app.selectbox(key="poison.trigger").set_value(name).run()
+        assert not app.exception, name
+        assert not app.error, name
+        keys = {element.key for kind in ("slider", "selectbox", "number_input", "text_input", "toggle")
+                for element in app.get(kind)}  # fmt: skip
+        assert {f"poison.{name}.{p.name}" for p in parameters(TRIGGERS[name])} <= keys
+        missing = TRIGGERS[name]().missing
+        shown = texts(app).replace("\\", "")
+        assert missing in shown if missing else "PSNR" in shown or "the picture stays" in shown
+
+
+def test_a_file_that_is_no_picture_and_one_that_is(open_page: Open, tmp_path: Path) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("patch_image").run()
+    (tmp_path / "notes.txt").write_text("not a picture")
+    app.text_input(key="poison.patch_image.path").set_value(str(tmp_path / "notes.txt")).run()
+    assert "cannot be read as a picture" in app.error[0].value
+    Image.fromarray(np.full((9, 9, 3), 200, np.uint8)).save(tmp_path / "sign.png")
+    app.text_input(key="poison.patch_image.path").set_value(str(tmp_path / "sign.png")).run()
+    assert not app.error
+    assert "PSNR" in texts(app)
+
+
+def test_an_optimised_patch_is_shown_with_its_curve_once_it_is_there(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("trojvqa").run()
+    app.number_input(key="poison.trojvqa.steps").set_value(2).run()
+    assert "optimised on the clean model" in texts(app)
+    app.button(key="poison.go").click().run()
+    trained(app)
+    assert "PSNR" in texts(app)
+    assert "Optimising the trigger" in texts(app)
+    assert "Attack success @1 by key" in texts(app)
 
 
 def test_state_outlives_a_page_switch(open_page: Open) -> None:
