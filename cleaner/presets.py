@@ -19,7 +19,8 @@ POISON = FinetuneConfig(lr=1e-3, epochs=4)
 ATTACKS: dict[str, dict[str, Any]] = {}
 """Trigger -> parameters that differ from the trigger's defaults."""
 CLEAN_PAIRS = 2000
-DEFEND = FinetuneConfig(lr=1e-4, epochs=10)
+# 10 epochs were too few for all methods: clean accuracy was still rising (benchmarks/results/defense_trials.json).
+DEFEND = FinetuneConfig(lr=1e-4, epochs=20)
 
 # The demo: the same methods in about two minutes on two cores.
 DEMO_POISON_PAIRS, DEMO_CLEAN_PAIRS = 3000, 1000
