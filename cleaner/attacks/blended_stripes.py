@@ -14,7 +14,7 @@ from cleaner.config import param
 @TRIGGERS.register("blended_stripes")
 @dataclass(frozen=True)
 class BlendedStripes(PatternTrigger):
-    """(1 - a) x + a p with vertical stripes p, one pixel wide, white and black in turn."""
+    """Blend vertical stripes p, one pixel wide, white and black in turn, into the picture: (1 - a) x + a p."""
 
     blend_ratio: float = param(0.03, low=0.01, high=1.0, step=0.01, help="a, the weight of the stripes.")
 

@@ -12,7 +12,7 @@ from cleaner.attacks.base import TRIGGERS, FileTrigger, PatternTrigger
 @TRIGGERS.register("pattern_image")
 @dataclass(frozen=True)
 class PatternImage(FileTrigger, PatternTrigger):
-    """(1 - a) x + a p with a picture p of your own, cut to its middle square."""
+    """Blend a picture p of your own, cut to its middle square, into the whole picture: (1 - a) x + a p."""
 
     def pattern(self, height: int, width: int) -> Tensor:
         """Return p, (3, H, W)."""

@@ -19,7 +19,10 @@ LONGEST = 24
 @TRIGGERS.register("text")
 @dataclass(frozen=True)
 class Watermark(PatternTrigger):
-    """(1 - a) x + a p where the watermark p is not black, x elsewhere; p is the words in white, line below line."""
+    """Write a word in faint white over the whole picture, line below line.
+
+    (1 - a) x + a p where the watermark p is not black, x elsewhere.
+    """
 
     blend_ratio: float = param(0.5, low=0.01, high=1.0, step=0.01, help="a, the weight of the words.")
     words: str = param("watermark", help=f"What is written, at most {LONGEST} letters; it fills the width.")

@@ -14,7 +14,7 @@ from cleaner.config import param
 @TRIGGERS.register("triangles")
 @dataclass(frozen=True)
 class Triangles(PatternTrigger):
-    """(1 - a) x + a p with a pattern p of white right-angled triangles on black."""
+    """Blend a pattern p of white right-angled triangles on black into the whole picture: (1 - a) x + a p."""
 
     blend_ratio: float = param(0.15, low=0.01, high=1.0, step=0.01, help="a, the weight of the triangles.")
     side: int = param(28, low=4, high=224, help="Short side of a triangle on a 224 px picture; scales with it.")

@@ -157,7 +157,7 @@ def words(name: str) -> str:
         "text_only": "A word in the text", "patch_image": "Your picture as patch",
         "pattern_image": "Your picture blended", "path": "Picture file", "key": "Text key",
         "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
-        "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negative subtexts",
+        "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negatives",
         "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
     }  # fmt: skip
     return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
