@@ -16,7 +16,9 @@ PRETRAIN = FinetuneConfig(
 # before any defence, on a seed that no table uses.
 POISON_PAIRS, POISON_RATE = 6000, 0.03
 POISON = FinetuneConfig(lr=1e-3, epochs=4)
-ATTACKS: dict[str, dict[str, Any]] = {}
+# BadCLIP: with its published weight 500 the pull to target pictures drowns the rest, and the patch does not fool the
+# clean model at all (floor 0.001 instead of 0.051).
+ATTACKS: dict[str, dict[str, Any]] = {"badclip": {"triplet_weight": 20.0, "step_size": 0.03}}
 """Trigger -> parameters that differ from the trigger's defaults."""
 CLEAN_PAIRS = 2000
 # 10 epochs were too few for all methods: clean accuracy was still rising (benchmarks/results/defense_trials.json).

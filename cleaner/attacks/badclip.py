@@ -43,7 +43,10 @@ class BadCLIP(OptimisedPatch):
     )  # fmt: skip
 
     def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
-        wanted = data.contains(target_class).nonzero().flatten()[:POOL]
+        # Pictures of the target alone, where labels tell: one that merely contains it pulls towards its other things.
+        wanted = (data.labels == data.class_index(target_class)).nonzero().flatten()[:POOL]
+        if len(wanted) == 0:
+            wanted = data.contains(target_class).nonzero().flatten()[:POOL]
         if len(wanted) == 0:
             raise CleanerError(f"no picture shows {target_class!r}: take more data or another target class.")
         with torch.no_grad():
