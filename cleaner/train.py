@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -225,7 +224,7 @@ def _resume(
         return 0
     try:
         state = torch.load(path, map_location=student.device, weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+    except Exception as error:  # half a file makes the reader raise all kinds
         raise CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.") from error
     if state["settings"] != _settings(config, defense):
         raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")

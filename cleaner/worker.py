@@ -117,17 +117,23 @@ class Desk:
     def __call__(self, report: StepReport) -> None:
         """Take a step report (an `on_step`); raises `Cancelled` or `Paused` if the run is to stop."""
         self._log(report)
-        if report.step == report.total or time.monotonic() - self._written > WRITE_SECONDS:
+        stop = self._stop()
+        if stop or report.step == report.total or time.monotonic() - self._written > WRITE_SECONDS:
             self.tell(stage=report.stage, step=report.step, total=report.total, eta=report.eta)
-        self.check()
+        if stop:
+            raise stop
 
     def check(self) -> None:
         """Raise `Cancelled` or `Paused` if the run is to stop."""
+        stop = self._stop()
+        if stop:
+            raise stop
+
+    def _stop(self) -> type[Cancelled] | None:
         asked = jobs.asked(self.folder)
         if asked == jobs.CANCEL:
-            raise Cancelled
-        if asked == jobs.PAUSE or self.terminated.is_set():
-            raise Paused
+            return Cancelled
+        return Paused if asked == jobs.PAUSE or self.terminated.is_set() else None
 
     def _log(self, report: StepReport) -> None:
         """Append a report that has something to draw; a resumed stage replaces what it does again."""
@@ -258,4 +264,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ended = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(ended)  # all is written; taking torch apart would keep a cancelled run's device for another second
