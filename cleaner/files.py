@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,20 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def glance_json(path: Path) -> dict[str, Any]:
+    """Return what `read_json` does, for lists that are drawn again and again: an unchanged file is not opened.
+
+    The dictionary is shared: do not change it. A file that was replaced has another inode.
+    """
+    try:
+        known = path.stat()
+    except OSError:
+        return {}
+    return _remembered(path, (known.st_mtime_ns, known.st_size, known.st_ino))
+
+
+@lru_cache(maxsize=20_000)
+def _remembered(path: Path, version: tuple[int, int, int]) -> dict[str, Any]:
+    return read_json(path)

@@ -61,13 +61,18 @@ def start(folder: Path) -> None:
     try:
         for name in (CANCEL, PAUSE):
             (folder / name).unlink(missing_ok=True)
-        with (folder / LOG).open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "cleaner.worker", str(folder.resolve())],
-                env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **_detached(),
-            )  # fmt: skip
+        launch(folder)
     except OSError as error:
         raise CleanerError(f"the training cannot be started ({error.strerror}).") from error
+
+
+def launch(folder: Path) -> None:
+    """Start the worker of a run and do not wait for it."""
+    with (folder / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "cleaner.worker", str(folder.resolve())],
+            env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **_detached(),
+        )  # fmt: skip
     # Somebody must wait for it, or it stays as a zombie after its end.
     threading.Thread(target=process.wait, name=f"wait-{folder.name}", daemon=True).start()
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from cleaner.files import REMEDY, read_json, write_json, write_text
+from cleaner.files import REMEDY, glance_json, read_json, write_json, write_text
 from cleaner.types import CleanerError, StepReport
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
 
 def read_status(folder: Path) -> Status:
     """Return what status.json says; a run without one was written whole by `save_run` and is done."""
-    values = read_json(folder / "status.json")
+    values = glance_json(folder / "status.json")
     if not values and not (folder / "status.json").exists():
         return Status("done")
     known = {f.name for f in fields(Status)}
@@ -254,18 +254,21 @@ def _entry(folder: Path) -> tuple[float, Entry] | None:
             changed = (folder / "status.json").stat().st_mtime
         except OSError:
             return None
-    config = read_json(folder / "config.json")
+    config = glance_json(folder / "config.json")
     if "stage" not in config:
         status = Status("unreadable", message="Its config.json is gone or broken: nothing is left to do but delete it.")
     elif newer(config):
         status = Status("unreadable", message="It was made by a newer version of TA-Cleaner Lab: update to open it.")
     else:
         status = read_status(folder)
-    return changed, Entry(folder, config, status, read_json(folder / "notes.json"))
+    return changed, Entry(folder, config, status, glance_json(folder / "notes.json"))
 
 
 def list_runs(root: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:
-    """Return (folder, config) of every finished run under `root`, newest first; unreadable folders are left out."""
+    """Return (folder, config) of every finished run under `root`, newest first; unreadable folders are left out.
+
+    Configs are shared with later calls: do not change them.
+    """
     return [(entry.folder, entry.config) for entry in entries(root) if entry.status.state == "done"]
 
 

@@ -154,5 +154,7 @@ def test_a_list_of_many_runs_opens_few_files(root: Path, monkeypatch: pytest.Mon
     original = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or original(path))
     assert len(list_runs()) == 20
-    assert sorted(set(opened)) == ["config.json", "notes.json", "status.json"]
-    assert len(opened) == 60
+    assert sorted(set(opened)) == ["config.json", "status.json"]
+    assert len(opened) == 40
+    assert len(list_runs()) == 20
+    assert len(opened) == 40  # nothing has changed since

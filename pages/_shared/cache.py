@@ -5,7 +5,6 @@ Models and data are shared by all sessions and never changed: training works on 
 
 from __future__ import annotations
 
-import inspect
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from cleaner.runs import Run
     from cleaner.text import Parse, SubtextPair, Vocabulary
     from cleaner.types import OnStep
-    from pages._shared.work import Desk
 
 
 @st.cache_resource(show_spinner=False)
@@ -36,14 +34,6 @@ def warm() -> bool:
 
     threading.Thread(target=load, name="warm-up", daemon=True).start()
     return True
-
-
-@st.cache_resource(show_spinner=False)
-def desk() -> Desk:
-    """Return the one place where training happens in this server."""
-    from pages._shared.work import Desk
-
-    return Desk()
 
 
 @st.cache_resource(show_spinner=False)
@@ -81,10 +71,9 @@ def models() -> list[str]:
 @st.cache_resource(show_spinner=False, max_entries=24)
 def data(name: str, split: str, size: int, _on_step: OnStep | None = None) -> CaptionData:
     """Return data by name; captions are ready at once, pictures are rendered at their first use."""
-    from cleaner.data.base import DATASETS, load_data
+    from cleaner.data.base import load_data
 
-    told = {"on_step": _on_step} if _on_step and "on_step" in inspect.signature(DATASETS[name]).parameters else {}
-    return load_data(name, split=split, size=size, **told)
+    return load_data(name, split=split, size=size, on_step=_on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=6)

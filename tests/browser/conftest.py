@@ -28,6 +28,7 @@ IDLE = """() => { const app = document.querySelector('[data-testid="stApp"]');
 # Streamlit asks for these below each page's own address first, and Chromium complains about reading pixels.
 IGNORED = ("_stcore/health", "_stcore/host-config", "ReadPixels")
 Start = Callable[[], str]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def chromium() -> str:
@@ -50,13 +51,14 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
     running: list[subprocess.Popen[bytes]] = []
-    folders = {"CLEANER_RUNS": str(tmp_path / "runs"), "CLEANER_CACHE": str(tmp_path / "cache")}
+    places = {"CLEANER_RUNS": "runs", "CLEANER_CACHE": "cache", "CLEANER_ASSETS": "assets"}
+    folders = {variable: str(tmp_path / name) for variable, name in places.items()}
 
     def start() -> str:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        command = [sys.executable, str(Path(__file__).with_name("launch.py")), port, str(tmp_path / "assets")]
+        command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", port]
         log = (tmp_path / f"server-{port}.log").open("wb")
         running.append(
             subprocess.Popen(
