@@ -21,24 +21,38 @@ if TYPE_CHECKING:
     from cleaner.types import OnStep
 
 
-@st.cache_resource(show_spinner=False)
-def warm() -> bool:
-    """Import what all other pages need, in the background: called at the end of a page, after its first paint."""
+_importing = threading.RLock()
+"""Two threads that import torch and torchvision at the same time can block each other (`_DeadlockError`)."""
 
-    def load() -> None:
+
+def library() -> None:
+    """Import what the pages need; one thread at a time, the others wait for it. Costs nothing from then on."""
+    with _importing:
         import cleaner.data.scenes
+        import cleaner.pictures
         import cleaner.workflow  # noqa: F401
+
+
+def grammar() -> None:
+    """Load tagger and lexicon, which takes seconds the first time."""
+    library()
+    with _importing:
         from cleaner.text import parse
 
-        parse("a red car on the grass")  # loads tagger and grammar, which take seconds
+        parse("a red car on the grass")
 
-    threading.Thread(target=load, name="warm-up", daemon=True).start()
+
+@st.cache_resource(show_spinner=False)
+def warm() -> bool:
+    """Load library and grammar in the background: called at the end of a page, after its first paint."""
+    threading.Thread(target=grammar, name="warm-up", daemon=True).start()
     return True
 
 
 @st.cache_resource(show_spinner=False)
 def triggers() -> dict[str, Any]:
     """Return name -> trigger class."""
+    library()
     from cleaner.attacks import TRIGGERS
 
     return {name: TRIGGERS[name] for name in TRIGGERS}
@@ -47,6 +61,7 @@ def triggers() -> dict[str, Any]:
 @st.cache_resource(show_spinner=False)
 def defenses() -> dict[str, Any]:
     """Return name -> defence class."""
+    library()
     from cleaner.defenses import DEFENSES
 
     return {name: DEFENSES[name] for name in DEFENSES}
@@ -55,6 +70,7 @@ def defenses() -> dict[str, Any]:
 @st.cache_resource(show_spinner=False)
 def datasets() -> list[str]:
     """Return the names of all data sets."""
+    library()
     from cleaner.data.base import DATASETS
 
     return list(DATASETS)
@@ -63,6 +79,7 @@ def datasets() -> list[str]:
 @st.cache_resource(show_spinner=False)
 def models() -> list[str]:
     """Return the names of the built-in models."""
+    library()
     from cleaner.clip import BUILT_IN
 
     return list(BUILT_IN)
@@ -71,6 +88,7 @@ def models() -> list[str]:
 @st.cache_resource(show_spinner=False, max_entries=24)
 def data(name: str, split: str, size: int, _on_step: OnStep | None = None) -> CaptionData:
     """Return data by name; captions are ready at once, pictures are rendered at their first use."""
+    library()
     from cleaner.data.base import load_data
 
     return load_data(name, split=split, size=size, on_step=_on_step)
@@ -79,6 +97,7 @@ def data(name: str, split: str, size: int, _on_step: OnStep | None = None) -> Ca
 @st.cache_resource(show_spinner=False, max_entries=6)
 def clip(name: str) -> Clip:
     """Return a model by name or path, on the CPU in fp32."""
+    library()
     from cleaner.clip import load_clip
 
     return load_clip(name)
@@ -86,6 +105,7 @@ def clip(name: str) -> Clip:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _run(folder: str, changed: float) -> Run:
+    library()
     from cleaner.runs import load_run
 
     return load_run(folder)
@@ -99,6 +119,7 @@ def run(folder: Path) -> Run:
 @st.cache_data(show_spinner=False, max_entries=64)
 def verdict(folder: Path, metrics: dict[str, Any]) -> tuple[str, str]:
     """Return whether the attack took, and one sentence why."""
+    library()
     from cleaner.evaluation import Metrics
     from cleaner.workflow import attack_verdict
 
@@ -108,6 +129,7 @@ def verdict(folder: Path, metrics: dict[str, Any]) -> tuple[str, str]:
 @st.cache_resource(show_spinner=False)
 def devices() -> dict[str, str | None]:
     """Return device -> None, or the reason why it cannot be used."""
+    library()
     from cleaner.machine import devices
 
     return devices()
@@ -116,6 +138,7 @@ def devices() -> dict[str, str | None]:
 @st.cache_resource(show_spinner=False)
 def precisions(device: str) -> dict[str, str | None]:
     """Return precision -> None, or the reason why it makes no sense on `device`."""
+    library()
     from cleaner.machine import precisions
 
     return precisions(device)
@@ -124,6 +147,7 @@ def precisions(device: str) -> dict[str, str | None]:
 @st.cache_resource(show_spinner=False)
 def device_name(device: str) -> str:
     """Return what stands behind a device, in words."""
+    library()
     from cleaner.machine import device_name
 
     return device_name(device)
@@ -134,6 +158,7 @@ def poison_plan(
     name: str, size: int, trigger: dict[str, Any], target_class: str, rate: float, seed: int, clean_label: bool
 ) -> list[tuple[int, str, str]]:
     """Return (index, caption before, caption after) of the pairs that would be poisoned."""
+    library()
     from cleaner.attacks import load_trigger
     from cleaner.data.poison import PoisonedData
 
@@ -150,6 +175,7 @@ def similarities(
 
     `model` is ("model", name), ("clean", folder) for the model before a run, or ("run", folder) for the run's own.
     """
+    library()
     from cleaner.similarity import similarity
 
     kind, where = model
@@ -163,6 +189,7 @@ def similarities(
 @st.cache_resource(show_spinner=False, max_entries=4)
 def vocabulary(name: str, split: str, size: int) -> Vocabulary:
     """Return the words of the data's captions."""
+    library()
     from cleaner.text import Vocabulary
 
     return Vocabulary.from_captions(data(name, split, size).captions)
@@ -170,6 +197,7 @@ def vocabulary(name: str, split: str, size: int) -> Vocabulary:
 
 def parse(caption: str) -> Parse:
     """Return the parse of a caption (the library remembers the last ones itself)."""
+    grammar()
     from cleaner.text import parse
 
     return parse(caption)
@@ -178,6 +206,7 @@ def parse(caption: str) -> Parse:
 @st.cache_data(show_spinner=False, max_entries=256)
 def draw(caption: str, seed: int, epoch: int, index: int, n: int, name: str, split: str, size: int) -> SubtextPair:
     """Return the true and false texts that TA-Cleaner draws for pair `index` in `epoch`."""
+    grammar()
     from cleaner.text import draw_subtexts
 
     return draw_subtexts(caption, seed, epoch, index, n, vocabulary(name, split, size))

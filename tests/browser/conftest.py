@@ -43,6 +43,7 @@ def chromium() -> str:
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a fresh server and returns its address."""
+    from cleaner import jobs
     from cleaner.clip import save_clip
     from tests.conftest import make_clip
 
@@ -75,10 +76,15 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
                 time.sleep(0.2)
         raise AssertionError(f"the server did not come up: {Path(log.name).read_text()}")
 
+    start.running = running  # type: ignore[attr-defined]
     yield start
     for process in running:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(20)
+    for entry in jobs.entries(tmp_path / "runs"):
+        if (worker := jobs.process(entry.folder, entry.status)) is not None:
+            jobs.kill(worker)
 
 
 @pytest.fixture
