@@ -182,7 +182,7 @@ def _at_work(entry: Entry) -> None:
     share, text = work.progress(status)
     if asked is not None:
         text = "stopping …" if asked == jobs.CANCEL else "pausing at its next step …"
-    bar, pause, cancel = st.columns([6, 1, 1], vertical_alignment="center")
+    bar, pause, cancel = st.columns([3.4, 1.2, 1.2], vertical_alignment="center")
     bar.progress(share, text=plain(f"{work.label(entry)}: {text}"))
     off = asked is not None or status.state not in ACTIVE
     pause.button(
@@ -216,7 +216,7 @@ def _waiting(entry: Entry) -> None:
     """Draw a job that was paused or has died, with what can be done about it."""
     status, key = entry.status, f"waiting.{entry.folder.name}"
     with st.container(border=True):
-        text, resume, discard = st.columns([6, 1.2, 1.2], vertical_alignment="center")
+        text, resume, discard = st.columns([3.4, 1.2, 1.2], vertical_alignment="center")
         icon, word = (":orange[:material/warning:]", "has stopped")
         if status.state == "paused":
             icon, word = (":material/pause_circle:", "is paused")
