@@ -67,7 +67,7 @@ def _one(entry: Entry) -> None:
         st.form_submit_button(
             "Keep name, note and tags", icon=":material/save:", on_click=_annotate, args=(entry.folder, key)
         )
-    again, delete, _ = st.columns([1.3, 1.3, 4])
+    delete, again, _ = st.columns([1.3, 1.3, 4])
     if entry.status.state in jobs.STOPPED:
         again.button(
             "Start again", key=f"{key}.start", icon=":material/play_arrow:", width="stretch",
