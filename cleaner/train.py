@@ -211,8 +211,8 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     with replacing(path) as temporary:
         try:
             torch.save(state, temporary)
-        except RuntimeError as error:  # torch's own writer says so when the disk is full
-            raise OSError(str(error).split("\n")[0]) from error
+        except RuntimeError as error:  # torch's writer names a line of its source, not the disk
+            raise OSError("the disk is full, or failed while writing") from error
 
 
 def _resume(

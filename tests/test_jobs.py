@@ -108,7 +108,7 @@ def same(run: Run, other: Run) -> bool:
 
 @pytest.mark.parametrize("stop", ["pause", "sigterm"])
 def test_paused_and_resumed_equals_uninterrupted(request_: Request, stop: str) -> None:
-    request = replace(request_, finetune=replace(CONFIG, epochs=20))  # 20 x 16 steps
+    request = replace(request_, finetune=replace(CONFIG, epochs=20, eval_every=80))  # 20 x 16 steps
     folder = create_run(request)
     desk = worker.Desk(folder, jobs.own_start())
     working = threading.Thread(target=worker.work, args=(desk,))
