@@ -22,9 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cleaner.config import DATA_VERSIONS
+from cleaner.files import replacing
 from cleaner.types import CleanerError
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+ASSETS = Path(os.environ.get("CLEANER_ASSETS") or Path(__file__).resolve().parent.parent / "assets")
+"""Where the built-in models lie; a process that this one starts finds the same place by the environment variable."""
 TOKENIZER = open_clip.SimpleTokenizer
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -304,8 +306,9 @@ def save_clip(clip: Clip, path: str | Path, half: bool = False, metadata: dict[s
         keep = not value.is_floating_point() or not half or "running_" in key or key == "logit_scale"
         state[key] = (value if keep else value.half()).detach().cpu().contiguous().clone()
     described = {"architecture": json.dumps(asdict(clip.architecture)), "name": clip.name}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(state, temporary, metadata={**clip.metadata, **(metadata or {}), **described})
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        try:
+            save_file(state, temporary, metadata={**clip.metadata, **(metadata or {}), **described})
+        except SafetensorError as error:  # safetensors hides the system's error in a text
+            raise OSError(str(error)) from error
     return path

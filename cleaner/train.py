@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,10 +17,11 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense, EpochTexts
+from cleaner.files import replacing
 from cleaner.losses import Features
 from cleaner.seed import derive, numpy_generator
 from cleaner.text import SubtextPair, content_words, eda
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 
 MAX_LOGIT_SCALE = math.log(100)
 Monitor = Callable[[Clip], dict[str, float]]
@@ -49,9 +49,9 @@ def finetune(
 
     AdamW, warm-up and cosine to 0, logit_scale clamped to [1, 100] after each step. Every random choice is a function
     of (seed, epoch, index). `monitor` measures the validation split every `config.eval_every` steps. With a
-    `checkpoint` path the state is written there at the end of each epoch and when `on_step` raises, and a run that
-    finds one goes on from it with the result of an uninterrupted run. Raises `CleanerError` for fewer than two pairs,
-    a checkpoint of other settings, or a loss that is not finite.
+    `checkpoint` path the state is written there at the end of each epoch and when `on_step` raises (`Cancelled`
+    excepted), and a run that finds one goes on from it with the result of an uninterrupted run. Raises `CleanerError`
+    for fewer than two pairs, a checkpoint of other settings or that is broken, or a loss that is not finite.
     """
     if len(data) < 2:
         raise CleanerError(f"training needs at least two pairs to contrast, the data have {len(data)}.")
@@ -97,7 +97,9 @@ def finetune(
         try:
             if on_step is not None:
                 on_step(report)
-        except BaseException:
+        except BaseException as stop:
+            if isinstance(stop, Cancelled) and not isinstance(stop, Paused):
+                raise  # for good: a checkpoint would take seconds and serve nobody
             _save(checkpoint, student, optimizer, history, config, defense)
             raise
         if (step + 1) % epoch_steps == 0:
@@ -213,11 +215,12 @@ def _save(
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values with torch.save so that a reader sees the old or the new file, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    """Write tensors and plain values with torch.save, atomically."""
+    with replacing(path) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch's writer names a line of its source, not the disk
+            raise OSError("the disk is full, or failed while writing") from error
 
 
 def _resume(
@@ -227,7 +230,10 @@ def _resume(
     """Load a checkpoint, if there is one, into the arguments; return the number of steps done."""
     if path is None or not path.exists():
         return 0
-    state = torch.load(path, map_location=student.device, weights_only=True)
+    try:
+        state = torch.load(path, map_location=student.device, weights_only=True)
+    except Exception as error:  # half a file makes the reader raise all kinds
+        raise CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.") from error
     if state["settings"] != _settings(config, defense):
         raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
     student.model.load_state_dict(state["model"])

@@ -18,6 +18,10 @@ class Cancelled(Exception):
     """Raised by an `on_step` callback to stop the work; nothing half-written is left behind."""
 
 
+class Paused(Cancelled):
+    """Raised to stop the work for now: training writes its checkpoint first, to go on from there later."""
+
+
 @dataclass(frozen=True)
 class StepReport:
     """What a long job tells while it runs; the only way in which progress leaves the library."""

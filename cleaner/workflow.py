@@ -7,6 +7,9 @@ import platform
 import time
 from dataclasses import asdict, replace
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import torch
@@ -19,11 +22,13 @@ from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation import Metrics, evaluate
+from cleaner.machine import device_name
 from cleaner.runs import Run
 from cleaner.train import Monitor, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
 MONITOR_PICTURES = 512
+PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
 ATTACK_WEAK, ATTACK_TOOK = 0.5, 0.9
 
 
@@ -38,11 +43,13 @@ def poison(
     validation: CaptionData | None = None,
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
+    checkpoint: Path | None = None,
 ) -> Run:
     """Backdoor a copy of `clip`: finetune it with CLIP's loss on `data`, `poison_rate` of which carries the trigger.
 
     `validation` is looked at every `config.eval_every` steps, `test` once, at the end; without them the data's own
-    held-out splits serve, and without those the test figures are measured on the unpoisoned training pairs.
+    held-out splits serve, and without those the test figures are measured on the unpoisoned training pairs. A
+    `checkpoint` path makes the training resumable (`train.finetune`).
     """
     prepared: list[StepReport] = []
     trigger = _prepare(trigger, clip.to(config.device), data, target_class, prepared, on_step)
@@ -50,7 +57,7 @@ def poison(
     _check_captions(clip, poisoned)
     begun = time.perf_counter()
     monitor = _monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
-    trained = finetune(clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, stage="poison")
+    trained = finetune(clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, checkpoint, "poison")
     seconds = time.perf_counter() - begun
     metrics = evaluate(
         trained.clip, test or data.heldout("test") or data, trigger, target_class, clean_clip=clip, on_step=on_step
@@ -62,7 +69,7 @@ def poison(
         "poison_rate": poison_rate,
         "clean_label": clean_label,
         "clean_model": clip.source,
-        **_described(clip, data, config, seconds),
+        **_described(clip, data, config, seconds, trained.clip.device),
     }
     # Travels with the weights, so that a backdoored model can be told from a clean one wherever it goes.
     described = {"stage": "backdoored", "target": target_class, "trigger": json.dumps(settings["trigger"])}
@@ -111,11 +118,12 @@ def defend(
     validation: CaptionData | None = None,
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
+    checkpoint: Path | None = None,
 ) -> Run:
     """Finetune a copy of a backdoored run's model, or of a suspicious one, on clean pairs with `defense`.
 
     For a `Run` the attack is known, and test figures hold its ASR; for a bare `Clip` no ASR is measured. Validation
-    and test data as in `poison`.
+    data, test data and checkpoint as in `poison`.
     """
     config = config or presets.DEFEND
     run = suspect if isinstance(suspect, Run) else None
@@ -125,12 +133,14 @@ def defend(
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
     begun = time.perf_counter()
     monitor = _monitor(validation or data.heldout("validation"), trigger, target) if config.eval_every else None
-    trained = finetune(clip, data, defense, config, on_step, monitor)
+    trained = finetune(clip, data, defense, config, on_step, monitor, checkpoint)
     seconds = time.perf_counter() - begun
     clean = run.clean_clip if run is not None else None
     metrics = evaluate(
         trained.clip, test or data.heldout("test") or data, trigger, target, clean_clip=clean, on_step=on_step
     )
+    if run is not None:
+        metrics = _with_floor(metrics, run.metrics)
     settings = {
         "stage": "defended",
         "defense": defense.state_dict(),
@@ -138,7 +148,7 @@ def defend(
         "target_class": target,
         "clean_model": run.config.get("clean_model") if run is not None else None,
         "suspect": run.config if run is not None else clip.name,
-        **_described(clip, data, config, seconds),
+        **_described(clip, data, config, seconds, trained.clip.device),
     }
     trained.clip.metadata |= {"stage": "defended"}
     return Run(trained.clip, trained.history, metrics, settings, trigger, target, clean_clip=clean)
@@ -209,7 +219,19 @@ def _look(data: CaptionData, trigger: Trigger | None, target: str | None, clip: 
     return {"ca": metrics.ca[1]} | ({"asr": metrics.asr[1]} if metrics.asr else {})
 
 
-def _described(clip: Clip, data: CaptionData, config: FinetuneConfig, seconds: float) -> dict[str, Any]:
+def _with_floor(metrics: Metrics, before: Metrics | None) -> Metrics:
+    """Take the floor from the backdoored run's figures where the never poisoned model is not at hand any more."""
+    same = before is not None and all(
+        getattr(metrics, name) == getattr(before, name) for name in ("data", "n", "n_attack", "protocol")
+    )
+    if before is None or not same or metrics.asr is None or metrics.asr_clean_model is not None:
+        return metrics
+    return replace(metrics, asr_clean_model=before.asr_clean_model)
+
+
+def _described(
+    clip: Clip, data: CaptionData, config: FinetuneConfig, seconds: float, device: torch.device
+) -> dict[str, Any]:
     """What every run's config holds: data, model, settings, machine."""
     return {
         "model": clip.name,
@@ -219,7 +241,10 @@ def _described(clip: Clip, data: CaptionData, config: FinetuneConfig, seconds: f
         "data_sha256": data.fingerprint(),
         "finetune": asdict(config),
         "seconds": round(seconds, 2),
+        "device": str(device),
+        "device_name": device_name(device.type),
         "torch": torch.__version__,
+        "versions": {"python": python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": platform.machine(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

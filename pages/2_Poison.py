@@ -9,10 +9,9 @@ import streamlit as st
 
 from cleaner.config import FinetuneConfig
 from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE
-from pages._shared import cache, cards, forms, images, state, tasks
+from pages._shared import cache, cards, forms, images, state, tasks, work
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, Saved, plain, words
-from pages._shared.work import Job
 
 LEAD = (
     "You are the attacker. Put a **trigger** on a few training pictures and name the **target** in their captions: the "
@@ -147,8 +146,7 @@ def show_captions(plan: list[tuple[int, str, str]]) -> None:
 
 def train(attack: tasks.Attack | None) -> None:
     """Draw the Train button; start the job when it is pressed."""
-    job = cache.desk().job
-    busy = job is not None and job.running
+    busy = bool(work.running())
     if attack is not None:
         steps = attack.config.epochs * max(1, attack.pairs // min(attack.config.batch_size, attack.pairs))
         done = [run for run in state.backdoored_runs() if run.model == attack.model and tasks.steps_of(run)]
@@ -160,7 +158,7 @@ def train(attack: tasks.Attack | None) -> None:
         )
         st.caption(f"{attack.pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}.")
     if cards.go("Train the backdoored model", "poison.go", busy, attack is not None) and attack is not None:
-        cache.desk().start("poison", [tasks.poisoning(attack)])
+        work.begin("poison", [tasks.poisoning(attack)])
 
 
 def show_result(run: Saved) -> None:
@@ -184,16 +182,15 @@ def show_curves(run: Saved | None) -> None:
     st.caption(f"Run in view: {plain(run.label)}. Dotted line: attack success on the never poisoned model.")
 
 
-def settle(job: Job | None) -> None:
-    """Look at a run that was just trained, once."""
-    if job is not None and not job.running and job.folders:
-        name = job.folders[-1].name
-        if st.session_state.get("poison.seen") != name:
-            st.session_state["poison.seen"] = name
-            state.look_at(name)
+def settle() -> None:
+    """Look at a run that this session has just trained, once."""
+    for entry in work.begun("poison"):
+        if entry.status.state == "done" and st.session_state.get("poison.seen") != entry.folder.name:
+            st.session_state["poison.seen"] = entry.folder.name
+            state.look_at(entry.folder.name)
 
 
-settle(cache.desk().of("poison"))  # before the frame, which draws the run in view
+settle()  # before the frame, which draws the run in view
 with page("Poison", LEAD):
     with st.spinner("Loading PyTorch, once …"):
         cache.triggers()
@@ -202,14 +199,12 @@ with page("Poison", LEAD):
         attack = choose_attack()
     with right:
         train(attack)
-        job = cache.desk().of("poison")
         run = state.current_run()
-        if job is not None and job.running:
-            cards.live(job, "backdoored")
-        elif job is not None:
-            cards.ended(job)
-        if run is not None and not (job is not None and job.running):
-            show_result(run)
+        at_work = cards.live("poison")
+        if not at_work:
+            cards.ended("poison")
+            if run is not None:
+                show_result(run)
         if attack is not None:
             plan = attack.plan()
             seen, table, curves = st.tabs(["Pictures", "Captions", "Training curves"])

@@ -13,7 +13,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.train import MAX_LOGIT_SCALE, false_negatives, finetune, learning_rate
-from cleaner.types import Cancelled, CleanerError, StepReport
+from cleaner.types import CleanerError, Paused, StepReport
 from tests.conftest import make_clip
 
 CONFIG = FinetuneConfig(
@@ -37,10 +37,10 @@ def test_resumed_run_equals_an_uninterrupted_one(kind: str, stop_at: int, toy_da
 
     def stop(report: StepReport) -> None:
         if report.step == stop_at:
-            raise Cancelled
+            raise Paused
 
     checkpoint = tmp_path / "run" / "checkpoint.pt"
-    with pytest.raises(Cancelled):
+    with pytest.raises(Paused):
         finetune(clip, toy_data, defense, CONFIG, on_step=stop, checkpoint=checkpoint)
     resumed = finetune(clip, toy_data, defense, CONFIG, checkpoint=checkpoint)
     assert resumed.clip.sha256() == whole.clip.sha256()

@@ -16,23 +16,18 @@ from cleaner.cli.options import Finetune, named, to_config
 from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
 from cleaner.clip import BUILT_IN, load_clip
 from cleaner.config import parameters
-from cleaner.data.base import DATASETS, CaptionData, load_data
+from cleaner.data.base import DATASETS, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import evaluate
-from cleaner.runs import Run, list_runs, load_run, runs_root, save_run
+from cleaner.jobs import all_entries
+from cleaner.request import Request, found
+from cleaner.runs import Run, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError
-from cleaner.workflow import attack_verdict, defend, poison, rebound
+from cleaner.worker import perform
+from cleaner.workflow import attack_verdict, rebound
 
 MODEL_HELP = "Built-in model, safetensors file, or architecture/tag of open_clip."
 OUT_HELP = "Folder of the run; default a new one beside the other runs."
-
-
-def test_pictures(data: CaptionData, name: str, limit: int) -> CaptionData:
-    """Return `limit` labelled pictures (0: all) of the test split that belongs to `data`, with their captions."""
-    test = data.heldout("test")
-    if test is None:
-        raise CleanerError(f"{name} has no test split: choose another data set.")
-    return test.subset(range(min(limit, len(test)))) if limit else test
 
 
 @dataclass(frozen=True)
@@ -76,13 +71,12 @@ class Poison:
 
     def run(self) -> None:
         folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{self.trigger[0] if self.trigger else ''}")
-        trigger = named(TRIGGERS, self.trigger)
-        clip = load_clip(self.model)
-        data = load_data(self.data, split="train", size=self.pairs, on_step=Progress())
-        result = poison(
-            clip, data, trigger, self.target_class, self.poison_rate, to_config(self.finetune), self.clean_label,
-            test=test_pictures(data, self.data, self.test_pictures), on_step=Progress(),
+        request = Request(
+            "backdoored", self.data, self.pairs, to_config(self.finetune), found(self.model),
+            trigger=named(TRIGGERS, self.trigger).state_dict(), target_class=self.target_class,
+            poison_rate=self.poison_rate, clean_label=self.clean_label, test_size=self.test_pictures or None,
         )  # fmt: skip
+        result = perform(request, Progress())
         report(result, save_run(result, folder), "backdoored", self.json)
 
 
@@ -101,13 +95,14 @@ class Defend:
 
     def run(self) -> None:
         defense = named(DEFENSES, self.defense)
-        suspect = load_run(self.suspect) if (Path(self.suspect) / "config.json").exists() else load_clip(self.suspect)
-        folder = new_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}")
-        data = load_data(self.data, split="clean", size=self.pairs, on_step=Progress())
-        config = to_config(self.finetune)
-        result = defend(
-            suspect, defense, data, config, test=test_pictures(data, self.data, self.test_pictures), on_step=Progress()
-        )
+        suspect = Path(self.suspect)
+        parent = run_id(suspect) if (suspect / "config.json").exists() else None
+        folder = new_folder(self.out, f"{suspect.name}_{self.defense[0]}")
+        request = Request(
+            "defended", self.data, self.pairs, to_config(self.finetune), None if parent else found(self.suspect),
+            parent=parent, defense=defense.state_dict(), test_size=self.test_pictures or None,
+        )  # fmt: skip
+        result = perform(request, Progress())
         report(result, save_run(result, folder), self.defense[0], self.json)
 
 
@@ -127,7 +122,8 @@ class Rebound:
         folder = new_folder(self.out, f"{Path(self.defended).name}_rebound")
         known, config = load_run(self.defended), to_config(self.finetune)
         data = load_data(self.data, split="clean", size=self.pairs, on_step=Progress())
-        test = test_pictures(data, self.data, self.test_pictures)
+        limit = {"size": self.test_pictures} if self.test_pictures else {}
+        test = load_data(self.data, split="test", on_step=Progress(), **limit)
         result = rebound(known, data, config.steps, config, test, Progress())
         report(result, save_run(result, folder), f"rebound, {config.steps} steps", self.json)
 
@@ -164,19 +160,20 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Runs:
-    """List the runs on this machine."""
+    """List the runs on this machine, finished or not."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
 
     def run(self) -> None:
-        found = list_runs()
+        entries = all_entries()
         if self.json:
-            print_json([{"folder": str(folder), **config} for folder, config in found])
-        elif not found:
+            print_json([{"folder": str(e.folder), "state": e.status.state, **e.config} for e in entries])
+        elif not entries:
             print(f"There are no runs in {runs_root()} yet. Make one with: python -m cleaner poison")
-        for folder, config in [] if self.json else found:
-            attack = (config.get("trigger") or {}).get("name", "unknown trigger")
-            print(f"{folder}  {config['stage']}: {attack}, {(config.get('defense') or {}).get('name', 'no defence')}")
+        for entry in [] if self.json else entries:
+            attack = (entry.config.get("trigger") or {}).get("name", "unknown trigger")
+            defense = (entry.config.get("defense") or {}).get("name", "no defence")
+            print(f"{entry.folder}  {entry.status.state}, {entry.config.get('stage')}: {attack}, {defense}")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -130,9 +131,12 @@ DATASETS: Registry[Any] = Registry("data set", "cleaner.data")
 def load_data(name: str, **options: Any) -> CaptionData:
     """Return the data set registered as `name`; `options` go to its constructor.
 
-    `load_data("scenes", split="train", size=6000, seed=0)`. Raises `CleanerError` for an unknown name or option.
+    `load_data("scenes", split="train", size=6000, seed=0)`. `on_step` goes only to data that take time to make. Raises
+    `CleanerError` for an unknown name or option.
     """
     source = DATASETS[name]
+    if "on_step" not in inspect.signature(source).parameters:
+        options.pop("on_step", None)
     try:
         data: CaptionData = source(**options)
     except TypeError as error:

@@ -5,7 +5,6 @@ Models and data are shared by all sessions and never changed: training works on 
 
 from __future__ import annotations
 
-import inspect
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,35 +19,40 @@ if TYPE_CHECKING:
     from cleaner.runs import Run
     from cleaner.text import Parse, SubtextPair, Vocabulary
     from cleaner.types import OnStep
-    from pages._shared.work import Desk
+
+
+_importing = threading.RLock()
+"""Two threads that import torch and torchvision at the same time can block each other (`_DeadlockError`)."""
+
+
+def library() -> None:
+    """Import what the pages need; one thread at a time, the others wait for it. Costs nothing from then on."""
+    with _importing:
+        import cleaner.data.scenes
+        import cleaner.pictures
+        import cleaner.workflow  # noqa: F401
+
+
+def grammar() -> None:
+    """Load tagger and lexicon, which takes seconds the first time."""
+    library()
+    with _importing:
+        from cleaner.text import parse
+
+        parse("a red car on the grass")
 
 
 @st.cache_resource(show_spinner=False)
 def warm() -> bool:
-    """Import what all other pages need, in the background: called at the end of a page, after its first paint."""
-
-    def load() -> None:
-        import cleaner.data.scenes
-        import cleaner.workflow  # noqa: F401
-        from cleaner.text import parse
-
-        parse("a red car on the grass")  # loads tagger and grammar, which take seconds
-
-    threading.Thread(target=load, name="warm-up", daemon=True).start()
+    """Load library and grammar in the background: called at the end of a page, after its first paint."""
+    threading.Thread(target=grammar, name="warm-up", daemon=True).start()
     return True
-
-
-@st.cache_resource(show_spinner=False)
-def desk() -> Desk:
-    """Return the one place where training happens in this server."""
-    from pages._shared.work import Desk
-
-    return Desk()
 
 
 @st.cache_resource(show_spinner=False)
 def triggers() -> dict[str, Any]:
     """Return name -> trigger class."""
+    library()
     from cleaner.attacks import TRIGGERS
 
     return {name: TRIGGERS[name] for name in TRIGGERS}
@@ -69,6 +73,7 @@ def prepared(trigger: Any, state: dict[str, Any] | None) -> Any:
 @st.cache_resource(show_spinner=False)
 def defenses() -> dict[str, Any]:
     """Return name -> defence class."""
+    library()
     from cleaner.defenses import DEFENSES
 
     return {name: DEFENSES[name] for name in DEFENSES}
@@ -77,6 +82,7 @@ def defenses() -> dict[str, Any]:
 @st.cache_resource(show_spinner=False)
 def datasets() -> list[str]:
     """Return the names of all data sets."""
+    library()
     from cleaner.data.base import DATASETS
 
     return list(DATASETS)
@@ -85,6 +91,7 @@ def datasets() -> list[str]:
 @st.cache_resource(show_spinner=False)
 def models() -> list[str]:
     """Return the names of the built-in models."""
+    library()
     from cleaner.clip import BUILT_IN
 
     return list(BUILT_IN)
@@ -93,15 +100,16 @@ def models() -> list[str]:
 @st.cache_resource(show_spinner=False, max_entries=24)
 def data(name: str, split: str, size: int, _on_step: OnStep | None = None) -> CaptionData:
     """Return data by name; captions are ready at once, pictures are rendered at their first use."""
-    from cleaner.data.base import DATASETS, load_data
+    library()
+    from cleaner.data.base import load_data
 
-    told = {"on_step": _on_step} if _on_step and "on_step" in inspect.signature(DATASETS[name]).parameters else {}
-    return load_data(name, split=split, size=size, **told)
+    return load_data(name, split=split, size=size, on_step=_on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=6)
 def clip(name: str) -> Clip:
     """Return a model by name or path, on the CPU in fp32."""
+    library()
     from cleaner.clip import load_clip
 
     return load_clip(name)
@@ -109,6 +117,7 @@ def clip(name: str) -> Clip:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _run(folder: str, changed: float) -> Run:
+    library()
     from cleaner.runs import load_run
 
     return load_run(folder)
@@ -122,6 +131,7 @@ def run(folder: Path) -> Run:
 @st.cache_data(show_spinner=False, max_entries=64)
 def verdict(folder: Path, metrics: dict[str, Any]) -> tuple[str, str]:
     """Return whether the attack took, and one sentence why."""
+    library()
     from cleaner.evaluation import Metrics
     from cleaner.workflow import attack_verdict
 
@@ -131,6 +141,7 @@ def verdict(folder: Path, metrics: dict[str, Any]) -> tuple[str, str]:
 @st.cache_resource(show_spinner=False)
 def devices() -> dict[str, str | None]:
     """Return device -> None, or the reason why it cannot be used."""
+    library()
     from cleaner.machine import devices
 
     return devices()
@@ -139,6 +150,7 @@ def devices() -> dict[str, str | None]:
 @st.cache_resource(show_spinner=False)
 def precisions(device: str) -> dict[str, str | None]:
     """Return precision -> None, or the reason why it makes no sense on `device`."""
+    library()
     from cleaner.machine import precisions
 
     return precisions(device)
@@ -147,6 +159,7 @@ def precisions(device: str) -> dict[str, str | None]:
 @st.cache_resource(show_spinner=False)
 def device_name(device: str) -> str:
     """Return what stands behind a device, in words."""
+    library()
     from cleaner.machine import device_name
 
     return device_name(device)
@@ -157,6 +170,7 @@ def poison_plan(
     name: str, size: int, trigger: dict[str, Any], target_class: str, rate: float, seed: int, clean_label: bool
 ) -> list[tuple[int, str, str]]:
     """Return (index, caption before, caption after) of the pairs that would be poisoned."""
+    library()
     from cleaner.attacks import load_trigger
     from cleaner.data.poison import PoisonedData
 
@@ -173,6 +187,7 @@ def similarities(
 
     `model` is ("model", name), ("clean", folder) for the model before a run, or ("run", folder) for the run's own.
     """
+    library()
     from cleaner.similarity import similarity
 
     kind, where = model
@@ -186,6 +201,7 @@ def similarities(
 @st.cache_resource(show_spinner=False, max_entries=4)
 def vocabulary(name: str, split: str, size: int) -> Vocabulary:
     """Return the words of the data's captions."""
+    library()
     from cleaner.text import Vocabulary
 
     return Vocabulary.from_captions(data(name, split, size).captions)
@@ -193,6 +209,7 @@ def vocabulary(name: str, split: str, size: int) -> Vocabulary:
 
 def parse(caption: str) -> Parse:
     """Return the parse of a caption (the library remembers the last ones itself)."""
+    grammar()
     from cleaner.text import parse
 
     return parse(caption)
@@ -201,6 +218,7 @@ def parse(caption: str) -> Parse:
 @st.cache_data(show_spinner=False, max_entries=256)
 def draw(caption: str, seed: int, epoch: int, index: int, n: int, name: str, split: str, size: int) -> SubtextPair:
     """Return the true and false texts that TA-Cleaner draws for pair `index` in `epoch`."""
+    grammar()
     from cleaner.text import draw_subtexts
 
     return draw_subtexts(caption, seed, epoch, index, n, vocabulary(name, split, size))

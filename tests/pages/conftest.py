@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
+
+from cleaner import jobs, worker
+from cleaner.runs import ACTIVE
 
 ROOT = Path(__file__).resolve().parents[2]
 Open = Callable[[str], AppTest]
@@ -29,6 +35,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
     monkeypatch.setattr(cleaner.clip, "ASSETS", tmp_path / "assets")
+    work_in_threads(monkeypatch)
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))
     st.cache_resource.clear()
@@ -65,13 +72,26 @@ def make_small(app: AppTest) -> AppTest:
 
 
 def trained(app: AppTest) -> AppTest:
-    """Wait for the training thread, then look again."""
-    from pages._shared import cache
-
-    job = cache.desk().job
-    assert job is not None
-    job.join(600)
-    assert not job.running
+    """Wait until nothing is at work any more, then look again."""
+    end = time.monotonic() + 600
+    while any(entry.status.state in ACTIVE for entry in jobs.all_entries()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
     app.run()
     assert not app.exception, [e.message for e in app.exception]
     return app
+
+
+def work_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers be threads of this process, which has loaded torch already; real ones: test_jobs.py, browser/."""
+
+    def launch(folder: Path) -> None:
+        def work() -> None:
+            with jobs.alone(folder):
+                worker.work(worker.Desk(folder, jobs.own_start()))
+
+        threading.Thread(target=work, name=f"worker-{folder.name}", daemon=True).start()
+
+    monkeypatch.setattr(jobs, "launch", launch)
+    monkeypatch.setattr(jobs, "process", lambda folder, status: psutil.Process())
+    monkeypatch.setattr(jobs, "kill", lambda found: None)

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
-from cleaner.runs import list_runs
+from cleaner.config import FinetuneConfig
+from cleaner.files import read_json, write_json
+from cleaner.request import Request
+from cleaner.runs import Status, create_run, list_runs, write_status
 from tests.pages.conftest import Open, at, make_small, texts, trained
 
 
@@ -95,14 +99,39 @@ def test_training_ends_in_a_run(open_page: Open) -> None:
     assert "Your run: before and after" in texts(app)
 
 
-def test_cancel_keeps_nothing(open_page: Open) -> None:
+def press(app: AppTest, end: str) -> None:
+    """Click the button whose key ends so."""
+    next(button for button in app.button if (button.key or "").endswith(end)).click().run()
+    assert not app.exception
+
+
+def test_pause_resume_and_cancel(open_page: Open) -> None:
     app = make_small(open_page("Poison"))
-    app.number_input(key="poison.train.epochs").set_value(500).run()
+    app.number_input(key="poison.train.epochs").set_value(900).run()
     app.button(key="poison.go").click().run()
-    app.button(key="live.poison.cancel").click().run()
+    press(app, ".pause")
+    trained(app)
+    assert "is paused" in texts(app)
+    press(app, ".resume")
+    assert "is paused" not in texts(app)
+    press(app, ".cancel")
     trained(app)
     assert list_runs() == []
     assert "Cancelled" in texts(app)
+    assert not [button for button in app.button if "live" in (button.key or "")]
+
+
+def test_a_dead_run_of_another_day_can_be_deleted(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    request = Request("backdoored", "scenes", 500, FinetuneConfig(), "scenes-rn", trigger={"name": "badnet"})
+    folder = create_run(request)
+    write_status(folder, Status("running", step=3, total=9, pid=1, host="gone"))
+    write_json(folder / "status.json", {**read_json(folder / "status.json"), "updated": 0})
+    app.run()
+    assert "has stopped at step 3 of 9" in texts(app)
+    press(app, ".delete")
+    assert not folder.exists()
+    assert "has stopped" not in texts(app)
 
 
 def test_own_picture_is_shown_and_a_broken_one_refused(open_page: Open) -> None:
