@@ -130,6 +130,13 @@ class Clip:
         used = int((tokens != 0).sum(1).max()) if len(captions) else 1
         return tokens[:, : max(used, 1)] if self._causal() else tokens
 
+    def token_texts(self, caption: str) -> list[str]:
+        """Return what each token of `tokenize([caption])` stands for; "" for start, end and padding."""
+        ids = self.tokenize([caption])[0].tolist()
+        tokenizer = _tokenizer()
+        marks = {0, tokenizer.sot_token_id, tokenizer.eot_token_id}
+        return ["" if i in marks else tokenizer.decoder[i] for i in ids]
+
     def _causal(self) -> bool:
         return getattr(self.model, "attn_mask", None) is not None and self.model.text_pool_type == "argmax"
 

@@ -121,3 +121,19 @@ def ssim(pictures: Tensor, changed: Tensor) -> Tensor:
     above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     below = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
     return (above / below).mean(dim=(1, 2, 3))
+
+
+def trigger_share(attribution: Tensor, mask: Tensor) -> Tensor:
+    """Return (N,) the share of the positive attribution (N, H, W) that lies inside mask (N, 1, H, W) in [0, 1].
+
+    NaN where nothing is positive. Compare with the mask's share of the picture: a map that looks everywhere alike
+    has that share too.
+    """
+    positive = attribution.clamp(min=0)
+    total = positive.sum(dim=(1, 2))
+    return torch.where(total > 0, (positive * mask[:, 0]).sum(dim=(1, 2)) / total, torch.nan)
+
+
+def map_similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Return (N,) the cosine of two maps (N, H, W): 1 = the same places; for triggers that have no place."""
+    return F.cosine_similarity(a.flatten(1), b.flatten(1))

@@ -11,8 +11,10 @@ from cleaner.metrics import (
     attack_success_rate,
     counterfactual_wins,
     in_top_k,
+    map_similarity,
     retrieval_recall,
     top_k_accuracy,
+    trigger_share,
     wilson_interval,
     zero_shot_classifier,
 )
@@ -71,3 +73,13 @@ def test_retrieval_recall() -> None:
     image, text = EYE, EYE[[0, 2, 1, 3]]
     assert retrieval_recall(image, text, 1) == 0.5
     assert retrieval_recall(image, text, 4) == 1.0
+
+
+def test_trigger_share_counts_positive_attribution_only() -> None:
+    attribution = torch.tensor([[[3.0, -5.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, -2.0]]])
+    mask = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
+    shares = trigger_share(attribution, mask)
+    assert shares[0].item() == pytest.approx(0.75)
+    assert shares[1].isnan()
+    assert map_similarity(attribution, 2 * attribution).tolist() == pytest.approx([1.0, 1.0])
+    assert map_similarity(attribution, -attribution).tolist() == pytest.approx([-1.0, -1.0])
