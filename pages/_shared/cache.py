@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cleaner.runs import Run
     from cleaner.text import Parse, SubtextPair, Vocabulary
     from cleaner.types import OnStep
+    from pages._shared.view import Sample
     from pages._shared.work import Desk
 
 
@@ -163,12 +164,17 @@ def similarities(
     """
     from cleaner.similarity import similarity
 
+    return similarity(of_stage(model), data(name, split, size).images([index]), texts)
+
+
+def of_stage(model: tuple[str, str]) -> Clip:
+    """Return the model meant by ("model", name), ("clean", folder) or ("run", folder)."""
     kind, where = model
     looked_at = None if kind == "model" else run(Path(where))
     used = clip(where) if looked_at is None else looked_at.clean_clip if kind == "clean" else looked_at.clip
     if used is None:
         raise CleanerError("the model before the poisoning is not known for this run.")
-    return similarity(used, data(name, split, size).images([index]), texts)
+    return used
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -205,3 +211,91 @@ def epoch_draw(
         (i, captions[i], pair.positive.text, [text.text for text in pair.negatives]) for i, pair in texts.drawn.items()
     ]
     return rows, texts.skipped
+
+
+@st.cache_resource(show_spinner=False)
+def explainers() -> dict[str, Any]:
+    """Return name -> explainer class."""
+    from cleaner.explain import EXPLAINERS
+
+    return {name: EXPLAINERS[name] for name in EXPLAINERS}
+
+
+def picture_pair(sample: Sample, attacked: Path | None) -> Any:
+    """Return a picture, and the same one with the run's trigger where there is one, as (1 or 2, 3, H, W) in [0, 1]."""
+    from cleaner.inspection import with_trigger
+    from cleaner.pictures import from_bytes
+
+    shown = data(sample.data, sample.split, sample.size)
+    if sample.own is None:
+        clean = shown.images([sample.index])
+    else:
+        clean = from_bytes(sample.own[1], shown.image_size, sample.own[0])[None]
+    return with_trigger(clean, run(attacked).trigger if attacked is not None else None)
+
+
+def shown_pair(sample: Sample, attacked: Path | None) -> Any:
+    """Return `picture_pair` as bytes (1 or 2, H, W, 3)."""
+    from cleaner.pictures import to_bytes
+
+    return to_bytes(picture_pair(sample, attacked))
+
+
+def trigger_mask(sample: Sample, attacked: Path | None) -> Any:
+    """Return where the trigger lies on a picture, (H, W) in [0, 1], or None without a trigger."""
+    trigger = run(attacked).trigger if attacked is not None else None
+    return None if trigger is None else trigger.mask(picture_pair(sample, attacked)[:1])[0, 0].numpy()
+
+
+@st.cache_data(show_spinner=False, max_entries=128)
+def attribution(
+    model: tuple[str, str], method: str, settings: dict[str, Any], sample: Sample, attacked: Path | None, text: str
+) -> tuple[Any, list[float]]:
+    """Return maps (1 or 2, H, W) of the clean and the triggered picture, and the cosine of each with the text."""
+    from cleaner.inspection import cosines, text_feature
+
+    used, pictures = of_stage(model), picture_pair(sample, attacked)
+    maps = explainers()[method](**settings).attribute(used, pictures, text_feature(used, text))
+    return maps.numpy(), cosines(used, pictures, text)
+
+
+def explains(model: tuple[str, str], method: str) -> tuple[str | None, dict[str, int], int]:
+    """Return why a method cannot look into a model (or None), the limits of its parameters, its grid of cells."""
+    explainer, used = explainers()[method](), of_stage(model)
+    reason = explainer.unfit(used)
+    return reason, {} if reason else dict(explainer.limits(used)), 0 if reason else explainer.grid(used)
+
+
+def shares(maps: Any, sample: Sample, attacked: Path) -> Any:
+    """Return the `cleaner.inspection.Shares` of one picture's maps (2, H, W) without and with trigger."""
+    from cleaner.inspection import shares_of_pair
+
+    return shares_of_pair(maps, trigger_mask(sample, attacked))
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def shares_over(
+    model: tuple[str, str], method: str, settings: dict[str, Any], name: str, size: int, attacked: Path, text: str,
+    n: int, _on_step: OnStep,
+) -> Any:  # fmt: skip
+    """Return the `cleaner.inspection.Shares` of n test pictures."""
+    from cleaner.inspection import shares_over
+
+    attack = run(attacked)
+    assert attack.trigger is not None
+    explainer = explainers()[method](**settings)
+    return shares_over(
+        of_stage(model), explainer, data(name, "test", size), attack.trigger, str(attack.target_class), text, n,
+        _on_step,
+    )  # fmt: skip
+
+
+@st.cache_data(show_spinner=False, max_entries=128)
+def word_attribution(
+    model: tuple[str, str], sample: Sample, attacked: Path | None, caption: str
+) -> tuple[list[str], list[list[float]]]:
+    """Return a caption's words, and what each adds to the similarity to the clean and the triggered picture."""
+    from cleaner.inspection import word_attribution
+
+    explainer = next(cls() for cls in explainers().values() if cls.reads == "captions")
+    return word_attribution(of_stage(model), explainer, caption, picture_pair(sample, attacked))

@@ -155,6 +155,7 @@ def words(name: str) -> str:
         "wanet": "Warp (WaNet)", "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
         "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negative subtexts",
         "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
+        "grad_cam": "GradCAM", "rollout": "Attention rollout", "gradient_rollout": "Gradient rollout",
     }  # fmt: skip
     return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
 

@@ -1,0 +1,142 @@
+"""Charts of pictures and features: attribution over pictures, maps of embeddings, predictions, tables of attacks."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from PIL import Image
+from plotly.subplots import make_subplots
+
+from cleaner.figures import COLORS
+
+Array = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+GREY = "#7F8894"
+
+
+def png(pixels: Bytes) -> str:
+    """Return a picture (H, W, 3) as a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _scale(signed: bool, strength: float) -> list[tuple[float, str]]:
+    """Return a colour scale that lets the picture through where the attribution is small."""
+    half, full = 0.55 * strength, strength
+    up = [(0.0, "rgba(240,228,66,0)"), (0.4, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
+    if not signed:
+        return up
+    down = [(0.0, f"rgba(0,70,178,{full})"), (0.3, f"rgba(86,180,233,{half})"), (0.5, "rgba(240,240,240,0)")]
+    return [*down, (0.7, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
+
+
+def attribution_grid(
+    pictures: Sequence[Bytes],
+    maps: Sequence[Sequence[Array]],
+    rows: Sequence[str],
+    columns: Sequence[tuple[str, str]],
+    signed: bool,
+    unit: str,
+    strength: float = 0.85,
+    masks: Sequence[Array | None] = (),
+) -> go.Figure:
+    """Return pictures (rows) under the attribution of each model (columns) with one colour scale for all.
+
+    maps[row][column]: (H, W) in `unit`; columns: (label, stage); masks: (H, W) to outline in a row, or None.
+    """
+    figure = make_subplots(
+        len(rows), len(columns), column_titles=[label for label, _ in columns], row_titles=list(rows),
+        horizontal_spacing=0.015, vertical_spacing=0.03,
+    )  # fmt: skip
+    largest = max(float(np.abs(m).max()) for row in maps for m in row) or 1.0
+    for r, picture in enumerate(pictures, start=1):
+        height, width = maps[r - 1][0].shape
+        for c in range(1, len(columns) + 1):
+            figure.add_image(source=png(picture), dx=width / picture.shape[1], dy=height / picture.shape[0],
+                             x0=-0.5 + width / picture.shape[1] / 2, y0=-0.5 + height / picture.shape[0] / 2,
+                             hoverinfo="skip", row=r, col=c)  # fmt: skip
+            figure.add_heatmap(z=maps[r - 1][c - 1], coloraxis="coloraxis", row=r, col=c,
+                               hovertemplate="%{z:.3g}<extra></extra>")  # fmt: skip
+            mask = masks[r - 1] if masks else None
+            if mask is not None:
+                _outline(figure, mask, r, c)
+    figure.update_xaxes(visible=False, range=[-0.5, width - 0.5], constrain="domain")
+    figure.update_yaxes(visible=False, range=[height - 0.5, -0.5], constrain="domain")
+    # One square cell for each picture: each y axis is tied to the x axis below it.
+    for axis in figure.select_yaxes():
+        axis.scaleanchor = axis.anchor
+    title = f"{unit}: for (+) or against (−) the text" if signed else f"{unit}, for the text"
+    bar = {
+        "title": {"text": title, "side": "top"},
+        "orientation": "h", "thickness": 10, "y": -0.02, "yanchor": "top", "len": 0.6, "nticks": 5,
+    }  # fmt: skip
+    figure.update_layout(
+        coloraxis={"colorscale": _scale(signed, strength), "cmin": -largest if signed else 0.0, "cmax": largest,
+                   "colorbar": bar},
+        height=110 + 235 * len(rows), margin={"l": 8, "r": 28, "t": 34, "b": 70}, uirevision="keep",
+    )  # fmt: skip
+    for annotation, (_, stage) in zip(figure.layout.annotations, columns, strict=False):
+        annotation.font = {"color": COLORS[stage], "size": 15}
+    return figure
+
+
+def _outline(figure: go.Figure, mask: Array, row: int, column: int) -> None:
+    """Draw a line around the box of a mask (H, W)."""
+    ys, xs = np.nonzero(mask > 0)
+    if len(ys) == 0:
+        return
+    figure.add_shape(
+        type="rect", x0=xs.min() - 0.5, x1=xs.max() + 0.5, y0=ys.min() - 0.5, y1=ys.max() + 0.5, row=row, col=column,
+        line={"color": COLORS["trigger"], "width": 2.5, "dash": "dot"},
+    )  # fmt: skip
+
+
+def share_distribution(
+    values: Mapping[str, tuple[str, Sequence[float], Sequence[float]]], axis: str, usual: float | None = None
+) -> go.Figure:
+    """Return boxes over the test pictures: label -> (stage, values without trigger, values with trigger), 0..1.
+
+    `usual`: the value of a map that looks everywhere alike, drawn as a line.
+    """
+    figure = go.Figure()
+    for column, (word, shape) in enumerate((("without trigger", "circle-open"), ("with trigger", "circle"))):
+        for label, (stage, *both) in values.items():
+            if len(both[column]):
+                figure.add_box(
+                    y=both[column], x=[f"{label}<br>{word}"] * len(both[column]), name=word, showlegend=False,
+                    marker={"color": COLORS[stage], "symbol": shape, "size": 3},
+                    boxpoints="all", jitter=0.6, pointpos=0,
+                    line={"width": 1.6}, fillcolor="rgba(0,0,0,0)", hoverinfo="y",
+                )  # fmt: skip
+    order = [f"{label}<br>{word}" for label in values for word in ("without trigger", "with trigger")]
+    if usual is not None:
+        figure.add_hline(
+            y=usual, line={"color": GREY, "dash": "dot"}, annotation_text="a map that looks everywhere alike",
+            annotation_position="top right", annotation_font_color=GREY,
+        )  # fmt: skip
+    figure.update_xaxes(categoryorder="array", categoryarray=order)
+    figure.update_yaxes(title=axis, tickformat=".0%", rangemode="tozero", automargin=True)
+    return figure.update_layout(height=360, margin={"l": 8, "r": 8, "t": 24, "b": 8})
+
+
+def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
+    """Return what each word adds to the similarity of picture and caption, for each model: label -> (stage, values)."""
+    figure = go.Figure()
+    places = list(range(len(words)))
+    for label, (stage, added) in values.items():
+        figure.add_bar(
+            x=places, y=list(added), name=label, marker={"color": COLORS[stage]},
+            hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
+        )  # fmt: skip
+    figure.update_xaxes(tickvals=places, ticktext=[w.replace("&", "&amp;").replace("<", "&lt;") for w in words])
+    figure.update_yaxes(title="Added to the cosine", zeroline=True, zerolinecolor=GREY, automargin=True)
+    return figure.update_layout(
+        height=300, barmode="group", bargap=0.3, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+    )  # fmt: skip

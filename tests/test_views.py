@@ -1,0 +1,33 @@
+"""Charts of pictures: one scale, outlines where the trigger is, text shown as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cleaner import views
+from cleaner.figures import COLORS
+
+PICTURE = np.zeros((8, 8, 3), np.uint8)
+
+
+def test_grid_has_one_scale_and_one_map_for_each_model() -> None:
+    maps = [[np.full((4, 4), value, np.float32) for value in (0.5, -2.0)] for _ in range(2)]
+    mask = np.zeros((4, 4), np.float32)
+    mask[2:, 3] = 1
+    columns = [("Clean", "clean"), ("Backdoored", "backdoored")]
+    figure = views.attribution_grid([PICTURE] * 2, maps, ["a", "b"], columns, True, "x", masks=[None, mask])
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-2.0, 2.0)
+    assert [t.type for t in figure.data] == ["image", "heatmap"] * 4
+    assert [(s.x0, s.x1, s.y0, s.y1) for s in figure.layout.shapes] == [(2.5, 3.5, 1.5, 3.5)] * 2
+    assert [a.font.color for a in figure.layout.annotations[:2]] == [COLORS["clean"], COLORS["backdoored"]]
+    positive = views.attribution_grid([PICTURE], [[maps[0][0]]], ["a"], columns[:1], False, "x")
+    assert positive.layout.coloraxis.cmin == 0
+
+
+def test_distribution_and_words() -> None:
+    values = {"Clean": ("clean", [0.1, 0.2], [0.3, 0.4]), "Defended": ("defended", [], [0.5])}
+    figure = views.share_distribution(values, "Share", 0.02)
+    assert [list(t.y) for t in figure.data] == [[0.1, 0.2], [0.3, 0.4], [0.5]]
+    assert figure.layout.shapes[0].y0 == 0.02
+    bars = views.word_bars(["<b>", "cup"], {"Clean": ("clean", [0.1, 0.2])})
+    assert bars.layout.xaxis.ticktext == ("&lt;b>", "cup")
