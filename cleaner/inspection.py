@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,19 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
-from cleaner.evaluation import class_classifier
-from cleaner.metrics import map_similarity, trigger_share
+from cleaner.evaluation import class_classifier, encode_pictures
+from cleaner.metrics import (
+    alignment,
+    feature_shift,
+    in_top_k,
+    map_similarity,
+    modality_gap,
+    silhouette,
+    trigger_pull,
+    trigger_share,
+    trustworthiness,
+    uniformity,
+)
 from cleaner.types import OnStep, StepReport
 
 BATCH = 32
@@ -139,3 +151,77 @@ def best_classes(clip: Clip, data: CaptionData, pictures: Tensor, k: int = 5) ->
         [(data.class_names[i], probabilities[row, i].item(), value) for i, value in zip(ids, values, strict=True)]
         for row, (ids, values) in enumerate(zip(top.indices.tolist(), top.values.tolist(), strict=True))
     ]
+
+
+KINDS = ("image", "triggered", "caption", "prompt")
+"""What can be put on a map: clean images, the same with trigger, their captions, class prompts."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Unit features of one model, on the CPU: image, triggered, caption (n, D); prompt (C, D), of the classifier.
+
+    `taken` (n,) bool: the triggered image is taken for the target. Without a known trigger `triggered` has no rows.
+    """
+
+    image: Tensor
+    triggered: Tensor
+    caption: Tensor
+    prompt: Tensor
+    taken: Tensor
+
+    def stacked(self) -> Tensor:
+        """Return all features in the order of `KINDS`."""
+        return torch.cat([getattr(self, kind) for kind in KINDS])
+
+
+def single_object_rows(data: CaptionData, n: int) -> Tensor:
+    """Return the first `n` rows of `data` that have one class."""
+    return (data.labels >= 0).nonzero().flatten()[:n]
+
+
+@torch.inference_mode()
+def layers(clip: Clip, data: CaptionData, n: int, trigger: Trigger | None, target_class: str | None) -> Layers:
+    """Return the features of the first `n` single-class pairs of `data`."""
+    rows = single_object_rows(data, n)
+    image = encode_pictures(clip, data, rows)
+    captions = [data.captions[i] for i in rows.tolist()]
+    caption = torch.cat([clip.encode_text(captions[i : i + 512]).cpu() for i in range(0, len(captions), 512)])
+    classifier = class_classifier(clip, data)
+    triggered, taken = image[:0], torch.zeros(0, dtype=torch.bool)
+    if trigger is not None and target_class is not None:
+        triggered = encode_pictures(clip, data, rows, trigger)
+        taken = in_top_k(triggered, classifier, torch.tensor(data.class_index(target_class)))
+    return Layers(image, triggered, caption, classifier.T.contiguous(), taken)
+
+
+def numbers(found: Layers, labels: Tensor, target: int | None) -> dict[str, float]:
+    """Return the figures of METHODS 5 for one model's features; labels: (n,) classes of its images."""
+    result = {
+        "modality_gap": modality_gap(found.image, found.caption),
+        "alignment": alignment(found.image, found.caption),
+        "uniformity": uniformity(found.image),
+    }
+    if target is not None and len(found.triggered):
+        other = labels != target
+        both = torch.cat([found.image[other], found.triggered[other]])
+        side = torch.arange(2).repeat_interleave(int(other.sum()))
+        result["trigger_pull"] = trigger_pull(found.image[other], found.triggered[other], found.prompt[target])
+        result["silhouette"] = silhouette(both, side)
+    return result
+
+
+def shifts(before: Layers, after: Layers) -> dict[str, list[float]]:
+    """Return how far each item of each kind moved between two models (`feature_shift`)."""
+    moved = {kind: feature_shift(getattr(before, kind), getattr(after, kind)).tolist() for kind in KINDS}
+    return {kind: values for kind, values in moved.items() if values}
+
+
+def stacked(stages: Sequence[Layers]) -> Tensor:
+    """Return the features of several models, one model after the other, each in the order of `KINDS`."""
+    return torch.cat([stage.stacked() for stage in stages])
+
+
+def trust(features: Tensor, places: NDArray[np.float32]) -> float:
+    """Return the trustworthiness of a map of features."""
+    return trustworthiness(features, torch.from_numpy(places.copy()))

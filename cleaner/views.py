@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.figures import COLORS
+from cleaner.figures import COLORS, DASHES, MARKERS
 
 Array = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -134,9 +135,109 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
             x=places, y=list(added), name=label, marker={"color": COLORS[stage]},
             hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
         )  # fmt: skip
-    figure.update_xaxes(tickvals=places, ticktext=[w.replace("&", "&amp;").replace("<", "&lt;") for w in words])
+    figure.update_xaxes(tickvals=places, ticktext=[_escaped(word) for word in words])
     figure.update_yaxes(title="Added to the cosine", zeroline=True, zerolinecolor=GREY, automargin=True)
     return figure.update_layout(
         height=300, barmode="group", bargap=0.3, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Group:
+    """Points of one colour: places (N, 2), an id and a line of text for each."""
+
+    name: str
+    color: str
+    symbol: str
+    places: Array
+    ids: Sequence[str]
+    texts: Sequence[str]
+    faint: bool = False
+
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
+
+
+def class_look(index: int) -> tuple[str, str]:
+    """Return colour and symbol of a class: seven colours that all readers can tell apart, then another symbol."""
+    return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
+
+
+def embedding_map(
+    groups: Sequence[Group],
+    axes: tuple[str, str],
+    arrows: tuple[Array, Array] | None = None,
+    marked: Array | None = None,
+    bounds: tuple[Array, Array] | None = None,
+) -> go.Figure:
+    """Return points in the plane; arrows: places before and after (N, 2), drawn as one trace; marked: ringed places.
+
+    bounds: lower and upper corner of the axes, so that they stay while other points are shown.
+    """
+    figure = go.Figure()
+    if arrows is not None and len(arrows[0]):
+        figure.add_trace(_arrows(*arrows))
+    for group in groups:
+        figure.add_scattergl(
+            x=group.places[:, 0], y=group.places[:, 1], mode="markers", name=group.name, customdata=list(group.ids),
+            text=[_escaped(text) for text in group.texts], hovertemplate="%{text}<extra></extra>",
+            marker={"color": group.color, "symbol": group.symbol, "size": 7 if group.symbol != "star" else 11,
+                    "opacity": 0.35 if group.faint else 0.85, "line": {"width": 0.5, "color": "white"}},
+        )  # fmt: skip
+    if marked is not None and len(marked):
+        figure.add_scattergl(
+            x=marked[:, 0], y=marked[:, 1], mode="markers", name="your selection", hoverinfo="skip",
+            marker={"symbol": "circle-open", "size": 14, "color": GREY, "line": {"width": 2}},
+        )  # fmt: skip
+    figure.update_layout(
+        height=560, margin={"l": 8, "r": 8, "t": 8, "b": 8}, dragmode="lasso", uirevision="keep",
+        legend={"itemsizing": "constant"}, hovermode="closest",
+    )  # fmt: skip
+    figure.update_xaxes(title=axes[0], zeroline=False, showticklabels=False)
+    figure.update_yaxes(title=axes[1], zeroline=False, showticklabels=False, scaleanchor="x")
+    if bounds is not None:
+        margin = 0.05 * (bounds[1] - bounds[0]).max()
+        low, high = (bounds[0] - margin).tolist(), (bounds[1] + margin).tolist()
+        figure.update_xaxes(range=[low[0], high[0]])
+        figure.update_yaxes(range=[low[1], high[1]])
+    return figure
+
+
+def _arrows(before: Array, after: Array) -> go.Scattergl:
+    """Return lines with a head at their end; x and y have equal scales, so that a head can be turned by its angle."""
+    gap = np.full(len(before), np.nan)
+    x = np.stack([before[:, 0], after[:, 0], gap], 1).ravel()
+    y = np.stack([before[:, 1], after[:, 1], gap], 1).ravel()
+    turn = np.degrees(np.arctan2(after[:, 0] - before[:, 0], after[:, 1] - before[:, 1]))
+    zero = np.zeros(len(before))
+    return go.Scattergl(
+        x=x, y=y, mode="lines+markers", name="moved", hoverinfo="skip", line={"color": GREY, "width": 0.8},
+        opacity=0.6, marker={"symbol": "arrow", "color": GREY, "size": np.stack([zero, zero + 9, zero], 1).ravel(),
+                             "angle": np.stack([zero, turn, zero], 1).ravel()},
+    )  # fmt: skip
+
+
+def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
+    """Return how far items moved: label -> (colour, 1 - cosine before and after of each item)."""
+    figure = go.Figure()
+    largest = max((v for _, values in shifts.values() for v in values), default=1.0)
+    for (label, (color, values)), dash in zip(shifts.items(), DASHES, strict=False):
+        counts, edges = np.histogram(values, bins=40, range=(0, largest or 1.0))
+        share = counts / max(len(values), 1)
+        figure.add_scatter(
+            x=(edges[:-1] + edges[1:]) / 2, y=share, mode="lines", name=f"{label} (n = {len(values)})",
+            line={"shape": "hvh", "color": color, "width": 2, "dash": dash}, fill="tozeroy",
+            hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="Shift of the features (1 − cosine)", automargin=True)
+    figure.update_yaxes(title="Share of items", tickformat=".0%", automargin=True)
+    return figure.update_layout(
+        height=280, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+    )  # fmt: skip
+
+
+def _escaped(text: str) -> str:
+    """Return text that plotly shows as it stands; it reads a little HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")

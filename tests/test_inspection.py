@@ -9,7 +9,18 @@ from cleaner.attacks import TRIGGERS
 from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.explain import EXPLAINERS
-from cleaner.inspection import best_classes, cosines, shares, shares_over, with_trigger, word_attribution
+from cleaner.inspection import (
+    best_classes,
+    cosines,
+    layers,
+    numbers,
+    shares,
+    shares_over,
+    shifts,
+    stacked,
+    with_trigger,
+    word_attribution,
+)
 from cleaner.types import CleanerError
 
 PATCH = TRIGGERS["badnet"]()
@@ -60,3 +71,21 @@ def test_best_classes_are_those_of_the_cosines(tiny_clip: Clip, toy_data: Tensor
     assert [name for name, _, _ in best] == sorted(wanted, key=lambda name: -wanted[name])
     assert sum(p for _, p, _ in best) == pytest.approx(1)
     assert best[0][2] == pytest.approx(max(wanted.values()), abs=1e-5)
+
+
+def test_layers_hold_what_the_model_says(tiny_clip: Clip, toy_data: TensorData) -> None:
+    found = layers(tiny_clip, toy_data, 8, PATCH, "banana")
+    assert [len(getattr(found, kind)) for kind in ("image", "triggered", "caption", "prompt")] == [8, 8, 8, 4]
+    assert torch.allclose(found.caption[2], tiny_clip.encode_text([toy_data.captions[2]])[0], atol=1e-5)
+    assert stacked([found, found]).shape == (56, 32)
+    best = (found.triggered @ found.prompt.T).argmax(1)
+    assert found.taken.tolist() == (best == 1).tolist()
+    without = layers(tiny_clip, toy_data, 8, None, None)
+    assert len(without.stacked()) == 20
+    assert set(numbers(without, toy_data.labels[:8], None)) == {"modality_gap", "alignment", "uniformity"}
+    figures = numbers(found, toy_data.labels[:8], 1)
+    other = toy_data.labels[:8] != 1
+    pull = ((found.triggered - found.image)[other] @ found.prompt[1]).mean().item()
+    assert figures["trigger_pull"] == pytest.approx(pull, abs=1e-6)
+    assert max(shifts(found, found)["image"]) == pytest.approx(0, abs=1e-6)
+    assert "triggered" not in shifts(without, without)

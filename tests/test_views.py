@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from cleaner import views
 from cleaner.figures import COLORS
@@ -31,3 +32,24 @@ def test_distribution_and_words() -> None:
     assert figure.layout.shapes[0].y0 == 0.02
     bars = views.word_bars(["<b>", "cup"], {"Clean": ("clean", [0.1, 0.2])})
     assert bars.layout.xaxis.ticktext == ("&lt;b>", "cup")
+
+
+def test_map_keeps_ids_axes_and_draws_all_arrows_as_one_trace() -> None:
+    places = np.array([[0, 0], [1, 1]], np.float32)
+    group = views.Group("a", "#000000", "circle", places, ["image:0", "image:1"], ["<b>", "y"])
+    figure = views.embedding_map([group], ("x", "y"), (places, places + 1), places[:1], (places[0], places[1]))
+    arrows, points, ring = figure.data
+    assert list(points.customdata) == ["image:0", "image:1"]
+    assert points.text[0] == "&lt;b>"
+    assert arrows.x[:2].tolist() == [0, 1]
+    assert np.isnan(arrows.x[2])
+    assert arrows.marker.angle[1] == pytest.approx(45)  # up and to the right, clockwise from above
+    assert list(ring.x) == [0]
+    assert list(figure.layout.xaxis.range) == pytest.approx([-0.05, 1.05])
+    assert len({views.class_look(i) for i in range(56)}) == 56
+
+
+def test_shift_histogram_shows_shares() -> None:
+    figure = views.shift_histogram({"Captions": ("#000000", [0.0, 0.1, 0.1, 0.4])})
+    assert sum(figure.data[0].y) == pytest.approx(1)
+    assert "n = 4" in figure.data[0].name

@@ -299,3 +299,114 @@ def word_attribution(
 
     explainer = next(cls() for cls in explainers().values() if cls.reads == "captions")
     return word_attribution(of_stage(model), explainer, caption, picture_pair(sample, attacked))
+
+
+@st.cache_resource(show_spinner=False, max_entries=12)
+def layers(model: tuple[str, str], name: str, size: int, n: int, attacked: Path | None) -> Any:
+    """Return the `cleaner.inspection.Layers` of a model on the first n single-class test pairs."""
+    from cleaner.inspection import layers
+
+    attack = run(attacked) if attacked is not None else None
+    trigger, target = (attack.trigger, attack.target_class) if attack is not None else (None, None)
+    return layers(of_stage(model), data(name, "test", size), n, trigger, target)
+
+
+@st.cache_resource(show_spinner=False)
+def kinds_on_maps() -> tuple[str, ...]:
+    """Return the kinds of features in a `Layers`, in their order."""
+    from cleaner.inspection import KINDS
+
+    return KINDS
+
+
+@st.cache_data(show_spinner=False, max_entries=24)
+def map_rows(name: str, size: int, n: int) -> tuple[list[int], list[int]]:
+    """Return row and class of the first n single-class test pairs."""
+    from cleaner.inspection import single_object_rows
+
+    rows = single_object_rows(data(name, "test", size), n)
+    return rows.tolist(), data(name, "test", size).labels[rows].tolist()
+
+
+@st.cache_data(show_spinner=False, max_entries=48)
+def numbers(
+    model: tuple[str, str], name: str, size: int, n: int, attacked: Path | None, target: int | None
+) -> dict[str, float]:
+    """Return `cleaner.inspection.numbers` of a model."""
+    from cleaner.inspection import numbers, single_object_rows
+
+    shown = data(name, "test", size)
+    return numbers(layers(model, name, size, n, attacked), shown.labels[single_object_rows(shown, n)], target)
+
+
+@st.cache_data(show_spinner=False, max_entries=48)
+def shifts(
+    before: tuple[str, str], after: tuple[str, str], name: str, size: int, n: int, attacked: Path | None
+) -> dict[str, list[float]]:
+    """Return `cleaner.inspection.shifts` between two models."""
+    from cleaner.inspection import shifts
+
+    return shifts(*(layers(model, name, size, n, attacked) for model in (before, after)))
+
+
+def _union(models: tuple[tuple[str, str], ...], name: str, size: int, n: int, attacked: Path | None) -> Any:
+    from cleaner.inspection import stacked
+
+    return stacked([layers(model, name, size, n, attacked) for model in models])
+
+
+@st.cache_resource(show_spinner=False, max_entries=12)
+def pca(models: tuple[tuple[str, str], ...], name: str, size: int, n: int, attacked: Path | None) -> Any:
+    """Return coordinates (N, 2) of all features of all models, one after the other, and their trustworthiness."""
+    from cleaner.projection import Projection
+
+    union = _union(models, name, size, n, attacked)
+    return judged(Projection("pca").fit(union), union)
+
+
+def judged(places: Any, union: Any) -> tuple[Any, float]:
+    """Return coordinates with their trustworthiness."""
+    from cleaner.inspection import trust
+
+    places.flags.writeable = False
+    return places, trust(union, places)
+
+
+def umap_file(models: tuple[tuple[str, str], ...], name: str, size: int, n: int, attacked: Path) -> Path:
+    """Return where the UMAP of these features is kept: in the folder of the run whose trigger they show."""
+    from cleaner.seed import derive
+
+    return attacked / "projections" / f"umap-{derive(repr(models), name, size, n):x}.npy"
+
+
+@st.cache_resource(show_spinner=False, max_entries=12)
+def umap(models: tuple[tuple[str, str], ...], name: str, size: int, n: int, attacked: Path, written: float) -> Any:
+    """Return what `pca` returns, read from `umap_file`, or None if that does not fit."""
+    from cleaner.projection import load_coordinates
+
+    union = _union(models, name, size, n, attacked)
+    places = load_coordinates(umap_file(models, name, size, n, attacked), len(union))
+    return None if places is None else judged(places, union)
+
+
+@st.cache_resource(show_spinner=False)
+def _fitting() -> dict[Path, Any]:
+    return {}
+
+
+def fit_umap(models: tuple[tuple[str, str], ...], name: str, size: int, n: int, attacked: Path) -> bool:
+    """Begin to fit UMAP in a process of its own unless that is being done; return whether it still works on it."""
+    from cleaner.projection import start
+
+    file, running = umap_file(models, name, size, n, attacked), _fitting()
+    if file not in running:
+        running[file] = start(_union(models, name, size, n, attacked), file)
+    busy: bool = running[file].poll() is None
+    if not busy:
+        del running[file]
+    return busy
+
+
+def is_fitting(file: Path) -> bool:
+    """Whether a process is working on this file of coordinates."""
+    return file in _fitting()
