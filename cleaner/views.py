@@ -183,7 +183,7 @@ def embedding_map(
             x=group.places[:, 0], y=group.places[:, 1], mode="markers", name=group.name, customdata=list(group.ids),
             text=[_escaped(text) for text in group.texts], hovertemplate="%{text}<extra></extra>",
             marker={"color": group.color, "symbol": group.symbol, "size": 7 if group.symbol != "star" else 11,
-                    "opacity": 0.35 if group.faint else 0.85, "line": {"width": 0.5, "color": "white"}},
+                    "opacity": 0.35 if group.faint else 0.85, "line": {"width": 0.5, "color": "rgba(128,128,128,0.5)"}},
         )  # fmt: skip
     if marked is not None and len(marked):
         figure.add_scattergl(
@@ -241,3 +241,38 @@ def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Fig
 def _escaped(text: str) -> str:
     """Return text that plotly shows as it stands; it reads a little HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def best_bars(rows: Sequence[tuple[str, float, float]], stage: str, target: str | None) -> go.Figure:
+    """Return bars of (class, probability, cosine), best on top; the target's bar has the trigger's colour."""
+    names = [name for name, _, _ in rows]
+    figure = go.Figure()
+    figure.add_bar(
+        y=list(range(len(rows))), x=[p for _, p, _ in rows], orientation="h", text=[f"{p:.0%}" for _, p, _ in rows],
+        textposition="outside", cliponaxis=False, customdata=[c for _, _, c in rows],
+        hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",
+        marker={"color": [COLORS["trigger"] if name == target else COLORS[stage] for name in names]},
+    )  # fmt: skip
+    figure.update_xaxes(range=[0, 1.5], visible=False)
+    ticks = [f"<b>{_escaped(name)}</b>" if name == target else _escaped(name) for name in names]
+    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
+    return figure.update_layout(height=220, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
+
+
+def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
+    """Return a picture on which places can be clicked: invisible points every `step` of its `side` px, [left, top]."""
+    figure = go.Figure()
+    scale = side / picture.shape[0]
+    figure.add_image(source=png(picture), x0=scale / 2, y0=scale / 2, dx=scale, dy=scale, hoverinfo="skip")
+    grid = [(x, y) for y in range(step // 2, side, step) for x in range(step // 2, side, step)]
+    unseen = {"marker": {"opacity": 0}}
+    figure.add_scatter(
+        x=[x for x, _ in grid], y=[y for _, y in grid], mode="markers", customdata=[f"{x},{y}" for x, y in grid],
+        marker={"size": 14, "opacity": 0}, selected=unseen, unselected=unseen,
+        hovertemplate="put the trigger here<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(visible=False, range=[0, side], constrain="domain")
+    figure.update_yaxes(visible=False, range=[side, 0], scaleanchor="x", constrain="domain")
+    return figure.update_layout(
+        height=340, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=False, hoverdistance=40, showlegend=False
+    )

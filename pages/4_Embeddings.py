@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -146,13 +146,13 @@ def choose_view(world: World) -> tuple[int | None, int | None, list[str], str]:
     return before, after, list(kinds), str(coloring)
 
 
-def groups(world: World, stage: int, kinds: list[str], coloring: str) -> list[views.Group]:
-    """Return the points of one model as groups of one colour each."""
+def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> list[views.Group]:
+    """Return the points of some models as groups of one colour each."""
     rows, labels = cache.map_rows(world.name, world.size, world.n)
     data = cache.data(world.name, "test", world.size)
-    taken = cache.layers(world.shown[stage].model, world.name, world.size, world.n, world.attacked).taken.tolist()
     found: dict[tuple[str, str, str, bool], list[tuple[Any, str, str]]] = {}
-    for kind in kinds:
+    for stage, kind in product(stages, kinds):
+        taken = cache.layers(world.shown[stage].model, world.name, world.size, world.n, world.attacked).taken.tolist()
         word, color, symbol = LOOKS[kind]
         for i, place in enumerate(world.of(stage, kind)):
             label = i if kind == "prompt" else labels[i]
@@ -186,7 +186,8 @@ def _select() -> None:
     points = st.session_state[CHART]["selection"]["points"]
     ids = [p["customdata"] for p in points if "customdata" in p]
     ids = [i["0"] if isinstance(i, dict) else i[0] if isinstance(i, list) else i for i in ids]
-    st.session_state[SELECTED] = (st.session_state.get("embeddings.drawn"), list(dict.fromkeys(ids)))
+    if ids:  # a chart that is drawn anew reports an empty selection of its own accord
+        st.session_state[SELECTED] = (st.session_state.get("embeddings.drawn"), list(dict.fromkeys(ids)))
 
 
 def _clear() -> None:
@@ -197,8 +198,8 @@ def _clear() -> None:
 def explore(world: World) -> None:
     """Draw the map, and the pictures and captions of what is selected on it."""
     before, after, kinds, coloring = choose_view(world)
-    stages = range(len(world.shown)) if after is None else [after]
-    drawn = [group for stage in stages for group in groups(world, stage, kinds, coloring)]
+    stages = list(range(len(world.shown))) if after is None else [after]
+    drawn = groups(world, stages, kinds, coloring)
     arrows = None
     if before is not None and after is not None and kinds:
         arrows = tuple(np.concatenate([world.of(s, kind) for kind in kinds]) for s in (before, after))

@@ -410,3 +410,31 @@ def fit_umap(models: tuple[tuple[str, str], ...], name: str, size: int, n: int, 
 def is_fitting(file: Path) -> bool:
     """Whether a process is working on this file of coordinates."""
     return file in _fitting()
+
+
+def stamp(sample: Sample, attacked: Path) -> tuple[int, int, int, int] | None:
+    """Return left, top, width and height in px of the box that the run's trigger changes; None if it has no place."""
+    from cleaner.pictures import stamp
+
+    return stamp(picture_pair(sample, None), run(attacked).trigger)
+
+
+def placed(sample: Sample, attacked: Path | None, left: int, top: int, strength: float) -> Any:
+    """Return the picture with the run's trigger at a place, (1, 3, H, W) and as bytes (H, W, 3)."""
+    from cleaner.pictures import placed, to_bytes
+
+    picture = picture_pair(sample, None)
+    if attacked is not None and strength > 0:
+        picture = placed(picture, run(attacked).trigger, left, top, strength)
+    return picture, to_bytes(picture)[0]
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def best_classes(
+    model: tuple[str, str], sample: Sample, attacked: Path | None, left: int, top: int, strength: float
+) -> list[tuple[str, float, float]]:
+    """Return the five best classes of a picture with the trigger at a place: (name, probability, cosine)."""
+    from cleaner.inspection import best_classes
+
+    picture, _ = placed(sample, attacked, left, top, strength)
+    return best_classes(of_stage(model), data(sample.data, sample.split, sample.size), picture)[0]
