@@ -1,4 +1,4 @@
-"""python -m cleaner demo | pretrain | poison | defend | evaluate | runs | list."""
+"""python -m cleaner demo | pretrain | poison | defend | evaluate | report | runs | list."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tyro
 
 from cleaner.cli.commands import Defend, Evaluate, List, Poison, Pretrain, Runs
 from cleaner.cli.demo import Demo
+from cleaner.cli.report import Report
 from cleaner.types import CleanerError
 
 Command = (
@@ -17,6 +18,7 @@ Command = (
     | Annotated[Poison, tyro.conf.subcommand("poison")]
     | Annotated[Defend, tyro.conf.subcommand("defend")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
 )

@@ -276,3 +276,32 @@ def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
     return figure.update_layout(
         height=340, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=False, hoverdistance=40, showlegend=False
     )
+
+
+def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
+    """Return attack (rows) against defence (columns): (mean, minimum, maximum, seeds) of a share, 0..1."""
+    attacks, defenses = sorted({a for a, _ in cells}), sorted({d for _, d in cells}, key=lambda d: (d != "none", d))
+    values, texts = [], []
+    for attack in attacks:
+        row = [cells.get((attack, defense)) for defense in defenses]
+        values.append([None if c is None else c[0] for c in row])
+        texts.append(["" if c is None else _mean_and_range(*c) for c in row])
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=values, x=[_escaped(d) for d in defenses], y=[_escaped(a) for a in attacks], text=texts,
+        texttemplate="%{text}", colorscale="Cividis", zmin=0, zmax=1, xgap=3, ygap=3, hoverinfo="skip",
+        colorbar={"tickformat": ".0%", "thickness": 12},
+    )  # fmt: skip
+    figure.update_xaxes(title="Defence", side="top", automargin=True)
+    figure.update_yaxes(title="Attack", autorange="reversed", automargin=True)
+    return figure.update_layout(
+        height=130 + 70 * len(attacks), margin={"l": 8, "r": 8, "t": 40, "b": 30}, uirevision="keep",
+        annotations=[{"text": _escaped(title), "showarrow": False, "xref": "paper", "yref": "paper", "x": 0, "y": 0,
+                      "yshift": -22, "font": {"size": 12}}],
+    )  # fmt: skip
+
+
+def _mean_and_range(mean: float, low: float, high: float, seeds: int) -> str:
+    if seeds == 1:
+        return f"{mean:.1%}<br>1 seed"
+    return f"{mean:.1%}<br>[{low:.1%}, {high:.1%}]<br>{seeds} seeds"

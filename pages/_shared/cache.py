@@ -17,6 +17,7 @@ from cleaner.types import CleanerError
 if TYPE_CHECKING:
     from cleaner.clip import Clip
     from cleaner.data.base import CaptionData
+    from cleaner.report import Entry
     from cleaner.runs import Run
     from cleaner.text import Parse, SubtextPair, Vocabulary
     from cleaner.types import OnStep
@@ -438,3 +439,17 @@ def best_classes(
 
     picture, _ = placed(sample, attacked, left, top, strength)
     return best_classes(of_stage(model), data(sample.data, sample.split, sample.size), picture)[0]
+
+
+def entries(folders: list[Path]) -> list[Entry]:
+    """Return runs as reports see them."""
+    from cleaner.report import read
+
+    return [read(folder) for folder in folders]
+
+
+def report_html(folders: list[Path]) -> str:
+    """Return the HTML report of some runs."""
+    from cleaner.report import html
+
+    return html(entries(folders), "made on the Compare page")
