@@ -144,15 +144,20 @@ class Cell:
     seeds: tuple[int, ...]
 
 
-def cells(entries: Iterable[Entry], name: str) -> dict[tuple[str, str], Cell]:
-    """Return (attack, defence) -> what a figure was over the runs. Several runs of a seed: the newest one counts."""
+def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
+    """Return (attack, defence) -> what a figure was over the runs. Several runs of a seed: the newest one counts.
+
+    Where there are several models, each has rows of its own.
+    """
+    several = len({entry.model for entry in entries}) > 1
     found: dict[tuple[str, str], dict[int, tuple[str, float]]] = {}
     for entry in entries:
         value = entry.figure(name)
         if value is not None:
             seed = int(entry.finetune.get("seed") or 0)
             made = str(entry.config.get("created", ""))
-            kept = found.setdefault((entry.attack, entry.defense), {})
+            row = f"{entry.attack}, {Path(entry.model).stem}" if several else entry.attack
+            kept = found.setdefault((row, entry.defense), {})
             kept[seed] = max(kept.get(seed, ("", value)), (made, value), key=lambda pair: pair[0])
     return {
         place: Cell(sum(v) / len(v), min(v), max(v), tuple(sorted(by_seed)))
