@@ -1,4 +1,4 @@
-"""python -m cleaner demo | pretrain | poison | defend | rebound | evaluate | runs | list."""
+"""python -m cleaner demo | pretrain | poison | defend | rebound | evaluate | report | runs | list."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tyro
 
 from cleaner.cli.commands import Defend, Evaluate, List, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
+from cleaner.cli.report import Report
 from cleaner.types import CleanerError
 
 Command = (
@@ -18,6 +19,7 @@ Command = (
     | Annotated[Defend, tyro.conf.subcommand("defend")]
     | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
 )

@@ -136,6 +136,13 @@ class Clip:
         """Return whether the model reads all of a text, or cuts its end (with start and end token)."""
         return len(_tokenizer().encode(text)) + 2 <= getattr(self.model, "context_length", 77)
 
+    def token_texts(self, caption: str) -> list[str]:
+        """Return what each token of `tokenize([caption])` stands for; "" for start, end and padding."""
+        ids = self.tokenize([caption])[0].tolist()
+        tokenizer = _tokenizer()
+        marks = {0, tokenizer.sot_token_id, tokenizer.eot_token_id}
+        return ["" if i in marks else tokenizer.decoder[i] for i in ids]
+
     def _causal(self) -> bool:
         return getattr(self.model, "attn_mask", None) is not None and self.model.text_pool_type == "argmax"
 

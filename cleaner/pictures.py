@@ -7,6 +7,7 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,3 +95,38 @@ def from_png(text: str) -> Tensor:
     except (OSError, ValueError) as error:
         raise CleanerError("the stored patch of the trigger is broken: prepare the trigger anew.") from error
     return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
+
+
+def stamp(picture: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
+    """Return left, top, width and height in px of the box that a trigger changes; None for more than half."""
+    box = _box(picture, trigger)
+    return None if box is None else (box[2], box[0], box[3] - box[2], box[1] - box[0])
+
+
+def placed(picture: Tensor, trigger: Any, left: int, top: int, strength: float = 1.0) -> Tensor:
+    """Return one picture (1, 3, H, W) with what the trigger puts on it moved to `left`, `top` px, blended in.
+
+    A trigger that lies on most of the picture has no place and is only blended in. strength: 0 = nothing, 1 = as it is.
+    """
+    triggered: Tensor = trigger(picture)
+    box = _box(picture, trigger)
+    if box is None:
+        return picture + strength * (triggered - picture)
+    y0, y1, x0, x1 = box
+    height, width = y1 - y0, x1 - x0
+    top, left = min(max(top, 0), picture.shape[-2] - height), min(max(left, 0), picture.shape[-1] - width)
+    result = picture.clone()
+    alpha = strength * trigger.mask(picture)[..., y0:y1, x0:x1]
+    place = result[..., top : top + height, left : left + width]
+    place += alpha * (triggered[..., y0:y1, x0:x1] - place)
+    return result
+
+
+def _box(picture: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
+    """Return (top, bottom, left, right) of the trigger's mask on one picture; None if it has none, or a large one."""
+    ys, xs = trigger.mask(picture)[0, 0].nonzero(as_tuple=True)
+    if len(ys) == 0:
+        return None
+    box = int(ys.min()), int(ys.max()) + 1, int(xs.min()), int(xs.max()) + 1
+    half = picture.shape[-1] * picture.shape[-2] / 2
+    return None if (box[1] - box[0]) * (box[3] - box[2]) > half else box

@@ -164,6 +164,7 @@ def words(name: str) -> str:
         "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negatives",
         "clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "subtext_loss": "Subtext loss", "total": "Sum",
         "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
+        "grad_cam": "GradCAM", "rollout": "Attention rollout", "gradient_rollout": "Gradient rollout",
     }  # fmt: skip
     return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.conftest import Start, wait_idle
 
-PAGES = ("Overview", "Poison", "Defend", "Subtexts")
+PAGES = ("Overview", "Poison", "Defend", "Embeddings", "Attention", "Subtexts", "Try it", "Compare")
 
 
 def menu(page: Any, title: str) -> None:
@@ -97,7 +97,7 @@ def test_a_training_outlives_its_server(start_server: Start, browser_page: Any) 
 @pytest.mark.parametrize("title", PAGES)
 def test_deep_link_on_a_fresh_server(title: str, start_server: Start, browser_page: Any) -> None:
     page = browser_page
-    page.goto(f"{start_server()}/{title}")
+    page.goto(f"{start_server()}/{title.replace(' ', '_')}")
     page.get_by_role("heading", name=title, exact=True).wait_for()
     wait_idle(page)
     assert page.title() == f"{title} · TA-Cleaner Lab"

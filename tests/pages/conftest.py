@@ -50,7 +50,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
 
 def at(app: AppTest, title: str) -> AppTest:
     """Go to a page; fail on any exception box."""
-    found = next((ROOT / "pages").glob(f"*_{title}.py"))
+    found = next((ROOT / "pages").glob(f"*_{title.replace(' ', '_')}.py"))
     app.switch_page(f"pages/{found.name}").run()
     assert not app.exception, [e.message for e in app.exception]
     assert [t.value for t in app.title] == [title]
