@@ -18,6 +18,7 @@ from cleaner.runs import list_runs, read_status, runs_root
 KEEP: dict[str, Any] = {"persist_state": "session"}
 CURRENT = "current_run"
 _WANTED = "wanted_run"
+_LAST = "last_run"
 Interval = tuple[float, float]
 
 
@@ -137,10 +138,11 @@ def look_at(run_id: str) -> None:
 def apply_wanted(options: list[str]) -> None:
     """Put the run that was asked for, or else a valid one, into the select box before it is drawn."""
     wanted = st.session_state.pop(_WANTED, None)
-    if wanted in options:
-        st.session_state[CURRENT] = wanted
-    elif st.session_state.get(CURRENT) not in options:
-        st.session_state[CURRENT] = options[0]
+    # A value that no hand has chosen is not kept across pages by Streamlit: hence the last one seen.
+    for run_id in (wanted, st.session_state.get(CURRENT), st.session_state.get(_LAST), options[0]):
+        if run_id in options:
+            st.session_state[CURRENT] = st.session_state[_LAST] = run_id
+            return
 
 
 def current_run() -> Saved | None:

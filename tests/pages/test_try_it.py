@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.conftest import ROOT, Open, texts
+from tests.pages.conftest import ROOT, Open, at, texts
 from tests.pages.runs import make_runs
 
 
@@ -45,6 +45,9 @@ def test_three_models_answer_and_a_link_leads_back(open_page: Open, tmp_path: Pa
     assert linked.selectbox(key="view.sample.scenes").value == 7
     assert linked.selectbox(key="current_run").value == first.name
     assert all(f"{name}={value}" in linked.code[0].value for name, value in asked.items())
+    linked.query_params.clear()
+    at(linked, "Compare")
+    assert linked.selectbox(key="current_run").value == first.name  # other pages look at the same run
 
 
 def test_a_broken_link_does_no_harm(open_page: Open, tmp_path: Path) -> None:
