@@ -30,20 +30,21 @@ class Options:
 
     model: str = "scenes-rn"
     """Built-in model."""
+    defenses: tuple[str, ...] = tuple(protocol.METHODS)
+    """Methods; two processes may measure different ones at the same time."""
     all: bool = False
     """Measure the whole grid, also below the chosen rate."""
 
 
 def main(options: Options) -> None:
     """Run the trials that are missing and write them with the choice."""
-    stored: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {}
-    trials: list[dict[str, Any]] = stored.get("trials", [])
     suspect = protocol.backdoored(options.model, "badnet", 0)
     clean, validation = protocol.clean_pairs(), load_data("scenes", split="validation")
     before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False)
-    for name, defense in protocol.METHODS.items():
+    for name in options.defenses:
+        defense = protocol.METHODS[name]
         for lr in sorted(protocol.GRID, reverse=True):
-            known = [t for t in trials if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)]
+            known = [t for t in stored() if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)]
             if not known:
                 config = protocol.schedule(lr, seed=0)
                 trained = finetune(suspect.clip, clean, defense, config, Progress(f"{name} {lr:g}"))
@@ -55,11 +56,14 @@ def main(options: Options) -> None:
                         "seconds": round(trained.history[-1].seconds, 1), "commit": results.commit(),
                     }
                 ]  # fmt: skip
-                trials += known
-                write(trials)
+                write(stored() + known)
             if known[0]["ca"] >= known[0]["backdoored_ca"] - protocol.ACCURACY_BUDGET and not options.all:
                 break
-    write(trials)
+
+
+def stored() -> list[dict[str, Any]]:
+    """Return the trials in the result file."""
+    return list(json.loads(PATH.read_text(encoding="utf-8"))["trials"]) if PATH.exists() else []
 
 
 def choose(trials: list[dict[str, Any]]) -> tuple[dict[str, dict[str, float]], list[list[str]]]:

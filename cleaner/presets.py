@@ -25,10 +25,10 @@ CLEAN_PAIRS = 2000
 DEFEND = FinetuneConfig(lr=1e-4, epochs=20)
 
 # The demo: the same methods in about two minutes on two cores.
-DEMO_POISON_PAIRS, DEMO_CLEAN_PAIRS = 3000, 1000
+DEMO_POISON_PAIRS, DEMO_CLEAN_PAIRS = 4000, 1000
 DEMO_POISON_RATE = 0.03
 DEMO_POISON = FinetuneConfig(lr=1e-3, epochs=4)
-DEMO_DEFEND = FinetuneConfig(lr=3e-4, epochs=4)
+DEMO_DEFEND = FinetuneConfig(lr=1e-3, epochs=8)
 
 
 def recommended_lr(model: str, defense: str, default: float = 1e-4) -> float:
