@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from cleaner.framing import Framing, open_picture
 from cleaner.metrics import psnr, ssim
-from cleaner.types import CleanerError, TriggerLike
+from cleaner.types import TriggerLike
 
 GAIN = 10
 """How much differences are amplified when they are shown."""
@@ -50,13 +48,4 @@ def from_bytes(content: bytes, side: int, name: str = "the file") -> Tensor:
 
     Raises `CleanerError` if it is not a picture or far too large.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise CleanerError(f"{name} has too many pixels: make it smaller than 80 megapixels.") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise CleanerError(f"{name} cannot be read as a picture: save it as PNG or JPEG and try again.") from error
-    picture = ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
+    return Framing(side)(open_picture(content, name)).float() / 255

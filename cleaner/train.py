@@ -51,10 +51,15 @@ def finetune(
     of (seed, epoch, index). `monitor` measures the validation split every `config.eval_every` steps. With a
     `checkpoint` path the state is written there at the end of each epoch and when `on_step` raises, and a run that
     finds one goes on from it with the result of an uninterrupted run. Raises `CleanerError` for fewer than two pairs,
-    a checkpoint of other settings, or a loss that is not finite.
+    a model of SigLIP's loss, a checkpoint of other settings, or a loss that is not finite.
     """
     if len(data) < 2:
         raise CleanerError(f"training needs at least two pairs to contrast, the data have {len(data)}.")
+    if clip.sigmoid:
+        raise CleanerError(
+            f"{clip.name} was trained with SigLIP's sigmoid loss, which the methods here do not have: it can be looked "
+            "at and measured, but choose a CLIP model for training."
+        )
     student = clip.to(config.device, config.precision)
     optimizer = _optimizer(student.model, config)
     history: list[StepReport] = []
