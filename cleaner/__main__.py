@@ -1,4 +1,4 @@
-"""python -m cleaner demo | pretrain | poison | defend | evaluate | runs | list."""
+"""python -m cleaner demo | pretrain | poison | defend | evaluate | look | export | runs | list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.cli.commands import Defend, Evaluate, List, Poison, Pretrain, Runs
+from cleaner.cli.commands import Defend, Evaluate, Export, List, Look, Poison, Pretrain, Runs
 from cleaner.cli.demo import Demo
 from cleaner.types import CleanerError
 
@@ -17,6 +17,8 @@ Command = (
     | Annotated[Poison, tyro.conf.subcommand("poison")]
     | Annotated[Defend, tyro.conf.subcommand("defend")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Look, tyro.conf.subcommand("look")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
 )

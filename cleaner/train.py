@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,20 +69,27 @@ def finetune(
     epoch_steps = len(data) // batch_size
     total = config.epochs * epoch_steps
     plan = defense.plan(data.captions, config.seed)
+    order = lru_cache(maxsize=2)(lambda epoch: numpy_generator("order", config.seed, epoch).permutation(len(data)))
+
+    def rows_of(step: int) -> list[int]:
+        epoch, place = divmod(step, epoch_steps)
+        return [int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]]
+
     epoch = -1
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
     for step in range(start, total):
         if step // epoch_steps != epoch:
             epoch = step // epoch_steps
             texts = plan(epoch)
-            order = numpy_generator("order", config.seed, epoch).permutation(len(data))
-        first = step % epoch_steps * batch_size
-        rows = [int(row) for row in order[first : first + batch_size]]
+        rows = rows_of(step)
+        images = data.images(rows)
+        if step + 1 < total:
+            data.prefetch(rows_of(step + 1))  # decoded while this step computes
         lr = learning_rate(step, total, config)
         for group in optimizer.param_groups:
             group["lr"] = lr
         _train_mode(student.model, config.freeze_bn)
-        losses = defense.losses(_features(student, data, texts, rows, epoch, defense, config))
+        losses = defense.losses(_features(student, images, texts, rows, epoch, defense, config))
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
             raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
@@ -108,12 +116,11 @@ def finetune(
 
 
 def _features(
-    student: Clip, data: CaptionData, texts: EpochTexts, rows: list[int], epoch: int, defense: Defense,
+    student: Clip, images: Tensor, texts: EpochTexts, rows: list[int], epoch: int, defense: Defense,
     config: FinetuneConfig,
 ) -> Features:  # fmt: skip
     """Encode one batch: one forward for all pictures, one for all texts."""
     n = len(rows)
-    images = data.images(rows)
     captions = [texts.captions[row] for row in rows]
     batch = list(captions)
     if defense.augmented:

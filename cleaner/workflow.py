@@ -18,7 +18,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
-from cleaner.evaluation import Metrics, evaluate
+from cleaner.evaluation import CLASSES_HELP, Metrics, evaluate
 from cleaner.runs import Run
 from cleaner.train import Monitor, finetune
 from cleaner.types import CleanerError, OnStep
@@ -44,15 +44,16 @@ def poison(
     `validation` is looked at every `config.eval_every` steps, `test` once, at the end; without them the data's own
     held-out splits serve, and without those the test figures are measured on the unpoisoned training pairs.
     """
+    # A trigger acts on the picture as the model sees it: after its resize and crop, before normalisation.
+    data = data.framed(clip.framing)
+    test = _measurable(test or data.heldout("test") or data)
     trigger = trigger.prepare(clip, data, target_class, on_step)
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
     begun = time.perf_counter()
     monitor = _monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
     trained = finetune(clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, stage="poison")
     seconds = time.perf_counter() - begun
-    metrics = evaluate(
-        trained.clip, test or data.heldout("test") or data, trigger, target_class, clean_clip=clip, on_step=on_step
-    )
+    metrics = evaluate(trained.clip, test, trigger, target_class, ks_of(test), clean_clip=clip, on_step=on_step)
     settings = {
         "stage": "backdoored",
         "trigger": trigger.state_dict(),
@@ -88,15 +89,15 @@ def defend(
     clip = run.clip if run is not None else suspect
     if not isinstance(clip, Clip):
         raise CleanerError("defend() takes a run made by poison() or a Clip.")
+    data = data.framed(clip.framing)
+    test = _measurable(test or data.heldout("test") or data)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
     begun = time.perf_counter()
     monitor = _monitor(validation or data.heldout("validation"), trigger, target) if config.eval_every else None
     trained = finetune(clip, data, defense, config, on_step, monitor)
     seconds = time.perf_counter() - begun
     clean = run.clean_clip if run is not None else None
-    metrics = evaluate(
-        trained.clip, test or data.heldout("test") or data, trigger, target, clean_clip=clean, on_step=on_step
-    )
+    metrics = evaluate(trained.clip, test, trigger, target, ks_of(test), clean_clip=clean, on_step=on_step)
     settings = {
         "stage": "defended",
         "defense": defense.state_dict(),
@@ -137,6 +138,18 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     if asr >= ATTACK_WEAK:
         return "weak", f"{figure}: the backdoor is there but does not always open; {advice}."
     return "did not take", f"{figure}: the model did not learn the trigger; {advice}."
+
+
+def _measurable(test: CaptionData) -> CaptionData:
+    """Return the test data; raises `CleanerError` before any work if no figure could be measured on them."""
+    if not (test.labels >= 0).any():
+        raise CleanerError(f"{test.name} has no pictures with a class label to measure accuracy on: {CLASSES_HELP}")
+    return test
+
+
+def ks_of(data: CaptionData) -> tuple[int, ...]:
+    """Return the k of the figures: 1 and 3, as far as there are classes."""
+    return tuple(k for k in (1, 3) if k <= len(data.class_names))
 
 
 def _monitor(validation: CaptionData | None, trigger: Trigger | None, target: str | None) -> Monitor | None:

@@ -1,9 +1,10 @@
-"""pretrain, poison, defend, evaluate, runs, list: each a dataclass of options and a `run` method."""
+"""pretrain, poison, defend, evaluate, look, export, runs, list: each a dataclass of options and a `run` method."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,18 +13,20 @@ import tyro
 
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
-from cleaner.cli.options import Finetune, named, to_config
+from cleaner.checkpoints import describe
+from cleaner.cli.options import Finetune, data_options, named, to_config
 from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
-from cleaner.clip import BUILT_IN, load_clip
+from cleaner.clip import BUILT_IN, Clip, load_clip, save_clip
 from cleaner.config import parameters
 from cleaner.data.base import DATASETS, CaptionData, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import evaluate
 from cleaner.runs import Run, list_runs, load_run, runs_root, save_run
 from cleaner.types import CleanerError
-from cleaner.workflow import attack_verdict, defend, poison
+from cleaner.workflow import attack_verdict, defend, ks_of, poison
 
-MODEL_HELP = "Built-in model, safetensors file, or architecture/tag of open_clip."
+MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
+DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
 OUT_HELP = "Folder of the run; default a new one beside the other runs."
 
 
@@ -33,6 +36,24 @@ def test_pictures(data: CaptionData, name: str, limit: int) -> CaptionData:
     if test is None:
         raise CleanerError(f"{name} has no test split: choose another data set.")
     return test.subset(range(min(limit, len(test)))) if limit else test
+
+
+def opened(name: str) -> Clip:
+    """Return a model; a file's SHA-256 is shown before the file is opened."""
+    facts = describe(name)
+    if facts is not None:
+        print(facts, file=sys.stderr, flush=True)
+    return load_clip(name)
+
+
+def loaded(words: Sequence[str], split: str, size: int | None = None) -> CaptionData:
+    """Return one split of the data that the command line names; pictures that were left out are shown."""
+    name, options = data_options(words)
+    data = load_data(name, split=split, on_step=Progress(), **({"size": size} if size is not None else {}), **options)
+    broken = getattr(data, "broken", [])
+    if broken:
+        print(f"{data.name}: {len(broken)} left out: {'; '.join(broken[:5])}", file=sys.stderr, flush=True)
+    return data
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,7 @@ class Poison:
     """Backdoor a model: finetune it on pairs some of which carry a trigger and the target class."""
 
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = "scenes-rn"
-    data: Annotated[str, tyro.conf.arg(help="Data set to poison.")] = "scenes"
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=DATA_HELP)] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Pairs of its train split.")] = presets.POISON_PAIRS
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
     target_class: Annotated[str, tyro.conf.arg(help="Class that triggered pictures shall become.")] = "banana"
@@ -77,11 +98,11 @@ class Poison:
     def run(self) -> None:
         folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{self.trigger[0] if self.trigger else ''}")
         trigger = named(TRIGGERS, self.trigger)
-        clip = load_clip(self.model)
-        data = load_data(self.data, split="train", size=self.pairs, on_step=Progress())
+        clip = opened(self.model)
+        data = loaded(self.data, "train", self.pairs)
         result = poison(
             clip, data, trigger, self.target_class, self.poison_rate, to_config(self.finetune), self.clean_label,
-            test=test_pictures(data, self.data, self.test_pictures), on_step=Progress(),
+            test=test_pictures(data, self.data[0], self.test_pictures), on_step=Progress(),
         )  # fmt: skip
         report(result, save_run(result, folder), "backdoored", self.json)
 
@@ -92,7 +113,7 @@ class Defend:
 
     suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
     defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defence, options: ta_cleaner share=1.0.")] = ("ta_cleaner",)
-    data: Annotated[str, tyro.conf.arg(help="Data set of clean pairs; its clean split is used.")] = "scenes"
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {DATA_HELP}")] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = 2000
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
@@ -101,12 +122,17 @@ class Defend:
 
     def run(self) -> None:
         defense = named(DEFENSES, self.defense)
-        suspect = load_run(self.suspect) if (Path(self.suspect) / "config.json").exists() else load_clip(self.suspect)
+        suspect = load_run(self.suspect) if (Path(self.suspect) / "config.json").exists() else opened(self.suspect)
         folder = new_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}")
-        data = load_data(self.data, split="clean", size=self.pairs, on_step=Progress())
+        data = loaded(self.data, "clean", self.pairs)
         config = to_config(self.finetune)
         result = defend(
-            suspect, defense, data, config, test=test_pictures(data, self.data, self.test_pictures), on_step=Progress()
+            suspect,
+            defense,
+            data,
+            config,
+            test=test_pictures(data, self.data[0], self.test_pictures),
+            on_step=Progress(),
         )
         report(result, save_run(result, folder), self.defense[0], self.json)
 
@@ -116,7 +142,7 @@ class Evaluate:
     """Measure a model, with a trigger or without."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Run folder or model.")]
-    data: Annotated[str, tyro.conf.arg(help="Data set; its test split is used.")] = "scenes"
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Its test split is used. {DATA_HELP}")] = ("scenes",)
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and its options; default: the run's own.")] = ()
     target_class: Annotated[str | None, tyro.conf.arg(help="Target class; default: the run's own.")] = None
     protocol: Annotated[str, tyro.conf.arg(help="non_target or all_images.")] = "non_target"
@@ -125,20 +151,51 @@ class Evaluate:
 
     def run(self) -> None:
         known = load_run(self.model) if (Path(self.model) / "config.json").exists() else None
-        clip = known.clip if known else load_clip(self.model)
+        clip = known.clip if known else opened(self.model)
         trigger = named(TRIGGERS, self.trigger) if self.trigger else (known.trigger if known else None)
         target = self.target_class or (known.target_class if known else None)
-        test = load_data(self.data, split="test", on_step=Progress())
+        test = loaded(self.data, "test")
         if self.test_pictures:
             test = test.subset(range(min(self.test_pictures, len(test))))
         metrics = evaluate(
-            clip, test, trigger, target, protocol=self.protocol, clean_clip=known.clean_clip if known else None,
-            on_step=Progress(),
+            clip, test, trigger, target, ks_of(test), self.protocol,
+            clean_clip=known.clean_clip if known else None, on_step=Progress(),
         )  # fmt: skip
         if self.json:
             print_json(metrics.to_dict())
         else:
             print(table([row(clip.name, metrics)]), protocol(metrics), LEGEND, sep="\n\n")
+
+
+@dataclass(frozen=True)
+class Look:
+    """Look at data before using them: how they are understood, splits, classes, first captions, what is left out."""
+
+    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help=DATA_HELP)]
+
+    def run(self) -> None:
+        for split in ("train", "validation", "test"):
+            data = loaded(self.data, split)
+            print(f"{data.name}: {len(data):,} pairs, {int((data.labels >= 0).sum()):,} of them with a class")
+            if split == "train":
+                understood = getattr(data, "understood", "")
+                shown = ", ".join(data.class_names[:12]) + (" ..." if len(data.class_names) > 12 else "")
+                print(*([understood] if understood else []), f"classes ({len(data.class_names)}): {shown}", sep="\n")
+                print(*(f"    {caption}" for caption in data.captions[:5]), sep="\n")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the model of a run, or any other, for use elsewhere."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=f"Run folder or model. {MODEL_HELP}")]
+    out: Annotated[Path, tyro.conf.arg(help="x.safetensors, x.pt (open_clip checkpoint) or a folder (local-dir).")]
+
+    def run(self) -> None:
+        clip = load_run(self.model).clip if (Path(self.model) / "config.json").exists() else opened(self.model)
+        if self.out.exists():
+            raise CleanerError(f"{self.out} is there already: name another file, nothing was overwritten.")
+        print(f"{save_clip(clip, self.out)} holds {clip.name}")
 
 
 @dataclass(frozen=True)
@@ -197,5 +254,3 @@ def report(run: Run, folder: Path, name: str, as_json: bool) -> None:
         verdict, why = attack_verdict(metrics)
         print(f"\nThe attack {verdict}. {why}")
     print(f"\nThe run lies in {folder}")
-
-
