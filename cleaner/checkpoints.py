@@ -60,6 +60,14 @@ def load(name: str) -> Loaded:
     return _from_tag(name)
 
 
+def absolute(name: str) -> str:
+    """Return a model's name with the path in it, if there is one, made absolute: it then means the same anywhere."""
+    prefix, colon, rest = name.partition(":")
+    if Path(name).exists():
+        return str(Path(name).resolve())
+    return f"{prefix}:{Path(rest).resolve()}" if colon and Path(rest).exists() else name
+
+
 def describe(name: str) -> str | None:
     """Return file name, size and SHA-256 of the file behind a model's name, without opening it; None if it has none."""
     architecture, _, rest = name.partition(":")
@@ -97,7 +105,7 @@ def _from_folder(folder: Path) -> Loaded:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         settings, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
         own = settings["text_cfg"].get("hf_tokenizer_name")
-        architecture = Architecture.from_config(settings, preprocess, f"local-dir:{folder}" if own else "")
+        architecture = Architecture.from_config(settings, preprocess, f"local-dir:{folder.resolve()}" if own else "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CleanerError(
             f"{folder} is no open_clip model folder ({type(error).__name__}): it needs {CONFIG} with model_cfg, and "

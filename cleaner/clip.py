@@ -223,7 +223,7 @@ def load_clip(name: str, device: str = "cpu", precision: str = "fp32") -> Clip:
     """
     loaded = checkpoints.load(name)
     clip = _wrapped(loaded.model, loaded.name, loaded.architecture, loaded.metadata, loaded.templates)
-    clip.source = str(Path(name).resolve()) if Path(name).exists() and name not in BUILT_IN else name
+    clip.source = name if name in BUILT_IN else checkpoints.absolute(name)
     return clip.to(device, precision) if (device, precision) != ("cpu", "fp32") else clip
 
 

@@ -223,6 +223,19 @@ def test_pt_loads_in_open_clip_bit_for_bit(small_model: str, tmp_path: Path) -> 
     assert not load_clip(str(path)).architecture.quick_gelu  # type: ignore[union-attr]
 
 
+def test_the_source_means_the_same_from_another_folder(
+    small_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = _wrap(known_architecture(small_model), small_model)
+    monkeypatch.chdir(tmp_path)
+    save_clip(clip, "x.pt")
+    for name in ("x.pt", f"{small_model}:x.pt"):
+        monkeypatch.chdir(tmp_path)
+        source = load_clip(name).source
+        monkeypatch.chdir(tmp_path.parent)
+        assert same(load_clip(str(source)), clip)
+
+
 def test_a_named_architecture_decides_the_activation(small_model: str, tmp_path: Path) -> None:
     clip = _wrap(known_architecture(small_model), small_model)
     torch.save(published(clip, "cleanclip", "module."), tmp_path / "epoch_2.pt")
