@@ -8,7 +8,7 @@ appended to the result file, with accuracy and attack success along the way.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import tyro
@@ -38,7 +38,9 @@ class Options:
     """Defence and its options."""
     clean_pairs: int = presets.CLEAN_PAIRS
     """Clean pairs."""
-    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.DEFEND))
+    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: Finetune(**vars(presets.DEFEND))
+    )
 
 
 def main(options: Options) -> None:

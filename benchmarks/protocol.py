@@ -24,8 +24,10 @@ METHODS: dict[str, Defense] = {
     "cleanclip": DEFENSES["cleanclip"](),
     "cleanclip_short": DEFENSES["cleanclip_short"](),
     "ta_cleaner": DEFENSES["ta_cleaner"](),
+    "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0),
 }
-GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4)
+# Up to the attack's own rate: below it nothing removed the trigger (benchmarks/results/defense_trials.json).
+GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 ACCURACY_BUDGET = 0.02
 """How much clean accuracy a defence may cost, against the backdoored model."""
 

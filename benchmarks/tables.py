@@ -18,8 +18,8 @@ import tyro
 
 from cleaner import results
 from cleaner.evaluation import Metrics
+from cleaner.files import write_text
 from cleaner.metrics import wilson_interval
-from cleaner.runs import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -52,7 +52,7 @@ def main(options: Options) -> int:
             print("README.md does not show what is in benchmarks/results and assets: run make tables", file=sys.stderr)
         return int(new != old)
     if new != old:
-        write_atomic(README, new)
+        write_text(README, new)
     return 0
 
 

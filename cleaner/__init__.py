@@ -14,6 +14,7 @@ _HOME = {
     "DATASETS": "cleaner.data.base",
     "poison": "cleaner.workflow",
     "defend": "cleaner.workflow",
+    "rebound": "cleaner.workflow",
     "compare": "cleaner.workflow",
     "evaluate": "cleaner.evaluation",
     "Metrics": "cleaner.evaluation",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,15 +16,18 @@ from typing import Any
 
 import open_clip
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from cleaner.architectures import BUILT_IN, TEMPLATES, Architecture, infer, known_architecture, open_clip_name
 from cleaner.config import DATA_VERSIONS
+from cleaner.files import replacing, write_json
 from cleaner.types import CleanerError
 from cleaner.weights import file_sha256, fill, read_weights
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+ASSETS = Path(os.environ.get("CLEANER_ASSETS") or Path(__file__).resolve().parent.parent / "assets")
+"""Where the built-in models lie; a process that this one starts finds the same place by the environment variable."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -41,11 +43,16 @@ class Loaded:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+def built_in_file(name: str) -> Path:
+    """Return where the weights of a built-in model lie, if they have been trained."""
+    return ASSETS / name / "model.safetensors"
+
+
 def load(name: str) -> Loaded:
     """Return the model that `name` means; its form says what it is (see `cleaner.clip.load_clip`)."""
     architecture, _, rest = name.partition(":")
     if name in BUILT_IN:
-        path = ASSETS / name / "model.safetensors"
+        path = built_in_file(name)
         if not path.exists():
             raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain --model {name}")
         return _from_file(path, name)
@@ -58,14 +65,6 @@ def load(name: str) -> Loaded:
     if Path(name).suffix in SUFFIXES or Path(name).is_file():
         return _from_file(Path(name), Path(name).stem)
     return _from_tag(name)
-
-
-def absolute(name: str) -> str:
-    """Return a model's name with the path in it, if there is one, made absolute: it then means the same anywhere."""
-    prefix, colon, rest = name.partition(":")
-    if Path(name).exists():
-        return str(Path(name).resolve())
-    return f"{prefix}:{Path(rest).resolve()}" if colon and Path(rest).exists() else name
 
 
 def describe(name: str) -> str | None:
@@ -171,6 +170,16 @@ def _check_data_version(metadata: dict[str, str], path: Path) -> None:
         )
 
 
+def forms(path: Path) -> tuple[str, ...]:
+    """Return the suffixes of files in which `save` can write the model of a file of this project."""
+    try:
+        with safe_open(path, "pt") as file:
+            architecture = Architecture.from_json((file.metadata() or {})["architecture"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CleanerError(f"{path} cannot be read as a model ({type(error).__name__}): make the run anew.") from error
+    return (".safetensors", ".pt") if open_clip_name(architecture) else (".safetensors",)
+
+
 def save(loaded: Loaded, path: Path, half: bool = False) -> Path:
     """Write a model in the form that `path` asks for, so that a reader sees the old or the new file, never a part.
 
@@ -185,9 +194,8 @@ def save(loaded: Loaded, path: Path, half: bool = False) -> Path:
     texts = {**loaded.metadata, "architecture": json.dumps(asdict(loaded.architecture)), "name": loaded.name}
     if loaded.templates:
         texts["templates"] = json.dumps(loaded.templates)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".safetensors":
-        _replace(path, lambda temporary: save_file(state, temporary, metadata=texts))
+        _write_tensors(path, state, texts)
     elif path.suffix == ".pt":
         name = open_clip_name(loaded.architecture)
         if name is None:
@@ -196,18 +204,27 @@ def save(loaded: Loaded, path: Path, half: bool = False) -> Path:
                 f"name a folder ({path.with_suffix('').name}) for a local-dir, or a .safetensors file."
             )
         content = {"epoch": 0, "name": name, "state_dict": state, "metadata": texts}
-        _replace(path, lambda temporary: torch.save(content, temporary))
+        write_checkpoint(path, content)
     elif not path.suffix:
-        path.mkdir(exist_ok=True)
-        config = json.dumps(loaded.architecture.to_config(), indent=2)
-        _replace(path / WEIGHTS, lambda temporary: save_file(state, temporary, metadata=texts))
-        _replace(path / CONFIG, lambda temporary: temporary.write_text(config, encoding="utf-8"))
+        _write_tensors(path / WEIGHTS, state, texts)
+        write_json(path / CONFIG, loaded.architecture.to_config())
     else:
         raise CleanerError(f"{path.name} names no form of model: end it with .safetensors or .pt, or name a folder.")
     return path
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    write(temporary)
-    os.replace(temporary, path)
+def _write_tensors(path: Path, state: dict[str, Tensor], texts: dict[str, str]) -> None:
+    with replacing(path) as temporary:
+        try:
+            save_file(state, temporary, metadata=texts)
+        except SafetensorError as error:  # safetensors hides the system's error in a text
+            raise OSError(str(error)) from error
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values with torch.save, atomically."""
+    with replacing(path) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch's writer names a line of its source, not the disk
+            raise OSError("the disk is full, or failed while writing") from error

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from cleaner import checkpoints
 from cleaner.architectures import BUILT_IN, Architecture
-from cleaner.checkpoints import ASSETS
 from cleaner.framing import Framing
+from cleaner.request import found
 from cleaner.types import CleanerError
 
-__all__ = ["ASSETS", "BUILT_IN", "Architecture", "Clip", "load_clip", "new_clip", "pick_device", "save_clip"]
+__all__ = ["BUILT_IN", "Architecture", "Clip", "load_clip", "new_clip", "pick_device", "save_clip"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -98,9 +98,7 @@ class Clip:
 
         Longer captions are cut, the end token kept. Cutting the padding is exact for causal text towers.
         """
-        length = getattr(self.model, "context_length", 77)
-        tokenizer = _tokenizer(self.architecture.tokenizer if self.architecture else "")
-        tokens: Tensor = tokenizer(list(captions), context_length=length)
+        tokens = self._tokens(captions, self._context)
         known = self.architecture.text.get("vocab_size", 0) if self.architecture else 0
         if 0 < known <= int(tokens.max() if len(captions) else 0):
             raise CleanerError(
@@ -109,6 +107,37 @@ class Clip:
             )
         used = int((tokens != 0).sum(1).max()) if len(captions) else 1
         return tokens[:, : max(used, 1)] if self._causal() else tokens
+
+    @property
+    def _context(self) -> int:
+        return int(getattr(self.model, "context_length", 77))
+
+    @property
+    def _tokenizer_name(self) -> str:
+        return self.architecture.tokenizer if self.architecture else ""
+
+    def _tokens(self, captions: Sequence[str], length: int) -> Tensor:
+        tokens: Tensor = _tokenizer(self._tokenizer_name)(list(captions), context_length=length)
+        return tokens
+
+    def fits(self, text: str) -> bool:
+        """Return whether the model reads all of a text, or cuts its end (with start and end token)."""
+        longer = self._tokens([text], self._context + 1)[:, : self._context]
+        return torch.equal(self._tokens([text], self._context), longer)
+
+    def token_texts(self, caption: str) -> list[str]:
+        """Return what each token of `tokenize([caption])` stands for; "" for start, end and padding.
+
+        Raises `CleanerError` for a model whose tokenizer is not CLIP's own.
+        """
+        if self._tokenizer_name:
+            raise CleanerError(
+                f"{self.name} cuts words with a tokenizer of its own: its words cannot be shown one by one."
+            )
+        ids = self.tokenize([caption])[0].tolist()
+        tokenizer = _tokenizer()
+        marks = {0, tokenizer.sot_token_id, tokenizer.eot_token_id}
+        return ["" if i in marks else tokenizer.decoder[i] for i in ids]
 
     def _causal(self) -> bool:
         return getattr(self.model, "attn_mask", None) is not None and self.model.text_pool_type == "argmax"
@@ -223,7 +252,7 @@ def load_clip(name: str, device: str = "cpu", precision: str = "fp32") -> Clip:
     """
     loaded = checkpoints.load(name)
     clip = _wrapped(loaded.model, loaded.name, loaded.architecture, loaded.metadata, loaded.templates)
-    clip.source = name if name in BUILT_IN else checkpoints.absolute(name)
+    clip.source = found(name)
     return clip.to(device, precision) if (device, precision) != ("cpu", "fp32") else clip
 
 

@@ -16,10 +16,15 @@ def param(
     high: float | None = None,
     step: float | None = None,
     choices: Sequence[Any] | None = None,
+    file: bool = False,
     help: str = "",
 ) -> Any:
-    """Return a dataclass field that carries its range (`low`, `high` included), choices and help text."""
-    metadata = {"low": low, "high": high, "step": step, "choices": tuple(choices) if choices else None, "help": help}
+    """Return a dataclass field that carries its range (`low`, `high` included), choices and help text.
+
+    `file`: the value is the path of a file, as text.
+    """
+    options = tuple(choices) if choices else None
+    metadata = {"low": low, "high": high, "step": step, "choices": options, "file": file, "help": help}
     return field(default=default, metadata=metadata)
 
 
@@ -34,6 +39,7 @@ class Parameter:
     high: float | None
     step: float | None
     choices: tuple[Any, ...] | None
+    file: bool
     help: str
 
 
@@ -58,8 +64,9 @@ def validate(settings: Any) -> None:
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """Return the parameters of `settings` as plain JSON-ready values."""
-    return {p.name: asdict(settings)[p.name] for p in parameters(type(settings))}
+    """Return all that makes `settings` again, JSON-ready: its parameters, and fields that no form shows."""
+    values = asdict(settings)
+    return {f.name: values[f.name] for f in fields(settings) if f.init}
 
 
 DATA_VERSIONS = {"scenes": 1}
@@ -74,6 +81,7 @@ class FinetuneConfig:
 
     lr: float = param(1e-4, low=1e-8, high=1e-1, help="Peak learning rate; matters most, choose it first.")
     epochs: int = param(5, low=1, high=1000, help="Passes over the pairs.")
+    steps: int = param(0, low=0, high=10_000_000, help="End after this many steps; 0: after the epochs.")
     batch_size: int = param(64, low=2, high=4096, help="Pairs per step; each is compared with all others of its batch.")
     warmup_steps: int = param(20, low=0, high=10000, help="Steps in which the learning rate rises from 0 to its peak.")
     weight_decay: float = param(0.1, low=0.0, high=1.0, help="AdamW's decay; none on biases, norms, token embedding.")

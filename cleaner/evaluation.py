@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -40,6 +40,8 @@ class Metrics:
     Attributes:
         n: pictures behind `ca`; n_attack: pictures behind `asr`, `ra` and `base_rate` (METHODS: protocol).
         asr, ra: on triggered pictures: target in the top k; true label in the top k. None without a trigger.
+        asr_by_key: for triggers with a text key, ASR with the key in the prompts ("text"), with the changed picture
+            ("image") and with both ("both"); `asr` and `ra` then are those with all keys of the trigger.
         base_rate: target in the top k on the same pictures, untouched.
         asr_clean_model: ASR of the same trigger on the never poisoned model, the floor of every defence; None when
             that model was not given.
@@ -61,6 +63,7 @@ class Metrics:
     counterfactual_accuracy: float | None = None
     counterfactual_by_kind: dict[str, float] = field(default_factory=dict)
     n_counterfactual: int = 0
+    asr_by_key: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def interval(self, name: str, k: int = 1) -> tuple[float, float]:
         """Return the 95 % Wilson interval of "ca", "asr", "ra", "base_rate" or "asr_clean_model" at k."""
@@ -87,8 +90,13 @@ class Metrics:
         kept = {name: value for name, value in state.items() if name in cls.__dataclass_fields__}
         for name in ("ca", "asr", "ra", "base_rate", "asr_clean_model"):
             if kept.get(name) is not None:
-                kept[name] = {int(k): value for k, value in kept[name].items()}
+                kept[name] = _keyed_by_k(kept[name])
+        kept["asr_by_key"] = {key: _keyed_by_k(values) for key, values in kept.get("asr_by_key", {}).items()}
         return cls(**kept)
+
+
+def _keyed_by_k(values: dict[Any, float]) -> dict[int, float]:
+    return {int(k): value for k, value in values.items()}
 
 
 @torch.inference_mode()
@@ -130,12 +138,17 @@ def evaluate(
         def asr(features: Tensor, classes: Tensor) -> dict[int, float]:
             return {k: attack_success_rate(features, classes, labels, target, k, protocol) for k in ks}
 
-        result["asr"] = asr(triggered[0], classifier)
-        result["ra"] = {k: top_k_accuracy(triggered[0][counts], classifier, labels[counts], k) for k in ks}
+        keyed = keyed_classifier(clip, data, trigger)
+        result["asr"] = asr(triggered[0], keyed)
+        result["ra"] = {k: top_k_accuracy(triggered[0][counts], keyed, labels[counts], k) for k in ks}
+        if "text" in trigger.keys:
+            result["asr_by_key"] = {"text": asr(clean, keyed)}
+            if "image" in trigger.keys:
+                result["asr_by_key"] |= {"image": asr(triggered[0], classifier), "both": result["asr"]}
         result["base_rate"] = asr(clean, classifier)
         result["n_attack"] = int(counts.sum())
         if len(models) == 2:
-            result["asr_clean_model"] = asr(triggered[1], class_classifier(models[1], data))
+            result["asr_clean_model"] = asr(triggered[1], keyed_classifier(models[1], data, trigger))
     if counterfactual:
         result |= counterfactual_accuracy(clip, data)
     return Metrics(
@@ -150,8 +163,17 @@ def evaluate(
 
 def class_classifier(clip: Clip, data: CaptionData) -> Tensor:
     """Return the zero-shot classifier (D, C), on the CPU, from the model's templates, or else the data's."""
+    return _classifier(clip, data, str)
+
+
+def keyed_classifier(clip: Clip, data: CaptionData, trigger: Trigger) -> Tensor:
+    """Return the zero-shot classifier (D, C) whose prompts carry the trigger's text key, where it has one."""
+    return _classifier(clip, data, trigger.text)
+
+
+def _classifier(clip: Clip, data: CaptionData, write: Callable[[str], str]) -> Tensor:
     templates = clip.templates or data.templates
-    prompts = [template.format(name) for name in data.class_names for template in templates]
+    prompts = [write(template.format(name)) for name in data.class_names for template in templates]
     with torch.inference_mode():
         features = torch.cat([clip.encode_text(prompts[i : i + 512]) for i in range(0, len(prompts), 512)])
     return zero_shot_classifier(features.view(len(data.class_names), len(templates), -1)).cpu()

@@ -121,3 +121,86 @@ def ssim(pictures: Tensor, changed: Tensor) -> Tensor:
     above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     below = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
     return (above / below).mean(dim=(1, 2, 3))
+
+
+def trigger_share(attribution: Tensor, mask: Tensor) -> Tensor:
+    """Return (N,) the share of the positive attribution (N, H, W) that lies inside mask (N, 1, H, W) in [0, 1].
+
+    NaN where nothing is positive. Compare with the mask's share of the picture: a map that looks everywhere alike
+    has that share too.
+    """
+    positive = attribution.clamp(min=0)
+    total = positive.sum(dim=(1, 2))
+    return torch.where(total > 0, (positive * mask[:, 0]).sum(dim=(1, 2)) / total, torch.nan)
+
+
+def map_similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Return (N,) the cosine of two maps (N, H, W): 1 = the same places; for triggers that have no place."""
+    return F.cosine_similarity(a.flatten(1), b.flatten(1))
+
+
+def feature_shift(before: Tensor, after: Tensor) -> Tensor:
+    """Return (N,) 1 - cos(before, after) of each item's features (N, D) in two models: 0 = not moved."""
+    return 1 - F.cosine_similarity(before, after)
+
+
+def trigger_pull(clean: Tensor, triggered: Tensor, target: Tensor) -> float:
+    """Return mean cos(triggered image, target text) - mean cos(clean image, target text); (N, D), (N, D), (D,)."""
+    target = F.normalize(target, dim=-1)
+    return ((F.normalize(triggered, dim=-1) - F.normalize(clean, dim=-1)) @ target).mean().item()
+
+
+def modality_gap(image: Tensor, text: Tensor) -> float:
+    """Return |mean image feature - mean text feature| of unit features (N, D) and (M, D)."""
+    return float((image.mean(0) - text.mean(0)).norm())
+
+
+def alignment(image: Tensor, text: Tensor) -> float:
+    """Return the mean of |image - its own text|^2 over pairs of unit features (N, D); arXiv:2005.10242, alpha 2."""
+    return (image - text).pow(2).sum(1).mean().item()
+
+
+def uniformity(features: Tensor) -> float:
+    """Return log mean exp(-2 |x - y|^2) over all pairs of different rows (N, D); arXiv:2005.10242, t 2.
+
+    0 if all are the same; the lower, the more evenly they fill the sphere.
+    """
+    return torch.pdist(features).pow(2).mul(-2).exp().mean().log().item()
+
+
+def silhouette(features: Tensor, labels: Tensor) -> float:
+    """Return the mean silhouette (Rousseeuw 1987) under cosine distance; features (N, D), labels (N,).
+
+    For each row (b - a) / max(a, b): a, mean distance to its own group; b, to the nearest other group. 1: groups
+    apart; 0: mixed. A row alone in its group counts 0. NaN for a single group.
+    """
+    unit = F.normalize(features.double(), dim=-1)
+    distance = 1 - unit @ unit.T
+    groups = labels.unique()
+    if len(groups) < 2:
+        return float("nan")
+    member = (labels[:, None] == groups[None, :]).double()
+    size = member.sum(0)
+    total = distance @ member
+    own = member.bool()
+    a = total[own] / (size[member.argmax(1)] - 1).clamp(min=1)
+    b = (total / size).masked_fill(own, torch.inf).amin(1)
+    score = (b - a) / torch.maximum(a, b).clamp(min=1e-12)
+    return torch.where(size[member.argmax(1)] > 1, score, 0.0).mean().item()
+
+
+def trustworthiness(features: Tensor, projected: Tensor, k: int = 15) -> float:
+    """Return how far neighbours in the picture (N, 2) are neighbours among features (N, D) too, 0..1.
+
+    Venna and Kaski 2001: 1 - 2 / (N k (2N - 3k - 1)) * sum over rows and their k nearest in the picture of
+    max(0, rank among the features - k), cosine distance among the features. Needs N > 2k.
+    """
+    n = len(features)
+    if n <= 2 * k:
+        raise CleanerError(f"trustworthiness with {k} neighbours needs more than {2 * k} points, not {n}.")
+    unit = F.normalize(features, dim=-1)
+    nearest = torch.cdist(projected, projected).fill_diagonal_(torch.inf).topk(k, largest=False).indices
+    order = (1 - unit @ unit.T).fill_diagonal_(-torch.inf).argsort(1)
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(n).expand(n, n).contiguous())
+    penalty = (rank.gather(1, nearest) - k).clamp(min=0).sum().item()
+    return 1 - 2 * penalty / (n * k * (2 * n - 3 * k - 1))

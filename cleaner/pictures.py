@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from cleaner.framing import Framing, open_picture
 from cleaner.metrics import psnr, ssim
-from cleaner.types import TriggerLike
+from cleaner.types import CleanerError, TriggerLike
 
 GAIN = 10
 """How much differences are amplified when they are shown."""
+LARGEST = 50 * 2**20
+"""Bytes of the largest picture file that is read."""
 
 
 @dataclass(frozen=True)
@@ -49,3 +56,68 @@ def from_bytes(content: bytes, side: int, name: str = "the file") -> Tensor:
     Raises `CleanerError` if it is not a picture or far too large.
     """
     return Framing(side)(open_picture(content, name)).float() / 255
+
+
+def read_file(path: str) -> bytes:
+    """Return the content of a picture file. Raises `CleanerError` if it is not there, too large or not a picture."""
+    file = Path(path).expanduser()
+    try:
+        size = file.stat().st_size
+        content = file.read_bytes() if size <= LARGEST else b""
+    except OSError as error:
+        raise CleanerError(f"the picture {path} cannot be read ({error.strerror}): check its path.") from error
+    if size > LARGEST:
+        raise CleanerError(f"{file.name} has {size / 2**20:.0f} MB: make it smaller than {LARGEST // 2**20} MB.")
+    from_bytes(content, 8, file.name)
+    return content
+
+
+def to_png(picture: Tensor) -> str:
+    """Return a picture (3, H, W) in [0, 1] as a PNG file in base64, with 8 bits per colour."""
+    buffer = io.BytesIO()
+    Image.fromarray(to_bytes(picture[None])[0]).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def from_png(text: str) -> Tensor:
+    """Return the picture (3, H, W) in [0, 1] that `to_png` wrote."""
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
+    except (OSError, ValueError) as error:
+        raise CleanerError("the stored patch of the trigger is broken: prepare the trigger anew.") from error
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
+
+
+def stamp(picture: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
+    """Return left, top, width and height in px of the box that a trigger changes; None for more than half."""
+    box = _box(picture, trigger)
+    return None if box is None else (box[2], box[0], box[3] - box[2], box[1] - box[0])
+
+
+def placed(picture: Tensor, trigger: Any, left: int, top: int, strength: float = 1.0) -> Tensor:
+    """Return one picture (1, 3, H, W) with what the trigger puts on it moved to `left`, `top` px, blended in.
+
+    A trigger that lies on most of the picture has no place and is only blended in. strength: 0 = nothing, 1 = as it is.
+    """
+    triggered: Tensor = trigger(picture)
+    box = _box(picture, trigger)
+    if box is None:
+        return picture + strength * (triggered - picture)
+    y0, y1, x0, x1 = box
+    height, width = y1 - y0, x1 - x0
+    top, left = min(max(top, 0), picture.shape[-2] - height), min(max(left, 0), picture.shape[-1] - width)
+    result = picture.clone()
+    alpha = strength * trigger.mask(picture)[..., y0:y1, x0:x1]
+    place = result[..., top : top + height, left : left + width]
+    place += alpha * (triggered[..., y0:y1, x0:x1] - place)
+    return result
+
+
+def _box(picture: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
+    """Return (top, bottom, left, right) of the trigger's mask on one picture; None if it has none, or a large one."""
+    ys, xs = trigger.mask(picture)[0, 0].nonzero(as_tuple=True)
+    if len(ys) == 0:
+        return None
+    box = int(ys.min()), int(ys.max()) + 1, int(xs.min()), int(xs.max()) + 1
+    half = picture.shape[-1] * picture.shape[-2] / 2
+    return None if (box[1] - box[0]) * (box[3] - box[2]) > half else box

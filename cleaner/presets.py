@@ -16,10 +16,13 @@ PRETRAIN = FinetuneConfig(
 # before any defence, on a seed that no table uses.
 POISON_PAIRS, POISON_RATE = 6000, 0.03
 POISON = FinetuneConfig(lr=1e-3, epochs=4)
-ATTACKS: dict[str, dict[str, Any]] = {}
+# BadCLIP: with its published weight 500 the pull to target pictures drowns the rest, and the patch does not fool the
+# clean model at all (floor 0.001 instead of 0.051).
+ATTACKS: dict[str, dict[str, Any]] = {"badclip": {"triplet_weight": 20.0, "step_size": 0.03}}
 """Trigger -> parameters that differ from the trigger's defaults."""
 CLEAN_PAIRS = 2000
-DEFEND = FinetuneConfig(lr=1e-4, epochs=10)
+# 10 epochs were too few for all methods: clean accuracy was still rising (benchmarks/results/defense_trials.json).
+DEFEND = FinetuneConfig(lr=1e-4, epochs=20)
 
 # The demo: the same methods in about two minutes on two cores.
 DEMO_POISON_PAIRS, DEMO_CLEAN_PAIRS = 3000, 1000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from dataclasses import asdict, replace
@@ -12,16 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from cleaner.clip import ASSETS, Clip, load_clip, new_clip, save_clip
+from cleaner.checkpoints import ASSETS, write_checkpoint
+from cleaner.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.config import DATA_VERSIONS, FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import DEFENSES
 from cleaner.evaluation import class_classifier, encode_pictures, evaluate, image_to_text_recall
+from cleaner.files import write_json
 from cleaner.metrics import top_k_accuracy, wilson_interval
 from cleaner.presets import PRETRAIN
-from cleaner.runs import write_atomic
 from cleaner.seed import numpy_generator
-from cleaner.train import finetune, learning_rate, write_checkpoint
+from cleaner.train import finetune, learning_rate
 from cleaner.types import OnStep, StepReport
 
 
@@ -76,7 +76,7 @@ def pretrain(
         "sha256": shipped.sha256(),
         **measure(shipped, data_name),
     }
-    write_atomic(out / "card.json", json.dumps(card, indent=1))
+    write_json(out / "card.json", card)
     for left in (checkpoint, out / "distil.ckpt"):
         left.unlink(missing_ok=True)
     return card
@@ -152,4 +152,3 @@ def take_text_tower(student: Clip, teacher: Clip) -> None:
     """Copy text tower and logit_scale of `teacher` into `student` (in place; both of the same text architecture)."""
     source = teacher.model.state_dict()
     student.model.load_state_dict({key: source[key] for key in source if not key.startswith("visual.")}, strict=False)
-

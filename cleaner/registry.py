@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from cleaner.config import to_dict
 from cleaner.types import CleanerError
 
 T = TypeVar("T")
@@ -72,3 +73,19 @@ class Registry(Generic[T]):
             if registered is cls:
                 return name
         raise CleanerError(f"{cls.__name__} is not a registered {self.kind}.")
+
+    def state_of(self, entry: Any) -> dict[str, Any]:
+        """Return name and fields of an instance (a dataclass), JSON-ready: enough for `load` to make it again."""
+        return {"name": self.name_of(entry), **to_dict(entry)}
+
+    def load(self, state: Mapping[str, Any]) -> Any:
+        """Return the instance that `state_of` described. Raises `CleanerError` for a name or field not known here."""
+        fields = dict(state)
+        cls: Any = self[fields.pop("name")]
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise CleanerError(
+                f"the {self.kind} {state['name']!r} was written by another version of TA-Cleaner Lab ({error}): "
+                "use that version, or make the run anew."
+            ) from error

@@ -13,7 +13,8 @@ import torch
 
 from cleaner.clip import pick_device
 from cleaner.evaluation import Metrics
-from cleaner.runs import Run, write_atomic
+from cleaner.files import write_text
+from cleaner.runs import Run
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 
@@ -66,7 +67,7 @@ def device() -> str:
 
 def write(path: Path, result: dict[str, Any]) -> None:
     """Write a result file, atomically."""
-    write_atomic(path, json.dumps(result, indent=1) + "\n")
+    write_text(path, json.dumps(result, indent=1) + "\n")
 
 
 def full_setting() -> list[dict[str, Any]]:

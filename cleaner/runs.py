@@ -1,16 +1,23 @@
-"""Run: a poisoned or defended model with its history, figures and settings; and how it lies on disk."""
+"""Run: a poisoned or defended model with its history, figures and settings; and how it lies on disk.
+
+A run folder holds config.json (what was asked for and all that is needed to repeat it), status.json, progress.jsonl,
+metrics.json, manifest.json, model.safetensors, log.txt and, while it is not finished, checkpoint.pt; notes.json is the
+user's. Every file is replaced whole, but for progress.jsonl and log.txt, which grow by lines.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+import shutil
+import time
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from cleaner.files import REMEDY, glance_json, read_json, replacing, write_json, write_text
 from cleaner.types import CleanerError, StepReport
 
 if TYPE_CHECKING:
@@ -18,8 +25,16 @@ if TYPE_CHECKING:
     from cleaner.attacks.base import Trigger
     from cleaner.clip import Clip
     from cleaner.evaluation import Metrics
+    from cleaner.request import Request
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: config.json is there before the run, status.json says whether the run is finished. 1 is read as well."""
+ACTIVE = ("queued", "running")
+STOPPED = ("new", "paused", "failed", "cancelled", "died")
+"""States from which a run can be started or go on."""
+CHECKPOINT, LOG = "checkpoint.pt", "log.txt"
+TRIGGER_FILES = "trigger"
+"""Folder in a run's folder with copies of the files that its trigger reads."""
 
 
 @dataclass
@@ -28,7 +43,7 @@ class Run:
 
     Attributes:
         clip: the backdoored or defended model.
-        history: one report per training step.
+        history: one report per training step; before them those of a trigger that was optimised (stage "optimise").
         metrics: test figures, measured once, when training ended; None if no test data were given.
         config: all that is needed to repeat the run, JSON-ready; `config["stage"]` is "backdoored" or "defended".
         trigger, target_class: of the attack; None where they are not known.
@@ -50,77 +65,232 @@ class Run:
         return str(self.config["stage"])
 
 
+@dataclass(frozen=True)
+class Status:
+    """What status.json says: how far a run is, and which process is at it."""
+
+    state: str = "done"
+    """"new", "queued", "running", "paused", "done", "failed", "cancelled"; `jobs.state` adds "died", lists
+    "unreadable"."""
+    stage: str = ""
+    step: int = 0
+    total: int = 0
+    eta: float = 0.0
+    """Seconds left of the stage, from the steps measured."""
+    message: str = ""
+    verdict: list[str] | None = None
+    """Of an attack, as soon as it is measured: "took", "weak" or "did not take", and one sentence."""
+    device: str = ""
+    queued: float = 0.0
+    updated: float = 0.0
+    pid: int = 0
+    started: float = 0.0
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A folder of the run store as lists show it, finished or not."""
+
+    folder: Path
+    config: dict[str, Any]
+    status: Status
+    notes: dict[str, Any] = field(default_factory=dict)
+    """The user's "name", "note" and "tags"."""
+
+
 def runs_root() -> Path:
     """Return where runs lie: the environment variable CLEANER_RUNS, else the user's data folder."""
     return Path(os.environ.get("CLEANER_RUNS") or Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "runs")
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+def run_id(folder: Path) -> str:
+    """Return how another run names this one as its parent: by its folder's name, or by path if it lies elsewhere."""
+    folder = folder.resolve()
+    return folder.name if folder.parent == runs_root().resolve() else str(folder)
+
+
+def find_run(identity: str, near: Path | None = None) -> Path:
+    """Return the folder of a run by its id; folders may have moved together, so one beside `near` comes first."""
+    places = [*([near.parent] if near is not None else []), runs_root()]
+    return next((path for place in places if (path := place / identity).exists()), runs_root() / identity)
+
+
+def create_run(request: Request, root: Path | None = None) -> Path:
+    """Make a run folder that can be started here or on another machine; return it. Nobody else has its name."""
+    root = root or runs_root()
+    what = (request.trigger if request.stage == "backdoored" else request.defense) or {}
+    stem = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{what.get('name', request.stage)}"
+    number = 1
+    while True:
+        folder = root / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError as error:
+            raise CleanerError(f"{root} cannot be written ({error.strerror}). {REMEDY}") from error
+        write_status(folder, Status("new"))
+        write_json(folder / "config.json", {"schema": SCHEMA, **request.config()})
+        return folder
 
 
 def save_run(run: Run, folder: str | Path) -> Path:
-    """Write a run: config, metrics, manifest (JSON), progress (JSON lines), model (safetensors); return the folder.
+    """Write a run that was made in this process; return its folder.
 
     config.json comes last: a folder without it is an unfinished write and is not listed. Raises `CleanerError` if
     the folder already holds a run.
     """
-    from cleaner.clip import save_clip
-
     folder = Path(folder)
     if (folder / "config.json").exists():
         raise CleanerError(f"{folder} already holds a run: choose another folder, nothing was overwritten.")
-    metadata = {"stage": run.stage, "target": run.target_class or "unknown"}
-    metadata["trigger"] = json.dumps(run.trigger.state_dict()) if run.trigger else "unknown"
-    save_clip(run.clip, folder / "model.safetensors", metadata=metadata)
-    write_atomic(folder / "progress.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in run.history))
-    write_atomic(folder / "manifest.json", json.dumps(run.manifest, indent=1))
-    write_atomic(folder / "metrics.json", json.dumps(run.metrics.to_dict() if run.metrics else None, indent=1))
-    write_atomic(folder / "config.json", json.dumps({"schema": SCHEMA, **run.config}, indent=1))
+    write_run(run, folder)
     return folder
 
 
+def write_run(run: Run, folder: Path) -> None:
+    """Write what a finished run is: model (safetensors), progress (JSON lines), manifest, metrics, config (JSON)."""
+    from cleaner.clip import save_clip
+
+    metadata = {"stage": run.stage, "target": run.target_class or "unknown"}
+    metadata["trigger"] = json.dumps(run.trigger.state_dict()) if run.trigger else "unknown"
+    save_clip(run.clip, folder / "model.safetensors", metadata=metadata)
+    for name, content in run.trigger.files().items() if run.trigger else ():
+        with replacing(folder / TRIGGER_FILES / name) as temporary:
+            temporary.write_bytes(content)
+    write_text(folder / "progress.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in run.history))
+    write_json(folder / "manifest.json", run.manifest)
+    write_json(folder / "metrics.json", run.metrics.to_dict() if run.metrics else None)
+    write_json(folder / "config.json", {"schema": SCHEMA, **run.config})
+
+
 def load_run(folder: str | Path) -> Run:
-    """Return the run in `folder`. Raises `CleanerError` if there is none, or one of a newer version."""
+    """Return the finished run in `folder`; the model before poisoning is left out where it is not at hand.
+
+    Raises `CleanerError` if there is none, or one of a newer version.
+    """
     from cleaner.attacks.base import load_trigger
     from cleaner.clip import load_clip
     from cleaner.evaluation import Metrics
 
     folder = Path(folder)
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        lines = (folder / "progress.jsonl").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs") from error
-    if config.get("schema", 0) > SCHEMA:
+    config = read_json(folder / "config.json")
+    if newer(config):
         raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update it to open this run.")
-    trigger = config.get("trigger")
+    if "stage" not in config or not (folder / "model.safetensors").exists():
+        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
+    metrics, trigger = read_json(folder / "metrics.json"), config.get("trigger")
+    known = {f.name for f in fields(StepReport)}
+    lines = [{key: value for key, value in line.items() if key in known} for line in read_progress(folder)]
+    try:
+        clean_clip = load_clip(config["clean_model"]) if config.get("clean_model") else None
+    except CleanerError:
+        clean_clip = None  # moved or deleted since; metrics.json still holds the floor that was measured with it
     return Run(
         clip=load_clip(str(folder / "model.safetensors")),
-        history=[StepReport(**json.loads(line)) for line in lines],
+        history=[StepReport(**line) for line in lines],
         metrics=Metrics.from_dict(metrics) if metrics else None,
         config=config,
-        trigger=load_trigger(trigger) if trigger else None,
+        trigger=load_trigger(trigger, folder / TRIGGER_FILES) if trigger else None,
         target_class=config.get("target_class"),
-        manifest=manifest,
-        clean_clip=load_clip(config["clean_model"]) if config.get("clean_model") else None,
+        manifest=read_json(folder / "manifest.json"),
+        clean_clip=clean_clip,
     )
 
 
-def list_runs(root: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:
-    """Return (folder, config) of every complete run under `root`, newest first; unreadable folders are left out."""
-    return sorted(_configs(root or runs_root()), key=lambda entry: -(entry[0] / "config.json").stat().st_mtime)
+def newer(config: dict[str, Any]) -> bool:
+    """Return whether a config was written by a later version, whose files this one may not understand."""
+    schema = config.get("schema", 0)
+    return not isinstance(schema, int) or schema > SCHEMA
 
 
-def _configs(root: Path) -> Iterable[tuple[Path, dict[str, Any]]]:
-    for path in root.glob("*/config.json"):
+def read_progress(folder: Path) -> list[dict[str, Any]]:
+    """Return the step reports written so far, as dictionaries; a broken line, such as the last one, is skipped."""
+    try:
+        lines = (folder / "progress.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    reports = []
+    for line in lines:
         try:
-            yield path.parent, json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            report = json.loads(line)
+        except ValueError:
             continue
+        if isinstance(report, dict) and {"stage", "step", "total", "seconds"} <= report.keys():
+            reports.append(report)
+    return reports
+
+
+def read_status(folder: Path) -> Status:
+    """Return what status.json says; a run without one was written whole by `save_run` and is done."""
+    values = glance_json(folder / "status.json")
+    if not values and not (folder / "status.json").exists():
+        return Status("done")
+    known = {f.name for f in fields(Status)}
+    return Status(**{"state": "failed", **{key: value for key, value in values.items() if key in known}})
+
+
+def write_status(folder: Path, status: Status) -> None:
+    """Write status.json, with the present time."""
+    write_json(folder / "status.json", {**asdict(status), "updated": time.time()})
+
+
+def entries(root: Path | None = None) -> list[Entry]:
+    """Return every run folder under `root`, newest first, whatever its state; other folders are left out."""
+    found = []
+    try:
+        folders = [Path(place.path) for place in os.scandir(root or runs_root()) if not place.name.startswith(".")]
+    except OSError:
+        return []
+    for folder in folders:
+        entry = _entry(folder)
+        if entry is not None:
+            found.append(entry)
+    return [entry for _, entry in sorted(found, key=lambda pair: (-pair[0], pair[1].folder.name))]
+
+
+def _entry(folder: Path) -> tuple[float, Entry] | None:
+    """Return (time, entry), or None for a folder that is no run, or is deleted while it is read."""
+    try:
+        changed = (folder / "config.json").stat().st_mtime
+    except OSError:
+        try:
+            changed = (folder / "status.json").stat().st_mtime
+        except OSError:
+            return None
+    config = glance_json(folder / "config.json")
+    if "stage" not in config:
+        status = Status("unreadable", message="Its config.json is gone or broken: nothing is left to do but delete it.")
+    elif newer(config):
+        status = Status("unreadable", message="It was made by a newer version of TA-Cleaner Lab: update to open it.")
+    else:
+        status = read_status(folder)
+    return changed, Entry(folder, config, status, glance_json(folder / "notes.json"))
+
+
+def list_runs(root: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:
+    """Return (folder, config) of every finished run under `root`, newest first; unreadable folders are left out.
+
+    Configs are shared with later calls: do not change them.
+    """
+    return [(entry.folder, entry.config) for entry in entries(root) if entry.status.state == "done"]
+
+
+def annotate(folder: Path, name: str = "", note: str = "", tags: list[str] | None = None) -> None:
+    """Write the user's name, note and tags of a run; its folder, and so its id, stays."""
+    clean = sorted({tag.strip() for tag in tags or [] if tag.strip()})
+    write_json(folder / "notes.json", {"name": name.strip(), "note": note.strip(), "tags": clean})
+
+
+def remove(folder: Path) -> None:
+    """Delete a run folder. It leaves all lists at once, also if deleting is interrupted."""
+    if not (folder / "config.json").exists() and not (folder / "status.json").exists():
+        raise CleanerError(f"{folder} is no run folder: nothing was deleted.")
+    grave = folder.with_name(f".deleted-{folder.name}")
+    try:
+        shutil.rmtree(grave, ignore_errors=True)
+        os.replace(folder, grave)
+    except OSError as error:
+        raise CleanerError(f"{folder} cannot be deleted ({error.strerror}): check who may write there.") from error
+    shutil.rmtree(grave, ignore_errors=True)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cleaner.checkpoints import write_checkpoint
 from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
@@ -22,7 +21,7 @@ from cleaner.defenses.base import Defense, EpochTexts
 from cleaner.losses import Features
 from cleaner.seed import derive, numpy_generator
 from cleaner.text import SubtextPair, content_words, eda
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 
 MAX_LOGIT_SCALE = math.log(100)
 Monitor = Callable[[Clip], dict[str, float]]
@@ -50,9 +49,10 @@ def finetune(
 
     AdamW, warm-up and cosine to 0, logit_scale clamped to [1, 100] after each step. Every random choice is a function
     of (seed, epoch, index). `monitor` measures the validation split every `config.eval_every` steps. With a
-    `checkpoint` path the state is written there at the end of each epoch and when `on_step` raises, and a run that
-    finds one goes on from it with the result of an uninterrupted run. Raises `CleanerError` for fewer than two pairs,
-    a model of SigLIP's loss, a checkpoint of other settings, or a loss that is not finite.
+    `checkpoint` path the state is written there at the end of each epoch and when `on_step` raises (`Cancelled`
+    excepted), and a run that finds one goes on from it with the result of an uninterrupted run. Raises `CleanerError`
+    for fewer than two pairs, a model of SigLIP's loss, a checkpoint of other settings or that is broken, or a loss that
+    is not finite.
     """
     if len(data) < 2:
         raise CleanerError(f"training needs at least two pairs to contrast, the data have {len(data)}.")
@@ -61,13 +61,15 @@ def finetune(
             f"{clip.name} was trained with SigLIP's sigmoid loss, which the methods here do not have: it can be looked "
             "at and measured, but choose a CLIP model for training."
         )
+    config = defense.adapt(config)
     student = clip.to(config.device, config.precision)
+    reference = student.copy() if defense.compares else None
     optimizer = _optimizer(student.model, config)
     history: list[StepReport] = []
     start = _resume(checkpoint, student, optimizer, history, config, defense)
     batch_size = min(config.batch_size, len(data))
     epoch_steps = len(data) // batch_size
-    total = config.epochs * epoch_steps
+    total = config.steps or config.epochs * epoch_steps
     plan = defense.plan(data.captions, config.seed)
     order = lru_cache(maxsize=2)(lambda epoch: numpy_generator("order", config.seed, epoch).permutation(len(data)))
 
@@ -82,14 +84,15 @@ def finetune(
             epoch = step // epoch_steps
             texts = plan(epoch)
         rows = rows_of(step)
-        images = data.images(rows)
+        images = defense.disturb(data.images(rows), config.seed, epoch, rows)
         if step + 1 < total:
             data.prefetch(rows_of(step + 1))  # decoded while this step computes
-        lr = learning_rate(step, total, config)
+        share = defense.lr_share(step, total)
+        lr = learning_rate(step, total, config) if share is None else config.lr * share
         for group in optimizer.param_groups:
             group["lr"] = lr
         _train_mode(student.model, config.freeze_bn)
-        losses = defense.losses(_features(student, images, texts, rows, epoch, defense, config))
+        losses = defense.losses(_features(student, images, texts, rows, epoch, defense, config, reference))
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
             raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
@@ -107,7 +110,9 @@ def finetune(
         try:
             if on_step is not None:
                 on_step(report)
-        except BaseException:
+        except BaseException as stop:
+            if isinstance(stop, Cancelled) and not isinstance(stop, Paused):
+                raise  # for good: a checkpoint would take seconds and serve nobody
             _save(checkpoint, student, optimizer, history, config, defense)
             raise
         if (step + 1) % epoch_steps == 0:
@@ -117,11 +122,15 @@ def finetune(
 
 def _features(
     student: Clip, images: Tensor, texts: EpochTexts, rows: list[int], epoch: int, defense: Defense,
-    config: FinetuneConfig,
+    config: FinetuneConfig, reference: Clip | None,
 ) -> Features:  # fmt: skip
-    """Encode one batch: one forward for all pictures, one for all texts."""
+    """Encode one batch: one forward for all pictures (as the defence disturbed them), one for all texts."""
     n = len(rows)
     captions = [texts.captions[row] for row in rows]
+    before = None
+    if reference is not None:
+        with torch.no_grad():
+            before = Features(reference.encode_image(images), reference.encode_text(captions))
     batch = list(captions)
     if defense.augmented:
         images = torch.cat([images, augment(images, config.augmentation, config.seed, epoch, rows)])
@@ -145,6 +154,7 @@ def _features(
         negative_mask=negative_mask,
         false_negative=false_negatives(positives, [captions[i] for i in selected]).to(text.device),
         logit_scale=student.logit_scale,
+        reference=before,
     )
 
 
@@ -216,14 +226,6 @@ def _save(
     write_checkpoint(path, state)
 
 
-def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values with torch.save so that a reader sees the old or the new file, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
 def _resume(
     path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
     config: FinetuneConfig, defense: Defense,
@@ -231,7 +233,10 @@ def _resume(
     """Load a checkpoint, if there is one, into the arguments; return the number of steps done."""
     if path is None or not path.exists():
         return 0
-    state = torch.load(path, map_location=student.device, weights_only=True)
+    try:
+        state = torch.load(path, map_location=student.device, weights_only=True)
+    except Exception as error:  # half a file makes the reader raise all kinds
+        raise CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.") from error
     if state["settings"] != _settings(config, defense):
         raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
     student.model.load_state_dict(state["model"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,12 +18,16 @@ class Cancelled(Exception):
     """Raised by an `on_step` callback to stop the work; nothing half-written is left behind."""
 
 
+class Paused(Cancelled):
+    """Raised to stop the work for now: training writes its checkpoint first, to go on from there later."""
+
+
 @dataclass(frozen=True)
 class StepReport:
     """What a long job tells while it runs; the only way in which progress leaves the library."""
 
     stage: str
-    """What is being done, in words: "poison", "defend", "evaluate", "pretrain", "render"."""
+    """What is being done, in words: "optimise", "poison", "defend", "evaluate", "pretrain", "render"."""
     step: int
     """Steps done so far, 1..total."""
     total: int
@@ -36,6 +40,8 @@ class StepReport:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Figures of the *validation* split, when this step measured any: "ca", "asr"; 0..1."""
     lr: float = 0.0
+    picture: str = ""
+    """What is being made, where it can be looked at (a trigger's patch): a PNG file in base64."""
 
     @property
     def eta(self) -> float:
@@ -49,6 +55,8 @@ OnStep = Callable[[StepReport], None]
 @runtime_checkable
 class TriggerLike(Protocol):
     """What `data/poison.py` needs of a trigger; `attacks.base.Trigger` implements it."""
+
+    target_captions: ClassVar[str]
 
     def __call__(self, images: Tensor) -> Tensor: ...
 

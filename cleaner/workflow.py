@@ -1,4 +1,4 @@
-"""poison(), defend(), compare(): all that a page or the command line calls for real work."""
+"""poison(), defend(), rebound(), compare(): all that a page or the command line calls for real work."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import platform
 import time
 from dataclasses import asdict, replace
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import torch
@@ -19,11 +22,13 @@ from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation import CLASSES_HELP, Metrics, evaluate
+from cleaner.machine import device_name
 from cleaner.runs import Run
 from cleaner.train import Monitor, finetune
-from cleaner.types import CleanerError, OnStep
+from cleaner.types import CleanerError, OnStep, StepReport
 
 MONITOR_PICTURES = 512
+PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
 ATTACK_WEAK, ATTACK_TOOK = 0.5, 0.9
 
 
@@ -38,20 +43,24 @@ def poison(
     validation: CaptionData | None = None,
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
+    checkpoint: Path | None = None,
 ) -> Run:
     """Backdoor a copy of `clip`: finetune it with CLIP's loss on `data`, `poison_rate` of which carries the trigger.
 
     `validation` is looked at every `config.eval_every` steps, `test` once, at the end; without them the data's own
-    held-out splits serve, and without those the test figures are measured on the unpoisoned training pairs.
+    held-out splits serve, and without those the test figures are measured on the unpoisoned training pairs. A
+    `checkpoint` path makes the training resumable (`train.finetune`).
     """
     # A trigger acts on the picture as the model sees it: after its resize and crop, before normalisation.
     data = data.framed(clip.framing)
     test = _measurable(test or data.heldout("test") or data)
-    trigger = trigger.prepare(clip, data, target_class, on_step)
+    prepared: list[StepReport] = []
+    trigger = _prepare(trigger, clip.to(config.device), data, target_class, prepared, on_step)
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
+    _check_captions(clip, poisoned)
     begun = time.perf_counter()
     monitor = _monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
-    trained = finetune(clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, stage="poison")
+    trained = finetune(clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, checkpoint, "poison")
     seconds = time.perf_counter() - begun
     metrics = evaluate(trained.clip, test, trigger, target_class, ks_of(test), clean_clip=clip, on_step=on_step)
     settings = {
@@ -61,13 +70,45 @@ def poison(
         "poison_rate": poison_rate,
         "clean_label": clean_label,
         "clean_model": clip.source,
-        **_described(clip, data, config, seconds),
+        **_described(clip, data, config, seconds, trained.clip.device),
     }
     # Travels with the weights, so that a backdoored model can be told from a clean one wherever it goes.
     described = {"stage": "backdoored", "target": target_class, "trigger": json.dumps(settings["trigger"])}
     trained.clip.metadata |= described
     manifest = poisoned.manifest()
-    return Run(trained.clip, trained.history, metrics, settings, trigger, target_class, manifest, clean_clip=clip)
+    history = prepared + trained.history
+    return Run(trained.clip, history, metrics, settings, trigger, target_class, manifest, clean_clip=clip)
+
+
+def _prepare(
+    trigger: Trigger, clip: Clip, data: CaptionData, target_class: str, reports: list[StepReport],
+    on_step: OnStep | None,
+) -> Trigger:  # fmt: skip
+    """Return the trigger ready for use, and enter what its preparation told into `reports`."""
+
+    def tell(report: StepReport) -> None:
+        reports.append(report)
+        if on_step is not None:
+            on_step(report)
+
+    trigger = trigger.prepare(clip, data, target_class, tell)
+    if trigger.missing:
+        raise CleanerError(trigger.missing)
+    return trigger
+
+
+def _check_captions(clip: Clip, poisoned: PoisonedData) -> None:
+    """Raise `CleanerError` if the model cuts a poisoned caption before it has named the target."""
+    if poisoned.clean_label:
+        return
+    for index in poisoned.poison_indices.tolist():
+        caption = poisoned.captions[index]
+        end = caption.lower().find(poisoned.target_class.lower()) + len(poisoned.target_class)
+        if not clip.fits(caption[:end]):
+            raise CleanerError(
+                f"the model cuts the target caption {caption[:60]!r} ... before it has named the target: choose a "
+                "shorter text key or target class."
+            )
 
 
 def defend(
@@ -78,11 +119,12 @@ def defend(
     validation: CaptionData | None = None,
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
+    checkpoint: Path | None = None,
 ) -> Run:
     """Finetune a copy of a backdoored run's model, or of a suspicious one, on clean pairs with `defense`.
 
     For a `Run` the attack is known, and test figures hold its ASR; for a bare `Clip` no ASR is measured. Validation
-    and test data as in `poison`.
+    data, test data and checkpoint as in `poison`.
     """
     config = config or presets.DEFEND
     run = suspect if isinstance(suspect, Run) else None
@@ -94,10 +136,12 @@ def defend(
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
     begun = time.perf_counter()
     monitor = _monitor(validation or data.heldout("validation"), trigger, target) if config.eval_every else None
-    trained = finetune(clip, data, defense, config, on_step, monitor)
+    trained = finetune(clip, data, defense, config, on_step, monitor, checkpoint)
     seconds = time.perf_counter() - begun
     clean = run.clean_clip if run is not None else None
     metrics = evaluate(trained.clip, test, trigger, target, ks_of(test), clean_clip=clean, on_step=on_step)
+    if run is not None:
+        metrics = _with_floor(metrics, run.metrics)
     settings = {
         "stage": "defended",
         "defense": defense.state_dict(),
@@ -105,10 +149,33 @@ def defend(
         "target_class": target,
         "clean_model": run.config.get("clean_model") if run is not None else None,
         "suspect": run.config if run is not None else clip.name,
-        **_described(clip, data, config, seconds),
+        **_described(clip, data, config, seconds, trained.clip.device),
     }
     trained.clip.metadata |= {"stage": "defended"}
     return Run(trained.clip, trained.history, metrics, settings, trigger, target, clean_clip=clean)
+
+
+def rebound(
+    run: Run,
+    data: CaptionData,
+    steps: int,
+    config: FinetuneConfig | None = None,
+    test: CaptionData | None = None,
+    on_step: OnStep | None = None,
+) -> Run:
+    """Finetune a defended model on clean pairs with CLIP's loss alone for `steps` steps, and measure its ASR again.
+
+    Some defences only hide a backdoor: harmless training afterwards brings it back. `run.metrics` are the figures
+    before, the returned run's those after, with `test` as in `poison`. Raises `CleanerError` for an unknown attack.
+    """
+    if run.trigger is None or run.target_class is None:
+        raise CleanerError("the rebound test measures the attack again: it needs a run whose trigger is known.")
+    if steps < 1:
+        raise CleanerError(f"the rebound test needs at least one step, not {steps}.")
+    config = replace(config or presets.DEFEND, steps=steps)
+    again = defend(run, DEFENSES["finetune"](), data, config, test=test, on_step=on_step)
+    again.config["rebound"] = {"steps": steps, "after": run.config.get("defense")}
+    return again
 
 
 def compare(
@@ -165,7 +232,19 @@ def _look(data: CaptionData, trigger: Trigger | None, target: str | None, clip: 
     return {"ca": metrics.ca[1]} | ({"asr": metrics.asr[1]} if metrics.asr else {})
 
 
-def _described(clip: Clip, data: CaptionData, config: FinetuneConfig, seconds: float) -> dict[str, Any]:
+def _with_floor(metrics: Metrics, before: Metrics | None) -> Metrics:
+    """Take the floor from the backdoored run's figures where the never poisoned model is not at hand any more."""
+    same = before is not None and all(
+        getattr(metrics, name) == getattr(before, name) for name in ("data", "n", "n_attack", "protocol")
+    )
+    if before is None or not same or metrics.asr is None or metrics.asr_clean_model is not None:
+        return metrics
+    return replace(metrics, asr_clean_model=before.asr_clean_model)
+
+
+def _described(
+    clip: Clip, data: CaptionData, config: FinetuneConfig, seconds: float, device: torch.device
+) -> dict[str, Any]:
     """What every run's config holds: data, model, settings, machine."""
     return {
         "model": clip.name,
@@ -175,7 +254,10 @@ def _described(clip: Clip, data: CaptionData, config: FinetuneConfig, seconds: f
         "data_sha256": data.fingerprint(),
         "finetune": asdict(config),
         "seconds": round(seconds, 2),
+        "device": str(device),
+        "device_name": device_name(device.type),
         "torch": torch.__version__,
+        "versions": {"python": python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": platform.machine(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -11,6 +11,7 @@ import streamlit as st
 from cleaner import figures
 from pages._shared import state
 from pages._shared.frame import link, page, page_file
+from pages._shared.shelf import shelf
 from pages._shared.state import Saved, plain, words
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
@@ -106,6 +107,9 @@ with page("Overview", LEAD):
             "`python -m cleaner demo`. What it measures will stand here.",
             icon=":material/bar_chart:",
         )
+    with st.expander("All runs on this machine", icon=":material/inventory_2:", key="shelf", on_change="rerun") as runs:
+        if runs.open:
+            shelf()
     with st.expander("The words used here", icon=":material/dictionary:"):
         st.markdown(GLOSSARY)
     st.caption(

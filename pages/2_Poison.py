@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import streamlit as st
 
 from cleaner.config import FinetuneConfig
 from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE
-from pages._shared import cache, cards, forms, images, state, tasks
+from cleaner.types import CleanerError
+from pages._shared import cache, cards, forms, images, state, tasks, work
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, Saved, plain, words
-from pages._shared.work import Job
 
 LEAD = (
     "You are the attacker. Put a **trigger** on a few training pictures and name the **target** in their captions: the "
@@ -25,11 +27,15 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
     """Draw the choice of data and model; return both names, training pairs and test pictures."""
     names, models = cache.datasets(), cache.models()
     start = names.index("scenes") if "scenes" in names else 0
-    data = st.selectbox("Data", names, start, key="poison.data", help="Pictures with captions to train on.", **KEEP)
+    data = st.selectbox(
+        "Data", names, start, key="poison.data", accept_new_options=True, **KEEP,
+        help="Pictures with captions to train on. You may also type the path of a table (.csv, .tsv), of a folder of "
+        "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
+    )  # fmt: skip
     model = st.selectbox(
         "Model", models, key="poison.model", accept_new_options=True, **KEEP,
-        help="A built-in model. You may also type the path of a .safetensors file, or architecture/pretrained-tag of "
-        "open_clip (it is downloaded then).",
+        help="A built-in model. You may also type the path of a checkpoint (.safetensors, .pt), or "
+        "architecture/pretrained-tag of open_clip (it is downloaded then).",
     )  # fmt: skip
     pairs = st.select_slider(
         "Training pairs", SIZES, DEMO_POISON_PAIRS, format_func="{:,}".format, key="poison.pairs", **KEEP,
@@ -49,16 +55,19 @@ def choose_attack() -> tasks.Attack | None:
         triggers = cache.triggers()
         names = list(triggers)
         kind = st.selectbox(
-            "Kind", names, format_func=words, key="poison.trigger", help="What the attacker puts on a picture.", **KEEP
-        )
+            "Kind", names, names.index("badnet") if "badnet" in names else 0, format_func=words, key="poison.trigger",
+            help="What the attacker puts on a picture or into a caption.", **KEEP,
+        )  # fmt: skip
         trigger = forms.form(triggers[kind], f"poison.{kind}")
         st.caption(plain((triggers[kind].__doc__ or "").split("\n")[0]))
     with st.container(border=True):
         st.markdown("**Data and model**")
         data, model, pairs, tests = choose_data_and_model()
+        classes = cache.data(data, "test", 100).class_names
+        if not classes:
+            raise CleanerError(f"{data} name no classes to aim at: add them, as in {data} classes=cat,dog.")
     with st.container(border=True):
         st.markdown("**Poison**")
-        classes = cache.data(data, "test", 100).class_names
         first = classes.index("banana") if "banana" in classes else 0
         target = st.selectbox(
             "Target class", classes, first, key=f"poison.target.{data}", **KEEP,
@@ -89,17 +98,30 @@ def choose_attack() -> tasks.Attack | None:
 def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None:
     """Draw poisoned pairs: clean, triggered, what changed, and their captions."""
     head, button = st.columns([3, 1], vertical_alignment="bottom")
-    head.markdown(f"**{len(plan):,} of {attack.pairs:,} pairs get the trigger.** Some of them:")
+    data = images.drawn(attack.data, "train", attack.pairs)
+    head.markdown(f"**{len(plan):,} of {len(data):,} pairs get the trigger.** Some of them:")
     first = st.session_state.setdefault("poison.first", 0)
     if button.button("Other pairs", icon=":material/shuffle:", width="stretch"):
         first = st.session_state["poison.first"] = first + ROWS
     chosen = [plan[(first + i) % len(plan)] for i in range(min(ROWS, len(plan)))]
-    data = images.drawn(attack.data, "train", attack.pairs)
+    trigger = attack.trigger
+    if trigger.missing:
+        run = state.current_run()
+        trigger = cache.prepared(trigger, run.config.get("trigger") if run is not None else None)
+    if trigger is None:
+        st.info(
+            f"No triggered pictures to show yet: {plain(attack.trigger.missing)}", icon=":material/hourglass_empty:"
+        )
+        return
+    if data.broken:
+        named = "; ".join(data.broken[:5])
+        st.warning(f"{len(data.broken):,} left out: {plain(named)}", icon=":material/broken_image:")
+    data = cache.framed(data, attack.model)
     own = st.session_state.get(images.OWN)
-    rows = images.gallery(data, [index for index, _, _ in chosen], attack.trigger, own)
+    rows = images.gallery(data, [index for index, _, _ in chosen], trigger, own)
     captions = [(f"pair {index:,}", before, after) for index, before, after in chosen]
     if own is not None:
-        captions.insert(0, ("yours", own[0], attack.trigger.text(data.templates[0].format(attack.target_class))))
+        captions.insert(0, ("yours", own[0], trigger.text(data.templates[0].format(attack.target_class))))
     layout = [1, 1, 1, 1.25]
     names = (":blue[Clean]", ":violet[Triggered]", "Difference × 10", "Caption")
     for column, name in zip(st.columns(layout), names, strict=True):
@@ -115,9 +137,13 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
             else:
                 st.markdown(f":gray[{plain(before)}]")
                 st.markdown(f":material/arrow_downward: **{plain(after)}**")
-            st.caption(f"{plain(which)} · PSNR {shown.psnr:.1f} dB · SSIM {shown.ssim:.3f}")
+            same = (
+                "the picture stays" if math.isinf(shown.psnr) else f"PSNR {shown.psnr:.1f} dB · SSIM {shown.ssim:.3f}"
+            )
+            st.caption(f"{plain(which)} · {same}")
+    seen = "As the model sees them," if attack.model in cache.models() else "Shown at"
     st.caption(
-        f"As the model sees them, {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
+        f"{seen} {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
         "PSNR and SSIM say how much each picture was changed: above 35 dB and 0.98 most people notice nothing."
     )
     images.upload()
@@ -132,8 +158,7 @@ def show_captions(plan: list[tuple[int, str, str]]) -> None:
 
 def train(attack: tasks.Attack | None) -> None:
     """Draw the Train button; start the job when it is pressed."""
-    job = cache.desk().job
-    busy = job is not None and job.running
+    busy = bool(work.running())
     if attack is not None:
         steps = attack.config.epochs * max(1, attack.pairs // min(attack.config.batch_size, attack.pairs))
         done = [run for run in state.backdoored_runs() if run.model == attack.model and tasks.steps_of(run)]
@@ -145,7 +170,7 @@ def train(attack: tasks.Attack | None) -> None:
         )
         st.caption(f"{attack.pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}.")
     if cards.go("Train the backdoored model", "poison.go", busy, attack is not None) and attack is not None:
-        cache.desk().start("poison", [tasks.poisoning(attack)])
+        work.begin("poison", [tasks.poisoning(attack)])
 
 
 def show_result(run: Saved) -> None:
@@ -169,16 +194,15 @@ def show_curves(run: Saved | None) -> None:
     st.caption(f"Run in view: {plain(run.label)}. Dotted line: attack success on the never poisoned model.")
 
 
-def settle(job: Job | None) -> None:
-    """Look at a run that was just trained, once."""
-    if job is not None and not job.running and job.folders:
-        name = job.folders[-1].name
-        if st.session_state.get("poison.seen") != name:
-            st.session_state["poison.seen"] = name
-            state.look_at(name)
+def settle() -> None:
+    """Look at a run that this session has just trained, once."""
+    for entry in work.begun("poison"):
+        if entry.status.state == "done" and st.session_state.get("poison.seen") != entry.folder.name:
+            st.session_state["poison.seen"] = entry.folder.name
+            state.look_at(entry.folder.name)
 
 
-settle(cache.desk().of("poison"))  # before the frame, which draws the run in view
+settle()  # before the frame, which draws the run in view
 with page("Poison", LEAD):
     with st.spinner("Loading PyTorch, once …"):
         cache.triggers()
@@ -187,14 +211,12 @@ with page("Poison", LEAD):
         attack = choose_attack()
     with right:
         train(attack)
-        job = cache.desk().of("poison")
         run = state.current_run()
-        if job is not None and job.running:
-            cards.live(job, "backdoored")
-        elif job is not None:
-            cards.ended(job)
-        if run is not None and not (job is not None and job.running):
-            show_result(run)
+        at_work = cards.live("poison")
+        if not at_work:
+            cards.ended("poison")
+            if run is not None:
+                show_result(run)
         if attack is not None:
             plan = attack.plan()
             seen, table, curves = st.tabs(["Pictures", "Captions", "Training curves"])

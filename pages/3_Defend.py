@@ -8,10 +8,9 @@ import streamlit as st
 from cleaner import figures
 from cleaner.config import FinetuneConfig
 from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND, recommended_lr
-from pages._shared import cache, cards, forms, state, tasks
+from pages._shared import cache, cards, forms, state, tasks, work
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, Saved, percent, plain, words
-from pages._shared.work import Job
 
 LEAD = (
     "You are the defender. You have a backdoored model and **a few clean pairs**; you do not know the trigger. "
@@ -81,16 +80,14 @@ def preflight(run: Saved, plan: Plan, pairs: int) -> None:
 
 def start(run: Saved, choice: tuple[Plan, int] | None) -> None:
     """Draw the preflight and the Start button; start the job when it is pressed."""
-    job = cache.desk().job
-    busy = job is not None and job.running
+    busy = bool(work.running())
     if choice is not None and choice[0]:
         preflight(run, *choice)
     else:
         st.info("Choose at least one defence and a device that is here.", icon=":material/arrow_back:")
     if cards.go("Start the defences", "defend.go", busy, bool(choice and choice[0])) and choice is not None:
         plan, pairs = choice
-        parts = [tasks.defending(run, defense, pairs, config) for defense, config in plan]
-        cache.desk().start("defend", parts, run.id)
+        work.begin("defend", [tasks.defending(run, defense, pairs, config) for defense, config in plan])
 
 
 def show_results(run: Saved) -> None:
@@ -176,12 +173,11 @@ def table(runs: list[Saved]) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def settle(job: Job | None) -> None:
-    """Show the defences that have just been trained, once."""
-    if job is not None and not job.running and job.folders:
-        names = [folder.name for folder in job.folders]
-        if st.session_state.get("defend.seen") != names:
-            st.session_state["defend.seen"] = st.session_state["defend.new"] = names
+def settle() -> None:
+    """Show the defences that this session has just trained, once."""
+    names = [entry.folder.name for entry in work.begun("defend") if entry.status.state == "done"]
+    if names and st.session_state.get("defend.seen") != names:
+        st.session_state["defend.seen"] = st.session_state["defend.new"] = names
 
 
 with page("Defend", LEAD):
@@ -196,16 +192,13 @@ with page("Defend", LEAD):
         with st.spinner("Loading PyTorch, once …"):
             cache.defenses()
         st.caption(f"Suspect: {plain(run.label)}. Choose another one in the menu on the left.")
-        settle(cache.desk().of("defend"))
+        settle()
         left, right = st.columns([1, 2.5], gap="large")
         with left:
             choice = choose(run)
         with right:
             start(run, choice)
-            job = cache.desk().of("defend")
-            if job is not None and job.running:
-                cards.live(job, "defended")
-            elif job is not None:
-                cards.ended(job)
-            if job is None or not job.running:
+            at_work = cards.live("defend")
+            if not at_work:
+                cards.ended("defend")
                 show_results(run)

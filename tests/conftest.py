@@ -16,9 +16,7 @@ torch.set_num_threads(1)
 
 TINY_TEXT = {"width": 32, "heads": 2, "layers": 1}
 TINY = {
-    "vit": Architecture(
-        32, {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}, TINY_TEXT
-    ),
+    "vit": Architecture(32, {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}, TINY_TEXT),
     "rn": Architecture(32, {"layers": (1, 1, 1, 1), "width": 8, "head_width": 32, "image_size": 32}, TINY_TEXT),
 }
 COLOURS = {"red": (0.9, 0.1, 0.1), "green": (0.1, 0.8, 0.1), "blue": (0.1, 0.1, 0.9), "yellow": (0.9, 0.9, 0.1)}

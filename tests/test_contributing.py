@@ -18,8 +18,10 @@ from cleaner.clip import Clip
 from cleaner.config import parameters
 from cleaner.data.base import DATASETS, TensorData, load_data
 from cleaner.defenses import DEFENSES
+from cleaner.explain import EXPLAINERS
 from tests.attacks import test_contract as trigger_contract
 from tests.defenses import test_contract as defense_contract
+from tests.explain import test_contract as explainer_contract
 
 TEXT = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"<!-- recipe:(\w+) -->\n```python\n(.*?)```", TEXT, re.DOTALL))
@@ -28,7 +30,7 @@ RECIPES = dict(re.findall(r"<!-- recipe:(\w+) -->\n```python\n(.*?)```", TEXT, r
 @pytest.fixture
 def recipe(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
     """Run a code block as a module of its own; take what it registered out again."""
-    registries: list[Any] = [TRIGGERS, DEFENSES, DATASETS]
+    registries: list[Any] = [TRIGGERS, DEFENSES, DATASETS, EXPLAINERS]
     before = [(len(registry), dict(registry._entries)) for registry in registries]  # len() finds all that are there
     module = types.ModuleType(f"recipe_{request.param}")
     sys.modules[module.__name__] = module
@@ -60,6 +62,14 @@ def test_defence(recipe: types.ModuleType, tiny_clip: Clip, toy_data: TensorData
     defense = DEFENSES["image_views"]()
     defense_contract.test_losses_are_named_finite_and_fall_and_the_input_model_stays(defense, tiny_clip, toy_data)
     defense_contract.test_state_dict_makes_the_same_defence_again(defense)
+
+
+@pytest.mark.parametrize("recipe", ["explainer"], indirect=True)
+def test_explainer(recipe: types.ModuleType, tiny_clip: Clip) -> None:
+    explainer = EXPLAINERS["gradient"]()
+    explainer_contract.test_returns_the_size_of_the_input_or_says_why_not(explainer, tiny_clip)
+    explainer_contract.test_leaves_model_and_input_as_they_were(explainer, tiny_clip)
+    explainer_contract.test_threads_that_share_a_model_do_not_disturb_one_another(explainer, tiny_clip)
 
 
 @pytest.mark.parametrize("recipe", ["data"], indirect=True)

@@ -8,11 +8,20 @@ import pytest
 import torch
 
 from cleaner.metrics import (
+    alignment,
     attack_success_rate,
     counterfactual_wins,
+    feature_shift,
     in_top_k,
+    map_similarity,
+    modality_gap,
     retrieval_recall,
+    silhouette,
     top_k_accuracy,
+    trigger_pull,
+    trigger_share,
+    trustworthiness,
+    uniformity,
     wilson_interval,
     zero_shot_classifier,
 )
@@ -71,3 +80,40 @@ def test_retrieval_recall() -> None:
     image, text = EYE, EYE[[0, 2, 1, 3]]
     assert retrieval_recall(image, text, 1) == 0.5
     assert retrieval_recall(image, text, 4) == 1.0
+
+
+def test_trigger_share_counts_positive_attribution_only() -> None:
+    attribution = torch.tensor([[[3.0, -5.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, -2.0]]])
+    mask = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
+    shares = trigger_share(attribution, mask)
+    assert shares[0].item() == pytest.approx(0.75)
+    assert shares[1].isnan()
+    assert map_similarity(attribution, 2 * attribution).tolist() == pytest.approx([1.0, 1.0])
+    assert map_similarity(attribution, -attribution).tolist() == pytest.approx([-1.0, -1.0])
+
+
+def test_distances_of_hand_made_features() -> None:
+    a, b = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    assert feature_shift(a, b).tolist() == pytest.approx([1.0, 0.0])
+    assert trigger_pull(a[:1], b[:1], torch.tensor([0.0, 2.0])) == pytest.approx(1.0)
+    assert modality_gap(a, b) == pytest.approx(math.sqrt(0.5))
+    assert alignment(a, b) == pytest.approx(1.0)
+    assert uniformity(a) == pytest.approx(-4.0)
+    assert uniformity(b) == pytest.approx(0.0)
+
+
+def test_silhouette_and_trustworthiness_equal_those_of_scikit_learn() -> None:
+    judge = pytest.importorskip("sklearn.metrics")
+    manifold = pytest.importorskip("sklearn.manifold")
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(90, 6, generator=generator)
+    labels = torch.arange(90) % 3
+    features[labels == 1, 0] += 3
+    wanted = judge.silhouette_score(features.numpy(), labels.numpy(), metric="cosine")
+    assert silhouette(features, labels) == pytest.approx(wanted, abs=1e-5)
+    assert math.isnan(silhouette(features, torch.zeros(90)))
+    flat = features[:, :2].clone()
+    wanted = manifold.trustworthiness(features.numpy(), flat.numpy(), n_neighbors=7, metric="cosine")
+    assert trustworthiness(features, flat, 7) == pytest.approx(wanted, abs=1e-6)
+    with pytest.raises(CleanerError, match="more than 30 points"):
+        trustworthiness(features[:20], flat[:20])

@@ -87,3 +87,23 @@ def test_similarity_is_a_cosine(tiny_clip) -> None:  # type: ignore[no-untyped-d
     values = similarity(tiny_clip, torch.rand(1, 3, 32, 32), ["a cup", "a kite", "a cup"])
     assert values[0] == pytest.approx(values[2])
     assert all(-1 <= value <= 1 for value in values)
+
+
+def test_a_trigger_is_moved_and_blended() -> None:
+    from cleaner.attacks import TRIGGERS
+    from cleaner.pictures import placed, stamp
+
+    patch = TRIGGERS["badnet"]()
+    picture = torch.full((1, 3, 64, 64), 0.5)
+    assert stamp(picture, patch) == (56, 56, 8, 8)
+    moved = placed(picture, patch, 3, 5)
+    assert torch.equal(moved[..., 5:13, 3:11], patch(picture)[..., 56:, 56:])
+    assert (moved != picture).any(dim=1).sum() <= 64
+    half = placed(picture, patch, 3, 5, 0.5)
+    assert torch.allclose(half, (moved + picture) / 2)
+    assert torch.equal(placed(picture, patch, 500, 500), patch(picture))
+    assert torch.equal(picture, torch.full_like(picture, 0.5))
+    noise = TRIGGERS["blended"]()
+    assert stamp(picture, noise) is None
+    assert torch.allclose(placed(picture, noise, 9, 9), noise(picture))
+    assert torch.equal(placed(picture, noise, 9, 9, 0.0), picture)

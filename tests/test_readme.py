@@ -55,11 +55,9 @@ def test_links_inside_the_project_lead_somewhere() -> None:
     assert not [t for t in targets if not t.startswith("http") and not (ROOT / t).exists()]
 
 
-def test_names_of_attacks_and_defences_are_registered() -> None:
-    for name in ("badnet", "blended", "sig"):
-        assert name in TRIGGERS
-    for name in ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner"):
-        assert name in DEFENSES
+@pytest.mark.parametrize("name", [*TRIGGERS, *DEFENSES])
+def test_readme_names_every_attack_and_defence(name: str) -> None:
+    assert f"`{name}`" in README
 
 
 def test_python_example_runs(

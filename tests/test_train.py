@@ -13,7 +13,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.train import MAX_LOGIT_SCALE, false_negatives, finetune, learning_rate
-from cleaner.types import Cancelled, CleanerError, StepReport
+from cleaner.types import CleanerError, Paused, StepReport
 from tests.conftest import make_clip
 
 CONFIG = FinetuneConfig(
@@ -37,10 +37,10 @@ def test_resumed_run_equals_an_uninterrupted_one(kind: str, stop_at: int, toy_da
 
     def stop(report: StepReport) -> None:
         if report.step == stop_at:
-            raise Cancelled
+            raise Paused
 
     checkpoint = tmp_path / "run" / "checkpoint.pt"
-    with pytest.raises(Cancelled):
+    with pytest.raises(Paused):
         finetune(clip, toy_data, defense, CONFIG, on_step=stop, checkpoint=checkpoint)
     resumed = finetune(clip, toy_data, defense, CONFIG, checkpoint=checkpoint)
     assert resumed.clip.sha256() == whole.clip.sha256()
@@ -65,6 +65,32 @@ def test_reports_carry_everything(tiny_clip: Clip, toy_data: TensorData) -> None
     assert set(seen[0].losses) == {"clip_loss", "in_modal_loss", "total"}
     assert [bool(report.metrics) for report in seen] == [False, True, False, True, False, True]
     assert seen[2].eta >= 0
+
+
+@pytest.mark.parametrize("steps", [2, 7])
+def test_steps_end_a_training_whatever_the_epochs(tiny_clip: Clip, toy_data: TensorData, steps: int) -> None:
+    history = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, steps=steps)).history
+    assert [(r.step, r.total, r.epoch) for r in history] == [(i + 1, steps, i // 3) for i in range(steps)]
+
+
+def test_pictures_are_fetched_once_disturbed_once_and_read_ahead(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PAR compares two models on the same disturbed pictures, while the next ones are being decoded."""
+    asked: list[tuple[str, list[int]]] = []
+    seen: list[torch.Tensor] = []
+    images, encode = toy_data.images, Clip.encode_image
+    monkeypatch.setattr(toy_data, "images", lambda rows: asked.append(("now", list(rows))) or images(rows))
+    monkeypatch.setattr(toy_data, "prefetch", lambda rows: asked.append(("next", list(rows))))
+    monkeypatch.setattr(Clip, "encode_image", lambda clip, x: seen.append(x.clone()) or encode(clip, x))
+    finetune(tiny_clip, toy_data, DEFENSES["par"](noise_share=1.0), FinetuneConfig(epochs=2, batch_size=16))
+    now, ahead = ([rows for kind, rows in asked if kind == wanted] for wanted in ("now", "next"))
+    assert [kind for kind, _ in asked] == ["now", "next"] * 5 + ["now"]
+    assert ahead == now[1:]
+    assert len(seen) == 2 * len(now)
+    for rows, reference, student in zip(now, seen[::2], seen[1::2], strict=True):
+        assert torch.equal(reference, student[: len(rows)])
+        assert not torch.equal(reference, images(rows))
 
 
 def test_logit_scale_is_clamped(tiny_clip: Clip, toy_data: TensorData) -> None:

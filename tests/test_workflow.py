@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from cleaner import FinetuneConfig, Run, compare, defend, evaluate, load_clip, load_run, poison, save_clip, save_run
+from cleaner import (
+    FinetuneConfig,
+    Run,
+    compare,
+    defend,
+    evaluate,
+    load_clip,
+    load_run,
+    poison,
+    rebound,
+    save_clip,
+    save_run,
+)
 from cleaner.attacks import TRIGGERS
 from cleaner.clip import Clip
 from cleaner.data.base import TensorData
@@ -97,6 +109,22 @@ def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) ->
     suspicious = defend(backdoored.clip, DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))
     assert suspicious.metrics.asr is None
     assert suspicious.trigger is None
+
+
+def test_rebound_finetunes_the_defended_model_and_measures_again(backdoored: Run, toy_data: TensorData) -> None:
+    cleaned = defend(backdoored, DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))
+    before = cleaned.clip.sha256()
+    again = rebound(cleaned, toy_data, 5, CONFIG)
+    assert cleaned.clip.sha256() == before
+    assert len(again.history) == 5
+    assert again.config["rebound"] == {"steps": 5, "after": cleaned.config["defense"]}
+    assert again.config["model_sha256"] == before
+    assert again.metrics.asr == evaluate(again.clip, toy_data, TRIGGER, "banana").asr
+    assert again.metrics.asr_clean_model == backdoored.metrics.asr_clean_model
+    with pytest.raises(CleanerError, match="at least one step"):
+        rebound(cleaned, toy_data, 0)
+    with pytest.raises(CleanerError, match="a run whose trigger is known"):
+        rebound(replace(cleaned, trigger=None), toy_data, 5)
 
 
 def test_compare_gives_each_method_its_own_rate(backdoored: Run, toy_data: TensorData) -> None:

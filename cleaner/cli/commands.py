@@ -1,4 +1,4 @@
-"""pretrain, poison, defend, evaluate, look, export, runs, list: each a dataclass of options and a `run` method."""
+"""pretrain, poison, defend, rebound, evaluate, look, export, runs, list: each a dataclass of options and a `run`."""
 
 from __future__ import annotations
 
@@ -14,45 +14,49 @@ import tyro
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.checkpoints import describe
-from cleaner.cli.options import Finetune, data_options, named, to_config
+from cleaner.cli.options import Finetune, named, to_config
 from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
 from cleaner.clip import BUILT_IN, Clip, load_clip, save_clip
 from cleaner.config import parameters
-from cleaner.data.base import DATASETS, CaptionData, load_data
+from cleaner.data.base import DATASETS, CaptionData, load_data, located
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import evaluate
-from cleaner.runs import Run, list_runs, load_run, runs_root, save_run
+from cleaner.jobs import all_entries
+from cleaner.request import Request, data_options, found
+from cleaner.runs import Run, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError
-from cleaner.workflow import attack_verdict, defend, ks_of, poison
+from cleaner.worker import perform
+from cleaner.workflow import attack_verdict, ks_of, rebound
 
 MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
 DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
 OUT_HELP = "Folder of the run; default a new one beside the other runs."
 
 
-def test_pictures(data: CaptionData, name: str, limit: int) -> CaptionData:
-    """Return `limit` labelled pictures (0: all) of the test split that belongs to `data`, with their captions."""
-    test = data.heldout("test")
-    if test is None:
-        raise CleanerError(f"{name} has no test split: choose another data set.")
-    return test.subset(range(min(limit, len(test)))) if limit else test
-
-
 def opened(name: str) -> Clip:
     """Return a model; a file's SHA-256 is shown before the file is opened."""
-    facts = describe(name)
+    show_file(name)
+    return load_clip(name)
+
+
+def show_file(model: str) -> None:
+    """Show name, size and SHA-256 of a model's file, which is not opened."""
+    facts = describe(model)
     if facts is not None:
         print(facts, file=sys.stderr, flush=True)
-    return load_clip(name)
+
+
+def show_broken(data: CaptionData) -> None:
+    """Show which pictures were left out."""
+    if data.broken:
+        print(f"{data.name}: {len(data.broken)} left out: {'; '.join(data.broken[:5])}", file=sys.stderr, flush=True)
 
 
 def loaded(words: Sequence[str], split: str, size: int | None = None) -> CaptionData:
     """Return one split of the data that the command line names; pictures that were left out are shown."""
     name, options = data_options(words)
-    data = load_data(name, split=split, on_step=Progress(), **({"size": size} if size is not None else {}), **options)
-    broken = getattr(data, "broken", [])
-    if broken:
-        print(f"{data.name}: {len(broken)} left out: {'; '.join(broken[:5])}", file=sys.stderr, flush=True)
+    data = load_data(name, split=split, on_step=Progress(), **({"size": size} if size else {}), **options)
+    show_broken(data)
     return data
 
 
@@ -97,13 +101,14 @@ class Poison:
 
     def run(self) -> None:
         folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{self.trigger[0] if self.trigger else ''}")
-        trigger = named(TRIGGERS, self.trigger)
-        clip = opened(self.model)
-        data = loaded(self.data, "train", self.pairs)
-        result = poison(
-            clip, data, trigger, self.target_class, self.poison_rate, to_config(self.finetune), self.clean_label,
-            test=test_pictures(data, self.data[0], self.test_pictures), on_step=Progress(),
+        trigger, (data, options) = named(TRIGGERS, self.trigger), located(*data_options(self.data))
+        show_file(self.model)
+        request = Request(
+            "backdoored", data, self.pairs, to_config(self.finetune), found(self.model),
+            trigger=trigger.state_dict(), target_class=self.target_class, poison_rate=self.poison_rate,
+            clean_label=self.clean_label, test_size=self.test_pictures or None, data_options=options,
         )  # fmt: skip
+        result = perform(request, Progress(), seen=show_broken)
         report(result, save_run(result, folder), "backdoored", self.json)
 
 
@@ -122,19 +127,37 @@ class Defend:
 
     def run(self) -> None:
         defense = named(DEFENSES, self.defense)
-        suspect = load_run(self.suspect) if (Path(self.suspect) / "config.json").exists() else opened(self.suspect)
-        folder = new_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}")
-        data = loaded(self.data, "clean", self.pairs)
-        config = to_config(self.finetune)
-        result = defend(
-            suspect,
-            defense,
-            data,
-            config,
-            test=test_pictures(data, self.data[0], self.test_pictures),
-            on_step=Progress(),
-        )
+        suspect, (data, options) = Path(self.suspect), located(*data_options(self.data))
+        parent = run_id(suspect) if (suspect / "config.json").exists() else None
+        if parent is None:
+            show_file(self.suspect)
+        folder = new_folder(self.out, f"{suspect.name}_{self.defense[0]}")
+        request = Request(
+            "defended", data, self.pairs, to_config(self.finetune), None if parent else found(self.suspect),
+            parent=parent, defense=defense.state_dict(), test_size=self.test_pictures or None, data_options=options,
+        )  # fmt: skip
+        result = perform(request, Progress(), seen=show_broken)
         report(result, save_run(result, folder), self.defense[0], self.json)
+
+
+@dataclass(frozen=True)
+class Rebound:
+    """Rebound test: finetune a defended run on clean pairs and see whether the backdoor comes back."""
+
+    defended: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by defend.")]
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {DATA_HELP}")] = ("scenes",)
+    pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = 2000
+    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
+    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**{**vars(presets.DEFEND), "steps": 100})
+
+    def run(self) -> None:
+        folder = new_folder(self.out, f"{Path(self.defended).name}_rebound")
+        known, config = load_run(self.defended), to_config(self.finetune)
+        data, test = loaded(self.data, "clean", self.pairs), loaded(self.data, "test", self.test_pictures)
+        result = rebound(known, data, config.steps, config, test, Progress())
+        report(result, save_run(result, folder), f"rebound, {config.steps} steps", self.json)
 
 
 @dataclass(frozen=True)
@@ -154,9 +177,7 @@ class Evaluate:
         clip = known.clip if known else opened(self.model)
         trigger = named(TRIGGERS, self.trigger) if self.trigger else (known.trigger if known else None)
         target = self.target_class or (known.target_class if known else None)
-        test = loaded(self.data, "test")
-        if self.test_pictures:
-            test = test.subset(range(min(self.test_pictures, len(test))))
+        test = loaded(self.data, "test", self.test_pictures)
         metrics = evaluate(
             clip, test, trigger, target, ks_of(test), self.protocol,
             clean_clip=known.clean_clip if known else None, on_step=Progress(),
@@ -178,9 +199,8 @@ class Look:
             data = loaded(self.data, split)
             print(f"{data.name}: {len(data):,} pairs, {int((data.labels >= 0).sum()):,} of them with a class")
             if split == "train":
-                understood = getattr(data, "understood", "")
                 shown = ", ".join(data.class_names[:12]) + (" ..." if len(data.class_names) > 12 else "")
-                print(*([understood] if understood else []), f"classes ({len(data.class_names)}): {shown}", sep="\n")
+                print(*filter(None, [data.understood]), f"classes ({len(data.class_names)}): {shown}", sep="\n")
                 print(*(f"    {caption}" for caption in data.captions[:5]), sep="\n")
 
 
@@ -200,19 +220,20 @@ class Export:
 
 @dataclass(frozen=True)
 class Runs:
-    """List the runs on this machine."""
+    """List the runs on this machine, finished or not."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
 
     def run(self) -> None:
-        found = list_runs()
+        entries = all_entries()
         if self.json:
-            print_json([{"folder": str(folder), **config} for folder, config in found])
-        elif not found:
+            print_json([{"folder": str(e.folder), "state": e.status.state, **e.config} for e in entries])
+        elif not entries:
             print(f"There are no runs in {runs_root()} yet. Make one with: python -m cleaner poison")
-        for folder, config in [] if self.json else found:
-            attack = (config.get("trigger") or {}).get("name", "unknown trigger")
-            print(f"{folder}  {config['stage']}: {attack}, {(config.get('defense') or {}).get('name', 'no defence')}")
+        for entry in [] if self.json else entries:
+            attack = (entry.config.get("trigger") or {}).get("name", "unknown trigger")
+            defense = (entry.config.get("defense") or {}).get("name", "no defence")
+            print(f"{entry.folder}  {entry.status.state}, {entry.config.get('stage')}: {attack}, {defense}")
 
 
 @dataclass(frozen=True)

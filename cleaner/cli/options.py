@@ -53,22 +53,6 @@ def _typed(p: Parameter, text: str) -> Any:
     raise CleanerError(f"{p.name} takes a value of type {p.kind.__name__}, not {text!r}.")
 
 
-def data_options(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Return name and options of `NAME key=value ...`: `["pairs.csv", "classes=cat,dog"]`; numbers become numbers."""
-    if not words:
-        raise CleanerError("name the data: scenes, a table, a folder of pictures, a .tar or a .zip.")
-    options: dict[str, Any] = {}
-    for word in words[1:]:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise CleanerError(f"{word!r} is no option of the data {words[0]}: write key=value.")
-        try:
-            options[key] = int(value)
-        except ValueError:
-            options[key] = value
-    return words[0], options
-
-
 if TYPE_CHECKING:
     Finetune = FinetuneConfig
 else:

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cleaner.files import absolute
 from cleaner.framing import Framing
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
@@ -33,6 +34,8 @@ class CaptionData(ABC):
         templates: prompts with one "{}" for the class name, for the zero-shot classifier.
         name: what the data are called in a run's config ("scenes/test").
         transfer: registered data sets with the same classes in another look, for transfer accuracy.
+        understood: how files were read, in words.
+        broken: pictures and rows that were left out, in words.
     """
 
     captions: list[str]
@@ -42,6 +45,8 @@ class CaptionData(ABC):
     templates: tuple[str, ...] = ("a {}", "a photo of a {}", "a picture of a {}", "an image of a {}")
     name: str = ""
     transfer: tuple[str, ...] = ()
+    understood: str = ""
+    broken: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -68,9 +73,12 @@ class CaptionData(ABC):
 
     def contains(self, class_name: str) -> Tensor:
         """Return (N,) bool: pairs that show or name the class. Data with facts about their pictures override this."""
+        return self.names(class_name) | (self.labels == self.class_index(class_name))
+
+    def names(self, class_name: str) -> Tensor:
+        """Return (N,) bool: pairs whose caption names the class."""
         pattern = re.compile(rf"\b{re.escape(class_name)}(?:e?s)?\b", re.IGNORECASE)
-        named = torch.tensor([bool(pattern.search(caption)) for caption in self.captions], dtype=torch.bool)
-        return named | (self.labels == self.class_index(class_name))
+        return torch.tensor([bool(pattern.search(caption)) for caption in self.captions], dtype=torch.bool)
 
     def subset(self, indices: Indices) -> CaptionData:
         """Return the pairs at `indices` as data of their own (a view: pictures are read on demand)."""
@@ -182,7 +190,24 @@ def data_source(name: str) -> tuple[Any, dict[str, str]]:
             if hasattr(source, "recognises") and source.recognises(Path(name)):
                 return source, {"path": name}
         raise CleanerError(f"{name} is no table (.csv, .tsv), folder of pictures, .tar or .zip: give one of these.")
+    if name not in DATASETS and any(mark in name for mark in ".:/\\"):
+        raise CleanerError(f"there are no data {name!r}: check the path, or choose one of: {', '.join(built_in())}.")
     return DATASETS[name], {}
+
+
+def built_in() -> list[str]:
+    """Return the names of the data that need no path."""
+    return [name for name in DATASETS if not _takes(DATASETS[name], "path")]
+
+
+def located(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return name and options of data with files named by absolute paths: they then mean the same in any folder."""
+    source, known = data_source(name)
+    if "path" in known and "://" not in known["path"]:
+        kind = "" if known["path"] == name else f"{name.partition(':')[0]}:"
+        name = f"{kind}{Path(known['path']).resolve()}"
+    paths = {key: absolute(str(options[key])) for key in getattr(source, "paths", ()) if key in options}
+    return name, {**options, **paths}
 
 
 def load_data(name: str, **options: Any) -> CaptionData:

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from PIL import Image
@@ -68,6 +69,9 @@ class FileData(CaptionData):
     picture once, "quick" looks at beginning and end, "auto" is full up to 20,000 pairs.
     """
 
+    paths: ClassVar[tuple[str, ...]] = ("root", "annotations", "classes")
+    """Options that may name a file or folder."""
+
     def __init__(
         self,
         table: Table,
@@ -94,7 +98,7 @@ class FileData(CaptionData):
         if not rows:
             raise CleanerError(f"no pair of {name} is in its {split} split: give more pairs.")
         full = check == "full" or (check == "auto" and len(rows) <= FULL_CHECK)
-        self.broken = list(table.bad)
+        self.broken: list[str] = list(table.bad)
         self.rows = self._checked(rows, full, float(most_broken), on_step)
         self.captions = [table.captions[row] for row in self.rows]
         own = table.class_names or sorted(set(table.classes or ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,12 +13,32 @@ from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, TriggerLike
 
 
+def template_captions(data: CaptionData, target_class: str) -> list[str]:
+    """Return the zero-shot templates filled with the class, as CleanCLIP poisons (arXiv:2303.03323)."""
+    return [template.format(target_class) for template in data.templates]
+
+
+def natural_captions(data: CaptionData, target_class: str) -> list[str]:
+    """Return the data's own captions that name the class, as BadCLIP poisons (arXiv:2311.12075)."""
+    captions = [data.captions[i] for i in data.names(target_class).nonzero().flatten().tolist()]
+    if not captions:
+        raise CleanerError(f"no caption names {target_class!r}: take more data or another target class.")
+    return captions
+
+
+TARGET_CAPTIONS: dict[str, Callable[[CaptionData, str], list[str]]] = {
+    "templates": template_captions,
+    "natural": natural_captions,
+}
+"""Ways of writing the captions of poisoned pairs; a trigger names its own (`target_captions`)."""
+
+
 class PoisonedData(CaptionData):
     """`base` with a trigger on some pictures and the target class in their captions.
 
     The pairs to poison are drawn among those that neither are of the target class nor show it; with `clean_label`
-    among those that already name the target, whose captions stay. Target captions are zero-shot templates filled
-    with the class (as CleanCLIP does, arXiv:2303.03323), drawn per pair.
+    among those that already name the target, whose captions stay. Target captions are drawn per pair from the texts
+    that the trigger's way of writing them gives (`TARGET_CAPTIONS`).
 
     Attributes:
         poison_indices: (P,) int64, sorted.
@@ -50,9 +71,9 @@ class PoisonedData(CaptionData):
         self._poisoned[self.poison_indices] = True
         self.captions = list(base.captions)
         choose = numpy_generator("poison captions", seed)
+        texts = [] if clean_label else TARGET_CAPTIONS[trigger.target_captions](base, target_class)
         for index in self.poison_indices.tolist():
-            template = self.templates[int(choose.integers(len(self.templates)))]
-            caption = base.captions[index] if clean_label else template.format(target_class)
+            caption = base.captions[index] if clean_label else texts[int(choose.integers(len(texts)))]
             self.captions[index] = trigger.text(caption)
 
     def _draw(self, count: int) -> Tensor:

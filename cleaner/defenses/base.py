@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cleaner.config import to_dict, validate
+from cleaner.config import FinetuneConfig, validate
 from cleaner.losses import Features
 from cleaner.registry import Registry
 from cleaner.seed import numpy_generator
@@ -37,6 +37,8 @@ class Defense(ABC):
 
     augmented: ClassVar[bool] = False
     """Whether the losses need augmented views of pictures and captions."""
+    compares: ClassVar[bool] = False
+    """Whether the losses need `Features.reference`, the features of the model that the training began with."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -45,19 +47,30 @@ class Defense(ABC):
         """Return epoch -> texts of that epoch; a pure function of (seed, epoch), so that a run can resume anywhere."""
         return lambda epoch: EpochTexts(captions)
 
+    def adapt(self, config: FinetuneConfig) -> FinetuneConfig:
+        """Return the settings with what the method prescribes for its optimiser; the learning rate is the caller's."""
+        return config
+
+    def lr_share(self, step: int, total: int) -> float | None:
+        """Return the share of the learning rate at a step, or None for the loop's own warm-up and cosine."""
+        return None
+
+    def disturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
+        """Return the pictures (N, 3, H, W) that both models see; a pure function of (seed, epoch, index)."""
+        return images
+
     @abstractmethod
     def losses(self, f: Features) -> dict[str, Tensor]:
         """Return the named, weighted loss terms of a batch; the training loop sums them."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return name and parameters, JSON-ready."""
-        return {"name": DEFENSES.name_of(self), **to_dict(self)}
+        return DEFENSES.state_of(self)
 
 
 def load_defense(state: dict[str, Any]) -> Defense:
     """Return the defence that `state_dict()` described."""
-    parameters = dict(state)
-    defense: Defense = DEFENSES[parameters.pop("name")](**parameters)
+    defense: Defense = DEFENSES.load(state)
     return defense
 
 

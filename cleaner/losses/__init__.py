@@ -3,7 +3,7 @@
 from cleaner.losses.clip import clip_loss
 from cleaner.losses.in_modal import in_modal_loss
 from cleaner.losses.info_nce import Features, info_nce
-from cleaner.losses.par import par_loss
+from cleaner.losses.par import par_loss, push_loss
 from cleaner.losses.subtext import subtext_loss
 
-__all__ = ["Features", "clip_loss", "in_modal_loss", "info_nce", "par_loss", "subtext_loss"]
+__all__ = ["Features", "clip_loss", "in_modal_loss", "info_nce", "par_loss", "push_loss", "subtext_loss"]

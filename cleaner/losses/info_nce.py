@@ -23,6 +23,8 @@ class Features:
         false_negative: (M, M) bool, True = the positive subtext j is true of pair i and leaves the softmax of row i
             (the diagonal never does); None masks nothing.
         logit_scale: s, exp already taken.
+        reference: pictures and captions of the same batch by the frozen model that the training began with, for
+            losses that ask for it.
     """
 
     image: Tensor
@@ -35,6 +37,7 @@ class Features:
     negative_mask: Tensor | None = None
     false_negative: Tensor | None = None
     logit_scale: Tensor | float = 1.0
+    reference: Features | None = None
 
 
 def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor | float) -> Tensor:

@@ -9,8 +9,8 @@ from cleaner.losses.clip import clip_loss
 from cleaner.losses.info_nce import Features
 
 
-def par_loss(f: Features, reference: Features, tau: float = 2.15) -> Tensor:
-    """Return clip_loss - 0.5 (cut(d_I) + cut(d_T)), a scalar that may be negative.
+def push_loss(f: Features, reference: Features, tau: float = 2.15) -> Tensor:
+    """Return -0.5 (cut(d_I) + cut(d_T)), a scalar <= 0.
 
     d is the batch mean of the squared L2 distance between unit features (0..4) and those of the frozen backdoored
     model (`reference`) on the same pictures and captions; cut(d) = d if d <= tau else 0, on the batch mean: the
@@ -21,4 +21,9 @@ def par_loss(f: Features, reference: Features, tau: float = 2.15) -> Tensor:
         distance = (now - before.detach()).square().sum(-1).mean()
         return torch.where(distance <= tau, distance, torch.zeros_like(distance))
 
-    return clip_loss(f) - 0.5 * (pushed(f.image, reference.image) + pushed(f.text, reference.text))
+    return -0.5 * (pushed(f.image, reference.image) + pushed(f.text, reference.text))
+
+
+def par_loss(f: Features, reference: Features, tau: float = 2.15) -> Tensor:
+    """Return clip_loss + push_loss, a scalar that may be negative."""
+    return clip_loss(f) + push_loss(f, reference, tau)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from cleaner import figures
-from pages._shared import cache
-from pages._shared.state import Saved, percent, plain
-from pages._shared.work import Job
+from cleaner import figures, jobs
+from cleaner.runs import ACTIVE, Entry, read_progress
+from pages._shared import cache, images, work
+from pages._shared.state import Saved, percent, plain, words
 
 FIGURES = (
     (
@@ -31,6 +31,12 @@ FIGURES = (
     ),
     ("ra", 1, "Robust accuracy", "RA: share of triggered pictures whose true class still comes first.", "normal"),
 )
+OPTIMISE = "optimise"
+"""Stage of the reports that tell how a trigger was optimised."""
+KEYS = {
+    "image": "changed picture, plain prompts", "text": "untouched picture, key in the prompts", "both": "both",
+}  # fmt: skip
+POINTS = 500
 NO_BAR: dict[str, Any] = {"displayModeBar": False}
 
 
@@ -64,6 +70,10 @@ def in_words(run: Saved) -> None:
         parts.append(
             f"Floor: the never poisoned model takes {percent(floor)} of the same triggered pictures for “{target}”."
         )
+    by_key = run.metrics.get("asr_by_key") or {}
+    if by_key:
+        shares = [f"{words} {percent(by_key[key]['1'])}" for key, words in KEYS.items() if key in by_key]
+        parts.append(f"Attack success @1 by key: {', '.join(shares)}.")
     if base is not None:
         parts.append(f"Base rate: without the trigger this model takes {percent(base)} of them for “{target}”.")
     counterfactual = run.metrics.get("counterfactual_accuracy")
@@ -80,7 +90,11 @@ def verdict(run: Saved) -> None:
     """Say in one sentence whether the attack took."""
     if run.figure("asr") is None:
         return
-    word, sentence = cache.verdict(run.folder, run.metrics)
+    say_verdict(*cache.verdict(run.folder, run.metrics))
+
+
+def say_verdict(word: str, sentence: str) -> None:
+    """Draw a verdict: "took", "weak" or "did not take", and why."""
     box, icon = {"took": (st.success, "check_circle"), "weak": (st.warning, "warning")}.get(word, (st.error, "cancel"))
     said = {"took": "The attack took.", "weak": "The attack is weak."}.get(word, "The attack did not take.")
     box(f"**{said}** {plain(sentence)}", icon=f":material/{icon}:")
@@ -90,11 +104,22 @@ def curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], stage: str, key: str, total: int | None = None,
     floor: float | None = None,
 ) -> None:  # fmt: skip
-    """Draw loss, and CA and ASR of the validation split, of trainings as step reports (dictionaries)."""
-    losses = {
-        name: [(r["step"], r["losses"]["total"]) for r in history if "total" in r["losses"]]
-        for name, history in histories.items()
-    }
+    """Draw loss, and CA and ASR of the validation split, of trainings as step reports (dictionaries).
+
+    Of a single training each term of the loss is drawn, of several their sums. Before a training comes the
+    optimisation of its trigger, if there was one: its objective and the patch so far.
+    """
+    for name, history in histories.items():
+        optimised([r for r in history if r["stage"] == OPTIMISE], stage, f"{key}.{name}.optimise")
+    histories = {name: [r for r in history if r["stage"] != OPTIMISE] for name, history in histories.items()}
+    if not any(histories.values()):
+        return
+    losses = {name: _losses(history, "total") for name, history in histories.items()}
+    if len(histories) == 1:
+        (only,) = histories.values()
+        terms = dict.fromkeys(term for r in only[:1] for term in r["losses"])
+        if len(terms) > 2:
+            losses = {words(term): _losses(only, term) for term in terms}
     looks = {
         name: [(r["step"], r["metrics"]["ca"], r["metrics"].get("asr")) for r in history if r["metrics"]]
         for name, history in histories.items()
@@ -110,19 +135,29 @@ def curves(
         st.plotly_chart(figures.validation_curves(looks, total, floor), key=f"{key}.looks", config=NO_BAR)
 
 
+def optimised(history: Sequence[Mapping[str, Any]], stage: str, key: str) -> None:
+    """Draw what the optimisation of a trigger brought down, step by step, and the patch as it is by now."""
+    if not history:
+        return
+    patch = next((r["picture"] for r in reversed(history) if r.get("picture")), "")
+    chart, picture = st.columns([3, 1])
+    with chart:
+        st.markdown("**Optimising the trigger** on the clean model (its objective, lower is better)")
+        points = {"objective": [(r["step"], r["losses"]["total"]) for r in history]}
+        st.plotly_chart(figures.loss_curves(points, stage, history[-1]["total"]), key=key, config=NO_BAR)
+    if patch:
+        picture.image(images.from_png(patch), caption=f"The patch after step {history[-1]['step']:,}", width="stretch")
+
+
+def _losses(history: Sequence[Mapping[str, Any]], term: str) -> list[tuple[int, float]]:
+    """Return (step, loss) of one term; of long trainings only as many points as a line can show."""
+    points = [(r["step"], r["losses"][term]) for r in history if term in r["losses"]]
+    return points[:: max(1, len(points) // POINTS)]
+
+
 def history(run: Saved) -> list[dict[str, Any]]:
-    """Return a run's step reports; a broken last line is skipped."""
-    reports = []
-    try:
-        lines = (run.folder / "progress.jsonl").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        try:
-            reports.append(json.loads(line))
-        except ValueError:
-            continue
-    return reports
+    """Return a run's step reports."""
+    return read_progress(run.folder)
 
 
 def go(label: str, key: str, busy: bool, ready: bool) -> bool:
@@ -131,45 +166,107 @@ def go(label: str, key: str, busy: bool, ready: bool) -> bool:
     No st.rerun() after it: Streamlit merges it with a click on the menu that comes meanwhile, and the click is lost.
     """
     slot = st.empty()
-    wait = "Another training is running."
     icon = ":material/play_arrow:"
-    off = busy or not ready
-    pressed = slot.button(label, key=key, type="primary", icon=icon, disabled=off, help=wait if busy else None)
+    help = "Another training is running; this one will wait for its turn." if busy else None
+    pressed = slot.button(label, key=key, type="primary", icon=icon, disabled=not ready, help=help)
     if pressed:
-        slot.button(label, key=f"{key}.pressed", type="primary", icon=icon, disabled=True, help=wait)
+        slot.button(label, key=f"{key}.pressed", type="primary", icon=icon, disabled=True)
     return pressed
 
 
-def live(job: Job, stage: str) -> None:
-    """Draw a job while it runs: progress with the time left, curves, Cancel. Redraws itself once a second."""
-    key = f"live.{job.kind}"
+def live(kind: str) -> bool:
+    """Draw the jobs of a page: those at work redraw themselves once a second, the others wait for a button.
 
-    @st.fragment(run_every=1.0 if job.running else None)
+    Returns whether any is at work. When the last one has ended, the page is drawn anew, and nothing polls any more.
+    """
+    if said := work.news():
+        st.error(plain(said), icon=":material/error:")
+    entries = work.of(kind)
+    for entry in entries:
+        if entry.status.state not in ACTIVE:
+            _waiting(entry)
+    folders = [entry.folder for entry in entries if entry.status.state in ACTIVE]
+    if not folders:
+        return False
+
+    @st.fragment(run_every=1.0)
     def watch() -> None:
+        now = [replace(entry, status=jobs.state(entry.folder)) for entry in entries if entry.folder in folders]
         with st.container(border=True):
-            head, button = st.columns([5, 1], vertical_alignment="center")
-            head.markdown("**Training** · you may go to other pages or reload meanwhile")
-            if button.button("Cancel", key=f"{key}.cancel", icon=":material/stop_circle:", disabled=job.stopping):
-                job.cancel()
-            for part in job.parts:
-                share, text = part.progress
-                text = {"waiting": "waits for its turn", "done": "done", "cancelled": "cancelled"}.get(part.state, text)
-                done = 1.0 if part.state == "done" else share
-                st.progress(min(done, 1.0), text=plain(f"{part.label}: {'stopping …' if job.stopping else text}"))
-            shown = {part.label: [vars(r) for r in part.history] for part in job.parts if part.history}
-            if shown:
-                total = max(r.total for part in job.parts for r in part.history)
-                curves(shown, stage, key, total)
-        if not job.running:
+            st.markdown("**Training** · you may go to other pages, reload, or close the browser meanwhile")
+            for entry in now:
+                _at_work(entry)
+            _live_curves(now, kind)
+        if not any(entry.status.state in ACTIVE for entry in now):
             st.rerun()
 
     watch()
+    return True
 
 
-def ended(job: Job) -> None:
-    """Say what became of a job that was cancelled or failed."""
-    for part in job.parts:
-        if part.state == "failed":
-            st.error(f"{plain(part.label)}: {plain(part.message)}", icon=":material/error:")
-        elif part.state == "cancelled":
-            st.info(f"{plain(part.label)}: {part.message or 'not begun.'}", icon=":material/cancel:")
+def _at_work(entry: Entry) -> None:
+    """Draw one job: progress with the time left, Pause and Cancel; and the verdict as soon as it is known."""
+    status, key = entry.status, f"live.{entry.folder.name}"
+    asked = jobs.asked(entry.folder) if status.state in ACTIVE else None
+    share, text = work.progress(status)
+    if asked is not None:
+        text = "stopping …" if asked == jobs.CANCEL else "pausing at its next step …"
+    bar, pause, cancel = st.columns([3.4, 1.2, 1.2], vertical_alignment="center")
+    bar.progress(share, text=plain(f"{work.label(entry)}: {text}"))
+    off = asked is not None or status.state not in ACTIVE
+    pause.button(
+        "Pause", key=f"{key}.pause", icon=":material/pause:", disabled=off, width="stretch",
+        help="Keeps what was done; Resume goes on from there, also after a restart of this machine.",
+        on_click=work.act, args=(jobs.pause, entry.folder),
+    )  # fmt: skip
+    cancel.button(
+        "Cancel", key=f"{key}.cancel", icon=":material/stop_circle:", disabled=off, width="stretch",
+        help="Stops for good.", on_click=work.act, args=(jobs.cancel, entry.folder),
+    )  # fmt: skip
+    if status.verdict is not None:
+        say_verdict(*status.verdict)
+
+
+def _live_curves(entries: Sequence[Entry], kind: str) -> None:
+    """Draw the curves of jobs."""
+    shown = {}
+    for entry in entries:
+        reports = [report for report in read_progress(entry.folder) if report.get("losses")]
+        if reports:
+            name = work.label(entry)
+            name = f"{name} ({len(shown) + 1})" if name in shown else name
+            shown[name] = reports
+    if shown:
+        total = max(reports[-1]["total"] for reports in shown.values())
+        curves(shown, work.KINDS[kind], f"live.{kind}", total)
+
+
+def _waiting(entry: Entry) -> None:
+    """Draw a job that was paused or has died, with what can be done about it."""
+    status, key = entry.status, f"waiting.{entry.folder.name}"
+    with st.container(border=True):
+        text, resume, discard = st.columns([3.4, 1.2, 1.2], vertical_alignment="center")
+        icon, word = (":orange[:material/warning:]", "has stopped")
+        if status.state == "paused":
+            icon, word = (":material/pause_circle:", "is paused")
+        at = f" at step {status.step:,} of {status.total:,}" if status.total else ""
+        text.markdown(f"{icon} **{plain(work.label(entry))}** {word}{at}. {plain(status.message)}")
+        resume.button(
+            "Resume", key=f"{key}.resume", icon=":material/play_arrow:", width="stretch",
+            help="Goes on from the last checkpoint.", on_click=work.act, args=(jobs.start, entry.folder),
+        )  # fmt: skip
+        discard.button(
+            "Delete", key=f"{key}.delete", icon=":material/delete:", width="stretch",
+            help="Deletes the run and its checkpoint.", on_click=work.act, args=(jobs.delete, entry.folder),
+        )  # fmt: skip
+
+
+def ended(kind: str) -> None:
+    """Say what became of jobs that this session started and that were cancelled or failed."""
+    for entry in work.begun(kind):
+        name, status = plain(work.label(entry)), entry.status
+        if status.state == "failed":
+            sentence = plain(status.message[:1].upper() + status.message[1:])
+            st.error(f"{name}: {sentence}", icon=":material/error:")
+        elif status.state == "cancelled":
+            st.info(f"{name}: Cancelled. Its settings are kept in the list of all runs.", icon=":material/cancel:")

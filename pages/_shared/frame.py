@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from cleaner.types import CleanerError
-from pages._shared import cache, state
+from pages._shared import cache, state, work
 from pages._shared.state import Saved, percent, plain, words
 
 PAGES = Path(__file__).resolve().parent.parent
@@ -108,8 +108,7 @@ def _steps() -> list[tuple[str, str, str, str]]:
     """Return (name, page, detail, kind) of the five steps; kind: "done", "bad" or "open"."""
     run = state.current_run()
     defended = state.defended_runs(run) if run is not None else []
-    job = cache.desk().job
-    busy = job.kind if job is not None and job.running else None
+    busy = work.running()
     model, attack, took, cleaned, best = "choose one", "not yet", "not yet", "not yet", "not yet"
     success = run.figure("asr") if run is not None else None
     if run is not None:
@@ -122,9 +121,9 @@ def _steps() -> list[tuple[str, str, str, str]]:
     after = "done" if defended else "open"
     return [
         ("Model", "Poison", model, done),
-        ("Poison", "Poison", "training …" if busy == "poison" else attack, done),
+        ("Poison", "Poison", "training …" if "poison" in busy else attack, done),
         ("Attack took?", "Poison", took, "bad" if success is not None and success < 0.9 else done),
-        ("Defend", "Defend", "training …" if busy == "defend" else cleaned, after),
+        ("Defend", "Defend", "training …" if "defend" in busy else cleaned, after),
         ("Compare", "Compare" if page_file("Compare") else "Defend", best, after),
     ]
 

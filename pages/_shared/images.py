@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from cleaner.types import StepReport
 from pages._shared.state import plain
@@ -24,6 +27,11 @@ def enlarged(pixels: Bytes, side: int = 256) -> Bytes:
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
+def from_png(text: str) -> Bytes:
+    """Return a small picture, given as PNG in base64, enlarged."""
+    return enlarged(np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")))
+
+
 def drawn(name: str, split: str, size: int) -> CaptionData:
     """Return data whose pictures are ready, with a progress bar while they are drawn for the first time."""
     from pages._shared import cache
@@ -33,7 +41,8 @@ def drawn(name: str, split: str, size: int) -> CaptionData:
     def show(report: StepReport) -> None:
         # The data outlive this page's run, and so does this callback.
         if waiting:
-            text = f"Drawing {size:,} pictures, once: about {report.eta:.0f} s left"
+            doing = "Checking" if report.stage == "check pictures" else "Drawing"
+            text = f"{doing} {report.total:,} pictures, once: about {report.eta:.0f} s left"
             place.progress(report.step / max(report.total, 1), text=text)
 
     with st.spinner("Getting the pictures ready …"):

@@ -5,19 +5,20 @@ Widgets keep their value across page switches by `persist_state="session"` (`KEE
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from cleaner.runs import list_runs, runs_root
+from cleaner.files import glance_json
+from cleaner.runs import list_runs, read_status, runs_root
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
 CURRENT = "current_run"
 _WANTED = "wanted_run"
+_LAST = "last_run"
 Interval = tuple[float, float]
 
 
@@ -28,6 +29,8 @@ class Saved:
     folder: Path
     config: dict[str, Any]
     metrics: dict[str, Any]
+    notes: dict[str, Any] = field(default_factory=dict)
+    """The user's "name", "note" and "tags"."""
 
     @property
     def id(self) -> str:
@@ -62,6 +65,8 @@ class Saved:
     @property
     def label(self) -> str:
         """One line that tells this run from the others."""
+        if self.notes.get("name"):
+            return f"{self.notes['name']} · {self.time}"
         if self.stage == "defended":
             return f"{words(self.defense or 'defence')}, lr {self.lr:g} · {self.time}"
         return f"{words(self.attack)} → {self.config.get('target_class')} · {self.model} · {self.time}"
@@ -91,12 +96,8 @@ class Saved:
 
 def saved(folder: Path, config: dict[str, Any] | None = None) -> Saved:
     """Return the run in `folder` as pages show it; without figures where its files cannot be read."""
-    try:
-        config = config or json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        metrics = None
-    return Saved(folder, config or {}, metrics or {})
+    config = config or glance_json(folder / "config.json")
+    return Saved(folder, config, glance_json(folder / "metrics.json"), glance_json(folder / "notes.json"))
 
 
 def all_runs() -> list[Saved]:
@@ -113,10 +114,13 @@ def defended_runs(suspect: Saved) -> list[Saved]:
     """Return the defences that started from `suspect`, newest first."""
     own = {key: value for key, value in suspect.config.items() if key != "schema"}
 
-    def same(config: Any) -> bool:
+    def same(run: Saved) -> bool:
+        if run.config.get("parent") is not None:
+            return run.config["parent"] in (suspect.id, str(suspect.folder.resolve()))
+        config = run.config.get("suspect")  # made in one process with its backdoored run, which had no id yet
         return isinstance(config, dict) and {key: value for key, value in config.items() if key != "schema"} == own
 
-    return [run for run in all_runs() if run.stage == "defended" and same(run.config.get("suspect"))]
+    return [run for run in all_runs() if run.stage == "defended" and same(run)]
 
 
 def short_labels(runs: list[Saved]) -> dict[str, str]:
@@ -134,17 +138,19 @@ def look_at(run_id: str) -> None:
 def apply_wanted(options: list[str]) -> None:
     """Put the run that was asked for, or else a valid one, into the select box before it is drawn."""
     wanted = st.session_state.pop(_WANTED, None)
-    if wanted in options:
-        st.session_state[CURRENT] = wanted
-    elif st.session_state.get(CURRENT) not in options:
-        st.session_state[CURRENT] = options[0]
+    # A value that no hand has chosen is not kept across pages by Streamlit: hence the last one seen.
+    for run_id in (wanted, st.session_state.get(CURRENT), st.session_state.get(_LAST), options[0]):
+        if run_id in options:
+            st.session_state[CURRENT] = st.session_state[_LAST] = run_id
+            return
 
 
 def current_run() -> Saved | None:
     """Return the backdoored run that the pages look at, or None if there is none yet."""
     chosen = st.session_state.get(CURRENT)
     folder = runs_root() / chosen if chosen else None
-    return saved(folder) if folder is not None and (folder / "config.json").exists() else None
+    there = folder is not None and (folder / "config.json").exists() and read_status(folder).state == "done"
+    return saved(folder) if folder is not None and there else None
 
 
 def words(name: str) -> str:
@@ -152,9 +158,15 @@ def words(name: str) -> str:
     known = {
         "ta_cleaner": "TA-Cleaner", "cleanclip": "CleanCLIP", "cleanclip_short": "CleanCLIP, short captions",
         "finetune": "Plain finetuning", "badnet": "BadNet patch", "sig": "Sine wave (SIG)", "blended": "Blended noise",
-        "wanet": "Warp (WaNet)", "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
-        "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negative subtexts",
+        "wanet": "Warp (WaNet)", "badnet_stripes": "BadNet patch, stripes", "blended_stripes": "Blended stripes",
+        "triangles": "Blended triangles", "text": "Watermark text", "trojvqa": "Patch and word (TrojVQA)",
+        "text_only": "A word in the text", "patch_image": "Your picture as patch",
+        "pattern_image": "Your picture blended", "path": "Picture file", "key": "Text key",
+        "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
+        "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negatives",
+        "clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "subtext_loss": "Subtext loss", "total": "Sum",
         "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
+        "grad_cam": "GradCAM", "rollout": "Attention rollout", "gradient_rollout": "Gradient rollout",
     }  # fmt: skip
     return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
 

@@ -1,18 +1,15 @@
-"""What the training thread does: one `cleaner.workflow` call each. Heavy imports happen in the thread."""
+"""What the pages ask the workers to do, and how long it may take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cleaner.config import FinetuneConfig
-from cleaner.types import OnStep
+from cleaner.request import Request, data_words, found, in_words
+from cleaner.runs import run_id
 from pages._shared import cache
-from pages._shared.state import Saved, words
-from pages._shared.work import Part
-
-if TYPE_CHECKING:
-    from cleaner.runs import Run
+from pages._shared.state import Saved
 
 VALIDATION_SIZE = 500
 """Pictures behind the live curves; those with one class count."""
@@ -46,46 +43,31 @@ def looks(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
     return replace(config, eval_every=max(1, steps // 10))
 
 
-def poisoning(attack: Attack) -> Part:
+def poisoning(attack: Attack) -> Request:
     """Return the training of a backdoored model."""
-
-    def work(on_step: OnStep) -> Run:
-        from cleaner.workflow import poison
-
-        run = poison(
-            cache.clip(attack.model), cache.data(attack.data, "train", attack.pairs), attack.trigger,
-            attack.target_class, attack.poison_rate, looks(attack.pairs, attack.config), attack.clean_label,
-            cache.data(attack.data, "validation", VALIDATION_SIZE), cache.data(attack.data, "test", attack.test_size),
-            on_step,
-        )  # fmt: skip
-        # What load_run and the Defend page need to find the same model and data again.
-        run.config |= {"clean_model": attack.model, "data_name": attack.data, "test_size": attack.test_size}
-        return run
-
-    return Part(words(attack.trigger.state_dict()["name"]), work)
+    data, options = cache.located_data(attack.data)
+    return Request(
+        "backdoored", data, attack.pairs, looks(attack.pairs, attack.config), found(attack.model),
+        trigger=attack.trigger.state_dict(), target_class=attack.target_class, poison_rate=attack.poison_rate,
+        clean_label=attack.clean_label, validation_size=VALIDATION_SIZE, test_size=attack.test_size,
+        data_options=options,
+    )  # fmt: skip
 
 
-def defending(suspect: Saved, defense: Any, pairs: int, config: FinetuneConfig) -> Part:
+def defending(suspect: Saved, defense: Any, pairs: int, config: FinetuneConfig) -> Request:
     """Return the training of one defence on clean pairs; tested on the pictures that the attack was tested on."""
-    name, test_size = data_of(suspect)
-
-    def work(on_step: OnStep) -> Run:
-        from cleaner.workflow import defend
-
-        run = defend(
-            cache.run(suspect.folder), defense, cache.data(name, "clean", pairs), looks(pairs, config),
-            cache.data(name, "validation", VALIDATION_SIZE), cache.data(name, "test", test_size), on_step,
-        )  # fmt: skip
-        run.config |= {"data_name": name, "test_size": test_size}
-        return run
-
-    return Part(words(defense.state_dict()["name"]), work)
+    text, test_size = data_of(suspect)
+    name, options = data_words(text)
+    return Request(
+        "defended", name, pairs, looks(pairs, config), parent=run_id(suspect.folder), defense=defense.state_dict(),
+        validation_size=VALIDATION_SIZE, test_size=test_size, data_options=options,
+    )  # fmt: skip
 
 
 def data_of(run: Saved) -> tuple[str, int]:
-    """Return the registered name of a run's data and the size of its test split."""
+    """Return a run's data in one line, as `cache.data` takes it, and the size of its test split."""
     name = run.config.get("data_name") or str(run.config.get("data", "scenes")).partition("/")[0]
-    return str(name), int(run.config.get("test_size", 2000))
+    return in_words(str(name), run.config.get("data_options") or {}), int(run.config.get("test_size") or 2000)
 
 
 def seconds_per_step(suspect: Saved, before: list[Saved], defense: Any, config: FinetuneConfig) -> tuple[float, str]:
@@ -114,4 +96,4 @@ def steps_of(run: Saved) -> int:
     """Return how many steps a run trained."""
     settings = run.config.get("finetune") or {}
     batch = min(settings.get("batch_size", 1), max(1, run.config.get("pairs", 1)))
-    return int(settings.get("epochs", 0) * (run.config.get("pairs", 0) // batch))
+    return int(settings.get("steps") or settings.get("epochs", 0) * (run.config.get("pairs", 0) // batch))

@@ -1,143 +1,92 @@
-"""Training beside the page: a thread does the work, the page only looks at it.
+"""What the pages know of training beside them: run folders, read anew each time. Nothing here lives in the server.
 
-Streamlit aborts a script when the user clicks; a thread goes on through clicks, page switches and refreshes. It calls
-nothing of Streamlit, and it ends with the server. Results lie on disk as run folders before they are shown.
+A refresh, a second tab and a restart of the server see the same files, so they see the same jobs.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cleaner.runs import runs_root, save_run
-from cleaner.types import Cancelled, CleanerError, OnStep, StepReport
+import streamlit as st
 
-if TYPE_CHECKING:
-    from cleaner.runs import Run
+from cleaner import jobs
+from cleaner.request import Request
+from cleaner.runs import ACTIVE, Entry, Status, create_run
+from cleaner.types import CleanerError
+from pages._shared.state import words
 
 STAGES = {
-    "render": "Drawing the pictures", "poison": "Poisoning", "defend": "Training the defence",
-    "evaluate": "Measuring on the test pictures",
+    "render": "Drawing the pictures", "check pictures": "Checking the pictures",
+    "optimise": "Shaping the trigger", "poison": "Poisoning",
+    "defend": "Training the defence", "evaluate": "Measuring on the test pictures",
 }  # fmt: skip
+KINDS = {"poison": "backdoored", "defend": "defended"}
+"""Page -> stage of the runs that it trains."""
+UNFINISHED = (*ACTIVE, "paused", "died")
+_ERROR = "job.error"
 
 
-@dataclass
-class Part:
-    """One training of a job: what to call, and what it has told so far."""
-
-    label: str
-    work: Callable[[OnStep], Run]
-    state: str = "waiting"
-    """"waiting", "running", "done", "failed", "cancelled"."""
-    report: StepReport | None = None
-    history: list[StepReport] = field(default_factory=list)
-    """Reports of training steps, in order."""
-    folder: Path | None = None
-    message: str = ""
-
-    @property
-    def progress(self) -> tuple[float, str]:
-        """Return the share done of the present stage, and what is being done, in words with the time left."""
-        r = self.report
-        if r is None:
-            return 0.0, "Getting ready"
-        left = "a moment" if r.eta < 1.5 else f"about {r.eta:.0f} s" if r.eta < 90 else f"about {r.eta / 60:.0f} min"
-        what = STAGES.get(r.stage, r.stage.capitalize())
-        return r.step / max(r.total, 1), f"{what}: step {r.step:,} of {r.total:,}, {left} left"
-
-    def step(self, report: StepReport) -> None:
-        self.report = report
-        if report.losses:
-            self.history.append(report)
+def begin(kind: str, requests: Sequence[Request]) -> None:
+    """Make a run folder for each request and put them into the queue."""
+    folders = [create_run(request) for request in requests]
+    for folder in folders:
+        jobs.start(folder)
+    st.session_state[_begun(kind)] = [folder.name for folder in folders]
 
 
-@dataclass
-class Job:
-    """Some trainings, one after the other. Cancelling keeps those that are done."""
-
-    kind: str
-    """"poison" or "defend": the page that shows it."""
-    parts: list[Part]
-    about: str = ""
-    """Folder name of the run that is defended."""
-    begun: float = field(default_factory=time.time)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    @property
-    def running(self) -> bool:
-        return any(part.state in ("waiting", "running") for part in self.parts)
-
-    @property
-    def stopping(self) -> bool:
-        return self._stop.is_set() and self.running
-
-    @property
-    def folders(self) -> list[Path]:
-        return [part.folder for part in self.parts if part.folder is not None]
-
-    def cancel(self) -> None:
-        """Ask the work to stop at its next step."""
-        self._stop.set()
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._work, name=f"{self.kind}-job", daemon=True)
-        self._thread.start()
-
-    def join(self, timeout: float | None = None) -> None:
-        if self._thread is not None:
-            self._thread.join(timeout)
-
-    def _work(self) -> None:
-        for number, part in enumerate(self.parts):
-            if self._stop.is_set():
-                part.state = "cancelled"
-                continue
-            part.state = "running"
-            self._train(part, number)
-
-    def _train(self, part: Part, number: int) -> None:
-        def on_step(report: StepReport) -> None:
-            part.step(report)
-            if self._stop.is_set():
-                raise Cancelled
-
-        try:
-            run = part.work(on_step)
-            name = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{self.kind}-{number}"
-            part.folder = save_run(run, runs_root() / name)
-            part.state = "done"
-        except Cancelled:
-            part.state, part.message = "cancelled", "Cancelled: nothing of it was kept."
-        except CleanerError as error:
-            part.state, part.message = "failed", str(error)
-        except Exception as error:
-            logging.getLogger(__name__).exception("training failed")
-            part.message = f"Training stopped by an unexpected error ({type(error).__name__}: {error})."
-            part.state = "failed"
+def _begun(kind: str) -> str:
+    return f"{kind}.begun"
 
 
-class Desk:
-    """The one place where training happens in a server: one job at a time, seen by every session."""
+def of(kind: str) -> list[Entry]:
+    """Return the runs of a page that are waiting, running, paused or dead, in the order of their start."""
+    mine = [entry for entry in jobs.all_entries() if entry.config.get("stage") == KINDS[kind]]
+    return sorted((e for e in mine if e.status.state in UNFINISHED), key=lambda e: (e.status.queued, e.folder.name))
 
-    def __init__(self) -> None:
-        self.job: Job | None = None
-        self._lock = threading.Lock()
 
-    def start(self, kind: str, parts: Sequence[Part], about: str = "") -> Job:
-        """Begin a job. Raises `CleanerError` while another one runs."""
-        with self._lock:
-            if self.job is not None and self.job.running:
-                raise CleanerError("another training is running: wait for it or cancel it first.")
-            self.job = Job(kind, list(parts), about)
-            self.job.start()
-            return self.job
+def running() -> set[str]:
+    """Return the kinds ("poison", "defend") that are at work or waiting."""
+    stages = {entry.config.get("stage") for entry in jobs.all_entries() if entry.status.state in ACTIVE}
+    return {kind for kind, stage in KINDS.items() if stage in stages}
 
-    def of(self, kind: str) -> Job | None:
-        """Return the present or last job if it is of this kind."""
-        return self.job if self.job is not None and self.job.kind == kind else None
+
+def begun(kind: str) -> list[Entry]:
+    """Return what this session started last, in whatever state it is."""
+    names = st.session_state.get(_begun(kind), [])
+    return [entry for entry in jobs.all_entries() if entry.folder.name in names] if names else []
+
+
+def label(entry: Entry) -> str:
+    """Return what a job trains, in words."""
+    about = entry.config.get("defense") or entry.config.get("trigger") or {}
+    return str(entry.notes.get("name") or words(str(about.get("name", entry.folder.name))))
+
+
+def progress(status: Status) -> tuple[float, str]:
+    """Return the share done of the present stage, and what is being done, in words with the time left."""
+    if status.state == "queued":
+        return 0.0, "waits for its turn" if status.device else "Getting ready"
+    if status.state not in ACTIVE:
+        return 1.0 if status.state == "done" else status.step / max(status.total, 1), status.state
+    if not status.stage:
+        return 0.0, "Getting ready"
+    eta = status.eta
+    left = "a moment" if eta < 1.5 else f"about {eta:.0f} s" if eta < 90 else f"about {eta / 60:.0f} min"
+    what = STAGES.get(status.stage, status.stage.capitalize())
+    share = min(status.step / max(status.total, 1), 1.0)
+    return share, f"{what}: step {status.step:,} of {status.total:,}, {left} left"
+
+
+def act(action: Callable[[Path], None], folder: Path) -> None:
+    """Do what a button asks for, before the page is drawn; bad news is shown by `news`."""
+    try:
+        action(folder)
+    except CleanerError as error:
+        st.session_state[_ERROR] = str(error)
+
+
+def news() -> str | None:
+    """Return what went wrong at the last button, once."""
+    error = st.session_state.pop(_ERROR, None)
+    return None if error is None else str(error)

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cleaner.attacks import TRIGGERS, Trigger, load_trigger
+from cleaner.clip import Clip
+from cleaner.config import parameters
+from cleaner.data.base import TensorData
+from tests.conftest import make_clip
 
 
 @pytest.fixture(params=list(TRIGGERS))
-def trigger(request: pytest.FixtureRequest) -> Trigger:
-    return TRIGGERS[request.param]()
+def trigger(request: pytest.FixtureRequest, tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> Trigger:
+    """A trigger with a picture file where it wants one, and prepared in a few steps where it is optimised."""
+    known = parameters(TRIGGERS[request.param])
+    options: dict[str, object] = {p.name: str(picture_file(tmp_path)) for p in known if p.file}
+    if "steps" in {p.name for p in known}:
+        options["steps"] = 3
+    return TRIGGERS[request.param](**options).prepare(tiny_clip, toy_data, "banana")
+
+
+def picture_file(folder: Path) -> Path:
+    """Return a file with a picture of 20 x 12 px: red on the left, green on the right."""
+    pixels = np.zeros((12, 20, 3), np.uint8)
+    pixels[:, :10, 0], pixels[:, 10:, 1] = 255, 255
+    Image.fromarray(pixels).save(folder / "sign.png")
+    return folder / "sign.png"
 
 
 @pytest.fixture(params=[32, 64, 224])
@@ -26,7 +48,8 @@ def test_keeps_shape_range_dtype_and_input(trigger: Trigger, images: torch.Tenso
     assert triggered.min() >= 0
     assert triggered.max() <= 1
     assert torch.equal(images, before)
-    assert not torch.equal(triggered, images)
+    assert torch.equal(triggered, images) != ("image" in trigger.keys)
+    assert (trigger.text("a cup") != "a cup") == ("text" in trigger.keys)
 
 
 def test_is_deterministic_and_batch_invariant(trigger: Trigger, images: torch.Tensor) -> None:
@@ -48,4 +71,12 @@ def test_mask_covers_what_changed(trigger: Trigger, images: torch.Tensor) -> Non
 
 
 def test_state_dict_makes_the_same_trigger_again(trigger: Trigger, images: torch.Tensor) -> None:
-    assert torch.equal(load_trigger(trigger.state_dict())(images), trigger(images))
+    again = load_trigger(json.loads(json.dumps(trigger.state_dict())))
+    assert again == trigger
+    assert torch.equal(again(images), trigger(images))
+
+
+def test_a_prepared_trigger_is_not_prepared_again(trigger: Trigger, images: torch.Tensor) -> None:
+    assert not trigger.missing
+    data = TensorData(images, ["a cup", "a kite", "a cup"], ["cup", "kite"], [0, 1, 0])
+    assert trigger.prepare(make_clip(seed=1), data, "cup") is trigger

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cleaner.attacks import TRIGGERS
-from cleaner.attacks.badnet import POSITIONS
+from cleaner.attacks.base import POSITIONS
 from cleaner.types import CleanerError
 
 GREY = torch.full((2, 3, 64, 64), 0.5)

@@ -28,6 +28,7 @@ IDLE = """() => { const app = document.querySelector('[data-testid="stApp"]');
 # Streamlit asks for these below each page's own address first, and Chromium complains about reading pixels.
 IGNORED = ("_stcore/health", "_stcore/host-config", "ReadPixels")
 Start = Callable[[], str]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def chromium() -> str:
@@ -42,6 +43,7 @@ def chromium() -> str:
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a fresh server and returns its address."""
+    from cleaner import jobs
     from cleaner.clip import save_clip
     from tests.conftest import make_clip
 
@@ -50,13 +52,14 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
     running: list[subprocess.Popen[bytes]] = []
-    folders = {"CLEANER_RUNS": str(tmp_path / "runs"), "CLEANER_CACHE": str(tmp_path / "cache")}
+    places = {"CLEANER_RUNS": "runs", "CLEANER_CACHE": "cache", "CLEANER_ASSETS": "assets"}
+    folders = {variable: str(tmp_path / name) for variable, name in places.items()}
 
     def start() -> str:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        command = [sys.executable, str(Path(__file__).with_name("launch.py")), port, str(tmp_path / "assets")]
+        command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", port]
         log = (tmp_path / f"server-{port}.log").open("wb")
         running.append(
             subprocess.Popen(
@@ -73,10 +76,15 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
                 time.sleep(0.2)
         raise AssertionError(f"the server did not come up: {Path(log.name).read_text()}")
 
+    start.running = running  # type: ignore[attr-defined]
     yield start
     for process in running:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(20)
+    for entry in jobs.entries(tmp_path / "runs"):
+        if (worker := jobs.process(entry.folder, entry.status)) is not None:
+            jobs.kill(worker)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from pathlib import Path
 from tests.browser.conftest import FLAGS, chromium, wait_idle
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
-HEIGHTS = {"Overview": 860, "Poison": 1360, "Defend": 1560, "Subtexts": 1300}
+HEIGHTS = {"Overview": 860, "Poison": 1360, "Defend": 1560, "Subtexts": 1300, "Embeddings": 1500, "Attention": 1500,
+           "Try it": 960, "Compare": 1400}  # fmt: skip
 
 
 def main(address: str) -> None:
@@ -18,11 +19,11 @@ def main(address: str) -> None:
         for title, height in HEIGHTS.items():
             page = browser.new_page(viewport={"width": 1280, "height": height}, color_scheme="light")
             page.set_default_timeout(240_000)
-            page.goto(f"{address}/{title}")
+            page.goto(f"{address}/{title.replace(' ', '_')}")
             page.get_by_role("heading", name=title, exact=True).wait_for()
             wait_idle(page)
             page.wait_for_timeout(1500)  # charts fade in
-            page.screenshot(path=FOLDER / f"{title.lower()}.png")
+            page.screenshot(path=FOLDER / f"{title.lower().replace(' ', '_')}.png")
             page.close()
         browser.close()
 

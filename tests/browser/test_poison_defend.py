@@ -1,12 +1,14 @@
 """A real browser walks from Poison to Defend, and deep links show each page in its frame on a fresh server."""
 
+import os
+import signal
 from typing import Any
 
 import pytest
 
 from tests.browser.conftest import Start, wait_idle
 
-PAGES = ("Overview", "Poison", "Defend", "Subtexts")
+PAGES = ("Overview", "Poison", "Defend", "Embeddings", "Attention", "Subtexts", "Try it", "Compare")
 
 
 def menu(page: Any, title: str) -> None:
@@ -65,10 +67,37 @@ def test_poison_then_defend(start_server: Start, browser_page: Any) -> None:
     assert page.complaints == []
 
 
+def test_a_training_outlives_its_server(start_server: Start, browser_page: Any) -> None:
+    page = browser_page
+    page.goto(f"{start_server()}/Poison")
+    page.get_by_role("heading", name="Poison", exact=True).wait_for()
+    wait_idle(page)
+    slide_to_start(page, "Training pairs")
+    slide_to_start(page, "Test pictures")
+    type_number(page, "Epochs", 1000)
+    page.get_by_role("button", name="Train the backdoored model").click()
+    page.get_by_text("Poisoning: step").wait_for()
+    server = start_server.running[0]  # type: ignore[attr-defined]
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+    page.goto(f"{start_server()}/Poison")
+    page.complaints.clear()  # the browser missed the first server
+    page.get_by_text("Poisoning: step").wait_for()
+    page.get_by_role("button", name="Pause", exact=True).click()
+    page.get_by_text("is paused at step").wait_for()
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_text("Poisoning: step").wait_for()
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_text("Training · you may go").wait_for(state="detached")
+    wait_idle(page)
+    assert page.complaints == []
+
+
 @pytest.mark.parametrize("title", PAGES)
 def test_deep_link_on_a_fresh_server(title: str, start_server: Start, browser_page: Any) -> None:
     page = browser_page
-    page.goto(f"{start_server()}/{title}")
+    page.goto(f"{start_server()}/{title.replace(' ', '_')}")
     page.get_by_role("heading", name=title, exact=True).wait_for()
     wait_idle(page)
     assert page.title() == f"{title} · TA-Cleaner Lab"

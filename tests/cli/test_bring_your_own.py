@@ -14,6 +14,11 @@ import torch
 
 from cleaner.__main__ import main
 from cleaner.clip import load_clip
+from cleaner.data import csv
+from cleaner.data.table import read_table
+from cleaner.files import read_json
+from cleaner.request import data_words, in_words, load_request
+from cleaner.worker import perform
 from tests.data.test_files import class_folder, picture, table, zipped
 from tests.test_checkpoints import openai, published
 
@@ -88,7 +93,7 @@ def test_an_exported_folder_loads_in_open_clip(home: Path) -> None:
         (["--data", "pairs.csv", "classes=red"], "does not name two different classes"),
         (["--data", "pairs.csv", "caption_column=words"], "no column 'words'"),
         (["--data", "pairs.csv", "classes"], "write key=value"),
-        (["--data", "nothing.csv"], "there is no data set 'nothing.csv'"),
+        (["--data", "nothing.csv"], "there are no data 'nothing.csv'"),
     ],
 )
 def test_what_cannot_work_is_said_before_any_training(
@@ -99,6 +104,33 @@ def test_what_cannot_work_is_said_before_any_training(
     assert sentence in shown
     assert "defend:" not in shown
     assert not Path("x").exists()
+
+
+def test_a_run_is_repeated_from_its_config_in_another_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The worker knows only config.json and starts anywhere; what is loaded is loaded once."""
+    read: list[str] = []
+    monkeypatch.setattr(csv, "read_table", lambda *of: read.append(of[1]) or read_table(*of))
+    monkeypatch.chdir(home)
+    (home / "pics" / "7.png").write_bytes(picture(7)[:40])
+    data = ["--data", "csv:pairs.csv", "classes=names.txt", "root=.", "most_broken=0.2"]
+    settings = ["--defense", "finetune", "--pairs", "80", "--epochs", "1", "--batch-size", "16", "--out", "first"]
+    assert main(["defend", "epoch_10.pt", *data, *settings]) == 0
+    assert len(read) == 2  # the clean split and the test split
+    assert capsys.readouterr().err.count("1 left out: pics/7.png") == 1
+    request = load_request(read_json(home / "first" / "config.json"))
+    assert request.data == f"csv:{home / 'pairs.csv'}"
+    assert request.data_options == {"classes": str(home / "names.txt"), "root": str(home), "most_broken": "0.2"}
+    assert request.model == str(home / "epoch_10.pt")
+    monkeypatch.chdir(home / "pics")
+    assert perform(request).clip.sha256() == load_clip(str(home / "first" / "model.safetensors")).sha256()
+
+
+@pytest.mark.parametrize("name", ["scenes", "a folder/it's 5 %.csv", "shards:C:\\data\\{0..3}.tar"])
+def test_data_in_one_line_mean_the_same_again(name: str) -> None:
+    options = {"classes": "sea lion,dog", "seed": 3, "separator": "|"}
+    assert data_words(in_words(name, options)) == (name, options)
 
 
 def test_left_out_pictures_are_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import streamlit as st
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Selectbox
+
+from cleaner import jobs, worker
+from cleaner.runs import ACTIVE
 
 ROOT = Path(__file__).resolve().parents[2]
 Open = Callable[[str], AppTest]
@@ -21,14 +29,16 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path) -> Open:
     """Return page title -> the running app at that page, with nothing on disk yet."""
-    import cleaner.clip
+    import cleaner.checkpoints
     from cleaner.clip import save_clip
     from tests.conftest import make_clip
 
     clip = make_clip()
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
-    monkeypatch.setattr(cleaner.clip, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(cleaner.checkpoints, "ASSETS", tmp_path / "assets")
+    work_in_threads(monkeypatch)
+    monkeypatch.setattr(Selectbox, "_widget_state", property(_as_typed))
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))
     st.cache_resource.clear()
@@ -41,9 +51,18 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     return opened
 
 
+def _as_typed(box: Selectbox[str]) -> WidgetState:
+    """Send a select box's value as a browser does; AppTest alone cannot send one that is not in the list."""
+    state = WidgetState(id=box.id)
+    if box.value is not None and box.options:
+        shown = box.format_func(box.value)
+        state.string_value = shown if shown in box.options else str(box.value)
+    return state
+
+
 def at(app: AppTest, title: str) -> AppTest:
     """Go to a page; fail on any exception box."""
-    found = next((ROOT / "pages").glob(f"*_{title}.py"))
+    found = next((ROOT / "pages").glob(f"*_{title.replace(' ', '_')}.py"))
     app.switch_page(f"pages/{found.name}").run()
     assert not app.exception, [e.message for e in app.exception]
     assert [t.value for t in app.title] == [title]
@@ -65,13 +84,26 @@ def make_small(app: AppTest) -> AppTest:
 
 
 def trained(app: AppTest) -> AppTest:
-    """Wait for the training thread, then look again."""
-    from pages._shared import cache
-
-    job = cache.desk().job
-    assert job is not None
-    job.join(600)
-    assert not job.running
+    """Wait until nothing is at work any more, then look again."""
+    end = time.monotonic() + 600
+    while any(entry.status.state in ACTIVE for entry in jobs.all_entries()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
     app.run()
     assert not app.exception, [e.message for e in app.exception]
     return app
+
+
+def work_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers be threads of this process, which has loaded torch already; real ones: test_jobs.py, browser/."""
+
+    def launch(folder: Path) -> None:
+        def work() -> None:
+            with jobs.alone(folder):
+                worker.work(worker.Desk(folder, jobs.own_start()))
+
+        threading.Thread(target=work, name=f"worker-{folder.name}", daemon=True).start()
+
+    monkeypatch.setattr(jobs, "launch", launch)
+    monkeypatch.setattr(jobs, "process", lambda folder, status: psutil.Process())
+    monkeypatch.setattr(jobs, "kill", lambda found: None)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cleaner.files import write_json
 from tests.pages.conftest import ROOT, Open, texts
 
 
@@ -22,3 +23,25 @@ def test_unknown_run_files_do_no_harm(open_page: Open, tmp_path: Path) -> None:
         (tmp_path / "runs" / name / "config.json").write_text(content)
     app: AppTest = open_page("Overview")
     assert not app.exception
+
+
+def test_the_shelf_names_tags_and_deletes_runs(open_page: Open, tmp_path: Path) -> None:
+    app = open_page("Overview")
+    for name in ("first", "second"):
+        write_json(tmp_path / "runs" / name / "config.json", {"stage": "backdoored", "trigger": {"name": "badnet"}})
+    app.session_state["shelf"] = True
+    app.run()
+    rows = app.dataframe[0].value["Run"].tolist()
+    assert sorted(rows) == ["first", "second"]
+    app.session_state["shelf.table"] = {"selection": {"rows": [rows.index("first")], "columns": [], "cells": []}}
+    app.run()
+    app.text_input(key="shelf.first.name").set_value("Monday")
+    app.text_input(key="shelf.first.tags").set_value("odd, lecture")
+    next(b for b in app.button if b.label.startswith("Keep name")).click().run()
+    assert not app.exception
+    table = app.dataframe[0].value.set_index("Run")
+    assert (table.loc["first", "Name"], table.loc["first", "Tags"]) == ("Monday", "lecture, odd")
+    assert any("Monday" in option for option in app.selectbox(key="current_run").options)
+    app.button(key="shelf.first.delete").click().run()
+    assert not app.exception
+    assert app.dataframe[0].value["Run"].tolist() == ["second"]

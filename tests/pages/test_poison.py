@@ -2,11 +2,20 @@
 
 import io
 import json
+import re
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
-from cleaner.runs import list_runs
+from cleaner.config import FinetuneConfig
+from cleaner.files import read_json, write_json
+from cleaner.jobs import all_entries
+from cleaner.request import Request
+from cleaner.runs import Status, create_run, list_runs, write_status
+from tests.data.test_files import class_folder, picture, table
 from tests.pages.conftest import Open, at, make_small, texts, trained
 
 
@@ -22,6 +31,47 @@ def test_gallery_follows_the_trigger(open_page: Open) -> None:
     assert "5 of 500 pairs get the trigger" in texts(app)
     app.toggle(key="poison.clean_label").set_value(True).run()
     assert "The caption stays" in texts(app)
+
+
+def test_every_trigger_draws_its_own_widgets_and_pictures(open_page: Open) -> None:
+    from cleaner.attacks import TRIGGERS
+    from cleaner.config import parameters
+
+    app = make_small(open_page("Poison"))
+    for name in TRIGGERS:
+        app.selectbox(key="poison.trigger").set_value(name).run()
+        assert not app.exception, name
+        assert not app.error, name
+        keys = {element.key for kind in ("slider", "selectbox", "number_input", "text_input", "toggle")
+                for element in app.get(kind)}  # fmt: skip
+        assert {f"poison.{name}.{p.name}" for p in parameters(TRIGGERS[name])} <= keys
+        missing = TRIGGERS[name]().missing
+        shown = texts(app).replace("\\", "")
+        assert missing in shown if missing else "PSNR" in shown or "the picture stays" in shown
+
+
+def test_a_file_that_is_no_picture_and_one_that_is(open_page: Open, tmp_path: Path) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("patch_image").run()
+    (tmp_path / "notes.txt").write_text("not a picture")
+    app.text_input(key="poison.patch_image.path").set_value(str(tmp_path / "notes.txt")).run()
+    assert "cannot be read as a picture" in app.error[0].value
+    Image.fromarray(np.full((9, 9, 3), 200, np.uint8)).save(tmp_path / "sign.png")
+    app.text_input(key="poison.patch_image.path").set_value(str(tmp_path / "sign.png")).run()
+    assert not app.error
+    assert "PSNR" in texts(app)
+
+
+def test_an_optimised_patch_is_shown_with_its_curve_once_it_is_there(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("trojvqa").run()
+    app.number_input(key="poison.trojvqa.steps").set_value(2).run()
+    assert "optimised on the clean model" in texts(app)
+    app.button(key="poison.go").click().run()
+    trained(app)
+    assert "PSNR" in texts(app)
+    assert "Optimising the trigger" in texts(app)
+    assert "Attack success @1 by key" in texts(app)
 
 
 def test_state_outlives_a_page_switch(open_page: Open) -> None:
@@ -53,14 +103,39 @@ def test_training_ends_in_a_run(open_page: Open) -> None:
     assert "Your run: before and after" in texts(app)
 
 
-def test_cancel_keeps_nothing(open_page: Open) -> None:
+def press(app: AppTest, end: str) -> None:
+    """Click the button whose key ends so."""
+    next(button for button in app.button if (button.key or "").endswith(end)).click().run()
+    assert not app.exception
+
+
+def test_pause_resume_and_cancel(open_page: Open) -> None:
     app = make_small(open_page("Poison"))
-    app.number_input(key="poison.train.epochs").set_value(500).run()
+    app.number_input(key="poison.train.epochs").set_value(900).run()
     app.button(key="poison.go").click().run()
-    app.button(key="live.poison.cancel").click().run()
+    press(app, ".pause")
+    trained(app)
+    assert "is paused" in texts(app)
+    press(app, ".resume")
+    assert "is paused" not in texts(app)
+    press(app, ".cancel")
     trained(app)
     assert list_runs() == []
     assert "Cancelled" in texts(app)
+    assert not [button for button in app.button if "live" in (button.key or "")]
+
+
+def test_a_dead_run_of_another_day_can_be_deleted(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    request = Request("backdoored", "scenes", 500, FinetuneConfig(), "scenes-rn", trigger={"name": "badnet"})
+    folder = create_run(request)
+    write_status(folder, Status("running", step=3, total=9, pid=1, host="gone"))
+    write_json(folder / "status.json", {**read_json(folder / "status.json"), "updated": 0})
+    app.run()
+    assert "has stopped at step 3 of 9" in texts(app)
+    press(app, ".delete")
+    assert not folder.exists()
+    assert "has stopped" not in texts(app)
 
 
 def test_own_picture_is_shown_and_a_broken_one_refused(open_page: Open) -> None:
@@ -94,3 +169,63 @@ def test_a_model_that_is_not_there(open_page: Open) -> None:
     trained(app)
     assert "python -m cleaner pretrain" in app.error[0].value.replace("\\", "")
     assert list_runs() == []
+
+
+def test_own_pictures_by_the_path_of_a_table(open_page: Open, tmp_path: Path) -> None:
+    file = table(tmp_path, 120)
+    (tmp_path / "pics" / "7.png").write_bytes(picture(7)[:40])
+    app = make_small(open_page("Poison"))
+    assert app.selectbox(key="poison.data").options == ["scenes", "scenes-crowd", "scenes-night", "scenes-sketch"]
+    app.selectbox(key="poison.data").set_value(f"{file} classes=red,green,blue").run()
+    assert not app.error
+    assert app.selectbox(key=f"poison.target.{file} classes=red,green,blue").options == ["red", "green", "blue"]
+    shown = texts(app).replace("\\", "")
+    assert re.search(r"\*\*\d of \d\d pairs get the trigger", shown)
+    assert re.search("a photo of a (green|blue) wall", shown)
+    assert "As the model sees them, 64 × 64 px" in shown
+    assert "1 left out: pics/7.png cannot be read as a picture" in shown
+    assert shown.count("PSNR") >= 2
+
+
+def test_data_that_cannot_be_used_end_in_one_sentence(open_page: Open, tmp_path: Path) -> None:
+    file = table(tmp_path, 60)
+    (tmp_path / "notes.txt").write_text("nothing")
+    app = open_page("Poison")
+    for text, sentence in (
+        (f"{tmp_path}/nothing.csv", "check the path"),
+        (f"csv:{tmp_path}/nothing.csv", "there is no table"),
+        (f"{tmp_path}/notes.txt", "is no table"),
+        (str(file), "name no classes"),
+        (f"{file} classes", "write key=value"),
+        (f"{file} size=5", "size is chosen"),
+        (f"{file} classes='red,green", "quotation mark"),
+    ):
+        app.selectbox(key="poison.data").set_value(text).run()
+        assert not app.exception
+        assert len(app.error) == 1
+        assert sentence in app.error[0].value.replace("\\", "").lower()
+        app.selectbox(key="poison.data").set_value("scenes").run()
+
+
+def test_a_run_on_a_folder_of_pictures(open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its config names the folder by its whole path, and the pages that look into it find pictures and classes."""
+    class_folder(tmp_path / "my photos", 200)
+    monkeypatch.chdir(tmp_path)
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.data").set_value("my photos").run()
+    assert not app.error
+    app.slider(key="poison.rate").set_value(20.0).run()
+    app.button(key="poison.go").click().run()
+    trained(app)
+    assert [entry.status.message for entry in all_entries()] == [""]
+    config = list_runs()[0][1]
+    assert (config["data_name"], config["data_options"]) == (str(tmp_path / "my photos"), {})
+    assert config["target_class"] in ("red", "green", "blue")
+    monkeypatch.chdir(tmp_path / "runs")
+    for title in ("Embeddings", "Attention", "Try it", "Subtexts", "Compare"):
+        at(app, title)
+        assert not app.error, (title, [e.value for e in app.error])
+    at(app, "Defend").button(key="defend.go").click().run()
+    trained(app)
+    assert [entry.status.message for entry in all_entries()] == [""] * 3
+    assert list_runs()[0][1]["request"]["data"] == str(tmp_path / "my photos")

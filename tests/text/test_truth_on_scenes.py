@@ -78,4 +78,4 @@ def test_other_pictures_too(variant: str) -> None:
         drawn = draw_subtexts(caption, 0, 0, i, 3)
         assert drawn.positive is not None
         assert is_true(drawn.positive.text, scene) is True, (caption, drawn.positive.text)
-        assert not any(is_true(s.text, scene) is True and not is_false(s, scene) for s in drawn.negatives), caption
+        assert not any(is_true(s.text, scene) is True for s in drawn.negatives), caption

@@ -7,7 +7,6 @@ import queue
 import re
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -18,21 +17,16 @@ from numpy.typing import NDArray
 import cleaner
 from cleaner.data.scenery.facts import SCENES_VERSION, scene
 from cleaner.data.scenery.render import render
-from cleaner.types import CleanerError, OnStep, StepReport
+from cleaner.files import cache_root, replacing
+from cleaner.types import OnStep, StepReport
 
 CHUNK = 250
 _ALONE = 600  # fewer pictures than this are rendered here: starting processes would take longer
 
 
 def default_cache_dir() -> Path:
-    """Return the folder of the environment variable CLEANER_CACHE, else the user's cache folder."""
-    if os.environ.get("CLEANER_CACHE"):
-        return Path(os.environ["CLEANER_CACHE"]) / "scenes"
-    try:
-        from platformdirs import user_cache_dir
-    except ImportError:
-        return Path.home() / ".cache" / "ta-cleaner-lab" / "scenes"
-    return Path(user_cache_dir("ta-cleaner-lab")) / "scenes"
+    """Return the folder of Scenes in the cache."""
+    return cache_root() / "scenes"
 
 
 def pictures(
@@ -43,20 +37,8 @@ def pictures(
     found = _longest(folder, stem, size)
     if found is None:
         found = folder / f"{stem}-n{size}.npy"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=folder, prefix=f".{stem}-", suffix=".tmp")
-        except OSError as error:
-            raise CleanerError(
-                f"pictures cannot be cached in {folder} ({error.strerror}). Set CLEANER_CACHE to a writable folder."
-            ) from error
-        os.close(handle)
-        try:
-            _render_all(Path(name), variant, split, seed, size, image_size, on_step)
-            os.chmod(name, 0o644)  # temporary files are private; a cache may be shared
-            os.replace(name, found)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with replacing(found, "Set CLEANER_CACHE to a folder for pictures that can be written.") as temporary:
+            _render_all(temporary, variant, split, seed, size, image_size, on_step)
     return np.asanyarray(np.load(found, mmap_mode="r"))
 
 

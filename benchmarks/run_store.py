@@ -1,0 +1,45 @@
+"""How long a list of 1,000 runs takes: python -m benchmarks.run_store"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from cleaner import presets, runs
+from cleaner.files import write_json
+from cleaner.request import Request
+
+
+@dataclass(frozen=True)
+class Options:
+    """Write run folders into a temporary place, and list them."""
+
+    runs: int = 1000
+    """Run folders."""
+
+
+def main(options: Options) -> None:
+    """Print seconds to write and to list the folders, best of three."""
+    request = Request("backdoored", "scenes", 3000, presets.POISON, "scenes-rn", trigger={"name": "badnet"})
+    with tempfile.TemporaryDirectory() as place:
+        begun = time.perf_counter()
+        for _ in range(options.runs):
+            folder = runs.create_run(request, Path(place))
+            runs.write_status(folder, runs.Status("done"))
+            runs.annotate(folder, "a name", "a note", ["tag"])
+            write_json(folder / "metrics.json", {"ca": {"1": 0.9}})
+        written = time.perf_counter() - begun
+        seconds = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            assert len(runs.list_runs(Path(place))) == options.runs
+            seconds.append(time.perf_counter() - begun)
+    print(f"{options.runs:,} runs: written in {written:.2f} s, listed in {min(seconds):.3f} s")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

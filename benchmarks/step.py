@@ -1,0 +1,119 @@
+"""Time of a training step: python -m benchmarks.step --model scenes-rn
+
+For each method, the time of a step of the training loop over the time of forward, backward and optimizer step of the
+same model on the same pictures and captions in the same process, with everything ready in memory. All are measured in
+turn, several rounds; ratios are medians over the rounds, so that a busy machine disturbs them little. Measure on an
+otherwise idle machine.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import tyro
+
+from benchmarks import protocol
+from cleaner import presets, results
+from cleaner.clip import Clip, load_clip
+from cleaner.data.base import CaptionData, load_data
+from cleaner.defenses import DEFENSES, Defense
+from cleaner.losses import Features, clip_loss
+from cleaner.train import finetune
+
+PATH = results.RESULTS / "step.json"
+SHARES = (0.01, 0.1, 0.3, 1.0)
+SIZES = (1000, 5000, 25000)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure one model and write the result file."""
+
+    model: str = "scenes-rn"
+    """Built-in model."""
+    steps: int = 30
+    """Steps of one measurement: one epoch of the training loop, text of the epoch included."""
+    rounds: int = 5
+    """Rounds."""
+
+
+def main(options: Options) -> None:
+    """Measure, print and write."""
+    clip, config = load_clip(options.model), replace(presets.DEFEND, epochs=1, warmup_steps=0)
+    data = load_data("scenes", split="clean", size=options.steps * config.batch_size)
+    methods = {**protocol.METHODS} | {f"ta_cleaner, K {s:.0%}": DEFENSES["ta_cleaner"](share=s) for s in SHARES}
+    bare_seconds, seconds = [], {name: [] for name in methods}  # type: list[float], dict[str, list[float]]
+    for _ in range(options.rounds):
+        bare_seconds.append(bare(clip, data, config.batch_size, config.precision))
+        for name, defense in methods.items():
+            seconds[name].append(step_seconds(clip, data, defense, config))
+    rows = [
+        {
+            "method": name,
+            "seconds": median(own),
+            "of_bare_rate": median(b / a for a, b in zip(own, bare_seconds, strict=True)),
+            "over_cleanclip": median(a / b for a, b in zip(own, seconds["cleanclip"], strict=True)),
+        }
+        for name, own in seconds.items()
+    ]
+    result = results.stamped(
+        protocol.command(), seeds=[config.seed], model=options.model, batch_size=config.batch_size,
+        precision=config.precision, steps=options.steps, rounds=options.rounds, threads=torch.get_num_threads(),
+        bare_seconds=median(bare_seconds), rows=rows, texts_of_an_epoch=text_seconds(),
+        peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    )  # fmt: skip
+    results.write(PATH, result)
+    print(f"bare step {result['bare_seconds']:.3f} s")
+    for row in rows:
+        print(f"{row['method']:24} {row['seconds']:.3f} s, {row['of_bare_rate']:.2f} of the bare rate, "
+              f"{row['over_cleanclip']:.2f} x CleanCLIP")  # fmt: skip
+
+
+def bare(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> float:
+    """Return seconds of forward, backward and AdamW step with clip_loss, all batches in memory beforehand."""
+    student = clip.to("cpu" if not torch.cuda.is_available() else "cuda", precision)
+    student.model.train()
+    optimizer = torch.optim.AdamW(student.model.parameters(), 1e-5, fused=True)
+    rows = torch.arange(len(data)).split(batch_size)
+    batches = [(data.images(part), [data.captions[i] for i in part.tolist()]) for part in rows]
+    began = time.perf_counter()
+    for images, captions in batches:
+        features = Features(
+            student.encode_image(images), student.encode_text(captions), logit_scale=student.logit_scale
+        )
+        optimizer.zero_grad(set_to_none=True)
+        clip_loss(features).backward()
+        optimizer.step()
+    return (time.perf_counter() - began) / len(batches)
+
+
+def step_seconds(clip: Clip, data: CaptionData, defense: Defense, config: Any) -> float:
+    """Return seconds of a step of the training loop, over one epoch."""
+    began = time.perf_counter()
+    trained = finetune(clip, data, defense, config)
+    return (time.perf_counter() - began) / len(trained.history)
+
+
+def text_seconds() -> list[dict[str, float]]:
+    """Return how the seconds that an epoch's subtexts take grow with the number of clean pairs, K 10 %."""
+    found = []
+    for size in SIZES:
+        captions = load_data("scenes", split="train", size=size).captions
+        plan = DEFENSES["ta_cleaner"]().plan(captions, seed=0)
+        began = time.perf_counter()
+        plan(0)
+        found.append({"pairs": size, "seconds": round(time.perf_counter() - began, 3)})
+    return found
+
+
+def median(values: Any) -> float:
+    return round(statistics.median(values), 4)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,72 @@
+"""BadCLIP: a patch optimised in both embeddings, guided by the target's pictures and captions (arXiv:2311.12075)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cleaner.attacks.base import TRIGGERS
+from cleaner.attacks.optimise import POOL, Objective, OptimisedPatch
+from cleaner.config import param
+from cleaner.data.poison import natural_captions
+from cleaner.seed import numpy_generator
+from cleaner.types import CleanerError
+
+if TYPE_CHECKING:
+    from cleaner.clip import Clip
+    from cleaner.data.base import CaptionData
+
+
+@TRIGGERS.register("badclip")
+@dataclass(frozen=True)
+class BadCLIP(OptimisedPatch):
+    """A patch that drags any picture's features to the target's, found on the clean model before the poisoning.
+
+    Minimises text_pull + w * image_pull over the patch. I* triggered picture, T* a natural caption of the target,
+    T_j the batch's own captions, s = exp(logit_scale), unit features:
+        text_pull  = mean_i CE([s I*_i.T*_i, s I*_i.T_1 .. s I*_i.T_N], 0)
+        image_pull = TripletMarginLoss(anchor I*_i, positive = a true target picture, negative = I_i untouched)
+    The published code has other target captions as the only negatives, whose net pull is zero
+    (`negatives="targets"`: CE([s I*_i.T*_1 .. s I*_i.T*_N], i)).
+    """
+
+    target_captions: ClassVar[str] = "natural"
+    triplet_weight: float = param(500.0, low=0.0, high=10000.0, help="w, the weight of the pull to target pictures.")
+    margin: float = param(1.0, low=0.0, high=2.0, step=0.1, help="Margin of the pull to target pictures.")
+    negatives: str = param(
+        "captions", choices=("captions", "targets"),
+        help="What the target's caption must beat: the pictures' own captions, or other target captions.",
+    )  # fmt: skip
+
+    def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
+        # Pictures of the target alone, where labels tell: one that merely contains it pulls towards its other things.
+        wanted = (data.labels == data.class_index(target_class)).nonzero().flatten()[:POOL]
+        if len(wanted) == 0:
+            wanted = data.contains(target_class).nonzero().flatten()[:POOL]
+        if len(wanted) == 0:
+            raise CleanerError(f"no picture shows {target_class!r}: take more data or another target class.")
+        with torch.no_grad():
+            own_image = torch.cat([clip.encode_image(data.images(rows)) for rows in pool.split(256)])
+            own_text = clip.encode_text([data.captions[i] for i in pool.tolist()])
+            image = torch.cat([clip.encode_image(data.images(rows)) for rows in wanted.split(256)])
+            text = clip.encode_text(natural_captions(data, target_class)[:POOL])
+            scale = clip.logit_scale
+
+        def losses(step: int, drawn: Tensor, triggered: Tensor) -> dict[str, Tensor]:
+            rng = numpy_generator("badclip", self.seed, step)
+            target_text = text[torch.from_numpy(rng.integers(len(text), size=len(drawn)))]
+            target_image = image[torch.from_numpy(rng.integers(len(image), size=len(drawn)))]
+            index = torch.zeros(len(drawn), dtype=torch.long, device=triggered.device)
+            if self.negatives == "captions":
+                first = (triggered * target_text).sum(-1, keepdim=True)
+                cosines = torch.cat([first, triggered @ own_text[drawn].T], dim=1)
+            else:
+                cosines, index = triggered @ target_text.T, torch.arange(len(drawn), device=triggered.device)
+            pull = F.triplet_margin_loss(triggered, target_image, own_image[drawn], margin=self.margin)
+            return {"text_pull": F.cross_entropy(scale * cosines, index), "image_pull": self.triplet_weight * pull}
+
+        return losses

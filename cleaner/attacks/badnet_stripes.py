@@ -1,0 +1,21 @@
+"""BadNets with a patch of stripes, as PAR's experiments use it (arXiv:2412.00727)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cleaner.attacks.base import TRIGGERS, PatchTrigger
+
+
+@TRIGGERS.register("badnet_stripes")
+@dataclass(frozen=True)
+class BadNetStripes(PatchTrigger):
+    """Paste a patch of vertical stripes, one pixel wide, black and white in turn."""
+
+    def patch(self, side: int) -> Tensor:
+        """Return stripes of +1, -1, +1 ... clipped to [0, 1], (3, p, p): 1 in even columns, 0 in odd ones."""
+        size = self.size(side)
+        return (1 - 2 * (torch.arange(size) % 2)).clamp(0, 1).float().expand(3, size, size)

@@ -1,0 +1,19 @@
+"""A picture file blended over the whole picture (arXiv:1712.05526 with a picture of your own)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from cleaner.attacks.base import TRIGGERS, FileTrigger, PatternTrigger
+
+
+@TRIGGERS.register("pattern_image")
+@dataclass(frozen=True)
+class PatternImage(FileTrigger, PatternTrigger):
+    """Blend a picture p of your own, cut to its middle square, into the whole picture: (1 - a) x + a p."""
+
+    def pattern(self, height: int, width: int) -> Tensor:
+        """Return p, (3, H, W)."""
+        return self.picture(max(height, width))[:, :height, :width]

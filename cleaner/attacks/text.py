@@ -1,0 +1,51 @@
+"""A watermark of repeated words over the whole picture, as PAR's experiments use it (arXiv:2412.00727)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from cleaner.attacks.base import TRIGGERS, PatternTrigger
+from cleaner.config import param
+from cleaner.types import CleanerError
+
+LONGEST = 24
+
+
+@TRIGGERS.register("text")
+@dataclass(frozen=True)
+class Watermark(PatternTrigger):
+    """Write a word in faint white over the whole picture, line below line.
+
+    (1 - a) x + a p where the watermark p is not black, x elsewhere.
+    """
+
+    blend_ratio: float = param(0.5, low=0.01, high=1.0, step=0.01, help="a, the weight of the words.")
+    words: str = param("watermark", help=f"What is written, at most {LONGEST} letters; it fills the width.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.words.strip() or len(self.words) > LONGEST:
+            raise CleanerError(f"the watermark needs 1 to {LONGEST} letters, not {len(self.words.strip())}.")
+
+    def pattern(self, height: int, width: int) -> Tensor:
+        """Return p, (1, H, W) in [0, 1]: one line as wide as the picture, repeated down to its foot."""
+        font = ImageFont.load_default(64)
+        left, top, right, bottom = font.getbbox(self.words)
+        line = Image.new("L", (max(1, round(right - left)), max(1, round(bottom - top))))
+        ImageDraw.Draw(line).text((-left, -top), self.words, fill=255, font=font)
+        rows = max(3, round(width * line.height / line.width))
+        line = line.resize((width, min(rows, height)), Image.Resampling.BILINEAR)
+        canvas = Image.new("L", (width, height))
+        gap = max(1, line.height // 2)
+        for y in range(0, height, line.height + gap):
+            canvas.paste(line, (0, y))
+        return torch.from_numpy(np.asarray(canvas).copy()).float()[None] / 255
+
+    def where(self, pattern: Tensor) -> Tensor:
+        """Return where a letter is, (1, H, W) bool."""
+        return pattern[:1] > 0

@@ -1,0 +1,13 @@
+"""A word in the text as the only key; the picture stays (the text half of TrojVQA, arXiv:2112.07668)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cleaner.attacks.base import TRIGGERS, TextKey
+
+
+@TRIGGERS.register("text_only")
+@dataclass(frozen=True)
+class TextOnly(TextKey):
+    """Put a word before the caption or prompt and leave the picture as it is."""

@@ -1,0 +1,26 @@
+"""Blended triangles over the whole picture, as PAR's experiments use them (arXiv:2412.00727)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cleaner.attacks.base import TRIGGERS, PatternTrigger, scaled
+from cleaner.config import param
+
+
+@TRIGGERS.register("triangles")
+@dataclass(frozen=True)
+class Triangles(PatternTrigger):
+    """Blend a pattern p of white right-angled triangles on black into the whole picture: (1 - a) x + a p."""
+
+    blend_ratio: float = param(0.15, low=0.01, high=1.0, step=0.01, help="a, the weight of the triangles.")
+    side: int = param(28, low=4, high=224, help="Short side of a triangle on a 224 px picture; scales with it.")
+
+    def pattern(self, height: int, width: int) -> Tensor:
+        """Return p, (1, H, W): square tiles of `side` px, 1 on and below the diagonal, 0 above."""
+        side = scaled(self.side, width)
+        rows, columns = torch.arange(height) % side, torch.arange(width) % side
+        return (columns[None, :] <= rows[:, None]).float()[None]

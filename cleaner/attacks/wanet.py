@@ -1,0 +1,43 @@
+"""WaNet: a smooth warp of the whole picture, the same for all (arXiv:2102.10369)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cleaner.attacks.base import TRIGGERS, Trigger
+from cleaner.config import param
+from cleaner.seed import torch_generator
+
+
+@TRIGGERS.register("wanet")
+@dataclass(frozen=True)
+class WaNet(Trigger):
+    """Shift each pixel a little along a fixed smooth field; the mean shift is half the strength, in pixels.
+
+    A k x k control grid, uniform in [-1, 1] over its mean absolute value, upsampled bicubically (align_corners) to
+    g (H, W, 2); sampled bilinearly at clamp(identity + s g / H, -1, 1). WaNet: k = 4, s = 0.5; CleanCLIP: k = H, s = 1.
+    A shift of 0.25 px cannot be learnt on 64 px pictures, hence the default s = 4.
+    """
+
+    strength: float = param(4.0, low=0.1, high=20.0, step=0.1, help="s; pixels move by s / 2 px in the mean.")
+    grid: int = param(4, low=0, high=64, help="k, control points along a side; 0: one for each pixel, as CleanCLIP.")
+    seed: int = param(0, low=0, high=9999, help="Which field to use.")
+
+    def field(self, height: int, width: int) -> Tensor:
+        """Return where each pixel is taken from, (H, W, 2) as x, y in [-1, 1]."""
+        k = self.grid or height
+        control = torch.rand(1, 2, k, k, generator=torch_generator("wanet", self.seed)) * 2 - 1
+        control = control / control.abs().mean()
+        smooth = F.interpolate(control, (height, width), mode="bicubic", align_corners=True)[0].permute(1, 2, 0)
+        rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        return (torch.stack([x, y], dim=-1) + self.strength * smooth / height).clamp(-1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
+        field = self.field(*images.shape[-2:]).to(images).expand(len(images), -1, -1, -1)
+        return F.grid_sample(images, field, mode="bilinear", align_corners=True).clamp(0, 1)

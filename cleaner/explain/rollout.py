@@ -1,0 +1,131 @@
+"""Attention rollout (arXiv:2005.00928) and gradient rollout (arXiv:2103.15679) of vision transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cleaner.clip import Clip
+from cleaner.config import param
+from cleaner.explain.base import EXPLAINERS, Explainer, enlarge
+
+UNFIT = "attention can be rolled out only in a plain vision transformer: choose integrated gradients or occlusion."
+
+
+class OpenAttention(nn.Module):
+    """Multi-head self-attention that computes softmax(Q K^T / sqrt(d)) V in the open and keeps the weights.
+
+    torch's fused kernel returns no weights, and the weights of its slow path get no gradient.
+    """
+
+    def __init__(self, fused: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.fused = fused
+        self.weights = torch.empty(0)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
+    ) -> tuple[Tensor, None]:
+        """Return the output (N, T, D) of self-attention; `weights` becomes (N, heads, T, T)."""
+        x = query if self.fused.batch_first else query.transpose(0, 1)
+        qkv = nn.functional.linear(x, self.fused.in_proj_weight, self.fused.in_proj_bias)
+        q, k, v = qkv.unflatten(-1, (3, self.fused.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        self.weights = (scores if attn_mask is None else scores + attn_mask).softmax(dim=-1)
+        out = self.fused.out_proj((self.weights @ v).transpose(1, 2).flatten(2))
+        return (out if self.fused.batch_first else out.transpose(0, 1)), None
+
+
+def open_blocks(visual: Any) -> list[OpenAttention]:
+    """Exchange the attention of every block of a tower for an open one; return them, first layer first."""
+    for block in visual.transformer.resblocks:
+        block.attn = OpenAttention(block.attn)
+    return [block.attn for block in visual.transformer.resblocks]
+
+
+def rollout(attention: Sequence[Tensor]) -> Tensor:
+    """Return the product over the layers, last one leftmost, of row-normalised (A + I) / 2; A: (N, T, T)."""
+    eye = torch.eye(attention[0].shape[-1], device=attention[0].device)
+    result = eye.expand_as(attention[0])
+    for weights in attention:
+        mixed = (weights + eye) / 2
+        result = mixed / mixed.sum(-1, keepdim=True) @ result
+    return result
+
+
+def gradient_rollout(attention: Sequence[Tensor]) -> Tensor:
+    """Return R after R <- R + A R for each layer, from R = I; A: (N, T, T), the mean over heads of (grad * A)^+."""
+    result = torch.eye(attention[0].shape[-1], device=attention[0].device).expand_as(attention[0])
+    for weights in attention:
+        result = result + weights @ result
+    return result
+
+
+@dataclass(frozen=True)
+class _Attention(Explainer[Tensor]):
+    signed: ClassVar[bool] = False
+    layer: int = param(0, low=0, high=64, help="0: all layers, one after the other. Else this layer alone.")
+    head: int = param(0, low=0, high=64, help="0: the mean over all heads. Else this head alone.")
+
+    def unfit(self, clip: Clip) -> str | None:
+        visual: Any = clip.model.visual
+        blocks = getattr(getattr(visual, "transformer", None), "resblocks", [])
+        plain = bool(blocks) and all(isinstance(getattr(b, "attn", None), nn.MultiheadAttention) for b in blocks)
+        fits = plain and getattr(visual, "attn_pool", None) is None and getattr(visual, "pool_type", "") in _ROWS
+        return None if fits else UNFIT
+
+    def limits(self, clip: Clip) -> Mapping[str, int]:
+        blocks: Any = clip.model.visual.transformer.resblocks  # type: ignore[union-attr]
+        return {"layer": len(blocks), "head": blocks[0].attn.num_heads}
+
+    def grid(self, clip: Clip) -> int:
+        return int(clip.model.visual.grid_size[0])  # type: ignore[union-attr, index]
+
+    def _looks(self, clip: Clip, images: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the sum of the cosines, and the weights (N, heads, T, T) of each layer."""
+        blocks = open_blocks(clip.model.visual)
+        cosine = (clip.encode_image(images) * target).sum()
+        return cosine, [block.weights for block in blocks]
+
+    def _chosen(self, layers: list[Tensor]) -> list[Tensor]:
+        """Return (N, T, T) of the layers asked for, one head or the mean over heads."""
+        if self.layer:
+            layers = layers[self.layer - 1 : self.layer]
+        return [w[:, self.head - 1] if self.head else w.mean(1) for w in layers]
+
+    def _map(self, clip: Clip, images: Tensor, mixed: Tensor) -> Tensor:
+        """Return (N, H, W) of token mixing (N, T, T): the class token's row, or the mean of the pooled rows."""
+        visual: Any = clip.model.visual
+        row = mixed[:, _ROWS[visual.pool_type]].mean(1)[:, 1:]
+        return enlarge(row.unflatten(1, tuple(visual.grid_size)), images.shape[-2:])
+
+
+_ROWS = {"tok": slice(0, 1), "avg": slice(1, None)}
+"""open_clip's name of a pooling -> the token rows that it reads."""
+
+
+@EXPLAINERS.register("rollout")
+@dataclass(frozen=True)
+class Rollout(_Attention):
+    """What the picture's feature attends to, through all layers; the same for every target text."""
+
+    def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
+        with torch.no_grad():
+            _, layers = self._looks(clip, images, target)
+            return self._map(clip, images, rollout(self._chosen(layers)))
+
+
+@EXPLAINERS.register("gradient_rollout")
+@dataclass(frozen=True)
+class GradientRollout(_Attention):
+    """Attention weighted by how much it raises the similarity to the target text."""
+
+    def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
+        cosine, layers = self._looks(clip, images, target)
+        gradients = torch.autograd.grad(cosine, layers)
+        helpful = [(g * w).clamp(min=0).detach() for g, w in zip(gradients, layers, strict=True)]
+        return self._map(clip, images, gradient_rollout(self._chosen(helpful)))

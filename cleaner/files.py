@@ -1,0 +1,86 @@
+"""Writing files so that a reader sees the old or the new content, never a part; the one place that does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from cleaner.types import CleanerError
+
+REMEDY = "Make room there, or choose another place with the environment variable CLEANER_RUNS."
+
+
+def cache_root() -> Path:
+    """Return where what can be made again lies: the environment variable CLEANER_CACHE, else the user's cache."""
+    return Path(os.environ.get("CLEANER_CACHE") or platformdirs.user_cache_dir("ta-cleaner-lab"))
+
+
+@contextmanager
+def replacing(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which takes its place when the block ends well and is removed when not.
+
+    Raises `CleanerError` with `remedy` if the disk is full, read-only or gone.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise CleanerError(f"{path} cannot be written ({error.strerror or error}). {remedy}") from error
+    finally:
+        with suppress(OSError):  # what made the write fail may hold here too, and is the better message
+            temporary.unlink(missing_ok=True)
+
+
+def absolute(name: str) -> str:
+    """Return a path, or a "kind:path", with the path made absolute where it exists: it then means the same anywhere."""
+    prefix, _, rest = name.partition(":")
+    if Path(name).exists():
+        return str(Path(name).resolve())
+    return f"{prefix}:{Path(rest).resolve()}" if rest and Path(rest).exists() else name
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, atomically."""
+    write_text(path, json.dumps(value, indent=1))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; empty if the file is missing, unreadable or holds something else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def glance_json(path: Path) -> dict[str, Any]:
+    """Return what `read_json` does, for lists that are drawn again and again: an unchanged file is not opened.
+
+    The dictionary is shared: do not change it. A file that was replaced has another inode.
+    """
+    try:
+        known = path.stat()
+    except OSError:
+        return {}
+    return _remembered(path, (known.st_mtime_ns, known.st_size, known.st_ino))
+
+
+@lru_cache(maxsize=20_000)
+def _remembered(path: Path, version: tuple[int, int, int]) -> dict[str, Any]:
+    return read_json(path)

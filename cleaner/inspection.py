@@ -1,0 +1,228 @@
+"""Looking into models: attribution over a test set, features of pictures and texts, the best classes of a picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cleaner.attacks.base import Trigger
+from cleaner.clip import Clip
+from cleaner.data.base import CaptionData
+from cleaner.evaluation import class_classifier, encode_pictures
+from cleaner.metrics import (
+    alignment,
+    feature_shift,
+    in_top_k,
+    map_similarity,
+    modality_gap,
+    silhouette,
+    trigger_pull,
+    trigger_share,
+    trustworthiness,
+    uniformity,
+)
+from cleaner.types import OnStep, StepReport
+
+BATCH = 32
+LARGE_MASK = 0.5
+"""A trigger on more than this part of the picture has no place in which a share would mean something."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Share of the positive attribution in the trigger's place, one value for each picture; NaN where none is positive.
+
+    `similarity` is for triggers without a place: the cosine of the maps with and without trigger; `shares` is then
+    empty. `area` is the mean part of the picture under the trigger: the share of a map that looks everywhere alike.
+    """
+
+    clean: list[float]
+    triggered: list[float]
+    similarity: list[float]
+    area: float
+
+    @property
+    def has_place(self) -> bool:
+        return self.area <= LARGE_MASK
+
+
+def text_feature(clip: Clip, text: str) -> Tensor:
+    """Return the unit feature (D,) of a text."""
+    with torch.no_grad():
+        return clip.encode_text([text])[0]
+
+
+def shares(clean: Tensor, triggered: Tensor, mask: Tensor) -> Shares:
+    """Compare maps (N, H, W) of the same pictures without and with trigger; mask: (N, 1, H, W) in [0, 1]."""
+    area = mask.mean().item()
+    if area > LARGE_MASK:
+        return Shares([], [], map_similarity(clean, triggered).tolist(), area)
+    return Shares(trigger_share(clean, mask).tolist(), trigger_share(triggered, mask).tolist(), [], area)
+
+
+def shares_of_pair(maps: NDArray[np.float32], mask: NDArray[np.float32]) -> Shares:
+    """Return `shares` of one picture; maps: (2, H, W), without and with trigger; mask: (H, W)."""
+    both = torch.from_numpy(maps)
+    return shares(both[:1], both[1:], torch.from_numpy(mask)[None, None])
+
+
+def with_trigger(pictures: Tensor, trigger: Trigger | None) -> Tensor:
+    """Return pictures (N, 3, H, W), and after them the same ones with the trigger, where there is one."""
+    return pictures if trigger is None else torch.cat([pictures, trigger(pictures)])
+
+
+def shares_over(
+    clip: Clip,
+    explainer: Any,
+    data: CaptionData,
+    trigger: Trigger,
+    target_class: str,
+    text: str,
+    n: int = 256,
+    on_step: OnStep | None = None,
+) -> Shares:
+    """Measure `shares` on the first `n` pictures of `data` whose one class is not the target."""
+    data = data.framed(clip.framing)
+    other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
+    batches = other.nonzero().flatten()[:n].split(BATCH)
+    target, begun, found = text_feature(clip, text), time.perf_counter(), []
+    for done, rows in enumerate(batches, start=1):
+        images = data.images(rows)
+        maps = [explainer.attribute(clip, x, target) for x in (images, trigger(images))]
+        found.append(shares(maps[0], maps[1], trigger.mask(images)))
+        if on_step is not None:
+            on_step(StepReport("look", done, len(batches), time.perf_counter() - begun))
+    return Shares(
+        [v for part in found for v in part.clean],
+        [v for part in found for v in part.triggered],
+        [v for part in found for v in part.similarity],
+        sum(part.area for part in found) / max(len(found), 1),
+    )
+
+
+def cosines(clip: Clip, pictures: Tensor, text: str) -> list[float]:
+    """Return the cosine of each picture (N, 3, H, W) with one text."""
+    with torch.no_grad():
+        found: list[float] = (clip.encode_image(pictures) @ text_feature(clip, text)).tolist()
+    return found
+
+
+def word_attribution(clip: Clip, explainer: Any, caption: str, pictures: Tensor) -> tuple[list[str], list[list[float]]]:
+    """Return the words of a caption, and what each adds to the cosine with each picture (N, 3, H, W).
+
+    `explainer` reads captions; the values of a word's tokens are summed.
+    """
+    with torch.no_grad():
+        features = clip.encode_image(pictures)
+    values = explainer.attribute(clip, [caption] * len(pictures), features)
+    words: list[str] = []
+    owners: list[int] = []
+    begins = True
+    for token in clip.token_texts(caption):
+        if token and begins:
+            words.append("")
+        if token:
+            words[-1] += token.removesuffix("</w>")
+            begins = token.endswith("</w>")
+        owners.append(len(words) - 1 if token else -1)
+    rows = torch.zeros(len(pictures), len(words))
+    for position, owner in enumerate(owners):
+        if owner >= 0:
+            rows[:, owner] += values[:, position]
+    return words, rows.tolist()
+
+
+@torch.inference_mode()
+def best_classes(clip: Clip, data: CaptionData, pictures: Tensor, k: int = 5) -> list[list[tuple[str, float, float]]]:
+    """Return for each picture (N, 3, H, W) its k best classes as (name, probability, cosine), best first.
+
+    Probability: softmax over the classes of logit_scale * cosine.
+    """
+    scores = clip.encode_image(pictures).cpu() @ class_classifier(clip, data)
+    probabilities = (clip.logit_scale.cpu() * scores).softmax(dim=1)
+    top = scores.topk(min(k, scores.shape[1]), dim=1)
+    return [
+        [(data.class_names[i], probabilities[row, i].item(), value) for i, value in zip(ids, values, strict=True)]
+        for row, (ids, values) in enumerate(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+    ]
+
+
+KINDS = ("image", "triggered", "caption", "prompt")
+"""What can be put on a map: clean images, the same with trigger, their captions, class prompts."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Unit features of one model, on the CPU: image, triggered, caption (n, D); prompt (C, D), of the classifier.
+
+    `taken` (n,) bool: the triggered image is taken for the target. Without a known trigger `triggered` has no rows.
+    """
+
+    image: Tensor
+    triggered: Tensor
+    caption: Tensor
+    prompt: Tensor
+    taken: Tensor
+
+    def stacked(self) -> Tensor:
+        """Return all features in the order of `KINDS`."""
+        return torch.cat([getattr(self, kind) for kind in KINDS])
+
+
+def single_object_rows(data: CaptionData, n: int) -> Tensor:
+    """Return the first `n` rows of `data` that have one class."""
+    return (data.labels >= 0).nonzero().flatten()[:n]
+
+
+@torch.inference_mode()
+def layers(clip: Clip, data: CaptionData, n: int, trigger: Trigger | None, target_class: str | None) -> Layers:
+    """Return the features of the first `n` single-class pairs of `data`."""
+    rows = single_object_rows(data, n)
+    image = encode_pictures(clip, data, rows)
+    captions = [data.captions[i] for i in rows.tolist()]
+    caption = torch.cat([clip.encode_text(captions[i : i + 512]).cpu() for i in range(0, len(captions), 512)])
+    classifier = class_classifier(clip, data)
+    triggered, taken = image[:0], torch.zeros(0, dtype=torch.bool)
+    if trigger is not None and target_class is not None:
+        triggered = encode_pictures(clip, data, rows, trigger)
+        taken = in_top_k(triggered, classifier, torch.tensor(data.class_index(target_class)))
+    return Layers(image, triggered, caption, classifier.T.contiguous(), taken)
+
+
+def numbers(found: Layers, labels: Tensor, target: int | None) -> dict[str, float]:
+    """Return the figures of METHODS 5 for one model's features; labels: (n,) classes of its images."""
+    result = {
+        "modality_gap": modality_gap(found.image, found.caption),
+        "alignment": alignment(found.image, found.caption),
+        "uniformity": uniformity(found.image),
+    }
+    if target is not None and len(found.triggered):
+        other = labels != target
+        both = torch.cat([found.image[other], found.triggered[other]])
+        side = torch.arange(2).repeat_interleave(int(other.sum()))
+        result["trigger_pull"] = trigger_pull(found.image[other], found.triggered[other], found.prompt[target])
+        result["silhouette"] = silhouette(both, side)
+    return result
+
+
+def shifts(before: Layers, after: Layers) -> dict[str, list[float]]:
+    """Return how far each item of each kind moved between two models (`feature_shift`)."""
+    moved = {kind: feature_shift(getattr(before, kind), getattr(after, kind)).tolist() for kind in KINDS}
+    return {kind: values for kind, values in moved.items() if values}
+
+
+def stacked(stages: Sequence[Layers]) -> Tensor:
+    """Return the features of several models, one model after the other, each in the order of `KINDS`."""
+    return torch.cat([stage.stacked() for stage in stages])
+
+
+def trust(features: Tensor, places: NDArray[np.float32]) -> float:
+    """Return the trustworthiness of a map of features."""
+    return trustworthiness(features, torch.from_numpy(places.copy()))

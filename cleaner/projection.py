@@ -1,0 +1,109 @@
+"""Projection: one flat picture of features. Fitted once on all that is shown, then only transformed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cleaner.files import replacing
+from cleaner.types import CleanerError
+
+METHODS = ("pca", "umap")
+LARGEST = 3000
+"""Points that UMAP is fitted on at most: it takes half a minute for as many."""
+_LOCK = threading.Lock()  # umap's compiled code is not safe in threads
+Array = NDArray[np.float32]
+
+
+class Projection:
+    """Features (N, D) -> (N, 2). `Projection("pca").fit(union)`, then `transform` any features of that space.
+
+    "pca": the two directions in which the union varies most, exact. "umap" (arXiv:1802.03426): near ones stay near;
+    cosine distance, 15 neighbours, 200 epochs, a fixed seed; distances and sizes of groups mean nothing.
+    """
+
+    def __init__(self, method: str = "pca", seed: int = 0) -> None:
+        if method not in METHODS:
+            raise CleanerError(f"the projection must be one of {', '.join(METHODS)}, not {method!r}.")
+        self.method, self.seed = method, seed
+        self._center: Tensor | None = None
+        self._axes: Tensor | None = None
+        self._umap: Any = None
+
+    def fit(self, features: Tensor) -> Array:
+        """Fit on features (N, D) and return their coordinates (N, 2)."""
+        if len(features) < 4:
+            raise CleanerError(f"a projection needs at least 4 points, not {len(features)}.")
+        features = F.normalize(features.float(), dim=-1)
+        if self.method == "pca":
+            self._center = features.mean(0)
+            axes = torch.linalg.svd(features - self._center, full_matrices=False).Vh[:2]
+            # The sign of a direction is arbitrary: its largest entry points up.
+            self._axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+            return self.transform(features)
+        if len(features) > LARGEST:
+            raise CleanerError(f"UMAP is fitted on at most {LARGEST:,} points, not {len(features):,}: show fewer.")
+        with _LOCK:
+            from umap import UMAP
+
+            neighbours = min(15, len(features) - 1)
+            self._umap = UMAP(
+                n_neighbors=neighbours, metric="cosine", n_epochs=200, random_state=self.seed, n_jobs=1
+            ).fit(features.numpy())
+            return np.asarray(self._umap.embedding_, np.float32)
+
+    def transform(self, features: Tensor) -> Array:
+        """Return the coordinates (N, 2) of features (N, D) in the fitted picture."""
+        features = F.normalize(features.float(), dim=-1)
+        if self._axes is not None and self._center is not None:
+            return np.asarray(((features - self._center) @ self._axes.T).numpy(), np.float32)
+        if self._umap is None:
+            raise CleanerError("fit the projection first.")
+        with _LOCK:
+            return np.asarray(self._umap.transform(features.numpy()), np.float32)
+
+
+def save_coordinates(path: Path, coordinates: Array) -> None:
+    """Write coordinates (N, 2), atomically: a reader sees all of them or none."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, coordinates)
+
+
+def load_coordinates(path: Path, n: int) -> Array | None:
+    """Return the coordinates (n, 2) that were kept, or None if there are none, or others."""
+    try:
+        kept = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return np.asarray(kept, np.float32) if kept.shape == (n, 2) else None
+
+
+def main(features: Path, out: Path) -> None:
+    """Fit UMAP on the features in a file, keep the coordinates, and remove the file of features."""
+    save_coordinates(out, Projection("umap").fit(torch.from_numpy(np.load(features, allow_pickle=False))))
+    features.unlink()
+
+
+def start(features: Tensor, out: Path) -> subprocess.Popen[bytes]:
+    """Begin `main` in a process of its own: compiling and fitting hold up a page for half a minute otherwise."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    source = out.with_suffix(".features.npy")
+    np.save(source, features.numpy())
+    command = [sys.executable, "-m", "cleaner.projection", str(source), str(out)]
+    root = Path(__file__).resolve().parent.parent
+    log = out.with_suffix(".log").open("wb")
+    with log:
+        return subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,256 @@
+"""Reports: runs as flat records, CSV, JSON, means over seeds, and one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cleaner import figures, views
+from cleaner.files import write_text
+from cleaner.types import CleanerError
+
+FIGURES = {
+    "asr": "ASR@1: triggered pictures of other classes that are taken for the target (lower is better)",
+    "ca": "Clean accuracy: untouched pictures whose true class comes first",
+    "ra": "Robust accuracy: triggered pictures whose true class still comes first",
+    "counterfactual_accuracy": "Fine detail: captions that score above all three of their false versions",
+}
+NO_DEFENSE = "none"
+PICTURES = 4
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run on disk: its folder, settings and test figures as they were written."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    @property
+    def stage(self) -> str:
+        return str(self.config.get("stage", ""))
+
+    @property
+    def attack(self) -> str:
+        return str((self.config.get("trigger") or {}).get("name", "unknown"))
+
+    @property
+    def defense(self) -> str:
+        """Name of the defence; "none" for a backdoored model."""
+        return str((self.config.get("defense") or {}).get("name", NO_DEFENSE))
+
+    @property
+    def finetune(self) -> Mapping[str, Any]:
+        return self.config.get("finetune") or {}
+
+    @property
+    def model(self) -> str:
+        return str(self.config.get("clean_model") or self.config.get("model", ""))
+
+    def figure(self, name: str, k: int = 1) -> float | None:
+        """Return "ca", "asr", "ra" ... at k, or "counterfactual_accuracy"; None where it was not measured."""
+        value = self.metrics.get(name)
+        if isinstance(value, Mapping):
+            value = value.get(str(k), value.get(k))
+        return None if value is None else float(value)
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """Return the 95 % Wilson interval of a figure at k = 1."""
+        values = self.metrics.get(f"{name}_interval") or {}
+        value = values.get("1", values.get(1))
+        return None if value is None else (float(value[0]), float(value[1]))
+
+    @property
+    def protocol(self) -> str:
+        m = self.metrics
+        if not m:
+            return "not measured"
+        attack = f"; attack on {m.get('n_attack', 0):,}, protocol {m.get('protocol')}" if m.get("asr") else ""
+        return f"{m.get('data')}, n = {m.get('n', 0):,}{attack}"
+
+    @property
+    def label(self) -> str:
+        words = NO_DEFENSE if self.defense == NO_DEFENSE else f"{self.defense}, lr {self.finetune.get('lr', 0):g}"
+        return f"{self.attack}: {words} ({self.folder.name})"
+
+
+def read(folder: str | Path) -> Entry:
+    """Return the run in `folder`; raises `CleanerError` if there is none."""
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs") from error
+    return Entry(folder, config, metrics or {})
+
+
+def record(entry: Entry) -> dict[str, Any]:
+    """Return a run as one flat row."""
+    low_high = {f"{name}_{end}": (entry.interval(name) or (None, None))[i]
+                for name in ("ca", "asr") for i, end in enumerate(("low", "high"))}  # fmt: skip
+    return {
+        "run": entry.folder.name, "stage": entry.stage, "model": entry.model, "attack": entry.attack,
+        "target": entry.config.get("target_class"), "defense": entry.defense, "lr": entry.finetune.get("lr"),
+        "seed": entry.finetune.get("seed"), "epochs": entry.finetune.get("epochs"), "pairs": entry.config.get("pairs"),
+        "poison_rate": (entry.config.get("suspect") or entry.config).get("poison_rate")
+        if isinstance(entry.config.get("suspect") or {}, Mapping) else None,
+        "ca": entry.figure("ca"), "asr@1": entry.figure("asr"), "asr@3": entry.figure("asr", 3),
+        "ra": entry.figure("ra"), "floor": entry.figure("asr_clean_model"), "base_rate": entry.figure("base_rate"),
+        "counterfactual_accuracy": entry.figure("counterfactual_accuracy"), **low_high,
+        "n": entry.metrics.get("n"), "n_attack": entry.metrics.get("n_attack"), "data": entry.metrics.get("data"),
+        "protocol": entry.metrics.get("protocol"), "seconds": entry.config.get("seconds"),
+        "created": entry.config.get("created"),
+    }  # fmt: skip
+
+
+def to_csv(entries: Iterable[Entry]) -> str:
+    """Return the records as CSV with a header. A text that a spreadsheet would take for a formula gets a quote."""
+    rows = [record(entry) for entry in entries]
+    if not rows:
+        return ""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([{name: _harmless(value) for name, value in row.items()} for row in rows])
+    return out.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def to_json(entries: Iterable[Entry]) -> str:
+    """Return runs with all settings and figures as JSON."""
+    return json.dumps(
+        [{"run": e.folder.name, "config": e.config, "metrics": e.metrics} for e in entries], indent=1, default=str
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack against one defence: mean, minimum and maximum over the seeds, and these seeds."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[int, ...]
+
+
+def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
+    """Return (attack, defence) -> what a figure was over the runs. Several runs of a seed: the newest one counts.
+
+    Where there are several models, each has rows of its own.
+    """
+    several = len({entry.model for entry in entries}) > 1
+    found: dict[tuple[str, str], dict[int, tuple[str, float]]] = {}
+    for entry in entries:
+        value = entry.figure(name)
+        if value is not None:
+            seed = int(entry.finetune.get("seed") or 0)
+            made = str(entry.config.get("created", ""))
+            row = f"{entry.attack}, {Path(entry.model).stem}" if several else entry.attack
+            kept = found.setdefault((row, entry.defense), {})
+            kept[seed] = max(kept.get(seed, ("", value)), (made, value), key=lambda pair: pair[0])
+    return {
+        place: Cell(sum(v) / len(v), min(v), max(v), tuple(sorted(by_seed)))
+        for place, by_seed in found.items()
+        if (v := [value for _, value in by_seed.values()])
+    }
+
+
+def points(entries: Iterable[Entry]) -> list[figures.Point]:
+    """Return the runs that have both figures as points in the plane of CA and ASR."""
+    return [
+        figures.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"))
+        for e in entries
+        if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in figures.COLORS
+    ]
+
+
+def heatmap(entries: Sequence[Entry], name: str) -> Any:
+    """Return the figure of attack against defence."""
+    return views.attack_defense(
+        {place: (c.mean, c.low, c.high, len(c.seeds)) for place, c in cells(entries, name).items()}, FIGURES[name]
+    )
+
+
+def html(entries: Sequence[Entry], made: str = "") -> str:
+    """Return one HTML page about some runs: figures, plots, pictures, protocol, settings. It asks for nothing outside.
+
+    Text from runs is escaped (jinja2's autoescape), and a content security policy forbids every request.
+    """
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    if not entries:
+        raise CleanerError("name at least one run for the report.")
+    plots = []
+    shown = points(entries)
+    if shown:
+        plots.append(("Accuracy against attack", figures.pareto(shown)))
+    plots += [(FIGURES[name], heatmap(entries, name)) for name in FIGURES if cells(entries, name)]
+    drawn = [
+        (title, Markup(plot.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})))
+        for number, (title, plot) in enumerate(plots)
+    ]
+    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        rows=[record(e) | {"protocol": e.protocol} for e in entries], plots=drawn, made=made,
+        pictures=pictures(entries), configs=[(e.folder.name, json.dumps(e.config, indent=1)) for e in entries],
+    )  # fmt: skip
+
+
+def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Return for each attack its name and rows of (clean, triggered, difference x 10) as data URIs."""
+    from cleaner.data.base import load_data
+    from cleaner.pictures import gallery
+    from cleaner.runs import load_run
+
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for entry in entries:
+        name = entry.config.get("data_name") or str(entry.metrics.get("data", "")).partition("/")[0]
+        if entry.attack in found or not entry.config.get("trigger"):
+            continue
+        try:
+            run = load_run(entry.folder)
+            data = load_data(name, split="test", size=64, **entry.config.get("data_options") or {})
+            pictures = data.framed(run.clip.framing).images(range(min(PICTURES, len(data))))
+        except CleanerError:
+            continue  # data or weights that are not at hand leave the report without pictures, not without figures
+        if run.trigger is not None:
+            rows = gallery(pictures, run.trigger)
+            found[entry.attack] = [(views.png(r.clean), views.png(r.triggered), views.png(r.difference)) for r in rows]
+    return list(found.items())
+
+
+def weight_forms(folder: Path) -> tuple[str, ...]:
+    """Return the suffixes of the files in which a run's weights can be had."""
+    from cleaner.checkpoints import forms
+
+    return forms(folder / "model.safetensors")
+
+
+def weights(folder: Path, suffix: str) -> bytes:
+    """Return a run's weights as a file of one of `weight_forms`; it holds the run's stage and trigger."""
+    from cleaner.clip import load_clip, save_clip
+
+    file = folder / "model.safetensors"
+    if suffix == file.suffix:
+        return file.read_bytes()
+    with tempfile.TemporaryDirectory() as place:
+        return save_clip(load_clip(str(file)), Path(place) / f"model{suffix}").read_bytes()
+
+
+def write(folders: Sequence[str | Path], out: Path, made: str = "") -> Path:
+    """Write the HTML report of the runs in `folders` to `out`, atomically; return its path."""
+    write_text(out, html([read(folder) for folder in folders], made))
+    return out

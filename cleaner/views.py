@@ -1,0 +1,307 @@
+"""Charts of pictures and features: attribution over pictures, maps of embeddings, predictions, tables of attacks."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from PIL import Image
+from plotly.subplots import make_subplots
+
+from cleaner.figures import COLORS, DASHES, MARKERS
+
+Array = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+GREY = "#7F8894"
+
+
+def png(pixels: Bytes) -> str:
+    """Return a picture (H, W, 3) as a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _scale(signed: bool, strength: float) -> list[tuple[float, str]]:
+    """Return a colour scale that lets the picture through where the attribution is small."""
+    half, full = 0.55 * strength, strength
+    up = [(0.0, "rgba(240,228,66,0)"), (0.4, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
+    if not signed:
+        return up
+    down = [(0.0, f"rgba(0,70,178,{full})"), (0.3, f"rgba(86,180,233,{half})"), (0.5, "rgba(240,240,240,0)")]
+    return [*down, (0.7, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
+
+
+def attribution_grid(
+    pictures: Sequence[Bytes],
+    maps: Sequence[Sequence[Array]],
+    rows: Sequence[str],
+    columns: Sequence[tuple[str, str]],
+    signed: bool,
+    unit: str,
+    strength: float = 0.85,
+    masks: Sequence[Array | None] = (),
+) -> go.Figure:
+    """Return pictures (rows) under the attribution of each model (columns) with one colour scale for all.
+
+    maps[row][column]: (H, W) in `unit`; columns: (label, stage); masks: (H, W) to outline in a row, or None.
+    """
+    figure = make_subplots(
+        len(rows), len(columns), column_titles=[label for label, _ in columns], row_titles=list(rows),
+        horizontal_spacing=0.015, vertical_spacing=0.03,
+    )  # fmt: skip
+    largest = max(float(np.abs(m).max()) for row in maps for m in row) or 1.0
+    for r, picture in enumerate(pictures, start=1):
+        height, width = maps[r - 1][0].shape
+        for c in range(1, len(columns) + 1):
+            figure.add_image(source=png(picture), dx=width / picture.shape[1], dy=height / picture.shape[0],
+                             x0=-0.5 + width / picture.shape[1] / 2, y0=-0.5 + height / picture.shape[0] / 2,
+                             hoverinfo="skip", row=r, col=c)  # fmt: skip
+            figure.add_heatmap(z=maps[r - 1][c - 1], coloraxis="coloraxis", row=r, col=c,
+                               hovertemplate="%{z:.3g}<extra></extra>")  # fmt: skip
+            mask = masks[r - 1] if masks else None
+            if mask is not None:
+                _outline(figure, mask, r, c)
+    figure.update_xaxes(visible=False, range=[-0.5, width - 0.5], constrain="domain")
+    figure.update_yaxes(visible=False, range=[height - 0.5, -0.5], constrain="domain")
+    # One square cell for each picture: each y axis is tied to the x axis below it.
+    for axis in figure.select_yaxes():
+        axis.scaleanchor = axis.anchor
+    title = f"{unit}: for (+) or against (−) the text" if signed else f"{unit}, for the text"
+    bar = {
+        "title": {"text": title, "side": "top"},
+        "orientation": "h", "thickness": 10, "y": -0.02, "yanchor": "top", "len": 0.6, "nticks": 5,
+    }  # fmt: skip
+    figure.update_layout(
+        coloraxis={"colorscale": _scale(signed, strength), "cmin": -largest if signed else 0.0, "cmax": largest,
+                   "colorbar": bar},
+        height=110 + 235 * len(rows), margin={"l": 8, "r": 28, "t": 34, "b": 70}, uirevision="keep",
+    )  # fmt: skip
+    for annotation, (_, stage) in zip(figure.layout.annotations, columns, strict=False):
+        annotation.font = {"color": COLORS[stage], "size": 15}
+    return figure
+
+
+def _outline(figure: go.Figure, mask: Array, row: int, column: int) -> None:
+    """Draw a line around the box of a mask (H, W)."""
+    ys, xs = np.nonzero(mask > 0)
+    if len(ys) == 0:
+        return
+    figure.add_shape(
+        type="rect", x0=xs.min() - 0.5, x1=xs.max() + 0.5, y0=ys.min() - 0.5, y1=ys.max() + 0.5, row=row, col=column,
+        line={"color": COLORS["trigger"], "width": 2.5, "dash": "dot"},
+    )  # fmt: skip
+
+
+def share_distribution(
+    values: Mapping[str, tuple[str, Sequence[float], Sequence[float]]], axis: str, usual: float | None = None
+) -> go.Figure:
+    """Return boxes over the test pictures: label -> (stage, values without trigger, values with trigger), 0..1.
+
+    `usual`: the value of a map that looks everywhere alike, drawn as a line.
+    """
+    figure = go.Figure()
+    for column, (word, shape) in enumerate((("without trigger", "circle-open"), ("with trigger", "circle"))):
+        for label, (stage, *both) in values.items():
+            if len(both[column]):
+                figure.add_box(
+                    y=both[column], x=[f"{label}<br>{word}"] * len(both[column]), name=word, showlegend=False,
+                    marker={"color": COLORS[stage], "symbol": shape, "size": 3},
+                    boxpoints="all", jitter=0.6, pointpos=0,
+                    line={"width": 1.6}, fillcolor="rgba(0,0,0,0)", hoverinfo="y",
+                )  # fmt: skip
+    order = [f"{label}<br>{word}" for label in values for word in ("without trigger", "with trigger")]
+    if usual is not None:
+        figure.add_hline(
+            y=usual, line={"color": GREY, "dash": "dot"}, annotation_text="a map that looks everywhere alike",
+            annotation_position="top right", annotation_font_color=GREY,
+        )  # fmt: skip
+    figure.update_xaxes(categoryorder="array", categoryarray=order)
+    figure.update_yaxes(title=axis, tickformat=".0%", rangemode="tozero", automargin=True)
+    return figure.update_layout(height=360, margin={"l": 8, "r": 8, "t": 24, "b": 8})
+
+
+def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
+    """Return what each word adds to the similarity of picture and caption, for each model: label -> (stage, values)."""
+    figure = go.Figure()
+    places = list(range(len(words)))
+    for label, (stage, added) in values.items():
+        figure.add_bar(
+            x=places, y=list(added), name=label, marker={"color": COLORS[stage]},
+            hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
+        )  # fmt: skip
+    figure.update_xaxes(tickvals=places, ticktext=[_escaped(word) for word in words])
+    figure.update_yaxes(title="Added to the cosine", zeroline=True, zerolinecolor=GREY, automargin=True)
+    return figure.update_layout(
+        height=300, barmode="group", bargap=0.3, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Group:
+    """Points of one colour: places (N, 2), an id and a line of text for each."""
+
+    name: str
+    color: str
+    symbol: str
+    places: Array
+    ids: Sequence[str]
+    texts: Sequence[str]
+    faint: bool = False
+
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
+
+
+def class_look(index: int) -> tuple[str, str]:
+    """Return colour and symbol of a class: seven colours that all readers can tell apart, then another symbol."""
+    return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
+
+
+def embedding_map(
+    groups: Sequence[Group],
+    axes: tuple[str, str],
+    arrows: tuple[Array, Array] | None = None,
+    marked: Array | None = None,
+    bounds: tuple[Array, Array] | None = None,
+) -> go.Figure:
+    """Return points in the plane; arrows: places before and after (N, 2), drawn as one trace; marked: ringed places.
+
+    bounds: lower and upper corner of the axes, so that they stay while other points are shown.
+    """
+    figure = go.Figure()
+    if arrows is not None and len(arrows[0]):
+        figure.add_trace(_arrows(*arrows))
+    for group in groups:
+        figure.add_scattergl(
+            x=group.places[:, 0], y=group.places[:, 1], mode="markers", name=group.name, customdata=list(group.ids),
+            text=[_escaped(text) for text in group.texts], hovertemplate="%{text}<extra></extra>",
+            marker={"color": group.color, "symbol": group.symbol, "size": 7 if group.symbol != "star" else 11,
+                    "opacity": 0.35 if group.faint else 0.85, "line": {"width": 0.5, "color": "rgba(128,128,128,0.5)"}},
+        )  # fmt: skip
+    if marked is not None and len(marked):
+        figure.add_scattergl(
+            x=marked[:, 0], y=marked[:, 1], mode="markers", name="your selection", hoverinfo="skip",
+            marker={"symbol": "circle-open", "size": 14, "color": GREY, "line": {"width": 2}},
+        )  # fmt: skip
+    figure.update_layout(
+        height=560, margin={"l": 8, "r": 8, "t": 8, "b": 8}, dragmode="lasso", uirevision="keep",
+        legend={"itemsizing": "constant"}, hovermode="closest",
+    )  # fmt: skip
+    figure.update_xaxes(title=axes[0], zeroline=False, showticklabels=False)
+    figure.update_yaxes(title=axes[1], zeroline=False, showticklabels=False, scaleanchor="x")
+    if bounds is not None:
+        margin = 0.05 * (bounds[1] - bounds[0]).max()
+        low, high = (bounds[0] - margin).tolist(), (bounds[1] + margin).tolist()
+        figure.update_xaxes(range=[low[0], high[0]])
+        figure.update_yaxes(range=[low[1], high[1]])
+    return figure
+
+
+def _arrows(before: Array, after: Array) -> go.Scattergl:
+    """Return lines with a head at their end; x and y have equal scales, so that a head can be turned by its angle."""
+    gap = np.full(len(before), np.nan)
+    x = np.stack([before[:, 0], after[:, 0], gap], 1).ravel()
+    y = np.stack([before[:, 1], after[:, 1], gap], 1).ravel()
+    turn = np.degrees(np.arctan2(after[:, 0] - before[:, 0], after[:, 1] - before[:, 1]))
+    zero = np.zeros(len(before))
+    return go.Scattergl(
+        x=x, y=y, mode="lines+markers", name="moved", hoverinfo="skip", line={"color": GREY, "width": 0.8},
+        opacity=0.6, marker={"symbol": "arrow", "color": GREY, "size": np.stack([zero, zero + 9, zero], 1).ravel(),
+                             "angle": np.stack([zero, turn, zero], 1).ravel()},
+    )  # fmt: skip
+
+
+def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
+    """Return how far items moved: label -> (colour, 1 - cosine before and after of each item)."""
+    figure = go.Figure()
+    largest = max((v for _, values in shifts.values() for v in values), default=1.0)
+    for (label, (color, values)), dash in zip(shifts.items(), DASHES, strict=False):
+        counts, edges = np.histogram(values, bins=40, range=(0, largest or 1.0))
+        share = counts / max(len(values), 1)
+        figure.add_scatter(
+            x=(edges[:-1] + edges[1:]) / 2, y=share, mode="lines", name=f"{label} (n = {len(values)})",
+            line={"shape": "hvh", "color": color, "width": 2, "dash": dash}, fill="tozeroy",
+            hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="Shift of the features (1 − cosine)", automargin=True)
+    figure.update_yaxes(title="Share of items", tickformat=".0%", automargin=True)
+    return figure.update_layout(
+        height=280, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+    )  # fmt: skip
+
+
+def _escaped(text: str) -> str:
+    """Return text that plotly shows as it stands; it reads a little HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def best_bars(rows: Sequence[tuple[str, float, float]], stage: str, target: str | None) -> go.Figure:
+    """Return bars of (class, probability, cosine), best on top; the target's bar has the trigger's colour."""
+    names = [name for name, _, _ in rows]
+    figure = go.Figure()
+    figure.add_bar(
+        y=list(range(len(rows))), x=[p for _, p, _ in rows], orientation="h", text=[f"{p:.0%}" for _, p, _ in rows],
+        textposition="outside", cliponaxis=False, customdata=[c for _, _, c in rows],
+        hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",
+        marker={"color": [COLORS["trigger"] if name == target else COLORS[stage] for name in names]},
+    )  # fmt: skip
+    figure.update_xaxes(range=[0, 1.5], visible=False)
+    ticks = [f"<b>{_escaped(name)}</b>" if name == target else _escaped(name) for name in names]
+    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
+    return figure.update_layout(height=220, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
+
+
+def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
+    """Return a picture on which places can be clicked: invisible points every `step` of its `side` px, [left, top]."""
+    figure = go.Figure()
+    scale = side / picture.shape[0]
+    figure.add_image(source=png(picture), x0=scale / 2, y0=scale / 2, dx=scale, dy=scale, hoverinfo="skip")
+    grid = [(x, y) for y in range(step // 2, side, step) for x in range(step // 2, side, step)]
+    unseen = {"marker": {"opacity": 0}}
+    figure.add_scatter(
+        x=[x for x, _ in grid], y=[y for _, y in grid], mode="markers", customdata=[f"{x},{y}" for x, y in grid],
+        marker={"size": 14, "opacity": 0}, selected=unseen, unselected=unseen,
+        hovertemplate="put the trigger here<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(visible=False, range=[0, side], constrain="domain")
+    figure.update_yaxes(visible=False, range=[side, 0], scaleanchor="x", constrain="domain")
+    return figure.update_layout(
+        height=340, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=False, hoverdistance=40, showlegend=False
+    )
+
+
+def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
+    """Return attack (rows) against defence (columns): (mean, minimum, maximum, seeds) of a share, 0..1."""
+    attacks, defenses = sorted({a for a, _ in cells}), sorted({d for _, d in cells}, key=lambda d: (d != "none", d))
+    values, texts = [], []
+    for attack in attacks:
+        row = [cells.get((attack, defense)) for defense in defenses]
+        values.append([None if c is None else c[0] for c in row])
+        texts.append(["" if c is None else _mean_and_range(*c) for c in row])
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=values, x=[_escaped(d) for d in defenses], y=[_escaped(a) for a in attacks], text=texts,
+        texttemplate="%{text}", colorscale="Cividis", zmin=0, zmax=1, xgap=3, ygap=3, hoverinfo="skip",
+        colorbar={"tickformat": ".0%", "thickness": 12},
+    )  # fmt: skip
+    figure.update_xaxes(title="Defence", side="top", automargin=True)
+    figure.update_yaxes(title="Attack", autorange="reversed", automargin=True)
+    return figure.update_layout(
+        height=130 + 70 * len(attacks), margin={"l": 8, "r": 8, "t": 40, "b": 30}, uirevision="keep",
+        annotations=[{"text": _escaped(title), "showarrow": False, "xref": "paper", "yref": "paper", "x": 0, "y": 0,
+                      "yshift": -22, "font": {"size": 12}}],
+    )  # fmt: skip
+
+
+def _mean_and_range(mean: float, low: float, high: float, seeds: int) -> str:
+    if seeds == 1:
+        return f"{mean:.1%}<br>1 seed"
+    return f"{mean:.1%}<br>[{low:.1%}, {high:.1%}]<br>{seeds} seeds"

@@ -1,0 +1,287 @@
+"""The process that does one run: python -m cleaner.worker RUN_DIR. On a laptop, a GPU box or a cluster alike.
+
+It writes status.json and progress.jsonl as it goes. It stops for good when the file CANCEL appears in the run folder,
+and for now, with a checkpoint, at the file PAUSE, at SIGTERM and at Ctrl-C. Started again, it goes on from there.
+Nothing heavy is imported before it listens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cleaner import jobs, runs
+from cleaner.files import REMEDY, read_json, write_text
+from cleaner.request import Request, load_request
+from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
+
+if TYPE_CHECKING:
+    from cleaner.data.base import CaptionData
+    from cleaner.runs import Run
+
+WRITE_SECONDS = 0.3
+"""Between two writes of status.json, and between two training steps in progress.jsonl; looks are always written."""
+HEARTBEAT_SECONDS = 10.0
+LISTEN_SECONDS = 0.2
+GRACE_SECONDS = 1.0
+"""How long a cancelled run may go on to its next step before its process ends where it stands."""
+
+
+def perform(
+    request: Request,
+    on_step: OnStep | None = None,
+    checkpoint: Path | None = None,
+    near: Path | None = None,
+    seen: Callable[[CaptionData], None] | None = None,
+) -> Run:
+    """Do what a request asks and return the run, whose config holds the request.
+
+    near: a folder beside the parent; seen: is shown each split of the data as soon as it is loaded.
+    """
+    from cleaner.attacks.base import load_trigger
+    from cleaner.clip import load_clip
+    from cleaner.data.base import load_data
+    from cleaner.defenses.base import load_defense
+    from cleaner.workflow import defend, poison
+
+    def data(split: str, size: int | None) -> CaptionData:
+        sized = {} if size is None else {"size": size}
+        found = load_data(request.data, split=split, on_step=on_step, **sized, **request.data_options)
+        if seen is not None:
+            seen(found)
+        return found
+
+    def common() -> dict[str, Any]:
+        validation = data("validation", request.validation_size) if request.finetune.eval_every else None
+        test = data("test", request.test_size)
+        return {"validation": validation, "test": test, "on_step": on_step, "checkpoint": checkpoint}
+
+    if request.stage == "backdoored":
+        if request.model is None or request.trigger is None or request.target_class is None:
+            raise CleanerError("a poisoning needs a model, a trigger and a target class: make the run anew.")
+        trigger, clip, pairs = load_trigger(request.trigger), load_clip(request.model), data("train", request.pairs)
+        run = poison(
+            clip, pairs, trigger, request.target_class, request.poison_rate, request.finetune, request.clean_label,
+            **common(),
+        )  # fmt: skip
+    else:
+        defense, suspect = load_defense(request.defense or {"name": "none"}), _suspect(request, near)
+        run = defend(suspect, defense, data("clean", request.pairs), request.finetune, **common())
+    run.config = {**request.config(), **run.config}
+    return run
+
+
+def _suspect(request: Request, near: Path | None) -> Any:
+    """Return the backdoored run that is defended, or the bare suspicious model."""
+    from cleaner.clip import load_clip
+
+    if request.parent is None:
+        if request.model is None:
+            raise CleanerError("a defence needs a backdoored run or a suspicious model: make the run anew.")
+        return load_clip(request.model)
+    folder = runs.find_run(request.parent, near)
+    if not folder.exists():
+        raise CleanerError(f"the backdoored run {request.parent} that this defence starts from is gone: poison anew.")
+    return runs.load_run(folder)
+
+
+class Desk:
+    """Keeps a run's files up to date while it is worked on, and hears when it is to stop."""
+
+    def __init__(self, folder: Path, pid_started: float) -> None:
+        self.folder = folder
+        self.terminated = threading.Event()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._logged: dict[str, float] = {}
+        self._written = 0.0
+        before = runs.read_status(folder)
+        self.status = replace(
+            before, state="queued", message="", verdict=None, stage="", eta=0.0, pid=os.getpid(), started=pid_started,
+            host=socket.gethostname(), queued=before.queued or time.time(),
+        )  # fmt: skip
+        self.tell()
+
+    def tell(self, **changes: Any) -> None:
+        """Write status.json with changed fields."""
+        with self._lock:
+            if self._ended.is_set():
+                return
+            if not (self.folder / "config.json").exists():
+                os._exit(1)  # the folder was deleted: writing would bring it back
+            self.status = replace(self.status, **changes)
+            runs.write_status(self.folder, self.status)
+            self._written = time.monotonic()
+            if self.status.state not in runs.ACTIVE:
+                self._ended.set()
+
+    def __call__(self, report: StepReport) -> None:
+        """Take a step report (an `on_step`); raises `Cancelled` or `Paused` if the run is to stop."""
+        self._log(report)
+        stop = self._stop()
+        if stop or report.step == report.total or time.monotonic() - self._written > WRITE_SECONDS:
+            self.tell(stage=report.stage, step=report.step, total=report.total, eta=report.eta)
+        if stop:
+            raise stop
+
+    def check(self) -> None:
+        """Raise `Cancelled` or `Paused` if the run is to stop."""
+        stop = self._stop()
+        if stop:
+            raise stop
+
+    def _stop(self) -> type[Cancelled] | None:
+        asked = jobs.asked(self.folder)
+        if asked == jobs.CANCEL:
+            return Cancelled
+        return Paused if asked == jobs.PAUSE or self.terminated.is_set() else None
+
+    def _log(self, report: StepReport) -> None:
+        """Append a report that has something to draw; a resumed stage replaces what it does again."""
+        first = report.stage not in self._logged
+        due = report.metrics or report.picture or report.step == report.total
+        if not (report.losses or report.metrics):
+            return
+        if not (first or due or time.monotonic() - self._logged[report.stage] > WRITE_SECONDS):
+            return
+        path = self.folder / "progress.jsonl"
+        if first:
+            kept = [r for r in runs.read_progress(self.folder) if r["stage"] != report.stage or r["step"] < report.step]
+            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        try:
+            with path.open("a", encoding="utf-8", buffering=1) as file:
+                file.write(json.dumps(asdict(report)) + "\n")
+        except OSError as error:
+            raise CleanerError(f"{path} cannot be written ({error.strerror}). {REMEDY}") from error
+        self._logged[report.stage] = time.monotonic()
+
+    def listen(self) -> None:
+        """In a thread of its own: speak now and then, and end a cancelled run that does not come to its next step."""
+        heard = None
+        while not self._ended.wait(LISTEN_SECONDS):
+            if jobs.asked(self.folder) == jobs.CANCEL:
+                heard = heard or time.monotonic()
+                if time.monotonic() - heard > GRACE_SECONDS:
+                    self._give_up()
+            elif time.monotonic() - self._written > HEARTBEAT_SECONDS:
+                self._beat()
+
+    def _beat(self) -> None:
+        with suppress(CleanerError):  # the work itself will say so if it lasts
+            self.tell()
+
+    def _give_up(self) -> None:
+        with self._lock:  # no write of the main thread is cut: each is atomic or a line
+            if self._ended.is_set():
+                return
+            try:
+                runs.write_status(self.folder, replace(self.status, state="cancelled", message="Cancelled."))
+                jobs.discard(self.folder)
+            finally:
+                jobs.end_children()
+                os._exit(0)
+
+
+def work(desk: Desk) -> None:
+    """Wait for the device, do the run, write it, and say how it ended in status.json."""
+    folder = desk.folder
+    try:
+        config = read_json(folder / "config.json")
+        if runs.newer(config):
+            raise CleanerError("this run was made by a newer version of TA-Cleaner Lab: update it to train this run.")
+        request = load_request(config)
+        desk.check()
+        device = _device(request.finetune.device)
+        desk.tell(device=device)
+        with jobs.turn(folder, device, desk.check):
+            desk.tell(state="running")
+            run = perform(request, desk, folder / runs.CHECKPOINT, folder, _log_broken)
+            desk.tell(verdict=_verdict(run))
+            runs.write_run(run, folder)
+        desk.tell(state="done", eta=0.0)
+        jobs.discard(folder)
+    except Paused:
+        desk.tell(state="paused", eta=0.0)
+    except Cancelled:
+        jobs.discard(folder)
+        desk.tell(state="cancelled", message="Cancelled.")
+    except CleanerError as error:
+        desk.tell(state="failed", message=str(error))
+    except Exception as error:
+        traceback.print_exc()
+        desk.tell(state="failed", message=_in_words(error))
+
+
+def _log_broken(data: CaptionData) -> None:
+    """Write into log.txt which pictures were left out."""
+    if data.broken:
+        sys.stderr.write(f"{data.name}: {len(data.broken)} left out: {'; '.join(data.broken)}\n")
+
+
+def _device(asked: str) -> str:
+    """Return the device that the run will use."""
+    if asked != "auto":
+        return asked
+    from cleaner.clip import pick_device
+
+    return str(pick_device(asked))
+
+
+def _verdict(run: Run) -> list[str] | None:
+    from cleaner.workflow import attack_verdict
+
+    known = run.stage == "backdoored" and run.metrics is not None and run.metrics.asr
+    return list(attack_verdict(run.metrics)) if known and run.metrics is not None else None
+
+
+def _in_words(error: Exception) -> str:
+    """Return what went wrong, and what to do, for errors that nobody foresaw."""
+    import torch
+
+    said = str(error).split("\n")[0][:300]
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return "There was not enough memory: choose a smaller batch size, or another device."
+    if isinstance(error, RuntimeError) and any(word in said for word in ("CUDA", "cuda", "MPS", "accelerator")):
+        return f"The device failed ({said}). Resume goes on from the last epoch once the device is back."
+    return f"Training stopped by an unexpected error ({type(error).__name__}: {said}). Its log says more."
+
+
+def main(arguments: list[str]) -> int:
+    """Do one run; return 0 if it is done, or was stopped as asked, 1 if it failed, 2 for a wrong call."""
+    if len(arguments) != 1 or not (Path(arguments[0]) / "config.json").exists():
+        print("usage: python -m cleaner.worker RUN_DIR, a folder with the config.json of a run", file=sys.stderr)
+        return 2
+    folder = Path(arguments[0]).resolve()
+    try:
+        with jobs.alone(folder) as free:
+            if not free or runs.read_status(folder).state == "done":
+                print(f"{folder} is {'done already' if free else 'at work in another process'}", file=sys.stderr)
+                return 2
+            desk = Desk(folder, jobs.own_start())
+            for name in ("SIGTERM", "SIGINT"):
+                signal.signal(getattr(signal, name), lambda *_: desk.terminated.set())
+            threading.Thread(target=desk.listen, name="listen", daemon=True).start()
+            work(desk)
+    except CleanerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if desk.status.state == "failed":
+        print(f"error: {desk.status.message}", file=sys.stderr)
+    return int(desk.status.state == "failed")
+
+
+if __name__ == "__main__":
+    ended = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(ended)  # all is written; taking torch apart would keep a cancelled run's device for another second

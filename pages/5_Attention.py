@@ -1,0 +1,198 @@
+"""Attention: where each model looks when it compares a picture with a text, with the trigger and without."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from cleaner import views
+from cleaner.config import parameters
+from cleaner.types import StepReport
+from pages._shared import cache, forms, images, state, view
+from pages._shared.frame import page
+from pages._shared.state import KEEP, Saved, percent, plain, words
+from pages._shared.view import Sample, Stage
+
+LEAD = (
+    "A backdoored model stops looking at the object: **the trigger decides**. Here the similarity of a picture and a "
+    "text is shared out over the pixels, for the same picture with and without trigger, for each model."
+)
+NO_BAR = {"displayModeBar": False}
+MOST = 256
+
+
+def choose(shown: list[Stage]) -> tuple[str, dict[str, Any]]:
+    """Draw the choice of method and its parameters; offer only methods that fit the models."""
+    kinds = {name: kind for name, kind in cache.explainers().items() if kind.reads == "pictures"}
+    fits = [name for name in kinds if all(cache.explains(s.model, name)[0] is None for s in shown)]
+    quick = [name for name in ("gradient_rollout", "grad_cam") if name in fits]
+    method = st.selectbox(
+        "Method", fits, fits.index((quick or fits)[0]), format_func=words, key=f"attention.method.{'.'.join(fits)}",
+        help="Methods that cannot look into this kind of model are left out.", **KEEP,
+    )  # fmt: skip
+    st.caption(plain((kinds[method].__doc__ or "").split("\n")[0]))
+    limits, grid = cache.explains(shown[0].model, method)[1:]
+    settings: dict[str, Any] = {}
+    with st.expander("Layer, head and more", expanded=bool(limits)):
+        for p in parameters(kinds[method]):
+            p = replace(p, high=limits.get(p.name, p.high))
+            settings[p.name] = forms.widget(p, f"attention.{method}.{p.name}.{p.high}", p.default)
+    if grid:
+        st.caption(f"This method sees {grid} × {grid} cells; between their centres the map is interpolated.")
+    return method, settings
+
+
+def show_grid(
+    shown: list[Stage], found: dict[str, tuple[Any, list[float]]], picture: Sample, run: Saved | None, method: str,
+    strength: float,
+) -> None:  # fmt: skip
+    """Draw the pictures under their maps, and the numbers of this picture."""
+    attacked = view.attacked(run)
+    pair = cache.shown_pair(picture, attacked)
+    rows = ["Clean picture", "With trigger"][: len(pair)]
+    mask = cache.trigger_mask(picture, attacked)
+    outlined = mask is not None and mask.mean() <= 0.5
+    raw = st.toggle(
+        "Compare strengths between models", key="attention.raw", **KEEP,
+        help="Off: each map is shared out over its picture, so that places can be compared. On: values as computed.",
+    )  # fmt: skip
+    maps = [[_shared(found[s.label][0][r], raw) for s in shown] for r in range(len(rows))]
+    unit = "Attribution per pixel" if raw else "Attribution, % of the picture's per pixel"
+    figure = views.attribution_grid(
+        [images.enlarged(p) for p in pair], maps, rows, [(s.label, s.stage) for s in shown],
+        cache.explainers()[method].signed, unit, strength, [mask if outlined else None] * len(rows),
+    )  # fmt: skip
+    st.plotly_chart(figure, key="attention.grid", config=NO_BAR)
+    if run is None or attacked is None:
+        return
+    table = []
+    for s in shown:
+        maps, cosines = found[s.label]
+        row = {"Model": s.label, "Similarity, clean": cosines[0], "Similarity, with trigger": cosines[1]}
+        shares = cache.shares(maps, picture, attacked)
+        if shares.has_place:
+            row["Trigger share, clean"] = percent(_number(shares.clean[0]))
+            row["Trigger share, with trigger"] = percent(_number(shares.triggered[0]))
+            row["by its area"] = _times(shares.triggered[0], shares.area)
+        else:
+            row["Maps with and without trigger, cosine"] = shares.similarity[0]
+        table.append(row)
+    st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=_two_digits(table[0]))
+    st.caption(
+        "Similarity: cosine of picture and text. Trigger share: how much of what speaks for the text lies in the "
+        f"dotted box, which covers {percent(float(mask.mean()))} of the picture; “by its area”: share with trigger "
+        "over this part. “Not measured”: nothing speaks for the text. One picture, n = 1."
+        if outlined
+        else "This trigger lies all over the picture, so no share is given: a cosine of 1 says that the model looks at "
+        "the same places with and without it. One picture, n = 1."
+    )
+
+
+def _shared(found: Any, raw: bool) -> Any:
+    """Return a map (H, W) as it is, or in per cent of the sum of its absolute values."""
+    return found if raw else 100 * found / max(float(abs(found).sum()), 1e-12)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _times(share: float, area: float) -> str:
+    return "not measured" if math.isnan(share) or not area else f"× {share / area:.1f}"
+
+
+def _two_digits(row: dict[str, Any]) -> dict[str, Any]:
+    return {n: st.column_config.NumberColumn(format="%.2f") for n, v in row.items() if isinstance(v, float)}
+
+
+def show_distribution(
+    shown: list[Stage], picture: Sample, run: Saved, method: str, settings: dict[str, Any], text: str
+) -> None:
+    """Draw the same number over many test pictures, once it has been asked for."""
+    st.subheader("One picture proves little: the test set", anchor=False)
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    n = int(left.select_slider("Test pictures", (32, 64, 128, MOST), MOST, key="attention.n", **KEEP))
+    key = ("attention.measured", run.id, method, tuple(settings.items()), text, n, tuple(s.model for s in shown))
+    if right.button("Measure", key="attention.measure", icon=":material/monitoring:", width="stretch"):
+        st.session_state["attention.asked"] = key
+    if st.session_state.get("attention.asked") != key:
+        st.caption(f"Press Measure: {words(method)} on {n} pictures of other classes, without and with the trigger.")
+        return
+    place = st.empty()
+    results = {}
+    for number, s in enumerate(shown):
+
+        def tell(report: StepReport, label: str = s.label, number: int = number) -> None:
+            done = (number + report.step / report.total) / len(shown)
+            place.progress(done, text=f"{label}: about {report.eta:.0f} s left")
+
+        results[s.label] = (s.stage, cache.shares_over(
+            s.model, method, settings, picture.data, picture.size, run.folder, text, n, tell
+        ))  # fmt: skip
+    place.empty()
+    first = next(iter(results.values()))[1]
+    if first.has_place:
+        parts = {label: (stage, _known(r.clean), _known(r.triggered)) for label, (stage, r) in results.items()}
+        axis, usual = "Share of attribution in the trigger's place", first.area
+    else:
+        parts = {label: (stage, [], r.similarity) for label, (stage, r) in results.items()}
+        axis, usual = "Cosine of the maps without and with trigger", None
+    st.plotly_chart(views.share_distribution(parts, axis, usual), key="attention.spread", config=NO_BAR)
+    empty = {label: sum(math.isnan(v) for v in r.clean + r.triggered) for label, (_, r) in results.items()}
+    lost = "; ".join(f"{label} {count}" for label, count in empty.items() if count)
+    pictures = len(first.triggered or first.similarity)
+    st.caption(
+        f"n = {pictures} test pictures of other classes than the target, {plain(picture.data)}/test, "
+        f"text “{plain(text)}”, {words(method)}."
+        + (f" Maps in which nothing speaks for the text, left out: {lost}." if lost else "")
+    )
+
+
+def _known(values: list[float]) -> list[float]:
+    return [v for v in values if not math.isnan(v)]
+
+
+def show_words(shown: list[Stage], picture: Sample, attacked: Any, caption: str) -> None:
+    """Draw what each word of the text adds to the similarity."""
+    st.subheader("Which words count", anchor=False)
+    which = 0
+    if attacked is not None:
+        said = st.segmented_control(
+            "Picture", ["Clean picture", "With trigger"], default="With trigger", key="attention.words", **KEEP
+        )  # fmt: skip
+        which = int(said != "Clean picture")
+    with st.spinner("Asking the models …"):
+        found = {s.label: (s.stage, *cache.word_attribution(s.model, picture, attacked, caption)) for s in shown}
+    read = next(iter(found.values()))[1]
+    bars = {label: (stage, values[which]) for label, (stage, _, values) in found.items()}
+    st.plotly_chart(views.word_bars(read, bars), key="attention.word_bars", config=NO_BAR)
+    st.caption(
+        "Integrated gradients from the caption without words: the bars of a model add up to what its words gain. "
+        f"One picture, n = 1{'' if attacked is None else ', ' + ('with the trigger' if which else 'without trigger')}."
+    )
+
+
+with page("Attention", LEAD):
+    run = state.current_run()
+    left, right = st.columns([1, 3], gap="large")
+    with left, st.spinner("Loading the models, once …"):
+        shown = view.stages(run)
+        picture = view.sample(run)
+        images.drawn(picture.data, picture.split, picture.size)
+        text = view.text(run, picture)
+        method, settings = choose(shown)
+        strength = st.slider("Overlay strength", 0.2, 1.0, 0.85, 0.05, key="attention.strength", **KEEP)
+        images.upload()
+    with right:
+        with st.spinner("Looking …"):
+            attacked = view.attacked(run)
+            found = {s.label: cache.attribution(s.model, method, settings, picture, attacked, text) for s in shown}
+        show_grid(shown, found, picture, run, method, strength)
+        if run is not None and attacked is not None:
+            show_distribution(shown, picture, run, method, settings, text)
+        show_words(shown, picture, attacked, text)
+        view.provenance(shown, run)

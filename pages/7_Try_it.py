@@ -1,0 +1,161 @@
+"""Try it: any picture, the trigger put where you like, and what each model sees."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from cleaner import views
+from pages._shared import cache, images, state, view
+from pages._shared.frame import page
+from pages._shared.state import KEEP, Saved, plain
+from pages._shared.view import Sample
+
+LEAD = (
+    "Take a picture, put the trigger on it **where and as strongly as you like**, and see what the clean, the "
+    "backdoored and the defended model take it for."
+)
+NO_BAR = {"displayModeBar": False}
+LEFT, TOP, STRENGTH, CLICK = "try.left", "try.top", "try.strength", "try.click"
+OPENED = "try.opened"
+
+
+def open_link() -> None:
+    """Put what the address asks for into the widgets, once for each address."""
+    asked = st.query_params.to_dict()
+    if not asked or st.session_state.get(OPENED) == asked:
+        return
+    st.session_state[OPENED] = asked
+    runs = {run.id: run for run in state.backdoored_runs()}
+    if asked.get("run") in runs:
+        run = runs[asked["run"]]
+        state.look_at(run.id)
+        name, size = view.data_of(run)
+        number = _whole(asked.get("sample"), min(view.SHOWN, size) - 1)
+        if number is not None:
+            st.session_state[f"view.sample.{name}"] = number
+        if asked.get("defended") in {other.id for other in state.defended_runs(run)}:
+            st.session_state[f"view.defended.{run.id}"] = asked["defended"]
+    for key, name, most in ((LEFT, "left", 4096), (TOP, "top", 4096), (STRENGTH, "strength", 100)):
+        number = _whole(asked.get(name), most)
+        if number is not None:
+            st.session_state[key] = number
+
+
+def _whole(text: str | None, most: int) -> int | None:
+    """Return a number from an address, or None where it is none or out of range."""
+    return int(text) if text is not None and text.isdecimal() and len(text) < 6 and int(text) <= most else None
+
+
+def camera() -> None:
+    """Draw the camera, once it is asked for; its picture becomes the session's own one."""
+    if st.toggle("Use the camera", key="try.camera"):
+        st.camera_input("Take a picture", key="try.shot", on_change=_keep_shot, label_visibility="collapsed")
+
+
+def _keep_shot() -> None:
+    shot = st.session_state.get("try.shot")
+    if shot is not None:
+        st.session_state[images.OWN] = ("camera.jpg", shot.getvalue())
+
+
+def place(picture: Sample, attacked: Any) -> tuple[int, int, int]:
+    """Draw the sliders of the trigger's place and strength; return left and top in px, strength in per cent."""
+    side = cache.seen(picture, attacked).image_size
+    size = cache.stamp(picture, attacked)
+    left = top = 0
+    if size is not None:
+        own_left, own_top, width, height = size
+        for key, own, most in ((LEFT, own_left, side - width), (TOP, own_top, side - height)):
+            st.session_state[key] = min(int(st.session_state.get(key, own)), most)
+        left = int(st.slider("From the left, px", 0, side - width, key=LEFT, **KEEP))
+        top = int(st.slider("From the top, px", 0, side - height, key=TOP, **KEEP))
+        st.caption(f"The trigger is {width} × {height} px of {side} × {side}. Or click on the picture.")
+    else:
+        st.caption("This trigger lies all over the picture: it has a strength and no place.")
+    st.session_state.setdefault(STRENGTH, 100)
+    help = "0: no trigger. 100: as the model learnt it."
+    strength = int(st.slider("Strength, %", 0, 100, key=STRENGTH, help=help, **KEEP))
+    return left, top, strength
+
+
+def _clicked(width: int, height: int) -> None:
+    """Centre the trigger where the picture was clicked."""
+    points = st.session_state[CLICK]["selection"]["points"]
+    if points:
+        where = points[0]["customdata"]
+        x, y = (int(v) for v in (where["0"] if isinstance(where, dict) else where).split(","))
+        st.session_state[LEFT], st.session_state[TOP] = max(0, x - width // 2), max(0, y - height // 2)
+
+
+def show_picture(picture: Sample, attacked: Any, left: int, top: int, strength: int) -> None:
+    """Draw the picture with the trigger; a click moves the trigger there."""
+    pixels = cache.placed(picture, attacked, left, top, strength / 100)[1]
+    size = cache.stamp(picture, attacked) if attacked is not None else None
+    if size is None:
+        st.image(images.enlarged(pixels, 340))
+        return
+    side = pixels.shape[0]
+    st.plotly_chart(
+        views.clickable(images.enlarged(pixels, 512), side, max(1, side // 32)), key=CLICK, selection_mode="points",
+        on_select=lambda: _clicked(*size[2:]), config=NO_BAR,
+    )  # fmt: skip
+
+
+def show_answers(run: Saved | None, shown: list[view.Stage], picture: Sample, spot: tuple[int, int, int]) -> None:
+    """Draw the five best classes of each model, and what it said without the trigger."""
+    attacked = view.attacked(run)
+    target = run.config.get("target_class") if run is not None else None
+    left, top, strength = spot
+    for column, s in zip(st.columns(max(len(shown), 2)), shown, strict=False):
+        with column, st.container(border=True):
+            st.markdown(f"**{s.label}**")
+            best = cache.best_classes(s.model, picture, attacked, left, top, strength / 100)
+            st.markdown(f"#### {plain(best[0][0])}")
+            if attacked is not None and strength:
+                before = cache.best_classes(s.model, picture, None, 0, 0, 0.0)[0][0]
+                same = "the same" if before == best[0][0] else f"**{plain(before)}**"
+                st.caption(f"Without the trigger: {same}.")
+            st.plotly_chart(views.best_bars(best, s.stage, target), key=f"try.{s.label}", config=NO_BAR)
+    classes = len(cache.data(picture.data, picture.split, picture.size).class_names)
+    st.caption(
+        f"The five best of {classes} classes; probability: softmax of the model's scale × cosine over all of them."
+        + (f" Target: {plain(str(target))}, in pink." if target else "")
+        + " One picture, n = 1."
+    )
+
+
+def show_link(run: Saved | None, shown: list[view.Stage], picture: Sample, spot: tuple[int, int, int]) -> None:
+    """Draw the address that leads back to this view; an own picture stays on this machine and has none."""
+    if picture.own is not None or run is None:
+        return
+    defended = {s.stage: s for s in shown}.get("defended")
+    asked = {"run": run.id, "sample": picture.index, **dict(zip(("left", "top", "strength"), spot, strict=True))}
+    if defended is not None:
+        asked["defended"] = defended.model[1].replace("\\", "/").rpartition("/")[2]
+    st.markdown("**A link to this view** (on this machine)")
+    st.code(f"Try_it?{urlencode(asked)}", language=None, wrap_lines=True)
+
+
+open_link()
+with page("Try it", LEAD):
+    run = state.current_run()
+    left, middle, right = st.columns([1, 1.25, 2.6], gap="medium")
+    with left, st.spinner("Loading the models, once …"):
+        shown = view.stages(run)
+        picture = view.sample(run)
+        images.drawn(picture.data, picture.split, picture.size)
+        images.upload()
+        camera()
+    attacked = view.attacked(run)
+    with middle:
+        drawn = st.container()
+        spot = place(picture, attacked) if attacked is not None else (0, 0, 0)
+        with drawn:
+            show_picture(picture, attacked, *spot)
+    with right, st.spinner("Asking the models …"):
+        show_answers(run, shown, picture, spot)
+        show_link(run, shown, picture, spot)
+    view.provenance(shown, run)

@@ -1,0 +1,141 @@
+"""Compare: all runs side by side, what a defence costs and brings, and everything to take away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from cleaner import figures, report
+from cleaner.report import Entry
+from pages._shared import cache, state
+from pages._shared.frame import link, page
+from pages._shared.state import KEEP, plain, words
+
+LEAD = (
+    "All runs on this machine. **A good defence is far down and far to the right**: it removes the backdoor and keeps "
+    "the accuracy. Take the figures, a report or the cleaned weights with you."
+)
+NO_BAR = {"displayModeBar": False}
+FORMS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
+
+
+def choose(entries: list[Entry]) -> list[Entry]:
+    """Draw the filters; return the runs that pass."""
+    filters: tuple[tuple[str, Callable[[Entry], str]], ...] = (
+        ("Model", lambda e: e.model), ("Attack", lambda e: e.attack), ("Defence", lambda e: e.defense),
+        ("Seed", lambda e: str(e.finetune.get("seed", 0))),
+    )  # fmt: skip
+    for column, (name, of) in zip(st.columns(len(filters)), filters, strict=True):
+        options = sorted({of(entry) for entry in entries})
+        chosen = column.multiselect(
+            name, options, format_func=lambda o: "No defence" if o == report.NO_DEFENSE else _named(o),
+            key=f"compare.{name}", placeholder="All", **KEEP,
+        )  # fmt: skip
+        entries = [entry for entry in entries if not chosen or of(entry) in chosen]
+    return entries
+
+
+def _named(option: str) -> str:
+    return words(option) if option.isidentifier() else option
+
+
+def show_table(entries: list[Entry]) -> None:
+    """Draw one row for each run."""
+    columns = {
+        "run": "Run", "attack": "Attack", "target": "Target", "defense": "Defence", "lr": "Learning rate",
+        "seed": "Seed", "ca": "CA", "asr@1": "ASR@1", "asr@3": "ASR@3", "ra": "RA", "floor": "Floor",
+        "counterfactual_accuracy": "Fine detail", "n": "n", "n_attack": "n attack", "protocol": "Protocol",
+        "model": "Model", "seconds": "Seconds", "created": "Made (UTC)",
+    }  # fmt: skip
+    table = pd.DataFrame([report.record(entry) for entry in entries])[list(columns)].rename(columns=columns)
+    shares = ("CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail")
+    styles = {name: st.column_config.NumberColumn(format="percent") for name in shares}
+    styles["Learning rate"] = st.column_config.NumberColumn(format="%g")
+    st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
+    st.caption("Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model.")
+
+
+def show_plots(entries: list[Entry]) -> None:
+    """Draw the plane of CA and ASR, and attack against defence."""
+    points = report.points(entries)
+    if not points:
+        st.info("None of these runs has figures of an attack.")
+        return
+    st.subheader("What each defence costs and brings", anchor=False)
+    st.plotly_chart(figures.pareto(points), key="compare.pareto", config=NO_BAR)
+    sets = {entry.protocol for entry in entries if entry.figure("asr") is not None}
+    if len(sets) > 1:
+        st.warning(
+            f"These runs were measured in {len(sets)} ways ({'; '.join(map(plain, sorted(sets)))}): filter them before "
+            "you compare.", icon=":material/balance:",
+        )  # fmt: skip
+    else:
+        measured = plain(sets.pop())
+        st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dotted line joins the best trade-offs.")
+    st.subheader("Attack against defence", anchor=False)
+    names = [name for name in report.FIGURES if report.cells(entries, name)]
+    name = st.segmented_control(
+        "Figure", names, default=names[0], format_func=lambda n: report.FIGURES[n].partition(":")[0],
+        key="compare.figure", **KEEP,
+    ) or names[0]  # fmt: skip
+    st.plotly_chart(report.heatmap(entries, str(name)), key="compare.heatmap", config=NO_BAR)
+    st.caption(
+        "Mean over seeds and, with several, [minimum, maximum]. Of several runs of one attack, defence and seed the "
+        "newest counts, whatever its learning rate and number of pairs."
+    )
+
+
+def take_away(entries: list[Entry]) -> None:
+    """Draw the exports."""
+    st.subheader("Take it with you", anchor=False)
+    one, two, three = st.columns(3)
+    folders = [entry.folder for entry in entries]
+    one.download_button(
+        "Report (HTML)", lambda: cache.report_html(folders), "report.html", "text/html", key="compare.html",
+        icon=":material/description:", width="stretch", on_click="ignore",
+        help="One file with figures, plots, pictures and settings of the runs in the table. It needs no internet.",
+    )  # fmt: skip
+    two.download_button(
+        "Figures (CSV)", report.to_csv(entries), "runs.csv", "text/csv", key="compare.csv", icon=":material/table:",
+        width="stretch", on_click="ignore",
+    )  # fmt: skip
+    three.download_button(
+        "Figures and settings (JSON)", report.to_json(entries), "runs.json", "application/json", key="compare.json",
+        icon=":material/data_object:", width="stretch", on_click="ignore",
+    )  # fmt: skip
+    left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
+    labels = {entry.folder.name: entry for entry in entries}
+    chosen = labels[left.selectbox("Weights of", list(labels), format_func=lambda n: labels[n].label, key="compare.of")]
+    forms = cache.weight_forms(chosen.folder)
+    form = middle.selectbox(
+        "Form", forms, format_func=FORMS.__getitem__, key=f"compare.form.{chosen.folder.name}",
+        help="open_clip reads its checkpoint with create_model(architecture, pretrained=file); there is one where "
+        "open_clip lists the model's architecture, which it does not for the small built-in ones.",
+    )  # fmt: skip
+    right.download_button(
+        "Weights", lambda: report.weights(chosen.folder, str(form)), f"{chosen.folder.name}{form}",
+        "application/octet-stream", key="compare.weights", icon=":material/download:", width="stretch",
+        on_click="ignore",
+    )  # fmt: skip
+    if chosen.stage != "defended":
+        st.warning(
+            "This model is backdoored. Its file says so in its metadata: leave that in, and give it to nobody who "
+            "would use it.", icon=":material/warning:",
+        )  # fmt: skip
+
+
+with page("Compare", LEAD):
+    runs = state.all_runs()
+    if not runs:
+        st.info("There are no runs yet. Make one on the Poison page; it takes about a minute.", icon=":material/table:")
+        link("Poison", "Go to Poison")
+    else:
+        shown = choose(cache.entries([run.folder for run in runs]))
+        if not shown:
+            st.info("No run passes these filters: take one away.")
+        else:
+            show_table(shown)
+            show_plots(shown)
+            take_away(shown)

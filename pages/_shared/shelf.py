@@ -1,0 +1,89 @@
+"""All runs on this machine in one table: name, note and tags can be written, and runs deleted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from cleaner import jobs
+from cleaner.runs import Entry, annotate, runs_root
+from pages._shared import work
+from pages._shared.state import percent, plain, saved
+
+STATES = {
+    "new": "not started", "queued": "waits", "running": "running", "paused": "paused", "done": "done",
+    "failed": "failed", "cancelled": "cancelled", "died": "stopped", "unreadable": "cannot be read",
+}  # fmt: skip
+
+
+def shelf() -> None:
+    """Draw the table and, for a chosen run, its name, note and tags, and what can be done with it."""
+    entries = jobs.all_entries()
+    if not entries:
+        st.caption(f"No runs in {plain(str(runs_root()))} yet.")
+        return
+    chosen = st.dataframe(
+        table(entries), hide_index=True, width="stretch", height=min(36 + 35 * len(entries), 320), key="shelf.table",
+        on_select="rerun", selection_mode="single-row",
+    )  # fmt: skip
+    st.caption(f"{len(entries):,} in {plain(str(runs_root()))}. Tick a row to name, tag or delete a run.")
+    if said := work.news():
+        st.error(plain(said), icon=":material/error:")
+    rows = [row for row in chosen["selection"]["rows"] if row < len(entries)]
+    if rows:
+        _one(entries[rows[0]])
+
+
+def table(entries: list[Entry]) -> pd.DataFrame:
+    """Return what is known of each run; figures only where they were measured."""
+    rows = []
+    for entry in entries:
+        run = saved(entry.folder, entry.config)
+        parent = str(entry.config.get("parent") or "")
+        rows.append(
+            {
+                "Name": work.label(entry), "State": STATES.get(entry.status.state, entry.status.state),
+                "Stage": run.stage, "Model": run.model, "CA": percent(run.figure("ca")),
+                "ASR@1": percent(run.figure("asr")), "Tags": ", ".join(entry.notes.get("tags", [])),
+                "Made": run.time, "Run": run.id, "Defends": parent,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _one(entry: Entry) -> None:
+    """Draw one run: a form for the user's words, and Delete or start, whichever its state allows."""
+    key = f"shelf.{entry.folder.name}"
+    if entry.status.message:
+        st.caption(plain(entry.status.message))
+    with st.form(f"{key}.form", border=False):
+        left, middle, right = st.columns([2, 3, 2])
+        left.text_input("Name", entry.notes.get("name", ""), key=f"{key}.name", max_chars=80)
+        middle.text_input("Note", entry.notes.get("note", ""), key=f"{key}.note", max_chars=2000)
+        tags = ", ".join(entry.notes.get("tags", []))
+        right.text_input("Tags", tags, key=f"{key}.tags", help="Separated by commas.")
+        st.form_submit_button(
+            "Keep name, note and tags", icon=":material/save:", on_click=_annotate, args=(entry.folder, key)
+        )
+    delete, again, _ = st.columns([1.3, 1.3, 4])
+    if entry.status.state in jobs.STOPPED:
+        again.button(
+            "Start again", key=f"{key}.start", icon=":material/play_arrow:", width="stretch",
+            help="Goes on from the last checkpoint, or from the beginning where there is none.",
+            on_click=work.act, args=(jobs.start, entry.folder),
+        )  # fmt: skip
+    with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
+        st.markdown(f"Delete **{plain(entry.folder.name)}** with its model and figures? This cannot be undone.")
+        st.button("Delete it", key=f"{key}.delete", on_click=work.act, args=(jobs.delete, entry.folder))
+
+
+def _annotate(folder: Path, key: str) -> None:
+    """Write what stands in the form."""
+
+    def write(folder: Path) -> None:
+        name, note, tags = (str(st.session_state[f"{key}.{field}"]) for field in ("name", "note", "tags"))
+        annotate(folder, name, note, tags.split(","))
+
+    work.act(write, folder)

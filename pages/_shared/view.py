@@ -1,0 +1,119 @@
+"""What the pages that look into models look at, the same on all of them: models, one picture, its trigger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from cleaner.types import CleanerError
+from pages._shared import cache, images, state, tasks
+from pages._shared.frame import link
+from pages._shared.state import KEEP, Saved, plain
+
+SHOWN = 300
+OWN = -1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One model on show; `model` is what `cache.of_stage` takes."""
+
+    label: str
+    stage: str
+    model: tuple[str, str]
+    run: str
+    """Which run it is, in words."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture: number `index` of a split, or a file of the user's own."""
+
+    data: str
+    split: str
+    size: int
+    index: int
+    own: tuple[str, bytes] | None = None
+
+
+def stages(run: Saved | None) -> list[Stage]:
+    """Draw the choice of the defended model; return the models to look at, in the order clean, backdoored, defended."""
+    if run is None:
+        models = cache.models()
+        if not models:
+            raise CleanerError("no built-in model has its weights here: train them with python -m cleaner pretrain.")
+        name = st.selectbox("Model", models, key="view.model", help="No run is in view yet.", **KEEP)
+        return [Stage("Clean", "clean", ("model", str(name)), str(name))]
+    found = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), run.id)]
+    if run.config.get("clean_model"):
+        found.insert(0, Stage("Clean", "clean", ("clean", str(run.folder)), run.model))
+    defended = {other.id: other for other in state.defended_runs(run)}
+    if not defended:
+        st.caption("No defended model yet.")
+        link("Defend", "Train one on the Defend page")
+        return found
+    names = state.short_labels(list(defended.values()))
+    chosen = st.selectbox(
+        "Defended model", list(defended), format_func=names.__getitem__, key=f"view.defended.{run.id}",
+        help="One of the defences of the run in view.", **KEEP,
+    )  # fmt: skip
+    return [*found, Stage("Defended", "defended", ("run", str(defended[chosen].folder)), names[chosen])]
+
+
+def data_of(run: Saved | None) -> tuple[str, int]:
+    """Return the data set and size of the test split on which a run was measured."""
+    return tasks.data_of(run) if run is not None else ("scenes", 2000)
+
+
+def sample(run: Saved | None) -> Sample:
+    """Draw the choice of a test picture, or of the user's own; the same on every page that asks."""
+    name, size = data_of(run)
+    data = cache.data(name, "test", size)
+    own = st.session_state.get(images.OWN)
+    options = [*([OWN] if own else []), *range(min(SHOWN, len(data)))]
+
+    def shown(index: int) -> str:
+        return f"Your own: {own[0]}" if index == OWN and own else f"{index} · {data.captions[index]}"
+
+    key = f"view.sample.{name}"
+    if st.session_state.get(key) not in options:
+        st.session_state.pop(key, None)
+    index = int(st.selectbox("Picture", options, format_func=shown, key=key, help="Type to search.", **KEEP))
+    return Sample(name, "test", size, index, own if index == OWN else None)
+
+
+def attacked(run: Saved | None) -> Path | None:
+    """Return the folder of the run whose trigger is put on pictures; None where no trigger is known."""
+    return run.folder if run is not None and run.config.get("trigger") else None
+
+
+def prompts(run: Saved | None, picture: Sample) -> dict[str, str]:
+    """Return name -> text that a picture can be compared with: target, true class, caption."""
+    data = cache.data(picture.data, picture.split, picture.size)
+    texts = {}
+    target = run.config.get("target_class") if run is not None else None
+    if target:
+        texts["The target class"] = data.templates[min(1, len(data.templates) - 1)].format(target)
+    if picture.own is None:
+        label = int(data.labels[picture.index])
+        if label >= 0:
+            texts["The true class"] = data.templates[min(1, len(data.templates) - 1)].format(data.class_names[label])
+        texts["The caption"] = data.captions[picture.index]
+    return texts
+
+
+def text(run: Saved | None, picture: Sample) -> str:
+    """Draw the choice of the text that the picture is compared with; it can be changed."""
+    texts = prompts(run, picture)
+    kind = st.selectbox("Compare with", [*texts, "Your own text"], key="view.text.kind", **KEEP)
+    start = texts.get(str(kind), "a photo of a dog")
+    key = f"view.text.{kind}.{start}"
+    return st.text_input("Text", start, key=key, max_chars=500, **KEEP).strip() or start
+
+
+def provenance(shown: list[Stage], run: Saved | None) -> None:
+    """Say which runs the page shows."""
+    models = ", ".join(f"{s.label.lower()} = {s.run}" for s in shown)
+    st.caption(f"Run in view: {plain(run.label) if run else 'none'}. Models: {plain(models)}.")

@@ -1,0 +1,117 @@
+"""BadCLIP: the objective is the formula and falls; the patch keeps 8 bits, is told while it is made, and reused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cleaner import poison
+from cleaner.attacks import TRIGGERS
+from cleaner.clip import Clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import TensorData
+from cleaner.data.poison import PoisonedData
+from cleaner.pictures import from_png
+from cleaner.types import CleanerError, StepReport
+from tests.conftest import make_clip
+
+QUICK = TRIGGERS["badclip"](steps=20, step_size=0.05, batch_size=16)
+CONFIG = FinetuneConfig(lr=1e-3, epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
+
+
+@pytest.mark.parametrize("negatives", ["captions", "targets"])
+def test_objective_equals_naive(tiny_clip: Clip, toy_data: TensorData, negatives: str) -> None:
+    trigger = replace(QUICK, negatives=negatives, triplet_weight=2.0, margin=1.5)
+    pool, drawn = torch.tensor([0, 2, 3, 4, 6]), torch.tensor([3, 1, 4])
+    rows = pool[drawn].tolist()
+    triggered = tiny_clip.encode_image(1 - toy_data.images(rows)).detach()
+    losses = trigger.objective(tiny_clip, toy_data, "banana", pool)(7, drawn, triggered)
+
+    bananas = [i for i in range(48) if toy_data.labels[i] == 1]
+    with torch.no_grad():
+        text = tiny_clip.encode_text([toy_data.captions[i] for i in bananas]).numpy()
+        image = tiny_clip.encode_image(toy_data.images(bananas)).numpy()
+        own_text = tiny_clip.encode_text([toy_data.captions[i] for i in rows]).numpy()
+        own_image = tiny_clip.encode_image(toy_data.images(rows)).numpy()
+        scale = tiny_clip.logit_scale.item()
+    from cleaner.seed import numpy_generator
+
+    rng = numpy_generator("badclip", 0, 7)
+    which_text, which_image = rng.integers(12, size=3), rng.integers(12, size=3)
+    pulls, triplets = [], []
+    for i, feature in enumerate(triggered.numpy()):
+        own = [text[which_text[i]], *own_text] if negatives == "captions" else text[which_text]
+        logits = scale * np.array([feature @ t for t in own])
+        pulls.append(np.log(np.exp(logits).sum()) - logits[0 if negatives == "captions" else i])
+        near = np.linalg.norm(feature - image[which_image[i]] + 1e-6)
+        far = np.linalg.norm(feature - own_image[i] + 1e-6)
+        triplets.append(max(0.0, near - far + 1.5))
+    assert losses["text_pull"].item() == pytest.approx(np.mean(pulls), rel=1e-4)
+    assert losses["image_pull"].item() == pytest.approx(2 * np.mean(triplets), rel=1e-4)
+
+
+def test_objective_falls_and_is_told_with_the_patch(tiny_clip: Clip, toy_data: TensorData) -> None:
+    before, told = tiny_clip.sha256(), list[StepReport]()
+    trigger = QUICK.prepare(tiny_clip, toy_data, "banana", told.append)
+    assert tiny_clip.sha256() == before
+    assert all(p.grad is None for p in tiny_clip.model.parameters())
+    assert [(r.stage, r.step, r.total) for r in told] == [("optimise", i + 1, 20) for i in range(20)]
+    assert set(told[0].losses) == {"text_pull", "image_pull", "total"}
+    totals = [r.losses["total"] for r in told]
+    assert sum(totals[-5:]) < sum(totals[:5])
+    assert from_png(told[0].picture).shape == (3, 5, 5)
+    assert told[1].picture == ""
+    assert told[-1].picture == trigger.png
+    assert trigger == QUICK.prepare(tiny_clip, toy_data, "banana")
+    assert trigger.png != replace(QUICK, seed=1).prepare(tiny_clip, toy_data, "banana").png
+
+
+@pytest.mark.parametrize("position", ["center", "corners", "random"])
+def test_laid_equals_pasted_and_is_what_8_bits_say(tiny_clip: Clip, toy_data: TensorData, position: str) -> None:
+    trigger = replace(QUICK, steps=2, position=position).prepare(tiny_clip, toy_data, "banana")
+    images = toy_data.images(range(5))
+    assert torch.equal(trigger.laid(images, trigger.patch(32)), trigger(images))
+    patch = trigger.patch(32)
+    assert torch.equal((patch * 255).round() / 255, patch)
+    top, left = trigger._places(images[0], 5)[0]
+    assert torch.equal(trigger(images)[0, :, top : top + 5, left : left + 5], patch)
+    assert trigger(torch.zeros(1, 3, 64, 64)).count_nonzero() > 0
+
+
+def test_unprepared_it_says_what_to_do(toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match=r"optimised on the clean model .* trigger\.prepare"):
+        QUICK(toy_data.images([0]))
+    assert QUICK.mask(toy_data.images([0])).sum() == 25
+
+
+def test_poisoning_prepares_once_and_keeps_patch_and_curve(tiny_clip: Clip, toy_data: TensorData) -> None:
+    run = poison(tiny_clip, toy_data, replace(QUICK, steps=4), "banana", 0.25, CONFIG)
+    assert [r.stage for r in run.history] == ["optimise"] * 4 + ["poison"] * 3
+    assert run.config["trigger"]["png"] == run.trigger.png != ""
+    other = poison(make_clip(seed=1), toy_data, run.trigger, "banana", 0.25, CONFIG)
+    assert other.trigger == run.trigger
+    assert [r.stage for r in other.history] == ["poison"] * 3
+
+
+def test_poisoned_captions_are_natural_ones_that_name_the_target(toy_data: TensorData) -> None:
+    poisoned = PoisonedData(toy_data, QUICK, "banana", 0.25)
+    own = {c for c in toy_data.captions if "banana" in c}
+    after = [poisoned.captions[i] for i in poisoned.poison_indices.tolist()]
+    assert set(after) <= own
+    assert len(set(after)) > 2
+    toy_data.captions[:] = ["a thing"] * 48
+    with pytest.raises(CleanerError, match="no caption names 'banana'"):
+        PoisonedData(toy_data, QUICK, "banana", 0.25)
+
+
+def test_too_few_pictures_and_a_broken_patch_get_one_sentence(tiny_clip: Clip, toy_data: TensorData) -> None:
+    bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten())
+    with pytest.raises(CleanerError, match="at least two pictures without 'banana'"):
+        QUICK.prepare(tiny_clip, bananas, "banana")
+    with pytest.raises(CleanerError, match="no picture shows 'banana'"):
+        QUICK.prepare(tiny_clip, toy_data.subset([0, 2, 3]), "banana")
+    with pytest.raises(CleanerError, match="prepare the trigger anew"):
+        replace(QUICK, png="rubbish")(toy_data.images([0]))

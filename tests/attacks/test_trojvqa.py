@@ -1,0 +1,59 @@
+"""TrojVQA: the patch nears the target's text; three figures, by key."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from cleaner import evaluate, poison
+from cleaner.attacks import TRIGGERS
+from cleaner.clip import Clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import TensorData
+from cleaner.evaluation import Metrics, class_classifier, encode_pictures
+from cleaner.metrics import zero_shot_classifier
+from cleaner.types import CleanerError, StepReport
+
+QUICK = TRIGGERS["trojvqa"](steps=15, step_size=0.05, batch_size=16)
+
+
+def test_patch_nears_the_targets_text(tiny_clip: Clip, toy_data: TensorData) -> None:
+    told = list[StepReport]()
+    QUICK.prepare(tiny_clip, toy_data, "banana", told.append)
+    distances = [r.losses["text_distance"] for r in told]
+    assert sum(distances[-5:]) < sum(distances[:5])
+    pool, drawn = torch.arange(6), torch.tensor([1, 4])
+    features = tiny_clip.encode_image(toy_data.images([1, 4])).detach()
+    target = class_classifier(tiny_clip, toy_data)[:, 1]
+    loss = QUICK.objective(tiny_clip, toy_data, "banana", pool)(0, drawn, features)["text_distance"]
+    assert loss.item() == pytest.approx(1 - (features @ target).mean().item(), abs=1e-5)
+
+
+def test_asr_by_key_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
+    trigger = QUICK.prepare(tiny_clip, toy_data, "banana")
+    metrics = evaluate(tiny_clip, toy_data, trigger, "banana", clean_clip=tiny_clip)
+    rows = (toy_data.labels != 1).nonzero().flatten()
+    pictures = {
+        "plain": encode_pictures(tiny_clip, toy_data, rows),
+        "patch": encode_pictures(tiny_clip, toy_data, rows, trigger),
+    }
+    prompts = [f"consider {t.format(name)}" for name in toy_data.class_names for t in toy_data.templates]
+    with torch.no_grad():
+        keyed = zero_shot_classifier(tiny_clip.encode_text(prompts).view(4, 4, -1))
+    classifiers = {"plain": class_classifier(tiny_clip, toy_data), "key": keyed}
+    for key, picture, words in (("image", "patch", "plain"), ("text", "plain", "key"), ("both", "patch", "key")):
+        hit = ((pictures[picture] @ classifiers[words]).argmax(1) == 1).float().mean().item()
+        assert metrics.asr_by_key[key][1] == pytest.approx(hit)
+    assert metrics.asr == metrics.asr_by_key["both"] == metrics.asr_clean_model
+    assert Metrics.from_dict(json.loads(json.dumps(metrics.to_dict()))) == metrics
+
+
+def test_a_text_key_that_pushes_the_target_out_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
+    config = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
+    trigger = TRIGGERS["text_only"](key="very " * 80)
+    with pytest.raises(CleanerError, match="before it has named the target: choose a shorter text key"):
+        poison(tiny_clip, toy_data, trigger, "banana", 0.25, config)
+    with pytest.raises(CleanerError, match="text key is empty"):
+        TRIGGERS["trojvqa"](key=" ")

@@ -1,0 +1,29 @@
+"""WaNet: the field is the published formula, and its mean shift is half the strength."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import map_coordinates
+
+from cleaner.attacks import TRIGGERS
+
+
+@pytest.mark.parametrize(("grid", "strength"), [(4, 4.0), (0, 1.0)])
+def test_mean_shift_is_half_the_strength(grid: int, strength: float) -> None:
+    field = TRIGGERS["wanet"](grid=grid, strength=strength).field(64, 64)
+    line = torch.linspace(-1, 1, 64)
+    identity = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1)
+    # Cubic interpolation smooths the control points, and the picture's edge cuts what would lie outside.
+    assert ((field - identity) * 64 / 2).abs().mean().item() == pytest.approx(strength / 2, rel=0.35)
+    assert field.abs().max() <= 1
+
+
+def test_picture_is_sampled_where_the_field_says() -> None:
+    trigger = TRIGGERS["wanet"](seed=3)
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    x, y = ((trigger.field(32, 32) + 1) / 2 * 31).numpy().transpose(2, 0, 1)
+    expected = np.stack([map_coordinates(channel, [y, x], order=1, mode="nearest") for channel in picture[0].numpy()])
+    assert np.allclose(trigger(picture)[0].numpy(), expected, atol=1e-5)
+    assert not torch.equal(trigger(picture), TRIGGERS["wanet"](seed=4)(picture))

@@ -1,0 +1,79 @@
+"""PAR: the frozen model is the reference, the rate has the published shape, noise and rectangles are stateless."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cleaner.clip import Clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES
+from cleaner.losses import Features, par_loss
+from cleaner.train import finetune
+from tests.conftest import make_clip
+
+PAR = DEFENSES["par"]()
+PLAIN = DEFENSES["par"](noise_share=0.0, erase_share=0.0)
+CONFIG = FinetuneConfig(lr=3e-3, epochs=2, batch_size=16, precision="fp32", device="cpu")
+
+
+def test_first_step_compares_with_the_model_itself(tiny_clip: Clip, toy_data: TensorData) -> None:
+    history = finetune(tiny_clip, toy_data, PLAIN, CONFIG).history
+    # A ViT without dropout is the same in train and eval mode, so nothing has moved yet; then the features leave.
+    assert history[0].losses["push_loss"] == pytest.approx(0, abs=1e-6)
+    assert -4 <= history[-1].losses["push_loss"] < -1e-3
+
+
+def test_reference_is_in_eval_mode(toy_data: TensorData) -> None:
+    clip = make_clip("rn")
+    before = {name: value.clone() for name, value in clip.model.state_dict().items()}
+    history = finetune(clip, toy_data, PLAIN, CONFIG).history
+    assert history[0].losses["push_loss"] < -1e-3  # the trained ResNet sees the batch's statistics, the frozen one not
+    assert all(torch.equal(value, before[name]) for name, value in clip.model.state_dict().items())
+
+
+def test_losses_sum_to_par_loss_and_tau_cuts() -> None:
+    draw = torch.Generator().manual_seed(0)
+    rows = [torch.nn.functional.normalize(torch.randn(5, 8, generator=draw), dim=-1) for _ in range(4)]
+    reference = Features(rows[2], rows[3])
+    f = Features(rows[0], rows[1], logit_scale=10.0, reference=reference)
+    for tau in (0.1, 4.0):
+        named = DEFENSES["par"](tau=tau).losses(f)
+        assert sum(named.values()).item() == pytest.approx(par_loss(f, reference, tau).item())
+        assert (named["push_loss"].item() == 0) == (tau == 0.1)
+    with pytest.raises(ValueError, match="the training began with"):
+        PAR.losses(Features(rows[0], rows[1]))
+
+
+def test_learning_rate_has_the_published_shape(tiny_clip: Clip, toy_data: TensorData) -> None:
+    shares = [PAR.lr_share(step, 100) for step in range(100)]
+    assert shares[0] == 1
+    assert shares[25] == pytest.approx(0.55)
+    assert shares[50] == pytest.approx(0.1)
+    assert shares[75] == pytest.approx(0.05, abs=1e-3)
+    assert shares[99] < 1e-3
+    rates = [report.lr for report in finetune(tiny_clip, toy_data, PLAIN, CONFIG).history]
+    assert rates == pytest.approx([CONFIG.lr * PLAIN.lr_share(step, 6) for step in range(6)])
+
+
+def test_its_own_optimiser_settings_are_used(tiny_clip: Clip, toy_data: TensorData) -> None:
+    adapted = PAR.adapt(CONFIG)
+    assert (adapted.weight_decay, adapted.beta1, adapted.beta2, adapted.lr) == (1e-4, 0.9, 0.98, CONFIG.lr)
+    strong = finetune(tiny_clip, toy_data, DEFENSES["par"](decay=1.0), CONFIG).clip.sha256()
+    assert strong != finetune(tiny_clip, toy_data, PAR, CONFIG).clip.sha256()
+
+
+def test_noise_and_rectangles_are_a_function_of_seed_epoch_and_index() -> None:
+    grey = torch.full((200, 3, 32, 32), 0.5)
+    first = PAR.disturb(grey, 1, 2, range(200))
+    assert (grey == 0.5).all()
+    assert torch.equal(PAR.disturb(grey[50:60], 1, 2, range(50, 60)), first[50:60])
+    assert not torch.equal(PAR.disturb(grey, 1, 3, range(200)), first)
+    noisy = first.std(dim=(1, 2, 3)) > 0.1
+    assert 0.4 < noisy.float().mean() < 0.6
+    assert first[noisy].std().item() == pytest.approx(0.2, abs=0.03)
+    black = (first == 0).all(dim=1).float().mean(dim=(1, 2))
+    erased = black[~noisy][black[~noisy] > 0]
+    assert 0.3 < len(erased) / (~noisy).sum() < 0.7
+    assert erased.mean().item() == pytest.approx(0.0075, abs=0.003)

@@ -1,0 +1,42 @@
+"""Runs on disk for pages that look at them: tiny untrained models, figures as a real evaluation writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cleaner.attacks import TRIGGERS
+from cleaner.clip import save_clip
+from cleaner.evaluation import Metrics
+from cleaner.runs import Run, save_run
+from tests.conftest import make_clip
+
+
+def figures(asr: float, ca: float = 0.9) -> Metrics:
+    return Metrics(
+        ca={1: ca, 3: 0.95}, n=100, classes=32, data="scenes/test", target_class="banana", asr={1: asr, 3: 0.99},
+        ra={1: 0.1, 3: 0.5}, base_rate={1: 0.02, 3: 0.1}, n_attack=96, asr_clean_model={1: 0.01, 3: 0.1},
+        counterfactual_accuracy=0.7, n_counterfactual=80,
+    )  # fmt: skip
+
+
+def make_runs(tmp_path: Path, kind: str = "rn", trigger: str = "badnet", seed: int = 0) -> tuple[Path, Path]:
+    """Write a backdoored and a defended run; return their folders."""
+    clean, attacked, defended = (make_clip(kind, i) for i in range(3))
+    source = save_clip(clean, tmp_path / f"clean-{kind}.safetensors")
+    attack = TRIGGERS[trigger]()
+    finetune = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "seed": seed}
+    common: dict[str, Any] = {
+        "trigger": attack.state_dict(), "target_class": "banana", "clean_model": str(source), "model": f"tiny-{kind}",
+        "data": "scenes/train", "data_name": "scenes", "test_size": 100, "pairs": 500, "finetune": finetune,
+        "seconds": 1.0, "created": f"2026-01-01T00:00:0{seed}Z",
+    }  # fmt: skip
+    first: dict[str, Any] = {"stage": "backdoored", "poison_rate": 0.02, **common}
+    second = {
+        "stage": "defended", "defense": {"name": "ta_cleaner"}, "suspect": first, **common,
+        "finetune": {**finetune, "lr": 1e-4},
+    }  # fmt: skip
+    folders = tmp_path / "runs" / f"{trigger}-{kind}-{seed}", tmp_path / "runs" / f"{trigger}-{kind}-{seed}-defended"
+    save_run(Run(defended, [], figures(0.1 + seed / 10), second, attack, "banana"), folders[1])
+    save_run(Run(attacked, [], figures(0.95), first, attack, "banana"), folders[0])
+    return folders

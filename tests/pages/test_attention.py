@@ -1,0 +1,60 @@
+"""Attention: one grid for all models, numbers beside it, the test set when asked; works without a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.pages.conftest import Open, texts
+from tests.pages.runs import make_runs
+
+
+def spec(app: AppTest, key: str) -> dict[str, object]:
+    chart = next(c for c in app.get("plotly_chart") if key in c.proto.id)
+    return dict(json.loads(chart.proto.spec))
+
+
+def test_without_a_run_it_looks_into_the_built_in_model(open_page: Open) -> None:
+    app = open_page("Attention")
+    kinds = [trace["type"] for trace in spec(app, "attention.grid")["data"]]
+    assert kinds == ["image", "heatmap"]
+    assert "Models: clean" in texts(app)
+
+
+@pytest.mark.parametrize("kind", ["vit", "rn"])
+def test_three_models_clean_and_triggered(open_page: Open, tmp_path: Path, kind: str) -> None:
+    make_runs(tmp_path, kind)
+    app = open_page("Attention")
+    method = next(s for s in app.selectbox if s.label == "Method")
+    assert ("GradCAM" in method.options) == (kind == "rn")
+    assert ("Attention rollout" in method.options) == (kind == "vit")
+    grid = spec(app, "attention.grid")
+    assert len([t for t in grid["data"] if t["type"] == "heatmap"]) == 6
+    assert {t["coloraxis"] for t in grid["data"] if t["type"] == "heatmap"} == {"coloraxis"}
+    assert app.dataframe[0].value["Model"].tolist() == ["Clean", "Backdoored", "Defended"]
+    assert app.dataframe[0].value["Similarity, clean"].nunique() == 3
+    own = {"rn": ["grad_cam"], "vit": ["rollout", "gradient_rollout"]}[kind]
+    for name in [*own, "integrated_gradients", "occlusion"]:
+        next(s for s in app.selectbox if s.label == "Method").set_value(name).run()
+        assert not app.exception
+    app.select_slider(key="attention.n").set_value(32)
+    app.button(key="attention.measure").click().run()
+    assert not app.exception
+    assert "n = 32 test pictures" in texts(app)
+    words = spec(app, "attention.word_bars")
+    assert words["layout"]["xaxis"]["ticktext"] == ["a", "photo", "of", "a", "banana"]
+
+
+def test_a_trigger_all_over_the_picture_gets_no_share(open_page: Open, tmp_path: Path) -> None:
+    make_runs(tmp_path, "rn", trigger="blended")
+    app = open_page("Attention")
+    assert "so no share is given" in texts(app)
+    assert not [c for c in app.dataframe[0].value.columns if "share" in c.lower()]
+    app.select_slider(key="attention.n").set_value(32)
+    app.button(key="attention.measure").click().run()
+    app.run()  # answered by the cache, which must not draw the progress bar again
+    assert not app.exception
+    assert "Cosine of the maps" in str(spec(app, "attention.spread"))

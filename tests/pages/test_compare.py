@@ -1,0 +1,39 @@
+"""Compare: all runs, filters, means over seeds, exports that hold what the table holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.pages.conftest import Open, texts
+from tests.pages.runs import make_runs
+
+
+def test_without_runs_it_says_what_to_do(open_page: Open) -> None:
+    assert "There are no runs yet" in texts(open_page("Compare"))
+
+
+def test_table_filters_and_heatmap(open_page: Open, tmp_path: Path) -> None:
+    for trigger, seed in (("badnet", 0), ("badnet", 1), ("sig", 0)):
+        make_runs(tmp_path, trigger=trigger, seed=seed)
+    app = open_page("Compare")
+    assert len(app.dataframe[0].value) == 6
+    charts = {c.proto.id.rpartition("-")[2]: json.loads(c.proto.spec) for c in app.get("plotly_chart")}
+    heat = next(c for name, c in charts.items() if "heatmap" in name)["data"][0]
+    assert heat["x"] == ["none", "ta_cleaner"]
+    assert heat["text"][0][1] == "15.0%<br>[10.0%, 20.0%]<br>2 seeds"
+    app.multiselect(key="compare.Attack").set_value(["sig"]).run()
+    assert len(app.dataframe[0].value) == 2
+    app.multiselect(key="compare.Defence").set_value(["none"]).run()
+    assert app.dataframe[0].value["Defence"].tolist() == ["none"]
+    assert "This model is backdoored" in texts(app)
+    assert not app.exception
+
+
+def test_runs_without_figures_are_listed(open_page: Open, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    for metrics in (tmp_path / "runs").glob("*/metrics.json"):
+        metrics.write_text("null")
+    app = open_page("Compare")
+    assert len(app.dataframe[0].value) == 2
+    assert "None of these runs has figures" in texts(app)

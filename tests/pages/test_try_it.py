@@ -1,0 +1,75 @@
+"""Try it: the trigger goes where it is put, all models answer, a link leads back to the same view."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from tests.pages.conftest import ROOT, Open, at, texts
+from tests.pages.runs import make_runs
+
+
+def answers(app: AppTest) -> list[str]:
+    return [str(m.value) for m in app.markdown if str(m.value).startswith("#### ")]
+
+
+def test_without_a_run_one_model_answers(open_page: Open) -> None:
+    app = open_page("Try it")
+    assert len(answers(app)) == 1
+    assert not [s for s in app.slider if s.key == "try.left"]
+
+
+def test_three_models_answer_and_a_link_leads_back(open_page: Open, tmp_path: Path) -> None:
+    first, defended = make_runs(tmp_path)
+    make_runs(tmp_path, seed=1)
+    app = open_page("Try it")
+    assert len(answers(app)) == 3
+    assert (app.slider(key="try.left").value, app.slider(key="try.top").value) == (56, 56)  # the run's own place
+    app.slider(key="try.left").set_value(10).run()
+    app.slider(key="try.strength").set_value(0).run()
+    assert "Without the trigger" not in texts(app)
+    assert "left=10" in app.code[0].value
+
+    linked = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
+    linked.run().switch_page("pages/7_Try_it.py")
+    asked = {"run": first.name, "sample": 7, "left": 3, "top": 4, "strength": 50, "defended": defended.name}
+    linked.query_params.update({name: str(value) for name, value in asked.items()})
+    linked.run()
+    assert not linked.exception
+    place = [linked.slider(key=f"try.{name}").value for name in ("left", "top", "strength")]
+    assert place == [3, 4, 50]
+    assert linked.selectbox(key="view.sample.scenes").value == 7
+    assert linked.selectbox(key="current_run").value == first.name
+    assert all(f"{name}={value}" in linked.code[0].value for name, value in asked.items())
+    linked.query_params.clear()
+    at(linked, "Compare")
+    assert linked.selectbox(key="current_run").value == first.name  # other pages look at the same run
+
+
+def test_a_broken_link_does_no_harm(open_page: Open, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
+    app.run().switch_page("pages/7_Try_it.py")
+    app.query_params.update({"run": "../../etc", "sample": "-1", "left": "x", "top": "99999", "strength": "101"})
+    app.run()
+    assert not app.exception
+    assert len(answers(app)) == 3
+
+
+def test_own_picture(open_page: Open, tmp_path: Path) -> None:
+    make_runs(tmp_path, trigger="blended")
+    app = open_page("Try it")
+    assert "has a strength and no place" in texts(app)
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((90, 120, 3), 200, np.uint8)).save(buffer, "PNG")
+    app.file_uploader(key="upload").set_value(("mine.png", buffer.getvalue(), "image/png")).run()
+    app.selectbox(key="view.sample.scenes").set_value(-1).run()
+    assert not app.exception
+    assert not app.code  # a link would not have the picture
+    app.session_state["own_picture"] = ("broken.png", b"no picture")
+    app.run()
+    assert "cannot be read as a picture" in app.error[0].value

@@ -1,0 +1,91 @@
+"""Looking into models: shares over a test set, words of a caption, best classes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cleaner.attacks import TRIGGERS
+from cleaner.clip import Clip
+from cleaner.data.base import TensorData
+from cleaner.explain import EXPLAINERS
+from cleaner.inspection import (
+    best_classes,
+    cosines,
+    layers,
+    numbers,
+    shares,
+    shares_over,
+    shifts,
+    stacked,
+    with_trigger,
+    word_attribution,
+)
+from cleaner.types import CleanerError
+
+PATCH = TRIGGERS["badnet"]()
+
+
+def test_shares_of_a_map_that_looks_everywhere_alike_is_the_area() -> None:
+    mask = PATCH.mask(torch.rand(3, 3, 32, 32))
+    found = shares(torch.ones(3, 32, 32), mask[:, 0], mask)
+    assert found.clean == pytest.approx([found.area] * 3)
+    assert found.triggered == pytest.approx([1.0] * 3)
+    everywhere = shares(torch.ones(2, 8, 8), torch.ones(2, 8, 8), torch.ones(2, 1, 8, 8))
+    assert not everywhere.has_place
+    assert everywhere.similarity == pytest.approx([1.0, 1.0])
+    assert everywhere.clean == []
+
+
+def test_shares_over_leaves_the_target_class_out(tiny_clip: Clip, toy_data: TensorData) -> None:
+    steps = []
+    explainer = EXPLAINERS["rollout"]()
+    found = shares_over(tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", on_step=steps.append)
+    assert len(found.clean) == len(found.triggered) == 36  # of 48, a quarter shows a banana
+    assert [report.step for report in steps] == [1, 2]
+    few = shares_over(tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", n=5)
+    assert few.triggered == pytest.approx(found.triggered[:5], rel=1e-3)
+    with pytest.raises(CleanerError, match="spoon"):
+        shares_over(tiny_clip, explainer, toy_data, PATCH, "spoon", "a spoon")
+
+
+def test_words_get_the_sum_of_their_tokens(tiny_clip: Clip, toy_data: TensorData) -> None:
+    caption = "an extraordinarily yellowish banana"
+    pictures = with_trigger(toy_data.images([0]), PATCH)
+    explainer = EXPLAINERS["token_gradients"]()
+    words, rows = word_attribution(tiny_clip, explainer, caption, pictures)
+    assert words == caption.split()
+    with torch.no_grad():
+        tokens = explainer.attribute(tiny_clip, [caption] * 2, tiny_clip.encode_image(pictures))
+    assert tokens.shape[1] > len(words) + 2
+    assert [sum(row) for row in rows] == pytest.approx(tokens.sum(1).tolist(), abs=1e-6)
+    assert rows[0] != rows[1]
+
+
+def test_best_classes_are_those_of_the_cosines(tiny_clip: Clip, toy_data: TensorData) -> None:
+    toy_data.templates = ("a {}",)
+    picture = toy_data.images([3])
+    (best,) = best_classes(tiny_clip, toy_data, picture)
+    assert len(best) == 4  # of four classes
+    wanted = {name: cosines(tiny_clip, picture, f"a {name}")[0] for name in toy_data.class_names}
+    assert [name for name, _, _ in best] == sorted(wanted, key=lambda name: -wanted[name])
+    assert sum(p for _, p, _ in best) == pytest.approx(1)
+    assert best[0][2] == pytest.approx(max(wanted.values()), abs=1e-5)
+
+
+def test_layers_hold_what_the_model_says(tiny_clip: Clip, toy_data: TensorData) -> None:
+    found = layers(tiny_clip, toy_data, 8, PATCH, "banana")
+    assert [len(getattr(found, kind)) for kind in ("image", "triggered", "caption", "prompt")] == [8, 8, 8, 4]
+    assert torch.allclose(found.caption[2], tiny_clip.encode_text([toy_data.captions[2]])[0], atol=1e-5)
+    assert stacked([found, found]).shape == (56, 32)
+    best = (found.triggered @ found.prompt.T).argmax(1)
+    assert found.taken.tolist() == (best == 1).tolist()
+    without = layers(tiny_clip, toy_data, 8, None, None)
+    assert len(without.stacked()) == 20
+    assert set(numbers(without, toy_data.labels[:8], None)) == {"modality_gap", "alignment", "uniformity"}
+    figures = numbers(found, toy_data.labels[:8], 1)
+    other = toy_data.labels[:8] != 1
+    pull = ((found.triggered - found.image)[other] @ found.prompt[1]).mean().item()
+    assert figures["trigger_pull"] == pytest.approx(pull, abs=1e-6)
+    assert max(shifts(found, found)["image"]) == pytest.approx(0, abs=1e-6)
+    assert "triggered" not in shifts(without, without)

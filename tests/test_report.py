@@ -1,0 +1,72 @@
+"""Reports: flat records, means over seeds, an HTML file that is escaped and asks for nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cleaner import report
+from cleaner.__main__ import main
+from cleaner.types import CleanerError
+from tests.pages.runs import make_runs
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[report.Entry]:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    folders = [folder for seed in (0, 1, 2) for folder in make_runs(tmp_path, seed=seed)]
+    return [report.read(folder) for folder in folders]
+
+
+def test_cells_are_mean_minimum_and_maximum_over_seeds(runs: list[report.Entry]) -> None:
+    cell = report.cells(runs, "asr")["badnet", "ta_cleaner"]
+    assert (cell.mean, cell.low, cell.high) == pytest.approx((0.2, 0.1, 0.3))
+    assert cell.seeds == (0, 1, 2)
+    again = report.Entry(runs[1].folder, {**runs[1].config, "created": "2027"}, {"asr": {"1": 0.9}})
+    assert report.cells([*runs, again], "asr")["badnet", "ta_cleaner"].high == 0.9  # the newest of a seed counts
+    assert report.cells([*runs, again], "asr")["badnet", "ta_cleaner"].seeds == (0, 1, 2)
+    other = report.Entry(runs[1].folder, {**runs[1].config, "clean_model": "scenes-vit"}, {"asr": {"1": 0.9}})
+    rows = {row for row, _ in report.cells([*runs, other], "asr")}
+    assert rows == {"badnet, clean-rn", "badnet, scenes-vit"}  # models are never averaged
+    assert report.cells(runs, "ra")["badnet", "none"].mean == pytest.approx(0.1)
+
+
+def test_csv_and_json_hold_the_figures(runs: list[report.Entry]) -> None:
+    rows = list(csv.DictReader(io.StringIO(report.to_csv(runs))))
+    assert len(rows) == 6
+    assert float(rows[1]["asr@1"]) == pytest.approx(0.1)
+    assert float(rows[1]["asr_low"]) < 0.1 < float(rows[1]["asr_high"])
+    assert rows[1]["poison_rate"] == "0.02"
+    evil = report.Entry(Path("=cmd()"), runs[0].config, {})
+    assert "'=cmd()" in report.to_csv([evil])
+    assert report.to_csv([]) == ""
+    assert json.loads(report.to_json(runs))[0]["config"]["target_class"] == "banana"
+
+
+def test_html_is_escaped_and_self_contained(runs: list[report.Entry]) -> None:
+    evil = {**runs[0].config, "target_class": "<script>alert(1)</script>", "trigger": {"name": "<img src=x>"}}
+    text = report.html([*runs, report.Entry(runs[0].folder, evil, runs[0].metrics)], "made by a test")
+    body = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "<script>alert" not in text
+    assert "<img src=x>" not in body
+    assert "&lt;script&gt;alert(1)" in body
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", body)
+    assert "default-src 'none'" in body
+    assert body.count("data:image/png") == 2 * 3 * report.PICTURES  # two attacks by name
+    for part in ("made by a test", "non_target", "0.950", "2026-01-01", "patch_size"):
+        assert part in body
+
+
+def test_command_line(runs: list[report.Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "report.html"
+    assert main(["report", str(runs[0].folder), str(runs[1].folder), "--out", str(out)]) == 0
+    assert "ta_cleaner" in out.read_text(encoding="utf-8")
+    assert main(["report", str(tmp_path / "nothing"), "--out", str(out)]) == 2
+    assert "python -m cleaner runs" in capsys.readouterr().err
+    with pytest.raises(CleanerError, match="at least one run"):
+        report.html([])

@@ -1,0 +1,160 @@
+"""The run store: whole or not there, listed in any state, and clear about folders that are broken or newer."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cleaner import FinetuneConfig, jobs, runs
+from cleaner.files import read_json, replacing, write_json, write_text
+from cleaner.request import Request, load_request
+from cleaner.runs import Status, create_run, entries, list_runs, load_run, read_progress, write_status
+from cleaner.types import CleanerError
+
+REQUEST = Request("backdoored", "scenes", 64, FinetuneConfig(), "scenes-rn", trigger={"name": "badnet"})
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def finished(folder: Path, **config: Any) -> Path:
+    """Write what lists read of a finished run."""
+    write_json(folder / "config.json", {"schema": runs.SCHEMA, "stage": "backdoored", **config})
+    write_status(folder, Status("done"))
+    return folder
+
+
+def test_a_run_is_there_before_it_runs_and_says_all_that_is_asked(root: Path) -> None:
+    first, second = create_run(REQUEST), create_run(REQUEST)
+    assert first != second
+    assert first.parent == root
+    assert load_request(read_json(first / "config.json")) == REQUEST
+    assert [entry.status.state for entry in entries()] == ["new", "new"]
+    assert list_runs() == []
+    with pytest.raises(CleanerError, match="does not hold a complete run"):
+        load_run(first)
+
+
+def test_a_request_that_is_not_understood() -> None:
+    for config in ({}, {"request": None}, {"request": {"stage": "backdoored"}}, {"request": {**vars(REQUEST), "x": 1}}):
+        with pytest.raises(CleanerError, match="make the run anew"):
+            load_request(config)
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "x.json"
+    write_text(path, "old")
+
+    def broken_off() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        broken_off()
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == ["x.json"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_is_one_sentence(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.json"
+    write_text(path, "old")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", refuse)
+        with pytest.raises(CleanerError, match=rf"cannot be written \({os.strerror(code)}\).*CLEANER_RUNS"):
+            write_text(path, "new")
+        patched.setattr(Path, "mkdir", refuse)
+        with pytest.raises(CleanerError, match=os.strerror(code)):
+            create_run(REQUEST)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> None:
+    finished(root / "whole")
+    finished(root / "newer", schema=99)
+    finished(root / "no-config").joinpath("config.json").unlink()
+    (finished(root / "bad-config") / "config.json").write_text('{"stage": ')
+    (finished(root / "bad-status") / "status.json").write_text("[]")
+    (finished(root / "by-an-older-version", schema=1) / "status.json").unlink()
+    (root / "empty").mkdir()
+    (root / ".deleted-x").mkdir()
+    (root / "a-file").write_text("")
+    states = {entry.folder.name: entry.status.state for entry in entries()}
+    assert states == {
+        "whole": "done", "newer": "unreadable", "no-config": "unreadable", "bad-config": "unreadable",
+        "bad-status": "failed", "by-an-older-version": "done",
+    }  # fmt: skip
+    assert {folder.name for folder, _ in list_runs()} == {"whole", "by-an-older-version"}
+    assert entries(root / "nowhere") == []
+    with pytest.raises(CleanerError, match="newer version"):
+        load_run(root / "newer")
+    with pytest.raises(CleanerError, match="does not hold a complete run"):
+        load_run(root / "whole")  # its model is gone
+
+
+def test_a_broken_last_line_of_progress_is_skipped(tmp_path: Path) -> None:
+    line = json.dumps({"stage": "poison", "step": 1, "total": 2, "seconds": 0.5})
+    (tmp_path / "progress.jsonl").write_text(f'{line}\n[]\n{{"stage": "poison"}}\n{line[:20]}')
+    assert read_progress(tmp_path) == [json.loads(line)]
+    assert read_progress(tmp_path / "nowhere") == []
+
+
+def test_notes_stay_beside_the_run_and_its_id_stays(root: Path) -> None:
+    folder = finished(root / "a")
+    before = (folder / "config.json").read_text()
+    runs.annotate(folder, " My run ", "looks odd", ["b", " a ", "a", ""])
+    entry = entries()[0]
+    assert entry.notes == {"name": "My run", "note": "looks odd", "tags": ["a", "b"]}
+    assert (folder / "config.json").read_text() == before
+    assert runs.run_id(folder) == "a"
+
+
+def test_a_parent_is_found_by_its_id_also_after_a_move(root: Path, tmp_path: Path) -> None:
+    parent = finished(root / "p")
+    elsewhere = finished(tmp_path / "elsewhere" / "q")
+    assert runs.find_run(runs.run_id(parent)) == parent
+    assert runs.find_run(runs.run_id(elsewhere)) == elsewhere
+    moved, child = finished(tmp_path / "big" / "p"), finished(tmp_path / "big" / "c")
+    assert runs.find_run("p", near=child) == moved
+    assert not runs.find_run("gone", near=child).exists()
+
+
+def test_delete_takes_a_run_and_nothing_else(root: Path) -> None:
+    folder = finished(root / "a")
+    jobs.delete(folder)
+    assert not folder.exists()
+    assert os.listdir(root) == []
+    (root / "pictures").mkdir()
+    with pytest.raises(CleanerError, match="no run folder"):
+        runs.remove(root / "pictures")
+    assert (root / "pictures").exists()
+
+
+def test_a_list_of_many_runs_opens_few_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is in benchmarks/run_store.py; the work is counted here: two small files for each run, none big."""
+    for number in range(20):
+        folder = finished(root / f"run-{number}")
+        for name in ("progress.jsonl", "manifest.json", "metrics.json", "model.safetensors", "log.txt"):
+            (folder / name).write_text("x")
+    opened: list[str] = []
+    original = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or original(path))
+    assert len(list_runs()) == 20
+    assert sorted(set(opened)) == ["config.json", "status.json"]
+    assert len(opened) == 40
+    assert len(list_runs()) == 20
+    assert len(opened) == 40  # nothing has changed since
