@@ -11,7 +11,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, forms, images, state, tasks, work
-from pages._shared.frame import link, page
+from pages._shared.frame import link, page, say
 from pages._shared.state import KEEP, Saved, plain, words
 
 LEAD = (
@@ -48,6 +48,14 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
     return str(data), str(model), int(pairs), int(tests)
 
 
+def classes_of(data: str) -> list[str]:
+    """Return the class names of data; raises `CleanerError` if there are none to aim at, or no such data."""
+    classes = cache.data(data, "test", 100).class_names
+    if not classes:
+        raise CleanerError(f"{data} name no classes to aim at: add them, as in {data} classes=cat,dog.")
+    return classes
+
+
 def choose_attack() -> tasks.Attack | None:
     """Draw all choices; return the attack, or None while a choice cannot be used here."""
     with st.container(border=True):
@@ -63,9 +71,11 @@ def choose_attack() -> tasks.Attack | None:
     with st.container(border=True):
         st.markdown("**Data and model**")
         data, model, pairs, tests = choose_data_and_model()
-        classes = cache.data(data, "test", 100).class_names
-        if not classes:
-            raise CleanerError(f"{data} name no classes to aim at: add them, as in {data} classes=cat,dog.")
+        try:
+            classes = classes_of(data)
+        except CleanerError as error:
+            say(error)  # here, so that a training at work stays in view
+            return None
     with st.container(border=True):
         st.markdown("**Poison**")
         first = classes.index("banana") if "banana" in classes else 0

@@ -24,13 +24,8 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.train import finetune
 from cleaner.types import CleanerError
-from tests.conftest import make_clip
+from tests.conftest import OPENAI, make_clip
 
-TEXT = {"width": 64, "heads": 1, "layers": 2, "vocab_size": 49410}
-OPENAI = {
-    "vit": Architecture(48, {"layers": 2, "width": 128, "patch_size": 8, "image_size": 32}, TEXT, quick_gelu=True),
-    "rn": Architecture(48, {"layers": (1, 2, 1, 1), "width": 8, "image_size": 64}, TEXT, quick_gelu=True),
-}
 CAPTIONS = ["a banana", "a red car on the grass"]
 
 
@@ -176,7 +171,9 @@ def test_broken_files_get_one_sentence(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_vocabulary_smaller_than_clips_is_loaded_but_not_fed(tmp_path: Path) -> None:
-    small = _wrap(Architecture(48, OPENAI["vit"].vision, {**TEXT, "vocab_size": 1000}, quick_gelu=True), "small")
+    small = _wrap(
+        Architecture(48, OPENAI["vit"].vision, {**OPENAI["vit"].text, "vocab_size": 1000}, quick_gelu=True), "small"
+    )
     save_file({k: v.contiguous() for k, v in small.model.state_dict().items()}, tmp_path / "x.safetensors")
     again = load_clip(str(tmp_path / "x.safetensors"))
     assert again.encode_image(torch.rand(1, 3, 32, 32)).shape == (1, 48)
@@ -200,16 +197,6 @@ def test_own_architectures_go_to_open_clip_as_a_folder(clip: Clip, tmp_path: Pat
         save_clip(clip, tmp_path / "x.pt")
     with pytest.raises(CleanerError, match=r"\.safetensors or \.pt"):
         save_clip(clip, tmp_path / "x.onnx")
-
-
-@pytest.fixture
-def small_model(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An architecture that open_clip lists, small; GELU, so that it differs from what a bare file is taken for."""
-    from open_clip import factory
-
-    config = OPENAI["vit"].to_config()["model_cfg"] | {"quick_gelu": False}
-    monkeypatch.setitem(factory._MODEL_CONFIGS, "Small-ViT", config)
-    return "Small-ViT"
 
 
 def test_pt_loads_in_open_clip_bit_for_bit(small_model: str, tmp_path: Path) -> None:
@@ -293,7 +280,7 @@ def test_no_network_is_one_sentence(small_model: str, monkeypatch: pytest.Monkey
 @pytest.fixture
 def siglip(tmp_path: Path) -> Clip:
     extra = {"custom_text": True, "init_logit_bias": -10.0}
-    config = Architecture(48, OPENAI["vit"].vision, TEXT, extra=extra, resize_mode="squash")
+    config = Architecture(48, OPENAI["vit"].vision, OPENAI["vit"].text, extra=extra, resize_mode="squash")
     return load_clip(f"local-dir:{save_clip(_wrap(config, 'sig'), tmp_path / 'sig')}")
 
 

@@ -203,6 +203,7 @@ def test_data_that_cannot_be_used_end_in_one_sentence(open_page: Open, tmp_path:
         app.selectbox(key="poison.data").set_value(text).run()
         assert not app.exception
         assert len(app.error) == 1
+        assert app.button(key="poison.go").disabled
         assert sentence in app.error[0].value.replace("\\", "").lower()
         app.selectbox(key="poison.data").set_value("scenes").run()
 
