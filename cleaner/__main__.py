@@ -1,4 +1,4 @@
-"""python -m cleaner demo | pretrain | poison | defend | rebound | evaluate | report | runs | list."""
+"""python -m cleaner demo | pretrain | poison | defend | rebound | evaluate | look | export | report | runs | list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.cli.commands import Defend, Evaluate, List, Poison, Pretrain, Rebound, Runs
+from cleaner.cli.commands import Defend, Evaluate, Export, List, Look, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
 from cleaner.cli.report import Report
 from cleaner.types import CleanerError
@@ -19,6 +19,8 @@ Command = (
     | Annotated[Defend, tyro.conf.subcommand("defend")]
     | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Look, tyro.conf.subcommand("look")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]

@@ -1,15 +1,14 @@
-"""Clip: an open_clip model, its tokenizer and normalisation; loading and saving. Only this file imports open_clip."""
+"""Clip: an open_clip model, its tokenizer and normalisation; what it sees and what it makes of it."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import json
-import os
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,55 +16,17 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cleaner.config import DATA_VERSIONS
-from cleaner.files import replacing
+from cleaner import checkpoints
+from cleaner.architectures import BUILT_IN, Architecture
+from cleaner.framing import Framing
+from cleaner.request import found
 from cleaner.types import CleanerError
 
-ASSETS = Path(os.environ.get("CLEANER_ASSETS") or Path(__file__).resolve().parent.parent / "assets")
-"""Where the built-in models lie; a process that this one starts finds the same place by the environment variable."""
-TOKENIZER = open_clip.SimpleTokenizer
+__all__ = ["BUILT_IN", "Architecture", "Clip", "load_clip", "new_clip", "pick_device", "save_clip"]
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What open_clip needs to build a model, and how its pictures are normalised (OpenAI's mean and std by default)."""
-
-    embed_dim: int
-    vision: dict[str, Any]
-    text: dict[str, Any]
-    quick_gelu: bool = False
-    mean: tuple[float, ...] = open_clip.OPENAI_DATASET_MEAN
-    std: tuple[float, ...] = open_clip.OPENAI_DATASET_STD
-
-    @classmethod
-    def from_json(cls, text: str) -> Architecture:
-        """Return the architecture that `json.dumps(asdict(...))` wrote; JSON knows no tuples."""
-        values = json.loads(text)
-        vision = {key: tuple(value) if isinstance(value, list) else value for key, value in values["vision"].items()}
-        return cls(**{**values, "vision": vision, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-
-    def build(self) -> nn.Module:
-        """Return a freshly initialised `open_clip.CLIP` on the CPU (weights follow torch's global seed)."""
-        vision = open_clip.CLIPVisionCfg(**self.vision)
-        text = open_clip.CLIPTextCfg(**self.text)
-        model: nn.Module = open_clip.CLIP(self.embed_dim, vision, text, quick_gelu=self.quick_gelu)
-        return model
-
-
-# The 49,408 rows of the token embedding are most of a small model's size, so the text tower is narrow.
-_SMALL_TEXT = {"width": 96, "heads": 3, "layers": 3}
-BUILT_IN = {
-    "scenes-rn": Architecture(128, {"layers": (1, 1, 1, 1), "width": 32, "image_size": 64}, _SMALL_TEXT),
-    "scenes-vit": Architecture(
-        128, {"layers": 6, "width": 128, "head_width": 32, "patch_size": 8, "image_size": 64}, _SMALL_TEXT
-    ),
-}
-"""Models trained on Scenes by `python -m cleaner pretrain`; their weights lie in assets/<name>/."""
 
 
 @dataclass
@@ -96,6 +57,16 @@ class Clip:
         return next(self.model.parameters()).device
 
     @property
+    def framing(self) -> Framing:
+        """How a picture becomes the square that the model sees: triggers act after it, normalisation comes last."""
+        return self.architecture.framing(self.image_size) if self.architecture else Framing(self.image_size)
+
+    @property
+    def sigmoid(self) -> bool:
+        """Whether it was trained with SigLIP's sigmoid loss (arXiv:2303.15343), which finetuning here lacks."""
+        return getattr(self.model, "logit_bias", None) is not None
+
+    @property
     def logit_scale(self) -> Tensor:
         """exp of the learnt log-temperature, a scalar with gradient."""
         scale: Tensor = self.model.logit_scale.exp()  # type: ignore[operator]
@@ -119,7 +90,7 @@ class Clip:
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (N, D) float32 of pictures (N, 3, H, W) in [0, 1]; gradients flow where enabled."""
         with self.autocast():
-            features: Tensor = self.model.visual(self.preprocess(images))  # type: ignore[operator]
+            features: Tensor = self.model.encode_image(self.preprocess(images))  # type: ignore[operator]
         return F.normalize(features.float(), dim=-1)
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
@@ -127,17 +98,42 @@ class Clip:
 
         Longer captions are cut, the end token kept. Cutting the padding is exact for causal text towers.
         """
-        length = getattr(self.model, "context_length", 77)
-        tokens: Tensor = _tokenizer()(list(captions), context_length=length)
+        tokens = self._tokens(captions, self._context)
+        known = self.architecture.text.get("vocab_size", 0) if self.architecture else 0
+        if 0 < known <= int(tokens.max() if len(captions) else 0):
+            raise CleanerError(
+                f"{self.name} knows {known:,} tokens, fewer than CLIP's tokenizer makes: it was trained with another "
+                "tokenizer, so that captions cannot be given to it."
+            )
         used = int((tokens != 0).sum(1).max()) if len(captions) else 1
         return tokens[:, : max(used, 1)] if self._causal() else tokens
 
+    @property
+    def _context(self) -> int:
+        return int(getattr(self.model, "context_length", 77))
+
+    @property
+    def _tokenizer_name(self) -> str:
+        return self.architecture.tokenizer if self.architecture else ""
+
+    def _tokens(self, captions: Sequence[str], length: int) -> Tensor:
+        tokens: Tensor = _tokenizer(self._tokenizer_name)(list(captions), context_length=length)
+        return tokens
+
     def fits(self, text: str) -> bool:
         """Return whether the model reads all of a text, or cuts its end (with start and end token)."""
-        return len(_tokenizer().encode(text)) + 2 <= getattr(self.model, "context_length", 77)
+        longer = self._tokens([text], self._context + 1)[:, : self._context]
+        return torch.equal(self._tokens([text], self._context), longer)
 
     def token_texts(self, caption: str) -> list[str]:
-        """Return what each token of `tokenize([caption])` stands for; "" for start, end and padding."""
+        """Return what each token of `tokenize([caption])` stands for; "" for start, end and padding.
+
+        Raises `CleanerError` for a model whose tokenizer is not CLIP's own.
+        """
+        if self._tokenizer_name:
+            raise CleanerError(
+                f"{self.name} cuts words with a tokenizer of its own: its words cannot be shown one by one."
+            )
         ids = self.tokenize([caption])[0].tolist()
         tokenizer = _tokenizer()
         marks = {0, tokenizer.sot_token_id, tokenizer.eot_token_id}
@@ -194,15 +190,18 @@ class Clip:
         return digest.hexdigest()
 
 
-_TOKENIZER: Any = None
-
-
-def _tokenizer() -> Any:
-    """Return open_clip's BPE tokenizer, built at first use (0.2 s) and shared."""
-    global _TOKENIZER
-    if _TOKENIZER is None:
-        _TOKENIZER = TOKENIZER()
-    return _TOKENIZER
+@lru_cache(maxsize=8)
+def _tokenizer(name: str = "") -> Any:
+    """Return the tokenizer of an open_clip model, CLIP's own BPE for "", built at first use (0.2 s) and shared."""
+    if not name:
+        return open_clip.SimpleTokenizer()
+    try:
+        return open_clip.get_tokenizer(name)
+    except (ImportError, OSError, RuntimeError, ValueError, AssertionError, TypeError) as error:
+        raise CleanerError(
+            f"the tokenizer of {name} is missing ({type(error).__name__}): install it with pip install transformers "
+            "sentencepiece, and let it be downloaded once."
+        ) from error
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -227,95 +226,45 @@ def new_clip(name: str, seed: int = 0) -> Clip:
 
 
 def _wrap(architecture: Architecture, name: str, metadata: dict[str, str] | None = None) -> Clip:
-    model = architecture.build().eval()
+    return _wrapped(architecture.build().eval(), name, architecture, metadata or {}, None)
+
+
+def _wrapped(
+    model: nn.Module, name: str, architecture: Architecture, metadata: dict[str, str], templates: tuple[str, ...] | None
+) -> Clip:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    size = architecture.vision["image_size"]
-    return Clip(model, name, architecture, size, architecture.mean, architecture.std, metadata=metadata or {})
+    seen: Any = model.visual
+    sides = seen.image_size if isinstance(seen.image_size, tuple) else (seen.image_size,)
+    if len(set(sides)) > 1:
+        raise CleanerError(f"{name} sees pictures of {sides[0]} x {sides[1]} px: only square ones work here.")
+    return Clip(model, name, architecture, int(sides[0]), architecture.mean, architecture.std, templates, metadata)
 
 
 def load_clip(name: str, device: str = "cpu", precision: str = "fp32") -> Clip:
-    """Return a model in eval mode.
+    """Return a model in eval mode; the form of `name` says what it is.
 
-    `name` is a built-in model ("scenes-rn", "scenes-vit"), a safetensors file written by `save_clip`, or
-    "architecture/pretrained-tag" of open_clip ("ViT-B-32/laion2b_s34b_b79k"), which open_clip downloads.
-    Raises `CleanerError` with one sentence if there is no such model or the file is not one.
+    A built-in model ("scenes-rn", "scenes-vit"); "architecture/pretrained-tag" of open_clip
+    ("ViT-B-32/laion2b_s34b_b79k") or "hf-hub:org/repo", which open_clip downloads; "local-dir:folder"; a file: what
+    `save_clip` wrote, a published checkpoint of OpenAI's architecture (taken as QuickGELU), or
+    "architecture:file" for weights of any architecture of open_clip ("ViT-B-32:epoch_10.pt").
+    Files are read as tensors and plain values only. Raises `CleanerError` with one sentence if there is no such model,
+    the file is none or wants to run code, or its weights do not fit.
     """
-    if name in BUILT_IN:
-        path = ASSETS / name / "model.safetensors"
-        if not path.exists():
-            raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain --model {name}")
-        clip = _read(path, name)
-    elif Path(name).suffix == ".safetensors" or Path(name).exists():
-        clip = _read(Path(name), Path(name).stem)
-    else:
-        clip = _open_clip(name)
-    clip.source = str(Path(name).resolve()) if Path(name).is_file() else name
+    loaded = checkpoints.load(name)
+    clip = _wrapped(loaded.model, loaded.name, loaded.architecture, loaded.metadata, loaded.templates)
+    clip.source = found(name)
     return clip.to(device, precision) if (device, precision) != ("cpu", "fp32") else clip
 
 
-def _read(path: Path, name: str) -> Clip:
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        architecture = Architecture.from_json(metadata.pop("architecture"))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CleanerError(
-            f"{path} cannot be read as a model written by save_clip ({type(error).__name__}). "
-            "Give a built-in name, such a .safetensors file, or architecture/pretrained-tag of open_clip."
-        ) from error
-    _check_data_version(metadata, path)
-    clip = _wrap(architecture, metadata.pop("name", name), metadata)
-    weights = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    try:
-        clip.model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CleanerError(f"the weights in {path} do not fit the architecture named in the file.") from error
-    return clip
-
-
-def _check_data_version(metadata: dict[str, str], path: Path) -> None:
-    """Weights trained on one version of generated pictures mean nothing on those of another renderer."""
-    data, wanted = metadata.get("data", ""), metadata.get("data_version")
-    version = DATA_VERSIONS.get(data)
-    if version is not None and wanted != str(version):
-        raise CleanerError(
-            f"{path} was trained on version {wanted} of {data}, this is version {version}: "
-            "train it anew with: python -m cleaner pretrain"
-        )
-
-
-def _open_clip(name: str) -> Clip:
-    architecture, _, tag = name.partition("/")
-    if (architecture, tag) not in open_clip.list_pretrained():
-        raise CleanerError(
-            f"there is no model {name!r}. Choose one of: {', '.join(BUILT_IN)}, a .safetensors file, or "
-            "architecture/pretrained-tag as open_clip lists them, such as ViT-B-32/laion2b_s34b_b79k."
-        )
-    model = open_clip.create_model(architecture, pretrained=tag).eval()
-    config = model.visual.preprocess_cfg
-    templates = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
-    size = int(config["size"][0] if isinstance(config["size"], tuple) else config["size"])
-    return Clip(model, name, None, size, tuple(config["mean"]), tuple(config["std"]), templates)
-
-
 def save_clip(clip: Clip, path: str | Path, half: bool = False, metadata: dict[str, str] | None = None) -> Path:
-    """Write weights, architecture and metadata to one safetensors file, atomically; return its path.
+    """Write weights, architecture and metadata, atomically; return the path.
 
-    `half` stores weights as fp16 and keeps BatchNorm's running figures and logit_scale in fp32. Raises
-    `CleanerError` for models without a built-in architecture.
+    `.safetensors` is this project's form, `.pt` is for `open_clip.create_model(architecture, pretrained=path)`, a name
+    without suffix is a folder for `open_clip.create_model("local-dir:path")`. `half` stores weights as fp16 and keeps
+    BatchNorm's running figures and logit_scale in fp32. Raises `CleanerError` where open_clip could not load it.
     """
     if clip.architecture is None:
-        raise CleanerError("only models of a built-in architecture can be saved as safetensors.")
-    path = Path(path)
-    state = {}
-    for key, value in clip.model.state_dict().items():
-        keep = not value.is_floating_point() or not half or "running_" in key or key == "logit_scale"
-        state[key] = (value if keep else value.half()).detach().cpu().contiguous().clone()
-    described = {"architecture": json.dumps(asdict(clip.architecture)), "name": clip.name}
-    with replacing(path) as temporary:
-        try:
-            save_file(state, temporary, metadata={**clip.metadata, **(metadata or {}), **described})
-        except SafetensorError as error:  # safetensors hides the system's error in a text
-            raise OSError(str(error)) from error
-    return path
+        raise CleanerError("only models whose architecture is known can be saved: load the model with load_clip.")
+    described = {**clip.metadata, **(metadata or {})}
+    loaded = checkpoints.Loaded(clip.model, clip.name, clip.architecture, clip.templates, described)
+    return checkpoints.save(loaded, Path(path), half)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -28,6 +28,7 @@ from cleaner.types import CleanerError, OnStep, StepReport
 
 BATCH = 256
 COUNTERFACTUAL_PAIRS = 1500
+CLASSES_HELP = "choose other test data, or name the classes with classes=FILE or classes=a,b,c."
 Negatives = tuple[list[int], list[list[str]], list[list[str]]]
 """Rows of pairs, and the texts and kinds of each row's negatives."""
 
@@ -115,9 +116,12 @@ def evaluate(
     Without trigger and target class there is no ASR. `clean_clip` gives the floor. Raises `CleanerError` for data
     without labelled pictures, a target class that is not there, or k above the number of classes.
     """
+    data = data.framed(clip.framing)
     rows = (data.labels >= 0).nonzero().flatten()
     if len(rows) == 0:
-        raise CleanerError(f"{data.name or 'the data'} has no pictures with a class label to measure accuracy on.")
+        raise CleanerError(
+            f"{data.name or 'the data'} has no pictures with a class label to measure accuracy on: {CLASSES_HELP}"
+        )
     if (trigger is None) != (target_class is None):
         raise CleanerError("an attack success rate needs both a trigger and a target class.")
     target = None if target_class is None else data.class_index(target_class)
@@ -178,8 +182,18 @@ def _classifier(clip: Clip, data: CaptionData, write: Callable[[str], str]) -> T
 def encode_pictures(clip: Clip, data: CaptionData, rows: Tensor, trigger: Trigger | None = None) -> Tensor:
     """Return unit features (N, D), on the CPU, of the pictures at `rows`, triggered if a trigger is given."""
     with torch.inference_mode():
-        batches = (data.images(batch) for batch in rows.split(BATCH))
+        batches = (images for _, images in read_ahead(data.framed(clip.framing), rows))
         return torch.cat([clip.encode_image(trigger(b) if trigger else b).cpu() for b in batches])
+
+
+def read_ahead(data: CaptionData, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield the number, from 1, and the pictures of each batch, while the next one is being read."""
+    batches = rows.split(BATCH)
+    for number, batch in enumerate(batches, start=1):
+        images = data.images(batch)
+        if number < len(batches):
+            data.prefetch(batches[number])
+        yield number, images
 
 
 def _encode(
@@ -188,17 +202,16 @@ def _encode(
     """Return features (N, D) of untouched pictures by the first model, and of triggered ones by each model."""
     clean: list[Tensor] = []
     triggered: list[list[Tensor]] = [[] for _ in models]
-    batches = rows.split(BATCH)
+    total = len(rows.split(BATCH))
     began = time.perf_counter()
-    for done, batch in enumerate(batches, start=1):
-        images = data.images(batch)
+    for done, images in read_ahead(data, rows):
         clean.append(models[0].encode_image(images).cpu())
         if trigger is not None:
-            images = trigger(images)
+            hit = trigger(images)
             for model, features in zip(models, triggered, strict=True):
-                features.append(model.encode_image(images).cpu())
+                features.append(model.encode_image(hit).cpu())
         if on_step is not None:
-            on_step(StepReport("evaluate", done, len(batches), time.perf_counter() - began))
+            on_step(StepReport("evaluate", done, total, time.perf_counter() - began))
     return torch.cat(clean), [torch.cat(features) for features in triggered] if trigger is not None else []
 
 

@@ -41,6 +41,14 @@ def replacing(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def absolute(name: str) -> str:
+    """Return a path, or a "kind:path", with the path made absolute where it exists: it then means the same anywhere."""
+    prefix, _, rest = name.partition(":")
+    if Path(name).exists():
+        return str(Path(name).resolve())
+    return f"{prefix}:{Path(rest).resolve()}" if rest and Path(rest).exists() else name
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, atomically."""
     with replacing(path) as temporary:

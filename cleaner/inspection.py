@@ -89,6 +89,7 @@ def shares_over(
     on_step: OnStep | None = None,
 ) -> Shares:
     """Measure `shares` on the first `n` pictures of `data` whose one class is not the target."""
+    data = data.framed(clip.framing)
     other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
     batches = other.nonzero().flatten()[:n].split(BATCH)
     target, begun, found = text_feature(clip, text), time.perf_counter(), []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from cleaner.framing import Framing, open_picture
 from cleaner.metrics import psnr, ssim
 from cleaner.types import CleanerError, TriggerLike
 
@@ -55,16 +55,7 @@ def from_bytes(content: bytes, side: int, name: str = "the file") -> Tensor:
 
     Raises `CleanerError` if it is not a picture or far too large.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise CleanerError(f"{name} has too many pixels: make it smaller than 80 megapixels.") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise CleanerError(f"{name} cannot be read as a picture: save it as PNG or JPEG and try again.") from error
-    picture = ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
+    return Framing(side)(open_picture(content, name)).float() / 255
 
 
 def read_file(path: str) -> bytes:

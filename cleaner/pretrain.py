@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from cleaner.clip import ASSETS, Clip, load_clip, new_clip, save_clip
+from cleaner.checkpoints import ASSETS, write_checkpoint
+from cleaner.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.config import DATA_VERSIONS, FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import DEFENSES
@@ -20,7 +21,7 @@ from cleaner.files import write_json
 from cleaner.metrics import top_k_accuracy, wilson_interval
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
-from cleaner.train import finetune, learning_rate, write_checkpoint
+from cleaner.train import finetune, learning_rate
 from cleaner.types import OnStep, StepReport
 
 
@@ -151,4 +152,3 @@ def take_text_tower(student: Clip, teacher: Clip) -> None:
     """Copy text tower and logit_scale of `teacher` into `student` (in place; both of the same text architecture)."""
     source = teacher.model.state_dict()
     student.model.load_state_dict({key: source[key] for key in source if not key.startswith("visual.")}, strict=False)
-

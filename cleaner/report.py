@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,13 +221,33 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
         if entry.attack in found or not entry.config.get("trigger"):
             continue
         try:
-            data, trigger = load_data(name, split="test", size=64), load_run(entry.folder).trigger
+            run = load_run(entry.folder)
+            data = load_data(name, split="test", size=64, **entry.config.get("data_options") or {})
+            pictures = data.framed(run.clip.framing).images(range(min(PICTURES, len(data))))
         except CleanerError:
             continue  # data or weights that are not at hand leave the report without pictures, not without figures
-        if trigger is not None:
-            rows = gallery(data.images(range(PICTURES)), trigger)
+        if run.trigger is not None:
+            rows = gallery(pictures, run.trigger)
             found[entry.attack] = [(views.png(r.clean), views.png(r.triggered), views.png(r.difference)) for r in rows]
     return list(found.items())
+
+
+def weight_forms(folder: Path) -> tuple[str, ...]:
+    """Return the suffixes of the files in which a run's weights can be had."""
+    from cleaner.checkpoints import forms
+
+    return forms(folder / "model.safetensors")
+
+
+def weights(folder: Path, suffix: str) -> bytes:
+    """Return a run's weights as a file of one of `weight_forms`; it holds the run's stage and trigger."""
+    from cleaner.clip import load_clip, save_clip
+
+    file = folder / "model.safetensors"
+    if suffix == file.suffix:
+        return file.read_bytes()
+    with tempfile.TemporaryDirectory() as place:
+        return save_clip(load_clip(str(file)), Path(place) / f"model{suffix}").read_bytes()
 
 
 def write(folders: Sequence[str | Path], out: Path, made: str = "") -> Path:

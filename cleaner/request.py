@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cleaner.config import FinetuneConfig
+from cleaner.files import absolute
 from cleaner.types import CleanerError
 
 
@@ -18,7 +20,8 @@ class Request:
 
     Attributes:
         stage: what comes out, "backdoored" or "defended".
-        data, pairs: registered data set and how many of its pairs are trained on.
+        data, pairs: name of the data as `load_data` takes it, and how many of its pairs are trained on.
+        data_options: what else `load_data` is told; files are named by absolute paths (`data.base.located`).
         model: model to poison, or suspicious model; None where the model of the run `parent` is defended.
         parent: id of the backdoored run (`runs.run_id`).
         trigger, defense: their `state_dict()`.
@@ -38,13 +41,15 @@ class Request:
     defense: dict[str, Any] | None = None
     validation_size: int = 500
     test_size: int | None = 2000
+    data_options: dict[str, Any] = field(default_factory=dict)
 
     def config(self) -> dict[str, Any]:
         """Return what a run's config.json says before the run: what lists show, and the request itself."""
         shown: dict[str, Any] = {
             "stage": self.stage, "trigger": self.trigger, "target_class": self.target_class, "defense": self.defense,
-            "parent": self.parent, "data_name": self.data, "pairs": self.pairs, "test_size": self.test_size,
-            "finetune": asdict(self.finetune), "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "parent": self.parent, "data_name": self.data, "data_options": self.data_options, "pairs": self.pairs,
+            "test_size": self.test_size, "finetune": asdict(self.finetune),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
         if self.stage == "backdoored":
             shown |= {"clean_model": self.model, "poison_rate": self.poison_rate, "clean_label": self.clean_label}
@@ -64,4 +69,42 @@ def load_request(config: Mapping[str, Any]) -> Request:
 
 def found(model: str) -> str:
     """Return a model's name as it stands, a model's file as its absolute path: the worker may start elsewhere."""
-    return str(Path(model).resolve()) if Path(model).is_file() else model
+    from cleaner.architectures import BUILT_IN  # loads open_clip
+
+    return model if model in BUILT_IN else absolute(model)
+
+
+def data_words(text: str) -> tuple[str, dict[str, Any]]:
+    """Return name and options of data written in one line: "pairs.csv classes=cat,dog"; a name's spaces need quotes."""
+    if Path(text).exists():
+        return text, {}
+    words = shlex.shlex(text, posix=True, punctuation_chars="")
+    words.whitespace_split, words.escape, words.commenters = True, "", ""
+    try:
+        found = list(words)
+    except ValueError as error:
+        raise CleanerError(f"the data {text!r} are not understood: a quotation mark is missing.") from error
+    return data_options(found)
+
+
+def data_options(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return name and options of `NAME key=value ...`: `["pairs.csv", "classes=cat,dog"]`; numbers become numbers."""
+    if not words:
+        raise CleanerError("name the data: scenes, a table, a folder of pictures, a .tar or a .zip.")
+    options: dict[str, Any] = {}
+    for word in words[1:]:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise CleanerError(f"{word!r} is no option of the data {words[0]}: write key=value.")
+        if key in ("split", "size"):
+            raise CleanerError(f"the {key} is chosen for each use of the data: leave {word} out.")
+        try:
+            options[key] = int(value)
+        except ValueError:
+            options[key] = value
+    return words[0], options
+
+
+def in_words(name: str, options: Mapping[str, Any]) -> str:
+    """Return data in one line, which `data_words` reads."""
+    return " ".join(shlex.quote(word) for word in (name, *(f"{key}={value}" for key, value in options.items())))

@@ -6,18 +6,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cleaner.checkpoints import write_checkpoint
 from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense, EpochTexts
-from cleaner.files import replacing
 from cleaner.losses import Features
 from cleaner.seed import derive, numpy_generator
 from cleaner.text import SubtextPair, content_words, eda
@@ -51,10 +51,16 @@ def finetune(
     of (seed, epoch, index). `monitor` measures the validation split every `config.eval_every` steps. With a
     `checkpoint` path the state is written there at the end of each epoch and when `on_step` raises (`Cancelled`
     excepted), and a run that finds one goes on from it with the result of an uninterrupted run. Raises `CleanerError`
-    for fewer than two pairs, a checkpoint of other settings or that is broken, or a loss that is not finite.
+    for fewer than two pairs, a model of SigLIP's loss, a checkpoint of other settings or that is broken, or a loss that
+    is not finite.
     """
     if len(data) < 2:
         raise CleanerError(f"training needs at least two pairs to contrast, the data have {len(data)}.")
+    if clip.sigmoid:
+        raise CleanerError(
+            f"{clip.name} was trained with SigLIP's sigmoid loss, which the methods here do not have: it can be looked "
+            "at and measured, but choose a CLIP model for training."
+        )
     config = defense.adapt(config)
     student = clip.to(config.device, config.precision)
     reference = student.copy() if defense.compares else None
@@ -65,21 +71,28 @@ def finetune(
     epoch_steps = len(data) // batch_size
     total = config.steps or config.epochs * epoch_steps
     plan = defense.plan(data.captions, config.seed)
+    order = lru_cache(maxsize=2)(lambda epoch: numpy_generator("order", config.seed, epoch).permutation(len(data)))
+
+    def rows_of(step: int) -> list[int]:
+        epoch, place = divmod(step, epoch_steps)
+        return [int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]]
+
     epoch = -1
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
     for step in range(start, total):
         if step // epoch_steps != epoch:
             epoch = step // epoch_steps
             texts = plan(epoch)
-            order = numpy_generator("order", config.seed, epoch).permutation(len(data))
-        first = step % epoch_steps * batch_size
-        rows = [int(row) for row in order[first : first + batch_size]]
+        rows = rows_of(step)
+        images = defense.disturb(data.images(rows), config.seed, epoch, rows)
+        if step + 1 < total:
+            data.prefetch(rows_of(step + 1))  # decoded while this step computes
         share = defense.lr_share(step, total)
         lr = learning_rate(step, total, config) if share is None else config.lr * share
         for group in optimizer.param_groups:
             group["lr"] = lr
         _train_mode(student.model, config.freeze_bn)
-        losses = defense.losses(_features(student, data, texts, rows, epoch, defense, config, reference))
+        losses = defense.losses(_features(student, images, texts, rows, epoch, defense, config, reference))
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
             raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
@@ -108,12 +121,11 @@ def finetune(
 
 
 def _features(
-    student: Clip, data: CaptionData, texts: EpochTexts, rows: list[int], epoch: int, defense: Defense,
+    student: Clip, images: Tensor, texts: EpochTexts, rows: list[int], epoch: int, defense: Defense,
     config: FinetuneConfig, reference: Clip | None,
 ) -> Features:  # fmt: skip
-    """Encode one batch: one forward for all pictures, one for all texts."""
+    """Encode one batch: one forward for all pictures (as the defence disturbed them), one for all texts."""
     n = len(rows)
-    images = defense.disturb(data.images(rows), config.seed, epoch, rows)
     captions = [texts.captions[row] for row in rows]
     before = None
     if reference is not None:
@@ -212,15 +224,6 @@ def _save(
         "history": [asdict(report) for report in history],
     }
     write_checkpoint(path, state)
-
-
-def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values with torch.save, atomically."""
-    with replacing(path) as temporary:
-        try:
-            torch.save(state, temporary)
-        except RuntimeError as error:  # torch's writer names a line of its source, not the disk
-            raise OSError("the disk is full, or failed while writing") from error
 
 
 def _resume(

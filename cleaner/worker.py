@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from cleaner.request import Request, load_request
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 
 if TYPE_CHECKING:
+    from cleaner.data.base import CaptionData
     from cleaner.runs import Run
 
 WRITE_SECONDS = 0.3
@@ -37,18 +39,28 @@ GRACE_SECONDS = 1.0
 
 
 def perform(
-    request: Request, on_step: OnStep | None = None, checkpoint: Path | None = None, near: Path | None = None
+    request: Request,
+    on_step: OnStep | None = None,
+    checkpoint: Path | None = None,
+    near: Path | None = None,
+    seen: Callable[[CaptionData], None] | None = None,
 ) -> Run:
-    """Do what a request asks and return the run, whose config holds the request; `near`: a folder beside the parent."""
+    """Do what a request asks and return the run, whose config holds the request.
+
+    near: a folder beside the parent; seen: is shown each split of the data as soon as it is loaded.
+    """
     from cleaner.attacks.base import load_trigger
     from cleaner.clip import load_clip
-    from cleaner.data.base import CaptionData, load_data
+    from cleaner.data.base import load_data
     from cleaner.defenses.base import load_defense
     from cleaner.workflow import defend, poison
 
     def data(split: str, size: int | None) -> CaptionData:
         sized = {} if size is None else {"size": size}
-        return load_data(request.data, split=split, on_step=on_step, **sized)
+        found = load_data(request.data, split=split, on_step=on_step, **sized, **request.data_options)
+        if seen is not None:
+            seen(found)
+        return found
 
     def common() -> dict[str, Any]:
         validation = data("validation", request.validation_size) if request.finetune.eval_every else None
@@ -194,7 +206,7 @@ def work(desk: Desk) -> None:
         desk.tell(device=device)
         with jobs.turn(folder, device, desk.check):
             desk.tell(state="running")
-            run = perform(request, desk, folder / runs.CHECKPOINT, folder)
+            run = perform(request, desk, folder / runs.CHECKPOINT, folder, _log_broken)
             desk.tell(verdict=_verdict(run))
             runs.write_run(run, folder)
         desk.tell(state="done", eta=0.0)
@@ -209,6 +221,12 @@ def work(desk: Desk) -> None:
     except Exception as error:
         traceback.print_exc()
         desk.tell(state="failed", message=_in_words(error))
+
+
+def _log_broken(data: CaptionData) -> None:
+    """Write into log.txt which pictures were left out."""
+    if data.broken:
+        sys.stderr.write(f"{data.name}: {len(data.broken)} left out: {'; '.join(data.broken)}\n")
 
 
 def _device(asked: str) -> str:

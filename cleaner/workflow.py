@@ -21,7 +21,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
-from cleaner.evaluation import Metrics, evaluate
+from cleaner.evaluation import CLASSES_HELP, Metrics, evaluate
 from cleaner.machine import device_name
 from cleaner.runs import Run
 from cleaner.train import Monitor, finetune
@@ -51,6 +51,9 @@ def poison(
     held-out splits serve, and without those the test figures are measured on the unpoisoned training pairs. A
     `checkpoint` path makes the training resumable (`train.finetune`).
     """
+    # A trigger acts on the picture as the model sees it: after its resize and crop, before normalisation.
+    data = data.framed(clip.framing)
+    test = _measurable(test or data.heldout("test") or data)
     prepared: list[StepReport] = []
     trigger = _prepare(trigger, clip.to(config.device), data, target_class, prepared, on_step)
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
@@ -59,9 +62,7 @@ def poison(
     monitor = _monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
     trained = finetune(clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, checkpoint, "poison")
     seconds = time.perf_counter() - begun
-    metrics = evaluate(
-        trained.clip, test or data.heldout("test") or data, trigger, target_class, clean_clip=clip, on_step=on_step
-    )
+    metrics = evaluate(trained.clip, test, trigger, target_class, ks_of(test), clean_clip=clip, on_step=on_step)
     settings = {
         "stage": "backdoored",
         "trigger": trigger.state_dict(),
@@ -130,15 +131,15 @@ def defend(
     clip = run.clip if run is not None else suspect
     if not isinstance(clip, Clip):
         raise CleanerError("defend() takes a run made by poison() or a Clip.")
+    data = data.framed(clip.framing)
+    test = _measurable(test or data.heldout("test") or data)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
     begun = time.perf_counter()
     monitor = _monitor(validation or data.heldout("validation"), trigger, target) if config.eval_every else None
     trained = finetune(clip, data, defense, config, on_step, monitor, checkpoint)
     seconds = time.perf_counter() - begun
     clean = run.clean_clip if run is not None else None
-    metrics = evaluate(
-        trained.clip, test or data.heldout("test") or data, trigger, target, clean_clip=clean, on_step=on_step
-    )
+    metrics = evaluate(trained.clip, test, trigger, target, ks_of(test), clean_clip=clean, on_step=on_step)
     if run is not None:
         metrics = _with_floor(metrics, run.metrics)
     settings = {
@@ -204,6 +205,18 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     if asr >= ATTACK_WEAK:
         return "weak", f"{figure}: the backdoor is there but does not always open; {advice}."
     return "did not take", f"{figure}: the model did not learn the trigger; {advice}."
+
+
+def _measurable(test: CaptionData) -> CaptionData:
+    """Return the test data; raises `CleanerError` before any work if no figure could be measured on them."""
+    if not (test.labels >= 0).any():
+        raise CleanerError(f"{test.name} has no pictures with a class label to measure accuracy on: {CLASSES_HELP}")
+    return test
+
+
+def ks_of(data: CaptionData) -> tuple[int, ...]:
+    """Return the k of the figures: 1 and 3, as far as there are classes."""
+    return tuple(k for k in (1, 3) if k <= len(data.class_names))
 
 
 def _monitor(validation: CaptionData | None, trigger: Trigger | None, target: str | None) -> Monitor | None:

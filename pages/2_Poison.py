@@ -9,8 +9,9 @@ import streamlit as st
 
 from cleaner.config import FinetuneConfig
 from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE
+from cleaner.types import CleanerError
 from pages._shared import cache, cards, forms, images, state, tasks, work
-from pages._shared.frame import link, page
+from pages._shared.frame import link, page, say
 from pages._shared.state import KEEP, Saved, plain, words
 
 LEAD = (
@@ -26,11 +27,15 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
     """Draw the choice of data and model; return both names, training pairs and test pictures."""
     names, models = cache.datasets(), cache.models()
     start = names.index("scenes") if "scenes" in names else 0
-    data = st.selectbox("Data", names, start, key="poison.data", help="Pictures with captions to train on.", **KEEP)
+    data = st.selectbox(
+        "Data", names, start, key="poison.data", accept_new_options=True, **KEEP,
+        help="Pictures with captions to train on. You may also type the path of a table (.csv, .tsv), of a folder of "
+        "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
+    )  # fmt: skip
     model = st.selectbox(
         "Model", models, key="poison.model", accept_new_options=True, **KEEP,
-        help="A built-in model. You may also type the path of a .safetensors file, or architecture/pretrained-tag of "
-        "open_clip (it is downloaded then).",
+        help="A built-in model. You may also type the path of a checkpoint (.safetensors, .pt), or "
+        "architecture/pretrained-tag of open_clip (it is downloaded then).",
     )  # fmt: skip
     pairs = st.select_slider(
         "Training pairs", SIZES, DEMO_POISON_PAIRS, format_func="{:,}".format, key="poison.pairs", **KEEP,
@@ -41,6 +46,14 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
         help="Never seen in training. On Scenes half of them show one object; those are counted.",
     )  # fmt: skip
     return str(data), str(model), int(pairs), int(tests)
+
+
+def classes_of(data: str) -> list[str]:
+    """Return the class names of data; raises `CleanerError` if there are none to aim at, or no such data."""
+    classes = cache.data(data, "test", 100).class_names
+    if not classes:
+        raise CleanerError(f"{data} name no classes to aim at: add them, as in {data} classes=cat,dog.")
+    return classes
 
 
 def choose_attack() -> tasks.Attack | None:
@@ -58,9 +71,13 @@ def choose_attack() -> tasks.Attack | None:
     with st.container(border=True):
         st.markdown("**Data and model**")
         data, model, pairs, tests = choose_data_and_model()
+        try:
+            classes = classes_of(data)
+        except CleanerError as error:
+            say(error)  # here, so that a training at work stays in view
+            return None
     with st.container(border=True):
         st.markdown("**Poison**")
-        classes = cache.data(data, "test", 100).class_names
         first = classes.index("banana") if "banana" in classes else 0
         target = st.selectbox(
             "Target class", classes, first, key=f"poison.target.{data}", **KEEP,
@@ -91,7 +108,8 @@ def choose_attack() -> tasks.Attack | None:
 def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None:
     """Draw poisoned pairs: clean, triggered, what changed, and their captions."""
     head, button = st.columns([3, 1], vertical_alignment="bottom")
-    head.markdown(f"**{len(plan):,} of {attack.pairs:,} pairs get the trigger.** Some of them:")
+    data = images.drawn(attack.data, "train", attack.pairs)
+    head.markdown(f"**{len(plan):,} of {len(data):,} pairs get the trigger.** Some of them:")
     first = st.session_state.setdefault("poison.first", 0)
     if button.button("Other pairs", icon=":material/shuffle:", width="stretch"):
         first = st.session_state["poison.first"] = first + ROWS
@@ -105,7 +123,10 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
             f"No triggered pictures to show yet: {plain(attack.trigger.missing)}", icon=":material/hourglass_empty:"
         )
         return
-    data = images.drawn(attack.data, "train", attack.pairs)
+    if data.broken:
+        named = "; ".join(data.broken[:5])
+        st.warning(f"{len(data.broken):,} left out: {plain(named)}", icon=":material/broken_image:")
+    data = cache.framed(data, attack.model)
     own = st.session_state.get(images.OWN)
     rows = images.gallery(data, [index for index, _, _ in chosen], trigger, own)
     captions = [(f"pair {index:,}", before, after) for index, before, after in chosen]
@@ -130,8 +151,9 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
                 "the picture stays" if math.isinf(shown.psnr) else f"PSNR {shown.psnr:.1f} dB · SSIM {shown.ssim:.3f}"
             )
             st.caption(f"{plain(which)} · {same}")
+    seen = "As the model sees them," if attack.model in cache.models() else "Shown at"
     st.caption(
-        f"As the model sees them, {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
+        f"{seen} {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
         "PSNR and SSIM say how much each picture was changed: above 35 dB and 0.98 most people notice nothing."
     )
     images.upload()

@@ -63,7 +63,7 @@ def _keep_shot() -> None:
 
 def place(picture: Sample, attacked: Any) -> tuple[int, int, int]:
     """Draw the sliders of the trigger's place and strength; return left and top in px, strength in per cent."""
-    side = cache.data(picture.data, picture.split, picture.size).image_size
+    side = cache.seen(picture, attacked).image_size
     size = cache.stamp(picture, attacked)
     left = top = 0
     if size is not None:
@@ -122,7 +122,8 @@ def show_answers(run: Saved | None, shown: list[view.Stage], picture: Sample, sp
     classes = len(cache.data(picture.data, picture.split, picture.size).class_names)
     st.caption(
         f"The five best of {classes} classes; probability: softmax of the model's scale × cosine over all of them."
-        + (f" Target: {plain(str(target))}, in pink." if target else "") + " One picture, n = 1."
+        + (f" Target: {plain(str(target))}, in pink." if target else "")
+        + " One picture, n = 1."
     )
 
 

@@ -18,6 +18,7 @@ LEAD = (
     "the accuracy. Take the figures, a report or the cleaned weights with you."
 )
 NO_BAR = {"displayModeBar": False}
+FORMS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
 
 
 def choose(entries: list[Entry]) -> list[Entry]:
@@ -104,11 +105,17 @@ def take_away(entries: list[Entry]) -> None:
         "Figures and settings (JSON)", report.to_json(entries), "runs.json", "application/json", key="compare.json",
         icon=":material/data_object:", width="stretch", on_click="ignore",
     )  # fmt: skip
-    left, right = st.columns([2, 1], vertical_alignment="bottom")
+    left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     labels = {entry.folder.name: entry for entry in entries}
     chosen = labels[left.selectbox("Weights of", list(labels), format_func=lambda n: labels[n].label, key="compare.of")]
+    forms = cache.weight_forms(chosen.folder)
+    form = middle.selectbox(
+        "Form", forms, format_func=FORMS.__getitem__, key=f"compare.form.{chosen.folder.name}",
+        help="open_clip reads its checkpoint with create_model(architecture, pretrained=file); there is one where "
+        "open_clip lists the model's architecture, which it does not for the small built-in ones.",
+    )  # fmt: skip
     right.download_button(
-        "Weights (safetensors)", (chosen.folder / "model.safetensors").read_bytes, f"{chosen.folder.name}.safetensors",
+        "Weights", lambda: report.weights(chosen.folder, str(form)), f"{chosen.folder.name}{form}",
         "application/octet-stream", key="compare.weights", icon=":material/download:", width="stretch",
         on_click="ignore",
     )  # fmt: skip

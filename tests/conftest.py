@@ -16,10 +16,15 @@ torch.set_num_threads(1)
 
 TINY_TEXT = {"width": 32, "heads": 2, "layers": 1}
 TINY = {
-    "vit": Architecture(
-        32, {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}, TINY_TEXT
-    ),
+    "vit": Architecture(32, {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}, TINY_TEXT),
     "rn": Architecture(32, {"layers": (1, 1, 1, 1), "width": 8, "head_width": 32, "image_size": 32}, TINY_TEXT),
+}
+OPENAI_TEXT = {"width": 64, "heads": 1, "layers": 2, "vocab_size": 49410}
+OPENAI = {
+    "vit": Architecture(
+        48, {"layers": 2, "width": 128, "patch_size": 8, "image_size": 32}, OPENAI_TEXT, quick_gelu=True
+    ),
+    "rn": Architecture(48, {"layers": (1, 2, 1, 1), "width": 8, "image_size": 64}, OPENAI_TEXT, quick_gelu=True),
 }
 COLOURS = {"red": (0.9, 0.1, 0.1), "green": (0.1, 0.8, 0.1), "blue": (0.1, 0.1, 0.9), "yellow": (0.9, 0.9, 0.1)}
 CLASSES = ["apple", "banana", "cup", "kite"]
@@ -51,6 +56,16 @@ def toy_data() -> TensorData:
         captions.append(full if i % 8 < 4 else f"a photo of a {CLASSES[label]}")
         labels.append(label)
     return TensorData(images, captions, CLASSES, labels, name="toy")
+
+
+@pytest.fixture
+def small_model(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An architecture that open_clip lists, small; GELU, so that it differs from what a bare file is taken for."""
+    from open_clip import factory
+
+    config = OPENAI["vit"].to_config()["model_cfg"] | {"quick_gelu": False}
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "Small-ViT", config)
+    return "Small-ViT"
 
 
 @pytest.fixture(scope="session")

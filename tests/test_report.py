@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 import re
 from pathlib import Path
 
+import open_clip
 import pytest
+import torch
+from PIL import Image
 
 from cleaner import report
 from cleaner.__main__ import main
+from cleaner.architectures import known_architecture
+from cleaner.clip import _wrap, load_clip, save_clip
 from cleaner.types import CleanerError
+from tests.data.test_files import table
 from tests.pages.runs import make_runs
 
 
@@ -60,6 +67,32 @@ def test_html_is_escaped_and_self_contained(runs: list[report.Entry]) -> None:
     assert body.count("data:image/png") == 2 * 3 * report.PICTURES  # two attacks by name
     for part in ("made by a test", "non_target", "0.950", "2026-01-01", "patch_size"):
         assert part in body
+
+
+def test_pictures_of_own_data_are_framed_as_the_model_sees_them(runs: list[report.Entry], tmp_path: Path) -> None:
+    config = {**runs[0].config, "data_name": str(table(tmp_path, 30)), "data_options": {"classes": "red,green,blue"}}
+    drawn = report.pictures([report.Entry(runs[0].folder, config, runs[0].metrics)])
+    ((_, rows),) = drawn
+    assert 0 < len(rows) <= report.PICTURES
+    sides = {Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size for row in rows for uri in row}
+    assert sides == {(32, 32)}  # the tiny model's
+    lost = {**config, "data_name": str(tmp_path / "gone.csv")}
+    assert report.pictures([report.Entry(runs[0].folder, lost, runs[0].metrics)]) == []
+
+
+def test_weights_as_an_open_clip_checkpoint(runs: list[report.Entry], small_model: str, tmp_path: Path) -> None:
+    assert report.weight_forms(runs[0].folder) == (".safetensors",)  # open_clip lists no such architecture
+    clip = _wrap(known_architecture(small_model), small_model, {"stage": "backdoored"})
+    save_clip(clip, tmp_path / "model.safetensors")
+    assert report.weight_forms(tmp_path) == (".safetensors", ".pt")
+    assert report.weights(tmp_path, ".safetensors") == (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "x.pt").write_bytes(report.weights(tmp_path, ".pt"))
+    theirs = open_clip.create_model(small_model, pretrained=str(tmp_path / "x.pt")).state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in clip.model.state_dict().items())
+    assert load_clip(str(tmp_path / "x.pt")).metadata["stage"] == "backdoored"
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CleanerError, match="make the run anew"):
+        report.weight_forms(tmp_path)
 
 
 def test_command_line(runs: list[report.Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,26 @@ def test_steps_end_a_training_whatever_the_epochs(tiny_clip: Clip, toy_data: Ten
     assert [(r.step, r.total, r.epoch) for r in history] == [(i + 1, steps, i // 3) for i in range(steps)]
 
 
+def test_pictures_are_fetched_once_disturbed_once_and_read_ahead(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PAR compares two models on the same disturbed pictures, while the next ones are being decoded."""
+    asked: list[tuple[str, list[int]]] = []
+    seen: list[torch.Tensor] = []
+    images, encode = toy_data.images, Clip.encode_image
+    monkeypatch.setattr(toy_data, "images", lambda rows: asked.append(("now", list(rows))) or images(rows))
+    monkeypatch.setattr(toy_data, "prefetch", lambda rows: asked.append(("next", list(rows))))
+    monkeypatch.setattr(Clip, "encode_image", lambda clip, x: seen.append(x.clone()) or encode(clip, x))
+    finetune(tiny_clip, toy_data, DEFENSES["par"](noise_share=1.0), FinetuneConfig(epochs=2, batch_size=16))
+    now, ahead = ([rows for kind, rows in asked if kind == wanted] for wanted in ("now", "next"))
+    assert [kind for kind, _ in asked] == ["now", "next"] * 5 + ["now"]
+    assert ahead == now[1:]
+    assert len(seen) == 2 * len(now)
+    for rows, reference, student in zip(now, seen[::2], seen[1::2], strict=True):
+        assert torch.equal(reference, student[: len(rows)])
+        assert not torch.equal(reference, images(rows))
+
+
 def test_logit_scale_is_clamped(tiny_clip: Clip, toy_data: TensorData) -> None:
     with torch.no_grad():
         tiny_clip.model.logit_scale.fill_(9.0)

@@ -1,9 +1,10 @@
-"""pretrain, poison, defend, rebound, evaluate, runs, list: each a dataclass of options and a `run` method."""
+"""pretrain, poison, defend, rebound, evaluate, look, export, runs, list: each a dataclass of options and a `run`."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,22 +13,51 @@ import tyro
 
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
+from cleaner.checkpoints import describe
 from cleaner.cli.options import Finetune, named, to_config
 from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
-from cleaner.clip import BUILT_IN, load_clip
+from cleaner.clip import BUILT_IN, Clip, load_clip, save_clip
 from cleaner.config import parameters
-from cleaner.data.base import DATASETS, load_data
+from cleaner.data.base import DATASETS, CaptionData, load_data, located
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import evaluate
 from cleaner.jobs import all_entries
-from cleaner.request import Request, found
+from cleaner.request import Request, data_options, found
 from cleaner.runs import Run, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.worker import perform
-from cleaner.workflow import attack_verdict, rebound
+from cleaner.workflow import attack_verdict, ks_of, rebound
 
-MODEL_HELP = "Built-in model, safetensors file, or architecture/tag of open_clip."
+MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
+DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
 OUT_HELP = "Folder of the run; default a new one beside the other runs."
+
+
+def opened(name: str) -> Clip:
+    """Return a model; a file's SHA-256 is shown before the file is opened."""
+    show_file(name)
+    return load_clip(name)
+
+
+def show_file(model: str) -> None:
+    """Show name, size and SHA-256 of a model's file, which is not opened."""
+    facts = describe(model)
+    if facts is not None:
+        print(facts, file=sys.stderr, flush=True)
+
+
+def show_broken(data: CaptionData) -> None:
+    """Show which pictures were left out."""
+    if data.broken:
+        print(f"{data.name}: {len(data.broken)} left out: {'; '.join(data.broken[:5])}", file=sys.stderr, flush=True)
+
+
+def loaded(words: Sequence[str], split: str, size: int | None = None) -> CaptionData:
+    """Return one split of the data that the command line names; pictures that were left out are shown."""
+    name, options = data_options(words)
+    data = load_data(name, split=split, on_step=Progress(), **({"size": size} if size else {}), **options)
+    show_broken(data)
+    return data
 
 
 @dataclass(frozen=True)
@@ -58,7 +88,7 @@ class Poison:
     """Backdoor a model: finetune it on pairs some of which carry a trigger and the target class."""
 
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = "scenes-rn"
-    data: Annotated[str, tyro.conf.arg(help="Data set to poison.")] = "scenes"
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=DATA_HELP)] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Pairs of its train split.")] = presets.POISON_PAIRS
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
     target_class: Annotated[str, tyro.conf.arg(help="Class that triggered pictures shall become.")] = "banana"
@@ -71,12 +101,14 @@ class Poison:
 
     def run(self) -> None:
         folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{self.trigger[0] if self.trigger else ''}")
+        trigger, (data, options) = named(TRIGGERS, self.trigger), located(*data_options(self.data))
+        show_file(self.model)
         request = Request(
-            "backdoored", self.data, self.pairs, to_config(self.finetune), found(self.model),
-            trigger=named(TRIGGERS, self.trigger).state_dict(), target_class=self.target_class,
-            poison_rate=self.poison_rate, clean_label=self.clean_label, test_size=self.test_pictures or None,
+            "backdoored", data, self.pairs, to_config(self.finetune), found(self.model),
+            trigger=trigger.state_dict(), target_class=self.target_class, poison_rate=self.poison_rate,
+            clean_label=self.clean_label, test_size=self.test_pictures or None, data_options=options,
         )  # fmt: skip
-        result = perform(request, Progress())
+        result = perform(request, Progress(), seen=show_broken)
         report(result, save_run(result, folder), "backdoored", self.json)
 
 
@@ -86,7 +118,7 @@ class Defend:
 
     suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
     defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defence, options: ta_cleaner share=1.0.")] = ("ta_cleaner",)
-    data: Annotated[str, tyro.conf.arg(help="Data set of clean pairs; its clean split is used.")] = "scenes"
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {DATA_HELP}")] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = 2000
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
@@ -95,14 +127,16 @@ class Defend:
 
     def run(self) -> None:
         defense = named(DEFENSES, self.defense)
-        suspect = Path(self.suspect)
+        suspect, (data, options) = Path(self.suspect), located(*data_options(self.data))
         parent = run_id(suspect) if (suspect / "config.json").exists() else None
+        if parent is None:
+            show_file(self.suspect)
         folder = new_folder(self.out, f"{suspect.name}_{self.defense[0]}")
         request = Request(
-            "defended", self.data, self.pairs, to_config(self.finetune), None if parent else found(self.suspect),
-            parent=parent, defense=defense.state_dict(), test_size=self.test_pictures or None,
+            "defended", data, self.pairs, to_config(self.finetune), None if parent else found(self.suspect),
+            parent=parent, defense=defense.state_dict(), test_size=self.test_pictures or None, data_options=options,
         )  # fmt: skip
-        result = perform(request, Progress())
+        result = perform(request, Progress(), seen=show_broken)
         report(result, save_run(result, folder), self.defense[0], self.json)
 
 
@@ -111,7 +145,7 @@ class Rebound:
     """Rebound test: finetune a defended run on clean pairs and see whether the backdoor comes back."""
 
     defended: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by defend.")]
-    data: Annotated[str, tyro.conf.arg(help="Data set of clean pairs; its clean split is used.")] = "scenes"
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {DATA_HELP}")] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = 2000
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
@@ -121,9 +155,7 @@ class Rebound:
     def run(self) -> None:
         folder = new_folder(self.out, f"{Path(self.defended).name}_rebound")
         known, config = load_run(self.defended), to_config(self.finetune)
-        data = load_data(self.data, split="clean", size=self.pairs, on_step=Progress())
-        limit = {"size": self.test_pictures} if self.test_pictures else {}
-        test = load_data(self.data, split="test", on_step=Progress(), **limit)
+        data, test = loaded(self.data, "clean", self.pairs), loaded(self.data, "test", self.test_pictures)
         result = rebound(known, data, config.steps, config, test, Progress())
         report(result, save_run(result, folder), f"rebound, {config.steps} steps", self.json)
 
@@ -133,7 +165,7 @@ class Evaluate:
     """Measure a model, with a trigger or without."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Run folder or model.")]
-    data: Annotated[str, tyro.conf.arg(help="Data set; its test split is used.")] = "scenes"
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Its test split is used. {DATA_HELP}")] = ("scenes",)
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and its options; default: the run's own.")] = ()
     target_class: Annotated[str | None, tyro.conf.arg(help="Target class; default: the run's own.")] = None
     protocol: Annotated[str, tyro.conf.arg(help="non_target or all_images.")] = "non_target"
@@ -142,20 +174,48 @@ class Evaluate:
 
     def run(self) -> None:
         known = load_run(self.model) if (Path(self.model) / "config.json").exists() else None
-        clip = known.clip if known else load_clip(self.model)
+        clip = known.clip if known else opened(self.model)
         trigger = named(TRIGGERS, self.trigger) if self.trigger else (known.trigger if known else None)
         target = self.target_class or (known.target_class if known else None)
-        test = load_data(self.data, split="test", on_step=Progress())
-        if self.test_pictures:
-            test = test.subset(range(min(self.test_pictures, len(test))))
+        test = loaded(self.data, "test", self.test_pictures)
         metrics = evaluate(
-            clip, test, trigger, target, protocol=self.protocol, clean_clip=known.clean_clip if known else None,
-            on_step=Progress(),
+            clip, test, trigger, target, ks_of(test), self.protocol,
+            clean_clip=known.clean_clip if known else None, on_step=Progress(),
         )  # fmt: skip
         if self.json:
             print_json(metrics.to_dict())
         else:
             print(table([row(clip.name, metrics)]), protocol(metrics), LEGEND, sep="\n\n")
+
+
+@dataclass(frozen=True)
+class Look:
+    """Look at data before using them: how they are understood, splits, classes, first captions, what is left out."""
+
+    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help=DATA_HELP)]
+
+    def run(self) -> None:
+        for split in ("train", "validation", "test"):
+            data = loaded(self.data, split)
+            print(f"{data.name}: {len(data):,} pairs, {int((data.labels >= 0).sum()):,} of them with a class")
+            if split == "train":
+                shown = ", ".join(data.class_names[:12]) + (" ..." if len(data.class_names) > 12 else "")
+                print(*filter(None, [data.understood]), f"classes ({len(data.class_names)}): {shown}", sep="\n")
+                print(*(f"    {caption}" for caption in data.captions[:5]), sep="\n")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the model of a run, or any other, for use elsewhere."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=f"Run folder or model. {MODEL_HELP}")]
+    out: Annotated[Path, tyro.conf.arg(help="x.safetensors, x.pt (open_clip checkpoint) or a folder (local-dir).")]
+
+    def run(self) -> None:
+        clip = load_run(self.model).clip if (Path(self.model) / "config.json").exists() else opened(self.model)
+        if self.out.exists():
+            raise CleanerError(f"{self.out} is there already: name another file, nothing was overwritten.")
+        print(f"{save_clip(clip, self.out)} holds {clip.name}")
 
 
 @dataclass(frozen=True)
@@ -215,5 +275,3 @@ def report(run: Run, folder: Path, name: str, as_json: bool) -> None:
         verdict, why = attack_verdict(metrics)
         print(f"\nThe attack {verdict}. {why}")
     print(f"\nThe run lies in {folder}")
-
-

@@ -62,4 +62,3 @@ else:
 def to_config(options: Any) -> FinetuneConfig:
     """Return the settings that a twin made by `with_help(FinetuneConfig)` holds, checked."""
     return FinetuneConfig(**{f.name: getattr(options, f.name) for f in fields(options)})
-

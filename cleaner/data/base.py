@@ -6,12 +6,16 @@ import hashlib
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from cleaner.files import absolute
+from cleaner.framing import Framing
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
 
@@ -30,6 +34,8 @@ class CaptionData(ABC):
         templates: prompts with one "{}" for the class name, for the zero-shot classifier.
         name: what the data are called in a run's config ("scenes/test").
         transfer: registered data sets with the same classes in another look, for transfer accuracy.
+        understood: how files were read, in words.
+        broken: pictures and rows that were left out, in words.
     """
 
     captions: list[str]
@@ -39,6 +45,8 @@ class CaptionData(ABC):
     templates: tuple[str, ...] = ("a {}", "a photo of a {}", "a picture of a {}", "an image of a {}")
     name: str = ""
     transfer: tuple[str, ...] = ()
+    understood: str = ""
+    broken: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -47,8 +55,17 @@ class CaptionData(ABC):
     def images(self, indices: Indices) -> Tensor:
         """Return (N, 3, H, W) float32 pictures in [0, 1] for `indices`, freshly allocated."""
 
+    def prefetch(self, indices: Indices) -> None:  # noqa: B027
+        """Say which pictures `images` will be asked for next; data that decode files begin with them."""
+
+    def framed(self, framing: Framing) -> CaptionData:
+        """Return the same pairs with pictures as a model sees them, which triggers then act on."""
+        return self if self.image_size == framing.size else Resized(self, framing)
+
     def class_index(self, class_name: str) -> int:
         """Return the index of a class; raises `CleanerError` with the valid names if it is not there."""
+        if not self.class_names:
+            raise CleanerError(f"{self.name or 'the data'} name no classes: give classes=FILE or classes=a,b,c.")
         if class_name not in self.class_names:
             shown = ", ".join(self.class_names[:40]) + (" ..." if len(self.class_names) > 40 else "")
             raise CleanerError(f"the class {class_name!r} is not in {self.name or 'the data'}. Choose one of: {shown}.")
@@ -81,6 +98,13 @@ class CaptionData(ABC):
         return digest.hexdigest()
 
 
+def resized(images: Tensor, side: int) -> Tensor:
+    """Return pictures (N, 3, H, W) in [0, 1] resized to `side` px, a fresh copy only if they had another size."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, side, mode="bicubic", antialias=True).clamp(0, 1)
+
+
 class Subset(CaptionData):
     """Some pairs of other data, in the given order."""
 
@@ -97,8 +121,32 @@ class Subset(CaptionData):
     def images(self, indices: Indices) -> Tensor:
         return self.base.images(self.indices[torch.as_tensor(indices, dtype=torch.long)])
 
+    def prefetch(self, indices: Indices) -> None:
+        self.base.prefetch(self.indices[torch.as_tensor(indices, dtype=torch.long)])
+
+    def framed(self, framing: Framing) -> CaptionData:
+        return Subset(self.base.framed(framing), self.indices)
+
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)[self.indices]
+
+
+class Resized(Subset):
+    """All pairs of other data with square pictures of another size."""
+
+    def __init__(self, base: CaptionData, framing: Framing) -> None:
+        super().__init__(base, range(len(base)))
+        self.image_size, self.transfer = framing.size, base.transfer
+
+    def images(self, indices: Indices) -> Tensor:
+        return resized(self.base.images(indices), self.image_size)
+
+    def framed(self, framing: Framing) -> CaptionData:
+        return self.base.framed(framing)
+
+    def heldout(self, split: str) -> CaptionData | None:
+        found = self.base.heldout(split)
+        return found and found.framed(Framing(self.image_size))
 
 
 class TensorData(CaptionData):
@@ -128,17 +176,56 @@ class TensorData(CaptionData):
 DATASETS: Registry[Any] = Registry("data set", "cleaner.data")
 
 
-def load_data(name: str, **options: Any) -> CaptionData:
-    """Return the data set registered as `name`; `options` go to its constructor.
+def data_source(name: str) -> tuple[Any, dict[str, str]]:
+    """Return the source that `name` means, and the options that stand in it.
 
-    `load_data("scenes", split="train", size=6000, seed=0)`. `on_step` goes only to data that take time to make. Raises
-    `CleanerError` for an unknown name or option.
+    A registered name ("scenes"), "source:path" ("csv:/folder/pairs.csv"), or a path, which the source that recognises
+    it takes. Raises `CleanerError` if there is none.
     """
-    source = DATASETS[name]
-    if "on_step" not in inspect.signature(source).parameters:
-        options.pop("on_step", None)
+    kind, _, path = name.partition(":")
+    if path and kind in DATASETS:
+        return DATASETS[kind], {"path": path}
+    if name not in DATASETS and Path(name).exists():
+        for source in (DATASETS[kind] for kind in DATASETS):
+            if hasattr(source, "recognises") and source.recognises(Path(name)):
+                return source, {"path": name}
+        raise CleanerError(f"{name} is no table (.csv, .tsv), folder of pictures, .tar or .zip: give one of these.")
+    if name not in DATASETS and any(mark in name for mark in ".:/\\"):
+        raise CleanerError(f"there are no data {name!r}: check the path, or choose one of: {', '.join(built_in())}.")
+    return DATASETS[name], {}
+
+
+def built_in() -> list[str]:
+    """Return the names of the data that need no path."""
+    return [name for name in DATASETS if not _takes(DATASETS[name], "path")]
+
+
+def located(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return name and options of data with files named by absolute paths: they then mean the same in any folder."""
+    source, known = data_source(name)
+    if "path" in known and "://" not in known["path"]:
+        kind = "" if known["path"] == name else f"{name.partition(':')[0]}:"
+        name = f"{kind}{Path(known['path']).resolve()}"
+    paths = {key: absolute(str(options[key])) for key in getattr(source, "paths", ()) if key in options}
+    return name, {**options, **paths}
+
+
+def load_data(name: str, **options: Any) -> CaptionData:
+    """Return the data that `name` means (see `data_source`); `options` go to the source.
+
+    `load_data("scenes", split="train", size=6000, seed=0)`, `load_data("pairs.csv", split="clean")`. `on_step` is told
+    of long work where there is any. Raises `CleanerError` for an unknown name or option.
+    """
+    source, known = data_source(name)
+    silent = "on_step" in options and not _takes(source, "on_step")
+    told = {key: value for key, value in options.items() if not (silent and key == "on_step")}
     try:
-        data: CaptionData = source(**options)
+        data: CaptionData = source(**known, **told)
     except TypeError as error:
         raise CleanerError(f"the data set {name!r} does not take these options: {error}.") from error
     return data
+
+
+def _takes(source: Any, option: str) -> bool:
+    found = inspect.signature(source).parameters
+    return option in found or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())

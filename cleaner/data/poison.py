@@ -96,6 +96,9 @@ class PoisonedData(CaptionData):
             images[hit] = self.trigger(images[hit])
         return images
 
+    def prefetch(self, indices: Indices) -> None:
+        self.base.prefetch(indices)
+
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)
 

@@ -41,6 +41,7 @@ class Scenes(CaptionData):
     """
 
     variant = "plain"
+    paths = ("cache_dir",)
     transfer = ("scenes-sketch", "scenes-night", "scenes-crowd")
 
     def __init__(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
+from cleaner.request import data_words
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from cleaner.report import Entry
     from cleaner.runs import Run
     from cleaner.text import Parse, SubtextPair, Vocabulary
-    from cleaner.types import OnStep
+    from cleaner.types import OnStep, StepReport
     from pages._shared.view import Sample
 
 
@@ -49,6 +51,24 @@ def warm() -> bool:
     """Load library and grammar in the background: called at the end of a page, after its first paint."""
     threading.Thread(target=grammar, name="warm-up", daemon=True).start()
     return True
+
+
+def _aside(on_step: OnStep | None) -> OnStep | None:
+    """Return an `on_step` that draws from a thread of its own.
+
+    What a cached function draws itself, Streamlit draws again whenever the cache answers, and fails where the place for
+    it is gone.
+    """
+    if on_step is None:
+        return None
+
+    def tell(report: StepReport) -> None:
+        thread = threading.Thread(target=on_step, args=(report,), name="progress")
+        add_script_run_ctx(thread, get_script_run_ctx())
+        thread.start()
+        thread.join()
+
+    return tell
 
 
 @st.cache_resource(show_spinner=False)
@@ -83,29 +103,55 @@ def defenses() -> dict[str, Any]:
 
 @st.cache_resource(show_spinner=False)
 def datasets() -> list[str]:
-    """Return the names of all data sets."""
+    """Return the names of the data that need no path."""
     library()
-    from cleaner.data.base import DATASETS
+    from cleaner.data.base import built_in
 
-    return list(DATASETS)
+    return built_in()
 
 
 @st.cache_resource(show_spinner=False)
 def models() -> list[str]:
-    """Return the names of the built-in models."""
+    """Return the names of the built-in models whose weights are there."""
     library()
-    from cleaner.clip import BUILT_IN
+    from cleaner.checkpoints import BUILT_IN, built_in_file
 
-    return list(BUILT_IN)
+    return [name for name in BUILT_IN if built_in_file(name).exists()]
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
 def data(name: str, split: str, size: int, _on_step: OnStep | None = None) -> CaptionData:
-    """Return data by name; captions are ready at once, pictures are rendered at their first use."""
+    """Return data by name, which may carry a path and options ("pairs.csv classes=cat,dog").
+
+    Captions are ready at once; pictures are rendered, or read from their files, at their first use.
+    """
     library()
     from cleaner.data.base import load_data
 
-    return load_data(name, split=split, size=size, on_step=_on_step)
+    known, options = data_words(name)
+    return load_data(known, split=split, size=size, on_step=_aside(_on_step), **options)
+
+
+def located_data(name: str) -> tuple[str, dict[str, Any]]:
+    """Return name and options of data by name, files as absolute paths."""
+    library()
+    from cleaner.data.base import located
+
+    return located(*data_words(name))
+
+
+def framed(shown: CaptionData, model: str) -> CaptionData:
+    """Return data with pictures as a built-in model sees them; as they are for others, whose files are not opened."""
+    from cleaner.architectures import BUILT_IN
+
+    known = BUILT_IN.get(model)
+    return shown if known is None else shown.framed(known.framing(known.vision["image_size"]))
+
+
+def seen(sample: Sample, attacked: Path | None) -> CaptionData:
+    """Return the data of a picture, framed as the run's model sees them: its trigger acts on that."""
+    shown = data(sample.data, sample.split, sample.size)
+    return shown if attacked is None else shown.framed(run(attacked).clip.framing)
 
 
 @st.cache_resource(show_spinner=False, max_entries=6)
@@ -192,7 +238,8 @@ def similarities(
     library()
     from cleaner.similarity import similarity
 
-    return similarity(of_stage(model), data(name, split, size).images([index]), texts)
+    used = of_stage(model)
+    return similarity(used, data(name, split, size).framed(used.framing).images([index]), texts)
 
 
 def of_stage(model: tuple[str, str]) -> Clip:
@@ -257,7 +304,7 @@ def picture_pair(sample: Sample, attacked: Path | None) -> Any:
     from cleaner.inspection import with_trigger
     from cleaner.pictures import from_bytes
 
-    shown = data(sample.data, sample.split, sample.size)
+    shown = seen(sample, attacked)
     if sample.own is None:
         clean = shown.images([sample.index])
     else:
@@ -317,7 +364,7 @@ def shares_over(
     explainer = explainers()[method](**settings)
     return shares_over(
         of_stage(model), explainer, data(name, "test", size), attack.trigger, str(attack.target_class), text, n,
-        _on_step,
+        _aside(_on_step),
     )  # fmt: skip
 
 
@@ -447,14 +494,14 @@ def stamp(sample: Sample, attacked: Path) -> tuple[int, int, int, int] | None:
     """Return left, top, width and height in px of the box that the run's trigger changes; None if it has no place."""
     from cleaner.pictures import stamp
 
-    return stamp(picture_pair(sample, None), run(attacked).trigger)
+    return stamp(picture_pair(sample, attacked)[:1], run(attacked).trigger)
 
 
 def placed(sample: Sample, attacked: Path | None, left: int, top: int, strength: float) -> Any:
     """Return the picture with the run's trigger at a place, (1, 3, H, W) and as bytes (H, W, 3)."""
     from cleaner.pictures import placed, to_bytes
 
-    picture = picture_pair(sample, None)
+    picture = picture_pair(sample, attacked)[:1]
     if attacked is not None and strength > 0:
         picture = placed(picture, run(attacked).trigger, left, top, strength)
     return picture, to_bytes(picture)[0]
@@ -476,6 +523,15 @@ def entries(folders: list[Path]) -> list[Entry]:
     from cleaner.report import read
 
     return [read(folder) for folder in folders]
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def weight_forms(folder: Path) -> tuple[str, ...]:
+    """Return the suffixes of the files in which a run's weights can be had."""
+    library()
+    from cleaner.report import weight_forms
+
+    return weight_forms(folder)
 
 
 def report_html(folders: list[Path]) -> str:

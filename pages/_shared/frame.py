@@ -33,9 +33,14 @@ def page(title: str, lead: str) -> Iterator[None]:
     try:
         yield
     except CleanerError as error:
-        sentence = str(error)
-        st.error(plain(sentence[:1].upper() + sentence[1:]), icon=":material/error:")
+        say(error)
     cache.warm()
+
+
+def say(error: CleanerError) -> None:
+    """Draw bad news."""
+    sentence = str(error)
+    st.error(plain(sentence[:1].upper() + sentence[1:]), icon=":material/error:")
 
 
 def page_file(title: str) -> str | None:

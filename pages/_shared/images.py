@@ -41,7 +41,8 @@ def drawn(name: str, split: str, size: int) -> CaptionData:
     def show(report: StepReport) -> None:
         # The data outlive this page's run, and so does this callback.
         if waiting:
-            text = f"Drawing {size:,} pictures, once: about {report.eta:.0f} s left"
+            doing = "Checking" if report.stage == "check pictures" else "Drawing"
+            text = f"{doing} {report.total:,} pictures, once: about {report.eta:.0f} s left"
             place.progress(report.step / max(report.total, 1), text=text)
 
     with st.spinner("Getting the pictures ready …"):

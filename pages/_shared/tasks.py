@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cleaner.config import FinetuneConfig
-from cleaner.request import Request, found
+from cleaner.request import Request, data_words, found, in_words
 from cleaner.runs import run_id
 from pages._shared import cache
 from pages._shared.state import Saved
@@ -45,26 +45,29 @@ def looks(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
 
 def poisoning(attack: Attack) -> Request:
     """Return the training of a backdoored model."""
+    data, options = cache.located_data(attack.data)
     return Request(
-        "backdoored", attack.data, attack.pairs, looks(attack.pairs, attack.config), found(attack.model),
+        "backdoored", data, attack.pairs, looks(attack.pairs, attack.config), found(attack.model),
         trigger=attack.trigger.state_dict(), target_class=attack.target_class, poison_rate=attack.poison_rate,
         clean_label=attack.clean_label, validation_size=VALIDATION_SIZE, test_size=attack.test_size,
+        data_options=options,
     )  # fmt: skip
 
 
 def defending(suspect: Saved, defense: Any, pairs: int, config: FinetuneConfig) -> Request:
     """Return the training of one defence on clean pairs; tested on the pictures that the attack was tested on."""
-    name, test_size = data_of(suspect)
+    text, test_size = data_of(suspect)
+    name, options = data_words(text)
     return Request(
         "defended", name, pairs, looks(pairs, config), parent=run_id(suspect.folder), defense=defense.state_dict(),
-        validation_size=VALIDATION_SIZE, test_size=test_size,
+        validation_size=VALIDATION_SIZE, test_size=test_size, data_options=options,
     )  # fmt: skip
 
 
 def data_of(run: Saved) -> tuple[str, int]:
-    """Return the registered name of a run's data and the size of its test split."""
+    """Return a run's data in one line, as `cache.data` takes it, and the size of its test split."""
     name = run.config.get("data_name") or str(run.config.get("data", "scenes")).partition("/")[0]
-    return str(name), int(run.config.get("test_size") or 2000)
+    return in_words(str(name), run.config.get("data_options") or {}), int(run.config.get("test_size") or 2000)
 
 
 def seconds_per_step(suspect: Saved, before: list[Saved], defense: Any, config: FinetuneConfig) -> tuple[float, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from cleaner.types import CleanerError
 from pages._shared import cache, images, state, tasks
 from pages._shared.frame import link
 from pages._shared.state import KEEP, Saved, plain
@@ -40,7 +41,10 @@ class Sample:
 def stages(run: Saved | None) -> list[Stage]:
     """Draw the choice of the defended model; return the models to look at, in the order clean, backdoored, defended."""
     if run is None:
-        name = st.selectbox("Model", cache.models(), key="view.model", help="No run is in view yet.", **KEEP)
+        models = cache.models()
+        if not models:
+            raise CleanerError("no built-in model has its weights here: train them with python -m cleaner pretrain.")
+        name = st.selectbox("Model", models, key="view.model", help="No run is in view yet.", **KEEP)
         return [Stage("Clean", "clean", ("model", str(name)), str(name))]
     found = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), run.id)]
     if run.config.get("clean_model"):

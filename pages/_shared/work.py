@@ -17,7 +17,8 @@ from cleaner.types import CleanerError
 from pages._shared.state import words
 
 STAGES = {
-    "render": "Drawing the pictures", "optimise": "Shaping the trigger", "poison": "Poisoning",
+    "render": "Drawing the pictures", "check pictures": "Checking the pictures",
+    "optimise": "Shaping the trigger", "poison": "Poisoning",
     "defend": "Training the defence", "evaluate": "Measuring on the test pictures",
 }  # fmt: skip
 KINDS = {"poison": "backdoored", "defend": "defended"}

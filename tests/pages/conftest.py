@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 import streamlit as st
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Selectbox
 
 from cleaner import jobs, worker
 from cleaner.runs import ACTIVE
@@ -27,15 +29,16 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path) -> Open:
     """Return page title -> the running app at that page, with nothing on disk yet."""
-    import cleaner.clip
+    import cleaner.checkpoints
     from cleaner.clip import save_clip
     from tests.conftest import make_clip
 
     clip = make_clip()
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
-    monkeypatch.setattr(cleaner.clip, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(cleaner.checkpoints, "ASSETS", tmp_path / "assets")
     work_in_threads(monkeypatch)
+    monkeypatch.setattr(Selectbox, "_widget_state", property(_as_typed))
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))
     st.cache_resource.clear()
@@ -46,6 +49,15 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
         return at(app, title)
 
     return opened
+
+
+def _as_typed(box: Selectbox[str]) -> WidgetState:
+    """Send a select box's value as a browser does; AppTest alone cannot send one that is not in the list."""
+    state = WidgetState(id=box.id)
+    if box.value is not None and box.options:
+        shown = box.format_func(box.value)
+        state.string_value = shown if shown in box.options else str(box.value)
+    return state
 
 
 def at(app: AppTest, title: str) -> AppTest:

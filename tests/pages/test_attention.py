@@ -55,4 +55,6 @@ def test_a_trigger_all_over_the_picture_gets_no_share(open_page: Open, tmp_path:
     assert not [c for c in app.dataframe[0].value.columns if "share" in c.lower()]
     app.select_slider(key="attention.n").set_value(32)
     app.button(key="attention.measure").click().run()
+    app.run()  # answered by the cache, which must not draw the progress bar again
+    assert not app.exception
     assert "Cosine of the maps" in str(spec(app, "attention.spread"))

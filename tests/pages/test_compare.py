@@ -27,6 +27,7 @@ def test_table_filters_and_heatmap(open_page: Open, tmp_path: Path) -> None:
     app.multiselect(key="compare.Defence").set_value(["none"]).run()
     assert app.dataframe[0].value["Defence"].tolist() == ["none"]
     assert "This model is backdoored" in texts(app)
+    assert next(box for box in app.selectbox if box.label == "Form").options == ["safetensors"]
     assert not app.exception
 
 

@@ -2,16 +2,20 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cleaner.config import FinetuneConfig
 from cleaner.files import read_json, write_json
+from cleaner.jobs import all_entries
 from cleaner.request import Request
 from cleaner.runs import Status, create_run, list_runs, write_status
+from tests.data.test_files import class_folder, picture, table
 from tests.pages.conftest import Open, at, make_small, texts, trained
 
 
@@ -165,3 +169,64 @@ def test_a_model_that_is_not_there(open_page: Open) -> None:
     trained(app)
     assert "python -m cleaner pretrain" in app.error[0].value.replace("\\", "")
     assert list_runs() == []
+
+
+def test_own_pictures_by_the_path_of_a_table(open_page: Open, tmp_path: Path) -> None:
+    file = table(tmp_path, 120)
+    (tmp_path / "pics" / "7.png").write_bytes(picture(7)[:40])
+    app = make_small(open_page("Poison"))
+    assert app.selectbox(key="poison.data").options == ["scenes", "scenes-crowd", "scenes-night", "scenes-sketch"]
+    app.selectbox(key="poison.data").set_value(f"{file} classes=red,green,blue").run()
+    assert not app.error
+    assert app.selectbox(key=f"poison.target.{file} classes=red,green,blue").options == ["red", "green", "blue"]
+    shown = texts(app).replace("\\", "")
+    assert re.search(r"\*\*\d of \d\d pairs get the trigger", shown)
+    assert re.search("a photo of a (green|blue) wall", shown)
+    assert "As the model sees them, 64 × 64 px" in shown
+    assert "1 left out: pics/7.png cannot be read as a picture" in shown
+    assert shown.count("PSNR") >= 2
+
+
+def test_data_that_cannot_be_used_end_in_one_sentence(open_page: Open, tmp_path: Path) -> None:
+    file = table(tmp_path, 60)
+    (tmp_path / "notes.txt").write_text("nothing")
+    app = open_page("Poison")
+    for text, sentence in (
+        (f"{tmp_path}/nothing.csv", "check the path"),
+        (f"csv:{tmp_path}/nothing.csv", "there is no table"),
+        (f"{tmp_path}/notes.txt", "is no table"),
+        (str(file), "name no classes"),
+        (f"{file} classes", "write key=value"),
+        (f"{file} size=5", "size is chosen"),
+        (f"{file} classes='red,green", "quotation mark"),
+    ):
+        app.selectbox(key="poison.data").set_value(text).run()
+        assert not app.exception
+        assert len(app.error) == 1
+        assert app.button(key="poison.go").disabled
+        assert sentence in app.error[0].value.replace("\\", "").lower()
+        app.selectbox(key="poison.data").set_value("scenes").run()
+
+
+def test_a_run_on_a_folder_of_pictures(open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its config names the folder by its whole path, and the pages that look into it find pictures and classes."""
+    class_folder(tmp_path / "my photos", 200)
+    monkeypatch.chdir(tmp_path)
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.data").set_value("my photos").run()
+    assert not app.error
+    app.slider(key="poison.rate").set_value(20.0).run()
+    app.button(key="poison.go").click().run()
+    trained(app)
+    assert [entry.status.message for entry in all_entries()] == [""]
+    config = list_runs()[0][1]
+    assert (config["data_name"], config["data_options"]) == (str(tmp_path / "my photos"), {})
+    assert config["target_class"] in ("red", "green", "blue")
+    monkeypatch.chdir(tmp_path / "runs")
+    for title in ("Embeddings", "Attention", "Try it", "Subtexts", "Compare"):
+        at(app, title)
+        assert not app.error, (title, [e.value for e in app.error])
+    at(app, "Defend").button(key="defend.go").click().run()
+    trained(app)
+    assert [entry.status.message for entry in all_entries()] == [""] * 3
+    assert list_runs()[0][1]["request"]["data"] == str(tmp_path / "my photos")

@@ -28,7 +28,10 @@ def test_three_models_answer_and_a_link_leads_back(open_page: Open, tmp_path: Pa
     make_runs(tmp_path, seed=1)
     app = open_page("Try it")
     assert len(answers(app)) == 3
-    assert (app.slider(key="try.left").value, app.slider(key="try.top").value) == (56, 56)  # the run's own place
+    assert (app.slider(key="try.left").value, app.slider(key="try.top").value) == (
+        28,
+        28,
+    )  # its own, on the model's 32 px
     app.slider(key="try.left").set_value(10).run()
     app.slider(key="try.strength").set_value(0).run()
     assert "Without the trigger" not in texts(app)

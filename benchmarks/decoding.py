@@ -1,0 +1,52 @@
+"""How many pictures per second are read, decoded and framed: python -m benchmarks.decoding PATH [key=value ...]."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from cleaner import results
+from cleaner.cli.options import data_options
+from cleaner.data.base import CaptionData, load_data
+from cleaner.framing import Framing
+
+BATCH = 64
+OUT = Path(__file__).parent / "results" / "decoding.json"
+
+
+def per_second(data: CaptionData, ahead: bool, pause: float = 0.0, batches: int = 40) -> tuple[float, float]:
+    """Return pictures per second and the share of time spent waiting for them; a batch is `pause` s of work."""
+    total = min(batches, len(data) // BATCH)
+    began, waited = time.perf_counter(), 0.0
+    for batch in range(total):
+        asked = time.perf_counter()
+        data.images(range(batch * BATCH, (batch + 1) * BATCH))
+        waited += time.perf_counter() - asked
+        if ahead and batch + 1 < total:
+            data.prefetch(range((batch + 1) * BATCH, (batch + 2) * BATCH))
+        time.sleep(pause)
+    spent = time.perf_counter() - began
+    return total * BATCH / spent, waited / spent
+
+
+def main() -> None:
+    name, options = data_options(sys.argv[1:])
+    began = time.perf_counter()
+    data = load_data(name, **options)
+    loaded = time.perf_counter() - began
+    print(f"{data.name}: {len(data):,} pairs, loaded and checked in {loaded:.1f} s")
+    rows = []
+    for side in (32, 224, 336):
+        framed = data.framed(Framing(side))
+        plain, _ = per_second(framed, ahead=False)
+        busy = BATCH / plain  # a step that takes as long as reading its pictures
+        shares = {ahead: per_second(framed, ahead, busy)[1] for ahead in (False, True)}
+        waiting = {"waiting": shares[False], "waiting_read_ahead": shares[True]}
+        rows.append({"side": side, "pictures_per_second": round(plain), **waiting})
+        print(f"{side} px: {plain:,.0f} pictures/s; waiting {shares[False]:.0%}, read ahead {shares[True]:.0%}")
+    results.write(OUT, results.stamped(f"python -m benchmarks.decoding {' '.join(sys.argv[1:])}", rows=rows))
+
+
+if __name__ == "__main__":
+    main()

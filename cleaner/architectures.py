@@ -1,0 +1,173 @@
+"""Architectures: what open_clip needs to build a model, the built-in ones, and how to tell one from its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import open_clip
+from torch import Tensor, nn
+
+from cleaner.framing import Framing
+from cleaner.types import CleanerError
+
+TEMPLATES = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
+"""The 80 prompts that CLIP models of the field are measured with."""
+IMAGENET_CLASS_NAMES: tuple[str, ...] = tuple(open_clip.IMAGENET_CLASSNAMES)
+"""ImageNet's 1,000 classes in words, in the order of their folders' names."""
+_OWN_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What open_clip needs to build a model, and how its pictures are framed and normalised (OpenAI's by default).
+
+    `extra` holds the rest of an open_clip configuration (custom_text, multimodal_cfg, init_logit_bias); `tokenizer`
+    is the name to ask `open_clip.get_tokenizer` for, empty for CLIP's own.
+    """
+
+    embed_dim: int
+    vision: dict[str, Any]
+    text: dict[str, Any]
+    quick_gelu: bool = False
+    mean: tuple[float, ...] = open_clip.OPENAI_DATASET_MEAN
+    std: tuple[float, ...] = open_clip.OPENAI_DATASET_STD
+    extra: dict[str, Any] = field(default_factory=dict)
+    resize_mode: str = "shortest"
+    interpolation: str = "bicubic"
+    tokenizer: str = ""
+
+    @classmethod
+    def from_json(cls, text: str) -> Architecture:
+        """Return the architecture that `json.dumps(asdict(...))` wrote; JSON knows no tuples."""
+        values = json.loads(text)
+        vision = {key: tuple(value) if isinstance(value, list) else value for key, value in values["vision"].items()}
+        return cls(**{**values, "vision": vision, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], preprocess: Mapping[str, Any], tokenizer: str = "") -> Architecture:
+        """Return the architecture of open_clip's `model_cfg` and `preprocess_cfg`."""
+        extra = {key: value for key, value in config.items() if key not in _OWN_KEYS}
+        return cls(
+            config["embed_dim"], dict(config["vision_cfg"]), dict(config["text_cfg"]), config.get("quick_gelu", False),
+            tuple(preprocess.get("mean") or open_clip.OPENAI_DATASET_MEAN),
+            tuple(preprocess.get("std") or open_clip.OPENAI_DATASET_STD),
+            extra, preprocess.get("resize_mode") or "shortest", preprocess.get("interpolation") or "bicubic", tokenizer,
+        )  # fmt: skip
+
+    def to_config(self) -> dict[str, Any]:
+        """Return open_clip's `open_clip_config.json` for this architecture."""
+        model = {"embed_dim": self.embed_dim, "vision_cfg": self.vision, "text_cfg": self.text}
+        model |= {"quick_gelu": self.quick_gelu} | self.extra
+        framing = {"resize_mode": self.resize_mode, "interpolation": self.interpolation}
+        return {"model_cfg": model, "preprocess_cfg": {"mean": self.mean, "std": self.std, **framing}}
+
+    def build(self) -> nn.Module:
+        """Return a freshly initialised open_clip model on the CPU (weights follow torch's global seed)."""
+        extra = dict(self.extra)
+        custom = extra.pop("custom_text", False) or "hf_model_name" in self.text
+        # The weights come from a file: towers must not fetch some of their own.
+        timm = {"timm_model_pretrained": False} if "timm_model_name" in self.vision else {}
+        hub = {"hf_model_pretrained": False} if "hf_model_name" in self.text else {}
+        kind = open_clip.CLIP
+        if custom:
+            kind = open_clip.CoCa if "multimodal_cfg" in extra else open_clip.CustomTextCLIP
+        vision = open_clip.CLIPVisionCfg(**{**self.vision, **timm})
+        text = open_clip.CLIPTextCfg(**{**self.text, **hub})
+        model: nn.Module = kind(self.embed_dim, vision_cfg=vision, text_cfg=text, quick_gelu=self.quick_gelu, **extra)
+        return model
+
+    def framing(self, side: int) -> Framing:
+        """Return how a picture becomes the `side` x `side` px square that the model sees."""
+        return Framing(side, self.resize_mode, self.interpolation)
+
+
+# The 49,408 rows of the token embedding are most of a small model's size, so the text tower is narrow.
+_SMALL_TEXT = {"width": 96, "heads": 3, "layers": 3}
+BUILT_IN = {
+    "scenes-rn": Architecture(128, {"layers": (1, 1, 1, 1), "width": 32, "image_size": 64}, _SMALL_TEXT),
+    "scenes-vit": Architecture(
+        128, {"layers": 6, "width": 128, "head_width": 32, "patch_size": 8, "image_size": 64}, _SMALL_TEXT
+    ),
+}
+"""Models trained on Scenes by `python -m cleaner pretrain`; their weights lie in assets/<name>/."""
+
+
+def known_architecture(name: str) -> Architecture:
+    """Return open_clip's architecture `name` with its usual normalisation."""
+    config = open_clip.get_model_config(name)
+    sigmoid = "siglip" in name.lower()
+    own_tokenizer = sigmoid or any(config["text_cfg"].get(key) for key in ("hf_tokenizer_name", "tokenizer_kwargs"))
+    usual: Mapping[str, Any] = {}
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tags:
+        usual = open_clip.get_pretrained_cfg(name, tags[0])
+    return Architecture.from_config(config, usual, name if own_tokenizer else "")
+
+
+def open_clip_name(architecture: Architecture) -> str | None:
+    """Return the name under which open_clip lists an architecture, or None for one of our own."""
+
+    def essence(model: Mapping[str, Any]) -> tuple[Any, ...]:
+        vision = dict(model["vision_cfg"])
+        if isinstance(vision.get("layers"), list):
+            vision["layers"] = tuple(vision["layers"])
+        towers = open_clip.CLIPVisionCfg(**vision), open_clip.CLIPTextCfg(**model["text_cfg"])
+        rest = {key: value for key, value in model.items() if key not in _OWN_KEYS and value}
+        # A ResNet has no patches, whatever number stands there.
+        if isinstance(vision.get("layers"), tuple):
+            towers[0].patch_size = 0
+        return model["embed_dim"], *towers, bool(model.get("quick_gelu")), rest
+
+    wanted = essence(architecture.to_config()["model_cfg"])
+    for name in open_clip.list_models():
+        if essence(open_clip.get_model_config(name)) == wanted:
+            return str(name)
+    return None
+
+
+def infer(state: Mapping[str, Tensor], path: object) -> Architecture:
+    """Return OpenAI's CLIP architecture read off the shapes of its weights: heads = width / 64, QuickGELU.
+
+    As CleanCLIP (arXiv:2303.03323), BadCLIP (arXiv:2311.12075) and PAR (arXiv:2412.00727) publish their models. Raises
+    `CleanerError` for weights of another kind.
+    """
+    try:
+        vision = _vit(state) if "visual.proj" in state else _resnet(state)
+        width = state["ln_final.weight"].shape[0]
+        text = {
+            "context_length": state["positional_embedding"].shape[0],
+            "vocab_size": state["token_embedding.weight"].shape[0],
+            "width": width,
+            "heads": width // 64,
+            "layers": len({key.split(".")[2] for key in state if key.startswith("transformer.resblocks.")}),
+        }
+        embed_dim = state["text_projection"].shape[1]
+    except (KeyError, IndexError) as error:
+        shown = ", ".join(list(state)[:4]) or "nothing"
+        raise CleanerError(
+            f"{path} does not hold a CLIP of OpenAI's architecture (it begins with {shown}): say which architecture of "
+            "open_clip it is, as in ViT-B-16-SigLIP:weights.pt, or give a local-dir: folder with open_clip_config.json."
+        ) from error
+    if width % 64 or not text["layers"] or not vision["layers"]:
+        raise CleanerError(
+            f"the number of attention heads cannot be read off {path} (text width {width} is not a multiple of 64): "
+            "give a local-dir: folder with open_clip_config.json."
+        )
+    return Architecture(embed_dim, vision, text, quick_gelu=True)
+
+
+def _vit(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    width, patch = state["visual.conv1.weight"].shape[0], state["visual.conv1.weight"].shape[-1]
+    blocks = {key.split(".")[3] for key in state if key.startswith("visual.transformer.resblocks.")}
+    side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
+    return {"layers": len(blocks), "width": width, "patch_size": patch, "image_size": side * patch}
+
+
+def _resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    blocks = [{key.split(".")[2] for key in state if key.startswith(f"visual.layer{stage}.")} for stage in range(1, 5)]
+    side = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
+    width = state["visual.layer1.0.conv1.weight"].shape[0]
+    return {"layers": tuple(map(len, blocks)), "width": width, "image_size": side * 32}

@@ -1,0 +1,230 @@
+"""Model files: reading those of this project, of open_clip and of the field without running code; writing them.
+
+A file is hashed, read as tensors and plain values only, and compared with its architecture key by key and shape by
+shape before a model is made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cleaner.architectures import BUILT_IN, TEMPLATES, Architecture, infer, known_architecture, open_clip_name
+from cleaner.config import DATA_VERSIONS
+from cleaner.files import replacing, write_json
+from cleaner.types import CleanerError
+from cleaner.weights import file_sha256, fill, read_weights
+
+ASSETS = Path(os.environ.get("CLEANER_ASSETS") or Path(__file__).resolve().parent.parent / "assets")
+"""Where the built-in models lie; a process that this one starts finds the same place by the environment variable."""
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+
+
+@dataclass
+class Loaded:
+    """A model that was read: weights in place, eval mode, fp32, on the CPU."""
+
+    model: nn.Module
+    name: str
+    architecture: Architecture
+    templates: tuple[str, ...] | None = TEMPLATES
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def built_in_file(name: str) -> Path:
+    """Return where the weights of a built-in model lie, if they have been trained."""
+    return ASSETS / name / "model.safetensors"
+
+
+def load(name: str) -> Loaded:
+    """Return the model that `name` means; its form says what it is (see `cleaner.clip.load_clip`)."""
+    architecture, _, rest = name.partition(":")
+    if name in BUILT_IN:
+        path = built_in_file(name)
+        if not path.exists():
+            raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain --model {name}")
+        return _from_file(path, name)
+    if architecture == "local-dir" or (Path(name) / CONFIG).is_file():
+        return _from_folder(Path(rest if architecture == "local-dir" else name))
+    if architecture == "hf-hub":
+        return _from_hub(name)
+    if rest and architecture in open_clip.list_models():
+        return _from_file(Path(rest), Path(rest).stem, known_architecture(architecture))
+    if Path(name).suffix in SUFFIXES or Path(name).is_file():
+        return _from_file(Path(name), Path(name).stem)
+    return _from_tag(name)
+
+
+def describe(name: str) -> str | None:
+    """Return file name, size and SHA-256 of the file behind a model's name, without opening it; None if it has none."""
+    architecture, _, rest = name.partition(":")
+    path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
+    if path.is_dir() and (path / CONFIG).is_file():
+        path = _weights_in(path)
+    if name in BUILT_IN or not path.is_file():
+        return None
+    return f"{path}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {file_sha256(path)}"
+
+
+def _from_file(path: Path, name: str, architecture: Architecture | None = None) -> Loaded:
+    state, described = read_weights(path)
+    foreign = "architecture" not in described
+    if not foreign and architecture is None:
+        try:
+            architecture = Architecture.from_json(described["architecture"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CleanerError(f"{path} cannot be read as a model: the architecture named in it is broken.") from error
+    described.pop("architecture", None)
+    _check_data_version(described, path)
+    architecture = architecture or infer(state, path)
+    model = architecture.build().eval()
+    fill(model, state, path)
+    # Files of this project without templates are of models that use those of their data.
+    templates = TEMPLATES if foreign else tuple(json.loads(described.pop("templates", "[]"))) or None
+    if foreign:
+        described |= {"origin": path.name, "origin_sha256": file_sha256(path)}
+    return Loaded(model, described.pop("name", name), architecture, templates, described)
+
+
+def _from_folder(folder: Path) -> Loaded:
+    """Return the model in an open_clip local-dir: open_clip_config.json and weights."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        settings, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
+        own = settings["text_cfg"].get("hf_tokenizer_name")
+        architecture = Architecture.from_config(settings, preprocess, f"local-dir:{folder.resolve()}" if own else "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CleanerError(
+            f"{folder} is no open_clip model folder ({type(error).__name__}): it needs {CONFIG} with model_cfg, and "
+            "the weights beside it."
+        ) from error
+    loaded = _from_file(_weights_in(folder), folder.name, architecture)
+    if "origin" in loaded.metadata:
+        loaded.metadata["origin"] = folder.name
+    return loaded
+
+
+def _weights_in(folder: Path) -> Path:
+    files = [path for suffix in SUFFIXES for path in sorted(folder.glob(f"*{suffix}"))]
+    if not files:
+        raise CleanerError(f"{folder} holds no weights: put {WEIGHTS} beside {CONFIG}.")
+    return next((path for path in files if path.stem.startswith("open_clip")), files[0])
+
+
+def _from_hub(name: str) -> Loaded:
+    model = _created(name)
+    config = open_clip.get_model_config(name)
+    tokenizer = name if config["text_cfg"].get("hf_tokenizer_name") else ""
+    return Loaded(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, tokenizer))
+
+
+def _from_tag(name: str) -> Loaded:
+    architecture, _, tag = name.partition("/")
+    names = [f"{a}/{t}" for a, t in open_clip.list_pretrained()]
+    if name not in names:
+        close = get_close_matches(name, [*BUILT_IN, *names], n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise CleanerError(
+            f"there is no model {name!r}{hint}. Choose one of: {', '.join(BUILT_IN)}, a file ({', '.join(SUFFIXES)}), "
+            "a local-dir: or hf-hub: name, or architecture/pretrained-tag as open_clip lists them, such as "
+            "ViT-B-32/laion2b_s34b_b79k."
+        )
+    # The tag knows the activation it was trained with; open_clip itself only warns of a mismatch.
+    quick_gelu = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu"))
+    model = _created(architecture, pretrained=tag, force_quick_gelu=quick_gelu)
+    known = known_architecture(architecture)
+    config = {**open_clip.get_model_config(architecture), **({"quick_gelu": True} if quick_gelu else {})}
+    return Loaded(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, known.tokenizer))
+
+
+def _created(name: str, **options: Any) -> Any:
+    try:
+        return open_clip.create_model(name, require_pretrained=True, weights_only=True, **options).eval()
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError, ImportError, pickle.UnpicklingError) as error:
+        raise CleanerError(
+            f"open_clip could not load {name} ({type(error).__name__}: {str(error).splitlines()[0][:200]}): check the "
+            "network, or fetch the weights elsewhere and give them as ARCHITECTURE:FILE or local-dir:FOLDER."
+        ) from error
+
+
+def _check_data_version(metadata: dict[str, str], path: Path) -> None:
+    """Weights trained on one version of generated pictures mean nothing on those of another renderer."""
+    data, wanted = metadata.get("data", ""), metadata.get("data_version")
+    version = DATA_VERSIONS.get(data)
+    if version is not None and wanted != str(version):
+        raise CleanerError(
+            f"{path} was trained on version {wanted} of {data}, this is version {version}: "
+            "train it anew with: python -m cleaner pretrain"
+        )
+
+
+def forms(path: Path) -> tuple[str, ...]:
+    """Return the suffixes of files in which `save` can write the model of a file of this project."""
+    try:
+        with safe_open(path, "pt") as file:
+            architecture = Architecture.from_json((file.metadata() or {})["architecture"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CleanerError(f"{path} cannot be read as a model ({type(error).__name__}): make the run anew.") from error
+    return (".safetensors", ".pt") if open_clip_name(architecture) else (".safetensors",)
+
+
+def save(loaded: Loaded, path: Path, half: bool = False) -> Path:
+    """Write a model in the form that `path` asks for, so that a reader sees the old or the new file, never a part.
+
+    `.safetensors`: this project's own. `.pt`: an open_clip checkpoint. No suffix: an open_clip local-dir. `half` stores
+    weights as fp16 and keeps BatchNorm's running figures and logit_scale in fp32. Raises `CleanerError` for another
+    suffix, and for `.pt` where open_clip has no such architecture.
+    """
+    state = {}
+    for key, value in loaded.model.state_dict().items():
+        keep = not value.is_floating_point() or not half or "running_" in key or key == "logit_scale"
+        state[key] = (value if keep else value.half()).detach().cpu().contiguous().clone()
+    texts = {**loaded.metadata, "architecture": json.dumps(asdict(loaded.architecture)), "name": loaded.name}
+    if loaded.templates:
+        texts["templates"] = json.dumps(loaded.templates)
+    if path.suffix == ".safetensors":
+        _write_tensors(path, state, texts)
+    elif path.suffix == ".pt":
+        name = open_clip_name(loaded.architecture)
+        if name is None:
+            raise CleanerError(
+                f"open_clip has no architecture like that of {loaded.name}, so that it could not load {path.name}: "
+                f"name a folder ({path.with_suffix('').name}) for a local-dir, or a .safetensors file."
+            )
+        content = {"epoch": 0, "name": name, "state_dict": state, "metadata": texts}
+        write_checkpoint(path, content)
+    elif not path.suffix:
+        _write_tensors(path / WEIGHTS, state, texts)
+        write_json(path / CONFIG, loaded.architecture.to_config())
+    else:
+        raise CleanerError(f"{path.name} names no form of model: end it with .safetensors or .pt, or name a folder.")
+    return path
+
+
+def _write_tensors(path: Path, state: dict[str, Tensor], texts: dict[str, str]) -> None:
+    with replacing(path) as temporary:
+        try:
+            save_file(state, temporary, metadata=texts)
+        except SafetensorError as error:  # safetensors hides the system's error in a text
+            raise OSError(str(error)) from error
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values with torch.save, atomically."""
+    with replacing(path) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch's writer names a line of its source, not the disk
+            raise OSError("the disk is full, or failed while writing") from error

@@ -1,0 +1,91 @@
+"""A zip with pictures and a caption table, or with one folder per class; read where it lies, never unpacked."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cleaner.data.base import DATASETS
+from cleaner.data.naming import templated
+from cleaner.data.pairs import FileData, Table
+from cleaner.data.table import read_table
+from cleaner.framing import PICTURE_SUFFIXES
+from cleaner.types import CleanerError
+
+MOST_MEMBERS, MOST_BYTES = 1_000_000, 200 * 10**9
+MOST_MEMBER, MOST_RATIO, SMALL = 64_000_000, 100, 100_000
+"""Bytes of one member; how many times larger than packed a member above `SMALL` bytes may be."""
+
+
+@DATASETS.register("archive")
+class ArchiveData(FileData):
+    """`archive:/path/pictures.zip`; the options of `csv` name separator and columns of the table in it."""
+
+    def __init__(
+        self,
+        path: str = "",
+        separator: str = "",
+        path_column: str = "",
+        caption_column: str = "",
+        class_column: str = "",
+        **reading: Any,
+    ) -> None:
+        try:
+            archive = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise CleanerError(
+                f"{path!r} cannot be read as a zip: name one, as in archive:/folder/pictures.zip."
+            ) from error
+        members = checked(archive, path)
+
+        def read(key: str) -> bytes:
+            try:
+                return archive.read(members[key])
+            except (zipfile.BadZipFile, RuntimeError, EOFError, NotImplementedError) as error:
+                raise CleanerError(f"{key} cannot be read from {path}: it is broken or encrypted.") from error
+
+        tables = [name for name in members if name.lower().endswith((".csv", ".tsv"))]
+        if len(tables) > 1:
+            raise CleanerError(f"{path} holds {len(tables)} tables ({', '.join(tables[:3])}): keep one of them in it.")
+        if tables:
+            lines = io.StringIO(read(tables[0]).decode("utf-8-sig", errors="replace"), newline="")
+            found = read_table(lines, tables[0], separator, path_column, caption_column, class_column)
+            self.understood = str(found)
+            folder = PurePosixPath(tables[0]).parent
+            table = Table([(folder / key).as_posix() for key, _, _ in found.rows], [c for _, c, _ in found.rows], read)
+            table.bad = found.bad
+            table.classes = [name for _, _, name in found.rows] if found.class_column else None
+        else:
+            table = Table([name for name in members if name.lower().endswith(PICTURE_SUFFIXES)], [], read)
+            table.classes = [PurePosixPath(key).parent.name.replace("_", " ") for key in table.keys]
+            if "" in table.classes:
+                raise CleanerError(
+                    f"{path} holds no caption table: put a CSV with filepath and title, or class folders in."
+                )
+            table.captions = [templated(name, key) for name, key in zip(table.classes, table.keys, strict=True)]
+        super().__init__(table, f"archive:{Path(path).resolve()}", **reading)
+
+    @staticmethod
+    def recognises(path: Path) -> bool:
+        return path.suffix.lower() == ".zip"
+
+
+def checked(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:
+    """Return the files of a zip by name; raises `CleanerError` if it holds too many, too large or too dense ones."""
+    infos = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
+    if len(infos) > MOST_MEMBERS:
+        raise CleanerError(f"{path} holds {len(infos):,} files, more than {MOST_MEMBERS:,}: split it.")
+    if sum(info.file_size for info in infos) > MOST_BYTES:
+        raise CleanerError(f"{path} is larger than {MOST_BYTES // 10**9} GB unpacked: split it.")
+    for info in infos:
+        if info.file_size > MOST_MEMBER:
+            raise CleanerError(f"{info.filename} in {path} is larger than {MOST_MEMBER // 10**6} MB: make it smaller.")
+        if info.file_size > max(SMALL, MOST_RATIO * info.compress_size):
+            raise CleanerError(
+                f"{info.filename} in {path} is packed more than {MOST_RATIO} : 1, as no picture is: leave it out."
+            )
+        if info.flag_bits & 1:
+            raise CleanerError(f"{info.filename} in {path} is encrypted: pack the pictures without a password.")
+    return {info.filename: info for info in infos}

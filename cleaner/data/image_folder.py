@@ -1,0 +1,59 @@
+"""A folder with one folder of pictures per class (torchvision's ImageFolder); captions from templates."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from cleaner.architectures import IMAGENET_CLASS_NAMES
+from cleaner.data.base import DATASETS
+from cleaner.data.naming import templated
+from cleaner.data.pairs import FileData, Table, limited
+from cleaner.framing import PICTURE_SUFFIXES
+from cleaner.types import CleanerError
+
+SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
+@DATASETS.register("image_folder")
+class ImageFolderData(FileData):
+    """`image_folder:/path`; folders named train, val and test at the top are its splits.
+
+    Class names are the folders' names. ImageNet's thousand folders get their names in words; for others give `classes`,
+    in the order of the folders.
+    """
+
+    def __init__(self, path: str = "", **reading: Any) -> None:
+        root = Path(path)
+        if not path or not root.is_dir():
+            raise CleanerError(f"there is no folder {path!r}: name one, as in image_folder:/folder/pictures.")
+        tops = {folder.name: folder for folder in root.iterdir() if folder.is_dir()}
+        parts = {name: folder for name, folder in tops.items() if name.lower() in SPLIT_FOLDERS}
+        table = Table([], [], lambda key: limited(root / key), [], [], [] if parts else None)
+        for name, top in sorted(parts.items()) or [("", root)]:
+            for folder in sorted(folder for folder in top.iterdir() if folder.is_dir()):
+                files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in PICTURE_SUFFIXES]
+                table.keys += [file.relative_to(root).as_posix() for file in files]
+                table.classes = [*(table.classes or []), *[folder.name] * len(files)]
+                if table.splits is not None:
+                    table.splits += [SPLIT_FOLDERS[name.lower()]] * len(files)
+        named(table)
+        table.captions = [templated(name, key) for name, key in zip(table.classes or [], table.keys, strict=True)]
+        super().__init__(table, f"image_folder:{root.resolve()}", **reading)
+
+    @staticmethod
+    def recognises(path: Path) -> bool:
+        return path.is_dir() and not any(path.glob("*.tar"))
+
+
+def named(table: Table) -> None:
+    """Give classes their names in words (in place): ImageNet's by their order, others by their folders' names."""
+    folders = sorted(set(table.classes or ()))
+    words = {folder: folder.replace("_", " ") for folder in folders}
+    if len(folders) == len(IMAGENET_CLASS_NAMES) and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
+        # ImageNet's names are unique only as far as its folders are: two cranes, two maillots.
+        words = {folder: f"{name} ({folder})" if IMAGENET_CLASS_NAMES.count(name) > 1 else name
+                 for folder, name in zip(folders, IMAGENET_CLASS_NAMES, strict=True)}  # fmt: skip
+    table.classes = [words[folder] for folder in table.classes or []]
+    table.class_names = list(words.values())

@@ -1,0 +1,92 @@
+"""Classes and captions of data that have only one of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cleaner.data.base import CaptionData
+from cleaner.seed import derive
+from cleaner.types import CleanerError
+
+
+def labelled(
+    rows: Sequence[int],
+    captions: Sequence[str],
+    known: Sequence[str] | None,
+    own: Sequence[str],
+    classes: str | Sequence[str] | None,
+) -> tuple[list[str], Tensor]:
+    """Return class names and the label of each of `rows`, -1 where it is not known.
+
+    `captions` and, where the data have them, the `known` class names are those of all rows; `own` are the data's
+    classes in their order; `classes` is what the user says: a file with one per line, or names with commas.
+    """
+    names = _names(classes)
+    if known is not None:
+        if not names or not set(names) & set(own):
+            if names and len(names) != len(own):
+                raise CleanerError(
+                    f"{len(names)} class names were given for {len(own)} classes ({', '.join(own[:5])} ...): give one "
+                    "for each, in this order."
+                )
+            # The given names are other words for the data's own classes, in their order.
+            position = {name: i for i, name in enumerate(own)}
+            names = names or list(own)
+        else:
+            position = {name: i for i, name in enumerate(names)}
+        labels = [position.get(known[row], -1) for row in rows]
+    else:
+        labels = [-1] * len(rows)
+    if known is None or "" in known:
+        told = _by_caption(names)
+        labels = [
+            told(captions[row]) if known is None or not known[row] else label
+            for row, label in zip(rows, labels, strict=True)
+        ]
+    return names, torch.tensor(labels, dtype=torch.long)
+
+
+def _by_caption(names: Sequence[str]) -> Callable[[str], int]:
+    """Return caption -> the class that it names, -1 where it names none or several."""
+    if not names:
+        return lambda caption: -1
+    longest = sorted(names, key=len, reverse=True)
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest))})(?:e?s)?\b", re.IGNORECASE)
+    position = {name.lower(): i for i, name in enumerate(names)}
+
+    def told(caption: str) -> int:
+        found = {position[word.lower()] for word in pattern.findall(caption)}
+        return found.pop() if len(found) == 1 else -1
+
+    return told
+
+
+def _names(classes: str | Sequence[str] | None) -> list[str]:
+    if not isinstance(classes, str):
+        return list(classes or ())
+    if "," not in classes and Path(classes).is_file():
+        classes = ",".join(Path(classes).read_text(encoding="utf-8").splitlines())
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    if len(set(names)) < max(2, len(names)):
+        raise CleanerError(
+            f"classes={classes[:60]} does not name two different classes: give a text file with one per line, or names "
+            "with commas between them."
+        )
+    return names
+
+
+def templated(class_name: str, key: str) -> str:
+    """Return a caption for a picture of which only the class is known."""
+    templates = CaptionData.templates
+    caption = templates[derive("caption", key) % len(templates)].format(class_name)
+    return re.sub(r"\ba (?=[aeiou])", "an ", caption)
+
+
+def one_of(captions: Sequence[str], key: str) -> str:
+    """Return one of several captions of a picture, always the same one."""
+    return captions[derive("caption", key) % len(captions)]

@@ -1,0 +1,228 @@
+"""FileData: pairs whose pictures lie in files; read on demand, decoded by threads, checked before any work begins."""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cleaner.data.base import CaptionData, Indices
+from cleaner.data.naming import labelled
+from cleaner.framing import Framing, open_picture
+from cleaner.seed import derive
+from cleaner.types import CleanerError, OnStep, StepReport
+
+SPLITS = ("train", "clean", "validation", "test")
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
+"""Shares that are held out where the data do not say which pairs are for tests."""
+FULL_CHECK = 20_000
+"""Up to so many pairs each picture is decoded once at loading; above, only its beginning and end are looked at."""
+CHUNK = 512
+WAITING = 1024
+"""Most pictures that wait decoded for a reader."""
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+
+
+@dataclass
+class Table:
+    """What a source found: one row per pair, before a split is chosen.
+
+    Attributes:
+        keys: names of pictures, unique within the source; `read(key)` returns the file's bytes (or the picture).
+        captions: one per key.
+        classes: class name per key, where the data know it.
+        class_names: classes in the data's own order; default the sorted ones of `classes`.
+        splits: "train", "validation" or "test" per key, where the data know it.
+        bad: rows that are no pairs, in words.
+    """
+
+    keys: list[str]
+    captions: list[str]
+    read: Callable[[str], bytes | Image.Image]
+    classes: list[str] | None = None
+    class_names: list[str] | None = None
+    splits: list[str] | None = None
+    bad: list[str] = field(default_factory=list)
+
+
+class FileData(CaptionData):
+    """Pairs of one split of a `Table`.
+
+    Where the table knows no test pairs, a fifth of the pairs (by a hash of the picture's name) is "test", a twentieth
+    "validation". "train" takes the first `size` of the rest, "clean" the last, so that attacker and defender share no
+    pair while both together ask for no more than there are.
+
+    `classes` names the classes: a text file with one per line, or names with commas; default what the data say. Where
+    the data know no class per picture, a caption that names exactly one of them gives the label. Broken pictures are
+    left out and named in `broken`; more than `most_broken` of them stop the load. `check`: "full" decodes every
+    picture once, "quick" looks at beginning and end, "auto" is full up to 20,000 pairs.
+    """
+
+    paths: ClassVar[tuple[str, ...]] = ("root", "annotations", "classes")
+    """Options that may name a file or folder."""
+
+    def __init__(
+        self,
+        table: Table,
+        name: str,
+        split: str = "train",
+        size: int | None = None,
+        seed: int = 0,
+        classes: str | Sequence[str] | None = None,
+        check: str = "auto",
+        most_broken: float = 0.05,
+        on_step: OnStep | None = None,
+    ) -> None:
+        if split not in SPLITS:
+            raise CleanerError(f"split {split!r} is not known. Choose one of: {', '.join(SPLITS)}.")
+        if size is not None and size <= 0:
+            raise CleanerError(f"size must be at least 1, not {size}.")
+        if check not in ("auto", "full", "quick"):
+            raise CleanerError(f"check must be auto, full or quick, not {check!r}.")
+        if not table.keys:
+            raise CleanerError(f"{name} holds no pairs of picture and caption: check the path and its layout.")
+        self._again = (name, seed, classes, check, most_broken, on_step)
+        self.table, self.split, self.name = table, split, f"{name}/{split}"
+        rows = chosen(table, split, seed)[:size]
+        if not rows:
+            raise CleanerError(f"no pair of {name} is in its {split} split: give more pairs.")
+        full = check == "full" or (check == "auto" and len(rows) <= FULL_CHECK)
+        self.broken: list[str] = list(table.bad)
+        self.rows = self._checked(rows, full, float(most_broken), on_step)
+        self.captions = [table.captions[row] for row in self.rows]
+        own = table.class_names or sorted(set(table.classes or ()))
+        self.class_names, self.labels = labelled(self.rows, table.captions, table.classes, own, classes)
+        self.framing = Framing(224)
+        self.image_size = 224
+        self._waiting: dict[int, Future[Tensor]] = {}
+
+    def _checked(self, rows: list[int], full: bool, most: float, on_step: OnStep | None) -> list[int]:
+        """Return the rows whose pictures can be read; name the others in `broken`."""
+        began, good = time.perf_counter(), []
+        for first in range(0, len(rows), CHUNK):
+            part = rows[first : first + CHUNK]
+            for row, fault in zip(part, pool().map(lambda row: self._fault(row, full), part), strict=True):
+                if fault is None:
+                    good.append(row)
+                else:
+                    self.broken.append(fault)
+            if on_step is not None:
+                done = min(first + CHUNK, len(rows))
+                on_step(StepReport("check pictures", done, len(rows), time.perf_counter() - began))
+        broken = len(rows) - len(good)
+        if broken > most * len(rows):
+            named = "; ".join(self.broken[-broken:][:3])
+            raise CleanerError(
+                f"{broken:,} of {len(rows):,} pictures of {self.name} cannot be read, more than {most:.0%}: {named}. "
+                "Check the paths, or allow more with most_broken."
+            )
+        if not good:
+            raise CleanerError(f"no picture of {self.name} can be read: check the paths.")
+        return good
+
+    def _fault(self, row: int, full: bool) -> str | None:
+        key = self.table.keys[row]
+        try:
+            content = self.table.read(key)
+            if isinstance(content, Image.Image):
+                return None
+            if full:
+                open_picture(content, key, side=32)
+            elif not whole(content):
+                return f"{key} cannot be read as a picture"
+        except CleanerError as error:
+            return str(error).split(":")[0]
+        except (OSError, KeyError) as error:
+            return f"{key} cannot be read ({type(error).__name__})"
+        return None
+
+    def _decoded(self, row: int) -> Tensor:
+        """Return one picture, (3, H, W) in [0, 1]; runs in a thread."""
+        key = self.table.keys[row]
+        try:
+            content = self.table.read(key)
+            picture = content if isinstance(content, Image.Image) else open_picture(content, key, self.framing.size)
+        except (OSError, KeyError, CleanerError) as error:
+            raise CleanerError(
+                f"the picture {key} cannot be read any more ({type(error).__name__}): load with check=full to leave "
+                "such pictures out."
+            ) from error
+        return self.framing(picture).contiguous().float().div_(255)
+
+    def images(self, indices: Indices) -> Tensor:
+        rows = torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist()
+        futures = [self._waiting.pop(i) if i in self._waiting else self._begun(i) for i in rows]
+        if not futures:
+            return torch.empty(0, 3, self.image_size, self.image_size)
+        return torch.stack([future.result() for future in futures])
+
+    def _begun(self, index: int) -> Future[Tensor]:
+        return pool().submit(self._decoded, self.rows[index])
+
+    def prefetch(self, indices: Indices) -> None:
+        for i in torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist():
+            if i not in self._waiting and len(self._waiting) < WAITING:
+                self._waiting[i] = self._begun(i)
+
+    def framed(self, framing: Framing) -> CaptionData:
+        if framing == self.framing:
+            return self
+        other = copy.copy(self)
+        other.framing, other.image_size, other._waiting = framing, framing.size, {}
+        return other
+
+    def heldout(self, split: str) -> CaptionData | None:
+        name, seed, classes, check, most_broken, on_step = self._again
+        data = FileData(self.table, name, split, None, seed, classes, check, most_broken, on_step)
+        return data.framed(self.framing)
+
+
+@lru_cache(maxsize=1)
+def pool() -> ThreadPoolExecutor:
+    """Return the threads that read and decode; PIL lets others work while it decodes."""
+    return ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 2), thread_name_prefix="pictures")
+
+
+def whole(content: bytes) -> bool:
+    """Whether a file's beginning is a picture's and its end is that of a whole one."""
+    try:
+        form = Image.open(io.BytesIO(content)).format or ""
+    except (OSError, ValueError, SyntaxError):
+        return False
+    return ENDS.get(form, b"") in content[-64:]
+
+
+def chosen(table: Table, split: str, seed: int) -> list[int]:
+    """Return the rows of a split, in an order that follows from the seed and the pictures' names."""
+    known = set(table.splits or ())
+    drawn: list[tuple[int, int]] = []
+    wanted = "train" if split == "clean" else split
+    for row, key in enumerate(table.keys):
+        number = derive("split", seed, key)
+        place, own = number / 2**63, table.splits[row] if table.splits else "train"
+        if own == "train" and "test" not in known and place < TEST_SHARE:
+            own = "test"
+        elif own == "train" and "validation" not in known and TEST_SHARE <= place < TEST_SHARE + VALIDATION_SHARE:
+            own = "validation"
+        if own == wanted:
+            drawn.append((number, row))
+    rows = [row for _, row in sorted(drawn)]
+    return rows[::-1] if split == "clean" else rows
+
+
+def limited(path: Path, most: int = 64_000_000) -> bytes:
+    """Return the bytes of a file of at most `most` bytes."""
+    if path.stat().st_size > most:
+        raise CleanerError(f"{path} is larger than {most // 1_000_000} MB: make it smaller.")
+    return path.read_bytes()

@@ -1,0 +1,127 @@
+"""Tar shards in webdataset's naming: pictures and captions that share a stem (000012.jpg, 000012.txt or .json)."""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cleaner.data.base import DATASETS
+from cleaner.data.naming import templated
+from cleaner.data.pairs import FileData, Table
+from cleaner.types import CleanerError
+
+PICTURES, TEXTS = (".jpg", ".jpeg", ".png", ".webp"), (".txt", ".json")
+MOST_TEXT, MOST_PICTURE = 1_000_000, 64_000_000
+Place = tuple[int, int, int]
+"""Which shard, where in it, how many bytes."""
+
+
+@DATASETS.register("shards")
+class ShardData(FileData):
+    """`shards:/path/{0000..0012}.tar`, a folder of .tar files, a pattern with * or one file.
+
+    Only .jpg, .png, .webp with .txt or .json (caption, text or title; class or label) are read, nothing is unpacked, no
+    address or command is followed. Pictures without a text get a caption from the name of their folder.
+    """
+
+    def __init__(self, path: str = "", **reading: Any) -> None:
+        shards = expanded(path)
+        places: dict[str, Place] = {}
+        texts: dict[str, tuple[str, str]] = {}
+        for number, shard in enumerate(shards):
+            try:
+                _index(shard, number, places, texts)
+            except (tarfile.TarError, OSError, EOFError) as error:
+                raise CleanerError(
+                    f"{shard} cannot be read as a tar file: if it is compressed, unpack it first."
+                ) from error
+
+        def read(key: str) -> bytes:
+            number, offset, size = places[key]
+            with shards[number].open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
+
+        table = Table([], [], read)
+        classes = []
+        for key in places:
+            stem = _stem(key)
+            folder = PurePosixPath(key).parent.name
+            if stem not in texts and not folder:
+                table.bad.append(f"{key} has no caption")
+                continue
+            caption, name = texts.get(stem, ("", folder.replace("_", " ")))
+            table.keys.append(key)
+            table.captions.append(caption or templated(name, key))
+            classes.append(name)
+        if any(classes):
+            table.classes = classes
+            table.class_names = sorted(set(classes) - {""})
+        super().__init__(table, f"shards:{path}", **reading)
+
+    @staticmethod
+    def recognises(path: Path) -> bool:
+        return path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar")))
+
+
+def expanded(path: str) -> list[Path]:
+    """Return the files that a name stands for: {0000..0012}, *, a folder or a file."""
+    if "://" in path or path.startswith("pipe:"):
+        raise CleanerError(f"{path} is no file: shards are read from this machine only, fetch them first.")
+    ranges = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", path)
+    if ranges:
+        before, low, high, after = ranges.groups()
+        found = [Path(f"{before}{i:0{len(low)}d}{after}") for i in range(int(low), int(high) + 1)]
+    elif path and Path(path).is_dir():
+        found = sorted(Path(path).glob("*.tar"))
+    else:
+        found = [Path(name) for name in sorted(glob.glob(path))] if "*" in path else [Path(path)]
+    missing = [shard for shard in found if not shard.is_file()]
+    if missing or not found:
+        raise CleanerError(
+            f"there is no shard {missing[0] if missing else path!r}: name files, as in shards:/folder/*.tar."
+        )
+    return found
+
+
+def _stem(name: str) -> str:
+    folder, _, file = name.rpartition("/")
+    return f"{folder}/{file.partition('.')[0]}"
+
+
+def _index(shard: Path, number: int, places: dict[str, Place], texts: dict[str, tuple[str, str]]) -> None:
+    """Note where the pictures of a shard lie and what its captions say."""
+    with tarfile.open(shard, "r:") as archive:
+        for member in archive:
+            archive.members = []  # type: ignore[attr-defined]  # or it would keep every header in memory
+            # Shards number their pairs anew; the shard's own name makes them unique.
+            key = f"{shard.name}/{member.name}"
+            suffix = PurePosixPath(member.name).suffix.lower()
+            if not member.isreg():
+                continue
+            if suffix in PICTURES and member.size <= MOST_PICTURE:
+                places[key] = (number, member.offset_data, member.size)
+            elif suffix in TEXTS and member.size <= MOST_TEXT:
+                file = archive.extractfile(member)
+                content = file.read().decode("utf-8", errors="replace") if file else ""
+                text = _from_json(content) if suffix == ".json" else (content, "")
+                known = texts.get(_stem(key), ("", ""))
+                texts[_stem(key)] = (" ".join((text[0] or known[0]).split()), text[1] or known[1])
+
+
+def _from_json(content: str) -> tuple[str, str]:
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        return "", ""
+    if not isinstance(values, dict):
+        return "", ""
+
+    def text(*names: str) -> str:
+        return next((value for name in names if isinstance(value := values.get(name), str)), "")
+
+    return text("caption", "text", "title"), text("class_name", "class", "label")

@@ -1,0 +1,91 @@
+"""Tables of pictures and captions: CSV and TSV, separator and columns found by themselves or named."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from cleaner.types import CleanerError
+
+SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|"}
+PATHS = ("filepath", "file", "image", "path", "filename", "image_path", "file_name", "image_name", "img")
+CAPTIONS = ("title", "caption", "text", "captions", "description", "comment")
+CLASSES = ("class", "class_name", "label", "category")
+
+
+@dataclass
+class Rows:
+    """A table that was read: (picture, caption, class) per line, and how it was understood."""
+
+    separator: str
+    columns: list[str]
+    path_column: str
+    caption_column: str
+    class_column: str | None
+    rows: list[tuple[str, str, str]] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        names = {value: key for key, value in SEPARATORS.items() if len(key) > 2}
+        known = f", class in {self.class_column!r}" if self.class_column else ""
+        return (
+            f"separator: {names.get(self.separator, self.separator)}; picture in {self.path_column!r}, "
+            f"caption in {self.caption_column!r}{known}"
+        )
+
+
+def read_table(
+    lines: Iterable[str],
+    name: str,
+    separator: str = "",
+    path_column: str = "",
+    caption_column: str = "",
+    class_column: str = "",
+) -> Rows:
+    """Read a table with a header line. Default columns are open_clip's, filepath and title, or words like them.
+
+    Raises `CleanerError` with the columns that are there where they cannot be told.
+    """
+    lines = iter(lines)
+    try:
+        header = next(lines, "")
+        sign = SEPARATORS.get(separator, separator) or max(
+            "\t,;|", key=lambda s: len(next(csv.reader([header], delimiter=s)))
+        )
+        if len(sign) != 1:
+            raise CleanerError(f"separator={separator} is not one sign: give comma, tab, semicolon, bar or a sign.")
+        reader = csv.reader(chain([header], lines), delimiter=sign)
+        columns = [column.strip() for column in next(reader, [])]
+        found = Rows(
+            sign,
+            columns,
+            _column(columns, path_column, PATHS, "path_column", name),
+            _column(columns, caption_column, CAPTIONS, "caption_column", name),
+            _column(columns, class_column, CLASSES, "class_column", name, needed=bool(class_column)) or None,
+        )
+        where = [columns.index(found.path_column), columns.index(found.caption_column)]
+        where.append(columns.index(found.class_column) if found.class_column else where[0])
+        for row in reader:
+            if len(row) <= max(where) or not row[where[0]].strip() or not row[where[1]].strip():
+                if row:
+                    found.bad.append(f"line {reader.line_num} has no picture or no caption")
+                continue
+            found.rows.append((row[where[0]].strip(), " ".join(row[where[1]].split()), row[where[2]].strip()))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CleanerError(f"{name} cannot be read as a table ({error}): save it as CSV in UTF-8.") from error
+    return found
+
+
+def _column(columns: list[str], wanted: str, usual: Sequence[str], option: str, name: str, needed: bool = True) -> str:
+    lower = {column.lower(): column for column in reversed(columns)}
+    for candidate in [wanted] if wanted else usual:
+        if candidate.lower() in lower:
+            return lower[candidate.lower()]
+    if not needed:
+        return ""
+    looked = f"no column {wanted!r}" if wanted else f"no column named like {usual[0]!r}"
+    raise CleanerError(
+        f"{name} has {looked}; its columns are {', '.join(columns[:12]) or 'none'}: name it with {option}=..."
+    )

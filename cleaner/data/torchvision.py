@@ -1,0 +1,112 @@
+"""Sets that torchvision knows: CIFAR-10 and -100 (downloaded on demand), Flickr8k, Flickr30k, COCO captions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import platformdirs
+from PIL import Image
+from torchvision import datasets
+
+from cleaner.data.base import DATASETS
+from cleaner.data.naming import one_of, templated
+from cleaner.data.pairs import FileData, Table, limited
+from cleaner.types import CleanerError
+
+
+@DATASETS.register("cifar10")
+class Cifar10(FileData):
+    """`cifar10:/folder` as torchvision keeps it; `download=true` fetches it (170 MB) once. Captions from templates."""
+
+    kind: ClassVar[str] = "CIFAR10"
+
+    def __init__(self, path: str = "", download: bool = False, **reading: Any) -> None:
+        root = Path(path) if path else Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "datasets"
+        arrays: dict[str, Any] = {}
+
+        def read(key: str) -> Image.Image:
+            split, _, number = key.partition("/")
+            return Image.fromarray(arrays[split][int(number)])
+
+        table = Table([], [], read, [], [], [])
+        for split, train in (("train", True), ("test", False)):
+            try:
+                source = getattr(datasets, self.kind)(str(root), train=train, download=bool(download))
+            except (RuntimeError, OSError) as error:
+                raise CleanerError(
+                    f"{self.kind} is not in {root} ({str(error).splitlines()[0]}): name its folder, as in "
+                    f"{self.kind.lower()}:/folder, or add download=true."
+                ) from error
+            names = [name.replace("_", " ") for name in source.classes]
+            arrays[split] = source.data
+            for i, label in enumerate(source.targets):
+                key = f"{split}/{i:05d}"
+                table.keys.append(key)
+                table.captions.append(templated(names[label], key))
+                table.classes.append(names[label])  # type: ignore[union-attr]
+                table.splits.append(split)  # type: ignore[union-attr]
+            table.class_names = names
+
+        super().__init__(table, f"{self.kind.lower()}:{root.resolve()}", **reading)
+
+
+@DATASETS.register("cifar100")
+class Cifar100(Cifar10):
+    """`cifar100:/folder`, as `cifar10`."""
+
+    kind = "CIFAR100"
+
+
+@DATASETS.register("flickr30k")
+class Flickr30k(FileData):
+    """`flickr30k:/folder/of/pictures annotations=/folder/results_20130124.token`; one of a picture's captions each."""
+
+    kind: ClassVar[str] = "Flickr30k"
+
+    def __init__(self, path: str = "", annotations: str = "", **reading: Any) -> None:
+        known = _existing(path, annotations, self.kind.lower())
+        try:
+            source = getattr(datasets, self.kind)(str(path), str(annotations))
+        except (OSError, ValueError, IndexError, AssertionError) as error:
+            raise CleanerError(
+                f"{annotations} is no annotation file of {self.kind} ({type(error).__name__})."
+            ) from error
+        found = {Path(key).name: captions for key, captions in source.annotations.items() if captions}
+        super().__init__(_captioned(Path(path), found), f"{self.kind.lower()}:{known}", **reading)
+
+
+@DATASETS.register("flickr8k")
+class Flickr8k(Flickr30k):
+    """`flickr8k:/folder/of/pictures annotations=/folder/flickr8k.html`; one of a picture's captions each."""
+
+    kind = "Flickr8k"
+
+
+@DATASETS.register("coco")
+class Coco(FileData):
+    """`coco:/folder/train2017 annotations=/folder/captions_train2017.json`; one of a picture's captions each."""
+
+    def __init__(self, path: str = "", annotations: str = "", **reading: Any) -> None:
+        known = _existing(path, annotations, "coco")
+        try:
+            content = json.loads(Path(annotations).read_text(encoding="utf-8"))
+            names = {entry["id"]: entry["file_name"] for entry in content["images"]}
+            found: dict[str, list[str]] = {}
+            for entry in content["annotations"]:
+                found.setdefault(names[entry["image_id"]], []).append(entry["caption"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CleanerError(f"{annotations} is no caption file of COCO: give captions_train2017.json.") from error
+        super().__init__(_captioned(Path(path), found), f"coco:{known}", **reading)
+
+
+def _existing(path: str, annotations: str, kind: str) -> Path:
+    if not path or not Path(path).is_dir() or not annotations or not Path(annotations).is_file():
+        raise CleanerError(f"name the folder of pictures and the captions: {kind}:/folder annotations=/folder/file.")
+    return Path(path).resolve()
+
+
+def _captioned(root: Path, found: dict[str, list[str]]) -> Table:
+    captions = [" ".join(one_of(texts, key).split()) for key, texts in found.items()]
+    return Table(list(found), captions, lambda key: limited(root / key))

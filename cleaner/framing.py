@@ -1,0 +1,63 @@
+"""Framing: from the bytes of a picture file to the square that a model sees, in [0, 255] and before normalisation."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from cleaner.types import CleanerError
+
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a picture becomes a square of `size` px.
+
+    `mode` as open_clip names it: "shortest" (resize the short side, keep the middle square), "squash" (both sides),
+    "longest" (resize the long side, fill up with black). `interpolation` is "bicubic" or "bilinear".
+    """
+
+    size: int
+    mode: str = "shortest"
+    interpolation: str = "bicubic"
+
+    def __call__(self, picture: Image.Image) -> Tensor:
+        """Return a picture as (3, size, size) uint8."""
+        square, method = (self.size, self.size), FILTERS.get(self.interpolation, Image.Resampling.BICUBIC)
+        picture = picture.convert("RGB")
+        if picture.size != square:
+            if self.mode == "squash":
+                picture = picture.resize(square, method)
+            elif self.mode == "longest":
+                picture = ImageOps.pad(picture, square, method)
+            else:
+                picture = ImageOps.fit(picture, square, method)
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def open_picture(content: bytes, name: str, side: int | None = None) -> Image.Image:
+    """Return the decoded picture in a PNG, JPEG, WebP ... file, upright.
+
+    With `side` a JPEG may be decoded at a fraction of its size, never below `side`: much quicker. Raises
+    `CleanerError` if it is not a picture, is cut off, or has more than 80 megapixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(content))
+            if side is not None:
+                picture.draft("RGB", (side, side))
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise CleanerError(f"{name} has too many pixels: make it smaller than 80 megapixels.") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+        raise CleanerError(f"{name} cannot be read as a picture: save it as PNG or JPEG and try again.") from error

@@ -1,0 +1,156 @@
+"""Weights: tensors out of files, without running any code in them, and into a model, compared key by key."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import pickle
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.model import convert_to_custom_text_state_dict
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from cleaner.types import CleanerError
+
+_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that OpenAI's files hold among the weights."""
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file; remembered until the file changes."""
+    facts = path.stat()
+    return _sha256(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=32)
+def _sha256(path: Path, changed: int, size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the weights of a file, in float32, and its texts; nothing in the file is run."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                described = dict(file.metadata() or {})
+                found: Any = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        else:
+            found, described = _unpickled(path)
+    except CleanerError:
+        raise
+    # A file of random bytes makes torch's reader fail in any of these ways.
+    except (
+        OSError, SafetensorError, EOFError, RuntimeError, zipfile.BadZipFile, LookupError, ValueError, TypeError,
+        AttributeError, AssertionError, struct.error,
+    ) as error:  # fmt: skip
+        raise CleanerError(
+            f"{path} cannot be read as a model ({type(error).__name__}). Give a built-in name, a checkpoint, a "
+            ".safetensors file, or architecture/pretrained-tag of open_clip."
+        ) from error
+    state = {str(key): value for key, value in found.items() if key not in _NO_WEIGHTS}
+    while state and all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    wrong = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    if wrong or not state:
+        raise CleanerError(
+            f"{path} holds no weights but {', '.join(wrong[:5]) or 'nothing'}: give a checkpoint whose state_dict is "
+            "a table of tensors."
+        )
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, described
+
+
+def _unpickled(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the state dict of a `torch.save` file and the texts that `save` put beside it."""
+    if _is_program(path):
+        return _known_program(path), {}
+    try:
+        # PAR's files hold their command line, a Namespace of plain values; allowed for this call only.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if found is None:
+            raise CleanerError(f"{path} cannot be read as a model: it is no file written by torch.save.") from error
+        raise CleanerError(
+            f"{path} is refused: to read it, Python would have to run {found[1]}. Ask for a file of weights only "
+            "(torch.save(model.state_dict(), ...) or safetensors)."
+        ) from error
+    if not isinstance(content, Mapping):
+        raise CleanerError(f"{path} holds a {type(content).__name__}, not a state_dict: save model.state_dict().")
+    texts = content.get("metadata")
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping):
+        raise CleanerError(f"{path} holds a {type(state).__name__} as its state_dict: save model.state_dict().")
+    return dict(state), {str(k): str(v) for k, v in texts.items()} if isinstance(texts, Mapping) else {}
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, which is code."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist())
+
+
+@lru_cache(maxsize=1)
+def known_programs() -> frozenset[str]:
+    """Return the SHA-256 of OpenAI's published archives, as open_clip carries them in their addresses."""
+    configs = [open_clip.get_pretrained_cfg(architecture, tag) for architecture, tag in open_clip.list_pretrained()]
+    urls = [config.get("url") or "" for config in configs]
+    return frozenset(found[1] for url in urls if (found := re.search(r"openaipublic.*/([0-9a-f]{64})/", url)))
+
+
+def _known_program(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest not in known_programs():
+        raise CleanerError(
+            f"{path} is refused: it is a TorchScript program (SHA-256 {digest}) and not one of those that OpenAI "
+            "published. Ask for its weights, torch.save(model.state_dict(), ...)."
+        )
+    # Read from the very bytes that were hashed; the program is never called.
+    state: dict[str, Any] = torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict()
+    return state
+
+
+def fill(model: nn.Module, state: dict[str, Tensor], path: object) -> None:
+    """Put weights into a model; raises `CleanerError` that lists missing and unexpected keys and other shapes."""
+    own = model.state_dict()
+    if "positional_embedding" in state and "positional_embedding" not in own:
+        state = convert_to_custom_text_state_dict(state)
+    for key in ("logit_scale", "logit_bias"):
+        if key in state and key in own and state[key].numel() == own[key].numel():
+            state = {**state, key: state[key].reshape(own[key].shape)}
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if missing or unexpected or shapes:
+        found = (("missing: ", missing), ("unexpected: ", unexpected), ("", shapes))
+        listed = "; ".join(word + _some(names) for word, names in found if names)
+        raise CleanerError(
+            f"the weights in {path} do not fit the architecture ({listed}): name the architecture of open_clip that "
+            "they belong to, as in ViT-B-32:weights.pt."
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,141 @@
+"""docs/bring-your-own.md: its commands run as they stand, on tiny files of the kinds that it speaks of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+
+from cleaner.__main__ import main
+from cleaner.clip import load_clip
+from cleaner.data import csv
+from cleaner.data.table import read_table
+from cleaner.files import read_json
+from cleaner.request import data_words, in_words, load_request
+from cleaner.worker import perform
+from tests.data.test_files import class_folder, picture, table, zipped
+from tests.test_checkpoints import openai, published
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"<!-- example:(\w+) -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the files that the page's commands name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    torch.save(published(openai("rn"), "cleanclip", "module."), tmp_path / "epoch_10.pt")
+    table(tmp_path, 120).rename(tmp_path / "pairs.csv")
+    class_folder(tmp_path / "photos", 120)
+    zipped(tmp_path / "pictures.zip", 120)
+    (tmp_path / "names.txt").write_text("red\ngreen\nblue\n")
+    return tmp_path
+
+
+def commands(example: str) -> list[list[str]]:
+    lines = dict(EXAMPLES)[example].replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[3:] for line in lines if line.startswith("python -m cleaner ")]
+
+
+@pytest.mark.parametrize("example", [name for name, _ in EXAMPLES])
+def test_worked_examples_run(example: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = commands(example)
+    assert len(found) >= 2
+    for command in found:
+        assert main(command) == 0, capsys.readouterr().err
+    shown = capsys.readouterr()
+    if "epoch_10.pt" in str(found):
+        assert hashlib.sha256((home / "epoch_10.pt").read_bytes()).hexdigest() in shown.err
+
+
+def test_there_are_three_examples() -> None:
+    assert len(EXAMPLES) == 3
+
+
+def test_a_bare_checkpoint_gets_no_asr(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody knows its trigger, so no attack success may be claimed: not measured, not printed, not stored."""
+    settings = ["--epochs", "1", "--batch-size", "16", "--precision", "fp32", "--eval-every", "2"]
+    data = ["--data", "pairs.csv", "classes=red,green,blue"]
+    assert main(["defend", "epoch_10.pt", *data, "--pairs", "40", "--out", "cleaned", *settings]) == 0
+    out = capsys.readouterr().out
+    figures = next(line for line in out.splitlines() if line.startswith("ta_cleaner")).split("  ")
+    assert [cell.strip() for cell in figures if cell.strip()][2:6] == ["-", "- (n.m.)", "-", "-"]
+    assert "ASR protocol" not in out
+    stored = json.loads(Path("cleaned/metrics.json").read_text())
+    assert (stored["asr"], stored["ra"], stored["base_rate"], stored["n_attack"]) == (None, None, None, 0)
+    reports = [json.loads(line) for line in Path("cleaned/progress.jsonl").read_text().splitlines()]
+    assert reports[-1]["metrics"].keys() == {"ca"}
+    config = json.loads(Path("cleaned/config.json").read_text())
+    assert (config["trigger"], config["target_class"]) == (None, None)
+    assert main(["evaluate", "cleaned", *data, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["asr"] is None
+
+
+def test_an_exported_folder_loads_in_open_clip(home: Path) -> None:
+    assert main(["export", "epoch_10.pt", "--out", "elsewhere"]) == 0
+    theirs = open_clip.create_model("local-dir:elsewhere", require_pretrained=True).state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in openai("rn").model.state_dict().items())
+    assert load_clip("elsewhere").sha256() == load_clip("epoch_10.pt").sha256()
+    assert main(["export", "epoch_10.pt", "--out", "elsewhere"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "pairs.csv"], "name the classes with classes="),
+        (["--data", "pairs.csv", "classes=red"], "does not name two different classes"),
+        (["--data", "pairs.csv", "caption_column=words"], "no column 'words'"),
+        (["--data", "pairs.csv", "classes"], "write key=value"),
+        (["--data", "nothing.csv"], "there are no data 'nothing.csv'"),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_training(
+    arguments: list[str], sentence: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["defend", "epoch_10.pt", *arguments, "--out", "x"]) == 2
+    shown = capsys.readouterr().err
+    assert sentence in shown
+    assert "defend:" not in shown
+    assert not Path("x").exists()
+
+
+def test_a_run_is_repeated_from_its_config_in_another_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The worker knows only config.json and starts anywhere; what is loaded is loaded once."""
+    read: list[str] = []
+    monkeypatch.setattr(csv, "read_table", lambda *of: read.append(of[1]) or read_table(*of))
+    monkeypatch.chdir(home)
+    (home / "pics" / "7.png").write_bytes(picture(7)[:40])
+    data = ["--data", "csv:pairs.csv", "classes=names.txt", "root=.", "most_broken=0.2"]
+    settings = ["--defense", "finetune", "--pairs", "80", "--epochs", "1", "--batch-size", "16", "--out", "first"]
+    assert main(["defend", "epoch_10.pt", *data, *settings]) == 0
+    assert len(read) == 2  # the clean split and the test split
+    assert capsys.readouterr().err.count("1 left out: pics/7.png") == 1
+    request = load_request(read_json(home / "first" / "config.json"))
+    assert request.data == f"csv:{home / 'pairs.csv'}"
+    assert request.data_options == {"classes": str(home / "names.txt"), "root": str(home), "most_broken": "0.2"}
+    assert request.model == str(home / "epoch_10.pt")
+    monkeypatch.chdir(home / "pics")
+    assert perform(request).clip.sha256() == load_clip(str(home / "first" / "model.safetensors")).sha256()
+
+
+@pytest.mark.parametrize("name", ["scenes", "a folder/it's 5 %.csv", "shards:C:\\data\\{0..3}.tar"])
+def test_data_in_one_line_mean_the_same_again(name: str) -> None:
+    options = {"classes": "sea lion,dog", "seed": 3, "separator": "|"}
+    assert data_words(in_words(name, options)) == (name, options)
+
+
+def test_left_out_pictures_are_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "pics" / "7.png").write_bytes(picture(7)[:40])
+    assert main(["look", "pairs.csv", "most_broken=0.2"]) == 0
+    shown = capsys.readouterr()
+    assert "1 left out: pics/7.png cannot be read" in shown.err
+    assert "separator: comma; picture in 'filepath', caption in 'title'" in shown.out

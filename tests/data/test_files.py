@@ -1,0 +1,420 @@
+"""Data from files: tables, folders, shards, zips, torchvision's sets; broken pictures; memory; framing."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+import time
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cleaner import load_data
+from cleaner.attacks import TRIGGERS
+from cleaner.data import archive, pairs
+from cleaner.data.base import DATASETS, CaptionData, TensorData
+from cleaner.data.pairs import FileData
+from cleaner.data.poison import PoisonedData
+from cleaner.framing import Framing
+from cleaner.types import CleanerError
+
+COLOURS = {"red": (250, 10, 10), "green": (10, 200, 10), "blue": (10, 10, 250)}
+NAMES = list(COLOURS)
+
+
+def picture(number: int, size: tuple[int, int] = (40, 30), form: str = "PNG") -> bytes:
+    """A picture of one colour, with its number in the first pixel."""
+    pixels = Image.new("RGB", size, COLOURS[NAMES[number % 3]])
+    file = io.BytesIO()
+    pixels.save(file, form)
+    return file.getvalue()
+
+
+def caption(number: int) -> str:
+    return f"a photo of a {NAMES[number % 3]} wall, number {number}"
+
+
+def table(folder: Path, count: int = 60, sep: str = ",", head: tuple[str, ...] = ("filepath", "title")) -> Path:
+    (folder / "pics").mkdir()
+    lines = [sep.join(head)]
+    for i in range(count):
+        (folder / "pics" / f"{i}.png").write_bytes(picture(i))
+        lines.append(sep.join([f"pics/{i}.png", f'"{caption(i)}"']))
+    (folder / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
+    return folder / "pairs.csv"
+
+
+def class_folder(root: Path, count: int = 60) -> None:
+    for i in range(count):
+        folder = root / NAMES[i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{i}.png").write_bytes(picture(i))
+
+
+def shards(folder: Path, count: int = 60) -> str:
+    for shard in range(2):
+        with tarfile.open(folder / f"{shard:04d}.tar", "w") as file:
+            for i in range(shard, count, 2):
+                text = caption(i).encode()
+                about = json.dumps({"caption": caption(i), "class": NAMES[i % 3]}).encode()
+                parts = [(".png", picture(i)), (".txt", text) if shard == 0 else (".json", about), (".pyd", b"x = 1")]
+                for suffix, content in parts:
+                    info = tarfile.TarInfo(f"{i:06d}{suffix}")
+                    info.size = len(content)
+                    file.addfile(info, io.BytesIO(content))
+    return str(folder / "{0000..0001}.tar")
+
+
+def zipped(path: Path, count: int = 60) -> str:
+    with zipfile.ZipFile(path, "w") as file:
+        rows = [f"{i}.png,{caption(i)!r}".replace("'", '"') for i in range(count)]
+        file.writestr("set/pairs.csv", "\n".join(["filepath,title", *rows]))
+        for i in range(count):
+            file.writestr(f"set/{i}.png", picture(i))
+    return str(path)
+
+
+def made(kind: str, folder: Path) -> str:
+    if kind == "csv":
+        return str(table(folder))
+    if kind == "image_folder":
+        class_folder(folder / "root")
+        return str(folder / "root")
+    return shards(folder) if kind == "shards" else zipped(folder / "x.zip")
+
+
+KINDS = ["csv", "image_folder", "shards", "archive"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_source_gives_the_right_pictures_with_their_captions(kind: str, tmp_path: Path) -> None:
+    path = made(kind, tmp_path)
+    data = load_data(f"{kind}:{path}", classes="red,green,blue")
+    pictures = data.images(range(len(data)))
+    assert pictures.shape == (len(data), 3, 224, 224)
+    assert (pictures.dtype, data.class_names) == (torch.float32, NAMES)
+    assert (data.labels >= 0).all()
+    for i, text in enumerate(data.captions):
+        name = data.class_names[int(data.labels[i])]
+        assert f" {name}" in text
+        assert torch.allclose(pictures[i, :, 100, 100] * 255, torch.tensor(COLOURS[name]).float(), atol=3)
+    if "{" not in path:
+        assert load_data(path, classes="red,green,blue").captions == data.captions
+    assert load_data(f"{kind}:{path}", seed=1).captions != data.captions
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_splits_are_disjoint_whole_and_repeatable(kind: str, tmp_path: Path) -> None:
+    name = f"{kind}:{made(kind, tmp_path)}"
+    parts = {split: load_data(name, split=split) for split in ("train", "validation", "test")}
+    keys = [part.table.keys[row] for part in parts.values() for row in part.rows]  # type: ignore[attr-defined]
+    assert len(keys) == len(set(keys)) == 60
+    assert len(parts["test"]) > len(parts["validation"])
+    held = parts["train"].heldout("test")
+    assert held is not None
+    assert held.captions == parts["test"].captions == load_data(name, split="test").captions
+    train, clean = (load_data(name, split=split, size=15) for split in ("train", "clean"))
+    assert not set(train.rows) & set(clean.rows)  # type: ignore[attr-defined]
+    assert train.captions == parts["train"].captions[:15]
+
+
+def test_files_are_found_by_the_names_data_have_themselves(tmp_path: Path) -> None:
+    data = load_data(f"csv:{table(tmp_path, 60, ';', ('Image', 'Caption'))}")
+    assert "semicolon" in data.understood and "'Image'" in data.understood  # type: ignore[attr-defined]  # noqa: PT018
+    with pytest.raises(CleanerError, match=r"no column 'picture'; its columns are Image, Caption: .*path_column"):
+        load_data(str(tmp_path / "pairs.csv"), path_column="picture")
+    (tmp_path / "odd.tsv").write_text("a\tb\nx\ty\n")
+    with pytest.raises(CleanerError, match=r"no column named like 'filepath'; its columns are a, b"):
+        load_data(str(tmp_path / "odd.tsv"))
+    (tmp_path / "bytes.csv").write_bytes(b"filepath,title\n\xff\xfe\xfa,x\n")
+    with pytest.raises(CleanerError, match="save it as CSV in UTF-8"):
+        load_data(str(tmp_path / "bytes.csv"))
+    (tmp_path / "net.csv").write_text("filepath,title\nhttp://x/y.jpg,x\n")
+    with pytest.raises(CleanerError, match="fetch them first"):
+        load_data(str(tmp_path / "net.csv"))
+
+
+def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    lines = path.read_text().splitlines()
+    rows = [f"{line},{'warm' if i % 3 == 0 else 'cold'}" for i, line in enumerate(lines[1:])]
+    path.write_text("\n".join([lines[0] + ",class", *rows]))
+    assert load_data(str(path)).class_names == ["cold", "warm"]
+    (tmp_path / "names.txt").write_text("blue\nred\n")
+    (tmp_path / "b").mkdir()
+    plain = table(tmp_path / "b")
+    data = load_data(str(plain), classes=str(tmp_path / "names.txt"))
+    assert data.class_names == ["blue", "red"]
+    assert set(data.labels.tolist()) == {-1, 0, 1}
+    class_folder(tmp_path / "root")
+    words = load_data(str(tmp_path / "root"), classes="azure,leafy,rosy")  # in the order of the folders
+    assert [words.class_names[int(words.labels[0])]] == [words.captions[0].split()[-1].replace("blue", "azure")
+            .replace("green", "leafy").replace("red", "rosy")]  # fmt: skip
+    with pytest.raises(CleanerError, match="2 class names were given for 3 classes"):
+        load_data(str(tmp_path / "root"), classes="azure,leafy")
+
+
+def test_folders_named_as_splits_are_the_splits(tmp_path: Path) -> None:
+    class_folder(tmp_path / "train", 30)
+    class_folder(tmp_path / "val", 12)
+    assert len(load_data(str(tmp_path), split="validation")) == 12
+    parts = [len(load_data(str(tmp_path), split=split)) for split in ("train", "test")]
+    assert sum(parts) == 30
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("check", ["full", "quick"])
+def test_broken_pictures_are_named_and_left_out(check: str, tmp_path: Path) -> None:
+    path = table(tmp_path, 100)
+    (tmp_path / "pics" / "3.png").write_bytes(cut(picture(3)))
+    (tmp_path / "pics" / "50.png").unlink()
+    (tmp_path / "pics" / "77.png").write_text("no picture")
+    parts: list[Any] = [
+        load_data(str(path), split=s, check=check, most_broken=0.5) for s in ("train", "validation", "test")
+    ]
+    assert sum(map(len, parts)) == 97
+    named = " ".join(name for part in parts for name in part.broken)
+    assert all(f"pics/{i}.png" in named for i in (3, 50, 77))
+    for part in parts:
+        part.images(range(len(part)))
+    with pytest.raises(CleanerError, match=r"of \d+ pictures of .* cannot be read, more than 0%.*most_broken"):
+        [load_data(str(path), split=split, check=check, most_broken=0) for split in ("train", "validation", "test")]
+
+
+def test_a_picture_that_breaks_later_stops_with_its_name(tmp_path: Path) -> None:
+    data: Any = load_data(str(table(tmp_path)))
+    key = data.table.keys[data.rows[0]]
+    (tmp_path / key).unlink()
+    with pytest.raises(CleanerError, match=f"the picture {key} cannot be read any more"):
+        data.images([0])
+
+
+def test_far_too_large_pictures_are_broken_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(CleanerError, match="has too many pixels"):
+        load_data(str(table(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "sentence"),
+    [
+        ("MOST_MEMBERS", 5, "holds 61 files, more than 5"),
+        ("MOST_BYTES", 10, "GB unpacked"),
+        ("MOST_MEMBER", 60, "larger than 0 MB"),
+    ],
+)
+def test_limits_of_a_zip(
+    limit: str, value: int, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = zipped(tmp_path / "x.zip")
+    monkeypatch.setattr(archive, limit, value)
+    with pytest.raises(CleanerError, match=sentence):
+        load_data(path)
+
+
+def test_a_zip_bomb_and_paths_that_climb(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a/bomb.png", b"\0" * 5_000_000)
+    with pytest.raises(CleanerError, match="packed more than 100 : 1"):
+        load_data(str(tmp_path / "bomb.zip"))
+    (tmp_path / "secret.png").write_bytes(picture(0))
+    with zipfile.ZipFile(tmp_path / "climb.zip", "w") as file:
+        file.writestr(
+            "set/pairs.csv", "filepath,title\n" + "\n".join(f"../../x{i}/../secret.png,a {i}" for i in range(20))
+        )
+    with pytest.raises(CleanerError, match="cannot be read"):
+        load_data(str(tmp_path / "climb.zip"))
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+def test_shards_follow_no_address_and_no_pipe(tmp_path: Path) -> None:
+    for name in ("pipe:cat x.tar", "https://x/{0..1}.tar"):
+        with pytest.raises(CleanerError, match="from this machine only"):
+            load_data(f"shards:{name}")
+    (tmp_path / "x.tar").write_bytes(b"nothing")
+    with pytest.raises(CleanerError, match="cannot be read as a tar"):
+        load_data(str(tmp_path / "x.tar"))
+    with pytest.raises(CleanerError, match="there is no shard"):
+        load_data(f"shards:{tmp_path}/0000.tar")
+
+
+def test_names_without_data_get_one_sentence(tmp_path: Path) -> None:
+    for kind in (*KINDS, "flickr8k", "coco"):
+        with pytest.raises(CleanerError):
+            load_data(kind)
+    (tmp_path / "x.docx").write_text("x")
+    with pytest.raises(CleanerError, match=r"is no table .*, folder of pictures, \.tar or \.zip"):
+        load_data(str(tmp_path / "x.docx"))
+    with pytest.raises(CleanerError, match=r"does not take these options: .*colour"):
+        load_data(str(table(tmp_path)), colour=3)
+
+
+def test_images_are_what_prefetch_read(tmp_path: Path) -> None:
+    data: Any = load_data(str(table(tmp_path)))
+    expected = data.images([3, 1, 2])
+    data.prefetch([1, 2, 3])
+    assert len(data._waiting) == 3
+    assert torch.equal(data.images([3, 1, 2]), expected)
+    assert not data._waiting
+
+
+def test_prefetch_decodes_while_the_caller_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data: Any = load_data(str(table(tmp_path)))
+    decoded = data._decoded
+
+    def slow(row: int) -> torch.Tensor:
+        time.sleep(0.05)
+        return decoded(row)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(data, "_decoded", slow)
+    data.prefetch(range(3))
+    time.sleep(0.3)
+    began = time.perf_counter()
+    data.images(range(3))
+    assert time.perf_counter() - began < 0.05
+
+
+def test_more_pairs_need_memory_for_their_texts_only(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture(0, (200, 200)))
+
+    def peak(count: int) -> int:
+        path = tmp_path / f"{count}.csv"
+        path.write_text("filepath,title\n" + f"a.png,{caption(0)}\n" * count)
+        tracemalloc.start()
+        data = load_data(str(path), check="quick")
+        for first in range(0, 256, 64):
+            data.images(range(first, first + 64))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(500)  # imports and threads
+    assert peak(6_000) - peak(1_000) < 5_000 * 1500  # bytes per pair: texts, no pixels (120,000 each)
+
+
+def test_framing_modes() -> None:
+    wide = Image.new("RGB", (80, 40), "red")
+    wide.paste("blue", (0, 0, 20, 40))
+    shortest, squash, longest = (Framing(40, mode)(wide) for mode in ("shortest", "squash", "longest"))
+    assert shortest.shape == squash.shape == longest.shape == (3, 40, 40)
+    assert shortest[2, 20, 2] < 10 < 200 < squash[2, 20, 2]  # the blue edge is cut off, or kept
+    assert longest[:, 2, 20].sum() == 0  # filled up with black
+
+
+def test_triggers_act_after_resize_and_crop(tmp_path: Path) -> None:
+    data = load_data(str(table(tmp_path)), classes="red,green,blue")
+    trigger = TRIGGERS["badnet"](patch_size=28)
+    for side in (64, 224, 336):
+        poisoned = PoisonedData(data.framed(Framing(side)), trigger, "red", 0.2)
+        row = poisoned.poison_indices[:1]
+        hit, clean = poisoned.images(row), data.framed(Framing(side)).images(row)
+        size = round(28 * side / 224)
+        assert torch.equal(hit[0, :, -size:, -size:], trigger.patch(side))
+        assert torch.equal(hit[0, :, :-size], clean[0, :, :-size])
+        assert (hit.min() >= 0) and (hit.max() <= 1)  # noqa: PT018
+
+
+def test_pictures_in_memory_are_framed_too(toy_data: TensorData) -> None:
+    framed = toy_data.framed(Framing(48))
+    assert framed.images([0, 1]).shape == (2, 3, 48, 48)
+    assert toy_data.framed(Framing(32)) is toy_data
+    assert framed.framed(Framing(32)) is toy_data
+
+
+def test_cifar_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+
+    def batch(count: int) -> bytes:
+        return pickle.dumps(
+            {"data": rng.integers(0, 256, (count, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(count)]}
+        )
+
+    for name, _ in CIFAR10.train_list:
+        (folder / name).write_bytes(batch(20))
+    (folder / "test_batch").write_bytes(batch(30))
+    names = ["airplane", "automobile", *"cdefghij"]
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    with pytest.raises(CleanerError, match=r"CIFAR10 is not in .*download=true"):
+        load_data(f"cifar10:{tmp_path}")  # the sums of the files are not those of CIFAR-10
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    data = load_data(f"cifar10:{tmp_path}", split="test")
+    assert len(data) == 30
+    assert data.class_names == names
+    assert any("an airplane" in text for text in data.captions)
+    assert data.framed(Framing(32)).images([0]).shape == (1, 3, 32, 32)
+    assert len(load_data(f"cifar10:{tmp_path}")) + len(load_data(f"cifar10:{tmp_path}", split="validation")) == 100
+
+
+def captioned(kind: str, folder: Path) -> tuple[str, str]:
+    (folder / "pics").mkdir()
+    for i in range(30):
+        (folder / "pics" / f"{i}.jpg").write_bytes(picture(i, form="JPEG"))
+    if kind == "coco":
+        content: Any = {
+            "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(30)],
+            "annotations": [{"image_id": i, "caption": f"{caption(i)} {n}\n"} for i in range(30) for n in range(5)],
+        }
+        (folder / "c.json").write_text(json.dumps(content))
+        return str(folder / "pics"), str(folder / "c.json")
+    lines = [f"{i}.jpg#{n}\t{caption(i)} {n}" for i in range(30) for n in range(5)]
+    (folder / "c.token").write_text("\n".join(lines))
+    return str(folder / "pics"), str(folder / "c.token")
+
+
+@pytest.mark.parametrize("kind", ["coco", "flickr30k"])
+def test_sets_with_several_captions_give_one_of_them(kind: str, tmp_path: Path) -> None:
+    path, annotations = captioned(kind, tmp_path)
+    data: Any = load_data(f"{kind}:{path}", annotations=annotations, classes="red,green,blue")
+    for row, text in zip(data.rows, data.captions, strict=True):
+        assert text.startswith(caption(int(Path(data.table.keys[row]).stem)))
+    assert len({text[-1] for text in data.captions}) > 1
+    assert data.captions == load_data(f"{kind}:{path}", annotations=annotations).captions
+    with pytest.raises(CleanerError, match=f"{kind}:/folder annotations="):
+        load_data(f"{kind}:{path}")
+
+
+def test_imagenet_folders_get_their_names_in_words(tmp_path: Path) -> None:
+    for i in range(1000):
+        (tmp_path / f"n{i:08d}").mkdir()
+        (tmp_path / f"n{i:08d}" / "0.png").write_bytes(picture(i, (8, 8)))
+    data = load_data(str(tmp_path), split="test")
+    assert len(data.class_names) == len(set(data.class_names)) == 1000
+    assert data.class_names[0] == "tench"
+
+
+def test_real_photos(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "cifar10_small"
+    data: Any = load_data(str(folder / "train.tar"))
+    assert len(data.class_names) == 10
+    assert data.images(range(64)).std() > 0.1
+    with tarfile.open(folder / "test.tar") as archive_file:
+        archive_file.extractall(tmp_path, filter="data")
+    (tmp_path / "captions.csv").write_bytes((folder / "captions_test.csv").read_bytes())
+    test: Any = load_data(str(tmp_path / "captions.csv"), classes=",".join(data.class_names))
+    assert test.broken == []
+    assert (test.labels >= 0).float().mean() > 0.5
+    for row, label in zip(test.rows[:200], test.labels[:200].tolist(), strict=True):
+        assert label == -1 or test.class_names[label] == Path(test.table.keys[row]).parent.name
+
+
+def test_registry_lists_the_sources() -> None:
+    assert {*KINDS, "scenes", "cifar10", "cifar100", "flickr8k", "flickr30k", "coco"} <= set(DATASETS)
+    sources: list[Callable[..., CaptionData]] = [DATASETS[kind] for kind in KINDS]
+    assert all(issubclass(source, FileData) for source in sources)  # type: ignore[arg-type]
+    assert pairs.TEST_SHARE + pairs.VALIDATION_SHARE < 0.5

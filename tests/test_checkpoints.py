@@ -1,0 +1,309 @@
+"""Model files: what the field publishes is read, what would run code is refused, what is saved loads in open_clip."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cleaner import weights
+from cleaner.architectures import TEMPLATES, Architecture, known_architecture, open_clip_name
+from cleaner.checkpoints import describe
+from cleaner.clip import Clip, _wrap, load_clip, save_clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES
+from cleaner.train import finetune
+from cleaner.types import CleanerError
+from tests.conftest import OPENAI, make_clip
+
+CAPTIONS = ["a banana", "a red car on the grass"]
+
+
+def openai(kind: str = "vit", seed: int = 0) -> Clip:
+    """A model of OpenAI's architecture, small; its heads follow from its width."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _wrap(OPENAI[kind], kind)
+
+
+def same(a: Clip, b: Clip) -> bool:
+    pictures = torch.rand(2, 3, a.image_size, a.image_size)
+    images = torch.equal(a.encode_image(pictures), b.encode_image(pictures))
+    return images and torch.equal(a.encode_text(CAPTIONS), b.encode_text(CAPTIONS))
+
+
+def published(clip: Clip, form: str, prefix: str) -> dict[str, Any]:
+    """What CleanCLIP's and BadCLIP's code, PAR's code, and a bare state dict hold, by the issue's description."""
+    state = {prefix + key: value for key, value in clip.model.state_dict().items()}
+    optimizer = torch.optim.AdamW(clip.model.parameters()).state_dict()
+    arguments = argparse.Namespace(lr=1e-5, batch_size=64, name="par", ks=[1, 5])
+    return {
+        "bare": state,
+        "cleanclip": {"epoch": 10, "name": "attack", "state_dict": state, "optimizer": optimizer},
+        "par": {
+            "epoch": 3, "state_dict": state, "optimizer": optimizer, "scaler": {"scale": 65536.0},
+            "best_acc1": torch.tensor(0.5), "args": arguments,
+        },
+    }[form]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["vit", "rn"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("form", ["bare", "cleanclip", "par"])
+def test_published_checkpoints(form: str, prefix: str, kind: str, tmp_path: Path) -> None:
+    clip = openai(kind)
+    torch.save(published(clip, form, prefix), tmp_path / "epoch_10.pt")
+    again = load_clip(str(tmp_path / "epoch_10.pt"))
+    assert again.sha256() == clip.sha256()
+    assert again.architecture is not None
+    assert {**again.architecture.vision} == OPENAI[kind].vision
+    assert again.architecture.quick_gelu
+    assert again.architecture.text["vocab_size"] == 49410
+    assert {value.dtype for value in again.model.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    assert same(again, clip)
+    assert again.templates == TEMPLATES
+    assert again.metadata["origin_sha256"] == hashlib.sha256((tmp_path / "epoch_10.pt").read_bytes()).hexdigest()
+
+
+def test_namespace_is_allowed_for_that_call_only(tmp_path: Path) -> None:
+    torch.save(published(openai(), "par", ""), tmp_path / "par.pt")
+    load_clip(str(tmp_path / "par.pt"))
+    with pytest.raises(pickle.UnpicklingError, match="Namespace"):
+        torch.load(tmp_path / "par.pt", weights_only=True)
+
+
+class Evil:
+    ran = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (setattr, (Evil, "ran", True))
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_code_is_refused_by_the_name_of_its_class(old: bool, tmp_path: Path) -> None:
+    content = {**published(openai(), "cleanclip", ""), "extra": Evil()}
+    torch.save(content, tmp_path / "evil.pt", _use_new_zipfile_serialization=not old)
+    with pytest.raises(CleanerError, match=r"refused: .*setattr"):
+        load_clip(str(tmp_path / "evil.pt"))
+    assert not Evil.ran
+
+
+class Program(nn.Module):
+    """A program that holds the weights of a CLIP; OpenAI's archives are such."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        for key, value in state.items():
+            at: nn.Module = self
+            *path, name = key.split(".")
+            for part in path:
+                if part not in dict(at.named_children()):
+                    at.add_module(part, nn.Module())
+                at = dict(at.named_children())[part]
+            at.register_buffer(name, value)
+        self.register_buffer("input_resolution", torch.tensor(32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def test_programs_only_by_their_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(weights.known_programs()) >= 9
+    clip, path = openai(), tmp_path / "ViT.pt"
+    torch.jit.save(torch.jit.script(Program(clip.model.state_dict())), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(CleanerError, match=f"TorchScript program .SHA-256 {digest}.* Ask for its weights"):
+        load_clip(str(path))
+    monkeypatch.setattr(weights, "known_programs", lambda: frozenset({digest}))
+    assert same(load_clip(str(path)), clip)
+
+
+def test_sha256_is_shown_without_opening_the_file(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(b"anything")
+    digest = hashlib.sha256(b"anything").hexdigest()
+    assert describe(str(tmp_path / "x.pt")) == f"{tmp_path / 'x.pt'}: 0.0 MB, SHA-256 {digest}"
+    assert digest in str(describe(f"ViT-B-32:{tmp_path / 'x.pt'}"))
+    assert describe("scenes-rn") is describe("ViT-B-32/openai") is None
+
+
+def test_keys_and_shapes_are_compared(tmp_path: Path) -> None:
+    state = dict(openai().model.state_dict())
+    state["visual.new"] = state.pop("ln_final.bias")
+    state["visual.proj"] = state["visual.proj"][:, :-1]
+    torch.save(state, tmp_path / "x.pt")
+    expected = r"missing: ln_final.bias; unexpected: visual.new; visual.proj is \(128, 47\) instead of \(128, 48\)"
+    with pytest.raises(CleanerError, match=expected):
+        load_clip(str(tmp_path / "x.pt"))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"a": 1}, "holds no weights but a"),
+        ([1, 2], "holds a list, not a state_dict"),
+        ({}, "holds no weights but nothing"),
+        ({"vision_model.x": torch.ones(1)}, "begins with vision_model.x"),
+        ({"state_dict": 3}, "holds a int as its state_dict"),
+        (make_clip().model.state_dict(), "text width 32 is not a multiple of 64"),
+    ],
+)
+def test_other_files_get_one_sentence(content: Any, sentence: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(CleanerError, match=sentence):
+        load_clip(str(tmp_path / "x.pt"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"\x80\x02X", b"text"])
+def test_broken_files_get_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(CleanerError, match=r"x\.pt cannot be read as a model"):
+        load_clip(str(tmp_path / "x.pt"))
+
+
+def test_a_vocabulary_smaller_than_clips_is_loaded_but_not_fed(tmp_path: Path) -> None:
+    small = _wrap(
+        Architecture(48, OPENAI["vit"].vision, {**OPENAI["vit"].text, "vocab_size": 1000}, quick_gelu=True), "small"
+    )
+    save_file({k: v.contiguous() for k, v in small.model.state_dict().items()}, tmp_path / "x.safetensors")
+    again = load_clip(str(tmp_path / "x.safetensors"))
+    assert again.encode_image(torch.rand(1, 3, 32, 32)).shape == (1, 48)
+    with pytest.raises(CleanerError, match="knows 1,000 tokens"):
+        again.encode_text(CAPTIONS)
+
+
+@pytest.mark.parametrize("clip", [make_clip("vit"), make_clip("rn"), openai("rn")], ids=["vit", "rn", "openai"])
+def test_own_architectures_go_to_open_clip_as_a_folder(clip: Clip, tmp_path: Path) -> None:
+    clip.metadata = {"stage": "defended"}
+    folder = save_clip(clip, tmp_path / "cleaned")
+    theirs = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
+    own = clip.model.state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in theirs.state_dict().items())
+    assert theirs.visual.preprocess_cfg["mean"] == list(clip.mean)
+    for name in (f"local-dir:{folder}", str(folder)):
+        again = load_clip(name)
+        assert again.metadata == {"stage": "defended"}
+        assert same(again, clip)
+    with pytest.raises(CleanerError, match="name a folder"):
+        save_clip(clip, tmp_path / "x.pt")
+    with pytest.raises(CleanerError, match=r"\.safetensors or \.pt"):
+        save_clip(clip, tmp_path / "x.onnx")
+
+
+def test_pt_loads_in_open_clip_bit_for_bit(small_model: str, tmp_path: Path) -> None:
+    clip = _wrap(known_architecture(small_model), small_model)
+    assert open_clip_name(clip.architecture) == small_model  # type: ignore[arg-type]
+    path = save_clip(clip, tmp_path / "cleaned.pt")
+    theirs = open_clip.create_model(small_model, pretrained=str(path)).eval()
+    own = clip.model.state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in theirs.state_dict().items())
+    assert same(load_clip(str(path)), clip)
+    assert not load_clip(str(path)).architecture.quick_gelu  # type: ignore[union-attr]
+
+
+def test_the_source_means_the_same_from_another_folder(
+    small_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = _wrap(known_architecture(small_model), small_model)
+    monkeypatch.chdir(tmp_path)
+    save_clip(clip, "x.pt")
+    for name in ("x.pt", f"{small_model}:x.pt"):
+        monkeypatch.chdir(tmp_path)
+        source = load_clip(name).source
+        monkeypatch.chdir(tmp_path.parent)
+        assert same(load_clip(str(source)), clip)
+
+
+def test_a_named_architecture_decides_the_activation(small_model: str, tmp_path: Path) -> None:
+    clip = _wrap(known_architecture(small_model), small_model)
+    torch.save(published(clip, "cleanclip", "module."), tmp_path / "epoch_2.pt")
+    assert same(load_clip(f"{small_model}:{tmp_path / 'epoch_2.pt'}"), clip)
+    assert not same(load_clip(str(tmp_path / "epoch_2.pt")), clip)
+
+
+@pytest.mark.parametrize("quick_gelu", [True, False])
+def test_tags_and_hub_names(
+    small_model: str, quick_gelu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """open_clip's own loading, with the download replaced by a file; a tag's activation wins."""
+    from open_clip import factory, pretrained
+
+    config = OPENAI["vit"] if quick_gelu else known_architecture(small_model)
+    clip = _wrap(config, "x")
+    torch.save(clip.model.state_dict(), tmp_path / "w.pt")
+    card = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "quick_gelu": quick_gelu, "resize_mode": "squash", "url": "x"}
+    monkeypatch.setitem(pretrained._PRETRAINED, small_model, {"tag": card})
+    monkeypatch.setattr(factory, "download_pretrained", lambda *_, **__: str(tmp_path / "w.pt"))
+    again = load_clip(f"{small_model}/tag")
+    clip.mean, clip.std = (0.5,) * 3, (0.25,) * 3
+    assert same(again, clip)
+    assert (again.framing.mode, again.framing.size) == ("squash", 32)
+    resaved = load_clip(str(save_clip(again, tmp_path / "again.safetensors")))
+    assert same(resaved, clip)
+    assert (resaved.framing, resaved.templates, resaved.mean) == (again.framing, TEMPLATES, (0.5,) * 3)
+
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(again.architecture.to_config()))  # type: ignore[union-attr]
+    files = {"open_clip_config.json": tmp_path / "open_clip_config.json"}
+    monkeypatch.setattr(
+        factory, "download_pretrained_from_hf", lambda _, filename="", **__: str(files.get(filename, tmp_path / "w.pt"))
+    )
+    assert same(load_clip("hf-hub:someone/model"), clip)
+
+
+def test_no_network_is_one_sentence(small_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from open_clip import factory, pretrained
+
+    def fail(*_: Any, **__: Any) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setitem(pretrained._PRETRAINED, small_model, {"tag": {"url": "x"}})
+    monkeypatch.setattr(factory, "download_pretrained", fail)
+    monkeypatch.setattr(factory, "download_pretrained_from_hf", fail)
+    for name in (f"{small_model}/tag", "hf-hub:someone/model"):
+        with pytest.raises(CleanerError, match=r"no route to host.*local-dir:FOLDER"):
+            load_clip(name)
+    with pytest.raises(CleanerError, match="did you mean 'ViT-B-32/openai'"):
+        load_clip("ViT-B-32/openay")
+    with pytest.raises(CleanerError, match="is no open_clip model folder"):
+        load_clip("local-dir:/nowhere")
+
+
+@pytest.fixture
+def siglip(tmp_path: Path) -> Clip:
+    extra = {"custom_text": True, "init_logit_bias": -10.0}
+    config = Architecture(48, OPENAI["vit"].vision, OPENAI["vit"].text, extra=extra, resize_mode="squash")
+    return load_clip(f"local-dir:{save_clip(_wrap(config, 'sig'), tmp_path / 'sig')}")
+
+
+def test_siglip_can_be_viewed_but_not_trained(siglip: Clip, toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match="sigmoid loss"):
+        finetune(siglip, toy_data, DEFENSES["finetune"](), FinetuneConfig())
+    assert siglip.sigmoid
+    assert not openai().sigmoid
+    assert siglip.encode_text(CAPTIONS).shape == siglip.encode_image(torch.rand(2, 3, 32, 32)).shape == (2, 48)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["RN50-quickgelu", "ViT-B-32-quickgelu", "ViT-B-32", "ViT-B-16-SigLIP"])
+def test_full_size_models(name: str, tmp_path: Path) -> None:
+    architecture = known_architecture(name)
+    clip = _wrap(architecture, name)
+    assert open_clip_name(architecture) == name
+    path = save_clip(clip, tmp_path / "x.pt")
+    theirs = open_clip.create_model(name, pretrained=str(path))
+    own = clip.model.state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in theirs.state_dict().items())
+    assert load_clip(str(path)).sha256() == clip.sha256()
+    torch.save({"epoch": 1, "name": "x", "state_dict": own, "optimizer": {}}, path)
+    assert load_clip(f"{name}:{path}").architecture == architecture
+    if architecture.quick_gelu:
+        assert open_clip_name(load_clip(str(path)).architecture) == name  # type: ignore[arg-type]
