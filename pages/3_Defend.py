@@ -7,7 +7,7 @@ import streamlit as st
 
 from cleaner import figures
 from cleaner.config import FinetuneConfig
-from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND, recommended_lr
+from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND
 from pages._shared import cache, cards, forms, state, tasks, work
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, Saved, percent, plain, words
@@ -32,9 +32,8 @@ def choose(run: Saved) -> tuple[Plan, int] | None:
     for name in chosen:
         with st.container(border=True):
             st.markdown(f"**{plain(words(name))}**")
-            default = recommended_lr(run.model, name, DEMO_DEFEND.lr)
             help = "How big the steps are. It matters most: too small removes nothing, too big forgets the pictures."
-            lr = forms.learning_rate(f"defend.{name}.lr", default, help)
+            lr = forms.learning_rate(f"defend.{name}.lr", DEMO_DEFEND.lr, help)
             tried.append((name, lr, _own_parameters(name, kinds[name])))
     with st.container(border=True):
         st.markdown("**For all of them**")

@@ -57,8 +57,7 @@ class Demo:
             raise CleanerError("the backdoored model was not measured.")
         rows = [results.cell("backdoored", backdoored)]
         for name in METHODS:
-            rate = presets.recommended_lr(self.model, name, presets.DEMO_DEFEND.lr)
-            config = replace(presets.DEMO_DEFEND, lr=rate, seed=self.seed, device=self.device)
+            config = replace(presets.DEMO_DEFEND, seed=self.seed, device=self.device)
             run = defend(backdoored, DEFENSES[name](), clean_data, config, test=test, on_step=Progress(name))
             rows.append(results.cell(name, run))
         seconds = time.perf_counter() - begun
