@@ -31,7 +31,11 @@ SCREENSHOTS = {
     "overview": "Overview: what the backdoor did and what is left of it",
     "poison": "Poison: clean and triggered pictures, live curves, the verdict",
     "defend": "Defend: learning rate first, live curves, the price of the cure",
+    "embeddings": "Embeddings: clean and triggered pictures on one map, before and after",
+    "attention": "Attention: what speaks for the target, for three models",
     "subtexts": "Subtexts: true and false short texts of a caption",
+    "try_it": "Try it: the trigger put by hand, three models side by side",
+    "compare": "Compare: all runs, accuracy against attack",
 }
 
 

@@ -253,7 +253,7 @@ def best_bars(rows: Sequence[tuple[str, float, float]], stage: str, target: str 
         hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",
         marker={"color": [COLORS["trigger"] if name == target else COLORS[stage] for name in names]},
     )  # fmt: skip
-    figure.update_xaxes(range=[0, 1.5], visible=False)
+    figure.update_xaxes(range=[0, 2], visible=False)  # room for the label beside a bar of 100 %
     ticks = [f"<b>{_escaped(name)}</b>" if name == target else _escaped(name) for name in names]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
     return figure.update_layout(height=220, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
