@@ -22,6 +22,8 @@ from cleaner.evaluation import evaluate
 from cleaner.train import finetune
 
 PATH = results.RESULTS / "learning_rates.json"
+BUDGET = {"clean_pairs": presets.CLEAN_PAIRS, "epochs": presets.DEFEND.epochs}
+"""What every method gets."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,14 @@ def main(options: Options) -> None:
     for name in options.defenses:
         defense = protocol.METHODS[name]
         for lr in sorted(protocol.GRID, reverse=True):
-            known = [t for t in stored() if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)]
+            known = [t for t in current(stored()) if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)]
             if not known:
                 config = protocol.schedule(lr, seed=0)
                 trained = finetune(suspect.clip, clean, defense, config, Progress(f"{name} {lr:g}"))
                 after = evaluate(trained.clip, validation, ks=(1,), counterfactual=False)
                 known = [
                     {
-                        "model": options.model, "defense": name, "lr": lr, "ca": after.ca[1], "n": after.n,
+                        "model": options.model, "defense": name, "lr": lr, **BUDGET, "ca": after.ca[1], "n": after.n,
                         "ca_interval": after.interval("ca"), "backdoored_ca": before.ca[1],
                         "seconds": round(trained.history[-1].seconds, 1), "commit": results.commit(),
                     }
@@ -64,6 +66,11 @@ def main(options: Options) -> None:
 def stored() -> list[dict[str, Any]]:
     """Return the trials in the result file."""
     return list(json.loads(PATH.read_text(encoding="utf-8"))["trials"]) if PATH.exists() else []
+
+
+def current(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the trials with as many pairs and epochs as the comparison has now; others stay in the file as a log."""
+    return [t for t in trials if all(t[key] == value for key, value in BUDGET.items())]
 
 
 def choose(trials: list[dict[str, Any]]) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
@@ -84,10 +91,10 @@ def choose(trials: list[dict[str, Any]]) -> tuple[dict[str, dict[str, float]], l
 
 def write(trials: list[dict[str, Any]]) -> None:
     """Write trials and choice, atomically."""
-    chosen, lost = choose(trials)
+    chosen, lost = choose(current(trials))
     result = results.stamped(
         protocol.command(), seeds=[0], split="scenes/validation", budget=protocol.ACCURACY_BUDGET, grid=protocol.GRID,
-        clean_pairs=presets.CLEAN_PAIRS, epochs=presets.DEFEND.epochs, chosen=chosen, lost_accuracy=lost, trials=trials,
+        **BUDGET, chosen=chosen, lost_accuracy=lost, trials=trials,
     )  # fmt: skip
     results.write(PATH, result)
 
