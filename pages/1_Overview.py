@@ -78,15 +78,23 @@ def show_run(run: Saved, defended: list[Saved]) -> None:
 def steps() -> None:
     """Draw the three things one does here."""
     texts = (
-        ("Poison", "1 · Poison", "Choose a trigger, see it on the pictures, and train a model that has learnt it."),
-        ("Defend", "2 · Defend", "Finetune the poisoned model on clean pairs, with several defences side by side."),
-        ("Subtexts", "3 · Understand", "See the true and false part-captions that TA-Cleaner teaches the model with."),
-    )
-    for column, (target, name, text) in zip(st.columns(3), texts, strict=True):
+        ("1 · Poison", "Choose a trigger, see it on the pictures, and train a model that has learnt it.", ["Poison"]),
+        (
+            "2 · Defend", "Finetune the poisoned model on clean pairs, with several defences side by side.",
+            ["Defend", "Compare"],
+        ),
+        (
+            "3 · Understand", "See where a trigger pulls pictures, what the models look at, and the true and false "
+            "part-captions that TA-Cleaner teaches with.", ["Embeddings", "Attention", "Subtexts", "Try it"],
+        ),
+    )  # fmt: skip
+    for column, (name, text, targets) in zip(st.columns(3), texts, strict=True):
         with column, st.container(border=True, height="stretch"):
             st.markdown(f"**{name}**")
             st.markdown(text)
-            link(target, f"Go to {target}")
+            with st.container(horizontal=True):
+                for target in targets:
+                    link(target)
 
 
 with page("Overview", LEAD):
