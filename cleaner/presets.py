@@ -20,9 +20,10 @@ POISON = FinetuneConfig(lr=1e-3, epochs=4)
 # clean model at all (floor 0.001 instead of 0.051).
 ATTACKS: dict[str, dict[str, Any]] = {"badclip": {"triplet_weight": 20.0, "step_size": 0.03}}
 """Trigger -> parameters that differ from the trigger's defaults."""
-CLEAN_PAIRS = 2000
-# 10 epochs were too few for all methods: clean accuracy was still rising (benchmarks/results/defense_trials.json).
-DEFEND = FinetuneConfig(lr=1e-4, epochs=20)
+# On seed 100 (benchmarks/results/defense_trials.json): 310 steps are too few for all methods, and 20 epochs on 2,000
+# pairs cost more accuracy than the same steps on 6,000.
+CLEAN_PAIRS = 6000
+DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
 
 # The demo: the same methods in about two minutes on two cores. In so few steps only a high rate removes anything; it
 # is the same for all, and costs each of them accuracy.

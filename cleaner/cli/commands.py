@@ -119,7 +119,7 @@ class Defend:
     suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
     defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defence, options: ta_cleaner share=1.0.")] = ("ta_cleaner",)
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {DATA_HELP}")] = ("scenes",)
-    pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = 2000
+    pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
@@ -146,7 +146,7 @@ class Rebound:
 
     defended: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by defend.")]
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {DATA_HELP}")] = ("scenes",)
-    pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = 2000
+    pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
