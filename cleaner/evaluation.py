@@ -18,6 +18,7 @@ from cleaner.metrics import (
     attack_population,
     attack_success_rate,
     counterfactual_wins,
+    padded,
     retrieval_recall,
     top_k_accuracy,
     wilson_interval,
@@ -233,17 +234,14 @@ def counterfactual_accuracy(clip: Clip, data: CaptionData, n: int = 3, seed: int
     own, negative = features[: len(chosen)], features[len(chosen) :]
     owner = torch.tensor([i for i, row in enumerate(texts) for _ in row])
     single = (image * own).sum(-1)[owner] > (image[owner] * negative).sum(-1)
-    counts = torch.tensor([len(row) for row in texts])
-    mask = torch.arange(n)[None, :] < counts[:, None]
-    padded = torch.zeros(len(chosen), n, image.shape[-1])
-    padded[mask] = negative
+    rows_of_negatives, mask = padded(negative, [len(row) for row in texts])
     flat_kinds = [kind for row in kinds for kind in row]
     by_kind = {
         kind: single[torch.tensor([k == kind for k in flat_kinds])].float().mean().item()
         for kind in sorted(set(flat_kinds))
     }
     return {
-        "counterfactual_accuracy": counterfactual_wins(image, own, padded, mask).float().mean().item(),
+        "counterfactual_accuracy": counterfactual_wins(image, own, rows_of_negatives, mask).float().mean().item(),
         "counterfactual_by_kind": by_kind,
         "n_counterfactual": len(chosen),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
@@ -69,6 +71,16 @@ def wilson_interval(share: float, n: int, confidence: float = 0.95) -> tuple[flo
         return (0.0, 1.0)
     interval = binomtest(round(share * n), n).proportion_ci(confidence, method="wilson")
     return (float(interval.low), float(interval.high))
+
+
+def padded(rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return rows (sum of counts, D) as (M, n, D), n the largest count, zero-padded, and the mask (M, n) of rows."""
+    numbers = torch.tensor(counts, dtype=torch.long)
+    most = int(numbers.max()) if len(counts) else 0
+    mask = (torch.arange(most)[None, :] < numbers[:, None]).to(rows.device)
+    result = rows.new_zeros(len(counts), most, rows.shape[-1])
+    result[mask] = rows
+    return result, mask
 
 
 def counterfactual_wins(image: Tensor, caption: Tensor, negative: Tensor, negative_mask: Tensor) -> Tensor:

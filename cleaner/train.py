@@ -19,8 +19,9 @@ from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense, EpochTexts
 from cleaner.losses import Features
+from cleaner.metrics import padded
 from cleaner.seed import derive, numpy_generator
-from cleaner.text import SubtextPair, content_words, eda
+from cleaner.text import content_words, eda
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -142,7 +143,7 @@ def _features(
     positives = [pair.positive.text for pair in drawn if pair.positive is not None]
     batch += positives + [negative.text for pair in drawn for negative in pair.negatives]
     image, text = student.encode_image(images), student.encode_text(batch)
-    negative, negative_mask = _padded(text[views + len(drawn) :], drawn)
+    negative, negative_mask = padded(text[views + len(drawn) :], [len(pair.negatives) for pair in drawn])
     return Features(
         image=image[:n],
         text=text[:n],
@@ -156,16 +157,6 @@ def _features(
         logit_scale=student.logit_scale,
         reference=before,
     )
-
-
-def _padded(negatives: Tensor, drawn: Sequence[SubtextPair]) -> tuple[Tensor, Tensor]:
-    """Return negatives (sum of counts, D) as (M, n, D), padded with zeros, and their mask (M, n)."""
-    counts = torch.tensor([len(pair.negatives) for pair in drawn], dtype=torch.long)
-    most = int(counts.max()) if len(drawn) else 0
-    mask = (torch.arange(most)[None, :] < counts[:, None]).to(negatives.device)
-    padded = negatives.new_zeros(len(drawn), most, negatives.shape[-1])
-    padded[mask] = negatives
-    return padded, mask
 
 
 def false_negatives(positives: Sequence[str], captions: Sequence[str]) -> Tensor:
