@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -166,10 +167,16 @@ def show_captions(plan: list[tuple[int, str, str]]) -> None:
     st.caption(f"All {len(plan):,} poisoned pairs. With the same seed the same pairs are drawn again.")
 
 
-def train(attack: tasks.Attack | None) -> None:
-    """Draw the Train button; start the job when it is pressed."""
-    busy = bool(work.running())
+def start(attack: tasks.Attack) -> None:
+    """Start the job."""
+    work.begin("poison", [tasks.poisoning(attack)])
+
+
+def offer(attack: tasks.Attack | None) -> None:
+    """Draw the Train button, and what it will take."""
+    begin = None
     if attack is not None:
+        begin = partial(start, attack)
         steps = attack.config.epochs * max(1, attack.pairs // min(attack.config.batch_size, attack.pairs))
         done = [run for run in state.backdoored_runs() if run.model == attack.model and tasks.steps_of(run)]
         rate = done[0].config["seconds"] / tasks.steps_of(done[0]) if done else None
@@ -179,8 +186,7 @@ def train(attack: tasks.Attack | None) -> None:
             else "a minute or two on a laptop"
         )
         st.caption(f"{attack.pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}.")
-    if cards.go("Train the backdoored model", "poison.go", busy, attack is not None) and attack is not None:
-        work.begin("poison", [tasks.poisoning(attack)])
+    cards.go("Train the backdoored model", "poison", bool(work.running()), begin)
 
 
 def show_result(run: Saved) -> None:
@@ -220,7 +226,7 @@ with page("Poison", LEAD):
     with left:
         attack = choose_attack()
     with right:
-        train(attack)
+        offer(attack)
         run = state.current_run()
         at_work = cards.live("poison")
         if not at_work:

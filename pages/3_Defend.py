@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -77,16 +79,20 @@ def preflight(run: Saved, plan: Plan, pairs: int) -> None:
     st.caption(f"Together about {max(seconds / 60, 0.1):.1f} min on {plain(plan[0][1].device)}, one after the other.")
 
 
-def start(run: Saved, choice: tuple[Plan, int] | None) -> None:
-    """Draw the preflight and the Start button; start the job when it is pressed."""
-    busy = bool(work.running())
+def start(run: Saved, plan: Plan, pairs: int) -> None:
+    """Start the jobs."""
+    work.begin("defend", [tasks.defending(run, defense, pairs, config) for defense, config in plan])
+
+
+def offer(run: Saved, choice: tuple[Plan, int] | None) -> None:
+    """Draw the preflight and the Start button."""
+    begin = None
     if choice is not None and choice[0]:
         preflight(run, *choice)
+        begin = partial(start, run, *choice)
     else:
         st.info("Choose at least one defence and a device that is here.", icon=":material/arrow_back:")
-    if cards.go("Start the defences", "defend.go", busy, bool(choice and choice[0])) and choice is not None:
-        plan, pairs = choice
-        work.begin("defend", [tasks.defending(run, defense, pairs, config) for defense, config in plan])
+    cards.go("Start the defences", "defend", bool(work.running()), begin)
 
 
 def show_results(run: Saved) -> None:
@@ -196,7 +202,7 @@ with page("Defend", LEAD):
         with left:
             choice = choose(run)
         with right:
-            start(run, choice)
+            offer(run, choice)
             at_work = cards.live("defend")
             if not at_work:
                 cards.ended("defend")

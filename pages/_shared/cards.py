@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import streamlit as st
 from cleaner import figures, jobs
 from cleaner.runs import ACTIVE, Entry, read_progress
 from pages._shared import cache, images, work
+from pages._shared.frame import say
 from pages._shared.state import Saved, percent, plain, words
 
 FIGURES = (
@@ -160,18 +161,18 @@ def history(run: Saved) -> list[dict[str, Any]]:
     return read_progress(run.folder)
 
 
-def go(label: str, key: str, busy: bool, ready: bool) -> bool:
-    """Draw the button that starts a job, and once pressed a greyed one in its place; return whether it was pressed.
-
-    No st.rerun() after it: Streamlit merges it with a click on the menu that comes meanwhile, and the click is lost.
-    """
+def go(label: str, kind: str, busy: bool, start: Callable[[], None] | None) -> None:
+    """Draw the button of a page that starts jobs; once it is pressed start them, and draw it greyed."""
     slot = st.empty()
-    icon = ":material/play_arrow:"
+    key, icon = f"{kind}.go", ":material/play_arrow:"
     help = "Another training is running; this one will wait for its turn." if busy else None
-    pressed = slot.button(label, key=key, type="primary", icon=icon, disabled=not ready, help=help)
-    if pressed:
+    slot.button(
+        label, key=key, type="primary", icon=icon, disabled=start is None, help=help,
+        on_click=work.ask, args=(kind, start),
+    )  # fmt: skip
+    if work.asked_for(kind) and start is not None:
+        start()
         slot.button(label, key=f"{key}.pressed", type="primary", icon=icon, disabled=True)
-    return pressed
 
 
 def live(kind: str) -> bool:
@@ -179,8 +180,8 @@ def live(kind: str) -> bool:
 
     Returns whether any is at work. When the last one has ended, the page is drawn anew, and nothing polls any more.
     """
-    if said := work.news():
-        st.error(plain(said), icon=":material/error:")
+    if error := work.news():
+        say(error)
     entries = work.of(kind)
     for entry in entries:
         if entry.status.state not in ACTIVE:

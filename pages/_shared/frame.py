@@ -26,6 +26,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     """Frame a page: `with page("Poison", "..."):` around all it draws. Bad input inside ends in one sentence."""
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
+    work.catch_up(title.lower())
     _sidebar()
     _strip(title)
     st.title(title, anchor=False)

@@ -10,6 +10,7 @@ import streamlit as st
 from cleaner import jobs
 from cleaner.runs import Entry, annotate, runs_root
 from pages._shared import work
+from pages._shared.frame import say
 from pages._shared.state import percent, plain, saved
 
 STATES = {
@@ -29,8 +30,8 @@ def shelf() -> None:
         on_select="rerun", selection_mode="single-row",
     )  # fmt: skip
     st.caption(f"{len(entries):,} in {plain(str(runs_root()))}. Tick a row to name, tag or delete a run.")
-    if said := work.news():
-        st.error(plain(said), icon=":material/error:")
+    if error := work.news():
+        say(error)
     rows = [row for row in chosen["selection"]["rows"] if row < len(entries)]
     if rows:
         _one(entries[rows[0]])

@@ -25,6 +25,7 @@ KINDS = {"poison": "backdoored", "defend": "defended"}
 """Page -> stage of the runs that it trains."""
 UNFINISHED = (*ACTIVE, "paused", "died")
 _ERROR = "job.error"
+_ASKED = "job.asked"
 
 
 def begin(kind: str, requests: Sequence[Request]) -> None:
@@ -33,6 +34,31 @@ def begin(kind: str, requests: Sequence[Request]) -> None:
     for folder in folders:
         jobs.start(folder)
     st.session_state[_begun(kind)] = [folder.name for folder in folders]
+
+
+def ask(kind: str, start: Callable[[], None]) -> None:
+    """Note that the button of a page was pressed.
+
+    A button's callback, for nothing can interrupt that. The page itself is ended by a click on the menu before it comes
+    to its button; then the frame of the next page starts what was asked for, with the settings last drawn.
+    """
+    st.session_state[_ASKED] = (kind, start)
+
+
+def asked_for(kind: str) -> bool:
+    """Return, once, whether the button of this page was pressed."""
+    if st.session_state.get(_ASKED, ("",))[0] != kind:
+        return False
+    del st.session_state[_ASKED]
+    return True
+
+
+def catch_up(here: str) -> None:
+    """Start what was asked for on a page that was left before it could."""
+    kind, start = st.session_state.get(_ASKED, (here, None))
+    if kind != here:
+        del st.session_state[_ASKED]
+        _told(start)
 
 
 def _begun(kind: str) -> str:
@@ -79,14 +105,19 @@ def progress(status: Status) -> tuple[float, str]:
 
 
 def act(action: Callable[[Path], None], folder: Path) -> None:
-    """Do what a button asks for, before the page is drawn; bad news is shown by `news`."""
+    """Do what a button asks for, before the page is drawn."""
+    _told(lambda: action(folder))
+
+
+def _told(action: Callable[[], None]) -> None:
+    """Do something; bad news is shown by `news`."""
     try:
-        action(folder)
+        action()
     except CleanerError as error:
-        st.session_state[_ERROR] = str(error)
+        st.session_state[_ERROR] = error
 
 
-def news() -> str | None:
+def news() -> CleanerError | None:
     """Return what went wrong at the last button, once."""
-    error = st.session_state.pop(_ERROR, None)
-    return None if error is None else str(error)
+    error: CleanerError | None = st.session_state.pop(_ERROR, None)
+    return error

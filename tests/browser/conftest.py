@@ -45,6 +45,7 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a fresh server and returns its address."""
     from cleaner import jobs
     from cleaner.clip import save_clip
+    from cleaner.runs import LOG
     from tests.conftest import make_clip
 
     chromium()
@@ -82,7 +83,8 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(20)
-    for entry in jobs.entries(tmp_path / "runs"):
+    for entry in jobs.entries(tmp_path / "runs"):  # pytest shows what is printed beside a failure
+        print(entry.folder.name, entry.status, (entry.folder / LOG).read_text()[-2000:])
         if (worker := jobs.process(entry.folder, entry.status)) is not None:
             jobs.kill(worker)
 
@@ -108,6 +110,7 @@ def browser_page() -> Iterator[Any]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.complaints = complaints
         yield page
+        print(page.url, page.inner_text("body")[:3000])
         browser.close()
 
 

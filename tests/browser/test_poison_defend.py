@@ -33,6 +33,21 @@ def type_number(page: Any, label: str, value: int) -> None:
     wait_idle(page)
 
 
+def press_and_leave(page: Any, button: str, title: str) -> None:
+    """Press a button and go to another page before this one is drawn anew: neither click may be lost."""
+    page.evaluate(
+        """async ([button, title]) => {
+            const named = (kind, text) => [...document.querySelectorAll(kind)].find(e => e.innerText.includes(text));
+            named('[data-testid="stMain"] button', button).click();
+            await new Promise(later => setTimeout(later, 5));
+            named('[data-testid="stSidebar"] [data-testid="stPageLink"] a', title).click();
+        }""",
+        [button, title],
+    )
+    page.get_by_role("heading", name=title, exact=True).wait_for()
+    wait_idle(page)
+
+
 def test_poison_then_defend(start_server: Start, browser_page: Any) -> None:
     page = browser_page
     page.goto(start_server())
@@ -43,8 +58,7 @@ def test_poison_then_defend(start_server: Start, browser_page: Any) -> None:
     slide_to_start(page, "Test pictures")
     type_number(page, "Epochs", 2)
     page.get_by_text("15 of 500 pairs get the trigger").wait_for()
-    page.get_by_role("button", name="Train the backdoored model").click()
-    menu(page, "Overview")  # clicking about must not stop the training
+    press_and_leave(page, "Train the backdoored model", "Overview")
     menu(page, "Poison")
     page.get_by_role("heading", name="Did the attack take?").wait_for()
     wait_idle(page)

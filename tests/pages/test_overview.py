@@ -7,7 +7,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cleaner.files import write_json
-from tests.pages.conftest import ROOT, Open, texts
+from cleaner.types import CleanerError
+from tests.pages.conftest import ROOT, Open, at, texts
 
 
 def test_empty_state(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,3 +46,21 @@ def test_the_shelf_names_tags_and_deletes_runs(open_page: Open, tmp_path: Path) 
     app.button(key="shelf.first.delete").click().run()
     assert not app.exception
     assert app.dataframe[0].value["Run"].tolist() == ["second"]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_button_of_a_page_that_was_left_too_soon_is_obeyed_once(open_page: Open, broken: bool) -> None:
+    app = open_page("Overview")
+    started = []
+
+    def start() -> None:
+        started.append(1)
+        if broken:
+            raise CleanerError("the disk is full.")
+
+    app.session_state["job.asked"] = ("poison", start)
+    app.run()
+    app.run()
+    assert started == [1]
+    assert not app.exception
+    assert ("The disk is full\\." in [e.value for e in at(app, "Poison").error]) == broken
