@@ -39,7 +39,7 @@ def clean_pairs() -> CaptionData:
 
 def backdoored(model: str, attack: str, seed: int) -> Run:
     """Return the backdoored run of a cell; poisoned at the first call and kept in the run store."""
-    folder = runs_root() / f"benchmark_{model}_{attack}_{seed}"
+    folder = runs_root() / run_name(model, attack, seed)
     clean = load_clip(model)
     if (folder / "config.json").exists():
         run = load_run(folder)
@@ -53,6 +53,12 @@ def backdoored(model: str, attack: str, seed: int) -> Run:
     run = poison(clean, data, trigger, TARGET, presets.POISON_RATE, config, on_step=Progress(label))
     save_run(run, folder)
     return run
+
+
+def run_name(model: str, attack: str, seed: int, defense: str | None = None) -> str:
+    """Return the name of a cell's run folder."""
+    words = ["benchmark", model, attack, str(seed), *(defense or "").replace("%", "").split()]
+    return "_".join(words)
 
 
 def schedule(lr: float, seed: int) -> FinetuneConfig:
