@@ -1,4 +1,4 @@
-"""python -m cleaner demo | pretrain | poison | defend | rebound | evaluate | look | export | report | runs | list."""
+"""Poison an image-text model, clean it, and see what changed: python -m cleaner COMMAND."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tyro
 from cleaner.cli.commands import Defend, Evaluate, Export, List, Look, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
 from cleaner.cli.report import Report
+from cleaner.cli.sweep import Sweep
 from cleaner.types import CleanerError
 
 Command = (
@@ -17,6 +18,7 @@ Command = (
     | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
     | Annotated[Poison, tyro.conf.subcommand("poison")]
     | Annotated[Defend, tyro.conf.subcommand("defend")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Look, tyro.conf.subcommand("look")]
