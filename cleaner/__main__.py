@@ -9,7 +9,7 @@ import tyro
 
 from cleaner.cli.commands import Defend, Evaluate, Export, List, Look, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
-from cleaner.cli.report import Report
+from cleaner.cli.report import ExportTensorboard, Report
 from cleaner.cli.sweep import Sweep
 from cleaner.types import CleanerError
 
@@ -23,6 +23,7 @@ Command = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Look, tyro.conf.subcommand("look")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[ExportTensorboard, tyro.conf.subcommand("export-tensorboard")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]

@@ -21,7 +21,6 @@ LEAD = (
 )
 SIZES = (200, 500, 1000, 2000, 3000, 5000, 10000)
 Plan = list[tuple[object, FinetuneConfig]]
-"""Each run's defence and settings."""
 
 
 def choose(run: Saved) -> tuple[Plan, int] | None:
@@ -33,7 +32,7 @@ def choose(run: Saved) -> tuple[Plan, int] | None:
         help="Each starts from the same backdoored model and sees the same clean pairs for the same number of steps.",
     )  # fmt: skip
     many = st.toggle(
-        "Sweep: several learning rates and seeds", key="defend.sweep", **KEEP,
+        "Sweep rates and seeds", key="defend.sweep", **KEEP,
         help="Each defence is trained with each rate and seed. Started again, a sweep goes on with what is missing.",
     )  # fmt: skip
     tried = []

@@ -63,6 +63,7 @@ class Sweep:
                 raise CleanerError(f"there is no sweep of {self.suspect} in {runs_root()}.")
             for name in known if self.cancel else ():
                 sweep.cancel(name)
+                watch(name)
             self._show(known)
             return
         name = sweep.begin(self._requests())

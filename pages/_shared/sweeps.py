@@ -45,13 +45,13 @@ def _active(entries: list[Entry]) -> set[str]:
 def _draw(name: str, entries: list[Entry]) -> None:
     """Draw the table of a sweep and its two buttons."""
     done = sum(entry.status.state == "done" for entry in entries)
-    seconds = sweep.seconds_left(entries)
-    left = "" if seconds is None or done == len(entries) else f", about {max(seconds, 6) / 60:.1f} min left"
-    going = sweep.at_work(entries)
-    with st.expander(f"**Sweep** · {done} of {len(entries)} runs done{left}", expanded=done < len(entries)):
+    going, seconds = sweep.at_work(entries), sweep.seconds_left(entries)
+    left = f", about {max(seconds, 6) / 60:.1f} min left" if going and seconds is not None else ""
+    unfinished = {entry.status.state for entry in entries} & {*work.UNFINISHED, sweep.WAITING}
+    with st.expander(f"**Sweep** · {done} of {len(entries)} runs done{left}", expanded=bool(unfinished)):
         st.dataframe(
             table(entries), hide_index=True, width="stretch", height=min(36 + 35 * len(entries), 420),
-            column_config={"Progress": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)},
+            column_config={"Progress": st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100)},
         )  # fmt: skip
         measured = {saved(e.folder, e.config).protocol for e in entries if e.status.state == "done"}
         st.caption(plain(f"Test figures of finished runs only. {' '.join(sorted(measured))} {name}"))
@@ -59,7 +59,6 @@ def _draw(name: str, entries: list[Entry]) -> None:
             return
         go_on, cancel, _ = st.columns([1.3, 1.3, 3])
         _button(go_on, "Go on", name, "Goes on with all runs that are not done.", going, sweep.resume, "play_arrow")
-        unfinished = {entry.status.state for entry in entries} & {*work.UNFINISHED, sweep.WAITING}
         _button(cancel, "Cancel all", name, "Stops all runs that are not done.", not unfinished, sweep.cancel, "cancel")
 
 
@@ -80,9 +79,14 @@ def table(entries: list[Entry]) -> pd.DataFrame:
         [
             {
                 "Defence": words(row.defense), "Learning rate": f"{row.lr:g}", "Seed": row.seed,
-                "State": waits.get(row.state) or STATES.get(row.state, row.state), "Progress": row.progress,
-                "CA": percent(row.figure("ca")), "ASR@1": percent(row.figure("asr")), "Run": row.folder.name,
+                "State": waits.get(row.state) or STATES.get(row.state, row.state),
+                "Progress": round(100 * row.progress), "CA": _shown(row, "ca"), "ASR@1": _shown(row, "asr"),
+                "Run": row.folder.name,
             }
             for row in sweep.rows(entries)
         ]
     )  # fmt: skip
+
+
+def _shown(row: sweep.Row, name: str) -> str:
+    return percent(row.figure(name)) if row.metrics else "–"

@@ -87,7 +87,7 @@ def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: Open, tm
     app = open_page("Defend")
     shown = next(d.value for d in app.dataframe if "Progress" in d.value)
     assert shown[["State", "Progress", "CA"]].to_numpy().tolist() == [
-        ["paused", 0.25, "not measured"], ["waits", 0.25, "not measured"],
+        ["paused", 25, "–"], ["waits", 25, "–"],
     ]  # fmt: skip
     app.button(key=f"{name}.cancel").click().run()
     assert [jobs.state(folder).state for folder in folders] == ["cancelled"] * 2
