@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -224,7 +225,11 @@ def _write_tensors(path: Path, state: dict[str, Tensor], texts: dict[str, str]) 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values with torch.save, atomically."""
     with replacing(path) as temporary:
-        try:
+        written = False
+        # torch's writer names a line of its source, not the disk. Its error is let go at once: it keeps the file open,
+        # and with it the room that the status of the run needs.
+        with suppress(RuntimeError):
             torch.save(state, temporary)
-        except RuntimeError as error:  # torch's writer names a line of its source, not the disk
-            raise OSError("the disk is full, or failed while writing") from error
+            written = True
+        if not written:
+            raise OSError("the disk is full, or failed while writing")

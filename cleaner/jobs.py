@@ -23,7 +23,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 import cleaner
-from cleaner.files import cache_root
+from cleaner.files import REMEDY, cache_root
 from cleaner.runs import (
     ACTIVE,
     CHECKPOINT,
@@ -226,6 +226,8 @@ def alone(folder: Path) -> Iterator[bool]:
     except Timeout:
         yield False
         return
+    except OSError as error:
+        raise CleanerError(f"{folder} cannot be written ({error.strerror}). {REMEDY}") from error
     try:
         yield True
     finally:

@@ -90,7 +90,7 @@ def read(folder: str | Path) -> Entry:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs") from error
-    return Entry(folder, config, metrics or {})
+    return Entry(folder, config, metrics if isinstance(metrics, dict) else {})
 
 
 def record(entry: Entry) -> dict[str, Any]:

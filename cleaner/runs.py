@@ -131,8 +131,12 @@ def create_run(request: Request, root: Path | None = None) -> Path:
             continue
         except OSError as error:
             raise CleanerError(f"{root} cannot be written ({error.strerror}). {REMEDY}") from error
-        write_status(folder, Status("new"))
-        write_json(folder / "config.json", {"schema": SCHEMA, **request.config()})
+        try:
+            write_status(folder, Status("new"))
+            write_json(folder / "config.json", {"schema": SCHEMA, **request.config()})
+        except CleanerError:
+            shutil.rmtree(folder, ignore_errors=True)  # half a run would stay in all lists
+            raise
         return folder
 
 

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import pickle
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from cleaner import weights
 from cleaner.architectures import TEMPLATES, Architecture, known_architecture, open_clip_name
-from cleaner.checkpoints import describe
+from cleaner.checkpoints import describe, write_checkpoint
 from cleaner.clip import Clip, _wrap, load_clip, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
@@ -307,3 +308,25 @@ def test_full_size_models(name: str, tmp_path: Path) -> None:
     assert load_clip(f"{name}:{path}").architecture == architecture
     if architecture.quick_gelu:
         assert open_clip_name(load_clip(str(path)).architecture) == name  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_that_cannot_be_written_keeps_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open file that was deleted still fills the disk, and the run could not say that it failed."""
+
+    class Writer:
+        pass
+
+    held: list[weakref.ref[Writer]] = []
+
+    def fail(state: object, path: Path) -> None:
+        writer = Writer()
+        held.append(weakref.ref(writer))
+        raise RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(CleanerError, match="the disk is full") as caught:
+        write_checkpoint(tmp_path / "checkpoint.pt", {})
+    assert "CLEANER_RUNS" in str(caught.value)
+    assert held[0]() is None

@@ -283,6 +283,19 @@ def test_a_second_worker_leaves_a_run_alone(tmp_path: Path, request_: Request) -
     assert worker.main([str(tmp_path / "nowhere")]) == 2
 
 
+def test_a_run_that_cannot_be_written_is_one_sentence(
+    request_: Request, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = create_run(request_)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(jobs.FileLock, "acquire", refuse)
+    assert worker.main([str(folder)]) == 1
+    assert f"error: {folder} cannot be written (Read-only file system)" in capsys.readouterr().err
+
+
 def test_reports_are_thinned_but_every_look_is_kept_and_a_resumed_stage_replaces(request_: Request) -> None:
     folder = create_run(request_)
 

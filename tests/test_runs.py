@@ -76,6 +76,10 @@ def test_a_full_or_read_only_disk_is_one_sentence(code: int, tmp_path: Path, mon
         patched.setattr(Path, "write_text", refuse)
         with pytest.raises(CleanerError, match=rf"cannot be written \({os.strerror(code)}\).*CLEANER_RUNS"):
             write_text(path, "new")
+        with pytest.raises(CleanerError, match=os.strerror(code)):
+            create_run(REQUEST, tmp_path / "runs")
+        assert os.listdir(tmp_path / "runs") == []
+        (tmp_path / "runs").rmdir()
         patched.setattr(Path, "mkdir", refuse)
         with pytest.raises(CleanerError, match=os.strerror(code)):
             create_run(REQUEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -257,9 +258,12 @@ def new_folder(out: Path | None, name: str) -> Path:
         root, number = runs_root(), 1
         while (root / f"{name}_{number}").exists():
             number += 1
-        return root / f"{name}_{number}"
+        out = root / f"{name}_{number}"
     if (out / "config.json").exists():
         raise CleanerError(f"{out} already holds a run: choose another --out, nothing was overwritten.")
+    place = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not os.access(place, os.W_OK):
+        raise CleanerError(f"nothing can be written in {place}: choose another --out.")
     return out
 
 

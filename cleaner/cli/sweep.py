@@ -57,8 +57,8 @@ class Sweep:
     )
 
     def run(self) -> None:
-        known = self._known()
         if self.status or self.cancel:
+            known = self._known()
             if not known:
                 raise CleanerError(f"there is no sweep of {self.suspect} in {runs_root()}.")
             for name in known if self.cancel else ():
@@ -82,6 +82,8 @@ class Sweep:
         defenses = [named(DEFENSES, shlex.split(words)).state_dict() for words in self.defenses]
         data, options = located(*data_options(self.data))
         parent, model = self._suspect()
+        if model is not None:
+            opened(model)  # says what is wrong with it before any run is made
         base = Request(
             "defended", data, self.pairs, to_config(self.finetune), model, parent=parent,
             test_size=self.test_pictures or None, data_options=options,
@@ -93,7 +95,6 @@ class Sweep:
         folder = Path(self.suspect)
         if (folder / "config.json").exists():
             return run_id(folder), None
-        opened(self.suspect)  # says what is wrong before any run is made
         return None, found(self.suspect)
 
     def _known(self) -> list[str]:
