@@ -1,4 +1,4 @@
-"""python -m cleaner demo | pretrain | poison | defend | rebound | evaluate | look | export | report | runs | list."""
+"""python -m cleaner: poison, clean, measure and inspect image-text models."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tyro
 from cleaner.cli.commands import Defend, Evaluate, Export, List, Look, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
 from cleaner.cli.report import Report
+from cleaner.cli.scan import Scan
 from cleaner.types import CleanerError
 
 Command = (
@@ -19,6 +20,7 @@ Command = (
     | Annotated[Defend, tyro.conf.subcommand("defend")]
     | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Scan, tyro.conf.subcommand("scan")]
     | Annotated[Look, tyro.conf.subcommand("look")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Report, tyro.conf.subcommand("report")]
