@@ -80,6 +80,15 @@ def with_reasons(label: str, reasons: Mapping[str, str | None], default: str, ke
     return str(choice)
 
 
+def learning_rates(key: str, default: float, help: str = "") -> list[float]:
+    """Draw a choice of several learning rates."""
+    options = sorted({*LEARNING_RATES, default})
+    chosen = st.multiselect(
+        "Learning rates", options, [default], format_func="{:g}".format, key=key, help=help, **KEEP
+    )  # fmt: skip
+    return sorted(float(rate) for rate in chosen)
+
+
 def device_and_precision(key: str) -> tuple[str, str, bool]:
     """Draw the two select boxes; return device, precision and whether this machine can use them."""
     from pages._shared import cache

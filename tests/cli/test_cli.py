@@ -96,7 +96,9 @@ def test_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--triger" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "pretrain", "poison", "defend", "rebound", "evaluate", "runs", "list"])
+@pytest.mark.parametrize(
+    "command", ["demo", "pretrain", "poison", "defend", "sweep", "rebound", "evaluate", "runs", "list"]
+)
 def test_help_reads_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
