@@ -6,7 +6,7 @@ import streamlit as st
 
 from cleaner import figures
 from cleaner.files import glance_json
-from pages._shared import images, state
+from pages._shared import images, lesson, state
 from pages._shared.frame import link, page, page_file
 from pages._shared.shelf import shelf
 from pages._shared.state import Saved, plain, words
@@ -90,8 +90,10 @@ def steps() -> None:
 
 
 with page("Overview", LEAD):
-    if st.button("Plant a backdoor", type="primary", icon=":material/bug_report:"):
-        st.switch_page(str(page_file("Poison")))
+    with st.container(horizontal=True):
+        if st.button("Plant a backdoor", type="primary", icon=":material/bug_report:"):
+            st.switch_page(str(page_file("Poison")))
+        lesson.offer()
     steps()
     mine = state.current_run()
     example = next((run for run in state.backdoored_runs() if run.shipped), None)
