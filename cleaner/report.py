@@ -13,6 +13,7 @@ from typing import Any
 
 from cleaner import figures, views
 from cleaner.files import write_text
+from cleaner.runs import is_shipped
 from cleaner.types import CleanerError
 
 FIGURES = {
@@ -79,7 +80,7 @@ class Entry:
     @property
     def label(self) -> str:
         words = NO_DEFENSE if self.defense == NO_DEFENSE else f"{self.defense}, lr {self.finetune.get('lr', 0):g}"
-        return f"{self.attack}: {words} ({self.folder.name})"
+        return f"{self.attack}: {words} ({'shipped example' if is_shipped(self.folder) else self.folder.name})"
 
 
 def read(folder: str | Path) -> Entry:
@@ -241,10 +242,11 @@ def weight_forms(folder: Path) -> tuple[str, ...]:
 
 def weights(folder: Path, suffix: str) -> bytes:
     """Return a run's weights as a file of one of `weight_forms`; it holds the run's stage and trigger."""
+    from cleaner.checkpoints import is_change
     from cleaner.clip import load_clip, save_clip
 
     file = folder / "model.safetensors"
-    if suffix == file.suffix:
+    if suffix == file.suffix and not is_change(file):
         return file.read_bytes()
     with tempfile.TemporaryDirectory() as place:
         return save_clip(load_clip(str(file)), Path(place) / f"model{suffix}").read_bytes()

@@ -178,7 +178,11 @@ def offer(attack: tasks.Attack | None) -> None:
     if attack is not None:
         begin = partial(start, attack)
         steps = attack.config.epochs * max(1, attack.pairs // min(attack.config.batch_size, attack.pairs))
-        done = [run for run in state.backdoored_runs() if run.model == attack.model and tasks.steps_of(run)]
+        done = [
+            run
+            for run in state.backdoored_runs()
+            if run.model == attack.model and tasks.steps_of(run) and not run.shipped
+        ]
         rate = done[0].config["seconds"] / tasks.steps_of(done[0]) if done else None
         time = (
             f"about {max(1, round(rate * steps / 60))} min by the last run here"
@@ -192,7 +196,7 @@ def offer(attack: tasks.Attack | None) -> None:
 def show_result(run: Saved) -> None:
     """Draw the verdict and the figures of the run in view."""
     with st.container(border=True):
-        st.markdown("#### Did the attack take?")
+        st.markdown(f"#### {state.titled('Did the attack take?', run)}")
         st.caption(f"Run in view: {plain(run.label)}")
         cards.verdict(run)
         cards.cards(run, across=True)
@@ -206,6 +210,7 @@ def show_curves(run: Saved | None) -> None:
     if run is None or not history:
         st.info("No training to show yet. Press Train above.", icon=":material/show_chart:")
         return
+    st.markdown(f"#### {state.titled('How it was trained', run)}")
     cards.curves({"poisoning": history}, "backdoored", "poison.past", floor=run.figure("asr_clean_model"))
     st.caption(f"Run in view: {plain(run.label)}. Dotted line: attack success on the never poisoned model.")
 

@@ -94,7 +94,7 @@ def stages() -> dict[str, tuple[str, tuple[str, str]]]:
 
 def show_similarities(name: str, size: int, index: int, caption: str, pair: SubtextPair) -> None:
     """Draw how near the picture is to each text, for each model at hand."""
-    st.subheader("What the models say", anchor=False)
+    st.subheader(state.titled("What the models say", state.current_run()), anchor=False)
     texts = [caption]
     names = [f"caption: {caption}"]
     if pair.positive is not None and pair.positive.text != caption:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from cleaner import figures, report
 from cleaner.report import Entry
+from cleaner.runs import is_shipped
 from pages._shared import cache, state
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, plain, words
@@ -65,7 +66,8 @@ def show_plots(entries: list[Entry]) -> None:
     if not points:
         st.info("None of these runs has figures of an attack.")
         return
-    st.subheader("What each defence costs and brings", anchor=False)
+    example = " · with the shipped example" if any(is_shipped(entry.folder) for entry in entries) else ""
+    st.subheader(f"What each defence costs and brings{example}", anchor=False)
     st.plotly_chart(figures.pareto(points), key="compare.pareto", config=NO_BAR)
     sets = {entry.protocol for entry in entries if entry.figure("asr") is not None}
     if len(sets) > 1:
@@ -76,7 +78,7 @@ def show_plots(entries: list[Entry]) -> None:
     else:
         measured = plain(sets.pop())
         st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dotted line joins the best trade-offs.")
-    st.subheader("Attack against defence", anchor=False)
+    st.subheader(f"Attack against defence{example}", anchor=False)
     names = [name for name in report.FIGURES if report.cells(entries, name)]
     name = st.segmented_control(
         "Figure", names, default=names[0], format_func=lambda n: report.FIGURES[n].partition(":")[0],

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
+from cleaner.files import cache_root
 from cleaner.request import data_words
+from cleaner.runs import is_shipped
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -451,10 +453,11 @@ def judged(places: Any, union: Any) -> tuple[Any, float]:
 
 
 def umap_file(models: tuple[tuple[str, str], ...], name: str, size: int, n: int, attacked: Path) -> Path:
-    """Return where the UMAP of these features is kept: in the folder of the run whose trigger they show."""
+    """Return where the UMAP of these features is kept: with the run whose trigger they show, if it can be written."""
     from cleaner.seed import derive
 
-    return attacked / "projections" / f"umap-{derive(repr(models), name, size, n):x}.npy"
+    place = cache_root() / attacked.name if is_shipped(attacked) else attacked
+    return place / "projections" / f"umap-{derive(repr(models), name, size, n):x}.npy"
 
 
 @st.cache_resource(show_spinner=False, max_entries=12)

@@ -80,7 +80,7 @@ def seconds_per_step(suspect: Saved, before: list[Saved], defense: Any, config: 
     wanted = (config.device, config.precision, config.batch_size)
     for run in before:
         settings = run.config.get("finetune") or {}
-        if run.defense == name and run.model == suspect.model:
+        if run.defense == name and run.model == suspect.model and not run.shipped:
             same = (settings.get("device"), settings.get("precision"), settings.get("batch_size")) == wanted
             if same and (steps := steps_of(run)):
                 return run.config["seconds"] / steps, "an earlier run of it"
@@ -89,7 +89,8 @@ def seconds_per_step(suspect: Saved, before: list[Saved], defense: Any, config: 
         return 0.0, "nothing measured yet"
     scale = config.batch_size / max(1, (suspect.config.get("finetune") or {}).get("batch_size", config.batch_size))
     views = 2.2 if type(defense).augmented else 1.0
-    return suspect.config["seconds"] / steps * views * scale, "the poisoning's own steps"
+    judged_by = "the example's steps, on another machine" if suspect.shipped else "the poisoning's own steps"
+    return suspect.config["seconds"] / steps * views * scale, judged_by
 
 
 def steps_of(run: Saved) -> int:
