@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import tyro
 
 from benchmarks import protocol
 from cleaner import presets, results
 from cleaner.cli.output import Progress
+from cleaner.runs import remove, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import defend
 
@@ -32,11 +33,13 @@ class Options:
     """Triggers."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of poisoning and defence."""
+    methods: tuple[str, ...] = tuple(protocol.METHODS)
+    """Defences."""
 
 
 def main(options: Options) -> None:
     """Run missing cells, then write the table file."""
-    rates = {name: presets.recommended_lr(options.model, name, default=0.0) for name in protocol.METHODS}
+    rates = {name: presets.recommended_lr(options.model, name, default=0.0) for name in options.methods}
     missing = [name for name, rate in rates.items() if rate == 0]
     if missing:
         raise CleanerError(f"no learning rate was chosen yet for {', '.join(missing)}: run learning_rates first.")
@@ -48,7 +51,7 @@ def main(options: Options) -> None:
 
 def run_attack(model: str, attack: str, seed: int, rates: dict[str, float]) -> None:
     """Run the missing cells of one backdoored model."""
-    names = [None, *protocol.METHODS]
+    names = [None, *rates]
     wanted = [name for name in names if not cell_path(model, attack, name, seed).exists()]
     if not wanted:
         return
@@ -58,14 +61,18 @@ def run_attack(model: str, attack: str, seed: int, rates: dict[str, float]) -> N
         if name is not None:
             config = protocol.schedule(rates[name], seed)
             run = defend(suspect, protocol.METHODS[name], clean, config, on_step=Progress(f"{attack} {seed} {name}"))
+            run.config["parent"] = protocol.run_name(model, attack, seed)
+            folder = runs_root() / protocol.run_name(model, attack, seed, name)
+            if folder.exists():  # of a cell whose figures were lost
+                remove(folder)
+            save_run(run, folder)
         cell = results.stamped(protocol.command(), seeds=[seed], **results.cell(name, run))
         results.write(cell_path(model, attack, name, seed), cell)
 
 
-def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Any:
+def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Path:
     """Return where a cell lies."""
-    name = (defense or "none").replace(" % ", "").replace(" ", "-").replace("%", "").strip("-")
-    return CELLS / f"{model}_{attack}_{name}_{seed}.json"
+    return CELLS / f"{protocol.run_name(model, attack, seed, defense)}.json"
 
 
 def gather() -> None:

@@ -1,4 +1,4 @@
-"""python -m cleaner demo | pretrain | poison | defend | rebound | evaluate | look | export | report | runs | list."""
+"""Poison an image-text model, clean it, and see what changed: python -m cleaner COMMAND."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import tyro
 
 from cleaner.cli.commands import Defend, Evaluate, Export, List, Look, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
-from cleaner.cli.report import Report
+from cleaner.cli.report import ExportTensorboard, Report
+from cleaner.cli.scan import Scan
+from cleaner.cli.sweep import Sweep
 from cleaner.types import CleanerError
 
 Command = (
@@ -17,10 +19,13 @@ Command = (
     | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
     | Annotated[Poison, tyro.conf.subcommand("poison")]
     | Annotated[Defend, tyro.conf.subcommand("defend")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Scan, tyro.conf.subcommand("scan")]
     | Annotated[Look, tyro.conf.subcommand("look")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[ExportTensorboard, tyro.conf.subcommand("export-tensorboard")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]

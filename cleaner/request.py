@@ -26,6 +26,7 @@ class Request:
         parent: id of the backdoored run (`runs.run_id`).
         trigger, defense: their `state_dict()`.
         validation_size: pairs behind the figures while it runs; test_size: pairs behind those at its end, None: all.
+        sweep: id of the set of runs it belongs to (`cleaner.sweep`); empty: none.
     """
 
     stage: str
@@ -42,13 +43,14 @@ class Request:
     validation_size: int = 500
     test_size: int | None = 2000
     data_options: dict[str, Any] = field(default_factory=dict)
+    sweep: str = ""
 
     def config(self) -> dict[str, Any]:
         """Return what a run's config.json says before the run: what lists show, and the request itself."""
         shown: dict[str, Any] = {
             "stage": self.stage, "trigger": self.trigger, "target_class": self.target_class, "defense": self.defense,
             "parent": self.parent, "data_name": self.data, "data_options": self.data_options, "pairs": self.pairs,
-            "test_size": self.test_size, "finetune": asdict(self.finetune),
+            "test_size": self.test_size, "finetune": asdict(self.finetune), "sweep": self.sweep,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
         if self.stage == "backdoored":

@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from cleaner import memory
 from cleaner.checkpoints import write_checkpoint
 from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
@@ -78,7 +79,7 @@ def finetune(
         epoch, place = divmod(step, epoch_steps)
         return [int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]]
 
-    epoch = -1
+    epoch, chunk = -1, config.chunk_size
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
     for step in range(start, total):
         if step // epoch_steps != epoch:
@@ -93,12 +94,10 @@ def finetune(
         for group in optimizer.param_groups:
             group["lr"] = lr
         _train_mode(student.model, config.freeze_bn)
-        losses = defense.losses(_features(student, images, texts, rows, epoch, defense, config, reference))
-        loss = torch.stack(list(losses.values())).sum()
+        features = partial(_features, student, texts, epoch, defense, config, reference)
+        losses, loss, chunk = _backward(student, defense, features, images, rows, chunk)
         if not torch.isfinite(loss):
             raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         optimizer.step()
         with torch.no_grad():
             student.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)  # type: ignore[operator]
@@ -121,9 +120,39 @@ def finetune(
     return Finetuned(student, history)
 
 
+def _backward(
+    student: Clip, defense: Defense, features: Callable[[Tensor, list[int], int], Features], images: Tensor,
+    rows: list[int], chunk: int,
+) -> tuple[dict[str, Tensor], Tensor, int]:  # fmt: skip
+    """Leave the gradient in the parameters; return the losses, their sum, and the chunk size that memory allowed.
+
+    When memory ends the step is computed again in chunks of half the size, and so are those that follow. Raises
+    `CleanerError` where BatchNorm is live: it would normalise each chunk by itself.
+    """
+    live, whole = memory.mixes_items(student.model), len(rows)
+    if live and 0 < chunk < whole:
+        raise CleanerError(f"live BatchNorm cannot be trained in chunks of {chunk}: freeze it, or take chunk_size 0.")
+
+    def attempt(size: int) -> tuple[dict[str, Tensor], Tensor]:
+        student.model.zero_grad(set_to_none=True)
+        n = size if live else whole
+        losses = defense.losses(features(images[:n], rows[:n], 0 if live or size == whole else size))
+        loss = torch.stack(list(losses.values())).sum()
+        loss.backward()
+        return losses, loss
+
+    (losses, loss), size = memory.halving(attempt, chunk or whole, least=2 if live else 1)
+    if live and size < whole:
+        raise CleanerError(
+            f"the memory of {student.device} ends at batches of {whole} pairs, and live BatchNorm cannot be trained in "
+            f"chunks: choose batch_size {size}, which fits, or freeze_bn."
+        )
+    return losses, loss, size
+
+
 def _features(
-    student: Clip, images: Tensor, texts: EpochTexts, rows: list[int], epoch: int, defense: Defense,
-    config: FinetuneConfig, reference: Clip | None,
+    student: Clip, texts: EpochTexts, epoch: int, defense: Defense, config: FinetuneConfig, reference: Clip | None,
+    images: Tensor, rows: list[int], chunk: int,
 ) -> Features:  # fmt: skip
     """Encode one batch: one forward for all pictures (as the defence disturbed them), one for all texts."""
     n = len(rows)
@@ -142,7 +171,8 @@ def _features(
     views = len(batch)
     positives = [pair.positive.text for pair in drawn if pair.positive is not None]
     batch += positives + [negative.text for pair in drawn for negative in pair.negatives]
-    image, text = student.encode_image(images), student.encode_text(batch)
+    image = memory.in_chunks(student.encode_image, images, chunk)
+    text = memory.in_chunks(student.encode_text, batch, chunk)
     negative, negative_mask = padded(text[views + len(drawn) :], [len(pair.negatives) for pair in drawn])
     return Features(
         image=image[:n],

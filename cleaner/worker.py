@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleaner import jobs, runs
+from cleaner import jobs, runs, sweep
 from cleaner.files import REMEDY, read_json, write_text
 from cleaner.request import Request, load_request
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
@@ -190,6 +190,7 @@ class Desk:
                 jobs.discard(self.folder)
             finally:
                 jobs.end_children()
+                hand_over(self)
                 os._exit(0)
 
 
@@ -221,6 +222,17 @@ def work(desk: Desk) -> None:
     except Exception as error:
         traceback.print_exc()
         desk.tell(state="failed", message=_in_words(error))
+    hand_over(desk)
+
+
+def hand_over(desk: Desk) -> None:
+    """Start the next run of this one's sweep, unless this one was stopped to go on later."""
+    if desk.terminated.is_set() or jobs.asked(desk.folder) == jobs.PAUSE:
+        return
+    try:
+        sweep.advance(read_json(desk.folder / "config.json").get("sweep", ""), desk.folder.parent)
+    except CleanerError as error:
+        sys.stderr.write(f"The next run of the sweep was not started: {error}\n")
 
 
 def _log_broken(data: CaptionData) -> None:

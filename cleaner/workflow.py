@@ -138,10 +138,11 @@ def defend(
     monitor = _monitor(validation or data.heldout("validation"), trigger, target) if config.eval_every else None
     trained = finetune(clip, data, defense, config, on_step, monitor, checkpoint)
     seconds = time.perf_counter() - begun
-    clean = run.clean_clip if run is not None else None
+    floor = _known_floor(run, test) if run is not None else None
+    clean = run.clean_clip if run is not None and floor is None else None
     metrics = evaluate(trained.clip, test, trigger, target, ks_of(test), clean_clip=clean, on_step=on_step)
-    if run is not None:
-        metrics = _with_floor(metrics, run.metrics)
+    if floor is not None:
+        metrics = replace(metrics, asr_clean_model=floor)
     settings = {
         "stage": "defended",
         "defense": defense.state_dict(),
@@ -232,14 +233,11 @@ def _look(data: CaptionData, trigger: Trigger | None, target: str | None, clip: 
     return {"ca": metrics.ca[1]} | ({"asr": metrics.asr[1]} if metrics.asr else {})
 
 
-def _with_floor(metrics: Metrics, before: Metrics | None) -> Metrics:
-    """Take the floor from the backdoored run's figures where the never poisoned model is not at hand any more."""
-    same = before is not None and all(
-        getattr(metrics, name) == getattr(before, name) for name in ("data", "n", "n_attack", "protocol")
-    )
-    if before is None or not same or metrics.asr is None or metrics.asr_clean_model is not None:
-        return metrics
-    return replace(metrics, asr_clean_model=before.asr_clean_model)
+def _known_floor(run: Run, test: CaptionData) -> dict[int, float] | None:
+    """Return the floor from the backdoored run's figures, if these were measured on the same pictures."""
+    before = run.metrics
+    same = before is not None and (before.data, before.n) == (test.name, int((test.labels >= 0).sum()))
+    return before.asr_clean_model if before is not None and same else None
 
 
 def _described(

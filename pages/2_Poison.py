@@ -26,13 +26,7 @@ TESTS = (100, 200, 500, 1000, 2000, 4000, 9000)
 
 def choose_data_and_model() -> tuple[str, str, int, int]:
     """Draw the choice of data and model; return both names, training pairs and test pictures."""
-    names, models = cache.datasets(), cache.models()
-    start = names.index("scenes") if "scenes" in names else 0
-    data = st.selectbox(
-        "Data", names, start, key="poison.data", accept_new_options=True, **KEEP,
-        help="Pictures with captions to train on. You may also type the path of a table (.csv, .tsv), of a folder of "
-        "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
-    )  # fmt: skip
+    data, models = forms.data_box("poison.data", "to train on"), cache.models()
     model = st.selectbox(
         "Model", models, key="poison.model", accept_new_options=True, **KEEP,
         help="A built-in model. You may also type the path of a checkpoint (.safetensors, .pt), or "
@@ -46,7 +40,7 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
         "Test pictures", TESTS, 2000, format_func="{:,}".format, key="poison.tests", **KEEP,
         help="Never seen in training. On Scenes half of them show one object; those are counted.",
     )  # fmt: skip
-    return str(data), str(model), int(pairs), int(tests)
+    return data, str(model), int(pairs), int(tests)
 
 
 def classes_of(data: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -10,7 +11,7 @@ import streamlit as st
 from cleaner import figures
 from cleaner.config import FinetuneConfig
 from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND
-from pages._shared import cache, cards, forms, state, tasks, work
+from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, Saved, percent, plain, words
 
@@ -20,9 +21,10 @@ LEAD = (
 )
 SIZES = (200, 500, 1000, 2000, 3000, 5000, 10000)
 Plan = list[tuple[object, FinetuneConfig]]
+Suspect = Saved | tasks.Outside
 
 
-def choose(run: Saved) -> tuple[Plan, int] | None:
+def choose() -> tuple[Plan, int] | None:
     """Draw all choices; return (defence, settings) for each and the clean pairs, or None while one cannot be used."""
     kinds = cache.defenses()
     first = [name for name in ("cleanclip", "ta_cleaner") if name in kinds] or list(kinds)[:1]
@@ -30,13 +32,16 @@ def choose(run: Saved) -> tuple[Plan, int] | None:
         "Defences", list(kinds), first, format_func=words, key="defend.which", **KEEP,
         help="Each starts from the same backdoored model and sees the same clean pairs for the same number of steps.",
     )  # fmt: skip
+    many = st.toggle(
+        "Sweep rates and seeds", key="defend.sweep", **KEEP,
+        help="Each defence is trained with each rate and seed. Started again, a sweep goes on with what is missing.",
+    )  # fmt: skip
     tried = []
     for name in chosen:
         with st.container(border=True):
             st.markdown(f"**{plain(words(name))}**")
-            help = "How big the steps are. It matters most: too small removes nothing, too big forgets the pictures."
-            lr = forms.learning_rate(f"defend.{name}.lr", DEMO_DEFEND.lr, help)
-            tried.append((name, lr, _own_parameters(name, kinds[name])))
+            rates = _rates(f"defend.{name}.lr", many)
+            tried.append((name, rates, _own_parameters(name, kinds[name])))
     with st.container(border=True):
         st.markdown("**For all of them**")
         pairs = st.select_slider(
@@ -44,14 +49,32 @@ def choose(run: Saved) -> tuple[Plan, int] | None:
             help="Pairs that nobody has poisoned, of a split that the attacker did not touch.",
         )  # fmt: skip
         shared = forms.values(FinetuneConfig, "defend.train", ("epochs",), vars(DEMO_DEFEND))
+        seeds = _seeds() if many else 1
         device, precision, usable = forms.device_and_precision("defend")
         with st.expander("More settings"):
             names = ("batch_size", "augmentation", "warmup_steps", "weight_decay", "redraw", "freeze_bn", "seed")
             shared |= forms.values(FinetuneConfig, "defend.train", names, vars(DEMO_DEFEND))
     if not usable:
         return None
-    configs = [FinetuneConfig(lr=lr, device=device, precision=precision, **shared) for _, lr, _ in tried]
-    return [(kinds[name](**own), config) for (name, _, own), config in zip(tried, configs, strict=True)], int(pairs)
+    common = FinetuneConfig(device=device, precision=precision, **shared)
+    return [
+        (kinds[name](**own), replace(common, lr=rate, seed=common.seed + seed))
+        for name, rates, own in tried for rate in rates for seed in range(seeds)
+    ], int(pairs)  # fmt: skip
+
+
+def _rates(key: str, many: bool) -> list[float]:
+    """Draw the choice of a defence's learning rate, or of several."""
+    help = "How big the steps are. It matters most: too small removes nothing, too big forgets the pictures."
+    if many:
+        return forms.learning_rates(f"{key}s", DEMO_DEFEND.lr, help)
+    return [forms.learning_rate(key, DEMO_DEFEND.lr, help)]
+
+
+def _seeds() -> int:
+    """Draw the number of seeds of a sweep."""
+    help = "How often each is trained, each time with another order of pairs, augmentations and subtexts."
+    return int(st.number_input("Seeds", 1, 10, 1, key="defend.seeds", help=help, **KEEP))
 
 
 def _own_parameters(name: str, kind: type) -> dict[str, object]:
@@ -63,35 +86,49 @@ def _own_parameters(name: str, kind: type) -> dict[str, object]:
         return forms.values(kind, f"defend.{name}")
 
 
-def preflight(run: Saved, plan: Plan, pairs: int) -> None:
-    """Draw what will be done and how long it will take."""
+def preflight(run: Suspect, plan: Plan, pairs: int) -> None:
+    """Draw what will be done and how long it will take, one line for each defence."""
     before = [other for other in state.all_runs() if other.stage == "defended"]
-    rows, seconds = [], 0.0
-    for defense, config in plan:
-        rate, source = tasks.seconds_per_step(run, before, defense, config)
-        steps = config.epochs * max(1, pairs // min(config.batch_size, pairs))
-        seconds += rate * steps
+    rows, total = [], 0.0
+    for defense in dict.fromkeys(defense for defense, _ in plan):
+        configs = [config for other, config in plan if other == defense]
+        rate, source = tasks.seconds_per_step(run, before, defense, configs[0])
+        steps = configs[0].epochs * max(1, pairs // min(configs[0].batch_size, pairs))
+        seconds = rate * steps * len(configs)
+        total += seconds
         name = words(defense.state_dict()["name"])  # type: ignore[attr-defined]
-        minutes = f"{rate * steps / 60:.1f}" if rate else "not known"
-        rows.append((name, f"{config.lr:g}", f"{pairs:,}", f"{steps:,}", minutes, source))
-    columns = ["Defence", "Learning rate", "Clean pairs", "Steps", "Expected minutes", "Judged by"]
-    st.dataframe(pd.DataFrame(rows, columns=columns), hide_index=True, width="stretch")
-    st.caption(f"Together about {max(seconds / 60, 0.1):.1f} min on {plain(plan[0][1].device)}, one after the other.")
+        lrs, seeds = ({getattr(config, field): None for config in configs} for field in ("lr", "seed"))
+        rows.append(
+            {
+                "Defence": name, "Learning rate": ", ".join(f"{lr:g}" for lr in lrs),
+                "Seed": ", ".join(map(str, seeds)), "Runs": len(configs), "Clean pairs": f"{pairs:,}",
+                "Steps": f"{steps:,}", "Expected minutes": f"{seconds / 60:.1f}" if rate else "not known",
+                "Judged by": source,
+            }
+        )  # fmt: skip
+    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
+    time = f"about {max(total / 60, 0.1):.1f} min" if total else "for how long is not known yet"
+    st.caption(f"{runs}, {time}, on {plain(plan[0][1].device)}, one after the other.")
 
 
-def start(run: Saved, plan: Plan, pairs: int) -> None:
-    """Start the jobs."""
-    work.begin("defend", [tasks.defending(run, defense, pairs, config) for defense, config in plan])
+def start(run: Suspect, plan: Plan, pairs: int) -> None:
+    """Start the jobs, as a sweep if a defence has several."""
+    several = len(plan) > len({defense for defense, _ in plan})
+    begin = work.begin_sweep if several else work.begin
+    begin("defend", [tasks.defending(run, defense, pairs, config) for defense, config in plan])
 
 
-def offer(run: Saved, choice: tuple[Plan, int] | None) -> None:
+def offer(run: Suspect, choice: tuple[Plan, int] | None) -> None:
     """Draw the preflight and the Start button."""
     begin = None
     if choice is not None and choice[0]:
         preflight(run, *choice)
         begin = partial(start, run, *choice)
     else:
-        st.info("Choose at least one defence and a device that is here.", icon=":material/arrow_back:")
+        st.info(
+            "Choose at least one defence with a learning rate, and a device that is here.", icon=":material/arrow_back:"
+        )
     cards.go("Start the defences", "defend", bool(work.running()), begin)
 
 
@@ -185,25 +222,50 @@ def settle() -> None:
         st.session_state["defend.seen"] = st.session_state["defend.new"] = names
 
 
+def backdoored(run: Saved) -> None:
+    """Draw the page for a model that was poisoned here, so that its trigger is known."""
+    st.caption(f"Suspect: {plain(run.label)}. Choose another one in the menu on the left.")
+    settle()
+    left, right = st.columns([1, 2.5], gap="large")
+    with left:
+        choice = choose()
+    with right:
+        offer(run, choice)
+        at_work = cards.live("defend")
+        if not (sweeps.show(run) or at_work):
+            cards.ended("defend")
+            show_results(run)
+
+
+def brought() -> None:
+    """Draw the page for a model of the reader's, whose trigger nobody knows."""
+    left, right = st.columns([1, 2.5], gap="large")
+    with left:
+        own = suspect.choose()
+        choice = choose() if own else None
+    with right:
+        if own is None:
+            suspect.invite()
+            return
+        suspect.facts(own)
+        offer(own, choice)
+        if not cards.live("defend"):
+            cards.ended("defend")
+            suspect.results(own)
+        suspect.hunt(own)
+
+
 with page("Defend", LEAD):
+    with st.spinner("Loading PyTorch, once …"):
+        cache.defenses()
     run = state.current_run()
-    if run is None:
+    if st.toggle("Bring a model of my own", key="defend.own", help=suspect.HELP, **KEEP):
+        brought()
+    elif run is not None:
+        backdoored(run)
+    else:
         st.info(
             "There is no backdoored model yet. Make one on the Poison page; it takes about a minute.",
             icon=":material/bug_report:",
         )
         link("Poison", "Go to Poison")
-    else:
-        with st.spinner("Loading PyTorch, once …"):
-            cache.defenses()
-        st.caption(f"Suspect: {plain(run.label)}. Choose another one in the menu on the left.")
-        settle()
-        left, right = st.columns([1, 2.5], gap="large")
-        with left:
-            choice = choose(run)
-        with right:
-            offer(run, choice)
-            at_work = cards.live("defend")
-            if not at_work:
-                cards.ended("defend")
-                show_results(run)

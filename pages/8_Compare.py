@@ -26,12 +26,12 @@ def choose(entries: list[Entry]) -> list[Entry]:
     """Draw the filters; return the runs that pass."""
     filters: tuple[tuple[str, Callable[[Entry], str]], ...] = (
         ("Model", lambda e: e.model), ("Attack", lambda e: e.attack), ("Defence", lambda e: e.defense),
-        ("Seed", lambda e: str(e.finetune.get("seed", 0))),
+        ("Seed", lambda e: str(e.finetune.get("seed", 0))), ("Sweep", lambda e: str(e.config.get("sweep") or "")),
     )  # fmt: skip
     for column, (name, of) in zip(st.columns(len(filters)), filters, strict=True):
         options = sorted({of(entry) for entry in entries})
         chosen = column.multiselect(
-            name, options, format_func=lambda o: "No defence" if o == report.NO_DEFENSE else _named(o),
+            name, options, format_func=_named,
             key=f"compare.{name}", placeholder="All", **KEEP,
         )  # fmt: skip
         entries = [entry for entry in entries if not chosen or of(entry) in chosen]
@@ -39,7 +39,9 @@ def choose(entries: list[Entry]) -> list[Entry]:
 
 
 def _named(option: str) -> str:
-    return words(option) if option.isidentifier() else option
+    """Return an option of a filter in words; identities of sweeps stand as they are."""
+    known = {report.NO_DEFENSE: "No defence", "": "In no sweep"}
+    return known.get(option) or (words(option) if option.isidentifier() else option)
 
 
 def show_table(entries: list[Entry]) -> None:

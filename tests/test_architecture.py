@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +121,10 @@ def test_requirements_name_what_is_imported() -> None:
     package = {"open_clip": "open_clip_torch", "PIL": "pillow", "umap": "umap-learn"}
     roots = {name.partition(".")[0] for path in [*LIBRARY, *APP] for name in imported(path)}
     outside = roots - set(sys.stdlib_module_names) - {"cleaner", "pages", "app", "benchmarks"}
-    assert {package.get(name, name) for name in outside} <= listed
+    extras = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    optional = set(re.findall(r'"([\w-]+)>=', extras.partition("\n[")[0]))
+    assert optional
+    assert {package.get(name, name) for name in outside} <= listed | optional
     for name in ("streamlit", "torch", "open_clip_torch", "plotly", "umap-learn", "captum", "nltk"):
         assert name in listed
     assert "torch>=2.6" in lines

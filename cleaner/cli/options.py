@@ -12,10 +12,10 @@ from cleaner.config import FinetuneConfig, Parameter, parameters
 from cleaner.types import CleanerError
 
 
-def with_help(cls: type) -> type:
+def with_help(cls: type, without: Sequence[str] = ()) -> type:
     """Return a twin of a settings dataclass that tyro can read: help, ranges and choices of `param` in the types."""
     twins = []
-    for p in parameters(cls):
+    for p in (p for p in parameters(cls) if p.name not in without):
         kind: Any = Literal[p.choices] if p.choices else p.kind
         bounds = "" if p.low is None or p.high is None else f" {p.low:g} to {p.high:g}."
         twins.append((p.name, Annotated[kind, tyro.conf.arg(help=p.help + bounds)], field(default=p.default)))
@@ -55,8 +55,10 @@ def _typed(p: Parameter, text: str) -> Any:
 
 if TYPE_CHECKING:
     Finetune = FinetuneConfig
+    SharedFinetune = FinetuneConfig
 else:
     Finetune = with_help(FinetuneConfig)
+    SharedFinetune = with_help(FinetuneConfig, without=("lr", "seed"))
 
 
 def to_config(options: Any) -> FinetuneConfig:

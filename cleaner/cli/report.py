@@ -1,4 +1,4 @@
-"""report: one self-contained HTML file about some runs."""
+"""report, export-tensorboard: runs in a form for others to look at."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from cleaner import events
 from cleaner.report import write
 
 
@@ -23,3 +24,18 @@ class Report:
     def run(self) -> None:
         path = write(self.runs, self.out, shlex.join(["python", "-m", "cleaner", *sys.argv[1:]]))
         print(f"The report lies in {path}")
+
+
+@dataclass(frozen=True)
+class ExportTensorboard:
+    """Write runs as TensorBoard event files: curves of each run, and its settings with its test figures.
+
+    Look at them with: tensorboard --logdir OUT. A run that is not finished has curves only; export it again later.
+    """
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help="Run folders.")]
+    out: Annotated[Path, tyro.conf.arg(help="Folder to write into, a folder for each run.")] = Path("tensorboard")
+
+    def run(self) -> None:
+        for folder in events.write(self.runs, self.out):
+            print(f"Written: {folder}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from cleaner import jobs
+from cleaner import jobs, sweep
 from cleaner.request import Request
 from cleaner.runs import ACTIVE, Entry, Status, create_run
 from cleaner.types import CleanerError
@@ -36,6 +36,12 @@ def begin(kind: str, requests: Sequence[Request]) -> None:
     st.session_state[_begun(kind)] = [folder.name for folder in folders]
 
 
+def begin_sweep(kind: str, requests: Sequence[Request]) -> None:
+    """Start a sweep, or go on with it; its table tells what becomes of its runs."""
+    sweep.begin(requests)
+    st.session_state[_begun(kind)] = []
+
+
 def ask(kind: str, start: Callable[[], None]) -> None:
     """Note that the button of a page was pressed.
 
@@ -58,7 +64,7 @@ def catch_up(here: str) -> None:
     kind, start = st.session_state.get(_ASKED, (here, None))
     if kind != here:
         del st.session_state[_ASKED]
-        _told(start)
+        told(start)
 
 
 def _begun(kind: str) -> str:
@@ -106,10 +112,10 @@ def progress(status: Status) -> tuple[float, str]:
 
 def act(action: Callable[[Path], None], folder: Path) -> None:
     """Do what a button asks for, before the page is drawn."""
-    _told(lambda: action(folder))
+    told(lambda: action(folder))
 
 
-def _told(action: Callable[[], None]) -> None:
+def told(action: Callable[[], None]) -> None:
     """Do something; bad news is shown by `news`."""
     try:
         action()

@@ -45,6 +45,12 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     stored = json.loads((Path(cleaned) / "metrics.json").read_text())
     assert again["ca"] == stored["ca"]
     assert again["asr"] == stored["asr"]
+    assert main(["scan", attack, "--reference", model, "--trigger", *trigger[1:3], "--pictures", "40", "--json"]) == 0
+    lines = json.loads(capsys.readouterr().out)
+    assert len(lines["lines"]) == len(lines["reference"]) == 32
+    assert {line["trigger"] for line in lines["lines"]} == {"badnet"}
+    assert main(["scan", attack, "--trigger", "badclip"]) == 2
+    assert "badclip" not in capsys.readouterr().out
     assert main(["rebound", cleaned, "--steps", "3", "--pairs", "32", "--out", str(tmp_path / "r"), *SMALL]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rebound, 3 steps")]
     assert len(rows) == 1
@@ -90,7 +96,9 @@ def test_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--triger" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "pretrain", "poison", "defend", "rebound", "evaluate", "runs", "list"])
+@pytest.mark.parametrize(
+    "command", ["demo", "pretrain", "poison", "defend", "sweep", "rebound", "evaluate", "runs", "list"]
+)
 def test_help_reads_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])

@@ -1,9 +1,16 @@
 """Defend: says what to do without a run; trains defences side by side; shows figures with what they stand on."""
 
 import json
+import time
+from dataclasses import replace
+from pathlib import Path
 
-from cleaner.runs import list_runs
+from cleaner import jobs, sweep
+from cleaner.config import FinetuneConfig
+from cleaner.request import Request
+from cleaner.runs import Status, create_run, list_runs, write_status
 from tests.pages.conftest import Open, at, make_small, texts, trained
+from tests.pages.runs import make_runs
 
 
 def test_without_a_run_it_says_what_to_do(open_page: Open) -> None:
@@ -36,3 +43,55 @@ def test_two_defences_side_by_side(open_page: Open) -> None:
     assert "Backdoored" in texts(app)
     at(app, "Defend")
     assert app.select_slider(key="defend.pairs").value == 200
+
+
+def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = open_page("Defend")
+    app.multiselect(key="defend.which").set_value(["finetune"]).run()
+    app.select_slider(key="defend.pairs").set_value(200)
+    app.number_input(key="defend.train.epochs").set_value(1)
+    app.toggle(key="defend.sweep").set_value(True).run()
+    app.number_input(key="defend.seeds").set_value(2)
+    app.multiselect(key="defend.finetune.lrs").set_value([]).run()
+    assert app.button(key="defend.go").disabled
+    app.multiselect(key="defend.finetune.lrs").set_value([1e-4, 1e-3]).run()
+    before = app.dataframe[0].value.iloc[0]
+    assert (before["Learning rate"], before["Seed"], before["Runs"]) == ("0.0001, 0.001", "0, 1", 4)
+    assert "4 runs, about" in texts(app)
+    app.button(key="defend.go").click().run()
+    (name,) = sweep.names(jobs.all_entries())
+    while sweep.at_work(sweep.members(name)):
+        time.sleep(0.05)
+    app.run()
+    assert not app.exception
+    shown = next(d.value for d in app.dataframe if "Progress" in d.value)
+    assert shown["State"].tolist() == ["done"] * 4
+    assert shown["Seed"].tolist() == [0, 1, 0, 1]
+    assert all("%" in figure for figure in shown["ASR@1"])
+    assert "Test figures of finished runs only" in texts(app)
+    at(app, "Compare")
+    app.multiselect(key="compare.Sweep").set_value([name]).run()
+    assert len(app.dataframe[0].value) == 4
+
+
+def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: Open, tmp_path: Path) -> None:
+    parent, _ = make_runs(tmp_path)
+    config = FinetuneConfig(epochs=1, device="cpu", precision="fp32")
+    base = Request("defended", "scenes", 200, config, parent=parent.name, test_size=100)
+    requests = sweep.grid(base, [{"name": "finetune"}], [1e-4, 1e-3], [0])
+    name = sweep.identity(requests[0])
+    folders = [create_run(replace(request, sweep=name)) for request in requests]
+    for folder, state in zip(folders, ("paused", "new"), strict=True):
+        write_status(folder, Status(state, step=1, total=4))
+    app = open_page("Defend")
+    shown = next(d.value for d in app.dataframe if "Progress" in d.value)
+    assert shown[["State", "Progress", "CA"]].to_numpy().tolist() == [
+        ["paused", 25, "–"], ["waits", 25, "–"],
+    ]  # fmt: skip
+    app.button(key=f"{name}.cancel").click().run()
+    assert [jobs.state(folder).state for folder in folders] == ["cancelled"] * 2
+    app.button(key=f"{name}.resume").click().run()
+    while sweep.at_work(sweep.members(name)):
+        time.sleep(0.05)
+    assert [jobs.state(folder).state for folder in folders] == ["done"] * 2

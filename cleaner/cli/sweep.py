@@ -1,0 +1,169 @@
+"""sweep: defences x learning rates x seeds on one suspect, trained one by one by workers, with a progress table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from cleaner import presets, sweep
+from cleaner.cli.commands import DATA_HELP, opened
+from cleaner.cli.options import SharedFinetune, named, to_config
+from cleaner.cli.output import duration, print_json, protocol, row, table
+from cleaner.data.base import located
+from cleaner.defenses import DEFENSES
+from cleaner.evaluation import Metrics
+from cleaner.jobs import all_entries
+from cleaner.request import Request, data_options, found
+from cleaner.runs import ACTIVE, Entry, run_id, runs_root
+from cleaner.types import CleanerError
+
+COLUMNS = ("defence", "learning rate", "seed", "state", "progress", "CA", "ASR@1", "run")
+LEGEND = (
+    "CA: zero-shot accuracy on untouched pictures; ASR@1: triggered pictures of other classes that become the target;\n"
+    "both on test pictures, of finished runs only. [..]: 95 % Wilson interval."
+)
+LOOK_SECONDS = 0.5
+DEFENSES_HELP = "Defences; one with options in quotes: 'ta_cleaner share=1.0'."
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Clean one suspect in many ways: each defence with each learning rate and seed, one run after the other.
+
+    Called again with the same options it goes on with what is missing; with more rates, seeds or defences it adds them.
+    Ctrl-C pauses it. The figures of a run are shown once it is done.
+    """
+
+    suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
+    defenses: Annotated[tuple[str, ...], tyro.conf.arg(help=DEFENSES_HELP)] = ("cleanclip", "ta_cleaner")
+    lrs: Annotated[tuple[float, ...], tyro.conf.arg(help="Learning rates.")] = (1e-5, 1e-4, 1e-3)
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(help="Seeds.")] = (0,)
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {DATA_HELP}")] = ("scenes",)
+    pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
+    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    background: Annotated[bool, tyro.conf.arg(help="Start it and return at once; see --status.")] = False
+    status: Annotated[bool, tyro.conf.arg(help="Only show the table of this suspect's sweeps.")] = False
+    cancel: Annotated[bool, tyro.conf.arg(help="Only cancel what is not finished of this suspect's sweeps.")] = False
+    json: Annotated[bool, tyro.conf.arg(help="Print the table as JSON.")] = False
+    finetune: Annotated[SharedFinetune, tyro.conf.arg(name="")] = SharedFinetune(
+        **{name: value for name, value in vars(presets.DEFEND).items() if name not in ("lr", "seed")}
+    )
+
+    def run(self) -> None:
+        known = self._known()
+        if self.status or self.cancel:
+            if not known:
+                raise CleanerError(f"there is no sweep of {self.suspect} in {runs_root()}.")
+            for name in known if self.cancel else ():
+                sweep.cancel(name)
+                watch(name)
+            self._show(known)
+            return
+        name = sweep.begin(self._requests())
+        if not self.background:
+            watch(name)
+        self._show([name])
+        entries = sweep.members(name)
+        missing = sum(entry.status.state != "done" for entry in entries)
+        if missing and not self.background:
+            raise CleanerError(
+                f"{missing} of {len(entries)} runs are not done: the same command goes on with them, and log.txt in a "
+                "run's folder says more."
+            )
+
+    def _requests(self) -> list[Request]:
+        defenses = [named(DEFENSES, shlex.split(words)).state_dict() for words in self.defenses]
+        data, options = located(*data_options(self.data))
+        parent, model = self._suspect()
+        base = Request(
+            "defended", data, self.pairs, to_config(self.finetune), model, parent=parent,
+            test_size=self.test_pictures or None, data_options=options,
+        )  # fmt: skip
+        return sweep.grid(base, defenses, self.lrs, self.seeds)
+
+    def _suspect(self) -> tuple[str | None, str | None]:
+        """Return the id of the backdoored run and None, or None and the suspicious model."""
+        folder = Path(self.suspect)
+        if (folder / "config.json").exists():
+            return run_id(folder), None
+        opened(self.suspect)  # says what is wrong before any run is made
+        return None, found(self.suspect)
+
+    def _known(self) -> list[str]:
+        parent, model = self._suspect()
+        asked = [(entry, entry.config.get("request") or {}) for entry in all_entries()]
+        return sweep.names([e for e, r in asked if (r.get("parent"), r.get("model")) == (parent, model)])
+
+    def _show(self, names: Sequence[str]) -> None:
+        """Print the sweeps, as tables or JSON."""
+        entries = {name: sweep.members(name) for name in names}
+        if self.json:
+            print_json([{"sweep": name, "runs": [_record(e) for e in sweep.rows(of)]} for name, of in entries.items()])
+            return
+        for name, of in entries.items():
+            print(f"{name}: {summary(of)}\n\n{table(lines(of), COLUMNS)}\n")
+            measured = [Metrics.from_dict(dict(row.metrics)) for row in sweep.rows(of) if row.metrics]
+            print(*dict.fromkeys(protocol(metrics) for metrics in measured), sep="\n")
+        print(LEGEND)
+
+
+def _record(line: sweep.Row) -> dict[str, Any]:
+    return {
+        "folder": str(line.folder), "defense": line.defense, "lr": line.lr, "seed": line.seed, "state": line.state,
+        "progress": round(line.progress, 4), "metrics": line.metrics or None,
+    }  # fmt: skip
+
+
+def lines(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+    """Return one line of text for each run of a sweep."""
+    found: list[tuple[str, ...]] = []
+    for line in sweep.rows(entries):
+        ca, asr = row("", Metrics.from_dict(dict(line.metrics)))[1:3] if line.metrics else ("-", "-")
+        state = "waits" if line.state == sweep.WAITING else line.state
+        shown = (f"{line.lr:g}", str(line.seed), state, f"{line.progress:.0%}", ca, asr)
+        found.append((line.defense, *shown, line.folder.name))
+    return found
+
+
+def summary(entries: Sequence[Entry]) -> str:
+    """Return how far a sweep is, in words."""
+    done = sum(entry.status.state == "done" for entry in entries)
+    seconds = sweep.seconds_left(entries)
+    left = "" if done == len(entries) or seconds is None else f", about {duration(seconds)} left"
+    return f"{done} of {len(entries)} runs done{left}"
+
+
+def watch(name: str) -> None:
+    """Show on stderr how far a sweep is, until it goes on no more; Ctrl-C pauses it."""
+    terminal, before, drawn = sys.stderr.isatty(), "", 0
+    try:
+        while True:
+            entries = sweep.members(name)
+            text = f"{summary(entries)}\n{table(lines(entries), COLUMNS)}\n"
+            if terminal:
+                sys.stderr.write(f"\x1b[{drawn}F\x1b[J{text}" if drawn else text)
+                drawn = text.count("\n")
+            elif (now := _states(entries)) != before:
+                sys.stderr.write(f"{summary(entries)}; {now}\n")
+                before = now
+            sys.stderr.flush()
+            if not sweep.at_work(entries):
+                break
+            time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        sweep.pause(name)
+        print("\nPaused: the same command goes on.", file=sys.stderr)
+        raise
+
+
+def _states(entries: Sequence[Entry]) -> str:
+    """Return which runs are at work, for a log."""
+    work = [line for line in sweep.rows(entries) if line.state in ACTIVE]
+    return ", ".join(f"{line.defense}, learning rate {line.lr:g}, seed {line.seed}: {line.state}" for line in work)

@@ -1,0 +1,178 @@
+"""Sweep: defences x learning rates x seeds on one backdoored run, as a set of runs that are trained one by one.
+
+A sweep has no file of its own: its runs name it in their config.json. Those that wait are "new"; a worker that ends
+hands over to the next, so that however many runs wait, one process is there, with or without a page.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from cleaner import jobs
+from cleaner.files import glance_json
+from cleaner.request import Request
+from cleaner.runs import ACTIVE, STOPPED, Entry, create_run, write_status
+from cleaner.types import CleanerError
+
+WAITING = "new"
+PAUSE_SECONDS = 8.0
+"""How long a sweep may seem to stand still while one run hands over to the next."""
+
+
+def identity(request: Request) -> str:
+    """Return the id of the sweep that a run belongs to: it follows from all settings but defence, rate and seed."""
+    finetune = replace(request.finetune, lr=1e-4, seed=0)
+    common = replace(request, defense=None, finetune=finetune, sweep="").config()["request"]
+    return f"sweep-{blake2b(json.dumps(common, sort_keys=True).encode(), digest_size=4).hexdigest()}"
+
+
+def grid(
+    base: Request, defenses: Sequence[Mapping[str, Any]], rates: Sequence[float], seeds: Sequence[int]
+) -> list[Request]:
+    """Return one request for each defence (its `state_dict()`), learning rate and seed."""
+    if not (defenses and rates and seeds):
+        raise CleanerError("a sweep needs at least one defence, one learning rate and one seed.")
+    return [
+        replace(base, defense=dict(defense), finetune=replace(base.finetune, lr=rate, seed=seed))
+        for defense in defenses for rate in rates for seed in seeds
+    ]  # fmt: skip
+
+
+def begin(requests: Sequence[Request]) -> str:
+    """Make the runs that are not there yet, let those that were stopped wait again, start the first; return the id.
+
+    So a second call with the same requests goes on with what is missing, and one with more of them adds those.
+    """
+    name = identity(requests[0])
+    known = {_work(entry.config) for entry in members(name)}
+    for request in requests:
+        work = _work(request.config())
+        if work not in known:
+            known.add(work)
+            create_run(replace(request, sweep=name))
+    resume(name)
+    return name
+
+
+def _work(config: Mapping[str, Any]) -> str:
+    """Return what tells the runs of one sweep apart."""
+    # Of the request, for a finished run's own config may spell out what the request left to defaults.
+    request = config.get("request") or {}
+    finetune = request.get("finetune") or {}
+    return json.dumps([request.get("defense"), finetune.get("lr"), finetune.get("seed")], sort_keys=True)
+
+
+def members(name: str, root: Path | None = None) -> list[Entry]:
+    """Return the runs of a sweep by defence, learning rate and seed, each with its state as it is."""
+    found = [entry for entry in jobs.all_entries(root) if name and entry.config.get("sweep") == name]
+    return sorted(found, key=lambda entry: (_defense(entry), _rate(entry), _seed(entry)))
+
+
+def names(entries: Sequence[Entry]) -> list[str]:
+    """Return the ids of the sweeps among some runs, in the order of these runs."""
+    return list(dict.fromkeys(str(entry.config["sweep"]) for entry in entries if entry.config.get("sweep")))
+
+
+def resume(name: str, root: Path | None = None) -> None:
+    """Go on with all runs of a sweep that are not done."""
+    for entry in members(name, root):
+        if entry.status.state in STOPPED and entry.status.state != WAITING:
+            write_status(entry.folder, replace(entry.status, state=WAITING, message=""))
+    advance(name, root)
+
+
+def advance(name: str, root: Path | None = None) -> None:
+    """Start the next run of a sweep, the lower seeds first, unless one is at work."""
+    entries = members(name, root)
+    if any(entry.status.state in ACTIVE for entry in entries):
+        return
+    waiting = sorted((e for e in entries if e.status.state == WAITING), key=_seed)  # stable: then as in the table
+    if waiting:
+        jobs.start(waiting[0].folder)
+
+
+def cancel(name: str, root: Path | None = None) -> None:
+    """Stop all runs of a sweep that are not finished, for good; what is done stays."""
+    # Those that wait come first: the worker that is stopped last finds nobody to hand over to.
+    for states in ((WAITING, "paused", "died"), ACTIVE):
+        for entry in members(name, root):
+            if entry.status.state in states:
+                jobs.cancel(entry.folder)
+
+
+def pause(name: str, root: Path | None = None) -> None:
+    """Stop the run that is at work, with a checkpoint; the others wait until `resume`."""
+    for entry in members(name, root):
+        if entry.status.state in ACTIVE:
+            jobs.pause(entry.folder)
+
+
+def at_work(entries: Sequence[Entry]) -> bool:
+    """Return whether a sweep goes on by itself: a run is at work, or the last one is just handing over."""
+    if any(entry.status.state in ACTIVE for entry in entries):
+        return True
+    waits = any(entry.status.state == WAITING for entry in entries)
+    last = max((entry.status.updated for entry in entries), default=0.0)
+    paused = any(entry.status.state == "paused" for entry in entries)
+    return waits and not paused and time.time() - last < PAUSE_SECONDS
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of a sweep as its table shows it; `metrics` are the test figures, empty until it is done."""
+
+    folder: Path
+    defense: str
+    lr: float
+    seed: int
+    state: str
+    progress: float
+    """Share done of the present stage; 1 when done."""
+    metrics: Mapping[str, Any]
+
+    def figure(self, name: str) -> float | None:
+        """Return "ca" or "asr" at k = 1, 0..1, or None."""
+        value = (self.metrics.get(name) or {}).get("1")
+        return None if value is None else float(value)
+
+
+def rows(entries: Sequence[Entry]) -> list[Row]:
+    """Return the table of a sweep."""
+    return [_row(entry) for entry in entries]
+
+
+def _row(entry: Entry) -> Row:
+    status = entry.status
+    done = status.state == "done"
+    share = 1.0 if done else min(status.step / max(status.total, 1), 1.0)
+    metrics = glance_json(entry.folder / "metrics.json") if done else {}
+    return Row(entry.folder, _defense(entry), _rate(entry), _seed(entry), status.state, share, metrics)
+
+
+def seconds_left(entries: Sequence[Entry]) -> float | None:
+    """Return the seconds until all runs are done, from those that are; None while nothing was measured."""
+    done = [e.status for e in entries if e.status.state == "done" and e.status.started]
+    mean = sum(status.updated - status.started for status in done) / max(len(done), 1)
+    active = [entry.status for entry in entries if entry.status.state in ACTIVE]
+    waiting = sum(entry.status.state == WAITING for entry in entries)
+    if waiting and not done:
+        return None
+    return waiting * mean + sum(max(status.eta, mean + status.started - time.time()) for status in active)
+
+
+def _defense(entry: Entry) -> str:
+    return str((entry.config.get("defense") or {}).get("name", ""))
+
+
+def _rate(entry: Entry) -> float:
+    return float((entry.config.get("finetune") or {}).get("lr", 0.0))
+
+
+def _seed(entry: Entry) -> int:
+    return int((entry.config.get("finetune") or {}).get("seed", 0))

@@ -1,0 +1,92 @@
+"""The sweeps of a backdoored run: a table with one line for each run, and what can be done with all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from cleaner import jobs, sweep
+from cleaner.runs import ACTIVE, Entry
+from pages._shared import work
+from pages._shared.shelf import STATES
+from pages._shared.state import Saved, percent, plain, saved, words
+
+
+def show(run: Saved) -> bool:
+    """Draw the sweeps that started from a run; return whether one is at work."""
+    known = (run.id, str(run.folder.resolve()))
+    names = sweep.names([entry for entry in jobs.all_entries() if entry.config.get("parent") in known])
+    return any([_show(name) for name in names])
+
+
+def _show(name: str) -> bool:
+    """Draw one sweep, anew each second while it is at work."""
+    entries = sweep.members(name)
+    drawn = _active(entries)
+    going = sweep.at_work(entries)
+
+    @st.fragment(run_every=1.0 if going else None)
+    def watch() -> None:
+        now = sweep.members(name)
+        _draw(name, now)
+        if going and (_active(now) != drawn or not sweep.at_work(now)):
+            st.rerun()  # the live curves are those of another run now, or none
+
+    watch()
+    return going
+
+
+def _active(entries: list[Entry]) -> set[str]:
+    return {entry.folder.name for entry in entries if entry.status.state in ACTIVE}
+
+
+def _draw(name: str, entries: list[Entry]) -> None:
+    """Draw the table of a sweep and its two buttons."""
+    done = sum(entry.status.state == "done" for entry in entries)
+    going, seconds = sweep.at_work(entries), sweep.seconds_left(entries)
+    left = f", about {max(seconds, 6) / 60:.1f} min left" if going and seconds is not None else ""
+    unfinished = {entry.status.state for entry in entries} & {*work.UNFINISHED, sweep.WAITING}
+    with st.expander(f"**Sweep** · {done} of {len(entries)} runs done{left}", expanded=bool(unfinished)):
+        st.dataframe(
+            table(entries), hide_index=True, width="stretch", height=min(36 + 35 * len(entries), 420),
+            column_config={"Progress": st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100)},
+        )  # fmt: skip
+        measured = {saved(e.folder, e.config).protocol for e in entries if e.status.state == "done"}
+        st.caption(plain(f"Test figures of finished runs only. {' '.join(sorted(measured))} {name}"))
+        if done == len(entries):
+            return
+        go_on, cancel, _ = st.columns([1.3, 1.3, 3])
+        _button(go_on, "Go on", name, "Goes on with all runs that are not done.", going, sweep.resume, "play_arrow")
+        _button(cancel, "Cancel all", name, "Stops all runs that are not done.", not unfinished, sweep.cancel, "cancel")
+
+
+def _button(
+    place: st.delta_generator.DeltaGenerator, label: str, name: str, help: str, off: bool,
+    action: Callable[[str], None], icon: str,
+) -> None:  # fmt: skip
+    place.button(
+        label, key=f"{name}.{action.__name__}", icon=f":material/{icon}:", disabled=off, width="stretch", help=help,
+        on_click=work.told, args=(lambda: action(name),),
+    )  # fmt: skip
+
+
+def table(entries: list[Entry]) -> pd.DataFrame:
+    """Return one line for each run; figures of those that are done."""
+    waits = {sweep.WAITING: "waits"}
+    return pd.DataFrame(
+        [
+            {
+                "Defence": words(row.defense), "Learning rate": f"{row.lr:g}", "Seed": row.seed,
+                "State": waits.get(row.state) or STATES.get(row.state, row.state),
+                "Progress": round(100 * row.progress), "CA": _shown(row, "ca"), "ASR@1": _shown(row, "asr"),
+                "Run": row.folder.name,
+            }
+            for row in sweep.rows(entries)
+        ]
+    )  # fmt: skip
+
+
+def _shown(row: sweep.Row, name: str) -> str:
+    return percent(row.figure(name)) if row.metrics else "–"

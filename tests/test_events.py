@@ -1,0 +1,69 @@
+"""TensorBoard events: what was written is read back; without TensorBoard one sentence says what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from cleaner import events
+from cleaner.__main__ import main
+from cleaner.runs import Status, write_status
+from cleaner.types import CleanerError
+from tests.pages.runs import make_runs
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run with two steps on record."""
+    folder, _ = make_runs(tmp_path)
+    lines = [
+        {"stage": "poison", "step": step, "total": 2, "seconds": step, "lr": 1e-3,
+         "losses": {"clip_loss": 1.0 / step, "total": 1.0 / step}, "metrics": {"ca": 0.5} if step == 2 else {}}
+        for step in (1, 2)
+    ]  # fmt: skip
+    (folder / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_read_back(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tensorboard", reason="TensorBoard is optional: pip install tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for _ in range(2):  # a second export replaces the first
+        assert main(["export-tensorboard", str(run), "--out", str(tmp_path / "events")]) == 0
+    assert str(tmp_path / "events" / run.name) in capsys.readouterr().out
+    read = EventAccumulator(str(tmp_path / "events" / run.name)).Reload()
+    losses = [(event.step, event.value) for event in read.Scalars("poison/loss/clip_loss")]
+    assert losses == [(1, 1.0), (2, 0.5)]
+    assert [(event.step, event.value) for event in read.Scalars("poison/validation/ca")] == [(2, 0.5)]
+    assert [event.value for event in read.Scalars("test/asr@1")] == [pytest.approx(0.95)]
+    assert read.Scalars("poison/lr")[1].wall_time - read.Scalars("poison/lr")[0].wall_time == 1
+
+    write_status(run, Status("running"))
+    events.write([run], tmp_path / "running")
+    read = EventAccumulator(str(tmp_path / "running" / run.name)).Reload()
+    assert "test/asr@1" not in read.Tags()["scalars"]
+
+
+def test_settings_and_figures(run: Path) -> None:
+    config, metrics = (json.loads((run / f"{name}.json").read_text()) for name in ("config", "metrics"))
+    shown = events.settings(config)
+    assert (shown["trigger"], shown["defense"], shown["lr"]) == ("badnet", "none", 1e-3)
+    figures = events.figures_of(metrics)
+    assert (figures["test/ca@1"], figures["test/n_attack"]) == (0.9, 96)
+
+
+def test_bad_input(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CleanerError, match="holds no run"):
+        events.write([tmp_path], tmp_path / "events")
+    with pytest.raises(CleanerError, match="two runs are named"):
+        events.write([run, run], tmp_path / "events")
+    with pytest.raises(CleanerError, match="one run folder or more"):
+        events.write([], tmp_path / "events")
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(CleanerError, match="pip install tensorboard"):
+        events.write([run], tmp_path / "events")
+    assert not (tmp_path / "events").exists()

@@ -1,0 +1,134 @@
+"""Sweeps: one run after the other without a page, nothing twice, what is missing is made up for, figures when done."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cleaner import jobs, sweep
+from cleaner.__main__ import main
+from cleaner.clip import Architecture, _wrap, save_clip
+from cleaner.config import FinetuneConfig
+from cleaner.request import Request
+from cleaner.runs import ACTIVE, Entry, create_run, remove, write_status
+from cleaner.types import CleanerError
+from tests.conftest import TINY_TEXT
+from tests.pages.conftest import work_in_threads
+
+CONFIG = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
+METHODS = ({"name": "finetune"}, {"name": "cleanclip"})
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pictures")
+
+
+@pytest.fixture
+def base(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    """A small defence of a tiny suspicious model; workers are threads of this process."""
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CLEANER_CACHE", str(cache))
+    work_in_threads(monkeypatch)
+    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
+    model = save_clip(_wrap(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
+    return Request("defended", "scenes", 48, CONFIG, str(model), test_size=40)
+
+
+def states(name: str) -> list[str]:
+    return [entry.status.state for entry in sweep.members(name)]
+
+
+def until_still(name: str) -> list[Entry]:
+    """Wait until a sweep goes on no more."""
+    end = time.monotonic() + 120
+    while sweep.at_work(entries := sweep.members(name)):
+        assert time.monotonic() < end
+        assert sum(entry.status.state in ACTIVE for entry in entries) <= 1
+        time.sleep(0.02)
+    return entries
+
+
+def test_all_are_done_one_by_one_and_a_second_call_adds_only_what_is_missing(base: Request) -> None:
+    name = sweep.begin(sweep.grid(base, METHODS, [1e-4, 1e-3], [0]))
+    begun = sweep.rows(sweep.members(name))
+    assert [(r.defense, r.lr, r.seed) for r in begun] == [
+        ("cleanclip", 1e-4, 0), ("cleanclip", 1e-3, 0), ("finetune", 1e-4, 0), ("finetune", 1e-3, 0),
+    ]  # fmt: skip
+    assert all(row.figure("ca") is None for row in begun if row.state != "done")
+    first = until_still(name)
+    assert states(name) == ["done"] * 4
+    assert all(row.figure("ca") is not None and row.progress == 1 for row in sweep.rows(first))
+    order = [e.folder.name for e in sorted(first, key=lambda e: e.status.updated)]
+    assert order == [e.folder.name for e in first]
+
+    remove(first[1].folder)
+    assert sweep.begin(sweep.grid(base, METHODS, [1e-4, 1e-3], [0, 1])) == name
+    again = until_still(name)
+    assert states(name) == ["done"] * 8
+    assert {e.folder for e in first} - {first[1].folder} <= {e.folder for e in again}
+    other = replace(base, pairs=32)
+    assert sweep.identity(other) != name
+
+
+def test_cancel_all_leaves_what_is_done_and_a_second_call_goes_on(base: Request) -> None:
+    long = replace(base, finetune=replace(CONFIG, epochs=900))
+    requests = sweep.grid(long, METHODS, [1e-4, 1e-3], [0])
+    done = create_run(replace(requests[0], sweep=sweep.identity(long)))
+    write_status(done, replace(jobs.read_status(done), state="done"))
+    name = sweep.begin(requests)
+    assert sorted(states(name)) == ["done", "new", "new", "queued"] or "running" in states(name)
+    sweep.cancel(name)
+    until_still(name)
+    assert sorted(states(name)) == ["cancelled", "cancelled", "cancelled", "done"]
+    sweep.resume(name)
+    assert sorted(states(name))[:3] != ["cancelled"] * 3
+    sweep.pause(name)
+    entries = until_still(name)
+    assert sorted(states(name)) == ["done", "new", "new", "paused"]
+    assert sweep.seconds_left(entries) is None
+    sweep.cancel(name)
+    assert sorted(states(name)) == ["cancelled"] * 3 + ["done"]
+
+
+def test_a_failed_run_does_not_stop_the_others(base: Request) -> None:
+    name = sweep.begin(sweep.grid(base, [{"name": "gone"}, {"name": "finetune"}], [1e-4], [0]))
+    until_still(name)
+    assert states(name) == ["done", "failed"]
+
+
+def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CleanerError, match="one learning rate and one seed"):
+        sweep.grid(base, METHODS, [1e-4], [])
+    with pytest.raises(CleanerError, match="lr must lie"):
+        sweep.grid(base, METHODS, [7.0], [0])
+    assert sweep.members("") == []
+    assert main(["sweep", str(base.model), "--status"]) == 2
+    assert "there is no sweep of" in capsys.readouterr().err
+    assert main(["sweep", "scenes-none"]) == 2
+    assert main(["sweep", str(base.model), "--defenses", "finetune lr=3"]) == 2
+    assert jobs.all_entries() == []
+
+
+def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sweep", str(base.model), "--defenses", "finetune", "cleanclip in_modal_weight=0.5", "--lrs", "1e-4",
+               "--seeds", "0", "1", "--pairs", "48", "--test-pictures", "40", "--epochs", "1", "--batch-size", "16",
+               "--precision", "fp32", "--device", "cpu", "--augmentation", "none"]  # fmt: skip
+    assert main([*command, "--json"]) == 0
+    printed = capsys.readouterr()
+    (told,) = json.loads(printed.out)
+    assert [(run["defense"], run["seed"], run["state"]) for run in told["runs"]] == [
+        ("cleanclip", 0, "done"), ("cleanclip", 1, "done"), ("finetune", 0, "done"), ("finetune", 1, "done"),
+    ]  # fmt: skip
+    assert all(run["metrics"]["n"] > 0 for run in told["runs"])
+    assert "4 of 4 runs done" in printed.err
+    assert main(command) == 0  # nothing is missing
+    assert len(jobs.all_entries()) == 4
+    assert main(["sweep", str(base.model), "--status"]) == 0
+    shown = capsys.readouterr().out
+    assert "cleanclip  0.0001         1     done   100%" in shown
+    assert "95 % Wilson interval" in shown
