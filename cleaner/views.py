@@ -221,18 +221,33 @@ def _arrows(before: Array, after: Array) -> go.Scattergl:
 
 def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
     """Return how far items moved: label -> (colour, 1 - cosine before and after of each item)."""
-    figure = go.Figure()
     largest = max((v for _, values in shifts.values() for v in values), default=1.0)
-    for (label, (color, values)), dash in zip(shifts.items(), DASHES, strict=False):
-        counts, edges = np.histogram(values, bins=40, range=(0, largest or 1.0))
+    return _histogram(shifts, (0, largest or 1.0), "Shift of the features (1 − cosine)", "items")
+
+
+def margin_histogram(margins: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
+    """Return how far true subtexts lie above false ones: label -> (stage, margin of each pair). Below 0: fooled."""
+    coloured = {label: (COLORS[stage], values) for label, (stage, values) in margins.items()}
+    largest = max((abs(v) for _, values in margins.values() for v in values), default=1.0)
+    figure = _histogram(coloured, (-largest, largest), "Margin: cosine of the true text − best false text", "pairs")
+    return figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+
+
+def _histogram(
+    columns: Mapping[str, tuple[str, Sequence[float]]], span: tuple[float, float], axis: str, what: str
+) -> go.Figure:
+    """Return outlines of 40 columns each: label -> (colour, values)."""
+    figure = go.Figure()
+    for (label, (color, values)), dash in zip(columns.items(), DASHES, strict=False):
+        counts, edges = np.histogram(values, bins=40, range=span)
         share = counts / max(len(values), 1)
         figure.add_scatter(
             x=(edges[:-1] + edges[1:]) / 2, y=share, mode="lines", name=f"{label} (n = {len(values)})",
             line={"shape": "hvh", "color": color, "width": 2, "dash": dash}, fill="tozeroy",
             hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(title="Shift of the features (1 − cosine)", automargin=True)
-    figure.update_yaxes(title="Share of items", tickformat=".0%", automargin=True)
+    figure.update_xaxes(title=axis, automargin=True)
+    figure.update_yaxes(title=f"Share of {what}", tickformat=".0%", automargin=True)
     return figure.update_layout(
         height=280, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},

@@ -60,7 +60,11 @@ def show_table(entries: list[Entry]) -> None:
     styles = {name: st.column_config.NumberColumn(format="%.1f %%") for name in shares}
     styles["Learning rate"] = st.column_config.NumberColumn(format="%g")
     st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
-    st.caption("Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model.")
+    shipped = [entry.folder.name for entry in entries if is_shipped(entry.folder)]
+    st.caption(
+        "Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model."
+        + (f" Shipped example: {plain(', '.join(shipped))}." if shipped else "")
+    )
 
 
 def show_plots(entries: list[Entry]) -> None:
