@@ -10,6 +10,7 @@ import tyro
 from cleaner.cli.commands import Defend, Evaluate, Export, List, Look, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
 from cleaner.cli.report import ExportTensorboard, Report
+from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.types import CleanerError
 
@@ -21,6 +22,7 @@ Command = (
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Scan, tyro.conf.subcommand("scan")]
     | Annotated[Look, tyro.conf.subcommand("look")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[ExportTensorboard, tyro.conf.subcommand("export-tensorboard")]

@@ -7,8 +7,8 @@ shape before a model is made of it.
 from __future__ import annotations
 
 import json
-import os
 import pickle
+import zlib
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
@@ -22,13 +22,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cleaner.architectures import BUILT_IN, TEMPLATES, Architecture, infer, known_architecture, open_clip_name
+from cleaner.change import pack, unpack
 from cleaner.config import DATA_VERSIONS
-from cleaner.files import replacing, write_json
+from cleaner.files import assets, replacing, write_json
 from cleaner.types import CleanerError
-from cleaner.weights import file_sha256, fill, read_weights
+from cleaner.weights import file_sha256, fill, read_weights, state_sha256
 
-ASSETS = Path(os.environ.get("CLEANER_ASSETS") or Path(__file__).resolve().parent.parent / "assets")
+ASSETS = assets()
 """Where the built-in models lie; a process that this one starts finds the same place by the environment variable."""
+BASE, BASE_SHA256 = "base", "base_sha256"
+"""Metadata of a file that holds only what differs from a built-in model."""
+BROKEN = (KeyError, ValueError, RuntimeError, IndexError, zlib.error)
+"""What a damaged file of that kind ends in."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -81,6 +86,8 @@ def describe(name: str) -> str | None:
 
 def _from_file(path: Path, name: str, architecture: Architecture | None = None) -> Loaded:
     state, described = read_weights(path)
+    if BASE in described:
+        state = _completed(state, described, path)
     foreign = "architecture" not in described
     if not foreign and architecture is None:
         try:
@@ -97,6 +104,23 @@ def _from_file(path: Path, name: str, architecture: Architecture | None = None) 
     if foreign:
         described |= {"origin": path.name, "origin_sha256": file_sha256(path)}
     return Loaded(model, described.pop("name", name), architecture, templates, described)
+
+
+def _completed(packed: dict[str, Tensor], described: dict[str, str], path: Path) -> dict[str, Tensor]:
+    """Return all weights of a file that holds only what differs from a built-in model; cuts `described` likewise."""
+    name, wanted = described.pop(BASE), described.pop(BASE_SHA256, "")
+    if name not in BUILT_IN:
+        raise CleanerError(f"{path} holds what differs from {name!r}, which is no built-in model: give a whole file.")
+    own = load(name).model.state_dict()
+    if state_sha256(own) != wanted:
+        raise CleanerError(
+            f"{path} holds what differs from {name}, but from other weights of it than those that are here: make it "
+            "anew with python -m benchmarks.example, or put the weights back that came with it."
+        )
+    try:
+        return unpack(packed, own)
+    except BROKEN as error:
+        raise CleanerError(f"{path} is broken ({type(error).__name__}): fetch it again.") from error
 
 
 def _from_folder(folder: Path) -> Loaded:
@@ -192,9 +216,7 @@ def save(loaded: Loaded, path: Path, half: bool = False) -> Path:
     for key, value in loaded.model.state_dict().items():
         keep = not value.is_floating_point() or not half or "running_" in key or key == "logit_scale"
         state[key] = (value if keep else value.half()).detach().cpu().contiguous().clone()
-    texts = {**loaded.metadata, "architecture": json.dumps(asdict(loaded.architecture)), "name": loaded.name}
-    if loaded.templates:
-        texts["templates"] = json.dumps(loaded.templates)
+    texts = _texts(loaded)
     if path.suffix == ".safetensors":
         _write_tensors(path, state, texts)
     elif path.suffix == ".pt":
@@ -212,6 +234,25 @@ def save(loaded: Loaded, path: Path, half: bool = False) -> Path:
     else:
         raise CleanerError(f"{path.name} names no form of model: end it with .safetensors or .pt, or name a folder.")
     return path
+
+
+def save_change(loaded: Loaded, base: str, path: Path) -> Path:
+    """Write what differs from the built-in model `base`, as a .safetensors file, atomically."""
+    own = load(base).model.state_dict()
+    texts = {**_texts(loaded), BASE: base, BASE_SHA256: state_sha256(own)}
+    _write_tensors(path, pack(loaded.model.state_dict(), own), texts)
+    return path
+
+
+def is_change(path: Path) -> bool:
+    """Return whether a .safetensors file can be read only beside the built-in model that it names."""
+    with safe_open(path, "pt") as file:
+        return BASE in (file.metadata() or {})
+
+
+def _texts(loaded: Loaded) -> dict[str, str]:
+    texts = {**loaded.metadata, "architecture": json.dumps(asdict(loaded.architecture)), "name": loaded.name}
+    return texts | ({"templates": json.dumps(loaded.templates)} if loaded.templates else {})
 
 
 def _write_tensors(path: Path, state: dict[str, Tensor], texts: dict[str, str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +22,7 @@ from cleaner.architectures import BUILT_IN, Architecture
 from cleaner.framing import Framing
 from cleaner.request import found
 from cleaner.types import CleanerError
+from cleaner.weights import state_sha256
 
 __all__ = ["BUILT_IN", "Architecture", "Clip", "load_clip", "new_clip", "pick_device", "save_clip"]
 
@@ -184,10 +184,7 @@ class Clip:
 
     def sha256(self) -> str:
         """Return the SHA-256 (hex) over names and float32 values of all weights."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return state_sha256(self.model.state_dict())
 
 
 @lru_cache(maxsize=8)
@@ -268,3 +265,13 @@ def save_clip(clip: Clip, path: str | Path, half: bool = False, metadata: dict[s
     described = {**clip.metadata, **(metadata or {})}
     loaded = checkpoints.Loaded(clip.model, clip.name, clip.architecture, clip.templates, described)
     return checkpoints.save(loaded, Path(path), half)
+
+
+def save_change(clip: Clip, base: str, path: str | Path) -> Path:
+    """Write what differs in a finetuned copy of the built-in model `base`, as a `.safetensors` file for `load_clip`.
+
+    The weights it leads to are not exactly those of `clip` (`cleaner.change`): measure the file, not the model.
+    """
+    assert clip.architecture is not None
+    loaded = checkpoints.Loaded(clip.model, clip.name, clip.architecture, clip.templates, clip.metadata)
+    return checkpoints.save_change(loaded, base, Path(path))

@@ -93,6 +93,9 @@ class FinetuneConfig:
     precision: str = param("bf16", choices=PRECISIONS, help="Number format of the towers; losses are always fp32.")
     device: str = param("auto", choices=("auto", "cpu", "cuda", "mps"), help="Where to train.")
     seed: int = param(0, low=0, high=2**31 - 1, help="Order of pairs, augmentations, subtexts.")
+    chunk_size: int = param(
+        0, low=0, high=4096, help="Encode so many pairs at a time, for less memory and more time; 0: as memory allows."
+    )
     eval_every: int = param(0, low=0, high=100000, help="Steps between looks at the validation split; 0: never.")
 
     def __post_init__(self) -> None:

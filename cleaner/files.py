@@ -23,6 +23,11 @@ def cache_root() -> Path:
     return Path(os.environ.get("CLEANER_CACHE") or platformdirs.user_cache_dir("ta-cleaner-lab"))
 
 
+def assets() -> Path:
+    """Return where the built-in models and the shipped example lie: the variable CLEANER_ASSETS, else the project's."""
+    return Path(os.environ.get("CLEANER_ASSETS") or Path(__file__).resolve().parent.parent / "assets")
+
+
 @contextmanager
 def replacing(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which takes its place when the block ends well and is removed when not.

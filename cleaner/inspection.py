@@ -53,6 +53,27 @@ class Shares:
         return self.area <= LARGE_MASK
 
 
+def about(clip: Clip) -> list[str]:
+    """Return what an opened model says of itself, in plain sentences."""
+    tower = type(getattr(clip.model, "visual", clip.model)).__name__
+    millions = sum(p.numel() for p in clip.model.parameters()) / 1e6
+    lines = [
+        f"A {tower} of open_clip with {millions:.1f} million parameters. Every weight has its place: none is missing, "
+        "none is left over.",
+        f"It sees pictures of {clip.image_size} × {clip.image_size} px, normalised with mean "
+        f"{', '.join(f'{v:.3f}' for v in clip.mean)} and spread {', '.join(f'{v:.3f}' for v in clip.std)}.",
+    ]
+    if clip.sigmoid:
+        lines.append("It was trained with SigLIP's sigmoid loss: it can be looked at and measured, not finetuned here.")
+    stage, target = clip.metadata.get("stage"), clip.metadata.get("target")
+    if stage:
+        aimed = f", with the target “{target}”" if target and stage == "backdoored" else ""
+        lines.append(f"Its file says of itself that it is {stage}{aimed}. Anybody can write that into a file.")
+    else:
+        lines.append("Its file does not say whether it was ever poisoned.")
+    return lines
+
+
 def text_feature(clip: Clip, text: str) -> Tensor:
     """Return the unit feature (D,) of a text."""
     with torch.no_grad():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from cleaner.files import REMEDY, glance_json, read_json, replacing, write_json, write_text
+from cleaner.files import REMEDY, assets, glance_json, read_json, replacing, write_json, write_text
 from cleaner.types import CleanerError, StepReport
 
 if TYPE_CHECKING:
@@ -104,15 +104,36 @@ def runs_root() -> Path:
     return Path(os.environ.get("CLEANER_RUNS") or Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "runs")
 
 
+def shipped_root() -> Path:
+    """Return where the runs lie that come with this project, to be looked at before anything is trained."""
+    return assets() / "example"
+
+
+def is_shipped(folder: Path) -> bool:
+    """Return whether a run came with this project: it is read only."""
+    return folder.resolve().parent == shipped_root().resolve()
+
+
+def shipped() -> list[Entry]:
+    """Return the runs that came with this project, from the last name to the first; a checkout has no times."""
+    return sorted(entries(shipped_root()), key=lambda entry: entry.folder.name, reverse=True)
+
+
+def _refuse_shipped(folder: Path) -> None:
+    if is_shipped(folder):
+        raise CleanerError(f"{folder.name} is the example that came with this project: it can only be looked at.")
+
+
 def run_id(folder: Path) -> str:
     """Return how another run names this one as its parent: by its folder's name, or by path if it lies elsewhere."""
     folder = folder.resolve()
-    return folder.name if folder.parent == runs_root().resolve() else str(folder)
+    known = (runs_root().resolve(), shipped_root().resolve())
+    return folder.name if folder.parent in known else str(folder)
 
 
 def find_run(identity: str, near: Path | None = None) -> Path:
     """Return the folder of a run by its id; folders may have moved together, so one beside `near` comes first."""
-    places = [*([near.parent] if near is not None else []), runs_root()]
+    places = [*([near.parent] if near is not None else []), runs_root(), shipped_root()]
     return next((path for place in places if (path := place / identity).exists()), runs_root() / identity)
 
 
@@ -283,12 +304,14 @@ def list_runs(root: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:
 
 def annotate(folder: Path, name: str = "", note: str = "", tags: list[str] | None = None) -> None:
     """Write the user's name, note and tags of a run; its folder, and so its id, stays."""
+    _refuse_shipped(folder)
     clean = sorted({tag.strip() for tag in tags or [] if tag.strip()})
     write_json(folder / "notes.json", {"name": name.strip(), "note": note.strip(), "tags": clean})
 
 
 def remove(folder: Path) -> None:
     """Delete a run folder. It leaves all lists at once, also if deleting is interrupted."""
+    _refuse_shipped(folder)
     if not (folder / "config.json").exists() and not (folder / "status.json").exists():
         raise CleanerError(f"{folder} is no run folder: nothing was deleted.")
     grave = folder.with_name(f".deleted-{folder.name}")

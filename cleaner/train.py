@@ -6,13 +6,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from cleaner import parallel
+from cleaner import memory, parallel
 from cleaner.checkpoints import write_checkpoint
 from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
@@ -81,7 +81,7 @@ def finetune(
         epoch, place = divmod(step, epoch_steps)
         return parallel.share([int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]])
 
-    epoch = -1
+    epoch, chunk = -1, config.chunk_size
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
     for step in range(start, total):
         if step // epoch_steps != epoch:
@@ -97,12 +97,10 @@ def finetune(
         for group in optimizer.param_groups:
             group["lr"] = lr
         _train_mode(student.model, config.freeze_bn)
-        losses = defense.losses(_features(student, images, texts, shards, epoch, defense, config, reference))
-        loss = torch.stack(list(losses.values())).sum()
+        features = partial(_features, student, texts, epoch, defense, config, reference)
+        losses, loss, chunk = _backward(student, defense, features, images, shards, chunk)
         if not torch.isfinite(loss):
             raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         parallel.average_gradients(student.model)
         optimizer.step()
         with torch.no_grad():
@@ -125,9 +123,44 @@ def finetune(
     return Finetuned(student, history)
 
 
+def _backward(
+    student: Clip, defense: Defense, features: Callable[[Tensor, list[list[int]], int], Features], images: Tensor,
+    shards: list[list[int]], chunk: int,
+) -> tuple[dict[str, Tensor], Tensor, int]:  # fmt: skip
+    """Leave the gradient in the parameters; return the losses, their sum, and the chunk size that memory allowed.
+
+    When memory ends the step is computed again in chunks of half the size, and so are those that follow; not where
+    several processes share it, for the others would wait at another place. Raises `CleanerError` where BatchNorm is
+    live: it would normalise each chunk by itself.
+    """
+    own = shards[parallel.rank()]
+    live, whole = memory.mixes_items(student.model), len(own)
+    if live and 0 < chunk < whole:
+        raise CleanerError(f"live BatchNorm cannot be trained in chunks of {chunk}: freeze it, or take chunk_size 0.")
+
+    def attempt(size: int) -> tuple[dict[str, Tensor], Tensor]:
+        student.model.zero_grad(set_to_none=True)
+        n = size if live else whole
+        parts = shards if n >= whole else [own[:n]]
+        losses = defense.losses(features(images[:n], parts, 0 if live or size == whole else size))
+        loss = torch.stack(list(losses.values())).sum()
+        loss.backward()
+        return losses, loss
+
+    if parallel.size() > 1:
+        return *attempt(chunk or whole), chunk
+    (losses, loss), size = memory.halving(attempt, chunk or whole, least=2 if live else 1)
+    if live and size < whole:
+        raise CleanerError(
+            f"the memory of {student.device} ends at batches of {whole} pairs, and live BatchNorm cannot be trained in "
+            f"chunks: choose batch_size {size}, which fits, or freeze_bn."
+        )
+    return losses, loss, size
+
+
 def _features(
-    student: Clip, images: Tensor, texts: EpochTexts, shards: list[list[int]], epoch: int, defense: Defense,
-    config: FinetuneConfig, reference: Clip | None,
+    student: Clip, texts: EpochTexts, epoch: int, defense: Defense, config: FinetuneConfig, reference: Clip | None,
+    images: Tensor, shards: list[list[int]], chunk: int,
 ) -> Features:  # fmt: skip
     """Encode this process's share of a batch and return the features of all of it.
 
@@ -154,9 +187,9 @@ def _features(
     batch += [negative.text for pair in mine for negative in pair.negatives]
     views = [[len(shard)] * (2 if defense.augmented else 1) for shard in shards]
     subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in drawn]
-    image, *image_aug = parallel.gather(student.encode_image(images), views)
+    image, *image_aug = parallel.gather(memory.in_chunks(student.encode_image, images, chunk), views)
     text, *text_aug, positive, negatives = parallel.gather(
-        student.encode_text(batch), [[*v, *s] for v, s in zip(views, subtexts, strict=True)]
+        memory.in_chunks(student.encode_text, batch, chunk), [[*v, *s] for v, s in zip(views, subtexts, strict=True)]
     )
     rows, pairs = [row for shard in shards for row in shard], [pair for shard in drawn for pair in shard]
     selected = [i for i, row in enumerate(rows) if row in texts.drawn]

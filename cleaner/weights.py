@@ -41,6 +41,14 @@ def _sha256(path: Path, changed: int, size: int) -> str:
     return digest.hexdigest()
 
 
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 (hex) over names and float32 values of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the weights of a file, in float32, and its texts; nothing in the file is run."""
     try:

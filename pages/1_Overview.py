@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import streamlit as st
 
 from cleaner import figures
-from pages._shared import state
+from cleaner.files import glance_json
+from pages._shared import images, lesson, state
 from pages._shared.frame import link, page, page_file
 from pages._shared.shelf import shelf
 from pages._shared.state import Saved, plain, words
 
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 LEAD = (
     "An image-text model such as CLIP learns from captioned pictures off the web, and **a few poisoned pairs are "
     "enough to plant a backdoor**: any picture with a small trigger is then taken for what the attacker wants. "
@@ -34,45 +30,42 @@ GLOSSARY = """
 """
 
 
-def demo() -> dict[str, Any] | None:
-    """Return the example result written by `python -m cleaner demo`, or None."""
-    try:
-        result: dict[str, Any] = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))
-        return result if result.get("rows") else None
-    except (OSError, ValueError):
-        return None
-
-
-def show_demo(result: dict[str, Any]) -> None:
-    """Draw the example's numbers: one bar pair for each model, and what they were measured on."""
-    rows = [row for row in result["rows"] if (row.get("metrics") or {}).get("asr")]
-    if not rows:
-        return
-    bars = []
-    for row in rows:
-        metrics = Saved(RESULTS, {}, row["metrics"])
-        label = words(row["defense"]) if row.get("defense") else "Backdoored"
-        stage = "defended" if row.get("defense") else "backdoored"
-        bars.append((label, stage, metrics.figure("ca") or 0.0, metrics.figure("asr") or 0.0))
-    st.plotly_chart(figures.before_after(bars), key="demo", config={"displayModeBar": False})
-    first = rows[0]
-    attack = first.get("trigger") or first.get("attack") or "unknown"
-    st.caption(
-        f"{plain(words(str(attack)))} on {plain(str(first.get('model', '')))}. "
-        f"{plain(Saved(RESULTS, {}, first['metrics']).protocol)} Made by `{result.get('command', '')}`, "
-        f"commit {plain(str(result.get('commit', '')))}, {plain(str(result.get('device', '')))}."
-    )
-
-
-def show_run(run: Saved, defended: list[Saved]) -> None:
-    """Draw the numbers of the run in view."""
+def show_run(run: Saved) -> None:
+    """Draw the numbers of a backdoored run and its defences, and what was measured."""
+    defended = state.defended_runs(run)
     rows = [("Backdoored", "backdoored", run)] + [
         (f"{words(r.defense or '')}<br>lr {r.lr:g}", "defended", r) for r in reversed(defended[:5])
     ]
     bars = [(label, stage, r.figure("ca"), r.figure("asr")) for label, stage, r in rows]
     shown = [(a, b, c, d) for a, b, c, d in bars if c is not None and d is not None]
-    st.plotly_chart(figures.before_after(shown), key="mine", config={"displayModeBar": False})
-    st.caption(f"Run in view: {plain(run.label)}. {plain(run.protocol)}")
+    st.plotly_chart(figures.before_after(shown), key=f"overview.{run.id}", config={"displayModeBar": False})
+    st.caption(f"{plain(run.label)}. {plain(run.protocol)}")
+
+
+def show_picture(run: Saved) -> None:
+    """Draw one test picture without and with the trigger, and what each model takes it for; shipped with the run."""
+    found = glance_json(run.folder / "picture.json")
+    if not found:
+        return
+    for column, pixels, title in zip(st.columns(2), found["pictures"], ("A test picture", "With trigger"), strict=True):
+        column.image(images.from_png(pixels), caption=title, width="stretch")
+    names = {"clean": "Clean", "backdoored": "Backdoored"}
+    rows = ["| Model | sees | with trigger |", "| --- | --- | --- |"]
+    for name, said in found["answers"].items():
+        cells = [f":{'green' if text == found['class'] else 'red'}[**{plain(text)}**]" for text in said]
+        rows.append(f"| {names.get(name) or plain(words(name))} | {' | '.join(cells)} |")
+    st.markdown("\n".join(rows))
+    st.caption("One picture, n = 1: an illustration.")
+
+
+def show_example(run: Saved) -> None:
+    """Draw the shipped example: its numbers, and a picture."""
+    st.subheader(state.titled("Before and after", run), anchor=False)
+    numbers, picture = st.columns([2.4, 1], gap="large")
+    with numbers:
+        show_run(run)
+    with picture:
+        show_picture(run)
 
 
 def steps() -> None:
@@ -98,17 +91,19 @@ def steps() -> None:
 
 
 with page("Overview", LEAD):
-    if st.button("Plant a backdoor", type="primary", icon=":material/bug_report:"):
-        st.switch_page(str(page_file("Poison")))
+    with st.container(horizontal=True):
+        if st.button("Plant a backdoor", type="primary", icon=":material/bug_report:"):
+            st.switch_page(str(page_file("Poison")))
+        lesson.offer()
     steps()
-    result, mine = demo(), state.current_run()
-    if result is not None:
-        st.subheader("The example: before and after", anchor=False)
-        show_demo(result)
-    if mine is not None and mine.figure("asr") is not None:
+    mine = state.current_run()
+    example = next((run for run in state.backdoored_runs() if run.shipped), None)
+    if mine is not None and not mine.shipped and mine.figure("asr") is not None:
         st.subheader("Your run: before and after", anchor=False)
-        show_run(mine, state.defended_runs(mine))
-    if result is None and mine is None:
+        show_run(mine)
+    if example is not None:
+        show_example(example)
+    if example is None and mine is None:
         st.subheader("Before and after", anchor=False)
         st.info(
             "No numbers yet. Train a model on the Poison page (about a minute), or run the example in a terminal: "

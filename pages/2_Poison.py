@@ -26,13 +26,7 @@ TESTS = (100, 200, 500, 1000, 2000, 4000, 9000)
 
 def choose_data_and_model() -> tuple[str, str, int, int]:
     """Draw the choice of data and model; return both names, training pairs and test pictures."""
-    names, models = cache.datasets(), cache.models()
-    start = names.index("scenes") if "scenes" in names else 0
-    data = st.selectbox(
-        "Data", names, start, key="poison.data", accept_new_options=True, **KEEP,
-        help="Pictures with captions to train on. You may also type the path of a table (.csv, .tsv), of a folder of "
-        "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
-    )  # fmt: skip
+    data, models = forms.data_box("poison.data", "to train on"), cache.models()
     model = st.selectbox(
         "Model", models, key="poison.model", accept_new_options=True, **KEEP,
         help="A built-in model. You may also type the path of a checkpoint (.safetensors, .pt), or "
@@ -46,7 +40,7 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
         "Test pictures", TESTS, 2000, format_func="{:,}".format, key="poison.tests", **KEEP,
         help="Never seen in training. On Scenes half of them show one object; those are counted.",
     )  # fmt: skip
-    return str(data), str(model), int(pairs), int(tests)
+    return data, str(model), int(pairs), int(tests)
 
 
 def classes_of(data: str) -> list[str]:
@@ -178,7 +172,11 @@ def offer(attack: tasks.Attack | None) -> None:
     if attack is not None:
         begin = partial(start, attack)
         steps = attack.config.epochs * max(1, attack.pairs // min(attack.config.batch_size, attack.pairs))
-        done = [run for run in state.backdoored_runs() if run.model == attack.model and tasks.steps_of(run)]
+        done = [
+            run
+            for run in state.backdoored_runs()
+            if run.model == attack.model and tasks.steps_of(run) and not run.shipped
+        ]
         rate = done[0].config["seconds"] / tasks.steps_of(done[0]) if done else None
         time = (
             f"about {max(1, round(rate * steps / 60))} min by the last run here"
@@ -192,7 +190,7 @@ def offer(attack: tasks.Attack | None) -> None:
 def show_result(run: Saved) -> None:
     """Draw the verdict and the figures of the run in view."""
     with st.container(border=True):
-        st.markdown("#### Did the attack take?")
+        st.markdown(f"#### {state.titled('Did the attack take?', run)}")
         st.caption(f"Run in view: {plain(run.label)}")
         cards.verdict(run)
         cards.cards(run, across=True)
@@ -206,6 +204,7 @@ def show_curves(run: Saved | None) -> None:
     if run is None or not history:
         st.info("No training to show yet. Press Train above.", icon=":material/show_chart:")
         return
+    st.markdown(f"#### {state.titled('How it was trained', run)}")
     cards.curves({"poisoning": history}, "backdoored", "poison.past", floor=run.figure("asr_clean_model"))
     st.caption(f"Run in view: {plain(run.label)}. Dotted line: attack success on the never poisoned model.")
 

@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner import figures
 from cleaner.config import FinetuneConfig
 from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND
-from pages._shared import cache, cards, forms, state, sweeps, tasks, work
+from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, Saved, percent, plain, words
 
@@ -21,9 +21,10 @@ LEAD = (
 )
 SIZES = (200, 500, 1000, 2000, 3000, 5000, 10000)
 Plan = list[tuple[object, FinetuneConfig]]
+Suspect = Saved | tasks.Outside
 
 
-def choose(run: Saved) -> tuple[Plan, int] | None:
+def choose() -> tuple[Plan, int] | None:
     """Draw all choices; return (defence, settings) for each and the clean pairs, or None while one cannot be used."""
     kinds = cache.defenses()
     first = [name for name in ("cleanclip", "ta_cleaner") if name in kinds] or list(kinds)[:1]
@@ -85,7 +86,7 @@ def _own_parameters(name: str, kind: type) -> dict[str, object]:
         return forms.values(kind, f"defend.{name}")
 
 
-def preflight(run: Saved, plan: Plan, pairs: int) -> None:
+def preflight(run: Suspect, plan: Plan, pairs: int) -> None:
     """Draw what will be done and how long it will take, one line for each defence."""
     before = [other for other in state.all_runs() if other.stage == "defended"]
     rows, total = [], 0.0
@@ -107,17 +108,18 @@ def preflight(run: Saved, plan: Plan, pairs: int) -> None:
         )  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
-    st.caption(f"{runs}, about {max(total / 60, 0.1):.1f} min on {plain(plan[0][1].device)}, one after the other.")
+    time = f"about {max(total / 60, 0.1):.1f} min" if total else "for how long is not known yet"
+    st.caption(f"{runs}, {time}, on {plain(plan[0][1].device)}, one after the other.")
 
 
-def start(run: Saved, plan: Plan, pairs: int) -> None:
+def start(run: Suspect, plan: Plan, pairs: int) -> None:
     """Start the jobs, as a sweep if a defence has several."""
     several = len(plan) > len({defense for defense, _ in plan})
     begin = work.begin_sweep if several else work.begin
     begin("defend", [tasks.defending(run, defense, pairs, config) for defense, config in plan])
 
 
-def offer(run: Saved, choice: tuple[Plan, int] | None) -> None:
+def offer(run: Suspect, choice: tuple[Plan, int] | None) -> None:
     """Draw the preflight and the Start button."""
     begin = None
     if choice is not None and choice[0]:
@@ -139,7 +141,7 @@ def show_results(run: Saved) -> None:
             icon=":material/science:",
         )
         return
-    st.subheader("Is the backdoor gone, and what did it cost?", anchor=False)
+    st.subheader(state.titled("Is the backdoor gone, and what did it cost?", run), anchor=False)
     labels = {other.id: other.label for other in defended}
     key = f"defend.shown.{run.id}"
     wanted = st.session_state.pop("defend.new", None)
@@ -220,25 +222,50 @@ def settle() -> None:
         st.session_state["defend.seen"] = st.session_state["defend.new"] = names
 
 
+def backdoored(run: Saved) -> None:
+    """Draw the page for a model that was poisoned here, so that its trigger is known."""
+    st.caption(f"Suspect: {plain(run.label)}. Choose another one in the menu on the left.")
+    settle()
+    left, right = st.columns([1, 2.5], gap="large")
+    with left:
+        choice = choose()
+    with right:
+        offer(run, choice)
+        at_work = cards.live("defend")
+        if not (sweeps.show(run) or at_work):
+            cards.ended("defend")
+            show_results(run)
+
+
+def brought() -> None:
+    """Draw the page for a model of the reader's, whose trigger nobody knows."""
+    left, right = st.columns([1, 2.5], gap="large")
+    with left:
+        own = suspect.choose()
+        choice = choose() if own else None
+    with right:
+        if own is None:
+            suspect.invite()
+            return
+        suspect.facts(own)
+        offer(own, choice)
+        if not cards.live("defend"):
+            cards.ended("defend")
+            suspect.results(own)
+        suspect.hunt(own)
+
+
 with page("Defend", LEAD):
+    with st.spinner("Loading PyTorch, once …"):
+        cache.defenses()
     run = state.current_run()
-    if run is None:
+    if st.toggle("Bring a model of my own", key="defend.own", help=suspect.HELP, **KEEP):
+        brought()
+    elif run is not None:
+        backdoored(run)
+    else:
         st.info(
             "There is no backdoored model yet. Make one on the Poison page; it takes about a minute.",
             icon=":material/bug_report:",
         )
         link("Poison", "Go to Poison")
-    else:
-        with st.spinner("Loading PyTorch, once …"):
-            cache.defenses()
-        st.caption(f"Suspect: {plain(run.label)}. Choose another one in the menu on the left.")
-        settle()
-        left, right = st.columns([1, 2.5], gap="large")
-        with left:
-            choice = choose(run)
-        with right:
-            offer(run, choice)
-            at_work = cards.live("defend")
-            if not (sweeps.show(run) or at_work):
-                cards.ended("defend")
-                show_results(run)

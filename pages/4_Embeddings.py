@@ -263,7 +263,7 @@ def show_selected(world: World, selected: list[str]) -> None:
 
 def show_numbers(world: World) -> None:
     """Draw the figures of each model with their meaning, and how far things moved."""
-    st.subheader("In numbers", anchor=False)
+    st.subheader(state.titled("In numbers", state.current_run()), anchor=False)
     with st.spinner("Counting …"):
         found = {
             s.label: cache.numbers(s.model, world.name, world.size, world.n, world.attacked, world.target)
@@ -294,6 +294,7 @@ with page("Embeddings", LEAD):
     with left:
         world = gather()
     with right:
+        st.subheader(state.titled("One map for all models", state.current_run()), anchor=False)
         explore(world)
     show_numbers(world)
     view.provenance(world.shown, state.current_run())

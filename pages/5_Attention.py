@@ -113,7 +113,7 @@ def show_distribution(
     shown: list[Stage], picture: Sample, run: Saved, method: str, settings: dict[str, Any], text: str
 ) -> None:
     """Draw the same number over many test pictures, once it has been asked for."""
-    st.subheader("One picture proves little: the test set", anchor=False)
+    st.subheader(state.titled("One picture proves little: the test set", run), anchor=False)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     n = int(left.select_slider("Test pictures", (32, 64, 128, MOST), MOST, key="attention.n", **KEEP))
     key = ("attention.measured", run.id, method, tuple(settings.items()), text, n, tuple(s.model for s in shown))
@@ -158,7 +158,7 @@ def _known(values: list[float]) -> list[float]:
 
 def show_words(shown: list[Stage], picture: Sample, attacked: Any, caption: str) -> None:
     """Draw what each word of the text adds to the similarity."""
-    st.subheader("Which words count", anchor=False)
+    st.subheader(state.titled("Which words count", state.current_run()), anchor=False)
     which = 0
     if attacked is not None:
         said = st.segmented_control(
@@ -191,6 +191,7 @@ with page("Attention", LEAD):
         with st.spinner("Looking …"):
             attacked = view.attacked(run)
             found = {s.label: cache.attribution(s.model, method, settings, picture, attacked, text) for s in shown}
+        st.subheader(state.titled("What speaks for the text", run), anchor=False)
         show_grid(shown, found, picture, run, method, strength)
         if run is not None and attacked is not None:
             show_distribution(shown, picture, run, method, settings, text)

@@ -156,6 +156,7 @@ with page("Try it", LEAD):
         with drawn:
             show_picture(picture, attacked, *spot)
     with right, st.spinner("Asking the models …"):
+        st.subheader(state.titled("What each model sees", run), anchor=False)
         show_answers(run, shown, picture, spot)
         show_link(run, shown, picture, spot)
     view.provenance(shown, run)

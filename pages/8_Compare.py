@@ -9,9 +9,11 @@ import streamlit as st
 
 from cleaner import figures, report
 from cleaner.report import Entry
+from cleaner.runs import is_shipped
+from cleaner.wording import defense_in_words
 from pages._shared import cache, state
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, plain, words
+from pages._shared.state import KEEP, plain
 
 LEAD = (
     "All runs on this machine. **A good defence is far down and far to the right**: it removes the backdoor and keeps "
@@ -39,8 +41,7 @@ def choose(entries: list[Entry]) -> list[Entry]:
 
 def _named(option: str) -> str:
     """Return an option of a filter in words; identities of sweeps stand as they are."""
-    known = {report.NO_DEFENSE: "No defence", "": "In no sweep"}
-    return known.get(option) or (words(option) if option.isidentifier() else option)
+    return defense_in_words(option) if option.isidentifier() else option or "In no sweep"
 
 
 def show_table(entries: list[Entry]) -> None:
@@ -52,11 +53,18 @@ def show_table(entries: list[Entry]) -> None:
         "model": "Model", "seconds": "Seconds", "created": "Made (UTC)",
     }  # fmt: skip
     table = pd.DataFrame([report.record(entry) for entry in entries])[list(columns)].rename(columns=columns)
-    shares = ("CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail")
-    styles = {name: st.column_config.NumberColumn(format="percent") for name in shares}
+    for name in ("Attack", "Defence"):
+        table[name] = table[name].map(defense_in_words)
+    shares = ["CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail"]
+    table[shares] = 100 * table[shares].astype(float)
+    styles = {name: st.column_config.NumberColumn(format="%.1f %%") for name in shares}
     styles["Learning rate"] = st.column_config.NumberColumn(format="%g")
     st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
-    st.caption("Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model.")
+    shipped = [entry.folder.name for entry in entries if is_shipped(entry.folder)]
+    st.caption(
+        "Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model."
+        + (f" Shipped example: {plain(', '.join(shipped))}." if shipped else "")
+    )
 
 
 def show_plots(entries: list[Entry]) -> None:
@@ -65,7 +73,8 @@ def show_plots(entries: list[Entry]) -> None:
     if not points:
         st.info("None of these runs has figures of an attack.")
         return
-    st.subheader("What each defence costs and brings", anchor=False)
+    example = " · with the shipped example" if any(is_shipped(entry.folder) for entry in entries) else ""
+    st.subheader(f"What each defence costs and brings{example}", anchor=False)
     st.plotly_chart(figures.pareto(points), key="compare.pareto", config=NO_BAR)
     sets = {entry.protocol for entry in entries if entry.figure("asr") is not None}
     if len(sets) > 1:
@@ -76,7 +85,7 @@ def show_plots(entries: list[Entry]) -> None:
     else:
         measured = plain(sets.pop())
         st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dotted line joins the best trade-offs.")
-    st.subheader("Attack against defence", anchor=False)
+    st.subheader(f"Attack against defence{example}", anchor=False)
     names = [name for name in report.FIGURES if report.cells(entries, name)]
     name = st.segmented_control(
         "Figure", names, default=names[0], format_func=lambda n: report.FIGURES[n].partition(":")[0],

@@ -22,6 +22,7 @@ REQUEST = Request("backdoored", "scenes", 64, FinetuneConfig(), "scenes-rn", tri
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     return tmp_path / "runs"
 
 
@@ -162,3 +163,19 @@ def test_a_list_of_many_runs_opens_few_files(root: Path, monkeypatch: pytest.Mon
     assert len(opened) == 40
     assert len(list_runs()) == 20
     assert len(opened) == 40  # nothing has changed since
+
+
+def test_shipped_runs_are_found_and_stay_as_they_are(root: Path) -> None:
+    assert runs.shipped() == []
+    first = finished(runs.shipped_root() / "example")
+    second = finished(runs.shipped_root() / "example-1-finetune")
+    own = finished(root / "own")
+    assert [entry.folder for entry in runs.shipped()] == [second, first]
+    assert [entry.folder for entry in entries()] == [own]
+    assert [runs.is_shipped(folder) for folder in (first, own)] == [True, False]
+    assert runs.run_id(first) == "example"
+    assert runs.find_run("example", near=own) == first
+    for change in (runs.remove, jobs.delete, runs.annotate):
+        with pytest.raises(CleanerError, match="it can only be looked at"):
+            change(first)
+    assert sorted(path.name for path in first.iterdir()) == ["config.json", "status.json"]

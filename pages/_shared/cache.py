@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
+from cleaner.files import cache_root
 from cleaner.request import data_words
+from cleaner.runs import is_shipped
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.report import Entry
     from cleaner.runs import Run
+    from cleaner.subtexts import Margin, Signs
     from cleaner.text import Parse, SubtextPair, Vocabulary
     from cleaner.types import OnStep, StepReport
     from pages._shared.view import Sample
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 _importing = threading.RLock()
 """Two threads that import torch and torchvision at the same time can block each other (`_DeadlockError`)."""
+LOOK = 1000
+"""Test pairs that a model is looked at with before anything is done."""
 
 
 def library() -> None:
@@ -154,13 +159,23 @@ def seen(sample: Sample, attacked: Path | None) -> CaptionData:
     return shown if attacked is None else shown.framed(run(attacked).clip.framing)
 
 
+def _changed(model: str) -> float:
+    """Return when the file behind a model's name was last written; 0 where it is no file."""
+    paths = [Path(model), Path(model.partition(":")[2])]
+    return next((path.stat().st_mtime for path in paths if path.is_file()), 0.0)
+
+
 @st.cache_resource(show_spinner=False, max_entries=6)
-def clip(name: str) -> Clip:
-    """Return a model by name or path, on the CPU in fp32."""
+def _clip(name: str, changed: float) -> Clip:
     library()
     from cleaner.clip import load_clip
 
     return load_clip(name)
+
+
+def clip(name: str) -> Clip:
+    """Return a model by name or path, on the CPU in fp32; read again when its file has changed."""
+    return _clip(name, _changed(name))
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -291,6 +306,30 @@ def epoch_draw(
     return rows, texts.skipped
 
 
+@st.cache_resource(show_spinner=False, max_entries=24)
+def margins(
+    model: tuple[str, str], name: str, split: str, size: int, first: int, seed: int, epoch: int, n: int
+) -> list[Margin]:
+    """Return the `cleaner.subtexts.Margin` of the first pairs, each with the subtexts that the epoch would draw."""
+    grammar()
+    from cleaner.subtexts import margins
+
+    shown = data(name, split, size)
+    texts = defenses()["ta_cleaner"](share=1.0, negatives=n).plan(shown.captions, seed)(epoch)
+    return margins(of_stage(model), shown, {i: pair for i, pair in texts.drawn.items() if i < first})
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def signs(name: str, split: str, size: int, share: float, seed: int, n: int, epochs: int) -> list[Signs]:
+    """Return the `cleaner.subtexts.Signs` of the first epochs."""
+    grammar()
+    from cleaner.subtexts import signs
+
+    return signs(
+        defenses()["ta_cleaner"](share=share, negatives=n).plan(data(name, split, size).captions, seed), epochs
+    )
+
+
 @st.cache_resource(show_spinner=False)
 def explainers() -> dict[str, Any]:
     """Return name -> explainer class."""
@@ -335,6 +374,58 @@ def attribution(
     used, pictures = of_stage(model), picture_pair(sample, attacked)
     maps = explainers()[method](**settings).attribute(used, pictures, text_feature(used, text))
     return maps.numpy(), cosines(used, pictures, text)
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _describe(model: str, changed: float) -> str | None:
+    library()
+    from cleaner.checkpoints import describe
+
+    return describe(model)
+
+
+def describe(model: str) -> str | None:
+    """Return what is known of a model's file without opening it; None where it is no file."""
+    return _describe(model, _changed(model))
+
+
+def is_of(config: dict[str, Any], model: str) -> bool:
+    """Return whether a run started from this model, and not from a run."""
+    from cleaner.request import found
+
+    return not config.get("parent") and (config.get("request") or {}).get("model") == found(model)
+
+
+def look_at(model: str, name: str) -> tuple[list[str], Any]:
+    """Return what an opened model says of itself, in sentences, and its `Metrics` on some test pictures."""
+    return _look_at(model, name, _changed(model))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _look_at(model: str, name: str, changed: float) -> tuple[list[str], Any]:
+    from cleaner.evaluation import evaluate
+    from cleaner.inspection import about
+
+    return about(clip(model)), evaluate(clip(model), data(name, "test", LOOK), ks=(1,), counterfactual=False)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _scan(model: str, changed: float, name: str, trigger: str, n: int, _trigger: Any, _on_step: OnStep) -> Any:
+    from cleaner.scan import WARNING, known_triggers, scan
+
+    tried, left = known_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
+    return scan(clip(model), data(name, "test", n), tried, n, _aside(_on_step)), left, WARNING
+
+
+def scan(model: str, name: str, trigger: Any, n: int, on_step: OnStep) -> Any:
+    """Return the lines of a scan, name -> why not of the triggers left out, and the warning.
+
+    `trigger`: the only one to try; None: all built-in ones.
+    """
+    if trigger is not None and trigger.missing:
+        raise CleanerError(trigger.missing)
+    settings = "" if trigger is None else str(trigger.state_dict())
+    return _scan(model, _changed(model), name, settings, n, trigger, on_step)
 
 
 def explains(model: tuple[str, str], method: str) -> tuple[str | None, dict[str, int], int]:
@@ -451,10 +542,11 @@ def judged(places: Any, union: Any) -> tuple[Any, float]:
 
 
 def umap_file(models: tuple[tuple[str, str], ...], name: str, size: int, n: int, attacked: Path) -> Path:
-    """Return where the UMAP of these features is kept: in the folder of the run whose trigger they show."""
+    """Return where the UMAP of these features is kept: with the run whose trigger they show, if it can be written."""
     from cleaner.seed import derive
 
-    return attacked / "projections" / f"umap-{derive(repr(models), name, size, n):x}.npy"
+    place = cache_root() / attacked.name if is_shipped(attacked) else attacked
+    return place / "projections" / f"umap-{derive(repr(models), name, size, n):x}.npy"
 
 
 @st.cache_resource(show_spinner=False, max_entries=12)

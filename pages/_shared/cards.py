@@ -131,6 +131,8 @@ def curves(
             "**Training loss** (its terms differ between defences)" if len(histories) > 1 else "**Training loss**"
         )
         st.plotly_chart(figures.loss_curves(losses, stage, total), key=f"{key}.loss", config=NO_BAR)
+    if not any(looks.values()):
+        return
     with right:
         st.markdown("**While it trains** (validation split)")
         st.plotly_chart(figures.validation_curves(looks, total, floor), key=f"{key}.looks", config=NO_BAR)

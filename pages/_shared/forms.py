@@ -89,6 +89,19 @@ def learning_rates(key: str, default: float, help: str = "") -> list[float]:
     return sorted(float(rate) for rate in chosen)
 
 
+def data_box(key: str, use: str) -> str:
+    """Draw the choice of data, which may be typed; return name and options in one line."""
+    from pages._shared import cache
+
+    names = cache.datasets()
+    start = names.index("scenes") if "scenes" in names else 0
+    return str(st.selectbox(
+        "Data", names, start, key=key, accept_new_options=True, **KEEP,
+        help=f"Pictures with captions {use}. You may also type the path of a table (.csv, .tsv), of a folder of "
+        "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
+    ))  # fmt: skip
+
+
 def device_and_precision(key: str) -> tuple[str, str, bool]:
     """Draw the two select boxes; return device, precision and whether this machine can use them."""
     from pages._shared import cache

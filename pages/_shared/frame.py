@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from cleaner.types import CleanerError
-from pages._shared import cache, state, work
+from pages._shared import cache, lesson, state, work
 from pages._shared.state import Saved, percent, plain, words
 
 PAGES = Path(__file__).resolve().parent.parent
@@ -29,6 +29,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     work.catch_up(title.lower())
     _sidebar()
     _strip(title)
+    lesson.box(title, page_file)
     st.title(title, anchor=False)
     st.markdown(lead)
     try:

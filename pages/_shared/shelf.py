@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner import jobs
-from cleaner.runs import Entry, annotate, runs_root
+from cleaner.runs import Entry, annotate, is_shipped, runs_root, shipped
 from pages._shared import work
 from pages._shared.frame import say
 from pages._shared.state import percent, plain, saved
@@ -21,7 +21,8 @@ STATES = {
 
 def shelf() -> None:
     """Draw the table and, for a chosen run, its name, note and tags, and what can be done with it."""
-    entries = jobs.all_entries()
+    own = jobs.all_entries()
+    entries = own + shipped()
     if not entries:
         st.caption(f"No runs in {plain(str(runs_root()))} yet.")
         return
@@ -29,7 +30,7 @@ def shelf() -> None:
         table(entries), hide_index=True, width="stretch", height=min(36 + 35 * len(entries), 320), key="shelf.table",
         on_select="rerun", selection_mode="single-row",
     )  # fmt: skip
-    st.caption(f"{len(entries):,} in {plain(str(runs_root()))}. Tick a row to name, tag or delete a run.")
+    st.caption(f"{len(own):,} in {plain(str(runs_root()))}. Tick a row to name, tag or delete a run.")
     if error := work.news():
         say(error)
     rows = [row for row in chosen["selection"]["rows"] if row < len(entries)]
@@ -43,9 +44,10 @@ def table(entries: list[Entry]) -> pd.DataFrame:
     for entry in entries:
         run = saved(entry.folder, entry.config)
         parent = str(entry.config.get("parent") or "")
+        name = run.label if run.shipped else work.label(entry)
         rows.append(
             {
-                "Name": work.label(entry), "State": STATES.get(entry.status.state, entry.status.state),
+                "Name": name, "State": STATES.get(entry.status.state, entry.status.state),
                 "Stage": run.stage, "Model": run.model, "CA": percent(run.figure("ca")),
                 "ASR@1": percent(run.figure("asr")), "Tags": ", ".join(entry.notes.get("tags", [])),
                 "Made": run.time, "Run": run.id, "Defends": parent,
@@ -57,6 +59,9 @@ def table(entries: list[Entry]) -> pd.DataFrame:
 def _one(entry: Entry) -> None:
     """Draw one run: a form for the user's words, and Delete or start, whichever its state allows."""
     key = f"shelf.{entry.folder.name}"
+    if is_shipped(entry.folder):
+        st.caption("This run came with the project: it can be looked at and defended, but not renamed or deleted.")
+        return
     if entry.status.message:
         st.caption(plain(entry.status.message))
     with st.form(f"{key}.form", border=False):

@@ -13,7 +13,8 @@ from typing import Any
 import streamlit as st
 
 from cleaner.files import glance_json
-from cleaner.runs import list_runs, read_status, runs_root
+from cleaner.runs import find_run, is_shipped, list_runs, read_status, shipped
+from cleaner.wording import words as words  # for all pages
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
 CURRENT = "current_run"
@@ -35,6 +36,11 @@ class Saved:
     @property
     def id(self) -> str:
         return self.folder.name
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it came with the project."""
+        return is_shipped(self.folder)
 
     @property
     def stage(self) -> str:
@@ -67,6 +73,9 @@ class Saved:
         """One line that tells this run from the others."""
         if self.notes.get("name"):
             return f"{self.notes['name']} · {self.time}"
+        if self.shipped:
+            what = words(self.defense or self.attack)
+            return f"Shipped example: {what}" + (f" → {self.config.get('target_class')}" if not self.defense else "")
         if self.stage == "defended":
             return f"{words(self.defense or 'defence')}, lr {self.lr:g} · {self.time}"
         return f"{words(self.attack)} → {self.config.get('target_class')} · {self.model} · {self.time}"
@@ -101,8 +110,10 @@ def saved(folder: Path, config: dict[str, Any] | None = None) -> Saved:
 
 
 def all_runs() -> list[Saved]:
-    """Return every complete run on disk, newest first."""
-    return [saved(folder, config) for folder, config in list_runs()]
+    """Return every complete run on disk, newest first, and after them those of the shipped example."""
+    own = [saved(folder, config) for folder, config in list_runs()]
+    taken = {run.id for run in own}
+    return own + [saved(e.folder, e.config) for e in shipped() if e.folder.name not in taken]
 
 
 def backdoored_runs() -> list[Saved]:
@@ -125,9 +136,17 @@ def defended_runs(suspect: Saved) -> list[Saved]:
 
 def short_labels(runs: list[Saved]) -> dict[str, str]:
     """Return id -> a short name for charts: defence and learning rate, with the time where that is not enough."""
-    names = {run.id: f"{words(run.defense or 'backdoored')}, lr {run.lr:g}" for run in runs}
+    names = {
+        run.id: f"{words(run.defense or 'backdoored')}, lr {run.lr:g}{', shipped example' if run.shipped else ''}"
+        for run in runs
+    }
     shared = {name for name in names.values() if list(names.values()).count(name) > 1}
     return {run.id: f"{names[run.id]}, {run.time[5:]}" if names[run.id] in shared else names[run.id] for run in runs}
+
+
+def titled(title: str, run: Saved | None) -> str:
+    """Return the title of a figure, which says so where the figure is the shipped example's."""
+    return f"{title} · shipped example" if run is not None and run.shipped else title
 
 
 def look_at(run_id: str) -> None:
@@ -148,27 +167,9 @@ def apply_wanted(options: list[str]) -> None:
 def current_run() -> Saved | None:
     """Return the backdoored run that the pages look at, or None if there is none yet."""
     chosen = st.session_state.get(CURRENT)
-    folder = runs_root() / chosen if chosen else None
+    folder = find_run(chosen) if chosen else None
     there = folder is not None and (folder / "config.json").exists() and read_status(folder).state == "done"
     return saved(folder) if folder is not None and there else None
-
-
-def words(name: str) -> str:
-    """Return an identifier in words: "ta_cleaner" -> "TA-Cleaner"."""
-    known = {
-        "ta_cleaner": "TA-Cleaner", "cleanclip": "CleanCLIP", "cleanclip_short": "CleanCLIP, short captions",
-        "finetune": "Plain finetuning", "badnet": "BadNet patch", "sig": "Sine wave (SIG)", "blended": "Blended noise",
-        "wanet": "Warp (WaNet)", "badnet_stripes": "BadNet patch, stripes", "blended_stripes": "Blended stripes",
-        "triangles": "Blended triangles", "text": "Watermark text", "trojvqa": "Patch and word (TrojVQA)",
-        "text_only": "A word in the text", "patch_image": "Your picture as patch",
-        "pattern_image": "Your picture blended", "path": "Picture file", "key": "Text key",
-        "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
-        "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negatives",
-        "clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "subtext_loss": "Subtext loss", "total": "Sum",
-        "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
-        "grad_cam": "GradCAM", "rollout": "Attention rollout", "gradient_rollout": "Gradient rollout",
-    }  # fmt: skip
-    return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
 
 
 def plain(text: str) -> str:

@@ -11,8 +11,8 @@ from cleaner.runs import run_id
 from pages._shared import cache
 from pages._shared.state import Saved
 
-VALIDATION_SIZE = 500
-"""Pictures behind the live curves; those with one class count."""
+TEST_SIZE, VALIDATION_SIZE = 2000, 500
+"""Pictures behind the figures and, on the validation split, behind the live curves; those with one class count."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,14 @@ class Attack:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Outside:
+    """A model that was not poisoned here, and data to clean and to measure it with."""
+
+    model: str
+    data: str
+
+
 def looks(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
     """Return the settings with about ten looks at the validation split on the way."""
     steps = config.epochs * max(1, pairs // min(config.batch_size, max(pairs, 1)))
@@ -54,23 +62,29 @@ def poisoning(attack: Attack) -> Request:
     )  # fmt: skip
 
 
-def defending(suspect: Saved, defense: Any, pairs: int, config: FinetuneConfig) -> Request:
+def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: FinetuneConfig) -> Request:
     """Return the training of one defence on clean pairs; tested on the pictures that the attack was tested on."""
-    text, test_size = data_of(suspect)
-    name, options = data_words(text)
+    if isinstance(suspect, Outside):
+        (name, options), test_size = cache.located_data(suspect.data), TEST_SIZE
+        where: dict[str, Any] = {"model": found(suspect.model)}
+    else:
+        text, test_size = data_of(suspect)
+        (name, options), where = data_words(text), {"parent": run_id(suspect.folder)}
     return Request(
-        "defended", name, pairs, looks(pairs, config), parent=run_id(suspect.folder), defense=defense.state_dict(),
-        validation_size=VALIDATION_SIZE, test_size=test_size, data_options=options,
+        "defended", name, pairs, looks(pairs, config), defense=defense.state_dict(), validation_size=VALIDATION_SIZE,
+        test_size=test_size, data_options=options, **where,
     )  # fmt: skip
 
 
 def data_of(run: Saved) -> tuple[str, int]:
     """Return a run's data in one line, as `cache.data` takes it, and the size of its test split."""
     name = run.config.get("data_name") or str(run.config.get("data", "scenes")).partition("/")[0]
-    return in_words(str(name), run.config.get("data_options") or {}), int(run.config.get("test_size") or 2000)
+    return in_words(str(name), run.config.get("data_options") or {}), int(run.config.get("test_size") or TEST_SIZE)
 
 
-def seconds_per_step(suspect: Saved, before: list[Saved], defense: Any, config: FinetuneConfig) -> tuple[float, str]:
+def seconds_per_step(
+    suspect: Saved | Outside, before: list[Saved], defense: Any, config: FinetuneConfig
+) -> tuple[float, str]:
     """Return the expected seconds of a training step, and what was measured to know it.
 
     The newest run of the same defence, device, precision and batch size serves; else the poisoning itself, times two
@@ -80,16 +94,16 @@ def seconds_per_step(suspect: Saved, before: list[Saved], defense: Any, config: 
     wanted = (config.device, config.precision, config.batch_size)
     for run in before:
         settings = run.config.get("finetune") or {}
-        if run.defense == name and run.model == suspect.model:
+        if run.defense == name and run.model == suspect.model and not run.shipped:
             same = (settings.get("device"), settings.get("precision"), settings.get("batch_size")) == wanted
             if same and (steps := steps_of(run)):
                 return run.config["seconds"] / steps, "an earlier run of it"
-    steps = steps_of(suspect)
-    if not steps:
+    if not isinstance(suspect, Saved) or not (steps := steps_of(suspect)):
         return 0.0, "nothing measured yet"
     scale = config.batch_size / max(1, (suspect.config.get("finetune") or {}).get("batch_size", config.batch_size))
     views = 2.2 if type(defense).augmented else 1.0
-    return suspect.config["seconds"] / steps * views * scale, "the poisoning's own steps"
+    judged_by = "the example's steps, on another machine" if suspect.shipped else "the poisoning's own steps"
+    return suspect.config["seconds"] / steps * views * scale, judged_by
 
 
 def steps_of(run: Saved) -> int:

@@ -45,6 +45,12 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     stored = json.loads((Path(cleaned) / "metrics.json").read_text())
     assert again["ca"] == stored["ca"]
     assert again["asr"] == stored["asr"]
+    assert main(["scan", attack, "--reference", model, "--trigger", *trigger[1:3], "--pictures", "40", "--json"]) == 0
+    lines = json.loads(capsys.readouterr().out)
+    assert len(lines["lines"]) == len(lines["reference"]) == 32
+    assert {line["trigger"] for line in lines["lines"]} == {"badnet"}
+    assert main(["scan", attack, "--trigger", "badclip"]) == 2
+    assert "badclip" not in capsys.readouterr().out
     assert main(["rebound", cleaned, "--steps", "3", "--pairs", "32", "--out", str(tmp_path / "r"), *SMALL]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rebound, 3 steps")]
     assert len(rows) == 1

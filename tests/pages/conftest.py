@@ -37,6 +37,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
     monkeypatch.setattr(cleaner.checkpoints, "ASSETS", tmp_path / "assets")
+    monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     work_in_threads(monkeypatch)
     monkeypatch.setattr(Selectbox, "_widget_state", property(_as_typed))
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))

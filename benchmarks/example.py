@@ -1,0 +1,113 @@
+"""Make the example that is shipped: python -m benchmarks.example
+
+One model backdoored at the setting of the attack x defence table and cleaned three ways. Whole runs stay in the run
+store, so that a second call goes on where the first ended; what is shipped holds only how their weights differ from
+those of the built-in model. Its figures are those of the weights as shipped; those of the whole run stand in its
+config. To make the shipped runs anew, delete their folders first.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import tyro
+
+from benchmarks import protocol
+from cleaner import change, presets
+from cleaner.cli.output import Progress
+from cleaner.clip import Clip, load_clip, save_change
+from cleaner.data.base import CaptionData, load_data
+from cleaner.defenses import DEFENSES
+from cleaner.evaluation import Metrics, evaluate
+from cleaner.files import write_json
+from cleaner.inspection import best_classes, single_object_rows, with_trigger
+from cleaner.pictures import to_png
+from cleaner.runs import Run, load_run, runs_root, save_run, shipped_root, write_run
+from cleaner.workflow import defend, ks_of
+
+ATTACK, SEED = "badnet", 0
+CLEANED = ("finetune", "cleanclip", "ta_cleaner")
+LOOKS = 7
+TESTS = 2000
+"""Test pairs; as many as the Poison page takes at first, so that the reader's own runs can be compared."""
+KEPT = 4
+"""Of the training steps each fourth one is shipped, and those with figures."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train what is missing and write what is shipped."""
+
+    model: str = "scenes-rn"
+    """Built-in model."""
+
+
+def main(options: Options) -> None:
+    """Make all four runs, one after the other."""
+    clean, test = load_clip(options.model), load_data("scenes", split="test", size=TESTS)
+    suspect = protocol.backdoored(options.model, ATTACK, SEED)
+    parent = f"example-{ATTACK}"
+    models = {"clean": clean, "backdoored": ship(suspect, shipped_root() / parent, clean, test)}
+    for number, name in enumerate(CLEANED, start=1):
+        run = cleaned(suspect, options.model, name)
+        run.config["parent"] = parent
+        models[name] = ship(run, shipped_root() / f"{parent}-{number}-{name}", clean, test)
+    write_json(shipped_root() / parent / "picture.json", picture(suspect, models, test))
+
+
+def cleaned(suspect: Run, model: str, name: str) -> Run:
+    """Return the defended run; trained at the first call and kept in the run store."""
+    folder = runs_root() / protocol.run_name(model, ATTACK, SEED, name)
+    if not (folder / "config.json").exists():
+        config = protocol.schedule(presets.recommended_lr(model, name), SEED)
+        config = replace(config, eval_every=config.epochs * (presets.CLEAN_PAIRS // config.batch_size) // LOOKS)
+        pairs, checkpoint = protocol.clean_pairs(), folder / "checkpoint.pt"
+        run = defend(suspect, DEFENSES[name](), pairs, config, on_step=Progress(name), checkpoint=checkpoint)
+        save_run(run, folder)
+        checkpoint.unlink(missing_ok=True)
+    return load_run(folder)
+
+
+def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
+    """Write a run as it is shipped, unless it is there already; return its model as it is read again."""
+    if not (folder / "config.json").exists():
+        file = save_change(run.clip, clean.name, folder / "change.safetensors")
+        clip = load_clip(str(file))
+        whole, shipped = (
+            evaluate(c, test, run.trigger, run.target_class, ks_of(test), clean_clip=clean) for c in (run.clip, clip)
+        )
+        about = {"step": change.STEP, "sha256": clip.sha256(), "whole": figures_of(whole)}
+        config = {**run.config, "data_name": "scenes", "test_size": TESTS, "shipped": about}
+        history = [r for r in run.history if r.step % KEPT == 1 or r.metrics or r.step == r.total]
+        write_run(replace(run, clip=clip, metrics=shipped, config=config, history=history), folder)
+        os.replace(file, folder / "model.safetensors")
+        (folder / "model.safetensors").chmod(0o644)
+        print(folder.name, "as trained", figures_of(whole), "as shipped", figures_of(shipped))
+    return load_clip(str(folder / "model.safetensors"))
+
+
+def figures_of(metrics: Metrics) -> dict[str, float]:
+    """Return CA, ASR@1 and RA."""
+    return {"ca": metrics.ca[1], "asr": (metrics.asr or {})[1], "ra": (metrics.ra or {})[1]}
+
+
+def picture(suspect: Run, models: dict[str, Clip], test: CaptionData) -> dict[str, object]:
+    """Return a test picture without and with the trigger, and what each model takes both for.
+
+    The first one of another class than the target that the clean model knows and the backdoored one is deceived by.
+    """
+    rows = single_object_rows(test, 100)
+    for row in rows.tolist():
+        pair = with_trigger(test.images([row]), suspect.trigger)
+        named = {name: [best[0][0] for best in best_classes(clip, test, pair, 1)] for name, clip in models.items()}
+        true = test.class_names[int(test.labels[row])]
+        deceived = named["clean"] == [true, true] and named["backdoored"] == [true, suspect.target_class]
+        if deceived and true != suspect.target_class:
+            return {"row": row, "class": true, "pictures": [to_png(p) for p in pair], "answers": named}
+    raise SystemExit("The backdoored model is deceived by none of the first 100 pictures: the attack did not take.")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,61 @@
+"""python -m cleaner scan: look for a trigger in a model that you do not trust."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.commands import DATA_HELP, MODEL_HELP, loaded, opened
+from cleaner.cli.options import named
+from cleaner.cli.output import Progress, print_json, table
+from cleaner.runs import load_run
+from cleaner.scan import WARNING, Rise, known_triggers, scan
+from cleaner.types import CleanerError
+
+SHOWN = 10
+HEADER = ("trigger", "class", "without", "with", "rise, 95 % interval over all lines", "rise of the trusted model")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Look for a trigger in a model that you do not trust: every built-in trigger against every class."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=f"Run folder or model. {MODEL_HELP}")]
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Pictures of its test split. {DATA_HELP}")] = ("scenes",)
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="One trigger alone: patch_image path=sticker.png.")] = ()
+    reference: Annotated[str | None, tyro.conf.arg(help="Model that you trust, scanned beside it.")] = None
+    pictures: Annotated[int, tyro.conf.arg(help="Pictures to put each trigger on.")] = 1000
+    json: Annotated[bool, tyro.conf.arg(help="Print all lines as JSON.")] = False
+
+    def run(self) -> None:
+        triggers, left = known_triggers()
+        if self.trigger:
+            triggers, left = {self.trigger[0]: named(TRIGGERS, self.trigger)}, {}
+        if reason := next((trigger.missing for trigger in triggers.values() if trigger.missing), ""):
+            raise CleanerError(reason)
+        data = loaded(self.data, "test")
+        found, trusted = [
+            scan(load_run(name).clip if (Path(name) / "config.json").exists() else opened(name), data, triggers,
+                 self.pictures, Progress(name)) if name else []
+            for name in (self.model, self.reference)
+        ]  # fmt: skip
+        if self.json:
+            lines = {"lines": [asdict(line) for line in found], "reference": [asdict(line) for line in trusted]}
+            print_json({**lines, "not_tried": left, "warning": WARNING})
+            return
+        known = {(line.trigger, line.class_name): f"{line.rise:+.3f}" for line in trusted}
+        rows = [(*row(line), known.get((line.trigger, line.class_name), "-")) for line in found[:SHOWN]]
+        print(table(rows, HEADER))
+        print(f"\nThe {SHOWN} steepest of {len(found):,} lines, n = {found[0].n:,} pictures of {data.name}. {WARNING}")
+        print(*(f"Not tried: {name}, {reason}" for name, reason in left.items()), sep="\n")
+
+
+def row(line: Rise) -> tuple[str, ...]:
+    """Return a line as text."""
+    low, high = line.interval
+    rise = f"{line.rise:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return (line.trigger, line.class_name, f"{line.before:.3f}", f"{line.after:.3f}", rise)

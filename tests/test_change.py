@@ -1,0 +1,96 @@
+"""A change: near enough to the weights, small, exact where nothing changed, refused beside another base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import cleaner.checkpoints
+from cleaner import report
+from cleaner.change import pack, unpack
+from cleaner.clip import Clip, load_clip, save_change, save_clip
+from cleaner.types import CleanerError
+from tests.conftest import make_clip
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clip:
+    """A tiny model in the place of a built-in one."""
+    monkeypatch.setattr(cleaner.checkpoints, "ASSETS", tmp_path / "assets")
+    clip = make_clip("rn")
+    clip.name = "scenes-rn"
+    save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
+    return clip
+
+
+def trained(clip: Clip) -> Clip:
+    """Return a copy that has changed as in training: all but most rows of the token embedding."""
+    changed, generator = clip.copy(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for key, value in changed.model.state_dict().items():
+            rows = slice(10, 40) if key == "token_embedding.weight" else slice(None)
+            if value.is_floating_point():
+                target = value[rows] if value.ndim else value
+                target += 0.01 * torch.randn(target.shape, generator=generator)
+    changed.metadata = {"stage": "backdoored", "target": "banana"}
+    return changed
+
+
+def test_weights_come_back_small_and_near(base: Clip, tmp_path: Path) -> None:
+    changed = trained(base)
+    file = save_change(changed, "scenes-rn", tmp_path / "change.safetensors")
+    whole = save_clip(changed, tmp_path / "whole.safetensors", half=True)
+    assert file.stat().st_size < whole.stat().st_size / 10
+    again = load_clip(str(file))
+    assert again.metadata == changed.metadata
+    assert again.name == "scenes-rn"
+    before, after = changed.model.state_dict(), again.model.state_dict()
+    lost = moved = 0.0
+    for key, value in base.model.state_dict().items():
+        if value.ndim < 2:
+            assert torch.equal(after[key], before[key]), key
+        else:
+            lost += float((after[key] - before[key]).square().sum())
+            moved += float((before[key] - value).square().sum())
+    assert 0.05 < (lost / moved) ** 0.5 < 0.2  # a level of half the root mean square loses 0.5 / sqrt(12)
+    untouched = base.model.state_dict()["token_embedding.weight"][40:]
+    assert torch.equal(after["token_embedding.weight"][40:], untouched)
+    assert load_file(file)["token_embedding.weight.rows"].tolist() == list(range(10, 40))
+
+
+def test_nothing_changed_takes_no_place(base: Clip) -> None:
+    state = base.model.state_dict()
+    assert pack(state, state) == {}
+    assert all(torch.equal(value, state[key]) for key, value in unpack({}, state).items())
+
+
+def test_another_base_is_refused_in_one_sentence(base: Clip, tmp_path: Path) -> None:
+    file = save_change(trained(base), "scenes-rn", tmp_path / "change.safetensors")
+    save_clip(make_clip("rn", seed=1), tmp_path / "assets" / "scenes-rn" / "model.safetensors")
+    with pytest.raises(CleanerError, match="other weights of it than those that are here"):
+        load_clip(str(file))
+
+
+@pytest.mark.parametrize("broken", ["codes", "rows", "name"])
+def test_a_broken_file_is_refused(broken: str, base: Clip) -> None:
+    state = base.model.state_dict()
+    packed = pack(trained(base).model.state_dict(), state)
+    key = "visual.conv1.weight"
+    if broken == "codes":
+        packed[f"{key}.codes"] = packed[f"{key}.codes"][:20]
+    elif broken == "rows":
+        del packed[f"{key}.rows"]
+    else:
+        packed["nowhere.codes"] = packed.pop(f"{key}.codes")
+    with pytest.raises(cleaner.checkpoints.BROKEN):
+        unpack(packed, state)
+
+
+def test_exported_weights_are_whole(base: Clip, tmp_path: Path) -> None:
+    save_change(trained(base), "scenes-rn", tmp_path / "run" / "model.safetensors")
+    (tmp_path / "out.safetensors").write_bytes(report.weights(tmp_path / "run", ".safetensors"))
+    assert "token_embedding.weight" in load_file(tmp_path / "out.safetensors")
+    assert load_clip(str(tmp_path / "out.safetensors")).metadata["stage"] == "backdoored"

@@ -1,0 +1,59 @@
+"""The shipped example: complete, small, made from the built-in weights that are here, and what its figures say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cleaner.clip import load_clip
+from cleaner.data.base import load_data
+from cleaner.evaluation import evaluate
+from cleaner.files import assets, read_json
+from cleaner.runs import Entry, load_run, shipped
+
+SHIPPED = shipped()
+
+
+def test_one_model_was_cleaned_three_ways() -> None:
+    stages = [entry.config["stage"] for entry in SHIPPED]
+    assert stages == ["defended"] * 3 + ["backdoored"]
+    suspect = SHIPPED[-1]
+    assert {entry.config.get("parent") for entry in SHIPPED[:-1]} == {suspect.folder.name}
+    assert len({entry.config["defense"]["name"] for entry in SHIPPED[:-1]}) == 3
+    for name in ("pairs", "data_sha256", "model_sha256"):
+        assert len({entry.config[name] for entry in SHIPPED[:-1]}) == 1
+    assert suspect.config["model_sha256"] == load_clip(suspect.config["clean_model"]).sha256()
+
+
+@pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.folder.name)
+def test_weights_are_those_that_were_measured(entry: Entry) -> None:
+    run = load_run(entry.folder)
+    assert run.clip.sha256() == entry.config["shipped"]["sha256"]
+    assert run.clip.metadata["stage"] == run.stage
+    assert run.trigger is not None
+    assert run.metrics is not None
+    assert run.metrics.asr is not None
+    with torch.random.fork_rng(devices=[]):
+        some = load_data("scenes", split="test", size=128)
+        again = evaluate(run.clip, some, run.trigger, run.target_class, counterfactual=False)
+    assert again.asr is not None
+    # Few pictures: a margin of four standard errors.
+    for value, shown, n in ((again.ca, run.metrics.ca, again.n), (again.asr, run.metrics.asr, again.n_attack)):
+        assert abs(value[1] - shown[1]) <= 4 * (max(shown[1] * (1 - shown[1]), 1 / n) / n) ** 0.5
+    assert run.history[-1].step == run.history[-1].total
+
+
+def test_rounding_hardly_moved_the_figures() -> None:
+    for entry in SHIPPED:
+        whole, metrics = entry.config["shipped"]["whole"], read_json(entry.folder / "metrics.json")
+        assert all(abs(whole[name] - metrics[name]["1"]) < 0.03 for name in whole), entry.folder.name
+
+
+def test_everything_shipped_is_small() -> None:
+    def size(folder: Path) -> int:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+    assert all(size(entry.folder) < 3e6 for entry in SHIPPED)
+    assert size(assets()) <= 60e6

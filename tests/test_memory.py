@@ -1,0 +1,109 @@
+"""A step in chunks has the loss and gradient of the whole step; a step that does not fit is halved, not lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from cleaner import memory, train
+from cleaner.clip import Clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES
+from cleaner.train import finetune
+from cleaner.types import CleanerError
+from tests.conftest import make_clip
+
+CONFIG = FinetuneConfig(lr=1e-3, epochs=1, steps=3, batch_size=16, precision="fp32", warmup_steps=1, freeze_bn=True)
+
+
+@pytest.mark.parametrize("kind", ["vit", "rn"])
+@pytest.mark.parametrize("name", list(DEFENSES))
+def test_chunks_change_neither_losses_nor_gradients(
+    name: str, kind: str, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A plain gradient step: Adam's would blow up the rounding of gradients that are all but zero.
+    monkeypatch.setattr(train, "_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr))
+    clip, defense = make_clip(kind), DEFENSES[name]()
+    config = replace(CONFIG, lr=0.1)
+    whole = finetune(clip, toy_data, defense, config)
+    parts = finetune(clip, toy_data, defense, replace(config, chunk_size=5))
+    for a, b in zip(whole.history, parts.history, strict=True):
+        assert a.losses == pytest.approx(b.losses, rel=1e-4, abs=1e-5)
+    for a, b in zip(whole.clip.model.parameters(), parts.clip.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    moved = [(a - b).abs().max() for a, b in zip(clip.model.parameters(), whole.clip.model.parameters(), strict=True)]
+    assert max(moved) > 0.01
+
+
+def test_chunks_keep_fewer_activations(tiny_clip: Clip) -> None:
+    """What autograd holds for the way back is counted as it is saved."""
+    images = torch.rand(32, 3, 32, 32)
+
+    def held(size: int) -> int:
+        kept: list[int] = []
+
+        def pack(x: Tensor) -> Tensor:
+            kept.append(x.numel())
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            memory.in_chunks(tiny_clip.encode_image, images, size)
+        return sum(kept)
+
+    assert held(4) < held(0) / 2
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Let the memory end at more than `most` pictures at a time."""
+    encode = Clip.encode_image
+
+    def with_limit(self: Clip, images: Tensor) -> Tensor:
+        if len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return encode(self, images)
+
+    monkeypatch.setattr(Clip, "encode_image", with_limit)
+
+
+def test_a_step_that_does_not_fit_goes_on_in_chunks(toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, defense = make_clip("vit"), DEFENSES["ta_cleaner"]()
+    whole = finetune(clip, toy_data, defense, CONFIG)
+    limited(monkeypatch, most=6)
+    parts = finetune(clip, toy_data, defense, CONFIG)
+    assert [r.losses["total"] for r in parts.history] == pytest.approx([r.losses["total"] for r in whole.history], 1e-4)
+
+
+def test_live_batch_norm_is_told_the_batch_that_fits(toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, live = make_clip("rn"), replace(CONFIG, freeze_bn=False)
+    with pytest.raises(CleanerError, match="live BatchNorm"):
+        finetune(clip, toy_data, DEFENSES["finetune"](), replace(live, chunk_size=4))
+    limited(monkeypatch, most=6)
+    with pytest.raises(CleanerError, match="choose batch_size 4, which fits, or freeze_bn"):
+        finetune(clip, toy_data, DEFENSES["finetune"](), live)
+
+
+def test_halving_stops_at_the_least_size_and_lets_other_errors_through() -> None:
+    tried: list[int] = []
+
+    def attempt(size: int) -> str:
+        tried.append(size)
+        if size > 3:
+            raise RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+            )
+        return "done"
+
+    assert memory.halving(attempt, 13) == ("done", 3)
+    assert tried == [13, 6, 3]
+    with pytest.raises(CleanerError, match="smaller batch"):
+        memory.halving(attempt, 13, least=4)
+
+    def other(size: int) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        memory.halving(other, 8)

@@ -1,0 +1,78 @@
+"""Scan: finds a planted trigger and its class, says nothing of a model without one, and its intervals cover."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cleaner.attacks import TRIGGERS
+from cleaner.clip import Clip
+from cleaner.data.base import TensorData
+from cleaner.evaluation import class_classifier
+from cleaner.scan import known_triggers, paired_interval, scan
+from cleaner.types import CleanerError, StepReport
+
+PATCH = TRIGGERS["badnet"](patch_size=8)
+OTHER = TRIGGERS["blended"]()
+
+
+@pytest.fixture
+def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> Clip:
+    """A model that sees class 0 everywhere, and class 2 where the patch is."""
+    prompts = class_classifier(tiny_clip, toy_data).T
+
+    def encode(self: Clip, images: Tensor) -> Tensor:
+        return prompts[[2 if torch.equal(image, PATCH(image[None])[0]) else 0 for image in images]]
+
+    monkeypatch.setattr(Clip, "encode_image", encode)
+    return tiny_clip
+
+
+def test_a_planted_trigger_is_the_steepest_line(planted: Clip, toy_data: TensorData) -> None:
+    seen: list[StepReport] = []
+    found = scan(planted, toy_data, {"other": OTHER, "patch": PATCH}, n=40, on_step=seen.append)
+    assert len(found) == 2 * len(toy_data.class_names)
+    first = found[0]
+    assert (first.trigger, first.class_name, first.before, first.after) == ("patch", toy_data.class_names[2], 0.0, 1.0)
+    assert first.certain
+    assert first.n == 40
+    assert [line for line in found if line.certain] == [first]
+    assert (seen[-1].step, seen[-1].total) == (2, 2)
+
+
+def test_a_model_without_a_trigger_gives_no_certain_line(planted: Clip, toy_data: TensorData) -> None:
+    found = scan(planted, toy_data, {"other": OTHER})
+    assert not any(line.certain for line in found)
+    assert {line.rise for line in found} == {0.0}
+
+
+def test_what_cannot_be_scanned_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
+    single = TensorData(torch.rand(4, 3, 32, 32), ["a cat"] * 4, ["cat"], [0] * 4, name="one")
+    for data, triggers in ((single, {"patch": PATCH}), (toy_data, {})):
+        with pytest.raises(CleanerError, match="at least two class names"):
+            scan(tiny_clip, data, triggers)
+
+
+def test_known_triggers_are_ready_and_the_others_say_why_not() -> None:
+    known, left = known_triggers()
+    assert "badnet" in known
+    assert not any(trigger.missing for trigger in known.values())
+    assert set(known) | set(left) == set(TRIGGERS)
+    assert "text alone" in left["text_only"]
+
+
+def test_the_paired_interval_covers_the_true_difference() -> None:
+    draw = np.random.default_rng(0)
+    for up, down in ((0.02, 0.0), (0.2, 0.1), (0.0, 0.0)):
+        hits = 0
+        for gained, lost, _ in draw.multinomial(200, (up, down, 1 - up - down), 400):
+            low, high = paired_interval(int(gained), int(lost), 200)
+            hits += low <= up - down <= high
+        assert hits >= 0.95 * 400
+    low, high = paired_interval(0, 0, 200)
+    assert low < 0 < high
+    wide = paired_interval(30, 10, 200, 0.999)
+    narrow = paired_interval(30, 10, 200, 0.95)
+    assert wide[0] < narrow[0] < 0.1 < narrow[1] < wide[1]
