@@ -249,7 +249,8 @@ def brought() -> None:
             return
         suspect.facts(own)
         offer(own, choice)
-        if not cards.live("defend"):
+        at_work = cards.live("defend")
+        if not (sweeps.show(own) or at_work):
             cards.ended("defend")
             suspect.results(own)
         suspect.hunt(own)

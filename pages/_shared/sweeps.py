@@ -1,24 +1,30 @@
-"""The sweeps of a backdoored run: a table with one line for each run, and what can be done with all of them."""
+"""The sweeps of a suspect: a table with one line for each run, and what can be done with all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from cleaner import jobs, sweep
 from cleaner.runs import ACTIVE, Entry
-from pages._shared import work
+from pages._shared import cache, tasks, work
 from pages._shared.shelf import STATES
 from pages._shared.state import Saved, percent, plain, saved, words
 
 
-def show(run: Saved) -> bool:
-    """Draw the sweeps that started from a run; return whether one is at work."""
-    known = (run.id, str(run.folder.resolve()))
-    names = sweep.names([entry for entry in jobs.all_entries() if entry.config.get("parent") in known])
+def show(suspect: Saved | tasks.Outside) -> bool:
+    """Draw the sweeps that started from a suspect; return whether one is at work."""
+    names = sweep.names([entry for entry in jobs.all_entries() if _started_from(suspect, entry.config)])
     return any([_show(name) for name in names])
+
+
+def _started_from(suspect: Saved | tasks.Outside, config: dict[str, Any]) -> bool:
+    if isinstance(suspect, tasks.Outside):
+        return cache.is_of(config, suspect.model)
+    return config.get("parent") in (suspect.id, str(suspect.folder.resolve()))
 
 
 def _show(name: str) -> bool:
@@ -89,4 +95,8 @@ def table(entries: list[Entry]) -> pd.DataFrame:
 
 
 def _shown(row: sweep.Row, name: str) -> str:
-    return percent(row.figure(name)) if row.metrics else "–"
+    """Return a test figure; nobody knows the attack success of a trigger that nobody knows."""
+    if not row.metrics:
+        return "–"
+    value = row.figure(name)
+    return "not known" if value is None else percent(value)

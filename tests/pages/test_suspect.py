@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cleaner import jobs, sweep
 from cleaner.clip import save_clip
 from cleaner.runs import list_runs
 from cleaner.weights import file_sha256
@@ -63,6 +65,23 @@ def test_it_is_cleaned_without_an_attack_success(page: AppTest, tmp_path: Path) 
     assert "not known" in page.dataframe[-1].value["Attack success"].tolist()
     at(at(page, "Compare"), "Defend")
     assert page.selectbox(key="defend.own.model").value == str(tmp_path / "epoch_10.safetensors")
+
+
+def test_it_is_swept(page: AppTest, tmp_path: Path) -> None:
+    bring(page, tmp_path / "epoch_10.safetensors")
+    page.select_slider(key="defend.pairs").set_value(200)
+    page.number_input(key="defend.train.epochs").set_value(1)
+    page.multiselect(key="defend.which").set_value(["finetune"]).run()
+    page.toggle(key="defend.sweep").set_value(True).run()
+    page.number_input(key="defend.seeds").set_value(2).run()
+    page.button(key="defend.go").click().run()
+    (name,) = sweep.names(jobs.all_entries())
+    while sweep.at_work(sweep.members(name)):
+        time.sleep(0.05)
+    page.run()
+    shown = next(d.value for d in page.dataframe if "Progress" in d.value)
+    assert shown["State"].tolist() == ["done", "done"]
+    assert shown["ASR@1"].tolist() == ["not known", "not known"]
 
 
 def test_the_scan_shows_lines_with_intervals_and_its_warning(page: AppTest, tmp_path: Path) -> None:
