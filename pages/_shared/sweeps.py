@@ -57,7 +57,10 @@ def _draw(name: str, entries: list[Entry]) -> None:
     with st.expander(f"**Sweep** · {done} of {len(entries)} runs done{left}", expanded=bool(unfinished)):
         st.dataframe(
             table(entries), hide_index=True, width="stretch", height=min(36 + 35 * len(entries), 420),
-            column_config={"Progress": st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100)},
+            column_config={
+                "Progress": st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100),
+                "State": st.column_config.TextColumn(width=90),  # the longest word comes later
+            },
         )  # fmt: skip
         measured = {saved(e.folder, e.config).protocol for e in entries if e.status.state == "done"}
         st.caption(plain(f"Test figures of finished runs only. {' '.join(sorted(measured))} {name}"))

@@ -38,7 +38,9 @@ def begin(kind: str, requests: Sequence[Request]) -> None:
 
 def begin_sweep(kind: str, requests: Sequence[Request]) -> None:
     """Start a sweep, or go on with it; its table tells what becomes of its runs."""
-    sweep.begin(requests)
+    entries = sweep.members(sweep.begin(requests))
+    if all(entry.status.state == "done" for entry in entries):
+        st.toast("All runs of this sweep are done: add a rate, a seed or a defence.", icon=":material/done_all:")
     st.session_state[_begun(kind)] = []
 
 

@@ -70,6 +70,10 @@ def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:
     assert shown["Seed"].tolist() == [0, 1, 0, 1]
     assert all("%" in figure for figure in shown["ASR@1"])
     assert "Test figures of finished runs only" in texts(app)
+    assert not app.toast
+    app.button(key="defend.go").click().run()
+    assert "All runs of this sweep are done" in app.toast[0].value
+    assert len(sweep.members(name)) == 4
     at(app, "Compare")
     app.multiselect(key="compare.Sweep").set_value([name]).run()
     assert len(app.dataframe[0].value) == 4
