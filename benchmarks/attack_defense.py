@@ -7,7 +7,7 @@ seed 0 of every attack and method before seed 1. Learning rates are those of ben
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tyro
@@ -15,12 +15,15 @@ import tyro
 from benchmarks import protocol
 from cleaner import presets, results
 from cleaner.cli.output import Progress
-from cleaner.runs import remove, runs_root, save_run
+from cleaner.data.base import CaptionData
+from cleaner.runs import Run, load_run, remove, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import defend
 
 CELLS = results.RESULTS / "cells"
 PATH = results.RESULTS / "attack_defense.json"
+UNSEEN = {"eval_every": 0, "chunk_size": 0}
+"""Settings that do not change the weights."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,26 @@ def run_attack(model: str, attack: str, seed: int, rates: dict[str, float]) -> N
         return
     suspect, clean = protocol.backdoored(model, attack, seed), protocol.clean_pairs()
     for name in wanted:
-        run = suspect
-        if name is not None:
-            config = protocol.schedule(rates[name], seed)
-            run = defend(suspect, protocol.METHODS[name], clean, config, on_step=Progress(f"{attack} {seed} {name}"))
-            run.config["parent"] = protocol.run_name(model, attack, seed)
-            folder = runs_root() / protocol.run_name(model, attack, seed, name)
-            if folder.exists():  # of a cell whose figures were lost
-                remove(folder)
-            save_run(run, folder)
+        run = suspect if name is None else defended(suspect, model, attack, seed, name, rates[name], clean)
         cell = results.stamped(protocol.command(), seeds=[seed], **results.cell(name, run))
         results.write(cell_path(model, attack, name, seed), cell)
+
+
+def defended(suspect: Run, model: str, attack: str, seed: int, name: str, lr: float, clean: CaptionData) -> Run:
+    """Return the defended run of a cell: from the run store, if it was trained with these settings, else a new one."""
+    folder = runs_root() / protocol.run_name(model, attack, seed, name)
+    config, defense = protocol.schedule(lr, seed), protocol.METHODS[name]
+    if folder.exists():
+        known = load_run(folder)
+        finetune = asdict(config) | known.config["finetune"] | UNSEEN
+        settings = (finetune, known.config["defense"], known.config["suspect"])
+        if settings == (asdict(config) | UNSEEN, defense.state_dict(), suspect.config):
+            return known
+        remove(folder)
+    run = defend(suspect, defense, clean, config, on_step=Progress(f"{attack} {seed} {name}"))
+    run.config["parent"] = protocol.run_name(model, attack, seed)
+    save_run(run, folder)
+    return run
 
 
 def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Path:

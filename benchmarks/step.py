@@ -112,7 +112,7 @@ def text_seconds() -> list[dict[str, float]]:
 
 
 def median(values: Any) -> float:
-    return round(statistics.median(values), 4)
+    return round(float(statistics.median(values)), 4)
 
 
 if __name__ == "__main__":

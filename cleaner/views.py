@@ -14,6 +14,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from cleaner.figures import COLORS, DASHES, MARKERS
+from cleaner.wording import NO_DEFENSE, defense_in_words
 
 Array = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -296,7 +297,7 @@ def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
 
 def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
     """Return attack (rows) against defence (columns): (mean, minimum, maximum, seeds) of a share, 0..1."""
-    attacks, defenses = sorted({a for a, _ in cells}), sorted({d for _, d in cells}, key=lambda d: (d != "none", d))
+    attacks, defenses = sorted({a for a, _ in cells}), sorted({d for _, d in cells}, key=lambda d: (d != NO_DEFENSE, d))
     values, texts = [], []
     for attack in attacks:
         row = [cells.get((attack, defense)) for defense in defenses]
@@ -304,7 +305,7 @@ def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, in
         texts.append(["" if c is None else _mean_and_range(*c) for c in row])
     figure = go.Figure()
     figure.add_heatmap(
-        z=values, x=[_escaped(d) for d in defenses], y=[_escaped(a) for a in attacks], text=texts,
+        z=values, x=[_escaped(defense_in_words(d)) for d in defenses], y=[_escaped(a) for a in attacks], text=texts,
         texttemplate="%{text}", colorscale="Cividis", zmin=0, zmax=1, xgap=3, ygap=3, hoverinfo="skip",
         colorbar={"tickformat": ".0%", "thickness": 12},
     )  # fmt: skip

@@ -1,0 +1,54 @@
+"""Full size without published weights: open_clip's ViT-B-32 and RN50, untrained, through the whole job on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cleaner.architectures import known_architecture
+from cleaner.attacks import TRIGGERS
+from cleaner.clip import _wrap, load_clip, save_clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import load_data
+from cleaner.defenses import DEFENSES
+from cleaner.evaluation import evaluate
+from cleaner.explain import EXPLAINERS
+from cleaner.inspection import text_feature
+from cleaner.workflow import defend, poison
+
+CONFIG = FinetuneConfig(lr=1e-5, epochs=1, steps=20, batch_size=16, warmup_steps=2, precision="fp32", device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "method"), [("ViT-B-32", "rollout"), ("RN50", "grad_cam")])
+def test_the_whole_job(name: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    saved = save_clip(_wrap(known_architecture(name), name), tmp_path / "untrained.pt")
+    clip = load_clip(f"{name}:{saved}")
+    train, clean = (load_data("scenes", split=split, size=320) for split in ("train", "clean"))
+    test = load_data("scenes", split="test", size=60)
+
+    attacked = poison(clip, train, TRIGGERS["badnet"](patch_size=32), "banana", 0.1, CONFIG, test=test)
+    cleaned = defend(attacked, DEFENSES["ta_cleaner"](), clean, CONFIG, test=test)
+    for run in (attacked, cleaned):
+        assert len(run.history) == 20
+        assert run.metrics is not None
+        assert run.metrics.asr is not None
+        assert run.history[-1].losses["total"] < run.history[0].losses["total"]
+    assert cleaned.clip.sha256() != attacked.clip.sha256() != clip.sha256()
+
+    pictures = test.framed(cleaned.clip.framing).images(torch.arange(2))
+    assert pictures.shape == (2, 3, 224, 224)
+    maps = EXPLAINERS[method]().attribute(cleaned.clip, pictures, text_feature(cleaned.clip, "a photo of a banana"))
+    assert maps.shape == (2, 224, 224)
+    assert maps.isfinite().all()
+
+    for file in ("cleaned.safetensors", "cleaned.pt"):
+        again = load_clip(str(save_clip(cleaned.clip, tmp_path / file)))
+        assert again.sha256() == cleaned.clip.sha256()
+        figures = evaluate(again, test, cleaned.trigger, "banana", clean_clip=clip, counterfactual=False)
+        assert figures.ca == cleaned.metrics.ca  # type: ignore[union-attr]
+        assert figures.asr == cleaned.metrics.asr  # type: ignore[union-attr]
