@@ -130,19 +130,19 @@ def _backward(
     """Leave the gradient in the parameters; return the losses, their sum, and the chunk size that memory allowed.
 
     When memory ends the step is computed again in chunks of half the size, and so are those that follow; not where
-    several processes share it, for the others would wait at another place. Raises `CleanerError` where BatchNorm is
-    live: it would normalise each chunk by itself.
+    several processes train, for the others would wait. Raises `CleanerError` where BatchNorm is live: it would
+    normalise each chunk by itself.
     """
-    own = shards[parallel.rank()]
-    live, whole = memory.mixes_items(student.model), len(own)
+    own, live = shards[parallel.rank()], memory.mixes_items(student.model)
+    whole = len(own)
     if live and 0 < chunk < whole:
         raise CleanerError(f"live BatchNorm cannot be trained in chunks of {chunk}: freeze it, or take chunk_size 0.")
 
     def attempt(size: int) -> tuple[dict[str, Tensor], Tensor]:
         student.model.zero_grad(set_to_none=True)
-        n = size if live else whole
-        parts = shards if n >= whole else [own[:n]]
-        losses = defense.losses(features(images[:n], parts, 0 if live or size == whole else size))
+        fewer = live and size < whole
+        seen, rows = (images[:size], [own[:size]]) if fewer else (images, shards)
+        losses = defense.losses(features(seen, rows, 0 if fewer or size >= whole else size))
         loss = torch.stack(list(losses.values())).sum()
         loss.backward()
         return losses, loss

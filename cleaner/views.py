@@ -222,7 +222,8 @@ def _arrows(before: Array, after: Array) -> go.Scattergl:
 def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
     """Return how far items moved: label -> (colour, 1 - cosine before and after of each item)."""
     largest = max((v for _, values in shifts.values() for v in values), default=1.0)
-    return _histogram(shifts, (0, largest or 1.0), "Shift of the features (1 − cosine)", "items")
+    figure = _histogram(shifts, (0, largest or 1.0), "Shift of the features (1 − cosine)", "items")
+    return figure.update_traces(fill="tozeroy")
 
 
 def margin_histogram(margins: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
@@ -243,7 +244,7 @@ def _histogram(
         share = counts / max(len(values), 1)
         figure.add_scatter(
             x=(edges[:-1] + edges[1:]) / 2, y=share, mode="lines", name=f"{label} (n = {len(values)})",
-            line={"shape": "hvh", "color": color, "width": 2, "dash": dash}, fill="tozeroy",
+            line={"shape": "hvh", "color": color, "width": 2, "dash": dash},
             hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title=axis, automargin=True)

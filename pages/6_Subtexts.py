@@ -149,10 +149,10 @@ def show_margins(
             f"the true one: {', '.join(fooled)} pairs. The true text is short and the false ones are long, so part of "
             "a margin is a matter of length."
         )
-        last, (_, margins) = list(found.items())[-1]
+        judged = next((label for label, (stage, _) in found.items() if stage == "defended"), list(found)[-1])
         captions = cache.data(name, SPLIT, size).captions
-        st.markdown(f"**The worst for {plain(last)}**")
-        worst = sorted(margins, key=lambda margin: margin.value)[:WORST]
+        st.markdown(f"**The worst for {plain(judged)}**")
+        worst = sorted(found[judged][1], key=lambda margin: margin.value)[:WORST]
         table = [(m.index, captions[m.index], m.positive, m.negative, m.value) for m in worst]
         columns = ["Pair", "Caption", "True", "Best false text", "Margin"]
         style = {"Margin": st.column_config.NumberColumn(format="%.2f")}

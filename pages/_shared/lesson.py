@@ -39,8 +39,8 @@ STEPS = (
     ),
     Step(
         "Clean the model", "Defend",
-        "Leave both defences chosen and press **Start the defences**. They run one after the other, a minute or two "
-        "each; while they do, press **Next**.",
+        "See to it that your own model stands under *Run in view* in the menu. Leave both defences chosen and press "
+        "**Start the defences**. They take a minute or two each; while they run, press **Next**.",
         "The cards side by side: **attack success** should fall, **clean accuracy** should stay. Is the drop larger "
         "than the intervals?",
         "A model with random weights has an attack success near zero. Is that a good defence?",
@@ -153,7 +153,7 @@ def _meanwhile() -> None:
         st.caption(f":material/hourglass_top: Your training goes on in the background.{shown}")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(":material/hourglass_top: Your training goes on in the background.")
+        st.caption(":material/hourglass_top: Your training goes on in the background.", width="content")
         st.button(
             "Look at the shipped example meanwhile", key="lesson.example", type="tertiary",
             on_click=state.look_at, args=(example.id,),
