@@ -277,7 +277,8 @@ def hand_over(desk: Desk) -> None:
     if SEVERAL or desk.terminated.is_set() or jobs.asked(desk.folder) == jobs.PAUSE:
         return
     try:
-        sweep.advance(read_json(desk.folder / "config.json").get("sweep", ""), desk.folder.parent)
+        if name := read_json(desk.folder / "config.json").get("sweep"):
+            sweep.advance(name, desk.folder.parent)
     except CleanerError as error:
         sys.stderr.write(f"The next run of the sweep was not started: {error}\n")
 
