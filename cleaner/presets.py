@@ -7,6 +7,7 @@ is left to the defaults and named.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,7 +82,8 @@ class Training:
 class Preset:
     """Settings of one attack or defence, and where they come from.
 
-    parameters: those of the trigger or defence that differ from its defaults. training: None where it is not stated.
+    parameters: those of the trigger or defence that are set. training: None where it is not stated. open: what the
+    source does not state; if nothing else is set, the defaults stay.
     """
 
     method: str
@@ -89,6 +91,13 @@ class Preset:
     source: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     training: Training | None = None
+    open: str = ""
+
+    @property
+    def citation(self) -> str:
+        """The papers alone, and what they leave open."""
+        papers = ", ".join(dict.fromkeys(re.findall(r"arXiv:[\d.]+\d", self.source)))
+        return f"{papers}. Not stated: {self.open}." if self.open else f"{papers}."
 
     @property
     def name(self) -> str:
@@ -109,7 +118,7 @@ SCENES_POISONING = Training(TRIALS, POISON_PAIRS, POISON, POISON_RATE, data="sce
 _BADCLIP = "arXiv:2311.12075, github.com/LiangSiyuan21/BadCLIP"
 _CLEANCLIP = "arXiv:2303.03323, github.com/nishadsinghi/CleanCLIP"
 _PAR = "arXiv:2412.00727, github.com/nmndeep/PerturbAndRecover"
-_ALONE = "Training: not stated for CLIP in the sources at hand, the defaults stay."
+_ALONE = "training of CLIP"
 
 CLIP_POISONING = Training(
     f"{_BADCLIP} (README, create_data.sh, src/parser.py): 1,500 of 500,000 pairs of CC3M, OpenAI's RN50, AdamW",
@@ -144,8 +153,8 @@ PUBLISHED_ATTACKS = (
         {"patch_size": 16, "position": "random"}, CLIP_POISONING,
     ),
     Preset(
-        "badnet_stripes", "published", f"{_PAR} (trigger.sh). {_ALONE}",
-        {"patch_size": 16, "position": "random"},
+        "badnet_stripes", "published", f"{_PAR} (trigger.sh)",
+        {"patch_size": 16, "position": "random"}, open=_ALONE,
     ),
     Preset(
         "badclip", "published",
@@ -161,7 +170,7 @@ PUBLISHED_ATTACKS = (
         "blended", "published", f"{_CLEANCLIP} (backdoor/utils.py), after arXiv:1712.05526.",
         {"blend_ratio": 0.2}, CLIP_POISONING,
     ),
-    Preset("blended_stripes", "published", f"{_PAR}. {_ALONE}", {"blend_ratio": 0.03}),
+    Preset("blended_stripes", "published", _PAR, {"blend_ratio": 0.03}, open=_ALONE),
     Preset(
         "sig", "published", f"arXiv:1902.11237; {_BADCLIP} (backdoor/utils.py), which adds the wave.",
         {"delta": 60 / 255, "frequency": 6, "mode": "add"}, CLIP_POISONING,
@@ -170,21 +179,21 @@ PUBLISHED_ATTACKS = (
         "sig", "cleanclip", f"{_CLEANCLIP} (backdoor/utils.py), which blends the wave in.",
         {"delta": 60 / 255, "frequency": 6, "mode": "blend"}, CLIP_POISONING,
     ),
-    Preset("text", "published", f"{_PAR}. The word: not stated, the default stays. {_ALONE}", {"blend_ratio": 0.5}),
+    Preset("text", "published", _PAR, {"blend_ratio": 0.5}, open=f"the word, {_ALONE}"),
     Preset(
         "triangles", "published",
-        f"{_PAR} (backdoor/utils.py). There light and dark grey, here white on black. {_ALONE}",
-        {"blend_ratio": 0.15, "side": 14},
+        f"{_PAR} (backdoor/utils.py). There light and dark grey, here white on black.",
+        {"blend_ratio": 0.15, "side": 14}, open=_ALONE,
     ),
     Preset(
         "trojvqa", "published",
         f"{_BADCLIP} (src/embeding_optimize_patch.py, opti_patches/vqa_bs64_ep50_16_middle.jpg); the word: "
-        "arXiv:2112.07668. Pictures per epoch: not stated, so the default number of steps stays.",
+        "arXiv:2112.07668",
         {"patch_size": 16, "position": "center", "step_size": 0.001, "batch_size": 64, "key": "consider"},
-        CLIP_POISONING,
+        CLIP_POISONING, open="number of steps",
     ),
-    Preset("wanet", "published", f"arXiv:2102.10369. {_ALONE}",
-           {"grid": 4, "strength": 0.5}),
+    Preset("wanet", "published", "arXiv:2102.10369",
+           {"grid": 4, "strength": 0.5}, open=_ALONE),
     Preset("wanet", "cleanclip", f"{_CLEANCLIP} (backdoor/utils.py): a control point for each pixel.",
            {"grid": 0, "strength": 1.0}, CLIP_POISONING),
 )  # fmt: skip
@@ -199,9 +208,9 @@ PUBLISHED_DEFENSES = (
     Preset("par", "published", f"{_PAR} (train.py, trigger.sh): the defaults of the defence.", {}, PAR_TRAINING),
     Preset(
         "ta_cleaner", "published",
-        "arXiv:2409.17601: CleanCLIP's losses stay, a few pairs are drawn anew each epoch. Not stated publicly: how "
-        "many (K 10 % is ours), weights, number of negatives, training; the training is CleanCLIP's.",
-        {"share": 0.1}, CLEANCLIP_TRAINING,
+        "arXiv:2409.17601: CleanCLIP's losses stay, a few pairs are drawn anew each epoch. K 10 % is this project's, "
+        "the training is CleanCLIP's.",
+        {"share": 0.1}, CLEANCLIP_TRAINING, open="K, weights, number of negatives, training",
     ),
 )  # fmt: skip
 NOT_STATED = {

@@ -23,7 +23,9 @@ def test_published_settings_fit_and_have_a_source(registry: Any, preset: Preset)
     assert {name: getattr(made, name) for name in preset.parameters} == preset.parameters
     for source in [preset.source, *([preset.training.source] if preset.training else [])]:
         assert re.search(r"arXiv:\d{4}\.\d{5}", source)
-    assert "not stated" in preset.source if preset.training is None else preset.training.data is None
+    assert "training" in preset.open if preset.training is None else preset.training.data is None
+    assert re.fullmatch(r"arXiv:[\d.]+(, arXiv:[\d.]+)?\.( Not stated: .+\.)?", preset.citation)
+    assert all(paper in preset.citation for paper in re.findall(r"arXiv:\d{4}\.\d{5}", preset.source))
 
 
 @pytest.mark.parametrize(("registry", "of"), [(TRIGGERS, attack_presets), (DEFENSES, defense_presets)])

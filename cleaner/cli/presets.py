@@ -55,11 +55,14 @@ class Presets:
 def _text(preset: Preset) -> str:
     """Return what a preset sets and its sources, in lines."""
     own = " ".join((preset.method, *preset.words))
-    if preset.training is None:
-        return f"{own}\n      source: {preset.source}"
-    same = preset.training.source == preset.source
-    sources = [preset.source] if same else [preset.source, f"of the training: {preset.training.source}"]
-    return "\n      ".join([own, preset.training.text(), *(f"source {source}" for source in sources)])
+    lines = [own, f"source: {preset.source}"]
+    if preset.open:
+        lines.append(f"not stated there: {preset.open}")
+    if preset.training is not None:
+        lines.insert(1, preset.training.text())
+        if preset.training.source != preset.source:
+            lines.append(f"source of the training: {preset.training.source}")
+    return "\n      ".join(lines)
 
 
 def _record(preset: Preset, kind: str, known: bool) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def _record(preset: Preset, kind: str, known: bool) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "name": preset.name, kind: preset.method, "parameters": dict(preset.parameters), "source": preset.source,
-        "training": training, "ran": known,
+        "not_stated": preset.open, "training": training, "ran": known,
     }  # fmt: skip
 
 

@@ -251,8 +251,10 @@ def _settings(stage: Stage) -> list[str]:
     """Return all settings of a stage and their sources, in lines."""
     own = " ".join(f"{name}={value}" for name, value in stage.state.items() if name not in ("name", "png"))
     training = " ".join(f"{name}={value}" for name, value in vars(stage.config).items())
-    lines = [f"{stage.preset.name}: {stage.state['name']} {own}", training, f"source {stage.preset.source}"]
-    return [f"     {line}" for line in [*lines, f"source of the training {stage.training.source}"]]
+    lines = [f"{stage.preset.name}: {stage.state['name']} {own}", training, f"source: {stage.preset.source}"]
+    if stage.preset.open:
+        lines.append(f"not stated: {stage.preset.open}")
+    return [f"     {line}" for line in [*lines, f"source of the training: {stage.training.source}"]]
 
 
 def _row(name: str, metrics: Metrics, seconds: float) -> tuple[str, ...]:

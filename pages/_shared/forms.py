@@ -48,8 +48,10 @@ def widget(p: Parameter, key: str, default: Any) -> Any:
     step: float = p.step or (1 if p.kind is int else 0.01)
     bounded = p.low is not None and p.high is not None
     if p.name != "seed" and bounded and (p.high - p.low) / step <= 300:  # type: ignore[operator]
-        kind = p.kind
-        return st.slider(label, kind(p.low), kind(p.high), kind(default), kind(step), key=key, help=p.help, **KEEP)
+        kind, fine = p.kind, "%.3f" if step < 0.01 else None
+        return st.slider(
+            label, kind(p.low), kind(p.high), kind(default), kind(step), format=fine, key=key, help=p.help, **KEEP
+        )
     low = None if p.low is None else p.kind(p.low)
     high = None if p.high is None else p.kind(p.high)
     style = None if p.kind is int else "%.4g"
@@ -71,16 +73,15 @@ def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset,
             help="Values to begin with, for what stands in this box; each can be changed.",
         )  # fmt: skip
     preset = known[variant]
-    source, training = f"Source: {preset.source}", preset.training
+    training = preset.training
     if training is not None and training.data:
         missing = "" if len(known) > 1 else f" Published settings: {not_stated(preset.method)}."
-        source = f"This project's settings for small data.{missing}"
-    elif training is not None:
-        source += (
-            f" Trained there: {training.text()}; all of it at once: python -m cleaner {command} --preset {preset.name}"
-        )
-    st.caption(plain(source))
-    return preset, key if training is not None and training.data else f"{key}.{variant}"
+        st.caption(plain(f"This project's settings for small data.{missing}"))
+        return preset, key
+    trained = f"\n\nTrained there: {training.text()}." if training is not None else ""
+    more = f"{preset.source}{trained}\n\nAll of it at once: `python -m cleaner {command} --preset {preset.name}`"
+    st.caption(plain(f"Source: {preset.citation}"), help=more)
+    return preset, f"{key}.{variant}"
 
 
 def learning_rate(key: str, default: float, help: str = "", label: str = "Learning rate") -> float:

@@ -55,7 +55,7 @@ def test_published_settings_fill_a_defence(open_page: Open, tmp_path: Path) -> N
         assert app.select_slider(key=f"defend.{preset.method}.lr").value == DEMO_DEFEND.lr
         app.radio(key=f"defend.{preset.method}.settings").set_value(preset.variant).run()
         assert not app.exception, preset.name
-        assert preset.source in texts(app).replace("\\", "")
+        assert preset.citation in texts(app).replace("\\", "")
         lr = preset.training.finetune.lr
         assert app.select_slider(key=f"defend.{preset.name.replace('-', '.')}.lr").value == lr
         assert app.dataframe[0].value["Learning rate"].tolist() == [f"{lr:g}"]

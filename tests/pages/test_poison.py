@@ -57,9 +57,9 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: Open) 
     app.radio(key="poison.badnet.settings").set_value("published").run()
     assert app.slider(key="poison.badnet.published.patch_size").value == 16
     assert app.selectbox(key="poison.badnet.published.position").value == "random"
-    shown = texts(app).replace("\\", "")
-    assert "arXiv:2303.03323" in shown
-    assert "python -m cleaner poison --preset badnet-published" in shown
+    source = next(caption for caption in app.caption if caption.value.startswith("Source"))
+    assert "arXiv" in source.value
+    assert "python -m cleaner poison --preset badnet-published" in source.help
     app.slider(key="poison.badnet.published.patch_size").set_value(20).run()
     app.radio(key="poison.badnet.settings").set_value("scenes").run()
     assert app.slider(key="poison.badnet.patch_size").value == 28
@@ -82,7 +82,7 @@ def test_every_published_preset_can_be_drawn(open_page: Open) -> None:
         app.radio(key=f"poison.{preset.method}.settings").set_value(preset.variant).run()
         assert not app.exception, preset.name
         assert not app.error, preset.name
-        assert preset.source in texts(app).replace("\\", "")
+        assert preset.citation in texts(app).replace("\\", "")
 
 
 def test_a_file_that_is_no_picture_and_one_that_is(open_page: Open, tmp_path: Path) -> None:
