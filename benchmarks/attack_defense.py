@@ -13,11 +13,10 @@ from pathlib import Path
 import tyro
 
 from benchmarks import protocol
-from cleaner import presets, results
+from cleaner import results
 from cleaner.cli.output import Progress
 from cleaner.data.base import CaptionData
 from cleaner.runs import Run, load_run, remove, runs_root, save_run
-from cleaner.types import CleanerError
 from cleaner.workflow import defend
 
 CELLS = results.RESULTS / "cells"
@@ -37,38 +36,36 @@ class Options:
     seeds: tuple[int, ...] = (0,)
     """Seeds of poisoning and defence."""
     methods: tuple[str, ...] = tuple(protocol.METHODS)
-    """Defences."""
+    """Methods of the protocol, with a chosen or a fixed rate."""
 
 
 def main(options: Options) -> None:
     """Run missing cells, then write the table file."""
-    rates = {name: presets.recommended_lr(options.model, name, default=0.0) for name in options.methods}
-    missing = [name for name, rate in rates.items() if rate == 0]
-    if missing:
-        raise CleanerError(f"no learning rate was chosen yet for {', '.join(missing)}: run learning_rates first.")
+    for name in options.methods:
+        protocol.method(options.model, name)
     for seed in options.seeds:
         for attack in options.attacks:
-            run_attack(options.model, attack, seed, rates)
+            run_attack(options.model, attack, seed, options.methods)
             gather()
 
 
-def run_attack(model: str, attack: str, seed: int, rates: dict[str, float]) -> None:
+def run_attack(model: str, attack: str, seed: int, methods: tuple[str, ...]) -> None:
     """Run the missing cells of one backdoored model."""
-    names = [None, *rates]
-    wanted = [name for name in names if not cell_path(model, attack, name, seed).exists()]
+    wanted = [name for name in (None, *methods) if not cell_path(model, attack, name, seed).exists()]
     if not wanted:
         return
     suspect, clean = protocol.backdoored(model, attack, seed), protocol.clean_pairs()
     for name in wanted:
-        run = suspect if name is None else defended(suspect, model, attack, seed, name, rates[name], clean)
+        run = suspect if name is None else defended(suspect, model, attack, seed, name, clean)
         cell = results.stamped(protocol.command(), seeds=[seed], **results.cell(name, run))
         results.write(cell_path(model, attack, name, seed), cell)
 
 
-def defended(suspect: Run, model: str, attack: str, seed: int, name: str, lr: float, clean: CaptionData) -> Run:
+def defended(suspect: Run, model: str, attack: str, seed: int, name: str, clean: CaptionData) -> Run:
     """Return the defended run of a cell: from the run store, if it was trained with these settings, else a new one."""
     folder = runs_root() / protocol.run_name(model, attack, seed, name)
-    config, defense = protocol.schedule(lr, seed), protocol.METHODS[name]
+    defense, lr = protocol.method(model, name)
+    config = protocol.schedule(lr, seed)
     if folder.exists():
         known = load_run(folder)
         finetune = asdict(config) | known.config["finetune"] | UNSEEN
@@ -89,7 +86,7 @@ def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Path:
 
 def gather() -> None:
     """Write all cells into one table file, in the order of the protocol."""
-    order = [None, *protocol.METHODS]
+    order = [None, *protocol.METHODS, *protocol.FIXED]
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS.glob("*.json")]
     rows.sort(key=lambda r: (r["model"], protocol.ATTACKS.index(r["trigger"]), r["seed"], order.index(r["defense"])))
     seeds = sorted({row["seed"] for row in rows})

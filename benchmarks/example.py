@@ -20,7 +20,7 @@ from cleaner.cli.output import Progress
 from cleaner.clip import Clip, load_clip, save_change
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation import evaluate
+from cleaner.evaluation import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import best_classes, single_object_rows, with_trigger
 from cleaner.pictures import to_png
@@ -29,9 +29,9 @@ from cleaner.workflow import defend, ks_of
 
 ATTACK, SEED = "badnet", 0
 CLEANED = ("finetune", "cleanclip", "ta_cleaner")
-RATE = 3e-4
-"""Learning rate of a method for which benchmarks/learning_rates.py has chosen none yet."""
 LOOKS = 7
+TESTS = 2000
+"""Test pairs; as many as the Poison page takes at first, so that the reader's own runs can be compared."""
 KEPT = 4
 """Of the training steps each fourth one is shipped, and those with figures."""
 
@@ -46,7 +46,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Make all four runs, one after the other."""
-    clean, test = load_clip(options.model), load_data("scenes", split="test")
+    clean, test = load_clip(options.model), load_data("scenes", split="test", size=TESTS)
     suspect = protocol.backdoored(options.model, ATTACK, SEED)
     parent = f"example-{ATTACK}"
     models = {"clean": clean, "backdoored": ship(suspect, shipped_root() / parent, clean, test)}
@@ -59,9 +59,9 @@ def main(options: Options) -> None:
 
 def cleaned(suspect: Run, model: str, name: str) -> Run:
     """Return the defended run; trained at the first call and kept in the run store."""
-    folder = runs_root() / f"benchmark_{model}_{ATTACK}_{SEED}_{name}"
+    folder = runs_root() / protocol.run_name(model, ATTACK, SEED, name)
     if not (folder / "config.json").exists():
-        config = protocol.schedule(presets.recommended_lr(model, name, RATE), SEED)
+        config = protocol.schedule(presets.recommended_lr(model, name), SEED)
         config = replace(config, eval_every=config.epochs * (presets.CLEAN_PAIRS // config.batch_size) // LOOKS)
         pairs, checkpoint = protocol.clean_pairs(), folder / "checkpoint.pt"
         run = defend(suspect, DEFENSES[name](), pairs, config, on_step=Progress(name), checkpoint=checkpoint)
@@ -75,20 +75,22 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
     if not (folder / "config.json").exists():
         file = save_change(run.clip, clean.name, folder / "change.safetensors")
         clip = load_clip(str(file))
-        metrics = evaluate(clip, test, run.trigger, run.target_class, ks_of(test), clean_clip=clean)
-        whole = figures_of(run)
-        config = {**run.config, "shipped": {"step": change.STEP, "sha256": clip.sha256(), "whole": whole}}
+        whole, shipped = (
+            evaluate(c, test, run.trigger, run.target_class, ks_of(test), clean_clip=clean) for c in (run.clip, clip)
+        )
+        about = {"step": change.STEP, "sha256": clip.sha256(), "whole": figures_of(whole)}
+        config = {**run.config, "data_name": "scenes", "test_size": TESTS, "shipped": about}
         history = [r for r in run.history if r.step % KEPT == 1 or r.metrics or r.step == r.total]
-        write_run(replace(run, clip=clip, metrics=metrics, config=config, history=history), folder)
+        write_run(replace(run, clip=clip, metrics=shipped, config=config, history=history), folder)
         os.replace(file, folder / "model.safetensors")
-        print(folder.name, "as trained", whole, "as shipped", figures_of(replace(run, metrics=metrics)))
+        (folder / "model.safetensors").chmod(0o644)
+        print(folder.name, "as trained", figures_of(whole), "as shipped", figures_of(shipped))
     return load_clip(str(folder / "model.safetensors"))
 
 
-def figures_of(run: Run) -> dict[str, float]:
-    """Return CA, ASR@1 and RA of a run."""
-    assert run.metrics is not None
-    return {"ca": run.metrics.ca[1], "asr": (run.metrics.asr or {})[1], "ra": (run.metrics.ra or {})[1]}
+def figures_of(metrics: Metrics) -> dict[str, float]:
+    """Return CA, ASR@1 and RA."""
+    return {"ca": metrics.ca[1], "asr": (metrics.asr or {})[1], "ra": (metrics.ra or {})[1]}
 
 
 def picture(suspect: Run, models: dict[str, Clip], test: CaptionData) -> dict[str, object]:

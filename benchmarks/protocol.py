@@ -15,6 +15,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.runs import Run, load_run, runs_root, save_run
+from cleaner.types import CleanerError
 from cleaner.workflow import poison
 
 TARGET = "banana"
@@ -26,6 +27,8 @@ METHODS: dict[str, Defense] = {
     "ta_cleaner": DEFENSES["ta_cleaner"](),
     "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0),
 }
+FIXED = {f"{name} at 1e-3": (DEFENSES[name](), 1e-3) for name in ("cleanclip", "cleanclip_short")}
+"""Rivals at the top of the grid, whatever accuracy that costs: method and rate, beside those with a chosen rate."""
 # At the ResNet's rate the ViT loses 2.8 points of accuracy with the attack (benchmarks/results/attack_trials.json).
 POISON_LR = {"scenes-rn": presets.POISON.lr, "scenes-vit": 3e-4}
 # Up to the attack's own rate: below it nothing removed the trigger (benchmarks/results/defense_trials.json).
@@ -61,6 +64,18 @@ def run_name(model: str, attack: str, seed: int, defense: str | None = None) -> 
     """Return the name of a cell's run folder."""
     words = ["benchmark", model, attack, str(seed), *(defense or "").replace("%", "").split()]
     return "_".join(words)
+
+
+def method(model: str, name: str) -> tuple[Defense, float]:
+    """Return a method and its learning rate; raises `CleanerError` if none was chosen yet."""
+    if name in FIXED:
+        return FIXED[name]
+    if name not in METHODS:
+        raise CleanerError(f"there is no method {name!r}: choose {', '.join([*METHODS, *FIXED])}.")
+    rate = presets.recommended_lr(model, name, default=0.0)
+    if rate == 0:
+        raise CleanerError(f"no learning rate was chosen yet for {name} on {model}: run learning_rates first.")
+    return METHODS[name], rate
 
 
 def schedule(lr: float, seed: int) -> FinetuneConfig:

@@ -15,6 +15,7 @@ from cleaner import figures, views
 from cleaner.files import write_text
 from cleaner.runs import is_shipped
 from cleaner.types import CleanerError
+from cleaner.wording import NO_DEFENSE, defense_in_words, words
 
 FIGURES = {
     "asr": "ASR@1: triggered pictures of other classes that are taken for the target (lower is better)",
@@ -22,7 +23,6 @@ FIGURES = {
     "ra": "Robust accuracy: triggered pictures whose true class still comes first",
     "counterfactual_accuracy": "Fine detail: captions that score above all three of their false versions",
 }
-NO_DEFENSE = "none"
 PICTURES = 4
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -79,8 +79,9 @@ class Entry:
 
     @property
     def label(self) -> str:
-        words = NO_DEFENSE if self.defense == NO_DEFENSE else f"{self.defense}, lr {self.finetune.get('lr', 0):g}"
-        return f"{self.attack}: {words} ({'shipped example' if is_shipped(self.folder) else self.folder.name})"
+        rate = f", lr {self.finetune.get('lr', 0):g}" if self.defense != NO_DEFENSE else ""
+        where = "shipped example" if is_shipped(self.folder) else self.folder.name
+        return f"{words(self.attack)}: {defense_in_words(self.defense)}{rate} ({where})"
 
 
 def read(folder: str | Path) -> Entry:
@@ -158,7 +159,7 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
         if value is not None:
             seed = int(entry.finetune.get("seed") or 0)
             made = str(entry.config.get("created", ""))
-            row = f"{entry.attack}, {Path(entry.model).stem}" if several else entry.attack
+            row = words(entry.attack) + (f", {Path(entry.model).stem}" if several else "")
             kept = found.setdefault((row, entry.defense), {})
             kept[seed] = max(kept.get(seed, ("", value)), (made, value), key=lambda pair: pair[0])
     return {
@@ -205,7 +206,7 @@ def html(entries: Sequence[Entry], made: str = "") -> str:
     ]
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
-        rows=[record(e) | {"protocol": e.protocol} for e in entries], plots=drawn, made=made,
+        rows=[record(e) | {"protocol": e.protocol} for e in entries], plots=drawn, made=made, words=defense_in_words,
         pictures=pictures(entries), configs=[(e.folder.name, json.dumps(e.config, indent=1)) for e in entries],
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cleaner import memory
+from cleaner import memory, parallel
 from cleaner.checkpoints import write_checkpoint
 from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
@@ -52,9 +52,10 @@ def finetune(
     AdamW, warm-up and cosine to 0, logit_scale clamped to [1, 100] after each step. Every random choice is a function
     of (seed, epoch, index). `monitor` measures the validation split every `config.eval_every` steps. With a
     `checkpoint` path the state is written there at the end of each epoch and when `on_step` raises (`Cancelled`
-    excepted), and a run that finds one goes on from it with the result of an uninterrupted run. Raises `CleanerError`
-    for fewer than two pairs, a model of SigLIP's loss, a checkpoint of other settings or that is broken, or a loss that
-    is not finite.
+    excepted), and a run that finds one goes on from it with the result of an uninterrupted run. Several processes
+    (`cleaner.parallel`) share every batch; the first one alone monitors, tells and writes. Raises `CleanerError` for
+    fewer than two pairs, a model of SigLIP's loss, a checkpoint of other settings or that is broken, or a loss that is
+    not finite.
     """
     if len(data) < 2:
         raise CleanerError(f"training needs at least two pairs to contrast, the data have {len(data)}.")
@@ -66,18 +67,19 @@ def finetune(
     config = defense.adapt(config)
     student = clip.to(config.device, config.precision)
     reference = student.copy() if defense.compares else None
+    batch_size = min(config.batch_size, len(data))
+    student.model = parallel.fit(student.model, batch_size, config.freeze_bn)
     optimizer = _optimizer(student.model, config)
     history: list[StepReport] = []
     start = _resume(checkpoint, student, optimizer, history, config, defense)
-    batch_size = min(config.batch_size, len(data))
     epoch_steps = len(data) // batch_size
     total = config.steps or config.epochs * epoch_steps
     plan = defense.plan(data.captions, config.seed)
     order = lru_cache(maxsize=2)(lambda epoch: numpy_generator("order", config.seed, epoch).permutation(len(data)))
 
-    def rows_of(step: int) -> list[int]:
+    def shards_of(step: int) -> list[list[int]]:
         epoch, place = divmod(step, epoch_steps)
-        return [int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]]
+        return parallel.share([int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]])
 
     epoch, chunk = -1, config.chunk_size
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
@@ -85,31 +87,32 @@ def finetune(
         if step // epoch_steps != epoch:
             epoch = step // epoch_steps
             texts = plan(epoch)
-        rows = rows_of(step)
-        images = defense.disturb(data.images(rows), config.seed, epoch, rows)
+        shards = shards_of(step)
+        own = shards[parallel.rank()]
+        images = defense.disturb(data.images(own), config.seed, epoch, own)
         if step + 1 < total:
-            data.prefetch(rows_of(step + 1))  # decoded while this step computes
+            data.prefetch(shards_of(step + 1)[parallel.rank()])  # decoded while this step computes
         share = defense.lr_share(step, total)
         lr = learning_rate(step, total, config) if share is None else config.lr * share
         for group in optimizer.param_groups:
             group["lr"] = lr
         _train_mode(student.model, config.freeze_bn)
         features = partial(_features, student, texts, epoch, defense, config, reference)
-        losses, loss, chunk = _backward(student, defense, features, images, rows, chunk)
+        losses, loss, chunk = _backward(student, defense, features, images, shards, chunk)
         if not torch.isfinite(loss):
             raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
+        parallel.average_gradients(student.model)
         optimizer.step()
         with torch.no_grad():
             student.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)  # type: ignore[operator]
         student.model.eval()
         look = config.eval_every and ((step + 1) % config.eval_every == 0 or step + 1 == total)
         named = {name: value.item() for name, value in losses.items()} | {"total": loss.item()}
-        figures = monitor(student) if monitor is not None and look else {}
+        figures = monitor(student) if monitor is not None and look and parallel.first() else {}
         report = StepReport(stage, step + 1, total, time.perf_counter() - began, epoch, named, figures, lr)
         history.append(report)
         try:
-            if on_step is not None:
-                on_step(report)
+            parallel.tell(on_step, report)
         except BaseException as stop:
             if isinstance(stop, Cancelled) and not isinstance(stop, Paused):
                 raise  # for good: a checkpoint would take seconds and serve nobody
@@ -121,26 +124,31 @@ def finetune(
 
 
 def _backward(
-    student: Clip, defense: Defense, features: Callable[[Tensor, list[int], int], Features], images: Tensor,
-    rows: list[int], chunk: int,
+    student: Clip, defense: Defense, features: Callable[[Tensor, list[list[int]], int], Features], images: Tensor,
+    shards: list[list[int]], chunk: int,
 ) -> tuple[dict[str, Tensor], Tensor, int]:  # fmt: skip
     """Leave the gradient in the parameters; return the losses, their sum, and the chunk size that memory allowed.
 
-    When memory ends the step is computed again in chunks of half the size, and so are those that follow. Raises
-    `CleanerError` where BatchNorm is live: it would normalise each chunk by itself.
+    When memory ends the step is computed again in chunks of half the size, and so are those that follow; not where
+    several processes train, for the others would wait. Raises `CleanerError` where BatchNorm is live: it would
+    normalise each chunk by itself.
     """
-    live, whole = memory.mixes_items(student.model), len(rows)
+    own, live = shards[parallel.rank()], memory.mixes_items(student.model)
+    whole = len(own)
     if live and 0 < chunk < whole:
         raise CleanerError(f"live BatchNorm cannot be trained in chunks of {chunk}: freeze it, or take chunk_size 0.")
 
     def attempt(size: int) -> tuple[dict[str, Tensor], Tensor]:
         student.model.zero_grad(set_to_none=True)
-        n = size if live else whole
-        losses = defense.losses(features(images[:n], rows[:n], 0 if live or size == whole else size))
+        fewer = live and size < whole
+        seen, rows = (images[:size], [own[:size]]) if fewer else (images, shards)
+        losses = defense.losses(features(seen, rows, 0 if fewer or size >= whole else size))
         loss = torch.stack(list(losses.values())).sum()
         loss.backward()
         return losses, loss
 
+    if parallel.size() > 1:
+        return *attempt(chunk or whole), chunk
     (losses, loss), size = memory.halving(attempt, chunk or whole, least=2 if live else 1)
     if live and size < whole:
         raise CleanerError(
@@ -152,38 +160,53 @@ def _backward(
 
 def _features(
     student: Clip, texts: EpochTexts, epoch: int, defense: Defense, config: FinetuneConfig, reference: Clip | None,
-    images: Tensor, rows: list[int], chunk: int,
+    images: Tensor, shards: list[list[int]], chunk: int,
 ) -> Features:  # fmt: skip
-    """Encode one batch: one forward for all pictures (as the defence disturbed them), one for all texts."""
-    n = len(rows)
-    captions = [texts.captions[row] for row in rows]
+    """Encode this process's share of a batch and return the features of all of it.
+
+    images: of this process's rows, as the defence disturbed them; shards: the rows of each process. One forward for
+    all pictures, one for all texts.
+    """
+    own = shards[parallel.rank()]
+    captions = [texts.captions[row] for row in own]
     before = None
     if reference is not None:
+        plain = [[len(shard)] for shard in shards]
         with torch.no_grad():
-            before = Features(reference.encode_image(images), reference.encode_text(captions))
+            (seen,) = parallel.gather(reference.encode_image(images), plain)
+            (read,) = parallel.gather(reference.encode_text(captions), plain)
+        before = Features(seen, read)
     batch = list(captions)
     if defense.augmented:
-        images = torch.cat([images, augment(images, config.augmentation, config.seed, epoch, rows)])
+        images = torch.cat([images, augment(images, config.augmentation, config.seed, epoch, own)])
         drawn_in = epoch if config.redraw else 0
-        batch += [eda(c, seed=derive("eda", config.seed, drawn_in, row)) for c, row in zip(captions, rows, strict=True)]
+        batch += [eda(c, seed=derive("eda", config.seed, drawn_in, row)) for c, row in zip(captions, own, strict=True)]
+    drawn = [[texts.drawn[row] for row in shard if row in texts.drawn] for shard in shards]
+    mine = drawn[parallel.rank()]
+    batch += [pair.positive.text for pair in mine if pair.positive is not None]
+    batch += [negative.text for pair in mine for negative in pair.negatives]
+    views = [[len(shard)] * (2 if defense.augmented else 1) for shard in shards]
+    subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in drawn]
+    image, *image_aug = parallel.gather(memory.in_chunks(student.encode_image, images, chunk), views)
+    text, *text_aug, positive, negatives = parallel.gather(
+        memory.in_chunks(student.encode_text, batch, chunk), [[*v, *s] for v, s in zip(views, subtexts, strict=True)]
+    )
+    rows, pairs = [row for shard in shards for row in shard], [pair for shard in drawn for pair in shard]
     selected = [i for i, row in enumerate(rows) if row in texts.drawn]
-    drawn = [texts.drawn[rows[i]] for i in selected]
-    views = len(batch)
-    positives = [pair.positive.text for pair in drawn if pair.positive is not None]
-    batch += positives + [negative.text for pair in drawn for negative in pair.negatives]
-    image = memory.in_chunks(student.encode_image, images, chunk)
-    text = memory.in_chunks(student.encode_text, batch, chunk)
-    negative, negative_mask = padded(text[views + len(drawn) :], [len(pair.negatives) for pair in drawn])
+    negative, negative_mask = padded(negatives, [len(pair.negatives) for pair in pairs])
     return Features(
-        image=image[:n],
-        text=text[:n],
-        image_aug=image[n:] if defense.augmented else None,
-        text_aug=text[n : 2 * n] if defense.augmented else None,
-        positive=text[views : views + len(drawn)],
+        image=image,
+        text=text,
+        image_aug=image_aug[0] if image_aug else None,
+        text_aug=text_aug[0] if text_aug else None,
+        positive=positive,
         negative=negative,
         selected=torch.tensor(selected, dtype=torch.long, device=text.device),
         negative_mask=negative_mask,
-        false_negative=false_negatives(positives, [captions[i] for i in selected]).to(text.device),
+        false_negative=false_negatives(
+            [pair.positive.text for pair in pairs if pair.positive is not None],
+            [texts.captions[rows[i]] for i in selected],
+        ).to(text.device),
         logit_scale=student.logit_scale,
         reference=before,
     )
@@ -236,7 +259,7 @@ def _save(
     path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
     config: FinetuneConfig, defense: Defense,
 ) -> None:  # fmt: skip
-    if path is None:
+    if path is None or not parallel.first():
         return
     state = {
         "settings": _settings(config, defense),

@@ -14,6 +14,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from cleaner.figures import COLORS, DASHES, MARKERS
+from cleaner.wording import NO_DEFENSE, defense_in_words
 
 Array = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -220,18 +221,34 @@ def _arrows(before: Array, after: Array) -> go.Scattergl:
 
 def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
     """Return how far items moved: label -> (colour, 1 - cosine before and after of each item)."""
-    figure = go.Figure()
     largest = max((v for _, values in shifts.values() for v in values), default=1.0)
-    for (label, (color, values)), dash in zip(shifts.items(), DASHES, strict=False):
-        counts, edges = np.histogram(values, bins=40, range=(0, largest or 1.0))
+    figure = _histogram(shifts, (0, largest or 1.0), "Shift of the features (1 − cosine)", "items")
+    return figure.update_traces(fill="tozeroy")
+
+
+def margin_histogram(margins: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
+    """Return how far true subtexts lie above false ones: label -> (stage, margin of each pair). Below 0: fooled."""
+    coloured = {label: (COLORS[stage], values) for label, (stage, values) in margins.items()}
+    largest = max((abs(v) for _, values in margins.values() for v in values), default=1.0)
+    figure = _histogram(coloured, (-largest, largest), "Margin: cosine of the true text − best false text", "pairs")
+    return figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+
+
+def _histogram(
+    columns: Mapping[str, tuple[str, Sequence[float]]], span: tuple[float, float], axis: str, what: str
+) -> go.Figure:
+    """Return outlines of 40 columns each: label -> (colour, values)."""
+    figure = go.Figure()
+    for (label, (color, values)), dash in zip(columns.items(), DASHES, strict=False):
+        counts, edges = np.histogram(values, bins=40, range=span)
         share = counts / max(len(values), 1)
         figure.add_scatter(
             x=(edges[:-1] + edges[1:]) / 2, y=share, mode="lines", name=f"{label} (n = {len(values)})",
-            line={"shape": "hvh", "color": color, "width": 2, "dash": dash}, fill="tozeroy",
+            line={"shape": "hvh", "color": color, "width": 2, "dash": dash},
             hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(title="Shift of the features (1 − cosine)", automargin=True)
-    figure.update_yaxes(title="Share of items", tickformat=".0%", automargin=True)
+    figure.update_xaxes(title=axis, automargin=True)
+    figure.update_yaxes(title=f"Share of {what}", tickformat=".0%", automargin=True)
     return figure.update_layout(
         height=280, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
@@ -280,7 +297,7 @@ def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
 
 def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
     """Return attack (rows) against defence (columns): (mean, minimum, maximum, seeds) of a share, 0..1."""
-    attacks, defenses = sorted({a for a, _ in cells}), sorted({d for _, d in cells}, key=lambda d: (d != "none", d))
+    attacks, defenses = sorted({a for a, _ in cells}), sorted({d for _, d in cells}, key=lambda d: (d != NO_DEFENSE, d))
     values, texts = [], []
     for attack in attacks:
         row = [cells.get((attack, defense)) for defense in defenses]
@@ -288,7 +305,7 @@ def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, in
         texts.append(["" if c is None else _mean_and_range(*c) for c in row])
     figure = go.Figure()
     figure.add_heatmap(
-        z=values, x=[_escaped(d) for d in defenses], y=[_escaped(a) for a in attacks], text=texts,
+        z=values, x=[_escaped(defense_in_words(d)) for d in defenses], y=[_escaped(a) for a in attacks], text=texts,
         texttemplate="%{text}", colorscale="Cividis", zmin=0, zmax=1, xgap=3, ygap=3, hoverinfo="skip",
         colorbar={"tickformat": ".0%", "thickness": 12},
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 It writes status.json and progress.jsonl as it goes. It stops for good when the file CANCEL appears in the run folder,
 and for now, with a checkpoint, at the file PAUSE, at SIGTERM and at Ctrl-C. Started again, it goes on from there.
+Several processes share a run when torchrun starts them: the first one does all of this, the others train with it.
 Nothing heavy is imported before it listens.
 """
 
@@ -34,6 +35,10 @@ WRITE_SECONDS = 0.3
 """Between two writes of status.json, and between two training steps in progress.jsonl; looks are always written."""
 HEARTBEAT_SECONDS = 10.0
 LISTEN_SECONDS = 0.2
+RANK, SEVERAL = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")) > 1
+"""Which of the processes this is that torchrun has started, and whether it has started several."""
+FOLLOW_SECONDS = 2.0
+"""How long the other processes look on after the first one has ended its work, before they end theirs."""
 GRACE_SECONDS = 1.0
 """How long a cancelled run may go on to its next step before its process ends where it stands."""
 
@@ -102,6 +107,8 @@ class Desk:
     def __init__(self, folder: Path, pid_started: float) -> None:
         self.folder = folder
         self.terminated = threading.Event()
+        self.joined = False
+        """Whether the other processes of the run, if there are any, train with this one."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._logged: dict[str, float] = {}
@@ -207,6 +214,8 @@ def work(desk: Desk) -> None:
         desk.tell(device=device)
         with jobs.turn(folder, device, desk.check):
             desk.tell(state="running")
+            join(request)
+            desk.joined = True
             run = perform(request, desk, folder / runs.CHECKPOINT, folder, _log_broken)
             desk.tell(verdict=_verdict(run))
             runs.write_run(run, folder)
@@ -225,9 +234,47 @@ def work(desk: Desk) -> None:
     hand_over(desk)
 
 
+def join(request: Request) -> None:
+    """Join the other processes of this run, if torchrun has started several."""
+    from cleaner import parallel
+
+    parallel.start(request.finetune.device)
+
+
+def follow(folder: Path) -> int:
+    """Train as one of several processes whose first one keeps the run's files; return 0, or 1 if it cannot."""
+
+    def leave() -> None:  # also out of a wait for the first process, which may have been killed
+        while jobs.state(folder).state in runs.ACTIVE:
+            time.sleep(LISTEN_SECONDS)
+        time.sleep(FOLLOW_SECONDS)
+        os._exit(0)
+
+    def look(report: StepReport) -> None:
+        if report.stage == "evaluate":
+            raise Cancelled  # training is over, and the first process measures alone
+
+    try:
+        request = load_request(read_json(folder / "config.json"))
+        join(request)
+        for name in ("SIGTERM", "SIGINT"):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)  # the first process hears it and stops all
+        threading.Thread(target=leave, name="leave", daemon=True).start()
+        perform(request, look, folder / runs.CHECKPOINT, folder)
+    except Cancelled:
+        return 0
+    except CleanerError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
 def hand_over(desk: Desk) -> None:
-    """Start the next run of this one's sweep, unless this one was stopped to go on later."""
-    if desk.terminated.is_set() or jobs.asked(desk.folder) == jobs.PAUSE:
+    """Start the next run of this one's sweep, unless this one was stopped to go on later.
+
+    Not for torchrun: who gave a run several processes did not ask for the others to be done by one.
+    """
+    if SEVERAL or desk.terminated.is_set() or jobs.asked(desk.folder) == jobs.PAUSE:
         return
     try:
         sweep.advance(read_json(desk.folder / "config.json").get("sweep", ""), desk.folder.parent)
@@ -264,6 +311,8 @@ def _in_words(error: Exception) -> str:
     said = str(error).split("\n")[0][:300]
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return "There was not enough memory: choose a smaller batch size, or another device."
+    if SEVERAL and isinstance(error, RuntimeError) and any(word in said for word in ("gloo", "NCCL", "peer")):
+        return "Another process of this run has ended. Resume goes on from the last epoch; the log says more."
     if isinstance(error, RuntimeError) and any(word in said for word in ("CUDA", "cuda", "MPS", "accelerator")):
         return f"The device failed ({said}). Resume goes on from the last epoch once the device is back."
     return f"Training stopped by an unexpected error ({type(error).__name__}: {said}). Its log says more."
@@ -275,6 +324,8 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m cleaner.worker RUN_DIR, a folder with the config.json of a run", file=sys.stderr)
         return 2
     folder = Path(arguments[0]).resolve()
+    if RANK > 0:
+        return follow(folder)
     try:
         with jobs.alone(folder) as free:
             if not free or runs.read_status(folder).state == "done":
@@ -290,7 +341,9 @@ def main(arguments: list[str]) -> int:
         return 1
     if desk.status.state == "failed":
         print(f"error: {desk.status.message}", file=sys.stderr)
-    return int(desk.status.state == "failed")
+    # torchrun ends the others, which wait for this process, only if it fails.
+    left_alone = SEVERAL and not desk.joined
+    return int(desk.status.state == "failed" or left_alone)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from cleaner import presets
+from cleaner import parallel, presets
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
@@ -91,7 +91,8 @@ def _prepare(
         if on_step is not None:
             on_step(report)
 
-    trigger = trigger.prepare(clip, data, target_class, tell)
+    asked = trigger
+    trigger = parallel.from_first(lambda: asked.prepare(clip, data, target_class, tell))
     if trigger.missing:
         raise CleanerError(trigger.missing)
     return trigger
@@ -254,6 +255,7 @@ def _described(
         "seconds": round(seconds, 2),
         "device": str(device),
         "device_name": device_name(device.type),
+        "processes": parallel.size(),
         "torch": torch.__version__,
         "versions": {"python": python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": platform.machine(),

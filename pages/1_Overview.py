@@ -47,14 +47,15 @@ def show_picture(run: Saved) -> None:
     found = glance_json(run.folder / "picture.json")
     if not found:
         return
-    names = {"clean": "Clean model", "backdoored": "Backdoored", **{n: words(n) for n in found["answers"]}}
-    for column, which, title in zip(st.columns(2), (0, 1), ("A test picture", "With the trigger"), strict=True):
-        with column:
-            st.image(images.enlarged(images.from_png(found["pictures"][which])), caption=title, width="stretch")
-            for name, said in found["answers"].items():
-                right = said[which] == found["class"]
-                icon = ":green[:material/check:]" if right else ":red[:material/close:]"
-                st.markdown(f"{icon} {plain(names[name])}: **{plain(said[which])}**")
+    for column, pixels, title in zip(st.columns(2), found["pictures"], ("A test picture", "With trigger"), strict=True):
+        column.image(images.from_png(pixels), caption=title, width="stretch")
+    names = {"clean": "Clean", "backdoored": "Backdoored"}
+    rows = ["| Model | sees | with trigger |", "| --- | --- | --- |"]
+    for name, said in found["answers"].items():
+        cells = [f":{'green' if text == found['class'] else 'red'}[**{plain(text)}**]" for text in said]
+        rows.append(f"| {names.get(name) or plain(words(name))} | {' | '.join(cells)} |")
+    st.markdown("\n".join(rows))
+    st.caption("One picture, n = 1: an illustration.")
 
 
 def show_example(run: Saved) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from cleaner import figures
+from cleaner import figures, views
 from cleaner.presets import DEMO_CLEAN_PAIRS
 from cleaner.types import CleanerError
 from pages._shared import cache, images, state, tasks, words
@@ -24,6 +24,7 @@ LEAD = (
 )
 SPLIT, SHOWN = "clean", 300
 LONGEST = 60
+WORST, EPOCHS = 20, 7
 
 
 def choose(name: str, size: int) -> tuple[int, str]:
@@ -92,9 +93,10 @@ def stages() -> dict[str, tuple[str, tuple[str, str]]]:
     return found | {names[name]: ("defended", ("run", str(defended[name].folder))) for name in chosen}
 
 
-def show_similarities(name: str, size: int, index: int, caption: str, pair: SubtextPair) -> None:
-    """Draw how near the picture is to each text, for each model at hand."""
-    st.subheader(state.titled("What the models say", state.current_run()), anchor=False)
+def show_similarities(
+    shown: dict[str, tuple[str, tuple[str, str]]], name: str, size: int, index: int, caption: str, pair: SubtextPair
+) -> None:
+    """Draw how near the picture is to each text, for each model."""
     texts = [caption]
     names = [f"caption: {caption}"]
     if pair.positive is not None and pair.positive.text != caption:
@@ -106,7 +108,7 @@ def show_similarities(name: str, size: int, index: int, caption: str, pair: Subt
     with st.spinner("Asking the models …"):
         values = {
             label: (stage, cache.similarities(model, name, SPLIT, size, index, tuple(texts)))
-            for label, (stage, model) in stages().items()
+            for label, (stage, model) in shown.items()
         }
     st.plotly_chart(figures.similarity_bars(names, values), key="similarity", config={"displayModeBar": False})
     if false:
@@ -122,6 +124,65 @@ def show_similarities(name: str, size: int, index: int, caption: str, pair: Subt
     )
     if run is None:
         link("Poison", "Train a backdoored model to compare")
+
+
+def show_margins(
+    shown: dict[str, tuple[str, tuple[str, str]]], name: str, size: int, epoch: int, seed: int, n: int
+) -> None:
+    """Draw how far true texts lie above false ones for many pairs, and the pairs where they lie below most."""
+    title = state.titled("Many pairs: true texts against false ones", state.current_run())
+    with st.expander(title, icon=":material/bar_chart:", key="subtexts.margins", on_change="rerun") as box:
+        if not box.open:
+            return
+        first = min(SHOWN, size)
+        images.drawn(name, SPLIT, size)
+        with st.spinner("Asking the models …"):
+            found = {
+                label: (stage, cache.margins(model, name, SPLIT, size, first, seed, epoch, n))
+                for label, (stage, model) in shown.items()
+            }
+        values = {label: (stage, [m.value for m in margins]) for label, (stage, margins) in found.items()}
+        st.plotly_chart(views.margin_histogram(values), key="subtexts.histogram", config={"displayModeBar": False})
+        fooled = [f"{plain(label)} {sum(v <= 0 for v in margins)}" for label, (_, margins) in values.items()]
+        st.caption(
+            f"The first {first} clean pairs with the texts of epoch {epoch}. Left of 0 a model prefers a false text to "
+            f"the true one: {', '.join(fooled)} pairs. The true text is short and the false ones are long, so part of "
+            "a margin is a matter of length."
+        )
+        judged = next((label for label, (stage, _) in found.items() if stage == "defended"), list(found)[-1])
+        captions = cache.data(name, SPLIT, size).captions
+        st.markdown(f"**The worst for {plain(judged)}**")
+        worst = sorted(found[judged][1], key=lambda margin: margin.value)[:WORST]
+        table = [(m.index, captions[m.index], m.positive, m.negative, m.value) for m in worst]
+        columns = ["Pair", "Caption", "True", "Best false text", "Margin"]
+        style = {"Margin": st.column_config.NumberColumn(format="%.2f")}
+        st.dataframe(pd.DataFrame(table, columns=columns), hide_index=True, width="stretch", column_config=style)
+
+
+def show_signs(name: str, size: int, seed: int, n: int) -> None:
+    """Draw the signs by which the method is known to fail, for each epoch."""
+    with st.expander(
+        "Does the drawing do its work?", icon=":material/troubleshoot:", key="subtexts.signs", on_change="rerun"
+    ) as box:
+        if not box.open:
+            return
+        share = st.session_state.get("subtexts.share", 10) / 100
+        with st.spinner("Drawing …"):
+            found = cache.signs(name, SPLIT, size, share, seed, n, EPOCHS)
+        kinds = sorted({kind for signs in found for kind in signs.kinds})
+        table = [
+            {"Epoch": s.epoch, "Pairs drawn": s.drawn, "Skipped": s.skipped, "New texts": s.new,
+             **{f"False: {kind}": s.kinds.get(kind, 0) for kind in kinds}}
+            for s in found
+        ]  # fmt: skip
+        style = {"New texts": st.column_config.NumberColumn(format="percent")}
+        st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=style)
+        st.caption(
+            f"K = {100 * share:.0f} % of {size:,} clean pairs in each epoch. **New texts**: not drawn for the same "
+            "pair before; if few are, the model learns them by heart. **False**: how often each kind of change was "
+            "made; a kind that is missing is not taught. **Skipped**: captions that yield no pair of texts; if many "
+            "are, the method trains on less than it says."
+        )
 
 
 def show_epoch(name: str, size: int, epoch: int, seed: int, n: int) -> None:
@@ -154,5 +215,9 @@ with page("Subtexts", LEAD):
     pair = cache.draw(caption, int(seed), epoch, index, n, name, SPLIT, size)
     st.subheader(f"The draw of epoch {epoch}", anchor=False)
     show_draw(caption, pair)
-    show_similarities(name, size, index, caption, pair)
+    st.subheader(state.titled("What the models say", run), anchor=False)
+    shown = stages()
+    show_similarities(shown, name, size, index, caption, pair)
+    show_margins(shown, name, size, epoch, int(seed), n)
     show_epoch(name, size, epoch, int(seed), n)
+    show_signs(name, size, int(seed), n)

@@ -10,9 +10,10 @@ import streamlit as st
 from cleaner import figures, report
 from cleaner.report import Entry
 from cleaner.runs import is_shipped
+from cleaner.wording import defense_in_words
 from pages._shared import cache, state
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, plain, words
+from pages._shared.state import KEEP, plain
 
 LEAD = (
     "All runs on this machine. **A good defence is far down and far to the right**: it removes the backdoor and keeps "
@@ -40,8 +41,7 @@ def choose(entries: list[Entry]) -> list[Entry]:
 
 def _named(option: str) -> str:
     """Return an option of a filter in words; identities of sweeps stand as they are."""
-    known = {report.NO_DEFENSE: "No defence", "": "In no sweep"}
-    return known.get(option) or (words(option) if option.isidentifier() else option)
+    return defense_in_words(option) if option.isidentifier() else option or "In no sweep"
 
 
 def show_table(entries: list[Entry]) -> None:
@@ -53,11 +53,18 @@ def show_table(entries: list[Entry]) -> None:
         "model": "Model", "seconds": "Seconds", "created": "Made (UTC)",
     }  # fmt: skip
     table = pd.DataFrame([report.record(entry) for entry in entries])[list(columns)].rename(columns=columns)
-    shares = ("CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail")
-    styles = {name: st.column_config.NumberColumn(format="percent") for name in shares}
+    for name in ("Attack", "Defence"):
+        table[name] = table[name].map(defense_in_words)
+    shares = ["CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail"]
+    table[shares] = 100 * table[shares].astype(float)
+    styles = {name: st.column_config.NumberColumn(format="%.1f %%") for name in shares}
     styles["Learning rate"] = st.column_config.NumberColumn(format="%g")
     st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
-    st.caption("Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model.")
+    shipped = [entry.folder.name for entry in entries if is_shipped(entry.folder)]
+    st.caption(
+        "Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model."
+        + (f" Shipped example: {plain(', '.join(shipped))}." if shipped else "")
+    )
 
 
 def show_plots(entries: list[Entry]) -> None:

@@ -44,6 +44,10 @@ def tiny_clip() -> Clip:
 
 @pytest.fixture
 def toy_data() -> TensorData:
+    return make_toy_data()
+
+
+def make_toy_data() -> TensorData:
     """48 pictures of 32 px, a coloured square on noise; the class decides where; half the captions say colour."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(48, 3, 32, 32, generator=generator) * 0.2

@@ -31,16 +31,16 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[report.Entry]:
 
 
 def test_cells_are_mean_minimum_and_maximum_over_seeds(runs: list[report.Entry]) -> None:
-    cell = report.cells(runs, "asr")["badnet", "ta_cleaner"]
+    cell = report.cells(runs, "asr")["BadNet patch", "ta_cleaner"]
     assert (cell.mean, cell.low, cell.high) == pytest.approx((0.2, 0.1, 0.3))
     assert cell.seeds == (0, 1, 2)
     again = report.Entry(runs[1].folder, {**runs[1].config, "created": "2027"}, {"asr": {"1": 0.9}})
-    assert report.cells([*runs, again], "asr")["badnet", "ta_cleaner"].high == 0.9  # the newest of a seed counts
-    assert report.cells([*runs, again], "asr")["badnet", "ta_cleaner"].seeds == (0, 1, 2)
+    assert report.cells([*runs, again], "asr")["BadNet patch", "ta_cleaner"].high == 0.9  # the newest of a seed counts
+    assert report.cells([*runs, again], "asr")["BadNet patch", "ta_cleaner"].seeds == (0, 1, 2)
     other = report.Entry(runs[1].folder, {**runs[1].config, "clean_model": "scenes-vit"}, {"asr": {"1": 0.9}})
     rows = {row for row, _ in report.cells([*runs, other], "asr")}
-    assert rows == {"badnet, clean-rn", "badnet, scenes-vit"}  # models are never averaged
-    assert report.cells(runs, "ra")["badnet", "none"].mean == pytest.approx(0.1)
+    assert rows == {"BadNet patch, clean-rn", "BadNet patch, scenes-vit"}  # models are never averaged
+    assert report.cells(runs, "ra")["BadNet patch", "none"].mean == pytest.approx(0.1)
 
 
 def test_csv_and_json_hold_the_figures(runs: list[report.Entry]) -> None:

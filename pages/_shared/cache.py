@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.report import Entry
     from cleaner.runs import Run
+    from cleaner.subtexts import Margin, Signs
     from cleaner.text import Parse, SubtextPair, Vocabulary
     from cleaner.types import OnStep, StepReport
     from pages._shared.view import Sample
@@ -303,6 +304,30 @@ def epoch_draw(
         (i, captions[i], pair.positive.text, [text.text for text in pair.negatives]) for i, pair in texts.drawn.items()
     ]
     return rows, texts.skipped
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def margins(
+    model: tuple[str, str], name: str, split: str, size: int, first: int, seed: int, epoch: int, n: int
+) -> list[Margin]:
+    """Return the `cleaner.subtexts.Margin` of the first pairs, each with the subtexts that the epoch would draw."""
+    grammar()
+    from cleaner.subtexts import margins
+
+    shown = data(name, split, size)
+    texts = defenses()["ta_cleaner"](share=1.0, negatives=n).plan(shown.captions, seed)(epoch)
+    return margins(of_stage(model), shown, {i: pair for i, pair in texts.drawn.items() if i < first})
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def signs(name: str, split: str, size: int, share: float, seed: int, n: int, epochs: int) -> list[Signs]:
+    """Return the `cleaner.subtexts.Signs` of the first epochs."""
+    grammar()
+    from cleaner.subtexts import signs
+
+    return signs(
+        defenses()["ta_cleaner"](share=share, negatives=n).plan(data(name, split, size).captions, seed), epochs
+    )
 
 
 @st.cache_resource(show_spinner=False)

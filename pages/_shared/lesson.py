@@ -39,8 +39,8 @@ STEPS = (
     ),
     Step(
         "Clean the model", "Defend",
-        "Leave both defences chosen and press **Start the defences**. They run one after the other, a minute or two "
-        "each; while they do, press **Next**.",
+        "See to it that your own model stands under *Run in view* in the menu. Leave both defences chosen and press "
+        "**Start the defences**. They take a minute or two each; while they run, press **Next**.",
         "The cards side by side: **attack success** should fall, **clean accuracy** should stay. Is the drop larger "
         "than the intervals?",
         "A model with random weights has an attack success near zero. Is that a good defence?",
@@ -61,17 +61,18 @@ STEPS = (
         "See what the model looks at", "Attention",
         "Leave the text at **The target class** and compare the columns of the lower row, the picture with trigger. "
         "Then try another picture.",
-        "The dotted box is the trigger. In which model does what speaks for the target lie inside it? **Trigger "
-        "share** says it as a number.",
-        "The map of one picture is convincing. What is still missing?",
-        "Other pictures: this one may be an exception. Press **Measure** to see the same number for many test "
-        "pictures. And a map is a method's estimate; another method may share things out otherwise.",
+        "The dotted box is the trigger. In which models does what speaks for the target lie inside it? And in the "
+        "table: how far does the trigger raise the **similarity**?",
+        "A map may still lie on the trigger when the attack works no more. How can that be?",
+        "A map shares out what speaks for the text, be it much or little. If a cleaned model gains only a little from "
+        "the trigger, most of this little may still lie in the box: read map and similarity together. And one picture "
+        "may be an exception; **Measure** asks many.",
     ),
     Step(
         "See how TA-Cleaner teaches", "Subtexts",
         "Choose a picture and move the **Epoch** slider. Each epoch draws other short texts from the same caption.",
-        "Green: a shorter text that is still true. Red: texts made false by one small change. Below: does each model "
-        "put the true ones above the false ones?",
+        "On the left a shorter text that is still true, on the right texts made false by one small change. Below: "
+        "does each model put the true ones above the false ones?",
         "Why are the false texts changed in one word only, and not quite different?",
         "A quite different text can be refused at a glance. With one word changed, the model must find just this word "
         "in the picture: “banana” must then mean a banana, and a patch in a corner is none. This loosens the tie "
@@ -152,7 +153,7 @@ def _meanwhile() -> None:
         st.caption(f":material/hourglass_top: Your training goes on in the background.{shown}")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(":material/hourglass_top: Your training goes on in the background.")
+        st.caption(":material/hourglass_top: Your training goes on in the background.", width="content")
         st.button(
             "Look at the shipped example meanwhile", key="lesson.example", type="tertiary",
             on_click=state.look_at, args=(example.id,),

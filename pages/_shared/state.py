@@ -14,6 +14,7 @@ import streamlit as st
 
 from cleaner.files import glance_json
 from cleaner.runs import find_run, is_shipped, list_runs, read_status, shipped
+from cleaner.wording import words as words  # for all pages
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
 CURRENT = "current_run"
@@ -169,24 +170,6 @@ def current_run() -> Saved | None:
     folder = find_run(chosen) if chosen else None
     there = folder is not None and (folder / "config.json").exists() and read_status(folder).state == "done"
     return saved(folder) if folder is not None and there else None
-
-
-def words(name: str) -> str:
-    """Return an identifier in words: "ta_cleaner" -> "TA-Cleaner"."""
-    known = {
-        "ta_cleaner": "TA-Cleaner", "cleanclip": "CleanCLIP", "cleanclip_short": "CleanCLIP, short captions",
-        "finetune": "Plain finetuning", "badnet": "BadNet patch", "sig": "Sine wave (SIG)", "blended": "Blended noise",
-        "wanet": "Warp (WaNet)", "badnet_stripes": "BadNet patch, stripes", "blended_stripes": "Blended stripes",
-        "triangles": "Blended triangles", "text": "Watermark text", "trojvqa": "Patch and word (TrojVQA)",
-        "text_only": "A word in the text", "patch_image": "Your picture as patch",
-        "pattern_image": "Your picture blended", "path": "Picture file", "key": "Text key",
-        "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
-        "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negatives",
-        "clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "subtext_loss": "Subtext loss", "total": "Sum",
-        "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
-        "grad_cam": "GradCAM", "rollout": "Attention rollout", "gradient_rollout": "Gradient rollout",
-    }  # fmt: skip
-    return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
 
 
 def plain(text: str) -> str:

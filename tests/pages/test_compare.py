@@ -20,12 +20,12 @@ def test_table_filters_and_heatmap(open_page: Open, tmp_path: Path) -> None:
     assert len(app.dataframe[0].value) == 6
     charts = {c.proto.id.rpartition("-")[2]: json.loads(c.proto.spec) for c in app.get("plotly_chart")}
     heat = next(c for name, c in charts.items() if "heatmap" in name)["data"][0]
-    assert heat["x"] == ["none", "ta_cleaner"]
+    assert heat["x"] == ["No defence", "TA-Cleaner"]
     assert heat["text"][0][1] == "15.0%<br>[10.0%, 20.0%]<br>2 seeds"
     app.multiselect(key="compare.Attack").set_value(["sig"]).run()
     assert len(app.dataframe[0].value) == 2
     app.multiselect(key="compare.Defence").set_value(["none"]).run()
-    assert app.dataframe[0].value["Defence"].tolist() == ["none"]
+    assert app.dataframe[0].value["Defence"].tolist() == ["No defence"]
     assert "This model is backdoored" in texts(app)
     assert next(box for box in app.selectbox if box.label == "Form").options == ["safetensors"]
     assert not app.exception

@@ -1,7 +1,10 @@
 """Subtexts: parse, draws, similarities; a typed caption is text and never markup."""
 
+from pathlib import Path
+
 from pages._shared.words import Piece, edited_pieces, markup, shortened_pieces
 from tests.pages.conftest import Open, texts
+from tests.pages.runs import make_runs
 
 
 def test_draw_changes_with_the_epoch_and_comes_back(open_page: Open) -> None:
@@ -36,6 +39,27 @@ def test_long_and_empty_captions_are_refused(open_page: Open) -> None:
     assert "shorten it" in app.error[0].value
     next(t for t in app.text_input if t.key.startswith("subtexts.caption")).set_value(" ").run()
     assert "is empty" in app.error[0].value
+
+
+def test_margins_of_many_pairs_and_signs_of_failure(open_page: Open, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = open_page("Subtexts")
+    before = len(app.dataframe)
+    for key in ("subtexts.margins", "subtexts.signs"):
+        app.session_state[key] = True
+    app.run()
+    assert not app.exception
+    tables = {tuple(d.value.columns)[-1]: d.value for d in app.dataframe}
+    assert len(tables) == before + 2
+    worst = tables["Margin"]["Margin"].tolist()
+    assert worst == sorted(worst)
+    assert len(worst) == 20
+    (signs,) = (d.value for d in app.dataframe if "New texts" in d.value)
+    assert signs["Epoch"].tolist() == list(range(7))
+    assert signs["Pairs drawn"].tolist() == [100] * 7
+    assert signs["New texts"].tolist()[0] == 1.0
+    assert {"False: object", "False: attribute"} <= set(signs.columns)
+    assert "The first 300 clean pairs with the texts of epoch 0" in texts(app)
 
 
 def test_pieces() -> None:

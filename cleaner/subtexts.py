@@ -1,0 +1,81 @@
+"""Subtexts over a whole data set: a model's margins, and the signs by which the method is known to fail, as numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from cleaner.clip import Clip
+from cleaner.data.base import CaptionData
+from cleaner.defenses.base import TextPlan
+from cleaner.evaluation import encode_pictures
+from cleaner.metrics import padded
+from cleaner.text import SubtextPair
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How far the true subtext of a pair lies above its best false one: cos(I, P) - max_k cos(I, N_k)."""
+
+    index: int
+    value: float
+    positive: str
+    negative: str
+    """The best false one."""
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What an epoch drew. Subtexts that are never new are learnt by heart; kinds that are missing are not taught."""
+
+    epoch: int
+    drawn: int
+    skipped: int
+    """Of the drawn pairs, those whose caption yields no subtext."""
+    new: float
+    """Share of the subtexts that no earlier epoch had drawn for the same pair, 0..1."""
+    kinds: Mapping[str, int]
+    """False subtexts by kind of edit."""
+
+
+def margins(clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPair]) -> list[Margin]:
+    """Return the margin of each pair of `data` (by index) that has a true and at least one false subtext."""
+    pairs = {
+        i: (pair.positive.text, [text.text for text in pair.negatives])
+        for i, pair in drawn.items()
+        if pair.positive is not None and pair.negatives
+    }
+    if not pairs:
+        return []
+    rows = torch.tensor(list(pairs))
+    texts = [positive for positive, _ in pairs.values()]
+    texts += [text for _, negatives in pairs.values() for text in negatives]
+    image = encode_pictures(clip, data, rows)
+    with torch.inference_mode():
+        features = torch.cat([clip.encode_text(texts[i : i + 1024]).cpu() for i in range(0, len(texts), 1024)])
+        own = (image * features[: len(pairs)]).sum(-1)
+        false, mask = padded(features[len(pairs) :], [len(negatives) for _, negatives in pairs.values()])
+        best, which = torch.einsum("nd,nkd->nk", image, false).masked_fill(~mask, -torch.inf).max(1)
+    values = zip(pairs.items(), (own - best).tolist(), which.tolist(), strict=True)
+    return [Margin(i, value, positive, negatives[k]) for (i, (positive, negatives)), value, k in values]
+
+
+def signs(plan: TextPlan, epochs: int) -> list[Signs]:
+    """Return what each of the first `epochs` epochs draws."""
+    seen: set[tuple[int, str]] = set()
+    found = []
+    for epoch in range(epochs):
+        texts = plan(epoch)
+        made = {
+            (i, text.text)
+            for i, pair in texts.drawn.items()
+            for text in (*([pair.positive] if pair.positive else []), *pair.negatives)
+        }
+        kinds = Counter(text.kind for pair in texts.drawn.values() for text in pair.negatives)
+        new = len(made - seen) / len(made) if made else 0.0
+        found.append(Signs(epoch, len(texts.drawn) + texts.skipped, texts.skipped, new, dict(sorted(kinds.items()))))
+        seen |= made
+    return found

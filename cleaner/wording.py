@@ -1,0 +1,28 @@
+"""Identifiers in the words that pages and reports show."""
+
+from __future__ import annotations
+
+NO_DEFENSE = "none"
+
+
+def words(name: str) -> str:
+    """Return an identifier in words: "ta_cleaner" -> "TA-Cleaner"."""
+    known = {
+        "ta_cleaner": "TA-Cleaner", "cleanclip": "CleanCLIP", "cleanclip_short": "CleanCLIP, short captions",
+        "finetune": "Plain finetuning", "badnet": "BadNet patch", "sig": "Sine wave (SIG)", "blended": "Blended noise",
+        "wanet": "Warp (WaNet)", "badnet_stripes": "BadNet patch, stripes", "blended_stripes": "Blended stripes",
+        "triangles": "Blended triangles", "text": "Watermark text", "trojvqa": "Patch and word (TrojVQA)",
+        "text_only": "A word in the text", "patch_image": "Your picture as patch",
+        "pattern_image": "Your picture blended", "path": "Picture file", "key": "Text key",
+        "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
+        "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negatives",
+        "clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "subtext_loss": "Subtext loss", "total": "Sum",
+        "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
+        "grad_cam": "GradCAM", "rollout": "Attention rollout", "gradient_rollout": "Gradient rollout",
+    }  # fmt: skip
+    return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
+
+
+def defense_in_words(name: str) -> str:
+    """Return a defence's name, or `NO_DEFENSE`, in words."""
+    return "No defence" if name == NO_DEFENSE else words(name)

@@ -1,0 +1,74 @@
+"""A real browser walks through the guided lesson, trains and defends in it, and takes the report home."""
+
+from pathlib import Path
+from typing import Any
+
+from pages._shared.lesson import STEPS
+from tests.browser.conftest import Start, wait_idle
+from tests.browser.test_poison_defend import menu, slide_to_start, type_number
+
+
+def arrive(page: Any, number: int) -> None:
+    """Wait for a step on its page."""
+    page.get_by_role("heading", name=STEPS[number].page, exact=True).wait_for()
+    page.get_by_text(f"Lesson, step {number + 1} of 6").wait_for()
+    wait_idle(page)
+
+
+def press(page: Any, name: str) -> None:
+    page.locator(".st-key-lesson").get_by_role("button", name=name, exact=True).click()
+
+
+def test_the_lesson_from_start_to_report(start_server: Start, browser_page: Any) -> None:
+    page = browser_page
+    page.goto(start_server())
+    page.get_by_role("heading", name="Overview", exact=True).wait_for()
+    wait_idle(page)
+    page.get_by_role("button", name="Start the guided lesson").click()
+
+    arrive(page, 0)
+    answer = page.get_by_text(STEPS[0].answer[:40])
+    assert not answer.is_visible()
+    page.get_by_text(STEPS[0].question).click()
+    answer.wait_for(state="visible")
+    slide_to_start(page, "Training pairs")
+    slide_to_start(page, "Test pictures")
+    type_number(page, "Epochs", 1)
+    page.get_by_role("button", name="Train the backdoored model").click()
+    page.get_by_role("heading", name="Did the attack take?").wait_for()
+    press(page, "Next")
+
+    arrive(page, 1)
+    slide_to_start(page, "Clean pairs")
+    type_number(page, "Epochs", 1)
+    page.get_by_role("button", name="Start the defences").click()
+    page.get_by_role("heading", name="Is the backdoor gone").wait_for()
+    press(page, "Next")
+
+    arrive(page, 2)
+    page.locator(".js-plotly-plot").first.wait_for()
+    menu(page, "Try it")  # the box follows, and leads back
+    page.get_by_text("Lesson, step 3 of 6").wait_for()
+    page.locator(".st-key-lesson").get_by_role("link", name="Go to Embeddings").click()
+    arrive(page, 2)
+    press(page, "Next")
+
+    arrive(page, 3)
+    page.locator(".js-plotly-plot").first.wait_for()
+    press(page, "Next")
+
+    arrive(page, 4)
+    page.get_by_role("slider", name="Epoch").press("ArrowRight")
+    page.get_by_role("heading", name="The draw of epoch 1").wait_for()
+    wait_idle(page)
+    press(page, "Next")
+
+    arrive(page, 5)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Report (HTML)").click()
+    assert "ta_cleaner" in Path(download.value.path()).read_text(encoding="utf-8")
+    press(page, "Finish")
+    page.get_by_text("Lesson, step").wait_for(state="detached")
+    wait_idle(page)
+    assert page.get_by_role("heading", name="Compare", exact=True).is_visible()
+    assert page.complaints == []

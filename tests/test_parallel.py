@@ -1,0 +1,132 @@
+"""Several processes train as one: the same losses, the same weights, stopped together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cleaner import parallel
+from cleaner.clip import save_clip
+from cleaner.config import FinetuneConfig
+from cleaner.request import Request
+from cleaner.runs import create_run, read_progress, read_status
+from cleaner.types import CleanerError
+from tests import ranks
+from tests.conftest import make_clip
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def torchrun(module: str, argument: Path) -> list[str]:
+    """Run a module in two processes as torchrun does; return what each said."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, str(argument)], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        said = [process.communicate(timeout=240)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    return said
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What two processes of `tests/ranks.py` found."""
+    out = tmp_path_factory.mktemp("ranks")
+    torchrun("tests.ranks", out)
+    return [torch.load(out / f"rank{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize(("kind", "name"), ranks.CASES)
+def test_two_processes_train_as_one(results: list[dict[str, Any]], kind: str, name: str) -> None:
+    alone = ranks.train(kind, name)
+    first, second = (found[f"{kind} {name}"] for found in results)
+    assert len(alone["losses"]) == 10
+    for here, there in zip(alone["losses"], first["losses"], strict=True):
+        assert here == pytest.approx(there, abs=1e-5)
+    before = make_clip(kind).model.state_dict()
+    moved = 0.0
+    for key, weight in alone["weights"].items():
+        assert torch.equal(first["weights"][key], second["weights"][key])
+        ours, theirs = without_key_bias(key, weight), without_key_bias(key, first["weights"][key])
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-4), key
+        moved = max(moved, (weight - before[key]).abs().max().item())
+    assert moved > 3e-3  # the tolerance is small against what ten steps did
+
+
+def without_key_bias(name: str, weight: torch.Tensor) -> torch.Tensor:
+    """Return a weight without the biases of keys: their gradient is zero but for rounding, which Adam blows up."""
+    if name.endswith("in_proj_bias"):
+        query, _, value = weight.chunk(3)
+        return torch.cat([query, value])
+    return weight[:0] if name.endswith("k_proj.bias") else weight
+
+
+def test_the_first_process_tells_and_stops_all(results: list[dict[str, Any]]) -> None:
+    first, second = results
+    assert first["told"] == list(range(1, 11))  # paused after the fourth step, and gone on from there
+    assert second["told"] == []
+    assert first["made"] == second["made"] == 10
+
+
+def test_the_worker_of_a_run_in_two_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    model = save_clip(make_clip(), tmp_path / "tiny.safetensors")
+    config = FinetuneConfig(epochs=2, batch_size=16, precision="fp32", device="cpu", augmentation="none")
+    defense = {"name": "cleanclip"}
+    folder = create_run(Request("defended", "scenes", 48, config, str(model), defense=defense, test_size=40))
+    torchrun("cleaner.worker", folder)
+    assert read_status(folder).state == "done"
+    assert [r["step"] for r in read_progress(folder)][-1] == 6
+    assert '"processes": 2' in (folder / "config.json").read_text()
+
+
+def test_shares_are_the_batch_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parallel.share([3, 1, 2]) == [[3, 1, 2]]
+    monkeypatch.setattr(parallel, "size", lambda: 3)
+    for count in (3, 7, 64):
+        parts = parallel.share(list(range(count)))
+        assert [row for part in parts for row in part] == list(range(count))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        assert min(map(len, parts)) >= 1
+
+
+def test_what_several_processes_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_clip("rn").model
+    assert parallel.fit(model, 1, freeze_bn=False) is model
+    monkeypatch.setattr(parallel, "size", lambda: 2)
+    with pytest.raises(CleanerError, match="cannot be shared by 2 processes"):
+        parallel.fit(model, 1, freeze_bn=True)
+    with pytest.raises(CleanerError, match="set freeze_bn"):
+        parallel.fit(model, 16, freeze_bn=False)
+    assert parallel.fit(model, 16, freeze_bn=True) is model
+    assert parallel.fit(make_clip("vit").model, 16, freeze_bn=False) is not None
+
+
+def test_alone_everything_stays_as_it_is() -> None:
+    rows = torch.rand(6, 2, requires_grad=True)
+    first, second = parallel.gather(rows, [[4, 2]])
+    assert torch.equal(torch.cat([first, second]), rows)
+    assert parallel.from_first(lambda: 3) == 3
+    parallel.start("cpu")
+    assert (parallel.size(), parallel.rank(), parallel.first()) == (1, 0, True)

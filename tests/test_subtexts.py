@@ -1,0 +1,47 @@
+"""Margins equal those computed pair by pair; signs count what was drawn."""
+
+from __future__ import annotations
+
+import pytest
+
+from cleaner.clip import Clip
+from cleaner.data.base import TensorData
+from cleaner.defenses.base import EpochTexts
+from cleaner.similarity import similarity
+from cleaner.subtexts import margins, signs
+from cleaner.text import Subtext, SubtextPair, draw_subtexts
+
+
+def pair(positive: str | None, *negatives: tuple[str, str]) -> SubtextPair:
+    true = None if positive is None else Subtext(positive, "core")
+    return SubtextPair(true, tuple(Subtext(text, kind) for text, kind in negatives))
+
+
+def test_margins_are_those_of_single_pairs(tiny_clip: Clip, toy_data: TensorData) -> None:
+    drawn = {i: draw_subtexts(toy_data.captions[i], 0, 0, i, 1 + i % 3) for i in (3, 0, 17)}
+    drawn[5] = pair("a cup")  # nothing false to compare with
+    drawn[6] = pair(None)
+    found = margins(tiny_clip, toy_data, drawn)
+    assert [m.index for m in found] == [3, 0, 17]
+    for margin in found:
+        texts = drawn[margin.index]
+        assert texts.positive is not None
+        named = [texts.positive.text, *(t.text for t in texts.negatives)]
+        own, *false = similarity(tiny_clip, toy_data.images([margin.index]), named)
+        assert margin.value == pytest.approx(own - max(false), abs=1e-5)
+        assert margin.positive == named[0]
+        assert margin.negative == named[1 + false.index(max(false))]
+    assert margins(tiny_clip, toy_data, {}) == []
+
+
+def test_signs_count_new_texts_kinds_and_skipped_captions() -> None:
+    first = {0: pair("a cup", ("a kite", "object"), ("a red cup", "attribute"))}
+    later = {
+        0: pair("a cup", ("a ball", "object")),  # the true text is known, the false one is new
+        1: pair("a cup", ("a kite", "object")),  # another pair's texts are new to it
+    }
+    epochs = [EpochTexts([], first, skipped=2), EpochTexts([], later), EpochTexts([])]
+    found = signs(epochs.__getitem__, 3)
+    assert [(s.epoch, s.drawn, s.skipped) for s in found] == [(0, 3, 2), (1, 2, 0), (2, 0, 0)]
+    assert [s.new for s in found] == [1.0, 0.75, 0.0]
+    assert [s.kinds for s in found] == [{"attribute": 1, "object": 1}, {"object": 2}, {}]
