@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from cleaner.cli.commands import Defend, Evaluate, Export, List, Look, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
+from cleaner.cli.presets import Presets, asked
+from cleaner.cli.recipe import Recipe
 from cleaner.cli.report import ExportTensorboard, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
@@ -29,13 +31,18 @@ Command = (
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Presets, tyro.conf.subcommand("presets")]
+    | Annotated[Recipe, tyro.conf.subcommand("recipe")]
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return 0, or 2 after one sentence on stderr for bad input, 130 after Ctrl-C."""
     try:
-        command = tyro.cli(Command, prog="python -m cleaner", description=__doc__, args=arguments)
+        given = sys.argv[1:] if arguments is None else arguments
+        defaults = asked(given)
+        known: dict[str, Any] = {} if defaults is None else {"default": defaults}
+        command = tyro.cli(Command, prog="python -m cleaner", description=__doc__, args=given, **known)
         command.run()
     except CleanerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -155,8 +155,17 @@ def _from_hub(name: str) -> Loaded:
     return Loaded(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, tokenizer))
 
 
-def _from_tag(name: str) -> Loaded:
-    architecture, _, tag = name.partition("/")
+def check_name(name: str) -> None:
+    """Raise `CleanerError` if `name` is no model's; files are not opened, nothing is downloaded."""
+    architecture, _, rest = name.partition(":")
+    if name in BUILT_IN or architecture == "hf-hub" or (Path(name) / CONFIG).is_file():
+        return
+    path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
+    if not path.exists():
+        _check_tag(name)
+
+
+def _check_tag(name: str) -> None:
     names = [f"{a}/{t}" for a, t in open_clip.list_pretrained()]
     if name not in names:
         close = get_close_matches(name, [*BUILT_IN, *names], n=1)
@@ -166,6 +175,11 @@ def _from_tag(name: str) -> Loaded:
             "a local-dir: or hf-hub: name, or architecture/pretrained-tag as open_clip lists them, such as "
             "ViT-B-32/laion2b_s34b_b79k."
         )
+
+
+def _from_tag(name: str) -> Loaded:
+    _check_tag(name)
+    architecture, _, tag = name.partition("/")
     # The tag knows the activation it was trained with; open_clip itself only warns of a mismatch.
     quick_gelu = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu"))
     model = _created(architecture, pretrained=tag, force_quick_gelu=quick_gelu)

@@ -1,12 +1,21 @@
-"""Settings that were found by trials; the trials stand in benchmarks/results."""
+"""Settings found by trials (in benchmarks/results), and published ones; the one place for these numbers.
+
+Each published value stands under the source that states it, an arXiv id or a repository; what a source does not state
+is left to the defaults and named.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cleaner.config import FinetuneConfig
+
+RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"
@@ -38,6 +47,201 @@ def recommended_lr(model: str, defense: str, default: float = 1e-4) -> float:
 
     Models and methods without a trial get `default`.
     """
-    path = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "learning_rates.json"
+    path = RESULTS / "learning_rates.json"
     chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"] if path.exists() else {}
     return float(chosen.get(model, {}).get(defense, default))
+
+
+@dataclass(frozen=True)
+class Training:
+    """On how many pairs a model is trained, and how.
+
+    poison_rate: None for a defence. model: of a poisoning, where the source states it. data: those that come with
+    this project; None: the user must bring some.
+    """
+
+    source: str
+    pairs: int
+    finetune: FinetuneConfig
+    poison_rate: float | None = None
+    model: str | None = None
+    data: str | None = None
+
+    def text(self) -> str:
+        """Return the settings in one line."""
+        f = self.finetune
+        rate = "" if self.poison_rate is None else f" {100 * self.poison_rate:.2g} % of them poisoned,"
+        on = f"{self.model}, " if self.model else ""
+        return (
+            f"{on}{self.pairs:,} pairs,{rate} lr {f.lr:g}, {f.epochs} epochs, batch {f.batch_size}, "
+            f"{f.warmup_steps:,} warm-up steps"
+        )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of one attack or defence, and where they come from.
+
+    parameters: those of the trigger or defence that are set. training: None where it is not stated. open: what the
+    source does not state; if nothing else is set, the defaults stay.
+    """
+
+    method: str
+    variant: str
+    source: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    training: Training | None = None
+    open: str = ""
+
+    @property
+    def citation(self) -> str:
+        """The papers alone, and what they leave open."""
+        papers = ", ".join(dict.fromkeys(re.findall(r"arXiv:[\d.]+\d", self.source)))
+        return f"{papers}. Not stated: {self.open}." if self.open else f"{papers}."
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it."""
+        return f"{self.method}-{self.variant}"
+
+    @property
+    def words(self) -> list[str]:
+        """The parameters as the command line takes them."""
+        return [f"{name}={value}" for name, value in self.parameters.items()]
+
+
+SCENES = "scenes"
+"""The variant that every attack and defence has: this project's own settings."""
+TRIALS = "this project's setting for Scenes, chosen before any defence (benchmarks/results)"
+SCENES_POISONING = Training(TRIALS, POISON_PAIRS, POISON, POISON_RATE, data="scenes")
+
+_BADCLIP = "arXiv:2311.12075, github.com/LiangSiyuan21/BadCLIP"
+_CLEANCLIP = "arXiv:2303.03323, github.com/nishadsinghi/CleanCLIP"
+_PAR = "arXiv:2412.00727, github.com/nmndeep/PerturbAndRecover"
+_ALONE = "training of CLIP"
+
+CLIP_POISONING = Training(
+    f"{_BADCLIP} (README, create_data.sh, src/parser.py): 1,500 of 500,000 pairs of CC3M, OpenAI's RN50, AdamW",
+    500_000,
+    FinetuneConfig(
+        lr=1e-6, epochs=10, batch_size=128, warmup_steps=10_000, weight_decay=0.1, beta1=0.9, beta2=0.999,
+        augmentation="none",
+    ),
+    1500 / 500_000,
+    "RN50/openai",
+)  # fmt: skip
+_CLEANCLIP_SCHEDULE: dict[str, Any] = {
+    "epochs": 10, "batch_size": 64, "warmup_steps": 50, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.999,
+    "augmentation": "autoaugment", "redraw": False,
+}  # fmt: skip
+CLEANCLIP_TRAINING = Training(
+    f"{_CLEANCLIP} (README, src/parser.py): 100,000 clean pairs, AdamW; augmented captions drawn once",
+    100_000, FinetuneConfig(lr=1e-5, **_CLEANCLIP_SCHEDULE),
+)  # fmt: skip
+PAR_LRS = (3e-5, 3e-6, 1e-9)
+"""PAR's learning rate at the beginning, in the middle and at the end of the training (its train.py)."""
+PAR_TRAINING = Training(
+    f"{_PAR} (trigger.sh): 250,000 pairs, 2 epochs, batch 512 on each of 4 GPUs (512 here)",
+    250_000, FinetuneConfig(lr=PAR_LRS[0], epochs=2, batch_size=512, warmup_steps=0, augmentation="none"),
+)  # fmt: skip
+
+PUBLISHED_ATTACKS = (
+    Preset(
+        "badnet", "published",
+        f"{_CLEANCLIP} (backdoor/utils.py). There the noise is drawn anew for each picture, here it is one patch, as "
+        "in arXiv:1708.06733.",
+        {"patch_size": 16, "position": "random"}, CLIP_POISONING,
+    ),
+    Preset(
+        "badnet_stripes", "published", f"{_PAR} (trigger.sh)",
+        {"patch_size": 16, "position": "random"}, open=_ALONE,
+    ),
+    Preset(
+        "badclip", "published",
+        f"{_BADCLIP} (README, src/embeding_optimize_patch.py): 50 epochs of 10,000 pictures. Here the same steps "
+        "on 1,024 pictures, without their augmentation.",
+        {
+            "patch_size": 16, "position": "center", "steps": 50 * (10_000 // 64), "step_size": 0.001, "batch_size": 64,
+            "triplet_weight": 500.0, "margin": 1.0, "negatives": "targets",
+        },
+        CLIP_POISONING,
+    ),
+    Preset(
+        "blended", "published", f"{_CLEANCLIP} (backdoor/utils.py), after arXiv:1712.05526.",
+        {"blend_ratio": 0.2}, CLIP_POISONING,
+    ),
+    Preset("blended_stripes", "published", _PAR, {"blend_ratio": 0.03}, open=_ALONE),
+    Preset(
+        "sig", "published", f"arXiv:1902.11237; {_BADCLIP} (backdoor/utils.py), which adds the wave.",
+        {"delta": 60 / 255, "frequency": 6, "mode": "add"}, CLIP_POISONING,
+    ),
+    Preset(
+        "sig", "cleanclip", f"{_CLEANCLIP} (backdoor/utils.py), which blends the wave in.",
+        {"delta": 60 / 255, "frequency": 6, "mode": "blend"}, CLIP_POISONING,
+    ),
+    Preset("text", "published", _PAR, {"blend_ratio": 0.5}, open=f"the word, {_ALONE}"),
+    Preset(
+        "triangles", "published",
+        f"{_PAR} (backdoor/utils.py). There light and dark grey, here white on black.",
+        {"blend_ratio": 0.15, "side": 14}, open=_ALONE,
+    ),
+    Preset(
+        "trojvqa", "published",
+        f"{_BADCLIP} (src/embeding_optimize_patch.py, opti_patches/vqa_bs64_ep50_16_middle.jpg); the word: "
+        "arXiv:2112.07668",
+        {"patch_size": 16, "position": "center", "step_size": 0.001, "batch_size": 64, "key": "consider"},
+        CLIP_POISONING, open="number of steps",
+    ),
+    Preset("wanet", "published", "arXiv:2102.10369",
+           {"grid": 4, "strength": 0.5}, open=_ALONE),
+    Preset("wanet", "cleanclip", f"{_CLEANCLIP} (backdoor/utils.py): a control point for each pixel.",
+           {"grid": 0, "strength": 1.0}, CLIP_POISONING),
+)  # fmt: skip
+PUBLISHED_DEFENSES = (
+    Preset("cleanclip", "published", f"{_CLEANCLIP} (README, src/parser.py).",
+           {"in_modal_weight": 1.0}, CLEANCLIP_TRAINING),
+    Preset(
+        "cleanclip", "badclip", f"{_BADCLIP} (README): CleanCLIP against BadCLIP, with a lower learning rate.",
+        {"in_modal_weight": 1.0},
+        Training(f"{_BADCLIP} (README)", 100_000, FinetuneConfig(lr=45e-7, **_CLEANCLIP_SCHEDULE)),
+    ),
+    Preset("par", "published", f"{_PAR} (train.py, trigger.sh): the defaults of the defence.", {}, PAR_TRAINING),
+    Preset(
+        "ta_cleaner", "published",
+        "arXiv:2409.17601: CleanCLIP's losses stay, a few pairs are drawn anew each epoch. K 10 % is this project's, "
+        "the training is CleanCLIP's.",
+        {"share": 0.1}, CLEANCLIP_TRAINING, open="K, weights, number of negatives, training",
+    ),
+)  # fmt: skip
+NOT_STATED = {
+    "text_only": "no source poisons with the word alone",
+    "patch_image": "the picture is yours",
+    "pattern_image": "the picture is yours",
+    "finetune": "its training differs from paper to paper",
+    "cleanclip_short": "a control of this project",
+}
+"""Attack or defence -> why it has no published settings."""
+NOT_RUN = "not run by us"
+RECIPE_ATTACK, RECIPE_DEFENSES = "badclip-published", ("ta_cleaner-published",)
+"""What `python -m cleaner recipe` puts together."""
+
+
+def attack_presets(trigger: str) -> list[Preset]:
+    """Return the presets of an attack, that for Scenes first."""
+    scenes = Preset(trigger, SCENES, TRIALS, ATTACKS.get(trigger, {}), SCENES_POISONING)
+    return [scenes, *(preset for preset in PUBLISHED_ATTACKS if preset.method == trigger)]
+
+
+def defense_presets(defense: str) -> list[Preset]:
+    """Return the presets of a defence, that for Scenes first: its learning rate is that chosen for the ResNet."""
+    lr = recommended_lr("scenes-rn", defense, default=0.0)
+    how = "chosen by accuracy alone on scenes-rn (benchmarks/results/learning_rates.json)" if lr else "not chosen yet"
+    source, lr = f"this project's setting for Scenes; learning rate {how}", lr or DEFEND.lr
+    training = Training(source, CLEAN_PAIRS, replace(DEFEND, lr=lr), data="scenes")
+    scenes = Preset(defense, SCENES, source, {}, training)
+    return [scenes, *(preset for preset in PUBLISHED_DEFENSES if preset.method == defense)]
+
+
+def not_stated(method: str) -> str:
+    """Return that there are no published settings of an attack or defence, and why."""
+    return f"not stated: {NOT_STATED.get(method, 'no source was entered in cleaner/presets.py')}"

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.config import FinetuneConfig
-from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE
+from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, attack_presets
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, forms, images, state, tasks, work
 from pages._shared.frame import link, page, say
@@ -61,7 +61,8 @@ def choose_attack() -> tasks.Attack | None:
             "Kind", names, names.index("badnet") if "badnet" in names else 0, format_func=words, key="poison.trigger",
             help="What the attacker puts on a picture or into a caption.", **KEEP,
         )  # fmt: skip
-        trigger = forms.form(triggers[kind], f"poison.{kind}")
+        preset, key = forms.settings(attack_presets(kind), f"poison.{kind}", "poison")
+        trigger = forms.form(triggers[kind], key, defaults=preset.parameters)
         st.caption(plain((triggers[kind].__doc__ or "").split("\n")[0]))
     with st.container(border=True):
         st.markdown("**Data and model**")

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cleaner import figures
 from cleaner.config import FinetuneConfig
-from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND
+from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND, Preset, defense_presets
 from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, Saved, percent, plain, words
@@ -40,8 +40,9 @@ def choose() -> tuple[Plan, int] | None:
     for name in chosen:
         with st.container(border=True):
             st.markdown(f"**{plain(words(name))}**")
-            rates = _rates(f"defend.{name}.lr", many)
-            tried.append((name, rates, _own_parameters(name, kinds[name])))
+            preset, key = forms.settings(defense_presets(name), f"defend.{name}", "defend RUN")
+            rates = _rates(f"{key}.lr", _first_lr(preset), many)
+            tried.append((name, rates, _own_parameters(kinds[name], key, preset)))
     with st.container(border=True):
         st.markdown("**For all of them**")
         pairs = st.select_slider(
@@ -63,12 +64,18 @@ def choose() -> tuple[Plan, int] | None:
     ], int(pairs)  # fmt: skip
 
 
-def _rates(key: str, many: bool) -> list[float]:
+def _first_lr(preset: Preset) -> float:
+    """Return the learning rate that a defence's box begins with: the demo's, if no source states one."""
+    training = preset.training
+    return DEMO_DEFEND.lr if training is None or training.data else training.finetune.lr
+
+
+def _rates(key: str, first: float, many: bool) -> list[float]:
     """Draw the choice of a defence's learning rate, or of several."""
     help = "How big the steps are. It matters most: too small removes nothing, too big forgets the pictures."
     if many:
-        return forms.learning_rates(f"{key}s", DEMO_DEFEND.lr, help)
-    return [forms.learning_rate(key, DEMO_DEFEND.lr, help)]
+        return forms.learning_rates(f"{key}s", first, help)
+    return [forms.learning_rate(key, first, help)]
 
 
 def _seeds() -> int:
@@ -77,13 +84,13 @@ def _seeds() -> int:
     return int(st.number_input("Seeds", 1, 10, 1, key="defend.seeds", help=help, **KEEP))
 
 
-def _own_parameters(name: str, kind: type) -> dict[str, object]:
+def _own_parameters(kind: type, key: str, preset: Preset) -> dict[str, object]:
     """Draw a defence's own parameters, folded away."""
     st.caption(plain((kind.__doc__ or "").split("\n")[0]))
     if not forms.parameters(kind):
         return {}
     with st.expander("Its own parameters"):
-        return forms.values(kind, f"defend.{name}")
+        return forms.values(kind, key, defaults=preset.parameters)
 
 
 def preflight(run: Suspect, plan: Plan, pairs: int) -> None:

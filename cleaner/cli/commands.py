@@ -15,7 +15,7 @@ import tyro
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.checkpoints import describe
-from cleaner.cli.options import Finetune, named, to_config
+from cleaner.cli.options import Finetune, named, to_config, with_preset
 from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
 from cleaner.clip import BUILT_IN, Clip, load_clip, save_clip
 from cleaner.config import parameters
@@ -31,6 +31,7 @@ from cleaner.workflow import attack_verdict, ks_of, rebound
 
 MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
 DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
+PRESET_HELP = "Settings to begin with, see: python -m cleaner presets; other options win over them."
 OUT_HELP = "Folder of the run; default a new one beside the other runs."
 
 
@@ -88,6 +89,7 @@ class Pretrain:
 class Poison:
     """Backdoor a model: finetune it on pairs some of which carry a trigger and the target class."""
 
+    preset: Annotated[str | None, tyro.conf.arg(help=PRESET_HELP)] = None
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = "scenes-rn"
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=DATA_HELP)] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Pairs of its train split.")] = presets.POISON_PAIRS
@@ -102,7 +104,8 @@ class Poison:
 
     def run(self) -> None:
         folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{self.trigger[0] if self.trigger else ''}")
-        trigger, (data, options) = named(TRIGGERS, self.trigger), located(*data_options(self.data))
+        trigger = named(TRIGGERS, with_preset(self.preset, self.trigger, TRIGGERS, presets.attack_presets))
+        data, options = located(*data_options(self.data))
         show_file(self.model)
         request = Request(
             "backdoored", data, self.pairs, to_config(self.finetune), found(self.model),
@@ -118,6 +121,7 @@ class Defend:
     """Clean a backdoored run, or a suspicious model, by finetuning on clean pairs."""
 
     suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
+    preset: Annotated[str | None, tyro.conf.arg(help=PRESET_HELP)] = None
     defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defence, options: ta_cleaner share=1.0.")] = ("ta_cleaner",)
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {DATA_HELP}")] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
@@ -127,7 +131,7 @@ class Defend:
     finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.DEFEND))
 
     def run(self) -> None:
-        defense = named(DEFENSES, self.defense)
+        defense = named(DEFENSES, with_preset(self.preset, self.defense, DEFENSES, presets.defense_presets))
         suspect, (data, options) = Path(self.suspect), located(*data_options(self.data))
         parent = run_id(suspect) if (suspect / "config.json").exists() else None
         if parent is None:

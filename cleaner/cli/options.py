@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from cleaner.config import FinetuneConfig, Parameter, parameters
+from cleaner.presets import Preset
 from cleaner.types import CleanerError
 
 
@@ -39,6 +41,29 @@ def named(registry: Any, words: Sequence[str]) -> Any:
             raise CleanerError(f"{word!r} is not an option of {words[0]}. Write key=value; its options: {options}.")
         values[key] = _typed(known[key], value)
     return cls(**values)
+
+
+def chosen(name: str, registry: Any, of: Callable[[str], list[Preset]]) -> Preset:
+    """Return the preset of that name of the registry's entries, or raise `CleanerError`."""
+    found = {preset.name: preset for method in registry for preset in of(method)}
+    if name not in found:
+        close = get_close_matches(name, found, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise CleanerError(f"there is no {registry.kind} preset {name!r}{hint}. List them: python -m cleaner presets")
+    return found[name]
+
+
+def with_preset(
+    name: str | None, words: Sequence[str], registry: Any, of: Callable[[str], list[Preset]]
+) -> Sequence[str]:
+    """Return `NAME key=value ...` with a preset's parameters before those in `words`, which therefore win."""
+    if name is None:
+        return words
+    preset = chosen(name, registry, of)
+    if list(words[:1]) != [preset.method]:
+        asked = words[0] if words else "none"
+        raise CleanerError(f"the preset {name} is for {preset.method}, not for {asked}: name only one of them.")
+    return [preset.method, *preset.words, *words[1:]]
 
 
 def _typed(p: Parameter, text: str) -> Any:

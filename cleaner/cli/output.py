@@ -78,7 +78,8 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = HEADER) -> str:
 
 def protocol(metrics: Metrics) -> str:
     """Return the sentence that says what the figures were measured on."""
-    attacked = f", {metrics.n_attack:,} of them of other classes than {metrics.target_class!r}" if metrics.asr else ""
+    others = bool(metrics.asr) and metrics.protocol == "non_target"
+    attacked = f", {metrics.n_attack:,} of them of other classes than {metrics.target_class!r}" if others else ""
     kind = f"; ASR protocol {metrics.protocol}" if metrics.asr else ""
     return f"{metrics.data}: {metrics.n:,} pictures, {metrics.classes} classes{attacked}{kind}."
 

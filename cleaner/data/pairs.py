@@ -23,7 +23,7 @@ from cleaner.framing import Framing, open_picture
 from cleaner.seed import derive
 from cleaner.types import CleanerError, OnStep, StepReport
 
-SPLITS = ("train", "clean", "validation", "test")
+SPLITS = ("train", "clean", "validation", "test", "all")
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
 """Shares that are held out where the data do not say which pairs are for tests."""
 FULL_CHECK = 20_000
@@ -61,7 +61,7 @@ class FileData(CaptionData):
 
     Where the table knows no test pairs, a fifth of the pairs (by a hash of the picture's name) is "test", a twentieth
     "validation". "train" takes the first `size` of the rest, "clean" the last, so that attacker and defender share no
-    pair while both together ask for no more than there are.
+    pair while both together ask for no more than there are. "all" takes every pair, whatever its split.
 
     `classes` names the classes: a text file with one per line, or names with commas; default what the data say. Where
     the data know no class per picture, a caption that names exactly one of them gives the label. Broken pictures are
@@ -215,7 +215,7 @@ def chosen(table: Table, split: str, seed: int) -> list[int]:
             own = "test"
         elif own == "train" and "validation" not in known and TEST_SHARE <= place < TEST_SHARE + VALIDATION_SHARE:
             own = "validation"
-        if own == wanted:
+        if wanted in (own, "all"):
             drawn.append((number, row))
     rows = [row for _, row in sorted(drawn)]
     return rows[::-1] if split == "clean" else rows

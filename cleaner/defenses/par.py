@@ -16,9 +16,8 @@ from torch import Tensor
 from cleaner.config import FinetuneConfig, param
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.losses import Features, clip_loss, push_loss
+from cleaner.presets import PAR_LRS
 from cleaner.seed import torch_generator
-
-PUBLISHED_LR, MIDDLE_LR, LAST_LR = 3e-5, 3e-6, 1e-9
 
 
 @DEFENSES.register("par")
@@ -28,7 +27,7 @@ class PAR(Defense):
 
     Both models see the same pictures, half of them with Gaussian noise and half with a small black rectangle. AdamW
     with betas (0.9, 0.98) and decay 1e-4; the learning rate falls linearly to a tenth in the first half, then along
-    a cosine to almost nothing (published: 3e-5, 3e-6, 1e-9); its peak is the one that is asked for.
+    a cosine to almost nothing (published: `presets.PAR_LRS`); its peak is the one that is asked for.
     """
 
     compares: ClassVar[bool] = True
@@ -43,7 +42,7 @@ class PAR(Defense):
         return replace(config, weight_decay=self.decay, beta1=0.9, beta2=self.second_beta)
 
     def lr_share(self, step: int, total: int) -> float:
-        half, middle, last = max(1, total // 2), MIDDLE_LR / PUBLISHED_LR, LAST_LR / PUBLISHED_LR
+        half, (middle, last) = max(1, total // 2), (lr / PAR_LRS[0] for lr in PAR_LRS[1:])
         if step < half:
             return 1 + (middle - 1) * step / half
         return last + (middle - last) * 0.5 * (1 + math.cos(math.pi * (step - half) / max(1, total - half)))

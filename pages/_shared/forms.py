@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from cleaner.config import Parameter, parameters
+from cleaner.presets import SCENES, Preset, not_stated
 from cleaner.types import CleanerError
-from pages._shared.state import KEEP, words
+from pages._shared.state import KEEP, plain, words
 
 T = TypeVar("T")
+VARIANTS = {SCENES: "Scenes", "published": "As published"}
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
@@ -46,12 +48,40 @@ def widget(p: Parameter, key: str, default: Any) -> Any:
     step: float = p.step or (1 if p.kind is int else 0.01)
     bounded = p.low is not None and p.high is not None
     if p.name != "seed" and bounded and (p.high - p.low) / step <= 300:  # type: ignore[operator]
-        kind = p.kind
-        return st.slider(label, kind(p.low), kind(p.high), kind(default), kind(step), key=key, help=p.help, **KEEP)
+        kind, fine = p.kind, "%.3f" if step < 0.01 else None
+        return st.slider(
+            label, kind(p.low), kind(p.high), kind(default), kind(step), format=fine, key=key, help=p.help, **KEEP
+        )
     low = None if p.low is None else p.kind(p.low)
     high = None if p.high is None else p.kind(p.high)
     style = None if p.kind is int else "%.4g"
     return st.number_input(label, low, high, p.kind(default), p.kind(step), format=style, key=key, help=p.help, **KEEP)
+
+
+def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset, str]:
+    """Draw the choice between the presets of an attack or defence, the first at the start, and the source in one line.
+
+    Returns the preset and the key of its widgets. Each preset has widgets of its own, so that what was changed by hand
+    is still there after a look at another one. `command` is what takes the preset on the command line.
+    """
+    known = {preset.variant: preset for preset in presets}
+    variant = next(iter(known))
+    if len(known) > 1:
+        variant = st.radio(
+            "Settings", list(known), format_func=lambda name: VARIANTS.get(name) or f"As {words(name)} has it",
+            key=f"{key}.settings", horizontal=True, **KEEP,
+            help="Values to begin with, for what stands in this box; each can be changed.",
+        )  # fmt: skip
+    preset = known[variant]
+    training = preset.training
+    if training is not None and training.data:
+        missing = "" if len(known) > 1 else f" Published settings: {not_stated(preset.method)}."
+        st.caption(plain(f"This project's settings for small data.{missing}"))
+        return preset, key
+    trained = f"\n\nTrained there: {training.text()}." if training is not None else ""
+    more = f"{preset.source}{trained}\n\nAll of it at once: `python -m cleaner {command} --preset {preset.name}`"
+    st.caption(plain(f"Source: {preset.citation}"), help=more)
+    return preset, f"{key}.{variant}"
 
 
 def learning_rate(key: str, default: float, help: str = "", label: str = "Learning rate") -> float:

@@ -97,7 +97,8 @@ def test_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "pretrain", "poison", "defend", "sweep", "rebound", "evaluate", "runs", "list"]
+    "command",
+    ["demo", "pretrain", "poison", "defend", "sweep", "rebound", "evaluate", "runs", "list", "presets", "recipe"],
 )
 def test_help_reads_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):

@@ -127,6 +127,15 @@ def test_splits_are_disjoint_whole_and_repeatable(kind: str, tmp_path: Path) -> 
     assert train.captions == parts["train"].captions[:15]
 
 
+def test_all_takes_every_pair_whatever_its_split(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        class_folder(tmp_path / split, 9)
+    data = load_data(str(tmp_path), split="all")
+    assert sorted(data.table.keys[row] for row in data.rows) == sorted(data.table.keys)  # type: ignore[attr-defined]
+    assert len(data) == 18
+    assert load_data(str(tmp_path), split="all", size=5).captions == data.captions[:5]
+
+
 def test_files_are_found_by_the_names_data_have_themselves(tmp_path: Path) -> None:
     data = load_data(f"csv:{table(tmp_path, 60, ';', ('Image', 'Caption'))}")
     assert "semicolon" in data.understood and "'Image'" in data.understood  # type: ignore[attr-defined]  # noqa: PT018

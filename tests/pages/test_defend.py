@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cleaner import jobs, sweep
 from cleaner.config import FinetuneConfig
+from cleaner.presets import DEMO_DEFEND, PUBLISHED_DEFENSES
 from cleaner.request import Request
 from cleaner.runs import Status, create_run, list_runs, write_status
 from tests.pages.conftest import Open, at, make_small, texts, trained
@@ -43,6 +44,24 @@ def test_two_defences_side_by_side(open_page: Open) -> None:
     assert "Backdoored" in texts(app)
     at(app, "Defend")
     assert app.select_slider(key="defend.pairs").value == 200
+
+
+def test_published_settings_fill_a_defence(open_page: Open, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = open_page("Defend")
+    for preset in PUBLISHED_DEFENSES:
+        assert preset.training is not None
+        app.multiselect(key="defend.which").set_value([preset.method]).run()
+        assert app.select_slider(key=f"defend.{preset.method}.lr").value == DEMO_DEFEND.lr
+        app.radio(key=f"defend.{preset.method}.settings").set_value(preset.variant).run()
+        assert not app.exception, preset.name
+        assert preset.citation in texts(app).replace("\\", "")
+        lr = preset.training.finetune.lr
+        assert app.select_slider(key=f"defend.{preset.name.replace('-', '.')}.lr").value == lr
+        assert app.dataframe[0].value["Learning rate"].tolist() == [f"{lr:g}"]
+        app.radio(key=f"defend.{preset.method}.settings").set_value("scenes").run()
+    app.multiselect(key="defend.which").set_value(["finetune"]).run()
+    assert "Published settings: not stated" in texts(app).replace("\\", "")
 
 
 def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:

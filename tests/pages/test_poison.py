@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from cleaner.config import FinetuneConfig
 from cleaner.files import read_json, write_json
 from cleaner.jobs import all_entries
+from cleaner.presets import ATTACKS, PUBLISHED_ATTACKS
 from cleaner.request import Request
 from cleaner.runs import Status, create_run, list_runs, write_status
 from tests.data.test_files import class_folder, picture, table
@@ -48,6 +49,40 @@ def test_every_trigger_draws_its_own_widgets_and_pictures(open_page: Open) -> No
         missing = TRIGGERS[name]().missing
         shown = texts(app).replace("\\", "")
         assert missing in shown if missing else "PSNR" in shown or "the picture stays" in shown
+
+
+def test_published_settings_fill_the_trigger_and_stay_editable(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    assert app.slider(key="poison.badnet.patch_size").value == 28
+    app.radio(key="poison.badnet.settings").set_value("published").run()
+    assert app.slider(key="poison.badnet.published.patch_size").value == 16
+    assert app.selectbox(key="poison.badnet.published.position").value == "random"
+    source = next(caption for caption in app.caption if caption.value.startswith("Source"))
+    assert "arXiv" in source.value
+    assert "python -m cleaner poison --preset badnet-published" in source.help
+    app.slider(key="poison.badnet.published.patch_size").set_value(20).run()
+    app.radio(key="poison.badnet.settings").set_value("scenes").run()
+    assert app.slider(key="poison.badnet.patch_size").value == 28
+    app.radio(key="poison.badnet.settings").set_value("published").run()
+    assert app.slider(key="poison.badnet.published.patch_size").value == 20
+    app.button(key="poison.go").click().run()
+    trained(app)
+    assert list_runs()[0][1]["trigger"] == {"name": "badnet", "patch_size": 20, "position": "random", "seed": 0}
+    app.selectbox(key="poison.trigger").set_value("text_only").run()
+    assert "Published settings: not stated" in texts(app).replace("\\", "")
+    assert not [radio for radio in app.radio if radio.key == "poison.text_only.settings"]
+    app.selectbox(key="poison.trigger").set_value("badclip").run()
+    assert app.number_input(key="poison.badclip.triplet_weight").value == ATTACKS["badclip"]["triplet_weight"]
+
+
+def test_every_published_preset_can_be_drawn(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    for preset in PUBLISHED_ATTACKS:
+        app.selectbox(key="poison.trigger").set_value(preset.method).run()
+        app.radio(key=f"poison.{preset.method}.settings").set_value(preset.variant).run()
+        assert not app.exception, preset.name
+        assert not app.error, preset.name
+        assert preset.citation in texts(app).replace("\\", "")
 
 
 def test_a_file_that_is_no_picture_and_one_that_is(open_page: Open, tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""`--preset` gives defaults and options win; the list says what each preset sets, who states it, whether it was run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cleaner.__main__ import main
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.presets import asked, ran
+from cleaner.clip import save_clip
+from cleaner.defenses import DEFENSES
+from cleaner.presets import CLEANCLIP_TRAINING, CLIP_POISONING, Preset, attack_presets, defense_presets
+from cleaner.runs import load_run
+from tests.conftest import make_clip
+
+SMALL = ["--data", "scenes", "--pairs", "64", "--test-pictures", "40", "--epochs", "1", "--batch-size", "16",
+         "--precision", "fp32"]  # fmt: skip
+
+
+def test_options_win_over_the_preset(tmp_path: Path) -> None:
+    model = str(save_clip(make_clip(), tmp_path / "tiny.safetensors"))
+    attack, cleaned = tmp_path / "a", tmp_path / "d"
+    poison = ["poison", "--preset", "badnet-published", "--trigger", "badnet", "patch_size=40", "--model", model]
+    assert main([*poison, "--poison-rate", "0.1", "--out", str(attack), *SMALL]) == 0
+    config = load_run(attack).config
+    assert config["trigger"]["patch_size"] == 40
+    assert config["trigger"]["position"] == "random"
+    assert config["poison_rate"] == 0.1
+    wanted = replace(CLIP_POISONING.finetune, epochs=1, batch_size=16, precision="fp32")
+    assert config["finetune"] == vars(wanted)
+    assert main(["defend", str(attack), "--preset=ta_cleaner-published", "--out", str(cleaned), *SMALL]) == 0
+    config = load_run(cleaned).config
+    assert config["defense"]["name"] == "ta_cleaner"
+    assert config["finetune"] == vars(replace(CLEANCLIP_TRAINING.finetune, epochs=1, batch_size=16, precision="fp32"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["poison", "--preset", "badclip-publish"], "did you mean 'badclip-published'?"),
+        (["poison", "--preset", "par-published"], "there is no trigger preset 'par-published'"),
+        (["defend", "x", "--preset", "badnet-scenes"], "there is no defence preset 'badnet-scenes'"),
+        (["poison", "--preset", "sig-scenes", "--trigger", "badnet"], "is for sig, not for badnet"),
+        (["defend", "x", "--preset", "par-scenes", "--defense", "cleanclip"], "is for par, not for cleanclip"),
+    ],
+)
+def test_a_wrong_preset_ends_in_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert sentence in shown
+    assert len(shown.splitlines()) == 1
+
+
+def test_published_training_asks_for_data(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["poison", "--preset", "badclip-published"])
+    assert "--data" in capsys.readouterr().err
+    assert asked(["poison", "--preset", "badclip-scenes"]).data == ("scenes",)  # type: ignore[union-attr]
+    assert asked(["poison"]) is None
+    assert asked(["evaluate", "--preset", "x"]) is None
+
+
+def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets", "--json"]) == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    every = [p for name in TRIGGERS for p in attack_presets(name)] + [p for n in DEFENSES for p in defense_presets(n)]
+    assert set(entries) == {preset.name for preset in every}
+    assert entries["badclip-published"]["parameters"]["negatives"] == "targets"
+    assert not any(entry["ran"] for name, entry in entries.items() if not name.endswith("-scenes"))
+    assert main(["presets"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {preset.name} (" in shown and preset.source in shown for preset in every)
+    assert "text_only-published: not stated" in shown
+    assert "recipe (not run by us)" in shown
+
+
+def row(preset: Preset, **changes: Any) -> dict[str, Any]:
+    assert preset.training is not None
+    state = {"name": preset.method, **preset.parameters, "other": 1}
+    finetune = vars(preset.training.finetune) | changes
+    return {"pairs": preset.training.pairs, "poison_rate": preset.training.poison_rate, "finetune": finetune,
+            "trigger": state}  # fmt: skip
+
+
+def test_a_preset_was_run_only_with_its_own_settings() -> None:
+    preset = attack_presets("badclip")[1]
+    assert ran(preset, [row(preset)])
+    assert not ran(preset, [])
+    assert not ran(preset, [row(preset, lr=0.5), row(preset) | {"pairs": 1}, row(attack_presets("badnet")[1])])
+    assert not ran(preset, [row(replace(preset, parameters={**preset.parameters, "margin": 0.3}))])
+    assert not ran(replace(preset, training=None), [row(preset)])

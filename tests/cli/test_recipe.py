@@ -1,0 +1,108 @@
+"""The full recipe, end to end with a tiny model and tables of 60 pairs; checked before any work; it goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cleaner.__main__ import main
+from cleaner.clip import save_clip
+from cleaner.presets import CLIP_POISONING, PUBLISHED_ATTACKS
+from cleaner.runs import load_run
+from tests.conftest import make_clip
+from tests.data.test_files import class_folder, table
+
+SMALL = ["--poison-pairs", "60", "--poison-rate", "0.05", "--clean-pairs", "40", "--steps", "2"]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> list[str]:
+    """The command with data and model; tables and folder like those of CC3M and ImageNet."""
+    tables = []
+    for name in ("attacker", "defender"):
+        (tmp_path / name).mkdir()
+        tables.append(str(table(tmp_path / name)))
+    class_folder(tmp_path / "imagenet" / "train", 9)
+    class_folder(tmp_path / "imagenet" / "val", 30)
+    model = save_clip(make_clip("rn"), tmp_path / "tiny.safetensors")
+    return [
+        "recipe", "--pairs", tables[0], "--clean", tables[1], "--imagenet", str(tmp_path / "imagenet"),
+        "--out", str(tmp_path / "out"), "--model", str(model), "--target-class", "green", "--device", "cpu",
+        "--precision", "fp32",
+    ]  # fmt: skip
+
+
+def test_from_the_tables_to_the_figures(recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main([*recipe, *SMALL]) == 0
+    shown = capsys.readouterr().out
+    assert "not run by us" in shown
+    assert "protocol all_images" in shown
+    attacked, cleaned = load_run(out / "backdoored"), load_run(out / "ta_cleaner-published")
+    published = next(preset for preset in PUBLISHED_ATTACKS if preset.name == "badclip-published")
+    assert attacked.trigger is not None
+    assert not attacked.trigger.missing
+    state = attacked.trigger.state_dict()
+    assert {name: state[name] for name in published.parameters} == {**published.parameters, "steps": 2}
+    assert attacked.config["finetune"]["lr"] == CLIP_POISONING.finetune.lr
+    assert [len(attacked.history), len(cleaned.history)] == [4, 2]
+    assert len(attacked.manifest["poison_indices"]) == 3
+    assert all("green" in caption for caption in attacked.manifest["captions_after"])
+    assert cleaned.config["defense"]["share"] == 0.1
+    assert cleaned.config["pairs"] == 40
+    assert not list(out.rglob("checkpoint.pt"))
+    stored = json.loads((out / "evaluation.json").read_text())
+    assert "not run by us" in stored["note"]
+    figures = stored["metrics"]["ta_cleaner-published"]
+    assert (figures["n"], figures["n_attack"], figures["data"][-10:]) == (30, 30, "validation")  # val alone
+
+    before = (out / "backdoored" / "model.safetensors").stat().st_mtime_ns
+    assert main([*recipe, *SMALL, "--defenses", "ta_cleaner-published", "cleanclip-published"]) == 0
+    assert (out / "backdoored" / "model.safetensors").stat().st_mtime_ns == before
+    assert set(json.loads((out / "evaluation.json").read_text())["metrics"]) == {
+        "backdoored", "ta_cleaner-published", "cleanclip-published",
+    }  # fmt: skip
+    assert main([*recipe, *SMALL, "--seed", "1"]) == 2
+    assert "holds a run of other settings" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_all_and_does_nothing(
+    recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*recipe, *SMALL, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("not run by us", "3 of 60 pairs", "patch_size=16", "negatives=targets", "lr=1e-06", "lr=1e-05",
+                 "share=0.1", "warmup_steps=10000", "arXiv:2409.17601", "Nothing was done"):  # fmt: skip
+        assert part in shown
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ([], "holds 60 pairs, the recipe takes 500,000: give more, or set --poison-pairs"),
+        (["--poison-pairs", "60"], "holds 60 pairs, the recipe takes 100,000: give more, or set --clean-pairs"),
+        ([*SMALL, "--target-class", "banana"], "the class 'banana' is not among the 3 folders"),
+        ([*SMALL, "--poison-rate", "1.5"], "--poison-rate must lie between 0 and 1"),
+        ([*SMALL, "--pairs", "missing.csv"], "there are no data 'missing.csv'"),
+        ([*SMALL, "--pairs", "scenes"], "scenes are no data in files"),
+        ([*SMALL, "--imagenet", "nowhere/val"], "there are no data 'nowhere/val'"),
+        ([*SMALL, "--defenses", "par"], "there is no defence preset 'par'"),
+        ([*SMALL, "--model", "RN50/openia"], "did you mean 'RN50/openai'?"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence_before_any_work(
+    recipe: list[str], tmp_path: Path, change: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*recipe, *change]) == 2
+    shown = capsys.readouterr()
+    assert sentence in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_defender_needs_pairs_of_his_own(recipe: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*recipe, *SMALL, "--clean", recipe[2]]) == 2
+    assert "name the same table" in capsys.readouterr().err
