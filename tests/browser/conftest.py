@@ -27,6 +27,7 @@ IDLE = """() => { const app = document.querySelector('[data-testid="stApp"]');
  && !document.querySelector('[data-testid="stSkeleton"]') }"""
 # Streamlit asks for these below each page's own address first, and Chromium complains about reading pixels.
 IGNORED = ("_stcore/health", "_stcore/host-config", "ReadPixels")
+HERE = "http://127.0.0.1:"
 Start = Callable[[], str]
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,7 +68,7 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
                 command, env={**os.environ, **folders}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         )
-        address = f"http://127.0.0.1:{port}"
+        address = f"{HERE}{port}"
         for _ in range(900):
             try:
                 with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
@@ -91,7 +92,8 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def browser_page() -> Iterator[Any]:
-    """A page of a real browser. `page.complaints` collects console errors that are not known to be harmless."""
+    """A page of a real browser. `page.complaints` collects console errors not known to be harmless, and requests
+    to other hosts."""
     path = chromium()
     from playwright.sync_api import sync_playwright
 
@@ -106,7 +108,12 @@ def browser_page() -> Iterator[Any]:
             if message.type == "error" and not any(known in where for known in IGNORED):
                 complaints.append(where)
 
+        def watch(request: Any) -> None:
+            if not request.url.startswith((HERE, "data:", "blob:", "file:")):
+                complaints.append(f"asks another host: {request.url}")
+
         page.on("console", listen)
+        page.on("request", watch)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.complaints = complaints
         yield page

@@ -1,4 +1,4 @@
-"""A real browser walks through the guided lesson, trains and defends in it, and takes the report home."""
+"""A real browser walks the guided lesson: trains, defends, draws a lasso, takes the report home and opens it."""
 
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,18 @@ def arrive(page: Any, number: int) -> None:
 
 def press(page: Any, name: str) -> None:
     page.locator(".st-key-lesson").get_by_role("button", name=name, exact=True).click()
+
+
+def lasso(page: Any) -> None:
+    """Draw a line around the middle of the map."""
+    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+    corners = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+               for x, y in ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9), (0.1, 0.1))]  # fmt: skip
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=5)
+    page.mouse.up()
 
 
 def test_the_lesson_from_start_to_report(start_server: Start, browser_page: Any) -> None:
@@ -47,6 +59,10 @@ def test_the_lesson_from_start_to_report(start_server: Start, browser_page: Any)
 
     arrive(page, 2)
     page.locator(".js-plotly-plot").first.wait_for()
+    lasso(page)
+    page.get_by_text("points selected").wait_for()
+    wait_idle(page)
+    page.locator('[data-testid="stImage"] img').first.wait_for()
     menu(page, "Try it")  # the box follows, and leads back
     page.get_by_text("Lesson, step 3 of 6").wait_for()
     page.locator(".st-key-lesson").get_by_role("link", name="Go to Embeddings").click()
@@ -66,7 +82,15 @@ def test_the_lesson_from_start_to_report(start_server: Start, browser_page: Any)
     arrive(page, 5)
     with page.expect_download() as download:
         page.get_by_role("button", name="Report (HTML)").click()
-    assert "ta_cleaner" in Path(download.value.path()).read_text(encoding="utf-8")
+    report, asked = page.context.browser.new_page(), []
+    report.on("request", lambda request: asked.append(request.url))
+    file = Path(download.value.path()).with_suffix(".html")
+    download.value.save_as(file)
+    report.goto(file.as_uri())
+    report.get_by_role("cell", name="TA-Cleaner").first.wait_for()
+    report.locator(".js-plotly-plot").first.wait_for()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    report.close()
     press(page, "Finish")
     page.get_by_text("Lesson, step").wait_for(state="detached")
     wait_idle(page)
