@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Signs:
     """Share of the subtexts that no earlier epoch had drawn for the same pair, 0..1."""
     kinds: Mapping[str, int]
     """False subtexts by kind of edit."""
+    seconds: float
+    """Time that the drawing and writing took."""
 
 
 def margins(clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPair]) -> list[Margin]:
@@ -68,7 +71,9 @@ def signs(plan: TextPlan, epochs: int) -> list[Signs]:
     seen: set[tuple[int, str]] = set()
     found = []
     for epoch in range(epochs):
+        began = time.perf_counter()
         texts = plan(epoch)
+        seconds = time.perf_counter() - began
         made = {
             (i, text.text)
             for i, pair in texts.drawn.items()
@@ -76,6 +81,7 @@ def signs(plan: TextPlan, epochs: int) -> list[Signs]:
         }
         kinds = Counter(text.kind for pair in texts.drawn.values() for text in pair.negatives)
         new = len(made - seen) / len(made) if made else 0.0
-        found.append(Signs(epoch, len(texts.drawn) + texts.skipped, texts.skipped, new, dict(sorted(kinds.items()))))
+        drawn, by_kind = len(texts.drawn) + texts.skipped, dict(sorted(kinds.items()))
+        found.append(Signs(epoch, drawn, texts.skipped, new, by_kind, seconds))
         seen |= made
     return found

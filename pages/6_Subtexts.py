@@ -12,9 +12,10 @@ from cleaner.presets import DEMO_CLEAN_PAIRS
 from cleaner.types import CleanerError
 from pages._shared import cache, images, state, tasks, words
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, plain
+from pages._shared.state import KEEP, percent, plain
 
 if TYPE_CHECKING:
+    from cleaner.subtexts import Signs
     from cleaner.text import SubtextPair
 
 LEAD = (
@@ -172,7 +173,7 @@ def show_signs(name: str, size: int, seed: int, n: int) -> None:
         kinds = sorted({kind for signs in found for kind in signs.kinds})
         table = [
             {"Epoch": s.epoch, "Pairs drawn": s.drawn, "Skipped": s.skipped, "New texts": s.new,
-             **{f"False: {kind}": s.kinds.get(kind, 0) for kind in kinds}}
+             "Writing (ms)": round(1000 * s.seconds), **{f"False: {kind}": s.kinds.get(kind, 0) for kind in kinds}}
             for s in found
         ]  # fmt: skip
         style = {"New texts": st.column_config.NumberColumn(format="percent")}
@@ -181,8 +182,21 @@ def show_signs(name: str, size: int, seed: int, n: int) -> None:
             f"K = {100 * share:.0f} % of {size:,} clean pairs in each epoch. **New texts**: not drawn for the same "
             "pair before; if few are, the model learns them by heart. **False**: how often each kind of change was "
             "made; a kind that is missing is not taught. **Skipped**: captions that yield no pair of texts; if many "
-            "are, the method trains on less than it says."
+            f"are, the method trains on less than it says. {_share_of_time(size, found)}"
         )
+
+
+def _share_of_time(pairs: int, found: list[Signs]) -> str:
+    """Say how much of a training goes into the writing of subtexts, where a training of this machine is there."""
+    for run in state.all_runs():
+        steps = tasks.steps_of(run)
+        draws = "share" in (run.config.get("defense") or {})
+        if draws and not run.shipped and steps and run.config.get("seconds"):
+            batch = run.config["finetune"]["batch_size"]
+            epoch = run.config["seconds"] / steps * max(1, pairs // batch)
+            part = sum(s.seconds for s in found) / len(found) / epoch
+            return f"**Writing** is {percent(part)} of the time of an epoch (against the steps of {plain(run.label)})."
+    return "**Writing**: time to draw and write the texts, here and now; train TA-Cleaner to compare it with a step."
 
 
 def show_epoch(name: str, size: int, epoch: int, seed: int, n: int) -> None:
