@@ -37,10 +37,15 @@ class Options:
     """Seeds of poisoning and defence."""
     methods: tuple[str, ...] = tuple(protocol.METHODS)
     """Methods of the protocol, with a chosen or a fixed rate."""
+    gather: bool = False
+    """Run nothing: put the cells that are there into the table file."""
 
 
 def main(options: Options) -> None:
     """Run missing cells, then write the table file."""
+    if options.gather:
+        gather()
+        return
     for name in options.methods:
         protocol.method(options.model, name)
     for seed in options.seeds:
