@@ -41,6 +41,11 @@ def opened(name: str) -> Clip:
     return load_clip(name)
 
 
+def model_of(name: str) -> Clip:
+    """Return the model of a run folder, or any other one."""
+    return load_run(name).clip if (Path(name) / "config.json").exists() else opened(name)
+
+
 def show_file(model: str) -> None:
     """Show name, size and SHA-256 of a model's file, which is not opened."""
     facts = describe(model)
@@ -217,7 +222,7 @@ class Export:
     out: Annotated[Path, tyro.conf.arg(help="x.safetensors, x.pt (open_clip checkpoint) or a folder (local-dir).")]
 
     def run(self) -> None:
-        clip = load_run(self.model).clip if (Path(self.model) / "config.json").exists() else opened(self.model)
+        clip = model_of(self.model)
         if self.out.exists():
             raise CleanerError(f"{self.out} is there already: name another file, nothing was overwritten.")
         print(f"{save_clip(clip, self.out)} holds {clip.name}")

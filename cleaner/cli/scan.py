@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from cleaner.attacks import TRIGGERS
-from cleaner.cli.commands import DATA_HELP, MODEL_HELP, loaded, opened
+from cleaner.cli.commands import DATA_HELP, MODEL_HELP, loaded, model_of
 from cleaner.cli.options import named
 from cleaner.cli.output import Progress, print_json, table
-from cleaner.runs import load_run
 from cleaner.scan import WARNING, Rise, known_triggers, scan
 from cleaner.types import CleanerError
 
@@ -38,11 +36,10 @@ class Scan:
         if reason := next((trigger.missing for trigger in triggers.values() if trigger.missing), ""):
             raise CleanerError(reason)
         data = loaded(self.data, "test")
-        found, trusted = [
-            scan(load_run(name).clip if (Path(name) / "config.json").exists() else opened(name), data, triggers,
-                 self.pictures, Progress(name)) if name else []
+        found, trusted = (
+            scan(model_of(name), data, triggers, self.pictures, Progress(name)) if name else []
             for name in (self.model, self.reference)
-        ]  # fmt: skip
+        )
         if self.json:
             lines = {"lines": [asdict(line) for line in found], "reference": [asdict(line) for line in trusted]}
             print_json({**lines, "not_tried": left, "warning": WARNING})
