@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
-from cleaner import checkpoints
+from cleaner import attention, checkpoints  # noqa: F401 - attention: what autocast does on a processor
 from cleaner.architectures import BUILT_IN, Architecture
 from cleaner.framing import Framing
 from cleaner.request import found
