@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
-from cleaner.data.base import CaptionData
+from cleaner.data.base import CaptionData, load_data
 from cleaner.metrics import (
     attack_population,
     attack_success_rate,
@@ -272,3 +272,15 @@ def image_to_text_recall(
     image = encode_pictures(clip, data, rows)
     text = clip.encode_text([data.captions[i] for i in rows.tolist()]).cpu()
     return {k: retrieval_recall(image, text, k) for k in ks}
+
+
+def transfer_accuracy(clip: Clip, data: CaptionData, pairs: int = 2000) -> dict[str, dict[str, Any]]:
+    """Return zero-shot accuracy "ca", "n" and "interval" on test pictures of each variant named by `data.transfer`."""
+    result = {}
+    for variant in data.transfer:
+        shifted = load_data(variant, split="test", size=pairs)
+        rows = (shifted.labels >= 0).nonzero().flatten()
+        features = encode_pictures(clip, shifted, rows)
+        accuracy = top_k_accuracy(features, class_classifier(clip, shifted), shifted.labels[rows])
+        result[variant] = {"ca": accuracy, "n": len(rows), "interval": wilson_interval(accuracy, len(rows))}
+    return result
