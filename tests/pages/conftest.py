@@ -106,5 +106,6 @@ def work_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         threading.Thread(target=work, name=f"worker-{folder.name}", daemon=True).start()
 
     monkeypatch.setattr(jobs, "launch", launch)
+    monkeypatch.setattr(worker, "draw_map", lambda folder: None)  # compiles for a minute; real: test_jobs.py
     monkeypatch.setattr(jobs, "process", lambda folder, status: psutil.Process())
     monkeypatch.setattr(jobs, "kill", lambda found: None)
