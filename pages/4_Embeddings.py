@@ -283,4 +283,6 @@ with page("Embeddings", LEAD):
         st.subheader(state.titled("One map for all models", state.current_run()), anchor=False)
         explore(world)
     show_numbers(world)
+    if world.map.rows:
+        cache.warm_pictures(view.Sample(world.data, "test", world.size, world.map.rows[0]), world.attacked)
     view.provenance(shown, state.current_run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -11,6 +12,7 @@ from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ct
 if TYPE_CHECKING:
     from cleaner.types import OnStep, StepReport
 
+PAINT_SECONDS = 2.0
 _importing = threading.RLock()
 """Two threads that import torch and torchvision at the same time can block each other (`_DeadlockError`)."""
 
@@ -34,9 +36,16 @@ def grammar() -> None:
 
 @st.cache_resource(show_spinner=False)
 def warm() -> bool:
-    """Load library and grammar in the background: called at the end of a page, after its first paint."""
-    threading.Thread(target=grammar, name="warm-up", daemon=True).start()
+    """Load library and grammar in the background."""
+    later(grammar)
     return True
+
+
+def later(load: Callable[[], None]) -> None:
+    """Call `load` in the background, once the browser has had time to paint what was drawn."""
+    waiting = threading.Timer(PAINT_SECONDS, load)
+    waiting.daemon = True
+    waiting.start()
 
 
 def aside(on_step: OnStep | None) -> OnStep | None:

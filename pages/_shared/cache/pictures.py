@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from cleaner.types import CleanerError
+from pages._shared.cache.library import later, library
 from pages._shared.cache.material import data, of_stage, run
 
 if TYPE_CHECKING:
@@ -38,6 +41,19 @@ def shown_pair(sample: Sample, attacked: Path | None) -> Any:
     from cleaner.pictures import to_bytes
 
     return to_bytes(picture_pair(sample, attacked))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def warm_pictures(sample: Sample, attacked: Path | None) -> bool:
+    """Get a run's pictures and trigger ready in the background, for the first points that are selected."""
+
+    def load() -> None:
+        library()
+        with suppress(CleanerError):  # the page says so when they are asked for
+            picture_pair(sample, attacked)
+
+    later(load)
+    return True
 
 
 def trigger_mask(sample: Sample, attacked: Path | None) -> Any:
