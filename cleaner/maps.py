@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -22,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleaner import jobs
-from cleaner.files import cache_root, replacing
+from cleaner.beside import place_beside
+from cleaner.files import replacing
 from cleaner.request import tested_on
-from cleaner.runs import find_run, is_shipped
+from cleaner.runs import find_run
 from cleaner.types import OnStep, StepReport
 
 if TYPE_CHECKING:
@@ -76,17 +76,10 @@ class Map:
         raise KeyError(kind)
 
 
-def place_of(folder: Path) -> Path:
-    """Return the folder in which a run's map is kept: its own, or one in the cache where that cannot be written."""
-    if is_shipped(folder) or not os.access(folder, os.W_OK):
-        return cache_root() / "maps" / folder.name
-    return folder
-
-
 def file_of(folder: Path) -> Path:
     """Return the file of a run's map, whether it is there or not."""
     own = folder / FILE
-    return own if own.exists() else place_of(folder) / FILE
+    return own if own.exists() else place_beside(folder) / FILE
 
 
 def read(folder: Path) -> Map | None:
@@ -171,9 +164,9 @@ def make(
 ) -> Map:  # fmt: skip
     """Make what is missing of a run's map and keep it: PCA and figures at once, then UMAP; return the map.
 
-    parent: the backdoored run, where the run does not name it; place: another folder than `place_of` to keep it in.
+    parent: the backdoored run, where the run does not name it; place: the folder to keep it in, if not the usual one.
     """
-    kept, file = read(folder), (place or place_of(folder)) / FILE
+    kept, file = read(folder), (place or place_beside(folder)) / FILE
     if kept is not None and (not umap or "umap" in kept.places):
         return kept
     made, features = draw(*_material(folder, parent, on_step), on_step=on_step)
@@ -211,7 +204,7 @@ def _material(
 
 def start(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
     """Begin to make a run's map in a process of its own: UMAP holds up a page for half a minute otherwise."""
-    place = place_of(folder)
+    place = place_beside(folder)
     place.mkdir(parents=True, exist_ok=True)
     named = [str(path.resolve()) for path in (folder, parent) if path is not None]
     root = Path(__file__).resolve().parent.parent
@@ -225,7 +218,7 @@ def start(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
 def last_words(folder: Path) -> str:
     """Return the last line that a process of `start` wrote: why it failed, if it did."""
     try:
-        lines = (place_of(folder) / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = (place_beside(folder) / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         lines = []
     return lines[-1][:300] if lines else ""
@@ -235,7 +228,7 @@ def main(arguments: Sequence[str]) -> None:
     """Make a run's map unless it is there; one process at a time, so that a second one finds what the first made."""
     folder, parent = Path(arguments[0]), Path(arguments[1]) if len(arguments) > 1 else None
     while True:
-        with jobs.alone(place_of(folder)) as free:
+        with jobs.alone(place_beside(folder)) as free:
             if free:
                 make(folder, parent)
                 return

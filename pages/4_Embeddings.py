@@ -18,7 +18,7 @@ from cleaner import figures, maps, views
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, images, state, view
 from pages._shared.frame import page
-from pages._shared.state import KEEP, Saved, plain
+from pages._shared.state import KEEP, plain
 
 LEAD = (
     "A model turns every picture and every text into a point. **A backdoor pulls pictures with the trigger to the "
@@ -85,30 +85,32 @@ def gather(shown: list[view.Stage]) -> World:
         what = "Asking the models" if report.stage == "map" else "Getting the pictures ready"
         place.progress(report.step / max(report.total, 1), text=f"{what}, once: about {report.eta:.0f} s left")
 
+    kept = shown[-1].model[0] == "run"
     folder = Path(shown[-1].model[1])
-    if run is None:
-        found = cache.map_of_model(shown[0].model, name, size, tell)
-    else:
-        found = cache.kept_map(folder)
-        if found is None:
-            with st.spinner("Asking the models, once …"):
-                found = cache.make_map(folder, run.folder, tell)
+    parent = folder if run is None else run.folder
+    found = cache.kept_map(folder) if kept else None
+    if found is None:
+        with st.spinner("Asking the models, once …"):
+            if kept:
+                found = cache.make_map(folder, parent, tell)
+            else:
+                found = cache.map_of_model(shown[0].model, shown[0].stage, name, size, tell)
     place.empty()
     if method not in found.places:
-        _fit(folder, run)
+        if kept:
+            _fit(folder, parent)
+        else:
+            st.info("UMAP is kept with a run, and this model belongs to none: PCA is shown.")
         method = "pca"
     return World(found, method, name, size, view.attacked(run))
 
 
-def _fit(folder: Path, run: Saved | None) -> None:
+def _fit(folder: Path, parent: Path) -> None:
     """Let UMAP be fitted for a run that has none yet, and say so until it is there."""
-    if run is None:
-        st.info("UMAP is kept with a run, and none is in view: PCA is shown.")
-        return
 
     @st.fragment(run_every=1.0)
     def watch() -> None:
-        busy = cache.fit_umap(folder, run.folder)
+        busy = cache.fit_umap(folder, parent)
         since = st.session_state.setdefault("embeddings.since", time.monotonic())
         if busy:
             st.info(
@@ -157,7 +159,7 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
                 index = world.map.prompts[i] if kind == "prompt" else world.map.labels[i]
                 look = (world.class_of(kind, i), *views.class_look(index), False)
             elif coloring == "Model":
-                color = figures.COLORS.get(world.map.stages[stage], figures.COLORS["backdoored"])
+                color = figures.COLORS[world.map.stages[stage]]
                 look = (f"{world.labels[stage]}: {word.lower()}", color, symbol, False)
             elif coloring == COLORINGS[3]:
                 look = _success(kind, word, symbol, world.map.taken[stage][i] if kind == "triggered" else None)
@@ -239,7 +241,7 @@ def show_selected(world: World, selected: list[str]) -> None:
             if kind == "prompt":
                 st.markdown(f":material/title: **{plain(world.text_of(kind, i))}**")
                 continue
-            sample = view.Sample(world.data, "test", world.size, world.map.rows[i])
+            sample = view.Sample(world.data, "test", world.size, world.map.rows[i], model=view.bare())
             pair = cache.shown_pair(sample, world.attacked if kind == "triggered" else None)
             st.image(images.enlarged(pair[-1], 128), width="stretch")
             st.caption(f"{LOOKS[kind][0]}: {plain(world.text_of(kind, i))}")
@@ -284,5 +286,6 @@ with page("Embeddings", LEAD):
         explore(world)
     show_numbers(world)
     if world.map.rows:
-        cache.warm_pictures(view.Sample(world.data, "test", world.size, world.map.rows[0]), world.attacked)
-    view.provenance(shown, state.current_run())
+        sample = view.Sample(world.data, "test", world.size, world.map.rows[0], model=view.bare())
+        cache.warm_pictures(sample, world.attacked)
+    view.provenance(shown)

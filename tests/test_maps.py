@@ -70,7 +70,7 @@ def test_a_run_that_cannot_be_written_is_kept_in_the_cache(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     maps.make(folders[0], umap=False)
-    assert maps.file_of(folders[0]) == tmp_path / "cache" / "maps" / folders[0].name / maps.FILE
+    assert maps.file_of(folders[0]) == tmp_path / "cache" / "runs" / folders[0].name / maps.FILE
     assert not (folders[0] / maps.FILE).exists()
     assert maps.read(folders[0]) is not None
 

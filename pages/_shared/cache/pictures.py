@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def seen(sample: Sample, attacked: Path | None) -> CaptionData:
-    """Return the data of a picture, framed as the run's model sees them: its trigger acts on that."""
+    """Return the data of a picture, framed as the run's model sees them (its trigger acts on that), or a bare model."""
     shown = data(sample.data, sample.split, sample.size)
-    return shown if attacked is None else shown.framed(run(attacked).clip.framing)
+    model = sample.model if attacked is None else ("run", str(attacked))
+    return shown if model is None else shown.framed(of_stage(model).framing)
 
 
 def picture_pair(sample: Sample, attacked: Path | None) -> Any:

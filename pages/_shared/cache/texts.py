@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -9,10 +10,12 @@ import streamlit as st
 from pages._shared.cache.choices import defenses
 from pages._shared.cache.library import grammar, library
 from pages._shared.cache.material import data, of_stage
+from pages._shared.cache.pictures import picture_pair
 
 if TYPE_CHECKING:
     from cleaner.subtexts import Margin, Signs
     from cleaner.text import Parse, SubtextPair, Vocabulary
+    from pages._shared.view import Sample
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -79,15 +82,9 @@ def signs(name: str, split: str, size: int, share: float, seed: int, n: int, epo
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def similarities(
-    model: tuple[str, str], name: str, split: str, size: int, index: int, texts: tuple[str, ...]
-) -> list[float]:
-    """Return the cosine of picture `index` of the data with each text.
-
-    `model` is ("model", name), ("clean", folder) for the model before a run, or ("run", folder) for the run's own.
-    """
+def similarities(model: tuple[str, str], sample: Sample, texts: tuple[str, ...]) -> list[float]:
+    """Return the cosine of a picture, framed as `model` sees it, with each text."""
     library()
     from cleaner.similarity import similarity
 
-    used = of_stage(model)
-    return similarity(used, data(name, split, size).framed(used.framing).images([index]), texts)
+    return similarity(of_stage(model), picture_pair(replace(sample, model=model), None), texts)
