@@ -13,6 +13,7 @@ from typing import Any
 
 from cleaner import figures, views
 from cleaner.files import write_text
+from cleaner.request import tested_on
 from cleaner.runs import is_shipped
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_in_words, words
@@ -253,12 +254,12 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
 
     found: dict[str, list[tuple[str, str, str]]] = {}
     for entry in entries:
-        name = entry.config.get("data_name") or str(entry.metrics.get("data", "")).partition("/")[0]
+        name, options, _ = tested_on(entry.config)
         if entry.attack in found or not entry.config.get("trigger"):
             continue
         try:
             run = load_run(entry.folder)
-            data = load_data(name, split="test", size=64, **entry.config.get("data_options") or {})
+            data = load_data(name, split="test", size=64, **options)
             pictures = data.framed(run.clip.framing).images(range(min(PICTURES, len(data))))
         except CleanerError:
             continue  # data or weights that are not at hand leave the report without pictures, not without figures

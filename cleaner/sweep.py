@@ -49,6 +49,7 @@ def begin(requests: Sequence[Request]) -> str:
 
     So a second call with the same requests goes on with what is missing, and one with more of them adds those.
     """
+    requests = [replace(request, map=False) for request in requests]  # a map takes longer than many a training
     name = identity(requests[0])
     known = {_work(entry.config) for entry in members(name)}
     for request in requests:
