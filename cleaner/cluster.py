@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -50,7 +51,7 @@ REASONS = {
     "Priority": "waits behind others", "BeginTime": "waits to start again",
     "JobArrayTaskLimit": "waits for others of its sweep",
 }  # fmt: skip
-STATES = {"RUNNING": "is getting ready", "CONFIGURING": "is getting ready", "COMPLETING": "is ending"}
+STATES = {"RUNNING": "has its node", "CONFIGURING": "gets its node", "COMPLETING": "is ending"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Cluster:
 def missing() -> str:
     """Return why nothing can be handed to Slurm from here; empty if it can."""
     gone = [name for name in COMMANDS if shutil.which(name) is None]
+    if not gone and find_spec("submitit") is None:
+        return "the package submitit is not installed"
     return f"Slurm's {gone[0]} is not on this machine" if gone else ""
 
 
@@ -130,7 +133,7 @@ def _executor(home: Path, place: Cluster, exports: Mapping[str, str]) -> SlurmEx
     executor = SlurmExecutor(home, max_num_timeout=TIMES)
     asked = {"partition": place.partition, "gpus_per_node": place.gpus, "array_parallelism": place.at_once}
     if place.memory_gb:
-        asked["mem"] = place.memory_gb
+        asked["mem"] = f"{place.memory_gb}GB"
     executor.update_parameters(
         job_name="ta-cleaner", time=place.minutes, cpus_per_task=place.cpus, signal_delay_s=WARNING_SECONDS,
         # srun does not take the number over from sbatch.

@@ -94,7 +94,7 @@ def _settings(home: Path, cpus: int) -> str:
         "SchedulerParameters": "sched_interval=5,batch_sched_delay=0",
     }  # fmt: skip
     lines = [f"{name}={value}" for name, value in values.items()]
-    lines += [f"NodeName={NODE} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=2000 State=UNKNOWN"]
+    lines += [f"NodeName={NODE} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN"]
     lines += ["PartitionName=debug Nodes=ALL Default=YES State=UP"]
     return "\n".join(lines) + "\n"
 
