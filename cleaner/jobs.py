@@ -220,10 +220,9 @@ def cancel(folder: Path) -> None:
     status = state(folder)
     if status.state == "done":
         raise CleanerError(f"the run {folder.name} is done: there is nothing to cancel.")
-    waits = bool(status.place) and status.state == "queued"
-    if status.state in ACTIVE:
+    if status.state in ACTIVE or status.place:  # who was silent on a cluster may wake up
         _ask(folder, CANCEL)
-    if status.state not in ACTIVE or waits:
+    if status.state not in ACTIVE or (status.place and status.state == "queued"):
         _end_for_good(folder, status)
         return
 

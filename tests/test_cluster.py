@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,12 +18,13 @@ from cleaner import FinetuneConfig, cluster, jobs, load_run, sweep, worker
 from cleaner.__main__ import main
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.cluster import Cluster
+from cleaner.config import parameters
 from cleaner.files import read_json, write_json
 from cleaner.request import Request
 from cleaner.runs import Status, create_run, read_status, write_status
 from cleaner.types import CleanerError
 from tests import fake_slurm
-from tests.conftest import TINY_TEXT
+from tests.conftest import TINY_TEXT, make_clip
 from tests.test_jobs import until, until_state, until_step
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Slurm runs on Linux")
@@ -29,6 +32,7 @@ CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none"
 )
 PLACE = Cluster(gpus=0, cpus=1)
+MANUAL = (Path(__file__).resolve().parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
 REFUSED = """sbatch: error: invalid partition specified: nowhere
 sbatch: error: Batch job submission failed: Invalid partition name specified
 """
@@ -296,6 +300,33 @@ def test_command_line(request_: Request, slurm: Path, tmp_path: Path, capsys: py
     told = capsys.readouterr()
     assert json.loads(told.out)["metrics"]["n"] > 0
     assert "Slurm job 2" in told.err
+
+
+def test_the_commands_of_the_manual_run_as_they_stand(
+    slurm: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CLEANER_CACHE", str(cache))
+    monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
+    clip = make_clip()
+    clip.name = "scenes-rn"
+    save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
+    (block,) = re.findall(r"<!-- example:slurm -->\n```sh\n(.*?)```", MANUAL, re.DOTALL)
+    commands = [shlex.split(line)[3:] for line in block.replace("\\\n", " ").splitlines()]
+    assert len(commands) == 3
+    for command in commands:
+        assert main(command) == 0, capsys.readouterr().err
+    (name,) = sweep.names(jobs.all_entries())
+    until(lambda: not sweep.at_work(sweep.members(name)))
+    assert [(e.status.state, e.status.place) for e in sweep.members(name)] == [("done", "slurm")] * 2
+
+
+def test_the_manual_names_every_option() -> None:
+    for parameter in parameters(Cluster):
+        assert f"`--{parameter.name.replace('_', '-')}`" in MANUAL
+    assert f"| {Cluster().minutes} |" in MANUAL
+    assert f"| {Cluster().cpus}, {Cluster().memory_gb} |" in MANUAL
 
 
 def test_options_of_sbatch() -> None:
