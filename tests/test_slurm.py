@@ -180,8 +180,7 @@ def test_stopped_and_queued_again_equals_uninterrupted(request_: Request, how: s
         jobs.start(folder)
         assert cluster.job_of(folder) != job
     else:
-        until(lambda: jobs.state(folder).state == "queued")
-        assert "waits" in jobs.state(folder).message
+        until(lambda: (now := jobs.state(folder)).state == "queued" and "waits" in now.message)
         assert (folder / "checkpoint.pt").exists()
         until(lambda: queue().get(job) == "RUNNING", 60)
         assert cluster.job_of(folder) == job

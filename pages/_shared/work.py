@@ -85,9 +85,17 @@ def _begun(kind: str) -> str:
 
 
 def of(kind: str) -> list[Entry]:
-    """Return the runs of a page that are waiting, running, paused or dead, in the order of their start."""
+    """Return the runs of a page that are waiting, running, paused or dead, in the order of their start.
+
+    Without those of a sweep that do not run on their cluster: they may be many, and the sweep's table has them.
+    """
     mine = [entry for entry in jobs.all_entries() if entry.config.get("stage") == KINDS[kind]]
-    return sorted((e for e in mine if e.status.state in UNFINISHED), key=lambda e: (e.status.queued, e.folder.name))
+    shown = [e for e in mine if e.status.state in UNFINISHED and not (_of_array(e) and e.status.state != "running")]
+    return sorted(shown, key=lambda e: (e.status.queued, e.folder.name))
+
+
+def _of_array(entry: Entry) -> bool:
+    return bool(entry.status.place and entry.config.get("sweep"))
 
 
 def running() -> set[str]:
