@@ -86,6 +86,8 @@ class Status:
     pid: int = 0
     started: float = 0.0
     host: str = ""
+    place: str = ""
+    """"slurm" for a job of that cluster; empty for a process of this machine."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,11 @@ def find_run(identity: str, near: Path | None = None) -> Path:
     return next((path for place in places if (path := place / identity).exists()), runs_root() / identity)
 
 
-def create_run(request: Request, root: Path | None = None) -> Path:
+def create_run(request: Request, root: Path | None = None, name: str = "") -> Path:
     """Make a run folder that can be started here or on another machine; return it. Nobody else has its name."""
     root = root or runs_root()
     what = (request.trigger if request.stage == "backdoored" else request.defense) or {}
-    stem = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{what.get('name', request.stage)}"
+    stem = name or time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{what.get('name', request.stage)}"
     number = 1
     while True:
         folder = root / (stem if number == 1 else f"{stem}-{number}")
@@ -259,6 +261,15 @@ def read_status(folder: Path) -> Status:
 def write_status(folder: Path, status: Status) -> None:
     """Write status.json, with the present time."""
     write_json(folder / "status.json", {**asdict(status), "updated": time.time()})
+
+
+def last_lines(path: Path, number: int = 1) -> str:
+    """Return the last lines of a log in one line, each cut to 200 characters; empty if there are none."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return " / ".join([line.strip()[:200] for line in text.splitlines() if line.strip()][-number:])
 
 
 def entries(root: Path | None = None) -> list[Entry]:
