@@ -75,6 +75,24 @@ def attack_defense(root: Path) -> str:
     return "\n\n".join(comparison(rows, result, lost) for rows in grouped(result["rows"]))
 
 
+def photos(root: Path) -> str:
+    """Return the tables of the model trained on real photos, and where that model comes from."""
+    result = read(root / "benchmarks" / "results" / "photos.json")
+    if result is None or not result["rows"]:
+        return not_measured("python -m benchmarks.photos")
+    card, lost = result["card"], {tuple(pair) for pair in result["lost_accuracy"]}
+    low, high = card["zero_shot_interval"]
+    chosen = sorted({f"{trial['n']:,}" for trial in result["rate_trials"]})
+    origin = (
+        f"The clean model: {card['parameters'] / 1e6:.1f} M parameters, trained on {card['pairs']:,} photos of "
+        f"{card['image_size']} px in {card['steps']:,} steps by `{card['command']}`; zero-shot accuracy "
+        f"{card['zero_shot_ca']:.3f} [{low:.3f}, {high:.3f}] on {card['n']:,} test photos; held out: "
+        f"{card['heldout_by']}. Rates: the largest of {', '.join(f'{lr:g}' for lr in result['grid'])} that keeps the "
+        f"accuracy budget of {result['budget']:g} on {' / '.join(chosen)} validation photos, else (†) the best one."
+    )
+    return "\n\n".join([origin, *(comparison(rows, result, lost) for rows in grouped(result["rows"]))])
+
+
 def demo(root: Path) -> str:
     """Return the table of the small comparison that `python -m cleaner demo` runs."""
     result = read(root / "benchmarks" / "results" / "demo.json")
@@ -126,7 +144,7 @@ def screenshots(root: Path) -> str:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    "attack_defense": attack_defense, "demo": demo, "models": models, "screenshots": screenshots,
+    "attack_defense": attack_defense, "demo": demo, "models": models, "photos": photos, "screenshots": screenshots,
 }  # fmt: skip
 
 

@@ -72,8 +72,9 @@ class Pretrain:
     """Train a built-in model from nothing and write weights and model card; goes on where it was stopped."""
 
     model: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
-    data: Annotated[str, tyro.conf.arg(help="Data set to train on; its train split is used.")] = "scenes"
-    pairs: Annotated[int, tyro.conf.arg(help="Training pairs.")] = 100_000
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Its train split is used. {DATA_HELP}")] = ("scenes",)
+    pairs: Annotated[int, tyro.conf.arg(help="Training pairs, as far as there are so many.")] = 100_000
+    image_size: Annotated[int, tyro.conf.arg(help="Side of its pictures in px; 0: the architecture's own.")] = 0
     teacher: Annotated[str | None, tyro.conf.arg(help="Model to take text tower and picture features from.")] = None
     distil_epochs: Annotated[int, tyro.conf.arg(help="Epochs of distillation, with a teacher.")] = 6
     out: Annotated[Path | None, tyro.conf.arg(help="Folder for weights and card; default assets/MODEL.")] = None
@@ -84,7 +85,8 @@ class Pretrain:
 
         config = to_config(self.finetune)
         card = pretrain(
-            self.model, self.pairs, self.data, config, self.teacher, self.distil_epochs, self.out, Progress(),
+            self.model, self.pairs, *data_options(self.data), self.image_size, config, self.teacher,
+            self.distil_epochs, self.out, Progress(),
             command=shlex.join(["python", "-m", "cleaner", *sys.argv[1:]]),
         )  # fmt: skip
         print_json(card)
@@ -211,6 +213,7 @@ class Look:
             if split == "train":
                 shown = ", ".join(data.class_names[:12]) + (" ..." if len(data.class_names) > 12 else "")
                 print(*filter(None, [data.understood]), f"classes ({len(data.class_names)}): {shown}", sep="\n")
+                print(f"held out: {data.heldout_by}")
                 print(*(f"    {caption}" for caption in data.captions[:5]), sep="\n")
 
 

@@ -30,6 +30,7 @@ class ArchiveData(FileData):
         path_column: str = "",
         caption_column: str = "",
         class_column: str = "",
+        split_column: str = "",
         **reading: Any,
     ) -> None:
         try:
@@ -51,12 +52,9 @@ class ArchiveData(FileData):
             raise CleanerError(f"{path} holds {len(tables)} tables ({', '.join(tables[:3])}): keep one of them in it.")
         if tables:
             lines = io.StringIO(read(tables[0]).decode("utf-8-sig", errors="replace"), newline="")
-            found = read_table(lines, tables[0], separator, path_column, caption_column, class_column)
+            found = read_table(lines, tables[0], separator, path_column, caption_column, class_column, split_column)
             self.understood = str(found)
-            folder = PurePosixPath(tables[0]).parent
-            table = Table([(folder / key).as_posix() for key, _, _ in found.rows], [c for _, c, _ in found.rows], read)
-            table.bad = found.bad
-            table.classes = [name for _, _, name in found.rows] if found.class_column else None
+            table = found.table(read, PurePosixPath(tables[0]).parent.as_posix())
         else:
             table = Table([name for name in members if name.lower().endswith(PICTURE_SUFFIXES)], [], read)
             table.classes = [PurePosixPath(key).parent.name.replace("_", " ") for key in table.keys]

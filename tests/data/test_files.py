@@ -180,6 +180,32 @@ def test_folders_named_as_splits_are_the_splits(tmp_path: Path) -> None:
     assert sum(parts) == 30
 
 
+def test_a_split_column_says_which_pairs_are_for_what(tmp_path: Path) -> None:
+    path = table(tmp_path, 60)
+    lines = path.read_text().splitlines()
+    parts = ["train", "val", "Test", "restval", "test"]
+    rows = [f"{line},{parts[i % 5]}" for i, line in enumerate(lines[1:])]
+    path.write_text("\n".join([lines[0] + ",split", *rows]))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for member in (path, *sorted((tmp_path / "pics").iterdir())):
+            file.write(member, f"deep/{member.relative_to(tmp_path)}")
+    for source in (path, tmp_path / "x.zip"):
+        counts = {split: len(load_data(str(source), split=split)) for split in ("train", "validation", "test")}
+        assert counts == {"train": 12, "validation": 12, "test": 24}
+        test: Any = load_data(str(source), split="test")
+        assert {int(Path(test.table.keys[row]).stem) % 5 for row in test.rows} == {2, 4}
+        assert "line 5 is of no split known here ('restval')" in test.broken
+        assert len(test.broken) == 12
+        assert test.heldout_by == "test: as the data say; validation: as the data say"
+        assert "split in 'split'" in test.understood
+    (tmp_path / "plain").mkdir()
+    plain = load_data(str(table(tmp_path / "plain")))
+    assert plain.heldout_by.startswith("test: 20% of the other pairs, by a hash")
+    assert plain.subset([0]).heldout_by == plain.heldout_by
+    with pytest.raises(CleanerError, match=r"no column 'part'.*split_column="):
+        load_data(str(path), split_column="part")
+
+
 def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
