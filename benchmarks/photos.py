@@ -41,6 +41,7 @@ PRETRAIN = (
 ATTACKS = ("badnet", "blended", "badclip")
 ATTACK_GRID = ((0.03, 1e-3), (0.1, 1e-3), (0.1, 3e-4))
 """Poison rate and learning rate; one pair for all attacks."""
+METHODS = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner", "ta_cleaner K 100 %")
 EPOCHS = 3
 """Of every defence."""
 GRID = (1e-4, 3e-4, 1e-3)
@@ -51,7 +52,7 @@ Row = dict[str, Any]
 class Options:
     """Measure what is missing in benchmarks/results/photos.json."""
 
-    methods: tuple[str, ...] = tuple(protocol.METHODS)
+    methods: tuple[str, ...] = METHODS
     """Methods; two processes may measure different ones at the same time."""
     attacks: tuple[str, ...] = ATTACKS
     """Triggers of the table."""
@@ -185,7 +186,7 @@ def stamped(row: Row) -> Row:
 
 def stored(part: str) -> list[Row]:
     """Return the rows of a part of the result file, in order of the attacks and methods."""
-    order = [None, *protocol.METHODS]
+    order = [None, *METHODS]
     rows = list(read_json(PATH).get(part, []))
     return sorted(rows, key=lambda r: (ATTACKS.index(r.get("trigger", ATTACKS[0])), order.index(r["defense"])))
 

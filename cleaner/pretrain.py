@@ -18,10 +18,9 @@ from cleaner.config import DATA_VERSIONS, FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import Defense
-from cleaner.evaluation import class_classifier, encode_pictures, evaluate, image_to_text_recall
+from cleaner.evaluation import encode_pictures, evaluate, image_to_text_recall, transfer_accuracy
 from cleaner.files import write_json
 from cleaner.losses import Features, clip_loss
-from cleaner.metrics import top_k_accuracy, wilson_interval
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
 from cleaner.train import finetune, learning_rate
@@ -161,20 +160,13 @@ def measure(clip: Clip, data_name: str, data_options: Mapping[str, Any]) -> dict
     """Return what the model card says of a model: zero-shot accuracy, recall and transfer, on test pictures."""
     test = load_data(data_name, split="test", **data_options)
     metrics = evaluate(clip, test, ks=(1,))
-    transfer = {}
-    for variant in test.transfer:
-        shifted = load_data(variant, split="test", size=2000)
-        rows = (shifted.labels >= 0).nonzero().flatten()
-        features = encode_pictures(clip, shifted, rows)
-        accuracy = top_k_accuracy(features, class_classifier(clip, shifted), shifted.labels[rows])
-        transfer[variant] = {"ca": accuracy, "n": len(rows), "interval": wilson_interval(accuracy, len(rows))}
     return {
         "zero_shot_ca": metrics.ca[1],
         "zero_shot_interval": metrics.interval("ca"),
         "n": metrics.n,
         "counterfactual_accuracy": metrics.counterfactual_accuracy,
         "image_to_text_recall_of_1000": image_to_text_recall(clip, test),
-        "transfer": transfer,
+        "transfer": transfer_accuracy(clip, test),
     }
 
 

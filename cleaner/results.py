@@ -28,6 +28,7 @@ def cell(defense: str | None, run: Run) -> dict[str, Any]:
         "defense": None if run.stage == "backdoored" else defense,
         "seed": state["finetune"]["seed"],
         "seconds": state["seconds"],
+        "cpu_seconds": state.get("cpu_seconds"),
         "metrics": run.metrics.to_dict() if run.metrics else None,
         "config": {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state},
     }

@@ -20,6 +20,9 @@ def words(name: str) -> str:
         "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
         "grad_cam": "GradCAM", "rollout": "Attention rollout", "gradient_rollout": "Gradient rollout",
     }  # fmt: skip
+    if name not in known and " " in name:  # a variant: a name, and what is different
+        own, _, different = name.partition(" ")
+        return f"{words(own)}, {different}"
     return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
 
 
