@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,6 +13,7 @@ from cleaner.data.base import DATASETS
 from cleaner.data.naming import templated
 from cleaner.data.pairs import FileData, Table
 from cleaner.data.table import read_table
+from cleaner.files import replacing
 from cleaner.framing import PICTURE_SUFFIXES
 from cleaner.types import CleanerError
 
@@ -68,6 +71,33 @@ class ArchiveData(FileData):
     @staticmethod
     def recognises(path: Path) -> bool:
         return path.suffix.lower() == ".zip"
+
+
+def packed(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
+    """Keep uploaded files (name, content) in `folder` as one zip, named by its content, and return its path.
+
+    A single zip stays as it is; pictures and a caption table go into one, side by side. Raises `CleanerError` for a zip
+    among other files, and for two files of one name.
+    """
+    names = [PurePosixPath(name.replace("\\", "/")).name for name, _ in files]
+    zips = [name for name in names if name.lower().endswith(".zip")]
+    if zips and len(files) > 1:
+        raise CleanerError(f"{zips[0]} came with other files: upload one zip alone, or pictures and their table.")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CleanerError(f"two files are called {twice}: rename one, in the table too, or upload a zip.")
+    content = files[0][1]
+    if not zips:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, (_, data) in sorted(zip(names, files, strict=True)):
+                archive.writestr(zipfile.ZipInfo(name), data)
+        content = buffer.getvalue()
+    path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}.zip"
+    if not path.exists():
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    return path
 
 
 def checked(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:

@@ -20,6 +20,7 @@ from cleaner.types import CleanerError
 if TYPE_CHECKING:
     from cleaner.clip import Clip
     from cleaner.data.base import CaptionData
+    from cleaner.framing import Framing
     from cleaner.report import Entry
     from cleaner.runs import Run
     from cleaner.subtexts import Margin, Signs
@@ -137,6 +138,15 @@ def data(name: str, split: str, size: int, _on_step: OnStep | None = None) -> Ca
     return load_data(known, split=split, size=size, on_step=_aside(_on_step), **options)
 
 
+def packed(files: list[tuple[str, bytes]]) -> str:
+    """Keep uploaded files beside the runs that will name them; return the path of the zip they are in."""
+    library()
+    from cleaner.data.archive import packed
+    from cleaner.runs import runs_root
+
+    return str(packed(files, runs_root() / "uploads"))
+
+
 def located_data(name: str) -> tuple[str, dict[str, Any]]:
     """Return name and options of data by name, files as absolute paths."""
     library()
@@ -146,11 +156,16 @@ def located_data(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def framed(shown: CaptionData, model: str) -> CaptionData:
-    """Return data with pictures as a built-in model sees them; as they are for others, whose files are not opened."""
-    from cleaner.architectures import BUILT_IN
+    """Return data with pictures as a model sees them; as they are where that is not known without opening its file."""
+    known = framing_of(model)
+    return shown if known is None else shown.framed(known)
 
-    known = BUILT_IN.get(model)
-    return shown if known is None else shown.framed(known.framing(known.vision["image_size"]))
+
+def framing_of(model: str) -> Framing | None:
+    """Return how a model sees pictures, if that is known without opening its file."""
+    from cleaner.checkpoints import framing_of
+
+    return framing_of(model)
 
 
 def seen(sample: Sample, attacked: Path | None) -> CaptionData:

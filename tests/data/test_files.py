@@ -274,6 +274,26 @@ def test_a_zip_bomb_and_paths_that_climb(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
+def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
+    path = table(tmp_path, 12)
+    rows = path.read_text().replace("pics/", "").encode()
+    files = [("pairs.csv", rows), *[(f"{i}.png", picture(i)) for i in range(12)]]
+    kept = archive.packed(files, tmp_path / "uploads")
+    data = load_data(str(kept), split="all")
+    assert len(data) == 12
+    assert all(
+        caption(int(data.table.keys[row][:-4])) == text for row, text in zip(data.rows, data.captions, strict=True)
+    )  # type: ignore[attr-defined]
+    assert archive.packed(files[::-1], tmp_path / "uploads") == kept  # the order of the upload does not matter
+    alone = archive.packed([("mine.zip", kept.read_bytes())], tmp_path / "again")
+    assert (alone.name, alone.read_bytes()) == (kept.name, kept.read_bytes())
+    with pytest.raises(CleanerError, match=r"mine\.zip came with other files"):
+        archive.packed([("mine.zip", b""), *files], tmp_path / "uploads")
+    with pytest.raises(CleanerError, match=r"two files are called 0\.png"):
+        archive.packed([*files, ("../0.png", b"")], tmp_path / "uploads")
+    assert [file.name for file in (tmp_path / "uploads").iterdir()] == [kept.name]
+
+
 def test_shards_follow_no_address_and_no_pipe(tmp_path: Path) -> None:
     for name in ("pipe:cat x.tar", "https://x/{0..1}.tar"):
         with pytest.raises(CleanerError, match="from this machine only"):
