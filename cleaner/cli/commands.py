@@ -32,6 +32,8 @@ from cleaner.workflow import attack_verdict, ks_of, rebound
 MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
 DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
 PRESET_HELP = "Settings to begin with, see: python -m cleaner presets; other options win over them."
+LOOK = 500
+"""Test pictures that a foreign model is looked at with before it is trained."""
 OUT_HELP = "Folder of the run; default a new one beside the other runs."
 
 
@@ -51,6 +53,19 @@ def show_file(model: str) -> None:
     facts = describe(model)
     if facts is not None:
         print(facts, file=sys.stderr, flush=True)
+
+
+def show_accuracy(model: str, words: Sequence[str]) -> None:
+    """Show how well a model sees some test pictures of the data, before anything is done with it."""
+    name, options = data_options(words)
+    metrics = evaluate(
+        load_clip(model), load_data(name, split="test", size=LOOK, **options), ks=(1,), counterfactual=False
+    )
+    low, high = metrics.interval("ca")
+    print(
+        f"{model}: clean accuracy {metrics.ca[1]:.3f} [{low:.3f}, {high:.3f}] before anything is done, on "
+        f"{metrics.n:,} pictures of {metrics.data}; by chance {1 / metrics.classes:.3f}", file=sys.stderr, flush=True,
+    )  # fmt: skip
 
 
 def show_broken(data: CaptionData) -> None:
@@ -114,6 +129,8 @@ class Poison:
         trigger = named(TRIGGERS, with_preset(self.preset, self.trigger, TRIGGERS, presets.attack_presets))
         data, options = located(*data_options(self.data))
         show_file(self.model)
+        if self.model not in BUILT_IN:
+            show_accuracy(self.model, self.data)
         request = Request(
             "backdoored", data, self.pairs, to_config(self.finetune), found(self.model),
             trigger=trigger.state_dict(), target_class=self.target_class, poison_rate=self.poison_rate,
@@ -144,6 +161,8 @@ class Defend:
         if parent is None:
             show_file(self.suspect)
         folder = new_folder(self.out, f"{suspect.name}_{self.defense[0]}")
+        if parent is None and self.suspect not in BUILT_IN:
+            show_accuracy(self.suspect, self.data)
         request = Request(
             "defended", data, self.pairs, to_config(self.finetune), None if parent else found(self.suspect),
             parent=parent, defense=defense.state_dict(), test_size=self.test_pictures or None, data_options=options,
