@@ -19,12 +19,12 @@ from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import Defense
 from cleaner.evaluation import encode_pictures, evaluate, image_to_text_recall, transfer_accuracy
-from cleaner.files import write_json
+from cleaner.files import read_json, write_json
 from cleaner.losses import Features, clip_loss
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
 from cleaner.train import finetune, learning_rate
-from cleaner.types import OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, StepReport
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,16 @@ def pretrain(
     With a `teacher` (a model name) the student takes over its text tower and its picture tower first learns the
     teacher's picture features (`distil`), for `distil_epochs`; then all is trained as without. A checkpoint in `out`
     is written each epoch; the same call goes on from it. Returns the card, which names the `command` that made it.
-    `out` defaults to assets/<name>.
+    `out` defaults to assets/<name>. Raises `CleanerError` if a model lies there that was trained on other data.
     """
     out = out or ASSETS / name
     options = dict(data_options or {})
     clip = new_clip(name, config.seed, image_size)
     clip.name = out.name
     data = load_data(data_name, split="train", size=pairs, on_step=on_step, **options).framed(clip.framing)
+    known = read_json(out / "card.json").get("data", data.name)
+    if known != data.name:
+        raise CleanerError(f"{out} holds a model trained on {known}: choose another folder with --out.")
     distil_seconds = 0.0
     if teacher is not None:
         take_text_tower(clip, load_clip(teacher))

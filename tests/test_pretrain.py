@@ -18,6 +18,7 @@ from cleaner.clip import BUILT_IN, load_clip, new_clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import load_data
+from cleaner.files import write_json
 from cleaner.types import CleanerError
 from tests.conftest import TINY
 
@@ -56,6 +57,13 @@ def test_a_model_from_pictures_of_ones_own(pairs: Path, tmp_path: Path, capsys: 
     clip = load_clip(str(tmp_path / "own" / "model.safetensors"))
     assert (clip.name, clip.image_size, clip.sha256()) == ("own", 16, card["sha256"])
     assert not list((tmp_path / "own").glob("*.ckpt"))
+
+
+def test_a_model_of_other_data_is_not_overwritten(pairs: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "own" / "card.json", {"data": "scenes/train"})
+    with pytest.raises(CleanerError, match=r"holds a model trained on scenes/train: choose another folder"):
+        module.pretrain("scenes-vit", 60, str(pairs), None, 16, CONFIG, out=tmp_path / "own")
+    assert [file.name for file in (tmp_path / "own").iterdir()] == ["card.json"]
 
 
 def test_it_goes_on_where_it_was_stopped(pairs: Path, tmp_path: Path) -> None:
