@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -33,14 +34,23 @@ def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequenc
         for i, index in enumerate(indices):
             views[i] = OWN[policy](images[i], numpy_generator("augment", seed, epoch, index))
         return views
-    transform = AutoAugment(AutoAugmentPolicy.IMAGENET, interpolation=InterpolationMode.BILINEAR)
+    transform = _autoaugment()
     # AutoAugment draws from torch's global generator and works on bytes.
     pixels = (images * 255).round().to(torch.uint8)
     with torch.random.fork_rng(devices=[]):
         for i, index in enumerate(indices):
-            torch.manual_seed(derive("augment", seed, epoch, index))
+            # Not torch.manual_seed: for each kind of GPU not in use it writes a stack trace, half of the time here.
+            torch.default_generator.manual_seed(derive("augment", seed, epoch, index))
             views[i] = transform(pixels[i]).float() / 255
     return views
+
+
+@cache
+def _autoaugment() -> AutoAugment:
+    """Return torchvision's AutoAugment, which here makes its table of magnitudes once, not for every picture."""
+    transform = AutoAugment(AutoAugmentPolicy.IMAGENET, interpolation=InterpolationMode.BILINEAR)
+    transform._augmentation_space = lru_cache(maxsize=8)(transform._augmentation_space)
+    return transform
 
 
 def _gentle(picture: Tensor, rng: np.random.Generator) -> Tensor:
