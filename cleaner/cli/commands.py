@@ -34,6 +34,8 @@ MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FIL
 DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
 PRESET_HELP = "Settings to begin with, see: python -m cleaner presets; other options win over them."
 BACKGROUND_HELP = "With --cluster: return as soon as the job is handed in."
+LOOK = 500
+"""Test pictures that a foreign model is looked at with before it is trained."""
 OUT_HELP = "Folder of the run; default a new one beside the other runs."
 
 
@@ -55,6 +57,19 @@ def show_file(model: str) -> None:
         print(facts, file=sys.stderr, flush=True)
 
 
+def show_accuracy(model: str, words: Sequence[str]) -> None:
+    """Show how well a model sees some test pictures of the data, before anything is done with it."""
+    name, options = data_options(words)
+    metrics = evaluate(
+        load_clip(model), load_data(name, split="test", size=LOOK, **options), ks=(1,), counterfactual=False
+    )
+    low, high = metrics.interval("ca")
+    print(
+        f"{model}: clean accuracy {metrics.ca[1]:.3f} [{low:.3f}, {high:.3f}] before anything is done, on "
+        f"{metrics.n:,} pictures of {metrics.data}; by chance {1 / metrics.classes:.3f}", file=sys.stderr, flush=True,
+    )  # fmt: skip
+
+
 def show_broken(data: CaptionData) -> None:
     """Show which pictures were left out."""
     if data.broken:
@@ -74,8 +89,9 @@ class Pretrain:
     """Train a built-in model from nothing and write weights and model card; goes on where it was stopped."""
 
     model: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
-    data: Annotated[str, tyro.conf.arg(help="Data set to train on; its train split is used.")] = "scenes"
-    pairs: Annotated[int, tyro.conf.arg(help="Training pairs.")] = 100_000
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Its train split is used. {DATA_HELP}")] = ("scenes",)
+    pairs: Annotated[int, tyro.conf.arg(help="Training pairs, as far as there are so many.")] = 100_000
+    image_size: Annotated[int, tyro.conf.arg(help="Side of its pictures in px; 0: the architecture's own.")] = 0
     teacher: Annotated[str | None, tyro.conf.arg(help="Model to take text tower and picture features from.")] = None
     distil_epochs: Annotated[int, tyro.conf.arg(help="Epochs of distillation, with a teacher.")] = 6
     out: Annotated[Path | None, tyro.conf.arg(help="Folder for weights and card; default assets/MODEL.")] = None
@@ -86,7 +102,8 @@ class Pretrain:
 
         config = to_config(self.finetune)
         card = pretrain(
-            self.model, self.pairs, self.data, config, self.teacher, self.distil_epochs, self.out, Progress(),
+            self.model, self.pairs, *data_options(self.data), self.image_size, config, self.teacher,
+            self.distil_epochs, self.out, Progress(),
             command=shlex.join(["python", "-m", "cleaner", *sys.argv[1:]]),
         )  # fmt: skip
         print_json(card)
@@ -116,6 +133,8 @@ class Poison:
         trigger = named(TRIGGERS, with_preset(self.preset, self.trigger, TRIGGERS, presets.attack_presets))
         data, options = located(*data_options(self.data))
         show_file(self.model)
+        if self.model not in BUILT_IN:
+            show_accuracy(self.model, self.data)
         request = Request(
             "backdoored", data, self.pairs, to_config(self.finetune), found(self.model),
             trigger=trigger.state_dict(), target_class=self.target_class, poison_rate=self.poison_rate,
@@ -147,6 +166,8 @@ class Defend:
         if parent is None:
             show_file(self.suspect)
         folder = new_folder(self.out, f"{suspect.name}_{self.defense[0]}")
+        if parent is None and self.suspect not in BUILT_IN:
+            show_accuracy(self.suspect, self.data)
         request = Request(
             "defended", data, self.pairs, to_config(self.finetune), None if parent else found(self.suspect),
             parent=parent, defense=defense.state_dict(), test_size=self.test_pictures or None, data_options=options,
@@ -215,6 +236,7 @@ class Look:
             if split == "train":
                 shown = ", ".join(data.class_names[:12]) + (" ..." if len(data.class_names) > 12 else "")
                 print(*filter(None, [data.understood]), f"classes ({len(data.class_names)}): {shown}", sep="\n")
+                print(f"held out: {data.heldout_by}")
                 print(*(f"    {caption}" for caption in data.captions[:5]), sep="\n")
 
 
