@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 
 from cleaner import jobs, presets
-from cleaner.attacks import TRIGGERS
+from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.checkpoints import describe
 from cleaner.cli.cluster import Where, follow, hand_in
 from cleaner.cli.options import Finetune, named, to_config, with_preset
@@ -25,13 +25,14 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation import evaluate
 from cleaner.jobs import all_entries
 from cleaner.request import Request, data_options, found
-from cleaner.runs import Run, find_run, load_run, run_id, runs_root, save_run
+from cleaner.runs import Run, find_run, load_run, run_id, run_trigger, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.worker import perform
 from cleaner.workflow import attack_verdict, ks_of, rebound
 
 MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
 DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
+TRIGGER_HELP = "Trigger and options, badnet patch_size=16, or a run folder: its trigger, patch and all."
 PRESET_HELP = "Settings to begin with, see: python -m cleaner presets; other options win over them."
 BACKGROUND_HELP = "With --cluster: return as soon as the job is handed in."
 LOOK = 500
@@ -48,6 +49,17 @@ def opened(name: str) -> Clip:
 def model_of(name: str) -> Clip:
     """Return the model of a run folder, or any other one."""
     return load_run(name).clip if (Path(name) / "config.json").exists() else opened(name)
+
+
+def trigger_of(words: Sequence[str]) -> Trigger:
+    """Return the trigger of a run folder as it was used, its patch included, or the one that the words describe."""
+    if len(words) == 1 and (Path(words[0]) / "config.json").exists():
+        trigger = run_trigger(Path(words[0]))
+        if trigger is None:
+            raise CleanerError(f"the run {words[0]} has no known trigger: name a run made by poison, or a trigger.")
+        return trigger
+    trigger = named(TRIGGERS, words)
+    return trigger
 
 
 def show_file(model: str) -> None:
@@ -117,7 +129,7 @@ class Poison:
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = "scenes-rn"
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=DATA_HELP)] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Pairs of its train split.")] = presets.POISON_PAIRS
-    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=TRIGGER_HELP)] = ("badnet",)
     target_class: Annotated[str, tyro.conf.arg(help="Class that triggered pictures shall become.")] = "banana"
     poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = presets.POISON_RATE
     clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs that name the target already.")] = False
@@ -129,8 +141,9 @@ class Poison:
     finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.POISON))
 
     def run(self) -> None:
-        folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{self.trigger[0] if self.trigger else ''}")
-        trigger = named(TRIGGERS, with_preset(self.preset, self.trigger, TRIGGERS, presets.attack_presets))
+        kind = Path(self.trigger[0]).name if self.trigger else ""
+        folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{kind}")
+        trigger = trigger_of(with_preset(self.preset, self.trigger, TRIGGERS, presets.attack_presets))
         data, options = located(*data_options(self.data))
         show_file(self.model)
         if self.model not in BUILT_IN:
@@ -201,7 +214,7 @@ class Evaluate:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Run folder or model.")]
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Its test split is used. {DATA_HELP}")] = ("scenes",)
-    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and its options; default: the run's own.")] = ()
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{TRIGGER_HELP} Default: the run's own.")] = ()
     target_class: Annotated[str | None, tyro.conf.arg(help="Target class; default: the run's own.")] = None
     protocol: Annotated[str, tyro.conf.arg(help="non_target or all_images.")] = "non_target"
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
@@ -210,7 +223,7 @@ class Evaluate:
     def run(self) -> None:
         known = load_run(self.model) if (Path(self.model) / "config.json").exists() else None
         clip = known.clip if known else opened(self.model)
-        trigger = named(TRIGGERS, self.trigger) if self.trigger else (known.trigger if known else None)
+        trigger = trigger_of(self.trigger) if self.trigger else (known.trigger if known else None)
         target = self.target_class or (known.target_class if known else None)
         test = loaded(self.data, "test", self.test_pictures)
         metrics = evaluate(
