@@ -52,6 +52,12 @@ def recommended_lr(model: str, defense: str, default: float = 1e-4) -> float:
     return float(chosen.get(model, {}).get(defense, default))
 
 
+def full_setting() -> list[dict[str, Any]]:
+    """Return the rows of the attack x defence table at the full setting; none where the file is not at hand."""
+    path = RESULTS / "attack_defense.json"
+    return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
+
+
 @dataclass(frozen=True)
 class Training:
     """On how many pairs a model is trained, and how.
@@ -181,8 +187,8 @@ PUBLISHED_ATTACKS = (
     ),
     Preset(
         "ssba", "published",
-        f"arXiv:2012.03816; {_BADCLIP} (backdoor/ssba.py): a published encoder for 224 px, 56 bits with error correction. "
-        "Here this project's own one, 64 bits without.",
+        f"arXiv:2012.03816; {_BADCLIP} (backdoor/ssba.py): a published encoder for 224 px, 56 bits with error "
+        "correction. Here this project's own one, 64 bits without.",
         {"secret": "Stega!!"}, CLIP_POISONING, open="how faint the residual is",
     ),
     Preset("text", "published", _PAR, {"blend_ratio": 0.5}, open=f"the word, {_ALONE}"),

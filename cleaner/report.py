@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cleaner import figures, views
+from cleaner import figures, presets, views
 from cleaner.files import write_text
 from cleaner.request import tested_on
 from cleaner.runs import is_shipped
@@ -104,8 +104,6 @@ def read(folder: str | Path) -> Entry:
 
 def measured() -> list[Entry]:
     """Return the cells of the attack x defence table that this project measured; none where its file is not at hand."""
-    from cleaner.results import full_setting
-
     return [
         Entry(
             Path(f"{row['model']} {row['trigger']} {row['seed']} {row['defense'] or NO_DEFENSE}"),
@@ -116,7 +114,7 @@ def measured() -> list[Entry]:
             },
             row["metrics"], row["defense"] or "", row.get("curve") or (),
         )
-        for row in full_setting()
+        for row in presets.full_setting()
     ]  # fmt: skip
 
 

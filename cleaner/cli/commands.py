@@ -58,8 +58,8 @@ def trigger_of(words: Sequence[str]) -> Trigger:
         if trigger is None:
             raise CleanerError(f"the run {words[0]} has no known trigger: name a run made by poison, or a trigger.")
         return trigger
-    trigger = named(TRIGGERS, words)
-    return trigger
+    known: Trigger = named(TRIGGERS, words)
+    return known
 
 
 def show_file(model: str) -> None:
