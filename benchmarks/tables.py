@@ -17,7 +17,7 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
-from benchmarks.comparison import Row, comparison, grouped, markdown, number, summary
+from benchmarks.comparison import Row, comparison, grouped, joined, markdown, number, summary
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,12 +91,41 @@ def compared(
     """Return a table of the comparison's kept rows for each group that shares `keys`."""
     result = read(root / "benchmarks" / "results" / "attack_defense.json")
     rates = read(root / "benchmarks" / "results" / "learning_rates.json") or {}
-    lost = {tuple(pair) for pair in rates.get("lost_accuracy", [])}
     rows = [row for row in result["rows"] if kept(row)] if result else []
-    tables = [show(group, result, lost) for group in grouped(rows, *keys) if where(group)]
+    tables = [show(group, result, lost_of(rates)) for group in grouped(rows, *keys) if where(group)]
     return "\n\n".join(tables) or not_measured(
         "python -m benchmarks.learning_rates", "python -m benchmarks.attack_defense"
     )
+
+
+def photos(root: Path) -> str:
+    """Return where the model trained on real photos comes from, and all attacks on it side by side."""
+    result = read(root / "benchmarks" / "results" / "photos.json")
+    if result is None or not result["rows"]:
+        return not_measured("python -m benchmarks.photos")
+    card = result["card"]
+    low, high = card["zero_shot_interval"]
+    chosen = joined(f"{trial['n']:,}" for trial in result["rate_trials"])
+    origin = (
+        f"The clean model: {card['parameters'] / 1e6:.1f} M parameters, trained on {card['pairs']:,} photos of "
+        f"{card['image_size']} px in {card['steps']:,} steps by `{card['command']}`; zero-shot accuracy "
+        f"{card['zero_shot_ca']:.3f} [{low:.3f}, {high:.3f}] on {card['n']:,} test photos; held out: "
+        f"{card['heldout_by']}. Rates: the largest of {', '.join(f'{lr:g}' for lr in result['grid'])} that keeps the "
+        f"accuracy budget of {result['budget']:g} on {chosen} validation photos, else (†) the best one."
+    )
+    return f"{origin}\n\n{summary(result['rows'], result, lost_of(result))}"
+
+
+def photos_each(root: Path) -> str:
+    """Return one table for each attack on the model trained on real photos."""
+    result = read(root / "benchmarks" / "results" / "photos.json") or {"rows": []}
+    tables = [comparison(rows, result, lost_of(result)) for rows in grouped(result["rows"], "trigger")]
+    return "\n\n".join(tables) or not_measured("python -m benchmarks.photos")
+
+
+def lost_of(rates: dict[str, Any]) -> set[tuple[str, ...]]:
+    """Return model and method of each choice of rates that lost more accuracy than the budget."""
+    return {tuple(pair) for pair in rates.get("lost_accuracy", [])}
 
 
 def demo(root: Path) -> str:
@@ -151,7 +180,7 @@ def screenshots(root: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "at_a_glance": at_a_glance, "attack_defense": attack_defense, "ablations": ablations, "demo": demo,
-    "models": models, "screenshots": screenshots,
+    "models": models, "photos": photos, "photos_each": photos_each, "screenshots": screenshots,
 }  # fmt: skip
 
 

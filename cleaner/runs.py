@@ -197,7 +197,6 @@ def load_run(folder: str | Path) -> Run:
 
     Raises `CleanerError` if there is none, or one of a newer version.
     """
-    from cleaner.attacks.base import load_trigger
     from cleaner.clip import load_clip
     from cleaner.evaluation import Metrics
 
@@ -207,7 +206,7 @@ def load_run(folder: str | Path) -> Run:
         raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update it to open this run.")
     if "stage" not in config or not (folder / "model.safetensors").exists():
         raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
-    metrics, trigger = read_json(folder / "metrics.json"), config.get("trigger")
+    metrics = read_json(folder / "metrics.json")
     known = {f.name for f in fields(StepReport)}
     lines = [{key: value for key, value in line.items() if key in known} for line in read_progress(folder)]
     try:
@@ -219,11 +218,19 @@ def load_run(folder: str | Path) -> Run:
         history=[StepReport(**line) for line in lines],
         metrics=Metrics.from_dict(metrics) if metrics else None,
         config=config,
-        trigger=load_trigger(trigger, folder / TRIGGER_FILES) if trigger else None,
+        trigger=run_trigger(folder),
         target_class=config.get("target_class"),
         manifest=read_json(folder / "manifest.json"),
         clean_clip=clean_clip,
     )
+
+
+def run_trigger(folder: Path) -> Trigger | None:
+    """Return the trigger of the run in `folder` as it was used, its patch and files included; None if it has none."""
+    from cleaner.attacks.base import load_trigger
+
+    state = read_json(folder / "config.json").get("trigger")
+    return load_trigger(state, folder / TRIGGER_FILES) if state else None
 
 
 def newer(config: dict[str, Any]) -> bool:

@@ -51,6 +51,7 @@ def begin(requests: Sequence[Request], place: Cluster | None = None) -> str:
     So a second call with the same requests goes on with what is missing, and one with more of them adds those. On a
     cluster (`place`) all are handed in at once; if it refuses, nothing was made.
     """
+    requests = [replace(request, map=False) for request in requests]  # a map takes longer than many a training
     name = identity(requests[0])
     known = {_work(entry.config) for entry in members(name)}
     made = []

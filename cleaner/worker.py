@@ -226,8 +226,10 @@ def work(desk: Desk) -> None:
             run = perform(request, desk, folder / runs.CHECKPOINT, folder, _log_broken)
             desk.tell(verdict=_verdict(run))
             runs.write_run(run, folder)
-        desk.tell(state="done", eta=0.0)
-        jobs.discard(folder)
+            desk.tell(state="done", eta=0.0)
+            jobs.discard(folder)
+            if request.map and not desk.terminated.is_set():
+                draw_map(folder)  # still at its turn: it would slow down whoever comes next
     except Paused:
         desk.tell(state=desk.stopped(), eta=0.0)
     except Cancelled:
@@ -239,6 +241,16 @@ def work(desk: Desk) -> None:
         traceback.print_exc()
         desk.tell(state="failed", message=_in_words(error))
     hand_over(desk)
+
+
+def draw_map(folder: Path) -> None:
+    """Make the map of a finished run; the run is whole without it, so that a failure only stands in log.txt."""
+    from cleaner import maps
+
+    try:
+        maps.make(folder)
+    except Exception:
+        traceback.print_exc()
 
 
 def join(request: Request) -> None:

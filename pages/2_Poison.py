@@ -148,7 +148,7 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
                 "the picture stays" if math.isinf(shown.psnr) else f"PSNR {shown.psnr:.1f} dB · SSIM {shown.ssim:.3f}"
             )
             st.caption(f"{plain(which)} · {same}")
-    seen = "As the model sees them," if attack.model in cache.models() else "Shown at"
+    seen = "As the model sees them," if cache.framing_of(attack.model) else "Shown at"
     st.caption(
         f"{seen} {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
         "PSNR and SSIM say how much each picture was changed: above 35 dB and 0.98 most people notice nothing."

@@ -137,6 +137,24 @@ def test_missing_files_say_how_to_measure(tmp_path: Path) -> None:
         assert "Not measured yet" in render(tmp_path)
 
 
+def test_photos_say_where_the_model_comes_from(tmp_path: Path) -> None:
+    assert "python -m benchmarks.photos" in tables.photos(tmp_path)
+    stored(tmp_path, "photos.json", [cell(None, 0, 0.9), cell("ta_cleaner", 0, 0.8), cell("cleanclip", 0, 0.7)])
+    path = tmp_path / "benchmarks" / "results" / "photos.json"
+    card = {
+        "command": "python -m cleaner pretrain", "zero_shot_ca": 0.6, "zero_shot_interval": [0.57, 0.63], "n": 1000,
+        "pairs": 4250, "image_size": 32, "heldout_by": "test: as the data say", "parameters": 10_400_000, "steps": 660,
+    }  # fmt: skip
+    trials = {"rate_trials": [{"n": 750}], "attack_trials": [], "lost_accuracy": [["scenes-rn", "cleanclip"]]}
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"card": card, "grid": [1e-4, 1e-3], "budget": 0.02} | trials)
+    )
+    text = tables.photos(tmp_path)
+    for part in ("0.600 [0.570, 0.630]", "4,250 photos of 32 px", "`python -m cleaner pretrain`", "750 validation",
+                 "cleanclip †", "test: as the data say"):  # fmt: skip
+        assert part in text
+
+
 def test_a_method_that_lost_accuracy_is_marked(tmp_path: Path) -> None:
     stored(tmp_path, "attack_defense.json", [cell("cleanclip", 0, 0.5)])
     rates = {"lost_accuracy": [["scenes-rn", "cleanclip"]]}
