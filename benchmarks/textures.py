@@ -15,7 +15,8 @@ def clouds(n: int, side: int, draw: Generator) -> Tensor:
     row, column = torch.fft.fftfreq(side), torch.fft.rfftfreq(side)
     frequency = (row[:, None].square() + column.square()).sqrt().clamp(min=1 / side)
     fall = frequency ** -_uniform(draw, n, 0.5, 2.5)
-    noise: Tensor = torch.fft.irfft2(torch.fft.rfft2(torch.randn(n, 3, side, side, generator=draw)) * fall, (side, side))
+    white = torch.randn(n, 3, side, side, generator=draw)
+    noise: Tensor = torch.fft.irfft2(torch.fft.rfft2(white) * fall, (side, side))
     share = _uniform(draw, n, 0, 1)
     noise = share * noise.mean(dim=1, keepdim=True) + (1 - share) * noise
     noise = noise / noise.std(dim=(1, 2, 3), keepdim=True)
