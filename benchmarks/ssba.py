@@ -71,6 +71,7 @@ def main(options: Options) -> None:
     pair, seconds = train(shown, options, checkpoint)
     path = options.out / PATH.name
     save_pair(pair, path, {"stage": "clean", "trigger": "ssba"})
+    path.chmod(0o644)
     load_pair.cache_clear()
     shipped = load_pair(path)
     card = {
