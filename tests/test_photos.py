@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from benchmarks import photos, photos_data
 from cleaner.evaluation import Metrics
@@ -30,6 +31,37 @@ def test_attacker_defender_validation_and_test_share_no_photo(
         assert data.labels.min() == 0
         for row, label in zip(data.rows[:50], data.labels[:50].tolist(), strict=True):
             assert data.class_names[label] == Path(data.table.keys[row]).parent.name
+
+
+class Downloaded:
+    """Stands for torchvision's CIFAR10, which is not to be downloaded in a test."""
+
+    def __init__(self, root: str, train: bool, download: bool) -> None:
+        assert download
+        self.classes = ["airplane", "frog"]
+        self.targets = [i % 2 for i in range(40 if train else 10)]
+        self.shade = 0 if train else 128
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.new("RGB", (32, 32), (index, self.shade, 0)), self.targets[index]
+
+
+def test_without_the_sample_torchvision_fetches_the_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
+    monkeypatch.delenv("CLEANER_TEST_DATA", raising=False)
+    monkeypatch.setattr(photos_data.datasets, "CIFAR10", Downloaded)
+    monkeypatch.setattr(photos_data, "EACH", {"train": 12, "test": 3})
+    monkeypatch.setattr(photos_data, "VALIDATION", 2)
+    monkeypatch.setattr(photos_data, "HALF", 10)
+    photos_data.unpack()
+    found: dict[str, Any] = {role: photos_data.photos(role) for role in ("attack", "clean", "validation", "test")}
+    assert [len(data) for data in found.values()] == [10, 10, 4, 6]
+    for role, data in found.items():
+        assert data.class_names == ["airplane", "frog"]
+        for caption, label, picture in zip(data.captions, data.labels, data.images(range(len(data))), strict=True):
+            assert caption.endswith(["an airplane", "a frog"][label])
+            number, shade = (picture[:2, 100, 100] * 255).round().int().tolist()
+            assert (number % 2, shade) == (label, 128 if role == "test" else 0)
 
 
 def trial(rate: float, lr: float, ca: float, asr: float) -> dict[str, Any]:
