@@ -44,7 +44,7 @@ ATTACK_GRID = ((0.03, 1e-3), (0.1, 3e-4))
 METHODS = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner", "ta_cleaner K 100 %")
 EPOCHS = 3
 """Of every defence."""
-GRID = (1e-4, 3e-4, 1e-3)
+GRID = (3e-4, 1e-3)
 Row = dict[str, Any]
 
 
