@@ -73,7 +73,7 @@ def trial(rate: float, lr: float, ca: float, asr: float) -> dict[str, Any]:
 def test_the_attack_setting_is_the_strongest_that_keeps_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b, c = (0.03, 1e-3), (0.1, 1e-3), (0.1, 3e-4)
     monkeypatch.setattr(photos, "ATTACK_GRID", (a, b, c))
-    trials = [trial(*a, 0.60, 0.5), trial(*b, 0.59, 0.8), trial(*c, 0.50, 0.9), trial(*a, 0.60, 0.7)]
+    trials = [trial(*a, 0.60, 0.5), trial(*b, 0.57, 0.8), trial(*c, 0.50, 0.9), trial(*a, 0.60, 0.7)]
     assert photos.attack_setting(trials, clean=0.6) == b
-    assert photos.attack_setting(trials, clean=0.615) == a
+    assert photos.attack_setting(trials, clean=0.63) == a
     assert photos.attack_setting(trials, clean=0.9) == a  # none keeps it: the most accurate
