@@ -208,8 +208,8 @@ def add(part: str, row: Row) -> None:
         chosen, lost = learning_rates.choose(parts["rate_trials"], GRID)
         result = results.stamped(
             protocol.command(), seeds=[0], card=card, clean_validation_ca=accuracy, target=TARGET,
-            budget=protocol.ACCURACY_BUDGET, grid=GRID, attack_budget=ATTACK_BUDGET, attack_grid=ATTACK_GRID, chosen=chosen, lost_accuracy=lost,
-            **parts,
+            attack_grid=ATTACK_GRID, attack_budget=ATTACK_BUDGET, grid=GRID, budget=protocol.ACCURACY_BUDGET,
+            chosen=chosen, lost_accuracy=lost, **parts,
         )  # fmt: skip
         results.write(PATH, result)
 
