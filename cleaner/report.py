@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cleaner import figures, views
+from cleaner import figures, presets, views
 from cleaner.files import write_text
+from cleaner.request import tested_on
 from cleaner.runs import is_shipped
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_in_words, words
@@ -103,8 +104,6 @@ def read(folder: str | Path) -> Entry:
 
 def measured() -> list[Entry]:
     """Return the cells of the attack x defence table that this project measured; none where its file is not at hand."""
-    from cleaner.results import full_setting
-
     return [
         Entry(
             Path(f"{row['model']} {row['trigger']} {row['seed']} {row['defense'] or NO_DEFENSE}"),
@@ -115,7 +114,7 @@ def measured() -> list[Entry]:
             },
             row["metrics"], row["defense"] or "", row.get("curve") or (),
         )
-        for row in full_setting()
+        for row in presets.full_setting()
     ]  # fmt: skip
 
 
@@ -253,12 +252,12 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
 
     found: dict[str, list[tuple[str, str, str]]] = {}
     for entry in entries:
-        name = entry.config.get("data_name") or str(entry.metrics.get("data", "")).partition("/")[0]
+        name, options, _ = tested_on(entry.config)
         if entry.attack in found or not entry.config.get("trigger"):
             continue
         try:
             run = load_run(entry.folder)
-            data = load_data(name, split="test", size=64, **entry.config.get("data_options") or {})
+            data = load_data(name, split="test", size=64, **options)
             pictures = data.framed(run.clip.framing).images(range(min(PICTURES, len(data))))
         except CleanerError:
             continue  # data or weights that are not at hand leave the report without pictures, not without figures

@@ -14,9 +14,8 @@ import torch
 from cleaner.clip import pick_device
 from cleaner.evaluation import Metrics
 from cleaner.files import write_text
+from cleaner.presets import RESULTS as RESULTS  # for all that writes there
 from cleaner.runs import Run
-
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 
 
 def cell(defense: str | None, run: Run) -> dict[str, Any]:
@@ -69,9 +68,3 @@ def device() -> str:
 def write(path: Path, result: dict[str, Any]) -> None:
     """Write a result file, atomically."""
     write_text(path, json.dumps(result, indent=1) + "\n")
-
-
-def full_setting() -> list[dict[str, Any]]:
-    """Return the rows of the attack x defence table at the full setting; none where the file is not at hand."""
-    path = RESULTS / "attack_defense.json"
-    return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []

@@ -67,7 +67,11 @@ def show_grid(
         cache.explainers()[method].signed, unit, strength, [mask if outlined else None] * len(rows),
     )  # fmt: skip
     st.plotly_chart(figure, key="attention.grid", config=NO_BAR)
-    if run is None or attacked is None:
+    if attacked is None:
+        cosines = {s.label: found[s.label][1][0] for s in shown}
+        st.dataframe(pd.DataFrame({"Model": list(cosines), "Similarity": list(cosines.values())}), hide_index=True,
+                     column_config={"Similarity": st.column_config.NumberColumn(format="%.2f")})  # fmt: skip
+        st.caption("Similarity: cosine of picture and text. One picture, n = 1. No trigger is known here.")
         return
     table = []
     for s in shown:
@@ -196,4 +200,4 @@ with page("Attention", LEAD):
         if run is not None and attacked is not None:
             show_distribution(shown, picture, run, method, settings, text)
         show_words(shown, picture, attacked, text)
-        view.provenance(shown, run)
+        view.provenance(shown)

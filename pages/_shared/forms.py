@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from cleaner import cluster
+from cleaner.cluster import Cluster
 from cleaner.config import Parameter, parameters
 from cleaner.presets import SCENES, Preset, not_stated
 from cleaner.request import in_words
@@ -175,6 +177,8 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
     left, right = st.columns(2)
     with left:
         help = f"Where the numbers are crunched. Here: {cache.device_name(first)}."
+        if reason := cluster.missing():
+            help += f" Training on a cluster is not offered: {reason}."
         device = with_reasons("Device", reasons, first, f"{key}.device", help)
     with right:
         formats = cache.precisions(device)
@@ -182,6 +186,18 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
         fast = next((name for name in ("bf16", "fp16", "fp32") if formats[name] is None), "fp32")
         precision = with_reasons("Precision", formats, fast, f"{key}.precision", help)
     return device, precision, reasons[device] is None and formats[precision] is None
+
+
+def place(key: str) -> Cluster | None:
+    """Draw the choice of where to train, if there is one; return what to ask the cluster for, None: this machine."""
+    if cluster.missing():
+        return None
+    help = "A job on the cluster takes a GPU where it gets one, else processors, whatever stands under Device."
+    places = ("This machine", "Slurm cluster")
+    if st.radio("Train on", places, key=f"{key}.place", horizontal=True, help=help, **KEEP) == places[0]:
+        return None
+    with st.expander("What to ask Slurm for"):
+        return form(Cluster, f"{key}.slurm")
 
 
 def checked(ok: bool, sentence: str) -> None:
