@@ -170,15 +170,16 @@ def data_box(key: str, use: str) -> str:
         help=f"Pictures with captions {use}. You may also type the path of a table (.csv, .tsv), of a folder of "
         "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
     ))  # fmt: skip
-    with st.expander("Upload pictures with captions", icon=":material/upload:", key=f"{key}.more"):
+    with st.expander("Upload pictures", icon=":material/upload:", key=f"{key}.more"):
         st.file_uploader(
-            "A zip, or pictures and a table with the columns filepath and title", UPLOADS, accept_multiple_files=True,
+            "A zip, or pictures and their table", UPLOADS, accept_multiple_files=True,
             key=f"{key}.upload", on_change=_keep_data, args=(key,),
-            help="The table names the files as they are called. All is kept beside your runs, on the app's machine.",
+            help="The table is a .csv or .tsv with the columns filepath and title, which names the files as they are "
+            "called. All is kept beside your runs, on the app's machine.",
         )  # fmt: skip
         st.text_input(
-            "Class names, with commas", key=f"{key}.classes", on_change=_keep_data, args=(key,),
-            placeholder="where the table has no class column: cat, dog",
+            "Class names", key=f"{key}.classes", on_change=_keep_data, args=(key,), placeholder="cat, dog",
+            help="With commas; needed where the table has no class column and the zip no class folders.",
         )  # fmt: skip
         if fault := st.session_state.get(f"{key}.fault"):
             say(fault)
