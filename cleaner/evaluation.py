@@ -13,17 +13,19 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
-from cleaner.data.base import CaptionData
+from cleaner.data.base import CaptionData, load_data
 from cleaner.metrics import (
     attack_population,
     attack_success_rate,
     counterfactual_wins,
+    in_top_k,
     padded,
     retrieval_recall,
     top_k_accuracy,
     wilson_interval,
     zero_shot_classifier,
 )
+from cleaner.paired import pack
 from cleaner.text import Vocabulary, negative_subtexts
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -48,6 +50,8 @@ class Metrics:
             that model was not given.
         counterfactual_accuracy: share of `n_counterfactual` pictures whose caption scores above its three negatives;
             `counterfactual_by_kind` by the negative's kind of edit (one negative against the caption).
+        outcomes: "ca", "asr", "ra" -> what came out at k = 1 for each picture, as `paired.pack` writes it: what two
+            models on the same pictures are compared by.
     """
 
     ca: dict[int, float]
@@ -65,6 +69,7 @@ class Metrics:
     counterfactual_by_kind: dict[str, float] = field(default_factory=dict)
     n_counterfactual: int = 0
     asr_by_key: dict[str, dict[int, float]] = field(default_factory=dict)
+    outcomes: dict[str, str] = field(default_factory=dict)
 
     def interval(self, name: str, k: int = 1) -> tuple[float, float]:
         """Return the 95 % Wilson interval of "ca", "asr", "ra", "base_rate" or "asr_clean_model" at k."""
@@ -131,6 +136,7 @@ def evaluate(
     clean, triggered = _encode(models, data, rows, trigger, on_step)
     classifier = class_classifier(clip, data)
     result: dict[str, Any] = {"ca": {k: top_k_accuracy(clean, classifier, labels, k) for k in ks}}
+    outcomes = {"ca": in_top_k(clean, classifier, labels)}
     if trigger is not None and target is not None:
         counts = attack_population(labels, target, protocol)
         if not counts.any():
@@ -142,6 +148,8 @@ def evaluate(
         keyed = keyed_classifier(clip, data, trigger)
         result["asr"] = asr(triggered[0], keyed)
         result["ra"] = {k: top_k_accuracy(triggered[0][counts], keyed, labels[counts], k) for k in ks}
+        outcomes["asr"] = in_top_k(triggered[0][counts], keyed, torch.tensor(target))
+        outcomes["ra"] = in_top_k(triggered[0][counts], keyed, labels[counts])
         if "text" in trigger.keys:
             result["asr_by_key"] = {"text": asr(clean, keyed)}
             if "image" in trigger.keys:
@@ -158,6 +166,7 @@ def evaluate(
         data=data.name,
         protocol=protocol,
         target_class=target_class,
+        outcomes={name: pack(hits.numpy()) for name, hits in outcomes.items()},
         **result,
     )
 
@@ -272,3 +281,15 @@ def image_to_text_recall(
     image = encode_pictures(clip, data, rows)
     text = clip.encode_text([data.captions[i] for i in rows.tolist()]).cpu()
     return {k: retrieval_recall(image, text, k) for k in ks}
+
+
+def transfer_accuracy(clip: Clip, data: CaptionData, pairs: int = 2000) -> dict[str, dict[str, Any]]:
+    """Return zero-shot accuracy "ca", "n" and "interval" on test pictures of each variant named by `data.transfer`."""
+    result = {}
+    for variant in data.transfer:
+        shifted = load_data(variant, split="test", size=pairs)
+        rows = (shifted.labels >= 0).nonzero().flatten()
+        features = encode_pictures(clip, shifted, rows)
+        accuracy = top_k_accuracy(features, class_classifier(clip, shifted), shifted.labels[rows])
+        result[variant] = {"ca": accuracy, "n": len(rows), "interval": wilson_interval(accuracy, len(rows))}
+    return result

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.figures import COLORS, DASHES, MARKERS
+from cleaner.figures import COLORS, DASHES, MARKERS, PALETTE
 from cleaner.wording import NO_DEFENSE, defense_in_words
 
 Array = NDArray[np.float32]
@@ -155,9 +155,6 @@ class Group:
     ids: Sequence[str]
     texts: Sequence[str]
     faint: bool = False
-
-
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
 
 
 def class_look(index: int) -> tuple[str, str]:

@@ -67,9 +67,9 @@ def until_state(folder: Path, *wanted: str) -> Status:
     return status
 
 
-def until_step(folder: Path, step: int) -> None:
+def until_step(folder: Path, step: int, stage: str = "poison") -> None:
     """Wait until training has got so far, in an epoch that has begun after a checkpoint."""
-    until(lambda: any(r["stage"] == "poison" and r["step"] >= step for r in read_progress(folder)))
+    until(lambda: any(r["stage"] == stage and r["step"] >= step for r in read_progress(folder)))
 
 
 def test_killed_and_resumed_equals_uninterrupted(request_: Request) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner import figures, jobs
+from cleaner import figures, jobs, paired
 from cleaner.runs import ACTIVE, Entry, read_progress
 from pages._shared import cache, images, work
 from pages._shared.frame import say
@@ -59,7 +59,13 @@ def cards(run: Saved, against: Saved | None = None, across: bool = False) -> Non
             st.metric(label, percent(value), delta, delta_color=good, help=help)
             if interval is not None:
                 low, high = (100 * end for end in interval)
-                st.caption(f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}")
+                st.caption(f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}{_change(run, against, name, k)}")
+
+
+def _change(run: Saved, against: Saved | None, name: str, k: int) -> str:
+    """Return the interval of the difference to another run, where both hold the outcome of each picture."""
+    found = paired.interval(against.metrics, run.metrics, name) if against is not None and k == 1 else None
+    return "" if found is None else f"; change {100 * found[0]:+.1f} to {100 * found[1]:+.1f} points"
 
 
 def in_words(run: Saved) -> None:

@@ -7,13 +7,18 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from cleaner import cluster
+from cleaner.cluster import Cluster
 from cleaner.config import Parameter, parameters
 from cleaner.presets import SCENES, Preset, not_stated
+from cleaner.request import in_words
 from cleaner.types import CleanerError
+from pages._shared.frame import say
 from pages._shared.state import KEEP, plain, words
 
 T = TypeVar("T")
 VARIANTS = {SCENES: "Scenes", "published": "As published"}
+UPLOADS = ["zip", "csv", "tsv", "png", "jpg", "jpeg", "webp"]
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
@@ -125,11 +130,41 @@ def data_box(key: str, use: str) -> str:
 
     names = cache.datasets()
     start = names.index("scenes") if "scenes" in names else 0
-    return str(st.selectbox(
+    data = str(st.selectbox(
         "Data", names, start, key=key, accept_new_options=True, **KEEP,
         help=f"Pictures with captions {use}. You may also type the path of a table (.csv, .tsv), of a folder of "
         "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
     ))  # fmt: skip
+    with st.expander("Upload pictures with captions", icon=":material/upload:", key=f"{key}.more"):
+        st.file_uploader(
+            "A zip, or pictures and a table with the columns filepath and title", UPLOADS, accept_multiple_files=True,
+            key=f"{key}.upload", on_change=_keep_data, args=(key,),
+            help="The table names the files as they are called. All is kept beside your runs, on the app's machine.",
+        )  # fmt: skip
+        st.text_input(
+            "Class names, with commas", key=f"{key}.classes", on_change=_keep_data, args=(key,),
+            placeholder="where the table has no class column: cat, dog",
+        )  # fmt: skip
+        if fault := st.session_state.get(f"{key}.fault"):
+            say(fault)
+    return data
+
+
+def _keep_data(key: str) -> None:
+    """Keep what was uploaded, and choose it as the data."""
+    from pages._shared import cache
+
+    files = st.session_state.get(f"{key}.upload")
+    st.session_state[f"{key}.fault"] = None
+    if not files:
+        return
+    try:
+        path = cache.packed([(file.name, file.getvalue()) for file in files])
+    except CleanerError as error:
+        st.session_state[f"{key}.fault"] = error
+        return
+    named = ",".join(name.strip() for name in st.session_state.get(f"{key}.classes", "").split(",") if name.strip())
+    st.session_state[key] = in_words(path, {"classes": named} if named else {})
 
 
 def device_and_precision(key: str) -> tuple[str, str, bool]:
@@ -141,6 +176,8 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
     left, right = st.columns(2)
     with left:
         help = f"Where the numbers are crunched. Here: {cache.device_name(first)}."
+        if reason := cluster.missing():
+            help += f" Training on a cluster is not offered: {reason}."
         device = with_reasons("Device", reasons, first, f"{key}.device", help)
     with right:
         formats = cache.precisions(device)
@@ -148,6 +185,18 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
         fast = next((name for name in ("bf16", "fp16", "fp32") if formats[name] is None), "fp32")
         precision = with_reasons("Precision", formats, fast, f"{key}.precision", help)
     return device, precision, reasons[device] is None and formats[precision] is None
+
+
+def place(key: str) -> Cluster | None:
+    """Draw the choice of where to train, if there is one; return what to ask the cluster for, None: this machine."""
+    if cluster.missing():
+        return None
+    help = "A job on the cluster takes a GPU where it gets one, else processors, whatever stands under Device."
+    places = ("This machine", "Slurm cluster")
+    if st.radio("Train on", places, key=f"{key}.place", horizontal=True, help=help, **KEEP) == places[0]:
+        return None
+    with st.expander("What to ask Slurm for"):
+        return form(Cluster, f"{key}.slurm")
 
 
 def checked(ok: bool, sentence: str) -> None:

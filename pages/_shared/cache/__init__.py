@@ -19,7 +19,18 @@ from pages._shared.cache.choices import (
 )
 from pages._shared.cache.embeddings import fit_umap, kept_map, make_map, map_of_model
 from pages._shared.cache.library import grammar, library, warm
-from pages._shared.cache.material import clip, data, framed, located_data, of_stage, poison_plan, run, verdict
+from pages._shared.cache.material import (
+    clip,
+    data,
+    framed,
+    framing_of,
+    located_data,
+    of_stage,
+    packed,
+    poison_plan,
+    run,
+    verdict,
+)
 from pages._shared.cache.outside import describe, is_of, look_at, scan
 from pages._shared.cache.pictures import (
     best_classes,

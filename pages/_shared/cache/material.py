@@ -14,6 +14,7 @@ from pages._shared.cache.library import aside, library
 if TYPE_CHECKING:
     from cleaner.clip import Clip
     from cleaner.data.base import CaptionData
+    from cleaner.framing import Framing
     from cleaner.runs import Run
     from cleaner.types import OnStep
 
@@ -39,12 +40,26 @@ def located_data(name: str) -> tuple[str, dict[str, Any]]:
     return located(*data_words(name))
 
 
-def framed(shown: CaptionData, model: str) -> CaptionData:
-    """Return data with pictures as a built-in model sees them; as they are for others, whose files are not opened."""
-    from cleaner.architectures import BUILT_IN
+def packed(files: list[tuple[str, bytes]]) -> str:
+    """Keep uploaded files beside the runs that will name them; return the path of the zip they are in."""
+    library()
+    from cleaner.data.archive import packed
+    from cleaner.runs import runs_root
 
-    known = BUILT_IN.get(model)
-    return shown if known is None else shown.framed(known.framing(known.vision["image_size"]))
+    return str(packed(files, runs_root() / "uploads"))
+
+
+def framed(shown: CaptionData, model: str) -> CaptionData:
+    """Return data with pictures as a model sees them; as they are where that is not known without opening its file."""
+    known = framing_of(model)
+    return shown if known is None else shown.framed(known)
+
+
+def framing_of(model: str) -> Framing | None:
+    """Return how a model sees pictures, if that is known without opening its file."""
+    from cleaner.checkpoints import framing_of
+
+    return framing_of(model)
 
 
 def changed_at(model: str) -> float:

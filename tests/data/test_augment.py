@@ -1,0 +1,28 @@
+"""Augmented views: torchvision's own policy, drawn per picture."""
+
+from __future__ import annotations
+
+import torch
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
+
+from cleaner.data.augment import augment
+from cleaner.seed import derive
+from tests.conftest import make_toy_data
+
+
+def test_autoaugment_is_torchvisions_under_the_seed_of_each_picture() -> None:
+    images, rows = make_toy_data().images(range(24)), list(range(100, 124))
+    views = augment(images, "autoaugment", 3, 1, rows)
+    transform = AutoAugment(AutoAugmentPolicy.IMAGENET, interpolation=InterpolationMode.BILINEAR)
+    for picture, view, row in zip(images, views, rows, strict=True):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive("augment", 3, 1, row))
+            expected = transform((picture * 255).round().to(torch.uint8)).float() / 255
+        assert torch.equal(view, expected)
+    assert sum(not torch.equal(view, picture) for picture, view in zip(images, views, strict=True)) > 12
+
+
+def test_augmentation_leaves_the_global_generator_as_it_was() -> None:
+    images, state = make_toy_data().images(range(8)), torch.get_rng_state()
+    augment(images, "autoaugment", 0, 0, range(8))
+    assert torch.equal(torch.get_rng_state(), state)
