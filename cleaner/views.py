@@ -293,7 +293,9 @@ def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
         hovertemplate="put the trigger here<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(visible=False, range=[0, side], constrain="domain")
-    figure.update_yaxes(visible=False, range=[side, 0], scaleanchor="x", constrain="domain")
+    figure.update_yaxes(
+        visible=False, range=[side, 0], scaleanchor="x", constrain="domain", constraintoward="top"
+    )  # fmt: skip
     return figure.update_layout(
         height=340, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=False, hoverdistance=40, showlegend=False
     )

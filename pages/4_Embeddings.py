@@ -163,6 +163,13 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
                 look = (f"{world.labels[stage]}: {word.lower()}", color, symbol, False)
             elif coloring == COLORINGS[3]:
                 look = _success(kind, word, symbol, world.map.taken[stage][i] if kind == "triggered" else None)
+            elif kind == "prompt" and world.map.prompts[i] == world.map.target:
+                look = (
+                    f"Prompt of the target: {world.class_of(kind, i)}",
+                    figures.COLORS["trigger"],
+                    symbol,
+                    False,
+                )
             found.setdefault(look, []).append((place, f"{kind}:{i}", f"{word}: {world.text_of(kind, i)}"))
     return [
         views.Group(name, color, symbol, np.array([p for p, _, _ in points]), [i for _, i, _ in points],

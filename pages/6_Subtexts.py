@@ -64,7 +64,8 @@ def choose(name: str, size: int) -> tuple[Sample, str]:
         images.drawn(name, SPLIT, size)
         st.image(images.enlarged(cache.shown_pair(sample, None)[0]), width="stretch")
         st.caption(f"Your own picture: {plain(own[0])}" if mine else f"{plain(data.name)}, pair {index}")
-        images.upload("A picture of your own")
+        with st.popover("A picture of your own", icon=":material/upload:", width="stretch"):
+            images.upload("A picture of your own")
     return sample, caption
 
 
@@ -87,7 +88,7 @@ def show_draw(caption: str, pair: SubtextPair) -> None:
         for negative in pair.negatives:
             with st.container(key=f"false-{negative.kind}-{len(negative.text)}-{pair.negatives.index(negative)}"):
                 words.ribbon(words.edited_pieces(caption, negative.edits), small=True, notes=False)
-                st.caption(f"another {plain(negative.kind)}")
+                st.caption(f"another {words.ROLES.get(negative.kind) or negative.kind}")
 
 
 def stages() -> dict[str, tuple[str, tuple[str, str]]]:

@@ -19,6 +19,7 @@ LEAD = (
     "backdoored and the defended model take it for."
 )
 NO_BAR = {"displayModeBar": False}
+WORD_COLORS = {"clean": "blue", "backdoored": "red", "defended": "green", "suspect": "gray"}
 LEFT, TOP, STRENGTH, CLICK = "try.left", "try.top", "try.strength", "try.click"
 OPENED = "try.opened"
 
@@ -115,7 +116,7 @@ def show_answers(run: Saved | None, shown: list[view.Stage], picture: Sample, sp
     left, top, strength = spot
     for column, s in zip(st.columns(max(len(shown), 2)), shown, strict=False):
         with column, st.container(border=True):
-            st.markdown(f"**{s.label}**")
+            st.markdown(f":{WORD_COLORS[s.stage]}[**{s.label}**]")
             best = cache.best_classes(s.model, picture, attacked, left, top, strength / 100)
             st.markdown(f"#### {plain(best[0][0])}")
             if attacked is not None and strength:

@@ -48,10 +48,10 @@ def _named(option: str) -> str:
 def show_table(entries: list[Entry]) -> None:
     """Draw one row for each run."""
     columns = {
-        "run": "Run", "attack": "Attack", "target": "Target", "defense": "Defence", "lr": "Learning rate",
+        "attack": "Attack", "target": "Target", "defense": "Defence", "lr": "Learning rate",
         "seed": "Seed", "ca": "CA", "asr@1": "ASR@1", "asr@3": "ASR@3", "ra": "RA", "floor": "Floor",
         "counterfactual_accuracy": "Fine detail", "n": "n", "n_attack": "n attack", "protocol": "Protocol",
-        "model": "Model", "seconds": "Seconds", "created": "Made (UTC)",
+        "model": "Model", "seconds": "Seconds", "created": "Made (UTC)", "run": "Run",
     }  # fmt: skip
     table = pd.DataFrame([report.record(entry) for entry in entries])[list(columns)].rename(columns=columns)
     for name in ("Attack", "Defence"):

@@ -86,7 +86,7 @@ class Saved:
             return f"{self.notes['name']} · {self.time}"
         if self.shipped:
             what = words(self.defense or self.attack)
-            return f"Shipped example: {what}" + (f" → {self.config.get('target_class')}" if not self.defense else "")
+            return what + (f" → {self.config.get('target_class')}" if not self.defense else "") + " · shipped example"
         if self.stage == "defended":
             return f"{words(self.defense or 'defence')}, lr {self.lr:g} · {self.time}"
         return f"{words(self.attack)} → {self.config.get('target_class')} · {self.model} · {self.time}"

@@ -52,11 +52,13 @@ def stages(run: Saved | None) -> list[Stage]:
     model = state.current_model()
     if model is None:
         raise CleanerError("no built-in model has its weights here: train them with python -m cleaner pretrain.")
+    return [bare_stage(model), *_defended(state.defences_of_model(model), model)]
+
+
+def bare_stage(model: str) -> Stage:
+    """Return a model that belongs to no run: nobody suspects a built-in one."""
     stage = "clean" if state.is_built_in(model) else "suspect"
-    return [
-        Stage(stage.capitalize(), stage, ("model", model), model),
-        *_defended(state.defences_of_model(model), model),
-    ]
+    return Stage(stage.capitalize(), stage, ("model", model), model)
 
 
 def _defended(runs: list[Saved], suspect: str) -> list[Stage]:

@@ -37,7 +37,9 @@ def test_without_a_run(open_page: Open) -> None:
 def test_models_share_the_axes_and_movement_has_arrows(open_page: Open, tmp_path: Path) -> None:
     _, defended = make_runs(tmp_path)
     app = open_page("Embeddings")
-    assert [trace["name"] for trace in traces(app)] == ["Clean images", "Images with trigger", "Class prompts"]
+    assert [trace["name"] for trace in traces(app)] == [
+        "Clean images", "Images with trigger", "Class prompts", "Prompt of the target: banana",
+    ]  # fmt: skip
     show(app, "Clean → Backdoored")
     assert traces(app)[0]["name"] == "moved"
     show(app, "All models")
@@ -99,4 +101,4 @@ def test_a_kept_map_is_read_without_any_model(open_page: Open, tmp_path: Path, m
         (folder / "model.safetensors").write_bytes(b"gone")
     app = open_page("Embeddings")
     assert not app.error
-    assert len(traces(app)) == 3
+    assert len(traces(app)) == 4
