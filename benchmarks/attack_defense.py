@@ -2,22 +2,26 @@
 
 Resumable: every finished cell is a file in benchmarks/results/cells/, made once; the table file gathers them. Order:
 seed 0 of every attack and method before seed 1. Learning rates are those of benchmarks.learning_rates, frozen before.
+A cell holds the test figures, accuracy and attack success along the way on validation pictures (nothing is chosen by
+them), accuracy on the data's variants, and the figures after harmless finetuning.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from benchmarks import protocol
 from cleaner import results
 from cleaner.cli.output import Progress
-from cleaner.data.base import CaptionData
+from cleaner.data.base import CaptionData, load_data
+from cleaner.evaluation import transfer_accuracy
 from cleaner.runs import Run, load_run, remove, runs_root, save_run
-from cleaner.workflow import defend
+from cleaner.workflow import defend, rebound
 
 CELLS = results.RESULTS / "cells"
 PATH = results.RESULTS / "attack_defense.json"
@@ -36,7 +40,7 @@ class Options:
     seeds: tuple[int, ...] = (0,)
     """Seeds of poisoning and defence."""
     methods: tuple[str, ...] = tuple(protocol.METHODS)
-    """Methods of the protocol, with a chosen or a fixed rate."""
+    """Methods of the protocol: with a chosen or a fixed rate, or an ablation."""
     gather: bool = False
     """Run nothing: put the cells that are there into the table file."""
 
@@ -62,8 +66,21 @@ def run_attack(model: str, attack: str, seed: int, methods: tuple[str, ...]) -> 
     suspect, clean = protocol.backdoored(model, attack, seed), protocol.clean_pairs()
     for name in wanted:
         run = suspect if name is None else defended(suspect, model, attack, seed, name, clean)
-        cell = results.stamped(protocol.command(), seeds=[seed], **results.cell(name, run))
-        results.write(cell_path(model, attack, name, seed), cell)
+        found = {**results.cell(name, run), **aftermath(run, name, model, clean)}
+        results.write(cell_path(model, attack, name, seed), results.stamped(protocol.command(), seeds=[seed], **found))
+
+
+def aftermath(run: Run, name: str | None, model: str, clean: CaptionData) -> dict[str, Any]:
+    """Return the figures of a cell beside those of the run itself: along the way, on variants, after rebound."""
+    curve = [{"step": report.step, **report.metrics} for report in run.history if report.metrics]
+    found: dict[str, Any] = {"curve": curve, "transfer": transfer_accuracy(run.clip, load_data("scenes", split="test"))}
+    if name is not None:
+        lr = protocol.chosen_lr(model, "finetune")
+        config = replace(protocol.schedule(lr, run.config["finetune"]["seed"]), eval_every=0)
+        again = rebound(run, clean, protocol.REBOUND_STEPS, config, on_step=Progress(f"{name} rebound"))
+        assert again.metrics is not None
+        found["rebound"] = {"steps": protocol.REBOUND_STEPS, "lr": lr, "metrics": again.metrics.to_dict()}
+    return found
 
 
 def defended(suspect: Run, model: str, attack: str, seed: int, name: str, clean: CaptionData) -> Run:
@@ -91,7 +108,7 @@ def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Path:
 
 def gather() -> None:
     """Write all cells into one table file, in the order of the protocol."""
-    order = [None, *protocol.METHODS, *protocol.FIXED]
+    order = [None, *protocol.METHODS, *protocol.FIXED, *protocol.ABLATIONS]
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS.glob("*.json")]
     rows.sort(key=lambda r: (r["model"], protocol.ATTACKS.index(r["trigger"]), r["seed"], order.index(r["defense"])))
     seeds = sorted({row["seed"] for row in rows})

@@ -15,7 +15,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks import protocol
-from cleaner import change, presets
+from cleaner import change, maps, presets
 from cleaner.cli.output import Progress
 from cleaner.clip import Clip, load_clip, save_change
 from cleaner.data.base import CaptionData, load_data
@@ -24,7 +24,7 @@ from cleaner.evaluation import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import best_classes, single_object_rows, with_trigger
 from cleaner.pictures import to_png
-from cleaner.runs import Run, load_run, runs_root, save_run, shipped_root, write_run
+from cleaner.runs import Run, load_run, runs_root, save_run, shipped, shipped_root, write_run
 from cleaner.workflow import defend, ks_of
 
 ATTACK, SEED = "badnet", 0
@@ -55,6 +55,8 @@ def main(options: Options) -> None:
         run.config["parent"] = parent
         models[name] = ship(run, shipped_root() / f"{parent}-{number}-{name}", clean, test)
     write_json(shipped_root() / parent / "picture.json", picture(suspect, models, test))
+    for entry in shipped():
+        maps.make(entry.folder, place=entry.folder)
 
 
 def cleaned(suspect: Run, model: str, name: str) -> Run:

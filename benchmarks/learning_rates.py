@@ -9,6 +9,7 @@ down; with --all the rest of the grid is measured too. Every trial is kept; a se
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,10 @@ import tyro
 from benchmarks import protocol
 from cleaner import presets, results
 from cleaner.cli.output import Progress
-from cleaner.data.base import load_data
+from cleaner.clip import Clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import CaptionData, load_data
+from cleaner.defenses import Defense
 from cleaner.evaluation import evaluate
 from cleaner.train import finetune
 
@@ -42,25 +46,30 @@ def main(options: Options) -> None:
     """Run the trials that are missing and write them with the choice."""
     suspect = protocol.backdoored(options.model, "badnet", 0)
     clean, validation = protocol.clean_pairs(), load_data("scenes", split="validation")
-    before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False)
+    before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False).ca[1]
     for name in options.defenses:
         defense = protocol.METHODS[name]
         for lr in sorted(protocol.GRID, reverse=True):
             known = [t for t in current(stored()) if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)]
             if not known:
-                config = protocol.schedule(lr, seed=0)
-                trained = finetune(suspect.clip, clean, defense, config, Progress(f"{name} {lr:g}"))
-                after = evaluate(trained.clip, validation, ks=(1,), counterfactual=False)
-                known = [
-                    {
-                        "model": options.model, "defense": name, "lr": lr, **BUDGET, "ca": after.ca[1], "n": after.n,
-                        "ca_interval": after.interval("ca"), "backdoored_ca": before.ca[1],
-                        "seconds": round(trained.history[-1].seconds, 1), "commit": results.commit(),
-                    }
-                ]  # fmt: skip
+                known = [trial(suspect.clip, name, defense, clean, protocol.schedule(lr, seed=0), validation, before)]
                 write(stored() + known)
             if known[0]["ca"] >= known[0]["backdoored_ca"] - protocol.ACCURACY_BUDGET and not options.all:
                 break
+
+
+def trial(
+    suspect: Clip, name: str, defense: Defense, clean: CaptionData, config: FinetuneConfig, validation: CaptionData,
+    before: float,
+) -> dict[str, Any]:  # fmt: skip
+    """Defend with one learning rate and return the clean accuracy on the validation pictures; `before`: untreated."""
+    trained = finetune(suspect, clean, defense, config, Progress(f"{name} {config.lr:g}"))
+    after = evaluate(trained.clip, validation, ks=(1,), counterfactual=False)
+    return {
+        "model": suspect.name, "defense": name, "lr": config.lr, "clean_pairs": len(clean), "epochs": config.epochs,
+        "ca": after.ca[1], "n": after.n, "ca_interval": after.interval("ca"), "backdoored_ca": before,
+        "seconds": round(trained.history[-1].seconds, 1), "commit": results.commit(),
+    }  # fmt: skip
 
 
 def stored() -> list[dict[str, Any]]:
@@ -73,14 +82,16 @@ def current(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [t for t in trials if all(t[key] == value for key, value in BUDGET.items())]
 
 
-def choose(trials: list[dict[str, Any]]) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
+def choose(
+    trials: list[dict[str, Any]], grid: Sequence[float] = protocol.GRID
+) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
     """Return model -> method -> rate, and the (model, method) pairs that lost more accuracy than the budget."""
     chosen: dict[str, dict[str, float]] = {}
     lost = []
     for model, name in sorted({(t["model"], t["defense"]) for t in trials}):
         own = [t for t in trials if (t["model"], t["defense"]) == (model, name)]
         kept = [t for t in own if t["ca"] >= t["backdoored_ca"] - protocol.ACCURACY_BUDGET]
-        if not kept and len(own) < len(protocol.GRID):
+        if not kept and len(own) < len(grid):
             continue
         best = max(kept, key=lambda t: t["lr"]) if kept else max(own, key=lambda t: t["ca"])
         chosen.setdefault(model, {})[name] = best["lr"]

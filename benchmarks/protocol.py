@@ -19,16 +19,27 @@ from cleaner.types import CleanerError
 from cleaner.workflow import poison
 
 TARGET = "banana"
-ATTACKS = ("badnet", "blended", "sig")
+ATTACKS = ("badnet", "badclip", "blended", "sig", "trojvqa", "ssba")
 METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),
     "cleanclip": DEFENSES["cleanclip"](),
     "cleanclip_short": DEFENSES["cleanclip_short"](),
     "ta_cleaner": DEFENSES["ta_cleaner"](),
     "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0),
+    "par": DEFENSES["par"](),
 }
 FIXED = {f"{name} at 1e-3": (DEFENSES[name](), 1e-3) for name in ("cleanclip", "cleanclip_short")}
 """Rivals at the top of the grid, whatever accuracy that costs: method and rate, beside those with a chosen rate."""
+ABLATIONS: dict[str, Defense] = {
+    "ta_cleaner positives only": DEFENSES["ta_cleaner"](contrast="positives"),
+    "ta_cleaner negatives only": DEFENSES["ta_cleaner"](contrast="negatives"),
+    "ta_cleaner without t2t": DEFENSES["ta_cleaner"](text_to_text=False),
+    "ta_cleaner K 5 %": DEFENSES["ta_cleaner"](share=0.05),
+    "ta_cleaner K 50 %": DEFENSES["ta_cleaner"](share=0.5),
+}
+"""TA-Cleaner with a part taken away or another K, each at the learning rate of the whole method."""
+REBOUND_STEPS = 186
+"""Steps of harmless finetuning after a defence, at the rate of `finetune`: two epochs of the same pairs."""
 # At the ResNet's rate the ViT loses 2.8 points of accuracy with the attack (benchmarks/results/attack_trials.json).
 POISON_LR = {"scenes-rn": presets.POISON.lr, "scenes-vit": 3e-4}
 # Up to the attack's own rate: below it nothing removed the trigger (benchmarks/results/defense_trials.json).
@@ -70,17 +81,25 @@ def method(model: str, name: str) -> tuple[Defense, float]:
     """Return a method and its learning rate; raises `CleanerError` if none was chosen yet."""
     if name in FIXED:
         return FIXED[name]
+    if name in ABLATIONS:
+        return ABLATIONS[name], chosen_lr(model, "ta_cleaner")
     if name not in METHODS:
-        raise CleanerError(f"there is no method {name!r}: choose {', '.join([*METHODS, *FIXED])}.")
+        raise CleanerError(f"there is no method {name!r}: choose {', '.join([*METHODS, *FIXED, *ABLATIONS])}.")
+    return METHODS[name], chosen_lr(model, name)
+
+
+def chosen_lr(model: str, name: str) -> float:
+    """Return the learning rate that was chosen for a method; raises `CleanerError` if none was yet."""
     rate = presets.recommended_lr(model, name, default=0.0)
     if rate == 0:
         raise CleanerError(f"no learning rate was chosen yet for {name} on {model}: run learning_rates first.")
-    return METHODS[name], rate
+    return rate
 
 
 def schedule(lr: float, seed: int) -> FinetuneConfig:
-    """Return the settings of a defence: the same steps and augmentation for all."""
-    return replace(presets.DEFEND, lr=lr, seed=seed)
+    """Return the settings of a defence: the same steps and augmentation for all, a look at each epoch's end."""
+    looks = presets.CLEAN_PAIRS // presets.DEFEND.batch_size
+    return replace(presets.DEFEND, lr=lr, seed=seed, eval_every=looks)
 
 
 def command() -> str:

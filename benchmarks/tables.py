@@ -1,7 +1,7 @@
-"""Tables of README.md from result files and model cards: python -m benchmarks.tables [--check]
+"""Tables of README.md and docs/ from result files and model cards: python -m benchmarks.tables [--check]
 
 What stands between <!-- table:NAME --> and <!-- /table --> is written anew; nothing there is edited by hand. With
---check nothing is written, and the exit status is 1 if the README and the files differ.
+--check nothing is written, and the exit status is 1 if a page and the files differ.
 """
 
 from __future__ import annotations
@@ -9,24 +9,21 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from cleaner import results
-from cleaner.evaluation import Metrics
+from benchmarks import protocol
+from benchmarks.comparison import Row, comparison, grouped, joined, markdown, number, summary
 from cleaner.files import write_text
-from cleaner.metrics import wilson_interval
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+PAGES = tuple(ROOT / name for name in ("README.md", "docs/results.md"))
 BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
-Row = dict[str, Any]
 
-HEADER = ("defence", "CA", "CF", "ASR@1", "ASR@3", "RA", "floor", "base rate", "seconds")
 SCREENSHOTS = {
     "overview": "Overview: what the backdoor did and what is left of it",
     "poison": "Poison: clean and triggered pictures, live curves, the verdict",
@@ -41,7 +38,7 @@ SCREENSHOTS = {
 
 @dataclass(frozen=True)
 class Options:
-    """Write the tables of README.md."""
+    """Write the tables of README.md and docs/."""
 
     check: bool = False
     """Only compare; exit status 1 if they differ."""
@@ -49,15 +46,18 @@ class Options:
 
 def main(options: Options) -> int:
     """Write or compare; return the exit status."""
-    old = README.read_text(encoding="utf-8")
-    new = render(old, ROOT)
-    if options.check:
-        if new != old:
-            print("README.md does not show what is in benchmarks/results and assets: run make tables", file=sys.stderr)
-        return int(new != old)
-    if new != old:
-        write_text(README, new)
-    return 0
+    status = 0
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = render(old, ROOT)
+        if new == old:
+            continue
+        if options.check:
+            print(f"{page.name} does not show what is in benchmarks/results: run make tables", file=sys.stderr)
+            status = 1
+        else:
+            write_text(page, new)
+    return status
 
 
 def render(text: str, root: Path = ROOT) -> str:
@@ -65,14 +65,67 @@ def render(text: str, root: Path = ROOT) -> str:
     return BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]](root)}\n{found[3]}", text)
 
 
+def at_a_glance(root: Path) -> str:
+    """Return one table for each model, all attacks side by side."""
+    return compared(root, ("model",), summary, lambda row: row["defense"] not in protocol.ABLATIONS)
+
+
 def attack_defense(root: Path) -> str:
     """Return one table for each model and attack, over all seeds."""
+    return compared(root, ("model", "trigger"), comparison, lambda row: row["defense"] not in protocol.ABLATIONS)
+
+
+def ablations(root: Path) -> str:
+    """Return one table for each model and attack where parts of TA-Cleaner were taken away."""
+    whole = [name for name, defense in protocol.METHODS.items() if defense.state_dict()["name"] == "ta_cleaner"]
+    return compared(
+        root, ("model", "trigger"), comparison, lambda row: row["defense"] in {None, *whole, *protocol.ABLATIONS},
+        where=lambda rows: any(row["defense"] in protocol.ABLATIONS for row in rows),
+    )  # fmt: skip
+
+
+def compared(
+    root: Path, keys: tuple[str, ...], show: Callable[..., str], kept: Callable[[Row], bool],
+    where: Callable[[list[Row]], bool] = bool,
+) -> str:  # fmt: skip
+    """Return a table of the comparison's kept rows for each group that shares `keys`."""
     result = read(root / "benchmarks" / "results" / "attack_defense.json")
-    if result is None:
-        return not_measured("python -m benchmarks.learning_rates", "python -m benchmarks.attack_defense")
     rates = read(root / "benchmarks" / "results" / "learning_rates.json") or {}
-    lost = {tuple(pair) for pair in rates.get("lost_accuracy", [])}
-    return "\n\n".join(comparison(rows, result, lost) for rows in grouped(result["rows"]))
+    rows = [row for row in result["rows"] if kept(row)] if result else []
+    tables = [show(group, result, lost_of(rates)) for group in grouped(rows, *keys) if where(group)]
+    return "\n\n".join(tables) or not_measured(
+        "python -m benchmarks.learning_rates", "python -m benchmarks.attack_defense"
+    )
+
+
+def photos(root: Path) -> str:
+    """Return where the model trained on real photos comes from, and all attacks on it side by side."""
+    result = read(root / "benchmarks" / "results" / "photos.json")
+    if result is None or not result["rows"]:
+        return not_measured("python -m benchmarks.photos")
+    card = result["card"]
+    low, high = card["zero_shot_interval"]
+    chosen = joined(f"{trial['n']:,}" for trial in result["rate_trials"])
+    origin = (
+        f"The clean model: {card['parameters'] / 1e6:.1f} M parameters, trained on {card['pairs']:,} photos of "
+        f"{card['image_size']} px in {card['steps']:,} steps by `{card['command']}`; zero-shot accuracy "
+        f"{card['zero_shot_ca']:.3f} [{low:.3f}, {high:.3f}] on {card['n']:,} test photos; held out: "
+        f"{card['heldout_by']}. Rates: the largest of {', '.join(f'{lr:g}' for lr in result['grid'])} that keeps the "
+        f"accuracy budget of {result['budget']:g} on {chosen} validation photos, else (†) the best one."
+    )
+    return f"{origin}\n\n{summary(result['rows'], result, lost_of(result))}"
+
+
+def photos_each(root: Path) -> str:
+    """Return one table for each attack on the model trained on real photos."""
+    result = read(root / "benchmarks" / "results" / "photos.json") or {"rows": []}
+    tables = [comparison(rows, result, lost_of(result)) for rows in grouped(result["rows"], "trigger")]
+    return "\n\n".join(tables) or not_measured("python -m benchmarks.photos")
+
+
+def lost_of(rates: dict[str, Any]) -> set[tuple[str, ...]]:
+    """Return model and method of each choice of rates that lost more accuracy than the budget."""
+    return {tuple(pair) for pair in rates.get("lost_accuracy", [])}
 
 
 def demo(root: Path) -> str:
@@ -81,12 +134,13 @@ def demo(root: Path) -> str:
     if result is None:
         return not_measured("python -m cleaner demo --out benchmarks/results/demo.json")
     whole = f" The whole demo took {result['seconds']:.0f} s." if "seconds" in result else ""
-    return "\n\n".join(comparison(rows, result) for rows in grouped(result["rows"])) + whole
+    return "\n\n".join(comparison(rows, result) for rows in grouped(result["rows"], "model", "trigger")) + whole
 
 
 def models(root: Path) -> str:
     """Return a table of the model cards."""
-    cards = [card for path in sorted((root / "assets").glob("*/card.json")) if (card := read(path)) is not None]
+    found = [card for path in sorted((root / "assets").glob("*/card.json")) if (card := read(path)) is not None]
+    cards = [card for card in found if "zero_shot_ca" in card]
     if not cards:
         return not_measured("python -m cleaner pretrain scenes-rn")
     header = ("model", "parameters", "zero-shot accuracy", "CF", "recall@1 of 1000", "pairs", "steps", "hours", "seed")
@@ -117,6 +171,54 @@ def models(root: Path) -> str:
     return f"{markdown(header, lines)}\n\n{caption}{other} Weights and cards lie in `assets/`."
 
 
+def ssba(root: Path) -> str:
+    """Return the figures on the card of SSBA's networks."""
+    card = read(root / "assets" / "ssba" / "card.json")
+    if card is None:
+        return not_measured("python -m benchmarks.ssba")
+    lines = [
+        (name, f"{f['n']:,}", f"{f['bit_accuracy']:.3f}", f"{f['psnr_mean']:.1f} ({f['psnr_min']:.1f})",
+         f"{f['similarity']:.2f}")
+        for name, f in card["figures"].items()
+    ]  # fmt: skip
+    header = ("pictures", "n", "bit accuracy", "PSNR in dB, mean (minimum)", "cosine of two pictures' residuals")
+    about = (
+        f"{card['bits']} drawn bits for each picture, kept with 8 bits per colour, at {card['psnr_db']:g} dB, the "
+        f"default; the cosine is for equal bits. {card['parameters']:,} parameters, {card['steps']:,} steps, "
+        f"{card['seconds'] / 60:.0f} min, seed {card['seeds'][0]}; `{card['command']}`. The networks never saw a photo."
+    )
+    return f"{markdown(header, lines)}\n\n{about}"
+
+
+def step(root: Path) -> str:
+    """Return the time of a training step of each model and method, and how times grow."""
+    result = read(root / "benchmarks" / "results" / "step.json")
+    if result is None or "models" not in result:
+        return not_measured("python -m benchmarks.step")
+    header = ("model", "method", "seconds of a step", "share of the bare rate", "over CleanCLIP")
+    lines = [
+        (f"`{found['model']}`", row["method"], f"{row['seconds']:.3f}", f"{row['of_bare_rate']:.2f}",
+         f"{row['over_cleanclip']:.2f}")
+        for found in result["models"]
+        for row in found["rows"]
+    ]  # fmt: skip
+    bare = joined(f"`{found['model']}` {found['bare_seconds']:.3f} s" for found in result["models"])
+    texts = ", ".join(f"{f['seconds']:.2f} s for {f['pairs']:,} pairs" for f in result["texts_of_an_epoch"])
+    classes = "; ".join(
+        f"`{found['model']}` " + ", ".join(f"{f['seconds']:.2f} s for {f['classes']:,}" for f in found["classifier"])
+        for found in result["models"]
+    )
+    clock = "seconds of the processor" if result["clock"] == "processor" else "by the clock"
+    about = (
+        f"Bare: forward, backward and optimizer step with CLIP's loss, all in memory: {bare}. Batch "
+        f"{result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
+        f"{result['rounds']} rounds of {result['steps']} steps in turn. Writing the subtexts of an epoch, K 10 %: {texts}. "
+        f"A zero-shot classifier, 4 prompts a class: {classes}. Peak memory {result['peak_mb'] / 1000:.2f} GB. "
+        f"{result['device']}; commit {result['commit']}; `{result['command']}`."
+    )
+    return f"{markdown(header, lines)}\n\n{about}"
+
+
 def screenshots(root: Path) -> str:
     """Return the screenshots that are there."""
     folder = Path("assets") / "screenshots"
@@ -126,108 +228,10 @@ def screenshots(root: Path) -> str:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    "attack_defense": attack_defense, "demo": demo, "models": models, "screenshots": screenshots,
+    "at_a_glance": at_a_glance, "attack_defense": attack_defense, "ablations": ablations, "demo": demo,
+    "models": models, "photos": photos, "photos_each": photos_each, "screenshots": screenshots,
+    "ssba": ssba, "step": step,
 }  # fmt: skip
-
-
-def comparison(rows: Sequence[Row], result: dict[str, Any], lost: Iterable[tuple[str, ...]] = ()) -> str:
-    """Return title, table and caption of one model under one attack."""
-    model, trigger = rows[0]["model"], rows[0]["trigger"]
-    marked = {name for lost_model, name in lost if lost_model == model}
-    names = list(dict.fromkeys(row["defense"] for row in rows))
-    lines = [table_row(name, [row for row in rows if row["defense"] == name], name in marked) for name in names]
-    note = " †: no learning rate kept the accuracy budget." if marked & set(names) else ""
-    return f"**`{model}`, `{trigger}`**\n\n{markdown(HEADER, lines)}\n\n{caption(rows, result)}{note}"
-
-
-def table_row(name: str | None, rows: Sequence[Row], marked: bool) -> tuple[str, ...]:
-    """Return one line: mean with minimum and maximum over seeds, or one seed with its 95 % Wilson interval."""
-    found = [results.metrics(row) for row in rows]
-
-    def figure(which: str, k: int = 1) -> str:
-        values = [value for metrics in found if (value := (getattr(metrics, which) or {}).get(k)) is not None]
-        return spread(values, found[0].interval(which, k) if len(values) == 1 == len(found) else None)
-
-    fine = [metrics.counterfactual_accuracy for metrics in found if metrics.counterfactual_accuracy is not None]
-    interval = wilson_interval(fine[0], found[0].n_counterfactual) if len(fine) == 1 == len(found) else None
-    top3 = figure("asr", 3) + ("" if all(metrics.meaningful(3) for metrics in found) else " n. m.")
-    seconds = f"{sum(row['seconds'] for row in rows) / len(rows):.0f}"
-    label = (name or "none (backdoored)") + (" †" if marked else "")
-    return (
-        label, figure("ca"), spread(fine, interval), figure("asr"), top3, figure("ra"), figure("asr_clean_model"),
-        figure("base_rate"), seconds,
-    )  # fmt: skip
-
-
-def caption(rows: Sequence[Row], result: dict[str, Any]) -> str:
-    """Return protocol, n, seeds, settings, device and commit in words."""
-    metrics = results.metrics(rows[0])
-    seeds = sorted({row["seed"] for row in rows})
-    defended = [row for row in rows if row["defense"] is not None]
-    several = "mean [minimum, maximum] over the seeds" if len(seeds) > 1 else "[..]: 95 % Wilson interval"
-    rates = {row["defense"]: f"{row['config']['finetune']['lr']:g}" for row in defended}
-    sentences = [
-        f"Protocol `{metrics.protocol}` on {metrics.data}: n {metrics.n:,} pictures for CA, "
-        f"{metrics.n_attack:,} triggered ones, target {metrics.target_class!r}{counterfactual(metrics)}",
-        f"Seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {several}",
-        f"Poisoned: {poisoned(rows)}",
-    ]
-    if defended:
-        views = joined(row["config"]["finetune"]["augmentation"] for row in defended)
-        sentences += [
-            f"Defended: {joined(steps(row) for row in defended)}, augmentation {views}",
-            f"Learning rates: {', '.join(f'{name} {rate}' for name, rate in rates.items())}",
-        ]
-    sentences.append(
-        f"{joined(str(row.get('device', result.get('device'))) for row in rows)}; "
-        f"commit {joined(str(row.get('commit', result.get('commit'))) for row in rows)}; `{result['command']}`"
-    )
-    return ". ".join(sentences) + "."
-
-
-def counterfactual(metrics: Metrics) -> str:
-    return f", {metrics.n_counterfactual:,} pairs for CF" if metrics.n_counterfactual else ""
-
-
-def poisoned(rows: Sequence[Row]) -> str:
-    """Return what the attacker did, from the backdoored rows."""
-    attacked = [row for row in rows if row["defense"] is None and "poison_rate" in row["config"]]
-    return joined(f"{100 * row['config']['poison_rate']:g} % of {steps(row)}" for row in attacked) or "not recorded"
-
-
-def steps(row: Row) -> str:
-    """Return pairs, batch, epochs and steps of a row in words."""
-    count, finetune = row["config"]["pairs"], row["config"]["finetune"]
-    batch = min(finetune["batch_size"], count)
-    total = finetune["epochs"] * (count // batch)
-    return f"{count:,} pairs, batch {batch}, {finetune['epochs']} epochs, {total:,} steps"
-
-
-def spread(values: Sequence[float], interval: tuple[float, float] | None) -> str:
-    """Return "mean [low, high]": the interval of a single value, else minimum and maximum; "-" for no values."""
-    if not values:
-        return "-"
-    low, high = interval or (min(values), max(values))
-    return f"{sum(values) / len(values):.3f} [{low:.3f}, {high:.3f}]"
-
-
-def grouped(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return the rows of each (model, trigger), in order of appearance."""
-    keys = dict.fromkeys((row["model"], row["trigger"]) for row in rows)
-    return [[row for row in rows if (row["model"], row["trigger"]) == key] for key in keys]
-
-
-def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a markdown table."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *lines])
-
-
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def joined(words: Iterable[str]) -> str:
-    return " / ".join(dict.fromkeys(words))
 
 
 def read(path: Path) -> dict[str, Any] | None:

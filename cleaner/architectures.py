@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import open_clip
@@ -17,6 +17,8 @@ TEMPLATES = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPL
 """The 80 prompts that CLIP models of the field are measured with."""
 IMAGENET_CLASS_NAMES: tuple[str, ...] = tuple(open_clip.IMAGENET_CLASSNAMES)
 """ImageNet's 1,000 classes in words, in the order of their folders' names."""
+RESNET_STRIDE = 32
+"""Pixels per position of a ResNet's last stage."""
 _OWN_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
 
 
@@ -78,6 +80,13 @@ class Architecture:
         text = open_clip.CLIPTextCfg(**{**self.text, **hub})
         model: nn.Module = kind(self.embed_dim, vision_cfg=vision, text_cfg=text, quick_gelu=self.quick_gelu, **extra)
         return model
+
+    def resized(self, side: int) -> Architecture:
+        """Return the same architecture for pictures of `side` px."""
+        step = self.vision.get("patch_size", RESNET_STRIDE)
+        if side <= 0 or side % step:
+            raise CleanerError(f"this architecture needs pictures whose side is a multiple of {step} px, not {side}.")
+        return replace(self, vision={**self.vision, "image_size": side})
 
     def framing(self, side: int) -> Framing:
         """Return how a picture becomes the `side` x `side` px square that the model sees."""
@@ -170,4 +179,4 @@ def _resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
     blocks = [{key.split(".")[2] for key in state if key.startswith(f"visual.layer{stage}.")} for stage in range(1, 5)]
     side = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
     width = state["visual.layer1.0.conv1.weight"].shape[0]
-    return {"layers": tuple(map(len, blocks)), "width": width, "image_size": side * 32}
+    return {"layers": tuple(map(len, blocks)), "width": width, "image_size": side * RESNET_STRIDE}

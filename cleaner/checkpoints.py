@@ -25,6 +25,7 @@ from cleaner.architectures import BUILT_IN, TEMPLATES, Architecture, infer, know
 from cleaner.change import pack, unpack
 from cleaner.config import DATA_VERSIONS
 from cleaner.files import assets, replacing, write_json
+from cleaner.framing import Framing
 from cleaner.types import CleanerError
 from cleaner.weights import file_sha256, fill, read_weights, state_sha256
 
@@ -123,18 +124,23 @@ def _completed(packed: dict[str, Tensor], described: dict[str, str], path: Path)
         raise CleanerError(f"{path} is broken ({type(error).__name__}): fetch it again.") from error
 
 
-def _from_folder(folder: Path) -> Loaded:
-    """Return the model in an open_clip local-dir: open_clip_config.json and weights."""
+def _in_folder(folder: Path) -> Architecture:
+    """Return the architecture of an open_clip local-dir, from open_clip_config.json."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         settings, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
         own = settings["text_cfg"].get("hf_tokenizer_name")
-        architecture = Architecture.from_config(settings, preprocess, f"local-dir:{folder.resolve()}" if own else "")
+        return Architecture.from_config(settings, preprocess, f"local-dir:{folder.resolve()}" if own else "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CleanerError(
             f"{folder} is no open_clip model folder ({type(error).__name__}): it needs {CONFIG} with model_cfg, and "
             "the weights beside it."
         ) from error
+
+
+def _from_folder(folder: Path) -> Loaded:
+    """Return the model in an open_clip local-dir: open_clip_config.json and weights."""
+    architecture = _in_folder(folder)
     loaded = _from_file(_weights_in(folder), folder.name, architecture)
     if "origin" in loaded.metadata:
         loaded.metadata["origin"] = folder.name
@@ -168,6 +174,11 @@ def check_name(name: str) -> None:
 def _check_tag(name: str) -> None:
     names = [f"{a}/{t}" for a, t in open_clip.list_pretrained()]
     if name not in names:
+        if Path(name).is_dir():
+            raise CleanerError(
+                f"the folder {name} is no complete run (its config.json is missing or broken): choose another run, or "
+                "name the weights in it. A folder of open_clip is named local-dir:FOLDER."
+            )
         close = get_close_matches(name, [*BUILT_IN, *names], n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise CleanerError(
@@ -211,12 +222,36 @@ def _check_data_version(metadata: dict[str, str], path: Path) -> None:
 
 def forms(path: Path) -> tuple[str, ...]:
     """Return the suffixes of files in which `save` can write the model of a file of this project."""
+    return (".safetensors", ".pt") if open_clip_name(_in_header(path)) else (".safetensors",)
+
+
+def _in_header(path: Path) -> Architecture:
+    """Return the architecture that a file of this project names; its weights are not read."""
     try:
         with safe_open(path, "pt") as file:
-            architecture = Architecture.from_json((file.metadata() or {})["architecture"])
+            return Architecture.from_json((file.metadata() or {})["architecture"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CleanerError(f"{path} cannot be read as a model ({type(error).__name__}): make the run anew.") from error
-    return (".safetensors", ".pt") if open_clip_name(architecture) else (".safetensors",)
+
+
+def framing_of(name: str) -> Framing | None:
+    """Return how a model sees pictures, as far as that is known without opening weights or downloading; else None."""
+    kind, _, rest = name.partition(":")
+    listed = kind if rest else name.partition("/")[0]
+    folder = Path(rest if kind == "local-dir" else name)
+    try:
+        if name in BUILT_IN:
+            architecture = BUILT_IN[name]
+        elif listed in open_clip.list_models():
+            architecture = known_architecture(listed)
+        elif (folder / CONFIG).is_file():
+            architecture = _in_folder(folder)
+        else:
+            architecture = _in_header(Path(name))
+    except CleanerError:
+        return None
+    side = architecture.vision.get("image_size", 224)
+    return architecture.framing(side) if isinstance(side, int) else None
 
 
 def save(loaded: Loaded, path: Path, half: bool = False) -> Path:

@@ -228,13 +228,16 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device(device)
 
 
-def new_clip(name: str, seed: int = 0) -> Clip:
-    """Return the built-in architecture `name` with fresh weights, for pretraining and tests."""
+def new_clip(name: str, seed: int = 0, image_size: int = 0) -> Clip:
+    """Return the built-in architecture `name` with fresh weights, for pretraining and tests.
+
+    `image_size` in px, 0: the architecture's own. Raises `CleanerError` if its patches or strides do not fit into it.
+    """
     if name not in BUILT_IN:
         raise CleanerError(f"there is no built-in model {name!r}. Choose one of: {', '.join(BUILT_IN)}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _wrap(BUILT_IN[name], name)
+        return _wrap(BUILT_IN[name].resized(image_size) if image_size else BUILT_IN[name], name)
 
 
 def _wrap(architecture: Architecture, name: str, metadata: dict[str, str] | None = None) -> Clip:

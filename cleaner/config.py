@@ -72,7 +72,7 @@ def to_dict(settings: Any) -> dict[str, Any]:
 DATA_VERSIONS = {"scenes": 1}
 """Version of each generated data set's renderer; weights trained on one version refuse another."""
 PRECISIONS = ("fp32", "bf16", "fp16")
-AUGMENTATIONS = ("autoaugment", "gentle", "none")
+AUGMENTATIONS = ("autoaugment", "gentle", "crops", "none")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,9 @@ class FinetuneConfig:
     weight_decay: float = param(0.1, low=0.0, high=1.0, help="AdamW's decay; none on biases, norms, token embedding.")
     beta1: float = param(0.9, low=0.0, high=0.9999, help="AdamW's decay of the mean gradient.")
     beta2: float = param(0.999, low=0.0, high=0.99999, help="AdamW's decay of the squared gradient.")
-    augmentation: str = param("autoaugment", choices=AUGMENTATIONS, help="How views for the in-modal loss are made.")
+    augmentation: str = param(
+        "autoaugment", choices=AUGMENTATIONS, help="How views of pictures are made, for the in-modal loss."
+    )
     redraw: bool = param(True, help="Draw augmented captions anew every epoch; CleanCLIP's code draws them once.")
     freeze_bn: bool = param(False, help="Keep BatchNorm's statistics as they are.")
     precision: str = param("bf16", choices=PRECISIONS, help="Number format of the towers; losses are always fp32.")

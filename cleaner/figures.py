@@ -10,8 +10,14 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-COLORS = {"clean": "#0072B2", "backdoored": "#D55E00", "defended": "#009E73", "trigger": "#CC79A7", "floor": "#7F8894"}
+COLORS = {
+    "clean": "#0072B2", "backdoored": "#D55E00", "defended": "#009E73", "trigger": "#CC79A7", "floor": "#7F8894",
+    "suspect": "#7F8894",
+}  # fmt: skip
+"""Grey stands for what is not known: a suspect has no attack that was measured."""
 MARKERS = ("circle", "diamond", "square", "triangle-up", "star", "hexagon", "cross", "pentagon")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
+"""For things that are neither a stage nor a trigger: classes, methods."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 Interval = tuple[float, float]
 
@@ -68,6 +74,35 @@ def validation_curves(
     _layout(figure, 270 + 14 * max(0, len(figure.data) - 2), "Training step", "Share of validation pictures")
     figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
     return figure.update_xaxes(range=[0, total] if total else None)
+
+
+def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) -> go.Figure:
+    """Return ASR@1 of validation pictures against step: one line for each defence, the mean over its runs.
+
+    curves: label -> (step, asr) points of each run, looked at after the same steps. With several runs a faint band
+    reaches from the lowest to the highest.
+    """
+    figure = go.Figure()
+    for i, (label, runs) in enumerate(curves.items()):
+        color = PALETTE[i % len(PALETTE)]
+        at: dict[int, list[float]] = {}
+        for step, asr in (point for run in runs for point in run):
+            at.setdefault(step, []).append(asr)
+        steps = sorted(at)
+        if len(runs) > 1:
+            edge = [max(at[s]) for s in steps] + [min(at[s]) for s in reversed(steps)]
+            figure.add_scatter(
+                x=[*steps, *reversed(steps)], y=edge, fill="toself", mode="none", fillcolor=color, opacity=0.15,
+                hoverinfo="skip", showlegend=False,
+            )  # fmt: skip
+        figure.add_scatter(
+            x=steps, y=[sum(at[s]) / len(at[s]) for s in steps], mode="lines+markers", name=label,
+            line={"color": color, "dash": DASHES[i // len(PALETTE)], "width": 2},
+            marker={"symbol": MARKERS[i % len(MARKERS)], "size": 8},
+            hovertemplate="step %{x}: %{y:.1%}<extra></extra>",
+        )  # fmt: skip
+    _layout(figure, 420, "Training step of the defence", "Attack success rate @1, validation pictures")
+    return figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
 
 
 def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:

@@ -1,8 +1,9 @@
-"""Jobs: start, watch, cancel, pause and resume a run in a process of its own; one queue for each device.
+"""Jobs: start, watch, cancel, pause and resume a run in a process of its own, here or on a cluster.
 
 All that two processes tell each other is files in the run folder, so that a page, a second tab, a restarted server and
 the command line see the same. A process is trusted, and signalled, only after psutil shows the pid's start time and
-the run folder in its command line: a pid alone may belong to somebody else by now.
+the run folder in its command line: a pid alone may belong to somebody else by now. On this machine there is one queue
+for each device; on a cluster its own queue serves, and the age of a worker's last word takes the place of the pid.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ import psutil
 from filelock import FileLock, Timeout
 
 import cleaner
+from cleaner import cluster
+from cleaner.cluster import Cluster
 from cleaner.files import REMEDY, cache_root
 from cleaner.runs import (
     ACTIVE,
@@ -32,6 +35,7 @@ from cleaner.runs import (
     Entry,
     Status,
     entries,
+    last_lines,
     read_status,
     remove,
     write_status,
@@ -46,24 +50,44 @@ SILENCE_SECONDS = 120.0
 """A worker on another machine that has said nothing for so long is taken for dead; workers speak every few seconds."""
 KILL_SECONDS = 1.6
 """How long a cancelled worker may take to end by itself."""
+SLOW_SECONDS = 10.0
+"""The same for a worker on a cluster."""
 POLL_SECONDS = 0.4
 
 
-def start(folder: Path) -> None:
+def start(folder: Path, place: Cluster | None = None) -> None:
     """Start a run, or go on with one that was stopped, in a process that outlives this one.
 
-    Raises `CleanerError` if it is running or finished, or nothing can be written there.
+    It starts where `place` says, else where it was at work last if that is a cluster that can be reached, else here.
+    Raises `CleanerError` if it is running or finished, nothing can be written there, or the cluster refuses.
     """
-    now = state(folder)
-    if now.state not in STOPPED:
-        raise CleanerError(f"the run {folder.name} is {now.state}: only a run that was stopped can be started.")
-    write_status(folder, Status("queued", step=now.step, total=now.total, queued=time.time()))
+    start_all([folder], place or cluster.remembered(folder))
+
+
+def start_all(folders: Sequence[Path], place: Cluster | None = None) -> None:
+    """Start runs, on a cluster as one array; where that fails all are as they were before."""
+    before = [state(folder) for folder in folders]
+    for folder, now in zip(folders, before, strict=True):
+        if now.state not in STOPPED:
+            raise CleanerError(f"the run {folder.name} is {now.state}: only a run that was stopped can be started.")
+    where = cluster.SLURM if place else ""
     try:
-        for name in (CANCEL, PAUSE):
-            (folder / name).unlink(missing_ok=True)
-        launch(folder)
+        for folder, now in zip(folders, before, strict=True):
+            _leave_cluster(folder, now)  # a job that has fallen silent may still be there
+            write_status(folder, Status("queued", step=now.step, total=now.total, queued=time.time(), place=where))
+            for name in (CANCEL, PAUSE):
+                (folder / name).unlink(missing_ok=True)
+        if place:
+            cluster.submit(folders, place, _exports())
+        else:
+            for folder in folders:
+                launch(folder)
     except OSError as error:
         raise CleanerError(f"the training cannot be started ({error.strerror}).") from error
+    except CleanerError:
+        for folder, now in zip(folders, before, strict=True) if place else ():
+            write_status(folder, now)
+        raise
 
 
 def launch(folder: Path) -> None:
@@ -84,6 +108,12 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
+def _exports() -> dict[str, str]:
+    """Return what a job on a cluster must know of this process's environment."""
+    known = _environment()
+    return {name: known[name] for name in known if name == "PYTHONPATH" or name.startswith("CLEANER_")}
+
+
 def _detached() -> dict[str, Any]:
     """Ctrl-C of the server must not reach the worker."""
     if sys.platform == "win32":
@@ -94,23 +124,53 @@ def _detached() -> dict[str, Any]:
 def state(folder: Path) -> Status:
     """Return how far a run is; "died" if its process is gone without a word."""
     status = read_status(folder)
-    if status.state not in ACTIVE or alive(folder, status):
+    if status.state not in ACTIVE:
         return status
+    if status.place:
+        return _on_cluster(folder, status)
+    if alive(folder, status):
+        return status
+    return _ended(folder) or replace(status, state="died", message=_last_words(folder))
+
+
+def _ended(folder: Path) -> Status | None:
+    """Return what became of a run whose process is gone, where that is known."""
     if (again := read_status(folder)).state not in ACTIVE:
         return again  # it ended between the two looks
     if (folder / CANCEL).exists():
-        return replace(status, state="cancelled", message="Cancelled.")
-    if (folder / PAUSE).exists():
-        return replace(status, state="paused")
-    return replace(status, state="died", message=_last_words(folder))
+        return replace(again, state="cancelled", message="Cancelled.")
+    return replace(again, state="paused") if (folder / PAUSE).exists() else None
+
+
+def _on_cluster(folder: Path, status: Status) -> Status:
+    """Return how far a run on a cluster is: its own word while that is fresh, else that of the cluster's queue."""
+    silence = time.time() - max(status.updated, status.queued)
+    if status.state == "running" and silence < SILENCE_SECONDS:
+        return status
+    job = cluster.job_of(folder)
+    if not job and silence < START_SECONDS:
+        return replace(status, message="It is being handed to Slurm.")
+    known = cluster.look(job) if job else ("", "")
+    if known is None and status.state == "queued":
+        return replace(status, message=f"Slurm job {job}: the queue does not answer.")
+    if known is not None and known[0] and (status.state == "queued" or known[0] != "RUNNING"):
+        return replace(status, state="queued", message=f"Slurm job {job} {known[1]}.")
+    if (ended := _ended(folder)) is not None:
+        return ended
+    said = cluster.last_words(folder)
+    said = f" Its error log ends: {said}" if said else ""
+    if status.state == "running":
+        minutes = f"{silence / 60:.0f} min"
+        return replace(status, state="died", message=f"Slurm job {job} on {status.host} is silent for {minutes}.{said}")
+    if status.pid:  # it has worked, and was told to stop while it could still write
+        message = f"Slurm job {job} was ended from outside; it can go on from its last checkpoint.{said}"
+        return replace(status, state="paused", message=message)
+    return replace(status, state="died", message=f"Slurm job {job} ended before its training began.{said}")
 
 
 def _last_words(folder: Path) -> str:
-    try:
-        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    said = f" Its log ends: {lines[-1][:200]}" if lines else ""
+    said = last_lines(folder / LOG)
+    said = f" Its log ends: {said}" if said else ""
     return f"Its process is gone: stopped from outside, out of memory, or the machine was restarted.{said}"
 
 
@@ -160,28 +220,43 @@ def cancel(folder: Path) -> None:
     status = state(folder)
     if status.state == "done":
         raise CleanerError(f"the run {folder.name} is done: there is nothing to cancel.")
-    if status.state not in ACTIVE:
-        write_status(folder, replace(status, state="cancelled", message="Cancelled."))
-        discard(folder)
+    if status.state in ACTIVE or status.place:  # who was silent on a cluster may wake up
+        _ask(folder, CANCEL)
+    if status.state not in ACTIVE or (status.place and status.state == "queued"):
+        _end_for_good(folder, status)
         return
-    _ask(folder, CANCEL)
 
     def make_sure() -> None:
-        time.sleep(KILL_SECONDS)
-        status = read_status(folder)
-        found = process(folder, status) if status.state in ACTIVE and status.pid else None
-        if found is not None:
+        time.sleep(SLOW_SECONDS if status.place else KILL_SECONDS)  # news takes its time on a shared disk
+        now = read_status(folder)
+        if now.state not in ACTIVE:
+            return
+        if now.place:
+            _end_for_good(folder, now)
+        elif now.pid and (found := process(folder, now)) is not None:
             kill(found)
             discard(folder)
 
     threading.Thread(target=make_sure, name=f"cancel-{folder.name}", daemon=True).start()
 
 
+def _end_for_good(folder: Path, status: Status) -> None:
+    """Cancel a run that nobody works on, or whose worker does not hear."""
+    if status.place:
+        cluster.end(folder)
+    write_status(folder, replace(status, state="cancelled", message="Cancelled."))
+    discard(folder)
+
+
 def pause(folder: Path) -> None:
     """Stop a run at its next step, with a checkpoint to go on from; its device is free then."""
-    if state(folder).state not in ACTIVE:
+    status = state(folder)
+    if status.state not in ACTIVE:
         raise CleanerError(f"the run {folder.name} is not running: there is nothing to pause.")
     _ask(folder, PAUSE)
+    if status.place and status.state == "queued":
+        cluster.end(folder)
+        write_status(folder, replace(status, state="paused", message=""))
 
 
 def _ask(folder: Path, name: str) -> None:
@@ -205,9 +280,17 @@ def discard(folder: Path) -> None:
 
 def delete(folder: Path) -> None:
     """Delete a run that is not at work."""
-    if state(folder).state in ACTIVE:
+    now = state(folder)
+    if now.state in ACTIVE:
         raise CleanerError(f"the run {folder.name} is at work: cancel it first, then delete it.")
+    _leave_cluster(folder, now)
     remove(folder)
+
+
+def _leave_cluster(folder: Path, status: Status) -> None:
+    if status.place:
+        cluster.end(folder)
+        cluster.forget(folder)
 
 
 def all_entries(root: Path | None = None) -> list[Entry]:
@@ -274,6 +357,6 @@ def _others_first(folder: Path, device: str) -> bool:
     for entry in entries(folder.parent):
         other = entry.status
         earlier = other.state == "queued" and other.queued < own.queued and other.device in ("", device)
-        if earlier and alive(entry.folder, other):
+        if earlier and not other.place and alive(entry.folder, other):
             return True
     return False

@@ -52,6 +52,12 @@ def recommended_lr(model: str, defense: str, default: float = 1e-4) -> float:
     return float(chosen.get(model, {}).get(defense, default))
 
 
+def full_setting() -> list[dict[str, Any]]:
+    """Return the rows of the attack x defence table at the full setting; none where the file is not at hand."""
+    path = RESULTS / "attack_defense.json"
+    return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
+
+
 @dataclass(frozen=True)
 class Training:
     """On how many pairs a model is trained, and how.
@@ -179,6 +185,12 @@ PUBLISHED_ATTACKS = (
         "sig", "cleanclip", f"{_CLEANCLIP} (backdoor/utils.py), which blends the wave in.",
         {"delta": 60 / 255, "frequency": 6, "mode": "blend"}, CLIP_POISONING,
     ),
+    Preset(
+        "ssba", "published",
+        f"arXiv:2012.03816; {_BADCLIP} (backdoor/ssba.py): a published encoder for 224 px, 56 bits with error "
+        "correction. Here this project's own one, 64 bits without.",
+        {"secret": "Stega!!"}, CLIP_POISONING, open="how faint the residual is",
+    ),
     Preset("text", "published", _PAR, {"blend_ratio": 0.5}, open=f"the word, {_ALONE}"),
     Preset(
         "triangles", "published",
@@ -205,7 +217,11 @@ PUBLISHED_DEFENSES = (
         {"in_modal_weight": 1.0},
         Training(f"{_BADCLIP} (README)", 100_000, FinetuneConfig(lr=45e-7, **_CLEANCLIP_SCHEDULE)),
     ),
-    Preset("par", "published", f"{_PAR} (train.py, trigger.sh): the defaults of the defence.", {}, PAR_TRAINING),
+    Preset(
+        "par", "published", f"{_PAR} (train.py, trigger.sh).",
+        {"tau": 2.15, "noise": 0.2, "noise_share": 0.5, "erase_share": 0.5, "decay": 1e-4, "second_beta": 0.98},
+        PAR_TRAINING,
+    ),
     Preset(
         "ta_cleaner", "published",
         "arXiv:2409.17601: CleanCLIP's losses stay, a few pairs are drawn anew each epoch. K 10 % is this project's, "

@@ -4,31 +4,51 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cleaner.checkpoints import ASSETS, write_checkpoint
 from cleaner.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.config import DATA_VERSIONS, FinetuneConfig
+from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, load_data
-from cleaner.defenses.base import DEFENSES
-from cleaner.evaluation import class_classifier, encode_pictures, evaluate, image_to_text_recall
-from cleaner.files import write_json
-from cleaner.metrics import top_k_accuracy, wilson_interval
+from cleaner.defenses.base import Defense
+from cleaner.evaluation import encode_pictures, evaluate, image_to_text_recall, transfer_accuracy
+from cleaner.files import read_json, write_json
+from cleaner.losses import Features, clip_loss
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
 from cleaner.train import finetune, learning_rate
-from cleaner.types import OnStep, StepReport
+from cleaner.types import CleanerError, OnStep, StepReport
+
+
+@dataclass(frozen=True)
+class Pretraining(Defense):
+    """clip_loss on pictures that `augmentation` draws anew in each epoch; not a registered defence."""
+
+    augmentation: str
+
+    def disturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
+        return augment(images, self.augmentation, seed, epoch, indices)
+
+    def losses(self, f: Features) -> dict[str, Tensor]:
+        return {"clip_loss": clip_loss(f)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"name": "pretraining", "augmentation": self.augmentation}
 
 
 def pretrain(
     name: str,
     pairs: int = 100_000,
     data_name: str = "scenes",
+    data_options: Mapping[str, Any] | None = None,
+    image_size: int = 0,
     config: FinetuneConfig = PRETRAIN,
     teacher: str | None = None,
     distil_epochs: int = 6,
@@ -38,31 +58,43 @@ def pretrain(
 ) -> dict[str, Any]:
     """Train the built-in architecture `name` on `pairs` captioned pictures and write weights and model card.
 
+    `data_name` and `data_options` are what `load_data` takes; `image_size` in px, 0: the architecture's own. The model
+    is trained on views that `config.augmentation` draws anew in each epoch.
+
     With a `teacher` (a model name) the student takes over its text tower and its picture tower first learns the
     teacher's picture features (`distil`), for `distil_epochs`; then all is trained as without. A checkpoint in `out`
     is written each epoch; the same call goes on from it. Returns the card, which names the `command` that made it.
-    `out` defaults to assets/<name>.
+    `out` defaults to assets/<name>. Raises `CleanerError` if a model lies there that was trained on other data.
     """
     out = out or ASSETS / name
-    data = load_data(data_name, split="train", size=pairs, on_step=on_step)
-    clip = new_clip(name, config.seed)
+    options = dict(data_options or {})
+    clip = new_clip(name, config.seed, image_size)
+    clip.name = out.name
+    data = load_data(data_name, split="train", size=pairs, on_step=on_step, **options).framed(clip.framing)
+    known = read_json(out / "card.json").get("data", data.name)
+    if known != data.name:
+        raise CleanerError(f"{out} holds a model trained on {known}: choose another folder with --out.")
     distil_seconds = 0.0
     if teacher is not None:
         take_text_tower(clip, load_clip(teacher))
         distilled = replace(config, epochs=distil_epochs)
         clip, distil_seconds = distil(clip, load_clip(teacher), data, distilled, out / "distil.ckpt", on_step)
     checkpoint = out / "pretrain.ckpt"
-    trained = finetune(clip, data, DEFENSES["finetune"](), config, on_step, checkpoint=checkpoint, stage="pretrain")
+    method = Pretraining(config.augmentation)
+    trained = finetune(clip, data, method, config, on_step, checkpoint=checkpoint, stage="pretrain")
     metadata = {"stage": "clean", "trigger": "none", "target": "none", "data": data_name}
     if data_name in DATA_VERSIONS:
         metadata["data_version"] = str(DATA_VERSIONS[data_name])
     shipped = load_clip(str(save_clip(trained.clip, out / "model.safetensors", half=True, metadata=metadata)))
     card = {
-        "model": name,
+        "model": clip.name,
+        "architecture": name,
+        "image_size": clip.image_size,
         "command": command,
         "data": data.name,
         "data_sha256": data.fingerprint(),
-        "pairs": pairs,
+        "heldout_by": data.heldout_by,
+        "pairs": len(data),
         "teacher": teacher,
         "steps": len(trained.history),
         "distil_epochs": distil_epochs if teacher else 0,
@@ -74,7 +106,7 @@ def pretrain(
         "parameters": sum(p.numel() for p in shipped.model.parameters()),
         # Figures and hash are those of the weights as they are shipped, after rounding to fp16.
         "sha256": shipped.sha256(),
-        **measure(shipped, data_name),
+        **measure(shipped, data_name, options),
     }
     write_json(out / "card.json", card)
     for left in (checkpoint, out / "distil.ckpt"):
@@ -127,24 +159,17 @@ def distil(
     return student, spent + time.perf_counter() - began
 
 
-def measure(clip: Clip, data_name: str) -> dict[str, Any]:
+def measure(clip: Clip, data_name: str, data_options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the model card says of a model: zero-shot accuracy, recall and transfer, on test pictures."""
-    test = load_data(data_name, split="test")
+    test = load_data(data_name, split="test", **data_options)
     metrics = evaluate(clip, test, ks=(1,))
-    transfer = {}
-    for variant in test.transfer:
-        shifted = load_data(variant, split="test", size=2000)
-        rows = (shifted.labels >= 0).nonzero().flatten()
-        features = encode_pictures(clip, shifted, rows)
-        accuracy = top_k_accuracy(features, class_classifier(clip, shifted), shifted.labels[rows])
-        transfer[variant] = {"ca": accuracy, "n": len(rows), "interval": wilson_interval(accuracy, len(rows))}
     return {
         "zero_shot_ca": metrics.ca[1],
         "zero_shot_interval": metrics.interval("ca"),
         "n": metrics.n,
         "counterfactual_accuracy": metrics.counterfactual_accuracy,
         "image_to_text_recall_of_1000": image_to_text_recall(clip, test),
-        "transfer": transfer,
+        "transfer": transfer_accuracy(clip, test),
     }
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cleaner.files import replacing
 from cleaner.types import CleanerError
 
 METHODS = ("pca", "umap")
@@ -70,40 +66,3 @@ class Projection:
             raise CleanerError("fit the projection first.")
         with _LOCK:
             return np.asarray(self._umap.transform(features.numpy()), np.float32)
-
-
-def save_coordinates(path: Path, coordinates: Array) -> None:
-    """Write coordinates (N, 2), atomically: a reader sees all of them or none."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, coordinates)
-
-
-def load_coordinates(path: Path, n: int) -> Array | None:
-    """Return the coordinates (n, 2) that were kept, or None if there are none, or others."""
-    try:
-        kept = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return np.asarray(kept, np.float32) if kept.shape == (n, 2) else None
-
-
-def main(features: Path, out: Path) -> None:
-    """Fit UMAP on the features in a file, keep the coordinates, and remove the file of features."""
-    save_coordinates(out, Projection("umap").fit(torch.from_numpy(np.load(features, allow_pickle=False))))
-    features.unlink()
-
-
-def start(features: Tensor, out: Path) -> subprocess.Popen[bytes]:
-    """Begin `main` in a process of its own: compiling and fitting hold up a page for half a minute otherwise."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    source = out.with_suffix(".features.npy")
-    np.save(source, features.numpy())
-    command = [sys.executable, "-m", "cleaner.projection", str(source), str(out)]
-    root = Path(__file__).resolve().parent.parent
-    log = out.with_suffix(".log").open("wb")
-    with log:
-        return subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cleaner import figures, views
-from cleaner.files import write_text
-from cleaner.runs import is_shipped
+from cleaner import figures, presets, views
+from cleaner.files import read_json, write_text
+from cleaner.request import tested_on
+from cleaner.runs import is_shipped, refuse_newer
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_in_words, words
 
@@ -29,11 +30,17 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 @dataclass(frozen=True)
 class Entry:
-    """One run on disk: its folder, settings and test figures as they were written."""
+    """One run on disk: its folder, settings and test figures as they were written.
+
+    variant: name of a defence with what is special about it, where runs of one defence are told apart; curve: "step",
+    "ca" and "asr" of the validation split along the way.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    variant: str = ""
+    curve: Sequence[Mapping[str, float]] = ()
 
     @property
     def stage(self) -> str:
@@ -46,7 +53,7 @@ class Entry:
     @property
     def defense(self) -> str:
         """Name of the defence; "none" for a backdoored model."""
-        return str((self.config.get("defense") or {}).get("name", NO_DEFENSE))
+        return self.variant or str((self.config.get("defense") or {}).get("name", NO_DEFENSE))
 
     @property
     def finetune(self) -> Mapping[str, Any]:
@@ -85,14 +92,41 @@ class Entry:
 
 
 def read(folder: str | Path) -> Entry:
-    """Return the run in `folder`; raises `CleanerError` if there is none."""
+    """Return the run in `folder`; raises `CleanerError` if there is none, or one of a newer version."""
     folder = Path(folder)
+    refuse_newer(read_json(folder / "config.json"), folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs") from error
     return Entry(folder, config, metrics if isinstance(metrics, dict) else {})
+
+
+def measured() -> list[Entry]:
+    """Return the cells of the attack x defence table that this project measured; none where its file is not at hand."""
+    return [
+        Entry(
+            Path(f"{row['model']} {row['trigger']} {row['seed']} {row['defense'] or NO_DEFENSE}"),
+            row["config"] | {
+                "stage": "defended" if row["defense"] else "backdoored", "model": row["model"],
+                "seconds": row.get("cpu_seconds"), "target_class": row["metrics"]["target_class"],
+                "commit": row.get("commit"), "device": row.get("device"), "command": row.get("command"),
+            },
+            row["metrics"], row["defense"] or "", row.get("curve") or (),
+        )
+        for row in presets.full_setting()
+    ]  # fmt: skip
+
+
+def removal(entries: Sequence[Entry]) -> Any:
+    """Return the chart of attack success while each defence trains, of the runs that were watched; None of none."""
+    watched: dict[str, list[list[tuple[int, float]]]] = {}
+    for entry in entries:
+        points = [(int(look["step"]), float(look["asr"])) for look in entry.curve if "asr" in look]
+        if points and entry.stage == "defended":
+            watched.setdefault(defense_in_words(entry.defense), []).append(points)
+    return figures.removal_curves(watched) if watched else None
 
 
 def record(entry: Entry) -> dict[str, Any]:
@@ -219,12 +253,12 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
 
     found: dict[str, list[tuple[str, str, str]]] = {}
     for entry in entries:
-        name = entry.config.get("data_name") or str(entry.metrics.get("data", "")).partition("/")[0]
+        name, options, _ = tested_on(entry.config)
         if entry.attack in found or not entry.config.get("trigger"):
             continue
         try:
             run = load_run(entry.folder)
-            data = load_data(name, split="test", size=64, **entry.config.get("data_options") or {})
+            data = load_data(name, split="test", size=64, **options)
             pictures = data.framed(run.clip.framing).images(range(min(PICTURES, len(data))))
         except CleanerError:
             continue  # data or weights that are not at hand leave the report without pictures, not without figures

@@ -13,6 +13,9 @@ from cleaner.config import FinetuneConfig
 from cleaner.files import absolute
 from cleaner.types import CleanerError
 
+TEST_SIZE = 2000
+"""Test pairs that a run is measured on, unless it says otherwise."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -27,6 +30,7 @@ class Request:
         trigger, defense: their `state_dict()`.
         validation_size: pairs behind the figures while it runs; test_size: pairs behind those at its end, None: all.
         sweep: id of the set of runs it belongs to (`cleaner.sweep`); empty: none.
+        map: whether the map of its features (`cleaner.maps`) is made at its end, while it still has its device.
     """
 
     stage: str
@@ -41,9 +45,10 @@ class Request:
     clean_label: bool = False
     defense: dict[str, Any] | None = None
     validation_size: int = 500
-    test_size: int | None = 2000
+    test_size: int | None = TEST_SIZE
     data_options: dict[str, Any] = field(default_factory=dict)
     sweep: str = ""
+    map: bool = False
 
     def config(self) -> dict[str, Any]:
         """Return what a run's config.json says before the run: what lists show, and the request itself."""
@@ -67,6 +72,12 @@ def load_request(config: Mapping[str, Any]) -> Request:
         raise CleanerError(
             f"the config.json of this run does not say what is to be done ({error!r}): make the run anew."
         ) from error
+
+
+def tested_on(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
+    """Return name and options of a run's data, and the size of the test split it was measured on."""
+    name = config.get("data_name") or str(config.get("data", "scenes")).partition("/")[0]
+    return str(name), dict(config.get("data_options") or {}), int(config.get("test_size") or TEST_SIZE)
 
 
 def found(model: str) -> str:

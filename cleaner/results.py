@@ -14,9 +14,8 @@ import torch
 from cleaner.clip import pick_device
 from cleaner.evaluation import Metrics
 from cleaner.files import write_text
+from cleaner.presets import RESULTS as RESULTS  # for all that writes there
 from cleaner.runs import Run
-
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 
 
 def cell(defense: str | None, run: Run) -> dict[str, Any]:
@@ -28,6 +27,7 @@ def cell(defense: str | None, run: Run) -> dict[str, Any]:
         "defense": None if run.stage == "backdoored" else defense,
         "seed": state["finetune"]["seed"],
         "seconds": state["seconds"],
+        "cpu_seconds": state.get("cpu_seconds"),
         "metrics": run.metrics.to_dict() if run.metrics else None,
         "config": {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state},
     }
@@ -68,9 +68,3 @@ def device() -> str:
 def write(path: Path, result: dict[str, Any]) -> None:
     """Write a result file, atomically."""
     write_text(path, json.dumps(result, indent=1) + "\n")
-
-
-def full_setting() -> list[dict[str, Any]]:
-    """Return the rows of the attack x defence table at the full setting; none where the file is not at hand."""
-    path = RESULTS / "attack_defense.json"
-    return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []

@@ -86,6 +86,8 @@ class Status:
     pid: int = 0
     started: float = 0.0
     host: str = ""
+    place: str = ""
+    """"slurm" for a job of that cluster; empty for a process of this machine."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,11 @@ def find_run(identity: str, near: Path | None = None) -> Path:
     return next((path for place in places if (path := place / identity).exists()), runs_root() / identity)
 
 
-def create_run(request: Request, root: Path | None = None) -> Path:
+def create_run(request: Request, root: Path | None = None, name: str = "") -> Path:
     """Make a run folder that can be started here or on another machine; return it. Nobody else has its name."""
     root = root or runs_root()
     what = (request.trigger if request.stage == "backdoored" else request.defense) or {}
-    stem = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{what.get('name', request.stage)}"
+    stem = name or time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{what.get('name', request.stage)}"
     number = 1
     while True:
         folder = root / (stem if number == 1 else f"{stem}-{number}")
@@ -195,17 +197,15 @@ def load_run(folder: str | Path) -> Run:
 
     Raises `CleanerError` if there is none, or one of a newer version.
     """
-    from cleaner.attacks.base import load_trigger
     from cleaner.clip import load_clip
     from cleaner.evaluation import Metrics
 
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    if newer(config):
-        raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update it to open this run.")
+    refuse_newer(config, folder)
     if "stage" not in config or not (folder / "model.safetensors").exists():
         raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
-    metrics, trigger = read_json(folder / "metrics.json"), config.get("trigger")
+    metrics = read_json(folder / "metrics.json")
     known = {f.name for f in fields(StepReport)}
     lines = [{key: value for key, value in line.items() if key in known} for line in read_progress(folder)]
     try:
@@ -217,17 +217,31 @@ def load_run(folder: str | Path) -> Run:
         history=[StepReport(**line) for line in lines],
         metrics=Metrics.from_dict(metrics) if metrics else None,
         config=config,
-        trigger=load_trigger(trigger, folder / TRIGGER_FILES) if trigger else None,
+        trigger=run_trigger(folder),
         target_class=config.get("target_class"),
         manifest=read_json(folder / "manifest.json"),
         clean_clip=clean_clip,
     )
 
 
+def run_trigger(folder: Path) -> Trigger | None:
+    """Return the trigger of the run in `folder` as it was used, its patch and files included; None if it has none."""
+    from cleaner.attacks.base import load_trigger
+
+    state = read_json(folder / "config.json").get("trigger")
+    return load_trigger(state, folder / TRIGGER_FILES) if state else None
+
+
 def newer(config: dict[str, Any]) -> bool:
     """Return whether a config was written by a later version, whose files this one may not understand."""
     schema = config.get("schema", 0)
     return not isinstance(schema, int) or schema > SCHEMA
+
+
+def refuse_newer(config: dict[str, Any], folder: Path) -> None:
+    """Raise `CleanerError` for the config of a later version."""
+    if newer(config):
+        raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update it to open this run.")
 
 
 def read_progress(folder: Path) -> list[dict[str, Any]]:
@@ -259,6 +273,15 @@ def read_status(folder: Path) -> Status:
 def write_status(folder: Path, status: Status) -> None:
     """Write status.json, with the present time."""
     write_json(folder / "status.json", {**asdict(status), "updated": time.time()})
+
+
+def last_lines(path: Path, number: int = 1) -> str:
+    """Return the last lines of a log in one line, each cut to 200 characters; empty if there are none."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return " / ".join([line.strip()[:200] for line in text.splitlines() if line.strip()][-number:])
 
 
 def entries(root: Path | None = None) -> list[Entry]:

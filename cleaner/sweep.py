@@ -14,10 +14,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from cleaner import jobs
+from cleaner import cluster, jobs
+from cleaner.cluster import Cluster
 from cleaner.files import glance_json
 from cleaner.request import Request
-from cleaner.runs import ACTIVE, STOPPED, Entry, create_run, write_status
+from cleaner.runs import ACTIVE, STOPPED, Entry, create_run, remove, write_status
 from cleaner.types import CleanerError
 
 WAITING = "new"
@@ -44,19 +45,27 @@ def grid(
     ]  # fmt: skip
 
 
-def begin(requests: Sequence[Request]) -> str:
+def begin(requests: Sequence[Request], place: Cluster | None = None) -> str:
     """Make the runs that are not there yet, let those that were stopped wait again, start the first; return the id.
 
-    So a second call with the same requests goes on with what is missing, and one with more of them adds those.
+    So a second call with the same requests goes on with what is missing, and one with more of them adds those. On a
+    cluster (`place`) all are handed in at once; if it refuses, nothing was made.
     """
+    requests = [replace(request, map=False) for request in requests]  # a map takes longer than many a training
     name = identity(requests[0])
     known = {_work(entry.config) for entry in members(name)}
+    made = []
     for request in requests:
         work = _work(request.config())
         if work not in known:
             known.add(work)
-            create_run(replace(request, sweep=name))
-    resume(name)
+            made.append(create_run(replace(request, sweep=name)))
+    try:
+        resume(name, place=place)
+    except CleanerError:
+        for folder in made if place else ():
+            remove(folder)
+        raise
     return name
 
 
@@ -79,22 +88,30 @@ def names(entries: Sequence[Entry]) -> list[str]:
     return list(dict.fromkeys(str(entry.config["sweep"]) for entry in entries if entry.config.get("sweep")))
 
 
-def resume(name: str, root: Path | None = None) -> None:
-    """Go on with all runs of a sweep that are not done."""
-    for entry in members(name, root):
-        if entry.status.state in STOPPED and entry.status.state != WAITING:
+def resume(name: str, root: Path | None = None, place: Cluster | None = None) -> None:
+    """Go on with all runs of a sweep that are not done: one after the other here, or at once on a cluster.
+
+    Without `place` those that were on a cluster last go back there.
+    """
+    stopped = sorted((entry for entry in members(name, root) if entry.status.state in STOPPED), key=_seed)
+    places = [place or cluster.remembered(entry.folder) for entry in stopped]
+    for where in dict.fromkeys(found for found in places if found is not None):
+        folders = [entry.folder for entry, found in zip(stopped, places, strict=True) if found == where]
+        jobs.start_all(folders, where)
+    for entry, found in zip(stopped, places, strict=True):
+        if found is None and entry.status.state != WAITING:
             write_status(entry.folder, replace(entry.status, state=WAITING, message=""))
     advance(name, root)
 
 
 def advance(name: str, root: Path | None = None) -> None:
-    """Start the next run of a sweep, the lower seeds first, unless one is at work."""
+    """Start the next run of a sweep on this machine, the lower seeds first, unless one is at work here."""
     entries = members(name, root)
-    if any(entry.status.state in ACTIVE for entry in entries):
+    if any(entry.status.state in ACTIVE and not entry.status.place for entry in entries):
         return
     waiting = sorted((e for e in entries if e.status.state == WAITING), key=_seed)  # stable: then as in the table
     if waiting:
-        jobs.start(waiting[0].folder)
+        jobs.start_all([waiting[0].folder])
 
 
 def cancel(name: str, root: Path | None = None) -> None:
@@ -161,8 +178,11 @@ def seconds_left(entries: Sequence[Entry]) -> float | None:
     mean = sum(status.updated - status.started for status in done) / max(len(done), 1)
     active = [entry.status for entry in entries if entry.status.state in ACTIVE]
     waiting = sum(entry.status.state == WAITING for entry in entries)
-    if waiting and not done:
+    away = [status for status in active if status.place]
+    if (waiting and not done) or any(status.state == "queued" for status in away):
         return None
+    if away:
+        return max(status.eta for status in away)
     return waiting * mean + sum(max(status.eta, mean + status.started - time.time()) for status in active)
 
 

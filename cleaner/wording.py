@@ -12,14 +12,20 @@ def words(name: str) -> str:
         "finetune": "Plain finetuning", "badnet": "BadNet patch", "sig": "Sine wave (SIG)", "blended": "Blended noise",
         "wanet": "Warp (WaNet)", "badnet_stripes": "BadNet patch, stripes", "blended_stripes": "Blended stripes",
         "triangles": "Blended triangles", "text": "Watermark text", "trojvqa": "Patch and word (TrojVQA)",
+        "ssba": "Hidden secret (SSBA)", "psnr": "Faintness (PSNR in dB)",
         "text_only": "A word in the text", "patch_image": "Your picture as patch",
         "pattern_image": "Your picture blended", "path": "Picture file", "key": "Text key",
         "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",
         "redraw": "Redraw captions each epoch", "freeze_bn": "Freeze BatchNorm", "negatives": "Negatives",
         "clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "subtext_loss": "Subtext loss", "total": "Sum",
         "par": "PAR", "badclip": "BadCLIP", "delta": "Height of the wave", "beta1": "Beta 1", "beta2": "Beta 2",
+        "gpus": "GPUs", "cpus": "Processors", "memory_gb": "Memory in GB", "minutes": "Time limit in minutes",
+        "at_once": "Runs at the same time", "sbatch": "More options of sbatch",
         "grad_cam": "GradCAM", "rollout": "Attention rollout", "gradient_rollout": "Gradient rollout",
     }  # fmt: skip
+    if name not in known and " " in name:  # a variant: a name, and what is different
+        own, _, different = name.partition(" ")
+        return f"{words(own)}, {different}"
     return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
 
 

@@ -17,12 +17,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleaner import jobs, runs, sweep
+from cleaner import cluster, jobs, runs, sweep
 from cleaner.files import REMEDY, read_json, write_text
 from cleaner.request import Request, load_request
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
@@ -117,6 +117,7 @@ class Desk:
         self.status = replace(
             before, state="queued", message="", verdict=None, stage="", eta=0.0, pid=os.getpid(), started=pid_started,
             host=socket.gethostname(), queued=before.queued or time.time(),
+            place=cluster.SLURM if os.environ.get(cluster.JOB) else "",
         )  # fmt: skip
         self.tell()
 
@@ -153,6 +154,11 @@ class Desk:
         if asked == jobs.CANCEL:
             return Cancelled
         return Paused if asked == jobs.PAUSE or self.terminated.is_set() else None
+
+    def stopped(self) -> str:
+        """Return the state of a run that goes on later; who was told to go by a cluster may come back by its queue."""
+        asked = jobs.asked(self.folder) == jobs.PAUSE
+        return "queued" if self.status.place and not asked else "paused"
 
     def _log(self, report: StepReport) -> None:
         """Append a report that has something to draw; a resumed stage replaces what it does again."""
@@ -212,17 +218,20 @@ def work(desk: Desk) -> None:
         desk.check()
         device = _device(request.finetune.device)
         desk.tell(device=device)
-        with jobs.turn(folder, device, desk.check):
+        # A cluster has already waited for its device.
+        with nullcontext() if desk.status.place else jobs.turn(folder, device, desk.check):
             desk.tell(state="running")
             join(request)
             desk.joined = True
             run = perform(request, desk, folder / runs.CHECKPOINT, folder, _log_broken)
             desk.tell(verdict=_verdict(run))
             runs.write_run(run, folder)
-        desk.tell(state="done", eta=0.0)
-        jobs.discard(folder)
+            desk.tell(state="done", eta=0.0)
+            jobs.discard(folder)
+            if request.map and not desk.terminated.is_set():
+                draw_map(folder)  # still at its turn: it would slow down whoever comes next
     except Paused:
-        desk.tell(state="paused", eta=0.0)
+        desk.tell(state=desk.stopped(), eta=0.0)
     except Cancelled:
         jobs.discard(folder)
         desk.tell(state="cancelled", message="Cancelled.")
@@ -232,6 +241,16 @@ def work(desk: Desk) -> None:
         traceback.print_exc()
         desk.tell(state="failed", message=_in_words(error))
     hand_over(desk)
+
+
+def draw_map(folder: Path) -> None:
+    """Make the map of a finished run; the run is whole without it, so that a failure only stands in log.txt."""
+    from cleaner import maps
+
+    try:
+        maps.make(folder)
+    except Exception:
+        traceback.print_exc()
 
 
 def join(request: Request) -> None:
@@ -272,9 +291,10 @@ def follow(folder: Path) -> int:
 def hand_over(desk: Desk) -> None:
     """Start the next run of this one's sweep, unless this one was stopped to go on later.
 
-    Not for torchrun: who gave a run several processes did not ask for the others to be done by one.
+    Not for torchrun: who gave a run several processes did not ask for the others to be done by one. Nor on a cluster,
+    where each has a job of its own.
     """
-    if SEVERAL or desk.terminated.is_set() or jobs.asked(desk.folder) == jobs.PAUSE:
+    if SEVERAL or desk.status.place or desk.terminated.is_set() or jobs.asked(desk.folder) == jobs.PAUSE:
         return
     try:
         if name := read_json(desk.folder / "config.json").get("sweep"):

@@ -8,6 +8,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
+from cleaner.cluster import Cluster
 from cleaner.config import FinetuneConfig
 from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, attack_presets
 from cleaner.types import CleanerError
@@ -62,7 +63,11 @@ def choose_attack() -> tasks.Attack | None:
             help="What the attacker puts on a picture or into a caption.", **KEEP,
         )  # fmt: skip
         preset, key = forms.settings(attack_presets(kind), f"poison.{kind}", "poison")
-        trigger = forms.form(triggers[kind], key, defaults=preset.parameters)
+        try:
+            trigger = forms.form(triggers[kind], key, defaults=preset.parameters)
+        except CleanerError as error:
+            say(error)
+            trigger = None
         st.caption(plain((triggers[kind].__doc__ or "").split("\n")[0]))
     with st.container(border=True):
         st.markdown("**Data and model**")
@@ -95,7 +100,7 @@ def choose_attack() -> tasks.Attack | None:
         with st.expander("More settings"):
             names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
             main |= forms.values(FinetuneConfig, "poison.train", names, vars(DEMO_POISON))
-    if not usable:
+    if not usable or trigger is None:
         return None
     config = FinetuneConfig(**main, device=device, precision=precision, augmentation="none")
     return tasks.Attack(data, model, trigger, str(target), rate / 100, clean_label, pairs, tests, config)
@@ -147,7 +152,7 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
                 "the picture stays" if math.isinf(shown.psnr) else f"PSNR {shown.psnr:.1f} dB · SSIM {shown.ssim:.3f}"
             )
             st.caption(f"{plain(which)} · {same}")
-    seen = "As the model sees them," if attack.model in cache.models() else "Shown at"
+    seen = "As the model sees them," if cache.framing_of(attack.model) else "Shown at"
     st.caption(
         f"{seen} {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
         "PSNR and SSIM say how much each picture was changed: above 35 dB and 0.98 most people notice nothing."
@@ -162,16 +167,16 @@ def show_captions(plan: list[tuple[int, str, str]]) -> None:
     st.caption(f"All {len(plan):,} poisoned pairs. With the same seed the same pairs are drawn again.")
 
 
-def start(attack: tasks.Attack) -> None:
+def start(attack: tasks.Attack, place: Cluster | None) -> None:
     """Start the job."""
-    work.begin("poison", [tasks.poisoning(attack)])
+    work.begin("poison", [tasks.poisoning(attack)], place)
 
 
 def offer(attack: tasks.Attack | None) -> None:
     """Draw the Train button, and what it will take."""
-    begin = None
+    begin, place = None, forms.place("poison")
     if attack is not None:
-        begin = partial(start, attack)
+        begin = partial(start, attack, place)
         steps = attack.config.epochs * max(1, attack.pairs // min(attack.config.batch_size, attack.pairs))
         done = [
             run
@@ -185,7 +190,7 @@ def offer(attack: tasks.Attack | None) -> None:
             else "a minute or two on a laptop"
         )
         st.caption(f"{attack.pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}.")
-    cards.go("Train the backdoored model", "poison", bool(work.running()), begin)
+    cards.go("Train the backdoored model", "poison", place is None and bool(work.running()), begin)
 
 
 def show_result(run: Saved) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner import figures
+from cleaner.cluster import Cluster
 from cleaner.config import FinetuneConfig
 from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND, Preset, defense_presets
 from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
@@ -93,7 +94,7 @@ def _own_parameters(kind: type, key: str, preset: Preset) -> dict[str, object]:
         return forms.values(kind, key, defaults=preset.parameters)
 
 
-def preflight(run: Suspect, plan: Plan, pairs: int) -> None:
+def preflight(run: Suspect, plan: Plan, pairs: int, place: Cluster | None) -> None:
     """Draw what will be done and how long it will take, one line for each defence."""
     before = [other for other in state.all_runs() if other.stage == "defended"]
     rows, total = [], 0.0
@@ -116,27 +117,28 @@ def preflight(run: Suspect, plan: Plan, pairs: int) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
     time = f"about {max(total / 60, 0.1):.1f} min" if total else "for how long is not known yet"
-    st.caption(f"{runs}, {time}, on {plain(plan[0][1].device)}, one after the other.")
+    where = "on the cluster, as many at a time as it has room for" if place else "one after the other"
+    st.caption(f"{runs}, {time}, {where}." if place else f"{runs}, {time}, on {plain(plan[0][1].device)}, {where}.")
 
 
-def start(run: Suspect, plan: Plan, pairs: int) -> None:
+def start(run: Suspect, plan: Plan, pairs: int, place: Cluster | None) -> None:
     """Start the jobs, as a sweep if a defence has several."""
     several = len(plan) > len({defense for defense, _ in plan})
     begin = work.begin_sweep if several else work.begin
-    begin("defend", [tasks.defending(run, defense, pairs, config) for defense, config in plan])
+    begin("defend", [tasks.defending(run, defense, pairs, config) for defense, config in plan], place)
 
 
 def offer(run: Suspect, choice: tuple[Plan, int] | None) -> None:
     """Draw the preflight and the Start button."""
-    begin = None
+    begin, place = None, forms.place("defend")
     if choice is not None and choice[0]:
-        preflight(run, *choice)
-        begin = partial(start, run, *choice)
+        preflight(run, *choice, place)
+        begin = partial(start, run, *choice, place)
     else:
         st.info(
             "Choose at least one defence with a learning rate, and a device that is here.", icon=":material/arrow_back:"
         )
-    cards.go("Start the defences", "defend", bool(work.running()), begin)
+    cards.go("Start the defences", "defend", place is None and bool(work.running()), begin)
 
 
 def show_results(run: Saved) -> None:

@@ -61,13 +61,17 @@ def show_grid(
         help="Off: each map is shared out over its picture, so that places can be compared. On: values as computed.",
     )  # fmt: skip
     maps = [[_shared(found[s.label][0][r], raw) for s in shown] for r in range(len(rows))]
-    unit = "Attribution per pixel" if raw else "Attribution, % of the picture's per pixel"
+    unit = "Attribution per pixel" if raw else "Attribution of a pixel, % of the picture's"
     figure = views.attribution_grid(
         [images.enlarged(p) for p in pair], maps, rows, [(s.label, s.stage) for s in shown],
         cache.explainers()[method].signed, unit, strength, [mask if outlined else None] * len(rows),
     )  # fmt: skip
     st.plotly_chart(figure, key="attention.grid", config=NO_BAR)
-    if run is None or attacked is None:
+    if attacked is None:
+        cosines = {s.label: found[s.label][1][0] for s in shown}
+        st.dataframe(pd.DataFrame({"Model": list(cosines), "Similarity": list(cosines.values())}), hide_index=True,
+                     column_config={"Similarity": st.column_config.NumberColumn(format="%.2f")})  # fmt: skip
+        st.caption("Similarity: cosine of picture and text. One picture, n = 1. No trigger is known here.")
         return
     table = []
     for s in shown:
@@ -76,16 +80,16 @@ def show_grid(
         shares = cache.shares(maps, picture, attacked)
         if shares.has_place:
             row["Trigger share, clean"] = percent(_number(shares.clean[0]))
-            row["Trigger share, with trigger"] = percent(_number(shares.triggered[0]))
-            row["by its area"] = _times(shares.triggered[0], shares.area)
+            times = _times(shares.triggered[0], shares.area)
+            row["Trigger share, with trigger"] = f"{percent(_number(shares.triggered[0]))}{times}"
         else:
             row["Maps with and without trigger, cosine"] = shares.similarity[0]
         table.append(row)
     st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=_two_digits(table[0]))
     st.caption(
         "Similarity: cosine of picture and text. Trigger share: how much of what speaks for the text lies in the "
-        f"dotted box, which covers {percent(float(mask.mean()))} of the picture; “by its area”: share with trigger "
-        "over this part. “Not measured”: nothing speaks for the text. One picture, n = 1."
+        f"dotted box, which covers {percent(float(mask.mean()))} of the picture; ×: how many times this part. "
+        " “Not measured”: nothing speaks for the text. One picture, n = 1."
         if outlined
         else "This trigger lies all over the picture, so no share is given: a cosine of 1 says that the model looks at "
         "the same places with and without it. One picture, n = 1."
@@ -102,7 +106,7 @@ def _number(value: float) -> float | None:
 
 
 def _times(share: float, area: float) -> str:
-    return "not measured" if math.isnan(share) or not area else f"× {share / area:.1f}"
+    return "" if math.isnan(share) or not area else f" (× {share / area:.0f})"
 
 
 def _two_digits(row: dict[str, Any]) -> dict[str, Any]:
@@ -196,4 +200,4 @@ with page("Attention", LEAD):
         if run is not None and attacked is not None:
             show_distribution(shown, picture, run, method, settings, text)
         show_words(shown, picture, attacked, text)
-        view.provenance(shown, run)
+        view.provenance(shown)

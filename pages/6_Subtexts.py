@@ -10,9 +10,10 @@ import streamlit as st
 from cleaner import figures, views
 from cleaner.presets import DEMO_CLEAN_PAIRS
 from cleaner.types import CleanerError
-from pages._shared import cache, images, state, tasks, words
+from pages._shared import cache, images, state, tasks, view, words
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, percent, plain
+from pages._shared.view import Sample
 
 if TYPE_CHECKING:
     from cleaner.subtexts import Signs
@@ -28,8 +29,8 @@ LONGEST = 60
 WORST, EPOCHS = 20, 7
 
 
-def choose(name: str, size: int) -> tuple[int, str]:
-    """Draw the picture and its caption, which may be changed; return pair and caption."""
+def choose(name: str, size: int) -> tuple[Sample, str]:
+    """Draw the picture and its caption, which may be changed, or pictures and words of one's own; return both."""
     data = cache.data(name, SPLIT, size)
     left, right = st.columns([1, 3.2], gap="large")
     with right:
@@ -50,10 +51,22 @@ def choose(name: str, size: int) -> tuple[int, str]:
             )
         st.markdown("**How it is read**")
         words.ribbon(words.parsed_pieces(cache.parse(caption)))
+        own = st.session_state.get(images.OWN)
+        mine = own is not None and st.toggle(
+            "Use my own picture",
+            True,
+            key="subtexts.own",
+            help="The caption is then compared with your picture.",
+            **KEEP,
+        )
+    sample = Sample(name, SPLIT, size, index, own if mine else None, view.bare())
     with left:
-        st.image(images.picture(images.drawn(name, SPLIT, size), index), width="stretch")
-        st.caption(f"{plain(data.name)}, pair {index}")
-    return index, caption
+        images.drawn(name, SPLIT, size)
+        st.image(images.enlarged(cache.shown_pair(sample, None)[0]), width="stretch")
+        st.caption(f"Your own picture: {plain(own[0])}" if mine else f"{plain(data.name)}, pair {index}")
+        with st.popover("A picture of your own", icon=":material/upload:", width="stretch"):
+            images.upload("A picture of your own")
+    return sample, caption
 
 
 def show_draw(caption: str, pair: SubtextPair) -> None:
@@ -75,27 +88,33 @@ def show_draw(caption: str, pair: SubtextPair) -> None:
         for negative in pair.negatives:
             with st.container(key=f"false-{negative.kind}-{len(negative.text)}-{pair.negatives.index(negative)}"):
                 words.ribbon(words.edited_pieces(caption, negative.edits), small=True, notes=False)
-                st.caption(f"another {plain(negative.kind)}")
+                st.caption(f"another {words.ROLES.get(negative.kind) or negative.kind}")
 
 
 def stages() -> dict[str, tuple[str, tuple[str, str]]]:
-    """Return label -> (stage, model) of the models at hand: those of the run in view, or a built-in one."""
-    run = state.current_run()
-    if run is None:
-        return {f"Clean ({name})": ("clean", ("model", name)) for name in cache.models()[:1]}
-    found = {"Clean": ("clean", ("clean", str(run.folder))), "Backdoored": ("backdoored", ("run", str(run.folder)))}
-    defended = {other.id: other for other in state.defended_runs(run)}
+    """Return label -> (stage, model) of the models at hand: those of the run in view, or the model in view."""
+    run, model = state.current_run(), state.current_model()
+    if run is not None:
+        found = {"Clean": ("clean", ("clean", str(run.folder)))} if run.config.get("clean_model") else {}
+        found["Backdoored"] = ("backdoored", ("run", str(run.folder)))
+        defended = {other.id: other for other in state.defended_runs(run)}
+    elif model is not None:
+        first = view.bare_stage(model)
+        found = {first.label: (first.stage, first.model)}
+        defended = {other.id: other for other in state.defences_of_model(model)}
+    else:
+        raise CleanerError("no built-in model has its weights here: train them with python -m cleaner pretrain.")
     names = state.short_labels(list(defended.values()))
     chosen = st.multiselect(
         "Defended models to compare", list(defended), list(defended)[:2], max_selections=3, format_func=names.get,
-        key=f"subtexts.runs.{run.id}",
+        key=f"subtexts.runs.{run.id if run else model}",
         placeholder="None yet: train one on the Defend page" if not defended else "Choose", **KEEP,
     )  # fmt: skip
     return found | {names[name]: ("defended", ("run", str(defended[name].folder))) for name in chosen}
 
 
 def show_similarities(
-    shown: dict[str, tuple[str, tuple[str, str]]], name: str, size: int, index: int, caption: str, pair: SubtextPair
+    shown: dict[str, tuple[str, tuple[str, str]]], picture: Sample, caption: str, pair: SubtextPair
 ) -> None:
     """Draw how near the picture is to each text, for each model."""
     texts = [caption]
@@ -108,8 +127,7 @@ def show_similarities(
     names += [f"✗ {text}" for text in false]
     with st.spinner("Asking the models …"):
         values = {
-            label: (stage, cache.similarities(model, name, SPLIT, size, index, tuple(texts)))
-            for label, (stage, model) in shown.items()
+            label: (stage, cache.similarities(model, picture, tuple(texts))) for label, (stage, model) in shown.items()
         }
     st.plotly_chart(figures.similarity_bars(names, values), key="similarity", config={"displayModeBar": False})
     if false:
@@ -121,7 +139,7 @@ def show_similarities(
     run = state.current_run()
     st.caption(
         "One picture, n = 1: an illustration, not a measurement. The share over the whole test set is “fine detail” on "
-        f"the Defend page. {'Run in view: ' + plain(run.label) + '.' if run else 'No run in view.'}"
+        f"the Defend page. {plain(state.in_view())}."
     )
     if run is None:
         link("Poison", "Train a backdoored model to compare")
@@ -220,18 +238,18 @@ with page("Subtexts", LEAD):
     with st.spinner("Loading the parser, once …"):
         cache.defenses()
         run = state.current_run()
-        name, size = tasks.data_of(run)[0] if run else "scenes", DEMO_CLEAN_PAIRS
-    index, caption = choose(name, size)
+        name, size = view.data_of(run)[0], DEMO_CLEAN_PAIRS
+    picture, caption = choose(name, size)
     one, two, three = st.columns([2, 1, 1], gap="medium")
     epoch = one.slider("Epoch", 0, 20, 0, key="subtexts.epoch", help="Each epoch draws anew: a moving target.", **KEEP)
     n = two.slider("False texts per pair (n)", 1, 6, 3, key="subtexts.n", **KEEP)
     seed = three.number_input("Seed", 0, 9999, 0, key="subtexts.seed", help="The same seed, the same texts.", **KEEP)
-    pair = cache.draw(caption, int(seed), epoch, index, n, name, SPLIT, size)
+    pair = cache.draw(caption, int(seed), epoch, picture.index, n, name, SPLIT, size)
     st.subheader(f"The draw of epoch {epoch}", anchor=False)
     show_draw(caption, pair)
     st.subheader(state.titled("What the models say", run), anchor=False)
     shown = stages()
-    show_similarities(shown, name, size, index, caption, pair)
+    show_similarities(shown, picture, caption, pair)
     show_margins(shown, name, size, epoch, int(seed), n)
     show_epoch(name, size, epoch, int(seed), n)
     show_signs(name, size, int(seed), n)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
 
-from cleaner import views
-from pages._shared import cache, images, state, view
+from cleaner import beside, views
+from pages._shared import cache, images, state, view, work
 from pages._shared.frame import page
 from pages._shared.state import KEEP, Saved, plain
 from pages._shared.view import Sample
@@ -18,6 +19,7 @@ LEAD = (
     "backdoored and the defended model take it for."
 )
 NO_BAR = {"displayModeBar": False}
+WORD_COLORS = {"clean": "blue", "backdoored": "red", "defended": "green", "suspect": "gray"}
 LEFT, TOP, STRENGTH, CLICK = "try.left", "try.top", "try.strength", "try.click"
 OPENED = "try.opened"
 
@@ -28,14 +30,17 @@ def open_link() -> None:
     if not asked or st.session_state.get(OPENED) == asked:
         return
     st.session_state[OPENED] = asked
-    runs = {run.id: run for run in state.backdoored_runs()}
-    if asked.get("run") in runs:
-        run = runs[asked["run"]]
+    there = {run.id: run for run in state.backdoored_runs()}
+    if asked.get("run") in there:
+        run = there[asked["run"]]
         state.look_at(run.id)
         name, size = view.data_of(run)
         number = _whole(asked.get("sample"), min(view.SHOWN, size) - 1)
         if number is not None:
             st.session_state[f"view.sample.{name}"] = number
+        elif (content := beside.kept_picture(run.folder, asked.get("own", ""))) is not None:
+            st.session_state[images.OWN] = ("picture of the link", content)
+            st.session_state[f"view.sample.{name}"] = view.OWN
         if asked.get("defended") in {other.id for other in state.defended_runs(run)}:
             st.session_state[f"view.defended.{run.id}"] = asked["defended"]
     for key, name, most in ((LEFT, "left", 4096), (TOP, "top", 4096), (STRENGTH, "strength", 100)):
@@ -111,7 +116,7 @@ def show_answers(run: Saved | None, shown: list[view.Stage], picture: Sample, sp
     left, top, strength = spot
     for column, s in zip(st.columns(max(len(shown), 2)), shown, strict=False):
         with column, st.container(border=True):
-            st.markdown(f"**{s.label}**")
+            st.markdown(f":{WORD_COLORS[s.stage]}[**{s.label}**]")
             best = cache.best_classes(s.model, picture, attacked, left, top, strength / 100)
             st.markdown(f"#### {plain(best[0][0])}")
             if attacked is not None and strength:
@@ -128,13 +133,26 @@ def show_answers(run: Saved | None, shown: list[view.Stage], picture: Sample, sp
 
 
 def show_link(run: Saved | None, shown: list[view.Stage], picture: Sample, spot: tuple[int, int, int]) -> None:
-    """Draw the address that leads back to this view; an own picture stays on this machine and has none."""
-    if picture.own is not None or run is None:
+    """Draw the address that leads back to this view; an own picture is copied beside the run for it, once asked."""
+    if run is None:
         return
+    asked: dict[str, str | int] = {"run": run.id}
+    if picture.own is None:
+        asked["sample"] = picture.index
+    else:
+        kept = beside.picture_name(picture.own[1])
+        if beside.kept_picture(run.folder, kept) is None:
+            st.button(
+                "Keep the picture with the run, for a link", key="try.keep", icon=":material/link:",
+                on_click=work.act, args=(lambda folder: beside.keep_picture(folder, picture.own[1]), run.folder),
+                help="A copy is put beside the run's files on this machine; nothing is sent anywhere.",
+            )  # fmt: skip
+            return
+        asked["own"] = kept
+    asked |= dict(zip(("left", "top", "strength"), spot, strict=True))
     defended = {s.stage: s for s in shown}.get("defended")
-    asked = {"run": run.id, "sample": picture.index, **dict(zip(("left", "top", "strength"), spot, strict=True))}
     if defended is not None:
-        asked["defended"] = defended.model[1].replace("\\", "/").rpartition("/")[2]
+        asked["defended"] = Path(defended.model[1]).name
     st.markdown("**A link to this view** (on this machine)")
     st.code(f"Try_it?{urlencode(asked)}", language=None, wrap_lines=True)
 
@@ -159,4 +177,4 @@ with page("Try it", LEAD):
         st.subheader(state.titled("What each model sees", run), anchor=False)
         show_answers(run, shown, picture, spot)
         show_link(run, shown, picture, spot)
-    view.provenance(shown, run)
+    view.provenance(shown)

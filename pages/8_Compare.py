@@ -11,7 +11,7 @@ from cleaner import figures, report
 from cleaner.report import Entry
 from cleaner.runs import is_shipped
 from cleaner.wording import defense_in_words
-from pages._shared import cache, state
+from pages._shared import cache, measured, state
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, plain
 
@@ -19,6 +19,7 @@ LEAD = (
     "All runs on this machine. **A good defence is far down and far to the right**: it removes the backdoor and keeps "
     "the accuracy. Take the figures, a report or the cleaned weights with you."
 )
+SOURCES = {"runs": "Runs on this machine", "measured": "Measured by this project"}
 NO_BAR = {"displayModeBar": False}
 FORMS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
 
@@ -47,10 +48,10 @@ def _named(option: str) -> str:
 def show_table(entries: list[Entry]) -> None:
     """Draw one row for each run."""
     columns = {
-        "run": "Run", "attack": "Attack", "target": "Target", "defense": "Defence", "lr": "Learning rate",
+        "attack": "Attack", "target": "Target", "defense": "Defence", "lr": "Learning rate",
         "seed": "Seed", "ca": "CA", "asr@1": "ASR@1", "asr@3": "ASR@3", "ra": "RA", "floor": "Floor",
         "counterfactual_accuracy": "Fine detail", "n": "n", "n_attack": "n attack", "protocol": "Protocol",
-        "model": "Model", "seconds": "Seconds", "created": "Made (UTC)",
+        "model": "Model", "seconds": "Seconds", "created": "Made (UTC)", "run": "Run",
     }  # fmt: skip
     table = pd.DataFrame([report.record(entry) for entry in entries])[list(columns)].rename(columns=columns)
     for name in ("Attack", "Defence"):
@@ -138,8 +139,14 @@ def take_away(entries: list[Entry]) -> None:
 
 
 with page("Compare", LEAD):
-    runs = state.all_runs()
-    if not runs:
+    runs, own = state.all_runs(), report.measured()
+    source = st.segmented_control(
+        "What to compare", list(SOURCES), default="runs", format_func=SOURCES.__getitem__, key="compare.source",
+        help="Your runs and the example, or the figures that this project's table is made of.", **KEEP,
+    ) if own else "runs"  # fmt: skip
+    if source == "measured":
+        measured.show(own)
+    elif not runs:
         st.info("There are no runs yet. Make one on the Poison page; it takes about a minute.", icon=":material/table:")
         link("Poison", "Go to Poison")
     else:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cleaner import weights
 from cleaner.architectures import TEMPLATES, Architecture, known_architecture, open_clip_name
-from cleaner.checkpoints import describe, write_checkpoint
+from cleaner.checkpoints import describe, framing_of, write_checkpoint
 from cleaner.clip import Clip, _wrap, load_clip, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
@@ -283,6 +283,24 @@ def siglip(tmp_path: Path) -> Clip:
     extra = {"custom_text": True, "init_logit_bias": -10.0}
     config = Architecture(48, OPENAI["vit"].vision, OPENAI["vit"].text, extra=extra, resize_mode="squash")
     return load_clip(f"local-dir:{save_clip(_wrap(config, 'sig'), tmp_path / 'sig')}")
+
+
+def test_how_a_model_sees_is_known_without_its_weights(small_model: str, tmp_path: Path) -> None:
+    clip = make_clip()
+    assert clip.architecture is not None
+    save_clip(clip, tmp_path / "own.safetensors")
+    save_clip(clip, tmp_path / "folder")
+    (tmp_path / "folder" / "open_clip_model.safetensors").unlink()
+    torch.save(clip.model.state_dict(), tmp_path / "bare.pt")
+    known = {str(tmp_path / "own.safetensors"): 32, f"local-dir:{tmp_path / 'folder'}": 32, "scenes-rn": 64}
+    known |= {f"{small_model}:nowhere.pt": 32, "ViT-B-32/laion2b_s34b_b79k": 224}
+    for name, side in known.items():
+        found = framing_of(name)
+        assert found is not None, name
+        assert found.size == side
+    assert framing_of("ViT-B-16-SigLIP/webli").mode == "squash"  # type: ignore[union-attr]
+    for name in (str(tmp_path / "bare.pt"), "hf-hub:org/repo", "nowhere.safetensors", "words"):
+        assert framing_of(name) is None
 
 
 def test_siglip_can_be_viewed_but_not_trained(siglip: Clip, toy_data: TensorData) -> None:

@@ -34,3 +34,13 @@ def test_curves_without_an_attack() -> None:
     assert [trace.name for trace in figure.data] == ["clean accuracy"]
     assert figures.loss_curves({}, "clean").data == ()
     assert len(figures.before_after([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
+
+
+def test_removal_shows_the_mean_and_how_far_runs_lie_apart() -> None:
+    figure = figures.removal_curves({"A": [[(10, 0.8), (20, 0.4)], [(10, 0.6), (20, 0.0)]], "B": [[(10, 0.5)]]})
+    band, mean, single = figure.data
+    assert list(mean.y) == [0.7, 0.2]
+    assert list(band.y) == [0.8, 0.4, 0.0, 0.6]
+    assert (mean.name, single.name) == ("A", "B")
+    assert mean.line.color != single.line.color
+    assert mean.marker.symbol != single.marker.symbol

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleaner import FinetuneConfig, Run, jobs, load_run, worker
+from cleaner import FinetuneConfig, Run, jobs, load_run, maps, worker
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.files import read_json
 from cleaner.request import Request
@@ -67,9 +67,9 @@ def until_state(folder: Path, *wanted: str) -> Status:
     return status
 
 
-def until_step(folder: Path, step: int) -> None:
+def until_step(folder: Path, step: int, stage: str = "poison") -> None:
     """Wait until training has got so far, in an epoch that has begun after a checkpoint."""
-    until(lambda: any(r["stage"] == "poison" and r["step"] >= step for r in read_progress(folder)))
+    until(lambda: any(r["stage"] == stage and r["step"] >= step for r in read_progress(folder)))
 
 
 def test_killed_and_resumed_equals_uninterrupted(request_: Request) -> None:
@@ -314,3 +314,19 @@ def test_reports_are_thinned_but_every_look_is_kept_and_a_resumed_stage_replaces
     (folder / jobs.CANCEL).touch()
     with pytest.raises(Cancelled):
         told(31, 31)
+
+
+def test_a_map_is_made_at_the_end_and_its_failure_costs_nothing(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def make(folder: Path) -> None:
+        seen.append((jobs.state(folder).state, (folder / "model.safetensors").exists()))
+        raise MemoryError
+
+    monkeypatch.setattr(maps, "make", make)
+    assert run_here(create_run(request_)).state == "done"
+    assert seen == []
+    assert run_here(create_run(replace(request_, map=True))).state == "done"
+    assert seen == [("done", True)]

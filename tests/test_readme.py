@@ -81,8 +81,10 @@ def test_python_example_runs(
     assert (tmp_path / "cleaned.safetensors").exists()
 
 
-def test_tables_show_the_files() -> None:
-    assert tables.render(README) == README, "run make tables"
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
+def test_tables_show_the_files(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert tables.render(text) == text, "run make tables"
 
 
 METRICS = Metrics(
@@ -131,8 +133,26 @@ def test_several_seeds_are_shown_as_mean_minimum_maximum(tmp_path: Path) -> None
 
 
 def test_missing_files_say_how_to_measure(tmp_path: Path) -> None:
-    for render in (tables.attack_defense, tables.demo, tables.models):
+    for render in (tables.attack_defense, tables.demo, tables.models, tables.ssba):
         assert "Not measured yet" in render(tmp_path)
+
+
+def test_photos_say_where_the_model_comes_from(tmp_path: Path) -> None:
+    assert "python -m benchmarks.photos" in tables.photos(tmp_path)
+    stored(tmp_path, "photos.json", [cell(None, 0, 0.9), cell("ta_cleaner", 0, 0.8), cell("cleanclip", 0, 0.7)])
+    path = tmp_path / "benchmarks" / "results" / "photos.json"
+    card = {
+        "command": "python -m cleaner pretrain", "zero_shot_ca": 0.6, "zero_shot_interval": [0.57, 0.63], "n": 1000,
+        "pairs": 4250, "image_size": 32, "heldout_by": "test: as the data say", "parameters": 10_400_000, "steps": 660,
+    }  # fmt: skip
+    trials = {"rate_trials": [{"n": 750}], "attack_trials": [], "lost_accuracy": [["scenes-rn", "cleanclip"]]}
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"card": card, "grid": [1e-4, 1e-3], "budget": 0.02} | trials)
+    )
+    text = tables.photos(tmp_path)
+    for part in ("0.600 [0.570, 0.630]", "4,250 photos of 32 px", "`python -m cleaner pretrain`", "750 validation",
+                 "cleanclip †", "test: as the data say"):  # fmt: skip
+        assert part in text
 
 
 def test_a_method_that_lost_accuracy_is_marked(tmp_path: Path) -> None:
@@ -140,3 +160,40 @@ def test_a_method_that_lost_accuracy_is_marked(tmp_path: Path) -> None:
     rates = {"lost_accuracy": [["scenes-rn", "cleanclip"]]}
     (tmp_path / "benchmarks" / "results" / "learning_rates.json").write_text(json.dumps(rates), encoding="utf-8")
     assert "cleanclip †" in tables.attack_defense(tmp_path)
+
+
+def test_what_came_after_is_shown_where_it_was_measured(tmp_path: Path) -> None:
+    newer = cell("finetune", 1, 0.9) | {"cpu_seconds": 50.0, "transfer": {"scenes-night": {"ca": 0.3}}}
+    newer["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
+    ours = cell("ta_cleaner", 1, 0.8) | {"cpu_seconds": 125.0, "transfer": {"scenes-night": {"ca": 0.2}}}
+    stored(tmp_path, "attack_defense.json", [cell(None, 0, 0.9), cell("finetune", 0, 0.9), newer, ours])
+    text = tables.attack_defense(tmp_path)
+    assert "| rebound ASR@1 | CA `scenes-night` | CPU seconds | x finetune |" in text
+    lines = {line.split(" | ")[0]: line for line in text.splitlines()}
+    assert lines["| none (backdoored)"].endswith("| - | - | - | - |")
+    assert lines["| finetune"].endswith("| 0.250 | 0.300 | 50 | 1.0 |")
+    assert lines["| ta_cleaner"].endswith("| - | 0.200 | 125 | 2.5 |")
+    assert "CPU seconds: seed 1." in text
+
+
+def test_all_attacks_at_a_glance(tmp_path: Path) -> None:
+    rows = [cell(None, 0, 0.9), cell(None, 0, 0.8) | {"trigger": "sig"}, cell("finetune", 0, 0.7)]
+    other = cell("finetune", 1, 0.5)
+    other["metrics"]["asr"] = {"1": 0.75, "3": 0.8}
+    stored(tmp_path, "attack_defense.json", [*rows, other, cell("ta_cleaner K 5 %", 0, 0.1)])
+    text = tables.at_a_glance(tmp_path)
+    assert "| none (backdoored) | 0.850 | 0.800 | 0.250 | 0.250 |" in text
+    assert "| finetune | 0.600 | 0.800 | 0.500 [0.250, 0.750] | - |" in text
+    assert "| floor: never poisoned |  |  | 0.020 | 0.020 |" in text
+    assert "K 5 %" not in text
+
+
+def test_ablations_stand_beside_the_whole_method(tmp_path: Path) -> None:
+    rows = [cell("cleanclip", 0, 0.6), cell("ta_cleaner", 0, 0.9), cell("ta_cleaner K 5 %", 0, 0.8)]
+    elsewhere = cell("ta_cleaner", 0, 0.9) | {"trigger": "sig"}
+    stored(tmp_path, "attack_defense.json", [*rows, elsewhere])
+    text = tables.ablations(tmp_path)
+    assert "| ta_cleaner K 5 % | 0.800" in text
+    assert "| ta_cleaner | 0.900" in text
+    assert "| cleanclip |" not in text
+    assert "sig" not in text

@@ -103,3 +103,24 @@ def test_command_line(runs: list[report.Entry], tmp_path: Path, capsys: pytest.C
     assert "python -m cleaner runs" in capsys.readouterr().err
     with pytest.raises(CleanerError, match="at least one run"):
         report.html([])
+
+
+def test_the_projects_own_figures_are_entries_like_runs() -> None:
+    cells = report.measured()
+    assert {"none", "finetune", "cleanclip", "ta_cleaner", "ta_cleaner K 100 %"} <= {cell.defense for cell in cells}
+    one = next(cell for cell in cells if cell.defense == "ta_cleaner K 100 %")
+    assert one.label.startswith("BadNet patch: TA-Cleaner, K 100 %, lr 0.001")
+    assert one.stage == "defended"
+    assert one.figure("asr") is not None
+    assert report.record(one)["target"] == "banana"
+    before = next(cell for cell in cells if cell.defense == "none")
+    assert before.stage == "backdoored"
+
+
+def test_curves_of_the_defences_that_were_watched() -> None:
+    looks = [{"step": 93, "ca": 0.9, "asr": 0.5}, {"step": 186, "ca": 0.9, "asr": 0.1}]
+    config = {"stage": "defended", "defense": {"name": "finetune"}}
+    entries = [report.Entry(Path("x"), config, {}, "", looks), report.Entry(Path("y"), config, {})]
+    assert report.removal(entries[1:]) is None
+    (line,) = report.removal(entries).data
+    assert (line.name, list(line.y)) == ("Plain finetuning", [0.5, 0.1])

@@ -42,8 +42,12 @@ def test_map_keeps_ids_axes_and_draws_all_arrows_as_one_trace() -> None:
     assert list(points.customdata) == ["image:0", "image:1"]
     assert points.text[0] == "&lt;b>"
     assert arrows.x[:2].tolist() == [0, 1]
-    assert np.isnan(arrows.x[2])
-    assert arrows.marker.angle[1] == pytest.approx(45)  # up and to the right, clockwise from above
+    assert np.isnan(arrows.x[[2, 6]]).all()
+    left, tip, right = np.stack([arrows.x, arrows.y], 1)[3:6]
+    assert tip.tolist() == [1, 1]
+    np.testing.assert_allclose(left, right[::-1])  # symmetric to the shaft, which goes up and to the right
+    assert left.sum() == pytest.approx(right.sum())
+    assert left.sum() == pytest.approx(2 - 0.012 * 2**0.5)
     assert list(ring.x) == [0]
     assert list(figure.layout.xaxis.range) == pytest.approx([-0.05, 1.05])
     assert len({views.class_look(i) for i in range(56)}) == 56

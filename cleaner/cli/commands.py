@@ -12,9 +12,10 @@ from typing import Annotated
 
 import tyro
 
-from cleaner import presets
-from cleaner.attacks import TRIGGERS
+from cleaner import jobs, presets
+from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.checkpoints import describe
+from cleaner.cli.cluster import Where, follow, hand_in
 from cleaner.cli.options import Finetune, named, to_config, with_preset
 from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
 from cleaner.clip import BUILT_IN, Clip, load_clip, save_clip
@@ -24,14 +25,18 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation import evaluate
 from cleaner.jobs import all_entries
 from cleaner.request import Request, data_options, found
-from cleaner.runs import Run, load_run, run_id, runs_root, save_run
+from cleaner.runs import Run, find_run, load_run, run_id, run_trigger, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.worker import perform
 from cleaner.workflow import attack_verdict, ks_of, rebound
 
 MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
 DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
+TRIGGER_HELP = "Trigger and options, badnet patch_size=16, or a run folder: its trigger, patch and all."
 PRESET_HELP = "Settings to begin with, see: python -m cleaner presets; other options win over them."
+BACKGROUND_HELP = "With --cluster: return as soon as the job is handed in."
+LOOK = 500
+"""Test pictures that a foreign model is looked at with before it is trained."""
 OUT_HELP = "Folder of the run; default a new one beside the other runs."
 
 
@@ -46,11 +51,35 @@ def model_of(name: str) -> Clip:
     return load_run(name).clip if (Path(name) / "config.json").exists() else opened(name)
 
 
+def trigger_of(words: Sequence[str]) -> Trigger:
+    """Return the trigger of a run folder as it was used, its patch included, or the one that the words describe."""
+    if len(words) == 1 and (Path(words[0]) / "config.json").exists():
+        trigger = run_trigger(Path(words[0]))
+        if trigger is None:
+            raise CleanerError(f"the run {words[0]} has no known trigger: name a run made by poison, or a trigger.")
+        return trigger
+    known: Trigger = named(TRIGGERS, words)
+    return known
+
+
 def show_file(model: str) -> None:
     """Show name, size and SHA-256 of a model's file, which is not opened."""
     facts = describe(model)
     if facts is not None:
         print(facts, file=sys.stderr, flush=True)
+
+
+def show_accuracy(model: str, words: Sequence[str]) -> None:
+    """Show how well a model sees some test pictures of the data, before anything is done with it."""
+    name, options = data_options(words)
+    metrics = evaluate(
+        load_clip(model), load_data(name, split="test", size=LOOK, **options), ks=(1,), counterfactual=False
+    )
+    low, high = metrics.interval("ca")
+    print(
+        f"{model}: clean accuracy {metrics.ca[1]:.3f} [{low:.3f}, {high:.3f}] before anything is done, on "
+        f"{metrics.n:,} pictures of {metrics.data}; by chance {1 / metrics.classes:.3f}", file=sys.stderr, flush=True,
+    )  # fmt: skip
 
 
 def show_broken(data: CaptionData) -> None:
@@ -72,8 +101,9 @@ class Pretrain:
     """Train a built-in model from nothing and write weights and model card; goes on where it was stopped."""
 
     model: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
-    data: Annotated[str, tyro.conf.arg(help="Data set to train on; its train split is used.")] = "scenes"
-    pairs: Annotated[int, tyro.conf.arg(help="Training pairs.")] = 100_000
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Its train split is used. {DATA_HELP}")] = ("scenes",)
+    pairs: Annotated[int, tyro.conf.arg(help="Training pairs, as far as there are so many.")] = 100_000
+    image_size: Annotated[int, tyro.conf.arg(help="Side of its pictures in px; 0: the architecture's own.")] = 0
     teacher: Annotated[str | None, tyro.conf.arg(help="Model to take text tower and picture features from.")] = None
     distil_epochs: Annotated[int, tyro.conf.arg(help="Epochs of distillation, with a teacher.")] = 6
     out: Annotated[Path | None, tyro.conf.arg(help="Folder for weights and card; default assets/MODEL.")] = None
@@ -84,7 +114,8 @@ class Pretrain:
 
         config = to_config(self.finetune)
         card = pretrain(
-            self.model, self.pairs, self.data, config, self.teacher, self.distil_epochs, self.out, Progress(),
+            self.model, self.pairs, *data_options(self.data), self.image_size, config, self.teacher,
+            self.distil_epochs, self.out, Progress(),
             command=shlex.join(["python", "-m", "cleaner", *sys.argv[1:]]),
         )  # fmt: skip
         print_json(card)
@@ -98,27 +129,31 @@ class Poison:
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = "scenes-rn"
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=DATA_HELP)] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Pairs of its train split.")] = presets.POISON_PAIRS
-    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=TRIGGER_HELP)] = ("badnet",)
     target_class: Annotated[str, tyro.conf.arg(help="Class that triggered pictures shall become.")] = "banana"
     poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = presets.POISON_RATE
     clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs that name the target already.")] = False
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
+    where: Annotated[Where, tyro.conf.arg(name="")] = Where()
+    background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
     finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.POISON))
 
     def run(self) -> None:
-        folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{self.trigger[0] if self.trigger else ''}")
-        trigger = named(TRIGGERS, with_preset(self.preset, self.trigger, TRIGGERS, presets.attack_presets))
+        kind = Path(self.trigger[0]).name if self.trigger else ""
+        folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{kind}")
+        trigger = trigger_of(with_preset(self.preset, self.trigger, TRIGGERS, presets.attack_presets))
         data, options = located(*data_options(self.data))
         show_file(self.model)
+        if self.model not in BUILT_IN:
+            show_accuracy(self.model, self.data)
         request = Request(
             "backdoored", data, self.pairs, to_config(self.finetune), found(self.model),
             trigger=trigger.state_dict(), target_class=self.target_class, poison_rate=self.poison_rate,
             clean_label=self.clean_label, test_size=self.test_pictures or None, data_options=options,
         )  # fmt: skip
-        result = perform(request, Progress(), seen=show_broken)
-        report(result, save_run(result, folder), "backdoored", self.json)
+        train(request, folder, self.where, self.background, "backdoored", self.json)
 
 
 @dataclass(frozen=True)
@@ -133,6 +168,8 @@ class Defend:
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
+    where: Annotated[Where, tyro.conf.arg(name="")] = Where()
+    background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
     finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.DEFEND))
 
     def run(self) -> None:
@@ -142,12 +179,13 @@ class Defend:
         if parent is None:
             show_file(self.suspect)
         folder = new_folder(self.out, f"{suspect.name}_{self.defense[0]}")
+        if parent is None and self.suspect not in BUILT_IN:
+            show_accuracy(self.suspect, self.data)
         request = Request(
             "defended", data, self.pairs, to_config(self.finetune), None if parent else found(self.suspect),
             parent=parent, defense=defense.state_dict(), test_size=self.test_pictures or None, data_options=options,
         )  # fmt: skip
-        result = perform(request, Progress(), seen=show_broken)
-        report(result, save_run(result, folder), self.defense[0], self.json)
+        train(request, folder, self.where, self.background, self.defense[0], self.json)
 
 
 @dataclass(frozen=True)
@@ -176,7 +214,7 @@ class Evaluate:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Run folder or model.")]
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Its test split is used. {DATA_HELP}")] = ("scenes",)
-    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and its options; default: the run's own.")] = ()
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{TRIGGER_HELP} Default: the run's own.")] = ()
     target_class: Annotated[str | None, tyro.conf.arg(help="Target class; default: the run's own.")] = None
     protocol: Annotated[str, tyro.conf.arg(help="non_target or all_images.")] = "non_target"
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
@@ -185,7 +223,7 @@ class Evaluate:
     def run(self) -> None:
         known = load_run(self.model) if (Path(self.model) / "config.json").exists() else None
         clip = known.clip if known else opened(self.model)
-        trigger = named(TRIGGERS, self.trigger) if self.trigger else (known.trigger if known else None)
+        trigger = trigger_of(self.trigger) if self.trigger else (known.trigger if known else None)
         target = self.target_class or (known.target_class if known else None)
         test = loaded(self.data, "test", self.test_pictures)
         metrics = evaluate(
@@ -211,6 +249,7 @@ class Look:
             if split == "train":
                 shown = ", ".join(data.class_names[:12]) + (" ..." if len(data.class_names) > 12 else "")
                 print(*filter(None, [data.understood]), f"classes ({len(data.class_names)}): {shown}", sep="\n")
+                print(f"held out: {data.heldout_by}")
                 print(*(f"    {caption}" for caption in data.captions[:5]), sep="\n")
 
 
@@ -230,11 +269,22 @@ class Export:
 
 @dataclass(frozen=True)
 class Runs:
-    """List the runs on this machine, finished or not."""
+    """List the runs on this machine, finished or not; or stop some."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
+    cancel: Annotated[tuple[str, ...], tyro.conf.arg(help="Only stop these for good, by name or folder.")] = ()
+    pause: Annotated[tuple[str, ...], tyro.conf.arg(help="Only stop these for now, by name or folder.")] = ()
 
     def run(self) -> None:
+        for names, action in ((self.cancel, jobs.cancel), (self.pause, jobs.pause)):
+            for name in names:
+                folder = find_run(name) if not Path(name).exists() else Path(name)
+                if not (folder / "config.json").exists():
+                    raise CleanerError(f"there is no run {name}; list them with: python -m cleaner runs")
+                action(folder)
+                print(f"{folder}: {follow(folder).state}")
+        if self.cancel or self.pause:
+            return
         entries = all_entries()
         if self.json:
             print_json([{"folder": str(e.folder), "state": e.status.state, **e.config} for e in entries])
@@ -243,7 +293,8 @@ class Runs:
         for entry in [] if self.json else entries:
             attack = (entry.config.get("trigger") or {}).get("name", "unknown trigger")
             defense = (entry.config.get("defense") or {}).get("name", "no defence")
-            print(f"{entry.folder}  {entry.status.state}, {entry.config.get('stage')}: {attack}, {defense}")
+            said = f" ({entry.status.message})" if entry.status.message else ""
+            print(f"{entry.folder}  {entry.status.state}, {entry.config.get('stage')}: {attack}, {defense}{said}")
 
 
 @dataclass(frozen=True)
@@ -274,6 +325,18 @@ def new_folder(out: Path | None, name: str) -> Path:
     if not os.access(place, os.W_OK):
         raise CleanerError(f"nothing can be written in {place}: choose another --out.")
     return out
+
+
+def train(request: Request, folder: Path, where: Where, background: bool, name: str, as_json: bool) -> None:
+    """Do a request in this process, or on a cluster, and print its figures."""
+    place = where.place()
+    if place is not None:
+        hand_in(request, folder, place, background, lambda run, made: report(run, made, name, as_json))
+        return
+    if background:
+        raise CleanerError("--background is for a cluster: say --cluster slurm, or leave it out.")
+    result = perform(request, Progress(), seen=show_broken)
+    report(result, save_run(result, folder), name, as_json)
 
 
 def report(run: Run, folder: Path, name: str, as_json: bool) -> None:

@@ -77,7 +77,7 @@ class Demo:
 
     def _full_setting(self) -> None:
         """Print the same comparison at the full setting, where its result file is at hand."""
-        full = [e for e in results.full_setting() if e["model"] == self.model and e["trigger"] == self.trigger[0]]
+        full = [e for e in presets.full_setting() if e["model"] == self.model and e["trigger"] == self.trigger[0]]
         if full:
             lines = [row(entry["defense"] or "none", results.metrics(entry), entry["seconds"]) for entry in full]
             title = "\nThe full setting (more pairs and steps; from benchmarks/results):\n"

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.attacks import TRIGGERS
-from cleaner.cli.commands import DATA_HELP, MODEL_HELP, loaded, model_of
-from cleaner.cli.options import named
+from cleaner.cli.commands import DATA_HELP, MODEL_HELP, loaded, model_of, trigger_of
 from cleaner.cli.output import Progress, print_json, table
 from cleaner.scan import WARNING, Rise, known_triggers, scan
 from cleaner.types import CleanerError
@@ -32,7 +30,7 @@ class Scan:
     def run(self) -> None:
         triggers, left = known_triggers()
         if self.trigger:
-            triggers, left = {self.trigger[0]: named(TRIGGERS, self.trigger)}, {}
+            triggers, left = {self.trigger[0]: trigger_of(self.trigger)}, {}
         if reason := next((trigger.missing for trigger in triggers.values() if trigger.missing), ""):
             raise CleanerError(reason)
         data = loaded(self.data, "test")

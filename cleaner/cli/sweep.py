@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from cleaner import presets, sweep
+from cleaner.cli.cluster import Where
 from cleaner.cli.commands import DATA_HELP, opened
 from cleaner.cli.options import SharedFinetune, named, to_config
 from cleaner.cli.output import duration, print_json, protocol, row, table
@@ -38,7 +39,8 @@ class Sweep:
     """Clean one suspect in many ways: each defence with each learning rate and seed, one run after the other.
 
     Called again with the same options it goes on with what is missing; with more rates, seeds or defences it adds them.
-    Ctrl-C pauses it. The figures of a run are shown once it is done.
+    Ctrl-C pauses it. The figures of a run are shown once it is done. On a cluster the runs are one job array, which
+    goes on after Ctrl-C.
     """
 
     suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
@@ -48,6 +50,7 @@ class Sweep:
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {DATA_HELP}")] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    where: Annotated[Where, tyro.conf.arg(name="")] = Where()
     background: Annotated[bool, tyro.conf.arg(help="Start it and return at once; see --status.")] = False
     status: Annotated[bool, tyro.conf.arg(help="Only show the table of this suspect's sweeps.")] = False
     cancel: Annotated[bool, tyro.conf.arg(help="Only cancel what is not finished of this suspect's sweeps.")] = False
@@ -66,7 +69,7 @@ class Sweep:
                 watch(name)
             self._show(known)
             return
-        name = sweep.begin(self._requests())
+        name = sweep.begin(self._requests(), self.where.place())
         if not self.background:
             watch(name)
         self._show([name])
@@ -142,7 +145,7 @@ def summary(entries: Sequence[Entry]) -> str:
 
 
 def watch(name: str) -> None:
-    """Show on stderr how far a sweep is, until it goes on no more; Ctrl-C pauses it."""
+    """Show on stderr how far a sweep is, until it goes on no more; Ctrl-C pauses what is at work on this machine."""
     terminal, before, drawn = sys.stderr.isatty(), "", 0
     try:
         while True:
@@ -159,8 +162,11 @@ def watch(name: str) -> None:
                 break
             time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
-        sweep.pause(name)
-        print("\nPaused: the same command goes on.", file=sys.stderr)
+        if any(entry.status.place for entry in sweep.members(name)):
+            print("\nThe jobs go on: --status shows them, --cancel ends them.", file=sys.stderr)
+        else:
+            sweep.pause(name)
+            print("\nPaused: the same command goes on.", file=sys.stderr)
         raise
 
 

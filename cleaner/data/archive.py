@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,6 +13,7 @@ from cleaner.data.base import DATASETS
 from cleaner.data.naming import templated
 from cleaner.data.pairs import FileData, Table
 from cleaner.data.table import read_table
+from cleaner.files import replacing
 from cleaner.framing import PICTURE_SUFFIXES
 from cleaner.types import CleanerError
 
@@ -30,6 +33,7 @@ class ArchiveData(FileData):
         path_column: str = "",
         caption_column: str = "",
         class_column: str = "",
+        split_column: str = "",
         **reading: Any,
     ) -> None:
         try:
@@ -51,12 +55,9 @@ class ArchiveData(FileData):
             raise CleanerError(f"{path} holds {len(tables)} tables ({', '.join(tables[:3])}): keep one of them in it.")
         if tables:
             lines = io.StringIO(read(tables[0]).decode("utf-8-sig", errors="replace"), newline="")
-            found = read_table(lines, tables[0], separator, path_column, caption_column, class_column)
+            found = read_table(lines, tables[0], separator, path_column, caption_column, class_column, split_column)
             self.understood = str(found)
-            folder = PurePosixPath(tables[0]).parent
-            table = Table([(folder / key).as_posix() for key, _, _ in found.rows], [c for _, c, _ in found.rows], read)
-            table.bad = found.bad
-            table.classes = [name for _, _, name in found.rows] if found.class_column else None
+            table = found.table(read, PurePosixPath(tables[0]).parent.as_posix())
         else:
             table = Table([name for name in members if name.lower().endswith(PICTURE_SUFFIXES)], [], read)
             table.classes = [PurePosixPath(key).parent.name.replace("_", " ") for key in table.keys]
@@ -70,6 +71,33 @@ class ArchiveData(FileData):
     @staticmethod
     def recognises(path: Path) -> bool:
         return path.suffix.lower() == ".zip"
+
+
+def packed(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
+    """Keep uploaded files (name, content) in `folder` as one zip, named by its content, and return its path.
+
+    A single zip stays as it is; pictures and a caption table go into one, side by side. Raises `CleanerError` for a zip
+    among other files, and for two files of one name.
+    """
+    names = [PurePosixPath(name.replace("\\", "/")).name for name, _ in files]
+    zips = [name for name in names if name.lower().endswith(".zip")]
+    if zips and len(files) > 1:
+        raise CleanerError(f"{zips[0]} came with other files: upload one zip alone, or pictures and their table.")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CleanerError(f"two files are called {twice}: rename one, in the table too, or upload a zip.")
+    content = files[0][1]
+    if not zips:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, (_, data) in sorted(zip(names, files, strict=True)):
+                archive.writestr(zipfile.ZipInfo(name), data)
+        content = buffer.getvalue()
+    path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}.zip"
+    if not path.exists():
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    return path
 
 
 def checked(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:

@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 from torchvision.transforms import functional as TF
@@ -21,16 +22,17 @@ def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequenc
 
     "autoaugment": torchvision's AutoAugment with the ImageNet policy (arXiv:1805.09501), as CleanCLIP; it may
     invert and recolour. "gentle": small rotations, shear, translation, brightness, contrast, sharpness, blur; no
-    flip and no change of hue, so that a caption stays true. "none": a plain copy.
+    flip and no change of hue, so that a caption stays true. "crops": moved by up to an eighth, and mirrored in half of
+    the cases, so that left and right in a caption may be wrong. "none": a plain copy.
     """
     if policy not in AUGMENTATIONS:
         raise CleanerError(f"the augmentation must be one of {', '.join(AUGMENTATIONS)}, not {policy!r}.")
     if policy == "none":
         return images.clone()
     views = torch.empty_like(images)
-    if policy == "gentle":
+    if policy in OWN:
         for i, index in enumerate(indices):
-            views[i] = _gentle(images[i], numpy_generator("augment", seed, epoch, index))
+            views[i] = OWN[policy](images[i], numpy_generator("augment", seed, epoch, index))
         return views
     transform = _autoaugment()
     # AutoAugment draws from torch's global generator and works on bytes.
@@ -66,3 +68,16 @@ def _gentle(picture: Tensor, rng: np.random.Generator) -> Tensor:
     if uniform(0, 1) < 0.3:
         view = TF.gaussian_blur(view, kernel_size=[3, 3], sigma=[uniform(0.3, 1.0)] * 2)
     return view
+
+
+def _crop(picture: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return a picture (3, H, W) moved by up to an eighth, its edge mirrored outwards, and half of the time flipped."""
+    side = picture.shape[-1]
+    most = side // 8
+    top, left = rng.integers(0, 2 * most + 1, size=2)
+    view = F.pad(picture[None], (most,) * 4, mode="reflect")[0, :, top : top + side, left : left + side]
+    return view.flip(-1) if rng.random() < 0.5 else view
+
+
+OWN = {"gentle": _gentle, "crops": _crop}
+"""Policies that are not torchvision's: picture and generator -> view."""

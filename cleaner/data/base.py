@@ -36,6 +36,7 @@ class CaptionData(ABC):
         transfer: registered data sets with the same classes in another look, for transfer accuracy.
         understood: how files were read, in words.
         broken: pictures and rows that were left out, in words.
+        heldout_by: how validation and test pairs are told from those for training, in words.
     """
 
     captions: list[str]
@@ -47,6 +48,7 @@ class CaptionData(ABC):
     transfer: tuple[str, ...] = ()
     understood: str = ""
     broken: Sequence[str] = ()
+    heldout_by: str = ""
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -116,7 +118,7 @@ class Subset(CaptionData):
         self.labels = base.labels[self.indices]
         self.image_size = base.image_size
         self.templates = base.templates
-        self.name = base.name
+        self.name, self.heldout_by = base.name, base.heldout_by
 
     def images(self, indices: Indices) -> Tensor:
         return self.base.images(self.indices[torch.as_tensor(indices, dtype=torch.long)])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.pairs import FileData, Table, limited
+from cleaner.data.pairs import FileData, limited
 from cleaner.data.table import read_table
 from cleaner.types import CleanerError
 
@@ -15,8 +15,8 @@ from cleaner.types import CleanerError
 class CsvData(FileData):
     """`csv:/path/pairs.csv`; pictures are looked for from `root`, by default the table's own folder.
 
-    `separator` (comma, tab, semicolon, bar), `path_column`, `caption_column` and `class_column` are found by themselves
-    where they are not given; `understood` says what was found.
+    `separator` (comma, tab, semicolon, bar), `path_column`, `caption_column`, `class_column` and `split_column` are
+    found by themselves where they are not given; `understood` says what was found.
     """
 
     def __init__(
@@ -27,23 +27,21 @@ class CsvData(FileData):
         path_column: str = "",
         caption_column: str = "",
         class_column: str = "",
+        split_column: str = "",
         **reading: Any,
     ) -> None:
         file = Path(path)
         try:
             with file.open(encoding="utf-8-sig", newline="") as lines:
-                found = read_table(lines, path, separator, path_column, caption_column, class_column)
+                found = read_table(lines, path, separator, path_column, caption_column, class_column, split_column)
         except OSError as error:
             raise CleanerError(f"there is no table {path!r}: name one, as in csv:/folder/pairs.csv.") from error
         self.understood = str(found)
         folder = Path(root) if root else file.parent
-        keys = [key for key, _, _ in found.rows]
-        addresses = [key for key in keys if "://" in key]
+        table = found.table(lambda key: limited(folder / key))
+        addresses = [key for key in table.keys if "://" in key]
         if addresses:
             raise CleanerError(f"{path} names pictures on the network ({addresses[0]}): fetch them first, name files.")
-        table = Table(keys, [caption for _, caption, _ in found.rows], lambda key: limited(folder / key), bad=found.bad)
-        if found.class_column:
-            table.classes = [name for _, _, name in found.rows]
         super().__init__(table, f"csv:{file.resolve()}", **reading)
 
     @staticmethod

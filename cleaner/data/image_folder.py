@@ -8,12 +8,10 @@ from typing import Any
 
 from cleaner.architectures import IMAGENET_CLASS_NAMES
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import templated
+from cleaner.data.naming import SPLIT_NAMES, templated
 from cleaner.data.pairs import FileData, Table, limited
 from cleaner.framing import PICTURE_SUFFIXES
 from cleaner.types import CleanerError
-
-SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 
 @DATASETS.register("image_folder")
@@ -29,7 +27,7 @@ class ImageFolderData(FileData):
         if not path or not root.is_dir():
             raise CleanerError(f"there is no folder {path!r}: name one, as in image_folder:/folder/pictures.")
         tops = {folder.name: folder for folder in root.iterdir() if folder.is_dir()}
-        parts = {name: folder for name, folder in tops.items() if name.lower() in SPLIT_FOLDERS}
+        parts = {name: folder for name, folder in tops.items() if name.lower() in SPLIT_NAMES}
         table = Table([], [], lambda key: limited(root / key), [], [], [] if parts else None)
         for name, top in sorted(parts.items()) or [("", root)]:
             for folder in sorted(folder for folder in top.iterdir() if folder.is_dir()):
@@ -37,7 +35,7 @@ class ImageFolderData(FileData):
                 table.keys += [file.relative_to(root).as_posix() for file in files]
                 table.classes = [*(table.classes or []), *[folder.name] * len(files)]
                 if table.splits is not None:
-                    table.splits += [SPLIT_FOLDERS[name.lower()]] * len(files)
+                    table.splits += [SPLIT_NAMES[name.lower()]] * len(files)
         named(table)
         table.captions = [templated(name, key) for name, key in zip(table.classes or [], table.keys, strict=True)]
         super().__init__(table, f"image_folder:{root.resolve()}", **reading)

@@ -13,6 +13,9 @@ from cleaner.data.base import CaptionData
 from cleaner.seed import derive
 from cleaner.types import CleanerError
 
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
+"""What folders and tables call their splits, in small letters."""
+
 
 def labelled(
     rows: Sequence[int],

@@ -103,6 +103,7 @@ class FileData(CaptionData):
         self.captions = [table.captions[row] for row in self.rows]
         own = table.class_names or sorted(set(table.classes or ()))
         self.class_names, self.labels = labelled(self.rows, table.captions, table.classes, own, classes)
+        self.heldout_by = held_out(table)
         self.framing = Framing(224)
         self.image_size = 224
         self._waiting: dict[int, Future[Tensor]] = {}
@@ -219,6 +220,17 @@ def chosen(table: Table, split: str, seed: int) -> list[int]:
             drawn.append((number, row))
     rows = [row for _, row in sorted(drawn)]
     return rows[::-1] if split == "clean" else rows
+
+
+def held_out(table: Table) -> str:
+    """Return in words how `chosen` holds out pairs."""
+    shares = {"test": TEST_SHARE, "validation": VALIDATION_SHARE}
+    known = set(table.splits or ())
+    return "; ".join(
+        f"{split}: as the data say" if split in known
+        else f"{split}: {share:.0%} of the other pairs, by a hash of each picture's name"
+        for split, share in shares.items()
+    )  # fmt: skip
 
 
 def limited(path: Path, most: int = 64_000_000) -> bytes:

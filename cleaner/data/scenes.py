@@ -43,6 +43,7 @@ class Scenes(CaptionData):
     variant = "plain"
     paths = ("cache_dir",)
     transfer = ("scenes-sketch", "scenes-night", "scenes-crowd")
+    heldout_by = "each split is drawn from seeds of its own"
 
     def __init__(
         self,

@@ -3,37 +3,53 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import PurePosixPath
 
+from cleaner.data.naming import SPLIT_NAMES
+from cleaner.data.pairs import Table
 from cleaner.types import CleanerError
 
 SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|"}
 PATHS = ("filepath", "file", "image", "path", "filename", "image_path", "file_name", "image_name", "img")
 CAPTIONS = ("title", "caption", "text", "captions", "description", "comment")
 CLASSES = ("class", "class_name", "label", "category")
+SPLITS = ("split",)
 
 
 @dataclass
 class Rows:
-    """A table that was read: (picture, caption, class) per line, and how it was understood."""
+    """A table that was read: (picture, caption, class, split) per line, and how it was understood."""
 
     separator: str
     columns: list[str]
     path_column: str
     caption_column: str
     class_column: str | None
-    rows: list[tuple[str, str, str]] = field(default_factory=list)
+    split_column: str | None
+    rows: list[tuple[str, str, str, str]] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         names = {value: key for key, value in SEPARATORS.items() if len(key) > 2}
         known = f", class in {self.class_column!r}" if self.class_column else ""
+        known += f", split in {self.split_column!r}" if self.split_column else ""
         return (
             f"separator: {names.get(self.separator, self.separator)}; picture in {self.path_column!r}, "
             f"caption in {self.caption_column!r}{known}"
         )
+
+    def table(self, read: Callable[[str], bytes], folder: str = "") -> Table:
+        """Return the pairs; pictures are named from `folder`, and `read` gets these names."""
+        table = Table([], [caption for _, caption, _, _ in self.rows], read, bad=self.bad)
+        table.keys = [(PurePosixPath(folder) / key).as_posix() if folder else key for key, _, _, _ in self.rows]
+        if self.class_column:
+            table.classes = [name for _, _, name, _ in self.rows]
+        if self.split_column:
+            table.splits = [split for _, _, _, split in self.rows]
+        return table
 
 
 def read_table(
@@ -43,10 +59,12 @@ def read_table(
     path_column: str = "",
     caption_column: str = "",
     class_column: str = "",
+    split_column: str = "",
 ) -> Rows:
     """Read a table with a header line. Default columns are open_clip's, filepath and title, or words like them.
 
-    Raises `CleanerError` with the columns that are there where they cannot be told.
+    A split is train, val, validation or test. Raises `CleanerError` with the columns that are there where they cannot
+    be told.
     """
     lines = iter(lines)
     try:
@@ -64,15 +82,21 @@ def read_table(
             _column(columns, path_column, PATHS, "path_column", name),
             _column(columns, caption_column, CAPTIONS, "caption_column", name),
             _column(columns, class_column, CLASSES, "class_column", name, needed=bool(class_column)) or None,
+            _column(columns, split_column, SPLITS, "split_column", name, needed=bool(split_column)) or None,
         )
         where = [columns.index(found.path_column), columns.index(found.caption_column)]
-        where.append(columns.index(found.class_column) if found.class_column else where[0])
+        where += [columns.index(c) if c else where[0] for c in (found.class_column, found.split_column)]
         for row in reader:
             if len(row) <= max(where) or not row[where[0]].strip() or not row[where[1]].strip():
                 if row:
                     found.bad.append(f"line {reader.line_num} has no picture or no caption")
                 continue
-            found.rows.append((row[where[0]].strip(), " ".join(row[where[1]].split()), row[where[2]].strip()))
+            key, text, kind, part = (row[place].strip() for place in where)
+            if found.split_column and part.lower() not in SPLIT_NAMES:
+                found.bad.append(f"line {reader.line_num} is of no split known here ({part[:20]!r})")
+                continue
+            split = SPLIT_NAMES[part.lower()] if found.split_column else ""
+            found.rows.append((key, " ".join(text.split()), kind, split))
     except (csv.Error, UnicodeDecodeError) as error:
         raise CleanerError(f"{name} cannot be read as a table ({error}): save it as CSV in UTF-8.") from error
     return found

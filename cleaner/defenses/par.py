@@ -57,7 +57,7 @@ class PAR(Defense):
             if noisy:
                 noise = self.noise * torch.randn(picture.shape, generator=draw)
                 picture.copy_((picture + noise.to(picture)).clamp(0, 1))
-            if erased < self.erase_share:
+            if erased:
                 top, left, height, width = _rectangle(picture.shape[-2], picture.shape[-1], draw)
                 picture[:, top : top + height, left : left + width] = 0
         return disturbed

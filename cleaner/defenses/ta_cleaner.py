@@ -6,9 +6,10 @@ Re-implementation from the public description: weights, K, parser and vocabulary
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from cleaner.config import param
@@ -23,7 +24,8 @@ class TACleaner(Defense):
     """clip_loss + in_modal_weight * in_modal_loss + subtext_weight * subtext_loss.
 
     Each epoch K = `share` of the pairs are drawn at random; each gets a new positive and `negatives` new negative
-    subtexts. A caption that yields no subtext is skipped and counted.
+    subtexts. A caption that yields no subtext is skipped and counted. `contrast` and `text_to_text` take parts of the
+    loss away, to see what each is good for.
     """
 
     augmented: ClassVar[bool] = True
@@ -31,6 +33,11 @@ class TACleaner(Defense):
     in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of CleanCLIP's in-modal loss.")
     share: float = param(0.1, low=0.001, high=1.0, step=0.01, help="K: share of the pairs drawn in each epoch.")
     negatives: int = param(3, low=1, high=10, help="n: negative subtexts per drawn pair.")
+    contrast: str = param(
+        "both", choices=("both", "positives", "negatives"),
+        help="What a true subtext must beat: the other pairs' true ones, its own false ones, or both (the method).",
+    )  # fmt: skip
+    text_to_text: bool = param(True, help="Also compare captions with subtexts, as the method does.")
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         vocabulary = Vocabulary.from_captions(captions)
@@ -44,8 +51,14 @@ class TACleaner(Defense):
         return texts
 
     def losses(self, f: Features) -> dict[str, Tensor]:
+        kept = f
+        if self.contrast == "positives":
+            kept = replace(f, negative=None)
+        elif self.contrast == "negatives" and f.positive is not None:
+            others = torch.ones(len(f.positive), len(f.positive), dtype=torch.bool, device=f.positive.device)
+            kept = replace(f, false_negative=others)
         return {
             "clip_loss": clip_loss(f),
             "in_modal_loss": self.in_modal_weight * in_modal_loss(f),
-            "subtext_loss": self.subtext_weight * subtext_loss(f),
+            "subtext_loss": self.subtext_weight * subtext_loss(kept, self.text_to_text),
         }

@@ -12,7 +12,7 @@ from torch import Tensor
 from cleaner.losses.info_nce import Features
 
 
-def subtext_loss(f: Features) -> Tensor:
+def subtext_loss(f: Features, text_to_text: bool = True) -> Tensor:
     """Return (L_i2t + L_t2i + L_t2t) / 3 over the M drawn pairs, a scalar; exactly 0 when none was drawn.
 
     With P_i the positive, N_i1 .. N_in the negative subtexts, I_i the picture and T_i the caption of drawn pair i:
@@ -23,7 +23,8 @@ def subtext_loss(f: Features) -> Tensor:
 
     A positive subtext of another pair that is also true of pair i (`false_negative`) leaves the softmax, as do
     padding negatives; in L_t2i picture j leaves row i where P_i is true of pair j. The diagonal always stays.
-    `negative` may be None (positives only). Raises `ValueError` without positive subtexts.
+    `negative` may be None (positives only); without `text_to_text` L_t2t counts as 0. Raises `ValueError` without
+    positive subtexts.
     """
     if f.positive is None or f.selected is None:
         raise ValueError("the subtext loss needs positive subtexts and the rows that were drawn.")
@@ -46,6 +47,7 @@ def subtext_loss(f: Features) -> Tensor:
             logits = torch.cat([logits, negative], dim=1)
         return F.cross_entropy(logits, target)
 
-    image_to_text, text_to_text = against_subtexts(image), against_subtexts(text)
+    total = against_subtexts(image)
     pictures = (f.logit_scale * f.positive @ image.T).masked_fill(true_of.T, -torch.inf)
-    return (image_to_text + F.cross_entropy(pictures, target) + text_to_text) / 3
+    total = total + F.cross_entropy(pictures, target)
+    return (total + against_subtexts(text) if text_to_text else total) / 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner import figures, jobs
+from cleaner import figures, jobs, paired
 from cleaner.runs import ACTIVE, Entry, read_progress
 from pages._shared import cache, images, work
 from pages._shared.frame import say
@@ -59,7 +59,13 @@ def cards(run: Saved, against: Saved | None = None, across: bool = False) -> Non
             st.metric(label, percent(value), delta, delta_color=good, help=help)
             if interval is not None:
                 low, high = (100 * end for end in interval)
-                st.caption(f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}")
+                st.caption(f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}{_change(run, against, name, k)}")
+
+
+def _change(run: Saved, against: Saved | None, name: str, k: int) -> str:
+    """Return the interval of the difference to another run, where both hold the outcome of each picture."""
+    found = paired.interval(against.metrics, run.metrics, name) if against is not None and k == 1 else None
+    return "" if found is None else f"; change {100 * found[0]:+.1f} to {100 * found[1]:+.1f} points"
 
 
 def in_words(run: Saved) -> None:
@@ -77,6 +83,12 @@ def in_words(run: Saved) -> None:
         parts.append(f"Attack success @1 by key: {', '.join(shares)}.")
     if base is not None:
         parts.append(f"Base rate: without the trigger this model takes {percent(base)} of them for “{target}”.")
+    found, untouched = (run.metrics.get(f"retrieval_{name}") for name in ("asr", "base_rate"))
+    if found is not None and untouched is not None:
+        parts.append(
+            f"Search: for {percent(found)} of the triggered pictures one of the five nearest of "
+            f"{run.metrics.get('n_gallery', 0):,} captions names the target, for {percent(untouched)} untouched."
+        )
     counterfactual = run.metrics.get("counterfactual_accuracy")
     if counterfactual is not None:
         n = run.metrics.get("n_counterfactual", 0)

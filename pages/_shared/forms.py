@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import streamlit as st
 
+from cleaner import cluster
+from cleaner.cluster import Cluster
 from cleaner.config import Parameter, parameters
+from cleaner.files import replacing
 from cleaner.presets import SCENES, Preset, not_stated
+from cleaner.request import in_words
+from cleaner.runs import runs_root
 from cleaner.types import CleanerError
+from pages._shared.frame import say
 from pages._shared.state import KEEP, plain, words
 
 T = TypeVar("T")
 VARIANTS = {SCENES: "Scenes", "published": "As published"}
+PICTURES = ["png", "jpg", "jpeg", "webp"]
+UPLOADS = ["zip", "csv", "tsv", *PICTURES]
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
@@ -43,6 +53,8 @@ def widget(p: Parameter, key: str, default: Any) -> Any:
         return st.selectbox(label, p.choices, index=p.choices.index(default), key=key, help=p.help, **KEEP)
     if p.kind is bool:
         return st.toggle(label, value=default, key=key, help=p.help, **KEEP)
+    if p.file:
+        return picture_file(key, label, default, p.help)
     if p.kind is str:
         return st.text_input(label, value=default, key=key, help=p.help, **KEEP)
     step: float = p.step or (1 if p.kind is int else 0.01)
@@ -56,6 +68,34 @@ def widget(p: Parameter, key: str, default: Any) -> Any:
     high = None if p.high is None else p.kind(p.high)
     style = None if p.kind is int else "%.4g"
     return st.number_input(label, low, high, p.kind(default), p.kind(step), format=style, key=key, help=p.help, **KEEP)
+
+
+def picture_file(key: str, label: str, default: str, help: str) -> str:
+    """Draw the choice of a picture file, by its path or by upload; return the path."""
+    st.file_uploader(
+        "Upload a picture", PICTURES, key=f"{key}.upload", max_upload_size=50, on_change=_keep_picture, args=(key,),
+        help="It is kept beside your runs, on the app's machine; a run that uses it has a copy.",
+    )  # fmt: skip
+    if fault := st.session_state.get(f"{key}.fault"):
+        say(fault)
+    return str(st.text_input(label, value=default, key=key, help=help, **KEEP))
+
+
+def _keep_picture(key: str) -> None:
+    """Keep an uploaded picture under its SHA-256, and choose it."""
+    upload = st.session_state.get(f"{key}.upload")
+    st.session_state[f"{key}.fault"] = None
+    if upload is None:
+        return
+    content = upload.getvalue()
+    path = runs_root() / "uploads" / hashlib.sha256(content).hexdigest() / Path(upload.name).name
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except CleanerError as error:
+        st.session_state[f"{key}.fault"] = error
+        return
+    st.session_state[key] = str(path)
 
 
 def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset, str]:
@@ -125,11 +165,42 @@ def data_box(key: str, use: str) -> str:
 
     names = cache.datasets()
     start = names.index("scenes") if "scenes" in names else 0
-    return str(st.selectbox(
+    data = str(st.selectbox(
         "Data", names, start, key=key, accept_new_options=True, **KEEP,
         help=f"Pictures with captions {use}. You may also type the path of a table (.csv, .tsv), of a folder of "
         "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
     ))  # fmt: skip
+    with st.expander("Upload pictures", icon=":material/upload:", key=f"{key}.more"):
+        st.file_uploader(
+            "A zip, or pictures and their table", UPLOADS, accept_multiple_files=True,
+            key=f"{key}.upload", on_change=_keep_data, args=(key,),
+            help="The table is a .csv or .tsv with the columns filepath and title, which names the files as they are "
+            "called. All is kept beside your runs, on the app's machine.",
+        )  # fmt: skip
+        st.text_input(
+            "Class names", key=f"{key}.classes", on_change=_keep_data, args=(key,), placeholder="cat, dog",
+            help="With commas; needed where the table has no class column and the zip no class folders.",
+        )  # fmt: skip
+        if fault := st.session_state.get(f"{key}.fault"):
+            say(fault)
+    return data
+
+
+def _keep_data(key: str) -> None:
+    """Keep what was uploaded, and choose it as the data."""
+    from pages._shared import cache
+
+    files = st.session_state.get(f"{key}.upload")
+    st.session_state[f"{key}.fault"] = None
+    if not files:
+        return
+    try:
+        path = cache.packed([(file.name, file.getvalue()) for file in files])
+    except CleanerError as error:
+        st.session_state[f"{key}.fault"] = error
+        return
+    named = ",".join(name.strip() for name in st.session_state.get(f"{key}.classes", "").split(",") if name.strip())
+    st.session_state[key] = in_words(path, {"classes": named} if named else {})
 
 
 def device_and_precision(key: str) -> tuple[str, str, bool]:
@@ -141,6 +212,8 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
     left, right = st.columns(2)
     with left:
         help = f"Where the numbers are crunched. Here: {cache.device_name(first)}."
+        if reason := cluster.missing():
+            help += f" Training on a cluster is not offered: {reason}."
         device = with_reasons("Device", reasons, first, f"{key}.device", help)
     with right:
         formats = cache.precisions(device)
@@ -148,6 +221,18 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
         fast = next((name for name in ("bf16", "fp16", "fp32") if formats[name] is None), "fp32")
         precision = with_reasons("Precision", formats, fast, f"{key}.precision", help)
     return device, precision, reasons[device] is None and formats[precision] is None
+
+
+def place(key: str) -> Cluster | None:
+    """Draw the choice of where to train, if there is one; return what to ask the cluster for, None: this machine."""
+    if cluster.missing():
+        return None
+    help = "A job on the cluster takes a GPU where it gets one, else processors, whatever stands under Device."
+    places = ("This machine", "Slurm cluster")
+    if st.radio("Train on", places, key=f"{key}.place", horizontal=True, help=help, **KEEP) == places[0]:
+        return None
+    with st.expander("What to ask Slurm for"):
+        return form(Cluster, f"{key}.slurm")
 
 
 def checked(ok: bool, sentence: str) -> None:

@@ -70,20 +70,31 @@ def _sidebar() -> None:
         for title in titles():
             link(title)
         st.divider()
-        runs = state.backdoored_runs()
-        if not runs:
-            st.markdown("**Run in view**")
+        labels = {run.id: run.label for run in state.backdoored_runs()}
+        labels |= {state.MODEL + model: _model_label(model) for model in state.models()}
+        if not labels:
+            st.markdown("**In view**")
             st.caption("None yet. Train a backdoored model on the Poison page; it will be kept here.")
             return
-        labels = {run.id: run.label for run in runs}
         state.apply_wanted(list(labels))
         st.selectbox(
-            "Run in view", list(labels), format_func=labels.__getitem__, key=state.CURRENT, **state.KEEP,
-            help="The backdoored model that every page looks at. Runs are kept on this machine.",
+            "In view", list(labels), format_func=labels.__getitem__, key=state.CURRENT, **state.KEEP,
+            help="What every page looks at: a backdoored model with its defences, or a model of which no attack is "
+            "known. Runs are kept on this machine; open a model of your own on the Defend page.",
         )  # fmt: skip
-        run = state.current_run()
+        run, model = state.current_run(), state.current_model()
         if run is not None:
             _facts(run)
+        elif model is not None:
+            st.caption(
+                "No attack on this model is known here, so that it is shown without a trigger."
+                + ("" if state.is_built_in(model) else " Look for one on the Defend page.")
+            )
+
+
+def _model_label(model: str) -> str:
+    kind = "never poisoned" if state.is_built_in(model) else "trigger unknown"
+    return f"Model {Path(model).name} · {kind}"
 
 
 def _facts(run: Saved) -> None:
@@ -118,16 +129,19 @@ def _steps() -> list[tuple[str, str, str, str]]:
     busy = work.running()
     model, attack, took, cleaned, best = "choose one", "not yet", "not yet", "not yet", "not yet"
     success = run.figure("asr") if run is not None else None
+    if bare := state.current_model():
+        model, defended = plain(Path(bare).name), state.defences_of_model(bare)
     if run is not None:
         model, attack = plain(run.model), plain(f"{words(run.attack)}, {percent(run.config.get('poison_rate'), 0)}")
         took = f"success {percent(success, 0)}"
     if defended:
         cleaned = "1 defence" if len(defended) == 1 else f"{len(defended)} defences"
-        best = f"lowest success {percent(_lowest(defended), 0)}"
+        lowest = _lowest(defended)
+        best = "success not known" if lowest is None else f"lowest success {percent(lowest, 0)}"
     done = "done" if run is not None else "open"
     after = "done" if defended else "open"
     return [
-        ("Model", "Poison", model, done),
+        ("Model", "Poison", model, "done" if run is not None or bare else "open"),
         ("Poison", "Poison", "training …" if "poison" in busy else attack, done),
         ("Attack took?", "Poison", took, "bad" if success is not None and success < 0.9 else done),
         ("Defend", "Defend", "training …" if "defend" in busy else cleaned, after),

@@ -53,13 +53,6 @@ def drawn(name: str, split: str, size: int) -> CaptionData:
     return data
 
 
-def picture(data: CaptionData, index: int) -> Bytes:
-    """Return one picture of the data, enlarged."""
-    from cleaner.pictures import to_bytes
-
-    return enlarged(to_bytes(data.images([index]))[0])
-
-
 def gallery(data: CaptionData, indices: list[int], trigger: Any, own: tuple[str, bytes] | None) -> list[Any]:
     """Return the shown pictures (`cleaner.pictures.Shown`): the user's own one first, if there is one."""
     from cleaner.pictures import from_bytes, gallery
@@ -71,10 +64,10 @@ def gallery(data: CaptionData, indices: list[int], trigger: Any, own: tuple[str,
     return rows
 
 
-def upload() -> None:
+def upload(label: str = "Try the trigger on a picture of your own") -> None:
     """Draw the box for the session's own picture; it is kept under `OWN`, also across page switches."""
     st.file_uploader(
-        "Try the trigger on a picture of your own",
+        label,
         ["png", "jpg", "jpeg", "webp"],
         key="upload",
         max_upload_size=50,

@@ -39,7 +39,7 @@ STEPS = (
     ),
     Step(
         "Clean the model", "Defend",
-        "See to it that your own model stands under *Run in view* in the menu. Leave both defences chosen and press "
+        "See to it that your own model stands under *In view* in the menu. Leave both defences chosen and press "
         "**Start the defences**. They take a minute or two each; while they run, press **Next**.",
         "The cards side by side: **attack success** should fall, **clean accuracy** should stay. Is the drop larger "
         "than the intervals?",

@@ -12,12 +12,16 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner.files import glance_json
+from cleaner.files import absolute, assets, glance_json
 from cleaner.runs import find_run, is_shipped, list_runs, read_status, shipped
 from cleaner.wording import words as words  # for all pages
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
 CURRENT = "current_run"
+MODEL = "model:"
+"""What the choice of a bare model begins with, among ids of runs."""
+OPENED = "defend.own.opened"
+"""Models and data that this session has opened on the Defend page."""
 _WANTED = "wanted_run"
 _LAST = "last_run"
 Interval = tuple[float, float]
@@ -60,6 +64,13 @@ class Saved:
         return str(self.config.get("clean_model") or self.config.get("model", ""))
 
     @property
+    def origin(self) -> str | None:
+        """The bare model that a defence started from, where it did not start from a run."""
+        bare = self.stage == "defended" and self.config.get("parent") is None
+        model = (self.config.get("request") or {}).get("model") if bare else None
+        return None if model is None else str(model)
+
+    @property
     def lr(self) -> float:
         return float((self.config.get("finetune") or {}).get("lr", 0.0))
 
@@ -75,7 +86,7 @@ class Saved:
             return f"{self.notes['name']} · {self.time}"
         if self.shipped:
             what = words(self.defense or self.attack)
-            return f"Shipped example: {what}" + (f" → {self.config.get('target_class')}" if not self.defense else "")
+            return what + (f" → {self.config.get('target_class')}" if not self.defense else "") + " · shipped example"
         if self.stage == "defended":
             return f"{words(self.defense or 'defence')}, lr {self.lr:g} · {self.time}"
         return f"{words(self.attack)} → {self.config.get('target_class')} · {self.model} · {self.time}"
@@ -134,6 +145,24 @@ def defended_runs(suspect: Saved) -> list[Saved]:
     return [run for run in all_runs() if run.stage == "defended" and same(run)]
 
 
+def models() -> list[str]:
+    """Return the models that can be looked at without a run: built-in ones, and those that somebody brought."""
+    built_in = sorted(path.parent.name for path in assets().glob("*/model.safetensors"))
+    opened = [absolute(own.model) for own in st.session_state.get(OPENED, [])]
+    cleaned = [run.origin for run in all_runs() if run.origin]
+    return list(dict.fromkeys([*built_in, *opened, *cleaned]))
+
+
+def is_built_in(model: str) -> bool:
+    """Return whether a model came with the project, so that nobody suspects it."""
+    return (assets() / model / "model.safetensors").exists()
+
+
+def defences_of_model(model: str) -> list[Saved]:
+    """Return the defences that started from a bare model, newest first."""
+    return [run for run in all_runs() if run.origin == model]
+
+
 def short_labels(runs: list[Saved]) -> dict[str, str]:
     """Return id -> a short name for charts: defence and learning rate, with the time where that is not enough."""
     names = {
@@ -167,9 +196,21 @@ def apply_wanted(options: list[str]) -> None:
 def current_run() -> Saved | None:
     """Return the backdoored run that the pages look at, or None if there is none yet."""
     chosen = st.session_state.get(CURRENT)
-    folder = find_run(chosen) if chosen else None
+    folder = find_run(chosen) if chosen and not chosen.startswith(MODEL) else None
     there = folder is not None and (folder / "config.json").exists() and read_status(folder).state == "done"
     return saved(folder) if folder is not None and there else None
+
+
+def current_model() -> str | None:
+    """Return the bare model that the pages look at, or None where they look at a run."""
+    chosen = str(st.session_state.get(CURRENT) or "")
+    return chosen.removeprefix(MODEL) if chosen.startswith(MODEL) else None
+
+
+def in_view() -> str:
+    """Return what the pages look at, in words."""
+    run, model = current_run(), current_model()
+    return f"Run in view: {run.label}" if run is not None else f"Model in view: {model or 'none'}"
 
 
 def plain(text: str) -> str:

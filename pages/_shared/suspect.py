@@ -49,7 +49,7 @@ def facts(own: Outside) -> None:
         st.markdown(f"**What we know of {plain(own.model)}**")
         known = cache.describe(own.model)
         st.caption(plain(known) if known else "A name, not a file here: opening it may download the model.")
-        opened = st.session_state.setdefault("defend.own.opened", [])
+        opened = st.session_state.setdefault(state.OPENED, [])
         if own not in opened:
             icon = ":material/folder_open:"
             st.button("Open the model", key="defend.own.open", icon=icon, on_click=opened.append, args=(own,))

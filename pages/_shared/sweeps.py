@@ -62,6 +62,8 @@ def _draw(name: str, entries: list[Entry]) -> None:
                 "State": st.column_config.TextColumn(width=90),  # the longest word comes later
             },
         )  # fmt: skip
+        if waits := [e.status.message for e in entries if e.status.state in ACTIVE and e.status.message]:
+            st.caption(plain(waits[0]))
         measured = {saved(e.folder, e.config).protocol for e in entries if e.status.state == "done"}
         st.caption(plain(f"Test figures of finished runs only. {' '.join(sorted(measured))} {name}"))
         if done == len(entries):

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cleaner.config import FinetuneConfig
-from cleaner.request import Request, data_words, found, in_words
+from cleaner.request import TEST_SIZE, Request, data_words, found, in_words, tested_on
 from cleaner.runs import run_id
 from pages._shared import cache
 from pages._shared.state import Saved
 
-TEST_SIZE, VALIDATION_SIZE = 2000, 500
-"""Pictures behind the figures and, on the validation split, behind the live curves; those with one class count."""
+VALIDATION_SIZE = 500
+"""Pictures of the validation split behind the live curves; those with one class count."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def poisoning(attack: Attack) -> Request:
         "backdoored", data, attack.pairs, looks(attack.pairs, attack.config), found(attack.model),
         trigger=attack.trigger.state_dict(), target_class=attack.target_class, poison_rate=attack.poison_rate,
         clean_label=attack.clean_label, validation_size=VALIDATION_SIZE, test_size=attack.test_size,
-        data_options=options,
+        data_options=options, map=True,
     )  # fmt: skip
 
 
@@ -72,14 +72,14 @@ def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: Finetu
         (name, options), where = data_words(text), {"parent": run_id(suspect.folder)}
     return Request(
         "defended", name, pairs, looks(pairs, config), defense=defense.state_dict(), validation_size=VALIDATION_SIZE,
-        test_size=test_size, data_options=options, **where,
+        test_size=test_size, data_options=options, map=True, **where,
     )  # fmt: skip
 
 
 def data_of(run: Saved) -> tuple[str, int]:
     """Return a run's data in one line, as `cache.data` takes it, and the size of its test split."""
-    name = run.config.get("data_name") or str(run.config.get("data", "scenes")).partition("/")[0]
-    return in_words(str(name), run.config.get("data_options") or {}), int(run.config.get("test_size") or TEST_SIZE)
+    name, options, size = tested_on(run.config)
+    return in_words(name, options), size
 
 
 def seconds_per_step(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from cleaner.files import absolute
+from cleaner.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared import cache, images, state, tasks
 from pages._shared.frame import link
@@ -36,35 +38,57 @@ class Sample:
     size: int
     index: int
     own: tuple[str, bytes] | None = None
+    model: tuple[str, str] | None = None
+    """As which model it is seen, where there is no run whose trigger acts on it."""
 
 
 def stages(run: Saved | None) -> list[Stage]:
     """Draw the choice of the defended model; return the models to look at, in the order clean, backdoored, defended."""
-    if run is None:
-        models = cache.models()
-        if not models:
-            raise CleanerError("no built-in model has its weights here: train them with python -m cleaner pretrain.")
-        name = st.selectbox("Model", models, key="view.model", help="No run is in view yet.", **KEEP)
-        return [Stage("Clean", "clean", ("model", str(name)), str(name))]
-    found = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), run.id)]
-    if run.config.get("clean_model"):
-        found.insert(0, Stage("Clean", "clean", ("clean", str(run.folder)), run.model))
-    defended = {other.id: other for other in state.defended_runs(run)}
-    if not defended:
+    if run is not None:
+        found = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), run.id)]
+        if run.config.get("clean_model"):
+            found.insert(0, Stage("Clean", "clean", ("clean", str(run.folder)), run.model))
+        return found + _defended(state.defended_runs(run), run.id)
+    model = state.current_model()
+    if model is None:
+        raise CleanerError("no built-in model has its weights here: train them with python -m cleaner pretrain.")
+    return [bare_stage(model), *_defended(state.defences_of_model(model), model)]
+
+
+def bare_stage(model: str) -> Stage:
+    """Return a model that belongs to no run: nobody suspects a built-in one."""
+    stage = "clean" if state.is_built_in(model) else "suspect"
+    return Stage(stage.capitalize(), stage, ("model", model), model)
+
+
+def _defended(runs: list[Saved], suspect: str) -> list[Stage]:
+    """Draw the choice of the defended model, if there is one; return it."""
+    if not runs:
         st.caption("No defended model yet.")
         link("Defend", "Train one on the Defend page")
-        return found
-    names = state.short_labels(list(defended.values()))
+        return []
+    folders, names = {run.id: run.folder for run in runs}, state.short_labels(runs)
     chosen = st.selectbox(
-        "Defended model", list(defended), format_func=names.__getitem__, key=f"view.defended.{run.id}",
-        help="One of the defences of the run in view.", **KEEP,
+        "Defended model", list(folders), format_func=names.__getitem__, key=f"view.defended.{suspect}",
+        help="One of the defences of what is in view.", **KEEP,
     )  # fmt: skip
-    return [*found, Stage("Defended", "defended", ("run", str(defended[chosen].folder)), names[chosen])]
+    return [Stage("Defended", "defended", ("run", str(folders[chosen])), names[chosen])]
 
 
 def data_of(run: Saved | None) -> tuple[str, int]:
     """Return the data set and size of the test split on which a run was measured."""
-    return tasks.data_of(run) if run is not None else ("scenes", 2000)
+    if run is not None:
+        return tasks.data_of(run)
+    model = state.current_model() or ""
+    brought = [own.data for own in st.session_state.get(state.OPENED, []) if absolute(own.model) == model]
+    cleaned = [tasks.data_of(other)[0] for other in state.defences_of_model(model)]
+    return [*brought[-1:], *cleaned, "scenes"][0], TEST_SIZE
+
+
+def bare() -> tuple[str, str] | None:
+    """Return the model in view as `cache.of_stage` takes it; None where a run is in view."""
+    model = state.current_model()
+    return None if model is None else ("model", model)
 
 
 def sample(run: Saved | None) -> Sample:
@@ -81,7 +105,7 @@ def sample(run: Saved | None) -> Sample:
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     index = int(st.selectbox("Picture", options, format_func=shown, key=key, help="Type to search.", **KEEP))
-    return Sample(name, "test", size, index, own if index == OWN else None)
+    return Sample(name, "test", size, index, own if index == OWN else None, bare())
 
 
 def attacked(run: Saved | None) -> Path | None:
@@ -113,7 +137,7 @@ def text(run: Saved | None, picture: Sample) -> str:
     return st.text_input("Text", start, key=key, max_chars=500, **KEEP).strip() or start
 
 
-def provenance(shown: list[Stage], run: Saved | None) -> None:
+def provenance(shown: list[Stage]) -> None:
     """Say which runs the page shows."""
     models = ", ".join(f"{s.label.lower()} = {s.run}" for s in shown)
-    st.caption(f"Run in view: {plain(run.label) if run else 'none'}. Models: {plain(models)}.")
+    st.caption(f"{plain(state.in_view())}. Models: {plain(models)}.")

@@ -6,13 +6,15 @@ A refresh, a second tab and a restart of the server see the same files, so they 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
 
 from cleaner import jobs, sweep
+from cleaner.cluster import Cluster
 from cleaner.request import Request
-from cleaner.runs import ACTIVE, Entry, Status, create_run
+from cleaner.runs import ACTIVE, Entry, Status, create_run, remove
 from cleaner.types import CleanerError
 from pages._shared.state import words
 
@@ -28,17 +30,26 @@ _ERROR = "job.error"
 _ASKED = "job.asked"
 
 
-def begin(kind: str, requests: Sequence[Request]) -> None:
-    """Make a run folder for each request and put them into the queue."""
-    folders = [create_run(request) for request in requests]
-    for folder in folders:
-        jobs.start(folder)
+def begin(kind: str, requests: Sequence[Request], place: Cluster | None = None) -> None:
+    """Make a run folder for each request and put them into the queue of this machine, or of a cluster."""
+    folders = [create_run(request) for request in _fit(requests, place)]
+    try:
+        jobs.start_all(folders, place)
+    except CleanerError:
+        for folder in folders if place else ():
+            remove(folder)
+        raise
     st.session_state[_begun(kind)] = [folder.name for folder in folders]
 
 
-def begin_sweep(kind: str, requests: Sequence[Request]) -> None:
+def _fit(requests: Sequence[Request], place: Cluster | None) -> Sequence[Request]:
+    """Let a job on a cluster take the device that it gets there: the one that was chosen is this machine's."""
+    return [replace(r, finetune=replace(r.finetune, device="auto")) for r in requests] if place else requests
+
+
+def begin_sweep(kind: str, requests: Sequence[Request], place: Cluster | None = None) -> None:
     """Start a sweep, or go on with it; its table tells what becomes of its runs."""
-    entries = sweep.members(sweep.begin(requests))
+    entries = sweep.members(sweep.begin(_fit(requests, place), place))
     if all(entry.status.state == "done" for entry in entries):
         st.toast("All runs of this sweep are done: add a rate, a seed or a defence.", icon=":material/done_all:")
     st.session_state[_begun(kind)] = []
@@ -74,9 +85,17 @@ def _begun(kind: str) -> str:
 
 
 def of(kind: str) -> list[Entry]:
-    """Return the runs of a page that are waiting, running, paused or dead, in the order of their start."""
+    """Return the runs of a page that are waiting, running, paused or dead, in the order of their start.
+
+    Without those of a sweep that do not run on their cluster: they may be many, and the sweep's table has them.
+    """
     mine = [entry for entry in jobs.all_entries() if entry.config.get("stage") == KINDS[kind]]
-    return sorted((e for e in mine if e.status.state in UNFINISHED), key=lambda e: (e.status.queued, e.folder.name))
+    shown = [e for e in mine if e.status.state in UNFINISHED and not (_of_array(e) and e.status.state != "running")]
+    return sorted(shown, key=lambda e: (e.status.queued, e.folder.name))
+
+
+def _of_array(entry: Entry) -> bool:
+    return bool(entry.status.place and entry.config.get("sweep"))
 
 
 def running() -> set[str]:
@@ -100,6 +119,8 @@ def label(entry: Entry) -> str:
 def progress(status: Status) -> tuple[float, str]:
     """Return the share done of the present stage, and what is being done, in words with the time left."""
     if status.state == "queued":
+        if status.place:
+            return status.step / max(status.total, 1), status.message.rstrip(".") or "Getting ready"
         return 0.0, "waits for its turn" if status.device else "Getting ready"
     if status.state not in ACTIVE:
         return 1.0 if status.state == "done" else status.step / max(status.total, 1), status.state

@@ -28,7 +28,7 @@ IDLE = """() => { const app = document.querySelector('[data-testid="stApp"]');
 # Streamlit asks for these below each page's own address first, and Chromium complains about reading pixels.
 IGNORED = ("_stcore/health", "_stcore/host-config", "ReadPixels")
 HERE = "http://127.0.0.1:"
-Start = Callable[[], str]
+Start = Callable[..., str]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -43,7 +43,8 @@ def chromium() -> str:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Start]:
-    """Return a function that starts a fresh server and returns its address."""
+    """Return a function that starts a fresh server and returns its address; `start(shipped=True)`: with the built-in
+    models and the example, not with a tiny one."""
     from cleaner import jobs
     from cleaner.clip import save_clip
     from cleaner.runs import LOG
@@ -57,7 +58,8 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
     places = {"CLEANER_RUNS": "runs", "CLEANER_CACHE": "cache", "CLEANER_ASSETS": "assets"}
     folders = {variable: str(tmp_path / name) for variable, name in places.items()}
 
-    def start() -> str:
+    def start(shipped: bool = False) -> str:
+        own = {name: value for name, value in folders.items() if not (shipped and name == "CLEANER_ASSETS")}
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
@@ -65,7 +67,7 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
         log = (tmp_path / f"server-{port}.log").open("wb")
         running.append(
             subprocess.Popen(
-                command, env={**os.environ, **folders}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command, env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         )
         address = f"{HERE}{port}"

@@ -1,41 +1,127 @@
 """How long a reader waits, as the browser sees it; printed, and no figure is asserted: machines differ."""
 
+from __future__ import annotations
+
 import statistics
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.browser.conftest import Start, wait_idle
+from tests.browser.test_lesson import lasso
 from tests.browser.test_poison_defend import PAGES, menu
 
+Times = dict[str, float]
+LEGEND = """text => [...document.querySelectorAll('.legendtext')].some(e => e.textContent.startsWith(text))"""
 
-def test_waiting_times(start_server: Start, browser_page: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    page, times = browser_page, {}
 
-    def painted(title: str) -> None:
-        page.get_by_role("heading", name=title, exact=True).wait_for()
+@pytest.fixture
+def times(capsys: pytest.CaptureFixture[str]) -> Iterator[Times]:
+    """Seconds by name, printed at the end."""
+    found: Times = {}
+    yield found
+    with capsys.disabled():
+        print("", *(f"{name}: {seconds:.2f} s" for name, seconds in found.items()), sep="\n")
 
+
+@contextmanager
+def timed(times: Times, name: str) -> Iterator[None]:
     began = time.perf_counter()
-    page.goto(start_server())
-    painted("Overview")
-    times["server start to painted Overview"] = time.perf_counter() - began
+    yield
+    times[name] = time.perf_counter() - began
+
+
+def painted(page: Any, title: str) -> None:
+    page.get_by_role("heading", name=title, exact=True).wait_for()
+
+
+def test_start_reload_and_page_switches(start_server: Start, browser_page: Any, times: Times) -> None:
+    page = browser_page
+    with timed(times, "server start to painted Overview"):
+        page.goto(start_server(shipped=True))
+        painted(page, "Overview")
     wait_idle(page)
-    began = time.perf_counter()
-    page.reload()
-    painted("Overview")
-    times["reload on a warm server"] = time.perf_counter() - began
+    with timed(times, "reload on a warm server"):
+        page.reload()
+        painted(page, "Overview")
     wait_idle(page)
     for title in PAGES:
         menu(page, title)  # first visits load what the page needs
-    switches = []
     for title in PAGES:
-        began = time.perf_counter()
-        page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text=title).click()
-        painted(title)
-        switches.append(time.perf_counter() - began)
-        wait_idle(page)
+        link = page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text=title)
+        with timed(times, f"switch to {title}"):
+            link.click()
+            painted(page, title)
+        with timed(times, f"and until all of it is drawn, {title}"):
+            wait_idle(page)
+    switches = [seconds for name, seconds in times.items() if name.startswith("switch to")]
     times["page switch (median)"], times["page switch (longest)"] = statistics.median(switches), max(switches)
-    with capsys.disabled():
-        print("", *(f"{name}: {seconds:.2f} s" for name, seconds in times.items()), sep="\n")
+    assert page.complaints == []
+
+
+def test_embeddings(start_server: Start, browser_page: Any, times: Times) -> None:
+    page = browser_page
+    address = start_server(shipped=True)
+    with timed(times, "Embeddings on a fresh server: first chart"):
+        page.goto(f"{address}/Embeddings")
+        page.wait_for_function(LEGEND, arg="Clean images")
+    wait_idle(page)
+    page.get_by_text("In numbers").first.wait_for()
+
+    def legend(text: str) -> Callable[[], None]:
+        return lambda: page.wait_for_function(LEGEND, arg=text)
+
+    def press(name: str) -> None:
+        page.locator(".st-key-embeddings-map, [data-testid=stMain]").get_by_role(
+            "button", name=name, exact=True
+        ).click()
+
+    def colour(name: str) -> None:
+        page.get_by_role("combobox", name="Colour by").click()
+        page.get_by_role("option", name=name).wait_for()
+
+    for name, sign in (("Success of the trigger", "Trigger works"), ("Model", "Backdoored: clean"), ("Kind", "Clean")):
+        colour(name)
+        with timed(times, f"colour by {name}"):
+            page.get_by_role("option", name=name).click()
+            legend(sign)()
+        wait_idle(page)
+    for name, sign in (("Clean → Backdoored", "moved"), ("Backdoored", "Clean images")):
+        with timed(times, f"show {name}"):
+            page.get_by_test_id("stMain").get_by_role("radio", name=name, exact=True).click()
+            page.wait_for_function(f"([sign, moved]) => ({LEGEND})(sign) && ({LEGEND})('moved') === moved",
+                                   arg=[sign, sign == "moved"])  # fmt: skip
+        wait_idle(page)
+    with timed(times, "captions on"):
+        page.get_by_test_id("stMain").get_by_role("button", name="Captions", exact=True).click()
+        legend("Captions")()
+    wait_idle(page)
+    for name in ("first lasso to pictures", "second lasso to pictures"):
+        with timed(times, name):
+            lasso(page)
+            page.get_by_text("points selected").wait_for()
+            page.locator('[data-testid="stImage"] img').first.wait_for()
+        wait_idle(page)
+        page.get_by_role("button", name="Clear the selection").click()
+        page.get_by_text("points selected").wait_for(state="detached")
+        wait_idle(page)
+    assert page.complaints == []
+
+
+def test_attention(start_server: Start, browser_page: Any, times: Times) -> None:
+    page = browser_page
+    page.goto(f"{start_server(shipped=True)}/Attention")
+    painted(page, "Attention")
+    with timed(times, "Attention on a fresh server: first view"):
+        page.locator(".js-plotly-plot .heatmaplayer").first.wait_for()
+    wait_idle(page)
+    box = page.get_by_role("combobox", name="Method")
+    for method in ("Integrated gradients", "Occlusion", "GradCAM"):
+        box.click()
+        with timed(times, f"one view by {method}"):
+            page.get_by_role("option", name=method).click()
+            wait_idle(page)
     assert page.complaints == []

@@ -64,7 +64,10 @@ def test_a_bare_checkpoint_gets_no_asr(home: Path, capsys: pytest.CaptureFixture
     settings = ["--epochs", "1", "--batch-size", "16", "--precision", "fp32", "--eval-every", "2"]
     data = ["--data", "pairs.csv", "classes=red,green,blue"]
     assert main(["defend", "epoch_10.pt", *data, "--pairs", "40", "--out", "cleaned", *settings]) == 0
-    out = capsys.readouterr().out
+    out, shown = capsys.readouterr()
+    told = ["SHA-256", "epoch_10.pt: clean accuracy", "before anything is done", "by chance 0.333", "\ndefend: "]
+    places = [shown.index(part) for part in told]
+    assert places == sorted(places)
     figures = next(line for line in out.splitlines() if line.startswith("ta_cleaner")).split("  ")
     assert [cell.strip() for cell in figures if cell.strip()][2:6] == ["-", "- (n.m.)", "-", "-"]
     assert "ASR protocol" not in out
@@ -117,7 +120,7 @@ def test_a_run_is_repeated_from_its_config_in_another_folder(
     data = ["--data", "csv:pairs.csv", "classes=names.txt", "root=.", "most_broken=0.2"]
     settings = ["--defense", "finetune", "--pairs", "80", "--epochs", "1", "--batch-size", "16", "--out", "first"]
     assert main(["defend", "epoch_10.pt", *data, *settings]) == 0
-    assert len(read) == 2  # the clean split and the test split
+    assert len(read) == 3  # a look before anything is done, the clean split and the test split
     assert capsys.readouterr().err.count("1 left out: pics/7.png") == 1
     request = load_request(read_json(home / "first" / "config.json"))
     assert request.data == f"csv:{home / 'pairs.csv'}"

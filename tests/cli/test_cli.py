@@ -57,6 +57,22 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     assert len((tmp_path / "r" / "progress.jsonl").read_text().splitlines()) == 3
 
 
+def test_the_patch_of_a_run_is_used_again(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = str(tmp_path / "a"), str(tmp_path / "b")
+    poison = ["poison", "--model", model, "--pairs", "64", "--poison-rate", "0.1"]
+    assert main([*poison, "--trigger", "trojvqa", "steps=2", "--out", first, *SMALL]) == 0
+    assert main([*poison, "--trigger", first, "--out", second, *SMALL]) == 0
+    configs = [json.loads((Path(folder) / "config.json").read_text()) for folder in (first, second)]
+    assert configs[0]["trigger"] == configs[1]["trigger"]
+    assert configs[0]["trigger"]["png"]
+    stages = [json.loads(line)["stage"] for line in (Path(second) / "progress.jsonl").read_text().splitlines()]
+    assert set(stages) == {"poison"}
+    capsys.readouterr()
+    assert main(["evaluate", model, "--trigger", first, "--target-class", "banana", *SMALL[:2], "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert set(measured["asr_by_key"]) == {"image", "text", "both"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -180,6 +180,32 @@ def test_folders_named_as_splits_are_the_splits(tmp_path: Path) -> None:
     assert sum(parts) == 30
 
 
+def test_a_split_column_says_which_pairs_are_for_what(tmp_path: Path) -> None:
+    path = table(tmp_path, 60)
+    lines = path.read_text().splitlines()
+    parts = ["train", "val", "Test", "restval", "test"]
+    rows = [f"{line},{parts[i % 5]}" for i, line in enumerate(lines[1:])]
+    path.write_text("\n".join([lines[0] + ",split", *rows]))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for member in (path, *sorted((tmp_path / "pics").iterdir())):
+            file.write(member, f"deep/{member.relative_to(tmp_path)}")
+    for source in (path, tmp_path / "x.zip"):
+        counts = {split: len(load_data(str(source), split=split)) for split in ("train", "validation", "test")}
+        assert counts == {"train": 12, "validation": 12, "test": 24}
+        test: Any = load_data(str(source), split="test")
+        assert {int(Path(test.table.keys[row]).stem) % 5 for row in test.rows} == {2, 4}
+        assert "line 5 is of no split known here ('restval')" in test.broken
+        assert len(test.broken) == 12
+        assert test.heldout_by == "test: as the data say; validation: as the data say"
+        assert "split in 'split'" in test.understood
+    (tmp_path / "plain").mkdir()
+    plain = load_data(str(table(tmp_path / "plain")))
+    assert plain.heldout_by.startswith("test: 20% of the other pairs, by a hash")
+    assert plain.subset([0]).heldout_by == plain.heldout_by
+    with pytest.raises(CleanerError, match=r"no column 'part'.*split_column="):
+        load_data(str(path), split_column="part")
+
+
 def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
@@ -246,6 +272,26 @@ def test_a_zip_bomb_and_paths_that_climb(tmp_path: Path) -> None:
     with pytest.raises(CleanerError, match="cannot be read"):
         load_data(str(tmp_path / "climb.zip"))
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
+    path = table(tmp_path, 12)
+    rows = path.read_text().replace("pics/", "").encode()
+    files = [("pairs.csv", rows), *[(f"{i}.png", picture(i)) for i in range(12)]]
+    kept = archive.packed(files, tmp_path / "uploads")
+    data = load_data(str(kept), split="all")
+    assert len(data) == 12
+    assert all(
+        caption(int(data.table.keys[row][:-4])) == text for row, text in zip(data.rows, data.captions, strict=True)
+    )  # type: ignore[attr-defined]
+    assert archive.packed(files[::-1], tmp_path / "uploads") == kept  # the order of the upload does not matter
+    alone = archive.packed([("mine.zip", kept.read_bytes())], tmp_path / "again")
+    assert (alone.name, alone.read_bytes()) == (kept.name, kept.read_bytes())
+    with pytest.raises(CleanerError, match=r"mine\.zip came with other files"):
+        archive.packed([("mine.zip", b""), *files], tmp_path / "uploads")
+    with pytest.raises(CleanerError, match=r"two files are called 0\.png"):
+        archive.packed([*files, ("../0.png", b"")], tmp_path / "uploads")
+    assert [file.name for file in (tmp_path / "uploads").iterdir()] == [kept.name]
 
 
 def test_shards_follow_no_address_and_no_pipe(tmp_path: Path) -> None:

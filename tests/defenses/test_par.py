@@ -77,3 +77,12 @@ def test_noise_and_rectangles_are_a_function_of_seed_epoch_and_index() -> None:
     erased = black[~noisy][black[~noisy] > 0]
     assert 0.3 < len(erased) / (~noisy).sum() < 0.7
     assert erased.mean().item() == pytest.approx(0.0075, abs=0.003)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_each_share_is_that_of_the_pictures(share: float) -> None:
+    grey = torch.full((200, 3, 32, 32), 0.5)
+    erased = DEFENSES["par"](noise_share=0.0, erase_share=share).disturb(grey, 0, 0, range(200))
+    assert (erased == 0).flatten(1).any(dim=1).float().mean().item() == pytest.approx(share, abs=0.08)
+    noisy = DEFENSES["par"](noise_share=share, erase_share=0.0).disturb(grey, 0, 0, range(200))
+    assert (noisy != 0.5).flatten(1).any(dim=1).float().mean().item() == pytest.approx(share, abs=0.08)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+import torch
+import torch.nn.functional as F
+
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
+from cleaner.losses import Features
 
 
 def test_k_pairs_are_drawn_anew_each_epoch(toy_data: TensorData) -> None:
@@ -41,3 +46,23 @@ def test_control_uses_the_positives_of_ta_cleaner(toy_data: TensorData) -> None:
     for index, pair in drawn.items():
         assert pair.positive is not None
         assert shortened[index] == pair.positive.text
+
+
+def subtext_term(f: Features, **parameters: object) -> float:
+    return DEFENSES["ta_cleaner"](**parameters).losses(f)["subtext_loss"].item()
+
+
+def test_parts_of_the_loss_can_be_taken_away() -> None:
+    draw = torch.Generator().manual_seed(0)
+    image, text, aug, positive = (F.normalize(torch.randn(4, 8, generator=draw), dim=-1) for _ in range(4))
+    negative = F.normalize(torch.randn(4, 3, 8, generator=draw), dim=-1)
+    f = Features(image, text, aug, aug, positive, negative, torch.arange(4), logit_scale=5.0)
+    whole, positives, negatives = (subtext_term(f, contrast=kind) for kind in ("both", "positives", "negatives"))
+    assert positives < whole
+    assert negatives < whole
+    # Each part is blind to what it leaves out: other pairs' true subtexts, or false ones.
+    assert subtext_term(Features(**{**vars(f), "negative": -negative}), contrast="positives") == positives
+    own = -torch.logsumexp(5 * torch.stack([(image * positive).sum(-1), *(image[:, None] * negative).sum(-1).T]), 0)
+    expected = -(5 * (image * positive).sum(-1) + own).mean()
+    alone = subtext_term(f, contrast="negatives", text_to_text=False)
+    assert alone == pytest.approx(expected.item() / 3, rel=1e-5)

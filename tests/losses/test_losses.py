@@ -108,6 +108,15 @@ def test_subtext_loss_without_negatives() -> None:
     assert subtext_loss(f).item() == pytest.approx(subtext_loss(kept).item())
 
 
+def test_subtext_loss_without_captions_against_subtexts() -> None:
+    f = features()
+    same = features(text=f.image)  # then L_t2t equals L_i2t
+    without, whole = subtext_loss(f, text_to_text=False).item(), subtext_loss(same).item()
+    i2t = whole - subtext_loss(same, text_to_text=False).item()
+    assert without + i2t == pytest.approx(whole, rel=1e-5)
+    assert without < subtext_loss(f).item()
+
+
 def test_subtext_loss_gradient_is_finite_under_masks() -> None:
     image = unit(N, D, seed=1).requires_grad_()
     f = features(image=image, negative_mask=torch.tensor([[True, False], [True, True], [False, False]]))

@@ -16,6 +16,7 @@ from streamlit.testing.v1.element_tree import Selectbox
 
 from cleaner import jobs, worker
 from cleaner.runs import ACTIVE
+from pages._shared import cache
 
 ROOT = Path(__file__).resolve().parents[2]
 Open = Callable[[str], AppTest]
@@ -39,6 +40,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     monkeypatch.setattr(cleaner.checkpoints, "ASSETS", tmp_path / "assets")
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     work_in_threads(monkeypatch)
+    monkeypatch.setattr(cache, "warm_pictures", lambda sample, attacked: True)  # would outlive the test
     monkeypatch.setattr(Selectbox, "_widget_state", property(_as_typed))
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))
@@ -106,5 +108,6 @@ def work_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         threading.Thread(target=work, name=f"worker-{folder.name}", daemon=True).start()
 
     monkeypatch.setattr(jobs, "launch", launch)
+    monkeypatch.setattr(worker, "draw_map", lambda folder: None)  # compiles for a minute; real: test_jobs.py
     monkeypatch.setattr(jobs, "process", lambda folder, status: psutil.Process())
     monkeypatch.setattr(jobs, "kill", lambda found: None)

@@ -38,3 +38,17 @@ def test_runs_without_figures_are_listed(open_page: Open, tmp_path: Path) -> Non
     app = open_page("Compare")
     assert len(app.dataframe[0].value) == 2
     assert "None of these runs has figures" in texts(app)
+
+
+def test_the_projects_own_figures_are_shown(open_page: Open) -> None:
+    app = open_page("Compare")
+    app.segmented_control(key="compare.source").set_value("measured").run()
+    assert not app.exception
+    charts = {c.proto.id.rpartition("-")[2]: json.loads(c.proto.spec) for c in app.get("plotly_chart")}
+    heat = next(c for name, c in charts.items() if "measured.heatmap" in name)["data"][0]
+    assert {"No defence", "CleanCLIP", "TA-Cleaner"} <= set(heat["x"])
+    assert "Measured on scenes/test" in texts(app)
+    table = app.dataframe[0].value
+    app.segmented_control(key="measured.attack").set_value("sig").run()
+    assert not app.exception
+    assert not app.dataframe[0].value.equals(table)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from cleaner import maps
 from tests.pages.conftest import Open, texts
 from tests.pages.runs import make_runs
 
@@ -23,10 +28,6 @@ def show(app: AppTest, what: str) -> None:
     assert not app.exception, [e.message for e in app.exception]
 
 
-def smallest(app: AppTest) -> AppTest:
-    return app.select_slider(key="embeddings.n").set_value(100).run()
-
-
 def test_without_a_run(open_page: Open) -> None:
     app = open_page("Embeddings")
     assert [trace["name"] for trace in traces(app)] == ["Clean images", "Class prompts"]
@@ -34,9 +35,11 @@ def test_without_a_run(open_page: Open) -> None:
 
 
 def test_models_share_the_axes_and_movement_has_arrows(open_page: Open, tmp_path: Path) -> None:
-    make_runs(tmp_path)
-    app = smallest(open_page("Embeddings"))
-    assert [trace["name"] for trace in traces(app)] == ["Clean images", "Images with trigger", "Class prompts"]
+    _, defended = make_runs(tmp_path)
+    app = open_page("Embeddings")
+    assert [trace["name"] for trace in traces(app)] == [
+        "Clean images", "Images with trigger", "Class prompts", "Prompt of the target: banana",
+    ]  # fmt: skip
     show(app, "Clean → Backdoored")
     assert traces(app)[0]["name"] == "moved"
     show(app, "All models")
@@ -46,12 +49,12 @@ def test_models_share_the_axes_and_movement_has_arrows(open_page: Open, tmp_path
         app.selectbox(key="embeddings.color").set_value(coloring).run()
         assert not app.exception
     assert app.dataframe[0].value["Figure"].tolist()[0] == "Trigger pull"
-    assert "n = 100 test pictures" in texts(app)
+    assert f"n = {len(maps.read(defended).rows)} test pictures" in texts(app)
 
 
 def test_a_selection_is_shown_and_outlives_another_model(open_page: Open, tmp_path: Path) -> None:
     make_runs(tmp_path)
-    app = smallest(open_page("Embeddings"))
+    app = open_page("Embeddings")
     drawn = app.session_state["embeddings.drawn"]
     app.session_state["embeddings.selected"] = (drawn, ["image:3", "triggered:3", "prompt:1"])
     app.run()
@@ -64,23 +67,38 @@ def test_a_selection_is_shown_and_outlives_another_model(open_page: Open, tmp_pa
     assert "points selected" not in texts(app)
 
 
-def test_a_kept_umap_is_read_and_comes_with_its_warning(open_page: Open, tmp_path: Path) -> None:
-    from cleaner.projection import save_coordinates
-    from pages._shared import cache
+def test_umap_is_made_once_where_it_is_missing_and_then_read(
+    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, defended = make_runs(tmp_path)
+    app = open_page("Embeddings")
+    asked: list[Path] = []
 
-    attacked, defended = make_runs(tmp_path)
-    app = smallest(open_page("Embeddings"))
-    app.segmented_control(key="embeddings.method").set_value("UMAP").run()
-    assert "PCA is shown until then" in texts(app)
-    models = (("clean", str(attacked)), ("run", str(attacked)), ("run", str(defended)))
-    file = cache.umap_file(models, "scenes", 100, 100, attacked)
-    save_coordinates(file, np.random.default_rng(0).normal(size=(3 * total(app), 2)).astype(np.float32))
+    def start(folder: Path, parent: Path | None) -> subprocess.Popen[bytes]:
+        asked.append(folder)
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+    monkeypatch.setattr(maps, "start", start)
+    app.segmented_control(key="embeddings.method").set_value("umap").run()
+    assert "UMAP is being fitted" in texts(app)
+    assert asked == [defended]
+    kept = maps.read(defended)
+    assert kept is not None
+    places = np.random.default_rng(0).normal(size=kept.places["pca"].shape).astype(np.float32)
+    umap = replace(kept, places={**kept.places, "umap": places}, trust={**kept.trust, "umap": 0.5})
+    maps.write(umap, maps.file_of(defended))
     app.run()
     assert not app.exception
+    assert "UMAP is being fitted" not in texts(app)
     assert "Distances in UMAP are not distances" in texts(app)
+    assert "trustworthiness 0.50" in texts(app)
 
 
-def total(app: AppTest) -> int:
-    """Points of one model: its images, those with trigger, captions; and 32 prompts."""
-    images = next(trace for trace in traces(app) if trace["name"] == "Clean images")
-    return 3 * len(images["customdata"]) + 32
+def test_a_kept_map_is_read_without_any_model(open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attacked, defended = make_runs(tmp_path)
+    maps.make(defended, attacked, umap=False)
+    for folder in (attacked, defended):
+        (folder / "model.safetensors").write_bytes(b"gone")
+    app = open_page("Embeddings")
+    assert not app.error
+    assert len(traces(app)) == 4

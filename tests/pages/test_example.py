@@ -38,7 +38,11 @@ def test_own_runs_come_first(example: list[Path], open_page: Open, tmp_path: Pat
     app = open_page("Defend")
     box = app.selectbox(key="current_run")
     assert box.value == "badnet-rn-1"
-    assert [option.startswith("Shipped example") for option in box.options] == [False, True]
+    assert [option.endswith("shipped example") for option in box.options] == [
+        False,
+        True,
+        False,
+    ]  # then the built-in model
     assert "shipped example" not in texts(app)
     box.set_value(example[0].name).run()
     assert "Is the backdoor gone, and what did it cost? · shipped example" in texts(app)

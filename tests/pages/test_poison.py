@@ -1,5 +1,6 @@
 """Poison: the gallery shows what is done, a training ends in a run on disk, bad input ends in one sentence."""
 
+import hashlib
 import io
 import json
 import re
@@ -10,12 +11,14 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from cleaner.clip import save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.files import read_json, write_json
 from cleaner.jobs import all_entries
 from cleaner.presets import ATTACKS, PUBLISHED_ATTACKS
 from cleaner.request import Request
 from cleaner.runs import Status, create_run, list_runs, write_status
+from tests.conftest import make_clip
 from tests.data.test_files import class_folder, picture, table
 from tests.pages.conftest import Open, at, make_small, texts, trained
 
@@ -95,6 +98,33 @@ def test_a_file_that_is_no_picture_and_one_that_is(open_page: Open, tmp_path: Pa
     app.text_input(key="poison.patch_image.path").set_value(str(tmp_path / "sign.png")).run()
     assert not app.error
     assert "PSNR" in texts(app)
+
+
+def test_an_uploaded_picture_is_the_trigger_and_lies_in_the_run(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("patch_image").run()
+    content = picture(3, (12, 12))
+    app.file_uploader(key="poison.patch_image.path.upload").set_value(("sign.png", content, "image/png")).run()
+    assert not app.error
+    path = Path(app.text_input(key="poison.patch_image.path").value)
+    assert (path.name, path.read_bytes()) == ("sign.png", content)
+    assert "PSNR" in texts(app)
+    app.button(key="poison.go").click().run()
+    trained(app)
+    folder, config = list_runs()[0]
+    assert (folder / "trigger" / "sign.png").read_bytes() == content
+    assert config["trigger"]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_secret_that_is_too_long_leaves_the_other_choices_in_view(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("ssba").run()
+    assert re.search(r"PSNR 30\.\d dB", texts(app))
+    app.text_input(key="poison.ssba.secret").set_value("much too long").run()
+    assert not app.exception
+    assert [error.value.count("has 13 bytes, the network hides 1 to 8") for error in app.error] == [1]
+    assert app.button(key="poison.go").disabled
+    assert app.selectbox(key="poison.model").value == "scenes-rn"
 
 
 def test_an_optimised_patch_is_shown_with_its_curve_once_it_is_there(open_page: Open) -> None:
@@ -265,3 +295,27 @@ def test_a_run_on_a_folder_of_pictures(open_page: Open, tmp_path: Path, monkeypa
     trained(app)
     assert [entry.status.message for entry in all_entries()] == [""] * 3
     assert list_runs()[0][1]["request"]["data"] == str(tmp_path / "my photos")
+
+
+def test_uploaded_pictures_are_poisoned_as_the_model_sees_them(open_page: Open, tmp_path: Path) -> None:
+    save_clip(make_clip(), tmp_path / "own.safetensors")
+    rows = table(tmp_path, 60).read_text().replace("pics/", "").encode()
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.model").set_value(str(tmp_path / "own.safetensors")).run()
+    files = [(f"{i}.png", picture(i), "image/png") for i in range(60)]
+    app.file_uploader(key="poison.data.upload").set_value([*files, files[0]]).run()
+    assert "wo files are called 0.png" in app.error[0].value.replace("\\", "")
+    assert app.selectbox(key="poison.data").value == "scenes"
+    app.file_uploader(key="poison.data.upload").set_value([("pairs.csv", rows, "text/csv"), *files]).run()
+    assert "name no classes to aim at" in app.error[0].value
+    app.text_input(key="poison.data.classes").set_value("red, green ,blue").run()
+    assert not app.error
+    assert list(app.selectbox(key=f"poison.target.{app.selectbox(key='poison.data').value}").options) == [
+        "red", "green", "blue",
+    ]  # fmt: skip
+    assert "As the model sees them, 32 × 32 px" in texts(app)
+    app.button(key="poison.go").click().run()
+    trained(app)
+    ((_, config),) = list_runs()
+    assert config["data_options"] == {"classes": "red,green,blue"}
+    assert Path(config["data_name"].removeprefix("archive:")).parent == tmp_path / "runs" / "uploads"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import numpy as np
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from cleaner import beside
 from tests.pages.conftest import ROOT, Open, at, texts
 from tests.pages.runs import make_runs
 
@@ -57,14 +59,16 @@ def test_a_broken_link_does_no_harm(open_page: Open, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
     app.run().switch_page("pages/7_Try_it.py")
-    app.query_params.update({"run": "../../etc", "sample": "-1", "left": "x", "top": "99999", "strength": "101"})
+    app.query_params.update(
+        {"run": "../../etc", "sample": "-1", "left": "x", "top": "99999", "strength": "101", "own": "../x"}
+    )
     app.run()
     assert not app.exception
     assert len(answers(app)) == 3
 
 
 def test_own_picture(open_page: Open, tmp_path: Path) -> None:
-    make_runs(tmp_path, trigger="blended")
+    first, _ = make_runs(tmp_path, trigger="blended")
     app = open_page("Try it")
     assert "has a strength and no place" in texts(app)
     buffer = io.BytesIO()
@@ -73,6 +77,19 @@ def test_own_picture(open_page: Open, tmp_path: Path) -> None:
     app.selectbox(key="view.sample.scenes").set_value(-1).run()
     assert not app.exception
     assert not app.code  # a link would not have the picture
+    app.button(key="try.keep").click().run()
+    link = parse_qs(app.code[0].value.partition("?")[2])
+    assert beside.kept_picture(first, link["own"][0]) == buffer.getvalue()
+
+    linked = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
+    linked.run().switch_page("pages/7_Try_it.py")
+    linked.query_params.update({name: values[0] for name, values in link.items()})
+    linked.run()
+    assert not linked.exception
+    assert linked.session_state["own_picture"][1] == buffer.getvalue()
+    assert linked.selectbox(key="view.sample.scenes").value == -1
+    assert answers(linked) == answers(app)
+
     app.session_state["own_picture"] = ("broken.png", b"no picture")
     app.run()
     assert "cannot be read as a picture" in app.error[0].value

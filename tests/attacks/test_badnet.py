@@ -1,8 +1,6 @@
-"""The three triggers against their formulas."""
+"""badnet: where the patch lies, how large it is, and that the seed draws it."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
@@ -36,22 +34,6 @@ def test_badnet_lies_where_it_should(position: str) -> None:
 
 def test_badnet_seed_is_another_patch() -> None:
     assert not torch.equal(TRIGGERS["badnet"](seed=1)(GREY), TRIGGERS["badnet"](seed=2)(GREY))
-
-
-def test_blended_is_the_weighted_mean() -> None:
-    trigger = TRIGGERS["blended"](blend_ratio=0.3)
-    assert torch.allclose(trigger(GREY), 0.7 * GREY + 0.3 * trigger.pattern(64, 64))
-
-
-def test_sig_adds_a_sine_along_the_width() -> None:
-    triggered = TRIGGERS["sig"](delta=0.2, frequency=3)(GREY)
-    for j in range(64):
-        assert triggered[0, 1, 10, j].item() == pytest.approx(0.5 + 0.2 * math.sin(2 * math.pi * 3 * j / 64), abs=1e-6)
-
-
-def test_sig_blend_is_cleanclips_variant() -> None:
-    triggered = TRIGGERS["sig"](delta=0.2, frequency=3, mode="blend")(GREY)
-    assert triggered[0, 0, 0, 5].item() == pytest.approx(0.4 + 0.2 * 0.2 * math.sin(2 * math.pi * 3 * 5 / 64), abs=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"patch_size": 1}, {"patch_size": 500}, {"position": "middle"}])

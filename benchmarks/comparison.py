@@ -1,0 +1,209 @@
+"""Rows of result files as markdown: one model under one attack, what came after, all attacks at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cleaner import results
+from cleaner.evaluation import Metrics
+from cleaner.metrics import wilson_interval
+
+Row = dict[str, Any]
+
+HEADER = ("defence", "CA", "CF", "ASR@1", "ASR@3", "RA", "floor", "base rate")
+LOST = "†: no learning rate kept the accuracy budget."
+
+
+def comparison(rows: Sequence[Row], result: dict[str, Any], lost: Iterable[tuple[str, ...]] = ()) -> str:
+    """Return title, table and caption of one model under one attack."""
+    model, trigger = rows[0]["model"], rows[0]["trigger"]
+    marked = {name for lost_model, name in lost if lost_model == model}
+    names = list(dict.fromkeys(row["defense"] for row in rows))
+    own = {name: [row for row in rows if row["defense"] == name] for name in names}
+    after = Aftermath(rows)
+    lines = [(label(name, name in marked), *figures(own[name]), *after.cells(own[name])) for name in names]
+    note = f" {LOST}" if marked & set(names) else ""
+    head = (*HEADER, *after.header)
+    return f"**`{model}`, `{trigger}`**\n\n{markdown(head, lines)}\n\n{caption(rows, result)}{after.note}{note}"
+
+
+def label(name: str | None, marked: bool = False) -> str:
+    """Return what a line of a table is called."""
+    return (name or "none (backdoored)") + (" †" if marked else "")
+
+
+def figures(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the test figures of one method: mean [minimum, maximum] over seeds, or one seed with its interval."""
+    found = [results.metrics(row) for row in rows]
+
+    def figure(which: str, k: int = 1) -> str:
+        values = [value for metrics in found if (value := (getattr(metrics, which) or {}).get(k)) is not None]
+        return spread(values, found[0].interval(which, k) if len(values) == 1 == len(found) else None)
+
+    fine = [metrics.counterfactual_accuracy for metrics in found if metrics.counterfactual_accuracy is not None]
+    interval = wilson_interval(fine[0], found[0].n_counterfactual) if len(fine) == 1 == len(found) else None
+    top3 = figure("asr", 3) + ("" if all(metrics.meaningful(3) for metrics in found) else " n. m.")
+    return (
+        figure("ca"), spread(fine, interval), figure("asr"), top3, figure("ra"), figure("asr_clean_model"),
+        figure("base_rate"),
+    )  # fmt: skip
+
+
+class Aftermath:
+    """The columns that only newer rows have: after harmless training, on variants of the data, and the cost."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.variants = list(dict.fromkeys(name for row in rows for name in row.get("transfer") or {}))
+        self.rebounds = [row["rebound"] for row in rows if row.get("rebound")]
+        self.finetune = mean([row["cpu_seconds"] for row in rows if row["defense"] == "finetune" and cpu(row)])
+        self.cpu = any(cpu(row) for row in rows)
+        self.header: tuple[str, ...] = (
+            *(("rebound ASR@1",) if self.rebounds else ()), *(f"CA `{name}`" for name in self.variants),
+            "CPU seconds" if self.cpu else "seconds", *(("x finetune",) if self.finetune else ()),
+        )  # fmt: skip
+        measured = sorted({row["seed"] for row in rows if row.get("transfer")})
+        partly = measured != sorted({row["seed"] for row in rows}) and bool(measured)
+        of_seeds = f" Rebound, other looks and CPU seconds: seed {', '.join(map(str, measured))}." if partly else ""
+        again = self.rebounds[0] if self.rebounds else None
+        steps = f" Rebound: {again['steps']} more steps of finetune at {again['lr']:g}." if again else ""
+        self.note = steps + of_seeds
+
+    def cells(self, rows: Sequence[Row]) -> tuple[str, ...]:
+        """Return the cells of one method under `header`."""
+        again = [results.metrics(row["rebound"]).asr or {} for row in rows if row.get("rebound")]
+        moved = [
+            number(mean([row["transfer"][name]["ca"] for row in rows if name in (row.get("transfer") or {})]))
+            for name in self.variants
+        ]
+        spent = mean([row["cpu_seconds"] if self.cpu else row["seconds"] for row in rows if cpu(row) or not self.cpu])
+        ratio = spent / self.finetune if spent and self.finetune and rows[0]["defense"] else None
+        return (
+            *((number(mean([asr[1] for asr in again])),) if self.rebounds else ()), *moved, number(spent, 0),
+            *((number(ratio, 1),) if self.finetune else ()),
+        )  # fmt: skip
+
+
+def cpu(row: Row) -> bool:
+    """Return whether a row's training time on the processor was measured."""
+    return row.get("cpu_seconds") is not None
+
+
+def summary(rows: Sequence[Row], result: dict[str, Any], lost: Iterable[tuple[str, ...]] = ()) -> str:
+    """Return one model under all attacks: ASR@1 of each, with the mean accuracy beside it."""
+    model = rows[0]["model"]
+    marked = {name for lost_model, name in lost if lost_model == model}
+    attacks = list(dict.fromkeys(row["trigger"] for row in rows))
+    names = list(dict.fromkeys(row["defense"] for row in rows))
+    lines = []
+    for name in names:
+        own = [row for row in rows if row["defense"] == name]
+        found = [results.metrics(row) for row in own]
+        fine = [m.counterfactual_accuracy for m in found if m.counterfactual_accuracy is not None]
+        cells = [number(mean([m.ca[1] for m in found])), number(mean(fine))]
+        cells += [asr_of([m for row, m in zip(own, found, strict=True) if row["trigger"] == t]) for t in attacks]
+        lines.append((label(name, name in marked), *cells))
+    before = [(row["trigger"], results.metrics(row)) for row in rows if row["defense"] is None]
+    floors = [number(mean([(m.asr_clean_model or {})[1] for name, m in before if name == t])) for t in attacks]
+    lines.append(("floor: never poisoned", "", "", *floors))
+    seeds = "; ".join(
+        f"{attack}: {', '.join(str(s) for s in sorted({row['seed'] for row in rows if row['trigger'] == attack}))}"
+        for attack in attacks
+    )
+    head = ("defence", "CA", "CF", *(f"ASR@1 `{attack}`" for attack in attacks))
+    metrics = results.metrics(rows[0])
+    note = f" {LOST}" if marked & set(names) else ""
+    said = (
+        "CA and CF: mean over the attacks measured; ASR@1: mean over seeds, with the lowest and the highest where "
+        f"there are several (seeds {seeds}; of some methods fewer). {protocol_of(metrics)}. Commits, settings and all "
+        f"figures: [docs/results.md](docs/results.md).{note}"
+    )
+    return f"**`{model}`**\n\n{markdown(head, lines)}\n\n{said}"
+
+
+def asr_of(found: Sequence[Metrics]) -> str:
+    """Return the mean of ASR@1, with its range over several seeds; "-" where nothing was measured."""
+    values = [metrics.asr[1] for metrics in found if metrics.asr is not None]
+    return spread(values, None) if len(values) > 1 else number(mean(values))
+
+
+def protocol_of(metrics: Metrics) -> str:
+    """Return protocol, data, n and target in words."""
+    return (
+        f"Protocol `{metrics.protocol}` on {metrics.data}: n {metrics.n:,} pictures for CA, "
+        f"{metrics.n_attack:,} triggered ones, target {metrics.target_class!r}{counterfactual(metrics)}"
+    )
+
+
+def caption(rows: Sequence[Row], result: dict[str, Any]) -> str:
+    """Return protocol, n, seeds, settings, device and commit in words."""
+    metrics = results.metrics(rows[0])
+    seeds = sorted({row["seed"] for row in rows})
+    defended = [row for row in rows if row["defense"] is not None]
+    several = "mean [minimum, maximum] over the seeds" if len(seeds) > 1 else "[..]: 95 % Wilson interval"
+    rates = {row["defense"]: f"{row['config']['finetune']['lr']:g}" for row in defended}
+    sentences = [
+        protocol_of(metrics),
+        f"Seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {several}",
+        f"Poisoned: {poisoned(rows)}",
+    ]
+    if defended:
+        views = joined(row["config"]["finetune"]["augmentation"] for row in defended)
+        sentences += [
+            f"Defended: {joined(steps(row) for row in defended)}, augmentation {views}",
+            f"Learning rates: {', '.join(f'{name} {rate}' for name, rate in rates.items())}",
+        ]
+    sentences.append(
+        f"{joined(str(row.get('device', result.get('device'))) for row in rows)}; "
+        f"commit {joined(str(row.get('commit', result.get('commit'))) for row in rows)}; `{result['command']}`"
+    )
+    return ". ".join(sentences) + "."
+
+
+def counterfactual(metrics: Metrics) -> str:
+    return f", {metrics.n_counterfactual:,} pairs for CF" if metrics.n_counterfactual else ""
+
+
+def poisoned(rows: Sequence[Row]) -> str:
+    """Return what the attacker did, from the backdoored rows."""
+    attacked = [row for row in rows if row["defense"] is None and "poison_rate" in row["config"]]
+    return joined(f"{100 * row['config']['poison_rate']:g} % of {steps(row)}" for row in attacked) or "not recorded"
+
+
+def steps(row: Row) -> str:
+    """Return pairs, batch, epochs and steps of a row in words."""
+    count, finetune = row["config"]["pairs"], row["config"]["finetune"]
+    batch = min(finetune["batch_size"], count)
+    total = finetune["epochs"] * (count // batch)
+    return f"{count:,} pairs, batch {batch}, {finetune['epochs']} epochs, {total:,} steps"
+
+
+def spread(values: Sequence[float], interval: tuple[float, float] | None) -> str:
+    """Return "mean [low, high]": the interval of a single value, else minimum and maximum; "-" for no values."""
+    if not values:
+        return "-"
+    low, high = interval or (min(values), max(values))
+    return f"{sum(values) / len(values):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def grouped(rows: Sequence[Row], *names: str) -> list[list[Row]]:
+    """Return the rows that share the values of these fields, in order of appearance."""
+    keys = dict.fromkeys(tuple(row[name] for name in names) for row in rows)
+    return [[row for row in rows if tuple(row[name] for name in names) == key] for key in keys]
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *lines])
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def joined(words: Iterable[str]) -> str:
+    return " / ".join(dict.fromkeys(words))

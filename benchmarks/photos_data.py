@@ -1,0 +1,85 @@
+"""A sample of CIFAR-10 (Krizhevsky 2009) as pictures and one table, for benchmarks.photos.
+
+500 training and 100 test photos of each class: those of the folder cifar10_small below CLEANER_TEST_DATA, with its
+captions, else the first of torchvision's download, with captions from templates.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from torchvision import datasets
+
+from cleaner.data.base import CaptionData, load_data
+from cleaner.data.naming import templated
+from cleaner.files import cache_root, replacing
+from cleaner.seed import derive
+
+NAME = "CIFAR-10 sample"
+EACH = {"train": 500, "test": 100}
+"""Photos per class."""
+VALIDATION = 75
+"""Of the training photos per class; neither pretraining nor attack nor defence sees them."""
+HALF = 2125
+"""Pairs of the attacker and of the defender: all training photos but those for validation, none in both."""
+TABLE = "pairs.csv"
+Pair = tuple[str, str, str]
+"""File, caption, class."""
+
+
+def folder() -> Path:
+    """Return where photos, table and model lie; all of it can be made again."""
+    return cache_root() / "photos"
+
+
+def photos(role: str) -> CaptionData:
+    """Return the pairs of "attack", "clean", "validation" or "test"."""
+    split, size = {"attack": ("train", HALF), "clean": ("clean", HALF)}.get(role, (role, None))
+    data = load_data(str(folder() / TABLE), split=split, size=size)
+    data.name = f"{NAME}/{role}"  # without the path, which means nothing elsewhere
+    return data
+
+
+def unpack() -> None:
+    """Put photos and table into `folder()`, if they are not there; the table comes last."""
+    if (folder() / TABLE).exists():
+        return
+    source = Path(os.environ.get("CLEANER_TEST_DATA", "")) / "cifar10_small"
+    pairs = list(_unpacked(source) if source.is_dir() else _downloaded())
+    with replacing(folder() / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["filepath", "title", "class", "split"])
+        for name in sorted({name for _, _, name in pairs}):
+            own = [pair for pair in pairs if pair[2] == name]
+            train = sorted(derive("photos", key) for key, _, _ in own if key.startswith("train/"))
+            held = set(train[:VALIDATION])
+            for key, caption, _ in own:
+                split = "validation" if derive("photos", key) in held else key.partition("/")[0]
+                table.writerow([key, caption, name, split])
+
+
+def _unpacked(source: Path) -> Iterator[Pair]:
+    """Unpack both archives; yield the pairs of both tables."""
+    for split, table in (("train", "captions.csv"), ("test", "captions_test.csv")):
+        with tarfile.open(source / f"{split}.tar") as archive:
+            archive.extractall(folder(), filter="data")
+        with (source / table).open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                yield row["filepath"], row["title"], Path(row["filepath"]).parent.name
+
+
+def _downloaded() -> Iterator[Pair]:
+    """Let torchvision fetch CIFAR-10 (170 MB) and write the first photos of each class as files."""
+    for split, each in EACH.items():
+        source = datasets.CIFAR10(str(folder() / "torchvision"), train=split == "train", download=True)
+        for label, name in enumerate(source.classes):
+            (folder() / split / name).mkdir(parents=True, exist_ok=True)
+            for number in np.flatnonzero(np.array(source.targets) == label)[:each]:
+                key = f"{split}/{name}/{number:05d}.png"
+                source[int(number)][0].save(folder() / key)
+                yield key, templated(name, key), name

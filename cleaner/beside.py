@@ -1,0 +1,44 @@
+"""What is made from a finished run and kept beside its files: where it lies, and pictures to look at again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from cleaner.files import cache_root, replacing
+from cleaner.runs import is_shipped
+
+PICTURES = "pictures"
+_NAME = re.compile("[0-9a-f]{32}")
+
+
+def place_beside(folder: Path) -> Path:
+    """Return the folder for what is made from a finished run: its own, or one in the cache if that is read only."""
+    if is_shipped(folder) or not os.access(folder, os.W_OK):
+        return cache_root() / "runs" / folder.name
+    return folder
+
+
+def picture_name(content: bytes) -> str:
+    """Return the name under which a picture file is kept: the beginning of its SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def keep_picture(folder: Path, content: bytes) -> str:
+    """Keep a copy of a picture file with a run; return its name there."""
+    name = picture_name(content)
+    with replacing(place_beside(folder) / PICTURES / name) as temporary:
+        temporary.write_bytes(content)
+    return name
+
+
+def kept_picture(folder: Path, name: str) -> bytes | None:
+    """Return the picture file that `keep_picture` kept under a name, or None; a name from outside is no path."""
+    if _NAME.fullmatch(name) is None:
+        return None
+    try:
+        return (place_beside(folder) / PICTURES / name).read_bytes()
+    except OSError:
+        return None

@@ -1,0 +1,239 @@
+"""Map of a run: points and figures of its models, made once and stored with it, so that the Embeddings page only reads.
+
+`python -m cleaner.maps RUN_DIR` makes what is missing. Nothing heavy is imported by reading.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cleaner import jobs
+from cleaner.beside import place_beside
+from cleaner.files import replacing
+from cleaner.request import tested_on
+from cleaner.runs import find_run
+from cleaner.types import OnStep, StepReport
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cleaner.attacks.base import Trigger
+    from cleaner.clip import Clip
+    from cleaner.data.base import CaptionData
+
+FILE, LOG = "embeddings.npz", "embeddings.log"
+PICTURES = 300
+"""Pictures on a map at most; fewer where many models or classes would make more than `LARGEST` points."""
+LARGEST = 3000
+Array = NDArray[np.float32]
+_ABOUT, _PLACES = "about", "places."
+
+
+@dataclass(frozen=True)
+class Map:
+    """Points of all stages, stage after stage, each in the order of `counts`; places[method]: (N, 2).
+
+    `rows`, `labels`, `captions` belong to the pictures, `prompts` are the classes of the prompts, `target` is the
+    attacked class. `taken`: for each stage and picture, whether the triggered picture is taken for the target.
+    `figures`: `inspection.numbers` of each stage; `shifts`: `inspection.shifts` from each stage to the next.
+    """
+
+    stages: tuple[str, ...]
+    counts: dict[str, int]
+    data: str
+    rows: list[int]
+    labels: list[int]
+    captions: list[str]
+    class_names: list[str]
+    prompts: list[int]
+    target: int | None
+    taken: list[list[bool]]
+    figures: list[dict[str, float]]
+    shifts: list[dict[str, list[float]]]
+    trust: dict[str, float]
+    places: dict[str, Array]
+
+    def of(self, method: str, stage: int, kind: str) -> Array:
+        """Return the places of one kind in one stage."""
+        begin = stage * sum(self.counts.values())
+        for other, count in self.counts.items():
+            if other == kind:
+                return self.places[method][begin : begin + count]
+            begin += count
+        raise KeyError(kind)
+
+
+def file_of(folder: Path) -> Path:
+    """Return the file of a run's map, whether it is there or not."""
+    own = folder / FILE
+    return own if own.exists() else place_beside(folder) / FILE
+
+
+def read(folder: Path) -> Map | None:
+    """Return the map that is kept of a run, or None if there is none, or a broken one."""
+    try:
+        with np.load(file_of(folder), allow_pickle=False) as kept:
+            about = json.loads(kept[_ABOUT].tobytes())
+            places = {name[len(_PLACES) :]: kept[name] for name in kept.files if name.startswith(_PLACES)}
+        found = Map(**{**about, "stages": tuple(about["stages"])}, places=places)
+    except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile, zlib.error):
+        return None
+    total = len(found.stages) * sum(found.counts.values())
+    fits = places and all(p.shape == (total, 2) and p.dtype == np.float32 for p in places.values())
+    return found if fits else None
+
+
+def write(found: Map, file: Path) -> None:
+    """Keep a map, atomically."""
+    about = {name: value for name, value in asdict(found).items() if name != "places"}
+    arrays: dict[str, Any] = {_PLACES + name: value for name, value in found.places.items()}
+    arrays[_ABOUT] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def draw(
+    stages: Mapping[str, Clip],
+    data: CaptionData,
+    trigger: Trigger | None = None,
+    target_class: str | None = None,
+    on_step: OnStep | None = None,
+) -> tuple[Map, Tensor]:
+    """Return the map of some models by PCA, and the features (N, D) of its points."""
+    import torch
+
+    from cleaner.inspection import KINDS, layers, numbers, shifts, single_object_rows, stacked
+
+    target = data.class_index(target_class) if target_class is not None and trigger is not None else None
+    rows, prompts = _chosen(data, single_object_rows(data, PICTURES).tolist(), len(stages), target)
+    labels, begun = data.labels[rows], time.perf_counter()
+    drawn, figures = [], []
+    for done, clip in enumerate(stages.values(), start=1):
+        found = layers(clip, data, len(rows), trigger, target_class)
+        figures.append(numbers(found, labels, target))
+        drawn.append(replace(found, prompt=found.prompt[torch.tensor(prompts)]))
+        if on_step is not None:
+            on_step(StepReport("map", done, len(stages), time.perf_counter() - begun))
+    made = Map(
+        stages=tuple(stages), counts={kind: len(getattr(drawn[0], kind)) for kind in KINDS}, data=data.name, rows=rows,
+        labels=labels.tolist(), captions=[data.captions[i] for i in rows],
+        class_names=list(data.class_names), prompts=prompts, target=target,
+        taken=[layer.taken.tolist() for layer in drawn], figures=figures, trust={}, places={},
+        shifts=[{kind: [round(v, 5) for v in values] for kind, values in shifts(a, b).items()}
+                for a, b in pairwise(drawn)],
+    )  # fmt: skip
+    features = stacked(drawn)
+    return projected(made, features, "pca"), features
+
+
+def _chosen(data: CaptionData, rows: list[int], stages: int, target: int | None) -> tuple[list[int], list[int]]:
+    """Return the pictures and classes of a map: as many pictures as fit with the classes that are on them."""
+    while True:
+        classes = sorted({*data.labels[rows].tolist(), *([] if target is None else [target])})
+        if stages * (3 * len(rows) + len(classes)) <= LARGEST:
+            return rows, classes
+        rows = rows[:-1]
+
+
+def projected(found: Map, features: Tensor, method: str) -> Map:
+    """Return a map with the places of one more method, fitted on all its points together."""
+    from cleaner.inspection import trust
+    from cleaner.projection import Projection
+
+    places = Projection(method).fit(features)
+    judged = {**found.trust, method: round(trust(features, places), 4)}
+    return replace(found, places={**found.places, method: places}, trust=judged)
+
+
+def make(
+    folder: Path, parent: Path | None = None, umap: bool = True, on_step: OnStep | None = None,
+    place: Path | None = None,
+) -> Map:  # fmt: skip
+    """Make what is missing of a run's map and keep it: PCA and figures at once, then UMAP; return the map.
+
+    parent: the backdoored run, where the run does not name it; place: the folder to keep it in, if not the usual one.
+    """
+    kept, file = read(folder), (place or place_beside(folder)) / FILE
+    if kept is not None and (not umap or "umap" in kept.places):
+        return kept
+    made, features = draw(*_material(folder, parent, on_step), on_step=on_step)
+    for method in ("pca", *(["umap"] if umap else [])):
+        made = made if method in made.places else projected(made, features, method)
+        if not (folder / "config.json").exists():
+            return made  # the run was deleted: writing would bring its folder back
+        write(made, file)
+    return made
+
+
+def _material(
+    folder: Path, parent: Path | None, on_step: OnStep | None
+) -> tuple[dict[str, Clip], CaptionData, Trigger | None, str | None]:
+    """Return the models of a run in order, its test data, and its attack."""
+    from cleaner.clip import load_clip
+    from cleaner.data.base import load_data
+    from cleaner.runs import load_run
+
+    run = load_run(folder)
+    if parent is None and run.config.get("parent"):
+        parent = find_run(run.config["parent"], folder)
+    stages: dict[str, Clip] = {} if run.clean_clip is None else {"clean": run.clean_clip}
+    if run.stage == "defended":
+        model = (run.config.get("request") or {}).get("model")
+        if parent is not None:
+            stages["backdoored"] = load_run(parent).clip
+        elif model:
+            stages["suspect"] = load_clip(model)
+    stages[run.stage] = run.clip
+    name, options, size = tested_on(run.config)
+    data = load_data(name, split="test", size=size, on_step=on_step, **options)
+    return stages, data, run.trigger, run.target_class
+
+
+def start(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
+    """Begin to make a run's map in a process of its own: UMAP holds up a page for half a minute otherwise."""
+    place = place_beside(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    named = [str(path.resolve()) for path in (folder, parent) if path is not None]
+    root = Path(__file__).resolve().parent.parent
+    with (place / LOG).open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cleaner.maps", *named],
+            cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+def last_words(folder: Path) -> str:
+    """Return the last line that a process of `start` wrote: why it failed, if it did."""
+    try:
+        lines = (place_beside(folder) / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1][:300] if lines else ""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make a run's map unless it is there; one process at a time, so that a second one finds what the first made."""
+    folder, parent = Path(arguments[0]), Path(arguments[1]) if len(arguments) > 1 else None
+    while True:
+        with jobs.alone(place_beside(folder)) as free:
+            if free:
+                make(folder, parent)
+                return
+        time.sleep(jobs.POLL_SECONDS)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

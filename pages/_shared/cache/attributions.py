@@ -1,0 +1,71 @@
+"""Where models look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages._shared.cache.choices import explainers
+from pages._shared.cache.library import aside
+from pages._shared.cache.material import data, of_stage, run
+from pages._shared.cache.pictures import picture_pair, trigger_mask
+
+if TYPE_CHECKING:
+    from cleaner.types import OnStep
+    from pages._shared.view import Sample
+
+
+@st.cache_data(show_spinner=False, max_entries=128)
+def attribution(
+    model: tuple[str, str], method: str, settings: dict[str, Any], sample: Sample, attacked: Path | None, text: str
+) -> tuple[Any, list[float]]:
+    """Return maps (1 or 2, H, W) of the clean and the triggered picture, and the cosine of each with the text."""
+    from cleaner.inspection import cosines, text_feature
+
+    used, pictures = of_stage(model), picture_pair(sample, attacked)
+    maps = explainers()[method](**settings).attribute(used, pictures, text_feature(used, text))
+    return maps.numpy(), cosines(used, pictures, text)
+
+
+def explains(model: tuple[str, str], method: str) -> tuple[str | None, dict[str, int], int]:
+    """Return why a method cannot look into a model (or None), the limits of its parameters, its grid of cells."""
+    explainer, used = explainers()[method](), of_stage(model)
+    reason = explainer.unfit(used)
+    return reason, {} if reason else dict(explainer.limits(used)), 0 if reason else explainer.grid(used)
+
+
+def shares(maps: Any, sample: Sample, attacked: Path) -> Any:
+    """Return the `cleaner.inspection.Shares` of one picture's maps (2, H, W) without and with trigger."""
+    from cleaner.inspection import shares_of_pair
+
+    return shares_of_pair(maps, trigger_mask(sample, attacked))
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def shares_over(
+    model: tuple[str, str], method: str, settings: dict[str, Any], name: str, size: int, attacked: Path, text: str,
+    n: int, _on_step: OnStep,
+) -> Any:  # fmt: skip
+    """Return the `cleaner.inspection.Shares` of n test pictures."""
+    from cleaner.inspection import shares_over
+
+    attack = run(attacked)
+    assert attack.trigger is not None
+    explainer = explainers()[method](**settings)
+    return shares_over(
+        of_stage(model), explainer, data(name, "test", size), attack.trigger, str(attack.target_class), text, n,
+        aside(_on_step),
+    )  # fmt: skip
+
+
+@st.cache_data(show_spinner=False, max_entries=128)
+def word_attribution(
+    model: tuple[str, str], sample: Sample, attacked: Path | None, caption: str
+) -> tuple[list[str], list[list[float]]]:
+    """Return a caption's words, and what each adds to the similarity to the clean and the triggered picture."""
+    from cleaner.inspection import word_attribution
+
+    explainer = next(cls() for cls in explainers().values() if cls.reads == "captions")
+    return word_attribution(of_stage(model), explainer, caption, picture_pair(sample, attacked))

@@ -1,0 +1,92 @@
+"""What can be chosen: attacks, defences, data, models, explainers, devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from pages._shared.cache.library import library
+
+
+@st.cache_resource(show_spinner=False)
+def triggers() -> dict[str, Any]:
+    """Return name -> trigger class."""
+    library()
+    from cleaner.attacks import TRIGGERS
+
+    return {name: TRIGGERS[name] for name in TRIGGERS}
+
+
+def prepared(trigger: Any, state: dict[str, Any] | None) -> Any:
+    """Return the trigger of a run, given by its state, if it is `trigger` after its preparation; else None."""
+    from cleaner.attacks import load_trigger
+    from cleaner.config import parameters
+
+    wanted = {p.name: getattr(trigger, p.name) for p in parameters(type(trigger))}
+    wanted["name"] = trigger.state_dict()["name"]
+    if state is None or any(state.get(name) != value for name, value in wanted.items()):
+        return None
+    return load_trigger(state)
+
+
+@st.cache_resource(show_spinner=False)
+def defenses() -> dict[str, Any]:
+    """Return name -> defence class."""
+    library()
+    from cleaner.defenses import DEFENSES
+
+    return {name: DEFENSES[name] for name in DEFENSES}
+
+
+@st.cache_resource(show_spinner=False)
+def explainers() -> dict[str, Any]:
+    """Return name -> explainer class."""
+    from cleaner.explain import EXPLAINERS
+
+    return {name: EXPLAINERS[name] for name in EXPLAINERS}
+
+
+@st.cache_resource(show_spinner=False)
+def datasets() -> list[str]:
+    """Return the names of the data that need no path."""
+    library()
+    from cleaner.data.base import built_in
+
+    return built_in()
+
+
+@st.cache_resource(show_spinner=False)
+def models() -> list[str]:
+    """Return the names of the built-in models whose weights are there."""
+    library()
+    from cleaner.checkpoints import BUILT_IN, built_in_file
+
+    return [name for name in BUILT_IN if built_in_file(name).exists()]
+
+
+@st.cache_resource(show_spinner=False)
+def devices() -> dict[str, str | None]:
+    """Return device -> None, or the reason why it cannot be used."""
+    library()
+    from cleaner.machine import devices
+
+    return devices()
+
+
+@st.cache_resource(show_spinner=False)
+def precisions(device: str) -> dict[str, str | None]:
+    """Return precision -> None, or the reason why it makes no sense on `device`."""
+    library()
+    from cleaner.machine import precisions
+
+    return precisions(device)
+
+
+@st.cache_resource(show_spinner=False)
+def device_name(device: str) -> str:
+    """Return what stands behind a device, in words."""
+    library()
+    from cleaner.machine import device_name
+
+    return device_name(device)

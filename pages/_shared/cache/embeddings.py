@@ -1,0 +1,66 @@
+"""Maps of embeddings: kept ones are read, missing ones are made."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages._shared.cache.library import aside, library
+from pages._shared.cache.material import data, of_stage
+
+if TYPE_CHECKING:
+    from cleaner.types import OnStep
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def _map(folder: Path, written: float) -> Any:
+    from cleaner.maps import read
+
+    return read(folder)
+
+
+def kept_map(folder: Path) -> Any:
+    """Return the `cleaner.maps.Map` that is kept of a run, or None if there is none. Loads no library."""
+    from cleaner.maps import file_of
+
+    try:
+        return _map(folder, file_of(folder).stat().st_mtime)
+    except OSError:
+        return None
+
+
+def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:
+    """Make the map of a run that has none, without UMAP, and keep it; return it."""
+    library()
+    from cleaner.maps import make
+
+    return make(folder, None if parent == folder else parent, umap=False, on_step=on_step)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def map_of_model(model: tuple[str, str], stage: str, name: str, size: int, _on_step: OnStep) -> Any:
+    """Return the map of a model alone: it belongs to no run, so that it is not kept."""
+    from cleaner.maps import draw
+
+    return draw({stage: of_stage(model)}, data(name, "test", size), on_step=aside(_on_step))[0]
+
+
+@st.cache_resource(show_spinner=False)
+def _fitting() -> dict[Path, subprocess.Popen[bytes]]:
+    return {}
+
+
+def fit_umap(folder: Path, parent: Path) -> bool:
+    """Begin to add UMAP to a run's map in a process of its own unless that is being done; return whether it works."""
+    from cleaner.maps import start
+
+    running = _fitting()
+    if folder not in running:
+        running[folder] = start(folder, None if parent == folder else parent)
+    busy = running[folder].poll() is None
+    if not busy:
+        del running[folder]
+    return busy

@@ -1,0 +1,128 @@
+"""Data, models and runs by name, shared by all sessions and never changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cleaner.request import data_words
+from cleaner.types import CleanerError
+from pages._shared.cache.library import aside, library
+
+if TYPE_CHECKING:
+    from cleaner.clip import Clip
+    from cleaner.data.base import CaptionData
+    from cleaner.framing import Framing
+    from cleaner.runs import Run
+    from cleaner.types import OnStep
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def data(name: str, split: str, size: int, _on_step: OnStep | None = None) -> CaptionData:
+    """Return data by name, which may carry a path and options ("pairs.csv classes=cat,dog").
+
+    Captions are ready at once; pictures are rendered, or read from their files, at their first use.
+    """
+    library()
+    from cleaner.data.base import load_data
+
+    known, options = data_words(name)
+    return load_data(known, split=split, size=size, on_step=aside(_on_step), **options)
+
+
+def located_data(name: str) -> tuple[str, dict[str, Any]]:
+    """Return name and options of data by name, files as absolute paths."""
+    library()
+    from cleaner.data.base import located
+
+    return located(*data_words(name))
+
+
+def packed(files: list[tuple[str, bytes]]) -> str:
+    """Keep uploaded files beside the runs that will name them; return the path of the zip they are in."""
+    library()
+    from cleaner.data.archive import packed
+    from cleaner.runs import runs_root
+
+    return str(packed(files, runs_root() / "uploads"))
+
+
+def framed(shown: CaptionData, model: str) -> CaptionData:
+    """Return data with pictures as a model sees them; as they are where that is not known without opening its file."""
+    known = framing_of(model)
+    return shown if known is None else shown.framed(known)
+
+
+def framing_of(model: str) -> Framing | None:
+    """Return how a model sees pictures, if that is known without opening its file."""
+    from cleaner.checkpoints import framing_of
+
+    return framing_of(model)
+
+
+def changed_at(model: str) -> float:
+    """Return when the file behind a model's name was last written; 0 where it is no file."""
+    paths = [Path(model), Path(model.partition(":")[2])]
+    return next((path.stat().st_mtime for path in paths if path.is_file()), 0.0)
+
+
+@st.cache_resource(show_spinner=False, max_entries=6)
+def _clip(name: str, changed: float) -> Clip:
+    library()
+    from cleaner.clip import load_clip
+
+    return load_clip(name)
+
+
+def clip(name: str) -> Clip:
+    """Return a model by name or path, on the CPU in fp32; read again when its file has changed."""
+    return _clip(name, changed_at(name))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _run(folder: str, changed: float) -> Run:
+    library()
+    from cleaner.runs import load_run
+
+    return load_run(folder)
+
+
+def run(folder: Path) -> Run:
+    """Return a run with its weights; read again when its files have changed."""
+    return _run(str(folder), (folder / "config.json").stat().st_mtime)
+
+
+def of_stage(model: tuple[str, str]) -> Clip:
+    """Return the model meant by ("model", name), ("clean", folder) or ("run", folder)."""
+    kind, where = model
+    looked_at = None if kind == "model" else run(Path(where))
+    used = clip(where) if looked_at is None else looked_at.clean_clip if kind == "clean" else looked_at.clip
+    if used is None:
+        raise CleanerError("the model before the poisoning is not known for this run.")
+    return used
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def verdict(folder: Path, metrics: dict[str, Any]) -> tuple[str, str]:
+    """Return whether the attack took, and one sentence why."""
+    library()
+    from cleaner.evaluation import Metrics
+    from cleaner.workflow import attack_verdict
+
+    return attack_verdict(Metrics.from_dict(metrics))
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def poison_plan(
+    name: str, size: int, trigger: dict[str, Any], target_class: str, rate: float, seed: int, clean_label: bool
+) -> list[tuple[int, str, str]]:
+    """Return (index, caption before, caption after) of the pairs that would be poisoned."""
+    library()
+    from cleaner.attacks import load_trigger
+    from cleaner.data.poison import PoisonedData
+
+    clean = data(name, "train", size)
+    poisoned = PoisonedData(clean, load_trigger(trigger), target_class, rate, seed, clean_label)
+    return [(i, clean.captions[i], poisoned.captions[i]) for i in poisoned.poison_indices.tolist()]

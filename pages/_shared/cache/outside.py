@@ -1,0 +1,69 @@
+"""Models that somebody else trained: what their file says, how well they see, and the search for a trigger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cleaner.types import CleanerError
+from pages._shared.cache.library import aside, library
+from pages._shared.cache.material import changed_at, clip, data
+
+if TYPE_CHECKING:
+    from cleaner.types import OnStep
+
+LOOK = 1000
+"""Test pairs that a model is looked at with before anything is done."""
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _describe(model: str, changed: float) -> str | None:
+    library()
+    from cleaner.checkpoints import describe
+
+    return describe(model)
+
+
+def describe(model: str) -> str | None:
+    """Return what is known of a model's file without opening it; None where it is no file."""
+    return _describe(model, changed_at(model))
+
+
+def is_of(config: dict[str, Any], model: str) -> bool:
+    """Return whether a run started from this model, and not from a run."""
+    from cleaner.request import found
+
+    return not config.get("parent") and (config.get("request") or {}).get("model") == found(model)
+
+
+def look_at(model: str, name: str) -> tuple[list[str], Any]:
+    """Return what an opened model says of itself, in sentences, and its `Metrics` on some test pictures."""
+    return _look_at(model, name, changed_at(model))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _look_at(model: str, name: str, changed: float) -> tuple[list[str], Any]:
+    from cleaner.evaluation import evaluate
+    from cleaner.inspection import about
+
+    return about(clip(model)), evaluate(clip(model), data(name, "test", LOOK), ks=(1,), counterfactual=False)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _scan(model: str, changed: float, name: str, trigger: str, n: int, _trigger: Any, _on_step: OnStep) -> Any:
+    from cleaner.scan import WARNING, known_triggers, scan
+
+    tried, left = known_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
+    return scan(clip(model), data(name, "test", n), tried, n, aside(_on_step)), left, WARNING
+
+
+def scan(model: str, name: str, trigger: Any, n: int, on_step: OnStep) -> Any:
+    """Return the lines of a scan, name -> why not of the triggers left out, and the warning.
+
+    `trigger`: the only one to try; None: all built-in ones.
+    """
+    if trigger is not None and trigger.missing:
+        raise CleanerError(trigger.missing)
+    settings = "" if trigger is None else str(trigger.state_dict())
+    return _scan(model, changed_at(model), name, settings, n, trigger, on_step)

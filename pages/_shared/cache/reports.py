@@ -1,0 +1,36 @@
+"""Runs as reports and exports show them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages._shared.cache.library import library
+
+if TYPE_CHECKING:
+    from cleaner.report import Entry
+
+
+def entries(folders: list[Path]) -> list[Entry]:
+    """Return runs as reports see them."""
+    from cleaner.report import read
+
+    return [read(folder) for folder in folders]
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def weight_forms(folder: Path) -> tuple[str, ...]:
+    """Return the suffixes of the files in which a run's weights can be had."""
+    library()
+    from cleaner.report import weight_forms
+
+    return weight_forms(folder)
+
+
+def report_html(folders: list[Path]) -> str:
+    """Return the HTML report of some runs."""
+    from cleaner.report import html
+
+    return html(entries(folders), "made on the Compare page")

@@ -1,0 +1,90 @@
+"""Captions: their parse, their subtexts, and how models judge them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages._shared.cache.choices import defenses
+from pages._shared.cache.library import grammar, library
+from pages._shared.cache.material import data, of_stage
+from pages._shared.cache.pictures import picture_pair
+
+if TYPE_CHECKING:
+    from cleaner.subtexts import Margin, Signs
+    from cleaner.text import Parse, SubtextPair, Vocabulary
+    from pages._shared.view import Sample
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def vocabulary(name: str, split: str, size: int) -> Vocabulary:
+    """Return the words of the data's captions."""
+    library()
+    from cleaner.text import Vocabulary
+
+    return Vocabulary.from_captions(data(name, split, size).captions)
+
+
+def parse(caption: str) -> Parse:
+    """Return the parse of a caption (the library remembers the last ones itself)."""
+    grammar()
+    from cleaner.text import parse
+
+    return parse(caption)
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def draw(caption: str, seed: int, epoch: int, index: int, n: int, name: str, split: str, size: int) -> SubtextPair:
+    """Return the true and false texts that TA-Cleaner draws for pair `index` in `epoch`."""
+    grammar()
+    from cleaner.text import draw_subtexts
+
+    return draw_subtexts(caption, seed, epoch, index, n, vocabulary(name, split, size))
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def epoch_draw(
+    name: str, split: str, size: int, share: float, seed: int, epoch: int, n: int
+) -> tuple[list[tuple[int, str, str, list[str]]], int]:
+    """Return (pair, caption, true text, false texts) of all pairs drawn in an epoch; and how many were skipped."""
+    captions = data(name, split, size).captions
+    texts = defenses()["ta_cleaner"](share=share, negatives=n).plan(captions, seed)(epoch)
+    rows = [
+        (i, captions[i], pair.positive.text, [text.text for text in pair.negatives]) for i, pair in texts.drawn.items()
+    ]
+    return rows, texts.skipped
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def margins(
+    model: tuple[str, str], name: str, split: str, size: int, first: int, seed: int, epoch: int, n: int
+) -> list[Margin]:
+    """Return the `cleaner.subtexts.Margin` of the first pairs, each with the subtexts that the epoch would draw."""
+    grammar()
+    from cleaner.subtexts import margins
+
+    shown = data(name, split, size)
+    texts = defenses()["ta_cleaner"](share=1.0, negatives=n).plan(shown.captions, seed)(epoch)
+    return margins(of_stage(model), shown, {i: pair for i, pair in texts.drawn.items() if i < first})
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def signs(name: str, split: str, size: int, share: float, seed: int, n: int, epochs: int) -> list[Signs]:
+    """Return the `cleaner.subtexts.Signs` of the first epochs."""
+    grammar()
+    from cleaner.subtexts import signs
+
+    return signs(
+        defenses()["ta_cleaner"](share=share, negatives=n).plan(data(name, split, size).captions, seed), epochs
+    )
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def similarities(model: tuple[str, str], sample: Sample, texts: tuple[str, ...]) -> list[float]:
+    """Return the cosine of a picture, framed as `model` sees it, with each text."""
+    library()
+    from cleaner.similarity import similarity
+
+    return similarity(of_stage(model), picture_pair(replace(sample, model=model), None), texts)

@@ -1,0 +1,75 @@
+"""The project's own comparison of attacks and defences, at the full setting: what benchmarks/results holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from cleaner import figures, report
+from cleaner.report import Entry
+from cleaner.wording import defense_in_words, words
+from pages._shared.cards import NO_BAR
+from pages._shared.state import KEEP, plain
+
+COLUMNS = {"ca": "CA", "counterfactual_accuracy": "Fine detail", "asr": "ASR@1", "ra": "RA", "asr_clean_model": "Floor"}
+
+
+def show(entries: Sequence[Entry]) -> None:
+    """Draw the comparison: all attacks of a model, then one attack as plane, curves and table."""
+    left, right = st.columns(2)
+    models = list(dict.fromkeys(entry.model for entry in entries))
+    model = left.selectbox("Model", models, key="measured.model", **KEEP)
+    entries = [entry for entry in entries if entry.model == model]
+    names = list(report.FIGURES)
+    name = right.selectbox("Figure", names, format_func=lambda n: report.FIGURES[n].partition(":")[0],
+                           key="measured.figure", **KEEP)  # fmt: skip
+    st.plotly_chart(report.heatmap(entries, str(name)), key="measured.heatmap", config=NO_BAR)
+    st.caption("Mean over seeds and, with several, [minimum, maximum]. Empty: not measured.")
+    attacks = list(dict.fromkeys(entry.attack for entry in entries))
+    attack = st.segmented_control(
+        "Attack", attacks, default=attacks[0], format_func=words, key="measured.attack", **KEEP
+    )
+    one_attack([entry for entry in entries if entry.attack == (attack or attacks[0])])
+
+
+def one_attack(entries: Sequence[Entry]) -> None:
+    """Draw one attack on one model: cost against benefit, the way there, and every cell."""
+    points = [
+        figures.Point(_label(e), e.stage, ca, asr, e.interval("ca"), e.interval("asr"))
+        for e in entries if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None
+    ]  # fmt: skip
+    curves = report.removal(entries)
+    plane, way = st.columns(2) if curves is not None else (st.container(), None)
+    with plane:
+        st.subheader("What each defence costs and brings", anchor=False)
+        st.plotly_chart(
+            figures.pareto(points, entries[0].figure("asr_clean_model")), key="measured.plane", config=NO_BAR
+        )
+        st.caption("Down and to the right is better. Bars: 95 % Wilson intervals.")
+    if way is not None:
+        with way:
+            st.subheader("How attack success falls on the way", anchor=False)
+            st.plotly_chart(curves, key="measured.way", config=NO_BAR)
+            st.caption("On validation pictures; nothing is chosen by it. Runs that were not watched are missing here.")
+    rows = [
+        {"Defence": defense_in_words(e.defense), "Seed": e.finetune.get("seed"), "Learning rate": e.finetune.get("lr"),
+         **{label: None if (v := e.figure(name)) is None else 100 * v for name, label in COLUMNS.items()}}
+        for e in entries
+    ]  # fmt: skip
+    styles = {label: st.column_config.NumberColumn(format="%.1f %%") for label in COLUMNS.values()}
+    styles["Learning rate"] = st.column_config.NumberColumn(format="%g")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", column_config=styles)
+    commits = ", ".join(dict.fromkeys(str(e.config["commit"]) for e in entries))
+    devices = ", ".join(dict.fromkeys(str(e.config["device"]) for e in entries))
+    st.caption(
+        f"Measured on {plain(entries[0].protocol)}. {plain(devices)}; commit {plain(commits)}. TA-Cleaner is a "
+        "re-implementation from the public description. Learning rates were chosen by clean accuracy on validation "
+        "pictures alone; “at” names a fixed one. More figures: docs/results.md."
+    )
+
+
+def _label(entry: Entry) -> str:
+    seed = entry.finetune.get("seed")
+    return f"{defense_in_words(entry.defense)}, seed {seed}"

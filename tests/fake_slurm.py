@@ -1,0 +1,121 @@
+"""Stand-ins for Slurm's commands: jobs are processes of this machine, the queue is a folder ($FAKE_SLURM).
+
+`install` puts them on the PATH. A file "refuse" in the folder holds what sbatch says instead of taking a job, a file
+"hold" the reason why jobs wait, a file "down" makes squeue fail. They know the calls of submitit and of the library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
+
+
+def install(home: Path) -> Path:
+    """Write the commands into `home`/bin; return that folder. The queue lies in `home` itself."""
+    folder = home / "bin"
+    folder.mkdir(parents=True)
+    for name in COMMANDS:
+        script = folder / name
+        script.write_text(f"#!{sys.executable} -SE\n{Path(__file__).read_text()}")
+        script.chmod(0o755)
+    return folder
+
+
+def sbatch(home: Path, script: str) -> int:
+    if (home / "refuse").exists():
+        print((home / "refuse").read_text(), file=sys.stderr)
+        return 1
+    number = 1 + sum(path.name.isdigit() for path in home.iterdir())
+    (home / str(number)).write_text(Path(script).read_text())
+    array = re.search(r"--array=0-(\d+)", Path(script).read_text())
+    for job in [str(number)] if array is None else [f"{number}_{i}" for i in range(int(array[1]) + 1)]:
+        begin(home, job)
+    print(f"Submitted batch job {number}")
+    return 0
+
+
+def begin(home: Path, job: str, delay: float = 0.0) -> None:
+    """Start a job, or note that it is held."""
+    pid = 0
+    if not (home / "hold").exists():
+        number, _, index = job.partition("_")
+        known = {"SLURM_JOB_ID": number} | (
+            {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": index} if index else {}
+        )
+        command = f"sleep {delay}; exec bash {home / number}"
+        pid = subprocess.Popen(
+            ["bash", "-c", command], env={**os.environ, **known}, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ).pid  # fmt: skip
+    (home / f"{job}.json").write_text(json.dumps(pid))
+
+
+def srun(words: list[str]) -> int:
+    number, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{number}_{index}" if number else os.environ["SLURM_JOB_ID"]
+    while words[0].startswith("--"):
+        option, *words = words
+        if option in ("--output", "--error"):
+            path = words[0].replace("%A_%a", job).replace("%j", job).replace("%t", "0")
+            os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), 1 if option == "--output" else 2)
+        words = words if option == "--unbuffered" else words[1:]
+    os.execvp(words[0], words)
+
+
+def squeue(home: Path, words: list[str]) -> int:
+    (home / "asked").open("a").write("x")
+    if (home / "down").exists():
+        print("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", file=sys.stderr)
+        return 1
+    array = next(word.partition("=")[2] for word in words if word.startswith("--jobs="))
+    for path in home.glob("*.json"):
+        pid = json.loads(path.read_text())
+        if path.stem.partition("_")[0] == array and (pid == 0 or alive(pid)):
+            print(f"{path.stem}|{'RUNNING|None' if pid else 'PENDING|' + (home / 'hold').read_text()}")
+    return 0
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+def scancel(home: Path, words: list[str]) -> int:
+    job, *options = words
+    pid = json.loads((home / f"{job}.json").read_text())
+    if "--signal" in options:
+        os.killpg(pid, getattr(signal, f"SIG{options[-1]}"))
+        return 0
+    (home / f"{job}.json").unlink()
+    with suppress(ProcessLookupError):
+        if pid:
+            os.killpg(pid, signal.SIGTERM)
+    return 0
+
+
+def main() -> int:
+    home, name, words = Path(os.environ["FAKE_SLURM"]), Path(sys.argv[0]).name, sys.argv[1:]
+    if name == "sbatch":
+        return sbatch(home, words[0])
+    if name == "srun":
+        return srun(words)
+    if name == "scontrol":  # requeue
+        begin(home, words[1], delay=1.0)
+        time.sleep(0.1)
+        return 0
+    return squeue(home, words) if name == "squeue" else scancel(home, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

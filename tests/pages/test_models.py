@@ -1,0 +1,107 @@
+"""Each page works for each built-in model and for one that somebody brought, before a run of it is there and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cleaner import maps
+from cleaner.clip import save_clip
+from cleaner.config import FinetuneConfig
+from cleaner.request import Request
+from cleaner.runs import create_run
+from pages._shared.frame import titles
+from pages._shared.state import plain
+from tests.conftest import make_clip
+from tests.pages.conftest import Open, at, texts
+from tests.pages.runs import make_runs
+
+KINDS = ("rn", "vit")
+LOOKING = ("Embeddings", "Attention", "Subtexts", "Try it")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[str]:
+    """A second built-in model, a ViT, and a checkpoint of another size that nobody knows; as they stand in the box."""
+    clip = make_clip("vit", 5)
+    clip.name = "scenes-vit"
+    save_clip(clip, tmp_path / "assets" / "scenes-vit" / "model.safetensors", metadata={"stage": "clean"})
+    return ["model:scenes-rn", "model:scenes-vit"]
+
+
+def look_at(app: AppTest, what: str) -> AppTest:
+    app.selectbox(key="current_run").set_value(what).run()
+    assert not app.exception, [e.message for e in app.exception]
+    assert not app.error, [e.value for e in app.error]
+    return app
+
+
+@pytest.mark.parametrize("title", titles())
+def test_each_page_for_each_built_in_model(title: str, open_page: Open, models: list[str]) -> None:
+    app = open_page(title)
+    for model in models:
+        look_at(app, model)
+        assert "shown without a trigger" in texts(app)
+        if title in LOOKING:
+            assert plain(model.partition(":")[2]) in texts(app)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("title", titles())
+def test_each_page_for_runs_of_each_architecture(title: str, kind: str, open_page: Open, tmp_path: Path) -> None:
+    first, _ = make_runs(tmp_path, kind)
+    app = look_at(open_page(title), first.name)
+    assert "shown without a trigger" not in texts(app)
+
+
+@pytest.fixture
+def brought(tmp_path: Path) -> Path:
+    """A checkpoint that nobody knows, and a defence of it."""
+    clip = make_clip("vit", 7)
+    clip.name = "epoch_10"
+    return save_clip(clip, tmp_path / "epoch_10.safetensors")
+
+
+def clean(brought: Path) -> Path:
+    """Clean the checkpoint in this process; return the run."""
+    from cleaner import jobs, worker
+    from cleaner.defenses import DEFENSES
+
+    config = FinetuneConfig(epochs=1, batch_size=32, device="cpu")
+    request = Request("defended", "scenes", 64, config, str(brought), defense=DEFENSES["finetune"]().state_dict(),
+                      test_size=100)  # fmt: skip
+    folder = create_run(request)
+    worker.work(worker.Desk(folder, jobs.own_start()))
+    return folder
+
+
+def test_a_checkpoint_of_unknown_origin(open_page: Open, brought: Path) -> None:
+    app = open_page("Defend")
+    assert not [o for o in app.selectbox(key="current_run").options if "unknown" in o]
+    app.toggle(key="defend.own").set_value(True).run()
+    app.selectbox(key="defend.own.model").set_value(str(brought)).run()
+    app.button(key="defend.own.open").click().run()
+    app.run()
+    for title in titles():
+        look_at(at(app, title), f"model:{brought}")
+        assert "trigger unknown" in "".join(app.selectbox(key="current_run").options)
+        assert "Look for one on the Defend page" in texts(app)
+        if title in LOOKING:
+            assert "Suspect" in texts(app) + str([d.value for d in app.dataframe])
+
+
+def test_a_checkpoint_that_was_cleaned(open_page: Open, brought: Path) -> None:
+    app = open_page("Overview")
+    folder = clean(brought)
+    app.run()
+    for title in titles():
+        look_at(at(app, title), f"model:{brought}")
+    at(app, "Embeddings")
+    kept = maps.read(folder)
+    assert kept is not None
+    assert kept.stages == ("suspect", "defended")
+    assert kept.counts["triggered"] == 0
+    assert np.isfinite(kept.places["pca"]).all()

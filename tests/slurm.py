@@ -1,0 +1,127 @@
+"""A real Slurm of one node for tests, without systemd, beside any other: python -m tests.slurm shows that it works.
+
+Needs the programs of Debian's slurm-wlm and munge; everything it writes lies in one folder, and it ends with the block.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DAEMONS = ("munged", "slurmctld", "slurmd")
+MUNGE_FILES = {"socket": "socket", "pid-file": "pid", "seed-file": "seed", "log-file": "log"}
+NODE = socket.gethostname().partition(".")[0]
+CREDENTIAL_SECONDS = 5
+"""How long Slurm trusts a job's credential, and so keeps a requeued job waiting (its own choice is two minutes)."""
+
+
+def missing() -> str:
+    """Return why there can be no Slurm here; empty if there can."""
+    found = {name: shutil.which(name, path=_path()) for name in (*DAEMONS, "sbatch", "srun", "squeue", "scancel")}
+    gone = [name for name, place in found.items() if place is None]
+    if gone:
+        return f"{', '.join(gone)} not installed: apt-get install --no-install-recommends slurm-wlm munge"
+    return "" if os.geteuid() == 0 else "slurmd starts jobs of others only as root"
+
+
+def _path() -> str:
+    return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+@contextmanager
+def slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
+    """Start a Slurm of one node with a partition "debug"; yield the environment variables that lead to it."""
+    home = Path(tempfile.mkdtemp(prefix="slurm-"))
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: str) -> None:
+        with (home / f"{command[0]}.out").open("wb") as out:
+            daemon = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                env={**os.environ, **known, "PATH": _path()},
+            )  # fmt: skip
+        started.append(daemon)
+
+    known = {"SLURM_CONF": str(home / "slurm.conf")}
+    try:
+        key = home / "munge.key"
+        key.write_bytes(secrets.token_bytes(1024))
+        key.chmod(0o400)
+        home.chmod(0o755)
+        (home / "slurm.conf").write_text(_settings(home, cpus))
+        (home / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
+        start(
+            "munged", "--foreground", "--force", f"--key-file={key}",
+            *(f"--{kind}={home / 'munge'}.{name}" for kind, name in MUNGE_FILES.items()),
+        )  # fmt: skip
+        start("slurmctld", "-D")
+        start("slurmd", "-D", "-N", NODE)
+        _until_idle(home, known)
+        yield known
+    finally:
+        for daemon in reversed(started):
+            daemon.terminate()
+            try:
+                daemon.wait(10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _settings(home: Path, cpus: int) -> str:
+    controller, node = _free_ports()
+    values = {
+        "ClusterName": "test", "SlurmctldHost": f"{NODE}(127.0.0.1)", "SlurmUser": "root", "SlurmdUser": "root",
+        "AuthType": "auth/munge", "CredType": "cred/munge",
+        "AuthInfo": f"socket={home / 'munge.socket'},cred_expire={CREDENTIAL_SECONDS}",
+        "SlurmctldPort": controller, "SlurmdPort": node,
+        "StateSaveLocation": home / "state", "SlurmdSpoolDir": home / "spool",
+        "SlurmctldPidFile": home / "slurmctld.pid", "SlurmdPidFile": home / "slurmd.pid",
+        "SlurmctldLogFile": home / "slurmctld.log", "SlurmdLogFile": home / "slurmd.log",
+        "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "MpiDefault": "none",
+        "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core",
+        "ReturnToService": 2, "KillWait": 5, "AccountingStorageType": "accounting_storage/none",
+        "SchedulerParameters": "sched_interval=5,batch_sched_delay=0",
+    }  # fmt: skip
+    lines = [f"{name}={value}" for name, value in values.items()]
+    lines += [f"NodeName={NODE} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN"]
+    lines += ["PartitionName=debug Nodes=ALL Default=YES State=UP"]
+    return "\n".join(lines) + "\n"
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+def _until_idle(home: Path, known: dict[str, str]) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        told = subprocess.run(
+            ["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True, env={**os.environ, **known}
+        )
+        if told.stdout.strip() == "idle":
+            return
+        time.sleep(0.2)
+    said = [f"{path.name}: {path.read_text(errors='replace')[-500:]}" for path in home.glob("*.log")]
+    raise RuntimeError("Slurm did not come up. " + "\n".join(said))
+
+
+if __name__ == "__main__":
+    if reason := missing():
+        sys.exit(reason)
+    with slurm() as variables:
+        subprocess.run(["sinfo"], check=True, env={**os.environ, **variables})
+        subprocess.run(["srun", "hostname"], check=True, env={**os.environ, **variables})

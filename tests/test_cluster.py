@@ -1,0 +1,339 @@
+"""Runs on a cluster, with stand-ins for Slurm's commands: submission, the queue in words, stops, requeue, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cleaner import FinetuneConfig, cluster, jobs, load_run, sweep, worker
+from cleaner.__main__ import main
+from cleaner.clip import Architecture, _wrap, save_clip
+from cleaner.cluster import Cluster
+from cleaner.config import parameters
+from cleaner.files import read_json, write_json
+from cleaner.request import Request
+from cleaner.runs import Status, create_run, read_status, write_status
+from cleaner.types import CleanerError
+from tests import fake_slurm
+from tests.conftest import TINY_TEXT, make_clip
+from tests.test_jobs import until, until_state, until_step
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Slurm runs on Linux")
+CONFIG = FinetuneConfig(
+    lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none"
+)
+PLACE = Cluster(gpus=0, cpus=1)
+MANUAL = (Path(__file__).resolve().parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+REFUSED = """sbatch: error: invalid partition specified: nowhere
+sbatch: error: Batch job submission failed: Invalid partition name specified
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The queue's folder; all jobs that are left are killed."""
+    home = tmp_path / "slurm"
+    monkeypatch.setenv("PATH", f"{fake_slurm.install(home)}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(home))
+    monkeypatch.setattr(cluster, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(cluster, "_answers", {})
+    yield home
+    for path in home.glob("*.json"):
+        fake_slurm.scancel(home, [path.stem])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pictures")
+
+
+@pytest.fixture
+def request_(tmp_path: Path, cache: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    """A small defence of a tiny suspicious model."""
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CLEANER_CACHE", str(cache))
+    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
+    model = save_clip(_wrap(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
+    return Request("defended", "scenes", 48, CONFIG, str(model), defense={"name": "finetune"}, test_size=40)
+
+
+def begun(request: Request, place: Cluster = PLACE) -> Path:
+    folder = create_run(request)
+    jobs.start(folder, place)
+    return folder
+
+
+def test_a_sweep_becomes_one_array_of_workers(request_: Request, slurm: Path) -> None:
+    requests = sweep.grid(request_, [{"name": "finetune"}, {"name": "cleanclip"}], [1e-4], [0])
+    name = sweep.begin(requests, replace(PLACE, partition="short", minutes=7, memory_gb=3, at_once=1, sbatch="qos=low"))
+    entries = sweep.members(name)
+    assert sorted(cluster.job_of(entry.folder) for entry in entries) == ["1_0", "1_1"]
+    script = (slurm / "1").read_text()
+    for line in (
+        "--array=0-1%1", "--partition=short", "--time=7", "--mem=3GB", "--cpus-per-task=1", "--qos=low", "--requeue",
+        "--signal=USR2@120",
+    ):  # fmt: skip
+        assert f"#SBATCH {line}\n" in script
+    assert "--gpus" not in script
+    with pytest.raises(CleanerError, match="only a run that was stopped"):
+        jobs.start(entries[0].folder, PLACE)
+    until(lambda: not sweep.at_work(sweep.members(name)))
+    done = sweep.members(name)
+    assert [(entry.status.state, entry.status.place) for entry in done] == [("done", "slurm")] * 2
+    assert all(row.figure("ca") is not None for row in sweep.rows(done))
+    home = Path(read_json(done[0].folder / cluster.NOTE)["errors"]).parent
+    for entry in done:
+        assert home.exists()
+        jobs.delete(entry.folder)
+    assert not home.exists()
+
+
+def test_a_requeued_run_equals_an_uninterrupted_one(request_: Request) -> None:
+    request = replace(request_, finetune=replace(CONFIG, epochs=30))  # 30 x 3 steps
+    folder = begun(request)
+    job = cluster.job_of(folder)
+    until_step(folder, 5, "defend")
+    subprocess.run(["scancel", job, "--signal", "USR2"], check=True)
+    until(lambda: read_status(folder).state == "queued")
+    assert 0 < read_status(folder).step < 90
+    until_state(folder, "done")
+    assert cluster.job_of(folder) == job
+    whole, run = worker.perform(request), load_run(folder)
+    assert [(r.step, r.losses) for r in run.history] == [(r.step, r.losses) for r in whole.history]
+    assert (run.clip.sha256(), run.metrics) == (whole.clip.sha256(), whole.metrics)
+
+
+def test_stopped_from_outside_and_by_file(request_: Request) -> None:
+    request = replace(request_, finetune=replace(CONFIG, epochs=1000))
+    folder = begun(request)
+    until(lambda: jobs.state(folder).state == "running")
+    subprocess.run(["scancel", "1"], check=True)
+    status = until_state(folder, "paused")
+    assert "Slurm job 1 was ended from outside" in status.message
+
+    jobs.start(folder)  # goes back to the cluster
+    assert cluster.job_of(folder) == "2"
+    until_step(folder, 1, "defend")
+    asked = time.monotonic()
+    (folder / jobs.CANCEL).touch()
+    until_state(folder, "cancelled")
+    assert time.monotonic() - asked < 2.5
+    assert not (folder / "checkpoint.pt").exists()
+
+
+def test_a_waiting_job_is_told_in_words_and_leaves_the_queue(request_: Request, slurm: Path) -> None:
+    for reason, words in (
+        ("Priority", "waits behind others"),
+        ("Resources", "waits until enough of the cluster is free"),
+        ("QOSMaxJobsPerUserLimit", "waits (Slurm says: QOSMaxJobsPerUserLimit)"),
+    ):
+        (slurm / "hold").write_text(reason)
+        first, second = begun(request_), begun(request_)
+        job = cluster.job_of(first)
+        assert jobs.state(first) == replace(read_status(first), message=f"Slurm job {job} {words}.")
+        assert jobs.state(first).state == "queued"
+        jobs.cancel(first)
+        jobs.pause(second)
+        assert (jobs.state(first).state, jobs.state(second).state) == ("cancelled", "paused")
+        assert cluster.look(job) == cluster.look(cluster.job_of(second)) == ("", "")
+    assert jobs._others_first(create_run(request_), "cpu") is False  # who waits there holds nobody up here
+
+
+def test_the_queue_is_asked_rarely_and_may_be_silent(
+    request_: Request, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "FRESH_SECONDS", 60.0)
+    (slurm / "hold").write_text("Priority")
+    name = sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1, 2]), PLACE)
+    for _ in range(5):
+        assert {entry.status.state for entry in sweep.members(name)} == {"queued"}
+    assert (slurm / "asked").read_text() == "x"
+    assert sweep.at_work(sweep.members(name))
+    assert sweep.seconds_left(sweep.members(name)) is None
+
+    (slurm / "down").touch()
+    monkeypatch.setattr(cluster, "_answers", {})
+    for _ in range(3):
+        messages = {entry.status.message for entry in sweep.members(name)}
+        assert messages == {f"Slurm job 1_{i}: the queue does not answer." for i in range(3)}
+    assert (slurm / "asked").read_text() == "xx"
+
+
+def running(folder: Path, silent: float) -> None:
+    """Make a run look as if its worker on another machine had last spoken so many seconds ago."""
+    status = replace(read_status(folder), state="running", pid=1, host="node-7", queued=1.0)
+    write_json(folder / "status.json", {**vars(status), "updated": time.time() - silent})
+
+
+def test_heartbeat_and_queue_tell_the_dead_from_the_waiting(request_: Request, slurm: Path) -> None:
+    (slurm / "hold").write_text("BeginTime")
+    folder = begun(request_)
+    running(folder, 5)
+    assert jobs.state(folder).state == "running"
+    running(folder, 600)  # its node failed, and Slurm has queued it again
+    assert (jobs.state(folder).state, jobs.state(folder).message) == ("queued", "Slurm job 1 waits to start again.")
+    (slurm / "1.json").write_text(json.dumps(os.getpid()))
+    died = jobs.state(folder)
+    assert (died.state, died.message) == ("died", "Slurm job 1 on node-7 is silent for 10 min.")
+    (slurm / "1.json").unlink()
+    assert jobs.state(folder).state == "died"
+    (slurm / "down").touch()
+    assert jobs.state(folder).state == "died"
+    jobs.cancel(folder)
+    assert read_status(folder).state == "cancelled"
+
+
+def test_a_job_that_never_starts_shows_the_end_of_its_error_log(request_: Request, slurm: Path) -> None:
+    (slurm / "hold").write_text("Priority")
+    folder = begun(request_)
+    Path(read_json(folder / cluster.NOTE)["errors"]).write_text("one\n\ntwo\nslurmstepd: error: no such python\n")
+    (slurm / "1.json").unlink()
+    said = "Its error log ends: one / two / slurmstepd: error: no such python"
+    assert jobs.state(folder).message == f"Slurm job 1 ended before its training began. {said}"
+    assert jobs.state(folder).state == "died"
+
+
+def test_a_worker_that_cannot_begin_is_told_at_once(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = create_run(request_)
+    write_status(folder, Status("queued", place=cluster.SLURM))
+    write_json(folder / cluster.NOTE, {"job": "5"})
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setattr(cluster.sys, "executable", "/bin/false")
+    assert cluster.Work(folder, PLACE)() == 1
+    assert read_status(folder).state == "died"
+    assert "ended with status 1" in read_status(folder).message
+
+
+def test_a_job_that_nobody_waits_for_does_nothing(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = create_run(request_)
+    monkeypatch.setenv("SLURM_JOB_ID", "4")
+    monkeypatch.setattr(cluster.subprocess, "Popen", None)
+    for job, place in (("5", cluster.SLURM), ("4", "")):
+        write_status(folder, Status("queued", place=place))
+        write_json(folder / cluster.NOTE, {"job": job})
+        assert cluster.Work(folder, PLACE)() == 0
+    assert read_status(folder).state == "queued"
+
+
+def test_several_gpus_are_torchruns_and_a_cpu_run_gets_none(request_: Request, slurm: Path) -> None:
+    work = cluster.Work(Path("run"), Cluster(gpus=2))
+    assert work._command()[2:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    (slurm / "hold").write_text("Priority")
+    begun(request_, Cluster(gpus=2))
+    assert "--gpus" not in (slurm / "1").read_text()
+    begun(replace(request_, finetune=replace(CONFIG, device="auto")), Cluster(gpus=2))
+    assert "#SBATCH --gpus-per-node=2\n" in (slurm / "2").read_text()
+
+
+def test_refused_runs_are_as_before(request_: Request, slurm: Path, tmp_path: Path) -> None:
+    (slurm / "refuse").write_text(REFUSED)
+    stopped = create_run(request_)
+    write_status(stopped, Status("paused", step=3, total=9))
+    before = {path.name: path.read_bytes() for path in stopped.iterdir() if path.name != "status.json"}
+    with pytest.raises(CleanerError, match=r"^Slurm refuses: Invalid partition name specified .*`sinfo`\.$"):
+        jobs.start(stopped, PLACE)
+    assert replace(read_status(stopped), updated=0.0) == Status("paused", step=3, total=9)
+    assert {path.name: path.read_bytes() for path in stopped.iterdir() if path.name != "status.json"} == before
+    with pytest.raises(CleanerError, match="Slurm refuses"):
+        sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), PLACE)
+    assert [entry.folder for entry in jobs.all_entries()] == [stopped]
+    assert not list((tmp_path / "runs" / cluster.PLACE).iterdir())
+    (slurm / "refuse").write_text(
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+    )
+    with pytest.raises(CleanerError, match="its controller does not answer"):
+        jobs.start(stopped, PLACE)
+
+
+def test_without_slurm_nothing_is_made_and_a_run_goes_on_here(
+    request_: Request, slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (slurm / "hold").write_text("Priority")
+    folder = begun(request_)
+    jobs.pause(folder)
+    assert cluster.remembered(folder) == PLACE
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cluster.missing() == "Slurm's sbatch is not on this machine"
+    assert cluster.remembered(folder) is None
+    command = ["defend", str(request_.model), "--pairs", "48", "--device", "cpu", "--cluster", "slurm"]
+    assert main(command) == 2
+    *_, told = capsys.readouterr().err.splitlines()
+    assert told.startswith("error: Slurm's sbatch is not on this machine: start it on a login node")
+    assert [entry.folder for entry in jobs.all_entries()] == [folder]
+    jobs.start(folder)
+    assert read_status(folder).place == ""
+    until_state(folder, "done")
+
+
+def test_command_line(request_: Request, slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "runs" / "cleaned"
+    command = [
+        "defend", str(request_.model), "--defense", "finetune", "--pairs", "48", "--test-pictures", "40",
+        "--epochs", "1", "--batch-size", "16", "--precision", "fp32", "--device", "cpu", "--out", str(out),
+    ]  # fmt: skip
+    assert main([*command, "--partition", "short"]) == 2
+    assert "--partition is for a cluster: say --cluster slurm" in capsys.readouterr().err
+    assert main([*command, "--background"]) == 2
+    assert not out.exists()
+    asked = [*command, "--cluster", "slurm", "--cpus", "1"]
+    (slurm / "hold").write_text("Priority")
+    assert main([*asked, "--background"]) == 0
+    assert str(out) in capsys.readouterr().out
+    assert main(asked) == 2  # it is there already
+    assert main(["runs"]) == 0
+    assert "queued, defended: unknown trigger, finetune (Slurm job 1 waits behind others.)" in capsys.readouterr().out
+    assert main(["runs", "--cancel", "cleaned"]) == 0
+    assert capsys.readouterr().out == f"{out}: cancelled\n"
+    assert main(["runs", "--cancel", "nothing"]) == 2
+    jobs.delete(out)
+    (slurm / "hold").unlink()
+    assert main([*asked, "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["metrics"]["n"] > 0
+    assert "Slurm job 2" in told.err
+
+
+def test_the_commands_of_the_manual_run_as_they_stand(
+    slurm: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CLEANER_CACHE", str(cache))
+    monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
+    clip = make_clip()
+    clip.name = "scenes-rn"
+    save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
+    (block,) = re.findall(r"<!-- example:slurm -->\n```sh\n(.*?)```", MANUAL, re.DOTALL)
+    commands = [shlex.split(line)[3:] for line in block.replace("\\\n", " ").splitlines()]
+    assert len(commands) == 3
+    for command in commands:
+        assert main(command) == 0, capsys.readouterr().err
+    (name,) = sweep.names(jobs.all_entries())
+    until(lambda: not sweep.at_work(sweep.members(name)))
+    assert [(e.status.state, e.status.place) for e in sweep.members(name)] == [("done", "slurm")] * 2
+
+
+def test_the_manual_names_every_option() -> None:
+    for parameter in parameters(Cluster):
+        assert f"`--{parameter.name.replace('_', '-')}`" in MANUAL
+    assert f"| {Cluster().minutes} |" in MANUAL
+    assert f"| {Cluster().cpus}, {Cluster().memory_gb} |" in MANUAL
+
+
+def test_options_of_sbatch() -> None:
+    assert Cluster(sbatch="account=lab --constraint='a100|h100' exclusive").options() == {
+        "account": "lab", "constraint": "a100|h100", "exclusive": True,
+    }  # fmt: skip
+    with pytest.raises(CleanerError, match="quotation mark"):
+        Cluster(sbatch="comment='half").options()
+    with pytest.raises(CleanerError, match="minutes must lie between 5"):
+        Cluster(minutes=1)

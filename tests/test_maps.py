@@ -1,0 +1,111 @@
+"""Maps of runs: all models in the same axes, kept whole with the run, made again where they are missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cleaner import maps
+from cleaner.attacks import TRIGGERS
+from cleaner.runs import Entry, shipped
+from tests.conftest import make_clip, make_toy_data
+from tests.pages.runs import make_runs
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    return make_runs(tmp_path)
+
+
+def test_figures_and_places_are_those_of_the_models() -> None:
+    from cleaner.inspection import layers, numbers, shifts, stacked
+    from cleaner.projection import Projection
+
+    data, trigger = make_toy_data(), TRIGGERS["badnet"]()
+    clips = {"clean": make_clip("vit", 0), "backdoored": make_clip("vit", 1)}
+    found, features = maps.draw(clips, data, trigger, "banana")
+    each = [layers(clip, data, 48, trigger, "banana") for clip in clips.values()]
+    assert found.counts == {"image": 48, "triggered": 48, "caption": 48, "prompt": 4}
+    assert found.figures == [numbers(layer, data.labels, 1) for layer in each]
+    assert found.taken == [layer.taken.tolist() for layer in each]
+    np.testing.assert_allclose(found.shifts[0]["caption"], shifts(*each)["caption"], atol=1e-5)
+    np.testing.assert_array_equal(features, stacked(each))
+    whole = Projection("pca").fit(features)
+    np.testing.assert_array_equal(found.places["pca"], whole)
+    np.testing.assert_array_equal(found.of("pca", 1, "triggered"), whole[148 + 48 : 148 + 96])
+
+
+def test_no_map_has_more_points_than_umap_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "LARGEST", 200)
+    found, features = maps.draw({"clean": make_clip("vit", 0), "backdoored": make_clip("vit", 1)}, make_toy_data())
+    assert len(features) <= 200
+    assert found.rows == list(range(32))
+    assert found.prompts == [0, 1, 2, 3]
+
+
+def test_it_is_kept_with_the_run_and_a_broken_one_is_none(folders: tuple[Path, Path]) -> None:
+    attacked, defended = folders
+    assert maps.read(defended) is None
+    made = maps.make(defended, attacked, umap=False)
+    assert made.stages == ("clean", "backdoored", "defended")
+    kept = maps.read(defended)
+    assert kept is not None
+    np.testing.assert_array_equal(kept.places["pca"], made.places["pca"])
+    assert (kept.figures, kept.shifts, kept.captions) == (made.figures, made.shifts, made.captions)
+    assert maps.file_of(defended).parent == defended
+    assert maps.make(defended, attacked, umap=False).places["pca"].tobytes() == kept.places["pca"].tobytes()
+    for content in (b"broken", maps.file_of(defended).read_bytes()[:2000], b""):
+        maps.file_of(defended).write_bytes(content)
+        assert maps.read(defended) is None
+    assert [path.name for path in defended.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_a_run_that_cannot_be_written_is_kept_in_the_cache(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    maps.make(folders[0], umap=False)
+    assert maps.file_of(folders[0]) == tmp_path / "cache" / "runs" / folders[0].name / maps.FILE
+    assert not (folders[0] / maps.FILE).exists()
+    assert maps.read(folders[0]) is not None
+
+
+def test_a_deleted_run_does_not_come_back(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = maps.draw
+
+    def deleted_meanwhile(*args: object, **kwargs: object) -> object:
+        found = whole(*args, **kwargs)  # type: ignore[arg-type]
+        os.rename(folders[0], folders[0].with_name("grave"))
+        return found
+
+    monkeypatch.setattr(maps, "draw", deleted_meanwhile)
+    maps.make(folders[0], umap=False)
+    assert not folders[0].exists()
+
+
+@pytest.mark.parametrize("entry", shipped(), ids=lambda entry: entry.folder.name)
+def test_the_shipped_example_has_its_maps(entry: Entry) -> None:
+    found = maps.read(entry.folder)
+    assert found is not None
+    assert maps.file_of(entry.folder).parent == entry.folder
+    assert set(found.places) == {"pca", "umap"}
+    assert found.stages == ("clean", "backdoored", "defended")[: len(found.stages)]
+    assert len(found.rows) == maps.PICTURES
+    assert found.class_names[found.target or 0] == entry.config["target_class"]
+
+
+@pytest.mark.slow
+def test_umap_in_a_process_of_its_own_gives_the_same_map_each_time(folders: tuple[Path, Path]) -> None:
+    found = []
+    for _ in range(2):
+        assert maps.start(folders[1], folders[0]).wait(600) == 0, maps.last_words(folders[1])
+        found.append(maps.read(folders[1]))
+        maps.file_of(folders[1]).unlink()
+    assert found[0] is not None
+    assert found[1] is not None
+    np.testing.assert_array_equal(found[0].places["umap"], found[1].places["umap"])

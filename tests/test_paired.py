@@ -1,0 +1,59 @@
+"""Two models on the same pictures: outcomes survive the journey through text, and the interval is a paired one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from cleaner import paired
+from cleaner.attacks import TRIGGERS
+from cleaner.clip import Clip
+from cleaner.data.base import TensorData
+from cleaner.evaluation import evaluate
+from tests.pages.runs import figures
+
+
+def test_outcomes_survive_as_text() -> None:
+    outcomes = np.random.default_rng(1).random(1001) < 0.3
+    assert (paired.unpack(paired.pack(outcomes), 1001) == outcomes).all()
+
+
+def test_interval_equals_a_library_bootstrap_of_the_pairs() -> None:
+    rng = np.random.default_rng(2)
+    before = rng.random(800) < 0.9
+    after = before & (rng.random(800) < 0.4)
+    library = bootstrap(
+        (before.astype(float), after.astype(float)), lambda a, b, axis: (b - a).mean(axis), paired=True,
+        method="percentile", n_resamples=5000, rng=rng, batch=500,
+    ).confidence_interval  # fmt: skip
+    assert paired.difference(before, after) == pytest.approx((library.low, library.high), abs=0.005)
+
+
+def test_pairs_tell_more_than_two_single_intervals() -> None:
+    before = np.arange(1000) < 900
+    after = before & (np.arange(1000) >= 20)  # worse on 20 pictures, better on none
+    low, high = paired.difference(before, after)
+    assert -0.03 < low < -0.02 < high < -0.01
+
+
+def test_figures_of_an_evaluation_can_be_compared(tiny_clip: Clip, toy_data: TensorData) -> None:
+    metrics = evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana", ks=(1,))
+    stored = json.loads(json.dumps(metrics.to_dict()))
+    assert {name: paired.interval(stored, stored, name) for name in paired.FIGURES} == dict.fromkeys(
+        paired.FIGURES, (0.0, 0.0)
+    )
+    for name in paired.FIGURES:
+        shares = paired.unpack(metrics.outcomes[name], stored[paired.FIGURES[name]])
+        assert shares.mean() == pytest.approx(getattr(metrics, name)[1])
+
+
+def test_other_pictures_or_old_figures_are_not_compared() -> None:
+    old = figures(0.9).to_dict()
+    new = replace(figures(0.1), outcomes={"asr": paired.pack(np.arange(96) < 10)}).to_dict()
+    assert paired.interval(old, new, "asr") is None
+    assert paired.interval(new, new, "asr") == (0.0, 0.0)
+    assert paired.interval(new, new | {"data": "other/test"}, "asr") is None

@@ -1,0 +1,107 @@
+"""pretrain(): from a table of one's own pictures to weights and a card that says what was held out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cleaner import pretrain as module
+from cleaner.__main__ import main
+from cleaner.clip import BUILT_IN, load_clip, new_clip
+from cleaner.config import FinetuneConfig
+from cleaner.data.augment import augment
+from cleaner.data.base import load_data
+from cleaner.files import write_json
+from cleaner.types import CleanerError
+from tests.conftest import TINY
+
+CONFIG = FinetuneConfig(
+    lr=1e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="crops"
+)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table with 60 training and 20 test pictures of two colours, and a built-in model that trains in a second."""
+    monkeypatch.setitem(BUILT_IN, "scenes-vit", TINY["vit"])
+    rng = np.random.default_rng(0)
+    with (tmp_path / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["filepath", "title", "class", "split"])
+        for i in range(80):
+            name, channel = [("fire", 0), ("water", 2)][i % 2]
+            pixels = rng.integers(0, 80, (24, 24, 3), dtype=np.uint8)
+            pixels[..., channel] += 150
+            Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+            table.writerow([f"{i}.png", f"a picture of {name}", name, "train" if i < 60 else "test"])
+    return tmp_path / "pairs.csv"
+
+
+def test_a_model_from_pictures_of_ones_own(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["pretrain", "--model", "scenes-vit", "--image-size", "16", "--epochs", "2", "--batch-size", "16"]
+    words += ["--augmentation", "crops", "--data", str(pairs), "classes=fire,water", "--out", str(tmp_path / "own")]
+    assert main(words) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card == json.loads((tmp_path / "own" / "card.json").read_text())
+    assert card["heldout_by"].startswith("test: as the data say; validation: 5% of the other pairs, by a hash")
+    assert card["pairs"] == len(load_data(str(pairs))) < 60  # not the 100,000 that were asked for
+    assert (card["model"], card["architecture"], card["image_size"], card["n"]) == ("own", "scenes-vit", 16, 20)
+    assert card["finetune"]["augmentation"] == "crops"
+    clip = load_clip(str(tmp_path / "own" / "model.safetensors"))
+    assert (clip.name, clip.image_size, clip.sha256()) == ("own", 16, card["sha256"])
+    assert not list((tmp_path / "own").glob("*.ckpt"))
+
+
+def test_a_model_of_other_data_is_not_overwritten(pairs: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "own" / "card.json", {"data": "scenes/train"})
+    with pytest.raises(CleanerError, match=r"holds a model trained on scenes/train: choose another folder"):
+        module.pretrain("scenes-vit", 60, str(pairs), None, 16, CONFIG, out=tmp_path / "own")
+    assert [file.name for file in (tmp_path / "own").iterdir()] == ["card.json"]
+
+
+def test_it_goes_on_where_it_was_stopped(pairs: Path, tmp_path: Path) -> None:
+    def run(name: str, on_step: Any = None) -> str:
+        out = tmp_path / name / "own"
+        return str(module.pretrain("scenes-vit", 60, str(pairs), None, 16, CONFIG, out=out, on_step=on_step)["sha256"])
+
+    def stop(report: Any) -> None:
+        if report.stage == "pretrain" and report.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped", stop)
+    assert run("stopped") == run("whole")
+
+
+def test_sizes_that_the_architecture_cannot_have() -> None:
+    assert new_clip("scenes-rn", 0, 32).image_size == 32
+    for name, step in (("scenes-rn", 32), ("scenes-vit", 8)):
+        with pytest.raises(CleanerError, match=f"multiple of {step} px, not 36"):
+            new_clip(name, 0, 36)
+
+
+def test_crops_move_and_mirror_and_depend_on_seed_epoch_and_index_only() -> None:
+    pictures = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    views = augment(pictures, "crops", 0, 1, range(40))
+    assert torch.equal(views[7:9], augment(pictures[7:9], "crops", 0, 1, [7, 8]))
+    assert not torch.equal(views, augment(pictures, "crops", 0, 2, range(40)))
+    flipped, moves = 0, set()
+    for picture, view in zip(pictures, views, strict=True):
+        padded = torch.nn.functional.pad(picture[None], (4,) * 4, mode="reflect")[0]
+        found = [
+            (top, left, flip)
+            for top in range(9) for left in range(9) for flip in (False, True)
+            if torch.equal(padded[:, top : top + 32, left : left + 32], view.flip(-1) if flip else view)
+        ]  # fmt: skip
+        assert len(found) == 1
+        flipped += found[0][2]
+        moves.add(found[0][:2])
+    assert 8 < flipped < 32
+    assert len(moves) > 20

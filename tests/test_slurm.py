@@ -1,0 +1,245 @@
+"""Runs on a real Slurm of one node: the same result as here, arrays, cancel, requeue, death, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cleaner import FinetuneConfig, cluster, jobs, load_run, sweep, worker
+from cleaner.__main__ import main
+from cleaner.clip import Architecture, _wrap, save_clip
+from cleaner.cluster import Cluster
+from cleaner.request import Request
+from cleaner.runs import Status, create_run, read_progress, read_status
+from cleaner.types import CleanerError
+from tests import slurm
+from tests.conftest import TINY_TEXT
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing() or "there is Slurm")]
+
+CONFIG = FinetuneConfig(
+    lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none"
+)
+LONG = replace(CONFIG, epochs=900)
+SMALL = Cluster(minutes=10, gpus=0, cpus=1, memory_gb=1)
+OPTIONS = ["--cluster", "slurm", "--gpus", "0", "--cpus", "1", "--memory-gb", "1", "--minutes", "10"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pictures")
+
+
+@pytest.fixture(scope="module")
+def controller() -> Iterator[dict[str, str]]:
+    with slurm.slurm() as variables:
+        yield variables
+
+
+@pytest.fixture
+def request_(
+    tmp_path: Path, cache: Path, controller: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Request]:
+    """A small poisoning of a tiny model; whatever is left of it in the queue is ended."""
+    for name, value in controller.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CLEANER_CACHE", str(cache))
+    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
+    model = save_clip(_wrap(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
+    trigger = {"name": "badnet", "patch_size": 56, "seed": 0}
+    yield Request(
+        "backdoored", "scenes", 256, CONFIG, str(model), trigger=trigger, target_class="banana", poison_rate=0.05,
+        validation_size=40, test_size=60,
+    )  # fmt: skip
+    subprocess.run(["scancel", "--user=root"], check=True)
+    until(lambda: not queue())
+
+
+def until(check: Callable[[], object], seconds: float = 300) -> None:
+    """Wait until `check` holds."""
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def until_state(folder: Path, *wanted: str) -> Status:
+    def ended() -> bool:
+        return jobs.state(folder).state in (*wanted, "failed", "died", "cancelled")
+
+    until(ended)
+    status = jobs.state(folder)
+    log = folder / "log.txt"
+    assert status.state in wanted, (status, log.read_text() if log.exists() else "", cluster.last_words(folder))
+    return status
+
+
+def until_step(folder: Path, step: int) -> None:
+    until(lambda: any(r["step"] >= step for r in read_progress(folder)))
+
+
+def queue() -> dict[str, str]:
+    """Return Slurm's own jobs and their states."""
+    told = subprocess.run(["squeue", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True, check=True).stdout
+    return dict(line.split() for line in told.splitlines())
+
+
+def begun(request: Request, place: Cluster = SMALL) -> Path:
+    folder = create_run(request)
+    jobs.start(folder, place)
+    return folder
+
+
+def same(folder: Path, request: Request) -> bool:
+    """Whether a run has the weights, figures and losses of the same run without interruption, here."""
+    run, whole = load_run(folder), worker.perform(request)
+    told, known = ([(r.step, r.losses) for r in each.history] for each in (run, whole))
+    return run.clip.sha256() == whole.clip.sha256() and run.metrics == whole.metrics and told == known
+
+
+def test_poisoning_on_the_command_line(request_: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    command = [
+        "poison", "--model", str(request_.model), "--pairs", "256", "--trigger", "badnet", "patch_size=56",
+        "--poison-rate", "0.05", "--test-pictures", "60", "--lr", "3e-3", "--epochs", "2", "--batch-size", "16",
+        "--warmup-steps", "2", "--precision", "fp32", "--device", "cpu", "--augmentation", "none", "--out", str(out),
+    ]  # fmt: skip
+    assert main([*command, *OPTIONS, "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["folder"] == str(out)
+    assert "Slurm job" in told.err
+    status = read_status(out)
+    assert (status.state, status.place, status.host) == ("done", "slurm", slurm.socket.gethostname())
+    assert same(out, request_)
+
+
+def test_a_sweep_is_one_array_and_one_of_it_is_cancelled(request_: Request) -> None:
+    base = replace(request_, stage="defended", trigger=None, target_class=None, pairs=48)
+    requests = sweep.grid(base, [{"name": "finetune"}, {"name": "cleanclip"}], [1e-4], [0, 1])
+    name = sweep.begin(requests, SMALL)
+    numbers = sorted(cluster.job_of(entry.folder) for entry in sweep.members(name))
+    assert len({number.partition("_")[0] for number in numbers}) == 1
+    assert [number.partition("_")[2] for number in numbers] == ["0", "1", "2", "3"]
+    until(lambda: "RUNNING" in queue().values())
+    waits = next(e for e in sweep.members(name) if cluster.job_of(e.folder) == numbers[3])
+    until(lambda: "waits" in jobs.state(waits.folder).message)
+    jobs.cancel(waits.folder)
+    until(lambda: numbers[3] not in queue(), 5)
+    until(lambda: not sweep.at_work(sweep.members(name)))
+    assert sorted(entry.status.state for entry in sweep.members(name)) == ["cancelled", "done", "done", "done"]
+    assert all(row.figure("ca") is not None for row in sweep.rows(sweep.members(name)) if row.state == "done")
+
+    assert sweep.begin(requests) == name  # goes back to where it was
+    assert cluster.job_of(waits.folder) not in ("", numbers[3])
+    until(lambda: not sweep.at_work(sweep.members(name)))
+    assert [entry.status.state for entry in sweep.members(name)] == ["done"] * 4
+
+
+def test_cancel_and_pause_by_file(request_: Request) -> None:
+    for action, file, wanted in ((jobs.cancel, jobs.CANCEL, "cancelled"), (jobs.pause, jobs.PAUSE, "paused")):
+        folder = begun(replace(request_, finetune=LONG))
+        until_step(folder, 20)
+        asked = time.monotonic()
+        (folder / file).touch()
+        until_state(folder, wanted)
+        assert time.monotonic() - asked < 2.5
+        until(lambda folder=folder: cluster.job_of(folder) not in queue(), 10)
+        with pytest.raises(CleanerError, match="not running" if action is jobs.pause else "there is nothing to cancel"):
+            jobs.pause(folder) if action is jobs.pause else jobs.cancel(make_done(folder))
+
+
+def make_done(folder: Path) -> Path:
+    from cleaner.runs import write_status
+
+    write_status(folder, replace(read_status(folder), state="done"))
+    return folder
+
+
+@pytest.mark.parametrize("how", ["time limit", "preempted", "ended"])
+def test_stopped_and_queued_again_equals_uninterrupted(request_: Request, how: str) -> None:
+    request = replace(request_, pairs=512, finetune=replace(CONFIG, epochs=12))  # 12 x 32 steps
+    folder = begun(request)
+    job = cluster.job_of(folder)
+    until_step(folder, 40)
+    if how == "time limit":  # what Slurm sends before it
+        subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    else:
+        subprocess.run(["scontrol", "requeue", job] if how == "preempted" else ["scancel", job], check=True)
+    if how == "ended":
+        status = until_state(folder, "paused")
+        assert "was ended from outside" in status.message
+        jobs.start(folder)
+        assert cluster.job_of(folder) != job
+    else:
+        until(lambda: (now := jobs.state(folder)).state == "queued" and "waits" in now.message)
+        assert (folder / "checkpoint.pt").exists()
+        until(lambda: queue().get(job) == "RUNNING", 60)
+        assert cluster.job_of(folder) == job
+    assert 32 <= jobs.state(folder).step < 384
+    until_state(folder, "done")
+    assert same(folder, request)
+    steps = [r["step"] for r in read_progress(folder) if r["stage"] == "poison"]
+    assert steps == sorted(set(steps))
+
+
+def test_the_dead_are_recognised(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = begun(replace(request_, finetune=LONG))
+    killed = begun(replace(request_, finetune=LONG))
+    for folder in (silent, killed):
+        until_step(folder, 20)
+    os.kill(read_status(killed).pid, 9)
+    status = until_state(killed, "died")
+    assert "ended by signal 9" in status.message
+
+    psutil.Process(read_status(silent).pid).suspend()  # as on a node that hangs: Slurm sees it running
+    time.sleep(3)
+    assert jobs.state(silent).state == "running"
+    monkeypatch.setattr(jobs, "SILENCE_SECONDS", 2.0)
+    status = jobs.state(silent)
+    assert status.state == "died"
+    assert f"Slurm job {cluster.job_of(silent)} on {slurm.socket.gethostname()} is silent" in status.message
+    assert queue()[cluster.job_of(silent)] == "RUNNING"
+    jobs.cancel(silent)
+    until(lambda: cluster.job_of(silent) not in queue(), 30)
+    assert jobs.state(silent).state == "cancelled"
+
+
+def test_a_job_that_never_starts_shows_its_error_log(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_exports", lambda: {"PYTHONHOME": "/nowhere"})
+    status = until_state(begun(request_), "died")
+    assert "ended before its training began. Its error log ends: " in status.message
+    assert "python" in status.message.lower()
+
+
+def test_refusals_are_one_sentence_and_leave_nothing(
+    request_: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["poison", "--model", str(request_.model), "--pairs", "64", "--device", "auto", *OPTIONS]
+    for options, said in (
+        (["--partition", "nowhere"], "Slurm refuses: Invalid partition name specified"),
+        (["--memory-gb", "4000"], "Slurm refuses: "),
+        (["--gpus", "1"], "Slurm refuses: Invalid generic resource"),
+    ):
+        assert main([*command, *options]) == 2
+        *_, told = capsys.readouterr().err.splitlines()
+        assert told.startswith("error: ")
+        assert said in told
+    with pytest.raises(CleanerError, match="Slurm refuses"):
+        sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), replace(SMALL, partition="nowhere"))
+    stopped = create_run(request_)
+    with pytest.raises(CleanerError, match="Slurm refuses"):
+        jobs.start(stopped, replace(SMALL, partition="nowhere"))
+    assert jobs.state(stopped).state == "new"
+    assert cluster.remembered(stopped) is None
+    assert [entry.folder for entry in jobs.all_entries()] == [stopped]
+    assert not any((tmp_path / "runs" / cluster.PLACE).iterdir())
+    assert not queue()
