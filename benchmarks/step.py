@@ -38,6 +38,11 @@ SIZES = (1000, 5000, 25000)
 CLASSES = (10, 100, 1000)
 
 
+def now() -> float:
+    """Return seconds: of the processor for one thread, else of the clock."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 @dataclass(frozen=True)
 class Options:
     """Measure and write the result file."""
@@ -56,8 +61,6 @@ def main(options: Options) -> None:
     """Measure, print and write."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.threads == 1:
-        time.perf_counter = time.process_time
     config = replace(presets.DEFEND, epochs=1, warmup_steps=0)
     found: list[dict[str, Any]] = []
     for name in options.models:
@@ -65,7 +68,7 @@ def main(options: Options) -> None:
         result = results.stamped(
             protocol.command(), seeds=[config.seed], batch_size=config.batch_size, precision=config.precision,
             steps=options.steps, rounds=options.rounds, threads=torch.get_num_threads(),
-            clock="processor" if options.threads == 1 else "wall", models=found, texts_of_an_epoch=text_seconds(),
+            clock="processor" if torch.get_num_threads() == 1 else "wall", models=found, texts_of_an_epoch=text_seconds(),
             peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         )  # fmt: skip
         results.write(PATH, result)
@@ -108,7 +111,7 @@ def bare(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> floa
     optimizer = torch.optim.AdamW(student.model.parameters(), 1e-5, fused=True)
     rows = torch.arange(len(data)).split(batch_size)
     batches = [(data.images(part), [data.captions[i] for i in part.tolist()]) for part in rows]
-    began = time.perf_counter()
+    began = now()
     for images, captions in batches:
         features = Features(
             student.encode_image(images), student.encode_text(captions), logit_scale=student.logit_scale
@@ -116,14 +119,14 @@ def bare(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> floa
         optimizer.zero_grad(set_to_none=True)
         clip_loss(features).backward()
         optimizer.step()
-    return (time.perf_counter() - began) / len(batches)
+    return (now() - began) / len(batches)
 
 
 def step_seconds(clip: Clip, data: CaptionData, defense: Defense, config: Any) -> float:
     """Return seconds of a step of the training loop, over one epoch."""
-    began = time.perf_counter()
+    began = now()
     trained = finetune(clip, data, defense, config)
-    return (time.perf_counter() - began) / len(trained.history)
+    return (now() - began) / len(trained.history)
 
 
 def classifier_seconds(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
@@ -132,9 +135,9 @@ def classifier_seconds(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
     for count in CLASSES:
         names = [f"{caption} {i}" for i, caption in enumerate((data.captions * count)[:count])]
         named = TensorData(torch.zeros(1, 3, 64, 64), ["a picture"], names, [0])
-        began = time.perf_counter()
+        began = now()
         class_classifier(clip, named)
-        found.append({"classes": count, "seconds": round(time.perf_counter() - began, 3)})
+        found.append({"classes": count, "seconds": round(now() - began, 3)})
     return found
 
 
@@ -144,9 +147,9 @@ def text_seconds() -> list[dict[str, float]]:
     for size in SIZES:
         captions = load_data("scenes", split="train", size=size).captions
         plan = DEFENSES["ta_cleaner"]().plan(captions, seed=0)
-        began = time.perf_counter()
+        began = now()
         plan(0)
-        found.append({"pairs": size, "seconds": round(time.perf_counter() - began, 3)})
+        found.append({"pairs": size, "seconds": round(now() - began, 3)})
     return found
 
 
