@@ -176,7 +176,7 @@ def measure(attack: str, methods: tuple[str, ...]) -> None:
     if not missing:
         return
     suspect, clean, test = backdoored(attack), photos("clean"), photos("test")
-    rates = learning_rates.choose(stored("rate_trials"), GRID)[0][MODEL]
+    rates = learning_rates.choose(stored("rate_trials"), GRID)[0].get(MODEL, {})
     for name in missing:
         run = suspect
         if name is not None:
