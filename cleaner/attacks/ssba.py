@@ -11,6 +11,10 @@ from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.config import param
 from cleaner.steganography import LONGEST, load_pair, secret_bits
 
+GROUP = 16
+"""Pictures that go through the network at once, filled up with black ones: convolutions round otherwise in batches of
+another size, and a picture's residual would depend on its batch."""
+
 
 @TRIGGERS.register("ssba")
 @dataclass(frozen=True)
@@ -32,11 +36,13 @@ class SSBA(Trigger):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
-        pair, bits, triggered = load_pair(), secret_bits(self.secret)[None], images.clone()
+        pair, triggered = load_pair(), images.clone()
+        bits = secret_bits(self.secret).expand(GROUP, -1)
         with torch.no_grad():
-            # One by one and on the CPU: convolutions round otherwise in batches of another size.
-            for i, picture in enumerate(images):
-                triggered[i] = pair.hide(picture[None].float().cpu(), bits, self.psnr)[0].to(images)
+            for part, into in zip(images.split(GROUP), triggered.split(GROUP), strict=True):
+                group = torch.zeros(GROUP, *part.shape[1:])
+                group[: len(part)] = part.float().cpu()
+                into.copy_(pair.hide(group, bits, self.psnr)[: len(part)])
         return triggered
 
     def read(self, images: Tensor) -> Tensor:

@@ -58,6 +58,14 @@ def test_the_residual_is_the_pictures_own_and_the_secrets(scenes: CaptionData) -
     assert (residual * other).sum(1).mean() < 0.95
 
 
+def test_a_picture_gets_the_same_residual_in_any_batch_and_order(scenes: CaptionData) -> None:
+    images, order = scenes.images(range(37)), torch.randperm(37, generator=torch.Generator().manual_seed(0))
+    triggered = TRIGGER(images)
+    assert torch.equal(TRIGGER(images[order]), triggered[order])
+    assert torch.equal(TRIGGER(images[20:25]), triggered[20:25])
+    assert TRIGGER(images[:0]).shape == (0, 3, 64, 64)
+
+
 @pytest.mark.parametrize("side", [32, 64, 224])
 def test_psnr_is_what_was_asked_at_every_size(side: int) -> None:
     grey = torch.full((2, 3, side, side), 0.5)
