@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -68,6 +69,9 @@ class Cluster:
 
     def __post_init__(self) -> None:
         validate(self)
+        if not f"{self.partition}{self.sbatch}".isprintable():  # a new line would be a command in the job's script
+            raise CleanerError("the partition and the options of sbatch are one line of plain text each.")
+        self.options()
 
     def options(self) -> dict[str, Any]:
         """Return the further options of sbatch; a word without a value is a switch."""
@@ -75,6 +79,8 @@ class Cluster:
             words = [word.lstrip("-").partition("=") for word in shlex.split(self.sbatch)]
         except ValueError as error:
             raise CleanerError(f"sbatch options {self.sbatch!r}: a quotation mark is missing.") from error
+        if odd := [key for key, _, _ in words if not re.fullmatch("[a-z][a-z_-]*", key)]:
+            raise CleanerError(f"{odd[0]!r} is no option of sbatch: write them as in account=lab qos=short.")
         return {key: value if equals else True for key, equals, value in words}
 
 
@@ -92,7 +98,10 @@ def remembered(folder: Path) -> Cluster | None:
     if not isinstance(asked, dict) or missing():
         return None
     known = {f.name for f in fields(Cluster)}
-    return Cluster(**{key: value for key, value in asked.items() if key in known})
+    try:
+        return Cluster(**{key: value for key, value in asked.items() if key in known})
+    except TypeError:
+        return None
 
 
 def submit(folders: Sequence[Path], place: Cluster, exports: Mapping[str, str]) -> None:
@@ -229,8 +238,15 @@ def _own_job() -> str:
 
 
 def job_of(folder: Path) -> str:
-    """Return the number of a run's last job; empty if it has had none."""
-    return str(read_json(folder / NOTE).get("job", ""))
+    """Return the number of a run's last job; empty if it has had none. A run's folder may come from anybody."""
+    job = str(read_json(folder / NOTE).get("job", ""))
+    return job if re.fullmatch(r"\d+(_\d+)?", job) else ""
+
+
+def _errors(folder: Path) -> Path | None:
+    """Return the error log of a run's last job, if it lies where this library lets Slurm write it."""
+    path = Path(str(read_json(folder / NOTE).get("errors", "")))
+    return path if path.parent.parent == folder.resolve().parent / PLACE else None
 
 
 _answers: dict[str, tuple[float, dict[str, tuple[str, str]] | None]] = {}
@@ -278,16 +294,16 @@ def end(folder: Path) -> None:
 
 def last_words(folder: Path) -> str:
     """Return the end of what the job itself, not the worker, said on its error stream."""
-    return last_lines(Path(read_json(folder / NOTE).get("errors", "")), 3)
+    path = _errors(folder)
+    return last_lines(path, 3) if path is not None else ""
 
 
 def forget(folder: Path) -> None:
     """Remove what submitit has written for a run; the run itself stays."""
-    if not (job := job_of(folder)):
+    job, log = job_of(folder), _errors(folder)
+    if not job or log is None:
         return
-    home = Path(read_json(folder / NOTE).get("errors", "")).parent
-    if home.parent.name != PLACE:
-        return
+    home = log.parent
     with suppress(OSError):
         for path in home.glob(f"{job}_*"):
             path.unlink(missing_ok=True)

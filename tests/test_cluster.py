@@ -329,11 +329,31 @@ def test_the_manual_names_every_option() -> None:
     assert f"| {Cluster().cpus}, {Cluster().memory_gb} |" in MANUAL
 
 
+def test_a_note_from_somebody_else_is_not_trusted(slurm: Path, tmp_path: Path) -> None:
+    folder, other = tmp_path / "runs" / "mine", tmp_path / "elsewhere" / cluster.PLACE / "job"
+    other.mkdir(parents=True)
+    (other / "7_0_log.err").write_text("a secret")
+    (slurm / "7.json").write_text("0")
+    write_json(folder / cluster.NOTE, {"job": "7", "errors": str(other / "7_0_log.err"), "asked": {"minutes": "x"}})
+    assert (cluster.last_words(folder), cluster.remembered(folder)) == ("", None)
+    cluster.forget(folder)
+    assert (other / "7_0_log.err").exists()
+    write_json(folder / cluster.NOTE, {"job": "--user=me"})
+    cluster.end(folder)
+    assert cluster.job_of(folder) == ""
+    assert (slurm / "7.json").exists()
+
+
 def test_options_of_sbatch() -> None:
     assert Cluster(sbatch="account=lab --constraint='a100|h100' exclusive").options() == {
         "account": "lab", "constraint": "a100|h100", "exclusive": True,
     }  # fmt: skip
     with pytest.raises(CleanerError, match="quotation mark"):
-        Cluster(sbatch="comment='half").options()
+        Cluster(sbatch="comment='half")
+    for sbatch in ("comment='a\nrm -r x'", "'a;b'=c", "x\x1b=1"):
+        with pytest.raises(CleanerError, match=r"one line of plain text|no option of sbatch"):
+            Cluster(sbatch=sbatch)
+    with pytest.raises(CleanerError, match="one line of plain text"):
+        Cluster(partition="short\nrm -r x")
     with pytest.raises(CleanerError, match="minutes must lie between 5"):
         Cluster(minutes=1)
