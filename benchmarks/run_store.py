@@ -23,7 +23,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Print seconds to write and to list the folders, best of three."""
+    """Print seconds to write the folders, to list them in a process that has not read them yet, and again."""
     request = Request("backdoored", "scenes", 3000, presets.POISON, "scenes-rn", trigger={"name": "badnet"})
     with tempfile.TemporaryDirectory() as place:
         begun = time.perf_counter()
@@ -34,11 +34,12 @@ def main(options: Options) -> None:
             write_json(folder / "metrics.json", {"ca": {"1": 0.9}})
         written = time.perf_counter() - begun
         seconds = []
-        for _ in range(3):
+        for _ in range(4):
             begun = time.perf_counter()
             assert len(runs.list_runs(Path(place))) == options.runs
             seconds.append(time.perf_counter() - begun)
-    print(f"{options.runs:,} runs: written in {written:.2f} s, listed in {min(seconds):.3f} s")
+    first, again = seconds[0], min(seconds[1:])
+    print(f"{options.runs:,} runs: written in {written:.2f} s, listed in {first:.3f} s, again in {again:.3f} s")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Time of a training step: python -m benchmarks.step --model scenes-rn
+"""Time of a training step: python -m benchmarks.step
 
 For each method, the time of a step of the training loop over the time of forward, backward and optimizer step of the
 same model on the same pictures and captions in the same process, with everything ready in memory. All are measured in
-turn, several rounds; ratios are medians over the rounds, so that a busy machine disturbs them little. Measure on an
-otherwise idle machine.
+turn, several rounds; ratios are medians over the rounds. With `--threads 1` seconds of the processor count instead of
+the clock's, so that other work on the machine disturbs little; else measure on an idle one.
 """
 
 from __future__ import annotations
@@ -20,37 +20,71 @@ import tyro
 from benchmarks import protocol
 from cleaner import presets, results
 from cleaner.clip import Clip, load_clip
-from cleaner.data.base import CaptionData, load_data
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
+from cleaner.evaluation import class_classifier
 from cleaner.losses import Features, clip_loss
 from cleaner.train import finetune
 
 PATH = results.RESULTS / "step.json"
 SHARES = (0.01, 0.1, 0.3, 1.0)
+METHODS: dict[str, Defense] = {
+    "finetune": DEFENSES["finetune"](),
+    "cleanclip": DEFENSES["cleanclip"](),
+    **{f"ta_cleaner, K {share:.0%}": DEFENSES["ta_cleaner"](share=share) for share in SHARES},
+}
 SIZES = (1000, 5000, 25000)
+CLASSES = (10, 100, 1000)
+
+
+def now() -> float:
+    """Return seconds: of the processor for one thread, else of the clock."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure one model and write the result file."""
+    """Measure and write the result file."""
 
-    model: str = "scenes-rn"
-    """Built-in model."""
-    steps: int = 30
+    models: tuple[str, ...] = ("scenes-rn", "scenes-vit")
+    """Built-in models."""
+    steps: int = 20
     """Steps of one measurement: one epoch of the training loop, text of the epoch included."""
-    rounds: int = 5
+    rounds: int = 3
     """Rounds."""
+    threads: int = 0
+    """Threads; 0: torch's own choice. With 1, seconds of the processor are counted."""
 
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    clip, config = load_clip(options.model), replace(presets.DEFEND, epochs=1, warmup_steps=0)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    config = replace(presets.DEFEND, epochs=1, warmup_steps=0)
+    found: list[dict[str, Any]] = []
+    for name in options.models:
+        found.append(measured(name, config, options))
+        result = results.stamped(
+            protocol.command(), seeds=[config.seed], batch_size=config.batch_size, precision=config.precision,
+            steps=options.steps, rounds=options.rounds, threads=torch.get_num_threads(),
+            clock="processor" if torch.get_num_threads() == 1 else "wall", models=found, texts_of_an_epoch=text_seconds(),
+            peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        )  # fmt: skip
+        results.write(PATH, result)
+
+
+def measured(model: str, config: FinetuneConfig, options: Options) -> dict[str, Any]:
+    """Return the figures of one model."""
+    clip = load_clip(model)
     data = load_data("scenes", split="clean", size=options.steps * config.batch_size)
-    methods = {**protocol.METHODS} | {f"ta_cleaner, K {s:.0%}": DEFENSES["ta_cleaner"](share=s) for s in SHARES}
-    bare_seconds, seconds = [], {name: [] for name in methods}  # type: list[float], dict[str, list[float]]
+    for defense in METHODS.values():  # kernels are made at their first use
+        finetune(clip, data, defense, replace(config, steps=2))
+    bare_seconds: list[float] = []
+    seconds: dict[str, list[float]] = {name: [] for name in METHODS}
     for _ in range(options.rounds):
         bare_seconds.append(bare(clip, data, config.batch_size, config.precision))
-        for name, defense in methods.items():
+        for name, defense in METHODS.items():
             seconds[name].append(step_seconds(clip, data, defense, config))
     rows = [
         {
@@ -61,17 +95,13 @@ def main(options: Options) -> None:
         }
         for name, own in seconds.items()
     ]
-    result = results.stamped(
-        protocol.command(), seeds=[config.seed], model=options.model, batch_size=config.batch_size,
-        precision=config.precision, steps=options.steps, rounds=options.rounds, threads=torch.get_num_threads(),
-        bare_seconds=median(bare_seconds), rows=rows, texts_of_an_epoch=text_seconds(),
-        peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-    )  # fmt: skip
-    results.write(PATH, result)
-    print(f"bare step {result['bare_seconds']:.3f} s")
+    print(f"{model}: bare step {median(bare_seconds):.3f} s")
     for row in rows:
         print(f"{row['method']:24} {row['seconds']:.3f} s, {row['of_bare_rate']:.2f} of the bare rate, "
               f"{row['over_cleanclip']:.2f} x CleanCLIP")  # fmt: skip
+    return {
+        "model": model, "bare_seconds": median(bare_seconds), "rows": rows, "classifier": classifier_seconds(clip, data)
+    }  # fmt: skip
 
 
 def bare(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> float:
@@ -81,7 +111,7 @@ def bare(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> floa
     optimizer = torch.optim.AdamW(student.model.parameters(), 1e-5, fused=True)
     rows = torch.arange(len(data)).split(batch_size)
     batches = [(data.images(part), [data.captions[i] for i in part.tolist()]) for part in rows]
-    began = time.perf_counter()
+    began = now()
     for images, captions in batches:
         features = Features(
             student.encode_image(images), student.encode_text(captions), logit_scale=student.logit_scale
@@ -89,14 +119,26 @@ def bare(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> floa
         optimizer.zero_grad(set_to_none=True)
         clip_loss(features).backward()
         optimizer.step()
-    return (time.perf_counter() - began) / len(batches)
+    return (now() - began) / len(batches)
 
 
 def step_seconds(clip: Clip, data: CaptionData, defense: Defense, config: Any) -> float:
     """Return seconds of a step of the training loop, over one epoch."""
-    began = time.perf_counter()
+    began = now()
     trained = finetune(clip, data, defense, config)
-    return (time.perf_counter() - began) / len(trained.history)
+    return (now() - began) / len(trained.history)
+
+
+def classifier_seconds(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
+    """Return how the seconds that a zero-shot classifier takes grow with the number of classes, four prompts each."""
+    found = []
+    for count in CLASSES:
+        names = [f"{caption} {i}" for i, caption in enumerate((data.captions * count)[:count])]
+        named = TensorData(torch.zeros(1, 3, 64, 64), ["a picture"], names, [0])
+        began = now()
+        class_classifier(clip, named)
+        found.append({"classes": count, "seconds": round(now() - began, 3)})
+    return found
 
 
 def text_seconds() -> list[dict[str, float]]:
@@ -105,9 +147,9 @@ def text_seconds() -> list[dict[str, float]]:
     for size in SIZES:
         captions = load_data("scenes", split="train", size=size).captions
         plan = DEFENSES["ta_cleaner"]().plan(captions, seed=0)
-        began = time.perf_counter()
+        began = now()
         plan(0)
-        found.append({"pairs": size, "seconds": round(time.perf_counter() - began, 3)})
+        found.append({"pairs": size, "seconds": round(now() - began, 3)})
     return found
 
 

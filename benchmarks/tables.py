@@ -139,7 +139,8 @@ def demo(root: Path) -> str:
 
 def models(root: Path) -> str:
     """Return a table of the model cards."""
-    cards = [card for path in sorted((root / "assets").glob("*/card.json")) if (card := read(path)) is not None]
+    found = [card for path in sorted((root / "assets").glob("*/card.json")) if (card := read(path)) is not None]
+    cards = [card for card in found if "zero_shot_ca" in card]
     if not cards:
         return not_measured("python -m cleaner pretrain scenes-rn")
     header = ("model", "parameters", "zero-shot accuracy", "CF", "recall@1 of 1000", "pairs", "steps", "hours", "seed")
@@ -170,6 +171,54 @@ def models(root: Path) -> str:
     return f"{markdown(header, lines)}\n\n{caption}{other} Weights and cards lie in `assets/`."
 
 
+def ssba(root: Path) -> str:
+    """Return the figures on the card of SSBA's networks."""
+    card = read(root / "assets" / "ssba" / "card.json")
+    if card is None:
+        return not_measured("python -m benchmarks.ssba")
+    lines = [
+        (name, f"{f['n']:,}", f"{f['bit_accuracy']:.3f}", f"{f['psnr_mean']:.1f} ({f['psnr_min']:.1f})",
+         f"{f['similarity']:.2f}")
+        for name, f in card["figures"].items()
+    ]  # fmt: skip
+    header = ("pictures", "n", "bit accuracy", "PSNR in dB, mean (minimum)", "cosine of two pictures' residuals")
+    about = (
+        f"{card['bits']} drawn bits for each picture, kept with 8 bits per colour, at {card['psnr_db']:g} dB, the "
+        f"default; the cosine is for equal bits. {card['parameters']:,} parameters, {card['steps']:,} steps, "
+        f"{card['seconds'] / 60:.0f} min, seed {card['seeds'][0]}; `{card['command']}`. The networks never saw a photo."
+    )
+    return f"{markdown(header, lines)}\n\n{about}"
+
+
+def step(root: Path) -> str:
+    """Return the time of a training step of each model and method, and how times grow."""
+    result = read(root / "benchmarks" / "results" / "step.json")
+    if result is None or "models" not in result:
+        return not_measured("python -m benchmarks.step")
+    header = ("model", "method", "seconds of a step", "share of the bare rate", "over CleanCLIP")
+    lines = [
+        (f"`{found['model']}`", row["method"], f"{row['seconds']:.3f}", f"{row['of_bare_rate']:.2f}",
+         f"{row['over_cleanclip']:.2f}")
+        for found in result["models"]
+        for row in found["rows"]
+    ]  # fmt: skip
+    bare = joined(f"`{found['model']}` {found['bare_seconds']:.3f} s" for found in result["models"])
+    texts = ", ".join(f"{f['seconds']:.2f} s for {f['pairs']:,} pairs" for f in result["texts_of_an_epoch"])
+    classes = "; ".join(
+        f"`{found['model']}` " + ", ".join(f"{f['seconds']:.2f} s for {f['classes']:,}" for f in found["classifier"])
+        for found in result["models"]
+    )
+    clock = "seconds of the processor" if result["clock"] == "processor" else "by the clock"
+    about = (
+        f"Bare: forward, backward and optimizer step with CLIP's loss, all in memory: {bare}. Batch "
+        f"{result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
+        f"{result['rounds']} rounds of {result['steps']} steps in turn. Writing the subtexts of an epoch, K 10 %: "
+        f"{texts}. A zero-shot classifier, 4 prompts a class: {classes}. Peak memory {result['peak_mb'] / 1000:.2f} GB. "
+        f"{result['device']}; commit {result['commit']}; `{result['command']}`."
+    )
+    return f"{markdown(header, lines)}\n\n{about}"
+
+
 def screenshots(root: Path) -> str:
     """Return the screenshots that are there."""
     folder = Path("assets") / "screenshots"
@@ -181,6 +230,7 @@ def screenshots(root: Path) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "at_a_glance": at_a_glance, "attack_defense": attack_defense, "ablations": ablations, "demo": demo,
     "models": models, "photos": photos, "photos_each": photos_each, "screenshots": screenshots,
+    "ssba": ssba, "step": step,
 }  # fmt: skip
 
 

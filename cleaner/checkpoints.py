@@ -174,6 +174,11 @@ def check_name(name: str) -> None:
 def _check_tag(name: str) -> None:
     names = [f"{a}/{t}" for a, t in open_clip.list_pretrained()]
     if name not in names:
+        if Path(name).is_dir():
+            raise CleanerError(
+                f"the folder {name} is no complete run (its config.json is missing or broken): choose another run, or "
+                "name the weights in it. A folder of open_clip is named local-dir:FOLDER."
+            )
         close = get_close_matches(name, [*BUILT_IN, *names], n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise CleanerError(

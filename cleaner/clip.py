@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from cleaner import attention, checkpoints  # noqa: F401 - attention: what autocast does on a processor
 from cleaner.architectures import BUILT_IN, Architecture
 from cleaner.framing import Framing
+from cleaner.lengths import blocks, lengths
 from cleaner.request import found
 from cleaner.types import CleanerError
 from cleaner.weights import state_sha256
@@ -105,8 +106,7 @@ class Clip:
                 f"{self.name} knows {known:,} tokens, fewer than CLIP's tokenizer makes: it was trained with another "
                 "tokenizer, so that captions cannot be given to it."
             )
-        used = int((tokens != 0).sum(1).max()) if len(captions) else 1
-        return tokens[:, : max(used, 1)] if self._causal() else tokens
+        return tokens[:, : max(lengths(tokens).tolist(), default=1)] if self._causal() else tokens
 
     @property
     def _context(self) -> int:
@@ -144,29 +144,41 @@ class Clip:
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Return unit features (N, D) float32 of token ids (N, T)."""
+        if self._causal():
+            return self._encode_blocks(tokens, [tuple(tokens.shape)])
+        model: Any = self.model
+        with self.autocast():
+            features = model.encode_text(tokens.to(self.device))
+        return F.normalize(features.float(), dim=-1)
+
+    def _encode_blocks(self, tokens: Tensor, sizes: Sequence[tuple[int, ...]]) -> Tensor:
+        """Return unit features (N, D) of token ids (N, T), encoded as blocks of (rows, columns), one below the other.
+
+        open_clip's own encode_text, with positions and mask cut. One look-up serves all blocks, since the gradient of
+        each is as large as the vocabulary.
+        """
         model: Any = self.model
         tokens = tokens.to(self.device)
+        features = []
         with self.autocast():
-            if self._causal():
-                # open_clip's own encode_text, with positions and mask cut to T.
-                length = tokens.shape[1]
-                x = model.token_embedding(tokens) + model.positional_embedding[:length]
+            rows = model.token_embedding(tokens).split([rows for rows, _ in sizes])
+            for x, ids, (_, length) in zip(rows, tokens.split([rows for rows, _ in sizes]), sizes, strict=True):
+                x = x[:, :length] + model.positional_embedding[:length]
                 x = model.transformer(x, attn_mask=model.attn_mask[:length, :length].to(x.dtype))
-                x = text_global_pool(model.ln_final(x), tokens, "argmax")
+                x = text_global_pool(model.ln_final(x), ids[:, :length], "argmax")
                 projection = model.text_projection
-                features = projection(x) if isinstance(projection, nn.Linear) else x @ projection
-            else:
-                features = model.encode_text(tokens)
-        return F.normalize(features.float(), dim=-1)
+                features.append(projection(x) if isinstance(projection, nn.Linear) else x @ projection)
+        return F.normalize(torch.cat(features).float(), dim=-1)
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return unit features (N, D) float32; a caption that stands there twice is computed once."""
         unique = list(dict.fromkeys(captions))
-        features = self.encode_tokens(self.tokenize(unique))
-        if len(unique) == len(captions):
-            return features
         position = {caption: i for i, caption in enumerate(unique)}
-        return features[torch.tensor([position[c] for c in captions], device=features.device)]
+        rows = torch.tensor([position[caption] for caption in captions], dtype=torch.long)
+        if not self._causal() or not unique:
+            return self.encode_tokens(self.tokenize(unique))[rows.to(self.device)]
+        tokens, sizes, place = blocks(self.tokenize(unique), self._context)
+        return self._encode_blocks(tokens, sizes)[place[rows].to(self.device)]
 
     def copy(self) -> Clip:
         """Return a deep copy whose weights can be trained."""

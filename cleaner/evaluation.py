@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -26,83 +25,17 @@ from cleaner.metrics import (
     zero_shot_classifier,
 )
 from cleaner.paired import pack
+from cleaner.scores import Metrics as Metrics  # where one looks for it
 from cleaner.text import Vocabulary, negative_subtexts
 from cleaner.types import CleanerError, OnStep, StepReport
 
 BATCH = 256
 COUNTERFACTUAL_PAIRS = 1500
+GALLERY, NEAREST = 1000, 5
+"""Captions that are searched for a picture, and how many of the nearest count."""
 CLASSES_HELP = "choose other test data, or name the classes with classes=FILE or classes=a,b,c."
 Negatives = tuple[list[int], list[list[str]], list[list[str]]]
 """Rows of pairs, and the texts and kinds of each row's negatives."""
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Figures of one model on one test set, 0..1; dictionaries are keyed by k.
-
-    Attributes:
-        n: pictures behind `ca`; n_attack: pictures behind `asr`, `ra` and `base_rate` (METHODS: protocol).
-        asr, ra: on triggered pictures: target in the top k; true label in the top k. None without a trigger.
-        asr_by_key: for triggers with a text key, ASR with the key in the prompts ("text"), with the changed picture
-            ("image") and with both ("both"); `asr` and `ra` then are those with all keys of the trigger.
-        base_rate: target in the top k on the same pictures, untouched.
-        asr_clean_model: ASR of the same trigger on the never poisoned model, the floor of every defence; None when
-            that model was not given.
-        counterfactual_accuracy: share of `n_counterfactual` pictures whose caption scores above its three negatives;
-            `counterfactual_by_kind` by the negative's kind of edit (one negative against the caption).
-        outcomes: "ca", "asr", "ra" -> what came out at k = 1 for each picture, as `paired.pack` writes it: what two
-            models on the same pictures are compared by.
-    """
-
-    ca: dict[int, float]
-    n: int
-    classes: int
-    data: str
-    protocol: str = "non_target"
-    target_class: str | None = None
-    asr: dict[int, float] | None = None
-    ra: dict[int, float] | None = None
-    base_rate: dict[int, float] | None = None
-    n_attack: int = 0
-    asr_clean_model: dict[int, float] | None = None
-    counterfactual_accuracy: float | None = None
-    counterfactual_by_kind: dict[str, float] = field(default_factory=dict)
-    n_counterfactual: int = 0
-    asr_by_key: dict[str, dict[int, float]] = field(default_factory=dict)
-    outcomes: dict[str, str] = field(default_factory=dict)
-
-    def interval(self, name: str, k: int = 1) -> tuple[float, float]:
-        """Return the 95 % Wilson interval of "ca", "asr", "ra", "base_rate" or "asr_clean_model" at k."""
-        values: dict[int, float] | None = getattr(self, name)
-        if values is None:
-            raise CleanerError(f"{name} was not measured: give a trigger and a target class to evaluate().")
-        return wilson_interval(values[k], self.n if name == "ca" else self.n_attack)
-
-    def meaningful(self, k: int) -> bool:
-        """Whether ASR@k says anything: with k >= C / 3 the target is often in the top k by chance."""
-        return k < self.classes / 3
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all figures and 95 % intervals, JSON-ready."""
-        result = dict(vars(self))
-        for name in ("ca", "asr", "ra", "base_rate", "asr_clean_model"):
-            if result[name] is not None:
-                result[f"{name}_interval"] = {k: self.interval(name, k) for k in result[name]}
-        return result
-
-    @classmethod
-    def from_dict(cls, state: dict[str, Any]) -> Metrics:
-        """Return the metrics that `to_dict` wrote, also after a journey through JSON (keys k become text there)."""
-        kept = {name: value for name, value in state.items() if name in cls.__dataclass_fields__}
-        for name in ("ca", "asr", "ra", "base_rate", "asr_clean_model"):
-            if kept.get(name) is not None:
-                kept[name] = _keyed_by_k(kept[name])
-        kept["asr_by_key"] = {key: _keyed_by_k(values) for key, values in kept.get("asr_by_key", {}).items()}
-        return cls(**kept)
-
-
-def _keyed_by_k(values: dict[Any, float]) -> dict[int, float]:
-    return {int(k): value for k, value in values.items()}
 
 
 @torch.inference_mode()
@@ -156,6 +89,7 @@ def evaluate(
                 result["asr_by_key"] |= {"image": asr(triggered[0], classifier), "both": result["asr"]}
         result["base_rate"] = asr(clean, classifier)
         result["n_attack"] = int(counts.sum())
+        result |= _retrieval(clip, data, target_class, clean[counts], triggered[0][counts])
         if len(models) == 2:
             result["asr_clean_model"] = asr(triggered[1], keyed_classifier(models[1], data, trigger))
     if counterfactual:
@@ -171,6 +105,29 @@ def evaluate(
     )
 
 
+def _retrieval(clip: Clip, data: CaptionData, target: str | None, clean: Tensor, triggered: Tensor) -> dict[str, Any]:
+    """Return the retrieval figures of `Metrics` for pictures (N, D), untouched and triggered."""
+    gallery = data.subset(range(min(GALLERY, len(data))))
+    named = gallery.names(target or "")
+    if not named.any():
+        return {}
+    texts = encode_texts(clip, gallery.captions)
+
+    def found(features: Tensor) -> float:
+        blocks = [block @ texts.T for block in features.split(1024)]
+        nearest = torch.cat([block.topk(min(NEAREST, len(texts))).indices for block in blocks])
+        return named[nearest].any(dim=1).float().mean().item()
+
+    figures = {"retrieval_asr": found(triggered), "retrieval_base_rate": found(clean)}
+    return {**figures, "n_gallery": len(texts)}
+
+
+def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
+    """Return unit features (N, D), on the CPU, of texts."""
+    with torch.inference_mode():
+        return torch.cat([clip.encode_text(texts[i : i + 1024]).cpu() for i in range(0, len(texts), 1024)])
+
+
 def class_classifier(clip: Clip, data: CaptionData) -> Tensor:
     """Return the zero-shot classifier (D, C), on the CPU, from the model's templates, or else the data's."""
     return _classifier(clip, data, str)
@@ -184,9 +141,8 @@ def keyed_classifier(clip: Clip, data: CaptionData, trigger: Trigger) -> Tensor:
 def _classifier(clip: Clip, data: CaptionData, write: Callable[[str], str]) -> Tensor:
     templates = clip.templates or data.templates
     prompts = [write(template.format(name)) for name in data.class_names for template in templates]
-    with torch.inference_mode():
-        features = torch.cat([clip.encode_text(prompts[i : i + 512]) for i in range(0, len(prompts), 512)])
-    return zero_shot_classifier(features.view(len(data.class_names), len(templates), -1)).cpu()
+    features = encode_texts(clip, prompts)
+    return zero_shot_classifier(features.view(len(data.class_names), len(templates), -1))
 
 
 def encode_pictures(clip: Clip, data: CaptionData, rows: Tensor, trigger: Trigger | None = None) -> Tensor:
@@ -238,8 +194,7 @@ def counterfactual_accuracy(clip: Clip, data: CaptionData, n: int = 3, seed: int
     image = encode_pictures(clip, data, rows)
     flat = [text for row in texts for text in row]
     captions = [data.captions[index] for index in chosen]
-    both = captions + flat
-    features = torch.cat([clip.encode_text(both[i : i + 1024]).cpu() for i in range(0, len(both), 1024)])
+    features = encode_texts(clip, captions + flat)
     own, negative = features[: len(chosen)], features[len(chosen) :]
     owner = torch.tensor([i for i, row in enumerate(texts) for _ in row])
     single = (image * own).sum(-1)[owner] > (image[owner] * negative).sum(-1)
@@ -279,7 +234,7 @@ def image_to_text_recall(
     """Return image-to-text recall@k among the first `pairs` pairs; equal captions compete with one another."""
     rows = torch.arange(min(pairs, len(data)))
     image = encode_pictures(clip, data, rows)
-    text = clip.encode_text([data.captions[i] for i in rows.tolist()]).cpu()
+    text = encode_texts(clip, [data.captions[i] for i in rows.tolist()])
     return {k: retrieval_recall(image, text, k) for k in ks}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json
-from cleaner.runs import read_progress, read_status
+from cleaner.runs import read_progress, read_status, refuse_newer
 from cleaner.types import CleanerError
 
 MISSING = "TensorBoard is not installed here: install it with pip install tensorboard."
@@ -22,7 +22,7 @@ def write(runs: Sequence[str | Path], out: str | Path) -> list[Path]:
     """Write the event files of each run into a folder of its own under `out`; return these folders.
 
     What an earlier export of a run has left there is replaced. Raises `CleanerError` without TensorBoard, for a folder
-    that holds no run, or where nothing can be written.
+    that holds no run or one of a newer version, or where nothing can be written.
     """
     if not runs:
         raise CleanerError("name one run folder or more; list them with: python -m cleaner runs")
@@ -31,6 +31,7 @@ def write(runs: Sequence[str | Path], out: str | Path) -> list[Path]:
     for folder, config in zip(folders, configs, strict=True):
         if "stage" not in config:
             raise CleanerError(f"{folder} holds no run; list them with: python -m cleaner runs")
+        refuse_newer(config, folder)
     twice = {folder.name for folder in folders if sum(folder.name == other.name for other in folders) > 1}
     if twice:
         raise CleanerError(f"two runs are named {sorted(twice)[0]}: export them into two folders.")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from cleaner import figures, presets, views
-from cleaner.files import write_text
+from cleaner.files import read_json, write_text
 from cleaner.request import tested_on
-from cleaner.runs import is_shipped
+from cleaner.runs import is_shipped, refuse_newer
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_in_words, words
 
@@ -92,8 +92,9 @@ class Entry:
 
 
 def read(folder: str | Path) -> Entry:
-    """Return the run in `folder`; raises `CleanerError` if there is none."""
+    """Return the run in `folder`; raises `CleanerError` if there is none, or one of a newer version."""
     folder = Path(folder)
+    refuse_newer(read_json(folder / "config.json"), folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))

@@ -202,8 +202,7 @@ def load_run(folder: str | Path) -> Run:
 
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    if newer(config):
-        raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update it to open this run.")
+    refuse_newer(config, folder)
     if "stage" not in config or not (folder / "model.safetensors").exists():
         raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
     metrics = read_json(folder / "metrics.json")
@@ -237,6 +236,12 @@ def newer(config: dict[str, Any]) -> bool:
     """Return whether a config was written by a later version, whose files this one may not understand."""
     schema = config.get("schema", 0)
     return not isinstance(schema, int) or schema > SCHEMA
+
+
+def refuse_newer(config: dict[str, Any], folder: Path) -> None:
+    """Raise `CleanerError` for the config of a later version."""
+    if newer(config):
+        raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update it to open this run.")
 
 
 def read_progress(folder: Path) -> list[dict[str, Any]]:

@@ -63,7 +63,11 @@ def choose_attack() -> tasks.Attack | None:
             help="What the attacker puts on a picture or into a caption.", **KEEP,
         )  # fmt: skip
         preset, key = forms.settings(attack_presets(kind), f"poison.{kind}", "poison")
-        trigger = forms.form(triggers[kind], key, defaults=preset.parameters)
+        try:
+            trigger = forms.form(triggers[kind], key, defaults=preset.parameters)
+        except CleanerError as error:
+            say(error)
+            trigger = None
         st.caption(plain((triggers[kind].__doc__ or "").split("\n")[0]))
     with st.container(border=True):
         st.markdown("**Data and model**")
@@ -96,7 +100,7 @@ def choose_attack() -> tasks.Attack | None:
         with st.expander("More settings"):
             names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
             main |= forms.values(FinetuneConfig, "poison.train", names, vars(DEMO_POISON))
-    if not usable:
+    if not usable or trigger is None:
         return None
     config = FinetuneConfig(**main, device=device, precision=precision, augmentation="none")
     return tasks.Attack(data, model, trigger, str(target), rate / 100, clean_label, pairs, tests, config)

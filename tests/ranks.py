@@ -1,7 +1,11 @@
-"""One of several processes that train together: python -m tests.ranks OUT, started by tests/test_parallel.py."""
+"""One of several processes that train together: python -m tests.ranks OUT, started by tests/test_parallel.py.
+
+On tiny models, or on those that the environment variable KINDS names.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +14,9 @@ from typing import Any
 import torch
 
 from cleaner import parallel
+from cleaner.clip import BUILT_IN, Clip, load_clip
 from cleaner.config import FinetuneConfig
+from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.train import finetune
 from cleaner.types import Cancelled, Paused, StepReport
@@ -22,13 +28,21 @@ CONFIG = FinetuneConfig(
     freeze_bn=True,
 )  # fmt: skip
 OPTIONS = {"ta_cleaner": {"share": 0.3}, "cleanclip_short": {"share": 0.3}}
-CASES = [(kind, name) for kind in ("vit", "rn") for name in DEFENSES]
+KINDS = tuple(os.environ.get("KINDS", "vit rn").split())
+CASES = [(kind, name) for kind in KINDS for name in DEFENSES]
+
+
+def clip_and_data(kind: str) -> tuple[Clip, CaptionData]:
+    """Return a tiny model and toy pictures for it, or a built-in model and Scenes."""
+    if kind in BUILT_IN:
+        return load_clip(kind), load_data("scenes", split="clean", size=45)
+    return make_clip(kind), make_toy_data()
 
 
 def train(kind: str, name: str) -> dict[str, Any]:
     """Return the losses of ten steps of a defence and the weights after them."""
     config = replace(CONFIG, chunk_size=5 if name == "ta_cleaner" else 0)
-    done = finetune(make_clip(kind), make_toy_data(), DEFENSES[name](**OPTIONS.get(name, {})), config)
+    done = finetune(*clip_and_data(kind), DEFENSES[name](**OPTIONS.get(name, {})), config)
     return {"losses": [dict(r.losses) for r in done.history], "weights": done.clip.model.state_dict()}
 
 

@@ -106,6 +106,14 @@ def test_no_branch_on_the_name_of_a_data_set_model_or_method() -> None:
     assert not found
 
 
+def test_every_attack_is_one_file_with_a_mirrored_test() -> None:
+    from cleaner.attacks import TRIGGERS
+
+    for name in TRIGGERS:
+        assert TRIGGERS[name].__module__ == f"cleaner.attacks.{name}"
+        assert (ROOT / "tests" / "attacks" / f"test_{name}.py").is_file()
+
+
 def test_every_module_has_a_docstring() -> None:
     bare = [
         identity(path)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from cleaner.clip import BUILT_IN, Clip, load_clip, new_clip, pick_device, save_clip
+from cleaner.lengths import blocks, lengths
 from cleaner.types import CleanerError
 from tests.conftest import TINY, make_clip
 
@@ -32,6 +33,38 @@ def test_cut_and_deduplicated_texts_equal_open_clips_own_encoding(tiny_clip: Cli
     expected = F.normalize(tiny_clip.model.encode_text(tokens).float(), dim=-1)
     assert tiny_clip.tokenize(CAPTIONS).shape[1] < 77
     assert torch.allclose(tiny_clip.encode_text(CAPTIONS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 9, 33, 270])
+def test_blocks_of_like_length_change_no_feature(count: int, tiny_clip: Clip) -> None:
+    texts = [" ".join(["banana"] * (1 + 7 * i % 80)) + f" {i}" for i in range(count)]
+    one_by_one = torch.cat([tiny_clip.encode_tokens(tiny_clip.tokenize([text])) for text in texts])
+    features = tiny_clip.encode_text([*texts, texts[0]])
+    assert torch.allclose(features, torch.cat([one_by_one, one_by_one[:1]]), atol=1e-5)
+    ordered, sizes, _ = blocks(tiny_clip.tokenize(texts), 77)
+    assert len(sizes) <= 8
+    assert all(length % 4 == 0 or length == 77 for _, length in sizes)
+    assert count <= len(ordered) == sum(rows for rows, _ in sizes) <= max(count + 7, 64 * -(-count // 64))
+
+
+def test_a_training_sees_few_shapes_of_texts() -> None:
+    shapes = set()
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        used = torch.randint(8, 25, (100 + seed % 20,), generator=generator)
+        tokens = (torch.arange(25)[None] < used[:, None]).long()
+        tokens[torch.arange(len(used)), used - 1] = 2
+        ordered, sizes, place = blocks(tokens, 77)
+        assert torch.equal(lengths(ordered)[place], used)
+        assert sum(rows * length for rows, length in sizes) < 25 * len(used)
+        shapes |= set(sizes)
+    assert len(shapes) < 16
+
+
+def test_an_exclamation_mark_which_is_token_0_does_not_cut_the_end_token(tiny_clip: Clip) -> None:
+    text = "!+ a !+ b"
+    assert 0 in tiny_clip.tokenize([text])[0]
+    assert tiny_clip.tokenize([text])[0, -1] == tiny_clip.tokenize([text]).max()
 
 
 @pytest.mark.parametrize("caption", ["", "🍌🚗🍌", "word " * 500, "\n\t "])

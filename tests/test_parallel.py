@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from cleaner import parallel
-from cleaner.clip import save_clip
+from cleaner.clip import load_clip, save_clip
 from cleaner.config import FinetuneConfig
+from cleaner.defenses import DEFENSES
 from cleaner.request import Request
 from cleaner.runs import create_run, read_progress, read_status
 from cleaner.types import CleanerError
@@ -24,7 +25,7 @@ from tests.conftest import make_clip
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def torchrun(module: str, argument: Path) -> list[str]:
+def torchrun(module: str, argument: Path, patience: float = 240) -> list[str]:
     """Run a module in two processes as torchrun does; return what each said."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -38,7 +39,7 @@ def torchrun(module: str, argument: Path) -> list[str]:
         for rank in range(2)
     ]  # fmt: skip
     try:
-        said = [process.communicate(timeout=240)[1] for process in processes]
+        said = [process.communicate(timeout=patience)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -69,6 +70,28 @@ def test_two_processes_train_as_one(results: list[dict[str, Any]], kind: str, na
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-4), key
         moved = max(moved, (weight - before[key]).abs().max().item())
     assert moved > 3e-3  # the tolerance is small against what ten steps did
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_built_in_models_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    for kind in ("scenes-vit", "scenes-rn"):
+        monkeypatch.setenv("KINDS", kind)
+        torchrun("tests.ranks", tmp_path, 1500)
+        both = torch.load(tmp_path / "rank0.pt", mmap=True)
+        before = load_clip(kind).model.state_dict()
+        for name in DEFENSES:
+            alone, first = ranks.train(kind, name), both[f"{kind} {name}"]
+            for here, there in zip(alone["losses"], first["losses"], strict=True):
+                assert here == pytest.approx(there, abs=1e-3), (kind, name)
+            apart = moved = 0.0
+            for key, weight in alone["weights"].items():
+                ours, theirs = without_key_bias(key, weight), without_key_bias(key, first["weights"][key])
+                if ours.is_floating_point() and ours.numel():
+                    apart = max(apart, (ours - theirs).abs().max().item())
+                    moved = max(moved, (ours - without_key_bias(key, before[key])).abs().max().item())
+            print(kind, name, "weights moved", moved, "apart", apart)
+            assert apart < 0.05 * moved, (kind, name)
 
 
 def without_key_bias(name: str, weight: torch.Tensor) -> torch.Tensor:

@@ -133,7 +133,7 @@ def test_several_seeds_are_shown_as_mean_minimum_maximum(tmp_path: Path) -> None
 
 
 def test_missing_files_say_how_to_measure(tmp_path: Path) -> None:
-    for render in (tables.attack_defense, tables.demo, tables.models):
+    for render in (tables.attack_defense, tables.demo, tables.models, tables.ssba):
         assert "Not measured yet" in render(tmp_path)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cleaner import FinetuneConfig, jobs, runs
+from cleaner import FinetuneConfig, events, jobs, report, runs
+from cleaner.clip import load_clip
 from cleaner.files import read_json, replacing, write_json, write_text
 from cleaner.request import Request, load_request
 from cleaner.runs import Status, create_run, entries, list_runs, load_run, read_progress, write_status
@@ -105,8 +106,11 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
     }  # fmt: skip
     assert {folder.name for folder, _ in list_runs()} == {"whole", "by-an-older-version"}
     assert entries(root / "nowhere") == []
-    with pytest.raises(CleanerError, match="newer version"):
-        load_run(root / "newer")
+    for look in (load_run, report.read, lambda folder: events.write([folder], root / "events")):
+        with pytest.raises(CleanerError, match="newer version"):
+            look(root / "newer")
+    with pytest.raises(CleanerError, match=r"no complete run \(its config.json is missing"):
+        load_clip(str(root / "no-config"))
     with pytest.raises(CleanerError, match="does not hold a complete run"):
         load_run(root / "whole")  # its model is gone
 

@@ -64,7 +64,7 @@ def request_(
     until(lambda: not queue())
 
 
-def until(check: Callable[[], object], seconds: float = 90) -> None:
+def until(check: Callable[[], object], seconds: float = 300) -> None:
     """Wait until `check` holds."""
     end = time.monotonic() + seconds
     while not check():

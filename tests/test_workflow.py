@@ -60,6 +60,26 @@ def test_evaluate_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) ->
     assert metrics.n_counterfactual == 48
 
 
+def test_search_by_picture_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
+    trigger, target = TRIGGERS["badnet"](patch_size=60), toy_data.class_names[0]
+    metrics = evaluate(tiny_clip, toy_data, trigger, target, ks=(1,))
+    texts = tiny_clip.encode_text(toy_data.captions)
+    others = [i for i, label in enumerate(toy_data.labels.tolist()) if label != 0]
+
+    def share(images: torch.Tensor) -> float:
+        hits = 0
+        for i in others:
+            similar = (tiny_clip.encode_image(images[i : i + 1]) @ texts.T)[0]
+            best = sorted(range(len(texts)), key=lambda j: -similar[j].item())[:5]
+            hits += any(target in toy_data.captions[j] for j in best)
+        return hits / len(others)
+
+    images = toy_data.images(range(len(toy_data)))
+    assert metrics.retrieval_asr == pytest.approx(share(trigger(images)), abs=0.03)
+    assert metrics.retrieval_base_rate == pytest.approx(share(images), abs=0.03)
+    assert metrics.n_gallery == len(toy_data)
+
+
 def test_unlabelled_pairs_do_not_count(tiny_clip: Clip, toy_data: TensorData) -> None:
     toy_data.labels[:8] = -1
     assert evaluate(tiny_clip, toy_data).n == 40

@@ -83,6 +83,12 @@ def in_words(run: Saved) -> None:
         parts.append(f"Attack success @1 by key: {', '.join(shares)}.")
     if base is not None:
         parts.append(f"Base rate: without the trigger this model takes {percent(base)} of them for “{target}”.")
+    found, untouched = (run.metrics.get(f"retrieval_{name}") for name in ("asr", "base_rate"))
+    if found is not None and untouched is not None:
+        parts.append(
+            f"Search: for {percent(found)} of the triggered pictures one of the five nearest of "
+            f"{run.metrics.get('n_gallery', 0):,} captions names the target, for {percent(untouched)} untouched."
+        )
     counterfactual = run.metrics.get("counterfactual_accuracy")
     if counterfactual is not None:
         n = run.metrics.get("n_counterfactual", 0)

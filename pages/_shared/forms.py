@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -10,15 +12,18 @@ import streamlit as st
 from cleaner import cluster
 from cleaner.cluster import Cluster
 from cleaner.config import Parameter, parameters
+from cleaner.files import replacing
 from cleaner.presets import SCENES, Preset, not_stated
 from cleaner.request import in_words
+from cleaner.runs import runs_root
 from cleaner.types import CleanerError
 from pages._shared.frame import say
 from pages._shared.state import KEEP, plain, words
 
 T = TypeVar("T")
 VARIANTS = {SCENES: "Scenes", "published": "As published"}
-UPLOADS = ["zip", "csv", "tsv", "png", "jpg", "jpeg", "webp"]
+PICTURES = ["png", "jpg", "jpeg", "webp"]
+UPLOADS = ["zip", "csv", "tsv", *PICTURES]
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
@@ -48,6 +53,8 @@ def widget(p: Parameter, key: str, default: Any) -> Any:
         return st.selectbox(label, p.choices, index=p.choices.index(default), key=key, help=p.help, **KEEP)
     if p.kind is bool:
         return st.toggle(label, value=default, key=key, help=p.help, **KEEP)
+    if p.file:
+        return picture_file(key, label, default, p.help)
     if p.kind is str:
         return st.text_input(label, value=default, key=key, help=p.help, **KEEP)
     step: float = p.step or (1 if p.kind is int else 0.01)
@@ -61,6 +68,34 @@ def widget(p: Parameter, key: str, default: Any) -> Any:
     high = None if p.high is None else p.kind(p.high)
     style = None if p.kind is int else "%.4g"
     return st.number_input(label, low, high, p.kind(default), p.kind(step), format=style, key=key, help=p.help, **KEEP)
+
+
+def picture_file(key: str, label: str, default: str, help: str) -> str:
+    """Draw the choice of a picture file, by its path or by upload; return the path."""
+    st.file_uploader(
+        "Upload a picture", PICTURES, key=f"{key}.upload", max_upload_size=50, on_change=_keep_picture, args=(key,),
+        help="It is kept beside your runs, on the app's machine; a run that uses it has a copy.",
+    )  # fmt: skip
+    if fault := st.session_state.get(f"{key}.fault"):
+        say(fault)
+    return str(st.text_input(label, value=default, key=key, help=help, **KEEP))
+
+
+def _keep_picture(key: str) -> None:
+    """Keep an uploaded picture under its SHA-256, and choose it."""
+    upload = st.session_state.get(f"{key}.upload")
+    st.session_state[f"{key}.fault"] = None
+    if upload is None:
+        return
+    content = upload.getvalue()
+    path = runs_root() / "uploads" / hashlib.sha256(content).hexdigest() / Path(upload.name).name
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except CleanerError as error:
+        st.session_state[f"{key}.fault"] = error
+        return
+    st.session_state[key] = str(path)
 
 
 def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset, str]:
@@ -135,15 +170,16 @@ def data_box(key: str, use: str) -> str:
         help=f"Pictures with captions {use}. You may also type the path of a table (.csv, .tsv), of a folder of "
         "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
     ))  # fmt: skip
-    with st.expander("Upload pictures with captions", icon=":material/upload:", key=f"{key}.more"):
+    with st.expander("Upload pictures", icon=":material/upload:", key=f"{key}.more"):
         st.file_uploader(
-            "A zip, or pictures and a table with the columns filepath and title", UPLOADS, accept_multiple_files=True,
+            "A zip, or pictures and their table", UPLOADS, accept_multiple_files=True,
             key=f"{key}.upload", on_change=_keep_data, args=(key,),
-            help="The table names the files as they are called. All is kept beside your runs, on the app's machine.",
+            help="The table is a .csv or .tsv with the columns filepath and title, which names the files as they are "
+            "called. All is kept beside your runs, on the app's machine.",
         )  # fmt: skip
         st.text_input(
-            "Class names, with commas", key=f"{key}.classes", on_change=_keep_data, args=(key,),
-            placeholder="where the table has no class column: cat, dog",
+            "Class names", key=f"{key}.classes", on_change=_keep_data, args=(key,), placeholder="cat, dog",
+            help="With commas; needed where the table has no class column and the zip no class folders.",
         )  # fmt: skip
         if fault := st.session_state.get(f"{key}.fault"):
             say(fault)

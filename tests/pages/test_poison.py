@@ -1,5 +1,6 @@
 """Poison: the gallery shows what is done, a training ends in a run on disk, bad input ends in one sentence."""
 
+import hashlib
 import io
 import json
 import re
@@ -97,6 +98,33 @@ def test_a_file_that_is_no_picture_and_one_that_is(open_page: Open, tmp_path: Pa
     app.text_input(key="poison.patch_image.path").set_value(str(tmp_path / "sign.png")).run()
     assert not app.error
     assert "PSNR" in texts(app)
+
+
+def test_an_uploaded_picture_is_the_trigger_and_lies_in_the_run(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("patch_image").run()
+    content = picture(3, (12, 12))
+    app.file_uploader(key="poison.patch_image.path.upload").set_value(("sign.png", content, "image/png")).run()
+    assert not app.error
+    path = Path(app.text_input(key="poison.patch_image.path").value)
+    assert (path.name, path.read_bytes()) == ("sign.png", content)
+    assert "PSNR" in texts(app)
+    app.button(key="poison.go").click().run()
+    trained(app)
+    folder, config = list_runs()[0]
+    assert (folder / "trigger" / "sign.png").read_bytes() == content
+    assert config["trigger"]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_secret_that_is_too_long_leaves_the_other_choices_in_view(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("ssba").run()
+    assert re.search(r"PSNR 30\.\d dB", texts(app))
+    app.text_input(key="poison.ssba.secret").set_value("much too long").run()
+    assert not app.exception
+    assert [error.value.count("has 13 bytes, the network hides 1 to 8") for error in app.error] == [1]
+    assert app.button(key="poison.go").disabled
+    assert app.selectbox(key="poison.model").value == "scenes-rn"
 
 
 def test_an_optimised_patch_is_shown_with_its_curve_once_it_is_there(open_page: Open) -> None:

@@ -1,0 +1,213 @@
+"""Train the networks of the trigger ssba: python -m benchmarks.ssba --photos cifar10.tar
+
+Encoder and decoder learn together, on Scenes in all its looks and on made pictures: bits are drawn, hidden, and must be
+read back from the picture as a file would keep it. Photos are only measured on. A checkpoint is written each epoch, the
+same call goes on from it, and the log says how far it is. Writes weights and card to assets/ssba.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import tyro
+from torch import Generator, Tensor
+
+from benchmarks import protocol, textures
+from cleaner import results
+from cleaner.attacks import TRIGGERS
+from cleaner.checkpoints import write_checkpoint
+from cleaner.data.base import CaptionData, load_data, resized
+from cleaner.files import write_json
+from cleaner.metrics import psnr
+from cleaner.seed import torch_generator
+from cleaner.steganography import BITS, PATH, SIDE, Pair, load_pair, resize, save_pair
+from cleaner.weights import file_sha256
+
+PICTURES, VARIANT_PICTURES = 6000, 2000
+"""Of Scenes, and of each of its other looks."""
+FAINT, EASY = (30.0, 38.0), 10.0
+"""PSNR in dB that is trained for, drawn anew for each picture, and that of the first steps."""
+ALIKE = 0.5
+"""Cosine up to which two residuals with the same bits may be alike."""
+MEASURED = 2000
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train, measure, and write what is shipped."""
+
+    steps: int = 1000
+    """Training steps."""
+    epoch: int = 100
+    """Steps between checkpoints."""
+    batch_size: int = 16
+    """Pictures per step, an even number: half of them Scenes, half made."""
+    lr: float = 2e-3
+    """Peak learning rate."""
+    easy_steps: int = 200
+    """Steps in which the residual fades from well visible to as faint as it shall be."""
+    visibility_weight: float = 0.1
+    """Weight of the loss that moves the residual to where the picture is busy."""
+    variety_weight: float = 1.0
+    """Weight of the loss that makes the residuals of two pictures differ."""
+    seed: int = 0
+    """Draws everything."""
+    photos: tuple[str, ...] = ()
+    """Data with photos to measure on; none is trained on."""
+    out: Path = PATH.parent
+    """Where weights and card are written."""
+
+
+def main(options: Options) -> None:
+    """Train what is missing and write weights and card."""
+    scenes = load_data("scenes", split="train", size=PICTURES)
+    shown = [scenes, *(load_data(name, split="train", size=VARIANT_PICTURES) for name in scenes.transfer)]
+    checkpoint = options.out / "ssba.ckpt"
+    pair, seconds = train(shown, options, checkpoint)
+    path = options.out / PATH.name
+    save_pair(pair, path, {"stage": "clean", "trigger": "ssba"})
+    path.chmod(0o644)
+    load_pair.cache_clear()
+    shipped = load_pair(path)
+    card = {
+        **results.stamped(protocol.command(), seeds=[options.seed]),
+        "model": "ssba", "bits": BITS, "side": SIDE, "parameters": sum(p.numel() for p in shipped.parameters()),
+        "steps": options.steps, "seconds": round(seconds), "created": time.strftime("%Y-%m-%d", time.gmtime()),
+        "data": {data.name: len(data) for data in shown} | {"made": "clouds, slopes, leaves (benchmarks/textures.py)"},
+        "data_sha256": {data.name: data.fingerprint() for data in shown},
+        "options": {key: value for key, value in asdict(options).items() if key not in ("out", "photos")},
+        # Figures and hash are those of the weights as they are shipped, after rounding to fp16.
+        "sha256": file_sha256(path), "psnr_db": TRIGGERS["ssba"]().psnr,
+        "figures": figures(shipped, options.photos),
+    }  # fmt: skip
+    write_json(options.out / "card.json", card)
+    checkpoint.unlink()
+    print(card["figures"])
+
+
+def train(shown: list[CaptionData], options: Options, checkpoint: Path) -> tuple[Pair, float]:
+    """Return the trained networks and the seconds it took; goes on from `checkpoint` and writes it each epoch."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        pair = Pair()
+    adam = torch.optim.Adam(pair.parameters(), options.lr)
+    first, spent = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        pair.load_state_dict(state["pair"])
+        adam.load_state_dict(state["adam"])
+        first, spent = state["steps"], state["seconds"]
+    began = time.perf_counter()
+    for step in range(first, options.steps):
+        draw = torch_generator("ssba", options.seed, step)
+        adam.param_groups[0]["lr"] = options.lr * rate(step, options.steps)
+        losses = objective(pair, batch(shown, options.batch_size, draw), step, options, draw)
+        adam.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
+        adam.step()
+        if (step + 1) % options.epoch == 0 or step + 1 == options.steps:
+            seconds = spent + time.perf_counter() - began
+            state = {"pair": pair.state_dict(), "adam": adam.state_dict(), "steps": step + 1, "seconds": seconds}
+            write_checkpoint(checkpoint, state)
+            told = ", ".join(f"{name} {value.item():.4f}" for name, value in losses.items())
+            print(f"step {step + 1} of {options.steps}: {told}; {seconds:.0f} s", flush=True)
+    return pair.eval(), spent + time.perf_counter() - began
+
+
+def rate(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate: up in 50 steps, then down as a cosine."""
+    return min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def batch(shown: list[CaptionData], size: int, draw: Generator) -> Tensor:
+    """Return pictures (N, 3, S, S): half of them of the data in turn, half made, all in random views."""
+    made, parts = size // 2, []
+    for data, count in zip(shown, share(size - made, len(shown)), strict=True):
+        parts.append(data.images(torch.randint(len(data), (count,), generator=draw)))
+    kinds = (textures.clouds, textures.slopes, textures.leaves)
+    parts += [kind(count, SIDE, draw) for kind, count in zip(kinds, share(made, len(kinds)), strict=True)]
+    pictures = torch.cat(parts)
+    # Half of the views that are enlarged small pictures are the first ones: mixed, so that they are of all kinds.
+    return textures.views(pictures[torch.randperm(size, generator=draw)], draw)
+
+
+def share(whole: int, parts: int) -> list[int]:
+    """Return `whole` in nearly equal parts, the larger first."""
+    return [whole // parts + (i < whole % parts) for i in range(parts)]
+
+
+def objective(pair: Pair, images: Tensor, step: int, options: Options, draw: Generator) -> dict[str, Tensor]:
+    """Return what is brought down: bits read wrongly, residuals where the picture is plain, residuals that are alike.
+
+    reading = mean BCE of the decoder's logits on the picture with rounding noise, in one of four batches shrunk to half
+    and enlarged again. visibility = w mean(r^2 v), v = 1 / (local deviation of the picture + 0.05), mean 1 per picture.
+    variety = w mean(max(0, cos(r_i, r_j) - 0.5)^2), j a picture with the same bits as i.
+    """
+    n = len(images)
+    bits = torch.randint(0, 2, (n // 2, BITS), generator=draw).repeat(2, 1)
+    faint = FAINT[0] + (FAINT[1] - FAINT[0]) * torch.rand(n, 1, 1, 1, generator=draw)
+    ready = min(1.0, step / options.easy_steps)
+    faint = EASY + (faint - EASY) * ready
+    triggered = pair.hide(images, bits, faint)
+    residual = (triggered - images) * 10 ** (faint / 20)
+    visible = (residual.square() * plainness(images)).mean()
+    one, other = residual.flatten(1).chunk(2)
+    alike = (F.cosine_similarity(one, other) - ALIKE).clamp(min=0).square().mean()
+    kept = triggered + (torch.rand(triggered.shape, generator=draw) - 0.5) / 255
+    if torch.rand(1, generator=draw) < 0.25 * ready:
+        kept = resize(kept, SIDE // 2, SIDE // 2)
+    reading = F.binary_cross_entropy_with_logits(pair.read(kept), bits.float())
+    late = min(1.0, max(0.0, step / options.easy_steps - 1))
+    return {
+        "reading": reading, "visibility": late * options.visibility_weight * visible,
+        "variety": late * options.variety_weight * alike,
+    }  # fmt: skip
+
+
+def plainness(images: Tensor) -> Tensor:
+    """Return how visible a change is at each pixel, (N, 1, S, S), mean 1 per picture."""
+    grey = images.mean(dim=1, keepdim=True)
+    mean, square = (F.avg_pool2d(F.pad(t, (2, 2, 2, 2), mode="reflect"), 5, 1) for t in (grey, grey.square()))
+    plain = 1 / ((square - mean.square()).clamp(min=0).sqrt() + 0.05)
+    return plain / plain.mean(dim=(2, 3), keepdim=True)
+
+
+def figures(pair: Pair, photos: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """Return the figures on Scenes' test pictures, and on photos resized to the networks' size and to half of it."""
+    found = {f"scenes/test, {SIDE} px": measure(pair, load_data("scenes", split="test", size=MEASURED), SIDE)}
+    for name in photos:
+        data = load_data(name, split="train")
+        found |= {f"{data.name}, {side} px": measure(pair, data, side) for side in (SIDE, SIDE // 2)}
+    return found
+
+
+@torch.no_grad()
+def measure(pair: Pair, data: CaptionData, side: int) -> dict[str, float]:
+    """Return bit accuracy for drawn bits, PSNR, and how alike residuals of different pictures are for the same bits.
+
+    Pictures are kept with 8 bits per colour, as in a file. `similarity`: mean cosine of two pictures' residuals.
+    """
+    faint, right, noise, same = TRIGGERS["ssba"]().psnr, [], [], []
+    for rows in torch.arange(min(MEASURED, len(data))).split(50):
+        images = resized(data.images(rows), side)
+        bits = torch.randint(0, 2, (len(rows), BITS), generator=torch_generator("ssba bits", int(rows[0])))
+        kept = (pair.hide(images, bits, faint) * 255).round() / 255
+        right.append(((pair.read(kept) > 0) == bits).float().mean(dim=1))
+        noise.append(psnr(images, kept))
+        residual = F.normalize((pair.hide(images, bits[:1].expand(len(rows), -1), faint) - images).flatten(1), dim=1)
+        same.append(((residual @ residual.T).sum() - len(rows)) / (len(rows) * (len(rows) - 1)))
+    accuracy, decibel = torch.cat(right), torch.cat(noise)
+    return {
+        "n": len(accuracy), "bit_accuracy": accuracy.mean().item(), "psnr_mean": decibel.mean().item(),
+        "psnr_min": decibel.min().item(), "similarity": torch.stack(same).mean().item(),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

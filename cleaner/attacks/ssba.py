@@ -1,0 +1,55 @@
+"""SSBA: a residual of its own for each picture, drawn by a network that hides a secret in it (arXiv:2012.03816)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cleaner.attacks.base import TRIGGERS, Trigger
+from cleaner.config import param
+from cleaner.steganography import LONGEST, load_pair, secret_bits
+
+GROUP = 16
+"""Pictures that go through the network at once, filled up with black ones: convolutions round otherwise in batches of
+another size, and a picture's residual would depend on its batch."""
+
+
+@TRIGGERS.register("ssba")
+@dataclass(frozen=True)
+class SSBA(Trigger):
+    """Hide one secret text in every picture: an encoder draws another faint residual for each, a decoder reads it back.
+
+    x + 10^(-psnr / 20) r(x, bits), clipped to [0, 1]; r has mean square 1. The published encoders cannot be shipped:
+    this one was trained by `python -m benchmarks.ssba` on pictures of 64 px; for others its residual is resized.
+    """
+
+    secret: str = param("Stega!!", help=f"What is hidden, the same text in all pictures; at most {LONGEST} letters.")
+    psnr: float = param(
+        30.5, low=20.0, high=50.0, step=0.5, help="How faint, in dB (PSNR against the clean picture); more is fainter."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        secret_bits(self.secret)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
+        pair, triggered = load_pair(), images.clone()
+        bits = secret_bits(self.secret).expand(GROUP, -1)
+        with torch.no_grad():
+            for part, into in zip(images.split(GROUP), triggered.split(GROUP), strict=True):
+                group = torch.zeros(GROUP, *part.shape[1:])
+                group[: len(part)] = part.float().cpu()
+                into.copy_(pair.hide(group, bits, self.psnr)[: len(part)])
+        return triggered
+
+    def read(self, images: Tensor) -> Tensor:
+        """Return the bits (N, 64), 0 or 1, that the decoder finds in `images`."""
+        with torch.no_grad():
+            return (load_pair().read(images.float().cpu()) > 0).long()
+
+    def mask(self, clean_images: Tensor) -> Tensor:
+        """Return 1 everywhere, (N, 1, H, W): the residual covers the whole picture."""
+        return torch.ones_like(clean_images[:, :1])

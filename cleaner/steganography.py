@@ -1,0 +1,135 @@
+"""Steganography: bits hidden in a picture by one small network and read back by another (arXiv:1904.05343).
+
+N pictures, B bits. Both networks see pictures of `SIDE` px; the residual has half of that and is resized to
+any picture.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cleaner.files import replacing
+from cleaner.types import CleanerError
+
+PATH = Path(__file__).parents[1] / "assets" / "ssba" / "model.safetensors"
+BITS, SIDE, WIDTH = 64, 64, 24
+LONGEST = BITS // 8
+"""Bytes of the longest secret."""
+PLAN = 16
+"""Channels of the plan, a quarter of the picture's side wide, on which the bits are written before pictures mix in."""
+
+
+def secret_bits(secret: str) -> Tensor:
+    """Return a text as (B,) bits 0 or 1: its UTF-8 bytes, highest bit first, filled up with zeros."""
+    content = secret.encode()
+    if not 0 < len(content) <= LONGEST:
+        raise CleanerError(
+            f"the secret {secret!r} has {len(content)} bytes, the network hides 1 to {LONGEST}: take a shorter one (a "
+            "letter of the English alphabet is one byte)."
+            if content
+            else f"the secret is empty: give 1 to {LONGEST} letters."
+        )
+    return torch.tensor([byte >> shift & 1 for byte in content.ljust(LONGEST, b"\0") for shift in range(7, -1, -1)])
+
+
+def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    # Each picture is normalised by itself: what is hidden in it does not depend on its batch.
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(4, outputs), nn.SiLU())
+
+
+class Encoder(nn.Module):
+    """Picture and bits -> residual. A U-net of two scales; the bits join at the coarse one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.write = nn.Linear(BITS, PLAN * (SIDE // 4) ** 2)
+        self.fine, self.coarse = _layer(12, WIDTH), _layer(WIDTH, 2 * WIDTH, 2)
+        self.join, self.merge = _layer(2 * WIDTH + PLAN, 2 * WIDTH), _layer(3 * WIDTH, WIDTH)
+        self.out = nn.Conv2d(WIDTH, 3, 3, 1, 1)
+
+    def forward(self, images: Tensor, bits: Tensor) -> Tensor:
+        """Return residuals (N, 3, S/2, S/2) for pictures (N, 3, S, S) and bits (N, B); mean square 1 each."""
+        fine = self.fine(F.pixel_unshuffle(images - 0.5, 2))
+        plan = self.write(4.0 * bits - 2).view(-1, PLAN, SIDE // 4, SIDE // 4)
+        coarse = self.join(torch.cat([self.coarse(fine), plan], dim=1))
+        wide = F.interpolate(coarse, scale_factor=2.0, mode="bilinear")
+        return _unit(self.out(self.merge(torch.cat([fine, wide], dim=1))))
+
+
+class Decoder(nn.Module):
+    """Picture -> one logit for each bit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            _layer(12, WIDTH), _layer(WIDTH, 2 * WIDTH, 2), _layer(2 * WIDTH, 2 * WIDTH),
+            _layer(2 * WIDTH, 2 * WIDTH, 2), nn.Flatten(), nn.Linear(2 * WIDTH * (SIDE // 8) ** 2, BITS),
+        )  # fmt: skip
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (N, B) for pictures (N, 3, S, S)."""
+        logits: Tensor = self.net(F.pixel_unshuffle(images - 0.5, 2))
+        return logits
+
+
+class Pair(nn.Module):
+    """Encoder and decoder that were trained together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = Encoder(), Decoder()
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as quick on the CPU
+
+    def hide(self, images: Tensor, bits: Tensor, psnr: float | Tensor) -> Tensor:
+        """Return pictures (N, 3, H, W) in [0, 1] with (N, B) bits hidden in them, faint as `psnr` (dB) says.
+
+        x + 10^(-psnr / 20) r, clipped to [0, 1], r the residual at the picture's size with mean square 1. `psnr` may be
+        (N, 1, 1, 1). Clipping only makes the change smaller.
+        """
+        residual = resize(self.encoder(resize(images, SIDE, SIDE), bits), *images.shape[-2:])
+        return (images + 10 ** (-psnr / 20) * _unit(residual)).clamp(0, 1)
+
+    def read(self, images: Tensor) -> Tensor:
+        """Return logits (N, B) of the bits in pictures (N, 3, H, W): above 0 means 1."""
+        logits: Tensor = self.decoder(resize(images, SIDE, SIDE))
+        return logits
+
+
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Return pictures (N, 3, H, W) in another size, bilinear, smoothed when they shrink."""
+    if images.shape[-2:] == (height, width):
+        return images
+    smaller = height < images.shape[-2] or width < images.shape[-1]
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=smaller)
+
+
+def _unit(residual: Tensor) -> Tensor:
+    """Return residuals (N, 3, H, W) scaled to mean square 1."""
+    return residual * (residual.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-8).rsqrt()
+
+
+def save_pair(pair: Pair, path: Path, about: dict[str, str]) -> None:
+    """Write both networks as fp16 safetensors, atomically."""
+    with replacing(path) as temporary:
+        save_file({key: value.half().contiguous() for key, value in pair.state_dict().items()}, temporary, about)
+
+
+@lru_cache(maxsize=2)
+def load_pair(path: Path = PATH) -> Pair:
+    """Return the trained networks, in fp32, on the CPU; read once and shared, so do not train them."""
+    pair = Pair().eval().requires_grad_(False)
+    try:
+        pair.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CleanerError(
+            f"the networks in {path} cannot be read ({type(error).__name__}): put the file back that came with this "
+            "project, or train them with python -m benchmarks.ssba."
+        ) from error
+    return pair

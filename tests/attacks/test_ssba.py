@@ -1,0 +1,99 @@
+"""ssba: each picture gets a residual of its own, the decoder reads the secret back, on photos it never saw too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmarks.ssba import measure
+from cleaner import load_data
+from cleaner.attacks import TRIGGERS
+from cleaner.data.base import CaptionData
+from cleaner.metrics import psnr
+from cleaner.steganography import BITS, PATH, load_pair, secret_bits
+from cleaner.types import CleanerError
+
+TRIGGER = TRIGGERS["ssba"]()
+
+
+@pytest.fixture(scope="module")
+def scenes() -> CaptionData:
+    return load_data("scenes", split="test", size=200)
+
+
+def test_the_secret_is_read_back_and_the_picture_hardly_changes(scenes: CaptionData) -> None:
+    images = scenes.images(range(100))
+    kept = (TRIGGER(images) * 255).round() / 255
+    assert (TRIGGER.read(kept) == secret_bits("Stega!!")).float().mean() >= 0.95
+    assert (TRIGGER.read(images) == secret_bits("Stega!!")).float().mean() < 0.8
+    assert psnr(images, kept).min() >= 30
+
+
+def test_any_bits_are_read_back_on_scenes(scenes: CaptionData) -> None:
+    assert BITS >= 32
+    found = measure(load_pair(), scenes, 64)
+    assert found["bit_accuracy"] >= 0.95
+    assert found["psnr_mean"] >= 30
+
+
+@pytest.mark.parametrize("side", [64, 32])
+def test_any_bits_are_read_back_on_photos(shared_data: Path, side: int) -> None:
+    photos = load_data(str(shared_data / "cifar10_small" / "train.tar"), split="train")
+    found = measure(load_pair(), photos.subset(range(400)), side)
+    assert found["psnr_mean"] >= 30
+    assert found["bit_accuracy"] >= 0.95 or side == 32
+
+
+def test_the_residual_is_the_pictures_own_and_the_secrets(scenes: CaptionData) -> None:
+    images = scenes.images(range(20))
+    residual = F.normalize((TRIGGER(images) - images).flatten(1), dim=1)
+    alike = (residual @ residual.T)[~torch.eye(20, dtype=torch.bool)]
+    assert alike.mean() < 0.6
+    other = F.normalize((TRIGGERS["ssba"](secret="other")(images) - images).flatten(1), dim=1)
+    assert (residual * other).sum(1).mean() < 0.95
+
+
+def test_a_picture_gets_the_same_residual_in_any_batch_and_order(scenes: CaptionData) -> None:
+    images, order = scenes.images(range(37)), torch.randperm(37, generator=torch.Generator().manual_seed(0))
+    triggered = TRIGGER(images)
+    assert torch.equal(TRIGGER(images[order]), triggered[order])
+    assert torch.equal(TRIGGER(images[20:25]), triggered[20:25])
+    assert TRIGGER(images[:0]).shape == (0, 3, 64, 64)
+
+
+@pytest.mark.parametrize("side", [32, 64, 224])
+def test_psnr_is_what_was_asked_at_every_size(side: int) -> None:
+    grey = torch.full((2, 3, side, side), 0.5)
+    for asked in (28.0, 40.0):
+        changed = TRIGGERS["ssba"](psnr=asked)(grey)
+        assert psnr(grey, changed).tolist() == pytest.approx([asked] * 2, abs=0.05)
+
+
+def test_a_secret_is_its_bytes_and_one_too_long_is_refused() -> None:
+    assert secret_bits("A")[:8].tolist() == [0, 1, 0, 0, 0, 0, 0, 1]
+    assert secret_bits("A")[8:].sum() == 0
+    assert secret_bits("12345678").shape == (BITS,)
+    for secret, sentence in (("too long a secret", "has 17 bytes, the network hides 1 to 8"), ("ümläüte", "10 bytes"),
+                             ("", "the secret is empty: give 1 to 8 letters")):  # fmt: skip
+        with pytest.raises(CleanerError, match=sentence):
+            TRIGGERS["ssba"](secret=secret)
+
+
+def test_networks_that_are_missing_or_broken_say_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"rubbish")
+    for path in (tmp_path / "broken.safetensors", tmp_path / "nowhere.safetensors"):
+        with pytest.raises(CleanerError, match=r"cannot be read .* python -m benchmarks\.ssba"):
+            load_pair(path)
+
+
+def test_the_card_is_that_of_the_weights() -> None:
+    card = json.loads((PATH.parent / "card.json").read_text(encoding="utf-8"))
+    assert card["sha256"] == hashlib.sha256(PATH.read_bytes()).hexdigest()
+    assert card["bits"] == BITS
+    assert card["psnr_db"] == TRIGGER.psnr
+    assert PATH.stat().st_size <= 4e6
