@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ ICONS = {
     "Attention": "visibility", "Subtexts": "match_case", "Try it": "touch_app", "Compare": "table_chart",
 }  # fmt: skip
 STEP_ICONS = {"here": "location_on", "bad": "warning", "done": "check_circle", "open": "radio_button_unchecked"}
+FRAME_SECONDS = 0.03
+"""A pause in which the frame reaches the browser: what comes in one message with charts is painted when they are."""
 STYLE = Path(__file__).with_name("style.css")
 
 
@@ -32,6 +35,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     lesson.box(title, page_file)
     st.title(title, anchor=False)
     st.markdown(lead)
+    time.sleep(FRAME_SECONDS)
     try:
         yield
     except CleanerError as error:

@@ -93,14 +93,16 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def browser_page() -> Iterator[Any]:
-    """A page of a real browser. `page.complaints` collects console errors not known to be harmless, and requests
-    to other hosts."""
+def browser_page(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page of a real browser; the fixture's parameter, if a test gives one, names further flags to start it with.
+
+    `page.complaints` collects console errors not known to be harmless, and requests to other hosts.
+    """
     path = chromium()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *getattr(request, "param", [])])
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
         page.set_default_timeout(240_000)
         complaints: list[str] = []

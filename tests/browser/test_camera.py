@@ -1,0 +1,30 @@
+"""The camera on Try it, with the picture that Chromium draws where it is told to have one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import Start, wait_idle
+
+CAMERA = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+
+
+@pytest.mark.parametrize("browser_page", [CAMERA], indirect=True)
+def test_a_picture_is_taken_and_judged(start_server: Start, browser_page: Any) -> None:
+    page = browser_page
+    page.goto(f"{start_server()}/Try_it")
+    page.get_by_role("heading", name="Try it", exact=True).wait_for()
+    wait_idle(page)
+    page.get_by_text("Use the camera").click()
+    page.get_by_role("button", name="Take Photo").click()
+    page.get_by_role("button", name="Clear photo").wait_for()
+    page.get_by_role("button", name="Remove camera.jpg").wait_for()
+    wait_idle(page)
+    page.get_by_role("combobox", name="Picture").click()
+    page.get_by_role("option", name="Your own: camera.jpg").click()
+    page.get_by_text("The five best of").wait_for()
+    wait_idle(page)
+    assert page.locator('[data-testid="stAlert"]').count() == 0
+    assert page.complaints == []
