@@ -68,7 +68,8 @@ def main(options: Options) -> None:
         result = results.stamped(
             protocol.command(), seeds=[config.seed], batch_size=config.batch_size, precision=config.precision,
             steps=options.steps, rounds=options.rounds, threads=torch.get_num_threads(),
-            clock="processor" if torch.get_num_threads() == 1 else "wall", models=found, texts_of_an_epoch=text_seconds(),
+            clock="processor" if torch.get_num_threads() == 1 else "wall", models=found,
+            texts_of_an_epoch=text_seconds(),
             peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         )  # fmt: skip
         results.write(PATH, result)

@@ -213,8 +213,8 @@ def step(root: Path) -> str:
         f"Bare: forward, backward and optimizer step with CLIP's loss, all in memory: {bare}. Batch "
         f"{result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
         f"{result['rounds']} rounds of {result['steps']} steps in turn. Writing the subtexts of an epoch, K 10 %: "
-        f"{texts}. A zero-shot classifier, 4 prompts a class: {classes}. Peak memory {result['peak_mb'] / 1000:.2f} GB. "
-        f"{result['device']}; commit {result['commit']}; `{result['command']}`."
+        f"{texts}. A zero-shot classifier, 4 prompts a class: {classes}. Peak memory "
+        f"{result['peak_mb'] / 1000:.2f} GB. {result['device']}; commit {result['commit']}; `{result['command']}`."
     )
     return f"{markdown(header, lines)}\n\n{about}"
 
