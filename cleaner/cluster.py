@@ -111,7 +111,8 @@ def submit(folders: Sequence[Path], place: Cluster, exports: Mapping[str, str]) 
     """
     if reason := missing():
         raise CleanerError(f"{reason}: start it on a login node of the cluster, or leave the cluster out.")
-    if (read_json(folders[0] / "config.json").get("finetune") or {}).get("device") == "cpu":
+    training = read_json(folders[0] / "config.json").get("finetune") or {}
+    if training.get("device") == "cpu":
         place = replace(place, gpus=0)
     home = folders[0].resolve().parent / PLACE / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:8]}"
     before = [read_json(folder / NOTE) for folder in folders]
@@ -174,7 +175,7 @@ class Work:
     def __call__(self) -> int:
         """Return the worker's exit status."""
         if not self._wanted():
-            print(f"{self.folder} does not wait for this job any more", flush=True)
+            sys.stdout.write(f"{self.folder} does not wait for this job any more\n")
             return 0
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
         threads = max(1, self.place.cpus // max(1, self.place.gpus))
