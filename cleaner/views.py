@@ -270,11 +270,11 @@ def best_bars(rows: Sequence[tuple[str, float, float]], stage: str, target: str 
     figure = go.Figure()
     figure.add_bar(
         y=list(range(len(rows))), x=[p for _, p, _ in rows], orientation="h", text=[f"{p:.0%}" for _, p, _ in rows],
-        textposition="outside", cliponaxis=False, customdata=[c for _, _, c in rows],
+        textposition="auto", insidetextanchor="end", cliponaxis=False, customdata=[c for _, _, c in rows],
         hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",
         marker={"color": [COLORS["trigger"] if name == target else COLORS[stage] for name in names]},
     )  # fmt: skip
-    figure.update_xaxes(range=[0, 2], visible=False)  # room for the label beside a bar of 100 %
+    figure.update_xaxes(range=[0, 1.3], visible=False)  # room for a label beside a bar that has none inside
     ticks = [f"<b>{_escaped(name)}</b>" if name == target else _escaped(name) for name in names]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
     return figure.update_layout(height=220, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
@@ -297,7 +297,7 @@ def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
         visible=False, range=[side, 0], scaleanchor="x", constrain="domain", constraintoward="top"
     )  # fmt: skip
     return figure.update_layout(
-        height=340, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=False, hoverdistance=40, showlegend=False
+        height=300, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=False, hoverdistance=40, showlegend=False
     )
 
 

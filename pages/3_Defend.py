@@ -109,8 +109,8 @@ def preflight(run: Suspect, plan: Plan, pairs: int, place: Cluster | None) -> No
         rows.append(
             {
                 "Defence": name, "Learning rate": ", ".join(f"{lr:g}" for lr in lrs),
-                "Seed": ", ".join(map(str, seeds)), "Runs": len(configs), "Clean pairs": f"{pairs:,}",
-                "Steps": f"{steps:,}", "Expected minutes": f"{seconds / 60:.1f}" if rate else "not known",
+                "Seed": ", ".join(map(str, seeds)), "Runs": len(configs), "Pairs": f"{pairs:,}",
+                "Steps": f"{steps:,}", "Minutes": f"{seconds / 60:.1f}" if rate else "not known",
                 "Judged by": source,
             }
         )  # fmt: skip

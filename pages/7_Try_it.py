@@ -160,7 +160,7 @@ def show_link(run: Saved | None, shown: list[view.Stage], picture: Sample, spot:
 open_link()
 with page("Try it", LEAD):
     run = state.current_run()
-    left, middle, right = st.columns([1, 1.25, 2.6], gap="medium")
+    left, middle, right = st.columns([1, 1.6, 2.6], gap="medium")
     with left, st.spinner("Loading the models, once …"):
         shown = view.stages(run)
         picture = view.sample(run)

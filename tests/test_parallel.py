@@ -73,15 +73,17 @@ def test_two_processes_train_as_one(results: list[dict[str, Any]], kind: str, na
 
 
 @pytest.mark.slow
-def test_two_processes_train_a_built_in_model_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On scenes-vit; at this rate ten steps of scenes-rn blow rounding up to 0.05 of loss, with one process as well."""
+@pytest.mark.parametrize("kind", ["scenes-vit", "scenes-rn"])
+def test_two_processes_train_a_built_in_model_as_one(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("KINDS", "scenes-vit")
+    monkeypatch.setenv("KINDS", kind)
     torchrun("tests.ranks", tmp_path, 1500)
     both = torch.load(tmp_path / "rank0.pt", mmap=True)
-    before = load_clip("scenes-vit").model.state_dict()
+    before = load_clip(kind).model.state_dict()
     for name in DEFENSES:
-        alone, first = ranks.train("scenes-vit", name), both[f"scenes-vit {name}"]
+        alone, first = ranks.train(kind, name), both[f"{kind} {name}"]
         for here, there in zip(alone["losses"], first["losses"], strict=True):
             assert here == pytest.approx(there, abs=1e-3), name
         apart = moved = 0.0

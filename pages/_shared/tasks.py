@@ -97,12 +97,12 @@ def seconds_per_step(
         if run.defense == name and run.model == suspect.model and not run.shipped:
             same = (settings.get("device"), settings.get("precision"), settings.get("batch_size")) == wanted
             if same and (steps := steps_of(run)):
-                return run.config["seconds"] / steps, "an earlier run of it"
+                return run.config["seconds"] / steps, "an earlier run"
     if not isinstance(suspect, Saved) or not (steps := steps_of(suspect)):
         return 0.0, "nothing measured yet"
     scale = config.batch_size / max(1, (suspect.config.get("finetune") or {}).get("batch_size", config.batch_size))
     views = 2.2 if type(defense).augmented else 1.0
-    judged_by = "the example's steps, on another machine" if suspect.shipped else "the poisoning's own steps"
+    judged_by = "the example, made elsewhere" if suspect.shipped else "the poisoning"
     return suspect.config["seconds"] / steps * views * scale, judged_by
 
 
