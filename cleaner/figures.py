@@ -12,9 +12,9 @@ import plotly.graph_objects as go
 
 COLORS = {
     "clean": "#0072B2", "backdoored": "#D55E00", "defended": "#009E73", "trigger": "#CC79A7", "floor": "#7F8894",
-    "suspect": "#7F8894",
+    "suspect": "#E69F00",
 }  # fmt: skip
-"""Grey stands for what is not known: a suspect has no attack that was measured."""
+"""A suspect is a model of which nobody knows whether it is backdoored."""
 MARKERS = ("circle", "diamond", "square", "triangle-up", "star", "hexagon", "cross", "pentagon")
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
 """For things that are neither a stage nor a trigger: classes, methods."""

@@ -19,7 +19,7 @@ LEAD = (
     "backdoored and the defended model take it for."
 )
 NO_BAR = {"displayModeBar": False}
-WORD_COLORS = {"clean": "blue", "backdoored": "red", "defended": "green", "suspect": "gray"}
+WORD_COLORS = {"clean": "blue", "backdoored": "red", "defended": "green", "suspect": "orange"}
 LEFT, TOP, STRENGTH, CLICK = "try.left", "try.top", "try.strength", "try.click"
 OPENED = "try.opened"
 
