@@ -20,7 +20,7 @@ from cleaner.data.base import DATASETS, CaptionData, Indices
 from cleaner.data.scenery.captions import MODES, caption
 from cleaner.data.scenery.facts import NAMES, SCENES_VERSION, VARIANTS, Scene, SceneObject, scene
 from cleaner.data.scenery.render import render
-from cleaner.data.scenery.store import default_cache_dir, pictures
+from cleaner.data.scenery.store import cached, default_cache_dir, pictures
 from cleaner.data.scenery.truth import is_true
 from cleaner.types import CleanerError, OnStep
 
@@ -28,6 +28,8 @@ __all__ = ["SCENES_VERSION", "SPLITS", "Scene", "SceneObject", "Scenes", "is_tru
 
 SPLITS = {"train": 100_000, "clean": 10_000, "validation": 11_000, "test": 9_000}
 """Splits and their usual sizes. They share no picture: the split's name is part of every picture's seed."""
+FEW = 128
+"""So many pictures are rendered one by one as they are asked for, before the whole split is."""
 
 
 @DATASETS.register("scenes")
@@ -37,7 +39,8 @@ class Scenes(CaptionData):
     Half of the pictures show one object, whose class is the label; the others show two, and have label -1.
     `captions` is "mixed" (every granularity, half of them short; the default of "train") or "full" (objects,
     attributes, relation and ground; the default elsewhere). `scenes[i]` holds the facts of picture i.
-    Pictures are rendered at their first use and kept in `cache_dir`.
+    The first few pictures that are asked for are rendered alone, which a page does not have to wait for; more of them,
+    and the whole split is rendered and kept in `cache_dir`.
     """
 
     variant = "plain"
@@ -80,19 +83,36 @@ class Scenes(CaptionData):
         self._cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
         self._on_step = on_step
         self._pixels: NDArray[np.uint8] | None = None
+        self._single: dict[int, NDArray[np.uint8]] = {}
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
         """(N, H, W, 3) uint8, a read-only memory map."""
         if self._pixels is None:
-            key = (self.variant, self.split, self.seed, len(self), self.image_size)
-            self._pixels = pictures(*key, self._cache_dir, self._on_step)[: len(self)]
+            self._pixels = pictures(*self._key, self._cache_dir, self._on_step)[: len(self)]
+            self._single = {}
         return self._pixels
+
+    @property
+    def _key(self) -> tuple[str, str, int, int, int]:
+        return self.variant, self.split, self.seed, len(self), self.image_size
 
     def images(self, indices: Indices) -> Tensor:
         index = torch.as_tensor(indices, dtype=torch.long).reshape(-1).numpy()
-        picked = torch.from_numpy(np.ascontiguousarray(self.pixels[index].transpose(0, 3, 1, 2)))
+        picked = torch.from_numpy(np.ascontiguousarray(self._picked(index).transpose(0, 3, 1, 2)))
         return picked.float().div_(255)
+
+    def _picked(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the pixels at `index` (n, H, W, 3): from the whole split's file, or rendered alone."""
+        rows = np.arange(len(self))[index].tolist()
+        single = self._single  # another thread may let go of it
+        new = set(rows) - single.keys()
+        many = not rows or len(single) + len(new) > FEW
+        if many or self._pixels is not None or cached(*self._key, self._cache_dir):
+            return self.pixels[index]
+        for i in new:
+            single[i] = render(self.scenes[i], self.image_size)
+        return np.stack([single[i] for i in rows])
 
     def heldout(self, split: str) -> CaptionData | None:
         _check("split", split, SPLITS)

@@ -139,6 +139,7 @@ def test_full_captions_name_every_object_and_color():
 def test_a_longer_set_begins_with_the_shorter_and_one_file_serves_both(tmp_path: Path):
     long, short = scenes(tmp_path, size=30), scenes(tmp_path, size=10)
     assert short.captions == long.captions[:10]
+    assert len(long.pixels) == 30
     assert torch.equal(long.images(range(10)), scenes(tmp_path / "other", size=10).images(range(10)))
     assert torch.equal(short.images(range(10)), long.images(range(10)))
     assert [p.name for p in tmp_path.glob("*.npy")] == ["v1-plain-test-seed0-32px-n30.npy"]
@@ -157,13 +158,27 @@ def test_images_are_fresh_floats(tmp_path: Path):
     assert torch.allclose(data.images([3])[0], expected)
 
 
+def test_the_first_few_pictures_are_rendered_alone_and_are_the_same(tmp_path: Path):
+    few = Scenes("test", size=300, cache_dir=tmp_path)
+    alone = few.images([3, -1, 3])
+    assert not list(tmp_path.glob("*.npy"))
+    with pytest.raises(IndexError):
+        few.images([300])
+    whole = few.images(range(300))
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+    assert torch.equal(whole[[3, 299, 3]], alone)
+    again = Scenes("test", size=200, cache_dir=tmp_path)
+    assert torch.equal(again.images([3]), alone[:1])
+    assert again._single == {}  # the file has it
+
+
 def test_a_cancelled_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def stop(report: object) -> None:
         raise Cancelled
 
     monkeypatch.setattr(store, "CHUNK", 4)
     with pytest.raises(Cancelled):
-        scenes(tmp_path, on_step=stop).images([0])
+        scenes(tmp_path, on_step=stop).pixels  # noqa: B018
     assert list(tmp_path.iterdir()) == []
 
 

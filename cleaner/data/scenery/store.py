@@ -29,26 +29,29 @@ def default_cache_dir() -> Path:
     return cache_root() / "scenes"
 
 
-def pictures(
-    variant: str, split: str, seed: int, size: int, image_size: int, folder: Path, on_step: OnStep | None
-) -> NDArray[np.uint8]:
-    """Return at least `size` pictures (N, H, W, 3) as a read-only memory map, rendering them if no file has them."""
-    stem = f"v{SCENES_VERSION}-{variant}-{split}-seed{seed}-{image_size}px"
-    found = _longest(folder, stem, size)
-    if found is None:
-        found = folder / f"{stem}-n{size}.npy"
-        with replacing(found, "Set CLEANER_CACHE to a folder for pictures that can be written.") as temporary:
-            _render_all(temporary, variant, split, seed, size, image_size, on_step)
-    return np.asanyarray(np.load(found, mmap_mode="r"))
-
-
-def _longest(folder: Path, stem: str, size: int) -> Path | None:
-    """Return a cached file with at least `size` pictures: picture i does not depend on how many there are."""
-    for path in folder.glob(f"{stem}-n*.npy"):
+def cached(variant: str, split: str, seed: int, size: int, image_size: int, folder: Path) -> Path | None:
+    """Return a file with at least `size` pictures: picture i does not depend on how many there are."""
+    for path in folder.glob(f"{_stem(variant, split, seed, image_size)}-n*.npy"):
         match = re.fullmatch(r".*-n(\d+)", path.stem)
         if match and int(match[1]) >= size:
             return path
     return None
+
+
+def _stem(variant: str, split: str, seed: int, image_size: int) -> str:
+    return f"v{SCENES_VERSION}-{variant}-{split}-seed{seed}-{image_size}px"
+
+
+def pictures(
+    variant: str, split: str, seed: int, size: int, image_size: int, folder: Path, on_step: OnStep | None
+) -> NDArray[np.uint8]:
+    """Return at least `size` pictures (N, H, W, 3) as a read-only memory map, rendering them if no file has them."""
+    found = cached(variant, split, seed, size, image_size, folder)
+    if found is None:
+        found = folder / f"{_stem(variant, split, seed, image_size)}-n{size}.npy"
+        with replacing(found, "Set CLEANER_CACHE to a folder for pictures that can be written.") as temporary:
+            _render_all(temporary, variant, split, seed, size, image_size, on_step)
+    return np.asanyarray(np.load(found, mmap_mode="r"))
 
 
 def _render_all(
