@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test slow lint tables demo clean
+.PHONY: run test slow lint tables plots demo clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/python -m streamlit run app.py
@@ -22,6 +22,10 @@ lint: $(VENV)/dev.stamp
 # Write the tables of README.md anew from benchmarks/results/ and assets/.
 tables: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.tables
+
+# Draw the plots of README.md and docs/ anew from benchmarks/results/; needs Chromium.
+plots: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.plots
 
 # Poison, clean and compare in the terminal, and keep the figures.
 demo: $(VENV)/run.stamp

@@ -45,9 +45,8 @@ def chromium() -> str:
 def start_server(tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a fresh server and returns its address; `start(shipped=True)`: with the built-in
     models and the example, not with a tiny one."""
-    from cleaner import jobs
+    from cleaner import jobs, runs
     from cleaner.clip import save_clip
-    from cleaner.runs import LOG
     from tests.conftest import make_clip
 
     chromium()
@@ -86,8 +85,8 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(20)
-    for entry in jobs.entries(tmp_path / "runs"):  # pytest shows what is printed beside a failure
-        print(entry.folder.name, entry.status, (entry.folder / LOG).read_text()[-2000:])
+    for entry in runs.entries(tmp_path / "runs"):  # pytest shows what is printed beside a failure
+        print(entry.folder.name, entry.status, (entry.folder / runs.LOG).read_text()[-2000:])
         if (worker := jobs.process(entry.folder, entry.status)) is not None:
             jobs.kill(worker)
 
@@ -119,7 +118,7 @@ def browser_page(request: pytest.FixtureRequest) -> Iterator[Any]:
         page.on("console", listen)
         page.on("request", watch)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.complaints = complaints
+        page.complaints = complaints  # type: ignore[attr-defined]
         yield page
         print(page.url, page.inner_text("body")[:3000])
         browser.close()

@@ -1,0 +1,82 @@
+"""Plots of the README and docs/ from result files: python -m benchmarks.plots
+
+Drawn by the same figures as the pages, and photographed by Chromium. Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from playwright.sync_api import sync_playwright
+from plotly.subplots import make_subplots
+
+from cleaner import report, results
+from cleaner.figures import DASHES, MARKERS, PALETTE
+from cleaner.wording import words
+from tests.browser.conftest import FLAGS, chromium
+
+FOLDER = Path(__file__).resolve().parent.parent / "assets" / "plots"
+SIZE = {"width": 1100, "height": 440}
+SHARE = re.compile(r"K ([\d.]+)\s?%")
+
+
+def main() -> None:
+    """Write a PNG for each plot whose figures are there."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    found = removals()
+    if (results.RESULTS / "step.json").exists():
+        found["step"] = growth(json.loads((results.RESULTS / "step.json").read_text(encoding="utf-8")))
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as place:
+        page = playwright.chromium.launch(executable_path=chromium(), args=FLAGS).new_page(viewport=SIZE)  # type: ignore[arg-type]
+        for name, figure in found.items():
+            file = Path(place) / f"{name}.html"
+            figure.update_layout(template="plotly_white", **SIZE).write_html(file, config={"displayModeBar": False})
+            page.goto(file.as_uri())
+            page.locator(".main-svg").first.wait_for()
+            page.screenshot(path=FOLDER / f"{name}.png")
+
+
+def removals() -> dict[str, go.Figure]:
+    """Return attack success against steps for each model and attack that was watched, by name of the plot."""
+    entries = report.measured()
+    found = {}
+    for model, attack in dict.fromkeys((entry.model, entry.attack) for entry in entries):
+        own = [entry for entry in entries if (entry.model, entry.attack) == (model, attack)]
+        watched = {entry.defense for entry in own if entry.curve and entry.stage == "defended"}
+        if len(watched) > 1:
+            figure = report.removal(own)
+            title = {"text": f"{words(attack)} on {model}: attack success while each defence trains", "y": 0.97}
+            figure.update_layout(title=title, margin={"t": 90, "l": 70, "b": 60})
+            found[f"removal-{model}-{attack}"] = figure
+    return found
+
+
+def growth(result: dict[str, Any]) -> go.Figure:
+    """Return how times grow: a step with K, an epoch's subtexts with pairs, a classifier with classes."""
+    titles = ("A step of TA-Cleaner", "Subtexts of an epoch, K 10 %", "A zero-shot classifier")
+    figure = make_subplots(1, 3, subplot_titles=titles)
+    for i, model in enumerate(result["models"]):
+        look = {"line": {"color": PALETTE[i], "dash": DASHES[i]}, "marker": {"symbol": MARKERS[i], "size": 9}}
+        shares = [(float(k[1]), row["seconds"]) for row in model["rows"] if (k := SHARE.search(row["method"]))]
+        figure.add_scatter(
+            x=[k for k, _ in shares], y=[s for _, s in shares], name=model["model"], **look, row=1, col=1
+        )
+        classes = model["classifier"]
+        figure.add_scatter(x=[c["classes"] for c in classes], y=[c["seconds"] for c in classes], showlegend=False,
+                           **look, row=1, col=3)  # fmt: skip
+    texts = result["texts_of_an_epoch"]
+    figure.add_scatter(x=[t["pairs"] for t in texts], y=[t["seconds"] for t in texts], showlegend=False,
+                       line={"color": PALETTE[6]}, marker={"size": 9}, row=1, col=2)  # fmt: skip
+    for column, title in enumerate(("K, % of the pairs", "Clean pairs", "Classes, 4 prompts each"), start=1):
+        figure.update_xaxes(title=title, row=1, col=column)
+    clock = "processor" if result["clock"] == "processor" else "clock"
+    return figure.update_yaxes(rangemode="tozero").update_yaxes(title=f"Seconds ({clock})", row=1, col=1)
+
+
+if __name__ == "__main__":
+    main()
