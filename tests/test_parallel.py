@@ -85,14 +85,15 @@ def test_two_processes_train_a_built_in_model_as_one(
     for name in DEFENSES:
         alone, first = ranks.train(kind, name), both[f"{kind} {name}"]
         for here, there in zip(alone["losses"], first["losses"], strict=True):
-            assert here == pytest.approx(there, abs=1e-3), name
+            assert here == pytest.approx(there, abs=5e-3), name
+        # As a whole: Adam moves a single weight by the full rate also where its gradient is nothing but rounding.
         apart = moved = 0.0
         for key, weight in alone["weights"].items():
-            ours, theirs = without_key_bias(key, weight), without_key_bias(key, first["weights"][key])
-            if ours.is_floating_point() and ours.numel():
-                apart = max(apart, (ours - theirs).abs().max().item())
-                moved = max(moved, (ours - without_key_bias(key, before[key])).abs().max().item())
-        assert apart < 0.05 * moved, name
+            if weight.is_floating_point():
+                ours, theirs = without_key_bias(key, weight), without_key_bias(key, first["weights"][key])
+                apart += (ours - theirs).double().square().sum().item()
+                moved += (ours - without_key_bias(key, before[key])).double().square().sum().item()
+        assert (apart / moved) ** 0.5 < 0.02, name
 
 
 def without_key_bias(name: str, weight: torch.Tensor) -> torch.Tensor:
