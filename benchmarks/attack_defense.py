@@ -72,8 +72,8 @@ def run_attack(model: str, attack: str, seed: int, methods: tuple[str, ...]) -> 
 
 def aftermath(run: Run, name: str | None, model: str, clean: CaptionData) -> dict[str, Any]:
     """Return the figures of a cell beside those of the run itself: along the way, on variants, after rebound."""
-    curve = [{"step": report.step, **report.metrics} for report in run.history if report.metrics]
-    found: dict[str, Any] = {"curve": curve, "transfer": transfer_accuracy(run.clip, load_data("scenes", split="test"))}
+    test = load_data("scenes", split="test")
+    found: dict[str, Any] = {"curve": results.curve(run), "transfer": transfer_accuracy(run.clip, test)}
     if name is not None:
         lr = protocol.chosen_lr(model, "finetune")
         config = replace(protocol.schedule(lr, run.config["finetune"]["seed"]), eval_every=0)

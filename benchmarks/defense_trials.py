@@ -55,9 +55,10 @@ def main(options: Options) -> None:
         suspect, named(DEFENSES, options.defense), clean, config, test=load_data("scenes", split="validation"),
         on_step=Progress(label),
     )  # fmt: skip
-    curve = [{"step": report.step, **report.metrics} for report in run.history if report.metrics]
     trials = json.loads(PATH.read_text(encoding="utf-8"))["trials"] if PATH.exists() else []
-    trials.append(results.stamped(protocol.command(), seeds=[SEED], curve=curve, **results.cell(label, run)))
+    trials.append(
+        results.stamped(protocol.command(), seeds=[SEED], curve=results.curve(run), **results.cell(label, run))
+    )
     results.write(PATH, {"split": "scenes/validation", "seed": SEED, "trials": trials})
     metrics = run.metrics
     assert metrics is not None

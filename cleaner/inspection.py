@@ -15,7 +15,7 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
-from cleaner.evaluation import class_classifier, encode_pictures
+from cleaner.evaluation import class_classifier, encode_pictures, encode_texts
 from cleaner.metrics import (
     alignment,
     feature_shift,
@@ -208,7 +208,7 @@ def layers(clip: Clip, data: CaptionData, n: int, trigger: Trigger | None, targe
     rows = single_object_rows(data, n)
     image = encode_pictures(clip, data, rows)
     captions = [data.captions[i] for i in rows.tolist()]
-    caption = torch.cat([clip.encode_text(captions[i : i + 512]).cpu() for i in range(0, len(captions), 512)])
+    caption = encode_texts(clip, captions)
     classifier = class_classifier(clip, data)
     triggered, taken = image[:0], torch.zeros(0, dtype=torch.bool)
     if trigger is not None and target_class is not None:

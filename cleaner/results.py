@@ -33,6 +33,11 @@ def cell(defense: str | None, run: Run) -> dict[str, Any]:
     }
 
 
+def curve(run: Run) -> list[dict[str, float]]:
+    """Return "step" and the figures of the validation split along a run's way."""
+    return [{"step": report.step, **report.metrics} for report in run.history if report.metrics]
+
+
 def metrics(entry: dict[str, Any]) -> Metrics:
     """Return the figures of a row."""
     return Metrics.from_dict(entry["metrics"])

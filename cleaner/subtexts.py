@@ -12,7 +12,7 @@ import torch
 from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import TextPlan
-from cleaner.evaluation import encode_pictures
+from cleaner.evaluation import encode_pictures, encode_texts
 from cleaner.metrics import padded
 from cleaner.text import SubtextPair
 
@@ -58,7 +58,7 @@ def margins(clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPair]) -> 
     texts += [text for _, negatives in pairs.values() for text in negatives]
     image = encode_pictures(clip, data, rows)
     with torch.inference_mode():
-        features = torch.cat([clip.encode_text(texts[i : i + 1024]).cpu() for i in range(0, len(texts), 1024)])
+        features = encode_texts(clip, texts)
         own = (image * features[: len(pairs)]).sum(-1)
         false, mask = padded(features[len(pairs) :], [len(negatives) for _, negatives in pairs.values()])
         best, which = torch.einsum("nd,nkd->nk", image, false).masked_fill(~mask, -torch.inf).max(1)
