@@ -15,21 +15,19 @@ from pathlib import Path
 import tyro
 
 from benchmarks import protocol
-from cleaner import change, maps, presets
-from cleaner.cli.output import Progress
+from benchmarks.attack_defense import defended
+from cleaner import change, maps
 from cleaner.clip import Clip, load_clip, save_change
 from cleaner.data.base import CaptionData, load_data
-from cleaner.defenses import DEFENSES
 from cleaner.evaluation import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import best_classes, single_object_rows, with_trigger
 from cleaner.pictures import to_png
-from cleaner.runs import Run, load_run, runs_root, save_run, shipped, shipped_root, write_run
-from cleaner.workflow import defend, ks_of
+from cleaner.runs import Run, shipped, shipped_root, write_run
+from cleaner.workflow import ks_of
 
 ATTACK, SEED = "badnet", 0
 CLEANED = ("finetune", "cleanclip", "ta_cleaner")
-LOOKS = 7
 TESTS = 2000
 """Test pairs; as many as the Poison page takes at first, so that the reader's own runs can be compared."""
 KEPT = 4
@@ -47,29 +45,17 @@ class Options:
 def main(options: Options) -> None:
     """Make all four runs, one after the other."""
     clean, test = load_clip(options.model), load_data("scenes", split="test", size=TESTS)
+    pairs = protocol.clean_pairs()
     suspect = protocol.backdoored(options.model, ATTACK, SEED)
     parent = f"example-{ATTACK}"
     models = {"clean": clean, "backdoored": ship(suspect, shipped_root() / parent, clean, test)}
     for number, name in enumerate(CLEANED, start=1):
-        run = cleaned(suspect, options.model, name)
+        run = defended(suspect, options.model, ATTACK, SEED, name, pairs)
         run.config["parent"] = parent
         models[name] = ship(run, shipped_root() / f"{parent}-{number}-{name}", clean, test)
     write_json(shipped_root() / parent / "picture.json", picture(suspect, models, test))
     for entry in shipped():
         maps.make(entry.folder, place=entry.folder)
-
-
-def cleaned(suspect: Run, model: str, name: str) -> Run:
-    """Return the defended run; trained at the first call and kept in the run store."""
-    folder = runs_root() / protocol.run_name(model, ATTACK, SEED, name)
-    if not (folder / "config.json").exists():
-        config = protocol.schedule(presets.recommended_lr(model, name), SEED)
-        config = replace(config, eval_every=config.epochs * (presets.CLEAN_PAIRS // config.batch_size) // LOOKS)
-        pairs, checkpoint = protocol.clean_pairs(), folder / "checkpoint.pt"
-        run = defend(suspect, DEFENSES[name](), pairs, config, on_step=Progress(name), checkpoint=checkpoint)
-        save_run(run, folder)
-        checkpoint.unlink(missing_ok=True)
-    return load_run(folder)
 
 
 def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
