@@ -31,10 +31,16 @@ Monitor = Callable[[Clip], dict[str, float]]
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What `finetune` returns: a new model in eval mode and the report of every step."""
+    """What `finetune` returns: a new model in eval mode, the report of every step, and what they took.
+
+    seconds: by the clock; cpu_seconds: of the processor, all threads of this process. Both go on counting where a
+    checkpoint was taken up.
+    """
 
     clip: Clip
     history: list[StepReport]
+    seconds: float
+    cpu_seconds: float
 
 
 def finetune(
@@ -71,7 +77,8 @@ def finetune(
     student.model = parallel.fit(student.model, batch_size, config.freeze_bn)
     optimizer = _optimizer(student.model, config)
     history: list[StepReport] = []
-    start = _resume(checkpoint, student, optimizer, history, config, defense)
+    cpu_before = _resume(checkpoint, student, optimizer, history, config, defense)
+    save = partial(_save, checkpoint, student, optimizer, history, config, defense)
     epoch_steps = len(data) // batch_size
     total = config.steps or config.epochs * epoch_steps
     plan = defense.plan(data.captions, config.seed)
@@ -83,7 +90,8 @@ def finetune(
 
     epoch, chunk = -1, config.chunk_size
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
-    for step in range(start, total):
+    cpu_began = time.process_time() - cpu_before
+    for step in range(len(history), total):
         if step // epoch_steps != epoch:
             epoch = step // epoch_steps
             texts = plan(epoch)
@@ -116,11 +124,11 @@ def finetune(
         except BaseException as stop:
             if isinstance(stop, Cancelled) and not isinstance(stop, Paused):
                 raise  # for good: a checkpoint would take seconds and serve nobody
-            _save(checkpoint, student, optimizer, history, config, defense)
+            save(time.process_time() - cpu_began)
             raise
         if (step + 1) % epoch_steps == 0:
-            _save(checkpoint, student, optimizer, history, config, defense)
-    return Finetuned(student, history)
+            save(time.process_time() - cpu_began)
+    return Finetuned(student, history, time.perf_counter() - began, time.process_time() - cpu_began)
 
 
 def _backward(
@@ -257,7 +265,7 @@ def _settings(config: FinetuneConfig, defense: Defense) -> dict[str, object]:
 
 def _save(
     path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
-    config: FinetuneConfig, defense: Defense,
+    config: FinetuneConfig, defense: Defense, cpu_seconds: float,
 ) -> None:  # fmt: skip
     if path is None or not parallel.first():
         return
@@ -266,6 +274,7 @@ def _save(
         "model": student.model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "history": [asdict(report) for report in history],
+        "cpu_seconds": cpu_seconds,
     }
     write_checkpoint(path, state)
 
@@ -273,10 +282,10 @@ def _save(
 def _resume(
     path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
     config: FinetuneConfig, defense: Defense,
-) -> int:  # fmt: skip
-    """Load a checkpoint, if there is one, into the arguments; return the number of steps done."""
+) -> float:  # fmt: skip
+    """Load a checkpoint, if there is one, into the arguments; return what the processor did for it, in seconds."""
     if path is None or not path.exists():
-        return 0
+        return 0.0
     try:
         state = torch.load(path, map_location=student.device, weights_only=True)
     except Exception as error:  # half a file makes the reader raise all kinds
@@ -286,4 +295,4 @@ def _resume(
     student.model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     history.extend(StepReport(**report) for report in state["history"])
-    return len(history)
+    return float(state.get("cpu_seconds", 0.0))

@@ -13,7 +13,6 @@ from platform import python_version
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from cleaner import parallel, presets
 from cleaner.attacks.base import Trigger
@@ -25,7 +24,7 @@ from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation import CLASSES_HELP, Metrics, evaluate
 from cleaner.machine import device_name
 from cleaner.runs import Run
-from cleaner.train import Monitor, finetune
+from cleaner.train import Finetuned, Monitor, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
 MONITOR_PICTURES = 512
@@ -59,10 +58,8 @@ def poison(
     trigger = _prepare(trigger, clip.to(config.device), data, target_class, prepared, on_step)
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
     _check_captions(clip, poisoned)
-    begun = _clock()
     monitor = _monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
     trained = finetune(clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, checkpoint, "poison")
-    spent = _clock() - begun
     metrics = evaluate(trained.clip, test, trigger, target_class, ks_of(test), clean_clip=clip, on_step=on_step)
     settings = {
         "stage": "backdoored",
@@ -71,7 +68,7 @@ def poison(
         "poison_rate": poison_rate,
         "clean_label": clean_label,
         "clean_model": clip.source,
-        **_described(clip, data, config, spent, trained.clip.device),
+        **_described(clip, data, config, trained),
     }
     # Travels with the weights, so that a backdoored model can be told from a clean one wherever it goes.
     described = {"stage": "backdoored", "target": target_class, "trigger": json.dumps(settings["trigger"])}
@@ -136,10 +133,8 @@ def defend(
     data = data.framed(clip.framing)
     test = _measurable(test or data.heldout("test") or data)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
-    begun = _clock()
     monitor = _monitor(validation or data.heldout("validation"), trigger, target) if config.eval_every else None
     trained = finetune(clip, data, defense, config, on_step, monitor, checkpoint)
-    spent = _clock() - begun
     floor = _known_floor(run, test) if run is not None else None
     clean = run.clean_clip if run is not None and floor is None else None
     metrics = evaluate(trained.clip, test, trigger, target, ks_of(test), clean_clip=clean, on_step=on_step)
@@ -152,7 +147,7 @@ def defend(
         "target_class": target,
         "clean_model": run.config.get("clean_model") if run is not None else None,
         "suspect": run.config if run is not None else clip.name,
-        **_described(clip, data, config, spent, trained.clip.device),
+        **_described(clip, data, config, trained),
     }
     trained.clip.metadata |= {"stage": "defended"}
     return Run(trained.clip, trained.history, metrics, settings, trigger, target, clean_clip=clean)
@@ -242,15 +237,9 @@ def _known_floor(run: Run, test: CaptionData) -> dict[int, float] | None:
     return before.asr_clean_model if before is not None and same else None
 
 
-def _clock() -> Tensor:
-    """Return (2,) float64 seconds: on the wall, and of this process's threads on the processor."""
-    return torch.tensor([time.perf_counter(), time.process_time()], dtype=torch.float64)
-
-
-def _described(
-    clip: Clip, data: CaptionData, config: FinetuneConfig, spent: Tensor, device: torch.device
-) -> dict[str, Any]:
+def _described(clip: Clip, data: CaptionData, config: FinetuneConfig, trained: Finetuned) -> dict[str, Any]:
     """What every run's config holds: data, model, settings, machine."""
+    device = trained.clip.device
     return {
         "model": clip.name,
         "model_sha256": clip.sha256(),
@@ -258,9 +247,9 @@ def _described(
         "pairs": len(data),
         "data_sha256": data.fingerprint(),
         "finetune": asdict(config),
-        "seconds": round(spent[0].item(), 2),
+        "seconds": round(trained.seconds, 2),
         # What the processor did for it: also tells methods apart on a machine that has other work.
-        "cpu_seconds": round(spent[1].item(), 2),
+        "cpu_seconds": round(trained.cpu_seconds, 2),
         "device": str(device),
         "device_name": device_name(device.type),
         "processes": parallel.size(),

@@ -42,10 +42,13 @@ def test_resumed_run_equals_an_uninterrupted_one(kind: str, stop_at: int, toy_da
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     with pytest.raises(Paused):
         finetune(clip, toy_data, defense, CONFIG, on_step=stop, checkpoint=checkpoint)
+    kept = torch.load(checkpoint, weights_only=True)
     resumed = finetune(clip, toy_data, defense, CONFIG, checkpoint=checkpoint)
     assert resumed.clip.sha256() == whole.clip.sha256()
     assert [r.losses for r in resumed.history] == [r.losses for r in whole.history]
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
+    assert resumed.seconds >= resumed.history[-1].seconds > kept["history"][-1]["seconds"] > 0
+    assert resumed.cpu_seconds > kept["cpu_seconds"] > 0
 
 
 def test_checkpoint_of_other_settings_is_refused(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
