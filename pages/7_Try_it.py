@@ -115,7 +115,7 @@ def show_answers(run: Saved | None, shown: list[view.Stage], picture: Sample, sp
     target = run.config.get("target_class") if run is not None else None
     left, top, strength = spot
     for column, s in zip(st.columns(max(len(shown), 2)), shown, strict=False):
-        with column, st.container(border=True):
+        with column, st.container(border=True, height="stretch"):
             st.markdown(f":{WORD_COLORS[s.stage]}[**{s.label}**]")
             best = cache.best_classes(s.model, picture, attacked, left, top, strength / 100)
             st.markdown(f"#### {plain(best[0][0])}")
@@ -160,19 +160,22 @@ def show_link(run: Saved | None, shown: list[view.Stage], picture: Sample, spot:
 open_link()
 with page("Try it", LEAD):
     run = state.current_run()
-    left, middle, right = st.columns([1, 1.6, 2.6], gap="medium")
-    with left, st.spinner("Loading the models, once …"):
-        shown = view.stages(run)
-        picture = view.sample(run)
-        images.drawn(picture.data, picture.split, picture.size)
-        images.upload()
-        camera()
+    first, second = st.columns([1, 2], gap="medium")
+    with st.spinner("Loading the models, once …"):
+        with first:
+            shown = view.stages(run)
+        with second:
+            picture = view.sample(run)
     attacked = view.attacked(run)
-    with middle:
+    left, right = st.columns([1, 2], gap="medium")  # three cards side by side need this much at 1280 px
+    with left:
+        images.drawn(picture.data, picture.split, picture.size)
         drawn = st.container()
         spot = place(picture, attacked) if attacked is not None else (0, 0, 0)
         with drawn:
             show_picture(picture, attacked, *spot)
+        images.upload()
+        camera()
     with right, st.spinner("Asking the models …"):
         st.subheader(state.titled("What each model sees", run), anchor=False)
         show_answers(run, shown, picture, spot)

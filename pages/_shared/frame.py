@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas  # noqa: F401  # before any chart: plotly fails on one that another thread has half imported
 import streamlit as st
 
 from cleaner.types import CleanerError

@@ -21,6 +21,12 @@ def test_shared_modules_load_without_torch() -> None:
     assert out.stdout.strip().splitlines()[-1] == "[]"
 
 
+def test_pandas_is_whole_before_any_chart() -> None:
+    """Plotly takes pandas from the loaded modules, and fails if another thread is at importing it."""
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import pages._shared.frame; sys.modules['pandas'].Series"
+    subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+
 def test_first_page_loads_without_torch() -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
