@@ -1,9 +1,9 @@
 """Choose each method's learning rate by clean accuracy alone: python -m benchmarks.learning_rates --model scenes-rn
 
-A defender does not know the trigger, so no ASR enters. Once per method and architecture, on the badnet seed-0 model:
-the largest rate of the grid whose validation CA at the end of the full schedule is within the accuracy budget of the
-backdoored model's; if none is, the one with the highest CA, marked "lost accuracy". Rates are tried from the largest
-down; with --all the rest of the grid is measured too. Every trial is kept; a second call goes on from there.
+A defender does not know the trigger, so no ASR enters the choice. Once per method and architecture, on the badnet
+seed-0 model: the largest rate of the grid whose validation CA at the end of the full schedule is within the accuracy
+budget of the backdoored model's; if none is, the one with the highest CA, marked "lost accuracy". Rates are tried from
+the largest down; with --all the rest of the grid is measured too. Every trial is kept; a second call goes on.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import tyro
 from benchmarks import protocol
 from cleaner import presets, results
 from cleaner.cli.output import Progress
-from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
 from cleaner.evaluation import evaluate
+from cleaner.runs import Run
 from cleaner.train import finetune
 
 PATH = results.RESULTS / "learning_rates.json"
@@ -52,22 +52,27 @@ def main(options: Options) -> None:
         for lr in sorted(protocol.GRID, reverse=True):
             known = [t for t in current(stored()) if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)]
             if not known:
-                known = [trial(suspect.clip, name, defense, clean, protocol.schedule(lr, seed=0), validation, before)]
+                known = [trial(suspect, name, defense, clean, protocol.schedule(lr, seed=0), validation, before)]
                 write(stored() + known)
             if known[0]["ca"] >= known[0]["backdoored_ca"] - protocol.ACCURACY_BUDGET and not options.all:
                 break
 
 
 def trial(
-    suspect: Clip, name: str, defense: Defense, clean: CaptionData, config: FinetuneConfig, validation: CaptionData,
+    suspect: Run, name: str, defense: Defense, clean: CaptionData, config: FinetuneConfig, validation: CaptionData,
     before: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """Defend with one learning rate and return the clean accuracy on the validation pictures; `before`: untreated."""
-    trained = finetune(suspect, clean, defense, config, Progress(f"{name} {config.lr:g}"))
-    after = evaluate(trained.clip, validation, ks=(1,), counterfactual=False)
+    """Defend with one learning rate and return the clean accuracy on the validation pictures; `before`: untreated.
+
+    The attack success stands beside it for the curve that is shown; `choose` does not look at it.
+    """
+    trained = finetune(suspect.clip, clean, defense, config, Progress(f"{name} {config.lr:g}"))
+    after = evaluate(trained.clip, validation, suspect.trigger, suspect.target_class, (1,), counterfactual=False)
+    assert after.asr is not None
     return {
-        "model": suspect.name, "defense": name, "lr": config.lr, "clean_pairs": len(clean), "epochs": config.epochs,
-        "ca": after.ca[1], "n": after.n, "ca_interval": after.interval("ca"), "backdoored_ca": before,
+        "model": suspect.clip.name, "defense": name, "lr": config.lr, "clean_pairs": len(clean),
+        "epochs": config.epochs, "ca": after.ca[1], "n": after.n, "ca_interval": after.interval("ca"),
+        "backdoored_ca": before, "asr": after.asr[1], "n_attack": after.n_attack,
         "seconds": round(trained.history[-1].seconds, 1), "commit": results.commit(),
     }  # fmt: skip
 

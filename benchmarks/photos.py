@@ -161,8 +161,8 @@ def choose_rates(methods: tuple[str, ...]) -> None:
     missing = [(name, lr) for name in methods for lr in GRID if (name, lr) not in known]
     if not missing:
         return
-    suspect, clean, validation = backdoored("badnet").clip, photos("clean"), photos("validation")
-    before = evaluate(suspect, validation, ks=(1,), counterfactual=False).ca[1]
+    suspect, clean, validation = backdoored("badnet"), photos("clean"), photos("validation")
+    before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False).ca[1]
     for name, lr in missing:
         method = protocol.METHODS[name]
         add("rate_trials", learning_rates.trial(suspect, name, method, clean, schedule(lr), validation, before))
