@@ -18,8 +18,10 @@ import tyro
 from benchmarks import protocol
 from cleaner import results
 from cleaner.cli.output import Progress
+from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
-from cleaner.evaluation import transfer_accuracy
+from cleaner.defenses import Defense
+from cleaner.evaluation import evaluate, transfer_accuracy
 from cleaner.runs import Run, load_run, remove, runs_root, save_run
 from cleaner.workflow import defend, rebound
 
@@ -84,21 +86,39 @@ def aftermath(run: Run, name: str | None, model: str, clean: CaptionData) -> dic
 
 
 def defended(suspect: Run, model: str, attack: str, seed: int, name: str, clean: CaptionData) -> Run:
-    """Return the defended run of a cell: from the run store, if it was trained with these settings, else a new one."""
+    """Return the defended run of a cell: from the run store, if it was trained with these settings, else a new one.
+
+    A trial of the chosen learning rate is such a run too; it was measured on validation pictures, and is on test
+    pictures here.
+    """
     folder = runs_root() / protocol.run_name(model, attack, seed, name)
     defense, lr = protocol.method(model, name)
     config = protocol.schedule(lr, seed)
-    if folder.exists():
-        known = load_run(folder)
-        finetune = asdict(config) | known.config["finetune"] | UNSEEN
-        settings = (finetune, known.config["defense"], known.config["suspect"])
-        if settings == (asdict(config) | UNSEEN, defense.state_dict(), suspect.config):
-            return known
-        remove(folder)
-    run = defend(suspect, defense, clean, config, on_step=Progress(f"{attack} {seed} {name}"))
+    known = stored(folder, suspect, defense, config)
+    if known is not None:
+        return known
+    run = stored(runs_root() / protocol.run_name(model, attack, seed, f"{name} {lr:g}"), suspect, defense, config)
+    if run is not None:
+        assert suspect.metrics is not None
+        found = evaluate(run.clip, load_data("scenes", split="test"), suspect.trigger, suspect.target_class)
+        run.metrics = replace(found, asr_clean_model=suspect.metrics.asr_clean_model)
+    else:
+        run = defend(suspect, defense, clean, config, on_step=Progress(f"{attack} {seed} {name}"))
     run.config["parent"] = protocol.run_name(model, attack, seed)
+    if folder.exists():
+        remove(folder)
     save_run(run, folder)
     return run
+
+
+def stored(folder: Path, suspect: Run, defense: Defense, config: FinetuneConfig) -> Run | None:
+    """Return the run of a folder if it was made from `suspect` with these settings, else None."""
+    if not folder.exists():
+        return None
+    known = load_run(folder)
+    finetune = asdict(config) | known.config["finetune"] | UNSEEN
+    settings = (finetune, known.config["defense"], known.config["suspect"])
+    return known if settings == (asdict(config) | UNSEEN, defense.state_dict(), suspect.config) else None
 
 
 def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Path:

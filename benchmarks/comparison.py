@@ -167,7 +167,17 @@ def counterfactual(metrics: Metrics) -> str:
 def poisoned(rows: Sequence[Row]) -> str:
     """Return what the attacker did, from the backdoored rows."""
     attacked = [row for row in rows if row["defense"] is None and "poison_rate" in row["config"]]
-    return joined(f"{100 * row['config']['poison_rate']:g} % of {steps(row)}" for row in attacked) or "not recorded"
+    return joined(
+        f"{100 * row['config']['poison_rate']:g} % of {steps(row)}, lr {row['config']['finetune']['lr']:g}"
+        f"{parameters(row['config'].get('trigger') or {})}" for row in attacked
+    ) or "not recorded"  # fmt: skip
+
+
+def parameters(trigger: Row) -> str:
+    """Return the parameters of a trigger in words, without pictures."""
+    shown = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+             for name, value in trigger.items() if name not in ("name", "png")]  # fmt: skip
+    return f", trigger of {', '.join(shown)}" if shown else ""
 
 
 def steps(row: Row) -> str:

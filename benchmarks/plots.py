@@ -15,9 +15,10 @@ import plotly.graph_objects as go
 from playwright.sync_api import sync_playwright
 from plotly.subplots import make_subplots
 
+from benchmarks import learning_rates, protocol
 from cleaner import report, results
 from cleaner.figures import DASHES, MARKERS, PALETTE
-from cleaner.wording import words
+from cleaner.wording import defense_in_words, words
 from tests.browser.conftest import FLAGS, chromium
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "plots"
@@ -28,7 +29,7 @@ SHARE = re.compile(r"K ([\d.]+)\s?%")
 def main() -> None:
     """Write a PNG for each plot whose figures are there."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    found = removals()
+    found = removals() | over_rates()
     if (results.RESULTS / "step.json").exists():
         found["step"] = growth(json.loads((results.RESULTS / "step.json").read_text(encoding="utf-8")))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as place:
@@ -53,6 +54,33 @@ def removals() -> dict[str, go.Figure]:
             title = {"text": f"{words(attack)} on {model}: attack success while each defence trains", "y": 0.97}
             figure.update_layout(title=title, margin={"t": 90, "l": 70, "b": 60})
             found[f"removal-{model}-{attack}"] = figure
+    return found
+
+
+def over_rates() -> dict[str, go.Figure]:
+    """Return accuracy against attack success over the learning rates that were tried, for each model that was.
+
+    Against badnet, seed 0, on validation pictures; the choice of the rate saw the accuracy alone.
+    """
+    path = results.RESULTS / "learning_rates.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))["trials"] if path.exists() else []
+    trials = [trial for trial in learning_rates.current(stored) if "asr" in trial]
+    found = {}
+    for model in dict.fromkeys(trial["model"] for trial in trials):
+        figure = go.Figure()
+        own = [trial for trial in trials if trial["model"] == model]
+        for i, defense in enumerate(name for name in protocol.METHODS if name in {t["defense"] for t in own}):
+            points = sorted((t for t in own if t["defense"] == defense), key=lambda t: float(t["lr"]))
+            figure.add_scatter(
+                x=[t["ca"] for t in points], y=[t["asr"] for t in points], text=[f"{t['lr']:g}" for t in points],
+                name=defense_in_words(defense), mode="lines+markers+text", textposition="top center",
+                line={"color": PALETTE[i], "dash": DASHES[i]}, marker={"symbol": MARKERS[i], "size": 9},
+            )  # fmt: skip
+        least = own[0]["backdoored_ca"] - protocol.ACCURACY_BUDGET
+        figure.add_vline(least, line={"dash": "dot", "color": "grey"}, annotation_text="accuracy budget")
+        figure.update_xaxes(title="Clean accuracy (CA)").update_yaxes(title="ASR@1", range=[-0.05, 1.1])
+        figure.update_layout(title=f"badnet on {model}: what each learning rate (beside its point) costs and removes")
+        found[f"rates-{model}"] = figure
     return found
 
 

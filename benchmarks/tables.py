@@ -134,7 +134,20 @@ def demo(root: Path) -> str:
     if result is None:
         return not_measured("python -m cleaner demo --out benchmarks/results/demo.json")
     whole = f" The whole demo took {result['seconds']:.0f} s." if "seconds" in result else ""
-    return "\n\n".join(comparison(rows, result) for rows in grouped(result["rows"], "model", "trigger")) + whole
+    tables = "\n\n".join(comparison(rows, result) for rows in grouped(result["rows"], "model", "trigger"))
+    return tables + whole + jobs(read(root / "benchmarks" / "results" / "job.json"))
+
+
+def jobs(result: dict[str, Any] | None) -> str:
+    """Return in words how long the full setting takes as a page starts it."""
+    if result is None:
+        return ""
+    parts = ", ".join(f"{row['stage']} {row['seconds']:.0f} s for {row['steps']} steps" for row in result["rows"])
+    return (
+        "\n\nThe full setting as a page starts it, badnet and TA-Cleaner on "
+        f"`{result['model']}`: {result['seconds']:.0f} s from the start of a worker to its test figures ({parts}). "
+        f"{result['device']}; commit {result['commit']}; `{result['command']}`."
+    )
 
 
 def models(root: Path) -> str:

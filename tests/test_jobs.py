@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from cleaner.request import Request
 from cleaner.runs import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.conftest import TINY_TEXT
+from tests.waiting import until
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none", eval_every=8
@@ -50,14 +51,6 @@ def request_(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> It
         found = jobs.process(entry.folder, entry.status)
         if found is not None:
             jobs.kill(found)
-
-
-def until(check: Callable[[], object], seconds: float = 120) -> None:
-    """Wait until `check` holds."""
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def until_state(folder: Path, *wanted: str) -> Status:

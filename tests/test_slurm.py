@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from cleaner.runs import Status, create_run, read_progress, read_status
 from cleaner.types import CleanerError
 from tests import slurm
 from tests.conftest import TINY_TEXT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing() or "there is Slurm")]
 
@@ -62,14 +63,6 @@ def request_(
     )  # fmt: skip
     subprocess.run(["scancel", "--user=root"], check=True)
     until(lambda: not queue())
-
-
-def until(check: Callable[[], object], seconds: float = 300) -> None:
-    """Wait until `check` holds."""
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def until_state(folder: Path, *wanted: str) -> Status:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from streamlit.testing.v1.element_tree import Selectbox
 from cleaner import jobs, worker
 from cleaner.runs import ACTIVE
 from pages._shared import cache
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 Open = Callable[[str], AppTest]
@@ -88,10 +88,7 @@ def make_small(app: AppTest) -> AppTest:
 
 def trained(app: AppTest) -> AppTest:
     """Wait until nothing is at work any more, then look again."""
-    end = time.monotonic() + 600
-    while any(entry.status.state in ACTIVE for entry in jobs.all_entries()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: all(entry.status.state not in ACTIVE for entry in jobs.all_entries()), 600)
     app.run()
     assert not app.exception, [e.message for e in app.exception]
     return app
