@@ -7,7 +7,7 @@ from tests.browser.conftest import FLAGS, chromium, wait_idle
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
 HEIGHTS = {"Overview": 860, "Poison": 1360, "Defend": 1560, "Subtexts": 1300, "Embeddings": 1500, "Attention": 1500,
-           "Try it": 960, "Compare": 1400}  # fmt: skip
+           "Try it": 1240, "Compare": 1400}  # fmt: skip
 
 
 def main(address: str) -> None:
