@@ -69,17 +69,22 @@ def over_rates() -> dict[str, go.Figure]:
     for model in dict.fromkeys(trial["model"] for trial in trials):
         figure = go.Figure()
         own = [trial for trial in trials if trial["model"] == model]
-        for i, defense in enumerate(name for name in protocol.METHODS if name in {t["defense"] for t in own}):
+        for i, defense in enumerate(protocol.METHODS):
             points = sorted((t for t in own if t["defense"] == defense), key=lambda t: float(t["lr"]))
-            figure.add_scatter(
-                x=[t["ca"] for t in points], y=[t["asr"] for t in points], text=[f"{t['lr']:g}" for t in points],
-                name=defense_in_words(defense), mode="lines+markers+text", textposition="top center",
-                line={"color": PALETTE[i], "dash": DASHES[i]}, marker={"symbol": MARKERS[i], "size": 9},
-            )  # fmt: skip
+            if points:
+                figure.add_scatter(
+                    x=[t["ca"] for t in points], y=[t["asr"] for t in points], text=[f"{t['lr']:.0e}" for t in points],
+                    name=defense_in_words(defense), mode="lines+markers+text",
+                    textposition="bottom right" if i % 2 else "top left",
+                    line={"color": PALETTE[i], "dash": DASHES[i]}, marker={"symbol": MARKERS[i], "size": 9},
+                )  # fmt: skip
         least = own[0]["backdoored_ca"] - protocol.ACCURACY_BUDGET
-        figure.add_vline(least, line={"dash": "dot", "color": "grey"}, annotation_text="accuracy budget")
-        figure.update_xaxes(title="Clean accuracy (CA)").update_yaxes(title="ASR@1", range=[-0.05, 1.1])
-        figure.update_layout(title=f"badnet on {model}: what each learning rate (beside its point) costs and removes")
+        budget = {"annotation_text": "accuracy budget", "annotation_position": "bottom right"}
+        figure.add_vline(least, line={"dash": "dot", "color": "grey"}, **budget)
+        figure.update_xaxes(title="Clean accuracy, validation pictures", tickformat=".0%")
+        figure.update_yaxes(title="Attack success rate @1", tickformat=".0%", range=[-0.12, 1.12])
+        title = f"{words('badnet')} on {model}: what each learning rate (beside its point) costs and removes"
+        figure.update_layout(title=title, showlegend=True)
         found[f"rates-{model}"] = figure
     return found
 
