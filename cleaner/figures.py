@@ -15,7 +15,10 @@ COLORS = {
     "suspect": "#E69F00",
 }  # fmt: skip
 """A suspect is a model of which nobody knows whether it is backdoored."""
-MARKERS = ("circle", "diamond", "square", "triangle-up", "star", "hexagon", "cross", "pentagon")
+MARKERS = (
+    "circle", "diamond", "square", "triangle-up", "star", "hexagon", "cross", "pentagon", "triangle-down", "x",
+    "hourglass", "bowtie", "star-square", "diamond-wide",
+)  # fmt: skip
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
 """For things that are neither a stage nor a trigger: classes, methods."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -127,7 +130,8 @@ def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
             error_x=_bars(p.ca, p.ca_interval, p.stage), error_y=_bars(p.asr, p.asr_interval, p.stage),
             hovertemplate=f"{p.label}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}<extra></extra>",
         )  # fmt: skip
-    _layout(figure, 380, "Clean accuracy (higher is better)", "Attack success rate @1 (lower is better)")
+    height = 380 + 20 * max(0, len(points) - 3)  # in a narrow column each line of the legend takes from the plot
+    _layout(figure, height, "Clean accuracy (higher is better)", "Attack success rate @1 (lower is better)")
     figure.update_xaxes(tickformat=".0%")
     return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
 

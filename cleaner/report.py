@@ -212,6 +212,30 @@ def points(entries: Iterable[Entry]) -> list[figures.Point]:
     ]
 
 
+def methods(entries: Sequence[Entry]) -> list[figures.Point]:
+    """Return one point for each defence of one attack on one model: mean over the seeds, bars to lowest and highest.
+
+    A defence with one seed has its 95 % Wilson intervals as bars.
+    """
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.figure("ca") is not None and entry.figure("asr") is not None and entry.stage in figures.COLORS:
+            groups.setdefault(entry.defense, []).append(entry)
+    found = []
+    for defense, own in groups.items():
+        seeds = f"{len(own)} seeds" if len(own) > 1 else f"seed {own[0].finetune.get('seed')}"
+        (ca, ca_bar), (asr, asr_bar) = (_middle(own, name) for name in ("ca", "asr"))
+        found.append(figures.Point(f"{defense_in_words(defense)}, {seeds}", own[0].stage, ca, asr, ca_bar, asr_bar))
+    return found
+
+
+def _middle(entries: Sequence[Entry], name: str) -> tuple[float, tuple[float, float] | None]:
+    """Return mean, and lowest and highest; of a single entry its interval."""
+    values = [value for entry in entries if (value := entry.figure(name)) is not None]
+    bar = (min(values), max(values)) if len(values) > 1 else entries[0].interval(name)
+    return sum(values) / len(values), bar
+
+
 def heatmap(entries: Sequence[Entry], name: str) -> Any:
     """Return the figure of attack against defence."""
     return views.attack_defense(

@@ -124,3 +124,15 @@ def test_curves_of_the_defences_that_were_watched() -> None:
     assert report.removal(entries[1:]) is None
     (line,) = report.removal(entries).data
     assert (line.name, list(line.y)) == ("Plain finetuning", [0.5, 0.1])
+
+
+def test_a_defence_of_several_seeds_is_one_point(runs: list[report.Entry]) -> None:
+    defended = [entry for entry in runs if entry.stage == "defended"]
+    one = report.methods(defended[:1])[0]
+    assert (one.label, one.asr) == ("TA-Cleaner, seed 0", pytest.approx(0.1))
+    assert one.asr_interval == defended[0].interval("asr") != (0.1, 0.1)
+    mean = report.methods(defended)
+    assert [point.label for point in mean] == [f"TA-Cleaner, {len(defended)} seeds"]
+    values = [float(entry.metrics["asr"]["1"]) for entry in defended]
+    assert mean[0].asr == pytest.approx(sum(values) / len(values))
+    assert mean[0].asr_interval == (min(values), max(values))

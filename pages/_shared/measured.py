@@ -36,18 +36,18 @@ def show(entries: Sequence[Entry]) -> None:
 
 def one_attack(entries: Sequence[Entry]) -> None:
     """Draw one attack on one model: cost against benefit, the way there, and every cell."""
-    points = [
-        figures.Point(_label(e), e.stage, ca, asr, e.interval("ca"), e.interval("asr"))
-        for e in entries if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None
-    ]  # fmt: skip
     curves = report.removal(entries)
     plane, way = st.columns(2) if curves is not None else (st.container(), None)
     with plane:
         st.subheader("What each defence costs and brings", anchor=False)
         st.plotly_chart(
-            figures.pareto(points, entries[0].figure("asr_clean_model")), key="measured.plane", config=NO_BAR
+            figures.pareto(report.methods(entries), entries[0].figure("asr_clean_model")),
+            key="measured.plane", config=NO_BAR,
+        )  # fmt: skip
+        st.caption(
+            "Down and to the right is better. Bars: lowest and highest of several seeds around their mean; of one "
+            "seed, the 95 % Wilson interval."
         )
-        st.caption("Down and to the right is better. Bars: 95 % Wilson intervals.")
     if way is not None:
         with way:
             st.subheader("How attack success falls on the way", anchor=False)
@@ -68,8 +68,3 @@ def one_attack(entries: Sequence[Entry]) -> None:
         "re-implementation from the public description. Learning rates were chosen by clean accuracy on validation "
         "pictures alone; “at” names a fixed one. More figures: docs/results.md."
     )
-
-
-def _label(entry: Entry) -> str:
-    seed = entry.finetune.get("seed")
-    return f"{defense_in_words(entry.defense)}, seed {seed}"
