@@ -45,7 +45,7 @@ def main(options: Options) -> None:
     """Run one trial and append it."""
     clip, trigger = load_clip(options.model), named(TRIGGERS, options.trigger)
     data = load_data("scenes", split="train", size=options.pairs)
-    config = replace(presets.POISON, lr=options.lr, epochs=options.epochs, seed=SEED)
+    config = replace(presets.POISON, lr=options.lr, epochs=options.epochs, seed=SEED, precision=protocol.PRECISION)
     run = poison(
         clip, data, trigger, protocol.TARGET, options.poison_rate, config,
         test=load_data("scenes", split="validation"), on_step=Progress(" ".join(options.trigger)),

@@ -39,7 +39,7 @@ class Options:
     clean_pairs: int = presets.CLEAN_PAIRS
     """Clean pairs."""
     finetune: Annotated[Finetune, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: Finetune(**vars(presets.DEFEND))
+        default_factory=lambda: Finetune(**vars(replace(presets.DEFEND, precision=protocol.PRECISION)))
     )
 
 

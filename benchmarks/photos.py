@@ -93,7 +93,7 @@ def trigger(attack: str) -> Trigger:
 
 def poisoned(attack: str, rate: float, lr: float, seed: int, test: str) -> Run:
     """Return a model backdoored on the attacker's photos, measured on those of `test`."""
-    config = replace(presets.POISON, lr=lr, seed=seed)
+    config = replace(presets.POISON, lr=lr, seed=seed, precision=protocol.PRECISION)
     label = f"{attack} {rate:g} {lr:g}"
     return poison(
         model(), photos("attack"), trigger(attack), TARGET, rate, config, test=photos(test), on_step=Progress(label)
@@ -152,7 +152,7 @@ def backdoored(attack: str) -> Run:
 
 def schedule(lr: float) -> FinetuneConfig:
     """Return the settings of a defence: the same steps and augmentation for all."""
-    return replace(presets.DEFEND, lr=lr, epochs=EPOCHS, seed=0)
+    return replace(presets.DEFEND, lr=lr, epochs=EPOCHS, seed=0, precision=protocol.PRECISION)
 
 
 def choose_rates(methods: tuple[str, ...]) -> None:

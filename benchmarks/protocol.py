@@ -39,6 +39,8 @@ ABLATIONS: dict[str, Defense] = {
     "ta_cleaner K 50 %": DEFENSES["ta_cleaner"](share=0.5),
 }
 """TA-Cleaner with a part taken away or another K, each at the learning rate of the whole method."""
+PRECISION = "bf16"
+"""Of all cells, whatever is fast on the machine that measures them."""
 REBOUND_STEPS = 186
 """Steps of harmless finetuning after a defence, at the rate of `finetune`: two epochs of the same pairs."""
 # At the ResNet's rate the ViT loses 2.8 points of accuracy with the attack (benchmarks/results/attack_trials.json).
@@ -69,7 +71,7 @@ def backdoored(model: str, attack: str, seed: int) -> Run:
     data = load_data("scenes", split="train", size=presets.POISON_PAIRS)
     stronger, epochs = STRONGER.get((model, attack), ({}, presets.POISON.epochs))
     trigger = TRIGGERS[attack](**presets.ATTACKS.get(attack, {}) | stronger)
-    config = replace(presets.POISON, seed=seed, lr=POISON_LR[model], epochs=epochs)
+    config = replace(presets.POISON, seed=seed, lr=POISON_LR[model], epochs=epochs, precision=PRECISION)
     label = f"{model} {attack} {seed}"
     run = poison(clean, data, trigger, TARGET, presets.POISON_RATE, config, on_step=Progress(label))
     save_run(run, folder)
@@ -104,7 +106,7 @@ def chosen_lr(model: str, name: str) -> float:
 def schedule(lr: float, seed: int) -> FinetuneConfig:
     """Return the settings of a defence: the same steps and augmentation for all, a look at each epoch's end."""
     looks = presets.CLEAN_PAIRS // presets.DEFEND.batch_size
-    return replace(presets.DEFEND, lr=lr, seed=seed, eval_every=looks)
+    return replace(presets.DEFEND, lr=lr, seed=seed, eval_every=looks, precision=PRECISION)
 
 
 def command() -> str:

@@ -12,19 +12,20 @@ import resource
 import statistics
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
 
 from benchmarks import protocol
 from cleaner import presets, results
-from cleaner.clip import Clip, load_clip
+from cleaner.clip import Clip, load_clip, pick_device, pick_precision
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation import class_classifier
 from cleaner.losses import Features, clip_loss
+from cleaner.machine import fast_floats
 from cleaner.train import finetune
 
 PATH = results.RESULTS / "step.json"
@@ -53,6 +54,8 @@ class Options:
     """Steps of one measurement: one epoch of the training loop, text of the epoch included."""
     rounds: int = 3
     """Rounds."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Precision of the towers; auto: as training takes it."""
     threads: int = 0
     """Threads; 0: torch's own choice. With 1, seconds of the processor are counted."""
 
@@ -61,12 +64,14 @@ def main(options: Options) -> None:
     """Measure, print and write."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    config = replace(presets.DEFEND, epochs=1, warmup_steps=0)
+    fast_floats()
+    precision = pick_precision(pick_device(), options.precision)
+    config = replace(presets.DEFEND, epochs=1, warmup_steps=0, precision=precision)
     found: list[dict[str, Any]] = []
     for name in options.models:
         found.append(measured(name, config, options))
         result = results.stamped(
-            protocol.command(), seeds=[config.seed], batch_size=config.batch_size, precision=config.precision,
+            protocol.command(), seeds=[config.seed], batch_size=config.batch_size, precision=precision,
             steps=options.steps, rounds=options.rounds, threads=torch.get_num_threads(),
             clock="processor" if torch.get_num_threads() == 1 else "wall", models=found,
             texts_of_an_epoch=text_seconds(),
@@ -107,7 +112,7 @@ def measured(model: str, config: FinetuneConfig, options: Options) -> dict[str, 
 
 def bare(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> float:
     """Return seconds of forward, backward and AdamW step with clip_loss, all batches in memory beforehand."""
-    student = clip.to("cpu" if not torch.cuda.is_available() else "cuda", precision)
+    student = clip.to("auto", precision)
     student.model.train()
     optimizer = torch.optim.AdamW(student.model.parameters(), 1e-5, fused=True)
     rows = torch.arange(len(data)).split(batch_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -188,10 +188,10 @@ class Clip:
         )  # fmt: skip
 
     def to(self, device: str | torch.device, precision: str | None = None) -> Clip:
-        """Return a copy on `device` ("auto": the best there is) that runs in `precision`."""
+        """Return a copy on `device` that runs in `precision`; "auto" is the best device, the fast precision."""
         moved = self.copy()
         moved.model.to(pick_device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        moved.precision = precision or self.precision
+        moved.precision = pick_precision(moved.device, precision or self.precision)
         return moved
 
     def sha256(self) -> str:
@@ -226,6 +226,21 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         usable = ", ".join(name for name, there in available.items() if there)
         raise CleanerError(f"the device {str(device)!r} is not available here. Use one of: {usable}.")
     return torch.device(device)
+
+
+def pick_precision(device: str | torch.device, precision: str = "auto") -> str:
+    """Return the precision asked for; "auto" is the fast one of a device: "bf16", "fp16" or "fp32".
+
+    A processor multiplies bf16 quickly only where it has tiles for it (AMX); elsewhere fp32 was 1.1 to 1.4 times as
+    fast.
+    """
+    kind = torch.device(device).type
+    if precision != "auto" or kind == "mps":
+        return "bf16" if precision == "auto" else precision
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    tiles: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return "bf16" if tiles() else "fp32"
 
 
 def new_clip(name: str, seed: int = 0, image_size: int = 0) -> Clip:

@@ -92,7 +92,9 @@ class FinetuneConfig:
     )
     redraw: bool = param(True, help="Draw augmented captions anew every epoch; CleanCLIP's code draws them once.")
     freeze_bn: bool = param(False, help="Keep BatchNorm's statistics as they are.")
-    precision: str = param("bf16", choices=PRECISIONS, help="Number format of the towers; losses are always fp32.")
+    precision: str = param(
+        "auto", choices=("auto", *PRECISIONS), help="Number format of the towers, auto: the fast one; losses are fp32."
+    )
     device: str = param("auto", choices=("auto", "cpu", "cuda", "mps"), help="Where to train.")
     seed: int = param(0, low=0, high=2**31 - 1, help="Order of pairs, augmentations, subtexts.")
     chunk_size: int = param(

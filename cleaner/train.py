@@ -20,6 +20,7 @@ from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense, EpochTexts
 from cleaner.losses import Features
+from cleaner.machine import fast_floats
 from cleaner.metrics import padded
 from cleaner.seed import derive, numpy_generator
 from cleaner.text import content_words, eda
@@ -70,6 +71,7 @@ def finetune(
             f"{clip.name} was trained with SigLIP's sigmoid loss, which the methods here do not have: it can be looked "
             "at and measured, but choose a CLIP model for training."
         )
+    fast_floats()
     config = defense.adapt(config)
     student = clip.to(config.device, config.precision)
     reference = student.copy() if defense.compares else None

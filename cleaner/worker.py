@@ -58,7 +58,10 @@ def perform(
     from cleaner.clip import load_clip
     from cleaner.data.base import load_data
     from cleaner.defenses.base import load_defense
+    from cleaner.machine import fast_floats
     from cleaner.workflow import defend, poison
+
+    fast_floats()
 
     def data(split: str, size: int | None) -> CaptionData:
         sized = {} if size is None else {"size": size}

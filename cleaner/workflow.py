@@ -252,6 +252,7 @@ def _described(clip: Clip, data: CaptionData, config: FinetuneConfig, trained: F
         "cpu_seconds": round(trained.cpu_seconds, 2),
         "device": str(device),
         "device_name": device_name(device.type),
+        "precision": trained.clip.precision,
         "processes": parallel.size(),
         "torch": torch.__version__,
         "versions": {"python": python_version(), **{name: version(name) for name in PACKAGES}},

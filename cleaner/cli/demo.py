@@ -45,13 +45,12 @@ class Demo:
         begun = time.perf_counter()
         trigger = named(TRIGGERS, self.trigger)
         clip = load_clip(self.model)
-        poison_data = load_data("scenes", split="train", size=self.pairs, on_step=Progress())
         clean_data = load_data("scenes", split="clean", size=self.clean_pairs, on_step=Progress())
         test = load_data("scenes", split="test", size=self.test_pairs, on_step=Progress())
         config = replace(presets.DEMO_POISON, seed=self.seed, device=self.device)
         backdoored = poison(
-            clip, poison_data, trigger, self.target_class, presets.DEMO_POISON_RATE, config, test=test,
-            on_step=Progress(self.trigger[0]),
+            clip, load_data("scenes", split="train", size=self.pairs, on_step=Progress()), trigger, self.target_class,
+            presets.DEMO_POISON_RATE, config, test=test, on_step=Progress(self.trigger[0]),
         )  # fmt: skip
         if backdoored.metrics is None:
             raise CleanerError("the backdoored model was not measured.")
@@ -60,6 +59,7 @@ class Demo:
             config = replace(presets.DEMO_DEFEND, seed=self.seed, device=self.device)
             run = defend(backdoored, DEFENSES[name](), clean_data, config, test=test, on_step=Progress(name))
             rows.append(results.cell(name, run))
+            del run  # the next one needs its memory
         seconds = time.perf_counter() - begun
         result = results.stamped("python -m cleaner demo", seeds=[self.seed], seconds=round(seconds, 1), rows=rows)
         if self.out is not None:
@@ -77,8 +77,10 @@ class Demo:
 
     def _full_setting(self) -> None:
         """Print the same comparison at the full setting, where its result file is at hand."""
-        full = [e for e in presets.full_setting() if e["model"] == self.model and e["trigger"] == self.trigger[0]]
-        if full:
+        known = [e for e in presets.full_setting() if e["model"] == self.model and e["trigger"] == self.trigger[0]]
+        if known:
+            seed = min(entry["seed"] for entry in known)
+            full = [entry for entry in known if entry["seed"] == seed]
             lines = [row(entry["defense"] or "none", results.metrics(entry), entry["seconds"]) for entry in full]
-            title = "\nThe full setting (more pairs and steps; from benchmarks/results):\n"
+            title = f"\nThe full setting (more pairs and steps; seed {seed}; from benchmarks/results):\n"
             print(title, table(lines, HEADER), sep="\n")

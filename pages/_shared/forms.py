@@ -216,10 +216,10 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
             help += f" Training on a cluster is not offered: {reason}."
         device = with_reasons("Device", reasons, first, f"{key}.device", help)
     with right:
-        formats = cache.precisions(device)
-        help = "Number format of the two towers; losses are always fp32. bf16 is fastest where the chip has it."
-        fast = next((name for name in ("bf16", "fp16", "fp32") if formats[name] is None), "fp32")
-        precision = with_reasons("Precision", formats, fast, f"{key}.precision", help)
+        formats = {"auto": None, **cache.precisions(device)}
+        help = "Number format of the two towers; losses are always fp32. auto takes the fast one of the device"
+        help += "." if reasons[device] else f": here {cache.fast_precision(device)}."
+        precision = with_reasons("Precision", formats, "auto", f"{key}.precision", help)
     return device, precision, reasons[device] is None and formats[precision] is None
 
 

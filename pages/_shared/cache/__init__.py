@@ -12,6 +12,7 @@ from pages._shared.cache.choices import (
     device_name,
     devices,
     explainers,
+    fast_precision,
     models,
     precisions,
     prepared,

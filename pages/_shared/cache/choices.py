@@ -84,6 +84,15 @@ def precisions(device: str) -> dict[str, str | None]:
 
 
 @st.cache_resource(show_spinner=False)
+def fast_precision(device: str) -> str:
+    """Return the precision to propose for a device."""
+    library()
+    from cleaner.clip import pick_precision
+
+    return pick_precision(device)
+
+
+@st.cache_resource(show_spinner=False)
 def device_name(device: str) -> str:
     """Return what stands behind a device, in words."""
     library()

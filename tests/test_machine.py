@@ -1,0 +1,41 @@
+"""What this machine can compute on, and how."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+import pytest
+import torch
+
+from cleaner.clip import Clip, pick_precision
+from cleaner.machine import devices, fast_floats, precisions
+
+
+def test_devices_say_why_not() -> None:
+    found = devices()
+    assert found["cpu"] is None
+    assert all(reason is None or len(reason) > 5 for reason in found.values())
+    assert precisions("cpu")["fp16"] is not None
+    assert precisions("cpu")["fp32"] is None
+
+
+@pytest.mark.parametrize(("tiles", "fast"), [(True, "bf16"), (False, "fp32")])
+def test_the_fast_precision_depends_on_the_processor(
+    tiles: bool, fast: str, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert pick_precision("cpu") == fast
+    assert tiny_clip.to("cpu", "auto").precision == fast
+    assert pick_precision("cpu", "bf16") == "bf16"
+    assert tiny_clip.to("cpu").precision == "fp32"
+
+
+def test_threads_started_later_flush_denormals_too() -> None:
+    found: list[float] = []
+    fast_floats()
+    thread = Thread(target=lambda: found.append(float(torch.tensor(1e-39) * 0.5)))
+    thread.start()
+    thread.join()
+    torch.set_flush_denormal(False)
+    assert found == [0.0]
+    assert float(torch.tensor(1e-39) * 0.5) > 0
