@@ -38,6 +38,8 @@ class Options:
     """Built-in model."""
     defenses: tuple[str, ...] = tuple(protocol.METHODS)
     """Methods; two processes may measure different ones at the same time."""
+    rates: tuple[float, ...] = protocol.GRID
+    """Rates of the grid; two processes may share those of one method."""
     all: bool = False
     """Measure the whole grid, also below the chosen rate."""
 
@@ -49,7 +51,7 @@ def main(options: Options) -> None:
     before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False).ca[1]
     for name in options.defenses:
         defense = protocol.METHODS[name]
-        for lr in sorted(protocol.GRID, reverse=True):
+        for lr in sorted(options.rates, reverse=True):
             known = [t for t in current(stored()) if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)]
             if not known:
                 known = [trial(suspect, name, defense, clean, protocol.schedule(lr, seed=0), validation, before)]
