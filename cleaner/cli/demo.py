@@ -24,7 +24,7 @@ METHODS = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
 
 @dataclass(frozen=True)
 class Demo:
-    """Poison a model, clean it with four methods, and compare, in about three minutes on two cores.
+    """Poison a model, clean it with four methods, and compare, in three to four minutes on two cores.
 
     Fewer pairs and steps than the full setting, the same method. TA-Cleaner is a re-implementation from the public
     description (arXiv:2409.17601).
