@@ -34,8 +34,8 @@ ATTACKS: dict[str, dict[str, Any]] = {"badclip": {"triplet_weight": 20.0, "step_
 CLEAN_PAIRS = 6000
 DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
 
-# The demo: the same methods in three to four minutes on two cores. In so few steps only a high rate removes anything; it
-# is the same for all, and costs each of them accuracy.
+# The demo: the same methods in three to four minutes on two cores. In so few steps only a high rate removes anything;
+# it is the same for all, and costs each of them accuracy.
 DEMO_POISON_PAIRS, DEMO_CLEAN_PAIRS = 4000, 1000
 DEMO_POISON_RATE = 0.03
 DEMO_POISON = FinetuneConfig(lr=1e-3, epochs=4)

@@ -122,14 +122,17 @@ def defend(
 ) -> Run:
     """Finetune a copy of a backdoored run's model, or of a suspicious one, on clean pairs with `defense`.
 
-    For a `Run` the attack is known, and test figures hold its ASR; for a bare `Clip` no ASR is measured. Validation
+    For a `Run` the attack is known, and test figures hold its ASR; for a bare `Clip` no ASR is measured. Without a
+    config, Scenes' setting is taken, with the rate that was chosen for this method on a built-in model. Validation
     data, test data and checkpoint as in `poison`.
     """
-    config = config or presets.DEFEND
     run = suspect if isinstance(suspect, Run) else None
     clip = run.clip if run is not None else suspect
     if not isinstance(clip, Clip):
         raise CleanerError("defend() takes a run made by poison() or a Clip.")
+    if config is None:
+        rate = presets.recommended_lr(clip.name, str(defense.state_dict()["name"]), presets.DEFEND.lr)
+        config = replace(presets.DEFEND, lr=rate)
     data = data.framed(clip.framing)
     test = _measurable(test or data.heldout("test") or data)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
@@ -184,13 +187,13 @@ def compare(
     learning_rates: dict[str, float] | None = None,
     **options: Any,
 ) -> dict[str, Run]:
-    """Return name -> defended run; all defences get the same pairs, steps and seed, each its own learning rate."""
-    config = config or presets.DEFEND
+    """Return name -> defended run; all defences get the same pairs, steps and seed, each its own learning rate.
+
+    A method without a rate of its own takes that of `config`, without a config that of `defend`.
+    """
     rates = learning_rates or {}
-    return {
-        name: defend(suspect, defense, data, replace(config, lr=rates.get(name, config.lr)), **options)
-        for name, defense in defenses.items()
-    }
+    own = {name: replace(config or presets.DEFEND, lr=rates[name]) if name in rates else config for name in defenses}
+    return {name: defend(suspect, defense, data, own[name], **options) for name, defense in defenses.items()}
 
 
 def attack_verdict(metrics: Metrics) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from cleaner import (
     load_clip,
     load_run,
     poison,
+    presets,
     rebound,
     save_clip,
     save_run,
@@ -152,6 +153,17 @@ def test_compare_gives_each_method_its_own_rate(backdoored: Run, toy_data: Tenso
     runs = compare(backdoored, defenses, toy_data, replace(CONFIG, epochs=1), {"cleanclip": 1e-5})
     assert runs["finetune"].config["finetune"]["lr"] == CONFIG.lr
     assert runs["cleanclip"].config["finetune"]["lr"] == 1e-5
+
+
+def test_without_a_config_a_method_takes_the_rate_that_was_chosen_for_it(
+    backdoored: Run, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {(backdoored.clip.name, "ta_cleaner"): 2e-3}
+    monkeypatch.setattr(presets, "recommended_lr", lambda model, method, default: chosen.get((model, method), default))
+    monkeypatch.setattr(presets, "DEFEND", replace(CONFIG, epochs=1, lr=5e-5))
+    runs = compare(backdoored, {name: DEFENSES[name]() for name in ("ta_cleaner", "finetune")}, toy_data)
+    assert [run.config["finetune"]["lr"] for run in runs.values()] == [2e-3, 5e-5]
+    assert runs["finetune"].config["precision"] == "fp32"
 
 
 def test_run_comes_back_from_disk(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
