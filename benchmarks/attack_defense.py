@@ -97,7 +97,8 @@ def defended(suspect: Run, model: str, attack: str, seed: int, name: str, clean:
     known = stored(folder, suspect, defense, config)
     if known is not None:
         return known
-    run = stored(runs_root() / protocol.run_name(model, attack, seed, f"{name} {lr:g}"), suspect, defense, config)
+    trial = protocol.run_name(model, attack, seed, f"{name.partition(' at ')[0]} {lr:g}")
+    run = stored(runs_root() / trial, suspect, defense, config)
     if run is not None:
         assert suspect.metrics is not None
         found = evaluate(run.clip, load_data("scenes", split="test"), suspect.trigger, suspect.target_class)
