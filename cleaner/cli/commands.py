@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +16,14 @@ from cleaner import jobs, presets
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.checkpoints import describe
 from cleaner.cli.cluster import Where, follow, hand_in
-from cleaner.cli.options import Finetune, named, to_config, with_preset
+from cleaner.cli.options import Finetune, UnratedFinetune, named, to_config, unrated, with_preset
 from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
 from cleaner.clip import BUILT_IN, Clip, load_clip, save_clip
 from cleaner.config import parameters
 from cleaner.data.base import DATASETS, CaptionData, load_data, located
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import evaluate
+from cleaner.files import read_json
 from cleaner.jobs import all_entries
 from cleaner.request import Request, data_options, found
 from cleaner.runs import Run, find_run, load_run, run_id, run_trigger, runs_root, save_run
@@ -34,6 +35,10 @@ MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FIL
 DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
 TRIGGER_HELP = "Trigger and options, badnet patch_size=16, or a run folder: its trigger, patch and all."
 PRESET_HELP = "Settings to begin with, see: python -m cleaner presets; other options win over them."
+LR_HELP = (
+    "Peak learning rate; matters most. Default: what was chosen for the defence on a built-in model, else "
+    f"{presets.DEFEND.lr:g}."
+)
 BACKGROUND_HELP = "With --cluster: return as soon as the job is handed in."
 LOOK = 500
 """Test pictures that a foreign model is looked at with before it is trained."""
@@ -170,7 +175,8 @@ class Defend:
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
     where: Annotated[Where, tyro.conf.arg(name="")] = Where()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.DEFEND))
+    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP)] = None
+    finetune: Annotated[UnratedFinetune, tyro.conf.arg(name="")] = unrated(presets.DEFEND)
 
     def run(self) -> None:
         defense = named(DEFENSES, with_preset(self.preset, self.defense, DEFENSES, presets.defense_presets))
@@ -181,11 +187,21 @@ class Defend:
         folder = new_folder(self.out, f"{suspect.name}_{self.defense[0]}")
         if parent is None and self.suspect not in BUILT_IN:
             show_accuracy(self.suspect, self.data)
+        lr = self._chosen_lr(defense.state_dict()["name"]) if self.lr is None else self.lr
+        config = replace(to_config(self.finetune), lr=lr)
         request = Request(
-            "defended", data, self.pairs, to_config(self.finetune), None if parent else found(self.suspect),
+            "defended", data, self.pairs, config, None if parent else found(self.suspect),
             parent=parent, defense=defense.state_dict(), test_size=self.test_pictures or None, data_options=options,
         )  # fmt: skip
         train(request, folder, self.where, self.background, self.defense[0], self.json)
+
+    def _chosen_lr(self, defense: str) -> float:
+        """Return the rate that was chosen for the defence on the built-in model that stands behind the suspect."""
+        folder = Path(self.suspect)
+        model = read_json(folder / "config.json").get("model") if folder.is_dir() else self.suspect
+        lr = presets.recommended_lr(str(model), defense, presets.DEFEND.lr)
+        print(f"learning rate {lr:g}; --lr sets another one", file=sys.stderr)
+        return lr
 
 
 @dataclass(frozen=True)

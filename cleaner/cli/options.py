@@ -81,9 +81,16 @@ def _typed(p: Parameter, text: str) -> Any:
 if TYPE_CHECKING:
     Finetune = FinetuneConfig
     SharedFinetune = FinetuneConfig
+    UnratedFinetune = FinetuneConfig
 else:
     Finetune = with_help(FinetuneConfig)
     SharedFinetune = with_help(FinetuneConfig, without=("lr", "seed"))
+    UnratedFinetune = with_help(FinetuneConfig, without=("lr",))
+
+
+def unrated(config: FinetuneConfig) -> UnratedFinetune:
+    """Return the options that a config stands for, but for the learning rate, which has an option of its own."""
+    return UnratedFinetune(**{name: value for name, value in vars(config).items() if name != "lr"})
 
 
 def to_config(options: Any) -> FinetuneConfig:

@@ -12,7 +12,7 @@ import tyro
 
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.commands import Defend, Poison
-from cleaner.cli.options import Finetune, chosen
+from cleaner.cli.options import Finetune, chosen, unrated
 from cleaner.cli.output import print_json
 from cleaner.defenses import DEFENSES
 from cleaner.presets import (
@@ -127,10 +127,14 @@ def asked(arguments: Sequence[str]) -> Poison | Defend | None:
     training = preset.training
     if training is None:
         return command
-    command = replace(command, pairs=training.pairs, finetune=Finetune(**vars(training.finetune)))
     if isinstance(command, Poison):
-        model = training.model or command.model
-        command = replace(command, poison_rate=training.poison_rate or command.poison_rate, model=model)
+        command = replace(
+            command, poison_rate=training.poison_rate or command.poison_rate, model=training.model or command.model,
+            finetune=Finetune(**vars(training.finetune)),
+        )  # fmt: skip
+    else:
+        command = replace(command, lr=training.finetune.lr, finetune=unrated(training.finetune))
+    command = replace(command, pairs=training.pairs)
     return replace(command, data=(training.data,) if training.data else tyro.MISSING)
 
 

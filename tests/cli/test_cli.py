@@ -9,8 +9,11 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
+from cleaner.cli import commands
 from cleaner.cli.options import named
 from cleaner.clip import Architecture, Clip, _wrap, save_clip
+from cleaner.presets import CLEANCLIP_TRAINING, recommended_lr
+from cleaner.request import Request
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 
@@ -38,6 +41,7 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     defense = ["--defense", "ta_cleaner", "share=0.5"]
     assert main(["defend", attack, *defense, "--pairs", "32", "--out", cleaned, *SMALL]) == 0
     shown = capsys.readouterr()
+    assert "learning rate 0.0001" in shown.err  # nothing was chosen for a file
     assert "ASR protocol non_target" in shown.out
     assert "left" in shown.err
     assert main(["evaluate", cleaned, "--test-pictures", "40", "--json"]) == 0
@@ -55,6 +59,24 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rebound, 3 steps")]
     assert len(rows) == 1
     assert len((tmp_path / "r" / "progress.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_defence_takes_the_rate_that_was_chosen_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[Request] = []
+    monkeypatch.setattr(commands, "train", lambda request, *_: begun.append(request))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text('{"model": "scenes-rn"}')
+    call = ["defend", str(tmp_path / "a"), "--out", str(tmp_path / "d")]
+    for more in ([], ["--lr", "2e-5"], ["--preset", "ta_cleaner-published"]):
+        assert main([*call, *more, "--data", "scenes"]) == 0
+    chosen = recommended_lr("scenes-rn", "ta_cleaner", default=0.0)
+    assert chosen > 0
+    assert [request.finetune.lr for request in begun] == [chosen, 2e-5, CLEANCLIP_TRAINING.finetune.lr]
+    assert f"learning rate {chosen:g}" in capsys.readouterr().err
+    assert main([*call, "--lr", "0"]) == 2
+    assert "lr must lie between" in capsys.readouterr().err
 
 
 def test_the_patch_of_a_run_is_used_again(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
