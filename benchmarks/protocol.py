@@ -80,8 +80,7 @@ def backdoored(model: str, attack: str, seed: int) -> Run:
     config = replace(presets.POISON, seed=seed, lr=POISON_LR[model], epochs=epochs, precision=PRECISION)
     label = f"{model} {attack} {seed}"
     run = poison(clean, data, trigger, TARGET, presets.POISON_RATE, config, on_step=Progress(label))
-    save_run(run, folder)
-    return run
+    return load_run(save_run(run, folder))  # as every later call finds it, in fp32
 
 
 def run_name(model: str, attack: str, seed: int, defense: str | None = None) -> str:
