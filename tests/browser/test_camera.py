@@ -18,6 +18,10 @@ def test_a_picture_is_taken_and_judged(start_server: Start, browser_page: Any) -
     page.get_by_role("heading", name="Try it", exact=True).wait_for()
     wait_idle(page)
     page.get_by_text("Use the camera").click()
+    # The button is there before the first frame is; a press before it takes nothing.
+    page.wait_for_function(
+        "document.querySelector('video')?.readyState >= 2 && document.querySelector('video').videoWidth"
+    )
     page.get_by_role("button", name="Take Photo").click()
     page.get_by_role("button", name="Clear photo").wait_for()
     page.get_by_role("button", name="Remove camera.jpg").wait_for()
