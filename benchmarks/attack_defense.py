@@ -118,10 +118,8 @@ def stored(folder: Path, suspect: Run, defense: Defense, config: FinetuneConfig)
         return None
     known = load_run(folder)
     finetune = asdict(config) | known.config["finetune"] | UNSEEN
-    # A suspect that was defended before it was saved does not tell its version of the format.
-    of, now = ({k: v for k, v in c.items() if k != "schema"} for c in (known.config["suspect"], suspect.config))
-    same = (finetune, known.config["defense"], of) == (asdict(config) | UNSEEN, defense.state_dict(), now)
-    return known if same else None
+    settings = (finetune, known.config["defense"], known.config["suspect"])
+    return known if settings == (asdict(config) | UNSEEN, defense.state_dict(), suspect.config) else None
 
 
 def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Path:

@@ -235,8 +235,10 @@ def pick_precision(device: str | torch.device, precision: str = "auto") -> str:
     in fp32 was 1.2 to 1.3 times as fast.
     """
     kind = torch.device(device).type
-    if precision != "auto" or kind == "mps":
-        return "bf16" if precision == "auto" else precision
+    if precision != "auto":
+        return precision
+    if kind == "mps":
+        return "bf16"
     if kind == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     tiles: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)

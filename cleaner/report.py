@@ -217,23 +217,15 @@ def methods(entries: Sequence[Entry]) -> list[figures.Point]:
 
     A defence with one seed has its 95 % Wilson intervals as bars.
     """
-    groups: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry.figure("ca") is not None and entry.figure("asr") is not None and entry.stage in figures.COLORS:
-            groups.setdefault(entry.defense, []).append(entry)
+    ca, asr = cells(entries, "ca"), cells(entries, "asr")
     found = []
-    for defense, own in groups.items():
-        seeds = f"{len(own)} seeds" if len(own) > 1 else f"seed {own[0].finetune.get('seed')}"
-        (ca, ca_bar), (asr, asr_bar) = (_middle(own, name) for name in ("ca", "asr"))
-        found.append(figures.Point(f"{defense_in_words(defense)}, {seeds}", own[0].stage, ca, asr, ca_bar, asr_bar))
+    for place in (place for place in ca if place in asr):
+        own, seeds = [entry for entry in entries if entry.defense == place[1]], ca[place].seeds
+        label = f"{defense_in_words(place[1])}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
+        bars = [(c.low, c.high) if len(c.seeds) > 1 else own[0].interval(n)
+                for n, c in (("ca", ca[place]), ("asr", asr[place]))]  # fmt: skip
+        found.append(figures.Point(label, own[0].stage, ca[place].mean, asr[place].mean, *bars))
     return found
-
-
-def _middle(entries: Sequence[Entry], name: str) -> tuple[float, tuple[float, float] | None]:
-    """Return mean, and lowest and highest; of a single entry its interval."""
-    values = [value for entry in entries if (value := entry.figure(name)) is not None]
-    bar = (min(values), max(values)) if len(values) > 1 else entries[0].interval(name)
-    return sum(values) / len(values), bar
 
 
 def heatmap(entries: Sequence[Entry], name: str) -> Any:

@@ -16,7 +16,7 @@ from cleaner import jobs, presets
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.checkpoints import describe
 from cleaner.cli.cluster import Where, follow, hand_in
-from cleaner.cli.options import Finetune, UnratedFinetune, named, to_config, unrated, with_preset
+from cleaner.cli.options import Finetune, UnratedFinetune, named, options_of, to_config, with_preset
 from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
 from cleaner.clip import BUILT_IN, Clip, load_clip, save_clip
 from cleaner.config import parameters
@@ -176,7 +176,7 @@ class Defend:
     where: Annotated[Where, tyro.conf.arg(name="")] = Where()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
     lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP)] = None
-    finetune: Annotated[UnratedFinetune, tyro.conf.arg(name="")] = unrated(presets.DEFEND)
+    finetune: Annotated[UnratedFinetune, tyro.conf.arg(name="")] = options_of(UnratedFinetune, presets.DEFEND)
 
     def run(self) -> None:
         defense = named(DEFENSES, with_preset(self.preset, self.defense, DEFENSES, presets.defense_presets))

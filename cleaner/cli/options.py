@@ -88,9 +88,9 @@ else:
     UnratedFinetune = with_help(FinetuneConfig, without=("lr",))
 
 
-def unrated(config: FinetuneConfig) -> UnratedFinetune:
-    """Return the options that a config stands for, but for the learning rate, which has an option of its own."""
-    return UnratedFinetune(**{name: value for name, value in vars(config).items() if name != "lr"})
+def options_of(kind: type[FinetuneConfig], config: FinetuneConfig) -> Any:
+    """Return a twin made by `with_help(FinetuneConfig)` with the values of a config, as far as it has them."""
+    return kind(**{f.name: getattr(config, f.name) for f in fields(kind)})
 
 
 def to_config(options: Any) -> FinetuneConfig:

@@ -12,7 +12,7 @@ import tyro
 
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.commands import Defend, Poison
-from cleaner.cli.options import Finetune, chosen, unrated
+from cleaner.cli.options import Finetune, UnratedFinetune, chosen, options_of
 from cleaner.cli.output import print_json
 from cleaner.defenses import DEFENSES
 from cleaner.presets import (
@@ -133,7 +133,7 @@ def asked(arguments: Sequence[str]) -> Poison | Defend | None:
             finetune=Finetune(**vars(training.finetune)),
         )  # fmt: skip
     else:
-        command = replace(command, lr=training.finetune.lr, finetune=unrated(training.finetune))
+        command = replace(command, lr=training.finetune.lr, finetune=options_of(UnratedFinetune, training.finetune))
     command = replace(command, pairs=training.pairs)
     return replace(command, data=(training.data,) if training.data else tyro.MISSING)
 

@@ -15,7 +15,7 @@ import tyro
 from cleaner import presets, sweep
 from cleaner.cli.cluster import Where
 from cleaner.cli.commands import DATA_HELP, opened
-from cleaner.cli.options import SharedFinetune, named, to_config
+from cleaner.cli.options import SharedFinetune, named, options_of, to_config
 from cleaner.cli.output import duration, print_json, protocol, row, table
 from cleaner.data.base import located
 from cleaner.defenses import DEFENSES
@@ -55,9 +55,7 @@ class Sweep:
     status: Annotated[bool, tyro.conf.arg(help="Only show the table of this suspect's sweeps.")] = False
     cancel: Annotated[bool, tyro.conf.arg(help="Only cancel what is not finished of this suspect's sweeps.")] = False
     json: Annotated[bool, tyro.conf.arg(help="Print the table as JSON.")] = False
-    finetune: Annotated[SharedFinetune, tyro.conf.arg(name="")] = SharedFinetune(
-        **{name: value for name, value in vars(presets.DEFEND).items() if name not in ("lr", "seed")}
-    )
+    finetune: Annotated[SharedFinetune, tyro.conf.arg(name="")] = options_of(SharedFinetune, presets.DEFEND)
 
     def run(self) -> None:
         if self.status or self.cancel:

@@ -85,7 +85,7 @@ def precisions(device: str) -> dict[str, str | None]:
 
 @st.cache_resource(show_spinner=False)
 def fast_precision(device: str) -> str:
-    """Return the precision to propose for a device."""
+    """Return what precision auto stands for on a device."""
     library()
     from cleaner.clip import pick_precision
 
