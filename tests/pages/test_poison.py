@@ -78,6 +78,14 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: Open) 
     assert app.number_input(key="poison.badclip.triplet_weight").value == ATTACKS["badclip"]["triplet_weight"]
 
 
+def test_what_a_model_needs_to_learn_an_attack_is_said(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("blended").run()
+    assert "learns it only with" not in texts(app)
+    app.selectbox(key="poison.model").set_value("scenes-vit").run()
+    assert "scenes-vit learns it only with blend ratio 0.3, 6,000 pairs and 6 epochs" in texts(app)
+
+
 def test_every_published_preset_can_be_drawn(open_page: Open) -> None:
     app = make_small(open_page("Poison"))
     for preset in PUBLISHED_ATTACKS:
