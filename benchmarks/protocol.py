@@ -40,6 +40,7 @@ ABLATIONS: dict[str, Defense] = {
     "ta_cleaner positives only": DEFENSES["ta_cleaner"](contrast="positives"),
     "ta_cleaner negatives only": DEFENSES["ta_cleaner"](contrast="negatives"),
     "ta_cleaner without t2t": DEFENSES["ta_cleaner"](text_to_text=False),
+    "ta_cleaner relation held out": DEFENSES["ta_cleaner"](held_out="relation"),
     "ta_cleaner K 5 %": DEFENSES["ta_cleaner"](share=0.05),
     "ta_cleaner K 50 %": DEFENSES["ta_cleaner"](share=0.5),
 }

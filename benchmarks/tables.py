@@ -17,7 +17,19 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
-from benchmarks.comparison import Row, comparison, grouped, joined, markdown, number, summary
+from benchmarks.comparison import (
+    HEADER,
+    Row,
+    comparison,
+    figures,
+    grouped,
+    joined,
+    markdown,
+    number,
+    protocol_of,
+    summary,
+)
+from cleaner import results
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,6 +108,25 @@ def compared(
     return "\n\n".join(tables) or not_measured(
         "python -m benchmarks.learning_rates", "python -m benchmarks.attack_defense"
     )
+
+
+def budget(root: Path) -> str:
+    """Return what each method removes with how many pairs and steps, all at one learning rate."""
+    result = read(root / "benchmarks" / "results" / "budget.json")
+    if result is None:
+        return not_measured("python -m benchmarks.budget")
+    tables = []
+    for rows in grouped(result["rows"], "model", "trigger", "seed"):
+        model, trigger, seed = (rows[0][key] for key in ("model", "trigger", "seed"))
+        rows.sort(key=lambda row: (row["pairs"], row["steps"]))
+        lines = [(f"{row['pairs']:,}", f"{row['steps']:,}", row["defense"], *figures([row])) for row in rows]
+        tables.append(
+            f"**`{model}`, `{trigger}`**\n\n{markdown(('pairs', 'steps', *HEADER), lines)}\n\n"
+            f"{protocol_of(results.metrics(rows[0]))}. Seed {seed}; [..]: 95 % Wilson interval. Learning rate "
+            f"{result['lr']:g} for all. {joined(row['device'] for row in rows)}; commit "
+            f"{joined(row['commit'] for row in rows)}; `{result['command']}`."
+        )
+    return "\n\n".join(tables)
 
 
 def photos(root: Path) -> str:
@@ -241,8 +272,8 @@ def screenshots(root: Path) -> str:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    "at_a_glance": at_a_glance, "attack_defense": attack_defense, "ablations": ablations, "demo": demo,
-    "models": models, "photos": photos, "photos_each": photos_each, "screenshots": screenshots,
+    "at_a_glance": at_a_glance, "attack_defense": attack_defense, "ablations": ablations, "budget": budget,
+    "demo": demo, "models": models, "photos": photos, "photos_each": photos_each, "screenshots": screenshots,
     "ssba": ssba, "step": step,
 }  # fmt: skip
 
