@@ -33,4 +33,4 @@ def test_a_row_of_the_table_with_the_same_settings_is_taken(monkeypatch: pytest.
 def test_each_budget_varies_one_thing() -> None:
     assert budget.BUDGETS[0] == (PAIRS, STEPS)
     assert len(set(budget.BUDGETS)) == len(budget.BUDGETS)
-    assert all(PAIRS == pairs or STEPS == steps for pairs, steps in budget.BUDGETS)
+    assert all(pairs == PAIRS or steps == STEPS for pairs, steps in budget.BUDGETS)
