@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -10,7 +11,7 @@ import streamlit as st
 
 from cleaner.cluster import Cluster
 from cleaner.config import FinetuneConfig
-from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, STRONGER, attack_presets
+from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, POISON_LR, STRONGER, attack_presets
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, forms, images, state, tasks, work
 from pages._shared.frame import link, page, say
@@ -106,7 +107,10 @@ def choose_attack() -> tasks.Attack | None:
         )  # fmt: skip
     with st.container(border=True):
         st.markdown("**Training**")
-        main = forms.values(FinetuneConfig, "poison.train", ("lr", "epochs"), vars(DEMO_POISON))
+        # A model with a rate of its own has widgets of its own: a default only counts until a widget is drawn.
+        own, lr = (f".{model}", POISON_LR[model]) if model in POISON_LR else ("", DEMO_POISON.lr)
+        defaults = vars(replace(DEMO_POISON, lr=lr))
+        main = forms.values(FinetuneConfig, f"poison.train{own}", ("lr", "epochs"), defaults)
         device, precision, usable = forms.device_and_precision("poison")
         with st.expander("More settings"):
             names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
