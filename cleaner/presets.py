@@ -50,7 +50,7 @@ DEMO_POISON = FinetuneConfig(lr=1e-3, epochs=4)
 DEMO_DEFEND = FinetuneConfig(lr=1e-3, epochs=8)
 
 
-def recommended_lr(model: str, defense: str, default: float = 1e-4) -> float:
+def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> float:
     """Return the learning rate of the full setting, chosen by accuracy alone (benchmarks/learning_rates.py).
 
     Models and methods without a trial get `default`.

@@ -131,7 +131,7 @@ def defend(
     if not isinstance(clip, Clip):
         raise CleanerError("defend() takes a run made by poison() or a Clip.")
     if config is None:
-        rate = presets.recommended_lr(clip.name, str(defense.state_dict()["name"]), presets.DEFEND.lr)
+        rate = presets.recommended_lr(clip.name, str(defense.state_dict()["name"]))
         config = replace(presets.DEFEND, lr=rate)
     data = data.framed(clip.framing)
     test = _measurable(test or data.heldout("test") or data)

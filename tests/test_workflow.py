@@ -159,8 +159,8 @@ def test_without_a_config_a_method_takes_the_rate_that_was_chosen_for_it(
     backdoored: Run, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = {(backdoored.clip.name, "ta_cleaner"): 2e-3}
-    monkeypatch.setattr(presets, "recommended_lr", lambda model, method, default: chosen.get((model, method), default))
-    monkeypatch.setattr(presets, "DEFEND", replace(CONFIG, epochs=1, lr=5e-5))
+    monkeypatch.setattr(presets, "recommended_lr", lambda model, method: chosen.get((model, method), 5e-5))
+    monkeypatch.setattr(presets, "DEFEND", replace(CONFIG, epochs=1))
     runs = compare(backdoored, {name: DEFENSES[name]() for name in ("ta_cleaner", "finetune")}, toy_data)
     assert [run.config["finetune"]["lr"] for run in runs.values()] == [2e-3, 5e-5]
     assert runs["finetune"].config["precision"] == "fp32"

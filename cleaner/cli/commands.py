@@ -200,7 +200,7 @@ class Defend:
         """Return the rate that was chosen for the defence on the built-in model that stands behind the suspect."""
         folder = Path(self.suspect)
         model = read_json(folder / "config.json").get("model") if folder.is_dir() else self.suspect
-        lr = presets.recommended_lr(str(model), defense, presets.DEFEND.lr)
+        lr = presets.recommended_lr(str(model), defense)
         print(f"learning rate {lr:g}; --lr sets another one", file=sys.stderr)
         return lr
 
