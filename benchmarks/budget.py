@@ -27,7 +27,7 @@ METHODS = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
 LR = 1e-3
 """The rate that TA-Cleaner's accuracy allows on the ResNet."""
 PAIRS, STEPS = presets.CLEAN_PAIRS, presets.DEFEND.epochs * (presets.CLEAN_PAIRS // presets.DEFEND.batch_size)
-BUDGETS = ((PAIRS, STEPS), (1500, STEPS), (10_000, STEPS), (PAIRS, 186), (PAIRS, 2 * STEPS))
+BUDGETS = ((PAIRS, STEPS), (PAIRS, 2 * STEPS), (PAIRS, 186), (1500, STEPS), (10_000, STEPS))
 """Clean pairs and steps, in the order in which they are measured; 10,000 is all of the defender's split."""
 
 
