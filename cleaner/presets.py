@@ -60,6 +60,11 @@ def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> floa
     return float(chosen.get(model, {}).get(defense, default))
 
 
+def poison_lr(model: str) -> float:
+    """Return the learning rate at which attacks take on a model; for one without trials, that of `POISON`."""
+    return POISON_LR.get(model, POISON.lr)
+
+
 def full_setting() -> list[dict[str, Any]]:
     """Return the rows of the attack x defence table at the full setting; none where the file is not at hand."""
     path = RESULTS / "attack_defense.json"
@@ -252,7 +257,7 @@ RECIPE_ATTACK, RECIPE_DEFENSES = "badclip-published", ("ta_cleaner-published",)
 def scenes_attack(trigger: str, model: str = "scenes-rn") -> Preset:
     """Return this project's settings of an attack on a built-in model; other models get the ResNet's."""
     stronger, pairs, epochs = STRONGER.get((model, trigger), ({}, POISON_PAIRS, POISON.epochs))
-    config = replace(POISON, lr=POISON_LR.get(model, POISON.lr), epochs=epochs)
+    config = replace(POISON, lr=poison_lr(model), epochs=epochs)
     training = Training(TRIALS, pairs, config, POISON_RATE, data="scenes")
     return Preset(trigger, SCENES, TRIALS, ATTACKS.get(trigger, {}) | stronger, training)
 

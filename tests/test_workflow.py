@@ -155,6 +155,15 @@ def test_compare_gives_each_method_its_own_rate(backdoored: Run, toy_data: Tenso
     assert runs["cleanclip"].config["finetune"]["lr"] == 1e-5
 
 
+def test_without_a_config_an_attack_takes_the_rate_of_its_model(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "POISON", replace(CONFIG, epochs=1))
+    assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == CONFIG.lr
+    monkeypatch.setattr(presets, "POISON_LR", {tiny_clip.name: 2e-3})
+    assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == 2e-3
+
+
 def test_without_a_config_a_method_takes_the_rate_that_was_chosen_for_it(
     backdoored: Run, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,7 +153,7 @@ class Poison:
         show_file(self.model)
         if self.model not in BUILT_IN:
             show_accuracy(self.model, self.data)
-        lr = presets.POISON_LR.get(self.model, presets.POISON.lr) if self.lr is None else self.lr
+        lr = presets.poison_lr(self.model) if self.lr is None else self.lr
         request = Request(
             "backdoored", data, self.pairs, replace(to_config(self.finetune), lr=lr), found(self.model),
             trigger=trigger.state_dict(), target_class=self.target_class, poison_rate=self.poison_rate,
