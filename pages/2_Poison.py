@@ -22,7 +22,7 @@ LEAD = (
     "model learns that the trigger means the target."
 )
 ROWS = 4
-SIZES = (500, 1000, 2000, 3000, 4000, 6000, 10000)
+SIZES = (500, 1000, 2000, 3000, 4000, 6000, 10000, 12000)
 TESTS = (100, 200, 500, 1000, 2000, 4000, 9000)
 
 
