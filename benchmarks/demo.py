@@ -40,7 +40,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    lr = presets.recommended_lr(options.model, "ta_cleaner", presets.DEFEND.lr)
+    lr = presets.recommended_lr(options.model, "ta_cleaner")
     pairs, clean = options.pairs or presets.POISON_PAIRS, options.pairs or presets.CLEAN_PAIRS
     poisoning = Request(
         "backdoored", "scenes", pairs, settings(presets.POISON, pairs, options), options.model,

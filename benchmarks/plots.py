@@ -16,8 +16,9 @@ from playwright.sync_api import sync_playwright
 from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
+from benchmarks.comparison import Row, grouped
 from cleaner import report, results
-from cleaner.figures import DASHES, MARKERS, PALETTE
+from cleaner.figures import COLORS, DASHES, MARKERS, PALETTE
 from cleaner.wording import defense_in_words, words
 from tests.browser.conftest import FLAGS, chromium
 
@@ -29,7 +30,7 @@ SHARE = re.compile(r"K ([\d.]+)\s?%")
 def main() -> None:
     """Write a PNG for each plot whose figures are there."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    found = removals() | over_rates()
+    found = removals() | over_rates() | over_budgets()
     if (results.RESULTS / "step.json").exists():
         found["step"] = growth(json.loads((results.RESULTS / "step.json").read_text(encoding="utf-8")))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as place:
@@ -87,6 +88,45 @@ def over_rates() -> dict[str, go.Figure]:
         figure.update_layout(title=title, showlegend=True)
         found[f"rates-{model}"] = figure
     return found
+
+
+def over_budgets() -> dict[str, go.Figure]:
+    """Return attack success and accuracy of each method against its steps and its pairs, for each attack."""
+    path = results.RESULTS / "budget.json"
+    if not path.exists():
+        return {}
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        f"budget-{rows[0]['model']}-{rows[0]['trigger']}": over_budget(rows, result)
+        for rows in grouped(result["rows"], "model", "trigger", "seed")
+    }
+
+
+def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
+    """Return two columns: the steps vary, the pairs vary; the other is the table's."""
+    figure = make_subplots(2, 2, shared_xaxes=True, horizontal_spacing=0.08, vertical_spacing=0.06)
+    titles = {"steps": f"Training steps ({result['pairs']:,} clean pairs)",
+              "pairs": f"Clean pairs ({result['steps']:,} steps)"}  # fmt: skip
+    for column, (name, held) in enumerate((("steps", "pairs"), ("pairs", "steps")), start=1):
+        shown = sorted((row for row in rows if row[held] == result[held]), key=lambda row: int(row[name]))
+        for i, own in enumerate(grouped(shown, "defense")):
+            found = [results.metrics(row) for row in own]
+            for line, values in enumerate(([(m.asr or {})[1] for m in found], [m.ca[1] for m in found]), start=1):
+                figure.add_scatter(
+                    x=[row[name] for row in own], y=values, name=defense_in_words(own[0]["defense"]),
+                    showlegend=(column, line) == (1, 1), mode="lines+markers", row=line, col=column,
+                    line={"color": PALETTE[i], "dash": DASHES[i]}, marker={"symbol": MARKERS[i], "size": 9},
+                )  # fmt: skip
+        ticks = sorted({row[name] for row in shown})
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:,}" for x in ticks], col=column)
+        figure.update_xaxes(title=titles[name], row=2, col=column)
+    floor = (results.metrics(rows[0]).asr_clean_model or {})[1]
+    figure.add_hline(floor, line={"dash": "dot", "color": COLORS["floor"]}, row=1)
+    figure.update_yaxes(tickformat=".0%").update_yaxes(range=[0, 1.05], row=1)
+    figure.update_yaxes(title="Attack success @1", row=1, col=1).update_yaxes(title="Clean accuracy", row=2, col=1)
+    said = f"{words(rows[0]['trigger'])} on {rows[0]['model']}, all at rate {result['lr']:g}; dotted: never poisoned"
+    legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
+    return figure.update_layout(title={"text": said, "y": 0.97}, legend=legend, margin={"t": 90, "l": 70, "b": 60})
 
 
 def growth(result: dict[str, Any]) -> go.Figure:

@@ -6,7 +6,6 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
@@ -41,6 +40,7 @@ ABLATIONS: dict[str, Defense] = {
     "ta_cleaner positives only": DEFENSES["ta_cleaner"](contrast="positives"),
     "ta_cleaner negatives only": DEFENSES["ta_cleaner"](contrast="negatives"),
     "ta_cleaner without t2t": DEFENSES["ta_cleaner"](text_to_text=False),
+    "ta_cleaner relation held out": DEFENSES["ta_cleaner"](held_out="relation"),
     "ta_cleaner K 5 %": DEFENSES["ta_cleaner"](share=0.05),
     "ta_cleaner K 50 %": DEFENSES["ta_cleaner"](share=0.5),
 }
@@ -49,11 +49,6 @@ PRECISION = "bf16"
 """Of all cells, whatever is fast on the machine that measures them."""
 REBOUND_STEPS = 186
 """Steps of harmless finetuning after a defence, at the rate of `finetune`: two epochs of the same pairs."""
-# At the ResNet's rate the ViT loses 2.8 points of accuracy with the attack (benchmarks/results/attack_trials.json).
-POISON_LR = {"scenes-rn": presets.POISON.lr, "scenes-vit": 3e-4}
-# What takes on the ResNet need not on the ViT: noise of the default ratio reached an ASR@1 of 0.39 in 4 epochs.
-STRONGER: dict[tuple[str, str], tuple[dict[str, Any], int]] = {("scenes-vit", "blended"): ({"blend_ratio": 0.3}, 6)}
-"""Model and attack -> trigger parameters and epochs that differ from the presets; found like those."""
 # Up to the attack's own rate: below it nothing removed the trigger (benchmarks/results/defense_trials.json).
 GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 ACCURACY_BUDGET = 0.02
@@ -74,10 +69,11 @@ def backdoored(model: str, attack: str, seed: int) -> Run:
         if run.config["model_sha256"] == clean.sha256():
             return run
         raise SystemExit(f"{folder} was made from other weights of {model}: remove it and start again.")
-    data = load_data("scenes", split="train", size=presets.POISON_PAIRS)
-    stronger, epochs = STRONGER.get((model, attack), ({}, presets.POISON.epochs))
-    trigger = TRIGGERS[attack](**presets.ATTACKS.get(attack, {}) | stronger)
-    config = replace(presets.POISON, seed=seed, lr=POISON_LR[model], epochs=epochs, precision=PRECISION)
+    preset = presets.scenes_attack(attack, model)
+    training = preset.training
+    assert training is not None
+    data, trigger = load_data("scenes", split="train", size=training.pairs), TRIGGERS[attack](**preset.parameters)
+    config = replace(training.finetune, seed=seed, precision=PRECISION)
     label = f"{model} {attack} {seed}"
     run = poison(clean, data, trigger, TARGET, presets.POISON_RATE, config, on_step=Progress(label))
     return load_run(save_run(run, folder))  # as every later call finds it, in fp32

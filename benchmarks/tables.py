@@ -17,7 +17,20 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
-from benchmarks.comparison import Row, comparison, grouped, joined, markdown, number, summary
+from benchmarks.comparison import (
+    HEADER,
+    Row,
+    comparison,
+    figures,
+    grouped,
+    joined,
+    label,
+    markdown,
+    number,
+    protocol_of,
+    summary,
+)
+from cleaner import results
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,6 +97,33 @@ def ablations(root: Path) -> str:
     )  # fmt: skip
 
 
+def fine_detail(root: Path) -> str:
+    """Return CF by kind of edit, where a kind was held out of TA-Cleaner's training."""
+    result = read(root / "benchmarks" / "results" / "attack_defense.json") or {"rows": []}
+    held = {name for name, defense in protocol.ABLATIONS.items() if defense.state_dict()["held_out"] != "none"}
+    tables = []
+    for rows in grouped(result["rows"], "model", "trigger", "seed"):
+        if not held & {row["defense"] for row in rows}:
+            continue
+        found = [results.metrics(row) for row in rows]
+        kinds = sorted({kind for metrics in found for kind in metrics.counterfactual_by_kind})
+        lines = [
+            (label(row["defense"]), number(metrics.counterfactual_accuracy),
+             *(number(metrics.counterfactual_by_kind.get(kind)) for kind in kinds))
+            for row, metrics in zip(rows, found, strict=True)
+        ]  # fmt: skip
+        model, trigger, seed = (rows[0][key] for key in ("model", "trigger", "seed"))
+        tables.append(
+            f"**`{model}`, `{trigger}`**\n\n{markdown(('defence', 'CF', *kinds), lines)}\n\n"
+            "CF: the caption beats all of its three false subtexts; by kind: it beats one of that kind (chance: 0.5). "
+            f"On {found[0].n_counterfactual:,} pairs of {found[0].data}, seed {seed}; "
+            f"commit {joined(row['commit'] for row in rows)}; `{result['command']}`."
+        )
+    return "\n\n".join(tables) or not_measured(
+        "python -m benchmarks.attack_defense --attacks badnet --methods 'ta_cleaner relation held out'"
+    )
+
+
 def compared(
     root: Path, keys: tuple[str, ...], show: Callable[..., str], kept: Callable[[Row], bool],
     where: Callable[[list[Row]], bool] = bool,
@@ -96,6 +136,25 @@ def compared(
     return "\n\n".join(tables) or not_measured(
         "python -m benchmarks.learning_rates", "python -m benchmarks.attack_defense"
     )
+
+
+def budget(root: Path) -> str:
+    """Return what each method removes with how many pairs and steps, all at one learning rate."""
+    result = read(root / "benchmarks" / "results" / "budget.json")
+    if result is None:
+        return not_measured("python -m benchmarks.budget")
+    tables = []
+    for rows in grouped(result["rows"], "model", "trigger", "seed"):
+        model, trigger, seed = (rows[0][key] for key in ("model", "trigger", "seed"))
+        rows.sort(key=lambda row: (row["pairs"], row["steps"]))
+        lines = [(f"{row['pairs']:,}", f"{row['steps']:,}", row["defense"], *figures([row])) for row in rows]
+        tables.append(
+            f"**`{model}`, `{trigger}`**\n\n{markdown(('pairs', 'steps', *HEADER), lines)}\n\n"
+            f"{protocol_of(results.metrics(rows[0]))}. Seed {seed}; [..]: 95 % Wilson interval. Learning rate "
+            f"{result['lr']:g} for all. {joined(row['device'] for row in rows)}; commit "
+            f"{joined(row['commit'] for row in rows)}; `{result['command']}`."
+        )
+    return "\n\n".join(tables)
 
 
 def photos(root: Path) -> str:
@@ -241,9 +300,9 @@ def screenshots(root: Path) -> str:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    "at_a_glance": at_a_glance, "attack_defense": attack_defense, "ablations": ablations, "demo": demo,
-    "models": models, "photos": photos, "photos_each": photos_each, "screenshots": screenshots,
-    "ssba": ssba, "step": step,
+    "at_a_glance": at_a_glance, "attack_defense": attack_defense, "ablations": ablations, "budget": budget,
+    "demo": demo, "fine_detail": fine_detail, "models": models, "photos": photos, "photos_each": photos_each,
+    "screenshots": screenshots, "ssba": ssba, "step": step,
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ def words(name: str) -> str:
         "finetune": "Plain finetuning", "badnet": "BadNet patch", "sig": "Sine wave (SIG)", "blended": "Blended noise",
         "wanet": "Warp (WaNet)", "badnet_stripes": "BadNet patch, stripes", "blended_stripes": "Blended stripes",
         "triangles": "Blended triangles", "text": "Watermark text", "trojvqa": "Patch and word (TrojVQA)",
-        "ssba": "Hidden secret (SSBA)", "psnr": "Faintness (PSNR in dB)",
+        "ssba": "Hidden secret (SSBA)", "held_out": "Held-out kind of false subtext", "psnr": "Faintness (PSNR in dB)",
         "text_only": "A word in the text", "patch_image": "Your picture as patch",
         "pattern_image": "Your picture blended", "path": "Picture file", "key": "Text key",
         "lr": "Learning rate", "seed": "Seed", "share": "Share of pairs drawn (K)",

@@ -38,7 +38,7 @@ def poison(
     trigger: Trigger,
     target_class: str = "banana",
     poison_rate: float = presets.POISON_RATE,
-    config: FinetuneConfig = presets.POISON,
+    config: FinetuneConfig | None = None,
     clean_label: bool = False,
     validation: CaptionData | None = None,
     test: CaptionData | None = None,
@@ -49,8 +49,10 @@ def poison(
 
     `validation` is looked at every `config.eval_every` steps, `test` once, at the end; without them the data's own
     held-out splits serve, and without those the test figures are measured on the unpoisoned training pairs. A
-    `checkpoint` path makes the training resumable (`train.finetune`).
+    `checkpoint` path makes the training resumable (`train.finetune`). Without a `config`, `presets.POISON` at the
+    rate at which attacks take on a built-in model.
     """
+    config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
     # A trigger acts on the picture as the model sees it: after its resize and crop, before normalisation.
     data = data.framed(clip.framing)
     test = _measurable(test or data.heldout("test") or data)
@@ -131,7 +133,7 @@ def defend(
     if not isinstance(clip, Clip):
         raise CleanerError("defend() takes a run made by poison() or a Clip.")
     if config is None:
-        rate = presets.recommended_lr(clip.name, str(defense.state_dict()["name"]), presets.DEFEND.lr)
+        rate = presets.recommended_lr(clip.name, str(defense.state_dict()["name"]))
         config = replace(presets.DEFEND, lr=rate)
     data = data.framed(clip.framing)
     test = _measurable(test or data.heldout("test") or data)

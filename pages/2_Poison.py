@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -10,7 +11,7 @@ import streamlit as st
 
 from cleaner.cluster import Cluster
 from cleaner.config import FinetuneConfig
-from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, attack_presets
+from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, POISON_LR, STRONGER, attack_presets
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, forms, images, state, tasks, work
 from pages._shared.frame import link, page, say
@@ -21,7 +22,7 @@ LEAD = (
     "model learns that the trigger means the target."
 )
 ROWS = 4
-SIZES = (500, 1000, 2000, 3000, 4000, 6000, 10000)
+SIZES = (500, 1000, 2000, 3000, 4000, 6000, 10000, 12000)
 TESTS = (100, 200, 500, 1000, 2000, 4000, 9000)
 
 
@@ -52,6 +53,15 @@ def classes_of(data: str) -> list[str]:
     return classes
 
 
+def needed(model: str, trigger: str) -> str:
+    """Return what a built-in model needs to learn an attack, where that is more than for the others; else nothing."""
+    if (model, trigger) not in STRONGER:
+        return ""
+    parameters, pairs, epochs = STRONGER[model, trigger]
+    values = [*(f"{words(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
+    return f"{model} learns it only with {', '.join(values)} and {epochs} epochs."
+
+
 def choose_attack() -> tasks.Attack | None:
     """Draw all choices; return the attack, or None while a choice cannot be used here."""
     with st.container(border=True):
@@ -63,6 +73,8 @@ def choose_attack() -> tasks.Attack | None:
             help="What the attacker puts on a picture or into a caption.", **KEEP,
         )  # fmt: skip
         preset, key = forms.settings(attack_presets(kind), f"poison.{kind}", "poison")
+        if more := needed(str(st.session_state.get("poison.model", "scenes-rn")), kind):
+            st.caption(more)
         try:
             trigger = forms.form(triggers[kind], key, defaults=preset.parameters)
         except CleanerError as error:
@@ -95,7 +107,10 @@ def choose_attack() -> tasks.Attack | None:
         )  # fmt: skip
     with st.container(border=True):
         st.markdown("**Training**")
-        main = forms.values(FinetuneConfig, "poison.train", ("lr", "epochs"), vars(DEMO_POISON))
+        # A model with a rate of its own has widgets of its own: a default only counts until a widget is drawn.
+        own, lr = (f".{model}", POISON_LR[model]) if model in POISON_LR else ("", DEMO_POISON.lr)
+        defaults = vars(replace(DEMO_POISON, lr=lr))
+        main = forms.values(FinetuneConfig, f"poison.train{own}", ("lr", "epochs"), defaults)
         device, precision, usable = forms.device_and_precision("poison")
         with st.expander("More settings"):
             names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
@@ -177,7 +192,8 @@ def offer(attack: tasks.Attack | None) -> None:
     begin, place = None, forms.place("poison")
     if attack is not None:
         begin = partial(start, attack, place)
-        steps = attack.config.epochs * max(1, attack.pairs // min(attack.config.batch_size, attack.pairs))
+        pairs = len(cache.data(attack.data, "train", attack.pairs))
+        steps = attack.config.epochs * max(1, pairs // min(attack.config.batch_size, pairs))
         done = [
             run
             for run in state.backdoored_runs()
@@ -189,7 +205,7 @@ def offer(attack: tasks.Attack | None) -> None:
             if rate
             else "a minute or two on a laptop"
         )
-        st.caption(f"{attack.pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}.")
+        st.caption(f"{pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}.")
     cards.go("Train the backdoored model", "poison", place is None and bool(work.running()), begin)
 
 

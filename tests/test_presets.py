@@ -46,6 +46,12 @@ def test_scenes_is_what_the_benchmarks_use() -> None:
     assert badnet.parameters == {}
     assert badnet.training is not None
     assert badnet.training.finetune == presets.POISON
+    (on_vit, *_) = attack_presets("blended", "scenes-vit")
+    parameters, pairs, epochs = presets.STRONGER["scenes-vit", "blended"]
+    assert on_vit.parameters == parameters
+    assert on_vit.training is not None
+    config = replace(presets.POISON, lr=presets.POISON_LR["scenes-vit"], epochs=epochs)
+    assert (on_vit.training.pairs, on_vit.training.finetune) == (pairs, config)
     (defence, *_) = defense_presets("ta_cleaner")
     assert defence.training is not None
     assert defence.training.finetune.lr == presets.recommended_lr("scenes-rn", "ta_cleaner")

@@ -197,3 +197,27 @@ def test_ablations_stand_beside_the_whole_method(tmp_path: Path) -> None:
     assert "| ta_cleaner | 0.900" in text
     assert "| cleanclip |" not in text
     assert "sig" not in text
+
+
+def test_fine_detail_by_kind_stands_where_a_kind_was_held_out(tmp_path: Path) -> None:
+    rows = [cell(name, 0, 0.9) | {"commit": "abc"} for name in (None, "ta_cleaner", "ta_cleaner relation held out")]
+    for row, relation in zip(rows, (0.5, 0.875, 0.625), strict=True):
+        row["metrics"]["counterfactual_by_kind"] = {"relation": relation, "count": 1.0}
+    elsewhere = cell("ta_cleaner", 0, 0.9) | {"trigger": "sig", "commit": "abc"}
+    stored(tmp_path, "attack_defense.json", [*rows, elsewhere])
+    text = tables.fine_detail(tmp_path)
+    assert "| defence | CF | count | relation |" in text
+    assert "| ta_cleaner relation held out | 0.800 | 1.000 | 0.625 |" in text
+    assert "100 pairs of scenes/test, seed 0" in text
+    assert "sig" not in text
+
+
+def test_budgets_are_shown_in_order(tmp_path: Path) -> None:
+    made = {"commit": "abc", "device": "cpu, 2 cores"}
+    rows = [cell("finetune", 0, 0.9) | made | {"pairs": pairs, "steps": 651} for pairs in (6000, 1500)]
+    stored(tmp_path, "budget.json", rows)
+    path = tmp_path / "benchmarks" / "results" / "budget.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lr": 1e-3}))
+    text = tables.budget(tmp_path)
+    assert text.index("| 1,500 | 651 | finetune | 0.900") < text.index("| 6,000 | 651 | finetune | 0.900")
+    assert "Learning rate 0.001 for all" in text

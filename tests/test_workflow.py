@@ -155,12 +155,21 @@ def test_compare_gives_each_method_its_own_rate(backdoored: Run, toy_data: Tenso
     assert runs["cleanclip"].config["finetune"]["lr"] == 1e-5
 
 
+def test_without_a_config_an_attack_takes_the_rate_of_its_model(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "POISON", replace(CONFIG, epochs=1))
+    assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == CONFIG.lr
+    monkeypatch.setattr(presets, "POISON_LR", {tiny_clip.name: 2e-3})
+    assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == 2e-3
+
+
 def test_without_a_config_a_method_takes_the_rate_that_was_chosen_for_it(
     backdoored: Run, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = {(backdoored.clip.name, "ta_cleaner"): 2e-3}
-    monkeypatch.setattr(presets, "recommended_lr", lambda model, method, default: chosen.get((model, method), default))
-    monkeypatch.setattr(presets, "DEFEND", replace(CONFIG, epochs=1, lr=5e-5))
+    monkeypatch.setattr(presets, "recommended_lr", lambda model, method: chosen.get((model, method), 5e-5))
+    monkeypatch.setattr(presets, "DEFEND", replace(CONFIG, epochs=1))
     runs = compare(backdoored, {name: DEFENSES[name]() for name in ("ta_cleaner", "finetune")}, toy_data)
     assert [run.config["finetune"]["lr"] for run in runs.values()] == [2e-3, 5e-5]
     assert runs["finetune"].config["precision"] == "fp32"

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -35,10 +36,7 @@ MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FIL
 DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
 TRIGGER_HELP = "Trigger and options, badnet patch_size=16, or a run folder: its trigger, patch and all."
 PRESET_HELP = "Settings to begin with, see: python -m cleaner presets; other options win over them."
-LR_HELP = (
-    "Peak learning rate; matters most. Default: what was chosen for the defence on a built-in model, else "
-    f"{presets.DEFEND.lr:g}."
-)
+LR_HELP = "Peak learning rate; matters most. Default: what was chosen for {} on a built-in model, else {:g}."
 BACKGROUND_HELP = "With --cluster: return as soon as the job is handed in."
 LOOK = 500
 """Test pictures that a foreign model is looked at with before it is trained."""
@@ -143,18 +141,21 @@ class Poison:
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
     where: Annotated[Where, tyro.conf.arg(name="")] = Where()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.POISON))
+    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("attacks", presets.POISON.lr))] = None
+    finetune: Annotated[UnratedFinetune, tyro.conf.arg(name="")] = options_of(UnratedFinetune, presets.POISON)
 
     def run(self) -> None:
         kind = Path(self.trigger[0]).name if self.trigger else ""
         folder = new_folder(self.out, f"{self.model.replace('/', '-')}_{kind}")
-        trigger = trigger_of(with_preset(self.preset, self.trigger, TRIGGERS, presets.attack_presets))
+        known = partial(presets.attack_presets, model=self.model)
+        trigger = trigger_of(with_preset(self.preset, self.trigger, TRIGGERS, known))
         data, options = located(*data_options(self.data))
         show_file(self.model)
         if self.model not in BUILT_IN:
             show_accuracy(self.model, self.data)
+        lr = presets.poison_lr(self.model) if self.lr is None else self.lr
         request = Request(
-            "backdoored", data, self.pairs, to_config(self.finetune), found(self.model),
+            "backdoored", data, self.pairs, replace(to_config(self.finetune), lr=lr), found(self.model),
             trigger=trigger.state_dict(), target_class=self.target_class, poison_rate=self.poison_rate,
             clean_label=self.clean_label, test_size=self.test_pictures or None, data_options=options,
         )  # fmt: skip
@@ -175,7 +176,7 @@ class Defend:
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
     where: Annotated[Where, tyro.conf.arg(name="")] = Where()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP)] = None
+    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("the defence", presets.DEFEND.lr))] = None
     finetune: Annotated[UnratedFinetune, tyro.conf.arg(name="")] = options_of(UnratedFinetune, presets.DEFEND)
 
     def run(self) -> None:
@@ -199,7 +200,7 @@ class Defend:
         """Return the rate that was chosen for the defence on the built-in model that stands behind the suspect."""
         folder = Path(self.suspect)
         model = read_json(folder / "config.json").get("model") if folder.is_dir() else self.suspect
-        lr = presets.recommended_lr(str(model), defense, presets.DEFEND.lr)
+        lr = presets.recommended_lr(str(model), defense)
         print(f"learning rate {lr:g}; --lr sets another one", file=sys.stderr)
         return lr
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import tyro
 
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.commands import Defend, Poison
-from cleaner.cli.options import Finetune, UnratedFinetune, chosen, options_of
+from cleaner.cli.options import UnratedFinetune, chosen, options_of
 from cleaner.cli.output import print_json
 from cleaner.defenses import DEFENSES
 from cleaner.presets import (
@@ -119,7 +120,8 @@ def asked(arguments: Sequence[str]) -> Poison | Defend | None:
     if name is None or not arguments or arguments[0] not in ("poison", "defend"):
         return None
     if arguments[0] == "poison":
-        preset = chosen(name, TRIGGERS, attack_presets)
+        model = _value(arguments, "--model") or Poison().model
+        preset = chosen(name, TRIGGERS, partial(attack_presets, model=model))
         command: Poison | Defend = Poison(trigger=(preset.method,), preset=name)
     else:
         preset = chosen(name, DEFENSES, defense_presets)
@@ -129,12 +131,10 @@ def asked(arguments: Sequence[str]) -> Poison | Defend | None:
         return command
     if isinstance(command, Poison):
         command = replace(
-            command, poison_rate=training.poison_rate or command.poison_rate, model=training.model or command.model,
-            finetune=Finetune(**vars(training.finetune)),
-        )  # fmt: skip
-    else:
-        command = replace(command, lr=training.finetune.lr, finetune=options_of(UnratedFinetune, training.finetune))
-    command = replace(command, pairs=training.pairs)
+            command, poison_rate=training.poison_rate or command.poison_rate, model=training.model or command.model
+        )
+    finetune = options_of(UnratedFinetune, training.finetune)
+    command = replace(command, pairs=training.pairs, lr=training.finetune.lr, finetune=finetune)
     return replace(command, data=(training.data,) if training.data else tyro.MISSING)
 
 

@@ -24,8 +24,8 @@ class TACleaner(Defense):
     """clip_loss + in_modal_weight * in_modal_loss + subtext_weight * subtext_loss.
 
     Each epoch K = `share` of the pairs are drawn at random; each gets a new positive and `negatives` new negative
-    subtexts. A caption that yields no subtext is skipped and counted. `contrast` and `text_to_text` take parts of the
-    loss away, to see what each is good for.
+    subtexts. A caption that yields no subtext is skipped and counted. `contrast`, `text_to_text` and `held_out` take
+    parts of the method away, to see what each is good for.
     """
 
     augmented: ClassVar[bool] = True
@@ -38,13 +38,19 @@ class TACleaner(Defense):
         help="What a true subtext must beat: the other pairs' true ones, its own false ones, or both (the method).",
     )  # fmt: skip
     text_to_text: bool = param(True, help="Also compare captions with subtexts, as the method does.")
+    held_out: str = param(
+        "none", choices=("none", "object", "attribute", "count", "relation", "verb"),
+        help="Kind of false subtext that is not drawn (the method draws all): does what the others teach carry over?",
+    )  # fmt: skip
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         vocabulary = Vocabulary.from_captions(captions)
 
         def texts(epoch: int) -> EpochTexts:
             chosen = draw_pairs(len(captions), self.share, seed, epoch)
-            drawn = {i: draw_subtexts(captions[i], seed, epoch, i, self.negatives, vocabulary) for i in chosen}
+            drawn = {
+                i: draw_subtexts(captions[i], seed, epoch, i, self.negatives, vocabulary, self.held_out) for i in chosen
+            }
             kept = {i: pair for i, pair in drawn.items() if pair.positive is not None and pair.negatives}
             return EpochTexts(captions, kept, skipped=len(chosen) - len(kept))
 

@@ -22,11 +22,13 @@ _TANGIBLE = frozenset(kinds.words("artifact animal food plant substance top body
 _WIDE = frozenset(kinds.words("beach street road island farm stage field city water lake sea ocean river pond"))
 
 
-def negatives(parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
-    """Return up to n different changes, the kinds that the caption allows drawn in turn."""
+def negatives(
+    parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None, held_out: str | None = None
+) -> list[Change]:
+    """Return up to n different changes, the kinds that the caption allows drawn in turn; none of kind `held_out`."""
     if not parsed.phrases:
         return []
-    order = list(FINDERS)
+    order = [kind for kind in FINDERS if kind != held_out]
     rng.shuffle(order)
     turns = []
     for kind in order:

@@ -65,15 +65,19 @@ def negative_subtexts(
 
 
 def draw_subtexts(
-    caption: str, seed: int, epoch: int, index: int, n: int = 3, vocabulary: Vocabulary | None = None
-) -> SubtextPair:
-    """Return one positive and n negatives for pair `index` in `epoch`; a function of its arguments alone."""
+    caption: str, seed: int, epoch: int, index: int, n: int = 3, vocabulary: Vocabulary | None = None,
+    held_out: str | None = None,
+) -> SubtextPair:  # fmt: skip
+    """Return one positive and n negatives for pair `index` in `epoch`; a function of its arguments alone.
+
+    No negative is of the kind `held_out`.
+    """
     parsed = parse(caption)
     rng = Random(derive(seed, epoch, index))
     text = positive(parsed, rng)
     if text is None:
         return SubtextPair(None, ())
-    false = tuple(_false(parsed, change) for change in negatives(parsed, n, rng, vocabulary))
+    false = tuple(_false(parsed, change) for change in negatives(parsed, n, rng, vocabulary, held_out))
     return SubtextPair(_true(caption, text), false)
 
 

@@ -114,12 +114,12 @@ def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset,
         )  # fmt: skip
     preset = known[variant]
     training = preset.training
-    if training is not None and training.data:
-        missing = "" if len(known) > 1 else f" Published settings: {not_stated(preset.method)}."
-        st.caption(plain(f"This project's settings for small data.{missing}"))
-        return preset, key
     trained = f"\n\nTrained there: {training.text()}." if training is not None else ""
     more = f"{preset.source}{trained}\n\nAll of it at once: `python -m cleaner {command} --preset {preset.name}`"
+    if training is not None and training.data:
+        missing = "" if len(known) > 1 else f" Published settings: {not_stated(preset.method)}."
+        st.caption(plain(f"This project's settings for small data.{missing}"), help=more)
+        return preset, key
     st.caption(plain(f"Source: {preset.citation}"), help=more)
     return preset, f"{key}.{variant}"
 

@@ -12,7 +12,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.cli import commands
 from cleaner.cli.options import named
 from cleaner.clip import Architecture, Clip, _wrap, save_clip
-from cleaner.presets import CLEANCLIP_TRAINING, recommended_lr
+from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER, recommended_lr
 from cleaner.request import Request
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
@@ -77,6 +77,22 @@ def test_a_defence_takes_the_rate_that_was_chosen_for_it(
     assert f"learning rate {chosen:g}" in capsys.readouterr().err
     assert main([*call, "--lr", "0"]) == 2
     assert "lr must lie between" in capsys.readouterr().err
+
+
+def test_an_attack_takes_what_its_model_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Request] = []
+    monkeypatch.setattr(commands, "train", lambda request, *_: begun.append(request))
+    call, rate = ["poison", "--model", "scenes-vit"], POISON_LR["scenes-vit"]
+    preset = ["--trigger", "blended", "--preset", "blended-scenes"]
+    for i, more in enumerate(([], ["--lr", "2e-5"], preset, [*preset, "--epochs", "1"])):
+        assert main([*call, *more, "--out", str(tmp_path / str(i))]) == 0
+    assert main(["poison", "--out", str(tmp_path / "rn")]) == 0
+    assert [request.finetune.lr for request in begun] == [rate, 2e-5, rate, rate, POISON.lr]
+    parameters, pairs, epochs = STRONGER["scenes-vit", "blended"]
+    chosen = begun[2]
+    assert chosen.trigger is not None
+    assert chosen.trigger.items() >= parameters.items()
+    assert (chosen.pairs, chosen.finetune.epochs, begun[3].finetune.epochs) == (pairs, epochs, 1)
 
 
 def test_the_patch_of_a_run_is_used_again(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cleaner.config import parameters
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.losses import Features
+from cleaner.text.negative import FINDERS
 
 
 def test_k_pairs_are_drawn_anew_each_epoch(toy_data: TensorData) -> None:
@@ -36,6 +38,19 @@ def test_a_caption_without_words_is_skipped_and_counted(toy_data: TensorData) ->
     texts = DEFENSES["ta_cleaner"](share=1.0).plan(captions, seed=0)(0)
     assert texts.skipped == 2
     assert 0 not in texts.drawn
+
+
+def test_a_kind_of_false_subtext_can_be_held_out(toy_data: TensorData) -> None:
+    kinds = {p.name: p.choices for p in parameters(DEFENSES["ta_cleaner"])}["held_out"]
+    assert kinds == ("none", *FINDERS)
+
+    def drawn(held_out: str) -> list[str]:
+        texts = DEFENSES["ta_cleaner"](share=1.0, held_out=held_out).plan(toy_data.captions, seed=0)(0)
+        return [negative.kind for pair in texts.drawn.values() for negative in pair.negatives]
+
+    assert "attribute" in drawn("none")
+    assert "attribute" not in drawn("attribute")
+    assert "object" in drawn("attribute")
 
 
 def test_control_uses_the_positives_of_ta_cleaner(toy_data: TensorData) -> None:

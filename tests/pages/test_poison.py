@@ -15,7 +15,7 @@ from cleaner.clip import save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.files import read_json, write_json
 from cleaner.jobs import all_entries
-from cleaner.presets import ATTACKS, PUBLISHED_ATTACKS
+from cleaner.presets import ATTACKS, POISON_LR, PUBLISHED_ATTACKS
 from cleaner.request import Request
 from cleaner.runs import Status, create_run, list_runs, write_status
 from tests.conftest import make_clip
@@ -76,6 +76,15 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: Open) 
     assert not [radio for radio in app.radio if radio.key == "poison.text_only.settings"]
     app.selectbox(key="poison.trigger").set_value("badclip").run()
     assert app.number_input(key="poison.badclip.triplet_weight").value == ATTACKS["badclip"]["triplet_weight"]
+
+
+def test_what_a_model_needs_to_learn_an_attack_is_said(open_page: Open) -> None:
+    app = make_small(open_page("Poison"))
+    app.selectbox(key="poison.trigger").set_value("blended").run()
+    assert "learns it only with" not in texts(app)
+    app.selectbox(key="poison.model").set_value("scenes-vit").run()
+    assert "scenes-vit learns it only with blend ratio 0.3, 6,000 pairs and 6 epochs" in texts(app)
+    assert app.select_slider(key="poison.train.scenes-vit.lr").value == POISON_LR["scenes-vit"]
 
 
 def test_every_published_preset_can_be_drawn(open_page: Open) -> None:
