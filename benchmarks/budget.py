@@ -1,7 +1,7 @@
 """At what budget does a defence remove an optimised trigger? python -m benchmarks.budget --methods ta_cleaner
 
-One of the two is varied at a time around the setting of the table: the steps, or the clean pairs. All methods have the
-same learning rate, whatever accuracy that costs, since the rate that accuracy allows changes with the budget as well.
+One of the two is varied at a time around the setting of the table: the steps, or the clean pairs. A call takes one
+learning rate for all its methods, whatever accuracy that costs: what accuracy allows may change with the budget.
 Resumable: every finished row is a file in benchmarks/results/budget/, made once; the figures are those of test
 pictures and choose nothing. Where the table has a row with these settings, it is that one.
 """
@@ -24,11 +24,7 @@ from cleaner.workflow import defend
 ROWS = results.RESULTS / "budget"
 PATH = results.RESULTS / "budget.json"
 METHODS = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
-LR = 1e-3
-"""The rate that TA-Cleaner's accuracy allows on the ResNet."""
 PAIRS, STEPS = presets.CLEAN_PAIRS, presets.DEFEND.epochs * (presets.CLEAN_PAIRS // presets.DEFEND.batch_size)
-BUDGETS = ((PAIRS, STEPS), (PAIRS, 2 * STEPS), (PAIRS, 186), (1500, STEPS), (10_000, STEPS))
-"""Clean pairs and steps, in the order in which they are measured; 10,000 is all of the defender's split."""
 
 
 @dataclass(frozen=True)
@@ -43,28 +39,37 @@ class Options:
     """Seed of poisoning and defence."""
     methods: tuple[str, ...] = METHODS
     """Methods; two processes may measure different ones at the same time."""
+    lr: float = 1e-3
+    """Peak learning rate; the default is what accuracy allows TA-Cleaner on the ResNet."""
+    steps: tuple[int, ...] = (2 * STEPS, 186)
+    """Steps beside those of the table, with its pairs."""
+    pairs: tuple[int, ...] = (1500, 10_000)
+    """Clean pairs beside those of the table, with its steps; 10,000 are all that a defender has."""
     gather: bool = False
     """Run nothing: put the rows that are there into one file."""
 
 
 def main(options: Options) -> None:
     """Run what is missing, then write the file."""
-    for pairs, steps in () if options.gather else BUDGETS:
+    budgets = [(PAIRS, STEPS), *((PAIRS, steps) for steps in options.steps), *((n, STEPS) for n in options.pairs)]
+    for pairs, steps in () if options.gather else budgets:
         for name in options.methods:
-            path = ROWS / f"{protocol.run_name(options.model, options.attack, options.seed, name)}_{pairs}_{steps}.json"
+            run = protocol.run_name(options.model, options.attack, options.seed, name)
+            path = ROWS / f"{run}_{options.lr:g}_{pairs}_{steps}.json"
             if not path.exists():
                 results.write(path, tabled(options, name, pairs, steps) or measured(options, name, pairs, steps))
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ROWS.glob("*.json"))]
-    rows.sort(key=lambda row: (row["model"], row["trigger"], METHODS.index(row["defense"]), row["pairs"], row["steps"]))
+    stored = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ROWS.glob("*.json"))]
+    rows = [{**row, "lr": row["config"]["finetune"]["lr"]} for row in stored]
+    rows.sort(key=lambda r: (r["model"], r["trigger"], METHODS.index(r["defense"]), -r["lr"], r["pairs"], r["steps"]))
     seeds = sorted({row["seed"] for row in rows})
-    results.write(PATH, results.stamped(protocol.command(), seeds=seeds, lr=LR, pairs=PAIRS, steps=STEPS, rows=rows))
+    results.write(PATH, results.stamped(protocol.command(), seeds=seeds, pairs=PAIRS, steps=STEPS, rows=rows))
 
 
 def tabled(options: Options, name: str, pairs: int, steps: int) -> dict[str, Any] | None:
     """Return the table's row with these settings, if it has one."""
     if (pairs, steps) != (PAIRS, STEPS):
         return None
-    wanted = (options.model, options.attack, options.seed, LR, protocol.METHODS[name])
+    wanted = (options.model, options.attack, options.seed, options.lr, protocol.METHODS[name])
     for row in (row for row in presets.full_setting() if row["defense"] is not None):
         made = row["config"]
         known = (row["model"], row["trigger"], row["seed"], made["finetune"]["lr"], load_defense(made["defense"]))
@@ -76,7 +81,7 @@ def tabled(options: Options, name: str, pairs: int, steps: int) -> dict[str, Any
 def measured(options: Options, name: str, pairs: int, steps: int) -> dict[str, Any]:
     """Defend with this budget and return the row."""
     suspect = protocol.backdoored(options.model, options.attack, options.seed)
-    config = replace(protocol.schedule(LR, options.seed), steps=steps, eval_every=0)
+    config = replace(protocol.schedule(options.lr, options.seed), steps=steps, eval_every=0)
     clean = load_data("scenes", split="clean", size=pairs)
     label = f"{name} {pairs} pairs"
     run = defend(suspect, protocol.METHODS[name], clean, config, on_step=Progress(label))

@@ -107,15 +107,17 @@ def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     figure = make_subplots(2, 2, shared_xaxes=True, horizontal_spacing=0.08, vertical_spacing=0.06)
     titles = {"steps": f"Training steps ({result['pairs']:,} clean pairs)",
               "pairs": f"Clean pairs ({result['steps']:,} steps)"}  # fmt: skip
+    names, rates = (list(dict.fromkeys(row[key] for row in rows)) for key in ("defense", "lr"))
     for column, (name, held) in enumerate((("steps", "pairs"), ("pairs", "steps")), start=1):
         shown = sorted((row for row in rows if row[held] == result[held]), key=lambda row: int(row[name]))
-        for i, own in enumerate(grouped(shown, "defense")):
+        for own in grouped(shown, "defense", "lr"):
             found = [results.metrics(row) for row in own]
+            i, j = names.index(own[0]["defense"]), rates.index(own[0]["lr"])
             for line, values in enumerate(([(m.asr or {})[1] for m in found], [m.ca[1] for m in found]), start=1):
                 figure.add_scatter(
-                    x=[row[name] for row in own], y=values, name=defense_in_words(own[0]["defense"]),
-                    showlegend=(column, line) == (1, 1), mode="lines+markers", row=line, col=column,
-                    line={"color": PALETTE[i], "dash": DASHES[i]}, marker={"symbol": MARKERS[i], "size": 9},
+                    x=[row[name] for row in own], y=values, showlegend=(column, line) == (1, 1), mode="lines+markers",
+                    name=f"{defense_in_words(own[0]['defense'])}, {rates[j]:g}", row=line, col=column,
+                    line={"color": PALETTE[i], "dash": DASHES[j]}, marker={"symbol": MARKERS[i], "size": 9},
                 )  # fmt: skip
         ticks = sorted({row[name] for row in shown})
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:,}" for x in ticks], col=column)
@@ -124,7 +126,7 @@ def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     figure.add_hline(floor, line={"dash": "dot", "color": COLORS["floor"]}, row=1)
     figure.update_yaxes(tickformat=".0%").update_yaxes(range=[0, 1.05], row=1)
     figure.update_yaxes(title="Attack success @1", row=1, col=1).update_yaxes(title="Clean accuracy", row=2, col=1)
-    said = f"{words(rows[0]['trigger'])} on {rows[0]['model']}, all at rate {result['lr']:g}; dotted: never poisoned"
+    said = f"{words(rows[0]['trigger'])} on {rows[0]['model']}, with the learning rate; grey: never poisoned"
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
     return figure.update_layout(title={"text": said, "y": 0.97}, legend=legend, margin={"t": 90, "l": 70, "b": 60})
 

@@ -146,12 +146,15 @@ def budget(root: Path) -> str:
     tables = []
     for rows in grouped(result["rows"], "model", "trigger", "seed"):
         model, trigger, seed = (rows[0][key] for key in ("model", "trigger", "seed"))
-        rows.sort(key=lambda row: (row["pairs"], row["steps"]))
-        lines = [(f"{row['pairs']:,}", f"{row['steps']:,}", row["defense"], *figures([row])) for row in rows]
+        rows.sort(key=lambda row: (row["pairs"], row["steps"], -row["lr"]))
+        lines = [
+            (f"{row['pairs']:,}", f"{row['steps']:,}", f"{row['lr']:g}", row["defense"], *figures([row]))
+            for row in rows
+        ]
         tables.append(
-            f"**`{model}`, `{trigger}`**\n\n{markdown(('pairs', 'steps', *HEADER), lines)}\n\n"
-            f"{protocol_of(results.metrics(rows[0]))}. Seed {seed}; [..]: 95 % Wilson interval. Learning rate "
-            f"{result['lr']:g} for all. {joined(row['device'] for row in rows)}; commit "
+            f"**`{model}`, `{trigger}`**\n\n{markdown(('pairs', 'steps', 'rate', *HEADER), lines)}\n\n"
+            f"{protocol_of(results.metrics(rows[0]))}. Seed {seed}; [..]: 95 % Wilson interval. "
+            f"{joined(row['device'] for row in rows)}; commit "
             f"{joined(row['commit'] for row in rows)}; `{result['command']}`."
         )
     return "\n\n".join(tables)
