@@ -68,8 +68,10 @@ def over_rates() -> dict[str, go.Figure]:
     trials = [trial for trial in learning_rates.current(stored) if "asr" in trial]
     found = {}
     for model in dict.fromkeys(trial["model"] for trial in trials):
-        figure = go.Figure()
         own = [trial for trial in trials if trial["model"] == model]
+        if len({trial["defense"] for trial in own}) < 2:
+            continue  # older trials hold no attack success
+        figure = go.Figure()
         for i, defense in enumerate(protocol.METHODS):
             points = sorted((t for t in own if t["defense"] == defense), key=lambda t: float(t["lr"]))
             if points:
