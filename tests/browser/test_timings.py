@@ -102,7 +102,6 @@ def test_embeddings(start_server: Start, browser_page: Any, times: Times) -> Non
     for name in ("first lasso to pictures", "second lasso to pictures"):
         with timed(times, name):
             lasso(page)
-            page.get_by_text("points selected").wait_for()
             page.locator('[data-testid="stImage"] img').first.wait_for()
         wait_idle(page)
         page.get_by_role("button", name="Clear the selection").click()
