@@ -112,7 +112,7 @@ def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     names, rates = (list(dict.fromkeys(row[key] for row in rows)) for key in ("defense", "lr"))
     for column, (name, held) in enumerate((("steps", "pairs"), ("pairs", "steps")), start=1):
         shown = sorted((row for row in rows if row[held] == result[held]), key=lambda row: int(row[name]))
-        for own in grouped(shown, "defense", "lr"):
+        for own in (rows for rows in grouped(shown, "defense", "lr") if len(rows) > 1):
             found = [results.metrics(row) for row in own]
             i, j = names.index(own[0]["defense"]), rates.index(own[0]["lr"])
             for line, values in enumerate(([(m.asr or {})[1] for m in found], [m.ca[1] for m in found]), start=1):
@@ -130,7 +130,7 @@ def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     figure.update_yaxes(title="Attack success @1", row=1, col=1).update_yaxes(title="Clean accuracy", row=2, col=1)
     said = f"{words(rows[0]['trigger'])} on {rows[0]['model']}, with the learning rate; grey: never poisoned"
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
-    return figure.update_layout(title={"text": said, "y": 0.97}, legend=legend, margin={"t": 90, "l": 70, "b": 60})
+    return figure.update_layout(title={"text": said, "y": 0.97}, legend=legend, margin={"t": 125, "l": 70, "b": 60})
 
 
 def growth(result: dict[str, Any]) -> go.Figure:
