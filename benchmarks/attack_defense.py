@@ -38,7 +38,7 @@ class Options:
     model: str = "scenes-rn"
     """Built-in model."""
     attacks: tuple[str, ...] = protocol.ATTACKS
-    """Triggers."""
+    """Triggers: the paper's six, or the protocol's others."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of poisoning and defence."""
     methods: tuple[str, ...] = tuple(protocol.METHODS)
@@ -130,8 +130,9 @@ def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Path:
 def gather() -> None:
     """Write all cells into one table file, in the order of the protocol."""
     order = [None, *protocol.METHODS, *protocol.FIXED, *protocol.ABLATIONS]
+    attacks = [*protocol.ATTACKS, *protocol.OTHERS]
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS.glob("*.json")]
-    rows.sort(key=lambda r: (r["model"], protocol.ATTACKS.index(r["trigger"]), r["seed"], order.index(r["defense"])))
+    rows.sort(key=lambda r: (r["model"], attacks.index(r["trigger"]), r["seed"], order.index(r["defense"])))
     seeds = sorted({row["seed"] for row in rows})
     results.write(PATH, results.stamped(protocol.command(), seeds=seeds, rows=rows))
 

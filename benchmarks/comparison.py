@@ -176,7 +176,7 @@ def poisoned(rows: Sequence[Row]) -> str:
 def parameters(trigger: Row) -> str:
     """Return the parameters of a trigger in words, without pictures."""
     shown = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-             for name, value in trigger.items() if name not in ("name", "png")]  # fmt: skip
+             for name, value in trigger.items() if name not in ("name", "png", "sha256")]  # fmt: skip
     return f", trigger of {', '.join(shown)}" if shown else ""
 
 

@@ -20,6 +20,12 @@ from cleaner.workflow import poison
 
 TARGET = "banana"
 ATTACKS = ("badnet", "badclip", "blended", "sig", "trojvqa", "ssba")
+PICTURE = {"path": "benchmarks/trigger.png"}
+OTHERS: dict[str, dict[str, str]] = {
+    "badnet_stripes": {}, "blended_stripes": {}, "triangles": {}, "text": {}, "wanet": {}, "patch_image": PICTURE,
+    "pattern_image": PICTURE, "text_only": {},
+}  # fmt: skip
+"""Triggers beyond the paper's six -> parameters; one seed and one defence each. The picture is one of Scenes' own."""
 METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),
     "cleanclip": DEFENSES["cleanclip"](),
@@ -72,7 +78,8 @@ def backdoored(model: str, attack: str, seed: int) -> Run:
     preset = presets.scenes_attack(attack, model)
     training = preset.training
     assert training is not None
-    data, trigger = load_data("scenes", split="train", size=training.pairs), TRIGGERS[attack](**preset.parameters)
+    data = load_data("scenes", split="train", size=training.pairs)
+    trigger = TRIGGERS[attack](**preset.parameters, **OTHERS.get(attack, {}))
     config = replace(training.finetune, seed=seed, precision=PRECISION)
     label = f"{model} {attack} {seed}"
     run = poison(clean, data, trigger, TARGET, presets.POISON_RATE, config, on_step=Progress(label))

@@ -20,13 +20,16 @@ from benchmarks import protocol
 from benchmarks.comparison import (
     HEADER,
     Row,
+    caption,
     comparison,
     figures,
     grouped,
     joined,
     label,
     markdown,
+    mean,
     number,
+    parameters,
     protocol_of,
     summary,
 )
@@ -128,14 +131,39 @@ def compared(
     root: Path, keys: tuple[str, ...], show: Callable[..., str], kept: Callable[[Row], bool],
     where: Callable[[list[Row]], bool] = bool,
 ) -> str:  # fmt: skip
-    """Return a table of the comparison's kept rows for each group that shares `keys`."""
+    """Return a table of the kept rows of the paper's six attacks for each group that shares `keys`."""
     result = read(root / "benchmarks" / "results" / "attack_defense.json")
     rates = read(root / "benchmarks" / "results" / "learning_rates.json") or {}
-    rows = [row for row in result["rows"] if kept(row)] if result else []
+    rows = [row for row in result["rows"] if row["trigger"] in protocol.ATTACKS and kept(row)] if result else []
     tables = [show(group, result, lost_of(rates)) for group in grouped(rows, *keys) if where(group)]
     return "\n\n".join(tables) or not_measured(
         "python -m benchmarks.learning_rates", "python -m benchmarks.attack_defense"
     )
+
+
+def others(root: Path) -> str:
+    """Return one row for each further trigger: before and after TA-Cleaner."""
+    result = read(root / "benchmarks" / "results" / "attack_defense.json") or {"rows": []}
+    rows = [row for row in result["rows"] if row["trigger"] in protocol.OTHERS]
+    if not rows:
+        return not_measured(
+            f"python -m benchmarks.attack_defense --attacks {' '.join(protocol.OTHERS)} --methods ta_cleaner"
+        )
+    lines = []
+    for own in grouped(rows, "trigger"):
+        before, after = ([row for row in own if row["defense"] == name] for name in (None, "ta_cleaner"))
+        ca, _, attacked, _, seen, floor, _ = figures(before)
+        again = [results.metrics(row["rebound"]).asr or {} for row in after]
+        made = parameters(before[0]["config"]["trigger"]).removeprefix(", trigger of ")
+        kept, fine, left, _, found, *_ = figures(after)
+        rebound = number(mean([asr[1] for asr in again]))
+        lines.append((f"`{own[0]['trigger']}`", made, ca, attacked, floor, seen, kept, fine, left, found, rebound))
+    header = (
+        "trigger", "of", "CA", "ASR@1", "floor", "RA", "CA after", "CF after", "ASR@1 after", "RA after",
+        "rebound ASR@1",
+    )  # fmt: skip
+    bare = [{**row, "config": {**row["config"], "trigger": None}} for row in rows]
+    return f"{markdown(header, lines)}\n\nAfter: `ta_cleaner`. {caption(bare, result)}"
 
 
 def budget(root: Path) -> str:
@@ -304,8 +332,8 @@ def screenshots(root: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "at_a_glance": at_a_glance, "attack_defense": attack_defense, "ablations": ablations, "budget": budget,
-    "demo": demo, "fine_detail": fine_detail, "models": models, "photos": photos, "photos_each": photos_each,
-    "screenshots": screenshots, "ssba": ssba, "step": step,
+    "demo": demo, "fine_detail": fine_detail, "models": models, "others": others, "photos": photos,
+    "photos_each": photos_each, "screenshots": screenshots, "ssba": ssba, "step": step,
 }  # fmt: skip
 
 

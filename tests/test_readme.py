@@ -188,6 +188,24 @@ def test_all_attacks_at_a_glance(tmp_path: Path) -> None:
     assert "K 5 %" not in text
 
 
+def test_each_other_trigger_has_one_row(tmp_path: Path) -> None:
+    assert "--attacks badnet_stripes" in tables.others(tmp_path)
+    trigger = {"name": "patch_image", "path": "cat.png", "sha256": "abc", "patch_size": 28}
+    rows = [cell(None, 0, 0.9), cell("ta_cleaner", 0, 0.8), cell(None, 0, 0.7)]
+    for row in rows[:2]:
+        row |= {"trigger": "patch_image"}
+        row["config"] |= {"trigger": trigger}
+    rows[1]["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
+    rows[2] |= {"trigger": "wanet", "config": rows[2]["config"] | {"trigger": {"name": "wanet"}}}
+    stored(tmp_path, "attack_defense.json", [*rows, cell(None, 0, 0.6)])
+    text = tables.others(tmp_path)
+    assert "| `patch_image` | path cat.png, patch_size 28 | 0.900 [" in text
+    assert "| `wanet` |" in text
+    assert text.count("| 0.250 |") == 1  # of rebound, for the one that was defended
+    assert "0.600" not in text
+    assert "patch_image" not in tables.attack_defense(tmp_path)
+
+
 def test_ablations_stand_beside_the_whole_method(tmp_path: Path) -> None:
     rows = [cell("cleanclip", 0, 0.6), cell("ta_cleaner", 0, 0.9), cell("ta_cleaner K 5 %", 0, 0.8)]
     elsewhere = cell("ta_cleaner", 0, 0.9) | {"trigger": "sig"}
