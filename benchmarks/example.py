@@ -3,7 +3,7 @@
 One model backdoored at the setting of the attack x defence table and cleaned three ways. Whole runs stay in the run
 store, so that a second call goes on where the first ended; what is shipped holds only how their weights differ from
 those of the built-in model. Its figures are those of the weights as shipped; those of the whole run stand in its
-config. To make the shipped runs anew, delete their folders first.
+config. To make the shipped runs anew, delete their folders first; --figures only measures them again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cleaner.evaluation import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import best_classes, single_object_rows, with_trigger
 from cleaner.pictures import to_png
-from cleaner.runs import Run, shipped, shipped_root, write_run
+from cleaner.runs import Run, load_run, shipped, shipped_root, write_run
 from cleaner.workflow import ks_of
 
 ATTACK, SEED = "badnet", 0
@@ -40,11 +40,18 @@ class Options:
 
     model: str = "scenes-rn"
     """Built-in model."""
+    figures: bool = False
+    """Train nothing: measure the weights that are shipped again, as this version measures."""
 
 
 def main(options: Options) -> None:
     """Make all four runs, one after the other."""
     clean, test = load_clip(options.model), load_data("scenes", split="test", size=TESTS)
+    if options.figures:
+        for entry in shipped():
+            run = load_run(entry.folder)
+            write_json(entry.folder / "metrics.json", measured(run, run.clip, clean, test).to_dict())
+        return
     pairs = protocol.clean_pairs()
     suspect = protocol.backdoored(options.model, ATTACK, SEED)
     parent = f"example-{ATTACK}"
@@ -63,9 +70,7 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
     if not (folder / "config.json").exists():
         file = save_change(run.clip, clean.name, folder / "change.safetensors")
         clip = load_clip(str(file))
-        whole, shipped = (
-            evaluate(c, test, run.trigger, run.target_class, ks_of(test), clean_clip=clean) for c in (run.clip, clip)
-        )
+        whole, shipped = (measured(run, c, clean, test) for c in (run.clip, clip))
         about = {"step": change.STEP, "sha256": clip.sha256(), "whole": figures_of(whole)}
         config = {**run.config, "data_name": "scenes", "test_size": TESTS, "shipped": about}
         history = [r for r in run.history if r.step % KEPT == 1 or r.metrics or r.step == r.total]
@@ -74,6 +79,11 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
         (folder / "model.safetensors").chmod(0o644)
         print(folder.name, "as trained", figures_of(whole), "as shipped", figures_of(shipped))
     return load_clip(str(folder / "model.safetensors"))
+
+
+def measured(run: Run, clip: Clip, clean: Clip, test: CaptionData) -> Metrics:
+    """Return the figures of a model under the attack of a run."""
+    return evaluate(clip, test, run.trigger, run.target_class, ks_of(test), clean_clip=clean)
 
 
 def figures_of(metrics: Metrics) -> dict[str, float]:
