@@ -53,13 +53,25 @@ def classes_of(data: str) -> list[str]:
     return classes
 
 
-def needed(model: str, trigger: str) -> str:
-    """Return what a built-in model needs to learn an attack, where that is more than for the others; else nothing."""
+def say_what_is_needed(model: str, trigger: str) -> None:
+    """Say what a built-in model needs to learn an attack, where that is more than for the others, and offer to set it."""
     if (model, trigger) not in STRONGER:
-        return ""
+        return
     parameters, pairs, epochs = STRONGER[model, trigger]
     values = [*(f"{words(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
-    return f"{model} learns it only with {', '.join(values)} and {epochs} epochs."
+    said, button = st.columns([3, 1], vertical_alignment="center")
+    said.caption(f"{model} learns it only with {', '.join(values)} and {epochs} epochs.")
+    known = {f"poison.{trigger}.{name}": value for name, value in parameters.items()}
+    known |= {"poison.pairs": pairs, f"{training_key(model)}.epochs": epochs}
+    button.button("Set them", key="poison.needed", on_click=st.session_state.update, args=(known,), width="stretch")
+
+
+def training_key(model: str) -> str:
+    """Return the key of the training widgets.
+
+    A model with a rate of its own has widgets of its own: a default only counts until a widget is drawn.
+    """
+    return f"poison.train.{model}" if model in POISON_LR else "poison.train"
 
 
 def choose_attack() -> tasks.Attack | None:
@@ -73,8 +85,7 @@ def choose_attack() -> tasks.Attack | None:
             help="What the attacker puts on a picture or into a caption.", **KEEP,
         )  # fmt: skip
         preset, key = forms.settings(attack_presets(kind), f"poison.{kind}", "poison")
-        if more := needed(str(st.session_state.get("poison.model", "scenes-rn")), kind):
-            st.caption(more)
+        say_what_is_needed(str(st.session_state.get("poison.model", "scenes-rn")), kind)
         try:
             trigger = forms.form(triggers[kind], key, defaults=preset.parameters)
         except CleanerError as error:
@@ -107,10 +118,8 @@ def choose_attack() -> tasks.Attack | None:
         )  # fmt: skip
     with st.container(border=True):
         st.markdown("**Training**")
-        # A model with a rate of its own has widgets of its own: a default only counts until a widget is drawn.
-        own, lr = (f".{model}", POISON_LR[model]) if model in POISON_LR else ("", DEMO_POISON.lr)
-        defaults = vars(replace(DEMO_POISON, lr=lr))
-        main = forms.values(FinetuneConfig, f"poison.train{own}", ("lr", "epochs"), defaults)
+        defaults = vars(replace(DEMO_POISON, lr=POISON_LR.get(model, DEMO_POISON.lr)))
+        main = forms.values(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
         device, precision, usable = forms.device_and_precision("poison")
         with st.expander("More settings"):
             names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")

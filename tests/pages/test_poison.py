@@ -85,6 +85,11 @@ def test_what_a_model_needs_to_learn_an_attack_is_said(open_page: Open) -> None:
     app.selectbox(key="poison.model").set_value("scenes-vit").run()
     assert "scenes-vit learns it only with blend ratio 0.3, 6,000 pairs and 6 epochs" in texts(app)
     assert app.select_slider(key="poison.train.scenes-vit.lr").value == POISON_LR["scenes-vit"]
+    app.button(key="poison.needed").click().run()
+    assert not app.warning
+    assert app.slider(key="poison.blended.blend_ratio").value == 0.3
+    assert app.select_slider(key="poison.pairs").value == 6000
+    assert app.number_input(key="poison.train.scenes-vit.epochs").value == 6
 
 
 def test_every_published_preset_can_be_drawn(open_page: Open) -> None:
