@@ -54,7 +54,7 @@ def classes_of(data: str) -> list[str]:
 
 
 def say_what_is_needed(model: str, trigger: str) -> None:
-    """Say what a built-in model needs to learn an attack, where that is more than for the others, and offer to set it."""
+    """Say what a built-in model needs to learn an attack, where that is more than for others, and offer to set it."""
     if (model, trigger) not in STRONGER:
         return
     parameters, pairs, epochs = STRONGER[model, trigger]
