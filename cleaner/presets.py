@@ -34,7 +34,7 @@ POISON_LR = {"scenes-vit": 3e-4}
 """Built-in model -> peak learning rate of poisoning, where it is not that of `POISON`."""
 # The ViT learnt noise of the default ratio in 39 of 100 pictures only, the ResNet SSBA with half of the pairs in 25.
 STRONGER: dict[tuple[str, str], tuple[dict[str, Any], int, int]] = {
-    ("scenes-rn", "ssba"): ({}, 2 * POISON_PAIRS, 8),
+    ("scenes-rn", "ssba"): ({}, 2 * POISON_PAIRS, 12),
     ("scenes-vit", "blended"): ({"blend_ratio": 0.3}, POISON_PAIRS, 6),
 }
 """Built-in model and trigger -> parameters, pairs and epochs, where the attack would not take with the others'."""
