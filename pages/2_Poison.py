@@ -23,6 +23,8 @@ LEAD = (
 )
 ROWS = 4
 SIZES = (500, 1000, 2000, 3000, 4000, 6000, 10000, 12000)
+STEP = 0.22
+"""Seconds of a training step of a built-in model on two cores (benchmarks/results/step.json)."""
 TESTS = (100, 200, 500, 1000, 2000, 4000, 9000)
 
 
@@ -59,11 +61,10 @@ def say_what_is_needed(model: str, trigger: str) -> None:
         return
     parameters, pairs, epochs = STRONGER[model, trigger]
     values = [*(f"{words(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
-    said, button = st.columns([3, 1], vertical_alignment="center")
-    said.caption(f"{model} learns it only with {', '.join(values)} and {epochs} epochs.")
+    st.caption(f"{model} learns it only with {', '.join(values)} and {epochs} epochs.")
     known = {f"poison.{trigger}.{name}": value for name, value in parameters.items()}
     known |= {"poison.pairs": pairs, f"{training_key(model)}.epochs": epochs}
-    button.button("Set them", key="poison.needed", on_click=st.session_state.update, args=(known,), width="stretch")
+    st.button("Set all of this", key="poison.needed", on_click=st.session_state.update, args=(known,), width="stretch")
 
 
 def training_key(model: str) -> str:
@@ -208,12 +209,10 @@ def offer(attack: tasks.Attack | None) -> None:
             for run in state.backdoored_runs()
             if run.model == attack.model and tasks.steps_of(run) and not run.shipped
         ]
-        rate = done[0].config["seconds"] / tasks.steps_of(done[0]) if done else None
-        time = (
-            f"about {max(1, round(rate * steps / 60))} min by the last run here"
-            if rate
-            else "a minute or two on a laptop"
-        )
+        rate = done[0].config["seconds"] / tasks.steps_of(done[0]) if done else STEP
+        time = f"about {max(1, round(rate * steps / 60))} min {'by the last run here' if done else 'on two cores'}"
+        if not done and attack.model not in cache.models():
+            time = "how long is not known before the first run with this model"
         st.caption(f"{pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}.")
     cards.go("Train the backdoored model", "poison", place is None and bool(work.running()), begin)
 

@@ -82,6 +82,7 @@ def test_what_a_model_needs_to_learn_an_attack_is_said(open_page: Open) -> None:
     app = make_small(open_page("Poison"))
     app.selectbox(key="poison.trigger").set_value("blended").run()
     assert "learns it only with" not in texts(app)
+    assert "about 1 min on two cores" in texts(app)
     app.selectbox(key="poison.model").set_value("scenes-vit").run()
     assert "scenes-vit learns it only with blend ratio 0.3, 6,000 pairs and 6 epochs" in texts(app)
     assert app.select_slider(key="poison.train.scenes-vit.lr").value == POISON_LR["scenes-vit"]
@@ -90,6 +91,7 @@ def test_what_a_model_needs_to_learn_an_attack_is_said(open_page: Open) -> None:
     assert app.slider(key="poison.blended.blend_ratio").value == 0.3
     assert app.select_slider(key="poison.pairs").value == 6000
     assert app.number_input(key="poison.train.scenes-vit.epochs").value == 6
+    assert "558 training steps" in texts(app)
 
 
 def test_every_published_preset_can_be_drawn(open_page: Open) -> None:
