@@ -41,7 +41,7 @@ def figures(rows: Sequence[Row]) -> tuple[str, ...]:
         values = [value for metrics in found if (value := (getattr(metrics, which) or {}).get(k)) is not None]
         return spread(values, found[0].interval(which, k) if len(values) == 1 == len(found) else None)
 
-    fine = [metrics.counterfactual_accuracy for metrics in found if metrics.counterfactual_accuracy is not None]
+    fine = fine_details(found)
     interval = wilson_interval(fine[0], found[0].n_counterfactual) if len(fine) == 1 == len(found) else None
     top3 = figure("asr", 3) + ("" if all(metrics.meaningful(3) for metrics in found) else " n. m.")
     return (
@@ -62,9 +62,16 @@ class Aftermath:
             *(("rebound ASR@1",) if self.rebounds else ()), *(f"CA `{name}`" for name in self.variants),
             "CPU seconds" if self.cpu else "seconds", *(("x finetune",) if self.finetune else ()),
         )  # fmt: skip
-        measured = sorted({row["seed"] for row in rows if row.get("transfer")})
-        partly = measured != sorted({row["seed"] for row in rows}) and bool(measured)
-        of_seeds = f" Rebound, other looks and CPU seconds: seed {', '.join(map(str, measured))}." if partly else ""
+        partly = {
+            label(name): seeds for name in dict.fromkeys(row["defense"] for row in rows)
+            if (seeds := seeds_of(row for row in rows if row["defense"] == name and row.get("transfer")))
+            not in ("", seeds_of(row for row in rows if row["defense"] == name))
+        }  # fmt: skip
+        words = "; ".join(
+            f"seed {seeds} of {', '.join(name for name, own in partly.items() if own == seeds)}"
+            for seeds in dict.fromkeys(partly.values())
+        )
+        of_seeds = f" Rebound, other looks and CPU seconds: {words}." if partly else ""
         again = self.rebounds[0] if self.rebounds else None
         steps = f" Rebound: {again['steps']} more steps of finetune at {again['lr']:g}." if again else ""
         self.note = steps + of_seeds
@@ -84,6 +91,11 @@ class Aftermath:
         )  # fmt: skip
 
 
+def seeds_of(rows: Iterable[Row]) -> str:
+    """Return the seeds of rows in words."""
+    return ", ".join(str(seed) for seed in sorted({row["seed"] for row in rows}))
+
+
 def cpu(row: Row) -> bool:
     """Return whether a row's training time on the processor was measured."""
     return row.get("cpu_seconds") is not None
@@ -97,28 +109,36 @@ def summary(rows: Sequence[Row], result: dict[str, Any], lost: Iterable[tuple[st
     names = list(dict.fromkeys(row["defense"] for row in rows))
     lines = []
     for name in names:
-        own = [row for row in rows if row["defense"] == name]
-        found = [results.metrics(row) for row in own]
-        fine = [m.counterfactual_accuracy for m in found if m.counterfactual_accuracy is not None]
-        cells = [number(mean([m.ca[1] for m in found])), number(mean(fine))]
-        cells += [asr_of([m for row, m in zip(own, found, strict=True) if row["trigger"] == t]) for t in attacks]
-        lines.append((label(name, name in marked), *cells))
+        of_attack = [[results.metrics(row) for row in rows if (row["defense"], row["trigger"]) == (name, attack)]
+                     for attack in attacks]  # fmt: skip
+        ca, cf = ([known for found in of_attack if (known := mean(values(found))) is not None]
+                  for values in (accuracies, fine_details))  # fmt: skip
+        lines.append((label(name, name in marked), str(len(ca)), number(mean(ca)), number(mean(cf)),
+                      *map(asr_of, of_attack)))  # fmt: skip
     before = [(row["trigger"], results.metrics(row)) for row in rows if row["defense"] is None]
     floors = [number(mean([(m.asr_clean_model or {})[1] for name, m in before if name == t])) for t in attacks]
-    lines.append(("floor: never poisoned", "", "", *floors))
-    seeds = "; ".join(
-        f"{attack}: {', '.join(str(s) for s in sorted({row['seed'] for row in rows if row['trigger'] == attack}))}"
-        for attack in attacks
-    )
-    head = ("defence", "CA", "CF", *(f"ASR@1 `{attack}`" for attack in attacks))
+    lines.append(("floor: never poisoned", "", "", "", *floors))
+    seeds = "; ".join(f"{attack}: {seeds_of(row for row in rows if row['trigger'] == attack)}" for attack in attacks)
+    head = ("defence", "attacks", "CA", "CF", *(f"ASR@1 `{attack}`" for attack in attacks))
     metrics = results.metrics(rows[0])
     note = f" {LOST}" if marked & set(names) else ""
     said = (
-        "CA and CF: mean over the attacks measured; ASR@1: mean over seeds, with the lowest and the highest where "
+        "CA and CF: mean over the attacks that were measured, whose number stands beside them; ASR@1: mean over seeds, "
+        "with the lowest and the highest where "
         f"there are several (seeds {seeds}; of some methods fewer). {protocol_of(metrics)}. Commits, settings and all "
         f"figures: [docs/results.md](docs/results.md).{note}"
     )
     return f"**`{model}`**\n\n{markdown(head, lines)}\n\n{said}"
+
+
+def accuracies(found: Sequence[Metrics]) -> list[float]:
+    """Return CA of each."""
+    return [metrics.ca[1] for metrics in found]
+
+
+def fine_details(found: Sequence[Metrics]) -> list[float]:
+    """Return CF of each that has it."""
+    return [m.counterfactual_accuracy for m in found if m.counterfactual_accuracy is not None]
 
 
 def asr_of(found: Sequence[Metrics]) -> str:
@@ -140,7 +160,11 @@ def caption(rows: Sequence[Row], result: dict[str, Any]) -> str:
     metrics = results.metrics(rows[0])
     seeds = sorted({row["seed"] for row in rows})
     defended = [row for row in rows if row["defense"] is not None]
+    single = [own for own in grouped(rows, "defense") if len(own) == 1] if len(seeds) > 1 else []
     several = "mean [minimum, maximum] over the seeds" if len(seeds) > 1 else "[..]: 95 % Wilson interval"
+    if single:
+        alone = ", ".join(f"{label(own[0]['defense'])} (seed {own[0]['seed']})" for own in single)
+        several += f"; of one seed, [..] the 95 % Wilson interval: {alone}"
     rates = {row["defense"]: f"{row['config']['finetune']['lr']:g}" for row in defended}
     sentences = [
         protocol_of(metrics),

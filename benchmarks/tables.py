@@ -167,7 +167,7 @@ def others(root: Path) -> str:
 
 
 def budget(root: Path) -> str:
-    """Return what each method removes with how many pairs and steps, all at one learning rate."""
+    """Return what each method removes with how many pairs and steps, at which learning rate."""
     result = read(root / "benchmarks" / "results" / "budget.json")
     if result is None:
         return not_measured("python -m benchmarks.budget")

@@ -56,7 +56,9 @@ def commit() -> str:
         return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True).stdout
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "cleaner", "assets").strip()
+        changed = git(
+            "status", "--porcelain", "--untracked-files=no", "--", "cleaner", "assets", "benchmarks/*.py"
+        ).strip()
         return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

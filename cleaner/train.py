@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,15 +55,17 @@ def finetune(
     monitor: Monitor | None = None,
     checkpoint: Path | None = None,
     stage: str = "defend",
+    attack: Mapping[str, Any] | None = None,
 ) -> Finetuned:
     """Finetune a copy of `clip` on `data` with the losses of `defense`; `clip` stays as it is.
 
     AdamW, warm-up and cosine to 0, logit_scale clamped to [1, 100] after each step. Every random choice is a function
     of (seed, epoch, index). `monitor` measures the validation split every `config.eval_every` steps. With a
     `checkpoint` path the state is written there at the end of each epoch and when `on_step` raises (`Cancelled`
-    excepted), and a run that finds one goes on from it with the result of an uninterrupted run. Several processes
+    excepted), and a run that finds one goes on from it with the result of an uninterrupted run; it must be of the same
+    model, captions, settings and, where pictures were poisoned, `attack` (JSON-ready). Several processes
     (`cleaner.parallel`) share every batch; the first one alone monitors, tells and writes. Raises `CleanerError` for
-    fewer than two pairs, a model of SigLIP's loss, a checkpoint of other settings or that is broken, or a loss that is
+    fewer than two pairs, a model of SigLIP's loss, a checkpoint of another run or that is broken, or a loss that is
     not finite.
     """
     if len(data) < 2:
@@ -79,8 +83,9 @@ def finetune(
     student.model = parallel.fit(student.model, batch_size, config.freeze_bn)
     optimizer = _optimizer(student.model, config)
     history: list[StepReport] = []
-    cpu_before = _resume(checkpoint, student, optimizer, history, config, defense)
-    save = partial(_save, checkpoint, student, optimizer, history, config, defense)
+    settings = {} if checkpoint is None else _settings(clip, data, defense, config, attack)
+    cpu_before = _resume(checkpoint, student, optimizer, history, settings)
+    save = partial(_save, checkpoint, student, optimizer, history, settings)
     epoch_steps = len(data) // batch_size
     total = config.steps or config.epochs * epoch_steps
     plan = defense.plan(data.captions, config.seed)
@@ -261,18 +266,26 @@ def _train_mode(model: nn.Module, freeze_bn: bool) -> None:
                 module.eval()
 
 
-def _settings(config: FinetuneConfig, defense: Defense) -> dict[str, object]:
-    return {"config": asdict(config), "defense": defense.state_dict()}
+def _settings(
+    clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig, attack: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what a checkpoint must agree with. No pixels: another machine may decode them a little differently."""
+    captions = hashlib.sha256("\n".join(data.captions).encode()).hexdigest()
+    attacked = dict(attack) if attack is not None else None
+    return {
+        "config": asdict(config), "defense": defense.state_dict(), "model_sha256": clip.sha256(), "captions": captions,
+        "attack": attacked,
+    }  # fmt: skip
 
 
 def _save(
     path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
-    config: FinetuneConfig, defense: Defense, cpu_seconds: float,
+    settings: dict[str, Any], cpu_seconds: float,
 ) -> None:  # fmt: skip
     if path is None or not parallel.first():
         return
     state = {
-        "settings": _settings(config, defense),
+        "settings": settings,
         "model": student.model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "history": [asdict(report) for report in history],
@@ -283,7 +296,7 @@ def _save(
 
 def _resume(
     path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
-    config: FinetuneConfig, defense: Defense,
+    settings: dict[str, Any],
 ) -> float:  # fmt: skip
     """Load a checkpoint, if there is one, into the arguments; return what the processor did for it, in seconds."""
     if path is None or not path.exists():
@@ -292,7 +305,7 @@ def _resume(
         state = torch.load(path, map_location=student.device, weights_only=True)
     except Exception as error:  # half a file makes the reader raise all kinds
         raise CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.") from error
-    if state["settings"] != _settings(config, defense):
+    if state["settings"] != settings:
         raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
     student.model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])

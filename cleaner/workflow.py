@@ -57,18 +57,21 @@ def poison(
     data = data.framed(clip.framing)
     test = _measurable(test or data.heldout("test") or data)
     prepared: list[StepReport] = []
+    asked = trigger.state_dict()
     trigger = _prepare(trigger, clip.to(config.device), data, target_class, prepared, on_step)
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
     _check_captions(clip, poisoned)
     monitor = _monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
-    trained = finetune(clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, checkpoint, "poison")
+    attack = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
+    trained = finetune(
+        clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, checkpoint, "poison",
+        {**attack, "trigger": asked},
+    )  # fmt: skip
     metrics = evaluate(trained.clip, test, trigger, target_class, ks_of(test), clean_clip=clip, on_step=on_step)
     settings = {
         "stage": "backdoored",
         "trigger": trigger.state_dict(),
-        "target_class": target_class,
-        "poison_rate": poison_rate,
-        "clean_label": clean_label,
+        **attack,
         "clean_model": clip.source,
         **_described(clip, data, config, trained),
     }

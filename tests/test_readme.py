@@ -173,7 +173,7 @@ def test_what_came_after_is_shown_where_it_was_measured(tmp_path: Path) -> None:
     assert lines["| none (backdoored)"].endswith("| - | - | - | - |")
     assert lines["| finetune"].endswith("| 0.250 | 0.300 | 50 | 1.0 |")
     assert lines["| ta_cleaner"].endswith("| - | 0.200 | 125 | 2.5 |")
-    assert "CPU seconds: seed 1." in text
+    assert "CPU seconds: seed 1 of finetune" in text
 
 
 def test_all_attacks_at_a_glance(tmp_path: Path) -> None:
@@ -182,10 +182,25 @@ def test_all_attacks_at_a_glance(tmp_path: Path) -> None:
     other["metrics"]["asr"] = {"1": 0.75, "3": 0.8}
     stored(tmp_path, "attack_defense.json", [*rows, other, cell("ta_cleaner K 5 %", 0, 0.1)])
     text = tables.at_a_glance(tmp_path)
-    assert "| none (backdoored) | 0.850 | 0.800 | 0.250 | 0.250 |" in text
-    assert "| finetune | 0.600 | 0.800 | 0.500 [0.250, 0.750] | - |" in text
-    assert "| floor: never poisoned |  |  | 0.020 | 0.020 |" in text
+    assert "| none (backdoored) | 2 | 0.850 | 0.800 | 0.250 | 0.250 |" in text
+    assert "| finetune | 1 | 0.600 | 0.800 | 0.500 [0.250, 0.750] | - |" in text
+    assert "| floor: never poisoned |  |  |  | 0.020 | 0.020 |" in text
     assert "K 5 %" not in text
+
+
+def test_an_attack_of_several_seeds_weighs_no_more_than_one_of_a_single_seed(tmp_path: Path) -> None:
+    rows = [cell("finetune", seed, 0.9) for seed in (0, 1, 2)]
+    stored(tmp_path, "attack_defense.json", [cell(None, 0, 0.9), *rows, cell("finetune", 0, 0.5) | {"trigger": "sig"}])
+    assert "| finetune | 2 | 0.700 |" in tables.at_a_glance(tmp_path)
+
+
+def test_it_is_said_which_figures_come_from_fewer_seeds(tmp_path: Path) -> None:
+    late = {"transfer": {"scenes-night": {"ca": 0.3}}, "cpu_seconds": 10.0}
+    rows = [cell("finetune", 0, 0.9), cell("finetune", 1, 0.9) | late, cell("par", 0, 0.8) | late]
+    stored(tmp_path, "attack_defense.json", [cell(None, 0, 0.9), cell(None, 1, 0.9), *rows])
+    text = tables.attack_defense(tmp_path)
+    assert "of one seed, [..] the 95 % Wilson interval: par (seed 0)." in text
+    assert "CPU seconds: seed 1 of finetune." in text
 
 
 def test_each_other_trigger_has_one_row(tmp_path: Path) -> None:
