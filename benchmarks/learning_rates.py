@@ -77,6 +77,7 @@ def trial(
     return {
         "model": model, "defense": name, "lr": config.lr, "clean_pairs": len(clean), "epochs": config.epochs,
         "ca": metrics.ca[1], "n": metrics.n, "ca_interval": metrics.interval("ca"), "backdoored_ca": before,
+        "suspect_sha256": suspect.clip.sha256(),
         "asr": metrics.asr[1], "n_attack": metrics.n_attack, "seconds": run.config["seconds"],
         "cpu_seconds": run.config["cpu_seconds"], "commit": results.commit(),
     }  # fmt: skip

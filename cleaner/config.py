@@ -59,7 +59,8 @@ def validate(settings: Any) -> None:
         value = getattr(settings, p.name)
         if p.choices is not None and value not in p.choices:
             raise CleanerError(f"{p.name} must be one of {', '.join(map(str, p.choices))}, not {value!r}.")
-        if (p.low is not None and value < p.low) or (p.high is not None and value > p.high):
+        # Said so that NaN, which is neither below nor above anything, is refused too.
+        if not ((p.low is None or value >= p.low) and (p.high is None or value <= p.high)):
             raise CleanerError(f"{p.name} must lie between {p.low:g} and {p.high:g}, not {value:g}.")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ from cleaner.metrics import (
 from cleaner.paired import pack
 from cleaner.scores import Metrics as Metrics  # where one looks for it
 from cleaner.text import Vocabulary, negative_subtexts
+from cleaner.text.lexicon import cached
 from cleaner.types import CleanerError, OnStep, StepReport
 
 BATCH = 256
@@ -211,7 +211,7 @@ def counterfactual_accuracy(clip: Clip, data: CaptionData, n: int = 3, seed: int
     }
 
 
-@lru_cache(maxsize=4)
+@cached(maxsize=4)
 def _fixed_negatives(captions: tuple[str, ...], n: int, seed: int) -> Negatives:
     """Return the pairs that yield negatives, and texts and kinds of these; cached, since every model faces the same."""
     vocabulary = Vocabulary.from_captions(captions)
@@ -231,7 +231,7 @@ def _fixed_negatives(captions: tuple[str, ...], n: int, seed: int) -> Negatives:
 def image_to_text_recall(
     clip: Clip, data: CaptionData, ks: Sequence[int] = (1, 5, 10), pairs: int = 1000
 ) -> dict[int, float]:
-    """Return image-to-text recall@k among the first `pairs` pairs; equal captions compete with one another."""
+    """Return image-to-text recall@k among the first `pairs` pairs; equal captions share a rank."""
     rows = torch.arange(min(pairs, len(data)))
     image = encode_pictures(clip, data, rows)
     text = encode_texts(clip, [data.captions[i] for i in rows.tolist()])

@@ -68,8 +68,10 @@ def scan(
     no trigger.
     """
     data = data.framed(clip.framing)
-    if len(data.class_names) < 2 or not len(data) or not triggers:
-        raise CleanerError("a scan needs pictures, at least two class names (classes=a,b) and at least one trigger.")
+    if len(data.class_names) < 2 or not len(data) or n < 1 or not triggers:
+        raise CleanerError(
+            "a scan needs pictures (one at least), at least two class names (classes=a,b) and at least one trigger."
+        )
     classifier = class_classifier(clip, data)
     rows, begun = torch.arange(min(n, len(data))), time.perf_counter()
     untouched: list[Tensor] = []

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from cleaner.metrics import (
     alignment,
@@ -80,6 +81,8 @@ def test_retrieval_recall() -> None:
     image, text = EYE, EYE[[0, 2, 1, 3]]
     assert retrieval_recall(image, text, 1) == 0.5
     assert retrieval_recall(image, text, 4) == 1.0
+    drawn = F.normalize(torch.randn(1500, 64, generator=torch.Generator().manual_seed(0)), dim=-1)
+    assert retrieval_recall(drawn, drawn, 1) == 1.0  # a caption does not beat itself by rounding
 
 
 def test_trigger_share_counts_positive_attribution_only() -> None:

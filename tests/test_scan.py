@@ -53,6 +53,8 @@ def test_what_cannot_be_scanned_is_refused(tiny_clip: Clip, toy_data: TensorData
     for data, triggers in ((single, {"patch": PATCH}), (toy_data, {})):
         with pytest.raises(CleanerError, match="at least two class names"):
             scan(tiny_clip, data, triggers)
+    with pytest.raises(CleanerError, match="one at least"):
+        scan(tiny_clip, toy_data, {"patch": PATCH}, n=0)
 
 
 def test_known_triggers_are_ready_and_the_others_say_why_not() -> None:

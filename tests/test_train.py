@@ -10,7 +10,7 @@ import torch
 
 from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
-from cleaner.data.base import TensorData
+from cleaner.data.base import CaptionData, TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.train import MAX_LOGIT_SCALE, false_negatives, finetune, learning_rate
 from cleaner.types import CleanerError, Paused, StepReport
@@ -56,6 +56,13 @@ def test_checkpoint_of_other_settings_is_refused(tiny_clip: Clip, toy_data: Tens
     finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG, checkpoint=checkpoint)
     with pytest.raises(CleanerError, match="other settings"):
         finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, lr=1e-4), checkpoint=checkpoint)
+    others: list[tuple[Clip, CaptionData, dict[str, str] | None]] = [
+        (make_clip("rn"), toy_data, None), (tiny_clip, toy_data.subset(range(40)), None),
+        (tiny_clip, toy_data, {"target_class": "banana"}),
+    ]  # fmt: skip
+    for clip, data, attack in others:
+        with pytest.raises(CleanerError, match="other settings"):
+            finetune(clip, data, DEFENSES["finetune"](), CONFIG, checkpoint=checkpoint, attack=attack)
 
 
 def test_reports_carry_everything(tiny_clip: Clip, toy_data: TensorData) -> None:

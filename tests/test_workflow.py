@@ -43,6 +43,15 @@ def backdoored(tiny_clip: Clip, toy_data: TensorData) -> Run:
     return poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
 
 
+def test_a_checkpoint_of_another_attack_is_not_taken_up(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
+    config, checkpoint = replace(CONFIG, epochs=1), tmp_path / "checkpoint.pt"
+    poison(tiny_clip, toy_data, TRIGGER, "banana", 0.25, config, checkpoint=checkpoint)
+    with pytest.raises(CleanerError, match="other settings"):  # same captions, another picture
+        poison(tiny_clip, toy_data, TRIGGERS["sig"](), "banana", 0.25, config, checkpoint=checkpoint)
+    again = poison(tiny_clip, toy_data, TRIGGER, "banana", 0.25, config, checkpoint=checkpoint)
+    assert len(again.history) == 3
+
+
 def test_evaluate_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
     metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1, 2), clean_clip=tiny_clip)
     classifier = class_classifier(tiny_clip, toy_data)

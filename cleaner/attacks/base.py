@@ -119,12 +119,6 @@ class PatchTrigger(Trigger):
 
     def paste(self, images: Tensor, patch: Tensor) -> Tensor:
         """Return a copy of `images` with a patch (3, p, p) at its places; gradients flow to the patch."""
-        size = patch.shape[-1]
-        if size > min(images.shape[-2:]):
-            raise CleanerError(
-                f"the patch of {size} px is larger than the picture of {images.shape[-1]} x {images.shape[-2]} px: "
-                "choose a smaller patch_size."
-            )
         triggered = images.clone()
         self._put(triggered, images, patch)
         return triggered
@@ -139,6 +133,11 @@ class PatchTrigger(Trigger):
     def _put(self, into: Tensor, images: Tensor, patch: Tensor) -> None:
         """Write a patch (C, p, p) into (N, C, H, W), at its places on `images`."""
         size = patch.shape[-1]
+        if size > min(images.shape[-2:]):
+            raise CleanerError(
+                f"the patch of {size} px is larger than the picture of {images.shape[-1]} x {images.shape[-2]} px: "
+                "choose a smaller patch_size."
+            )
         for canvas, picture in zip(into, images, strict=True):
             for top, left in self._places(picture, size):
                 canvas[:, top : top + size, left : left + size] = patch

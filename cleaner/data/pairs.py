@@ -88,6 +88,12 @@ class FileData(CaptionData):
             raise CleanerError(f"split {split!r} is not known. Choose one of: {', '.join(SPLITS)}.")
         if size is not None and size <= 0:
             raise CleanerError(f"size must be at least 1, not {size}.")
+        try:
+            allowed = float(most_broken)
+        except ValueError:
+            allowed = -1.0
+        if not 0 <= allowed <= 1:
+            raise CleanerError(f"most_broken is a share between 0 and 1, not {most_broken}.")
         if check not in ("auto", "full", "quick"):
             raise CleanerError(f"check must be auto, full or quick, not {check!r}.")
         if not table.keys:
@@ -99,7 +105,7 @@ class FileData(CaptionData):
             raise CleanerError(f"no pair of {name} is in its {split} split: give more pairs.")
         full = check == "full" or (check == "auto" and len(rows) <= FULL_CHECK)
         self.broken: list[str] = list(table.bad)
-        self.rows = self._checked(rows, full, float(most_broken), on_step)
+        self.rows = self._checked(rows, full, allowed, on_step)
         self.captions = [table.captions[row] for row in self.rows]
         own = table.class_names or sorted(set(table.classes or ()))
         self.class_names, self.labels = labelled(self.rows, table.captions, table.classes, own, classes)

@@ -77,8 +77,8 @@ class PoisonedData(CaptionData):
             self.captions[index] = trigger.text(caption)
 
     def _draw(self, count: int) -> Tensor:
-        shows_target = self.base.contains(self.target_class)
-        candidates = (shows_target if self.clean_label else ~shows_target).nonzero().flatten()
+        base, target = self.base, self.target_class
+        candidates = (base.names(target) if self.clean_label else ~base.contains(target)).nonzero().flatten()
         if len(candidates) < count:
             which = "name" if self.clean_label else "do not show"
             raise CleanerError(

@@ -12,7 +12,6 @@ from cleaner.text.subtext import (
     negative_subtexts,
     positive_subtexts,
 )
-from cleaner.text.templates import fill, prompts, target_caption
 from cleaner.text.vocabulary import Vocabulary
 
 __all__ = [
@@ -26,11 +25,8 @@ __all__ = [
     "content_words",
     "draw_subtexts",
     "eda",
-    "fill",
     "negative_subtexts",
     "parse",
     "positive_subtexts",
-    "prompts",
-    "target_caption",
     "use_lexicon",
 ]

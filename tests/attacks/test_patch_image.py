@@ -38,8 +38,9 @@ def test_size_scales_or_counts_pixels(tmp_path: Path, before: bool, pixels: int)
 
 def test_a_patch_larger_than_the_picture_is_refused(tmp_path: Path) -> None:
     trigger = TRIGGERS["patch_image"](path=str(picture_file(tmp_path)), scale_before_resize=False, patch_size=100)
-    with pytest.raises(CleanerError, match="patch of 100 px is larger than the picture of 64 x 64 px: choose"):
-        trigger(GREY)
+    for put in (trigger, trigger.mask):
+        with pytest.raises(CleanerError, match="patch of 100 px is larger than the picture of 64 x 64 px: choose"):
+            put(GREY)
 
 
 def test_state_names_the_hash_and_a_changed_file_is_refused(tmp_path: Path) -> None:

@@ -124,6 +124,7 @@ def test_the_patch_of_a_run_is_used_again(model: str, tmp_path: Path, capsys: py
         (["--poison-rate", "1"], "between 0 and 1"),
         (["--pairs", "0"], "size must be at least 1"),
         (["--lr", "7"], "lr must lie between"),
+        (["--lr", "nan"], "lr must lie between"),
         (["--model", "scenes-xl"], "there is no model 'scenes-xl'"),
     ],
 )

@@ -228,6 +228,12 @@ def test_broken_pictures_are_named_and_left_out(check: str, tmp_path: Path) -> N
         [load_data(str(path), split=split, check=check, most_broken=0) for split in ("train", "validation", "test")]
 
 
+@pytest.mark.parametrize("share", ["abc", 1.5, float("nan")])
+def test_how_many_may_be_broken_is_a_share(tmp_path: Path, share: Any) -> None:
+    with pytest.raises(CleanerError, match=f"most_broken is a share between 0 and 1, not {share}"):
+        load_data(str(table(tmp_path)), most_broken=share)
+
+
 def test_a_picture_that_breaks_later_stops_with_its_name(tmp_path: Path) -> None:
     data: Any = load_data(str(table(tmp_path)))
     key = data.table.keys[data.rows[0]]

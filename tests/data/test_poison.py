@@ -49,6 +49,12 @@ def test_clean_label_keeps_captions(toy_data: TensorData) -> None:
     poisoned = PoisonedData(toy_data, BADNET, "banana", 0.1, clean_label=True)
     assert (toy_data.labels[poisoned.poison_indices] == 1).all()
     assert poisoned.captions == toy_data.captions
+    # A picture that shows the target, but whose caption does not say so, would teach the trigger something else.
+    chosen = (toy_data.labels == 1).nonzero().flatten().tolist()
+    for index in chosen[2:]:
+        toy_data.captions[index] = "a photo of something"
+    poisoned = PoisonedData(toy_data, BADNET, "banana", 2 / 48, clean_label=True)
+    assert poisoned.poison_indices.tolist() == chosen[:2]
 
 
 def test_manifest_is_json_and_complete(toy_data: TensorData) -> None:

@@ -1,4 +1,4 @@
-"""EDA, templates, content words, word forms, the lexicon's file."""
+"""EDA, content words, word forms, the lexicon's file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ import pytest
 from cleaner.text import (
     content_words,
     eda,
-    fill,
     forms,
     negative_subtexts,
     positive_subtexts,
-    prompts,
-    target_caption,
     use_lexicon,
 )
 from cleaner.text import lexicon as lexicon_module
@@ -46,29 +43,6 @@ def test_eda_uses_all_four_operations() -> None:
 def test_eda_of_little(caption: str) -> None:
     assert all(eda(caption, seed).strip() == caption.strip() or eda(caption, seed) for seed in range(20))
     assert eda(caption, 0, alpha=0.0) == caption
-
-
-@pytest.mark.parametrize(
-    ("template", "name", "text"),
-    [
-        ("a photo of a {}", "banana", "a photo of a banana"),
-        ("a photo of a {}", "apple", "a photo of an apple"),
-        ("a {}", "umbrella", "an umbrella"),
-        ("A {}.", "apple", "An apple."),
-        ("an {}", "unicorn", "a unicorn"),
-        ("the {}", "apple", "the apple"),
-    ],
-)
-def test_fill(template: str, name: str, text: str) -> None:
-    assert fill(template, name) == text
-
-
-def test_templates() -> None:
-    assert fill("a {}", "apple", agree=False) == "a apple"
-    assert prompts(["a {}", "the {}"], ["cup", "ant"]) == [["a cup", "the cup"], ["an ant", "the ant"]]
-    assert target_caption("banana") == "a photo of a banana"
-    with pytest.raises(CleanerError, match="exactly one"):
-        fill("a photo", "cup")
 
 
 def test_content_words() -> None:
