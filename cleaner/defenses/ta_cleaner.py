@@ -16,6 +16,7 @@ from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss, subtext_loss
 from cleaner.text import Vocabulary, draw_subtexts
+from cleaner.text.lexicon import LEXICONS, lexicon
 
 
 @DEFENSES.register("ta_cleaner")
@@ -42,15 +43,22 @@ class TACleaner(Defense):
         "none", choices=("none", "object", "attribute", "count", "relation", "verb"),
         help="Kind of false subtext that is not drawn (the method draws all): does what the others teach carry over?",
     )  # fmt: skip
+    lexicon: str = param(
+        "shipped", choices=LEXICONS,
+        help="Where new words of false subtexts come from; wordnet: all of WordNet, if nltk finds it on this machine.",
+    )  # fmt: skip
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
-        vocabulary = Vocabulary.from_captions(captions)
+        with lexicon(self.lexicon):
+            vocabulary = Vocabulary.from_captions(captions)
 
         def texts(epoch: int) -> EpochTexts:
             chosen = draw_pairs(len(captions), self.share, seed, epoch)
-            drawn = {
-                i: draw_subtexts(captions[i], seed, epoch, i, self.negatives, vocabulary, self.held_out) for i in chosen
-            }
+            with lexicon(self.lexicon):
+                drawn = {
+                    i: draw_subtexts(captions[i], seed, epoch, i, self.negatives, vocabulary, self.held_out)
+                    for i in chosen
+                }
             kept = {i: pair for i, pair in drawn.items() if pair.positive is not None and pair.negatives}
             return EpochTexts(captions, kept, skipped=len(chosen) - len(kept))
 

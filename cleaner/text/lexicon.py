@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -14,6 +15,7 @@ from cleaner.text import forms, kinds
 from cleaner.types import CleanerError
 
 PATH = Path(__file__).parents[2] / "assets" / "lexicon" / "lexicon.json.gz"
+LEXICONS = ("shipped", "wordnet")
 # Classes whose members one can point at; an exchange of these makes the plainest counterfactual.
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -184,6 +186,19 @@ def use_lexicon(name: str) -> None:
     _chosen = name
     for clear in _CACHES:
         clear()
+
+
+@contextmanager
+def lexicon(name: str) -> Iterator[None]:
+    """Use a lexicon within a `with` block, as `use_lexicon` does, and the one before after it."""
+    before = _chosen
+    if name != before:
+        use_lexicon(name)
+    try:
+        yield
+    finally:
+        if name != before:
+            use_lexicon(before)
 
 
 def load_lexicon() -> Lexicon:

@@ -11,6 +11,7 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.losses import Features
 from cleaner.text.negative import FINDERS
+from cleaner.types import CleanerError
 
 
 def test_k_pairs_are_drawn_anew_each_epoch(toy_data: TensorData) -> None:
@@ -51,6 +52,19 @@ def test_a_kind_of_false_subtext_can_be_held_out(toy_data: TensorData) -> None:
     assert "attribute" in drawn("none")
     assert "attribute" not in drawn("attribute")
     assert "object" in drawn("attribute")
+
+
+def test_another_lexicon_is_a_setting_and_its_absence_is_said(
+    toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import nltk
+
+    monkeypatch.setattr(nltk.data, "path", [])
+    defense = DEFENSES["ta_cleaner"](lexicon="wordnet")
+    assert defense.state_dict()["lexicon"] == "wordnet"
+    with pytest.raises(CleanerError, match="nltk finds no WordNet"):
+        defense.plan(toy_data.captions, seed=0)
+    assert DEFENSES["ta_cleaner"](share=1.0).plan(toy_data.captions, seed=0)(0).drawn
 
 
 def test_control_uses_the_positives_of_ta_cleaner(toy_data: TensorData) -> None:

@@ -117,6 +117,15 @@ def test_the_choice_of_lexicon() -> None:
     assert "banana" in load_lexicon()
 
 
+def test_a_lexicon_within_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, read = [], lexicon_module._read
+    monkeypatch.setattr(lexicon_module, "_read", lambda name: asked.append(name) or read("shipped"))
+    with lexicon_module.lexicon("wordnet"):
+        load_lexicon()
+    load_lexicon()
+    assert asked == ["wordnet", "wordnet", "shipped", "shipped"]
+
+
 def test_wordnet_that_nltk_cannot_find(monkeypatch: pytest.MonkeyPatch) -> None:
     import nltk
 
