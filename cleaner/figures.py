@@ -120,7 +120,7 @@ def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
     if len(front) > 1:
         figure.add_scatter(
             x=[p.ca for p in front], y=[p.asr for p in front], mode="lines", name="best trade-offs", hoverinfo="skip",
-            line={"color": COLORS["floor"], "dash": "dot", "width": 1.5},
+            line={"color": COLORS["floor"], "dash": "dash", "width": 1.5},
         )  # fmt: skip
     for i, p in enumerate(points):
         figure.add_scatter(

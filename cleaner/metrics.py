@@ -107,7 +107,7 @@ def retrieval_recall(image: Tensor, text: Tensor, k: int = 1) -> float:
 def psnr(pictures: Tensor, changed: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio (N,) in dB of pictures (N, C, H, W) in [0, 1]: 10 log10(1 / MSE).
 
-    Infinite where nothing changed; above 35 dB most people see no difference.
+    Infinite where nothing changed.
     """
     return -10 * ((pictures - changed) ** 2).mean(dim=(1, 2, 3)).log10()
 

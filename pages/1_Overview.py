@@ -14,7 +14,7 @@ from pages._shared.state import Saved, plain, words
 LEAD = (
     "An image-text model such as CLIP learns from captioned pictures off the web, and **a few poisoned pairs are "
     "enough to plant a backdoor**: any picture with a small trigger is then taken for what the attacker wants. "
-    "Here you plant such a backdoor in a small model within a minute, on this machine, without internet. "
+    "Here you plant such a backdoor in a small model in about a minute, on this machine, without internet. "
     "Then you try to wash it out with TA-Cleaner and its rivals, and see **what was removed and what it cost**."
 )
 
@@ -26,6 +26,10 @@ GLOSSARY = """
   class, or among the best three.
 - **Robust accuracy (RA)**: share of triggered pictures whose true class still comes first.
 - **Floor**: attack success on the model before it was poisoned. No defence can be expected to go below it.
+- **Base rate**: share of the same pictures, untouched, that the model takes for the target anyway.
+- **Fine detail (counterfactual accuracy, CF)**: share of captions that score above all their false subtexts.
+- **Search**: share of triggered pictures for which one of the five nearest captions names the target.
+- **Rebound**: attack success after harmless training of a cleaned model; if it rises, the backdoor was only hidden.
 - **Subtext**: a short true text, or a slightly changed false one, made from a caption.
 """
 

@@ -23,8 +23,6 @@ LEAD = (
 )
 ROWS = 4
 SIZES = (500, 1000, 2000, 3000, 4000, 6000, 10000, 12000)
-STEP = 0.22
-"""Seconds of a training step of a built-in model on two cores (benchmarks/results/step.json)."""
 TESTS = (100, 200, 500, 1000, 2000, 4000, 9000)
 
 
@@ -180,7 +178,8 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
     seen = "As the model sees them," if cache.framing_of(attack.model) else "Shown at"
     st.caption(
         f"{seen} {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
-        "PSNR and SSIM say how much each picture was changed: above 35 dB and 0.98 most people notice nothing."
+        "PSNR and SSIM say how much each picture was changed: the higher, the less; a small patch changes little of it "
+        "and is seen all the same."
     )
     images.upload()
 
@@ -209,11 +208,12 @@ def offer(attack: tasks.Attack | None) -> None:
             for run in state.backdoored_runs()
             if run.model == attack.model and tasks.steps_of(run) and not run.shipped
         ]
-        rate = done[0].config["seconds"] / tasks.steps_of(done[0]) if done else STEP
+        rate = done[0].config["seconds"] / tasks.steps_of(done[0]) if done else tasks.STEP
         time = f"about {max(1, round(rate * steps / 60))} min {'by the last run here' if done else 'on two cores'}"
         if not done and attack.model not in cache.models():
             time = "how long is not known before the first run with this model"
-        st.caption(f"{pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}.")
+        first = ", and before them those that optimise the patch" if hasattr(attack.trigger, "step_size") else ""
+        st.caption(f"{pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}{first}.")
     cards.go("Train the backdoored model", "poison", place is None and bool(work.running()), begin)
 
 

@@ -42,7 +42,7 @@ def choose() -> tuple[Plan, int] | None:
         with st.container(border=True):
             st.markdown(f"**{plain(words(name))}**")
             preset, key = forms.settings(defense_presets(name), f"defend.{name}", "defend RUN")
-            rates = _rates(f"{key}.lr", _first_lr(preset), many)
+            rates = _rates(f"{key}.lr", preset, many)
             tried.append((name, rates, _own_parameters(kinds[name], key, preset)))
     with st.container(border=True):
         st.markdown("**For all of them**")
@@ -71,9 +71,18 @@ def _first_lr(preset: Preset) -> float:
     return DEMO_DEFEND.lr if training is None or training.data else training.finetune.lr
 
 
-def _rates(key: str, first: float, many: bool) -> list[float]:
+def _rates(key: str, preset: Preset, many: bool) -> list[float]:
     """Draw the choice of a defence's learning rate, or of several."""
-    help = "How big the steps are. It matters most: too small removes nothing, too big forgets the pictures."
+    help, first = (
+        "How big the steps are. It matters most: too small removes nothing, too big forgets.",
+        _first_lr(preset),
+    )
+    full = preset.training
+    if full is not None and first != full.finetune.lr:
+        help += (
+            f" It begins with what so short a training needs; for {full.pairs:,} pairs, {full.finetune.epochs} epochs "
+            f"{full.finetune.lr:g} was chosen."
+        )
     if many:
         return forms.learning_rates(f"{key}s", first, help)
     return [forms.learning_rate(key, first, help)]

@@ -114,8 +114,8 @@ def _fit(folder: Path, parent: Path) -> None:
         since = st.session_state.setdefault("embeddings.since", time.monotonic())
         if busy:
             st.info(
-                f"UMAP is being fitted, once for this run: {time.monotonic() - since:.0f} s so far, about a minute "
-                "where nothing else is at work. PCA is shown meanwhile.", icon=":material/hourglass_top:",
+                f"UMAP is being fitted, once for this run: {time.monotonic() - since:.0f} s so far. PCA is "
+                "shown meanwhile.", icon=":material/hourglass_top:",
             )  # fmt: skip
             return
         st.session_state.pop("embeddings.since", None)
@@ -227,7 +227,7 @@ def explore(world: World) -> None:
     n = sum(len(group.ids) for group in drawn)
     st.caption(
         f"{n:,} of {len(places):,} points. {world.method.upper()} fitted once on all of them; trustworthiness "
-        f"{world.map.trust[world.method]:.2f} (share of neighbours on the map that are neighbours in truth; 1 is best)."
+        f"{world.map.trust[world.method]:.2f} (1: whoever is near on the map is near in truth; chance is 0.5)."
     )
     show_selected(world, selected)
 

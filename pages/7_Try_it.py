@@ -154,7 +154,7 @@ def show_link(run: Saved | None, shown: list[view.Stage], picture: Sample, spot:
     if defended is not None:
         asked["defended"] = Path(defended.model[1]).name
     st.markdown("**A link to this view** (on this machine)")
-    st.code(f"Try_it?{urlencode(asked)}", language=None, wrap_lines=True)
+    st.code(f"{(st.context.url or 'Try_it').partition('?')[0]}?{urlencode(asked)}", language=None, wrap_lines=True)
 
 
 open_link()

@@ -85,7 +85,7 @@ def show_plots(entries: list[Entry]) -> None:
         )  # fmt: skip
     else:
         measured = plain(sets.pop())
-        st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dotted line joins the best trade-offs.")
+        st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dashed line joins the best trade-offs.")
     st.subheader(f"Attack against defence{example}", anchor=False)
     names = [name for name in report.FIGURES if report.cells(entries, name)]
     name = st.segmented_control(

@@ -41,8 +41,9 @@ STEPS = (
         "Clean the model", "Defend",
         "See to it that your own model stands under *In view* in the menu. Leave both defences chosen and press "
         "**Start the defences**. They take a minute or two each; while they run, press **Next**.",
-        "The cards side by side: **attack success** should fall, **clean accuracy** should stay. Is the drop larger "
-        "than the intervals?",
+        "The cards side by side: **attack success** should fall, **clean accuracy** should stay. So short a training "
+        "removes only part of the backdoor, and costs accuracy; the shipped example had five times as many steps. Is "
+        "the drop larger than the intervals?",
         "A model with random weights has an attack success near zero. Is that a good defence?",
         "No. It knows nothing: its clean accuracy is that of guessing. A defence is judged by both numbers, what it "
         "removed and what that cost. Good defences lie down and to the right in the plot of accuracy against attack.",
@@ -83,7 +84,7 @@ STEPS = (
         "Find your runs and the shipped example in the table and in the plot. Press **Report (HTML)** to keep "
         "everything in one file.",
         "Down and to the right is better. The bars are 95 % intervals: where they overlap, a difference may be chance.",
-        "One defence brought attack success to nearly zero. Is the model clean now?",
+        "In the shipped example one defence brought attack success down to a few per cent. Is that model clean now?",
         "It is clean of this trigger, in this one run. Another seed may come out otherwise (train again with another "
         "one and see), another attack may survive, and a trigger that you do not know cannot be tested at all.",
     ),
