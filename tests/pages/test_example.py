@@ -64,6 +64,9 @@ def test_it_can_be_defended_but_not_changed(example: list[Path], open_page: Open
     app.select_slider(key="defend.pairs").set_value(200)
     app.number_input(key="defend.train.epochs").set_value(1)
     app.run()
+    plan = app.dataframe[0].value
+    assert plan["Judged by"].tolist() == ["a machine of two cores"]  # not what the example's own machine took
+    assert float(plan["Minutes"][0]) < 0.2
     app.button(key="defend.go").click().run()
     trained(app)
     ((folder, config),) = list_runs()
