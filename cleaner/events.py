@@ -12,6 +12,7 @@ from typing import Any
 from cleaner.files import read_json
 from cleaner.runs import read_progress, read_status, refuse_newer
 from cleaner.types import CleanerError
+from cleaner.wording import defense_name
 
 MISSING = "TensorBoard is not installed here: install it with pip install tensorboard."
 SETTINGS = ("lr", "seed", "epochs", "steps", "batch_size", "weight_decay", "augmentation", "freeze_bn", "precision")
@@ -76,7 +77,7 @@ def scalars(report: Mapping[str, Any]) -> dict[str, float]:
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings by which runs are compared."""
     finetune = config.get("finetune") or {}
-    named = {key: (config.get(key) or {}).get("name", "none") for key in ("trigger", "defense")}
+    named = {"trigger": (config.get("trigger") or {}).get("name", "none"), "defense": defense_name(config)}
     plain = {key: config[key] for key in ("stage", "model", "target_class", "poison_rate", "pairs") if config.get(key)}
     return {**plain, **named, **{name: finetune[name] for name in SETTINGS if name in finetune}}
 

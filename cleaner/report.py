@@ -16,7 +16,7 @@ from cleaner.files import read_json, write_text
 from cleaner.request import tested_on
 from cleaner.runs import is_shipped, refuse_newer
 from cleaner.types import CleanerError
-from cleaner.wording import NO_DEFENSE, defense_in_words, words
+from cleaner.wording import NO_DEFENSE, defense_in_words, defense_name, words
 
 FIGURES = {
     "asr": "ASR@1: triggered pictures of other classes that are taken for the target (lower is better)",
@@ -52,8 +52,8 @@ class Entry:
 
     @property
     def defense(self) -> str:
-        """Name of the defence; "none" for a backdoored model."""
-        return self.variant or str((self.config.get("defense") or {}).get("name", NO_DEFENSE))
+        """Name of the defence; "none" for a backdoored model; of a rebound test, what it followed."""
+        return self.variant or defense_name(self.config)
 
     @property
     def finetune(self) -> Mapping[str, Any]:
@@ -206,7 +206,7 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
 def points(entries: Iterable[Entry]) -> list[figures.Point]:
     """Return the runs that have both figures as points in the plane of CA and ASR."""
     return [
-        figures.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"))
+        figures.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"), not e.config.get("rebound"))
         for e in entries
         if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in figures.COLORS
     ]
@@ -224,7 +224,7 @@ def methods(entries: Sequence[Entry]) -> list[figures.Point]:
         label = f"{defense_in_words(place[1])}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
         bars = [(c.low, c.high) if len(c.seeds) > 1 else own[0].interval(n)
                 for n, c in (("ca", ca[place]), ("asr", asr[place]))]  # fmt: skip
-        found.append(figures.Point(label, own[0].stage, ca[place].mean, asr[place].mean, *bars))
+        found.append(figures.Point(label, own[0].stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
     return found
 
 

@@ -14,6 +14,7 @@ import streamlit as st
 
 from cleaner.files import absolute, assets, glance_json
 from cleaner.runs import find_run, is_shipped, list_runs, read_status, shipped
+from cleaner.wording import NO_DEFENSE, defense_name
 from cleaner.wording import words as words  # for all pages
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
@@ -57,7 +58,8 @@ class Saved:
 
     @property
     def defense(self) -> str | None:
-        return (self.config.get("defense") or {}).get("name")
+        name = defense_name(self.config)
+        return None if name == NO_DEFENSE else name
 
     @property
     def model(self) -> str:
@@ -134,6 +136,15 @@ def backdoored_runs() -> list[Saved]:
 
 def defended_runs(suspect: Saved) -> list[Saved]:
     """Return the defences that started from `suspect`, newest first."""
+    return [run for run in _started_from(suspect) if not run.config.get("rebound")]
+
+
+def rebounds(defended: Saved) -> list[Saved]:
+    """Return the rebound tests of a defence, newest first."""
+    return [run for run in _started_from(defended) if run.config.get("rebound")]
+
+
+def _started_from(suspect: Saved) -> list[Saved]:
     own = {key: value for key, value in suspect.config.items() if key != "schema"}
 
     def same(run: Saved) -> bool:
