@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json
-from cleaner.runs import read_progress, read_status, refuse_newer
+from cleaner.runs import read_metrics, read_progress, read_status, refuse_unreadable
 from cleaner.types import CleanerError
 from cleaner.wording import defense_name
 
@@ -32,7 +32,7 @@ def write(runs: Sequence[str | Path], out: str | Path) -> list[Path]:
     for folder, config in zip(folders, configs, strict=True):
         if "stage" not in config:
             raise CleanerError(f"{folder} holds no run; list them with: python -m cleaner runs")
-        refuse_newer(config, folder)
+        refuse_unreadable(config, folder)
     twice = {folder.name for folder in folders if sum(folder.name == other.name for other in folders) > 1}
     if twice:
         raise CleanerError(f"two runs are named {sorted(twice)[0]}: export them into two folders.")
@@ -47,7 +47,7 @@ def _write(folder: Path, config: Mapping[str, Any], out: Path) -> Path:
     except ImportError as error:
         raise CleanerError(MISSING) from error
     done = read_status(folder).state == "done"
-    figures = figures_of(read_json(folder / "metrics.json")) if done else {}
+    figures = figures_of(read_metrics(folder)) if done else {}
     created = time.strptime(str(config.get("created", "1970-01-01T00:00:00Z")), "%Y-%m-%dT%H:%M:%SZ")
     began = calendar.timegm(created) - float(config.get("seconds", 0.0))
     try:

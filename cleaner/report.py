@@ -14,7 +14,7 @@ from typing import Any
 from cleaner import figures, presets, views
 from cleaner.files import read_json, write_text
 from cleaner.request import tested_on
-from cleaner.runs import is_shipped, refuse_newer
+from cleaner.runs import is_shipped, read_metrics, refuse_unreadable
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_in_words, defense_name, words
 
@@ -92,15 +92,13 @@ class Entry:
 
 
 def read(folder: str | Path) -> Entry:
-    """Return the run in `folder`; raises `CleanerError` if there is none, or one of a newer version."""
+    """Return the run in `folder`; raises `CleanerError` if there is none that is whole and understood."""
     folder = Path(folder)
-    refuse_newer(read_json(folder / "config.json"), folder)
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs") from error
-    return Entry(folder, config, metrics if isinstance(metrics, dict) else {})
+    config = read_json(folder / "config.json")
+    refuse_unreadable(config, folder)
+    if not config or not (folder / "metrics.json").exists():
+        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
+    return Entry(folder, config, read_metrics(folder))
 
 
 def measured() -> list[Entry]:

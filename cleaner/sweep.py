@@ -16,9 +16,8 @@ from typing import Any
 
 from cleaner import cluster, jobs
 from cleaner.cluster import Cluster
-from cleaner.files import glance_json
 from cleaner.request import Request
-from cleaner.runs import ACTIVE, STOPPED, Entry, create_run, remove, write_status
+from cleaner.runs import ACTIVE, STOPPED, Entry, create_run, read_metrics, remove, write_status
 from cleaner.types import CleanerError
 
 WAITING = "new"
@@ -168,7 +167,7 @@ def _row(entry: Entry) -> Row:
     status = entry.status
     done = status.state == "done"
     share = 1.0 if done else min(status.step / max(status.total, 1), 1.0)
-    metrics = glance_json(entry.folder / "metrics.json") if done else {}
+    metrics = read_metrics(entry.folder) if done else {}
     return Row(entry.folder, _defense(entry), _rate(entry), _seed(entry), status.state, share, metrics)
 
 

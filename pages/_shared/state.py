@@ -12,8 +12,8 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner.files import absolute, assets, glance_json
-from cleaner.runs import find_run, is_shipped, list_runs, read_status, shipped
+from cleaner.files import absolute, assets
+from cleaner.runs import find_run, is_shipped, list_runs, look, read_metrics, read_notes, shipped
 from cleaner.wording import NO_DEFENSE, defense_name
 from cleaner.wording import words as words  # for all pages
 
@@ -116,10 +116,9 @@ class Saved:
         return f"{m.get('data', 'unnamed data')}: {m.get('n', 0):,} pictures with one class; {attacked}."
 
 
-def saved(folder: Path, config: dict[str, Any] | None = None) -> Saved:
+def saved(folder: Path, config: dict[str, Any]) -> Saved:
     """Return the run in `folder` as pages show it; without figures where its files cannot be read."""
-    config = config or glance_json(folder / "config.json")
-    return Saved(folder, config, glance_json(folder / "metrics.json"), glance_json(folder / "notes.json"))
+    return Saved(folder, config, read_metrics(folder), read_notes(folder))
 
 
 def all_runs() -> list[Saved]:
@@ -208,8 +207,8 @@ def current_run() -> Saved | None:
     """Return the backdoored run that the pages look at, or None if there is none yet."""
     chosen = st.session_state.get(CURRENT)
     folder = find_run(chosen) if chosen and not chosen.startswith(MODEL) else None
-    there = folder is not None and (folder / "config.json").exists() and read_status(folder).state == "done"
-    return saved(folder) if folder is not None and there else None
+    entry = look(folder) if folder is not None else None
+    return saved(entry.folder, entry.config) if entry is not None and entry.status.state == "done" else None
 
 
 def current_model() -> str | None:
