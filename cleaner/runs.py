@@ -144,7 +144,8 @@ def create_run(request: Request, root: Path | None = None, name: str = "") -> Pa
     """Make a run folder that can be started here or on another machine; return it. Nobody else has its name."""
     root = root or runs_root()
     what = (request.trigger if request.stage == "backdoored" else request.defense) or {}
-    stem = name or time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{what.get('name', request.stage)}"
+    kind = "rebound" if request.rebound is not None else what.get("name", request.stage)
+    stem = name or time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{kind}"
     number = 1
     while True:
         folder = root / (stem if number == 1 else f"{stem}-{number}")

@@ -29,6 +29,7 @@ def identity(request: Request) -> str:
     """Return the id of the sweep that a run belongs to: it follows from all settings but defence, rate and seed."""
     finetune = replace(request.finetune, lr=1e-4, seed=0)
     common = replace(request, defense=None, finetune=finetune, sweep="").config()["request"]
+    del common["rebound"]  # younger than the ids of sweeps, and never part of one
     return f"sweep-{blake2b(json.dumps(common, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
 

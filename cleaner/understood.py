@@ -6,37 +6,36 @@ Lists and pages read many runs at once, and none of them may stumble over one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import NoneType
 from typing import Any
 
-NUMBER = (int, float)
+NUMBER = int | float
 _CONFIG: dict[str, Any] = {
-    **dict.fromkeys(("trigger", "defense", "finetune", "request", "rebound", "data_options"), dict),
-    **dict.fromkeys(("pairs", "poison_rate", "test_size", "seconds"), NUMBER),
-    **dict.fromkeys(
-        ("stage", "target_class", "model", "clean_model", "parent", "data_name", "sweep", "created"), str
-    ),
-}  # fmt: skip
+    **dict.fromkeys(("trigger", "defense", "finetune", "request", "rebound", "data_options"), dict | None),
+    **dict.fromkeys(("pairs", "seconds"), NUMBER),
+    **dict.fromkeys(("poison_rate", "test_size"), NUMBER | None),
+    **dict.fromkeys(("target_class", "model", "clean_model", "parent", "data_name", "sweep"), str | None),
+    **dict.fromkeys(("stage", "created"), str),
+}
 _INSIDE: dict[str, dict[str, Any]] = {
     "trigger": {"name": str},
     "defense": {"name": str},
     "finetune": dict.fromkeys(("lr", "seed", "epochs", "steps", "batch_size"), NUMBER),
-    "request": {"defense": dict, "finetune": dict},
-    "rebound": {"after": dict, "steps": int},
+    "request": {"defense": dict | None, "finetune": dict},
+    "rebound": {"after": dict | None, "steps": int},
 }
 _BY_K = ("ca", "asr", "ra", "base_rate", "asr_clean_model")
 _FIGURES: dict[str, Any] = {
     **dict.fromkeys(("n", "classes", "n_attack", "n_counterfactual", "n_gallery"), int),
-    **dict.fromkeys(("counterfactual_accuracy", "retrieval_asr", "retrieval_base_rate"), NUMBER),
-    **dict.fromkeys(("data", "protocol", "target_class"), str),
-    **dict.fromkeys((*_BY_K, *(f"{name}_interval" for name in _BY_K)), dict),
-    **dict.fromkeys(("asr_by_key", "counterfactual_by_kind", "outcomes"), dict),
+    **dict.fromkeys(("counterfactual_accuracy", "retrieval_asr", "retrieval_base_rate"), NUMBER | None),
+    **dict.fromkeys(("data", "protocol", "target_class"), str | None),
+    **dict.fromkeys((*_BY_K, *(f"{name}_interval" for name in _BY_K)), dict | None),
+    **dict.fromkeys(("asr_by_key", "counterfactual_by_kind", "outcomes"), dict | None),
 }
 
 
 def wrong(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> str:
-    """Return the name of the first field that is neither null nor of its kind; empty if there is none."""
-    return next((name for name, kind in kinds.items() if not isinstance(values.get(name), (kind, NoneType))), "")
+    """Return the name of the first field that is there and not of its kind; empty if there is none."""
+    return next((name for name, kind in kinds.items() if name in values and not isinstance(values[name], kind)), "")
 
 
 def misread(config: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from pages._shared.state import words
 STAGES = {
     "render": "Drawing the pictures", "check pictures": "Checking the pictures",
     "optimise": "Shaping the trigger", "poison": "Poisoning",
-    "defend": "Training the defence", "evaluate": "Measuring on the test pictures",
+    "defend": "Finetuning on clean pairs", "evaluate": "Measuring on the test pictures",
 }  # fmt: skip
 KINDS = {"poison": "backdoored", "defend": "defended"}
 """Page -> stage of the runs that it trains."""
