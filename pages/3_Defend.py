@@ -210,7 +210,7 @@ def rebound(defended: Saved) -> None:
     for steps in sorted(done):
         cards.rebounded(done[steps], defended)
     key = f"rebound.{defended.id}"
-    with st.popover("Rebound test …", icon=":material/replay:", width="stretch", help=REBOUND):
+    with st.popover("Rebound test", width="stretch", help=REBOUND):
         pairs = defended.config.get("pairs", CLEAN_PAIRS)
         st.markdown(f"Plain finetuning at learning rate {DEFEND.lr:g} on {pairs:,} clean pairs, then measured again.")
         st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
