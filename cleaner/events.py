@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json
-from cleaner.runs import read_progress, read_status, refuse_newer
+from cleaner.runs import read_metrics, read_progress, read_status, refuse_unreadable
 from cleaner.types import CleanerError
+from cleaner.wording import defense_name
 
 MISSING = "TensorBoard is not installed here: install it with pip install tensorboard."
 SETTINGS = ("lr", "seed", "epochs", "steps", "batch_size", "weight_decay", "augmentation", "freeze_bn", "precision")
@@ -31,7 +32,7 @@ def write(runs: Sequence[str | Path], out: str | Path) -> list[Path]:
     for folder, config in zip(folders, configs, strict=True):
         if "stage" not in config:
             raise CleanerError(f"{folder} holds no run; list them with: python -m cleaner runs")
-        refuse_newer(config, folder)
+        refuse_unreadable(config, folder)
     twice = {folder.name for folder in folders if sum(folder.name == other.name for other in folders) > 1}
     if twice:
         raise CleanerError(f"two runs are named {sorted(twice)[0]}: export them into two folders.")
@@ -46,7 +47,7 @@ def _write(folder: Path, config: Mapping[str, Any], out: Path) -> Path:
     except ImportError as error:
         raise CleanerError(MISSING) from error
     done = read_status(folder).state == "done"
-    figures = figures_of(read_json(folder / "metrics.json")) if done else {}
+    figures = figures_of(read_metrics(folder)) if done else {}
     created = time.strptime(str(config.get("created", "1970-01-01T00:00:00Z")), "%Y-%m-%dT%H:%M:%SZ")
     began = calendar.timegm(created) - float(config.get("seconds", 0.0))
     try:
@@ -76,7 +77,7 @@ def scalars(report: Mapping[str, Any]) -> dict[str, float]:
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings by which runs are compared."""
     finetune = config.get("finetune") or {}
-    named = {key: (config.get(key) or {}).get("name", "none") for key in ("trigger", "defense")}
+    named = {"trigger": (config.get("trigger") or {}).get("name", "none"), "defense": defense_name(config)}
     plain = {key: config[key] for key in ("stage", "model", "target_class", "poison_rate", "pairs") if config.get(key)}
     return {**plain, **named, **{name: finetune[name] for name in SETTINGS if name in finetune}}
 

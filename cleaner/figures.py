@@ -35,6 +35,8 @@ class Point:
     asr: float
     ca_interval: Interval | None = None
     asr_interval: Interval | None = None
+    choice: bool = True
+    """Whether it is one to choose; a rebound test only checks one, and no line of best trade-offs goes through it."""
 
 
 def _layout(figure: go.Figure, height: int, x: str, y: str, legend: bool = True) -> go.Figure:
@@ -116,7 +118,7 @@ def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
             y=floor, line={"color": COLORS["floor"], "dash": "dot"}, annotation_text="never poisoned model",
             annotation_position="top left", annotation_font_color=COLORS["floor"],
         )  # fmt: skip
-    front = pareto_front(points)
+    front = pareto_front([p for p in points if p.choice])
     if len(front) > 1:
         figure.add_scatter(
             x=[p.ca for p in front], y=[p.asr for p in front], mode="lines", name="best trade-offs", hoverinfo="skip",

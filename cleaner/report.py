@@ -14,9 +14,9 @@ from typing import Any
 from cleaner import figures, presets, views
 from cleaner.files import read_json, write_text
 from cleaner.request import tested_on
-from cleaner.runs import is_shipped, refuse_newer
+from cleaner.runs import is_shipped, read_metrics, refuse_unreadable
 from cleaner.types import CleanerError
-from cleaner.wording import NO_DEFENSE, defense_in_words, words
+from cleaner.wording import NO_DEFENSE, defense_in_words, defense_name, words
 
 FIGURES = {
     "asr": "ASR@1: triggered pictures of other classes that are taken for the target (lower is better)",
@@ -52,8 +52,8 @@ class Entry:
 
     @property
     def defense(self) -> str:
-        """Name of the defence; "none" for a backdoored model."""
-        return self.variant or str((self.config.get("defense") or {}).get("name", NO_DEFENSE))
+        """Name of the defence; "none" for a backdoored model; of a rebound test, what it followed."""
+        return self.variant or defense_name(self.config)
 
     @property
     def finetune(self) -> Mapping[str, Any]:
@@ -92,15 +92,13 @@ class Entry:
 
 
 def read(folder: str | Path) -> Entry:
-    """Return the run in `folder`; raises `CleanerError` if there is none, or one of a newer version."""
+    """Return the run in `folder`; raises `CleanerError` if there is none that is whole and understood."""
     folder = Path(folder)
-    refuse_newer(read_json(folder / "config.json"), folder)
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs") from error
-    return Entry(folder, config, metrics if isinstance(metrics, dict) else {})
+    config = read_json(folder / "config.json")
+    refuse_unreadable(config, folder)
+    if not config or not (folder / "metrics.json").exists():
+        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
+    return Entry(folder, config, read_metrics(folder))
 
 
 def measured() -> list[Entry]:
@@ -206,7 +204,7 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
 def points(entries: Iterable[Entry]) -> list[figures.Point]:
     """Return the runs that have both figures as points in the plane of CA and ASR."""
     return [
-        figures.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"))
+        figures.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"), not e.config.get("rebound"))
         for e in entries
         if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in figures.COLORS
     ]
@@ -224,7 +222,7 @@ def methods(entries: Sequence[Entry]) -> list[figures.Point]:
         label = f"{defense_in_words(place[1])}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
         bars = [(c.low, c.high) if len(c.seeds) > 1 else own[0].interval(n)
                 for n, c in (("ca", ca[place]), ("asr", asr[place]))]  # fmt: skip
-        found.append(figures.Point(label, own[0].stage, ca[place].mean, asr[place].mean, *bars))
+        found.append(figures.Point(label, own[0].stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
     return found
 
 

@@ -19,15 +19,16 @@ TEST_SIZE = 2000
 
 @dataclass(frozen=True)
 class Request:
-    """A poisoning ("backdoored") or a defence ("defended") that any machine can do, and do again.
+    """A poisoning ("backdoored"), a defence or a rebound test ("defended") that any machine can do, and do again.
 
     Attributes:
         stage: what comes out, "backdoored" or "defended".
         data, pairs: name of the data as `load_data` takes it, and how many of its pairs are trained on.
         data_options: what else `load_data` is told; files are named by absolute paths (`data.base.located`).
         model: model to poison, or suspicious model; None where the model of the run `parent` is defended.
-        parent: id of the backdoored run (`runs.run_id`).
+        parent: id of the run that it starts from (`runs.run_id`): a backdoored one, for a rebound test a defended one.
         trigger, defense: their `state_dict()`.
+        rebound: for a rebound test of `finetune.steps` steps, the `state_dict()` of the defence that it checks.
         validation_size: pairs behind the figures while it runs; test_size: pairs behind those at its end, None: all.
         sweep: id of the set of runs it belongs to (`cleaner.sweep`); empty: none.
         map: whether the map of its features (`cleaner.maps`) is made at its end, while it still has its device.
@@ -49,6 +50,7 @@ class Request:
     data_options: dict[str, Any] = field(default_factory=dict)
     sweep: str = ""
     map: bool = False
+    rebound: dict[str, Any] | None = None
 
     def config(self) -> dict[str, Any]:
         """Return what a run's config.json says before the run: what lists show, and the request itself."""
@@ -60,6 +62,8 @@ class Request:
         }  # fmt: skip
         if self.stage == "backdoored":
             shown |= {"clean_model": self.model, "poison_rate": self.poison_rate, "clean_label": self.clean_label}
+        if self.rebound is not None:
+            shown["rebound"] = {"steps": self.finetune.steps, "after": self.rebound}
         return {**shown, "request": asdict(self)}
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from cleaner import understood
 from cleaner.files import REMEDY, assets, glance_json, read_json, replacing, write_json, write_text
 from cleaner.types import CleanerError, StepReport
 
@@ -143,7 +144,8 @@ def create_run(request: Request, root: Path | None = None, name: str = "") -> Pa
     """Make a run folder that can be started here or on another machine; return it. Nobody else has its name."""
     root = root or runs_root()
     what = (request.trigger if request.stage == "backdoored" else request.defense) or {}
-    stem = name or time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{what.get('name', request.stage)}"
+    kind = "rebound" if request.rebound is not None else what.get("name", request.stage)
+    stem = name or time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{kind}"
     number = 1
     while True:
         folder = root / (stem if number == 1 else f"{stem}-{number}")
@@ -202,10 +204,10 @@ def load_run(folder: str | Path) -> Run:
 
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    refuse_newer(config, folder)
+    refuse_unreadable(config, folder)
     if "stage" not in config or not (folder / "model.safetensors").exists():
         raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
-    metrics = read_json(folder / "metrics.json")
+    metrics = read_metrics(folder)
     known = {f.name for f in fields(StepReport)}
     lines = [{key: value for key, value in line.items() if key in known} for line in read_progress(folder)]
     try:
@@ -228,7 +230,9 @@ def run_trigger(folder: Path) -> Trigger | None:
     """Return the trigger of the run in `folder` as it was used, its patch and files included; None if it has none."""
     from cleaner.attacks.base import load_trigger
 
-    state = read_json(folder / "config.json").get("trigger")
+    config = read_json(folder / "config.json")
+    refuse_unreadable(config, folder)
+    state = config.get("trigger")
     return load_trigger(state, folder / TRIGGER_FILES) if state else None
 
 
@@ -238,10 +242,28 @@ def newer(config: dict[str, Any]) -> bool:
     return not isinstance(schema, int) or schema > SCHEMA
 
 
-def refuse_newer(config: dict[str, Any], folder: Path) -> None:
-    """Raise `CleanerError` for the config of a later version."""
+def refuse_unreadable(config: dict[str, Any], folder: Path) -> None:
+    """Raise `CleanerError` for the config of a later version, or one that no version has written."""
     if newer(config):
         raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update it to open this run.")
+    if odd := understood.misread(config):
+        raise CleanerError(f"the config.json of {folder} is not understood, see its {odd}: correct it or make it anew.")
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Return the test figures of a run; empty where there are none, or where what is there cannot be figures.
+
+    The dictionary is shared: do not change it.
+    """
+    metrics = glance_json(folder / "metrics.json")
+    return metrics if understood.are_figures(metrics) else {}
+
+
+def read_notes(folder: Path) -> dict[str, Any]:
+    """Return the user's "name", "note" and "tags" of a run; empty where they are not what `annotate` writes."""
+    notes = glance_json(folder / "notes.json")
+    odd = understood.wrong(notes, {"name": str, "note": str, "tags": list})
+    return {} if odd or not all(isinstance(tag, str) for tag in notes.get("tags") or []) else notes
 
 
 def read_progress(folder: Path) -> list[dict[str, Any]]:
@@ -266,8 +288,13 @@ def read_status(folder: Path) -> Status:
     values = glance_json(folder / "status.json")
     if not values and not (folder / "status.json").exists():
         return Status("done")
-    known = {f.name for f in fields(Status)}
-    return Status(**{"state": "failed", **{key: value for key, value in values.items() if key in known}})
+    known = {f.name: values[f.name] for f in fields(Status) if values.get(f.name) is not None}
+    kinds = {f.name: understood.NUMBER if isinstance(f.default, float) else type(f.default) for f in fields(Status)}
+    verdict = known.get("verdict", ["", ""])
+    if (odd := understood.wrong(known, {**kinds, "verdict": list})) or list(map(type, verdict)) != [str, str]:
+        message = f"Its status.json is not understood, see its {odd or 'verdict'}: delete this file if the run is whole"
+        return Status("unreadable", message=f"{message}, else delete the run.")
+    return Status(**{"state": "failed", **known})
 
 
 def write_status(folder: Path, status: Status) -> None:
@@ -298,6 +325,12 @@ def entries(root: Path | None = None) -> list[Entry]:
     return [entry for _, entry in sorted(found, key=lambda pair: (-pair[0], pair[1].folder.name))]
 
 
+def look(folder: Path) -> Entry | None:
+    """Return one run folder as lists show it; None if it is none."""
+    found = _entry(folder)
+    return found and found[1]
+
+
 def _entry(folder: Path) -> tuple[float, Entry] | None:
     """Return (time, entry), or None for a folder that is no run, or is deleted while it is read."""
     try:
@@ -308,13 +341,18 @@ def _entry(folder: Path) -> tuple[float, Entry] | None:
         except OSError:
             return None
     config = glance_json(folder / "config.json")
+    odd = understood.misread(config)
     if "stage" not in config:
         status = Status("unreadable", message="Its config.json is gone or broken: nothing is left to do but delete it.")
     elif newer(config):
         status = Status("unreadable", message="It was made by a newer version of TA-Cleaner Lab: update to open it.")
+    elif odd:
+        message = f"Its config.json is not understood, see its {odd}: correct it there, or delete the run."
+        status = Status("unreadable", message=message)
     else:
         status = read_status(folder)
-    return changed, Entry(folder, config, status, glance_json(folder / "notes.json"))
+    # Who shows an odd one must not stumble over it.
+    return changed, Entry(folder, {} if odd else config, status, read_notes(folder))
 
 
 def list_runs(root: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:

@@ -16,9 +16,8 @@ from typing import Any
 
 from cleaner import cluster, jobs
 from cleaner.cluster import Cluster
-from cleaner.files import glance_json
 from cleaner.request import Request
-from cleaner.runs import ACTIVE, STOPPED, Entry, create_run, remove, write_status
+from cleaner.runs import ACTIVE, STOPPED, Entry, create_run, read_metrics, remove, write_status
 from cleaner.types import CleanerError
 
 WAITING = "new"
@@ -30,6 +29,7 @@ def identity(request: Request) -> str:
     """Return the id of the sweep that a run belongs to: it follows from all settings but defence, rate and seed."""
     finetune = replace(request.finetune, lr=1e-4, seed=0)
     common = replace(request, defense=None, finetune=finetune, sweep="").config()["request"]
+    del common["rebound"]  # younger than the ids of sweeps, and never part of one
     return f"sweep-{blake2b(json.dumps(common, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
 
@@ -168,7 +168,7 @@ def _row(entry: Entry) -> Row:
     status = entry.status
     done = status.state == "done"
     share = 1.0 if done else min(status.step / max(status.total, 1), 1.0)
-    metrics = glance_json(entry.folder / "metrics.json") if done else {}
+    metrics = read_metrics(entry.folder) if done else {}
     return Row(entry.folder, _defense(entry), _rate(entry), _seed(entry), status.state, share, metrics)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 NO_DEFENSE = "none"
 
 
@@ -27,6 +30,18 @@ def words(name: str) -> str:
         own, _, different = name.partition(" ")
         return f"{words(own)}, {different}"
     return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
+
+
+def defense_name(config: Mapping[str, Any]) -> str:
+    """Return the name of a run's defence, `NO_DEFENSE` for none.
+
+    A rebound test is no defence: it goes by the one that it follows, so that its figures never count as those of the
+    plain finetuning that it does.
+    """
+    if rebound := config.get("rebound"):
+        after = (rebound.get("after") or {}).get("name", "no_defence")
+        return f"{after} then rebound ({rebound.get('steps')} steps)"
+    return str((config.get("defense") or {}).get("name", NO_DEFENSE))
 
 
 def defense_in_words(name: str) -> str:

@@ -59,7 +59,7 @@ def perform(
     from cleaner.data.base import load_data
     from cleaner.defenses.base import load_defense
     from cleaner.machine import fast_floats
-    from cleaner.workflow import defend, poison
+    from cleaner.workflow import defend, poison, rebound
 
     fast_floats()
 
@@ -85,13 +85,18 @@ def perform(
         )  # fmt: skip
     else:
         defense, suspect = load_defense(request.defense or {"name": "none"}), _suspect(request, near)
-        run = defend(suspect, defense, data("clean", request.pairs), request.finetune, **common())
+        pairs, config = data("clean", request.pairs), request.finetune
+        if request.rebound is None:
+            run = defend(suspect, defense, pairs, config, **common())
+        else:
+            measured = {name: value for name, value in common().items() if name != "validation"}
+            run = rebound(suspect, pairs, config.steps, config, **measured)
     run.config = {**request.config(), **run.config}
     return run
 
 
 def _suspect(request: Request, near: Path | None) -> Any:
-    """Return the backdoored run that is defended, or the bare suspicious model."""
+    """Return the run that a defence or a rebound test starts from, or the bare suspicious model."""
     from cleaner.clip import load_clip
 
     if request.parent is None:
@@ -100,7 +105,7 @@ def _suspect(request: Request, near: Path | None) -> Any:
         return load_clip(request.model)
     folder = runs.find_run(request.parent, near)
     if not folder.exists():
-        raise CleanerError(f"the backdoored run {request.parent} that this defence starts from is gone: poison anew.")
+        raise CleanerError(f"the run {request.parent} that this one starts from is gone: make that one anew first.")
     return runs.load_run(folder)
 
 

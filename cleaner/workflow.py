@@ -168,18 +168,20 @@ def rebound(
     config: FinetuneConfig | None = None,
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
+    checkpoint: Path | None = None,
 ) -> Run:
     """Finetune a defended model on clean pairs with CLIP's loss alone for `steps` steps, and measure its ASR again.
 
     Some defences only hide a backdoor: harmless training afterwards brings it back. `run.metrics` are the figures
-    before, the returned run's those after, with `test` as in `poison`. Raises `CleanerError` for an unknown attack.
+    before, the returned run's those after, with `test` and `checkpoint` as in `poison`. Raises `CleanerError` for
+    an unknown attack.
     """
     if run.trigger is None or run.target_class is None:
         raise CleanerError("the rebound test measures the attack again: it needs a run whose trigger is known.")
     if steps < 1:
         raise CleanerError(f"the rebound test needs at least one step, not {steps}.")
     config = replace(config or presets.DEFEND, steps=steps)
-    again = defend(run, DEFENSES["finetune"](), data, config, test=test, on_step=on_step)
+    again = defend(run, DEFENSES["finetune"](), data, config, test=test, on_step=on_step, checkpoint=checkpoint)
     again.config["rebound"] = {"steps": steps, "after": run.config.get("defense")}
     return again
 

@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner import figures
 from cleaner.cluster import Cluster
 from cleaner.config import FinetuneConfig
-from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND, Preset, defense_presets
+from cleaner.presets import CLEAN_PAIRS, DEFEND, DEMO_CLEAN_PAIRS, DEMO_DEFEND, Preset, defense_presets
 from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, Saved, percent, plain, words
@@ -20,6 +20,8 @@ LEAD = (
     "You are the defender. You have a backdoored model and **a few clean pairs**; you do not know the trigger. "
     "Finetune the model on them and see whether the backdoor is gone, and what it cost."
 )
+REBOUND = "Does harmless training bring the backdoor back? Some defences only hide it."
+REBOUND_STEPS = 100
 SIZES = (200, 500, 1000, 2000, 3000, 5000, 10000)
 Plan = list[tuple[object, FinetuneConfig]]
 Suspect = Saved | tasks.Outside
@@ -185,7 +187,11 @@ def show_results(run: Saved) -> None:
             st.markdown(f"**{plain(words(other.defense or ''))}**")
             st.caption(f"learning rate {other.lr:g}, {other.config.get('pairs', 0):,} pairs")
             cards.cards(other, run)
-    st.caption("Differences in points against the backdoored model, on the same test pictures.")
+            rebound(other)
+    st.caption(
+        "Differences in points against the backdoored model, on the same test pictures; after a rebound test, "
+        "against the defence."
+    )
     cards.in_words(run)
     plane, figures_of_all, curves = st.tabs(["Accuracy against attack", "All figures", "Training curves"])
     with plane:
@@ -203,6 +209,29 @@ def show_results(run: Saved) -> None:
     with curves:
         cards.curves(histories, "defended", "defend.past", floor=run.figure("asr_clean_model"))
     link("Subtexts", "See the subtexts that TA-Cleaner trains with")
+
+
+def rebound(defended: Saved) -> None:
+    """Draw what came of the rebound tests of a defence, the newest of each length, and the button for one more."""
+    if defended.figure("asr") is None:
+        return
+    done = {again.config["rebound"].get("steps", 0): again for again in reversed(state.rebounds(defended))}
+    for steps in sorted(done):
+        cards.rebounded(done[steps], defended)
+    key = f"rebound.{defended.id}"
+    with st.popover("Rebound test", width="stretch", help=REBOUND):
+        pairs = defended.config.get("pairs", CLEAN_PAIRS)
+        st.markdown(f"Plain finetuning at learning rate {DEFEND.lr:g} on {pairs:,} clean pairs, then measured again.")
+        st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
+        st.button(
+            "Start the rebound test", key=f"{key}.go", icon=":material/play_arrow:",
+            on_click=work.told, args=(partial(start_rebound, defended, f"{key}.steps"),),
+        )  # fmt: skip
+
+
+def start_rebound(defended: Saved, key: str) -> None:
+    """Start a rebound test of as many steps as the box `key` says."""
+    work.begin("defend", [tasks.rebounding(defended, int(st.session_state[key]))])
 
 
 def points(run: Saved, defended: list[Saved]) -> list[figures.Point]:
@@ -235,7 +264,8 @@ def table(runs: list[Saved]) -> pd.DataFrame:
 
 def settle() -> None:
     """Show the defences that this session has just trained, once."""
-    names = [entry.folder.name for entry in work.begun("defend") if entry.status.state == "done"]
+    done = [entry for entry in work.begun("defend") if entry.status.state == "done"]
+    names = [entry.folder.name for entry in done if not entry.config.get("rebound")]
     if names and st.session_state.get("defend.seen") != names:
         st.session_state["defend.seen"] = st.session_state["defend.new"] = names
 

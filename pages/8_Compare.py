@@ -33,7 +33,7 @@ def choose(entries: list[Entry]) -> list[Entry]:
     for column, (name, of) in zip(st.columns(len(filters)), filters, strict=True):
         options = sorted({of(entry) for entry in entries})
         chosen = column.multiselect(
-            name, options, format_func=_named,
+            name, options, format_func=defense_in_words if name == "Defence" else _named,
             key=f"compare.{name}", placeholder="All", **KEEP,
         )  # fmt: skip
         entries = [entry for entry in entries if not chosen or of(entry) in chosen]

@@ -215,7 +215,7 @@ def run_here(folder: Path) -> Status:
     [
         ({"model": "scenes-none"}, "there is no model 'scenes-none'"),
         ({"trigger": {"name": "badnut"}}, "did you mean 'badnet'"),
-        ({"stage": "defended", "parent": "gone", "defense": {"name": "finetune"}}, "gone: poison anew"),
+        ({"stage": "defended", "parent": "gone", "defense": {"name": "finetune"}}, "gone: make that one anew"),
         ({"finetune": replace(CONFIG, device="mps")}, "is not available here. Use one of"),
     ],
 )

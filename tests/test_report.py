@@ -126,6 +126,26 @@ def test_curves_of_the_defences_that_were_watched() -> None:
     assert (line.name, list(line.y)) == ("Plain finetuning", [0.5, 0.1])
 
 
+def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[report.Entry]) -> None:
+    defended = runs[1]
+    plain = report.Entry(Path("plain"), {**defended.config, "defense": {"name": "finetune"}}, {"asr": {"1": 0.5}})
+    after = {"steps": 186, "after": {"name": "ta_cleaner"}}
+    figures = {"asr": {"1": 0.0}, "ca": {"1": 0.5}}  # a trade-off of its own
+    again = report.Entry(Path("again"), {**plain.config, "created": "2027", "rebound": after}, figures)
+    together = [*runs[:2], plain, again]
+    cells = report.cells(together, "asr")
+    assert cells["BadNet patch", "finetune"].mean == 0.5
+    assert cells["BadNet patch", "ta_cleaner"].mean == pytest.approx(0.1)
+    named = "TA-Cleaner, then rebound (186 steps)"
+    assert named in report.heatmap(together, "asr").data[0].x
+    assert again.label.startswith(f"BadNet patch: {named}, lr ")
+    assert "ta_cleaner then rebound (186 steps)" in report.to_csv(together)
+    assert named in report.html(together)
+    assert not [trace for trace in report.figures.pareto(report.points(together)).data if trace.mode == "lines"]
+    bare = report.Entry(Path("bare"), {**again.config, "rebound": {"steps": 5, "after": None}}, figures)
+    assert bare.label.startswith("BadNet patch: No defence, then rebound (5 steps)")
+
+
 def test_a_defence_of_several_seeds_is_one_point(runs: list[report.Entry]) -> None:
     defended = [entry for entry in runs if entry.stage == "defended"]
     one = report.methods(defended[:1])[0]

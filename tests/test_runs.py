@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from cleaner import FinetuneConfig, events, jobs, report, runs
+from cleaner.__main__ import main
 from cleaner.clip import load_clip
 from cleaner.files import read_json, replacing, write_json, write_text
 from cleaner.request import Request, load_request
 from cleaner.runs import Status, create_run, entries, list_runs, load_run, read_progress, write_status
 from cleaner.types import CleanerError
+from tests.pages.runs import make_runs
 
 REQUEST = Request("backdoored", "scenes", 64, FinetuneConfig(), "scenes-rn", trigger={"name": "badnet"})
 
@@ -113,6 +115,29 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
         load_clip(str(root / "no-config"))
     with pytest.raises(CleanerError, match="does not hold a complete run"):
         load_run(root / "whole")  # its model is gone
+
+
+def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, folder = make_runs(tmp_path)
+    config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
+    assert report.read(folder).figure("asr") == pytest.approx(0.1)
+    for odd in ({"trigger": "badnet"}, {"finetune": "x"}, {"defense": 1}, {"finetune": {"lr": "x"}}):
+        write_json(folder / "config.json", {**config, **odd})
+        for look in (load_run, report.read, runs.run_trigger, lambda folder: events.write([folder], tmp_path / "out")):
+            with pytest.raises(CleanerError, match=f"is not understood, see its {next(iter(odd))}: correct it"):
+                look(folder)
+        assert main(["runs"]) == 0
+        assert "unreadable" in capsys.readouterr().out
+    write_json(folder / "config.json", config)
+    for change in ({"asr": "x"}, {"asr": {"1": None}}, {"asr": {"first": 0.1}}, {"n": "x"}, {"outcomes": {"ca": 1}}):
+        write_json(folder / "metrics.json", {**metrics, **change})
+        assert load_run(folder).metrics is None
+        assert report.read(folder).protocol == "not measured"
+    write_json(folder / "metrics.json", metrics)
+    assert load_run(folder).metrics is not None
+    write_json(folder / "status.json", {"state": "done", "updated": "y"})
+    assert main(["runs"]) == 0
+    assert "see its updated: delete this file if the run is whole" in capsys.readouterr().out
 
 
 def test_a_broken_last_line_of_progress_is_skipped(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def until_still(name: str) -> list[Entry]:
     return entries
 
 
+def test_ids_stay_when_requests_learn_something_new() -> None:
+    base = Request("defended", "scenes", 64, FinetuneConfig(), parent="p", defense={"name": "finetune"})
+    assert sweep.identity(base) == "sweep-b3cc6234"  # else a sweep that was begun would not go on
+
+
 def test_all_are_done_one_by_one_and_a_second_call_adds_only_what_is_missing(base: Request) -> None:
     name = sweep.begin(sweep.grid(base, METHODS, [1e-4, 1e-3], [0]))
     begun = sweep.rows(sweep.members(name))

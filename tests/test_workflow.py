@@ -28,7 +28,7 @@ from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import Metrics, class_classifier, encode_pictures
-from cleaner.types import CleanerError
+from cleaner.types import CleanerError, Paused, StepReport
 from cleaner.workflow import attack_verdict
 from tests.conftest import make_clip
 
@@ -141,7 +141,9 @@ def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) ->
     assert suspicious.trigger is None
 
 
-def test_rebound_finetunes_the_defended_model_and_measures_again(backdoored: Run, toy_data: TensorData) -> None:
+def test_rebound_finetunes_the_defended_model_and_measures_again(
+    backdoored: Run, toy_data: TensorData, tmp_path: Path
+) -> None:
     cleaned = defend(backdoored, DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))
     before = cleaned.clip.sha256()
     again = rebound(cleaned, toy_data, 5, CONFIG)
@@ -151,6 +153,20 @@ def test_rebound_finetunes_the_defended_model_and_measures_again(backdoored: Run
     assert again.config["model_sha256"] == before
     assert again.metrics.asr == evaluate(again.clip, toy_data, TRIGGER, "banana").asr
     assert again.metrics.asr_clean_model == backdoored.metrics.asr_clean_model
+
+    def stop(report: StepReport) -> None:
+        if report.step == 3:
+            raise Paused
+
+    with pytest.raises(Paused):
+        rebound(cleaned, toy_data, 5, CONFIG, on_step=stop, checkpoint=tmp_path / "checkpoint.pt")
+    seen: list[int] = []
+    resumed = rebound(
+        cleaned, toy_data, 5, CONFIG, on_step=lambda report: seen.append(report.step),
+        checkpoint=tmp_path / "checkpoint.pt",
+    )  # fmt: skip
+    assert seen[0] == 4
+    assert resumed.clip.sha256() == again.clip.sha256()
     with pytest.raises(CleanerError, match="at least one step"):
         rebound(cleaned, toy_data, 0)
     with pytest.raises(CleanerError, match="a run whose trigger is known"):

@@ -29,6 +29,7 @@ from cleaner.jobs import all_entries
 from cleaner.request import Request, data_options, found
 from cleaner.runs import Run, find_run, load_run, run_id, run_trigger, runs_root, save_run
 from cleaner.types import CleanerError
+from cleaner.wording import NO_DEFENSE, defense_name
 from cleaner.worker import perform
 from cleaner.workflow import attack_verdict, ks_of, rebound
 
@@ -309,7 +310,8 @@ class Runs:
             print(f"There are no runs in {runs_root()} yet. Make one with: python -m cleaner poison")
         for entry in [] if self.json else entries:
             attack = (entry.config.get("trigger") or {}).get("name", "unknown trigger")
-            defense = (entry.config.get("defense") or {}).get("name", "no defence")
+            defense = defense_name(entry.config)
+            defense = "no defence" if defense == NO_DEFENSE else defense
             said = f" ({entry.status.message})" if entry.status.message else ""
             print(f"{entry.folder}  {entry.status.state}, {entry.config.get('stage')}: {attack}, {defense}{said}")
 

@@ -46,20 +46,31 @@ def cards(run: Saved, against: Saved | None = None, across: bool = False) -> Non
 
     Differences to `against` are in points, and shown only where both were measured on the same pictures.
     """
-    same = against is not None and all(against.metrics.get(m) == run.metrics.get(m) for m in ("n", "data", "n_attack"))
     places = st.columns(len(FIGURES)) if across else [st.container() for _ in FIGURES]
-    for place, (name, k, label, help, good) in zip(places, FIGURES, strict=True):
-        value, interval = run.figure(name, k), run.interval(name, k)
-        if value is None:
-            continue
-        before = against.figure(name, k) if same and against is not None else None
-        delta = None if before is None else f"{100 * (value - before):+.1f} points"
-        n = run.metrics.get("n" if name == "ca" else "n_attack", 0)
+    for place, figure in zip(places, FIGURES, strict=True):
         with place:
-            st.metric(label, percent(value), delta, delta_color=good, help=help)
-            if interval is not None:
-                low, high = (100 * end for end in interval)
-                st.caption(f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}{_change(run, against, name, k)}")
+            _card(run, against, *figure)
+
+
+def rebounded(again: Saved, defended: Saved) -> None:
+    """Draw the attack success after a rebound test, with the difference to the defence that it checks."""
+    label = f"Attack success @1 after {again.config['rebound'].get('steps', 0):,} harmless steps"
+    _card(again, defended, "asr", 1, label, "ASR@1 after more finetuning on clean pairs, with CLIP's loss.", "inverse")
+
+
+def _card(run: Saved, against: Saved | None, name: str, k: int, label: str, help: str, good: Any) -> None:
+    """Draw one figure, if it was measured."""
+    value, interval = run.figure(name, k), run.interval(name, k)
+    if value is None:
+        return
+    same = against is not None and all(against.metrics.get(m) == run.metrics.get(m) for m in ("n", "data", "n_attack"))
+    before = against.figure(name, k) if same and against is not None else None
+    delta = None if before is None else f"{100 * (value - before):+.1f} points"
+    n = run.metrics.get("n" if name == "ca" else "n_attack", 0)
+    st.metric(label, percent(value), delta, delta_color=good, help=help)
+    if interval is not None:
+        low, high = (100 * end for end in interval)
+        st.caption(f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}{_change(run, against, name, k)}")
 
 
 def _change(run: Saved, against: Saved | None, name: str, k: int) -> str:

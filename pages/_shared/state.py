@@ -12,8 +12,9 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner.files import absolute, assets, glance_json
-from cleaner.runs import find_run, is_shipped, list_runs, read_status, shipped
+from cleaner.files import absolute, assets
+from cleaner.runs import find_run, is_shipped, list_runs, look, read_metrics, read_notes, shipped
+from cleaner.wording import NO_DEFENSE, defense_name
 from cleaner.wording import words as words  # for all pages
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
@@ -57,7 +58,8 @@ class Saved:
 
     @property
     def defense(self) -> str | None:
-        return (self.config.get("defense") or {}).get("name")
+        name = defense_name(self.config)
+        return None if name == NO_DEFENSE else name
 
     @property
     def model(self) -> str:
@@ -114,10 +116,9 @@ class Saved:
         return f"{m.get('data', 'unnamed data')}: {m.get('n', 0):,} pictures with one class; {attacked}."
 
 
-def saved(folder: Path, config: dict[str, Any] | None = None) -> Saved:
+def saved(folder: Path, config: dict[str, Any]) -> Saved:
     """Return the run in `folder` as pages show it; without figures where its files cannot be read."""
-    config = config or glance_json(folder / "config.json")
-    return Saved(folder, config, glance_json(folder / "metrics.json"), glance_json(folder / "notes.json"))
+    return Saved(folder, config, read_metrics(folder), read_notes(folder))
 
 
 def all_runs() -> list[Saved]:
@@ -134,6 +135,15 @@ def backdoored_runs() -> list[Saved]:
 
 def defended_runs(suspect: Saved) -> list[Saved]:
     """Return the defences that started from `suspect`, newest first."""
+    return [run for run in _started_from(suspect) if not run.config.get("rebound")]
+
+
+def rebounds(defended: Saved) -> list[Saved]:
+    """Return the rebound tests of a defence, newest first."""
+    return [run for run in _started_from(defended) if run.config.get("rebound")]
+
+
+def _started_from(suspect: Saved) -> list[Saved]:
     own = {key: value for key, value in suspect.config.items() if key != "schema"}
 
     def same(run: Saved) -> bool:
@@ -197,8 +207,8 @@ def current_run() -> Saved | None:
     """Return the backdoored run that the pages look at, or None if there is none yet."""
     chosen = st.session_state.get(CURRENT)
     folder = find_run(chosen) if chosen and not chosen.startswith(MODEL) else None
-    there = folder is not None and (folder / "config.json").exists() and read_status(folder).state == "done"
-    return saved(folder) if folder is not None and there else None
+    entry = look(folder) if folder is not None else None
+    return saved(entry.folder, entry.config) if entry is not None and entry.status.state == "done" else None
 
 
 def current_model() -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cleaner.config import FinetuneConfig
+from cleaner.presets import CLEAN_PAIRS, DEFEND
 from cleaner.request import TEST_SIZE, Request, data_words, found, in_words, tested_on
 from cleaner.runs import run_id
 from pages._shared import cache
@@ -75,6 +76,18 @@ def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: Finetu
     return Request(
         "defended", name, pairs, looks(pairs, config), defense=defense.state_dict(), validation_size=VALIDATION_SIZE,
         test_size=test_size, data_options=options, map=True, **where,
+    )  # fmt: skip
+
+
+def rebounding(defended: Saved, steps: int) -> Request:
+    """Return the rebound test of a defence: harmless finetuning on its clean pairs, measured on its test pictures."""
+    name, options, _ = tested_on(defended.config)
+    return Request(
+        "defended", name, int(defended.config.get("pairs") or CLEAN_PAIRS), replace(DEFEND, steps=steps),
+        parent=run_id(defended.folder), trigger=defended.config.get("trigger"),
+        target_class=defended.config.get("target_class"), defense={"name": "finetune"},
+        test_size=defended.config.get("test_size", TEST_SIZE), data_options=options,
+        rebound=defended.config.get("defense") or {},
     )  # fmt: skip
 
 

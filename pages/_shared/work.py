@@ -16,12 +16,13 @@ from cleaner.cluster import Cluster
 from cleaner.request import Request
 from cleaner.runs import ACTIVE, Entry, Status, create_run, remove
 from cleaner.types import CleanerError
+from cleaner.wording import NO_DEFENSE, defense_name
 from pages._shared.state import words
 
 STAGES = {
     "render": "Drawing the pictures", "check pictures": "Checking the pictures",
     "optimise": "Shaping the trigger", "poison": "Poisoning",
-    "defend": "Training the defence", "evaluate": "Measuring on the test pictures",
+    "defend": "Finetuning on clean pairs", "evaluate": "Measuring on the test pictures",
 }  # fmt: skip
 KINDS = {"poison": "backdoored", "defend": "defended"}
 """Page -> stage of the runs that it trains."""
@@ -112,8 +113,9 @@ def begun(kind: str) -> list[Entry]:
 
 def label(entry: Entry) -> str:
     """Return what a job trains, in words."""
-    about = entry.config.get("defense") or entry.config.get("trigger") or {}
-    return str(entry.notes.get("name") or words(str(about.get("name", entry.folder.name))))
+    defense = defense_name(entry.config)
+    attack = (entry.config.get("trigger") or {}).get("name", entry.folder.name)
+    return str(entry.notes.get("name") or words(str(attack) if defense == NO_DEFENSE else defense))
 
 
 def progress(status: Status) -> tuple[float, str]:

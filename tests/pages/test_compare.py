@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from tests.pages.conftest import Open, texts
@@ -29,6 +30,20 @@ def test_table_filters_and_heatmap(open_page: Open, tmp_path: Path) -> None:
     assert "This model is backdoored" in texts(app)
     assert next(box for box in app.selectbox if box.label == "Form").options == ["safetensors"]
     assert not app.exception
+
+
+def test_a_rebound_test_has_a_name_of_its_own(open_page: Open, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    config = json.loads((defended / "config.json").read_text())
+    again = {**config, "defense": {"name": "finetune"}, "suspect": config}
+    again["rebound"] = {"steps": 186, "after": config["defense"]}
+    shutil.copytree(defended, defended.with_name("again"))
+    (defended.with_name("again") / "config.json").write_text(json.dumps(again))
+    app = open_page("Compare")
+    named = "TA-Cleaner, then rebound (186 steps)"
+    assert sorted(app.dataframe[0].value["Defence"]) == ["No defence", "TA-Cleaner", named]
+    assert named in app.multiselect(key="compare.Defence").options
+    assert not any("Plain finetuning" in chart.proto.spec for chart in app.get("plotly_chart"))
 
 
 def test_runs_without_figures_are_listed(open_page: Open, tmp_path: Path) -> None:

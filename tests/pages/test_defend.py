@@ -7,9 +7,12 @@ from pathlib import Path
 
 from cleaner import jobs, sweep
 from cleaner.config import FinetuneConfig
+from cleaner.files import read_json, write_json
 from cleaner.presets import DEMO_DEFEND, PUBLISHED_DEFENSES
 from cleaner.request import Request
-from cleaner.runs import Status, create_run, list_runs, write_status
+from cleaner.runs import Status, create_run, list_runs, read_progress, write_status
+from pages._shared import tasks
+from pages._shared.state import saved
 from tests.pages.conftest import Open, at, make_small, texts, trained
 from tests.pages.runs import make_runs
 
@@ -44,6 +47,47 @@ def test_two_defences_side_by_side(open_page: Open) -> None:
     assert "Backdoored" in texts(app)
     at(app, "Defend")
     assert app.select_slider(key="defend.pairs").value == 200
+
+
+def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: Open, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    app = open_page("Defend")
+    key = f"rebound.{defended.name}"
+    assert app.number_input(key=f"{key}.steps").value == 100
+    app.number_input(key=f"{key}.steps").set_value(3).run()
+    app.button(key=f"{key}.go").click().run()
+    assert not app.exception
+    trained(app)
+    (again,) = (entry for entry in jobs.all_entries() if entry.config.get("rebound"))
+    assert again.status.state == "done", again.status.message
+    assert again.config["rebound"] == {"steps": 3, "after": {"name": "ta_cleaner"}}
+    assert (again.config["parent"], again.config["pairs"]) == (defended.name, 500)
+    assert read_progress(again.folder)[-1]["step"] == 3
+    line = next(m for m in app.metric if m.label == "Attack success @1 after 3 harmless steps")
+    after = read_json(again.folder / "metrics.json")
+    assert line.value == f"{100 * after['asr']['1']:.1f} %"
+    assert f"n = {after['n_attack']:,}" in texts(app)
+    assert app.multiselect(key="defend.shown.badnet-rn-0").value == [defended.name]  # it is no defence of its own
+    same = {name: after[name] for name in ("n", "n_attack", "data")}
+    write_json(defended / "metrics.json", {**read_json(defended / "metrics.json"), **same})
+    app.run()
+    line = next(m for m in app.metric if "harmless" in m.label)
+    assert line.delta == f"{100 * (after['asr']['1'] - 0.1):+.1f} points"
+    assert not at(app, "Compare").error
+    assert "TA-Cleaner, then rebound (3 steps)" in app.dataframe[0].value["Defence"].tolist()
+
+
+def test_a_rebound_test_can_be_paused_and_go_on(open_page: Open, tmp_path: Path) -> None:
+    _, folder = make_runs(tmp_path)
+    app = open_page("Defend")
+    stopped = create_run(tasks.rebounding(saved(folder, read_json(folder / "config.json")), 2))
+    write_status(stopped, Status("paused", step=1, total=2))
+    app.run()
+    assert "TA-Cleaner, then rebound (2 steps)" in texts(app).replace("\\", "")
+    app.button(key=f"waiting.{stopped.name}.resume").click().run()
+    trained(app)
+    assert jobs.state(stopped).state == "done"
+    assert any(m.label == "Attack success @1 after 2 harmless steps" for m in app.metric)
 
 
 def test_published_settings_fill_a_defence(open_page: Open, tmp_path: Path) -> None:
