@@ -217,6 +217,11 @@ def _tokenizer(name: str = "") -> Any:
     try:
         return open_clip.get_tokenizer(name, **options)
     except (ImportError, OSError, RuntimeError, ValueError, AssertionError, TypeError, AttributeError) as error:
+        if name.startswith("local-dir:"):
+            raise CleanerError(
+                f"the tokenizer in {name} cannot be read ({type(error).__name__}): pip install transformers "
+                "sentencepiece, and put its files, such as tokenizer.json, into it; Python beside them is not run."
+            ) from error
         raise CleanerError(
             f"the tokenizer of {name} is missing ({type(error).__name__}): install it with pip install transformers "
             "sentencepiece, and let it be downloaded once."

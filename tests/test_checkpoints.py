@@ -421,6 +421,10 @@ def test_a_folders_own_tokenizer_runs_no_code_and_asks_nobody(tmp_path: Path, as
     ((name, options),) = asked
     assert name == str(tmp_path / "folder")
     assert (options["trust_remote_code"], options["local_files_only"]) == (False, True)
+    (tmp_path / "folder" / "open_clip_config.json").unlink()
+    _tokenizer.cache_clear()
+    with pytest.raises(CleanerError, match="Python beside them is not run"):
+        clip.encode_text(CAPTIONS)
     _tokenizer("roberta-ViT-B-32")
     assert asked[1][0] == "roberta-base"
     assert asked[1][1]["trust_remote_code"] is False
