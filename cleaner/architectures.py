@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,20 @@ IMAGENET_CLASS_NAMES: tuple[str, ...] = tuple(open_clip.IMAGENET_CLASSNAMES)
 RESNET_STRIDE = 32
 """Pixels per position of a ResNet's last stage."""
 _OWN_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
+_LARGEST = {
+    "embed_dim": 8192, "width": 8192, "layers": 256, "heads": 512, "head_width": 8192, "dim_head": 8192,
+    "patch_size": 1024, "image_size": 4096, "context_length": 4096, "vocab_size": 4_000_000, "mlp_ratio": 64,
+    "n_queries": 4096, "attn_pooler_queries": 4096, "attn_pooler_heads": 512,
+}  # fmt: skip
+"""The largest sizes that a file may name, some times those of the largest model that open_clip lists."""
+_TOKENIZER_OPTIONS = {"clean": str, "strip_sep_token": bool}
+"""What open_clip's own configurations tell a tokenizer; others reach transformers, which can be told to run code."""
+_TOKENIZER_KEYS = ("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs")
+_UNFIT = (
+    TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError, ArithmeticError, RuntimeError,
+    ImportError, OSError,
+)  # fmt: skip
+"""What open_clip ends in when it cannot build an architecture."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +58,24 @@ class Architecture:
 
     @classmethod
     def from_json(cls, text: str) -> Architecture:
-        """Return the architecture that `json.dumps(asdict(...))` wrote; JSON knows no tuples."""
-        values = json.loads(text)
-        vision = {key: tuple(value) if isinstance(value, list) else value for key, value in values["vision"].items()}
-        return cls(**{**values, "vision": vision, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        """Return the architecture that `json.dumps(asdict(...))` wrote; JSON knows no tuples.
+
+        Anyone may have written it: raises `CleanerError` if it is broken, or as `checked` and for a tokenizer that is
+        not one of open_clip's own.
+        """
+        try:
+            values = json.loads(text)
+            vision = {k: tuple(value) if isinstance(value, list) else value for k, value in values["vision"].items()}
+            named = cls(**{**values, "vision": vision, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        except _UNFIT as error:
+            raise CleanerError(f"the architecture named in it is broken ({type(error).__name__}).") from error
+        # A folder or a repository would be read, or asked for, without the user having named it.
+        if named.tokenizer != "" and named.tokenizer not in open_clip.list_models():
+            raise CleanerError(
+                f"it names the tokenizer {str(named.tokenizer)[:80]!r}, which is none of open_clip's: give the folder "
+                "(local-dir:) or the model of the hub (hf-hub:) that the weights came from."
+            )
+        return named.checked()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], preprocess: Mapping[str, Any], tokenizer: str = "") -> Architecture:
@@ -59,6 +88,29 @@ class Architecture:
             extra, preprocess.get("resize_mode") or "shortest", preprocess.get("interpolation") or "bicubic", tokenizer,
         )  # fmt: skip
 
+    def checked(self) -> Architecture:
+        """Return this architecture if it is safe to build for someone who does not know who wrote it.
+
+        Raises `CleanerError` for what would run code, read another file, ask the network or need memory without bound.
+        """
+        fault = next(_faults(self), "")
+        if fault:
+            raise CleanerError(
+                f"the architecture named in it is refused, for {fault}: if you know the right one, name it before the "
+                "weights, as in ViT-B-32:weights.pt."
+            )
+        return self
+
+    def portable(self) -> Architecture:
+        """Return this architecture as a file may name it: by open_clip's own name for its tokenizer, if it has one."""
+        if ":" not in self.tokenizer:
+            return self
+        for name in open_clip.list_models():
+            listed = open_clip.get_model_config(name)["text_cfg"]
+            if all((listed.get(key) or None) == (self.text.get(key) or None) for key in _TOKENIZER_KEYS):
+                return replace(self, tokenizer=name)
+        return self
+
     def to_config(self) -> dict[str, Any]:
         """Return open_clip's `open_clip_config.json` for this architecture."""
         model = {"embed_dim": self.embed_dim, "vision_cfg": self.vision, "text_cfg": self.text}
@@ -67,7 +119,20 @@ class Architecture:
         return {"model_cfg": model, "preprocess_cfg": {"mean": self.mean, "std": self.std, **framing}}
 
     def build(self) -> nn.Module:
-        """Return a freshly initialised open_clip model on the CPU (weights follow torch's global seed)."""
+        """Return a freshly initialised open_clip model on the CPU (weights follow torch's global seed).
+
+        Raises `CleanerError` if open_clip cannot build it.
+        """
+        try:
+            return self._build()
+        except _UNFIT as error:
+            said = (str(error).splitlines() or [""])[0][:200]
+            raise CleanerError(
+                f"open_clip cannot build this architecture ({type(error).__name__}: {said}): if you know the right "
+                "one, name it before the weights, as in ViT-B-32:weights.pt."
+            ) from error
+
+    def _build(self) -> nn.Module:
         extra = dict(self.extra)
         custom = extra.pop("custom_text", False) or "hf_model_name" in self.text
         # The weights come from a file: towers must not fetch some of their own.
@@ -91,6 +156,60 @@ class Architecture:
     def framing(self, side: int) -> Framing:
         """Return how a picture becomes the `side` x `side` px square that the model sees."""
         return Framing(side, self.resize_mode, self.interpolation)
+
+
+def _faults(architecture: Architecture) -> Iterator[str]:
+    """Yield, in words, what speaks against an architecture that anyone may have written."""
+    vision, text, extra = architecture.vision, architecture.text, architecture.extra
+    if not all(isinstance(part, dict) for part in (vision, text, extra)):
+        yield "its towers are no tables"
+        return
+    yield from _wrong_sizes({"embed_dim": architecture.embed_dim, "vision": vision, "text": text, "extra": extra})
+    for kind, part in ((open_clip.CLIPVisionCfg, vision), (open_clip.CLIPTextCfg, text)):
+        unknown = [str(key)[:40] for key in part if key not in kind.__dataclass_fields__]
+        if unknown:
+            yield f"open_clip knows no {unknown[0]!r}"
+    for name, values in (("mean", architecture.mean), ("std", architecture.std)):
+        # Written so that not-a-number fails as well.
+        if len(values) != 3 or not all(type(v) in (int, float) and abs(v) < 1e6 for v in values):
+            yield f"its {name} is not three numbers"
+        elif name == "std" and min(values) <= 0:
+            yield "its std is not above 0"
+    if not all(isinstance(name, str) for name in (architecture.resize_mode, architecture.interpolation)):
+        yield "its way to resize pictures is no word"
+    # Other kinds are computed at once, at whatever size is named; no published model has them.
+    if vision.get("pos_embed_type") not in (None, "learnable"):
+        yield "its positions are not learnt"
+    yield from tokenizer_faults(text)
+    for key in ("hf_tokenizer_name", "timm_model_name"):
+        name = str((text | vision).get(key) or "")
+        if re.match(r"[./~]|.*[:\\]", name):
+            yield f"{key} {name[:80]!r} is no plain name"
+    # The tower's configuration comes from the hub, so only those that open_clip asks for itself.
+    tower = str(text.get("hf_model_name") or "")
+    if tower and tower not in {
+        open_clip.get_model_config(name)["text_cfg"].get("hf_model_name") for name in open_clip.list_models()
+    }:
+        yield f"hf_model_name {tower[:80]!r} is none of open_clip's"
+
+
+def tokenizer_faults(text: Mapping[str, Any]) -> Iterator[str]:
+    """Yield, in words, what a text configuration tells its tokenizer beyond what open_clip's own do."""
+    options = text.get("tokenizer_kwargs") or {}
+    for key, value in options.items() if isinstance(options, dict) else [("tokenizer_kwargs", options)]:
+        if not isinstance(value, _TOKENIZER_OPTIONS.get(key, ())):
+            yield f"it would tell its tokenizer {str(key)[:40]}={str(value)[:40]}"
+
+
+def _wrong_sizes(values: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _wrong_sizes(value)
+        elif key in _LARGEST and value is not None:
+            for size in value if isinstance(value, (list, tuple)) else (value,):
+                kind = (int, float) if key == "mlp_ratio" else (int,)
+                if type(size) not in kind or not 0 < size <= _LARGEST[key]:
+                    yield f"{key} is {str(size)[:40]}, not a number from 1 to {_LARGEST[key]:,}"
 
 
 # The 49,408 rows of the token embedding are most of a small model's size, so the text tower is narrow.

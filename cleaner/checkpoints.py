@@ -21,13 +21,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cleaner.architectures import BUILT_IN, TEMPLATES, Architecture, infer, known_architecture, open_clip_name
+from cleaner.architectures import (
+    BUILT_IN,
+    TEMPLATES,
+    Architecture,
+    infer,
+    known_architecture,
+    open_clip_name,
+    tokenizer_faults,
+)
 from cleaner.change import pack, unpack
 from cleaner.config import DATA_VERSIONS
 from cleaner.files import assets, replacing, write_json
 from cleaner.framing import Framing
 from cleaner.types import CleanerError
-from cleaner.weights import file_sha256, fill, read_weights, state_sha256
+from cleaner.weights import file_sha256, fill, fitting, read_weights, state_sha256
 
 ASSETS = assets()
 """Where the built-in models lie; a process that this one starts finds the same place by the environment variable."""
@@ -36,6 +44,7 @@ BASE, BASE_SHA256 = "base", "base_sha256"
 BROKEN = (KeyError, ValueError, RuntimeError, IndexError, zlib.error)
 """What a damaged file of that kind ends in."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+MOST_TEMPLATES, LONGEST_TEMPLATE = 200, 300
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 
@@ -93,18 +102,52 @@ def _from_file(path: Path, name: str, architecture: Architecture | None = None) 
     if not foreign and architecture is None:
         try:
             architecture = Architecture.from_json(described["architecture"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CleanerError(f"{path} cannot be read as a model: the architecture named in it is broken.") from error
+        except CleanerError as error:
+            raise CleanerError(f"{path} cannot be read as a model: {error}") from error
     described.pop("architecture", None)
     _check_data_version(described, path)
     architecture = architecture or infer(state, path)
-    model = architecture.build().eval()
-    fill(model, state, path)
     # Files of this project without templates are of models that use those of their data.
-    templates = TEMPLATES if foreign else tuple(json.loads(described.pop("templates", "[]"))) or None
+    templates = TEMPLATES if foreign else _templates(described.pop("templates", "[]"), path) or None
+    model = _built(architecture, state, path)
     if foreign:
         described |= {"origin": path.name, "origin_sha256": file_sha256(path)}
     return Loaded(model, described.pop("name", name), architecture, templates, described)
+
+
+def _built(architecture: Architecture, state: dict[str, Tensor], path: Path) -> nn.Module:
+    """Return the model of an architecture with these weights; raises `CleanerError` if they do not belong together."""
+    try:
+        # Compared before a byte is taken: no architecture needs more memory than the weights that were read.
+        with torch.device("meta"):
+            hollow = architecture.checked().build()
+    except CleanerError as error:
+        raise CleanerError(f"{path} cannot be read as a model: {error}") from error
+    fitting(hollow, state, path)
+    model = architecture.build().eval()
+    fill(model, state, path)
+    return model
+
+
+def _templates(text: str, path: Path) -> tuple[str, ...]:
+    """Return the prompts in a file's metadata, which anyone may have written: they become format strings."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or len(found) > MOST_TEMPLATES or not all(map(_is_template, found)):
+        raise CleanerError(
+            f"{path} cannot be read as a model: its templates must be up to {MOST_TEMPLATES} short texts with one {{}} "
+            "each, for the name of a class. Ask for its weights, torch.save(model.state_dict(), ...)."
+        )
+    return tuple(found)
+
+
+def _is_template(text: object) -> bool:
+    if not isinstance(text, str) or len(text) > LONGEST_TEMPLATE:
+        return False
+    rest = text.replace("{}", "", 1)
+    return len(rest) == len(text) - 2 and not set(rest) & set("{}")
 
 
 def _completed(packed: dict[str, Tensor], described: dict[str, str], path: Path) -> dict[str, Tensor]:
@@ -130,12 +173,16 @@ def _in_folder(folder: Path) -> Architecture:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         settings, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
         own = settings["text_cfg"].get("hf_tokenizer_name")
-        return Architecture.from_config(settings, preprocess, f"local-dir:{folder.resolve()}" if own else "")
+        found = Architecture.from_config(settings, preprocess, f"local-dir:{folder.resolve()}" if own else "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CleanerError(
             f"{folder} is no open_clip model folder ({type(error).__name__}): it needs {CONFIG} with model_cfg, and "
             "the weights beside it."
         ) from error
+    try:
+        return found.checked()
+    except CleanerError as error:
+        raise CleanerError(f"{folder / CONFIG} cannot be read as a model: {error}") from error
 
 
 def _from_folder(folder: Path) -> Loaded:
@@ -157,6 +204,9 @@ def _weights_in(folder: Path) -> Path:
 def _from_hub(name: str) -> Loaded:
     model = _created(name)
     config = open_clip.get_model_config(name)
+    fault = next(tokenizer_faults(config["text_cfg"]), "")
+    if fault:
+        raise CleanerError(f"{name} is refused, for {fault}, which could run code: choose another model.")
     tokenizer = name if config["text_cfg"].get("hf_tokenizer_name") else ""
     return Loaded(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, tokenizer))
 
@@ -230,6 +280,8 @@ def _in_header(path: Path) -> Architecture:
     try:
         with safe_open(path, "pt") as file:
             return Architecture.from_json((file.metadata() or {})["architecture"])
+    except CleanerError as error:
+        raise CleanerError(f"{path} cannot be read as a model: {error}") from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CleanerError(f"{path} cannot be read as a model ({type(error).__name__}): make the run anew.") from error
 
@@ -300,7 +352,7 @@ def is_change(path: Path) -> bool:
 
 
 def _texts(loaded: Loaded) -> dict[str, str]:
-    texts = {**loaded.metadata, "architecture": json.dumps(asdict(loaded.architecture)), "name": loaded.name}
+    texts = {**loaded.metadata, "architecture": json.dumps(asdict(loaded.architecture.portable())), "name": loaded.name}
     return texts | ({"templates": json.dumps(loaded.templates)} if loaded.templates else {})
 
 

@@ -207,9 +207,21 @@ def _tokenizer(name: str = "") -> Any:
         # The same captions and prompts come again in each epoch and evaluation; cleaning one takes 50 microseconds.
         tokenizer.encode = lru_cache(maxsize=1 << 16)(tokenizer.encode)
         return tokenizer
+    options: dict[str, Any] = {}
+    listed = open_clip.get_model_config(name) if name in open_clip.list_models() else None
+    if listed is None or listed["text_cfg"].get("hf_tokenizer_name"):
+        # transformers runs the Python that lies beside a tokenizer where it is told to, or where a person agrees.
+        options["trust_remote_code"] = False
+    if name.startswith("local-dir:"):
+        options["local_files_only"] = True
     try:
-        return open_clip.get_tokenizer(name)
-    except (ImportError, OSError, RuntimeError, ValueError, AssertionError, TypeError) as error:
+        return open_clip.get_tokenizer(name, **options)
+    except (ImportError, OSError, RuntimeError, ValueError, AssertionError, TypeError, AttributeError) as error:
+        if name.startswith("local-dir:"):
+            raise CleanerError(
+                f"the tokenizer in {name} cannot be read ({type(error).__name__}): pip install transformers "
+                "sentencepiece, and put its files, such as tokenizer.json, into it; Python beside them is not run."
+            ) from error
         raise CleanerError(
             f"the tokenizer of {name} is missing ({type(error).__name__}): install it with pip install transformers "
             "sentencepiece, and let it be downloaded once."

@@ -49,9 +49,9 @@ def replacing(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
 def absolute(name: str) -> str:
     """Return a path, or a "kind:path", with the path made absolute where it exists: it then means the same anywhere."""
     prefix, _, rest = name.partition(":")
-    if Path(name).exists():
+    if os.path.exists(name):  # unlike pathlib's, it takes a list of classes, longer than any name
         return str(Path(name).resolve())
-    return f"{prefix}:{Path(rest).resolve()}" if rest and Path(rest).exists() else name
+    return f"{prefix}:{Path(rest).resolve()}" if rest and os.path.exists(rest) else name
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cleaner.config import FinetuneConfig
@@ -93,7 +93,7 @@ def found(model: str) -> str:
 
 def data_words(text: str) -> tuple[str, dict[str, Any]]:
     """Return name and options of data written in one line: "pairs.csv classes=cat,dog"; a name's spaces need quotes."""
-    if Path(text).exists():
+    if os.path.exists(text):
         return text, {}
     words = shlex.shlex(text, posix=True, punctuation_chars="")
     words.whitespace_split, words.escape, words.commenters = True, "", ""
@@ -105,7 +105,10 @@ def data_words(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def data_options(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Return name and options of `NAME key=value ...`: `["pairs.csv", "classes=cat,dog"]`; numbers become numbers."""
+    """Return name and options of `NAME key=value ...`: `["pairs.csv", "classes=cat,dog"]`.
+
+    Values stay words: only the source (`load_data`) knows which of them are numbers.
+    """
     if not words:
         raise CleanerError("name the data: scenes, a table, a folder of pictures, a .tar or a .zip.")
     options: dict[str, Any] = {}
@@ -113,12 +116,11 @@ def data_options(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         key, equals, value = word.partition("=")
         if not equals:
             raise CleanerError(f"{word!r} is no option of the data {words[0]}: write key=value.")
+        if key in ("name", "on_step"):
+            raise CleanerError(f"{key!r} is no option of the data {words[0]}.")
         if key in ("split", "size"):
             raise CleanerError(f"the {key} is chosen for each use of the data: leave {word} out.")
-        try:
-            options[key] = int(value)
-        except ValueError:
-            options[key] = value
+        options[key] = value
     return words[0], options
 
 

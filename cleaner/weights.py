@@ -136,7 +136,15 @@ def _known_program(path: Path) -> dict[str, Any]:
 
 
 def fill(model: nn.Module, state: dict[str, Tensor], path: object) -> None:
-    """Put weights into a model; raises `CleanerError` that lists missing and unexpected keys and other shapes."""
+    """Put weights into a model; raises `CleanerError` as `fitting` does."""
+    model.load_state_dict(fitting(model, state, path), strict=False)
+
+
+def fitting(model: nn.Module, state: dict[str, Tensor], path: object) -> dict[str, Tensor]:
+    """Return weights under the names of a model, which may be on torch's "meta" device.
+
+    Raises `CleanerError` that lists missing and unexpected keys and other shapes.
+    """
     own = model.state_dict()
     if "positional_embedding" in state and "positional_embedding" not in own:
         state = convert_to_custom_text_state_dict(state)
@@ -157,7 +165,7 @@ def fill(model: nn.Module, state: dict[str, Tensor], path: object) -> None:
             f"the weights in {path} do not fit the architecture ({listed}): name the architecture of open_clip that "
             "they belong to, as in ViT-B-32:weights.pt."
         )
-    model.load_state_dict(state, strict=False)
+    return state
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -6,7 +6,11 @@ import argparse
 import hashlib
 import json
 import pickle
+import sys
+import types
 import weakref
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +23,13 @@ from torch import Tensor, nn
 from cleaner import weights
 from cleaner.architectures import TEMPLATES, Architecture, known_architecture, open_clip_name
 from cleaner.checkpoints import describe, framing_of, write_checkpoint
-from cleaner.clip import Clip, _wrap, load_clip, save_clip
+from cleaner.clip import Clip, _tokenizer, _wrap, load_clip, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.train import finetune
 from cleaner.types import CleanerError
-from tests.conftest import OPENAI, make_clip
+from tests.conftest import OPENAI, TINY, make_clip
 
 CAPTIONS = ["a banana", "a red car on the grass"]
 
@@ -348,3 +352,183 @@ def test_a_checkpoint_that_cannot_be_written_keeps_no_file_open(
         write_checkpoint(tmp_path / "checkpoint.pt", {})
     assert "CLEANER_RUNS" in str(caught.value)
     assert held[0]() is None
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What transformers' AutoTokenizer is asked for; it stands for the package, which need not be there."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    class AutoTokenizer:
+        @staticmethod
+        def from_pretrained(name: object, **options: Any) -> object:
+            calls.append((str(name), options))
+            return object()
+
+    module = types.ModuleType("transformers")
+    module.AutoTokenizer = AutoTokenizer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "transformers", module)
+    _tokenizer.cache_clear()
+    return calls
+
+
+def folder_with(clip: Clip, folder: Path, change: Callable[[dict[str, Any]], None]) -> str:
+    """An open_clip local-dir whose configuration was changed by someone."""
+    save_clip(clip, folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    change(config["model_cfg"])
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    return f"local-dir:{folder}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}},
+        {"tokenizer_kwargs": {"trust_remote_code": True}},
+        {"tokenizer_kwargs": {"clean": "lower", "proxies": {"https": "http://x"}}},
+        {"tokenizer_kwargs": ["trust_remote_code"]},
+        {"hf_tokenizer_name": "hf-hub:someone/tokenizer"},
+        {"hf_tokenizer_name": "/somewhere"},
+        {"hf_model_name": "someone/model"},
+        {"hf_model_name": "../somewhere"},
+        {"hf_model_name": {"a": 1}},
+    ],
+)
+def test_a_folder_cannot_have_its_code_run_or_another_place_asked(
+    text: dict[str, Any], tmp_path: Path, asked: list[Any]
+) -> None:
+    name = folder_with(make_clip(), tmp_path / "folder", lambda config: config["text_cfg"].update(text))
+    with pytest.raises(CleanerError, match=r"open_clip_config\.json cannot be read as a model: .* is refused, for"):
+        load_clip(name)
+    assert framing_of(name) is None
+    assert not asked
+
+
+@pytest.mark.parametrize("model", ["hf-hub:someone/model", "local-dir:somewhere", "./x"])
+def test_a_vision_tower_from_elsewhere_is_refused(model: str, tmp_path: Path) -> None:
+    tower = {"timm_model_name": model}
+    name = folder_with(make_clip(), tmp_path / "folder", lambda config: config["vision_cfg"].update(tower))
+    with pytest.raises(CleanerError, match=r"timm_model_name .* is no plain name"):
+        load_clip(name)
+
+
+def test_a_folders_own_tokenizer_runs_no_code_and_asks_nobody(tmp_path: Path, asked: list[Any]) -> None:
+    text = {"hf_tokenizer_name": "someone/tokenizer", "tokenizer_kwargs": {"clean": "lower", "strip_sep_token": True}}
+    clip = load_clip(folder_with(make_clip(), tmp_path / "folder", lambda config: config["text_cfg"].update(text)))
+    assert clip.architecture is not None
+    _tokenizer(clip.architecture.tokenizer)
+    ((name, options),) = asked
+    assert name == str(tmp_path / "folder")
+    assert (options["trust_remote_code"], options["local_files_only"]) == (False, True)
+    (tmp_path / "folder" / "open_clip_config.json").unlink()
+    _tokenizer.cache_clear()
+    with pytest.raises(CleanerError, match="Python beside them is not run"):
+        clip.encode_text(CAPTIONS)
+    _tokenizer("roberta-ViT-B-32")
+    assert asked[1][0] == "roberta-base"
+    assert asked[1][1]["trust_remote_code"] is False
+
+
+def test_a_hub_model_cannot_have_code_run(small_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from open_clip import factory
+
+    clip = make_clip()
+    torch.save(clip.model.state_dict(), tmp_path / "w.pt")
+    text = {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}}
+    folder_with(clip, tmp_path / "hub", lambda config: config["text_cfg"].update(text))
+    files = {"open_clip_config.json": tmp_path / "hub" / "open_clip_config.json"}
+    monkeypatch.setattr(
+        factory, "download_pretrained_from_hf", lambda _, filename="", **__: str(files.get(filename, tmp_path / "w.pt"))
+    )
+    with pytest.raises(CleanerError, match="tell its tokenizer trust_remote_code=True, which could run code"):
+        load_clip("hf-hub:someone/model")
+
+
+def with_header(tmp_path: Path, architecture: object, **texts: str) -> Path:
+    """A file with the weights of a small model and a header that someone wrote."""
+    weights_ = {key: value.contiguous() for key, value in make_clip().model.state_dict().items()}
+    described = architecture if isinstance(architecture, str) else json.dumps(architecture)
+    save_file(weights_, tmp_path / "x.safetensors", metadata={"architecture": described, **texts})
+    return tmp_path / "x.safetensors"
+
+
+HEADER = asdict(TINY["vit"])
+
+
+@pytest.mark.parametrize(
+    "tokenizer", ["local-dir:/somewhere", "hf-hub:someone/model", "someone/model", "./x", 0, ["x"]]
+)
+def test_a_file_cannot_name_a_tokenizer_that_lies_elsewhere(tokenizer: Any, tmp_path: Path, asked: list[Any]) -> None:
+    path = with_header(tmp_path, {**HEADER, "tokenizer": tokenizer})
+    with pytest.raises(CleanerError, match=r"x\.safetensors cannot be read as a model: it names the tokenizer"):
+        load_clip(str(path)).encode_text(CAPTIONS)
+    assert not asked
+
+
+def test_a_saved_model_names_its_tokenizer_as_open_clip_does(tmp_path: Path) -> None:
+    text = {**TINY["vit"].text, "hf_tokenizer_name": "roberta-base"}
+    clip = _wrap(Architecture(32, TINY["vit"].vision, text, tokenizer="hf-hub:someone/roberta"), "x")
+    again = load_clip(str(save_clip(clip, tmp_path / "x.safetensors")))
+    assert again.architecture is not None
+    listed = open_clip.get_model_config(again.architecture.tokenizer)
+    assert listed["text_cfg"]["hf_tokenizer_name"] == "roberta-base"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{broken", "5", "[]", "{}", "[" * 100_000,
+        {**HEADER, "vision": 5}, {**HEADER, "vision": {"nothing": 1}}, {**HEADER, "vision": {"width": "x"}},
+        {**HEADER, "vision": {**HEADER["vision"], "width": 10**12}},
+        {**HEADER, "vision": {**HEADER["vision"], "layers": 10**9}},
+        {**HEADER, "vision": {**HEADER["vision"], "image_size": 10**6, "pos_embed_type": "sin_cos_2d"}},
+        {**HEADER, "vision": {**HEADER["vision"], "image_size": 4096, "pos_embed_type": "sin_cos_2d"}},
+        {**HEADER, "vision": {**HEADER["vision"], "patch_size": 0}}, {**HEADER, "vision": {"patch_size": None}},
+        {**HEADER, "vision": {**HEADER["vision"], "width": 8192, "layers": 256}},
+        {**HEADER, "text": 5}, {**HEADER, "text": {**HEADER["text"], "heads": 7}},
+        {**HEADER, "text": {**HEADER["text"], "context_length": 10**9}},
+        {**HEADER, "text": {**HEADER["text"], "vocab_size": 10**12}},
+        {**HEADER, "text": {**HEADER["text"], "norm_kwargs": {"x": 1}, "act_kwargs": 3}},
+        {**HEADER, "embed_dim": -3}, {**HEADER, "embed_dim": True}, {**HEADER, "embed_dim": None},
+        {**HEADER, "mean": [1]}, {**HEADER, "mean": ["a", "b", "c"]}, {**HEADER, "mean": 3},
+        {**HEADER, "std": [1, 1, 0]}, {**HEADER, "std": [1, 1, float("nan")]},
+        {**HEADER, "extra": {"nothing": 1}}, {**HEADER, "extra": []}, {**HEADER, "extra": {"multimodal_cfg": 3}},
+        {**HEADER, "resize_mode": 3}, {**HEADER, "interpolation": []}, {**HEADER, "nothing": 3},
+    ],
+    ids=lambda header: json.dumps(header)[-60:],
+)  # fmt: skip
+def test_any_header_ends_in_one_sentence(header: object, tmp_path: Path) -> None:
+    path = with_header(tmp_path, header)
+    with pytest.raises(CleanerError, match=r"x\.safetensors (cannot be read as a model|do not fit)"):
+        load_clip(str(path))
+
+
+@pytest.mark.parametrize(
+    "templates",
+    [
+        "{broken", "5", "[5]", '"a {}"', '["a {"]', '["{:>9999999999}"]', '["a"]', '["{} {}"]', '["{0}"]', '["{{}}"]',
+        "[" * 100_000, json.dumps(["a {}"] * 201), json.dumps(["a" * 299 + "{}"]),
+    ],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_templates_of_a_file_are_plain_texts(templates: str, tmp_path: Path) -> None:
+    path = with_header(tmp_path, HEADER, templates=templates)
+    with pytest.raises(CleanerError, match=r"x\.safetensors cannot be read as a model: its templates"):
+        load_clip(str(path))
+    path = with_header(tmp_path, HEADER, templates=json.dumps(TEMPLATES))
+    assert load_clip(str(path)).templates == TEMPLATES
+
+
+def test_a_bare_file_cannot_ask_for_more_memory_than_it_holds(tmp_path: Path) -> None:
+    """The mask of a text tower is as large as its context squared, and in no file."""
+    state = dict(openai().model.state_dict())
+    state["positional_embedding"] = torch.zeros(100_000, 64)
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(CleanerError, match="context_length is 100000, not a number from 1 to 4,096"):
+        load_clip(str(tmp_path / "x.pt"))
+
+
+def test_all_that_open_clip_lists_may_be_built() -> None:
+    for name in open_clip.list_models():
+        assert known_architecture(name).checked()

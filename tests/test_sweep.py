@@ -116,6 +116,8 @@ def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixtu
     assert "there is no sweep of" in capsys.readouterr().err
     assert main(["sweep", "scenes-none"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "finetune lr=3"]) == 2
+    assert main(["sweep", str(base.model), "--defenses", "ta_cleaner share='1"]) == 2
+    assert "share='1\" is not understood: a quotation mark is missing" in capsys.readouterr().err
     assert jobs.all_entries() == []
 
 

@@ -80,7 +80,7 @@ class Sweep:
             )
 
     def _requests(self) -> list[Request]:
-        defenses = [named(DEFENSES, shlex.split(words)).state_dict() for words in self.defenses]
+        defenses = [named(DEFENSES, _split(words)).state_dict() for words in self.defenses]
         data, options = located(*data_options(self.data))
         parent, model = self._suspect()
         if model is not None:
@@ -114,6 +114,13 @@ class Sweep:
             measured = [Metrics.from_dict(dict(row.metrics)) for row in sweep.rows(of) if row.metrics]
             print(*dict.fromkeys(protocol(metrics) for metrics in measured), sep="\n")
         print(LEGEND)
+
+
+def _split(words: str) -> list[str]:
+    try:
+        return shlex.split(words)
+    except ValueError as error:
+        raise CleanerError(f"the defence {words!r} is not understood: a quotation mark is missing.") from error
 
 
 def _record(line: sweep.Row) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ def data_source(name: str) -> tuple[Any, dict[str, str]]:
     kind, _, path = name.partition(":")
     if path and kind in DATASETS:
         return DATASETS[kind], {"path": path}
-    if name not in DATASETS and Path(name).exists():
+    if name not in DATASETS and os.path.exists(name):  # unlike pathlib's, it takes a name of any length
         for source in (DATASETS[kind] for kind in DATASETS):
             if hasattr(source, "recognises") and source.recognises(Path(name)):
                 return source, {"path": name}
@@ -199,7 +200,7 @@ def data_source(name: str) -> tuple[Any, dict[str, str]]:
 
 def built_in() -> list[str]:
     """Return the names of the data that need no path."""
-    return [name for name in DATASETS if not _takes(DATASETS[name], "path")]
+    return [name for name in DATASETS if not {"path", ANY} & _taken(DATASETS[name]).keys()]
 
 
 def located(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -216,18 +217,62 @@ def load_data(name: str, **options: Any) -> CaptionData:
     """Return the data that `name` means (see `data_source`); `options` go to the source.
 
     `load_data("scenes", split="train", size=6000, seed=0)`, `load_data("pairs.csv", split="clean")`. `on_step` is told
-    of long work where there is any. Raises `CleanerError` for an unknown name or option.
+    of long work where there is any. Words of a command line become numbers where the source wants such. Raises
+    `CleanerError` for an unknown name or option, and for a word that is no number.
     """
     source, known = data_source(name)
-    silent = "on_step" in options and not _takes(source, "on_step")
-    told = {key: value for key, value in options.items() if not (silent and key == "on_step")}
-    try:
-        data: CaptionData = source(**known, **told)
-    except TypeError as error:
-        raise CleanerError(f"the data set {name!r} does not take these options: {error}.") from error
+    taken = _taken(source)
+    told = {key: value for key, value in options.items() if key != "on_step" or {key, ANY} & taken.keys()}
+    unknown = [key for key in told if key in known or not {key, ANY} & taken.keys()]
+    if unknown:
+        shown = ", ".join(key for key in taken if key not in ("path", "split", "size", "on_step", ANY))
+        raise CleanerError(
+            f"the data set {name!r} does not take these options: {', '.join(unknown)}. Its options: {shown}."
+        )
+    data: CaptionData = source(**known, **{key: _typed(key, value, taken.get(key, ())) for key, value in told.items()})
     return data
 
 
-def _takes(source: Any, option: str) -> bool:
-    found = inspect.signature(source).parameters
-    return option in found or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
+ANY = "**"
+"""Stands for options whose names a source does not say."""
+
+
+def _taken(source: Any) -> dict[str, Sequence[str]]:
+    """Return the options of a source, a class or a function, with the types that stand beside them.
+
+    What a class hands on to its base is included; `ANY` stands among them if the source takes whatever it is told.
+    """
+    classes = [vars(cls) for cls in source.__mro__] if isinstance(source, type) else [{"__init__": source}]
+    found: dict[str, Sequence[str]] = {}
+    for function in (members["__init__"] for members in classes if "__init__" in members):
+        own = inspect.signature(function).parameters.values()
+        for p in own:
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
+                kind = p.annotation if isinstance(p.annotation, str) else getattr(p.annotation, "__name__", "")
+                found.setdefault(p.name, kind.split(" | "))
+        if not any(p.kind is p.VAR_KEYWORD for p in own):
+            return found
+    return {**found, ANY: ()}
+
+
+def _truth(word: str) -> bool:
+    return {"true": True, "false": False}[word.lower()]
+
+
+_NUMBERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "int": (int, "a whole number"), "float": (float, "a number"), "bool": (_truth, "true or false"),
+}  # fmt: skip
+
+
+def _typed(key: str, value: Any, kinds: Sequence[str]) -> Any:
+    """Return an option's value as its source wants it: a column may be called 3, a seed must be a number."""
+    if "str" in kinds:
+        return str(value) if type(value) in (int, float) else value
+    kind = next((kind for kind in kinds if kind in _NUMBERS), None)
+    if kind is None or not isinstance(value, str):
+        return value
+    read, wanted = _NUMBERS[kind]
+    try:
+        return read(value)
+    except (ValueError, KeyError) as error:
+        raise CleanerError(f"{key} takes {wanted}, not {value[:40]!r}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,8 +73,14 @@ def _by_caption(names: Sequence[str]) -> Callable[[str], int]:
 def _names(classes: str | Sequence[str] | None) -> list[str]:
     if not isinstance(classes, str):
         return list(classes or ())
-    if "," not in classes and Path(classes).is_file():
-        classes = ",".join(Path(classes).read_text(encoding="utf-8").splitlines())
+    if "," not in classes and os.path.isfile(classes):
+        try:
+            classes = ",".join(Path(classes).read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise CleanerError(
+                f"classes={classes} cannot be read ({type(error).__name__}): give a text file in UTF-8 with one name "
+                "per line."
+            ) from error
     names = [name.strip() for name in classes.split(",") if name.strip()]
     if len(set(names)) < max(2, len(names)):
         raise CleanerError(

@@ -81,7 +81,7 @@ class FileData(CaptionData):
         seed: int = 0,
         classes: str | Sequence[str] | None = None,
         check: str = "auto",
-        most_broken: float = 0.05,
+        most_broken: float | str = 0.05,
         on_step: OnStep | None = None,
     ) -> None:
         if split not in SPLITS:

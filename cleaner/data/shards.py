@@ -16,6 +16,7 @@ from cleaner.types import CleanerError
 
 PICTURES, TEXTS = (".jpg", ".jpeg", ".png", ".webp"), (".txt", ".json")
 MOST_TEXT, MOST_PICTURE = 1_000_000, 64_000_000
+MOST_SHARDS = 100_000
 Place = tuple[int, int, int]
 """Which shard, where in it, how many bytes."""
 
@@ -75,6 +76,9 @@ def expanded(path: str) -> list[Path]:
     ranges = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", path)
     if ranges:
         before, low, high, after = ranges.groups()
+        # Their digits first: a number of thousands of digits is none for Python.
+        if max(len(low), len(high)) > 18 or int(high) - int(low) >= MOST_SHARDS:
+            raise CleanerError(f"{path[:200]} names more than {MOST_SHARDS:,} shards: name a smaller range.")
         found = [Path(f"{before}{i:0{len(low)}d}{after}") for i in range(int(low), int(high) + 1)]
     elif path and Path(path).is_dir():
         found = sorted(Path(path).glob("*.tar"))

@@ -15,9 +15,11 @@ import torch
 from cleaner.__main__ import main
 from cleaner.clip import load_clip
 from cleaner.data import csv
+from cleaner.data.base import load_data, located
 from cleaner.data.table import read_table
 from cleaner.files import read_json
 from cleaner.request import data_words, in_words, load_request
+from cleaner.types import CleanerError
 from cleaner.worker import perform
 from tests.data.test_files import class_folder, picture, table, zipped
 from tests.test_checkpoints import openai, published
@@ -132,8 +134,47 @@ def test_a_run_is_repeated_from_its_config_in_another_folder(
 
 @pytest.mark.parametrize("name", ["scenes", "a folder/it's 5 %.csv", "shards:C:\\data\\{0..3}.tar"])
 def test_data_in_one_line_mean_the_same_again(name: str) -> None:
-    options = {"classes": "sea lion,dog", "seed": 3, "separator": "|"}
+    options = {"classes": "sea lion,dog", "seed": "3", "separator": "|"}
     assert data_words(in_words(name, options)) == (name, options)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["path_column=3"], "no column '3'"),
+        (["class_column=1"], "no column '1'"),
+        (["separator=1"], "pairs.csv has no column"),
+        (["classes=5"], "classes=5 does not name two different classes"),
+        (["classes=" + "x" * 300], "does not name two different classes"),
+        (["classes=epoch_10.pt"], "cannot be read (UnicodeDecodeError): give a text file"),
+        (["root=5"], "pictures of"),
+        (["seed=x"], "seed takes a whole number, not 'x'"),
+        (["foo=1"], "does not take these options: foo. Its options: root, separator"),
+        (["path=x.csv"], "does not take these options: path"),
+        (["on_step=1"], "'on_step' is no option"),
+        (["name=1"], "'name' is no option"),
+    ],
+    ids=lambda of: of[0][:20] if isinstance(of, list) else None,
+)
+def test_a_value_of_any_kind_ends_in_one_sentence(
+    options: list[str], sentence: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["look", "pairs.csv", *options]) == 2
+    shown = capsys.readouterr().err
+    assert sentence in shown
+    assert "Traceback" not in shown
+    assert "__init__" not in shown
+
+
+def test_numbers_are_numbers_where_the_source_wants_them(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["look", "pairs.csv", "seed=3", "most_broken=0.1", "classes=red,green,blue"]) == 0
+    assert main(["look", "scenes", "foo=1"]) == 2
+    assert "does not take these options: foo. Its options: seed, image_size" in capsys.readouterr().err
+    assert load_data("scenes", size=4, **data_words("scenes image_size=32 seed=3")[1]).image_size == 32
+    many = ",".join(f"a class with a long name, number {i}" for i in range(30))
+    assert located("pairs.csv", {"classes": many})[1] == {"classes": many}
+    with pytest.raises(CleanerError, match="download takes true or false, not 'x'"):
+        load_data("cifar10", download="x")
 
 
 def test_left_out_pictures_are_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

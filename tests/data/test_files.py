@@ -311,6 +311,14 @@ def test_shards_follow_no_address_and_no_pipe(tmp_path: Path) -> None:
         load_data(f"shards:{tmp_path}/0000.tar")
 
 
+@pytest.mark.parametrize("last", ["100000", "99999999999", "9" * 5000])
+def test_a_range_of_shards_has_an_end(last: str, tmp_path: Path) -> None:
+    with pytest.raises(CleanerError, match="names more than 100,000 shards"):
+        load_data(f"shards:{tmp_path}/{{0..{last}}}.tar")
+    with pytest.raises(CleanerError, match="there is no shard"):
+        load_data(f"shards:{tmp_path}/{{00001..99999}}.tar")
+
+
 def test_names_without_data_get_one_sentence(tmp_path: Path) -> None:
     for kind in (*KINDS, "flickr8k", "coco"):
         with pytest.raises(CleanerError):
