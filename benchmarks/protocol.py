@@ -55,8 +55,9 @@ PRECISION = "bf16"
 """Of all cells, whatever is fast on the machine that measures them."""
 REBOUND_STEPS = 186
 """Steps of harmless finetuning after a defence, at the rate of `finetune`: two epochs of the same pairs."""
-# Up to the attack's own rate: below it nothing removed the trigger (benchmarks/results/defense_trials.json).
-GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+# At first up to the attack's own rate, 1e-3. TA-Cleaner kept the budget there, at the grid's edge, so the grid goes one
+# step further, for all methods.
+GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 ACCURACY_BUDGET = 0.02
 """How much clean accuracy a defence may cost, against the backdoored model."""
 
