@@ -38,10 +38,12 @@ FIXED = {
     f"{name} at {rate}": (METHODS[name], float(rate))
     for rate, names in {
         "1e-3": ("cleanclip", "cleanclip_short"), "3e-4": ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner"),
+        "3e-3": ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner", "ta_cleaner K 100 %"),
     }.items() for name in names
 }  # fmt: skip
 """Methods at one rate, whatever accuracy that costs, beside those with a chosen rate: on the ResNet the rivals at the
-rate that TA-Cleaner can afford; on the ViT all at the one where its accuracy misses the budget by a hair."""
+rate that TA-Cleaner can afford, and all at one above the grid, whose largest rate TA-Cleaner kept; on the ViT all at the
+one where its accuracy misses the budget by a hair."""
 ABLATIONS: dict[str, Defense] = {
     "ta_cleaner positives only": DEFENSES["ta_cleaner"](contrast="positives"),
     "ta_cleaner negatives only": DEFENSES["ta_cleaner"](contrast="negatives"),
@@ -55,9 +57,8 @@ PRECISION = "bf16"
 """Of all cells, whatever is fast on the machine that measures them."""
 REBOUND_STEPS = 186
 """Steps of harmless finetuning after a defence, at the rate of `finetune`: two epochs of the same pairs."""
-# At first up to the attack's own rate, 1e-3. TA-Cleaner kept the budget there, at the grid's edge, so the grid goes one
-# step further, for all methods.
-GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+# Up to the attack's own rate: below it nothing removed the trigger (benchmarks/results/defense_trials.json).
+GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 ACCURACY_BUDGET = 0.02
 """How much clean accuracy a defence may cost, against the backdoored model."""
 
