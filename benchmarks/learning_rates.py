@@ -96,11 +96,14 @@ def current(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def choose(
     trials: list[dict[str, Any]], grid: Sequence[float] = protocol.GRID
 ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
-    """Return model -> method -> rate, and the (model, method) pairs that lost more accuracy than the budget."""
+    """Return model -> method -> rate, and the (model, method) pairs that lost more accuracy than the budget.
+
+    Trials at a rate that the grid does not have choose nothing.
+    """
     chosen: dict[str, dict[str, float]] = {}
     lost = []
     for model, name in sorted({(t["model"], t["defense"]) for t in trials}):
-        own = [t for t in trials if (t["model"], t["defense"]) == (model, name)]
+        own = [t for t in trials if (t["model"], t["defense"]) == (model, name) and t["lr"] in grid]
         kept = [t for t in own if t["ca"] >= t["backdoored_ca"] - protocol.ACCURACY_BUDGET]
         if not kept and len(own) < len(grid):
             continue

@@ -69,7 +69,7 @@ def over_rates() -> dict[str, go.Figure]:
     found = {}
     for model in dict.fromkeys(trial["model"] for trial in trials):
         own = [trial for trial in trials if trial["model"] == model]
-        if len({trial["defense"] for trial in own}) < 2:
+        if sum(len(points) > 1 for points in grouped(own, "defense")) < 2:
             continue  # older trials hold no attack success
         figure = go.Figure()
         for i, defense in enumerate(protocol.METHODS):
