@@ -45,7 +45,7 @@ def main() -> None:
 
 def removals() -> dict[str, go.Figure]:
     """Return attack success against steps for each model and attack that was watched, by name of the plot."""
-    entries = report.measured()
+    entries = [entry for entry in report.measured() if entry.variant not in protocol.ABLATIONS]
     found = {}
     for model, attack in dict.fromkeys((entry.model, entry.attack) for entry in entries):
         own = [entry for entry in entries if (entry.model, entry.attack) == (model, attack)]
@@ -53,7 +53,7 @@ def removals() -> dict[str, go.Figure]:
         if len(watched) > 1:
             figure = report.removal(own)
             title = {"text": f"{words(attack)} on {model}: attack success while each defence trains", "y": 0.97}
-            figure.update_layout(title=title, margin={"t": 90, "l": 70, "b": 60})
+            figure.update_layout(title=title, margin={"t": 70 + 20 * -(-len(watched) // 4), "l": 70, "b": 60})
             found[f"removal-{model}-{attack}"] = figure
     return found
 
