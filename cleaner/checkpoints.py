@@ -35,7 +35,7 @@ from cleaner.config import DATA_VERSIONS
 from cleaner.files import assets, replacing, write_json
 from cleaner.framing import Framing
 from cleaner.types import CleanerError
-from cleaner.weights import file_sha256, fill, fitting, read_weights, state_sha256
+from cleaner.weights import file_sha256, fitting, read_weights, state_sha256
 
 ASSETS = assets()
 """Where the built-in models lie; a process that this one starts finds the same place by the environment variable."""
@@ -123,9 +123,9 @@ def _built(architecture: Architecture, state: dict[str, Tensor], path: Path) -> 
             hollow = architecture.checked().build()
     except CleanerError as error:
         raise CleanerError(f"{path} cannot be read as a model: {error}") from error
-    fitting(hollow, state, path)
+    fitted = fitting(hollow, state, path)
     model = architecture.build().eval()
-    fill(model, state, path)
+    model.load_state_dict(fitted, strict=False)
     return model
 
 

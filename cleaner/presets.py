@@ -42,6 +42,8 @@ STRONGER: dict[tuple[str, str], tuple[dict[str, Any], int, int]] = {
 # pairs cost more accuracy than the same steps on 6,000.
 CLEAN_PAIRS = 6000
 DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
+REBOUND_STEPS = 100
+"""Of a rebound test, if nothing else is asked."""
 
 # The demo: the same methods in three to four minutes on two cores. In so few steps only a high rate removes anything;
 # it is the same for all, and costs each of them accuracy.

@@ -135,11 +135,6 @@ def _known_program(path: Path) -> dict[str, Any]:
     return state
 
 
-def fill(model: nn.Module, state: dict[str, Tensor], path: object) -> None:
-    """Put weights into a model; raises `CleanerError` as `fitting` does."""
-    model.load_state_dict(fitting(model, state, path), strict=False)
-
-
 def fitting(model: nn.Module, state: dict[str, Tensor], path: object) -> dict[str, Tensor]:
     """Return weights under the names of a model, which may be on torch's "meta" device.
 

@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner import figures
 from cleaner.cluster import Cluster
 from cleaner.config import FinetuneConfig
-from cleaner.presets import CLEAN_PAIRS, DEFEND, DEMO_CLEAN_PAIRS, DEMO_DEFEND, Preset, defense_presets
+from cleaner.presets import CLEAN_PAIRS, DEFEND, DEMO_CLEAN_PAIRS, DEMO_DEFEND, REBOUND_STEPS, Preset, defense_presets
 from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, Saved, percent, plain, words
@@ -21,7 +21,6 @@ LEAD = (
     "Finetune the model on them and see whether the backdoor is gone, and what it cost."
 )
 REBOUND = "Does harmless training bring the backdoor back? Some defences only hide it."
-REBOUND_STEPS = 100
 SIZES = (200, 500, 1000, 2000, 3000, 5000, 10000)
 Plan = list[tuple[object, FinetuneConfig]]
 Suspect = Saved | tasks.Outside

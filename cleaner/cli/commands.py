@@ -216,7 +216,9 @@ class Rebound:
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
-    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**{**vars(presets.DEFEND), "steps": 100})
+    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(
+        **{**vars(presets.DEFEND), "steps": presets.REBOUND_STEPS}
+    )
 
     def run(self) -> None:
         folder = new_folder(self.out, f"{Path(self.defended).name}_rebound")

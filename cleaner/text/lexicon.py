@@ -182,6 +182,8 @@ def cached(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def use_lexicon(name: str) -> None:
     """Choose the lexicon of this process: "shipped" (the default) or "wordnet"; every text made after it uses it."""
     global _chosen
+    if name == _chosen:
+        return  # what was made with it stays
     _read(name)
     _chosen = name
     for clear in _CACHES:
@@ -192,13 +194,11 @@ def use_lexicon(name: str) -> None:
 def lexicon(name: str) -> Iterator[None]:
     """Use a lexicon within a `with` block, as `use_lexicon` does, and the one before after it."""
     before = _chosen
-    if name != before:
-        use_lexicon(name)
+    use_lexicon(name)
     try:
         yield
     finally:
-        if name != before:
-            use_lexicon(before)
+        use_lexicon(before)
 
 
 def load_lexicon() -> Lexicon:
