@@ -23,7 +23,7 @@ from cleaner.workflow import defend
 
 ROWS = results.RESULTS / "budget"
 PATH = results.RESULTS / "budget.json"
-METHODS = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
+METHODS = tuple(protocol.METHODS)
 PAIRS, STEPS = presets.CLEAN_PAIRS, presets.DEFEND.epochs * (presets.CLEAN_PAIRS // presets.DEFEND.batch_size)
 
 
