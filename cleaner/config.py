@@ -53,6 +53,12 @@ def _parameter(f: Field[Any], kind: type) -> Parameter:
     return Parameter(f.name, kind, None if f.default is MISSING else f.default, **f.metadata)
 
 
+def changed(settings: Any) -> dict[str, Any]:
+    """Return the parameters of `settings` that are not at their defaults."""
+    values = {p: getattr(settings, p.name) for p in parameters(type(settings))}
+    return {p.name: value for p, value in values.items() if value != p.default}
+
+
 def validate(settings: Any) -> None:
     """Raise `CleanerError` with one sentence if a parameter of `settings` lies outside its range or choices."""
     for p in parameters(type(settings)):

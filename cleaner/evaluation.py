@@ -55,6 +55,7 @@ def evaluate(
     Without trigger and target class there is no ASR. `clean_clip` gives the floor. Raises `CleanerError` for data
     without labelled pictures, a target class that is not there, or k above the number of classes.
     """
+    digest = data.fingerprint()
     data = data.framed(clip.framing)
     rows = (data.labels >= 0).nonzero().flatten()
     if len(rows) == 0:
@@ -98,6 +99,7 @@ def evaluate(
         n=len(rows),
         classes=len(data.class_names),
         data=data.name,
+        data_sha256=digest,
         protocol=protocol,
         target_class=target_class,
         outcomes={name: pack(hits.numpy()) for name, hits in outcomes.items()},

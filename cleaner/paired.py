@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 10_000
+SAME = ("data", "data_sha256", "protocol", "target_class")
+"""Fields that are equal for two models on the same pictures."""
 FIGURES = {"ca": "n", "asr": "n_attack", "ra": "n_attack"}
 """Figure -> the field with the number of its pictures."""
 
@@ -44,7 +46,7 @@ def interval(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> 
     None where one does not hold the outcomes of "ca", "asr" or "ra", or they were measured on different pictures.
     """
     texts = [text for m in (before, after) if (text := (m.get("outcomes") or {}).get(name))]
-    same = all(before.get(field) == after.get(field) for field in ("data", "protocol", "target_class", FIGURES[name]))
+    same = all(before.get(field) == after.get(field) for field in (*SAME, FIGURES[name]))
     if not same or len(texts) < 2:
         return None
     first, second = (unpack(text, after[FIGURES[name]]) for text in texts)

@@ -169,14 +169,22 @@ def to_json(entries: Iterable[Entry]) -> str:
     )
 
 
+OVER_SEEDS = (
+    "Mean over seeds and, with several, [minimum, maximum]. Of several runs of one attack, defence and seed the newest "
+    "counts, whatever its learning rate and number of pairs."
+)
+"""What stands under the tables of attack against defence."""
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One attack against one defence: mean, minimum and maximum over the seeds, and these seeds."""
+    """One attack against one defence: mean, minimum and maximum over the seeds, these seeds, and a run of each."""
 
     mean: float
     low: float
     high: float
     seeds: tuple[int, ...]
+    runs: tuple[Entry, ...]
 
 
 def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
@@ -185,7 +193,7 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
     Where there are several models, each has rows of its own.
     """
     several = len({entry.model for entry in entries}) > 1
-    found: dict[tuple[str, str], dict[int, tuple[str, float]]] = {}
+    found: dict[tuple[str, str], dict[int, tuple[str, float, Entry]]] = {}
     for entry in entries:
         value = entry.figure(name)
         if value is not None:
@@ -193,11 +201,11 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
             made = str(entry.config.get("created", ""))
             row = words(entry.attack) + (f", {Path(entry.model).stem}" if several else "")
             kept = found.setdefault((row, entry.defense), {})
-            kept[seed] = max(kept.get(seed, ("", value)), (made, value), key=lambda pair: pair[0])
+            kept[seed] = max(kept.get(seed, ("", value, entry)), (made, value, entry), key=lambda known: known[0])
     return {
-        place: Cell(sum(v) / len(v), min(v), max(v), tuple(sorted(by_seed)))
+        place: Cell(sum(v) / len(v), min(v), max(v), tuple(sorted(by_seed)), tuple(e for *_, e in by_seed.values()))
         for place, by_seed in found.items()
-        if (v := [value for _, value in by_seed.values()])
+        if (v := [value for _, value, _ in by_seed.values()])
     }
 
 
@@ -218,9 +226,9 @@ def methods(entries: Sequence[Entry]) -> list[figures.Point]:
     ca, asr = cells(entries, "ca"), cells(entries, "asr")
     found = []
     for place in (place for place in ca if place in asr):
-        own, seeds = [entry for entry in entries if entry.defense == place[1]], ca[place].seeds
+        own, seeds = ca[place].runs, ca[place].seeds
         label = f"{defense_in_words(place[1])}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
-        bars = [(c.low, c.high) if len(c.seeds) > 1 else own[0].interval(n)
+        bars = [(c.low, c.high) if len(c.seeds) > 1 else c.runs[0].interval(n)
                 for n, c in (("ca", ca[place]), ("asr", asr[place]))]  # fmt: skip
         found.append(figures.Point(label, own[0].stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
     return found
@@ -255,7 +263,8 @@ def html(entries: Sequence[Entry], made: str = "") -> str:
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         rows=[record(e) | {"protocol": e.protocol} for e in entries], plots=drawn, made=made, words=defense_in_words,
-        pictures=pictures(entries), configs=[(e.folder.name, json.dumps(e.config, indent=1)) for e in entries],
+        over_seeds=OVER_SEEDS, pictures=pictures(entries),
+        configs=[(e.folder.name, json.dumps(e.config, indent=1)) for e in entries],
     )  # fmt: skip
 
 

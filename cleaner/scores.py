@@ -15,6 +15,7 @@ class Metrics:
 
     Attributes:
         n: pictures behind `ca`; n_attack: pictures behind `asr`, `ra` and `base_rate` (METHODS: protocol).
+        data_sha256: fingerprint of the test set: pictures of two models are paired only where it is equal.
         asr, ra: on triggered pictures: target in the top k; true label in the top k. None without a trigger.
         asr_by_key: for triggers with a text key, ASR with the key in the prompts ("text"), with the changed picture
             ("image") and with both ("both"); `asr` and `ra` then are those with all keys of the trigger.
@@ -49,6 +50,7 @@ class Metrics:
     retrieval_base_rate: float | None = None
     n_gallery: int = 0
     outcomes: dict[str, str] = field(default_factory=dict)
+    data_sha256: str = ""
 
     def interval(self, name: str, k: int = 1) -> tuple[float, float]:
         """Return the 95 % Wilson interval of "ca", "asr", "ra", "base_rate" or "asr_clean_model" at k."""

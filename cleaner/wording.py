@@ -33,7 +33,7 @@ def words(name: str) -> str:
 
 
 def defense_name(config: Mapping[str, Any]) -> str:
-    """Return the name of a run's defence, `NO_DEFENSE` for none.
+    """Return the name of a run's defence with the parameters that are not at their defaults, `NO_DEFENSE` for none.
 
     A rebound test is no defence: it goes by the one that it follows, so that its figures never count as those of the
     plain finetuning that it does.
@@ -41,7 +41,9 @@ def defense_name(config: Mapping[str, Any]) -> str:
     if rebound := config.get("rebound"):
         after = (rebound.get("after") or {}).get("name", "no_defence")
         return f"{after} then rebound ({rebound.get('steps')} steps)"
-    return str((config.get("defense") or {}).get("name", NO_DEFENSE))
+    name = str((config.get("defense") or {}).get("name", NO_DEFENSE))
+    different = (f"{key.replace('_', ' ')} {value}" for key, value in (config.get("variant") or {}).items())
+    return " ".join((name, ", ".join(different))).rstrip()
 
 
 def defense_in_words(name: str) -> str:

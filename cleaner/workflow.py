@@ -17,7 +17,7 @@ import torch
 from cleaner import parallel, presets
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
-from cleaner.config import FinetuneConfig
+from cleaner.config import FinetuneConfig, changed
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
@@ -151,6 +151,7 @@ def defend(
     settings = {
         "stage": "defended",
         "defense": defense.state_dict(),
+        "variant": changed(defense),
         "trigger": trigger.state_dict() if trigger else None,
         "target_class": target,
         "clean_model": run.config.get("clean_model") if run is not None else None,
@@ -232,6 +233,8 @@ def _monitor(validation: CaptionData | None, trigger: Trigger | None, target: st
     if validation is None:
         return None
     rows = (validation.labels >= 0).nonzero().flatten()[:MONITOR_PICTURES]
+    if len(rows) == 0:
+        return None
     return partial(_look, validation.subset(rows), trigger, target)
 
 
@@ -243,8 +246,7 @@ def _look(data: CaptionData, trigger: Trigger | None, target: str | None, clip: 
 def _known_floor(run: Run, test: CaptionData) -> dict[int, float] | None:
     """Return the floor from the backdoored run's figures, if these were measured on the same pictures."""
     before = run.metrics
-    same = before is not None and (before.data, before.n) == (test.name, int((test.labels >= 0).sum()))
-    return before.asr_clean_model if before is not None and same else None
+    return before.asr_clean_model if before is not None and before.data_sha256 == test.fingerprint() else None
 
 
 def _described(clip: Clip, data: CaptionData, config: FinetuneConfig, trained: Finetuned) -> dict[str, Any]:

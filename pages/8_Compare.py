@@ -99,10 +99,7 @@ def show_plots(entries: list[Entry]) -> None:
         key="compare.figure", **KEEP,
     ) or names[0]  # fmt: skip
     st.plotly_chart(report.heatmap(entries, str(name)), key="compare.heatmap", config=NO_BAR)
-    st.caption(
-        "Mean over seeds and, with several, [minimum, maximum]. Of several runs of one attack, defence and seed the "
-        "newest counts, whatever its learning rate and number of pairs."
-    )
+    st.caption(report.OVER_SEEDS)
 
 
 def take_away(entries: list[Entry]) -> None:

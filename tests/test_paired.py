@@ -57,3 +57,4 @@ def test_other_pictures_or_old_figures_are_not_compared() -> None:
     assert paired.interval(old, new, "asr") is None
     assert paired.interval(new, new, "asr") == (0.0, 0.0)
     assert paired.interval(new, new | {"data": "other/test"}, "asr") is None
+    assert paired.interval(new, new | {"data_sha256": "of another draw of as many"}, "asr") is None

@@ -117,6 +117,16 @@ def test_the_projects_own_figures_are_entries_like_runs() -> None:
     assert before.stage == "backdoored"
 
 
+def test_a_point_has_value_and_bar_of_the_newest_run() -> None:
+    def entry(created: str, asr: float) -> report.Entry:
+        config = {"stage": "defended", "defense": {"name": "finetune"}, "created": created}
+        figures = {"ca": {1: 0.9}, "asr": {1: asr}, "asr_interval": {1: (asr - 0.01, asr + 0.01)}}
+        return report.Entry(Path(created), config, figures)
+
+    (point,) = report.methods([entry("2026-01", 0.05), entry("2026-02", 0.95)])
+    assert (point.asr, point.asr_interval) == (0.95, (0.94, 0.96))
+
+
 def test_curves_of_the_defences_that_were_watched() -> None:
     looks = [{"step": 93, "ca": 0.9, "asr": 0.5}, {"step": 186, "ca": 0.9, "asr": 0.1}]
     config = {"stage": "defended", "defense": {"name": "finetune"}}

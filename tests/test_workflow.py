@@ -29,6 +29,7 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import Metrics, class_classifier, encode_pictures
 from cleaner.types import CleanerError, Paused, StepReport
+from cleaner.wording import defense_name
 from cleaner.workflow import attack_verdict
 from tests.conftest import make_clip
 
@@ -139,6 +140,30 @@ def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) ->
     suspicious = defend(backdoored.clip, DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))
     assert suspicious.metrics.asr is None
     assert suspicious.trigger is None
+
+
+def test_figures_of_other_pictures_are_measured_anew(backdoored: Run, toy_data: TensorData) -> None:
+    other = TensorData(toy_data.images(range(48)).flip(3), toy_data.captions, toy_data.class_names, toy_data.labels)
+    other.name = toy_data.name
+    known = replace(backdoored.metrics, asr_clean_model={1: 0.77, 3: 0.88})
+    run = defend(replace(backdoored, metrics=known), DEFENSES["finetune"](), toy_data, CONFIG, test=other)
+    assert run.metrics.data == known.data
+    assert run.metrics.asr_clean_model == evaluate(backdoored.clean_clip, other, TRIGGER, "banana").asr
+
+
+def test_a_variant_is_named(backdoored: Run, toy_data: TensorData) -> None:
+    config = replace(CONFIG, epochs=1)
+    whole = defend(backdoored, DEFENSES["ta_cleaner"](share=1.0, text_to_text=False), toy_data, config)
+    assert defense_name(whole.config) == "ta_cleaner share 1.0, text to text False"
+    assert defense_name(defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, config).config) == "ta_cleaner"
+
+
+def test_validation_pictures_without_a_class_are_not_looked_at(tiny_clip: Clip, toy_data: TensorData) -> None:
+    unlabelled = toy_data.subset(range(8))
+    unlabelled.labels = torch.full((8,), -1)
+    config = replace(CONFIG, epochs=1, eval_every=1)
+    run = poison(tiny_clip, toy_data, TRIGGER, "banana", 0.25, config, validation=unlabelled)
+    assert not any(report.metrics for report in run.history)
 
 
 def test_rebound_finetunes_the_defended_model_and_measures_again(
