@@ -170,6 +170,7 @@ def caption(rows: Sequence[Row], result: dict[str, Any]) -> str:
         protocol_of(metrics),
         f"Seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {several}",
         f"Poisoned: {poisoned(rows)}",
+        *suspects(rows),
     ]
     if defended:
         views = joined(row["config"]["finetune"]["augmentation"] for row in defended)
@@ -195,6 +196,19 @@ def poisoned(rows: Sequence[Row]) -> str:
         f"{100 * row['config']['poison_rate']:g} % of {steps(row)}, lr {row['config']['finetune']['lr']:g}"
         f"{parameters(row['config'].get('trigger') or {})}" for row in attacked
     ) or "not recorded"  # fmt: skip
+
+
+def suspects(rows: Sequence[Row]) -> list[str]:
+    """Return which backdoored model the rows of each seed are of, as far as they say so: at most one sentence."""
+    named: dict[int, list[str]] = {}
+    for row in rows:
+        if digest := row.get("suspect_sha256"):
+            named.setdefault(row["seed"], []).append(digest[:8])
+    if not named:
+        return []
+    said = "; ".join(f"seed {seed} {joined(digests)}" for seed, digests in sorted(named.items()))
+    unsaid = len(rows) - sum(map(len, named.values()))
+    return [f"Backdoored models by SHA-256: {said}" + (f"; {unsaid} older rows do not name theirs" if unsaid else "")]
 
 
 def parameters(trigger: Row) -> str:

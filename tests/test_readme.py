@@ -124,6 +124,17 @@ def test_one_seed_is_shown_with_its_wilson_interval(tmp_path: Path) -> None:
         assert part in text
 
 
+def test_it_is_said_which_backdoored_model_the_rows_are_of(tmp_path: Path) -> None:
+    rows = [cell(None, 0, 0.9), cell("finetune", 0, 0.8), cell("par", 0, 0.7), cell("finetune", 1, 0.7)]
+    stored(tmp_path / "old", "attack_defense.json", rows)
+    assert "SHA-256" not in tables.attack_defense(tmp_path / "old")
+    for row, digest in zip(rows[1:], ("a" * 64, "b" * 64, "c" * 64), strict=True):
+        row["suspect_sha256"] = digest
+    stored(tmp_path / "new", "attack_defense.json", rows)
+    said = "Backdoored models by SHA-256: seed 0 aaaaaaaa / bbbbbbbb; seed 1 cccccccc; 1 older rows do not name theirs."
+    assert said in tables.attack_defense(tmp_path / "new")
+
+
 def test_several_seeds_are_shown_as_mean_minimum_maximum(tmp_path: Path) -> None:
     stored(tmp_path, "attack_defense.json", [cell("finetune", seed, ca) for seed, ca in enumerate((0.7, 0.8, 0.9))])
     text = tables.attack_defense(tmp_path)
