@@ -37,6 +37,8 @@ class Point:
     asr_interval: Interval | None = None
     choice: bool = True
     """Whether it is one to choose; a rebound test only checks one, and no line of best trade-offs goes through it."""
+    suspect: str = ""
+    """The backdoored model that it is, or was made of: only models of one are a choice."""
 
 
 def _layout(figure: go.Figure, height: int, x: str, y: str, legend: bool = True) -> go.Figure:
@@ -111,18 +113,22 @@ def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) 
 
 
 def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
-    """Return ASR@1 against clean accuracy: down and to the right is better. The front joins what nothing beats."""
+    """Return ASR@1 against clean accuracy: down and to the right is better.
+
+    A front joins what nothing beats, for each backdoored model.
+    """
     figure = go.Figure()
     if floor is not None:
         figure.add_hline(
             y=floor, line={"color": COLORS["floor"], "dash": "dot"}, annotation_text="never poisoned model",
             annotation_position="top left", annotation_font_color=COLORS["floor"],
         )  # fmt: skip
-    front = pareto_front([p for p in points if p.choice])
-    if len(front) > 1:
+    suspects = dict.fromkeys(p.suspect for p in points)
+    fronts = [pareto_front([p for p in points if p.choice and p.suspect == suspect]) for suspect in suspects]
+    for i, front in enumerate(front for front in fronts if len(front) > 1):
         figure.add_scatter(
             x=[p.ca for p in front], y=[p.asr for p in front], mode="lines", name="best trade-offs", hoverinfo="skip",
-            line={"color": COLORS["floor"], "dash": "dash", "width": 1.5},
+            line={"color": COLORS["floor"], "dash": "dash", "width": 1.5}, legendgroup="front", showlegend=i == 0,
         )  # fmt: skip
     for i, p in enumerate(points):
         figure.add_scatter(

@@ -190,9 +190,10 @@ class Cell:
 def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
     """Return (attack, defence) -> what a figure was over the runs. Several runs of a seed: the newest one counts.
 
-    Where there are several models, each has rows of its own.
+    Where there are several models, each has rows of its own, and so has the shipped example beside runs made here.
     """
     several = len({entry.model for entry in entries}) > 1
+    mixed = len({is_shipped(entry.folder) for entry in entries}) > 1
     found: dict[tuple[str, str], dict[int, tuple[str, float, Entry]]] = {}
     for entry in entries:
         value = entry.figure(name)
@@ -200,6 +201,7 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
             seed = int(entry.finetune.get("seed") or 0)
             made = str(entry.config.get("created", ""))
             row = words(entry.attack) + (f", {Path(entry.model).stem}" if several else "")
+            row += " (shipped example)" if mixed and is_shipped(entry.folder) else ""
             kept = found.setdefault((row, entry.defense), {})
             kept[seed] = max(kept.get(seed, ("", value, entry)), (made, value, entry), key=lambda known: known[0])
     return {
@@ -212,10 +214,11 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
 def points(entries: Iterable[Entry]) -> list[figures.Point]:
     """Return the runs that have both figures as points in the plane of CA and ASR."""
     return [
-        figures.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"), not e.config.get("rebound"))
+        figures.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"), not e.config.get("rebound"),
+                      str(e.config.get("parent") or e.folder.name))
         for e in entries
         if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in figures.COLORS
-    ]
+    ]  # fmt: skip
 
 
 def methods(entries: Sequence[Entry]) -> list[figures.Point]:

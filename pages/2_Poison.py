@@ -90,6 +90,9 @@ def choose_attack() -> tasks.Attack | None:
         except CleanerError as error:
             say(error)
             trigger = None
+        if getattr(trigger, "path", None) == "":
+            st.info("Choose a picture above: it becomes the trigger.", icon=":material/upload:")
+            trigger = None
         st.caption(plain((triggers[kind].__doc__ or "").split("\n")[0]))
     with st.container(border=True):
         st.markdown("**Data and model**")
@@ -212,7 +215,8 @@ def offer(attack: tasks.Attack | None) -> None:
         time = f"about {max(1, round(rate * steps / 60))} min {'by the last run here' if done else 'on two cores'}"
         if not done and attack.model not in cache.models():
             time = "how long is not known before the first run with this model"
-        first = ", and before them those that optimise the patch" if hasattr(attack.trigger, "step_size") else ""
+        optimised = getattr(attack.trigger, "steps", 0)
+        first = f". Before that, {optimised:,} steps optimise the patch" if optimised else ""
         st.caption(f"{pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}{first}.")
     cards.go("Train the backdoored model", "poison", place is None and bool(work.running()), begin)
 
@@ -260,8 +264,8 @@ with page("Poison", LEAD):
         at_work = cards.live("poison")
         if not at_work:
             cards.ended("poison")
-            if run is not None:
-                show_result(run)
+        if run is not None:
+            show_result(run)
         if attack is not None:
             plan = attack.plan()
             seen, table, curves = st.tabs(["Pictures", "Captions", "Training curves"])

@@ -189,7 +189,7 @@ def show_results(run: Saved) -> None:
             rebound(other)
     st.caption(
         "Differences in points against the backdoored model, on the same test pictures; after a rebound test, "
-        "against the defence."
+        f"against the defence.{f' {state.RATES}' if run.shipped else ''}"
     )
     cards.in_words(run)
     plane, figures_of_all, curves = st.tabs(["Accuracy against attack", "All figures", "Training curves"])
@@ -278,9 +278,10 @@ def backdoored(run: Saved) -> None:
         choice = choose()
     with right:
         offer(run, choice)
-        at_work = cards.live("defend")
-        if not (sweeps.show(run) or at_work):
+        at_work, swept = cards.live("defend"), sweeps.show(run)
+        if not at_work:
             cards.ended("defend")
+        if not swept and (state.defended_runs(run) or not at_work):
             show_results(run)
 
 

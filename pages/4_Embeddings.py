@@ -227,7 +227,9 @@ def explore(world: World) -> None:
     n = sum(len(group.ids) for group in drawn)
     st.caption(
         f"{n:,} of {len(places):,} points. {world.method.upper()} fitted once on all of them; trustworthiness "
-        f"{world.map.trust[world.method]:.2f} (1: whoever is near on the map is near in truth; chance is 0.5)."
+        f"{world.map.trust[world.method]:.2f} (1: whoever is near on the map is near in truth; chance is 0.5). "
+        "Pictures and texts lie apart in every such model (the modality gap), so that near a star means little here: "
+        "how far the trigger pulls is the figure below."
     )
     show_selected(world, selected)
 

@@ -133,7 +133,7 @@ def show_similarities(
     if false:
         for label, (_, cosines) in values.items():
             beaten = [text for text, cosine in zip(false, cosines[-len(false) :], strict=True) if cosine >= cosines[0]]
-            said = "puts the caption above all false texts" if not beaten else "is fooled by: " + "; ".join(beaten)
+            said = "puts the caption above all false texts" if not beaten else "prefers to it: " + "; ".join(beaten)
             icon = "check_circle" if not beaten else "cancel"
             st.markdown(f":material/{icon}: **{plain(label)}** {plain(said)}.")
     run = state.current_run()

@@ -6,6 +6,13 @@ from cleaner import figures
 from cleaner.figures import COLORS, Point, pareto, pareto_front, similarity_bars, validation_curves
 
 
+def test_models_of_two_backdoored_ones_are_no_choice_of_one() -> None:
+    own = [Point(f"{name}{i}", "defended", 0.9 - i / 9, 0.5 - i / 9, suspect=name) for name in "ab" for i in range(2)]
+    fronts = [line for line in pareto(own).data if line.name == "best trade-offs"]
+    assert [len(line.x) for line in fronts] == [2, 2]
+    assert [line.showlegend for line in fronts] == [True, False]
+
+
 def test_pareto_front_keeps_what_nothing_beats() -> None:
     a, b, c, d = (
         Point(n, "defended", ca, asr)

@@ -18,6 +18,7 @@ from cleaner import report
 from cleaner.__main__ import main
 from cleaner.architectures import known_architecture
 from cleaner.clip import _wrap, load_clip, save_clip
+from cleaner.runs import shipped_root
 from cleaner.types import CleanerError
 from tests.data.test_files import table
 from tests.pages.runs import make_runs
@@ -115,6 +116,13 @@ def test_the_projects_own_figures_are_entries_like_runs() -> None:
     assert report.record(one)["target"] == "banana"
     before = next(cell for cell in cells if cell.defense == "none")
     assert before.stage == "backdoored"
+
+
+def test_the_shipped_example_has_a_row_of_its_own_beside_runs(runs: list[report.Entry]) -> None:
+    example = report.read(shipped_root() / "example-badnet")
+    rows = {row for row, _ in report.cells([*runs, example], "asr")}
+    assert sorted(row.endswith(" (shipped example)") for row in rows if row.startswith("BadNet patch")) == [False, True]
+    assert {row for row, _ in report.cells([example], "asr")} == {"BadNet patch"}
 
 
 def test_a_point_has_value_and_bar_of_the_newest_run() -> None:

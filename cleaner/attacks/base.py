@@ -231,7 +231,7 @@ class FileTrigger(Trigger):
     @property
     def missing(self) -> str:
         """Return that no file was chosen, if so."""
-        return "" if self.path else "no picture was chosen for this trigger: give the path of a PNG or JPEG file."
+        return "" if self.path else "no picture was chosen for this trigger: give a PNG or JPEG file (path)."
 
     def picture(self, side: int) -> Tensor:
         """Return the file's middle square, (3, side, side) in [0, 1]."""

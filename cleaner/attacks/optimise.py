@@ -58,8 +58,8 @@ class OptimisedPatch(PatchTrigger):
         if self.png:
             return ""
         return (
-            "this trigger's patch is not there yet: it is optimised on the clean model when the attack is trained. "
-            "Train it first, or take the trigger of a run that has one (--trigger RUN; in Python trigger.prepare)."
+            "this trigger's patch is not there yet: it is optimised on the clean model when the attack is trained, or "
+            "comes with a run that has one (--trigger RUN; in Python trigger.prepare)."
         )
 
     def patch(self, side: int) -> Tensor:

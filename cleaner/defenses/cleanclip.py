@@ -15,7 +15,10 @@ from cleaner.losses import Features, clip_loss, in_modal_loss
 @DEFENSES.register("cleanclip")
 @dataclass(frozen=True)
 class CleanCLIP(Defense):
-    """clip_loss + in_modal_weight * in_modal_loss; published weights 1 and 1."""
+    """Finetune, and pull each picture and each caption towards an altered copy of itself.
+
+    clip_loss + in_modal_weight * in_modal_loss; published weights 1 and 1.
+    """
 
     augmented: ClassVar[bool] = True
     in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the in-modal loss.")

@@ -22,8 +22,9 @@ from cleaner.text.lexicon import LEXICONS, lexicon
 @DEFENSES.register("ta_cleaner")
 @dataclass(frozen=True)
 class TACleaner(Defense):
-    """clip_loss + in_modal_weight * in_modal_loss + subtext_weight * subtext_loss.
+    """CleanCLIP, and short true texts of the picture that the model must tell from slightly false ones.
 
+    clip_loss + in_modal_weight * in_modal_loss + subtext_weight * subtext_loss.
     Each epoch K = `share` of the pairs are drawn at random; each gets a new positive and `negatives` new negative
     subtexts. A caption that yields no subtext is skipped and counted. `contrast`, `text_to_text` and `held_out` take
     parts of the method away, to see what each is good for.

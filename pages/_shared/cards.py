@@ -10,7 +10,7 @@ import streamlit as st
 
 from cleaner import figures, jobs, paired
 from cleaner.runs import ACTIVE, Entry, read_progress
-from pages._shared import cache, images, work
+from pages._shared import cache, images, state, work
 from pages._shared.frame import say
 from pages._shared.state import Saved, percent, plain, words
 
@@ -187,17 +187,15 @@ def history(run: Saved) -> list[dict[str, Any]]:
 
 
 def go(label: str, kind: str, busy: bool, start: Callable[[], None] | None) -> None:
-    """Draw the button of a page that starts jobs; once it is pressed start them, and draw it greyed."""
-    slot = st.empty()
-    key, icon = f"{kind}.go", ":material/play_arrow:"
+    """Draw the button of a page that starts jobs; once it is pressed start them, and draw the page with them."""
     help = "Another training is running; this one will wait for its turn." if busy else None
-    slot.button(
-        label, key=key, type="primary", icon=icon, disabled=start is None, help=help,
+    st.button(
+        label, key=f"{kind}.go", type="primary", icon=":material/play_arrow:", disabled=start is None, help=help,
         on_click=work.ask, args=(kind, start),
     )  # fmt: skip
     if work.asked_for(kind) and start is not None:
         start()
-        slot.button(label, key=f"{key}.pressed", type="primary", icon=icon, disabled=True)
+        st.rerun()  # what is above, the strip and the lesson, was drawn before
 
 
 def live(kind: str) -> bool:
@@ -292,7 +290,6 @@ def ended(kind: str) -> None:
     for entry in work.begun(kind):
         name, status = plain(work.label(entry)), entry.status
         if status.state == "failed":
-            sentence = plain(status.message[:1].upper() + status.message[1:])
-            st.error(f"{name}: {sentence}", icon=":material/error:")
+            st.error(f"{name}: {plain(state.sentence(status.message))}", icon=":material/error:")
         elif status.state == "cancelled":
             st.info(f"{name}: Cancelled. Its settings are kept in the list of all runs.", icon=":material/cancel:")

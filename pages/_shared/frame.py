@@ -46,8 +46,7 @@ def page(title: str, lead: str) -> Iterator[None]:
 
 def say(error: CleanerError) -> None:
     """Draw bad news."""
-    sentence = str(error)
-    st.error(plain(sentence[:1].upper() + sentence[1:]), icon=":material/error:")
+    st.error(plain(state.sentence(str(error))), icon=":material/error:")
 
 
 def page_file(title: str) -> str | None:

@@ -60,8 +60,9 @@ STEPS = (
     ),
     Step(
         "See what the model looks at", "Attention",
-        "Leave the text at **The target class** and compare the columns of the lower row, the picture with trigger. "
-        "Then try another picture.",
+        "Choose **Occlusion** as the method: it hides a part at a time and sees what is missing. Leave the text at "
+        "**The target class** and compare the columns of the lower row, the picture with trigger. Then try other "
+        "pictures and methods.",
         "The dotted box is the trigger. In which models does what speaks for the target lie inside it? And in the "
         "table: how far does the trigger raise the **similarity**?",
         "A map may still lie on the trigger when the attack works no more. How can that be?",
@@ -73,7 +74,7 @@ STEPS = (
         "See how TA-Cleaner teaches", "Subtexts",
         "Choose a picture and move the **Epoch** slider. Each epoch draws other short texts from the same caption.",
         "On the left a shorter text that is still true, on the right texts made false by one small change. Below: "
-        "does each model put the true ones above the false ones?",
+        "does each model put the **caption** above the false ones? (A short true text may score lower: it says less.)",
         "Why are the false texts changed in one word only, and not quite different?",
         "A quite different text can be refused at a glance. With one word changed, the model must find just this word "
         "in the picture: “banana” must then mean a banana, and a patch in a corner is none. This loosens the tie "

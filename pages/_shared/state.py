@@ -183,6 +183,19 @@ def short_labels(runs: list[Saved]) -> dict[str, str]:
     return {run.id: f"{names[run.id]}, {run.time[5:]}" if names[run.id] in shared else names[run.id] for run in runs}
 
 
+RATES = (
+    "Each defence has the learning rate that clean accuracy allows it, chosen without looking at the attack. At an "
+    "equal rate they remove more alike, and differ in what they cost: Compare, “Measured by this project”."
+)
+"""Said beside figures of the shipped example."""
+
+
+def sentence(message: str) -> str:
+    """Return a message with a capital first letter, unless it begins with the name of a file."""
+    first = message.partition(" ")[0]
+    return message if set(first) & set("./\\") else message[:1].upper() + message[1:]
+
+
 def titled(title: str, run: Saved | None) -> str:
     """Return the title of a figure, which says so where the figure is the shipped example's."""
     return f"{title} · shipped example" if run is not None and run.shipped else title

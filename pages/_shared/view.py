@@ -65,7 +65,7 @@ def _defended(runs: list[Saved], suspect: str) -> list[Stage]:
     """Draw the choice of the defended model, if there is one; return it."""
     if not runs:
         st.caption("No defended model yet.")
-        link("Defend", "Train one on the Defend page")
+        link("Defend", "Train one")
         return []
     folders, names = {run.id: run.folder for run in runs}, state.short_labels(runs)
     chosen = st.selectbox(

@@ -51,6 +51,9 @@ def test_every_trigger_draws_its_own_widgets_and_pictures(open_page: Open) -> No
         assert {f"poison.{name}.{p.name}" for p in parameters(TRIGGERS[name])} <= keys
         missing = TRIGGERS[name]().missing
         shown = texts(app).replace("\\", "")
+        if name in ("patch_image", "pattern_image"):
+            assert "Choose a picture above" in shown
+            continue
         assert missing in shown if missing else "PSNR" in shown or "the picture stays" in shown
 
 
@@ -107,6 +110,8 @@ def test_every_published_preset_can_be_drawn(open_page: Open) -> None:
 def test_a_file_that_is_no_picture_and_one_that_is(open_page: Open, tmp_path: Path) -> None:
     app = make_small(open_page("Poison"))
     app.selectbox(key="poison.trigger").set_value("patch_image").run()
+    assert "Choose a picture above" in texts(app)
+    assert app.button(key="poison.go").disabled
     (tmp_path / "notes.txt").write_text("not a picture")
     app.text_input(key="poison.patch_image.path").set_value(str(tmp_path / "notes.txt")).run()
     assert "cannot be read as a picture" in app.error[0].value
