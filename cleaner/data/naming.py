@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -88,6 +88,15 @@ def _names(classes: str | Sequence[str] | None) -> list[str]:
             "with commas between them."
         )
     return names
+
+
+def in_order(classes: Iterable[str]) -> list[str]:
+    """Return the different class names sorted, numbers by their value: 2 before 10."""
+    names = sorted(set(classes) - {""})
+    try:
+        return sorted(names, key=float)
+    except ValueError:
+        return names
 
 
 def templated(class_name: str, key: str) -> str:

@@ -61,7 +61,6 @@ class ShardData(FileData):
             classes.append(name)
         if any(classes):
             table.classes = classes
-            table.class_names = sorted(set(classes) - {""})
         super().__init__(table, f"shards:{path}", **reading)
 
     @staticmethod

@@ -172,6 +172,19 @@ def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
         load_data(str(tmp_path / "root"), classes="azure,leafy")
 
 
+def test_numbered_classes_get_their_names_in_the_order_of_the_numbers(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0] + ",label", *(f"{line},{i % 12}" for i, line in enumerate(lines[1:]))]))
+    class_folder(tmp_path / "root")
+    for name, number in zip(NAMES, (10, 9, 2), strict=True):
+        (tmp_path / "root" / name).rename(tmp_path / "root" / str(number))
+    numbers: Any = load_data(str(path), classes="a,b,c,d,e,f,g,h,i,j,k,l")
+    for row, label in zip(numbers.rows, numbers.labels.tolist(), strict=True):
+        assert label == int(Path(numbers.table.keys[row]).stem) % 12
+    assert load_data(str(tmp_path / "root")).class_names == ["2", "9", "10"]
+
+
 def test_folders_named_as_splits_are_the_splits(tmp_path: Path) -> None:
     class_folder(tmp_path / "train", 30)
     class_folder(tmp_path / "val", 12)
