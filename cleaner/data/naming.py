@@ -73,15 +73,16 @@ def _by_caption(names: Sequence[str]) -> Callable[[str], int]:
 def _names(classes: str | Sequence[str] | None) -> list[str]:
     if not isinstance(classes, str):
         return list(classes or ())
-    if "," not in classes and os.path.isfile(classes):
+    given = classes.split(",")
+    if len(given) == 1 and os.path.isfile(classes):
         try:
-            classes = ",".join(Path(classes).read_text(encoding="utf-8").splitlines())
+            given = Path(classes).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise CleanerError(
                 f"classes={classes} cannot be read ({type(error).__name__}): give a text file in UTF-8 with one name "
                 "per line."
             ) from error
-    names = [name.strip() for name in classes.split(",") if name.strip()]
+    names = [name.strip() for name in given if name.strip()]
     if len(set(names)) < max(2, len(names)):
         raise CleanerError(
             f"classes={classes[:60]} does not name two different classes: give a text file with one per line, or names "

@@ -158,11 +158,11 @@ def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
     rows = [f"{line},{'warm' if i % 3 == 0 else 'cold'}" for i, line in enumerate(lines[1:])]
     path.write_text("\n".join([lines[0] + ",class", *rows]))
     assert load_data(str(path)).class_names == ["cold", "warm"]
-    (tmp_path / "names.txt").write_text("blue\nred\n")
+    (tmp_path / "names.txt").write_text("blue\nred\nsea lion, seal\n")
     (tmp_path / "b").mkdir()
     plain = table(tmp_path / "b")
     data = load_data(str(plain), classes=str(tmp_path / "names.txt"))
-    assert data.class_names == ["blue", "red"]
+    assert data.class_names == ["blue", "red", "sea lion, seal"]
     assert set(data.labels.tolist()) == {-1, 0, 1}
     class_folder(tmp_path / "root")
     words = load_data(str(tmp_path / "root"), classes="azure,leafy,rosy")  # in the order of the folders
