@@ -313,6 +313,15 @@ def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "uploads").iterdir()] == [kept.name]
 
 
+def test_shards_of_one_name_in_two_folders(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        shards(tmp_path / name, 10)
+    data: Any = load_data(f"shards:{tmp_path}/*/*.tar", split="all")
+    assert len(data) == 20
+    assert data.table.keys[0] == "a/0000.tar/000000.png"
+
+
 def test_shards_follow_no_address_and_no_pipe(tmp_path: Path) -> None:
     for name in ("pipe:cat x.tar", "https://x/{0..1}.tar"):
         with pytest.raises(CleanerError, match="from this machine only"):
