@@ -293,6 +293,22 @@ def test_a_zip_bomb_and_paths_that_climb(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip_is_left_out(packing: int, tmp_path: Path) -> None:
+    class_folder(tmp_path / "root", 30)
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", packing) as file:
+        for member in sorted((tmp_path / "root").rglob("*.png")):
+            file.write(member, member.relative_to(tmp_path / "root"))
+    hit = zipfile.ZipFile(path).getinfo("red/3.png")
+    content = bytearray(path.read_bytes())
+    start = hit.header_offset + 30 + len(hit.filename)
+    content[start : start + hit.compress_size] = b"\xff" * hit.compress_size
+    path.write_bytes(content)
+    data: Any = load_data(str(path), split="all")
+    assert (len(data), data.broken) == (29, [f"red/3.png cannot be read from {path}"])
+
+
 def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
     path = table(tmp_path, 12)
     rows = path.read_text().replace("pics/", "").encode()
