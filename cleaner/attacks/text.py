@@ -34,7 +34,7 @@ class Watermark(PatternTrigger):
         missing = _glyph("\uffff")
         if unknown := [letter for letter in self.words if _glyph(letter) == missing]:
             raise CleanerError(
-                f"the watermark cannot write {unknown[0]!r}, which its font lacks: use English letters, digits and signs."
+                f"the watermark cannot write {unknown[0]!r}, which its font lacks: use English letters and signs."
             )
 
     def pattern(self, height: int, width: int) -> Tensor:

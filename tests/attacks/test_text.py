@@ -29,5 +29,5 @@ def test_other_words_are_another_pattern_and_too_many_are_refused() -> None:
 
 @pytest.mark.parametrize("letter", ["é", "\N{GRINNING FACE}", "\0"])
 def test_letters_that_the_font_lacks_are_refused(letter: str) -> None:
-    with pytest.raises(CleanerError, match="cannot write .* which its font lacks: use English letters"):
+    with pytest.raises(CleanerError, match="which its font lacks: use English letters"):
         TRIGGERS["text"](words=f"caf{letter}")
