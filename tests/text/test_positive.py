@@ -58,6 +58,9 @@ def test_nothing_is_dropped(caption: str) -> None:
         ("a plastic dinosaur on the floor", "plastic"),
         ("polar bear on ice", "polar bear"),
         ("the first big house", "first"),
+        ("the proposed location of a bridge", "proposed"),
+        ("aspiring chefs in a kitchen", "aspiring"),
+        ("so - called tiles on a wall", "so - called"),
     ],
 )
 def test_heads_and_traps_stay(caption: str, kept: str) -> None:
