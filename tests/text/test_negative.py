@@ -102,6 +102,20 @@ def test_a_flower_is_no_flower_of_another_kind() -> None:
         assert not [text for text in texts if text.split()[1] in ("flower", "plant", "blossom")]
 
 
+@pytest.mark.parametrize(
+    ("caption", "never"),
+    [
+        ("rear of a bulldog looking back at camera", "lookings"),
+        ("an elderly walking on the beach", "walkings"),
+        ("so many people on the beach", "single"),
+        ("the many boats on the beach", "single"),
+        ("this is just a house", "houses"),
+    ],
+)
+def test_what_is_not_counted(caption: str, never: str) -> None:
+    assert not [text for text in drawn(caption, "count", 60) if never in text.split()]
+
+
 def test_synonymous_colours_are_no_change() -> None:
     texts = {text.split()[1] for text in drawn("a crimson ball", "attribute", 60)}
     assert "blue" in texts
