@@ -47,7 +47,7 @@ def open_picture(content: bytes, name: str, side: int | None = None) -> Image.Im
     """Return the decoded picture in a PNG, JPEG, WebP ... file, upright.
 
     With `side` a JPEG may be decoded at a fraction of its size, never below `side`: much quicker. Raises
-    `CleanerError` if it is not a picture, is cut off, or has more than 80 megapixels.
+    `CleanerError` if it is not a picture, is cut off, or has more than 80 megapixels or 16 bits of grey.
     """
     try:
         with warnings.catch_warnings():
@@ -56,8 +56,17 @@ def open_picture(content: bytes, name: str, side: int | None = None) -> Image.Im
             if side is not None:
                 picture.draft("RGB", (side, side))
             picture.load()
-            return ImageOps.exif_transpose(picture)
+            picture = ImageOps.exif_transpose(picture)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise CleanerError(f"{name} has too many pixels: make it smaller than 80 megapixels.") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         raise CleanerError(f"{name} cannot be read as a picture: save it as PNG or JPEG and try again.") from error
+    return _eight_bits(picture, name) if picture.mode[0] in "IF" else picture
+
+
+def _eight_bits(picture: Image.Image, name: str) -> Image.Image:
+    """Return a grey picture of 16 bits with 8, which `convert` would clip to white."""
+    values = np.asarray(picture)
+    if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise CleanerError(f"{name} has more than 16 bits per pixel: save it as PNG with 8 or 16 and try again.")
+    return Image.fromarray((values / 257).round().astype(np.uint8))

@@ -74,6 +74,23 @@ def test_pictures_from_files() -> None:
             from_bytes(content, 32)
 
 
+def tiff(values: object, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((8, 8), values, kind)).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int32"])
+def test_sixteen_bits_become_eight(kind: str) -> None:
+    assert to_bytes(from_bytes(tiff(257 * 100, kind), 8)[None])[0, 0, 0].tolist() == [100] * 3
+
+
+@pytest.mark.parametrize(("value", "kind"), [(0.5, "float32"), (70_000, "int32"), (-1, "int32")])
+def test_more_than_sixteen_bits_are_refused(value: float, kind: str) -> None:
+    with pytest.raises(CleanerError, match="the file has more than 16 bits per pixel: save it"):
+        from_bytes(tiff(value, kind), 8)
+
+
 def test_similarity_is_a_cosine(tiny_clip) -> None:  # type: ignore[no-untyped-def]
     values = similarity(tiny_clip, torch.rand(1, 3, 32, 32), ["a cup", "a kite", "a cup"])
     assert values[0] == pytest.approx(values[2])

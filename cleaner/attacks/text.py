@@ -31,6 +31,11 @@ class Watermark(PatternTrigger):
         super().__post_init__()
         if not self.words.strip() or len(self.words) > LONGEST:
             raise CleanerError(f"the watermark needs 1 to {LONGEST} letters, not {len(self.words.strip())}.")
+        missing = _glyph("\uffff")
+        if unknown := [letter for letter in self.words if _glyph(letter) == missing]:
+            raise CleanerError(
+                f"the watermark cannot write {unknown[0]!r}, which its font lacks: use English letters and signs."
+            )
 
     def pattern(self, height: int, width: int) -> Tensor:
         """Return p, (1, H, W) in [0, 1]: one line as wide as the picture, repeated down to its foot."""
@@ -49,3 +54,8 @@ class Watermark(PatternTrigger):
     def where(self, pattern: Tensor) -> Tensor:
         """Return where a letter is, (1, H, W) bool."""
         return pattern[:1] > 0
+
+
+def _glyph(letter: str) -> bytes:
+    """Return how the font draws a letter; all that it lacks are one box."""
+    return bytes(ImageFont.load_default(64).getmask(letter))

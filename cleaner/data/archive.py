@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +22,8 @@ from cleaner.types import CleanerError
 MOST_MEMBERS, MOST_BYTES = 1_000_000, 200 * 10**9
 MOST_MEMBER, MOST_RATIO, SMALL = 64_000_000, 100, 100_000
 """Bytes of one member; how many times larger than packed a member above `SMALL` bytes may be."""
+# bz2 raises OSError; NotImplementedError, of an unknown packing, is a RuntimeError.
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
 
 
 @DATASETS.register("archive")
@@ -47,7 +51,7 @@ class ArchiveData(FileData):
         def read(key: str) -> bytes:
             try:
                 return archive.read(members[key])
-            except (zipfile.BadZipFile, RuntimeError, EOFError, NotImplementedError) as error:
+            except DAMAGE as error:
                 raise CleanerError(f"{key} cannot be read from {path}: it is broken or encrypted.") from error
 
         tables = [name for name in members if name.lower().endswith((".csv", ".tsv"))]

@@ -8,7 +8,7 @@ from typing import Any
 
 from cleaner.architectures import IMAGENET_CLASS_NAMES
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import SPLIT_NAMES, templated
+from cleaner.data.naming import SPLIT_NAMES, in_order, templated
 from cleaner.data.pairs import FileData, Table, limited
 from cleaner.framing import PICTURE_SUFFIXES
 from cleaner.types import CleanerError
@@ -47,7 +47,7 @@ class ImageFolderData(FileData):
 
 def named(table: Table) -> None:
     """Give classes their names in words (in place): ImageNet's by their order, others by their folders' names."""
-    folders = sorted(set(table.classes or ()))
+    folders = in_order(table.classes or ())
     words = {folder: folder.replace("_", " ") for folder in folders}
     if len(folders) == len(IMAGENET_CLASS_NAMES) and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
         # ImageNet's names are unique only as far as its folders are: two cranes, two maillots.

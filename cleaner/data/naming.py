@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -73,21 +73,31 @@ def _by_caption(names: Sequence[str]) -> Callable[[str], int]:
 def _names(classes: str | Sequence[str] | None) -> list[str]:
     if not isinstance(classes, str):
         return list(classes or ())
-    if "," not in classes and os.path.isfile(classes):
+    given = classes.split(",")
+    if len(given) == 1 and os.path.isfile(classes):
         try:
-            classes = ",".join(Path(classes).read_text(encoding="utf-8").splitlines())
+            given = Path(classes).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise CleanerError(
                 f"classes={classes} cannot be read ({type(error).__name__}): give a text file in UTF-8 with one name "
                 "per line."
             ) from error
-    names = [name.strip() for name in classes.split(",") if name.strip()]
+    names = [name.strip() for name in given if name.strip()]
     if len(set(names)) < max(2, len(names)):
         raise CleanerError(
             f"classes={classes[:60]} does not name two different classes: give a text file with one per line, or names "
             "with commas between them."
         )
     return names
+
+
+def in_order(classes: Iterable[str]) -> list[str]:
+    """Return the different class names sorted, numbers by their value: 2 before 10."""
+    names = sorted(set(classes) - {""})
+    try:
+        return sorted(names, key=float)
+    except ValueError:
+        return names
 
 
 def templated(class_name: str, key: str) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from cleaner.data.base import CaptionData, Indices
-from cleaner.data.naming import labelled
+from cleaner.data.naming import in_order, labelled
 from cleaner.framing import Framing, open_picture
 from cleaner.seed import derive
 from cleaner.types import CleanerError, OnStep, StepReport
@@ -42,7 +42,7 @@ class Table:
         keys: names of pictures, unique within the source; `read(key)` returns the file's bytes (or the picture).
         captions: one per key.
         classes: class name per key, where the data know it.
-        class_names: classes in the data's own order; default the sorted ones of `classes`.
+        class_names: classes in the data's own order; default those of `classes`, sorted, numbers by value.
         splits: "train", "validation" or "test" per key, where the data know it.
         bad: rows that are no pairs, in words.
     """
@@ -107,7 +107,7 @@ class FileData(CaptionData):
         self.broken: list[str] = list(table.bad)
         self.rows = self._checked(rows, full, allowed, on_step)
         self.captions = [table.captions[row] for row in self.rows]
-        own = table.class_names or sorted(set(table.classes or ()))
+        own = table.class_names or in_order(table.classes or ())
         self.class_names, self.labels = labelled(self.rows, table.captions, table.classes, own, classes)
         self.heldout_by = held_out(table)
         self.framing = Framing(224)

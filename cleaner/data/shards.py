@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import re
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -31,11 +32,15 @@ class ShardData(FileData):
 
     def __init__(self, path: str = "", **reading: Any) -> None:
         shards = expanded(path)
+        names = [shard.name for shard in shards]
+        if len(set(names)) < len(names):  # a/0000.tar, b/0000.tar
+            top = os.path.commonpath([shard.parent for shard in shards])
+            names = [shard.relative_to(top).as_posix() for shard in shards]
         places: dict[str, Place] = {}
         texts: dict[str, tuple[str, str]] = {}
         for number, shard in enumerate(shards):
             try:
-                _index(shard, number, places, texts)
+                _index(shard, number, names[number], places, texts)
             except (tarfile.TarError, OSError, EOFError) as error:
                 raise CleanerError(
                     f"{shard} cannot be read as a tar file: if it is compressed, unpack it first."
@@ -61,7 +66,6 @@ class ShardData(FileData):
             classes.append(name)
         if any(classes):
             table.classes = classes
-            table.class_names = sorted(set(classes) - {""})
         super().__init__(table, f"shards:{path}", **reading)
 
     @staticmethod
@@ -97,13 +101,13 @@ def _stem(name: str) -> str:
     return f"{folder}/{file.partition('.')[0]}"
 
 
-def _index(shard: Path, number: int, places: dict[str, Place], texts: dict[str, tuple[str, str]]) -> None:
-    """Note where the pictures of a shard lie and what its captions say."""
+def _index(shard: Path, number: int, name: str, places: dict[str, Place], texts: dict[str, tuple[str, str]]) -> None:
+    """Note where the pictures of a shard lie and what its captions say; `name` is unique among the shards."""
     with tarfile.open(shard, "r:") as archive:
         for member in archive:
             archive.members = []  # type: ignore[attr-defined]  # or it would keep every header in memory
-            # Shards number their pairs anew; the shard's own name makes them unique.
-            key = f"{shard.name}/{member.name}"
+            # Shards number their pairs anew; the shard's name makes them unique.
+            key = f"{name}/{member.name}"
             suffix = PurePosixPath(member.name).suffix.lower()
             if not member.isreg():
                 continue

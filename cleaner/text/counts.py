@@ -25,6 +25,7 @@ _HEAPS = frozenset(
         "collection line"
     )
 )
+_MANY = frozenset(kinds.words("many several few various other numerous multiple countless different"))
 _TO_PLURAL = {"is": "are", "was": "were", "has": "have", "does": "do"}
 _TO_SINGULAR = {plural: singular for singular, plural in _TO_PLURAL.items()}
 _CONJUNCTIONS = ("as", "before", "after", "because", "if", "although", "that", "until", "than")
@@ -119,7 +120,9 @@ def _single(parsed: Parse, c: int, rng: Random) -> list[Change]:
     if noun == head or noun in kinds.MASS or head in kinds.PLURAL_ONLY or _collected(parsed, c):
         return []
     loose = first.lower in ("the", "these", "those", "some")
-    bare = chunk.determiner is None and first.lower not in ("many", "several", "few", "various", "other")
+    if any(token.lower in _MANY for token in parsed.tokens[chunk.start : chunk.head]):
+        return []  # "so many people", "the many boats"
+    bare = chunk.determiner is None
     if not loose and not (bare and _begins(parsed, c)):
         return []
     alone = chunk.start == chunk.head
@@ -174,7 +177,10 @@ def _is_said(parsed: Parse, c: int) -> bool:
     after = parsed.tokens[chunk.end].tag if chunk.end < len(parsed.tokens) else "END"
     if after in ("JJ", "NN", "NNS", "CD", "DT", "POS"):
         return True
-    said = c > 0 and parsed.tokens[parsed.chunks[c - 1].head].tag in ("VBE", "POS")
+    k = c - 1
+    while k > 0 and parsed.tokens[parsed.chunks[k].head].tag == "RB":
+        k -= 1  # "it is just a tree"
+    said = c > 0 and parsed.tokens[parsed.chunks[k].head].tag in ("VBE", "POS")
     return said and _governed(parsed, c) is None
 
 

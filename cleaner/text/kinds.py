@@ -171,6 +171,15 @@ MODIFIERS: dict[str, Family] = {
     "drink": family("coffee, tea, beer, wine"),
     "weekday": family("monday, tuesday, wednesday, thursday, friday, saturday, sunday"),
 }
+# Each is a flower and a plant, which WordNet knows of few; they exclude each other.
+FLOWERS = words(
+    "rose tulip sunflower daisy orchid lily dandelion lavender violet iris poppy daffodil narcissus carnation marigold "
+    "peony hydrangea chrysanthemum lotus jasmine hibiscus magnolia lilac pansy petunia geranium begonia azalea crocus "
+    "hyacinth snowdrop primrose buttercup bluebell foxglove aster dahlia gladiolus snapdragon cornflower zinnia "
+    "camellia wisteria honeysuckle anemone freesia gardenia gerbera heather clover thistle mimosa rhododendron fuchsia "
+    "frangipani plumeria bougainvillea chamomile poinsettia oleander hollyhock amaryllis lupin lupine edelweiss "
+    "forget-me-not"
+)
 # Everyday things too alike in a picture for one to make the other false, whatever WordNet says.
 TWINS = family(
     "cup/mug/tankard/glass/goblet/chalice/teacup/beaker, hat/cap/beanie/bonnet/headgear, "
@@ -179,7 +188,7 @@ TWINS = family(
     "sofa/couch/loveseat, bottle/flask/jar/vial/jug/pitcher/carafe, umbrella/parasol/sunshade/brolly, "
     "cat/kitten/kitty/feline, dog/puppy/pup/hound/wolf, "
     "house/home/cottage/building/cabin/villa/mansion/hut/residence/bungalow/apartment, "
-    "flower/blossom/bloom/rose/tulip/daisy/petal/bouquet/floral, mist/haze/fog/smog/smoke/cloud, "
+    "flower/blossom/bloom/petal/bouquet/floral, lily/lotus, mist/haze/fog/smog/smoke/cloud, "
     "mushroom/toadstool/fungus, tree/shrub/bush/palm/pine/oak/forest, rock/stone/boulder/pebble, "
     "bag/purse/handbag/sack/backpack/pouch/satchel, street/road/highway/lane/avenue/alley, "
     "forest/woods/woodland/jungle/wood/rainforest, sea/ocean/coast/beach/shore/seaside/seashore/water/wave, "
@@ -213,7 +222,7 @@ TWINS = family(
     "carpet/floor, table/wood/floor, teacup/tea, star/planet, gold/yellow, day/morning/noon, photo/poster/sign, "
     "map/poster, painting/portrait, student/pupil, teacher/professor, doctor/physician, police/officer/cop, "
     "soldier/army/trooper"
-)
+) + tuple((name, *words("flower blossom bloom petal bouquet floral plant herb shrub bush weed")) for name in FLOWERS)
 # Persons: who is certainly not whom. Roles ("actor") exclude neither men nor women.
 # Nobody is exchanged for an animal: beside words of origin or colour that would insult.
 PERSONS = table(

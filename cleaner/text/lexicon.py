@@ -95,6 +95,12 @@ class Lexicon:
             self._kinds[noun] = self._above(self._senses(noun)[:1])
         return bool(other) and other[0] in self._kinds[noun]
 
+    def is_action(self, word: str) -> bool:
+        """Return whether a word in -ing is hardly ever the name of a thing: "looking", but not "painting"."""
+        if not word.endswith("ing") or self.noun_class(word) in CONCRETE:
+            return False
+        return self.count("v", self.verb_lemma(word)) > 20 * self.count("n", word)
+
     def compound(self, first: str, second: str) -> str | None:
         """Return "kind" for a two-word noun that is a kind of `second` ("polar bear"), "own" if not, else None."""
         return self._compounds.get(f"{first} {second}")

@@ -50,6 +50,8 @@ def interest(parsed: Parse, c: int) -> float:
         return 0.0
     if c + 1 < len(parsed.chunks) and parsed.tokens[parsed.chunks[c + 1].start].tag == "POS":
         return 0.0
+    if chunk.head - 1 in chunk.attributes and load_lexicon().is_action(noun):
+        return 0.0  # "a young looking back" names no thing
     kind = load_lexicon().noun_class(noun)
     if noun in kinds.PERSONS or noun in _KINDS or kind in CONCRETE:
         return 6.0

@@ -132,6 +132,8 @@ def droppable(parsed: Parse, chunk: Chunk) -> list[tuple[int, ...]]:
     for i in chunk.attributes:
         word = parsed.tokens[i].lower
         bound = word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or parsed.tokens[i - 1].lower == "middle"
+        # "a young looking back": the adjective stands for the one who looks.
+        bound = bound or (i + 1 == chunk.head and lexicon.is_action(parsed.tokens[chunk.head].lower))
         if i + 1 <= chunk.head:
             after = parsed.lemma(i + 1) if i + 1 == chunk.head else parsed.tokens[i + 1].lower
             bound = bound or lexicon.compound(word, after) is not None or after in ("style", "size", "quality", "view")

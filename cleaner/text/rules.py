@@ -112,7 +112,8 @@ PRIVATIVE = frozenset(
         "very certain various different double triple half past previous upcoming live general main real "
         "biological musical noble civil social digital electronic electric mobile hot military political "
         "religious public nuclear solar fast open hard soft short high low dry free visual special olympic global "
-        "national international left right top upper lower"
+        "national international left right top upper lower apparent aspiring proposed planned so-called called wannabe "
+        "attempted suspected"
     )
 )
 # "A photo of X" shows X. A painting, a statue or a toy does not.

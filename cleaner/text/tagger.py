@@ -194,6 +194,9 @@ def _in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) -> 
     noun, verb = lexicon.noun_lemma(word), lexicon.verb_lemma(word)
     if own == "VBG" and after in NOUNS and lexicon.compound(word, lexicon.noun_lemma(lower[i + 1]) or ""):
         return "NN"  # "swimming pool"
+    acts = after == "VBG" and lexicon.is_action(lower[i + 1]) and not {*tags[i + 2 : i + 3]} & {*NOUNS, "JJ"}
+    if own == "JJ" and acts and lexicon.count("n", noun) > lexicon.count("a", word):
+        return "NN"  # "a bulldog looking back": the tagger takes some nouns for adjectives
     place = _Place(
         word, own, before, after, lower[i - 1] if i else "", tags[i + 1 : i + 3] == [",", "JJ"], noun, verb,
         lexicon.count("n", noun), lexicon.count("v", verb), lexicon.count("a", word), lexicon.count("r", word),

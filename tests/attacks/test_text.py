@@ -25,3 +25,9 @@ def test_other_words_are_another_pattern_and_too_many_are_refused() -> None:
     for words in (" ", "x" * 25):
         with pytest.raises(CleanerError, match="1 to 24 letters"):
             TRIGGERS["text"](words=words)
+
+
+@pytest.mark.parametrize("letter", ["é", "\N{GRINNING FACE}", "\0"])
+def test_letters_that_the_font_lacks_are_refused(letter: str) -> None:
+    with pytest.raises(CleanerError, match="which its font lacks: use English letters"):
+        TRIGGERS["text"](words=f"caf{letter}")

@@ -158,11 +158,11 @@ def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
     rows = [f"{line},{'warm' if i % 3 == 0 else 'cold'}" for i, line in enumerate(lines[1:])]
     path.write_text("\n".join([lines[0] + ",class", *rows]))
     assert load_data(str(path)).class_names == ["cold", "warm"]
-    (tmp_path / "names.txt").write_text("blue\nred\n")
+    (tmp_path / "names.txt").write_text("blue\nred\nsea lion, seal\n")
     (tmp_path / "b").mkdir()
     plain = table(tmp_path / "b")
     data = load_data(str(plain), classes=str(tmp_path / "names.txt"))
-    assert data.class_names == ["blue", "red"]
+    assert data.class_names == ["blue", "red", "sea lion, seal"]
     assert set(data.labels.tolist()) == {-1, 0, 1}
     class_folder(tmp_path / "root")
     words = load_data(str(tmp_path / "root"), classes="azure,leafy,rosy")  # in the order of the folders
@@ -170,6 +170,19 @@ def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
             .replace("green", "leafy").replace("red", "rosy")]  # fmt: skip
     with pytest.raises(CleanerError, match="2 class names were given for 3 classes"):
         load_data(str(tmp_path / "root"), classes="azure,leafy")
+
+
+def test_numbered_classes_get_their_names_in_the_order_of_the_numbers(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0] + ",label", *(f"{line},{i % 12}" for i, line in enumerate(lines[1:]))]))
+    class_folder(tmp_path / "root")
+    for name, number in zip(NAMES, (10, 9, 2), strict=True):
+        (tmp_path / "root" / name).rename(tmp_path / "root" / str(number))
+    numbers: Any = load_data(str(path), classes="a,b,c,d,e,f,g,h,i,j,k,l")
+    for row, label in zip(numbers.rows, numbers.labels.tolist(), strict=True):
+        assert label == int(Path(numbers.table.keys[row]).stem) % 12
+    assert load_data(str(tmp_path / "root")).class_names == ["2", "9", "10"]
 
 
 def test_folders_named_as_splits_are_the_splits(tmp_path: Path) -> None:
@@ -280,6 +293,22 @@ def test_a_zip_bomb_and_paths_that_climb(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip_is_left_out(packing: int, tmp_path: Path) -> None:
+    class_folder(tmp_path / "root", 30)
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", packing) as file:
+        for member in sorted((tmp_path / "root").rglob("*.png")):
+            file.write(member, member.relative_to(tmp_path / "root"))
+    hit = zipfile.ZipFile(path).getinfo("red/3.png")
+    content = bytearray(path.read_bytes())
+    start = hit.header_offset + 30 + len(hit.filename)
+    content[start : start + hit.compress_size] = b"\xff" * hit.compress_size
+    path.write_bytes(content)
+    data: Any = load_data(str(path), split="all")
+    assert (len(data), data.broken) == (29, [f"red/3.png cannot be read from {path}"])
+
+
 def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
     path = table(tmp_path, 12)
     rows = path.read_text().replace("pics/", "").encode()
@@ -298,6 +327,15 @@ def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
     with pytest.raises(CleanerError, match=r"two files are called 0\.png"):
         archive.packed([*files, ("../0.png", b"")], tmp_path / "uploads")
     assert [file.name for file in (tmp_path / "uploads").iterdir()] == [kept.name]
+
+
+def test_shards_of_one_name_in_two_folders(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        shards(tmp_path / name, 10)
+    data: Any = load_data(f"shards:{tmp_path}/*/*.tar", split="all")
+    assert len(data) == 20
+    assert data.table.keys[0] == "a/0000.tar/000000.png"
 
 
 def test_shards_follow_no_address_and_no_pipe(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from cleaner.text import Vocabulary, draw_subtexts, negative_subtexts, positive_subtexts
+from cleaner.text.kinds import FLOWERS, KINDS
 from cleaner.text.lexicon import load_lexicon
 
 RED_CAR = "a small yellow banana to the left of a red car on the grass"
@@ -87,6 +88,32 @@ def test_near_words_never_stand_for_each_other(first: str, second: str) -> None:
 @pytest.mark.parametrize(("first", "second"), [("apple", "pear"), ("cat", "dog"), ("car", "banana"), ("cup", "kite")])
 def test_other_things_do(first: str, second: str) -> None:
     assert load_lexicon().exclusive(first, second)
+
+
+def test_a_flower_is_no_flower_of_another_kind() -> None:
+    exclusive = load_lexicon().exclusive
+    line = next(line for line in KINDS if "rose" in line)
+    assert {*line} <= {*FLOWERS}
+    assert all(exclusive(one, other) for one in line for other in line if one != other)
+    assert not any(exclusive(name, above) for name in FLOWERS for above in ("flower", "plant"))
+    seen = Vocabulary.from_captions(["a flower in a vase", "a plant in a vase", "a blossom in a vase"] * 3)
+    for name in ("lily", "dandelion", "lavender", "violet"):
+        texts = drawn(f"a {name} in a vase", "object", 60, seen)
+        assert not [text for text in texts if text.split()[1] in ("flower", "plant", "blossom")]
+
+
+@pytest.mark.parametrize(
+    ("caption", "never"),
+    [
+        ("rear of a bulldog looking back at camera", "lookings"),
+        ("an elderly walking on the beach", "walkings"),
+        ("so many people on the beach", "single"),
+        ("the many boats on the beach", "single"),
+        ("this is just a house", "houses"),
+    ],
+)
+def test_what_is_not_counted(caption: str, never: str) -> None:
+    assert not [text for text in drawn(caption, "count", 60) if never in text.split()]
 
 
 def test_synonymous_colours_are_no_change() -> None:

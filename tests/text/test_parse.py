@@ -21,6 +21,7 @@ from cleaner.text import parse
         ("a kitten with an orange - coloured hat", "NP a kitten|REL with|NP an orange-coloured hat"),
         ("the dog was playing in the snow", "NP the dog|VP was playing|REL in|NP the snow"),
         ("pretty girl runs", "NP pretty girl|VP runs"),
+        ("a bulldog looking back", "NP a bulldog|VP looking|O back"),
         ("a small tangerine blossom", "NP a small tangerine blossom"),
     ],
 )

@@ -58,6 +58,11 @@ def test_nothing_is_dropped(caption: str) -> None:
         ("a plastic dinosaur on the floor", "plastic"),
         ("polar bear on ice", "polar bear"),
         ("the first big house", "first"),
+        ("the proposed location of a bridge", "proposed"),
+        ("aspiring chefs in a kitchen", "aspiring"),
+        ("so - called tiles on a wall", "so - called"),
+        ("rear of a bulldog looking back at camera", "bulldog looking"),
+        ("an elderly walking on the beach", "elderly"),
     ],
 )
 def test_heads_and_traps_stay(caption: str, kept: str) -> None:
