@@ -160,7 +160,7 @@ class Poison:
 
     def run(self) -> None:
         kind = Path(self.trigger[0]).name if self.trigger else ""
-        with new_folder(self.out, f"{self.model.replace('/', '-')}_{kind}") as folder:
+        with new_folder(self.out, f"{self.model}_{kind}") as folder:
             known = partial(presets.attack_presets, model=self.model)
             trigger = trigger_of(with_preset(self.preset, self.trigger, TRIGGERS, known))
             data, options = located(*data_options(self.data))
@@ -366,7 +366,7 @@ def new_folder(out: Path | None, name: str) -> Iterator[Path]:
         yield out
         return
     check_out(runs_root())
-    stem = name.lstrip(".")[:LONGEST]  # with a dot before it, no list would show it
+    stem = name.replace("/", "-").lstrip(".-")[:LONGEST]  # with a dot before it, no list would show it
     for number in count(1):
         folder = runs_root() / f"{stem}_{number}"
         try:
