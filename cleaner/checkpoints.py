@@ -12,6 +12,7 @@ import zlib
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
+from os.path import exists, isdir, isfile, join  # unlike pathlib's, they take a name of any length
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,13 @@ def load(name: str) -> Loaded:
         if not path.exists():
             raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain --model {name}")
         return _from_file(path, name)
-    if architecture == "local-dir" or (Path(name) / CONFIG).is_file():
+    if architecture == "local-dir" or isfile(join(name, CONFIG)):
         return _from_folder(Path(rest if architecture == "local-dir" else name))
     if architecture == "hf-hub":
         return _from_hub(name)
     if rest and architecture in open_clip.list_models():
         return _from_file(Path(rest), Path(rest).stem, known_architecture(architecture))
-    if Path(name).suffix in SUFFIXES or Path(name).is_file():
+    if Path(name).suffix in SUFFIXES or isfile(name):
         return _from_file(Path(name), Path(name).stem)
     return _from_tag(name)
 
@@ -87,9 +88,9 @@ def describe(name: str) -> str | None:
     """Return file name, size and SHA-256 of the file behind a model's name, without opening it; None if it has none."""
     architecture, _, rest = name.partition(":")
     path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
-    if path.is_dir() and (path / CONFIG).is_file():
+    if isfile(path / CONFIG):
         path = _weights_in(path)
-    if name in BUILT_IN or not path.is_file():
+    if name in BUILT_IN or not isfile(path):
         return None
     return f"{path}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {file_sha256(path)}"
 
@@ -214,17 +215,20 @@ def _from_hub(name: str) -> Loaded:
 def check_name(name: str) -> None:
     """Raise `CleanerError` if `name` is no model's; files are not opened, nothing is downloaded."""
     architecture, _, rest = name.partition(":")
-    if name in BUILT_IN or architecture == "hf-hub" or (Path(name) / CONFIG).is_file():
+    if name in BUILT_IN or architecture == "hf-hub" or isfile(join(name, CONFIG)):
         return
     path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
-    if not path.exists():
+    if not exists(path):
         _check_tag(name)
 
 
 def _check_tag(name: str) -> None:
     names = [f"{a}/{t}" for a, t in open_clip.list_pretrained()]
     if name not in names:
-        if Path(name).is_dir():
+        if isdir(name):
+            if isfile(join(name, "config.json")) and isfile(join(name, "model.safetensors")):
+                weights = join(name, "model.safetensors")
+                raise CleanerError(f"the folder {name} is a run, not a model: name the model in it, {weights}.")
             raise CleanerError(
                 f"the folder {name} is no complete run (its config.json is missing or broken): choose another run, or "
                 "name the weights in it. A folder of open_clip is named local-dir:FOLDER."
@@ -296,7 +300,7 @@ def framing_of(name: str) -> Framing | None:
             architecture = BUILT_IN[name]
         elif listed in open_clip.list_models():
             architecture = known_architecture(listed)
-        elif (folder / CONFIG).is_file():
+        elif isfile(folder / CONFIG):
             architecture = _in_folder(folder)
         else:
             architecture = _in_header(Path(name))

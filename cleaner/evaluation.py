@@ -52,16 +52,12 @@ def evaluate(
 ) -> Metrics:
     """Measure `clip` zero-shot on the pairs of `data` with a class label (label -1: only counterfactual accuracy).
 
-    Without trigger and target class there is no ASR. `clean_clip` gives the floor. Raises `CleanerError` for data
-    without labelled pictures, a target class that is not there, or k above the number of classes.
+    Without trigger and target class there is no ASR. `clean_clip` gives the floor. Raises `CleanerError` for data that
+    are not `measurable`, and for k above the number of classes.
     """
     digest = data.fingerprint()
-    data = data.framed(clip.framing)
+    data = measurable(data, target_class, protocol).framed(clip.framing)
     rows = (data.labels >= 0).nonzero().flatten()
-    if len(rows) == 0:
-        raise CleanerError(
-            f"{data.name or 'the data'} has no pictures with a class label to measure accuracy on: {CLASSES_HELP}"
-        )
     if (trigger is None) != (target_class is None):
         raise CleanerError("an attack success rate needs both a trigger and a target class.")
     target = None if target_class is None else data.class_index(target_class)
@@ -73,8 +69,6 @@ def evaluate(
     outcomes = {"ca": in_top_k(clean, classifier, labels)}
     if trigger is not None and target is not None:
         counts = attack_population(labels, target, protocol)
-        if not counts.any():
-            raise CleanerError(f"every picture is of the target class {target_class!r}: there is nothing to attack.")
 
         def asr(features: Tensor, classes: Tensor) -> dict[int, float]:
             return {k: attack_success_rate(features, classes, labels, target, k, protocol) for k in ks}
@@ -105,6 +99,22 @@ def evaluate(
         outcomes={name: pack(hits.numpy()) for name, hits in outcomes.items()},
         **result,
     )
+
+
+def measurable(data: CaptionData, target_class: str | None = None, protocol: str = "non_target") -> CaptionData:
+    """Return the data; raises `CleanerError` if accuracy, or the success of an attack, cannot be measured on them."""
+    labels = data.labels[data.labels >= 0]
+    if not len(labels):
+        raise CleanerError(
+            f"{data.name or 'the data'} has no pictures with a class label to measure accuracy on: {CLASSES_HELP}"
+        )
+    target = -1 if target_class is None else data.class_index(target_class)
+    if not attack_population(labels, target, protocol).any():
+        raise CleanerError(
+            f"every picture of {data.name or 'the data'} is of the target class {target_class!r}, so that there is "
+            "nothing to attack: choose other test data or another target class."
+        )
+    return data
 
 
 def _retrieval(clip: Clip, data: CaptionData, target: str | None, clean: Tensor, triggered: Tensor) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import platformdirs
 
 from cleaner.types import CleanerError
 
-REMEDY = "Make room there, or choose another place with the environment variable CLEANER_RUNS."
+REMEDY = "Make room there, or choose another place: by --out, or for all runs by the variable CLEANER_RUNS."
 
 
 def cache_root() -> Path:

@@ -80,8 +80,21 @@ def load_request(config: Mapping[str, Any]) -> Request:
 
 def tested_on(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
     """Return name and options of a run's data, and the size of the test split it was measured on."""
-    name = config.get("data_name") or str(config.get("data", "scenes")).partition("/")[0]
+    data = str(config.get("data", "scenes"))  # with its split; a file's name has more than one "/"
+    name = config.get("data_name") or data.rpartition("/")[0] or data
     return str(name), dict(config.get("data_options") or {}), int(config.get("test_size") or TEST_SIZE)
+
+
+def rebound_test(
+    config: Mapping[str, Any], parent: str, data: tuple[str, dict[str, Any]], pairs: int, test_size: int | None,
+    finetune: FinetuneConfig,
+) -> Request:  # fmt: skip
+    """Return the rebound test of the defence with this config: plain finetuning on `data`, then measured again."""
+    return Request(
+        "defended", data[0], pairs, finetune, parent=parent, trigger=config.get("trigger"),
+        target_class=config.get("target_class"), defense={"name": "finetune"}, test_size=test_size,
+        data_options=data[1], rebound=config.get("defense") or {},
+    )  # fmt: skip
 
 
 def found(model: str) -> str:

@@ -134,10 +134,15 @@ def run_id(folder: Path) -> str:
     return folder.name if folder.parent in known else str(folder)
 
 
+def holds_run(folder: str | Path) -> bool:
+    """Return whether a folder holds a run, finished or not; false for what is no folder, a name of any length."""
+    return os.path.exists(os.path.join(folder, "config.json"))  # unlike pathlib's, it takes too long a name
+
+
 def find_run(identity: str, near: Path | None = None) -> Path:
     """Return the folder of a run by its id; folders may have moved together, so one beside `near` comes first."""
     places = [*([near.parent] if near is not None else []), runs_root(), shipped_root()]
-    return next((path for place in places if (path := place / identity).exists()), runs_root() / identity)
+    return next((path for place in places if os.path.exists(path := place / identity)), runs_root() / identity)
 
 
 def create_run(request: Request, root: Path | None = None, name: str = "") -> Path:
@@ -172,7 +177,7 @@ def save_run(run: Run, folder: str | Path) -> Path:
     the folder already holds a run.
     """
     folder = Path(folder)
-    if (folder / "config.json").exists():
+    if holds_run(folder):
         raise CleanerError(f"{folder} already holds a run: choose another folder, nothing was overwritten.")
     write_run(run, folder)
     return folder

@@ -53,9 +53,14 @@ class Rise:
 def known_triggers() -> tuple[dict[str, Trigger], dict[str, str]]:
     """Return the built-in triggers that can be tried as they are, and name -> why not for the others."""
     made = {name: TRIGGERS[name]() for name in TRIGGERS}
-    left = {name: trigger.missing for name, trigger in made.items() if trigger.missing}
-    left |= {name: "it changes the text alone." for name, trigger in made.items() if "image" not in trigger.keys}
+    left = {name: reason for name, trigger in made.items() if (reason := unfit(trigger))}
     return {name: trigger for name, trigger in made.items() if name not in left}, left
+
+
+def unfit(trigger: Trigger) -> str:
+    """Return why a trigger cannot be put on the pictures of a scan, in one sentence; empty if it can."""
+    text = "this trigger changes the text alone, a scan changes pictures: choose another one."
+    return trigger.missing or ("" if "image" in trigger.keys else text)
 
 
 @torch.inference_mode()

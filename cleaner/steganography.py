@@ -28,7 +28,10 @@ PLAN = 16
 
 def secret_bits(secret: str) -> Tensor:
     """Return a text as (B,) bits 0 or 1: its UTF-8 bytes, highest bit first, filled up with zeros."""
-    content = secret.encode()
+    try:
+        content = secret.encode()
+    except UnicodeEncodeError as error:
+        raise CleanerError(f"the secret {secret!r} holds what is no letter: give 1 to {LONGEST} letters.") from error
     if not 0 < len(content) <= LONGEST:
         raise CleanerError(
             f"the secret {secret!r} has {len(content)} bytes, the network hides 1 to {LONGEST}: take a shorter one (a "

@@ -21,7 +21,7 @@ from cleaner.config import FinetuneConfig, changed
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
-from cleaner.evaluation import CLASSES_HELP, Metrics, evaluate
+from cleaner.evaluation import Metrics, evaluate, measurable
 from cleaner.machine import device_name
 from cleaner.runs import Run
 from cleaner.train import Finetuned, Monitor, finetune
@@ -55,12 +55,14 @@ def poison(
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
     # A trigger acts on the picture as the model sees it: after its resize and crop, before normalisation.
     data = data.framed(clip.framing)
-    test = _measurable(test or data.heldout("test") or data)
+    # Pairs and captions do not depend on the patch: what cannot be done is said before it is optimised.
+    poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
+    _check_captions(clip, poisoned)
+    test = measurable(test or data.heldout("test") or data, target_class)
     prepared: list[StepReport] = []
     asked = trigger.state_dict()
     trigger = _prepare(trigger, clip.to(config.device), data, target_class, prepared, on_step)
-    poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
-    _check_captions(clip, poisoned)
+    poisoned.trigger = trigger
     monitor = _monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
     attack = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
     trained = finetune(
@@ -139,8 +141,8 @@ def defend(
         rate = presets.recommended_lr(clip.name, str(defense.state_dict()["name"]))
         config = replace(presets.DEFEND, lr=rate)
     data = data.framed(clip.framing)
-    test = _measurable(test or data.heldout("test") or data)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
+    test = measurable(test or data.heldout("test") or data, target)
     monitor = _monitor(validation or data.heldout("validation"), trigger, target) if config.eval_every else None
     trained = finetune(clip, data, defense, config, on_step, monitor, checkpoint)
     floor = _known_floor(run, test) if run is not None else None
@@ -216,13 +218,6 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     return "did not take", f"{figure}: the model did not learn the trigger; {advice}."
 
 
-def _measurable(test: CaptionData) -> CaptionData:
-    """Return the test data; raises `CleanerError` before any work if no figure could be measured on them."""
-    if not (test.labels >= 0).any():
-        raise CleanerError(f"{test.name} has no pictures with a class label to measure accuracy on: {CLASSES_HELP}")
-    return test
-
-
 def ks_of(data: CaptionData) -> tuple[int, ...]:
     """Return the k of the figures: 1 and 3, as far as there are classes."""
     return tuple(k for k in (1, 3) if k <= len(data.class_names))
@@ -235,7 +230,7 @@ def _monitor(validation: CaptionData | None, trigger: Trigger | None, target: st
     rows = (validation.labels >= 0).nonzero().flatten()[:MONITOR_PICTURES]
     if len(rows) == 0:
         return None
-    return partial(_look, validation.subset(rows), trigger, target)
+    return partial(_look, measurable(validation.subset(rows), target), trigger, target)
 
 
 def _look(data: CaptionData, trigger: Trigger | None, target: str | None, clip: Clip) -> dict[str, float]:

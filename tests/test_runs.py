@@ -115,6 +115,9 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
         load_clip(str(root / "no-config"))
     with pytest.raises(CleanerError, match="does not hold a complete run"):
         load_run(root / "whole")  # its model is gone
+    (root / "whole" / "model.safetensors").touch()
+    with pytest.raises(CleanerError, match=r"is a run, not a model: name the model in it, .*whole/model.safetensors"):
+        load_clip(str(root / "whole"))
 
 
 def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

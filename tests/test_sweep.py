@@ -11,12 +11,14 @@ import pytest
 
 from cleaner import jobs, sweep
 from cleaner.__main__ import main
+from cleaner.cli.sweep import Sweep
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.request import Request
 from cleaner.runs import ACTIVE, Entry, create_run, remove, write_status
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
+from tests.data.test_files import table
 from tests.pages.conftest import work_in_threads
 
 CONFIG = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
@@ -119,6 +121,24 @@ def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixtu
     assert main(["sweep", str(base.model), "--defenses", "ta_cleaner share='1"]) == 2
     assert "share='1\" is not understood: a quotation mark is missing" in capsys.readouterr().err
     assert jobs.all_entries() == []
+
+
+def test_what_no_run_could_do_is_said_before_any_is_made(
+    base: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", str(base.model), "--defenses", "finetune", "--lrs", "1e-4"]
+    for more, sentence in (
+        (["--pairs", "0"], "size must be at least 1, not 0"),
+        (["--test-pictures", "-1"], "size must be at least 1, not -1"),
+        (["--data", str(table(tmp_path))], "name the classes with classes="),
+    ):
+        assert main([*command, *more]) == 2
+        assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert jobs.all_entries() == []
+    monkeypatch.setattr(Sweep, "_look", lambda *_: None)
+    assert main([*command, "--pairs", "0"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "1 of 1 runs are not done (size must be at least 1, not 0.): the same command tries them again" in said
 
 
 def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,6 +103,8 @@ def test_evaluate_refuses_what_it_cannot_measure(tiny_clip: Clip, toy_data: Tens
         evaluate(tiny_clip, toy_data, TRIGGER, "zebra")
     with pytest.raises(CleanerError, match="k must lie between"):
         evaluate(tiny_clip, toy_data, ks=(9,))
+    with pytest.raises(CleanerError, match="protocol must be one of non_target, all_images, not 'mine'"):
+        evaluate(tiny_clip, toy_data, protocol="mine")
     toy_data.labels[:] = -1
     with pytest.raises(CleanerError, match="no pictures with a class label"):
         evaluate(tiny_clip, toy_data)
@@ -164,6 +166,31 @@ def test_validation_pictures_without_a_class_are_not_looked_at(tiny_clip: Clip, 
     config = replace(CONFIG, epochs=1, eval_every=1)
     run = poison(tiny_clip, toy_data, TRIGGER, "banana", 0.25, config, validation=unlabelled)
     assert not any(report.metrics for report in run.history)
+
+
+def no_step(report: StepReport) -> None:
+    raise AssertionError(report.stage)
+
+
+def test_what_cannot_be_measured_is_not_trained(backdoored: Run, toy_data: TensorData) -> None:
+    bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten())
+    with pytest.raises(CleanerError, match="every picture of toy is of the target class"):
+        defend(backdoored, DEFENSES["finetune"](), toy_data, CONFIG, test=bananas, on_step=no_step)
+    watched = replace(CONFIG, eval_every=30)
+    with pytest.raises(CleanerError, match="every picture of toy is of the target class"):
+        defend(backdoored, DEFENSES["finetune"](), toy_data, watched, bananas, test=toy_data, on_step=no_step)
+    bananas.class_names = ["apple", "kiwi"]
+    with pytest.raises(CleanerError, match="the class 'banana' is not in toy"):
+        defend(backdoored, DEFENSES["finetune"](), toy_data, CONFIG, test=bananas, on_step=no_step)
+
+
+def test_pairs_are_drawn_before_a_patch_is_optimised(tiny_clip: Clip, toy_data: TensorData) -> None:
+    patch = TRIGGERS["trojvqa"](steps=2)
+    with pytest.raises(CleanerError, match="lower the poison rate"):
+        poison(tiny_clip, toy_data, patch, "banana", 0.9, CONFIG, on_step=no_step)
+    toy_data.class_names = ["apple", "banana " * 80, "cup", "kite"]
+    with pytest.raises(CleanerError, match="choose a shorter text key"):
+        poison(tiny_clip, toy_data, patch, "banana " * 80, 0.25, CONFIG, on_step=no_step)
 
 
 def test_rebound_finetunes_the_defended_model_and_measures_again(

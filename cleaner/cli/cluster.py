@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -50,6 +51,8 @@ def hand_in(
     request: Request, folder: Path, place: Cluster, background: bool, report: Callable[[Run, Path], None]
 ) -> None:
     """Let the cluster do a request; follow it and report its figures, or return at once."""
+    with suppress(OSError):  # kept free until now
+        folder.rmdir()
     folder = create_run(request, folder.parent, folder.name)
     try:
         jobs.start(folder, place)

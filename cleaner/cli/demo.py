@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from cleaner import presets, results
 from cleaner.attacks import TRIGGERS
+from cleaner.cli.commands import check_out
 from cleaner.cli.options import named
 from cleaner.cli.output import HEADER, LEGEND, Progress, print_json, protocol, row, table
 from cleaner.clip import load_clip
@@ -42,6 +43,8 @@ class Demo:
     out: Annotated[Path | None, tyro.conf.arg(help="Also write the figures to this JSON file.")] = None
 
     def run(self) -> None:
+        if self.out is not None:
+            check_out(self.out, "file")
         begun = time.perf_counter()
         trigger = named(TRIGGERS, self.trigger)
         clip = load_clip(self.model)
@@ -62,11 +65,15 @@ class Demo:
             del run  # the next one needs its memory
         seconds = time.perf_counter() - begun
         result = results.stamped("python -m cleaner demo", seeds=[self.seed], seconds=round(seconds, 1), rows=rows)
-        if self.out is not None:
-            results.write(self.out, result)
         if self.json:
             print_json(result)
-            return
+        else:
+            self._show(rows, seconds)
+        if self.out is not None:  # last: a disk that is full by now takes no figures away
+            results.write(self.out, result)
+
+    def _show(self, rows: list[dict[str, Any]], seconds: float) -> None:
+        """Print the comparison, and beside it the one at the full setting."""
         metrics = [results.metrics(entry) for entry in rows]
         lines = [row(entry["defense"] or "none", m, entry["seconds"]) for entry, m in zip(rows, metrics, strict=True)]
         verdict, why = attack_verdict(metrics[0])

@@ -82,10 +82,13 @@ if TYPE_CHECKING:
     Finetune = FinetuneConfig
     SharedFinetune = FinetuneConfig
     UnratedFinetune = FinetuneConfig
+    ReboundFinetune = FinetuneConfig
 else:
     Finetune = with_help(FinetuneConfig)
     SharedFinetune = with_help(FinetuneConfig, without=("lr", "seed"))
     UnratedFinetune = with_help(FinetuneConfig, without=("lr",))
+    # It ends by its steps, and plain finetuning draws no views.
+    ReboundFinetune = with_help(FinetuneConfig, without=("epochs", "augmentation", "redraw"))
 
 
 def options_of(kind: type[FinetuneConfig], config: FinetuneConfig) -> Any:

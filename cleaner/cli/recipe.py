@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,7 @@ import tyro
 
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.checkpoints import check_name
-from cleaner.cli.commands import MODEL_HELP, opened, show_broken
+from cleaner.cli.commands import MODEL_HELP, check_out, opened, show_broken
 from cleaner.cli.options import chosen, named, with_help
 from cleaner.cli.output import Progress, duration, protocol, table
 from cleaner.clip import Clip, pick_device
@@ -88,6 +89,10 @@ class Recipe:
     machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
 
     def run(self) -> None:
+        for option in ("poison_pairs", "clean_pairs", "test_pictures"):
+            if getattr(self, option) < 0:
+                raise CleanerError(f"--{option.replace('_', '-')} must be at least 0, not {getattr(self, option)}.")
+        check_out(self.out)
         attack = self._attack()
         defenses = [self._defense(name) for name in self.defenses]
         print("\n".join(self._described(attack, defenses)))
@@ -173,7 +178,7 @@ class Recipe:
     def _described(self, attack: Stage, defenses: list[Stage]) -> list[str]:
         """Return in lines what will be done."""
         count = max(1, round(self._rate(attack) * attack.pairs))
-        where = "" if Path(self.model).exists() else ", downloaded unless it was before"
+        where = "" if os.path.exists(self.model) else ", downloaded unless it was before"
         lines = [WARNING, "", f"1. Load {self.model}{where}.",
                  f"2. Poison {count:,} of {attack.pairs:,} pairs of {self.pairs[0]}, target {self.target_class!r}.",
                  *_settings(attack)]  # fmt: skip

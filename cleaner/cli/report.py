@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from cleaner import events
+from cleaner.cli.commands import check_out
 from cleaner.report import write
 
 
@@ -22,6 +23,7 @@ class Report:
     out: Annotated[Path, tyro.conf.arg(help="File to write.")] = Path("report.html")
 
     def run(self) -> None:
+        check_out(self.out, "file")
         path = write(self.runs, self.out, shlex.join(["python", "-m", "cleaner", *sys.argv[1:]]))
         print(f"The report lies in {path}")
 

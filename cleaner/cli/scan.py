@@ -7,9 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.cli.commands import DATA_HELP, MODEL_HELP, loaded, model_of, trigger_of
+from cleaner.cli.commands import MODEL_HELP, OWN_DATA_HELP, data_of, loaded, model_of, trigger_of
 from cleaner.cli.output import Progress, print_json, table
-from cleaner.scan import WARNING, Rise, known_triggers, scan
+from cleaner.scan import WARNING, Rise, known_triggers, scan, unfit
 from cleaner.types import CleanerError
 
 SHOWN = 10
@@ -21,7 +21,7 @@ class Scan:
     """Look for a trigger in a model that you do not trust: every built-in trigger against every class."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=f"Run folder or model. {MODEL_HELP}")]
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Pictures of its test split. {DATA_HELP}")] = ("scenes",)
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Pictures of its test split. {OWN_DATA_HELP}")] = ()
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="One trigger alone: patch_image path=sticker.png.")] = ()
     reference: Annotated[str | None, tyro.conf.arg(help="Model that you trust, scanned beside it.")] = None
     pictures: Annotated[int, tyro.conf.arg(help="Pictures to put each trigger on.")] = 1000
@@ -31,9 +31,9 @@ class Scan:
         triggers, left = known_triggers()
         if self.trigger:
             triggers, left = {self.trigger[0]: trigger_of(self.trigger)}, {}
-        if reason := next((trigger.missing for trigger in triggers.values() if trigger.missing), ""):
+        if reason := next(filter(None, map(unfit, triggers.values())), ""):
             raise CleanerError(reason)
-        data = loaded(self.data, "test")
+        data = loaded(data_of(self.data, self.model), "test", self.pictures)
         found, trusted = (
             scan(model_of(name), data, triggers, self.pictures, Progress(name)) if name else []
             for name in (self.model, self.reference)
@@ -45,7 +45,8 @@ class Scan:
         known = {(line.trigger, line.class_name): f"{line.rise:+.3f}" for line in trusted}
         rows = [(*row(line), known.get((line.trigger, line.class_name), "-")) for line in found[:SHOWN]]
         print(table(rows, HEADER))
-        print(f"\nThe {SHOWN} steepest of {len(found):,} lines, n = {found[0].n:,} pictures of {data.name}. {WARNING}")
+        shown = f"The {len(rows)} steepest of {len(found):,} lines, n = {found[0].n:,} pictures of {data.name}"
+        print(f"\n{shown}. {WARNING}")
         print(*(f"Not tried: {name}, {reason}" for name, reason in left.items()), sep="\n")
 
 

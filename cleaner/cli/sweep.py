@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,15 +14,16 @@ import tyro
 
 from cleaner import presets, sweep
 from cleaner.cli.cluster import Where
-from cleaner.cli.commands import DATA_HELP, opened
+from cleaner.cli.commands import LOOK, OWN_DATA_HELP, data_of, opened
 from cleaner.cli.options import SharedFinetune, named, options_of, to_config
 from cleaner.cli.output import duration, print_json, protocol, row, table
-from cleaner.data.base import located
+from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation import Metrics
+from cleaner.evaluation import Metrics, measurable
+from cleaner.files import read_json
 from cleaner.jobs import all_entries
-from cleaner.request import Request, data_options, found
-from cleaner.runs import ACTIVE, Entry, run_id, runs_root
+from cleaner.request import Request, found
+from cleaner.runs import ACTIVE, Entry, holds_run, run_id, runs_root
 from cleaner.types import CleanerError
 
 COLUMNS = ("defence", "learning rate", "seed", "state", "progress", "CA", "ASR@1", "run")
@@ -47,7 +48,7 @@ class Sweep:
     defenses: Annotated[tuple[str, ...], tyro.conf.arg(help=DEFENSES_HELP)] = ("cleanclip", "ta_cleaner")
     lrs: Annotated[tuple[float, ...], tyro.conf.arg(help="Learning rates.")] = (1e-5, 1e-4, 1e-3)
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(help="Seeds.")] = (0,)
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {DATA_HELP}")] = ("scenes",)
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {OWN_DATA_HELP}")] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
     test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     where: Annotated[Where, tyro.conf.arg(name="")] = Where()
@@ -72,16 +73,18 @@ class Sweep:
             watch(name)
         self._show([name])
         entries = sweep.members(name)
-        missing = sum(entry.status.state != "done" for entry in entries)
+        missing = [entry.status for entry in entries if entry.status.state != "done"]
         if missing and not self.background:
+            why = dict.fromkeys(status.message for status in missing if status.state in ("failed", "died"))
+            said = "".join(f" ({message})" for message in why if message)
             raise CleanerError(
-                f"{missing} of {len(entries)} runs are not done: the same command goes on with them, and log.txt in a "
-                "run's folder says more."
+                f"{len(missing)} of {len(entries)} runs are not done{said}: the same command tries them again, and "
+                "log.txt in a run's folder says more."
             )
 
     def _requests(self) -> list[Request]:
         defenses = [named(DEFENSES, _split(words)).state_dict() for words in self.defenses]
-        data, options = located(*data_options(self.data))
+        data, options = data_of(self.data, self.suspect)
         parent, model = self._suspect()
         if model is not None:
             opened(model)  # says what is wrong with it before any run is made
@@ -89,13 +92,20 @@ class Sweep:
             "defended", data, self.pairs, to_config(self.finetune), model, parent=parent,
             test_size=self.test_pictures or None, data_options=options,
         )  # fmt: skip
-        return sweep.grid(base, defenses, self.lrs, self.seeds)
+        requests = sweep.grid(base, defenses, self.lrs, self.seeds)
+        self._look(data, options)
+        return requests
+
+    def _look(self, data: str, options: Mapping[str, Any]) -> None:
+        """Raise `CleanerError` before any run is made if a few of the data show that none could be trained."""
+        target = read_json(Path(self.suspect) / "config.json").get("target_class")
+        load_data(data, split="clean", size=min(self.pairs, LOOK), **options)
+        measurable(load_data(data, split="test", size=min(self.test_pictures or LOOK, LOOK), **options), target)
 
     def _suspect(self) -> tuple[str | None, str | None]:
         """Return the id of the backdoored run and None, or None and the suspicious model."""
-        folder = Path(self.suspect)
-        if (folder / "config.json").exists():
-            return run_id(folder), None
+        if holds_run(self.suspect):
+            return run_id(Path(self.suspect)), None
         return None, found(self.suspect)
 
     def _known(self) -> list[str]:

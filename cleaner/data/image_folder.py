@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class ImageFolderData(FileData):
 
     def __init__(self, path: str = "", **reading: Any) -> None:
         root = Path(path)
-        if not path or not root.is_dir():
+        if not path or not isdir(root):  # unlike pathlib's, it takes a name of any length
             raise CleanerError(f"there is no folder {path!r}: name one, as in image_folder:/folder/pictures.")
         tops = {folder.name: folder for folder in root.iterdir() if folder.is_dir()}
         parts = {name: folder for name, folder in tops.items() if name.lower() in SPLIT_NAMES}

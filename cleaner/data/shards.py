@@ -84,11 +84,11 @@ def expanded(path: str) -> list[Path]:
         if max(len(low), len(high)) > 18 or int(high) - int(low) >= MOST_SHARDS:
             raise CleanerError(f"{path[:200]} names more than {MOST_SHARDS:,} shards: name a smaller range.")
         found = [Path(f"{before}{i:0{len(low)}d}{after}") for i in range(int(low), int(high) + 1)]
-    elif path and Path(path).is_dir():
+    elif path and os.path.isdir(path):  # unlike pathlib's, it takes a name of any length
         found = sorted(Path(path).glob("*.tar"))
     else:
         found = [Path(name) for name in sorted(glob.glob(path))] if "*" in path else [Path(path)]
-    missing = [shard for shard in found if not shard.is_file()]
+    missing = [shard for shard in found if not os.path.isfile(shard)]
     if missing or not found:
         raise CleanerError(
             f"there is no shard {missing[0] if missing else path!r}: name files, as in shards:/folder/*.tar."

@@ -7,7 +7,7 @@ from typing import Any
 
 from cleaner.config import FinetuneConfig
 from cleaner.presets import CLEAN_PAIRS, DEFEND
-from cleaner.request import TEST_SIZE, Request, data_words, found, in_words, tested_on
+from cleaner.request import TEST_SIZE, Request, data_words, found, in_words, rebound_test, tested_on
 from cleaner.runs import run_id
 from pages._shared import cache
 from pages._shared.state import Saved
@@ -81,13 +81,10 @@ def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: Finetu
 
 def rebounding(defended: Saved, steps: int) -> Request:
     """Return the rebound test of a defence: harmless finetuning on its clean pairs, measured on its test pictures."""
-    name, options, _ = tested_on(defended.config)
-    return Request(
-        "defended", name, int(defended.config.get("pairs") or CLEAN_PAIRS), replace(DEFEND, steps=steps),
-        parent=run_id(defended.folder), trigger=defended.config.get("trigger"),
-        target_class=defended.config.get("target_class"), defense={"name": "finetune"},
-        test_size=defended.config.get("test_size", TEST_SIZE), data_options=options,
-        rebound=defended.config.get("defense") or {},
+    config = defended.config
+    return rebound_test(
+        config, run_id(defended.folder), tested_on(config)[:2], int(config.get("pairs") or CLEAN_PAIRS),
+        config.get("test_size", TEST_SIZE), replace(DEFEND, steps=steps),
     )  # fmt: skip
 
 

@@ -77,6 +77,8 @@ def test_psnr_is_what_was_asked_at_every_size(side: int) -> None:
 def test_a_secret_is_its_bytes_and_one_too_long_is_refused() -> None:
     assert secret_bits("A")[:8].tolist() == [0, 1, 0, 0, 0, 0, 0, 1]
     assert secret_bits("A")[8:].sum() == 0
+    with pytest.raises(CleanerError, match="holds what is no letter"):
+        TRIGGERS["ssba"](secret="\udcff")
     assert secret_bits("12345678").shape == (BITS,)
     for secret, sentence in (("too long a secret", "has 17 bytes, the network hides 1 to 8"), ("ümläüte", "10 bytes"),
                              ("", "the secret is empty: give 1 to 8 letters")):  # fmt: skip

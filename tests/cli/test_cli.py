@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
-from cleaner.cli import commands
+from cleaner.cli import cluster, commands, demo
 from cleaner.cli.options import named
+from cleaner.cli.scan import Scan
+from cleaner.cli.sweep import Sweep
 from cleaner.clip import Architecture, Clip, _wrap, save_clip
+from cleaner.cluster import Cluster
+from cleaner.data.base import load_data
 from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER, recommended_lr
-from cleaner.request import Request
+from cleaner.request import Request, load_request
+from cleaner.runs import entries
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
+from tests.data.test_files import table
 
 
 @pytest.fixture
@@ -55,10 +62,15 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     assert {line["trigger"] for line in lines["lines"]} == {"badnet"}
     assert main(["scan", attack, "--trigger", "badclip"]) == 2
     assert "badclip" not in capsys.readouterr().out
-    assert main(["rebound", cleaned, "--steps", "3", "--pairs", "32", "--out", str(tmp_path / "r"), *SMALL]) == 0
+    again = ["rebound", cleaned, "--steps", "3", "--pairs", "32", "--out", str(tmp_path / "r"), *SMALL[:2], *SMALL[4:]]
+    assert main(again) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rebound, 3 steps")]
     assert len(rows) == 1
     assert len((tmp_path / "r" / "progress.jsonl").read_text().splitlines()) == 3
+    before, config = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("d", "r"))
+    assert config["rebound"] == {"steps": 3, "after": before["defense"]}
+    asked = load_request(config)  # so that it can be repeated
+    assert (asked.parent, asked.data, asked.test_size, asked.finetune.steps) == (cleaned, "scenes", 40, 3)
 
 
 def test_a_defence_takes_the_rate_that_was_chosen_for_it(
@@ -77,6 +89,109 @@ def test_a_defence_takes_the_rate_that_was_chosen_for_it(
     assert f"learning rate {chosen:g}" in capsys.readouterr().err
     assert main([*call, "--lr", "0"]) == 2
     assert "lr must lie between" in capsys.readouterr().err
+
+
+def test_a_run_is_worked_on_with_its_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Request] = []
+    monkeypatch.setattr(commands, "train", lambda request, *_: begun.append(request))
+    own = {"data_name": "csv:/d/pairs.csv", "data_options": {"classes": "red,blue"}}
+    run, out = str(tmp_path / "a"), ["--out", str(tmp_path / "x")]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text(json.dumps(own))
+    for call in (["defend", run], ["rebound", run], ["defend", run, "--data", "scenes"], ["defend", "scenes-rn"]):
+        assert main([*call, *out]) == 0
+    taken = [(request.data, request.data_options) for request in begun]
+    assert taken == [tuple(own.values())] * 2 + [("scenes", {})] * 2
+    assert commands.Evaluate(run).data == Scan(run).data == Sweep(run).data == ()
+    assert commands.data_of((), run) == tuple(own.values())
+    (tmp_path / "a" / "config.json").write_text('{"data": "csv:/d/pairs.csv/train"}')  # made without the command line
+    assert commands.data_of((), run) == ("csv:/d/pairs.csv", {})
+
+
+def test_two_runs_begun_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
+    with commands.new_folder(None, "./x") as first, commands.new_folder(None, "./x") as second:
+        assert first != second
+        assert entries() == []
+        (second / "config.json").write_text('{"stage": "backdoored"}')
+    assert [entry.folder for entry in entries()] == [second]
+    assert not first.exists()
+    monkeypatch.setattr(cluster.jobs, "start", lambda *_: None)
+    with commands.new_folder(None, "far") as folder:
+        cluster.hand_in(Request("defended", "scenes", 8, POISON), folder, Cluster(), True, lambda *_: None)
+    assert (tmp_path / "far_1" / "config.json").exists()
+
+
+def test_the_demo_shows_its_figures_before_it_writes_them(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise CleanerError("the disk is full.")
+
+    small = replace(POISON, epochs=1, batch_size=16, precision="fp32")
+    for name in ("DEMO_POISON", "DEMO_DEFEND"):
+        monkeypatch.setattr(demo.presets, name, small)
+    monkeypatch.setattr(demo, "METHODS", ("finetune",))
+    monkeypatch.setattr(demo.results, "write", full)
+    sizes = ["--pairs", "64", "--clean-pairs", "32", "--test-pairs", "40"]
+    assert main(["demo", "--model", model, *sizes, "--out", str(tmp_path / "demo.json")]) == 2
+    assert "\nfinetune  " in capsys.readouterr().out
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["poison", "--out", "file"], "file is no folder: choose another --out"),
+        (["defend", "scenes-rn", "--out", "file"], "file is no folder: choose another --out"),
+        (["poison", "--out", "file/run"], "file/run cannot be written (Not a directory): choose another --out"),
+        (["poison", "--out", LONG], "cannot be written (File name too long): choose another --out"),
+        (["demo", "--out", "."], "is no file: choose another --out"),
+        (["report", "run", "--out", "."], "is no file: choose another --out"),
+        (["poison", "--trigger", LONG], "there is no trigger"),
+        (["poison", "--model", LONG], "there is no model"),
+        (["poison", "--model", f"{LONG}.pt"], "cannot be read as a model"),
+        (["defend", LONG], "there is no model"),
+        (["sweep", LONG], "there is no model"),
+        (["evaluate", LONG], "there is no model"),
+        (["scan", LONG, "--pictures", "4"], "there is no model"),
+        (["scan", "scenes-rn", "--trigger", "text_only"], "changes the text alone"),
+        (["rebound", LONG], "does not hold a run"),
+        (["runs", "--cancel", LONG], "there is no run"),
+        (["look", f"image_folder:{LONG}"], "there is no folder"),
+        (["look", f"shards:{LONG}"], "there is no shard"),
+    ],
+    ids=lambda of: " ".join(of)[:30] if isinstance(of, list) else "",
+)
+def test_what_cannot_be_found_or_written_is_said_before_any_work(
+    arguments: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "file").touch()
+    assert main(arguments) == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_scan_reads_what_it_needs_and_counts_its_lines(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[int] = []
+    monkeypatch.setattr(commands, "load_data", lambda *of, **how: read.append(how["size"]) or load_data(*of, **how))
+    data = [str(table(tmp_path, 120)), "classes=red,green,blue"]
+    assert main(["scan", model, "--data", *data, "--trigger", "badnet", "--pictures", "10"]) == 0
+    assert read == [10]
+    assert "The 3 steepest of 3 lines, n = 10 pictures" in capsys.readouterr().out
+
+
+def test_a_protocol_is_one_of_two(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "scenes-rn", "--protocol", "mine"])
+    assert "all_images" in capsys.readouterr().err
 
 
 def test_an_attack_takes_what_its_model_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,9 @@ def scan(model: str, name: str, trigger: Any, n: int, on_step: OnStep) -> Any:
 
     `trigger`: the only one to try; None: all built-in ones.
     """
-    if trigger is not None and trigger.missing:
-        raise CleanerError(trigger.missing)
+    from cleaner.scan import unfit
+
+    if trigger is not None and (reason := unfit(trigger)):
+        raise CleanerError(reason)
     settings = "" if trigger is None else str(trigger.state_dict())
     return _scan(model, changed_at(model), name, settings, n, trigger, on_step)
