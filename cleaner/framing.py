@@ -56,12 +56,12 @@ def open_picture(content: bytes, name: str, side: int | None = None) -> Image.Im
             if side is not None:
                 picture.draft("RGB", (side, side))
             picture.load()
-            picture = ImageOps.exif_transpose(picture)
+            upright = ImageOps.exif_transpose(picture)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise CleanerError(f"{name} has too many pixels: make it smaller than 80 megapixels.") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         raise CleanerError(f"{name} cannot be read as a picture: save it as PNG or JPEG and try again.") from error
-    return _eight_bits(picture, name) if picture.mode[0] in "IF" else picture
+    return _eight_bits(upright, name) if upright.mode[0] in "IF" else upright
 
 
 def _eight_bits(picture: Image.Image, name: str) -> Image.Image:
