@@ -226,14 +226,14 @@ TWINS = family(
 # Persons: who is certainly not whom. Roles ("actor") exclude neither men nor women.
 # Nobody is exchanged for an animal: beside words of origin or colour that would insult.
 PERSONS = table(
-    "man/guy: woman girl, gentleman: lady girl, boy: girl woman, woman: man boy, lady: gentleman boy, girl: boy "
-    "man, mother: father grandfather, father: mother grandmother, mom: dad grandfather, dad: mom grandmother, son: "
-    "daughter, daughter: son, husband: wife, wife: husband, brother: sister, sister: brother, king: queen, queen: "
-    "king, prince: princess, princess: prince, bride: fireman soldier clown, groom: nurse clown girl, actress: "
-    "fireman fisherman clown, person/people/human: robot statue snowman puppet scarecrow, child/kid/baby: adult "
-    "robot puppet snowman, toddler: adult robot puppet, friend: stranger enemy robot, couple: robot statue snowman, "
-    "family: choir orchestra team, crowd: choir army orchestra, fan/model: farmer nurse soldier, police: nurses "
-    "farmers dancers"
+    "man/guy/male: woman girl, female: man boy, gentleman: lady girl, boy: girl woman, woman: man boy, lady: "
+    "gentleman boy, girl: boy man, mother: father grandfather, father: mother grandmother, mom: dad grandfather, dad: "
+    "mom grandmother, son: daughter, daughter: son, husband: wife, wife: husband, brother: sister, sister: brother, "
+    "king: queen, queen: king, prince: princess, princess: prince, bride: fireman soldier clown, groom: nurse clown "
+    "girl, actress: fireman fisherman clown, person/people/human: robot statue snowman puppet scarecrow, "
+    "child/kid/baby: adult robot puppet snowman, toddler: adult robot puppet, friend: stranger enemy robot, couple: "
+    "robot statue snowman, family: choir orchestra team, crowd: choir army orchestra, fan/model: farmer nurse "
+    "soldier, police: nurses farmers dancers"
 )
 # Verbs without and with an object.
 INTRANSITIVE = family(

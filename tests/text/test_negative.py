@@ -174,6 +174,12 @@ def test_new_words_come_from_the_vocabulary() -> None:
                 assert subtext.edits[0].new in ("blue", "green")
 
 
+def test_nobody_becomes_an_animal() -> None:
+    drawn = {n.text for seed in range(40) for n in negative_subtexts("a male looking back", seed=seed)}
+    swapped = {text.split()[1] for text in drawn if text.startswith("a ")}
+    assert {"woman", "girl"} <= swapped <= {"male", "woman", "girl"}
+
+
 def test_vocabulary_may_be_given_as_captions() -> None:
     captions = ["a kite", "a snail", "a lamp", "a clock"]
     plain = negative_subtexts("a cup", 3, 0, Vocabulary.from_captions(captions))
