@@ -66,9 +66,10 @@ def run_attack(model: str, attack: str, seed: int, methods: tuple[str, ...]) -> 
     if not wanted:
         return
     suspect, clean = protocol.backdoored(model, attack, seed), protocol.clean_pairs()
+    digest = suspect.clip.sha256()
     for name in wanted:
         run = suspect if name is None else defended(suspect, model, attack, seed, name, clean)
-        found = {**results.cell(name, run), **aftermath(run, name, model, clean)}
+        found = {**results.cell(name, run), "suspect_sha256": digest, **aftermath(run, name, model, clean)}
         results.write(cell_path(model, attack, name, seed), results.stamped(protocol.command(), seeds=[seed], **found))
 
 
@@ -133,6 +134,7 @@ def gather() -> None:
     attacks = [*protocol.ATTACKS, *protocol.OTHERS]
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS.glob("*.json")]
     rows.sort(key=lambda r: (r["model"], attacks.index(r["trigger"]), r["seed"], order.index(r["defense"])))
+    protocol.check_attacks(rows)
     seeds = sorted({row["seed"] for row in rows})
     results.write(PATH, results.stamped(protocol.command(), seeds=seeds, rows=rows))
 

@@ -61,6 +61,7 @@ def main(options: Options) -> None:
     stored = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ROWS.glob("*.json"))]
     rows = [{**row, "lr": row["config"]["finetune"]["lr"]} for row in stored]
     rows.sort(key=lambda r: (r["model"], r["trigger"], METHODS.index(r["defense"]), -r["lr"], r["pairs"], r["steps"]))
+    protocol.check_attacks(rows)
     seeds = sorted({row["seed"] for row in rows})
     results.write(PATH, results.stamped(protocol.command(), seeds=seeds, pairs=PAIRS, steps=STEPS, rows=rows))
 
@@ -86,7 +87,7 @@ def measured(options: Options, name: str, pairs: int, steps: int) -> dict[str, A
     label = f"{name} {pairs} pairs"
     run = defend(suspect, protocol.METHODS[name], clean, config, on_step=Progress(label))
     row = results.stamped(protocol.command(), seeds=[options.seed], **results.cell(name, run))
-    return {**row, "pairs": pairs, "steps": steps}
+    return {**row, "suspect_sha256": suspect.clip.sha256(), "pairs": pairs, "steps": steps}
 
 
 if __name__ == "__main__":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
+from cleaner.attacks.base import Trigger, load_trigger
 from cleaner.cli.output import Progress
 from cleaner.clip import load_clip
-from cleaner.config import FinetuneConfig
+from cleaner.config import FinetuneConfig, parameters
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.runs import Run, load_run, runs_root, save_run
@@ -83,11 +86,38 @@ def backdoored(model: str, attack: str, seed: int) -> Run:
     training = preset.training
     assert training is not None
     data = load_data("scenes", split="train", size=training.pairs)
-    trigger = TRIGGERS[attack](**preset.parameters, **OTHERS.get(attack, {}))
+    asked = TRIGGERS[attack](**preset.parameters, **OTHERS.get(attack, {}))
+    trigger = measured_trigger(model, attack, seed, asked) or asked
     config = replace(training.finetune, seed=seed, precision=PRECISION)
     label = f"{model} {attack} {seed}"
     run = poison(clean, data, trigger, TARGET, presets.POISON_RATE, config, on_step=Progress(label))
     return load_run(save_run(run, folder))  # as every later call finds it, in fp32
+
+
+def measured_trigger(model: str, attack: str, seed: int, asked: Trigger) -> Trigger | None:
+    """Return the trigger of the table's backdoored model, if that was made with the same settings, else None.
+
+    It holds the optimised patch, which another kind of machine would not find again: rows that were measured on two
+    machines would be of two attacks.
+    """
+    for row in presets.full_setting():
+        if (row["model"], row["trigger"], row["seed"], row["defense"]) == (model, attack, seed, None):
+            known = load_trigger(row["config"]["trigger"])
+            if all(getattr(known, p.name) == getattr(asked, p.name) for p in parameters(type(asked))):
+                return known
+    return None
+
+
+def check_attacks(rows: Iterable[dict[str, Any]]) -> None:
+    """Stop if rows of one model, attack and seed are of two triggers, so that they cannot be compared."""
+    seen: dict[tuple[Any, ...], Trigger] = {}
+    for row in rows:
+        trigger, key = load_trigger(row["config"]["trigger"]), (row["model"], row["trigger"], row["seed"])
+        if seen.setdefault(key, trigger) != trigger:
+            raise SystemExit(
+                f"the rows of {row['trigger']} on {row['model']}, seed {row['seed']}, are of different triggers "
+                f"({row['defense'] or 'the backdoored model'} is one that differs): measure those again."
+            )
 
 
 def run_name(model: str, attack: str, seed: int, defense: str | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -58,8 +59,13 @@ def show_table(entries: list[Entry]) -> None:
         table[name] = table[name].map(defense_in_words)
     shares = ["CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail"]
     table[shares] = 100 * table[shares].astype(float)
-    styles = {name: st.column_config.NumberColumn(format="%.1f %%") for name in shares}
-    styles["Learning rate"] = st.column_config.NumberColumn(format="%g")
+    made = columns["created"]
+    table[made] = pd.to_datetime(table[made], utc=True, errors="coerce")
+    styles: dict[str, Any] = {name: st.column_config.NumberColumn(format="%.1f %%") for name in shares}
+    styles |= {name: st.column_config.NumberColumn(format="localized") for name in ("n", "n attack")}
+    styles |= {"Learning rate": st.column_config.NumberColumn(format="%g"),
+               "Seconds": st.column_config.NumberColumn(format="%.0f"),
+               made: st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC")}  # fmt: skip
     st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
     shipped = [entry.folder.name for entry in entries if is_shipped(entry.folder)]
     st.caption(

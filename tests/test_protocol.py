@@ -1,0 +1,37 @@
+"""What the comparison holds equal: the attack, also where its rows were measured on two machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import protocol
+from cleaner import presets
+from cleaner.attacks import TRIGGERS
+from cleaner.pictures import to_png
+
+ASKED = TRIGGERS["badclip"](patch_size=35)
+PATCHES = [TRIGGERS["badclip"](patch_size=35, png=to_png(torch.full((3, 10, 10), grey))) for grey in (0.2, 0.8)]
+
+
+def row(trigger: Any, **changes: Any) -> dict[str, Any]:
+    known = {"model": "scenes-rn", "trigger": "badclip", "seed": 0, "defense": None}
+    return {**known, "config": {"trigger": trigger.state_dict()}, **changes}
+
+
+def test_the_patch_of_the_table_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row(PATCHES[0], seed=1), row(PATCHES[0], defense="par"), row(PATCHES[0], model="scenes-vit")]
+    monkeypatch.setattr(presets, "full_setting", lambda: rows)
+    assert protocol.measured_trigger("scenes-rn", "badclip", 0, ASKED) is None
+    rows.append(row(PATCHES[1]))
+    assert protocol.measured_trigger("scenes-rn", "badclip", 0, ASKED) == PATCHES[1]
+    other = TRIGGERS["badclip"](patch_size=28)
+    assert protocol.measured_trigger("scenes-rn", "badclip", 0, other) is None, "other settings: another attack"
+
+
+def test_rows_of_two_patches_are_not_put_together() -> None:
+    protocol.check_attacks([row(PATCHES[0]), row(PATCHES[0], defense="par"), row(PATCHES[1], seed=1)])
+    with pytest.raises(SystemExit, match=r"badclip on scenes-rn, seed 0.*par"):
+        protocol.check_attacks([row(PATCHES[0]), row(PATCHES[1], defense="par")])
