@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from cleaner.clip import pick_device
+from cleaner.config import parameters
 from cleaner.evaluation import Metrics
 from cleaner.files import write_text
 from cleaner.presets import RESULTS as RESULTS  # for all that writes there
@@ -21,6 +22,10 @@ from cleaner.runs import Run
 def cell(defense: str | None, run: Run) -> dict[str, Any]:
     """Return one row of a result file: what was attacked and defended how, and the figures."""
     state = run.config
+    known = {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state}
+    if run.trigger is not None:  # of files the name: where they lie on this machine is nobody's business
+        places = [p.name for p in parameters(type(run.trigger)) if p.file]
+        known["trigger"] = state["trigger"] | {place: Path(state["trigger"][place]).name for place in places}
     return {
         "model": state["model"],
         "trigger": (state.get("trigger") or {}).get("name"),
@@ -29,7 +34,7 @@ def cell(defense: str | None, run: Run) -> dict[str, Any]:
         "seconds": state["seconds"],
         "cpu_seconds": state.get("cpu_seconds"),
         "metrics": run.metrics.to_dict() if run.metrics else None,
-        "config": {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state},
+        "config": known,
     }
 
 

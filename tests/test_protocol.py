@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from benchmarks import protocol
-from cleaner import presets
+from cleaner import presets, results
 from cleaner.attacks import TRIGGERS
 from cleaner.pictures import to_png
 
@@ -29,6 +32,21 @@ def test_the_patch_of_the_table_is_used_again(monkeypatch: pytest.MonkeyPatch) -
     assert protocol.measured_trigger("scenes-rn", "badclip", 0, ASKED) == PATCHES[1]
     other = TRIGGERS["badclip"](patch_size=28)
     assert protocol.measured_trigger("scenes-rn", "badclip", 0, other) is None, "other settings: another attack"
+
+
+def test_a_copy_of_the_picture_is_the_same_trigger(tmp_path: Path) -> None:
+    copy = shutil.copy("benchmarks/trigger.png", tmp_path / "copy.png")
+    pictures = [TRIGGERS["patch_image"](path=str(path)) for path in ("benchmarks/trigger.png", copy)]
+    protocol.check_attacks([row(picture) for picture in pictures])
+
+
+def test_a_result_names_the_picture_and_not_its_place(tmp_path: Path) -> None:
+    trigger = TRIGGERS["patch_image"](path=shutil.copy("benchmarks/trigger.png", tmp_path / "copy.png"))
+    config = {"model": "scenes-rn", "finetune": {"seed": 0}, "seconds": 1.0, "trigger": trigger.state_dict()}
+    run: Any = SimpleNamespace(config=config, stage="backdoored", metrics=None, trigger=trigger)
+    stored = results.cell(None, run)["config"]["trigger"]
+    assert (stored["path"], stored["sha256"]) == ("copy.png", trigger.sha256)
+    assert str(tmp_path) in config["trigger"]["path"], "the run keeps its own"
 
 
 def test_rows_of_two_patches_are_not_put_together() -> None:
