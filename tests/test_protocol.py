@@ -41,7 +41,7 @@ def test_a_copy_of_the_picture_is_the_same_trigger(tmp_path: Path) -> None:
 
 
 def test_a_result_names_the_picture_and_not_its_place(tmp_path: Path) -> None:
-    trigger = TRIGGERS["patch_image"](path=shutil.copy("benchmarks/trigger.png", tmp_path / "copy.png"))
+    trigger = TRIGGERS["patch_image"](path=str(shutil.copy("benchmarks/trigger.png", tmp_path / "copy.png")))
     config = {"model": "scenes-rn", "finetune": {"seed": 0}, "seconds": 1.0, "trigger": trigger.state_dict()}
     run: Any = SimpleNamespace(config=config, stage="backdoored", metrics=None, trigger=trigger)
     stored = results.cell(None, run)["config"]["trigger"]
