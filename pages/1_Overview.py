@@ -43,7 +43,7 @@ def show_run(run: Saved) -> None:
     bars = [(label, stage, r.figure("ca"), r.figure("asr")) for label, stage, r in rows]
     shown = [(a, b, c, d) for a, b, c, d in bars if c is not None and d is not None]
     st.plotly_chart(figures.before_after(shown), key=f"overview.{run.id}", config={"displayModeBar": False})
-    st.caption(f"{plain(run.label)}. {plain(run.protocol)}.{f' {state.RATES}' if run.shipped else ''}")
+    st.caption(f"{plain(run.label)}. {plain(run.protocol)}{f' {state.RATES}' if run.shipped else ''}")
 
 
 def show_picture(run: Saved) -> None:
