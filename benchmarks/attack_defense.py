@@ -66,10 +66,9 @@ def run_attack(model: str, attack: str, seed: int, methods: tuple[str, ...]) -> 
     if not wanted:
         return
     suspect, clean = protocol.backdoored(model, attack, seed), protocol.clean_pairs()
-    digest = suspect.clip.sha256()
     for name in wanted:
         run = suspect if name is None else defended(suspect, model, attack, seed, name, clean)
-        found = {**results.cell(name, run), "suspect_sha256": digest, **aftermath(run, name, model, clean)}
+        found = {**results.cell(name, run), **aftermath(run, name, model, clean)}
         results.write(cell_path(model, attack, name, seed), results.stamped(protocol.command(), seeds=[seed], **found))
 
 

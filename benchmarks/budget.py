@@ -87,7 +87,7 @@ def measured(options: Options, name: str, pairs: int, steps: int) -> dict[str, A
     label = f"{name} {pairs} pairs"
     run = defend(suspect, protocol.METHODS[name], clean, config, on_step=Progress(label))
     row = results.stamped(protocol.command(), seeds=[options.seed], **results.cell(name, run))
-    return {**row, "suspect_sha256": suspect.clip.sha256(), "pairs": pairs, "steps": steps}
+    return {**row, "pairs": pairs, "steps": steps}
 
 
 if __name__ == "__main__":

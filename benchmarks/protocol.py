@@ -14,7 +14,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.attacks.base import Trigger, load_trigger
 from cleaner.cli.output import Progress
 from cleaner.clip import load_clip
-from cleaner.config import FinetuneConfig, parameters
+from cleaner.config import FinetuneConfig, file_parameters, parameters
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.runs import Run, load_run, runs_root, save_run
@@ -113,9 +113,9 @@ def check_attacks(rows: Iterable[dict[str, Any]]) -> None:
     seen: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         state, key = row["config"]["trigger"], (row["model"], row["trigger"], row["seed"])
-        own = parameters(TRIGGERS[state["name"]])
-        trigger = {p.name: p.default for p in own} | state
-        for place in (p.name for p in own if p.file):
+        kind = TRIGGERS[state["name"]]
+        trigger = {p.name: p.default for p in parameters(kind)} | state
+        for place in file_parameters(kind):
             del trigger[place]  # of a picture the hash tells
         if seen.setdefault(key, trigger) != trigger:
             raise SystemExit(

@@ -53,6 +53,11 @@ def _parameter(f: Field[Any], kind: type) -> Parameter:
     return Parameter(f.name, kind, None if f.default is MISSING else f.default, **f.metadata)
 
 
+def file_parameters(cls: type) -> list[str]:
+    """Return the names of the parameters that are paths of files."""
+    return [p.name for p in parameters(cls) if p.file]
+
+
 def changed(settings: Any) -> dict[str, Any]:
     """Return the parameters of `settings` that are not at their defaults."""
     values = {p: getattr(settings, p.name) for p in parameters(type(settings))}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cleaner.clip import pick_device
-from cleaner.config import parameters
+from cleaner.config import file_parameters
 from cleaner.evaluation import Metrics
 from cleaner.files import write_text
 from cleaner.presets import RESULTS as RESULTS  # for all that writes there
@@ -24,13 +24,14 @@ def cell(defense: str | None, run: Run) -> dict[str, Any]:
     state = run.config
     known = {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state}
     if run.trigger is not None:  # of files the name: where they lie on this machine is nobody's business
-        places = [p.name for p in parameters(type(run.trigger)) if p.file]
-        known["trigger"] = state["trigger"] | {place: Path(state["trigger"][place]).name for place in places}
+        places = {name: Path(state["trigger"][name]).name for name in file_parameters(type(run.trigger))}
+        known["trigger"] = state["trigger"] | places
     return {
         "model": state["model"],
         "trigger": (state.get("trigger") or {}).get("name"),
         "defense": None if run.stage == "backdoored" else defense,
         "seed": state["finetune"]["seed"],
+        "suspect_sha256": run.clip.sha256() if run.stage == "backdoored" else state["model_sha256"],
         "seconds": state["seconds"],
         "cpu_seconds": state.get("cpu_seconds"),
         "metrics": run.metrics.to_dict() if run.metrics else None,

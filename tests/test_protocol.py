@@ -13,6 +13,7 @@ import torch
 from benchmarks import protocol
 from cleaner import presets, results
 from cleaner.attacks import TRIGGERS
+from cleaner.clip import Clip
 from cleaner.pictures import to_png
 
 ASKED = TRIGGERS["badclip"](patch_size=35)
@@ -40,10 +41,10 @@ def test_a_copy_of_the_picture_is_the_same_trigger(tmp_path: Path) -> None:
     protocol.check_attacks([row(picture) for picture in pictures])
 
 
-def test_a_result_names_the_picture_and_not_its_place(tmp_path: Path) -> None:
+def test_a_result_names_the_picture_and_not_its_place(tiny_clip: Clip, tmp_path: Path) -> None:
     trigger = TRIGGERS["patch_image"](path=str(shutil.copy("benchmarks/trigger.png", tmp_path / "copy.png")))
     config = {"model": "scenes-rn", "finetune": {"seed": 0}, "seconds": 1.0, "trigger": trigger.state_dict()}
-    run: Any = SimpleNamespace(config=config, stage="backdoored", metrics=None, trigger=trigger)
+    run: Any = SimpleNamespace(config=config, stage="backdoored", metrics=None, trigger=trigger, clip=tiny_clip)
     stored = results.cell(None, run)["config"]["trigger"]
     assert (stored["path"], stored["sha256"]) == ("copy.png", trigger.sha256)
     assert str(tmp_path) in config["trigger"]["path"], "the run keeps its own"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from cleaner.config import param, parameters, validate
+from cleaner.config import file_parameters, param, validate
 from cleaner.pictures import from_bytes, read_file
 from cleaner.registry import Registry
 from cleaner.seed import derive
@@ -81,7 +81,7 @@ def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigge
     """Return the trigger that `state_dict()` described; files that lie in `folder` are read from there."""
     copies = {}
     if folder is not None:
-        named = [p.name for p in parameters(TRIGGERS[state["name"]]) if p.file and state.get(p.name)]
+        named = [name for name in file_parameters(TRIGGERS[state["name"]]) if state.get(name)]
         copies = {name: str(copy) for name in named if (copy := folder / Path(state[name]).name).is_file()}
     trigger: Trigger = TRIGGERS.load({**state, **copies})
     return trigger
