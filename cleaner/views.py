@@ -19,6 +19,8 @@ from cleaner.wording import NO_DEFENSE, defense_in_words
 Array = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 GREY = "#7F8894"
+MOST_ABOVE = 8
+"""So many names of groups stand above a map, in one or two lines; more of them beside it."""
 
 
 def png(pixels: Bytes) -> str:
@@ -187,11 +189,13 @@ def embedding_map(
     if marked is not None and len(marked):
         figure.add_scattergl(
             x=marked[:, 0], y=marked[:, 1], mode="markers", name="your selection", hoverinfo="skip",
-            marker={"symbol": "circle-open", "size": 14, "color": GREY, "line": {"width": 2}},
+            marker={"symbol": "circle-open", "size": 14, "color": GREY, "line": {"width": 2 if len(marked) < 50 else 1},
+                    "opacity": 1 if len(marked) < 50 else 0.4},
         )  # fmt: skip
+    above = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
     figure.update_layout(
-        height=560, margin={"l": 8, "r": 8, "t": 8, "b": 8}, dragmode="lasso", uirevision="keep",
-        legend={"itemsizing": "constant"}, hovermode="closest",
+        height=600, margin={"l": 8, "r": 8, "t": 8, "b": 8}, dragmode="lasso", uirevision="keep", hovermode="closest",
+        modebar={"orientation": "v"}, legend={"itemsizing": "constant"} | (above if len(groups) <= MOST_ABOVE else {}),
     )  # fmt: skip
     figure.update_xaxes(title=axes[0], zeroline=False, showticklabels=False)
     figure.update_yaxes(title=axes[1], zeroline=False, showticklabels=False, scaleanchor="x")

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import pairwise, product, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ LOOKS = {
     "image": ("Clean images", "#56B4E9", "circle"), "triggered": ("Images with trigger", "#CC79A7", "diamond"),
     "caption": ("Captions", "#E69F00", "square"), "prompt": ("Class prompts", "#7F8894", "star"),
 }  # fmt: skip
+SAID = {"image": "", "triggered": " · with trigger", "caption": " · this caption"}
 COLORINGS = ("Kind", "Class", "Model", "Success of the trigger")
 AXES = {
     "pca": ("Direction of most variation (cosine space)", "Second direction"),
@@ -218,10 +219,13 @@ def explore(world: World) -> None:
         marked = np.array([world.of(after, kind)[i] for kind, i in inside]) if inside else None
     places = world.map.places[world.method]
     bounds = (places.min(0), places.max(0))
-    st.plotly_chart(
+    left, right = st.columns([2, 1], gap="medium")
+    left.plotly_chart(
         views.embedding_map(drawn, AXES[world.method], arrows, marked, bounds), key=CHART, on_select=_select,
         selection_mode=("points", "box", "lasso"),
     )  # fmt: skip
+    with right:
+        show_selected(world, selected)
     if world.method == "umap":
         st.warning("Distances in UMAP are not distances: only who is near whom counts.", icon=":material/straighten:")
     n = sum(len(group.ids) for group in drawn)
@@ -231,21 +235,22 @@ def explore(world: World) -> None:
         "Pictures and texts lie apart in every such model (the modality gap), so that near a star means little here: "
         "how far the trigger pulls is the figure below."
     )
-    show_selected(world, selected)
 
 
 def show_selected(world: World, selected: list[str]) -> None:
     """Draw pictures and captions of the points that were lassoed or clicked."""
     if not selected:
-        st.caption("Draw around points or click one: their pictures and captions stand here then.")
+        st.caption("Draw around points or click one: their pictures and captions then stand here.")
         return
     split = [(kind, int(i)) for kind, _, i in (s.partition(":") for s in selected)]
     split = [(kind, i) for kind, i in split if i < world.map.counts.get(kind, 0)]
+    kinds = [[pair for pair in split if pair[0] == kind] for kind in LOOKS]
+    split = [pair for row in zip_longest(*filter(None, kinds)) for pair in row if pair]  # some of each kind come first
     classes = Counter(world.class_of(kind, i) for kind, i in split)
     common = ", ".join(f"{plain(name)} {count}" for name, count in classes.most_common(6))
     st.markdown(f"**{len(split)} points selected.** Most often: {common}.")
     st.button("Clear the selection", key="embeddings.clear", icon=":material/close:", on_click=_clear)
-    for place, (kind, i) in zip((c for _ in range(2) for c in st.columns(6)), split[:12], strict=False):
+    for place, (kind, i) in zip((c for _ in range(4) for c in st.columns(3)), split[:12], strict=False):
         with place:
             if kind == "prompt":
                 st.markdown(f":material/title: **{plain(world.text_of(kind, i))}**")
@@ -253,7 +258,7 @@ def show_selected(world: World, selected: list[str]) -> None:
             sample = view.Sample(world.data, "test", world.size, world.map.rows[i], model=view.bare())
             pair = cache.shown_pair(sample, world.attacked if kind == "triggered" else None)
             st.image(images.enlarged(pair[-1], 128), width="stretch")
-            st.caption(f"{LOOKS[kind][0]}: {plain(world.text_of(kind, i))}")
+            st.caption(plain(world.text_of(kind, i)) + SAID[kind])
     if len(split) > 12:
         with st.expander(f"All {len(split)}"):
             table = [
@@ -286,13 +291,13 @@ def show_numbers(world: World) -> None:
 
 
 with page("Embeddings", LEAD):
-    left, right = st.columns([1, 4], gap="large")
+    left, right = st.columns(2, gap="medium")
     with left:
         shown = view.stages(state.current_run())
-        world = gather(shown)
     with right:
-        st.subheader(state.titled("One map for all models", state.current_run()), anchor=False)
-        explore(world)
+        world = gather(shown)
+    st.subheader(state.titled("One map for all models", state.current_run()), anchor=False)
+    explore(world)
     show_numbers(world)
     if world.map.rows:
         sample = view.Sample(world.data, "test", world.size, world.map.rows[0], model=view.bare())

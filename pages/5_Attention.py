@@ -22,16 +22,21 @@ LEAD = (
     "text is shared out over the pixels, for the same picture with and without trigger, for each model."
 )
 NO_BAR = {"displayModeBar": False}
+ADDED = "The trigger adds"
 MOST = 256
+SMALL = 96
+"""Side in px of pictures on which covering one place after the other takes about half a second for each model."""
 
 
 def choose(shown: list[Stage]) -> tuple[str, dict[str, Any]]:
     """Draw the choice of method and its parameters; offer only methods that fit the models."""
     kinds = {name: kind for name, kind in cache.explainers().items() if kind.reads == "pictures"}
     fits = [name for name in kinds if all(cache.explains(s.model, name)[0] is None for s in shown)]
-    quick = [name for name in ("gradient_rollout", "grad_cam") if name in fits]
+    small = all(cache.image_size(s.model) <= SMALL for s in shown)
+    wished = (*(["occlusion"] if small else []), "gradient_rollout", "grad_cam", *fits)
+    first = next(name for name in wished if name in fits)
     method = st.selectbox(
-        "Method", fits, fits.index((quick or fits)[0]), format_func=words, key=f"attention.method.{'.'.join(fits)}",
+        "Method", fits, fits.index(first), format_func=words, key=f"attention.method.{'.'.join(fits)}",
         help="Methods that cannot look into this kind of model are left out.", **KEEP,
     )  # fmt: skip
     st.caption(plain((kinds[method].__doc__ or "").split("\n")[0]))
@@ -76,20 +81,21 @@ def show_grid(
     table = []
     for s in shown:
         maps, cosines = found[s.label]
-        row = {"Model": s.label, "Similarity, clean": cosines[0], "Similarity, with trigger": cosines[1]}
+        row = {"Model": s.label, "Similarity, clean": cosines[0], "Similarity, triggered": cosines[1],
+               ADDED: cosines[1] - cosines[0]}  # fmt: skip
         shares = cache.shares(maps, picture, attacked)
         if shares.has_place:
-            row["Trigger share, clean"] = percent(_number(shares.clean[0]))
+            row["Share, clean"] = percent(_number(shares.clean[0]))
             times = _times(shares.triggered[0], shares.area)
-            row["Trigger share, with trigger"] = f"{percent(_number(shares.triggered[0]))}{times}"
+            row["Share, triggered"] = f"{percent(_number(shares.triggered[0]))}{times}"
         else:
             row["Maps with and without trigger, cosine"] = shares.similarity[0]
         table.append(row)
     st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=_two_digits(table[0]))
     st.caption(
-        "Similarity: cosine of picture and text. Trigger share: how much of what speaks for the text lies in the "
-        f"dotted box, which covers {percent(float(mask.mean()))} of the picture; ×: how many times this part. "
-        " “Not measured”: nothing speaks for the text. One picture, n = 1."
+        "Similarity: cosine of picture and text. Share (trigger share): how much of what speaks for the text, be it "
+        f"much or little, lies in the dotted box, which covers {percent(float(mask.mean()))} of the picture; ×: how "
+        "many times this part. “Not measured”: nothing speaks for the text. One picture, n = 1."
         if outlined
         else "This trigger lies all over the picture, so no share is given: a cosine of 1 says that the model looks at "
         "the same places with and without it. One picture, n = 1."
@@ -110,7 +116,10 @@ def _times(share: float, area: float) -> str:
 
 
 def _two_digits(row: dict[str, Any]) -> dict[str, Any]:
-    return {n: st.column_config.NumberColumn(format="%.2f") for n, v in row.items() if isinstance(v, float)}
+    return {
+        n: st.column_config.NumberColumn(format="%+.2f" if n == ADDED else "%.2f")
+        for n, v in row.items() if isinstance(v, float)
+    }  # fmt: skip
 
 
 def show_distribution(

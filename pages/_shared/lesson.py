@@ -60,11 +60,11 @@ STEPS = (
     ),
     Step(
         "See what the model looks at", "Attention",
-        "Choose **Occlusion** as the method: it hides a part at a time and sees what is missing. Leave the text at "
-        "**The target class** and compare the columns of the lower row, the picture with trigger. Then try other "
+        "Leave the method at **Occlusion**, which hides a part at a time and sees what is missing, and the text at "
+        "**The target class**. Compare the columns of the lower row, the picture with trigger. Then try other "
         "pictures and methods.",
         "The dotted box is the trigger. In which models does what speaks for the target lie inside it? And in the "
-        "table: how far does the trigger raise the **similarity**?",
+        "table: how much does **the trigger add** to the similarity?",
         "A map may still lie on the trigger when the attack works no more. How can that be?",
         "A map shares out what speaks for the text, be it much or little. If a cleaned model gains only a little from "
         "the trigger, most of this little may still lie in the box: read map and similarity together. And one picture "

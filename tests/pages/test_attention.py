@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -29,13 +30,16 @@ def test_three_models_clean_and_triggered(open_page: Open, tmp_path: Path, kind:
     make_runs(tmp_path, kind)
     app = open_page("Attention")
     method = next(s for s in app.selectbox if s.label == "Method")
+    assert method.value == "occlusion"
     assert ("GradCAM" in method.options) == (kind == "rn")
     assert ("Attention rollout" in method.options) == (kind == "vit")
     grid = spec(app, "attention.grid")
     assert len([t for t in grid["data"] if t["type"] == "heatmap"]) == 6
     assert {t["coloraxis"] for t in grid["data"] if t["type"] == "heatmap"} == {"coloraxis"}
     assert app.dataframe[0].value["Model"].tolist() == ["Clean", "Backdoored", "Defended"]
-    assert app.dataframe[0].value["Similarity, clean"].nunique() == 3
+    found = app.dataframe[0].value
+    assert found["Similarity, clean"].nunique() == 3
+    assert np.allclose(found["The trigger adds"], found["Similarity, triggered"] - found["Similarity, clean"])
     own = {"rn": ["grad_cam"], "vit": ["rollout", "gradient_rollout"]}[kind]
     for name in [*own, "integrated_gradients", "occlusion"]:
         next(s for s in app.selectbox if s.label == "Method").set_value(name).run()
@@ -46,6 +50,15 @@ def test_three_models_clean_and_triggered(open_page: Open, tmp_path: Path, kind:
     assert "n = 32 test pictures" in texts(app)
     words = spec(app, "attention.word_bars")
     assert words["layout"]["xaxis"]["ticktext"] == ["a", "photo", "of", "a", "banana"]
+
+
+def test_large_pictures_begin_with_a_method_that_asks_once(
+    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_runs(tmp_path, "rn")
+    monkeypatch.setattr("pages._shared.cache.image_size", lambda model: 224)
+    app = open_page("Attention")
+    assert next(s for s in app.selectbox if s.label == "Method").value == "grad_cam"
 
 
 def test_a_trigger_all_over_the_picture_gets_no_share(open_page: Open, tmp_path: Path) -> None:

@@ -59,12 +59,23 @@ def test_a_selection_is_shown_and_outlives_another_model(open_page: Open, tmp_pa
     app.session_state["embeddings.selected"] = (drawn, ["image:3", "triggered:3", "prompt:1"])
     app.run()
     assert "3 points selected" in texts(app)
+    assert texts(app).count(" · with trigger") == 1
     assert "your selection" not in [trace["name"] for trace in traces(app)]
     show(app, "Defended")
     assert "3 points selected" in texts(app)
     assert traces(app)[-1]["name"] == "your selection"
     app.button(key="embeddings.clear").click().run()
     assert "points selected" not in texts(app)
+
+
+def test_of_many_points_some_of_each_kind_are_shown(open_page: Open, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = open_page("Embeddings")
+    many = [f"{kind}:{i}" for kind in ("image", "triggered") for i in range(20)]
+    app.session_state["embeddings.selected"] = (app.session_state["embeddings.drawn"], many)
+    app.run()
+    assert "40 points selected" in texts(app)
+    assert texts(app).count(" · with trigger") == 6
 
 
 def test_umap_is_made_once_where_it_is_missing_and_then_read(

@@ -5,7 +5,7 @@ Models and data are shared by all sessions and never changed: training works on 
 
 from __future__ import annotations
 
-from pages._shared.cache.attributions import attribution, explains, shares, shares_over, word_attribution
+from pages._shared.cache.attributions import attribution, explains, image_size, shares, shares_over, word_attribution
 from pages._shared.cache.choices import (
     datasets,
     defenses,

@@ -36,6 +36,11 @@ def explains(model: tuple[str, str], method: str) -> tuple[str | None, dict[str,
     return reason, {} if reason else dict(explainer.limits(used)), 0 if reason else explainer.grid(used)
 
 
+def image_size(model: tuple[str, str]) -> int:
+    """Return the side in px of the pictures that a model sees."""
+    return of_stage(model).image_size
+
+
 def shares(maps: Any, sample: Sample, attacked: Path) -> Any:
     """Return the `cleaner.inspection.Shares` of one picture's maps (2, H, W) without and with trigger."""
     from cleaner.inspection import shares_of_pair
