@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -78,10 +79,11 @@ class ArchiveData(FileData):
 
 
 def packed(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
-    """Keep uploaded files (name, content) in `folder` as one zip, named by its content, and return its path.
+    """Keep uploaded files (name, content) in `folder` as one zip, and return its path.
 
-    A single zip stays as it is; pictures and a caption table go into one, side by side. Raises `CleanerError` for a zip
-    among other files, and for two files of one name.
+    It has the name of the zip or the table, and a hash of its content: the same content is kept once, under its first
+    name. A single zip stays as it is; pictures and a caption table go into one, side by side. Raises `CleanerError`
+    for a zip among other files, and for two files of one name.
     """
     names = [PurePosixPath(name.replace("\\", "/")).name for name, _ in files]
     zips = [name for name in names if name.lower().endswith(".zip")]
@@ -97,10 +99,14 @@ def packed(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
             for name, (_, data) in sorted(zip(names, files, strict=True)):
                 archive.writestr(zipfile.ZipInfo(name), data)
         content = buffer.getvalue()
-    path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}.zip"
-    if not path.exists():
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
+    known = f"-{hashlib.sha256(content).hexdigest()[:16]}.zip"
+    if kept := sorted(folder.glob(f"*{known}")):
+        return kept[0]
+    named = next((name for name in names if name.lower().endswith((".zip", ".csv", ".tsv"))), names[0])
+    # No blank: the path stands in a line with options after it, where it would need quotes.
+    path = folder / (re.sub(r"[^\w.-]+", "_", PurePosixPath(named).stem)[:60] + known)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     return path
 
 
