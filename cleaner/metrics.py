@@ -23,12 +23,17 @@ def zero_shot_classifier(prompt_features: Tensor) -> Tensor:
 
 
 def in_top_k(image_features: Tensor, classifier: Tensor, index: Tensor, k: int = 1) -> Tensor:
-    """Return (N,) bool: class `index` ((N,) or scalar) is among the k best of each picture's C scores."""
+    """Return (N,) bool: class `index` ((N,) or scalar) is among the k best of each picture's C scores.
+
+    False for a picture with scores that are not finite, as of a model whose weights have overflowed.
+    """
     classes = classifier.shape[1]
     if not 1 <= k <= classes:
         raise CleanerError(f"k must lie between 1 and the number of classes, {classes}, not {k}.")
-    top = (F.normalize(image_features, dim=-1) @ classifier).topk(k, dim=1).indices
-    return (top == index.to(top.device).reshape(-1, 1)).any(dim=1)
+    scores = F.normalize(image_features, dim=-1) @ classifier
+    top = scores.topk(k, dim=1).indices
+    # Among NaN topk names some class all the same: if that is the target, a broken model has an ASR of 1.
+    return (top == index.to(top.device).reshape(-1, 1)).any(dim=1) & scores.isfinite().all(dim=1)
 
 
 def top_k_accuracy(image_features: Tensor, classifier: Tensor, labels: Tensor, k: int = 1) -> float:
@@ -100,7 +105,8 @@ def retrieval_recall(image: Tensor, text: Tensor, k: int = 1) -> float:
     for rows in torch.arange(len(image), device=image.device).split(1024):
         scores = image[rows] @ text.T
         # Taken from the same product: computed in another way it may differ in the last bit, and lose to itself.
-        better.append((scores > scores.gather(1, rows[:, None])).sum(1))
+        # Not `>`: NaN is above nothing, and a broken model would find every caption.
+        better.append((~(scores <= scores.gather(1, rows[:, None]))).sum(1))
     return (torch.cat(better) < k).float().mean().item()
 
 

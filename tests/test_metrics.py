@@ -63,6 +63,15 @@ def test_unknown_protocol_and_k_name_the_remedy() -> None:
         in_top_k(EYE, EYE, torch.arange(4), k=5)
 
 
+def test_a_broken_model_finds_nothing() -> None:
+    broken = torch.full((4, 4), math.nan)
+    assert top_k_accuracy(broken, EYE, torch.arange(4)) == 0.0
+    assert [attack_success_rate(broken, EYE, torch.full((4,), -1), target) for target in range(4)] == [0.0] * 4
+    assert retrieval_recall(broken, EYE) == retrieval_recall(EYE, broken) == 0.0
+    one = torch.cat([EYE[:3], broken[:1]])
+    assert top_k_accuracy(one, EYE, torch.arange(4)) == 0.75
+
+
 def test_wilson_interval_known_value() -> None:
     # Wilson's interval for 8 of 10 (Newcombe 1998): 0.490 to 0.943.
     low, high = wilson_interval(0.8, 10)

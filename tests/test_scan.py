@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cleaner import scan as scan_module
 from cleaner.attacks import TRIGGERS
 from cleaner.clip import Clip
 from cleaner.data.base import TensorData
@@ -46,6 +47,17 @@ def test_a_model_without_a_trigger_gives_no_certain_line(planted: Clip, toy_data
     found = scan(planted, toy_data, {"other": OTHER})
     assert not any(line.certain for line in found)
     assert {line.rise for line in found} == {0.0}
+
+
+def test_lines_with_the_same_counts_are_computed_once(
+    planted: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    exact = scan_module.binomtest
+    monkeypatch.setattr(scan_module, "binomtest", lambda *a: calls.append(1) or exact(*a))  # type: ignore[func-returns-value]
+    triggers = {f"other {i}": OTHER for i in range(10)}
+    assert len(scan(planted, toy_data, triggers, n=41)) == 40
+    assert len(calls) == 2  # 40 lines, all without a change
 
 
 def test_what_cannot_be_scanned_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
