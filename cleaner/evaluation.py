@@ -73,7 +73,8 @@ def evaluate(
         def asr(features: Tensor, classes: Tensor) -> dict[int, float]:
             return {k: attack_success_rate(features, classes, labels, target, k, protocol) for k in ks}
 
-        keyed = keyed_classifier(clip, data, trigger)
+        # Without a key in the text these are the same prompts: on ImageNet 80,000 that need not be read twice.
+        keyed = keyed_classifier(clip, data, trigger) if "text" in trigger.keys else classifier
         result["asr"] = asr(triggered[0], keyed)
         result["ra"] = {k: top_k_accuracy(triggered[0][counts], keyed, labels[counts], k) for k in ks}
         outcomes["asr"] = in_top_k(triggered[0][counts], keyed, torch.tensor(target))

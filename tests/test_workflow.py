@@ -71,6 +71,22 @@ def test_evaluate_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) ->
     assert metrics.n_counterfactual == 48
 
 
+def test_a_trigger_without_a_text_key_needs_no_prompts_of_its_own(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    encode = Clip.encode_text
+    monkeypatch.setattr(Clip, "encode_text", lambda clip, texts: read.extend(texts) or encode(clip, texts))  # type: ignore[func-returns-value]
+    prompt = toy_data.templates[0].format("banana")
+    for trigger, times in ((TRIGGER, 1), (TRIGGERS["text_only"](), 1)):
+        read.clear()
+        evaluate(tiny_clip, toy_data, trigger, "banana", counterfactual=False)
+        assert read.count(prompt) == times
+        assert any(trigger.text("a") != "a" and text == trigger.text(prompt) for text in read) is (
+            "text" in trigger.keys
+        )
+
+
 def test_search_by_picture_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
     trigger, target = TRIGGERS["badnet"](patch_size=60), toy_data.class_names[0]
     metrics = evaluate(tiny_clip, toy_data, trigger, target, ks=(1,))
