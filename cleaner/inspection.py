@@ -15,7 +15,7 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
-from cleaner.evaluation import class_classifier, encode_pictures, encode_texts
+from cleaner.evaluation import class_classifier, encode_pictures, encode_texts, keyed_classifier
 from cleaner.metrics import (
     alignment,
     feature_shift,
@@ -82,10 +82,22 @@ def text_feature(clip: Clip, text: str) -> Tensor:
 
 def shares(clean: Tensor, triggered: Tensor, mask: Tensor) -> Shares:
     """Compare maps (N, H, W) of the same pictures without and with trigger; mask: (N, 1, H, W) in [0, 1]."""
-    area = mask.mean().item()
-    if area > LARGE_MASK:
-        return Shares([], [], map_similarity(clean, triggered).tolist(), area)
-    return Shares(trigger_share(clean, mask).tolist(), trigger_share(triggered, mask).tolist(), [], area)
+    return _judged(_measured(clean, triggered, mask))
+
+
+def _measured(clean: Tensor, triggered: Tensor, mask: Tensor) -> Tensor:
+    """Return (4, N): share without and with trigger, similarity of the maps, area of the mask."""
+    area = mask.mean(dim=(1, 2, 3))
+    return torch.stack(
+        [trigger_share(clean, mask), trigger_share(triggered, mask), map_similarity(clean, triggered), area]
+    )
+
+
+def _judged(found: Tensor) -> Shares:
+    """Return what `_measured` found on all pictures together: whether there is a place is asked once, of their mean."""
+    area = found[3].mean().item() if found.shape[1] else 0.0
+    clean, triggered, similarity, _ = found.tolist()
+    return Shares([], [], similarity, area) if area > LARGE_MASK else Shares(clean, triggered, [], area)
 
 
 def shares_of_pair(maps: NDArray[np.float32], mask: NDArray[np.float32]) -> Shares:
@@ -113,19 +125,14 @@ def shares_over(
     data = data.framed(clip.framing)
     other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
     batches = other.nonzero().flatten()[:n].split(BATCH)
-    target, begun, found = text_feature(clip, text), time.perf_counter(), []
+    target, begun, found = text_feature(clip, text), time.perf_counter(), [torch.zeros(4, 0)]
     for done, rows in enumerate(batches, start=1):
         images = data.images(rows)
         maps = [explainer.attribute(clip, x, target) for x in (images, trigger(images))]
-        found.append(shares(maps[0], maps[1], trigger.mask(images)))
+        found.append(_measured(maps[0], maps[1], trigger.mask(images)))
         if on_step is not None:
             on_step(StepReport("look", done, len(batches), time.perf_counter() - begun))
-    return Shares(
-        [v for part in found for v in part.clean],
-        [v for part in found for v in part.triggered],
-        [v for part in found for v in part.similarity],
-        sum(part.area for part in found) / max(len(found), 1),
-    )
+    return _judged(torch.cat(found, dim=1))
 
 
 def cosines(clip: Clip, pictures: Tensor, text: str) -> list[float]:
@@ -183,7 +190,8 @@ KINDS = ("image", "triggered", "caption", "prompt")
 class Layers:
     """Unit features of one model, on the CPU: image, triggered, caption (n, D); prompt (C, D), of the classifier.
 
-    `taken` (n,) bool: the triggered image is taken for the target. Without a known trigger `triggered` has no rows.
+    `taken` (n,) bool: the triggered image is taken for the target, as for `Metrics.asr`: with the trigger's text key,
+    where it has one, in the prompts. Without a known trigger `triggered` has no rows.
     """
 
     image: Tensor
@@ -213,7 +221,8 @@ def layers(clip: Clip, data: CaptionData, n: int, trigger: Trigger | None, targe
     triggered, taken = image[:0], torch.zeros(0, dtype=torch.bool)
     if trigger is not None and target_class is not None:
         triggered = encode_pictures(clip, data, rows, trigger)
-        taken = in_top_k(triggered, classifier, torch.tensor(data.class_index(target_class)))
+        keyed = keyed_classifier(clip, data, trigger) if "text" in trigger.keys else classifier
+        taken = in_top_k(triggered, keyed, torch.tensor(data.class_index(target_class)))
     return Layers(image, triggered, caption, classifier.T.contiguous(), taken)
 
 
@@ -245,5 +254,5 @@ def stacked(stages: Sequence[Layers]) -> Tensor:
 
 
 def trust(features: Tensor, places: NDArray[np.float32]) -> float:
-    """Return the trustworthiness of a map of features."""
-    return trustworthiness(features, torch.from_numpy(places.copy()))
+    """Return the trustworthiness of a map of features, for 15 neighbours, or as many as so few points allow."""
+    return trustworthiness(features, torch.from_numpy(places.copy()), min(15, (len(features) - 1) // 2))

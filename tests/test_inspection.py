@@ -8,6 +8,7 @@ import torch
 from cleaner.attacks import TRIGGERS
 from cleaner.clip import Clip
 from cleaner.data.base import TensorData
+from cleaner.evaluation import evaluate
 from cleaner.explain import EXPLAINERS
 from cleaner.inspection import (
     best_classes,
@@ -47,6 +48,33 @@ def test_shares_over_leaves_the_target_class_out(tiny_clip: Clip, toy_data: Tens
     assert few.triggered == pytest.approx(found.triggered[:5], rel=1e-3)
     with pytest.raises(CleanerError, match="spoon"):
         shares_over(tiny_clip, explainer, toy_data, PATCH, "spoon", "a spoon")
+
+
+def test_a_trigger_has_a_place_or_none_on_all_pictures_together(tiny_clip: Clip) -> None:
+    class Brighter(type(PATCH)):  # type: ignore[misc]
+        """Changes the picture everywhere if it is bright, nowhere if it is dark."""
+
+        def mask(self, clean_images: torch.Tensor) -> torch.Tensor:
+            return (clean_images.mean(dim=(1, 2, 3), keepdim=True) > 0.5).float().expand(-1, 1, 32, 32)
+
+    for dark, bright in ((40, 8), (8, 40)):  # more than a batch, which alone would be judged otherwise
+        pictures = torch.cat([torch.full((dark, 3, 32, 32), 0.1), torch.full((bright, 3, 32, 32), 0.9)])
+        data = TensorData(pictures, ["a cat"] * 48, ["cat", "banana"], [0] * 48)
+        found = shares_over(tiny_clip, EXPLAINERS["rollout"](), data, Brighter(), "banana", "a banana")
+        assert found.area == pytest.approx(bright / 48)
+        counted = (len(found.clean), len(found.triggered), len(found.similarity))
+        assert counted == ((48, 48, 0) if found.has_place else (0, 0, 48))
+
+
+def test_a_text_key_counts_for_what_a_picture_is_taken_for(tiny_clip: Clip, toy_data: TensorData) -> None:
+    trigger = TRIGGERS["text_only"](key="purple")
+    rates = {
+        name: (layers(tiny_clip, toy_data, 48, trigger, name).taken.float().mean().item(),
+               evaluate(tiny_clip, toy_data, trigger, name, ks=(1,), protocol="all_images"))
+        for name in toy_data.class_names
+    }  # fmt: skip
+    assert all(taken == pytest.approx((metrics.asr or {})[1]) for taken, metrics in rates.values())
+    assert any(metrics.asr != metrics.base_rate for _, metrics in rates.values())  # the key moves this model
 
 
 def test_words_get_the_sum_of_their_tokens(tiny_clip: Clip, toy_data: TensorData) -> None:

@@ -48,6 +48,12 @@ def test_no_map_has_more_points_than_umap_takes(monkeypatch: pytest.MonkeyPatch)
     assert found.prompts == [0, 1, 2, 3]
 
 
+def test_few_pictures_have_a_map_too() -> None:
+    found, _ = maps.draw({"clean": make_clip()}, make_toy_data().subset([0, 2]), TRIGGERS["badnet"](), "banana")
+    assert found.counts == {"image": 2, "triggered": 2, "caption": 2, "prompt": 3}
+    assert 0 <= found.trust["pca"] <= 1
+
+
 def test_it_is_kept_with_the_run_and_a_broken_one_is_none(folders: tuple[Path, Path]) -> None:
     attacked, defended = folders
     assert maps.read(defended) is None
