@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cleaner.files import read_json, write_text
 from cleaner.request import tested_on
 from cleaner.runs import is_shipped, read_metrics, refuse_unreadable
 from cleaner.types import CleanerError
-from cleaner.wording import NO_DEFENSE, defense_in_words, defense_name, words
+from cleaner.wording import NO_DEFENSE, defense_in_words, defense_name, meaningful, words
 
 FIGURES = {
     "asr": "ASR@1: triggered pictures of other classes that are taken for the target (lower is better)",
@@ -69,6 +70,10 @@ class Entry:
         if isinstance(value, Mapping):
             value = value.get(str(k), value.get(k))
         return None if value is None else float(value)
+
+    def meaningful(self, k: int) -> bool:
+        """Whether figures at k say anything; True where the number of classes is not known."""
+        return meaningful(k, self.metrics.get("classes") or 3 * k + 1)
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """Return the 95 % Wilson interval of a figure at k = 1."""
@@ -171,7 +176,7 @@ def to_json(entries: Iterable[Entry]) -> str:
 
 OVER_SEEDS = (
     "Mean over seeds and, with several, [minimum, maximum]. Of several runs of one attack, defence and seed the newest "
-    "counts, whatever its learning rate and number of pairs."
+    "counts, whatever its learning rate, number of pairs, poison rate and parameters of the trigger."
 )
 """What stands under the tables of attack against defence."""
 
@@ -190,9 +195,10 @@ class Cell:
 def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
     """Return (attack, defence) -> what a figure was over the runs. Several runs of a seed: the newest one counts.
 
-    Where there are several models, each has rows of its own, and so has the shipped example beside runs made here.
+    Where there are several models, targets or test data, each has rows of its own, and so has the shipped example
+    beside runs made here: a mean over them would be of nothing.
     """
-    several = len({entry.model for entry in entries}) > 1
+    apart = _apart(entries)
     mixed = len({is_shipped(entry.folder) for entry in entries}) > 1
     found: dict[tuple[str, str], dict[int, tuple[str, float, Entry]]] = {}
     for entry in entries:
@@ -200,7 +206,7 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
         if value is not None:
             seed = int(entry.finetune.get("seed") or 0)
             made = str(entry.config.get("created", ""))
-            row = words(entry.attack) + (f", {Path(entry.model).stem}" if several else "")
+            row = words(entry.attack) + apart(entry)
             row += " (shipped example)" if mixed and is_shipped(entry.folder) else ""
             kept = found.setdefault((row, entry.defense), {})
             kept[seed] = max(kept.get(seed, ("", value, entry)), (made, value, entry), key=lambda known: known[0])
@@ -209,6 +215,25 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
         for place, by_seed in found.items()
         if (v := [value for _, value, _ in by_seed.values()])
     }
+
+
+def _apart(entries: Sequence[Entry]) -> Callable[[Entry], str]:
+    """Return what the row of a run says of its model, target and test data: each only where there are several."""
+    models = {entry.model for entry in entries}
+    stems = Counter(Path(model).stem for model in models)
+    targets = {entry.config.get("target_class") for entry in entries} - {None}
+    tested = {entry.metrics.get("data") for entry in entries} - {None}
+
+    def said(entry: Entry) -> str:
+        stem, target, data = Path(entry.model).stem, entry.config.get("target_class"), entry.metrics.get("data")
+        parts = [
+            (entry.model if stems[stem] > 1 else stem) if len(models) > 1 else "",  # RN50/openai, ViT-B-32/openai
+            f"target {target}" if target and len(targets) > 1 else "",
+            f"on {data}" if data and len(tested) > 1 else "",
+        ]
+        return "".join(f", {part}" for part in parts if part)
+
+    return said
 
 
 def points(entries: Iterable[Entry]) -> list[figures.Point]:
@@ -265,7 +290,7 @@ def html(entries: Sequence[Entry], made: str = "") -> str:
     ]
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
-        rows=[record(e) | {"protocol": e.protocol} for e in entries], plots=drawn, made=made, words=defense_in_words,
+        rows=[record(e) | {"protocol": e.protocol, "meaningful": e.meaningful(3)} for e in entries], plots=drawn, made=made, words=defense_in_words,
         over_seeds=OVER_SEEDS, pictures=pictures(entries),
         configs=[(e.folder.name, json.dumps(e.config, indent=1)) for e in entries],
     )  # fmt: skip

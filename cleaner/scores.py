@@ -7,6 +7,7 @@ from typing import Any
 
 from cleaner.metrics import wilson_interval
 from cleaner.types import CleanerError
+from cleaner.wording import meaningful
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Metrics:
         return wilson_interval(values[k], self.n if name == "ca" else self.n_attack)
 
     def meaningful(self, k: int) -> bool:
-        """Whether ASR@k says anything: with k >= C / 3 the target is often in the top k by chance."""
-        return k < self.classes / 3
+        """Whether ASR@k says anything (`wording.meaningful`)."""
+        return meaningful(k, self.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures and 95 % intervals, JSON-ready."""

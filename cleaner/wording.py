@@ -8,6 +8,11 @@ from typing import Any
 NO_DEFENSE = "none"
 
 
+def meaningful(k: int, classes: int) -> bool:
+    """Whether a figure at k says anything: with k >= C / 3 the target is often in the top k by chance."""
+    return k < classes / 3
+
+
 def words(name: str) -> str:
     """Return an identifier in words: "ta_cleaner" -> "TA-Cleaner"."""
     known = {

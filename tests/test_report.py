@@ -44,6 +44,32 @@ def test_cells_are_mean_minimum_and_maximum_over_seeds(runs: list[report.Entry])
     assert report.cells(runs, "ra")["BadNet patch", "none"].mean == pytest.approx(0.1)
 
 
+def test_what_is_not_comparable_is_never_averaged(runs: list[report.Entry]) -> None:
+    def other(seed: int, metrics: dict[str, object], **config: object) -> report.Entry:
+        config = {**runs[0].config, "finetune": {"seed": seed}, **config}
+        return report.Entry(Path("other"), config, {"asr": {"1": 0.9}, **metrics})
+
+    def rows(*entries: report.Entry) -> set[str]:
+        return {row for row, _ in report.cells(entries, "asr")}
+
+    openai = [other(seed, {}, clean_model=name) for seed, name in enumerate(("RN50/openai", "ViT-B-32/openai"))]
+    assert rows(*openai) == {"BadNet patch, RN50/openai", "BadNet patch, ViT-B-32/openai"}  # one stem, two models
+    assert rows(runs[0], other(7, {}, target_class="cat")) == {
+        "BadNet patch, target banana",
+        "BadNet patch, target cat",
+    }
+    measured = runs[0].metrics["data"]
+    assert rows(runs[0], other(7, {"data": "photos"})) == {f"BadNet patch, on {measured}", "BadNet patch, on photos"}
+    assert rows(*runs, other(7, {})) == {"BadNet patch"}
+
+
+def test_the_html_says_where_k_is_too_large(runs: list[report.Entry]) -> None:
+    mark = "</td>".join([" n. m.", ""])
+    few, many = ({**runs[0].metrics, "classes": classes, "asr": {"1": 0.9, "3": 1.0}} for classes in (9, 10))
+    assert mark in report.html([report.Entry(runs[0].folder, runs[0].config, few)])
+    assert mark not in report.html([report.Entry(runs[0].folder, runs[0].config, many)])
+
+
 def test_csv_and_json_hold_the_figures(runs: list[report.Entry]) -> None:
     rows = list(csv.DictReader(io.StringIO(report.to_csv(runs))))
     assert len(rows) == 6
