@@ -290,8 +290,8 @@ def html(entries: Sequence[Entry], made: str = "") -> str:
     ]
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
-        rows=[record(e) | {"protocol": e.protocol, "meaningful": e.meaningful(3)} for e in entries], plots=drawn, made=made, words=defense_in_words,
-        over_seeds=OVER_SEEDS, pictures=pictures(entries),
+        rows=[record(e) | {"protocol": e.protocol, "meaningful": e.meaningful(3)} for e in entries],
+        plots=drawn, made=made, words=defense_in_words, over_seeds=OVER_SEEDS, pictures=pictures(entries),
         configs=[(e.folder.name, json.dumps(e.config, indent=1)) for e in entries],
     )  # fmt: skip
 
