@@ -120,12 +120,11 @@ def summary(rows: Sequence[Row], result: dict[str, Any], lost: Iterable[tuple[st
     lines.append(("floor: never poisoned", "", "", "", *floors))
     seeds = "; ".join(f"{attack}: {seeds_of(row for row in rows if row['trigger'] == attack)}" for attack in attacks)
     head = ("defence", "attacks", "CA", "CF", *(f"ASR@1 `{attack}`" for attack in attacks))
-    metrics = results.metrics(rows[0])
     note = f" {LOST}" if marked & set(names) else ""
     said = (
         "CA and CF: mean over the attacks that were measured, whose number stands beside them; ASR@1: mean over seeds, "
         "with the lowest and the highest where "
-        f"there are several (seeds {seeds}; of some methods fewer). {protocol_of(metrics)}. Commits, settings and all "
+        f"there are several (seeds {seeds}; of some methods fewer). {protocol_of(rows)}. Commits, settings and all "
         f"figures: [docs/results.md](docs/results.md).{note}"
     )
     return f"**`{model}`**\n\n{markdown(head, lines)}\n\n{said}"
@@ -147,17 +146,17 @@ def asr_of(found: Sequence[Metrics]) -> str:
     return spread(values, None) if len(values) > 1 else number(mean(values))
 
 
-def protocol_of(metrics: Metrics) -> str:
-    """Return protocol, data, n and target in words."""
-    return (
+def protocol_of(rows: Sequence[Row]) -> str:
+    """Return protocol, data, n and target in words; more than one, should the rows differ, so that it is seen."""
+    return joined(
         f"Protocol `{metrics.protocol}` on {metrics.data}: n {metrics.n:,} pictures for CA, "
         f"{metrics.n_attack:,} triggered ones, target {metrics.target_class!r}{counterfactual(metrics)}"
+        for metrics in map(results.metrics, rows)
     )
 
 
 def caption(rows: Sequence[Row], result: dict[str, Any]) -> str:
     """Return protocol, n, seeds, settings, device and commit in words."""
-    metrics = results.metrics(rows[0])
     seeds = sorted({row["seed"] for row in rows})
     defended = [row for row in rows if row["defense"] is not None]
     single = [own for own in grouped(rows, "defense") if len(own) == 1] if len(seeds) > 1 else []
@@ -167,7 +166,7 @@ def caption(rows: Sequence[Row], result: dict[str, Any]) -> str:
         several += f"; of one seed, [..] the 95 % Wilson interval: {alone}"
     rates = {row["defense"]: f"{row['config']['finetune']['lr']:g}" for row in defended}
     sentences = [
-        protocol_of(metrics),
+        protocol_of(rows),
         f"Seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; {several}",
         f"Poisoned: {poisoned(rows)}",
         *suspects(rows),

@@ -34,6 +34,7 @@ from benchmarks.comparison import (
     summary,
 )
 from cleaner import results
+from cleaner.evaluation import COUNTERFACTUAL_PAIRS
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,7 +182,7 @@ def budget(root: Path) -> str:
         ]
         tables.append(
             f"**`{model}`, `{trigger}`**\n\n{markdown(('pairs', 'steps', 'rate', *HEADER), lines)}\n\n"
-            f"{protocol_of(results.metrics(rows[0]))}. Seed {seed}; [..]: 95 % Wilson interval. "
+            f"{protocol_of(rows)}. Seed {seed}; [..]: 95 % Wilson interval. "
             f"{joined(row['device'] for row in rows)}; commit "
             f"{joined(row['commit'] for row in rows)}; `{result['command']}`."
         )
@@ -269,7 +270,10 @@ def models(root: Path) -> str:
         for card in cards
         for name, figure in (card.get("transfer") or {}).items()
     ]
-    caption = f"On {' and '.join(shown)} single-object test pictures; [..]: 95 % Wilson interval."
+    fine = joined(f"{card.get('n_counterfactual', COUNTERFACTUAL_PAIRS):,}" for card in cards)
+    caption = (
+        f"On {' and '.join(shown)} single-object test pictures; [..]: 95 % Wilson interval. CF: on {fine} test pairs."
+    )
     other = f" The same classes drawn in another way: {'; '.join(moved)}." if moved else ""
     return f"{markdown(header, lines)}\n\n{caption}{other} Weights and cards lie in `assets/`."
 

@@ -168,6 +168,7 @@ def measure(clip: Clip, data_name: str, data_options: Mapping[str, Any]) -> dict
         "zero_shot_interval": metrics.interval("ca"),
         "n": metrics.n,
         "counterfactual_accuracy": metrics.counterfactual_accuracy,
+        "n_counterfactual": metrics.n_counterfactual,
         "image_to_text_recall_of_1000": image_to_text_recall(clip, test),
         "transfer": transfer_accuracy(clip, test),
     }

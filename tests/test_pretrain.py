@@ -53,6 +53,7 @@ def test_a_model_from_pictures_of_ones_own(pairs: Path, tmp_path: Path, capsys: 
     assert card["heldout_by"].startswith("test: as the data say; validation: 5% of the other pairs, by a hash")
     assert card["pairs"] == len(load_data(str(pairs))) < 60  # not the 100,000 that were asked for
     assert (card["model"], card["architecture"], card["image_size"], card["n"]) == ("own", "scenes-vit", 16, 20)
+    assert 0 < card["n_counterfactual"] <= 20  # no figure without its n
     assert card["finetune"]["augmentation"] == "crops"
     clip = load_clip(str(tmp_path / "own" / "model.safetensors"))
     assert (clip.name, clip.image_size, clip.sha256()) == ("own", 16, card["sha256"])

@@ -143,6 +143,16 @@ def test_several_seeds_are_shown_as_mean_minimum_maximum(tmp_path: Path) -> None
     assert "Seeds 0, 1, 2" in text
 
 
+def test_rows_that_were_measured_in_two_ways_are_not_passed_off_as_one(tmp_path: Path) -> None:
+    other = cell("finetune", 0, 0.8)
+    other["metrics"] |= {"protocol": "all_images", "n_attack": 1000}
+    stored(tmp_path, "attack_defense.json", [cell(None, 0, 0.9), other])
+    for text in (tables.attack_defense(tmp_path), tables.at_a_glance(tmp_path)):
+        assert "Protocol `non_target`" in text
+        assert "1,000 triggered ones" in text
+        assert "Protocol `all_images`" in text
+
+
 def test_missing_files_say_how_to_measure(tmp_path: Path) -> None:
     for render in (tables.attack_defense, tables.demo, tables.models, tables.ssba):
         assert "Not measured yet" in render(tmp_path)
