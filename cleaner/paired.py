@@ -31,9 +31,17 @@ def difference(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[flo
 
     Percentiles of 10,000 resamples (seed 0). Drawing N pictures with replacement changes the difference only by how
     many of them got better and how many got worse, so that these two counts are drawn: the same resamples, at once.
+
+    Where all N pictures did the same (none changed, all got better, all got worse) resamples know no spread, and one
+    picture would prove as much as a thousand: there a share of 1 - 0.025^(1/N), which so many pictures may well not
+    show (exact binomial bound), is taken to do otherwise.
     """
     n = len(before)
     better, worse = int((after & ~before).sum()), int((before & ~after).sum())
+    if n in (better, worse, n - better - worse):
+        same, unseen = (better - worse) / n, 1 - 0.025 ** (1 / n)
+        reach = unseen * (1 + abs(same))  # from better to worse is twice the way
+        return max(same - reach, -1.0), min(same + reach, 1.0)
     shares = np.array([better, worse, n - better - worse]) / n
     drawn = np.random.default_rng(0).multinomial(n, shares, RESAMPLES)
     low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / n, [2.5, 97.5])

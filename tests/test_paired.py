@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
 
 from cleaner import paired
 from cleaner.attacks import TRIGGERS
@@ -40,12 +40,21 @@ def test_pairs_tell_more_than_two_single_intervals() -> None:
     assert -0.03 < low < -0.02 < high < -0.01
 
 
+@pytest.mark.parametrize("n", [1, 20, 1000])
+def test_few_pictures_that_all_did_the_same_prove_little(n: int) -> None:
+    yes, no = np.ones(n, bool), np.zeros(n, bool)
+    bound = binomtest(0, n).proportion_ci(0.95, "exact").high
+    assert paired.difference(yes, yes) == pytest.approx((-bound, bound))
+    assert paired.difference(yes, no) == pytest.approx((-1, max(-1, 2 * bound - 1)))
+    assert paired.difference(no, yes) == pytest.approx((1 - 2 * bound, 1))
+
+
 def test_figures_of_an_evaluation_can_be_compared(tiny_clip: Clip, toy_data: TensorData) -> None:
     metrics = evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana", ks=(1,))
     stored = json.loads(json.dumps(metrics.to_dict()))
-    assert {name: paired.interval(stored, stored, name) for name in paired.FIGURES} == dict.fromkeys(
-        paired.FIGURES, (0.0, 0.0)
-    )
+    for name in paired.FIGURES:
+        low, high = paired.interval(stored, stored, name) or (0.0, 0.0)
+        assert -0.1 < low < 0 < high == -low
     for name in paired.FIGURES:
         shares = paired.unpack(metrics.outcomes[name], stored[paired.FIGURES[name]])
         assert shares.mean() == pytest.approx(getattr(metrics, name)[1])
@@ -55,6 +64,6 @@ def test_other_pictures_or_old_figures_are_not_compared() -> None:
     old = figures(0.9).to_dict()
     new = replace(figures(0.1), outcomes={"asr": paired.pack(np.arange(96) < 10)}).to_dict()
     assert paired.interval(old, new, "asr") is None
-    assert paired.interval(new, new, "asr") == (0.0, 0.0)
+    assert paired.interval(new, new, "asr") == paired.difference(np.zeros(96, bool), np.zeros(96, bool))
     assert paired.interval(new, new | {"data": "other/test"}, "asr") is None
     assert paired.interval(new, new | {"data_sha256": "of another draw of as many"}, "asr") is None
