@@ -123,13 +123,17 @@ def measured() -> list[Entry]:
 
 
 def removal(entries: Sequence[Entry]) -> Any:
-    """Return the chart of attack success while each defence trains, of the runs that were watched; None of none."""
+    """Return the chart of attack success while each defence trains, of the runs that were watched; None of none.
+
+    A mean over several runs says over how many: beside it may stand a defence with a single one.
+    """
     watched: dict[str, list[list[tuple[int, float]]]] = {}
     for entry in entries:
         points = [(int(look["step"]), float(look["asr"])) for look in entry.curve if "asr" in look]
         if points and entry.stage == "defended":
             watched.setdefault(defense_in_words(entry.defense), []).append(points)
-    return figures.removal_curves(watched) if watched else None
+    named = {name + (f" ({len(runs)} runs)" if len(runs) > 1 else ""): runs for name, runs in watched.items()}
+    return figures.removal_curves(named) if watched else None
 
 
 def record(entry: Entry) -> dict[str, Any]:

@@ -168,6 +168,8 @@ def test_curves_of_the_defences_that_were_watched() -> None:
     assert report.removal(entries[1:]) is None
     (line,) = report.removal(entries).data
     assert (line.name, list(line.y)) == ("Plain finetuning", [0.5, 0.1])
+    _, mean = report.removal([*entries, entries[0]]).data
+    assert (mean.name, list(mean.y)) == ("Plain finetuning (2 runs)", [0.5, 0.1])
 
 
 def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[report.Entry]) -> None:
