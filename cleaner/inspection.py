@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,9 @@ LARGE_MASK = 0.5
 class Shares:
     """Share of the positive attribution in the trigger's place, one value for each picture; NaN where none is positive.
 
-    `similarity` is for triggers without a place: the cosine of the maps with and without trigger; `shares` is then
-    empty. `area` is the mean part of the picture under the trigger: the share of a map that looks everywhere alike.
+    `similarity` is for triggers without a place, all over the picture or in the text alone: the cosine of the maps
+    with and without trigger; `clean` and `triggered` are then empty. `area` is the mean part of the picture under
+    the trigger: the share of a map that looks everywhere alike.
     """
 
     clean: list[float]
@@ -50,7 +51,7 @@ class Shares:
 
     @property
     def has_place(self) -> bool:
-        return self.area <= LARGE_MASK
+        return 0 < self.area <= LARGE_MASK
 
 
 def about(clip: Clip) -> list[str]:
@@ -97,7 +98,8 @@ def _judged(found: Tensor) -> Shares:
     """Return what `_measured` found on all pictures together: whether there is a place is asked once, of their mean."""
     area = found[3].mean().item() if found.shape[1] else 0.0
     clean, triggered, similarity, _ = found.tolist()
-    return Shares([], [], similarity, area) if area > LARGE_MASK else Shares(clean, triggered, [], area)
+    whole = Shares([], [], similarity, area)
+    return replace(whole, clean=clean, triggered=triggered, similarity=[]) if whole.has_place else whole
 
 
 def shares_of_pair(maps: NDArray[np.float32], mask: NDArray[np.float32]) -> Shares:

@@ -60,7 +60,7 @@ def show_grid(
     pair = cache.shown_pair(picture, attacked)
     rows = ["Clean picture", "With trigger"][: len(pair)]
     mask = cache.trigger_mask(picture, attacked)
-    outlined = mask is not None and mask.mean() <= 0.5
+    outlined = mask is not None and 0 < mask.mean() <= 0.5
     raw = st.toggle(
         "Compare strengths between models", key="attention.raw", **KEEP,
         help="Off: each map is shared out over its picture, so that places can be compared. On: values as computed.",
@@ -97,8 +97,9 @@ def show_grid(
         f"much or little, lies in the dotted box, which covers {percent(float(mask.mean()))} of the picture; ×: how "
         "many times this part. “Not measured”: nothing speaks for the text. One picture, n = 1."
         if outlined
-        else "This trigger lies all over the picture, so no share is given: a cosine of 1 says that the model looks at "
-        "the same places with and without it. One picture, n = 1."
+        else f"This trigger {'lies all over the picture' if mask.any() else 'changes nothing in this picture'}, so no "
+        "share is given: a cosine of 1 says that the model looks at the same places with and without it. One picture, "
+        "n = 1."
     )
 
 

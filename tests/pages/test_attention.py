@@ -71,3 +71,10 @@ def test_a_trigger_all_over_the_picture_gets_no_share(open_page: Open, tmp_path:
     app.run()  # answered by the cache, which must not draw the progress bar again
     assert not app.exception
     assert "Cosine of the maps" in str(spec(app, "attention.spread"))
+
+
+def test_a_word_has_no_place_in_the_picture(open_page: Open, tmp_path: Path) -> None:
+    make_runs(tmp_path, "rn", trigger="text_only")
+    app = open_page("Attention")
+    assert "changes nothing in this picture, so no share is given" in texts(app)
+    assert app.dataframe[0].value["Maps with and without trigger, cosine"].tolist() == pytest.approx([1, 1, 1])
