@@ -70,6 +70,7 @@ def show_table(entries: list[Entry]) -> None:
     shipped = [entry.folder.name for entry in entries if is_shipped(entry.folder)]
     st.caption(
         "Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model."
+        + ("" if all(entry.meaningful(3) for entry in entries) else " With fewer than ten classes ASR@3 says little.")
         + (f" Shipped example: {plain(', '.join(shipped))}." if shipped else "")
     )
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from cleaner import figures, jobs, paired
 from cleaner.runs import ACTIVE, Entry, read_progress
+from cleaner.wording import meaningful
 from pages._shared import cache, images, state, work
 from pages._shared.frame import say
 from pages._shared.state import Saved, percent, plain, words
@@ -70,7 +71,15 @@ def _card(run: Saved, against: Saved | None, name: str, k: int, label: str, help
     st.metric(label, percent(value), delta, delta_color=good, help=help)
     if interval is not None:
         low, high = (100 * end for end in interval)
-        st.caption(f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}{_change(run, against, name, k)}")
+        st.caption(
+            f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}{_change(run, against, name, k)}{_by_chance(run, k)}"
+        )
+
+
+def _by_chance(run: Saved, k: int) -> str:
+    """Return that a figure at k > 1 says little where the classes are few."""
+    classes = run.metrics.get("classes") or 3 * k + 1
+    return "" if k == 1 or meaningful(k, classes) else f"; the best {k} of {classes} classes say little"
 
 
 def _change(run: Saved, against: Saved | None, name: str, k: int) -> str:

@@ -32,6 +32,16 @@ def test_table_filters_and_heatmap(open_page: Open, tmp_path: Path) -> None:
     assert not app.exception
 
 
+def test_it_is_said_where_classes_are_too_few(open_page: Open, tmp_path: Path) -> None:
+    said = "With fewer than ten classes ASR@3 says little."
+    _, defended = make_runs(tmp_path)
+    assert said not in texts(open_page("Compare"))
+    file = defended / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"classes": 9}))
+    assert said in texts(open_page("Compare"))
+    assert "n = 96; the best 3 of 9 classes say little" in texts(open_page("Defend"))
+
+
 def test_a_rebound_test_has_a_name_of_its_own(open_page: Open, tmp_path: Path) -> None:
     _, defended = make_runs(tmp_path)
     config = json.loads((defended / "config.json").read_text())
