@@ -113,6 +113,8 @@ def verb_lemmas(form: str) -> tuple[str, ...]:
             stem = form[: -len(ending)]
             if ending in ("ied", "ies"):
                 return (stem + "y", stem + "ie", form)
+            if ending == "es" and not stem.endswith(("s", "x", "z", "ch", "sh", "o")):
+                return (stem + "e", stem, form)  # "rides" is of "ride", not of "rid"
             doubled = (stem[:-1],) if ending in ("ing", "ed") and len(stem) > 3 and stem[-1] == stem[-2] else ()
             return (stem, *doubled, stem + "e", form)
     return (form,)

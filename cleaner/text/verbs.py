@@ -95,8 +95,9 @@ def _affirmed(parsed: Parse) -> list[Change]:
 def _passives(parsed: Parse, c: int, texts: set[str], vocabulary: Vocabulary | None) -> list[Change]:
     """Return exchanges of a participle: "covered with snow"."""
     head = parsed.chunks[c].head
-    if c + 1 < len(parsed.chunks) and parsed.chunks[c + 1].kind == "NP":
-        return []
+    following = parsed.chunks[c + 1] if c + 1 < len(parsed.chunks) else None
+    if following and (following.kind == "NP" or following.text in ("up", "to")):
+        return []  # "set up", "used to go"
     words = [w for w in kinds.PASSIVES.get(parsed.tokens[head].lower, ()) if w not in texts]
     seen = [vocabulary is None or (load_lexicon().verb_lemma(w) or w) in vocabulary.verbs for w in words]
     return [

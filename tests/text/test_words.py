@@ -65,6 +65,11 @@ def test_plural_and_back(noun: str, plural: str) -> None:
     assert load_lexicon().noun_lemma(plural.split()[-1]) == noun.split()[-1]
 
 
+def test_the_verb_behind_a_form() -> None:
+    lemma = load_lexicon().verb_lemma
+    assert [lemma(form) for form in ("wades", "rides", "washes", "goes")] == ["wade", "ride", "wash", "go"]
+
+
 def test_plural_of_compounds() -> None:
     assert [forms.plural(noun) for noun in ("spokesman", "sunglasses")] == ["spokesmen", "sunglasses"]
 
