@@ -151,7 +151,7 @@ def _is_counted(noun: str) -> bool:
     """Return whether there can be two of it, and a picture shows how many."""
     lexicon = load_lexicon()
     kind = lexicon.noun_class(noun)
-    if noun in kinds.MASS or kind not in _COUNTED:
+    if noun in kinds.MASS or noun in kinds.PLURAL_ONLY or kind not in _COUNTED:
         return False
     built = kind == "artifact" and any(lexicon.is_kind(noun, above) for above in ("structure", "device", "container"))
     return built or kind in ("animal", "person") or noun in lexicon.countable

@@ -20,6 +20,9 @@ _PLURAL_TABLE = words(
 )
 _PLURALS = dict(pair.split(":") for pair in _PLURAL_TABLE)
 _SINGULARS = {plural: noun for noun, plural in _PLURALS.items()}
+_ALREADY_PLURAL = ("clothes", "glasses", "pants", "jeans", "shorts", "trousers", "scissors", "tights", "goods", "men")
+# "spokesman" has "spokesmen"; these are no compounds of "man".
+_NO_MAN = frozenset(words("human german roman norman ottoman caiman shaman talisman"))
 # lemma, past, participle
 _VERB_TABLE = (
     "sit sat sat|stand stood stood|lie lay lain|sleep slept slept|kneel knelt knelt|run ran run|"
@@ -75,6 +78,10 @@ def plural(noun: str) -> str:
 def _plural(noun: str) -> str:
     if noun in _PLURALS:
         return _PLURALS[noun]
+    if noun.endswith(_ALREADY_PLURAL):
+        return noun
+    if noun.endswith("man") and noun not in _NO_MAN:
+        return noun[:-3] + "men"
     if re.search(r"(?:s|x|z|ch|sh)$", noun):
         return noun + "es"
     if re.search(r"[^aeiou]y$", noun):
@@ -106,6 +113,8 @@ def verb_lemmas(form: str) -> tuple[str, ...]:
             stem = form[: -len(ending)]
             if ending in ("ied", "ies"):
                 return (stem + "y", stem + "ie", form)
+            if ending == "es" and not stem.endswith(("s", "x", "z", "ch", "sh", "o")):
+                return (stem + "e", stem, form)  # "rides" is of "ride", not of "rid"
             doubled = (stem[:-1],) if ending in ("ing", "ed") and len(stem) > 3 and stem[-1] == stem[-2] else ()
             return (stem, *doubled, stem + "e", form)
     return (form,)

@@ -31,13 +31,14 @@ def table(text: str) -> dict[str, tuple[str, ...]]:
 
 COLOURS = family(
     "red/crimson/scarlet/maroon/burgundy/ruby, blue/navy/azure/cobalt/turquoise/teal/cyan/indigo, "
-    "green/olive/emerald/jade/teal/turquoise, yellow/golden/gold/blonde/blond, orange/amber/tangerine, "
+    "green/olive/emerald/jade/teal/turquoise, yellow/golden/gold, orange/amber/tangerine, "
     "purple/violet/lavender/lilac/magenta/indigo, pink/rosy/rose/magenta/fuchsia/coral, "
     "brown/tan/beige/bronze/chestnut, black/ebony/jet, white/ivory/cream/snowy, gray/grey/silver"
 )
 # Families of adjectives; nouns of material ("a glass door") are looked up here too.
 ATTRIBUTES: dict[str, Family] = {
     "colour": COLOURS,
+    "hair colour": family("blonde/blond, brunette"),
     "most": family("most, least"),
     "more": family("more, fewer/less"),
     "largest": family("largest/biggest/greatest/huge, smallest/tiniest"),
@@ -223,6 +224,12 @@ TWINS = family(
     "map/poster, painting/portrait, student/pupil, teacher/professor, doctor/physician, police/officer/cop, "
     "soldier/army/trooper"
 ) + tuple((name, *words("flower blossom bloom petal bouquet floral plant herb shrub bush weed")) for name in FLOWERS)
+_CLOTHES = words("clothes clothing outfit apparel attire garment costume laundry wear")
+_WORN = words(
+    "shirt coat dress sock scarf glove skirt jacket sweater belt bikini hat shoe suit blouse trousers pants jeans gown "
+    "robe vest shorts t-shirt tie uniform"
+)
+TWINS += tuple((name, *_CLOTHES) for name in _WORN)
 # Persons: who is certainly not whom. Roles ("actor") exclude neither men nor women.
 # Nobody is exchanged for an animal: beside words of origin or colour that would insult.
 PERSONS = table(
@@ -263,7 +270,7 @@ VERB_PAIRS = table(
     "refuse, drink: spill, fly/land: crash, cross/face/surround/tour: avoid, save: waste, support: oppose, train: "
     "rest, travel/go: stay, cool: heat, melt: freeze, clean/wash: dirty, see: ignore miss, want/try: refuse, need: "
     "reject, take: return, score/reach: miss, bloom: wilt die, relax: work fight, move/turn: stop, walk: stop sit, "
-    "bring: take, include: exclude lack, appear: disappear, eat: drop sell, read: burn write, "
+    "bring: remove, include: exclude lack, appear: disappear, eat: drop sell, read: burn write, "
     "write: burn read, rest: work run, have: lack, embrace: ignore push"
 )
 # What may stand for what in a caption, as people would say it: one kind a line.
@@ -354,7 +361,9 @@ ARTIFACT_MEMBERS = table(
     "jewelry: ring necklace bracelet"
 )
 # There is one of it, or it is no thing to put in another's place.
-UNIQUE = frozenset(words("sun moon sky star ground land sea world lightning sunshine wind thunder rain fog"))
+UNIQUE = frozenset(
+    words("sun moon sky star ground land sea world lightning sunshine wind thunder rain fog silence anger")
+)
 # Where no verb is known to exclude another.
 ANY_TRANSITIVE = words("ignore avoid hide")
 ANY_INTRANSITIVE = words("sleep kneel swim dance")
@@ -408,8 +417,19 @@ MASS = frozenset(
         "football basketball tennis golf hockey baseball rugby cricket volleyball soccer christmas halloween "
         "equipment software hardware machinery jewelry winter summer spring autumn evening morning night dark town "
         "downtown air sky sea ocean sunset sunrise sun moon world earth universe weather light fire foreground "
-        "background stage action bed school work home church"
+        "background stage action bed school work home church ground baggage laundry"
     )
+)
+# Participles that make one adjective with the thing before them: "a heart shaped cake", "snow covered hills".
+COMPOUND_ENDS = frozenset(
+    words(
+        "covered filled shaped painted lit clad mounted coated lined topped themed inspired colored coloured styled "
+        "tiled framed decorated carved powered stained aged paneled panelled woven crafted sized flavored scented"
+    )
+)
+# Plurals that look like verbs and, after the name of another thing, hardly ever are: "maple leaves", "rain drops".
+OFTEN_THINGS = frozenset(
+    words("drops leaves poses chips peppers dresses prints designs frames cranes vows trails colours masks garlands")
 )
 # Plurals that have no singular thing.
 PLURAL_ONLY = frozenset(

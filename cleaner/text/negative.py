@@ -19,6 +19,9 @@ from cleaner.text.vocabulary import Vocabulary
 _BROAD = frozenset(kinds.words("on in at from around against along across through over with up down onto into by"))
 _SOLID = frozenset(kinds.words("artifact animal food plant substance top body"))
 _TANGIBLE = frozenset(kinds.words("artifact animal food plant substance top body person group communication"))
+_LIFELESS = frozenset(kinds.words("artifact object location substance communication event time"))
+_WATERS = frozenset(kinds.words("water waters sea ocean lake river pond pool bay wave surf stream"))
+_BECOMING = frozenset(kinds.words("turn convert transform make fold change translate grow develop evolve divide"))
 _WIDE = frozenset(kinds.words("beach street road island farm stage field city water lake sea ocean river pond"))
 
 
@@ -82,6 +85,9 @@ def _other_attributes(word: str, noun: str, before_colour: bool, modifier: bool)
     left_out = {"length" if tall else "height"} | ({"weight", "light"} if before_colour else set())
     left_out |= {"weather", "sky"} if kind in _TANGIBLE else set()
     left_out |= {"ripe"} if kind not in ("food", "plant") else set()
+    left_out |= {"ease"} if kind in _SOLID else set()  # a simple dress is not easy
+    left_out |= {"water"} if noun not in _WATERS else set()
+    left_out |= {"age"} if kind in _LIFELESS and noun not in kinds.PERSONS else set()  # an old house was never young
     found = (
         tuple(w for w in others if not lexicon.same_adjective(word, w))
         for name, others in families
@@ -118,6 +124,8 @@ def _free(parsed: Parse, i: int) -> bool:
     """Return whether the adjective at token `i` tells of the thing itself: not "hot dog", not "hard rock artist"."""
     if parsed.tokens[i].lower in ("other", "same", "such", "own", "next"):
         return False
+    if i and parsed.tokens[i].lower in kinds.COMPOUND_ENDS and parsed.tokens[i - 1].tag == "RB":
+        return False  # "heart shaped", "brightly colored"
     after = parsed.tokens[i + 1] if i + 1 < len(parsed.tokens) else None
     if after is None or not (after.tag in NOUNS or after.tag[:2] in ("JJ", "CC", "CD") or after.lower == ","):
         # Outside a noun phrase only what is said of a thing: "the door is open", not "lasts long".
@@ -155,15 +163,21 @@ def _relations(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> lis
 
 def _opposite(parsed: Parse, text: str, c: int, right: Chunk) -> tuple[str, ...]:
     """Return the prepositions that make the phrase of the preposition at chunk `c` false, if it tells of a place."""
-    if text not in _BROAD:
-        return rules.RELATIONS[text]
     noun = parsed.lemma(right.head)
     kind = load_lexicon().noun_class(noun)
     before = parsed.chunks[c - 1].kind if c else ""
+    if text == "into" and before == "VP" and parsed.lemma(parsed.chunks[c - 1].head) in _BECOMING:
+        return ()  # "turns into a swan"
+    if text == "under" and (noun in rules.NOWHERE or kind in ("act", "cognition")):
+        return ()  # "under the sun", "under construction"
+    if text not in _BROAD:
+        return rules.RELATIONS[text]
     if noun in rules.NOWHERE:
         return ()
     if text == "with":
         return rules.RELATIONS[text] if before == "NP" and kind not in (None, "time", "cognition", "act") else ()
+    if text == "in" and _is_worn(noun):
+        return ("without",)
     if text == "by":
         # "by the lake", but not "by the artist", "painted by hand".
         return rules.RELATIONS[text] if kind == "object" and not _is_passive(parsed, c) else ()
@@ -177,6 +191,12 @@ def _opposite(parsed: Parse, text: str, c: int, right: Chunk) -> tuple[str, ...]
     ):
         return ()
     return rules.RELATIONS[text]
+
+
+def _is_worn(noun: str) -> bool:
+    """Return whether somebody "in" it wears it."""
+    listed = noun in ("top", "suit", "outfit", "costume", "jeans", "shoe", "boot")
+    return listed or load_lexicon().is_kind(noun, "clothing")
 
 
 def _is_passive(parsed: Parse, c: int) -> bool:

@@ -129,7 +129,7 @@ def _exchanges(
             # A word of the caption, or one too near to another thing in it, could be true.
             if len(found) == 2:
                 break
-            if word in present[0] or new in present[0] or (many and word in kinds.UNIQUE):
+            if word in present[0] or new in present[0] or (many and (word in kinds.UNIQUE or word in kinds.MASS)):
                 continue
             if all((other == noun and by_hand) or exclusive(word, other) for other in present[1]):
                 found.append(Change("object", start, chunk.end, new, article_repair(parsed, start, new), seen))

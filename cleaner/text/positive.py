@@ -52,7 +52,7 @@ def trapped(parsed: Parse) -> list[int]:
 
 def cuts(parsed: Parse, traps: list[int]) -> list[int]:
     """Return the numbers of leading chunks at which the caption may stop and still be English and true."""
-    if traps or (
+    if any(parsed.tokens[i].lower not in rules.AMOUNTS for i in traps) or (
         parsed.chunks[0].kind == "O"
         and parsed.tokens[parsed.chunks[0].start].tag not in ("PRP", "RB", "DT", "JJ", "CD")
     ):
@@ -65,6 +65,8 @@ def cuts(parsed: Parse, traps: list[int]) -> list[int]:
         quotes += text in ('"', "(", "[", "“") or (text in (")", "]", "”") and -1) or 0
         before = parsed.chunks[k - 2] if k > 1 else None
         main = main or (last.kind == "NP" and (before is None or before.kind != "REL"))
+        if traps and last.end > traps[0]:
+            break  # "a market | with all sorts of fruit"
         if main and quotes % 2 == 0 and _may_end(parsed, k):
             found.append(k)
     return found

@@ -95,10 +95,14 @@ QUANTIFIERS = frozenset(
         "vs versus between whether"
     )
 )
+# Those that tell of an amount: what stands before them holds without them.
+AMOUNTS = frozenset(words("all every each most few both any half entire whole everyone everything"))
 # Nouns of idioms: nothing is "outside the air" or "far from the distance".
 NOWHERE = frozenset(
     words(
-        "sky air horizon open world distance way dark wind sun sunlight light rain person life love motion action time"
+        "sky air horizon open world distance way dark wind sun sunlight light rain person life love motion action time "
+        "universe front addition honor shade style colour color form case fact point detail order memory "
+        "progress search turn hurry particular general"
     )
 )
 # "A fake gun" is no gun: adjectives that cannot be dropped, and those that narrow a phrase to one thing.
@@ -113,7 +117,7 @@ PRIVATIVE = frozenset(
         "biological musical noble civil social digital electronic electric mobile hot military political "
         "religious public nuclear solar fast open hard soft short high low dry free visual special olympic global "
         "national international left right top upper lower apparent aspiring proposed planned so-called called wannabe "
-        "attempted suspected"
+        "attempted suspected broken"
     )
 )
 # "A photo of X" shows X. A painting, a statue or a toy does not.

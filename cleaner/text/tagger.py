@@ -177,6 +177,8 @@ class _Place:
 
     @property
     def as_verb(self) -> str:
+        if self.word.endswith("ing"):
+            return "VBG"
         return "VBP" if self.verb == self.word else "VBZ" if self.word.endswith("s") else "VBD"
 
 
@@ -192,6 +194,16 @@ def _in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) -> 
     if own not in _DOUBTFUL:
         return own
     noun, verb = lexicon.noun_lemma(word), lexicon.verb_lemma(word)
+    following = lower[i + 1] if i + 1 < len(lower) else ""
+    if following == "of" and noun == word and noun in rules.CONTAINERS and before not in (*NOUNS, "PRP", "VBE", "VBD"):
+        return "NN"  # "set of plates", "back of a bus"
+    shaped = following in kinds.COMPOUND_ENDS and noun == word and not _is_agent(word, lexicon)
+    if shaped and before not in NOUNS and {*tags[i + 2 : i + 3]} & {*NOUNS, "JJ"}:
+        return "RB"  # "heart shaped cakes": one adjective of two words
+    if word in kinds.COMPOUND_ENDS and before == "RB" and after in (*NOUNS, "JJ"):
+        return "JJ"
+    if own == "VBZ" and before in ("NN", "JJ") and i and _names(i, lower, after, lexicon):
+        return "NNS"
     if own == "VBG" and after in NOUNS and lexicon.compound(word, lexicon.noun_lemma(lower[i + 1]) or ""):
         return "NN"  # "swimming pool"
     acts = after == "VBG" and lexicon.is_action(lower[i + 1]) and not {*tags[i + 2 : i + 3]} & {*NOUNS, "JJ"}
@@ -217,6 +229,8 @@ def _closed_in_context(i: int, lower: list[str], tags: list[str], before: str, a
     if word == "like":
         return "VB" if before in ("PRP", "TO", "MD") else own
     # left, right
+    if before == "," and after in (",", ".", "END"):
+        return "RB"  # "the singer , left , and a fan"
     if before in ("DT", "IN", "PRP$") and after not in NOUNS:
         return "NN"
     return "JJ" if after in NOUNS and before in _OPENERS else own
@@ -241,6 +255,8 @@ def _verb_in_context(place: _Place, i: int, tags: list[str]) -> str:
             return "NN"
         if before in _OPENERS or place.nouns >= place.verbs or own == "VBG":
             return place.as_noun if place.noun else "NN"
+    if own == "VB" and before == "JJ" and place.noun and tags[i - 2] in _OPENERS:
+        return place.as_noun  # "a pink sink", "the final match"
     if base and before in ("CD", "CC", "NN", "JJ") and place.nouns > 3 * place.verbs:
         return place.as_noun
     if own == "VB" and before in (*NOUNS, "PRP"):
@@ -288,6 +304,20 @@ def _noun_in_context(place: _Place, earlier: list[str]) -> str:
     if place.verbs and before in (*NOUNS, "PRP", "WP") and after != "POS" and _finite(place, earlier):
         return place.as_verb
     return "NN" if own == "NNS" and place.noun == word and word.endswith(("ss", "us", "is")) else own
+
+
+def _is_agent(word: str, lexicon: Lexicon) -> bool:
+    """Return whether somebody is meant, who may do what the next word says: "artist painted walls"."""
+    return word in kinds.PERSONS or lexicon.noun_class(word) in ("person", "animal", "group", "top", None)
+
+
+def _names(i: int, lower: list[str], after: str, lexicon: Lexicon) -> bool:
+    """Return whether word `i`, in form a verb, names a thing with the noun before it: "maple leaves on a bench"."""
+    last, noun = lower[i - 1], lexicon.noun_lemma(lower[i]) or ""
+    # "A bus stops" is a clause, and so is "train leaves station".
+    if after in ("DT", "PRP$") or lower[max(0, i - 2)] in ("a", "an") or lexicon.is_kind(last, "vehicle"):
+        return False
+    return (lower[i] in kinds.OFTEN_THINGS and not _is_agent(last, lexicon)) or lexicon.compound(last, noun) == "kind"
 
 
 def _base_verb(lower: list[str], i: int) -> bool:

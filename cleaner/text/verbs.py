@@ -12,7 +12,11 @@ from cleaner.text.vocabulary import Vocabulary
 
 _ACTIVE = ("VB", "VBP", "VBZ", "VBG", "VBD")
 _PARTICLES = ("off", "up", "out", "like", "that", "as", "to", "over", "of")
-_IDLE = frozenset(("way", "thing", "time", "place", "turn", "part"))
+_IDLE = frozenset(
+    kinds.words("way thing time place turn part break rest breath bath shower nap care walk look moment step wish")
+)
+# Verbs that are another verb with "in", "on" or "through".
+_OPEN = ("get", "take", "keep")
 
 
 @cached(4096)
@@ -51,6 +55,8 @@ def verbs(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Cha
         if transitive and not made and after and parsed.lemma(after.head) in _IDLE:
             continue  # "make their way"
         verb = parsed.lemma(chunk.head)
+        if not transitive and (verb in _OPEN or (tag == "VBD" and _is_passive(parsed, c, verb))):
+            continue
         words = _other_verbs(verb, transitive, _is_alive(parsed, c)) if _plain_verb(parsed, c, transitive) else ()
         unfit = texts | _unfit(parsed, after)
         words = tuple(w for w in words if w not in unfit)
@@ -89,8 +95,9 @@ def _affirmed(parsed: Parse) -> list[Change]:
 def _passives(parsed: Parse, c: int, texts: set[str], vocabulary: Vocabulary | None) -> list[Change]:
     """Return exchanges of a participle: "covered with snow"."""
     head = parsed.chunks[c].head
-    if c + 1 < len(parsed.chunks) and parsed.chunks[c + 1].kind == "NP":
-        return []
+    following = parsed.chunks[c + 1] if c + 1 < len(parsed.chunks) else None
+    if following and (following.kind == "NP" or following.text in ("up", "to")):
+        return []  # "set up", "used to go"
     words = [w for w in kinds.PASSIVES.get(parsed.tokens[head].lower, ()) if w not in texts]
     seen = [vocabulary is None or (load_lexicon().verb_lemma(w) or w) in vocabulary.verbs for w in words]
     return [
@@ -119,6 +126,12 @@ def _done_by_person(parsed: Parse, c: int) -> bool:
     return agent in kinds.PERSONS or load_lexicon().noun_class(agent) == "person"
 
 
+def _is_passive(parsed: Parse, c: int, verb: str) -> bool:
+    """Return whether "by" tells what did it: "a train hauled by an engine", but not "a man walked by the lake"."""
+    following = parsed.chunks[c + 1].text if c + 1 < len(parsed.chunks) else ""
+    return following == "by" and not any(verb in group for group in kinds.INTRANSITIVE)
+
+
 def _plain_verb(parsed: Parse, c: int, transitive: bool) -> bool:
     """Return whether the verb of chunk `c` stands alone: no particle ("takes off"), no clause ("wants to go")."""
     following = parsed.chunks[c + 1] if c + 1 < len(parsed.chunks) else None
@@ -128,4 +141,6 @@ def _plain_verb(parsed: Parse, c: int, transitive: bool) -> bool:
     if following.kind == "REL":
         particle = following.text in _PARTICLES
         return not particle and not (following.text == "at" and parsed.lemma(parsed.chunks[c].head) in kinds.LEANING)
+    if tag == "RB" and parsed.lemma(parsed.chunks[c].head) in kinds.LEANING:
+        return False  # "puts together"
     return tag in (".", ",", "CC", "RB", ":") or (following.kind == "VP" and tag == "VBG")

@@ -116,6 +116,44 @@ def test_what_is_not_counted(caption: str, never: str) -> None:
     assert not [text for text in drawn(caption, "count", 60) if never in text.split()]
 
 
+@pytest.mark.parametrize(
+    ("caption", "kind", "never"),
+    [
+        ("an old castle on a hill", "attribute", "young"),
+        ("a simple dress", "attribute", "difficult"),
+        ("a rough wall", "attribute", "calm"),
+        ("a blonde girl", "attribute", "pink"),
+        ("a silver colored tap", "attribute", "colorless"),
+        ("a road in front", "relation", "far"),
+        ("a party in addition", "relation", "outside"),
+        ("people dance under the sun", "relation", "above"),
+        ("the frog turns into a prince", "relation", "out"),
+        ("a nurse brings a gift", "verb", "takes"),
+        ("a nurse takes a break", "verb", "returns"),
+        ("the fans get together", "verb", "lose"),
+        ("a wagon hauled by an engine", "verb", "disappeared"),
+        ("those clothes", "object", "shirt"),
+        ("a stall was set up", "verb", "hidden"),
+        ("a man who used to dance", "verb", "hidden"),
+        ("laundry on a line", "object", "sweater"),
+    ],
+)
+def test_what_would_be_true_or_no_english(caption: str, kind: str, never: str) -> None:
+    seen = Vocabulary.from_captions(["a shirt on a line", "those shirts", "a sweater on a line", caption] * 3)
+    assert not [text for text in drawn(caption, kind, 60) | drawn(caption, kind, 60, seen) if never in text.split()]
+
+
+def test_what_is_worn_is_taken_off() -> None:
+    assert drawn("an actor in a black dress", "relation") == {"an actor without a black dress"}
+    assert drawn("a cup in a black box", "relation") == {"a cup outside a black box"}
+
+
+def test_what_is_no_thing_by_itself_has_no_plural() -> None:
+    seen = Vocabulary.from_captions(["stones on a path", "woods on a path", "sand on a path", "silence on a path"])
+    new = {text.split()[0] for text in drawn("stones on a path", "object", 60, seen)}
+    assert new.isdisjoint({"woods", "sands", "silences", "golds"})
+
+
 def test_synonymous_colours_are_no_change() -> None:
     texts = {text.split()[1] for text in drawn("a crimson ball", "attribute", 60)}
     assert "blue" in texts

@@ -23,6 +23,18 @@ from cleaner.text import parse
         ("pretty girl runs", "NP pretty girl|VP runs"),
         ("a bulldog looking back", "NP a bulldog|VP looking|O back"),
         ("a small tangerine blossom", "NP a small tangerine blossom"),
+        ("a heart shaped cookie on a plate", "NP a heart shaped cookie|REL on|NP a plate"),
+        ("ivy covered towers", "NP ivy covered towers"),
+        ("ivy covered the tower", "NP ivy|VP covered|NP the tower"),
+        ("artist painted walls", "NP artist|VP painted|NP walls"),
+        ("portrait of a middle aged nurse", "NP portrait|REL of|NP a middle aged nurse"),
+        ("oak leaves on a path", "NP oak leaves|REL on|NP a path"),
+        ("a train leaves on time", "NP a train|VP leaves|REL on|NP time"),
+        ("set of blue cups", "NP set|REL of|NP blue cups"),
+        ("back of a yellow van", "NP back|REL of|NP a yellow van"),
+        ("a blue sink in a hall", "NP a blue sink|REL in|NP a hall"),
+        ("children shopping at a market", "NP children|VP shopping|REL at|NP a market"),
+        ("the drummer , left , with a fan", "NP the drummer|O ,|O left|O ,|REL with|NP a fan"),
     ],
 )
 def test_chunks(caption: str, chunks: str) -> None:

@@ -57,11 +57,21 @@ def test_content_words() -> None:
 @pytest.mark.parametrize(
     ("noun", "plural"),
     [("cat", "cats"), ("bus", "buses"), ("berry", "berries"), ("man", "men"), ("knife", "knives"), ("sheep", "sheep"),
-     ("key", "keys"), ("box", "boxes"), ("ice cream", "ice creams"), ("mouse", "mice"), ("dish", "dishes")],
+     ("key", "keys"), ("box", "boxes"), ("ice cream", "ice creams"), ("mouse", "mice"), ("dish", "dishes"),
+     ("human", "humans"), ("clothes", "clothes")],
 )  # fmt: skip
 def test_plural_and_back(noun: str, plural: str) -> None:
     assert forms.plural(noun) == plural
     assert load_lexicon().noun_lemma(plural.split()[-1]) == noun.split()[-1]
+
+
+def test_the_verb_behind_a_form() -> None:
+    lemma = load_lexicon().verb_lemma
+    assert [lemma(form) for form in ("wades", "rides", "washes", "goes")] == ["wade", "ride", "wash", "go"]
+
+
+def test_plural_of_compounds() -> None:
+    assert [forms.plural(noun) for noun in ("spokesman", "sunglasses")] == ["spokesmen", "sunglasses"]
 
 
 @pytest.mark.parametrize(
