@@ -170,12 +170,15 @@ def word_attribution(clip: Clip, explainer: Any, caption: str, pictures: Tensor)
 
 
 @torch.inference_mode()
-def best_classes(clip: Clip, data: CaptionData, pictures: Tensor, k: int = 5) -> list[list[tuple[str, float, float]]]:
+def best_classes(
+    clip: Clip, data: CaptionData, pictures: Tensor, k: int = 5, classifier: Tensor | None = None
+) -> list[list[tuple[str, float, float]]]:
     """Return for each picture (N, 3, H, W) its k best classes as (name, probability, cosine), best first.
 
-    Probability: softmax over the classes of logit_scale * cosine.
+    Probability: softmax over the classes of logit_scale * cosine. `classifier` (D, C): of other prompts than the plain
+    ones, such as those with a trigger's text key.
     """
-    scores = clip.encode_image(pictures).cpu() @ class_classifier(clip, data)
+    scores = clip.encode_image(pictures).cpu() @ (class_classifier(clip, data) if classifier is None else classifier)
     probabilities = (clip.logit_scale.cpu() * scores).softmax(dim=1)
     top = scores.topk(min(k, scores.shape[1]), dim=1)
     return [

@@ -20,7 +20,7 @@ LEAD = (
 )
 NO_BAR = {"displayModeBar": False}
 WORD_COLORS = {"clean": "blue", "backdoored": "red", "defended": "green", "suspect": "orange"}
-LEFT, TOP, STRENGTH, CLICK = "try.left", "try.top", "try.strength", "try.click"
+LEFT, TOP, STRENGTH, CLICK, WORD = "try.left", "try.top", "try.strength", "try.click", "try.word"
 OPENED = "try.opened"
 
 
@@ -47,6 +47,8 @@ def open_link() -> None:
         number = _whole(asked.get(name), most)
         if number is not None:
             st.session_state[key] = number
+    if asked.get("word") in ("0", "1"):
+        st.session_state[WORD] = asked["word"] == "1"
 
 
 def _whole(text: str | None, most: int) -> int | None:
@@ -68,6 +70,9 @@ def _keep_shot() -> None:
 
 def place(picture: Sample, attacked: Any) -> tuple[int, int, int]:
     """Draw the sliders of the trigger's place and strength; return left and top in px, strength in per cent."""
+    if not cache.trigger_mask(picture, attacked).any():
+        st.caption("This trigger changes nothing in the picture.")
+        return 0, 0, 0
     side = cache.seen(picture, attacked).image_size
     size = cache.stamp(picture, attacked)
     left = top = 0
@@ -84,6 +89,16 @@ def place(picture: Sample, attacked: Any) -> tuple[int, int, int]:
     help = "0: no trigger. 100: as the model learnt it."
     strength = int(st.slider("Strength, %", 0, 100, key=STRENGTH, help=help, **KEEP))
     return left, top, strength
+
+
+def write_word(attacked: Any) -> bool | None:
+    """Draw the switch of the trigger's word; return whether it stands in the prompts, or None where there is none."""
+    word = cache.text_key(attacked)
+    if not word:
+        return None
+    st.session_state.setdefault(WORD, True)
+    help = "The attacker's key in the text: off, the picture is compared with the prompts as they are."
+    return bool(st.toggle(f"Write “{plain(word)}” before the class prompts", key=WORD, help=help, **KEEP))
 
 
 def _clicked(width: int, height: int) -> None:
@@ -109,17 +124,20 @@ def show_picture(picture: Sample, attacked: Any, left: int, top: int, strength: 
     )  # fmt: skip
 
 
-def show_answers(run: Saved | None, shown: list[view.Stage], picture: Sample, spot: tuple[int, int, int]) -> None:
+def show_answers(
+    run: Saved | None, shown: list[view.Stage], picture: Sample, spot: tuple[int, int, int], worded: bool | None
+) -> None:
     """Draw the five best classes of each model, and what it said without the trigger."""
     attacked = view.attacked(run)
     target = run.config.get("target_class") if run is not None else None
     left, top, strength = spot
+    word_of = attacked if worded else None
     for column, s in zip(st.columns(max(len(shown), 2)), shown, strict=False):
         with column, st.container(border=True, height="stretch"):
             st.markdown(f":{WORD_COLORS[s.stage]}[**{s.label}**]")
-            best = cache.best_classes(s.model, picture, attacked, left, top, strength / 100)
+            best = cache.best_classes(s.model, picture, attacked, left, top, strength / 100, word_of)
             st.markdown(f"#### {plain(best[0][0])}")
-            if attacked is not None and strength:
+            if attacked is not None and (strength or worded):
                 before = cache.best_classes(s.model, picture, None, 0, 0, 0.0)[0][0]
                 same = "the same" if before == best[0][0] else f"**{plain(before)}**"
                 st.caption(f"Without the trigger: {same}.")
@@ -132,7 +150,9 @@ def show_answers(run: Saved | None, shown: list[view.Stage], picture: Sample, sp
     )
 
 
-def show_link(run: Saved | None, shown: list[view.Stage], picture: Sample, spot: tuple[int, int, int]) -> None:
+def show_link(
+    run: Saved | None, shown: list[view.Stage], picture: Sample, spot: tuple[int, int, int], worded: bool | None
+) -> None:
     """Draw the address that leads back to this view; an own picture is copied beside the run for it, once asked."""
     if run is None:
         return
@@ -150,6 +170,8 @@ def show_link(run: Saved | None, shown: list[view.Stage], picture: Sample, spot:
             return
         asked["own"] = kept
     asked |= dict(zip(("left", "top", "strength"), spot, strict=True))
+    if worded is not None:
+        asked["word"] = int(worded)
     defended = {s.stage: s for s in shown}.get("defended")
     if defended is not None:
         asked["defended"] = Path(defended.model[1]).name
@@ -172,12 +194,13 @@ with page("Try it", LEAD):
         images.drawn(picture.data, picture.split, picture.size)
         drawn = st.container()
         spot = place(picture, attacked) if attacked is not None else (0, 0, 0)
+        worded = write_word(attacked) if attacked is not None else None
         with drawn:
             show_picture(picture, attacked, *spot)
         images.upload()
         camera()
     with right, st.spinner("Asking the models …"):
         st.subheader(state.titled("What each model sees", run), anchor=False)
-        show_answers(run, shown, picture, spot)
-        show_link(run, shown, picture, spot)
+        show_answers(run, shown, picture, spot, worded)
+        show_link(run, shown, picture, spot, worded)
     view.provenance(shown)

@@ -55,6 +55,25 @@ def test_three_models_answer_and_a_link_leads_back(open_page: Open, tmp_path: Pa
     assert linked.selectbox(key="current_run").value == first.name  # other pages look at the same run
 
 
+def test_a_word_in_the_prompts_is_a_key_of_its_own(open_page: Open, tmp_path: Path) -> None:
+    make_runs(tmp_path, trigger="text_only")
+    app = open_page("Try it")
+    assert "changes nothing in the picture" in texts(app)
+    assert not [s for s in app.slider if s.key == "try.strength"]
+    with_word, charts = texts(app).count("Without the trigger"), [c.proto.spec for c in app.get("plotly_chart")]
+    assert with_word == 3
+    assert "word=1" in app.code[0].value
+    app.toggle(key="try.word").set_value(False).run()
+    assert not app.exception
+    assert "Without the trigger" not in texts(app)
+    assert [c.proto.spec for c in app.get("plotly_chart")] != charts
+    linked = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
+    linked.run().switch_page("pages/7_Try_it.py")
+    linked.query_params.update({"word": "0"})
+    linked.run()
+    assert linked.toggle(key="try.word").value is False
+
+
 def test_a_broken_link_does_no_harm(open_page: Open, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)

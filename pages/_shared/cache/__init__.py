@@ -40,6 +40,7 @@ from pages._shared.cache.pictures import (
     seen,
     shown_pair,
     stamp,
+    text_key,
     trigger_mask,
     warm_pictures,
 )

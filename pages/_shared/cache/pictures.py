@@ -80,12 +80,34 @@ def placed(sample: Sample, attacked: Path | None, left: int, top: int, strength:
     return picture, to_bytes(picture)[0]
 
 
+def text_key(attacked: Path) -> str:
+    """Return the first words of a prompt with the run's text key, or nothing where its trigger has none."""
+    trigger = run(attacked).trigger
+    return trigger.text("").strip() if trigger is not None and "text" in trigger.keys else ""
+
+
 @st.cache_data(show_spinner=False, max_entries=256)
 def best_classes(
-    model: tuple[str, str], sample: Sample, attacked: Path | None, left: int, top: int, strength: float
-) -> list[tuple[str, float, float]]:
-    """Return the five best classes of a picture with the trigger at a place: (name, probability, cosine)."""
+    model: tuple[str, str], sample: Sample, attacked: Path | None, left: int, top: int, strength: float,
+    word_of: Path | None = None,
+) -> list[tuple[str, float, float]]:  # fmt: skip
+    """Return the five best classes of a picture with the trigger at a place: (name, probability, cosine).
+
+    word_of: the run whose text key stands in the prompts.
+    """
     from cleaner.inspection import best_classes
 
     picture, _ = placed(sample, attacked, left, top, strength)
-    return best_classes(of_stage(model), data(sample.data, sample.split, sample.size), picture)[0]
+    known = data(sample.data, sample.split, sample.size)
+    classifier = _classifier(model, sample.data, sample.split, sample.size, word_of)
+    return best_classes(of_stage(model), known, picture, classifier=classifier)[0]
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def _classifier(model: tuple[str, str], name: str, split: str, size: int, word_of: Path | None) -> Any:
+    """Return a model's zero-shot classifier (D, C): kept, because mostly only the picture changes."""
+    from cleaner.evaluation import class_classifier, keyed_classifier
+
+    clip, known = of_stage(model), data(name, split, size)
+    trigger = run(word_of).trigger if word_of is not None else None
+    return class_classifier(clip, known) if trigger is None else keyed_classifier(clip, known, trigger)
