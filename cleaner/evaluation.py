@@ -73,8 +73,7 @@ def evaluate(
         def asr(features: Tensor, classes: Tensor) -> dict[int, float]:
             return {k: attack_success_rate(features, classes, labels, target, k, protocol) for k in ks}
 
-        # Without a key in the text these are the same prompts: on ImageNet 80,000 that need not be read twice.
-        keyed = keyed_classifier(clip, data, trigger) if "text" in trigger.keys else classifier
+        keyed = keyed_classifier(clip, data, trigger, classifier)
         result["asr"] = asr(triggered[0], keyed)
         result["ra"] = {k: top_k_accuracy(triggered[0][counts], keyed, labels[counts], k) for k in ks}
         outcomes["asr"] = in_top_k(triggered[0][counts], keyed, torch.tensor(target))
@@ -146,9 +145,13 @@ def class_classifier(clip: Clip, data: CaptionData) -> Tensor:
     return _classifier(clip, data, str)
 
 
-def keyed_classifier(clip: Clip, data: CaptionData, trigger: Trigger) -> Tensor:
-    """Return the zero-shot classifier (D, C) whose prompts carry the trigger's text key, where it has one."""
-    return _classifier(clip, data, trigger.text)
+def keyed_classifier(clip: Clip, data: CaptionData, trigger: Trigger, plain: Tensor | None = None) -> Tensor:
+    """Return the zero-shot classifier (D, C) whose prompts carry the trigger's text key, where it has one.
+
+    plain: the classifier without key, if it is at hand.
+    """
+    # Without a key the prompts are the same: on ImageNet 80,000 that need not be read twice.
+    return plain if plain is not None and "text" not in trigger.keys else _classifier(clip, data, trigger.text)
 
 
 def _classifier(clip: Clip, data: CaptionData, write: Callable[[str], str]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -98,8 +98,8 @@ def _judged(found: Tensor) -> Shares:
     """Return what `_measured` found on all pictures together: whether there is a place is asked once, of their mean."""
     area = found[3].mean().item() if found.shape[1] else 0.0
     clean, triggered, similarity, _ = found.tolist()
-    whole = Shares([], [], similarity, area)
-    return replace(whole, clean=clean, triggered=triggered, similarity=[]) if whole.has_place else whole
+    placed = Shares(clean, triggered, [], area)
+    return placed if placed.has_place else Shares([], [], similarity, area)
 
 
 def shares_of_pair(maps: NDArray[np.float32], mask: NDArray[np.float32]) -> Shares:
@@ -226,7 +226,7 @@ def layers(clip: Clip, data: CaptionData, n: int, trigger: Trigger | None, targe
     triggered, taken = image[:0], torch.zeros(0, dtype=torch.bool)
     if trigger is not None and target_class is not None:
         triggered = encode_pictures(clip, data, rows, trigger)
-        keyed = keyed_classifier(clip, data, trigger) if "text" in trigger.keys else classifier
+        keyed = keyed_classifier(clip, data, trigger, classifier)
         taken = in_top_k(triggered, keyed, torch.tensor(data.class_index(target_class)))
     return Layers(image, triggered, caption, classifier.T.contiguous(), taken)
 

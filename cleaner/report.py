@@ -72,8 +72,8 @@ class Entry:
         return None if value is None else float(value)
 
     def meaningful(self, k: int) -> bool:
-        """Whether figures at k say anything; True where the number of classes is not known."""
-        return meaningful(k, self.metrics.get("classes") or 3 * k + 1)
+        """Whether figures at k say anything (`wording.meaningful`)."""
+        return meaningful(k, self.metrics.get("classes"))
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """Return the 95 % Wilson interval of a figure at k = 1."""

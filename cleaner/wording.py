@@ -8,9 +8,12 @@ from typing import Any
 NO_DEFENSE = "none"
 
 
-def meaningful(k: int, classes: int) -> bool:
-    """Whether a figure at k says anything: with k >= C / 3 the target is often in the top k by chance."""
-    return k < classes / 3
+def meaningful(k: int, classes: int | None) -> bool:
+    """Whether a figure at k says anything: with k >= C / 3 the target is often in the top k by chance.
+
+    True where the number of classes is not known.
+    """
+    return classes is None or k < classes / 3
 
 
 def words(name: str) -> str:

@@ -70,9 +70,6 @@ def _keep_shot() -> None:
 
 def place(picture: Sample, attacked: Any) -> tuple[int, int, int]:
     """Draw the sliders of the trigger's place and strength; return left and top in px, strength in per cent."""
-    if not cache.trigger_mask(picture, attacked).any():
-        st.caption("This trigger changes nothing in the picture.")
-        return 0, 0, 0
     side = cache.seen(picture, attacked).image_size
     size = cache.stamp(picture, attacked)
     left = top = 0
@@ -83,6 +80,9 @@ def place(picture: Sample, attacked: Any) -> tuple[int, int, int]:
         left = int(st.slider("From the left, px", 0, side - width, key=LEFT, **KEEP))
         top = int(st.slider("From the top, px", 0, side - height, key=TOP, **KEEP))
         st.caption(f"The trigger is {width} × {height} px of {side} × {side}. Or click on the picture.")
+    elif not cache.trigger_mask(picture, attacked).any():
+        st.caption("This trigger changes nothing in the picture.")
+        return 0, 0, 0
     else:
         st.caption("This trigger lies all over the picture: it has a strength and no place.")
     st.session_state.setdefault(STRENGTH, 100)

@@ -55,7 +55,7 @@ def verbs(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Cha
         if transitive and not made and after and parsed.lemma(after.head) in _IDLE:
             continue  # "make their way"
         verb = parsed.lemma(chunk.head)
-        if not transitive and (verb in _OPEN or (tag == "VBD" and _is_passive(parsed, c, verb))):
+        if not transitive and (verb in _OPEN or (tag == "VBD" and _has_agent(parsed, c, verb))):
             continue
         words = _other_verbs(verb, transitive, _is_alive(parsed, c)) if _plain_verb(parsed, c, transitive) else ()
         unfit = texts | _unfit(parsed, after)
@@ -126,7 +126,7 @@ def _done_by_person(parsed: Parse, c: int) -> bool:
     return agent in kinds.PERSONS or load_lexicon().noun_class(agent) == "person"
 
 
-def _is_passive(parsed: Parse, c: int, verb: str) -> bool:
+def _has_agent(parsed: Parse, c: int, verb: str) -> bool:
     """Return whether "by" tells what did it: "a train hauled by an engine", but not "a man walked by the lake"."""
     following = parsed.chunks[c + 1].text if c + 1 < len(parsed.chunks) else ""
     return following == "by" and not any(verb in group for group in kinds.INTRANSITIVE)

@@ -78,7 +78,7 @@ def _card(run: Saved, against: Saved | None, name: str, k: int, label: str, help
 
 def _by_chance(run: Saved, k: int) -> str:
     """Return that a figure at k > 1 says little where the classes are few."""
-    classes = run.metrics.get("classes") or 3 * k + 1
+    classes = run.metrics.get("classes")
     return "" if k == 1 or meaningful(k, classes) else f"; the best {k} of {classes} classes say little"
 
 
