@@ -70,8 +70,8 @@ def scan(
 ) -> list[Rise]:
     """Put each trigger on the first `n` pictures of `data`; return one line for each trigger and class, steepest first.
 
-    No label is needed, and no target class is assumed. Raises `CleanerError` for fewer than two classes, no pictures, no
-    trigger or a model whose features are not finite.
+    No label is needed, and no target class is assumed. Raises `CleanerError` for fewer than two classes, no pictures,
+    no trigger or a model whose features are not finite.
     """
     data = data.framed(clip.framing)
     if len(data.class_names) < 2 or not len(data) or n < 1 or not triggers:
