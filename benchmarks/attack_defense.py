@@ -134,6 +134,8 @@ def gather() -> None:
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS.glob("*.json")]
     rows.sort(key=lambda r: (r["model"], attacks.index(r["trigger"]), r["seed"], order.index(r["defense"])))
     protocol.check_attacks(rows)
+    for row in rows:
+        row["part"] = protocol.part(row["trigger"], row["defense"])
     seeds = sorted({row["seed"] for row in rows})
     results.write(PATH, results.stamped(protocol.command(), seeds=seeds, rows=rows))
 

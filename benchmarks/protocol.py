@@ -108,6 +108,15 @@ def measured_trigger(model: str, attack: str, seed: int, asked: Trigger) -> Trig
     return None
 
 
+def part(attack: str, defense: str | None) -> str:
+    """Return the part of the table that a cell belongs to, by which the app shows it."""
+    if attack in OTHERS:
+        return "other triggers"
+    if defense in FIXED:
+        return "fixed rates"
+    return "ablations" if defense in ABLATIONS else "comparison"
+
+
 def check_attacks(rows: Iterable[dict[str, Any]]) -> None:
     """Stop if rows of one model, attack and seed are of two triggers, so that they cannot be compared."""
     seen: dict[tuple[Any, ...], dict[str, Any]] = {}

@@ -140,7 +140,7 @@ def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
         )  # fmt: skip
     height = 380 + 20 * max(0, len(points) - 3)  # in a narrow column each line of the legend takes from the plot
     _layout(figure, height, "Clean accuracy (higher is better)", "Attack success rate @1 (lower is better)")
-    figure.update_xaxes(tickformat=".0%")
+    figure.update_xaxes(tickformat="~%")  # accuracies may lie within one point
     return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
 
 

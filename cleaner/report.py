@@ -25,6 +25,11 @@ FIGURES = {
     "ra": "Robust accuracy: triggered pictures whose true class still comes first",
     "counterfactual_accuracy": "Fine detail: captions that score above all three of their false versions",
 }
+ALIKE: Mapping[str, Callable[[Entry], Any]] = {
+    "fixed rates": lambda entry: entry.finetune.get("lr"),
+    "ablations": lambda entry: (entry.config.get("defense") or {}).get("name"),
+}
+"""Part of this project's own table -> what a defence of the comparison must share with it to stand there too."""
 PICTURES = 4
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -115,10 +120,30 @@ def measured() -> list[Entry]:
                 "stage": "defended" if row["defense"] else "backdoored", "model": row["model"],
                 "seconds": row.get("cpu_seconds"), "target_class": row["metrics"]["target_class"],
                 "commit": row.get("commit"), "device": row.get("device"), "command": row.get("command"),
+                "part": row["part"],
             },
             row["metrics"], row["defense"] or "", row.get("curve") or (),
         )
         for row in presets.full_setting()
+    ]  # fmt: skip
+
+
+def part(entries: Sequence[Entry], name: str) -> list[Entry]:
+    """Return one part of what this project measured, in its order, and from the comparison what it is read beside.
+
+    That is the untreated model and, beside fixed learning rates, what was trained at one of them anyway; beside parts
+    of a defence, the whole one.
+    """
+    own = [entry for entry in entries if entry.config["part"] == name]
+    alike: Callable[[Entry], Any] = ALIKE.get(name, lambda _: None)
+    attacks = {entry.attack for entry in own}
+    kinds = {alike(entry) for entry in own} - {None}
+    return [
+        entry for entry in entries
+        if entry.config["part"] == name or (
+            entry.config["part"] == "comparison" and entry.attack in attacks
+            and (entry.stage == "backdoored" or alike(entry) in kinds)
+        )
     ]  # fmt: skip
 
 
@@ -267,10 +292,15 @@ def methods(entries: Sequence[Entry]) -> list[figures.Point]:
 
 
 def heatmap(entries: Sequence[Entry], name: str) -> Any:
-    """Return the figure of attack against defence."""
+    """Return the figure of defence against attack, in the order of the runs."""
     return views.attack_defense(
         {place: (c.mean, c.low, c.high, len(c.seeds)) for place, c in cells(entries, name).items()}, FIGURES[name]
     )
+
+
+def by_name(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the runs by attack and defence, so that a new run does not turn the order of a figure over."""
+    return sorted(entries, key=lambda entry: (words(entry.attack), defense_in_words(entry.defense)))
 
 
 def html(entries: Sequence[Entry], made: str = "") -> str:
@@ -287,7 +317,7 @@ def html(entries: Sequence[Entry], made: str = "") -> str:
     shown = points(entries)
     if shown:
         plots.append(("Accuracy against attack", figures.pareto(shown)))
-    plots += [(FIGURES[name], heatmap(entries, name)) for name in FIGURES if cells(entries, name)]
+    plots += [(FIGURES[name], heatmap(by_name(entries), name)) for name in FIGURES if cells(entries, name)]
     drawn = [
         (title, Markup(plot.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})))
         for number, (title, plot) in enumerate(plots)

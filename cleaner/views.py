@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -256,7 +257,7 @@ def _histogram(
             hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title=axis, automargin=True)
-    figure.update_yaxes(title=f"Share of {what}", tickformat=".0%", automargin=True)
+    figure.update_yaxes(title=f"Share of {what}", tickformat="~%", automargin=True)
     return figure.update_layout(
         height=280, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
@@ -306,23 +307,28 @@ def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
 
 
 def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
-    """Return attack (rows) against defence (columns): (mean, minimum, maximum, seeds) of a share, 0..1."""
-    attacks, defenses = sorted({a for a, _ in cells}), sorted({d for _, d in cells}, key=lambda d: (d != NO_DEFENSE, d))
-    values, texts = [], []
-    for attack in attacks:
-        row = [cells.get((attack, defense)) for defense in defenses]
-        values.append([None if c is None else c[0] for c in row])
-        texts.append(["" if c is None else _mean_and_range(*c) for c in row])
+    """Return defence (rows) against attack (columns): (mean, minimum, maximum, seeds) of a share, 0..1, by (attack,
+    defence), in the order of the mapping; no defence stands first."""
+    attacks = list(dict.fromkeys(attack for attack, _ in cells))
+    defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != NO_DEFENSE)
+    columns = {attack: "<br>".join(map(_escaped, textwrap.wrap(attack, 14))) for attack in attacks}
+    rows = {defense: _escaped(defense_in_words(defense)) for defense in defenses}
     figure = go.Figure()
     figure.add_heatmap(
-        z=values, x=[_escaped(defense_in_words(d)) for d in defenses], y=[_escaped(a) for a in attacks], text=texts,
-        texttemplate="%{text}", colorscale="Cividis", zmin=0, zmax=1, xgap=3, ygap=3, hoverinfo="skip",
-        colorbar={"tickformat": ".0%", "thickness": 12},
+        z=[[cells.get((attack, defense), (None,))[0] for attack in attacks] for defense in defenses],
+        x=list(columns.values()), y=list(rows.values()), colorscale="Cividis", zmin=0, zmax=1, xgap=3, ygap=3,
+        hoverinfo="skip", colorbar={"tickformat": ".0%", "thickness": 12},
     )  # fmt: skip
-    figure.update_xaxes(title="Defence", side="top", automargin=True)
-    figure.update_yaxes(title="Attack", autorange="reversed", automargin=True)
+    # A trace of its own: the heat map's text is dark grey on its middle greys.
+    figure.add_scatter(
+        x=[columns[attack] for attack, _ in cells], y=[rows[defense] for _, defense in cells], mode="text",
+        text=[_mean_and_range(*cell) for cell in cells.values()], hoverinfo="skip", showlegend=False,
+        textfont={"size": 12, "color": ["white" if mean < 0.48 else "black" for mean, *_ in cells.values()]},
+    )  # fmt: skip
+    figure.update_xaxes(title="Attack", side="top", automargin=True, tickangle=0)
+    figure.update_yaxes(title="Defence", autorange="reversed", automargin=True)
     return figure.update_layout(
-        height=130 + 70 * len(attacks), margin={"l": 8, "r": 8, "t": 40, "b": 30}, uirevision="keep",
+        height=130 + 52 * len(defenses), margin={"l": 8, "r": 8, "t": 40, "b": 30}, uirevision="keep",
         annotations=[{"text": _escaped(title), "showarrow": False, "xref": "paper", "yref": "paper", "x": 0, "y": 0,
                       "yshift": -22, "font": {"size": 12}}],
     )  # fmt: skip

@@ -50,8 +50,16 @@ def defense_name(config: Mapping[str, Any]) -> str:
         after = (rebound.get("after") or {}).get("name", "no_defence")
         return f"{after} then rebound ({rebound.get('steps')} steps)"
     name = str((config.get("defense") or {}).get("name", NO_DEFENSE))
-    different = (f"{key.replace('_', ' ')} {value}" for key, value in (config.get("variant") or {}).items())
+    different = (_parameter(key, value) for key, value in (config.get("variant") or {}).items())
     return " ".join((name, ", ".join(different))).rstrip()
+
+
+def _parameter(key: str, value: Any) -> str:
+    """Return a parameter that is not at its default, as the tables name it."""
+    if key == "share":
+        return f"K {100 * value:g} %"
+    name = key.replace("_", " ")
+    return f"{'with' if value else 'without'} {name}" if isinstance(value, bool) else f"{name} {value}"
 
 
 def defense_in_words(name: str) -> str:

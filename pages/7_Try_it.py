@@ -97,8 +97,8 @@ def write_word(attacked: Any) -> bool | None:
     if not word:
         return None
     st.session_state.setdefault(WORD, True)
-    help = "The attacker's key in the text: off, the picture is compared with the prompts as they are."
-    return bool(st.toggle(f"Write “{plain(word)}” before the class prompts", key=WORD, help=help, **KEEP))
+    help = "The attacker's key in the text stands before each class prompt; off, the prompts are as they are."
+    return bool(st.toggle(f"“{plain(word)}” in the prompts", key=WORD, help=help, **KEEP))
 
 
 def _clicked(width: int, height: int) -> None:

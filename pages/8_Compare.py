@@ -99,7 +99,7 @@ def show_plots(entries: list[Entry]) -> None:
         "Figure", names, default=names[0], format_func=lambda n: report.FIGURES[n].partition(":")[0],
         key="compare.figure", **KEEP,
     ) or names[0]  # fmt: skip
-    st.plotly_chart(report.heatmap(entries, str(name)), key="compare.heatmap", config=NO_BAR)
+    st.plotly_chart(report.heatmap(report.by_name(entries), str(name)), key="compare.heatmap", config=NO_BAR)
     st.caption(report.OVER_SEEDS)
 
 

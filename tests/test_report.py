@@ -144,6 +144,29 @@ def test_the_projects_own_figures_are_entries_like_runs() -> None:
     assert before.stage == "backdoored"
 
 
+def test_a_part_of_the_table_stands_beside_what_it_is_read_against() -> None:
+    def cell(part: str, variant: str, lr: float, attack: str = "badnet") -> report.Entry:
+        config = {"part": part, "trigger": {"name": attack}, "finetune": {"lr": lr}}
+        config |= {"stage": "backdoored" if variant == "none" else "defended"}
+        config |= {} if variant == "none" else {"defense": {"name": variant.split()[0]}}
+        return report.Entry(Path(variant), config, {}, variant)
+
+    cells = [
+        cell("comparison", "none", 1e-3), cell("comparison", "cleanclip", 3e-4), cell("comparison", "ta_cleaner", 1e-3),
+        cell("fixed rates", "cleanclip at 1e-3", 1e-3), cell("ablations", "ta_cleaner without t2t", 2e-3),
+        cell("comparison", "none", 1e-3, "sig"), cell("comparison", "ta_cleaner", 1e-3, "sig"),
+        cell("other triggers", "none", 1e-3, "text"), cell("other triggers", "ta_cleaner", 1e-3, "text"),
+    ]  # fmt: skip
+
+    def shown(name: str) -> list[str]:
+        return [entry.defense for entry in report.part(cells, name)]
+
+    assert shown("comparison") == ["none", "cleanclip", "ta_cleaner", "none", "ta_cleaner"]
+    assert shown("fixed rates") == ["none", "ta_cleaner", "cleanclip at 1e-3"]
+    assert shown("ablations") == ["none", "ta_cleaner", "ta_cleaner without t2t"]
+    assert shown("other triggers") == ["none", "ta_cleaner"]
+
+
 def test_the_shipped_example_has_a_row_of_its_own_beside_runs(runs: list[report.Entry]) -> None:
     example = report.read(shipped_root() / "example-badnet")
     rows = {row for row, _ in report.cells([*runs, example], "asr")}
@@ -183,7 +206,7 @@ def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[report.Entry
     assert cells["BadNet patch", "finetune"].mean == 0.5
     assert cells["BadNet patch", "ta_cleaner"].mean == pytest.approx(0.1)
     named = "TA-Cleaner, then rebound (186 steps)"
-    assert named in report.heatmap(together, "asr").data[0].x
+    assert named in report.heatmap(together, "asr").data[0].y
     assert again.label.startswith(f"BadNet patch: {named}, lr ")
     assert "ta_cleaner then rebound (186 steps)" in report.to_csv(together)
     assert named in report.html(together)

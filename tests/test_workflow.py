@@ -172,7 +172,7 @@ def test_figures_of_other_pictures_are_measured_anew(backdoored: Run, toy_data: 
 def test_a_variant_is_named(backdoored: Run, toy_data: TensorData) -> None:
     config = replace(CONFIG, epochs=1)
     whole = defend(backdoored, DEFENSES["ta_cleaner"](share=1.0, text_to_text=False), toy_data, config)
-    assert defense_name(whole.config) == "ta_cleaner share 1.0, text to text False"
+    assert defense_name(whole.config) == "ta_cleaner K 100 %, without text to text"
     assert defense_name(defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, config).config) == "ta_cleaner"
 
 

@@ -16,17 +16,32 @@ from pages._shared.state import KEEP, plain
 COLUMNS = {"ca": "CA", "counterfactual_accuracy": "Fine detail", "asr": "ASR@1", "ra": "RA", "asr_clean_model": "Floor"}
 
 
+PARTS = {
+    "comparison": ("The comparison", "Each defence at the learning rate that clean accuracy alone chose for it."),
+    "fixed rates": (
+        "At equal learning rates",
+        "“at” names a rate that all got, whatever accuracy it costs; the others stand at such a rate anyway.",
+    ),
+    "ablations": ("Parts of TA-Cleaner", "TA-Cleaner with a part taken away or another K, at the rate of the whole."),
+    "other triggers": ("Other triggers", "Beyond the paper's six: one seed, one defence."),
+}  # fmt: skip
+"""Part of the project's table -> its name, and what stands under it."""
+
+
 def show(entries: Sequence[Entry]) -> None:
     """Draw the comparison: all attacks of a model, then one attack as plane, curves and table."""
-    left, right = st.columns(2)
+    left, middle, right = st.columns(3)
     models = list(dict.fromkeys(entry.model for entry in entries))
     model = left.selectbox("Model", models, key="measured.model", **KEEP)
-    entries = [entry for entry in entries if entry.model == model]
+    of_model = [entry for entry in entries if entry.model == model]
+    parts = [part for part in PARTS if any(entry.config["part"] == part for entry in of_model)]
+    part = middle.selectbox("Part", parts, format_func=lambda p: PARTS[p][0], key="measured.part", **KEEP)
+    entries = report.part(of_model, part)
     names = list(report.FIGURES)
     name = right.selectbox("Figure", names, format_func=lambda n: report.FIGURES[n].partition(":")[0],
                            key="measured.figure", **KEEP)  # fmt: skip
     st.plotly_chart(report.heatmap(entries, str(name)), key="measured.heatmap", config=NO_BAR)
-    st.caption("Mean over seeds and, with several, [minimum, maximum]. Empty: not measured.")
+    st.caption(f"{PARTS[part][1]} Mean over seeds and, with several, [minimum, maximum]. Empty: not measured.")
     attacks = list(dict.fromkeys(entry.attack for entry in entries))
     attack = st.segmented_control(
         "Attack", attacks, default=attacks[0], format_func=words, key="measured.attack", **KEEP

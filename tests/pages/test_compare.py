@@ -20,9 +20,11 @@ def test_table_filters_and_heatmap(open_page: Open, tmp_path: Path) -> None:
     app = open_page("Compare")
     assert len(app.dataframe[0].value) == 6
     charts = {c.proto.id.rpartition("-")[2]: json.loads(c.proto.spec) for c in app.get("plotly_chart")}
-    heat = next(c for name, c in charts.items() if "heatmap" in name)["data"][0]
-    assert heat["x"] == ["No defence", "TA-Cleaner"]
-    assert heat["text"][0][1] == "15.0%<br>[10.0%, 20.0%]<br>2 seeds"
+    heat, text = next(c for name, c in charts.items() if "heatmap" in name)["data"]
+    assert heat["x"] == ["BadNet patch", "Sine wave<br>(SIG)"]
+    assert heat["y"] == ["No defence", "TA-Cleaner"]
+    cells = dict(zip(zip(text["x"], text["y"], strict=True), text["text"], strict=True))
+    assert cells["BadNet patch", "TA-Cleaner"] == "15.0%<br>[10.0%, 20.0%]<br>2 seeds"
     app.multiselect(key="compare.Attack").set_value(["sig"]).run()
     assert len(app.dataframe[0].value) == 2
     app.multiselect(key="compare.Defence").set_value(["none"]).run()
@@ -69,11 +71,24 @@ def test_the_projects_own_figures_are_shown(open_page: Open) -> None:
     app = open_page("Compare")
     app.segmented_control(key="compare.source").set_value("measured").run()
     assert not app.exception
-    charts = {c.proto.id.rpartition("-")[2]: json.loads(c.proto.spec) for c in app.get("plotly_chart")}
-    heat = next(c for name, c in charts.items() if "measured.heatmap" in name)["data"][0]
-    assert {"No defence", "CleanCLIP", "TA-Cleaner"} <= set(heat["x"])
+
+    def defenses() -> list[str]:
+        specs = [json.loads(c.proto.spec) for c in app.get("plotly_chart") if "measured.heatmap" in c.proto.id]
+        return list(specs[0]["data"][0]["y"])
+
+    first = defenses()
+    assert first[0] == "No defence"
+    assert {"CleanCLIP", "TA-Cleaner", "PAR"} <= set(first)
+    assert not any(" at " in name or "only" in name for name in first)
     assert "Measured on scenes/test" in texts(app)
     table = app.dataframe[0].value
     app.segmented_control(key="measured.attack").set_value("sig").run()
     assert not app.exception
     assert not app.dataframe[0].value.equals(table)
+    app.selectbox(key="measured.part").set_value("ablations").run()
+    assert not app.exception
+    assert {"No defence", "TA-Cleaner", "TA-Cleaner, K 50 %"} <= set(defenses())
+    assert "CleanCLIP" not in defenses()
+    app.selectbox(key="measured.model").set_value("scenes-vit").run()
+    assert not app.exception, "a model without ablations"
+    assert "CleanCLIP" in defenses()
