@@ -331,15 +331,19 @@ def html(entries: Sequence[Entry], made: str = "") -> str:
 
 
 def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """Return for each attack its name and rows of (clean, triggered, difference x 10) as data URIs."""
+    """Return for each trigger its name and rows of (clean, triggered, difference x 10) as data URIs.
+
+    Two triggers of one attack, such as patches in two places, are told apart by a run of each.
+    """
     from cleaner.data.base import load_data
     from cleaner.pictures import gallery
     from cleaner.runs import load_run
 
-    found: dict[str, list[tuple[str, str, str]]] = {}
+    found: dict[str, tuple[Entry, list[tuple[str, str, str]]]] = {}
     for entry in entries:
         name, options, _ = tested_on(entry.config)
-        if entry.attack in found or not entry.config.get("trigger"):
+        trigger = json.dumps(entry.config.get("trigger"), sort_keys=True)
+        if trigger in found or not entry.config.get("trigger"):
             continue
         try:
             run = load_run(entry.folder)
@@ -349,8 +353,13 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
             continue  # data or weights that are not at hand leave the report without pictures, not without figures
         if run.trigger is not None:
             rows = gallery(pictures, run.trigger)
-            found[entry.attack] = [(views.png(r.clean), views.png(r.triggered), views.png(r.difference)) for r in rows]
-    return list(found.items())
+            shown = [(views.png(row.clean), views.png(row.triggered), views.png(row.difference)) for row in rows]
+            found[trigger] = entry, shown
+    several = Counter(entry.attack for entry, _ in found.values())
+    return [
+        (words(entry.attack) + (f" (as in {entry.folder.name})" if several[entry.attack] > 1 else ""), shown)
+        for entry, shown in found.values()
+    ]
 
 
 def weight_forms(folder: Path) -> tuple[str, ...]:

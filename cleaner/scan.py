@@ -70,8 +70,8 @@ def scan(
 ) -> list[Rise]:
     """Put each trigger on the first `n` pictures of `data`; return one line for each trigger and class, steepest first.
 
-    No label is needed, and no target class is assumed. Raises `CleanerError` for fewer than two classes, no pictures or
-    no trigger.
+    No label is needed, and no target class is assumed. Raises `CleanerError` for fewer than two classes, no pictures,
+    no trigger or a model whose features are not finite.
     """
     data = data.framed(clip.framing)
     if len(data.class_names) < 2 or not len(data) or n < 1 or not triggers:
@@ -84,7 +84,13 @@ def scan(
     triggered: dict[str, list[Tensor]] = {name: [] for name in triggers}
 
     def best(images: Tensor) -> Tensor:
-        return (clip.encode_image(images).cpu() @ classifier).argmax(dim=1)
+        scores = clip.encode_image(images).cpu() @ classifier
+        if not scores.isfinite().all():  # argmax would name a class all the same, and no trigger would seem to move it
+            raise CleanerError(
+                "this model answers with numbers that are not finite (NaN), so a scan of it would say nothing: its "
+                "weights are broken, take another checkpoint."
+            )
+        return scores.argmax(dim=1)
 
     total, done = len(list(rows.split(BATCH))) * len(triggers), 0
     for _, images in read_ahead(data, rows):

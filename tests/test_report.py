@@ -103,6 +103,10 @@ def test_pictures_of_own_data_are_framed_as_the_model_sees_them(runs: list[repor
     assert 0 < len(rows) <= report.PICTURES
     sides = {Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size for row in rows for uri in row}
     assert sides == {(32, 32)}  # the tiny model's
+    moved = {**config, "trigger": {**config["trigger"], "patch_size": 8}}
+    two = report.pictures([report.Entry(runs[0].folder, config, {}), report.Entry(runs[0].folder, moved, {})])
+    assert [name for name, _ in two] == [f"BadNet patch (as in {runs[0].folder.name})"] * 2
+    assert drawn[0][0] == "BadNet patch"
     lost = {**config, "data_name": str(tmp_path / "gone.csv")}
     assert report.pictures([report.Entry(runs[0].folder, lost, runs[0].metrics)]) == []
 

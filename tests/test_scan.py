@@ -69,6 +69,14 @@ def test_what_cannot_be_scanned_is_refused(tiny_clip: Clip, toy_data: TensorData
         scan(tiny_clip, toy_data, {"patch": PATCH}, n=0)
 
 
+def test_a_broken_model_is_not_said_to_show_no_rise(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clip, "encode_image", lambda self, images: torch.full((len(images), 32), torch.nan))
+    with pytest.raises(CleanerError, match="another checkpoint"):
+        scan(tiny_clip, toy_data, {"patch": PATCH})
+
+
 def test_known_triggers_are_ready_and_the_others_say_why_not() -> None:
     known, left = known_triggers()
     assert "badnet" in known

@@ -4,111 +4,52 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from cleaner import jobs, presets
-from cleaner.attacks import TRIGGERS, Trigger
-from cleaner.checkpoints import describe
+from cleaner.attacks import TRIGGERS
 from cleaner.cli.cluster import Where, follow, hand_in
+from cleaner.cli.folders import check_out, new_folder
+from cleaner.cli.inputs import (
+    DATA_HELP,
+    MODEL_HELP,
+    OWN_DATA_HELP,
+    TRIGGER_HELP,
+    data_of,
+    loaded,
+    model_of,
+    opened,
+    show_accuracy,
+    show_broken,
+    show_file,
+    trigger_of,
+)
 from cleaner.cli.options import Finetune, ReboundFinetune, UnratedFinetune, named, options_of, to_config, with_preset
 from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
-from cleaner.clip import BUILT_IN, Clip, load_clip, save_clip
+from cleaner.clip import BUILT_IN, save_clip
 from cleaner.config import parameters
-from cleaner.data.base import DATASETS, CaptionData, load_data, located
+from cleaner.data.base import DATASETS, located
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation import evaluate
-from cleaner.files import REMEDY, read_json
+from cleaner.files import read_json
 from cleaner.jobs import all_entries
-from cleaner.request import Request, data_options, found, rebound_test, tested_on
-from cleaner.runs import Run, find_run, holds_run, load_run, run_id, run_trigger, runs_root, save_run
+from cleaner.request import Request, data_options, found, rebound_test
+from cleaner.runs import Run, find_run, holds_run, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_name
 from cleaner.worker import perform
 from cleaner.workflow import attack_verdict, ks_of
 
-MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
-DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
-OWN_DATA_HELP = f"{DATA_HELP} Default: those of the run, else Scenes."
-TRIGGER_HELP = "Trigger and options, badnet patch_size=16, or a run folder: its trigger, patch and all."
 PRESET_HELP = "Settings to begin with, see: python -m cleaner presets; other options win over them."
 LR_HELP = "Peak learning rate; matters most. Default: what was chosen for {} on a built-in model, else {:g}."
 BACKGROUND_HELP = "With --cluster: return as soon as the job is handed in."
-LOOK = 500
-"""Test pictures that a foreign model is looked at with before it is trained."""
 OUT_HELP = "Folder of the run; default a new one beside the other runs."
-LONGEST = 60
-"""Characters of what a run folder is called after: a file system takes 255 bytes, a letter has up to four."""
-
-
-def opened(name: str) -> Clip:
-    """Return a model; a file's SHA-256 is shown before the file is opened."""
-    show_file(name)
-    return load_clip(name)
-
-
-def model_of(name: str) -> Clip:
-    """Return the model of a run folder, or any other one."""
-    return load_run(name).clip if holds_run(name) else opened(name)
-
-
-def trigger_of(words: Sequence[str]) -> Trigger:
-    """Return the trigger of a run folder as it was used, its patch included, or the one that the words describe."""
-    if len(words) == 1 and holds_run(words[0]):
-        trigger = run_trigger(Path(words[0]))
-        if trigger is None:
-            raise CleanerError(f"the run {words[0]} has no known trigger: name a run made by poison, or a trigger.")
-        return trigger
-    known: Trigger = named(TRIGGERS, words)
-    return known
-
-
-def show_file(model: str) -> None:
-    """Show name, size and SHA-256 of a model's file, which is not opened."""
-    facts = describe(model)
-    if facts is not None:
-        print(facts, file=sys.stderr, flush=True)
-
-
-def data_of(words: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
-    """Return name and options of the data that the command line names, else of a run's own, else of Scenes."""
-    return located(*data_options(words)) if words else tested_on(read_json(Path(model) / "config.json"))[:2]
-
-
-def show_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
-    """Show how well a model sees some test pictures of the data, before anything is done with it."""
-    name, options = data
-    metrics = evaluate(
-        load_clip(model), load_data(name, split="test", size=LOOK, **options), ks=(1,), counterfactual=False
-    )
-    low, high = metrics.interval("ca")
-    print(
-        f"{model}: clean accuracy {metrics.ca[1]:.3f} [{low:.3f}, {high:.3f}] before anything is done, on "
-        f"{metrics.n:,} pictures of {metrics.data}; by chance {1 / metrics.classes:.3f}", file=sys.stderr, flush=True,
-    )  # fmt: skip
-
-
-def show_broken(data: CaptionData) -> None:
-    """Show which pictures were left out."""
-    if data.broken:
-        print(f"{data.name}: {len(data.broken)} left out: {'; '.join(data.broken[:5])}", file=sys.stderr, flush=True)
-
-
-def loaded(data: tuple[str, dict[str, Any]], split: str, size: int | None = None) -> CaptionData:
-    """Return one split of data, by name and options; pictures that were left out are shown."""
-    name, options = data
-    found = load_data(name, split=split, on_step=Progress(), **({"size": size} if size else {}), **options)
-    show_broken(found)
-    return found
 
 
 @dataclass(frozen=True)
@@ -350,51 +291,6 @@ class List:
                 print(f"  {name}: {(registry[name].__doc__ or '').strip().splitlines()[0]}")
                 for p in parameters(registry[name]):
                     print(f"      {p.name}={p.default}  {p.help}")
-
-
-@contextmanager
-def new_folder(out: Path | None, name: str) -> Iterator[Path]:
-    """Yield the folder for a new run, checked before any work is done; one that was not asked for is kept free.
-
-    Nobody else gets its name meanwhile, and nothing is left of it where no run comes. Raises `CleanerError` if it holds
-    a run, or cannot hold one.
-    """
-    if out is not None:
-        if holds_run(out):
-            raise CleanerError(f"{out} already holds a run: choose another --out, nothing was overwritten.")
-        check_out(out)
-        yield out
-        return
-    check_out(runs_root())
-    stem = name.replace("/", "-").lstrip(".-")[:LONGEST]  # with a dot before it, no list would show it
-    for number in count(1):
-        folder = runs_root() / f"{stem}_{number}"
-        try:
-            folder.mkdir(parents=True)
-            break
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise CleanerError(f"{folder} cannot be made ({error.strerror}). {REMEDY}") from error
-    try:
-        yield folder
-    finally:
-        with suppress(OSError):  # it holds the run
-            folder.rmdir()
-
-
-def check_out(out: Path, kind: Literal["folder", "file"] = "folder") -> None:
-    """Raise `CleanerError`, before any work is done, if no folder or file of that name can be written."""
-    try:
-        if stat.S_ISDIR(out.stat().st_mode) != (kind == "folder"):
-            raise CleanerError(f"{out} is no {kind}: choose another --out.")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise CleanerError(f"{out} cannot be written ({error.strerror}): choose another --out.") from error
-    place = next(path for path in (out, *out.absolute().parents) if path.is_dir())
-    if not os.access(place, os.W_OK):
-        raise CleanerError(f"nothing can be written in {place}: choose another --out.")
 
 
 def train(request: Request, folder: Path, where: Where, background: bool, name: str, as_json: bool) -> None:

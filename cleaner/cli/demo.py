@@ -11,7 +11,7 @@ import tyro
 
 from cleaner import presets, results
 from cleaner.attacks import TRIGGERS
-from cleaner.cli.commands import check_out
+from cleaner.cli.folders import check_out
 from cleaner.cli.options import named
 from cleaner.cli.output import HEADER, LEGEND, Progress, print_json, protocol, row, table
 from cleaner.clip import load_clip

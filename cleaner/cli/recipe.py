@@ -14,7 +14,8 @@ import tyro
 
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.checkpoints import check_name
-from cleaner.cli.commands import MODEL_HELP, check_out, opened, show_broken
+from cleaner.cli.folders import check_out
+from cleaner.cli.inputs import MODEL_HELP, opened, show_broken
 from cleaner.cli.options import chosen, named, with_help
 from cleaner.cli.output import Progress, duration, protocol, table
 from cleaner.clip import Clip, pick_device

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from cleaner import events
-from cleaner.cli.commands import check_out
+from cleaner.cli.folders import check_out
 from cleaner.report import write
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.cli.commands import MODEL_HELP, OWN_DATA_HELP, data_of, loaded, model_of, trigger_of
+from cleaner.cli.inputs import MODEL_HELP, OWN_DATA_HELP, data_of, loaded, model_of, trigger_of
 from cleaner.cli.output import Progress, print_json, table
 from cleaner.scan import WARNING, Rise, known_triggers, scan, unfit
 from cleaner.types import CleanerError

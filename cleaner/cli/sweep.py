@@ -14,7 +14,7 @@ import tyro
 
 from cleaner import presets, sweep
 from cleaner.cli.cluster import Where
-from cleaner.cli.commands import LOOK, OWN_DATA_HELP, data_of, opened
+from cleaner.cli.inputs import LOOK, OWN_DATA_HELP, data_of, opened
 from cleaner.cli.options import SharedFinetune, named, options_of, to_config
 from cleaner.cli.output import duration, print_json, protocol, row, table
 from cleaner.data.base import load_data

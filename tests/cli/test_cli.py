@@ -10,7 +10,7 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
-from cleaner.cli import cluster, commands, demo
+from cleaner.cli import cluster, commands, demo, folders, inputs
 from cleaner.cli.options import named
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
@@ -103,21 +103,21 @@ def test_a_run_is_worked_on_with_its_own_data(tmp_path: Path, monkeypatch: pytes
     taken = [(request.data, request.data_options) for request in begun]
     assert taken == [tuple(own.values())] * 2 + [("scenes", {})] * 2
     assert commands.Evaluate(run).data == Scan(run).data == Sweep(run).data == ()
-    assert commands.data_of((), run) == tuple(own.values())
+    assert inputs.data_of((), run) == tuple(own.values())
     (tmp_path / "a" / "config.json").write_text('{"data": "csv:/d/pairs.csv/train"}')  # made without the command line
-    assert commands.data_of((), run) == ("csv:/d/pairs.csv", {})
+    assert inputs.data_of((), run) == ("csv:/d/pairs.csv", {})
 
 
 def test_two_runs_begun_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
-    with commands.new_folder(None, "./x") as first, commands.new_folder(None, "./x") as second:
+    with folders.new_folder(None, "./x") as first, folders.new_folder(None, "./x") as second:
         assert first != second
         assert entries() == []
         (second / "config.json").write_text('{"stage": "backdoored"}')
     assert [entry.folder for entry in entries()] == [second]
     assert not first.exists()
     monkeypatch.setattr(cluster.jobs, "start", lambda *_: None)
-    with commands.new_folder(None, "far") as folder:
+    with folders.new_folder(None, "far") as folder:
         cluster.hand_in(Request("defended", "scenes", 8, POISON), folder, Cluster(), True, lambda *_: None)
     assert (tmp_path / "far_1" / "config.json").exists()
 
@@ -181,7 +181,7 @@ def test_a_scan_reads_what_it_needs_and_counts_its_lines(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     read: list[int] = []
-    monkeypatch.setattr(commands, "load_data", lambda *of, **how: read.append(how["size"]) or load_data(*of, **how))
+    monkeypatch.setattr(inputs, "load_data", lambda *of, **how: read.append(how["size"]) or load_data(*of, **how))
     data = [str(table(tmp_path, 120)), "classes=red,green,blue"]
     assert main(["scan", model, "--data", *data, "--trigger", "badnet", "--pictures", "10"]) == 0
     assert read == [10]

@@ -1,0 +1,88 @@
+"""Models, data and triggers as the command line names them; what is found out about a file is shown before its use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cleaner.attacks import TRIGGERS, Trigger
+from cleaner.checkpoints import describe
+from cleaner.cli.options import named
+from cleaner.cli.output import Progress
+from cleaner.clip import Clip, load_clip
+from cleaner.data.base import CaptionData, load_data, located
+from cleaner.evaluation import evaluate
+from cleaner.files import read_json
+from cleaner.request import data_options, tested_on
+from cleaner.runs import holds_run, load_run, run_trigger
+from cleaner.types import CleanerError
+
+MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
+DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
+OWN_DATA_HELP = f"{DATA_HELP} Default: those of the run, else Scenes."
+TRIGGER_HELP = "Trigger and options, badnet patch_size=16, or a run folder: its trigger, patch and all."
+LOOK = 500
+"""Test pictures that a foreign model is looked at with before it is trained."""
+
+
+def opened(name: str) -> Clip:
+    """Return a model; a file's SHA-256 is shown before the file is opened."""
+    show_file(name)
+    return load_clip(name)
+
+
+def model_of(name: str) -> Clip:
+    """Return the model of a run folder, or any other one."""
+    return load_run(name).clip if holds_run(name) else opened(name)
+
+
+def trigger_of(words: Sequence[str]) -> Trigger:
+    """Return the trigger of a run folder as it was used, its patch included, or the one that the words describe."""
+    if len(words) == 1 and holds_run(words[0]):
+        trigger = run_trigger(Path(words[0]))
+        if trigger is None:
+            raise CleanerError(f"the run {words[0]} has no known trigger: name a run made by poison, or a trigger.")
+        return trigger
+    known: Trigger = named(TRIGGERS, words)
+    return known
+
+
+def show_file(model: str) -> None:
+    """Show name, size and SHA-256 of a model's file, which is not opened."""
+    facts = describe(model)
+    if facts is not None:
+        print(facts, file=sys.stderr, flush=True)
+
+
+def data_of(words: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
+    """Return name and options of the data that the command line names, else of a run's own, else of Scenes."""
+    return located(*data_options(words)) if words else tested_on(read_json(Path(model) / "config.json"))[:2]
+
+
+def show_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
+    """Show how well a model sees some test pictures of the data, before anything is done with it."""
+    name, options = data
+    metrics = evaluate(
+        load_clip(model), load_data(name, split="test", size=LOOK, **options), ks=(1,), counterfactual=False
+    )
+    low, high = metrics.interval("ca")
+    print(
+        f"{model}: clean accuracy {metrics.ca[1]:.3f} [{low:.3f}, {high:.3f}] before anything is done, on "
+        f"{metrics.n:,} pictures of {metrics.data}; by chance {1 / metrics.classes:.3f}", file=sys.stderr, flush=True,
+    )  # fmt: skip
+
+
+def show_broken(data: CaptionData) -> None:
+    """Show which pictures were left out."""
+    if data.broken:
+        print(f"{data.name}: {len(data.broken)} left out: {'; '.join(data.broken[:5])}", file=sys.stderr, flush=True)
+
+
+def loaded(data: tuple[str, dict[str, Any]], split: str, size: int | None = None) -> CaptionData:
+    """Return one split of data, by name and options; pictures that were left out are shown."""
+    name, options = data
+    found = load_data(name, split=split, on_step=Progress(), **({"size": size} if size else {}), **options)
+    show_broken(found)
+    return found
