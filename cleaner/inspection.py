@@ -196,7 +196,8 @@ class Layers:
     """Unit features of one model, on the CPU: image, triggered, caption (n, D); prompt (C, D), of the classifier.
 
     `taken` (n,) bool: the triggered image is taken for the target, as for `Metrics.asr`: with the trigger's text key,
-    where it has one, in the prompts. Without a known trigger `triggered` has no rows.
+    where it has one, in the prompts. Images of the target are among them. Without a known trigger `triggered` has no
+    rows.
     """
 
     image: Tensor

@@ -163,7 +163,7 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
                 color = figures.COLORS[world.map.stages[stage]]
                 look = (f"{world.labels[stage]}: {word.lower()}", color, symbol, False)
             elif coloring == COLORINGS[3]:
-                look = _success(kind, word, symbol, world.map.taken[stage][i] if kind == "triggered" else None)
+                look = _success(world, stage, kind, i)
             elif kind == "prompt" and world.map.prompts[i] == world.map.target:
                 look = (
                     f"Prompt of the target: {world.class_of(kind, i)}",
@@ -179,10 +179,14 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
     ]  # fmt: skip
 
 
-def _success(kind: str, word: str, symbol: str, taken: bool | None) -> tuple[str, str, str, bool]:
-    if taken is None:
+def _success(world: World, stage: int, kind: str, i: int) -> tuple[str, str, str, bool]:
+    """Return the look of a point by whether the trigger works on it; it cannot on a picture of the target itself."""
+    word, _, symbol = LOOKS[kind]
+    if kind != "triggered":
         return word, LOOKS["prompt"][1], symbol, True
-    if taken:
+    if world.map.labels[i] == world.map.target:
+        return f"{word}, of the target itself", LOOKS["prompt"][1], symbol, True
+    if world.map.taken[stage][i]:
         return "Trigger works: taken for the target", figures.COLORS["backdoored"], symbol, False
     return "Trigger does not work", figures.COLORS["defended"], symbol, False
 
