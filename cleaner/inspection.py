@@ -151,11 +151,12 @@ def word_attribution(clip: Clip, explainer: Any, caption: str, pictures: Tensor)
     """
     with torch.no_grad():
         features = clip.encode_image(pictures)
+    tokens = clip.token_texts(caption)  # first: some models have none that can be shown
     values = explainer.attribute(clip, [caption] * len(pictures), features)
     words: list[str] = []
     owners: list[int] = []
     begins = True
-    for token in clip.token_texts(caption):
+    for token in tokens:
         if token and begins:
             words.append("")
         if token:
@@ -166,7 +167,7 @@ def word_attribution(clip: Clip, explainer: Any, caption: str, pictures: Tensor)
     for position, owner in enumerate(owners):
         if owner >= 0:
             rows[:, owner] += values[:, position]
-    return words, rows.tolist()
+    return [clip.spelled(word) for word in words], rows.tolist()
 
 
 @torch.inference_mode()

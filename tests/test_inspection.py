@@ -90,6 +90,13 @@ def test_words_get_the_sum_of_their_tokens(tiny_clip: Clip, toy_data: TensorData
     assert rows[0] != rows[1]
 
 
+def test_words_are_spelled_as_they_were_written(tiny_clip: Clip, toy_data: TensorData) -> None:
+    caption = "a café in 日本 😀"
+    words, rows = word_attribution(tiny_clip, EXPLAINERS["token_gradients"](), caption, toy_data.images([0]))
+    assert words == caption.split()
+    assert len(rows[0]) == 5
+
+
 def test_best_classes_are_those_of_the_cosines(tiny_clip: Clip, toy_data: TensorData) -> None:
     toy_data.templates = ("a {}",)
     picture = toy_data.images([3])
