@@ -40,8 +40,8 @@ class Shares:
     """Share of the positive attribution in the trigger's place, one value for each picture; NaN where none is positive.
 
     `similarity` is for triggers without a place, all over the picture or in the text alone: the cosine of the maps
-    with and without trigger; `clean` and `triggered` are then empty. `area` is the mean part of the picture under
-    the trigger: the share of a map that looks everywhere alike.
+    with and without trigger, NaN where one is zero; `clean` and `triggered` are then empty. `area` is the mean part of
+    the picture under the trigger: the share of a map that looks everywhere alike.
     """
 
     clean: list[float]
