@@ -94,12 +94,12 @@ def show_grid(
     st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=_two_digits(table[0]))
     st.caption(
         "Similarity: cosine of picture and text. Share (trigger share): how much of what speaks for the text, be it "
-        f"much or little, lies in the dotted box, which covers {percent(float(mask.mean()))} of the picture; ×: how "
-        "many times this part. “Not measured”: nothing speaks for the text. One picture, n = 1."
+        f"much or little, lies inside the dotted line, which takes {percent(float(mask.mean()))} of the picture; ×: "
+        "how many times this part. “Not measured”: nothing speaks for the text. One picture, n = 1."
         if outlined
         else f"This trigger {'lies all over the picture' if mask.any() else 'changes nothing in this picture'}, so no "
-        "share is given: a cosine of 1 says that the model looks at the same places with and without it. Empty: nothing "
-        "speaks for the text. One picture, n = 1."
+        "share is given: a cosine of 1 says that the model looks at the same places with and without it. Empty: "
+        "nothing speaks for the text. One picture, n = 1."
     )
 
 
