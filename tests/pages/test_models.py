@@ -14,7 +14,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.request import Request
 from cleaner.runs import create_run
 from pages._shared.frame import titles
-from pages._shared.state import plain
+from pages._shared.state import Saved, plain, short_labels
 from tests.conftest import make_clip
 from tests.pages.conftest import Open, at, texts
 from tests.pages.runs import make_runs
@@ -55,6 +55,17 @@ def test_each_page_for_runs_of_each_architecture(title: str, kind: str, open_pag
     first, _ = make_runs(tmp_path, kind)
     app = look_at(open_page(title), first.name)
     assert "shown without a trigger" not in texts(app)
+
+
+def test_runs_of_one_minute_can_be_told_apart(open_page: Open, tmp_path: Path) -> None:
+    folders = [make_runs(tmp_path, seed=seed)[0] for seed in (0, 1)]
+    app = open_page("Overview")
+    for folder in folders:  # a select box sends the label that was chosen
+        assert look_at(app, folder.name).selectbox(key="current_run").value == folder.name
+    config = {"stage": "defended", "defense": {"name": "ta_cleaner"}, "finetune": {"lr": 1e-4}}
+    swept = [Saved(Path(name), {**config, "created": "2026-01-01T00:00:00Z"}, {}) for name in ("a", "b")]
+    assert len(set(short_labels(swept).values())) == 2
+    assert "·" not in short_labels(swept[:1])["a"]
 
 
 @pytest.fixture
