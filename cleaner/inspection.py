@@ -15,7 +15,7 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
-from cleaner.evaluation import class_classifier, encode_pictures, encode_texts, keyed_classifier
+from cleaner.evaluation import class_classifier, encode_pictures, encode_texts, keyed_classifier, measurable
 from cleaner.metrics import (
     alignment,
     feature_shift,
@@ -123,8 +123,11 @@ def shares_over(
     n: int = 256,
     on_step: OnStep | None = None,
 ) -> Shares:
-    """Measure `shares` on the first `n` pictures of `data` whose one class is not the target."""
-    data = data.framed(clip.framing)
+    """Measure `shares` on the first `n` pictures of `data` whose one class is not the target.
+
+    Raises `CleanerError` if there is none.
+    """
+    data = measurable(data, target_class).framed(clip.framing)
     other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
     batches = other.nonzero().flatten()[:n].split(BATCH)
     target, begun, found = text_feature(clip, text), time.perf_counter(), [torch.zeros(4, 0)]
