@@ -153,7 +153,8 @@ def show_margins(
     with st.expander(title, icon=":material/bar_chart:", key="subtexts.margins", on_change="rerun") as box:
         if not box.open:
             return
-        first = min(SHOWN, size)
+        captions = cache.data(name, SPLIT, size).captions
+        first = min(SHOWN, len(captions))
         images.drawn(name, SPLIT, size)
         with st.spinner("Asking the models …"):
             found = {
@@ -169,7 +170,6 @@ def show_margins(
             "a margin is a matter of length."
         )
         judged = next((label for label, (stage, _) in found.items() if stage == "defended"), list(found)[-1])
-        captions = cache.data(name, SPLIT, size).captions
         st.markdown(f"**The worst for {plain(judged)}**")
         worst = sorted(found[judged][1], key=lambda margin: margin.value)[:WORST]
         table = [(m.index, captions[m.index], m.positive, m.negative, m.value) for m in worst]
@@ -190,6 +190,7 @@ def show_signs(name: str, size: int, seed: int, n: int) -> None:
             found = cache.signs(name, SPLIT, size, share, seed, n, EPOCHS)
         kinds = sorted({kind for signs in found for kind in signs.kinds})
         table = [
+        pairs = len(cache.data(name, SPLIT, size))
             {"Epoch": s.epoch, "Pairs drawn": s.drawn, "Skipped": s.skipped, "New texts": s.new,
              "Writing (ms)": round(1000 * s.seconds), **{f"False: {kind}": s.kinds.get(kind, 0) for kind in kinds}}
             for s in found
@@ -197,10 +198,10 @@ def show_signs(name: str, size: int, seed: int, n: int) -> None:
         style = {"New texts": st.column_config.NumberColumn(format="percent")}
         st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=style)
         st.caption(
-            f"K = {100 * share:.0f} % of {size:,} clean pairs in each epoch. **New texts**: not drawn for the same "
+            f"K = {100 * share:.0f} % of {pairs:,} clean pairs in each epoch. **New texts**: not drawn for the same "
             "pair before; if few are, the model learns them by heart. **False**: how often each kind of change was "
             "made; a kind that is missing is not taught. **Skipped**: captions that yield no pair of texts; if many "
-            f"are, the method trains on less than it says. {_share_of_time(size, found)}"
+            f"are, the method trains on less than it says. {_share_of_time(pairs, found)}"
         )
 
 
@@ -231,7 +232,10 @@ def show_epoch(name: str, size: int, epoch: int, seed: int, n: int) -> None:
             columns=["Pair", "Caption", "True", "False"],
         )
         st.dataframe(table, hide_index=True, width="stretch", height=320)
-        st.caption(f"{len(rows):,} of {size:,} clean pairs; {skipped} drawn pairs yielded no subtext and were skipped.")
+        pairs = len(cache.data(name, SPLIT, size))  # files may hold fewer than were asked for
+        st.caption(
+            f"{len(rows):,} of {pairs:,} clean pairs; {skipped} drawn pairs yielded no subtext and were skipped."
+        )
 
 
 with page("Subtexts", LEAD):
