@@ -130,7 +130,11 @@ def show_similarities(
             label: (stage, cache.similarities(model, picture, tuple(texts))) for label, (stage, model) in shown.items()
         }
     st.plotly_chart(figures.similarity_bars(names, values), key="similarity", config={"displayModeBar": False})
-    if false:
+    if not all(cache.fits(model, text) for _, model in shown.values() for text in texts):
+        st.warning(
+            "These texts are longer than the models read, so that what was changed may be cut: shorten the caption."
+        )
+    elif false:
         for label, (_, cosines) in values.items():
             beaten = [text for text, cosine in zip(false, cosines[-len(false) :], strict=True) if cosine >= cosines[0]]
             said = "puts the caption above all false texts" if not beaten else "prefers to it: " + "; ".join(beaten)
@@ -186,11 +190,11 @@ def show_signs(name: str, size: int, seed: int, n: int) -> None:
         if not box.open:
             return
         share = st.session_state.get("subtexts.share", 10) / 100
+        pairs = len(cache.data(name, SPLIT, size))
         with st.spinner("Drawing …"):
             found = cache.signs(name, SPLIT, size, share, seed, n, EPOCHS)
         kinds = sorted({kind for signs in found for kind in signs.kinds})
         table = [
-        pairs = len(cache.data(name, SPLIT, size))
             {"Epoch": s.epoch, "Pairs drawn": s.drawn, "Skipped": s.skipped, "New texts": s.new,
              "Writing (ms)": round(1000 * s.seconds), **{f"False: {kind}": s.kinds.get(kind, 0) for kind in kinds}}
             for s in found

@@ -45,4 +45,4 @@ from pages._shared.cache.pictures import (
     warm_pictures,
 )
 from pages._shared.cache.reports import entries, report_html, weight_forms
-from pages._shared.cache.texts import draw, epoch_draw, margins, parse, signs, similarities, vocabulary
+from pages._shared.cache.texts import draw, epoch_draw, fits, margins, parse, signs, similarities, vocabulary

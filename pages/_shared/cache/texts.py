@@ -81,6 +81,11 @@ def signs(name: str, split: str, size: int, share: float, seed: int, n: int, epo
     )
 
 
+def fits(model: tuple[str, str], text: str) -> bool:
+    """Return whether a model reads all of a text, or cuts its end."""
+    return of_stage(model).fits(text)
+
+
 @st.cache_data(show_spinner=False, max_entries=256)
 def similarities(model: tuple[str, str], sample: Sample, texts: tuple[str, ...]) -> list[float]:
     """Return the cosine of a picture, framed as `model` sees it, with each text."""
