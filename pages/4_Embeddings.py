@@ -213,9 +213,12 @@ def explore(world: World) -> None:
     arrows = None
     if before is not None and after is not None and kinds:
         arrows = tuple(np.concatenate([world.of(s, kind) for kind in kinds]) for s in (before, after))
-    view_key = (world.method, before, after, tuple(kinds), coloring)
+    points = (world.data, tuple(world.map.rows), tuple(world.map.prompts))
+    view_key = (points, world.method, before, after, tuple(kinds), coloring)
     st.session_state["embeddings.drawn"] = view_key
     made_in, selected = st.session_state.get(SELECTED, (view_key, []))
+    if made_in[0] != points:  # the run in view has other ones under these numbers
+        selected = []
     marked = None
     if selected and made_in != view_key and after is not None:
         inside = [(kind, int(i)) for kind, _, i in (s.partition(":") for s in selected) if kind in kinds]

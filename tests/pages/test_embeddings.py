@@ -81,6 +81,23 @@ def test_a_selection_is_shown_and_outlives_another_model(open_page: Open, tmp_pa
     assert "points selected" not in texts(app)
 
 
+def test_a_selection_is_not_taken_for_points_of_other_data(open_page: Open, tmp_path: Path) -> None:
+    first, _ = make_runs(tmp_path)
+    second, _ = make_runs(tmp_path, seed=1)
+    config = json.loads((second / "config.json").read_text())
+    (second / "config.json").write_text(json.dumps({**config, "test_size": 50}))
+    app = open_page("Embeddings")
+    app.selectbox(key="current_run").set_value(first.name).run()
+    app.session_state["embeddings.selected"] = (app.session_state["embeddings.drawn"], ["image:3"])
+    app.run()
+    assert "1 points selected" in texts(app)
+    app.selectbox(key="current_run").set_value(second.name).run()
+    assert not app.exception
+    assert "points selected" not in texts(app)
+    app.selectbox(key="current_run").set_value(first.name).run()
+    assert "1 points selected" in texts(app)
+
+
 def test_of_many_points_some_of_each_kind_are_shown(open_page: Open, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Embeddings")
