@@ -91,7 +91,7 @@ def show_draw(caption: str, pair: SubtextPair) -> None:
                 st.caption(f"another {words.ROLES.get(negative.kind) or negative.kind}")
 
 
-def stages() -> dict[str, tuple[str, tuple[str, str]]]:
+def stages() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return label -> (stage, model) of the models at hand: those of the run in view, or the model in view."""
     run, model = state.current_run(), state.current_model()
     if run is not None:
@@ -114,7 +114,7 @@ def stages() -> dict[str, tuple[str, tuple[str, str]]]:
 
 
 def show_similarities(
-    shown: dict[str, tuple[str, tuple[str, str]]], picture: Sample, caption: str, pair: SubtextPair
+    shown: dict[str, tuple[str, tuple[str, ...]]], picture: Sample, caption: str, pair: SubtextPair
 ) -> None:
     """Draw how near the picture is to each text, for each model."""
     texts = [caption]
@@ -150,7 +150,7 @@ def show_similarities(
 
 
 def show_margins(
-    shown: dict[str, tuple[str, tuple[str, str]]], name: str, size: int, epoch: int, seed: int, n: int
+    shown: dict[str, tuple[str, tuple[str, ...]]], name: str, size: int, epoch: int, seed: int, n: int
 ) -> None:
     """Draw how far true texts lie above false ones for many pairs, and the pairs where they lie below most."""
     title = state.titled("Many pairs: true texts against false ones", state.current_run())

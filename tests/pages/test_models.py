@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,20 @@ def test_a_checkpoint_of_unknown_origin(open_page: Open, brought: Path) -> None:
         assert "Look for one on the Defend page" in texts(app)
         if title in LOOKING:
             assert "Suspect" in texts(app) + str([d.value for d in app.dataframe])
+
+
+def test_a_checkpoint_that_was_written_anew_is_asked_again(open_page: Open, brought: Path) -> None:
+    app = open_page("Overview")
+    clean(brought)
+    look_at(at(app.run(), "Try it"), f"model:{brought}")
+    before = [chart.proto.spec for chart in app.get("plotly_chart")]
+    save_clip(make_clip("vit", 8), brought)
+    os.utime(brought, (1, 1))
+    app.run()
+    after = [chart.proto.spec for chart in app.get("plotly_chart")]
+    assert len(before) == len(after) == 2
+    assert before[0] != after[0]
+    assert before[1] == after[1]  # the defence is what it was
 
 
 def test_a_checkpoint_that_was_cleaned(open_page: Open, brought: Path) -> None:

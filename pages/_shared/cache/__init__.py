@@ -26,6 +26,7 @@ from pages._shared.cache.material import (
     framed,
     framing_of,
     located_data,
+    named,
     of_stage,
     packed,
     poison_plan,
