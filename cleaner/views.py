@@ -94,7 +94,8 @@ def attribution_grid(
 def _outline(figure: go.Figure, mask: Array, row: int, column: int) -> None:
     """Draw lines along the edges of a mask (H, W), which may lie in several places."""
     inside = np.pad(mask > 0, 1)
-    x, y = [], []
+    x: list[float | None] = []
+    y: list[float | None] = []
     for down in (False, True):  # edges between neighbours beside each other, then those above each other
         cells = inside if down else inside.T
         for at, edge in enumerate(cells[1:] != cells[:-1]):
