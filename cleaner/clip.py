@@ -126,7 +126,7 @@ class Clip:
         return torch.equal(self._tokens([text], self._context), longer)
 
     def token_texts(self, caption: str) -> list[str]:
-        """Return what each token of `tokenize([caption])` stands for; "" for start, end and padding.
+        """Return each token of `tokenize([caption])` as CLIP's vocabulary writes it; "" for start, end and padding.
 
         Raises `CleanerError` for a model whose tokenizer is not CLIP's own.
         """
@@ -138,6 +138,11 @@ class Clip:
         tokenizer = _tokenizer()
         marks = {0, tokenizer.sot_token_id, tokenizer.eot_token_id}
         return ["" if i in marks else tokenizer.decoder[i] for i in ids]
+
+    def spelled(self, tokens: str) -> str:
+        """Return what some of `token_texts`, joined, spell: in CLIP's vocabulary each character is a byte of UTF-8."""
+        known = _tokenizer().byte_decoder
+        return bytes(known[character] for character in tokens).decode("utf-8", errors="replace")
 
     def _causal(self) -> bool:
         return getattr(self.model, "attn_mask", None) is not None and self.model.text_pool_type == "argmax"

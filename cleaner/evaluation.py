@@ -155,6 +155,8 @@ def keyed_classifier(clip: Clip, data: CaptionData, trigger: Trigger, plain: Ten
 
 
 def _classifier(clip: Clip, data: CaptionData, write: Callable[[str], str]) -> Tensor:
+    if not data.class_names:
+        raise CleanerError(f"{data.name or 'the data'} name no classes to choose from: {CLASSES_HELP}")
     templates = clip.templates or data.templates
     prompts = [write(template.format(name)) for name in data.class_names for template in templates]
     features = encode_texts(clip, prompts)

@@ -15,7 +15,7 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
-from cleaner.evaluation import class_classifier, encode_pictures, encode_texts, keyed_classifier
+from cleaner.evaluation import class_classifier, encode_pictures, encode_texts, keyed_classifier, measurable
 from cleaner.metrics import (
     alignment,
     feature_shift,
@@ -40,8 +40,8 @@ class Shares:
     """Share of the positive attribution in the trigger's place, one value for each picture; NaN where none is positive.
 
     `similarity` is for triggers without a place, all over the picture or in the text alone: the cosine of the maps
-    with and without trigger; `clean` and `triggered` are then empty. `area` is the mean part of the picture under
-    the trigger: the share of a map that looks everywhere alike.
+    with and without trigger, NaN where one is zero; `clean` and `triggered` are then empty. `area` is the mean part of
+    the picture under the trigger: the share of a map that looks everywhere alike.
     """
 
     clean: list[float]
@@ -123,8 +123,11 @@ def shares_over(
     n: int = 256,
     on_step: OnStep | None = None,
 ) -> Shares:
-    """Measure `shares` on the first `n` pictures of `data` whose one class is not the target."""
-    data = data.framed(clip.framing)
+    """Measure `shares` on the first `n` pictures of `data` whose one class is not the target.
+
+    Raises `CleanerError` if there is none.
+    """
+    data = measurable(data, target_class).framed(clip.framing)
     other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
     batches = other.nonzero().flatten()[:n].split(BATCH)
     target, begun, found = text_feature(clip, text), time.perf_counter(), [torch.zeros(4, 0)]
@@ -151,11 +154,12 @@ def word_attribution(clip: Clip, explainer: Any, caption: str, pictures: Tensor)
     """
     with torch.no_grad():
         features = clip.encode_image(pictures)
+    tokens = clip.token_texts(caption)  # first: some models have none that can be shown
     values = explainer.attribute(clip, [caption] * len(pictures), features)
     words: list[str] = []
     owners: list[int] = []
     begins = True
-    for token in clip.token_texts(caption):
+    for token in tokens:
         if token and begins:
             words.append("")
         if token:
@@ -166,7 +170,7 @@ def word_attribution(clip: Clip, explainer: Any, caption: str, pictures: Tensor)
     for position, owner in enumerate(owners):
         if owner >= 0:
             rows[:, owner] += values[:, position]
-    return words, rows.tolist()
+    return [clip.spelled(word) for word in words], rows.tolist()
 
 
 @torch.inference_mode()
@@ -196,7 +200,8 @@ class Layers:
     """Unit features of one model, on the CPU: image, triggered, caption (n, D); prompt (C, D), of the classifier.
 
     `taken` (n,) bool: the triggered image is taken for the target, as for `Metrics.asr`: with the trigger's text key,
-    where it has one, in the prompts. Without a known trigger `triggered` has no rows.
+    where it has one, in the prompts. Images of the target are among them. Without a known trigger `triggered` has no
+    rows.
     """
 
     image: Tensor

@@ -112,11 +112,16 @@ def draw(
     target_class: str | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[Map, Tensor]:
-    """Return the map of some models by PCA, and the features (N, D) of its points."""
+    """Return the map of some models by PCA, and the features (N, D) of its points.
+
+    Raises `CleanerError` for data without a picture of one class.
+    """
     import torch
 
+    from cleaner.evaluation import measurable
     from cleaner.inspection import KINDS, layers, numbers, shifts, single_object_rows, stacked
 
+    measurable(data)
     target = data.class_index(target_class) if target_class is not None and trigger is not None else None
     rows, prompts = _chosen(data, single_object_rows(data, PICTURES).tolist(), len(stages), target)
     labels, begun = data.labels[rows], time.perf_counter()

@@ -155,8 +155,12 @@ def trigger_share(attribution: Tensor, mask: Tensor) -> Tensor:
 
 
 def map_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Return (N,) the cosine of two maps (N, H, W): 1 = the same places; for triggers that have no place."""
-    return F.cosine_similarity(a.flatten(1), b.flatten(1))
+    """Return (N,) the cosine of two maps (N, H, W): 1 = the same places; for triggers that have no place.
+
+    NaN where a map is zero everywhere.
+    """
+    a, b = a.flatten(1), b.flatten(1)
+    return torch.where(a.any(1) & b.any(1), F.cosine_similarity(a, b), torch.nan)
 
 
 def feature_shift(before: Tensor, after: Tensor) -> Tensor:

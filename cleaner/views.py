@@ -92,12 +92,20 @@ def attribution_grid(
 
 
 def _outline(figure: go.Figure, mask: Array, row: int, column: int) -> None:
-    """Draw a line around the box of a mask (H, W)."""
-    ys, xs = np.nonzero(mask > 0)
-    if len(ys) == 0:
-        return
-    figure.add_shape(
-        type="rect", x0=xs.min() - 0.5, x1=xs.max() + 0.5, y0=ys.min() - 0.5, y1=ys.max() + 0.5, row=row, col=column,
+    """Draw lines along the edges of a mask (H, W), which may lie in several places."""
+    inside = np.pad(mask > 0, 1)
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for down in (False, True):  # edges between neighbours beside each other, then those above each other
+        cells = inside if down else inside.T
+        for at, edge in enumerate(cells[1:] != cells[:-1]):
+            ends = np.flatnonzero(np.diff(np.pad(edge, 1).astype(np.int8)))  # where runs of edges begin and end
+            for begin, end in ends.reshape(-1, 2) - 1.5:
+                along, across = [begin, end, None], [at - 0.5, at - 0.5, None]
+                x += along if down else across
+                y += across if down else along
+    figure.add_scatter(
+        x=x, y=y, mode="lines", hoverinfo="skip", showlegend=False, row=row, col=column,
         line={"color": COLORS["trigger"], "width": 2.5, "dash": "dot"},
     )  # fmt: skip
 

@@ -161,7 +161,7 @@ def show_results(run: Saved) -> None:
         )
         return
     st.subheader(state.titled("Is the backdoor gone, and what did it cost?", run), anchor=False)
-    labels = {other.id: other.label for other in defended}
+    labels = state.distinct({other.id: other.label for other in defended})
     key = f"defend.shown.{run.id}"
     wanted = st.session_state.pop("defend.new", None)
     if wanted:

@@ -163,7 +163,7 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
                 color = figures.COLORS[world.map.stages[stage]]
                 look = (f"{world.labels[stage]}: {word.lower()}", color, symbol, False)
             elif coloring == COLORINGS[3]:
-                look = _success(kind, word, symbol, world.map.taken[stage][i] if kind == "triggered" else None)
+                look = _success(world, stage, kind, i)
             elif kind == "prompt" and world.map.prompts[i] == world.map.target:
                 look = (
                     f"Prompt of the target: {world.class_of(kind, i)}",
@@ -179,10 +179,14 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
     ]  # fmt: skip
 
 
-def _success(kind: str, word: str, symbol: str, taken: bool | None) -> tuple[str, str, str, bool]:
-    if taken is None:
+def _success(world: World, stage: int, kind: str, i: int) -> tuple[str, str, str, bool]:
+    """Return the look of a point by whether the trigger works on it; it cannot on a picture of the target itself."""
+    word, _, symbol = LOOKS[kind]
+    if kind != "triggered":
         return word, LOOKS["prompt"][1], symbol, True
-    if taken:
+    if world.map.labels[i] == world.map.target:
+        return f"{word}, of the target itself", LOOKS["prompt"][1], symbol, True
+    if world.map.taken[stage][i]:
         return "Trigger works: taken for the target", figures.COLORS["backdoored"], symbol, False
     return "Trigger does not work", figures.COLORS["defended"], symbol, False
 
@@ -209,9 +213,12 @@ def explore(world: World) -> None:
     arrows = None
     if before is not None and after is not None and kinds:
         arrows = tuple(np.concatenate([world.of(s, kind) for kind in kinds]) for s in (before, after))
-    view_key = (world.method, before, after, tuple(kinds), coloring)
+    points = (world.data, tuple(world.map.rows), tuple(world.map.prompts))
+    view_key = (points, world.method, before, after, tuple(kinds), coloring)
     st.session_state["embeddings.drawn"] = view_key
     made_in, selected = st.session_state.get(SELECTED, (view_key, []))
+    if made_in[0] != points:  # the run in view has other ones under these numbers
+        selected = []
     marked = None
     if selected and made_in != view_key and after is not None:
         inside = [(kind, int(i)) for kind, _, i in (s.partition(":") for s in selected) if kind in kinds]

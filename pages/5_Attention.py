@@ -94,12 +94,12 @@ def show_grid(
     st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=_two_digits(table[0]))
     st.caption(
         "Similarity: cosine of picture and text. Share (trigger share): how much of what speaks for the text, be it "
-        f"much or little, lies in the dotted box, which covers {percent(float(mask.mean()))} of the picture; ×: how "
-        "many times this part. “Not measured”: nothing speaks for the text. One picture, n = 1."
+        f"much or little, lies inside the dotted line, which takes {percent(float(mask.mean()))} of the picture; ×: "
+        "how many times this part. “Not measured”: nothing speaks for the text. One picture, n = 1."
         if outlined
         else f"This trigger {'lies all over the picture' if mask.any() else 'changes nothing in this picture'}, so no "
-        "share is given: a cosine of 1 says that the model looks at the same places with and without it. One picture, "
-        "n = 1."
+        "share is given: a cosine of 1 says that the model looks at the same places with and without it. Empty: "
+        "nothing speaks for the text. One picture, n = 1."
     )
 
 
@@ -153,10 +153,11 @@ def show_distribution(
         parts = {label: (stage, _known(r.clean), _known(r.triggered)) for label, (stage, r) in results.items()}
         axis, usual = "Share of attribution in the trigger's place", first.area
     else:
-        parts = {label: (stage, [], r.similarity) for label, (stage, r) in results.items()}
+        parts = {label: (stage, [], _known(r.similarity)) for label, (stage, r) in results.items()}
         axis, usual = "Cosine of the maps without and with trigger", None
     st.plotly_chart(views.share_distribution(parts, axis, usual), key="attention.spread", config=NO_BAR)
-    empty = {label: sum(math.isnan(v) for v in r.clean + r.triggered) for label, (_, r) in results.items()}
+    measured = {label: r.clean + r.triggered + r.similarity for label, (_, r) in results.items()}
+    empty = {label: sum(map(math.isnan, values)) for label, values in measured.items()}
     lost = "; ".join(f"{label} {count}" for label, count in empty.items() if count)
     pictures = len(first.triggered or first.similarity)
     st.caption(

@@ -91,7 +91,7 @@ def show_draw(caption: str, pair: SubtextPair) -> None:
                 st.caption(f"another {words.ROLES.get(negative.kind) or negative.kind}")
 
 
-def stages() -> dict[str, tuple[str, tuple[str, str]]]:
+def stages() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return label -> (stage, model) of the models at hand: those of the run in view, or the model in view."""
     run, model = state.current_run(), state.current_model()
     if run is not None:
@@ -114,7 +114,7 @@ def stages() -> dict[str, tuple[str, tuple[str, str]]]:
 
 
 def show_similarities(
-    shown: dict[str, tuple[str, tuple[str, str]]], picture: Sample, caption: str, pair: SubtextPair
+    shown: dict[str, tuple[str, tuple[str, ...]]], picture: Sample, caption: str, pair: SubtextPair
 ) -> None:
     """Draw how near the picture is to each text, for each model."""
     texts = [caption]
@@ -130,7 +130,11 @@ def show_similarities(
             label: (stage, cache.similarities(model, picture, tuple(texts))) for label, (stage, model) in shown.items()
         }
     st.plotly_chart(figures.similarity_bars(names, values), key="similarity", config={"displayModeBar": False})
-    if false:
+    if not all(cache.fits(model, text) for _, model in shown.values() for text in texts):
+        st.warning(
+            "These texts are longer than the models read, so that what was changed may be cut: shorten the caption."
+        )
+    elif false:
         for label, (_, cosines) in values.items():
             beaten = [text for text, cosine in zip(false, cosines[-len(false) :], strict=True) if cosine >= cosines[0]]
             said = "puts the caption above all false texts" if not beaten else "prefers to it: " + "; ".join(beaten)
@@ -146,14 +150,15 @@ def show_similarities(
 
 
 def show_margins(
-    shown: dict[str, tuple[str, tuple[str, str]]], name: str, size: int, epoch: int, seed: int, n: int
+    shown: dict[str, tuple[str, tuple[str, ...]]], name: str, size: int, epoch: int, seed: int, n: int
 ) -> None:
     """Draw how far true texts lie above false ones for many pairs, and the pairs where they lie below most."""
     title = state.titled("Many pairs: true texts against false ones", state.current_run())
     with st.expander(title, icon=":material/bar_chart:", key="subtexts.margins", on_change="rerun") as box:
         if not box.open:
             return
-        first = min(SHOWN, size)
+        captions = cache.data(name, SPLIT, size).captions
+        first = min(SHOWN, len(captions))
         images.drawn(name, SPLIT, size)
         with st.spinner("Asking the models …"):
             found = {
@@ -169,7 +174,6 @@ def show_margins(
             "a margin is a matter of length."
         )
         judged = next((label for label, (stage, _) in found.items() if stage == "defended"), list(found)[-1])
-        captions = cache.data(name, SPLIT, size).captions
         st.markdown(f"**The worst for {plain(judged)}**")
         worst = sorted(found[judged][1], key=lambda margin: margin.value)[:WORST]
         table = [(m.index, captions[m.index], m.positive, m.negative, m.value) for m in worst]
@@ -186,6 +190,7 @@ def show_signs(name: str, size: int, seed: int, n: int) -> None:
         if not box.open:
             return
         share = st.session_state.get("subtexts.share", 10) / 100
+        pairs = len(cache.data(name, SPLIT, size))
         with st.spinner("Drawing …"):
             found = cache.signs(name, SPLIT, size, share, seed, n, EPOCHS)
         kinds = sorted({kind for signs in found for kind in signs.kinds})
@@ -197,10 +202,10 @@ def show_signs(name: str, size: int, seed: int, n: int) -> None:
         style = {"New texts": st.column_config.NumberColumn(format="percent")}
         st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=style)
         st.caption(
-            f"K = {100 * share:.0f} % of {size:,} clean pairs in each epoch. **New texts**: not drawn for the same "
+            f"K = {100 * share:.0f} % of {pairs:,} clean pairs in each epoch. **New texts**: not drawn for the same "
             "pair before; if few are, the model learns them by heart. **False**: how often each kind of change was "
             "made; a kind that is missing is not taught. **Skipped**: captions that yield no pair of texts; if many "
-            f"are, the method trains on less than it says. {_share_of_time(size, found)}"
+            f"are, the method trains on less than it says. {_share_of_time(pairs, found)}"
         )
 
 
@@ -231,7 +236,10 @@ def show_epoch(name: str, size: int, epoch: int, seed: int, n: int) -> None:
             columns=["Pair", "Caption", "True", "False"],
         )
         st.dataframe(table, hide_index=True, width="stretch", height=320)
-        st.caption(f"{len(rows):,} of {size:,} clean pairs; {skipped} drawn pairs yielded no subtext and were skipped.")
+        pairs = len(cache.data(name, SPLIT, size))  # files may hold fewer than were asked for
+        st.caption(
+            f"{len(rows):,} of {pairs:,} clean pairs; {skipped} drawn pairs yielded no subtext and were skipped."
+        )
 
 
 with page("Subtexts", LEAD):

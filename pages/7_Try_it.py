@@ -22,6 +22,8 @@ NO_BAR = {"displayModeBar": False}
 WORD_COLORS = {"clean": "blue", "backdoored": "red", "defended": "green", "suspect": "orange"}
 LEFT, TOP, STRENGTH, CLICK, WORD = "try.left", "try.top", "try.strength", "try.click", "try.word"
 OPENED = "try.opened"
+OWN_PLACE = "try.own_place"
+"""Where the trigger lies if nobody moves it, as last seen."""
 
 
 def open_link() -> None:
@@ -43,6 +45,7 @@ def open_link() -> None:
             st.session_state[f"view.sample.{name}"] = view.OWN
         if asked.get("defended") in {other.id for other in state.defended_runs(run)}:
             st.session_state[f"view.defended.{run.id}"] = asked["defended"]
+    st.session_state.pop(OWN_PLACE, None)
     for key, name, most in ((LEFT, "left", 4096), (TOP, "top", 4096), (STRENGTH, "strength", 100)):
         number = _whole(asked.get(name), most)
         if number is not None:
@@ -75,10 +78,11 @@ def place(picture: Sample, attacked: Any) -> tuple[int, int, int]:
     left = top = 0
     if size is not None:
         own_left, own_top, width, height = size
-        for key, own, most in ((LEFT, own_left, side - width), (TOP, own_top, side - height)):
-            st.session_state[key] = min(int(st.session_state.get(key, own)), most)
-        left = int(st.slider("From the left, px", 0, side - width, key=LEFT, **KEEP))
-        top = int(st.slider("From the top, px", 0, side - height, key=TOP, **KEEP))
+        if st.session_state.get(OWN_PLACE) == (st.session_state.get(LEFT), st.session_state.get(TOP)):
+            st.session_state[LEFT], st.session_state[TOP] = own_left, own_top  # not moved: where this trigger lies
+        st.session_state[OWN_PLACE] = own_left, own_top
+        left = _slider("From the left, px", LEFT, own_left, side - width)
+        top = _slider("From the top, px", TOP, own_top, side - height)
         st.caption(f"The trigger is {width} × {height} px of {side} × {side}. Or click on the picture.")
     elif not cache.trigger_mask(picture, attacked).any():
         st.caption("This trigger changes nothing in the picture.")
@@ -89,6 +93,12 @@ def place(picture: Sample, attacked: Any) -> tuple[int, int, int]:
     help = "0: no trigger. 100: as the model learnt it."
     strength = int(st.slider("Strength, %", 0, 100, key=STRENGTH, help=help, **KEEP))
     return left, top, strength
+
+
+def _slider(label: str, key: str, own: int, most: int) -> int:
+    """Draw the slider of a place in px, unless the trigger is as wide as the picture; return its value."""
+    st.session_state[key] = min(int(st.session_state.get(key, own)), most)
+    return int(st.slider(label, 0, most, key=key, **KEEP)) if most else 0
 
 
 def write_word(attacked: Any) -> bool | None:
@@ -138,7 +148,7 @@ def show_answers(
             best = cache.best_classes(s.model, picture, attacked, left, top, strength / 100, word_of)
             st.markdown(f"#### {plain(best[0][0])}")
             if attacked is not None and (strength or worded):
-                before = cache.best_classes(s.model, picture, None, 0, 0, 0.0)[0][0]
+                before = cache.best_classes(s.model, picture, attacked, 0, 0, 0.0)[0][0]
                 same = "the same" if before == best[0][0] else f"**{plain(before)}**"
                 st.caption(f"Without the trigger: {same}.")
             st.plotly_chart(views.best_bars(best, s.stage, target), key=f"try.{s.label}", config=NO_BAR)

@@ -48,6 +48,8 @@ def test_shares_over_leaves_the_target_class_out(tiny_clip: Clip, toy_data: Tens
     assert few.triggered == pytest.approx(found.triggered[:5], rel=1e-3)
     with pytest.raises(CleanerError, match="spoon"):
         shares_over(tiny_clip, explainer, toy_data, PATCH, "spoon", "a spoon")
+    with pytest.raises(CleanerError, match="nothing to attack"):
+        shares_over(tiny_clip, explainer, toy_data.subset([1, 5]), PATCH, "banana", "a banana")
 
 
 def test_a_trigger_has_a_place_or_none_on_all_pictures_together(tiny_clip: Clip) -> None:
@@ -90,6 +92,13 @@ def test_words_get_the_sum_of_their_tokens(tiny_clip: Clip, toy_data: TensorData
     assert rows[0] != rows[1]
 
 
+def test_words_are_spelled_as_they_were_written(tiny_clip: Clip, toy_data: TensorData) -> None:
+    caption = "a café in 日本 😀"
+    words, rows = word_attribution(tiny_clip, EXPLAINERS["token_gradients"](), caption, toy_data.images([0]))
+    assert words == caption.split()
+    assert len(rows[0]) == 5
+
+
 def test_best_classes_are_those_of_the_cosines(tiny_clip: Clip, toy_data: TensorData) -> None:
     toy_data.templates = ("a {}",)
     picture = toy_data.images([3])
@@ -99,6 +108,12 @@ def test_best_classes_are_those_of_the_cosines(tiny_clip: Clip, toy_data: Tensor
     assert [name for name, _, _ in best] == sorted(wanted, key=lambda name: -wanted[name])
     assert sum(p for _, p, _ in best) == pytest.approx(1)
     assert best[0][2] == pytest.approx(max(wanted.values()), abs=1e-5)
+
+
+def test_without_classes_there_is_nothing_to_choose_from(tiny_clip: Clip, toy_data: TensorData) -> None:
+    bare = TensorData(toy_data.images([0]), ["a cup"], [], [-1])
+    with pytest.raises(CleanerError, match="name no classes"):
+        best_classes(tiny_clip, bare, bare.images([0]))
 
 
 def test_layers_hold_what_the_model_says(tiny_clip: Clip, toy_data: TensorData) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cleaner import maps
 from cleaner.attacks import TRIGGERS
+from cleaner.data.base import TensorData
 from cleaner.runs import Entry, shipped
+from cleaner.types import CleanerError
 from tests.conftest import make_clip, make_toy_data
 from tests.pages.runs import make_runs
 
@@ -52,6 +55,12 @@ def test_few_pictures_have_a_map_too() -> None:
     found, _ = maps.draw({"clean": make_clip()}, make_toy_data().subset([0, 2]), TRIGGERS["badnet"](), "banana")
     assert found.counts == {"image": 2, "triggered": 2, "caption": 2, "prompt": 3}
     assert 0 <= found.trust["pca"] <= 1
+
+
+def test_data_without_classes_have_no_map() -> None:
+    data = TensorData(torch.rand(4, 3, 32, 32), ["a cup"] * 4, [], [-1] * 4)
+    with pytest.raises(CleanerError, match="no pictures with a class label"):
+        maps.draw({"suspect": make_clip()}, data)
 
 
 def test_it_is_kept_with_the_run_and_a_broken_one_is_none(folders: tuple[Path, Path]) -> None:

@@ -102,6 +102,7 @@ def test_trigger_share_counts_positive_attribution_only() -> None:
     assert shares[1].isnan()
     assert map_similarity(attribution, 2 * attribution).tolist() == pytest.approx([1.0, 1.0])
     assert map_similarity(attribution, -attribution).tolist() == pytest.approx([-1.0, -1.0])
+    assert map_similarity(attribution, 0 * attribution).isnan().all()  # 0 would say that the places differ
 
 
 def test_distances_of_hand_made_features() -> None:

@@ -18,11 +18,22 @@ def test_grid_has_one_scale_and_one_map_for_each_model() -> None:
     columns = [("Clean", "clean"), ("Backdoored", "backdoored")]
     figure = views.attribution_grid([PICTURE] * 2, maps, ["a", "b"], columns, True, "x", masks=[None, mask])
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-2.0, 2.0)
-    assert [t.type for t in figure.data] == ["image", "heatmap"] * 4
-    assert [(s.x0, s.x1, s.y0, s.y1) for s in figure.layout.shapes] == [(2.5, 3.5, 1.5, 3.5)] * 2
+    assert [t.type for t in figure.data] == ["image", "heatmap"] * 2 + ["image", "heatmap", "scatter"] * 2
     assert [a.font.color for a in figure.layout.annotations[:2]] == [COLORS["clean"], COLORS["backdoored"]]
     positive = views.attribution_grid([PICTURE], [[maps[0][0]]], ["a"], columns[:1], False, "x")
     assert positive.layout.coloraxis.cmin == 0
+
+
+def test_an_outline_goes_around_each_place() -> None:
+    mask = np.zeros((4, 5), np.float32)
+    mask[2:, 3] = mask[0, 0] = 1
+    figure = views.attribution_grid([PICTURE], [[mask]], ["a"], [("Clean", "clean")], False, "x", masks=[mask])
+    line = list(zip(figure.data[-1].x, figure.data[-1].y, strict=True))
+    assert {(*a, *b) for a, b in zip(line[::3], line[1::3], strict=True)} == {
+        (2.5, 1.5, 2.5, 3.5), (3.5, 1.5, 3.5, 3.5), (2.5, 1.5, 3.5, 1.5), (2.5, 3.5, 3.5, 3.5),
+        (-0.5, -0.5, -0.5, 0.5), (0.5, -0.5, 0.5, 0.5), (-0.5, -0.5, 0.5, -0.5), (-0.5, 0.5, 0.5, 0.5),
+    }  # fmt: skip
+    assert set(line[2::3]) == {(None, None)}
 
 
 def test_distribution_and_words() -> None:

@@ -41,3 +41,7 @@ class WaNet(Trigger):
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
         field = self.field(*images.shape[-2:]).to(images).expand(len(images), -1, -1, -1)
         return F.grid_sample(images, field, mode="bilinear", align_corners=True).clamp(0, 1)
+
+    def mask(self, clean_images: Tensor) -> Tensor:
+        """Return 1 everywhere, (N, 1, H, W): all is moved, although it cannot be seen where the picture is flat."""
+        return torch.ones_like(clean_images[:, :1])

@@ -33,7 +33,7 @@ class IntegratedGradients(Explainer[Tensor]):
         """Return the pictures (N, 3, H, W) in [0, 1] at which the way begins."""
         if self.baseline != BASELINES[0]:
             return torch.zeros_like(images)
-        side = images.shape[-1]
+        side = min(images.shape[-2:])
         size = max(3, side // 2 + 1 - side // 2 % 2)
         blurred: Tensor = gaussian_blur(images, [size, size], [side / 10, side / 10])
         return blurred

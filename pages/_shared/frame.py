@@ -80,6 +80,7 @@ def _sidebar() -> None:
             st.markdown("**In view**")
             st.caption("None yet. Train a backdoored model on the Poison page; it will be kept here.")
             return
+        labels = state.distinct(labels)
         state.apply_wanted(list(labels))
         st.selectbox(
             "In view", list(labels), format_func=labels.__getitem__, key=state.CURRENT, **state.KEEP,

@@ -6,6 +6,7 @@ Widgets keep their value across page switches by `persist_state="session"` (`KEE
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,13 +175,23 @@ def defences_of_model(model: str) -> list[Saved]:
 
 
 def short_labels(runs: list[Saved]) -> dict[str, str]:
-    """Return id -> a short name for charts: defence and learning rate, with the time where that is not enough."""
+    """Return id -> a short name: defence and learning rate; the time, or even the id, where that is not enough."""
     names = {
         run.id: f"{words(run.defense or 'backdoored')}, lr {run.lr:g}{', shipped example' if run.shipped else ''}"
         for run in runs
     }
     shared = {name for name in names.values() if list(names.values()).count(name) > 1}
-    return {run.id: f"{names[run.id]}, {run.time[5:]}" if names[run.id] in shared else names[run.id] for run in runs}
+    return distinct(
+        {run.id: f"{names[run.id]}, {run.time[5:]}" if names[run.id] in shared else names[run.id] for run in runs}
+    )
+
+
+def distinct(labels: dict[str, str]) -> dict[str, str]:
+    """Return id -> label, with the id where others have the same label: of equal ones a box could choose the first."""
+    shared = Counter(labels.values())
+    return {
+        key: f"{label} · {key.removeprefix(MODEL)}" if shared[label] > 1 else label for key, label in labels.items()
+    }
 
 
 RATES = (

@@ -24,7 +24,7 @@ class Stage:
 
     label: str
     stage: str
-    model: tuple[str, str]
+    model: tuple[str, ...]
     run: str
     """Which run it is, in words."""
 
@@ -38,7 +38,7 @@ class Sample:
     size: int
     index: int
     own: tuple[str, bytes] | None = None
-    model: tuple[str, str] | None = None
+    model: tuple[str, ...] | None = None
     """As which model it is seen, where there is no run whose trigger acts on it."""
 
 
@@ -58,7 +58,7 @@ def stages(run: Saved | None) -> list[Stage]:
 def bare_stage(model: str) -> Stage:
     """Return a model that belongs to no run: nobody suspects a built-in one."""
     stage = "clean" if state.is_built_in(model) else "suspect"
-    return Stage(stage.capitalize(), stage, ("model", model), model)
+    return Stage(stage.capitalize(), stage, cache.named(model), model)
 
 
 def _defended(runs: list[Saved], suspect: str) -> list[Stage]:
@@ -85,10 +85,10 @@ def data_of(run: Saved | None) -> tuple[str, int]:
     return [*brought[-1:], *cleaned, "scenes"][0], TEST_SIZE
 
 
-def bare() -> tuple[str, str] | None:
+def bare() -> tuple[str, ...] | None:
     """Return the model in view as `cache.of_stage` takes it; None where a run is in view."""
     model = state.current_model()
-    return None if model is None else ("model", model)
+    return None if model is None else cache.named(model)
 
 
 def sample(run: Saved | None) -> Sample:

@@ -8,6 +8,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from cleaner.attacks import TRIGGERS
+from cleaner.pictures import stamp
 
 
 @pytest.mark.parametrize(("grid", "strength"), [(4, 4.0), (0, 1.0)])
@@ -27,3 +28,9 @@ def test_picture_is_sampled_where_the_field_says() -> None:
     expected = np.stack([map_coordinates(channel, [y, x], order=1, mode="nearest") for channel in picture[0].numpy()])
     assert np.allclose(trigger(picture)[0].numpy(), expected, atol=1e-5)
     assert not torch.equal(trigger(picture), TRIGGERS["wanet"](seed=4)(picture))
+
+
+def test_it_has_no_place_on_a_picture_that_is_flat_but_for_one() -> None:
+    picture = torch.zeros(1, 3, 64, 64)
+    picture[..., 20:40, 24:40] = torch.rand(3, 20, 16)
+    assert stamp(picture, TRIGGERS["wanet"]()) is None

@@ -53,8 +53,9 @@ def test_returns_the_size_of_the_input_or_says_why_not(explainer: Any, clip: Cli
     assert found.abs().max() > 0
     assert torch.allclose(found[:1], explainer.attribute(clip, given[:1], target())[:1, : found.shape[1]], atol=1e-4)
     if explainer.reads == "pictures":
-        larger = inputs(explainer, 40)
-        assert explainer.attribute(clip, larger, target()).shape == (2, 40, 40)
+        for height, width in ((40, 40), (16, 64), (64, 16)):
+            other = torch.rand(2, 3, height, width)
+            assert explainer.attribute(clip, other, target()).shape == (2, height, width)
 
 
 def test_leaves_model_and_input_as_they_were(explainer: Any, clip: Clip) -> None:

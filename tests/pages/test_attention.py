@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cleaner.inspection import Shares
 from tests.pages.conftest import Open, texts
 from tests.pages.runs import make_runs
 
@@ -71,6 +72,19 @@ def test_a_trigger_all_over_the_picture_gets_no_share(open_page: Open, tmp_path:
     app.run()  # answered by the cache, which must not draw the progress bar again
     assert not app.exception
     assert "Cosine of the maps" in str(spec(app, "attention.spread"))
+
+
+def test_maps_that_say_nothing_are_left_out_and_counted(
+    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_runs(tmp_path, "rn", trigger="blended")
+    app = open_page("Attention")
+    found = Shares([], [], [float("nan"), 0.5, 1.0], 1.0)
+    monkeypatch.setattr("pages._shared.cache.shares_over", lambda *args: found)
+    app.button(key="attention.measure").click().run()
+    assert not app.exception
+    assert [box["y"] for box in spec(app, "attention.spread")["data"]] == [[0.5, 1.0]] * 3
+    assert "left out: Clean 1; Backdoored 1; Defended 1" in texts(app)
 
 
 def test_a_word_has_no_place_in_the_picture(open_page: Open, tmp_path: Path) -> None:

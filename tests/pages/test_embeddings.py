@@ -52,6 +52,19 @@ def test_models_share_the_axes_and_movement_has_arrows(open_page: Open, tmp_path
     assert f"n = {len(maps.read(defended).rows)} test pictures" in texts(app)
 
 
+def test_the_trigger_works_on_pictures_of_other_classes_only(open_page: Open, tmp_path: Path) -> None:
+    attacked, defended = make_runs(tmp_path)
+    made = maps.make(defended, attacked, umap=False)
+    shown = replace(made, target=made.labels[0], taken=[[True] * len(made.rows)] * 3)
+    maps.write(shown, maps.file_of(defended))
+    app = open_page("Embeddings")
+    app.selectbox(key="embeddings.color").set_value("Success of the trigger").run()
+    found = {trace["name"]: len(trace["customdata"]) for trace in traces(app) if "customdata" in trace}
+    own = made.labels.count(made.labels[0])
+    assert found["Trigger works: taken for the target"] == len(made.rows) - own
+    assert found["Images with trigger, of the target itself"] == own
+
+
 def test_a_selection_is_shown_and_outlives_another_model(open_page: Open, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Embeddings")
@@ -66,6 +79,23 @@ def test_a_selection_is_shown_and_outlives_another_model(open_page: Open, tmp_pa
     assert traces(app)[-1]["name"] == "your selection"
     app.button(key="embeddings.clear").click().run()
     assert "points selected" not in texts(app)
+
+
+def test_a_selection_is_not_taken_for_points_of_other_data(open_page: Open, tmp_path: Path) -> None:
+    first, _ = make_runs(tmp_path)
+    second, _ = make_runs(tmp_path, seed=1)
+    config = json.loads((second / "config.json").read_text())
+    (second / "config.json").write_text(json.dumps({**config, "test_size": 50}))
+    app = open_page("Embeddings")
+    app.selectbox(key="current_run").set_value(first.name).run()
+    app.session_state["embeddings.selected"] = (app.session_state["embeddings.drawn"], ["image:3"])
+    app.run()
+    assert "1 points selected" in texts(app)
+    app.selectbox(key="current_run").set_value(second.name).run()
+    assert not app.exception
+    assert "points selected" not in texts(app)
+    app.selectbox(key="current_run").set_value(first.name).run()
+    assert "1 points selected" in texts(app)
 
 
 def test_of_many_points_some_of_each_kind_are_shown(open_page: Open, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.request import Request
 from cleaner.runs import create_run
 from pages._shared.frame import titles
-from pages._shared.state import plain
+from pages._shared.state import Saved, plain, short_labels
 from tests.conftest import make_clip
 from tests.pages.conftest import Open, at, texts
 from tests.pages.runs import make_runs
@@ -57,6 +58,17 @@ def test_each_page_for_runs_of_each_architecture(title: str, kind: str, open_pag
     assert "shown without a trigger" not in texts(app)
 
 
+def test_runs_of_one_minute_can_be_told_apart(open_page: Open, tmp_path: Path) -> None:
+    folders = [make_runs(tmp_path, seed=seed)[0] for seed in (0, 1)]
+    app = open_page("Overview")
+    for folder in folders:  # a select box sends the label that was chosen
+        assert look_at(app, folder.name).selectbox(key="current_run").value == folder.name
+    config = {"stage": "defended", "defense": {"name": "ta_cleaner"}, "finetune": {"lr": 1e-4}}
+    swept = [Saved(Path(name), {**config, "created": "2026-01-01T00:00:00Z"}, {}) for name in ("a", "b")]
+    assert len(set(short_labels(swept).values())) == 2
+    assert "·" not in short_labels(swept[:1])["a"]
+
+
 @pytest.fixture
 def brought(tmp_path: Path) -> Path:
     """A checkpoint that nobody knows, and a defence of it."""
@@ -91,6 +103,20 @@ def test_a_checkpoint_of_unknown_origin(open_page: Open, brought: Path) -> None:
         assert "Look for one on the Defend page" in texts(app)
         if title in LOOKING:
             assert "Suspect" in texts(app) + str([d.value for d in app.dataframe])
+
+
+def test_a_checkpoint_that_was_written_anew_is_asked_again(open_page: Open, brought: Path) -> None:
+    app = open_page("Overview")
+    clean(brought)
+    look_at(at(app.run(), "Try it"), f"model:{brought}")
+    before = [chart.proto.spec for chart in app.get("plotly_chart")]
+    save_clip(make_clip("vit", 8), brought)
+    os.utime(brought, (1, 1))
+    app.run()
+    after = [chart.proto.spec for chart in app.get("plotly_chart")]
+    assert len(before) == len(after) == 2
+    assert before[0] != after[0]
+    assert before[1] == after[1]  # the defence is what it was
 
 
 def test_a_checkpoint_that_was_cleaned(open_page: Open, brought: Path) -> None:

@@ -1,6 +1,9 @@
 """Subtexts: parse, draws, similarities; a typed caption is text and never markup."""
 
+import json
 from pathlib import Path
+
+from PIL import Image
 
 from pages._shared.words import Piece, edited_pieces, markup, shortened_pieces
 from tests.pages.conftest import Open, texts
@@ -39,6 +42,37 @@ def test_long_and_empty_captions_are_refused(open_page: Open) -> None:
     assert "shorten it" in app.error[0].value
     next(t for t in app.text_input if t.key.startswith("subtexts.caption")).set_value(" ").run()
     assert "is empty" in app.error[0].value
+
+
+def test_what_the_models_do_not_read_is_not_judged(open_page: Open) -> None:
+    app = open_page("Subtexts")
+    assert "caption above all false" in texts(app) or "prefers to it" in texts(app)
+    long = "an extraordinarily photogenic unputdownable bougainvillea " * 7 + "beside a red car on the grass"
+    next(t for t in app.text_input if t.key.startswith("subtexts.caption")).set_value(long).run()
+    assert not app.exception
+    assert "longer than the models read" in app.warning[0].value
+    assert "caption above all false" not in texts(app)
+    assert "prefers to it" not in texts(app)
+
+
+def test_data_of_few_pairs_are_counted_as_they_are(open_page: Open, tmp_path: Path) -> None:
+    rows = [f"{i}.png,a small red car and a yellow banana on the grass" for i in range(60)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["image,caption", *rows]))
+    for i in range(60):
+        Image.new("RGB", (32, 32), (4 * i, 90, 30)).save(tmp_path / f"{i}.png")
+    own = {"data_name": str(tmp_path / "pairs.csv"), "data_options": {"classes": "car,banana"}}
+    attacked, _ = make_runs(tmp_path)
+    config = json.loads((attacked / "config.json").read_text())
+    (attacked / "config.json").write_text(json.dumps({**config, **own}))
+    app = open_page("Subtexts")
+    app.session_state["subtexts.margins"] = app.session_state["subtexts.signs"] = True
+    app.run()
+    assert not app.exception
+    pairs = len(app.selectbox(key=f"subtexts.pair.{tmp_path / 'pairs.csv'} classes=car,banana").options)
+    assert pairs < 60
+    assert f"of {pairs} clean pairs; 0 drawn" in texts(app)
+    assert f"K = 10 % of {pairs} clean pairs" in texts(app)
+    assert f"The first {pairs} clean pairs" in texts(app)
 
 
 def test_margins_of_many_pairs_and_signs_of_failure(open_page: Open, tmp_path: Path) -> None:

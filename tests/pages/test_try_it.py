@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cleaner import beside
+from pages._shared import cache
 from tests.pages.conftest import ROOT, Open, at, texts
 from tests.pages.runs import make_runs
 
@@ -53,6 +58,48 @@ def test_three_models_answer_and_a_link_leads_back(open_page: Open, tmp_path: Pa
     linked.query_params.clear()
     at(linked, "Compare")
     assert linked.selectbox(key="current_run").value == first.name  # other pages look at the same run
+
+
+def test_a_trigger_that_was_not_moved_lies_where_it_was_learnt(open_page: Open, tmp_path: Path) -> None:
+    folders = [make_runs(tmp_path, seed=seed)[0] for seed in (0, 1)]
+    config = json.loads((folders[1] / "config.json").read_text())
+    config["trigger"]["position"] = "top-left"
+    (folders[1] / "config.json").write_text(json.dumps(config))
+    app = open_page("Try it")
+
+    def place(folder: Path) -> list[int]:
+        app.selectbox(key="current_run").set_value(folder.name).run()
+        return [app.slider(key=f"try.{name}").value for name in ("left", "top")]
+
+    assert [place(folder) for folder in folders] == [[28, 28], [0, 0]]
+    app.slider(key="try.left").set_value(10).run()
+    assert place(folders[0]) == [10, 0]
+
+
+def test_without_the_trigger_means_the_same_picture(
+    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_runs(tmp_path)  # of a model of 32 px, while the data have 64
+    asked = []
+    answer = cache.best_classes
+
+    def listen(model: Any, sample: Any, attacked: Any, left: int, top: int, strength: float, *word: Any) -> Any:
+        asked.append(cache.placed(sample, attacked, left, top, 0.0)[0])
+        return answer(model, sample, attacked, left, top, strength, *word)
+
+    monkeypatch.setattr(cache, "best_classes", listen)
+    open_page("Try it")
+    assert len(asked) == 6
+    assert all(torch.equal(picture, asked[0]) for picture in asked)
+
+
+def test_a_trigger_as_wide_as_the_picture_moves_up_and_down(
+    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_runs(tmp_path)
+    monkeypatch.setattr("pages._shared.cache.stamp", lambda sample, attacked: (0, 20, 32, 8))
+    app = open_page("Try it")
+    assert [slider.key for slider in app.slider] == ["try.top", "try.strength"]
 
 
 def test_a_word_in_the_prompts_is_a_key_of_its_own(open_page: Open, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from pages._shared.cache.material import (
     framed,
     framing_of,
     located_data,
+    named,
     of_stage,
     packed,
     poison_plan,
@@ -45,4 +46,4 @@ from pages._shared.cache.pictures import (
     warm_pictures,
 )
 from pages._shared.cache.reports import entries, report_html, weight_forms
-from pages._shared.cache.texts import draw, epoch_draw, margins, parse, signs, similarities, vocabulary
+from pages._shared.cache.texts import draw, epoch_draw, fits, margins, parse, signs, similarities, vocabulary

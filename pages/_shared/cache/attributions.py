@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @st.cache_data(show_spinner=False, max_entries=128)
 def attribution(
-    model: tuple[str, str], method: str, settings: dict[str, Any], sample: Sample, attacked: Path | None, text: str
+    model: tuple[str, ...], method: str, settings: dict[str, Any], sample: Sample, attacked: Path | None, text: str
 ) -> tuple[Any, list[float]]:
     """Return maps (1 or 2, H, W) of the clean and the triggered picture, and the cosine of each with the text."""
     from cleaner.inspection import cosines, text_feature
@@ -29,14 +29,14 @@ def attribution(
     return maps.numpy(), cosines(used, pictures, text)
 
 
-def explains(model: tuple[str, str], method: str) -> tuple[str | None, dict[str, int], int]:
+def explains(model: tuple[str, ...], method: str) -> tuple[str | None, dict[str, int], int]:
     """Return why a method cannot look into a model (or None), the limits of its parameters, its grid of cells."""
     explainer, used = explainers()[method](), of_stage(model)
     reason = explainer.unfit(used)
     return reason, {} if reason else dict(explainer.limits(used)), 0 if reason else explainer.grid(used)
 
 
-def image_size(model: tuple[str, str]) -> int:
+def image_size(model: tuple[str, ...]) -> int:
     """Return the side in px of the pictures that a model sees."""
     return of_stage(model).image_size
 
@@ -50,7 +50,7 @@ def shares(maps: Any, sample: Sample, attacked: Path) -> Any:
 
 @st.cache_resource(show_spinner=False, max_entries=64)
 def shares_over(
-    model: tuple[str, str], method: str, settings: dict[str, Any], name: str, size: int, attacked: Path, text: str,
+    model: tuple[str, ...], method: str, settings: dict[str, Any], name: str, size: int, attacked: Path, text: str,
     n: int, _on_step: OnStep,
 ) -> Any:  # fmt: skip
     """Return the `cleaner.inspection.Shares` of n test pictures."""
@@ -67,7 +67,7 @@ def shares_over(
 
 @st.cache_data(show_spinner=False, max_entries=128)
 def word_attribution(
-    model: tuple[str, str], sample: Sample, attacked: Path | None, caption: str
+    model: tuple[str, ...], sample: Sample, attacked: Path | None, caption: str
 ) -> tuple[list[str], list[list[float]]]:
     """Return a caption's words, and what each adds to the similarity to the clean and the triggered picture."""
     from cleaner.inspection import word_attribution

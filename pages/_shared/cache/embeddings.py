@@ -41,7 +41,7 @@ def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def map_of_model(model: tuple[str, str], stage: str, name: str, size: int, _on_step: OnStep) -> Any:
+def map_of_model(model: tuple[str, ...], stage: str, name: str, size: int, _on_step: OnStep) -> Any:
     """Return the map of a model alone: it belongs to no run, so that it is not kept."""
     from cleaner.maps import draw
 

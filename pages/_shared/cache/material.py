@@ -94,9 +94,17 @@ def run(folder: Path) -> Run:
     return _run(str(folder), (folder / "config.json").stat().st_mtime)
 
 
-def of_stage(model: tuple[str, str]) -> Clip:
-    """Return the model meant by ("model", name), ("clean", folder) or ("run", folder)."""
-    kind, where = model
+def named(name: str) -> tuple[str, ...]:
+    """Return a model by name or path as `of_stage` takes it.
+
+    With the time of its file: what caches hold of a model is then not given for the one that has taken its place.
+    """
+    return "model", name, str(changed_at(name))
+
+
+def of_stage(model: tuple[str, ...]) -> Clip:
+    """Return the model meant by `named(name)`, ("clean", folder) or ("run", folder)."""
+    kind, where = model[:2]
     looked_at = None if kind == "model" else run(Path(where))
     used = clip(where) if looked_at is None else looked_at.clean_clip if kind == "clean" else looked_at.clip
     if used is None:

@@ -88,7 +88,7 @@ def text_key(attacked: Path) -> str:
 
 @st.cache_data(show_spinner=False, max_entries=256)
 def best_classes(
-    model: tuple[str, str], sample: Sample, attacked: Path | None, left: int, top: int, strength: float,
+    model: tuple[str, ...], sample: Sample, attacked: Path | None, left: int, top: int, strength: float,
     word_of: Path | None = None,
 ) -> list[tuple[str, float, float]]:  # fmt: skip
     """Return the five best classes of a picture with the trigger at a place: (name, probability, cosine).
@@ -104,7 +104,7 @@ def best_classes(
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
-def _classifier(model: tuple[str, str], name: str, split: str, size: int, word_of: Path | None) -> Any:
+def _classifier(model: tuple[str, ...], name: str, split: str, size: int, word_of: Path | None) -> Any:
     """Return a model's zero-shot classifier (D, C): kept, because mostly only the picture changes."""
     from cleaner.evaluation import class_classifier, keyed_classifier
 

@@ -59,7 +59,7 @@ def epoch_draw(
 
 @st.cache_resource(show_spinner=False, max_entries=24)
 def margins(
-    model: tuple[str, str], name: str, split: str, size: int, first: int, seed: int, epoch: int, n: int
+    model: tuple[str, ...], name: str, split: str, size: int, first: int, seed: int, epoch: int, n: int
 ) -> list[Margin]:
     """Return the `cleaner.subtexts.Margin` of the first pairs, each with the subtexts that the epoch would draw."""
     grammar()
@@ -81,8 +81,13 @@ def signs(name: str, split: str, size: int, share: float, seed: int, n: int, epo
     )
 
 
+def fits(model: tuple[str, ...], text: str) -> bool:
+    """Return whether a model reads all of a text, or cuts its end."""
+    return of_stage(model).fits(text)
+
+
 @st.cache_data(show_spinner=False, max_entries=256)
-def similarities(model: tuple[str, str], sample: Sample, texts: tuple[str, ...]) -> list[float]:
+def similarities(model: tuple[str, ...], sample: Sample, texts: tuple[str, ...]) -> list[float]:
     """Return the cosine of a picture, framed as `model` sees it, with each text."""
     library()
     from cleaner.similarity import similarity
