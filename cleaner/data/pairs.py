@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from cleaner.data.base import CaptionData, Indices
 from cleaner.data.naming import in_order, labelled
-from cleaner.framing import Framing, open_picture
+from cleaner.framing import Framing, open_picture, undecoded
 from cleaner.seed import derive
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -204,8 +203,8 @@ def pool() -> ThreadPoolExecutor:
 def whole(content: bytes) -> bool:
     """Whether a file's beginning is a picture's and its end is that of a whole one."""
     try:
-        form = Image.open(io.BytesIO(content)).format or ""
-    except (OSError, ValueError, SyntaxError):
+        form = undecoded(content, "").format or ""
+    except CleanerError:
         return False
     return ENDS.get(form, b"") in content[-64:]
 
