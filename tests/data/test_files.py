@@ -10,6 +10,7 @@ import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,47 @@ def test_a_damaged_member_of_a_zip_is_left_out(packing: int, tmp_path: Path) -> 
     path.write_bytes(content)
     data: Any = load_data(str(path), split="all")
     assert (len(data), data.broken) == (29, [f"red/3.png cannot be read from {path}"])
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_bomb_that_says_it_is_small(packing: int, tmp_path: Path) -> None:
+    zipped(tmp_path / "x.zip", 40)
+    with zipfile.ZipFile(tmp_path / "x.zip", "a", packing) as file:
+        file.writestr("set/bomb.png", bytes(200_000_000))
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    content[(size := content.rfind(b"PK\1\2") + 24) : size + 4] = (5000).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(content)
+    data: Any = load_data(str(tmp_path / "x.zip"), split="all")
+    tracemalloc.start()
+    try:
+        assert data.table.read("set/0.png") == picture(0)
+        with suppress(CleanerError):
+            data.table.read("set/bomb.png")
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("version", [True, False])
+def test_a_zip_with_a_broken_index_is_one_sentence(version: bool, tmp_path: Path) -> None:
+    content = bytearray(Path(zipped(tmp_path / "x.zip", 4)).read_bytes())
+    last = content.rfind(b"PK\1\2")
+    if version:
+        content[last + 6] = 99
+    else:
+        content[last + 9] |= 8  # "this name is in UTF-8"
+        content[last + 46] = 0xFF
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(CleanerError, match="cannot be read as a zip"):
+        load_data(str(tmp_path / "x.zip"))
+
+
+def test_a_table_in_a_zip_is_read_as_strictly_as_beside_its_pictures(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("pairs.csv", "filepath,title\n0.png,a café".encode("latin-1"))
+        file.writestr("0.png", picture(0))
+    with pytest.raises(CleanerError, match=r"pairs\.csv cannot be read as a table .*save it as CSV in UTF-8"):
+        load_data(str(tmp_path / "x.zip"))
 
 
 def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
