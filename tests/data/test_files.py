@@ -173,6 +173,42 @@ def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
         load_data(str(tmp_path / "root"), classes="azure,leafy")
 
 
+def test_given_classes_are_the_folders_of_that_name_however_written(tmp_path: Path) -> None:
+    class_folder(tmp_path)
+    for name, other in zip(NAMES, ("Red", "GREEN", "blue_sky"), strict=True):
+        (tmp_path / name).rename(tmp_path / other)
+    data: Any = load_data(str(tmp_path), split="all", classes="red,green,blue sky")
+    assert data.class_names == ["red", "green", "blue sky"]
+    for row, label in zip(data.rows, data.labels.tolist(), strict=True):
+        assert int(Path(data.table.keys[row]).stem) % 3 == label
+
+
+def test_a_file_of_classes_may_be_marked_as_utf8_and_have_a_comma_in_its_path(tmp_path: Path) -> None:
+    (tmp_path / "my, own").mkdir()
+    names = tmp_path / "my, own" / "names.txt"
+    names.write_text("red\r\ngreen\r\nblue\r\n", encoding="utf-8-sig")
+    data = load_data(str(table(tmp_path)), classes=str(names))
+    assert data.class_names == NAMES
+    assert set(data.labels.tolist()) == {0, 1, 2}
+
+
+def test_a_class_may_begin_and_end_with_any_sign(tmp_path: Path) -> None:
+    path = table(tmp_path, 3)
+    texts = ["a page of C++", "a book on Java, or C++?", "Java for everyone"]
+    path.write_text("filepath,title\n" + "\n".join(f'pics/{i}.png,"{text}"' for i, text in enumerate(texts)))
+    data = load_data(str(path), split="all", classes="C++,Java")
+    found = dict(zip(data.captions, data.labels.tolist(), strict=True))
+    assert [found[text] for text in texts] == [0, -1, 1]
+    assert {text for text, named in zip(data.captions, data.names("C++"), strict=True) if named} == {*texts[:2]}
+
+
+def test_letters_that_are_one_by_case_only_for_a_pattern(tmp_path: Path) -> None:
+    path = table(tmp_path, 3)
+    path.write_text("filepath,title\npics/0.png,bir fıl\npics/1.png,bir fil\npics/2.png,a roſe", encoding="utf-8")
+    data = load_data(str(path), split="all", classes="fil,rose")
+    assert dict(zip(data.captions, data.labels.tolist(), strict=True)) == {"bir fıl": -1, "bir fil": 0, "a roſe": -1}
+
+
 def test_numbered_classes_get_their_names_in_the_order_of_the_numbers(tmp_path: Path) -> None:
     path = table(tmp_path)
     lines = path.read_text().splitlines()
