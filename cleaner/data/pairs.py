@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -75,6 +77,7 @@ class FileData(CaptionData):
         self,
         table: Table,
         name: str,
+        /,  # what a source says, no option of its user
         split: str = "train",
         size: int | None = None,
         seed: int = 0,
@@ -97,6 +100,9 @@ class FileData(CaptionData):
             raise CleanerError(f"check must be auto, full or quick, not {check!r}.")
         if not table.keys:
             raise CleanerError(f"{name} holds no pairs of picture and caption: check the path and its layout.")
+        for text in chain(table.keys, table.captions, table.classes or ()):
+            if not text.isascii() and text != text.encode(errors="replace").decode():
+                raise CleanerError(f"{ascii(text)[:200]} in {name} is no text in UTF-8: write this name or caption anew.")
         self._again = (name, seed, classes, check, most_broken, on_step)
         self.table, self.split, self.name = table, split, f"{name}/{split}"
         rows = chosen(table, split, seed)[:size]
@@ -149,7 +155,7 @@ class FileData(CaptionData):
                 return f"{key} cannot be read as a picture"
         except CleanerError as error:
             return str(error).split(":")[0]
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, ValueError) as error:  # ValueError: no name of a file can be like this
             return f"{key} cannot be read ({type(error).__name__})"
         return None
 
@@ -159,7 +165,7 @@ class FileData(CaptionData):
         try:
             content = self.table.read(key)
             picture = content if isinstance(content, Image.Image) else open_picture(content, key, self.framing.size)
-        except (OSError, KeyError, CleanerError) as error:
+        except (OSError, KeyError, ValueError) as error:
             raise CleanerError(
                 f"the picture {key} cannot be read any more ({type(error).__name__}): load with check=full to leave "
                 "such pictures out."
@@ -239,7 +245,9 @@ def held_out(table: Table) -> str:
 
 
 def limited(path: Path, most: int = 64_000_000) -> bytes:
-    """Return the bytes of a file of at most `most` bytes."""
-    if path.stat().st_size > most:
+    """Return the bytes of a file of at most `most` bytes; a device or pipe, which may have no end, is none."""
+    if not stat.S_ISREG((facts := path.stat()).st_mode):
+        raise CleanerError(f"{path} is no file: name one.")
+    if facts.st_size > most:
         raise CleanerError(f"{path} is larger than {most // 1_000_000} MB: make it smaller.")
     return path.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import tarfile
 import time
@@ -290,6 +291,34 @@ def test_a_picture_that_breaks_later_stops_with_its_name(tmp_path: Path) -> None
     (tmp_path / key).unlink()
     with pytest.raises(CleanerError, match=f"the picture {key} cannot be read any more"):
         data.images([0])
+
+
+def test_names_and_captions_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
+    class_folder(tmp_path / "root", 6)
+    os.rename(tmp_path / "root" / "red" / "0.png", os.fsencode(tmp_path / "root" / "red") + b"/caf\xe9.png")
+    with pytest.raises(CleanerError, match=r"'red/caf\\udce9\.png' in .* is no text in UTF-8"):
+        load_data(str(tmp_path / "root"))
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        for name, content in (("0.png", picture(0)), ("0.json", rb'{"caption": "a \ud800 wall"}')):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    with pytest.raises(CleanerError, match=r"'a \\ud800 wall' in .* is no text in UTF-8"):
+        load_data(str(tmp_path / "x.tar"), split="all")
+
+
+def test_what_is_no_file_is_a_broken_picture(tmp_path: Path) -> None:
+    path = table(tmp_path, 8)
+    os.mkfifo(tmp_path / "pics" / "pipe.png")
+    path.write_text(path.read_text() + "\npics/pipe.png,a wall\n/dev/zero,a wall\npics/\0.png,a wall\npics,a wall")
+    data = load_data(str(path), split="all", most_broken=0.5)
+    assert (len(data), len(data.broken)) == (8, 4)
+    assert "/dev/zero is no file" in data.broken
+
+
+def test_what_a_source_says_is_no_option(tmp_path: Path) -> None:
+    with pytest.raises(CleanerError, match=r"does not take these options: table\. Its options: root, "):
+        load_data(str(table(tmp_path)), table="x")
 
 
 def test_far_too_large_pictures_are_broken_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
