@@ -440,6 +440,101 @@ def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "uploads").iterdir()] == [kept.name]
 
 
+def test_a_row_with_more_fields_than_the_header_is_left_out(tmp_path: Path) -> None:
+    path = table(tmp_path, 3)
+    path.write_text("filepath,title,class\npics/0.png,a red wall,red,\npics/1.png,a big, green wall,green\n,,\n")
+    data = load_data(str(path), split="all")
+    assert (data.captions, data.class_names) == (["a red wall"], ["red"])
+    assert "line 3 has more fields than the header: quote what holds the separator" in data.broken
+
+
+def test_hidden_files_and_folders_are_no_pictures_and_classes(tmp_path: Path) -> None:
+    class_folder(tmp_path / "root", 12)
+    (tmp_path / "root" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "root" / ".ipynb_checkpoints" / "0.png").write_bytes(picture(0))
+    (tmp_path / "root" / "red" / "._0.png").write_bytes(b"\0\5\x16\7")
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        file.add(tmp_path / "root" / "red", "red")
+    for source, count in (("root", 12), ("x.tar", 4)):
+        data = load_data(str(tmp_path / source), split="all", most_broken=0)
+        assert (len(data), data.class_names) == (count, sorted(NAMES) if count == 12 else ["red"])
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    class_folder(tmp_path, 12)
+    (tmp_path / "red").rename(tmp_path / "train")
+    assert load_data(str(tmp_path), split="all").class_names == ["blue", "green", "train"]
+    for name in ("blue", "green"):
+        (tmp_path / name).rename(tmp_path.parent / name)
+    with pytest.raises(CleanerError, match="holds no pairs"):
+        load_data(str(tmp_path))  # pictures without classes
+
+
+def test_two_folders_that_are_one_class_in_words(tmp_path: Path) -> None:
+    class_folder(tmp_path, 12)
+    (tmp_path / "red").rename(tmp_path / "sea_lion")
+    (tmp_path / "green").rename(tmp_path / "sea lion")
+    data = load_data(str(tmp_path), split="all")
+    assert (data.class_names, data.labels.bincount().tolist()) == (["blue", "sea lion"], [4, 8])
+
+
+@pytest.mark.parametrize(
+    ("names", "texts"),
+    [
+        (("photo.1.png", "photo.2.png"), ("photo.1.txt", "photo.2.txt")),
+        (("1.png", "1.depth.png", "2.png"), ("1.txt", "2.caption.txt")),
+    ],
+)
+def test_pictures_of_a_shard_get_their_own_captions(
+    names: tuple[str, ...], texts: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Dots in a name: up to the first one, photo.1 and photo.2 would be one sample, and a depth map a photo."""
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        for i, name in enumerate((*names, *texts)):
+            content = name[:-4].encode() if name in texts else picture(i)
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    data: Any = load_data(str(tmp_path / "x.tar"), split="all")
+    pairs = {data.table.keys[row][6:]: text for row, text in zip(data.rows, data.captions, strict=True)}
+    wanted = [name for name in names if "depth" not in name]
+    assert pairs == dict(zip(wanted, (text[:-4] for text in texts), strict=True))
+
+
+def member(kind: bytes, size: bytes, content: bytes = b"") -> bytes:
+    header = bytearray(tarfile.TarInfo("a.png").tobuf(tarfile.GNU_FORMAT))
+    header[124:136], header[156:157] = size.ljust(12, b"\0"), kind
+    header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * 32)
+    return bytes(header) + content.ljust(512, b"\0")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        member(b"L", b"2", b"x") * 3000,
+        member(b"0", b"\x80" + b"\x7f" * 11),
+        member(b"x", b"1000", b"21 hdrcharset=\xff\xfe\xff\xff\n"),
+        member(b"x", b"26", b"22 GNU.sparse.map=a,b\n"),
+    ],
+    ids=["names without end", "a size without end", "no encoding", "no map"],
+)
+def test_crafted_tar_files_are_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(content + member(b"0", b"0")[:512] + bytes(1024))
+    with pytest.raises(CleanerError, match="cannot be read as a tar"):
+        load_data(str(tmp_path / "x.tar"))
+
+
+def test_a_picture_of_a_shard_without_a_caption_is_left_out(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "00000.tar", "w") as file:
+        for name, content in (("0.png", picture(0)), ("0.txt", b"a red wall"), ("1.png", picture(1))):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    data = load_data(str(tmp_path / "00000.tar"), split="all", classes="red,green")
+    assert (data.captions, data.class_names, data.labels.tolist()) == (["a red wall"], ["red", "green"], [0])
+    assert data.broken == ["00000.tar/1.png has no caption"]
+
+
 def test_shards_of_one_name_in_two_folders(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
@@ -605,6 +700,14 @@ def test_sets_with_several_captions_give_one_of_them(kind: str, tmp_path: Path) 
     assert data.captions == load_data(f"{kind}:{path}", annotations=annotations).captions
     with pytest.raises(CleanerError, match=f"{kind}:/folder annotations="):
         load_data(f"{kind}:{path}")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": '
+                                     '[{"image_id": 1, "caption": null}]}'])  # fmt: skip
+def test_broken_captions_of_coco_are_one_sentence(content: str, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(CleanerError, match="is no caption file of COCO"):
+        load_data(f"coco:{tmp_path}", annotations=str(tmp_path / "c.json"))
 
 
 def test_imagenet_folders_get_their_names_in_words(tmp_path: Path) -> None:
