@@ -102,7 +102,9 @@ class FileData(CaptionData):
             raise CleanerError(f"{name} holds no pairs of picture and caption: check the path and its layout.")
         for text in chain(table.keys, table.captions, table.classes or ()):
             if not text.isascii() and text != text.encode(errors="replace").decode():
-                raise CleanerError(f"{ascii(text)[:200]} in {name} is no text in UTF-8: write this name or caption anew.")
+                raise CleanerError(
+                    f"{ascii(text)[:200]} in {name} is no text in UTF-8: write this name or caption anew."
+                )
         self._again = (name, seed, classes, check, most_broken, on_step)
         self.table, self.split, self.name = table, split, f"{name}/{split}"
         rows = chosen(table, split, seed)[:size]
