@@ -273,7 +273,7 @@ def infer(state: Mapping[str, Tensor], path: object) -> Architecture:
             "layers": len({key.split(".")[2] for key in state if key.startswith("transformer.resblocks.")}),
         }
         embed_dim = state["text_projection"].shape[1]
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, TypeError) as error:  # TypeError: the root of no positions less one
         shown = ", ".join(list(state)[:4]) or "nothing"
         raise CleanerError(
             f"{path} does not hold a CLIP of OpenAI's architecture (it begins with {shown}): say which architecture of "

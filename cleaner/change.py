@@ -47,7 +47,12 @@ def unpack(packed: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str
             state[key] = value
         elif name != key and name in state:
             rows, steps = packed[name + ROWS].long(), packed[name + STEPS]
-            codes = torch.frombuffer(bytearray(zlib.decompress(value.numpy().tobytes())), dtype=torch.int8)
+            # No more than the model has weights, however much is packed.
+            unpacker = zlib.decompressobj()
+            content = unpacker.decompress(value.numpy().tobytes(), state[name].numel() + 1)
+            if not unpacker.eof:
+                raise ValueError(f"the change of {name} is cut off, or larger than it")
+            codes = torch.frombuffer(bytearray(content), dtype=torch.int8)
             change = codes.view(len(rows), -1) * steps[:, None]
             state[name][rows] += change.view(len(rows), *state[name].shape[1:])
         elif not key.endswith((ROWS, STEPS)):

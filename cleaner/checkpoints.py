@@ -175,7 +175,7 @@ def _in_folder(folder: Path) -> Architecture:
         settings, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
         own = settings["text_cfg"].get("hf_tokenizer_name")
         found = Architecture.from_config(settings, preprocess, f"local-dir:{folder.resolve()}" if own else "")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CleanerError(
             f"{folder} is no open_clip model folder ({type(error).__name__}): it needs {CONFIG} with model_cfg, and "
             "the weights beside it."

@@ -69,7 +69,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file; empty if the file is missing, unreadable or holds something else."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from cleaner.types import CleanerError
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
+"""What is decoded, whatever a file's name says: PIL hands PostScript (EPS) to Ghostscript, which runs it."""
+BROKEN = (
+    OSError, ValueError, SyntaxError, EOFError, RuntimeError, LookupError, TypeError, ArithmeticError, AttributeError,
+    AssertionError, struct.error, zlib.error,
+)  # fmt: skip
+"""What PIL's decoders end in on a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +54,39 @@ class Framing:
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
+@contextmanager
+def _in_one_sentence(name: str) -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise CleanerError(f"{name} has too many pixels: make it smaller than 80 megapixels.") from error
+    except BROKEN as error:
+        raise CleanerError(f"{name} cannot be read as a picture: save it as PNG or JPEG and try again.") from error
+
+
+def undecoded(content: bytes, name: str) -> Image.Image:
+    """Return the picture in a file, of which only the header was read; raises as `open_picture`."""
+    with _in_one_sentence(name):
+        picture = Image.open(io.BytesIO(content))
+        if picture.format not in FORMATS:
+            raise ValueError(f"{picture.format} is not decoded")
+    return picture
+
+
 def open_picture(content: bytes, name: str, side: int | None = None) -> Image.Image:
     """Return the decoded picture in a PNG, JPEG, WebP ... file, upright.
 
     With `side` a JPEG may be decoded at a fraction of its size, never below `side`: much quicker. Raises
     `CleanerError` if it is not a picture, is cut off, or has more than 80 megapixels or 16 bits of grey.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(content))
-            if side is not None:
-                picture.draft("RGB", (side, side))
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise CleanerError(f"{name} has too many pixels: make it smaller than 80 megapixels.") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        raise CleanerError(f"{name} cannot be read as a picture: save it as PNG or JPEG and try again.") from error
+    picture = undecoded(content, name)
+    with _in_one_sentence(name):
+        if side is not None:
+            picture.draft("RGB", (side, side))
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
     return _eight_bits(upright, name) if upright.mode[0] in "IF" else upright
 
 

@@ -281,7 +281,7 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
     for line in lines:
         try:
             report = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(report, dict) and {"stage", "step", "total", "seconds"} <= report.keys():
             reports.append(report)

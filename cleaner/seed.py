@@ -16,7 +16,8 @@ def derive(*keys: int | str | bytes) -> int:
     """
     digest = hashlib.blake2b(digest_size=8)
     for key in keys:
-        data = key if isinstance(key, bytes) else str(key).encode()
+        # A file's name need not be text; who reads it says so, in words.
+        data = key if isinstance(key, bytes) else str(key).encode(errors="surrogatepass")
         # The length goes in too, so that ("ab", "c") and ("a", "bc") differ.
         digest.update(len(data).to_bytes(8, "little") + data)
     return int.from_bytes(digest.digest(), "little") >> 1

@@ -24,6 +24,7 @@ from cleaner.types import CleanerError
 
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's files hold among the weights."""
+_MORE = "it unpacks to far more than it holds, as torch.save writes no file. Ask for its weights as safetensors."
 
 
 def file_sha256(path: Path) -> str:
@@ -72,19 +73,33 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     state = {str(key): value for key, value in found.items() if key not in _NO_WEIGHTS}
     while state and all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
-    wrong = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    wrong = [key for key, value in state.items() if not _is_plain(value)]
     if wrong or not state:
         raise CleanerError(
             f"{path} holds no weights but {', '.join(wrong[:5]) or 'nothing'}: give a checkpoint whose state_dict is "
             "a table of tensors."
         )
+    # Tensors may be views of few numbers: a file of a kilobyte can name a terabyte. Twice, for weights that are tied.
+    if sum(value.nbytes for value in state.values()) > 2 * path.stat().st_size:
+        raise CleanerError(f"{path} is refused: {_MORE}")
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, described
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor with its numbers one by one in memory: not sparse, quantised or without any."""
+    if not isinstance(value, Tensor) or value.is_quantized:
+        return False
+    return value.layout is torch.strided and value.device.type == "cpu"
 
 
 def _unpickled(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the state dict of a `torch.save` file and the texts that `save` put beside it."""
     if _is_program(path):
         return _known_program(path), {}
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(info.file_size for info in archive.infolist()) > 2 * path.stat().st_size:
+                raise CleanerError(f"{path} is refused: {_MORE}")
     try:
         # PAR's files hold their command line, a Namespace of plain values; allowed for this call only.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -138,7 +153,7 @@ def _known_program(path: Path) -> dict[str, Any]:
 def fitting(model: nn.Module, state: dict[str, Tensor], path: object) -> dict[str, Tensor]:
     """Return weights under the names of a model, which may be on torch's "meta" device.
 
-    Raises `CleanerError` that lists missing and unexpected keys and other shapes.
+    Raises `CleanerError` that lists missing and unexpected keys, other shapes, and what holds no floats.
     """
     own = model.state_dict()
     if "positional_embedding" in state and "positional_embedding" not in own:
@@ -152,6 +167,12 @@ def fitting(model: nn.Module, state: dict[str, Tensor], path: object) -> dict[st
         f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own
         if key in state and state[key].shape != own[key].shape
+    ]
+    # Copied into floats, eight bits of a quantised model would be taken for its weights.
+    shapes += [
+        f"{key} is {state[key].dtype} instead of {own[key].dtype}"
+        for key in own
+        if key in state and own[key].is_floating_point() and not state[key].is_floating_point()
     ]
     if missing or unexpected or shapes:
         found = (("missing: ", missing), ("unexpected: ", unexpected), ("", shapes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,18 @@ def test_a_broken_file_is_refused(broken: str, base: Clip) -> None:
         packed["nowhere.codes"] = packed.pop(f"{key}.codes")
     with pytest.raises(cleaner.checkpoints.BROKEN):
         unpack(packed, state)
+
+
+def test_what_is_packed_is_no_larger_than_the_model() -> None:
+    own = {"x": torch.zeros(4, 4)}
+    codes = torch.frombuffer(bytearray(zlib.compress(bytes(50_000_000))), dtype=torch.uint8)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="larger than it"):
+            unpack({"x.rows": torch.zeros(1), "x.steps": torch.zeros(1), "x.codes": codes}, own)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_exported_weights_are_whole(base: Clip, tmp_path: Path) -> None:

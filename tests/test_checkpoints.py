@@ -9,6 +9,7 @@ import pickle
 import sys
 import types
 import weakref
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -527,6 +528,59 @@ def test_a_bare_file_cannot_ask_for_more_memory_than_it_holds(tmp_path: Path) ->
     torch.save(state, tmp_path / "x.pt")
     with pytest.raises(CleanerError, match="context_length is 100000, not a number from 1 to 4,096"):
         load_clip(str(tmp_path / "x.pt"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_view_cannot_name_more_weights_than_the_file_holds(dtype: torch.dtype, tmp_path: Path) -> None:
+    """A stride of 0 makes a matrix of any size of one number, and another type all of it."""
+    state = {
+        key: torch.zeros((), dtype=dtype).expand(value.shape) for key, value in openai().model.state_dict().items()
+    }
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(CleanerError, match="unpacks to far more than it holds"):
+        load_clip(str(tmp_path / "x.pt"))
+
+
+def test_a_packed_checkpoint_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "x.pt")
+    with zipfile.ZipFile(tmp_path / "x.pt") as file, zipfile.ZipFile(tmp_path / "y.pt", "w", 8) as packed:
+        for info in file.infolist():
+            packed.writestr(info.filename, file.read(info))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(CleanerError, match="unpacks to far more than it holds"):
+        load_clip(str(tmp_path / "y.pt"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda x: x.to("meta"), "holds no weights but visual.proj"),
+        (lambda x: x.to_sparse(), "holds no weights but visual.proj"),
+        (lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), "holds no weights but visual.proj"),
+        (lambda x: (x * 100).to(torch.int8), r"visual.proj is torch.int8 instead of torch.float32"),
+        (lambda x: x.to(torch.complex64), r"visual.proj is torch.complex64 instead of torch.float32"),
+    ],
+    ids=["meta", "sparse", "quantised", "int8", "complex"],
+)
+def test_weights_are_floats_in_memory(change: Callable[[Tensor], Tensor], sentence: str, tmp_path: Path) -> None:
+    state = dict(openai().model.state_dict())
+    torch.save({**state, "visual.proj": change(state["visual.proj"])}, tmp_path / "x.pt")
+    with pytest.raises(CleanerError, match=sentence):
+        load_clip(str(tmp_path / "x.pt"))
+
+
+def test_a_file_without_positions_is_one_sentence(tmp_path: Path) -> None:
+    state = {**openai().model.state_dict(), "visual.positional_embedding": torch.zeros(0, 64)}
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(CleanerError, match="does not hold a CLIP of OpenAI's architecture"):
+        load_clip(str(tmp_path / "x.pt"))
+
+
+def test_a_configuration_without_end_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").write_text("[" * 100_000)
+    with pytest.raises(CleanerError, match="is no open_clip model folder"):
+        load_clip(str(tmp_path))
 
 
 def test_all_that_open_clip_lists_may_be_built() -> None:

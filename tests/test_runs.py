@@ -143,6 +143,14 @@ def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
     assert "see its updated: delete this file if the run is whole" in capsys.readouterr().out
 
 
+def test_json_without_end_is_a_broken_file(root: Path) -> None:
+    for name in ("config.json", "metrics.json", "progress.jsonl"):
+        (finished(root / name) / name).write_text("[" * 100_000)
+    assert {entry.folder.name: entry.status.state for entry in entries()}["config.json"] == "unreadable"
+    assert runs.read_metrics(root / "metrics.json") == {}
+    assert read_progress(root / "progress.jsonl") == []
+
+
 def test_a_broken_last_line_of_progress_is_skipped(tmp_path: Path) -> None:
     line = json.dumps({"stage": "poison", "step": 1, "total": 2, "seconds": 0.5})
     (tmp_path / "progress.jsonl").write_text(f'{line}\n[]\n{{"stage": "poison"}}\n{line[:20]}')

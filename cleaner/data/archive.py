@@ -43,7 +43,7 @@ class ArchiveData(FileData):
     ) -> None:
         try:
             archive = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
+        except (*DAMAGE, ValueError) as error:  # ValueError: names that are no UTF-8, though they say so
             raise CleanerError(
                 f"{path!r} cannot be read as a zip: name one, as in archive:/folder/pictures.zip."
             ) from error
@@ -51,7 +51,7 @@ class ArchiveData(FileData):
 
         def read(key: str) -> bytes:
             try:
-                return archive.read(members[key])
+                return _unpacked(archive, members[key])
             except DAMAGE as error:
                 raise CleanerError(f"{key} cannot be read from {path}: it is broken or encrypted.") from error
 
@@ -59,7 +59,7 @@ class ArchiveData(FileData):
         if len(tables) > 1:
             raise CleanerError(f"{path} holds {len(tables)} tables ({', '.join(tables[:3])}): keep one of them in it.")
         if tables:
-            lines = io.StringIO(read(tables[0]).decode("utf-8-sig", errors="replace"), newline="")
+            lines = io.TextIOWrapper(io.BytesIO(read(tables[0])), encoding="utf-8-sig", newline="")
             found = read_table(lines, tables[0], separator, path_column, caption_column, class_column, split_column)
             self.understood = str(found)
             table = found.table(read, PurePosixPath(tables[0]).parent.as_posix())
@@ -76,6 +76,15 @@ class ArchiveData(FileData):
     @staticmethod
     def recognises(path: Path) -> bool:
         return path.suffix.lower() == ".zip"
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Return the content of a member. Read at once, it would be unpacked to its end, however small it says it is."""
+    bounded = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    with archive.open(member) as file:
+        # Of bz2 and lzma all that was read is unpacked, of bz2 up to a megabyte per byte.
+        step = file.MIN_READ_SIZE = 1 << 20 if bounded else 64  # type: ignore[attr-defined]
+        return b"".join(iter(lambda: file.read(step), b""))
 
 
 def packed(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:

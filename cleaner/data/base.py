@@ -80,7 +80,8 @@ class CaptionData(ABC):
 
     def names(self, class_name: str) -> Tensor:
         """Return (N,) bool: pairs whose caption names the class."""
-        pattern = re.compile(rf"\b{re.escape(class_name)}(?:e?s)?\b", re.IGNORECASE)
+        # Not \b, which wants a letter beside it: "C++", "crane (n02012849)".
+        pattern = re.compile(rf"(?<!\w){re.escape(class_name)}(?:e?s)?(?!\w)", re.IGNORECASE)
         return torch.tensor([bool(pattern.search(caption)) for caption in self.captions], dtype=torch.bool)
 
     def subset(self, indices: Indices) -> CaptionData:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from os.path import isdir
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from cleaner.architectures import IMAGENET_CLASS_NAMES
@@ -27,12 +27,15 @@ class ImageFolderData(FileData):
         root = Path(path)
         if not path or not isdir(root):  # unlike pathlib's, it takes a name of any length
             raise CleanerError(f"there is no folder {path!r}: name one, as in image_folder:/folder/pictures.")
-        tops = {folder.name: folder for folder in root.iterdir() if folder.is_dir()}
+        tops = {folder.name: folder for folder in _folders(root)}
         parts = {name: folder for name, folder in tops.items() if name.lower() in SPLIT_NAMES}
+        if len(parts) < len(tops) and not any(_folders(folder) for folder in parts.values()):
+            parts = {}  # a class called train, beside cars and planes
         table = Table([], [], lambda key: limited(root / key), [], [], [] if parts else None)
         for name, top in sorted(parts.items()) or [("", root)]:
-            for folder in sorted(folder for folder in top.iterdir() if folder.is_dir()):
+            for folder in _folders(top):
                 files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in PICTURE_SUFFIXES]
+                files = [file for file in files if not hidden(file.relative_to(root))]
                 table.keys += [file.relative_to(root).as_posix() for file in files]
                 table.classes = [*(table.classes or []), *[folder.name] * len(files)]
                 if table.splits is not None:
@@ -46,6 +49,15 @@ class ImageFolderData(FileData):
         return path.is_dir() and not any(path.glob("*.tar"))
 
 
+def hidden(path: PurePath) -> bool:
+    """Return whether a file is no picture of the user's, but what a system or notebook keeps: ._1.jpg of macOS."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(inner for inner in folder.iterdir() if inner.is_dir() and not inner.name.startswith("."))
+
+
 def named(table: Table) -> None:
     """Give classes their names in words (in place): ImageNet's by their order, others by their folders' names."""
     folders = in_order(table.classes or ())
@@ -55,4 +67,4 @@ def named(table: Table) -> None:
         words = {folder: f"{name} ({folder})" if IMAGENET_CLASS_NAMES.count(name) > 1 else name
                  for folder, name in zip(folders, IMAGENET_CLASS_NAMES, strict=True)}  # fmt: skip
     table.classes = [words[folder] for folder in table.classes or []]
-    table.class_names = list(words.values())
+    table.class_names = list(dict.fromkeys(words.values()))  # a_b and "a b" are one class

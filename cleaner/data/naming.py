@@ -32,7 +32,9 @@ def labelled(
     """
     names = _names(classes)
     if known is not None:
-        if not names or not set(names) & set(own):
+        # "Red" and "sea_lion" are the same class as "red" and "sea lion", and not a new word for one in its place.
+        same = {_plain(name): name for name in names}
+        if not names or not same.keys() & set(map(_plain, own)):
             if names and len(names) != len(own):
                 raise CleanerError(
                     f"{len(names)} class names were given for {len(own)} classes ({', '.join(own[:5])} ...): give one "
@@ -42,7 +44,8 @@ def labelled(
             position = {name: i for i, name in enumerate(own)}
             names = names or list(own)
         else:
-            position = {name: i for i, name in enumerate(names)}
+            position = {name: names.index(same[_plain(name)]) for name in own if _plain(name) in same}
+            position |= {name: i for i, name in enumerate(names)}
         labels = [position.get(known[row], -1) for row in rows]
     else:
         labels = [-1] * len(rows)
@@ -60,23 +63,28 @@ def _by_caption(names: Sequence[str]) -> Callable[[str], int]:
     if not names:
         return lambda caption: -1
     longest = sorted(names, key=len, reverse=True)
-    pattern = re.compile(rf"\b({'|'.join(map(re.escape, longest))})(?:e?s)?\b", re.IGNORECASE)
+    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest))})(?:e?s)?(?!\w)", re.IGNORECASE)
     position = {name.lower(): i for i, name in enumerate(names)}
 
     def told(caption: str) -> int:
-        found = {position[word.lower()] for word in pattern.findall(caption)}
+        # Not all that differs by case for `re` does for `lower`: a dotless i.
+        found = {position[word.lower()] for word in pattern.findall(caption) if word.lower() in position}
         return found.pop() if len(found) == 1 else -1
 
     return told
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").casefold()
 
 
 def _names(classes: str | Sequence[str] | None) -> list[str]:
     if not isinstance(classes, str):
         return list(classes or ())
     given = classes.split(",")
-    if len(given) == 1 and os.path.isfile(classes):
+    if os.path.isfile(classes):  # first, for a path may hold commas
         try:
-            given = Path(classes).read_text(encoding="utf-8").splitlines()
+            given = Path(classes).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise CleanerError(
                 f"classes={classes} cannot be read ({type(error).__name__}): give a text file in UTF-8 with one name "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-import io
 import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from cleaner.data.base import CaptionData, Indices
 from cleaner.data.naming import in_order, labelled
-from cleaner.framing import Framing, open_picture
+from cleaner.framing import Framing, open_picture, undecoded
 from cleaner.seed import derive
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -76,6 +77,7 @@ class FileData(CaptionData):
         self,
         table: Table,
         name: str,
+        /,  # what a source says, no option of its user
         split: str = "train",
         size: int | None = None,
         seed: int = 0,
@@ -98,6 +100,11 @@ class FileData(CaptionData):
             raise CleanerError(f"check must be auto, full or quick, not {check!r}.")
         if not table.keys:
             raise CleanerError(f"{name} holds no pairs of picture and caption: check the path and its layout.")
+        for text in chain(table.keys, table.captions, table.classes or ()):
+            if not text.isascii() and text != text.encode(errors="replace").decode():
+                raise CleanerError(
+                    f"{ascii(text)[:200]} in {name} is no text in UTF-8: write this name or caption anew."
+                )
         self._again = (name, seed, classes, check, most_broken, on_step)
         self.table, self.split, self.name = table, split, f"{name}/{split}"
         rows = chosen(table, split, seed)[:size]
@@ -150,7 +157,7 @@ class FileData(CaptionData):
                 return f"{key} cannot be read as a picture"
         except CleanerError as error:
             return str(error).split(":")[0]
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, ValueError) as error:  # ValueError: no name of a file can be like this
             return f"{key} cannot be read ({type(error).__name__})"
         return None
 
@@ -160,7 +167,7 @@ class FileData(CaptionData):
         try:
             content = self.table.read(key)
             picture = content if isinstance(content, Image.Image) else open_picture(content, key, self.framing.size)
-        except (OSError, KeyError, CleanerError) as error:
+        except (OSError, KeyError, ValueError) as error:
             raise CleanerError(
                 f"the picture {key} cannot be read any more ({type(error).__name__}): load with check=full to leave "
                 "such pictures out."
@@ -204,8 +211,8 @@ def pool() -> ThreadPoolExecutor:
 def whole(content: bytes) -> bool:
     """Whether a file's beginning is a picture's and its end is that of a whole one."""
     try:
-        form = Image.open(io.BytesIO(content)).format or ""
-    except (OSError, ValueError, SyntaxError):
+        form = undecoded(content, "").format or ""
+    except CleanerError:
         return False
     return ENDS.get(form, b"") in content[-64:]
 
@@ -240,7 +247,9 @@ def held_out(table: Table) -> str:
 
 
 def limited(path: Path, most: int = 64_000_000) -> bytes:
-    """Return the bytes of a file of at most `most` bytes."""
-    if path.stat().st_size > most:
+    """Return the bytes of a file of at most `most` bytes; a device or pipe, which may have no end, is none."""
+    if not stat.S_ISREG((facts := path.stat()).st_mode):
+        raise CleanerError(f"{path} is no file: name one.")
+    if facts.st_size > most:
         raise CleanerError(f"{path} is larger than {most // 1_000_000} MB: make it smaller.")
     return path.read_bytes()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tarfile
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,8 @@ from cleaner.types import CleanerError
 PICTURES, TEXTS = (".jpg", ".jpeg", ".png", ".webp"), (".txt", ".json")
 MOST_TEXT, MOST_PICTURE = 1_000_000, 64_000_000
 MOST_SHARDS = 100_000
+BROKEN = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, RecursionError)
+"""What Python's reader ends in on a damaged or crafted tar file."""
 Place = tuple[int, int, int]
 """Which shard, where in it, how many bytes."""
 
@@ -41,7 +44,7 @@ class ShardData(FileData):
         for number, shard in enumerate(shards):
             try:
                 _index(shard, number, names[number], places, texts)
-            except (tarfile.TarError, OSError, EOFError) as error:
+            except BROKEN as error:
                 raise CleanerError(
                     f"{shard} cannot be read as a tar file: if it is compressed, unpack it first."
                 ) from error
@@ -54,9 +57,14 @@ class ShardData(FileData):
 
         table = Table([], [], read)
         classes = []
+        pictures = Counter(map(_stem, places))
         for key in places:
-            stem = _stem(key)
-            folder = PurePosixPath(key).parent.name
+            # A text is named as its picture (photo.1.jpg, photo.1.txt), or up to the first dot as the only one there.
+            stem = key.rpartition(".")[0]
+            if stem not in texts and pictures[_stem(key)] == 1:
+                stem = _stem(key)
+            # The key begins with the shard's name, which is no class.
+            folder = PurePosixPath(key.removeprefix(f"{names[places[key][0]]}/")).parent.name
             if stem not in texts and not folder:
                 table.bad.append(f"{key} has no caption")
                 continue
@@ -109,7 +117,7 @@ def _index(shard: Path, number: int, name: str, places: dict[str, Place], texts:
             # Shards number their pairs anew; the shard's name makes them unique.
             key = f"{name}/{member.name}"
             suffix = PurePosixPath(member.name).suffix.lower()
-            if not member.isreg():
+            if not member.isreg() or PurePosixPath(member.name).name.startswith("."):  # macOS keeps ._1.jpg
                 continue
             if suffix in PICTURES and member.size <= MOST_PICTURE:
                 places[key] = (number, member.offset_data, member.size)
@@ -117,8 +125,9 @@ def _index(shard: Path, number: int, name: str, places: dict[str, Place], texts:
                 file = archive.extractfile(member)
                 content = file.read().decode("utf-8", errors="replace") if file else ""
                 text = _from_json(content) if suffix == ".json" else (content, "")
-                known = texts.get(_stem(key), ("", ""))
-                texts[_stem(key)] = (" ".join((text[0] or known[0]).split()), text[1] or known[1])
+                for stem in {key.rpartition(".")[0], _stem(key)}:
+                    known = texts.get(stem, ("", ""))
+                    texts[stem] = (" ".join((text[0] or known[0]).split()), text[1] or known[1])
 
 
 def _from_json(content: str) -> tuple[str, str]:

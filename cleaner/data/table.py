@@ -91,6 +91,11 @@ def read_table(
                 if row:
                     found.bad.append(f"line {reader.line_num} has no picture or no caption")
                 continue
+            if any(map(str.strip, row[len(columns) :])):  # cut at its comma, a caption would lose its end
+                found.bad.append(
+                    f"line {reader.line_num} has more fields than the header: quote what holds the separator"
+                )
+                continue
             key, text, kind, part = (row[place].strip() for place in where)
             if found.split_column and part.lower() not in SPLIT_NAMES:
                 found.bad.append(f"line {reader.line_num} is of no split known here ({part[:20]!r})")

@@ -95,8 +95,8 @@ class Coco(FileData):
             names = {entry["id"]: entry["file_name"] for entry in content["images"]}
             found: dict[str, list[str]] = {}
             for entry in content["annotations"]:
-                found.setdefault(names[entry["image_id"]], []).append(entry["caption"])
-        except (ValueError, KeyError, TypeError) as error:
+                found.setdefault(names[entry["image_id"]], []).append(" ".join(entry["caption"].split()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CleanerError(f"{annotations} is no caption file of COCO: give captions_train2017.json.") from error
         super().__init__(_captioned(Path(path), found), f"coco:{known}", **reading)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import tarfile
 import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,42 @@ def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
         load_data(str(tmp_path / "root"), classes="azure,leafy")
 
 
+def test_given_classes_are_the_folders_of_that_name_however_written(tmp_path: Path) -> None:
+    class_folder(tmp_path)
+    for name, other in zip(NAMES, ("Red", "GREEN", "blue_sky"), strict=True):
+        (tmp_path / name).rename(tmp_path / other)
+    data: Any = load_data(str(tmp_path), split="all", classes="red,green,blue sky")
+    assert data.class_names == ["red", "green", "blue sky"]
+    for row, label in zip(data.rows, data.labels.tolist(), strict=True):
+        assert int(Path(data.table.keys[row]).stem) % 3 == label
+
+
+def test_a_file_of_classes_may_be_marked_as_utf8_and_have_a_comma_in_its_path(tmp_path: Path) -> None:
+    (tmp_path / "my, own").mkdir()
+    names = tmp_path / "my, own" / "names.txt"
+    names.write_text("red\r\ngreen\r\nblue\r\n", encoding="utf-8-sig")
+    data = load_data(str(table(tmp_path)), classes=str(names))
+    assert data.class_names == NAMES
+    assert set(data.labels.tolist()) == {0, 1, 2}
+
+
+def test_a_class_may_begin_and_end_with_any_sign(tmp_path: Path) -> None:
+    path = table(tmp_path, 3)
+    texts = ["a page of C++", "a book on Java, or C++?", "Java for everyone"]
+    path.write_text("filepath,title\n" + "\n".join(f'pics/{i}.png,"{text}"' for i, text in enumerate(texts)))
+    data = load_data(str(path), split="all", classes="C++,Java")
+    found = dict(zip(data.captions, data.labels.tolist(), strict=True))
+    assert [found[text] for text in texts] == [0, -1, 1]
+    assert {text for text, named in zip(data.captions, data.names("C++"), strict=True) if named} == {*texts[:2]}
+
+
+def test_letters_that_are_one_by_case_only_for_a_pattern(tmp_path: Path) -> None:
+    path = table(tmp_path, 3)
+    path.write_text("filepath,title\npics/0.png,bir fıl\npics/1.png,bir fil\npics/2.png,a roſe", encoding="utf-8")
+    data = load_data(str(path), split="all", classes="fil,rose")
+    assert dict(zip(data.captions, data.labels.tolist(), strict=True)) == {"bir fıl": -1, "bir fil": 0, "a roſe": -1}
+
+
 def test_numbered_classes_get_their_names_in_the_order_of_the_numbers(tmp_path: Path) -> None:
     path = table(tmp_path)
     lines = path.read_text().splitlines()
@@ -255,6 +293,34 @@ def test_a_picture_that_breaks_later_stops_with_its_name(tmp_path: Path) -> None
         data.images([0])
 
 
+def test_names_and_captions_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
+    class_folder(tmp_path / "root", 6)
+    os.rename(tmp_path / "root" / "red" / "0.png", os.fsencode(tmp_path / "root" / "red") + b"/caf\xe9.png")
+    with pytest.raises(CleanerError, match=r"'red/caf\\udce9\.png' in .* is no text in UTF-8"):
+        load_data(str(tmp_path / "root"))
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        for name, content in (("0.png", picture(0)), ("0.json", rb'{"caption": "a \ud800 wall"}')):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    with pytest.raises(CleanerError, match=r"'a \\ud800 wall' in .* is no text in UTF-8"):
+        load_data(str(tmp_path / "x.tar"), split="all")
+
+
+def test_what_is_no_file_is_a_broken_picture(tmp_path: Path) -> None:
+    path = table(tmp_path, 8)
+    os.mkfifo(tmp_path / "pics" / "pipe.png")
+    path.write_text(path.read_text() + "\npics/pipe.png,a wall\n/dev/zero,a wall\npics/\0.png,a wall\npics,a wall")
+    data = load_data(str(path), split="all", most_broken=0.5)
+    assert (len(data), len(data.broken)) == (8, 4)
+    assert "/dev/zero is no file" in data.broken
+
+
+def test_what_a_source_says_is_no_option(tmp_path: Path) -> None:
+    with pytest.raises(CleanerError, match=r"does not take these options: table\. Its options: root, "):
+        load_data(str(table(tmp_path)), table="x")
+
+
 def test_far_too_large_pictures_are_broken_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(CleanerError, match="has too many pixels"):
@@ -309,6 +375,47 @@ def test_a_damaged_member_of_a_zip_is_left_out(packing: int, tmp_path: Path) -> 
     assert (len(data), data.broken) == (29, [f"red/3.png cannot be read from {path}"])
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_bomb_that_says_it_is_small(packing: int, tmp_path: Path) -> None:
+    zipped(tmp_path / "x.zip", 40)
+    with zipfile.ZipFile(tmp_path / "x.zip", "a", packing) as file:
+        file.writestr("set/bomb.png", bytes(200_000_000))
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    content[(size := content.rfind(b"PK\1\2") + 24) : size + 4] = (5000).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(content)
+    data: Any = load_data(str(tmp_path / "x.zip"), split="all")
+    tracemalloc.start()
+    try:
+        assert data.table.read("set/0.png") == picture(0)
+        with suppress(CleanerError):
+            data.table.read("set/bomb.png")
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("version", [True, False])
+def test_a_zip_with_a_broken_index_is_one_sentence(version: bool, tmp_path: Path) -> None:
+    content = bytearray(Path(zipped(tmp_path / "x.zip", 4)).read_bytes())
+    last = content.rfind(b"PK\1\2")
+    if version:
+        content[last + 6] = 99
+    else:
+        content[last + 9] |= 8  # "this name is in UTF-8"
+        content[last + 46] = 0xFF
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(CleanerError, match="cannot be read as a zip"):
+        load_data(str(tmp_path / "x.zip"))
+
+
+def test_a_table_in_a_zip_is_read_as_strictly_as_beside_its_pictures(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("pairs.csv", "filepath,title\n0.png,a café".encode("latin-1"))
+        file.writestr("0.png", picture(0))
+    with pytest.raises(CleanerError, match=r"pairs\.csv cannot be read as a table .*save it as CSV in UTF-8"):
+        load_data(str(tmp_path / "x.zip"))
+
+
 def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
     path = table(tmp_path, 12)
     rows = path.read_text().replace("pics/", "").encode()
@@ -331,6 +438,101 @@ def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
     with pytest.raises(CleanerError, match=r"two files are called 0\.png"):
         archive.packed([*files, ("../0.png", b"")], tmp_path / "uploads")
     assert [file.name for file in (tmp_path / "uploads").iterdir()] == [kept.name]
+
+
+def test_a_row_with_more_fields_than_the_header_is_left_out(tmp_path: Path) -> None:
+    path = table(tmp_path, 3)
+    path.write_text("filepath,title,class\npics/0.png,a red wall,red,\npics/1.png,a big, green wall,green\n,,\n")
+    data = load_data(str(path), split="all")
+    assert (data.captions, data.class_names) == (["a red wall"], ["red"])
+    assert "line 3 has more fields than the header: quote what holds the separator" in data.broken
+
+
+def test_hidden_files_and_folders_are_no_pictures_and_classes(tmp_path: Path) -> None:
+    class_folder(tmp_path / "root", 12)
+    (tmp_path / "root" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "root" / ".ipynb_checkpoints" / "0.png").write_bytes(picture(0))
+    (tmp_path / "root" / "red" / "._0.png").write_bytes(b"\0\5\x16\7")
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        file.add(tmp_path / "root" / "red", "red")
+    for source, count in (("root", 12), ("x.tar", 4)):
+        data = load_data(str(tmp_path / source), split="all", most_broken=0)
+        assert (len(data), data.class_names) == (count, sorted(NAMES) if count == 12 else ["red"])
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    class_folder(tmp_path, 12)
+    (tmp_path / "red").rename(tmp_path / "train")
+    assert load_data(str(tmp_path), split="all").class_names == ["blue", "green", "train"]
+    for name in ("blue", "green"):
+        (tmp_path / name).rename(tmp_path.parent / name)
+    with pytest.raises(CleanerError, match="holds no pairs"):
+        load_data(str(tmp_path))  # pictures without classes
+
+
+def test_two_folders_that_are_one_class_in_words(tmp_path: Path) -> None:
+    class_folder(tmp_path, 12)
+    (tmp_path / "red").rename(tmp_path / "sea_lion")
+    (tmp_path / "green").rename(tmp_path / "sea lion")
+    data = load_data(str(tmp_path), split="all")
+    assert (data.class_names, data.labels.bincount().tolist()) == (["blue", "sea lion"], [4, 8])
+
+
+@pytest.mark.parametrize(
+    ("names", "texts"),
+    [
+        (("photo.1.png", "photo.2.png"), ("photo.1.txt", "photo.2.txt")),
+        (("1.png", "1.depth.png", "2.png"), ("1.txt", "2.caption.txt")),
+    ],
+)
+def test_pictures_of_a_shard_get_their_own_captions(
+    names: tuple[str, ...], texts: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Dots in a name: up to the first one, photo.1 and photo.2 would be one sample, and a depth map a photo."""
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        for i, name in enumerate((*names, *texts)):
+            content = name[:-4].encode() if name in texts else picture(i)
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    data: Any = load_data(str(tmp_path / "x.tar"), split="all")
+    pairs = {data.table.keys[row][6:]: text for row, text in zip(data.rows, data.captions, strict=True)}
+    wanted = [name for name in names if "depth" not in name]
+    assert pairs == dict(zip(wanted, (text[:-4] for text in texts), strict=True))
+
+
+def member(kind: bytes, size: bytes, content: bytes = b"") -> bytes:
+    header = bytearray(tarfile.TarInfo("a.png").tobuf(tarfile.GNU_FORMAT))
+    header[124:136], header[156:157] = size.ljust(12, b"\0"), kind
+    header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * 32)
+    return bytes(header) + content.ljust(512, b"\0")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        member(b"L", b"2", b"x") * 3000,
+        member(b"0", b"\x80" + b"\x7f" * 11),
+        member(b"x", b"1000", b"21 hdrcharset=\xff\xfe\xff\xff\n"),
+        member(b"x", b"26", b"22 GNU.sparse.map=a,b\n"),
+    ],
+    ids=["names without end", "a size without end", "no encoding", "no map"],
+)
+def test_crafted_tar_files_are_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(content + member(b"0", b"0")[:512] + bytes(1024))
+    with pytest.raises(CleanerError, match="cannot be read as a tar"):
+        load_data(str(tmp_path / "x.tar"))
+
+
+def test_a_picture_of_a_shard_without_a_caption_is_left_out(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "00000.tar", "w") as file:
+        for name, content in (("0.png", picture(0)), ("0.txt", b"a red wall"), ("1.png", picture(1))):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    data = load_data(str(tmp_path / "00000.tar"), split="all", classes="red,green")
+    assert (data.captions, data.class_names, data.labels.tolist()) == (["a red wall"], ["red", "green"], [0])
+    assert data.broken == ["00000.tar/1.png has no caption"]
 
 
 def test_shards_of_one_name_in_two_folders(tmp_path: Path) -> None:
@@ -498,6 +700,14 @@ def test_sets_with_several_captions_give_one_of_them(kind: str, tmp_path: Path) 
     assert data.captions == load_data(f"{kind}:{path}", annotations=annotations).captions
     with pytest.raises(CleanerError, match=f"{kind}:/folder annotations="):
         load_data(f"{kind}:{path}")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": '
+                                     '[{"image_id": 1, "caption": null}]}'])  # fmt: skip
+def test_broken_captions_of_coco_are_one_sentence(content: str, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(CleanerError, match="is no caption file of COCO"):
+        load_data(f"coco:{tmp_path}", annotations=str(tmp_path / "c.json"))
 
 
 def test_imagenet_folders_get_their_names_in_words(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""Picture files that anyone may have made: what is decoded, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import pytest
+from PIL import EpsImagePlugin, Image
+
+from cleaner.data.pairs import whole
+from cleaner.framing import open_picture
+from cleaner.types import CleanerError
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_no_picture_runs_ghostscript(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Any] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **_: ran.append(given) or Image.new("L", (9, 9)))
+    with pytest.raises(CleanerError, match=r"x\.png cannot be read as a picture"):
+        open_picture(EPS, "x.png")
+    assert not whole(EPS)
+    assert ran == []
+
+
+@pytest.mark.parametrize(("tag", "kind"), [(256, 1), (282, 2), (305, 11)])
+def test_odd_exif_is_one_sentence(tag: int, kind: int) -> None:
+    """Upright needs EXIF written anew, in which PIL ends in errors of many kinds."""
+    entries = struct.pack("<HHHIIHHIHH", 2, 274, 3, 1, 6, tag, kind, 1, 257, 0)
+    file = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(file, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0" + entries + b"\0" * 4)
+    with pytest.raises(CleanerError, match=r"x\.jpg cannot be read as a picture"):
+        open_picture(file.getvalue(), "x.jpg")
+
+
+def test_far_too_many_pixels_are_seen_in_the_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(file, "PNG")
+    assert whole(file.getvalue())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert not whole(file.getvalue())
