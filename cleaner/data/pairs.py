@@ -99,7 +99,8 @@ class FileData(CaptionData):
         if check not in ("auto", "full", "quick"):
             raise CleanerError(f"check must be auto, full or quick, not {check!r}.")
         if not table.keys:
-            raise CleanerError(f"{name} holds no pairs of picture and caption: check the path and its layout.")
+            why = f" ({table.bad[0]})" if table.bad else ""
+            raise CleanerError(f"{name} holds no pairs of picture and caption{why}: check the path and its layout.")
         for text in chain(table.keys, table.captions, table.classes or ()):
             if not text.isascii() and text != text.encode(errors="replace").decode():
                 raise CleanerError(

@@ -446,6 +446,9 @@ def test_a_row_with_more_fields_than_the_header_is_left_out(tmp_path: Path) -> N
     data = load_data(str(path), split="all")
     assert (data.captions, data.class_names) == (["a red wall"], ["red"])
     assert "line 3 has more fields than the header: quote what holds the separator" in data.broken
+    (tmp_path / "none.csv").write_text("filepath,title\na.png,red, green\n")
+    with pytest.raises(CleanerError, match="line 2 has more fields"):
+        load_data(str(tmp_path / "none.csv"))
 
 
 def test_hidden_files_and_folders_are_no_pictures_and_classes(tmp_path: Path) -> None:
@@ -604,7 +607,7 @@ def test_more_pairs_need_memory_for_their_texts_only(tmp_path: Path) -> None:
 
     def peak(count: int) -> int:
         path = tmp_path / f"{count}.csv"
-        path.write_text("filepath,title\n" + f"a.png,{caption(0)}\n" * count)
+        path.write_text("filepath,title\n" + f'a.png,"{caption(0)}"\n' * count)
         tracemalloc.start()
         data = load_data(str(path), check="quick")
         for first in range(0, 256, 64):
