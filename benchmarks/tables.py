@@ -189,6 +189,35 @@ def budget(root: Path) -> str:
     return "\n\n".join(tables)
 
 
+def learning_rates(root: Path) -> str:
+    """Return accuracy and attack success at each rate of the grid that was tried, the chosen one in bold."""
+    result = read(root / "benchmarks" / "results" / "learning_rates.json")
+    if result is None:
+        return not_measured("python -m benchmarks.learning_rates")
+    rates = sorted(result["grid"], reverse=True)
+    same = [t for t in result["trials"] if all(t[key] == result[key] for key in ("clean_pairs", "epochs"))]
+    tables = []
+    for trials in grouped(same, "model"):
+        model, tried = trials[0]["model"], {(t["defense"], t["lr"]): t for t in trials}
+        lines = []
+        for name in dict.fromkeys(t["defense"] for t in trials):
+            cells = [tried.get((name, lr), {}) for lr in rates]
+            texts = [" / ".join(number(t[key]) for key in ("ca", "asr") if key in t) or "-" for t in cells]
+            chosen = result["chosen"].get(model, {}).get(name)
+            bold = [f"**{text}**" if lr == chosen else text for lr, text in zip(rates, texts, strict=True)]
+            lines.append((name + " †" * ([model, name] in result["lost_accuracy"]), *bold))
+        before = ", ".join(sorted({f"{t['backdoored_ca']:.3f}" for t in trials}))
+        n, n_attack = (joined(f"{t[key]:,}" for t in trials if key in t) for key in ("n", "n_attack"))
+        tables.append(
+            f"**`{model}`, `badnet`**\n\n{markdown(('CA / ASR@1 at', *(f'{lr:g}' for lr in rates)), lines)}\n\n"
+            f"{result['split']}: n {n} for CA (backdoored {before}), {n_attack} for ASR@1, which chooses nothing and "
+            f"was not always taken. {result['clean_pairs']:,} pairs, {result['epochs']} epochs, seed "
+            f"{joined(map(str, result['seeds']))}; commit {joined(t['commit'] for t in trials)}. Bold: chosen; -: not "
+            f"tried, as a larger one keeps the budget of {result['budget']:g}; †: none does."
+        )
+    return "\n\n".join(tables)
+
+
 def photos(root: Path) -> str:
     """Return where the model trained on real photos comes from, and all attacks on it side by side."""
     result = read(root / "benchmarks" / "results" / "photos.json")
@@ -336,8 +365,8 @@ def screenshots(root: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "at_a_glance": at_a_glance, "attack_defense": attack_defense, "ablations": ablations, "budget": budget,
-    "demo": demo, "fine_detail": fine_detail, "models": models, "others": others, "photos": photos,
-    "photos_each": photos_each, "screenshots": screenshots, "ssba": ssba, "step": step,
+    "demo": demo, "fine_detail": fine_detail, "learning_rates": learning_rates, "models": models, "others": others,
+    "photos": photos, "photos_each": photos_each, "screenshots": screenshots, "ssba": ssba, "step": step,
 }  # fmt: skip
 
 

@@ -183,6 +183,31 @@ def test_a_method_that_lost_accuracy_is_marked(tmp_path: Path) -> None:
     assert "cleanclip †" in tables.attack_defense(tmp_path)
 
 
+def test_every_rate_that_was_tried_is_shown_and_the_chosen_one_marked(tmp_path: Path) -> None:
+    def trial(defense: str, lr: float, **more: float) -> dict[str, object]:
+        return {"model": "scenes-rn", "defense": defense, "lr": lr, "clean_pairs": 6000, "epochs": 7, "n": 5444,
+                "backdoored_ca": 0.989, "commit": "abc", **more}  # fmt: skip
+
+    trials = [
+        trial("finetune", 1e-3, ca=0.9), trial("finetune", 3e-4, ca=0.98, asr=0.5, n_attack=5263),
+        trial("par", 1e-3, ca=0.8), trial("par", 3e-4, ca=0.85), trial("par", 1e-4, ca=0.84),
+        trial("par", 3e-3, ca=0.99),  # outside the grid
+        {**trial("finetune", 1e-4, ca=0.7), "epochs": 20},  # of an earlier comparison
+    ]  # fmt: skip
+    rates = {
+        "grid": [1e-4, 3e-4, 1e-3], "clean_pairs": 6000, "epochs": 7, "split": "scenes/validation", "budget": 0.02,
+        "seeds": [0], "chosen": {"scenes-rn": {"finetune": 3e-4, "par": 3e-4}}, "lost_accuracy": [["scenes-rn", "par"]],
+        "trials": trials,
+    }  # fmt: skip
+    assert "Not measured yet" in tables.learning_rates(tmp_path)
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    (folder / "learning_rates.json").write_text(json.dumps(rates), encoding="utf-8")
+    text = tables.learning_rates(tmp_path)
+    assert "| finetune | 0.900 | **0.980 / 0.500** | - |" in text
+    assert "| par † | 0.800 | **0.850** | 0.840 |" in text
+
+
 def test_what_came_after_is_shown_where_it_was_measured(tmp_path: Path) -> None:
     newer = cell("finetune", 1, 0.9) | {"cpu_seconds": 50.0, "transfer": {"scenes-night": {"ca": 0.3}}}
     newer["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
