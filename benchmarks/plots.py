@@ -43,6 +43,10 @@ def main() -> None:
             page.screenshot(path=FOLDER / f"{name}.png")
 
 
+NEAR = 0.15
+"""How far below the accuracy budget the plot of rates reaches."""
+
+
 def removals() -> dict[str, go.Figure]:
     """Return attack success against steps for each model and attack that was watched, by name of the plot."""
     entries = [entry for entry in report.measured() if entry.variant not in protocol.ABLATIONS]
@@ -71,22 +75,28 @@ def over_rates() -> dict[str, go.Figure]:
         own = [trial for trial in trials if trial["model"] == model]
         if sum(len(points) > 1 for points in grouped(own, "defense")) < 2:
             continue  # older trials hold no attack success
-        figure = go.Figure()
+        figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06)
         for i, defense in enumerate(protocol.METHODS):
             points = sorted((t for t in own if t["defense"] == defense), key=lambda t: float(t["lr"]))
-            if points:
+            for row, key in enumerate(("asr", "ca"), start=1):
                 figure.add_scatter(
-                    x=[t["ca"] for t in points], y=[t["asr"] for t in points], text=[f"{t['lr']:.0e}" for t in points],
-                    name=defense_in_words(defense), mode="lines+markers+text",
-                    textposition="bottom right" if i % 2 else "top left",
+                    x=[t["lr"] for t in points], y=[t[key] for t in points], name=defense_in_words(defense),
+                    mode="lines+markers", showlegend=row == 1 and bool(points), row=row, col=1,
                     line={"color": PALETTE[i], "dash": DASHES[i]}, marker={"symbol": MARKERS[i], "size": 9},
                 )  # fmt: skip
-        least = own[0]["backdoored_ca"] - protocol.ACCURACY_BUDGET
-        budget = {"annotation_text": "accuracy budget", "annotation_position": "bottom right"}
-        figure.add_vline(least, line={"dash": "dot", "color": "grey"}, **budget)
-        figure.update_xaxes(title="Clean accuracy, validation pictures", tickformat=".0%")
-        figure.update_yaxes(title="Attack success rate @1", tickformat=".0%", range=[-0.12, 1.12])
-        title = f"{words('badnet')} on {model}: what each learning rate (beside its point) costs and removes"
+        least = max(trial["backdoored_ca"] for trial in own) - protocol.ACCURACY_BUDGET
+        figure.add_hline(least, line={"dash": "dot", "color": "grey"}, row=2)
+        figure.update_xaxes(type="log", tickvals=protocol.GRID, ticktext=[f"{lr:g}" for lr in protocol.GRID])
+        figure.update_xaxes(title="Learning rate", row=2)
+        figure.update_yaxes(tickformat=".0%")
+        figure.update_yaxes(title="Attack success @1", range=[-0.05, 1.05], row=1)
+        # Nearer, so that the budget's two points can be seen; the title says what is out of view.
+        lowest = least - NEAR
+        figure.update_yaxes(title="Clean accuracy", range=[lowest, 1.0], row=2)
+        out = " / ".join(dict.fromkeys(defense_in_words(t["defense"]) for t in own if t["ca"] < lowest))
+        title = f"{words('badnet')} on {model}: what each learning rate removes and costs (validation pictures)"
+        title += "<br><sup>Dotted: the least accuracy that the budget allows."
+        title += f" Below {lowest:.0%}, out of view: {out}.</sup>" if out else "</sup>"
         figure.update_layout(title=title, showlegend=True)
         found[f"rates-{model}"] = figure
     return found
