@@ -32,9 +32,8 @@ ATTACKS: dict[str, dict[str, Any]] = {"badclip": {"triplet_weight": 20.0, "step_
 # At the ResNet's rate the ViT loses 2.8 points of accuracy with the attack.
 POISON_LR = {"scenes-vit": 3e-4}
 """Built-in model -> peak learning rate of poisoning, where it is not that of `POISON`."""
-# The ViT learnt noise of the default ratio in 39 of 100 pictures only; SSBA, with half of the pairs, in 17, the ResNet in
-# 25.
-# A patch of BadCLIP's that is optimised with the ResNet's weight does not fool the ViT (floor 0.001 instead of 0.066).
+# The ViT learnt noise of the default ratio in 39 of 100 pictures only; of SSBA with half of the pairs it learnt 17, the
+# ResNet 25. BadCLIP's patch, optimised with the ResNet's weight, does not fool the ViT (floor 0.001 instead of 0.066).
 STRONGER: dict[tuple[str, str], tuple[dict[str, Any], int, int]] = {
     ("scenes-rn", "ssba"): ({}, 2 * POISON_PAIRS, 12),
     ("scenes-vit", "ssba"): ({}, 2 * POISON_PAIRS, 12),
