@@ -24,6 +24,8 @@ from tests.browser.conftest import FLAGS, chromium
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "plots"
 SIZE = {"width": 1100, "height": 440}
+NEAR = 0.15
+"""How far below the accuracy budget the plot of rates reaches."""
 SHARE = re.compile(r"K ([\d.]+)\s?%")
 
 
@@ -41,10 +43,6 @@ def main() -> None:
             page.goto(file.as_uri())
             page.locator(".main-svg").first.wait_for()
             page.screenshot(path=FOLDER / f"{name}.png")
-
-
-NEAR = 0.15
-"""How far below the accuracy budget the plot of rates reaches."""
 
 
 def removals() -> dict[str, go.Figure]:

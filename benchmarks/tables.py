@@ -33,6 +33,7 @@ from benchmarks.comparison import (
     protocol_of,
     summary,
 )
+from benchmarks.learning_rates import current
 from cleaner import results
 from cleaner.evaluation import COUNTERFACTUAL_PAIRS
 from cleaner.files import write_text
@@ -195,9 +196,8 @@ def learning_rates(root: Path) -> str:
     if result is None:
         return not_measured("python -m benchmarks.learning_rates")
     rates = sorted(result["grid"], reverse=True)
-    same = [t for t in result["trials"] if all(t[key] == result[key] for key in ("clean_pairs", "epochs"))]
     tables = []
-    for trials in grouped(same, "model"):
+    for trials in grouped(current(result["trials"]), "model"):
         model, tried = trials[0]["model"], {(t["defense"], t["lr"]): t for t in trials}
         lines = []
         for name in dict.fromkeys(t["defense"] for t in trials):

@@ -317,7 +317,8 @@ def html(entries: Sequence[Entry], made: str = "") -> str:
     shown = points(entries)
     if shown:
         plots.append(("Accuracy against attack", figures.pareto(shown)))
-    plots += [(FIGURES[name], heatmap(by_name(entries), name)) for name in FIGURES if cells(entries, name)]
+    ordered = by_name(entries)
+    plots += [(FIGURES[name], heatmap(ordered, name)) for name in FIGURES if cells(ordered, name)]
     drawn = [
         (title, Markup(plot.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})))
         for number, (title, plot) in enumerate(plots)

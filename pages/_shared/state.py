@@ -180,9 +180,9 @@ def short_labels(runs: list[Saved]) -> dict[str, str]:
         run.id: f"{words(run.defense or 'backdoored')}, lr {run.lr:g}{', shipped example' if run.shipped else ''}"
         for run in runs
     }
-    shared = {name for name in names.values() if list(names.values()).count(name) > 1}
+    shared = Counter(names.values())
     return distinct(
-        {run.id: f"{names[run.id]}, {run.time[5:]}" if names[run.id] in shared else names[run.id] for run in runs}
+        {run.id: names[run.id] + (f", {run.time[5:]}" if shared[names[run.id]] > 1 else "") for run in runs}
     )
 
 
