@@ -309,4 +309,7 @@ def forget(folder: Path) -> None:
         for path in home.glob(f"{job}_*"):
             path.unlink(missing_ok=True)
     if not any(home.glob("*_submitted.pkl")):
-        shutil.rmtree(home, ignore_errors=True)
+        grave = home.with_name(f".deleted-{home.name}")
+        with suppress(OSError):
+            home.rename(grave)  # a job that is only just ending writes here until its last moment
+        shutil.rmtree(grave, ignore_errors=True)

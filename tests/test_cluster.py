@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,26 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, slurm: Path) ->
         assert home.exists()
         jobs.delete(entry.folder)
     assert not home.exists()
+
+
+def test_a_job_that_is_still_ending_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, home = tmp_path / "run", tmp_path / cluster.PLACE / "now"
+    folder.mkdir()
+    home.mkdir(parents=True)
+    (home / "1_submitted.pkl").touch()
+    write_json(folder / cluster.NOTE, {"job": "1", "errors": str(home / "1_0_log.err")})
+
+    def interrupted(path: Path, **_: bool) -> None:
+        for part in path.iterdir():
+            part.unlink()
+        with suppress(FileNotFoundError):
+            (home / "1_0_result.pkl").touch()
+        with suppress(OSError):
+            path.rmdir()
+
+    monkeypatch.setattr(cluster.shutil, "rmtree", interrupted)
+    cluster.forget(folder)
+    assert list(home.parent.iterdir()) == []
 
 
 def test_a_requeued_run_equals_an_uninterrupted_one(request_: Request) -> None:

@@ -162,6 +162,7 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     stranger, own = subprocess.Popen(sleep), subprocess.Popen([*sleep, str(folder)])
     try:
+        until(lambda: all(psutil.Process(p.pid).cmdline() for p in (stranger, own)))  # Linux fills it in after exec
         for process in (stranger, own):
             started = psutil.Process(process.pid).create_time()
             for shift in (0.0, 500.0):
@@ -174,6 +175,7 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
         assert own.poll() is None
         assert read_status(folder).state == "cancelled"
         relative = subprocess.Popen([*sleep, "run"], cwd=tmp_path)
+        until(lambda: bool(psutil.Process(relative.pid).cmdline()))
         own.kill()
         own.wait()
         found = Status("running", pid=relative.pid, started=psutil.Process(relative.pid).create_time())
