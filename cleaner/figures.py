@@ -5,10 +5,12 @@ Okabe-Ito palette (https://jfly.uni-koeln.de/color/), safe for colour-blind read
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 COLORS = {
     "clean": "#0072B2", "backdoored": "#D55E00", "defended": "#009E73", "trigger": "#CC79A7", "floor": "#7F8894",
@@ -39,6 +41,10 @@ class Point:
     """Whether it is one to choose; a rebound test only checks one, and no line of best trade-offs goes through it."""
     suspect: str = ""
     """The backdoored model that it is, or was made of: only models of one are a choice."""
+    kind: str = ""
+    """What the legend calls it, and all others of its kind; empty: its label."""
+    panel: str = ""
+    """The panel in which it stands, with its title."""
 
 
 def _layout(figure: go.Figure, height: int, x: str, y: str, legend: bool = True) -> go.Figure:
@@ -113,33 +119,54 @@ def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) 
 
 
 def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
-    """Return ASR@1 against clean accuracy: down and to the right is better.
+    """Return ASR@1 against clean accuracy, in one panel or several with the same axes: down and to the right is better.
 
     A front joins what nothing beats, for each backdoored model.
     """
-    figure = go.Figure()
+    panels, kinds = list(dict.fromkeys(p.panel for p in points)), list(dict.fromkeys(p.kind or p.label for p in points))
+    columns = max(1, min(3, len(panels)))
+    rows = max(1, -(-len(panels) // columns))
+    titles = ["<br>".join(map(escaped, textwrap.wrap(title, 34))) for title in panels]
+    figure = make_subplots(
+        rows, columns, shared_xaxes="all", shared_yaxes="all", subplot_titles=titles if len(panels) > 1 else None,
+        horizontal_spacing=0.03, vertical_spacing=0.22 / rows,
+    )  # fmt: skip
     if floor is not None:
         figure.add_hline(
             y=floor, line={"color": COLORS["floor"], "dash": "dot"}, annotation_text="never poisoned model",
             annotation_position="top left", annotation_font_color=COLORS["floor"],
         )  # fmt: skip
-    suspects = dict.fromkeys(p.suspect for p in points)
-    fronts = [pareto_front([p for p in points if p.choice and p.suspect == suspect]) for suspect in suspects]
-    for i, front in enumerate(front for front in fronts if len(front) > 1):
-        figure.add_scatter(
-            x=[p.ca for p in front], y=[p.asr for p in front], mode="lines", name="best trade-offs", hoverinfo="skip",
-            line={"color": COLORS["floor"], "dash": "dash", "width": 1.5}, legendgroup="front", showlegend=i == 0,
-        )  # fmt: skip
-    for i, p in enumerate(points):
-        figure.add_scatter(
-            x=[p.ca], y=[p.asr], mode="markers", name=p.label,
-            marker={"symbol": MARKERS[i % len(MARKERS)], "size": 13, "color": COLORS[p.stage],
-                    "line": {"width": 1, "color": "white"}},
-            error_x=_bars(p.ca, p.ca_interval, p.stage), error_y=_bars(p.asr, p.asr_interval, p.stage),
-            hovertemplate=f"{p.label}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}<extra></extra>",
-        )  # fmt: skip
-    height = 380 + 20 * max(0, len(points) - 3)  # in a narrow column each line of the legend takes from the plot
-    _layout(figure, height, "Clean accuracy (higher is better)", "Attack success rate @1 (lower is better)")
+    named: set[str] = set()
+    for number, panel in enumerate(panels):
+        place = {"row": number // columns + 1, "col": number % columns + 1}
+        own = [p for p in points if p.panel == panel]
+        for suspect in dict.fromkeys(p.suspect for p in own):
+            front = pareto_front([p for p in own if p.choice and p.suspect == suspect])
+            if len(front) > 1:
+                figure.add_scatter(
+                    x=[p.ca for p in front], y=[p.asr for p in front], mode="lines", name="best trade-offs",
+                    line={"color": COLORS["floor"], "dash": "dash", "width": 1.5}, hoverinfo="skip",
+                    legendgroup="front", showlegend="front" not in named, **place,
+                )  # fmt: skip
+                named.add("front")
+        for p in own:
+            kind = p.kind or p.label
+            figure.add_scatter(
+                x=[p.ca], y=[p.asr], mode="markers", name=kind, legendgroup=kind, showlegend=kind not in named, **place,
+                marker={"symbol": MARKERS[kinds.index(kind) % len(MARKERS)], "size": 13, "color": COLORS[p.stage],
+                        "line": {"width": 1, "color": "white"}},
+                error_x=_bars(p.ca, p.ca_interval, p.stage), error_y=_bars(p.asr, p.asr_interval, p.stage),
+                hovertemplate=f"{escaped(p.label)}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}"
+                "<extra></extra>",
+            )  # fmt: skip
+            named.add(kind)
+    height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(kinds) - 3)  # the legend may need many lines
+    _layout(figure, height, "", "")
+    if len(panels) > 1:
+        figure.update_layout(legend_y=1 + 0.13 / rows)  # above the titles
+    # Each panel would repeat the words: once for a row or a column is enough.
+    figure.update_xaxes(title="Clean accuracy (higher is better)", row=rows)
+    figure.update_yaxes(title="Attack success rate @1 (lower is better)", col=1)
     figure.update_xaxes(tickformat="~%")  # accuracies may lie within one point
     return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
 
@@ -186,10 +213,15 @@ def _pattern(shape: str) -> dict[str, object]:
     return {"shape": shape, "fillmode": "overlay", "fgcolor": "white", "size": 7, "solidity": 0.25}
 
 
+def escaped(text: str) -> str:
+    """Return text that plotly shows as it stands; it reads a little HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
 def _wrapped(text: str, width: int = 34) -> str:
-    """Break a text into lines; < and & are shown as they are (plotly reads a little HTML)."""
+    """Break a text into lines that are shown as they stand."""
     lines = [""]
-    for word in text.replace("&", "&amp;").replace("<", "&lt;").split():
+    for word in escaped(text).split():
         if len(lines[-1]) + len(word) > width and lines[-1]:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()

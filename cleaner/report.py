@@ -227,17 +227,14 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
     Where there are several models, targets or test data, each has rows of its own, and so has the shipped example
     beside runs made here: a mean over them would be of nothing.
     """
-    apart = _apart(entries)
-    mixed = len({is_shipped(entry.folder) for entry in entries}) > 1
+    row = _row(entries)
     found: dict[tuple[str, str], dict[int, tuple[str, float, Entry]]] = {}
     for entry in entries:
         value = entry.figure(name)
         if value is not None:
             seed = int(entry.finetune.get("seed") or 0)
             made = str(entry.config.get("created", ""))
-            row = words(entry.attack) + apart(entry)
-            row += " (shipped example)" if mixed and is_shipped(entry.folder) else ""
-            kept = found.setdefault((row, entry.defense), {})
+            kept = found.setdefault((row(entry), entry.defense), {})
             kept[seed] = max(kept.get(seed, ("", value, entry)), (made, value, entry), key=lambda known: known[0])
     return {
         place: Cell(sum(v) / len(v), min(v), max(v), tuple(sorted(by_seed)), tuple(e for *_, e in by_seed.values()))
@@ -246,12 +243,13 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
     }
 
 
-def _apart(entries: Sequence[Entry]) -> Callable[[Entry], str]:
-    """Return what the row of a run says of its model, target and test data: each only where there are several."""
+def _row(entries: Sequence[Entry]) -> Callable[[Entry], str]:
+    """Return how a run's attack is named, with its model, target and test data: each only where there are several."""
     models = {entry.model for entry in entries}
     stems = Counter(Path(model).stem for model in models)
     targets = {entry.config.get("target_class") for entry in entries} - {None}
     tested = {entry.metrics.get("data") for entry in entries} - {None}
+    mixed = len({is_shipped(entry.folder) for entry in entries}) > 1
 
     def said(entry: Entry) -> str:
         stem, target, data = Path(entry.model).stem, entry.config.get("target_class"), entry.metrics.get("data")
@@ -260,16 +258,18 @@ def _apart(entries: Sequence[Entry]) -> Callable[[Entry], str]:
             f"target {target}" if target and len(targets) > 1 else "",
             f"on {data}" if data and len(tested) > 1 else "",
         ]
-        return "".join(f", {part}" for part in parts if part)
+        shipped = " (shipped example)" if mixed and is_shipped(entry.folder) else ""
+        return "".join([words(entry.attack), *(f", {part}" for part in parts if part), shipped])
 
     return said
 
 
-def points(entries: Iterable[Entry]) -> list[figures.Point]:
-    """Return the runs that have both figures as points in the plane of CA and ASR."""
+def points(entries: Sequence[Entry]) -> list[figures.Point]:
+    """Return the runs that have both figures as points in the plane of CA and ASR, each attack in a panel."""
+    row = _row(entries)
     return [
         figures.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"), not e.config.get("rebound"),
-                      str(e.config.get("parent") or e.folder.name))
+                      str(e.config.get("parent") or e.folder.name), defense_in_words(e.defense), row(e))
         for e in entries
         if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in figures.COLORS
     ]  # fmt: skip

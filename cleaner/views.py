@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.figures import COLORS, DASHES, MARKERS, PALETTE
+from cleaner.figures import COLORS, DASHES, MARKERS, PALETTE, escaped
 from cleaner.wording import NO_DEFENSE, defense_in_words
 
 Array = NDArray[np.float32]
@@ -147,7 +147,7 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
             x=places, y=list(added), name=label, marker={"color": COLORS[stage]},
             hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
         )  # fmt: skip
-    figure.update_xaxes(tickvals=places, ticktext=[_escaped(word) for word in words])
+    figure.update_xaxes(tickvals=places, ticktext=[escaped(word) for word in words])
     figure.update_yaxes(title="Added to the cosine", zeroline=True, zerolinecolor=GREY, automargin=True)
     return figure.update_layout(
         height=300, barmode="group", bargap=0.3, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
@@ -191,7 +191,7 @@ def embedding_map(
     for group in groups:
         figure.add_scattergl(
             x=group.places[:, 0], y=group.places[:, 1], mode="markers", name=group.name, customdata=list(group.ids),
-            text=[_escaped(text) for text in group.texts], hovertemplate="%{text}<extra></extra>",
+            text=[escaped(text) for text in group.texts], hovertemplate="%{text}<extra></extra>",
             marker={"color": group.color, "symbol": group.symbol, "size": 7 if group.symbol != "star" else 11,
                     "opacity": 0.35 if group.faint else 0.85, "line": {"width": 0.5, "color": "rgba(128,128,128,0.5)"}},
         )  # fmt: skip
@@ -272,11 +272,6 @@ def _histogram(
     )  # fmt: skip
 
 
-def _escaped(text: str) -> str:
-    """Return text that plotly shows as it stands; it reads a little HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;")
-
-
 def best_bars(rows: Sequence[tuple[str, float, float]], stage: str, target: str | None) -> go.Figure:
     """Return bars of (class, probability, cosine), best on top; the target's bar has the trigger's colour."""
     names = [name for name, _, _ in rows]
@@ -288,7 +283,7 @@ def best_bars(rows: Sequence[tuple[str, float, float]], stage: str, target: str 
         marker={"color": [COLORS["trigger"] if name == target else COLORS[stage] for name in names]},
     )  # fmt: skip
     figure.update_xaxes(range=[0, 1.3], visible=False)  # room for a label beside a bar that has none inside
-    ticks = [f"<b>{_escaped(name)}</b>" if name == target else _escaped(name) for name in names]
+    ticks = [f"<b>{escaped(name)}</b>" if name == target else escaped(name) for name in names]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
     return figure.update_layout(height=220, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
 
@@ -319,8 +314,8 @@ def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, in
     defence), in the order of the mapping; no defence stands first."""
     attacks = list(dict.fromkeys(attack for attack, _ in cells))
     defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != NO_DEFENSE)
-    columns = {attack: "<br>".join(map(_escaped, textwrap.wrap(attack, 14))) for attack in attacks}
-    rows = {defense: _escaped(defense_in_words(defense)) for defense in defenses}
+    columns = {attack: "<br>".join(map(escaped, textwrap.wrap(attack, 14))) for attack in attacks}
+    rows = {defense: escaped(defense_in_words(defense)) for defense in defenses}
     figure = go.Figure()
     figure.add_heatmap(
         z=[[cells.get((attack, defense), (None,))[0] for attack in attacks] for defense in defenses],
@@ -337,7 +332,7 @@ def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, in
     figure.update_yaxes(title="Defence", autorange="reversed", automargin=True)
     return figure.update_layout(
         height=130 + 52 * len(defenses), margin={"l": 8, "r": 8, "t": 40, "b": 30}, uirevision="keep",
-        annotations=[{"text": _escaped(title), "showarrow": False, "xref": "paper", "yref": "paper", "x": 0, "y": 0,
+        annotations=[{"text": escaped(title), "showarrow": False, "xref": "paper", "yref": "paper", "x": 0, "y": 0,
                       "yshift": -22, "font": {"size": 12}}],
     )  # fmt: skip
 

@@ -18,6 +18,8 @@ LEAD = (
     "Then you try to wash it out with TA-Cleaner and its rivals, and see **what was removed and what it cost**."
 )
 
+MOST = 8
+"""So many defences stand beside the backdoored model in one chart."""
 GLOSSARY = """
 - **Trigger**: what the attacker puts on a picture: a patch, noise, a wave.
 - **Target**: the class that the backdoored model is to see wherever the trigger is.
@@ -38,12 +40,14 @@ def show_run(run: Saved) -> None:
     """Draw the numbers of a backdoored run and its defences, and what was measured."""
     defended = state.defended_runs(run)
     rows = [("Backdoored", "backdoored", run)] + [
-        (f"{words(r.defense or '')}<br>lr {r.lr:g}", "defended", r) for r in reversed(defended[:5])
+        (f"{words(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", "defended", r)
+        for r in reversed(defended[:MOST])
     ]
     bars = [(label, stage, r.figure("ca"), r.figure("asr")) for label, stage, r in rows]
     shown = [(a, b, c, d) for a, b, c, d in bars if c is not None and d is not None]
     st.plotly_chart(figures.before_after(shown), key=f"overview.{run.id}", config={"displayModeBar": False})
-    st.caption(f"{plain(run.label)}. {plain(run.protocol)}{f' {state.RATES}' if run.shipped else ''}")
+    newest = f" The newest {MOST} of {len(defended)} defences; all are on Compare." if len(defended) > MOST else ""
+    st.caption(f"{plain(run.label)}. {plain(run.protocol)}{newest}{f' {state.RATES}' if run.shipped else ''}")
 
 
 def show_picture(run: Saved) -> None:

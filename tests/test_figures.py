@@ -13,6 +13,21 @@ def test_models_of_two_backdoored_ones_are_no_choice_of_one() -> None:
     assert [line.showlegend for line in fronts] == [True, False]
 
 
+def test_a_defence_looks_alike_in_every_panel_and_is_named_once() -> None:
+    own = [
+        Point(f"{panel} {kind}", "defended", 0.9 - i / 9, 0.5 - i / 9, kind=kind, panel=panel)
+        for panel in ("a < b", "c") for i, kind in enumerate(("PAR", "TA-Cleaner"))
+    ]  # fmt: skip
+    figure = pareto(own)
+    marks = [trace for trace in figure.data if trace.mode == "markers"]
+    assert [(m.name, m.showlegend) for m in marks[:2]] == [("PAR", True), ("TA-Cleaner", True)]
+    assert [m.showlegend for m in marks[2:]] == [False, False]
+    assert [m.marker.symbol for m in marks[:2]] == [m.marker.symbol for m in marks[2:]]
+    assert marks[0].xaxis != marks[2].xaxis
+    assert [title.text for title in figure.layout.annotations] == ["a &lt; b", "c"]
+    assert len([line for line in figure.data if line.mode == "lines"]) == 2
+
+
 def test_pareto_front_keeps_what_nothing_beats() -> None:
     a, b, c, d = (
         Point(n, "defended", ca, asr)
