@@ -18,7 +18,7 @@ from cleaner.request import Request
 from cleaner.runs import ACTIVE, Entry, create_run, remove, write_status
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
-from tests.data.test_files import table
+from tests.data.files import table
 from tests.pages.conftest import work_in_threads
 
 CONFIG = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")

@@ -21,7 +21,7 @@ from cleaner.files import read_json
 from cleaner.request import data_words, in_words, load_request
 from cleaner.types import CleanerError
 from cleaner.worker import perform
-from tests.data.test_files import class_folder, picture, table, zipped
+from tests.data.files import class_folder, picture, table, zipped
 from tests.test_checkpoints import openai, published
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bring-your-own.md").read_text(encoding="utf-8")

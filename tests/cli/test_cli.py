@@ -22,7 +22,7 @@ from cleaner.request import Request, load_request
 from cleaner.runs import entries
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
-from tests.data.test_files import table
+from tests.data.files import table
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from cleaner.clip import save_clip
 from cleaner.presets import CLIP_POISONING, PUBLISHED_ATTACKS
 from cleaner.runs import load_run
 from tests.conftest import make_clip
-from tests.data.test_files import class_folder, table
+from tests.data.files import class_folder, table
 
 SMALL = ["--poison-pairs", "60", "--poison-rate", "0.05", "--clean-pairs", "40", "--steps", "2"]
 

@@ -1,0 +1,99 @@
+"""Tar shards: whose caption is whose, crafted files, ranges, addresses that are not followed."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cleaner import load_data
+from cleaner.types import CleanerError
+from tests.data.files import picture, shards
+
+
+@pytest.mark.parametrize(
+    ("names", "texts"),
+    [
+        (("photo.1.png", "photo.2.png"), ("photo.1.txt", "photo.2.txt")),
+        (("1.png", "1.depth.png", "2.png"), ("1.txt", "2.caption.txt")),
+    ],
+)
+def test_pictures_of_a_shard_get_their_own_captions(
+    names: tuple[str, ...], texts: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Dots in a name: up to the first one, photo.1 and photo.2 would be one sample, and a depth map a photo."""
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        for i, name in enumerate((*names, *texts)):
+            content = name[:-4].encode() if name in texts else picture(i)
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    data: Any = load_data(str(tmp_path / "x.tar"), split="all")
+    pairs = {data.table.keys[row][6:]: text for row, text in zip(data.rows, data.captions, strict=True)}
+    wanted = [name for name in names if "depth" not in name]
+    assert pairs == dict(zip(wanted, (text[:-4] for text in texts), strict=True))
+
+
+def member(kind: bytes, size: bytes, content: bytes = b"") -> bytes:
+    header = bytearray(tarfile.TarInfo("a.png").tobuf(tarfile.GNU_FORMAT))
+    header[124:136], header[156:157] = size.ljust(12, b"\0"), kind
+    header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * 32)
+    return bytes(header) + content.ljust(512, b"\0")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        member(b"L", b"2", b"x") * 3000,
+        member(b"0", b"\x80" + b"\x7f" * 11),
+        member(b"x", b"1000", b"21 hdrcharset=\xff\xfe\xff\xff\n"),
+        member(b"x", b"26", b"22 GNU.sparse.map=a,b\n"),
+    ],
+    ids=["names without end", "a size without end", "no encoding", "no map"],
+)
+def test_crafted_tar_files_are_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(content + member(b"0", b"0")[:512] + bytes(1024))
+    with pytest.raises(CleanerError, match="cannot be read as a tar"):
+        load_data(str(tmp_path / "x.tar"))
+
+
+def test_a_picture_of_a_shard_without_a_caption_is_left_out(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "00000.tar", "w") as file:
+        for name, content in (("0.png", picture(0)), ("0.txt", b"a red wall"), ("1.png", picture(1))):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    data = load_data(str(tmp_path / "00000.tar"), split="all", classes="red,green")
+    assert (data.captions, data.class_names, data.labels.tolist()) == (["a red wall"], ["red", "green"], [0])
+    assert data.broken == ["00000.tar/1.png has no caption"]
+
+
+def test_shards_of_one_name_in_two_folders(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        shards(tmp_path / name, 10)
+    data: Any = load_data(f"shards:{tmp_path}/*/*.tar", split="all")
+    assert len(data) == 20
+    assert data.table.keys[0] == "a/0000.tar/000000.png"
+
+
+def test_shards_follow_no_address_and_no_pipe(tmp_path: Path) -> None:
+    for name in ("pipe:cat x.tar", "https://x/{0..1}.tar"):
+        with pytest.raises(CleanerError, match="from this machine only"):
+            load_data(f"shards:{name}")
+    (tmp_path / "x.tar").write_bytes(b"nothing")
+    with pytest.raises(CleanerError, match="cannot be read as a tar"):
+        load_data(str(tmp_path / "x.tar"))
+    with pytest.raises(CleanerError, match="there is no shard"):
+        load_data(f"shards:{tmp_path}/0000.tar")
+
+
+@pytest.mark.parametrize("last", ["100000", "99999999999", "9" * 5000])
+def test_a_range_of_shards_has_an_end(last: str, tmp_path: Path) -> None:
+    with pytest.raises(CleanerError, match="names more than 100,000 shards"):
+        load_data(f"shards:{tmp_path}/{{0..{last}}}.tar")
+    with pytest.raises(CleanerError, match="there is no shard"):
+        load_data(f"shards:{tmp_path}/{{00001..99999}}.tar")

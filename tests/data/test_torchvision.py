@@ -1,0 +1,89 @@
+"""torchvision's own sets: CIFAR, COCO, Flickr, ImageNet."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cleaner import load_data
+from cleaner.framing import Framing
+from cleaner.types import CleanerError
+from tests.data.files import caption, picture
+
+
+def test_cifar_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+
+    def batch(count: int) -> bytes:
+        return pickle.dumps(
+            {"data": rng.integers(0, 256, (count, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(count)]}
+        )
+
+    for name, _ in CIFAR10.train_list:
+        (folder / name).write_bytes(batch(20))
+    (folder / "test_batch").write_bytes(batch(30))
+    names = ["airplane", "automobile", *"cdefghij"]
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    with pytest.raises(CleanerError, match=r"CIFAR10 is not in .*download=true"):
+        load_data(f"cifar10:{tmp_path}")  # the sums of the files are not those of CIFAR-10
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    data = load_data(f"cifar10:{tmp_path}", split="test")
+    assert len(data) == 30
+    assert data.class_names == names
+    assert any("an airplane" in text for text in data.captions)
+    assert data.framed(Framing(32)).images([0]).shape == (1, 3, 32, 32)
+    assert len(load_data(f"cifar10:{tmp_path}")) + len(load_data(f"cifar10:{tmp_path}", split="validation")) == 100
+
+
+def captioned(kind: str, folder: Path) -> tuple[str, str]:
+    (folder / "pics").mkdir()
+    for i in range(30):
+        (folder / "pics" / f"{i}.jpg").write_bytes(picture(i, form="JPEG"))
+    if kind == "coco":
+        content: Any = {
+            "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(30)],
+            "annotations": [{"image_id": i, "caption": f"{caption(i)} {n}\n"} for i in range(30) for n in range(5)],
+        }
+        (folder / "c.json").write_text(json.dumps(content))
+        return str(folder / "pics"), str(folder / "c.json")
+    lines = [f"{i}.jpg#{n}\t{caption(i)} {n}" for i in range(30) for n in range(5)]
+    (folder / "c.token").write_text("\n".join(lines))
+    return str(folder / "pics"), str(folder / "c.token")
+
+
+@pytest.mark.parametrize("kind", ["coco", "flickr30k"])
+def test_sets_with_several_captions_give_one_of_them(kind: str, tmp_path: Path) -> None:
+    path, annotations = captioned(kind, tmp_path)
+    data: Any = load_data(f"{kind}:{path}", annotations=annotations, classes="red,green,blue")
+    for row, text in zip(data.rows, data.captions, strict=True):
+        assert text.startswith(caption(int(Path(data.table.keys[row]).stem)))
+    assert len({text[-1] for text in data.captions}) > 1
+    assert data.captions == load_data(f"{kind}:{path}", annotations=annotations).captions
+    with pytest.raises(CleanerError, match=f"{kind}:/folder annotations="):
+        load_data(f"{kind}:{path}")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": '
+                                     '[{"image_id": 1, "caption": null}]}'])  # fmt: skip
+def test_broken_captions_of_coco_are_one_sentence(content: str, tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(CleanerError, match="is no caption file of COCO"):
+        load_data(f"coco:{tmp_path}", annotations=str(tmp_path / "c.json"))
+
+
+def test_imagenet_folders_get_their_names_in_words(tmp_path: Path) -> None:
+    for i in range(1000):
+        (tmp_path / f"n{i:08d}").mkdir()
+        (tmp_path / f"n{i:08d}" / "0.png").write_bytes(picture(i, (8, 8)))
+    data = load_data(str(tmp_path), split="test")
+    assert len(data.class_names) == len(set(data.class_names)) == 1000
+    assert data.class_names[0] == "tench"
