@@ -23,6 +23,8 @@ MARKERS = (
 )  # fmt: skip
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
 """For things that are neither a stage nor a trigger: classes, methods."""
+ABOVE = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
+"""Where a legend stands."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 Interval = tuple[float, float]
 
@@ -50,7 +52,7 @@ class Point:
 def _layout(figure: go.Figure, height: int, x: str, y: str, legend: bool = True) -> go.Figure:
     figure.update_layout(
         height=height, margin={"l": 8, "r": 8, "t": 36, "b": 8}, showlegend=legend, hovermode="closest",
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}, uirevision="keep",
+        legend=ABOVE, uirevision="keep",
     )  # fmt: skip
     figure.update_xaxes(title=x, zeroline=False, automargin=True)
     figure.update_yaxes(title=y, zeroline=False, automargin=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.figures import COLORS, DASHES, MARKERS, PALETTE, escaped
+from cleaner.figures import ABOVE, COLORS, DASHES, MARKERS, PALETTE, escaped
 from cleaner.wording import NO_DEFENSE, defense_in_words
 
 Array = NDArray[np.float32]
@@ -151,7 +151,7 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
     figure.update_yaxes(title="Added to the cosine", zeroline=True, zerolinecolor=GREY, automargin=True)
     return figure.update_layout(
         height=300, barmode="group", bargap=0.3, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        legend=ABOVE,
     )  # fmt: skip
 
 
@@ -201,10 +201,9 @@ def embedding_map(
             marker={"symbol": "circle-open", "size": 14, "color": GREY, "line": {"width": 2 if len(marked) < 50 else 1},
                     "opacity": 1 if len(marked) < 50 else 0.4},
         )  # fmt: skip
-    above = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
     figure.update_layout(
         height=600, margin={"l": 8, "r": 8, "t": 8, "b": 8}, dragmode="lasso", uirevision="keep", hovermode="closest",
-        modebar={"orientation": "v"}, legend={"itemsizing": "constant"} | (above if len(groups) <= MOST_ABOVE else {}),
+        modebar={"orientation": "v"}, legend={"itemsizing": "constant"} | (ABOVE if len(groups) <= MOST_ABOVE else {}),
     )  # fmt: skip
     figure.update_xaxes(title=axes[0], zeroline=False, showticklabels=False)
     figure.update_yaxes(title=axes[1], zeroline=False, showticklabels=False, scaleanchor="x")
@@ -268,7 +267,7 @@ def _histogram(
     figure.update_yaxes(title=f"Share of {what}", tickformat="~%", automargin=True)
     return figure.update_layout(
         height=280, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        legend=ABOVE,
     )  # fmt: skip
 
 
