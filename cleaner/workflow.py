@@ -138,7 +138,7 @@ def defend(
     if not isinstance(clip, Clip):
         raise CleanerError("defend() takes a run made by poison() or a Clip.")
     if config is None:
-        rate = presets.recommended_lr(clip.name, str(defense.state_dict()["name"]))
+        rate = presets.rate_for(clip.name, defense)
         config = replace(presets.DEFEND, lr=rate)
     data = data.framed(clip.framing)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)

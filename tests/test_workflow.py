@@ -260,11 +260,13 @@ def test_without_a_config_an_attack_takes_the_rate_of_its_model(
 def test_without_a_config_a_method_takes_the_rate_that_was_chosen_for_it(
     backdoored: Run, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = {(backdoored.clip.name, "ta_cleaner"): 2e-3}
-    monkeypatch.setattr(presets, "recommended_lr", lambda model, method: chosen.get((model, method), 5e-5))
+    chosen = {"ta_cleaner": 2e-3, "ta_cleaner K 100 %": 3e-3}
+    monkeypatch.setattr(presets, "recommended_lr", lambda model, method, default=5e-5: chosen.get(method, default))
     monkeypatch.setattr(presets, "DEFEND", replace(CONFIG, epochs=1))
-    runs = compare(backdoored, {name: DEFENSES[name]() for name in ("ta_cleaner", "finetune")}, toy_data)
-    assert [run.config["finetune"]["lr"] for run in runs.values()] == [2e-3, 5e-5]
+    ta_cleaner = DEFENSES["ta_cleaner"]
+    variants = {"plain": ta_cleaner(), "all": ta_cleaner(share=1.0), "one": ta_cleaner(negatives=1)}
+    runs = compare(backdoored, {**variants, "finetune": DEFENSES["finetune"]()}, toy_data)
+    assert [run.config["finetune"]["lr"] for run in runs.values()] == [2e-3, 3e-3, 2e-3, 5e-5]
     assert runs["finetune"].config["precision"] == "fp32"
 
 

@@ -35,7 +35,7 @@ from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, tabl
 from cleaner.clip import BUILT_IN, save_clip
 from cleaner.config import parameters
 from cleaner.data.base import DATASETS, located
-from cleaner.defenses import DEFENSES
+from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation import evaluate
 from cleaner.files import read_json
 from cleaner.jobs import all_entries
@@ -143,7 +143,7 @@ class Defend:
         with new_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}") as folder:
             if parent is None and self.suspect not in BUILT_IN:
                 show_accuracy(self.suspect, (data, options))
-            lr = self._chosen_lr(defense.state_dict()["name"]) if self.lr is None else self.lr
+            lr = self._chosen_lr(defense) if self.lr is None else self.lr
             request = Request(
                 "defended", data, self.pairs, replace(to_config(self.finetune), lr=lr),
                 None if parent else found(self.suspect), parent=parent, defense=defense.state_dict(),
@@ -151,10 +151,10 @@ class Defend:
             )  # fmt: skip
             train(request, folder, self.where, self.background, self.defense[0], self.json)
 
-    def _chosen_lr(self, defense: str) -> float:
+    def _chosen_lr(self, defense: Defense) -> float:
         """Return the rate that was chosen for the defence on the built-in model that stands behind the suspect."""
         model = read_json(Path(self.suspect) / "config.json").get("model", self.suspect)
-        lr = presets.recommended_lr(str(model), defense)
+        lr = presets.rate_for(str(model), defense)
         print(f"learning rate {lr:g}; --lr sets another one", file=sys.stderr)
         return lr
 

@@ -21,7 +21,7 @@ from pages._shared.frame import say
 from pages._shared.state import KEEP, plain, words
 
 T = TypeVar("T")
-VARIANTS = {SCENES: "Scenes", "published": "As published"}
+VARIANTS = {SCENES: "Scenes", "all-pairs": "Scenes, K 100 %", "published": "As published"}
 PICTURES = ["png", "jpg", "jpeg", "webp"]
 UPLOADS = ["zip", "csv", "tsv", *PICTURES]
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
@@ -119,9 +119,9 @@ def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset,
     if training is not None and training.data:
         missing = "" if len(known) > 1 else f" Published settings: {not_stated(preset.method)}."
         st.caption(plain(f"This project's settings for small data.{missing}"), help=more)
-        return preset, key
-    st.caption(plain(f"Source: {preset.citation}"), help=more)
-    return preset, f"{key}.{variant}"
+    else:
+        st.caption(plain(f"Source: {preset.citation}"), help=more)
+    return preset, key if variant == SCENES else f"{key}.{variant}"
 
 
 def learning_rate(key: str, default: float, help: str = "", label: str = "Learning rate") -> float:

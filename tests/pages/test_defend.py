@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cleaner import jobs, sweep
 from cleaner.config import FinetuneConfig
+from cleaner.defenses import DEFENSES
 from cleaner.files import read_json, write_json
 from cleaner.presets import DEMO_DEFEND, PUBLISHED_DEFENSES
 from cleaner.request import Request
@@ -104,6 +105,10 @@ def test_published_settings_fill_a_defence(open_page: Open, tmp_path: Path) -> N
         assert app.select_slider(key=f"defend.{preset.name.replace('-', '.')}.lr").value == lr
         assert app.dataframe[0].value["Learning rate"].tolist() == [f"{lr:g}"]
         app.radio(key=f"defend.{preset.method}.settings").set_value("scenes").run()
+    app.multiselect(key="defend.which").set_value(["ta_cleaner"]).run()
+    assert app.slider(key="defend.ta_cleaner.share").value == DEFENSES["ta_cleaner"]().share
+    app.radio(key="defend.ta_cleaner.settings").set_value("all-pairs").run()
+    assert app.slider(key="defend.ta_cleaner.all-pairs.share").value == 1.0
     app.multiselect(key="defend.which").set_value(["finetune"]).run()
     assert "Published settings: not stated" in texts(app).replace("\\", "")
 
