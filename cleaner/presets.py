@@ -284,18 +284,22 @@ def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
     return [scenes_attack(trigger, model), *(preset for preset in PUBLISHED_ATTACKS if preset.method == trigger)]
 
 
-def defense_presets(defense: str) -> list[Preset]:
-    """Return the presets of a defence, those for Scenes first: their learning rates are those chosen for the ResNet."""
-    own = [_scenes_defense(defense, SCENES, {}, "setting")]
-    own += [_scenes_defense(defense, *variant, "variant") for variant in OWN_VARIANTS.get(defense, {}).items()]
+def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
+    """Return the presets of a defence, those for Scenes first.
+
+    Their learning rates are those chosen for the built-in model; other models get the ResNet's.
+    """
+    own = [_scenes_defense(defense, SCENES, {}, model)]
+    own += [_scenes_defense(defense, *variant, model) for variant in OWN_VARIANTS.get(defense, {}).items()]
     return [*own, *(preset for preset in PUBLISHED_DEFENSES if preset.method == defense)]
 
 
-def _scenes_defense(defense: str, variant: str, parameters: Mapping[str, Any], what: str) -> Preset:
+def _scenes_defense(defense: str, variant: str, parameters: Mapping[str, Any], model: str) -> Preset:
     name = defense_name({"defense": {"name": defense}, "variant": parameters})
-    lr = recommended_lr("scenes-rn", name, default=0.0)
-    how = "chosen by accuracy alone on scenes-rn (benchmarks/results/learning_rates.json)" if lr else "not chosen yet"
-    source = f"this project's {what} for Scenes; learning rate {how}"
+    rates = {known: recommended_lr(known, name, default=0.0) for known in (model, "scenes-rn")}
+    base, lr = next(((known, rate) for known, rate in rates.items() if rate), ("", 0.0))
+    how = f"chosen by accuracy alone on {base} (benchmarks/results/learning_rates.json)" if lr else "not chosen yet"
+    source = f"this project's {'variant' if parameters else 'setting'} for Scenes; learning rate {how}"
     training = Training(source, CLEAN_PAIRS, replace(DEFEND, lr=lr or DEFEND.lr), data="scenes")
     return Preset(defense, variant, source, parameters, training)
 

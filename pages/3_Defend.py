@@ -26,7 +26,7 @@ Plan = list[tuple[object, FinetuneConfig]]
 Suspect = Saved | tasks.Outside
 
 
-def choose() -> tuple[Plan, int] | None:
+def choose(model: str) -> tuple[Plan, int] | None:
     """Draw all choices; return (defence, settings) for each and the clean pairs, or None while one cannot be used."""
     kinds = cache.defenses()
     first = [name for name in ("cleanclip", "ta_cleaner") if name in kinds] or list(kinds)[:1]
@@ -42,7 +42,7 @@ def choose() -> tuple[Plan, int] | None:
     for name in chosen:
         with st.container(border=True):
             st.markdown(f"**{plain(words(name))}**")
-            preset, key = forms.settings(defense_presets(name), f"defend.{name}", "defend RUN")
+            preset, key = forms.settings(defense_presets(name, model), f"defend.{name}", "defend RUN")
             rates = _rates(f"{key}.lr", preset, many)
             tried.append((name, rates, _own_parameters(kinds[name], key, preset)))
     with st.container(border=True):
@@ -82,7 +82,7 @@ def _rates(key: str, preset: Preset, many: bool) -> list[float]:
     if full is not None and first != full.finetune.lr:
         help += (
             f" It begins with what so short a training needs; for {full.pairs:,} pairs, {full.finetune.epochs} epochs "
-            f"{full.finetune.lr:g} was chosen."
+            f"{full.finetune.lr:g} was chosen, by accuracy alone."
         )
     if many:
         return forms.learning_rates(f"{key}s", first, help)
@@ -275,7 +275,7 @@ def backdoored(run: Saved) -> None:
     settle()
     left, right = st.columns([1, 2.5], gap="large")
     with left:
-        choice = choose()
+        choice = choose(run.model)
     with right:
         offer(run, choice)
         at_work, swept = cards.live("defend"), sweeps.show(run)
@@ -290,7 +290,7 @@ def brought() -> None:
     left, right = st.columns([1, 2.5], gap="large")
     with left:
         own = suspect.choose()
-        choice = choose() if own else None
+        choice = choose(own.model) if own else None
     with right:
         if own is None:
             suspect.invite()

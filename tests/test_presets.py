@@ -56,6 +56,10 @@ def test_scenes_is_what_the_benchmarks_use() -> None:
     assert defence.training is not None
     assert defence.training.finetune.lr == presets.recommended_lr("scenes-rn", "ta_cleaner")
     assert replace(defence.training.finetune, lr=presets.DEFEND.lr) == presets.DEFEND
+    rates = [p.training.finetune.lr for p in defense_presets("ta_cleaner", "scenes-vit")[:2] if p.training]
+    chosen = [presets.recommended_lr("scenes-vit", name) for name in ("ta_cleaner", "ta_cleaner K 100 %")]
+    assert rates == chosen != [presets.recommended_lr("scenes-rn", "ta_cleaner")] * 2
+    assert defense_presets("ta_cleaner", "somebody's") == defense_presets("ta_cleaner")
 
 
 def test_a_training_in_one_line() -> None:
