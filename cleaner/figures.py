@@ -128,7 +128,7 @@ def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
     panels, kinds = list(dict.fromkeys(p.panel for p in points)), list(dict.fromkeys(p.kind or p.label for p in points))
     columns = max(1, min(3, len(panels)))
     rows = max(1, -(-len(panels) // columns))
-    titles = ["<br>".join(map(escaped, textwrap.wrap(title, 34))) for title in panels]
+    titles = ["<br>".join(map(escaped, textwrap.wrap(title, 34, break_on_hyphens=False))) for title in panels]
     figure = make_subplots(
         rows, columns, shared_xaxes="all", shared_yaxes="all", subplot_titles=titles if len(panels) > 1 else None,
         horizontal_spacing=0.03, vertical_spacing=0.22 / rows,
@@ -165,7 +165,8 @@ def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
     height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(kinds) - 3)  # the legend may need many lines
     _layout(figure, height, "", "")
     if len(panels) > 1:
-        figure.update_layout(legend_y=1 + 0.13 / rows)  # above the titles
+        lines = max(title.count("<br>") for title in titles[:columns])
+        figure.update_layout(legend_y=1 + (0.13 + 0.09 * lines) / rows)  # above the titles
     # Each panel would repeat the words: once for a row or a column is enough.
     figure.update_xaxes(title="Clean accuracy (higher is better)", row=rows)
     figure.update_yaxes(title="Attack success rate @1 (lower is better)", col=1)

@@ -270,7 +270,7 @@ def points(entries: Sequence[Entry]) -> list[figures.Point]:
     return [
         figures.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"), not e.config.get("rebound"),
                       str(e.config.get("parent") or e.folder.name), defense_in_words(e.defense), row(e))
-        for e in entries
+        for e in by_name(entries)
         if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in figures.COLORS
     ]  # fmt: skip
 
