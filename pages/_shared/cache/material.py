@@ -19,17 +19,34 @@ if TYPE_CHECKING:
     from cleaner.types import OnStep
 
 
-@st.cache_resource(show_spinner=False, max_entries=24)
-def data(name: str, split: str, size: int, _on_step: OnStep | None = None) -> CaptionData:
-    """Return data by name, which may carry a path and options ("pairs.csv classes=cat,dog").
+_written: dict[str, float] = {}
 
-    Captions are ready at once; pictures are rendered, or read from their files, at their first use.
-    """
+
+def _forget_if_rewritten(name: str, changed: float) -> None:
+    """Forget all that caches hold, if the file behind a name is no longer the one they were made from."""
+    if _written.setdefault(name, changed) != changed:
+        _written[name] = changed
+        st.cache_data.clear()
+        st.cache_resource.clear()
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def _data(name: str, split: str, size: int, _on_step: OnStep | None) -> CaptionData:
     library()
     from cleaner.data.base import load_data
 
     known, options = data_words(name)
     return load_data(known, split=split, size=size, on_step=aside(_on_step), **options)
+
+
+def data(name: str, split: str, size: int, _on_step: OnStep | None = None) -> CaptionData:
+    """Return data by name, which may carry a path and options ("pairs.csv classes=cat,dog"); read again when a table
+    or archive has changed.
+
+    Captions are ready at once; pictures are rendered, or read from their files, at their first use.
+    """
+    _forget_if_rewritten(name, changed_at(data_words(name)[0]))
+    return _data(name, split, size, _on_step)
 
 
 def located_data(name: str) -> tuple[str, dict[str, Any]]:
@@ -82,7 +99,7 @@ def clip(name: str) -> Clip:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _run(folder: str, changed: float) -> Run:
+def _run(folder: str) -> Run:
     library()
     from cleaner.runs import load_run
 
@@ -90,8 +107,9 @@ def _run(folder: str, changed: float) -> Run:
 
 
 def run(folder: Path) -> Run:
-    """Return a run with its weights; read again when its files have changed."""
-    return _run(str(folder), (folder / "config.json").stat().st_mtime)
+    """Return a run with its weights; read again when another one has taken its place."""
+    _forget_if_rewritten(str(folder), (folder / "config.json").stat().st_mtime)
+    return _run(str(folder))
 
 
 def named(name: str) -> tuple[str, ...]:
