@@ -81,7 +81,7 @@ class Registry(Generic[T]):
     def load(self, state: Mapping[str, Any]) -> Any:
         """Return the instance that `state_of` described. Raises `CleanerError` for a name or field not known here."""
         fields = dict(state)
-        cls: Any = self[fields.pop("name")]
+        cls: Any = self[fields.pop("name", "")]
         try:
             return cls(**fields)
         except TypeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -103,7 +104,7 @@ class Entry:
 
 def read(folder: str | Path) -> Entry:
     """Return the run in `folder`; raises `CleanerError` if there is none that is whole and understood."""
-    folder = Path(folder)
+    folder = Path(os.path.abspath(folder))  # "." has no name
     config = read_json(folder / "config.json")
     refuse_unreadable(config, folder)
     if not config or not (folder / "metrics.json").exists():
@@ -248,7 +249,8 @@ def _row(entries: Sequence[Entry]) -> Callable[[Entry], str]:
     models = {entry.model for entry in entries}
     stems = Counter(Path(model).stem for model in models)
     targets = {entry.config.get("target_class") for entry in entries} - {None}
-    tested = {entry.metrics.get("data") for entry in entries} - {None}
+    tested = {(entry.metrics["data"], entry.metrics.get("n")) for entry in entries if entry.metrics.get("data")}
+    sizes = Counter(data for data, _ in tested)
     mixed = len({is_shipped(entry.folder) for entry in entries}) > 1
 
     def said(entry: Entry) -> str:
@@ -257,6 +259,7 @@ def _row(entries: Sequence[Entry]) -> Callable[[Entry], str]:
             (entry.model if stems[stem] > 1 else stem) if len(models) > 1 else "",  # RN50/openai, ViT-B-32/openai
             f"target {target}" if target and len(targets) > 1 else "",
             f"on {data}" if data and len(tested) > 1 else "",
+            f"n = {entry.metrics.get('n', 0):,}" if sizes[data] > 1 else "",
         ]
         shipped = " (shipped example)" if mixed and is_shipped(entry.folder) else ""
         return "".join([words(entry.attack), *(f", {part}" for part in parts if part), shipped])
@@ -336,9 +339,10 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
 
     Two triggers of one attack, such as patches in two places, are told apart by a run of each.
     """
+    from cleaner.clip import load_clip
     from cleaner.data.base import load_data
     from cleaner.pictures import gallery
-    from cleaner.runs import load_run
+    from cleaner.runs import run_trigger
 
     found: dict[str, tuple[Entry, list[tuple[str, str, str]]]] = {}
     for entry in entries:
@@ -347,13 +351,13 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
         if trigger in found or not entry.config.get("trigger"):
             continue
         try:
-            run = load_run(entry.folder)
+            used, clip = run_trigger(entry.folder), load_clip(str(entry.folder / "model.safetensors"))
             data = load_data(name, split="test", size=64, **options)
-            pictures = data.framed(run.clip.framing).images(range(min(PICTURES, len(data))))
+            pictures = data.framed(clip.framing).images(range(min(PICTURES, len(data))))
         except CleanerError:
             continue  # data or weights that are not at hand leave the report without pictures, not without figures
-        if run.trigger is not None:
-            rows = gallery(pictures, run.trigger)
+        if used is not None:
+            rows = gallery(pictures, used)
             shown = [(views.png(row.clean), views.png(row.triggered), views.png(row.difference)) for row in rows]
             found[trigger] = entry, shown
     several = Counter(entry.attack for entry, _ in found.values())

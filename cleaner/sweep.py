@@ -16,9 +16,11 @@ from typing import Any
 
 from cleaner import cluster, jobs
 from cleaner.cluster import Cluster
+from cleaner.files import read_json
 from cleaner.request import Request
-from cleaner.runs import ACTIVE, STOPPED, Entry, create_run, read_metrics, remove, write_status
+from cleaner.runs import ACTIVE, STOPPED, Entry, create_run, find_run, read_metrics, remove, write_status
 from cleaner.types import CleanerError
+from cleaner.wording import defense_name
 
 WAITING = "new"
 PAUSE_SECONDS = 8.0
@@ -53,7 +55,9 @@ def begin(requests: Sequence[Request], place: Cluster | None = None) -> str:
     """
     requests = [replace(request, map=False) for request in requests]  # a map takes longer than many a training
     name = identity(requests[0])
-    known = {_work(entry.config) for entry in members(name)}
+    there = members(name)
+    _refuse_another(requests[0], there)
+    known = {_work(entry.config) for entry in there}
     made = []
     for request in requests:
         work = _work(request.config())
@@ -69,6 +73,18 @@ def begin(requests: Sequence[Request], place: Cluster | None = None) -> str:
     return name
 
 
+def _refuse_another(request: Request, there: Sequence[Entry]) -> None:
+    """Raise `CleanerError` if runs of a sweep started from another run that had the name of its suspect."""
+    now = read_json(find_run(request.parent) / "config.json").get("created") if request.parent else None
+    for entry in there:
+        before = entry.config.get("suspect")
+        if now and isinstance(before, dict) and before.get("created") not in (None, now):
+            raise CleanerError(
+                f"{request.parent} is not the run that {entry.folder.name} of this sweep started from, but a newer one "
+                "of the same name: delete the sweep's runs, or give the new one another name."
+            )
+
+
 def _work(config: Mapping[str, Any]) -> str:
     """Return what tells the runs of one sweep apart."""
     # Of the request, for a finished run's own config may spell out what the request left to defaults.
@@ -80,7 +96,7 @@ def _work(config: Mapping[str, Any]) -> str:
 def members(name: str, root: Path | None = None) -> list[Entry]:
     """Return the runs of a sweep by defence, learning rate and seed, each with its state as it is."""
     found = [entry for entry in jobs.all_entries(root) if name and entry.config.get("sweep") == name]
-    return sorted(found, key=lambda entry: (_defense(entry), _rate(entry), _seed(entry)))
+    return sorted(found, key=lambda entry: (_defense(entry), _settings(entry), _rate(entry), _seed(entry)))
 
 
 def names(entries: Sequence[Entry]) -> list[str]:
@@ -119,14 +135,14 @@ def cancel(name: str, root: Path | None = None) -> None:
     # Those that wait come first: the worker that is stopped last finds nobody to hand over to.
     for states in ((WAITING, "paused", "died"), ACTIVE):
         for entry in members(name, root):
-            if entry.status.state in states:
+            if jobs.state(entry.folder).state in states:  # with many, some end meanwhile
                 jobs.cancel(entry.folder)
 
 
 def pause(name: str, root: Path | None = None) -> None:
     """Stop the run that is at work, with a checkpoint; the others wait until `resume`."""
     for entry in members(name, root):
-        if entry.status.state in ACTIVE:
+        if jobs.state(entry.folder).state in ACTIVE:  # with many, some end meanwhile
             jobs.pause(entry.folder)
 
 
@@ -142,7 +158,10 @@ def at_work(entries: Sequence[Entry]) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """One run of a sweep as its table shows it; `metrics` are the test figures, empty until it is done."""
+    """One run of a sweep as its table shows it; `metrics` are the test figures, empty until it is done.
+
+    `defense` names the parameters too in which the runs of one defence differ.
+    """
 
     folder: Path
     defense: str
@@ -161,15 +180,31 @@ class Row:
 
 def rows(entries: Sequence[Entry]) -> list[Row]:
     """Return the table of a sweep."""
-    return [_row(entry) for entry in entries]
+    differ = _differing(entries)
+    return [_row(entry, differ) for entry in entries]
 
 
-def _row(entry: Entry) -> Row:
+def _differing(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    """Return defence -> the parameters in which its runs differ."""
+    states: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        states.setdefault(_defense(entry), []).append(entry.config.get("defense") or {})
+    return {
+        name: [key for key in dict.fromkeys(key for state in own for key in state)
+               if any(state.get(key) != own[0].get(key) for state in own)]
+        for name, own in states.items()
+    }  # fmt: skip
+
+
+def _row(entry: Entry, differ: Mapping[str, Sequence[str]]) -> Row:
     status = entry.status
     done = status.state == "done"
     share = 1.0 if done else min(status.step / max(status.total, 1), 1.0)
     metrics = read_metrics(entry.folder) if done else {}
-    return Row(entry.folder, _defense(entry), _rate(entry), _seed(entry), status.state, share, metrics)
+    state = entry.config.get("defense") or {}
+    own = {key: state[key] for key in differ[_defense(entry)] if key in state}
+    named = defense_name({"defense": state, "variant": own}) if state else ""
+    return Row(entry.folder, named, _rate(entry), _seed(entry), status.state, share, metrics)
 
 
 def seconds_left(entries: Sequence[Entry]) -> float | None:
@@ -188,6 +223,10 @@ def seconds_left(entries: Sequence[Entry]) -> float | None:
 
 def _defense(entry: Entry) -> str:
     return str((entry.config.get("defense") or {}).get("name", ""))
+
+
+def _settings(entry: Entry) -> str:
+    return json.dumps(entry.config.get("defense"), sort_keys=True)
 
 
 def _rate(entry: Entry) -> float:

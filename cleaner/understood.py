@@ -10,7 +10,7 @@ from typing import Any
 
 NUMBER = int | float
 _CONFIG: dict[str, Any] = {
-    **dict.fromkeys(("trigger", "defense", "finetune", "request", "rebound", "data_options"), dict | None),
+    **dict.fromkeys(("trigger", "defense", "variant", "finetune", "request", "rebound", "data_options"), dict | None),
     **dict.fromkeys(("pairs", "seconds"), NUMBER),
     **dict.fromkeys(("poison_rate", "test_size"), NUMBER | None),
     **dict.fromkeys(("target_class", "model", "clean_model", "parent", "data_name", "sweep"), str | None),
@@ -19,6 +19,7 @@ _CONFIG: dict[str, Any] = {
 _INSIDE: dict[str, dict[str, Any]] = {
     "trigger": {"name": str},
     "defense": {"name": str},
+    "variant": {"share": NUMBER},
     "finetune": dict.fromkeys(("lr", "seed", "epochs", "steps", "batch_size"), NUMBER),
     "request": {"defense": dict | None, "finetune": dict},
     "rebound": {"after": dict | None, "steps": int},

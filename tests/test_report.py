@@ -61,6 +61,8 @@ def test_what_is_not_comparable_is_never_averaged(runs: list[report.Entry]) -> N
     measured = runs[0].metrics["data"]
     assert rows(runs[0], other(7, {"data": "photos"})) == {f"BadNet patch, on {measured}", "BadNet patch, on photos"}
     assert rows(*runs, other(7, {})) == {"BadNet patch"}
+    fewer = other(7, {"data": measured, "n": 20})
+    assert rows(runs[0], fewer) == {f"BadNet patch, on {measured}, n = {n}" for n in (100, 20)}
 
 
 def test_the_html_says_where_k_is_too_large(runs: list[report.Entry]) -> None:
@@ -109,6 +111,32 @@ def test_pictures_of_own_data_are_framed_as_the_model_sees_them(runs: list[repor
     assert drawn[0][0] == "BadNet patch"
     lost = {**config, "data_name": str(tmp_path / "gone.csv")}
     assert report.pictures([report.Entry(runs[0].folder, lost, runs[0].metrics)]) == []
+
+
+def test_pictures_need_the_run_alone_not_the_model_before_it(
+    runs: list[report.Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    monkeypatch.setattr("cleaner.clip.load_clip", lambda name: opened.append(name) or load_clip(name))
+    assert report.pictures(runs[:1])
+    assert opened == [str(runs[0].folder / "model.safetensors")]  # the clean one may have to be downloaded
+
+
+def test_a_trigger_without_a_name_leaves_the_report_without_pictures(runs: list[report.Entry]) -> None:
+    path = runs[0].folder / "config.json"
+    path.write_text(json.dumps({**runs[0].config, "trigger": {"patch_size": 16}}))
+    text = report.html([report.read(runs[0].folder)])
+    assert "0.950" in text
+    assert "data:image/png" not in text.partition("<h2>Plots")[0]
+
+
+def test_a_run_named_by_a_dot_has_its_name_and_its_model(
+    runs: list[report.Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs[0].folder)
+    text = report.html([report.read(".")])
+    assert f"<td>{runs[0].folder.name}</td><td>{runs[0].model}</td>" in text
+    assert ">1 run of" in text
 
 
 def test_weights_as_an_open_clip_checkpoint(runs: list[report.Entry], small_model: str, tmp_path: Path) -> None:

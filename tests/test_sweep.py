@@ -11,7 +11,7 @@ import pytest
 
 from cleaner import jobs, sweep
 from cleaner.__main__ import main
-from cleaner.cli.sweep import Sweep
+from cleaner.cli.sweep import Sweep, lines
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.request import Request
@@ -20,6 +20,7 @@ from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 from tests.data.files import table
 from tests.pages.conftest import work_in_threads
+from tests.pages.runs import make_runs
 
 CONFIG = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
 METHODS = ({"name": "finetune"}, {"name": "cleanclip"})
@@ -100,6 +101,58 @@ def test_cancel_all_leaves_what_is_done_and_a_second_call_goes_on(base: Request)
     assert sweep.seconds_left(entries) is None
     sweep.cancel(name)
     assert sorted(states(name)) == ["cancelled"] * 3 + ["done"]
+
+
+def test_a_run_that_ends_while_many_are_cancelled_does_not_save_the_others(
+    base: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = sweep.identity(base)
+    folders = [create_run(replace(r, sweep=name)) for r in sweep.grid(base, METHODS[:1], [1e-4, 1e-3], [0])]
+    for folder in folders:
+        write_status(folder, replace(jobs.read_status(folder), state="queued", queued=time.time()))
+    asked = []
+
+    def cancel(folder: Path) -> None:
+        if jobs.state(folder).state == "done":
+            raise CleanerError("there is nothing to cancel.")
+        asked.append(folder)
+        write_status(folders[1], replace(jobs.read_status(folders[1]), state="done"))
+
+    monkeypatch.setattr(jobs, "cancel", cancel)
+    sweep.cancel(name)
+    assert asked == folders[:1]
+
+
+def test_two_settings_of_one_defence_are_told_apart(base: Request) -> None:
+    kinds = [{"name": "ta_cleaner", "share": share} for share in (0.1, 1.0)] + [{"name": "finetune"}]
+    for request in sweep.grid(base, kinds, [1e-4], [0]):
+        create_run(replace(request, sweep="two"))
+    entries = sweep.members("two")
+    assert [row.defense for row in sweep.rows(entries)] == ["finetune", "ta_cleaner K 10 %", "ta_cleaner K 100 %"]
+    assert len({line[0] for line in lines(entries)}) == 3
+
+
+def test_a_sweep_does_not_go_on_with_another_run_of_the_same_name(base: Request, tmp_path: Path) -> None:
+    parent, _ = make_runs(tmp_path)
+    of_run = replace(base, model=None, parent=parent.name)
+    requests = sweep.grid(of_run, METHODS[:1], [1e-4], [0])
+    name = sweep.begin(requests)
+    (first,) = until_still(name)
+    assert first.status.state == "done"
+    assert sweep.begin(requests) == name
+    path = parent / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"created": "2027-01-01T00:00:00Z"}))
+    with pytest.raises(CleanerError, match="a newer one of the same name: delete the sweep's runs"):
+        sweep.begin(requests)
+
+
+def test_a_suspect_that_is_not_whole_is_refused_before_any_run_is_made(
+    base: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = create_run(replace(base, stage="backdoored", trigger={"name": "badnet"}), tmp_path / "elsewhere")
+    assert main(["sweep", str(waits), "--defenses", "finetune", "--lrs", "1e-4", "--background"]) == 2
+    assert "does not hold a complete run" in capsys.readouterr().err
+    assert jobs.all_entries() == []
 
 
 def test_a_failed_run_does_not_stop_the_others(base: Request) -> None:

@@ -81,7 +81,7 @@ def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigge
     """Return the trigger that `state_dict()` described; files that lie in `folder` are read from there."""
     copies = {}
     if folder is not None:
-        named = [name for name in file_parameters(TRIGGERS[state["name"]]) if state.get(name)]
+        named = [name for name in file_parameters(TRIGGERS[state.get("name", "")]) if state.get(name)]
         copies = {name: str(copy) for name in named if (copy := folder / Path(state[name]).name).is_file()}
     trigger: Trigger = TRIGGERS.load({**state, **copies})
     return trigger

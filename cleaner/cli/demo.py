@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +66,12 @@ class Demo:
             rows.append(results.cell(name, run))
             del run  # the next one needs its memory
         seconds = time.perf_counter() - begun
-        result = results.stamped("python -m cleaner demo", seeds=[self.seed], seconds=round(seconds, 1), rows=rows)
+        result = results.stamped(
+            shlex.join(["python", "-m", "cleaner", *sys.argv[1:]]),
+            seeds=[self.seed],
+            seconds=round(seconds, 1),
+            rows=rows,
+        )
         if self.json:
             print_json(result)
         else:
@@ -90,4 +97,4 @@ class Demo:
             full = [entry for entry in known if entry["seed"] == seed]
             lines = [row(entry["defense"] or "none", results.metrics(entry), entry["seconds"]) for entry in full]
             title = f"\nThe full setting (more pairs and steps; seed {seed}; from benchmarks/results):\n"
-            print(title, table(lines, HEADER), sep="\n")
+            print(title, table(lines, HEADER), "", protocol(results.metrics(full[0])), sep="\n")

@@ -170,6 +170,7 @@ class Recipe:
         return {
             "settings": stage.state, "pairs": stage.pairs, "finetune": vars(stage.config), "model": self.model,
             "target": self.target_class, "rate": self._rate(stage), "test": self.test_pictures,
+            "poisoned": [self.poison_pairs, self.poison_rate],  # a defence starts from what came of it
             "data": [*self.pairs, *self.clean, *self.imagenet],
         }  # fmt: skip
 

@@ -14,7 +14,7 @@ import tyro
 
 from cleaner import presets, sweep
 from cleaner.cli.cluster import Where
-from cleaner.cli.inputs import LOOK, OWN_DATA_HELP, data_of, opened
+from cleaner.cli.inputs import LOOK, OWN_DATA_HELP, data_of, model_of
 from cleaner.cli.options import SharedFinetune, named, options_of, to_config
 from cleaner.cli.output import duration, print_json, protocol, row, table
 from cleaner.data.base import load_data
@@ -84,10 +84,9 @@ class Sweep:
 
     def _requests(self) -> list[Request]:
         defenses = [named(DEFENSES, _split(words)).state_dict() for words in self.defenses]
-        data, options = data_of(self.data, self.suspect)
         parent, model = self._suspect()
-        if model is not None:
-            opened(model)  # says what is wrong with it before any run is made
+        model_of(self.suspect)  # says what is wrong with it before any run is made
+        data, options = data_of(self.data, self.suspect)
         base = Request(
             "defended", data, self.pairs, to_config(self.finetune), model, parent=parent,
             test_size=self.test_pictures or None, data_options=options,

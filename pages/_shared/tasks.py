@@ -7,7 +7,7 @@ from typing import Any
 
 from cleaner.config import FinetuneConfig
 from cleaner.presets import CLEAN_PAIRS, DEFEND
-from cleaner.request import TEST_SIZE, Request, data_words, found, in_words, rebound_test, tested_on
+from cleaner.request import TEST_SIZE, Request, found, in_words, rebound_test, tested_on
 from cleaner.runs import run_id
 from pages._shared import cache
 from pages._shared.state import Saved
@@ -71,8 +71,9 @@ def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: Finetu
         (name, options), test_size = cache.located_data(suspect.data), TEST_SIZE
         where: dict[str, Any] = {"model": found(suspect.model)}
     else:
-        text, test_size = data_of(suspect)
-        (name, options), where = data_words(text), {"parent": run_id(suspect.folder)}
+        name, options, _ = tested_on(suspect.config)
+        # None means all of them.
+        test_size, where = suspect.config.get("test_size", TEST_SIZE), {"parent": run_id(suspect.folder)}
     return Request(
         "defended", name, pairs, looks(pairs, config), defense=defense.state_dict(), validation_size=VALIDATION_SIZE,
         test_size=test_size, data_options=options, map=True, **where,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,17 +128,27 @@ def test_two_runs_begun_at_once_get_two_folders(tmp_path: Path, monkeypatch: pyt
 def test_the_demo_shows_its_figures_before_it_writes_them(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(*_: object) -> None:
+    def full(_: Path, result: dict[str, Any]) -> None:
+        told.append(result["command"])
         raise CleanerError("the disk is full.")
 
+    told: list[str] = []
     small = replace(POISON, epochs=1, batch_size=16, precision="fp32")
     for name in ("DEMO_POISON", "DEMO_DEFEND"):
         monkeypatch.setattr(demo.presets, name, small)
     monkeypatch.setattr(demo, "METHODS", ("finetune",))
     monkeypatch.setattr(demo.results, "write", full)
     sizes = ["--pairs", "64", "--clean-pairs", "32", "--test-pairs", "40"]
-    assert main(["demo", "--model", model, *sizes, "--out", str(tmp_path / "demo.json")]) == 2
+    command = ["demo", "--model", model, *sizes, "--out", str(tmp_path / "demo.json")]
+    monkeypatch.setattr(sys, "argv", ["cleaner", *command])
+    assert main() == 2
+    assert told == [shlex.join(["python", "-m", "cleaner", *command])]  # so that it can be repeated
     assert "\nfinetune  " in capsys.readouterr().out
+
+
+def test_the_full_setting_beside_the_demo_names_its_target(capsys: pytest.CaptureFixture[str]) -> None:
+    demo.Demo(target_class="cat")._full_setting()
+    assert "of other classes than 'banana'; ASR protocol non_target" in capsys.readouterr().out
 
 
 LONG = "x" * 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,9 @@ def test_from_the_tables_to_the_figures(recipe: list[str], tmp_path: Path, capsy
     }  # fmt: skip
     assert main([*recipe, *SMALL, "--seed", "1"]) == 2
     assert "holds a run of other settings" in capsys.readouterr().err
+    shutil.rmtree(out / "backdoored")  # to be poisoned with another share: what was cleaned of the old one is not its
+    assert main([*recipe, *SMALL, "--poison-rate", "0.1"]) == 2
+    assert "ta_cleaner-published holds a run of other settings" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_all_and_does_nothing(

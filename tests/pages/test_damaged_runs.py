@@ -22,7 +22,7 @@ ODD = (
     ("status.json", {"state": "done", "updated": "y"}), ("status.json", {"state": "done", "verdict": ["took"]}),
     ("metrics.json", {"asr": "x"}), ("metrics.json", {"asr": {"1": "x"}}), ("metrics.json", {"ca_interval": {"1": 2}}),
     ("config.json", {"pairs": None}), ("config.json", {"finetune": {"lr": None}}), ("metrics.json", {"n": None}),
-    ("notes.json", {"tags": 5}),
+    ("notes.json", {"tags": 5}), ("config.json", {"variant": "x"}), ("config.json", {"variant": {"share": "x"}}),
 )  # fmt: skip
 
 

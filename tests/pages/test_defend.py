@@ -147,6 +147,12 @@ def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:
     assert len(app.dataframe[0].value) == 4
 
 
+def test_a_defence_is_tested_on_all_pictures_where_its_attack_was(open_page: Open, tmp_path: Path) -> None:
+    parent, _ = make_runs(tmp_path)
+    suspect = saved(parent, {**read_json(parent / "config.json"), "test_size": None})
+    assert tasks.defending(suspect, DEFENSES["finetune"](), 200, DEMO_DEFEND).test_size is None
+
+
 def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: Open, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     config = FinetuneConfig(epochs=1, device="cpu", precision="fp32")
