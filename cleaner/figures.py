@@ -111,7 +111,7 @@ def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) 
                 hoverinfo="skip", showlegend=False,
             )  # fmt: skip
         figure.add_scatter(
-            x=steps, y=[sum(at[s]) / len(at[s]) for s in steps], mode="lines+markers", name=label,
+            x=steps, y=[sum(at[s]) / len(at[s]) for s in steps], mode="lines+markers", name=escaped(label),
             line={"color": color, "dash": DASHES[i // len(PALETTE)], "width": 2},
             marker={"symbol": MARKERS[i % len(MARKERS)], "size": 8},
             hovertemplate="step %{x}: %{y:.1%}<extra></extra>",
@@ -154,7 +154,8 @@ def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
         for p in own:
             kind = p.kind or p.label
             figure.add_scatter(
-                x=[p.ca], y=[p.asr], mode="markers", name=kind, legendgroup=kind, showlegend=kind not in named, **place,
+                x=[p.ca], y=[p.asr], mode="markers", name=escaped(kind), legendgroup=kind,
+                showlegend=kind not in named, **place,
                 marker={"symbol": MARKERS[kinds.index(kind) % len(MARKERS)], "size": 13, "color": COLORS[p.stage],
                         "line": {"width": 1, "color": "white"}},
                 error_x=_bars(p.ca, p.ca_interval, p.stage), error_y=_bars(p.asr, p.asr_interval, p.stage),
