@@ -259,11 +259,11 @@ def learning_rate(step: int, total: int, config: FinetuneConfig) -> float:
 
 
 def _train_mode(model: nn.Module, freeze_bn: bool) -> None:
-    model.train()
-    if freeze_bn:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+    """Let BatchNorm live, and nothing else: dropout would draw what neither seed nor checkpoint knows."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(not freeze_bn)
 
 
 def _settings(
