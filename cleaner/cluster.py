@@ -171,6 +171,7 @@ class Work:
     def __init__(self, folder: Path, place: Cluster) -> None:
         self.folder, self.place = folder.resolve(), place
         self.process: subprocess.Popen[bytes] | None = None
+        self.began = 0.0
 
     def __call__(self) -> int:
         """Return the worker's exit status."""
@@ -179,7 +180,7 @@ class Work:
             return 0
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
         threads = max(1, self.place.cpus // max(1, self.place.gpus))
-        began = time.time()
+        self.began = time.time()
         with (self.folder / LOG).open("ab") as log:
             self.process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -188,7 +189,7 @@ class Work:
             )  # fmt: skip
         while (ended := self.process.poll()) is None:
             time.sleep(0.2)  # not wait(): a signal that comes meanwhile must be able to look at the process too
-        self._witness(ended, began)
+        self._witness(ended)
         return ended
 
     def _command(self) -> list[str]:
@@ -204,10 +205,10 @@ class Work:
         status = read_status(self.folder)
         return status.place == SLURM and read_json(self.folder / NOTE).get("job") == _own_job()
 
-    def _witness(self, ended: int, began: float) -> None:
+    def _witness(self, ended: int) -> None:
         """Say of a worker that could not say so itself that it is gone."""
         status = read_status(self.folder)
-        silent = status.state == "queued" and status.updated < began
+        silent = status.state == "queued" and status.updated < self.began
         if status.state == "running" or silent:
             how = f"by signal {-ended}" if ended < 0 else f"with status {ended}"
             said = last_lines(self.folder / LOG)
@@ -227,9 +228,15 @@ class Work:
 
     def _stop(self) -> None:
         """Ask the worker, the first one where torchrun has started several, to pause."""
-        if self.process is not None:
+        if self.process is None:
+            return
+        if self.place.gpus <= 1:
+            self.process.terminate()
+            return
+        status = read_status(self.folder)  # until the worker has spoken its pid is none, or that of an earlier job
+        if status.updated >= self.began and status.host == socket.gethostname():
             with suppress(OSError):
-                os.kill(read_status(self.folder).pid if self.place.gpus > 1 else self.process.pid, signal.SIGTERM)
+                os.kill(status.pid, signal.SIGTERM)
 
 
 def _own_job() -> str:

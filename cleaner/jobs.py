@@ -190,8 +190,9 @@ def process(folder: Path, status: Status) -> psutil.Process | None:
         with found.oneshot():
             if abs(found.create_time() - status.started) > 1 or found.status() == psutil.STATUS_ZOMBIE:
                 return None
-            named = folder.resolve()
-            return found if any(Path(found.cwd(), word) == named for word in found.cmdline()) else None
+            named, place = os.path.realpath(folder), found.cwd()
+            words = (os.path.realpath(os.path.join(place, word)) for word in found.cmdline())
+            return found if named in words else None
     except (psutil.Error, OSError, ValueError):
         return None
 

@@ -30,10 +30,10 @@ def start(device: str) -> None:
         return
     backend = "gloo"
     if device in ("auto", "cuda") and torch.cuda.is_available():
-        card, cards = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if card >= cards:
+        cards = torch.cuda.device_count()
+        if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > cards:  # in all of them: the first one tells the user
             raise CleanerError(f"there are {cards} GPUs here: start that many processes at most.")
-        torch.cuda.set_device(card)
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=PATIENCE)
 

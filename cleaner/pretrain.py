@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from cleaner.files import read_json, write_json
 from cleaner.losses import Features, clip_loss
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
-from cleaner.train import finetune, learning_rate
+from cleaner.train import finetune, learning_rate, read_checkpoint
 from cleaner.types import CleanerError, OnStep, StepReport
 
 
@@ -121,17 +122,22 @@ def distil(
     """Return a copy of `student` that follows the teacher's picture features, and the seconds it took: loss 1 - cos.
 
     A picture tower without convolutions learns slowly from captions alone; the teacher's features tell it more per
-    picture. The teacher sees each picture once, before training.
+    picture. The teacher sees each picture once, before training. Raises `CleanerError` for a checkpoint that is broken,
+    or of another distillation.
     """
     student = student.to(config.device, config.precision)
     teacher = teacher.to(config.device, config.precision)
+    captions = hashlib.sha256("\n".join(data.captions).encode()).hexdigest()
+    models = {"student": student.sha256(), "teacher": teacher.sha256()}
+    settings = {"config": asdict(config), "captions": captions, **models}
     tower: nn.Module = student.model.visual  # type: ignore[assignment]
     optimizer = torch.optim.AdamW(tower.parameters(), config.lr, (config.beta1, config.beta2), fused=True)
     optimizer.param_groups[0]["weight_decay"] = config.weight_decay
-    epoch_steps = len(data) // config.batch_size
+    batch_size = min(config.batch_size, len(data))
+    epoch_steps = len(data) // batch_size
     total, first, spent = config.epochs * epoch_steps, 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=student.device, weights_only=True)
+        state = read_checkpoint(checkpoint, student.device, settings)
         student.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first, spent = state["epochs"], state["seconds"]
@@ -140,7 +146,7 @@ def distil(
     student.model.train()
     for epoch in range(first, config.epochs):
         order = torch.from_numpy(numpy_generator("distil", config.seed, epoch).permutation(len(data)))
-        batches = order[: epoch_steps * config.batch_size].split(config.batch_size)
+        batches = order[: epoch_steps * batch_size].split(batch_size)
         for step, rows in enumerate(batches, epoch * epoch_steps):
             optimizer.param_groups[0]["lr"] = learning_rate(step, total, config)
             features = student.encode_image(data.images(rows))
@@ -154,7 +160,7 @@ def distil(
                                    {"total": loss.item()}))  # fmt: skip
         seconds = spent + time.perf_counter() - began
         state = {"model": student.model.state_dict(), "optimizer": optimizer.state_dict()}
-        write_checkpoint(checkpoint, {**state, "epochs": epoch + 1, "seconds": seconds})
+        write_checkpoint(checkpoint, {**state, "settings": settings, "epochs": epoch + 1, "seconds": seconds})
     student.model.eval()
     return student, spent + time.perf_counter() - began
 
@@ -175,6 +181,15 @@ def measure(clip: Clip, data_name: str, data_options: Mapping[str, Any]) -> dict
 
 
 def take_text_tower(student: Clip, teacher: Clip) -> None:
-    """Copy text tower and logit_scale of `teacher` into `student` (in place; both of the same text architecture)."""
-    source = teacher.model.state_dict()
-    student.model.load_state_dict({key: source[key] for key in source if not key.startswith("visual.")}, strict=False)
+    """Copy text tower and logit_scale of `teacher` into `student` (in place).
+
+    Raises `CleanerError` if their text architectures differ.
+    """
+    source, own = teacher.model.state_dict(), student.model.state_dict()
+    text = {key: weight for key, weight in source.items() if not key.startswith("visual.")}
+    if {k: w.shape for k, w in text.items()} != {k: w.shape for k, w in own.items() if not k.startswith("visual.")}:
+        raise CleanerError(
+            f"{teacher.name} has another text tower than {student.name}, which cannot take it over: choose a teacher "
+            "that was made from a built-in model, or none."
+        )
+    student.model.load_state_dict(own | text)

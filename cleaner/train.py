@@ -259,11 +259,11 @@ def learning_rate(step: int, total: int, config: FinetuneConfig) -> float:
 
 
 def _train_mode(model: nn.Module, freeze_bn: bool) -> None:
-    model.train()
-    if freeze_bn:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+    """Let BatchNorm live, and nothing else: dropout would draw what neither seed nor checkpoint knows."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(not freeze_bn)
 
 
 def _settings(
@@ -301,13 +301,19 @@ def _resume(
     """Load a checkpoint, if there is one, into the arguments; return what the processor did for it, in seconds."""
     if path is None or not path.exists():
         return 0.0
-    try:
-        state = torch.load(path, map_location=student.device, weights_only=True)
-    except Exception as error:  # half a file makes the reader raise all kinds
-        raise CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.") from error
-    if state["settings"] != settings:
-        raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
+    state = read_checkpoint(path, student.device, settings)
     student.model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     history.extend(StepReport(**report) for report in state["history"])
     return float(state.get("cpu_seconds", 0.0))
+
+
+def read_checkpoint(path: Path, device: torch.device, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint holds. Raises `CleanerError` if it is broken, or of a run with other settings."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # half a file makes the reader raise all kinds
+        raise CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.") from error
+    if state.get("settings") != settings:
+        raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
+    return state

@@ -335,10 +335,10 @@ def _verdict(run: Run) -> list[str] | None:
 
 def _in_words(error: Exception) -> str:
     """Return what went wrong, and what to do, for errors that nobody foresaw."""
-    import torch
+    from cleaner.memory import has_ended
 
     said = str(error).split("\n")[0][:300]
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and has_ended(error)):
         return "There was not enough memory: choose a smaller batch size, or another device."
     if SEVERAL and isinstance(error, RuntimeError) and any(word in said for word in ("gloo", "NCCL", "peer")):
         return "Another process of this run has ended. Resume goes on from the last epoch; the log says more."

@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -243,6 +245,33 @@ def test_a_job_that_nobody_waits_for_does_nothing(request_: Request, monkeypatch
         write_json(folder / cluster.NOTE, {"job": job})
         assert cluster.Work(folder, PLACE)() == 0
     assert read_status(folder).state == "queued"
+
+
+def test_several_workers_are_not_stopped_by_the_number_of_a_process_that_is_not_theirs(tmp_path: Path) -> None:
+    """pid 0, before the first worker has spoken, is the whole group of this process; an older one is anybody's."""
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    stranger, worker_, torchrun = (subprocess.Popen(sleep) for _ in range(3))
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    host = cluster.socket.gethostname()
+    try:
+        write_status(tmp_path, Status("queued", pid=stranger.pid, host=host))
+        work = cluster.Work(tmp_path, Cluster(gpus=2))
+        work.process, work.began = torchrun, time.time()
+        work._stop()
+        for status in (Status("queued"), Status("queued", pid=stranger.pid, host="another-node")):
+            write_status(tmp_path, status)
+            work._stop()
+        assert (heard, stranger.poll()) == ([], None)
+        write_status(tmp_path, Status("running", pid=worker_.pid, host=host))
+        work._stop()
+        assert worker_.wait(10) == -signal.SIGTERM
+        assert torchrun.poll() is None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for process in (stranger, worker_, torchrun):
+            process.kill()
+            process.wait()
 
 
 def test_several_gpus_are_torchruns_and_a_cpu_run_gets_none(request_: Request, slurm: Path) -> None:

@@ -180,6 +180,14 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
         own.wait()
         found = Status("running", pid=relative.pid, started=psutil.Process(relative.pid).create_time())
         assert jobs.process(folder, found) is not None
+        (tmp_path / "disk").symlink_to(tmp_path, target_is_directory=True)
+        for name in ("disk", "run/.."):  # as somebody names it who starts a worker by hand
+            named = subprocess.Popen([*sleep, f"{name}/run"], cwd=tmp_path)
+            until(lambda pid=named.pid: bool(psutil.Process(pid).cmdline()))
+            found = Status("running", pid=named.pid, started=psutil.Process(named.pid).create_time())
+            assert jobs.process(folder, found) is not None
+            named.kill()
+            named.wait()
         relative.kill()
         relative.wait()
     finally:
@@ -237,7 +245,13 @@ def jobs_has_mps() -> bool:
 
 
 def test_a_device_that_fails_and_memory_that_ends(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    for error, said in ((RuntimeError("CUDA error: unspecified"), "Resume goes on"), (MemoryError(), "smaller batch")):
+    # As torch says it on a processor, and on an Apple GPU.
+    here = RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory: you tried")
+    apple = RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB)")
+    for error, said in (
+        (RuntimeError("CUDA error: unspecified"), "Resume goes on"), (MemoryError(), "smaller batch"),
+        (here, "smaller batch"), (apple, "smaller batch"),
+    ):  # fmt: skip
 
         def fail(*_: object, error: Exception = error) -> None:
             raise error

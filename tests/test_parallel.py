@@ -148,6 +148,19 @@ def test_what_several_processes_cannot_do_is_said(monkeypatch: pytest.MonkeyPatc
     assert parallel.fit(make_clip("vit").model, 16, freeze_bn=False) is not None
 
 
+def test_more_processes_than_gpus_are_refused_by_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the first one, which tells the user: it would wait for the others, and be killed without a word."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda card: pytest.fail("it would join the others"))
+    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    for card in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", card)
+        with pytest.raises(CleanerError, match="there are 1 GPUs here: start that many processes at most"):
+            parallel.start("auto")
+
+
 def test_alone_everything_stays_as_it_is() -> None:
     rows = torch.rand(6, 2, requires_grad=True)
     first, second = parallel.gather(rows, [[4, 2]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from cleaner import pretrain as module
 from cleaner.__main__ import main
-from cleaner.clip import BUILT_IN, load_clip, new_clip
+from cleaner.clip import BUILT_IN, load_clip, new_clip, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import load_data
@@ -79,6 +80,53 @@ def test_it_goes_on_where_it_was_stopped(pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run("stopped", stop)
     assert run("stopped") == run("whole")
+
+
+def test_distillation_goes_on_only_where_it_is_the_same(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUILT_IN, "scenes-rn", TINY["rn"])
+    teacher = str(save_clip(new_clip("scenes-rn", 7), tmp_path / "teacher.safetensors"))
+    out = tmp_path / "own"
+
+    def run(place: Path = out, config: FinetuneConfig = CONFIG, on_step: Any = None) -> str:
+        card = module.pretrain("scenes-vit", 60, str(pairs), None, 0, config, teacher, 2, place, on_step)
+        return str(card["sha256"])
+
+    def stop(report: Any) -> None:
+        if report.stage == "distil" and report.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(on_step=stop)
+    kept = (out / "distil.ckpt").read_bytes()
+    for other in (replace(CONFIG, lr=1e-2), replace(CONFIG, seed=1)):
+        with pytest.raises(CleanerError, match=r"distil.ckpt belongs to a run with other settings"):
+            run(config=other)
+    (out / "distil.ckpt").write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(CleanerError, match=r"distil.ckpt cannot be read: delete it"):
+        run()
+    (out / "distil.ckpt").write_bytes(kept)
+    assert run() == run(tmp_path / "whole" / "own")
+
+
+def test_few_pairs_are_distilled_too(pairs: Path, tmp_path: Path) -> None:
+    student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-vit", 1)
+    data = load_data(str(pairs), size=10).framed(student.framing)
+    followed, _ = module.distil(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
+    assert followed.sha256() != student.sha256()
+
+
+@pytest.mark.parametrize("tower", ["wider", "named otherwise"])
+def test_a_teacher_of_another_text_tower_is_refused(tower: str) -> None:
+    teacher = new_clip("scenes-vit", 1)
+    if tower == "wider":
+        teacher.model.text_projection = torch.nn.Parameter(torch.zeros(32, 48))
+    else:  # as in open_clip's CustomTextCLIP
+        teacher.model.text = teacher.model.transformer
+        del teacher.model.transformer
+    with pytest.raises(CleanerError, match="has another text tower"):
+        module.take_text_tower(new_clip("scenes-vit", 0), teacher)
 
 
 def test_sizes_that_the_architecture_cannot_have() -> None:

@@ -126,6 +126,17 @@ def test_freeze_bn_keeps_running_statistics(toy_data: TensorData) -> None:
         assert torch.equal(trained.model.visual.bn1.running_mean, clip.model.visual.bn1.running_mean) == frozen
 
 
+@pytest.mark.parametrize("chunk", [0, 5])
+def test_dropout_draws_nothing_that_a_seed_does_not_know(toy_data: TensorData, chunk: int) -> None:
+    """ConvNeXt and ViTamin of open_clip come with stochastic depth: repeated or resumed, a run would be another one."""
+    plain, dropping = make_clip(), make_clip()
+    dropping.model.visual.ln_post = torch.nn.Sequential(dropping.model.visual.ln_post, torch.nn.Dropout(0.3))
+    config = replace(CONFIG, chunk_size=chunk)
+    expected = finetune(plain, toy_data, DEFENSES["cleanclip"](), config)
+    trained = finetune(dropping, toy_data, DEFENSES["cleanclip"](), config)
+    assert [r.losses for r in trained.history] == [r.losses for r in expected.history]
+
+
 def test_learning_rate_warms_up_and_falls_to_nothing() -> None:
     rates = [learning_rate(step, 100, replace(CONFIG, lr=0.1, warmup_steps=10)) / 0.1 for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
