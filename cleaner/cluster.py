@@ -100,7 +100,7 @@ def remembered(folder: Path) -> Cluster | None:
     known = {f.name for f in fields(Cluster)}
     try:
         return Cluster(**{key: value for key, value in asked.items() if key in known})
-    except TypeError:
+    except (TypeError, CleanerError):
         return None
 
 

@@ -293,6 +293,10 @@ def follow(folder: Path) -> int:
     except CleanerError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except RuntimeError:
+        if runs.read_status(folder).state == "running":
+            raise
+        return 0  # the first process has stopped, and closed the line between them
     return 0
 
 

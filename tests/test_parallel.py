@@ -6,18 +6,20 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from cleaner import parallel
+from cleaner import parallel, worker
 from cleaner.clip import load_clip, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.request import Request
-from cleaner.runs import create_run, read_progress, read_status
+from cleaner.runs import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import CleanerError
 from tests import ranks
 from tests.conftest import make_clip
@@ -159,6 +161,23 @@ def test_more_processes_than_gpus_are_refused_by_all_of_them(monkeypatch: pytest
         monkeypatch.setenv("LOCAL_RANK", card)
         with pytest.raises(CleanerError, match="there are 1 GPUs here: start that many processes at most"):
             parallel.start("auto")
+
+
+@pytest.mark.parametrize(("state", "raises"), [("paused", False), ("cancelled", False), ("running", True)])
+def test_who_follows_ends_well_where_the_first_process_has_stopped(
+    state: str, raises: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perform(*_: object) -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    write_status(tmp_path, Status(state))
+    for name in ("load_request", "join"):
+        monkeypatch.setattr(worker, name, lambda _: None)
+    monkeypatch.setattr(worker, "perform", perform)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(worker.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
+    with pytest.raises(RuntimeError) if raises else nullcontext():
+        assert worker.follow(tmp_path) == 0
 
 
 def test_alone_everything_stays_as_it_is() -> None:
