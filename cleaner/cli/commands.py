@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +30,7 @@ from cleaner.cli.inputs import (
     trigger_of,
 )
 from cleaner.cli.options import Finetune, ReboundFinetune, UnratedFinetune, named, options_of, to_config, with_preset
-from cleaner.cli.output import LEGEND, Progress, print_json, protocol, row, table
+from cleaner.cli.output import LEGEND, Progress, command, print_json, protocol, row, table
 from cleaner.clip import BUILT_IN, save_clip
 from cleaner.config import parameters
 from cleaner.data.base import DATASETS, located
@@ -74,7 +73,7 @@ class Pretrain:
         card = pretrain(
             self.model, self.pairs, *data_options(self.data), self.image_size, config, self.teacher,
             self.distil_epochs, self.out, Progress(),
-            command=shlex.join(["python", "-m", "cleaner", *sys.argv[1:]]),
+            command=command(),
         )  # fmt: skip
         print_json(card)
 

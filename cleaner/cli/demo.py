@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +13,7 @@ from cleaner import presets, results
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.folders import check_out
 from cleaner.cli.options import named
-from cleaner.cli.output import HEADER, LEGEND, Progress, print_json, protocol, row, table
+from cleaner.cli.output import HEADER, LEGEND, Progress, command, print_json, protocol, row, table
 from cleaner.clip import load_clip
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
@@ -66,12 +64,7 @@ class Demo:
             rows.append(results.cell(name, run))
             del run  # the next one needs its memory
         seconds = time.perf_counter() - begun
-        result = results.stamped(
-            shlex.join(["python", "-m", "cleaner", *sys.argv[1:]]),
-            seeds=[self.seed],
-            seconds=round(seconds, 1),
-            rows=rows,
-        )
+        result = results.stamped(command(), seeds=[self.seed], seconds=round(seconds, 1), rows=rows)
         if self.json:
             print_json(result)
         else:

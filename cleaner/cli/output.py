@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -31,6 +32,11 @@ class Progress:
         line += "".join(f", validation {name.upper()} {value:.3f}" for name, value in report.metrics.items())
         sys.stderr.write(f"\r{line:<100}" + ("\n" if last else "") if terminal else line + "\n")
         sys.stderr.flush()
+
+
+def command() -> str:
+    """Return the command line that is running."""
+    return shlex.join(["python", "-m", "cleaner", *sys.argv[1:]])
 
 
 def duration(seconds: float) -> str:

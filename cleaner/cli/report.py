@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +10,7 @@ import tyro
 
 from cleaner import events
 from cleaner.cli.folders import check_out
+from cleaner.cli.output import command
 from cleaner.report import write
 
 
@@ -24,7 +23,7 @@ class Report:
 
     def run(self) -> None:
         check_out(self.out, "file")
-        path = write(self.runs, self.out, shlex.join(["python", "-m", "cleaner", *sys.argv[1:]]))
+        path = write(self.runs, self.out, command())
         print(f"The report lies in {path}")
 
 
