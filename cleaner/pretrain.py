@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from cleaner.files import read_json, write_json
 from cleaner.losses import Features, clip_loss
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
-from cleaner.train import finetune, learning_rate, read_checkpoint
+from cleaner.train import captions_hash, finetune, learning_rate, read_checkpoint
 from cleaner.types import CleanerError, OnStep, StepReport
 
 
@@ -127,9 +126,8 @@ def distil(
     """
     student = student.to(config.device, config.precision)
     teacher = teacher.to(config.device, config.precision)
-    captions = hashlib.sha256("\n".join(data.captions).encode()).hexdigest()
     models = {"student": student.sha256(), "teacher": teacher.sha256()}
-    settings = {"config": asdict(config), "captions": captions, **models}
+    settings = {"config": asdict(config), "captions": captions_hash(data), **models}
     tower: nn.Module = student.model.visual  # type: ignore[assignment]
     optimizer = torch.optim.AdamW(tower.parameters(), config.lr, (config.beta1, config.beta2), fused=True)
     optimizer.param_groups[0]["weight_decay"] = config.weight_decay

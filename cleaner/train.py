@@ -270,12 +270,16 @@ def _settings(
     clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig, attack: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return what a checkpoint must agree with. No pixels: another machine may decode them a little differently."""
-    captions = hashlib.sha256("\n".join(data.captions).encode()).hexdigest()
     attacked = dict(attack) if attack is not None else None
     return {
-        "config": asdict(config), "defense": defense.state_dict(), "model_sha256": clip.sha256(), "captions": captions,
-        "attack": attacked,
+        "config": asdict(config), "defense": defense.state_dict(), "model_sha256": clip.sha256(),
+        "captions": captions_hash(data), "attack": attacked,
     }  # fmt: skip
+
+
+def captions_hash(data: CaptionData) -> str:
+    """Return the SHA-256 (hex) of the captions, by which a checkpoint knows its data."""
+    return hashlib.sha256("\n".join(data.captions).encode()).hexdigest()
 
 
 def _save(
