@@ -17,11 +17,12 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
-from cleaner import jobs, presets, results, runs
+from cleaner import jobs, presets, results
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.request import Request
+from cleaner.runs.store import store
 
 PATH = results.RESULTS / "job.json"
 
@@ -53,7 +54,7 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
         poisoned, first = finished(poisoning)
-        _, second = finished(replace(defence, parent=runs.run_id(poisoned)))
+        _, second = finished(replace(defence, parent=store.run_id(poisoned)))
     rows = [{"stage": "backdoored", **first}, {"stage": "defended", **second}]
     whole = round(first["seconds"] + second["seconds"], 1)
     results.write(
@@ -74,7 +75,7 @@ def settings(config: FinetuneConfig, pairs: int, options: Options) -> FinetuneCo
 
 def finished(request: Request) -> tuple[Path, dict[str, Any]]:
     """Return the folder of a run that a worker has done, with seconds, steps and figures."""
-    folder = runs.create_run(request)
+    folder = store.create_run(request)
     begun = time.perf_counter()
     jobs.start(folder)
     while (status := jobs.state(folder)).state in ("new", "queued", "running"):
@@ -82,10 +83,10 @@ def finished(request: Request) -> tuple[Path, dict[str, Any]]:
     seconds = time.perf_counter() - begun
     if status.state != "done":
         raise SystemExit(f"the run ended as {status.state}: {status.message}")
-    metrics = runs.load_run(folder).metrics
+    metrics = store.load_run(folder).metrics
     assert metrics is not None
     assert metrics.asr is not None
-    steps = max(int(report["step"]) for report in runs.read_progress(folder) if report["stage"] != "evaluate")
+    steps = max(int(report["step"]) for report in store.read_progress(folder) if report["stage"] != "evaluate")
     return folder, {"seconds": round(seconds, 1), "steps": steps, "ca": metrics.ca[1], "asr": metrics.asr[1]}
 
 

@@ -23,7 +23,7 @@ from cleaner.evaluation import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import best_classes, single_object_rows, with_trigger
 from cleaner.pictures import to_png
-from cleaner.runs import Run, load_run, shipped, shipped_root, write_run
+from cleaner.runs.store import Run, load_run, shipped, shipped_root, write_run
 from cleaner.workflow import ks_of
 
 ATTACK, SEED = "badnet", 0

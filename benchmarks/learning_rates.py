@@ -22,7 +22,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
 from cleaner.evaluation import evaluate
-from cleaner.runs import Run, runs_root, save_run
+from cleaner.runs.store import Run, runs_root, save_run
 from cleaner.workflow import defend
 
 PATH = results.RESULTS / "learning_rates.json"

@@ -30,7 +30,7 @@ from cleaner.clip import Clip, load_clip
 from cleaner.config import FinetuneConfig
 from cleaner.evaluation import evaluate
 from cleaner.files import read_json
-from cleaner.runs import Run, load_run, runs_root, save_run
+from cleaner.runs.store import Run, load_run, runs_root, save_run
 from cleaner.workflow import defend, poison
 
 PATH = results.RESULTS / "photos.json"

@@ -17,7 +17,7 @@ from cleaner.clip import load_clip
 from cleaner.config import FinetuneConfig, file_parameters, parameters
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES, Defense
-from cleaner.runs import Run, load_run, runs_root, save_run
+from cleaner.runs.store import Run, load_run, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import poison
 

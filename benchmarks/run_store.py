@@ -9,16 +9,17 @@ from pathlib import Path
 
 import tyro
 
-from cleaner import presets, runs
+from cleaner import presets
 from cleaner.files import write_json
 from cleaner.request import Request
+from cleaner.runs.store import store
 
 
 @dataclass(frozen=True)
 class Options:
     """Write run folders into a temporary place, and list them."""
 
-    runs: int = 1000
+    store: int = 1000
     """Run folders."""
 
 
@@ -28,15 +29,15 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory() as place:
         begun = time.perf_counter()
         for _ in range(options.runs):
-            folder = runs.create_run(request, Path(place))
-            runs.write_status(folder, runs.Status("done"))
-            runs.annotate(folder, "a name", "a note", ["tag"])
+            folder = store.create_run(request, Path(place))
+            store.write_status(folder, store.Status("done"))
+            store.annotate(folder, "a name", "a note", ["tag"])
             write_json(folder / "metrics.json", {"ca": {"1": 0.9}})
         written = time.perf_counter() - begun
         seconds = []
         for _ in range(4):
             begun = time.perf_counter()
-            assert len(runs.list_runs(Path(place))) == options.runs
+            assert len(store.list_runs(Path(place))) == options.runs
             seconds.append(time.perf_counter() - begun)
     first, again = seconds[0], min(seconds[1:])
     print(f"{options.runs:,} runs: written in {written:.2f} s, listed in {first:.3f} s, again in {again:.3f} s")

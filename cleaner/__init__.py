@@ -23,9 +23,9 @@ _HOME = {
     "TRIGGERS": "cleaner.attacks",
     "DEFENSES": "cleaner.defenses",
     "EXPLAINERS": "cleaner.explain",
-    "Run": "cleaner.runs",
-    "load_run": "cleaner.runs",
-    "save_run": "cleaner.runs",
+    "Run": "cleaner.runs.store",
+    "load_run": "cleaner.runs.store",
+    "save_run": "cleaner.runs.store",
     "CleanerError": "cleaner.types",
 }
 __all__ = sorted(_HOME)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from cleaner.files import cache_root, replacing
-from cleaner.runs import is_shipped
+from cleaner.runs.store import is_shipped
 
 PICTURES = "pictures"
 _NAME = re.compile("[0-9a-f]{32}")

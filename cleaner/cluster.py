@@ -27,7 +27,7 @@ from uuid import uuid4
 
 from cleaner.config import param, validate
 from cleaner.files import REMEDY, read_json, write_json
-from cleaner.runs import ACTIVE, LOG, last_lines, read_status, write_status
+from cleaner.runs.store import ACTIVE, LOG, last_lines, read_status, write_status
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:

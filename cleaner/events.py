@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json
-from cleaner.runs import read_metrics, read_progress, read_status, refuse_unreadable
+from cleaner.runs.store import read_metrics, read_progress, read_status, refuse_unreadable
 from cleaner.types import CleanerError
 from cleaner.wording import defense_name
 

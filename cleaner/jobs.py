@@ -27,7 +27,7 @@ import cleaner
 from cleaner import cluster
 from cleaner.cluster import Cluster
 from cleaner.files import REMEDY, cache_root
-from cleaner.runs import (
+from cleaner.runs.store import (
     ACTIVE,
     CHECKPOINT,
     LOG,

@@ -24,7 +24,7 @@ from cleaner import jobs
 from cleaner.beside import place_beside
 from cleaner.files import replacing
 from cleaner.request import tested_on
-from cleaner.runs import find_run
+from cleaner.runs.store import find_run
 from cleaner.types import OnStep, StepReport
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _material(
     """Return the models of a run in order, its test data, and its attack."""
     from cleaner.clip import load_clip
     from cleaner.data.base import load_data
-    from cleaner.runs import load_run
+    from cleaner.runs.store import load_run
 
     run = load_run(folder)
     if parent is None and run.config.get("parent"):

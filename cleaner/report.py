@@ -16,7 +16,7 @@ from typing import Any
 from cleaner import figures, presets, views
 from cleaner.files import read_json, write_text
 from cleaner.request import tested_on
-from cleaner.runs import is_shipped, read_metrics, refuse_unreadable
+from cleaner.runs.store import is_shipped, read_metrics, refuse_unreadable
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_in_words, defense_name, meaningful, words
 
@@ -342,7 +342,7 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
     from cleaner.clip import load_clip
     from cleaner.data.base import load_data
     from cleaner.pictures import gallery
-    from cleaner.runs import run_trigger
+    from cleaner.runs.store import run_trigger
 
     found: dict[str, tuple[Entry, list[tuple[str, str, str]]]] = {}
     for entry in entries:

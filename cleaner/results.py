@@ -16,7 +16,7 @@ from cleaner.config import file_parameters
 from cleaner.evaluation import Metrics
 from cleaner.files import write_text
 from cleaner.presets import RESULTS as RESULTS  # for all that writes there
-from cleaner.runs import Run
+from cleaner.runs.store import Run
 
 
 def cell(defense: str | None, run: Run) -> dict[str, Any]:

@@ -22,14 +22,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleaner import cluster, jobs, runs, sweep
+from cleaner import cluster, jobs, sweep
 from cleaner.files import REMEDY, read_json, write_text
 from cleaner.request import Request, load_request
+from cleaner.runs.store import store
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
-    from cleaner.runs import Run
+    from cleaner.runs.store import Run
 
 WRITE_SECONDS = 0.3
 """Between two writes of status.json, and between two training steps in progress.jsonl; looks are always written."""
@@ -103,10 +104,10 @@ def _suspect(request: Request, near: Path | None) -> Any:
         if request.model is None:
             raise CleanerError("a defence needs a backdoored run or a suspicious model: make the run anew.")
         return load_clip(request.model)
-    folder = runs.find_run(request.parent, near)
+    folder = store.find_run(request.parent, near)
     if not folder.exists():
         raise CleanerError(f"the run {request.parent} that this one starts from is gone: make that one anew first.")
-    return runs.load_run(folder)
+    return store.load_run(folder)
 
 
 class Desk:
@@ -121,7 +122,7 @@ class Desk:
         self._ended = threading.Event()
         self._logged: dict[str, float] = {}
         self._written = 0.0
-        before = runs.read_status(folder)
+        before = store.read_status(folder)
         self.status = replace(
             before, state="queued", message="", verdict=None, stage="", eta=0.0, pid=os.getpid(), started=pid_started,
             host=socket.gethostname(), queued=before.queued or time.time(),
@@ -137,9 +138,9 @@ class Desk:
             if not (self.folder / "config.json").exists():
                 os._exit(1)  # the folder was deleted: writing would bring it back
             self.status = replace(self.status, **changes)
-            runs.write_status(self.folder, self.status)
+            store.write_status(self.folder, self.status)
             self._written = time.monotonic()
-            if self.status.state not in runs.ACTIVE:
+            if self.status.state not in store.ACTIVE:
                 self._ended.set()
 
     def __call__(self, report: StepReport) -> None:
@@ -178,7 +179,7 @@ class Desk:
             return
         path = self.folder / "progress.jsonl"
         if first:
-            kept = [r for r in runs.read_progress(self.folder) if r["stage"] != report.stage or r["step"] < report.step]
+            kept = [r for r in store.read_progress(self.folder) if r["stage"] != report.stage or r["step"] < report.step]
             write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         try:
             with path.open("a", encoding="utf-8", buffering=1) as file:
@@ -207,7 +208,7 @@ class Desk:
             if self._ended.is_set():
                 return
             try:
-                runs.write_status(self.folder, replace(self.status, state="cancelled", message="Cancelled."))
+                store.write_status(self.folder, replace(self.status, state="cancelled", message="Cancelled."))
                 jobs.discard(self.folder)
             finally:
                 jobs.end_children()
@@ -220,7 +221,7 @@ def work(desk: Desk) -> None:
     folder = desk.folder
     try:
         config = read_json(folder / "config.json")
-        if runs.newer(config):
+        if store.newer(config):
             raise CleanerError("this run was made by a newer version of TA-Cleaner Lab: update it to train this run.")
         request = load_request(config)
         desk.check()
@@ -231,9 +232,9 @@ def work(desk: Desk) -> None:
             desk.tell(state="running")
             join(request)
             desk.joined = True
-            run = perform(request, desk, folder / runs.CHECKPOINT, folder, _log_broken)
+            run = perform(request, desk, folder / store.CHECKPOINT, folder, _log_broken)
             desk.tell(verdict=_verdict(run))
-            runs.write_run(run, folder)
+            store.write_run(run, folder)
             desk.tell(state="done", eta=0.0)
             jobs.discard(folder)
             if request.map and not desk.terminated.is_set():
@@ -272,7 +273,7 @@ def follow(folder: Path) -> int:
     """Train as one of several processes whose first one keeps the run's files; return 0, or 1 if it cannot."""
 
     def leave() -> None:  # also out of a wait for the first process, which may have been killed
-        while jobs.state(folder).state in runs.ACTIVE:
+        while jobs.state(folder).state in store.ACTIVE:
             time.sleep(LISTEN_SECONDS)
         time.sleep(FOLLOW_SECONDS)
         os._exit(0)
@@ -287,14 +288,14 @@ def follow(folder: Path) -> int:
         for name in ("SIGTERM", "SIGINT"):
             signal.signal(getattr(signal, name), signal.SIG_IGN)  # the first process hears it and stops all
         threading.Thread(target=leave, name="leave", daemon=True).start()
-        perform(request, look, folder / runs.CHECKPOINT, folder)
+        perform(request, look, folder / store.CHECKPOINT, folder)
     except Cancelled:
         return 0
     except CleanerError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except RuntimeError:
-        if runs.read_status(folder).state == "running":
+        if store.read_status(folder).state == "running":
             raise
         return 0  # the first process has stopped, and closed the line between them
     return 0
@@ -361,7 +362,7 @@ def main(arguments: list[str]) -> int:
         return follow(folder)
     try:
         with jobs.alone(folder) as free:
-            if not free or runs.read_status(folder).state == "done":
+            if not free or store.read_status(folder).state == "done":
                 print(f"{folder} is {'done already' if free else 'at work in another process'}", file=sys.stderr)
                 return 2
             desk = Desk(folder, jobs.own_start())

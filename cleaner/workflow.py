@@ -23,7 +23,7 @@ from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation import Metrics, evaluate, measurable
 from cleaner.machine import device_name
-from cleaner.runs import Run
+from cleaner.runs.store import Run
 from cleaner.train import Finetuned, Monitor, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 

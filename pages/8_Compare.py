@@ -10,7 +10,7 @@ import streamlit as st
 
 from cleaner import figures, report
 from cleaner.report import Entry
-from cleaner.runs import is_shipped
+from cleaner.runs.store import is_shipped
 from cleaner.wording import defense_in_words
 from pages._shared import cache, measured, state
 from pages._shared.frame import link, page

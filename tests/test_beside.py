@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cleaner import beside
-from cleaner.runs import shipped
+from cleaner.runs.store import shipped
 
 
 def test_a_kept_picture_comes_back(tmp_path: Path) -> None:

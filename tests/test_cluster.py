@@ -24,7 +24,7 @@ from cleaner.cluster import Cluster
 from cleaner.config import parameters
 from cleaner.files import read_json, write_json
 from cleaner.request import Request
-from cleaner.runs import Status, create_run, read_status, write_status
+from cleaner.runs.store import Status, create_run, read_status, write_status
 from cleaner.types import CleanerError
 from tests import fake_slurm
 from tests.conftest import TINY_TEXT, make_clip

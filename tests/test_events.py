@@ -10,7 +10,7 @@ import pytest
 
 from cleaner import events
 from cleaner.__main__ import main
-from cleaner.runs import Status, write_status
+from cleaner.runs.store import Status, write_status
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
 

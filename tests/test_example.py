@@ -11,7 +11,7 @@ from cleaner.clip import load_clip
 from cleaner.data.base import load_data
 from cleaner.evaluation import evaluate
 from cleaner.files import assets, read_json
-from cleaner.runs import Entry, load_run, shipped
+from cleaner.runs.store import Entry, load_run, shipped
 
 SHIPPED = shipped()
 

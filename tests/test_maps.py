@@ -12,7 +12,7 @@ import torch
 from cleaner import maps
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
-from cleaner.runs import Entry, shipped
+from cleaner.runs.store import Entry, shipped
 from cleaner.types import CleanerError
 from tests.conftest import make_clip, make_toy_data
 from tests.pages.runs import make_runs

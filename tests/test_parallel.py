@@ -19,7 +19,7 @@ from cleaner.clip import load_clip, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.request import Request
-from cleaner.runs import Status, create_run, read_progress, read_status, write_status
+from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import CleanerError
 from tests import ranks
 from tests.conftest import make_clip

@@ -18,7 +18,7 @@ from cleaner import report
 from cleaner.__main__ import main
 from cleaner.architectures import known_architecture
 from cleaner.clip import _wrap, load_clip, save_clip
-from cleaner.runs import shipped_root
+from cleaner.runs.store import shipped_root
 from cleaner.types import CleanerError
 from tests.data.files import table
 from tests.pages.runs import make_runs

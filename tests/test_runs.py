@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from cleaner import FinetuneConfig, events, jobs, report, runs
+from cleaner import FinetuneConfig, events, jobs, report
 from cleaner.__main__ import main
 from cleaner.clip import load_clip
 from cleaner.files import read_json, replacing, write_json, write_text
 from cleaner.request import Request, load_request
-from cleaner.runs import Status, create_run, entries, list_runs, load_run, read_progress, write_status
+from cleaner.runs.store import Status, create_run, entries, list_runs, load_run, read_progress, store, write_status
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
 
@@ -31,7 +31,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def finished(folder: Path, **config: Any) -> Path:
     """Write what lists read of a finished run."""
-    write_json(folder / "config.json", {"schema": runs.SCHEMA, "stage": "backdoored", **config})
+    write_json(folder / "config.json", {"schema": store.SCHEMA, "stage": "backdoored", **config})
     write_status(folder, Status("done"))
     return folder
 
@@ -126,7 +126,7 @@ def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
     assert report.read(folder).figure("asr") == pytest.approx(0.1)
     for odd in ({"trigger": "badnet"}, {"finetune": "x"}, {"defense": 1}, {"finetune": {"lr": "x"}}):
         write_json(folder / "config.json", {**config, **odd})
-        for look in (load_run, report.read, runs.run_trigger, lambda folder: events.write([folder], tmp_path / "out")):
+        for look in (load_run, report.read, store.run_trigger, lambda folder: events.write([folder], tmp_path / "out")):
             with pytest.raises(CleanerError, match=f"is not understood, see its {next(iter(odd))}: correct it"):
                 look(folder)
         assert main(["runs"]) == 0
@@ -147,7 +147,7 @@ def test_json_without_end_is_a_broken_file(root: Path) -> None:
     for name in ("config.json", "metrics.json", "progress.jsonl"):
         (finished(root / name) / name).write_text("[" * 100_000)
     assert {entry.folder.name: entry.status.state for entry in entries()}["config.json"] == "unreadable"
-    assert runs.read_metrics(root / "metrics.json") == {}
+    assert store.read_metrics(root / "metrics.json") == {}
     assert read_progress(root / "progress.jsonl") == []
 
 
@@ -161,21 +161,21 @@ def test_a_broken_last_line_of_progress_is_skipped(tmp_path: Path) -> None:
 def test_notes_stay_beside_the_run_and_its_id_stays(root: Path) -> None:
     folder = finished(root / "a")
     before = (folder / "config.json").read_text()
-    runs.annotate(folder, " My run ", "looks odd", ["b", " a ", "a", ""])
+    store.annotate(folder, " My run ", "looks odd", ["b", " a ", "a", ""])
     entry = entries()[0]
     assert entry.notes == {"name": "My run", "note": "looks odd", "tags": ["a", "b"]}
     assert (folder / "config.json").read_text() == before
-    assert runs.run_id(folder) == "a"
+    assert store.run_id(folder) == "a"
 
 
 def test_a_parent_is_found_by_its_id_also_after_a_move(root: Path, tmp_path: Path) -> None:
     parent = finished(root / "p")
     elsewhere = finished(tmp_path / "elsewhere" / "q")
-    assert runs.find_run(runs.run_id(parent)) == parent
-    assert runs.find_run(runs.run_id(elsewhere)) == elsewhere
+    assert store.find_run(store.run_id(parent)) == parent
+    assert store.find_run(store.run_id(elsewhere)) == elsewhere
     moved, child = finished(tmp_path / "big" / "p"), finished(tmp_path / "big" / "c")
-    assert runs.find_run("p", near=child) == moved
-    assert not runs.find_run("gone", near=child).exists()
+    assert store.find_run("p", near=child) == moved
+    assert not store.find_run("gone", near=child).exists()
 
 
 def test_delete_takes_a_run_and_nothing_else(root: Path) -> None:
@@ -185,7 +185,7 @@ def test_delete_takes_a_run_and_nothing_else(root: Path) -> None:
     assert os.listdir(root) == []
     (root / "pictures").mkdir()
     with pytest.raises(CleanerError, match="no run folder"):
-        runs.remove(root / "pictures")
+        store.remove(root / "pictures")
     assert (root / "pictures").exists()
 
 
@@ -206,16 +206,16 @@ def test_a_list_of_many_runs_opens_few_files(root: Path, monkeypatch: pytest.Mon
 
 
 def test_shipped_runs_are_found_and_stay_as_they_are(root: Path) -> None:
-    assert runs.shipped() == []
-    first = finished(runs.shipped_root() / "example")
-    second = finished(runs.shipped_root() / "example-1-finetune")
+    assert store.shipped() == []
+    first = finished(store.shipped_root() / "example")
+    second = finished(store.shipped_root() / "example-1-finetune")
     own = finished(root / "own")
-    assert [entry.folder for entry in runs.shipped()] == [second, first]
+    assert [entry.folder for entry in store.shipped()] == [second, first]
     assert [entry.folder for entry in entries()] == [own]
-    assert [runs.is_shipped(folder) for folder in (first, own)] == [True, False]
-    assert runs.run_id(first) == "example"
-    assert runs.find_run("example", near=own) == first
-    for change in (runs.remove, jobs.delete, runs.annotate):
+    assert [store.is_shipped(folder) for folder in (first, own)] == [True, False]
+    assert store.run_id(first) == "example"
+    assert store.find_run("example", near=own) == first
+    for change in (store.remove, jobs.delete, store.annotate):
         with pytest.raises(CleanerError, match="it can only be looked at"):
             change(first)
     assert sorted(path.name for path in first.iterdir()) == ["config.json", "status.json"]

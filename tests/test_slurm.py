@@ -18,7 +18,7 @@ from cleaner.__main__ import main
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.cluster import Cluster
 from cleaner.request import Request
-from cleaner.runs import Status, create_run, read_progress, read_status
+from cleaner.runs.store import Status, create_run, read_progress, read_status
 from cleaner.types import CleanerError
 from tests import slurm
 from tests.conftest import TINY_TEXT
@@ -151,7 +151,7 @@ def test_cancel_and_pause_by_file(request_: Request) -> None:
 
 
 def make_done(folder: Path) -> Path:
-    from cleaner.runs import write_status
+    from cleaner.runs.store import write_status
 
     write_status(folder, replace(read_status(folder), state="done"))
     return folder

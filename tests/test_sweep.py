@@ -15,7 +15,7 @@ from cleaner.cli.sweep import Sweep, lines
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.request import Request
-from cleaner.runs import ACTIVE, Entry, create_run, remove, write_status
+from cleaner.runs.store import ACTIVE, Entry, create_run, remove, write_status
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 from tests.data.files import table

@@ -39,7 +39,7 @@ from cleaner.evaluation import evaluate
 from cleaner.files import read_json
 from cleaner.jobs import all_entries
 from cleaner.request import Request, data_options, found, rebound_test
-from cleaner.runs import Run, find_run, holds_run, load_run, run_id, runs_root, save_run
+from cleaner.runs.store import Run, find_run, holds_run, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_name
 from cleaner.worker import perform

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from cleaner.files import REMEDY
-from cleaner.runs import holds_run, runs_root
+from cleaner.runs.store import holds_run, runs_root
 from cleaner.types import CleanerError
 
 LONGEST = 60

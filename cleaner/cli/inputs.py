@@ -16,7 +16,7 @@ from cleaner.data.base import CaptionData, load_data, located
 from cleaner.evaluation import evaluate
 from cleaner.files import read_json
 from cleaner.request import data_options, tested_on
-from cleaner.runs import holds_run, load_run, run_trigger
+from cleaner.runs.store import holds_run, load_run, run_trigger
 from cleaner.types import CleanerError
 
 MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."

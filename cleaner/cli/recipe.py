@@ -37,7 +37,7 @@ from cleaner.presets import (
     defense_presets,
 )
 from cleaner.request import data_options
-from cleaner.runs import CHECKPOINT, Run, load_run, save_run
+from cleaner.runs.store import CHECKPOINT, Run, load_run, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import defend, poison
 

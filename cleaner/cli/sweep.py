@@ -23,7 +23,7 @@ from cleaner.evaluation import Metrics, measurable
 from cleaner.files import read_json
 from cleaner.jobs import all_entries
 from cleaner.request import Request, found
-from cleaner.runs import ACTIVE, Entry, holds_run, run_id, runs_root
+from cleaner.runs.store import ACTIVE, Entry, holds_run, run_id, runs_root
 from cleaner.types import CleanerError
 
 COLUMNS = ("defence", "learning rate", "seed", "state", "progress", "CA", "ASR@1", "run")

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from cleaner import figures, jobs, paired
-from cleaner.runs import ACTIVE, Entry, read_progress
+from cleaner.runs.store import ACTIVE, Entry, read_progress
 from cleaner.wording import meaningful
 from pages._shared import cache, images, state, work
 from pages._shared.frame import say

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner import jobs
-from cleaner.runs import Entry, annotate, is_shipped, runs_root, shipped
+from cleaner.runs.store import Entry, annotate, is_shipped, runs_root, shipped
 from pages._shared import work
 from pages._shared.frame import say
 from pages._shared.state import percent, plain, saved

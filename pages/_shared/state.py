@@ -14,7 +14,7 @@ from typing import Any
 import streamlit as st
 
 from cleaner.files import absolute, assets
-from cleaner.runs import find_run, is_shipped, list_runs, look, read_metrics, read_notes, shipped
+from cleaner.runs.store import find_run, is_shipped, list_runs, look, read_metrics, read_notes, shipped
 from cleaner.wording import NO_DEFENSE, defense_name
 from cleaner.wording import words as words  # for all pages
 

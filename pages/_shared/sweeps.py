@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner import jobs, sweep
-from cleaner.runs import ACTIVE, Entry
+from cleaner.runs.store import ACTIVE, Entry
 from pages._shared import cache, tasks, work
 from pages._shared.shelf import STATES
 from pages._shared.state import Saved, percent, plain, saved, words

@@ -22,7 +22,7 @@ from cleaner.cluster import Cluster
 from cleaner.data.base import load_data
 from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER, recommended_lr
 from cleaner.request import Request, load_request
-from cleaner.runs import entries
+from cleaner.runs.store import entries
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 from tests.data.files import table

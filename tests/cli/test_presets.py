@@ -15,7 +15,7 @@ from cleaner.cli.presets import asked, ran
 from cleaner.clip import save_clip
 from cleaner.defenses import DEFENSES
 from cleaner.presets import CLEANCLIP_TRAINING, CLIP_POISONING, Preset, attack_presets, defense_presets
-from cleaner.runs import load_run
+from cleaner.runs.store import load_run
 from tests.conftest import make_clip
 
 SMALL = ["--data", "scenes", "--pairs", "64", "--test-pictures", "40", "--epochs", "1", "--batch-size", "16",

@@ -11,7 +11,7 @@ import pytest
 from cleaner.__main__ import main
 from cleaner.clip import save_clip
 from cleaner.presets import CLIP_POISONING, PUBLISHED_ATTACKS
-from cleaner.runs import load_run
+from cleaner.runs.store import load_run
 from tests.conftest import make_clip
 from tests.data.files import class_folder, table
 

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
 from cleaner import jobs, worker
-from cleaner.runs import ACTIVE
+from cleaner.runs.store import ACTIVE
 from pages._shared import cache
 from tests.waiting import until
 

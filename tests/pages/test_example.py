@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.files import write_json
-from cleaner.runs import list_runs
+from cleaner.runs.store import list_runs
 from pages._shared.frame import titles
 from tests.pages.conftest import Open, at, texts, trained
 from tests.pages.runs import make_runs

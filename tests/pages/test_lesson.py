@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner import FinetuneConfig
 from cleaner.request import Request
-from cleaner.runs import Status, create_run, write_status
+from cleaner.runs.store import Status, create_run, write_status
 from pages._shared.frame import page_file, titles
 from pages._shared.lesson import STEPS
 from tests.pages.conftest import Open, at, texts

@@ -13,7 +13,7 @@ from cleaner import maps
 from cleaner.clip import save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.request import Request
-from cleaner.runs import create_run
+from cleaner.runs.store import create_run
 from pages._shared.frame import titles
 from pages._shared.state import Saved, plain, short_labels
 from tests.conftest import make_clip

@@ -17,7 +17,7 @@ from cleaner.files import read_json, write_json
 from cleaner.jobs import all_entries
 from cleaner.presets import ATTACKS, POISON_LR, PUBLISHED_ATTACKS
 from cleaner.request import Request
-from cleaner.runs import Status, create_run, list_runs, write_status
+from cleaner.runs.store import Status, create_run, list_runs, write_status
 from tests.conftest import make_clip
 from tests.data.files import class_folder, picture, table
 from tests.pages.conftest import Open, at, make_small, texts, trained

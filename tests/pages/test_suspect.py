@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner import jobs, sweep
 from cleaner.clip import save_clip
-from cleaner.runs import list_runs
+from cleaner.runs.store import list_runs
 from cleaner.weights import file_sha256
 from tests.conftest import make_clip
 from tests.pages.conftest import Open, at, texts, trained

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cleaner.clip import Clip
     from cleaner.data.base import CaptionData
     from cleaner.framing import Framing
-    from cleaner.runs import Run
+    from cleaner.runs.store import Run
     from cleaner.types import OnStep
 
 
@@ -61,7 +61,7 @@ def packed(files: list[tuple[str, bytes]]) -> str:
     """Keep uploaded files beside the runs that will name them; return the path of the zip they are in."""
     library()
     from cleaner.data.archive import packed
-    from cleaner.runs import runs_root
+    from cleaner.runs.store import runs_root
 
     return str(packed(files, runs_root() / "uploads"))
 
@@ -101,7 +101,7 @@ def clip(name: str) -> Clip:
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _run(folder: str) -> Run:
     library()
-    from cleaner.runs import load_run
+    from cleaner.runs.store import load_run
 
     return load_run(folder)
 
