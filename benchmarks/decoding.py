@@ -9,7 +9,7 @@ from pathlib import Path
 from cleaner import results
 from cleaner.data.base import CaptionData, load_data
 from cleaner.framing import Framing
-from cleaner.request import data_options
+from cleaner.runs.request import data_options
 
 BATCH = 64
 OUT = Path(__file__).parent / "results" / "decoding.json"

@@ -21,7 +21,7 @@ from cleaner import jobs, presets, results
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import store
 
 PATH = results.RESULTS / "job.json"

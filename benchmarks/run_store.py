@@ -11,7 +11,7 @@ import tyro
 
 from cleaner import presets
 from cleaner.files import write_json
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import store
 
 

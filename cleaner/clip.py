@@ -21,7 +21,7 @@ from cleaner import attention, checkpoints  # noqa: F401 - attention: what autoc
 from cleaner.architectures import BUILT_IN, Architecture
 from cleaner.framing import Framing
 from cleaner.lengths import blocks, lengths
-from cleaner.request import found
+from cleaner.runs.request import found
 from cleaner.types import CleanerError
 from cleaner.weights import state_sha256
 

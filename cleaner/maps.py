@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from cleaner import jobs
 from cleaner.beside import place_beside
 from cleaner.files import replacing
-from cleaner.request import tested_on
+from cleaner.runs.request import tested_on
 from cleaner.runs.store import find_run
 from cleaner.types import OnStep, StepReport
 

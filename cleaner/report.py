@@ -15,7 +15,7 @@ from typing import Any
 
 from cleaner import figures, presets, views
 from cleaner.files import read_json, write_text
-from cleaner.request import tested_on
+from cleaner.runs.request import tested_on
 from cleaner.runs.store import is_shipped, read_metrics, refuse_unreadable
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_in_words, defense_name, meaningful, words

@@ -17,7 +17,7 @@ from typing import Any
 from cleaner import cluster, jobs
 from cleaner.cluster import Cluster
 from cleaner.files import read_json
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, STOPPED, Entry, create_run, find_run, read_metrics, remove, write_status
 from cleaner.types import CleanerError
 from cleaner.wording import defense_name

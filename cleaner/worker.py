@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from cleaner import cluster, jobs, sweep
 from cleaner.files import REMEDY, read_json, write_text
-from cleaner.request import Request, load_request
+from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import store
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 

@@ -23,7 +23,7 @@ from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.cluster import Cluster
 from cleaner.config import parameters
 from cleaner.files import read_json, write_json
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_status, write_status
 from cleaner.types import CleanerError
 from tests import fake_slurm

@@ -18,7 +18,7 @@ import pytest
 from cleaner import FinetuneConfig, Run, jobs, load_run, maps, worker
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.files import read_json
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.conftest import TINY_TEXT

@@ -18,7 +18,7 @@ from cleaner import parallel, worker
 from cleaner.clip import load_clip, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import CleanerError
 from tests import ranks

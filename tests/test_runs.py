@@ -14,7 +14,7 @@ from cleaner import FinetuneConfig, events, jobs, report
 from cleaner.__main__ import main
 from cleaner.clip import load_clip
 from cleaner.files import read_json, replacing, write_json, write_text
-from cleaner.request import Request, load_request
+from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import Status, create_run, entries, list_runs, load_run, read_progress, store, write_status
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs

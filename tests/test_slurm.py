@@ -17,7 +17,7 @@ from cleaner import FinetuneConfig, cluster, jobs, load_run, sweep, worker
 from cleaner.__main__ import main
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.cluster import Cluster
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status
 from cleaner.types import CleanerError
 from tests import slurm

@@ -14,7 +14,7 @@ from cleaner.__main__ import main
 from cleaner.cli.sweep import Sweep, lines
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.config import FinetuneConfig
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Entry, create_run, remove, write_status
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT

@@ -16,7 +16,7 @@ from cleaner import jobs
 from cleaner.cli.options import with_help
 from cleaner.cli.output import duration
 from cleaner.cluster import Cluster
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Run, Status, create_run, load_run, remove
 from cleaner.types import CleanerError
 

@@ -38,7 +38,7 @@ from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation import evaluate
 from cleaner.files import read_json
 from cleaner.jobs import all_entries
-from cleaner.request import Request, data_options, found, rebound_test
+from cleaner.runs.request import Request, data_options, found, rebound_test
 from cleaner.runs.store import Run, find_run, holds_run, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_name

@@ -15,7 +15,7 @@ from cleaner.clip import Clip, load_clip
 from cleaner.data.base import CaptionData, load_data, located
 from cleaner.evaluation import evaluate
 from cleaner.files import read_json
-from cleaner.request import data_options, tested_on
+from cleaner.runs.request import data_options, tested_on
 from cleaner.runs.store import holds_run, load_run, run_trigger
 from cleaner.types import CleanerError
 

@@ -36,7 +36,7 @@ from cleaner.presets import (
     attack_presets,
     defense_presets,
 )
-from cleaner.request import data_options
+from cleaner.runs.request import data_options
 from cleaner.runs.store import CHECKPOINT, Run, load_run, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import defend, poison

@@ -22,7 +22,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation import Metrics, measurable
 from cleaner.files import read_json
 from cleaner.jobs import all_entries
-from cleaner.request import Request, found
+from cleaner.runs.request import Request, found
 from cleaner.runs.store import ACTIVE, Entry, holds_run, run_id, runs_root
 from cleaner.types import CleanerError
 

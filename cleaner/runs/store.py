@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cleaner.attacks.base import Trigger
     from cleaner.clip import Clip
     from cleaner.evaluation import Metrics
-    from cleaner.request import Request
+    from cleaner.runs.request import Request
 
 SCHEMA = 2
 """2: config.json is there before the run, status.json says whether the run is finished. 1 is read as well."""

@@ -14,7 +14,7 @@ from cleaner.cluster import Cluster
 from cleaner.config import Parameter, parameters
 from cleaner.files import replacing
 from cleaner.presets import SCENES, Preset, not_stated
-from cleaner.request import in_words
+from cleaner.runs.request import in_words
 from cleaner.runs.store import runs_root
 from cleaner.types import CleanerError
 from pages._shared.frame import say

@@ -7,7 +7,7 @@ from typing import Any
 
 from cleaner.config import FinetuneConfig
 from cleaner.presets import CLEAN_PAIRS, DEFEND
-from cleaner.request import TEST_SIZE, Request, found, in_words, rebound_test, tested_on
+from cleaner.runs.request import TEST_SIZE, Request, found, in_words, rebound_test, tested_on
 from cleaner.runs.store import run_id
 from pages._shared import cache
 from pages._shared.state import Saved

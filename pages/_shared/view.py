@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from cleaner.files import absolute
-from cleaner.request import TEST_SIZE
+from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared import cache, images, state, tasks
 from pages._shared.frame import link

@@ -13,7 +13,7 @@ import streamlit as st
 
 from cleaner import jobs, sweep
 from cleaner.cluster import Cluster
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Entry, Status, create_run, remove
 from cleaner.types import CleanerError
 from cleaner.wording import NO_DEFENSE, defense_name

@@ -21,7 +21,7 @@ from cleaner.clip import Architecture, Clip, _wrap, save_clip
 from cleaner.cluster import Cluster
 from cleaner.data.base import load_data
 from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER, recommended_lr
-from cleaner.request import Request, load_request
+from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import entries
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT

@@ -10,7 +10,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json, write_json
 from cleaner.presets import DEMO_DEFEND, PUBLISHED_DEFENSES
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, read_progress, write_status
 from pages._shared import tasks
 from pages._shared.state import saved

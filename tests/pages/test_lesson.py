@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cleaner import FinetuneConfig
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, write_status
 from pages._shared.frame import page_file, titles
 from pages._shared.lesson import STEPS

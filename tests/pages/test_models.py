@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from cleaner import maps
 from cleaner.clip import save_clip
 from cleaner.config import FinetuneConfig
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import create_run
 from pages._shared.frame import titles
 from pages._shared.state import Saved, plain, short_labels

@@ -16,7 +16,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.files import read_json, write_json
 from cleaner.jobs import all_entries
 from cleaner.presets import ATTACKS, POISON_LR, PUBLISHED_ATTACKS
-from cleaner.request import Request
+from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, write_status
 from tests.conftest import make_clip
 from tests.data.files import class_folder, picture, table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from cleaner.request import data_words
+from cleaner.runs.request import data_words
 from cleaner.types import CleanerError
 from pages._shared.cache.library import aside, library
 
