@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleaner import jobs
-from cleaner.beside import place_beside
 from cleaner.files import replacing
+from cleaner.runs.derived import place_beside
 from cleaner.runs.request import tested_on
 from cleaner.runs.store import find_run
 from cleaner.types import OnStep, StepReport

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from cleaner import beside, views
+from cleaner import views
+from cleaner.runs import derived
 from pages._shared import cache, images, state, view, work
 from pages._shared.frame import page
 from pages._shared.state import KEEP, Saved, plain
@@ -40,7 +41,7 @@ def open_link() -> None:
         number = _whole(asked.get("sample"), min(view.SHOWN, size) - 1)
         if number is not None:
             st.session_state[f"view.sample.{name}"] = number
-        elif (content := beside.kept_picture(run.folder, asked.get("own", ""))) is not None:
+        elif (content := derived.kept_picture(run.folder, asked.get("own", ""))) is not None:
             st.session_state[images.OWN] = ("picture of the link", content)
             st.session_state[f"view.sample.{name}"] = view.OWN
         if asked.get("defended") in {other.id for other in state.defended_runs(run)}:
@@ -170,11 +171,11 @@ def show_link(
     if picture.own is None:
         asked["sample"] = picture.index
     else:
-        kept = beside.picture_name(picture.own[1])
-        if beside.kept_picture(run.folder, kept) is None:
+        kept = derived.picture_name(picture.own[1])
+        if derived.kept_picture(run.folder, kept) is None:
             st.button(
                 "Keep the picture with the run, for a link", key="try.keep", icon=":material/link:",
-                on_click=work.act, args=(lambda folder: beside.keep_picture(folder, picture.own[1]), run.folder),
+                on_click=work.act, args=(lambda folder: derived.keep_picture(folder, picture.own[1]), run.folder),
                 help="A copy is put beside the run's files on this machine; nothing is sent anywhere.",
             )  # fmt: skip
             return

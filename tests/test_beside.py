@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import beside
+from cleaner.runs import derived
 from cleaner.runs.store import shipped
 
 
 def test_a_kept_picture_comes_back(tmp_path: Path) -> None:
-    name = beside.keep_picture(tmp_path, b"picture")
-    assert beside.keep_picture(tmp_path, b"picture") == name
-    assert beside.kept_picture(tmp_path, name) == b"picture"
-    assert beside.kept_picture(tmp_path, beside.picture_name(b"another")) is None
+    name = derived.keep_picture(tmp_path, b"picture")
+    assert derived.keep_picture(tmp_path, b"picture") == name
+    assert derived.kept_picture(tmp_path, name) == b"picture"
+    assert derived.kept_picture(tmp_path, derived.picture_name(b"another")) is None
     (tmp_path / "secret").write_bytes(b"secret")
     for outside in ("../secret", "", str(tmp_path / "secret"), name.upper() + "x"):
-        assert beside.kept_picture(tmp_path, outside) is None
+        assert derived.kept_picture(tmp_path, outside) is None
 
 
 def test_what_is_shipped_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
     folder = shipped()[0].folder
-    name = beside.keep_picture(folder, b"picture")
-    assert not (folder / beside.PICTURES).exists()
-    assert beside.kept_picture(folder, name) == b"picture"
+    name = derived.keep_picture(folder, b"picture")
+    assert not (folder / derived.PICTURES).exists()
+    assert derived.kept_picture(folder, name) == b"picture"
