@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from cleaner import understood
 from cleaner.files import REMEDY, assets, glance_json, read_json, replacing, write_json, write_text
+from cleaner.runs import schema
 from cleaner.types import CleanerError, StepReport
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def refuse_unreadable(config: dict[str, Any], folder: Path) -> None:
     """Raise `CleanerError` for the config of a later version, or one that no version has written."""
     if newer(config):
         raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update it to open this run.")
-    if odd := understood.misread(config):
+    if odd := schema.misread(config):
         raise CleanerError(f"the config.json of {folder} is not understood, see its {odd}: correct it or make it anew.")
 
 
@@ -261,13 +261,13 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     The dictionary is shared: do not change it.
     """
     metrics = glance_json(folder / "metrics.json")
-    return metrics if understood.are_figures(metrics) else {}
+    return metrics if schema.are_figures(metrics) else {}
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
     """Return the user's "name", "note" and "tags" of a run; empty where they are not what `annotate` writes."""
     notes = glance_json(folder / "notes.json")
-    odd = understood.wrong(notes, {"name": str, "note": str, "tags": list})
+    odd = schema.wrong(notes, {"name": str, "note": str, "tags": list})
     return {} if odd or not all(isinstance(tag, str) for tag in notes.get("tags") or []) else notes
 
 
@@ -294,9 +294,9 @@ def read_status(folder: Path) -> Status:
     if not values and not (folder / "status.json").exists():
         return Status("done")
     known = {f.name: values[f.name] for f in fields(Status) if values.get(f.name) is not None}
-    kinds = {f.name: understood.NUMBER if isinstance(f.default, float) else type(f.default) for f in fields(Status)}
+    kinds = {f.name: schema.NUMBER if isinstance(f.default, float) else type(f.default) for f in fields(Status)}
     verdict = known.get("verdict", ["", ""])
-    if (odd := understood.wrong(known, {**kinds, "verdict": list})) or list(map(type, verdict)) != [str, str]:
+    if (odd := schema.wrong(known, {**kinds, "verdict": list})) or list(map(type, verdict)) != [str, str]:
         message = f"Its status.json is not understood, see its {odd or 'verdict'}: delete this file if the run is whole"
         return Status("unreadable", message=f"{message}, else delete the run.")
     return Status(**{"state": "failed", **known})
@@ -346,7 +346,7 @@ def _entry(folder: Path) -> tuple[float, Entry] | None:
         except OSError:
             return None
     config = glance_json(folder / "config.json")
-    odd = understood.misread(config)
+    odd = schema.misread(config)
     if "stage" not in config:
         status = Status("unreadable", message="Its config.json is gone or broken: nothing is left to do but delete it.")
     elif newer(config):
