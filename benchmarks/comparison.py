@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cleaner import results
-from cleaner.evaluation import Metrics
+from cleaner.evaluation.evaluate import Metrics
 from cleaner.metrics import wilson_interval
 
 Row = dict[str, Any]

@@ -19,7 +19,7 @@ from benchmarks.attack_defense import defended
 from cleaner import change, maps
 from cleaner.clip import Clip, load_clip, save_change
 from cleaner.data.base import CaptionData, load_data
-from cleaner.evaluation import Metrics, evaluate
+from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import best_classes, single_object_rows, with_trigger
 from cleaner.pictures import to_png

@@ -21,7 +21,7 @@ from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
-from cleaner.evaluation import evaluate
+from cleaner.evaluation.evaluate import evaluate
 from cleaner.runs.store import Run, runs_root, save_run
 from cleaner.workflow import defend
 

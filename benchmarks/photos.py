@@ -28,7 +28,7 @@ from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.output import Progress
 from cleaner.clip import Clip, load_clip
 from cleaner.config import FinetuneConfig
-from cleaner.evaluation import evaluate
+from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.runs.store import Run, load_run, runs_root, save_run
 from cleaner.workflow import defend, poison

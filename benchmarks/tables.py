@@ -35,7 +35,7 @@ from benchmarks.comparison import (
 )
 from benchmarks.learning_rates import current
 from cleaner import results
-from cleaner.evaluation import COUNTERFACTUAL_PAIRS
+from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent

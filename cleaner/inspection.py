@@ -15,7 +15,7 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
-from cleaner.evaluation import class_classifier, encode_pictures, encode_texts, keyed_classifier, measurable
+from cleaner.evaluation.evaluate import class_classifier, encode_pictures, encode_texts, keyed_classifier, measurable
 from cleaner.metrics import (
     alignment,
     feature_shift,

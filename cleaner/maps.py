@@ -118,7 +118,7 @@ def draw(
     """
     import torch
 
-    from cleaner.evaluation import measurable
+    from cleaner.evaluation.evaluate import measurable
     from cleaner.inspection import KINDS, layers, numbers, shifts, single_object_rows, stacked
 
     measurable(data)

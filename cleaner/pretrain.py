@@ -18,7 +18,7 @@ from cleaner.config import DATA_VERSIONS, FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import Defense
-from cleaner.evaluation import encode_pictures, evaluate, image_to_text_recall, transfer_accuracy
+from cleaner.evaluation.evaluate import encode_pictures, evaluate, image_to_text_recall, transfer_accuracy
 from cleaner.files import read_json, write_json
 from cleaner.losses import Features, clip_loss
 from cleaner.presets import PRETRAIN

@@ -21,7 +21,7 @@ from cleaner.config import FinetuneConfig, changed
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
-from cleaner.evaluation import Metrics, evaluate, measurable
+from cleaner.evaluation.evaluate import Metrics, evaluate, measurable
 from cleaner.machine import device_name
 from cleaner.runs.store import Run
 from cleaner.train import Finetuned, Monitor, finetune

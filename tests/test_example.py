@@ -9,7 +9,7 @@ import torch
 
 from cleaner.clip import load_clip
 from cleaner.data.base import load_data
-from cleaner.evaluation import evaluate
+from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
 from cleaner.runs.store import Entry, load_run, shipped
 

@@ -8,7 +8,7 @@ import torch
 from cleaner.attacks import TRIGGERS
 from cleaner.clip import Clip
 from cleaner.data.base import TensorData
-from cleaner.evaluation import evaluate
+from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
 from cleaner.inspection import (
     best_classes,

@@ -13,7 +13,7 @@ from cleaner import paired
 from cleaner.attacks import TRIGGERS
 from cleaner.clip import Clip
 from cleaner.data.base import TensorData
-from cleaner.evaluation import evaluate
+from cleaner.evaluation.evaluate import evaluate
 from tests.pages.runs import figures
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import photos, photos_data
-from cleaner.evaluation import Metrics
+from cleaner.evaluation.evaluate import Metrics
 
 
 def test_attacker_defender_validation_and_test_share_no_photo(

@@ -19,7 +19,7 @@ from cleaner.cli.options import named
 from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation import Metrics
+from cleaner.evaluation.evaluate import Metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

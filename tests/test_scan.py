@@ -11,7 +11,7 @@ from cleaner import scan as scan_module
 from cleaner.attacks import TRIGGERS
 from cleaner.clip import Clip
 from cleaner.data.base import TensorData
-from cleaner.evaluation import class_classifier
+from cleaner.evaluation.evaluate import class_classifier
 from cleaner.scan import known_triggers, paired_interval, scan
 from cleaner.types import CleanerError, StepReport
 

@@ -27,7 +27,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation import Metrics, class_classifier, encode_pictures
+from cleaner.evaluation.evaluate import Metrics, class_classifier, encode_pictures
 from cleaner.types import CleanerError, Paused, StepReport
 from cleaner.wording import defense_name
 from cleaner.workflow import attack_verdict

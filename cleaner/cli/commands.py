@@ -35,7 +35,7 @@ from cleaner.clip import BUILT_IN, save_clip
 from cleaner.config import parameters
 from cleaner.data.base import DATASETS, located
 from cleaner.defenses import DEFENSES, Defense
-from cleaner.evaluation import evaluate
+from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.jobs import all_entries
 from cleaner.runs.request import Request, data_options, found, rebound_test

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cleaner.evaluation import Metrics
+from cleaner.evaluation.evaluate import Metrics
 from cleaner.types import StepReport
 
 

@@ -23,7 +23,7 @@ from cleaner.config import FinetuneConfig, parameters
 from cleaner.data.base import CaptionData, data_source, load_data, located
 from cleaner.data.pairs import FileData
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation import Metrics, evaluate
+from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import read_json, write_json
 from cleaner.jobs import discard
 from cleaner.presets import (

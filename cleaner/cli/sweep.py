@@ -19,7 +19,7 @@ from cleaner.cli.options import SharedFinetune, named, options_of, to_config
 from cleaner.cli.output import duration, print_json, protocol, row, table
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation import Metrics, measurable
+from cleaner.evaluation.evaluate import Metrics, measurable
 from cleaner.files import read_json
 from cleaner.jobs import all_entries
 from cleaner.runs.request import Request, found

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     # Listing runs must not load torch: the app does it before its first paint.
     from cleaner.attacks.base import Trigger
     from cleaner.clip import Clip
-    from cleaner.evaluation import Metrics
+    from cleaner.evaluation.evaluate import Metrics
     from cleaner.runs.request import Request
 
 SCHEMA = 2
@@ -205,7 +205,7 @@ def load_run(folder: str | Path) -> Run:
     Raises `CleanerError` if there is none, or one of a newer version.
     """
     from cleaner.clip import load_clip
-    from cleaner.evaluation import Metrics
+    from cleaner.evaluation.evaluate import Metrics
 
     folder = Path(folder)
     config = read_json(folder / "config.json")

@@ -12,7 +12,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
-from cleaner.evaluation import Metrics, class_classifier, encode_pictures
+from cleaner.evaluation.evaluate import Metrics, class_classifier, encode_pictures
 from cleaner.metrics import zero_shot_classifier
 from cleaner.types import CleanerError, StepReport
 

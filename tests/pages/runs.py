@@ -7,7 +7,7 @@ from typing import Any
 
 from cleaner.attacks import TRIGGERS
 from cleaner.clip import save_clip
-from cleaner.evaluation import Metrics
+from cleaner.evaluation.evaluate import Metrics
 from cleaner.runs.store import Run, save_run
 from tests.conftest import make_clip
 

@@ -134,7 +134,7 @@ def of_stage(model: tuple[str, ...]) -> Clip:
 def verdict(folder: Path, metrics: dict[str, Any]) -> tuple[str, str]:
     """Return whether the attack took, and one sentence why."""
     library()
-    from cleaner.evaluation import Metrics
+    from cleaner.evaluation.evaluate import Metrics
     from cleaner.workflow import attack_verdict
 
     return attack_verdict(Metrics.from_dict(metrics))
