@@ -7,7 +7,7 @@ from typing import Any
 
 from cleaner import results
 from cleaner.evaluation.evaluate import Metrics
-from cleaner.metrics import wilson_interval
+from cleaner.evaluation.metrics import wilson_interval
 
 Row = dict[str, Any]
 

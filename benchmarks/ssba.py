@@ -22,8 +22,8 @@ from cleaner import results
 from cleaner.attacks import TRIGGERS
 from cleaner.checkpoints import write_checkpoint
 from cleaner.data.base import CaptionData, load_data, resized
+from cleaner.evaluation.metrics import psnr
 from cleaner.files import write_json
-from cleaner.metrics import psnr
 from cleaner.seed import torch_generator
 from cleaner.steganography import BITS, PATH, SIDE, Pair, load_pair, resize, save_pair
 from cleaner.weights import file_sha256

@@ -16,7 +16,7 @@ from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.evaluate import class_classifier, encode_pictures, encode_texts, keyed_classifier, measurable
-from cleaner.metrics import (
+from cleaner.evaluation.metrics import (
     alignment,
     feature_shift,
     in_top_k,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from cleaner.metrics import wilson_interval
+from cleaner.evaluation.metrics import wilson_interval
 from cleaner.types import CleanerError
 from cleaner.wording import meaningful
 

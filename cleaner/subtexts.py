@@ -13,7 +13,7 @@ from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import TextPlan
 from cleaner.evaluation.evaluate import encode_pictures, encode_texts
-from cleaner.metrics import padded
+from cleaner.evaluation.metrics import padded
 from cleaner.text import SubtextPair
 
 

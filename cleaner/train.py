@@ -21,9 +21,9 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense, EpochTexts
+from cleaner.evaluation.metrics import padded
 from cleaner.losses import Features
 from cleaner.machine import fast_floats
-from cleaner.metrics import padded
 from cleaner.seed import derive, numpy_generator
 from cleaner.text import content_words, eda
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport

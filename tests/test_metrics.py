@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cleaner.metrics import (
+from cleaner.evaluation.metrics import (
     alignment,
     attack_success_rate,
     counterfactual_wins,

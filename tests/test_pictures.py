@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from cleaner.attacks import TRIGGERS
-from cleaner.metrics import psnr, ssim
+from cleaner.evaluation.metrics import psnr, ssim
 from cleaner.pictures import from_bytes, gallery, to_bytes
 from cleaner.similarity import similarity
 from cleaner.types import CleanerError

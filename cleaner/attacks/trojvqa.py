@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, TextKey
 from cleaner.attacks.optimise import Objective, OptimisedPatch
-from cleaner.metrics import zero_shot_classifier
+from cleaner.evaluation.metrics import zero_shot_classifier
 
 if TYPE_CHECKING:
     from cleaner.clip import Clip

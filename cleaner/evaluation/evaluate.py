@@ -12,7 +12,7 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.clip import Clip
 from cleaner.data.base import CaptionData, load_data
-from cleaner.metrics import (
+from cleaner.evaluation.metrics import (
     attack_population,
     attack_success_rate,
     counterfactual_wins,

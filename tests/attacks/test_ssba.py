@@ -14,7 +14,7 @@ from benchmarks.ssba import measure
 from cleaner import load_data
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import CaptionData
-from cleaner.metrics import psnr
+from cleaner.evaluation.metrics import psnr
 from cleaner.steganography import BITS, PATH, load_pair, secret_bits
 from cleaner.types import CleanerError
 
