@@ -23,8 +23,8 @@ from cleaner.evaluation.metrics import (
     wilson_interval,
     zero_shot_classifier,
 )
+from cleaner.evaluation.result import Metrics as Metrics  # where one looks for it
 from cleaner.paired import pack
-from cleaner.scores import Metrics as Metrics  # where one looks for it
 from cleaner.text import Vocabulary, negative_subtexts
 from cleaner.text.lexicon import cached
 from cleaner.types import CleanerError, OnStep, StepReport
