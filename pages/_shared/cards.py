@@ -8,7 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner import figures, jobs, paired
+from cleaner import figures, jobs
+from cleaner.evaluation import bootstrap
 from cleaner.runs.store import ACTIVE, Entry, read_progress
 from cleaner.wording import meaningful
 from pages._shared import cache, images, state, work
@@ -84,7 +85,7 @@ def _by_chance(run: Saved, k: int) -> str:
 
 def _change(run: Saved, against: Saved | None, name: str, k: int) -> str:
     """Return the interval of the difference to another run, where both hold the outcome of each picture."""
-    found = paired.interval(against.metrics, run.metrics, name) if against is not None and k == 1 else None
+    found = bootstrap.interval(against.metrics, run.metrics, name) if against is not None and k == 1 else None
     return "" if found is None else f"; change {100 * found[0]:+.1f} to {100 * found[1]:+.1f} points"
 
 
