@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cleaner import scan as scan_module
 from cleaner.attacks import TRIGGERS
 from cleaner.clip import Clip
 from cleaner.data.base import TensorData
+from cleaner.evaluation import scan as scan_module
 from cleaner.evaluation.evaluate import class_classifier
-from cleaner.scan import known_triggers, paired_interval, scan
+from cleaner.evaluation.scan import known_triggers, paired_interval, scan
 from cleaner.types import CleanerError, StepReport
 
 PATCH = TRIGGERS["badnet"](patch_size=8)

@@ -9,7 +9,7 @@ import tyro
 
 from cleaner.cli.inputs import MODEL_HELP, OWN_DATA_HELP, data_of, loaded, model_of, trigger_of
 from cleaner.cli.output import Progress, print_json, table
-from cleaner.scan import WARNING, Rise, known_triggers, scan, unfit
+from cleaner.evaluation.scan import WARNING, Rise, known_triggers, scan, unfit
 from cleaner.types import CleanerError
 
 SHOWN = 10

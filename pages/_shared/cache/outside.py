@@ -52,7 +52,7 @@ def _look_at(model: str, name: str, changed: float) -> tuple[list[str], Any]:
 
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _scan(model: str, changed: float, name: str, trigger: str, n: int, _trigger: Any, _on_step: OnStep) -> Any:
-    from cleaner.scan import WARNING, known_triggers, scan
+    from cleaner.evaluation.scan import WARNING, known_triggers, scan
 
     tried, left = known_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
     return scan(clip(model), data(name, "test", n), tried, n, aside(_on_step)), left, WARNING
@@ -63,7 +63,7 @@ def scan(model: str, name: str, trigger: Any, n: int, on_step: OnStep) -> Any:
 
     `trigger`: the only one to try; None: all built-in ones.
     """
-    from cleaner.scan import unfit
+    from cleaner.evaluation.scan import unfit
 
     if trigger is not None and (reason := unfit(trigger)):
         raise CleanerError(reason)
