@@ -17,10 +17,11 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
-from cleaner import jobs, presets, results
+from cleaner import presets, results
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
+from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import store
 
@@ -77,8 +78,8 @@ def finished(request: Request) -> tuple[Path, dict[str, Any]]:
     """Return the folder of a run that a worker has done, with seconds, steps and figures."""
     folder = store.create_run(request)
     begun = time.perf_counter()
-    jobs.start(folder)
-    while (status := jobs.state(folder)).state in ("new", "queued", "running"):
+    local.start(folder)
+    while (status := local.state(folder)).state in ("new", "queued", "running"):
         time.sleep(0.1)
     seconds = time.perf_counter() - begun
     if status.state != "done":

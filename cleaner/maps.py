@@ -20,8 +20,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner import jobs
 from cleaner.files import replacing
+from cleaner.jobs.local import local
 from cleaner.runs.derived import place_beside
 from cleaner.runs.request import tested_on
 from cleaner.runs.store import find_run
@@ -233,11 +233,11 @@ def main(arguments: Sequence[str]) -> None:
     """Make a run's map unless it is there; one process at a time, so that a second one finds what the first made."""
     folder, parent = Path(arguments[0]), Path(arguments[1]) if len(arguments) > 1 else None
     while True:
-        with jobs.alone(place_beside(folder)) as free:
+        with local.alone(place_beside(folder)) as free:
             if free:
                 make(folder, parent)
                 return
-        time.sleep(jobs.POLL_SECONDS)
+        time.sleep(local.POLL_SECONDS)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from cleaner import cluster, jobs
+from cleaner import cluster
 from cleaner.cluster import Cluster
 from cleaner.files import read_json
+from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, STOPPED, Entry, create_run, find_run, read_metrics, remove, write_status
 from cleaner.types import CleanerError
@@ -95,7 +96,7 @@ def _work(config: Mapping[str, Any]) -> str:
 
 def members(name: str, root: Path | None = None) -> list[Entry]:
     """Return the runs of a sweep by defence, learning rate and seed, each with its state as it is."""
-    found = [entry for entry in jobs.all_entries(root) if name and entry.config.get("sweep") == name]
+    found = [entry for entry in local.all_entries(root) if name and entry.config.get("sweep") == name]
     return sorted(found, key=lambda entry: (_defense(entry), _settings(entry), _rate(entry), _seed(entry)))
 
 
@@ -113,7 +114,7 @@ def resume(name: str, root: Path | None = None, place: Cluster | None = None) ->
     places = [place or cluster.remembered(entry.folder) for entry in stopped]
     for where in dict.fromkeys(found for found in places if found is not None):
         folders = [entry.folder for entry, found in zip(stopped, places, strict=True) if found == where]
-        jobs.start_all(folders, where)
+        local.start_all(folders, where)
     for entry, found in zip(stopped, places, strict=True):
         if found is None and entry.status.state != WAITING:
             write_status(entry.folder, replace(entry.status, state=WAITING, message=""))
@@ -127,7 +128,7 @@ def advance(name: str, root: Path | None = None) -> None:
         return
     waiting = sorted((e for e in entries if e.status.state == WAITING), key=_seed)  # stable: then as in the table
     if waiting:
-        jobs.start_all([waiting[0].folder])
+        local.start_all([waiting[0].folder])
 
 
 def cancel(name: str, root: Path | None = None) -> None:
@@ -135,15 +136,15 @@ def cancel(name: str, root: Path | None = None) -> None:
     # Those that wait come first: the worker that is stopped last finds nobody to hand over to.
     for states in ((WAITING, "paused", "died"), ACTIVE):
         for entry in members(name, root):
-            if jobs.state(entry.folder).state in states:  # with many, some end meanwhile
-                jobs.cancel(entry.folder)
+            if local.state(entry.folder).state in states:  # with many, some end meanwhile
+                local.cancel(entry.folder)
 
 
 def pause(name: str, root: Path | None = None) -> None:
     """Stop the run that is at work, with a checkpoint; the others wait until `resume`."""
     for entry in members(name, root):
-        if jobs.state(entry.folder).state in ACTIVE:  # with many, some end meanwhile
-            jobs.pause(entry.folder)
+        if local.state(entry.folder).state in ACTIVE:  # with many, some end meanwhile
+            local.pause(entry.folder)
 
 
 def at_work(entries: Sequence[Entry]) -> bool:

@@ -22,8 +22,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleaner import cluster, jobs, sweep
+from cleaner import cluster, sweep
 from cleaner.files import REMEDY, read_json, write_text
+from cleaner.jobs.local import local
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import store
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
@@ -159,14 +160,14 @@ class Desk:
             raise stop
 
     def _stop(self) -> type[Cancelled] | None:
-        asked = jobs.asked(self.folder)
-        if asked == jobs.CANCEL:
+        asked = local.asked(self.folder)
+        if asked == local.CANCEL:
             return Cancelled
-        return Paused if asked == jobs.PAUSE or self.terminated.is_set() else None
+        return Paused if asked == local.PAUSE or self.terminated.is_set() else None
 
     def stopped(self) -> str:
         """Return the state of a run that goes on later; who was told to go by a cluster may come back by its queue."""
-        asked = jobs.asked(self.folder) == jobs.PAUSE
+        asked = local.asked(self.folder) == local.PAUSE
         return "queued" if self.status.place and not asked else "paused"
 
     def _log(self, report: StepReport) -> None:
@@ -192,7 +193,7 @@ class Desk:
         """In a thread of its own: speak now and then, and end a cancelled run that does not come to its next step."""
         heard = None
         while not self._ended.wait(LISTEN_SECONDS):
-            if jobs.asked(self.folder) == jobs.CANCEL:
+            if local.asked(self.folder) == local.CANCEL:
                 heard = heard or time.monotonic()
                 if time.monotonic() - heard > GRACE_SECONDS:
                     self._give_up()
@@ -209,9 +210,9 @@ class Desk:
                 return
             try:
                 store.write_status(self.folder, replace(self.status, state="cancelled", message="Cancelled."))
-                jobs.discard(self.folder)
+                local.discard(self.folder)
             finally:
-                jobs.end_children()
+                local.end_children()
                 hand_over(self)
                 os._exit(0)
 
@@ -228,7 +229,7 @@ def work(desk: Desk) -> None:
         device = _device(request.finetune.device)
         desk.tell(device=device)
         # A cluster has already waited for its device.
-        with nullcontext() if desk.status.place else jobs.turn(folder, device, desk.check):
+        with nullcontext() if desk.status.place else local.turn(folder, device, desk.check):
             desk.tell(state="running")
             join(request)
             desk.joined = True
@@ -236,13 +237,13 @@ def work(desk: Desk) -> None:
             desk.tell(verdict=_verdict(run))
             store.write_run(run, folder)
             desk.tell(state="done", eta=0.0)
-            jobs.discard(folder)
+            local.discard(folder)
             if request.map and not desk.terminated.is_set():
                 draw_map(folder)  # still at its turn: it would slow down whoever comes next
     except Paused:
         desk.tell(state=desk.stopped(), eta=0.0)
     except Cancelled:
-        jobs.discard(folder)
+        local.discard(folder)
         desk.tell(state="cancelled", message="Cancelled.")
     except CleanerError as error:
         desk.tell(state="failed", message=str(error))
@@ -273,7 +274,7 @@ def follow(folder: Path) -> int:
     """Train as one of several processes whose first one keeps the run's files; return 0, or 1 if it cannot."""
 
     def leave() -> None:  # also out of a wait for the first process, which may have been killed
-        while jobs.state(folder).state in store.ACTIVE:
+        while local.state(folder).state in store.ACTIVE:
             time.sleep(LISTEN_SECONDS)
         time.sleep(FOLLOW_SECONDS)
         os._exit(0)
@@ -307,7 +308,7 @@ def hand_over(desk: Desk) -> None:
     Not for torchrun: who gave a run several processes did not ask for the others to be done by one. Nor on a cluster,
     where each has a job of its own.
     """
-    if SEVERAL or desk.status.place or desk.terminated.is_set() or jobs.asked(desk.folder) == jobs.PAUSE:
+    if SEVERAL or desk.status.place or desk.terminated.is_set() or local.asked(desk.folder) == local.PAUSE:
         return
     try:
         if name := read_json(desk.folder / "config.json").get("sweep"):
@@ -361,11 +362,11 @@ def main(arguments: list[str]) -> int:
     if RANK > 0:
         return follow(folder)
     try:
-        with jobs.alone(folder) as free:
+        with local.alone(folder) as free:
             if not free or store.read_status(folder).state == "done":
                 print(f"{folder} is {'done already' if free else 'at work in another process'}", file=sys.stderr)
                 return 2
-            desk = Desk(folder, jobs.own_start())
+            desk = Desk(folder, local.own_start())
             for name in ("SIGTERM", "SIGINT"):
                 signal.signal(getattr(signal, name), lambda *_: desk.terminated.set())
             threading.Thread(target=desk.listen, name="listen", daemon=True).start()

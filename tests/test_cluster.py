@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import FinetuneConfig, cluster, jobs, load_run, sweep, worker
+from cleaner import FinetuneConfig, cluster, load_run, sweep, worker
 from cleaner.__main__ import main
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.cluster import Cluster
 from cleaner.config import parameters
 from cleaner.files import read_json, write_json
+from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_status, write_status
 from cleaner.types import CleanerError
@@ -71,7 +72,7 @@ def request_(tmp_path: Path, cache: Path, slurm: Path, monkeypatch: pytest.Monke
 
 def begun(request: Request, place: Cluster = PLACE) -> Path:
     folder = create_run(request)
-    jobs.start(folder, place)
+    local.start(folder, place)
     return folder
 
 
@@ -88,7 +89,7 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, slurm: Path) ->
         assert f"#SBATCH {line}\n" in script
     assert "--gpus" not in script
     with pytest.raises(CleanerError, match="only a run that was stopped"):
-        jobs.start(entries[0].folder, PLACE)
+        local.start(entries[0].folder, PLACE)
     until(lambda: not sweep.at_work(sweep.members(name)))
     done = sweep.members(name)
     assert [(entry.status.state, entry.status.place) for entry in done] == [("done", "slurm")] * 2
@@ -96,7 +97,7 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, slurm: Path) ->
     home = Path(read_json(done[0].folder / cluster.NOTE)["errors"]).parent
     for entry in done:
         assert home.exists()
-        jobs.delete(entry.folder)
+        local.delete(entry.folder)
     assert not home.exists()
 
 
@@ -138,16 +139,16 @@ def test_a_requeued_run_equals_an_uninterrupted_one(request_: Request) -> None:
 def test_stopped_from_outside_and_by_file(request_: Request) -> None:
     request = replace(request_, finetune=replace(CONFIG, epochs=1000))
     folder = begun(request)
-    until(lambda: jobs.state(folder).state == "running")
+    until(lambda: local.state(folder).state == "running")
     subprocess.run(["scancel", "1"], check=True)
     status = until_state(folder, "paused")
     assert "Slurm job 1 was ended from outside" in status.message
 
-    jobs.start(folder)  # goes back to the cluster
+    local.start(folder)  # goes back to the cluster
     assert cluster.job_of(folder) == "2"
     until_step(folder, 1, "defend")
     asked = time.monotonic()
-    (folder / jobs.CANCEL).touch()
+    (folder / local.CANCEL).touch()
     until_state(folder, "cancelled")
     assert time.monotonic() - asked < 2.5
     assert not (folder / "checkpoint.pt").exists()
@@ -162,13 +163,13 @@ def test_a_waiting_job_is_told_in_words_and_leaves_the_queue(request_: Request, 
         (slurm / "hold").write_text(reason)
         first, second = begun(request_), begun(request_)
         job = cluster.job_of(first)
-        assert jobs.state(first) == replace(read_status(first), message=f"Slurm job {job} {words}.")
-        assert jobs.state(first).state == "queued"
-        jobs.cancel(first)
-        jobs.pause(second)
-        assert (jobs.state(first).state, jobs.state(second).state) == ("cancelled", "paused")
+        assert local.state(first) == replace(read_status(first), message=f"Slurm job {job} {words}.")
+        assert local.state(first).state == "queued"
+        local.cancel(first)
+        local.pause(second)
+        assert (local.state(first).state, local.state(second).state) == ("cancelled", "paused")
         assert cluster.look(job) == cluster.look(cluster.job_of(second)) == ("", "")
-    assert jobs._others_first(create_run(request_), "cpu") is False  # who waits there holds nobody up here
+    assert local._others_first(create_run(request_), "cpu") is False  # who waits there holds nobody up here
 
 
 def test_the_queue_is_asked_rarely_and_may_be_silent(
@@ -201,17 +202,17 @@ def test_heartbeat_and_queue_tell_the_dead_from_the_waiting(request_: Request, s
     (slurm / "hold").write_text("BeginTime")
     folder = begun(request_)
     running(folder, 5)
-    assert jobs.state(folder).state == "running"
+    assert local.state(folder).state == "running"
     running(folder, 600)  # its node failed, and Slurm has queued it again
-    assert (jobs.state(folder).state, jobs.state(folder).message) == ("queued", "Slurm job 1 waits to start again.")
+    assert (local.state(folder).state, local.state(folder).message) == ("queued", "Slurm job 1 waits to start again.")
     (slurm / "1.json").write_text(json.dumps(os.getpid()))
-    died = jobs.state(folder)
+    died = local.state(folder)
     assert (died.state, died.message) == ("died", "Slurm job 1 on node-7 is silent for 10 min.")
     (slurm / "1.json").unlink()
-    assert jobs.state(folder).state == "died"
+    assert local.state(folder).state == "died"
     (slurm / "down").touch()
-    assert jobs.state(folder).state == "died"
-    jobs.cancel(folder)
+    assert local.state(folder).state == "died"
+    local.cancel(folder)
     assert read_status(folder).state == "cancelled"
 
 
@@ -221,8 +222,8 @@ def test_a_job_that_never_starts_shows_the_end_of_its_error_log(request_: Reques
     Path(read_json(folder / cluster.NOTE)["errors"]).write_text("one\n\ntwo\nslurmstepd: error: no such python\n")
     (slurm / "1.json").unlink()
     said = "Its error log ends: one / two / slurmstepd: error: no such python"
-    assert jobs.state(folder).message == f"Slurm job 1 ended before its training began. {said}"
-    assert jobs.state(folder).state == "died"
+    assert local.state(folder).message == f"Slurm job 1 ended before its training began. {said}"
+    assert local.state(folder).state == "died"
 
 
 def test_a_worker_that_cannot_begin_is_told_at_once(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,18 +291,18 @@ def test_refused_runs_are_as_before(request_: Request, slurm: Path, tmp_path: Pa
     write_status(stopped, Status("paused", step=3, total=9))
     before = {path.name: path.read_bytes() for path in stopped.iterdir() if path.name != "status.json"}
     with pytest.raises(CleanerError, match=r"^Slurm refuses: Invalid partition name specified .*`sinfo`\.$"):
-        jobs.start(stopped, PLACE)
+        local.start(stopped, PLACE)
     assert replace(read_status(stopped), updated=0.0) == Status("paused", step=3, total=9)
     assert {path.name: path.read_bytes() for path in stopped.iterdir() if path.name != "status.json"} == before
     with pytest.raises(CleanerError, match="Slurm refuses"):
         sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), PLACE)
-    assert [entry.folder for entry in jobs.all_entries()] == [stopped]
+    assert [entry.folder for entry in local.all_entries()] == [stopped]
     assert not list((tmp_path / "runs" / cluster.PLACE).iterdir())
     (slurm / "refuse").write_text(
         "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
     )
     with pytest.raises(CleanerError, match="its controller does not answer"):
-        jobs.start(stopped, PLACE)
+        local.start(stopped, PLACE)
 
 
 def test_without_slurm_nothing_is_made_and_a_run_goes_on_here(
@@ -309,7 +310,7 @@ def test_without_slurm_nothing_is_made_and_a_run_goes_on_here(
 ) -> None:
     (slurm / "hold").write_text("Priority")
     folder = begun(request_)
-    jobs.pause(folder)
+    local.pause(folder)
     assert cluster.remembered(folder) == PLACE
     monkeypatch.setenv("PATH", "/nowhere")
     assert cluster.missing() == "Slurm's sbatch is not on this machine"
@@ -318,8 +319,8 @@ def test_without_slurm_nothing_is_made_and_a_run_goes_on_here(
     assert main(command) == 2
     *_, told = capsys.readouterr().err.splitlines()
     assert told.startswith("error: Slurm's sbatch is not on this machine: start it on a login node")
-    assert [entry.folder for entry in jobs.all_entries()] == [folder]
-    jobs.start(folder)
+    assert [entry.folder for entry in local.all_entries()] == [folder]
+    local.start(folder)
     assert read_status(folder).place == ""
     until_state(folder, "done")
 
@@ -344,7 +345,7 @@ def test_command_line(request_: Request, slurm: Path, tmp_path: Path, capsys: py
     assert main(["runs", "--cancel", "cleaned"]) == 0
     assert capsys.readouterr().out == f"{out}: cancelled\n"
     assert main(["runs", "--cancel", "nothing"]) == 2
-    jobs.delete(out)
+    local.delete(out)
     (slurm / "hold").unlink()
     assert main([*asked, "--json"]) == 0
     told = capsys.readouterr()
@@ -367,7 +368,7 @@ def test_the_commands_of_the_manual_run_as_they_stand(
     assert len(commands) == 3
     for command in commands:
         assert main(command) == 0, capsys.readouterr().err
-    (name,) = sweep.names(jobs.all_entries())
+    (name,) = sweep.names(local.all_entries())
     until(lambda: not sweep.at_work(sweep.members(name)))
     assert [(e.status.state, e.status.place) for e in sweep.members(name)] == [("done", "slurm")] * 2
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleaner import FinetuneConfig, Run, jobs, load_run, maps, worker
+from cleaner import FinetuneConfig, Run, load_run, maps, worker
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.files import read_json
+from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, StepReport
@@ -47,15 +48,15 @@ def request_(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> It
         "backdoored", "scenes", 256, CONFIG, str(model), trigger=trigger, target_class="banana", poison_rate=0.05,
         validation_size=40, test_size=60,
     )  # fmt: skip
-    for entry in jobs.entries(tmp_path / "runs"):
-        found = jobs.process(entry.folder, entry.status)
+    for entry in local.entries(tmp_path / "runs"):
+        found = local.process(entry.folder, entry.status)
         if found is not None:
-            jobs.kill(found)
+            local.kill(found)
 
 
 def until_state(folder: Path, *wanted: str) -> Status:
-    until(lambda: jobs.state(folder).state in (*wanted, "failed"))
-    status = jobs.state(folder)
+    until(lambda: local.state(folder).state in (*wanted, "failed"))
+    status = local.state(folder)
     assert status.state in wanted, (status, (folder / "log.txt").read_text())
     return status
 
@@ -69,17 +70,17 @@ def test_killed_and_resumed_equals_uninterrupted(request_: Request) -> None:
     request = replace(request_, pairs=512, finetune=replace(CONFIG, epochs=12, eval_every=128))  # 12 x 32 steps
     whole = worker.perform(request)
     folder = create_run(request)
-    jobs.start(folder)
+    local.start(folder)
     with pytest.raises(CleanerError, match="only a run that was stopped"):
-        jobs.start(folder)
+        local.start(folder)
     until(lambda: (folder / "checkpoint.pt").exists())
     with pytest.raises(CleanerError, match="cancel it first"):
-        jobs.delete(folder)
+        local.delete(folder)
     os.kill(read_status(folder).pid, signal.SIGKILL)
     assert "process is gone" in until_state(folder, "died").message
     assert read_status(folder).state == "running"  # nobody could write that it is not
 
-    jobs.start(folder)
+    local.start(folder)
     done = until_state(folder, "done")
     assert done.verdict is not None
 
@@ -90,7 +91,7 @@ def test_killed_and_resumed_equals_uninterrupted(request_: Request) -> None:
     assert not (folder / "checkpoint.pt").exists()
     assert not list(folder.glob(".*.tmp"))
     with pytest.raises(CleanerError, match="is done"):
-        jobs.cancel(folder)
+        local.cancel(folder)
 
 
 def same(run: Run, other: Run) -> bool:
@@ -103,19 +104,19 @@ def same(run: Run, other: Run) -> bool:
 def test_paused_and_resumed_equals_uninterrupted(request_: Request, stop: str) -> None:
     request = replace(request_, finetune=replace(CONFIG, epochs=8, eval_every=32))  # 8 x 16 steps
     folder = create_run(request)
-    desk = worker.Desk(folder, jobs.own_start())
+    desk = worker.Desk(folder, local.own_start())
     working = threading.Thread(target=worker.work, args=(desk,))
     working.start()
     until_step(folder, 1)
     if stop == "pause":
-        (folder / jobs.PAUSE).touch()
+        (folder / local.PAUSE).touch()
     else:
         desk.terminated.set()
     working.join()
-    paused = jobs.state(folder)
+    paused = local.state(folder)
     assert paused.state == "paused"
     assert 0 < paused.step < 128
-    (folder / jobs.PAUSE).unlink(missing_ok=True)
+    (folder / local.PAUSE).unlink(missing_ok=True)
     assert run_here(folder).state == "done"
     assert same(load_run(folder), worker.perform(request))
 
@@ -123,13 +124,13 @@ def test_paused_and_resumed_equals_uninterrupted(request_: Request, stop: str) -
 def test_one_device_serves_one_run_and_cancel_ends_training_and_evaluation(request_: Request) -> None:
     long = create_run(replace(request_, finetune=replace(CONFIG, epochs=900)))
     queued = create_run(replace(request_, test_size=1200))
-    jobs.start(long)
-    jobs.start(queued)
+    local.start(long)
+    local.start(queued)
     until_step(long, 20)
     until(lambda: read_status(queued).device == "cpu")
-    time.sleep(2 * jobs.POLL_SECONDS)
-    assert (jobs.state(long).state, jobs.state(queued).state) == ("running", "queued")
-    status = jobs.state(long)
+    time.sleep(2 * local.POLL_SECONDS)
+    assert (local.state(long).state, local.state(queued).state) == ("running", "queued")
+    status = local.state(long)
     assert status.total == 900 * 16
     assert status.eta > 0
     reports = read_progress(long)
@@ -140,7 +141,7 @@ def test_one_device_serves_one_run_and_cancel_ends_training_and_evaluation(reque
     assert seconds_to_cancel(long) < 2.5
     assert not (long / "checkpoint.pt").exists()
 
-    until(lambda: jobs.state(queued).stage == "evaluate")
+    until(lambda: local.state(queued).stage == "evaluate")
     psutil.Process(read_status(queued).pid).suspend()  # a worker that cannot hear is ended from outside
     assert seconds_to_cancel(queued) < 2.5
     assert not (queued / "metrics.json").exists()
@@ -150,9 +151,9 @@ def seconds_to_cancel(folder: Path) -> float:
     """Cancel and wait until the process is gone and the state says so."""
     pid = read_status(folder).pid
     begun = time.monotonic()
-    jobs.cancel(folder)
+    local.cancel(folder)
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    assert jobs.state(folder).state == "cancelled"
+    assert local.state(folder).state == "cancelled"
     return time.monotonic() - begun
 
 
@@ -166,12 +167,12 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
         for process in (stranger, own):
             started = psutil.Process(process.pid).create_time()
             for shift in (0.0, 500.0):
-                status = Status("running", pid=process.pid, started=started - shift, host=jobs.socket.gethostname())
+                status = Status("running", pid=process.pid, started=started - shift, host=local.socket.gethostname())
                 trusted = process is own and not shift
                 write_status(folder, status)
-                assert (jobs.process(folder, status) is not None) == trusted
-                assert jobs.state(folder).state == ("running" if trusted else "died")
-        jobs.cancel(folder)  # the last status names a wrong time: nobody is signalled
+                assert (local.process(folder, status) is not None) == trusted
+                assert local.state(folder).state == ("running" if trusted else "died")
+        local.cancel(folder)  # the last status names a wrong time: nobody is signalled
         assert own.poll() is None
         assert read_status(folder).state == "cancelled"
         relative = subprocess.Popen([*sleep, "run"], cwd=tmp_path)
@@ -179,13 +180,13 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
         own.kill()
         own.wait()
         found = Status("running", pid=relative.pid, started=psutil.Process(relative.pid).create_time())
-        assert jobs.process(folder, found) is not None
+        assert local.process(folder, found) is not None
         (tmp_path / "disk").symlink_to(tmp_path, target_is_directory=True)
         for name in ("disk", "run/.."):  # as somebody names it who starts a worker by hand
             named = subprocess.Popen([*sleep, f"{name}/run"], cwd=tmp_path)
             until(lambda pid=named.pid: bool(psutil.Process(pid).cmdline()))
             found = Status("running", pid=named.pid, started=psutil.Process(named.pid).create_time())
-            assert jobs.process(folder, found) is not None
+            assert local.process(folder, found) is not None
             named.kill()
             named.wait()
         relative.kill()
@@ -198,24 +199,24 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
 
 def test_a_worker_elsewhere_is_known_by_its_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_status(tmp_path, Status("running", pid=os.getpid(), host="another-machine"))
-    assert jobs.state(tmp_path).state == "running"
-    monkeypatch.setattr(jobs, "SILENCE_SECONDS", -1.0)
-    assert jobs.state(tmp_path).state == "died"
+    assert local.state(tmp_path).state == "running"
+    monkeypatch.setattr(local, "SILENCE_SECONDS", -1.0)
+    assert local.state(tmp_path).state == "died"
 
 
 def test_a_process_that_never_spoke_is_given_up(tmp_path: Path) -> None:
     write_status(tmp_path, Status("queued", queued=time.time()))
-    assert jobs.state(tmp_path).state == "queued"
-    write_status(tmp_path, Status("queued", queued=time.time() - 2 * jobs.START_SECONDS))
-    assert jobs.state(tmp_path).state == "died"
-    for name, wanted in ((jobs.PAUSE, "paused"), (jobs.CANCEL, "cancelled")):
+    assert local.state(tmp_path).state == "queued"
+    write_status(tmp_path, Status("queued", queued=time.time() - 2 * local.START_SECONDS))
+    assert local.state(tmp_path).state == "died"
+    for name, wanted in ((local.PAUSE, "paused"), (local.CANCEL, "cancelled")):
         (tmp_path / name).touch()
-        assert jobs.state(tmp_path).state == wanted
+        assert local.state(tmp_path).state == wanted
 
 
 def run_here(folder: Path) -> Status:
     """Do a run in this process."""
-    desk = worker.Desk(folder, jobs.own_start())
+    desk = worker.Desk(folder, local.own_start())
     worker.work(desk)
     return read_status(folder)
 
@@ -285,7 +286,7 @@ def test_a_defence_knows_its_backdoored_run_and_keeps_the_floor_without_the_clea
 
 def test_a_second_worker_leaves_a_run_alone(tmp_path: Path, request_: Request) -> None:
     folder = create_run(request_)
-    with jobs.alone(folder) as free:
+    with local.alone(folder) as free:
         assert free
         assert worker.main([str(folder)]) == 2
     assert read_status(folder).state == "new"
@@ -300,7 +301,7 @@ def test_a_run_that_cannot_be_written_is_one_sentence(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(jobs.FileLock, "acquire", refuse)
+    monkeypatch.setattr(local.FileLock, "acquire", refuse)
     assert worker.main([str(folder)]) == 1
     assert f"error: {folder} cannot be written (Read-only file system)" in capsys.readouterr().err
 
@@ -309,7 +310,7 @@ def test_reports_are_thinned_but_every_look_is_kept_and_a_resumed_stage_replaces
     folder = create_run(request_)
 
     def told(first: int, last: int) -> None:
-        desk = worker.Desk(folder, jobs.own_start())
+        desk = worker.Desk(folder, local.own_start())
         for step in range(first, last + 1):
             metrics = {"ca": 0.5} if step % 10 == 0 else {}
             desk(StepReport("poison", step, 100, 1.0, losses={"total": 1.0}, metrics=metrics))
@@ -320,7 +321,7 @@ def test_reports_are_thinned_but_every_look_is_kept_and_a_resumed_stage_replaces
     assert len(steps) < 60
     told(21, 30)
     assert [r["step"] for r in read_progress(folder) if r["metrics"]] == [10, 20, 30]
-    (folder / jobs.CANCEL).touch()
+    (folder / local.CANCEL).touch()
     with pytest.raises(Cancelled):
         told(31, 31)
 
@@ -331,7 +332,7 @@ def test_a_map_is_made_at_the_end_and_its_failure_costs_nothing(
     seen: list[tuple[str, bool]] = []
 
     def make(folder: Path) -> None:
-        seen.append((jobs.state(folder).state, (folder / "model.safetensors").exists()))
+        seen.append((local.state(folder).state, (folder / "model.safetensors").exists()))
         raise MemoryError
 
     monkeypatch.setattr(maps, "make", make)

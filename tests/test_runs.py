@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from cleaner import FinetuneConfig, events, jobs, report
+from cleaner import FinetuneConfig, events, report
 from cleaner.__main__ import main
 from cleaner.clip import load_clip
 from cleaner.files import read_json, replacing, write_json, write_text
+from cleaner.jobs.local import local
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import Status, create_run, entries, list_runs, load_run, read_progress, store, write_status
 from cleaner.types import CleanerError
@@ -180,7 +181,7 @@ def test_a_parent_is_found_by_its_id_also_after_a_move(root: Path, tmp_path: Pat
 
 def test_delete_takes_a_run_and_nothing_else(root: Path) -> None:
     folder = finished(root / "a")
-    jobs.delete(folder)
+    local.delete(folder)
     assert not folder.exists()
     assert os.listdir(root) == []
     (root / "pictures").mkdir()
@@ -215,7 +216,7 @@ def test_shipped_runs_are_found_and_stay_as_they_are(root: Path) -> None:
     assert [store.is_shipped(folder) for folder in (first, own)] == [True, False]
     assert store.run_id(first) == "example"
     assert store.find_run("example", near=own) == first
-    for change in (store.remove, jobs.delete, store.annotate):
+    for change in (store.remove, local.delete, store.annotate):
         with pytest.raises(CleanerError, match="it can only be looked at"):
             change(first)
     assert sorted(path.name for path in first.iterdir()) == ["config.json", "status.json"]

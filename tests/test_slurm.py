@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleaner import FinetuneConfig, cluster, jobs, load_run, sweep, worker
+from cleaner import FinetuneConfig, cluster, load_run, sweep, worker
 from cleaner.__main__ import main
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.cluster import Cluster
+from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status
 from cleaner.types import CleanerError
@@ -67,10 +68,10 @@ def request_(
 
 def until_state(folder: Path, *wanted: str) -> Status:
     def ended() -> bool:
-        return jobs.state(folder).state in (*wanted, "failed", "died", "cancelled")
+        return local.state(folder).state in (*wanted, "failed", "died", "cancelled")
 
     until(ended)
-    status = jobs.state(folder)
+    status = local.state(folder)
     log = folder / "log.txt"
     assert status.state in wanted, (status, log.read_text() if log.exists() else "", cluster.last_words(folder))
     return status
@@ -88,7 +89,7 @@ def queue() -> dict[str, str]:
 
 def begun(request: Request, place: Cluster = SMALL) -> Path:
     folder = create_run(request)
-    jobs.start(folder, place)
+    local.start(folder, place)
     return folder
 
 
@@ -124,8 +125,8 @@ def test_a_sweep_is_one_array_and_one_of_it_is_cancelled(request_: Request) -> N
     assert [number.partition("_")[2] for number in numbers] == ["0", "1", "2", "3"]
     until(lambda: "RUNNING" in queue().values())
     waits = next(e for e in sweep.members(name) if cluster.job_of(e.folder) == numbers[3])
-    until(lambda: "waits" in jobs.state(waits.folder).message)
-    jobs.cancel(waits.folder)
+    until(lambda: "waits" in local.state(waits.folder).message)
+    local.cancel(waits.folder)
     until(lambda: numbers[3] not in queue(), 5)
     until(lambda: not sweep.at_work(sweep.members(name)))
     assert sorted(entry.status.state for entry in sweep.members(name)) == ["cancelled", "done", "done", "done"]
@@ -138,7 +139,7 @@ def test_a_sweep_is_one_array_and_one_of_it_is_cancelled(request_: Request) -> N
 
 
 def test_cancel_and_pause_by_file(request_: Request) -> None:
-    for action, file, wanted in ((jobs.cancel, jobs.CANCEL, "cancelled"), (jobs.pause, jobs.PAUSE, "paused")):
+    for action, file, wanted in ((local.cancel, local.CANCEL, "cancelled"), (local.pause, local.PAUSE, "paused")):
         folder = begun(replace(request_, finetune=LONG))
         until_step(folder, 20)
         asked = time.monotonic()
@@ -146,8 +147,8 @@ def test_cancel_and_pause_by_file(request_: Request) -> None:
         until_state(folder, wanted)
         assert time.monotonic() - asked < 2.5
         until(lambda folder=folder: cluster.job_of(folder) not in queue(), 10)
-        with pytest.raises(CleanerError, match="not running" if action is jobs.pause else "there is nothing to cancel"):
-            jobs.pause(folder) if action is jobs.pause else jobs.cancel(make_done(folder))
+        with pytest.raises(CleanerError, match="not running" if action is local.pause else "there is nothing to cancel"):
+            local.pause(folder) if action is local.pause else local.cancel(make_done(folder))
 
 
 def make_done(folder: Path) -> Path:
@@ -170,14 +171,14 @@ def test_stopped_and_queued_again_equals_uninterrupted(request_: Request, how: s
     if how == "ended":
         status = until_state(folder, "paused")
         assert "was ended from outside" in status.message
-        jobs.start(folder)
+        local.start(folder)
         assert cluster.job_of(folder) != job
     else:
-        until(lambda: (now := jobs.state(folder)).state == "queued" and "waits" in now.message)
+        until(lambda: (now := local.state(folder)).state == "queued" and "waits" in now.message)
         assert (folder / "checkpoint.pt").exists()
         until(lambda: queue().get(job) == "RUNNING", 60)
         assert cluster.job_of(folder) == job
-    assert 32 <= jobs.state(folder).step < 384
+    assert 32 <= local.state(folder).step < 384
     until_state(folder, "done")
     assert same(folder, request)
     steps = [r["step"] for r in read_progress(folder) if r["stage"] == "poison"]
@@ -195,19 +196,19 @@ def test_the_dead_are_recognised(request_: Request, monkeypatch: pytest.MonkeyPa
 
     psutil.Process(read_status(silent).pid).suspend()  # as on a node that hangs: Slurm sees it running
     time.sleep(3)
-    assert jobs.state(silent).state == "running"
-    monkeypatch.setattr(jobs, "SILENCE_SECONDS", 2.0)
-    status = jobs.state(silent)
+    assert local.state(silent).state == "running"
+    monkeypatch.setattr(local, "SILENCE_SECONDS", 2.0)
+    status = local.state(silent)
     assert status.state == "died"
     assert f"Slurm job {cluster.job_of(silent)} on {slurm.socket.gethostname()} is silent" in status.message
     assert queue()[cluster.job_of(silent)] == "RUNNING"
-    jobs.cancel(silent)
+    local.cancel(silent)
     until(lambda: cluster.job_of(silent) not in queue(), 30)
-    assert jobs.state(silent).state == "cancelled"
+    assert local.state(silent).state == "cancelled"
 
 
 def test_a_job_that_never_starts_shows_its_error_log(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "_exports", lambda: {"PYTHONHOME": "/nowhere"})
+    monkeypatch.setattr(local, "_exports", lambda: {"PYTHONHOME": "/nowhere"})
     status = until_state(begun(request_), "died")
     assert "ended before its training began. Its error log ends: " in status.message
     assert "python" in status.message.lower()
@@ -230,9 +231,9 @@ def test_refusals_are_one_sentence_and_leave_nothing(
         sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), replace(SMALL, partition="nowhere"))
     stopped = create_run(request_)
     with pytest.raises(CleanerError, match="Slurm refuses"):
-        jobs.start(stopped, replace(SMALL, partition="nowhere"))
-    assert jobs.state(stopped).state == "new"
+        local.start(stopped, replace(SMALL, partition="nowhere"))
+    assert local.state(stopped).state == "new"
     assert cluster.remembered(stopped) is None
-    assert [entry.folder for entry in jobs.all_entries()] == [stopped]
+    assert [entry.folder for entry in local.all_entries()] == [stopped]
     assert not any((tmp_path / "runs" / cluster.PLACE).iterdir())
     assert not queue()

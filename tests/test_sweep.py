@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import jobs, sweep
+from cleaner import sweep
 from cleaner.__main__ import main
 from cleaner.cli.sweep import Sweep, lines
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.config import FinetuneConfig
+from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Entry, create_run, remove, write_status
 from cleaner.types import CleanerError
@@ -87,7 +88,7 @@ def test_cancel_all_leaves_what_is_done_and_a_second_call_goes_on(base: Request)
     long = replace(base, finetune=replace(CONFIG, epochs=900))
     requests = sweep.grid(long, METHODS, [1e-4, 1e-3], [0])
     done = create_run(replace(requests[0], sweep=sweep.identity(long)))
-    write_status(done, replace(jobs.read_status(done), state="done"))
+    write_status(done, replace(local.read_status(done), state="done"))
     name = sweep.begin(requests)
     assert sorted(states(name)) == ["done", "new", "new", "queued"] or "running" in states(name)
     sweep.cancel(name)
@@ -109,16 +110,16 @@ def test_a_run_that_ends_while_many_are_cancelled_does_not_save_the_others(
     name = sweep.identity(base)
     folders = [create_run(replace(r, sweep=name)) for r in sweep.grid(base, METHODS[:1], [1e-4, 1e-3], [0])]
     for folder in folders:
-        write_status(folder, replace(jobs.read_status(folder), state="queued", queued=time.time()))
+        write_status(folder, replace(local.read_status(folder), state="queued", queued=time.time()))
     asked = []
 
     def cancel(folder: Path) -> None:
-        if jobs.state(folder).state == "done":
+        if local.state(folder).state == "done":
             raise CleanerError("there is nothing to cancel.")
         asked.append(folder)
-        write_status(folders[1], replace(jobs.read_status(folders[1]), state="done"))
+        write_status(folders[1], replace(local.read_status(folders[1]), state="done"))
 
-    monkeypatch.setattr(jobs, "cancel", cancel)
+    monkeypatch.setattr(local, "cancel", cancel)
     sweep.cancel(name)
     assert asked == folders[:1]
 
@@ -152,7 +153,7 @@ def test_a_suspect_that_is_not_whole_is_refused_before_any_run_is_made(
     waits = create_run(replace(base, stage="backdoored", trigger={"name": "badnet"}), tmp_path / "elsewhere")
     assert main(["sweep", str(waits), "--defenses", "finetune", "--lrs", "1e-4", "--background"]) == 2
     assert "does not hold a complete run" in capsys.readouterr().err
-    assert jobs.all_entries() == []
+    assert local.all_entries() == []
 
 
 def test_a_failed_run_does_not_stop_the_others(base: Request) -> None:
@@ -173,7 +174,7 @@ def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixtu
     assert main(["sweep", str(base.model), "--defenses", "finetune lr=3"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "ta_cleaner share='1"]) == 2
     assert "share='1\" is not understood: a quotation mark is missing" in capsys.readouterr().err
-    assert jobs.all_entries() == []
+    assert local.all_entries() == []
 
 
 def test_what_no_run_could_do_is_said_before_any_is_made(
@@ -187,7 +188,7 @@ def test_what_no_run_could_do_is_said_before_any_is_made(
     ):
         assert main([*command, *more]) == 2
         assert sentence in capsys.readouterr().err.splitlines()[-1]
-    assert jobs.all_entries() == []
+    assert local.all_entries() == []
     monkeypatch.setattr(Sweep, "_look", lambda *_: None)
     assert main([*command, "--pairs", "0"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
@@ -207,7 +208,7 @@ def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None
     assert all(run["metrics"]["n"] > 0 for run in told["runs"])
     assert "4 of 4 runs done" in printed.err
     assert main(command) == 0  # nothing is missing
-    assert len(jobs.all_entries()) == 4
+    assert len(local.all_entries()) == 4
     assert main(["sweep", str(base.model), "--status"]) == 0
     shown = capsys.readouterr().out
     assert "cleanclip  0.0001         1     done   100%" in shown

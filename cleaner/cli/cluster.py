@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from cleaner import jobs
 from cleaner.cli.options import with_help
 from cleaner.cli.output import duration
 from cleaner.cluster import Cluster
+from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Run, Status, create_run, load_run, remove
 from cleaner.types import CleanerError
@@ -55,7 +55,7 @@ def hand_in(
         folder.rmdir()
     folder = create_run(request, folder.parent, folder.name)
     try:
-        jobs.start(folder, place)
+        local.start(folder, place)
     except CleanerError:
         remove(folder)
         raise
@@ -72,7 +72,7 @@ def follow(folder: Path) -> Status:
     """Show on stderr how far a run is until it ends; Ctrl-C ends the watching, not the run."""
     before, shown = "", 0.0
     try:
-        while (status := jobs.state(folder)).state in ACTIVE:
+        while (status := local.state(folder)).state in ACTIVE:
             said = status.message if status.state == "queued" else f"{status.state}: {status.stage}"
             if said != before or (time.monotonic() - shown > 10 and status.state == "running"):
                 before, shown = said, time.monotonic()

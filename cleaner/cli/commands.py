@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from cleaner import jobs, presets
+from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.cluster import Where, follow, hand_in
 from cleaner.cli.folders import check_out, new_folder
@@ -37,7 +37,7 @@ from cleaner.data.base import DATASETS, located
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
-from cleaner.jobs import all_entries
+from cleaner.jobs.local import all_entries, local
 from cleaner.runs.request import Request, data_options, found, rebound_test
 from cleaner.runs.store import Run, find_run, holds_run, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError
@@ -255,7 +255,7 @@ class Runs:
     pause: Annotated[tuple[str, ...], tyro.conf.arg(help="Only stop these for now, by name or folder.")] = ()
 
     def run(self) -> None:
-        for names, action in ((self.cancel, jobs.cancel), (self.pause, jobs.pause)):
+        for names, action in ((self.cancel, local.cancel), (self.pause, local.pause)):
             for name in names:
                 folder = Path(name) if os.path.exists(name) else find_run(name)
                 if not holds_run(folder):

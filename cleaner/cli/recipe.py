@@ -25,7 +25,7 @@ from cleaner.data.pairs import FileData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import read_json, write_json
-from cleaner.jobs import discard
+from cleaner.jobs.local import discard
 from cleaner.presets import (
     CLIP_POISONING,
     NOT_RUN,

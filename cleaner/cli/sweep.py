@@ -21,7 +21,7 @@ from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, measurable
 from cleaner.files import read_json
-from cleaner.jobs import all_entries
+from cleaner.jobs.local import all_entries
 from cleaner.runs.request import Request, found
 from cleaner.runs.store import ACTIVE, Entry, holds_run, run_id, runs_root
 from cleaner.types import CleanerError

@@ -8,8 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner import figures, jobs
+from cleaner import figures
 from cleaner.evaluation import bootstrap
+from cleaner.jobs.local import local
 from cleaner.runs.store import ACTIVE, Entry, read_progress
 from cleaner.wording import meaningful
 from pages._shared import cache, images, state, work
@@ -225,7 +226,7 @@ def live(kind: str) -> bool:
 
     @st.fragment(run_every=1.0)
     def watch() -> None:
-        now = [replace(entry, status=jobs.state(entry.folder)) for entry in entries if entry.folder in folders]
+        now = [replace(entry, status=local.state(entry.folder)) for entry in entries if entry.folder in folders]
         with st.container(border=True):
             st.markdown("**Training** · you may go to other pages, reload, or close the browser meanwhile")
             for entry in now:
@@ -241,21 +242,21 @@ def live(kind: str) -> bool:
 def _at_work(entry: Entry) -> None:
     """Draw one job: progress with the time left, Pause and Cancel; and the verdict as soon as it is known."""
     status, key = entry.status, f"live.{entry.folder.name}"
-    asked = jobs.asked(entry.folder) if status.state in ACTIVE else None
+    asked = local.asked(entry.folder) if status.state in ACTIVE else None
     share, text = work.progress(status)
     if asked is not None:
-        text = "stopping …" if asked == jobs.CANCEL else "pausing at its next step …"
+        text = "stopping …" if asked == local.CANCEL else "pausing at its next step …"
     bar, pause, cancel = st.columns([3.4, 1.2, 1.2], vertical_alignment="center")
     bar.progress(share, text=plain(f"{work.label(entry)}: {text}"))
     off = asked is not None or status.state not in ACTIVE
     pause.button(
         "Pause", key=f"{key}.pause", icon=":material/pause:", disabled=off, width="stretch",
         help="Keeps what was done; Resume goes on from there, also after a restart of this machine.",
-        on_click=work.act, args=(jobs.pause, entry.folder),
+        on_click=work.act, args=(local.pause, entry.folder),
     )  # fmt: skip
     cancel.button(
         "Cancel", key=f"{key}.cancel", icon=":material/stop_circle:", disabled=off, width="stretch",
-        help="Stops for good.", on_click=work.act, args=(jobs.cancel, entry.folder),
+        help="Stops for good.", on_click=work.act, args=(local.cancel, entry.folder),
     )  # fmt: skip
     if status.verdict is not None:
         say_verdict(*status.verdict)
@@ -287,11 +288,11 @@ def _waiting(entry: Entry) -> None:
         text.markdown(f"{icon} **{plain(work.label(entry))}** {word}{at}. {plain(status.message)}")
         resume.button(
             "Resume", key=f"{key}.resume", icon=":material/play_arrow:", width="stretch",
-            help="Goes on from the last checkpoint.", on_click=work.act, args=(jobs.start, entry.folder),
+            help="Goes on from the last checkpoint.", on_click=work.act, args=(local.start, entry.folder),
         )  # fmt: skip
         discard.button(
             "Delete", key=f"{key}.delete", icon=":material/delete:", width="stretch",
-            help="Deletes the run and its checkpoint.", on_click=work.act, args=(jobs.delete, entry.folder),
+            help="Deletes the run and its checkpoint.", on_click=work.act, args=(local.delete, entry.folder),
         )  # fmt: skip
 
 

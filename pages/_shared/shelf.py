@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from cleaner import jobs
+from cleaner.jobs.local import local
 from cleaner.runs.store import Entry, annotate, is_shipped, runs_root, shipped
 from pages._shared import work
 from pages._shared.frame import say
@@ -21,7 +21,7 @@ STATES = {
 
 def shelf() -> None:
     """Draw the table and, for a chosen run, its name, note and tags, and what can be done with it."""
-    own = jobs.all_entries()
+    own = local.all_entries()
     entries = own + shipped()
     if not entries:
         st.caption(f"No runs in {plain(str(runs_root()))} yet.")
@@ -74,15 +74,15 @@ def _one(entry: Entry) -> None:
             "Keep name, note and tags", icon=":material/save:", on_click=_annotate, args=(entry.folder, key)
         )
     delete, again, _ = st.columns([1.3, 1.3, 4])
-    if entry.status.state in jobs.STOPPED:
+    if entry.status.state in local.STOPPED:
         again.button(
             "Start again", key=f"{key}.start", icon=":material/play_arrow:", width="stretch",
             help="Goes on from the last checkpoint, or from the beginning where there is none.",
-            on_click=work.act, args=(jobs.start, entry.folder),
+            on_click=work.act, args=(local.start, entry.folder),
         )  # fmt: skip
     with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
         st.markdown(f"Delete **{plain(entry.folder.name)}** with its model and figures? This cannot be undone.")
-        st.button("Delete it", key=f"{key}.delete", on_click=work.act, args=(jobs.delete, entry.folder))
+        st.button("Delete it", key=f"{key}.delete", on_click=work.act, args=(local.delete, entry.folder))
 
 
 def _annotate(folder: Path, key: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner import jobs, sweep
+from cleaner import sweep
+from cleaner.jobs.local import local
 from cleaner.runs.store import ACTIVE, Entry
 from pages._shared import cache, tasks, work
 from pages._shared.shelf import STATES
@@ -17,7 +18,7 @@ from pages._shared.state import Saved, percent, plain, saved, words
 
 def show(suspect: Saved | tasks.Outside) -> bool:
     """Draw the sweeps that started from a suspect; return whether one is at work."""
-    names = sweep.names([entry for entry in jobs.all_entries() if _started_from(suspect, entry.config)])
+    names = sweep.names([entry for entry in local.all_entries() if _started_from(suspect, entry.config)])
     return any([_show(name) for name in names])
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from cleaner import jobs, sweep
+from cleaner import sweep
 from cleaner.cluster import Cluster
+from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Entry, Status, create_run, remove
 from cleaner.types import CleanerError
@@ -35,7 +36,7 @@ def begin(kind: str, requests: Sequence[Request], place: Cluster | None = None) 
     """Make a run folder for each request and put them into the queue of this machine, or of a cluster."""
     folders = [create_run(request) for request in _fit(requests, place)]
     try:
-        jobs.start_all(folders, place)
+        local.start_all(folders, place)
     except CleanerError:
         for folder in folders if place else ():
             remove(folder)
@@ -90,7 +91,7 @@ def of(kind: str) -> list[Entry]:
 
     Without those of a sweep that do not run on their cluster: they may be many, and the sweep's table has them.
     """
-    mine = [entry for entry in jobs.all_entries() if entry.config.get("stage") == KINDS[kind]]
+    mine = [entry for entry in local.all_entries() if entry.config.get("stage") == KINDS[kind]]
     shown = [e for e in mine if e.status.state in UNFINISHED and not (_of_array(e) and e.status.state != "running")]
     return sorted(shown, key=lambda e: (e.status.queued, e.folder.name))
 
@@ -101,14 +102,14 @@ def _of_array(entry: Entry) -> bool:
 
 def running() -> set[str]:
     """Return the kinds ("poison", "defend") that are at work or waiting."""
-    stages = {entry.config.get("stage") for entry in jobs.all_entries() if entry.status.state in ACTIVE}
+    stages = {entry.config.get("stage") for entry in local.all_entries() if entry.status.state in ACTIVE}
     return {kind for kind, stage in KINDS.items() if stage in stages}
 
 
 def begun(kind: str) -> list[Entry]:
     """Return what this session started last, in whatever state it is."""
     names = st.session_state.get(_begun(kind), [])
-    return [entry for entry in jobs.all_entries() if entry.folder.name in names] if names else []
+    return [entry for entry in local.all_entries() if entry.folder.name in names] if names else []
 
 
 def label(entry: Entry) -> str:

@@ -45,8 +45,8 @@ def chromium() -> str:
 def start_server(tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a fresh server and returns its address; `start(shipped=True)`: with the built-in
     models and the example, not with a tiny one."""
-    from cleaner import jobs
     from cleaner.clip import save_clip
+    from cleaner.jobs.local import local
     from cleaner.runs.store import store
     from tests.conftest import make_clip
 
@@ -88,8 +88,8 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
             process.wait(20)
     for entry in store.entries(tmp_path / "runs"):  # pytest shows what is printed beside a failure
         print(entry.folder.name, entry.status, (entry.folder / store.LOG).read_text()[-2000:])
-        if (worker := jobs.process(entry.folder, entry.status)) is not None:
-            jobs.kill(worker)
+        if (worker := local.process(entry.folder, entry.status)) is not None:
+            local.kill(worker)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
-from cleaner import jobs, worker
+from cleaner import worker
+from cleaner.jobs.local import local
 from cleaner.runs.store import ACTIVE
 from pages._shared import cache
 from tests.waiting import until
@@ -88,7 +89,7 @@ def make_small(app: AppTest) -> AppTest:
 
 def trained(app: AppTest) -> AppTest:
     """Wait until nothing is at work any more, then look again."""
-    until(lambda: all(entry.status.state not in ACTIVE for entry in jobs.all_entries()), 600)
+    until(lambda: all(entry.status.state not in ACTIVE for entry in local.all_entries()), 600)
     app.run()
     assert not app.exception, [e.message for e in app.exception]
     return app
@@ -99,12 +100,12 @@ def work_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def launch(folder: Path) -> None:
         def work() -> None:
-            with jobs.alone(folder):
-                worker.work(worker.Desk(folder, jobs.own_start()))
+            with local.alone(folder):
+                worker.work(worker.Desk(folder, local.own_start()))
 
         threading.Thread(target=work, name=f"worker-{folder.name}", daemon=True).start()
 
-    monkeypatch.setattr(jobs, "launch", launch)
+    monkeypatch.setattr(local, "launch", launch)
     monkeypatch.setattr(worker, "draw_map", lambda folder: None)  # compiles for a minute; real: test_jobs.py
-    monkeypatch.setattr(jobs, "process", lambda folder, status: psutil.Process())
-    monkeypatch.setattr(jobs, "kill", lambda found: None)
+    monkeypatch.setattr(local, "process", lambda folder, status: psutil.Process())
+    monkeypatch.setattr(local, "kill", lambda found: None)

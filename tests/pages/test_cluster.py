@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import cluster, jobs, sweep
+from cleaner import cluster, sweep
 from cleaner.files import read_json
+from cleaner.jobs.local import local
 from tests import fake_slurm
 from tests.pages.conftest import Open, make_small, texts
 from tests.pages.runs import make_runs
@@ -46,12 +47,12 @@ def test_poisoning_waits_in_the_queue_and_is_cancelled(open_page: Open, queue: P
     app.button(key="poison.go").click().run()
     assert not app.exception
     assert "Slurm refuses: Invalid partition name specified" in app.error[0].value.replace("\\", "")
-    assert jobs.all_entries() == []
+    assert local.all_entries() == []
 
     (queue / "refuse").unlink()
     app.button(key="poison.go").click().run()
     assert not app.exception
-    (entry,) = jobs.all_entries()
+    (entry,) = local.all_entries()
     assert (entry.status.state, entry.status.place) == ("queued", "slurm")
     assert read_json(entry.folder / "config.json")["finetune"]["device"] == "auto"
     script = (queue / "1").read_text()
@@ -60,7 +61,7 @@ def test_poisoning_waits_in_the_queue_and_is_cancelled(open_page: Open, queue: P
     assert not app.get("progress")[0].proto.value
     assert "Slurm job 1 waits behind others" in app.get("progress")[0].proto.text.replace("\\", "")
     next(button for button in app.button if (button.key or "").endswith(".cancel")).click().run()
-    assert jobs.state(entry.folder).state == "cancelled"
+    assert local.state(entry.folder).state == "cancelled"
     assert not list(queue.glob("*.json"))
 
 
@@ -74,7 +75,7 @@ def test_a_sweep_is_one_array_in_one_table(open_page: Open, tmp_path: Path, queu
     assert "on the cluster, as many at a time as it has room for" in texts(app)
     app.button(key="defend.go").click().run()
     assert not app.exception
-    (name,) = sweep.names(jobs.all_entries())
+    (name,) = sweep.names(local.all_entries())
     assert [cluster.job_of(entry.folder) for entry in sweep.members(name)] == ["1_0", "1_1", "1_2"]
     shown = next(d.value for d in app.dataframe if "Progress" in d.value)
     assert shown["State"].tolist() == ["waits"] * 3

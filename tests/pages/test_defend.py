@@ -5,10 +5,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from cleaner import jobs, sweep
+from cleaner import sweep
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json, write_json
+from cleaner.jobs.local import local
 from cleaner.presets import DEMO_DEFEND, PUBLISHED_DEFENSES
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, read_progress, write_status
@@ -59,7 +60,7 @@ def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: Open, tmp_pat
     app.button(key=f"{key}.go").click().run()
     assert not app.exception
     trained(app)
-    (again,) = (entry for entry in jobs.all_entries() if entry.config.get("rebound"))
+    (again,) = (entry for entry in local.all_entries() if entry.config.get("rebound"))
     assert again.status.state == "done", again.status.message
     assert again.config["rebound"] == {"steps": 3, "after": {"name": "ta_cleaner"}}
     assert (again.config["parent"], again.config["pairs"]) == (defended.name, 500)
@@ -87,7 +88,7 @@ def test_a_rebound_test_can_be_paused_and_go_on(open_page: Open, tmp_path: Path)
     assert "TA-Cleaner, then rebound (2 steps)" in texts(app).replace("\\", "")
     app.button(key=f"waiting.{stopped.name}.resume").click().run()
     trained(app)
-    assert jobs.state(stopped).state == "done"
+    assert local.state(stopped).state == "done"
     assert any(m.label == "Attack success @1 after 2 harmless steps" for m in app.metric)
 
 
@@ -128,7 +129,7 @@ def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:
     assert (before["Learning rate"], before["Seed"], before["Runs"]) == ("0.0001, 0.001", "0, 1", 4)
     assert "4 runs, about" in texts(app)
     app.button(key="defend.go").click().run()
-    (name,) = sweep.names(jobs.all_entries())
+    (name,) = sweep.names(local.all_entries())
     while sweep.at_work(sweep.members(name)):
         time.sleep(0.05)
     app.run()
@@ -168,8 +169,8 @@ def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: Open, tm
         ["paused", 25, "–"], ["waits", 25, "–"],
     ]  # fmt: skip
     app.button(key=f"{name}.cancel").click().run()
-    assert [jobs.state(folder).state for folder in folders] == ["cancelled"] * 2
+    assert [local.state(folder).state for folder in folders] == ["cancelled"] * 2
     app.button(key=f"{name}.resume").click().run()
     while sweep.at_work(sweep.members(name)):
         time.sleep(0.05)
-    assert [jobs.state(folder).state for folder in folders] == ["done"] * 2
+    assert [local.state(folder).state for folder in folders] == ["done"] * 2

@@ -79,14 +79,15 @@ def brought(tmp_path: Path) -> Path:
 
 def clean(brought: Path) -> Path:
     """Clean the checkpoint in this process; return the run."""
-    from cleaner import jobs, worker
+    from cleaner import worker
     from cleaner.defenses import DEFENSES
+    from cleaner.jobs.local import local
 
     config = FinetuneConfig(epochs=1, batch_size=32, device="cpu")
     request = Request("defended", "scenes", 64, config, str(brought), defense=DEFENSES["finetune"]().state_dict(),
                       test_size=100)  # fmt: skip
     folder = create_run(request)
-    worker.work(worker.Desk(folder, jobs.own_start()))
+    worker.work(worker.Desk(folder, local.own_start()))
     return folder
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cleaner import jobs, sweep
+from cleaner import sweep
 from cleaner.clip import save_clip
+from cleaner.jobs.local import local
 from cleaner.runs.store import list_runs
 from cleaner.weights import file_sha256
 from tests.conftest import make_clip
@@ -75,7 +76,7 @@ def test_it_is_swept(page: AppTest, tmp_path: Path) -> None:
     page.toggle(key="defend.sweep").set_value(True).run()
     page.number_input(key="defend.seeds").set_value(2).run()
     page.button(key="defend.go").click().run()
-    (name,) = sweep.names(jobs.all_entries())
+    (name,) = sweep.names(local.all_entries())
     while sweep.at_work(sweep.members(name)):
         time.sleep(0.05)
     page.run()

@@ -1,0 +1,1 @@
+"""Background jobs: workers on this machine, on a Slurm cluster, and sweeps."""
