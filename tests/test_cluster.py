@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import FinetuneConfig, cluster, load_run, sweep, worker
+from cleaner import FinetuneConfig, cluster, load_run, sweep
 from cleaner.__main__ import main
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.cluster import Cluster
 from cleaner.config import parameters
 from cleaner.files import read_json, write_json
+from cleaner.jobs import worker
 from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_status, write_status

@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleaner import FinetuneConfig, Run, load_run, maps, worker
+from cleaner import FinetuneConfig, Run, load_run, maps
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.files import read_json
+from cleaner.jobs import worker
 from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status

@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleaner import FinetuneConfig, cluster, load_run, sweep, worker
+from cleaner import FinetuneConfig, cluster, load_run, sweep
 from cleaner.__main__ import main
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.cluster import Cluster
+from cleaner.jobs import worker
 from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status

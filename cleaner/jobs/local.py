@@ -94,7 +94,7 @@ def launch(folder: Path) -> None:
     """Start the worker of a run and do not wait for it."""
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "cleaner.worker", str(folder.resolve())],
+            [sys.executable, "-u", "-m", "cleaner.jobs.worker", str(folder.resolve())],
             env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **_detached(),
         )  # fmt: skip
     # Somebody must wait for it, or it stays as a zombie after its end.

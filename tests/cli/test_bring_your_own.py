@@ -18,9 +18,9 @@ from cleaner.data import csv
 from cleaner.data.base import load_data, located
 from cleaner.data.table import read_table
 from cleaner.files import read_json
+from cleaner.jobs.worker import perform
 from cleaner.runs.request import data_words, in_words, load_request
 from cleaner.types import CleanerError
-from cleaner.worker import perform
 from tests.data.files import class_folder, picture, table, zipped
 from tests.test_checkpoints import openai, published
 

@@ -13,7 +13,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
-from cleaner import worker
+from cleaner.jobs import worker
 from cleaner.jobs.local import local
 from cleaner.runs.store import ACTIVE
 from pages._shared import cache

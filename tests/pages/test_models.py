@@ -79,8 +79,8 @@ def brought(tmp_path: Path) -> Path:
 
 def clean(brought: Path) -> Path:
     """Clean the checkpoint in this process; return the run."""
-    from cleaner import worker
     from cleaner.defenses import DEFENSES
+    from cleaner.jobs import worker
     from cleaner.jobs.local import local
 
     config = FinetuneConfig(epochs=1, batch_size=32, device="cpu")

@@ -1,4 +1,4 @@
-"""The process that does one run: python -m cleaner.worker RUN_DIR. On a laptop, a GPU box or a cluster alike.
+"""The process that does one run: python -m cleaner.jobs.worker RUN_DIR. On a laptop, a GPU box or a cluster alike.
 
 It writes status.json and progress.jsonl as it goes. It stops for good when the file CANCEL appears in the run folder,
 and for now, with a checkpoint, at the file PAUSE, at SIGTERM and at Ctrl-C. Started again, it goes on from there.
@@ -356,7 +356,7 @@ def _in_words(error: Exception) -> str:
 def main(arguments: list[str]) -> int:
     """Do one run; return 0 if it is done, or was stopped as asked, 1 if it failed, 2 for a wrong call."""
     if len(arguments) != 1 or not (Path(arguments[0]) / "config.json").exists():
-        print("usage: python -m cleaner.worker RUN_DIR, a folder with the config.json of a run", file=sys.stderr)
+        print("usage: python -m cleaner.jobs.worker RUN_DIR, a folder with the config.json of a run", file=sys.stderr)
         return 2
     folder = Path(arguments[0]).resolve()
     if RANK > 0:
