@@ -14,10 +14,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from cleaner import cluster
-from cleaner.cluster import Cluster
 from cleaner.files import read_json
+from cleaner.jobs import slurm
 from cleaner.jobs.local import local
+from cleaner.jobs.slurm import Cluster
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, STOPPED, Entry, create_run, find_run, read_metrics, remove, write_status
 from cleaner.types import CleanerError
@@ -111,7 +111,7 @@ def resume(name: str, root: Path | None = None, place: Cluster | None = None) ->
     Without `place` those that were on a cluster last go back there.
     """
     stopped = sorted((entry for entry in members(name, root) if entry.status.state in STOPPED), key=_seed)
-    places = [place or cluster.remembered(entry.folder) for entry in stopped]
+    places = [place or slurm.remembered(entry.folder) for entry in stopped]
     for where in dict.fromkeys(found for found in places if found is not None):
         folders = [entry.folder for entry, found in zip(stopped, places, strict=True) if found == where]
         local.start_all(folders, where)

@@ -9,8 +9,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cleaner.cluster import Cluster
 from cleaner.config import FinetuneConfig
+from cleaner.jobs.slurm import Cluster
 from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, POISON_LR, STRONGER, attack_presets
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, forms, images, state, tasks, work

@@ -9,8 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from cleaner import figures
-from cleaner.cluster import Cluster
 from cleaner.config import FinetuneConfig
+from cleaner.jobs.slurm import Cluster
 from cleaner.presets import CLEAN_PAIRS, DEFEND, DEMO_CLEAN_PAIRS, DEMO_DEFEND, REBOUND_STEPS, Preset, defense_presets
 from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
 from pages._shared.frame import link, page

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import FinetuneConfig, cluster, load_run, sweep
+from cleaner import FinetuneConfig, load_run, sweep
 from cleaner.__main__ import main
 from cleaner.clip import Architecture, _wrap, save_clip
-from cleaner.cluster import Cluster
 from cleaner.config import parameters
 from cleaner.files import read_json, write_json
-from cleaner.jobs import worker
+from cleaner.jobs import slurm, worker
 from cleaner.jobs.local import local
+from cleaner.jobs.slurm import Cluster
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_status, write_status
 from cleaner.types import CleanerError
@@ -49,8 +49,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home = tmp_path / "slurm"
     monkeypatch.setenv("PATH", f"{fake_slurm.install(home)}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(home))
-    monkeypatch.setattr(cluster, "FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(cluster, "_answers", {})
+    monkeypatch.setattr(slurm, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(slurm, "_answers", {})
     yield home
     for path in home.glob("*.json"):
         fake_slurm.scancel(home, [path.stem])
@@ -81,7 +81,7 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, slurm: Path) ->
     requests = sweep.grid(request_, [{"name": "finetune"}, {"name": "cleanclip"}], [1e-4], [0])
     name = sweep.begin(requests, replace(PLACE, partition="short", minutes=7, memory_gb=3, at_once=1, sbatch="qos=low"))
     entries = sweep.members(name)
-    assert sorted(cluster.job_of(entry.folder) for entry in entries) == ["1_0", "1_1"]
+    assert sorted(slurm.job_of(entry.folder) for entry in entries) == ["1_0", "1_1"]
     script = (slurm / "1").read_text()
     for line in (
         "--array=0-1%1", "--partition=short", "--time=7", "--mem=3GB", "--cpus-per-task=1", "--qos=low", "--requeue",
@@ -95,7 +95,7 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, slurm: Path) ->
     done = sweep.members(name)
     assert [(entry.status.state, entry.status.place) for entry in done] == [("done", "slurm")] * 2
     assert all(row.figure("ca") is not None for row in sweep.rows(done))
-    home = Path(read_json(done[0].folder / cluster.NOTE)["errors"]).parent
+    home = Path(read_json(done[0].folder / slurm.NOTE)["errors"]).parent
     for entry in done:
         assert home.exists()
         local.delete(entry.folder)
@@ -103,11 +103,11 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, slurm: Path) ->
 
 
 def test_a_job_that_is_still_ending_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, home = tmp_path / "run", tmp_path / cluster.PLACE / "now"
+    folder, home = tmp_path / "run", tmp_path / slurm.PLACE / "now"
     folder.mkdir()
     home.mkdir(parents=True)
     (home / "1_submitted.pkl").touch()
-    write_json(folder / cluster.NOTE, {"job": "1", "errors": str(home / "1_0_log.err")})
+    write_json(folder / slurm.NOTE, {"job": "1", "errors": str(home / "1_0_log.err")})
 
     def interrupted(path: Path, **_: bool) -> None:
         for part in path.iterdir():
@@ -117,21 +117,21 @@ def test_a_job_that_is_still_ending_leaves_nothing(tmp_path: Path, monkeypatch: 
         with suppress(OSError):
             path.rmdir()
 
-    monkeypatch.setattr(cluster.shutil, "rmtree", interrupted)
-    cluster.forget(folder)
+    monkeypatch.setattr(slurm.shutil, "rmtree", interrupted)
+    slurm.forget(folder)
     assert list(home.parent.iterdir()) == []
 
 
 def test_a_requeued_run_equals_an_uninterrupted_one(request_: Request) -> None:
     request = replace(request_, finetune=replace(CONFIG, epochs=30))  # 30 x 3 steps
     folder = begun(request)
-    job = cluster.job_of(folder)
+    job = slurm.job_of(folder)
     until_step(folder, 5, "defend")
     subprocess.run(["scancel", job, "--signal", "USR2"], check=True)
     until(lambda: read_status(folder).state == "queued")
     assert 0 < read_status(folder).step < 90
     until_state(folder, "done")
-    assert cluster.job_of(folder) == job
+    assert slurm.job_of(folder) == job
     whole, run = worker.perform(request), load_run(folder)
     assert [(r.step, r.losses) for r in run.history] == [(r.step, r.losses) for r in whole.history]
     assert (run.clip.sha256(), run.metrics) == (whole.clip.sha256(), whole.metrics)
@@ -146,7 +146,7 @@ def test_stopped_from_outside_and_by_file(request_: Request) -> None:
     assert "Slurm job 1 was ended from outside" in status.message
 
     local.start(folder)  # goes back to the cluster
-    assert cluster.job_of(folder) == "2"
+    assert slurm.job_of(folder) == "2"
     until_step(folder, 1, "defend")
     asked = time.monotonic()
     (folder / local.CANCEL).touch()
@@ -163,20 +163,20 @@ def test_a_waiting_job_is_told_in_words_and_leaves_the_queue(request_: Request, 
     ):
         (slurm / "hold").write_text(reason)
         first, second = begun(request_), begun(request_)
-        job = cluster.job_of(first)
+        job = slurm.job_of(first)
         assert local.state(first) == replace(read_status(first), message=f"Slurm job {job} {words}.")
         assert local.state(first).state == "queued"
         local.cancel(first)
         local.pause(second)
         assert (local.state(first).state, local.state(second).state) == ("cancelled", "paused")
-        assert cluster.look(job) == cluster.look(cluster.job_of(second)) == ("", "")
+        assert slurm.look(job) == slurm.look(slurm.job_of(second)) == ("", "")
     assert local._others_first(create_run(request_), "cpu") is False  # who waits there holds nobody up here
 
 
 def test_the_queue_is_asked_rarely_and_may_be_silent(
     request_: Request, slurm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "FRESH_SECONDS", 60.0)
+    monkeypatch.setattr(slurm, "FRESH_SECONDS", 60.0)
     (slurm / "hold").write_text("Priority")
     name = sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1, 2]), PLACE)
     for _ in range(5):
@@ -186,7 +186,7 @@ def test_the_queue_is_asked_rarely_and_may_be_silent(
     assert sweep.seconds_left(sweep.members(name)) is None
 
     (slurm / "down").touch()
-    monkeypatch.setattr(cluster, "_answers", {})
+    monkeypatch.setattr(slurm, "_answers", {})
     for _ in range(3):
         messages = {entry.status.message for entry in sweep.members(name)}
         assert messages == {f"Slurm job 1_{i}: the queue does not answer." for i in range(3)}
@@ -220,7 +220,7 @@ def test_heartbeat_and_queue_tell_the_dead_from_the_waiting(request_: Request, s
 def test_a_job_that_never_starts_shows_the_end_of_its_error_log(request_: Request, slurm: Path) -> None:
     (slurm / "hold").write_text("Priority")
     folder = begun(request_)
-    Path(read_json(folder / cluster.NOTE)["errors"]).write_text("one\n\ntwo\nslurmstepd: error: no such python\n")
+    Path(read_json(folder / slurm.NOTE)["errors"]).write_text("one\n\ntwo\nslurmstepd: error: no such python\n")
     (slurm / "1.json").unlink()
     said = "Its error log ends: one / two / slurmstepd: error: no such python"
     assert local.state(folder).message == f"Slurm job 1 ended before its training began. {said}"
@@ -229,11 +229,11 @@ def test_a_job_that_never_starts_shows_the_end_of_its_error_log(request_: Reques
 
 def test_a_worker_that_cannot_begin_is_told_at_once(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = create_run(request_)
-    write_status(folder, Status("queued", place=cluster.SLURM))
-    write_json(folder / cluster.NOTE, {"job": "5"})
+    write_status(folder, Status("queued", place=slurm.SLURM))
+    write_json(folder / slurm.NOTE, {"job": "5"})
     monkeypatch.setenv("SLURM_JOB_ID", "5")
-    monkeypatch.setattr(cluster.sys, "executable", "/bin/false")
-    assert cluster.Work(folder, PLACE)() == 1
+    monkeypatch.setattr(slurm.sys, "executable", "/bin/false")
+    assert slurm.Work(folder, PLACE)() == 1
     assert read_status(folder).state == "died"
     assert "ended with status 1" in read_status(folder).message
 
@@ -241,11 +241,11 @@ def test_a_worker_that_cannot_begin_is_told_at_once(request_: Request, monkeypat
 def test_a_job_that_nobody_waits_for_does_nothing(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = create_run(request_)
     monkeypatch.setenv("SLURM_JOB_ID", "4")
-    monkeypatch.setattr(cluster.subprocess, "Popen", None)
-    for job, place in (("5", cluster.SLURM), ("4", "")):
+    monkeypatch.setattr(slurm.subprocess, "Popen", None)
+    for job, place in (("5", slurm.SLURM), ("4", "")):
         write_status(folder, Status("queued", place=place))
-        write_json(folder / cluster.NOTE, {"job": job})
-        assert cluster.Work(folder, PLACE)() == 0
+        write_json(folder / slurm.NOTE, {"job": job})
+        assert slurm.Work(folder, PLACE)() == 0
     assert read_status(folder).state == "queued"
 
 
@@ -255,10 +255,10 @@ def test_several_workers_are_not_stopped_by_the_number_of_a_process_that_is_not_
     stranger, worker_, torchrun = (subprocess.Popen(sleep) for _ in range(3))
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
-    host = cluster.socket.gethostname()
+    host = slurm.socket.gethostname()
     try:
         write_status(tmp_path, Status("queued", pid=stranger.pid, host=host))
-        work = cluster.Work(tmp_path, Cluster(gpus=2))
+        work = slurm.Work(tmp_path, Cluster(gpus=2))
         work.process, work.began = torchrun, time.time()
         work._stop()
         for status in (Status("queued"), Status("queued", pid=stranger.pid, host="another-node")):
@@ -277,7 +277,7 @@ def test_several_workers_are_not_stopped_by_the_number_of_a_process_that_is_not_
 
 
 def test_several_gpus_are_torchruns_and_a_cpu_run_gets_none(request_: Request, slurm: Path) -> None:
-    work = cluster.Work(Path("run"), Cluster(gpus=2))
+    work = slurm.Work(Path("run"), Cluster(gpus=2))
     assert work._command()[2:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     (slurm / "hold").write_text("Priority")
     begun(request_, Cluster(gpus=2))
@@ -298,7 +298,7 @@ def test_refused_runs_are_as_before(request_: Request, slurm: Path, tmp_path: Pa
     with pytest.raises(CleanerError, match="Slurm refuses"):
         sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), PLACE)
     assert [entry.folder for entry in local.all_entries()] == [stopped]
-    assert not list((tmp_path / "runs" / cluster.PLACE).iterdir())
+    assert not list((tmp_path / "runs" / slurm.PLACE).iterdir())
     (slurm / "refuse").write_text(
         "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
     )
@@ -312,10 +312,10 @@ def test_without_slurm_nothing_is_made_and_a_run_goes_on_here(
     (slurm / "hold").write_text("Priority")
     folder = begun(request_)
     local.pause(folder)
-    assert cluster.remembered(folder) == PLACE
+    assert slurm.remembered(folder) == PLACE
     monkeypatch.setenv("PATH", "/nowhere")
-    assert cluster.missing() == "Slurm's sbatch is not on this machine"
-    assert cluster.remembered(folder) is None
+    assert slurm.missing() == "Slurm's sbatch is not on this machine"
+    assert slurm.remembered(folder) is None
     command = ["defend", str(request_.model), "--pairs", "48", "--device", "cpu", "--cluster", "slurm"]
     assert main(command) == 2
     *_, told = capsys.readouterr().err.splitlines()
@@ -382,17 +382,17 @@ def test_the_manual_names_every_option() -> None:
 
 
 def test_a_note_from_somebody_else_is_not_trusted(slurm: Path, tmp_path: Path) -> None:
-    folder, other = tmp_path / "runs" / "mine", tmp_path / "elsewhere" / cluster.PLACE / "job"
+    folder, other = tmp_path / "runs" / "mine", tmp_path / "elsewhere" / slurm.PLACE / "job"
     other.mkdir(parents=True)
     (other / "7_0_log.err").write_text("a secret")
     (slurm / "7.json").write_text("0")
-    write_json(folder / cluster.NOTE, {"job": "7", "errors": str(other / "7_0_log.err"), "asked": {"minutes": "x"}})
-    assert (cluster.last_words(folder), cluster.remembered(folder)) == ("", None)
-    cluster.forget(folder)
+    write_json(folder / slurm.NOTE, {"job": "7", "errors": str(other / "7_0_log.err"), "asked": {"minutes": "x"}})
+    assert (slurm.last_words(folder), slurm.remembered(folder)) == ("", None)
+    slurm.forget(folder)
     assert (other / "7_0_log.err").exists()
-    write_json(folder / cluster.NOTE, {"job": "--user=me"})
-    cluster.end(folder)
-    assert cluster.job_of(folder) == ""
+    write_json(folder / slurm.NOTE, {"job": "--user=me"})
+    slurm.end(folder)
+    assert slurm.job_of(folder) == ""
     assert (slurm / "7.json").exists()
 
 

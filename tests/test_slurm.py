@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleaner import FinetuneConfig, cluster, load_run, sweep
+from cleaner import FinetuneConfig, load_run, sweep
 from cleaner.__main__ import main
 from cleaner.clip import Architecture, _wrap, save_clip
-from cleaner.cluster import Cluster
-from cleaner.jobs import worker
+from cleaner.jobs import slurm, worker
 from cleaner.jobs.local import local
+from cleaner.jobs.slurm import Cluster
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status
 from cleaner.types import CleanerError
@@ -74,7 +74,7 @@ def until_state(folder: Path, *wanted: str) -> Status:
     until(ended)
     status = local.state(folder)
     log = folder / "log.txt"
-    assert status.state in wanted, (status, log.read_text() if log.exists() else "", cluster.last_words(folder))
+    assert status.state in wanted, (status, log.read_text() if log.exists() else "", slurm.last_words(folder))
     return status
 
 
@@ -121,11 +121,11 @@ def test_a_sweep_is_one_array_and_one_of_it_is_cancelled(request_: Request) -> N
     base = replace(request_, stage="defended", trigger=None, target_class=None, pairs=48)
     requests = sweep.grid(base, [{"name": "finetune"}, {"name": "cleanclip"}], [1e-4], [0, 1])
     name = sweep.begin(requests, SMALL)
-    numbers = sorted(cluster.job_of(entry.folder) for entry in sweep.members(name))
+    numbers = sorted(slurm.job_of(entry.folder) for entry in sweep.members(name))
     assert len({number.partition("_")[0] for number in numbers}) == 1
     assert [number.partition("_")[2] for number in numbers] == ["0", "1", "2", "3"]
     until(lambda: "RUNNING" in queue().values())
-    waits = next(e for e in sweep.members(name) if cluster.job_of(e.folder) == numbers[3])
+    waits = next(e for e in sweep.members(name) if slurm.job_of(e.folder) == numbers[3])
     until(lambda: "waits" in local.state(waits.folder).message)
     local.cancel(waits.folder)
     until(lambda: numbers[3] not in queue(), 5)
@@ -134,7 +134,7 @@ def test_a_sweep_is_one_array_and_one_of_it_is_cancelled(request_: Request) -> N
     assert all(row.figure("ca") is not None for row in sweep.rows(sweep.members(name)) if row.state == "done")
 
     assert sweep.begin(requests) == name  # goes back to where it was
-    assert cluster.job_of(waits.folder) not in ("", numbers[3])
+    assert slurm.job_of(waits.folder) not in ("", numbers[3])
     until(lambda: not sweep.at_work(sweep.members(name)))
     assert [entry.status.state for entry in sweep.members(name)] == ["done"] * 4
 
@@ -147,7 +147,7 @@ def test_cancel_and_pause_by_file(request_: Request) -> None:
         (folder / file).touch()
         until_state(folder, wanted)
         assert time.monotonic() - asked < 2.5
-        until(lambda folder=folder: cluster.job_of(folder) not in queue(), 10)
+        until(lambda folder=folder: slurm.job_of(folder) not in queue(), 10)
         with pytest.raises(CleanerError, match="not running" if action is local.pause else "there is nothing to cancel"):
             local.pause(folder) if action is local.pause else local.cancel(make_done(folder))
 
@@ -163,7 +163,7 @@ def make_done(folder: Path) -> Path:
 def test_stopped_and_queued_again_equals_uninterrupted(request_: Request, how: str) -> None:
     request = replace(request_, pairs=512, finetune=replace(CONFIG, epochs=12))  # 12 x 32 steps
     folder = begun(request)
-    job = cluster.job_of(folder)
+    job = slurm.job_of(folder)
     until_step(folder, 40)
     if how == "time limit":  # what Slurm sends before it
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
@@ -173,12 +173,12 @@ def test_stopped_and_queued_again_equals_uninterrupted(request_: Request, how: s
         status = until_state(folder, "paused")
         assert "was ended from outside" in status.message
         local.start(folder)
-        assert cluster.job_of(folder) != job
+        assert slurm.job_of(folder) != job
     else:
         until(lambda: (now := local.state(folder)).state == "queued" and "waits" in now.message)
         assert (folder / "checkpoint.pt").exists()
         until(lambda: queue().get(job) == "RUNNING", 60)
-        assert cluster.job_of(folder) == job
+        assert slurm.job_of(folder) == job
     assert 32 <= local.state(folder).step < 384
     until_state(folder, "done")
     assert same(folder, request)
@@ -201,10 +201,10 @@ def test_the_dead_are_recognised(request_: Request, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(local, "SILENCE_SECONDS", 2.0)
     status = local.state(silent)
     assert status.state == "died"
-    assert f"Slurm job {cluster.job_of(silent)} on {slurm.socket.gethostname()} is silent" in status.message
-    assert queue()[cluster.job_of(silent)] == "RUNNING"
+    assert f"Slurm job {slurm.job_of(silent)} on {slurm.socket.gethostname()} is silent" in status.message
+    assert queue()[slurm.job_of(silent)] == "RUNNING"
     local.cancel(silent)
-    until(lambda: cluster.job_of(silent) not in queue(), 30)
+    until(lambda: slurm.job_of(silent) not in queue(), 30)
     assert local.state(silent).state == "cancelled"
 
 
@@ -234,7 +234,7 @@ def test_refusals_are_one_sentence_and_leave_nothing(
     with pytest.raises(CleanerError, match="Slurm refuses"):
         local.start(stopped, replace(SMALL, partition="nowhere"))
     assert local.state(stopped).state == "new"
-    assert cluster.remembered(stopped) is None
+    assert slurm.remembered(stopped) is None
     assert [entry.folder for entry in local.all_entries()] == [stopped]
-    assert not any((tmp_path / "runs" / cluster.PLACE).iterdir())
+    assert not any((tmp_path / "runs" / slurm.PLACE).iterdir())
     assert not queue()

@@ -14,8 +14,8 @@ import tyro
 
 from cleaner.cli.options import with_help
 from cleaner.cli.output import duration
-from cleaner.cluster import Cluster
 from cleaner.jobs.local import local
+from cleaner.jobs.slurm import Cluster
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Run, Status, create_run, load_run, remove
 from cleaner.types import CleanerError

@@ -24,9 +24,9 @@ import psutil
 from filelock import FileLock, Timeout
 
 import cleaner
-from cleaner import cluster
-from cleaner.cluster import Cluster
 from cleaner.files import REMEDY, cache_root
+from cleaner.jobs import slurm
+from cleaner.jobs.slurm import Cluster
 from cleaner.runs.store import (
     ACTIVE,
     CHECKPOINT,
@@ -61,7 +61,7 @@ def start(folder: Path, place: Cluster | None = None) -> None:
     It starts where `place` says, else where it was at work last if that is a cluster that can be reached, else here.
     Raises `CleanerError` if it is running or finished, nothing can be written there, or the cluster refuses.
     """
-    start_all([folder], place or cluster.remembered(folder))
+    start_all([folder], place or slurm.remembered(folder))
 
 
 def start_all(folders: Sequence[Path], place: Cluster | None = None) -> None:
@@ -70,7 +70,7 @@ def start_all(folders: Sequence[Path], place: Cluster | None = None) -> None:
     for folder, now in zip(folders, before, strict=True):
         if now.state not in STOPPED:
             raise CleanerError(f"the run {folder.name} is {now.state}: only a run that was stopped can be started.")
-    where = cluster.SLURM if place else ""
+    where = slurm.SLURM if place else ""
     try:
         for folder, now in zip(folders, before, strict=True):
             _leave_cluster(folder, now)  # a job that has fallen silent may still be there
@@ -78,7 +78,7 @@ def start_all(folders: Sequence[Path], place: Cluster | None = None) -> None:
             for name in (CANCEL, PAUSE):
                 (folder / name).unlink(missing_ok=True)
         if place:
-            cluster.submit(folders, place, _exports())
+            slurm.submit(folders, place, _exports())
         else:
             for folder in folders:
                 launch(folder)
@@ -147,17 +147,17 @@ def _on_cluster(folder: Path, status: Status) -> Status:
     silence = time.time() - max(status.updated, status.queued)
     if status.state == "running" and silence < SILENCE_SECONDS:
         return status
-    job = cluster.job_of(folder)
+    job = slurm.job_of(folder)
     if not job and silence < START_SECONDS:
         return replace(status, message="It is being handed to Slurm.")
-    known = cluster.look(job) if job else ("", "")
+    known = slurm.look(job) if job else ("", "")
     if known is None and status.state == "queued":
         return replace(status, message=f"Slurm job {job}: the queue does not answer.")
     if known is not None and known[0] and (status.state == "queued" or known[0] != "RUNNING"):
         return replace(status, state="queued", message=f"Slurm job {job} {known[1]}.")
     if (ended := _ended(folder)) is not None:
         return ended
-    said = cluster.last_words(folder)
+    said = slurm.last_words(folder)
     said = f" Its error log ends: {said}" if said else ""
     if status.state == "running":
         minutes = f"{silence / 60:.0f} min"
@@ -244,7 +244,7 @@ def cancel(folder: Path) -> None:
 def _end_for_good(folder: Path, status: Status) -> None:
     """Cancel a run that nobody works on, or whose worker does not hear."""
     if status.place:
-        cluster.end(folder)
+        slurm.end(folder)
     write_status(folder, replace(status, state="cancelled", message="Cancelled."))
     discard(folder)
 
@@ -256,7 +256,7 @@ def pause(folder: Path) -> None:
         raise CleanerError(f"the run {folder.name} is not running: there is nothing to pause.")
     _ask(folder, PAUSE)
     if status.place and status.state == "queued":
-        cluster.end(folder)
+        slurm.end(folder)
         write_status(folder, replace(status, state="paused", message=""))
 
 
@@ -290,8 +290,8 @@ def delete(folder: Path) -> None:
 
 def _leave_cluster(folder: Path, status: Status) -> None:
     if status.place:
-        cluster.end(folder)
-        cluster.forget(folder)
+        slurm.end(folder)
+        slurm.forget(folder)
 
 
 def all_entries(root: Path | None = None) -> list[Entry]:

@@ -22,8 +22,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleaner import cluster, sweep
+from cleaner import sweep
 from cleaner.files import REMEDY, read_json, write_text
+from cleaner.jobs import slurm
 from cleaner.jobs.local import local
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import store
@@ -127,7 +128,7 @@ class Desk:
         self.status = replace(
             before, state="queued", message="", verdict=None, stage="", eta=0.0, pid=os.getpid(), started=pid_started,
             host=socket.gethostname(), queued=before.queued or time.time(),
-            place=cluster.SLURM if os.environ.get(cluster.JOB) else "",
+            place=slurm.SLURM if os.environ.get(slurm.JOB) else "",
         )  # fmt: skip
         self.tell()
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from cleaner import cluster
-from cleaner.cluster import Cluster
 from cleaner.config import Parameter, parameters
 from cleaner.files import replacing
+from cleaner.jobs import slurm
+from cleaner.jobs.slurm import Cluster
 from cleaner.presets import SCENES, Preset, not_stated
 from cleaner.runs.request import in_words
 from cleaner.runs.store import runs_root
@@ -212,7 +212,7 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
     left, right = st.columns(2)
     with left:
         help = f"Where the numbers are crunched. Here: {cache.device_name(first)}."
-        if reason := cluster.missing():
+        if reason := slurm.missing():
             help += f" Training on a cluster is not offered: {reason}."
         device = with_reasons("Device", reasons, first, f"{key}.device", help)
     with right:
@@ -225,7 +225,7 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
 
 def place(key: str) -> Cluster | None:
     """Draw the choice of where to train, if there is one; return what to ask the cluster for, None: this machine."""
-    if cluster.missing():
+    if slurm.missing():
         return None
     help = "A job on the cluster takes a GPU where it gets one, else processors, whatever stands under Device."
     places = ("This machine", "Slurm cluster")

@@ -12,8 +12,8 @@ from pathlib import Path
 import streamlit as st
 
 from cleaner import sweep
-from cleaner.cluster import Cluster
 from cleaner.jobs.local import local
+from cleaner.jobs.slurm import Cluster
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Entry, Status, create_run, remove
 from cleaner.types import CleanerError

@@ -18,8 +18,8 @@ from cleaner.cli.options import named
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.clip import Architecture, Clip, _wrap, save_clip
-from cleaner.cluster import Cluster
 from cleaner.data.base import load_data
+from cleaner.jobs.slurm import Cluster
 from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER, recommended_lr
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import entries

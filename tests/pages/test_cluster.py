@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import cluster, sweep
+from cleaner import sweep
 from cleaner.files import read_json
+from cleaner.jobs import slurm
 from cleaner.jobs.local import local
 from tests import fake_slurm
 from tests.pages.conftest import Open, make_small, texts
@@ -25,13 +26,13 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "slurm"
     monkeypatch.setenv("PATH", f"{fake_slurm.install(home)}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(home))
-    monkeypatch.setattr(cluster, "_answers", {})
+    monkeypatch.setattr(slurm, "_answers", {})
     (home / "hold").write_text("Priority")
     return home
 
 
 def test_without_slurm_there_is_no_choice(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "missing", lambda: "Slurm's sbatch is not on this machine")
+    monkeypatch.setattr(slurm, "missing", lambda: "Slurm's sbatch is not on this machine")
     app = open_page("Poison")
     assert "Train on" not in [radio.label for radio in app.radio]
     help = app.selectbox(key="poison.device").help
@@ -76,7 +77,7 @@ def test_a_sweep_is_one_array_in_one_table(open_page: Open, tmp_path: Path, queu
     app.button(key="defend.go").click().run()
     assert not app.exception
     (name,) = sweep.names(local.all_entries())
-    assert [cluster.job_of(entry.folder) for entry in sweep.members(name)] == ["1_0", "1_1", "1_2"]
+    assert [slurm.job_of(entry.folder) for entry in sweep.members(name)] == ["1_0", "1_1", "1_2"]
     shown = next(d.value for d in app.dataframe if "Progress" in d.value)
     assert shown["State"].tolist() == ["waits"] * 3
     assert "Slurm job 1_0 waits behind others." in texts(app).replace("\\", "")
