@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleaner import FinetuneConfig, load_run, sweep
+from cleaner import FinetuneConfig, load_run
 from cleaner.__main__ import main
 from cleaner.clip import Architecture, _wrap, save_clip
-from cleaner.jobs import slurm, worker
+from cleaner.jobs import slurm, sweep, worker
 from cleaner.jobs.local import local
 from cleaner.jobs.slurm import Cluster
 from cleaner.runs.request import Request

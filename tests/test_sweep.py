@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import sweep
 from cleaner.__main__ import main
 from cleaner.cli.sweep import Sweep, lines
 from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.config import FinetuneConfig
+from cleaner.jobs import sweep
 from cleaner.jobs.local import local
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Entry, create_run, remove, write_status

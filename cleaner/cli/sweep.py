@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from cleaner import presets, sweep
+from cleaner import presets
 from cleaner.cli.cluster import Where
 from cleaner.cli.inputs import LOOK, OWN_DATA_HELP, data_of, model_of
 from cleaner.cli.options import SharedFinetune, named, options_of, to_config
@@ -21,6 +21,7 @@ from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, measurable
 from cleaner.files import read_json
+from cleaner.jobs import sweep
 from cleaner.jobs.local import all_entries
 from cleaner.runs.request import Request, found
 from cleaner.runs.store import ACTIVE, Entry, holds_run, run_id, runs_root

@@ -22,9 +22,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleaner import sweep
 from cleaner.files import REMEDY, read_json, write_text
-from cleaner.jobs import slurm
+from cleaner.jobs import slurm, sweep
 from cleaner.jobs.local import local
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import store

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner import sweep
+from cleaner.jobs import sweep
 from cleaner.jobs.local import local
 from cleaner.runs.store import ACTIVE, Entry
 from pages._shared import cache, tasks, work

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from cleaner import sweep
+from cleaner.jobs import sweep
 from cleaner.jobs.local import local
 from cleaner.jobs.slurm import Cluster
 from cleaner.runs.request import Request

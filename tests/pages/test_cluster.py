@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import sweep
 from cleaner.files import read_json
-from cleaner.jobs import slurm
+from cleaner.jobs import slurm, sweep
 from cleaner.jobs.local import local
 from tests import fake_slurm
 from tests.pages.conftest import Open, make_small, texts

@@ -5,10 +5,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from cleaner import sweep
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json, write_json
+from cleaner.jobs import sweep
 from cleaner.jobs.local import local
 from cleaner.presets import DEMO_DEFEND, PUBLISHED_DEFENSES
 from cleaner.runs.request import Request

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cleaner import sweep
 from cleaner.clip import save_clip
+from cleaner.jobs import sweep
 from cleaner.jobs.local import local
 from cleaner.runs.store import list_runs
 from cleaner.weights import file_sha256
