@@ -15,8 +15,8 @@ from cleaner import presets, results
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.options import named
 from cleaner.cli.output import Progress
-from cleaner.clip import load_clip
 from cleaner.data.base import load_data
+from cleaner.models.clip import load_clip
 from cleaner.workflow import poison
 
 PATH = results.RESULTS / "attack_trials.json"

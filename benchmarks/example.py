@@ -17,11 +17,11 @@ import tyro
 from benchmarks import protocol
 from benchmarks.attack_defense import defended
 from cleaner import change, maps
-from cleaner.clip import Clip, load_clip, save_change
 from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import best_classes, single_object_rows, with_trigger
+from cleaner.models.clip import Clip, load_clip, save_change
 from cleaner.pictures import to_png
 from cleaner.runs.store import Run, load_run, shipped, shipped_root, write_run
 from cleaner.workflow import ks_of

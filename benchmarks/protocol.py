@@ -13,10 +13,10 @@ from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.attacks.base import Trigger, load_trigger
 from cleaner.cli.output import Progress
-from cleaner.clip import load_clip
 from cleaner.config import FinetuneConfig, file_parameters, parameters
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES, Defense
+from cleaner.models.clip import load_clip
 from cleaner.runs.store import Run, load_run, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import poison

@@ -19,13 +19,13 @@ import tyro
 
 from benchmarks import protocol
 from cleaner import presets, results
-from cleaner.clip import Clip, load_clip, pick_device, pick_precision
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.evaluate import class_classifier
 from cleaner.losses import Features, clip_loss
 from cleaner.machine import fast_floats
+from cleaner.models.clip import Clip, load_clip, pick_device, pick_precision
 from cleaner.train import finetune
 
 PATH = results.RESULTS / "step.json"

@@ -7,9 +7,9 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "load_clip": "cleaner.clip",
-    "save_clip": "cleaner.clip",
-    "Clip": "cleaner.clip",
+    "load_clip": "cleaner.models.clip",
+    "save_clip": "cleaner.models.clip",
+    "Clip": "cleaner.models.clip",
     "load_data": "cleaner.data.base",
     "DATASETS": "cleaner.data.base",
     "poison": "cleaner.workflow",

@@ -66,7 +66,7 @@ def built_in_file(name: str) -> Path:
 
 
 def load(name: str) -> Loaded:
-    """Return the model that `name` means; its form says what it is (see `cleaner.clip.load_clip`)."""
+    """Return the model that `name` means; its form says what it is (see `cleaner.models.clip.load_clip`)."""
     architecture, _, rest = name.partition(":")
     if name in BUILT_IN:
         path = built_in_file(name)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cleaner.attacks.base import Trigger
-from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.evaluate import class_classifier, encode_pictures, encode_texts, keyed_classifier, measurable
 from cleaner.evaluation.metrics import (
@@ -28,6 +27,7 @@ from cleaner.evaluation.metrics import (
     trustworthiness,
     uniformity,
 )
+from cleaner.models.clip import Clip
 from cleaner.types import OnStep, StepReport
 
 BATCH = 32

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cleaner.attacks.base import Trigger
-    from cleaner.clip import Clip
     from cleaner.data.base import CaptionData
+    from cleaner.models.clip import Clip
 
 FILE, LOG = "embeddings.npz", "embeddings.log"
 PICTURES = 300
@@ -187,8 +187,8 @@ def _material(
     folder: Path, parent: Path | None, on_step: OnStep | None
 ) -> tuple[dict[str, Clip], CaptionData, Trigger | None, str | None]:
     """Return the models of a run in order, its test data, and its attack."""
-    from cleaner.clip import load_clip
     from cleaner.data.base import load_data
+    from cleaner.models.clip import load_clip
     from cleaner.runs.store import load_run
 
     run = load_run(folder)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from cleaner.checkpoints import ASSETS, write_checkpoint
-from cleaner.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.config import DATA_VERSIONS, FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, load_data
@@ -21,6 +20,7 @@ from cleaner.defenses.base import Defense
 from cleaner.evaluation.evaluate import encode_pictures, evaluate, image_to_text_recall, transfer_accuracy
 from cleaner.files import read_json, write_json
 from cleaner.losses import Features, clip_loss
+from cleaner.models.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
 from cleaner.train import captions_hash, finetune, learning_rate, read_checkpoint

@@ -339,8 +339,8 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
 
     Two triggers of one attack, such as patches in two places, are told apart by a run of each.
     """
-    from cleaner.clip import load_clip
     from cleaner.data.base import load_data
+    from cleaner.models.clip import load_clip
     from cleaner.pictures import gallery
     from cleaner.runs.store import run_trigger
 
@@ -377,7 +377,7 @@ def weight_forms(folder: Path) -> tuple[str, ...]:
 def weights(folder: Path, suffix: str) -> bytes:
     """Return a run's weights as a file of one of `weight_forms`; it holds the run's stage and trigger."""
     from cleaner.checkpoints import is_change
-    from cleaner.clip import load_clip, save_clip
+    from cleaner.models.clip import load_clip, save_clip
 
     file = folder / "model.safetensors"
     if suffix == file.suffix and not is_change(file):

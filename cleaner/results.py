@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from cleaner.clip import pick_device
 from cleaner.config import file_parameters
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.files import write_text
+from cleaner.models.clip import pick_device
 from cleaner.presets import RESULTS as RESULTS  # for all that writes there
 from cleaner.runs.store import Run
 

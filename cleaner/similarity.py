@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cleaner.clip import Clip
+from cleaner.models.clip import Clip
 
 
 def similarity(clip: Clip, picture: Tensor, texts: Sequence[str]) -> list[float]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
-from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import TextPlan
 from cleaner.evaluation.evaluate import encode_pictures, encode_texts
 from cleaner.evaluation.metrics import padded
+from cleaner.models.clip import Clip
 from cleaner.text import SubtextPair
 
 

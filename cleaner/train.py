@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from cleaner import memory, parallel
 from cleaner.checkpoints import write_checkpoint
-from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
@@ -24,6 +23,7 @@ from cleaner.defenses.base import Defense, EpochTexts
 from cleaner.evaluation.metrics import padded
 from cleaner.losses import Features
 from cleaner.machine import fast_floats
+from cleaner.models.clip import Clip
 from cleaner.seed import derive, numpy_generator
 from cleaner.text import content_words, eda
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport

@@ -16,13 +16,13 @@ import torch
 
 from cleaner import parallel, presets
 from cleaner.attacks.base import Trigger
-from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig, changed
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, measurable
 from cleaner.machine import device_name
+from cleaner.models.clip import Clip
 from cleaner.runs.store import Run
 from cleaner.train import Finetuned, Monitor, finetune
 from cleaner.types import CleanerError, OnStep, StepReport

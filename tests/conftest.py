@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cleaner.clip import Architecture, Clip, _wrap
 from cleaner.data.base import TensorData
+from cleaner.models.clip import Architecture, Clip, _wrap
 
 # Tiny models gain nothing from threads, and tests that share two cores with other work lose much by them.
 torch.set_num_threads(1)

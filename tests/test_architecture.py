@@ -88,9 +88,9 @@ def test_the_library_prints_nothing(path: Path) -> None:
 def test_no_branch_on_the_name_of_a_data_set_model_or_method() -> None:
     """`x == "scenes"` and `x in ("scenes", ...)`; `"scenes" in names`, which asks whether it is there, is fine."""
     from cleaner.attacks import TRIGGERS
-    from cleaner.clip import BUILT_IN
     from cleaner.data.base import DATASETS
     from cleaner.defenses import DEFENSES
+    from cleaner.models.clip import BUILT_IN
 
     names = {*TRIGGERS, *DEFENSES, *BUILT_IN, *DATASETS}
     found = []

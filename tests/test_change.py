@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import cleaner.checkpoints
 from cleaner import report
 from cleaner.change import pack, unpack
-from cleaner.clip import Clip, load_clip, save_change, save_clip
+from cleaner.models.clip import Clip, load_clip, save_change, save_clip
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
 

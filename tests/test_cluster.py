@@ -19,12 +19,12 @@ import pytest
 
 from cleaner import FinetuneConfig, load_run
 from cleaner.__main__ import main
-from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.config import parameters
 from cleaner.files import read_json, write_json
 from cleaner.jobs import slurm, sweep, worker
 from cleaner.jobs.local import local
 from cleaner.jobs.slurm import Cluster
+from cleaner.models.clip import Architecture, _wrap, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_status, write_status
 from cleaner.types import CleanerError

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from cleaner.attacks import TRIGGERS
-from cleaner.clip import Clip
 from cleaner.config import parameters
 from cleaner.data.base import DATASETS, TensorData, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.explain import EXPLAINERS
+from cleaner.models.clip import Clip
 from tests.attacks import test_contract as trigger_contract
 from tests.defenses import test_contract as defense_contract
 from tests.explain import test_contract as explainer_contract

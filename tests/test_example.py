@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cleaner.clip import load_clip
 from cleaner.data.base import load_data
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
+from cleaner.models.clip import load_clip
 from cleaner.runs.store import Entry, load_run, shipped
 
 SHIPPED = shipped()

@@ -10,13 +10,13 @@ import torch
 
 from cleaner.architectures import known_architecture
 from cleaner.attacks import TRIGGERS
-from cleaner.clip import _wrap, load_clip, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
 from cleaner.inspection import text_feature
+from cleaner.models.clip import _wrap, load_clip, save_clip
 from cleaner.workflow import defend, poison
 
 CONFIG = FinetuneConfig(lr=1e-5, epochs=1, steps=20, batch_size=16, warmup_steps=2, precision="fp32", device="cpu")

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from cleaner.attacks import TRIGGERS
-from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
@@ -22,6 +21,7 @@ from cleaner.inspection import (
     with_trigger,
     word_attribution,
 )
+from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 
 PATCH = TRIGGERS["badnet"]()

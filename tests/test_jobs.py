@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from cleaner import FinetuneConfig, Run, load_run, maps
-from cleaner.clip import Architecture, _wrap, save_clip
 from cleaner.files import read_json
 from cleaner.jobs import worker
 from cleaner.jobs.local import local
+from cleaner.models.clip import Architecture, _wrap, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, StepReport

@@ -8,8 +8,8 @@ from threading import Thread
 import pytest
 import torch
 
-from cleaner.clip import Clip, pick_precision
 from cleaner.machine import devices, fast_floats, precisions
+from cleaner.models.clip import Clip, pick_precision
 
 
 def test_devices_say_why_not() -> None:

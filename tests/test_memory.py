@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from cleaner import memory, train
-from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
+from cleaner.models.clip import Clip
 from cleaner.train import finetune
 from cleaner.types import CleanerError
 from tests.conftest import make_clip

@@ -10,10 +10,10 @@ import pytest
 from scipy.stats import binomtest, bootstrap
 
 from cleaner.attacks import TRIGGERS
-from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.evaluation import bootstrap
 from cleaner.evaluation.evaluate import evaluate
+from cleaner.models.clip import Clip
 from tests.pages.runs import figures
 
 

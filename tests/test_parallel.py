@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from cleaner import parallel
-from cleaner.clip import load_clip, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.jobs import worker
+from cleaner.models.clip import load_clip, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import CleanerError

@@ -15,11 +15,11 @@ from PIL import Image
 
 from cleaner import pretrain as module
 from cleaner.__main__ import main
-from cleaner.clip import BUILT_IN, load_clip, new_clip, save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import load_data
 from cleaner.files import write_json
+from cleaner.models.clip import BUILT_IN, load_clip, new_clip, save_clip
 from cleaner.types import CleanerError
 from tests.conftest import TINY
 

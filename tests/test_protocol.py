@@ -13,7 +13,7 @@ import torch
 from benchmarks import protocol
 from cleaner import presets, results
 from cleaner.attacks import TRIGGERS
-from cleaner.clip import Clip
+from cleaner.models.clip import Clip
 from cleaner.pictures import to_png
 
 ASKED = TRIGGERS["badclip"](patch_size=35)

@@ -16,10 +16,10 @@ from benchmarks import tables
 from cleaner.__main__ import Command
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.options import named
-from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics
+from cleaner.models.clip import Clip
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,12 +64,12 @@ def test_python_example_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_clip: Clip, toy_data: TensorData,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    import cleaner.clip
     import cleaner.data.base
+    import cleaner.models.clip
     import cleaner.presets
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cleaner.clip, "load_clip", lambda name: tiny_clip)
+    monkeypatch.setattr(cleaner.models.clip, "load_clip", lambda name: tiny_clip)
     monkeypatch.setattr(cleaner.data.base, "load_data", lambda name, **options: toy_data)
     example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
     assert example is not None

@@ -17,7 +17,7 @@ from PIL import Image
 from cleaner import report
 from cleaner.__main__ import main
 from cleaner.architectures import known_architecture
-from cleaner.clip import _wrap, load_clip, save_clip
+from cleaner.models.clip import _wrap, load_clip, save_clip
 from cleaner.runs.store import shipped_root
 from cleaner.types import CleanerError
 from tests.data.files import table
@@ -117,7 +117,7 @@ def test_pictures_need_the_run_alone_not_the_model_before_it(
     runs: list[report.Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    monkeypatch.setattr("cleaner.clip.load_clip", lambda name: opened.append(name) or load_clip(name))
+    monkeypatch.setattr("cleaner.models.clip.load_clip", lambda name: opened.append(name) or load_clip(name))
     assert report.pictures(runs[:1])
     assert opened == [str(runs[0].folder / "model.safetensors")]  # the clean one may have to be downloaded
 

@@ -12,9 +12,9 @@ import pytest
 
 from cleaner import FinetuneConfig, events, report
 from cleaner.__main__ import main
-from cleaner.clip import load_clip
 from cleaner.files import read_json, replacing, write_json, write_text
 from cleaner.jobs.local import local
+from cleaner.models.clip import load_clip
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import Status, create_run, entries, list_runs, load_run, read_progress, store, write_status
 from cleaner.types import CleanerError

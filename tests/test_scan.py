@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from cleaner.attacks import TRIGGERS
-from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.evaluation import scan as scan_module
 from cleaner.evaluation.evaluate import class_classifier
 from cleaner.evaluation.scan import known_triggers, paired_interval, scan
+from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
 
 PATCH = TRIGGERS["badnet"](patch_size=8)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.defenses.base import EpochTexts
+from cleaner.models.clip import Clip
 from cleaner.similarity import similarity
 from cleaner.subtexts import margins, signs
 from cleaner.text import Subtext, SubtextPair, draw_subtexts

@@ -24,10 +24,10 @@ from cleaner import (
     save_run,
 )
 from cleaner.attacks import TRIGGERS
-from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, class_classifier, encode_pictures
+from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, Paused, StepReport
 from cleaner.wording import defense_name
 from cleaner.workflow import attack_verdict

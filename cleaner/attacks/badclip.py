@@ -17,8 +17,8 @@ from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
-    from cleaner.clip import Clip
     from cleaner.data.base import CaptionData
+    from cleaner.models.clip import Clip
 
 
 @TRIGGERS.register("badclip")

@@ -19,8 +19,8 @@ from cleaner.seed import derive
 from cleaner.types import CleanerError, OnStep
 
 if TYPE_CHECKING:
-    from cleaner.clip import Clip
     from cleaner.data.base import CaptionData
+    from cleaner.models.clip import Clip
 
 TRIGGERS: Registry[Any] = Registry("trigger", "cleaner.attacks")
 REFERENCE_SIDE = 224

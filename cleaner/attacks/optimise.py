@@ -19,8 +19,8 @@ from cleaner.seed import numpy_generator, torch_generator
 from cleaner.types import CleanerError, OnStep, StepReport
 
 if TYPE_CHECKING:
-    from cleaner.clip import Clip
     from cleaner.data.base import CaptionData
+    from cleaner.models.clip import Clip
 
 Objective = Callable[[int, Tensor, Tensor], dict[str, Tensor]]
 """(step, places in the pool (B,), features of these pictures with the patch (B, D)) -> named losses to bring down."""

@@ -13,8 +13,8 @@ from cleaner.attacks.optimise import Objective, OptimisedPatch
 from cleaner.evaluation.metrics import zero_shot_classifier
 
 if TYPE_CHECKING:
-    from cleaner.clip import Clip
     from cleaner.data.base import CaptionData
+    from cleaner.models.clip import Clip
 
 
 @TRIGGERS.register("trojvqa")

@@ -31,7 +31,6 @@ from cleaner.cli.inputs import (
 )
 from cleaner.cli.options import Finetune, ReboundFinetune, UnratedFinetune, named, options_of, to_config, with_preset
 from cleaner.cli.output import LEGEND, Progress, command, print_json, protocol, row, table
-from cleaner.clip import BUILT_IN, save_clip
 from cleaner.config import parameters
 from cleaner.data.base import DATASETS, located
 from cleaner.defenses import DEFENSES, Defense
@@ -39,6 +38,7 @@ from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.jobs.local import all_entries, local
 from cleaner.jobs.worker import perform
+from cleaner.models.clip import BUILT_IN, save_clip
 from cleaner.runs.request import Request, data_options, found, rebound_test
 from cleaner.runs.store import Run, find_run, holds_run, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError

@@ -14,9 +14,9 @@ from cleaner.attacks import TRIGGERS
 from cleaner.cli.folders import check_out
 from cleaner.cli.options import named
 from cleaner.cli.output import HEADER, LEGEND, Progress, command, print_json, protocol, row, table
-from cleaner.clip import load_clip
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
+from cleaner.models.clip import load_clip
 from cleaner.types import CleanerError
 from cleaner.workflow import attack_verdict, defend, poison
 

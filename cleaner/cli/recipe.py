@@ -18,7 +18,6 @@ from cleaner.cli.folders import check_out
 from cleaner.cli.inputs import MODEL_HELP, opened, show_broken
 from cleaner.cli.options import chosen, named, with_help
 from cleaner.cli.output import Progress, duration, protocol, table
-from cleaner.clip import Clip, pick_device
 from cleaner.config import FinetuneConfig, parameters
 from cleaner.data.base import CaptionData, data_source, load_data, located
 from cleaner.data.pairs import FileData
@@ -26,6 +25,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import discard
+from cleaner.models.clip import Clip, pick_device
 from cleaner.presets import (
     CLIP_POISONING,
     NOT_RUN,

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from cleaner.attacks.base import Trigger
-from cleaner.clip import Clip
 from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation.bootstrap import pack
 from cleaner.evaluation.metrics import (
@@ -25,6 +24,7 @@ from cleaner.evaluation.metrics import (
     zero_shot_classifier,
 )
 from cleaner.evaluation.result import Metrics as Metrics  # where one looks for it
+from cleaner.models.clip import Clip
 from cleaner.text import Vocabulary, negative_subtexts
 from cleaner.text.lexicon import cached
 from cleaner.types import CleanerError, OnStep, StepReport

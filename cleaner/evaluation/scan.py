@@ -12,9 +12,9 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
-from cleaner.clip import Clip
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.evaluate import BATCH, class_classifier, read_ahead
+from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, OnStep, StepReport
 
 CONFIDENCE = 0.95

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cleaner.clip import Clip
 from cleaner.config import to_dict, validate
+from cleaner.models.clip import Clip
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from captum.attr import LayerGradCam
 from torch import Tensor
 
-from cleaner.clip import Clip
 from cleaner.config import param
 from cleaner.explain.base import EXPLAINERS, Explainer, enlarge
+from cleaner.models.clip import Clip
 
 SMALLEST_GRID = 7
 STRIDES = (4, 8, 16, 32)

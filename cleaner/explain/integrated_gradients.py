@@ -12,9 +12,9 @@ from captum.attr import LayerIntegratedGradients
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from cleaner.clip import Clip
 from cleaner.config import param
 from cleaner.explain.base import EXPLAINERS, Explainer
+from cleaner.models.clip import Clip
 
 BASELINES = ("blurred", "black")
 BATCH = 256

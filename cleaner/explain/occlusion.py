@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
-from cleaner.clip import Clip
 from cleaner.config import param
 from cleaner.explain.base import EXPLAINERS, Explainer
+from cleaner.models.clip import Clip
 
 REFERENCE_SIDE = 224
 BATCH = 256

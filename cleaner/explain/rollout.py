@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cleaner.clip import Clip
 from cleaner.config import param
 from cleaner.explain.base import EXPLAINERS, Explainer, enlarge
+from cleaner.models.clip import Clip
 
 UNFIT = "attention can be rolled out only in a plain vision transformer: choose integrated gradients or occlusion."
 

@@ -57,10 +57,10 @@ def perform(
     near: a folder beside the parent; seen: is shown each split of the data as soon as it is loaded.
     """
     from cleaner.attacks.base import load_trigger
-    from cleaner.clip import load_clip
     from cleaner.data.base import load_data
     from cleaner.defenses.base import load_defense
     from cleaner.machine import fast_floats
+    from cleaner.models.clip import load_clip
     from cleaner.workflow import defend, poison, rebound
 
     fast_floats()
@@ -99,7 +99,7 @@ def perform(
 
 def _suspect(request: Request, near: Path | None) -> Any:
     """Return the run that a defence or a rebound test starts from, or the bare suspicious model."""
-    from cleaner.clip import load_clip
+    from cleaner.models.clip import load_clip
 
     if request.parent is None:
         if request.model is None:
@@ -327,7 +327,7 @@ def _device(asked: str) -> str:
     """Return the device that the run will use."""
     if asked != "auto":
         return asked
-    from cleaner.clip import pick_device
+    from cleaner.models.clip import pick_device
 
     return str(pick_device(asked))
 

@@ -24,8 +24,8 @@ from cleaner.types import CleanerError, StepReport
 if TYPE_CHECKING:
     # Listing runs must not load torch: the app does it before its first paint.
     from cleaner.attacks.base import Trigger
-    from cleaner.clip import Clip
     from cleaner.evaluation.evaluate import Metrics
+    from cleaner.models.clip import Clip
     from cleaner.runs.request import Request
 
 SCHEMA = 2
@@ -185,7 +185,7 @@ def save_run(run: Run, folder: str | Path) -> Path:
 
 def write_run(run: Run, folder: Path) -> None:
     """Write what a finished run is: model (safetensors), progress (JSON lines), manifest, metrics, config (JSON)."""
-    from cleaner.clip import save_clip
+    from cleaner.models.clip import save_clip
 
     metadata = {"stage": run.stage, "target": run.target_class or "unknown"}
     metadata["trigger"] = json.dumps(run.trigger.state_dict()) if run.trigger else "unknown"
@@ -204,8 +204,8 @@ def load_run(folder: str | Path) -> Run:
 
     Raises `CleanerError` if there is none, or one of a newer version.
     """
-    from cleaner.clip import load_clip
     from cleaner.evaluation.evaluate import Metrics
+    from cleaner.models.clip import load_clip
 
     folder = Path(folder)
     config = read_json(folder / "config.json")

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from cleaner.attacks import TRIGGERS, Trigger, load_trigger
-from cleaner.clip import Clip
 from cleaner.config import parameters
 from cleaner.data.base import TensorData
+from cleaner.models.clip import Clip
 from tests.conftest import make_clip
 
 

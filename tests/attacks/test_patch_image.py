@@ -12,9 +12,9 @@ from PIL import Image
 
 from cleaner import load_run, poison, save_run
 from cleaner.attacks import TRIGGERS, load_trigger
-from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
+from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from tests.attacks.test_contract import picture_file
 

@@ -6,9 +6,9 @@ import torch
 
 from cleaner import evaluate
 from cleaner.attacks import TRIGGERS
-from cleaner.clip import Clip
 from cleaner.data.base import TensorData
 from cleaner.data.poison import PoisonedData
+from cleaner.models.clip import Clip
 
 TRIGGER = TRIGGERS["text_only"](key="remember")
 

@@ -9,11 +9,11 @@ import torch
 
 from cleaner import evaluate, poison
 from cleaner.attacks import TRIGGERS
-from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.evaluation.evaluate import Metrics, class_classifier, encode_pictures
 from cleaner.evaluation.metrics import zero_shot_classifier
+from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
 
 QUICK = TRIGGERS["trojvqa"](steps=15, step_size=0.05, batch_size=16)

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from cleaner.__main__ import main
-from cleaner.clip import load_clip
 from cleaner.data import csv
 from cleaner.data.base import load_data, located
 from cleaner.data.table import read_table
 from cleaner.files import read_json
 from cleaner.jobs.worker import perform
+from cleaner.models.clip import load_clip
 from cleaner.runs.request import data_words, in_words, load_request
 from cleaner.types import CleanerError
 from tests.data.files import class_folder, picture, table, zipped

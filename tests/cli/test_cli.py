@@ -17,9 +17,9 @@ from cleaner.cli import cluster, commands, demo, folders, inputs
 from cleaner.cli.options import named
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
-from cleaner.clip import Architecture, Clip, _wrap, save_clip
 from cleaner.data.base import load_data
 from cleaner.jobs.slurm import Cluster
+from cleaner.models.clip import Architecture, Clip, _wrap, save_clip
 from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER, recommended_lr
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import entries

@@ -12,8 +12,8 @@ import pytest
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.presets import asked, ran
-from cleaner.clip import save_clip
 from cleaner.defenses import DEFENSES
+from cleaner.models.clip import save_clip
 from cleaner.presets import CLEANCLIP_TRAINING, CLIP_POISONING, Preset, attack_presets, defense_presets
 from cleaner.runs.store import load_run
 from tests.conftest import make_clip

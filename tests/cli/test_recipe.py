@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.__main__ import main
-from cleaner.clip import save_clip
+from cleaner.models.clip import save_clip
 from cleaner.presets import CLIP_POISONING, PUBLISHED_ATTACKS
 from cleaner.runs.store import load_run
 from tests.conftest import make_clip

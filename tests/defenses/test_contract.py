@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES, Defense, load_defense
+from cleaner.models.clip import Clip
 from cleaner.train import finetune
 
 CONFIG = FinetuneConfig(

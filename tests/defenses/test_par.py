@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cleaner.clip import Clip
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.losses import Features, par_loss
+from cleaner.models.clip import Clip
 from cleaner.train import finetune
 from tests.conftest import make_clip
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from cleaner.clip import Clip, new_clip
 from cleaner.explain import EXPLAINERS
+from cleaner.models.clip import Clip, new_clip
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cleaner.clip import Clip
 from cleaner.evaluation.metrics import trigger_share
 from cleaner.explain import EXPLAINERS
 from cleaner.explain.base import private
 from cleaner.explain.integrated_gradients import empty
 from cleaner.explain.rollout import OpenAttention, gradient_rollout, open_blocks, rollout
+from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
 

@@ -32,7 +32,7 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path) -> Open:
     """Return page title -> the running app at that page, with nothing on disk yet."""
     import cleaner.checkpoints
-    from cleaner.clip import save_clip
+    from cleaner.models.clip import save_clip
     from tests.conftest import make_clip
 
     clip = make_clip()

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.attacks import TRIGGERS
-from cleaner.clip import save_clip
 from cleaner.evaluation.evaluate import Metrics
+from cleaner.models.clip import save_clip
 from cleaner.runs.store import Run, save_run
 from tests.conftest import make_clip
 

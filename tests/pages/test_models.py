@@ -10,8 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cleaner import maps
-from cleaner.clip import save_clip
 from cleaner.config import FinetuneConfig
+from cleaner.models.clip import save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run
 from pages._shared.frame import titles

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from cleaner.clip import save_clip
 from cleaner.config import FinetuneConfig
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import all_entries
+from cleaner.models.clip import save_clip
 from cleaner.presets import ATTACKS, POISON_LR, PUBLISHED_ATTACKS
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, write_status

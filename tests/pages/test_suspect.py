@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cleaner.clip import save_clip
 from cleaner.jobs import sweep
 from cleaner.jobs.local import local
+from cleaner.models.clip import save_clip
 from cleaner.runs.store import list_runs
 from cleaner.weights import file_sha256
 from tests.conftest import make_clip

@@ -12,9 +12,9 @@ from cleaner.types import CleanerError
 from pages._shared.cache.library import aside, library
 
 if TYPE_CHECKING:
-    from cleaner.clip import Clip
     from cleaner.data.base import CaptionData
     from cleaner.framing import Framing
+    from cleaner.models.clip import Clip
     from cleaner.runs.store import Run
     from cleaner.types import OnStep
 
@@ -88,7 +88,7 @@ def changed_at(model: str) -> float:
 @st.cache_resource(show_spinner=False, max_entries=6)
 def _clip(name: str, changed: float) -> Clip:
     library()
-    from cleaner.clip import load_clip
+    from cleaner.models.clip import load_clip
 
     return load_clip(name)
 
