@@ -20,10 +20,10 @@ from torch import Generator, Tensor
 from benchmarks import protocol, textures
 from cleaner import results
 from cleaner.attacks import TRIGGERS
-from cleaner.checkpoints import write_checkpoint
 from cleaner.data.base import CaptionData, load_data, resized
 from cleaner.evaluation.metrics import psnr
 from cleaner.files import write_json
+from cleaner.models.checkpoints import write_checkpoint
 from cleaner.seed import torch_generator
 from cleaner.steganography import BITS, PATH, SIDE, Pair, load_pair, resize, save_pair
 from cleaner.weights import file_sha256

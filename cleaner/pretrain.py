@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cleaner.checkpoints import ASSETS, write_checkpoint
 from cleaner.config import DATA_VERSIONS, FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, load_data
@@ -20,6 +19,7 @@ from cleaner.defenses.base import Defense
 from cleaner.evaluation.evaluate import encode_pictures, evaluate, image_to_text_recall, transfer_accuracy
 from cleaner.files import read_json, write_json
 from cleaner.losses import Features, clip_loss
+from cleaner.models.checkpoints import ASSETS, write_checkpoint
 from cleaner.models.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator

@@ -369,14 +369,14 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
 
 def weight_forms(folder: Path) -> tuple[str, ...]:
     """Return the suffixes of the files in which a run's weights can be had."""
-    from cleaner.checkpoints import forms
+    from cleaner.models.checkpoints import forms
 
     return forms(folder / "model.safetensors")
 
 
 def weights(folder: Path, suffix: str) -> bytes:
     """Return a run's weights as a file of one of `weight_forms`; it holds the run's stage and trigger."""
-    from cleaner.checkpoints import is_change
+    from cleaner.models.checkpoints import is_change
     from cleaner.models.clip import load_clip, save_clip
 
     file = folder / "model.safetensors"

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from cleaner import memory, parallel
-from cleaner.checkpoints import write_checkpoint
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
@@ -23,6 +22,7 @@ from cleaner.defenses.base import Defense, EpochTexts
 from cleaner.evaluation.metrics import padded
 from cleaner.losses import Features
 from cleaner.machine import fast_floats
+from cleaner.models.checkpoints import write_checkpoint
 from cleaner.models.clip import Clip
 from cleaner.seed import derive, numpy_generator
 from cleaner.text import content_words, eda

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import cleaner.checkpoints
+import cleaner.models.checkpoints
 from cleaner import report
 from cleaner.change import pack, unpack
 from cleaner.models.clip import Clip, load_clip, save_change, save_clip
@@ -21,7 +21,7 @@ from tests.conftest import make_clip
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clip:
     """A tiny model in the place of a built-in one."""
-    monkeypatch.setattr(cleaner.checkpoints, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(cleaner.models.checkpoints, "ASSETS", tmp_path / "assets")
     clip = make_clip("rn")
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
@@ -87,7 +87,7 @@ def test_a_broken_file_is_refused(broken: str, base: Clip) -> None:
         del packed[f"{key}.rows"]
     else:
         packed["nowhere.codes"] = packed.pop(f"{key}.codes")
-    with pytest.raises(cleaner.checkpoints.BROKEN):
+    with pytest.raises(cleaner.models.checkpoints.BROKEN):
         unpack(packed, state)
 
 

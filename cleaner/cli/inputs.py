@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.attacks import TRIGGERS, Trigger
-from cleaner.checkpoints import describe
 from cleaner.cli.options import named
 from cleaner.cli.output import Progress
 from cleaner.data.base import CaptionData, load_data, located
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
+from cleaner.models.checkpoints import describe
 from cleaner.models.clip import Clip, load_clip
 from cleaner.runs.request import data_options, tested_on
 from cleaner.runs.store import holds_run, load_run, run_trigger

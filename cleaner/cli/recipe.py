@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from cleaner.attacks import TRIGGERS, Trigger
-from cleaner.checkpoints import check_name
 from cleaner.cli.folders import check_out
 from cleaner.cli.inputs import MODEL_HELP, opened, show_broken
 from cleaner.cli.options import chosen, named, with_help
@@ -25,6 +24,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import discard
+from cleaner.models.checkpoints import check_name
 from cleaner.models.clip import Clip, pick_device
 from cleaner.presets import (
     CLIP_POISONING,

@@ -31,14 +31,14 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path) -> Open:
     """Return page title -> the running app at that page, with nothing on disk yet."""
-    import cleaner.checkpoints
+    import cleaner.models.checkpoints
     from cleaner.models.clip import save_clip
     from tests.conftest import make_clip
 
     clip = make_clip()
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
-    monkeypatch.setattr(cleaner.checkpoints, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(cleaner.models.checkpoints, "ASSETS", tmp_path / "assets")
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     work_in_threads(monkeypatch)
     monkeypatch.setattr(cache, "warm_pictures", lambda sample, attacked: True)  # would outlive the test

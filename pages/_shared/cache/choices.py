@@ -60,7 +60,7 @@ def datasets() -> list[str]:
 def models() -> list[str]:
     """Return the names of the built-in models whose weights are there."""
     library()
-    from cleaner.checkpoints import BUILT_IN, built_in_file
+    from cleaner.models.checkpoints import BUILT_IN, built_in_file
 
     return [name for name in BUILT_IN if built_in_file(name).exists()]
 

@@ -74,7 +74,7 @@ def framed(shown: CaptionData, model: str) -> CaptionData:
 
 def framing_of(model: str) -> Framing | None:
     """Return how a model sees pictures, if that is known without opening its file."""
-    from cleaner.checkpoints import framing_of
+    from cleaner.models.checkpoints import framing_of
 
     return framing_of(model)
 

@@ -20,7 +20,7 @@ LOOK = 1000
 @st.cache_data(show_spinner=False, max_entries=16)
 def _describe(model: str, changed: float) -> str | None:
     library()
-    from cleaner.checkpoints import describe
+    from cleaner.models.checkpoints import describe
 
     return describe(model)
 
