@@ -5,8 +5,8 @@ What a card says of the training stays; the weights must be those that it was wr
 
 from __future__ import annotations
 
-from cleaner.architectures import BUILT_IN
 from cleaner.files import assets, read_json, write_json
+from cleaner.models.architectures import BUILT_IN
 from cleaner.models.clip import load_clip
 from cleaner.pretrain import measure
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from cleaner.architectures import known_architecture
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import load_data
@@ -16,6 +15,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
 from cleaner.inspection import text_feature
+from cleaner.models.architectures import known_architecture
 from cleaner.models.clip import _wrap, load_clip, save_clip
 from cleaner.workflow import defend, poison
 

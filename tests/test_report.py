@@ -16,7 +16,7 @@ from PIL import Image
 
 from cleaner import report
 from cleaner.__main__ import main
-from cleaner.architectures import known_architecture
+from cleaner.models.architectures import known_architecture
 from cleaner.models.clip import _wrap, load_clip, save_clip
 from cleaner.runs.store import shipped_root
 from cleaner.types import CleanerError

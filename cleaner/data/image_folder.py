@@ -7,11 +7,11 @@ from os.path import isdir
 from pathlib import Path, PurePath
 from typing import Any
 
-from cleaner.architectures import IMAGENET_CLASS_NAMES
 from cleaner.data.base import DATASETS
 from cleaner.data.naming import SPLIT_NAMES, in_order, templated
 from cleaner.data.pairs import FileData, Table, limited
 from cleaner.framing import PICTURE_SUFFIXES
+from cleaner.models.architectures import IMAGENET_CLASS_NAMES
 from cleaner.types import CleanerError
 
 

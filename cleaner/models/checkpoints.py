@@ -22,7 +22,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cleaner.architectures import (
+from cleaner.change import pack, unpack
+from cleaner.config import DATA_VERSIONS
+from cleaner.files import assets, replacing, write_json
+from cleaner.framing import Framing
+from cleaner.models.architectures import (
     BUILT_IN,
     TEMPLATES,
     Architecture,
@@ -31,10 +35,6 @@ from cleaner.architectures import (
     open_clip_name,
     tokenizer_faults,
 )
-from cleaner.change import pack, unpack
-from cleaner.config import DATA_VERSIONS
-from cleaner.files import assets, replacing, write_json
-from cleaner.framing import Framing
 from cleaner.types import CleanerError
 from cleaner.weights import file_sha256, fitting, read_weights, state_sha256
 

@@ -18,10 +18,10 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from cleaner import attention  # noqa: F401 - attention: what autocast does on a processor
-from cleaner.architectures import BUILT_IN, Architecture
 from cleaner.framing import Framing
 from cleaner.lengths import blocks, lengths
 from cleaner.models import checkpoints
+from cleaner.models.architectures import BUILT_IN, Architecture
 from cleaner.runs.request import found
 from cleaner.types import CleanerError
 from cleaner.weights import state_sha256

@@ -99,7 +99,7 @@ def rebound_test(
 
 def found(model: str) -> str:
     """Return a model's name as it stands, a model's file as its absolute path: the worker may start elsewhere."""
-    from cleaner.architectures import BUILT_IN  # loads open_clip
+    from cleaner.models.architectures import BUILT_IN  # loads open_clip
 
     return model if model in BUILT_IN else absolute(model)
 
