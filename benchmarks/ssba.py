@@ -24,9 +24,9 @@ from cleaner.data.base import CaptionData, load_data, resized
 from cleaner.evaluation.metrics import psnr
 from cleaner.files import write_json
 from cleaner.models.checkpoints import write_checkpoint
+from cleaner.models.weights import file_sha256
 from cleaner.seed import torch_generator
 from cleaner.steganography import BITS, PATH, SIDE, Pair, load_pair, resize, save_pair
-from cleaner.weights import file_sha256
 
 PICTURES, VARIANT_PICTURES = 6000, 2000
 """Of Scenes, and of each of its other looks."""

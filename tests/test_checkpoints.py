@@ -21,10 +21,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cleaner import weights
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
+from cleaner.models import weights
 from cleaner.models.architectures import TEMPLATES, Architecture, known_architecture, open_clip_name
 from cleaner.models.checkpoints import describe, framing_of, write_checkpoint
 from cleaner.models.clip import Clip, _tokenizer, _wrap, load_clip, save_clip

@@ -35,8 +35,8 @@ from cleaner.models.architectures import (
     open_clip_name,
     tokenizer_faults,
 )
+from cleaner.models.weights import file_sha256, fitting, read_weights, state_sha256
 from cleaner.types import CleanerError
-from cleaner.weights import file_sha256, fitting, read_weights, state_sha256
 
 ASSETS = assets()
 """Where the built-in models lie; a process that this one starts finds the same place by the environment variable."""

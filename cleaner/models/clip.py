@@ -22,9 +22,9 @@ from cleaner.framing import Framing
 from cleaner.lengths import blocks, lengths
 from cleaner.models import checkpoints
 from cleaner.models.architectures import BUILT_IN, Architecture
+from cleaner.models.weights import state_sha256
 from cleaner.runs.request import found
 from cleaner.types import CleanerError
-from cleaner.weights import state_sha256
 
 __all__ = ["BUILT_IN", "Architecture", "Clip", "load_clip", "new_clip", "pick_device", "save_clip"]
 

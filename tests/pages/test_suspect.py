@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 from cleaner.jobs import sweep
 from cleaner.jobs.local import local
 from cleaner.models.clip import save_clip
+from cleaner.models.weights import file_sha256
 from cleaner.runs.store import list_runs
-from cleaner.weights import file_sha256
 from tests.conftest import make_clip
 from tests.pages.conftest import Open, at, texts, trained
 
