@@ -16,11 +16,12 @@ import tyro
 
 from benchmarks import protocol
 from benchmarks.attack_defense import defended
-from cleaner import change, maps
+from cleaner import maps
 from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import best_classes, single_object_rows, with_trigger
+from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_change
 from cleaner.pictures import to_png
 from cleaner.runs.store import Run, load_run, shipped, shipped_root, write_run
@@ -71,7 +72,7 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
         file = save_change(run.clip, clean.name, folder / "change.safetensors")
         clip = load_clip(str(file))
         whole, shipped = (measured(run, c, clean, test) for c in (run.clip, clip))
-        about = {"step": change.STEP, "sha256": clip.sha256(), "whole": figures_of(whole)}
+        about = {"step": delta.STEP, "sha256": clip.sha256(), "whole": figures_of(whole)}
         config = {**run.config, "data_name": "scenes", "test_size": TESTS, "shipped": about}
         history = [r for r in run.history if r.step % KEPT == 1 or r.metrics or r.step == r.total]
         write_run(replace(run, clip=clip, metrics=shipped, config=config, history=history), folder)

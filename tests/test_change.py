@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 import cleaner.models.checkpoints
 from cleaner import report
-from cleaner.change import pack, unpack
 from cleaner.models.clip import Clip, load_clip, save_change, save_clip
+from cleaner.models.delta import pack, unpack
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
 

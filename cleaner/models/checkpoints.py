@@ -22,7 +22,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cleaner.change import pack, unpack
 from cleaner.config import DATA_VERSIONS
 from cleaner.files import assets, replacing, write_json
 from cleaner.framing import Framing
@@ -35,6 +34,7 @@ from cleaner.models.architectures import (
     open_clip_name,
     tokenizer_faults,
 )
+from cleaner.models.delta import pack, unpack
 from cleaner.models.weights import file_sha256, fitting, read_weights, state_sha256
 from cleaner.types import CleanerError
 

@@ -323,7 +323,7 @@ def save_clip(clip: Clip, path: str | Path, half: bool = False, metadata: dict[s
 def save_change(clip: Clip, base: str, path: str | Path) -> Path:
     """Write what differs in a finetuned copy of the built-in model `base`, as a `.safetensors` file for `load_clip`.
 
-    The weights it leads to are not exactly those of `clip` (`cleaner.change`): measure the file, not the model.
+    The weights it leads to are not exactly those of `clip` (`cleaner.models.delta`): measure the file, not the model.
     """
     assert clip.architecture is not None
     loaded = checkpoints.Loaded(clip.model, clip.name, clip.architecture, clip.templates, clip.metadata)
