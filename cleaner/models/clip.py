@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from cleaner import attention  # noqa: F401 - attention: what autocast does on a processor
 from cleaner.framing import Framing
-from cleaner.lengths import blocks, lengths
 from cleaner.models import checkpoints
 from cleaner.models.architectures import BUILT_IN, Architecture
+from cleaner.models.token_blocks import blocks, lengths
 from cleaner.models.weights import state_sha256
 from cleaner.runs.request import found
 from cleaner.types import CleanerError
