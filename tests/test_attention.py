@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cleaner import attention  # noqa: F401 - what autocast does on a processor
+from cleaner.models import cpu_attention  # noqa: F401 - what autocast does on a processor
 from tests.conftest import make_clip
 
 MASK = torch.full((20, 20), float("-inf")).triu(1)
