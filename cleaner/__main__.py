@@ -14,7 +14,7 @@ from cleaner.cli.recipe import Recipe
 from cleaner.cli.report import ExportTensorboard, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
-from cleaner.machine import fast_floats
+from cleaner.models.devices import fast_floats
 from cleaner.types import CleanerError
 
 Command = (

@@ -21,9 +21,9 @@ from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense, EpochTexts
 from cleaner.evaluation.metrics import padded
 from cleaner.losses import Features
-from cleaner.machine import fast_floats
 from cleaner.models.checkpoints import write_checkpoint
 from cleaner.models.clip import Clip
+from cleaner.models.devices import fast_floats
 from cleaner.seed import derive, numpy_generator
 from cleaner.text import content_words, eda
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport

@@ -21,8 +21,8 @@ from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, measurable
-from cleaner.machine import device_name
 from cleaner.models.clip import Clip
+from cleaner.models.devices import device_name
 from cleaner.runs.store import Run
 from cleaner.train import Finetuned, Monitor, finetune
 from cleaner.types import CleanerError, OnStep, StepReport

@@ -59,8 +59,8 @@ def perform(
     from cleaner.attacks.base import load_trigger
     from cleaner.data.base import load_data
     from cleaner.defenses.base import load_defense
-    from cleaner.machine import fast_floats
     from cleaner.models.clip import load_clip
+    from cleaner.models.devices import fast_floats
     from cleaner.workflow import defend, poison, rebound
 
     fast_floats()

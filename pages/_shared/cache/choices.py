@@ -69,7 +69,7 @@ def models() -> list[str]:
 def devices() -> dict[str, str | None]:
     """Return device -> None, or the reason why it cannot be used."""
     library()
-    from cleaner.machine import devices
+    from cleaner.models.devices import devices
 
     return devices()
 
@@ -78,7 +78,7 @@ def devices() -> dict[str, str | None]:
 def precisions(device: str) -> dict[str, str | None]:
     """Return precision -> None, or the reason why it makes no sense on `device`."""
     library()
-    from cleaner.machine import precisions
+    from cleaner.models.devices import precisions
 
     return precisions(device)
 
@@ -96,6 +96,6 @@ def fast_precision(device: str) -> str:
 def device_name(device: str) -> str:
     """Return what stands behind a device, in words."""
     library()
-    from cleaner.machine import device_name
+    from cleaner.models.devices import device_name
 
     return device_name(device)
