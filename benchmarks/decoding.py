@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cleaner import results
 from cleaner.data.base import CaptionData, load_data
-from cleaner.framing import Framing
+from cleaner.data.framing import Framing
 from cleaner.runs.request import data_options
 
 BATCH = 64

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from cleaner.data.framing import Framing, open_picture
 from cleaner.evaluation.metrics import psnr, ssim
-from cleaner.framing import Framing, open_picture
 from cleaner.types import CleanerError, TriggerLike
 
 GAIN = 10

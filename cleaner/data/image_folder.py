@@ -8,9 +8,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from cleaner.data.base import DATASETS
+from cleaner.data.framing import PICTURE_SUFFIXES
 from cleaner.data.naming import SPLIT_NAMES, in_order, templated
 from cleaner.data.pairs import FileData, Table, limited
-from cleaner.framing import PICTURE_SUFFIXES
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES
 from cleaner.types import CleanerError
 

@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cleaner.config import DATA_VERSIONS
+from cleaner.data.framing import Framing
 from cleaner.files import assets, replacing, write_json
-from cleaner.framing import Framing
 from cleaner.models.architectures import (
     BUILT_IN,
     TEMPLATES,

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
-from cleaner.framing import Framing
+from cleaner.data.framing import Framing
 from cleaner.models import (
     checkpoints,
     cpu_attention,  # noqa: F401 - attention: what autocast does on a processor
