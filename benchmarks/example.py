@@ -18,12 +18,12 @@ from benchmarks import protocol
 from benchmarks.attack_defense import defended
 from cleaner import maps
 from cleaner.data.base import CaptionData, load_data
+from cleaner.data.images import to_png
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import best_classes, single_object_rows, with_trigger
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_change
-from cleaner.pictures import to_png
 from cleaner.runs.store import Run, load_run, shipped, shipped_root, write_run
 from cleaner.workflow import ks_of
 

@@ -340,8 +340,8 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
     Two triggers of one attack, such as patches in two places, are told apart by a run of each.
     """
     from cleaner.data.base import load_data
+    from cleaner.data.images import gallery
     from cleaner.models.clip import load_clip
-    from cleaner.pictures import gallery
     from cleaner.runs.store import run_trigger
 
     found: dict[str, tuple[Entry, list[tuple[str, str, str]]]] = {}

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from cleaner.attacks import TRIGGERS
+from cleaner.data.images import from_bytes, gallery, to_bytes
 from cleaner.evaluation.metrics import psnr, ssim
-from cleaner.pictures import from_bytes, gallery, to_bytes
 from cleaner.similarity import similarity
 from cleaner.types import CleanerError
 
@@ -99,7 +99,7 @@ def test_similarity_is_a_cosine(tiny_clip) -> None:  # type: ignore[no-untyped-d
 
 def test_a_trigger_is_moved_and_blended() -> None:
     from cleaner.attacks import TRIGGERS
-    from cleaner.pictures import placed, stamp
+    from cleaner.data.images import placed, stamp
 
     patch = TRIGGERS["badnet"]()
     picture = torch.full((1, 3, 64, 64), 0.5)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cleaner.config import file_parameters, param, validate
-from cleaner.pictures import from_bytes, read_file
+from cleaner.data.images import from_bytes, read_file
 from cleaner.registry import Registry
 from cleaner.seed import derive
 from cleaner.types import CleanerError, OnStep

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import POSITIONS, PatchTrigger
 from cleaner.config import param
-from cleaner.pictures import from_png, to_png
+from cleaner.data.images import from_png, to_png
 from cleaner.seed import numpy_generator, torch_generator
 from cleaner.types import CleanerError, OnStep, StepReport
 

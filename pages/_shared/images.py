@@ -54,8 +54,8 @@ def drawn(name: str, split: str, size: int) -> CaptionData:
 
 
 def gallery(data: CaptionData, indices: list[int], trigger: Any, own: tuple[str, bytes] | None) -> list[Any]:
-    """Return the shown pictures (`cleaner.pictures.Shown`): the user's own one first, if there is one."""
-    from cleaner.pictures import from_bytes, gallery
+    """Return the shown pictures (`cleaner.data.images.Shown`): the user's own one first, if there is one."""
+    from cleaner.data.images import from_bytes, gallery
 
     rows = gallery(data.images(indices), trigger)
     if own is not None:

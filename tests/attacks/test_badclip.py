@@ -12,9 +12,9 @@ from cleaner import poison
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
+from cleaner.data.images import from_png
 from cleaner.data.poison import PoisonedData
 from cleaner.models.clip import Clip
-from cleaner.pictures import from_png
 from cleaner.types import CleanerError, StepReport
 from tests.conftest import make_clip
 

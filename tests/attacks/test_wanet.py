@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from cleaner.attacks import TRIGGERS
-from cleaner.pictures import stamp
+from cleaner.data.images import stamp
 
 
 @pytest.mark.parametrize(("grid", "strength"), [(4, 4.0), (0, 1.0)])

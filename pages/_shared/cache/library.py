@@ -20,8 +20,8 @@ _importing = threading.RLock()
 def library() -> None:
     """Import what the pages need; one thread at a time, the others wait for it. Costs nothing from then on."""
     with _importing:
+        import cleaner.data.images
         import cleaner.data.scenes
-        import cleaner.pictures
         import cleaner.workflow  # noqa: F401
 
 

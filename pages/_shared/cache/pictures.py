@@ -26,8 +26,8 @@ def seen(sample: Sample, attacked: Path | None) -> CaptionData:
 
 def picture_pair(sample: Sample, attacked: Path | None) -> Any:
     """Return a picture, and the same one with the run's trigger where there is one, as (1 or 2, 3, H, W) in [0, 1]."""
+    from cleaner.data.images import from_bytes
     from cleaner.inspection import with_trigger
-    from cleaner.pictures import from_bytes
 
     shown = seen(sample, attacked)
     if sample.own is None:
@@ -39,7 +39,7 @@ def picture_pair(sample: Sample, attacked: Path | None) -> Any:
 
 def shown_pair(sample: Sample, attacked: Path | None) -> Any:
     """Return `picture_pair` as bytes (1 or 2, H, W, 3)."""
-    from cleaner.pictures import to_bytes
+    from cleaner.data.images import to_bytes
 
     return to_bytes(picture_pair(sample, attacked))
 
@@ -65,14 +65,14 @@ def trigger_mask(sample: Sample, attacked: Path | None) -> Any:
 
 def stamp(sample: Sample, attacked: Path) -> tuple[int, int, int, int] | None:
     """Return left, top, width and height in px of the box that the run's trigger changes; None if it has no place."""
-    from cleaner.pictures import stamp
+    from cleaner.data.images import stamp
 
     return stamp(picture_pair(sample, attacked)[:1], run(attacked).trigger)
 
 
 def placed(sample: Sample, attacked: Path | None, left: int, top: int, strength: float) -> Any:
     """Return the picture with the run's trigger at a place, (1, 3, H, W) and as bytes (H, W, 3)."""
-    from cleaner.pictures import placed, to_bytes
+    from cleaner.data.images import placed, to_bytes
 
     picture = picture_pair(sample, attacked)[:1]
     if attacked is not None and strength > 0:
