@@ -26,7 +26,7 @@ from cleaner.evaluation.evaluate import class_classifier
 from cleaner.losses import Features, clip_loss
 from cleaner.models.clip import Clip, load_clip, pick_device, pick_precision
 from cleaner.models.devices import fast_floats
-from cleaner.train import finetune
+from cleaner.training.loop import finetune
 
 PATH = results.RESULTS / "step.json"
 SHARES = (0.01, 0.1, 0.3, 1.0)

@@ -18,7 +18,7 @@ _HOME = {
     "compare": "cleaner.workflow",
     "evaluate": "cleaner.evaluation.evaluate",
     "Metrics": "cleaner.evaluation.evaluate",
-    "finetune": "cleaner.train",
+    "finetune": "cleaner.training.loop",
     "FinetuneConfig": "cleaner.config",
     "TRIGGERS": "cleaner.attacks",
     "DEFENSES": "cleaner.defenses",

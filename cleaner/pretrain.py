@@ -23,7 +23,7 @@ from cleaner.models.checkpoints import ASSETS, write_checkpoint
 from cleaner.models.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
-from cleaner.train import captions_hash, finetune, learning_rate, read_checkpoint
+from cleaner.training.loop import captions_hash, finetune, learning_rate, read_checkpoint
 from cleaner.types import CleanerError, OnStep, StepReport
 
 

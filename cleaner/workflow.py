@@ -24,7 +24,7 @@ from cleaner.evaluation.evaluate import Metrics, evaluate, measurable
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
 from cleaner.runs.store import Run
-from cleaner.train import Finetuned, Monitor, finetune
+from cleaner.training.loop import Finetuned, Monitor, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
 MONITOR_PICTURES = 512

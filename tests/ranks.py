@@ -18,7 +18,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import BUILT_IN, Clip, load_clip
-from cleaner.train import finetune
+from cleaner.training.loop import finetune
 from cleaner.types import Cancelled, Paused, StepReport
 from tests.conftest import make_clip, make_toy_data
 

@@ -28,7 +28,7 @@ from cleaner.models import weights
 from cleaner.models.architectures import TEMPLATES, Architecture, known_architecture, open_clip_name
 from cleaner.models.checkpoints import describe, framing_of, write_checkpoint
 from cleaner.models.clip import Clip, _tokenizer, _wrap, load_clip, save_clip
-from cleaner.train import finetune
+from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 from tests.conftest import OPENAI, TINY, make_clip
 

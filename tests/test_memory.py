@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from cleaner import memory, train
+from cleaner import memory
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import Clip
-from cleaner.train import finetune
+from cleaner.training import loop
+from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
 
@@ -26,7 +27,7 @@ def test_chunks_change_neither_losses_nor_gradients(
     name: str, kind: str, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A plain gradient step: Adam's would blow up the rounding of gradients that are all but zero.
-    monkeypatch.setattr(train, "_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr))
+    monkeypatch.setattr(loop, "_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr))
     clip, defense = make_clip(kind), DEFENSES[name]()
     config = replace(CONFIG, lr=0.1)
     whole = finetune(clip, toy_data, defense, config)

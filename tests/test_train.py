@@ -12,7 +12,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import Clip
-from cleaner.train import MAX_LOGIT_SCALE, false_negatives, finetune, learning_rate
+from cleaner.training.loop import MAX_LOGIT_SCALE, false_negatives, finetune, learning_rate
 from cleaner.types import CleanerError, Paused, StepReport
 from tests.conftest import make_clip
 

@@ -9,7 +9,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES, Defense, load_defense
 from cleaner.models.clip import Clip
-from cleaner.train import finetune
+from cleaner.training.loop import finetune
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=4, batch_size=8, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle"

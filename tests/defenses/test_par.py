@@ -10,7 +10,7 @@ from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.losses import Features, par_loss
 from cleaner.models.clip import Clip
-from cleaner.train import finetune
+from cleaner.training.loop import finetune
 from tests.conftest import make_clip
 
 PAR = DEFENSES["par"]()
