@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cleaner import memory
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import Clip
-from cleaner.training import loop
+from cleaner.training import loop, memory
 from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 from tests.conftest import make_clip

@@ -341,7 +341,7 @@ def _verdict(run: Run) -> list[str] | None:
 
 def _in_words(error: Exception) -> str:
     """Return what went wrong, and what to do, for errors that nobody foresaw."""
-    from cleaner.memory import has_ended
+    from cleaner.training.memory import has_ended
 
     said = str(error).split("\n")[0][:300]
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and has_ended(error)):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cleaner import memory, parallel
+from cleaner import parallel
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
@@ -26,6 +26,7 @@ from cleaner.models.clip import Clip
 from cleaner.models.devices import fast_floats
 from cleaner.seed import derive, numpy_generator
 from cleaner.text import content_words, eda
+from cleaner.training import memory
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 
 MAX_LOGIT_SCALE = math.log(100)
