@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from cleaner import parallel, presets
+from cleaner import presets
 from cleaner.attacks.base import Trigger
 from cleaner.config import FinetuneConfig, changed
 from cleaner.data.base import CaptionData
@@ -24,6 +24,7 @@ from cleaner.evaluation.evaluate import Metrics, evaluate, measurable
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
 from cleaner.runs.store import Run
+from cleaner.training import distributed
 from cleaner.training.loop import Finetuned, Monitor, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -97,7 +98,7 @@ def _prepare(
             on_step(report)
 
     asked = trigger
-    trigger = parallel.from_first(lambda: asked.prepare(clip, data, target_class, tell))
+    trigger = distributed.from_first(lambda: asked.prepare(clip, data, target_class, tell))
     if trigger.missing:
         raise CleanerError(trigger.missing)
     return trigger
@@ -260,7 +261,7 @@ def _described(clip: Clip, data: CaptionData, config: FinetuneConfig, trained: F
         "device": str(device),
         "device_name": device_name(device.type),
         "precision": trained.clip.precision,
-        "processes": parallel.size(),
+        "processes": distributed.size(),
         "torch": torch.__version__,
         "versions": {"python": python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": platform.machine(),

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from cleaner import parallel
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import BUILT_IN, Clip, load_clip
+from cleaner.training import distributed
 from cleaner.training.loop import finetune
 from cleaner.types import Cancelled, Paused, StepReport
 from tests.conftest import make_clip, make_toy_data
@@ -61,16 +61,16 @@ def stopped(out: Path) -> list[int]:
         try:
             finetune(make_clip(), make_toy_data(), DEFENSES["finetune"](), CONFIG, stop, checkpoint=out / "paused.pt")
         except Cancelled:
-            parallel.from_first(lambda: None)  # the others wait until the checkpoint is there
+            distributed.from_first(lambda: None)  # the others wait until the checkpoint is there
     return told
 
 
 def main(out: Path) -> None:
-    parallel.start("cpu")
+    distributed.start("cpu")
     results: dict[str, Any] = {f"{kind} {name}": train(kind, name) for kind, name in CASES}
     results["told"] = stopped(out)
-    results["made"] = parallel.from_first(lambda: parallel.rank() + 10)
-    torch.save(results, out / f"rank{parallel.rank()}.pt")
+    results["made"] = distributed.from_first(lambda: distributed.rank() + 10)
+    torch.save(results, out / f"rank{distributed.rank()}.pt")
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from cleaner import parallel
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.jobs import worker
 from cleaner.models.clip import load_clip, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
+from cleaner.training import distributed
 from cleaner.types import CleanerError
 from tests import ranks
 from tests.conftest import make_clip
@@ -130,10 +130,10 @@ def test_the_worker_of_a_run_in_two_processes(
 
 
 def test_shares_are_the_batch_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parallel.share([3, 1, 2]) == [[3, 1, 2]]
-    monkeypatch.setattr(parallel, "size", lambda: 3)
+    assert distributed.share([3, 1, 2]) == [[3, 1, 2]]
+    monkeypatch.setattr(distributed, "size", lambda: 3)
     for count in (3, 7, 64):
-        parts = parallel.share(list(range(count)))
+        parts = distributed.share(list(range(count)))
         assert [row for part in parts for row in part] == list(range(count))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
         assert min(map(len, parts)) >= 1
@@ -141,14 +141,14 @@ def test_shares_are_the_batch_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_several_processes_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_clip("rn").model
-    assert parallel.fit(model, 1, freeze_bn=False) is model
-    monkeypatch.setattr(parallel, "size", lambda: 2)
+    assert distributed.fit(model, 1, freeze_bn=False) is model
+    monkeypatch.setattr(distributed, "size", lambda: 2)
     with pytest.raises(CleanerError, match="cannot be shared by 2 processes"):
-        parallel.fit(model, 1, freeze_bn=True)
+        distributed.fit(model, 1, freeze_bn=True)
     with pytest.raises(CleanerError, match="set freeze_bn"):
-        parallel.fit(model, 16, freeze_bn=False)
-    assert parallel.fit(model, 16, freeze_bn=True) is model
-    assert parallel.fit(make_clip("vit").model, 16, freeze_bn=False) is not None
+        distributed.fit(model, 16, freeze_bn=False)
+    assert distributed.fit(model, 16, freeze_bn=True) is model
+    assert distributed.fit(make_clip("vit").model, 16, freeze_bn=False) is not None
 
 
 def test_more_processes_than_gpus_are_refused_by_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_more_processes_than_gpus_are_refused_by_all_of_them(monkeypatch: pytest
     for card in ("0", "1"):
         monkeypatch.setenv("LOCAL_RANK", card)
         with pytest.raises(CleanerError, match="there are 1 GPUs here: start that many processes at most"):
-            parallel.start("auto")
+            distributed.start("auto")
 
 
 @pytest.mark.parametrize(("state", "raises"), [("paused", False), ("cancelled", False), ("running", True)])
@@ -183,8 +183,8 @@ def test_who_follows_ends_well_where_the_first_process_has_stopped(
 
 def test_alone_everything_stays_as_it_is() -> None:
     rows = torch.rand(6, 2, requires_grad=True)
-    first, second = parallel.gather(rows, [[4, 2]])
+    first, second = distributed.gather(rows, [[4, 2]])
     assert torch.equal(torch.cat([first, second]), rows)
-    assert parallel.from_first(lambda: 3) == 3
-    parallel.start("cpu")
-    assert (parallel.size(), parallel.rank(), parallel.first()) == (1, 0, True)
+    assert distributed.from_first(lambda: 3) == 3
+    distributed.start("cpu")
+    assert (distributed.size(), distributed.rank(), distributed.first()) == (1, 0, True)

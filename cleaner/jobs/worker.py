@@ -265,9 +265,9 @@ def draw_map(folder: Path) -> None:
 
 def join(request: Request) -> None:
     """Join the other processes of this run, if torchrun has started several."""
-    from cleaner import parallel
+    from cleaner.training import distributed
 
-    parallel.start(request.finetune.device)
+    distributed.start(request.finetune.device)
 
 
 def follow(folder: Path) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cleaner import parallel
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
@@ -26,7 +25,7 @@ from cleaner.models.clip import Clip
 from cleaner.models.devices import fast_floats
 from cleaner.seed import derive, numpy_generator
 from cleaner.text import content_words, eda
-from cleaner.training import memory
+from cleaner.training import distributed, memory
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -65,7 +64,7 @@ def finetune(
     `checkpoint` path the state is written there at the end of each epoch and when `on_step` raises (`Cancelled`
     excepted), and a run that finds one goes on from it with the result of an uninterrupted run; it must be of the same
     model, captions, settings and, where pictures were poisoned, `attack` (JSON-ready). Several processes
-    (`cleaner.parallel`) share every batch; the first one alone monitors, tells and writes. Raises `CleanerError` for
+    (`cleaner.training.distributed`) share every batch; the first one alone monitors, tells and writes. Raises `CleanerError` for
     fewer than two pairs, a model of SigLIP's loss, a checkpoint of another run or that is broken, or a loss that is
     not finite.
     """
@@ -81,7 +80,7 @@ def finetune(
     student = clip.to(config.device, config.precision)
     reference = student.copy() if defense.compares else None
     batch_size = min(config.batch_size, len(data))
-    student.model = parallel.fit(student.model, batch_size, config.freeze_bn)
+    student.model = distributed.fit(student.model, batch_size, config.freeze_bn)
     optimizer = _optimizer(student.model, config)
     history: list[StepReport] = []
     settings = {} if checkpoint is None else _settings(clip, data, defense, config, attack)
@@ -94,7 +93,7 @@ def finetune(
 
     def shards_of(step: int) -> list[list[int]]:
         epoch, place = divmod(step, epoch_steps)
-        return parallel.share([int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]])
+        return distributed.share([int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]])
 
     epoch, chunk = -1, config.chunk_size
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
@@ -104,10 +103,10 @@ def finetune(
             epoch = step // epoch_steps
             texts = plan(epoch)
         shards = shards_of(step)
-        own = shards[parallel.rank()]
+        own = shards[distributed.rank()]
         images = defense.disturb(data.images(own), config.seed, epoch, own)
         if step + 1 < total:
-            data.prefetch(shards_of(step + 1)[parallel.rank()])  # decoded while this step computes
+            data.prefetch(shards_of(step + 1)[distributed.rank()])  # decoded while this step computes
         share = defense.lr_share(step, total)
         lr = learning_rate(step, total, config) if share is None else config.lr * share
         for group in optimizer.param_groups:
@@ -117,18 +116,18 @@ def finetune(
         losses, loss, chunk = _backward(student, defense, features, images, shards, chunk)
         if not torch.isfinite(loss):
             raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
-        parallel.average_gradients(student.model)
+        distributed.average_gradients(student.model)
         optimizer.step()
         with torch.no_grad():
             student.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)  # type: ignore[operator]
         student.model.eval()
         look = config.eval_every and ((step + 1) % config.eval_every == 0 or step + 1 == total)
         named = {name: value.item() for name, value in losses.items()} | {"total": loss.item()}
-        figures = monitor(student) if monitor is not None and look and parallel.first() else {}
+        figures = monitor(student) if monitor is not None and look and distributed.first() else {}
         report = StepReport(stage, step + 1, total, time.perf_counter() - began, epoch, named, figures, lr)
         history.append(report)
         try:
-            parallel.tell(on_step, report)
+            distributed.tell(on_step, report)
         except BaseException as stop:
             if isinstance(stop, Cancelled) and not isinstance(stop, Paused):
                 raise  # for good: a checkpoint would take seconds and serve nobody
@@ -149,7 +148,7 @@ def _backward(
     several processes train, for the others would wait. Raises `CleanerError` where BatchNorm is live: it would
     normalise each chunk by itself.
     """
-    own, live = shards[parallel.rank()], memory.mixes_items(student.model)
+    own, live = shards[distributed.rank()], memory.mixes_items(student.model)
     whole = len(own)
     if live and 0 < chunk < whole:
         raise CleanerError(f"live BatchNorm cannot be trained in chunks of {chunk}: freeze it, or take chunk_size 0.")
@@ -163,7 +162,7 @@ def _backward(
         loss.backward()
         return losses, loss
 
-    if parallel.size() > 1:
+    if distributed.size() > 1:
         return *attempt(chunk or whole), chunk
     (losses, loss), size = memory.halving(attempt, chunk or whole, least=2 if live else 1)
     if live and size < whole:
@@ -183,14 +182,14 @@ def _features(
     images: of this process's rows, as the defence disturbed them; shards: the rows of each process. One forward for
     all pictures, one for all texts.
     """
-    own = shards[parallel.rank()]
+    own = shards[distributed.rank()]
     captions = [texts.captions[row] for row in own]
     before = None
     if reference is not None:
         plain = [[len(shard)] for shard in shards]
         with torch.no_grad():
-            (seen,) = parallel.gather(reference.encode_image(images), plain)
-            (read,) = parallel.gather(reference.encode_text(captions), plain)
+            (seen,) = distributed.gather(reference.encode_image(images), plain)
+            (read,) = distributed.gather(reference.encode_text(captions), plain)
         before = Features(seen, read)
     batch = list(captions)
     if defense.augmented:
@@ -198,13 +197,13 @@ def _features(
         drawn_in = epoch if config.redraw else 0
         batch += [eda(c, seed=derive("eda", config.seed, drawn_in, row)) for c, row in zip(captions, own, strict=True)]
     drawn = [[texts.drawn[row] for row in shard if row in texts.drawn] for shard in shards]
-    mine = drawn[parallel.rank()]
+    mine = drawn[distributed.rank()]
     batch += [pair.positive.text for pair in mine if pair.positive is not None]
     batch += [negative.text for pair in mine for negative in pair.negatives]
     views = [[len(shard)] * (2 if defense.augmented else 1) for shard in shards]
     subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in drawn]
-    image, *image_aug = parallel.gather(memory.in_chunks(student.encode_image, images, chunk), views)
-    text, *text_aug, positive, negatives = parallel.gather(
+    image, *image_aug = distributed.gather(memory.in_chunks(student.encode_image, images, chunk), views)
+    text, *text_aug, positive, negatives = distributed.gather(
         memory.in_chunks(student.encode_text, batch, chunk), [[*v, *s] for v, s in zip(views, subtexts, strict=True)]
     )
     rows, pairs = [row for shard in shards for row in shard], [pair for shard in drawn for pair in shard]
@@ -287,7 +286,7 @@ def _save(
     path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
     settings: dict[str, Any], cpu_seconds: float,
 ) -> None:  # fmt: skip
-    if path is None or not parallel.first():
+    if path is None or not distributed.first():
         return
     state = {
         "settings": settings,
