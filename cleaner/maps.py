@@ -119,7 +119,7 @@ def draw(
     import torch
 
     from cleaner.evaluation.evaluate import measurable
-    from cleaner.inspection import KINDS, layers, numbers, shifts, single_object_rows, stacked
+    from cleaner.inspection.features import KINDS, layers, numbers, shifts, single_object_rows, stacked
 
     measurable(data)
     target = data.class_index(target_class) if target_class is not None and trigger is not None else None
@@ -155,7 +155,7 @@ def _chosen(data: CaptionData, rows: list[int], stages: int, target: int | None)
 
 def projected(found: Map, features: Tensor, method: str) -> Map:
     """Return a map with the places of one more method, fitted on all its points together."""
-    from cleaner.inspection import trust
+    from cleaner.inspection.features import trust
     from cleaner.projection import Projection
 
     places = Projection(method).fit(features)

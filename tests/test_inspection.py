@@ -9,7 +9,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
-from cleaner.inspection import (
+from cleaner.inspection.features import (
     best_classes,
     cosines,
     layers,

@@ -26,7 +26,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
 
 
 def test_figures_and_places_are_those_of_the_models() -> None:
-    from cleaner.inspection import layers, numbers, shifts, stacked
+    from cleaner.inspection.features import layers, numbers, shifts, stacked
     from cleaner.projection import Projection
 
     data, trigger = make_toy_data(), TRIGGERS["badnet"]()

@@ -45,7 +45,7 @@ def look_at(model: str, name: str) -> tuple[list[str], Any]:
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _look_at(model: str, name: str, changed: float) -> tuple[list[str], Any]:
     from cleaner.evaluation.evaluate import evaluate
-    from cleaner.inspection import about
+    from cleaner.inspection.features import about
 
     return about(clip(model)), evaluate(clip(model), data(name, "test", LOOK), ks=(1,), counterfactual=False)
 

@@ -27,7 +27,7 @@ def seen(sample: Sample, attacked: Path | None) -> CaptionData:
 def picture_pair(sample: Sample, attacked: Path | None) -> Any:
     """Return a picture, and the same one with the run's trigger where there is one, as (1 or 2, 3, H, W) in [0, 1]."""
     from cleaner.data.images import from_bytes
-    from cleaner.inspection import with_trigger
+    from cleaner.inspection.features import with_trigger
 
     shown = seen(sample, attacked)
     if sample.own is None:
@@ -95,7 +95,7 @@ def best_classes(
 
     word_of: the run whose text key stands in the prompts.
     """
-    from cleaner.inspection import best_classes
+    from cleaner.inspection.features import best_classes
 
     picture, _ = placed(sample, attacked, left, top, strength)
     known = data(sample.data, sample.split, sample.size)

@@ -1,0 +1,1 @@
+"""What happens inside a model: attribution, features, projections, margins."""
