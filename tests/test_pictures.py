@@ -12,7 +12,7 @@ from PIL import Image
 from cleaner.attacks import TRIGGERS
 from cleaner.data.images import from_bytes, gallery, to_bytes
 from cleaner.evaluation.metrics import psnr, ssim
-from cleaner.similarity import similarity
+from cleaner.inspection.similarity import similarity
 from cleaner.types import CleanerError
 
 

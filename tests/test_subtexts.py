@@ -6,8 +6,8 @@ import pytest
 
 from cleaner.data.base import TensorData
 from cleaner.defenses.base import EpochTexts
+from cleaner.inspection.similarity import similarity
 from cleaner.models.clip import Clip
-from cleaner.similarity import similarity
 from cleaner.subtexts import margins, signs
 from cleaner.text import Subtext, SubtextPair, draw_subtexts
 
