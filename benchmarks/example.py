@@ -16,11 +16,11 @@ import tyro
 
 from benchmarks import protocol
 from benchmarks.attack_defense import defended
-from cleaner import maps
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.images import to_png
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
+from cleaner.inspection import embedding_map
 from cleaner.inspection.features import best_classes, single_object_rows, with_trigger
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_change
@@ -63,7 +63,7 @@ def main(options: Options) -> None:
         models[name] = ship(run, shipped_root() / f"{parent}-{number}-{name}", clean, test)
     write_json(shipped_root() / parent / "picture.json", picture(suspect, models, test))
     for entry in shipped():
-        maps.make(entry.folder, place=entry.folder)
+        embedding_map.make(entry.folder, place=entry.folder)
 
 
 def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from cleaner import figures, maps, views
+from cleaner import figures, views
+from cleaner.inspection import embedding_map
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, images, state, view
 from pages._shared.frame import page
@@ -48,7 +49,7 @@ MEANINGS = {
 class World:
     """A map as it is shown: by one method, with the run whose trigger is on its pictures."""
 
-    map: maps.Map
+    map: embedding_map.Map
     method: str
     data: str
     size: int
@@ -123,7 +124,7 @@ def _fit(folder: Path, parent: Path) -> None:
         found = cache.kept_map(folder)
         if found is not None and "umap" in found.places:
             st.rerun()
-        raise CleanerError(f"UMAP could not be fitted ({maps.last_words(folder)}): choose PCA, or try again.")
+        raise CleanerError(f"UMAP could not be fitted ({embedding_map.last_words(folder)}): choose PCA, or try again.")
 
     watch()
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleaner import FinetuneConfig, Run, load_run, maps
+from cleaner import FinetuneConfig, Run, load_run
 from cleaner.files import read_json
+from cleaner.inspection import embedding_map
 from cleaner.jobs import worker
 from cleaner.jobs.local import local
 from cleaner.models.clip import Architecture, _wrap, save_clip
@@ -336,7 +337,7 @@ def test_a_map_is_made_at_the_end_and_its_failure_costs_nothing(
         seen.append((local.state(folder).state, (folder / "model.safetensors").exists()))
         raise MemoryError
 
-    monkeypatch.setattr(maps, "make", make)
+    monkeypatch.setattr(embedding_map, "make", make)
     assert run_here(create_run(request_)).state == "done"
     assert seen == []
     assert run_here(create_run(replace(request_, map=True))).state == "done"

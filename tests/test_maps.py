@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from cleaner import maps
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
+from cleaner.inspection import embedding_map
 from cleaner.runs.store import Entry, shipped
 from cleaner.types import CleanerError
 from tests.conftest import make_clip, make_toy_data
@@ -31,7 +31,7 @@ def test_figures_and_places_are_those_of_the_models() -> None:
 
     data, trigger = make_toy_data(), TRIGGERS["badnet"]()
     clips = {"clean": make_clip("vit", 0), "backdoored": make_clip("vit", 1)}
-    found, features = maps.draw(clips, data, trigger, "banana")
+    found, features = embedding_map.draw(clips, data, trigger, "banana")
     each = [layers(clip, data, 48, trigger, "banana") for clip in clips.values()]
     assert found.counts == {"image": 48, "triggered": 48, "caption": 48, "prompt": 4}
     assert found.figures == [numbers(layer, data.labels, 1) for layer in each]
@@ -44,15 +44,15 @@ def test_figures_and_places_are_those_of_the_models() -> None:
 
 
 def test_no_map_has_more_points_than_umap_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maps, "LARGEST", 200)
-    found, features = maps.draw({"clean": make_clip("vit", 0), "backdoored": make_clip("vit", 1)}, make_toy_data())
+    monkeypatch.setattr(embedding_map, "LARGEST", 200)
+    found, features = embedding_map.draw({"clean": make_clip("vit", 0), "backdoored": make_clip("vit", 1)}, make_toy_data())
     assert len(features) <= 200
     assert found.rows == list(range(32))
     assert found.prompts == [0, 1, 2, 3]
 
 
 def test_few_pictures_have_a_map_too() -> None:
-    found, _ = maps.draw({"clean": make_clip()}, make_toy_data().subset([0, 2]), TRIGGERS["badnet"](), "banana")
+    found, _ = embedding_map.draw({"clean": make_clip()}, make_toy_data().subset([0, 2]), TRIGGERS["badnet"](), "banana")
     assert found.counts == {"image": 2, "triggered": 2, "caption": 2, "prompt": 3}
     assert 0 <= found.trust["pca"] <= 1
 
@@ -60,23 +60,23 @@ def test_few_pictures_have_a_map_too() -> None:
 def test_data_without_classes_have_no_map() -> None:
     data = TensorData(torch.rand(4, 3, 32, 32), ["a cup"] * 4, [], [-1] * 4)
     with pytest.raises(CleanerError, match="no pictures with a class label"):
-        maps.draw({"suspect": make_clip()}, data)
+        embedding_map.draw({"suspect": make_clip()}, data)
 
 
 def test_it_is_kept_with_the_run_and_a_broken_one_is_none(folders: tuple[Path, Path]) -> None:
     attacked, defended = folders
-    assert maps.read(defended) is None
-    made = maps.make(defended, attacked, umap=False)
+    assert embedding_map.read(defended) is None
+    made = embedding_map.make(defended, attacked, umap=False)
     assert made.stages == ("clean", "backdoored", "defended")
-    kept = maps.read(defended)
+    kept = embedding_map.read(defended)
     assert kept is not None
     np.testing.assert_array_equal(kept.places["pca"], made.places["pca"])
     assert (kept.figures, kept.shifts, kept.captions) == (made.figures, made.shifts, made.captions)
-    assert maps.file_of(defended).parent == defended
-    assert maps.make(defended, attacked, umap=False).places["pca"].tobytes() == kept.places["pca"].tobytes()
-    for content in (b"broken", maps.file_of(defended).read_bytes()[:2000], b""):
-        maps.file_of(defended).write_bytes(content)
-        assert maps.read(defended) is None
+    assert embedding_map.file_of(defended).parent == defended
+    assert embedding_map.make(defended, attacked, umap=False).places["pca"].tobytes() == kept.places["pca"].tobytes()
+    for content in (b"broken", embedding_map.file_of(defended).read_bytes()[:2000], b""):
+        embedding_map.file_of(defended).write_bytes(content)
+        assert embedding_map.read(defended) is None
     assert [path.name for path in defended.iterdir() if path.suffix == ".tmp"] == []
 
 
@@ -84,33 +84,33 @@ def test_a_run_that_cannot_be_written_is_kept_in_the_cache(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    maps.make(folders[0], umap=False)
-    assert maps.file_of(folders[0]) == tmp_path / "cache" / "runs" / folders[0].name / maps.FILE
-    assert not (folders[0] / maps.FILE).exists()
-    assert maps.read(folders[0]) is not None
+    embedding_map.make(folders[0], umap=False)
+    assert embedding_map.file_of(folders[0]) == tmp_path / "cache" / "runs" / folders[0].name / embedding_map.FILE
+    assert not (folders[0] / embedding_map.FILE).exists()
+    assert embedding_map.read(folders[0]) is not None
 
 
 def test_a_deleted_run_does_not_come_back(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = maps.draw
+    whole = embedding_map.draw
 
     def deleted_meanwhile(*args: object, **kwargs: object) -> object:
         found = whole(*args, **kwargs)  # type: ignore[arg-type]
         os.rename(folders[0], folders[0].with_name("grave"))
         return found
 
-    monkeypatch.setattr(maps, "draw", deleted_meanwhile)
-    maps.make(folders[0], umap=False)
+    monkeypatch.setattr(embedding_map, "draw", deleted_meanwhile)
+    embedding_map.make(folders[0], umap=False)
     assert not folders[0].exists()
 
 
 @pytest.mark.parametrize("entry", shipped(), ids=lambda entry: entry.folder.name)
 def test_the_shipped_example_has_its_maps(entry: Entry) -> None:
-    found = maps.read(entry.folder)
+    found = embedding_map.read(entry.folder)
     assert found is not None
-    assert maps.file_of(entry.folder).parent == entry.folder
+    assert embedding_map.file_of(entry.folder).parent == entry.folder
     assert set(found.places) == {"pca", "umap"}
     assert found.stages == ("clean", "backdoored", "defended")[: len(found.stages)]
-    assert len(found.rows) == maps.PICTURES
+    assert len(found.rows) == embedding_map.PICTURES
     assert found.class_names[found.target or 0] == entry.config["target_class"]
 
 
@@ -118,9 +118,9 @@ def test_the_shipped_example_has_its_maps(entry: Entry) -> None:
 def test_umap_in_a_process_of_its_own_gives_the_same_map_each_time(folders: tuple[Path, Path]) -> None:
     found = []
     for _ in range(2):
-        assert maps.start(folders[1], folders[0]).wait(600) == 0, maps.last_words(folders[1])
-        found.append(maps.read(folders[1]))
-        maps.file_of(folders[1]).unlink()
+        assert embedding_map.start(folders[1], folders[0]).wait(600) == 0, embedding_map.last_words(folders[1])
+        found.append(embedding_map.read(folders[1]))
+        embedding_map.file_of(folders[1]).unlink()
     assert found[0] is not None
     assert found[1] is not None
     np.testing.assert_array_equal(found[0].places["umap"], found[1].places["umap"])

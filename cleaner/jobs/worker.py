@@ -255,10 +255,10 @@ def work(desk: Desk) -> None:
 
 def draw_map(folder: Path) -> None:
     """Make the map of a finished run; the run is whole without it, so that a failure only stands in log.txt."""
-    from cleaner import maps
+    from cleaner.inspection import embedding_map
 
     try:
-        maps.make(folder)
+        embedding_map.make(folder)
     except Exception:
         traceback.print_exc()
 

@@ -31,7 +31,7 @@ class Request:
         rebound: for a rebound test of `finetune.steps` steps, the `state_dict()` of the defence that it checks.
         validation_size: pairs behind the figures while it runs; test_size: pairs behind those at its end, None: all.
         sweep: id of the set of runs it belongs to (`cleaner.jobs.sweep`); empty: none.
-        map: whether the map of its features (`cleaner.maps`) is made at its end, while it still has its device.
+        map: whether the map of its features (`cleaner.inspection.embedding_map`) is made at its end, while it still has its device.
     """
 
     stage: str

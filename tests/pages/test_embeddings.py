@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cleaner import maps
+from cleaner.inspection import embedding_map
 from tests.pages.conftest import Open, texts
 from tests.pages.runs import make_runs
 
@@ -49,14 +49,14 @@ def test_models_share_the_axes_and_movement_has_arrows(open_page: Open, tmp_path
         app.selectbox(key="embeddings.color").set_value(coloring).run()
         assert not app.exception
     assert app.dataframe[0].value["Figure"].tolist()[0] == "Trigger pull"
-    assert f"n = {len(maps.read(defended).rows)} test pictures" in texts(app)
+    assert f"n = {len(embedding_map.read(defended).rows)} test pictures" in texts(app)
 
 
 def test_the_trigger_works_on_pictures_of_other_classes_only(open_page: Open, tmp_path: Path) -> None:
     attacked, defended = make_runs(tmp_path)
-    made = maps.make(defended, attacked, umap=False)
+    made = embedding_map.make(defended, attacked, umap=False)
     shown = replace(made, target=made.labels[0], taken=[[True] * len(made.rows)] * 3)
-    maps.write(shown, maps.file_of(defended))
+    embedding_map.write(shown, embedding_map.file_of(defended))
     app = open_page("Embeddings")
     app.selectbox(key="embeddings.color").set_value("Success of the trigger").run()
     found = {trace["name"]: len(trace["customdata"]) for trace in traces(app) if "customdata" in trace}
@@ -119,15 +119,15 @@ def test_umap_is_made_once_where_it_is_missing_and_then_read(
         asked.append(folder)
         return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
-    monkeypatch.setattr(maps, "start", start)
+    monkeypatch.setattr(embedding_map, "start", start)
     app.segmented_control(key="embeddings.method").set_value("umap").run()
     assert "UMAP is being fitted" in texts(app)
     assert asked == [defended]
-    kept = maps.read(defended)
+    kept = embedding_map.read(defended)
     assert kept is not None
     places = np.random.default_rng(0).normal(size=kept.places["pca"].shape).astype(np.float32)
     umap = replace(kept, places={**kept.places, "umap": places}, trust={**kept.trust, "umap": 0.5})
-    maps.write(umap, maps.file_of(defended))
+    embedding_map.write(umap, embedding_map.file_of(defended))
     app.run()
     assert not app.exception
     assert "UMAP is being fitted" not in texts(app)
@@ -137,7 +137,7 @@ def test_umap_is_made_once_where_it_is_missing_and_then_read(
 
 def test_a_kept_map_is_read_without_any_model(open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attacked, defended = make_runs(tmp_path)
-    maps.make(defended, attacked, umap=False)
+    embedding_map.make(defended, attacked, umap=False)
     for folder in (attacked, defended):
         (folder / "model.safetensors").write_bytes(b"gone")
     app = open_page("Embeddings")

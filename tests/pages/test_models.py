@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cleaner import maps
 from cleaner.config import FinetuneConfig
+from cleaner.inspection import embedding_map
 from cleaner.models.clip import save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run
@@ -127,7 +127,7 @@ def test_a_checkpoint_that_was_cleaned(open_page: Open, brought: Path) -> None:
     for title in titles():
         look_at(at(app, title), f"model:{brought}")
     at(app, "Embeddings")
-    kept = maps.read(folder)
+    kept = embedding_map.read(folder)
     assert kept is not None
     assert kept.stages == ("suspect", "defended")
     assert kept.counts["triggered"] == 0

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @st.cache_resource(show_spinner=False, max_entries=24)
 def _map(folder: Path, written: float) -> Any:
-    from cleaner.maps import read
+    from cleaner.inspection.embedding_map import read
 
     return read(folder)
 
 
 def kept_map(folder: Path) -> Any:
-    """Return the `cleaner.maps.Map` that is kept of a run, or None if there is none. Loads no library."""
-    from cleaner.maps import file_of
+    """Return the `cleaner.inspection.embedding_map.Map` that is kept of a run, or None if there is none. Loads no library."""
+    from cleaner.inspection.embedding_map import file_of
 
     try:
         return _map(folder, file_of(folder).stat().st_mtime)
@@ -35,7 +35,7 @@ def kept_map(folder: Path) -> Any:
 def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:
     """Make the map of a run that has none, without UMAP, and keep it; return it."""
     library()
-    from cleaner.maps import make
+    from cleaner.inspection.embedding_map import make
 
     return make(folder, None if parent == folder else parent, umap=False, on_step=on_step)
 
@@ -43,7 +43,7 @@ def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:
 @st.cache_resource(show_spinner=False, max_entries=4)
 def map_of_model(model: tuple[str, ...], stage: str, name: str, size: int, _on_step: OnStep) -> Any:
     """Return the map of a model alone: it belongs to no run, so that it is not kept."""
-    from cleaner.maps import draw
+    from cleaner.inspection.embedding_map import draw
 
     return draw({stage: of_stage(model)}, data(name, "test", size), on_step=aside(_on_step))[0]
 
@@ -55,7 +55,7 @@ def _fitting() -> dict[Path, subprocess.Popen[bytes]]:
 
 def fit_umap(folder: Path, parent: Path) -> bool:
     """Begin to add UMAP to a run's map in a process of its own unless that is being done; return whether it works."""
-    from cleaner.maps import start
+    from cleaner.inspection.embedding_map import start
 
     running = _fitting()
     if folder not in running:

@@ -1,6 +1,6 @@
 """Map of a run: points and figures of its models, made once and stored with it, so that the Embeddings page only reads.
 
-`python -m cleaner.maps RUN_DIR` makes what is missing. Nothing heavy is imported by reading.
+`python -m cleaner.inspection.embedding_map RUN_DIR` makes what is missing. Nothing heavy is imported by reading.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def start(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
     root = Path(__file__).resolve().parent.parent
     with (place / LOG).open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "cleaner.maps", *named],
+            [sys.executable, "-m", "cleaner.inspection.embedding_map", *named],
             cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
