@@ -27,7 +27,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
 
 def test_figures_and_places_are_those_of_the_models() -> None:
     from cleaner.inspection.features import layers, numbers, shifts, stacked
-    from cleaner.projection import Projection
+    from cleaner.inspection.projection import Projection
 
     data, trigger = make_toy_data(), TRIGGERS["badnet"]()
     clips = {"clean": make_clip("vit", 0), "backdoored": make_clip("vit", 1)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cleaner.projection import Projection
+from cleaner.inspection.projection import Projection
 from cleaner.types import CleanerError
 
 FEATURES = torch.nn.functional.normalize(torch.randn(60, 8, generator=torch.Generator().manual_seed(0)), dim=-1)

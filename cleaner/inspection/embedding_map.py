@@ -156,7 +156,7 @@ def _chosen(data: CaptionData, rows: list[int], stages: int, target: int | None)
 def projected(found: Map, features: Tensor, method: str) -> Map:
     """Return a map with the places of one more method, fitted on all its points together."""
     from cleaner.inspection.features import trust
-    from cleaner.projection import Projection
+    from cleaner.inspection.projection import Projection
 
     places = Projection(method).fit(features)
     judged = {**found.trust, method: round(trust(features, places), 4)}
