@@ -16,7 +16,7 @@ from pages._shared.state import KEEP, percent, plain
 from pages._shared.view import Sample
 
 if TYPE_CHECKING:
-    from cleaner.subtexts import Signs
+    from cleaner.inspection.margins import Signs
     from cleaner.text import SubtextPair
 
 LEAD = (

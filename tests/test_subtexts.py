@@ -6,9 +6,9 @@ import pytest
 
 from cleaner.data.base import TensorData
 from cleaner.defenses.base import EpochTexts
+from cleaner.inspection.margins import margins, signs
 from cleaner.inspection.similarity import similarity
 from cleaner.models.clip import Clip
-from cleaner.subtexts import margins, signs
 from cleaner.text import Subtext, SubtextPair, draw_subtexts
 
 

@@ -13,7 +13,7 @@ from pages._shared.cache.material import data, of_stage
 from pages._shared.cache.pictures import picture_pair
 
 if TYPE_CHECKING:
-    from cleaner.subtexts import Margin, Signs
+    from cleaner.inspection.margins import Margin, Signs
     from cleaner.text import Parse, SubtextPair, Vocabulary
     from pages._shared.view import Sample
 
@@ -61,9 +61,9 @@ def epoch_draw(
 def margins(
     model: tuple[str, ...], name: str, split: str, size: int, first: int, seed: int, epoch: int, n: int
 ) -> list[Margin]:
-    """Return the `cleaner.subtexts.Margin` of the first pairs, each with the subtexts that the epoch would draw."""
+    """Return the `cleaner.inspection.margins.Margin` of the first pairs, each with the subtexts that the epoch would draw."""
     grammar()
-    from cleaner.subtexts import margins
+    from cleaner.inspection.margins import margins
 
     shown = data(name, split, size)
     texts = defenses()["ta_cleaner"](share=1.0, negatives=n).plan(shown.captions, seed)(epoch)
@@ -72,9 +72,9 @@ def margins(
 
 @st.cache_resource(show_spinner=False, max_entries=24)
 def signs(name: str, split: str, size: int, share: float, seed: int, n: int, epochs: int) -> list[Signs]:
-    """Return the `cleaner.subtexts.Signs` of the first epochs."""
+    """Return the `cleaner.inspection.margins.Signs` of the first epochs."""
     grammar()
-    from cleaner.subtexts import signs
+    from cleaner.inspection.margins import signs
 
     return signs(
         defenses()["ta_cleaner"](share=share, negatives=n).plan(data(name, split, size).captions, seed), epochs
