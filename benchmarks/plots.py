@@ -17,8 +17,9 @@ from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
 from benchmarks.comparison import Row, grouped
-from cleaner import report, results
+from cleaner import results
 from cleaner.figures import COLORS, DASHES, MARKERS, PALETTE
+from cleaner.reports import html
 from cleaner.wording import defense_in_words, words
 from tests.browser.conftest import FLAGS, chromium
 
@@ -47,13 +48,13 @@ def main() -> None:
 
 def removals() -> dict[str, go.Figure]:
     """Return attack success against steps for each model and attack that was watched, by name of the plot."""
-    entries = [entry for entry in report.measured() if entry.variant not in protocol.ABLATIONS]
+    entries = [entry for entry in html.measured() if entry.variant not in protocol.ABLATIONS]
     found = {}
     for model, attack in dict.fromkeys((entry.model, entry.attack) for entry in entries):
         own = [entry for entry in entries if (entry.model, entry.attack) == (model, attack)]
         watched = {entry.defense for entry in own if entry.curve and entry.stage == "defended"}
         if len(watched) > 1:
-            figure = report.removal(own)
+            figure = html.removal(own)
             title = {"text": f"{words(attack)} on {model}: attack success while each defence trains", "y": 0.97}
             figure.update_layout(title=title, margin={"t": 70 + 20 * -(-len(watched) // 4), "l": 70, "b": 60})
             found[f"removal-{model}-{attack}"] = figure

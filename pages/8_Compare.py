@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner import figures, report
-from cleaner.report import Entry
+from cleaner import figures
+from cleaner.reports import html
+from cleaner.reports.html import Entry
 from cleaner.runs.store import is_shipped
 from cleaner.wording import defense_in_words
 from pages._shared import cache, measured, state
@@ -54,7 +55,7 @@ def show_table(entries: list[Entry]) -> None:
         "counterfactual_accuracy": "Fine detail", "n": "n", "n_attack": "n attack", "protocol": "Protocol",
         "model": "Model", "seconds": "Seconds", "created": "Made (UTC)", "run": "Run",
     }  # fmt: skip
-    table = pd.DataFrame([report.record(entry) for entry in entries])[list(columns)].rename(columns=columns)
+    table = pd.DataFrame([html.record(entry) for entry in entries])[list(columns)].rename(columns=columns)
     for name in ("Attack", "Defence"):
         table[name] = table[name].map(defense_in_words)
     shares = ["CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail"]
@@ -77,7 +78,7 @@ def show_table(entries: list[Entry]) -> None:
 
 def show_plots(entries: list[Entry]) -> None:
     """Draw the plane of CA and ASR, and attack against defence."""
-    points = report.points(entries)
+    points = html.points(entries)
     if not points:
         st.info("None of these runs has figures of an attack.")
         return
@@ -94,13 +95,13 @@ def show_plots(entries: list[Entry]) -> None:
         measured = plain(sets.pop())
         st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dashed line joins the best trade-offs.")
     st.subheader(f"Attack against defence{example}", anchor=False)
-    names = [name for name in report.FIGURES if report.cells(entries, name)]
+    names = [name for name in html.FIGURES if html.cells(entries, name)]
     name = st.segmented_control(
-        "Figure", names, default=names[0], format_func=lambda n: report.FIGURES[n].partition(":")[0],
+        "Figure", names, default=names[0], format_func=lambda n: html.FIGURES[n].partition(":")[0],
         key="compare.figure", **KEEP,
     ) or names[0]  # fmt: skip
-    st.plotly_chart(report.heatmap(report.by_name(entries), str(name)), key="compare.heatmap", config=NO_BAR)
-    st.caption(report.OVER_SEEDS)
+    st.plotly_chart(html.heatmap(html.by_name(entries), str(name)), key="compare.heatmap", config=NO_BAR)
+    st.caption(html.OVER_SEEDS)
 
 
 def take_away(entries: list[Entry]) -> None:
@@ -114,11 +115,11 @@ def take_away(entries: list[Entry]) -> None:
         help="One file with figures, plots, pictures and settings of the runs in the table. It needs no internet.",
     )  # fmt: skip
     two.download_button(
-        "Figures (CSV)", report.to_csv(entries), "runs.csv", "text/csv", key="compare.csv", icon=":material/table:",
+        "Figures (CSV)", html.to_csv(entries), "runs.csv", "text/csv", key="compare.csv", icon=":material/table:",
         width="stretch", on_click="ignore",
     )  # fmt: skip
     three.download_button(
-        "Figures and settings (JSON)", report.to_json(entries), "runs.json", "application/json", key="compare.json",
+        "Figures and settings (JSON)", html.to_json(entries), "runs.json", "application/json", key="compare.json",
         icon=":material/data_object:", width="stretch", on_click="ignore",
     )  # fmt: skip
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
@@ -131,7 +132,7 @@ def take_away(entries: list[Entry]) -> None:
         "open_clip lists the model's architecture, which it does not for the small built-in ones.",
     )  # fmt: skip
     right.download_button(
-        "Weights", lambda: report.weights(chosen.folder, str(form)), f"{chosen.folder.name}{form}",
+        "Weights", lambda: html.weights(chosen.folder, str(form)), f"{chosen.folder.name}{form}",
         "application/octet-stream", key="compare.weights", icon=":material/download:", width="stretch",
         on_click="ignore",
     )  # fmt: skip
@@ -143,7 +144,7 @@ def take_away(entries: list[Entry]) -> None:
 
 
 with page("Compare", LEAD):
-    runs, own = state.all_runs(), report.measured()
+    runs, own = state.all_runs(), html.measured()
     source = st.segmented_control(
         "What to compare", list(SOURCES), default="runs", format_func=SOURCES.__getitem__, key="compare.source",
         help="Your runs and the example, or the figures that this project's table is made of.", **KEEP,

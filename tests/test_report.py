@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cleaner import report
 from cleaner.__main__ import main
 from cleaner.models.architectures import known_architecture
 from cleaner.models.clip import _wrap, load_clip, save_clip
+from cleaner.reports import html
 from cleaner.runs.store import shipped_root
 from cleaner.types import CleanerError
 from tests.data.files import table
@@ -25,32 +25,32 @@ from tests.pages.runs import make_runs
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[report.Entry]:
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[html.Entry]:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     folders = [folder for seed in (0, 1, 2) for folder in make_runs(tmp_path, seed=seed)]
-    return [report.read(folder) for folder in folders]
+    return [html.read(folder) for folder in folders]
 
 
-def test_cells_are_mean_minimum_and_maximum_over_seeds(runs: list[report.Entry]) -> None:
-    cell = report.cells(runs, "asr")["BadNet patch", "ta_cleaner"]
+def test_cells_are_mean_minimum_and_maximum_over_seeds(runs: list[html.Entry]) -> None:
+    cell = html.cells(runs, "asr")["BadNet patch", "ta_cleaner"]
     assert (cell.mean, cell.low, cell.high) == pytest.approx((0.2, 0.1, 0.3))
     assert cell.seeds == (0, 1, 2)
-    again = report.Entry(runs[1].folder, {**runs[1].config, "created": "2027"}, {"asr": {"1": 0.9}})
-    assert report.cells([*runs, again], "asr")["BadNet patch", "ta_cleaner"].high == 0.9  # the newest of a seed counts
-    assert report.cells([*runs, again], "asr")["BadNet patch", "ta_cleaner"].seeds == (0, 1, 2)
-    other = report.Entry(runs[1].folder, {**runs[1].config, "clean_model": "scenes-vit"}, {"asr": {"1": 0.9}})
-    rows = {row for row, _ in report.cells([*runs, other], "asr")}
+    again = html.Entry(runs[1].folder, {**runs[1].config, "created": "2027"}, {"asr": {"1": 0.9}})
+    assert html.cells([*runs, again], "asr")["BadNet patch", "ta_cleaner"].high == 0.9  # the newest of a seed counts
+    assert html.cells([*runs, again], "asr")["BadNet patch", "ta_cleaner"].seeds == (0, 1, 2)
+    other = html.Entry(runs[1].folder, {**runs[1].config, "clean_model": "scenes-vit"}, {"asr": {"1": 0.9}})
+    rows = {row for row, _ in html.cells([*runs, other], "asr")}
     assert rows == {"BadNet patch, clean-rn", "BadNet patch, scenes-vit"}  # models are never averaged
-    assert report.cells(runs, "ra")["BadNet patch", "none"].mean == pytest.approx(0.1)
+    assert html.cells(runs, "ra")["BadNet patch", "none"].mean == pytest.approx(0.1)
 
 
-def test_what_is_not_comparable_is_never_averaged(runs: list[report.Entry]) -> None:
-    def other(seed: int, metrics: dict[str, object], **config: object) -> report.Entry:
+def test_what_is_not_comparable_is_never_averaged(runs: list[html.Entry]) -> None:
+    def other(seed: int, metrics: dict[str, object], **config: object) -> html.Entry:
         config = {**runs[0].config, "finetune": {"seed": seed}, **config}
-        return report.Entry(Path("other"), config, {"asr": {"1": 0.9}, **metrics})
+        return html.Entry(Path("other"), config, {"asr": {"1": 0.9}, **metrics})
 
-    def rows(*entries: report.Entry) -> set[str]:
-        return {row for row, _ in report.cells(entries, "asr")}
+    def rows(*entries: html.Entry) -> set[str]:
+        return {row for row, _ in html.cells(entries, "asr")}
 
     openai = [other(seed, {}, clean_model=name) for seed, name in enumerate(("RN50/openai", "ViT-B-32/openai"))]
     assert rows(*openai) == {"BadNet patch, RN50/openai", "BadNet patch, ViT-B-32/openai"}  # one stem, two models
@@ -65,123 +65,123 @@ def test_what_is_not_comparable_is_never_averaged(runs: list[report.Entry]) -> N
     assert rows(runs[0], fewer) == {f"BadNet patch, on {measured}, n = {n}" for n in (100, 20)}
 
 
-def test_the_html_says_where_k_is_too_large(runs: list[report.Entry]) -> None:
+def test_the_html_says_where_k_is_too_large(runs: list[html.Entry]) -> None:
     mark = "</td>".join([" n. m.", ""])
     few, many = ({**runs[0].metrics, "classes": classes, "asr": {"1": 0.9, "3": 1.0}} for classes in (9, 10))
-    assert mark in report.html([report.Entry(runs[0].folder, runs[0].config, few)])
-    assert mark not in report.html([report.Entry(runs[0].folder, runs[0].config, many)])
+    assert mark in html.html([html.Entry(runs[0].folder, runs[0].config, few)])
+    assert mark not in html.html([html.Entry(runs[0].folder, runs[0].config, many)])
 
 
-def test_csv_and_json_hold_the_figures(runs: list[report.Entry]) -> None:
-    rows = list(csv.DictReader(io.StringIO(report.to_csv(runs))))
+def test_csv_and_json_hold_the_figures(runs: list[html.Entry]) -> None:
+    rows = list(csv.DictReader(io.StringIO(html.to_csv(runs))))
     assert len(rows) == 6
     assert float(rows[1]["asr@1"]) == pytest.approx(0.1)
     assert float(rows[1]["asr_low"]) < 0.1 < float(rows[1]["asr_high"])
     assert rows[1]["poison_rate"] == "0.02"
-    evil = report.Entry(Path("=cmd()"), runs[0].config, {})
-    assert "'=cmd()" in report.to_csv([evil])
-    assert report.to_csv([]) == ""
-    assert json.loads(report.to_json(runs))[0]["config"]["target_class"] == "banana"
+    evil = html.Entry(Path("=cmd()"), runs[0].config, {})
+    assert "'=cmd()" in html.to_csv([evil])
+    assert html.to_csv([]) == ""
+    assert json.loads(html.to_json(runs))[0]["config"]["target_class"] == "banana"
 
 
-def test_html_is_escaped_and_self_contained(runs: list[report.Entry]) -> None:
+def test_html_is_escaped_and_self_contained(runs: list[html.Entry]) -> None:
     evil = {**runs[0].config, "target_class": "<script>alert(1)</script>", "trigger": {"name": "<img src=x>"}}
-    text = report.html([*runs, report.Entry(runs[0].folder, evil, runs[0].metrics)], "made by a test")
+    text = html.html([*runs, html.Entry(runs[0].folder, evil, runs[0].metrics)], "made by a test")
     body = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     assert "<script>alert" not in text
     assert "<img src=x>" not in body
     assert "&lt;script&gt;alert(1)" in body
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", body)
     assert "default-src 'none'" in body
-    assert body.count("data:image/png") == 2 * 3 * report.PICTURES  # two attacks by name
+    assert body.count("data:image/png") == 2 * 3 * html.PICTURES  # two attacks by name
     for part in ("made by a test", "non_target", "0.950", "2026-01-01", "patch_size"):
         assert part in body
 
 
-def test_pictures_of_own_data_are_framed_as_the_model_sees_them(runs: list[report.Entry], tmp_path: Path) -> None:
+def test_pictures_of_own_data_are_framed_as_the_model_sees_them(runs: list[html.Entry], tmp_path: Path) -> None:
     config = {**runs[0].config, "data_name": str(table(tmp_path, 30)), "data_options": {"classes": "red,green,blue"}}
-    drawn = report.pictures([report.Entry(runs[0].folder, config, runs[0].metrics)])
+    drawn = html.pictures([html.Entry(runs[0].folder, config, runs[0].metrics)])
     ((_, rows),) = drawn
-    assert 0 < len(rows) <= report.PICTURES
+    assert 0 < len(rows) <= html.PICTURES
     sides = {Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size for row in rows for uri in row}
     assert sides == {(32, 32)}  # the tiny model's
     moved = {**config, "trigger": {**config["trigger"], "patch_size": 8}}
-    two = report.pictures([report.Entry(runs[0].folder, config, {}), report.Entry(runs[0].folder, moved, {})])
+    two = html.pictures([html.Entry(runs[0].folder, config, {}), html.Entry(runs[0].folder, moved, {})])
     assert [name for name, _ in two] == [f"BadNet patch (as in {runs[0].folder.name})"] * 2
     assert drawn[0][0] == "BadNet patch"
     lost = {**config, "data_name": str(tmp_path / "gone.csv")}
-    assert report.pictures([report.Entry(runs[0].folder, lost, runs[0].metrics)]) == []
+    assert html.pictures([html.Entry(runs[0].folder, lost, runs[0].metrics)]) == []
 
 
 def test_pictures_need_the_run_alone_not_the_model_before_it(
-    runs: list[report.Entry], monkeypatch: pytest.MonkeyPatch
+    runs: list[html.Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
     monkeypatch.setattr("cleaner.models.clip.load_clip", lambda name: opened.append(name) or load_clip(name))
-    assert report.pictures(runs[:1])
+    assert html.pictures(runs[:1])
     assert opened == [str(runs[0].folder / "model.safetensors")]  # the clean one may have to be downloaded
 
 
-def test_a_trigger_without_a_name_leaves_the_report_without_pictures(runs: list[report.Entry]) -> None:
+def test_a_trigger_without_a_name_leaves_the_report_without_pictures(runs: list[html.Entry]) -> None:
     path = runs[0].folder / "config.json"
     path.write_text(json.dumps({**runs[0].config, "trigger": {"patch_size": 16}}))
-    text = report.html([report.read(runs[0].folder)])
+    text = html.html([html.read(runs[0].folder)])
     assert "0.950" in text
     assert "data:image/png" not in text.partition("<h2>Plots")[0]
 
 
 def test_a_run_named_by_a_dot_has_its_name_and_its_model(
-    runs: list[report.Entry], monkeypatch: pytest.MonkeyPatch
+    runs: list[html.Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(runs[0].folder)
-    text = report.html([report.read(".")])
+    text = html.html([html.read(".")])
     assert f"<td>{runs[0].folder.name}</td><td>{runs[0].model}</td>" in text
     assert ">1 run of" in text
 
 
-def test_weights_as_an_open_clip_checkpoint(runs: list[report.Entry], small_model: str, tmp_path: Path) -> None:
-    assert report.weight_forms(runs[0].folder) == (".safetensors",)  # open_clip lists no such architecture
+def test_weights_as_an_open_clip_checkpoint(runs: list[html.Entry], small_model: str, tmp_path: Path) -> None:
+    assert html.weight_forms(runs[0].folder) == (".safetensors",)  # open_clip lists no such architecture
     clip = _wrap(known_architecture(small_model), small_model, {"stage": "backdoored"})
     save_clip(clip, tmp_path / "model.safetensors")
-    assert report.weight_forms(tmp_path) == (".safetensors", ".pt")
-    assert report.weights(tmp_path, ".safetensors") == (tmp_path / "model.safetensors").read_bytes()
-    (tmp_path / "x.pt").write_bytes(report.weights(tmp_path, ".pt"))
+    assert html.weight_forms(tmp_path) == (".safetensors", ".pt")
+    assert html.weights(tmp_path, ".safetensors") == (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "x.pt").write_bytes(html.weights(tmp_path, ".pt"))
     theirs = open_clip.create_model(small_model, pretrained=str(tmp_path / "x.pt")).state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in clip.model.state_dict().items())
     assert load_clip(str(tmp_path / "x.pt")).metadata["stage"] == "backdoored"
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(CleanerError, match="make the run anew"):
-        report.weight_forms(tmp_path)
+        html.weight_forms(tmp_path)
 
 
-def test_command_line(runs: list[report.Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line(runs: list[html.Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "report.html"
     assert main(["report", str(runs[0].folder), str(runs[1].folder), "--out", str(out)]) == 0
     assert "ta_cleaner" in out.read_text(encoding="utf-8")
     assert main(["report", str(tmp_path / "nothing"), "--out", str(out)]) == 2
     assert "python -m cleaner runs" in capsys.readouterr().err
     with pytest.raises(CleanerError, match="at least one run"):
-        report.html([])
+        html.html([])
 
 
 def test_the_projects_own_figures_are_entries_like_runs() -> None:
-    cells = report.measured()
+    cells = html.measured()
     assert {"none", "finetune", "cleanclip", "ta_cleaner", "ta_cleaner K 100 %"} <= {cell.defense for cell in cells}
     one = next(cell for cell in cells if cell.defense == "ta_cleaner K 100 %")
     assert one.label.startswith("BadNet patch: TA-Cleaner, K 100 %, lr 0.001")
     assert one.stage == "defended"
     assert one.figure("asr") is not None
-    assert report.record(one)["target"] == "banana"
+    assert html.record(one)["target"] == "banana"
     before = next(cell for cell in cells if cell.defense == "none")
     assert before.stage == "backdoored"
 
 
 def test_a_part_of_the_table_stands_beside_what_it_is_read_against() -> None:
-    def cell(part: str, variant: str, lr: float, attack: str = "badnet") -> report.Entry:
+    def cell(part: str, variant: str, lr: float, attack: str = "badnet") -> html.Entry:
         config = {"part": part, "trigger": {"name": attack}, "finetune": {"lr": lr}}
         config |= {"stage": "backdoored" if variant == "none" else "defended"}
         config |= {} if variant == "none" else {"defense": {"name": variant.split()[0]}}
-        return report.Entry(Path(variant), config, {}, variant)
+        return html.Entry(Path(variant), config, {}, variant)
 
     cells = [
         cell("comparison", "none", 1e-3), cell("comparison", "cleanclip", 3e-4), cell("comparison", "ta_cleaner", 1e-3),
@@ -191,7 +191,7 @@ def test_a_part_of_the_table_stands_beside_what_it_is_read_against() -> None:
     ]  # fmt: skip
 
     def shown(name: str) -> list[str]:
-        return [entry.defense for entry in report.part(cells, name)]
+        return [entry.defense for entry in html.part(cells, name)]
 
     assert shown("comparison") == ["none", "cleanclip", "ta_cleaner", "none", "ta_cleaner"]
     assert shown("fixed rates") == ["none", "ta_cleaner", "cleanclip at 1e-3"]
@@ -199,60 +199,60 @@ def test_a_part_of_the_table_stands_beside_what_it_is_read_against() -> None:
     assert shown("other triggers") == ["none", "ta_cleaner"]
 
 
-def test_the_shipped_example_has_a_row_of_its_own_beside_runs(runs: list[report.Entry]) -> None:
-    example = report.read(shipped_root() / "example-badnet")
-    rows = {row for row, _ in report.cells([*runs, example], "asr")}
+def test_the_shipped_example_has_a_row_of_its_own_beside_runs(runs: list[html.Entry]) -> None:
+    example = html.read(shipped_root() / "example-badnet")
+    rows = {row for row, _ in html.cells([*runs, example], "asr")}
     assert sorted(row.endswith(" (shipped example)") for row in rows if row.startswith("BadNet patch")) == [False, True]
-    assert {row for row, _ in report.cells([example], "asr")} == {"BadNet patch"}
+    assert {row for row, _ in html.cells([example], "asr")} == {"BadNet patch"}
 
 
 def test_a_point_has_value_and_bar_of_the_newest_run() -> None:
-    def entry(created: str, asr: float) -> report.Entry:
+    def entry(created: str, asr: float) -> html.Entry:
         config = {"stage": "defended", "defense": {"name": "finetune"}, "created": created}
         figures = {"ca": {1: 0.9}, "asr": {1: asr}, "asr_interval": {1: (asr - 0.01, asr + 0.01)}}
-        return report.Entry(Path(created), config, figures)
+        return html.Entry(Path(created), config, figures)
 
-    (point,) = report.methods([entry("2026-01", 0.05), entry("2026-02", 0.95)])
+    (point,) = html.methods([entry("2026-01", 0.05), entry("2026-02", 0.95)])
     assert (point.asr, point.asr_interval) == (0.95, (0.94, 0.96))
 
 
 def test_curves_of_the_defences_that_were_watched() -> None:
     looks = [{"step": 93, "ca": 0.9, "asr": 0.5}, {"step": 186, "ca": 0.9, "asr": 0.1}]
     config = {"stage": "defended", "defense": {"name": "finetune"}}
-    entries = [report.Entry(Path("x"), config, {}, "", looks), report.Entry(Path("y"), config, {})]
-    assert report.removal(entries[1:]) is None
-    (line,) = report.removal(entries).data
+    entries = [html.Entry(Path("x"), config, {}, "", looks), html.Entry(Path("y"), config, {})]
+    assert html.removal(entries[1:]) is None
+    (line,) = html.removal(entries).data
     assert (line.name, list(line.y)) == ("Plain finetuning", [0.5, 0.1])
-    _, mean = report.removal([*entries, entries[0]]).data
+    _, mean = html.removal([*entries, entries[0]]).data
     assert (mean.name, list(mean.y)) == ("Plain finetuning (2 runs)", [0.5, 0.1])
 
 
-def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[report.Entry]) -> None:
+def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[html.Entry]) -> None:
     defended = runs[1]
-    plain = report.Entry(Path("plain"), {**defended.config, "defense": {"name": "finetune"}}, {"asr": {"1": 0.5}})
+    plain = html.Entry(Path("plain"), {**defended.config, "defense": {"name": "finetune"}}, {"asr": {"1": 0.5}})
     after = {"steps": 186, "after": {"name": "ta_cleaner"}}
     figures = {"asr": {"1": 0.0}, "ca": {"1": 0.5}}  # a trade-off of its own
-    again = report.Entry(Path("again"), {**plain.config, "created": "2027", "rebound": after}, figures)
+    again = html.Entry(Path("again"), {**plain.config, "created": "2027", "rebound": after}, figures)
     together = [*runs[:2], plain, again]
-    cells = report.cells(together, "asr")
+    cells = html.cells(together, "asr")
     assert cells["BadNet patch", "finetune"].mean == 0.5
     assert cells["BadNet patch", "ta_cleaner"].mean == pytest.approx(0.1)
     named = "TA-Cleaner, then rebound (186 steps)"
-    assert named in report.heatmap(together, "asr").data[0].y
+    assert named in html.heatmap(together, "asr").data[0].y
     assert again.label.startswith(f"BadNet patch: {named}, lr ")
-    assert "ta_cleaner then rebound (186 steps)" in report.to_csv(together)
-    assert named in report.html(together)
-    assert not [trace for trace in report.figures.pareto(report.points(together)).data if trace.mode == "lines"]
-    bare = report.Entry(Path("bare"), {**again.config, "rebound": {"steps": 5, "after": None}}, figures)
+    assert "ta_cleaner then rebound (186 steps)" in html.to_csv(together)
+    assert named in html.html(together)
+    assert not [trace for trace in html.figures.pareto(html.points(together)).data if trace.mode == "lines"]
+    bare = html.Entry(Path("bare"), {**again.config, "rebound": {"steps": 5, "after": None}}, figures)
     assert bare.label.startswith("BadNet patch: No defence, then rebound (5 steps)")
 
 
-def test_a_defence_of_several_seeds_is_one_point(runs: list[report.Entry]) -> None:
+def test_a_defence_of_several_seeds_is_one_point(runs: list[html.Entry]) -> None:
     defended = [entry for entry in runs if entry.stage == "defended"]
-    one = report.methods(defended[:1])[0]
+    one = html.methods(defended[:1])[0]
     assert (one.label, one.asr) == ("TA-Cleaner, seed 0", pytest.approx(0.1))
     assert one.asr_interval == defended[0].interval("asr") != (0.1, 0.1)
-    mean = report.methods(defended)
+    mean = html.methods(defended)
     assert [point.label for point in mean] == [f"TA-Cleaner, {len(defended)} seeds"]
     values = [float(entry.metrics["asr"]["1"]) for entry in defended]
     assert mean[0].asr == pytest.approx(sum(values) / len(values))

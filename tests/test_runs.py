@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from cleaner import FinetuneConfig, events, report
+from cleaner import FinetuneConfig, events
 from cleaner.__main__ import main
 from cleaner.files import read_json, replacing, write_json, write_text
 from cleaner.jobs.local import local
 from cleaner.models.clip import load_clip
+from cleaner.reports import html
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import Status, create_run, entries, list_runs, load_run, read_progress, store, write_status
 from cleaner.types import CleanerError
@@ -109,7 +110,7 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
     }  # fmt: skip
     assert {folder.name for folder, _ in list_runs()} == {"whole", "by-an-older-version"}
     assert entries(root / "nowhere") == []
-    for look in (load_run, report.read, lambda folder: events.write([folder], root / "events")):
+    for look in (load_run, html.read, lambda folder: events.write([folder], root / "events")):
         with pytest.raises(CleanerError, match="newer version"):
             look(root / "newer")
     with pytest.raises(CleanerError, match=r"no complete run \(its config.json is missing"):
@@ -124,10 +125,10 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
 def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, folder = make_runs(tmp_path)
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
-    assert report.read(folder).figure("asr") == pytest.approx(0.1)
+    assert html.read(folder).figure("asr") == pytest.approx(0.1)
     for odd in ({"trigger": "badnet"}, {"finetune": "x"}, {"defense": 1}, {"finetune": {"lr": "x"}}):
         write_json(folder / "config.json", {**config, **odd})
-        for look in (load_run, report.read, store.run_trigger, lambda folder: events.write([folder], tmp_path / "out")):
+        for look in (load_run, html.read, store.run_trigger, lambda folder: events.write([folder], tmp_path / "out")):
             with pytest.raises(CleanerError, match=f"is not understood, see its {next(iter(odd))}: correct it"):
                 look(folder)
         assert main(["runs"]) == 0
@@ -136,7 +137,7 @@ def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
     for change in ({"asr": "x"}, {"asr": {"1": None}}, {"asr": {"first": 0.1}}, {"n": "x"}, {"outcomes": {"ca": 1}}):
         write_json(folder / "metrics.json", {**metrics, **change})
         assert load_run(folder).metrics is None
-        assert report.read(folder).protocol == "not measured"
+        assert html.read(folder).protocol == "not measured"
     write_json(folder / "metrics.json", metrics)
     assert load_run(folder).metrics is not None
     write_json(folder / "status.json", {"state": "done", "updated": "y"})

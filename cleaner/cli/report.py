@@ -11,7 +11,7 @@ import tyro
 from cleaner import events
 from cleaner.cli.folders import check_out
 from cleaner.cli.output import command
-from cleaner.report import write
+from cleaner.reports.html import write
 
 
 @dataclass(frozen=True)

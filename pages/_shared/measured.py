@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from cleaner import figures, report
-from cleaner.report import Entry
+from cleaner import figures
+from cleaner.reports import html
+from cleaner.reports.html import Entry
 from cleaner.wording import defense_in_words, words
 from pages._shared.cards import NO_BAR
 from pages._shared.state import KEEP, plain
@@ -36,11 +37,11 @@ def show(entries: Sequence[Entry]) -> None:
     of_model = [entry for entry in entries if entry.model == model]
     parts = [part for part in PARTS if any(entry.config["part"] == part for entry in of_model)]
     part = middle.selectbox("Part", parts, format_func=lambda p: PARTS[p][0], key="measured.part", **KEEP)
-    entries = report.part(of_model, part)
-    names = list(report.FIGURES)
-    name = right.selectbox("Figure", names, format_func=lambda n: report.FIGURES[n].partition(":")[0],
+    entries = html.part(of_model, part)
+    names = list(html.FIGURES)
+    name = right.selectbox("Figure", names, format_func=lambda n: html.FIGURES[n].partition(":")[0],
                            key="measured.figure", **KEEP)  # fmt: skip
-    st.plotly_chart(report.heatmap(entries, str(name)), key="measured.heatmap", config=NO_BAR)
+    st.plotly_chart(html.heatmap(entries, str(name)), key="measured.heatmap", config=NO_BAR)
     st.caption(f"{PARTS[part][1]} Mean over seeds and, with several, [minimum, maximum]. Empty: not measured.")
     attacks = list(dict.fromkeys(entry.attack for entry in entries))
     attack = st.segmented_control(
@@ -51,12 +52,12 @@ def show(entries: Sequence[Entry]) -> None:
 
 def one_attack(entries: Sequence[Entry]) -> None:
     """Draw one attack on one model: cost against benefit, the way there, and every cell."""
-    curves = report.removal(entries)
+    curves = html.removal(entries)
     plane, way = st.columns(2) if curves is not None else (st.container(), None)
     with plane:
         st.subheader("What each defence costs and brings", anchor=False)
         st.plotly_chart(
-            figures.pareto(report.methods(entries), entries[0].figure("asr_clean_model")),
+            figures.pareto(html.methods(entries), entries[0].figure("asr_clean_model")),
             key="measured.plane", config=NO_BAR,
         )  # fmt: skip
         st.caption(

@@ -10,12 +10,12 @@ import streamlit as st
 from pages._shared.cache.library import library
 
 if TYPE_CHECKING:
-    from cleaner.report import Entry
+    from cleaner.reports.html import Entry
 
 
 def entries(folders: list[Path]) -> list[Entry]:
     """Return runs as reports see them."""
-    from cleaner.report import read
+    from cleaner.reports.html import read
 
     return [read(folder) for folder in folders]
 
@@ -24,13 +24,13 @@ def entries(folders: list[Path]) -> list[Entry]:
 def weight_forms(folder: Path) -> tuple[str, ...]:
     """Return the suffixes of the files in which a run's weights can be had."""
     library()
-    from cleaner.report import weight_forms
+    from cleaner.reports.html import weight_forms
 
     return weight_forms(folder)
 
 
 def report_html(folders: list[Path]) -> str:
     """Return the HTML report of some runs."""
-    from cleaner.report import html
+    from cleaner.reports.html import html
 
     return html(entries(folders), "made on the Compare page")
