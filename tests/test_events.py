@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import events
 from cleaner.__main__ import main
+from cleaner.reports import tensorboard
 from cleaner.runs.store import Status, write_status
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
@@ -43,27 +43,27 @@ def test_read_back(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert read.Scalars("poison/lr")[1].wall_time - read.Scalars("poison/lr")[0].wall_time == 1
 
     write_status(run, Status("running"))
-    events.write([run], tmp_path / "running")
+    tensorboard.write([run], tmp_path / "running")
     read = EventAccumulator(str(tmp_path / "running" / run.name)).Reload()
     assert "test/asr@1" not in read.Tags()["scalars"]
 
 
 def test_settings_and_figures(run: Path) -> None:
     config, metrics = (json.loads((run / f"{name}.json").read_text()) for name in ("config", "metrics"))
-    shown = events.settings(config)
+    shown = tensorboard.settings(config)
     assert (shown["trigger"], shown["defense"], shown["lr"]) == ("badnet", "none", 1e-3)
-    figures = events.figures_of(metrics)
+    figures = tensorboard.figures_of(metrics)
     assert (figures["test/ca@1"], figures["test/n_attack"]) == (0.9, 96)
 
 
 def test_bad_input(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CleanerError, match="holds no run"):
-        events.write([tmp_path], tmp_path / "events")
+        tensorboard.write([tmp_path], tmp_path / "events")
     with pytest.raises(CleanerError, match="two runs are named"):
-        events.write([run, run], tmp_path / "events")
+        tensorboard.write([run, run], tmp_path / "events")
     with pytest.raises(CleanerError, match="one run folder or more"):
-        events.write([], tmp_path / "events")
+        tensorboard.write([], tmp_path / "events")
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(CleanerError, match="pip install tensorboard"):
-        events.write([run], tmp_path / "events")
+        tensorboard.write([run], tmp_path / "events")
     assert not (tmp_path / "events").exists()

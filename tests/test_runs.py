@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from cleaner import FinetuneConfig, events
+from cleaner import FinetuneConfig
 from cleaner.__main__ import main
 from cleaner.files import read_json, replacing, write_json, write_text
 from cleaner.jobs.local import local
 from cleaner.models.clip import load_clip
-from cleaner.reports import html
+from cleaner.reports import html, tensorboard
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import Status, create_run, entries, list_runs, load_run, read_progress, store, write_status
 from cleaner.types import CleanerError
@@ -110,7 +110,7 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
     }  # fmt: skip
     assert {folder.name for folder, _ in list_runs()} == {"whole", "by-an-older-version"}
     assert entries(root / "nowhere") == []
-    for look in (load_run, html.read, lambda folder: events.write([folder], root / "events")):
+    for look in (load_run, html.read, lambda folder: tensorboard.write([folder], root / "events")):
         with pytest.raises(CleanerError, match="newer version"):
             look(root / "newer")
     with pytest.raises(CleanerError, match=r"no complete run \(its config.json is missing"):
@@ -128,7 +128,7 @@ def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
     assert html.read(folder).figure("asr") == pytest.approx(0.1)
     for odd in ({"trigger": "badnet"}, {"finetune": "x"}, {"defense": 1}, {"finetune": {"lr": "x"}}):
         write_json(folder / "config.json", {**config, **odd})
-        for look in (load_run, html.read, store.run_trigger, lambda folder: events.write([folder], tmp_path / "out")):
+        for look in (load_run, html.read, store.run_trigger, lambda folder: tensorboard.write([folder], tmp_path / "out")):
             with pytest.raises(CleanerError, match=f"is not understood, see its {next(iter(odd))}: correct it"):
                 look(folder)
         assert main(["runs"]) == 0

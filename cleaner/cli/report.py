@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from cleaner import events
 from cleaner.cli.folders import check_out
 from cleaner.cli.output import command
+from cleaner.reports import tensorboard
 from cleaner.reports.html import write
 
 
@@ -38,5 +38,5 @@ class ExportTensorboard:
     out: Annotated[Path, tyro.conf.arg(help="Folder to write into, a folder for each run.")] = Path("tensorboard")
 
     def run(self) -> None:
-        for folder in events.write(self.runs, self.out):
+        for folder in tensorboard.write(self.runs, self.out):
             print(f"Written: {folder}")
