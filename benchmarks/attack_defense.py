@@ -16,12 +16,12 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
-from cleaner import results
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
 from cleaner.evaluation.evaluate import evaluate, transfer_accuracy
+from cleaner.reports import results
 from cleaner.runs.store import Run, load_run, remove, runs_root, save_run
 from cleaner.workflow import defend, rebound
 

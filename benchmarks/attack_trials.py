@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 import tyro
 
 from benchmarks import protocol
-from cleaner import presets, results
+from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.options import named
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.models.clip import load_clip
+from cleaner.reports import results
 from cleaner.workflow import poison
 
 PATH = results.RESULTS / "attack_trials.json"

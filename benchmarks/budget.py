@@ -15,10 +15,11 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
-from cleaner import presets, results
+from cleaner import presets
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.defenses.base import load_defense
+from cleaner.reports import results
 from cleaner.workflow import defend
 
 ROWS = results.RESULTS / "budget"

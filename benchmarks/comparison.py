@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cleaner import results
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.evaluation.metrics import wilson_interval
+from cleaner.reports import results
 
 Row = dict[str, Any]
 

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from cleaner import results
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.framing import Framing
+from cleaner.reports import results
 from cleaner.runs.request import data_options
 
 BATCH = 64

@@ -15,11 +15,12 @@ import tyro
 
 from benchmarks import protocol
 from benchmarks.attack_trials import SEED
-from cleaner import presets, results
+from cleaner import presets
 from cleaner.cli.options import Finetune, named, to_config
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
+from cleaner.reports import results
 from cleaner.workflow import defend
 
 PATH = results.RESULTS / "defense_trials.json"

@@ -17,11 +17,12 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
-from cleaner import presets, results
+from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.jobs.local import local
+from cleaner.reports import results
 from cleaner.runs.request import Request
 from cleaner.runs.store import store
 

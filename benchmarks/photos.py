@@ -23,13 +23,14 @@ from filelock import FileLock
 from benchmarks import learning_rates, protocol
 from benchmarks.attack_trials import SEED as TRIAL_SEED
 from benchmarks.photos_data import folder, photos, unpack
-from cleaner import presets, results
+from cleaner import presets
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.models.clip import Clip, load_clip
+from cleaner.reports import results
 from cleaner.runs.store import Run, load_run, runs_root, save_run
 from cleaner.workflow import defend, poison
 

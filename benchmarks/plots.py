@@ -17,9 +17,8 @@ from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
 from benchmarks.comparison import Row, grouped
-from cleaner import results
 from cleaner.figures import COLORS, DASHES, MARKERS, PALETTE
-from cleaner.reports import html
+from cleaner.reports import html, results
 from cleaner.wording import defense_in_words, words
 from tests.browser.conftest import FLAGS, chromium
 

@@ -18,13 +18,13 @@ import tyro
 from torch import Generator, Tensor
 
 from benchmarks import protocol, textures
-from cleaner import results
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import CaptionData, load_data, resized
 from cleaner.evaluation.metrics import psnr
 from cleaner.files import write_json
 from cleaner.models.checkpoints import write_checkpoint
 from cleaner.models.weights import file_sha256
+from cleaner.reports import results
 from cleaner.seed import torch_generator
 from cleaner.steganography import BITS, PATH, SIDE, Pair, load_pair, resize, save_pair
 

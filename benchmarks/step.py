@@ -18,7 +18,7 @@ import torch
 import tyro
 
 from benchmarks import protocol
-from cleaner import presets, results
+from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
@@ -26,6 +26,7 @@ from cleaner.evaluation.evaluate import class_classifier
 from cleaner.losses import Features, clip_loss
 from cleaner.models.clip import Clip, load_clip, pick_device, pick_precision
 from cleaner.models.devices import fast_floats
+from cleaner.reports import results
 from cleaner.training.loop import finetune
 
 PATH = results.RESULTS / "step.json"

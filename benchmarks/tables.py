@@ -34,9 +34,9 @@ from benchmarks.comparison import (
     summary,
 )
 from benchmarks.learning_rates import current
-from cleaner import results
 from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS
 from cleaner.files import write_text
+from cleaner.reports import results
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = tuple(ROOT / name for name in ("README.md", "docs/results.md"))

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from benchmarks import protocol
-from cleaner import presets, results
+from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.data.images import to_png
 from cleaner.models.clip import Clip
+from cleaner.reports import results
 
 ASKED = TRIGGERS["badclip"](patch_size=35)
 PATCHES = [TRIGGERS["badclip"](patch_size=35, png=to_png(torch.full((3, 10, 10), grey))) for grey in (0.2, 0.8)]

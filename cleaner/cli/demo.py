@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from cleaner import presets, results
+from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.folders import check_out
 from cleaner.cli.options import named
@@ -17,6 +17,7 @@ from cleaner.cli.output import HEADER, LEGEND, Progress, command, print_json, pr
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import load_clip
+from cleaner.reports import results
 from cleaner.types import CleanerError
 from cleaner.workflow import attack_verdict, defend, poison
 
