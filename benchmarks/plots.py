@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
 from benchmarks.comparison import Row, grouped
-from cleaner.figures import COLORS, DASHES, MARKERS, PALETTE
+from cleaner.plots.charts import COLORS, DASHES, MARKERS, PALETTE
 from cleaner.reports import html, results
 from cleaner.wording import defense_in_words, words
 from tests.browser.conftest import FLAGS, chromium

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cleaner import figures
 from cleaner.files import glance_json
+from cleaner.plots import charts
 from pages._shared import images, lesson, state
 from pages._shared.frame import link, page, page_file
 from pages._shared.shelf import shelf
@@ -45,7 +45,7 @@ def show_run(run: Saved) -> None:
     ]
     bars = [(label, stage, r.figure("ca"), r.figure("asr")) for label, stage, r in rows]
     shown = [(a, b, c, d) for a, b, c, d in bars if c is not None and d is not None]
-    st.plotly_chart(figures.before_after(shown), key=f"overview.{run.id}", config={"displayModeBar": False})
+    st.plotly_chart(charts.before_after(shown), key=f"overview.{run.id}", config={"displayModeBar": False})
     newest = f" The newest {MOST} of {len(defended)} defences; all are on Compare." if len(defended) > MOST else ""
     st.caption(f"{plain(run.label)}. {plain(run.protocol)}{newest}{f' {state.RATES}' if run.shipped else ''}")
 

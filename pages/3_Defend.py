@@ -8,9 +8,9 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cleaner import figures
 from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import Cluster
+from cleaner.plots import charts
 from cleaner.presets import CLEAN_PAIRS, DEFEND, DEMO_CLEAN_PAIRS, DEMO_DEFEND, REBOUND_STEPS, Preset, defense_presets
 from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
 from pages._shared.frame import link, page
@@ -196,7 +196,7 @@ def show_results(run: Saved) -> None:
     with plane:
         st.markdown("**Accuracy kept against attack left** · all defences of this model")
         st.plotly_chart(
-            figures.pareto(points(run, defended), run.figure("asr_clean_model")), key="pareto", config=cards.NO_BAR
+            charts.pareto(points(run, defended), run.figure("asr_clean_model")), key="pareto", config=cards.NO_BAR
         )
         st.caption(
             "Best is down and to the right. Whiskers: 95 % intervals. Dotted line: ASR of the never poisoned model."
@@ -233,7 +233,7 @@ def start_rebound(defended: Saved, key: str) -> None:
     work.begin("defend", [tasks.rebounding(defended, int(st.session_state[key]))])
 
 
-def points(run: Saved, defended: list[Saved]) -> list[figures.Point]:
+def points(run: Saved, defended: list[Saved]) -> list[charts.Point]:
     """Return the backdoored model and its defences as points of the plane."""
     names = state.short_labels(defended)
     found = []
@@ -241,7 +241,7 @@ def points(run: Saved, defended: list[Saved]) -> list[figures.Point]:
         ca, asr = other.figure("ca"), other.figure("asr")
         if ca is not None and asr is not None:
             label = names.get(other.id, "Backdoored")
-            found.append(figures.Point(label, other.stage, ca, asr, other.interval("ca"), other.interval("asr")))
+            found.append(charts.Point(label, other.stage, ca, asr, other.interval("ca"), other.interval("asr")))
     return found
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from cleaner import figures, views
+from cleaner import views
 from cleaner.inspection import embedding_map
+from cleaner.plots import charts
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, images, state, view
 from pages._shared.frame import page
@@ -161,14 +162,14 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
                 index = world.map.prompts[i] if kind == "prompt" else world.map.labels[i]
                 look = (world.class_of(kind, i), *views.class_look(index), False)
             elif coloring == "Model":
-                color = figures.COLORS[world.map.stages[stage]]
+                color = charts.COLORS[world.map.stages[stage]]
                 look = (f"{world.labels[stage]}: {word.lower()}", color, symbol, False)
             elif coloring == COLORINGS[3]:
                 look = _success(world, stage, kind, i)
             elif kind == "prompt" and world.map.prompts[i] == world.map.target:
                 look = (
                     f"Prompt of the target: {world.class_of(kind, i)}",
-                    figures.COLORS["trigger"],
+                    charts.COLORS["trigger"],
                     symbol,
                     False,
                 )
@@ -188,8 +189,8 @@ def _success(world: World, stage: int, kind: str, i: int) -> tuple[str, str, str
     if world.map.labels[i] == world.map.target:
         return f"{word}, of the target itself", LOOKS["prompt"][1], symbol, True
     if world.map.taken[stage][i]:
-        return "Trigger works: taken for the target", figures.COLORS["backdoored"], symbol, False
-    return "Trigger does not work", figures.COLORS["defended"], symbol, False
+        return "Trigger works: taken for the target", charts.COLORS["backdoored"], symbol, False
+    return "Trigger does not work", charts.COLORS["defended"], symbol, False
 
 
 def _select() -> None:

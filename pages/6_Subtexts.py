@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from cleaner import figures, views
+from cleaner import views
+from cleaner.plots import charts
 from cleaner.presets import DEMO_CLEAN_PAIRS
 from cleaner.types import CleanerError
 from pages._shared import cache, images, state, tasks, view, words
@@ -129,7 +130,7 @@ def show_similarities(
         values = {
             label: (stage, cache.similarities(model, picture, tuple(texts))) for label, (stage, model) in shown.items()
         }
-    st.plotly_chart(figures.similarity_bars(names, values), key="similarity", config={"displayModeBar": False})
+    st.plotly_chart(charts.similarity_bars(names, values), key="similarity", config={"displayModeBar": False})
     if not all(cache.fits(model, text) for _, model in shown.values() for text in texts):
         st.warning(
             "These texts are longer than the models read, so that what was changed may be cut: shorten the caption."

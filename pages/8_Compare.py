@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner import figures
+from cleaner.plots import charts
 from cleaner.reports import html
 from cleaner.reports.html import Entry
 from cleaner.runs.store import is_shipped
@@ -84,7 +84,7 @@ def show_plots(entries: list[Entry]) -> None:
         return
     example = " · with the shipped example" if any(is_shipped(entry.folder) for entry in entries) else ""
     st.subheader(f"What each defence costs and brings{example}", anchor=False)
-    st.plotly_chart(figures.pareto(points), key="compare.pareto", config=NO_BAR)
+    st.plotly_chart(charts.pareto(points), key="compare.pareto", config=NO_BAR)
     sets = {entry.protocol for entry in entries if entry.figure("asr") is not None}
     if len(sets) > 1:
         st.warning(

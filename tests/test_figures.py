@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cleaner import figures
-from cleaner.figures import COLORS, Point, pareto, pareto_front, similarity_bars, validation_curves
+from cleaner.plots import charts
+from cleaner.plots.charts import COLORS, Point, pareto, pareto_front, similarity_bars, validation_curves
 
 
 def test_models_of_two_backdoored_ones_are_no_choice_of_one() -> None:
@@ -54,12 +54,12 @@ def test_text_is_not_read_as_markup() -> None:
 def test_curves_without_an_attack() -> None:
     figure = validation_curves({"finetune": [(1, 0.5, None), (2, 0.6, None)]}, 10)
     assert [trace.name for trace in figure.data] == ["clean accuracy"]
-    assert figures.loss_curves({}, "clean").data == ()
-    assert len(figures.before_after([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
+    assert charts.loss_curves({}, "clean").data == ()
+    assert len(charts.before_after([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
 
 
 def test_removal_shows_the_mean_and_how_far_runs_lie_apart() -> None:
-    figure = figures.removal_curves({"A": [[(10, 0.8), (20, 0.4)], [(10, 0.6), (20, 0.0)]], "B": [[(10, 0.5)]]})
+    figure = charts.removal_curves({"A": [[(10, 0.8), (20, 0.4)], [(10, 0.6), (20, 0.0)]], "B": [[(10, 0.5)]]})
     band, mean, single = figure.data
     assert list(mean.y) == [0.7, 0.2]
     assert list(band.y) == [0.8, 0.4, 0.0, 0.6]

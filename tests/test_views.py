@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cleaner import views
-from cleaner.figures import COLORS
+from cleaner.plots.charts import COLORS
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cleaner import figures, presets, views
+from cleaner import presets, views
 from cleaner.files import read_json, write_text
+from cleaner.plots import charts
 from cleaner.runs.request import tested_on
 from cleaner.runs.store import is_shipped, read_metrics, refuse_unreadable
 from cleaner.types import CleanerError
@@ -159,7 +160,7 @@ def removal(entries: Sequence[Entry]) -> Any:
         if points and entry.stage == "defended":
             watched.setdefault(defense_in_words(entry.defense), []).append(points)
     named = {name + (f" ({len(runs)} runs)" if len(runs) > 1 else ""): runs for name, runs in watched.items()}
-    return figures.removal_curves(named) if watched else None
+    return charts.removal_curves(named) if watched else None
 
 
 def record(entry: Entry) -> dict[str, Any]:
@@ -267,18 +268,18 @@ def _row(entries: Sequence[Entry]) -> Callable[[Entry], str]:
     return said
 
 
-def points(entries: Sequence[Entry]) -> list[figures.Point]:
+def points(entries: Sequence[Entry]) -> list[charts.Point]:
     """Return the runs that have both figures as points in the plane of CA and ASR, each attack in a panel."""
     row = _row(entries)
     return [
-        figures.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"), not e.config.get("rebound"),
+        charts.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"), not e.config.get("rebound"),
                       str(e.config.get("parent") or e.folder.name), defense_in_words(e.defense), row(e))
         for e in by_name(entries)
-        if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in figures.COLORS
+        if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in charts.COLORS
     ]  # fmt: skip
 
 
-def methods(entries: Sequence[Entry]) -> list[figures.Point]:
+def methods(entries: Sequence[Entry]) -> list[charts.Point]:
     """Return one point for each defence of one attack on one model: mean over the seeds, bars to lowest and highest.
 
     A defence with one seed has its 95 % Wilson intervals as bars.
@@ -290,7 +291,7 @@ def methods(entries: Sequence[Entry]) -> list[figures.Point]:
         label = f"{defense_in_words(place[1])}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
         bars = [(c.low, c.high) if len(c.seeds) > 1 else c.runs[0].interval(n)
                 for n, c in (("ca", ca[place]), ("asr", asr[place]))]  # fmt: skip
-        found.append(figures.Point(label, own[0].stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
+        found.append(charts.Point(label, own[0].stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
     return found
 
 
@@ -319,7 +320,7 @@ def html(entries: Sequence[Entry], made: str = "") -> str:
     plots = []
     shown = points(entries)
     if shown:
-        plots.append(("Accuracy against attack", figures.pareto(shown)))
+        plots.append(("Accuracy against attack", charts.pareto(shown)))
     ordered = by_name(entries)
     plots += [(FIGURES[name], heatmap(ordered, name)) for name in FIGURES if cells(ordered, name)]
     drawn = [

@@ -8,9 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner import figures
 from cleaner.evaluation import bootstrap
 from cleaner.jobs.local import local
+from cleaner.plots import charts
 from cleaner.runs.store import ACTIVE, Entry, read_progress
 from cleaner.wording import meaningful
 from pages._shared import cache, images, state, work
@@ -164,12 +164,12 @@ def curves(
         st.markdown(
             "**Training loss** (its terms differ between defences)" if len(histories) > 1 else "**Training loss**"
         )
-        st.plotly_chart(figures.loss_curves(losses, stage, total), key=f"{key}.loss", config=NO_BAR)
+        st.plotly_chart(charts.loss_curves(losses, stage, total), key=f"{key}.loss", config=NO_BAR)
     if not any(looks.values()):
         return
     with right:
         st.markdown("**While it trains** (validation split)")
-        st.plotly_chart(figures.validation_curves(looks, total, floor), key=f"{key}.looks", config=NO_BAR)
+        st.plotly_chart(charts.validation_curves(looks, total, floor), key=f"{key}.looks", config=NO_BAR)
 
 
 def optimised(history: Sequence[Mapping[str, Any]], stage: str, key: str) -> None:
@@ -181,7 +181,7 @@ def optimised(history: Sequence[Mapping[str, Any]], stage: str, key: str) -> Non
     with chart:
         st.markdown("**Optimising the trigger** on the clean model (its objective, lower is better)")
         points = {"objective": [(r["step"], r["losses"]["total"]) for r in history]}
-        st.plotly_chart(figures.loss_curves(points, stage, history[-1]["total"]), key=key, config=NO_BAR)
+        st.plotly_chart(charts.loss_curves(points, stage, history[-1]["total"]), key=key, config=NO_BAR)
     if patch:
         picture.image(images.from_png(patch), caption=f"The patch after step {history[-1]['step']:,}", width="stretch")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from cleaner import figures
+from cleaner.plots import charts
 from cleaner.reports import html
 from cleaner.reports.html import Entry
 from cleaner.wording import defense_in_words, words
@@ -57,7 +57,7 @@ def one_attack(entries: Sequence[Entry]) -> None:
     with plane:
         st.subheader("What each defence costs and brings", anchor=False)
         st.plotly_chart(
-            figures.pareto(html.methods(entries), entries[0].figure("asr_clean_model")),
+            charts.pareto(html.methods(entries), entries[0].figure("asr_clean_model")),
             key="measured.plane", config=NO_BAR,
         )  # fmt: skip
         st.caption(

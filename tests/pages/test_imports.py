@@ -16,7 +16,7 @@ CACHE = ROOT / "pages" / "_shared" / "cache"
 def test_shared_modules_load_without_torch() -> None:
     names = ", ".join(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SHARED)
     heavy = f"[name for name in {HEAVY!r} if name in sys.modules]"
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {names}, cleaner.figures; print({heavy})"
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {names}, cleaner.plots.charts; print({heavy})"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip().splitlines()[-1] == "[]"
 
