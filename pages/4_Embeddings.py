@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from cleaner import views
 from cleaner.inspection import embedding_map
-from cleaner.plots import charts
+from cleaner.plots import charts, images
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, images, state, view
 from pages._shared.frame import page
@@ -151,7 +150,7 @@ def choose_view(world: World) -> tuple[int | None, int | None, list[str], str]:
     return before, after, list(kinds), str(coloring)
 
 
-def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> list[views.Group]:
+def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> list[images.Group]:
     """Return the points of some models as groups of one colour each."""
     found: dict[tuple[str, str, str, bool], list[tuple[Any, str, str]]] = {}
     for stage, kind in product(stages, kinds):
@@ -160,7 +159,7 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
             look = (word, color, symbol, False)
             if coloring == "Class":
                 index = world.map.prompts[i] if kind == "prompt" else world.map.labels[i]
-                look = (world.class_of(kind, i), *views.class_look(index), False)
+                look = (world.class_of(kind, i), *images.class_look(index), False)
             elif coloring == "Model":
                 color = charts.COLORS[world.map.stages[stage]]
                 look = (f"{world.labels[stage]}: {word.lower()}", color, symbol, False)
@@ -175,7 +174,7 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
                 )
             found.setdefault(look, []).append((place, f"{kind}:{i}", f"{word}: {world.text_of(kind, i)}"))
     return [
-        views.Group(name, color, symbol, np.array([p for p, _, _ in points]), [i for _, i, _ in points],
+        images.Group(name, color, symbol, np.array([p for p, _, _ in points]), [i for _, i, _ in points],
                     [t for _, _, t in points], faint)
         for (name, color, symbol, faint), points in found.items()
     ]  # fmt: skip
@@ -230,7 +229,7 @@ def explore(world: World) -> None:
     bounds = (places.min(0), places.max(0))
     left, right = st.columns([2, 1], gap="medium")
     left.plotly_chart(
-        views.embedding_map(drawn, AXES[world.method], arrows, marked, bounds), key=CHART, on_select=_select,
+        images.embedding_map(drawn, AXES[world.method], arrows, marked, bounds), key=CHART, on_select=_select,
         selection_mode=("points", "box", "lasso"),
     )  # fmt: skip
     with right:
@@ -296,7 +295,7 @@ def show_numbers(world: World) -> None:
     for number, ((before, after), moved) in enumerate(zip(pairwise(world.labels), world.map.shifts, strict=True)):
         st.markdown(f"**How far things moved: {before} → {after}**")
         bars = {LOOKS[kind][0]: (LOOKS[kind][1], values) for kind, values in moved.items()}
-        st.plotly_chart(views.shift_histogram(bars), key=f"embeddings.shift.{number}", config={"displayModeBar": False})
+        st.plotly_chart(images.shift_histogram(bars), key=f"embeddings.shift.{number}", config={"displayModeBar": False})
 
 
 with page("Embeddings", LEAD):

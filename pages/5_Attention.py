@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner import views
 from cleaner.config import parameters
+from cleaner.plots import images
 from cleaner.types import StepReport
 from pages._shared import cache, forms, images, state, view
 from pages._shared.frame import page
@@ -67,7 +67,7 @@ def show_grid(
     )  # fmt: skip
     maps = [[_shared(found[s.label][0][r], raw) for s in shown] for r in range(len(rows))]
     unit = "Attribution per pixel" if raw else "Attribution of a pixel, % of the picture's"
-    figure = views.attribution_grid(
+    figure = images.attribution_grid(
         [images.enlarged(p) for p in pair], maps, rows, [(s.label, s.stage) for s in shown],
         cache.explainers()[method].signed, unit, strength, [mask if outlined else None] * len(rows),
     )  # fmt: skip
@@ -155,7 +155,7 @@ def show_distribution(
     else:
         parts = {label: (stage, [], _known(r.similarity)) for label, (stage, r) in results.items()}
         axis, usual = "Cosine of the maps without and with trigger", None
-    st.plotly_chart(views.share_distribution(parts, axis, usual), key="attention.spread", config=NO_BAR)
+    st.plotly_chart(images.share_distribution(parts, axis, usual), key="attention.spread", config=NO_BAR)
     measured = {label: r.clean + r.triggered + r.similarity for label, (_, r) in results.items()}
     empty = {label: sum(map(math.isnan, values)) for label, values in measured.items()}
     lost = "; ".join(f"{label} {count}" for label, count in empty.items() if count)
@@ -184,7 +184,7 @@ def show_words(shown: list[Stage], picture: Sample, attacked: Any, caption: str)
         found = {s.label: (s.stage, *cache.word_attribution(s.model, picture, attacked, caption)) for s in shown}
     read = next(iter(found.values()))[1]
     bars = {label: (stage, values[which]) for label, (stage, _, values) in found.items()}
-    st.plotly_chart(views.word_bars(read, bars), key="attention.word_bars", config=NO_BAR)
+    st.plotly_chart(images.word_bars(read, bars), key="attention.word_bars", config=NO_BAR)
     st.caption(
         "Integrated gradients from the caption without words: the bars of a model add up to what its words gain. "
         f"One picture, n = 1{'' if attacked is None else ', ' + ('with the trigger' if which else 'without trigger')}."

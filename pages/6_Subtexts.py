@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from cleaner import views
-from cleaner.plots import charts
+from cleaner.plots import charts, images
 from cleaner.presets import DEMO_CLEAN_PAIRS
 from cleaner.types import CleanerError
 from pages._shared import cache, images, state, tasks, view, words
@@ -167,7 +166,7 @@ def show_margins(
                 for label, (stage, model) in shown.items()
             }
         values = {label: (stage, [m.value for m in margins]) for label, (stage, margins) in found.items()}
-        st.plotly_chart(views.margin_histogram(values), key="subtexts.histogram", config={"displayModeBar": False})
+        st.plotly_chart(images.margin_histogram(values), key="subtexts.histogram", config={"displayModeBar": False})
         fooled = [f"{plain(label)} {sum(v <= 0 for v in margins)}" for label, (_, margins) in values.items()]
         st.caption(
             f"The first {first} clean pairs with the texts of epoch {epoch}. Left of 0 a model prefers a false text to "

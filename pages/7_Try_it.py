@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from cleaner import views
+from cleaner.plots import images
 from cleaner.runs import derived
 from pages._shared import cache, images, state, view, work
 from pages._shared.frame import page
@@ -130,7 +130,7 @@ def show_picture(picture: Sample, attacked: Any, left: int, top: int, strength: 
         return
     side = pixels.shape[0]
     st.plotly_chart(
-        views.clickable(images.enlarged(pixels, 512), side, max(1, side // 32)), key=CLICK, selection_mode="points",
+        images.clickable(images.enlarged(pixels, 512), side, max(1, side // 32)), key=CLICK, selection_mode="points",
         on_select=lambda: _clicked(*size[2:]), config=NO_BAR,
     )  # fmt: skip
 
@@ -152,7 +152,7 @@ def show_answers(
                 before = cache.best_classes(s.model, picture, attacked, 0, 0, 0.0)[0][0]
                 same = "the same" if before == best[0][0] else f"**{plain(before)}**"
                 st.caption(f"Without the trigger: {same}.")
-            st.plotly_chart(views.best_bars(best, s.stage, target), key=f"try.{s.label}", config=NO_BAR)
+            st.plotly_chart(images.best_bars(best, s.stage, target), key=f"try.{s.label}", config=NO_BAR)
     classes = len(cache.data(picture.data, picture.split, picture.size).class_names)
     st.caption(
         f"The five best of {classes} classes; probability: softmax of the model's scale × cosine over all of them."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cleaner import views
+from cleaner.plots import images
 from cleaner.plots.charts import COLORS
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
@@ -16,18 +16,18 @@ def test_grid_has_one_scale_and_one_map_for_each_model() -> None:
     mask = np.zeros((4, 4), np.float32)
     mask[2:, 3] = 1
     columns = [("Clean", "clean"), ("Backdoored", "backdoored")]
-    figure = views.attribution_grid([PICTURE] * 2, maps, ["a", "b"], columns, True, "x", masks=[None, mask])
+    figure = images.attribution_grid([PICTURE] * 2, maps, ["a", "b"], columns, True, "x", masks=[None, mask])
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-2.0, 2.0)
     assert [t.type for t in figure.data] == ["image", "heatmap"] * 2 + ["image", "heatmap", "scatter"] * 2
     assert [a.font.color for a in figure.layout.annotations[:2]] == [COLORS["clean"], COLORS["backdoored"]]
-    positive = views.attribution_grid([PICTURE], [[maps[0][0]]], ["a"], columns[:1], False, "x")
+    positive = images.attribution_grid([PICTURE], [[maps[0][0]]], ["a"], columns[:1], False, "x")
     assert positive.layout.coloraxis.cmin == 0
 
 
 def test_an_outline_goes_around_each_place() -> None:
     mask = np.zeros((4, 5), np.float32)
     mask[2:, 3] = mask[0, 0] = 1
-    figure = views.attribution_grid([PICTURE], [[mask]], ["a"], [("Clean", "clean")], False, "x", masks=[mask])
+    figure = images.attribution_grid([PICTURE], [[mask]], ["a"], [("Clean", "clean")], False, "x", masks=[mask])
     line = list(zip(figure.data[-1].x, figure.data[-1].y, strict=True))
     assert {(*a, *b) for a, b in zip(line[::3], line[1::3], strict=True)} == {
         (2.5, 1.5, 2.5, 3.5), (3.5, 1.5, 3.5, 3.5), (2.5, 1.5, 3.5, 1.5), (2.5, 3.5, 3.5, 3.5),
@@ -38,17 +38,17 @@ def test_an_outline_goes_around_each_place() -> None:
 
 def test_distribution_and_words() -> None:
     values = {"Clean": ("clean", [0.1, 0.2], [0.3, 0.4]), "Defended": ("defended", [], [0.5])}
-    figure = views.share_distribution(values, "Share", 0.02)
+    figure = images.share_distribution(values, "Share", 0.02)
     assert [list(t.y) for t in figure.data] == [[0.1, 0.2], [0.3, 0.4], [0.5]]
     assert figure.layout.shapes[0].y0 == 0.02
-    bars = views.word_bars(["<b>", "cup"], {"Clean": ("clean", [0.1, 0.2])})
+    bars = images.word_bars(["<b>", "cup"], {"Clean": ("clean", [0.1, 0.2])})
     assert bars.layout.xaxis.ticktext == ("&lt;b>", "cup")
 
 
 def test_map_keeps_ids_axes_and_draws_all_arrows_as_one_trace() -> None:
     places = np.array([[0, 0], [1, 1]], np.float32)
-    group = views.Group("a", "#000000", "circle", places, ["image:0", "image:1"], ["<b>", "y"])
-    figure = views.embedding_map([group], ("x", "y"), (places, places + 1), places[:1], (places[0], places[1]))
+    group = images.Group("a", "#000000", "circle", places, ["image:0", "image:1"], ["<b>", "y"])
+    figure = images.embedding_map([group], ("x", "y"), (places, places + 1), places[:1], (places[0], places[1]))
     arrows, points, ring = figure.data
     assert list(points.customdata) == ["image:0", "image:1"]
     assert points.text[0] == "&lt;b>"
@@ -61,10 +61,10 @@ def test_map_keeps_ids_axes_and_draws_all_arrows_as_one_trace() -> None:
     assert left.sum() == pytest.approx(2 - 0.012 * 2**0.5)
     assert list(ring.x) == [0]
     assert list(figure.layout.xaxis.range) == pytest.approx([-0.05, 1.05])
-    assert len({views.class_look(i) for i in range(56)}) == 56
+    assert len({images.class_look(i) for i in range(56)}) == 56
 
 
 def test_shift_histogram_shows_shares() -> None:
-    figure = views.shift_histogram({"Captions": ("#000000", [0.0, 0.1, 0.1, 0.4])})
+    figure = images.shift_histogram({"Captions": ("#000000", [0.0, 0.1, 0.1, 0.4])})
     assert sum(figure.data[0].y) == pytest.approx(1)
     assert "n = 4" in figure.data[0].name

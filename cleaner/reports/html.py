@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cleaner import presets, views
+from cleaner import presets
 from cleaner.files import read_json, write_text
-from cleaner.plots import charts
+from cleaner.plots import charts, images
 from cleaner.runs.request import tested_on
 from cleaner.runs.store import is_shipped, read_metrics, refuse_unreadable
 from cleaner.types import CleanerError
@@ -297,7 +297,7 @@ def methods(entries: Sequence[Entry]) -> list[charts.Point]:
 
 def heatmap(entries: Sequence[Entry], name: str) -> Any:
     """Return the figure of defence against attack, in the order of the runs."""
-    return views.attack_defense(
+    return images.attack_defense(
         {place: (c.mean, c.low, c.high, len(c.seeds)) for place, c in cells(entries, name).items()}, FIGURES[name]
     )
 
@@ -359,7 +359,7 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
             continue  # data or weights that are not at hand leave the report without pictures, not without figures
         if used is not None:
             rows = gallery(pictures, used)
-            shown = [(views.png(row.clean), views.png(row.triggered), views.png(row.difference)) for row in rows]
+            shown = [(images.png(row.clean), images.png(row.triggered), images.png(row.difference)) for row in rows]
             found[trigger] = entry, shown
     several = Counter(entry.attack for entry, _ in found.values())
     return [
