@@ -17,9 +17,9 @@ from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
 from benchmarks.comparison import Row, grouped
+from cleaner.labels import defense_in_words, words
 from cleaner.plots.charts import COLORS, DASHES, MARKERS, PALETTE
 from cleaner.reports import html, results
-from cleaner.wording import defense_in_words, words
 from tests.browser.conftest import FLAGS, chromium
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "plots"

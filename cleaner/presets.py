@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.config import FinetuneConfig, changed
-from cleaner.wording import defense_name
+from cleaner.labels import defense_name
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from cleaner.labels import defense_in_words
 from cleaner.plots import charts
 from cleaner.reports import html
 from cleaner.reports.html import Entry
 from cleaner.runs.store import is_shipped
-from cleaner.wording import defense_in_words
 from pages._shared import cache, measured, state
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, plain

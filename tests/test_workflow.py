@@ -27,9 +27,9 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, class_classifier, encode_pictures
+from cleaner.labels import defense_name
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, Paused, StepReport
-from cleaner.wording import defense_name
 from cleaner.workflow import attack_verdict
 from tests.conftest import make_clip
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cleaner.evaluation.metrics import wilson_interval
+from cleaner.labels import meaningful
 from cleaner.types import CleanerError
-from cleaner.wording import meaningful
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from cleaner.files import read_json
 from cleaner.jobs import slurm
 from cleaner.jobs.local import local
 from cleaner.jobs.slurm import Cluster
+from cleaner.labels import defense_name
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, STOPPED, Entry, create_run, find_run, read_metrics, remove, write_status
 from cleaner.types import CleanerError
-from cleaner.wording import defense_name
 
 WAITING = "new"
 PAUSE_SECONDS = 8.0

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
+from cleaner.labels import NO_DEFENSE, defense_in_words
 from cleaner.plots.charts import ABOVE, COLORS, DASHES, MARKERS, PALETTE, escaped
-from cleaner.wording import NO_DEFENSE, defense_in_words
 
 Array = NDArray[np.float32]
 Bytes = NDArray[np.uint8]

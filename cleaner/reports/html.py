@@ -15,11 +15,11 @@ from typing import Any
 
 from cleaner import presets
 from cleaner.files import read_json, write_text
+from cleaner.labels import NO_DEFENSE, defense_in_words, defense_name, meaningful, words
 from cleaner.plots import charts, images
 from cleaner.runs.request import tested_on
 from cleaner.runs.store import is_shipped, read_metrics, refuse_unreadable
 from cleaner.types import CleanerError
-from cleaner.wording import NO_DEFENSE, defense_in_words, defense_name, meaningful, words
 
 FIGURES = {
     "asr": "ASR@1: triggered pictures of other classes that are taken for the target (lower is better)",

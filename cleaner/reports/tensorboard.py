@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json
+from cleaner.labels import defense_name
 from cleaner.runs.store import read_metrics, read_progress, read_status, refuse_unreadable
 from cleaner.types import CleanerError
-from cleaner.wording import defense_name
 
 MISSING = "TensorBoard is not installed here: install it with pip install tensorboard."
 SETTINGS = ("lr", "seed", "epochs", "steps", "batch_size", "weight_decay", "augmentation", "freeze_bn", "precision")

@@ -10,9 +10,9 @@ import streamlit as st
 
 from cleaner.evaluation import bootstrap
 from cleaner.jobs.local import local
+from cleaner.labels import meaningful
 from cleaner.plots import charts
 from cleaner.runs.store import ACTIVE, Entry, read_progress
-from cleaner.wording import meaningful
 from pages._shared import cache, images, state, work
 from pages._shared.frame import say
 from pages._shared.state import Saved, percent, plain, words

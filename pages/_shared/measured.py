@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from cleaner.labels import defense_in_words, words
 from cleaner.plots import charts
 from cleaner.reports import html
 from cleaner.reports.html import Entry
-from cleaner.wording import defense_in_words, words
 from pages._shared.cards import NO_BAR
 from pages._shared.state import KEEP, plain
 

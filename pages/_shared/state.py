@@ -14,9 +14,9 @@ from typing import Any
 import streamlit as st
 
 from cleaner.files import absolute, assets
+from cleaner.labels import NO_DEFENSE, defense_name
+from cleaner.labels import words as words  # for all pages
 from cleaner.runs.store import find_run, is_shipped, list_runs, look, read_metrics, read_notes, shipped
-from cleaner.wording import NO_DEFENSE, defense_name
-from cleaner.wording import words as words  # for all pages
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
 CURRENT = "current_run"

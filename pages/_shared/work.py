@@ -14,10 +14,10 @@ import streamlit as st
 from cleaner.jobs import sweep
 from cleaner.jobs.local import local
 from cleaner.jobs.slurm import Cluster
+from cleaner.labels import NO_DEFENSE, defense_name
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Entry, Status, create_run, remove
 from cleaner.types import CleanerError
-from cleaner.wording import NO_DEFENSE, defense_name
 from pages._shared.state import words
 
 STAGES = {
