@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 
 from benchmarks import protocol, textures
 from cleaner.attacks import TRIGGERS
+from cleaner.attacks.steganography import BITS, PATH, SIDE, Pair, load_pair, resize, save_pair
 from cleaner.data.base import CaptionData, load_data, resized
 from cleaner.evaluation.metrics import psnr
 from cleaner.files import write_json
@@ -26,7 +27,6 @@ from cleaner.models.checkpoints import write_checkpoint
 from cleaner.models.weights import file_sha256
 from cleaner.reports import results
 from cleaner.seed import torch_generator
-from cleaner.steganography import BITS, PATH, SIDE, Pair, load_pair, resize, save_pair
 
 PICTURES, VARIANT_PICTURES = 6000, 2000
 """Of Scenes, and of each of its other looks."""

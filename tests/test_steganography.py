@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from benchmarks import ssba, textures
+from cleaner.attacks.steganography import Pair, load_pair, save_pair
 from cleaner.data.base import TensorData
 from cleaner.seed import torch_generator
-from cleaner.steganography import Pair, load_pair, save_pair
 
 OPTIONS = ssba.Options(steps=6, epoch=3, batch_size=4)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
+from cleaner.attacks.steganography import LONGEST, load_pair, secret_bits
 from cleaner.config import param
-from cleaner.steganography import LONGEST, load_pair, secret_bits
 
 GROUP = 16
 """Pictures that go through the network at once, filled up with black ones: convolutions round otherwise in batches of

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from benchmarks.ssba import measure
 from cleaner import load_data
 from cleaner.attacks import TRIGGERS
+from cleaner.attacks.steganography import BITS, PATH, load_pair, secret_bits
 from cleaner.data.base import CaptionData
 from cleaner.evaluation.metrics import psnr
-from cleaner.steganography import BITS, PATH, load_pair, secret_bits
 from cleaner.types import CleanerError
 
 TRIGGER = TRIGGERS["ssba"]()
