@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS
-from cleaner.attacks.optimise import POOL, Objective, OptimisedPatch
+from cleaner.attacks.optimize import POOL, Objective, OptimisedPatch
 from cleaner.config import param
 from cleaner.data.poison import natural_captions
 from cleaner.seed import numpy_generator

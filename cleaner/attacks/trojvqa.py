@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, TextKey
-from cleaner.attacks.optimise import Objective, OptimisedPatch
+from cleaner.attacks.optimize import Objective, OptimisedPatch
 from cleaner.evaluation.metrics import zero_shot_classifier
 
 if TYPE_CHECKING:
