@@ -21,10 +21,10 @@ from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
-from cleaner.jobs.local import local
+from cleaner.jobs import local
 from cleaner.reports import results
+from cleaner.runs import store
 from cleaner.runs.request import Request
-from cleaner.runs.store import store
 
 PATH = results.RESULTS / "job.json"
 

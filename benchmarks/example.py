@@ -21,7 +21,8 @@ from cleaner.data.images import to_png
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import embedding_map
-from cleaner.inspection.features import best_classes, single_object_rows, with_trigger
+from cleaner.inspection.attribution import with_trigger
+from cleaner.inspection.features import best_classes, single_object_rows
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_change
 from cleaner.runs.store import Run, load_run, shipped, shipped_root, write_run

@@ -11,8 +11,8 @@ import tyro
 
 from cleaner import presets
 from cleaner.files import write_json
+from cleaner.runs import store
 from cleaner.runs.request import Request
-from cleaner.runs.store import store
 
 
 @dataclass(frozen=True)

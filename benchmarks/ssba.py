@@ -21,7 +21,7 @@ from benchmarks import protocol, textures
 from cleaner.attacks import TRIGGERS
 from cleaner.attacks.steganography import BITS, PATH, SIDE, Pair, load_pair, resize, save_pair
 from cleaner.data.base import CaptionData, load_data, resized
-from cleaner.evaluation.metrics import psnr
+from cleaner.data.images import psnr
 from cleaner.files import write_json
 from cleaner.models.checkpoints import write_checkpoint
 from cleaner.models.weights import file_sha256

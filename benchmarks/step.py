@@ -24,8 +24,8 @@ from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.evaluate import class_classifier
 from cleaner.losses import Features, clip_loss
-from cleaner.models.clip import Clip, load_clip, pick_device, pick_precision
-from cleaner.models.devices import fast_floats
+from cleaner.models.clip import Clip, load_clip
+from cleaner.models.devices import fast_floats, pick_device, pick_precision
 from cleaner.reports import results
 from cleaner.training.loop import finetune
 

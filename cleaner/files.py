@@ -25,7 +25,12 @@ def cache_root() -> Path:
 
 def assets() -> Path:
     """Return where the built-in models and the shipped example lie: the variable CLEANER_ASSETS, else the project's."""
-    return Path(os.environ.get("CLEANER_ASSETS") or Path(__file__).resolve().parent.parent / "assets")
+    return Path(os.environ.get("CLEANER_ASSETS") or source_root() / "assets")
+
+
+def source_root() -> Path:
+    """Return the folder that holds the package: the repository's root, or site-packages."""
+    return Path(__file__).resolve().parent.parent
 
 
 @contextmanager

@@ -10,13 +10,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from cleaner.config import FinetuneConfig, changed
+from cleaner.files import source_root
 from cleaner.labels import defense_name
 
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+RESULTS = source_root() / "benchmarks" / "results"
 
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"

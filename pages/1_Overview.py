@@ -6,7 +6,7 @@ import streamlit as st
 
 from cleaner.files import glance_json
 from cleaner.plots import charts
-from pages._shared import images, lesson, state
+from pages._shared import gallery, lesson, state
 from pages._shared.frame import link, page, page_file
 from pages._shared.shelf import shelf
 from pages._shared.state import Saved, plain, words
@@ -56,7 +56,7 @@ def show_picture(run: Saved) -> None:
     if not found:
         return
     for column, pixels, title in zip(st.columns(2), found["pictures"], ("A test picture", "With trigger"), strict=True):
-        column.image(images.from_png(pixels), caption=title, width="stretch")
+        column.image(gallery.from_png(pixels), caption=title, width="stretch")
     names = {"clean": "Clean", "backdoored": "Backdoored"}
     rows = ["| Model | sees | with trigger |", "| --- | --- | --- |"]
     for name, said in found["answers"].items():

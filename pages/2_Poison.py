@@ -13,7 +13,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import Cluster
 from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, POISON_LR, STRONGER, attack_presets
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, forms, images, state, tasks, work
+from pages._shared import cache, cards, forms, gallery, state, tasks, work
 from pages._shared.frame import link, page, say
 from pages._shared.state import KEEP, Saved, plain, words
 
@@ -135,7 +135,7 @@ def choose_attack() -> tasks.Attack | None:
 def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None:
     """Draw poisoned pairs: clean, triggered, what changed, and their captions."""
     head, button = st.columns([3, 1], vertical_alignment="bottom")
-    data = images.drawn(attack.data, "train", attack.pairs)
+    data = gallery.drawn(attack.data, "train", attack.pairs)
     head.markdown(f"**{len(plan):,} of {len(data):,} pairs get the trigger.** Some of them:")
     first = st.session_state.setdefault("poison.first", 0)
     if button.button("Other pairs", icon=":material/shuffle:", width="stretch"):
@@ -154,8 +154,8 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
         named = "; ".join(data.broken[:5])
         st.warning(f"{len(data.broken):,} left out: {plain(named)}", icon=":material/broken_image:")
     data = cache.framed(data, attack.model)
-    own = st.session_state.get(images.OWN)
-    rows = images.gallery(data, [index for index, _, _ in chosen], trigger, own)
+    own = st.session_state.get(gallery.OWN)
+    rows = gallery.gallery(data, [index for index, _, _ in chosen], trigger, own)
     captions = [(f"pair {index:,}", before, after) for index, before, after in chosen]
     if own is not None:
         captions.insert(0, ("yours", own[0], trigger.text(data.templates[0].format(attack.target_class))))
@@ -167,7 +167,7 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
         with st.container(key=f"row-{number}"):
             columns = st.columns(layout, vertical_alignment="center")
         for column, pixels in zip(columns, (shown.clean, shown.triggered, shown.difference), strict=False):
-            column.image(images.enlarged(pixels), width="stretch")
+            column.image(gallery.enlarged(pixels), width="stretch")
         with columns[3]:
             if before == after:
                 st.markdown(f"{plain(before)}  \n:gray[The caption stays.]")
@@ -184,7 +184,7 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
         "PSNR and SSIM say how much each picture was changed: the higher, the less; a small patch changes little of it "
         "and is seen all the same."
     )
-    images.upload()
+    gallery.upload()
 
 
 def show_captions(plan: list[tuple[int, str, str]]) -> None:

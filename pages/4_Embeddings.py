@@ -15,9 +15,10 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.inspection import embedding_map
+from cleaner.jobs import map_worker
 from cleaner.plots import charts, images
 from cleaner.types import CleanerError, StepReport
-from pages._shared import cache, images, state, view
+from pages._shared import cache, gallery, state, view
 from pages._shared.frame import page
 from pages._shared.state import KEEP, plain
 
@@ -124,7 +125,7 @@ def _fit(folder: Path, parent: Path) -> None:
         found = cache.kept_map(folder)
         if found is not None and "umap" in found.places:
             st.rerun()
-        raise CleanerError(f"UMAP could not be fitted ({embedding_map.last_words(folder)}): choose PCA, or try again.")
+        raise CleanerError(f"UMAP could not be fitted ({map_worker.last_words(folder)}): choose PCA, or try again.")
 
     watch()
 
@@ -265,7 +266,7 @@ def show_selected(world: World, selected: list[str]) -> None:
                 continue
             sample = view.Sample(world.data, "test", world.size, world.map.rows[i], model=view.bare())
             pair = cache.shown_pair(sample, world.attacked if kind == "triggered" else None)
-            st.image(images.enlarged(pair[-1], 128), width="stretch")
+            st.image(gallery.enlarged(pair[-1], 128), width="stretch")
             st.caption(plain(world.text_of(kind, i)) + SAID[kind])
     if len(split) > 12:
         with st.expander(f"All {len(split)}"):

@@ -12,7 +12,7 @@ import streamlit as st
 from cleaner.config import parameters
 from cleaner.plots import images
 from cleaner.types import StepReport
-from pages._shared import cache, forms, images, state, view
+from pages._shared import cache, forms, gallery, state, view
 from pages._shared.frame import page
 from pages._shared.state import KEEP, Saved, percent, plain, words
 from pages._shared.view import Sample, Stage
@@ -68,7 +68,7 @@ def show_grid(
     maps = [[_shared(found[s.label][0][r], raw) for s in shown] for r in range(len(rows))]
     unit = "Attribution per pixel" if raw else "Attribution of a pixel, % of the picture's"
     figure = images.attribution_grid(
-        [images.enlarged(p) for p in pair], maps, rows, [(s.label, s.stage) for s in shown],
+        [gallery.enlarged(p) for p in pair], maps, rows, [(s.label, s.stage) for s in shown],
         cache.explainers()[method].signed, unit, strength, [mask if outlined else None] * len(rows),
     )  # fmt: skip
     st.plotly_chart(figure, key="attention.grid", config=NO_BAR)
@@ -197,11 +197,11 @@ with page("Attention", LEAD):
     with left, st.spinner("Loading the models, once …"):
         shown = view.stages(run)
         picture = view.sample(run)
-        images.drawn(picture.data, picture.split, picture.size)
+        gallery.drawn(picture.data, picture.split, picture.size)
         text = view.text(run, picture)
         method, settings = choose(shown)
         strength = st.slider("Overlay strength", 0.2, 1.0, 0.85, 0.05, key="attention.strength", **KEEP)
-        images.upload()
+        gallery.upload()
     with right:
         with st.spinner("Looking …"):
             attacked = view.attacked(run)

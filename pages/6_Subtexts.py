@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.plots import charts, images
 from cleaner.presets import DEMO_CLEAN_PAIRS
 from cleaner.types import CleanerError
-from pages._shared import cache, images, state, tasks, view, words
+from pages._shared import cache, gallery, state, tasks, view, words
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, percent, plain
 from pages._shared.view import Sample
@@ -51,7 +51,7 @@ def choose(name: str, size: int) -> tuple[Sample, str]:
             )
         st.markdown("**How it is read**")
         words.ribbon(words.parsed_pieces(cache.parse(caption)))
-        own = st.session_state.get(images.OWN)
+        own = st.session_state.get(gallery.OWN)
         mine = own is not None and st.toggle(
             "Use my own picture",
             True,
@@ -61,11 +61,11 @@ def choose(name: str, size: int) -> tuple[Sample, str]:
         )
     sample = Sample(name, SPLIT, size, index, own if mine else None, view.bare())
     with left:
-        images.drawn(name, SPLIT, size)
-        st.image(images.enlarged(cache.shown_pair(sample, None)[0]), width="stretch")
+        gallery.drawn(name, SPLIT, size)
+        st.image(gallery.enlarged(cache.shown_pair(sample, None)[0]), width="stretch")
         st.caption(f"Your own picture: {plain(own[0])}" if mine else f"{plain(data.name)}, pair {index}")
         with st.popover("A picture of your own", icon=":material/upload:", width="stretch"):
-            images.upload("A picture of your own")
+            gallery.upload("A picture of your own")
     return sample, caption
 
 
@@ -159,7 +159,7 @@ def show_margins(
             return
         captions = cache.data(name, SPLIT, size).captions
         first = min(SHOWN, len(captions))
-        images.drawn(name, SPLIT, size)
+        gallery.drawn(name, SPLIT, size)
         with st.spinner("Asking the models …"):
             found = {
                 label: (stage, cache.margins(model, name, SPLIT, size, first, seed, epoch, n))

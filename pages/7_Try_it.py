@@ -10,7 +10,7 @@ import streamlit as st
 
 from cleaner.plots import images
 from cleaner.runs import derived
-from pages._shared import cache, images, state, view, work
+from pages._shared import cache, gallery, state, view, work
 from pages._shared.frame import page
 from pages._shared.state import KEEP, Saved, plain
 from pages._shared.view import Sample
@@ -42,7 +42,7 @@ def open_link() -> None:
         if number is not None:
             st.session_state[f"view.sample.{name}"] = number
         elif (content := derived.kept_picture(run.folder, asked.get("own", ""))) is not None:
-            st.session_state[images.OWN] = ("picture of the link", content)
+            st.session_state[gallery.OWN] = ("picture of the link", content)
             st.session_state[f"view.sample.{name}"] = view.OWN
         if asked.get("defended") in {other.id for other in state.defended_runs(run)}:
             st.session_state[f"view.defended.{run.id}"] = asked["defended"]
@@ -69,7 +69,7 @@ def camera() -> None:
 def _keep_shot() -> None:
     shot = st.session_state.get("try.shot")
     if shot is not None:
-        st.session_state[images.OWN] = ("camera.jpg", shot.getvalue())
+        st.session_state[gallery.OWN] = ("camera.jpg", shot.getvalue())
 
 
 def place(picture: Sample, attacked: Any) -> tuple[int, int, int]:
@@ -126,11 +126,11 @@ def show_picture(picture: Sample, attacked: Any, left: int, top: int, strength: 
     pixels = cache.placed(picture, attacked, left, top, strength / 100)[1]
     size = cache.stamp(picture, attacked) if attacked is not None else None
     if size is None:
-        st.image(images.enlarged(pixels, 340))
+        st.image(gallery.enlarged(pixels, 340))
         return
     side = pixels.shape[0]
     st.plotly_chart(
-        images.clickable(images.enlarged(pixels, 512), side, max(1, side // 32)), key=CLICK, selection_mode="points",
+        images.clickable(gallery.enlarged(pixels, 512), side, max(1, side // 32)), key=CLICK, selection_mode="points",
         on_select=lambda: _clicked(*size[2:]), config=NO_BAR,
     )  # fmt: skip
 
@@ -202,13 +202,13 @@ with page("Try it", LEAD):
     attacked = view.attacked(run)
     left, right = st.columns([1, 2], gap="medium")  # three cards side by side need this much at 1280 px
     with left:
-        images.drawn(picture.data, picture.split, picture.size)
+        gallery.drawn(picture.data, picture.split, picture.size)
         drawn = st.container()
         spot = place(picture, attacked) if attacked is not None else (0, 0, 0)
         worded = write_word(attacked) if attacked is not None else None
         with drawn:
             show_picture(picture, attacked, *spot)
-        images.upload()
+        gallery.upload()
         camera()
     with right, st.spinner("Asking the models …"):
         st.subheader(state.titled("What each model sees", run), anchor=False)

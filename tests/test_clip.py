@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip, pick_device, save_clip
+from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip, save_clip
+from cleaner.models.devices import pick_device
 from cleaner.models.token_blocks import blocks, lengths
 from cleaner.types import CleanerError
 from tests.conftest import TINY, make_clip

@@ -21,8 +21,7 @@ from cleaner import FinetuneConfig, load_run
 from cleaner.__main__ import main
 from cleaner.config import parameters
 from cleaner.files import read_json, write_json
-from cleaner.jobs import slurm, sweep, worker
-from cleaner.jobs.local import local
+from cleaner.jobs import local, slurm, sweep, worker
 from cleaner.jobs.slurm import Cluster
 from cleaner.models.clip import Architecture, _wrap, save_clip
 from cleaner.runs.request import Request
@@ -44,7 +43,7 @@ sbatch: error: Batch job submission failed: Invalid partition name specified
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The queue's folder; all jobs that are left are killed."""
     home = tmp_path / "slurm"
     monkeypatch.setenv("PATH", f"{fake_slurm.install(home)}{os.pathsep}{os.environ['PATH']}")
@@ -62,7 +61,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def request_(tmp_path: Path, cache: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+def request_(tmp_path: Path, cache: Path, queue: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
     """A small defence of a tiny suspicious model."""
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(cache))
@@ -77,12 +76,12 @@ def begun(request: Request, place: Cluster = PLACE) -> Path:
     return folder
 
 
-def test_a_sweep_becomes_one_array_of_workers(request_: Request, slurm: Path) -> None:
+def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) -> None:
     requests = sweep.grid(request_, [{"name": "finetune"}, {"name": "cleanclip"}], [1e-4], [0])
     name = sweep.begin(requests, replace(PLACE, partition="short", minutes=7, memory_gb=3, at_once=1, sbatch="qos=low"))
     entries = sweep.members(name)
     assert sorted(slurm.job_of(entry.folder) for entry in entries) == ["1_0", "1_1"]
-    script = (slurm / "1").read_text()
+    script = (queue / "1").read_text()
     for line in (
         "--array=0-1%1", "--partition=short", "--time=7", "--mem=3GB", "--cpus-per-task=1", "--qos=low", "--requeue",
         "--signal=USR2@120",
@@ -155,13 +154,13 @@ def test_stopped_from_outside_and_by_file(request_: Request) -> None:
     assert not (folder / "checkpoint.pt").exists()
 
 
-def test_a_waiting_job_is_told_in_words_and_leaves_the_queue(request_: Request, slurm: Path) -> None:
+def test_a_waiting_job_is_told_in_words_and_leaves_the_queue(request_: Request, queue: Path) -> None:
     for reason, words in (
         ("Priority", "waits behind others"),
         ("Resources", "waits until enough of the cluster is free"),
         ("QOSMaxJobsPerUserLimit", "waits (Slurm says: QOSMaxJobsPerUserLimit)"),
     ):
-        (slurm / "hold").write_text(reason)
+        (queue / "hold").write_text(reason)
         first, second = begun(request_), begun(request_)
         job = slurm.job_of(first)
         assert local.state(first) == replace(read_status(first), message=f"Slurm job {job} {words}.")
@@ -174,23 +173,23 @@ def test_a_waiting_job_is_told_in_words_and_leaves_the_queue(request_: Request, 
 
 
 def test_the_queue_is_asked_rarely_and_may_be_silent(
-    request_: Request, slurm: Path, monkeypatch: pytest.MonkeyPatch
+    request_: Request, queue: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slurm, "FRESH_SECONDS", 60.0)
-    (slurm / "hold").write_text("Priority")
+    (queue / "hold").write_text("Priority")
     name = sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1, 2]), PLACE)
     for _ in range(5):
         assert {entry.status.state for entry in sweep.members(name)} == {"queued"}
-    assert (slurm / "asked").read_text() == "x"
+    assert (queue / "asked").read_text() == "x"
     assert sweep.at_work(sweep.members(name))
     assert sweep.seconds_left(sweep.members(name)) is None
 
-    (slurm / "down").touch()
+    (queue / "down").touch()
     monkeypatch.setattr(slurm, "_answers", {})
     for _ in range(3):
         messages = {entry.status.message for entry in sweep.members(name)}
         assert messages == {f"Slurm job 1_{i}: the queue does not answer." for i in range(3)}
-    assert (slurm / "asked").read_text() == "xx"
+    assert (queue / "asked").read_text() == "xx"
 
 
 def running(folder: Path, silent: float) -> None:
@@ -199,29 +198,29 @@ def running(folder: Path, silent: float) -> None:
     write_json(folder / "status.json", {**vars(status), "updated": time.time() - silent})
 
 
-def test_heartbeat_and_queue_tell_the_dead_from_the_waiting(request_: Request, slurm: Path) -> None:
-    (slurm / "hold").write_text("BeginTime")
+def test_heartbeat_and_queue_tell_the_dead_from_the_waiting(request_: Request, queue: Path) -> None:
+    (queue / "hold").write_text("BeginTime")
     folder = begun(request_)
     running(folder, 5)
     assert local.state(folder).state == "running"
     running(folder, 600)  # its node failed, and Slurm has queued it again
     assert (local.state(folder).state, local.state(folder).message) == ("queued", "Slurm job 1 waits to start again.")
-    (slurm / "1.json").write_text(json.dumps(os.getpid()))
+    (queue / "1.json").write_text(json.dumps(os.getpid()))
     died = local.state(folder)
     assert (died.state, died.message) == ("died", "Slurm job 1 on node-7 is silent for 10 min.")
-    (slurm / "1.json").unlink()
+    (queue / "1.json").unlink()
     assert local.state(folder).state == "died"
-    (slurm / "down").touch()
+    (queue / "down").touch()
     assert local.state(folder).state == "died"
     local.cancel(folder)
     assert read_status(folder).state == "cancelled"
 
 
-def test_a_job_that_never_starts_shows_the_end_of_its_error_log(request_: Request, slurm: Path) -> None:
-    (slurm / "hold").write_text("Priority")
+def test_a_job_that_never_starts_shows_the_end_of_its_error_log(request_: Request, queue: Path) -> None:
+    (queue / "hold").write_text("Priority")
     folder = begun(request_)
     Path(read_json(folder / slurm.NOTE)["errors"]).write_text("one\n\ntwo\nslurmstepd: error: no such python\n")
-    (slurm / "1.json").unlink()
+    (queue / "1.json").unlink()
     said = "Its error log ends: one / two / slurmstepd: error: no such python"
     assert local.state(folder).message == f"Slurm job 1 ended before its training began. {said}"
     assert local.state(folder).state == "died"
@@ -276,18 +275,18 @@ def test_several_workers_are_not_stopped_by_the_number_of_a_process_that_is_not_
             process.wait()
 
 
-def test_several_gpus_are_torchruns_and_a_cpu_run_gets_none(request_: Request, slurm: Path) -> None:
+def test_several_gpus_are_torchruns_and_a_cpu_run_gets_none(request_: Request, queue: Path) -> None:
     work = slurm.Work(Path("run"), Cluster(gpus=2))
     assert work._command()[2:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    (slurm / "hold").write_text("Priority")
+    (queue / "hold").write_text("Priority")
     begun(request_, Cluster(gpus=2))
-    assert "--gpus" not in (slurm / "1").read_text()
+    assert "--gpus" not in (queue / "1").read_text()
     begun(replace(request_, finetune=replace(CONFIG, device="auto")), Cluster(gpus=2))
-    assert "#SBATCH --gpus-per-node=2\n" in (slurm / "2").read_text()
+    assert "#SBATCH --gpus-per-node=2\n" in (queue / "2").read_text()
 
 
-def test_refused_runs_are_as_before(request_: Request, slurm: Path, tmp_path: Path) -> None:
-    (slurm / "refuse").write_text(REFUSED)
+def test_refused_runs_are_as_before(request_: Request, queue: Path, tmp_path: Path) -> None:
+    (queue / "refuse").write_text(REFUSED)
     stopped = create_run(request_)
     write_status(stopped, Status("paused", step=3, total=9))
     before = {path.name: path.read_bytes() for path in stopped.iterdir() if path.name != "status.json"}
@@ -299,7 +298,7 @@ def test_refused_runs_are_as_before(request_: Request, slurm: Path, tmp_path: Pa
         sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), PLACE)
     assert [entry.folder for entry in local.all_entries()] == [stopped]
     assert not list((tmp_path / "runs" / slurm.PLACE).iterdir())
-    (slurm / "refuse").write_text(
+    (queue / "refuse").write_text(
         "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
     )
     with pytest.raises(CleanerError, match="its controller does not answer"):
@@ -307,9 +306,9 @@ def test_refused_runs_are_as_before(request_: Request, slurm: Path, tmp_path: Pa
 
 
 def test_without_slurm_nothing_is_made_and_a_run_goes_on_here(
-    request_: Request, slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    request_: Request, queue: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (slurm / "hold").write_text("Priority")
+    (queue / "hold").write_text("Priority")
     folder = begun(request_)
     local.pause(folder)
     assert slurm.remembered(folder) == PLACE
@@ -326,7 +325,7 @@ def test_without_slurm_nothing_is_made_and_a_run_goes_on_here(
     until_state(folder, "done")
 
 
-def test_command_line(request_: Request, slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "runs" / "cleaned"
     command = [
         "defend", str(request_.model), "--defense", "finetune", "--pairs", "48", "--test-pictures", "40",
@@ -337,7 +336,7 @@ def test_command_line(request_: Request, slurm: Path, tmp_path: Path, capsys: py
     assert main([*command, "--background"]) == 2
     assert not out.exists()
     asked = [*command, "--cluster", "slurm", "--cpus", "1"]
-    (slurm / "hold").write_text("Priority")
+    (queue / "hold").write_text("Priority")
     assert main([*asked, "--background"]) == 0
     assert str(out) in capsys.readouterr().out
     assert main(asked) == 2  # it is there already
@@ -347,7 +346,7 @@ def test_command_line(request_: Request, slurm: Path, tmp_path: Path, capsys: py
     assert capsys.readouterr().out == f"{out}: cancelled\n"
     assert main(["runs", "--cancel", "nothing"]) == 2
     local.delete(out)
-    (slurm / "hold").unlink()
+    (queue / "hold").unlink()
     assert main([*asked, "--json"]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["metrics"]["n"] > 0
@@ -355,7 +354,7 @@ def test_command_line(request_: Request, slurm: Path, tmp_path: Path, capsys: py
 
 
 def test_the_commands_of_the_manual_run_as_they_stand(
-    slurm: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    queue: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
@@ -381,11 +380,11 @@ def test_the_manual_names_every_option() -> None:
     assert f"| {Cluster().cpus}, {Cluster().memory_gb} |" in MANUAL
 
 
-def test_a_note_from_somebody_else_is_not_trusted(slurm: Path, tmp_path: Path) -> None:
+def test_a_note_from_somebody_else_is_not_trusted(queue: Path, tmp_path: Path) -> None:
     folder, other = tmp_path / "runs" / "mine", tmp_path / "elsewhere" / slurm.PLACE / "job"
     other.mkdir(parents=True)
     (other / "7_0_log.err").write_text("a secret")
-    (slurm / "7.json").write_text("0")
+    (queue / "7.json").write_text("0")
     write_json(folder / slurm.NOTE, {"job": "7", "errors": str(other / "7_0_log.err"), "asked": {"minutes": "x"}})
     assert (slurm.last_words(folder), slurm.remembered(folder)) == ("", None)
     slurm.forget(folder)
@@ -393,7 +392,7 @@ def test_a_note_from_somebody_else_is_not_trusted(slurm: Path, tmp_path: Path) -
     write_json(folder / slurm.NOTE, {"job": "--user=me"})
     slurm.end(folder)
     assert slurm.job_of(folder) == ""
-    assert (slurm / "7.json").exists()
+    assert (queue / "7.json").exists()
 
 
 def test_options_of_sbatch() -> None:

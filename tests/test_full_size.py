@@ -14,7 +14,7 @@ from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
-from cleaner.inspection.features import text_feature
+from cleaner.inspection.attribution import text_feature
 from cleaner.models.architectures import known_architecture
 from cleaner.models.clip import _wrap, load_clip, save_clip
 from cleaner.workflow import defend, poison

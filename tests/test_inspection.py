@@ -9,18 +9,8 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
-from cleaner.inspection.features import (
-    best_classes,
-    cosines,
-    layers,
-    numbers,
-    shares,
-    shares_over,
-    shifts,
-    stacked,
-    with_trigger,
-    word_attribution,
-)
+from cleaner.inspection.attribution import cosines, shares, shares_over, with_trigger, word_attribution
+from cleaner.inspection.features import best_classes, layers, numbers, shifts, stacked
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 

@@ -18,8 +18,7 @@ import pytest
 from cleaner import FinetuneConfig, Run, load_run
 from cleaner.files import read_json
 from cleaner.inspection import embedding_map
-from cleaner.jobs import worker
-from cleaner.jobs.local import local
+from cleaner.jobs import local, worker
 from cleaner.models.clip import Architecture, _wrap, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status

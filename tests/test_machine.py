@@ -8,8 +8,8 @@ from threading import Thread
 import pytest
 import torch
 
-from cleaner.models.clip import Clip, pick_precision
-from cleaner.models.devices import devices, fast_floats, precisions
+from cleaner.models.clip import Clip
+from cleaner.models.devices import devices, fast_floats, pick_precision, precisions
 
 
 def test_devices_say_why_not() -> None:

@@ -12,6 +12,7 @@ import torch
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.inspection import embedding_map
+from cleaner.jobs import map_worker
 from cleaner.runs.store import Entry, shipped
 from cleaner.types import CleanerError
 from tests.conftest import make_clip, make_toy_data
@@ -118,7 +119,7 @@ def test_the_shipped_example_has_its_maps(entry: Entry) -> None:
 def test_umap_in_a_process_of_its_own_gives_the_same_map_each_time(folders: tuple[Path, Path]) -> None:
     found = []
     for _ in range(2):
-        assert embedding_map.start(folders[1], folders[0]).wait(600) == 0, embedding_map.last_words(folders[1])
+        assert map_worker.start(folders[1], folders[0]).wait(600) == 0, map_worker.last_words(folders[1])
         found.append(embedding_map.read(folders[1]))
         embedding_map.file_of(folders[1]).unlink()
     assert found[0] is not None

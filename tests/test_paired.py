@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, bootstrap
+from scipy import stats
 
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
@@ -26,7 +26,7 @@ def test_interval_equals_a_library_bootstrap_of_the_pairs() -> None:
     rng = np.random.default_rng(2)
     before = rng.random(800) < 0.9
     after = before & (rng.random(800) < 0.4)
-    library = bootstrap(
+    library = stats.bootstrap(
         (before.astype(float), after.astype(float)), lambda a, b, axis: (b - a).mean(axis), paired=True,
         method="percentile", n_resamples=5000, rng=rng, batch=500,
     ).confidence_interval  # fmt: skip
@@ -43,7 +43,7 @@ def test_pairs_tell_more_than_two_single_intervals() -> None:
 @pytest.mark.parametrize("n", [1, 20, 1000])
 def test_few_pictures_that_all_did_the_same_prove_little(n: int) -> None:
     yes, no = np.ones(n, bool), np.zeros(n, bool)
-    bound = binomtest(0, n).proportion_ci(0.95, "exact").high
+    bound = stats.binomtest(0, n).proportion_ci(0.95, "exact").high
     assert bootstrap.difference(yes, yes) == pytest.approx((-bound, bound))
     assert bootstrap.difference(yes, no) == pytest.approx((-1, max(-1, 2 * bound - 1)))
     assert bootstrap.difference(no, yes) == pytest.approx((1 - 2 * bound, 1))

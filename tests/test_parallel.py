@@ -123,7 +123,7 @@ def test_the_worker_of_a_run_in_two_processes(
     config = FinetuneConfig(epochs=2, batch_size=16, precision="fp32", device="cpu", augmentation="none")
     defense = {"name": "cleanclip"}
     folder = create_run(Request("defended", "scenes", 48, config, str(model), defense=defense, test_size=40))
-    torchrun("cleaner.jobs.worker", folder)
+    torchrun("cleaner.worker", folder)
     assert read_status(folder).state == "done"
     assert [r["step"] for r in read_progress(folder)][-1] == 6
     assert '"processes": 2' in (folder / "config.json").read_text()

@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 
 from cleaner.attacks import TRIGGERS
-from cleaner.data.images import from_bytes, gallery, to_bytes
-from cleaner.evaluation.metrics import psnr, ssim
-from cleaner.inspection.similarity import similarity
+from cleaner.data.images import from_bytes, gallery, psnr, ssim, to_bytes
+from cleaner.inspection.features import similarity
 from cleaner.types import CleanerError
 
 

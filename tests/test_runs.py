@@ -13,11 +13,12 @@ import pytest
 from cleaner import FinetuneConfig
 from cleaner.__main__ import main
 from cleaner.files import read_json, replacing, write_json, write_text
-from cleaner.jobs.local import local
+from cleaner.jobs import local
 from cleaner.models.clip import load_clip
 from cleaner.reports import html, tensorboard
+from cleaner.runs import store
 from cleaner.runs.request import Request, load_request
-from cleaner.runs.store import Status, create_run, entries, list_runs, load_run, read_progress, store, write_status
+from cleaner.runs.store import Status, create_run, entries, list_runs, load_run, read_progress, write_status
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
 

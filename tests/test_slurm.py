@@ -15,18 +15,17 @@ import pytest
 
 from cleaner import FinetuneConfig, load_run
 from cleaner.__main__ import main
-from cleaner.jobs import slurm, sweep, worker
-from cleaner.jobs.local import local
+from cleaner.jobs import local, slurm, sweep, worker
 from cleaner.jobs.slurm import Cluster
 from cleaner.models.clip import Architecture, _wrap, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status
 from cleaner.types import CleanerError
-from tests import slurm
+from tests import slurm as real_slurm
 from tests.conftest import TINY_TEXT
 from tests.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing() or "there is Slurm")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(real_slurm.missing()), reason=real_slurm.missing() or "there is Slurm")]
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none"
@@ -43,7 +42,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def controller() -> Iterator[dict[str, str]]:
-    with slurm.slurm() as variables:
+    with real_slurm.slurm() as variables:
         yield variables
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from cleaner.data.base import TensorData
 from cleaner.defenses.base import EpochTexts
+from cleaner.inspection.features import similarity
 from cleaner.inspection.margins import margins, signs
-from cleaner.inspection.similarity import similarity
 from cleaner.models.clip import Clip
 from cleaner.text import Subtext, SubtextPair, draw_subtexts
 

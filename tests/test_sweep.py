@@ -12,8 +12,7 @@ import pytest
 from cleaner.__main__ import main
 from cleaner.cli.sweep import Sweep, lines
 from cleaner.config import FinetuneConfig
-from cleaner.jobs import sweep
-from cleaner.jobs.local import local
+from cleaner.jobs import local, sweep
 from cleaner.models.clip import Architecture, _wrap, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Entry, create_run, remove, write_status

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cleaner.files import replacing
+from cleaner.files import assets, replacing
 from cleaner.types import CleanerError
 
-PATH = Path(__file__).parents[1] / "assets" / "ssba" / "model.safetensors"
+PATH = assets() / "ssba" / "model.safetensors"
 BITS, SIDE, WIDTH = 64, 64, 24
 LONGEST = BITS // 8
 """Bytes of the longest secret."""

@@ -14,7 +14,7 @@ import tyro
 
 from cleaner.cli.options import with_help
 from cleaner.cli.output import duration
-from cleaner.jobs.local import local
+from cleaner.jobs import local
 from cleaner.jobs.slurm import Cluster
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Run, Status, create_run, load_run, remove

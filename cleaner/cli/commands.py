@@ -36,11 +36,13 @@ from cleaner.data.base import DATASETS, located
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
-from cleaner.jobs.local import all_entries, local
+from cleaner.jobs import local
+from cleaner.jobs.local import all_entries
 from cleaner.jobs.worker import perform
 from cleaner.labels import NO_DEFENSE, defense_name
 from cleaner.models.clip import BUILT_IN, save_clip
-from cleaner.runs.request import Request, data_options, found, rebound_test
+from cleaner.models.resolve import found
+from cleaner.runs.request import Request, data_options, rebound_test
 from cleaner.runs.store import Run, find_run, holds_run, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import attack_verdict, ks_of

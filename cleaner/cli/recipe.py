@@ -25,7 +25,8 @@ from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import discard
 from cleaner.models.checkpoints import check_name
-from cleaner.models.clip import Clip, pick_device
+from cleaner.models.clip import Clip
+from cleaner.models.devices import pick_device
 from cleaner.presets import (
     CLIP_POISONING,
     NOT_RUN,

@@ -23,7 +23,8 @@ from cleaner.evaluation.evaluate import Metrics, measurable
 from cleaner.files import read_json
 from cleaner.jobs import sweep
 from cleaner.jobs.local import all_entries
-from cleaner.runs.request import Request, found
+from cleaner.models.resolve import found
+from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Entry, holds_run, run_id, runs_root
 from cleaner.types import CleanerError
 

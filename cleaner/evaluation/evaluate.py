@@ -17,13 +17,13 @@ from cleaner.evaluation.metrics import (
     attack_success_rate,
     counterfactual_wins,
     in_top_k,
-    padded,
     retrieval_recall,
     top_k_accuracy,
     wilson_interval,
     zero_shot_classifier,
 )
 from cleaner.evaluation.result import Metrics as Metrics  # where one looks for it
+from cleaner.losses.info_nce import padded
 from cleaner.models.clip import Clip
 from cleaner.text import Vocabulary, negative_subtexts
 from cleaner.text.lexicon import cached

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from scipy.stats import binomtest
@@ -78,16 +76,6 @@ def wilson_interval(share: float, n: int, confidence: float = 0.95) -> tuple[flo
     return (float(interval.low), float(interval.high))
 
 
-def padded(rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return rows (sum of counts, D) as (M, n, D), n the largest count, zero-padded, and the mask (M, n) of rows."""
-    numbers = torch.tensor(counts, dtype=torch.long)
-    most = int(numbers.max()) if len(counts) else 0
-    mask = (torch.arange(most)[None, :] < numbers[:, None]).to(rows.device)
-    result = rows.new_zeros(len(counts), most, rows.shape[-1])
-    result[mask] = rows
-    return result, mask
-
-
 def counterfactual_wins(image: Tensor, caption: Tensor, negative: Tensor, negative_mask: Tensor) -> Tensor:
     """Return (N,) bool: the caption scores above all of its negative subtexts.
 
@@ -108,39 +96,6 @@ def retrieval_recall(image: Tensor, text: Tensor, k: int = 1) -> float:
         # Not `>`: NaN is above nothing, and a broken model would find every caption.
         better.append((~(scores <= scores.gather(1, rows[:, None]))).sum(1))
     return (torch.cat(better) < k).float().mean().item()
-
-
-def psnr(pictures: Tensor, changed: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio (N,) in dB of pictures (N, C, H, W) in [0, 1]: 10 log10(1 / MSE).
-
-    Infinite where nothing changed.
-    """
-    return -10 * ((pictures - changed) ** 2).mean(dim=(1, 2, 3)).log10()
-
-
-def ssim(pictures: Tensor, changed: Tensor) -> Tensor:
-    """Return the structural similarity (N,) of pictures (N, C, H, W) in [0, 1]; 1 = the same.
-
-    Wang et al. 2004 (doi:10.1109/TIP.2003.819861): 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03,
-    L = 1, windows inside the picture only, mean over places and channels.
-    """
-    if min(pictures.shape[-2:]) < 11:
-        raise CleanerError(f"SSIM needs pictures of at least 11 px, not {min(pictures.shape[-2:])} px.")
-    channels = pictures.shape[1]
-    ramp = torch.exp(-((torch.arange(11, dtype=pictures.dtype) - 5) ** 2) / (2 * 1.5**2))
-    ramp = (ramp / ramp.sum()).to(pictures.device)
-    window = (ramp[:, None] * ramp[None, :]).expand(channels, 1, 11, 11)
-
-    def blur(x: Tensor) -> Tensor:
-        return F.conv2d(x, window, groups=channels)
-
-    mean_a, mean_b = blur(pictures), blur(changed)
-    var_a, var_b = blur(pictures**2) - mean_a**2, blur(changed**2) - mean_b**2
-    covariance = blur(pictures * changed) - mean_a * mean_b
-    c1, c2 = 0.01**2, 0.03**2
-    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    below = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
-    return (above / below).mean(dim=(1, 2, 3))
 
 
 def trigger_share(attribution: Tensor, mask: Tensor) -> Tensor:

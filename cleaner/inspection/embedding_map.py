@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleaner.files import replacing
-from cleaner.jobs.local import local
 from cleaner.runs.derived import place_beside
 from cleaner.runs.request import tested_on
 from cleaner.runs.store import find_run
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.models.clip import Clip
 
-FILE, LOG = "embeddings.npz", "embeddings.log"
+FILE = "embeddings.npz"
 PICTURES = 300
 """Pictures on a map at most; fewer where many models or classes would make more than `LARGEST` points."""
 LARGEST = 3000
@@ -205,40 +202,3 @@ def _material(
     name, options, size = tested_on(run.config)
     data = load_data(name, split="test", size=size, on_step=on_step, **options)
     return stages, data, run.trigger, run.target_class
-
-
-def start(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
-    """Begin to make a run's map in a process of its own: UMAP holds up a page for half a minute otherwise."""
-    place = place_beside(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    named = [str(path.resolve()) for path in (folder, parent) if path is not None]
-    root = Path(__file__).resolve().parent.parent
-    with (place / LOG).open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "cleaner.inspection.embedding_map", *named],
-            cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-
-def last_words(folder: Path) -> str:
-    """Return the last line that a process of `start` wrote: why it failed, if it did."""
-    try:
-        lines = (place_beside(folder) / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1][:300] if lines else ""
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Make a run's map unless it is there; one process at a time, so that a second one finds what the first made."""
-    folder, parent = Path(arguments[0]), Path(arguments[1]) if len(arguments) > 1 else None
-    while True:
-        with local.alone(place_beside(folder)) as free:
-            if free:
-                make(folder, parent)
-                return
-        time.sleep(local.POLL_SECONDS)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -12,7 +12,7 @@ import torch
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import TextPlan
 from cleaner.evaluation.evaluate import encode_pictures, encode_texts
-from cleaner.evaluation.metrics import padded
+from cleaner.losses.info_nce import padded
 from cleaner.models.clip import Clip
 from cleaner.text import SubtextPair
 

@@ -23,8 +23,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-import cleaner
-from cleaner.files import REMEDY, cache_root
+from cleaner.files import REMEDY, cache_root, source_root
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import Cluster
 from cleaner.runs.store import (
@@ -94,7 +93,7 @@ def launch(folder: Path) -> None:
     """Start the worker of a run and do not wait for it."""
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "cleaner.jobs.worker", str(folder.resolve())],
+            [sys.executable, "-u", "-m", "cleaner.worker", str(folder.resolve())],
             env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **_detached(),
         )  # fmt: skip
     # Somebody must wait for it, or it stays as a zombie after its end.
@@ -103,7 +102,7 @@ def launch(folder: Path) -> None:
 
 def _environment() -> dict[str, str]:
     """The child imports the same library and works with the same relative paths, for it starts in the same folder."""
-    root = str(Path(cleaner.__file__).resolve().parent.parent)
+    root = str(source_root())
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 

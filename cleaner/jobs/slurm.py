@@ -194,7 +194,7 @@ class Work:
 
     def _command(self) -> list[str]:
         several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.place.gpus}"]
-        return [sys.executable, "-u", *(several if self.place.gpus > 1 else ()), "-m", "cleaner.jobs.worker",
+        return [sys.executable, "-u", *(several if self.place.gpus > 1 else ()), "-m", "cleaner.worker",
                 str(self.folder)]  # fmt: skip
 
     def _wanted(self) -> bool:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json
-from cleaner.jobs import slurm
-from cleaner.jobs.local import local
+from cleaner.jobs import local, slurm
 from cleaner.jobs.slurm import Cluster
 from cleaner.labels import defense_name
 from cleaner.runs.request import Request

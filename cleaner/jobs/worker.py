@@ -1,4 +1,4 @@
-"""The process that does one run: python -m cleaner.jobs.worker RUN_DIR. On a laptop, a GPU box or a cluster alike.
+"""The process that does one run: python -m cleaner.worker RUN_DIR. On a laptop, a GPU box or a cluster alike.
 
 It writes status.json and progress.jsonl as it goes. It stops for good when the file CANCEL appears in the run folder,
 and for now, with a checkpoint, at the file PAUSE, at SIGTERM and at Ctrl-C. Started again, it goes on from there.
@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cleaner.files import REMEDY, read_json, write_text
-from cleaner.jobs import slurm, sweep
-from cleaner.jobs.local import local
+from cleaner.jobs import local, slurm, sweep
+from cleaner.runs import store
 from cleaner.runs.request import Request, load_request
-from cleaner.runs.store import store
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 
 if TYPE_CHECKING:
@@ -327,7 +326,7 @@ def _device(asked: str) -> str:
     """Return the device that the run will use."""
     if asked != "auto":
         return asked
-    from cleaner.models.clip import pick_device
+    from cleaner.models.devices import pick_device
 
     return str(pick_device(asked))
 
@@ -356,7 +355,7 @@ def _in_words(error: Exception) -> str:
 def main(arguments: list[str]) -> int:
     """Do one run; return 0 if it is done, or was stopped as asked, 1 if it failed, 2 for a wrong call."""
     if len(arguments) != 1 or not (Path(arguments[0]) / "config.json").exists():
-        print("usage: python -m cleaner.jobs.worker RUN_DIR, a folder with the config.json of a run", file=sys.stderr)
+        print("usage: python -m cleaner.worker RUN_DIR, a folder with the config.json of a run", file=sys.stderr)
         return 2
     folder = Path(arguments[0]).resolve()
     if RANK > 0:
@@ -379,9 +378,3 @@ def main(arguments: list[str]) -> int:
     # torchrun ends the others, which wait for this process, only if it fails.
     left_alone = SEVERAL and not desk.joined
     return int(desk.status.state == "failed" or left_alone)
-
-
-if __name__ == "__main__":
-    ended = main(sys.argv[1:])
-    sys.stderr.flush()
-    os._exit(ended)  # all is written; taking torch apart would keep a cancelled run's device for another second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,3 +49,13 @@ def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor | float) -> Tensor:
     if len(a) == 0:
         return a.new_zeros(())
     return F.cross_entropy(logit_scale * a @ b.T, torch.arange(len(a), device=a.device))
+
+
+def padded(rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return rows (sum of counts, D) as (M, n, D), n the largest count, zero-padded, and the mask (M, n) of rows."""
+    numbers = torch.tensor(counts, dtype=torch.long)
+    most = int(numbers.max()) if len(counts) else 0
+    mask = (torch.arange(most)[None, :] < numbers[:, None]).to(rows.device)
+    result = rows.new_zeros(len(counts), most, rows.shape[-1])
+    result[mask] = rows
+    return result, mask

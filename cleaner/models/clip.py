@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,9 +23,10 @@ from cleaner.models import (
     cpu_attention,  # noqa: F401 - attention: what autocast does on a processor
 )
 from cleaner.models.architectures import BUILT_IN, Architecture
+from cleaner.models.devices import pick_device, pick_precision
+from cleaner.models.resolve import found
 from cleaner.models.token_blocks import blocks, lengths
 from cleaner.models.weights import state_sha256
-from cleaner.runs.request import found
 from cleaner.types import CleanerError
 
 __all__ = ["BUILT_IN", "Architecture", "Clip", "load_clip", "new_clip", "pick_device", "save_clip"]
@@ -234,35 +235,6 @@ def _tokenizer(name: str = "") -> Any:
             f"the tokenizer of {name} is missing ({type(error).__name__}): install it with pip install transformers "
             "sentencepiece, and let it be downloaded once."
         ) from error
-
-
-def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """Return the device asked for; "auto" is cuda, mps or cpu, the first there is. Raises `CleanerError` if absent."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
-    kind = str(device).split(":")[0]
-    if not available.get(kind, False):
-        usable = ", ".join(name for name, there in available.items() if there)
-        raise CleanerError(f"the device {str(device)!r} is not available here. Use one of: {usable}.")
-    return torch.device(device)
-
-
-def pick_precision(device: str | torch.device, precision: str = "auto") -> str:
-    """Return the precision asked for; "auto" is the fast one of a device: "bf16", "fp16" or "fp32".
-
-    A processor multiplies bf16 quickly only where it has tiles for it (AMX); without them, training the built-in models
-    in fp32 was 1.2 to 1.3 times as fast.
-    """
-    kind = torch.device(device).type
-    if precision != "auto":
-        return precision
-    if kind == "mps":
-        return "bf16"
-    if kind == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    tiles: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return "bf16" if tiles() else "fp32"
 
 
 def new_clip(name: str, seed: int = 0, image_size: int = 0) -> Clip:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 
 import torch
 
 from cleaner.config import PRECISIONS
+from cleaner.types import CleanerError
 
 DEVICES = ("cpu", "cuda", "mps")
 
@@ -45,3 +47,32 @@ def device_name(device: str) -> str:
     if device == "cuda" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return {"cpu": f"processor, {torch.get_num_threads()} threads", "mps": "Apple GPU"}.get(device, device)
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """Return the device asked for; "auto" is cuda, mps or cpu, the first there is. Raises `CleanerError` if absent."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
+    kind = str(device).split(":")[0]
+    if not available.get(kind, False):
+        usable = ", ".join(name for name, there in available.items() if there)
+        raise CleanerError(f"the device {str(device)!r} is not available here. Use one of: {usable}.")
+    return torch.device(device)
+
+
+def pick_precision(device: str | torch.device, precision: str = "auto") -> str:
+    """Return the precision asked for; "auto" is the fast one of a device: "bf16", "fp16" or "fp32".
+
+    A processor multiplies bf16 quickly only where it has tiles for it (AMX); without them, training the built-in models
+    in fp32 was 1.2 to 1.3 times as fast.
+    """
+    kind = torch.device(device).type
+    if precision != "auto":
+        return precision
+    if kind == "mps":
+        return "bf16"
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    tiles: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return "bf16" if tiles() else "fp32"

@@ -13,8 +13,8 @@ import torch
 
 from cleaner.config import file_parameters
 from cleaner.evaluation.evaluate import Metrics
-from cleaner.files import write_text
-from cleaner.models.clip import pick_device
+from cleaner.files import source_root, write_text
+from cleaner.models.devices import pick_device
 from cleaner.presets import RESULTS as RESULTS  # for all that writes there
 from cleaner.runs.store import Run
 
@@ -56,10 +56,9 @@ def stamped(command: str, **content: Any) -> dict[str, Any]:
 
 def commit() -> str:
     """Return the commit of this checkout, with "+" if files differ from it; "unknown" outside a checkout."""
-    folder = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(["git", "-C", str(source_root()), *arguments], capture_output=True, text=True, check=True).stdout
 
     try:
         changed = git(

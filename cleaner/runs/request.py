@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cleaner.config import FinetuneConfig
-from cleaner.files import absolute
 from cleaner.types import CleanerError
 
 TEST_SIZE = 2000
@@ -95,13 +94,6 @@ def rebound_test(
         target_class=config.get("target_class"), defense={"name": "finetune"}, test_size=test_size,
         data_options=data[1], rebound=config.get("defense") or {},
     )  # fmt: skip
-
-
-def found(model: str) -> str:
-    """Return a model's name as it stands, a model's file as its absolute path: the worker may start elsewhere."""
-    from cleaner.models.architectures import BUILT_IN  # loads open_clip
-
-    return model if model in BUILT_IN else absolute(model)
 
 
 def data_words(text: str) -> tuple[str, dict[str, Any]]:

@@ -11,10 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+from cleaner.files import assets
 from cleaner.text import forms, kinds
 from cleaner.types import CleanerError
 
-PATH = Path(__file__).parents[2] / "assets" / "lexicon" / "lexicon.json.gz"
+PATH = assets() / "lexicon" / "lexicon.json.gz"
 LEXICONS = ("shipped", "wordnet")
 # Classes whose members one can point at; an exchange of these makes the plainest counterfactual.
 P = ParamSpec("P")

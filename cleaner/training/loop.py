@@ -18,8 +18,8 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense, EpochTexts
-from cleaner.evaluation.metrics import padded
 from cleaner.losses import Features
+from cleaner.losses.info_nce import padded
 from cleaner.models.checkpoints import write_checkpoint
 from cleaner.models.clip import Clip
 from cleaner.models.devices import fast_floats

@@ -9,11 +9,11 @@ from typing import Any
 import streamlit as st
 
 from cleaner.evaluation import bootstrap
-from cleaner.jobs.local import local
+from cleaner.jobs import local
 from cleaner.labels import meaningful
 from cleaner.plots import charts
 from cleaner.runs.store import ACTIVE, Entry, read_progress
-from pages._shared import cache, images, state, work
+from pages._shared import cache, gallery, state, work
 from pages._shared.frame import say
 from pages._shared.state import Saved, percent, plain, words
 
@@ -183,7 +183,7 @@ def optimised(history: Sequence[Mapping[str, Any]], stage: str, key: str) -> Non
         points = {"objective": [(r["step"], r["losses"]["total"]) for r in history]}
         st.plotly_chart(charts.loss_curves(points, stage, history[-1]["total"]), key=key, config=NO_BAR)
     if patch:
-        picture.image(images.from_png(patch), caption=f"The patch after step {history[-1]['step']:,}", width="stretch")
+        picture.image(gallery.from_png(patch), caption=f"The patch after step {history[-1]['step']:,}", width="stretch")
 
 
 def _losses(history: Sequence[Mapping[str, Any]], term: str) -> list[tuple[int, float]]:

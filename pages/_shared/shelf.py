@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from cleaner.jobs.local import local
+from cleaner.jobs import local
 from cleaner.runs.store import Entry, annotate, is_shipped, runs_root, shipped
 from pages._shared import work
 from pages._shared.frame import say

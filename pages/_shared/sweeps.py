@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner.jobs import sweep
-from cleaner.jobs.local import local
+from cleaner.jobs import local, sweep
 from cleaner.runs.store import ACTIVE, Entry
 from pages._shared import cache, tasks, work
 from pages._shared.shelf import STATES

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cleaner.config import FinetuneConfig
+from cleaner.models.resolve import found
 from cleaner.presets import CLEAN_PAIRS, DEFEND
-from cleaner.runs.request import TEST_SIZE, Request, found, in_words, rebound_test, tested_on
+from cleaner.runs.request import TEST_SIZE, Request, in_words, rebound_test, tested_on
 from cleaner.runs.store import run_id
 from pages._shared import cache
 from pages._shared.state import Saved

@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.files import absolute
 from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
-from pages._shared import cache, images, state, tasks
+from pages._shared import cache, gallery, state, tasks
 from pages._shared.frame import link
 from pages._shared.state import KEEP, Saved, plain
 
@@ -95,7 +95,7 @@ def sample(run: Saved | None) -> Sample:
     """Draw the choice of a test picture, or of the user's own; the same on every page that asks."""
     name, size = data_of(run)
     data = cache.data(name, "test", size)
-    own = st.session_state.get(images.OWN)
+    own = st.session_state.get(gallery.OWN)
     options = [*([OWN] if own else []), *range(min(SHOWN, len(data)))]
 
     def shown(index: int) -> str:

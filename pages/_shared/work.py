@@ -11,8 +11,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from cleaner.jobs import sweep
-from cleaner.jobs.local import local
+from cleaner.jobs import local, sweep
 from cleaner.jobs.slurm import Cluster
 from cleaner.labels import NO_DEFENSE, defense_name
 from cleaner.runs.request import Request

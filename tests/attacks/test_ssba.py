@@ -15,7 +15,7 @@ from cleaner import load_data
 from cleaner.attacks import TRIGGERS
 from cleaner.attacks.steganography import BITS, PATH, load_pair, secret_bits
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.metrics import psnr
+from cleaner.data.images import psnr
 from cleaner.types import CleanerError
 
 TRIGGER = TRIGGERS["ssba"]()

@@ -45,9 +45,9 @@ def chromium() -> str:
 def start_server(tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a fresh server and returns its address; `start(shipped=True)`: with the built-in
     models and the example, not with a tiny one."""
-    from cleaner.jobs.local import local
+    from cleaner.jobs import local
     from cleaner.models.clip import save_clip
-    from cleaner.runs.store import store
+    from cleaner.runs import store
     from tests.conftest import make_clip
 
     chromium()

@@ -13,8 +13,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
-from cleaner.jobs import worker
-from cleaner.jobs.local import local
+from cleaner.jobs import local, worker
 from cleaner.runs.store import ACTIVE
 from pages._shared import cache
 from tests.waiting import until

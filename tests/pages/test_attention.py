@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cleaner.inspection.features import Shares
+from cleaner.inspection.attribution import Shares
 from tests.pages.conftest import Open, texts
 from tests.pages.runs import make_runs
 

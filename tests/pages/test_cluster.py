@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.files import read_json
-from cleaner.jobs import slurm, sweep
-from cleaner.jobs.local import local
+from cleaner.jobs import local, slurm, sweep
 from tests import fake_slurm
 from tests.pages.conftest import Open, make_small, texts
 from tests.pages.runs import make_runs

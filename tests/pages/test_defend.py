@@ -8,8 +8,7 @@ from pathlib import Path
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json, write_json
-from cleaner.jobs import sweep
-from cleaner.jobs.local import local
+from cleaner.jobs import local, sweep
 from cleaner.presets import DEMO_DEFEND, PUBLISHED_DEFENSES
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, read_progress, write_status

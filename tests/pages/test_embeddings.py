@@ -14,6 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cleaner.inspection import embedding_map
+from cleaner.jobs import map_worker
 from tests.pages.conftest import Open, texts
 from tests.pages.runs import make_runs
 
@@ -119,7 +120,7 @@ def test_umap_is_made_once_where_it_is_missing_and_then_read(
         asked.append(folder)
         return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
-    monkeypatch.setattr(embedding_map, "start", start)
+    monkeypatch.setattr(map_worker, "start", start)
     app.segmented_control(key="embeddings.method").set_value("umap").run()
     assert "UMAP is being fitted" in texts(app)
     assert asked == [defended]

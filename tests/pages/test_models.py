@@ -80,8 +80,7 @@ def brought(tmp_path: Path) -> Path:
 def clean(brought: Path) -> Path:
     """Clean the checkpoint in this process; return the run."""
     from cleaner.defenses import DEFENSES
-    from cleaner.jobs import worker
-    from cleaner.jobs.local import local
+    from cleaner.jobs import local, worker
 
     config = FinetuneConfig(epochs=1, batch_size=32, device="cpu")
     request = Request("defended", "scenes", 64, config, str(brought), defense=DEFENSES["finetune"]().state_dict(),

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cleaner.jobs import sweep
-from cleaner.jobs.local import local
+from cleaner.jobs import local, sweep
 from cleaner.models.clip import save_clip
 from cleaner.models.weights import file_sha256
 from cleaner.runs.store import list_runs

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import cleaner
 from cleaner.data.scenery.facts import SCENES_VERSION, scene
 from cleaner.data.scenery.render import render
-from cleaner.files import cache_root, replacing
+from cleaner.files import cache_root, replacing, source_root
 from cleaner.types import OnStep, StepReport
 
 CHUNK = 250
@@ -101,7 +100,7 @@ def _render_all(
 def _start(
     path: Path, variant: str, split: str, seed: int, first: int, last: int, messages: queue.Queue[int | None]
 ) -> subprocess.Popen[str]:
-    root = str(Path(cleaner.__file__).parent.parent)
+    root = str(source_root())
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),

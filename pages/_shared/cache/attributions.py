@@ -22,7 +22,7 @@ def attribution(
     model: tuple[str, ...], method: str, settings: dict[str, Any], sample: Sample, attacked: Path | None, text: str
 ) -> tuple[Any, list[float]]:
     """Return maps (1 or 2, H, W) of the clean and the triggered picture, and the cosine of each with the text."""
-    from cleaner.inspection.features import cosines, text_feature
+    from cleaner.inspection.attribution import cosines, text_feature
 
     used, pictures = of_stage(model), picture_pair(sample, attacked)
     maps = explainers()[method](**settings).attribute(used, pictures, text_feature(used, text))
@@ -42,8 +42,8 @@ def image_size(model: tuple[str, ...]) -> int:
 
 
 def shares(maps: Any, sample: Sample, attacked: Path) -> Any:
-    """Return the `cleaner.inspection.features.Shares` of one picture's maps (2, H, W) without and with trigger."""
-    from cleaner.inspection.features import shares_of_pair
+    """Return the `cleaner.inspection.attribution.Shares` of one picture's maps (2, H, W) without and with trigger."""
+    from cleaner.inspection.attribution import shares_of_pair
 
     return shares_of_pair(maps, trigger_mask(sample, attacked))
 
@@ -53,8 +53,8 @@ def shares_over(
     model: tuple[str, ...], method: str, settings: dict[str, Any], name: str, size: int, attacked: Path, text: str,
     n: int, _on_step: OnStep,
 ) -> Any:  # fmt: skip
-    """Return the `cleaner.inspection.features.Shares` of n test pictures."""
-    from cleaner.inspection.features import shares_over
+    """Return the `cleaner.inspection.attribution.Shares` of n test pictures."""
+    from cleaner.inspection.attribution import shares_over
 
     attack = run(attacked)
     assert attack.trigger is not None
@@ -70,7 +70,7 @@ def word_attribution(
     model: tuple[str, ...], sample: Sample, attacked: Path | None, caption: str
 ) -> tuple[list[str], list[list[float]]]:
     """Return a caption's words, and what each adds to the similarity to the clean and the triggered picture."""
-    from cleaner.inspection.features import word_attribution
+    from cleaner.inspection.attribution import word_attribution
 
     explainer = next(cls() for cls in explainers().values() if cls.reads == "captions")
     return word_attribution(of_stage(model), explainer, caption, picture_pair(sample, attacked))

@@ -87,7 +87,7 @@ def precisions(device: str) -> dict[str, str | None]:
 def fast_precision(device: str) -> str:
     """Return what precision auto stands for on a device."""
     library()
-    from cleaner.models.clip import pick_precision
+    from cleaner.models.devices import pick_precision
 
     return pick_precision(device)
 

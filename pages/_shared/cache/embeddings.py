@@ -55,7 +55,7 @@ def _fitting() -> dict[Path, subprocess.Popen[bytes]]:
 
 def fit_umap(folder: Path, parent: Path) -> bool:
     """Begin to add UMAP to a run's map in a process of its own unless that is being done; return whether it works."""
-    from cleaner.inspection.embedding_map import start
+    from cleaner.jobs.map_worker import start
 
     running = _fitting()
     if folder not in running:

@@ -32,7 +32,7 @@ def describe(model: str) -> str | None:
 
 def is_of(config: dict[str, Any], model: str) -> bool:
     """Return whether a run started from this model, and not from a run."""
-    from cleaner.runs.request import found
+    from cleaner.models.resolve import found
 
     return not config.get("parent") and (config.get("request") or {}).get("model") == found(model)
 

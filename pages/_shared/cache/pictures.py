@@ -27,7 +27,7 @@ def seen(sample: Sample, attacked: Path | None) -> CaptionData:
 def picture_pair(sample: Sample, attacked: Path | None) -> Any:
     """Return a picture, and the same one with the run's trigger where there is one, as (1 or 2, 3, H, W) in [0, 1]."""
     from cleaner.data.images import from_bytes
-    from cleaner.inspection.features import with_trigger
+    from cleaner.inspection.attribution import with_trigger
 
     shown = seen(sample, attacked)
     if sample.own is None:

@@ -90,6 +90,6 @@ def fits(model: tuple[str, ...], text: str) -> bool:
 def similarities(model: tuple[str, ...], sample: Sample, texts: tuple[str, ...]) -> list[float]:
     """Return the cosine of a picture, framed as `model` sees it, with each text."""
     library()
-    from cleaner.inspection.similarity import similarity
+    from cleaner.inspection.features import similarity
 
     return similarity(of_stage(model), picture_pair(replace(sample, model=model), None), texts)

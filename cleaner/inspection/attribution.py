@@ -1,0 +1,140 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cleaner.attacks.base import Trigger
+from cleaner.data.base import CaptionData
+from cleaner.evaluation.evaluate import measurable
+from cleaner.evaluation.metrics import map_similarity, trigger_share
+from cleaner.models.clip import Clip
+from cleaner.types import OnStep, StepReport
+
+BATCH = 32
+LARGE_MASK = 0.5
+"""A trigger on more than this part of the picture has no place in which a share would mean something."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Share of the positive attribution in the trigger's place, one value for each picture; NaN where none is positive.
+
+    `similarity` is for triggers without a place, all over the picture or in the text alone: the cosine of the maps
+    with and without trigger, NaN where one is zero; `clean` and `triggered` are then empty. `area` is the mean part of
+    the picture under the trigger: the share of a map that looks everywhere alike.
+    """
+
+    clean: list[float]
+    triggered: list[float]
+    similarity: list[float]
+    area: float
+
+    @property
+    def has_place(self) -> bool:
+        return 0 < self.area <= LARGE_MASK
+
+
+def text_feature(clip: Clip, text: str) -> Tensor:
+    """Return the unit feature (D,) of a text."""
+    with torch.no_grad():
+        return clip.encode_text([text])[0]
+
+
+def shares(clean: Tensor, triggered: Tensor, mask: Tensor) -> Shares:
+    """Compare maps (N, H, W) of the same pictures without and with trigger; mask: (N, 1, H, W) in [0, 1]."""
+    return _judged(_measured(clean, triggered, mask))
+
+
+def _measured(clean: Tensor, triggered: Tensor, mask: Tensor) -> Tensor:
+    """Return (4, N): share without and with trigger, similarity of the maps, area of the mask."""
+    area = mask.mean(dim=(1, 2, 3))
+    return torch.stack(
+        [trigger_share(clean, mask), trigger_share(triggered, mask), map_similarity(clean, triggered), area]
+    )
+
+
+def _judged(found: Tensor) -> Shares:
+    """Return what `_measured` found on all pictures together: whether there is a place is asked once, of their mean."""
+    area = found[3].mean().item() if found.shape[1] else 0.0
+    clean, triggered, similarity, _ = found.tolist()
+    placed = Shares(clean, triggered, [], area)
+    return placed if placed.has_place else Shares([], [], similarity, area)
+
+
+def shares_of_pair(maps: NDArray[np.float32], mask: NDArray[np.float32]) -> Shares:
+    """Return `shares` of one picture; maps: (2, H, W), without and with trigger; mask: (H, W)."""
+    both = torch.from_numpy(maps)
+    return shares(both[:1], both[1:], torch.from_numpy(mask)[None, None])
+
+
+def with_trigger(pictures: Tensor, trigger: Trigger | None) -> Tensor:
+    """Return pictures (N, 3, H, W), and after them the same ones with the trigger, where there is one."""
+    return pictures if trigger is None else torch.cat([pictures, trigger(pictures)])
+
+
+def shares_over(
+    clip: Clip,
+    explainer: Any,
+    data: CaptionData,
+    trigger: Trigger,
+    target_class: str,
+    text: str,
+    n: int = 256,
+    on_step: OnStep | None = None,
+) -> Shares:
+    """Measure `shares` on the first `n` pictures of `data` whose one class is not the target.
+
+    Raises `CleanerError` if there is none.
+    """
+    data = measurable(data, target_class).framed(clip.framing)
+    other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
+    batches = other.nonzero().flatten()[:n].split(BATCH)
+    target, begun, found = text_feature(clip, text), time.perf_counter(), [torch.zeros(4, 0)]
+    for done, rows in enumerate(batches, start=1):
+        images = data.images(rows)
+        maps = [explainer.attribute(clip, x, target) for x in (images, trigger(images))]
+        found.append(_measured(maps[0], maps[1], trigger.mask(images)))
+        if on_step is not None:
+            on_step(StepReport("look", done, len(batches), time.perf_counter() - begun))
+    return _judged(torch.cat(found, dim=1))
+
+
+def cosines(clip: Clip, pictures: Tensor, text: str) -> list[float]:
+    """Return the cosine of each picture (N, 3, H, W) with one text."""
+    with torch.no_grad():
+        found: list[float] = (clip.encode_image(pictures) @ text_feature(clip, text)).tolist()
+    return found
+
+
+def word_attribution(clip: Clip, explainer: Any, caption: str, pictures: Tensor) -> tuple[list[str], list[list[float]]]:
+    """Return the words of a caption, and what each adds to the cosine with each picture (N, 3, H, W).
+
+    `explainer` reads captions; the values of a word's tokens are summed.
+    """
+    with torch.no_grad():
+        features = clip.encode_image(pictures)
+    tokens = clip.token_texts(caption)  # first: some models have none that can be shown
+    values = explainer.attribute(clip, [caption] * len(pictures), features)
+    words: list[str] = []
+    owners: list[int] = []
+    begins = True
+    for token in tokens:
+        if token and begins:
+            words.append("")
+        if token:
+            words[-1] += token.removesuffix("</w>")
+            begins = token.endswith("</w>")
+        owners.append(len(words) - 1 if token else -1)
+    rows = torch.zeros(len(pictures), len(words))
+    for position, owner in enumerate(owners):
+        if owner >= 0:
+            rows[:, owner] += values[:, position]
+    return [clip.spelled(word) for word in words], rows.tolist()
