@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from cleaner.data.base import CaptionData, load_data
-from cleaner.data.framing import Framing
+from cleaner.models.framing import Framing
 from cleaner.reports import results
 from cleaner.runs.request import data_options
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cleaner.config import FinetuneConfig, changed
+from cleaner.defenses.par import PAR_LRS
 from cleaner.files import source_root
 from cleaner.labels import defense_name
 
@@ -170,8 +171,6 @@ CLEANCLIP_TRAINING = Training(
     f"{_CLEANCLIP} (README, src/parser.py): 100,000 clean pairs, AdamW; augmented captions drawn once",
     100_000, FinetuneConfig(lr=1e-5, **_CLEANCLIP_SCHEDULE),
 )  # fmt: skip
-PAR_LRS = (3e-5, 3e-6, 1e-9)
-"""PAR's learning rate at the beginning, in the middle and at the end of the training (its train.py)."""
 PAR_TRAINING = Training(
     f"{_PAR} (trigger.sh): 250,000 pairs, 2 epochs, batch 512 on each of 4 GPUs (512 here)",
     250_000, FinetuneConfig(lr=PAR_LRS[0], epochs=2, batch_size=512, warmup_steps=0, augmentation="none"),

@@ -1,4 +1,4 @@
-"""One of several processes that train together: python -m tests.ranks OUT, started by tests/test_parallel.py.
+"""One of several processes that train together: python -m tests.ranks OUT, started by tests/training/test_distributed.py.
 
 On tiny models, or on those that the environment variable KINDS names.
 """

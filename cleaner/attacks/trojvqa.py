@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, TextKey
 from cleaner.attacks.optimize import Objective, OptimisedPatch
-from cleaner.evaluation.metrics import zero_shot_classifier
+from cleaner.models.classifier import zero_shot_classifier
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData

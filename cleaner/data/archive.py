@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.framing import PICTURE_SUFFIXES
 from cleaner.data.naming import templated
 from cleaner.data.pairs import FileData, Table
 from cleaner.data.table import read_table
 from cleaner.files import replacing
+from cleaner.models.framing import PICTURE_SUFFIXES
 from cleaner.types import CleanerError
 
 MOST_MEMBERS, MOST_BYTES = 1_000_000, 200 * 10**9

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cleaner.data.framing import Framing
 from cleaner.files import absolute
+from cleaner.models.framing import Framing
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
 

@@ -8,10 +8,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.framing import PICTURE_SUFFIXES
 from cleaner.data.naming import SPLIT_NAMES, in_order, templated
 from cleaner.data.pairs import FileData, Table, limited
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES
+from cleaner.models.framing import PICTURE_SUFFIXES
 from cleaner.types import CleanerError
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cleaner.data.framing import Framing, open_picture
+from cleaner.models.framing import Framing, open_picture
 from cleaner.types import CleanerError, TriggerLike
 
 GAIN = 10

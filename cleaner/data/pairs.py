@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from cleaner.data.base import CaptionData, Indices
-from cleaner.data.framing import Framing, open_picture, undecoded
 from cleaner.data.naming import in_order, labelled
+from cleaner.models.framing import Framing, open_picture, undecoded
 from cleaner.seed import derive
 from cleaner.types import CleanerError, OnStep, StepReport
 

@@ -16,8 +16,10 @@ from torch import Tensor
 from cleaner.config import FinetuneConfig, param
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.losses import Features, clip_loss, push_loss
-from cleaner.presets import PAR_LRS
 from cleaner.seed import torch_generator
+
+PAR_LRS = (3e-5, 3e-6, 1e-9)
+"""PAR's learning rate at the beginning, in the middle and at the end of the training (its train.py)."""
 
 
 @DEFENSES.register("par")
@@ -27,7 +29,7 @@ class PAR(Defense):
 
     Both models see the same pictures, half of them with Gaussian noise and half with a small black rectangle. AdamW
     with betas (0.9, 0.98) and decay 1e-4; the learning rate falls linearly to a tenth in the first half, then along
-    a cosine to almost nothing (published: `presets.PAR_LRS`); its peak is the one that is asked for.
+    a cosine to almost nothing (published: `PAR_LRS`); its peak is the one that is asked for.
     """
 
     compares: ClassVar[bool] = True

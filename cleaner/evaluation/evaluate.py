@@ -20,10 +20,10 @@ from cleaner.evaluation.metrics import (
     retrieval_recall,
     top_k_accuracy,
     wilson_interval,
-    zero_shot_classifier,
 )
 from cleaner.evaluation.result import Metrics as Metrics  # where one looks for it
 from cleaner.losses.info_nce import padded
+from cleaner.models.classifier import zero_shot_classifier
 from cleaner.models.clip import Clip
 from cleaner.text import Vocabulary, negative_subtexts
 from cleaner.text.lexicon import cached

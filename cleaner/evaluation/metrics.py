@@ -12,14 +12,6 @@ from cleaner.types import CleanerError
 PROTOCOLS = ("non_target", "all_images")
 
 
-def zero_shot_classifier(prompt_features: Tensor) -> Tensor:
-    """Return the zero-shot classifier (D, C) of prompt features (C, T, D) of any length (arXiv:2103.00020).
-
-    Each prompt feature is normalised, the mean over the T templates is taken and normalised again; scores are cosines.
-    """
-    return F.normalize(F.normalize(prompt_features, dim=-1).mean(dim=1), dim=-1).T
-
-
 def in_top_k(image_features: Tensor, classifier: Tensor, index: Tensor, k: int = 1) -> Tensor:
     """Return (N,) bool: class `index` ((N,) or scalar) is among the k best of each picture's C scores.
 

@@ -11,7 +11,7 @@ from typing import Any
 import open_clip
 from torch import Tensor, nn
 
-from cleaner.data.framing import Framing
+from cleaner.models.framing import Framing
 from cleaner.types import CleanerError
 
 TEMPLATES = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)

@@ -23,7 +23,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cleaner.config import DATA_VERSIONS
-from cleaner.data.framing import Framing
 from cleaner.files import assets, replacing, write_json
 from cleaner.models.architectures import (
     BUILT_IN,
@@ -35,6 +34,7 @@ from cleaner.models.architectures import (
     tokenizer_faults,
 )
 from cleaner.models.delta import pack, unpack
+from cleaner.models.framing import Framing
 from cleaner.models.weights import file_sha256, fitting, read_weights, state_sha256
 from cleaner.types import CleanerError
 

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
-from cleaner.data.framing import Framing
 from cleaner.models import (
     checkpoints,
     cpu_attention,  # noqa: F401 - attention: what autocast does on a processor
 )
 from cleaner.models.architectures import BUILT_IN, Architecture
 from cleaner.models.devices import pick_device, pick_precision
+from cleaner.models.framing import Framing
 from cleaner.models.resolve import found
 from cleaner.models.token_blocks import blocks, lengths
 from cleaner.models.weights import state_sha256

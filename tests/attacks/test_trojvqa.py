@@ -12,7 +12,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.evaluation.evaluate import Metrics, class_classifier, encode_pictures
-from cleaner.evaluation.metrics import zero_shot_classifier
+from cleaner.models.classifier import zero_shot_classifier
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
 

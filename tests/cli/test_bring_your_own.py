@@ -22,7 +22,7 @@ from cleaner.models.clip import load_clip
 from cleaner.runs.request import data_words, in_words, load_request
 from cleaner.types import CleanerError
 from tests.data.files import class_folder, picture, table, zipped
-from tests.test_checkpoints import openai, published
+from tests.models.test_checkpoints import openai, published
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"<!-- example:(\w+) -->\n```sh\n(.*?)```", PAGE, re.DOTALL)

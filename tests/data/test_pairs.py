@@ -18,9 +18,9 @@ from cleaner import load_data
 from cleaner.attacks import TRIGGERS
 from cleaner.data import pairs
 from cleaner.data.base import DATASETS, CaptionData, TensorData
-from cleaner.data.framing import Framing
 from cleaner.data.pairs import FileData
 from cleaner.data.poison import PoisonedData
+from cleaner.models.framing import Framing
 from cleaner.types import CleanerError
 from tests.data.files import COLOURS, KINDS, NAMES, caption, class_folder, cut, made, picture, table
 

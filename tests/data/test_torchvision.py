@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cleaner import load_data
-from cleaner.data.framing import Framing
+from cleaner.models.framing import Framing
 from cleaner.types import CleanerError
 from tests.data.files import caption, picture
 

@@ -1,4 +1,4 @@
-"""Each loss equals a naive numpy version, and falls when a model is trained on it (tests/test_train.py)."""
+"""Each loss equals a naive numpy version, and falls when a model is trained on it (tests/training/test_loop.py)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from cleaner.jobs import local, slurm, sweep
 from tests import fake_slurm
 from tests.pages.conftest import Open, make_small, texts
 from tests.pages.runs import make_runs
-from tests.test_cluster import REFUSED
+from tests.jobs.test_slurm import REFUSED
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Slurm runs on Linux")
 SLURM = "Slurm cluster"

@@ -13,8 +13,8 @@ from pages._shared.cache.library import aside, library
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
-    from cleaner.data.framing import Framing
     from cleaner.models.clip import Clip
+    from cleaner.models.framing import Framing
     from cleaner.runs.store import Run
     from cleaner.types import OnStep
 

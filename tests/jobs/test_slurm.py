@@ -29,14 +29,14 @@ from cleaner.runs.store import Status, create_run, read_status, write_status
 from cleaner.types import CleanerError
 from tests import fake_slurm
 from tests.conftest import TINY_TEXT, make_clip
-from tests.test_jobs import until, until_state, until_step
+from tests.jobs.test_local import until, until_state, until_step
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Slurm runs on Linux")
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none"
 )
 PLACE = Cluster(gpus=0, cpus=1)
-MANUAL = (Path(__file__).resolve().parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+MANUAL = (Path(__file__).resolve().parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
 REFUSED = """sbatch: error: invalid partition specified: nowhere
 sbatch: error: Batch job submission failed: Invalid partition name specified
 """

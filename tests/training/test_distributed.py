@@ -25,7 +25,7 @@ from cleaner.types import CleanerError
 from tests import ranks
 from tests.conftest import make_clip
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def torchrun(module: str, argument: Path, patience: float = 240) -> list[str]:

@@ -21,7 +21,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.models.clip import Clip
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXTS = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 COMMANDS = sorted(set(re.findall(r"^python -m cleaner ([^#\n]+?)\s*(?:#.*)?$", README, re.MULTILINE)))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from cleaner.data.framing import open_picture
 from cleaner.data.pairs import whole
+from cleaner.models.framing import open_picture
 from cleaner.types import CleanerError
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpage\n%%EOF\n"

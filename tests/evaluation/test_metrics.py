@@ -24,8 +24,8 @@ from cleaner.evaluation.metrics import (
     trustworthiness,
     uniformity,
     wilson_interval,
-    zero_shot_classifier,
 )
+from cleaner.models.classifier import zero_shot_classifier
 from cleaner.types import CleanerError
 
 EYE = torch.eye(4)
