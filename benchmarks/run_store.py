@@ -19,7 +19,7 @@ from cleaner.runs.request import Request
 class Options:
     """Write run folders into a temporary place, and list them."""
 
-    store: int = 1000
+    runs: int = 1000
     """Run folders."""
 
 

@@ -23,14 +23,19 @@ def cache_root() -> Path:
     return Path(os.environ.get("CLEANER_CACHE") or platformdirs.user_cache_dir("ta-cleaner-lab"))
 
 
-def assets() -> Path:
-    """Return where the built-in models and the shipped example lie: the variable CLEANER_ASSETS, else the project's."""
-    return Path(os.environ.get("CLEANER_ASSETS") or source_root() / "assets")
-
-
 def source_root() -> Path:
     """Return the folder that holds the package: the repository's root, or site-packages."""
     return Path(__file__).resolve().parent.parent
+
+
+def shipped_assets() -> Path:
+    """Return the folder of the files that come with the project: models, example run, lexicon, SSBA encoder."""
+    return source_root() / "assets"
+
+
+def assets() -> Path:
+    """Return the folder of the built-in models and the example run: CLEANER_ASSETS, else the shipped one."""
+    return Path(os.environ.get("CLEANER_ASSETS") or shipped_assets())
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cleaner.files import assets, replacing
+from cleaner.files import replacing, shipped_assets
 from cleaner.types import CleanerError
 
-PATH = assets() / "ssba" / "model.safetensors"
+PATH = shipped_assets() / "ssba" / "model.safetensors"
 BITS, SIDE, WIDTH = 64, 64, 24
 LONGEST = BITS // 8
 """Bytes of the longest secret."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from cleaner.files import assets
+from cleaner.files import shipped_assets
 from cleaner.text.kinds import words
 from cleaner.text.wordnet import NOUN_CLASSES, Synset, WordNet, antonyms, read_wordnet
 
@@ -353,7 +353,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="folder of WordNet 3.0")
     parser.add_argument("--captions", type=Path, help="CSV with a column `caption`; only word counts are taken from it")
-    parser.add_argument("--out", type=Path, default=assets() / "lexicon" / "lexicon.json.gz")
+    parser.add_argument("--out", type=Path, default=shipped_assets() / "lexicon" / "lexicon.json.gz")
     args = parser.parse_args()
     captions: list[str] = []
     if args.captions:

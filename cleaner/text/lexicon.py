@@ -11,11 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from cleaner.files import assets
+from cleaner.files import shipped_assets
 from cleaner.text import forms, kinds
 from cleaner.types import CleanerError
 
-PATH = assets() / "lexicon" / "lexicon.json.gz"
+PATH = shipped_assets() / "lexicon" / "lexicon.json.gz"
 LEXICONS = ("shipped", "wordnet")
 # Classes whose members one can point at; an exchange of these makes the plainest counterfactual.
 P = ParamSpec("P")
