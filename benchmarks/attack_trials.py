@@ -48,9 +48,15 @@ def main(options: Options) -> None:
     data = load_data("scenes", split="train", size=options.pairs)
     config = replace(presets.POISON, lr=options.lr, epochs=options.epochs, seed=SEED, precision=protocol.PRECISION)
     run = poison(
-        clip, data, trigger, protocol.TARGET, options.poison_rate, config,
-        test=load_data("scenes", split="validation"), on_step=Progress(" ".join(options.trigger)),
-    )  # fmt: skip
+        clip,
+        data,
+        trigger,
+        protocol.TARGET,
+        options.poison_rate,
+        config,
+        test=load_data("scenes", split="validation"),
+        on_step=Progress(" ".join(options.trigger)),
+    )
     trials = json.loads(PATH.read_text(encoding="utf-8"))["trials"] if PATH.exists() else []
     trials.append(results.stamped(protocol.command(), seeds=[SEED], **results.cell(None, run)))
     results.write(PATH, {"split": "scenes/validation", "seed": SEED, "trials": trials})

@@ -45,9 +45,14 @@ def figures(rows: Sequence[Row]) -> tuple[str, ...]:
     interval = wilson_interval(fine[0], found[0].n_counterfactual) if len(fine) == 1 == len(found) else None
     top3 = figure("asr", 3) + ("" if all(metrics.meaningful(3) for metrics in found) else " n. m.")
     return (
-        figure("ca"), spread(fine, interval), figure("asr"), top3, figure("ra"), figure("asr_clean_model"),
+        figure("ca"),
+        spread(fine, interval),
+        figure("asr"),
+        top3,
+        figure("ra"),
+        figure("asr_clean_model"),
         figure("base_rate"),
-    )  # fmt: skip
+    )
 
 
 class Aftermath:
@@ -59,14 +64,17 @@ class Aftermath:
         self.finetune = mean([row["cpu_seconds"] for row in rows if row["defense"] == "finetune" and cpu(row)])
         self.cpu = any(cpu(row) for row in rows)
         self.header: tuple[str, ...] = (
-            *(("rebound ASR@1",) if self.rebounds else ()), *(f"CA `{name}`" for name in self.variants),
-            "CPU seconds" if self.cpu else "seconds", *(("x finetune",) if self.finetune else ()),
-        )  # fmt: skip
+            *(("rebound ASR@1",) if self.rebounds else ()),
+            *(f"CA `{name}`" for name in self.variants),
+            "CPU seconds" if self.cpu else "seconds",
+            *(("x finetune",) if self.finetune else ()),
+        )
         partly = {
-            label(name): seeds for name in dict.fromkeys(row["defense"] for row in rows)
+            label(name): seeds
+            for name in dict.fromkeys(row["defense"] for row in rows)
             if (seeds := seeds_of(row for row in rows if row["defense"] == name and row.get("transfer")))
             not in ("", seeds_of(row for row in rows if row["defense"] == name))
-        }  # fmt: skip
+        }
         words = "; ".join(
             f"seed {seeds} of {', '.join(name for name, own in partly.items() if own == seeds)}"
             for seeds in dict.fromkeys(partly.values())
@@ -86,9 +94,11 @@ class Aftermath:
         spent = mean([row["cpu_seconds"] if self.cpu else row["seconds"] for row in rows if cpu(row) or not self.cpu])
         ratio = spent / self.finetune if spent and self.finetune and rows[0]["defense"] else None
         return (
-            *((number(mean([asr[1] for asr in again])),) if self.rebounds else ()), *moved, number(spent, 0),
+            *((number(mean([asr[1] for asr in again])),) if self.rebounds else ()),
+            *moved,
+            number(spent, 0),
             *((number(ratio, 1),) if self.finetune else ()),
-        )  # fmt: skip
+        )
 
 
 def seeds_of(rows: Iterable[Row]) -> str:
@@ -109,12 +119,17 @@ def summary(rows: Sequence[Row], result: dict[str, Any], lost: Iterable[tuple[st
     names = list(dict.fromkeys(row["defense"] for row in rows))
     lines = []
     for name in names:
-        of_attack = [[results.metrics(row) for row in rows if (row["defense"], row["trigger"]) == (name, attack)]
-                     for attack in attacks]  # fmt: skip
-        ca, cf = ([known for found in of_attack if (known := mean(values(found))) is not None]
-                  for values in (accuracies, fine_details))  # fmt: skip
-        lines.append((label(name, name in marked), str(len(ca)), number(mean(ca)), number(mean(cf)),
-                      *map(asr_of, of_attack)))  # fmt: skip
+        of_attack = [
+            [results.metrics(row) for row in rows if (row["defense"], row["trigger"]) == (name, attack)]
+            for attack in attacks
+        ]
+        ca, cf = (
+            [known for found in of_attack if (known := mean(values(found))) is not None]
+            for values in (accuracies, fine_details)
+        )
+        lines.append(
+            (label(name, name in marked), str(len(ca)), number(mean(ca)), number(mean(cf)), *map(asr_of, of_attack))
+        )
     before = [(row["trigger"], results.metrics(row)) for row in rows if row["defense"] is None]
     floors = [number(mean([(m.asr_clean_model or {})[1] for name, m in before if name == t])) for t in attacks]
     lines.append(("floor: never poisoned", "", "", "", *floors))
@@ -191,10 +206,14 @@ def counterfactual(metrics: Metrics) -> str:
 def poisoned(rows: Sequence[Row]) -> str:
     """Return what the attacker did, from the backdoored rows."""
     attacked = [row for row in rows if row["defense"] is None and "poison_rate" in row["config"]]
-    return joined(
-        f"{100 * row['config']['poison_rate']:g} % of {steps(row)}, lr {row['config']['finetune']['lr']:g}"
-        f"{parameters(row['config'].get('trigger') or {})}" for row in attacked
-    ) or "not recorded"  # fmt: skip
+    return (
+        joined(
+            f"{100 * row['config']['poison_rate']:g} % of {steps(row)}, lr {row['config']['finetune']['lr']:g}"
+            f"{parameters(row['config'].get('trigger') or {})}"
+            for row in attacked
+        )
+        or "not recorded"
+    )
 
 
 def suspects(rows: Sequence[Row]) -> list[str]:
@@ -212,8 +231,11 @@ def suspects(rows: Sequence[Row]) -> list[str]:
 
 def parameters(trigger: Row) -> str:
     """Return the parameters of a trigger in words, without pictures."""
-    shown = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-             for name, value in trigger.items() if name not in ("name", "png", "sha256")]  # fmt: skip
+    shown = [
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in trigger.items()
+        if name not in ("name", "png", "sha256")
+    ]
     return f", trigger of {', '.join(shown)}" if shown else ""
 
 

@@ -53,9 +53,13 @@ def main(options: Options) -> None:
     config = replace(config, seed=SEED, eval_every=max(1, steps // LOOKS))
     label = " ".join((options.attack, *options.defense))
     run = defend(
-        suspect, named(DEFENSES, options.defense), clean, config, test=load_data("scenes", split="validation"),
+        suspect,
+        named(DEFENSES, options.defense),
+        clean,
+        config,
+        test=load_data("scenes", split="validation"),
         on_step=Progress(label),
-    )  # fmt: skip
+    )
     trials = json.loads(PATH.read_text(encoding="utf-8"))["trials"] if PATH.exists() else []
     trials.append(
         results.stamped(protocol.command(), seeds=[SEED], curve=results.curve(run), **results.cell(label, run))

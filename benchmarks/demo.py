@@ -46,13 +46,22 @@ def main(options: Options) -> None:
     lr = presets.recommended_lr(options.model, "ta_cleaner")
     pairs, clean = options.pairs or presets.POISON_PAIRS, options.pairs or presets.CLEAN_PAIRS
     poisoning = Request(
-        "backdoored", "scenes", pairs, settings(presets.POISON, pairs, options), options.model,
-        trigger=TRIGGERS["badnet"]().state_dict(), target_class=protocol.TARGET, poison_rate=presets.POISON_RATE,
-    )  # fmt: skip
+        "backdoored",
+        "scenes",
+        pairs,
+        settings(presets.POISON, pairs, options),
+        options.model,
+        trigger=TRIGGERS["badnet"]().state_dict(),
+        target_class=protocol.TARGET,
+        poison_rate=presets.POISON_RATE,
+    )
     defence = Request(
-        "defended", "scenes", clean, settings(replace(presets.DEFEND, lr=lr), clean, options),
+        "defended",
+        "scenes",
+        clean,
+        settings(replace(presets.DEFEND, lr=lr), clean, options),
         defense=DEFENSES["ta_cleaner"]().state_dict(),
-    )  # fmt: skip
+    )
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
         poisoned, first = finished(poisoning)
@@ -64,8 +73,10 @@ def main(options: Options) -> None:
         results.stamped(protocol.command(), seeds=[0], model=options.model, seconds=whole, rows=rows),
     )
     for row in rows:
-        print(f"{row['stage']:12} {row['seconds']:6.1f} s, {row['steps']} steps, CA {row['ca']:.3f}, "
-              f"ASR@1 {row['asr']:.3f}")  # fmt: skip
+        print(
+            f"{row['stage']:12} {row['seconds']:6.1f} s, {row['steps']} steps, CA {row['ca']:.3f}, "
+            f"ASR@1 {row['asr']:.3f}"
+        )
     print(f"both         {whole:6.1f} s")
 
 

@@ -62,9 +62,14 @@ def main(options: Options) -> None:
 
 
 def trial(
-    suspect: Run, name: str, defense: Defense, clean: CaptionData, config: FinetuneConfig, validation: CaptionData,
+    suspect: Run,
+    name: str,
+    defense: Defense,
+    clean: CaptionData,
+    config: FinetuneConfig,
+    validation: CaptionData,
     before: float,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Defend with one learning rate and return the clean accuracy on the validation pictures; `before`: untreated.
 
     The attack success stands beside it for the curve that is shown; `choose` does not look at it. The run is kept:
@@ -76,12 +81,22 @@ def trial(
     assert metrics.asr is not None
     save_run(run, runs_root() / protocol.run_name(model, "badnet", config.seed, f"{name} {config.lr:g}"))
     return {
-        "model": model, "defense": name, "lr": config.lr, "clean_pairs": len(clean), "epochs": config.epochs,
-        "ca": metrics.ca[1], "n": metrics.n, "ca_interval": metrics.interval("ca"), "backdoored_ca": before,
+        "model": model,
+        "defense": name,
+        "lr": config.lr,
+        "clean_pairs": len(clean),
+        "epochs": config.epochs,
+        "ca": metrics.ca[1],
+        "n": metrics.n,
+        "ca_interval": metrics.interval("ca"),
+        "backdoored_ca": before,
         "suspect_sha256": suspect.clip.sha256(),
-        "asr": metrics.asr[1], "n_attack": metrics.n_attack, "seconds": run.config["seconds"],
-        "cpu_seconds": run.config["cpu_seconds"], "commit": results.commit(),
-    }  # fmt: skip
+        "asr": metrics.asr[1],
+        "n_attack": metrics.n_attack,
+        "seconds": run.config["seconds"],
+        "cpu_seconds": run.config["cpu_seconds"],
+        "commit": results.commit(),
+    }
 
 
 def stored() -> list[dict[str, Any]]:
@@ -119,9 +134,16 @@ def write(trials: list[dict[str, Any]]) -> None:
     """Write trials and choice, atomically."""
     chosen, lost = choose(current(trials))
     result = results.stamped(
-        protocol.command(), seeds=[0], split="scenes/validation", budget=protocol.ACCURACY_BUDGET, grid=protocol.GRID,
-        **BUDGET, chosen=chosen, lost_accuracy=lost, trials=trials,
-    )  # fmt: skip
+        protocol.command(),
+        seeds=[0],
+        split="scenes/validation",
+        budget=protocol.ACCURACY_BUDGET,
+        grid=protocol.GRID,
+        **BUDGET,
+        chosen=chosen,
+        lost_accuracy=lost,
+        trials=trials,
+    )
     results.write(PATH, result)
 
 

@@ -37,9 +37,22 @@ from cleaner.workflow import defend, poison
 PATH = results.RESULTS / "photos.json"
 MODEL, TARGET = "photos-rn", "frog"
 PRETRAIN = (
-    "pretrain", "--model", "scenes-rn", "--image-size", "32", "--data", "pairs.csv", "--pairs", "5000",
-    "--epochs", "20", "--augmentation", "crops", "--out", MODEL,
-)  # fmt: skip
+    "pretrain",
+    "--model",
+    "scenes-rn",
+    "--image-size",
+    "32",
+    "--data",
+    "pairs.csv",
+    "--pairs",
+    "5000",
+    "--epochs",
+    "20",
+    "--augmentation",
+    "crops",
+    "--out",
+    MODEL,
+)
 ATTACKS = ("badnet", "blended", "badclip")
 ATTACK_GRID = ((0.03, 1e-3), (0.1, 3e-4), (0.1, 1e-3))
 """Poison rate and learning rate; one pair for all attacks."""
@@ -142,8 +155,10 @@ def backdoored(attack: str) -> Run:
     if (place / "config.json").exists():
         run = load_run(place)
         if (run.config["model_sha256"], run.config["poison_rate"], run.config["finetune"]["lr"]) != (
-            model().sha256(), rate, lr,
-        ):  # fmt: skip
+            model().sha256(),
+            rate,
+            lr,
+        ):
             raise SystemExit(f"{place} was made from another model or with other settings: remove it and start again.")
         return run
     run = poisoned(attack, rate, lr, 0, "test")
@@ -208,10 +223,19 @@ def add(part: str, row: Row) -> None:
         parts[part].append(row)
         chosen, lost = learning_rates.choose(parts["rate_trials"], GRID)
         result = results.stamped(
-            protocol.command(), seeds=[0], card=card, clean_validation_ca=accuracy, target=TARGET,
-            attack_grid=ATTACK_GRID, attack_budget=ATTACK_BUDGET, grid=GRID, budget=protocol.ACCURACY_BUDGET,
-            chosen=chosen, lost_accuracy=lost, **parts,
-        )  # fmt: skip
+            protocol.command(),
+            seeds=[0],
+            card=card,
+            clean_validation_ca=accuracy,
+            target=TARGET,
+            attack_grid=ATTACK_GRID,
+            attack_budget=ATTACK_BUDGET,
+            grid=GRID,
+            budget=protocol.ACCURACY_BUDGET,
+            chosen=chosen,
+            lost_accuracy=lost,
+            **parts,
+        )
         results.write(PATH, result)
 
 

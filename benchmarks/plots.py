@@ -78,10 +78,16 @@ def over_rates() -> dict[str, go.Figure]:
             points = sorted((t for t in own if t["defense"] == defense), key=lambda t: float(t["lr"]))
             for row, key in enumerate(("asr", "ca"), start=1):
                 figure.add_scatter(
-                    x=[t["lr"] for t in points], y=[t[key] for t in points], name=defense_in_words(defense),
-                    mode="lines+markers", showlegend=row == 1 and bool(points), row=row, col=1,
-                    line={"color": PALETTE[i], "dash": DASHES[i]}, marker={"symbol": MARKERS[i], "size": 9},
-                )  # fmt: skip
+                    x=[t["lr"] for t in points],
+                    y=[t[key] for t in points],
+                    name=defense_in_words(defense),
+                    mode="lines+markers",
+                    showlegend=row == 1 and bool(points),
+                    row=row,
+                    col=1,
+                    line={"color": PALETTE[i], "dash": DASHES[i]},
+                    marker={"symbol": MARKERS[i], "size": 9},
+                )
         least = max(trial["backdoored_ca"] for trial in own) - protocol.ACCURACY_BUDGET
         figure.add_hline(least, line={"dash": "dot", "color": "grey"}, row=2)
         figure.update_xaxes(type="log", tickvals=protocol.GRID, ticktext=[f"{lr:g}" for lr in protocol.GRID])
@@ -115,8 +121,10 @@ def over_budgets() -> dict[str, go.Figure]:
 def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     """Return two columns: the steps vary, the pairs vary; the other is the table's."""
     figure = make_subplots(2, 2, shared_xaxes=True, horizontal_spacing=0.08, vertical_spacing=0.06)
-    titles = {"steps": f"Training steps ({result['pairs']:,} clean pairs)",
-              "pairs": f"Clean pairs ({result['steps']:,} steps)"}  # fmt: skip
+    titles = {
+        "steps": f"Training steps ({result['pairs']:,} clean pairs)",
+        "pairs": f"Clean pairs ({result['steps']:,} steps)",
+    }
     names, rates = (list(dict.fromkeys(row[key] for row in rows)) for key in ("defense", "lr"))
     for column, (name, held) in enumerate((("steps", "pairs"), ("pairs", "steps")), start=1):
         shown = sorted((row for row in rows if row[held] == result[held]), key=lambda row: int(row[name]))
@@ -125,10 +133,16 @@ def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
             i, j = names.index(own[0]["defense"]), rates.index(own[0]["lr"])
             for line, values in enumerate(([(m.asr or {})[1] for m in found], [m.ca[1] for m in found]), start=1):
                 figure.add_scatter(
-                    x=[row[name] for row in own], y=values, showlegend=(column, line) == (1, 1), mode="lines+markers",
-                    name=f"{defense_in_words(own[0]['defense'])}, {rates[j]:g}", row=line, col=column,
-                    line={"color": PALETTE[i], "dash": DASHES[j]}, marker={"symbol": MARKERS[i], "size": 9},
-                )  # fmt: skip
+                    x=[row[name] for row in own],
+                    y=values,
+                    showlegend=(column, line) == (1, 1),
+                    mode="lines+markers",
+                    name=f"{defense_in_words(own[0]['defense'])}, {rates[j]:g}",
+                    row=line,
+                    col=column,
+                    line={"color": PALETTE[i], "dash": DASHES[j]},
+                    marker={"symbol": MARKERS[i], "size": 9},
+                )
         ticks = sorted({row[name] for row in shown})
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:,}" for x in ticks], col=column)
         figure.update_xaxes(title=titles[name], row=2, col=column)
@@ -152,11 +166,19 @@ def growth(result: dict[str, Any]) -> go.Figure:
             x=[k for k, _ in shares], y=[s for _, s in shares], name=model["model"], **look, row=1, col=1
         )
         classes = model["classifier"]
-        figure.add_scatter(x=[c["classes"] for c in classes], y=[c["seconds"] for c in classes], showlegend=False,
-                           **look, row=1, col=3)  # fmt: skip
+        figure.add_scatter(
+            x=[c["classes"] for c in classes], y=[c["seconds"] for c in classes], showlegend=False, **look, row=1, col=3
+        )
     texts = result["texts_of_an_epoch"]
-    figure.add_scatter(x=[t["pairs"] for t in texts], y=[t["seconds"] for t in texts], showlegend=False,
-                       line={"color": PALETTE[6]}, marker={"size": 9}, row=1, col=2)  # fmt: skip
+    figure.add_scatter(
+        x=[t["pairs"] for t in texts],
+        y=[t["seconds"] for t in texts],
+        showlegend=False,
+        line={"color": PALETTE[6]},
+        marker={"size": 9},
+        row=1,
+        col=2,
+    )
     for column, title in enumerate(("K, % of the pairs", "Clean pairs", "Classes, 4 prompts each"), start=1):
         figure.update_xaxes(title=title, row=1, col=column)
     clock = "processor" if result["clock"] == "processor" else "clock"

@@ -25,9 +25,15 @@ TARGET = "banana"
 ATTACKS = ("badnet", "badclip", "blended", "sig", "trojvqa", "ssba")
 PICTURE = {"path": "benchmarks/trigger.png"}
 OTHERS: dict[str, dict[str, str]] = {
-    "badnet_stripes": {}, "blended_stripes": {}, "triangles": {}, "text": {}, "wanet": {}, "patch_image": PICTURE,
-    "pattern_image": PICTURE, "text_only": {},
-}  # fmt: skip
+    "badnet_stripes": {},
+    "blended_stripes": {},
+    "triangles": {},
+    "text": {},
+    "wanet": {},
+    "patch_image": PICTURE,
+    "pattern_image": PICTURE,
+    "text_only": {},
+}
 """Triggers beyond the paper's six -> parameters; one seed and one defence each. The picture is one of Scenes' own."""
 METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),
@@ -40,10 +46,12 @@ METHODS: dict[str, Defense] = {
 FIXED = {
     f"{name} at {rate}": (METHODS[name], float(rate))
     for rate, names in {
-        "1e-3": ("cleanclip", "cleanclip_short"), "3e-4": ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner"),
+        "1e-3": ("cleanclip", "cleanclip_short"),
+        "3e-4": ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner"),
         "3e-3": ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner", "ta_cleaner K 100 %"),
-    }.items() for name in names
-}  # fmt: skip
+    }.items()
+    for name in names
+}
 """Methods at one rate, whatever accuracy that costs, beside those with a chosen rate.
 
 On the ResNet the rivals at the rate that TA-Cleaner can afford, and all at one above the grid, because TA-Cleaner kept

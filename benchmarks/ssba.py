@@ -76,15 +76,21 @@ def main(options: Options) -> None:
     shipped = load_pair(path)
     card = {
         **results.stamped(protocol.command(), seeds=[options.seed]),
-        "model": "ssba", "bits": BITS, "side": SIDE, "parameters": sum(p.numel() for p in shipped.parameters()),
-        "steps": options.steps, "seconds": round(seconds), "created": time.strftime("%Y-%m-%d", time.gmtime()),
+        "model": "ssba",
+        "bits": BITS,
+        "side": SIDE,
+        "parameters": sum(p.numel() for p in shipped.parameters()),
+        "steps": options.steps,
+        "seconds": round(seconds),
+        "created": time.strftime("%Y-%m-%d", time.gmtime()),
         "data": {data.name: len(data) for data in shown} | {"made": "clouds, slopes, leaves (benchmarks/textures.py)"},
         "data_sha256": {data.name: data.fingerprint() for data in shown},
         "options": {key: value for key, value in asdict(options).items() if key not in ("out", "photos")},
         # Figures and hash are those of the weights as they are shipped, after rounding to fp16.
-        "sha256": file_sha256(path), "psnr_db": TRIGGERS["ssba"]().psnr,
+        "sha256": file_sha256(path),
+        "psnr_db": TRIGGERS["ssba"]().psnr,
         "figures": figures(shipped, options.photos),
-    }  # fmt: skip
+    }
     write_json(options.out / "card.json", card)
     checkpoint.unlink()
     print(card["figures"])
@@ -165,9 +171,10 @@ def objective(pair: Pair, images: Tensor, step: int, options: Options, draw: Gen
     reading = F.binary_cross_entropy_with_logits(pair.read(kept), bits.float())
     late = min(1.0, max(0.0, step / options.easy_steps - 1))
     return {
-        "reading": reading, "visibility": late * options.visibility_weight * visible,
+        "reading": reading,
+        "visibility": late * options.visibility_weight * visible,
         "variety": late * options.variety_weight * alike,
-    }  # fmt: skip
+    }
 
 
 def plainness(images: Tensor) -> Tensor:
@@ -204,9 +211,12 @@ def measure(pair: Pair, data: CaptionData, side: int) -> dict[str, float]:
         same.append(((residual @ residual.T).sum() - len(rows)) / (len(rows) * (len(rows) - 1)))
     accuracy, decibel = torch.cat(right), torch.cat(noise)
     return {
-        "n": len(accuracy), "bit_accuracy": accuracy.mean().item(), "psnr_mean": decibel.mean().item(),
-        "psnr_min": decibel.min().item(), "similarity": torch.stack(same).mean().item(),
-    }  # fmt: skip
+        "n": len(accuracy),
+        "bit_accuracy": accuracy.mean().item(),
+        "psnr_mean": decibel.mean().item(),
+        "psnr_min": decibel.min().item(),
+        "similarity": torch.stack(same).mean().item(),
+    }
 
 
 if __name__ == "__main__":

@@ -72,12 +72,18 @@ def main(options: Options) -> None:
     for name in options.models:
         found.append(measured(name, config, options))
         result = results.stamped(
-            protocol.command(), seeds=[config.seed], batch_size=config.batch_size, precision=precision,
-            steps=options.steps, rounds=options.rounds, threads=torch.get_num_threads(),
-            clock="processor" if torch.get_num_threads() == 1 else "wall", models=found,
+            protocol.command(),
+            seeds=[config.seed],
+            batch_size=config.batch_size,
+            precision=precision,
+            steps=options.steps,
+            rounds=options.rounds,
+            threads=torch.get_num_threads(),
+            clock="processor" if torch.get_num_threads() == 1 else "wall",
+            models=found,
             texts_of_an_epoch=text_seconds(),
             peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        )  # fmt: skip
+        )
         results.write(PATH, result)
 
 
@@ -104,11 +110,16 @@ def measured(model: str, config: FinetuneConfig, options: Options) -> dict[str, 
     ]
     print(f"{model}: bare step {median(bare_seconds):.3f} s")
     for row in rows:
-        print(f"{row['method']:24} {row['seconds']:.3f} s, {row['of_bare_rate']:.2f} of the bare rate, "
-              f"{row['over_cleanclip']:.2f} x CleanCLIP")  # fmt: skip
+        print(
+            f"{row['method']:24} {row['seconds']:.3f} s, {row['of_bare_rate']:.2f} of the bare rate, "
+            f"{row['over_cleanclip']:.2f} x CleanCLIP"
+        )
     return {
-        "model": model, "bare_seconds": median(bare_seconds), "rows": rows, "classifier": classifier_seconds(clip, data)
-    }  # fmt: skip
+        "model": model,
+        "bare_seconds": median(bare_seconds),
+        "rows": rows,
+        "classifier": classifier_seconds(clip, data),
+    }
 
 
 def bare(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> float:

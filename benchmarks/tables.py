@@ -97,9 +97,12 @@ def ablations(root: Path) -> str:
     """Return one table for each model and attack where parts of TA-Cleaner were taken away."""
     whole = [name for name, defense in protocol.METHODS.items() if defense.state_dict()["name"] == "ta_cleaner"]
     return compared(
-        root, ("model", "trigger"), comparison, lambda row: row["defense"] in {None, *whole, *protocol.ABLATIONS},
+        root,
+        ("model", "trigger"),
+        comparison,
+        lambda row: row["defense"] in {None, *whole, *protocol.ABLATIONS},
         where=lambda rows: any(row["defense"] in protocol.ABLATIONS for row in rows),
-    )  # fmt: skip
+    )
 
 
 def fine_detail(root: Path) -> str:
@@ -113,10 +116,13 @@ def fine_detail(root: Path) -> str:
         found = [results.metrics(row) for row in rows]
         kinds = sorted({kind for metrics in found for kind in metrics.counterfactual_by_kind})
         lines = [
-            (label(row["defense"]), number(metrics.counterfactual_accuracy),
-             *(number(metrics.counterfactual_by_kind.get(kind)) for kind in kinds))
+            (
+                label(row["defense"]),
+                number(metrics.counterfactual_accuracy),
+                *(number(metrics.counterfactual_by_kind.get(kind)) for kind in kinds),
+            )
             for row, metrics in zip(rows, found, strict=True)
-        ]  # fmt: skip
+        ]
         model, trigger, seed = (rows[0][key] for key in ("model", "trigger", "seed"))
         tables.append(
             f"**`{model}`, `{trigger}`**\n\n{markdown(('defence', 'CF', *kinds), lines)}\n\n"
@@ -130,9 +136,12 @@ def fine_detail(root: Path) -> str:
 
 
 def compared(
-    root: Path, keys: tuple[str, ...], show: Callable[..., str], kept: Callable[[Row], bool],
+    root: Path,
+    keys: tuple[str, ...],
+    show: Callable[..., str],
+    kept: Callable[[Row], bool],
     where: Callable[[list[Row]], bool] = bool,
-) -> str:  # fmt: skip
+) -> str:
     """Return a table of the kept rows of the paper's six attacks for each group that shares `keys`."""
     result = read(root / "benchmarks" / "results" / "attack_defense.json")
     rates = read(root / "benchmarks" / "results" / "learning_rates.json") or {}
@@ -161,9 +170,18 @@ def others(root: Path) -> str:
         rebound = number(mean([asr[1] for asr in again]))
         lines.append((f"`{own[0]['trigger']}`", made, ca, attacked, floor, seen, kept, fine, left, found, rebound))
     header = (
-        "trigger", "of", "CA", "ASR@1", "floor", "RA", "CA after", "CF after", "ASR@1 after", "RA after",
+        "trigger",
+        "of",
+        "CA",
+        "ASR@1",
+        "floor",
+        "RA",
+        "CA after",
+        "CF after",
+        "ASR@1 after",
+        "RA after",
         "rebound ASR@1",
-    )  # fmt: skip
+    )
     bare = [{**row, "config": {**row["config"], "trigger": None}} for row in rows]
     return f"{markdown(header, lines)}\n\nAfter: `ta_cleaner`. {caption(bare, result)}"
 
@@ -313,10 +331,15 @@ def ssba(root: Path) -> str:
     if card is None:
         return not_measured("python -m benchmarks.ssba")
     lines = [
-        (name, f"{f['n']:,}", f"{f['bit_accuracy']:.3f}", f"{f['psnr_mean']:.1f} ({f['psnr_min']:.1f})",
-         f"{f['similarity']:.2f}")
+        (
+            name,
+            f"{f['n']:,}",
+            f"{f['bit_accuracy']:.3f}",
+            f"{f['psnr_mean']:.1f} ({f['psnr_min']:.1f})",
+            f"{f['similarity']:.2f}",
+        )
         for name, f in card["figures"].items()
-    ]  # fmt: skip
+    ]
     header = ("pictures", "n", "bit accuracy", "PSNR in dB, mean (minimum)", "cosine of two pictures' residuals")
     about = (
         f"{card['bits']} drawn bits for each picture, kept with 8 bits per colour, at {card['psnr_db']:g} dB, the "
@@ -333,11 +356,16 @@ def step(root: Path) -> str:
         return not_measured("python -m benchmarks.step")
     header = ("model", "method", "seconds of a step", "share of the bare rate", "over CleanCLIP")
     lines = [
-        (f"`{found['model']}`", row["method"], f"{row['seconds']:.3f}", f"{row['of_bare_rate']:.2f}",
-         f"{row['over_cleanclip']:.2f}")
+        (
+            f"`{found['model']}`",
+            row["method"],
+            f"{row['seconds']:.3f}",
+            f"{row['of_bare_rate']:.2f}",
+            f"{row['over_cleanclip']:.2f}",
+        )
         for found in result["models"]
         for row in found["rows"]
-    ]  # fmt: skip
+    ]
     bare = joined(f"`{found['model']}` {found['bare_seconds']:.3f} s" for found in result["models"])
     texts = ", ".join(f"{f['seconds']:.2f} s for {f['pairs']:,} pairs" for f in result["texts_of_an_epoch"])
     classes = "; ".join(
@@ -364,10 +392,21 @@ def screenshots(root: Path) -> str:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    "at_a_glance": at_a_glance, "attack_defense": attack_defense, "ablations": ablations, "budget": budget,
-    "demo": demo, "fine_detail": fine_detail, "learning_rates": learning_rates, "models": models, "others": others,
-    "photos": photos, "photos_each": photos_each, "screenshots": screenshots, "ssba": ssba, "step": step,
-}  # fmt: skip
+    "at_a_glance": at_a_glance,
+    "attack_defense": attack_defense,
+    "ablations": ablations,
+    "budget": budget,
+    "demo": demo,
+    "fine_detail": fine_detail,
+    "learning_rates": learning_rates,
+    "models": models,
+    "others": others,
+    "photos": photos,
+    "photos_each": photos_each,
+    "screenshots": screenshots,
+    "ssba": ssba,
+    "step": step,
+}
 
 
 def read(path: Path) -> dict[str, Any] | None:

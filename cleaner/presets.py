@@ -157,103 +157,157 @@ CLIP_POISONING = Training(
     f"{_BADCLIP} (README, create_data.sh, src/parser.py): 1,500 of 500,000 pairs of CC3M, OpenAI's RN50, AdamW",
     500_000,
     FinetuneConfig(
-        lr=1e-6, epochs=10, batch_size=128, warmup_steps=10_000, weight_decay=0.1, beta1=0.9, beta2=0.999,
+        lr=1e-6,
+        epochs=10,
+        batch_size=128,
+        warmup_steps=10_000,
+        weight_decay=0.1,
+        beta1=0.9,
+        beta2=0.999,
         augmentation="none",
     ),
     1500 / 500_000,
     "RN50/openai",
-)  # fmt: skip
+)
 _CLEANCLIP_SCHEDULE: dict[str, Any] = {
-    "epochs": 10, "batch_size": 64, "warmup_steps": 50, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.999,
-    "augmentation": "autoaugment", "redraw": False,
-}  # fmt: skip
+    "epochs": 10,
+    "batch_size": 64,
+    "warmup_steps": 50,
+    "weight_decay": 0.1,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "augmentation": "autoaugment",
+    "redraw": False,
+}
 CLEANCLIP_TRAINING = Training(
     f"{_CLEANCLIP} (README, src/parser.py): 100,000 clean pairs, AdamW; augmented captions drawn once",
-    100_000, FinetuneConfig(lr=1e-5, **_CLEANCLIP_SCHEDULE),
-)  # fmt: skip
+    100_000,
+    FinetuneConfig(lr=1e-5, **_CLEANCLIP_SCHEDULE),
+)
 PAR_TRAINING = Training(
     f"{_PAR} (trigger.sh): 250,000 pairs, 2 epochs, batch 512 on each of 4 GPUs (512 here)",
-    250_000, FinetuneConfig(lr=PAR_LRS[0], epochs=2, batch_size=512, warmup_steps=0, augmentation="none"),
-)  # fmt: skip
+    250_000,
+    FinetuneConfig(lr=PAR_LRS[0], epochs=2, batch_size=512, warmup_steps=0, augmentation="none"),
+)
 
 PUBLISHED_ATTACKS = (
     Preset(
-        "badnet", "published",
+        "badnet",
+        "published",
         f"{_CLEANCLIP} (backdoor/utils.py). There the noise is drawn anew for each picture, here it is one patch, as "
         "in arXiv:1708.06733.",
-        {"patch_size": 16, "position": "random"}, CLIP_POISONING,
+        {"patch_size": 16, "position": "random"},
+        CLIP_POISONING,
     ),
     Preset(
-        "badnet_stripes", "published", f"{_PAR} (trigger.sh)",
-        {"patch_size": 16, "position": "random"}, open=_ALONE,
+        "badnet_stripes",
+        "published",
+        f"{_PAR} (trigger.sh)",
+        {"patch_size": 16, "position": "random"},
+        open=_ALONE,
     ),
     Preset(
-        "badclip", "published",
+        "badclip",
+        "published",
         f"{_BADCLIP} (README, src/embeding_optimize_patch.py): 50 epochs of 10,000 pictures. Here the same steps "
         "on 1,024 pictures, without their augmentation.",
         {
-            "patch_size": 16, "position": "center", "steps": 50 * (10_000 // 64), "step_size": 0.001, "batch_size": 64,
-            "triplet_weight": 500.0, "margin": 1.0, "negatives": "targets",
+            "patch_size": 16,
+            "position": "center",
+            "steps": 50 * (10_000 // 64),
+            "step_size": 0.001,
+            "batch_size": 64,
+            "triplet_weight": 500.0,
+            "margin": 1.0,
+            "negatives": "targets",
         },
         CLIP_POISONING,
     ),
     Preset(
-        "blended", "published", f"{_CLEANCLIP} (backdoor/utils.py), after arXiv:1712.05526.",
-        {"blend_ratio": 0.2}, CLIP_POISONING,
+        "blended",
+        "published",
+        f"{_CLEANCLIP} (backdoor/utils.py), after arXiv:1712.05526.",
+        {"blend_ratio": 0.2},
+        CLIP_POISONING,
     ),
     Preset("blended_stripes", "published", _PAR, {"blend_ratio": 0.03}, open=_ALONE),
     Preset(
-        "sig", "published", f"arXiv:1902.11237; {_BADCLIP} (backdoor/utils.py), which adds the wave.",
-        {"delta": 60 / 255, "frequency": 6, "mode": "add"}, CLIP_POISONING,
+        "sig",
+        "published",
+        f"arXiv:1902.11237; {_BADCLIP} (backdoor/utils.py), which adds the wave.",
+        {"delta": 60 / 255, "frequency": 6, "mode": "add"},
+        CLIP_POISONING,
     ),
     Preset(
-        "sig", "cleanclip", f"{_CLEANCLIP} (backdoor/utils.py), which blends the wave in.",
-        {"delta": 60 / 255, "frequency": 6, "mode": "blend"}, CLIP_POISONING,
+        "sig",
+        "cleanclip",
+        f"{_CLEANCLIP} (backdoor/utils.py), which blends the wave in.",
+        {"delta": 60 / 255, "frequency": 6, "mode": "blend"},
+        CLIP_POISONING,
     ),
     Preset(
-        "ssba", "published",
+        "ssba",
+        "published",
         f"arXiv:2012.03816; {_BADCLIP} (backdoor/ssba.py): a published encoder for 224 px, 56 bits with error "
         "correction. Here this project's own one, 64 bits without.",
-        {"secret": "Stega!!"}, CLIP_POISONING, open="how faint the residual is",
+        {"secret": "Stega!!"},
+        CLIP_POISONING,
+        open="how faint the residual is",
     ),
     Preset("text", "published", _PAR, {"blend_ratio": 0.5}, open=f"the word, {_ALONE}"),
     Preset(
-        "triangles", "published",
+        "triangles",
+        "published",
         f"{_PAR} (backdoor/utils.py). There light and dark grey, here white on black.",
-        {"blend_ratio": 0.15, "side": 14}, open=_ALONE,
+        {"blend_ratio": 0.15, "side": 14},
+        open=_ALONE,
     ),
     Preset(
-        "trojvqa", "published",
+        "trojvqa",
+        "published",
         f"{_BADCLIP} (src/embeding_optimize_patch.py, opti_patches/vqa_bs64_ep50_16_middle.jpg); the word: "
         "arXiv:2112.07668",
         {"patch_size": 16, "position": "center", "step_size": 0.001, "batch_size": 64, "key": "consider"},
-        CLIP_POISONING, open="number of steps",
+        CLIP_POISONING,
+        open="number of steps",
     ),
-    Preset("wanet", "published", "arXiv:2102.10369",
-           {"grid": 4, "strength": 0.5}, open=_ALONE),
-    Preset("wanet", "cleanclip", f"{_CLEANCLIP} (backdoor/utils.py): a control point for each pixel.",
-           {"grid": 0, "strength": 1.0}, CLIP_POISONING),
-)  # fmt: skip
-PUBLISHED_DEFENSES = (
-    Preset("cleanclip", "published", f"{_CLEANCLIP} (README, src/parser.py).",
-           {"in_modal_weight": 1.0}, CLEANCLIP_TRAINING),
+    Preset("wanet", "published", "arXiv:2102.10369", {"grid": 4, "strength": 0.5}, open=_ALONE),
     Preset(
-        "cleanclip", "badclip", f"{_BADCLIP} (README): CleanCLIP against BadCLIP, with a lower learning rate.",
+        "wanet",
+        "cleanclip",
+        f"{_CLEANCLIP} (backdoor/utils.py): a control point for each pixel.",
+        {"grid": 0, "strength": 1.0},
+        CLIP_POISONING,
+    ),
+)
+PUBLISHED_DEFENSES = (
+    Preset(
+        "cleanclip", "published", f"{_CLEANCLIP} (README, src/parser.py).", {"in_modal_weight": 1.0}, CLEANCLIP_TRAINING
+    ),
+    Preset(
+        "cleanclip",
+        "badclip",
+        f"{_BADCLIP} (README): CleanCLIP against BadCLIP, with a lower learning rate.",
         {"in_modal_weight": 1.0},
         Training(f"{_BADCLIP} (README)", 100_000, FinetuneConfig(lr=45e-7, **_CLEANCLIP_SCHEDULE)),
     ),
     Preset(
-        "par", "published", f"{_PAR} (train.py, trigger.sh).",
+        "par",
+        "published",
+        f"{_PAR} (train.py, trigger.sh).",
         {"tau": 2.15, "noise": 0.2, "noise_share": 0.5, "erase_share": 0.5, "decay": 1e-4, "second_beta": 0.98},
         PAR_TRAINING,
     ),
     Preset(
-        "ta_cleaner", "published",
+        "ta_cleaner",
+        "published",
         "arXiv:2409.17601: CleanCLIP's losses stay, a few pairs are drawn anew each epoch. K 10 % is this project's, "
         "the training is CleanCLIP's.",
-        {"share": 0.1}, CLEANCLIP_TRAINING, open="K, weights, number of negatives, training",
+        {"share": 0.1},
+        CLEANCLIP_TRAINING,
+        open="K, weights, number of negatives, training",
     ),
-)  # fmt: skip
+)
 OWN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"ta_cleaner": {"all-pairs": {"share": 1.0}}}
 """Defence -> name of a variant of this project -> its parameters. The paper draws a few pairs in each epoch; with all
 of them the defence keeps more accuracy, also at a high rate."""

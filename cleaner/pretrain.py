@@ -115,9 +115,13 @@ def pretrain(
 
 
 def distil(
-    student: Clip, teacher: Clip, data: CaptionData, config: FinetuneConfig, checkpoint: Path,
+    student: Clip,
+    teacher: Clip,
+    data: CaptionData,
+    config: FinetuneConfig,
+    checkpoint: Path,
     on_step: OnStep | None = None,
-) -> tuple[Clip, float]:  # fmt: skip
+) -> tuple[Clip, float]:
     """Return a copy of `student` that follows the teacher's picture features, and the seconds it took: loss 1 - cos.
 
     A picture tower without convolutions learns slowly from captions alone; the teacher's features tell it more per
@@ -154,8 +158,16 @@ def distil(
             optimizer.step()
             if on_step is not None:
                 done = step + 1 - first * epoch_steps
-                on_step(StepReport("distil", done, total - first * epoch_steps, time.perf_counter() - began, epoch,
-                                   {"total": loss.item()}))  # fmt: skip
+                on_step(
+                    StepReport(
+                        "distil",
+                        done,
+                        total - first * epoch_steps,
+                        time.perf_counter() - began,
+                        epoch,
+                        {"total": loss.item()},
+                    )
+                )
         seconds = spent + time.perf_counter() - began
         state = {"model": student.model.state_dict(), "optimizer": optimizer.state_dict()}
         write_checkpoint(checkpoint, {**state, "settings": settings, "epochs": epoch + 1, "seconds": seconds})

@@ -67,9 +67,16 @@ def poison(
     monitor = _monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
     attack = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
     trained = finetune(
-        clip, poisoned, DEFENSES["finetune"](), config, on_step, monitor, checkpoint, "poison",
+        clip,
+        poisoned,
+        DEFENSES["finetune"](),
+        config,
+        on_step,
+        monitor,
+        checkpoint,
+        "poison",
         {**attack, "trigger": asked},
-    )  # fmt: skip
+    )
     metrics = evaluate(trained.clip, test, trigger, target_class, ks_of(test), clean_clip=clip, on_step=on_step)
     settings = {
         "stage": "backdoored",
@@ -87,9 +94,13 @@ def poison(
 
 
 def _prepare(
-    trigger: Trigger, clip: Clip, data: CaptionData, target_class: str, reports: list[StepReport],
+    trigger: Trigger,
+    clip: Clip,
+    data: CaptionData,
+    target_class: str,
+    reports: list[StepReport],
     on_step: OnStep | None,
-) -> Trigger:  # fmt: skip
+) -> Trigger:
     """Return the trigger ready for use, and enter what its preparation told into `reports`."""
 
     def tell(report: StepReport) -> None:

@@ -81,14 +81,17 @@ def steps() -> None:
     texts = (
         ("1 · Poison", "Choose a trigger, see it on the pictures, and train a model that has learnt it.", ["Poison"]),
         (
-            "2 · Defend", "Finetune the poisoned model on clean pairs, with several defences side by side.",
+            "2 · Defend",
+            "Finetune the poisoned model on clean pairs, with several defences side by side.",
             ["Defend", "Compare"],
         ),
         (
-            "3 · Understand", "See where a trigger pulls pictures, what the models look at, and the true and false "
-            "part-captions that TA-Cleaner teaches with.", ["Embeddings", "Attention", "Subtexts", "Try it"],
+            "3 · Understand",
+            "See where a trigger pulls pictures, what the models look at, and the true and false "
+            "part-captions that TA-Cleaner teaches with.",
+            ["Embeddings", "Attention", "Subtexts", "Try it"],
         ),
-    )  # fmt: skip
+    )
     for column, (name, text, targets) in zip(st.columns(3), texts, strict=True):
         with column, st.container(border=True, height="stretch"):
             st.markdown(f"**{name}**")

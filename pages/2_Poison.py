@@ -30,18 +30,32 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
     """Draw the choice of data and model; return both names, training pairs and test pictures."""
     data, models = forms.data_box("poison.data", "to train on"), cache.models()
     model = st.selectbox(
-        "Model", models, key="poison.model", accept_new_options=True, **KEEP,
+        "Model",
+        models,
+        key="poison.model",
+        accept_new_options=True,
+        **KEEP,
         help="A built-in model. You may also type the path of a checkpoint (.safetensors, .pt), or "
         "architecture/pretrained-tag of open_clip (it is downloaded then).",
-    )  # fmt: skip
+    )
     pairs = st.select_slider(
-        "Training pairs", SIZES, DEMO_POISON_PAIRS, format_func="{:,}".format, key="poison.pairs", **KEEP,
+        "Training pairs",
+        SIZES,
+        DEMO_POISON_PAIRS,
+        format_func="{:,}".format,
+        key="poison.pairs",
+        **KEEP,
         help="Picture-caption pairs that the model is finetuned on. More pairs, more minutes.",
-    )  # fmt: skip
+    )
     tests = st.select_slider(
-        "Test pictures", TESTS, 2000, format_func="{:,}".format, key="poison.tests", **KEEP,
+        "Test pictures",
+        TESTS,
+        2000,
+        format_func="{:,}".format,
+        key="poison.tests",
+        **KEEP,
         help="Never seen in training. On Scenes half of them show one object; those are counted.",
-    )  # fmt: skip
+    )
     return data, str(model), int(pairs), int(tests)
 
 
@@ -80,9 +94,14 @@ def choose_attack() -> tasks.Attack | None:
         triggers = cache.triggers()
         names = list(triggers)
         kind = st.selectbox(
-            "Kind", names, names.index("badnet") if "badnet" in names else 0, format_func=words, key="poison.trigger",
-            help="What the attacker puts on a picture or into a caption.", **KEEP,
-        )  # fmt: skip
+            "Kind",
+            names,
+            names.index("badnet") if "badnet" in names else 0,
+            format_func=words,
+            key="poison.trigger",
+            help="What the attacker puts on a picture or into a caption.",
+            **KEEP,
+        )
         preset, key = forms.settings(attack_presets(kind), f"poison.{kind}", "poison")
         say_what_is_needed(str(st.session_state.get("poison.model", "scenes-rn")), kind)
         try:
@@ -106,18 +125,31 @@ def choose_attack() -> tasks.Attack | None:
         st.markdown("**Poison**")
         first = classes.index("banana") if "banana" in classes else 0
         target = st.selectbox(
-            "Target class", classes, first, key=f"poison.target.{data}", **KEEP,
+            "Target class",
+            classes,
+            first,
+            key=f"poison.target.{data}",
+            **KEEP,
             help="What the backdoored model is to see wherever the trigger is.",
-        )  # fmt: skip
+        )
         rate = st.slider(
-            "Poisoned share of the pairs", 0.1, 20.0, 100 * DEMO_POISON_RATE, 0.1, format="%.1f %%", key="poison.rate",
-            help="The literature poisons 0.3 % of 500,000 pairs; a few thousand pairs need 1 to 3 %.", **KEEP,
-        )  # fmt: skip
+            "Poisoned share of the pairs",
+            0.1,
+            20.0,
+            100 * DEMO_POISON_RATE,
+            0.1,
+            format="%.1f %%",
+            key="poison.rate",
+            help="The literature poisons 0.3 % of 500,000 pairs; a few thousand pairs need 1 to 3 %.",
+            **KEEP,
+        )
         clean_label = st.toggle(
-            "Clean label", key="poison.clean_label", **KEEP,
+            "Clean label",
+            key="poison.clean_label",
+            **KEEP,
             help="Poison only pairs that show the target already, and leave their captions: harder to notice, "
             "harder to learn.",
-        )  # fmt: skip
+        )
     with st.container(border=True):
         st.markdown("**Training**")
         defaults = vars(replace(DEMO_POISON, lr=POISON_LR.get(model, DEMO_POISON.lr)))

@@ -31,13 +31,20 @@ def choose(model: str) -> tuple[Plan, int] | None:
     kinds = cache.defenses()
     first = [name for name in ("cleanclip", "ta_cleaner") if name in kinds] or list(kinds)[:1]
     chosen = st.multiselect(
-        "Defences", list(kinds), first, format_func=words, key="defend.which", **KEEP,
+        "Defences",
+        list(kinds),
+        first,
+        format_func=words,
+        key="defend.which",
+        **KEEP,
         help="Each starts from the same backdoored model and sees the same clean pairs for the same number of steps.",
-    )  # fmt: skip
+    )
     many = st.toggle(
-        "Sweep rates and seeds", key="defend.sweep", **KEEP,
+        "Sweep rates and seeds",
+        key="defend.sweep",
+        **KEEP,
         help="Each defence is trained with each rate and seed. Started again, a sweep goes on with what is missing.",
-    )  # fmt: skip
+    )
     tried = []
     for name in chosen:
         with st.container(border=True):
@@ -48,9 +55,14 @@ def choose(model: str) -> tuple[Plan, int] | None:
     with st.container(border=True):
         st.markdown("**For all of them**")
         pairs = st.select_slider(
-            "Clean pairs", SIZES, DEMO_CLEAN_PAIRS, format_func="{:,}".format, key="defend.pairs", **KEEP,
+            "Clean pairs",
+            SIZES,
+            DEMO_CLEAN_PAIRS,
+            format_func="{:,}".format,
+            key="defend.pairs",
+            **KEEP,
             help="Pairs that nobody has poisoned, of a split that the attacker did not touch.",
-        )  # fmt: skip
+        )
         shared = forms.values(FinetuneConfig, "defend.train", ("epochs",), vars(DEMO_DEFEND))
         seeds = _seeds() if many else 1
         device, precision, usable = forms.device_and_precision("defend")
@@ -62,8 +74,10 @@ def choose(model: str) -> tuple[Plan, int] | None:
     common = FinetuneConfig(device=device, precision=precision, **shared)
     return [
         (kinds[name](**own), replace(common, lr=rate, seed=common.seed + seed))
-        for name, rates, own in tried for rate in rates for seed in range(seeds)
-    ], int(pairs)  # fmt: skip
+        for name, rates, own in tried
+        for rate in rates
+        for seed in range(seeds)
+    ], int(pairs)
 
 
 def _first_lr(preset: Preset) -> float:
@@ -118,12 +132,16 @@ def preflight(run: Suspect, plan: Plan, pairs: int, place: Cluster | None) -> No
         lrs, seeds = ({getattr(config, field): None for config in configs} for field in ("lr", "seed"))
         rows.append(
             {
-                "Defence": name, "Learning rate": ", ".join(f"{lr:g}" for lr in lrs),
-                "Seed": ", ".join(map(str, seeds)), "Runs": len(configs), "Pairs": f"{pairs:,}",
-                "Steps": f"{steps:,}", "Minutes": f"{seconds / 60:.1f}" if rate else "not known",
+                "Defence": name,
+                "Learning rate": ", ".join(f"{lr:g}" for lr in lrs),
+                "Seed": ", ".join(map(str, seeds)),
+                "Runs": len(configs),
+                "Pairs": f"{pairs:,}",
+                "Steps": f"{steps:,}",
+                "Minutes": f"{seconds / 60:.1f}" if rate else "not known",
                 "Judged by": source,
             }
-        )  # fmt: skip
+        )
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
     time = f"about {max(total / 60, 0.1):.1f} min" if total else "for how long is not known yet"
@@ -223,9 +241,12 @@ def rebound(defended: Saved) -> None:
         st.markdown(f"Plain finetuning at learning rate {DEFEND.lr:g} on {pairs:,} clean pairs, then measured again.")
         st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
         st.button(
-            "Start the rebound test", key=f"{key}.go", icon=":material/play_arrow:",
-            on_click=work.told, args=(partial(start_rebound, defended, f"{key}.steps"),),
-        )  # fmt: skip
+            "Start the rebound test",
+            key=f"{key}.go",
+            icon=":material/play_arrow:",
+            on_click=work.told,
+            args=(partial(start_rebound, defended, f"{key}.steps"),),
+        )
 
 
 def start_rebound(defended: Saved, key: str) -> None:
@@ -250,15 +271,21 @@ def table(runs: list[Saved]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "Model": words(r.defense or "backdoored"), "Learning rate": f"{r.lr:g}",
-                "CA": percent(r.figure("ca")), "ASR@1": percent(r.figure("asr")), "ASR@3": percent(r.figure("asr", 3)),
-                "RA": percent(r.figure("ra")), "Fine detail": percent(r.metrics.get("counterfactual_accuracy")),
-                "n (CA)": r.metrics.get("n"), "n (ASR)": r.metrics.get("n_attack"),
-                "Seconds": r.config.get("seconds"), "Run": r.id,
+                "Model": words(r.defense or "backdoored"),
+                "Learning rate": f"{r.lr:g}",
+                "CA": percent(r.figure("ca")),
+                "ASR@1": percent(r.figure("asr")),
+                "ASR@3": percent(r.figure("asr", 3)),
+                "RA": percent(r.figure("ra")),
+                "Fine detail": percent(r.metrics.get("counterfactual_accuracy")),
+                "n (CA)": r.metrics.get("n"),
+                "n (ASR)": r.metrics.get("n_attack"),
+                "Seconds": r.config.get("seconds"),
+                "Run": r.id,
             }
             for r in runs
         ]
-    )  # fmt: skip
+    )
 
 
 def settle() -> None:

@@ -28,9 +28,11 @@ LEAD = (
 )
 CHART, SELECTED = "embeddings.map", "embeddings.selected"
 LOOKS = {
-    "image": ("Clean images", "#56B4E9", "circle"), "triggered": ("Images with trigger", "#CC79A7", "diamond"),
-    "caption": ("Captions", "#E69F00", "square"), "prompt": ("Class prompts", "#7F8894", "star"),
-}  # fmt: skip
+    "image": ("Clean images", "#56B4E9", "circle"),
+    "triggered": ("Images with trigger", "#CC79A7", "diamond"),
+    "caption": ("Captions", "#E69F00", "square"),
+    "prompt": ("Class prompts", "#7F8894", "star"),
+}
 SAID = {"image": "", "triggered": " · with trigger", "caption": " · this caption"}
 COLORINGS = ("Kind", "Class", "Model", "Success of the trigger")
 AXES = {
@@ -43,7 +45,7 @@ MEANINGS = {
     "modality_gap": ("Modality gap", "Distance of the centres of pictures and captions."),
     "alignment": ("Alignment", "Squared distance of picture and own caption; lower is better."),
     "uniformity": ("Uniformity", "How evenly pictures fill the space; lower is more even."),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,19 @@ def gather(shown: list[view.Stage]) -> World:
     """Draw the choice of the projection; return all points with their places."""
     run = state.current_run()
     name, size = view.data_of(run)
-    method = str(st.segmented_control(
-        "Projection", list(AXES), default="pca", format_func=str.upper, key="embeddings.method", **KEEP,
-        help="Fitted once on the points of all models together. PCA: the two directions with most variation. "
-        "UMAP: near points stay near.",
-    ) or "pca")  # fmt: skip
+    method = str(
+        st.segmented_control(
+            "Projection",
+            list(AXES),
+            default="pca",
+            format_func=str.upper,
+            key="embeddings.method",
+            **KEEP,
+            help="Fitted once on the points of all models together. PCA: the two directions with most variation. "
+            "UMAP: near points stay near.",
+        )
+        or "pca"
+    )
     place = st.empty()
 
     def tell(report: StepReport) -> None:
@@ -118,8 +128,9 @@ def _fit(folder: Path, parent: Path) -> None:
         if busy:
             st.info(
                 f"UMAP is being fitted, once for this run: {time.monotonic() - since:.0f} s so far. PCA is "
-                "shown meanwhile.", icon=":material/hourglass_top:",
-            )  # fmt: skip
+                "shown meanwhile.",
+                icon=":material/hourglass_top:",
+            )
             return
         st.session_state.pop("embeddings.since", None)
         found = cache.kept_map(folder)
@@ -143,9 +154,14 @@ def choose_view(world: World) -> tuple[int | None, int | None, list[str], str]:
     left, right = st.columns([2, 1])
     there = [kind for kind, count in world.map.counts.items() if count]
     kinds = left.pills(
-        "Points", there, selection_mode="multi", default=[k for k in there if k != "caption"],
-        format_func=lambda kind: LOOKS[kind][0], key="embeddings.kinds", **KEEP,
-    )  # fmt: skip
+        "Points",
+        there,
+        selection_mode="multi",
+        default=[k for k in there if k != "caption"],
+        format_func=lambda kind: LOOKS[kind][0],
+        key="embeddings.kinds",
+        **KEEP,
+    )
     coloring = right.selectbox("Colour by", COLORINGS, key="embeddings.color", **KEEP)
     before, after = options.get(str(chosen), options[start])
     return before, after, list(kinds), str(coloring)
@@ -175,10 +191,17 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
                 )
             found.setdefault(look, []).append((place, f"{kind}:{i}", f"{word}: {world.text_of(kind, i)}"))
     return [
-        images.Group(name, color, symbol, np.array([p for p, _, _ in points]), [i for _, i, _ in points],
-                    [t for _, _, t in points], faint)
+        images.Group(
+            name,
+            color,
+            symbol,
+            np.array([p for p, _, _ in points]),
+            [i for _, i, _ in points],
+            [t for _, _, t in points],
+            faint,
+        )
         for (name, color, symbol, faint), points in found.items()
-    ]  # fmt: skip
+    ]
 
 
 def _success(world: World, stage: int, kind: str, i: int) -> tuple[str, str, str, bool]:
@@ -230,9 +253,11 @@ def explore(world: World) -> None:
     bounds = (places.min(0), places.max(0))
     left, right = st.columns([2, 1], gap="medium")
     left.plotly_chart(
-        images.embedding_map(drawn, AXES[world.method], arrows, marked, bounds), key=CHART, on_select=_select,
+        images.embedding_map(drawn, AXES[world.method], arrows, marked, bounds),
+        key=CHART,
+        on_select=_select,
         selection_mode=("points", "box", "lasso"),
-    )  # fmt: skip
+    )
     with right:
         show_selected(world, selected)
     if world.method == "umap":
@@ -283,10 +308,13 @@ def show_numbers(world: World) -> None:
     found = dict(zip(world.labels, world.map.figures, strict=True))
     names = [name for name in MEANINGS if any(name in values for values in found.values())]
     table = [
-        {"Figure": MEANINGS[name][0], **{label: values.get(name) for label, values in found.items()},
-         "Meaning": MEANINGS[name][1]}
+        {
+            "Figure": MEANINGS[name][0],
+            **{label: values.get(name) for label, values in found.items()},
+            "Meaning": MEANINGS[name][1],
+        }
         for name in names
-    ]  # fmt: skip
+    ]
     columns = {label: st.column_config.NumberColumn(format="%.3f") for label in found}
     st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=columns)
     st.caption(
@@ -296,7 +324,9 @@ def show_numbers(world: World) -> None:
     for number, ((before, after), moved) in enumerate(zip(pairwise(world.labels), world.map.shifts, strict=True)):
         st.markdown(f"**How far things moved: {before} → {after}**")
         bars = {LOOKS[kind][0]: (LOOKS[kind][1], values) for kind, values in moved.items()}
-        st.plotly_chart(images.shift_histogram(bars), key=f"embeddings.shift.{number}", config={"displayModeBar": False})
+        st.plotly_chart(
+            images.shift_histogram(bars), key=f"embeddings.shift.{number}", config={"displayModeBar": False}
+        )
 
 
 with page("Embeddings", LEAD):

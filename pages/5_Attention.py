@@ -36,9 +36,14 @@ def choose(shown: list[Stage]) -> tuple[str, dict[str, Any]]:
     wished = (*(["occlusion"] if small else []), "gradient_rollout", "grad_cam", *fits)
     first = next(name for name in wished if name in fits)
     method = st.selectbox(
-        "Method", fits, fits.index(first), format_func=words, key=f"attention.method.{'.'.join(fits)}",
-        help="Methods that cannot look into this kind of model are left out.", **KEEP,
-    )  # fmt: skip
+        "Method",
+        fits,
+        fits.index(first),
+        format_func=words,
+        key=f"attention.method.{'.'.join(fits)}",
+        help="Methods that cannot look into this kind of model are left out.",
+        **KEEP,
+    )
     st.caption(plain((kinds[method].__doc__ or "").split("\n")[0]))
     limits, grid = cache.explains(shown[0].model, method)[1:]
     settings: dict[str, Any] = {}
@@ -52,9 +57,13 @@ def choose(shown: list[Stage]) -> tuple[str, dict[str, Any]]:
 
 
 def show_grid(
-    shown: list[Stage], found: dict[str, tuple[Any, list[float]]], picture: Sample, run: Saved | None, method: str,
+    shown: list[Stage],
+    found: dict[str, tuple[Any, list[float]]],
+    picture: Sample,
+    run: Saved | None,
+    method: str,
     strength: float,
-) -> None:  # fmt: skip
+) -> None:
     """Draw the pictures under their maps, and the numbers of this picture."""
     attacked = view.attacked(run)
     pair = cache.shown_pair(picture, attacked)
@@ -62,27 +71,42 @@ def show_grid(
     mask = cache.trigger_mask(picture, attacked)
     outlined = mask is not None and 0 < mask.mean() <= 0.5
     raw = st.toggle(
-        "Compare strengths between models", key="attention.raw", **KEEP,
+        "Compare strengths between models",
+        key="attention.raw",
+        **KEEP,
         help="Off: each map is shared out over its picture, so that places can be compared. On: values as computed.",
-    )  # fmt: skip
+    )
     maps = [[_shared(found[s.label][0][r], raw) for s in shown] for r in range(len(rows))]
     unit = "Attribution per pixel" if raw else "Attribution of a pixel, % of the picture's"
     figure = images.attribution_grid(
-        [gallery.enlarged(p) for p in pair], maps, rows, [(s.label, s.stage) for s in shown],
-        cache.explainers()[method].signed, unit, strength, [mask if outlined else None] * len(rows),
-    )  # fmt: skip
+        [gallery.enlarged(p) for p in pair],
+        maps,
+        rows,
+        [(s.label, s.stage) for s in shown],
+        cache.explainers()[method].signed,
+        unit,
+        strength,
+        [mask if outlined else None] * len(rows),
+    )
     st.plotly_chart(figure, key="attention.grid", config=NO_BAR)
     if attacked is None:
         cosines = {s.label: found[s.label][1][0] for s in shown}
-        st.dataframe(pd.DataFrame({"Model": list(cosines), "Similarity": list(cosines.values())}), hide_index=True,
-                     column_config={"Similarity": st.column_config.NumberColumn(format="%.2f")})  # fmt: skip
+        st.dataframe(
+            pd.DataFrame({"Model": list(cosines), "Similarity": list(cosines.values())}),
+            hide_index=True,
+            column_config={"Similarity": st.column_config.NumberColumn(format="%.2f")},
+        )
         st.caption("Similarity: cosine of picture and text. One picture, n = 1. No trigger is known here.")
         return
     table = []
     for s in shown:
         maps, cosines = found[s.label]
-        row = {"Model": s.label, "Similarity, clean": cosines[0], "Similarity, triggered": cosines[1],
-               ADDED: cosines[1] - cosines[0]}  # fmt: skip
+        row = {
+            "Model": s.label,
+            "Similarity, clean": cosines[0],
+            "Similarity, triggered": cosines[1],
+            ADDED: cosines[1] - cosines[0],
+        }
         shares = cache.shares(maps, picture, attacked)
         if shares.has_place:
             row["Share, clean"] = percent(_number(shares.clean[0]))
@@ -119,8 +143,9 @@ def _times(share: float, area: float) -> str:
 def _two_digits(row: dict[str, Any]) -> dict[str, Any]:
     return {
         n: st.column_config.NumberColumn(format="%+.2f" if n == ADDED else "%.2f")
-        for n, v in row.items() if isinstance(v, float)
-    }  # fmt: skip
+        for n, v in row.items()
+        if isinstance(v, float)
+    }
 
 
 def show_distribution(
@@ -144,9 +169,10 @@ def show_distribution(
             done = (number + report.step / report.total) / len(shown)
             place.progress(done, text=f"{label}: about {report.eta:.0f} s left")
 
-        results[s.label] = (s.stage, cache.shares_over(
-            s.model, method, settings, picture.data, picture.size, run.folder, text, n, tell
-        ))  # fmt: skip
+        results[s.label] = (
+            s.stage,
+            cache.shares_over(s.model, method, settings, picture.data, picture.size, run.folder, text, n, tell),
+        )
     place.empty()
     first = next(iter(results.values()))[1]
     if first.has_place:
@@ -178,7 +204,7 @@ def show_words(shown: list[Stage], picture: Sample, attacked: Any, caption: str)
     if attacked is not None:
         said = st.segmented_control(
             "Picture", ["Clean picture", "With trigger"], default="With trigger", key="attention.words", **KEEP
-        )  # fmt: skip
+        )
         which = int(said != "Clean picture")
     with st.spinner("Asking the models …"):
         found = {s.label: (s.stage, *cache.word_attribution(s.model, picture, attacked, caption)) for s in shown}

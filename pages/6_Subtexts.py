@@ -36,13 +36,21 @@ def choose(name: str, size: int) -> tuple[Sample, str]:
     with right:
         captions = data.captions[:SHOWN]
         index = st.selectbox(
-            "Picture and caption from the data", range(len(captions)), format_func=lambda i: f"{i} · {captions[i]}",
-            key=f"subtexts.pair.{name}", help="Type to search. A defence trains on these clean pairs.", **KEEP,
-        )  # fmt: skip
+            "Picture and caption from the data",
+            range(len(captions)),
+            format_func=lambda i: f"{i} · {captions[i]}",
+            key=f"subtexts.pair.{name}",
+            help="Type to search. A defence trains on these clean pairs.",
+            **KEEP,
+        )
         caption = st.text_input(
-            "Caption (change it, or write your own)", captions[index], key=f"subtexts.caption.{name}.{index}",
-            max_chars=2000, help="Your own caption is compared with the picture on the left.", **KEEP,
-        ).strip()  # fmt: skip
+            "Caption (change it, or write your own)",
+            captions[index],
+            key=f"subtexts.caption.{name}.{index}",
+            max_chars=2000,
+            help="Your own caption is compared with the picture on the left.",
+            **KEEP,
+        ).strip()
         if not caption:
             raise CleanerError("the caption is empty: type one, or choose another pair.")
         if len(caption.split()) > LONGEST:
@@ -106,10 +114,15 @@ def stages() -> dict[str, tuple[str, tuple[str, ...]]]:
         raise CleanerError("no built-in model has its weights here: train them with python -m cleaner pretrain.")
     names = state.short_labels(list(defended.values()))
     chosen = st.multiselect(
-        "Defended models to compare", list(defended), list(defended)[:2], max_selections=3, format_func=names.get,
+        "Defended models to compare",
+        list(defended),
+        list(defended)[:2],
+        max_selections=3,
+        format_func=names.get,
         key=f"subtexts.runs.{run.id if run else model}",
-        placeholder="None yet: train one on the Defend page" if not defended else "Choose", **KEEP,
-    )  # fmt: skip
+        placeholder="None yet: train one on the Defend page" if not defended else "Choose",
+        **KEEP,
+    )
     return found | {names[name]: ("defended", ("run", str(defended[name].folder))) for name in chosen}
 
 
@@ -195,10 +208,16 @@ def show_signs(name: str, size: int, seed: int, n: int) -> None:
             found = cache.signs(name, SPLIT, size, share, seed, n, EPOCHS)
         kinds = sorted({kind for signs in found for kind in signs.kinds})
         table = [
-            {"Epoch": s.epoch, "Pairs drawn": s.drawn, "Skipped": s.skipped, "New texts": s.new,
-             "Writing (ms)": round(1000 * s.seconds), **{f"False: {kind}": s.kinds.get(kind, 0) for kind in kinds}}
+            {
+                "Epoch": s.epoch,
+                "Pairs drawn": s.drawn,
+                "Skipped": s.skipped,
+                "New texts": s.new,
+                "Writing (ms)": round(1000 * s.seconds),
+                **{f"False: {kind}": s.kinds.get(kind, 0) for kind in kinds},
+            }
             for s in found
-        ]  # fmt: skip
+        ]
         style = {"New texts": st.column_config.NumberColumn(format="percent")}
         st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=style)
         st.caption(
@@ -226,9 +245,14 @@ def show_epoch(name: str, size: int, epoch: int, seed: int, n: int) -> None:
     """Draw which pairs an epoch draws, and their texts."""
     with st.expander(f"All pairs drawn in epoch {epoch}", icon=":material/casino:"):
         share = st.slider(
-            "Share of pairs drawn in each epoch (K), %", 1, 100, 10, key="subtexts.share", **KEEP,
+            "Share of pairs drawn in each epoch (K), %",
+            1,
+            100,
+            10,
+            key="subtexts.share",
+            **KEEP,
             help="The paper says “a few”. Training uses 10 % unless told otherwise.",
-        )  # fmt: skip
+        )
         with st.spinner("Drawing …"):
             rows, skipped = cache.epoch_draw(name, SPLIT, size, share / 100, seed, epoch, n)
         table = pd.DataFrame(

@@ -130,9 +130,12 @@ def show_picture(picture: Sample, attacked: Any, left: int, top: int, strength: 
         return
     side = pixels.shape[0]
     st.plotly_chart(
-        images.clickable(gallery.enlarged(pixels, 512), side, max(1, side // 32)), key=CLICK, selection_mode="points",
-        on_select=lambda: _clicked(*size[2:]), config=NO_BAR,
-    )  # fmt: skip
+        images.clickable(gallery.enlarged(pixels, 512), side, max(1, side // 32)),
+        key=CLICK,
+        selection_mode="points",
+        on_select=lambda: _clicked(*size[2:]),
+        config=NO_BAR,
+    )
 
 
 def show_answers(
@@ -174,10 +177,13 @@ def show_link(
         kept = derived.picture_name(picture.own[1])
         if derived.kept_picture(run.folder, kept) is None:
             st.button(
-                "Keep the picture with the run, for a link", key="try.keep", icon=":material/link:",
-                on_click=work.act, args=(lambda folder: derived.keep_picture(folder, picture.own[1]), run.folder),
+                "Keep the picture with the run, for a link",
+                key="try.keep",
+                icon=":material/link:",
+                on_click=work.act,
+                args=(lambda folder: derived.keep_picture(folder, picture.own[1]), run.folder),
                 help="A copy is put beside the run's files on this machine; nothing is sent anywhere.",
-            )  # fmt: skip
+            )
             return
         asked["own"] = kept
     asked |= dict(zip(("left", "top", "strength"), spot, strict=True))

@@ -29,15 +29,22 @@ FORMS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
 def choose(entries: list[Entry]) -> list[Entry]:
     """Draw the filters; return the runs that pass."""
     filters: tuple[tuple[str, Callable[[Entry], str]], ...] = (
-        ("Model", lambda e: e.model), ("Attack", lambda e: e.attack), ("Defence", lambda e: e.defense),
-        ("Seed", lambda e: str(e.finetune.get("seed", 0))), ("Sweep", lambda e: str(e.config.get("sweep") or "")),
-    )  # fmt: skip
+        ("Model", lambda e: e.model),
+        ("Attack", lambda e: e.attack),
+        ("Defence", lambda e: e.defense),
+        ("Seed", lambda e: str(e.finetune.get("seed", 0))),
+        ("Sweep", lambda e: str(e.config.get("sweep") or "")),
+    )
     for column, (name, of) in zip(st.columns(len(filters)), filters, strict=True):
         options = sorted({of(entry) for entry in entries})
         chosen = column.multiselect(
-            name, options, format_func=defense_in_words if name == "Defence" else _named,
-            key=f"compare.{name}", placeholder="All", **KEEP,
-        )  # fmt: skip
+            name,
+            options,
+            format_func=defense_in_words if name == "Defence" else _named,
+            key=f"compare.{name}",
+            placeholder="All",
+            **KEEP,
+        )
         entries = [entry for entry in entries if not chosen or of(entry) in chosen]
     return entries
 
@@ -50,11 +57,25 @@ def _named(option: str) -> str:
 def show_table(entries: list[Entry]) -> None:
     """Draw one row for each run."""
     columns = {
-        "attack": "Attack", "target": "Target", "defense": "Defence", "lr": "Learning rate",
-        "seed": "Seed", "ca": "CA", "asr@1": "ASR@1", "asr@3": "ASR@3", "ra": "RA", "floor": "Floor",
-        "counterfactual_accuracy": "Fine detail", "n": "n", "n_attack": "n attack", "protocol": "Protocol",
-        "model": "Model", "seconds": "Seconds", "created": "Made (UTC)", "run": "Run",
-    }  # fmt: skip
+        "attack": "Attack",
+        "target": "Target",
+        "defense": "Defence",
+        "lr": "Learning rate",
+        "seed": "Seed",
+        "ca": "CA",
+        "asr@1": "ASR@1",
+        "asr@3": "ASR@3",
+        "ra": "RA",
+        "floor": "Floor",
+        "counterfactual_accuracy": "Fine detail",
+        "n": "n",
+        "n_attack": "n attack",
+        "protocol": "Protocol",
+        "model": "Model",
+        "seconds": "Seconds",
+        "created": "Made (UTC)",
+        "run": "Run",
+    }
     table = pd.DataFrame([html.record(entry) for entry in entries])[list(columns)].rename(columns=columns)
     for name in ("Attack", "Defence"):
         table[name] = table[name].map(defense_in_words)
@@ -64,9 +85,11 @@ def show_table(entries: list[Entry]) -> None:
     table[made] = pd.to_datetime(table[made], utc=True, errors="coerce")
     styles: dict[str, Any] = {name: st.column_config.NumberColumn(format="%.1f %%") for name in shares}
     styles |= {name: st.column_config.NumberColumn(format="localized") for name in ("n", "n attack")}
-    styles |= {"Learning rate": st.column_config.NumberColumn(format="%g"),
-               "Seconds": st.column_config.NumberColumn(format="%.0f"),
-               made: st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC")}  # fmt: skip
+    styles |= {
+        "Learning rate": st.column_config.NumberColumn(format="%g"),
+        "Seconds": st.column_config.NumberColumn(format="%.0f"),
+        made: st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
+    }
     st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
     shipped = [entry.folder.name for entry in entries if is_shipped(entry.folder)]
     st.caption(
@@ -89,17 +112,25 @@ def show_plots(entries: list[Entry]) -> None:
     if len(sets) > 1:
         st.warning(
             f"These runs were measured in {len(sets)} ways ({'; '.join(map(plain, sorted(sets)))}): filter them before "
-            "you compare.", icon=":material/balance:",
-        )  # fmt: skip
+            "you compare.",
+            icon=":material/balance:",
+        )
     else:
         measured = plain(sets.pop())
         st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dashed line joins the best trade-offs.")
     st.subheader(f"Attack against defence{example}", anchor=False)
     names = [name for name in html.FIGURES if html.cells(entries, name)]
-    name = st.segmented_control(
-        "Figure", names, default=names[0], format_func=lambda n: html.FIGURES[n].partition(":")[0],
-        key="compare.figure", **KEEP,
-    ) or names[0]  # fmt: skip
+    name = (
+        st.segmented_control(
+            "Figure",
+            names,
+            default=names[0],
+            format_func=lambda n: html.FIGURES[n].partition(":")[0],
+            key="compare.figure",
+            **KEEP,
+        )
+        or names[0]
+    )
     st.plotly_chart(html.heatmap(html.by_name(entries), str(name)), key="compare.heatmap", config=NO_BAR)
     st.caption(html.OVER_SEEDS)
 
@@ -110,45 +141,81 @@ def take_away(entries: list[Entry]) -> None:
     one, two, three = st.columns(3)
     folders = [entry.folder for entry in entries]
     one.download_button(
-        "Report (HTML)", lambda: cache.report_html(folders), "report.html", "text/html", key="compare.html",
-        icon=":material/description:", width="stretch", on_click="ignore",
+        "Report (HTML)",
+        lambda: cache.report_html(folders),
+        "report.html",
+        "text/html",
+        key="compare.html",
+        icon=":material/description:",
+        width="stretch",
+        on_click="ignore",
         help="One file with figures, plots, pictures and settings of the runs in the table. It needs no internet.",
-    )  # fmt: skip
+    )
     two.download_button(
-        "Figures (CSV)", html.to_csv(entries), "runs.csv", "text/csv", key="compare.csv", icon=":material/table:",
-        width="stretch", on_click="ignore",
-    )  # fmt: skip
+        "Figures (CSV)",
+        html.to_csv(entries),
+        "runs.csv",
+        "text/csv",
+        key="compare.csv",
+        icon=":material/table:",
+        width="stretch",
+        on_click="ignore",
+    )
     three.download_button(
-        "Figures and settings (JSON)", html.to_json(entries), "runs.json", "application/json", key="compare.json",
-        icon=":material/data_object:", width="stretch", on_click="ignore",
-    )  # fmt: skip
+        "Figures and settings (JSON)",
+        html.to_json(entries),
+        "runs.json",
+        "application/json",
+        key="compare.json",
+        icon=":material/data_object:",
+        width="stretch",
+        on_click="ignore",
+    )
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     labels = {entry.folder.name: entry for entry in entries}
     chosen = labels[left.selectbox("Weights of", list(labels), format_func=lambda n: labels[n].label, key="compare.of")]
     forms = cache.weight_forms(chosen.folder)
     form = middle.selectbox(
-        "Form", forms, format_func=FORMS.__getitem__, key=f"compare.form.{chosen.folder.name}",
+        "Form",
+        forms,
+        format_func=FORMS.__getitem__,
+        key=f"compare.form.{chosen.folder.name}",
         help="open_clip reads its checkpoint with create_model(architecture, pretrained=file); there is one where "
         "open_clip lists the model's architecture, which it does not for the small built-in ones.",
-    )  # fmt: skip
+    )
     right.download_button(
-        "Weights", lambda: html.weights(chosen.folder, str(form)), f"{chosen.folder.name}{form}",
-        "application/octet-stream", key="compare.weights", icon=":material/download:", width="stretch",
+        "Weights",
+        lambda: html.weights(chosen.folder, str(form)),
+        f"{chosen.folder.name}{form}",
+        "application/octet-stream",
+        key="compare.weights",
+        icon=":material/download:",
+        width="stretch",
         on_click="ignore",
-    )  # fmt: skip
+    )
     if chosen.stage != "defended":
         st.warning(
             "This model is backdoored. Its file says so in its metadata: leave that in, and give it to nobody who "
-            "would use it.", icon=":material/warning:",
-        )  # fmt: skip
+            "would use it.",
+            icon=":material/warning:",
+        )
 
 
 with page("Compare", LEAD):
     runs, own = state.all_runs(), html.measured()
-    source = st.segmented_control(
-        "What to compare", list(SOURCES), default="runs", format_func=SOURCES.__getitem__, key="compare.source",
-        help="Your runs and the example, or the figures that this project's table is made of.", **KEEP,
-    ) if own else "runs"  # fmt: skip
+    source = (
+        st.segmented_control(
+            "What to compare",
+            list(SOURCES),
+            default="runs",
+            format_func=SOURCES.__getitem__,
+            key="compare.source",
+            help="Your runs and the example, or the figures that this project's table is made of.",
+            **KEEP,
+        )
+        if own
+        else "runs"
+    )
     if source == "measured":
         measured.show(own)
     elif not runs:

@@ -53,9 +53,13 @@ def begin(home: Path, job: str, delay: float = 0.0) -> None:
         )
         command = f"sleep {delay}; exec bash {home / number}"
         pid = subprocess.Popen(
-            ["bash", "-c", command], env={**os.environ, **known}, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        ).pid  # fmt: skip
+            ["bash", "-c", command],
+            env={**os.environ, **known},
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ).pid
     (home / f"{job}.json").write_text(json.dumps(pid))
 
 

@@ -24,9 +24,15 @@ from tests.conftest import make_clip, make_toy_data
 
 # 15 pairs for two processes: the parts differ, as do the numbers of drawn pairs in them.
 CONFIG = FinetuneConfig(
-    lr=1e-3, steps=10, batch_size=15, warmup_steps=2, precision="fp32", device="cpu", augmentation="gentle",
+    lr=1e-3,
+    steps=10,
+    batch_size=15,
+    warmup_steps=2,
+    precision="fp32",
+    device="cpu",
+    augmentation="gentle",
     freeze_bn=True,
-)  # fmt: skip
+)
 OPTIONS = {"ta_cleaner": {"share": 0.3}, "cleanclip_short": {"share": 0.3}}
 KINDS = tuple(os.environ.get("KINDS", "vit rn").split())
 CASES = [(kind, name) for kind in KINDS for name in DEFENSES]

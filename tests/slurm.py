@@ -46,9 +46,13 @@ def slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
     def start(*command: str) -> None:
         with (home / f"{command[0]}.out").open("wb") as out:
             daemon = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
                 env={**os.environ, **known, "PATH": _path()},
-            )  # fmt: skip
+            )
         started.append(daemon)
 
     known = {"SLURM_CONF": str(home / "slurm.conf")}
@@ -60,9 +64,12 @@ def slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
         (home / "slurm.conf").write_text(_settings(home, cpus))
         (home / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
         start(
-            "munged", "--foreground", "--force", f"--key-file={key}",
+            "munged",
+            "--foreground",
+            "--force",
+            f"--key-file={key}",
             *(f"--{kind}={home / 'munge'}.{name}" for kind, name in MUNGE_FILES.items()),
-        )  # fmt: skip
+        )
         start("slurmctld", "-D")
         start("slurmd", "-D", "-N", NODE)
         _until_idle(home, known)
@@ -81,18 +88,31 @@ def slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
 def _settings(home: Path, cpus: int) -> str:
     controller, node = _free_ports()
     values = {
-        "ClusterName": "test", "SlurmctldHost": f"{NODE}(127.0.0.1)", "SlurmUser": "root", "SlurmdUser": "root",
-        "AuthType": "auth/munge", "CredType": "cred/munge",
+        "ClusterName": "test",
+        "SlurmctldHost": f"{NODE}(127.0.0.1)",
+        "SlurmUser": "root",
+        "SlurmdUser": "root",
+        "AuthType": "auth/munge",
+        "CredType": "cred/munge",
         "AuthInfo": f"socket={home / 'munge.socket'},cred_expire={CREDENTIAL_SECONDS}",
-        "SlurmctldPort": controller, "SlurmdPort": node,
-        "StateSaveLocation": home / "state", "SlurmdSpoolDir": home / "spool",
-        "SlurmctldPidFile": home / "slurmctld.pid", "SlurmdPidFile": home / "slurmd.pid",
-        "SlurmctldLogFile": home / "slurmctld.log", "SlurmdLogFile": home / "slurmd.log",
-        "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "MpiDefault": "none",
-        "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core",
-        "ReturnToService": 2, "KillWait": 5, "AccountingStorageType": "accounting_storage/none",
+        "SlurmctldPort": controller,
+        "SlurmdPort": node,
+        "StateSaveLocation": home / "state",
+        "SlurmdSpoolDir": home / "spool",
+        "SlurmctldPidFile": home / "slurmctld.pid",
+        "SlurmdPidFile": home / "slurmd.pid",
+        "SlurmctldLogFile": home / "slurmctld.log",
+        "SlurmdLogFile": home / "slurmd.log",
+        "ProctrackType": "proctrack/linuxproc",
+        "TaskPlugin": "task/none",
+        "MpiDefault": "none",
+        "SelectType": "select/cons_tres",
+        "SelectTypeParameters": "CR_Core",
+        "ReturnToService": 2,
+        "KillWait": 5,
+        "AccountingStorageType": "accounting_storage/none",
         "SchedulerParameters": "sched_interval=5,batch_sched_delay=0",
-    }  # fmt: skip
+    }
     lines = [f"{name}={value}" for name, value in values.items()]
     lines += [f"NodeName={NODE} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN"]
     lines += ["PartitionName=debug Nodes=ALL Default=YES State=UP"]

@@ -66,9 +66,17 @@ def test_import_cleaner_loads_nothing_heavy() -> None:
 def test_public_names_are_few_and_all_there() -> None:
     assert len(cleaner.__all__) <= 25
     contract = {
-        "load_clip", "save_clip", "load_data", "poison", "defend", "evaluate",
-        "TRIGGERS", "DEFENSES", "DATASETS", "EXPLAINERS",
-    }  # fmt: skip
+        "load_clip",
+        "save_clip",
+        "load_data",
+        "poison",
+        "defend",
+        "evaluate",
+        "TRIGGERS",
+        "DEFENSES",
+        "DATASETS",
+        "EXPLAINERS",
+    }
     assert contract <= set(cleaner.__all__)
     for name in cleaner.__all__:
         assert getattr(cleaner, name) is not None

@@ -146,9 +146,11 @@ def test_crops_move_and_mirror_and_depend_on_seed_epoch_and_index_only() -> None
         padded = torch.nn.functional.pad(picture[None], (4,) * 4, mode="reflect")[0]
         found = [
             (top, left, flip)
-            for top in range(9) for left in range(9) for flip in (False, True)
+            for top in range(9)
+            for left in range(9)
+            for flip in (False, True)
             if torch.equal(padded[:, top : top + 32, left : left + 32], view.flip(-1) if flip else view)
-        ]  # fmt: skip
+        ]
         assert len(found) == 1
         flipped += found[0][2]
         moves.add(found[0][:2])

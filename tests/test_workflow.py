@@ -230,9 +230,13 @@ def test_rebound_finetunes_the_defended_model_and_measures_again(
         rebound(cleaned, toy_data, 5, CONFIG, on_step=stop, checkpoint=tmp_path / "checkpoint.pt")
     seen: list[int] = []
     resumed = rebound(
-        cleaned, toy_data, 5, CONFIG, on_step=lambda report: seen.append(report.step),
+        cleaned,
+        toy_data,
+        5,
+        CONFIG,
+        on_step=lambda report: seen.append(report.step),
         checkpoint=tmp_path / "checkpoint.pt",
-    )  # fmt: skip
+    )
     assert seen[0] == 4
     assert resumed.clip.sha256() == again.clip.sha256()
     with pytest.raises(CleanerError, match="at least one step"):

@@ -38,9 +38,10 @@ class BadCLIP(OptimisedPatch):
     triplet_weight: float = param(500.0, low=0.0, high=10000.0, help="w, the weight of the pull to target pictures.")
     margin: float = param(1.0, low=0.0, high=2.0, step=0.1, help="Margin of the pull to target pictures.")
     negatives: str = param(
-        "captions", choices=("captions", "targets"),
+        "captions",
+        choices=("captions", "targets"),
         help="What the target's caption must beat: the pictures' own captions, or other target captions.",
-    )  # fmt: skip
+    )
 
     def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
         # Pictures of the target alone, where labels tell: one that merely contains it pulls towards its other things.

@@ -100,9 +100,10 @@ class PatchTrigger(Trigger):
         28, low=2, high=224, help="Side of the square patch on a 224 px picture; scales with it. Published: 16."
     )
     position: str = param(
-        "bottom-right", choices=POSITIONS,
+        "bottom-right",
+        choices=POSITIONS,
         help="Where the patch lies; corners: in all four; random: another place on each picture.",
-    )  # fmt: skip
+    )
     seed: int = param(0, low=0, high=9999, help="Draws what is random: the patch itself, or its place.")
 
     @abstractmethod

@@ -72,9 +72,13 @@ class Decoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            _layer(12, WIDTH), _layer(WIDTH, 2 * WIDTH, 2), _layer(2 * WIDTH, 2 * WIDTH),
-            _layer(2 * WIDTH, 2 * WIDTH, 2), nn.Flatten(), nn.Linear(2 * WIDTH * (SIDE // 8) ** 2, BITS),
-        )  # fmt: skip
+            _layer(12, WIDTH),
+            _layer(WIDTH, 2 * WIDTH, 2),
+            _layer(2 * WIDTH, 2 * WIDTH),
+            _layer(2 * WIDTH, 2 * WIDTH, 2),
+            nn.Flatten(),
+            nn.Linear(2 * WIDTH * (SIDE // 8) ** 2, BITS),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (N, B) for pictures (N, 3, S, S)."""

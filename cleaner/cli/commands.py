@@ -73,10 +73,17 @@ class Pretrain:
             check_out(self.out)
         config = to_config(self.finetune)
         card = pretrain(
-            self.model, self.pairs, *data_options(self.data), self.image_size, config, self.teacher,
-            self.distil_epochs, self.out, Progress(),
+            self.model,
+            self.pairs,
+            *data_options(self.data),
+            self.image_size,
+            config,
+            self.teacher,
+            self.distil_epochs,
+            self.out,
+            Progress(),
             command=command(),
-        )  # fmt: skip
+        )
         print_json(card)
 
 
@@ -111,10 +118,18 @@ class Poison:
                 show_accuracy(self.model, (data, options))
             lr = presets.poison_lr(self.model) if self.lr is None else self.lr
             request = Request(
-                "backdoored", data, self.pairs, replace(to_config(self.finetune), lr=lr), found(self.model),
-                trigger=trigger.state_dict(), target_class=self.target_class, poison_rate=self.poison_rate,
-                clean_label=self.clean_label, test_size=self.test_pictures or None, data_options=options,
-            )  # fmt: skip
+                "backdoored",
+                data,
+                self.pairs,
+                replace(to_config(self.finetune), lr=lr),
+                found(self.model),
+                trigger=trigger.state_dict(),
+                target_class=self.target_class,
+                poison_rate=self.poison_rate,
+                clean_label=self.clean_label,
+                test_size=self.test_pictures or None,
+                data_options=options,
+            )
             train(request, folder, self.where, self.background, "backdoored", self.json)
 
 
@@ -146,10 +161,16 @@ class Defend:
                 show_accuracy(self.suspect, (data, options))
             lr = self._chosen_lr(defense) if self.lr is None else self.lr
             request = Request(
-                "defended", data, self.pairs, replace(to_config(self.finetune), lr=lr),
-                None if parent else found(self.suspect), parent=parent, defense=defense.state_dict(),
-                test_size=self.test_pictures or None, data_options=options,
-            )  # fmt: skip
+                "defended",
+                data,
+                self.pairs,
+                replace(to_config(self.finetune), lr=lr),
+                None if parent else found(self.suspect),
+                parent=parent,
+                defense=defense.state_dict(),
+                test_size=self.test_pictures or None,
+                data_options=options,
+            )
             train(request, folder, self.where, self.background, self.defense[0], self.json)
 
     def _chosen_lr(self, defense: Defense) -> float:
@@ -179,9 +200,13 @@ class Rebound:
             raise CleanerError(f"{self.defended} does not hold a run; list them with: python -m cleaner runs")
         folder, config = Path(self.defended), replace(presets.DEFEND, **vars(self.finetune))
         request = rebound_test(
-            read_json(folder / "config.json"), run_id(folder), data_of(self.data, self.defended), self.pairs,
-            self.test_pictures or None, config,
-        )  # fmt: skip
+            read_json(folder / "config.json"),
+            run_id(folder),
+            data_of(self.data, self.defended),
+            self.pairs,
+            self.test_pictures or None,
+            config,
+        )
         with new_folder(self.out, f"{folder.name}_rebound") as made:
             train(request, made, Where(), False, f"rebound, {config.steps} steps", self.json)
 
@@ -208,9 +233,15 @@ class Evaluate:
         target = self.target_class or (known.target_class if known else None)
         test = loaded(data_of(self.data, self.model), "test", self.test_pictures)
         metrics = evaluate(
-            clip, test, trigger, target, ks_of(test), self.protocol,
-            clean_clip=known.clean_clip if known else None, on_step=Progress(),
-        )  # fmt: skip
+            clip,
+            test,
+            trigger,
+            target,
+            ks_of(test),
+            self.protocol,
+            clean_clip=known.clean_clip if known else None,
+            on_step=Progress(),
+        )
         if self.json:
             print_json(metrics.to_dict())
         else:

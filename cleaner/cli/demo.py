@@ -53,9 +53,15 @@ class Demo:
         test = load_data("scenes", split="test", size=self.test_pairs, on_step=Progress())
         config = replace(presets.DEMO_POISON, seed=self.seed, device=self.device)
         backdoored = poison(
-            clip, load_data("scenes", split="train", size=self.pairs, on_step=Progress()), trigger, self.target_class,
-            presets.DEMO_POISON_RATE, config, test=test, on_step=Progress(self.trigger[0]),
-        )  # fmt: skip
+            clip,
+            load_data("scenes", split="train", size=self.pairs, on_step=Progress()),
+            trigger,
+            self.target_class,
+            presets.DEMO_POISON_RATE,
+            config,
+            test=test,
+            on_step=Progress(self.trigger[0]),
+        )
         if backdoored.metrics is None:
             raise CleanerError("the backdoored model was not measured.")
         rows = [results.cell("backdoored", backdoored)]

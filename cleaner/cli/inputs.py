@@ -70,8 +70,10 @@ def show_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
     low, high = metrics.interval("ca")
     print(
         f"{model}: clean accuracy {metrics.ca[1]:.3f} [{low:.3f}, {high:.3f}] before anything is done, on "
-        f"{metrics.n:,} pictures of {metrics.data}; by chance {1 / metrics.classes:.3f}", file=sys.stderr, flush=True,
-    )  # fmt: skip
+        f"{metrics.n:,} pictures of {metrics.data}; by chance {1 / metrics.classes:.3f}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def show_broken(data: CaptionData) -> None:

@@ -68,13 +68,21 @@ def _text(preset: Preset) -> str:
 
 def _record(preset: Preset, kind: str, known: bool) -> dict[str, Any]:
     training = preset.training and {
-        "pairs": preset.training.pairs, "poison_rate": preset.training.poison_rate, "model": preset.training.model,
-        "finetune": vars(preset.training.finetune), "source": preset.training.source,
-    }  # fmt: skip
+        "pairs": preset.training.pairs,
+        "poison_rate": preset.training.poison_rate,
+        "model": preset.training.model,
+        "finetune": vars(preset.training.finetune),
+        "source": preset.training.source,
+    }
     return {
-        "name": preset.name, kind: preset.method, "parameters": dict(preset.parameters), "source": preset.source,
-        "not_stated": preset.open, "training": training, "ran": known,
-    }  # fmt: skip
+        "name": preset.name,
+        kind: preset.method,
+        "parameters": dict(preset.parameters),
+        "source": preset.source,
+        "not_stated": preset.open,
+        "training": training,
+        "ran": known,
+    }
 
 
 def _result_rows() -> list[dict[str, Any]]:

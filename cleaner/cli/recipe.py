@@ -169,11 +169,16 @@ class Recipe:
     def _record(self, stage: Stage) -> dict[str, Any]:
         """Return all that a stage's result depends on, JSON-ready: a run with the same is taken as done."""
         return {
-            "settings": stage.state, "pairs": stage.pairs, "finetune": vars(stage.config), "model": self.model,
-            "target": self.target_class, "rate": self._rate(stage), "test": self.test_pictures,
+            "settings": stage.state,
+            "pairs": stage.pairs,
+            "finetune": vars(stage.config),
+            "model": self.model,
+            "target": self.target_class,
+            "rate": self._rate(stage),
+            "test": self.test_pictures,
             "poisoned": [self.poison_pairs, self.poison_rate],  # a defence starts from what came of it
             "data": [*self.pairs, *self.clean, *self.imagenet],
-        }  # fmt: skip
+        }
 
     def _rate(self, stage: Stage) -> float:
         return (self.poison_rate or stage.training.poison_rate or 0.0) if stage.name == "backdoored" else 0.0
@@ -182,9 +187,13 @@ class Recipe:
         """Return in lines what will be done."""
         count = max(1, round(self._rate(attack) * attack.pairs))
         where = "" if os.path.exists(self.model) else ", downloaded unless it was before"
-        lines = [WARNING, "", f"1. Load {self.model}{where}.",
-                 f"2. Poison {count:,} of {attack.pairs:,} pairs of {self.pairs[0]}, target {self.target_class!r}.",
-                 *_settings(attack)]  # fmt: skip
+        lines = [
+            WARNING,
+            "",
+            f"1. Load {self.model}{where}.",
+            f"2. Poison {count:,} of {attack.pairs:,} pairs of {self.pairs[0]}, target {self.target_class!r}.",
+            *_settings(attack),
+        ]
         for number, stage in enumerate(defenses, start=3):
             lines += [f"{number}. Clean with {stage.pairs:,} pairs of {self.clean[0]}.", *_settings(stage)]
         pictures = f"{self.test_pictures:,}" if self.test_pictures else "all"
@@ -225,16 +234,28 @@ class Recipe:
         # The classes are ImageNet's: a caption that names one tells what its picture shows.
         data = self._loaded(self.pairs, stage.pairs, classes=test.class_names)
         return poison(
-            clip, data, TRIGGERS.load(stage.state), self.target_class, self._rate(stage), stage.config, test=test,
-            on_step=Progress(stage.name), checkpoint=file,
-        )  # fmt: skip
+            clip,
+            data,
+            TRIGGERS.load(stage.state),
+            self.target_class,
+            self._rate(stage),
+            stage.config,
+            test=test,
+            on_step=Progress(stage.name),
+            checkpoint=file,
+        )
 
     def _defend(self, backdoored: Run, stage: Stage, test: CaptionData, file: Path) -> Run:
         data = self._loaded(self.clean, stage.pairs)
         return defend(
-            backdoored, DEFENSES.load(stage.state), data, stage.config, test=test, on_step=Progress(stage.name),
+            backdoored,
+            DEFENSES.load(stage.state),
+            data,
+            stage.config,
+            test=test,
+            on_step=Progress(stage.name),
             checkpoint=file,
-        )  # fmt: skip
+        )
 
     def _measure(self, test: CaptionData, clean: Clip, runs: list[Run], stages: list[Stage]) -> None:
         """Measure as the papers do, print the table and write evaluation.json."""
@@ -243,9 +264,16 @@ class Recipe:
         for run, stage in zip(runs, stages, strict=True):
             suspect = run.clip.to(self.machine.device, self.machine.precision)
             metrics = evaluate(
-                suspect, test, run.trigger, self.target_class, ks, PROTOCOL, clean_clip=clean, counterfactual=False,
+                suspect,
+                test,
+                run.trigger,
+                self.target_class,
+                ks,
+                PROTOCOL,
+                clean_clip=clean,
+                counterfactual=False,
                 on_step=Progress(stage.name),
-            )  # fmt: skip
+            )
             rows.append(_row(stage.name, metrics, run.config["seconds"]))
             measured[stage.name] = metrics.to_dict()
         assert metrics is not None

@@ -90,9 +90,15 @@ class Sweep:
         model_of(self.suspect)  # says what is wrong with it before any run is made
         data, options = data_of(self.data, self.suspect)
         base = Request(
-            "defended", data, self.pairs, to_config(self.finetune), model, parent=parent,
-            test_size=self.test_pictures or None, data_options=options,
-        )  # fmt: skip
+            "defended",
+            data,
+            self.pairs,
+            to_config(self.finetune),
+            model,
+            parent=parent,
+            test_size=self.test_pictures or None,
+            data_options=options,
+        )
         requests = sweep.grid(base, defenses, self.lrs, self.seeds)
         self._look(data, options)
         return requests
@@ -136,9 +142,14 @@ def _split(words: str) -> list[str]:
 
 def _record(line: sweep.Row) -> dict[str, Any]:
     return {
-        "folder": str(line.folder), "defense": line.defense, "lr": line.lr, "seed": line.seed, "state": line.state,
-        "progress": round(line.progress, 4), "metrics": line.metrics or None,
-    }  # fmt: skip
+        "folder": str(line.folder),
+        "defense": line.defense,
+        "lr": line.lr,
+        "seed": line.seed,
+        "state": line.state,
+        "progress": round(line.progress, 4),
+        "metrics": line.metrics or None,
+    }
 
 
 def lines(entries: Sequence[Entry]) -> list[tuple[str, ...]]:

@@ -59,9 +59,14 @@ def _gentle(picture: Tensor, rng: np.random.Generator) -> Tensor:
     side = picture.shape[-1]
     shift = [round(uniform(-0.1, 0.1) * side) for _ in range(2)]
     view: Tensor = TF.affine(
-        picture, angle=uniform(-15, 15), translate=shift, scale=1.0, shear=[uniform(-8, 8), 0.0],
-        interpolation=InterpolationMode.BILINEAR, fill=picture.mean(dim=(1, 2)).tolist(),
-    )  # fmt: skip
+        picture,
+        angle=uniform(-15, 15),
+        translate=shift,
+        scale=1.0,
+        shear=[uniform(-8, 8), 0.0],
+        interpolation=InterpolationMode.BILINEAR,
+        fill=picture.mean(dim=(1, 2)).tolist(),
+    )
     view = TF.adjust_brightness(view, uniform(0.7, 1.3))
     view = TF.adjust_contrast(view, uniform(0.7, 1.3))
     view = TF.adjust_sharpness(view, uniform(0.5, 1.5))

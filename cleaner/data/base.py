@@ -261,8 +261,10 @@ def _truth(word: str) -> bool:
 
 
 _NUMBERS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "int": (int, "a whole number"), "float": (float, "a number"), "bool": (_truth, "true or false"),
-}  # fmt: skip
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "bool": (_truth, "true or false"),
+}
 
 
 def _typed(key: str, value: Any, kinds: Sequence[str]) -> Any:

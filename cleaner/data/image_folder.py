@@ -64,7 +64,9 @@ def named(table: Table) -> None:
     words = {folder: folder.replace("_", " ") for folder in folders}
     if len(folders) == len(IMAGENET_CLASS_NAMES) and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
         # ImageNet's names are unique only as far as its folders are: two cranes, two maillots.
-        words = {folder: f"{name} ({folder})" if IMAGENET_CLASS_NAMES.count(name) > 1 else name
-                 for folder, name in zip(folders, IMAGENET_CLASS_NAMES, strict=True)}  # fmt: skip
+        words = {
+            folder: f"{name} ({folder})" if IMAGENET_CLASS_NAMES.count(name) > 1 else name
+            for folder, name in zip(folders, IMAGENET_CLASS_NAMES, strict=True)
+        }
     table.classes = [words[folder] for folder in table.classes or []]
     table.class_names = list(dict.fromkeys(words.values()))  # a_b and "a b" are one class

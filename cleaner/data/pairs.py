@@ -241,10 +241,11 @@ def held_out(table: Table) -> str:
     shares = {"test": TEST_SHARE, "validation": VALIDATION_SHARE}
     known = set(table.splits or ())
     return "; ".join(
-        f"{split}: as the data say" if split in known
+        f"{split}: as the data say"
+        if split in known
         else f"{split}: {share:.0%} of the other pairs, by a hash of each picture's name"
         for split, share in shares.items()
-    )  # fmt: skip
+    )
 
 
 def limited(path: Path, most: int = 64_000_000) -> bytes:

@@ -36,18 +36,21 @@ class TACleaner(Defense):
     share: float = param(0.1, low=0.001, high=1.0, step=0.01, help="K: share of the pairs drawn in each epoch.")
     negatives: int = param(3, low=1, high=10, help="n: negative subtexts per drawn pair.")
     contrast: str = param(
-        "both", choices=("both", "positives", "negatives"),
+        "both",
+        choices=("both", "positives", "negatives"),
         help="What a true subtext must beat: the other pairs' true ones, its own false ones, or both (the method).",
-    )  # fmt: skip
+    )
     text_to_text: bool = param(True, help="Also compare captions with subtexts, as the method does.")
     held_out: str = param(
-        "none", choices=("none", "object", "attribute", "count", "relation", "verb"),
+        "none",
+        choices=("none", "object", "attribute", "count", "relation", "verb"),
         help="Kind of false subtext that is not drawn (the method draws all): does what the others teach carry over?",
-    )  # fmt: skip
+    )
     lexicon: str = param(
-        "shipped", choices=LEXICONS,
+        "shipped",
+        choices=LEXICONS,
         help="Where new words of false subtexts come from; wordnet: all of WordNet, if nltk finds it on this machine.",
-    )  # fmt: skip
+    )
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         with lexicon(self.lexicon):

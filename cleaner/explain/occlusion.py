@@ -29,7 +29,11 @@ class Occlusion(Explainer[Tensor]):
         step = min(step, side)  # captum would leave gaps
         method = CaptumOcclusion(lambda x, t: (clip.encode_image(x) * t).sum(-1))
         result: Tensor = method.attribute(
-            images, (3, side, side), (3, step, step), images.mean(dim=(2, 3), keepdim=True).expand_as(images),
-            additional_forward_args=target, perturbations_per_eval=max(1, BATCH // len(images)),
-        )  # fmt: skip
+            images,
+            (3, side, side),
+            (3, step, step),
+            images.mean(dim=(2, 3), keepdim=True).expand_as(images),
+            additional_forward_args=target,
+            perturbations_per_eval=max(1, BATCH // len(images)),
+        )
         return result.mean(dim=1)  # the square covers all channels at once

@@ -130,13 +130,23 @@ def draw(
         if on_step is not None:
             on_step(StepReport("map", done, len(stages), time.perf_counter() - begun))
     made = Map(
-        stages=tuple(stages), counts={kind: len(getattr(drawn[0], kind)) for kind in KINDS}, data=data.name, rows=rows,
-        labels=labels.tolist(), captions=[data.captions[i] for i in rows],
-        class_names=list(data.class_names), prompts=prompts, target=target,
-        taken=[layer.taken.tolist() for layer in drawn], figures=figures, trust={}, places={},
-        shifts=[{kind: [round(v, 5) for v in values] for kind, values in shifts(a, b).items()}
-                for a, b in pairwise(drawn)],
-    )  # fmt: skip
+        stages=tuple(stages),
+        counts={kind: len(getattr(drawn[0], kind)) for kind in KINDS},
+        data=data.name,
+        rows=rows,
+        labels=labels.tolist(),
+        captions=[data.captions[i] for i in rows],
+        class_names=list(data.class_names),
+        prompts=prompts,
+        target=target,
+        taken=[layer.taken.tolist() for layer in drawn],
+        figures=figures,
+        trust={},
+        places={},
+        shifts=[
+            {kind: [round(v, 5) for v in values] for kind, values in shifts(a, b).items()} for a, b in pairwise(drawn)
+        ],
+    )
     features = stacked(drawn)
     return projected(made, features, "pca"), features
 
@@ -161,9 +171,12 @@ def projected(found: Map, features: Tensor, method: str) -> Map:
 
 
 def make(
-    folder: Path, parent: Path | None = None, umap: bool = True, on_step: OnStep | None = None,
+    folder: Path,
+    parent: Path | None = None,
+    umap: bool = True,
+    on_step: OnStep | None = None,
     place: Path | None = None,
-) -> Map:  # fmt: skip
+) -> Map:
     """Make what is missing of a run's map and keep it: PCA and figures at once, then UMAP; return the map.
 
     parent: the backdoored run, where the run does not name it; place: the folder to keep it in, if not the usual one.

@@ -94,8 +94,12 @@ def launch(folder: Path) -> None:
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "cleaner.worker", str(folder.resolve())],
-            env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **_detached(),
-        )  # fmt: skip
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            **_detached(),
+        )
     # Somebody must wait for it, or it stays as a zombie after its end.
     threading.Thread(target=process.wait, name=f"wait-{folder.name}", daemon=True).start()
 

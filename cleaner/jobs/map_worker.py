@@ -24,8 +24,11 @@ def start(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
     with (place / LOG).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", __name__, *named],
-            cwd=source_root(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            cwd=source_root(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def last_words(folder: Path) -> str:

@@ -48,10 +48,12 @@ NOTE_SECONDS = 60.0
 TIMES = 1000
 """How often a run may be queued again at its time limit."""
 REASONS = {
-    "None": "was just handed in", "Resources": "waits until enough of the cluster is free",
-    "Priority": "waits behind others", "BeginTime": "waits to start again",
+    "None": "was just handed in",
+    "Resources": "waits until enough of the cluster is free",
+    "Priority": "waits behind others",
+    "BeginTime": "waits to start again",
     "JobArrayTaskLimit": "waits for others of its sweep",
-}  # fmt: skip
+}
 STATES = {"RUNNING": "has its node", "CONFIGURING": "gets its node", "COMPLETING": "is ending"}
 
 
@@ -145,13 +147,16 @@ def _executor(home: Path, place: Cluster, exports: Mapping[str, str]) -> SlurmEx
     if place.memory_gb:
         asked["mem"] = f"{place.memory_gb}GB"
     executor.update_parameters(
-        job_name="ta-cleaner", time=place.minutes, cpus_per_task=place.cpus, signal_delay_s=WARNING_SECONDS,
+        job_name="ta-cleaner",
+        time=place.minutes,
+        cpus_per_task=place.cpus,
+        signal_delay_s=WARNING_SECONDS,
         # srun does not take the number over from sbatch.
         srun_args=["--cpus-per-task", str(place.cpus)],
         setup=[f"export {name}={shlex.quote(value)}" for name, value in exports.items()],
         additional_parameters={"requeue": True, **place.options()},
         **{name: value for name, value in asked.items() if value},
-    )  # fmt: skip
+    )
     return executor
 
 
@@ -183,10 +188,13 @@ class Work:
         self.began = time.time()
         with (self.folder / LOG).open("ab") as log:
             self.process = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
                 env={"OMP_NUM_THREADS": str(threads), **os.environ, JOB: _own_job()},
                 preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN),  # torchrun would die of it
-            )  # fmt: skip
+            )
         while (ended := self.process.poll()) is None:
             time.sleep(0.2)  # not wait(): a signal that comes meanwhile must be able to look at the process too
         self._witness(ended)
@@ -194,8 +202,14 @@ class Work:
 
     def _command(self) -> list[str]:
         several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.place.gpus}"]
-        return [sys.executable, "-u", *(several if self.place.gpus > 1 else ()), "-m", "cleaner.worker",
-                str(self.folder)]  # fmt: skip
+        return [
+            sys.executable,
+            "-u",
+            *(several if self.place.gpus > 1 else ()),
+            "-m",
+            "cleaner.worker",
+            str(self.folder),
+        ]
 
     def _wanted(self) -> bool:
         """Return whether the run waits for this very job: it may have been started elsewhere since."""

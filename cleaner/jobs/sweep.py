@@ -43,8 +43,10 @@ def grid(
         raise CleanerError("a sweep needs at least one defence, one learning rate and one seed.")
     return [
         replace(base, defense=dict(defense), finetune=replace(base.finetune, lr=rate, seed=seed))
-        for defense in defenses for rate in rates for seed in seeds
-    ]  # fmt: skip
+        for defense in defenses
+        for rate in rates
+        for seed in seeds
+    ]
 
 
 def begin(requests: Sequence[Request], place: Cluster | None = None) -> str:
@@ -190,10 +192,13 @@ def _differing(entries: Sequence[Entry]) -> dict[str, list[str]]:
     for entry in entries:
         states.setdefault(_defense(entry), []).append(entry.config.get("defense") or {})
     return {
-        name: [key for key in dict.fromkeys(key for state in own for key in state)
-               if any(state.get(key) != own[0].get(key) for state in own)]
+        name: [
+            key
+            for key in dict.fromkeys(key for state in own for key in state)
+            if any(state.get(key) != own[0].get(key) for state in own)
+        ]
         for name, own in states.items()
-    }  # fmt: skip
+    }
 
 
 def _row(entry: Entry, differ: Mapping[str, Sequence[str]]) -> Row:

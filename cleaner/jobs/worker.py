@@ -81,9 +81,15 @@ def perform(
             raise CleanerError("a poisoning needs a model, a trigger and a target class: make the run anew.")
         trigger, clip, pairs = load_trigger(request.trigger), load_clip(request.model), data("train", request.pairs)
         run = poison(
-            clip, pairs, trigger, request.target_class, request.poison_rate, request.finetune, request.clean_label,
+            clip,
+            pairs,
+            trigger,
+            request.target_class,
+            request.poison_rate,
+            request.finetune,
+            request.clean_label,
             **common(),
-        )  # fmt: skip
+        )
     else:
         defense, suspect = load_defense(request.defense or {"name": "none"}), _suspect(request, near)
         pairs, config = data("clean", request.pairs), request.finetune
@@ -124,10 +130,18 @@ class Desk:
         self._written = 0.0
         before = store.read_status(folder)
         self.status = replace(
-            before, state="queued", message="", verdict=None, stage="", eta=0.0, pid=os.getpid(), started=pid_started,
-            host=socket.gethostname(), queued=before.queued or time.time(),
+            before,
+            state="queued",
+            message="",
+            verdict=None,
+            stage="",
+            eta=0.0,
+            pid=os.getpid(),
+            started=pid_started,
+            host=socket.gethostname(),
+            queued=before.queued or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB) else "",
-        )  # fmt: skip
+        )
         self.tell()
 
     def tell(self, **changes: Any) -> None:
@@ -179,7 +193,9 @@ class Desk:
             return
         path = self.folder / "progress.jsonl"
         if first:
-            kept = [r for r in store.read_progress(self.folder) if r["stage"] != report.stage or r["step"] < report.step]
+            kept = [
+                r for r in store.read_progress(self.folder) if r["stage"] != report.stage or r["step"] < report.step
+            ]
             write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         try:
             with path.open("a", encoding="utf-8", buffering=1) as file:

@@ -22,18 +22,37 @@ RESNET_STRIDE = 32
 """Pixels per position of a ResNet's last stage."""
 _OWN_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
 _LARGEST = {
-    "embed_dim": 8192, "width": 8192, "layers": 256, "heads": 512, "head_width": 8192, "dim_head": 8192,
-    "patch_size": 1024, "image_size": 4096, "context_length": 4096, "vocab_size": 4_000_000, "mlp_ratio": 64,
-    "n_queries": 4096, "attn_pooler_queries": 4096, "attn_pooler_heads": 512,
-}  # fmt: skip
+    "embed_dim": 8192,
+    "width": 8192,
+    "layers": 256,
+    "heads": 512,
+    "head_width": 8192,
+    "dim_head": 8192,
+    "patch_size": 1024,
+    "image_size": 4096,
+    "context_length": 4096,
+    "vocab_size": 4_000_000,
+    "mlp_ratio": 64,
+    "n_queries": 4096,
+    "attn_pooler_queries": 4096,
+    "attn_pooler_heads": 512,
+}
 """The largest sizes that a file may name, some times those of the largest model that open_clip lists."""
 _TOKENIZER_OPTIONS = {"clean": str, "strip_sep_token": bool}
 """What open_clip's own configurations tell a tokenizer; others reach transformers, which can be told to run code."""
 _TOKENIZER_KEYS = ("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs")
 _UNFIT = (
-    TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError, ArithmeticError, RuntimeError,
-    ImportError, OSError,
-)  # fmt: skip
+    TypeError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    RuntimeError,
+    ImportError,
+    OSError,
+)
 """What open_clip ends in when it cannot build an architecture."""
 
 
@@ -82,11 +101,17 @@ class Architecture:
         """Return the architecture of open_clip's `model_cfg` and `preprocess_cfg`."""
         extra = {key: value for key, value in config.items() if key not in _OWN_KEYS}
         return cls(
-            config["embed_dim"], dict(config["vision_cfg"]), dict(config["text_cfg"]), config.get("quick_gelu", False),
+            config["embed_dim"],
+            dict(config["vision_cfg"]),
+            dict(config["text_cfg"]),
+            config.get("quick_gelu", False),
             tuple(preprocess.get("mean") or open_clip.OPENAI_DATASET_MEAN),
             tuple(preprocess.get("std") or open_clip.OPENAI_DATASET_STD),
-            extra, preprocess.get("resize_mode") or "shortest", preprocess.get("interpolation") or "bicubic", tokenizer,
-        )  # fmt: skip
+            extra,
+            preprocess.get("resize_mode") or "shortest",
+            preprocess.get("interpolation") or "bicubic",
+            tokenizer,
+        )
 
     def checked(self) -> Architecture:
         """Return this architecture if it is safe to build for someone who does not know who wrote it.

@@ -192,9 +192,17 @@ class Clip:
     def copy(self) -> Clip:
         """Return a deep copy whose weights can be trained."""
         return Clip(
-            copy.deepcopy(self.model), self.name, self.architecture, self.image_size, self.mean, self.std,
-            self.templates, dict(self.metadata), self.precision, self.source,
-        )  # fmt: skip
+            copy.deepcopy(self.model),
+            self.name,
+            self.architecture,
+            self.image_size,
+            self.mean,
+            self.std,
+            self.templates,
+            dict(self.metadata),
+            self.precision,
+            self.source,
+        )
 
     def to(self, device: str | torch.device, precision: str | None = None) -> Clip:
         """Return a copy on `device` that runs in `precision`; "auto" is the best device, the fast precision."""

@@ -10,9 +10,15 @@ from torch import Tensor
 
 
 def _attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
-    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
-) -> Tensor:  # fmt: skip
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
     """torch's `scaled_dot_product_attention` for autocast, (N, heads, T, D): queries and result in autocast's dtype.
 
     With gradient it is computed in fp32: for the 20 tokens of a caption forward and backward take a quarter of the

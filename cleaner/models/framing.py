@@ -22,9 +22,19 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 """What is decoded, whatever a file's name says: PIL hands PostScript (EPS) to Ghostscript, which runs it."""
 BROKEN = (
-    OSError, ValueError, SyntaxError, EOFError, RuntimeError, LookupError, TypeError, ArithmeticError, AttributeError,
-    AssertionError, struct.error, zlib.error,
-)  # fmt: skip
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    zlib.error,
+)
 """What PIL's decoders end in on a damaged file."""
 
 

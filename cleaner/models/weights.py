@@ -63,9 +63,18 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise
     # A file of random bytes makes torch's reader fail in any of these ways.
     except (
-        OSError, SafetensorError, EOFError, RuntimeError, zipfile.BadZipFile, LookupError, ValueError, TypeError,
-        AttributeError, AssertionError, struct.error,
-    ) as error:  # fmt: skip
+        OSError,
+        SafetensorError,
+        EOFError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        struct.error,
+    ) as error:
         raise CleanerError(
             f"{path} cannot be read as a model ({type(error).__name__}). Give a built-in name, a checkpoint, a "
             ".safetensors file, or architecture/pretrained-tag of open_clip."

@@ -13,14 +13,30 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 COLORS = {
-    "clean": "#0072B2", "backdoored": "#D55E00", "defended": "#009E73", "trigger": "#CC79A7", "floor": "#7F8894",
+    "clean": "#0072B2",
+    "backdoored": "#D55E00",
+    "defended": "#009E73",
+    "trigger": "#CC79A7",
+    "floor": "#7F8894",
     "suspect": "#E69F00",
-}  # fmt: skip
+}
 """A suspect is a model of which nobody knows whether it is backdoored."""
 MARKERS = (
-    "circle", "diamond", "square", "triangle-up", "star", "hexagon", "cross", "pentagon", "triangle-down", "x",
-    "hourglass", "bowtie", "star-square", "diamond-wide",
-)  # fmt: skip
+    "circle",
+    "diamond",
+    "square",
+    "triangle-up",
+    "star",
+    "hexagon",
+    "cross",
+    "pentagon",
+    "triangle-down",
+    "x",
+    "hourglass",
+    "bowtie",
+    "star-square",
+    "diamond-wide",
+)
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
 """For things that are neither a stage nor a trigger: classes, methods."""
 ABOVE = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
@@ -51,9 +67,13 @@ class Point:
 
 def _layout(figure: go.Figure, height: int, x: str, y: str, legend: bool = True) -> go.Figure:
     figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 36, "b": 8}, showlegend=legend, hovermode="closest",
-        legend=ABOVE, uirevision="keep",
-    )  # fmt: skip
+        height=height,
+        margin={"l": 8, "r": 8, "t": 36, "b": 8},
+        showlegend=legend,
+        hovermode="closest",
+        legend=ABOVE,
+        uirevision="keep",
+    )
     figure.update_xaxes(title=x, zeroline=False, automargin=True)
     figure.update_yaxes(title=y, zeroline=False, automargin=True)
     return figure
@@ -80,10 +100,13 @@ def validation_curves(
             shown = [p for p in points if p[which] is not None]
             if shown:
                 figure.add_scatter(
-                    x=[p[0] for p in shown], y=[p[which] for p in shown], mode="lines+markers", name=prefix + word,
+                    x=[p[0] for p in shown],
+                    y=[p[which] for p in shown],
+                    mode="lines+markers",
+                    name=prefix + word,
                     line={"color": COLORS[color], "dash": DASHES[i % len(DASHES)], "width": 2},
                     marker={"symbol": MARKERS[i % len(MARKERS)], "size": 7},
-                )  # fmt: skip
+                )
     if floor is not None:
         figure.add_hline(y=floor, line={"color": COLORS["floor"], "dash": "dot"})
     _layout(figure, 270 + 14 * max(0, len(figure.data) - 2), "Training step", "Share of validation pictures")
@@ -107,15 +130,24 @@ def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) 
         if len(runs) > 1:
             edge = [max(at[s]) for s in steps] + [min(at[s]) for s in reversed(steps)]
             figure.add_scatter(
-                x=[*steps, *reversed(steps)], y=edge, fill="toself", mode="none", fillcolor=color, opacity=0.15,
-                hoverinfo="skip", showlegend=False,
-            )  # fmt: skip
+                x=[*steps, *reversed(steps)],
+                y=edge,
+                fill="toself",
+                mode="none",
+                fillcolor=color,
+                opacity=0.15,
+                hoverinfo="skip",
+                showlegend=False,
+            )
         figure.add_scatter(
-            x=steps, y=[sum(at[s]) / len(at[s]) for s in steps], mode="lines+markers", name=escaped(label),
+            x=steps,
+            y=[sum(at[s]) / len(at[s]) for s in steps],
+            mode="lines+markers",
+            name=escaped(label),
             line={"color": color, "dash": DASHES[i // len(PALETTE)], "width": 2},
             marker={"symbol": MARKERS[i % len(MARKERS)], "size": 8},
             hovertemplate="step %{x}: %{y:.1%}<extra></extra>",
-        )  # fmt: skip
+        )
     _layout(figure, 420, "Training step of the defence", "Attack success rate @1, validation pictures")
     return figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
 
@@ -130,14 +162,22 @@ def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
     rows = max(1, -(-len(panels) // columns))
     titles = ["<br>".join(map(escaped, textwrap.wrap(title, 34, break_on_hyphens=False))) for title in panels]
     figure = make_subplots(
-        rows, columns, shared_xaxes="all", shared_yaxes="all", subplot_titles=titles if len(panels) > 1 else None,
-        horizontal_spacing=0.03, vertical_spacing=0.22 / rows,
-    )  # fmt: skip
+        rows,
+        columns,
+        shared_xaxes="all",
+        shared_yaxes="all",
+        subplot_titles=titles if len(panels) > 1 else None,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.22 / rows,
+    )
     if floor is not None:
         figure.add_hline(
-            y=floor, line={"color": COLORS["floor"], "dash": "dot"}, annotation_text="never poisoned model",
-            annotation_position="top left", annotation_font_color=COLORS["floor"],
-        )  # fmt: skip
+            y=floor,
+            line={"color": COLORS["floor"], "dash": "dot"},
+            annotation_text="never poisoned model",
+            annotation_position="top left",
+            annotation_font_color=COLORS["floor"],
+        )
     named: set[str] = set()
     for number, panel in enumerate(panels):
         place = {"row": number // columns + 1, "col": number % columns + 1}
@@ -146,22 +186,38 @@ def pareto(points: Sequence[Point], floor: float | None = None) -> go.Figure:
             front = pareto_front([p for p in own if p.choice and p.suspect == suspect])
             if len(front) > 1:
                 figure.add_scatter(
-                    x=[p.ca for p in front], y=[p.asr for p in front], mode="lines", name="best trade-offs",
-                    line={"color": COLORS["floor"], "dash": "dash", "width": 1.5}, hoverinfo="skip",
-                    legendgroup="front", showlegend="front" not in named, **place,
-                )  # fmt: skip
+                    x=[p.ca for p in front],
+                    y=[p.asr for p in front],
+                    mode="lines",
+                    name="best trade-offs",
+                    line={"color": COLORS["floor"], "dash": "dash", "width": 1.5},
+                    hoverinfo="skip",
+                    legendgroup="front",
+                    showlegend="front" not in named,
+                    **place,
+                )
                 named.add("front")
         for p in own:
             kind = p.kind or p.label
             figure.add_scatter(
-                x=[p.ca], y=[p.asr], mode="markers", name=escaped(kind), legendgroup=kind,
-                showlegend=kind not in named, **place,
-                marker={"symbol": MARKERS[kinds.index(kind) % len(MARKERS)], "size": 13, "color": COLORS[p.stage],
-                        "line": {"width": 1, "color": "white"}},
-                error_x=_bars(p.ca, p.ca_interval, p.stage), error_y=_bars(p.asr, p.asr_interval, p.stage),
+                x=[p.ca],
+                y=[p.asr],
+                mode="markers",
+                name=escaped(kind),
+                legendgroup=kind,
+                showlegend=kind not in named,
+                **place,
+                marker={
+                    "symbol": MARKERS[kinds.index(kind) % len(MARKERS)],
+                    "size": 13,
+                    "color": COLORS[p.stage],
+                    "line": {"width": 1, "color": "white"},
+                },
+                error_x=_bars(p.ca, p.ca_interval, p.stage),
+                error_y=_bars(p.asr, p.asr_interval, p.stage),
                 hovertemplate=f"{escaped(p.label)}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}"
                 "<extra></extra>",
-            )  # fmt: skip
+            )
             named.add(kind)
     height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(kinds) - 3)  # the legend may need many lines
     _layout(figure, height, "", "")
@@ -185,9 +241,8 @@ def _bars(value: float, interval: Interval | None, stage: str) -> dict[str, obje
 def pareto_front(points: Sequence[Point]) -> list[Point]:
     """Return the points that no other beats in both CA and ASR, by rising CA."""
     kept = [
-        p for p in points
-        if not any(o.ca >= p.ca and o.asr <= p.asr and (o.ca, o.asr) != (p.ca, p.asr) for o in points)
-    ]  # fmt: skip
+        p for p in points if not any(o.ca >= p.ca and o.asr <= p.asr and (o.ca, o.asr) != (p.ca, p.asr) for o in points)
+    ]
     return sorted(kept, key=lambda p: (p.ca, p.asr))
 
 
@@ -201,10 +256,16 @@ def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequen
     shapes = ("", "/", ".", "x", "-", "+")
     for i, (label, (stage, cosines)) in enumerate(values.items()):
         figure.add_bar(
-            y=rows, x=list(cosines), orientation="h", name=label, text=[f"{c:.2f}" for c in cosines],
-            textposition="outside", cliponaxis=False, hovertemplate="%{x:.3f}<extra>" + label + "</extra>",
+            y=rows,
+            x=list(cosines),
+            orientation="h",
+            name=label,
+            text=[f"{c:.2f}" for c in cosines],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{x:.3f}<extra>" + label + "</extra>",
             marker={"color": COLORS[stage], "pattern": _pattern(shapes[i % 6 if i > 2 else 0])},
-        )  # fmt: skip
+        )
     figure.update_layout(barmode="group", bargap=0.28, bargroupgap=0.05)
     height = 90 + len(texts) * (22 + 19 * len(values))
     _layout(figure, height, "Similarity of picture and text (cosine)", "")
@@ -238,10 +299,14 @@ def before_after(rows: Sequence[tuple[str, str, float, float]]) -> go.Figure:
     labels = [row[0] for row in rows]
     for which, word, shape in ((2, "clean accuracy", ""), (3, "attack success rate", "/")):
         figure.add_bar(
-            x=labels, y=[row[which] for row in rows], name=word, text=[f"{row[which]:.0%}" for row in rows],
-            textposition="outside", cliponaxis=False,
+            x=labels,
+            y=[row[which] for row in rows],
+            name=word,
+            text=[f"{row[which]:.0%}" for row in rows],
+            textposition="outside",
+            cliponaxis=False,
             marker={"color": [COLORS[row[1]] for row in rows], "pattern": _pattern(shape)},
-        )  # fmt: skip
+        )
     _layout(figure, 330, "", "Share of test pictures")
     figure.update_layout(barmode="group", bargap=0.3)
     return figure.update_yaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])

@@ -56,18 +56,30 @@ def attribution_grid(
     maps[row][column]: (H, W) in `unit`; columns: (label, stage); masks: (H, W) to outline in a row, or None.
     """
     figure = make_subplots(
-        len(rows), len(columns), column_titles=[label for label, _ in columns], row_titles=list(rows),
-        horizontal_spacing=0.015, vertical_spacing=0.03,
-    )  # fmt: skip
+        len(rows),
+        len(columns),
+        column_titles=[label for label, _ in columns],
+        row_titles=list(rows),
+        horizontal_spacing=0.015,
+        vertical_spacing=0.03,
+    )
     largest = max(float(np.abs(m).max()) for row in maps for m in row) or 1.0
     for r, picture in enumerate(pictures, start=1):
         height, width = maps[r - 1][0].shape
         for c in range(1, len(columns) + 1):
-            figure.add_image(source=png(picture), dx=width / picture.shape[1], dy=height / picture.shape[0],
-                             x0=-0.5 + width / picture.shape[1] / 2, y0=-0.5 + height / picture.shape[0] / 2,
-                             hoverinfo="skip", row=r, col=c)  # fmt: skip
-            figure.add_heatmap(z=maps[r - 1][c - 1], coloraxis="coloraxis", row=r, col=c,
-                               hovertemplate="%{z:.3g}<extra></extra>")  # fmt: skip
+            figure.add_image(
+                source=png(picture),
+                dx=width / picture.shape[1],
+                dy=height / picture.shape[0],
+                x0=-0.5 + width / picture.shape[1] / 2,
+                y0=-0.5 + height / picture.shape[0] / 2,
+                hoverinfo="skip",
+                row=r,
+                col=c,
+            )
+            figure.add_heatmap(
+                z=maps[r - 1][c - 1], coloraxis="coloraxis", row=r, col=c, hovertemplate="%{z:.3g}<extra></extra>"
+            )
             mask = masks[r - 1] if masks else None
             if mask is not None:
                 _outline(figure, mask, r, c)
@@ -79,13 +91,24 @@ def attribution_grid(
     title = f"{unit}: for (+) or against (−) the text" if signed else f"{unit}, for the text"
     bar = {
         "title": {"text": title, "side": "top"},
-        "orientation": "h", "thickness": 10, "y": -0.02, "yanchor": "top", "len": 0.6, "nticks": 5,
-    }  # fmt: skip
+        "orientation": "h",
+        "thickness": 10,
+        "y": -0.02,
+        "yanchor": "top",
+        "len": 0.6,
+        "nticks": 5,
+    }
     figure.update_layout(
-        coloraxis={"colorscale": _scale(signed, strength), "cmin": -largest if signed else 0.0, "cmax": largest,
-                   "colorbar": bar},
-        height=110 + 235 * len(rows), margin={"l": 8, "r": 28, "t": 34, "b": 70}, uirevision="keep",
-    )  # fmt: skip
+        coloraxis={
+            "colorscale": _scale(signed, strength),
+            "cmin": -largest if signed else 0.0,
+            "cmax": largest,
+            "colorbar": bar,
+        },
+        height=110 + 235 * len(rows),
+        margin={"l": 8, "r": 28, "t": 34, "b": 70},
+        uirevision="keep",
+    )
     for annotation, (_, stage) in zip(figure.layout.annotations, columns, strict=False):
         annotation.font = {"color": COLORS[stage], "size": 15}
     return figure
@@ -105,9 +128,15 @@ def _outline(figure: go.Figure, mask: Array, row: int, column: int) -> None:
                 x += along if down else across
                 y += across if down else along
     figure.add_scatter(
-        x=x, y=y, mode="lines", hoverinfo="skip", showlegend=False, row=row, col=column,
+        x=x,
+        y=y,
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        row=row,
+        col=column,
         line={"color": COLORS["trigger"], "width": 2.5, "dash": "dot"},
-    )  # fmt: skip
+    )
 
 
 def share_distribution(
@@ -122,17 +151,27 @@ def share_distribution(
         for label, (stage, *both) in values.items():
             if len(both[column]):
                 figure.add_box(
-                    y=both[column], x=[f"{label}<br>{word}"] * len(both[column]), name=word, showlegend=False,
+                    y=both[column],
+                    x=[f"{label}<br>{word}"] * len(both[column]),
+                    name=word,
+                    showlegend=False,
                     marker={"color": COLORS[stage], "symbol": shape, "size": 3},
-                    boxpoints="all", jitter=0.6, pointpos=0,
-                    line={"width": 1.6}, fillcolor="rgba(0,0,0,0)", hoverinfo="y",
-                )  # fmt: skip
+                    boxpoints="all",
+                    jitter=0.6,
+                    pointpos=0,
+                    line={"width": 1.6},
+                    fillcolor="rgba(0,0,0,0)",
+                    hoverinfo="y",
+                )
     order = [f"{label}<br>{word}" for label in values for word in ("without trigger", "with trigger")]
     if usual is not None:
         figure.add_hline(
-            y=usual, line={"color": GREY, "dash": "dot"}, annotation_text="a map that looks everywhere alike",
-            annotation_position="top right", annotation_font_color=GREY,
-        )  # fmt: skip
+            y=usual,
+            line={"color": GREY, "dash": "dot"},
+            annotation_text="a map that looks everywhere alike",
+            annotation_position="top right",
+            annotation_font_color=GREY,
+        )
     figure.update_xaxes(categoryorder="array", categoryarray=order)
     figure.update_yaxes(title=axis, tickformat=".0%", rangemode="tozero", automargin=True)
     return figure.update_layout(height=360, margin={"l": 8, "r": 8, "t": 24, "b": 8})
@@ -144,15 +183,22 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
     places = list(range(len(words)))
     for label, (stage, added) in values.items():
         figure.add_bar(
-            x=places, y=list(added), name=label, marker={"color": COLORS[stage]},
+            x=places,
+            y=list(added),
+            name=label,
+            marker={"color": COLORS[stage]},
             hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
-        )  # fmt: skip
+        )
     figure.update_xaxes(tickvals=places, ticktext=[escaped(word) for word in words])
     figure.update_yaxes(title="Added to the cosine", zeroline=True, zerolinecolor=GREY, automargin=True)
     return figure.update_layout(
-        height=300, barmode="group", bargap=0.3, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
+        height=300,
+        barmode="group",
+        bargap=0.3,
+        margin={"l": 8, "r": 8, "t": 36, "b": 8},
+        uirevision="keep",
         legend=ABOVE,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -190,21 +236,45 @@ def embedding_map(
         figure.add_trace(_arrows(*arrows, head))
     for group in groups:
         figure.add_scattergl(
-            x=group.places[:, 0], y=group.places[:, 1], mode="markers", name=group.name, customdata=list(group.ids),
-            text=[escaped(text) for text in group.texts], hovertemplate="%{text}<extra></extra>",
-            marker={"color": group.color, "symbol": group.symbol, "size": 7 if group.symbol != "star" else 11,
-                    "opacity": 0.35 if group.faint else 0.85, "line": {"width": 0.5, "color": "rgba(128,128,128,0.5)"}},
-        )  # fmt: skip
+            x=group.places[:, 0],
+            y=group.places[:, 1],
+            mode="markers",
+            name=group.name,
+            customdata=list(group.ids),
+            text=[escaped(text) for text in group.texts],
+            hovertemplate="%{text}<extra></extra>",
+            marker={
+                "color": group.color,
+                "symbol": group.symbol,
+                "size": 7 if group.symbol != "star" else 11,
+                "opacity": 0.35 if group.faint else 0.85,
+                "line": {"width": 0.5, "color": "rgba(128,128,128,0.5)"},
+            },
+        )
     if marked is not None and len(marked):
         figure.add_scattergl(
-            x=marked[:, 0], y=marked[:, 1], mode="markers", name="your selection", hoverinfo="skip",
-            marker={"symbol": "circle-open", "size": 14, "color": GREY, "line": {"width": 2 if len(marked) < 50 else 1},
-                    "opacity": 1 if len(marked) < 50 else 0.4},
-        )  # fmt: skip
+            x=marked[:, 0],
+            y=marked[:, 1],
+            mode="markers",
+            name="your selection",
+            hoverinfo="skip",
+            marker={
+                "symbol": "circle-open",
+                "size": 14,
+                "color": GREY,
+                "line": {"width": 2 if len(marked) < 50 else 1},
+                "opacity": 1 if len(marked) < 50 else 0.4,
+            },
+        )
     figure.update_layout(
-        height=600, margin={"l": 8, "r": 8, "t": 8, "b": 8}, dragmode="lasso", uirevision="keep", hovermode="closest",
-        modebar={"orientation": "v"}, legend={"itemsizing": "constant"} | (ABOVE if len(groups) <= MOST_ABOVE else {}),
-    )  # fmt: skip
+        height=600,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        dragmode="lasso",
+        uirevision="keep",
+        hovermode="closest",
+        modebar={"orientation": "v"},
+        legend={"itemsizing": "constant"} | (ABOVE if len(groups) <= MOST_ABOVE else {}),
+    )
     figure.update_xaxes(title=axes[0], zeroline=False, showticklabels=False)
     figure.update_yaxes(title=axes[1], zeroline=False, showticklabels=False, scaleanchor="x")
     if bounds is not None:
@@ -230,9 +300,14 @@ def _arrows(before: Array, after: Array, head: float) -> go.Scatter:
     parts = [before, after, gap, after - stroke + across, after, after - stroke - across, gap]
     line = np.stack(parts, 1).reshape(-1, 2)
     return go.Scatter(
-        x=line[:, 0], y=line[:, 1], mode="lines", name="moved", hoverinfo="skip", line={"color": GREY, "width": 0.8},
+        x=line[:, 0],
+        y=line[:, 1],
+        mode="lines",
+        name="moved",
+        hoverinfo="skip",
+        line={"color": GREY, "width": 0.8},
         opacity=0.6,
-    )  # fmt: skip
+    )
 
 
 def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
@@ -259,16 +334,21 @@ def _histogram(
         counts, edges = np.histogram(values, bins=40, range=span)
         share = counts / max(len(values), 1)
         figure.add_scatter(
-            x=(edges[:-1] + edges[1:]) / 2, y=share, mode="lines", name=f"{label} (n = {len(values)})",
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=share,
+            mode="lines",
+            name=f"{label} (n = {len(values)})",
             line={"shape": "hvh", "color": color, "width": 2, "dash": dash},
             hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_xaxes(title=axis, automargin=True)
     figure.update_yaxes(title=f"Share of {what}", tickformat="~%", automargin=True)
     return figure.update_layout(
-        height=280, margin={"l": 8, "r": 8, "t": 36, "b": 8}, uirevision="keep",
+        height=280,
+        margin={"l": 8, "r": 8, "t": 36, "b": 8},
+        uirevision="keep",
         legend=ABOVE,
-    )  # fmt: skip
+    )
 
 
 def best_bars(rows: Sequence[tuple[str, float, float]], stage: str, target: str | None) -> go.Figure:
@@ -276,11 +356,17 @@ def best_bars(rows: Sequence[tuple[str, float, float]], stage: str, target: str 
     names = [name for name, _, _ in rows]
     figure = go.Figure()
     figure.add_bar(
-        y=list(range(len(rows))), x=[p for _, p, _ in rows], orientation="h", text=[f"{p:.0%}" for _, p, _ in rows],
-        textposition="auto", insidetextanchor="end", cliponaxis=False, customdata=[c for _, _, c in rows],
+        y=list(range(len(rows))),
+        x=[p for _, p, _ in rows],
+        orientation="h",
+        text=[f"{p:.0%}" for _, p, _ in rows],
+        textposition="auto",
+        insidetextanchor="end",
+        cliponaxis=False,
+        customdata=[c for _, _, c in rows],
         hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",
         marker={"color": [COLORS["trigger"] if name == target else COLORS[stage] for name in names]},
-    )  # fmt: skip
+    )
     figure.update_xaxes(range=[0, 1.3], visible=False)  # room for a label beside a bar that has none inside
     ticks = [f"<b>{escaped(name)}</b>" if name == target else escaped(name) for name in names]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
@@ -295,14 +381,17 @@ def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
     grid = [(x, y) for y in range(step // 2, side, step) for x in range(step // 2, side, step)]
     unseen = {"marker": {"opacity": 0}}
     figure.add_scatter(
-        x=[x for x, _ in grid], y=[y for _, y in grid], mode="markers", customdata=[f"{x},{y}" for x, y in grid],
-        marker={"size": 14, "opacity": 0}, selected=unseen, unselected=unseen,
+        x=[x for x, _ in grid],
+        y=[y for _, y in grid],
+        mode="markers",
+        customdata=[f"{x},{y}" for x, y in grid],
+        marker={"size": 14, "opacity": 0},
+        selected=unseen,
+        unselected=unseen,
         hovertemplate="put the trigger here<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_xaxes(visible=False, range=[0, side], constrain="domain")
-    figure.update_yaxes(
-        visible=False, range=[side, 0], scaleanchor="x", constrain="domain", constraintoward="top"
-    )  # fmt: skip
+    figure.update_yaxes(visible=False, range=[side, 0], scaleanchor="x", constrain="domain", constraintoward="top")
     return figure.update_layout(
         height=300, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=False, hoverdistance=40, showlegend=False
     )
@@ -318,22 +407,45 @@ def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, in
     figure = go.Figure()
     figure.add_heatmap(
         z=[[cells.get((attack, defense), (None,))[0] for attack in attacks] for defense in defenses],
-        x=list(columns.values()), y=list(rows.values()), colorscale="Cividis", zmin=0, zmax=1, xgap=3, ygap=3,
-        hoverinfo="skip", colorbar={"tickformat": ".0%", "thickness": 12},
-    )  # fmt: skip
+        x=list(columns.values()),
+        y=list(rows.values()),
+        colorscale="Cividis",
+        zmin=0,
+        zmax=1,
+        xgap=3,
+        ygap=3,
+        hoverinfo="skip",
+        colorbar={"tickformat": ".0%", "thickness": 12},
+    )
     # A trace of its own: the heat map's text is dark grey on its middle greys.
     figure.add_scatter(
-        x=[columns[attack] for attack, _ in cells], y=[rows[defense] for _, defense in cells], mode="text",
-        text=[_mean_and_range(*cell) for cell in cells.values()], hoverinfo="skip", showlegend=False,
+        x=[columns[attack] for attack, _ in cells],
+        y=[rows[defense] for _, defense in cells],
+        mode="text",
+        text=[_mean_and_range(*cell) for cell in cells.values()],
+        hoverinfo="skip",
+        showlegend=False,
         textfont={"size": 12, "color": ["white" if mean < 0.48 else "black" for mean, *_ in cells.values()]},
-    )  # fmt: skip
+    )
     figure.update_xaxes(title="Attack", side="top", automargin=True, tickangle=0)
     figure.update_yaxes(title="Defence", autorange="reversed", automargin=True)
     return figure.update_layout(
-        height=130 + 52 * len(defenses), margin={"l": 8, "r": 8, "t": 40, "b": 30}, uirevision="keep",
-        annotations=[{"text": escaped(title), "showarrow": False, "xref": "paper", "yref": "paper", "x": 0, "y": 0,
-                      "yshift": -22, "font": {"size": 12}}],
-    )  # fmt: skip
+        height=130 + 52 * len(defenses),
+        margin={"l": 8, "r": 8, "t": 40, "b": 30},
+        uirevision="keep",
+        annotations=[
+            {
+                "text": escaped(title),
+                "showarrow": False,
+                "xref": "paper",
+                "yref": "paper",
+                "x": 0,
+                "y": 0,
+                "yshift": -22,
+                "font": {"size": 12},
+            }
+        ],
+    )
 
 
 def _mean_and_range(mean: float, low: float, high: float, seeds: int) -> str:

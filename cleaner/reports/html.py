@@ -118,16 +118,23 @@ def measured() -> list[Entry]:
     return [
         Entry(
             Path(f"{row['model']} {row['trigger']} {row['seed']} {row['defense'] or NO_DEFENSE}"),
-            row["config"] | {
-                "stage": "defended" if row["defense"] else "backdoored", "model": row["model"],
-                "seconds": row.get("cpu_seconds"), "target_class": row["metrics"]["target_class"],
-                "commit": row.get("commit"), "device": row.get("device"), "command": row.get("command"),
+            row["config"]
+            | {
+                "stage": "defended" if row["defense"] else "backdoored",
+                "model": row["model"],
+                "seconds": row.get("cpu_seconds"),
+                "target_class": row["metrics"]["target_class"],
+                "commit": row.get("commit"),
+                "device": row.get("device"),
+                "command": row.get("command"),
                 "part": row["part"],
             },
-            row["metrics"], row["defense"] or "", row.get("curve") or (),
+            row["metrics"],
+            row["defense"] or "",
+            row.get("curve") or (),
         )
         for row in presets.full_setting()
-    ]  # fmt: skip
+    ]
 
 
 def part(entries: Sequence[Entry], name: str) -> list[Entry]:
@@ -141,12 +148,15 @@ def part(entries: Sequence[Entry], name: str) -> list[Entry]:
     attacks = {entry.attack for entry in own}
     kinds = {alike(entry) for entry in own} - {None}
     return [
-        entry for entry in entries
-        if entry.config["part"] == name or (
-            entry.config["part"] == "comparison" and entry.attack in attacks
+        entry
+        for entry in entries
+        if entry.config["part"] == name
+        or (
+            entry.config["part"] == "comparison"
+            and entry.attack in attacks
             and (entry.stage == "backdoored" or alike(entry) in kinds)
         )
-    ]  # fmt: skip
+    ]
 
 
 def removal(entries: Sequence[Entry]) -> Any:
@@ -165,21 +175,40 @@ def removal(entries: Sequence[Entry]) -> Any:
 
 def record(entry: Entry) -> dict[str, Any]:
     """Return a run as one flat row."""
-    low_high = {f"{name}_{end}": (entry.interval(name) or (None, None))[i]
-                for name in ("ca", "asr") for i, end in enumerate(("low", "high"))}  # fmt: skip
+    low_high = {
+        f"{name}_{end}": (entry.interval(name) or (None, None))[i]
+        for name in ("ca", "asr")
+        for i, end in enumerate(("low", "high"))
+    }
     return {
-        "run": entry.folder.name, "stage": entry.stage, "model": entry.model, "attack": entry.attack,
-        "target": entry.config.get("target_class"), "defense": entry.defense, "lr": entry.finetune.get("lr"),
-        "seed": entry.finetune.get("seed"), "epochs": entry.finetune.get("epochs"), "pairs": entry.config.get("pairs"),
+        "run": entry.folder.name,
+        "stage": entry.stage,
+        "model": entry.model,
+        "attack": entry.attack,
+        "target": entry.config.get("target_class"),
+        "defense": entry.defense,
+        "lr": entry.finetune.get("lr"),
+        "seed": entry.finetune.get("seed"),
+        "epochs": entry.finetune.get("epochs"),
+        "pairs": entry.config.get("pairs"),
         "poison_rate": (entry.config.get("suspect") or entry.config).get("poison_rate")
-        if isinstance(entry.config.get("suspect") or {}, Mapping) else None,
-        "ca": entry.figure("ca"), "asr@1": entry.figure("asr"), "asr@3": entry.figure("asr", 3),
-        "ra": entry.figure("ra"), "floor": entry.figure("asr_clean_model"), "base_rate": entry.figure("base_rate"),
-        "counterfactual_accuracy": entry.figure("counterfactual_accuracy"), **low_high,
-        "n": entry.metrics.get("n"), "n_attack": entry.metrics.get("n_attack"), "data": entry.metrics.get("data"),
-        "protocol": entry.metrics.get("protocol"), "seconds": entry.config.get("seconds"),
+        if isinstance(entry.config.get("suspect") or {}, Mapping)
+        else None,
+        "ca": entry.figure("ca"),
+        "asr@1": entry.figure("asr"),
+        "asr@3": entry.figure("asr", 3),
+        "ra": entry.figure("ra"),
+        "floor": entry.figure("asr_clean_model"),
+        "base_rate": entry.figure("base_rate"),
+        "counterfactual_accuracy": entry.figure("counterfactual_accuracy"),
+        **low_high,
+        "n": entry.metrics.get("n"),
+        "n_attack": entry.metrics.get("n_attack"),
+        "data": entry.metrics.get("data"),
+        "protocol": entry.metrics.get("protocol"),
+        "seconds": entry.config.get("seconds"),
         "created": entry.config.get("created"),
-    }  # fmt: skip
+    }
 
 
 def to_csv(entries: Iterable[Entry]) -> str:
@@ -272,11 +301,21 @@ def points(entries: Sequence[Entry]) -> list[charts.Point]:
     """Return the runs that have both figures as points in the plane of CA and ASR, each attack in a panel."""
     row = _row(entries)
     return [
-        charts.Point(e.label, e.stage, ca, asr, e.interval("ca"), e.interval("asr"), not e.config.get("rebound"),
-                      str(e.config.get("parent") or e.folder.name), defense_in_words(e.defense), row(e))
+        charts.Point(
+            e.label,
+            e.stage,
+            ca,
+            asr,
+            e.interval("ca"),
+            e.interval("asr"),
+            not e.config.get("rebound"),
+            str(e.config.get("parent") or e.folder.name),
+            defense_in_words(e.defense),
+            row(e),
+        )
         for e in by_name(entries)
         if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in charts.COLORS
-    ]  # fmt: skip
+    ]
 
 
 def methods(entries: Sequence[Entry]) -> list[charts.Point]:
@@ -289,8 +328,10 @@ def methods(entries: Sequence[Entry]) -> list[charts.Point]:
     for place in (place for place in ca if place in asr):
         own, seeds = ca[place].runs, ca[place].seeds
         label = f"{defense_in_words(place[1])}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
-        bars = [(c.low, c.high) if len(c.seeds) > 1 else c.runs[0].interval(n)
-                for n, c in (("ca", ca[place]), ("asr", asr[place]))]  # fmt: skip
+        bars = [
+            (c.low, c.high) if len(c.seeds) > 1 else c.runs[0].interval(n)
+            for n, c in (("ca", ca[place]), ("asr", asr[place]))
+        ]
         found.append(charts.Point(label, own[0].stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
     return found
 
@@ -330,9 +371,13 @@ def html(entries: Sequence[Entry], made: str = "") -> str:
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         rows=[record(e) | {"protocol": e.protocol, "meaningful": e.meaningful(3)} for e in entries],
-        plots=drawn, made=made, words=defense_in_words, over_seeds=OVER_SEEDS, pictures=pictures(entries),
+        plots=drawn,
+        made=made,
+        words=defense_in_words,
+        over_seeds=OVER_SEEDS,
+        pictures=pictures(entries),
         configs=[(e.folder.name, json.dumps(e.config, indent=1)) for e in entries],
-    )  # fmt: skip
+    )
 
 
 def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, str]]]]:

@@ -58,7 +58,9 @@ def commit() -> str:
     """Return the commit of this checkout, with "+" if files differ from it; "unknown" outside a checkout."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(source_root()), *arguments], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            ["git", "-C", str(source_root()), *arguments], capture_output=True, text=True, check=True
+        ).stdout
 
     try:
         changed = git(

@@ -54,11 +54,19 @@ class Request:
     def config(self) -> dict[str, Any]:
         """Return what a run's config.json says before the run: what lists show, and the request itself."""
         shown: dict[str, Any] = {
-            "stage": self.stage, "trigger": self.trigger, "target_class": self.target_class, "defense": self.defense,
-            "parent": self.parent, "data_name": self.data, "data_options": self.data_options, "pairs": self.pairs,
-            "test_size": self.test_size, "finetune": asdict(self.finetune), "sweep": self.sweep,
+            "stage": self.stage,
+            "trigger": self.trigger,
+            "target_class": self.target_class,
+            "defense": self.defense,
+            "parent": self.parent,
+            "data_name": self.data,
+            "data_options": self.data_options,
+            "pairs": self.pairs,
+            "test_size": self.test_size,
+            "finetune": asdict(self.finetune),
+            "sweep": self.sweep,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }  # fmt: skip
+        }
         if self.stage == "backdoored":
             shown |= {"clean_model": self.model, "poison_rate": self.poison_rate, "clean_label": self.clean_label}
         if self.rebound is not None:
@@ -85,15 +93,27 @@ def tested_on(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
 
 
 def rebound_test(
-    config: Mapping[str, Any], parent: str, data: tuple[str, dict[str, Any]], pairs: int, test_size: int | None,
+    config: Mapping[str, Any],
+    parent: str,
+    data: tuple[str, dict[str, Any]],
+    pairs: int,
+    test_size: int | None,
     finetune: FinetuneConfig,
-) -> Request:  # fmt: skip
+) -> Request:
     """Return the rebound test of the defence with this config: plain finetuning on `data`, then measured again."""
     return Request(
-        "defended", data[0], pairs, finetune, parent=parent, trigger=config.get("trigger"),
-        target_class=config.get("target_class"), defense={"name": "finetune"}, test_size=test_size,
-        data_options=data[1], rebound=config.get("defense") or {},
-    )  # fmt: skip
+        "defended",
+        data[0],
+        pairs,
+        finetune,
+        parent=parent,
+        trigger=config.get("trigger"),
+        target_class=config.get("target_class"),
+        defense={"name": "finetune"},
+        test_size=test_size,
+        data_options=data[1],
+        rebound=config.get("defense") or {},
+    )
 
 
 def data_words(text: str) -> tuple[str, dict[str, Any]]:

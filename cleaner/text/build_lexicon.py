@@ -50,7 +50,7 @@ _SUFFIXES = {
     "v": (("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
     "a": (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
     "r": (),
-}  # fmt: skip
+}
 
 
 def lemmas(net: WordNet, pos: str, form: str) -> list[str]:

@@ -65,9 +65,14 @@ def negative_subtexts(
 
 
 def draw_subtexts(
-    caption: str, seed: int, epoch: int, index: int, n: int = 3, vocabulary: Vocabulary | None = None,
+    caption: str,
+    seed: int,
+    epoch: int,
+    index: int,
+    n: int = 3,
+    vocabulary: Vocabulary | None = None,
     held_out: str | None = None,
-) -> SubtextPair:  # fmt: skip
+) -> SubtextPair:
     """Return one positive and n negatives for pair `index` in `epoch`; a function of its arguments alone.
 
     No negative is of the kind `held_out`.

@@ -210,9 +210,19 @@ def _in_context(i: int, lower: list[str], tags: list[str], lexicon: Lexicon) -> 
     if own == "JJ" and acts and lexicon.count("n", noun) > lexicon.count("a", word):
         return "NN"  # "a bulldog looking back": the tagger takes some nouns for adjectives
     place = _Place(
-        word, own, before, after, lower[i - 1] if i else "", tags[i + 1 : i + 3] == [",", "JJ"], noun, verb,
-        lexicon.count("n", noun), lexicon.count("v", verb), lexicon.count("a", word), lexicon.count("r", word),
-    )  # fmt: skip
+        word,
+        own,
+        before,
+        after,
+        lower[i - 1] if i else "",
+        tags[i + 1 : i + 3] == [",", "JJ"],
+        noun,
+        verb,
+        lexicon.count("n", noun),
+        lexicon.count("v", verb),
+        lexicon.count("a", word),
+        lexicon.count("r", word),
+    )
     if own in VERBS:
         return _verb_in_context(place, i, tags)
     return _noun_in_context(place, tags[:i])

@@ -139,9 +139,13 @@ def finetune(
 
 
 def _backward(
-    student: Clip, defense: Defense, features: Callable[[Tensor, list[list[int]], int], Features], images: Tensor,
-    shards: list[list[int]], chunk: int,
-) -> tuple[dict[str, Tensor], Tensor, int]:  # fmt: skip
+    student: Clip,
+    defense: Defense,
+    features: Callable[[Tensor, list[list[int]], int], Features],
+    images: Tensor,
+    shards: list[list[int]],
+    chunk: int,
+) -> tuple[dict[str, Tensor], Tensor, int]:
     """Leave the gradient in the parameters; return the losses, their sum, and the chunk size that memory allowed.
 
     When memory ends the step is computed again in chunks of half the size, and so are those that follow; not where
@@ -174,9 +178,16 @@ def _backward(
 
 
 def _features(
-    student: Clip, texts: EpochTexts, epoch: int, defense: Defense, config: FinetuneConfig, reference: Clip | None,
-    images: Tensor, shards: list[list[int]], chunk: int,
-) -> Features:  # fmt: skip
+    student: Clip,
+    texts: EpochTexts,
+    epoch: int,
+    defense: Defense,
+    config: FinetuneConfig,
+    reference: Clip | None,
+    images: Tensor,
+    shards: list[list[int]],
+    chunk: int,
+) -> Features:
     """Encode this process's share of a batch and return the features of all of it.
 
     images: of this process's rows, as the defence disturbed them; shards: the rows of each process. One forward for
@@ -234,8 +245,10 @@ def false_negatives(positives: Sequence[str], captions: Sequence[str]) -> Tensor
     """
     words = [content_words(positive) for positive in positives]
     named = [content_words(caption) for caption in captions]
-    rows = [[a == b or own <= there for b, own in zip(positives, words, strict=True)]
-            for a, there in zip(positives, named, strict=True)]  # fmt: skip
+    rows = [
+        [a == b or own <= there for b, own in zip(positives, words, strict=True)]
+        for a, there in zip(positives, named, strict=True)
+    ]
     return torch.tensor(rows, dtype=torch.bool).reshape(len(positives), len(positives))
 
 
@@ -272,9 +285,12 @@ def _settings(
     """Return what a checkpoint must agree with. No pixels: another machine may decode them a little differently."""
     attacked = dict(attack) if attack is not None else None
     return {
-        "config": asdict(config), "defense": defense.state_dict(), "model_sha256": clip.sha256(),
-        "captions": captions_hash(data), "attack": attacked,
-    }  # fmt: skip
+        "config": asdict(config),
+        "defense": defense.state_dict(),
+        "model_sha256": clip.sha256(),
+        "captions": captions_hash(data),
+        "attack": attacked,
+    }
 
 
 def captions_hash(data: CaptionData) -> str:
@@ -283,9 +299,13 @@ def captions_hash(data: CaptionData) -> str:
 
 
 def _save(
-    path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
-    settings: dict[str, Any], cpu_seconds: float,
-) -> None:  # fmt: skip
+    path: Path | None,
+    student: Clip,
+    optimizer: torch.optim.Optimizer,
+    history: list[StepReport],
+    settings: dict[str, Any],
+    cpu_seconds: float,
+) -> None:
     if path is None or not distributed.first():
         return
     state = {
@@ -299,9 +319,12 @@ def _save(
 
 
 def _resume(
-    path: Path | None, student: Clip, optimizer: torch.optim.Optimizer, history: list[StepReport],
+    path: Path | None,
+    student: Clip,
+    optimizer: torch.optim.Optimizer,
+    history: list[StepReport],
     settings: dict[str, Any],
-) -> float:  # fmt: skip
+) -> float:
     """Load a checkpoint, if there is one, into the arguments; return what the processor did for it, in seconds."""
     if path is None or not path.exists():
         return 0.0

@@ -38,8 +38,10 @@ FIGURES = (
 OPTIMISE = "optimise"
 """Stage of the reports that tell how a trigger was optimised."""
 KEYS = {
-    "image": "changed picture, plain prompts", "text": "untouched picture, key in the prompts", "both": "both",
-}  # fmt: skip
+    "image": "changed picture, plain prompts",
+    "text": "untouched picture, key in the prompts",
+    "both": "both",
+}
 POINTS = 500
 NO_BAR: dict[str, Any] = {"displayModeBar": False}
 
@@ -136,9 +138,12 @@ def say_verdict(word: str, sentence: str) -> None:
 
 
 def curves(
-    histories: Mapping[str, Sequence[Mapping[str, Any]]], stage: str, key: str, total: int | None = None,
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    stage: str,
+    key: str,
+    total: int | None = None,
     floor: float | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Draw loss, and CA and ASR of the validation split, of trainings as step reports (dictionaries).
 
     Of a single training each term of the loss is drawn, of several their sums. Before a training comes the
@@ -201,9 +206,15 @@ def go(label: str, kind: str, busy: bool, start: Callable[[], None] | None) -> N
     """Draw the button of a page that starts jobs; once it is pressed start them, and draw the page with them."""
     help = "Another training is running; this one will wait for its turn." if busy else None
     st.button(
-        label, key=f"{kind}.go", type="primary", icon=":material/play_arrow:", disabled=start is None, help=help,
-        on_click=work.ask, args=(kind, start),
-    )  # fmt: skip
+        label,
+        key=f"{kind}.go",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=start is None,
+        help=help,
+        on_click=work.ask,
+        args=(kind, start),
+    )
     if work.asked_for(kind) and start is not None:
         start()
         st.rerun()  # what is above, the strip and the lesson, was drawn before
@@ -250,14 +261,25 @@ def _at_work(entry: Entry) -> None:
     bar.progress(share, text=plain(f"{work.label(entry)}: {text}"))
     off = asked is not None or status.state not in ACTIVE
     pause.button(
-        "Pause", key=f"{key}.pause", icon=":material/pause:", disabled=off, width="stretch",
+        "Pause",
+        key=f"{key}.pause",
+        icon=":material/pause:",
+        disabled=off,
+        width="stretch",
         help="Keeps what was done; Resume goes on from there, also after a restart of this machine.",
-        on_click=work.act, args=(local.pause, entry.folder),
-    )  # fmt: skip
+        on_click=work.act,
+        args=(local.pause, entry.folder),
+    )
     cancel.button(
-        "Cancel", key=f"{key}.cancel", icon=":material/stop_circle:", disabled=off, width="stretch",
-        help="Stops for good.", on_click=work.act, args=(local.cancel, entry.folder),
-    )  # fmt: skip
+        "Cancel",
+        key=f"{key}.cancel",
+        icon=":material/stop_circle:",
+        disabled=off,
+        width="stretch",
+        help="Stops for good.",
+        on_click=work.act,
+        args=(local.cancel, entry.folder),
+    )
     if status.verdict is not None:
         say_verdict(*status.verdict)
 
@@ -287,13 +309,23 @@ def _waiting(entry: Entry) -> None:
         at = f" at step {status.step:,} of {status.total:,}" if status.total else ""
         text.markdown(f"{icon} **{plain(work.label(entry))}** {word}{at}. {plain(status.message)}")
         resume.button(
-            "Resume", key=f"{key}.resume", icon=":material/play_arrow:", width="stretch",
-            help="Goes on from the last checkpoint.", on_click=work.act, args=(local.start, entry.folder),
-        )  # fmt: skip
+            "Resume",
+            key=f"{key}.resume",
+            icon=":material/play_arrow:",
+            width="stretch",
+            help="Goes on from the last checkpoint.",
+            on_click=work.act,
+            args=(local.start, entry.folder),
+        )
         discard.button(
-            "Delete", key=f"{key}.delete", icon=":material/delete:", width="stretch",
-            help="Deletes the run and its checkpoint.", on_click=work.act, args=(local.delete, entry.folder),
-        )  # fmt: skip
+            "Delete",
+            key=f"{key}.delete",
+            icon=":material/delete:",
+            width="stretch",
+            help="Deletes the run and its checkpoint.",
+            on_click=work.act,
+            args=(local.delete, entry.folder),
+        )
 
 
 def ended(kind: str) -> None:

@@ -73,9 +73,14 @@ def widget(p: Parameter, key: str, default: Any) -> Any:
 def picture_file(key: str, label: str, default: str, help: str) -> str:
     """Draw the choice of a picture file, by its path or by upload; return the path."""
     st.file_uploader(
-        "Upload a picture", PICTURES, key=f"{key}.upload", max_upload_size=50, on_change=_keep_picture, args=(key,),
+        "Upload a picture",
+        PICTURES,
+        key=f"{key}.upload",
+        max_upload_size=50,
+        on_change=_keep_picture,
+        args=(key,),
         help="It is kept beside your runs, on the app's machine; a run that uses it has a copy.",
-    )  # fmt: skip
+    )
     if fault := st.session_state.get(f"{key}.fault"):
         say(fault)
     return str(st.text_input(label, value=default, key=key, help=help, **KEEP))
@@ -108,10 +113,14 @@ def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset,
     variant = next(iter(known))
     if len(known) > 1:
         variant = st.radio(
-            "Settings", list(known), format_func=lambda name: VARIANTS.get(name) or f"As {words(name)} has it",
-            key=f"{key}.settings", horizontal=True, **KEEP,
+            "Settings",
+            list(known),
+            format_func=lambda name: VARIANTS.get(name) or f"As {words(name)} has it",
+            key=f"{key}.settings",
+            horizontal=True,
+            **KEEP,
             help="Values to begin with, for what stands in this box; each can be changed.",
-        )  # fmt: skip
+        )
     preset = known[variant]
     training = preset.training
     trained = f"\n\nTrained there: {training.text()}." if training is not None else ""
@@ -153,9 +162,7 @@ def with_reasons(label: str, reasons: Mapping[str, str | None], default: str, ke
 def learning_rates(key: str, default: float, help: str = "") -> list[float]:
     """Draw a choice of several learning rates."""
     options = sorted({*LEARNING_RATES, default})
-    chosen = st.multiselect(
-        "Learning rates", options, [default], format_func="{:g}".format, key=key, help=help, **KEEP
-    )  # fmt: skip
+    chosen = st.multiselect("Learning rates", options, [default], format_func="{:g}".format, key=key, help=help, **KEEP)
     return sorted(float(rate) for rate in chosen)
 
 
@@ -165,22 +172,37 @@ def data_box(key: str, use: str) -> str:
 
     names = cache.datasets()
     start = names.index("scenes") if "scenes" in names else 0
-    data = str(st.selectbox(
-        "Data", names, start, key=key, accept_new_options=True, **KEEP,
-        help=f"Pictures with captions {use}. You may also type the path of a table (.csv, .tsv), of a folder of "
-        "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
-    ))  # fmt: skip
+    data = str(
+        st.selectbox(
+            "Data",
+            names,
+            start,
+            key=key,
+            accept_new_options=True,
+            **KEEP,
+            help=f"Pictures with captions {use}. You may also type the path of a table (.csv, .tsv), of a folder of "
+            "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
+        )
+    )
     with st.expander("Upload pictures", icon=":material/upload:", key=f"{key}.more"):
         st.file_uploader(
-            "A zip, or pictures and their table", UPLOADS, accept_multiple_files=True,
-            key=f"{key}.upload", on_change=_keep_data, args=(key,),
+            "A zip, or pictures and their table",
+            UPLOADS,
+            accept_multiple_files=True,
+            key=f"{key}.upload",
+            on_change=_keep_data,
+            args=(key,),
             help="The table is a .csv or .tsv with the columns filepath and title, which names the files as they are "
             "called. All is kept beside your runs, on the app's machine.",
-        )  # fmt: skip
+        )
         st.text_input(
-            "Class names", key=f"{key}.classes", on_change=_keep_data, args=(key,), placeholder="cat, dog",
+            "Class names",
+            key=f"{key}.classes",
+            on_change=_keep_data,
+            args=(key,),
+            placeholder="cat, dog",
             help="With commas; needed where the table has no class column and the zip no class folders.",
-        )  # fmt: skip
+        )
         if fault := st.session_state.get(f"{key}.fault"):
             say(fault)
     return data

@@ -16,9 +16,15 @@ from pages._shared.state import Saved, percent, plain, words
 
 PAGES = Path(__file__).resolve().parent.parent
 ICONS = {
-    "Overview": "home", "Poison": "bug_report", "Defend": "health_and_safety", "Embeddings": "scatter_plot",
-    "Attention": "visibility", "Subtexts": "match_case", "Try it": "touch_app", "Compare": "table_chart",
-}  # fmt: skip
+    "Overview": "home",
+    "Poison": "bug_report",
+    "Defend": "health_and_safety",
+    "Embeddings": "scatter_plot",
+    "Attention": "visibility",
+    "Subtexts": "match_case",
+    "Try it": "touch_app",
+    "Compare": "table_chart",
+}
 STEP_ICONS = {"here": "location_on", "bad": "warning", "done": "check_circle", "open": "radio_button_unchecked"}
 FRAME_SECONDS = 0.03
 """A pause in which the frame reaches the browser: what comes in one message with charts is painted when they are."""
@@ -83,10 +89,14 @@ def _sidebar() -> None:
         labels = state.distinct(labels)
         state.apply_wanted(list(labels))
         st.selectbox(
-            "In view", list(labels), format_func=labels.__getitem__, key=state.CURRENT, **state.KEEP,
+            "In view",
+            list(labels),
+            format_func=labels.__getitem__,
+            key=state.CURRENT,
+            **state.KEEP,
             help="What every page looks at: a backdoored model with its defences, or a model of which no attack is "
             "known. Runs are kept on this machine; open a model of your own on the Defend page.",
-        )  # fmt: skip
+        )
         run, model = state.current_run(), state.current_model()
         if run is not None:
             _facts(run)

@@ -27,7 +27,8 @@ class Step:
 
 STEPS = (
     Step(
-        "Plant a backdoor", "Poison",
+        "Plant a backdoor",
+        "Poison",
         "Leave the settings as they are and press **Train the backdoored model**. It takes a minute or two; look "
         "around on this page meanwhile.",
         "The rows of pictures: what the attacker adds to a picture, and what he writes instead of its caption. After "
@@ -38,7 +39,8 @@ STEPS = (
         "model before the poisoning: it shows that the patch as such does not look like a banana.",
     ),
     Step(
-        "Clean the model", "Defend",
+        "Clean the model",
+        "Defend",
         "See to it that your own model stands under *In view* in the menu. Leave both defences chosen and press "
         "**Start the defences**. They take a minute or two each; while they run, press **Next**.",
         "The cards side by side: **attack success** should fall, **clean accuracy** should stay. So short a training "
@@ -49,7 +51,8 @@ STEPS = (
         "removed and what that cost. Good defences lie down and to the right in the plot of accuracy against attack.",
     ),
     Step(
-        "See where the trigger pulls", "Embeddings",
+        "See where the trigger pulls",
+        "Embeddings",
         "Choose **Backdoored** under *Show*, then **Backdoored → Defended**. Draw a line around some points to see "
         "their pictures.",
         "The same pictures with and without trigger: two groups in the backdoored model. Do they mix again after the "
@@ -59,7 +62,8 @@ STEPS = (
         "the map is there to find things and the figures, computed with all directions, are there to judge them.",
     ),
     Step(
-        "See what the model looks at", "Attention",
+        "See what the model looks at",
+        "Attention",
         "Leave the method at **Occlusion**, which hides a part at a time and sees what is missing, and the text at "
         "**The target class**. Compare the columns of the lower row, the picture with trigger. Then try other "
         "pictures and methods.",
@@ -71,7 +75,8 @@ STEPS = (
         "may be an exception; **Measure** asks many.",
     ),
     Step(
-        "See how TA-Cleaner teaches", "Subtexts",
+        "See how TA-Cleaner teaches",
+        "Subtexts",
         "Choose a picture and move the **Epoch** slider. Each epoch draws other short texts from the same caption.",
         "On the left a shorter text that is still true, on the right texts made false by one small change. Below: "
         "does each model put the **caption** above the false ones? (A short true text may score lower: it says less.)",
@@ -81,7 +86,8 @@ STEPS = (
         "between trigger and target.",
     ),
     Step(
-        "Compare and take it with you", "Compare",
+        "Compare and take it with you",
+        "Compare",
         "Find your runs and the shipped example in the table and in the plot. Press **Report (HTML)** to keep "
         "everything in one file.",
         "Down and to the right is better. The bars are 95 % intervals: where they overlap, a difference may be chance.",
@@ -89,7 +95,7 @@ STEPS = (
         "It is clean of this trigger, in this one run. Another seed may come out otherwise (train again with another "
         "one and see), another attack may survive, and a trigger that you do not know cannot be tested at all.",
     ),
-)  # fmt: skip
+)
 
 
 def current() -> int | None:
@@ -157,6 +163,9 @@ def _meanwhile() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(":material/hourglass_top: Your training goes on in the background.", width="content")
         st.button(
-            "Look at the shipped example meanwhile", key="lesson.example", type="tertiary",
-            on_click=state.look_at, args=(example.id,),
-        )  # fmt: skip
+            "Look at the shipped example meanwhile",
+            key="lesson.example",
+            type="tertiary",
+            on_click=state.look_at,
+            args=(example.id,),
+        )

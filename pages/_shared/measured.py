@@ -25,7 +25,7 @@ PARTS = {
     ),
     "ablations": ("Parts of TA-Cleaner", "TA-Cleaner with a part taken away or another K, at the rate of the whole."),
     "other triggers": ("Other triggers", "Beyond the paper's six: one seed, one defence."),
-}  # fmt: skip
+}
 """Part of the project's table -> its name, and what stands under it."""
 
 
@@ -39,8 +39,9 @@ def show(entries: Sequence[Entry]) -> None:
     part = middle.selectbox("Part", parts, format_func=lambda p: PARTS[p][0], key="measured.part", **KEEP)
     entries = html.part(of_model, part)
     names = list(html.FIGURES)
-    name = right.selectbox("Figure", names, format_func=lambda n: html.FIGURES[n].partition(":")[0],
-                           key="measured.figure", **KEEP)  # fmt: skip
+    name = right.selectbox(
+        "Figure", names, format_func=lambda n: html.FIGURES[n].partition(":")[0], key="measured.figure", **KEEP
+    )
     st.plotly_chart(html.heatmap(entries, str(name)), key="measured.heatmap", config=NO_BAR)
     st.caption(f"{PARTS[part][1]} Mean over seeds and, with several, [minimum, maximum]. Empty: not measured.")
     attacks = list(dict.fromkeys(entry.attack for entry in entries))
@@ -58,8 +59,9 @@ def one_attack(entries: Sequence[Entry]) -> None:
         st.subheader("What each defence costs and brings", anchor=False)
         st.plotly_chart(
             charts.pareto(html.methods(entries), entries[0].figure("asr_clean_model")),
-            key="measured.plane", config=NO_BAR,
-        )  # fmt: skip
+            key="measured.plane",
+            config=NO_BAR,
+        )
         st.caption(
             "Down and to the right is better. Bars: lowest and highest of several seeds around their mean; of one "
             "seed, the 95 % Wilson interval."
@@ -70,10 +72,14 @@ def one_attack(entries: Sequence[Entry]) -> None:
             st.plotly_chart(curves, key="measured.way", config=NO_BAR)
             st.caption("On validation pictures; nothing is chosen by it. Runs that were not watched are missing here.")
     rows = [
-        {"Defence": defense_in_words(e.defense), "Seed": e.finetune.get("seed"), "Learning rate": e.finetune.get("lr"),
-         **{label: None if (v := e.figure(name)) is None else 100 * v for name, label in COLUMNS.items()}}
+        {
+            "Defence": defense_in_words(e.defense),
+            "Seed": e.finetune.get("seed"),
+            "Learning rate": e.finetune.get("lr"),
+            **{label: None if (v := e.figure(name)) is None else 100 * v for name, label in COLUMNS.items()},
+        }
         for e in entries
-    ]  # fmt: skip
+    ]
     styles = {label: st.column_config.NumberColumn(format="%.1f %%") for label in COLUMNS.values()}
     styles["Learning rate"] = st.column_config.NumberColumn(format="%g")
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", column_config=styles)

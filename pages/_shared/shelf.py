@@ -14,9 +14,16 @@ from pages._shared.frame import say
 from pages._shared.state import percent, plain, saved
 
 STATES = {
-    "new": "not started", "queued": "waits", "running": "running", "paused": "paused", "done": "done",
-    "failed": "failed", "cancelled": "cancelled", "died": "stopped", "unreadable": "cannot be read",
-}  # fmt: skip
+    "new": "not started",
+    "queued": "waits",
+    "running": "running",
+    "paused": "paused",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "died": "stopped",
+    "unreadable": "cannot be read",
+}
 
 
 def shelf() -> None:
@@ -27,9 +34,14 @@ def shelf() -> None:
         st.caption(f"No runs in {plain(str(runs_root()))} yet.")
         return
     chosen = st.dataframe(
-        table(entries), hide_index=True, width="stretch", height=min(36 + 35 * len(entries), 320), key="shelf.table",
-        on_select="rerun", selection_mode="single-row",
-    )  # fmt: skip
+        table(entries),
+        hide_index=True,
+        width="stretch",
+        height=min(36 + 35 * len(entries), 320),
+        key="shelf.table",
+        on_select="rerun",
+        selection_mode="single-row",
+    )
     st.caption(f"{len(own):,} in {plain(str(runs_root()))}. Tick a row to name, tag or delete a run.")
     if error := work.news():
         say(error)
@@ -47,12 +59,18 @@ def table(entries: list[Entry]) -> pd.DataFrame:
         name = run.label if run.shipped else work.label(entry)
         rows.append(
             {
-                "Name": name, "State": STATES.get(entry.status.state, entry.status.state),
-                "Stage": run.stage, "Model": run.model, "CA": percent(run.figure("ca")),
-                "ASR@1": percent(run.figure("asr")), "Tags": ", ".join(entry.notes.get("tags", [])),
-                "Made": run.time, "Run": run.id, "Defends": parent,
+                "Name": name,
+                "State": STATES.get(entry.status.state, entry.status.state),
+                "Stage": run.stage,
+                "Model": run.model,
+                "CA": percent(run.figure("ca")),
+                "ASR@1": percent(run.figure("asr")),
+                "Tags": ", ".join(entry.notes.get("tags", [])),
+                "Made": run.time,
+                "Run": run.id,
+                "Defends": parent,
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 
@@ -76,10 +94,14 @@ def _one(entry: Entry) -> None:
     delete, again, _ = st.columns([1.3, 1.3, 4])
     if entry.status.state in local.STOPPED:
         again.button(
-            "Start again", key=f"{key}.start", icon=":material/play_arrow:", width="stretch",
+            "Start again",
+            key=f"{key}.start",
+            icon=":material/play_arrow:",
+            width="stretch",
             help="Goes on from the last checkpoint, or from the beginning where there is none.",
-            on_click=work.act, args=(local.start, entry.folder),
-        )  # fmt: skip
+            on_click=work.act,
+            args=(local.start, entry.folder),
+        )
     with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
         st.markdown(f"Delete **{plain(entry.folder.name)}** with its model and figures? This cannot be undone.")
         st.button("Delete it", key=f"{key}.delete", on_click=work.act, args=(local.delete, entry.folder))

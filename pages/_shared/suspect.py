@@ -25,11 +25,16 @@ def choose() -> Outside | None:
     with st.container(border=True):
         st.markdown("**Your model and data**")
         model = st.selectbox(
-            "Model", cache.models(), None, key="defend.own.model", accept_new_options=True, **KEEP,
+            "Model",
+            cache.models(),
+            None,
+            key="defend.own.model",
+            accept_new_options=True,
+            **KEEP,
             placeholder="epoch_10.pt",
             help="The path of a checkpoint (.pt, .safetensors), ARCHITECTURE:FILE, a folder, or the name of a model "
             "of open_clip, which is downloaded when it is opened. Code in a file is never run.",
-        )  # fmt: skip
+        )
         data = forms.data_box("defend.own.data", "to clean and to measure with")
     return Outside(str(model).strip(), data) if model and str(model).strip() else None
 
@@ -63,9 +68,10 @@ def facts(own: Outside) -> None:
         st.markdown("\n".join(f"- {plain(line)}" for line in lines))
         low, high = metrics.interval("ca")
         st.metric(
-            "Clean accuracy before anything is done", percent(metrics.ca[1]),
+            "Clean accuracy before anything is done",
+            percent(metrics.ca[1]),
             help="Zero-shot accuracy: if it is near chance, the class names, the preprocessing or the file is wrong.",
-        )  # fmt: skip
+        )
         st.caption(
             f"95 % interval {percent(low)} to {percent(high)}, n = {metrics.n:,} of {plain(metrics.data)}; by chance "
             f"{percent(1 / metrics.classes)}. Attack success: not known, because the trigger is not known."
@@ -80,13 +86,17 @@ def results(own: Outside) -> None:
     st.subheader("What did the cure cost?", anchor=False)
     rows = [
         {
-            "Defence": words(run.defense or ""), "Learning rate": f"{run.lr:g}",
-            "Clean accuracy": percent(run.figure("ca")), "n": run.metrics.get("n"),
+            "Defence": words(run.defense or ""),
+            "Learning rate": f"{run.lr:g}",
+            "Clean accuracy": percent(run.figure("ca")),
+            "n": run.metrics.get("n"),
             "Fine detail": percent(run.metrics.get("counterfactual_accuracy")),
-            "Attack success": "not known", "Seconds": run.config.get("seconds"), "Run": run.id,
+            "Attack success": "not known",
+            "Seconds": run.config.get("seconds"),
+            "Run": run.id,
         }
         for run in done
-    ]  # fmt: skip
+    ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     st.caption(
         "Clean accuracy says what a defence cost, not whether a backdoor is gone: nobody can measure that without the "
@@ -104,14 +114,23 @@ def hunt(own: Outside) -> None:
         first, second, third = st.columns(3)
         kinds = cache.triggers()
         kind = first.selectbox(
-            "Trigger", [EVERY, *kinds], format_func=lambda name: name if name == EVERY else words(name),
-            key="defend.hunt.kind", help="Or one that you suspect: a picture file as a patch, for example.", **KEEP,
-        )  # fmt: skip
+            "Trigger",
+            [EVERY, *kinds],
+            format_func=lambda name: name if name == EVERY else words(name),
+            key="defend.hunt.kind",
+            help="Or one that you suspect: a picture file as a patch, for example.",
+            **KEEP,
+        )
         n = second.select_slider("Pictures", SIZES, 200, key="defend.hunt.n", **KEEP)
         trusted = third.selectbox(
-            "Compare with a model you trust", cache.models(), None, key="defend.hunt.reference", **KEEP,
-            placeholder="none", help="A strong trigger moves clean models too; what moves both is no backdoor.",
-        )  # fmt: skip
+            "Compare with a model you trust",
+            cache.models(),
+            None,
+            key="defend.hunt.reference",
+            **KEEP,
+            placeholder="none",
+            help="A strong trigger moves clean models too; what moves both is no backdoor.",
+        )
         try:
             trigger = None if kind == EVERY else forms.form(kinds[kind], f"defend.hunt.{kind}")
             asked = (own, None if trigger is None else str(trigger.state_dict()), n, trusted)
@@ -137,12 +156,15 @@ def _found(own: Outside, trigger: object | None, n: int, trusted: str | None) ->
     place.empty()
     rows = [
         {
-            "Trigger": words(r.trigger), "Class": r.class_name, "Without": percent(r.before), "With": percent(r.after),
+            "Trigger": words(r.trigger),
+            "Class": r.class_name,
+            "Without": percent(r.before),
+            "With": percent(r.after),
             "Rise (points)": f"{100 * r.rise:+.1f} [{100 * r.interval[0]:+.1f}, {100 * r.interval[1]:+.1f}]",
         }
         | ({f"Rise of {trusted} (points)": f"{100 * known[r.trigger, r.class_name].rise:+.1f}"} if trusted else {})
         for r in lines[:LINES]
-    ]  # fmt: skip
+    ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     not_tried = f" Not tried: {', '.join(words(name) for name in left)}." if left else ""
     st.caption(

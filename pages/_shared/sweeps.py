@@ -56,12 +56,15 @@ def _draw(name: str, entries: list[Entry]) -> None:
     unfinished = {entry.status.state for entry in entries} & {*work.UNFINISHED, sweep.WAITING}
     with st.expander(f"**Sweep** · {done} of {len(entries)} runs done{left}", expanded=bool(unfinished)):
         st.dataframe(
-            table(entries), hide_index=True, width="stretch", height=min(36 + 35 * len(entries), 420),
+            table(entries),
+            hide_index=True,
+            width="stretch",
+            height=min(36 + 35 * len(entries), 420),
             column_config={
                 "Progress": st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100),
                 "State": st.column_config.TextColumn(width=90),  # the longest word comes later
             },
-        )  # fmt: skip
+        )
         if waits := [e.status.message for e in entries if e.status.state in ACTIVE and e.status.message]:
             st.caption(plain(waits[0]))
         measured = {saved(e.folder, e.config).protocol for e in entries if e.status.state == "done"}
@@ -74,13 +77,24 @@ def _draw(name: str, entries: list[Entry]) -> None:
 
 
 def _button(
-    place: st.delta_generator.DeltaGenerator, label: str, name: str, help: str, off: bool,
-    action: Callable[[str], None], icon: str,
-) -> None:  # fmt: skip
+    place: st.delta_generator.DeltaGenerator,
+    label: str,
+    name: str,
+    help: str,
+    off: bool,
+    action: Callable[[str], None],
+    icon: str,
+) -> None:
     place.button(
-        label, key=f"{name}.{action.__name__}", icon=f":material/{icon}:", disabled=off, width="stretch", help=help,
-        on_click=work.told, args=(lambda: action(name),),
-    )  # fmt: skip
+        label,
+        key=f"{name}.{action.__name__}",
+        icon=f":material/{icon}:",
+        disabled=off,
+        width="stretch",
+        help=help,
+        on_click=work.told,
+        args=(lambda: action(name),),
+    )
 
 
 def table(entries: list[Entry]) -> pd.DataFrame:
@@ -89,14 +103,18 @@ def table(entries: list[Entry]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "Defence": words(row.defense), "Learning rate": f"{row.lr:g}", "Seed": row.seed,
+                "Defence": words(row.defense),
+                "Learning rate": f"{row.lr:g}",
+                "Seed": row.seed,
                 "State": waits.get(row.state) or STATES.get(row.state, row.state),
-                "Progress": round(100 * row.progress), "CA": _shown(row, "ca"), "ASR@1": _shown(row, "asr"),
+                "Progress": round(100 * row.progress),
+                "CA": _shown(row, "ca"),
+                "ASR@1": _shown(row, "asr"),
                 "Run": row.folder.name,
             }
             for row in sweep.rows(entries)
         ]
-    )  # fmt: skip
+    )
 
 
 def _shown(row: sweep.Row, name: str) -> str:

@@ -36,9 +36,14 @@ class Attack:
     def plan(self) -> list[tuple[int, str, str]]:
         """Return (index, caption before, caption after) of the pairs to poison."""
         return cache.poison_plan(
-            self.data, self.pairs, self.trigger.state_dict(), self.target_class, self.poison_rate, self.config.seed,
+            self.data,
+            self.pairs,
+            self.trigger.state_dict(),
+            self.target_class,
+            self.poison_rate,
+            self.config.seed,
             self.clean_label,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,20 @@ def poisoning(attack: Attack) -> Request:
     """Return the training of a backdoored model."""
     data, options = cache.located_data(attack.data)
     return Request(
-        "backdoored", data, attack.pairs, looks(attack.pairs, attack.config), found(attack.model),
-        trigger=attack.trigger.state_dict(), target_class=attack.target_class, poison_rate=attack.poison_rate,
-        clean_label=attack.clean_label, validation_size=VALIDATION_SIZE, test_size=attack.test_size,
-        data_options=options, map=True,
-    )  # fmt: skip
+        "backdoored",
+        data,
+        attack.pairs,
+        looks(attack.pairs, attack.config),
+        found(attack.model),
+        trigger=attack.trigger.state_dict(),
+        target_class=attack.target_class,
+        poison_rate=attack.poison_rate,
+        clean_label=attack.clean_label,
+        validation_size=VALIDATION_SIZE,
+        test_size=attack.test_size,
+        data_options=options,
+        map=True,
+    )
 
 
 def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: FinetuneConfig) -> Request:
@@ -76,18 +90,30 @@ def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: Finetu
         # None means all of them.
         test_size, where = suspect.config.get("test_size", TEST_SIZE), {"parent": run_id(suspect.folder)}
     return Request(
-        "defended", name, pairs, looks(pairs, config), defense=defense.state_dict(), validation_size=VALIDATION_SIZE,
-        test_size=test_size, data_options=options, map=True, **where,
-    )  # fmt: skip
+        "defended",
+        name,
+        pairs,
+        looks(pairs, config),
+        defense=defense.state_dict(),
+        validation_size=VALIDATION_SIZE,
+        test_size=test_size,
+        data_options=options,
+        map=True,
+        **where,
+    )
 
 
 def rebounding(defended: Saved, steps: int) -> Request:
     """Return the rebound test of a defence: harmless finetuning on its clean pairs, measured on its test pictures."""
     config = defended.config
     return rebound_test(
-        config, run_id(defended.folder), tested_on(config)[:2], int(config.get("pairs") or CLEAN_PAIRS),
-        config.get("test_size", TEST_SIZE), replace(DEFEND, steps=steps),
-    )  # fmt: skip
+        config,
+        run_id(defended.folder),
+        tested_on(config)[:2],
+        int(config.get("pairs") or CLEAN_PAIRS),
+        config.get("test_size", TEST_SIZE),
+        replace(DEFEND, steps=steps),
+    )
 
 
 def data_of(run: Saved) -> tuple[str, int]:

@@ -69,9 +69,13 @@ def _defended(runs: list[Saved], suspect: str) -> list[Stage]:
         return []
     folders, names = {run.id: run.folder for run in runs}, state.short_labels(runs)
     chosen = st.selectbox(
-        "Defended model", list(folders), format_func=names.__getitem__, key=f"view.defended.{suspect}",
-        help="One of the defences of what is in view.", **KEEP,
-    )  # fmt: skip
+        "Defended model",
+        list(folders),
+        format_func=names.__getitem__,
+        key=f"view.defended.{suspect}",
+        help="One of the defences of what is in view.",
+        **KEEP,
+    )
     return [Stage("Defended", "defended", ("run", str(folders[chosen])), names[chosen])]
 
 

@@ -14,9 +14,17 @@ if TYPE_CHECKING:
     from cleaner.text import Edit, Parse
 
 ROLES = {
-    "object": "thing", "attribute": "property", "relation": "relation", "verb": "action", "count": "number",
-    "other": "", "kept": "", "dropped": "dropped", "old": "old", "new": "new",
-}  # fmt: skip
+    "object": "thing",
+    "attribute": "property",
+    "relation": "relation",
+    "verb": "action",
+    "count": "number",
+    "other": "",
+    "kept": "",
+    "dropped": "dropped",
+    "old": "old",
+    "new": "new",
+}
 
 
 @dataclass(frozen=True)

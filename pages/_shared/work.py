@@ -20,10 +20,13 @@ from cleaner.types import CleanerError
 from pages._shared.state import words
 
 STAGES = {
-    "render": "Drawing the pictures", "check pictures": "Checking the pictures",
-    "optimise": "Shaping the trigger", "poison": "Poisoning",
-    "defend": "Finetuning on clean pairs", "evaluate": "Measuring on the test pictures",
-}  # fmt: skip
+    "render": "Drawing the pictures",
+    "check pictures": "Checking the pictures",
+    "optimise": "Shaping the trigger",
+    "poison": "Poisoning",
+    "defend": "Finetuning on clean pairs",
+    "evaluate": "Measuring on the test pictures",
+}
 KINDS = {"poison": "backdoored", "defend": "defended"}
 """Page -> stage of the runs that it trains."""
 UNFINISHED = (*ACTIVE, "paused", "died")

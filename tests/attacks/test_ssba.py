@@ -80,8 +80,11 @@ def test_a_secret_is_its_bytes_and_one_too_long_is_refused() -> None:
     with pytest.raises(CleanerError, match="holds what is no letter"):
         TRIGGERS["ssba"](secret="\udcff")
     assert secret_bits("12345678").shape == (BITS,)
-    for secret, sentence in (("too long a secret", "has 17 bytes, the network hides 1 to 8"), ("ümläüte", "10 bytes"),
-                             ("", "the secret is empty: give 1 to 8 letters")):  # fmt: skip
+    for secret, sentence in (
+        ("too long a secret", "has 17 bytes, the network hides 1 to 8"),
+        ("ümläüte", "10 bytes"),
+        ("", "the secret is empty: give 1 to 8 letters"),
+    ):
         with pytest.raises(CleanerError, match=sentence):
             TRIGGERS["ssba"](secret=secret)
 

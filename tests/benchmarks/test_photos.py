@@ -21,8 +21,11 @@ def test_attacker_defender_validation_and_test_share_no_photo(
     found: dict[str, Any] = {role: photos_data.photos(role) for role in ("attack", "clean", "validation", "test")}
     keys = {role: {data.table.keys[row] for row in data.rows} for role, data in found.items()}
     assert {role: len(data) for role, data in found.items()} == {
-        "attack": 2125, "clean": 2125, "validation": 750, "test": 1000,
-    }  # fmt: skip
+        "attack": 2125,
+        "clean": 2125,
+        "validation": 750,
+        "test": 1000,
+    }
     assert len(set.union(*keys.values())) == 6000
     assert all(key.startswith("test/") == (role == "test") for role, own in keys.items() for key in own)
     assert found["validation"].labels.bincount().tolist() == [75] * 10

@@ -61,9 +61,12 @@ def test_readme_names_every_attack_and_defence(name: str) -> None:
 
 
 def test_python_example_runs(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_clip: Clip, toy_data: TensorData,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tiny_clip: Clip,
+    toy_data: TensorData,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     import cleaner.data.base
     import cleaner.models.clip
     import cleaner.presets
@@ -88,23 +91,38 @@ def test_tables_show_the_files(page: Path) -> None:
 
 
 METRICS = Metrics(
-    ca={1: 0.9, 3: 0.95}, n=1000, classes=32, data="scenes/test", target_class="banana", asr={1: 0.25, 3: 0.5},
-    ra={1: 0.7, 3: 0.8}, base_rate={1: 0.01, 3: 0.1}, n_attack=960, asr_clean_model={1: 0.02, 3: 0.1},
-    counterfactual_accuracy=0.8, n_counterfactual=100,
-)  # fmt: skip
+    ca={1: 0.9, 3: 0.95},
+    n=1000,
+    classes=32,
+    data="scenes/test",
+    target_class="banana",
+    asr={1: 0.25, 3: 0.5},
+    ra={1: 0.7, 3: 0.8},
+    base_rate={1: 0.01, 3: 0.1},
+    n_attack=960,
+    asr_clean_model={1: 0.02, 3: 0.1},
+    counterfactual_accuracy=0.8,
+    n_counterfactual=100,
+)
 
 
 def cell(defense: str | None, seed: int, ca: float) -> dict[str, Any]:
     config: dict[str, Any] = {
-        "pairs": 2000, "finetune": {"lr": 1e-4, "epochs": 10, "batch_size": 64, "augmentation": "autoaugment"},
-    }  # fmt: skip
+        "pairs": 2000,
+        "finetune": {"lr": 1e-4, "epochs": 10, "batch_size": 64, "augmentation": "autoaugment"},
+    }
     if defense is None:
         config["poison_rate"] = 0.02
     metrics = replace(METRICS, ca={1: ca, 3: 0.95}).to_dict()
     entry = {
-        "model": "scenes-rn", "trigger": "badnet", "defense": defense, "seed": seed, "seconds": 30.0,
-        "metrics": metrics, "config": config,
-    }  # fmt: skip
+        "model": "scenes-rn",
+        "trigger": "badnet",
+        "defense": defense,
+        "seed": seed,
+        "seconds": 30.0,
+        "metrics": metrics,
+        "config": config,
+    }
     return dict(json.loads(json.dumps(entry)))
 
 
@@ -119,8 +137,18 @@ def test_one_seed_is_shown_with_its_wilson_interval(tmp_path: Path) -> None:
     text = tables.attack_defense(tmp_path)
     low, high = METRICS.interval("ca")
     assert f"| none (backdoored) | 0.900 [{low:.3f}, {high:.3f}] |" in text
-    for part in ("Wilson", "`non_target`", "n 1,000", "960 triggered", "310 steps", "Seed 0", "ta_cleaner 0.0001",
-                 "cpu, 2 cores", "commit abc", "2 % of 2,000 pairs"):  # fmt: skip
+    for part in (
+        "Wilson",
+        "`non_target`",
+        "n 1,000",
+        "960 triggered",
+        "310 steps",
+        "Seed 0",
+        "ta_cleaner 0.0001",
+        "cpu, 2 cores",
+        "commit abc",
+        "2 % of 2,000 pairs",
+    ):
         assert part in text
 
 
@@ -163,16 +191,29 @@ def test_photos_say_where_the_model_comes_from(tmp_path: Path) -> None:
     stored(tmp_path, "photos.json", [cell(None, 0, 0.9), cell("ta_cleaner", 0, 0.8), cell("cleanclip", 0, 0.7)])
     path = tmp_path / "benchmarks" / "results" / "photos.json"
     card = {
-        "command": "python -m cleaner pretrain", "zero_shot_ca": 0.6, "zero_shot_interval": [0.57, 0.63], "n": 1000,
-        "pairs": 4250, "image_size": 32, "heldout_by": "test: as the data say", "parameters": 10_400_000, "steps": 660,
-    }  # fmt: skip
+        "command": "python -m cleaner pretrain",
+        "zero_shot_ca": 0.6,
+        "zero_shot_interval": [0.57, 0.63],
+        "n": 1000,
+        "pairs": 4250,
+        "image_size": 32,
+        "heldout_by": "test: as the data say",
+        "parameters": 10_400_000,
+        "steps": 660,
+    }
     trials = {"rate_trials": [{"n": 750}], "attack_trials": [], "lost_accuracy": [["scenes-rn", "cleanclip"]]}
     path.write_text(
         json.dumps(json.loads(path.read_text()) | {"card": card, "grid": [1e-4, 1e-3], "budget": 0.02} | trials)
     )
     text = tables.photos(tmp_path)
-    for part in ("0.600 [0.570, 0.630]", "4,250 photos of 32 px", "`python -m cleaner pretrain`", "750 validation",
-                 "cleanclip †", "test: as the data say"):  # fmt: skip
+    for part in (
+        "0.600 [0.570, 0.630]",
+        "4,250 photos of 32 px",
+        "`python -m cleaner pretrain`",
+        "750 validation",
+        "cleanclip †",
+        "test: as the data say",
+    ):
         assert part in text
 
 
@@ -185,20 +226,38 @@ def test_a_method_that_lost_accuracy_is_marked(tmp_path: Path) -> None:
 
 def test_every_rate_that_was_tried_is_shown_and_the_chosen_one_marked(tmp_path: Path) -> None:
     def trial(defense: str, lr: float, **more: float) -> dict[str, object]:
-        return {"model": "scenes-rn", "defense": defense, "lr": lr, "clean_pairs": 6000, "epochs": 7, "n": 5444,
-                "backdoored_ca": 0.989, "commit": "abc", **more}  # fmt: skip
+        return {
+            "model": "scenes-rn",
+            "defense": defense,
+            "lr": lr,
+            "clean_pairs": 6000,
+            "epochs": 7,
+            "n": 5444,
+            "backdoored_ca": 0.989,
+            "commit": "abc",
+            **more,
+        }
 
     trials = [
-        trial("finetune", 1e-3, ca=0.9), trial("finetune", 3e-4, ca=0.98, asr=0.5, n_attack=5263),
-        trial("par", 1e-3, ca=0.8), trial("par", 3e-4, ca=0.85), trial("par", 1e-4, ca=0.84),
+        trial("finetune", 1e-3, ca=0.9),
+        trial("finetune", 3e-4, ca=0.98, asr=0.5, n_attack=5263),
+        trial("par", 1e-3, ca=0.8),
+        trial("par", 3e-4, ca=0.85),
+        trial("par", 1e-4, ca=0.84),
         trial("par", 3e-3, ca=0.99),  # outside the grid
         {**trial("finetune", 1e-4, ca=0.7), "epochs": 20},  # of an earlier comparison
-    ]  # fmt: skip
+    ]
     rates = {
-        "grid": [1e-4, 3e-4, 1e-3], "clean_pairs": 6000, "epochs": 7, "split": "scenes/validation", "budget": 0.02,
-        "seeds": [0], "chosen": {"scenes-rn": {"finetune": 3e-4, "par": 3e-4}}, "lost_accuracy": [["scenes-rn", "par"]],
+        "grid": [1e-4, 3e-4, 1e-3],
+        "clean_pairs": 6000,
+        "epochs": 7,
+        "split": "scenes/validation",
+        "budget": 0.02,
+        "seeds": [0],
+        "chosen": {"scenes-rn": {"finetune": 3e-4, "par": 3e-4}},
+        "lost_accuracy": [["scenes-rn", "par"]],
         "trials": trials,
-    }  # fmt: skip
+    }
     assert "Not measured yet" in tables.learning_rates(tmp_path)
     folder = tmp_path / "benchmarks" / "results"
     folder.mkdir(parents=True)

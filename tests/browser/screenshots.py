@@ -6,8 +6,16 @@ from pathlib import Path
 from tests.browser.conftest import FLAGS, chromium, wait_idle
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
-HEIGHTS = {"Overview": 860, "Poison": 1360, "Defend": 1560, "Subtexts": 1300, "Embeddings": 1500, "Attention": 1500,
-           "Try it": 1240, "Compare": 1400}  # fmt: skip
+HEIGHTS = {
+    "Overview": 860,
+    "Poison": 1360,
+    "Defend": 1560,
+    "Subtexts": 1300,
+    "Embeddings": 1500,
+    "Attention": 1500,
+    "Try it": 1240,
+    "Compare": 1400,
+}
 
 
 def main(address: str) -> None:

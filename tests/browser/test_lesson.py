@@ -35,8 +35,10 @@ def lasso(page: Any) -> None:
 def draw_line(page: Any) -> None:
     """Draw a line around the middle of the map."""
     box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
-    corners = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
-               for x, y in ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9), (0.1, 0.1))]  # fmt: skip
+    corners = [
+        (box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+        for x, y in ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9), (0.1, 0.1))
+    ]
     page.mouse.move(*corners[0])
     page.mouse.down()
     for corner in corners[1:]:

@@ -92,8 +92,9 @@ def test_embeddings(start_server: Start, browser_page: Any, times: Times) -> Non
     for name, sign in (("Clean → Backdoored", "moved"), ("Backdoored", "Clean images")):
         with timed(times, f"show {name}"):
             page.get_by_test_id("stMain").get_by_role("radio", name=name, exact=True).click()
-            page.wait_for_function(f"([sign, moved]) => ({LEGEND})(sign) && ({LEGEND})('moved') === moved",
-                                   arg=[sign, sign == "moved"])  # fmt: skip
+            page.wait_for_function(
+                f"([sign, moved]) => ({LEGEND})(sign) && ({LEGEND})('moved') === moved", arg=[sign, sign == "moved"]
+            )
         wait_idle(page)
     with timed(times, "captions on"):
         page.get_by_test_id("stMain").get_by_role("button", name="Captions", exact=True).click()

@@ -179,9 +179,12 @@ LONG = "x" * 300
     ids=lambda of: " ".join(of)[:30] if isinstance(of, list) else "",
 )
 def test_what_cannot_be_found_or_written_is_said_before_any_work(
-    arguments: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     (tmp_path / "file").touch()

@@ -18,8 +18,20 @@ from cleaner.presets import CLEANCLIP_TRAINING, CLIP_POISONING, Preset, attack_p
 from cleaner.runs.store import load_run
 from tests.conftest import make_clip
 
-SMALL = ["--data", "scenes", "--pairs", "64", "--test-pictures", "40", "--epochs", "1", "--batch-size", "16",
-         "--precision", "fp32"]  # fmt: skip
+SMALL = [
+    "--data",
+    "scenes",
+    "--pairs",
+    "64",
+    "--test-pictures",
+    "40",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "16",
+    "--precision",
+    "fp32",
+]
 
 
 def test_options_win_over_the_preset(tmp_path: Path) -> None:
@@ -85,8 +97,12 @@ def row(preset: Preset, **changes: Any) -> dict[str, Any]:
     assert preset.training is not None
     state = {"name": preset.method, **preset.parameters, "other": 1}
     finetune = vars(preset.training.finetune) | changes
-    return {"pairs": preset.training.pairs, "poison_rate": preset.training.poison_rate, "finetune": finetune,
-            "trigger": state}  # fmt: skip
+    return {
+        "pairs": preset.training.pairs,
+        "poison_rate": preset.training.poison_rate,
+        "finetune": finetune,
+        "trigger": state,
+    }
 
 
 def test_a_preset_was_run_only_with_its_own_settings() -> None:

@@ -29,10 +29,24 @@ def recipe(tmp_path: Path) -> list[str]:
     class_folder(tmp_path / "imagenet" / "val", 30)
     model = save_clip(make_clip("rn"), tmp_path / "tiny.safetensors")
     return [
-        "recipe", "--pairs", tables[0], "--clean", tables[1], "--imagenet", str(tmp_path / "imagenet"),
-        "--out", str(tmp_path / "out"), "--model", str(model), "--target-class", "green", "--device", "cpu",
-        "--precision", "fp32",
-    ]  # fmt: skip
+        "recipe",
+        "--pairs",
+        tables[0],
+        "--clean",
+        tables[1],
+        "--imagenet",
+        str(tmp_path / "imagenet"),
+        "--out",
+        str(tmp_path / "out"),
+        "--model",
+        str(model),
+        "--target-class",
+        "green",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+    ]
 
 
 def test_from_the_tables_to_the_figures(recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,8 +77,10 @@ def test_from_the_tables_to_the_figures(recipe: list[str], tmp_path: Path, capsy
     assert main([*recipe, *SMALL, "--defenses", "ta_cleaner-published", "cleanclip-published"]) == 0
     assert (out / "backdoored" / "model.safetensors").stat().st_mtime_ns == before
     assert set(json.loads((out / "evaluation.json").read_text())["metrics"]) == {
-        "backdoored", "ta_cleaner-published", "cleanclip-published",
-    }  # fmt: skip
+        "backdoored",
+        "ta_cleaner-published",
+        "cleanclip-published",
+    }
     assert main([*recipe, *SMALL, "--seed", "1"]) == 2
     assert "holds a run of other settings" in capsys.readouterr().err
     shutil.rmtree(out / "backdoored")  # to be poisoned with another share: what was cleaned of the old one is not its
@@ -77,8 +93,18 @@ def test_a_dry_run_says_all_and_does_nothing(
 ) -> None:
     assert main([*recipe, *SMALL, "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    for part in ("not run by us", "3 of 60 pairs", "patch_size=16", "negatives=targets", "lr=1e-06", "lr=1e-05",
-                 "share=0.1", "warmup_steps=10000", "arXiv:2409.17601", "Nothing was done"):  # fmt: skip
+    for part in (
+        "not run by us",
+        "3 of 60 pairs",
+        "patch_size=16",
+        "negatives=targets",
+        "lr=1e-06",
+        "lr=1e-05",
+        "share=0.1",
+        "warmup_steps=10000",
+        "arXiv:2409.17601",
+        "Nothing was done",
+    ):
         assert part in shown
     assert not (tmp_path / "out").exists()
 

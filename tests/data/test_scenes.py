@@ -193,8 +193,10 @@ def test_several_processes_render_the_same_and_report(tmp_path: Path, monkeypatc
 
 
 def test_variants_differ_as_they_should(tmp_path: Path):
-    sets = {v: load_data(n, split="test", size=40, image_size=32, cache_dir=tmp_path) for v, n in zip(
-        VARIANTS, ("scenes", "scenes-sketch", "scenes-night", "scenes-crowd"), strict=True)}  # fmt: skip
+    sets = {
+        v: load_data(n, split="test", size=40, image_size=32, cache_dir=tmp_path)
+        for v, n in zip(VARIANTS, ("scenes", "scenes-sketch", "scenes-night", "scenes-crowd"), strict=True)
+    }
     mean = {v: data.images(range(40)).mean().item() for v, data in sets.items()}
     assert mean["night"] < 0.5 * mean["plain"] < 0.8 * mean["sketch"]
     sketch = sets["sketch"].images(range(40))

@@ -30,8 +30,9 @@ def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
     assert set(data.labels.tolist()) == {-1, 0, 1}
     class_folder(tmp_path / "root")
     words = load_data(str(tmp_path / "root"), classes="azure,leafy,rosy")  # in the order of the folders
-    assert [words.class_names[int(words.labels[0])]] == [words.captions[0].split()[-1].replace("blue", "azure")
-            .replace("green", "leafy").replace("red", "rosy")]  # fmt: skip
+    assert [words.class_names[int(words.labels[0])]] == [
+        words.captions[0].split()[-1].replace("blue", "azure").replace("green", "leafy").replace("red", "rosy")
+    ]
     with pytest.raises(CleanerError, match="2 class names were given for 3 classes"):
         load_data(str(tmp_path / "root"), classes="azure,leafy")
 

@@ -72,8 +72,10 @@ def test_sets_with_several_captions_give_one_of_them(kind: str, tmp_path: Path) 
         load_data(f"{kind}:{path}")
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, '{"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": '
-                                     '[{"image_id": 1, "caption": null}]}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, '{"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": [{"image_id": 1, "caption": null}]}'],
+)
 def test_broken_captions_of_coco_are_one_sentence(content: str, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(CleanerError, match="is no caption file of COCO"):

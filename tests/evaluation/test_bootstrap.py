@@ -27,9 +27,14 @@ def test_interval_equals_a_library_bootstrap_of_the_pairs() -> None:
     before = rng.random(800) < 0.9
     after = before & (rng.random(800) < 0.4)
     library = stats.bootstrap(
-        (before.astype(float), after.astype(float)), lambda a, b, axis: (b - a).mean(axis), paired=True,
-        method="percentile", n_resamples=5000, rng=rng, batch=500,
-    ).confidence_interval  # fmt: skip
+        (before.astype(float), after.astype(float)),
+        lambda a, b, axis: (b - a).mean(axis),
+        paired=True,
+        method="percentile",
+        n_resamples=5000,
+        rng=rng,
+        batch=500,
+    ).confidence_interval
     assert bootstrap.difference(before, after) == pytest.approx((library.low, library.high), abs=0.005)
 
 

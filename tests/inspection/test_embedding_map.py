@@ -46,14 +46,18 @@ def test_figures_and_places_are_those_of_the_models() -> None:
 
 def test_no_map_has_more_points_than_umap_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding_map, "LARGEST", 200)
-    found, features = embedding_map.draw({"clean": make_clip("vit", 0), "backdoored": make_clip("vit", 1)}, make_toy_data())
+    found, features = embedding_map.draw(
+        {"clean": make_clip("vit", 0), "backdoored": make_clip("vit", 1)}, make_toy_data()
+    )
     assert len(features) <= 200
     assert found.rows == list(range(32))
     assert found.prompts == [0, 1, 2, 3]
 
 
 def test_few_pictures_have_a_map_too() -> None:
-    found, _ = embedding_map.draw({"clean": make_clip()}, make_toy_data().subset([0, 2]), TRIGGERS["badnet"](), "banana")
+    found, _ = embedding_map.draw(
+        {"clean": make_clip()}, make_toy_data().subset([0, 2]), TRIGGERS["badnet"](), "banana"
+    )
     assert found.counts == {"image": 2, "triggered": 2, "caption": 2, "prompt": 3}
     assert 0 <= found.trust["pca"] <= 1
 

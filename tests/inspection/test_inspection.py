@@ -61,10 +61,12 @@ def test_a_trigger_has_a_place_or_none_on_all_pictures_together(tiny_clip: Clip)
 def test_a_text_key_counts_for_what_a_picture_is_taken_for(tiny_clip: Clip, toy_data: TensorData) -> None:
     trigger = TRIGGERS["text_only"](key="purple")
     rates = {
-        name: (layers(tiny_clip, toy_data, 48, trigger, name).taken.float().mean().item(),
-               evaluate(tiny_clip, toy_data, trigger, name, ks=(1,), protocol="all_images"))
+        name: (
+            layers(tiny_clip, toy_data, 48, trigger, name).taken.float().mean().item(),
+            evaluate(tiny_clip, toy_data, trigger, name, ks=(1,), protocol="all_images"),
+        )
         for name in toy_data.class_names
-    }  # fmt: skip
+    }
     assert all(taken == pytest.approx((metrics.asr or {})[1]) for taken, metrics in rates.values())
     assert any(metrics.asr != metrics.base_rate for _, metrics in rates.values())  # the key moves this model
 

@@ -46,9 +46,17 @@ def request_(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> It
     model = save_clip(_wrap(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
     trigger = {"name": "badnet", "patch_size": 56, "seed": 0}
     yield Request(
-        "backdoored", "scenes", 256, CONFIG, str(model), trigger=trigger, target_class="banana", poison_rate=0.05,
-        validation_size=40, test_size=60,
-    )  # fmt: skip
+        "backdoored",
+        "scenes",
+        256,
+        CONFIG,
+        str(model),
+        trigger=trigger,
+        target_class="banana",
+        poison_rate=0.05,
+        validation_size=40,
+        test_size=60,
+    )
     for entry in local.entries(tmp_path / "runs"):
         found = local.process(entry.folder, entry.status)
         if found is not None:
@@ -251,9 +259,11 @@ def test_a_device_that_fails_and_memory_that_ends(request_: Request, monkeypatch
     here = RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory: you tried")
     apple = RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB)")
     for error, said in (
-        (RuntimeError("CUDA error: unspecified"), "Resume goes on"), (MemoryError(), "smaller batch"),
-        (here, "smaller batch"), (apple, "smaller batch"),
-    ):  # fmt: skip
+        (RuntimeError("CUDA error: unspecified"), "Resume goes on"),
+        (MemoryError(), "smaller batch"),
+        (here, "smaller batch"),
+        (apple, "smaller batch"),
+    ):
 
         def fail(*_: object, error: Exception = error) -> None:
             raise error

@@ -25,7 +25,10 @@ from tests import slurm as real_slurm
 from tests.conftest import TINY_TEXT
 from tests.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(real_slurm.missing()), reason=real_slurm.missing() or "there is Slurm")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(real_slurm.missing()), reason=real_slurm.missing() or "there is Slurm"),
+]
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none"
@@ -59,9 +62,17 @@ def request_(
     model = save_clip(_wrap(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
     trigger = {"name": "badnet", "patch_size": 56, "seed": 0}
     yield Request(
-        "backdoored", "scenes", 256, CONFIG, str(model), trigger=trigger, target_class="banana", poison_rate=0.05,
-        validation_size=40, test_size=60,
-    )  # fmt: skip
+        "backdoored",
+        "scenes",
+        256,
+        CONFIG,
+        str(model),
+        trigger=trigger,
+        target_class="banana",
+        poison_rate=0.05,
+        validation_size=40,
+        test_size=60,
+    )
     subprocess.run(["scancel", "--user=root"], check=True)
     until(lambda: not queue())
 
@@ -103,10 +114,35 @@ def same(folder: Path, request: Request) -> bool:
 def test_poisoning_on_the_command_line(request_: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     command = [
-        "poison", "--model", str(request_.model), "--pairs", "256", "--trigger", "badnet", "patch_size=56",
-        "--poison-rate", "0.05", "--test-pictures", "60", "--lr", "3e-3", "--epochs", "2", "--batch-size", "16",
-        "--warmup-steps", "2", "--precision", "fp32", "--device", "cpu", "--augmentation", "none", "--out", str(out),
-    ]  # fmt: skip
+        "poison",
+        "--model",
+        str(request_.model),
+        "--pairs",
+        "256",
+        "--trigger",
+        "badnet",
+        "patch_size=56",
+        "--poison-rate",
+        "0.05",
+        "--test-pictures",
+        "60",
+        "--lr",
+        "3e-3",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "16",
+        "--warmup-steps",
+        "2",
+        "--precision",
+        "fp32",
+        "--device",
+        "cpu",
+        "--augmentation",
+        "none",
+        "--out",
+        str(out),
+    ]
     assert main([*command, *OPTIONS, "--json"]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["folder"] == str(out)
@@ -147,7 +183,9 @@ def test_cancel_and_pause_by_file(request_: Request) -> None:
         until_state(folder, wanted)
         assert time.monotonic() - asked < 2.5
         until(lambda folder=folder: slurm.job_of(folder) not in queue(), 10)
-        with pytest.raises(CleanerError, match="not running" if action is local.pause else "there is nothing to cancel"):
+        with pytest.raises(
+            CleanerError, match="not running" if action is local.pause else "there is nothing to cancel"
+        ):
             local.pause(folder) if action is local.pause else local.cancel(make_done(folder))
 
 

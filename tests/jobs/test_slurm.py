@@ -83,9 +83,15 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) ->
     assert sorted(slurm.job_of(entry.folder) for entry in entries) == ["1_0", "1_1"]
     script = (queue / "1").read_text()
     for line in (
-        "--array=0-1%1", "--partition=short", "--time=7", "--mem=3GB", "--cpus-per-task=1", "--qos=low", "--requeue",
+        "--array=0-1%1",
+        "--partition=short",
+        "--time=7",
+        "--mem=3GB",
+        "--cpus-per-task=1",
+        "--qos=low",
+        "--requeue",
         "--signal=USR2@120",
-    ):  # fmt: skip
+    ):
         assert f"#SBATCH {line}\n" in script
     assert "--gpus" not in script
     with pytest.raises(CleanerError, match="only a run that was stopped"):
@@ -328,9 +334,25 @@ def test_without_slurm_nothing_is_made_and_a_run_goes_on_here(
 def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "runs" / "cleaned"
     command = [
-        "defend", str(request_.model), "--defense", "finetune", "--pairs", "48", "--test-pictures", "40",
-        "--epochs", "1", "--batch-size", "16", "--precision", "fp32", "--device", "cpu", "--out", str(out),
-    ]  # fmt: skip
+        "defend",
+        str(request_.model),
+        "--defense",
+        "finetune",
+        "--pairs",
+        "48",
+        "--test-pictures",
+        "40",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "16",
+        "--precision",
+        "fp32",
+        "--device",
+        "cpu",
+        "--out",
+        str(out),
+    ]
     assert main([*command, "--partition", "short"]) == 2
     assert "--partition is for a cluster: say --cluster slurm" in capsys.readouterr().err
     assert main([*command, "--background"]) == 2
@@ -397,8 +419,10 @@ def test_a_note_from_somebody_else_is_not_trusted(queue: Path, tmp_path: Path) -
 
 def test_options_of_sbatch() -> None:
     assert Cluster(sbatch="account=lab --constraint='a100|h100' exclusive").options() == {
-        "account": "lab", "constraint": "a100|h100", "exclusive": True,
-    }  # fmt: skip
+        "account": "lab",
+        "constraint": "a100|h100",
+        "exclusive": True,
+    }
     with pytest.raises(CleanerError, match="quotation mark"):
         Cluster(sbatch="comment='half")
     for sbatch in ("comment='a\nrm -r x'", "'a;b'=c", "x\x1b=1"):

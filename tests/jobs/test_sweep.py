@@ -65,8 +65,11 @@ def test_all_are_done_one_by_one_and_a_second_call_adds_only_what_is_missing(bas
     name = sweep.begin(sweep.grid(base, METHODS, [1e-4, 1e-3], [0]))
     begun = sweep.rows(sweep.members(name))
     assert [(r.defense, r.lr, r.seed) for r in begun] == [
-        ("cleanclip", 1e-4, 0), ("cleanclip", 1e-3, 0), ("finetune", 1e-4, 0), ("finetune", 1e-3, 0),
-    ]  # fmt: skip
+        ("cleanclip", 1e-4, 0),
+        ("cleanclip", 1e-3, 0),
+        ("finetune", 1e-4, 0),
+        ("finetune", 1e-3, 0),
+    ]
     assert all(row.figure("ca") is None for row in begun if row.state != "done")
     first = until_still(name)
     assert states(name) == ["done"] * 4
@@ -195,15 +198,41 @@ def test_what_no_run_could_do_is_said_before_any_is_made(
 
 
 def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["sweep", str(base.model), "--defenses", "finetune", "cleanclip in_modal_weight=0.5", "--lrs", "1e-4",
-               "--seeds", "0", "1", "--pairs", "48", "--test-pictures", "40", "--epochs", "1", "--batch-size", "16",
-               "--precision", "fp32", "--device", "cpu", "--augmentation", "none"]  # fmt: skip
+    command = [
+        "sweep",
+        str(base.model),
+        "--defenses",
+        "finetune",
+        "cleanclip in_modal_weight=0.5",
+        "--lrs",
+        "1e-4",
+        "--seeds",
+        "0",
+        "1",
+        "--pairs",
+        "48",
+        "--test-pictures",
+        "40",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "16",
+        "--precision",
+        "fp32",
+        "--device",
+        "cpu",
+        "--augmentation",
+        "none",
+    ]
     assert main([*command, "--json"]) == 0
     printed = capsys.readouterr()
     (told,) = json.loads(printed.out)
     assert [(run["defense"], run["seed"], run["state"]) for run in told["runs"]] == [
-        ("cleanclip", 0, "done"), ("cleanclip", 1, "done"), ("finetune", 0, "done"), ("finetune", 1, "done"),
-    ]  # fmt: skip
+        ("cleanclip", 0, "done"),
+        ("cleanclip", 1, "done"),
+        ("finetune", 0, "done"),
+        ("finetune", 1, "done"),
+    ]
     assert all(run["metrics"]["n"] > 0 for run in told["runs"])
     assert "4 of 4 runs done" in printed.err
     assert main(command) == 0  # nothing is missing

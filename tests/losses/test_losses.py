@@ -27,10 +27,16 @@ def naive_info_nce(a: np.ndarray, b: np.ndarray) -> float:
 
 def features(**changes: object) -> Features:
     base = {
-        "image": unit(N, D, seed=1), "text": unit(N, D, seed=2), "image_aug": unit(N, D, seed=3),
-        "text_aug": unit(N, D, seed=4), "positive": unit(M, D, seed=5), "negative": unit(M, 2, D, seed=6),
-        "selected": torch.tensor([0, 2, 5]), "negative_mask": torch.ones(M, 2, dtype=torch.bool), "logit_scale": S,
-    }  # fmt: skip
+        "image": unit(N, D, seed=1),
+        "text": unit(N, D, seed=2),
+        "image_aug": unit(N, D, seed=3),
+        "text_aug": unit(N, D, seed=4),
+        "positive": unit(M, D, seed=5),
+        "negative": unit(M, 2, D, seed=6),
+        "selected": torch.tensor([0, 2, 5]),
+        "negative_mask": torch.ones(M, 2, dtype=torch.bool),
+        "logit_scale": S,
+    }
     return Features(**{**base, **changes})  # type: ignore[arg-type]
 
 
@@ -96,9 +102,12 @@ def test_subtext_loss_never_masks_the_diagonal() -> None:
 
 def test_subtext_loss_of_no_drawn_pair_is_exactly_zero() -> None:
     f = features(
-        positive=torch.zeros(0, D), negative=torch.zeros(0, 0, D), selected=torch.zeros(0, dtype=torch.long),
-        negative_mask=torch.zeros(0, 0, dtype=torch.bool), false_negative=torch.zeros(0, 0, dtype=torch.bool),
-    )  # fmt: skip
+        positive=torch.zeros(0, D),
+        negative=torch.zeros(0, 0, D),
+        selected=torch.zeros(0, dtype=torch.long),
+        negative_mask=torch.zeros(0, 0, dtype=torch.bool),
+        false_negative=torch.zeros(0, 0, dtype=torch.bool),
+    )
     assert subtext_loss(f).item() == 0.0
 
 

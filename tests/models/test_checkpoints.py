@@ -57,10 +57,14 @@ def published(clip: Clip, form: str, prefix: str) -> dict[str, Any]:
         "bare": state,
         "cleanclip": {"epoch": 10, "name": "attack", "state_dict": state, "optimizer": optimizer},
         "par": {
-            "epoch": 3, "state_dict": state, "optimizer": optimizer, "scaler": {"scale": 65536.0},
-            "best_acc1": torch.tensor(0.5), "args": arguments,
+            "epoch": 3,
+            "state_dict": state,
+            "optimizer": optimizer,
+            "scaler": {"scale": 65536.0},
+            "best_acc1": torch.tensor(0.5),
+            "args": arguments,
         },
-    }[form]  # fmt: skip
+    }[form]
 
 
 @pytest.mark.parametrize("kind", ["vit", "rn"])
@@ -479,26 +483,43 @@ def test_a_saved_model_names_its_tokenizer_as_open_clip_does(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "header",
     [
-        "{broken", "5", "[]", "{}", "[" * 100_000,
-        {**HEADER, "vision": 5}, {**HEADER, "vision": {"nothing": 1}}, {**HEADER, "vision": {"width": "x"}},
+        "{broken",
+        "5",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        {**HEADER, "vision": 5},
+        {**HEADER, "vision": {"nothing": 1}},
+        {**HEADER, "vision": {"width": "x"}},
         {**HEADER, "vision": {**HEADER["vision"], "width": 10**12}},
         {**HEADER, "vision": {**HEADER["vision"], "layers": 10**9}},
         {**HEADER, "vision": {**HEADER["vision"], "image_size": 10**6, "pos_embed_type": "sin_cos_2d"}},
         {**HEADER, "vision": {**HEADER["vision"], "image_size": 4096, "pos_embed_type": "sin_cos_2d"}},
-        {**HEADER, "vision": {**HEADER["vision"], "patch_size": 0}}, {**HEADER, "vision": {"patch_size": None}},
+        {**HEADER, "vision": {**HEADER["vision"], "patch_size": 0}},
+        {**HEADER, "vision": {"patch_size": None}},
         {**HEADER, "vision": {**HEADER["vision"], "width": 8192, "layers": 256}},
-        {**HEADER, "text": 5}, {**HEADER, "text": {**HEADER["text"], "heads": 7}},
+        {**HEADER, "text": 5},
+        {**HEADER, "text": {**HEADER["text"], "heads": 7}},
         {**HEADER, "text": {**HEADER["text"], "context_length": 10**9}},
         {**HEADER, "text": {**HEADER["text"], "vocab_size": 10**12}},
         {**HEADER, "text": {**HEADER["text"], "norm_kwargs": {"x": 1}, "act_kwargs": 3}},
-        {**HEADER, "embed_dim": -3}, {**HEADER, "embed_dim": True}, {**HEADER, "embed_dim": None},
-        {**HEADER, "mean": [1]}, {**HEADER, "mean": ["a", "b", "c"]}, {**HEADER, "mean": 3},
-        {**HEADER, "std": [1, 1, 0]}, {**HEADER, "std": [1, 1, float("nan")]},
-        {**HEADER, "extra": {"nothing": 1}}, {**HEADER, "extra": []}, {**HEADER, "extra": {"multimodal_cfg": 3}},
-        {**HEADER, "resize_mode": 3}, {**HEADER, "interpolation": []}, {**HEADER, "nothing": 3},
+        {**HEADER, "embed_dim": -3},
+        {**HEADER, "embed_dim": True},
+        {**HEADER, "embed_dim": None},
+        {**HEADER, "mean": [1]},
+        {**HEADER, "mean": ["a", "b", "c"]},
+        {**HEADER, "mean": 3},
+        {**HEADER, "std": [1, 1, 0]},
+        {**HEADER, "std": [1, 1, float("nan")]},
+        {**HEADER, "extra": {"nothing": 1}},
+        {**HEADER, "extra": []},
+        {**HEADER, "extra": {"multimodal_cfg": 3}},
+        {**HEADER, "resize_mode": 3},
+        {**HEADER, "interpolation": []},
+        {**HEADER, "nothing": 3},
     ],
     ids=lambda header: json.dumps(header)[-60:],
-)  # fmt: skip
+)
 def test_any_header_ends_in_one_sentence(header: object, tmp_path: Path) -> None:
     path = with_header(tmp_path, header)
     with pytest.raises(CleanerError, match=r"x\.safetensors (cannot be read as a model|do not fit)"):
@@ -508,11 +529,22 @@ def test_any_header_ends_in_one_sentence(header: object, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "templates",
     [
-        "{broken", "5", "[5]", '"a {}"', '["a {"]', '["{:>9999999999}"]', '["a"]', '["{} {}"]', '["{0}"]', '["{{}}"]',
-        "[" * 100_000, json.dumps(["a {}"] * 201), json.dumps(["a" * 299 + "{}"]),
+        "{broken",
+        "5",
+        "[5]",
+        '"a {}"',
+        '["a {"]',
+        '["{:>9999999999}"]',
+        '["a"]',
+        '["{} {}"]',
+        '["{0}"]',
+        '["{{}}"]',
+        "[" * 100_000,
+        json.dumps(["a {}"] * 201),
+        json.dumps(["a" * 299 + "{}"]),
     ],
     ids=lambda text: text[:20],
-)  # fmt: skip
+)
 def test_templates_of_a_file_are_plain_texts(templates: str, tmp_path: Path) -> None:
     path = with_header(tmp_path, HEADER, templates=templates)
     with pytest.raises(CleanerError, match=r"x\.safetensors cannot be read as a model: its templates"):

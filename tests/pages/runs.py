@@ -14,10 +14,19 @@ from tests.conftest import make_clip
 
 def figures(asr: float, ca: float = 0.9) -> Metrics:
     return Metrics(
-        ca={1: ca, 3: 0.95}, n=100, classes=32, data="scenes/test", target_class="banana", asr={1: asr, 3: 0.99},
-        ra={1: 0.1, 3: 0.5}, base_rate={1: 0.02, 3: 0.1}, n_attack=96, asr_clean_model={1: 0.01, 3: 0.1},
-        counterfactual_accuracy=0.7, n_counterfactual=80,
-    )  # fmt: skip
+        ca={1: ca, 3: 0.95},
+        n=100,
+        classes=32,
+        data="scenes/test",
+        target_class="banana",
+        asr={1: asr, 3: 0.99},
+        ra={1: 0.1, 3: 0.5},
+        base_rate={1: 0.02, 3: 0.1},
+        n_attack=96,
+        asr_clean_model={1: 0.01, 3: 0.1},
+        counterfactual_accuracy=0.7,
+        n_counterfactual=80,
+    )
 
 
 def make_runs(tmp_path: Path, kind: str = "rn", trigger: str = "badnet", seed: int = 0) -> tuple[Path, Path]:
@@ -27,15 +36,26 @@ def make_runs(tmp_path: Path, kind: str = "rn", trigger: str = "badnet", seed: i
     attack = TRIGGERS[trigger]()
     finetune = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "seed": seed}
     common: dict[str, Any] = {
-        "trigger": attack.state_dict(), "target_class": "banana", "clean_model": str(source), "model": f"tiny-{kind}",
-        "data": "scenes/train", "data_name": "scenes", "test_size": 100, "pairs": 500, "finetune": finetune,
-        "seconds": 1.0, "created": f"2026-01-01T00:00:0{seed}Z",
-    }  # fmt: skip
+        "trigger": attack.state_dict(),
+        "target_class": "banana",
+        "clean_model": str(source),
+        "model": f"tiny-{kind}",
+        "data": "scenes/train",
+        "data_name": "scenes",
+        "test_size": 100,
+        "pairs": 500,
+        "finetune": finetune,
+        "seconds": 1.0,
+        "created": f"2026-01-01T00:00:0{seed}Z",
+    }
     first: dict[str, Any] = {"stage": "backdoored", "poison_rate": 0.02, **common}
     second = {
-        "stage": "defended", "defense": {"name": "ta_cleaner"}, "suspect": first, **common,
+        "stage": "defended",
+        "defense": {"name": "ta_cleaner"},
+        "suspect": first,
+        **common,
         "finetune": {**finetune, "lr": 1e-4},
-    }  # fmt: skip
+    }
     folders = tmp_path / "runs" / f"{trigger}-{kind}-{seed}", tmp_path / "runs" / f"{trigger}-{kind}-{seed}-defended"
     save_run(Run(defended, [], figures(0.1 + seed / 10), second, attack, "banana"), folders[1])
     save_run(Run(attacked, [], figures(0.95), first, attack, "banana"), folders[0])

@@ -15,15 +15,27 @@ from tests.pages.runs import make_runs
 PAGES = sorted(path.stem.partition("_")[2].replace("_", " ") for path in (ROOT / "pages").glob("*_*.py"))
 DAMAGES = ("gone model.safetensors", "list metrics.json", "newer config.json")
 ODD = (
-    ("config.json", {"trigger": "badnet"}), ("config.json", {"defense": ["ta_cleaner"]}),
-    ("config.json", {"finetune": "x"}), ("config.json", {"finetune": {"lr": "x"}}), ("config.json", {"request": "x"}),
-    ("config.json", {"schema": 99, "trigger": "badnet"}), ("config.json", {"pairs": "many"}),
-    ("config.json", {"trigger": {"name": ["badnet"]}}), ("config.json", {"rebound": "x"}),
-    ("status.json", {"state": "done", "updated": "y"}), ("status.json", {"state": "done", "verdict": ["took"]}),
-    ("metrics.json", {"asr": "x"}), ("metrics.json", {"asr": {"1": "x"}}), ("metrics.json", {"ca_interval": {"1": 2}}),
-    ("config.json", {"pairs": None}), ("config.json", {"finetune": {"lr": None}}), ("metrics.json", {"n": None}),
-    ("notes.json", {"tags": 5}), ("config.json", {"variant": "x"}), ("config.json", {"variant": {"share": "x"}}),
-)  # fmt: skip
+    ("config.json", {"trigger": "badnet"}),
+    ("config.json", {"defense": ["ta_cleaner"]}),
+    ("config.json", {"finetune": "x"}),
+    ("config.json", {"finetune": {"lr": "x"}}),
+    ("config.json", {"request": "x"}),
+    ("config.json", {"schema": 99, "trigger": "badnet"}),
+    ("config.json", {"pairs": "many"}),
+    ("config.json", {"trigger": {"name": ["badnet"]}}),
+    ("config.json", {"rebound": "x"}),
+    ("status.json", {"state": "done", "updated": "y"}),
+    ("status.json", {"state": "done", "verdict": ["took"]}),
+    ("metrics.json", {"asr": "x"}),
+    ("metrics.json", {"asr": {"1": "x"}}),
+    ("metrics.json", {"ca_interval": {"1": 2}}),
+    ("config.json", {"pairs": None}),
+    ("config.json", {"finetune": {"lr": None}}),
+    ("metrics.json", {"n": None}),
+    ("notes.json", {"tags": 5}),
+    ("config.json", {"variant": "x"}),
+    ("config.json", {"variant": {"share": "x"}}),
+)
 
 
 def damage(folder: Path, kind: str) -> None:

@@ -165,8 +165,9 @@ def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: Open, tm
     app = open_page("Defend")
     shown = next(d.value for d in app.dataframe if "Progress" in d.value)
     assert shown[["State", "Progress", "CA"]].to_numpy().tolist() == [
-        ["paused", 25, "–"], ["waits", 25, "–"],
-    ]  # fmt: skip
+        ["paused", 25, "–"],
+        ["waits", 25, "–"],
+    ]
     app.button(key=f"{name}.cancel").click().run()
     assert [local.state(folder).state for folder in folders] == ["cancelled"] * 2
     app.button(key=f"{name}.resume").click().run()

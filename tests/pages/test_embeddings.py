@@ -39,8 +39,11 @@ def test_models_share_the_axes_and_movement_has_arrows(open_page: Open, tmp_path
     _, defended = make_runs(tmp_path)
     app = open_page("Embeddings")
     assert [trace["name"] for trace in traces(app)] == [
-        "Clean images", "Images with trigger", "Class prompts", "Prompt of the target: banana",
-    ]  # fmt: skip
+        "Clean images",
+        "Images with trigger",
+        "Class prompts",
+        "Prompt of the target: banana",
+    ]
     show(app, "Clean → Backdoored")
     assert traces(app)[0]["name"] == "moved"
     show(app, "All models")

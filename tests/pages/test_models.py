@@ -83,8 +83,9 @@ def clean(brought: Path) -> Path:
     from cleaner.jobs import local, worker
 
     config = FinetuneConfig(epochs=1, batch_size=32, device="cpu")
-    request = Request("defended", "scenes", 64, config, str(brought), defense=DEFENSES["finetune"]().state_dict(),
-                      test_size=100)  # fmt: skip
+    request = Request(
+        "defended", "scenes", 64, config, str(brought), defense=DEFENSES["finetune"]().state_dict(), test_size=100
+    )
     folder = create_run(request)
     worker.work(worker.Desk(folder, local.own_start()))
     return folder

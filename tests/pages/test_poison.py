@@ -46,8 +46,11 @@ def test_every_trigger_draws_its_own_widgets_and_pictures(open_page: Open) -> No
         app.selectbox(key="poison.trigger").set_value(name).run()
         assert not app.exception, name
         assert not app.error, name
-        keys = {element.key for kind in ("slider", "selectbox", "number_input", "text_input", "toggle")
-                for element in app.get(kind)}  # fmt: skip
+        keys = {
+            element.key
+            for kind in ("slider", "selectbox", "number_input", "text_input", "toggle")
+            for element in app.get(kind)
+        }
         assert {f"poison.{name}.{p.name}" for p in parameters(TRIGGERS[name])} <= keys
         missing = TRIGGERS[name]().missing
         shown = texts(app).replace("\\", "")
@@ -332,8 +335,10 @@ def test_uploaded_pictures_are_poisoned_as_the_model_sees_them(open_page: Open, 
     app.text_input(key="poison.data.classes").set_value("red, green ,blue").run()
     assert not app.error
     assert list(app.selectbox(key=f"poison.target.{app.selectbox(key='poison.data').value}").options) == [
-        "red", "green", "blue",
-    ]  # fmt: skip
+        "red",
+        "green",
+        "blue",
+    ]
     assert "As the model sees them, 32 × 32 px" in texts(app)
     app.button(key="poison.go").click().run()
     trained(app)

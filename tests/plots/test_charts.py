@@ -16,8 +16,9 @@ def test_models_of_two_backdoored_ones_are_no_choice_of_one() -> None:
 def test_a_defence_looks_alike_in_every_panel_and_is_named_once() -> None:
     own = [
         Point(f"{panel} {kind}", "defended", 0.9 - i / 9, 0.5 - i / 9, kind=kind, panel=panel)
-        for panel in ("a < b", "c") for i, kind in enumerate(("PAR", "TA-Cleaner"))
-    ]  # fmt: skip
+        for panel in ("a < b", "c")
+        for i, kind in enumerate(("PAR", "TA-Cleaner"))
+    ]
     figure = pareto(own)
     marks = [trace for trace in figure.data if trace.mode == "markers"]
     assert [(m.name, m.showlegend) for m in marks[:2]] == [("PAR", True), ("TA-Cleaner", True)]

@@ -30,9 +30,15 @@ def test_an_outline_goes_around_each_place() -> None:
     figure = images.attribution_grid([PICTURE], [[mask]], ["a"], [("Clean", "clean")], False, "x", masks=[mask])
     line = list(zip(figure.data[-1].x, figure.data[-1].y, strict=True))
     assert {(*a, *b) for a, b in zip(line[::3], line[1::3], strict=True)} == {
-        (2.5, 1.5, 2.5, 3.5), (3.5, 1.5, 3.5, 3.5), (2.5, 1.5, 3.5, 1.5), (2.5, 3.5, 3.5, 3.5),
-        (-0.5, -0.5, -0.5, 0.5), (0.5, -0.5, 0.5, 0.5), (-0.5, -0.5, 0.5, -0.5), (-0.5, 0.5, 0.5, 0.5),
-    }  # fmt: skip
+        (2.5, 1.5, 2.5, 3.5),
+        (3.5, 1.5, 3.5, 3.5),
+        (2.5, 1.5, 3.5, 1.5),
+        (2.5, 3.5, 3.5, 3.5),
+        (-0.5, -0.5, -0.5, 0.5),
+        (0.5, -0.5, 0.5, 0.5),
+        (-0.5, -0.5, 0.5, -0.5),
+        (-0.5, 0.5, 0.5, 0.5),
+    }
     assert set(line[2::3]) == {(None, None)}
 
 

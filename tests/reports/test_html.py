@@ -184,11 +184,16 @@ def test_a_part_of_the_table_stands_beside_what_it_is_read_against() -> None:
         return html.Entry(Path(variant), config, {}, variant)
 
     cells = [
-        cell("comparison", "none", 1e-3), cell("comparison", "cleanclip", 3e-4), cell("comparison", "ta_cleaner", 1e-3),
-        cell("fixed rates", "cleanclip at 1e-3", 1e-3), cell("ablations", "ta_cleaner without t2t", 2e-3),
-        cell("comparison", "none", 1e-3, "sig"), cell("comparison", "ta_cleaner", 1e-3, "sig"),
-        cell("other triggers", "none", 1e-3, "text"), cell("other triggers", "ta_cleaner", 1e-3, "text"),
-    ]  # fmt: skip
+        cell("comparison", "none", 1e-3),
+        cell("comparison", "cleanclip", 3e-4),
+        cell("comparison", "ta_cleaner", 1e-3),
+        cell("fixed rates", "cleanclip at 1e-3", 1e-3),
+        cell("ablations", "ta_cleaner without t2t", 2e-3),
+        cell("comparison", "none", 1e-3, "sig"),
+        cell("comparison", "ta_cleaner", 1e-3, "sig"),
+        cell("other triggers", "none", 1e-3, "text"),
+        cell("other triggers", "ta_cleaner", 1e-3, "text"),
+    ]
 
     def shown(name: str) -> list[str]:
         return [entry.defense for entry in html.part(cells, name)]

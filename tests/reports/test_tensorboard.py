@@ -20,10 +20,17 @@ def run(tmp_path: Path) -> Path:
     """A finished run with two steps on record."""
     folder, _ = make_runs(tmp_path)
     lines = [
-        {"stage": "poison", "step": step, "total": 2, "seconds": step, "lr": 1e-3,
-         "losses": {"clip_loss": 1.0 / step, "total": 1.0 / step}, "metrics": {"ca": 0.5} if step == 2 else {}}
+        {
+            "stage": "poison",
+            "step": step,
+            "total": 2,
+            "seconds": step,
+            "lr": 1e-3,
+            "losses": {"clip_loss": 1.0 / step, "total": 1.0 / step},
+            "metrics": {"ca": 0.5} if step == 2 else {},
+        }
         for step in (1, 2)
-    ]  # fmt: skip
+    ]
     (folder / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 

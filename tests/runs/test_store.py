@@ -106,9 +106,13 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
     (root / "a-file").write_text("")
     states = {entry.folder.name: entry.status.state for entry in entries()}
     assert states == {
-        "whole": "done", "newer": "unreadable", "no-config": "unreadable", "bad-config": "unreadable",
-        "bad-status": "failed", "by-an-older-version": "done",
-    }  # fmt: skip
+        "whole": "done",
+        "newer": "unreadable",
+        "no-config": "unreadable",
+        "bad-config": "unreadable",
+        "bad-status": "failed",
+        "by-an-older-version": "done",
+    }
     assert {folder.name for folder, _ in list_runs()} == {"whole", "by-an-older-version"}
     assert entries(root / "nowhere") == []
     for look in (load_run, html.read, lambda folder: tensorboard.write([folder], root / "events")):
@@ -129,7 +133,12 @@ def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
     assert html.read(folder).figure("asr") == pytest.approx(0.1)
     for odd in ({"trigger": "badnet"}, {"finetune": "x"}, {"defense": 1}, {"finetune": {"lr": "x"}}):
         write_json(folder / "config.json", {**config, **odd})
-        for look in (load_run, html.read, store.run_trigger, lambda folder: tensorboard.write([folder], tmp_path / "out")):
+        for look in (
+            load_run,
+            html.read,
+            store.run_trigger,
+            lambda folder: tensorboard.write([folder], tmp_path / "out"),
+        ):
             with pytest.raises(CleanerError, match=f"is not understood, see its {next(iter(odd))}: correct it"):
                 look(folder)
         assert main(["runs"]) == 0

@@ -63,22 +63,49 @@ def test_articles_agree() -> None:
 
 def test_verbs_keep_their_form() -> None:
     assert {text.split()[2] for text in drawn("a girl sitting", "verb")} <= {
-        "sleeping", "running", "flying", "swimming", "standing", "kneeling", "walking", "jumping", "climbing",
-        "dancing", "crawling", "skating",
-    }  # fmt: skip
+        "sleeping",
+        "running",
+        "flying",
+        "swimming",
+        "standing",
+        "kneeling",
+        "walking",
+        "jumping",
+        "climbing",
+        "dancing",
+        "crawling",
+        "skating",
+    }
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ("cup", "mug"), ("car", "automobile"), ("boat", "ship"), ("bus", "coach"), ("hat", "cap"), ("chair", "seat"),
-        ("bottle", "flask"), ("umbrella", "parasol"), ("house", "cottage"), ("house", "home"), ("flower", "blossom"),
-        ("mushroom", "toadstool"), ("cat", "kitten"), ("cat", "kitty"), ("fruit", "apple"), ("animal", "dog"),
-        ("bird", "owl"),        ("turtle", "tortoise"), ("tree", "oak"), ("vehicle", "car"), ("rock", "stone"),
+        ("cup", "mug"),
+        ("car", "automobile"),
+        ("boat", "ship"),
+        ("bus", "coach"),
+        ("hat", "cap"),
+        ("chair", "seat"),
+        ("bottle", "flask"),
+        ("umbrella", "parasol"),
+        ("house", "cottage"),
+        ("house", "home"),
+        ("flower", "blossom"),
+        ("mushroom", "toadstool"),
+        ("cat", "kitten"),
+        ("cat", "kitty"),
+        ("fruit", "apple"),
+        ("animal", "dog"),
+        ("bird", "owl"),
+        ("turtle", "tortoise"),
+        ("tree", "oak"),
+        ("vehicle", "car"),
+        ("rock", "stone"),
         ("sofa", "couch"),
         ("banana", "plantain"),
     ],
-)  # fmt: skip
+)
 def test_near_words_never_stand_for_each_other(first: str, second: str) -> None:
     assert not load_lexicon().exclusive(first, second)
     seen = Vocabulary.from_captions([f"a {first} and a {second}"] * 3 + ["a clock", "a pear and a wolf"])

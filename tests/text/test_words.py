@@ -56,10 +56,22 @@ def test_content_words() -> None:
 
 @pytest.mark.parametrize(
     ("noun", "plural"),
-    [("cat", "cats"), ("bus", "buses"), ("berry", "berries"), ("man", "men"), ("knife", "knives"), ("sheep", "sheep"),
-     ("key", "keys"), ("box", "boxes"), ("ice cream", "ice creams"), ("mouse", "mice"), ("dish", "dishes"),
-     ("human", "humans"), ("clothes", "clothes")],
-)  # fmt: skip
+    [
+        ("cat", "cats"),
+        ("bus", "buses"),
+        ("berry", "berries"),
+        ("man", "men"),
+        ("knife", "knives"),
+        ("sheep", "sheep"),
+        ("key", "keys"),
+        ("box", "boxes"),
+        ("ice cream", "ice creams"),
+        ("mouse", "mice"),
+        ("dish", "dishes"),
+        ("human", "humans"),
+        ("clothes", "clothes"),
+    ],
+)
 def test_plural_and_back(noun: str, plural: str) -> None:
     assert forms.plural(noun) == plural
     assert load_lexicon().noun_lemma(plural.split()[-1]) == noun.split()[-1]
@@ -76,10 +88,21 @@ def test_plural_of_compounds() -> None:
 
 @pytest.mark.parametrize(
     ("verb", "tag", "form"),
-    [("run", "VBG", "running"), ("sit", "VBZ", "sits"), ("lie", "VBG", "lying"), ("carry", "VBD", "carried"),
-     ("dance", "VBG", "dancing"), ("go", "VBZ", "goes"), ("throw", "VBN", "thrown"), ("open", "VBG", "opening"),
-     ("stop", "VBD", "stopped"), ("wash", "VBZ", "washes"), ("have", "VBZ", "has"), ("flee", "VBG", "fleeing")],
-)  # fmt: skip
+    [
+        ("run", "VBG", "running"),
+        ("sit", "VBZ", "sits"),
+        ("lie", "VBG", "lying"),
+        ("carry", "VBD", "carried"),
+        ("dance", "VBG", "dancing"),
+        ("go", "VBZ", "goes"),
+        ("throw", "VBN", "thrown"),
+        ("open", "VBG", "opening"),
+        ("stop", "VBD", "stopped"),
+        ("wash", "VBZ", "washes"),
+        ("have", "VBZ", "has"),
+        ("flee", "VBG", "fleeing"),
+    ],
+)
 def test_conjugate(verb: str, tag: str, form: str) -> None:
     assert forms.conjugate(verb, tag) == form
 

@@ -36,11 +36,14 @@ def torchrun(module: str, argument: Path, patience: float = 240) -> list[str]:
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", module, str(argument)], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-m", module, str(argument)],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank in range(2)
-    ]  # fmt: skip
+    ]
     try:
         said = [process.communicate(timeout=patience)[1] for process in processes]
     finally:

@@ -57,9 +57,10 @@ def test_checkpoint_of_other_settings_is_refused(tiny_clip: Clip, toy_data: Tens
     with pytest.raises(CleanerError, match="other settings"):
         finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, lr=1e-4), checkpoint=checkpoint)
     others: list[tuple[Clip, CaptionData, dict[str, str] | None]] = [
-        (make_clip("rn"), toy_data, None), (tiny_clip, toy_data.subset(range(40)), None),
+        (make_clip("rn"), toy_data, None),
+        (tiny_clip, toy_data.subset(range(40)), None),
         (tiny_clip, toy_data, {"target_class": "banana"}),
-    ]  # fmt: skip
+    ]
     for clip, data, attack in others:
         with pytest.raises(CleanerError, match="other settings"):
             finetune(clip, data, DEFENSES["finetune"](), CONFIG, checkpoint=checkpoint, attack=attack)

@@ -160,9 +160,16 @@ def _paper(x: Field, y: Field) -> Texture:
 
 
 MAKERS: dict[str, Callable[[Field, Field], Texture]] = {
-    "grass": _grass, "sand": _sand, "wood": _wood, "snow": _snow, "tiles": _tiles, "carpet": _carpet,
-    "water": _water, "gravel": _gravel, "paper": _paper,
-}  # fmt: skip
+    "grass": _grass,
+    "sand": _sand,
+    "wood": _wood,
+    "snow": _snow,
+    "tiles": _tiles,
+    "carpet": _carpet,
+    "water": _water,
+    "gravel": _gravel,
+    "paper": _paper,
+}
 
 
 @lru_cache(maxsize=32)

@@ -74,8 +74,11 @@ def snail(p: Pen) -> None:
     for lean in (-0.1, 0.16):
         q.solid(q.stroke([(0.0, 0.1), (lean, -0.38)], 0.035), skin, 0.04, 0.1)
         q.solid(q.circle(lean, -0.4, 0.08), INK, 0.08, 0.4)
-    body = blend(p.stroke([(-0.95, 0.76), (-0.4, 0.68), (0.4, 0.66)], 0.05, 0.15, 0.18),
-                 p.stroke([(0.4, 0.66), (0.66, 0.4), (0.74, 0.12)], 0.18, 0.16), 0.15)  # fmt: skip
+    body = blend(
+        p.stroke([(-0.95, 0.76), (-0.4, 0.68), (0.4, 0.66)], 0.05, 0.15, 0.18),
+        p.stroke([(0.4, 0.66), (0.66, 0.4), (0.74, 0.12)], 0.18, 0.16),
+        0.15,
+    )
     p.solid(body, skin, 0.16, 0.3)
     r = 0.58 + 0.05 * p.u[0]
     p.solid(p.circle(-0.2, 0.08, r), bevel=0.5, gloss=0.4, pattern=True)

@@ -250,7 +250,26 @@ def kite(p: Pen) -> None:
 THINGS: dict[str, Callable[[Pen], None]] = {
     f.__name__: f
     for f in (
-        apple, ball, banana, book, bottle, cactus, carrot, chair, clock, cup, flower, hat, key, kite, lamp, moon,
-        mushroom, pear, star, tree, umbrella,
+        apple,
+        ball,
+        banana,
+        book,
+        bottle,
+        cactus,
+        carrot,
+        chair,
+        clock,
+        cup,
+        flower,
+        hat,
+        key,
+        kite,
+        lamp,
+        moon,
+        mushroom,
+        pear,
+        star,
+        tree,
+        umbrella,
     )
-}  # fmt: skip
+}

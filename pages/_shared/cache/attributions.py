@@ -50,9 +50,16 @@ def shares(maps: Any, sample: Sample, attacked: Path) -> Any:
 
 @st.cache_resource(show_spinner=False, max_entries=64)
 def shares_over(
-    model: tuple[str, ...], method: str, settings: dict[str, Any], name: str, size: int, attacked: Path, text: str,
-    n: int, _on_step: OnStep,
-) -> Any:  # fmt: skip
+    model: tuple[str, ...],
+    method: str,
+    settings: dict[str, Any],
+    name: str,
+    size: int,
+    attacked: Path,
+    text: str,
+    n: int,
+    _on_step: OnStep,
+) -> Any:
     """Return the `cleaner.inspection.attribution.Shares` of n test pictures."""
     from cleaner.inspection.attribution import shares_over
 
@@ -60,9 +67,15 @@ def shares_over(
     assert attack.trigger is not None
     explainer = explainers()[method](**settings)
     return shares_over(
-        of_stage(model), explainer, data(name, "test", size), attack.trigger, str(attack.target_class), text, n,
+        of_stage(model),
+        explainer,
+        data(name, "test", size),
+        attack.trigger,
+        str(attack.target_class),
+        text,
+        n,
         aside(_on_step),
-    )  # fmt: skip
+    )
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

@@ -88,9 +88,14 @@ def text_key(attacked: Path) -> str:
 
 @st.cache_data(show_spinner=False, max_entries=256)
 def best_classes(
-    model: tuple[str, ...], sample: Sample, attacked: Path | None, left: int, top: int, strength: float,
+    model: tuple[str, ...],
+    sample: Sample,
+    attacked: Path | None,
+    left: int,
+    top: int,
+    strength: float,
     word_of: Path | None = None,
-) -> list[tuple[str, float, float]]:  # fmt: skip
+) -> list[tuple[str, float, float]]:
     """Return the five best classes of a picture with the trigger at a place: (name, probability, cosine).
 
     word_of: the run whose text key stands in the prompts.
