@@ -10,9 +10,9 @@ import pytest
 from cleaner.files import read_json
 from cleaner.jobs import local, slurm, sweep
 from tests import fake_slurm
+from tests.jobs.test_slurm import REFUSED
 from tests.pages.conftest import Open, make_small, texts
 from tests.pages.runs import make_runs
-from tests.jobs.test_slurm import REFUSED
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Slurm runs on Linux")
 SLURM = "Slurm cluster"
