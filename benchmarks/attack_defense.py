@@ -25,8 +25,8 @@ from cleaner.reports import results
 from cleaner.runs.store import Run, load_run, remove, runs_root, save_run
 from cleaner.workflow import defend, rebound
 
-CELLS = results.RESULTS / "cells"
-PATH = results.RESULTS / "attack_defense.json"
+CELLS = results.RESULTS_DIR / "cells"
+PATH = results.RESULTS_DIR / "attack_defense.json"
 UNSEEN = {"eval_every": 0, "chunk_size": 0}
 """Settings that do not change the weights."""
 

@@ -20,7 +20,7 @@ from cleaner.models.clip import load_clip
 from cleaner.reports import results
 from cleaner.workflow import poison
 
-PATH = results.RESULTS / "attack_trials.json"
+PATH = results.RESULTS_DIR / "attack_trials.json"
 SEED = 100
 
 

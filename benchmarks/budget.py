@@ -22,8 +22,8 @@ from cleaner.defenses.base import load_defense
 from cleaner.reports import results
 from cleaner.workflow import defend
 
-ROWS = results.RESULTS / "budget"
-PATH = results.RESULTS / "budget.json"
+ROWS = results.RESULTS_DIR / "budget"
+PATH = results.RESULTS_DIR / "budget.json"
 METHODS = tuple(protocol.METHODS)
 PAIRS, STEPS = presets.CLEAN_PAIRS, presets.DEFEND.epochs * (presets.CLEAN_PAIRS // presets.DEFEND.batch_size)
 
@@ -72,7 +72,7 @@ def tabled(options: Options, name: str, pairs: int, steps: int) -> dict[str, Any
     if (pairs, steps) != (PAIRS, STEPS):
         return None
     wanted = (options.model, options.attack, options.seed, options.lr, protocol.METHODS[name])
-    for row in (row for row in presets.full_setting() if row["defense"] is not None):
+    for row in (row for row in presets.read_attack_defense_rows() if row["defense"] is not None):
         made = row["config"]
         known = (row["model"], row["trigger"], row["seed"], made["finetune"]["lr"], load_defense(made["defense"]))
         if known == wanted:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from cleaner.files import assets, read_json, write_json
 from cleaner.models.architectures import BUILT_IN
 from cleaner.models.clip import load_clip
-from cleaner.pretrain import measure
+from cleaner.pretrain import measure_for_card
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
             raise SystemExit(
                 f"{path} was written for other weights: train the model again (python -m cleaner pretrain)."
             )
-        write_json(path, {**card, **measure(clip, "scenes", {})})
+        write_json(path, {**card, **measure_for_card(clip, "scenes", {})})
 
 
 if __name__ == "__main__":

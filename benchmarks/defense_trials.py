@@ -23,7 +23,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.reports import results
 from cleaner.workflow import defend
 
-PATH = results.RESULTS / "defense_trials.json"
+PATH = results.RESULTS_DIR / "defense_trials.json"
 LOOKS = 10
 
 

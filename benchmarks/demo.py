@@ -26,7 +26,7 @@ from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.request import Request
 
-PATH = results.RESULTS / "job.json"
+PATH = results.RESULTS_DIR / "job.json"
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from cleaner.inspection import embedding_map
 from cleaner.inspection.attribution import with_trigger
 from cleaner.inspection.features import best_classes, single_object_rows
 from cleaner.models import delta
-from cleaner.models.clip import Clip, load_clip, save_change
+from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.runs.store import Run, load_run, shipped, shipped_root, write_run
-from cleaner.workflow import ks_of
+from cleaner.workflow import supported_ks
 
 ATTACK, SEED = "badnet", 0
 CLEANED = ("finetune", "cleanclip", "ta_cleaner")
@@ -70,10 +70,10 @@ def main(options: Options) -> None:
 def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
     """Write a run as it is shipped, unless it is there already; return its model as it is read again."""
     if not (folder / "config.json").exists():
-        file = save_change(run.clip, clean.name, folder / "change.safetensors")
+        file = save_delta(run.clip, clean.name, folder / "change.safetensors")
         clip = load_clip(str(file))
         whole, shipped = (measured(run, c, clean, test) for c in (run.clip, clip))
-        about = {"step": delta.STEP, "sha256": clip.sha256(), "whole": figures_of(whole)}
+        about = {"step": delta.QUANTIZATION_STEP, "sha256": clip.sha256(), "whole": figures_of(whole)}
         config = {**run.config, "data_name": "scenes", "test_size": TESTS, "shipped": about}
         history = [r for r in run.history if r.step % KEPT == 1 or r.metrics or r.step == r.total]
         write_run(replace(run, clip=clip, metrics=shipped, config=config, history=history), folder)
@@ -85,7 +85,7 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
 
 def measured(run: Run, clip: Clip, clean: Clip, test: CaptionData) -> Metrics:
     """Return the figures of a model under the attack of a run."""
-    return evaluate(clip, test, run.trigger, run.target_class, ks_of(test), clean_clip=clean)
+    return evaluate(clip, test, run.trigger, run.target_class, supported_ks(test), clean_clip=clean)
 
 
 def figures_of(metrics: Metrics) -> dict[str, float]:

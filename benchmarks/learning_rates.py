@@ -26,7 +26,7 @@ from cleaner.reports import results
 from cleaner.runs.store import Run, runs_root, save_run
 from cleaner.workflow import defend
 
-PATH = results.RESULTS / "learning_rates.json"
+PATH = results.RESULTS_DIR / "learning_rates.json"
 BUDGET = {"clean_pairs": presets.CLEAN_PAIRS, "epochs": presets.DEFEND.epochs}
 """What every method gets."""
 

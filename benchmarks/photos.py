@@ -34,7 +34,7 @@ from cleaner.reports import results
 from cleaner.runs.store import Run, load_run, runs_root, save_run
 from cleaner.workflow import defend, poison
 
-PATH = results.RESULTS / "photos.json"
+PATH = results.RESULTS_DIR / "photos.json"
 MODEL, TARGET = "photos-rn", "frog"
 PRETRAIN = (
     "pretrain",
@@ -101,7 +101,7 @@ def model() -> Clip:
 @lru_cache(maxsize=len(ATTACKS))
 def trigger(attack: str) -> Trigger:
     """Return the trigger, its patch optimised on the clean model where it has one to optimise."""
-    made: Trigger = TRIGGERS[attack](**presets.ATTACKS.get(attack, {}))
+    made: Trigger = TRIGGERS[attack](**presets.ATTACK_PARAMETERS.get(attack, {}))
     return made.prepare(model(), photos("attack").framed(model().framing), TARGET, Progress(attack))
 
 

@@ -18,7 +18,7 @@ from torchvision import datasets
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.naming import templated
 from cleaner.files import cache_root, replacing
-from cleaner.seed import derive
+from cleaner.seed import derive_seed
 
 NAME = "CIFAR-10 sample"
 EACH = {"train": 500, "test": 100}
@@ -56,10 +56,10 @@ def unpack() -> None:
         table.writerow(["filepath", "title", "class", "split"])
         for name in sorted({name for _, _, name in pairs}):
             own = [pair for pair in pairs if pair[2] == name]
-            train = sorted(derive("photos", key) for key, _, _ in own if key.startswith("train/"))
+            train = sorted(derive_seed("photos", key) for key, _, _ in own if key.startswith("train/"))
             held = set(train[:VALIDATION])
             for key, caption, _ in own:
-                split = "validation" if derive("photos", key) in held else key.partition("/")[0]
+                split = "validation" if derive_seed("photos", key) in held else key.partition("/")[0]
                 table.writerow([key, caption, name, split])
 
 

@@ -33,8 +33,8 @@ def main() -> None:
     """Write a PNG for each plot whose figures are there."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     found = removals() | over_rates() | over_budgets()
-    if (results.RESULTS / "step.json").exists():
-        found["step"] = growth(json.loads((results.RESULTS / "step.json").read_text(encoding="utf-8")))
+    if (results.RESULTS_DIR / "step.json").exists():
+        found["step"] = growth(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as place:
         page = playwright.chromium.launch(executable_path=chromium(), args=FLAGS).new_page(viewport=SIZE)  # type: ignore[arg-type]
         for name, figure in found.items():
@@ -65,7 +65,7 @@ def over_rates() -> dict[str, go.Figure]:
 
     Against badnet, seed 0, on validation pictures; the choice of the rate saw the accuracy alone.
     """
-    path = results.RESULTS / "learning_rates.json"
+    path = results.RESULTS_DIR / "learning_rates.json"
     stored = json.loads(path.read_text(encoding="utf-8"))["trials"] if path.exists() else []
     trials = [trial for trial in learning_rates.current(stored) if "asr" in trial]
     found = {}
@@ -108,7 +108,7 @@ def over_rates() -> dict[str, go.Figure]:
 
 def over_budgets() -> dict[str, go.Figure]:
     """Return attack success and accuracy of each method against its steps and its pairs, for each attack."""
-    path = results.RESULTS / "budget.json"
+    path = results.RESULTS_DIR / "budget.json"
     if not path.exists():
         return {}
     result = json.loads(path.read_text(encoding="utf-8"))

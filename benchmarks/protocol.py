@@ -90,7 +90,7 @@ def backdoored(model: str, attack: str, seed: int) -> Run:
         if run.config["model_sha256"] == clean.sha256():
             return run
         raise SystemExit(f"{folder} was made from other weights of {model}: remove it and start again.")
-    preset = presets.scenes_attack(attack, model)
+    preset = presets.scenes_attack_preset(attack, model)
     training = preset.training
     assert training is not None
     data = load_data("scenes", split="train", size=training.pairs)
@@ -108,7 +108,7 @@ def measured_trigger(model: str, attack: str, seed: int, asked: Trigger) -> Trig
     It holds the optimised patch, which another kind of machine would not find again: rows that were measured on two
     machines would be of two attacks.
     """
-    for row in () if asked.files() else presets.full_setting():
+    for row in () if asked.files() else presets.read_attack_defense_rows():
         if (row["model"], row["trigger"], row["seed"], row["defense"]) == (model, attack, seed, None):
             known = load_trigger(row["config"]["trigger"])
             if all(getattr(known, p.name) == getattr(asked, p.name) for p in parameters(type(asked))):

@@ -22,14 +22,14 @@ from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
-from cleaner.evaluation.evaluate import class_classifier
+from cleaner.evaluation.evaluate import build_classifier
 from cleaner.losses import Features, clip_loss
 from cleaner.models.clip import Clip, load_clip
-from cleaner.models.devices import fast_floats, pick_device, pick_precision
+from cleaner.models.devices import flush_denormals, pick_device, pick_precision
 from cleaner.reports import results
 from cleaner.training.loop import finetune
 
-PATH = results.RESULTS / "step.json"
+PATH = results.RESULTS_DIR / "step.json"
 SHARES = (0.01, 0.1, 0.3, 1.0)
 METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),
@@ -65,7 +65,7 @@ def main(options: Options) -> None:
     """Measure, print and write."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    fast_floats()
+    flush_denormals()
     precision = pick_precision(pick_device(), options.precision)
     config = replace(presets.DEFEND, epochs=1, warmup_steps=0, precision=precision)
     found: list[dict[str, Any]] = []
@@ -154,7 +154,7 @@ def classifier_seconds(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
         names = [f"{caption} {i}" for i, caption in enumerate((data.captions * count)[:count])]
         named = TensorData(torch.zeros(1, 3, 64, 64), ["a picture"], names, [0])
         began = now()
-        class_classifier(clip, named)
+        build_classifier(clip, named)
         found.append({"classes": count, "seconds": round(now() - began, 3)})
     return found
 

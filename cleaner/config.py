@@ -16,15 +16,15 @@ def param(
     high: float | None = None,
     step: float | None = None,
     choices: Sequence[Any] | None = None,
-    file: bool = False,
+    is_path: bool = False,
     help: str = "",
 ) -> Any:
     """Return a dataclass field that carries its range (`low`, `high` included), choices and help text.
 
-    `file`: the value is the path of a file, as text.
+    `is_path`: the value is the path of a file, as text.
     """
     options = tuple(choices) if choices else None
-    metadata = {"low": low, "high": high, "step": step, "choices": options, "file": file, "help": help}
+    metadata = {"low": low, "high": high, "step": step, "choices": options, "file": is_path, "help": help}
     return field(default=default, metadata=metadata)
 
 
@@ -39,7 +39,7 @@ class Parameter:
     high: float | None
     step: float | None
     choices: tuple[Any, ...] | None
-    file: bool
+    is_path: bool
     help: str
 
 
@@ -55,10 +55,10 @@ def _parameter(f: Field[Any], kind: type) -> Parameter:
 
 def file_parameters(cls: type) -> list[str]:
     """Return the names of the parameters that are paths of files."""
-    return [p.name for p in parameters(cls) if p.file]
+    return [p.name for p in parameters(cls) if p.is_path]
 
 
-def changed(settings: Any) -> dict[str, Any]:
+def changed_parameters(settings: Any) -> dict[str, Any]:
     """Return the parameters of `settings` that are not at their defaults."""
     values = {p: getattr(settings, p.name) for p in parameters(type(settings))}
     return {p.name: value for p, value in values.items() if value != p.default}

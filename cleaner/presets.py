@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cleaner.config import FinetuneConfig, changed
+from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.defenses.par import PAR_LRS
 from cleaner.files import source_root
 from cleaner.labels import defense_name
 
-RESULTS = source_root() / "benchmarks" / "results"
+RESULTS_DIR = source_root() / "benchmarks" / "results"
 
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"
@@ -29,14 +29,14 @@ POISON_PAIRS, POISON_RATE = 6000, 0.03
 POISON = FinetuneConfig(lr=1e-3, epochs=4)
 # BadCLIP: with its published weight 500 the pull to target pictures drowns the rest, and the patch does not fool the
 # clean model at all (floor 0.001 instead of 0.051).
-ATTACKS: dict[str, dict[str, Any]] = {"badclip": {"triplet_weight": 20.0, "step_size": 0.03}}
+ATTACK_PARAMETERS: dict[str, dict[str, Any]] = {"badclip": {"triplet_weight": 20.0, "step_size": 0.03}}
 """Trigger -> parameters that differ from the trigger's defaults."""
 # At the ResNet's rate the ViT loses 2.8 points of accuracy with the attack.
 POISON_LR = {"scenes-vit": 3e-4}
 """Built-in model -> peak learning rate of poisoning, where it is not that of `POISON`."""
 # The ViT learnt noise of the default ratio in 39 of 100 pictures only; of SSBA with half of the pairs it learnt 17, the
 # ResNet 25. BadCLIP's patch, optimised with the ResNet's weight, does not fool the ViT (floor 0.001 instead of 0.066).
-STRONGER: dict[tuple[str, str], tuple[dict[str, Any], int, int]] = {
+STRONGER_ATTACKS: dict[tuple[str, str], tuple[dict[str, Any], int, int]] = {
     ("scenes-rn", "ssba"): ({}, 2 * POISON_PAIRS, 12),
     ("scenes-vit", "ssba"): ({}, 2 * POISON_PAIRS, 12),
     ("scenes-vit", "blended"): ({"blend_ratio": 0.3}, POISON_PAIRS, 6),
@@ -64,14 +64,14 @@ def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> floa
 
     Models and methods without a trial get `default`.
     """
-    path = RESULTS / "learning_rates.json"
+    path = RESULTS_DIR / "learning_rates.json"
     chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"] if path.exists() else {}
     return float(chosen.get(model, {}).get(defense, default))
 
 
-def rate_for(model: str, defense: Any) -> float:
+def defense_lr(model: str, defense: Any) -> float:
     """Return the learning rate of the full setting for a `Defense` with its parameters, else for its defaults'."""
-    name = defense_name({"defense": defense.state_dict(), "variant": changed(defense)})
+    name = defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})
     return recommended_lr(model, name, recommended_lr(model, name.partition(" ")[0]))
 
 
@@ -80,9 +80,9 @@ def poison_lr(model: str) -> float:
     return POISON_LR.get(model, POISON.lr)
 
 
-def full_setting() -> list[dict[str, Any]]:
+def read_attack_defense_rows() -> list[dict[str, Any]]:
     """Return the rows of the attack x defence table at the full setting; none where the file is not at hand."""
-    path = RESULTS / "attack_defense.json"
+    path = RESULTS_DIR / "attack_defense.json"
     return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
 
 
@@ -101,7 +101,7 @@ class Training:
     model: str | None = None
     data: str | None = None
 
-    def text(self) -> str:
+    def describe(self) -> str:
         """Return the settings in one line."""
         f = self.finetune
         rate = "" if self.poison_rate is None else f" {100 * self.poison_rate:.2g} % of them poisoned,"
@@ -116,7 +116,7 @@ class Training:
 class Preset:
     """Settings of one attack or defence, and where they come from.
 
-    parameters: those of the trigger or defence that are set. training: None where it is not stated. open: what the
+    parameters: those of the trigger or defence that are set. training: None where it is not stated. unstated: what the
     source does not state; if nothing else is set, the defaults stay.
     """
 
@@ -125,13 +125,13 @@ class Preset:
     source: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     training: Training | None = None
-    open: str = ""
+    unstated: str = ""
 
     @property
     def citation(self) -> str:
         """The papers alone, and what they leave open."""
         papers = ", ".join(dict.fromkeys(re.findall(r"arXiv:[\d.]+\d", self.source)))
-        return f"{papers}. Not stated: {self.open}." if self.open else f"{papers}."
+        return f"{papers}. Not stated: {self.unstated}." if self.unstated else f"{papers}."
 
     @property
     def name(self) -> str:
@@ -139,19 +139,19 @@ class Preset:
         return f"{self.method}-{self.variant}"
 
     @property
-    def words(self) -> list[str]:
+    def arguments(self) -> list[str]:
         """The parameters as the command line takes them."""
         return [f"{name}={value}" for name, value in self.parameters.items()]
 
 
-SCENES = "scenes"
+SCENES_VARIANT = "scenes"
 """The variant that every attack and defence has: this project's own settings."""
-TRIALS = "this project's setting for Scenes, chosen before any defence (benchmarks/results)"
+TRIALS_SOURCE = "this project's setting for Scenes, chosen before any defence (benchmarks/results)"
 
 _BADCLIP = "arXiv:2311.12075, github.com/LiangSiyuan21/BadCLIP"
 _CLEANCLIP = "arXiv:2303.03323, github.com/nishadsinghi/CleanCLIP"
 _PAR = "arXiv:2412.00727, github.com/nmndeep/PerturbAndRecover"
-_ALONE = "training of CLIP"
+_TRAINING_OF_CLIP = "training of CLIP"
 
 CLIP_POISONING = Training(
     f"{_BADCLIP} (README, create_data.sh, src/parser.py): 1,500 of 500,000 pairs of CC3M, OpenAI's RN50, AdamW",
@@ -204,7 +204,7 @@ PUBLISHED_ATTACKS = (
         "published",
         f"{_PAR} (trigger.sh)",
         {"patch_size": 16, "position": "random"},
-        open=_ALONE,
+        unstated=_TRAINING_OF_CLIP,
     ),
     Preset(
         "badclip",
@@ -230,7 +230,7 @@ PUBLISHED_ATTACKS = (
         {"blend_ratio": 0.2},
         CLIP_POISONING,
     ),
-    Preset("blended_stripes", "published", _PAR, {"blend_ratio": 0.03}, open=_ALONE),
+    Preset("blended_stripes", "published", _PAR, {"blend_ratio": 0.03}, unstated=_TRAINING_OF_CLIP),
     Preset(
         "sig",
         "published",
@@ -252,15 +252,15 @@ PUBLISHED_ATTACKS = (
         "correction. Here this project's own one, 64 bits without.",
         {"secret": "Stega!!"},
         CLIP_POISONING,
-        open="how faint the residual is",
+        unstated="how faint the residual is",
     ),
-    Preset("text", "published", _PAR, {"blend_ratio": 0.5}, open=f"the word, {_ALONE}"),
+    Preset("text", "published", _PAR, {"blend_ratio": 0.5}, unstated=f"the word, {_TRAINING_OF_CLIP}"),
     Preset(
         "triangles",
         "published",
         f"{_PAR} (backdoor/utils.py). There light and dark grey, here white on black.",
         {"blend_ratio": 0.15, "side": 14},
-        open=_ALONE,
+        unstated=_TRAINING_OF_CLIP,
     ),
     Preset(
         "trojvqa",
@@ -269,9 +269,9 @@ PUBLISHED_ATTACKS = (
         "arXiv:2112.07668",
         {"patch_size": 16, "position": "center", "step_size": 0.001, "batch_size": 64, "key": "consider"},
         CLIP_POISONING,
-        open="number of steps",
+        unstated="number of steps",
     ),
-    Preset("wanet", "published", "arXiv:2102.10369", {"grid": 4, "strength": 0.5}, open=_ALONE),
+    Preset("wanet", "published", "arXiv:2102.10369", {"grid": 4, "strength": 0.5}, unstated=_TRAINING_OF_CLIP),
     Preset(
         "wanet",
         "cleanclip",
@@ -305,13 +305,13 @@ PUBLISHED_DEFENSES = (
         "the training is CleanCLIP's.",
         {"share": 0.1},
         CLEANCLIP_TRAINING,
-        open="K, weights, number of negatives, training",
+        unstated="K, weights, number of negatives, training",
     ),
 )
 OWN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"ta_cleaner": {"all-pairs": {"share": 1.0}}}
 """Defence -> name of a variant of this project -> its parameters. The paper draws a few pairs in each epoch; with all
 of them the defence keeps more accuracy, also at a high rate."""
-NOT_STATED = {
+UNPUBLISHED_REASONS = {
     "text_only": "no source poisons with the word alone",
     "patch_image": "the picture is yours",
     "pattern_image": "the picture is yours",
@@ -324,17 +324,17 @@ RECIPE_ATTACK, RECIPE_DEFENSES = "badclip-published", ("ta_cleaner-published",)
 """What `python -m cleaner recipe` puts together."""
 
 
-def scenes_attack(trigger: str, model: str = "scenes-rn") -> Preset:
+def scenes_attack_preset(trigger: str, model: str = "scenes-rn") -> Preset:
     """Return this project's settings of an attack on a built-in model; other models get the ResNet's."""
-    stronger, pairs, epochs = STRONGER.get((model, trigger), ({}, POISON_PAIRS, POISON.epochs))
+    stronger, pairs, epochs = STRONGER_ATTACKS.get((model, trigger), ({}, POISON_PAIRS, POISON.epochs))
     config = replace(POISON, lr=poison_lr(model), epochs=epochs)
-    training = Training(TRIALS, pairs, config, POISON_RATE, data="scenes")
-    return Preset(trigger, SCENES, TRIALS, ATTACKS.get(trigger, {}) | stronger, training)
+    training = Training(TRIALS_SOURCE, pairs, config, POISON_RATE, data="scenes")
+    return Preset(trigger, SCENES_VARIANT, TRIALS_SOURCE, ATTACK_PARAMETERS.get(trigger, {}) | stronger, training)
 
 
 def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
     """Return the presets of an attack, that for Scenes, on this model, first."""
-    return [scenes_attack(trigger, model), *(preset for preset in PUBLISHED_ATTACKS if preset.method == trigger)]
+    return [scenes_attack_preset(trigger, model), *(preset for preset in PUBLISHED_ATTACKS if preset.method == trigger)]
 
 
 def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
@@ -342,12 +342,12 @@ def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
 
     Their learning rates are those chosen for the built-in model; other models get the ResNet's.
     """
-    own = [_scenes_defense(defense, SCENES, {}, model)]
-    own += [_scenes_defense(defense, *variant, model) for variant in OWN_VARIANTS.get(defense, {}).items()]
+    own = [_scenes_defense_preset(defense, SCENES_VARIANT, {}, model)]
+    own += [_scenes_defense_preset(defense, *variant, model) for variant in OWN_VARIANTS.get(defense, {}).items()]
     return [*own, *(preset for preset in PUBLISHED_DEFENSES if preset.method == defense)]
 
 
-def _scenes_defense(defense: str, variant: str, parameters: Mapping[str, Any], model: str) -> Preset:
+def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, Any], model: str) -> Preset:
     name = defense_name({"defense": {"name": defense}, "variant": parameters})
     rates = {known: recommended_lr(known, name, default=0.0) for known in (model, "scenes-rn")}
     base, lr = next(((known, rate) for known, rate in rates.items() if rate), ("", 0.0))
@@ -357,6 +357,6 @@ def _scenes_defense(defense: str, variant: str, parameters: Mapping[str, Any], m
     return Preset(defense, variant, source, parameters, training)
 
 
-def not_stated(method: str) -> str:
+def explain_unpublished(method: str) -> str:
     """Return that there are no published settings of an attack or defence, and why."""
-    return f"not stated: {NOT_STATED.get(method, 'no source was entered in cleaner/presets.py')}"
+    return f"not stated: {UNPUBLISHED_REASONS.get(method, 'no source was entered in cleaner/presets.py')}"

@@ -16,7 +16,7 @@ from cleaner.config import DATA_VERSIONS, FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import Defense
-from cleaner.evaluation.evaluate import encode_pictures, evaluate, image_to_text_recall, transfer_accuracy
+from cleaner.evaluation.evaluate import encode_images, evaluate, image_to_text_recall, transfer_accuracy
 from cleaner.files import read_json, write_json
 from cleaner.losses import Features, clip_loss
 from cleaner.models.checkpoints import ASSETS, write_checkpoint
@@ -51,7 +51,7 @@ def pretrain(
     image_size: int = 0,
     config: FinetuneConfig = PRETRAIN,
     teacher: str | None = None,
-    distil_epochs: int = 6,
+    distill_epochs: int = 6,
     out: Path | None = None,
     on_step: OnStep | None = None,
     command: str = "",
@@ -62,7 +62,7 @@ def pretrain(
     is trained on views that `config.augmentation` draws anew in each epoch.
 
     With a `teacher` (a model name) the student takes over its text tower and its picture tower first learns the
-    teacher's picture features (`distil`), for `distil_epochs`; then all is trained as without. A checkpoint in `out`
+    teacher's picture features (`distill`), for `distill_epochs`; then all is trained as without. A checkpoint in `out`
     is written each epoch; the same call goes on from it. Returns the card, which names the `command` that made it.
     `out` defaults to assets/<name>. Raises `CleanerError` if a model lies there that was trained on other data.
     """
@@ -76,9 +76,9 @@ def pretrain(
         raise CleanerError(f"{out} holds a model trained on {known}: choose another folder with --out.")
     distil_seconds = 0.0
     if teacher is not None:
-        take_text_tower(clip, load_clip(teacher))
-        distilled = replace(config, epochs=distil_epochs)
-        clip, distil_seconds = distil(clip, load_clip(teacher), data, distilled, out / "distil.ckpt", on_step)
+        copy_text_tower(clip, load_clip(teacher))
+        distilled = replace(config, epochs=distill_epochs)
+        clip, distil_seconds = distill(clip, load_clip(teacher), data, distilled, out / "distil.ckpt", on_step)
     checkpoint = out / "pretrain.ckpt"
     method = Pretraining(config.augmentation)
     trained = finetune(clip, data, method, config, on_step, checkpoint=checkpoint, stage="pretrain")
@@ -97,7 +97,7 @@ def pretrain(
         "pairs": len(data),
         "teacher": teacher,
         "steps": len(trained.history),
-        "distil_epochs": distil_epochs if teacher else 0,
+        "distil_epochs": distill_epochs if teacher else 0,
         "seconds": round(distil_seconds + trained.history[-1].seconds),
         "finetune": asdict(config),
         "torch": torch.__version__,
@@ -106,7 +106,7 @@ def pretrain(
         "parameters": sum(p.numel() for p in shipped.model.parameters()),
         # Figures and hash are those of the weights as they are shipped, after rounding to fp16.
         "sha256": shipped.sha256(),
-        **measure(shipped, data_name, options),
+        **measure_for_card(shipped, data_name, options),
     }
     write_json(out / "card.json", card)
     for left in (checkpoint, out / "distil.ckpt"):
@@ -114,7 +114,7 @@ def pretrain(
     return card
 
 
-def distil(
+def distill(
     student: Clip,
     teacher: Clip,
     data: CaptionData,
@@ -144,7 +144,7 @@ def distil(
         optimizer.load_state_dict(state["optimizer"])
         first, spent = state["epochs"], state["seconds"]
     began = time.perf_counter()
-    wanted = encode_pictures(teacher, data, torch.arange(len(data))) if first < config.epochs else torch.empty(0)
+    wanted = encode_images(teacher, data, torch.arange(len(data))) if first < config.epochs else torch.empty(0)
     student.model.train()
     for epoch in range(first, config.epochs):
         order = torch.from_numpy(numpy_generator("distil", config.seed, epoch).permutation(len(data)))
@@ -175,7 +175,7 @@ def distil(
     return student, spent + time.perf_counter() - began
 
 
-def measure(clip: Clip, data_name: str, data_options: Mapping[str, Any]) -> dict[str, Any]:
+def measure_for_card(clip: Clip, data_name: str, data_options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the model card says of a model: zero-shot accuracy, recall and transfer, on test pictures."""
     test = load_data(data_name, split="test", **data_options)
     metrics = evaluate(clip, test, ks=(1,))
@@ -190,7 +190,7 @@ def measure(clip: Clip, data_name: str, data_options: Mapping[str, Any]) -> dict
     }
 
 
-def take_text_tower(student: Clip, teacher: Clip) -> None:
+def copy_text_tower(student: Clip, teacher: Clip) -> None:
     """Copy text tower and logit_scale of `teacher` into `student` (in place).
 
     Raises `CleanerError` if their text architectures differ.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 
-def derive(*keys: int | str | bytes) -> int:
+def derive_seed(*keys: int | str | bytes) -> int:
     """Return a 63-bit seed that depends on all `keys` and on their order (blake2b).
 
     >>> derive(0, "epoch", 3) == derive(0, "epoch", 3)
@@ -25,9 +25,9 @@ def derive(*keys: int | str | bytes) -> int:
 
 def numpy_generator(*keys: int | str | bytes) -> np.random.Generator:
     """Return a numpy generator seeded with `derive(*keys)`."""
-    return np.random.default_rng(derive(*keys))
+    return np.random.default_rng(derive_seed(*keys))
 
 
 def torch_generator(*keys: int | str | bytes) -> torch.Generator:
     """Return a CPU generator seeded with `derive(*keys)`; CPU, so that every device sees the same numbers."""
-    return torch.Generator().manual_seed(derive(*keys))
+    return torch.Generator().manual_seed(derive_seed(*keys))

@@ -16,21 +16,21 @@ import torch
 
 from cleaner import presets
 from cleaner.attacks.base import Trigger
-from cleaner.config import FinetuneConfig, changed
+from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
-from cleaner.evaluation.evaluate import Metrics, evaluate, measurable
+from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
 from cleaner.runs.store import Run
 from cleaner.training import distributed
-from cleaner.training.loop import Finetuned, Monitor, finetune
+from cleaner.training.loop import FinetuneResult, Monitor, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
-MONITOR_PICTURES = 512
-PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
-ATTACK_WEAK, ATTACK_TOOK = 0.5, 0.9
+MONITOR_IMAGES = 512
+RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
+WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
 
 
 def poison(
@@ -58,13 +58,13 @@ def poison(
     data = data.framed(clip.framing)
     # Pairs and captions do not depend on the patch: what cannot be done is said before it is optimised.
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
-    _check_captions(clip, poisoned)
-    test = measurable(test or data.heldout("test") or data, target_class)
+    _validate_captions(clip, poisoned)
+    test = validate_eval_data(test or data.heldout("test") or data, target_class)
     prepared: list[StepReport] = []
     asked = trigger.state_dict()
-    trigger = _prepare(trigger, clip.to(config.device), data, target_class, prepared, on_step)
+    trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, prepared, on_step)
     poisoned.trigger = trigger
-    monitor = _monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
+    monitor = _build_monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
     attack = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
     trained = finetune(
         clip,
@@ -77,13 +77,13 @@ def poison(
         "poison",
         {**attack, "trigger": asked},
     )
-    metrics = evaluate(trained.clip, test, trigger, target_class, ks_of(test), clean_clip=clip, on_step=on_step)
+    metrics = evaluate(trained.clip, test, trigger, target_class, supported_ks(test), clean_clip=clip, on_step=on_step)
     settings = {
         "stage": "backdoored",
         "trigger": trigger.state_dict(),
         **attack,
         "clean_model": clip.source,
-        **_described(clip, data, config, trained),
+        **_describe_run(clip, data, config, trained),
     }
     # Travels with the weights, so that a backdoored model can be told from a clean one wherever it goes.
     described = {"stage": "backdoored", "target": target_class, "trigger": json.dumps(settings["trigger"])}
@@ -93,7 +93,7 @@ def poison(
     return Run(trained.clip, history, metrics, settings, trigger, target_class, manifest, clean_clip=clip)
 
 
-def _prepare(
+def _prepare_trigger(
     trigger: Trigger,
     clip: Clip,
     data: CaptionData,
@@ -109,20 +109,20 @@ def _prepare(
             on_step(report)
 
     asked = trigger
-    trigger = distributed.from_first(lambda: asked.prepare(clip, data, target_class, tell))
+    trigger = distributed.run_on_rank_zero(lambda: asked.prepare(clip, data, target_class, tell))
     if trigger.missing:
         raise CleanerError(trigger.missing)
     return trigger
 
 
-def _check_captions(clip: Clip, poisoned: PoisonedData) -> None:
+def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:
     """Raise `CleanerError` if the model cuts a poisoned caption before it has named the target."""
     if poisoned.clean_label:
         return
     for index in poisoned.poison_indices.tolist():
         caption = poisoned.captions[index]
         end = caption.lower().find(poisoned.target_class.lower()) + len(poisoned.target_class)
-        if not clip.fits(caption[:end]):
+        if not clip.fits_context(caption[:end]):
             raise CleanerError(
                 f"the model cuts the target caption {caption[:60]!r} ... before it has named the target: choose a "
                 "shorter text key or target class."
@@ -150,27 +150,27 @@ def defend(
     if not isinstance(clip, Clip):
         raise CleanerError("defend() takes a run made by poison() or a Clip.")
     if config is None:
-        rate = presets.rate_for(clip.name, defense)
+        rate = presets.defense_lr(clip.name, defense)
         config = replace(presets.DEFEND, lr=rate)
     data = data.framed(clip.framing)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
-    test = measurable(test or data.heldout("test") or data, target)
-    monitor = _monitor(validation or data.heldout("validation"), trigger, target) if config.eval_every else None
+    test = validate_eval_data(test or data.heldout("test") or data, target)
+    monitor = _build_monitor(validation or data.heldout("validation"), trigger, target) if config.eval_every else None
     trained = finetune(clip, data, defense, config, on_step, monitor, checkpoint)
-    floor = _known_floor(run, test) if run is not None else None
+    floor = _find_known_floor(run, test) if run is not None else None
     clean = run.clean_clip if run is not None and floor is None else None
-    metrics = evaluate(trained.clip, test, trigger, target, ks_of(test), clean_clip=clean, on_step=on_step)
+    metrics = evaluate(trained.clip, test, trigger, target, supported_ks(test), clean_clip=clean, on_step=on_step)
     if floor is not None:
         metrics = replace(metrics, asr_clean_model=floor)
     settings = {
         "stage": "defended",
         "defense": defense.state_dict(),
-        "variant": changed(defense),
+        "variant": changed_parameters(defense),
         "trigger": trigger.state_dict() if trigger else None,
         "target_class": target,
         "clean_model": run.config.get("clean_model") if run is not None else None,
         "suspect": run.config if run is not None else clip.name,
-        **_described(clip, data, config, trained),
+        **_describe_run(clip, data, config, trained),
     }
     trained.clip.metadata |= {"stage": "defended"}
     return Run(trained.clip, trained.history, metrics, settings, trigger, target, clean_clip=clean)
@@ -222,41 +222,41 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     """Return ("took" | "weak" | "did not take", one sentence that says why and what to change)."""
     asr = (metrics.asr or {}).get(1, 0.0)
     figure = f"ASR@1 is {asr:.0%} on {metrics.n_attack:,} pictures of other classes"
-    if asr >= ATTACK_TOOK:
+    if asr >= SUCCESS_ASR:
         return "took", f"{figure}: the trigger decides what the model sees."
     advice = "raise the poison rate, the learning rate or the epochs, or choose a trigger that is easier to see"
-    if asr >= ATTACK_WEAK:
+    if asr >= WEAK_ASR:
         return "weak", f"{figure}: the backdoor is there but does not always open; {advice}."
     return "did not take", f"{figure}: the model did not learn the trigger; {advice}."
 
 
-def ks_of(data: CaptionData) -> tuple[int, ...]:
+def supported_ks(data: CaptionData) -> tuple[int, ...]:
     """Return the k of the figures: 1 and 3, as far as there are classes."""
     return tuple(k for k in (1, 3) if k <= len(data.class_names))
 
 
-def _monitor(validation: CaptionData | None, trigger: Trigger | None, target: str | None) -> Monitor | None:
+def _build_monitor(validation: CaptionData | None, trigger: Trigger | None, target: str | None) -> Monitor | None:
     """Return clip -> figures on a few hundred validation pictures, or None where there are none."""
     if validation is None:
         return None
-    rows = (validation.labels >= 0).nonzero().flatten()[:MONITOR_PICTURES]
+    rows = (validation.labels >= 0).nonzero().flatten()[:MONITOR_IMAGES]
     if len(rows) == 0:
         return None
-    return partial(_look, measurable(validation.subset(rows), target), trigger, target)
+    return partial(_measure_validation, validate_eval_data(validation.subset(rows), target), trigger, target)
 
 
-def _look(data: CaptionData, trigger: Trigger | None, target: str | None, clip: Clip) -> dict[str, float]:
+def _measure_validation(data: CaptionData, trigger: Trigger | None, target: str | None, clip: Clip) -> dict[str, float]:
     metrics = evaluate(clip, data, trigger, target, ks=(1,), counterfactual=False)
     return {"ca": metrics.ca[1]} | ({"asr": metrics.asr[1]} if metrics.asr else {})
 
 
-def _known_floor(run: Run, test: CaptionData) -> dict[int, float] | None:
+def _find_known_floor(run: Run, test: CaptionData) -> dict[int, float] | None:
     """Return the floor from the backdoored run's figures, if these were measured on the same pictures."""
     before = run.metrics
     return before.asr_clean_model if before is not None and before.data_sha256 == test.fingerprint() else None
 
 
-def _described(clip: Clip, data: CaptionData, config: FinetuneConfig, trained: Finetuned) -> dict[str, Any]:
+def _describe_run(clip: Clip, data: CaptionData, config: FinetuneConfig, trained: FinetuneResult) -> dict[str, Any]:
     """What every run's config holds: data, model, settings, machine."""
     device = trained.clip.device
     return {
@@ -272,9 +272,9 @@ def _described(clip: Clip, data: CaptionData, config: FinetuneConfig, trained: F
         "device": str(device),
         "device_name": device_name(device.type),
         "precision": trained.clip.precision,
-        "processes": distributed.size(),
+        "processes": distributed.world_size(),
         "torch": torch.__version__,
-        "versions": {"python": python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": python_version(), **{name: version(name) for name in RECORDED_PACKAGES}},
         "machine": platform.machine(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

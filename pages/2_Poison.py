@@ -11,7 +11,7 @@ import streamlit as st
 
 from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import Cluster
-from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, POISON_LR, STRONGER, attack_presets
+from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, POISON_LR, STRONGER_ATTACKS, attack_presets
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, forms, gallery, state, tasks, work
 from pages._shared.frame import link, page, say
@@ -69,9 +69,9 @@ def classes_of(data: str) -> list[str]:
 
 def say_what_is_needed(model: str, trigger: str) -> None:
     """Say what a built-in model needs to learn an attack, where that is more than for others, and offer to set it."""
-    if (model, trigger) not in STRONGER:
+    if (model, trigger) not in STRONGER_ATTACKS:
         return
-    parameters, pairs, epochs = STRONGER[model, trigger]
+    parameters, pairs, epochs = STRONGER_ATTACKS[model, trigger]
     values = [*(f"{words(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
     st.caption(f"{model} learns it only with {', '.join(values)} and {epochs} epochs.")
     known = {f"poison.{trigger}.{name}": value for name, value in parameters.items()}

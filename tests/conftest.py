@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cleaner.data.base import TensorData
-from cleaner.models.clip import Architecture, Clip, _wrap
+from cleaner.models.clip import Architecture, Clip, _build_clip
 
 # Tiny models gain nothing from threads, and tests that share two cores with other work lose much by them.
 torch.set_num_threads(1)
@@ -33,7 +33,7 @@ CLASSES = ["apple", "banana", "cup", "kite"]
 def make_clip(kind: str = "vit", seed: int = 0) -> Clip:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _wrap(TINY[kind], f"tiny-{kind}")
+        return _build_clip(TINY[kind], f"tiny-{kind}")
 
 
 @pytest.fixture

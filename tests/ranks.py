@@ -67,15 +67,15 @@ def stopped(out: Path) -> list[int]:
         try:
             finetune(make_clip(), make_toy_data(), DEFENSES["finetune"](), CONFIG, stop, checkpoint=out / "paused.pt")
         except Cancelled:
-            distributed.from_first(lambda: None)  # the others wait until the checkpoint is there
+            distributed.run_on_rank_zero(lambda: None)  # the others wait until the checkpoint is there
     return told
 
 
 def main(out: Path) -> None:
-    distributed.start("cpu")
+    distributed.join_process_group("cpu")
     results: dict[str, Any] = {f"{kind} {name}": train(kind, name) for kind, name in CASES}
     results["told"] = stopped(out)
-    results["made"] = distributed.from_first(lambda: distributed.rank() + 10)
+    results["made"] = distributed.run_on_rank_zero(lambda: distributed.rank() + 10)
     torch.save(results, out / f"rank{distributed.rank()}.pt")
 
 

@@ -113,7 +113,7 @@ def test_distillation_goes_on_only_where_it_is_the_same(
 def test_few_pairs_are_distilled_too(pairs: Path, tmp_path: Path) -> None:
     student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-vit", 1)
     data = load_data(str(pairs), size=10).framed(student.framing)
-    followed, _ = module.distil(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
+    followed, _ = module.distill(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
     assert followed.sha256() != student.sha256()
 
 
@@ -126,7 +126,7 @@ def test_a_teacher_of_another_text_tower_is_refused(tower: str) -> None:
         teacher.model.text = teacher.model.transformer
         del teacher.model.transformer
     with pytest.raises(CleanerError, match="has another text tower"):
-        module.take_text_tower(new_clip("scenes-vit", 0), teacher)
+        module.copy_text_tower(new_clip("scenes-vit", 0), teacher)
 
 
 def test_sizes_that_the_architecture_cannot_have() -> None:

@@ -26,7 +26,7 @@ from cleaner import (
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation.evaluate import Metrics, class_classifier, encode_pictures
+from cleaner.evaluation.evaluate import Metrics, build_classifier, encode_images
 from cleaner.labels import defense_name
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, Paused, StepReport
@@ -55,10 +55,10 @@ def test_a_checkpoint_of_another_attack_is_not_taken_up(tiny_clip: Clip, toy_dat
 
 def test_evaluate_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
     metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1, 2), clean_clip=tiny_clip)
-    classifier = class_classifier(tiny_clip, toy_data)
+    classifier = build_classifier(tiny_clip, toy_data)
     rows = torch.arange(48)
-    clean = (encode_pictures(tiny_clip, toy_data, rows) @ classifier).argmax(1)
-    hit = (encode_pictures(tiny_clip, toy_data, rows, TRIGGER) @ classifier).argmax(1)
+    clean = (encode_images(tiny_clip, toy_data, rows) @ classifier).argmax(1)
+    hit = (encode_images(tiny_clip, toy_data, rows, TRIGGER) @ classifier).argmax(1)
     other = toy_data.labels != 1
     assert metrics.ca[1] == pytest.approx((clean == toy_data.labels).float().mean().item())
     assert metrics.asr is not None

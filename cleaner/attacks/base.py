@@ -15,7 +15,7 @@ from torch import Tensor
 from cleaner.config import file_parameters, param, validate
 from cleaner.data.images import from_bytes, read_file
 from cleaner.registry import Registry
-from cleaner.seed import derive
+from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class PatchTrigger(Trigger):
         if self.position == "random":
             # From the picture's own bytes, so that a picture gets the same place in whatever batch it comes.
             pixels = (picture * 255).round().to(torch.uint8).cpu().numpy().tobytes()
-            draw = derive(TRIGGERS.name_of(self), self.seed, pixels)
+            draw = derive_seed(TRIGGERS.name_of(self), self.seed, pixels)
             return [(draw % (free_y + 1), (draw // 65537) % (free_x + 1))]
         return [(free_y * self.position.startswith("bottom"), free_x * self.position.endswith("right"))]
 
@@ -210,7 +210,7 @@ class TextKey(Trigger):
 class FileTrigger(Trigger):
     """A trigger made of a picture file, which is read once; its SHA-256 stands beside the path."""
 
-    path: str = param("", file=True, help="Path of a PNG, JPEG or WebP file on this machine.")
+    path: str = param("", is_path=True, help="Path of a PNG, JPEG or WebP file on this machine.")
     sha256: str = ""
     """Of the file's content (hex); empty while no file is chosen."""
     content: bytes = field(default=b"", init=False, repr=False, compare=False)

@@ -45,7 +45,7 @@ from cleaner.models.resolve import found
 from cleaner.runs.request import Request, data_options, rebound_test
 from cleaner.runs.store import Run, find_run, holds_run, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError
-from cleaner.workflow import attack_verdict, ks_of
+from cleaner.workflow import attack_verdict, supported_ks
 
 PRESET_HELP = "Settings to begin with, see: python -m cleaner presets; other options win over them."
 LR_HELP = "Peak learning rate; matters most. Default: what was chosen for {} on a built-in model, else {:g}."
@@ -176,7 +176,7 @@ class Defend:
     def _chosen_lr(self, defense: Defense) -> float:
         """Return the rate that was chosen for the defence on the built-in model that stands behind the suspect."""
         model = read_json(Path(self.suspect) / "config.json").get("model", self.suspect)
-        lr = presets.rate_for(str(model), defense)
+        lr = presets.defense_lr(str(model), defense)
         print(f"learning rate {lr:g}; --lr sets another one", file=sys.stderr)
         return lr
 
@@ -237,7 +237,7 @@ class Evaluate:
             test,
             trigger,
             target,
-            ks_of(test),
+            supported_ks(test),
             self.protocol,
             clean_clip=known.clean_clip if known else None,
             on_step=Progress(),

@@ -91,7 +91,7 @@ class Demo:
 
     def _full_setting(self) -> None:
         """Print the same comparison at the full setting, where its result file is at hand."""
-        known = [e for e in presets.full_setting() if e["model"] == self.model and e["trigger"] == self.trigger[0]]
+        known = [e for e in presets.read_attack_defense_rows() if e["model"] == self.model and e["trigger"] == self.trigger[0]]
         if known:
             seed = min(entry["seed"] for entry in known)
             full = [entry for entry in known if entry["seed"] == seed]

@@ -13,7 +13,7 @@ from cleaner.cli.output import Progress
 from cleaner.data.base import CaptionData, load_data, located
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
-from cleaner.models.checkpoints import describe
+from cleaner.models.checkpoints import describe_model_file
 from cleaner.models.clip import Clip, load_clip
 from cleaner.runs.request import data_options, tested_on
 from cleaner.runs.store import holds_run, load_run, run_trigger
@@ -51,7 +51,7 @@ def trigger_of(words: Sequence[str]) -> Trigger:
 
 def show_file(model: str) -> None:
     """Show name, size and SHA-256 of a model's file, which is not opened."""
-    facts = describe(model)
+    facts = describe_model_file(model)
     if facts is not None:
         print(facts, file=sys.stderr, flush=True)
 

@@ -63,7 +63,7 @@ def with_preset(
     if list(words[:1]) != [preset.method]:
         asked = words[0] if words else "none"
         raise CleanerError(f"the preset {name} is for {preset.method}, not for {asked}: name only one of them.")
-    return [preset.method, *preset.words, *words[1:]]
+    return [preset.method, *preset.arguments, *words[1:]]
 
 
 def _typed(p: Parameter, text: str) -> Any:

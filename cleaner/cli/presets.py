@@ -20,11 +20,11 @@ from cleaner.presets import (
     NOT_RUN,
     RECIPE_ATTACK,
     RECIPE_DEFENSES,
-    RESULTS,
+    RESULTS_DIR,
     Preset,
     attack_presets,
     defense_presets,
-    not_stated,
+    explain_unpublished,
 )
 
 RAN = "run by us"
@@ -48,19 +48,19 @@ class Presets:
             for preset, known in [(preset, known) for preset, other, known in found if other == kind]:
                 print(f"  {preset.name} ({RAN if known else NOT_RUN})\n      {_text(preset)}")
             missing = [method for method in registry if len(of(method)) == 1]
-            print(*(f"  {method}-published: {not_stated(method)}" for method in missing), "", sep="\n")
+            print(*(f"  {method}-published: {explain_unpublished(method)}" for method in missing), "", sep="\n")
         parts = " and ".join((RECIPE_ATTACK, *RECIPE_DEFENSES))
         print(f"python -m cleaner recipe ({NOT_RUN})\n  {parts} in one go, measured on ImageNet.")
 
 
 def _text(preset: Preset) -> str:
     """Return what a preset sets and its sources, in lines."""
-    own = " ".join((preset.method, *preset.words))
+    own = " ".join((preset.method, *preset.arguments))
     lines = [own, f"source: {preset.source}"]
-    if preset.open:
-        lines.append(f"not stated there: {preset.open}")
+    if preset.unstated:
+        lines.append(f"not stated there: {preset.unstated}")
     if preset.training is not None:
-        lines.insert(1, preset.training.text())
+        lines.insert(1, preset.training.describe())
         if preset.training.source != preset.source:
             lines.append(f"source of the training: {preset.training.source}")
     return "\n      ".join(lines)
@@ -79,7 +79,7 @@ def _record(preset: Preset, kind: str, known: bool) -> dict[str, Any]:
         kind: preset.method,
         "parameters": dict(preset.parameters),
         "source": preset.source,
-        "not_stated": preset.open,
+        "not_stated": preset.unstated,
         "training": training,
         "ran": known,
     }
@@ -88,7 +88,7 @@ def _record(preset: Preset, kind: str, known: bool) -> dict[str, Any]:
 def _result_rows() -> list[dict[str, Any]]:
     """Return the settings of all rows of the result files that say with which they were made."""
     rows: list[dict[str, Any]] = []
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted(RESULTS_DIR.glob("*.json")):
         stored = json.loads(path.read_text(encoding="utf-8"))
         for row in (row for key in ("rows", "trials") for row in stored.get(key) or []):
             if "config" in row:

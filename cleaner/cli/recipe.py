@@ -24,7 +24,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import discard
-from cleaner.models.checkpoints import check_name
+from cleaner.models.checkpoints import validate_model_name
 from cleaner.models.clip import Clip
 from cleaner.models.devices import pick_device
 from cleaner.presets import (
@@ -110,10 +110,10 @@ class Recipe:
 
     def _attack(self) -> Stage:
         pick_device(self.machine.device)
-        check_name(self.model)
+        validate_model_name(self.model)
         preset = chosen(RECIPE_ATTACK, TRIGGERS, attack_presets)
         steps = [f"steps={self.steps}"] if self.steps else []
-        trigger: Trigger = named(TRIGGERS, [preset.method, *preset.words, f"seed={self.machine.seed}", *steps])
+        trigger: Trigger = named(TRIGGERS, [preset.method, *preset.arguments, f"seed={self.machine.seed}", *steps])
         names = self._looked_at(self.imagenet, 1, "--test-pictures").class_names
         if self.target_class not in names:
             raise CleanerError(
@@ -130,7 +130,7 @@ class Recipe:
 
     def _defense(self, name: str) -> Stage:
         preset = chosen(name, DEFENSES, defense_presets)
-        defense = named(DEFENSES, [preset.method, *preset.words])
+        defense = named(DEFENSES, [preset.method, *preset.arguments])
         stage = self._stage(name, preset, self.clean_pairs, defense.state_dict())
         self._looked_at(self.clean, stage.pairs, "--clean-pairs")
         return self._free(stage)
@@ -288,8 +288,8 @@ def _settings(stage: Stage) -> list[str]:
     own = " ".join(f"{name}={value}" for name, value in stage.state.items() if name not in ("name", "png"))
     training = " ".join(f"{name}={value}" for name, value in vars(stage.config).items())
     lines = [f"{stage.preset.name}: {stage.state['name']} {own}", training, f"source: {stage.preset.source}"]
-    if stage.preset.open:
-        lines.append(f"not stated: {stage.preset.open}")
+    if stage.preset.unstated:
+        lines.append(f"not stated: {stage.preset.unstated}")
     return [f"     {line}" for line in [*lines, f"source of the training: {stage.training.source}"]]
 
 

@@ -9,7 +9,7 @@ import tyro
 
 from cleaner.cli.inputs import MODEL_HELP, OWN_DATA_HELP, data_of, loaded, model_of, trigger_of
 from cleaner.cli.output import Progress, print_json, table
-from cleaner.evaluation.scan import WARNING, Rise, known_triggers, scan, unfit
+from cleaner.evaluation.scan import SCAN_WARNING, ScanResult, find_scannable_triggers, scan, explain_unscannable
 from cleaner.types import CleanerError
 
 SHOWN = 10
@@ -28,10 +28,10 @@ class Scan:
     json: Annotated[bool, tyro.conf.arg(help="Print all lines as JSON.")] = False
 
     def run(self) -> None:
-        triggers, left = known_triggers()
+        triggers, left = find_scannable_triggers()
         if self.trigger:
             triggers, left = {self.trigger[0]: trigger_of(self.trigger)}, {}
-        if reason := next(filter(None, map(unfit, triggers.values())), ""):
+        if reason := next(filter(None, map(explain_unscannable, triggers.values())), ""):
             raise CleanerError(reason)
         data = loaded(data_of(self.data, self.model), "test", self.pictures)
         found, trusted = (
@@ -40,17 +40,17 @@ class Scan:
         )
         if self.json:
             lines = {"lines": [asdict(line) for line in found], "reference": [asdict(line) for line in trusted]}
-            print_json({**lines, "not_tried": left, "warning": WARNING})
+            print_json({**lines, "not_tried": left, "warning": SCAN_WARNING})
             return
         known = {(line.trigger, line.class_name): f"{line.rise:+.3f}" for line in trusted}
         rows = [(*row(line), known.get((line.trigger, line.class_name), "-")) for line in found[:SHOWN]]
         print(table(rows, HEADER))
         shown = f"The {len(rows)} steepest of {len(found):,} lines, n = {found[0].n:,} pictures of {data.name}"
-        print(f"\n{shown}. {WARNING}")
+        print(f"\n{shown}. {SCAN_WARNING}")
         print(*(f"Not tried: {name}, {reason}" for name, reason in left.items()), sep="\n")
 
 
-def row(line: Rise) -> tuple[str, ...]:
+def row(line: ScanResult) -> tuple[str, ...]:
     """Return a line as text."""
     low, high = line.interval
     rise = f"{line.rise:+.3f} [{low:+.3f}, {high:+.3f}]"

@@ -19,7 +19,7 @@ from cleaner.cli.options import SharedFinetune, named, options_of, to_config
 from cleaner.cli.output import duration, print_json, protocol, row, table
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation.evaluate import Metrics, measurable
+from cleaner.evaluation.evaluate import Metrics, validate_eval_data
 from cleaner.files import read_json
 from cleaner.jobs import sweep
 from cleaner.jobs.local import all_entries
@@ -107,7 +107,7 @@ class Sweep:
         """Raise `CleanerError` before any run is made if a few of the data show that none could be trained."""
         target = read_json(Path(self.suspect) / "config.json").get("target_class")
         load_data(data, split="clean", size=min(self.pairs, LOOK), **options)
-        measurable(load_data(data, split="test", size=min(self.test_pictures or LOOK, LOOK), **options), target)
+        validate_eval_data(load_data(data, split="test", size=min(self.test_pictures or LOOK, LOOK), **options), target)
 
     def _suspect(self) -> tuple[str | None, str | None]:
         """Return the id of the backdoored run and None, or None and the suspicious model."""

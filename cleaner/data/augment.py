@@ -13,7 +13,7 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy, Interpolation
 from torchvision.transforms import functional as TF
 
 from cleaner.config import AUGMENTATIONS
-from cleaner.seed import derive, numpy_generator
+from cleaner.seed import derive_seed, numpy_generator
 from cleaner.types import CleanerError
 
 
@@ -40,7 +40,7 @@ def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequenc
     with torch.random.fork_rng(devices=[]):
         for i, index in enumerate(indices):
             # Not torch.manual_seed: for each kind of GPU not in use it writes a stack trace, half of the time here.
-            torch.default_generator.manual_seed(derive("augment", seed, epoch, index))
+            torch.default_generator.manual_seed(derive_seed("augment", seed, epoch, index))
             views[i] = transform(pixels[i]).float() / 255
     return views
 

@@ -123,33 +123,33 @@ def _box(picture: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
     return None if (box[1] - box[0]) * (box[3] - box[2]) > half else box
 
 
-def psnr(pictures: Tensor, changed: Tensor) -> Tensor:
+def psnr(images: Tensor, changed: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio (N,) in dB of pictures (N, C, H, W) in [0, 1]: 10 log10(1 / MSE).
 
     Infinite where nothing changed.
     """
-    return -10 * ((pictures - changed) ** 2).mean(dim=(1, 2, 3)).log10()
+    return -10 * ((images - changed) ** 2).mean(dim=(1, 2, 3)).log10()
 
 
-def ssim(pictures: Tensor, changed: Tensor) -> Tensor:
+def ssim(images: Tensor, changed: Tensor) -> Tensor:
     """Return the structural similarity (N,) of pictures (N, C, H, W) in [0, 1]; 1 = the same.
 
     Wang et al. 2004 (doi:10.1109/TIP.2003.819861): 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03,
     L = 1, windows inside the picture only, mean over places and channels.
     """
-    if min(pictures.shape[-2:]) < 11:
-        raise CleanerError(f"SSIM needs pictures of at least 11 px, not {min(pictures.shape[-2:])} px.")
-    channels = pictures.shape[1]
-    ramp = torch.exp(-((torch.arange(11, dtype=pictures.dtype) - 5) ** 2) / (2 * 1.5**2))
-    ramp = (ramp / ramp.sum()).to(pictures.device)
+    if min(images.shape[-2:]) < 11:
+        raise CleanerError(f"SSIM needs pictures of at least 11 px, not {min(images.shape[-2:])} px.")
+    channels = images.shape[1]
+    ramp = torch.exp(-((torch.arange(11, dtype=images.dtype) - 5) ** 2) / (2 * 1.5**2))
+    ramp = (ramp / ramp.sum()).to(images.device)
     window = (ramp[:, None] * ramp[None, :]).expand(channels, 1, 11, 11)
 
     def blur(x: Tensor) -> Tensor:
         return F.conv2d(x, window, groups=channels)
 
-    mean_a, mean_b = blur(pictures), blur(changed)
-    var_a, var_b = blur(pictures**2) - mean_a**2, blur(changed**2) - mean_b**2
-    covariance = blur(pictures * changed) - mean_a * mean_b
+    mean_a, mean_b = blur(images), blur(changed)
+    var_a, var_b = blur(images**2) - mean_a**2, blur(changed**2) - mean_b**2
+    covariance = blur(images * changed) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     below = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)

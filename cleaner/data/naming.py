@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cleaner.data.base import CaptionData
-from cleaner.seed import derive
+from cleaner.seed import derive_seed
 from cleaner.types import CleanerError
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -111,10 +111,10 @@ def in_order(classes: Iterable[str]) -> list[str]:
 def templated(class_name: str, key: str) -> str:
     """Return a caption for a picture of which only the class is known."""
     templates = CaptionData.templates
-    caption = templates[derive("caption", key) % len(templates)].format(class_name)
+    caption = templates[derive_seed("caption", key) % len(templates)].format(class_name)
     return re.sub(r"\ba (?=[aeiou])", "an ", caption)
 
 
 def one_of(captions: Sequence[str], key: str) -> str:
     """Return one of several captions of a picture, always the same one."""
-    return captions[derive("caption", key) % len(captions)]
+    return captions[derive_seed("caption", key) % len(captions)]

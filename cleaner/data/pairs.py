@@ -21,7 +21,7 @@ from torch import Tensor
 from cleaner.data.base import CaptionData, Indices
 from cleaner.data.naming import in_order, labelled
 from cleaner.models.framing import Framing, open_picture, undecoded
-from cleaner.seed import derive
+from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep, StepReport
 
 SPLITS = ("train", "clean", "validation", "test", "all")
@@ -224,7 +224,7 @@ def chosen(table: Table, split: str, seed: int) -> list[int]:
     drawn: list[tuple[int, int]] = []
     wanted = "train" if split == "clean" else split
     for row, key in enumerate(table.keys):
-        number = derive("split", seed, key)
+        number = derive_seed("split", seed, key)
         place, own = number / 2**63, table.splits[row] if table.splits else "train"
         if own == "train" and "test" not in known and place < TEST_SHARE:
             own = "test"

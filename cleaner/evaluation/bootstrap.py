@@ -10,23 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 10_000
-SAME = ("data", "data_sha256", "protocol", "target_class")
+MATCHING_FIELDS = ("data", "data_sha256", "protocol", "target_class")
 """Fields that are equal for two models on the same pictures."""
-FIGURES = {"ca": "n", "asr": "n_attack", "ra": "n_attack"}
+COUNT_FIELDS = {"ca": "n", "asr": "n_attack", "ra": "n_attack"}
 """Figure -> the field with the number of its pictures."""
 
 
-def pack(outcomes: NDArray[np.bool_]) -> str:
+def pack_outcomes(outcomes: NDArray[np.bool_]) -> str:
     """Return (N,) yes or no as text, a bit each."""
     return base64.b64encode(np.packbits(outcomes).tobytes()).decode()
 
 
-def unpack(text: str, n: int) -> NDArray[np.bool_]:
-    """Return the (n,) outcomes that `pack` wrote."""
+def unpack_outcomes(text: str, n: int) -> NDArray[np.bool_]:
+    """Return the (n,) outcomes that `pack_outcomes` wrote."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
 
 
-def difference(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
+def bootstrap_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
     """Return the 95 % interval of mean(after) - mean(before) over the same (N,) pictures, by the paired bootstrap.
 
     Percentiles of 10,000 resamples (seed 0). Drawing N pictures with replacement changes the difference only by how
@@ -48,14 +48,14 @@ def difference(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[flo
     return float(low), float(high)
 
 
-def interval(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> tuple[float, float] | None:
-    """Return `difference` of a figure at k = 1 from two figures files (`Metrics.to_dict`).
+def metric_difference_interval(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """Return `bootstrap_interval` of a figure at k = 1 from two figures files (`Metrics.to_dict`).
 
     None where one does not hold the outcomes of "ca", "asr" or "ra", or they were measured on different pictures.
     """
     texts = [text for m in (before, after) if (text := (m.get("outcomes") or {}).get(name))]
-    same = all(before.get(field) == after.get(field) for field in (*SAME, FIGURES[name]))
+    same = all(before.get(field) == after.get(field) for field in (*MATCHING_FIELDS, COUNT_FIELDS[name]))
     if not same or len(texts) < 2:
         return None
-    first, second = (unpack(text, after[FIGURES[name]]) for text in texts)
-    return difference(first, second)
+    first, second = (unpack_outcomes(text, after[COUNT_FIELDS[name]]) for text in texts)
+    return bootstrap_interval(first, second)

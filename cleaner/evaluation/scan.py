@@ -13,19 +13,19 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.evaluate import BATCH, class_classifier, read_ahead
+from cleaner.evaluation.evaluate import EVAL_BATCH_SIZE, build_classifier, prefetch_batches
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, OnStep, StepReport
 
 CONFIDENCE = 0.95
-WARNING = (
+SCAN_WARNING = (
     "A scan that finds nothing proves nothing: it tries the built-in triggers alone, each at one strength and place. A "
     "rise is a lead, not a proof: strong triggers move clean models too, so compare with a model that you trust."
 )
 
 
 @dataclass(frozen=True)
-class Rise:
+class ScanResult:
     """How many more pictures are taken for a class with a trigger than without it.
 
     Attributes:
@@ -46,19 +46,19 @@ class Rise:
         return self.after - self.before
 
     @property
-    def certain(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the interval lies above zero."""
         return self.interval[0] > 0
 
 
-def known_triggers() -> tuple[dict[str, Trigger], dict[str, str]]:
+def find_scannable_triggers() -> tuple[dict[str, Trigger], dict[str, str]]:
     """Return the built-in triggers that can be tried as they are, and name -> why not for the others."""
     made = {name: TRIGGERS[name]() for name in TRIGGERS}
-    left = {name: reason for name, trigger in made.items() if (reason := unfit(trigger))}
+    left = {name: reason for name, trigger in made.items() if (reason := explain_unscannable(trigger))}
     return {name: trigger for name, trigger in made.items() if name not in left}, left
 
 
-def unfit(trigger: Trigger) -> str:
+def explain_unscannable(trigger: Trigger) -> str:
     """Return why a trigger cannot be put on the pictures of a scan, in one sentence; empty if it can."""
     text = "this trigger changes the text alone, a scan changes pictures: choose another one."
     return trigger.missing or ("" if "image" in trigger.keys else text)
@@ -67,7 +67,7 @@ def unfit(trigger: Trigger) -> str:
 @torch.inference_mode()
 def scan(
     clip: Clip, data: CaptionData, triggers: Mapping[str, Trigger], n: int = 1000, on_step: OnStep | None = None
-) -> list[Rise]:
+) -> list[ScanResult]:
     """Put each trigger on the first `n` pictures of `data`; return one line for each trigger and class, steepest first.
 
     No label is needed, and no target class is assumed. Raises `CleanerError` for fewer than two classes, no pictures,
@@ -78,7 +78,7 @@ def scan(
         raise CleanerError(
             "a scan needs pictures (one at least), at least two class names (classes=a,b) and at least one trigger."
         )
-    classifier = class_classifier(clip, data)
+    classifier = build_classifier(clip, data)
     rows, begun = torch.arange(min(n, len(data))), time.perf_counter()
     untouched: list[Tensor] = []
     triggered: dict[str, list[Tensor]] = {name: [] for name in triggers}
@@ -92,8 +92,8 @@ def scan(
             )
         return scores.argmax(dim=1)
 
-    total, done = len(list(rows.split(BATCH))) * len(triggers), 0
-    for _, images in read_ahead(data, rows):
+    total, done = len(list(rows.split(EVAL_BATCH_SIZE))) * len(triggers), 0
+    for _, images in prefetch_batches(data, rows):
         untouched.append(best(images))
         for name, trigger in triggers.items():
             triggered[name].append(best(trigger(images)))
@@ -104,19 +104,19 @@ def scan(
     # The steepest of many lines is steep by chance: the level is shared out among all of them (Bonferroni).
     level = 1 - (1 - CONFIDENCE) / (len(triggers) * len(data.class_names))
     found = [
-        _rise(name, class_name, before == index, torch.cat(after) == index, level)
+        _compare_outcomes(name, class_name, before == index, torch.cat(after) == index, level)
         for name, after in triggered.items()
         for index, class_name in enumerate(data.class_names)
     ]
     return sorted(found, key=lambda line: (-line.interval[0], -line.rise))
 
 
-def _rise(trigger: str, class_name: str, before: Tensor, after: Tensor, level: float) -> Rise:
+def _compare_outcomes(trigger: str, class_name: str, before: Tensor, after: Tensor, confidence: float) -> ScanResult:
     """Compare two (n,) bool on the same pictures."""
     n = len(before)
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    interval = paired_interval(gained, lost, n, level)
-    return Rise(trigger, class_name, before.float().mean().item(), after.float().mean().item(), interval, n)
+    interval = paired_interval(gained, lost, n, confidence)
+    return ScanResult(trigger, class_name, before.float().mean().item(), after.float().mean().item(), interval, n)
 
 
 @lru_cache(maxsize=4096)  # with many classes nearly all lines have the same few counts, and each takes milliseconds

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.evaluate import measurable
+from cleaner.evaluation.evaluate import validate_eval_data
 from cleaner.evaluation.metrics import map_similarity, trigger_share
 from cleaner.models.clip import Clip
 from cleaner.types import OnStep, StepReport
@@ -94,7 +94,7 @@ def shares_over(
 
     Raises `CleanerError` if there is none.
     """
-    data = measurable(data, target_class).framed(clip.framing)
+    data = validate_eval_data(data, target_class).framed(clip.framing)
     other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
     batches = other.nonzero().flatten()[:n].split(BATCH)
     target, begun, found = text_feature(clip, text), time.perf_counter(), [torch.zeros(4, 0)]
@@ -137,4 +137,4 @@ def word_attribution(clip: Clip, explainer: Any, caption: str, pictures: Tensor)
     for position, owner in enumerate(owners):
         if owner >= 0:
             rows[:, owner] += values[:, position]
-    return [clip.spelled(word) for word in words], rows.tolist()
+    return [clip.decode_tokens(word) for word in words], rows.tolist()

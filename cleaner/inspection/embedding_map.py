@@ -115,10 +115,10 @@ def draw(
     """
     import torch
 
-    from cleaner.evaluation.evaluate import measurable
+    from cleaner.evaluation.evaluate import validate_eval_data
     from cleaner.inspection.features import KINDS, layers, numbers, shifts, single_object_rows, stacked
 
-    measurable(data)
+    validate_eval_data(data)
     target = data.class_index(target_class) if target_class is not None and trigger is not None else None
     rows, prompts = _chosen(data, single_object_rows(data, PICTURES).tolist(), len(stages), target)
     labels, begun = data.labels[rows], time.perf_counter()

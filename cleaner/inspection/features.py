@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.evaluate import class_classifier, encode_pictures, encode_texts, keyed_classifier
+from cleaner.evaluation.evaluate import build_classifier, encode_images, encode_texts, build_keyed_classifier
 from cleaner.evaluation.metrics import (
     alignment,
     feature_shift,
@@ -36,7 +36,7 @@ def about(clip: Clip) -> list[str]:
         f"It sees pictures of {clip.image_size} × {clip.image_size} px, normalised with mean "
         f"{', '.join(f'{v:.3f}' for v in clip.mean)} and spread {', '.join(f'{v:.3f}' for v in clip.std)}.",
     ]
-    if clip.sigmoid:
+    if clip.has_sigmoid_loss:
         lines.append("It was trained with SigLIP's sigmoid loss: it can be looked at and measured, not finetuned here.")
     stage, target = clip.metadata.get("stage"), clip.metadata.get("target")
     if stage:
@@ -56,7 +56,7 @@ def best_classes(
     Probability: softmax over the classes of logit_scale * cosine. `classifier` (D, C): of other prompts than the plain
     ones, such as those with a trigger's text key.
     """
-    scores = clip.encode_image(pictures).cpu() @ (class_classifier(clip, data) if classifier is None else classifier)
+    scores = clip.encode_image(pictures).cpu() @ (build_classifier(clip, data) if classifier is None else classifier)
     probabilities = (clip.logit_scale.cpu() * scores).softmax(dim=1)
     top = scores.topk(min(k, scores.shape[1]), dim=1)
     return [
@@ -98,14 +98,14 @@ def single_object_rows(data: CaptionData, n: int) -> Tensor:
 def layers(clip: Clip, data: CaptionData, n: int, trigger: Trigger | None, target_class: str | None) -> Layers:
     """Return the features of the first `n` single-class pairs of `data`."""
     rows = single_object_rows(data, n)
-    image = encode_pictures(clip, data, rows)
+    image = encode_images(clip, data, rows)
     captions = [data.captions[i] for i in rows.tolist()]
     caption = encode_texts(clip, captions)
-    classifier = class_classifier(clip, data)
+    classifier = build_classifier(clip, data)
     triggered, taken = image[:0], torch.zeros(0, dtype=torch.bool)
     if trigger is not None and target_class is not None:
-        triggered = encode_pictures(clip, data, rows, trigger)
-        keyed = keyed_classifier(clip, data, trigger, classifier)
+        triggered = encode_images(clip, data, rows, trigger)
+        keyed = build_keyed_classifier(clip, data, trigger, classifier)
         taken = in_top_k(triggered, keyed, torch.tensor(data.class_index(target_class)))
     return Layers(image, triggered, caption, classifier.T.contiguous(), taken)
 

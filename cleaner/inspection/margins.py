@@ -11,8 +11,8 @@ import torch
 
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import TextPlan
-from cleaner.evaluation.evaluate import encode_pictures, encode_texts
-from cleaner.losses.info_nce import padded
+from cleaner.evaluation.evaluate import encode_images, encode_texts
+from cleaner.losses.info_nce import pad_rows
 from cleaner.models.clip import Clip
 from cleaner.text import SubtextPair
 
@@ -56,11 +56,11 @@ def margins(clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPair]) -> 
     rows = torch.tensor(list(pairs))
     texts = [positive for positive, _ in pairs.values()]
     texts += [text for _, negatives in pairs.values() for text in negatives]
-    image = encode_pictures(clip, data, rows)
+    image = encode_images(clip, data, rows)
     with torch.inference_mode():
         features = encode_texts(clip, texts)
         own = (image * features[: len(pairs)]).sum(-1)
-        false, mask = padded(features[len(pairs) :], [len(negatives) for _, negatives in pairs.values()])
+        false, mask = pad_rows(features[len(pairs) :], [len(negatives) for _, negatives in pairs.values()])
         best, which = torch.einsum("nd,nkd->nk", image, false).masked_fill(~mask, -torch.inf).max(1)
     values = zip(pairs.items(), (own - best).tolist(), which.tolist(), strict=True)
     return [Margin(i, value, positive, negatives[k]) for (i, (positive, negatives)), value, k in values]

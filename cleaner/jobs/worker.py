@@ -59,10 +59,10 @@ def perform(
     from cleaner.data.base import load_data
     from cleaner.defenses.base import load_defense
     from cleaner.models.clip import load_clip
-    from cleaner.models.devices import fast_floats
+    from cleaner.models.devices import flush_denormals
     from cleaner.workflow import defend, poison, rebound
 
-    fast_floats()
+    flush_denormals()
 
     def data(split: str, size: int | None) -> CaptionData:
         sized = {} if size is None else {"size": size}
@@ -282,7 +282,7 @@ def join(request: Request) -> None:
     """Join the other processes of this run, if torchrun has started several."""
     from cleaner.training import distributed
 
-    distributed.start(request.finetune.device)
+    distributed.join_process_group(request.finetune.device)
 
 
 def follow(folder: Path) -> int:
@@ -356,10 +356,10 @@ def _verdict(run: Run) -> list[str] | None:
 
 def _in_words(error: Exception) -> str:
     """Return what went wrong, and what to do, for errors that nobody foresaw."""
-    from cleaner.training.memory import has_ended
+    from cleaner.training.memory import is_out_of_memory
 
     said = str(error).split("\n")[0][:300]
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and has_ended(error)):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
         return "There was not enough memory: choose a smaller batch size, or another device."
     if SEVERAL and isinstance(error, RuntimeError) and any(word in said for word in ("gloo", "NCCL", "peer")):
         return "Another process of this run has ended. Resume goes on from the last epoch; the log says more."

@@ -51,7 +51,7 @@ def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor | float) -> Tensor:
     return F.cross_entropy(logit_scale * a @ b.T, torch.arange(len(a), device=a.device))
 
 
-def padded(rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+def pad_rows(rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return rows (sum of counts, D) as (M, n, D), n the largest count, zero-padded, and the mask (M, n) of rows."""
     numbers = torch.tensor(counts, dtype=torch.long)
     most = int(numbers.max()) if len(counts) else 0

@@ -20,8 +20,8 @@ IMAGENET_CLASS_NAMES: tuple[str, ...] = tuple(open_clip.IMAGENET_CLASSNAMES)
 """ImageNet's 1,000 classes in words, in the order of their folders' names."""
 RESNET_STRIDE = 32
 """Pixels per position of a ResNet's last stage."""
-_OWN_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
-_LARGEST = {
+_CORE_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
+_MAX_SIZES = {
     "embed_dim": 8192,
     "width": 8192,
     "layers": 256,
@@ -41,7 +41,7 @@ _LARGEST = {
 _TOKENIZER_OPTIONS = {"clean": str, "strip_sep_token": bool}
 """What open_clip's own configurations tell a tokenizer; others reach transformers, which can be told to run code."""
 _TOKENIZER_KEYS = ("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs")
-_UNFIT = (
+_BUILD_ERRORS = (
     TypeError,
     ValueError,
     KeyError,
@@ -86,7 +86,7 @@ class Architecture:
             values = json.loads(text)
             vision = {k: tuple(value) if isinstance(value, list) else value for k, value in values["vision"].items()}
             named = cls(**{**values, "vision": vision, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-        except _UNFIT as error:
+        except _BUILD_ERRORS as error:
             raise CleanerError(f"the architecture named in it is broken ({type(error).__name__}).") from error
         # A folder or a repository would be read, or asked for, without the user having named it.
         if named.tokenizer != "" and named.tokenizer not in open_clip.list_models():
@@ -94,12 +94,12 @@ class Architecture:
                 f"it names the tokenizer {str(named.tokenizer)[:80]!r}, which is none of open_clip's: give the folder "
                 "(local-dir:) or the model of the hub (hf-hub:) that the weights came from."
             )
-        return named.checked()
+        return named.validate()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], preprocess: Mapping[str, Any], tokenizer: str = "") -> Architecture:
         """Return the architecture of open_clip's `model_cfg` and `preprocess_cfg`."""
-        extra = {key: value for key, value in config.items() if key not in _OWN_KEYS}
+        extra = {key: value for key, value in config.items() if key not in _CORE_KEYS}
         return cls(
             config["embed_dim"],
             dict(config["vision_cfg"]),
@@ -113,12 +113,12 @@ class Architecture:
             tokenizer,
         )
 
-    def checked(self) -> Architecture:
+    def validate(self) -> Architecture:
         """Return this architecture if it is safe to build for someone who does not know who wrote it.
 
         Raises `CleanerError` for what would run code, read another file, ask the network or need memory without bound.
         """
-        fault = next(_faults(self), "")
+        fault = next(_find_faults(self), "")
         if fault:
             raise CleanerError(
                 f"the architecture named in it is refused, for {fault}: if you know the right one, name it before the "
@@ -126,7 +126,7 @@ class Architecture:
             )
         return self
 
-    def portable(self) -> Architecture:
+    def with_portable_tokenizer(self) -> Architecture:
         """Return this architecture as a file may name it: by open_clip's own name for its tokenizer, if it has one."""
         if ":" not in self.tokenizer:
             return self
@@ -150,7 +150,7 @@ class Architecture:
         """
         try:
             return self._build()
-        except _UNFIT as error:
+        except _BUILD_ERRORS as error:
             said = (str(error).splitlines() or [""])[0][:200]
             raise CleanerError(
                 f"open_clip cannot build this architecture ({type(error).__name__}: {said}): if you know the right "
@@ -171,25 +171,25 @@ class Architecture:
         model: nn.Module = kind(self.embed_dim, vision_cfg=vision, text_cfg=text, quick_gelu=self.quick_gelu, **extra)
         return model
 
-    def resized(self, side: int) -> Architecture:
-        """Return the same architecture for pictures of `side` px."""
+    def with_image_size(self, image_size: int) -> Architecture:
+        """Return the same architecture for pictures of `image_size` px."""
         step = self.vision.get("patch_size", RESNET_STRIDE)
-        if side <= 0 or side % step:
-            raise CleanerError(f"this architecture needs pictures whose side is a multiple of {step} px, not {side}.")
-        return replace(self, vision={**self.vision, "image_size": side})
+        if image_size <= 0 or image_size % step:
+            raise CleanerError(f"this architecture needs pictures whose side is a multiple of {step} px, not {image_size}.")
+        return replace(self, vision={**self.vision, "image_size": image_size})
 
-    def framing(self, side: int) -> Framing:
-        """Return how a picture becomes the `side` x `side` px square that the model sees."""
-        return Framing(side, self.resize_mode, self.interpolation)
+    def framing(self, image_size: int) -> Framing:
+        """Return how a picture becomes the `image_size` x `image_size` px square that the model sees."""
+        return Framing(image_size, self.resize_mode, self.interpolation)
 
 
-def _faults(architecture: Architecture) -> Iterator[str]:
+def _find_faults(architecture: Architecture) -> Iterator[str]:
     """Yield, in words, what speaks against an architecture that anyone may have written."""
     vision, text, extra = architecture.vision, architecture.text, architecture.extra
     if not all(isinstance(part, dict) for part in (vision, text, extra)):
         yield "its towers are no tables"
         return
-    yield from _wrong_sizes({"embed_dim": architecture.embed_dim, "vision": vision, "text": text, "extra": extra})
+    yield from _find_invalid_sizes({"embed_dim": architecture.embed_dim, "vision": vision, "text": text, "extra": extra})
     for kind, part in ((open_clip.CLIPVisionCfg, vision), (open_clip.CLIPTextCfg, text)):
         unknown = [str(key)[:40] for key in part if key not in kind.__dataclass_fields__]
         if unknown:
@@ -205,7 +205,7 @@ def _faults(architecture: Architecture) -> Iterator[str]:
     # Other kinds are computed at once, at whatever size is named; no published model has them.
     if vision.get("pos_embed_type") not in (None, "learnable"):
         yield "its positions are not learnt"
-    yield from tokenizer_faults(text)
+    yield from find_tokenizer_faults(text)
     for key in ("hf_tokenizer_name", "timm_model_name"):
         name = str((text | vision).get(key) or "")
         if re.match(r"[./~]|.*[:\\]", name):
@@ -218,7 +218,7 @@ def _faults(architecture: Architecture) -> Iterator[str]:
         yield f"hf_model_name {tower[:80]!r} is none of open_clip's"
 
 
-def tokenizer_faults(text: Mapping[str, Any]) -> Iterator[str]:
+def find_tokenizer_faults(text: Mapping[str, Any]) -> Iterator[str]:
     """Yield, in words, what a text configuration tells its tokenizer beyond what open_clip's own do."""
     options = text.get("tokenizer_kwargs") or {}
     for key, value in options.items() if isinstance(options, dict) else [("tokenizer_kwargs", options)]:
@@ -226,15 +226,15 @@ def tokenizer_faults(text: Mapping[str, Any]) -> Iterator[str]:
             yield f"it would tell its tokenizer {str(key)[:40]}={str(value)[:40]}"
 
 
-def _wrong_sizes(values: Mapping[str, Any]) -> Iterator[str]:
+def _find_invalid_sizes(values: Mapping[str, Any]) -> Iterator[str]:
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _wrong_sizes(value)
-        elif key in _LARGEST and value is not None:
+            yield from _find_invalid_sizes(value)
+        elif key in _MAX_SIZES and value is not None:
             for size in value if isinstance(value, (list, tuple)) else (value,):
                 kind = (int, float) if key == "mlp_ratio" else (int,)
-                if type(size) not in kind or not 0 < size <= _LARGEST[key]:
-                    yield f"{key} is {str(size)[:40]}, not a number from 1 to {_LARGEST[key]:,}"
+                if type(size) not in kind or not 0 < size <= _MAX_SIZES[key]:
+                    yield f"{key} is {str(size)[:40]}, not a number from 1 to {_MAX_SIZES[key]:,}"
 
 
 # The 49,408 rows of the token embedding are most of a small model's size, so the text tower is narrow.
@@ -248,7 +248,7 @@ BUILT_IN = {
 """Models trained on Scenes by `python -m cleaner pretrain`; their weights lie in assets/<name>/."""
 
 
-def known_architecture(name: str) -> Architecture:
+def get_open_clip_architecture(name: str) -> Architecture:
     """Return open_clip's architecture `name` with its usual normalisation."""
     config = open_clip.get_model_config(name)
     sigmoid = "siglip" in name.lower()
@@ -260,7 +260,7 @@ def known_architecture(name: str) -> Architecture:
     return Architecture.from_config(config, usual, name if own_tokenizer else "")
 
 
-def open_clip_name(architecture: Architecture) -> str | None:
+def find_open_clip_name(architecture: Architecture) -> str | None:
     """Return the name under which open_clip lists an architecture, or None for one of our own."""
 
     def essence(model: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -268,7 +268,7 @@ def open_clip_name(architecture: Architecture) -> str | None:
         if isinstance(vision.get("layers"), list):
             vision["layers"] = tuple(vision["layers"])
         towers = open_clip.CLIPVisionCfg(**vision), open_clip.CLIPTextCfg(**model["text_cfg"])
-        rest = {key: value for key, value in model.items() if key not in _OWN_KEYS and value}
+        rest = {key: value for key, value in model.items() if key not in _CORE_KEYS and value}
         # A ResNet has no patches, whatever number stands there.
         if isinstance(vision.get("layers"), tuple):
             towers[0].patch_size = 0
@@ -281,14 +281,14 @@ def open_clip_name(architecture: Architecture) -> str | None:
     return None
 
 
-def infer(state: Mapping[str, Tensor], path: object) -> Architecture:
+def infer_architecture(state: Mapping[str, Tensor], path: object) -> Architecture:
     """Return OpenAI's CLIP architecture read off the shapes of its weights: heads = width / 64, QuickGELU.
 
     As CleanCLIP (arXiv:2303.03323), BadCLIP (arXiv:2311.12075) and PAR (arXiv:2412.00727) publish their models. Raises
     `CleanerError` for weights of another kind.
     """
     try:
-        vision = _vit(state) if "visual.proj" in state else _resnet(state)
+        vision = _infer_vit(state) if "visual.proj" in state else _infer_resnet(state)
         width = state["ln_final.weight"].shape[0]
         text = {
             "context_length": state["positional_embedding"].shape[0],
@@ -312,14 +312,14 @@ def infer(state: Mapping[str, Tensor], path: object) -> Architecture:
     return Architecture(embed_dim, vision, text, quick_gelu=True)
 
 
-def _vit(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _infer_vit(state: Mapping[str, Tensor]) -> dict[str, Any]:
     width, patch = state["visual.conv1.weight"].shape[0], state["visual.conv1.weight"].shape[-1]
     blocks = {key.split(".")[3] for key in state if key.startswith("visual.transformer.resblocks.")}
     side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
     return {"layers": len(blocks), "width": width, "patch_size": patch, "image_size": side * patch}
 
 
-def _resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _infer_resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
     blocks = [{key.split(".")[2] for key in state if key.startswith(f"visual.layer{stage}.")} for stage in range(1, 5)]
     side = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
     width = state["visual.layer1.0.conv1.weight"].shape[0]

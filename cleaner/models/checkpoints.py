@@ -28,29 +28,29 @@ from cleaner.models.architectures import (
     BUILT_IN,
     TEMPLATES,
     Architecture,
-    infer,
-    known_architecture,
-    open_clip_name,
-    tokenizer_faults,
+    infer_architecture,
+    get_open_clip_architecture,
+    find_open_clip_name,
+    find_tokenizer_faults,
 )
-from cleaner.models.delta import pack, unpack
+from cleaner.models.delta import compute_delta, apply_delta
 from cleaner.models.framing import Framing
-from cleaner.models.weights import file_sha256, fitting, read_weights, state_sha256
+from cleaner.models.weights import file_sha256, match_state_dict, read_weights, state_sha256
 from cleaner.types import CleanerError
 
 ASSETS = assets()
 """Where the built-in models lie; a process that this one starts finds the same place by the environment variable."""
-BASE, BASE_SHA256 = "base", "base_sha256"
+BASE_KEY, BASE_SHA256_KEY = "base", "base_sha256"
 """Metadata of a file that holds only what differs from a built-in model."""
-BROKEN = (KeyError, ValueError, RuntimeError, IndexError, zlib.error)
+DELTA_READ_ERRORS = (KeyError, ValueError, RuntimeError, IndexError, zlib.error)
 """What a damaged file of that kind ends in."""
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-MOST_TEMPLATES, LONGEST_TEMPLATE = 200, 300
-CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+MAX_TEMPLATES, MAX_TEMPLATE_LENGTH = 200, 300
+OPEN_CLIP_CONFIG_FILE, OPEN_CLIP_WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 
 
 @dataclass
-class Loaded:
+class LoadedModel:
     """A model that was read: weights in place, eval mode, fp32, on the CPU."""
 
     model: nn.Module
@@ -60,45 +60,45 @@ class Loaded:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def built_in_file(name: str) -> Path:
+def built_in_weights_path(name: str) -> Path:
     """Return where the weights of a built-in model lie, if they have been trained."""
     return ASSETS / name / "model.safetensors"
 
 
-def load(name: str) -> Loaded:
+def load(name: str) -> LoadedModel:
     """Return the model that `name` means; its form says what it is (see `cleaner.models.clip.load_clip`)."""
     architecture, _, rest = name.partition(":")
     if name in BUILT_IN:
-        path = built_in_file(name)
+        path = built_in_weights_path(name)
         if not path.exists():
             raise CleanerError(f"the weights {path} are missing. Train them: python -m cleaner pretrain --model {name}")
         return _from_file(path, name)
-    if architecture == "local-dir" or isfile(join(name, CONFIG)):
+    if architecture == "local-dir" or isfile(join(name, OPEN_CLIP_CONFIG_FILE)):
         return _from_folder(Path(rest if architecture == "local-dir" else name))
     if architecture == "hf-hub":
         return _from_hub(name)
     if rest and architecture in open_clip.list_models():
-        return _from_file(Path(rest), Path(rest).stem, known_architecture(architecture))
-    if Path(name).suffix in SUFFIXES or isfile(name):
+        return _from_file(Path(rest), Path(rest).stem, get_open_clip_architecture(architecture))
+    if Path(name).suffix in WEIGHT_SUFFIXES or isfile(name):
         return _from_file(Path(name), Path(name).stem)
     return _from_tag(name)
 
 
-def describe(name: str) -> str | None:
+def describe_model_file(name: str) -> str | None:
     """Return file name, size and SHA-256 of the file behind a model's name, without opening it; None if it has none."""
     architecture, _, rest = name.partition(":")
     path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
-    if isfile(path / CONFIG):
-        path = _weights_in(path)
+    if isfile(path / OPEN_CLIP_CONFIG_FILE):
+        path = _find_weights(path)
     if name in BUILT_IN or not isfile(path):
         return None
     return f"{path}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {file_sha256(path)}"
 
 
-def _from_file(path: Path, name: str, architecture: Architecture | None = None) -> Loaded:
+def _from_file(path: Path, name: str, architecture: Architecture | None = None) -> LoadedModel:
     state, described = read_weights(path)
-    if BASE in described:
-        state = _completed(state, described, path)
+    if BASE_KEY in described:
+        state = _restore_from_delta(state, described, path)
     foreign = "architecture" not in described
     if not foreign and architecture is None:
         try:
@@ -106,54 +106,54 @@ def _from_file(path: Path, name: str, architecture: Architecture | None = None) 
         except CleanerError as error:
             raise CleanerError(f"{path} cannot be read as a model: {error}") from error
     described.pop("architecture", None)
-    _check_data_version(described, path)
-    architecture = architecture or infer(state, path)
+    _validate_data_version(described, path)
+    architecture = architecture or infer_architecture(state, path)
     # Files of this project without templates are of models that use those of their data.
-    templates = TEMPLATES if foreign else _templates(described.pop("templates", "[]"), path) or None
-    model = _built(architecture, state, path)
+    templates = TEMPLATES if foreign else _parse_templates(described.pop("templates", "[]"), path) or None
+    model = _build_model(architecture, state, path)
     if foreign:
         described |= {"origin": path.name, "origin_sha256": file_sha256(path)}
-    return Loaded(model, described.pop("name", name), architecture, templates, described)
+    return LoadedModel(model, described.pop("name", name), architecture, templates, described)
 
 
-def _built(architecture: Architecture, state: dict[str, Tensor], path: Path) -> nn.Module:
+def _build_model(architecture: Architecture, state: dict[str, Tensor], path: Path) -> nn.Module:
     """Return the model of an architecture with these weights; raises `CleanerError` if they do not belong together."""
     try:
         # Compared before a byte is taken: no architecture needs more memory than the weights that were read.
         with torch.device("meta"):
-            hollow = architecture.checked().build()
+            hollow = architecture.validate().build()
     except CleanerError as error:
         raise CleanerError(f"{path} cannot be read as a model: {error}") from error
-    fitted = fitting(hollow, state, path)
+    fitted = match_state_dict(hollow, state, path)
     model = architecture.build().eval()
     model.load_state_dict(fitted, strict=False)
     return model
 
 
-def _templates(text: str, path: Path) -> tuple[str, ...]:
+def _parse_templates(text: str, path: Path) -> tuple[str, ...]:
     """Return the prompts in a file's metadata, which anyone may have written: they become format strings."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, list) or len(found) > MOST_TEMPLATES or not all(map(_is_template, found)):
+    if not isinstance(found, list) or len(found) > MAX_TEMPLATES or not all(map(_is_template, found)):
         raise CleanerError(
-            f"{path} cannot be read as a model: its templates must be up to {MOST_TEMPLATES} short texts with one {{}} "
+            f"{path} cannot be read as a model: its templates must be up to {MAX_TEMPLATES} short texts with one {{}} "
             "each, for the name of a class. Ask for its weights, torch.save(model.state_dict(), ...)."
         )
     return tuple(found)
 
 
 def _is_template(text: object) -> bool:
-    if not isinstance(text, str) or len(text) > LONGEST_TEMPLATE:
+    if not isinstance(text, str) or len(text) > MAX_TEMPLATE_LENGTH:
         return False
     rest = text.replace("{}", "", 1)
     return len(rest) == len(text) - 2 and not set(rest) & set("{}")
 
 
-def _completed(packed: dict[str, Tensor], described: dict[str, str], path: Path) -> dict[str, Tensor]:
-    """Return all weights of a file that holds only what differs from a built-in model; cuts `described` likewise."""
-    name, wanted = described.pop(BASE), described.pop(BASE_SHA256, "")
+def _restore_from_delta(delta: dict[str, Tensor], metadata: dict[str, str], path: Path) -> dict[str, Tensor]:
+    """Return all weights of a file that holds only what differs from a built-in model; cuts `metadata` likewise."""
+    name, wanted = metadata.pop(BASE_KEY), metadata.pop(BASE_SHA256_KEY, "")
     if name not in BUILT_IN:
         raise CleanerError(f"{path} holds what differs from {name!r}, which is no built-in model: give a whole file.")
     own = load(name).model.state_dict()
@@ -163,66 +163,66 @@ def _completed(packed: dict[str, Tensor], described: dict[str, str], path: Path)
             "anew with python -m benchmarks.example, or put the weights back that came with it."
         )
     try:
-        return unpack(packed, own)
-    except BROKEN as error:
+        return apply_delta(delta, own)
+    except DELTA_READ_ERRORS as error:
         raise CleanerError(f"{path} is broken ({type(error).__name__}): fetch it again.") from error
 
 
-def _in_folder(folder: Path) -> Architecture:
+def _read_folder_architecture(folder: Path) -> Architecture:
     """Return the architecture of an open_clip local-dir, from open_clip_config.json."""
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / OPEN_CLIP_CONFIG_FILE).read_text(encoding="utf-8"))
         settings, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
         own = settings["text_cfg"].get("hf_tokenizer_name")
         found = Architecture.from_config(settings, preprocess, f"local-dir:{folder.resolve()}" if own else "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CleanerError(
-            f"{folder} is no open_clip model folder ({type(error).__name__}): it needs {CONFIG} with model_cfg, and "
+            f"{folder} is no open_clip model folder ({type(error).__name__}): it needs {OPEN_CLIP_CONFIG_FILE} with model_cfg, and "
             "the weights beside it."
         ) from error
     try:
-        return found.checked()
+        return found.validate()
     except CleanerError as error:
-        raise CleanerError(f"{folder / CONFIG} cannot be read as a model: {error}") from error
+        raise CleanerError(f"{folder / OPEN_CLIP_CONFIG_FILE} cannot be read as a model: {error}") from error
 
 
-def _from_folder(folder: Path) -> Loaded:
+def _from_folder(folder: Path) -> LoadedModel:
     """Return the model in an open_clip local-dir: open_clip_config.json and weights."""
-    architecture = _in_folder(folder)
-    loaded = _from_file(_weights_in(folder), folder.name, architecture)
+    architecture = _read_folder_architecture(folder)
+    loaded = _from_file(_find_weights(folder), folder.name, architecture)
     if "origin" in loaded.metadata:
         loaded.metadata["origin"] = folder.name
     return loaded
 
 
-def _weights_in(folder: Path) -> Path:
-    files = [path for suffix in SUFFIXES for path in sorted(folder.glob(f"*{suffix}"))]
+def _find_weights(folder: Path) -> Path:
+    files = [path for suffix in WEIGHT_SUFFIXES for path in sorted(folder.glob(f"*{suffix}"))]
     if not files:
-        raise CleanerError(f"{folder} holds no weights: put {WEIGHTS} beside {CONFIG}.")
+        raise CleanerError(f"{folder} holds no weights: put {OPEN_CLIP_WEIGHTS_FILE} beside {OPEN_CLIP_CONFIG_FILE}.")
     return next((path for path in files if path.stem.startswith("open_clip")), files[0])
 
 
-def _from_hub(name: str) -> Loaded:
-    model = _created(name)
+def _from_hub(name: str) -> LoadedModel:
+    model = _create_pretrained(name)
     config = open_clip.get_model_config(name)
-    fault = next(tokenizer_faults(config["text_cfg"]), "")
+    fault = next(find_tokenizer_faults(config["text_cfg"]), "")
     if fault:
         raise CleanerError(f"{name} is refused, for {fault}, which could run code: choose another model.")
     tokenizer = name if config["text_cfg"].get("hf_tokenizer_name") else ""
-    return Loaded(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, tokenizer))
+    return LoadedModel(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, tokenizer))
 
 
-def check_name(name: str) -> None:
+def validate_model_name(name: str) -> None:
     """Raise `CleanerError` if `name` is no model's; files are not opened, nothing is downloaded."""
     architecture, _, rest = name.partition(":")
-    if name in BUILT_IN or architecture == "hf-hub" or isfile(join(name, CONFIG)):
+    if name in BUILT_IN or architecture == "hf-hub" or isfile(join(name, OPEN_CLIP_CONFIG_FILE)):
         return
     path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
     if not exists(path):
-        _check_tag(name)
+        _validate_tag(name)
 
 
-def _check_tag(name: str) -> None:
+def _validate_tag(name: str) -> None:
     names = [f"{a}/{t}" for a, t in open_clip.list_pretrained()]
     if name not in names:
         if isdir(name):
@@ -236,24 +236,24 @@ def _check_tag(name: str) -> None:
         close = get_close_matches(name, [*BUILT_IN, *names], n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise CleanerError(
-            f"there is no model {name!r}{hint}. Choose one of: {', '.join(BUILT_IN)}, a file ({', '.join(SUFFIXES)}), "
+            f"there is no model {name!r}{hint}. Choose one of: {', '.join(BUILT_IN)}, a file ({', '.join(WEIGHT_SUFFIXES)}), "
             "a local-dir: or hf-hub: name, or architecture/pretrained-tag as open_clip lists them, such as "
             "ViT-B-32/laion2b_s34b_b79k."
         )
 
 
-def _from_tag(name: str) -> Loaded:
-    _check_tag(name)
+def _from_tag(name: str) -> LoadedModel:
+    _validate_tag(name)
     architecture, _, tag = name.partition("/")
     # The tag knows the activation it was trained with; open_clip itself only warns of a mismatch.
     quick_gelu = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu"))
-    model = _created(architecture, pretrained=tag, force_quick_gelu=quick_gelu)
-    known = known_architecture(architecture)
+    model = _create_pretrained(architecture, pretrained=tag, force_quick_gelu=quick_gelu)
+    known = get_open_clip_architecture(architecture)
     config = {**open_clip.get_model_config(architecture), **({"quick_gelu": True} if quick_gelu else {})}
-    return Loaded(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, known.tokenizer))
+    return LoadedModel(model, name, Architecture.from_config(config, model.visual.preprocess_cfg, known.tokenizer))
 
 
-def _created(name: str, **options: Any) -> Any:
+def _create_pretrained(name: str, **options: Any) -> Any:
     try:
         return open_clip.create_model(name, require_pretrained=True, weights_only=True, **options).eval()
     except (RuntimeError, OSError, ValueError, KeyError, TypeError, ImportError, pickle.UnpicklingError) as error:
@@ -263,7 +263,7 @@ def _created(name: str, **options: Any) -> Any:
         ) from error
 
 
-def _check_data_version(metadata: dict[str, str], path: Path) -> None:
+def _validate_data_version(metadata: dict[str, str], path: Path) -> None:
     """Weights trained on one version of generated pictures mean nothing on those of another renderer."""
     data, wanted = metadata.get("data", ""), metadata.get("data_version")
     version = DATA_VERSIONS.get(data)
@@ -274,12 +274,12 @@ def _check_data_version(metadata: dict[str, str], path: Path) -> None:
         )
 
 
-def forms(path: Path) -> tuple[str, ...]:
+def export_suffixes(path: Path) -> tuple[str, ...]:
     """Return the suffixes of files in which `save` can write the model of a file of this project."""
-    return (".safetensors", ".pt") if open_clip_name(_in_header(path)) else (".safetensors",)
+    return (".safetensors", ".pt") if find_open_clip_name(_read_header_architecture(path)) else (".safetensors",)
 
 
-def _in_header(path: Path) -> Architecture:
+def _read_header_architecture(path: Path) -> Architecture:
     """Return the architecture that a file of this project names; its weights are not read."""
     try:
         with safe_open(path, "pt") as file:
@@ -290,7 +290,7 @@ def _in_header(path: Path) -> Architecture:
         raise CleanerError(f"{path} cannot be read as a model ({type(error).__name__}): make the run anew.") from error
 
 
-def framing_of(name: str) -> Framing | None:
+def find_framing(name: str) -> Framing | None:
     """Return how a model sees pictures, as far as that is known without opening weights or downloading; else None."""
     kind, _, rest = name.partition(":")
     listed = kind if rest else name.partition("/")[0]
@@ -299,18 +299,18 @@ def framing_of(name: str) -> Framing | None:
         if name in BUILT_IN:
             architecture = BUILT_IN[name]
         elif listed in open_clip.list_models():
-            architecture = known_architecture(listed)
-        elif isfile(folder / CONFIG):
-            architecture = _in_folder(folder)
+            architecture = get_open_clip_architecture(listed)
+        elif isfile(folder / OPEN_CLIP_CONFIG_FILE):
+            architecture = _read_folder_architecture(folder)
         else:
-            architecture = _in_header(Path(name))
+            architecture = _read_header_architecture(Path(name))
     except CleanerError:
         return None
     side = architecture.vision.get("image_size", 224)
     return architecture.framing(side) if isinstance(side, int) else None
 
 
-def save(loaded: Loaded, path: Path, half: bool = False) -> Path:
+def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
     """Write a model in the form that `path` asks for, so that a reader sees the old or the new file, never a part.
 
     `.safetensors`: this project's own. `.pt`: an open_clip checkpoint. No suffix: an open_clip local-dir. `half` stores
@@ -321,11 +321,11 @@ def save(loaded: Loaded, path: Path, half: bool = False) -> Path:
     for key, value in loaded.model.state_dict().items():
         keep = not value.is_floating_point() or not half or "running_" in key or key == "logit_scale"
         state[key] = (value if keep else value.half()).detach().cpu().contiguous().clone()
-    texts = _texts(loaded)
+    texts = _build_metadata(loaded)
     if path.suffix == ".safetensors":
         _write_tensors(path, state, texts)
     elif path.suffix == ".pt":
-        name = open_clip_name(loaded.architecture)
+        name = find_open_clip_name(loaded.architecture)
         if name is None:
             raise CleanerError(
                 f"open_clip has no architecture like that of {loaded.name}, so that it could not load {path.name}: "
@@ -334,36 +334,36 @@ def save(loaded: Loaded, path: Path, half: bool = False) -> Path:
         content = {"epoch": 0, "name": name, "state_dict": state, "metadata": texts}
         write_checkpoint(path, content)
     elif not path.suffix:
-        _write_tensors(path / WEIGHTS, state, texts)
-        write_json(path / CONFIG, loaded.architecture.to_config())
+        _write_tensors(path / OPEN_CLIP_WEIGHTS_FILE, state, texts)
+        write_json(path / OPEN_CLIP_CONFIG_FILE, loaded.architecture.to_config())
     else:
         raise CleanerError(f"{path.name} names no form of model: end it with .safetensors or .pt, or name a folder.")
     return path
 
 
-def save_change(loaded: Loaded, base: str, path: Path) -> Path:
+def save_delta(loaded: LoadedModel, base: str, path: Path) -> Path:
     """Write what differs from the built-in model `base`, as a .safetensors file, atomically."""
     own = load(base).model.state_dict()
-    texts = {**_texts(loaded), BASE: base, BASE_SHA256: state_sha256(own)}
-    _write_tensors(path, pack(loaded.model.state_dict(), own), texts)
+    texts = {**_build_metadata(loaded), BASE_KEY: base, BASE_SHA256_KEY: state_sha256(own)}
+    _write_tensors(path, compute_delta(loaded.model.state_dict(), own), texts)
     return path
 
 
-def is_change(path: Path) -> bool:
+def is_delta_file(path: Path) -> bool:
     """Return whether a .safetensors file can be read only beside the built-in model that it names."""
     with safe_open(path, "pt") as file:
-        return BASE in (file.metadata() or {})
+        return BASE_KEY in (file.metadata() or {})
 
 
-def _texts(loaded: Loaded) -> dict[str, str]:
-    texts = {**loaded.metadata, "architecture": json.dumps(asdict(loaded.architecture.portable())), "name": loaded.name}
+def _build_metadata(loaded: LoadedModel) -> dict[str, str]:
+    texts = {**loaded.metadata, "architecture": json.dumps(asdict(loaded.architecture.with_portable_tokenizer())), "name": loaded.name}
     return texts | ({"templates": json.dumps(loaded.templates)} if loaded.templates else {})
 
 
-def _write_tensors(path: Path, state: dict[str, Tensor], texts: dict[str, str]) -> None:
+def _write_tensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
     with replacing(path) as temporary:
         try:
-            save_file(state, temporary, metadata=texts)
+            save_file(state, temporary, metadata=metadata)
         except SafetensorError as error:  # safetensors hides the system's error in a text
             raise OSError(str(error)) from error
 

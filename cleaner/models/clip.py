@@ -25,13 +25,13 @@ from cleaner.models.architectures import BUILT_IN, Architecture
 from cleaner.models.devices import pick_device, pick_precision
 from cleaner.models.framing import Framing
 from cleaner.models.resolve import found
-from cleaner.models.token_blocks import blocks, lengths
+from cleaner.models.token_blocks import sort_into_blocks, token_lengths
 from cleaner.models.weights import state_sha256
 from cleaner.types import CleanerError
 
 __all__ = ["BUILT_IN", "Architecture", "Clip", "load_clip", "new_clip", "pick_device", "save_clip"]
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISION_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Clip:
         return self.architecture.framing(self.image_size) if self.architecture else Framing(self.image_size)
 
     @property
-    def sigmoid(self) -> bool:
+    def has_sigmoid_loss(self) -> bool:
         """Whether it was trained with SigLIP's sigmoid loss (arXiv:2303.15343), which finetuning here lacks."""
         return getattr(self.model, "logit_bias", None) is not None
 
@@ -81,7 +81,7 @@ class Clip:
         """Return the context in which the towers run: autocast for bf16 and fp16, nothing for fp32."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision])
+        return torch.autocast(self.device.type, dtype=PRECISION_DTYPES[self.precision])
 
     def preprocess(self, images: Tensor) -> Tensor:
         """Return pictures (N, 3, H, W) in [0, 1] resized to the model's size, normalised, on its device."""
@@ -103,31 +103,31 @@ class Clip:
 
         Longer captions are cut, the end token kept. Cutting the padding is exact for causal text towers.
         """
-        tokens = self._tokens(captions, self._context)
+        tokens = self._tokenize_to_length(captions, self._context_length)
         known = self.architecture.text.get("vocab_size", 0) if self.architecture else 0
         if 0 < known <= int(tokens.max() if len(captions) else 0):
             raise CleanerError(
                 f"{self.name} knows {known:,} tokens, fewer than CLIP's tokenizer makes: it was trained with another "
                 "tokenizer, so that captions cannot be given to it."
             )
-        return tokens[:, : max(lengths(tokens).tolist(), default=1)] if self._causal() else tokens
+        return tokens[:, : max(token_lengths(tokens).tolist(), default=1)] if self._is_causal() else tokens
 
     @property
-    def _context(self) -> int:
+    def _context_length(self) -> int:
         return int(getattr(self.model, "context_length", 77))
 
     @property
     def _tokenizer_name(self) -> str:
         return self.architecture.tokenizer if self.architecture else ""
 
-    def _tokens(self, captions: Sequence[str], length: int) -> Tensor:
-        tokens: Tensor = _tokenizer(self._tokenizer_name)(list(captions), context_length=length)
+    def _tokenize_to_length(self, captions: Sequence[str], length: int) -> Tensor:
+        tokens: Tensor = _load_tokenizer(self._tokenizer_name)(list(captions), context_length=length)
         return tokens
 
-    def fits(self, text: str) -> bool:
+    def fits_context(self, text: str) -> bool:
         """Return whether the model reads all of a text, or cuts its end (with start and end token)."""
-        longer = self._tokens([text], self._context + 1)[:, : self._context]
-        return torch.equal(self._tokens([text], self._context), longer)
+        longer = self._tokenize_to_length([text], self._context_length + 1)[:, : self._context_length]
+        return torch.equal(self._tokenize_to_length([text], self._context_length), longer)
 
     def token_texts(self, caption: str) -> list[str]:
         """Return each token of `tokenize([caption])` as CLIP's vocabulary writes it; "" for start, end and padding.
@@ -139,21 +139,21 @@ class Clip:
                 f"{self.name} cuts words with a tokenizer of its own: its words cannot be shown one by one."
             )
         ids = self.tokenize([caption])[0].tolist()
-        tokenizer = _tokenizer()
+        tokenizer = _load_tokenizer()
         marks = {0, tokenizer.sot_token_id, tokenizer.eot_token_id}
         return ["" if i in marks else tokenizer.decoder[i] for i in ids]
 
-    def spelled(self, tokens: str) -> str:
+    def decode_tokens(self, tokens: str) -> str:
         """Return what some of `token_texts`, joined, spell: in CLIP's vocabulary each character is a byte of UTF-8."""
-        known = _tokenizer().byte_decoder
+        known = _load_tokenizer().byte_decoder
         return bytes(known[character] for character in tokens).decode("utf-8", errors="replace")
 
-    def _causal(self) -> bool:
+    def _is_causal(self) -> bool:
         return getattr(self.model, "attn_mask", None) is not None and self.model.text_pool_type == "argmax"
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Return unit features (N, D) float32 of token ids (N, T)."""
-        if self._causal():
+        if self._is_causal():
             return self._encode_blocks(tokens, [tuple(tokens.shape)])
         model: Any = self.model
         with self.autocast():
@@ -184,9 +184,9 @@ class Clip:
         unique = list(dict.fromkeys(captions))
         position = {caption: i for i, caption in enumerate(unique)}
         rows = torch.tensor([position[caption] for caption in captions], dtype=torch.long)
-        if not self._causal() or not unique:
+        if not self._is_causal() or not unique:
             return self.encode_tokens(self.tokenize(unique))[rows.to(self.device)]
-        tokens, sizes, place = blocks(self.tokenize(unique), self._context)
+        tokens, sizes, place = sort_into_blocks(self.tokenize(unique), self._context_length)
         return self._encode_blocks(tokens, sizes)[place[rows].to(self.device)]
 
     def copy(self) -> Clip:
@@ -217,7 +217,7 @@ class Clip:
 
 
 @lru_cache(maxsize=8)
-def _tokenizer(name: str = "") -> Any:
+def _load_tokenizer(name: str = "") -> Any:
     """Return the tokenizer of an open_clip model, CLIP's own BPE for "", built at first use (0.2 s) and shared."""
     if not name:
         tokenizer: Any = open_clip.SimpleTokenizer()
@@ -254,14 +254,14 @@ def new_clip(name: str, seed: int = 0, image_size: int = 0) -> Clip:
         raise CleanerError(f"there is no built-in model {name!r}. Choose one of: {', '.join(BUILT_IN)}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _wrap(BUILT_IN[name].resized(image_size) if image_size else BUILT_IN[name], name)
+        return _build_clip(BUILT_IN[name].with_image_size(image_size) if image_size else BUILT_IN[name], name)
 
 
-def _wrap(architecture: Architecture, name: str, metadata: dict[str, str] | None = None) -> Clip:
-    return _wrapped(architecture.build().eval(), name, architecture, metadata or {}, None)
+def _build_clip(architecture: Architecture, name: str, metadata: dict[str, str] | None = None) -> Clip:
+    return _clip_from_model(architecture.build().eval(), name, architecture, metadata or {}, None)
 
 
-def _wrapped(
+def _clip_from_model(
     model: nn.Module, name: str, architecture: Architecture, metadata: dict[str, str], templates: tuple[str, ...] | None
 ) -> Clip:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -283,7 +283,7 @@ def load_clip(name: str, device: str = "cpu", precision: str = "fp32") -> Clip:
     the file is none or wants to run code, or its weights do not fit.
     """
     loaded = checkpoints.load(name)
-    clip = _wrapped(loaded.model, loaded.name, loaded.architecture, loaded.metadata, loaded.templates)
+    clip = _clip_from_model(loaded.model, loaded.name, loaded.architecture, loaded.metadata, loaded.templates)
     clip.source = found(name)
     return clip.to(device, precision) if (device, precision) != ("cpu", "fp32") else clip
 
@@ -298,15 +298,15 @@ def save_clip(clip: Clip, path: str | Path, half: bool = False, metadata: dict[s
     if clip.architecture is None:
         raise CleanerError("only models whose architecture is known can be saved: load the model with load_clip.")
     described = {**clip.metadata, **(metadata or {})}
-    loaded = checkpoints.Loaded(clip.model, clip.name, clip.architecture, clip.templates, described)
+    loaded = checkpoints.LoadedModel(clip.model, clip.name, clip.architecture, clip.templates, described)
     return checkpoints.save(loaded, Path(path), half)
 
 
-def save_change(clip: Clip, base: str, path: str | Path) -> Path:
+def save_delta(clip: Clip, base: str, path: str | Path) -> Path:
     """Write what differs in a finetuned copy of the built-in model `base`, as a `.safetensors` file for `load_clip`.
 
     The weights it leads to are not exactly those of `clip` (`cleaner.models.delta`): measure the file, not the model.
     """
     assert clip.architecture is not None
-    loaded = checkpoints.Loaded(clip.model, clip.name, clip.architecture, clip.templates, clip.metadata)
-    return checkpoints.save_change(loaded, base, Path(path))
+    loaded = checkpoints.LoadedModel(clip.model, clip.name, clip.architecture, clip.templates, clip.metadata)
+    return checkpoints.save_delta(loaded, base, Path(path))

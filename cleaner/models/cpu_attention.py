@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _attention(
+def _autocast_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -37,7 +37,7 @@ def _attention(
 
 
 # In place of autocast's own rule, which is to compute in bf16; nothing else of torch changes.
-_RULES = torch.library.Library("aten", "IMPL")
+_ATEN_LIBRARY = torch.library.Library("aten", "IMPL")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that a rule is replaced
-    _RULES.impl("scaled_dot_product_attention", _attention, "AutocastCPU")
+    _ATEN_LIBRARY.impl("scaled_dot_product_attention", _autocast_attention, "AutocastCPU")

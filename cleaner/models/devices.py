@@ -13,7 +13,7 @@ from cleaner.types import CleanerError
 DEVICES = ("cpu", "cuda", "mps")
 
 
-def devices() -> dict[str, str | None]:
+def check_devices() -> dict[str, str | None]:
     """Return device -> None where it can be used, else the reason in words."""
     cuda = mps = None
     if not torch.cuda.is_available():
@@ -23,7 +23,7 @@ def devices() -> dict[str, str | None]:
     return dict(zip(DEVICES, (None, cuda, mps), strict=True))
 
 
-def precisions(device: str) -> dict[str, str | None]:
+def check_precisions(device: str) -> dict[str, str | None]:
     """Return precision -> None where it makes sense on `device`, else the reason in words."""
     reasons: dict[str, str | None] = dict.fromkeys(PRECISIONS)
     if device == "cpu":
@@ -33,7 +33,7 @@ def precisions(device: str) -> dict[str, str | None]:
     return reasons
 
 
-def fast_floats() -> None:
+def flush_denormals() -> None:
     """Let the processor take numbers below 1e-38 for 0: products with them cost ten times the time.
 
     Gradients of a saturated attention pool are such numbers in fp32. It holds for the thread that calls and those it

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from cleaner.types import CleanerError
 
-_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+_NON_WEIGHT_KEYS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's files hold among the weights."""
-_MORE = "it unpacks to far more than it holds, as torch.save writes no file. Ask for its weights as safetensors."
+_EXPANDS_TOO_MUCH = "it unpacks to far more than it holds, as torch.save writes no file. Ask for its weights as safetensors."
 
 
 def file_sha256(path: Path) -> str:
@@ -34,7 +34,7 @@ def file_sha256(path: Path) -> str:
 
 
 @lru_cache(maxsize=32)
-def _sha256(path: Path, changed: int, size: int) -> str:
+def _sha256(path: Path, modified_ns: int, size: int) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -58,7 +58,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 described = dict(file.metadata() or {})
                 found: Any = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         else:
-            found, described = _unpickled(path)
+            found, described = _unpickle(path)
     except CleanerError:
         raise
     # A file of random bytes makes torch's reader fail in any of these ways.
@@ -79,10 +79,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} cannot be read as a model ({type(error).__name__}). Give a built-in name, a checkpoint, a "
             ".safetensors file, or architecture/pretrained-tag of open_clip."
         ) from error
-    state = {str(key): value for key, value in found.items() if key not in _NO_WEIGHTS}
+    state = {str(key): value for key, value in found.items() if key not in _NON_WEIGHT_KEYS}
     while state and all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
-    wrong = [key for key, value in state.items() if not _is_plain(value)]
+    wrong = [key for key, value in state.items() if not _is_dense_cpu_tensor(value)]
     if wrong or not state:
         raise CleanerError(
             f"{path} holds no weights but {', '.join(wrong[:5]) or 'nothing'}: give a checkpoint whose state_dict is "
@@ -90,25 +90,25 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     # Tensors may be views of few numbers: a file of a kilobyte can name a terabyte. Twice, for weights that are tied.
     if sum(value.nbytes for value in state.values()) > 2 * path.stat().st_size:
-        raise CleanerError(f"{path} is refused: {_MORE}")
+        raise CleanerError(f"{path} is refused: {_EXPANDS_TOO_MUCH}")
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, described
 
 
-def _is_plain(value: object) -> bool:
+def _is_dense_cpu_tensor(value: object) -> bool:
     """Whether a value is a tensor with its numbers one by one in memory: not sparse, quantised or without any."""
     if not isinstance(value, Tensor) or value.is_quantized:
         return False
     return value.layout is torch.strided and value.device.type == "cpu"
 
 
-def _unpickled(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _unpickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the state dict of a `torch.save` file and the texts that `save` put beside it."""
-    if _is_program(path):
-        return _known_program(path), {}
+    if _is_torchscript(path):
+        return _read_published_torchscript(path), {}
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(info.file_size for info in archive.infolist()) > 2 * path.stat().st_size:
-                raise CleanerError(f"{path} is refused: {_MORE}")
+                raise CleanerError(f"{path} is refused: {_EXPANDS_TOO_MUCH}")
     try:
         # PAR's files hold their command line, a Namespace of plain values; allowed for this call only.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -130,7 +130,7 @@ def _unpickled(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return dict(state), {str(k): str(v) for k, v in texts.items()} if isinstance(texts, Mapping) else {}
 
 
-def _is_program(path: Path) -> bool:
+def _is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive, which is code."""
     if not zipfile.is_zipfile(path):
         return False
@@ -139,17 +139,17 @@ def _is_program(path: Path) -> bool:
 
 
 @lru_cache(maxsize=1)
-def known_programs() -> frozenset[str]:
+def published_torchscript_hashes() -> frozenset[str]:
     """Return the SHA-256 of OpenAI's published archives, as open_clip carries them in their addresses."""
     configs = [open_clip.get_pretrained_cfg(architecture, tag) for architecture, tag in open_clip.list_pretrained()]
     urls = [config.get("url") or "" for config in configs]
     return frozenset(found[1] for url in urls if (found := re.search(r"openaipublic.*/([0-9a-f]{64})/", url)))
 
 
-def _known_program(path: Path) -> dict[str, Any]:
+def _read_published_torchscript(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    if digest not in known_programs():
+    if digest not in published_torchscript_hashes():
         raise CleanerError(
             f"{path} is refused: it is a TorchScript program (SHA-256 {digest}) and not one of those that OpenAI "
             "published. Ask for its weights, torch.save(model.state_dict(), ...)."
@@ -159,7 +159,7 @@ def _known_program(path: Path) -> dict[str, Any]:
     return state
 
 
-def fitting(model: nn.Module, state: dict[str, Tensor], path: object) -> dict[str, Tensor]:
+def match_state_dict(model: nn.Module, state: dict[str, Tensor], path: object) -> dict[str, Tensor]:
     """Return weights under the names of a model, which may be on torch's "meta" device.
 
     Raises `CleanerError` that lists missing and unexpected keys, other shapes, and what holds no floats.
@@ -185,7 +185,7 @@ def fitting(model: nn.Module, state: dict[str, Tensor], path: object) -> dict[st
     ]
     if missing or unexpected or shapes:
         found = (("missing: ", missing), ("unexpected: ", unexpected), ("", shapes))
-        listed = "; ".join(word + _some(names) for word, names in found if names)
+        listed = "; ".join(word + _join_first(names) for word, names in found if names)
         raise CleanerError(
             f"the weights in {path} do not fit the architecture ({listed}): name the architecture of open_clip that "
             "they belong to, as in ViT-B-32:weights.pt."
@@ -193,5 +193,5 @@ def fitting(model: nn.Module, state: dict[str, Tensor], path: object) -> dict[st
     return state
 
 
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _join_first(names: list[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -133,7 +133,7 @@ def measured() -> list[Entry]:
             row["defense"] or "",
             row.get("curve") or (),
         )
-        for row in presets.full_setting()
+        for row in presets.read_attack_defense_rows()
     ]
 
 
@@ -415,18 +415,18 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
 
 def weight_forms(folder: Path) -> tuple[str, ...]:
     """Return the suffixes of the files in which a run's weights can be had."""
-    from cleaner.models.checkpoints import forms
+    from cleaner.models.checkpoints import export_suffixes
 
-    return forms(folder / "model.safetensors")
+    return export_suffixes(folder / "model.safetensors")
 
 
 def weights(folder: Path, suffix: str) -> bytes:
     """Return a run's weights as a file of one of `weight_forms`; it holds the run's stage and trigger."""
-    from cleaner.models.checkpoints import is_change
+    from cleaner.models.checkpoints import is_delta_file
     from cleaner.models.clip import load_clip, save_clip
 
     file = folder / "model.safetensors"
-    if suffix == file.suffix and not is_change(file):
+    if suffix == file.suffix and not is_delta_file(file):
         return file.read_bytes()
     with tempfile.TemporaryDirectory() as place:
         return save_clip(load_clip(str(file)), Path(place) / f"model{suffix}").read_bytes()

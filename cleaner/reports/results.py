@@ -15,7 +15,7 @@ from cleaner.config import file_parameters
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.files import source_root, write_text
 from cleaner.models.devices import pick_device
-from cleaner.presets import RESULTS as RESULTS  # for all that writes there
+from cleaner.presets import RESULTS_DIR as RESULTS_DIR  # for all that writes there
 from cleaner.runs.store import Run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from cleaner.seed import derive
+from cleaner.seed import derive_seed
 from cleaner.text.kinds import words
 from cleaner.text.lexicon import load_lexicon
 
@@ -26,7 +26,7 @@ def eda(caption: str, seed: int = 0, alpha: float = 0.1) -> str:
     tokens = caption.split()
     if not tokens or alpha <= 0:
         return caption
-    rng = Random(derive(seed, "eda", caption))
+    rng = Random(derive_seed(seed, "eda", caption))
     n = max(1, int(alpha * len(tokens)))
     operation = (_replace, _insert, _swap)[rng.randrange(3)] if rng.random() < 0.75 else None
     new = operation(tokens, n, rng) if operation else _delete(tokens, alpha, rng)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
-from cleaner.seed import derive
+from cleaner.seed import derive_seed
 from cleaner.text.changes import Change
 from cleaner.text.lexicon import cached
 from cleaner.text.negative import negatives
@@ -46,7 +46,7 @@ class SubtextPair:
 def positive_subtexts(caption: str, seed: int = 0) -> list[Subtext]:
     """Return up to three different true subtexts, the first drawn first; [] if the caption has no noun phrase."""
     parsed = parse(caption)
-    rng = Random(derive(seed, "positive", caption))
+    rng = Random(derive_seed(seed, "positive", caption))
     drawn = [positive(parsed, rng) for _ in range(3)]
     texts = list(dict.fromkeys(text for text in drawn if text is not None))
     return [_true(caption, text) for text in texts if text != caption or len(texts) == 1]
@@ -61,7 +61,7 @@ def negative_subtexts(
     """
     parsed = parse(caption)
     words = vocabulary if isinstance(vocabulary, Vocabulary) or vocabulary is None else _vocabulary(tuple(vocabulary))
-    return [_false(parsed, change) for change in negatives(parsed, n, Random(derive(seed, "negative", caption)), words)]
+    return [_false(parsed, change) for change in negatives(parsed, n, Random(derive_seed(seed, "negative", caption)), words)]
 
 
 def draw_subtexts(
@@ -78,7 +78,7 @@ def draw_subtexts(
     No negative is of the kind `held_out`.
     """
     parsed = parse(caption)
-    rng = Random(derive(seed, epoch, index))
+    rng = Random(derive_seed(seed, epoch, index))
     text = positive(parsed, rng)
     if text is None:
         return SubtextPair(None, ())

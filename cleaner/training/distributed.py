@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from cleaner.types import Cancelled, CleanerError, OnStep, StepReport
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=24)
+PROCESS_TIMEOUT = timedelta(hours=24)
 """How long the others may wait for the first one, which alone optimises triggers, measures and waits for the device."""
 
 
-def start(device: str) -> None:
+def join_process_group(device: str) -> None:
     """Join the processes that torchrun has started, if it has; `device` as in `FinetuneConfig`."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or size() > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or world_size() > 1:
         return
     backend = "gloo"
     if device in ("auto", "cuda") and torch.cuda.is_available():
@@ -35,40 +35,40 @@ def start(device: str) -> None:
             raise CleanerError(f"there are {cards} GPUs here: start that many processes at most.")
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    dist.init_process_group(backend, timeout=PROCESS_TIMEOUT)
 
 
-def size() -> int:
+def world_size() -> int:
     """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """Return which process this is, 0 .. size - 1."""
-    return dist.get_rank() if size() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
-def first() -> bool:
+def is_rank_zero() -> bool:
     """Return whether this process writes files and measures: the only one, or the first of several."""
     return rank() == 0
 
 
-def share(rows: Sequence[T]) -> list[list[T]]:
+def split_batch(rows: Sequence[T]) -> list[list[T]]:
     """Return a batch cut into one part for each process; together they are the batch, in its order."""
-    cuts = [len(rows) * i // size() for i in range(size() + 1)]
+    cuts = [len(rows) * i // world_size() for i in range(world_size() + 1)]
     return [list(rows[low:high]) for low, high in pairwise(cuts)]
 
 
-def fit(model: nn.Module, batch_size: int, freeze_bn: bool) -> nn.Module:
+def prepare_model(model: nn.Module, batch_size: int, freeze_bn: bool) -> nn.Module:
     """Return a model as several processes can train it: BatchNorm sees the whole batch.
 
     Raises `CleanerError` where it cannot (SyncBatchNorm runs on GPUs only), or a batch has fewer pairs than processes.
     """
-    if size() == 1:
+    if world_size() == 1:
         return model
-    if batch_size < size():
+    if batch_size < world_size():
         raise CleanerError(
-            f"a batch of {batch_size} pairs cannot be shared by {size()} processes: choose a larger one."
+            f"a batch of {batch_size} pairs cannot be shared by {world_size()} processes: choose a larger one."
         )
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if freeze_bn or not norms:
@@ -89,7 +89,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        blocks = [torch.empty_like(rows) for _ in range(size())]
+        blocks = [torch.empty_like(rows) for _ in range(world_size())]
         dist.all_gather(blocks, rows)
         return torch.stack(blocks)
 
@@ -97,7 +97,7 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         # Every process computes the same loss from all rows: its own slice of the gradient is whole. Times the number
         # of processes, for the parameters' gradients are averaged over them, not summed.
-        return gradients[0][rank()] * size()
+        return gradients[0][rank()] * world_size()
 
 
 def gather(rows: Tensor, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -107,7 +107,7 @@ def gather(rows: Tensor, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
     of rows differ, since the pairs drawn for subtexts lie anywhere: all are padded to the longest, and the padding is
     cut off again.
     """
-    if size() == 1:
+    if world_size() == 1:
         return list(rows.split(list(sizes[0])))
     totals = [sum(parts) for parts in sizes]
     apply: Any = _Gather.apply
@@ -118,37 +118,37 @@ def gather(rows: Tensor, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
 
 def average_gradients(model: nn.Module) -> None:
     """Give every process the mean of the gradients of all."""
-    if size() == 1:
+    if world_size() == 1:
         return
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
-    means = (flat / size()).split([gradient.numel() for gradient in gradients])
+    means = (flat / world_size()).split([gradient.numel() for gradient in gradients])
     for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 
-def tell(on_step: OnStep | None, report: StepReport) -> None:
+def report_step(on_step: OnStep | None, report: StepReport) -> None:
     """Let the first process tell of a step; if that stops it, all others stop with it (`Cancelled`)."""
     stop: BaseException | None = None
-    if first() and on_step is not None:
+    if is_rank_zero() and on_step is not None:
         try:
             on_step(report)
         except BaseException as raised:
             stop = raised
-    if size() > 1:
+    if world_size() > 1:
         told = torch.tensor(stop is not None)
         dist.broadcast(told, 0)
-        if told and not first():
+        if told and not is_rank_zero():
             raise Cancelled
     if stop is not None:
         raise stop
 
 
-def from_first(make: Callable[[], T]) -> T:
+def run_on_rank_zero(make: Callable[[], T]) -> T:
     """Return what the first process makes, in all of them: an optimisation may end differently on another card."""
-    if size() == 1:
+    if world_size() == 1:
         return make()
-    box = [make() if first() else None]
+    box = [make() if is_rank_zero() else None]
     dist.broadcast_object_list(box, 0)
     return box[0]  # type: ignore[return-value]

@@ -19,11 +19,11 @@ from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense, EpochTexts
 from cleaner.losses import Features
-from cleaner.losses.info_nce import padded
+from cleaner.losses.info_nce import pad_rows
 from cleaner.models.checkpoints import write_checkpoint
 from cleaner.models.clip import Clip
-from cleaner.models.devices import fast_floats
-from cleaner.seed import derive, numpy_generator
+from cleaner.models.devices import flush_denormals
+from cleaner.seed import derive_seed, numpy_generator
 from cleaner.text import content_words, eda
 from cleaner.training import distributed, memory
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
@@ -33,7 +33,7 @@ Monitor = Callable[[Clip], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Finetuned:
+class FinetuneResult:
     """What `finetune` returns: a new model in eval mode, the report of every step, and what they took.
 
     seconds: by the clock; cpu_seconds: of the processor, all threads of this process. Both go on counting where a
@@ -56,7 +56,7 @@ def finetune(
     checkpoint: Path | None = None,
     stage: str = "defend",
     attack: Mapping[str, Any] | None = None,
-) -> Finetuned:
+) -> FinetuneResult:
     """Finetune a copy of `clip` on `data` with the losses of `defense`; `clip` stays as it is.
 
     AdamW, warm-up and cosine to 0, logit_scale clamped to [1, 100] after each step. Every random choice is a function
@@ -70,22 +70,22 @@ def finetune(
     """
     if len(data) < 2:
         raise CleanerError(f"training needs at least two pairs to contrast, the data have {len(data)}.")
-    if clip.sigmoid:
+    if clip.has_sigmoid_loss:
         raise CleanerError(
             f"{clip.name} was trained with SigLIP's sigmoid loss, which the methods here do not have: it can be looked "
             "at and measured, but choose a CLIP model for training."
         )
-    fast_floats()
+    flush_denormals()
     config = defense.adapt(config)
     student = clip.to(config.device, config.precision)
     reference = student.copy() if defense.compares else None
     batch_size = min(config.batch_size, len(data))
-    student.model = distributed.fit(student.model, batch_size, config.freeze_bn)
-    optimizer = _optimizer(student.model, config)
+    student.model = distributed.prepare_model(student.model, batch_size, config.freeze_bn)
+    optimizer = _build_optimizer(student.model, config)
     history: list[StepReport] = []
-    settings = {} if checkpoint is None else _settings(clip, data, defense, config, attack)
+    settings = {} if checkpoint is None else _checkpoint_settings(clip, data, defense, config, attack)
     cpu_before = _resume(checkpoint, student, optimizer, history, settings)
-    save = partial(_save, checkpoint, student, optimizer, history, settings)
+    save = partial(_save_checkpoint, checkpoint, student, optimizer, history, settings)
     epoch_steps = len(data) // batch_size
     total = config.steps or config.epochs * epoch_steps
     plan = defense.plan(data.captions, config.seed)
@@ -93,7 +93,7 @@ def finetune(
 
     def shards_of(step: int) -> list[list[int]]:
         epoch, place = divmod(step, epoch_steps)
-        return distributed.share([int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]])
+        return distributed.split_batch([int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]])
 
     epoch, chunk = -1, config.chunk_size
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
@@ -111,8 +111,8 @@ def finetune(
         lr = learning_rate(step, total, config) if share is None else config.lr * share
         for group in optimizer.param_groups:
             group["lr"] = lr
-        _train_mode(student.model, config.freeze_bn)
-        features = partial(_features, student, texts, epoch, defense, config, reference)
+        _set_train_mode(student.model, config.freeze_bn)
+        features = partial(_encode_batch, student, texts, epoch, defense, config, reference)
         losses, loss, chunk = _backward(student, defense, features, images, shards, chunk)
         if not torch.isfinite(loss):
             raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
@@ -123,11 +123,11 @@ def finetune(
         student.model.eval()
         look = config.eval_every and ((step + 1) % config.eval_every == 0 or step + 1 == total)
         named = {name: value.item() for name, value in losses.items()} | {"total": loss.item()}
-        figures = monitor(student) if monitor is not None and look and distributed.first() else {}
+        figures = monitor(student) if monitor is not None and look and distributed.is_rank_zero() else {}
         report = StepReport(stage, step + 1, total, time.perf_counter() - began, epoch, named, figures, lr)
         history.append(report)
         try:
-            distributed.tell(on_step, report)
+            distributed.report_step(on_step, report)
         except BaseException as stop:
             if isinstance(stop, Cancelled) and not isinstance(stop, Paused):
                 raise  # for good: a checkpoint would take seconds and serve nobody
@@ -135,7 +135,7 @@ def finetune(
             raise
         if (step + 1) % epoch_steps == 0:
             save(time.process_time() - cpu_began)
-    return Finetuned(student, history, time.perf_counter() - began, time.process_time() - cpu_began)
+    return FinetuneResult(student, history, time.perf_counter() - began, time.process_time() - cpu_began)
 
 
 def _backward(
@@ -152,7 +152,7 @@ def _backward(
     several processes train, for the others would wait. Raises `CleanerError` where BatchNorm is live: it would
     normalise each chunk by itself.
     """
-    own, live = shards[distributed.rank()], memory.mixes_items(student.model)
+    own, live = shards[distributed.rank()], memory.has_live_batch_norm(student.model)
     whole = len(own)
     if live and 0 < chunk < whole:
         raise CleanerError(f"live BatchNorm cannot be trained in chunks of {chunk}: freeze it, or take chunk_size 0.")
@@ -166,9 +166,9 @@ def _backward(
         loss.backward()
         return losses, loss
 
-    if distributed.size() > 1:
+    if distributed.world_size() > 1:
         return *attempt(chunk or whole), chunk
-    (losses, loss), size = memory.halving(attempt, chunk or whole, least=2 if live else 1)
+    (losses, loss), size = memory.halve_on_out_of_memory(attempt, chunk or whole, min_size=2 if live else 1)
     if live and size < whole:
         raise CleanerError(
             f"the memory of {student.device} ends at batches of {whole} pairs, and live BatchNorm cannot be trained in "
@@ -177,7 +177,7 @@ def _backward(
     return losses, loss, size
 
 
-def _features(
+def _encode_batch(
     student: Clip,
     texts: EpochTexts,
     epoch: int,
@@ -206,20 +206,20 @@ def _features(
     if defense.augmented:
         images = torch.cat([images, augment(images, config.augmentation, config.seed, epoch, own)])
         drawn_in = epoch if config.redraw else 0
-        batch += [eda(c, seed=derive("eda", config.seed, drawn_in, row)) for c, row in zip(captions, own, strict=True)]
+        batch += [eda(c, seed=derive_seed("eda", config.seed, drawn_in, row)) for c, row in zip(captions, own, strict=True)]
     drawn = [[texts.drawn[row] for row in shard if row in texts.drawn] for shard in shards]
     mine = drawn[distributed.rank()]
     batch += [pair.positive.text for pair in mine if pair.positive is not None]
     batch += [negative.text for pair in mine for negative in pair.negatives]
     views = [[len(shard)] * (2 if defense.augmented else 1) for shard in shards]
     subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in drawn]
-    image, *image_aug = distributed.gather(memory.in_chunks(student.encode_image, images, chunk), views)
+    image, *image_aug = distributed.gather(memory.encode_in_chunks(student.encode_image, images, chunk), views)
     text, *text_aug, positive, negatives = distributed.gather(
-        memory.in_chunks(student.encode_text, batch, chunk), [[*v, *s] for v, s in zip(views, subtexts, strict=True)]
+        memory.encode_in_chunks(student.encode_text, batch, chunk), [[*v, *s] for v, s in zip(views, subtexts, strict=True)]
     )
     rows, pairs = [row for shard in shards for row in shard], [pair for shard in drawn for pair in shard]
     selected = [i for i, row in enumerate(rows) if row in texts.drawn]
-    negative, negative_mask = padded(negatives, [len(pair.negatives) for pair in pairs])
+    negative, negative_mask = pad_rows(negatives, [len(pair.negatives) for pair in pairs])
     return Features(
         image=image,
         text=text,
@@ -252,7 +252,7 @@ def false_negatives(positives: Sequence[str], captions: Sequence[str]) -> Tensor
     return torch.tensor(rows, dtype=torch.bool).reshape(len(positives), len(positives))
 
 
-def _optimizer(model: nn.Module, config: FinetuneConfig) -> torch.optim.Optimizer:
+def _build_optimizer(model: nn.Module, config: FinetuneConfig) -> torch.optim.Optimizer:
     """AdamW; no decay on scalars, biases, norms and the token embedding (rows that no caption uses stay)."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
@@ -271,7 +271,7 @@ def learning_rate(step: int, total: int, config: FinetuneConfig) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def _train_mode(model: nn.Module, freeze_bn: bool) -> None:
+def _set_train_mode(model: nn.Module, freeze_bn: bool) -> None:
     """Let BatchNorm live, and nothing else: dropout would draw what neither seed nor checkpoint knows."""
     model.eval()
     for module in model.modules():
@@ -279,7 +279,7 @@ def _train_mode(model: nn.Module, freeze_bn: bool) -> None:
             module.train(not freeze_bn)
 
 
-def _settings(
+def _checkpoint_settings(
     clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig, attack: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return what a checkpoint must agree with. No pixels: another machine may decode them a little differently."""
@@ -298,7 +298,7 @@ def captions_hash(data: CaptionData) -> str:
     return hashlib.sha256("\n".join(data.captions).encode()).hexdigest()
 
 
-def _save(
+def _save_checkpoint(
     path: Path | None,
     student: Clip,
     optimizer: torch.optim.Optimizer,
@@ -306,7 +306,7 @@ def _save(
     settings: dict[str, Any],
     cpu_seconds: float,
 ) -> None:
-    if path is None or not distributed.first():
+    if path is None or not distributed.is_rank_zero():
         return
     state = {
         "settings": settings,

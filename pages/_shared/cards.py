@@ -88,7 +88,7 @@ def _by_chance(run: Saved, k: int) -> str:
 
 def _change(run: Saved, against: Saved | None, name: str, k: int) -> str:
     """Return the interval of the difference to another run, where both hold the outcome of each picture."""
-    found = bootstrap.interval(against.metrics, run.metrics, name) if against is not None and k == 1 else None
+    found = bootstrap.metric_difference_interval(against.metrics, run.metrics, name) if against is not None and k == 1 else None
     return "" if found is None else f"; change {100 * found[0]:+.1f} to {100 * found[1]:+.1f} points"
 
 

@@ -13,7 +13,7 @@ from cleaner.config import Parameter, parameters
 from cleaner.files import replacing
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import Cluster
-from cleaner.presets import SCENES, Preset, not_stated
+from cleaner.presets import SCENES_VARIANT, Preset, explain_unpublished
 from cleaner.runs.request import in_words
 from cleaner.runs.store import runs_root
 from cleaner.types import CleanerError
@@ -21,7 +21,7 @@ from pages._shared.frame import say
 from pages._shared.state import KEEP, plain, words
 
 T = TypeVar("T")
-VARIANTS = {SCENES: "Scenes", "all-pairs": "Scenes, K 100 %", "published": "As published"}
+VARIANTS = {SCENES_VARIANT: "Scenes", "all-pairs": "Scenes, K 100 %", "published": "As published"}
 PICTURES = ["png", "jpg", "jpeg", "webp"]
 UPLOADS = ["zip", "csv", "tsv", *PICTURES]
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
@@ -53,7 +53,7 @@ def widget(p: Parameter, key: str, default: Any) -> Any:
         return st.selectbox(label, p.choices, index=p.choices.index(default), key=key, help=p.help, **KEEP)
     if p.kind is bool:
         return st.toggle(label, value=default, key=key, help=p.help, **KEEP)
-    if p.file:
+    if p.is_path:
         return picture_file(key, label, default, p.help)
     if p.kind is str:
         return st.text_input(label, value=default, key=key, help=p.help, **KEEP)
@@ -123,14 +123,14 @@ def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset,
         )
     preset = known[variant]
     training = preset.training
-    trained = f"\n\nTrained there: {training.text()}." if training is not None else ""
+    trained = f"\n\nTrained there: {training.describe()}." if training is not None else ""
     more = f"{preset.source}{trained}\n\nAll of it at once: `python -m cleaner {command} --preset {preset.name}`"
     if training is not None and training.data:
-        missing = "" if len(known) > 1 else f" Published settings: {not_stated(preset.method)}."
+        missing = "" if len(known) > 1 else f" Published settings: {explain_unpublished(preset.method)}."
         st.caption(plain(f"This project's settings for small data.{missing}"), help=more)
     else:
         st.caption(plain(f"Source: {preset.citation}"), help=more)
-    return preset, key if variant == SCENES else f"{key}.{variant}"
+    return preset, key if variant == SCENES_VARIANT else f"{key}.{variant}"
 
 
 def learning_rate(key: str, default: float, help: str = "", label: str = "Learning rate") -> float:

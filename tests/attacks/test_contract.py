@@ -21,7 +21,7 @@ from tests.conftest import make_clip
 def trigger(request: pytest.FixtureRequest, tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> Trigger:
     """A trigger with a picture file where it wants one, and prepared in a few steps where it is optimised."""
     known = parameters(TRIGGERS[request.param])
-    options: dict[str, object] = {p.name: str(picture_file(tmp_path)) for p in known if p.file}
+    options: dict[str, object] = {p.name: str(picture_file(tmp_path)) for p in known if p.is_path}
     if "steps" in {p.name for p in known}:
         options["steps"] = 3
     return TRIGGERS[request.param](**options).prepare(tiny_clip, toy_data, "banana")

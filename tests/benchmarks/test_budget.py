@@ -25,7 +25,7 @@ def test_a_row_of_the_table_with_the_same_settings_is_taken(monkeypatch: pytest.
     slow = {**row()["config"], "finetune": {"lr": 1e-4}}
     backdoored = row(defense=None, config={"finetune": {"lr": LR}})
     rows = [backdoored, row(seed=1), row(model="scenes-vit"), row(config=other), row(config=slow)]
-    monkeypatch.setattr(presets, "full_setting", lambda: rows)
+    monkeypatch.setattr(presets, "read_attack_defense_rows", lambda: rows)
     assert budget.tabled(Options(), "ta_cleaner", PAIRS, STEPS) is None
     rows.append(row())
     assert budget.tabled(Options(), "ta_cleaner", PAIRS, STEPS) == row(defense="ta_cleaner", pairs=PAIRS, steps=STEPS)

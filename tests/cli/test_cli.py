@@ -19,8 +19,8 @@ from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.data.base import load_data
 from cleaner.jobs.slurm import Cluster
-from cleaner.models.clip import Architecture, Clip, _wrap, save_clip
-from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER, recommended_lr
+from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
+from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import entries
 from cleaner.types import CleanerError
@@ -33,7 +33,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A tiny untrained model in a file, and a run store of this test's own."""
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
-    clip: Clip = _wrap(Architecture(32, vision, TINY_TEXT), "tiny")
+    clip: Clip = _build_clip(Architecture(32, vision, TINY_TEXT), "tiny")
     return str(save_clip(clip, tmp_path / "tiny.safetensors"))
 
 
@@ -219,7 +219,7 @@ def test_an_attack_takes_what_its_model_needs(tmp_path: Path, monkeypatch: pytes
         assert main([*call, *more, "--out", str(tmp_path / str(i))]) == 0
     assert main(["poison", "--out", str(tmp_path / "rn")]) == 0
     assert [request.finetune.lr for request in begun] == [rate, 2e-5, rate, rate, POISON.lr]
-    parameters, pairs, epochs = STRONGER["scenes-vit", "blended"]
+    parameters, pairs, epochs = STRONGER_ATTACKS["scenes-vit", "blended"]
     chosen = begun[2]
     assert chosen.trigger is not None
     assert chosen.trigger.items() >= parameters.items()

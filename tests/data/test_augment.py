@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 
 from cleaner.data.augment import augment
-from cleaner.seed import derive
+from cleaner.seed import derive_seed
 from tests.conftest import make_toy_data
 
 
@@ -16,7 +16,7 @@ def test_autoaugment_is_torchvisions_under_the_seed_of_each_picture() -> None:
     transform = AutoAugment(AutoAugmentPolicy.IMAGENET, interpolation=InterpolationMode.BILINEAR)
     for picture, view, row in zip(images, views, rows, strict=True):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive("augment", 3, 1, row))
+            torch.manual_seed(derive_seed("augment", 3, 1, row))
             expected = transform((picture * 255).round().to(torch.uint8)).float() / 255
         assert torch.equal(view, expected)
     assert sum(not torch.equal(view, picture) for picture, view in zip(images, views, strict=True)) > 12

@@ -19,7 +19,7 @@ from tests.pages.runs import figures
 
 def test_outcomes_survive_as_text() -> None:
     outcomes = np.random.default_rng(1).random(1001) < 0.3
-    assert (bootstrap.unpack(bootstrap.pack(outcomes), 1001) == outcomes).all()
+    assert (bootstrap.unpack_outcomes(bootstrap.pack_outcomes(outcomes), 1001) == outcomes).all()
 
 
 def test_interval_equals_a_library_bootstrap_of_the_pairs() -> None:
@@ -35,13 +35,13 @@ def test_interval_equals_a_library_bootstrap_of_the_pairs() -> None:
         rng=rng,
         batch=500,
     ).confidence_interval
-    assert bootstrap.difference(before, after) == pytest.approx((library.low, library.high), abs=0.005)
+    assert bootstrap.bootstrap_interval(before, after) == pytest.approx((library.low, library.high), abs=0.005)
 
 
 def test_pairs_tell_more_than_two_single_intervals() -> None:
     before = np.arange(1000) < 900
     after = before & (np.arange(1000) >= 20)  # worse on 20 pictures, better on none
-    low, high = bootstrap.difference(before, after)
+    low, high = bootstrap.bootstrap_interval(before, after)
     assert -0.03 < low < -0.02 < high < -0.01
 
 
@@ -49,26 +49,26 @@ def test_pairs_tell_more_than_two_single_intervals() -> None:
 def test_few_pictures_that_all_did_the_same_prove_little(n: int) -> None:
     yes, no = np.ones(n, bool), np.zeros(n, bool)
     bound = stats.binomtest(0, n).proportion_ci(0.95, "exact").high
-    assert bootstrap.difference(yes, yes) == pytest.approx((-bound, bound))
-    assert bootstrap.difference(yes, no) == pytest.approx((-1, max(-1, 2 * bound - 1)))
-    assert bootstrap.difference(no, yes) == pytest.approx((1 - 2 * bound, 1))
+    assert bootstrap.bootstrap_interval(yes, yes) == pytest.approx((-bound, bound))
+    assert bootstrap.bootstrap_interval(yes, no) == pytest.approx((-1, max(-1, 2 * bound - 1)))
+    assert bootstrap.bootstrap_interval(no, yes) == pytest.approx((1 - 2 * bound, 1))
 
 
 def test_figures_of_an_evaluation_can_be_compared(tiny_clip: Clip, toy_data: TensorData) -> None:
     metrics = evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana", ks=(1,))
     stored = json.loads(json.dumps(metrics.to_dict()))
-    for name in bootstrap.FIGURES:
-        low, high = bootstrap.interval(stored, stored, name) or (0.0, 0.0)
+    for name in bootstrap.COUNT_FIELDS:
+        low, high = bootstrap.metric_difference_interval(stored, stored, name) or (0.0, 0.0)
         assert -0.1 < low < 0 < high == -low
-    for name in bootstrap.FIGURES:
-        shares = bootstrap.unpack(metrics.outcomes[name], stored[bootstrap.FIGURES[name]])
+    for name in bootstrap.COUNT_FIELDS:
+        shares = bootstrap.unpack_outcomes(metrics.outcomes[name], stored[bootstrap.COUNT_FIELDS[name]])
         assert shares.mean() == pytest.approx(getattr(metrics, name)[1])
 
 
 def test_other_pictures_or_old_figures_are_not_compared() -> None:
     old = figures(0.9).to_dict()
-    new = replace(figures(0.1), outcomes={"asr": bootstrap.pack(np.arange(96) < 10)}).to_dict()
-    assert bootstrap.interval(old, new, "asr") is None
-    assert bootstrap.interval(new, new, "asr") == bootstrap.difference(np.zeros(96, bool), np.zeros(96, bool))
-    assert bootstrap.interval(new, new | {"data": "other/test"}, "asr") is None
-    assert bootstrap.interval(new, new | {"data_sha256": "of another draw of as many"}, "asr") is None
+    new = replace(figures(0.1), outcomes={"asr": bootstrap.pack_outcomes(np.arange(96) < 10)}).to_dict()
+    assert bootstrap.metric_difference_interval(old, new, "asr") is None
+    assert bootstrap.metric_difference_interval(new, new, "asr") == bootstrap.bootstrap_interval(np.zeros(96, bool), np.zeros(96, bool))
+    assert bootstrap.metric_difference_interval(new, new | {"data": "other/test"}, "asr") is None
+    assert bootstrap.metric_difference_interval(new, new | {"data_sha256": "of another draw of as many"}, "asr") is None

@@ -10,8 +10,8 @@ from torch import Tensor
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation import scan as scan_module
-from cleaner.evaluation.evaluate import class_classifier
-from cleaner.evaluation.scan import known_triggers, paired_interval, scan
+from cleaner.evaluation.evaluate import build_classifier
+from cleaner.evaluation.scan import find_scannable_triggers, paired_interval, scan
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
 
@@ -22,7 +22,7 @@ OTHER = TRIGGERS["blended"]()
 @pytest.fixture
 def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> Clip:
     """A model that sees class 0 everywhere, and class 2 where the patch is."""
-    prompts = class_classifier(tiny_clip, toy_data).T
+    prompts = build_classifier(tiny_clip, toy_data).T
 
     def encode(self: Clip, images: Tensor) -> Tensor:
         return prompts[[2 if torch.equal(image, PATCH(image[None])[0]) else 0 for image in images]]
@@ -37,15 +37,15 @@ def test_a_planted_trigger_is_the_steepest_line(planted: Clip, toy_data: TensorD
     assert len(found) == 2 * len(toy_data.class_names)
     first = found[0]
     assert (first.trigger, first.class_name, first.before, first.after) == ("patch", toy_data.class_names[2], 0.0, 1.0)
-    assert first.certain
+    assert first.is_significant
     assert first.n == 40
-    assert [line for line in found if line.certain] == [first]
+    assert [line for line in found if line.is_significant] == [first]
     assert (seen[-1].step, seen[-1].total) == (2, 2)
 
 
 def test_a_model_without_a_trigger_gives_no_certain_line(planted: Clip, toy_data: TensorData) -> None:
     found = scan(planted, toy_data, {"other": OTHER})
-    assert not any(line.certain for line in found)
+    assert not any(line.is_significant for line in found)
     assert {line.rise for line in found} == {0.0}
 
 
@@ -78,7 +78,7 @@ def test_a_broken_model_is_not_said_to_show_no_rise(
 
 
 def test_known_triggers_are_ready_and_the_others_say_why_not() -> None:
-    known, left = known_triggers()
+    known, left = find_scannable_triggers()
     assert "badnet" in known
     assert not any(trigger.missing for trigger in known.values())
     assert set(known) | set(left) == set(TRIGGERS)

@@ -19,7 +19,7 @@ from cleaner import FinetuneConfig, Run, load_run
 from cleaner.files import read_json
 from cleaner.inspection import embedding_map
 from cleaner.jobs import local, worker
-from cleaner.models.clip import Architecture, _wrap, save_clip
+from cleaner.models.clip import Architecture, _build_clip, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, StepReport
@@ -43,7 +43,7 @@ def request_(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("CLEANER_CACHE", str(cache))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
-    model = save_clip(_wrap(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
+    model = save_clip(_build_clip(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
     trigger = {"name": "badnet", "patch_size": 56, "seed": 0}
     yield Request(
         "backdoored",

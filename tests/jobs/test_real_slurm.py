@@ -17,7 +17,7 @@ from cleaner import FinetuneConfig, load_run
 from cleaner.__main__ import main
 from cleaner.jobs import local, slurm, sweep, worker
 from cleaner.jobs.slurm import Cluster
-from cleaner.models.clip import Architecture, _wrap, save_clip
+from cleaner.models.clip import Architecture, _build_clip, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status
 from cleaner.types import CleanerError
@@ -59,7 +59,7 @@ def request_(
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(cache))
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
-    model = save_clip(_wrap(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
+    model = save_clip(_build_clip(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
     trigger = {"name": "badnet", "patch_size": 56, "seed": 0}
     yield Request(
         "backdoored",

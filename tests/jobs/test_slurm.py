@@ -23,7 +23,7 @@ from cleaner.config import parameters
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, slurm, sweep, worker
 from cleaner.jobs.slurm import Cluster
-from cleaner.models.clip import Architecture, _wrap, save_clip
+from cleaner.models.clip import Architecture, _build_clip, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_status, write_status
 from cleaner.types import CleanerError
@@ -66,7 +66,7 @@ def request_(tmp_path: Path, cache: Path, queue: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(cache))
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
-    model = save_clip(_wrap(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
+    model = save_clip(_build_clip(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
     return Request("defended", "scenes", 48, CONFIG, str(model), defense={"name": "finetune"}, test_size=40)
 
 

@@ -13,7 +13,7 @@ from cleaner.__main__ import main
 from cleaner.cli.sweep import Sweep, lines
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
-from cleaner.models.clip import Architecture, _wrap, save_clip
+from cleaner.models.clip import Architecture, _build_clip, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, Entry, create_run, remove, write_status
 from cleaner.types import CleanerError
@@ -38,7 +38,7 @@ def base(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Reques
     monkeypatch.setenv("CLEANER_CACHE", str(cache))
     work_in_threads(monkeypatch)
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
-    model = save_clip(_wrap(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
+    model = save_clip(_build_clip(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
     return Request("defended", "scenes", 48, CONFIG, str(model), test_size=40)
 
 

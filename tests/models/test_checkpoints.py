@@ -25,9 +25,9 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.models import weights
-from cleaner.models.architectures import TEMPLATES, Architecture, known_architecture, open_clip_name
-from cleaner.models.checkpoints import describe, framing_of, write_checkpoint
-from cleaner.models.clip import Clip, _tokenizer, _wrap, load_clip, save_clip
+from cleaner.models.architectures import TEMPLATES, Architecture, get_open_clip_architecture, find_open_clip_name
+from cleaner.models.checkpoints import describe_model_file, find_framing, write_checkpoint
+from cleaner.models.clip import Clip, _load_tokenizer, _build_clip, load_clip, save_clip
 from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 from tests.conftest import OPENAI, TINY, make_clip
@@ -39,7 +39,7 @@ def openai(kind: str = "vit", seed: int = 0) -> Clip:
     """A model of OpenAI's architecture, small; its heads follow from its width."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _wrap(OPENAI[kind], kind)
+        return _build_clip(OPENAI[kind], kind)
 
 
 def same(a: Clip, b: Clip) -> bool:
@@ -128,22 +128,22 @@ class Program(nn.Module):
 
 
 def test_programs_only_by_their_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(weights.known_programs()) >= 9
+    assert len(weights.published_torchscript_hashes()) >= 9
     clip, path = openai(), tmp_path / "ViT.pt"
     torch.jit.save(torch.jit.script(Program(clip.model.state_dict())), path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(CleanerError, match=f"TorchScript program .SHA-256 {digest}.* Ask for its weights"):
         load_clip(str(path))
-    monkeypatch.setattr(weights, "known_programs", lambda: frozenset({digest}))
+    monkeypatch.setattr(weights, "published_torchscript_hashes", lambda: frozenset({digest}))
     assert same(load_clip(str(path)), clip)
 
 
 def test_sha256_is_shown_without_opening_the_file(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"anything")
     digest = hashlib.sha256(b"anything").hexdigest()
-    assert describe(str(tmp_path / "x.pt")) == f"{tmp_path / 'x.pt'}: 0.0 MB, SHA-256 {digest}"
-    assert digest in str(describe(f"ViT-B-32:{tmp_path / 'x.pt'}"))
-    assert describe("scenes-rn") is describe("ViT-B-32/openai") is None
+    assert describe_model_file(str(tmp_path / "x.pt")) == f"{tmp_path / 'x.pt'}: 0.0 MB, SHA-256 {digest}"
+    assert digest in str(describe_model_file(f"ViT-B-32:{tmp_path / 'x.pt'}"))
+    assert describe_model_file("scenes-rn") is describe_model_file("ViT-B-32/openai") is None
 
 
 def test_keys_and_shapes_are_compared(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_broken_files_get_one_sentence(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_vocabulary_smaller_than_clips_is_loaded_but_not_fed(tmp_path: Path) -> None:
-    small = _wrap(
+    small = _build_clip(
         Architecture(48, OPENAI["vit"].vision, {**OPENAI["vit"].text, "vocab_size": 1000}, quick_gelu=True), "small"
     )
     save_file({k: v.contiguous() for k, v in small.model.state_dict().items()}, tmp_path / "x.safetensors")
@@ -210,8 +210,8 @@ def test_own_architectures_go_to_open_clip_as_a_folder(clip: Clip, tmp_path: Pat
 
 
 def test_pt_loads_in_open_clip_bit_for_bit(small_model: str, tmp_path: Path) -> None:
-    clip = _wrap(known_architecture(small_model), small_model)
-    assert open_clip_name(clip.architecture) == small_model  # type: ignore[arg-type]
+    clip = _build_clip(get_open_clip_architecture(small_model), small_model)
+    assert find_open_clip_name(clip.architecture) == small_model  # type: ignore[arg-type]
     path = save_clip(clip, tmp_path / "cleaned.pt")
     theirs = open_clip.create_model(small_model, pretrained=str(path)).eval()
     own = clip.model.state_dict()
@@ -223,7 +223,7 @@ def test_pt_loads_in_open_clip_bit_for_bit(small_model: str, tmp_path: Path) -> 
 def test_the_source_means_the_same_from_another_folder(
     small_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip = _wrap(known_architecture(small_model), small_model)
+    clip = _build_clip(get_open_clip_architecture(small_model), small_model)
     monkeypatch.chdir(tmp_path)
     save_clip(clip, "x.pt")
     for name in ("x.pt", f"{small_model}:x.pt"):
@@ -234,7 +234,7 @@ def test_the_source_means_the_same_from_another_folder(
 
 
 def test_a_named_architecture_decides_the_activation(small_model: str, tmp_path: Path) -> None:
-    clip = _wrap(known_architecture(small_model), small_model)
+    clip = _build_clip(get_open_clip_architecture(small_model), small_model)
     torch.save(published(clip, "cleanclip", "module."), tmp_path / "epoch_2.pt")
     assert same(load_clip(f"{small_model}:{tmp_path / 'epoch_2.pt'}"), clip)
     assert not same(load_clip(str(tmp_path / "epoch_2.pt")), clip)
@@ -247,8 +247,8 @@ def test_tags_and_hub_names(
     """open_clip's own loading, with the download replaced by a file; a tag's activation wins."""
     from open_clip import factory, pretrained
 
-    config = OPENAI["vit"] if quick_gelu else known_architecture(small_model)
-    clip = _wrap(config, "x")
+    config = OPENAI["vit"] if quick_gelu else get_open_clip_architecture(small_model)
+    clip = _build_clip(config, "x")
     torch.save(clip.model.state_dict(), tmp_path / "w.pt")
     card = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "quick_gelu": quick_gelu, "resize_mode": "squash", "url": "x"}
     monkeypatch.setitem(pretrained._PRETRAINED, small_model, {"tag": card})
@@ -291,7 +291,7 @@ def test_no_network_is_one_sentence(small_model: str, monkeypatch: pytest.Monkey
 def siglip(tmp_path: Path) -> Clip:
     extra = {"custom_text": True, "init_logit_bias": -10.0}
     config = Architecture(48, OPENAI["vit"].vision, OPENAI["vit"].text, extra=extra, resize_mode="squash")
-    return load_clip(f"local-dir:{save_clip(_wrap(config, 'sig'), tmp_path / 'sig')}")
+    return load_clip(f"local-dir:{save_clip(_build_clip(config, 'sig'), tmp_path / 'sig')}")
 
 
 def test_how_a_model_sees_is_known_without_its_weights(small_model: str, tmp_path: Path) -> None:
@@ -304,28 +304,28 @@ def test_how_a_model_sees_is_known_without_its_weights(small_model: str, tmp_pat
     known = {str(tmp_path / "own.safetensors"): 32, f"local-dir:{tmp_path / 'folder'}": 32, "scenes-rn": 64}
     known |= {f"{small_model}:nowhere.pt": 32, "ViT-B-32/laion2b_s34b_b79k": 224}
     for name, side in known.items():
-        found = framing_of(name)
+        found = find_framing(name)
         assert found is not None, name
         assert found.size == side
-    assert framing_of("ViT-B-16-SigLIP/webli").mode == "squash"  # type: ignore[union-attr]
+    assert find_framing("ViT-B-16-SigLIP/webli").mode == "squash"  # type: ignore[union-attr]
     for name in (str(tmp_path / "bare.pt"), "hf-hub:org/repo", "nowhere.safetensors", "words"):
-        assert framing_of(name) is None
+        assert find_framing(name) is None
 
 
 def test_siglip_can_be_viewed_but_not_trained(siglip: Clip, toy_data: TensorData) -> None:
     with pytest.raises(CleanerError, match="sigmoid loss"):
         finetune(siglip, toy_data, DEFENSES["finetune"](), FinetuneConfig())
-    assert siglip.sigmoid
-    assert not openai().sigmoid
+    assert siglip.has_sigmoid_loss
+    assert not openai().has_sigmoid_loss
     assert siglip.encode_text(CAPTIONS).shape == siglip.encode_image(torch.rand(2, 3, 32, 32)).shape == (2, 48)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["RN50-quickgelu", "ViT-B-32-quickgelu", "ViT-B-32", "ViT-B-16-SigLIP"])
 def test_full_size_models(name: str, tmp_path: Path) -> None:
-    architecture = known_architecture(name)
-    clip = _wrap(architecture, name)
-    assert open_clip_name(architecture) == name
+    architecture = get_open_clip_architecture(name)
+    clip = _build_clip(architecture, name)
+    assert find_open_clip_name(architecture) == name
     path = save_clip(clip, tmp_path / "x.pt")
     theirs = open_clip.create_model(name, pretrained=str(path))
     own = clip.model.state_dict()
@@ -334,7 +334,7 @@ def test_full_size_models(name: str, tmp_path: Path) -> None:
     torch.save({"epoch": 1, "name": "x", "state_dict": own, "optimizer": {}}, path)
     assert load_clip(f"{name}:{path}").architecture == architecture
     if architecture.quick_gelu:
-        assert open_clip_name(load_clip(str(path)).architecture) == name  # type: ignore[arg-type]
+        assert find_open_clip_name(load_clip(str(path)).architecture) == name  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_that_cannot_be_written_keeps_no_file_open(
@@ -373,7 +373,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     module = types.ModuleType("transformers")
     module.AutoTokenizer = AutoTokenizer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "transformers", module)
-    _tokenizer.cache_clear()
+    _load_tokenizer.cache_clear()
     return calls
 
 
@@ -406,7 +406,7 @@ def test_a_folder_cannot_have_its_code_run_or_another_place_asked(
     name = folder_with(make_clip(), tmp_path / "folder", lambda config: config["text_cfg"].update(text))
     with pytest.raises(CleanerError, match=r"open_clip_config\.json cannot be read as a model: .* is refused, for"):
         load_clip(name)
-    assert framing_of(name) is None
+    assert find_framing(name) is None
     assert not asked
 
 
@@ -422,15 +422,15 @@ def test_a_folders_own_tokenizer_runs_no_code_and_asks_nobody(tmp_path: Path, as
     text = {"hf_tokenizer_name": "someone/tokenizer", "tokenizer_kwargs": {"clean": "lower", "strip_sep_token": True}}
     clip = load_clip(folder_with(make_clip(), tmp_path / "folder", lambda config: config["text_cfg"].update(text)))
     assert clip.architecture is not None
-    _tokenizer(clip.architecture.tokenizer)
+    _load_tokenizer(clip.architecture.tokenizer)
     ((name, options),) = asked
     assert name == str(tmp_path / "folder")
     assert (options["trust_remote_code"], options["local_files_only"]) == (False, True)
     (tmp_path / "folder" / "open_clip_config.json").unlink()
-    _tokenizer.cache_clear()
+    _load_tokenizer.cache_clear()
     with pytest.raises(CleanerError, match="Python beside them is not run"):
         clip.encode_text(CAPTIONS)
-    _tokenizer("roberta-ViT-B-32")
+    _load_tokenizer("roberta-ViT-B-32")
     assert asked[1][0] == "roberta-base"
     assert asked[1][1]["trust_remote_code"] is False
 
@@ -473,7 +473,7 @@ def test_a_file_cannot_name_a_tokenizer_that_lies_elsewhere(tokenizer: Any, tmp_
 
 def test_a_saved_model_names_its_tokenizer_as_open_clip_does(tmp_path: Path) -> None:
     text = {**TINY["vit"].text, "hf_tokenizer_name": "roberta-base"}
-    clip = _wrap(Architecture(32, TINY["vit"].vision, text, tokenizer="hf-hub:someone/roberta"), "x")
+    clip = _build_clip(Architecture(32, TINY["vit"].vision, text, tokenizer="hf-hub:someone/roberta"), "x")
     again = load_clip(str(save_clip(clip, tmp_path / "x.safetensors")))
     assert again.architecture is not None
     listed = open_clip.get_model_config(again.architecture.tokenizer)
@@ -617,4 +617,4 @@ def test_a_configuration_without_end_is_one_sentence(tmp_path: Path) -> None:
 
 def test_all_that_open_clip_lists_may_be_built() -> None:
     for name in open_clip.list_models():
-        assert known_architecture(name).checked()
+        assert get_open_clip_architecture(name).validate()

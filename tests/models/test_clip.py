@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip, save_clip
 from cleaner.models.devices import pick_device
-from cleaner.models.token_blocks import blocks, lengths
+from cleaner.models.token_blocks import sort_into_blocks, token_lengths
 from cleaner.types import CleanerError
 from tests.conftest import TINY, make_clip
 
@@ -42,7 +42,7 @@ def test_blocks_of_like_length_change_no_feature(count: int, tiny_clip: Clip) ->
     one_by_one = torch.cat([tiny_clip.encode_tokens(tiny_clip.tokenize([text])) for text in texts])
     features = tiny_clip.encode_text([*texts, texts[0]])
     assert torch.allclose(features, torch.cat([one_by_one, one_by_one[:1]]), atol=1e-5)
-    ordered, sizes, _ = blocks(tiny_clip.tokenize(texts), 77)
+    ordered, sizes, _ = sort_into_blocks(tiny_clip.tokenize(texts), 77)
     assert len(sizes) <= 8
     assert all(length % 4 == 0 or length == 77 for _, length in sizes)
     assert count <= len(ordered) == sum(rows for rows, _ in sizes) <= max(count + 7, 64 * -(-count // 64))
@@ -55,8 +55,8 @@ def test_a_training_sees_few_shapes_of_texts() -> None:
         used = torch.randint(8, 25, (100 + seed % 20,), generator=generator)
         tokens = (torch.arange(25)[None] < used[:, None]).long()
         tokens[torch.arange(len(used)), used - 1] = 2
-        ordered, sizes, place = blocks(tokens, 77)
-        assert torch.equal(lengths(ordered)[place], used)
+        ordered, sizes, place = sort_into_blocks(tokens, 77)
+        assert torch.equal(token_lengths(ordered)[place], used)
         assert sum(rows * length for rows, length in sizes) < 25 * len(used)
         shapes |= set(sizes)
     assert len(shapes) < 16

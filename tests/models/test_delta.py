@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 import cleaner.models.checkpoints
-from cleaner.models.clip import Clip, load_clip, save_change, save_clip
-from cleaner.models.delta import pack, unpack
+from cleaner.models.clip import Clip, load_clip, save_delta, save_clip
+from cleaner.models.delta import compute_delta, apply_delta
 from cleaner.reports import html
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
@@ -43,7 +43,7 @@ def trained(clip: Clip) -> Clip:
 
 def test_weights_come_back_small_and_near(base: Clip, tmp_path: Path) -> None:
     changed = trained(base)
-    file = save_change(changed, "scenes-rn", tmp_path / "change.safetensors")
+    file = save_delta(changed, "scenes-rn", tmp_path / "change.safetensors")
     whole = save_clip(changed, tmp_path / "whole.safetensors", half=True)
     assert file.stat().st_size < whole.stat().st_size / 10
     again = load_clip(str(file))
@@ -65,12 +65,12 @@ def test_weights_come_back_small_and_near(base: Clip, tmp_path: Path) -> None:
 
 def test_nothing_changed_takes_no_place(base: Clip) -> None:
     state = base.model.state_dict()
-    assert pack(state, state) == {}
-    assert all(torch.equal(value, state[key]) for key, value in unpack({}, state).items())
+    assert compute_delta(state, state) == {}
+    assert all(torch.equal(value, state[key]) for key, value in apply_delta({}, state).items())
 
 
 def test_another_base_is_refused_in_one_sentence(base: Clip, tmp_path: Path) -> None:
-    file = save_change(trained(base), "scenes-rn", tmp_path / "change.safetensors")
+    file = save_delta(trained(base), "scenes-rn", tmp_path / "change.safetensors")
     save_clip(make_clip("rn", seed=1), tmp_path / "assets" / "scenes-rn" / "model.safetensors")
     with pytest.raises(CleanerError, match="other weights of it than those that are here"):
         load_clip(str(file))
@@ -79,7 +79,7 @@ def test_another_base_is_refused_in_one_sentence(base: Clip, tmp_path: Path) -> 
 @pytest.mark.parametrize("broken", ["codes", "rows", "name"])
 def test_a_broken_file_is_refused(broken: str, base: Clip) -> None:
     state = base.model.state_dict()
-    packed = pack(trained(base).model.state_dict(), state)
+    packed = compute_delta(trained(base).model.state_dict(), state)
     key = "visual.conv1.weight"
     if broken == "codes":
         packed[f"{key}.codes"] = packed[f"{key}.codes"][:20]
@@ -87,8 +87,8 @@ def test_a_broken_file_is_refused(broken: str, base: Clip) -> None:
         del packed[f"{key}.rows"]
     else:
         packed["nowhere.codes"] = packed.pop(f"{key}.codes")
-    with pytest.raises(cleaner.models.checkpoints.BROKEN):
-        unpack(packed, state)
+    with pytest.raises(cleaner.models.checkpoints.DELTA_READ_ERRORS):
+        apply_delta(packed, state)
 
 
 def test_what_is_packed_is_no_larger_than_the_model() -> None:
@@ -97,14 +97,14 @@ def test_what_is_packed_is_no_larger_than_the_model() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="larger than it"):
-            unpack({"x.rows": torch.zeros(1), "x.steps": torch.zeros(1), "x.codes": codes}, own)
+            apply_delta({"x.rows": torch.zeros(1), "x.steps": torch.zeros(1), "x.codes": codes}, own)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
 
 
 def test_exported_weights_are_whole(base: Clip, tmp_path: Path) -> None:
-    save_change(trained(base), "scenes-rn", tmp_path / "run" / "model.safetensors")
+    save_delta(trained(base), "scenes-rn", tmp_path / "run" / "model.safetensors")
     (tmp_path / "out.safetensors").write_bytes(html.weights(tmp_path / "run", ".safetensors"))
     assert "token_embedding.weight" in load_file(tmp_path / "out.safetensors")
     assert load_clip(str(tmp_path / "out.safetensors")).metadata["stage"] == "backdoored"

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from cleaner.models.clip import Clip
-from cleaner.models.devices import devices, fast_floats, pick_precision, precisions
+from cleaner.models.devices import check_devices, flush_denormals, pick_precision, check_precisions
 
 
 def test_devices_say_why_not() -> None:
-    found = devices()
+    found = check_devices()
     assert found["cpu"] is None
     assert all(reason is None or len(reason) > 5 for reason in found.values())
-    assert precisions("cpu")["fp16"] is not None
-    assert precisions("cpu")["fp32"] is None
+    assert check_precisions("cpu")["fp16"] is not None
+    assert check_precisions("cpu")["fp32"] is None
 
 
 @pytest.mark.parametrize(("tiles", "fast"), [(True, "bf16"), (False, "fp32")])
@@ -34,7 +34,7 @@ def test_the_fast_precision_depends_on_the_processor(
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a new thread may begin with a state of its own")
 def test_threads_started_later_flush_denormals_too() -> None:
     found: list[float] = []
-    fast_floats()
+    flush_denormals()
     thread = Thread(target=lambda: found.append(float(torch.tensor(1e-39) * 0.5)))
     thread.start()
     thread.join()

@@ -15,7 +15,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import all_entries
 from cleaner.models.clip import save_clip
-from cleaner.presets import ATTACKS, POISON_LR, PUBLISHED_ATTACKS
+from cleaner.presets import ATTACK_PARAMETERS, POISON_LR, PUBLISHED_ATTACKS
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, write_status
 from tests.conftest import make_clip
@@ -81,7 +81,7 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: Open) 
     assert "Published settings: not stated" in texts(app).replace("\\", "")
     assert not [radio for radio in app.radio if radio.key == "poison.text_only.settings"]
     app.selectbox(key="poison.trigger").set_value("badclip").run()
-    assert app.number_input(key="poison.badclip.triplet_weight").value == ATTACKS["badclip"]["triplet_weight"]
+    assert app.number_input(key="poison.badclip.triplet_weight").value == ATTACK_PARAMETERS["badclip"]["triplet_weight"]
 
 
 def test_what_a_model_needs_to_learn_an_attack_is_said(open_page: Open) -> None:

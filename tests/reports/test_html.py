@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from cleaner.__main__ import main
-from cleaner.models.architectures import known_architecture
-from cleaner.models.clip import _wrap, load_clip, save_clip
+from cleaner.models.architectures import get_open_clip_architecture
+from cleaner.models.clip import _build_clip, load_clip, save_clip
 from cleaner.reports import html
 from cleaner.runs.store import shipped_root
 from cleaner.types import CleanerError
@@ -141,7 +141,7 @@ def test_a_run_named_by_a_dot_has_its_name_and_its_model(
 
 def test_weights_as_an_open_clip_checkpoint(runs: list[html.Entry], small_model: str, tmp_path: Path) -> None:
     assert html.weight_forms(runs[0].folder) == (".safetensors",)  # open_clip lists no such architecture
-    clip = _wrap(known_architecture(small_model), small_model, {"stage": "backdoored"})
+    clip = _build_clip(get_open_clip_architecture(small_model), small_model, {"stage": "backdoored"})
     save_clip(clip, tmp_path / "model.safetensors")
     assert html.weight_forms(tmp_path) == (".safetensors", ".pt")
     assert html.weights(tmp_path, ".safetensors") == (tmp_path / "model.safetensors").read_bytes()

@@ -133,10 +133,10 @@ def test_the_worker_of_a_run_in_two_processes(
 
 
 def test_shares_are_the_batch_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert distributed.share([3, 1, 2]) == [[3, 1, 2]]
-    monkeypatch.setattr(distributed, "size", lambda: 3)
+    assert distributed.split_batch([3, 1, 2]) == [[3, 1, 2]]
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
     for count in (3, 7, 64):
-        parts = distributed.share(list(range(count)))
+        parts = distributed.split_batch(list(range(count)))
         assert [row for part in parts for row in part] == list(range(count))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
         assert min(map(len, parts)) >= 1
@@ -144,14 +144,14 @@ def test_shares_are_the_batch_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_several_processes_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_clip("rn").model
-    assert distributed.fit(model, 1, freeze_bn=False) is model
-    monkeypatch.setattr(distributed, "size", lambda: 2)
+    assert distributed.prepare_model(model, 1, freeze_bn=False) is model
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     with pytest.raises(CleanerError, match="cannot be shared by 2 processes"):
-        distributed.fit(model, 1, freeze_bn=True)
+        distributed.prepare_model(model, 1, freeze_bn=True)
     with pytest.raises(CleanerError, match="set freeze_bn"):
-        distributed.fit(model, 16, freeze_bn=False)
-    assert distributed.fit(model, 16, freeze_bn=True) is model
-    assert distributed.fit(make_clip("vit").model, 16, freeze_bn=False) is not None
+        distributed.prepare_model(model, 16, freeze_bn=False)
+    assert distributed.prepare_model(model, 16, freeze_bn=True) is model
+    assert distributed.prepare_model(make_clip("vit").model, 16, freeze_bn=False) is not None
 
 
 def test_more_processes_than_gpus_are_refused_by_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_more_processes_than_gpus_are_refused_by_all_of_them(monkeypatch: pytest
     for card in ("0", "1"):
         monkeypatch.setenv("LOCAL_RANK", card)
         with pytest.raises(CleanerError, match="there are 1 GPUs here: start that many processes at most"):
-            distributed.start("auto")
+            distributed.join_process_group("auto")
 
 
 @pytest.mark.parametrize(("state", "raises"), [("paused", False), ("cancelled", False), ("running", True)])
@@ -188,6 +188,6 @@ def test_alone_everything_stays_as_it_is() -> None:
     rows = torch.rand(6, 2, requires_grad=True)
     first, second = distributed.gather(rows, [[4, 2]])
     assert torch.equal(torch.cat([first, second]), rows)
-    assert distributed.from_first(lambda: 3) == 3
-    distributed.start("cpu")
-    assert (distributed.size(), distributed.rank(), distributed.first()) == (1, 0, True)
+    assert distributed.run_on_rank_zero(lambda: 3) == 3
+    distributed.join_process_group("cpu")
+    assert (distributed.world_size(), distributed.rank(), distributed.is_rank_zero()) == (1, 0, True)

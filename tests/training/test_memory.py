@@ -26,7 +26,7 @@ def test_chunks_change_neither_losses_nor_gradients(
     name: str, kind: str, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A plain gradient step: Adam's would blow up the rounding of gradients that are all but zero.
-    monkeypatch.setattr(loop, "_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr))
+    monkeypatch.setattr(loop, "_build_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr))
     clip, defense = make_clip(kind), DEFENSES[name]()
     config = replace(CONFIG, lr=0.1)
     whole = finetune(clip, toy_data, defense, config)
@@ -51,7 +51,7 @@ def test_chunks_keep_fewer_activations(tiny_clip: Clip) -> None:
             return x
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-            memory.in_chunks(tiny_clip.encode_image, images, size)
+            memory.encode_in_chunks(tiny_clip.encode_image, images, size)
         return sum(kept)
 
     assert held(4) < held(0) / 2
@@ -97,13 +97,13 @@ def test_halving_stops_at_the_least_size_and_lets_other_errors_through() -> None
             )
         return "done"
 
-    assert memory.halving(attempt, 13) == ("done", 3)
+    assert memory.halve_on_out_of_memory(attempt, 13) == ("done", 3)
     assert tried == [13, 6, 3]
     with pytest.raises(CleanerError, match="smaller batch"):
-        memory.halving(attempt, 13, least=4)
+        memory.halve_on_out_of_memory(attempt, 13, min_size=4)
 
     def other(size: int) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        memory.halving(other, 8)
+        memory.halve_on_out_of_memory(other, 8)

@@ -60,27 +60,27 @@ def datasets() -> list[str]:
 def models() -> list[str]:
     """Return the names of the built-in models whose weights are there."""
     library()
-    from cleaner.models.checkpoints import BUILT_IN, built_in_file
+    from cleaner.models.checkpoints import BUILT_IN, built_in_weights_path
 
-    return [name for name in BUILT_IN if built_in_file(name).exists()]
+    return [name for name in BUILT_IN if built_in_weights_path(name).exists()]
 
 
 @st.cache_resource(show_spinner=False)
 def devices() -> dict[str, str | None]:
     """Return device -> None, or the reason why it cannot be used."""
     library()
-    from cleaner.models.devices import devices
+    from cleaner.models.devices import check_devices
 
-    return devices()
+    return check_devices()
 
 
 @st.cache_resource(show_spinner=False)
 def precisions(device: str) -> dict[str, str | None]:
     """Return precision -> None, or the reason why it makes no sense on `device`."""
     library()
-    from cleaner.models.devices import precisions
+    from cleaner.models.devices import check_precisions
 
-    return precisions(device)
+    return check_precisions(device)
 
 
 @st.cache_resource(show_spinner=False)

@@ -74,9 +74,9 @@ def framed(shown: CaptionData, model: str) -> CaptionData:
 
 def framing_of(model: str) -> Framing | None:
     """Return how a model sees pictures, if that is known without opening its file."""
-    from cleaner.models.checkpoints import framing_of
+    from cleaner.models.checkpoints import find_framing
 
-    return framing_of(model)
+    return find_framing(model)
 
 
 def changed_at(model: str) -> float:

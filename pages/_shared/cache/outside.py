@@ -20,9 +20,9 @@ LOOK = 1000
 @st.cache_data(show_spinner=False, max_entries=16)
 def _describe(model: str, changed: float) -> str | None:
     library()
-    from cleaner.models.checkpoints import describe
+    from cleaner.models.checkpoints import describe_model_file
 
-    return describe(model)
+    return describe_model_file(model)
 
 
 def describe(model: str) -> str | None:
@@ -52,10 +52,10 @@ def _look_at(model: str, name: str, changed: float) -> tuple[list[str], Any]:
 
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _scan(model: str, changed: float, name: str, trigger: str, n: int, _trigger: Any, _on_step: OnStep) -> Any:
-    from cleaner.evaluation.scan import WARNING, known_triggers, scan
+    from cleaner.evaluation.scan import SCAN_WARNING, find_scannable_triggers, scan
 
-    tried, left = known_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
-    return scan(clip(model), data(name, "test", n), tried, n, aside(_on_step)), left, WARNING
+    tried, left = find_scannable_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
+    return scan(clip(model), data(name, "test", n), tried, n, aside(_on_step)), left, SCAN_WARNING
 
 
 def scan(model: str, name: str, trigger: Any, n: int, on_step: OnStep) -> Any:
@@ -63,9 +63,9 @@ def scan(model: str, name: str, trigger: Any, n: int, on_step: OnStep) -> Any:
 
     `trigger`: the only one to try; None: all built-in ones.
     """
-    from cleaner.evaluation.scan import unfit
+    from cleaner.evaluation.scan import explain_unscannable
 
-    if trigger is not None and (reason := unfit(trigger)):
+    if trigger is not None and (reason := explain_unscannable(trigger)):
         raise CleanerError(reason)
     settings = "" if trigger is None else str(trigger.state_dict())
     return _scan(model, changed_at(model), name, settings, n, trigger, on_step)

@@ -111,8 +111,8 @@ def best_classes(
 @st.cache_resource(show_spinner=False, max_entries=24)
 def _classifier(model: tuple[str, ...], name: str, split: str, size: int, word_of: Path | None) -> Any:
     """Return a model's zero-shot classifier (D, C): kept, because mostly only the picture changes."""
-    from cleaner.evaluation.evaluate import class_classifier, keyed_classifier
+    from cleaner.evaluation.evaluate import build_classifier, build_keyed_classifier
 
     clip, known = of_stage(model), data(name, split, size)
     trigger = run(word_of).trigger if word_of is not None else None
-    return class_classifier(clip, known) if trigger is None else keyed_classifier(clip, known, trigger)
+    return build_classifier(clip, known) if trigger is None else build_keyed_classifier(clip, known, trigger)

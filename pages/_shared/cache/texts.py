@@ -83,7 +83,7 @@ def signs(name: str, split: str, size: int, share: float, seed: int, n: int, epo
 
 def fits(model: tuple[str, ...], text: str) -> bool:
     """Return whether a model reads all of a text, or cuts its end."""
-    return of_stage(model).fits(text)
+    return of_stage(model).fits_context(text)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
