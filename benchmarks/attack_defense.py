@@ -22,7 +22,7 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
 from cleaner.evaluation.evaluate import evaluate, transfer_accuracy
 from cleaner.reports import results
-from cleaner.runs.store import Run, load_run, remove, runs_root, save_run
+from cleaner.runs.store import Run, load_run, remove_run_folder, runs_root, save_run
 from cleaner.workflow import defend, rebound
 
 CELLS = results.RESULTS_DIR / "cells"
@@ -68,14 +68,19 @@ def run_attack(model: str, attack: str, seed: int, methods: tuple[str, ...]) -> 
     suspect, clean = protocol.backdoored(model, attack, seed), protocol.clean_pairs()
     for name in wanted:
         run = suspect if name is None else defended(suspect, model, attack, seed, name, clean)
-        found = {**results.cell(name, run), **aftermath(run, name, model, clean)}
-        results.write(cell_path(model, attack, name, seed), results.stamped(protocol.command(), seeds=[seed], **found))
+        found = {**results.make_row(name, run), **aftermath(run, name, model, clean)}
+        results.write_result(
+            cell_path(model, attack, name, seed), results.add_provenance(protocol.command(), seeds=[seed], **found)
+        )
 
 
 def aftermath(run: Run, name: str | None, model: str, clean: CaptionData) -> dict[str, Any]:
     """Return the figures of a cell beside those of the run itself: along the way, on variants, after rebound."""
     test = load_data("scenes", split="test")
-    found: dict[str, Any] = {"curve": results.curve(run), "transfer": transfer_accuracy(run.clip, test)}
+    found: dict[str, Any] = {
+        "curve": results.extract_validation_curve(run),
+        "transfer": transfer_accuracy(run.clip, test),
+    }
     if name is not None:
         lr = protocol.chosen_lr(model, "finetune")
         config = replace(protocol.schedule(lr, run.config["finetune"]["seed"]), eval_every=0)
@@ -107,7 +112,7 @@ def defended(suspect: Run, model: str, attack: str, seed: int, name: str, clean:
         run = defend(suspect, defense, clean, config, on_step=Progress(f"{attack} {seed} {name}"))
     run.config["parent"] = protocol.run_name(model, attack, seed)
     if folder.exists():
-        remove(folder)
+        remove_run_folder(folder)
     save_run(run, folder)
     return run
 
@@ -137,7 +142,7 @@ def gather() -> None:
     for row in rows:
         row["part"] = protocol.part(row["trigger"], row["defense"])
     seeds = sorted({row["seed"] for row in rows})
-    results.write(PATH, results.stamped(protocol.command(), seeds=seeds, rows=rows))
+    results.write_result(PATH, results.add_provenance(protocol.command(), seeds=seeds, rows=rows))
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def main(options: Options) -> None:
         on_step=Progress(" ".join(options.trigger)),
     )
     trials = json.loads(PATH.read_text(encoding="utf-8"))["trials"] if PATH.exists() else []
-    trials.append(results.stamped(protocol.command(), seeds=[SEED], **results.cell(None, run)))
-    results.write(PATH, {"split": "scenes/validation", "seed": SEED, "trials": trials})
+    trials.append(results.add_provenance(protocol.command(), seeds=[SEED], **results.make_row(None, run)))
+    results.write_result(PATH, {"split": "scenes/validation", "seed": SEED, "trials": trials})
     metrics = run.metrics
     assert metrics is not None
     print(options, f"CA {metrics.ca[1]:.4f}", f"ASR@1 {(metrics.asr or {})[1]:.4f}")

@@ -58,13 +58,15 @@ def main(options: Options) -> None:
             run = protocol.run_name(options.model, options.attack, options.seed, name)
             path = ROWS / f"{run}_{options.lr:g}_{pairs}_{steps}.json"
             if not path.exists():
-                results.write(path, tabled(options, name, pairs, steps) or measured(options, name, pairs, steps))
+                results.write_result(path, tabled(options, name, pairs, steps) or measured(options, name, pairs, steps))
     stored = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ROWS.glob("*.json"))]
     rows = [{**row, "lr": row["config"]["finetune"]["lr"]} for row in stored]
     rows.sort(key=lambda r: (r["model"], r["trigger"], METHODS.index(r["defense"]), -r["lr"], r["pairs"], r["steps"]))
     protocol.check_attacks(rows)
     seeds = sorted({row["seed"] for row in rows})
-    results.write(PATH, results.stamped(protocol.command(), seeds=seeds, pairs=PAIRS, steps=STEPS, rows=rows))
+    results.write_result(
+        PATH, results.add_provenance(protocol.command(), seeds=seeds, pairs=PAIRS, steps=STEPS, rows=rows)
+    )
 
 
 def tabled(options: Options, name: str, pairs: int, steps: int) -> dict[str, Any] | None:
@@ -87,7 +89,7 @@ def measured(options: Options, name: str, pairs: int, steps: int) -> dict[str, A
     clean = load_data("scenes", split="clean", size=pairs)
     label = f"{name} {pairs} pairs"
     run = defend(suspect, protocol.METHODS[name], clean, config, on_step=Progress(label))
-    row = results.stamped(protocol.command(), seeds=[options.seed], **results.cell(name, run))
+    row = results.add_provenance(protocol.command(), seeds=[options.seed], **results.make_row(name, run))
     return {**row, "pairs": pairs, "steps": steps}
 
 

@@ -35,7 +35,7 @@ def label(name: str | None, marked: bool = False) -> str:
 
 def figures(rows: Sequence[Row]) -> tuple[str, ...]:
     """Return the test figures of one method: mean [minimum, maximum] over seeds, or one seed with its interval."""
-    found = [results.metrics(row) for row in rows]
+    found = [results.parse_row_metrics(row) for row in rows]
 
     def figure(which: str, k: int = 1) -> str:
         values = [value for metrics in found if (value := (getattr(metrics, which) or {}).get(k)) is not None]
@@ -86,7 +86,7 @@ class Aftermath:
 
     def cells(self, rows: Sequence[Row]) -> tuple[str, ...]:
         """Return the cells of one method under `header`."""
-        again = [results.metrics(row["rebound"]).asr or {} for row in rows if row.get("rebound")]
+        again = [results.parse_row_metrics(row["rebound"]).asr or {} for row in rows if row.get("rebound")]
         moved = [
             number(mean([row["transfer"][name]["ca"] for row in rows if name in (row.get("transfer") or {})]))
             for name in self.variants
@@ -120,7 +120,7 @@ def summary(rows: Sequence[Row], result: dict[str, Any], lost: Iterable[tuple[st
     lines = []
     for name in names:
         of_attack = [
-            [results.metrics(row) for row in rows if (row["defense"], row["trigger"]) == (name, attack)]
+            [results.parse_row_metrics(row) for row in rows if (row["defense"], row["trigger"]) == (name, attack)]
             for attack in attacks
         ]
         ca, cf = (
@@ -130,7 +130,7 @@ def summary(rows: Sequence[Row], result: dict[str, Any], lost: Iterable[tuple[st
         lines.append(
             (label(name, name in marked), str(len(ca)), number(mean(ca)), number(mean(cf)), *map(asr_of, of_attack))
         )
-    before = [(row["trigger"], results.metrics(row)) for row in rows if row["defense"] is None]
+    before = [(row["trigger"], results.parse_row_metrics(row)) for row in rows if row["defense"] is None]
     floors = [number(mean([(m.asr_clean_model or {})[1] for name, m in before if name == t])) for t in attacks]
     lines.append(("floor: never poisoned", "", "", "", *floors))
     seeds = "; ".join(f"{attack}: {seeds_of(row for row in rows if row['trigger'] == attack)}" for attack in attacks)
@@ -166,7 +166,7 @@ def protocol_of(rows: Sequence[Row]) -> str:
     return joined(
         f"Protocol `{metrics.protocol}` on {metrics.data}: n {metrics.n:,} pictures for CA, "
         f"{metrics.n_attack:,} triggered ones, target {metrics.target_class!r}{counterfactual(metrics)}"
-        for metrics in map(results.metrics, rows)
+        for metrics in map(results.parse_row_metrics, rows)
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from cleaner.data.base import CaptionData, load_data
 from cleaner.models.framing import Framing
 from cleaner.reports import results
-from cleaner.runs.request import data_options
+from cleaner.runs.request import parse_data_arguments
 
 BATCH = 64
 OUT = Path(__file__).parent / "results" / "decoding.json"
@@ -31,7 +31,7 @@ def per_second(data: CaptionData, ahead: bool, pause: float = 0.0, batches: int 
 
 
 def main() -> None:
-    name, options = data_options(sys.argv[1:])
+    name, options = parse_data_arguments(sys.argv[1:])
     began = time.perf_counter()
     data = load_data(name, **options)
     loaded = time.perf_counter() - began
@@ -45,7 +45,9 @@ def main() -> None:
         waiting = {"waiting": shares[False], "waiting_read_ahead": shares[True]}
         rows.append({"side": side, "pictures_per_second": round(plain), **waiting})
         print(f"{side} px: {plain:,.0f} pictures/s; waiting {shares[False]:.0%}, read ahead {shares[True]:.0%}")
-    results.write(OUT, results.stamped(f"python -m benchmarks.decoding {' '.join(sys.argv[1:])}", rows=rows))
+    results.write_result(
+        OUT, results.add_provenance(f"python -m benchmarks.decoding {' '.join(sys.argv[1:])}", rows=rows)
+    )
 
 
 if __name__ == "__main__":

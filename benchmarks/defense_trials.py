@@ -62,9 +62,14 @@ def main(options: Options) -> None:
     )
     trials = json.loads(PATH.read_text(encoding="utf-8"))["trials"] if PATH.exists() else []
     trials.append(
-        results.stamped(protocol.command(), seeds=[SEED], curve=results.curve(run), **results.cell(label, run))
+        results.add_provenance(
+            protocol.command(),
+            seeds=[SEED],
+            curve=results.extract_validation_curve(run),
+            **results.make_row(label, run),
+        )
     )
-    results.write(PATH, {"split": "scenes/validation", "seed": SEED, "trials": trials})
+    results.write_result(PATH, {"split": "scenes/validation", "seed": SEED, "trials": trials})
     metrics = run.metrics
     assert metrics is not None
     print(label, f"CA {metrics.ca[1]:.4f}, ASR@1 {(metrics.asr or {})[1]:.4f}, CF {metrics.counterfactual_accuracy}")

@@ -68,9 +68,9 @@ def main(options: Options) -> None:
         _, second = finished(replace(defence, parent=store.run_id(poisoned)))
     rows = [{"stage": "backdoored", **first}, {"stage": "defended", **second}]
     whole = round(first["seconds"] + second["seconds"], 1)
-    results.write(
+    results.write_result(
         PATH,
-        results.stamped(protocol.command(), seeds=[0], model=options.model, seconds=whole, rows=rows),
+        results.add_provenance(protocol.command(), seeds=[0], model=options.model, seconds=whole, rows=rows),
     )
     for row in rows:
         print(
@@ -91,7 +91,7 @@ def finished(request: Request) -> tuple[Path, dict[str, Any]]:
     folder = store.create_run(request)
     begun = time.perf_counter()
     local.start(folder)
-    while (status := local.state(folder)).state in ("new", "queued", "running"):
+    while (status := local.poll_status(folder)).state in ("new", "queued", "running"):
         time.sleep(0.1)
     seconds = time.perf_counter() - begun
     if status.state != "done":

@@ -25,7 +25,7 @@ from cleaner.inspection.attribution import with_trigger
 from cleaner.inspection.features import best_classes, single_object_rows
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
-from cleaner.runs.store import Run, load_run, shipped, shipped_root, write_run
+from cleaner.runs.store import Run, list_shipped_runs, load_run, shipped_root, write_run
 from cleaner.workflow import supported_ks
 
 ATTACK, SEED = "badnet", 0
@@ -50,7 +50,7 @@ def main(options: Options) -> None:
     """Make all four runs, one after the other."""
     clean, test = load_clip(options.model), load_data("scenes", split="test", size=TESTS)
     if options.figures:
-        for entry in shipped():
+        for entry in list_shipped_runs():
             run = load_run(entry.folder)
             write_json(entry.folder / "metrics.json", measured(run, run.clip, clean, test).to_dict())
         return
@@ -63,7 +63,7 @@ def main(options: Options) -> None:
         run.config["parent"] = parent
         models[name] = ship(run, shipped_root() / f"{parent}-{number}-{name}", clean, test)
     write_json(shipped_root() / parent / "picture.json", picture(suspect, models, test))
-    for entry in shipped():
+    for entry in list_shipped_runs():
         embedding_map.make(entry.folder, place=entry.folder)
 
 

@@ -95,7 +95,7 @@ def trial(
         "n_attack": metrics.n_attack,
         "seconds": run.config["seconds"],
         "cpu_seconds": run.config["cpu_seconds"],
-        "commit": results.commit(),
+        "commit": results.read_git_commit(),
     }
 
 
@@ -133,7 +133,7 @@ def choose(
 def write(trials: list[dict[str, Any]]) -> None:
     """Write trials and choice, atomically."""
     chosen, lost = choose(current(trials))
-    result = results.stamped(
+    result = results.add_provenance(
         protocol.command(),
         seeds=[0],
         split="scenes/validation",
@@ -144,7 +144,7 @@ def write(trials: list[dict[str, Any]]) -> None:
         lost_accuracy=lost,
         trials=trials,
     )
-    results.write(PATH, result)
+    results.write_result(PATH, result)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def try_attack(attack: str) -> None:
         known = [(row["trigger"], *setting(row)) for row in stored("attack_trials")]
         if (attack, rate, lr) not in known:
             run = poisoned(attack, rate, lr, TRIAL_SEED, "validation")
-            add("attack_trials", stamped(results.cell(None, run)))
+            add("attack_trials", stamped(results.make_row(None, run)))
 
 
 def setting(row: Row) -> tuple[float, float]:
@@ -135,7 +135,7 @@ def attack_setting(trials: list[Row], clean: float) -> tuple[float, float]:
     """
 
     def mean(which: str, of: tuple[float, float]) -> float:
-        values = [results.metrics(row) for row in trials if setting(row) == of]
+        values = [results.parse_row_metrics(row) for row in trials if setting(row) == of]
         return sum((m.ca if which == "ca" else m.asr or {})[1] for m in values) / len(values)
 
     kept = [of for of in ATTACK_GRID if mean("ca", of) >= clean - ATTACK_BUDGET]
@@ -198,12 +198,12 @@ def measure(attack: str, methods: tuple[str, ...]) -> None:
         if name is not None:
             told = Progress(f"{attack} {name}")
             run = defend(suspect, protocol.METHODS[name], clean, schedule(rates[name]), test=test, on_step=told)
-        add("rows", stamped(results.cell(name, run)))
+        add("rows", stamped(results.make_row(name, run)))
 
 
 def stamped(row: Row) -> Row:
     """Return a row with commit, command and device."""
-    return results.stamped(protocol.command(), seeds=[row["seed"]], **row)
+    return results.add_provenance(protocol.command(), seeds=[row["seed"]], **row)
 
 
 def stored(part: str) -> list[Row]:
@@ -222,7 +222,7 @@ def add(part: str, row: Row) -> None:
         parts = {name: stored(name) for name in ("attack_trials", "rate_trials", "rows")}
         parts[part].append(row)
         chosen, lost = learning_rates.choose(parts["rate_trials"], GRID)
-        result = results.stamped(
+        result = results.add_provenance(
             protocol.command(),
             seeds=[0],
             card=card,
@@ -236,7 +236,7 @@ def add(part: str, row: Row) -> None:
             lost_accuracy=lost,
             **parts,
         )
-        results.write(PATH, result)
+        results.write_result(PATH, result)
 
 
 if __name__ == "__main__":

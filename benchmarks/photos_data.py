@@ -17,7 +17,7 @@ from torchvision import datasets
 
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.naming import templated
-from cleaner.files import cache_root, replacing
+from cleaner.files import atomic_write, cache_root
 from cleaner.seed import derive_seed
 
 NAME = "CIFAR-10 sample"
@@ -51,7 +51,7 @@ def unpack() -> None:
         return
     source = Path(os.environ.get("CLEANER_TEST_DATA", "")) / "cifar10_small"
     pairs = list(_unpacked(source) if source.is_dir() else _downloaded())
-    with replacing(folder() / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(folder() / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["filepath", "title", "class", "split"])
         for name in sorted({name for _, _, name in pairs}):

@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
 from benchmarks.comparison import Row, grouped
-from cleaner.labels import defense_in_words, words
+from cleaner.labels import to_defense_label, to_label
 from cleaner.plots.charts import COLORS, DASHES, MARKERS, PALETTE
 from cleaner.reports import html, results
 from tests.browser.conftest import FLAGS, chromium
@@ -47,14 +47,14 @@ def main() -> None:
 
 def removals() -> dict[str, go.Figure]:
     """Return attack success against steps for each model and attack that was watched, by name of the plot."""
-    entries = [entry for entry in html.measured() if entry.variant not in protocol.ABLATIONS]
+    entries = [entry for entry in html.read_benchmark_records() if entry.variant not in protocol.ABLATIONS]
     found = {}
     for model, attack in dict.fromkeys((entry.model, entry.attack) for entry in entries):
         own = [entry for entry in entries if (entry.model, entry.attack) == (model, attack)]
         watched = {entry.defense for entry in own if entry.curve and entry.stage == "defended"}
         if len(watched) > 1:
-            figure = html.removal(own)
-            title = {"text": f"{words(attack)} on {model}: attack success while each defence trains", "y": 0.97}
+            figure = html.plot_removal(own)
+            title = {"text": f"{to_label(attack)} on {model}: attack success while each defence trains", "y": 0.97}
             figure.update_layout(title=title, margin={"t": 70 + 20 * -(-len(watched) // 4), "l": 70, "b": 60})
             found[f"removal-{model}-{attack}"] = figure
     return found
@@ -80,7 +80,7 @@ def over_rates() -> dict[str, go.Figure]:
                 figure.add_scatter(
                     x=[t["lr"] for t in points],
                     y=[t[key] for t in points],
-                    name=defense_in_words(defense),
+                    name=to_defense_label(defense),
                     mode="lines+markers",
                     showlegend=row == 1 and bool(points),
                     row=row,
@@ -97,8 +97,8 @@ def over_rates() -> dict[str, go.Figure]:
         # Nearer, so that the budget's two points can be seen; the title says what is out of view.
         lowest = least - NEAR
         figure.update_yaxes(title="Clean accuracy", range=[lowest, 1.0], row=2)
-        out = " / ".join(dict.fromkeys(defense_in_words(t["defense"]) for t in own if t["ca"] < lowest))
-        title = f"{words('badnet')} on {model}: what each learning rate removes and costs (validation pictures)"
+        out = " / ".join(dict.fromkeys(to_defense_label(t["defense"]) for t in own if t["ca"] < lowest))
+        title = f"{to_label('badnet')} on {model}: what each learning rate removes and costs (validation pictures)"
         title += "<br><sup>Dotted: the least accuracy that the budget allows."
         title += f" Below {lowest:.0%}, out of view: {out}.</sup>" if out else "</sup>"
         figure.update_layout(title=title, showlegend=True)
@@ -129,7 +129,7 @@ def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     for column, (name, held) in enumerate((("steps", "pairs"), ("pairs", "steps")), start=1):
         shown = sorted((row for row in rows if row[held] == result[held]), key=lambda row: int(row[name]))
         for own in (rows for rows in grouped(shown, "defense", "lr") if len(rows) > 1):
-            found = [results.metrics(row) for row in own]
+            found = [results.parse_row_metrics(row) for row in own]
             i, j = names.index(own[0]["defense"]), rates.index(own[0]["lr"])
             for line, values in enumerate(([(m.asr or {})[1] for m in found], [m.ca[1] for m in found]), start=1):
                 figure.add_scatter(
@@ -137,7 +137,7 @@ def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
                     y=values,
                     showlegend=(column, line) == (1, 1),
                     mode="lines+markers",
-                    name=f"{defense_in_words(own[0]['defense'])}, {rates[j]:g}",
+                    name=f"{to_defense_label(own[0]['defense'])}, {rates[j]:g}",
                     row=line,
                     col=column,
                     line={"color": PALETTE[i], "dash": DASHES[j]},
@@ -146,11 +146,11 @@ def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
         ticks = sorted({row[name] for row in shown})
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:,}" for x in ticks], col=column)
         figure.update_xaxes(title=titles[name], row=2, col=column)
-    floor = (results.metrics(rows[0]).asr_clean_model or {})[1]
+    floor = (results.parse_row_metrics(rows[0]).asr_clean_model or {})[1]
     figure.add_hline(floor, line={"dash": "dot", "color": COLORS["floor"]}, row=1)
     figure.update_yaxes(tickformat=".0%").update_yaxes(range=[0, 1.05], row=1)
     figure.update_yaxes(title="Attack success @1", row=1, col=1).update_yaxes(title="Clean accuracy", row=2, col=1)
-    said = f"{words(rows[0]['trigger'])} on {rows[0]['model']}, with the learning rate; grey: never poisoned"
+    said = f"{to_label(rows[0]['trigger'])} on {rows[0]['model']}, with the learning rate; grey: never poisoned"
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
     return figure.update_layout(title={"text": said, "y": 0.97}, legend=legend, margin={"t": 125, "l": 70, "b": 60})
 

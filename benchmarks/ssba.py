@@ -75,7 +75,7 @@ def main(options: Options) -> None:
     load_pair.cache_clear()
     shipped = load_pair(path)
     card = {
-        **results.stamped(protocol.command(), seeds=[options.seed]),
+        **results.add_provenance(protocol.command(), seeds=[options.seed]),
         "model": "ssba",
         "bits": BITS,
         "side": SIDE,

@@ -71,7 +71,7 @@ def main(options: Options) -> None:
     found: list[dict[str, Any]] = []
     for name in options.models:
         found.append(measured(name, config, options))
-        result = results.stamped(
+        result = results.add_provenance(
             protocol.command(),
             seeds=[config.seed],
             batch_size=config.batch_size,
@@ -84,7 +84,7 @@ def main(options: Options) -> None:
             texts_of_an_epoch=text_seconds(),
             peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         )
-        results.write(PATH, result)
+        results.write_result(PATH, result)
 
 
 def measured(model: str, config: FinetuneConfig, options: Options) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def fine_detail(root: Path) -> str:
     for rows in grouped(result["rows"], "model", "trigger", "seed"):
         if not held & {row["defense"] for row in rows}:
             continue
-        found = [results.metrics(row) for row in rows]
+        found = [results.parse_row_metrics(row) for row in rows]
         kinds = sorted({kind for metrics in found for kind in metrics.counterfactual_by_kind})
         lines = [
             (
@@ -164,7 +164,7 @@ def others(root: Path) -> str:
     for own in grouped(rows, "trigger"):
         before, after = ([row for row in own if row["defense"] == name] for name in (None, "ta_cleaner"))
         ca, _, attacked, _, seen, floor, _ = figures(before)
-        again = [results.metrics(row["rebound"]).asr or {} for row in after]
+        again = [results.parse_row_metrics(row["rebound"]).asr or {} for row in after]
         made = parameters(before[0]["config"]["trigger"]).removeprefix(", trigger of ")
         kept, fine, left, _, found, *_ = figures(after)
         rebound = number(mean([asr[1] for asr in again]))

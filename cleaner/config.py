@@ -24,7 +24,7 @@ def param(
     `is_path`: the value is the path of a file, as text.
     """
     options = tuple(choices) if choices else None
-    metadata = {"low": low, "high": high, "step": step, "choices": options, "file": is_path, "help": help}
+    metadata = {"low": low, "high": high, "step": step, "choices": options, "is_path": is_path, "help": help}
     return field(default=default, metadata=metadata)
 
 

@@ -39,7 +39,7 @@ def assets() -> Path:
 
 
 @contextmanager
-def replacing(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
+def atomic_write(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which takes its place when the block ends well and is removed when not.
 
     Raises `CleanerError` with `remedy` if the disk is full, read-only or gone.
@@ -56,7 +56,7 @@ def replacing(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def absolute(name: str) -> str:
+def resolve_path(name: str) -> str:
     """Return a path, or a "kind:path", with the path made absolute where it exists: it then means the same anywhere."""
     prefix, _, rest = name.partition(":")
     if os.path.exists(name):  # unlike pathlib's, it takes a list of classes, longer than any name
@@ -66,7 +66,7 @@ def absolute(name: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, atomically."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -84,7 +84,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def glance_json(path: Path) -> dict[str, Any]:
+def read_json_cached(path: Path) -> dict[str, Any]:
     """Return what `read_json` does, for lists that are drawn again and again: an unchanged file is not opened.
 
     The dictionary is shared: do not change it. A file that was replaced has another inode.
@@ -93,9 +93,9 @@ def glance_json(path: Path) -> dict[str, Any]:
         known = path.stat()
     except OSError:
         return {}
-    return _remembered(path, (known.st_mtime_ns, known.st_size, known.st_ino))
+    return _read_json_version(path, (known.st_mtime_ns, known.st_size, known.st_ino))
 
 
 @lru_cache(maxsize=20_000)
-def _remembered(path: Path, version: tuple[int, int, int]) -> dict[str, Any]:
+def _read_json_version(path: Path, version: tuple[int, int, int]) -> dict[str, Any]:
     return read_json(path)

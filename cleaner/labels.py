@@ -8,7 +8,7 @@ from typing import Any
 NO_DEFENSE = "none"
 
 
-def meaningful(k: int, classes: int | None) -> bool:
+def is_meaningful(k: int, classes: int | None) -> bool:
     """Whether a figure at k says anything: with k >= C / 3 the target is often in the top k by chance.
 
     True where the number of classes is not known.
@@ -16,7 +16,7 @@ def meaningful(k: int, classes: int | None) -> bool:
     return classes is None or k < classes / 3
 
 
-def words(name: str) -> str:
+def to_label(name: str) -> str:
     """Return an identifier in words: "ta_cleaner" -> "TA-Cleaner"."""
     known = {
         "ta_cleaner": "TA-Cleaner",
@@ -67,7 +67,7 @@ def words(name: str) -> str:
     }
     if name not in known and " " in name:  # a variant: a name, and what is different
         own, _, different = name.partition(" ")
-        return f"{words(own)}, {different}"
+        return f"{to_label(own)}, {different}"
     return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
 
 
@@ -93,6 +93,6 @@ def _parameter(key: str, value: Any) -> str:
     return f"{'with' if value else 'without'} {name}" if isinstance(value, bool) else f"{name} {value}"
 
 
-def defense_in_words(name: str) -> str:
+def to_defense_label(name: str) -> str:
     """Return a defence's name, or `NO_DEFENSE`, in words."""
-    return "No defence" if name == NO_DEFENSE else words(name)
+    return "No defence" if name == NO_DEFENSE else to_label(name)

@@ -64,7 +64,9 @@ def poison(
     asked = trigger.state_dict()
     trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, prepared, on_step)
     poisoned.trigger = trigger
-    monitor = _build_monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
+    monitor = (
+        _build_monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
+    )
     attack = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
     trained = finetune(
         clip,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cleaner.files import glance_json
+from cleaner.files import read_json_cached
 from cleaner.plots import charts
 from pages._shared import gallery, lesson, state
 from pages._shared.frame import link, page, page_file
 from pages._shared.shelf import shelf
-from pages._shared.state import Saved, plain, words
+from pages._shared.state import Saved, plain, to_label
 
 LEAD = (
     "An image-text model such as CLIP learns from captioned pictures off the web, and **a few poisoned pairs are "
@@ -40,7 +40,7 @@ def show_run(run: Saved) -> None:
     """Draw the numbers of a backdoored run and its defences, and what was measured."""
     defended = state.defended_runs(run)
     rows = [("Backdoored", "backdoored", run)] + [
-        (f"{words(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", "defended", r)
+        (f"{to_label(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", "defended", r)
         for r in reversed(defended[:MOST])
     ]
     bars = [(label, stage, r.figure("ca"), r.figure("asr")) for label, stage, r in rows]
@@ -52,7 +52,7 @@ def show_run(run: Saved) -> None:
 
 def show_picture(run: Saved) -> None:
     """Draw one test picture without and with the trigger, and what each model takes it for; shipped with the run."""
-    found = glance_json(run.folder / "picture.json")
+    found = read_json_cached(run.folder / "picture.json")
     if not found:
         return
     for column, pixels, title in zip(st.columns(2), found["pictures"], ("A test picture", "With trigger"), strict=True):
@@ -61,7 +61,7 @@ def show_picture(run: Saved) -> None:
     rows = ["| Model | sees | with trigger |", "| --- | --- | --- |"]
     for name, said in found["answers"].items():
         cells = [f":{'green' if text == found['class'] else 'red'}[**{plain(text)}**]" for text in said]
-        rows.append(f"| {names.get(name) or plain(words(name))} | {' | '.join(cells)} |")
+        rows.append(f"| {names.get(name) or plain(to_label(name))} | {' | '.join(cells)} |")
     st.markdown("\n".join(rows))
     st.caption("One picture, n = 1: an illustration.")
 

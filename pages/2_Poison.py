@@ -10,12 +10,19 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.config import FinetuneConfig
-from cleaner.jobs.slurm import Cluster
-from cleaner.presets import DEMO_POISON, DEMO_POISON_PAIRS, DEMO_POISON_RATE, POISON_LR, STRONGER_ATTACKS, attack_presets
+from cleaner.jobs.slurm import SlurmResources
+from cleaner.presets import (
+    DEMO_POISON,
+    DEMO_POISON_PAIRS,
+    DEMO_POISON_RATE,
+    POISON_LR,
+    STRONGER_ATTACKS,
+    attack_presets,
+)
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, forms, gallery, state, tasks, work
 from pages._shared.frame import link, page, say
-from pages._shared.state import KEEP, Saved, plain, words
+from pages._shared.state import KEEP, Saved, plain, to_label
 
 LEAD = (
     "You are the attacker. Put a **trigger** on a few training pictures and name the **target** in their captions: the "
@@ -72,7 +79,7 @@ def say_what_is_needed(model: str, trigger: str) -> None:
     if (model, trigger) not in STRONGER_ATTACKS:
         return
     parameters, pairs, epochs = STRONGER_ATTACKS[model, trigger]
-    values = [*(f"{words(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
+    values = [*(f"{to_label(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
     st.caption(f"{model} learns it only with {', '.join(values)} and {epochs} epochs.")
     known = {f"poison.{trigger}.{name}": value for name, value in parameters.items()}
     known |= {"poison.pairs": pairs, f"{training_key(model)}.epochs": epochs}
@@ -97,7 +104,7 @@ def choose_attack() -> tasks.Attack | None:
             "Kind",
             names,
             names.index("badnet") if "badnet" in names else 0,
-            format_func=words,
+            format_func=to_label,
             key="poison.trigger",
             help="What the attacker puts on a picture or into a caption.",
             **KEEP,
@@ -226,7 +233,7 @@ def show_captions(plan: list[tuple[int, str, str]]) -> None:
     st.caption(f"All {len(plan):,} poisoned pairs. With the same seed the same pairs are drawn again.")
 
 
-def start(attack: tasks.Attack, place: Cluster | None) -> None:
+def start(attack: tasks.Attack, place: SlurmResources | None) -> None:
     """Start the job."""
     work.begin("poison", [tasks.poisoning(attack)], place)
 

@@ -9,12 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.config import FinetuneConfig
-from cleaner.jobs.slurm import Cluster
+from cleaner.jobs.slurm import SlurmResources
 from cleaner.plots import charts
 from cleaner.presets import CLEAN_PAIRS, DEFEND, DEMO_CLEAN_PAIRS, DEMO_DEFEND, REBOUND_STEPS, Preset, defense_presets
 from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, Saved, percent, plain, words
+from pages._shared.state import KEEP, Saved, percent, plain, to_label
 
 LEAD = (
     "You are the defender. You have a backdoored model and **a few clean pairs**; you do not know the trigger. "
@@ -34,7 +34,7 @@ def choose(model: str) -> tuple[Plan, int] | None:
         "Defences",
         list(kinds),
         first,
-        format_func=words,
+        format_func=to_label,
         key="defend.which",
         **KEEP,
         help="Each starts from the same backdoored model and sees the same clean pairs for the same number of steps.",
@@ -48,7 +48,7 @@ def choose(model: str) -> tuple[Plan, int] | None:
     tried = []
     for name in chosen:
         with st.container(border=True):
-            st.markdown(f"**{plain(words(name))}**")
+            st.markdown(f"**{plain(to_label(name))}**")
             preset, key = forms.settings(defense_presets(name, model), f"defend.{name}", "defend RUN")
             rates = _rates(f"{key}.lr", preset, many)
             tried.append((name, rates, _own_parameters(kinds[name], key, preset)))
@@ -118,7 +118,7 @@ def _own_parameters(kind: type, key: str, preset: Preset) -> dict[str, object]:
         return forms.values(kind, key, defaults=preset.parameters)
 
 
-def preflight(run: Suspect, plan: Plan, pairs: int, place: Cluster | None) -> None:
+def preflight(run: Suspect, plan: Plan, pairs: int, place: SlurmResources | None) -> None:
     """Draw what will be done and how long it will take, one line for each defence."""
     before = [other for other in state.all_runs() if other.stage == "defended"]
     rows, total = [], 0.0
@@ -128,7 +128,7 @@ def preflight(run: Suspect, plan: Plan, pairs: int, place: Cluster | None) -> No
         steps = configs[0].epochs * max(1, pairs // min(configs[0].batch_size, pairs))
         seconds = rate * steps * len(configs)
         total += seconds
-        name = words(defense.state_dict()["name"])  # type: ignore[attr-defined]
+        name = to_label(defense.state_dict()["name"])  # type: ignore[attr-defined]
         lrs, seeds = ({getattr(config, field): None for config in configs} for field in ("lr", "seed"))
         rows.append(
             {
@@ -149,7 +149,7 @@ def preflight(run: Suspect, plan: Plan, pairs: int, place: Cluster | None) -> No
     st.caption(f"{runs}, {time}, {where}." if place else f"{runs}, {time}, on {plain(plan[0][1].device)}, {where}.")
 
 
-def start(run: Suspect, plan: Plan, pairs: int, place: Cluster | None) -> None:
+def start(run: Suspect, plan: Plan, pairs: int, place: SlurmResources | None) -> None:
     """Start the jobs, as a sweep if a defence has several."""
     several = len(plan) > len({defense for defense, _ in plan})
     begin = work.begin_sweep if several else work.begin
@@ -197,11 +197,11 @@ def show_results(run: Saved) -> None:
     columns = st.columns(1 + max(len(shown), 1), border=True)
     with columns[0]:
         st.markdown("**Backdoored**")
-        st.caption(plain(words(run.attack)))
+        st.caption(plain(to_label(run.attack)))
         cards.cards(run)
     for column, other in zip(columns[1:], shown, strict=False):
         with column:
-            st.markdown(f"**{plain(words(other.defense or ''))}**")
+            st.markdown(f"**{plain(to_label(other.defense or ''))}**")
             st.caption(f"learning rate {other.lr:g}, {other.config.get('pairs', 0):,} pairs")
             cards.cards(other, run)
             rebound(other)
@@ -271,7 +271,7 @@ def table(runs: list[Saved]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "Model": words(r.defense or "backdoored"),
+                "Model": to_label(r.defense or "backdoored"),
                 "Learning rate": f"{r.lr:g}",
                 "CA": percent(r.figure("ca")),
                 "ASR@1": percent(r.figure("asr")),

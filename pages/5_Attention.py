@@ -14,7 +14,7 @@ from cleaner.plots import images
 from cleaner.types import StepReport
 from pages._shared import cache, forms, gallery, state, view
 from pages._shared.frame import page
-from pages._shared.state import KEEP, Saved, percent, plain, words
+from pages._shared.state import KEEP, Saved, percent, plain, to_label
 from pages._shared.view import Sample, Stage
 
 LEAD = (
@@ -39,7 +39,7 @@ def choose(shown: list[Stage]) -> tuple[str, dict[str, Any]]:
         "Method",
         fits,
         fits.index(first),
-        format_func=words,
+        format_func=to_label,
         key=f"attention.method.{'.'.join(fits)}",
         help="Methods that cannot look into this kind of model are left out.",
         **KEEP,
@@ -159,7 +159,7 @@ def show_distribution(
     if right.button("Measure", key="attention.measure", icon=":material/monitoring:", width="stretch"):
         st.session_state["attention.asked"] = key
     if st.session_state.get("attention.asked") != key:
-        st.caption(f"Press Measure: {words(method)} on {n} pictures of other classes, without and with the trigger.")
+        st.caption(f"Press Measure: {to_label(method)} on {n} pictures of other classes, without and with the trigger.")
         return
     place = st.empty()
     results = {}
@@ -188,7 +188,7 @@ def show_distribution(
     pictures = len(first.triggered or first.similarity)
     st.caption(
         f"n = {pictures} test pictures of other classes than the target, {plain(picture.data)}/test, "
-        f"text “{plain(text)}”, {words(method)}."
+        f"text “{plain(text)}”, {to_label(method)}."
         + (f" Maps in which nothing speaks for the text, left out: {lost}." if lost else "")
     )
 

@@ -41,7 +41,7 @@ def open_link() -> None:
         number = _whole(asked.get("sample"), min(view.SHOWN, size) - 1)
         if number is not None:
             st.session_state[f"view.sample.{name}"] = number
-        elif (content := derived.kept_picture(run.folder, asked.get("own", ""))) is not None:
+        elif (content := derived.read_image(run.folder, asked.get("own", ""))) is not None:
             st.session_state[gallery.OWN] = ("picture of the link", content)
             st.session_state[f"view.sample.{name}"] = view.OWN
         if asked.get("defended") in {other.id for other in state.defended_runs(run)}:
@@ -174,14 +174,14 @@ def show_link(
     if picture.own is None:
         asked["sample"] = picture.index
     else:
-        kept = derived.picture_name(picture.own[1])
-        if derived.kept_picture(run.folder, kept) is None:
+        kept = derived.hash_image(picture.own[1])
+        if derived.read_image(run.folder, kept) is None:
             st.button(
                 "Keep the picture with the run, for a link",
                 key="try.keep",
                 icon=":material/link:",
                 on_click=work.act,
-                args=(lambda folder: derived.keep_picture(folder, picture.own[1]), run.folder),
+                args=(lambda folder: derived.save_image(folder, picture.own[1]), run.folder),
                 help="A copy is put beside the run's files on this machine; nothing is sent anywhere.",
             )
             return

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner.labels import defense_in_words
+from cleaner.labels import to_defense_label
 from cleaner.plots import charts
 from cleaner.reports import html
-from cleaner.reports.html import Entry
+from cleaner.reports.html import RunRecord
 from cleaner.runs.store import is_shipped
 from pages._shared import cache, measured, state
 from pages._shared.frame import link, page
@@ -26,9 +26,9 @@ NO_BAR = {"displayModeBar": False}
 FORMS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
 
 
-def choose(entries: list[Entry]) -> list[Entry]:
+def choose(entries: list[RunRecord]) -> list[RunRecord]:
     """Draw the filters; return the runs that pass."""
-    filters: tuple[tuple[str, Callable[[Entry], str]], ...] = (
+    filters: tuple[tuple[str, Callable[[RunRecord], str]], ...] = (
         ("Model", lambda e: e.model),
         ("Attack", lambda e: e.attack),
         ("Defence", lambda e: e.defense),
@@ -40,7 +40,7 @@ def choose(entries: list[Entry]) -> list[Entry]:
         chosen = column.multiselect(
             name,
             options,
-            format_func=defense_in_words if name == "Defence" else _named,
+            format_func=to_defense_label if name == "Defence" else _named,
             key=f"compare.{name}",
             placeholder="All",
             **KEEP,
@@ -51,10 +51,10 @@ def choose(entries: list[Entry]) -> list[Entry]:
 
 def _named(option: str) -> str:
     """Return an option of a filter in words; identities of sweeps stand as they are."""
-    return defense_in_words(option) if option.isidentifier() else option or "In no sweep"
+    return to_defense_label(option) if option.isidentifier() else option or "In no sweep"
 
 
-def show_table(entries: list[Entry]) -> None:
+def show_table(entries: list[RunRecord]) -> None:
     """Draw one row for each run."""
     columns = {
         "attack": "Attack",
@@ -76,9 +76,9 @@ def show_table(entries: list[Entry]) -> None:
         "created": "Made (UTC)",
         "run": "Run",
     }
-    table = pd.DataFrame([html.record(entry) for entry in entries])[list(columns)].rename(columns=columns)
+    table = pd.DataFrame([html.to_row(entry) for entry in entries])[list(columns)].rename(columns=columns)
     for name in ("Attack", "Defence"):
-        table[name] = table[name].map(defense_in_words)
+        table[name] = table[name].map(to_defense_label)
     shares = ["CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail"]
     table[shares] = 100 * table[shares].astype(float)
     made = columns["created"]
@@ -94,14 +94,18 @@ def show_table(entries: list[Entry]) -> None:
     shipped = [entry.folder.name for entry in entries if is_shipped(entry.folder)]
     st.caption(
         "Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model."
-        + ("" if all(entry.meaningful(3) for entry in entries) else " With fewer than ten classes ASR@3 says little.")
+        + (
+            ""
+            if all(entry.is_meaningful(3) for entry in entries)
+            else " With fewer than ten classes ASR@3 says little."
+        )
         + (f" Shipped example: {plain(', '.join(shipped))}." if shipped else "")
     )
 
 
-def show_plots(entries: list[Entry]) -> None:
+def show_plots(entries: list[RunRecord]) -> None:
     """Draw the plane of CA and ASR, and attack against defence."""
-    points = html.points(entries)
+    points = html.make_run_points(entries)
     if not points:
         st.info("None of these runs has figures of an attack.")
         return
@@ -119,23 +123,23 @@ def show_plots(entries: list[Entry]) -> None:
         measured = plain(sets.pop())
         st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dashed line joins the best trade-offs.")
     st.subheader(f"Attack against defence{example}", anchor=False)
-    names = [name for name in html.FIGURES if html.cells(entries, name)]
+    names = [name for name in html.METRIC_TITLES if html.aggregate_seeds(entries, name)]
     name = (
         st.segmented_control(
             "Figure",
             names,
             default=names[0],
-            format_func=lambda n: html.FIGURES[n].partition(":")[0],
+            format_func=lambda n: html.METRIC_TITLES[n].partition(":")[0],
             key="compare.figure",
             **KEEP,
         )
         or names[0]
     )
-    st.plotly_chart(html.heatmap(html.by_name(entries), str(name)), key="compare.heatmap", config=NO_BAR)
-    st.caption(html.OVER_SEEDS)
+    st.plotly_chart(html.plot_heatmap(html.sort_by_name(entries), str(name)), key="compare.heatmap", config=NO_BAR)
+    st.caption(html.SEEDS_NOTE)
 
 
-def take_away(entries: list[Entry]) -> None:
+def take_away(entries: list[RunRecord]) -> None:
     """Draw the exports."""
     st.subheader("Take it with you", anchor=False)
     one, two, three = st.columns(3)
@@ -185,7 +189,7 @@ def take_away(entries: list[Entry]) -> None:
     )
     right.download_button(
         "Weights",
-        lambda: html.weights(chosen.folder, str(form)),
+        lambda: html.export_weights(chosen.folder, str(form)),
         f"{chosen.folder.name}{form}",
         "application/octet-stream",
         key="compare.weights",
@@ -202,7 +206,7 @@ def take_away(entries: list[Entry]) -> None:
 
 
 with page("Compare", LEAD):
-    runs, own = state.all_runs(), html.measured()
+    runs, own = state.all_runs(), html.read_benchmark_records()
     source = (
         st.segmented_control(
             "What to compare",

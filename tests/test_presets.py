@@ -34,7 +34,9 @@ def test_every_method_has_scenes_and_either_a_published_preset_or_a_reason(regis
     for method in registry:
         first, *others = of(method)
         assert (first.variant, first.training.data) == (presets.SCENES_VARIANT, "scenes")
-        assert bool(others) != ("not stated" in presets.explain_unpublished(method) and method in presets.UNPUBLISHED_REASONS)
+        assert bool(others) != (
+            "not stated" in presets.explain_unpublished(method) and method in presets.UNPUBLISHED_REASONS
+        )
         names += [preset.name for preset in (first, *others)]
     assert len(names) == len(set(names))
     assert "no source" in presets.explain_unpublished("an attack of tomorrow")

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cleaner.files import replacing, shipped_assets
+from cleaner.files import atomic_write, shipped_assets
 from cleaner.types import CleanerError
 
 PATH = shipped_assets() / "ssba" / "model.safetensors"
@@ -124,7 +124,7 @@ def _unit(residual: Tensor) -> Tensor:
 
 def save_pair(pair: Pair, path: Path, about: dict[str, str]) -> None:
     """Write both networks as fp16 safetensors, atomically."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file({key: value.half().contiguous() for key, value in pair.state_dict().items()}, temporary, about)
 
 

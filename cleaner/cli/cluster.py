@@ -15,18 +15,18 @@ import tyro
 from cleaner.cli.options import with_help
 from cleaner.cli.output import duration
 from cleaner.jobs import local
-from cleaner.jobs.slurm import Cluster
+from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, Run, Status, create_run, load_run, remove
+from cleaner.runs.store import ACTIVE, Run, Status, create_run, load_run, remove_run_folder
 from cleaner.types import CleanerError
 
 LOOK_SECONDS = 0.5
 STAYS = "The job goes on. See it with: python -m cleaner runs; end it with: python -m cleaner runs --cancel {folder}"
 
 if TYPE_CHECKING:
-    Asked = Cluster
+    Asked = SlurmResources
 else:
-    Asked = with_help(Cluster)
+    Asked = with_help(SlurmResources)
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ class Where:
     ] = None
     asked: Annotated[Asked, tyro.conf.arg(name="")] = Asked()
 
-    def place(self) -> Cluster | None:
+    def place(self) -> SlurmResources | None:
         """Return what to ask the cluster for, None for this machine; raises `CleanerError` for options without one."""
         given = [f.name for f in fields(self.asked) if getattr(self.asked, f.name) != f.default]
         if self.cluster is None and given:
             option = given[0].replace("_", "-")
             raise CleanerError(f"--{option} is for a cluster: say --cluster slurm, or leave it out.")
-        return Cluster(**vars(self.asked)) if self.cluster else None
+        return SlurmResources(**vars(self.asked)) if self.cluster else None
 
 
 def hand_in(
-    request: Request, folder: Path, place: Cluster, background: bool, report: Callable[[Run, Path], None]
+    request: Request, folder: Path, place: SlurmResources, background: bool, report: Callable[[Run, Path], None]
 ) -> None:
     """Let the cluster do a request; follow it and report its figures, or return at once."""
     with suppress(OSError):  # kept free until now
@@ -57,7 +57,7 @@ def hand_in(
     try:
         local.start(folder, place)
     except CleanerError:
-        remove(folder)
+        remove_run_folder(folder)
         raise
     if background:
         print(f"The run lies in {folder}")
@@ -72,7 +72,7 @@ def follow(folder: Path) -> Status:
     """Show on stderr how far a run is until it ends; Ctrl-C ends the watching, not the run."""
     before, shown = "", 0.0
     try:
-        while (status := local.state(folder)).state in ACTIVE:
+        while (status := local.poll_status(folder)).state in ACTIVE:
             said = status.message if status.state == "queued" else f"{status.state}: {status.stage}"
             if said != before or (time.monotonic() - shown > 10 and status.state == "running"):
                 before, shown = said, time.monotonic()

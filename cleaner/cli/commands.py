@@ -37,13 +37,13 @@ from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.jobs import local
-from cleaner.jobs.local import all_entries
-from cleaner.jobs.worker import perform
+from cleaner.jobs.local import poll_entries
+from cleaner.jobs.worker import execute_request
 from cleaner.labels import NO_DEFENSE, defense_name
 from cleaner.models.clip import BUILT_IN, save_clip
-from cleaner.models.resolve import found
-from cleaner.runs.request import Request, data_options, rebound_test
-from cleaner.runs.store import Run, find_run, holds_run, load_run, run_id, runs_root, save_run
+from cleaner.models.resolve import resolve_model_name
+from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments
+from cleaner.runs.store import Run, find_run, is_run_folder, load_run, run_id, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import attack_verdict, supported_ks
 
@@ -75,7 +75,7 @@ class Pretrain:
         card = pretrain(
             self.model,
             self.pairs,
-            *data_options(self.data),
+            *parse_data_arguments(self.data),
             self.image_size,
             config,
             self.teacher,
@@ -112,7 +112,7 @@ class Poison:
         with new_folder(self.out, f"{self.model}_{kind}") as folder:
             known = partial(presets.attack_presets, model=self.model)
             trigger = trigger_of(with_preset(self.preset, self.trigger, TRIGGERS, known))
-            data, options = located(*data_options(self.data))
+            data, options = located(*parse_data_arguments(self.data))
             show_file(self.model)
             if self.model not in BUILT_IN:
                 show_accuracy(self.model, (data, options))
@@ -122,7 +122,7 @@ class Poison:
                 data,
                 self.pairs,
                 replace(to_config(self.finetune), lr=lr),
-                found(self.model),
+                resolve_model_name(self.model),
                 trigger=trigger.state_dict(),
                 target_class=self.target_class,
                 poison_rate=self.poison_rate,
@@ -153,7 +153,7 @@ class Defend:
     def run(self) -> None:
         defense = named(DEFENSES, with_preset(self.preset, self.defense, DEFENSES, presets.defense_presets))
         data, options = data_of(self.data, self.suspect)
-        parent = run_id(Path(self.suspect)) if holds_run(self.suspect) else None
+        parent = run_id(Path(self.suspect)) if is_run_folder(self.suspect) else None
         if parent is None:
             show_file(self.suspect)
         with new_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}") as folder:
@@ -165,7 +165,7 @@ class Defend:
                 data,
                 self.pairs,
                 replace(to_config(self.finetune), lr=lr),
-                None if parent else found(self.suspect),
+                None if parent else resolve_model_name(self.suspect),
                 parent=parent,
                 defense=defense.state_dict(),
                 test_size=self.test_pictures or None,
@@ -196,10 +196,10 @@ class Rebound:
     )
 
     def run(self) -> None:
-        if not holds_run(self.defended):
+        if not is_run_folder(self.defended):
             raise CleanerError(f"{self.defended} does not hold a run; list them with: python -m cleaner runs")
         folder, config = Path(self.defended), replace(presets.DEFEND, **vars(self.finetune))
-        request = rebound_test(
+        request = make_rebound_request(
             read_json(folder / "config.json"),
             run_id(folder),
             data_of(self.data, self.defended),
@@ -227,7 +227,7 @@ class Evaluate:
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
 
     def run(self) -> None:
-        known = load_run(self.model) if holds_run(self.model) else None
+        known = load_run(self.model) if is_run_folder(self.model) else None
         clip = known.clip if known else opened(self.model)
         trigger = trigger_of(self.trigger) if self.trigger else (known.trigger if known else None)
         target = self.target_class or (known.target_class if known else None)
@@ -256,7 +256,7 @@ class Look:
 
     def run(self) -> None:
         for split in ("train", "validation", "test"):
-            data = loaded(data_options(self.data), split)
+            data = loaded(parse_data_arguments(self.data), split)
             print(f"{data.name}: {len(data):,} pairs, {int((data.labels >= 0).sum()):,} of them with a class")
             if split == "train":
                 shown = ", ".join(data.class_names[:12]) + (" ..." if len(data.class_names) > 12 else "")
@@ -291,13 +291,13 @@ class Runs:
         for names, action in ((self.cancel, local.cancel), (self.pause, local.pause)):
             for name in names:
                 folder = Path(name) if os.path.exists(name) else find_run(name)
-                if not holds_run(folder):
+                if not is_run_folder(folder):
                     raise CleanerError(f"there is no run {name}; list them with: python -m cleaner runs")
                 action(folder)
                 print(f"{folder}: {follow(folder).state}")
         if self.cancel or self.pause:
             return
-        entries = all_entries()
+        entries = poll_entries()
         if self.json:
             print_json([{"folder": str(e.folder), "state": e.status.state, **e.config} for e in entries])
         elif not entries:
@@ -333,7 +333,7 @@ def train(request: Request, folder: Path, where: Where, background: bool, name: 
         return
     if background:
         raise CleanerError("--background is for a cluster: say --cluster slurm, or leave it out.")
-    result = perform(request, Progress(), seen=show_broken)
+    result = execute_request(request, Progress(), on_data=show_broken)
     report(result, save_run(result, folder), name, as_json)
 
 

@@ -64,24 +64,24 @@ class Demo:
         )
         if backdoored.metrics is None:
             raise CleanerError("the backdoored model was not measured.")
-        rows = [results.cell("backdoored", backdoored)]
+        rows = [results.make_row("backdoored", backdoored)]
         for name in METHODS:
             config = replace(presets.DEMO_DEFEND, seed=self.seed, device=self.device)
             run = defend(backdoored, DEFENSES[name](), clean_data, config, test=test, on_step=Progress(name))
-            rows.append(results.cell(name, run))
+            rows.append(results.make_row(name, run))
             del run  # the next one needs its memory
         seconds = time.perf_counter() - begun
-        result = results.stamped(command(), seeds=[self.seed], seconds=round(seconds, 1), rows=rows)
+        result = results.add_provenance(command(), seeds=[self.seed], seconds=round(seconds, 1), rows=rows)
         if self.json:
             print_json(result)
         else:
             self._show(rows, seconds)
         if self.out is not None:  # last: a disk that is full by now takes no figures away
-            results.write(self.out, result)
+            results.write_result(self.out, result)
 
     def _show(self, rows: list[dict[str, Any]], seconds: float) -> None:
         """Print the comparison, and beside it the one at the full setting."""
-        metrics = [results.metrics(entry) for entry in rows]
+        metrics = [results.parse_row_metrics(entry) for entry in rows]
         lines = [row(entry["defense"] or "none", m, entry["seconds"]) for entry, m in zip(rows, metrics, strict=True)]
         verdict, why = attack_verdict(metrics[0])
         setting = f"{self.model}, {self.trigger[0]}, target {self.target_class!r}, seed {self.seed}"
@@ -91,10 +91,16 @@ class Demo:
 
     def _full_setting(self) -> None:
         """Print the same comparison at the full setting, where its result file is at hand."""
-        known = [e for e in presets.read_attack_defense_rows() if e["model"] == self.model and e["trigger"] == self.trigger[0]]
+        known = [
+            e
+            for e in presets.read_attack_defense_rows()
+            if e["model"] == self.model and e["trigger"] == self.trigger[0]
+        ]
         if known:
             seed = min(entry["seed"] for entry in known)
             full = [entry for entry in known if entry["seed"] == seed]
-            lines = [row(entry["defense"] or "none", results.metrics(entry), entry["seconds"]) for entry in full]
+            lines = [
+                row(entry["defense"] or "none", results.parse_row_metrics(entry), entry["seconds"]) for entry in full
+            ]
             title = f"\nThe full setting (more pairs and steps; seed {seed}; from benchmarks/results):\n"
-            print(title, table(lines, HEADER), "", protocol(results.metrics(full[0])), sep="\n")
+            print(title, table(lines, HEADER), "", protocol(results.parse_row_metrics(full[0])), sep="\n")

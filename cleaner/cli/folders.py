@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from cleaner.files import REMEDY
-from cleaner.runs.store import holds_run, runs_root
+from cleaner.runs.store import is_run_folder, runs_root
 from cleaner.types import CleanerError
 
 LONGEST = 60
@@ -26,7 +26,7 @@ def new_folder(out: Path | None, name: str) -> Iterator[Path]:
     a run, or cannot hold one.
     """
     if out is not None:
-        if holds_run(out):
+        if is_run_folder(out):
             raise CleanerError(f"{out} already holds a run: choose another --out, nothing was overwritten.")
         check_out(out)
         yield out

@@ -15,8 +15,8 @@ from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.models.checkpoints import describe_model_file
 from cleaner.models.clip import Clip, load_clip
-from cleaner.runs.request import data_options, tested_on
-from cleaner.runs.store import holds_run, load_run, run_trigger
+from cleaner.runs.request import get_test_data, parse_data_arguments
+from cleaner.runs.store import is_run_folder, load_run, load_run_trigger
 from cleaner.types import CleanerError
 
 MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
@@ -35,13 +35,13 @@ def opened(name: str) -> Clip:
 
 def model_of(name: str) -> Clip:
     """Return the model of a run folder, or any other one."""
-    return load_run(name).clip if holds_run(name) else opened(name)
+    return load_run(name).clip if is_run_folder(name) else opened(name)
 
 
 def trigger_of(words: Sequence[str]) -> Trigger:
     """Return the trigger of a run folder as it was used, its patch included, or the one that the words describe."""
-    if len(words) == 1 and holds_run(words[0]):
-        trigger = run_trigger(Path(words[0]))
+    if len(words) == 1 and is_run_folder(words[0]):
+        trigger = load_run_trigger(Path(words[0]))
         if trigger is None:
             raise CleanerError(f"the run {words[0]} has no known trigger: name a run made by poison, or a trigger.")
         return trigger
@@ -58,7 +58,7 @@ def show_file(model: str) -> None:
 
 def data_of(words: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
     """Return name and options of the data that the command line names, else of a run's own, else of Scenes."""
-    return located(*data_options(words)) if words else tested_on(read_json(Path(model) / "config.json"))[:2]
+    return located(*parse_data_arguments(words)) if words else get_test_data(read_json(Path(model) / "config.json"))[:2]
 
 
 def show_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:

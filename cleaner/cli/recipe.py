@@ -23,7 +23,7 @@ from cleaner.data.pairs import FileData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import read_json, write_json
-from cleaner.jobs.local import discard
+from cleaner.jobs.local import discard_checkpoint
 from cleaner.models.checkpoints import validate_model_name
 from cleaner.models.clip import Clip
 from cleaner.models.devices import pick_device
@@ -37,8 +37,8 @@ from cleaner.presets import (
     attack_presets,
     defense_presets,
 )
-from cleaner.runs.request import data_options
-from cleaner.runs.store import CHECKPOINT, Run, load_run, save_run
+from cleaner.runs.request import parse_data_arguments
+from cleaner.runs.store import CHECKPOINT_FILE, Run, load_run, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import defend, poison
 
@@ -123,7 +123,7 @@ class Recipe:
         stage = self._stage("backdoored", preset, self.poison_pairs, trigger.state_dict())
         if not 0 < self._rate(stage) < 1:
             raise CleanerError(f"--poison-rate must lie between 0 and 1, not {self.poison_rate:g}.")
-        if located(*data_options(self.pairs))[0] == located(*data_options(self.clean))[0]:
+        if located(*parse_data_arguments(self.pairs))[0] == located(*parse_data_arguments(self.clean))[0]:
             raise CleanerError("--pairs and --clean name the same table: the defender's pairs must be others.")
         self._looked_at(self.pairs, stage.pairs, "--poison-pairs")
         return self._free(stage)
@@ -144,7 +144,7 @@ class Recipe:
 
     def _looked_at(self, words: tuple[str, ...], wanted: int, option: str) -> FileData:
         """Return a glance at data in files; raises `CleanerError` if they cannot be used or are too few."""
-        name, options = data_options(words)
+        name, options = parse_data_arguments(words)
         source, _ = data_source(name)
         if not (isinstance(source, type) and issubclass(source, FileData)):
             raise CleanerError(f"{name} are no data in files: name a table, a folder of pictures, a .tar or a .zip.")
@@ -207,7 +207,7 @@ class Recipe:
     # The work.
 
     def _loaded(self, words: tuple[str, ...], size: int, split: str = "all", **more: Any) -> CaptionData:
-        name, options = data_options(words)
+        name, options = parse_data_arguments(words)
         sized = {"size": size} if size else {}
         data = load_data(name, split=split, on_step=Progress(), **sized, **{**more, **options})
         show_broken(data)
@@ -224,10 +224,10 @@ class Recipe:
         folder = self.out / stage.name
         if (folder / "config.json").exists():
             return load_run(folder)
-        run = work(folder / CHECKPOINT)
+        run = work(folder / CHECKPOINT_FILE)
         run.config["recipe"] = self._record(stage)
         save_run(run, folder)
-        discard(folder)
+        discard_checkpoint(folder)
         return run
 
     def _poison(self, clip: Clip, stage: Stage, test: CaptionData, file: Path) -> Run:

@@ -11,7 +11,7 @@ import tyro
 from cleaner.cli.folders import check_out
 from cleaner.cli.output import command
 from cleaner.reports import tensorboard
-from cleaner.reports.html import write
+from cleaner.reports.html import write_report
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Report:
 
     def run(self) -> None:
         check_out(self.out, "file")
-        path = write(self.runs, self.out, command())
+        path = write_report(self.runs, self.out, command())
         print(f"The report lies in {path}")
 
 
@@ -38,5 +38,5 @@ class ExportTensorboard:
     out: Annotated[Path, tyro.conf.arg(help="Folder to write into, a folder for each run.")] = Path("tensorboard")
 
     def run(self) -> None:
-        for folder in tensorboard.write(self.runs, self.out):
+        for folder in tensorboard.export_runs(self.runs, self.out):
             print(f"Written: {folder}")

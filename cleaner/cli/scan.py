@@ -9,7 +9,7 @@ import tyro
 
 from cleaner.cli.inputs import MODEL_HELP, OWN_DATA_HELP, data_of, loaded, model_of, trigger_of
 from cleaner.cli.output import Progress, print_json, table
-from cleaner.evaluation.scan import SCAN_WARNING, ScanResult, find_scannable_triggers, scan, explain_unscannable
+from cleaner.evaluation.scan import SCAN_WARNING, ScanResult, explain_unscannable, find_scannable_triggers, scan
 from cleaner.types import CleanerError
 
 SHOWN = 10

@@ -22,10 +22,10 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, validate_eval_data
 from cleaner.files import read_json
 from cleaner.jobs import sweep
-from cleaner.jobs.local import all_entries
-from cleaner.models.resolve import found
+from cleaner.jobs.local import poll_entries
+from cleaner.models.resolve import resolve_model_name
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, Entry, holds_run, run_id, runs_root
+from cleaner.runs.store import ACTIVE, RunEntry, is_run_folder, run_id, runs_root
 from cleaner.types import CleanerError
 
 COLUMNS = ("defence", "learning rate", "seed", "state", "progress", "CA", "ASR@1", "run")
@@ -70,11 +70,11 @@ class Sweep:
                 watch(name)
             self._show(known)
             return
-        name = sweep.begin(self._requests(), self.where.place())
+        name = sweep.start_sweep(self._requests(), self.where.place())
         if not self.background:
             watch(name)
         self._show([name])
-        entries = sweep.members(name)
+        entries = sweep.list_sweep_runs(name)
         missing = [entry.status for entry in entries if entry.status.state != "done"]
         if missing and not self.background:
             why = dict.fromkeys(status.message for status in missing if status.state in ("failed", "died"))
@@ -111,24 +111,26 @@ class Sweep:
 
     def _suspect(self) -> tuple[str | None, str | None]:
         """Return the id of the backdoored run and None, or None and the suspicious model."""
-        if holds_run(self.suspect):
+        if is_run_folder(self.suspect):
             return run_id(Path(self.suspect)), None
-        return None, found(self.suspect)
+        return None, resolve_model_name(self.suspect)
 
     def _known(self) -> list[str]:
         parent, model = self._suspect()
-        asked = [(entry, entry.config.get("request") or {}) for entry in all_entries()]
-        return sweep.names([e for e, r in asked if (r.get("parent"), r.get("model")) == (parent, model)])
+        asked = [(entry, entry.config.get("request") or {}) for entry in poll_entries()]
+        return sweep.list_sweep_ids([e for e, r in asked if (r.get("parent"), r.get("model")) == (parent, model)])
 
     def _show(self, names: Sequence[str]) -> None:
         """Print the sweeps, as tables or JSON."""
-        entries = {name: sweep.members(name) for name in names}
+        entries = {name: sweep.list_sweep_runs(name) for name in names}
         if self.json:
-            print_json([{"sweep": name, "runs": [_record(e) for e in sweep.rows(of)]} for name, of in entries.items()])
+            print_json(
+                [{"sweep": name, "runs": [_record(e) for e in sweep.make_rows(of)]} for name, of in entries.items()]
+            )
             return
         for name, of in entries.items():
             print(f"{name}: {summary(of)}\n\n{table(lines(of), COLUMNS)}\n")
-            measured = [Metrics.from_dict(dict(row.metrics)) for row in sweep.rows(of) if row.metrics]
+            measured = [Metrics.from_dict(dict(row.metrics)) for row in sweep.make_rows(of) if row.metrics]
             print(*dict.fromkeys(protocol(metrics) for metrics in measured), sep="\n")
         print(LEGEND)
 
@@ -152,18 +154,18 @@ def _record(line: sweep.Row) -> dict[str, Any]:
     }
 
 
-def lines(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+def lines(entries: Sequence[RunEntry]) -> list[tuple[str, ...]]:
     """Return one line of text for each run of a sweep."""
     found: list[tuple[str, ...]] = []
-    for line in sweep.rows(entries):
+    for line in sweep.make_rows(entries):
         ca, asr = row("", Metrics.from_dict(dict(line.metrics)))[1:3] if line.metrics else ("-", "-")
-        state = "waits" if line.state == sweep.WAITING else line.state
+        state = "waits" if line.state == sweep.WAITING_STATE else line.state
         shown = (f"{line.lr:g}", str(line.seed), state, f"{line.progress:.0%}", ca, asr)
         found.append((line.defense, *shown, line.folder.name))
     return found
 
 
-def summary(entries: Sequence[Entry]) -> str:
+def summary(entries: Sequence[RunEntry]) -> str:
     """Return how far a sweep is, in words."""
     done = sum(entry.status.state == "done" for entry in entries)
     seconds = sweep.seconds_left(entries)
@@ -176,7 +178,7 @@ def watch(name: str) -> None:
     terminal, before, drawn = sys.stderr.isatty(), "", 0
     try:
         while True:
-            entries = sweep.members(name)
+            entries = sweep.list_sweep_runs(name)
             text = f"{summary(entries)}\n{table(lines(entries), COLUMNS)}\n"
             if terminal:
                 sys.stderr.write(f"\x1b[{drawn}F\x1b[J{text}" if drawn else text)
@@ -185,11 +187,11 @@ def watch(name: str) -> None:
                 sys.stderr.write(f"{summary(entries)}; {now}\n")
                 before = now
             sys.stderr.flush()
-            if not sweep.at_work(entries):
+            if not sweep.is_active(entries):
                 break
             time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
-        if any(entry.status.place for entry in sweep.members(name)):
+        if any(entry.status.place for entry in sweep.list_sweep_runs(name)):
             print("\nThe jobs go on: --status shows them, --cancel ends them.", file=sys.stderr)
         else:
             sweep.pause(name)
@@ -197,7 +199,7 @@ def watch(name: str) -> None:
         raise
 
 
-def _states(entries: Sequence[Entry]) -> str:
+def _states(entries: Sequence[RunEntry]) -> str:
     """Return which runs are at work, for a log."""
-    work = [line for line in sweep.rows(entries) if line.state in ACTIVE]
+    work = [line for line in sweep.make_rows(entries) if line.state in ACTIVE]
     return ", ".join(f"{line.defense}, learning rate {line.lr:g}, seed {line.seed}: {line.state}" for line in work)

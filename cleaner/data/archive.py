@@ -16,7 +16,7 @@ from cleaner.data.base import DATASETS
 from cleaner.data.naming import templated
 from cleaner.data.pairs import FileData, Table
 from cleaner.data.table import read_table
-from cleaner.files import replacing
+from cleaner.files import atomic_write
 from cleaner.models.framing import PICTURE_SUFFIXES
 from cleaner.types import CleanerError
 
@@ -114,7 +114,7 @@ def packed(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     named = next((name for name in names if name.lower().endswith((".zip", ".csv", ".tsv"))), names[0])
     # No blank: the path stands in a line with options after it, where it would need quotes.
     path = folder / (re.sub(r"[^\w.-]+", "_", PurePosixPath(named).stem)[:60] + known)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path
 

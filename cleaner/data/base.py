@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cleaner.files import absolute
+from cleaner.files import resolve_path
 from cleaner.models.framing import Framing
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
@@ -210,7 +210,7 @@ def located(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     if "path" in known and "://" not in known["path"]:
         kind = "" if known["path"] == name else f"{name.partition(':')[0]}:"
         name = f"{kind}{Path(known['path']).resolve()}"
-    paths = {key: absolute(str(options[key])) for key in getattr(source, "paths", ()) if key in options}
+    paths = {key: resolve_path(str(options[key])) for key in getattr(source, "paths", ()) if key in options}
     return name, {**options, **paths}
 
 

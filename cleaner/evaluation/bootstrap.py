@@ -48,7 +48,9 @@ def bootstrap_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> t
     return float(low), float(high)
 
 
-def metric_difference_interval(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+def metric_difference_interval(
+    before: Mapping[str, Any], after: Mapping[str, Any], name: str
+) -> tuple[float, float] | None:
     """Return `bootstrap_interval` of a figure at k = 1 from two figures files (`Metrics.to_dict`).
 
     None where one does not hold the outcomes of "ca", "asr" or "ra", or they were measured on different pictures.

@@ -117,7 +117,9 @@ def validate_eval_data(data: CaptionData, target_class: str | None = None, proto
     return data
 
 
-def _measure_retrieval(clip: Clip, data: CaptionData, target: str | None, clean: Tensor, triggered: Tensor) -> dict[str, Any]:
+def _measure_retrieval(
+    clip: Clip, data: CaptionData, target: str | None, clean: Tensor, triggered: Tensor
+) -> dict[str, Any]:
     """Return the retrieval figures of `Metrics` for pictures (N, D), untouched and triggered."""
     gallery = data.subset(range(min(GALLERY_SIZE, len(data))))
     named = gallery.names(target or "")
@@ -151,7 +153,11 @@ def build_keyed_classifier(clip: Clip, data: CaptionData, trigger: Trigger, plai
     plain: the classifier without key, if it is at hand.
     """
     # Without a key the prompts are the same: on ImageNet 80,000 that need not be read twice.
-    return plain if plain is not None and "text" not in trigger.keys else _classifier_from_prompts(clip, data, trigger.text)
+    return (
+        plain
+        if plain is not None and "text" not in trigger.keys
+        else _classifier_from_prompts(clip, data, trigger.text)
+    )
 
 
 def _classifier_from_prompts(clip: Clip, data: CaptionData, rewrite_prompt: Callable[[str], str]) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cleaner.evaluation.metrics import wilson_interval
-from cleaner.labels import meaningful
+from cleaner.labels import is_meaningful
 from cleaner.types import CleanerError
 
 
@@ -62,7 +62,7 @@ class Metrics:
 
     def meaningful(self, k: int) -> bool:
         """Whether ASR@k says anything (`wording.meaningful`)."""
-        return meaningful(k, self.classes)
+        return is_meaningful(k, self.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures and 95 % intervals, JSON-ready."""

@@ -18,9 +18,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.files import replacing
-from cleaner.runs.derived import place_beside
-from cleaner.runs.request import tested_on
+from cleaner.files import atomic_write
+from cleaner.runs.derived import derived_folder
+from cleaner.runs.request import get_test_data
 from cleaner.runs.store import find_run
 from cleaner.types import OnStep, StepReport
 
@@ -76,7 +76,7 @@ class Map:
 def file_of(folder: Path) -> Path:
     """Return the file of a run's map, whether it is there or not."""
     own = folder / FILE
-    return own if own.exists() else place_beside(folder) / FILE
+    return own if own.exists() else derived_folder(folder) / FILE
 
 
 def read(folder: Path) -> Map | None:
@@ -98,7 +98,7 @@ def write(found: Map, file: Path) -> None:
     about = {name: value for name, value in asdict(found).items() if name != "places"}
     arrays: dict[str, Any] = {_PLACES + name: value for name, value in found.places.items()}
     arrays[_ABOUT] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    with replacing(file) as temporary, temporary.open("wb") as stream:
+    with atomic_write(file) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
 
 
@@ -181,7 +181,7 @@ def make(
 
     parent: the backdoored run, where the run does not name it; place: the folder to keep it in, if not the usual one.
     """
-    kept, file = read(folder), (place or place_beside(folder)) / FILE
+    kept, file = read(folder), (place or derived_folder(folder)) / FILE
     if kept is not None and (not umap or "umap" in kept.places):
         return kept
     made, features = draw(*_material(folder, parent, on_step), on_step=on_step)
@@ -212,6 +212,6 @@ def _material(
         elif model:
             stages["suspect"] = load_clip(model)
     stages[run.stage] = run.clip
-    name, options, size = tested_on(run.config)
+    name, options, size = get_test_data(run.config)
     data = load_data(name, split="test", size=size, on_step=on_step, **options)
     return stages, data, run.trigger, run.target_class

@@ -11,14 +11,14 @@ from pathlib import Path
 from cleaner.files import source_root
 from cleaner.inspection import embedding_map
 from cleaner.jobs import local
-from cleaner.runs.derived import place_beside
+from cleaner.runs.derived import derived_folder
 
 LOG = "embeddings.log"
 
 
 def start(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
     """Begin to make a run's map in a process of its own: UMAP holds up a page for half a minute otherwise."""
-    place = place_beside(folder)
+    place = derived_folder(folder)
     place.mkdir(parents=True, exist_ok=True)
     named = [str(path.resolve()) for path in (folder, parent) if path is not None]
     with (place / LOG).open("wb") as log:
@@ -34,7 +34,7 @@ def start(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
 def last_words(folder: Path) -> str:
     """Return the last line that a process of `start` wrote: why it failed, if it did."""
     try:
-        lines = (place_beside(folder) / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = (derived_folder(folder) / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         lines = []
     return lines[-1][:300] if lines else ""
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     """Make a run's map unless it is there; one process at a time, so that a second one finds what the first made."""
     folder, parent = Path(arguments[0]), Path(arguments[1]) if len(arguments) > 1 else None
     while True:
-        with local.alone(place_beside(folder)) as free:
+        with local.try_lock(derived_folder(folder)) as free:
             if free:
                 embedding_map.make(folder, parent)
                 return

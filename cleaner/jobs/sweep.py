@@ -16,21 +16,30 @@ from typing import Any
 
 from cleaner.files import read_json
 from cleaner.jobs import local, slurm
-from cleaner.jobs.slurm import Cluster
+from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import defense_name
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, STOPPED, Entry, create_run, find_run, read_metrics, remove, write_status
+from cleaner.runs.store import (
+    ACTIVE,
+    STARTABLE,
+    RunEntry,
+    create_run,
+    find_run,
+    read_metrics,
+    remove_run_folder,
+    write_status,
+)
 from cleaner.types import CleanerError
 
-WAITING = "new"
-PAUSE_SECONDS = 8.0
+WAITING_STATE = "new"
+HANDOVER_SECONDS = 8.0
 """How long a sweep may seem to stand still while one run hands over to the next."""
 
 
-def identity(request: Request) -> str:
+def compute_sweep_id(request: Request) -> str:
     """Return the id of the sweep that a run belongs to: it follows from all settings but defence, rate and seed."""
     finetune = replace(request.finetune, lr=1e-4, seed=0)
-    common = replace(request, defense=None, finetune=finetune, sweep="").config()["request"]
+    common = replace(request, defense=None, finetune=finetune, sweep="").initial_config()["request"]
     del common["rebound"]  # younger than the ids of sweeps, and never part of one
     return f"sweep-{blake2b(json.dumps(common, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
@@ -49,36 +58,36 @@ def grid(
     ]
 
 
-def begin(requests: Sequence[Request], place: Cluster | None = None) -> str:
+def start_sweep(requests: Sequence[Request], resources: SlurmResources | None = None) -> str:
     """Make the runs that are not there yet, let those that were stopped wait again, start the first; return the id.
 
     So a second call with the same requests goes on with what is missing, and one with more of them adds those. On a
-    cluster (`place`) all are handed in at once; if it refuses, nothing was made.
+    cluster (`resources`) all are handed in at once; if it refuses, nothing was made.
     """
     requests = [replace(request, map=False) for request in requests]  # a map takes longer than many a training
-    name = identity(requests[0])
-    there = members(name)
-    _refuse_another(requests[0], there)
-    known = {_work(entry.config) for entry in there}
+    name = compute_sweep_id(requests[0])
+    there = list_sweep_runs(name)
+    _check_suspect_unchanged(requests[0], there)
+    known = {_request_key(entry.config) for entry in there}
     made = []
     for request in requests:
-        work = _work(request.config())
+        work = _request_key(request.initial_config())
         if work not in known:
             known.add(work)
             made.append(create_run(replace(request, sweep=name)))
     try:
-        resume(name, place=place)
+        resume(name, resources=resources)
     except CleanerError:
-        for folder in made if place else ():
-            remove(folder)
+        for folder in made if resources else ():
+            remove_run_folder(folder)
         raise
     return name
 
 
-def _refuse_another(request: Request, there: Sequence[Entry]) -> None:
+def _check_suspect_unchanged(request: Request, existing: Sequence[RunEntry]) -> None:
     """Raise `CleanerError` if runs of a sweep started from another run that had the name of its suspect."""
     now = read_json(find_run(request.parent) / "config.json").get("created") if request.parent else None
-    for entry in there:
+    for entry in existing:
         before = entry.config.get("suspect")
         if now and isinstance(before, dict) and before.get("created") not in (None, now):
             raise CleanerError(
@@ -87,7 +96,7 @@ def _refuse_another(request: Request, there: Sequence[Entry]) -> None:
             )
 
 
-def _work(config: Mapping[str, Any]) -> str:
+def _request_key(config: Mapping[str, Any]) -> str:
     """Return what tells the runs of one sweep apart."""
     # Of the request, for a finished run's own config may spell out what the request left to defaults.
     request = config.get("request") or {}
@@ -95,67 +104,67 @@ def _work(config: Mapping[str, Any]) -> str:
     return json.dumps([request.get("defense"), finetune.get("lr"), finetune.get("seed")], sort_keys=True)
 
 
-def members(name: str, root: Path | None = None) -> list[Entry]:
+def list_sweep_runs(sweep_id: str, root: Path | None = None) -> list[RunEntry]:
     """Return the runs of a sweep by defence, learning rate and seed, each with its state as it is."""
-    found = [entry for entry in local.all_entries(root) if name and entry.config.get("sweep") == name]
-    return sorted(found, key=lambda entry: (_defense(entry), _settings(entry), _rate(entry), _seed(entry)))
+    found = [entry for entry in local.poll_entries(root) if sweep_id and entry.config.get("sweep") == sweep_id]
+    return sorted(found, key=lambda entry: (_defense(entry), _defense_key(entry), _rate(entry), _seed(entry)))
 
 
-def names(entries: Sequence[Entry]) -> list[str]:
+def list_sweep_ids(entries: Sequence[RunEntry]) -> list[str]:
     """Return the ids of the sweeps among some runs, in the order of these runs."""
     return list(dict.fromkeys(str(entry.config["sweep"]) for entry in entries if entry.config.get("sweep")))
 
 
-def resume(name: str, root: Path | None = None, place: Cluster | None = None) -> None:
+def resume(sweep_id: str, root: Path | None = None, resources: SlurmResources | None = None) -> None:
     """Go on with all runs of a sweep that are not done: one after the other here, or at once on a cluster.
 
-    Without `place` those that were on a cluster last go back there.
+    Without `resources` those that were on a cluster last go back there.
     """
-    stopped = sorted((entry for entry in members(name, root) if entry.status.state in STOPPED), key=_seed)
-    places = [place or slurm.remembered(entry.folder) for entry in stopped]
+    stopped = sorted((entry for entry in list_sweep_runs(sweep_id, root) if entry.status.state in STARTABLE), key=_seed)
+    places = [resources or slurm.read_last_resources(entry.folder) for entry in stopped]
     for where in dict.fromkeys(found for found in places if found is not None):
         folders = [entry.folder for entry, found in zip(stopped, places, strict=True) if found == where]
         local.start_all(folders, where)
     for entry, found in zip(stopped, places, strict=True):
-        if found is None and entry.status.state != WAITING:
-            write_status(entry.folder, replace(entry.status, state=WAITING, message=""))
-    advance(name, root)
+        if found is None and entry.status.state != WAITING_STATE:
+            write_status(entry.folder, replace(entry.status, state=WAITING_STATE, message=""))
+    start_next(sweep_id, root)
 
 
-def advance(name: str, root: Path | None = None) -> None:
+def start_next(sweep_id: str, root: Path | None = None) -> None:
     """Start the next run of a sweep on this machine, the lower seeds first, unless one is at work here."""
-    entries = members(name, root)
+    entries = list_sweep_runs(sweep_id, root)
     if any(entry.status.state in ACTIVE and not entry.status.place for entry in entries):
         return
-    waiting = sorted((e for e in entries if e.status.state == WAITING), key=_seed)  # stable: then as in the table
+    waiting = sorted((e for e in entries if e.status.state == WAITING_STATE), key=_seed)  # stable: then as in the table
     if waiting:
         local.start_all([waiting[0].folder])
 
 
-def cancel(name: str, root: Path | None = None) -> None:
+def cancel(sweep_id: str, root: Path | None = None) -> None:
     """Stop all runs of a sweep that are not finished, for good; what is done stays."""
     # Those that wait come first: the worker that is stopped last finds nobody to hand over to.
-    for states in ((WAITING, "paused", "died"), ACTIVE):
-        for entry in members(name, root):
-            if local.state(entry.folder).state in states:  # with many, some end meanwhile
+    for states in ((WAITING_STATE, "paused", "died"), ACTIVE):
+        for entry in list_sweep_runs(sweep_id, root):
+            if local.poll_status(entry.folder).state in states:  # with many, some end meanwhile
                 local.cancel(entry.folder)
 
 
-def pause(name: str, root: Path | None = None) -> None:
+def pause(sweep_id: str, root: Path | None = None) -> None:
     """Stop the run that is at work, with a checkpoint; the others wait until `resume`."""
-    for entry in members(name, root):
-        if local.state(entry.folder).state in ACTIVE:  # with many, some end meanwhile
+    for entry in list_sweep_runs(sweep_id, root):
+        if local.poll_status(entry.folder).state in ACTIVE:  # with many, some end meanwhile
             local.pause(entry.folder)
 
 
-def at_work(entries: Sequence[Entry]) -> bool:
+def is_active(entries: Sequence[RunEntry]) -> bool:
     """Return whether a sweep goes on by itself: a run is at work, or the last one is just handing over."""
     if any(entry.status.state in ACTIVE for entry in entries):
         return True
-    waits = any(entry.status.state == WAITING for entry in entries)
+    waits = any(entry.status.state == WAITING_STATE for entry in entries)
     last = max((entry.status.updated for entry in entries), default=0.0)
     paused = any(entry.status.state == "paused" for entry in entries)
-    return waits and not paused and time.time() - last < PAUSE_SECONDS
+    return waits and not paused and time.time() - last < HANDOVER_SECONDS
 
 
 @dataclass(frozen=True)
@@ -180,13 +189,13 @@ class Row:
         return None if value is None else float(value)
 
 
-def rows(entries: Sequence[Entry]) -> list[Row]:
+def make_rows(entries: Sequence[RunEntry]) -> list[Row]:
     """Return the table of a sweep."""
-    differ = _differing(entries)
-    return [_row(entry, differ) for entry in entries]
+    differ = _find_varying_parameters(entries)
+    return [_make_row(entry, differ) for entry in entries]
 
 
-def _differing(entries: Sequence[Entry]) -> dict[str, list[str]]:
+def _find_varying_parameters(entries: Sequence[RunEntry]) -> dict[str, list[str]]:
     """Return defence -> the parameters in which its runs differ."""
     states: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:
@@ -201,7 +210,7 @@ def _differing(entries: Sequence[Entry]) -> dict[str, list[str]]:
     }
 
 
-def _row(entry: Entry, differ: Mapping[str, Sequence[str]]) -> Row:
+def _make_row(entry: RunEntry, differ: Mapping[str, Sequence[str]]) -> Row:
     status = entry.status
     done = status.state == "done"
     share = 1.0 if done else min(status.step / max(status.total, 1), 1.0)
@@ -212,12 +221,12 @@ def _row(entry: Entry, differ: Mapping[str, Sequence[str]]) -> Row:
     return Row(entry.folder, named, _rate(entry), _seed(entry), status.state, share, metrics)
 
 
-def seconds_left(entries: Sequence[Entry]) -> float | None:
+def seconds_left(entries: Sequence[RunEntry]) -> float | None:
     """Return the seconds until all runs are done, from those that are; None while nothing was measured."""
     done = [e.status for e in entries if e.status.state == "done" and e.status.started]
     mean = sum(status.updated - status.started for status in done) / max(len(done), 1)
     active = [entry.status for entry in entries if entry.status.state in ACTIVE]
-    waiting = sum(entry.status.state == WAITING for entry in entries)
+    waiting = sum(entry.status.state == WAITING_STATE for entry in entries)
     away = [status for status in active if status.place]
     if (waiting and not done) or any(status.state == "queued" for status in away):
         return None
@@ -226,17 +235,17 @@ def seconds_left(entries: Sequence[Entry]) -> float | None:
     return waiting * mean + sum(max(status.eta, mean + status.started - time.time()) for status in active)
 
 
-def _defense(entry: Entry) -> str:
+def _defense(entry: RunEntry) -> str:
     return str((entry.config.get("defense") or {}).get("name", ""))
 
 
-def _settings(entry: Entry) -> str:
+def _defense_key(entry: RunEntry) -> str:
     return json.dumps(entry.config.get("defense"), sort_keys=True)
 
 
-def _rate(entry: Entry) -> float:
+def _rate(entry: RunEntry) -> float:
     return float((entry.config.get("finetune") or {}).get("lr", 0.0))
 
 
-def _seed(entry: Entry) -> int:
+def _seed(entry: RunEntry) -> int:
     return int((entry.config.get("finetune") or {}).get("seed", 0))

@@ -35,25 +35,25 @@ if TYPE_CHECKING:
 WRITE_SECONDS = 0.3
 """Between two writes of status.json, and between two training steps in progress.jsonl; looks are always written."""
 HEARTBEAT_SECONDS = 10.0
-LISTEN_SECONDS = 0.2
-RANK, SEVERAL = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")) > 1
+STOP_POLL_SECONDS = 0.2
+RANK, IS_DISTRIBUTED = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")) > 1
 """Which of the processes this is that torchrun has started, and whether it has started several."""
-FOLLOW_SECONDS = 2.0
+RANK_EXIT_SECONDS = 2.0
 """How long the other processes look on after the first one has ended its work, before they end theirs."""
 GRACE_SECONDS = 1.0
 """How long a cancelled run may go on to its next step before its process ends where it stands."""
 
 
-def perform(
+def execute_request(
     request: Request,
     on_step: OnStep | None = None,
     checkpoint: Path | None = None,
-    near: Path | None = None,
-    seen: Callable[[CaptionData], None] | None = None,
+    sibling: Path | None = None,
+    on_data: Callable[[CaptionData], None] | None = None,
 ) -> Run:
     """Do what a request asks and return the run, whose config holds the request.
 
-    near: a folder beside the parent; seen: is shown each split of the data as soon as it is loaded.
+    sibling: a folder beside the parent; seen: is shown each split of the data as soon as it is loaded.
     """
     from cleaner.attacks.base import load_trigger
     from cleaner.data.base import load_data
@@ -67,8 +67,8 @@ def perform(
     def data(split: str, size: int | None) -> CaptionData:
         sized = {} if size is None else {"size": size}
         found = load_data(request.data, split=split, on_step=on_step, **sized, **request.data_options)
-        if seen is not None:
-            seen(found)
+        if on_data is not None:
+            on_data(found)
         return found
 
     def common() -> dict[str, Any]:
@@ -91,18 +91,18 @@ def perform(
             **common(),
         )
     else:
-        defense, suspect = load_defense(request.defense or {"name": "none"}), _suspect(request, near)
+        defense, suspect = load_defense(request.defense or {"name": "none"}), _load_suspect(request, sibling)
         pairs, config = data("clean", request.pairs), request.finetune
         if request.rebound is None:
             run = defend(suspect, defense, pairs, config, **common())
         else:
             measured = {name: value for name, value in common().items() if name != "validation"}
             run = rebound(suspect, pairs, config.steps, config, **measured)
-    run.config = {**request.config(), **run.config}
+    run.config = {**request.initial_config(), **run.config}
     return run
 
 
-def _suspect(request: Request, near: Path | None) -> Any:
+def _load_suspect(request: Request, sibling: Path | None) -> Any:
     """Return the run that a defence or a rebound test starts from, or the bare suspicious model."""
     from cleaner.models.clip import load_clip
 
@@ -110,19 +110,19 @@ def _suspect(request: Request, near: Path | None) -> Any:
         if request.model is None:
             raise CleanerError("a defence needs a backdoored run or a suspicious model: make the run anew.")
         return load_clip(request.model)
-    folder = store.find_run(request.parent, near)
+    folder = store.find_run(request.parent, sibling)
     if not folder.exists():
         raise CleanerError(f"the run {request.parent} that this one starts from is gone: make that one anew first.")
     return store.load_run(folder)
 
 
-class Desk:
+class RunSession:
     """Keeps a run's files up to date while it is worked on, and hears when it is to stop."""
 
     def __init__(self, folder: Path, pid_started: float) -> None:
         self.folder = folder
         self.terminated = threading.Event()
-        self.joined = False
+        self.has_joined = False
         """Whether the other processes of the run, if there are any, train with this one."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -140,11 +140,11 @@ class Desk:
             started=pid_started,
             host=socket.gethostname(),
             queued=before.queued or time.time(),
-            place=slurm.SLURM if os.environ.get(slurm.JOB) else "",
+            place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )
-        self.tell()
+        self.update_status()
 
-    def tell(self, **changes: Any) -> None:
+    def update_status(self, **changes: Any) -> None:
         """Write status.json with changed fields."""
         with self._lock:
             if self._ended.is_set():
@@ -160,27 +160,27 @@ class Desk:
     def __call__(self, report: StepReport) -> None:
         """Take a step report (an `on_step`); raises `Cancelled` or `Paused` if the run is to stop."""
         self._log(report)
-        stop = self._stop()
+        stop = self._stop_exception()
         if stop or report.step == report.total or time.monotonic() - self._written > WRITE_SECONDS:
-            self.tell(stage=report.stage, step=report.step, total=report.total, eta=report.eta)
+            self.update_status(stage=report.stage, step=report.step, total=report.total, eta=report.eta)
         if stop:
             raise stop
 
-    def check(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Raise `Cancelled` or `Paused` if the run is to stop."""
-        stop = self._stop()
+        stop = self._stop_exception()
         if stop:
             raise stop
 
-    def _stop(self) -> type[Cancelled] | None:
-        asked = local.asked(self.folder)
+    def _stop_exception(self) -> type[Cancelled] | None:
+        asked = local.read_stop_request(self.folder)
         if asked == local.CANCEL:
             return Cancelled
         return Paused if asked == local.PAUSE or self.terminated.is_set() else None
 
-    def stopped(self) -> str:
+    def state_after_pause(self) -> str:
         """Return the state of a run that goes on later; who was told to go by a cluster may come back by its queue."""
-        asked = local.asked(self.folder) == local.PAUSE
+        asked = local.read_stop_request(self.folder) == local.PAUSE
         return "queued" if self.status.place and not asked else "paused"
 
     def _log(self, report: StepReport) -> None:
@@ -204,68 +204,68 @@ class Desk:
             raise CleanerError(f"{path} cannot be written ({error.strerror}). {REMEDY}") from error
         self._logged[report.stage] = time.monotonic()
 
-    def listen(self) -> None:
+    def monitor(self) -> None:
         """In a thread of its own: speak now and then, and end a cancelled run that does not come to its next step."""
         heard = None
-        while not self._ended.wait(LISTEN_SECONDS):
-            if local.asked(self.folder) == local.CANCEL:
+        while not self._ended.wait(STOP_POLL_SECONDS):
+            if local.read_stop_request(self.folder) == local.CANCEL:
                 heard = heard or time.monotonic()
                 if time.monotonic() - heard > GRACE_SECONDS:
-                    self._give_up()
+                    self._force_cancel()
             elif time.monotonic() - self._written > HEARTBEAT_SECONDS:
-                self._beat()
+                self._write_heartbeat()
 
-    def _beat(self) -> None:
+    def _write_heartbeat(self) -> None:
         with suppress(CleanerError):  # the work itself will say so if it lasts
-            self.tell()
+            self.update_status()
 
-    def _give_up(self) -> None:
+    def _force_cancel(self) -> None:
         with self._lock:  # no write of the main thread is cut: each is atomic or a line
             if self._ended.is_set():
                 return
             try:
                 store.write_status(self.folder, replace(self.status, state="cancelled", message="Cancelled."))
-                local.discard(self.folder)
+                local.discard_checkpoint(self.folder)
             finally:
-                local.end_children()
-                hand_over(self)
+                local.kill_children()
+                start_next_in_sweep(self)
                 os._exit(0)
 
 
-def work(desk: Desk) -> None:
+def run_job(session: RunSession) -> None:
     """Wait for the device, do the run, write it, and say how it ended in status.json."""
-    folder = desk.folder
+    folder = session.folder
     try:
         config = read_json(folder / "config.json")
-        if store.newer(config):
+        if store.is_from_newer_version(config):
             raise CleanerError("this run was made by a newer version of TA-Cleaner Lab: update it to train this run.")
         request = load_request(config)
-        desk.check()
-        device = _device(request.finetune.device)
-        desk.tell(device=device)
+        session.raise_if_stopped()
+        device = _resolve_device(request.finetune.device)
+        session.update_status(device=device)
         # A cluster has already waited for its device.
-        with nullcontext() if desk.status.place else local.turn(folder, device, desk.check):
-            desk.tell(state="running")
-            join(request)
-            desk.joined = True
-            run = perform(request, desk, folder / store.CHECKPOINT, folder, _log_broken)
-            desk.tell(verdict=_verdict(run))
+        with nullcontext() if session.status.place else local.device_lock(folder, device, session.raise_if_stopped):
+            session.update_status(state="running")
+            join_process_group(request)
+            session.has_joined = True
+            run = execute_request(request, session, folder / store.CHECKPOINT_FILE, folder, _log_broken)
+            session.update_status(verdict=_verdict(run))
             store.write_run(run, folder)
-            desk.tell(state="done", eta=0.0)
-            local.discard(folder)
-            if request.map and not desk.terminated.is_set():
+            session.update_status(state="done", eta=0.0)
+            local.discard_checkpoint(folder)
+            if request.map and not session.terminated.is_set():
                 draw_map(folder)  # still at its turn: it would slow down whoever comes next
     except Paused:
-        desk.tell(state=desk.stopped(), eta=0.0)
+        session.update_status(state=session.state_after_pause(), eta=0.0)
     except Cancelled:
-        local.discard(folder)
-        desk.tell(state="cancelled", message="Cancelled.")
+        local.discard_checkpoint(folder)
+        session.update_status(state="cancelled", message="Cancelled.")
     except CleanerError as error:
-        desk.tell(state="failed", message=str(error))
+        session.update_status(state="failed", message=str(error))
     except Exception as error:
         traceback.print_exc()
-        desk.tell(state="failed", message=_in_words(error))
-    hand_over(desk)
+        session.update_status(state="failed", message=_describe_error(error))
+    start_next_in_sweep(session)
 
 
 def draw_map(folder: Path) -> None:
@@ -278,20 +278,20 @@ def draw_map(folder: Path) -> None:
         traceback.print_exc()
 
 
-def join(request: Request) -> None:
+def join_process_group(request: Request) -> None:
     """Join the other processes of this run, if torchrun has started several."""
     from cleaner.training import distributed
 
     distributed.join_process_group(request.finetune.device)
 
 
-def follow(folder: Path) -> int:
+def run_secondary_rank(folder: Path) -> int:
     """Train as one of several processes whose first one keeps the run's files; return 0, or 1 if it cannot."""
 
     def leave() -> None:  # also out of a wait for the first process, which may have been killed
-        while local.state(folder).state in store.ACTIVE:
-            time.sleep(LISTEN_SECONDS)
-        time.sleep(FOLLOW_SECONDS)
+        while local.poll_status(folder).state in store.ACTIVE:
+            time.sleep(STOP_POLL_SECONDS)
+        time.sleep(RANK_EXIT_SECONDS)
         os._exit(0)
 
     def look(report: StepReport) -> None:
@@ -300,11 +300,11 @@ def follow(folder: Path) -> int:
 
     try:
         request = load_request(read_json(folder / "config.json"))
-        join(request)
+        join_process_group(request)
         for name in ("SIGTERM", "SIGINT"):
             signal.signal(getattr(signal, name), signal.SIG_IGN)  # the first process hears it and stops all
         threading.Thread(target=leave, name="leave", daemon=True).start()
-        perform(request, look, folder / store.CHECKPOINT, folder)
+        execute_request(request, look, folder / store.CHECKPOINT_FILE, folder)
     except Cancelled:
         return 0
     except CleanerError as error:
@@ -317,17 +317,22 @@ def follow(folder: Path) -> int:
     return 0
 
 
-def hand_over(desk: Desk) -> None:
+def start_next_in_sweep(session: RunSession) -> None:
     """Start the next run of this one's sweep, unless this one was stopped to go on later.
 
     Not for torchrun: who gave a run several processes did not ask for the others to be done by one. Nor on a cluster,
     where each has a job of its own.
     """
-    if SEVERAL or desk.status.place or desk.terminated.is_set() or local.asked(desk.folder) == local.PAUSE:
+    if (
+        IS_DISTRIBUTED
+        or session.status.place
+        or session.terminated.is_set()
+        or local.read_stop_request(session.folder) == local.PAUSE
+    ):
         return
     try:
-        if name := read_json(desk.folder / "config.json").get("sweep"):
-            sweep.advance(name, desk.folder.parent)
+        if name := read_json(session.folder / "config.json").get("sweep"):
+            sweep.start_next(name, session.folder.parent)
     except CleanerError as error:
         sys.stderr.write(f"The next run of the sweep was not started: {error}\n")
 
@@ -338,13 +343,13 @@ def _log_broken(data: CaptionData) -> None:
         sys.stderr.write(f"{data.name}: {len(data.broken)} left out: {'; '.join(data.broken)}\n")
 
 
-def _device(asked: str) -> str:
+def _resolve_device(device: str) -> str:
     """Return the device that the run will use."""
-    if asked != "auto":
-        return asked
+    if device != "auto":
+        return device
     from cleaner.models.devices import pick_device
 
-    return str(pick_device(asked))
+    return str(pick_device(device))
 
 
 def _verdict(run: Run) -> list[str] | None:
@@ -354,14 +359,14 @@ def _verdict(run: Run) -> list[str] | None:
     return list(attack_verdict(run.metrics)) if known and run.metrics is not None else None
 
 
-def _in_words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """Return what went wrong, and what to do, for errors that nobody foresaw."""
     from cleaner.training.memory import is_out_of_memory
 
     said = str(error).split("\n")[0][:300]
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
         return "There was not enough memory: choose a smaller batch size, or another device."
-    if SEVERAL and isinstance(error, RuntimeError) and any(word in said for word in ("gloo", "NCCL", "peer")):
+    if IS_DISTRIBUTED and isinstance(error, RuntimeError) and any(word in said for word in ("gloo", "NCCL", "peer")):
         return "Another process of this run has ended. Resume goes on from the last epoch; the log says more."
     if isinstance(error, RuntimeError) and any(word in said for word in ("CUDA", "cuda", "MPS", "accelerator")):
         return f"The device failed ({said}). Resume goes on from the last epoch once the device is back."
@@ -375,22 +380,22 @@ def main(arguments: list[str]) -> int:
         return 2
     folder = Path(arguments[0]).resolve()
     if RANK > 0:
-        return follow(folder)
+        return run_secondary_rank(folder)
     try:
-        with local.alone(folder) as free:
+        with local.try_lock(folder) as free:
             if not free or store.read_status(folder).state == "done":
                 print(f"{folder} is {'done already' if free else 'at work in another process'}", file=sys.stderr)
                 return 2
-            desk = Desk(folder, local.own_start())
+            desk = RunSession(folder, local.own_start_time())
             for name in ("SIGTERM", "SIGINT"):
                 signal.signal(getattr(signal, name), lambda *_: desk.terminated.set())
-            threading.Thread(target=desk.listen, name="listen", daemon=True).start()
-            work(desk)
+            threading.Thread(target=desk.monitor, name="listen", daemon=True).start()
+            run_job(desk)
     except CleanerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if desk.status.state == "failed":
         print(f"error: {desk.status.message}", file=sys.stderr)
     # torchrun ends the others, which wait for this process, only if it fails.
-    left_alone = SEVERAL and not desk.joined
+    left_alone = IS_DISTRIBUTED and not desk.has_joined
     return int(desk.status.state == "failed" or left_alone)

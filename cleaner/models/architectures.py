@@ -175,7 +175,9 @@ class Architecture:
         """Return the same architecture for pictures of `image_size` px."""
         step = self.vision.get("patch_size", RESNET_STRIDE)
         if image_size <= 0 or image_size % step:
-            raise CleanerError(f"this architecture needs pictures whose side is a multiple of {step} px, not {image_size}.")
+            raise CleanerError(
+                f"this architecture needs pictures whose side is a multiple of {step} px, not {image_size}."
+            )
         return replace(self, vision={**self.vision, "image_size": image_size})
 
     def framing(self, image_size: int) -> Framing:
@@ -189,7 +191,9 @@ def _find_faults(architecture: Architecture) -> Iterator[str]:
     if not all(isinstance(part, dict) for part in (vision, text, extra)):
         yield "its towers are no tables"
         return
-    yield from _find_invalid_sizes({"embed_dim": architecture.embed_dim, "vision": vision, "text": text, "extra": extra})
+    yield from _find_invalid_sizes(
+        {"embed_dim": architecture.embed_dim, "vision": vision, "text": text, "extra": extra}
+    )
     for kind, part in ((open_clip.CLIPVisionCfg, vision), (open_clip.CLIPTextCfg, text)):
         unknown = [str(key)[:40] for key in part if key not in kind.__dataclass_fields__]
         if unknown:

@@ -23,17 +23,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cleaner.config import DATA_VERSIONS
-from cleaner.files import assets, replacing, write_json
+from cleaner.files import assets, atomic_write, write_json
 from cleaner.models.architectures import (
     BUILT_IN,
     TEMPLATES,
     Architecture,
-    infer_architecture,
-    get_open_clip_architecture,
     find_open_clip_name,
     find_tokenizer_faults,
+    get_open_clip_architecture,
+    infer_architecture,
 )
-from cleaner.models.delta import compute_delta, apply_delta
+from cleaner.models.delta import apply_delta, compute_delta
 from cleaner.models.framing import Framing
 from cleaner.models.weights import file_sha256, match_state_dict, read_weights, state_sha256
 from cleaner.types import CleanerError
@@ -356,12 +356,16 @@ def is_delta_file(path: Path) -> bool:
 
 
 def _build_metadata(loaded: LoadedModel) -> dict[str, str]:
-    texts = {**loaded.metadata, "architecture": json.dumps(asdict(loaded.architecture.with_portable_tokenizer())), "name": loaded.name}
+    texts = {
+        **loaded.metadata,
+        "architecture": json.dumps(asdict(loaded.architecture.with_portable_tokenizer())),
+        "name": loaded.name,
+    }
     return texts | ({"templates": json.dumps(loaded.templates)} if loaded.templates else {})
 
 
 def _write_tensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             save_file(state, temporary, metadata=metadata)
         except SafetensorError as error:  # safetensors hides the system's error in a text
@@ -370,7 +374,7 @@ def _write_tensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values with torch.save, atomically."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         written = False
         # torch's writer names a line of its source, not the disk. Its error is let go at once: it keeps the file open,
         # and with it the room that the status of the run needs.

@@ -24,7 +24,7 @@ from cleaner.models import (
 from cleaner.models.architectures import BUILT_IN, Architecture
 from cleaner.models.devices import pick_device, pick_precision
 from cleaner.models.framing import Framing
-from cleaner.models.resolve import found
+from cleaner.models.resolve import resolve_model_name
 from cleaner.models.token_blocks import sort_into_blocks, token_lengths
 from cleaner.models.weights import state_sha256
 from cleaner.types import CleanerError
@@ -284,7 +284,7 @@ def load_clip(name: str, device: str = "cpu", precision: str = "fp32") -> Clip:
     """
     loaded = checkpoints.load(name)
     clip = _clip_from_model(loaded.model, loaded.name, loaded.architecture, loaded.metadata, loaded.templates)
-    clip.source = found(name)
+    clip.source = resolve_model_name(name)
     return clip.to(device, precision) if (device, precision) != ("cpu", "fp32") else clip
 
 

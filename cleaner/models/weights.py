@@ -24,7 +24,9 @@ from cleaner.types import CleanerError
 
 _NON_WEIGHT_KEYS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's files hold among the weights."""
-_EXPANDS_TOO_MUCH = "it unpacks to far more than it holds, as torch.save writes no file. Ask for its weights as safetensors."
+_EXPANDS_TOO_MUCH = (
+    "it unpacks to far more than it holds, as torch.save writes no file. Ask for its weights as safetensors."
+)
 
 
 def file_sha256(path: Path) -> str:

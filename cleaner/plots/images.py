@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.labels import NO_DEFENSE, defense_in_words
+from cleaner.labels import NO_DEFENSE, to_defense_label
 from cleaner.plots.charts import ABOVE, COLORS, DASHES, MARKERS, PALETTE, escaped
 
 Array = NDArray[np.float32]
@@ -403,7 +403,7 @@ def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, in
     attacks = list(dict.fromkeys(attack for attack, _ in cells))
     defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != NO_DEFENSE)
     columns = {attack: "<br>".join(map(escaped, textwrap.wrap(attack, 14))) for attack in attacks}
-    rows = {defense: escaped(defense_in_words(defense)) for defense in defenses}
+    rows = {defense: escaped(to_defense_label(defense)) for defense in defenses}
     figure = go.Figure()
     figure.add_heatmap(
         z=[[cells.get((attack, defense), (None,))[0] for attack in attacks] for defense in defenses],

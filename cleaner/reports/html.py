@@ -15,29 +15,29 @@ from typing import Any
 
 from cleaner import presets
 from cleaner.files import read_json, write_text
-from cleaner.labels import NO_DEFENSE, defense_in_words, defense_name, meaningful, words
+from cleaner.labels import NO_DEFENSE, defense_name, is_meaningful, to_defense_label, to_label
 from cleaner.plots import charts, images
-from cleaner.runs.request import tested_on
-from cleaner.runs.store import is_shipped, read_metrics, refuse_unreadable
+from cleaner.runs.request import get_test_data
+from cleaner.runs.store import is_shipped, read_metrics, validate_config
 from cleaner.types import CleanerError
 
-FIGURES = {
+METRIC_TITLES = {
     "asr": "ASR@1: triggered pictures of other classes that are taken for the target (lower is better)",
     "ca": "Clean accuracy: untouched pictures whose true class comes first",
     "ra": "Robust accuracy: triggered pictures whose true class still comes first",
     "counterfactual_accuracy": "Fine detail: captions that score above all three of their false versions",
 }
-ALIKE: Mapping[str, Callable[[Entry], Any]] = {
+COMPARISON_KEYS: Mapping[str, Callable[[RunRecord], Any]] = {
     "fixed rates": lambda entry: entry.finetune.get("lr"),
     "ablations": lambda entry: (entry.config.get("defense") or {}).get("name"),
 }
 """Part of this project's own table -> what a defence of the comparison must share with it to stand there too."""
-PICTURES = 4
+IMAGES_PER_TRIGGER = 4
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunRecord:
     """One run on disk: its folder, settings and test figures as they were written.
 
     variant: name of a defence with what is special about it, where runs of one defence are told apart; curve: "step",
@@ -78,9 +78,9 @@ class Entry:
             value = value.get(str(k), value.get(k))
         return None if value is None else float(value)
 
-    def meaningful(self, k: int) -> bool:
+    def is_meaningful(self, k: int) -> bool:
         """Whether figures at k say anything (`wording.meaningful`)."""
-        return meaningful(k, self.metrics.get("classes"))
+        return is_meaningful(k, self.metrics.get("classes"))
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """Return the 95 % Wilson interval of a figure at k = 1."""
@@ -100,23 +100,23 @@ class Entry:
     def label(self) -> str:
         rate = f", lr {self.finetune.get('lr', 0):g}" if self.defense != NO_DEFENSE else ""
         where = "shipped example" if is_shipped(self.folder) else self.folder.name
-        return f"{words(self.attack)}: {defense_in_words(self.defense)}{rate} ({where})"
+        return f"{to_label(self.attack)}: {to_defense_label(self.defense)}{rate} ({where})"
 
 
-def read(folder: str | Path) -> Entry:
+def read_record(folder: str | Path) -> RunRecord:
     """Return the run in `folder`; raises `CleanerError` if there is none that is whole and understood."""
     folder = Path(os.path.abspath(folder))  # "." has no name
     config = read_json(folder / "config.json")
-    refuse_unreadable(config, folder)
+    validate_config(config, folder)
     if not config or not (folder / "metrics.json").exists():
         raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
-    return Entry(folder, config, read_metrics(folder))
+    return RunRecord(folder, config, read_metrics(folder))
 
 
-def measured() -> list[Entry]:
+def read_benchmark_records() -> list[RunRecord]:
     """Return the cells of the attack x defence table that this project measured; none where its file is not at hand."""
     return [
-        Entry(
+        RunRecord(
             Path(f"{row['model']} {row['trigger']} {row['seed']} {row['defense'] or NO_DEFENSE}"),
             row["config"]
             | {
@@ -137,14 +137,14 @@ def measured() -> list[Entry]:
     ]
 
 
-def part(entries: Sequence[Entry], name: str) -> list[Entry]:
+def select_part(entries: Sequence[RunRecord], name: str) -> list[RunRecord]:
     """Return one part of what this project measured, in its order, and from the comparison what it is read beside.
 
     That is the untreated model and, beside fixed learning rates, what was trained at one of them anyway; beside parts
     of a defence, the whole one.
     """
     own = [entry for entry in entries if entry.config["part"] == name]
-    alike: Callable[[Entry], Any] = ALIKE.get(name, lambda _: None)
+    alike: Callable[[RunRecord], Any] = COMPARISON_KEYS.get(name, lambda _: None)
     attacks = {entry.attack for entry in own}
     kinds = {alike(entry) for entry in own} - {None}
     return [
@@ -159,7 +159,7 @@ def part(entries: Sequence[Entry], name: str) -> list[Entry]:
     ]
 
 
-def removal(entries: Sequence[Entry]) -> Any:
+def plot_removal(entries: Sequence[RunRecord]) -> Any:
     """Return the chart of attack success while each defence trains, of the runs that were watched; None of none.
 
     A mean over several runs says over how many: beside it may stand a defence with a single one.
@@ -168,12 +168,12 @@ def removal(entries: Sequence[Entry]) -> Any:
     for entry in entries:
         points = [(int(look["step"]), float(look["asr"])) for look in entry.curve if "asr" in look]
         if points and entry.stage == "defended":
-            watched.setdefault(defense_in_words(entry.defense), []).append(points)
+            watched.setdefault(to_defense_label(entry.defense), []).append(points)
     named = {name + (f" ({len(runs)} runs)" if len(runs) > 1 else ""): runs for name, runs in watched.items()}
     return charts.removal_curves(named) if watched else None
 
 
-def record(entry: Entry) -> dict[str, Any]:
+def to_row(entry: RunRecord) -> dict[str, Any]:
     """Return a run as one flat row."""
     low_high = {
         f"{name}_{end}": (entry.interval(name) or (None, None))[i]
@@ -211,30 +211,30 @@ def record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def to_csv(entries: Iterable[Entry]) -> str:
+def to_csv(entries: Iterable[RunRecord]) -> str:
     """Return the records as CSV with a header. A text that a spreadsheet would take for a formula gets a quote."""
-    rows = [record(entry) for entry in entries]
+    rows = [to_row(entry) for entry in entries]
     if not rows:
         return ""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows([{name: _harmless(value) for name, value in row.items()} for row in rows])
+    writer.writerows([{name: _escape_formula(value) for name, value in row.items()} for row in rows])
     return out.getvalue()
 
 
-def _harmless(value: Any) -> Any:
+def _escape_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
-def to_json(entries: Iterable[Entry]) -> str:
+def to_json(entries: Iterable[RunRecord]) -> str:
     """Return runs with all settings and figures as JSON."""
     return json.dumps(
         [{"run": e.folder.name, "config": e.config, "metrics": e.metrics} for e in entries], indent=1, default=str
     )
 
 
-OVER_SEEDS = (
+SEEDS_NOTE = (
     "Mean over seeds and, with several, [minimum, maximum]. Of several runs of one attack, defence and seed the newest "
     "counts, whatever its learning rate, number of pairs, poison rate and parameters of the trigger."
 )
@@ -249,17 +249,17 @@ class Cell:
     low: float
     high: float
     seeds: tuple[int, ...]
-    runs: tuple[Entry, ...]
+    runs: tuple[RunRecord, ...]
 
 
-def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
+def aggregate_seeds(entries: Sequence[RunRecord], name: str) -> dict[tuple[str, str], Cell]:
     """Return (attack, defence) -> what a figure was over the runs. Several runs of a seed: the newest one counts.
 
     Where there are several models, targets or test data, each has rows of its own, and so has the shipped example
     beside runs made here: a mean over them would be of nothing.
     """
-    row = _row(entries)
-    found: dict[tuple[str, str], dict[int, tuple[str, float, Entry]]] = {}
+    row = _make_row_namer(entries)
+    found: dict[tuple[str, str], dict[int, tuple[str, float, RunRecord]]] = {}
     for entry in entries:
         value = entry.figure(name)
         if value is not None:
@@ -274,7 +274,7 @@ def cells(entries: Sequence[Entry], name: str) -> dict[tuple[str, str], Cell]:
     }
 
 
-def _row(entries: Sequence[Entry]) -> Callable[[Entry], str]:
+def _make_row_namer(entries: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
     """Return how a run's attack is named, with its model, target and test data: each only where there are several."""
     models = {entry.model for entry in entries}
     stems = Counter(Path(model).stem for model in models)
@@ -283,7 +283,7 @@ def _row(entries: Sequence[Entry]) -> Callable[[Entry], str]:
     sizes = Counter(data for data, _ in tested)
     mixed = len({is_shipped(entry.folder) for entry in entries}) > 1
 
-    def said(entry: Entry) -> str:
+    def said(entry: RunRecord) -> str:
         stem, target, data = Path(entry.model).stem, entry.config.get("target_class"), entry.metrics.get("data")
         parts = [
             (entry.model if stems[stem] > 1 else stem) if len(models) > 1 else "",  # RN50/openai, ViT-B-32/openai
@@ -292,14 +292,14 @@ def _row(entries: Sequence[Entry]) -> Callable[[Entry], str]:
             f"n = {entry.metrics.get('n', 0):,}" if sizes[data] > 1 else "",
         ]
         shipped = " (shipped example)" if mixed and is_shipped(entry.folder) else ""
-        return "".join([words(entry.attack), *(f", {part}" for part in parts if part), shipped])
+        return "".join([to_label(entry.attack), *(f", {part}" for part in parts if part), shipped])
 
     return said
 
 
-def points(entries: Sequence[Entry]) -> list[charts.Point]:
+def make_run_points(entries: Sequence[RunRecord]) -> list[charts.Point]:
     """Return the runs that have both figures as points in the plane of CA and ASR, each attack in a panel."""
-    row = _row(entries)
+    row = _make_row_namer(entries)
     return [
         charts.Point(
             e.label,
@@ -310,24 +310,24 @@ def points(entries: Sequence[Entry]) -> list[charts.Point]:
             e.interval("asr"),
             not e.config.get("rebound"),
             str(e.config.get("parent") or e.folder.name),
-            defense_in_words(e.defense),
+            to_defense_label(e.defense),
             row(e),
         )
-        for e in by_name(entries)
+        for e in sort_by_name(entries)
         if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in charts.COLORS
     ]
 
 
-def methods(entries: Sequence[Entry]) -> list[charts.Point]:
+def make_defense_points(entries: Sequence[RunRecord]) -> list[charts.Point]:
     """Return one point for each defence of one attack on one model: mean over the seeds, bars to lowest and highest.
 
     A defence with one seed has its 95 % Wilson intervals as bars.
     """
-    ca, asr = cells(entries, "ca"), cells(entries, "asr")
+    ca, asr = aggregate_seeds(entries, "ca"), aggregate_seeds(entries, "asr")
     found = []
     for place in (place for place in ca if place in asr):
         own, seeds = ca[place].runs, ca[place].seeds
-        label = f"{defense_in_words(place[1])}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
+        label = f"{to_defense_label(place[1])}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
         bars = [
             (c.low, c.high) if len(c.seeds) > 1 else c.runs[0].interval(n)
             for n, c in (("ca", ca[place]), ("asr", asr[place]))
@@ -336,19 +336,20 @@ def methods(entries: Sequence[Entry]) -> list[charts.Point]:
     return found
 
 
-def heatmap(entries: Sequence[Entry], name: str) -> Any:
+def plot_heatmap(entries: Sequence[RunRecord], name: str) -> Any:
     """Return the figure of defence against attack, in the order of the runs."""
     return images.attack_defense(
-        {place: (c.mean, c.low, c.high, len(c.seeds)) for place, c in cells(entries, name).items()}, FIGURES[name]
+        {place: (c.mean, c.low, c.high, len(c.seeds)) for place, c in aggregate_seeds(entries, name).items()},
+        METRIC_TITLES[name],
     )
 
 
-def by_name(entries: Iterable[Entry]) -> list[Entry]:
+def sort_by_name(entries: Iterable[RunRecord]) -> list[RunRecord]:
     """Return the runs by attack and defence, so that a new run does not turn the order of a figure over."""
-    return sorted(entries, key=lambda entry: (words(entry.attack), defense_in_words(entry.defense)))
+    return sorted(entries, key=lambda entry: (to_label(entry.attack), to_defense_label(entry.defense)))
 
 
-def html(entries: Sequence[Entry], made: str = "") -> str:
+def render_html(entries: Sequence[RunRecord], origin: str = "") -> str:
     """Return one HTML page about some runs: figures, plots, pictures, protocol, settings. It asks for nothing outside.
 
     Text from runs is escaped (jinja2's autoescape), and a content security policy forbids every request.
@@ -359,28 +360,30 @@ def html(entries: Sequence[Entry], made: str = "") -> str:
     if not entries:
         raise CleanerError("name at least one run for the report.")
     plots = []
-    shown = points(entries)
+    shown = make_run_points(entries)
     if shown:
         plots.append(("Accuracy against attack", charts.pareto(shown)))
-    ordered = by_name(entries)
-    plots += [(FIGURES[name], heatmap(ordered, name)) for name in FIGURES if cells(ordered, name)]
+    ordered = sort_by_name(entries)
+    plots += [
+        (METRIC_TITLES[name], plot_heatmap(ordered, name)) for name in METRIC_TITLES if aggregate_seeds(ordered, name)
+    ]
     drawn = [
         (title, Markup(plot.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})))
         for number, (title, plot) in enumerate(plots)
     ]
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
-        rows=[record(e) | {"protocol": e.protocol, "meaningful": e.meaningful(3)} for e in entries],
+        rows=[to_row(e) | {"protocol": e.protocol, "is_meaningful": e.is_meaningful(3)} for e in entries],
         plots=drawn,
-        made=made,
-        words=defense_in_words,
-        over_seeds=OVER_SEEDS,
-        pictures=pictures(entries),
+        origin=origin,
+        to_label=to_defense_label,
+        seeds_note=SEEDS_NOTE,
+        triggers=render_trigger_images(entries),
         configs=[(e.folder.name, json.dumps(e.config, indent=1)) for e in entries],
     )
 
 
-def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, str]]]]:
+def render_trigger_images(entries: Sequence[RunRecord]) -> list[tuple[str, list[tuple[str, str, str]]]]:
     """Return for each trigger its name and rows of (clean, triggered, difference x 10) as data URIs.
 
     Two triggers of one attack, such as patches in two places, are told apart by a run of each.
@@ -388,18 +391,18 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
     from cleaner.data.base import load_data
     from cleaner.data.images import gallery
     from cleaner.models.clip import load_clip
-    from cleaner.runs.store import run_trigger
+    from cleaner.runs.store import load_run_trigger
 
-    found: dict[str, tuple[Entry, list[tuple[str, str, str]]]] = {}
+    found: dict[str, tuple[RunRecord, list[tuple[str, str, str]]]] = {}
     for entry in entries:
-        name, options, _ = tested_on(entry.config)
+        name, options, _ = get_test_data(entry.config)
         trigger = json.dumps(entry.config.get("trigger"), sort_keys=True)
         if trigger in found or not entry.config.get("trigger"):
             continue
         try:
-            used, clip = run_trigger(entry.folder), load_clip(str(entry.folder / "model.safetensors"))
+            used, clip = load_run_trigger(entry.folder), load_clip(str(entry.folder / "model.safetensors"))
             data = load_data(name, split="test", size=64, **options)
-            pictures = data.framed(clip.framing).images(range(min(PICTURES, len(data))))
+            pictures = data.framed(clip.framing).images(range(min(IMAGES_PER_TRIGGER, len(data))))
         except CleanerError:
             continue  # data or weights that are not at hand leave the report without pictures, not without figures
         if used is not None:
@@ -408,20 +411,20 @@ def pictures(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, str, s
             found[trigger] = entry, shown
     several = Counter(entry.attack for entry, _ in found.values())
     return [
-        (words(entry.attack) + (f" (as in {entry.folder.name})" if several[entry.attack] > 1 else ""), shown)
+        (to_label(entry.attack) + (f" (as in {entry.folder.name})" if several[entry.attack] > 1 else ""), shown)
         for entry, shown in found.values()
     ]
 
 
-def weight_forms(folder: Path) -> tuple[str, ...]:
+def list_weight_suffixes(folder: Path) -> tuple[str, ...]:
     """Return the suffixes of the files in which a run's weights can be had."""
     from cleaner.models.checkpoints import export_suffixes
 
     return export_suffixes(folder / "model.safetensors")
 
 
-def weights(folder: Path, suffix: str) -> bytes:
-    """Return a run's weights as a file of one of `weight_forms`; it holds the run's stage and trigger."""
+def export_weights(folder: Path, suffix: str) -> bytes:
+    """Return a run's weights as a file of one of `list_weight_suffixes`; it holds the run's stage and trigger."""
     from cleaner.models.checkpoints import is_delta_file
     from cleaner.models.clip import load_clip, save_clip
 
@@ -432,7 +435,7 @@ def weights(folder: Path, suffix: str) -> bytes:
         return save_clip(load_clip(str(file)), Path(place) / f"model{suffix}").read_bytes()
 
 
-def write(folders: Sequence[str | Path], out: Path, made: str = "") -> Path:
+def write_report(folders: Sequence[str | Path], out: Path, origin: str = "") -> Path:
     """Write the HTML report of the runs in `folders` to `out`, atomically; return its path."""
-    write_text(out, html([read(folder) for folder in folders], made))
+    write_text(out, render_html([read_record(folder) for folder in folders], origin))
     return out

@@ -19,7 +19,7 @@ from cleaner.presets import RESULTS_DIR as RESULTS_DIR  # for all that writes th
 from cleaner.runs.store import Run
 
 
-def cell(defense: str | None, run: Run) -> dict[str, Any]:
+def make_row(defense: str | None, run: Run) -> dict[str, Any]:
     """Return one row of a result file: what was attacked and defended how, and the figures."""
     state = run.config
     known = {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state}
@@ -39,22 +39,28 @@ def cell(defense: str | None, run: Run) -> dict[str, Any]:
     }
 
 
-def curve(run: Run) -> list[dict[str, float]]:
+def extract_validation_curve(run: Run) -> list[dict[str, float]]:
     """Return "step" and the figures of the validation split along a run's way."""
     return [{"step": report.step, **report.metrics} for report in run.history if report.metrics]
 
 
-def metrics(entry: dict[str, Any]) -> Metrics:
+def parse_row_metrics(row: dict[str, Any]) -> Metrics:
     """Return the figures of a row."""
-    return Metrics.from_dict(entry["metrics"])
+    return Metrics.from_dict(row["metrics"])
 
 
-def stamped(command: str, **content: Any) -> dict[str, Any]:
+def add_provenance(command: str, **content: Any) -> dict[str, Any]:
     """Return content with commit, command, device and versions."""
-    return {"command": command, "commit": commit(), "device": device(), "torch": torch.__version__, **content}
+    return {
+        "command": command,
+        "commit": read_git_commit(),
+        "device": describe_device(),
+        "torch": torch.__version__,
+        **content,
+    }
 
 
-def commit() -> str:
+def read_git_commit() -> str:
     """Return the commit of this checkout, with "+" if files differ from it; "unknown" outside a checkout."""
 
     def git(*arguments: str) -> str:
@@ -71,7 +77,7 @@ def commit() -> str:
         return "unknown"
 
 
-def device() -> str:
+def describe_device() -> str:
     """Return the device in words: the card's name, or the number of CPU cores."""
     kind = pick_device("auto")
     if kind.type == "cuda":
@@ -79,6 +85,6 @@ def device() -> str:
     return f"{kind.type}, {os.cpu_count()} cores, {platform.machine()}"
 
 
-def write(path: Path, result: dict[str, Any]) -> None:
+def write_result(path: Path, result: dict[str, Any]) -> None:
     """Write a result file, atomically."""
     write_text(path, json.dumps(result, indent=1) + "\n")

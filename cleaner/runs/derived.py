@@ -7,38 +7,38 @@ import os
 import re
 from pathlib import Path
 
-from cleaner.files import cache_root, replacing
+from cleaner.files import atomic_write, cache_root
 from cleaner.runs.store import is_shipped
 
-PICTURES = "pictures"
-_NAME = re.compile("[0-9a-f]{32}")
+IMAGES_FOLDER = "pictures"
+_IMAGE_NAME = re.compile("[0-9a-f]{32}")
 
 
-def place_beside(folder: Path) -> Path:
+def derived_folder(folder: Path) -> Path:
     """Return the folder for what is made from a finished run: its own, or one in the cache if that is read only."""
     if is_shipped(folder) or not os.access(folder, os.W_OK):
         return cache_root() / "runs" / folder.name
     return folder
 
 
-def picture_name(content: bytes) -> str:
+def hash_image(content: bytes) -> str:
     """Return the name under which a picture file is kept: the beginning of its SHA-256."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def keep_picture(folder: Path, content: bytes) -> str:
+def save_image(folder: Path, content: bytes) -> str:
     """Keep a copy of a picture file with a run; return its name there."""
-    name = picture_name(content)
-    with replacing(place_beside(folder) / PICTURES / name) as temporary:
+    name = hash_image(content)
+    with atomic_write(derived_folder(folder) / IMAGES_FOLDER / name) as temporary:
         temporary.write_bytes(content)
     return name
 
 
-def kept_picture(folder: Path, name: str) -> bytes | None:
-    """Return the picture file that `keep_picture` kept under a name, or None; a name from outside is no path."""
-    if _NAME.fullmatch(name) is None:
+def read_image(folder: Path, name: str) -> bytes | None:
+    """Return the picture file that `save_image` kept under a name, or None; a name from outside is no path."""
+    if _IMAGE_NAME.fullmatch(name) is None:
         return None
     try:
-        return (place_beside(folder) / PICTURES / name).read_bytes()
+        return (derived_folder(folder) / IMAGES_FOLDER / name).read_bytes()
     except OSError:
         return None

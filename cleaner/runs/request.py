@@ -51,7 +51,7 @@ class Request:
     map: bool = False
     rebound: dict[str, Any] | None = None
 
-    def config(self) -> dict[str, Any]:
+    def initial_config(self) -> dict[str, Any]:
         """Return what a run's config.json says before the run: what lists show, and the request itself."""
         shown: dict[str, Any] = {
             "stage": self.stage,
@@ -85,14 +85,14 @@ def load_request(config: Mapping[str, Any]) -> Request:
         ) from error
 
 
-def tested_on(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
+def get_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
     """Return name and options of a run's data, and the size of the test split it was measured on."""
     data = str(config.get("data", "scenes"))  # with its split; a file's name has more than one "/"
     name = config.get("data_name") or data.rpartition("/")[0] or data
     return str(name), dict(config.get("data_options") or {}), int(config.get("test_size") or TEST_SIZE)
 
 
-def rebound_test(
+def make_rebound_request(
     config: Mapping[str, Any],
     parent: str,
     data: tuple[str, dict[str, Any]],
@@ -116,7 +116,7 @@ def rebound_test(
     )
 
 
-def data_words(text: str) -> tuple[str, dict[str, Any]]:
+def parse_data(text: str) -> tuple[str, dict[str, Any]]:
     """Return name and options of data written in one line: "pairs.csv classes=cat,dog"; a name's spaces need quotes."""
     if os.path.exists(text):
         return text, {}
@@ -126,29 +126,29 @@ def data_words(text: str) -> tuple[str, dict[str, Any]]:
         found = list(words)
     except ValueError as error:
         raise CleanerError(f"the data {text!r} are not understood: a quotation mark is missing.") from error
-    return data_options(found)
+    return parse_data_arguments(found)
 
 
-def data_options(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def parse_data_arguments(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Return name and options of `NAME key=value ...`: `["pairs.csv", "classes=cat,dog"]`.
 
     Values stay words: only the source (`load_data`) knows which of them are numbers.
     """
-    if not words:
+    if not arguments:
         raise CleanerError("name the data: scenes, a table, a folder of pictures, a .tar or a .zip.")
     options: dict[str, Any] = {}
-    for word in words[1:]:
+    for word in arguments[1:]:
         key, equals, value = word.partition("=")
         if not equals:
-            raise CleanerError(f"{word!r} is no option of the data {words[0]}: write key=value.")
+            raise CleanerError(f"{word!r} is no option of the data {arguments[0]}: write key=value.")
         if key in ("name", "on_step"):
-            raise CleanerError(f"{key!r} is no option of the data {words[0]}.")
+            raise CleanerError(f"{key!r} is no option of the data {arguments[0]}.")
         if key in ("split", "size"):
             raise CleanerError(f"the {key} is chosen for each use of the data: leave {word} out.")
         options[key] = value
-    return words[0], options
+    return arguments[0], options
 
 
-def in_words(name: str, options: Mapping[str, Any]) -> str:
-    """Return data in one line, which `data_words` reads."""
+def format_data(name: str, options: Mapping[str, Any]) -> str:
+    """Return data in one line, which `parse_data` reads."""
     return " ".join(shlex.quote(word) for word in (name, *(f"{key}={value}" for key, value in options.items())))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from cleaner.files import REMEDY, assets, glance_json, read_json, replacing, write_json, write_text
+from cleaner.files import REMEDY, assets, atomic_write, read_json, read_json_cached, write_json, write_text
 from cleaner.runs import schema
 from cleaner.types import CleanerError, StepReport
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from cleaner.models.clip import Clip
     from cleaner.runs.request import Request
 
-SCHEMA = 2
+SCHEMA_VERSION = 2
 """2: config.json is there before the run, status.json says whether the run is finished. 1 is read as well."""
 ACTIVE = ("queued", "running")
-STOPPED = ("new", "paused", "failed", "cancelled", "died")
+STARTABLE = ("new", "paused", "failed", "cancelled", "died")
 """States from which a run can be started or go on."""
-CHECKPOINT, LOG = "checkpoint.pt", "log.txt"
+CHECKPOINT_FILE, LOG_FILE = "checkpoint.pt", "log.txt"
 TRIGGER_FILES = "trigger"
 """Folder in a run's folder with copies of the files that its trigger reads."""
 
@@ -92,7 +92,7 @@ class Status:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunEntry:
     """A folder of the run store as lists show it, finished or not."""
 
     folder: Path
@@ -117,9 +117,9 @@ def is_shipped(folder: Path) -> bool:
     return folder.resolve().parent == shipped_root().resolve()
 
 
-def shipped() -> list[Entry]:
+def list_shipped_runs() -> list[RunEntry]:
     """Return the runs that came with this project, from the last name to the first; a checkout has no times."""
-    return sorted(entries(shipped_root()), key=lambda entry: entry.folder.name, reverse=True)
+    return sorted(list_entries(shipped_root()), key=lambda entry: entry.folder.name, reverse=True)
 
 
 def _refuse_shipped(folder: Path) -> None:
@@ -134,14 +134,14 @@ def run_id(folder: Path) -> str:
     return folder.name if folder.parent in known else str(folder)
 
 
-def holds_run(folder: str | Path) -> bool:
+def is_run_folder(folder: str | Path) -> bool:
     """Return whether a folder holds a run, finished or not; false for what is no folder, a name of any length."""
     return os.path.exists(os.path.join(folder, "config.json"))  # unlike pathlib's, it takes too long a name
 
 
-def find_run(identity: str, near: Path | None = None) -> Path:
-    """Return the folder of a run by its id; folders may have moved together, so one beside `near` comes first."""
-    places = [*([near.parent] if near is not None else []), runs_root(), shipped_root()]
+def find_run(identity: str, sibling: Path | None = None) -> Path:
+    """Return the folder of a run by its id; folders may have moved together, so one beside `sibling` comes first."""
+    places = [*([sibling.parent] if sibling is not None else []), runs_root(), shipped_root()]
     return next((path for place in places if os.path.exists(path := place / identity)), runs_root() / identity)
 
 
@@ -163,7 +163,7 @@ def create_run(request: Request, root: Path | None = None, name: str = "") -> Pa
             raise CleanerError(f"{root} cannot be written ({error.strerror}). {REMEDY}") from error
         try:
             write_status(folder, Status("new"))
-            write_json(folder / "config.json", {"schema": SCHEMA, **request.config()})
+            write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **request.initial_config()})
         except CleanerError:
             shutil.rmtree(folder, ignore_errors=True)  # half a run would stay in all lists
             raise
@@ -177,7 +177,7 @@ def save_run(run: Run, folder: str | Path) -> Path:
     the folder already holds a run.
     """
     folder = Path(folder)
-    if holds_run(folder):
+    if is_run_folder(folder):
         raise CleanerError(f"{folder} already holds a run: choose another folder, nothing was overwritten.")
     write_run(run, folder)
     return folder
@@ -191,12 +191,12 @@ def write_run(run: Run, folder: Path) -> None:
     metadata["trigger"] = json.dumps(run.trigger.state_dict()) if run.trigger else "unknown"
     save_clip(run.clip, folder / "model.safetensors", metadata=metadata)
     for name, content in run.trigger.files().items() if run.trigger else ():
-        with replacing(folder / TRIGGER_FILES / name) as temporary:
+        with atomic_write(folder / TRIGGER_FILES / name) as temporary:
             temporary.write_bytes(content)
     write_text(folder / "progress.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in run.history))
     write_json(folder / "manifest.json", run.manifest)
     write_json(folder / "metrics.json", run.metrics.to_dict() if run.metrics else None)
-    write_json(folder / "config.json", {"schema": SCHEMA, **run.config})
+    write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **run.config})
 
 
 def load_run(folder: str | Path) -> Run:
@@ -209,7 +209,7 @@ def load_run(folder: str | Path) -> Run:
 
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    refuse_unreadable(config, folder)
+    validate_config(config, folder)
     if "stage" not in config or not (folder / "model.safetensors").exists():
         raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
     metrics = read_metrics(folder)
@@ -224,34 +224,34 @@ def load_run(folder: str | Path) -> Run:
         history=[StepReport(**line) for line in lines],
         metrics=Metrics.from_dict(metrics) if metrics else None,
         config=config,
-        trigger=run_trigger(folder),
+        trigger=load_run_trigger(folder),
         target_class=config.get("target_class"),
         manifest=read_json(folder / "manifest.json"),
         clean_clip=clean_clip,
     )
 
 
-def run_trigger(folder: Path) -> Trigger | None:
+def load_run_trigger(folder: Path) -> Trigger | None:
     """Return the trigger of the run in `folder` as it was used, its patch and files included; None if it has none."""
     from cleaner.attacks.base import load_trigger
 
     config = read_json(folder / "config.json")
-    refuse_unreadable(config, folder)
+    validate_config(config, folder)
     state = config.get("trigger")
     return load_trigger(state, folder / TRIGGER_FILES) if state else None
 
 
-def newer(config: dict[str, Any]) -> bool:
+def is_from_newer_version(config: dict[str, Any]) -> bool:
     """Return whether a config was written by a later version, whose files this one may not understand."""
     schema = config.get("schema", 0)
-    return not isinstance(schema, int) or schema > SCHEMA
+    return not isinstance(schema, int) or schema > SCHEMA_VERSION
 
 
-def refuse_unreadable(config: dict[str, Any], folder: Path) -> None:
+def validate_config(config: dict[str, Any], folder: Path) -> None:
     """Raise `CleanerError` for the config of a later version, or one that no version has written."""
-    if newer(config):
+    if is_from_newer_version(config):
         raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update it to open this run.")
-    if odd := schema.misread(config):
+    if odd := schema.find_invalid_config_field(config):
         raise CleanerError(f"the config.json of {folder} is not understood, see its {odd}: correct it or make it anew.")
 
 
@@ -260,14 +260,14 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
     The dictionary is shared: do not change it.
     """
-    metrics = glance_json(folder / "metrics.json")
-    return metrics if schema.are_figures(metrics) else {}
+    metrics = read_json_cached(folder / "metrics.json")
+    return metrics if schema.is_valid_metrics(metrics) else {}
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
     """Return the user's "name", "note" and "tags" of a run; empty where they are not what `annotate` writes."""
-    notes = glance_json(folder / "notes.json")
-    odd = schema.wrong(notes, {"name": str, "note": str, "tags": list})
+    notes = read_json_cached(folder / "notes.json")
+    odd = schema.find_invalid_field(notes, {"name": str, "note": str, "tags": list})
     return {} if odd or not all(isinstance(tag, str) for tag in notes.get("tags") or []) else notes
 
 
@@ -290,13 +290,13 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
 
 def read_status(folder: Path) -> Status:
     """Return what status.json says; a run without one was written whole by `save_run` and is done."""
-    values = glance_json(folder / "status.json")
+    values = read_json_cached(folder / "status.json")
     if not values and not (folder / "status.json").exists():
         return Status("done")
     known = {f.name: values[f.name] for f in fields(Status) if values.get(f.name) is not None}
     kinds = {f.name: schema.NUMBER if isinstance(f.default, float) else type(f.default) for f in fields(Status)}
     verdict = known.get("verdict", ["", ""])
-    if (odd := schema.wrong(known, {**kinds, "verdict": list})) or list(map(type, verdict)) != [str, str]:
+    if (odd := schema.find_invalid_field(known, {**kinds, "verdict": list})) or list(map(type, verdict)) != [str, str]:
         message = f"Its status.json is not understood, see its {odd or 'verdict'}: delete this file if the run is whole"
         return Status("unreadable", message=f"{message}, else delete the run.")
     return Status(**{"state": "failed", **known})
@@ -316,7 +316,7 @@ def last_lines(path: Path, number: int = 1) -> str:
     return " / ".join([line.strip()[:200] for line in text.splitlines() if line.strip()][-number:])
 
 
-def entries(root: Path | None = None) -> list[Entry]:
+def list_entries(root: Path | None = None) -> list[RunEntry]:
     """Return every run folder under `root`, newest first, whatever its state; other folders are left out."""
     found = []
     try:
@@ -324,19 +324,19 @@ def entries(root: Path | None = None) -> list[Entry]:
     except OSError:
         return []
     for folder in folders:
-        entry = _entry(folder)
+        entry = _read_entry_with_mtime(folder)
         if entry is not None:
             found.append(entry)
     return [entry for _, entry in sorted(found, key=lambda pair: (-pair[0], pair[1].folder.name))]
 
 
-def look(folder: Path) -> Entry | None:
+def read_entry(folder: Path) -> RunEntry | None:
     """Return one run folder as lists show it; None if it is none."""
-    found = _entry(folder)
+    found = _read_entry_with_mtime(folder)
     return found and found[1]
 
 
-def _entry(folder: Path) -> tuple[float, Entry] | None:
+def _read_entry_with_mtime(folder: Path) -> tuple[float, RunEntry] | None:
     """Return (time, entry), or None for a folder that is no run, or is deleted while it is read."""
     try:
         changed = (folder / "config.json").stat().st_mtime
@@ -345,11 +345,11 @@ def _entry(folder: Path) -> tuple[float, Entry] | None:
             changed = (folder / "status.json").stat().st_mtime
         except OSError:
             return None
-    config = glance_json(folder / "config.json")
-    odd = schema.misread(config)
+    config = read_json_cached(folder / "config.json")
+    odd = schema.find_invalid_config_field(config)
     if "stage" not in config:
         status = Status("unreadable", message="Its config.json is gone or broken: nothing is left to do but delete it.")
-    elif newer(config):
+    elif is_from_newer_version(config):
         status = Status("unreadable", message="It was made by a newer version of TA-Cleaner Lab: update to open it.")
     elif odd:
         message = f"Its config.json is not understood, see its {odd}: correct it there, or delete the run."
@@ -357,7 +357,7 @@ def _entry(folder: Path) -> tuple[float, Entry] | None:
     else:
         status = read_status(folder)
     # Who shows an odd one must not stumble over it.
-    return changed, Entry(folder, {} if odd else config, status, read_notes(folder))
+    return changed, RunEntry(folder, {} if odd else config, status, read_notes(folder))
 
 
 def list_runs(root: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:
@@ -365,7 +365,7 @@ def list_runs(root: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:
 
     Configs are shared with later calls: do not change them.
     """
-    return [(entry.folder, entry.config) for entry in entries(root) if entry.status.state == "done"]
+    return [(entry.folder, entry.config) for entry in list_entries(root) if entry.status.state == "done"]
 
 
 def annotate(folder: Path, name: str = "", note: str = "", tags: list[str] | None = None) -> None:
@@ -375,7 +375,7 @@ def annotate(folder: Path, name: str = "", note: str = "", tags: list[str] | Non
     write_json(folder / "notes.json", {"name": name.strip(), "note": note.strip(), "tags": clean})
 
 
-def remove(folder: Path) -> None:
+def remove_run_folder(folder: Path) -> None:
     """Delete a run folder. It leaves all lists at once, also if deleting is interrupted."""
     _refuse_shipped(folder)
     if not (folder / "config.json").exists() and not (folder / "status.json").exists():

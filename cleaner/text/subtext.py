@@ -61,7 +61,9 @@ def negative_subtexts(
     """
     parsed = parse(caption)
     words = vocabulary if isinstance(vocabulary, Vocabulary) or vocabulary is None else _vocabulary(tuple(vocabulary))
-    return [_false(parsed, change) for change in negatives(parsed, n, Random(derive_seed(seed, "negative", caption)), words)]
+    return [
+        _false(parsed, change) for change in negatives(parsed, n, Random(derive_seed(seed, "negative", caption)), words)
+    ]
 
 
 def draw_subtexts(

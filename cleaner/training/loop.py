@@ -93,7 +93,9 @@ def finetune(
 
     def shards_of(step: int) -> list[list[int]]:
         epoch, place = divmod(step, epoch_steps)
-        return distributed.split_batch([int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]])
+        return distributed.split_batch(
+            [int(row) for row in order(epoch)[place * batch_size : (place + 1) * batch_size]]
+        )
 
     epoch, chunk = -1, config.chunk_size
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
@@ -206,7 +208,9 @@ def _encode_batch(
     if defense.augmented:
         images = torch.cat([images, augment(images, config.augmentation, config.seed, epoch, own)])
         drawn_in = epoch if config.redraw else 0
-        batch += [eda(c, seed=derive_seed("eda", config.seed, drawn_in, row)) for c, row in zip(captions, own, strict=True)]
+        batch += [
+            eda(c, seed=derive_seed("eda", config.seed, drawn_in, row)) for c, row in zip(captions, own, strict=True)
+        ]
     drawn = [[texts.drawn[row] for row in shard if row in texts.drawn] for shard in shards]
     mine = drawn[distributed.rank()]
     batch += [pair.positive.text for pair in mine if pair.positive is not None]
@@ -215,7 +219,8 @@ def _encode_batch(
     subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in drawn]
     image, *image_aug = distributed.gather(memory.encode_in_chunks(student.encode_image, images, chunk), views)
     text, *text_aug, positive, negatives = distributed.gather(
-        memory.encode_in_chunks(student.encode_text, batch, chunk), [[*v, *s] for v, s in zip(views, subtexts, strict=True)]
+        memory.encode_in_chunks(student.encode_text, batch, chunk),
+        [[*v, *s] for v, s in zip(views, subtexts, strict=True)],
     )
     rows, pairs = [row for shard in shards for row in shard], [pair for shard in drawn for pair in shard]
     selected = [i for i, row in enumerate(rows) if row in texts.drawn]

@@ -10,12 +10,12 @@ import streamlit as st
 
 from cleaner.evaluation import bootstrap
 from cleaner.jobs import local
-from cleaner.labels import meaningful
+from cleaner.labels import is_meaningful
 from cleaner.plots import charts
-from cleaner.runs.store import ACTIVE, Entry, read_progress
+from cleaner.runs.store import ACTIVE, RunEntry, read_progress
 from pages._shared import cache, gallery, state, work
 from pages._shared.frame import say
-from pages._shared.state import Saved, percent, plain, words
+from pages._shared.state import Saved, percent, plain, to_label
 
 FIGURES = (
     (
@@ -83,12 +83,16 @@ def _card(run: Saved, against: Saved | None, name: str, k: int, label: str, help
 def _by_chance(run: Saved, k: int) -> str:
     """Return that a figure at k > 1 says little where the classes are few."""
     classes = run.metrics.get("classes")
-    return "" if k == 1 or meaningful(k, classes) else f"; the best {k} of {classes} classes say little"
+    return "" if k == 1 or is_meaningful(k, classes) else f"; the best {k} of {classes} classes say little"
 
 
 def _change(run: Saved, against: Saved | None, name: str, k: int) -> str:
     """Return the interval of the difference to another run, where both hold the outcome of each picture."""
-    found = bootstrap.metric_difference_interval(against.metrics, run.metrics, name) if against is not None and k == 1 else None
+    found = (
+        bootstrap.metric_difference_interval(against.metrics, run.metrics, name)
+        if against is not None and k == 1
+        else None
+    )
     return "" if found is None else f"; change {100 * found[0]:+.1f} to {100 * found[1]:+.1f} points"
 
 
@@ -159,7 +163,7 @@ def curves(
         (only,) = histories.values()
         terms = dict.fromkeys(term for r in only[:1] for term in r["losses"])
         if len(terms) > 2:
-            losses = {words(term): _losses(only, term) for term in terms}
+            losses = {to_label(term): _losses(only, term) for term in terms}
     looks = {
         name: [(r["step"], r["metrics"]["ca"], r["metrics"].get("asr")) for r in history if r["metrics"]]
         for name, history in histories.items()
@@ -237,7 +241,7 @@ def live(kind: str) -> bool:
 
     @st.fragment(run_every=1.0)
     def watch() -> None:
-        now = [replace(entry, status=local.state(entry.folder)) for entry in entries if entry.folder in folders]
+        now = [replace(entry, status=local.poll_status(entry.folder)) for entry in entries if entry.folder in folders]
         with st.container(border=True):
             st.markdown("**Training** · you may go to other pages, reload, or close the browser meanwhile")
             for entry in now:
@@ -250,10 +254,10 @@ def live(kind: str) -> bool:
     return True
 
 
-def _at_work(entry: Entry) -> None:
+def _at_work(entry: RunEntry) -> None:
     """Draw one job: progress with the time left, Pause and Cancel; and the verdict as soon as it is known."""
     status, key = entry.status, f"live.{entry.folder.name}"
-    asked = local.asked(entry.folder) if status.state in ACTIVE else None
+    asked = local.read_stop_request(entry.folder) if status.state in ACTIVE else None
     share, text = work.progress(status)
     if asked is not None:
         text = "stopping …" if asked == local.CANCEL else "pausing at its next step …"
@@ -284,7 +288,7 @@ def _at_work(entry: Entry) -> None:
         say_verdict(*status.verdict)
 
 
-def _live_curves(entries: Sequence[Entry], kind: str) -> None:
+def _live_curves(entries: Sequence[RunEntry], kind: str) -> None:
     """Draw the curves of jobs."""
     shown = {}
     for entry in entries:
@@ -298,7 +302,7 @@ def _live_curves(entries: Sequence[Entry], kind: str) -> None:
         curves(shown, work.KINDS[kind], f"live.{kind}", total)
 
 
-def _waiting(entry: Entry) -> None:
+def _waiting(entry: RunEntry) -> None:
     """Draw a job that was paused or has died, with what can be done about it."""
     status, key = entry.status, f"waiting.{entry.folder.name}"
     with st.container(border=True):

@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from cleaner.config import Parameter, parameters
-from cleaner.files import replacing
+from cleaner.files import atomic_write
 from cleaner.jobs import slurm
-from cleaner.jobs.slurm import Cluster
+from cleaner.jobs.slurm import SlurmResources
 from cleaner.presets import SCENES_VARIANT, Preset, explain_unpublished
-from cleaner.runs.request import in_words
+from cleaner.runs.request import format_data
 from cleaner.runs.store import runs_root
 from cleaner.types import CleanerError
 from pages._shared.frame import say
-from pages._shared.state import KEEP, plain, words
+from pages._shared.state import KEEP, plain, to_label
 
 T = TypeVar("T")
 VARIANTS = {SCENES_VARIANT: "Scenes", "all-pairs": "Scenes, K 100 %", "published": "As published"}
@@ -46,7 +46,7 @@ def values(cls: type, key: str, only: Sequence[str] = (), defaults: Mapping[str,
 
 def widget(p: Parameter, key: str, default: Any) -> Any:
     """Draw the widget that fits a parameter's kind and range; return its value."""
-    label = words(p.name)
+    label = to_label(p.name)
     if p.name == "lr":
         return learning_rate(key, default, p.help)
     if p.choices:
@@ -95,7 +95,7 @@ def _keep_picture(key: str) -> None:
     content = upload.getvalue()
     path = runs_root() / "uploads" / hashlib.sha256(content).hexdigest() / Path(upload.name).name
     try:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(content)
     except CleanerError as error:
         st.session_state[f"{key}.fault"] = error
@@ -115,7 +115,7 @@ def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset,
         variant = st.radio(
             "Settings",
             list(known),
-            format_func=lambda name: VARIANTS.get(name) or f"As {words(name)} has it",
+            format_func=lambda name: VARIANTS.get(name) or f"As {to_label(name)} has it",
             key=f"{key}.settings",
             horizontal=True,
             **KEEP,
@@ -222,7 +222,7 @@ def _keep_data(key: str) -> None:
         st.session_state[f"{key}.fault"] = error
         return
     named = ",".join(name.strip() for name in st.session_state.get(f"{key}.classes", "").split(",") if name.strip())
-    st.session_state[key] = in_words(path, {"classes": named} if named else {})
+    st.session_state[key] = format_data(path, {"classes": named} if named else {})
 
 
 def device_and_precision(key: str) -> tuple[str, str, bool]:
@@ -234,7 +234,7 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
     left, right = st.columns(2)
     with left:
         help = f"Where the numbers are crunched. Here: {cache.device_name(first)}."
-        if reason := slurm.missing():
+        if reason := slurm.explain_unavailable():
             help += f" Training on a cluster is not offered: {reason}."
         device = with_reasons("Device", reasons, first, f"{key}.device", help)
     with right:
@@ -245,16 +245,16 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
     return device, precision, reasons[device] is None and formats[precision] is None
 
 
-def place(key: str) -> Cluster | None:
+def place(key: str) -> SlurmResources | None:
     """Draw the choice of where to train, if there is one; return what to ask the cluster for, None: this machine."""
-    if slurm.missing():
+    if slurm.explain_unavailable():
         return None
     help = "A job on the cluster takes a GPU where it gets one, else processors, whatever stands under Device."
     places = ("This machine", "Slurm cluster")
     if st.radio("Train on", places, key=f"{key}.place", horizontal=True, help=help, **KEEP) == places[0]:
         return None
     with st.expander("What to ask Slurm for"):
-        return form(Cluster, f"{key}.slurm")
+        return form(SlurmResources, f"{key}.slurm")
 
 
 def checked(ok: bool, sentence: str) -> None:

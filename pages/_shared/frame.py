@@ -12,7 +12,7 @@ import streamlit as st
 
 from cleaner.types import CleanerError
 from pages._shared import cache, lesson, state, work
-from pages._shared.state import Saved, percent, plain, words
+from pages._shared.state import Saved, percent, plain, to_label
 
 PAGES = Path(__file__).resolve().parent.parent
 ICONS = {
@@ -117,7 +117,7 @@ def _facts(run: Saved) -> None:
     target = plain(str(run.config.get("target_class")))
     share = f"{percent(run.config.get('poison_rate'))} of {run.config.get('pairs', 0):,} pairs"
     st.caption(
-        f"Model **{plain(run.model)}** · {plain(words(run.attack))} → **{target}** · {share} · learning rate {run.lr:g}"
+        f"Model **{plain(run.model)}** · {plain(to_label(run.attack))} → **{target}** · {share} · learning rate {run.lr:g}"
     )
     st.caption(
         f"Clean accuracy {percent(run.figure('ca'))}, attack success {percent(run.figure('asr'))} "
@@ -147,7 +147,7 @@ def _steps() -> list[tuple[str, str, str, str]]:
     if bare := state.current_model():
         model, defended = plain(Path(bare).name), state.defences_of_model(bare)
     if run is not None:
-        model, attack = plain(run.model), plain(f"{words(run.attack)}, {percent(run.config.get('poison_rate'), 0)}")
+        model, attack = plain(run.model), plain(f"{to_label(run.attack)}, {percent(run.config.get('poison_rate'), 0)}")
         took = f"success {percent(success, 0)}"
     if defended:
         cleaned = "1 defence" if len(defended) == 1 else f"{len(defended)} defences"

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from cleaner.labels import defense_in_words, words
+from cleaner.labels import to_defense_label, to_label
 from cleaner.plots import charts
 from cleaner.reports import html
-from cleaner.reports.html import Entry
+from cleaner.reports.html import RunRecord
 from pages._shared.cards import NO_BAR
 from pages._shared.state import KEEP, plain
 
@@ -29,7 +29,7 @@ PARTS = {
 """Part of the project's table -> its name, and what stands under it."""
 
 
-def show(entries: Sequence[Entry]) -> None:
+def show(entries: Sequence[RunRecord]) -> None:
     """Draw the comparison: all attacks of a model, then one attack as plane, curves and table."""
     left, middle, right = st.columns(3)
     models = list(dict.fromkeys(entry.model for entry in entries))
@@ -37,28 +37,28 @@ def show(entries: Sequence[Entry]) -> None:
     of_model = [entry for entry in entries if entry.model == model]
     parts = [part for part in PARTS if any(entry.config["part"] == part for entry in of_model)]
     part = middle.selectbox("Part", parts, format_func=lambda p: PARTS[p][0], key="measured.part", **KEEP)
-    entries = html.part(of_model, part)
-    names = list(html.FIGURES)
+    entries = html.select_part(of_model, part)
+    names = list(html.METRIC_TITLES)
     name = right.selectbox(
-        "Figure", names, format_func=lambda n: html.FIGURES[n].partition(":")[0], key="measured.figure", **KEEP
+        "Figure", names, format_func=lambda n: html.METRIC_TITLES[n].partition(":")[0], key="measured.figure", **KEEP
     )
-    st.plotly_chart(html.heatmap(entries, str(name)), key="measured.heatmap", config=NO_BAR)
+    st.plotly_chart(html.plot_heatmap(entries, str(name)), key="measured.heatmap", config=NO_BAR)
     st.caption(f"{PARTS[part][1]} Mean over seeds and, with several, [minimum, maximum]. Empty: not measured.")
     attacks = list(dict.fromkeys(entry.attack for entry in entries))
     attack = st.segmented_control(
-        "Attack", attacks, default=attacks[0], format_func=words, key="measured.attack", **KEEP
+        "Attack", attacks, default=attacks[0], format_func=to_label, key="measured.attack", **KEEP
     )
     one_attack([entry for entry in entries if entry.attack == (attack or attacks[0])])
 
 
-def one_attack(entries: Sequence[Entry]) -> None:
+def one_attack(entries: Sequence[RunRecord]) -> None:
     """Draw one attack on one model: cost against benefit, the way there, and every cell."""
-    curves = html.removal(entries)
+    curves = html.plot_removal(entries)
     plane, way = st.columns(2) if curves is not None else (st.container(), None)
     with plane:
         st.subheader("What each defence costs and brings", anchor=False)
         st.plotly_chart(
-            charts.pareto(html.methods(entries), entries[0].figure("asr_clean_model")),
+            charts.pareto(html.make_defense_points(entries), entries[0].figure("asr_clean_model")),
             key="measured.plane",
             config=NO_BAR,
         )
@@ -73,7 +73,7 @@ def one_attack(entries: Sequence[Entry]) -> None:
             st.caption("On validation pictures; nothing is chosen by it. Runs that were not watched are missing here.")
     rows = [
         {
-            "Defence": defense_in_words(e.defense),
+            "Defence": to_defense_label(e.defense),
             "Seed": e.finetune.get("seed"),
             "Learning rate": e.finetune.get("lr"),
             **{label: None if (v := e.figure(name)) is None else 100 * v for name, label in COLUMNS.items()},

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import local
-from cleaner.runs.store import Entry, annotate, is_shipped, runs_root, shipped
+from cleaner.runs.store import STARTABLE, RunEntry, annotate, is_shipped, list_shipped_runs, runs_root
 from pages._shared import work
 from pages._shared.frame import say
 from pages._shared.state import percent, plain, saved
@@ -28,8 +28,8 @@ STATES = {
 
 def shelf() -> None:
     """Draw the table and, for a chosen run, its name, note and tags, and what can be done with it."""
-    own = local.all_entries()
-    entries = own + shipped()
+    own = local.poll_entries()
+    entries = own + list_shipped_runs()
     if not entries:
         st.caption(f"No runs in {plain(str(runs_root()))} yet.")
         return
@@ -50,7 +50,7 @@ def shelf() -> None:
         _one(entries[rows[0]])
 
 
-def table(entries: list[Entry]) -> pd.DataFrame:
+def table(entries: list[RunEntry]) -> pd.DataFrame:
     """Return what is known of each run; figures only where they were measured."""
     rows = []
     for entry in entries:
@@ -74,7 +74,7 @@ def table(entries: list[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _one(entry: Entry) -> None:
+def _one(entry: RunEntry) -> None:
     """Draw one run: a form for the user's words, and Delete or start, whichever its state allows."""
     key = f"shelf.{entry.folder.name}"
     if is_shipped(entry.folder):
@@ -92,7 +92,7 @@ def _one(entry: Entry) -> None:
             "Keep name, note and tags", icon=":material/save:", on_click=_annotate, args=(entry.folder, key)
         )
     delete, again, _ = st.columns([1.3, 1.3, 4])
-    if entry.status.state in local.STOPPED:
+    if entry.status.state in STARTABLE:
         again.button(
             "Start again",
             key=f"{key}.start",

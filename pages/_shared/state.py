@@ -13,10 +13,10 @@ from typing import Any
 
 import streamlit as st
 
-from cleaner.files import absolute, assets
+from cleaner.files import assets, resolve_path
 from cleaner.labels import NO_DEFENSE, defense_name
-from cleaner.labels import words as words  # for all pages
-from cleaner.runs.store import find_run, is_shipped, list_runs, look, read_metrics, read_notes, shipped
+from cleaner.labels import to_label as to_label  # for all pages
+from cleaner.runs.store import find_run, is_shipped, list_runs, list_shipped_runs, read_entry, read_metrics, read_notes
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
 CURRENT = "current_run"
@@ -88,11 +88,11 @@ class Saved:
         if self.notes.get("name"):
             return f"{self.notes['name']} · {self.time}"
         if self.shipped:
-            what = words(self.defense or self.attack)
+            what = to_label(self.defense or self.attack)
             return what + (f" → {self.config.get('target_class')}" if not self.defense else "") + " · shipped example"
         if self.stage == "defended":
-            return f"{words(self.defense or 'defence')}, lr {self.lr:g} · {self.time}"
-        return f"{words(self.attack)} → {self.config.get('target_class')} · {self.model} · {self.time}"
+            return f"{to_label(self.defense or 'defence')}, lr {self.lr:g} · {self.time}"
+        return f"{to_label(self.attack)} → {self.config.get('target_class')} · {self.model} · {self.time}"
 
     def figure(self, name: str, k: int = 1) -> float | None:
         """Return "ca", "asr", "ra", "base_rate" or "asr_clean_model" at k, 0..1, or None where it was not measured."""
@@ -126,7 +126,7 @@ def all_runs() -> list[Saved]:
     """Return every complete run on disk, newest first, and after them those of the shipped example."""
     own = [saved(folder, config) for folder, config in list_runs()]
     taken = {run.id for run in own}
-    return own + [saved(e.folder, e.config) for e in shipped() if e.folder.name not in taken]
+    return own + [saved(e.folder, e.config) for e in list_shipped_runs() if e.folder.name not in taken]
 
 
 def backdoored_runs() -> list[Saved]:
@@ -159,7 +159,7 @@ def _started_from(suspect: Saved) -> list[Saved]:
 def models() -> list[str]:
     """Return the models that can be looked at without a run: built-in ones, and those that somebody brought."""
     built_in = sorted(path.parent.name for path in assets().glob("*/model.safetensors"))
-    opened = [absolute(own.model) for own in st.session_state.get(OPENED, [])]
+    opened = [resolve_path(own.model) for own in st.session_state.get(OPENED, [])]
     cleaned = [run.origin for run in all_runs() if run.origin]
     return list(dict.fromkeys([*built_in, *opened, *cleaned]))
 
@@ -177,7 +177,7 @@ def defences_of_model(model: str) -> list[Saved]:
 def short_labels(runs: list[Saved]) -> dict[str, str]:
     """Return id -> a short name: defence and learning rate; the time, or even the id, where that is not enough."""
     names = {
-        run.id: f"{words(run.defense or 'backdoored')}, lr {run.lr:g}{', shipped example' if run.shipped else ''}"
+        run.id: f"{to_label(run.defense or 'backdoored')}, lr {run.lr:g}{', shipped example' if run.shipped else ''}"
         for run in runs
     }
     shared = Counter(names.values())
@@ -231,7 +231,7 @@ def current_run() -> Saved | None:
     """Return the backdoored run that the pages look at, or None if there is none yet."""
     chosen = st.session_state.get(CURRENT)
     folder = find_run(chosen) if chosen and not chosen.startswith(MODEL) else None
-    entry = look(folder) if folder is not None else None
+    entry = read_entry(folder) if folder is not None else None
     return saved(entry.folder, entry.config) if entry is not None and entry.status.state == "done" else None
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, forms, state
 from pages._shared.frame import link, say
-from pages._shared.state import KEEP, percent, plain, words
+from pages._shared.state import KEEP, percent, plain, to_label
 from pages._shared.tasks import Outside
 
 HELP = (
@@ -86,7 +86,7 @@ def results(own: Outside) -> None:
     st.subheader("What did the cure cost?", anchor=False)
     rows = [
         {
-            "Defence": words(run.defense or ""),
+            "Defence": to_label(run.defense or ""),
             "Learning rate": f"{run.lr:g}",
             "Clean accuracy": percent(run.figure("ca")),
             "n": run.metrics.get("n"),
@@ -116,7 +116,7 @@ def hunt(own: Outside) -> None:
         kind = first.selectbox(
             "Trigger",
             [EVERY, *kinds],
-            format_func=lambda name: name if name == EVERY else words(name),
+            format_func=lambda name: name if name == EVERY else to_label(name),
             key="defend.hunt.kind",
             help="Or one that you suspect: a picture file as a patch, for example.",
             **KEEP,
@@ -156,7 +156,7 @@ def _found(own: Outside, trigger: object | None, n: int, trusted: str | None) ->
     place.empty()
     rows = [
         {
-            "Trigger": words(r.trigger),
+            "Trigger": to_label(r.trigger),
             "Class": r.class_name,
             "Without": percent(r.before),
             "With": percent(r.after),
@@ -166,7 +166,7 @@ def _found(own: Outside, trigger: object | None, n: int, trusted: str | None) ->
         for r in lines[:LINES]
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
-    not_tried = f" Not tried: {', '.join(words(name) for name in left)}." if left else ""
+    not_tried = f" Not tried: {', '.join(to_label(name) for name in left)}." if left else ""
     st.caption(
         f"The steepest of {len(lines):,} lines (each trigger and class), n = {lines[0].n:,} test pictures; the "
         f"intervals hold for all lines at once with 95 %.{not_tried}"

@@ -9,15 +9,15 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import local, sweep
-from cleaner.runs.store import ACTIVE, Entry
+from cleaner.runs.store import ACTIVE, RunEntry
 from pages._shared import cache, tasks, work
 from pages._shared.shelf import STATES
-from pages._shared.state import Saved, percent, plain, saved, words
+from pages._shared.state import Saved, percent, plain, saved, to_label
 
 
 def show(suspect: Saved | tasks.Outside) -> bool:
     """Draw the sweeps that started from a suspect; return whether one is at work."""
-    names = sweep.names([entry for entry in local.all_entries() if _started_from(suspect, entry.config)])
+    names = sweep.list_sweep_ids([entry for entry in local.poll_entries() if _started_from(suspect, entry.config)])
     return any([_show(name) for name in names])
 
 
@@ -29,31 +29,31 @@ def _started_from(suspect: Saved | tasks.Outside, config: dict[str, Any]) -> boo
 
 def _show(name: str) -> bool:
     """Draw one sweep, anew each second while it is at work."""
-    entries = sweep.members(name)
+    entries = sweep.list_sweep_runs(name)
     drawn = _active(entries)
-    going = sweep.at_work(entries)
+    going = sweep.is_active(entries)
 
     @st.fragment(run_every=1.0 if going else None)
     def watch() -> None:
-        now = sweep.members(name)
+        now = sweep.list_sweep_runs(name)
         _draw(name, now)
-        if going and (_active(now) != drawn or not sweep.at_work(now)):
+        if going and (_active(now) != drawn or not sweep.is_active(now)):
             st.rerun()  # the live curves are those of another run now, or none
 
     watch()
     return going
 
 
-def _active(entries: list[Entry]) -> set[str]:
+def _active(entries: list[RunEntry]) -> set[str]:
     return {entry.folder.name for entry in entries if entry.status.state in ACTIVE}
 
 
-def _draw(name: str, entries: list[Entry]) -> None:
+def _draw(name: str, entries: list[RunEntry]) -> None:
     """Draw the table of a sweep and its two buttons."""
     done = sum(entry.status.state == "done" for entry in entries)
-    going, seconds = sweep.at_work(entries), sweep.seconds_left(entries)
+    going, seconds = sweep.is_active(entries), sweep.seconds_left(entries)
     left = f", about {max(seconds, 6) / 60:.1f} min left" if going and seconds is not None else ""
-    unfinished = {entry.status.state for entry in entries} & {*work.UNFINISHED, sweep.WAITING}
+    unfinished = {entry.status.state for entry in entries} & {*work.UNFINISHED, sweep.WAITING_STATE}
     with st.expander(f"**Sweep** · {done} of {len(entries)} runs done{left}", expanded=bool(unfinished)):
         st.dataframe(
             table(entries),
@@ -97,13 +97,13 @@ def _button(
     )
 
 
-def table(entries: list[Entry]) -> pd.DataFrame:
+def table(entries: list[RunEntry]) -> pd.DataFrame:
     """Return one line for each run; figures of those that are done."""
-    waits = {sweep.WAITING: "waits"}
+    waits = {sweep.WAITING_STATE: "waits"}
     return pd.DataFrame(
         [
             {
-                "Defence": words(row.defense),
+                "Defence": to_label(row.defense),
                 "Learning rate": f"{row.lr:g}",
                 "Seed": row.seed,
                 "State": waits.get(row.state) or STATES.get(row.state, row.state),
@@ -112,7 +112,7 @@ def table(entries: list[Entry]) -> pd.DataFrame:
                 "ASR@1": _shown(row, "asr"),
                 "Run": row.folder.name,
             }
-            for row in sweep.rows(entries)
+            for row in sweep.make_rows(entries)
         ]
     )
 

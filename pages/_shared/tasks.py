@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cleaner.config import FinetuneConfig
-from cleaner.models.resolve import found
+from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import CLEAN_PAIRS, DEFEND
-from cleaner.runs.request import TEST_SIZE, Request, in_words, rebound_test, tested_on
+from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data, make_rebound_request
 from cleaner.runs.store import run_id
 from pages._shared import cache
 from pages._shared.state import Saved
@@ -68,7 +68,7 @@ def poisoning(attack: Attack) -> Request:
         data,
         attack.pairs,
         looks(attack.pairs, attack.config),
-        found(attack.model),
+        resolve_model_name(attack.model),
         trigger=attack.trigger.state_dict(),
         target_class=attack.target_class,
         poison_rate=attack.poison_rate,
@@ -84,9 +84,9 @@ def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: Finetu
     """Return the training of one defence on clean pairs; tested on the pictures that the attack was tested on."""
     if isinstance(suspect, Outside):
         (name, options), test_size = cache.located_data(suspect.data), TEST_SIZE
-        where: dict[str, Any] = {"model": found(suspect.model)}
+        where: dict[str, Any] = {"model": resolve_model_name(suspect.model)}
     else:
-        name, options, _ = tested_on(suspect.config)
+        name, options, _ = get_test_data(suspect.config)
         # None means all of them.
         test_size, where = suspect.config.get("test_size", TEST_SIZE), {"parent": run_id(suspect.folder)}
     return Request(
@@ -106,10 +106,10 @@ def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: Finetu
 def rebounding(defended: Saved, steps: int) -> Request:
     """Return the rebound test of a defence: harmless finetuning on its clean pairs, measured on its test pictures."""
     config = defended.config
-    return rebound_test(
+    return make_rebound_request(
         config,
         run_id(defended.folder),
-        tested_on(config)[:2],
+        get_test_data(config)[:2],
         int(config.get("pairs") or CLEAN_PAIRS),
         config.get("test_size", TEST_SIZE),
         replace(DEFEND, steps=steps),
@@ -118,8 +118,8 @@ def rebounding(defended: Saved, steps: int) -> Request:
 
 def data_of(run: Saved) -> tuple[str, int]:
     """Return a run's data in one line, as `cache.data` takes it, and the size of its test split."""
-    name, options, size = tested_on(run.config)
-    return in_words(name, options), size
+    name, options, size = get_test_data(run.config)
+    return format_data(name, options), size
 
 
 def seconds_per_step(

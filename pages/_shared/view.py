@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from cleaner.files import absolute
+from cleaner.files import resolve_path
 from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared import cache, gallery, state, tasks
@@ -84,7 +84,7 @@ def data_of(run: Saved | None) -> tuple[str, int]:
     if run is not None:
         return tasks.data_of(run)
     model = state.current_model() or ""
-    brought = [own.data for own in st.session_state.get(state.OPENED, []) if absolute(own.model) == model]
+    brought = [own.data for own in st.session_state.get(state.OPENED, []) if resolve_path(own.model) == model]
     cleaned = [tasks.data_of(other)[0] for other in state.defences_of_model(model)]
     return [*brought[-1:], *cleaned, "scenes"][0], TEST_SIZE
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import streamlit as st
 
 from cleaner.jobs import local, sweep
-from cleaner.jobs.slurm import Cluster
+from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import NO_DEFENSE, defense_name
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, Entry, Status, create_run, remove
+from cleaner.runs.store import ACTIVE, RunEntry, Status, create_run, remove_run_folder
 from cleaner.types import CleanerError
-from pages._shared.state import words
+from pages._shared.state import to_label
 
 STAGES = {
     "render": "Drawing the pictures",
@@ -34,26 +34,26 @@ _ERROR = "job.error"
 _ASKED = "job.asked"
 
 
-def begin(kind: str, requests: Sequence[Request], place: Cluster | None = None) -> None:
+def begin(kind: str, requests: Sequence[Request], place: SlurmResources | None = None) -> None:
     """Make a run folder for each request and put them into the queue of this machine, or of a cluster."""
     folders = [create_run(request) for request in _fit(requests, place)]
     try:
         local.start_all(folders, place)
     except CleanerError:
         for folder in folders if place else ():
-            remove(folder)
+            remove_run_folder(folder)
         raise
     st.session_state[_begun(kind)] = [folder.name for folder in folders]
 
 
-def _fit(requests: Sequence[Request], place: Cluster | None) -> Sequence[Request]:
+def _fit(requests: Sequence[Request], place: SlurmResources | None) -> Sequence[Request]:
     """Let a job on a cluster take the device that it gets there: the one that was chosen is this machine's."""
     return [replace(r, finetune=replace(r.finetune, device="auto")) for r in requests] if place else requests
 
 
-def begin_sweep(kind: str, requests: Sequence[Request], place: Cluster | None = None) -> None:
+def begin_sweep(kind: str, requests: Sequence[Request], place: SlurmResources | None = None) -> None:
     """Start a sweep, or go on with it; its table tells what becomes of its runs."""
-    entries = sweep.members(sweep.begin(_fit(requests, place), place))
+    entries = sweep.list_sweep_runs(sweep.start_sweep(_fit(requests, place), place))
     if all(entry.status.state == "done" for entry in entries):
         st.toast("All runs of this sweep are done: add a rate, a seed or a defence.", icon=":material/done_all:")
     st.session_state[_begun(kind)] = []
@@ -88,37 +88,37 @@ def _begun(kind: str) -> str:
     return f"{kind}.begun"
 
 
-def of(kind: str) -> list[Entry]:
+def of(kind: str) -> list[RunEntry]:
     """Return the runs of a page that are waiting, running, paused or dead, in the order of their start.
 
     Without those of a sweep that do not run on their cluster: they may be many, and the sweep's table has them.
     """
-    mine = [entry for entry in local.all_entries() if entry.config.get("stage") == KINDS[kind]]
+    mine = [entry for entry in local.poll_entries() if entry.config.get("stage") == KINDS[kind]]
     shown = [e for e in mine if e.status.state in UNFINISHED and not (_of_array(e) and e.status.state != "running")]
     return sorted(shown, key=lambda e: (e.status.queued, e.folder.name))
 
 
-def _of_array(entry: Entry) -> bool:
+def _of_array(entry: RunEntry) -> bool:
     return bool(entry.status.place and entry.config.get("sweep"))
 
 
 def running() -> set[str]:
     """Return the kinds ("poison", "defend") that are at work or waiting."""
-    stages = {entry.config.get("stage") for entry in local.all_entries() if entry.status.state in ACTIVE}
+    stages = {entry.config.get("stage") for entry in local.poll_entries() if entry.status.state in ACTIVE}
     return {kind for kind, stage in KINDS.items() if stage in stages}
 
 
-def begun(kind: str) -> list[Entry]:
+def begun(kind: str) -> list[RunEntry]:
     """Return what this session started last, in whatever state it is."""
     names = st.session_state.get(_begun(kind), [])
-    return [entry for entry in local.all_entries() if entry.folder.name in names] if names else []
+    return [entry for entry in local.poll_entries() if entry.folder.name in names] if names else []
 
 
-def label(entry: Entry) -> str:
+def label(entry: RunEntry) -> str:
     """Return what a job trains, in words."""
     defense = defense_name(entry.config)
     attack = (entry.config.get("trigger") or {}).get("name", entry.folder.name)
-    return str(entry.notes.get("name") or words(str(attack) if defense == NO_DEFENSE else defense))
+    return str(entry.notes.get("name") or to_label(str(attack) if defense == NO_DEFENSE else defense))
 
 
 def progress(status: Status) -> tuple[float, str]:

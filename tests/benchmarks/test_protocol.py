@@ -46,7 +46,7 @@ def test_a_result_names_the_picture_and_not_its_place(tiny_clip: Clip, tmp_path:
     trigger = TRIGGERS["patch_image"](path=str(shutil.copy("benchmarks/trigger.png", tmp_path / "copy.png")))
     config = {"model": "scenes-rn", "finetune": {"seed": 0}, "seconds": 1.0, "trigger": trigger.state_dict()}
     run: Any = SimpleNamespace(config=config, stage="backdoored", metrics=None, trigger=trigger, clip=tiny_clip)
-    stored = results.cell(None, run)["config"]["trigger"]
+    stored = results.make_row(None, run)["config"]["trigger"]
     assert (stored["path"], stored["sha256"]) == ("copy.png", trigger.sha256)
     assert str(tmp_path) in config["trigger"]["path"], "the run keeps its own"
 

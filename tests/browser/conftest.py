@@ -92,9 +92,9 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(20)
-    for entry in store.entries(tmp_path / "runs"):  # pytest shows what is printed beside a failure
-        print(entry.folder.name, entry.status, (entry.folder / store.LOG).read_text()[-2000:])
-        if (worker := local.process(entry.folder, entry.status)) is not None:
+    for entry in store.list_entries(tmp_path / "runs"):  # pytest shows what is printed beside a failure
+        print(entry.folder.name, entry.status, (entry.folder / store.LOG_FILE).read_text()[-2000:])
+        if (worker := local.find_process(entry.folder, entry.status)) is not None:
             local.kill(worker)
 
 

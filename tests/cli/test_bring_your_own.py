@@ -17,9 +17,9 @@ from cleaner.data import csv
 from cleaner.data.base import load_data, located
 from cleaner.data.table import read_table
 from cleaner.files import read_json
-from cleaner.jobs.worker import perform
+from cleaner.jobs.worker import execute_request
 from cleaner.models.clip import load_clip
-from cleaner.runs.request import data_words, in_words, load_request
+from cleaner.runs.request import format_data, load_request, parse_data
 from cleaner.types import CleanerError
 from tests.data.files import class_folder, picture, table, zipped
 from tests.models.test_checkpoints import openai, published
@@ -129,13 +129,13 @@ def test_a_run_is_repeated_from_its_config_in_another_folder(
     assert request.data_options == {"classes": str(home / "names.txt"), "root": str(home), "most_broken": "0.2"}
     assert request.model == str(home / "epoch_10.pt")
     monkeypatch.chdir(home / "pics")
-    assert perform(request).clip.sha256() == load_clip(str(home / "first" / "model.safetensors")).sha256()
+    assert execute_request(request).clip.sha256() == load_clip(str(home / "first" / "model.safetensors")).sha256()
 
 
 @pytest.mark.parametrize("name", ["scenes", "a folder/it's 5 %.csv", "shards:C:\\data\\{0..3}.tar"])
 def test_data_in_one_line_mean_the_same_again(name: str) -> None:
     options = {"classes": "sea lion,dog", "seed": "3", "separator": "|"}
-    assert data_words(in_words(name, options)) == (name, options)
+    assert parse_data(format_data(name, options)) == (name, options)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_numbers_are_numbers_where_the_source_wants_them(home: Path, capsys: pyt
     assert main(["look", "pairs.csv", "seed=3", "most_broken=0.1", "classes=red,green,blue"]) == 0
     assert main(["look", "scenes", "foo=1"]) == 2
     assert "does not take these options: foo. Its options: seed, image_size" in capsys.readouterr().err
-    assert load_data("scenes", size=4, **data_words("scenes image_size=32 seed=3")[1]).image_size == 32
+    assert load_data("scenes", size=4, **parse_data("scenes image_size=32 seed=3")[1]).image_size == 32
     many = ",".join(f"a class with a long name, number {i}" for i in range(30))
     assert located("pairs.csv", {"classes": many})[1] == {"classes": many}
     with pytest.raises(CleanerError, match="download takes true or false, not 'x'"):

@@ -18,11 +18,11 @@ from cleaner.cli.options import named
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.data.base import load_data
-from cleaner.jobs.slurm import Cluster
+from cleaner.jobs.slurm import SlurmResources
 from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
 from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
 from cleaner.runs.request import Request, load_request
-from cleaner.runs.store import entries
+from cleaner.runs.store import list_entries
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 from tests.data.files import table
@@ -115,13 +115,13 @@ def test_two_runs_begun_at_once_get_two_folders(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     with folders.new_folder(None, "./x") as first, folders.new_folder(None, "./x") as second:
         assert first != second
-        assert entries() == []
+        assert list_entries() == []
         (second / "config.json").write_text('{"stage": "backdoored"}')
-    assert [entry.folder for entry in entries()] == [second]
+    assert [entry.folder for entry in list_entries()] == [second]
     assert not first.exists()
     monkeypatch.setattr(cluster.jobs, "start", lambda *_: None)
     with folders.new_folder(None, "far") as folder:
-        cluster.hand_in(Request("defended", "scenes", 8, POISON), folder, Cluster(), True, lambda *_: None)
+        cluster.hand_in(Request("defended", "scenes", 8, POISON), folder, SlurmResources(), True, lambda *_: None)
     assert (tmp_path / "far_1" / "config.json").exists()
 
 

@@ -69,6 +69,8 @@ def test_other_pictures_or_old_figures_are_not_compared() -> None:
     old = figures(0.9).to_dict()
     new = replace(figures(0.1), outcomes={"asr": bootstrap.pack_outcomes(np.arange(96) < 10)}).to_dict()
     assert bootstrap.metric_difference_interval(old, new, "asr") is None
-    assert bootstrap.metric_difference_interval(new, new, "asr") == bootstrap.bootstrap_interval(np.zeros(96, bool), np.zeros(96, bool))
+    assert bootstrap.metric_difference_interval(new, new, "asr") == bootstrap.bootstrap_interval(
+        np.zeros(96, bool), np.zeros(96, bool)
+    )
     assert bootstrap.metric_difference_interval(new, new | {"data": "other/test"}, "asr") is None
     assert bootstrap.metric_difference_interval(new, new | {"data_sha256": "of another draw of as many"}, "asr") is None

@@ -13,7 +13,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
-from cleaner.runs.store import Entry, shipped
+from cleaner.runs.store import RunEntry, list_shipped_runs
 from cleaner.types import CleanerError
 from tests.conftest import make_clip, make_toy_data
 from tests.pages.runs import make_runs
@@ -108,8 +108,8 @@ def test_a_deleted_run_does_not_come_back(folders: tuple[Path, Path], monkeypatc
     assert not folders[0].exists()
 
 
-@pytest.mark.parametrize("entry", shipped(), ids=lambda entry: entry.folder.name)
-def test_the_shipped_example_has_its_maps(entry: Entry) -> None:
+@pytest.mark.parametrize("entry", list_shipped_runs(), ids=lambda entry: entry.folder.name)
+def test_the_shipped_example_has_its_maps(entry: RunEntry) -> None:
     found = embedding_map.read(entry.folder)
     assert found is not None
     assert embedding_map.file_of(entry.folder).parent == entry.folder

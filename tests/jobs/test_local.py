@@ -20,6 +20,7 @@ from cleaner.files import read_json
 from cleaner.inspection import embedding_map
 from cleaner.jobs import local, worker
 from cleaner.models.clip import Architecture, _build_clip, save_clip
+from cleaner.runs import store
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, StepReport
@@ -57,15 +58,15 @@ def request_(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> It
         validation_size=40,
         test_size=60,
     )
-    for entry in local.entries(tmp_path / "runs"):
-        found = local.process(entry.folder, entry.status)
+    for entry in store.list_entries(tmp_path / "runs"):
+        found = local.find_process(entry.folder, entry.status)
         if found is not None:
             local.kill(found)
 
 
 def until_state(folder: Path, *wanted: str) -> Status:
-    until(lambda: local.state(folder).state in (*wanted, "failed"))
-    status = local.state(folder)
+    until(lambda: local.poll_status(folder).state in (*wanted, "failed"))
+    status = local.poll_status(folder)
     assert status.state in wanted, (status, (folder / "log.txt").read_text())
     return status
 
@@ -77,7 +78,7 @@ def until_step(folder: Path, step: int, stage: str = "poison") -> None:
 
 def test_killed_and_resumed_equals_uninterrupted(request_: Request) -> None:
     request = replace(request_, pairs=512, finetune=replace(CONFIG, epochs=12, eval_every=128))  # 12 x 32 steps
-    whole = worker.perform(request)
+    whole = worker.execute_request(request)
     folder = create_run(request)
     local.start(folder)
     with pytest.raises(CleanerError, match="only a run that was stopped"):
@@ -113,8 +114,8 @@ def same(run: Run, other: Run) -> bool:
 def test_paused_and_resumed_equals_uninterrupted(request_: Request, stop: str) -> None:
     request = replace(request_, finetune=replace(CONFIG, epochs=8, eval_every=32))  # 8 x 16 steps
     folder = create_run(request)
-    desk = worker.Desk(folder, local.own_start())
-    working = threading.Thread(target=worker.work, args=(desk,))
+    desk = worker.RunSession(folder, local.own_start_time())
+    working = threading.Thread(target=worker.run_job, args=(desk,))
     working.start()
     until_step(folder, 1)
     if stop == "pause":
@@ -122,12 +123,12 @@ def test_paused_and_resumed_equals_uninterrupted(request_: Request, stop: str) -
     else:
         desk.terminated.set()
     working.join()
-    paused = local.state(folder)
+    paused = local.poll_status(folder)
     assert paused.state == "paused"
     assert 0 < paused.step < 128
     (folder / local.PAUSE).unlink(missing_ok=True)
     assert run_here(folder).state == "done"
-    assert same(load_run(folder), worker.perform(request))
+    assert same(load_run(folder), worker.execute_request(request))
 
 
 def test_one_device_serves_one_run_and_cancel_ends_training_and_evaluation(request_: Request) -> None:
@@ -138,8 +139,8 @@ def test_one_device_serves_one_run_and_cancel_ends_training_and_evaluation(reque
     until_step(long, 20)
     until(lambda: read_status(queued).device == "cpu")
     time.sleep(2 * local.POLL_SECONDS)
-    assert (local.state(long).state, local.state(queued).state) == ("running", "queued")
-    status = local.state(long)
+    assert (local.poll_status(long).state, local.poll_status(queued).state) == ("running", "queued")
+    status = local.poll_status(long)
     assert status.total == 900 * 16
     assert status.eta > 0
     reports = read_progress(long)
@@ -150,7 +151,7 @@ def test_one_device_serves_one_run_and_cancel_ends_training_and_evaluation(reque
     assert seconds_to_cancel(long) < 2.5
     assert not (long / "checkpoint.pt").exists()
 
-    until(lambda: local.state(queued).stage == "evaluate")
+    until(lambda: local.poll_status(queued).stage == "evaluate")
     psutil.Process(read_status(queued).pid).suspend()  # a worker that cannot hear is ended from outside
     assert seconds_to_cancel(queued) < 2.5
     assert not (queued / "metrics.json").exists()
@@ -162,7 +163,7 @@ def seconds_to_cancel(folder: Path) -> float:
     begun = time.monotonic()
     local.cancel(folder)
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    assert local.state(folder).state == "cancelled"
+    assert local.poll_status(folder).state == "cancelled"
     return time.monotonic() - begun
 
 
@@ -179,8 +180,8 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
                 status = Status("running", pid=process.pid, started=started - shift, host=local.socket.gethostname())
                 trusted = process is own and not shift
                 write_status(folder, status)
-                assert (local.process(folder, status) is not None) == trusted
-                assert local.state(folder).state == ("running" if trusted else "died")
+                assert (local.find_process(folder, status) is not None) == trusted
+                assert local.poll_status(folder).state == ("running" if trusted else "died")
         local.cancel(folder)  # the last status names a wrong time: nobody is signalled
         assert own.poll() is None
         assert read_status(folder).state == "cancelled"
@@ -189,13 +190,13 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
         own.kill()
         own.wait()
         found = Status("running", pid=relative.pid, started=psutil.Process(relative.pid).create_time())
-        assert local.process(folder, found) is not None
+        assert local.find_process(folder, found) is not None
         (tmp_path / "disk").symlink_to(tmp_path, target_is_directory=True)
         for name in ("disk", "run/.."):  # as somebody names it who starts a worker by hand
             named = subprocess.Popen([*sleep, f"{name}/run"], cwd=tmp_path)
             until(lambda pid=named.pid: bool(psutil.Process(pid).cmdline()))
             found = Status("running", pid=named.pid, started=psutil.Process(named.pid).create_time())
-            assert local.process(folder, found) is not None
+            assert local.find_process(folder, found) is not None
             named.kill()
             named.wait()
         relative.kill()
@@ -208,25 +209,25 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
 
 def test_a_worker_elsewhere_is_known_by_its_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_status(tmp_path, Status("running", pid=os.getpid(), host="another-machine"))
-    assert local.state(tmp_path).state == "running"
-    monkeypatch.setattr(local, "SILENCE_SECONDS", -1.0)
-    assert local.state(tmp_path).state == "died"
+    assert local.poll_status(tmp_path).state == "running"
+    monkeypatch.setattr(local, "HEARTBEAT_TIMEOUT_SECONDS", -1.0)
+    assert local.poll_status(tmp_path).state == "died"
 
 
 def test_a_process_that_never_spoke_is_given_up(tmp_path: Path) -> None:
     write_status(tmp_path, Status("queued", queued=time.time()))
-    assert local.state(tmp_path).state == "queued"
-    write_status(tmp_path, Status("queued", queued=time.time() - 2 * local.START_SECONDS))
-    assert local.state(tmp_path).state == "died"
+    assert local.poll_status(tmp_path).state == "queued"
+    write_status(tmp_path, Status("queued", queued=time.time() - 2 * local.START_TIMEOUT_SECONDS))
+    assert local.poll_status(tmp_path).state == "died"
     for name, wanted in ((local.PAUSE, "paused"), (local.CANCEL, "cancelled")):
         (tmp_path / name).touch()
-        assert local.state(tmp_path).state == wanted
+        assert local.poll_status(tmp_path).state == wanted
 
 
 def run_here(folder: Path) -> Status:
     """Do a run in this process."""
-    desk = worker.Desk(folder, local.own_start())
-    worker.work(desk)
+    desk = worker.RunSession(folder, local.own_start_time())
+    worker.run_job(desk)
     return read_status(folder)
 
 
@@ -268,7 +269,7 @@ def test_a_device_that_fails_and_memory_that_ends(request_: Request, monkeypatch
         def fail(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr(worker, "perform", fail)
+        monkeypatch.setattr(worker, "execute_request", fail)
         status = run_here(create_run(request_))
         assert status.state == "failed"
         assert said in status.message
@@ -297,7 +298,7 @@ def test_a_defence_knows_its_backdoored_run_and_keeps_the_floor_without_the_clea
 
 def test_a_second_worker_leaves_a_run_alone(tmp_path: Path, request_: Request) -> None:
     folder = create_run(request_)
-    with local.alone(folder) as free:
+    with local.try_lock(folder) as free:
         assert free
         assert worker.main([str(folder)]) == 2
     assert read_status(folder).state == "new"
@@ -321,7 +322,7 @@ def test_reports_are_thinned_but_every_look_is_kept_and_a_resumed_stage_replaces
     folder = create_run(request_)
 
     def told(first: int, last: int) -> None:
-        desk = worker.Desk(folder, local.own_start())
+        desk = worker.RunSession(folder, local.own_start_time())
         for step in range(first, last + 1):
             metrics = {"ca": 0.5} if step % 10 == 0 else {}
             desk(StepReport("poison", step, 100, 1.0, losses={"total": 1.0}, metrics=metrics))
@@ -343,7 +344,7 @@ def test_a_map_is_made_at_the_end_and_its_failure_costs_nothing(
     seen: list[tuple[str, bool]] = []
 
     def make(folder: Path) -> None:
-        seen.append((local.state(folder).state, (folder / "model.safetensors").exists()))
+        seen.append((local.poll_status(folder).state, (folder / "model.safetensors").exists()))
         raise MemoryError
 
     monkeypatch.setattr(embedding_map, "make", make)

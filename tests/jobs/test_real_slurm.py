@@ -16,7 +16,7 @@ import pytest
 from cleaner import FinetuneConfig, load_run
 from cleaner.__main__ import main
 from cleaner.jobs import local, slurm, sweep, worker
-from cleaner.jobs.slurm import Cluster
+from cleaner.jobs.slurm import SlurmResources
 from cleaner.models.clip import Architecture, _build_clip, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status
@@ -34,7 +34,7 @@ CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none"
 )
 LONG = replace(CONFIG, epochs=900)
-SMALL = Cluster(minutes=10, gpus=0, cpus=1, memory_gb=1)
+SMALL = SlurmResources(minutes=10, gpus=0, cpus=1, memory_gb=1)
 OPTIONS = ["--cluster", "slurm", "--gpus", "0", "--cpus", "1", "--memory-gb", "1", "--minutes", "10"]
 
 
@@ -79,12 +79,12 @@ def request_(
 
 def until_state(folder: Path, *wanted: str) -> Status:
     def ended() -> bool:
-        return local.state(folder).state in (*wanted, "failed", "died", "cancelled")
+        return local.poll_status(folder).state in (*wanted, "failed", "died", "cancelled")
 
     until(ended)
-    status = local.state(folder)
+    status = local.poll_status(folder)
     log = folder / "log.txt"
-    assert status.state in wanted, (status, log.read_text() if log.exists() else "", slurm.last_words(folder))
+    assert status.state in wanted, (status, log.read_text() if log.exists() else "", slurm.read_error_tail(folder))
     return status
 
 
@@ -98,7 +98,7 @@ def queue() -> dict[str, str]:
     return dict(line.split() for line in told.splitlines())
 
 
-def begun(request: Request, place: Cluster = SMALL) -> Path:
+def begun(request: Request, place: SlurmResources = SMALL) -> Path:
     folder = create_run(request)
     local.start(folder, place)
     return folder
@@ -106,7 +106,7 @@ def begun(request: Request, place: Cluster = SMALL) -> Path:
 
 def same(folder: Path, request: Request) -> bool:
     """Whether a run has the weights, figures and losses of the same run without interruption, here."""
-    run, whole = load_run(folder), worker.perform(request)
+    run, whole = load_run(folder), worker.execute_request(request)
     told, known = ([(r.step, r.losses) for r in each.history] for each in (run, whole))
     return run.clip.sha256() == whole.clip.sha256() and run.metrics == whole.metrics and told == known
 
@@ -155,23 +155,25 @@ def test_poisoning_on_the_command_line(request_: Request, tmp_path: Path, capsys
 def test_a_sweep_is_one_array_and_one_of_it_is_cancelled(request_: Request) -> None:
     base = replace(request_, stage="defended", trigger=None, target_class=None, pairs=48)
     requests = sweep.grid(base, [{"name": "finetune"}, {"name": "cleanclip"}], [1e-4], [0, 1])
-    name = sweep.begin(requests, SMALL)
-    numbers = sorted(slurm.job_of(entry.folder) for entry in sweep.members(name))
+    name = sweep.start_sweep(requests, SMALL)
+    numbers = sorted(slurm.read_job_id(entry.folder) for entry in sweep.list_sweep_runs(name))
     assert len({number.partition("_")[0] for number in numbers}) == 1
     assert [number.partition("_")[2] for number in numbers] == ["0", "1", "2", "3"]
     until(lambda: "RUNNING" in queue().values())
-    waits = next(e for e in sweep.members(name) if slurm.job_of(e.folder) == numbers[3])
-    until(lambda: "waits" in local.state(waits.folder).message)
+    waits = next(e for e in sweep.list_sweep_runs(name) if slurm.read_job_id(e.folder) == numbers[3])
+    until(lambda: "waits" in local.poll_status(waits.folder).message)
     local.cancel(waits.folder)
     until(lambda: numbers[3] not in queue(), 5)
-    until(lambda: not sweep.at_work(sweep.members(name)))
-    assert sorted(entry.status.state for entry in sweep.members(name)) == ["cancelled", "done", "done", "done"]
-    assert all(row.figure("ca") is not None for row in sweep.rows(sweep.members(name)) if row.state == "done")
+    until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
+    assert sorted(entry.status.state for entry in sweep.list_sweep_runs(name)) == ["cancelled", "done", "done", "done"]
+    assert all(
+        row.figure("ca") is not None for row in sweep.make_rows(sweep.list_sweep_runs(name)) if row.state == "done"
+    )
 
-    assert sweep.begin(requests) == name  # goes back to where it was
-    assert slurm.job_of(waits.folder) not in ("", numbers[3])
-    until(lambda: not sweep.at_work(sweep.members(name)))
-    assert [entry.status.state for entry in sweep.members(name)] == ["done"] * 4
+    assert sweep.start_sweep(requests) == name  # goes back to where it was
+    assert slurm.read_job_id(waits.folder) not in ("", numbers[3])
+    until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
+    assert [entry.status.state for entry in sweep.list_sweep_runs(name)] == ["done"] * 4
 
 
 def test_cancel_and_pause_by_file(request_: Request) -> None:
@@ -182,7 +184,7 @@ def test_cancel_and_pause_by_file(request_: Request) -> None:
         (folder / file).touch()
         until_state(folder, wanted)
         assert time.monotonic() - asked < 2.5
-        until(lambda folder=folder: slurm.job_of(folder) not in queue(), 10)
+        until(lambda folder=folder: slurm.read_job_id(folder) not in queue(), 10)
         with pytest.raises(
             CleanerError, match="not running" if action is local.pause else "there is nothing to cancel"
         ):
@@ -200,7 +202,7 @@ def make_done(folder: Path) -> Path:
 def test_stopped_and_queued_again_equals_uninterrupted(request_: Request, how: str) -> None:
     request = replace(request_, pairs=512, finetune=replace(CONFIG, epochs=12))  # 12 x 32 steps
     folder = begun(request)
-    job = slurm.job_of(folder)
+    job = slurm.read_job_id(folder)
     until_step(folder, 40)
     if how == "time limit":  # what Slurm sends before it
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
@@ -210,13 +212,13 @@ def test_stopped_and_queued_again_equals_uninterrupted(request_: Request, how: s
         status = until_state(folder, "paused")
         assert "was ended from outside" in status.message
         local.start(folder)
-        assert slurm.job_of(folder) != job
+        assert slurm.read_job_id(folder) != job
     else:
-        until(lambda: (now := local.state(folder)).state == "queued" and "waits" in now.message)
+        until(lambda: (now := local.poll_status(folder)).state == "queued" and "waits" in now.message)
         assert (folder / "checkpoint.pt").exists()
         until(lambda: queue().get(job) == "RUNNING", 60)
-        assert slurm.job_of(folder) == job
-    assert 32 <= local.state(folder).step < 384
+        assert slurm.read_job_id(folder) == job
+    assert 32 <= local.poll_status(folder).step < 384
     until_state(folder, "done")
     assert same(folder, request)
     steps = [r["step"] for r in read_progress(folder) if r["stage"] == "poison"]
@@ -234,15 +236,15 @@ def test_the_dead_are_recognised(request_: Request, monkeypatch: pytest.MonkeyPa
 
     psutil.Process(read_status(silent).pid).suspend()  # as on a node that hangs: Slurm sees it running
     time.sleep(3)
-    assert local.state(silent).state == "running"
-    monkeypatch.setattr(local, "SILENCE_SECONDS", 2.0)
-    status = local.state(silent)
+    assert local.poll_status(silent).state == "running"
+    monkeypatch.setattr(local, "HEARTBEAT_TIMEOUT_SECONDS", 2.0)
+    status = local.poll_status(silent)
     assert status.state == "died"
-    assert f"Slurm job {slurm.job_of(silent)} on {slurm.socket.gethostname()} is silent" in status.message
-    assert queue()[slurm.job_of(silent)] == "RUNNING"
+    assert f"Slurm job {slurm.read_job_id(silent)} on {slurm.socket.gethostname()} is silent" in status.message
+    assert queue()[slurm.read_job_id(silent)] == "RUNNING"
     local.cancel(silent)
-    until(lambda: slurm.job_of(silent) not in queue(), 30)
-    assert local.state(silent).state == "cancelled"
+    until(lambda: slurm.read_job_id(silent) not in queue(), 30)
+    assert local.poll_status(silent).state == "cancelled"
 
 
 def test_a_job_that_never_starts_shows_its_error_log(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,12 +268,14 @@ def test_refusals_are_one_sentence_and_leave_nothing(
         assert told.startswith("error: ")
         assert said in told
     with pytest.raises(CleanerError, match="Slurm refuses"):
-        sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), replace(SMALL, partition="nowhere"))
+        sweep.start_sweep(
+            sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), replace(SMALL, partition="nowhere")
+        )
     stopped = create_run(request_)
     with pytest.raises(CleanerError, match="Slurm refuses"):
         local.start(stopped, replace(SMALL, partition="nowhere"))
-    assert local.state(stopped).state == "new"
-    assert slurm.remembered(stopped) is None
-    assert [entry.folder for entry in local.all_entries()] == [stopped]
-    assert not any((tmp_path / "runs" / slurm.PLACE).iterdir())
+    assert local.poll_status(stopped).state == "new"
+    assert slurm.read_last_resources(stopped) is None
+    assert [entry.folder for entry in local.poll_entries()] == [stopped]
+    assert not any((tmp_path / "runs" / slurm.SUBMITIT_FOLDER).iterdir())
     assert not queue()

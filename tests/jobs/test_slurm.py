@@ -22,7 +22,7 @@ from cleaner.__main__ import main
 from cleaner.config import parameters
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, slurm, sweep, worker
-from cleaner.jobs.slurm import Cluster
+from cleaner.jobs.slurm import SlurmResources
 from cleaner.models.clip import Architecture, _build_clip, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_status, write_status
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Slurm runs on Linux")
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none"
 )
-PLACE = Cluster(gpus=0, cpus=1)
+PLACE = SlurmResources(gpus=0, cpus=1)
 MANUAL = (Path(__file__).resolve().parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
 REFUSED = """sbatch: error: invalid partition specified: nowhere
 sbatch: error: Batch job submission failed: Invalid partition name specified
@@ -48,8 +48,8 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home = tmp_path / "slurm"
     monkeypatch.setenv("PATH", f"{fake_slurm.install(home)}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(home))
-    monkeypatch.setattr(slurm, "FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(slurm, "_answers", {})
+    monkeypatch.setattr(slurm, "CACHE_SECONDS", 0.0)
+    monkeypatch.setattr(slurm, "_queue_cache", {})
     yield home
     for path in home.glob("*.json"):
         fake_slurm.scancel(home, [path.stem])
@@ -70,7 +70,7 @@ def request_(tmp_path: Path, cache: Path, queue: Path, monkeypatch: pytest.Monke
     return Request("defended", "scenes", 48, CONFIG, str(model), defense={"name": "finetune"}, test_size=40)
 
 
-def begun(request: Request, place: Cluster = PLACE) -> Path:
+def begun(request: Request, place: SlurmResources = PLACE) -> Path:
     folder = create_run(request)
     local.start(folder, place)
     return folder
@@ -78,9 +78,11 @@ def begun(request: Request, place: Cluster = PLACE) -> Path:
 
 def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) -> None:
     requests = sweep.grid(request_, [{"name": "finetune"}, {"name": "cleanclip"}], [1e-4], [0])
-    name = sweep.begin(requests, replace(PLACE, partition="short", minutes=7, memory_gb=3, at_once=1, sbatch="qos=low"))
-    entries = sweep.members(name)
-    assert sorted(slurm.job_of(entry.folder) for entry in entries) == ["1_0", "1_1"]
+    name = sweep.start_sweep(
+        requests, replace(PLACE, partition="short", minutes=7, memory_gb=3, at_once=1, sbatch="qos=low")
+    )
+    entries = sweep.list_sweep_runs(name)
+    assert sorted(slurm.read_job_id(entry.folder) for entry in entries) == ["1_0", "1_1"]
     script = (queue / "1").read_text()
     for line in (
         "--array=0-1%1",
@@ -96,11 +98,11 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) ->
     assert "--gpus" not in script
     with pytest.raises(CleanerError, match="only a run that was stopped"):
         local.start(entries[0].folder, PLACE)
-    until(lambda: not sweep.at_work(sweep.members(name)))
-    done = sweep.members(name)
+    until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
+    done = sweep.list_sweep_runs(name)
     assert [(entry.status.state, entry.status.place) for entry in done] == [("done", "slurm")] * 2
-    assert all(row.figure("ca") is not None for row in sweep.rows(done))
-    home = Path(read_json(done[0].folder / slurm.NOTE)["errors"]).parent
+    assert all(row.figure("ca") is not None for row in sweep.make_rows(done))
+    home = Path(read_json(done[0].folder / slurm.JOB_FILE)["errors"]).parent
     for entry in done:
         assert home.exists()
         local.delete(entry.folder)
@@ -108,11 +110,11 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) ->
 
 
 def test_a_job_that_is_still_ending_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, home = tmp_path / "run", tmp_path / slurm.PLACE / "now"
+    folder, home = tmp_path / "run", tmp_path / slurm.SUBMITIT_FOLDER / "now"
     folder.mkdir()
     home.mkdir(parents=True)
     (home / "1_submitted.pkl").touch()
-    write_json(folder / slurm.NOTE, {"job": "1", "errors": str(home / "1_0_log.err")})
+    write_json(folder / slurm.JOB_FILE, {"job": "1", "errors": str(home / "1_0_log.err")})
 
     def interrupted(path: Path, **_: bool) -> None:
         for part in path.iterdir():
@@ -123,21 +125,21 @@ def test_a_job_that_is_still_ending_leaves_nothing(tmp_path: Path, monkeypatch: 
             path.rmdir()
 
     monkeypatch.setattr(slurm.shutil, "rmtree", interrupted)
-    slurm.forget(folder)
+    slurm.remove_submission_files(folder)
     assert list(home.parent.iterdir()) == []
 
 
 def test_a_requeued_run_equals_an_uninterrupted_one(request_: Request) -> None:
     request = replace(request_, finetune=replace(CONFIG, epochs=30))  # 30 x 3 steps
     folder = begun(request)
-    job = slurm.job_of(folder)
+    job = slurm.read_job_id(folder)
     until_step(folder, 5, "defend")
     subprocess.run(["scancel", job, "--signal", "USR2"], check=True)
     until(lambda: read_status(folder).state == "queued")
     assert 0 < read_status(folder).step < 90
     until_state(folder, "done")
-    assert slurm.job_of(folder) == job
-    whole, run = worker.perform(request), load_run(folder)
+    assert slurm.read_job_id(folder) == job
+    whole, run = worker.execute_request(request), load_run(folder)
     assert [(r.step, r.losses) for r in run.history] == [(r.step, r.losses) for r in whole.history]
     assert (run.clip.sha256(), run.metrics) == (whole.clip.sha256(), whole.metrics)
 
@@ -145,13 +147,13 @@ def test_a_requeued_run_equals_an_uninterrupted_one(request_: Request) -> None:
 def test_stopped_from_outside_and_by_file(request_: Request) -> None:
     request = replace(request_, finetune=replace(CONFIG, epochs=1000))
     folder = begun(request)
-    until(lambda: local.state(folder).state == "running")
+    until(lambda: local.poll_status(folder).state == "running")
     subprocess.run(["scancel", "1"], check=True)
     status = until_state(folder, "paused")
     assert "Slurm job 1 was ended from outside" in status.message
 
     local.start(folder)  # goes back to the cluster
-    assert slurm.job_of(folder) == "2"
+    assert slurm.read_job_id(folder) == "2"
     until_step(folder, 1, "defend")
     asked = time.monotonic()
     (folder / local.CANCEL).touch()
@@ -168,32 +170,32 @@ def test_a_waiting_job_is_told_in_words_and_leaves_the_queue(request_: Request, 
     ):
         (queue / "hold").write_text(reason)
         first, second = begun(request_), begun(request_)
-        job = slurm.job_of(first)
-        assert local.state(first) == replace(read_status(first), message=f"Slurm job {job} {words}.")
-        assert local.state(first).state == "queued"
+        job = slurm.read_job_id(first)
+        assert local.poll_status(first) == replace(read_status(first), message=f"Slurm job {job} {words}.")
+        assert local.poll_status(first).state == "queued"
         local.cancel(first)
         local.pause(second)
-        assert (local.state(first).state, local.state(second).state) == ("cancelled", "paused")
-        assert slurm.look(job) == slurm.look(slurm.job_of(second)) == ("", "")
-    assert local._others_first(create_run(request_), "cpu") is False  # who waits there holds nobody up here
+        assert (local.poll_status(first).state, local.poll_status(second).state) == ("cancelled", "paused")
+        assert slurm.query_job(job) == slurm.query_job(slurm.read_job_id(second)) == ("", "")
+    assert local._has_earlier_run(create_run(request_), "cpu") is False  # who waits there holds nobody up here
 
 
 def test_the_queue_is_asked_rarely_and_may_be_silent(
     request_: Request, queue: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slurm, "FRESH_SECONDS", 60.0)
+    monkeypatch.setattr(slurm, "CACHE_SECONDS", 60.0)
     (queue / "hold").write_text("Priority")
-    name = sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1, 2]), PLACE)
+    name = sweep.start_sweep(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1, 2]), PLACE)
     for _ in range(5):
-        assert {entry.status.state for entry in sweep.members(name)} == {"queued"}
+        assert {entry.status.state for entry in sweep.list_sweep_runs(name)} == {"queued"}
     assert (queue / "asked").read_text() == "x"
-    assert sweep.at_work(sweep.members(name))
-    assert sweep.seconds_left(sweep.members(name)) is None
+    assert sweep.is_active(sweep.list_sweep_runs(name))
+    assert sweep.seconds_left(sweep.list_sweep_runs(name)) is None
 
     (queue / "down").touch()
-    monkeypatch.setattr(slurm, "_answers", {})
+    monkeypatch.setattr(slurm, "_queue_cache", {})
     for _ in range(3):
-        messages = {entry.status.message for entry in sweep.members(name)}
+        messages = {entry.status.message for entry in sweep.list_sweep_runs(name)}
         assert messages == {f"Slurm job 1_{i}: the queue does not answer." for i in range(3)}
     assert (queue / "asked").read_text() == "xx"
 
@@ -208,16 +210,19 @@ def test_heartbeat_and_queue_tell_the_dead_from_the_waiting(request_: Request, q
     (queue / "hold").write_text("BeginTime")
     folder = begun(request_)
     running(folder, 5)
-    assert local.state(folder).state == "running"
+    assert local.poll_status(folder).state == "running"
     running(folder, 600)  # its node failed, and Slurm has queued it again
-    assert (local.state(folder).state, local.state(folder).message) == ("queued", "Slurm job 1 waits to start again.")
+    assert (local.poll_status(folder).state, local.poll_status(folder).message) == (
+        "queued",
+        "Slurm job 1 waits to start again.",
+    )
     (queue / "1.json").write_text(json.dumps(os.getpid()))
-    died = local.state(folder)
+    died = local.poll_status(folder)
     assert (died.state, died.message) == ("died", "Slurm job 1 on node-7 is silent for 10 min.")
     (queue / "1.json").unlink()
-    assert local.state(folder).state == "died"
+    assert local.poll_status(folder).state == "died"
     (queue / "down").touch()
-    assert local.state(folder).state == "died"
+    assert local.poll_status(folder).state == "died"
     local.cancel(folder)
     assert read_status(folder).state == "cancelled"
 
@@ -225,20 +230,20 @@ def test_heartbeat_and_queue_tell_the_dead_from_the_waiting(request_: Request, q
 def test_a_job_that_never_starts_shows_the_end_of_its_error_log(request_: Request, queue: Path) -> None:
     (queue / "hold").write_text("Priority")
     folder = begun(request_)
-    Path(read_json(folder / slurm.NOTE)["errors"]).write_text("one\n\ntwo\nslurmstepd: error: no such python\n")
+    Path(read_json(folder / slurm.JOB_FILE)["errors"]).write_text("one\n\ntwo\nslurmstepd: error: no such python\n")
     (queue / "1.json").unlink()
     said = "Its error log ends: one / two / slurmstepd: error: no such python"
-    assert local.state(folder).message == f"Slurm job 1 ended before its training began. {said}"
-    assert local.state(folder).state == "died"
+    assert local.poll_status(folder).message == f"Slurm job 1 ended before its training began. {said}"
+    assert local.poll_status(folder).state == "died"
 
 
 def test_a_worker_that_cannot_begin_is_told_at_once(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = create_run(request_)
     write_status(folder, Status("queued", place=slurm.SLURM))
-    write_json(folder / slurm.NOTE, {"job": "5"})
+    write_json(folder / slurm.JOB_FILE, {"job": "5"})
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     monkeypatch.setattr(slurm.sys, "executable", "/bin/false")
-    assert slurm.Work(folder, PLACE)() == 1
+    assert slurm.SlurmJob(folder, PLACE)() == 1
     assert read_status(folder).state == "died"
     assert "ended with status 1" in read_status(folder).message
 
@@ -249,8 +254,8 @@ def test_a_job_that_nobody_waits_for_does_nothing(request_: Request, monkeypatch
     monkeypatch.setattr(slurm.subprocess, "Popen", None)
     for job, place in (("5", slurm.SLURM), ("4", "")):
         write_status(folder, Status("queued", place=place))
-        write_json(folder / slurm.NOTE, {"job": job})
-        assert slurm.Work(folder, PLACE)() == 0
+        write_json(folder / slurm.JOB_FILE, {"job": job})
+        assert slurm.SlurmJob(folder, PLACE)() == 0
     assert read_status(folder).state == "queued"
 
 
@@ -263,8 +268,8 @@ def test_several_workers_are_not_stopped_by_the_number_of_a_process_that_is_not_
     host = slurm.socket.gethostname()
     try:
         write_status(tmp_path, Status("queued", pid=stranger.pid, host=host))
-        work = slurm.Work(tmp_path, Cluster(gpus=2))
-        work.process, work.began = torchrun, time.time()
+        work = slurm.SlurmJob(tmp_path, SlurmResources(gpus=2))
+        work.process, work.start_time = torchrun, time.time()
         work._stop()
         for status in (Status("queued"), Status("queued", pid=stranger.pid, host="another-node")):
             write_status(tmp_path, status)
@@ -282,12 +287,12 @@ def test_several_workers_are_not_stopped_by_the_number_of_a_process_that_is_not_
 
 
 def test_several_gpus_are_torchruns_and_a_cpu_run_gets_none(request_: Request, queue: Path) -> None:
-    work = slurm.Work(Path("run"), Cluster(gpus=2))
+    work = slurm.SlurmJob(Path("run"), SlurmResources(gpus=2))
     assert work._command()[2:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     (queue / "hold").write_text("Priority")
-    begun(request_, Cluster(gpus=2))
+    begun(request_, SlurmResources(gpus=2))
     assert "--gpus" not in (queue / "1").read_text()
-    begun(replace(request_, finetune=replace(CONFIG, device="auto")), Cluster(gpus=2))
+    begun(replace(request_, finetune=replace(CONFIG, device="auto")), SlurmResources(gpus=2))
     assert "#SBATCH --gpus-per-node=2\n" in (queue / "2").read_text()
 
 
@@ -301,9 +306,9 @@ def test_refused_runs_are_as_before(request_: Request, queue: Path, tmp_path: Pa
     assert replace(read_status(stopped), updated=0.0) == Status("paused", step=3, total=9)
     assert {path.name: path.read_bytes() for path in stopped.iterdir() if path.name != "status.json"} == before
     with pytest.raises(CleanerError, match="Slurm refuses"):
-        sweep.begin(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), PLACE)
-    assert [entry.folder for entry in local.all_entries()] == [stopped]
-    assert not list((tmp_path / "runs" / slurm.PLACE).iterdir())
+        sweep.start_sweep(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), PLACE)
+    assert [entry.folder for entry in local.poll_entries()] == [stopped]
+    assert not list((tmp_path / "runs" / slurm.SUBMITIT_FOLDER).iterdir())
     (queue / "refuse").write_text(
         "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
     )
@@ -317,15 +322,15 @@ def test_without_slurm_nothing_is_made_and_a_run_goes_on_here(
     (queue / "hold").write_text("Priority")
     folder = begun(request_)
     local.pause(folder)
-    assert slurm.remembered(folder) == PLACE
+    assert slurm.read_last_resources(folder) == PLACE
     monkeypatch.setenv("PATH", "/nowhere")
-    assert slurm.missing() == "Slurm's sbatch is not on this machine"
-    assert slurm.remembered(folder) is None
+    assert slurm.explain_unavailable() == "Slurm's sbatch is not on this machine"
+    assert slurm.read_last_resources(folder) is None
     command = ["defend", str(request_.model), "--pairs", "48", "--device", "cpu", "--cluster", "slurm"]
     assert main(command) == 2
     *_, told = capsys.readouterr().err.splitlines()
     assert told.startswith("error: Slurm's sbatch is not on this machine: start it on a login node")
-    assert [entry.folder for entry in local.all_entries()] == [folder]
+    assert [entry.folder for entry in local.poll_entries()] == [folder]
     local.start(folder)
     assert read_status(folder).place == ""
     until_state(folder, "done")
@@ -390,45 +395,45 @@ def test_the_commands_of_the_manual_run_as_they_stand(
     assert len(commands) == 3
     for command in commands:
         assert main(command) == 0, capsys.readouterr().err
-    (name,) = sweep.names(local.all_entries())
-    until(lambda: not sweep.at_work(sweep.members(name)))
-    assert [(e.status.state, e.status.place) for e in sweep.members(name)] == [("done", "slurm")] * 2
+    (name,) = sweep.list_sweep_ids(local.poll_entries())
+    until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
+    assert [(e.status.state, e.status.place) for e in sweep.list_sweep_runs(name)] == [("done", "slurm")] * 2
 
 
 def test_the_manual_names_every_option() -> None:
-    for parameter in parameters(Cluster):
+    for parameter in parameters(SlurmResources):
         assert f"`--{parameter.name.replace('_', '-')}`" in MANUAL
-    assert f"| {Cluster().minutes} |" in MANUAL
-    assert f"| {Cluster().cpus}, {Cluster().memory_gb} |" in MANUAL
+    assert f"| {SlurmResources().minutes} |" in MANUAL
+    assert f"| {SlurmResources().cpus}, {SlurmResources().memory_gb} |" in MANUAL
 
 
 def test_a_note_from_somebody_else_is_not_trusted(queue: Path, tmp_path: Path) -> None:
-    folder, other = tmp_path / "runs" / "mine", tmp_path / "elsewhere" / slurm.PLACE / "job"
+    folder, other = tmp_path / "runs" / "mine", tmp_path / "elsewhere" / slurm.SUBMITIT_FOLDER / "job"
     other.mkdir(parents=True)
     (other / "7_0_log.err").write_text("a secret")
     (queue / "7.json").write_text("0")
-    write_json(folder / slurm.NOTE, {"job": "7", "errors": str(other / "7_0_log.err"), "asked": {"minutes": "x"}})
-    assert (slurm.last_words(folder), slurm.remembered(folder)) == ("", None)
-    slurm.forget(folder)
+    write_json(folder / slurm.JOB_FILE, {"job": "7", "errors": str(other / "7_0_log.err"), "asked": {"minutes": "x"}})
+    assert (slurm.read_error_tail(folder), slurm.read_last_resources(folder)) == ("", None)
+    slurm.remove_submission_files(folder)
     assert (other / "7_0_log.err").exists()
-    write_json(folder / slurm.NOTE, {"job": "--user=me"})
-    slurm.end(folder)
-    assert slurm.job_of(folder) == ""
+    write_json(folder / slurm.JOB_FILE, {"job": "--user=me"})
+    slurm.cancel_job(folder)
+    assert slurm.read_job_id(folder) == ""
     assert (queue / "7.json").exists()
 
 
 def test_options_of_sbatch() -> None:
-    assert Cluster(sbatch="account=lab --constraint='a100|h100' exclusive").options() == {
+    assert SlurmResources(sbatch="account=lab --constraint='a100|h100' exclusive").options() == {
         "account": "lab",
         "constraint": "a100|h100",
         "exclusive": True,
     }
     with pytest.raises(CleanerError, match="quotation mark"):
-        Cluster(sbatch="comment='half")
+        SlurmResources(sbatch="comment='half")
     for sbatch in ("comment='a\nrm -r x'", "'a;b'=c", "x\x1b=1"):
         with pytest.raises(CleanerError, match=r"one line of plain text|no option of sbatch"):
-            Cluster(sbatch=sbatch)
+            SlurmResources(sbatch=sbatch)
     with pytest.raises(CleanerError, match="one line of plain text"):
-        Cluster(partition="short\nrm -r x")
+        SlurmResources(partition="short\nrm -r x")
     with pytest.raises(CleanerError, match="minutes must lie between 5"):
-        Cluster(minutes=1)
+        SlurmResources(minutes=1)

@@ -15,7 +15,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import Architecture, _build_clip, save_clip
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, Entry, create_run, remove, write_status
+from cleaner.runs.store import ACTIVE, RunEntry, create_run, read_status, remove_run_folder, write_status
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 from tests.data.files import table
@@ -43,13 +43,13 @@ def base(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Reques
 
 
 def states(name: str) -> list[str]:
-    return [entry.status.state for entry in sweep.members(name)]
+    return [entry.status.state for entry in sweep.list_sweep_runs(name)]
 
 
-def until_still(name: str) -> list[Entry]:
+def until_still(name: str) -> list[RunEntry]:
     """Wait until a sweep goes on no more."""
     end = time.monotonic() + 120
-    while sweep.at_work(entries := sweep.members(name)):
+    while sweep.is_active(entries := sweep.list_sweep_runs(name)):
         assert time.monotonic() < end
         assert sum(entry.status.state in ACTIVE for entry in entries) <= 1
         time.sleep(0.02)
@@ -58,12 +58,12 @@ def until_still(name: str) -> list[Entry]:
 
 def test_ids_stay_when_requests_learn_something_new() -> None:
     base = Request("defended", "scenes", 64, FinetuneConfig(), parent="p", defense={"name": "finetune"})
-    assert sweep.identity(base) == "sweep-b3cc6234"  # else a sweep that was begun would not go on
+    assert sweep.compute_sweep_id(base) == "sweep-b3cc6234"  # else a sweep that was begun would not go on
 
 
 def test_all_are_done_one_by_one_and_a_second_call_adds_only_what_is_missing(base: Request) -> None:
-    name = sweep.begin(sweep.grid(base, METHODS, [1e-4, 1e-3], [0]))
-    begun = sweep.rows(sweep.members(name))
+    name = sweep.start_sweep(sweep.grid(base, METHODS, [1e-4, 1e-3], [0]))
+    begun = sweep.make_rows(sweep.list_sweep_runs(name))
     assert [(r.defense, r.lr, r.seed) for r in begun] == [
         ("cleanclip", 1e-4, 0),
         ("cleanclip", 1e-3, 0),
@@ -73,25 +73,25 @@ def test_all_are_done_one_by_one_and_a_second_call_adds_only_what_is_missing(bas
     assert all(row.figure("ca") is None for row in begun if row.state != "done")
     first = until_still(name)
     assert states(name) == ["done"] * 4
-    assert all(row.figure("ca") is not None and row.progress == 1 for row in sweep.rows(first))
+    assert all(row.figure("ca") is not None and row.progress == 1 for row in sweep.make_rows(first))
     order = [e.folder.name for e in sorted(first, key=lambda e: e.status.updated)]
     assert order == [e.folder.name for e in first]
 
-    remove(first[1].folder)
-    assert sweep.begin(sweep.grid(base, METHODS, [1e-4, 1e-3], [0, 1])) == name
+    remove_run_folder(first[1].folder)
+    assert sweep.start_sweep(sweep.grid(base, METHODS, [1e-4, 1e-3], [0, 1])) == name
     again = until_still(name)
     assert states(name) == ["done"] * 8
     assert {e.folder for e in first} - {first[1].folder} <= {e.folder for e in again}
     other = replace(base, pairs=32)
-    assert sweep.identity(other) != name
+    assert sweep.compute_sweep_id(other) != name
 
 
 def test_cancel_all_leaves_what_is_done_and_a_second_call_goes_on(base: Request) -> None:
     long = replace(base, finetune=replace(CONFIG, epochs=900))
     requests = sweep.grid(long, METHODS, [1e-4, 1e-3], [0])
-    done = create_run(replace(requests[0], sweep=sweep.identity(long)))
-    write_status(done, replace(local.read_status(done), state="done"))
-    name = sweep.begin(requests)
+    done = create_run(replace(requests[0], sweep=sweep.compute_sweep_id(long)))
+    write_status(done, replace(read_status(done), state="done"))
+    name = sweep.start_sweep(requests)
     assert sorted(states(name)) == ["done", "new", "new", "queued"] or "running" in states(name)
     sweep.cancel(name)
     until_still(name)
@@ -109,17 +109,17 @@ def test_cancel_all_leaves_what_is_done_and_a_second_call_goes_on(base: Request)
 def test_a_run_that_ends_while_many_are_cancelled_does_not_save_the_others(
     base: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = sweep.identity(base)
+    name = sweep.compute_sweep_id(base)
     folders = [create_run(replace(r, sweep=name)) for r in sweep.grid(base, METHODS[:1], [1e-4, 1e-3], [0])]
     for folder in folders:
-        write_status(folder, replace(local.read_status(folder), state="queued", queued=time.time()))
+        write_status(folder, replace(read_status(folder), state="queued", queued=time.time()))
     asked = []
 
     def cancel(folder: Path) -> None:
-        if local.state(folder).state == "done":
+        if local.poll_status(folder).state == "done":
             raise CleanerError("there is nothing to cancel.")
         asked.append(folder)
-        write_status(folders[1], replace(local.read_status(folders[1]), state="done"))
+        write_status(folders[1], replace(read_status(folders[1]), state="done"))
 
     monkeypatch.setattr(local, "cancel", cancel)
     sweep.cancel(name)
@@ -130,8 +130,8 @@ def test_two_settings_of_one_defence_are_told_apart(base: Request) -> None:
     kinds = [{"name": "ta_cleaner", "share": share} for share in (0.1, 1.0)] + [{"name": "finetune"}]
     for request in sweep.grid(base, kinds, [1e-4], [0]):
         create_run(replace(request, sweep="two"))
-    entries = sweep.members("two")
-    assert [row.defense for row in sweep.rows(entries)] == ["finetune", "ta_cleaner K 10 %", "ta_cleaner K 100 %"]
+    entries = sweep.list_sweep_runs("two")
+    assert [row.defense for row in sweep.make_rows(entries)] == ["finetune", "ta_cleaner K 10 %", "ta_cleaner K 100 %"]
     assert len({line[0] for line in lines(entries)}) == 3
 
 
@@ -139,14 +139,14 @@ def test_a_sweep_does_not_go_on_with_another_run_of_the_same_name(base: Request,
     parent, _ = make_runs(tmp_path)
     of_run = replace(base, model=None, parent=parent.name)
     requests = sweep.grid(of_run, METHODS[:1], [1e-4], [0])
-    name = sweep.begin(requests)
+    name = sweep.start_sweep(requests)
     (first,) = until_still(name)
     assert first.status.state == "done"
-    assert sweep.begin(requests) == name
+    assert sweep.start_sweep(requests) == name
     path = parent / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"created": "2027-01-01T00:00:00Z"}))
     with pytest.raises(CleanerError, match="a newer one of the same name: delete the sweep's runs"):
-        sweep.begin(requests)
+        sweep.start_sweep(requests)
 
 
 def test_a_suspect_that_is_not_whole_is_refused_before_any_run_is_made(
@@ -155,11 +155,11 @@ def test_a_suspect_that_is_not_whole_is_refused_before_any_run_is_made(
     waits = create_run(replace(base, stage="backdoored", trigger={"name": "badnet"}), tmp_path / "elsewhere")
     assert main(["sweep", str(waits), "--defenses", "finetune", "--lrs", "1e-4", "--background"]) == 2
     assert "does not hold a complete run" in capsys.readouterr().err
-    assert local.all_entries() == []
+    assert local.poll_entries() == []
 
 
 def test_a_failed_run_does_not_stop_the_others(base: Request) -> None:
-    name = sweep.begin(sweep.grid(base, [{"name": "gone"}, {"name": "finetune"}], [1e-4], [0]))
+    name = sweep.start_sweep(sweep.grid(base, [{"name": "gone"}, {"name": "finetune"}], [1e-4], [0]))
     until_still(name)
     assert states(name) == ["done", "failed"]
 
@@ -169,14 +169,14 @@ def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixtu
         sweep.grid(base, METHODS, [1e-4], [])
     with pytest.raises(CleanerError, match="lr must lie"):
         sweep.grid(base, METHODS, [7.0], [0])
-    assert sweep.members("") == []
+    assert sweep.list_sweep_runs("") == []
     assert main(["sweep", str(base.model), "--status"]) == 2
     assert "there is no sweep of" in capsys.readouterr().err
     assert main(["sweep", "scenes-none"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "finetune lr=3"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "ta_cleaner share='1"]) == 2
     assert "share='1\" is not understood: a quotation mark is missing" in capsys.readouterr().err
-    assert local.all_entries() == []
+    assert local.poll_entries() == []
 
 
 def test_what_no_run_could_do_is_said_before_any_is_made(
@@ -190,7 +190,7 @@ def test_what_no_run_could_do_is_said_before_any_is_made(
     ):
         assert main([*command, *more]) == 2
         assert sentence in capsys.readouterr().err.splitlines()[-1]
-    assert local.all_entries() == []
+    assert local.poll_entries() == []
     monkeypatch.setattr(Sweep, "_look", lambda *_: None)
     assert main([*command, "--pairs", "0"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
@@ -236,7 +236,7 @@ def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None
     assert all(run["metrics"]["n"] > 0 for run in told["runs"])
     assert "4 of 4 runs done" in printed.err
     assert main(command) == 0  # nothing is missing
-    assert len(local.all_entries()) == 4
+    assert len(local.poll_entries()) == 4
     assert main(["sweep", str(base.model), "--status"]) == 0
     shown = capsys.readouterr().out
     assert "cleanclip  0.0001         1     done   100%" in shown

@@ -25,9 +25,9 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.models import weights
-from cleaner.models.architectures import TEMPLATES, Architecture, get_open_clip_architecture, find_open_clip_name
+from cleaner.models.architectures import TEMPLATES, Architecture, find_open_clip_name, get_open_clip_architecture
 from cleaner.models.checkpoints import describe_model_file, find_framing, write_checkpoint
-from cleaner.models.clip import Clip, _load_tokenizer, _build_clip, load_clip, save_clip
+from cleaner.models.clip import Clip, _build_clip, _load_tokenizer, load_clip, save_clip
 from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 from tests.conftest import OPENAI, TINY, make_clip

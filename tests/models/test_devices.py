@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cleaner.models.clip import Clip
-from cleaner.models.devices import check_devices, flush_denormals, pick_precision, check_precisions
+from cleaner.models.devices import check_devices, check_precisions, flush_denormals, pick_precision
 
 
 def test_devices_say_why_not() -> None:

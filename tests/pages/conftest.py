@@ -88,7 +88,7 @@ def make_small(app: AppTest) -> AppTest:
 
 def trained(app: AppTest) -> AppTest:
     """Wait until nothing is at work any more, then look again."""
-    until(lambda: all(entry.status.state not in ACTIVE for entry in local.all_entries()), 600)
+    until(lambda: all(entry.status.state not in ACTIVE for entry in local.poll_entries()), 600)
     app.run()
     assert not app.exception, [e.message for e in app.exception]
     return app
@@ -99,12 +99,12 @@ def work_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def launch(folder: Path) -> None:
         def work() -> None:
-            with local.alone(folder):
-                worker.work(worker.Desk(folder, local.own_start()))
+            with local.try_lock(folder):
+                worker.run_job(worker.RunSession(folder, local.own_start_time()))
 
         threading.Thread(target=work, name=f"worker-{folder.name}", daemon=True).start()
 
     monkeypatch.setattr(local, "launch", launch)
     monkeypatch.setattr(worker, "draw_map", lambda folder: None)  # compiles for a minute; real: test_jobs.py
-    monkeypatch.setattr(local, "process", lambda folder, status: psutil.Process())
+    monkeypatch.setattr(local, "find_process", lambda folder, status: psutil.Process())
     monkeypatch.setattr(local, "kill", lambda found: None)

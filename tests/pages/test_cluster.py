@@ -24,13 +24,13 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "slurm"
     monkeypatch.setenv("PATH", f"{fake_slurm.install(home)}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(home))
-    monkeypatch.setattr(slurm, "_answers", {})
+    monkeypatch.setattr(slurm, "_queue_cache", {})
     (home / "hold").write_text("Priority")
     return home
 
 
 def test_without_slurm_there_is_no_choice(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "missing", lambda: "Slurm's sbatch is not on this machine")
+    monkeypatch.setattr(slurm, "explain_unavailable", lambda: "Slurm's sbatch is not on this machine")
     app = open_page("Poison")
     assert "Train on" not in [radio.label for radio in app.radio]
     help = app.selectbox(key="poison.device").help
@@ -46,12 +46,12 @@ def test_poisoning_waits_in_the_queue_and_is_cancelled(open_page: Open, queue: P
     app.button(key="poison.go").click().run()
     assert not app.exception
     assert "Slurm refuses: Invalid partition name specified" in app.error[0].value.replace("\\", "")
-    assert local.all_entries() == []
+    assert local.poll_entries() == []
 
     (queue / "refuse").unlink()
     app.button(key="poison.go").click().run()
     assert not app.exception
-    (entry,) = local.all_entries()
+    (entry,) = local.poll_entries()
     assert (entry.status.state, entry.status.place) == ("queued", "slurm")
     assert read_json(entry.folder / "config.json")["finetune"]["device"] == "auto"
     script = (queue / "1").read_text()
@@ -60,7 +60,7 @@ def test_poisoning_waits_in_the_queue_and_is_cancelled(open_page: Open, queue: P
     assert not app.get("progress")[0].proto.value
     assert "Slurm job 1 waits behind others" in app.get("progress")[0].proto.text.replace("\\", "")
     next(button for button in app.button if (button.key or "").endswith(".cancel")).click().run()
-    assert local.state(entry.folder).state == "cancelled"
+    assert local.poll_status(entry.folder).state == "cancelled"
     assert not list(queue.glob("*.json"))
 
 
@@ -74,11 +74,11 @@ def test_a_sweep_is_one_array_in_one_table(open_page: Open, tmp_path: Path, queu
     assert "on the cluster, as many at a time as it has room for" in texts(app)
     app.button(key="defend.go").click().run()
     assert not app.exception
-    (name,) = sweep.names(local.all_entries())
-    assert [slurm.job_of(entry.folder) for entry in sweep.members(name)] == ["1_0", "1_1", "1_2"]
+    (name,) = sweep.list_sweep_ids(local.poll_entries())
+    assert [slurm.read_job_id(entry.folder) for entry in sweep.list_sweep_runs(name)] == ["1_0", "1_1", "1_2"]
     shown = next(d.value for d in app.dataframe if "Progress" in d.value)
     assert shown["State"].tolist() == ["waits"] * 3
     assert "Slurm job 1_0 waits behind others." in texts(app).replace("\\", "")
     assert not app.get("progress")
     app.button(key=f"{name}.cancel").click().run()
-    assert [entry.status.state for entry in sweep.members(name)] == ["cancelled"] * 3
+    assert [entry.status.state for entry in sweep.list_sweep_runs(name)] == ["cancelled"] * 3

@@ -59,7 +59,7 @@ def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: Open, tmp_pat
     app.button(key=f"{key}.go").click().run()
     assert not app.exception
     trained(app)
-    (again,) = (entry for entry in local.all_entries() if entry.config.get("rebound"))
+    (again,) = (entry for entry in local.poll_entries() if entry.config.get("rebound"))
     assert again.status.state == "done", again.status.message
     assert again.config["rebound"] == {"steps": 3, "after": {"name": "ta_cleaner"}}
     assert (again.config["parent"], again.config["pairs"]) == (defended.name, 500)
@@ -87,7 +87,7 @@ def test_a_rebound_test_can_be_paused_and_go_on(open_page: Open, tmp_path: Path)
     assert "TA-Cleaner, then rebound (2 steps)" in texts(app).replace("\\", "")
     app.button(key=f"waiting.{stopped.name}.resume").click().run()
     trained(app)
-    assert local.state(stopped).state == "done"
+    assert local.poll_status(stopped).state == "done"
     assert any(m.label == "Attack success @1 after 2 harmless steps" for m in app.metric)
 
 
@@ -128,8 +128,8 @@ def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:
     assert (before["Learning rate"], before["Seed"], before["Runs"]) == ("0.0001, 0.001", "0, 1", 4)
     assert "4 runs, about" in texts(app)
     app.button(key="defend.go").click().run()
-    (name,) = sweep.names(local.all_entries())
-    while sweep.at_work(sweep.members(name)):
+    (name,) = sweep.list_sweep_ids(local.poll_entries())
+    while sweep.is_active(sweep.list_sweep_runs(name)):
         time.sleep(0.05)
     app.run()
     assert not app.exception
@@ -141,7 +141,7 @@ def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:
     assert not app.toast
     app.button(key="defend.go").click().run()
     assert "All runs of this sweep are done" in app.toast[0].value
-    assert len(sweep.members(name)) == 4
+    assert len(sweep.list_sweep_runs(name)) == 4
     at(app, "Compare")
     app.multiselect(key="compare.Sweep").set_value([name]).run()
     assert len(app.dataframe[0].value) == 4
@@ -158,7 +158,7 @@ def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: Open, tm
     config = FinetuneConfig(epochs=1, device="cpu", precision="fp32")
     base = Request("defended", "scenes", 200, config, parent=parent.name, test_size=100)
     requests = sweep.grid(base, [{"name": "finetune"}], [1e-4, 1e-3], [0])
-    name = sweep.identity(requests[0])
+    name = sweep.compute_sweep_id(requests[0])
     folders = [create_run(replace(request, sweep=name)) for request in requests]
     for folder, state in zip(folders, ("paused", "new"), strict=True):
         write_status(folder, Status(state, step=1, total=4))
@@ -169,8 +169,8 @@ def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: Open, tm
         ["waits", 25, "–"],
     ]
     app.button(key=f"{name}.cancel").click().run()
-    assert [local.state(folder).state for folder in folders] == ["cancelled"] * 2
+    assert [local.poll_status(folder).state for folder in folders] == ["cancelled"] * 2
     app.button(key=f"{name}.resume").click().run()
-    while sweep.at_work(sweep.members(name)):
+    while sweep.is_active(sweep.list_sweep_runs(name)):
         time.sleep(0.05)
-    assert [local.state(folder).state for folder in folders] == ["done"] * 2
+    assert [local.poll_status(folder).state for folder in folders] == ["done"] * 2

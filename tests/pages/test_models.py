@@ -87,7 +87,7 @@ def clean(brought: Path) -> Path:
         "defended", "scenes", 64, config, str(brought), defense=DEFENSES["finetune"]().state_dict(), test_size=100
     )
     folder = create_run(request)
-    worker.work(worker.Desk(folder, local.own_start()))
+    worker.run_job(worker.RunSession(folder, local.own_start_time()))
     return folder
 
 

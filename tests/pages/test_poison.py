@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner.config import FinetuneConfig
 from cleaner.files import read_json, write_json
-from cleaner.jobs.local import all_entries
+from cleaner.jobs.local import poll_entries
 from cleaner.models.clip import save_clip
 from cleaner.presets import ATTACK_PARAMETERS, POISON_LR, PUBLISHED_ATTACKS
 from cleaner.runs.request import Request
@@ -307,7 +307,7 @@ def test_a_run_on_a_folder_of_pictures(open_page: Open, tmp_path: Path, monkeypa
     app.slider(key="poison.rate").set_value(20.0).run()
     app.button(key="poison.go").click().run()
     trained(app)
-    assert [entry.status.message for entry in all_entries()] == [""]
+    assert [entry.status.message for entry in poll_entries()] == [""]
     config = list_runs()[0][1]
     assert (config["data_name"], config["data_options"]) == (str(tmp_path / "my photos"), {})
     assert config["target_class"] in ("red", "green", "blue")
@@ -317,7 +317,7 @@ def test_a_run_on_a_folder_of_pictures(open_page: Open, tmp_path: Path, monkeypa
         assert not app.error, (title, [e.value for e in app.error])
     at(app, "Defend").button(key="defend.go").click().run()
     trained(app)
-    assert [entry.status.message for entry in all_entries()] == [""] * 3
+    assert [entry.status.message for entry in poll_entries()] == [""] * 3
     assert list_runs()[0][1]["request"]["data"] == str(tmp_path / "my photos")
 
 

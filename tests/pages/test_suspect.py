@@ -75,8 +75,8 @@ def test_it_is_swept(page: AppTest, tmp_path: Path) -> None:
     page.toggle(key="defend.sweep").set_value(True).run()
     page.number_input(key="defend.seeds").set_value(2).run()
     page.button(key="defend.go").click().run()
-    (name,) = sweep.names(local.all_entries())
-    while sweep.at_work(sweep.members(name)):
+    (name,) = sweep.list_sweep_ids(local.poll_entries())
+    while sweep.is_active(sweep.list_sweep_runs(name)):
         time.sleep(0.05)
     page.run()
     shown = next(d.value for d in page.dataframe if "Progress" in d.value)

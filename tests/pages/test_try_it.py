@@ -145,7 +145,7 @@ def test_own_picture(open_page: Open, tmp_path: Path) -> None:
     assert not app.code  # a link would not have the picture
     app.button(key="try.keep").click().run()
     link = parse_qs(app.code[0].value.partition("?")[2])
-    assert derived.kept_picture(first, link["own"][0]) == buffer.getvalue()
+    assert derived.read_image(first, link["own"][0]) == buffer.getvalue()
 
     linked = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
     linked.run().switch_page("pages/7_Try_it.py")

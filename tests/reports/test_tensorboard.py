@@ -50,27 +50,27 @@ def test_read_back(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert read.Scalars("poison/lr")[1].wall_time - read.Scalars("poison/lr")[0].wall_time == 1
 
     write_status(run, Status("running"))
-    tensorboard.write([run], tmp_path / "running")
+    tensorboard.export_runs([run], tmp_path / "running")
     read = EventAccumulator(str(tmp_path / "running" / run.name)).Reload()
     assert "test/asr@1" not in read.Tags()["scalars"]
 
 
 def test_settings_and_figures(run: Path) -> None:
     config, metrics = (json.loads((run / f"{name}.json").read_text()) for name in ("config", "metrics"))
-    shown = tensorboard.settings(config)
+    shown = tensorboard.collect_hparams(config)
     assert (shown["trigger"], shown["defense"], shown["lr"]) == ("badnet", "none", 1e-3)
-    figures = tensorboard.figures_of(metrics)
+    figures = tensorboard.collect_test_scalars(metrics)
     assert (figures["test/ca@1"], figures["test/n_attack"]) == (0.9, 96)
 
 
 def test_bad_input(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CleanerError, match="holds no run"):
-        tensorboard.write([tmp_path], tmp_path / "events")
+        tensorboard.export_runs([tmp_path], tmp_path / "events")
     with pytest.raises(CleanerError, match="two runs are named"):
-        tensorboard.write([run, run], tmp_path / "events")
+        tensorboard.export_runs([run, run], tmp_path / "events")
     with pytest.raises(CleanerError, match="one run folder or more"):
-        tensorboard.write([], tmp_path / "events")
+        tensorboard.export_runs([], tmp_path / "events")
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(CleanerError, match="pip install tensorboard"):
-        tensorboard.write([run], tmp_path / "events")
+        tensorboard.export_runs([run], tmp_path / "events")
     assert not (tmp_path / "events").exists()

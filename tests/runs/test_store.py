@@ -12,13 +12,13 @@ import pytest
 
 from cleaner import FinetuneConfig
 from cleaner.__main__ import main
-from cleaner.files import read_json, replacing, write_json, write_text
+from cleaner.files import atomic_write, read_json, write_json, write_text
 from cleaner.jobs import local
 from cleaner.models.clip import load_clip
 from cleaner.reports import html, tensorboard
 from cleaner.runs import store
 from cleaner.runs.request import Request, load_request
-from cleaner.runs.store import Status, create_run, entries, list_runs, load_run, read_progress, write_status
+from cleaner.runs.store import Status, create_run, list_entries, list_runs, load_run, read_progress, write_status
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
 
@@ -34,7 +34,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def finished(folder: Path, **config: Any) -> Path:
     """Write what lists read of a finished run."""
-    write_json(folder / "config.json", {"schema": store.SCHEMA, "stage": "backdoored", **config})
+    write_json(folder / "config.json", {"schema": store.SCHEMA_VERSION, "stage": "backdoored", **config})
     write_status(folder, Status("done"))
     return folder
 
@@ -44,7 +44,7 @@ def test_a_run_is_there_before_it_runs_and_says_all_that_is_asked(root: Path) ->
     assert first != second
     assert first.parent == root
     assert load_request(read_json(first / "config.json")) == REQUEST
-    assert [entry.status.state for entry in entries()] == ["new", "new"]
+    assert [entry.status.state for entry in list_entries()] == ["new", "new"]
     assert list_runs() == []
     with pytest.raises(CleanerError, match="does not hold a complete run"):
         load_run(first)
@@ -61,7 +61,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     write_text(path, "old")
 
     def broken_off() -> None:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("ne")
             raise KeyError
 
@@ -104,7 +104,7 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
     (root / "empty").mkdir()
     (root / ".deleted-x").mkdir()
     (root / "a-file").write_text("")
-    states = {entry.folder.name: entry.status.state for entry in entries()}
+    states = {entry.folder.name: entry.status.state for entry in list_entries()}
     assert states == {
         "whole": "done",
         "newer": "unreadable",
@@ -114,8 +114,8 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
         "by-an-older-version": "done",
     }
     assert {folder.name for folder, _ in list_runs()} == {"whole", "by-an-older-version"}
-    assert entries(root / "nowhere") == []
-    for look in (load_run, html.read, lambda folder: tensorboard.write([folder], root / "events")):
+    assert list_entries(root / "nowhere") == []
+    for look in (load_run, html.read_record, lambda folder: tensorboard.export_runs([folder], root / "events")):
         with pytest.raises(CleanerError, match="newer version"):
             look(root / "newer")
     with pytest.raises(CleanerError, match=r"no complete run \(its config.json is missing"):
@@ -130,14 +130,14 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
 def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, folder = make_runs(tmp_path)
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
-    assert html.read(folder).figure("asr") == pytest.approx(0.1)
+    assert html.read_record(folder).figure("asr") == pytest.approx(0.1)
     for odd in ({"trigger": "badnet"}, {"finetune": "x"}, {"defense": 1}, {"finetune": {"lr": "x"}}):
         write_json(folder / "config.json", {**config, **odd})
         for look in (
             load_run,
-            html.read,
-            store.run_trigger,
-            lambda folder: tensorboard.write([folder], tmp_path / "out"),
+            html.read_record,
+            store.load_run_trigger,
+            lambda folder: tensorboard.export_runs([folder], tmp_path / "out"),
         ):
             with pytest.raises(CleanerError, match=f"is not understood, see its {next(iter(odd))}: correct it"):
                 look(folder)
@@ -147,7 +147,7 @@ def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
     for change in ({"asr": "x"}, {"asr": {"1": None}}, {"asr": {"first": 0.1}}, {"n": "x"}, {"outcomes": {"ca": 1}}):
         write_json(folder / "metrics.json", {**metrics, **change})
         assert load_run(folder).metrics is None
-        assert html.read(folder).protocol == "not measured"
+        assert html.read_record(folder).protocol == "not measured"
     write_json(folder / "metrics.json", metrics)
     assert load_run(folder).metrics is not None
     write_json(folder / "status.json", {"state": "done", "updated": "y"})
@@ -158,7 +158,7 @@ def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
 def test_json_without_end_is_a_broken_file(root: Path) -> None:
     for name in ("config.json", "metrics.json", "progress.jsonl"):
         (finished(root / name) / name).write_text("[" * 100_000)
-    assert {entry.folder.name: entry.status.state for entry in entries()}["config.json"] == "unreadable"
+    assert {entry.folder.name: entry.status.state for entry in list_entries()}["config.json"] == "unreadable"
     assert store.read_metrics(root / "metrics.json") == {}
     assert read_progress(root / "progress.jsonl") == []
 
@@ -174,7 +174,7 @@ def test_notes_stay_beside_the_run_and_its_id_stays(root: Path) -> None:
     folder = finished(root / "a")
     before = (folder / "config.json").read_text()
     store.annotate(folder, " My run ", "looks odd", ["b", " a ", "a", ""])
-    entry = entries()[0]
+    entry = list_entries()[0]
     assert entry.notes == {"name": "My run", "note": "looks odd", "tags": ["a", "b"]}
     assert (folder / "config.json").read_text() == before
     assert store.run_id(folder) == "a"
@@ -186,8 +186,8 @@ def test_a_parent_is_found_by_its_id_also_after_a_move(root: Path, tmp_path: Pat
     assert store.find_run(store.run_id(parent)) == parent
     assert store.find_run(store.run_id(elsewhere)) == elsewhere
     moved, child = finished(tmp_path / "big" / "p"), finished(tmp_path / "big" / "c")
-    assert store.find_run("p", near=child) == moved
-    assert not store.find_run("gone", near=child).exists()
+    assert store.find_run("p", sibling=child) == moved
+    assert not store.find_run("gone", sibling=child).exists()
 
 
 def test_delete_takes_a_run_and_nothing_else(root: Path) -> None:
@@ -197,7 +197,7 @@ def test_delete_takes_a_run_and_nothing_else(root: Path) -> None:
     assert os.listdir(root) == []
     (root / "pictures").mkdir()
     with pytest.raises(CleanerError, match="no run folder"):
-        store.remove(root / "pictures")
+        store.remove_run_folder(root / "pictures")
     assert (root / "pictures").exists()
 
 
@@ -218,16 +218,16 @@ def test_a_list_of_many_runs_opens_few_files(root: Path, monkeypatch: pytest.Mon
 
 
 def test_shipped_runs_are_found_and_stay_as_they_are(root: Path) -> None:
-    assert store.shipped() == []
+    assert store.list_shipped_runs() == []
     first = finished(store.shipped_root() / "example")
     second = finished(store.shipped_root() / "example-1-finetune")
     own = finished(root / "own")
-    assert [entry.folder for entry in store.shipped()] == [second, first]
-    assert [entry.folder for entry in entries()] == [own]
+    assert [entry.folder for entry in store.list_shipped_runs()] == [second, first]
+    assert [entry.folder for entry in list_entries()] == [own]
     assert [store.is_shipped(folder) for folder in (first, own)] == [True, False]
     assert store.run_id(first) == "example"
-    assert store.find_run("example", near=own) == first
-    for change in (store.remove, local.delete, store.annotate):
+    assert store.find_run("example", sibling=own) == first
+    for change in (store.remove_run_folder, local.delete, store.annotate):
         with pytest.raises(CleanerError, match="it can only be looked at"):
             change(first)
     assert sorted(path.name for path in first.iterdir()) == ["config.json", "status.json"]

@@ -177,11 +177,11 @@ def test_who_follows_ends_well_where_the_first_process_has_stopped(
     write_status(tmp_path, Status(state))
     for name in ("load_request", "join"):
         monkeypatch.setattr(worker, name, lambda _: None)
-    monkeypatch.setattr(worker, "perform", perform)
+    monkeypatch.setattr(worker, "execute_request", perform)
     monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
     monkeypatch.setattr(worker.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
     with pytest.raises(RuntimeError) if raises else nullcontext():
-        assert worker.follow(tmp_path) == 0
+        assert worker.run_secondary_rank(tmp_path) == 0
 
 
 def test_alone_everything_stays_as_it_is() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cleaner.data.scenery.facts import SCENES_VERSION, scene
 from cleaner.data.scenery.render import render
-from cleaner.files import cache_root, replacing, source_root
+from cleaner.files import atomic_write, cache_root, source_root
 from cleaner.types import OnStep, StepReport
 
 CHUNK = 250
@@ -48,7 +48,7 @@ def pictures(
     found = cached(variant, split, seed, size, image_size, folder)
     if found is None:
         found = folder / f"{_stem(variant, split, seed, image_size)}-n{size}.npy"
-        with replacing(found, "Set CLEANER_CACHE to a folder for pictures that can be written.") as temporary:
+        with atomic_write(found, "Set CLEANER_CACHE to a folder for pictures that can be written.") as temporary:
             _render_all(temporary, variant, split, seed, size, image_size, on_step)
     return np.asanyarray(np.load(found, mmap_mode="r"))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from cleaner.runs.request import data_words
+from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError
 from pages._shared.cache.library import aside, library
 
@@ -35,7 +35,7 @@ def _data(name: str, split: str, size: int, _on_step: OnStep | None) -> CaptionD
     library()
     from cleaner.data.base import load_data
 
-    known, options = data_words(name)
+    known, options = parse_data(name)
     return load_data(known, split=split, size=size, on_step=aside(_on_step), **options)
 
 
@@ -45,7 +45,7 @@ def data(name: str, split: str, size: int, _on_step: OnStep | None = None) -> Ca
 
     Captions are ready at once; pictures are rendered, or read from their files, at their first use.
     """
-    _forget_if_rewritten(name, changed_at(data_words(name)[0]))
+    _forget_if_rewritten(name, changed_at(parse_data(name)[0]))
     return _data(name, split, size, _on_step)
 
 
@@ -54,7 +54,7 @@ def located_data(name: str) -> tuple[str, dict[str, Any]]:
     library()
     from cleaner.data.base import located
 
-    return located(*data_words(name))
+    return located(*parse_data(name))
 
 
 def packed(files: list[tuple[str, bytes]]) -> str:

@@ -32,9 +32,9 @@ def describe(model: str) -> str | None:
 
 def is_of(config: dict[str, Any], model: str) -> bool:
     """Return whether a run started from this model, and not from a run."""
-    from cleaner.models.resolve import found
+    from cleaner.models.resolve import resolve_model_name
 
-    return not config.get("parent") and (config.get("request") or {}).get("model") == found(model)
+    return not config.get("parent") and (config.get("request") or {}).get("model") == resolve_model_name(model)
 
 
 def look_at(model: str, name: str) -> tuple[list[str], Any]:

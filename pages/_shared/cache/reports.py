@@ -10,27 +10,27 @@ import streamlit as st
 from pages._shared.cache.library import library
 
 if TYPE_CHECKING:
-    from cleaner.reports.html import Entry
+    from cleaner.reports.html import RunRecord
 
 
-def entries(folders: list[Path]) -> list[Entry]:
+def entries(folders: list[Path]) -> list[RunRecord]:
     """Return runs as reports see them."""
-    from cleaner.reports.html import read
+    from cleaner.reports.html import read_record
 
-    return [read(folder) for folder in folders]
+    return [read_record(folder) for folder in folders]
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def weight_forms(folder: Path) -> tuple[str, ...]:
     """Return the suffixes of the files in which a run's weights can be had."""
     library()
-    from cleaner.reports.html import weight_forms
+    from cleaner.reports.html import list_weight_suffixes
 
-    return weight_forms(folder)
+    return list_weight_suffixes(folder)
 
 
 def report_html(folders: list[Path]) -> str:
     """Return the HTML report of some runs."""
-    from cleaner.reports.html import html
+    from cleaner.reports.html import render_html
 
-    return html(entries(folders), "made on the Compare page")
+    return render_html(entries(folders), "made on the Compare page")
