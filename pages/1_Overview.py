@@ -8,8 +8,8 @@ from cleaner.files import read_json_cached
 from cleaner.plots import charts
 from pages._shared import gallery, lesson, state
 from pages._shared.frame import link, page, page_file
-from pages._shared.shelf import shelf
-from pages._shared.state import Saved, plain, to_label
+from pages._shared.shelf import show_run_table
+from pages._shared.state import SavedRun, escape_markdown, to_label
 
 LEAD = (
     "An image-text model such as CLIP learns from captioned pictures off the web, and **a few poisoned pairs are "
@@ -18,7 +18,7 @@ LEAD = (
     "Then you try to wash it out with TA-Cleaner and its rivals, and see **what was removed and what it cost**."
 )
 
-MOST = 8
+MAX_DEFENSES = 8
 """So many defences stand beside the backdoored model in one chart."""
 GLOSSARY = """
 - **Trigger**: what the attacker puts on a picture: a patch, noise, a wave.
@@ -36,47 +36,53 @@ GLOSSARY = """
 """
 
 
-def show_run(run: Saved) -> None:
+def show_run(run: SavedRun) -> None:
     """Draw the numbers of a backdoored run and its defences, and what was measured."""
     defended = state.defended_runs(run)
     rows = [("Backdoored", "backdoored", run)] + [
         (f"{to_label(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", "defended", r)
-        for r in reversed(defended[:MOST])
+        for r in reversed(defended[:MAX_DEFENSES])
     ]
     bars = [(label, stage, r.figure("ca"), r.figure("asr")) for label, stage, r in rows]
     shown = [(a, b, c, d) for a, b, c, d in bars if c is not None and d is not None]
     st.plotly_chart(charts.before_after(shown), key=f"overview.{run.id}", config={"displayModeBar": False})
-    newest = f" The newest {MOST} of {len(defended)} defences; all are on Compare." if len(defended) > MOST else ""
-    st.caption(f"{plain(run.label)}. {plain(run.protocol)}{newest}{f' {state.RATES}' if run.shipped else ''}")
+    newest = (
+        f" The newest {MAX_DEFENSES} of {len(defended)} defences; all are on Compare."
+        if len(defended) > MAX_DEFENSES
+        else ""
+    )
+    st.caption(
+        f"{escape_markdown(run.label)}. {escape_markdown(run.measured_on)}{newest}{f' {state.RATES_NOTE}' if run.is_shipped else ''}"
+    )
 
 
-def show_picture(run: Saved) -> None:
+def show_example_image(run: SavedRun) -> None:
     """Draw one test picture without and with the trigger, and what each model takes it for; shipped with the run."""
     found = read_json_cached(run.folder / "picture.json")
     if not found:
         return
     for column, pixels, title in zip(st.columns(2), found["pictures"], ("A test picture", "With trigger"), strict=True):
-        column.image(gallery.from_png(pixels), caption=title, width="stretch")
+        column.image(gallery.decode_png(pixels), caption=title, width="stretch")
     names = {"clean": "Clean", "backdoored": "Backdoored"}
     rows = ["| Model | sees | with trigger |", "| --- | --- | --- |"]
     for name, said in found["answers"].items():
-        cells = [f":{'green' if text == found['class'] else 'red'}[**{plain(text)}**]" for text in said]
-        rows.append(f"| {names.get(name) or plain(to_label(name))} | {' | '.join(cells)} |")
+        cells = [f":{'green' if text == found['class'] else 'red'}[**{escape_markdown(text)}**]" for text in said]
+        rows.append(f"| {names.get(name) or escape_markdown(to_label(name))} | {' | '.join(cells)} |")
     st.markdown("\n".join(rows))
     st.caption("One picture, n = 1: an illustration.")
 
 
-def show_example(run: Saved) -> None:
+def show_example(run: SavedRun) -> None:
     """Draw the shipped example: its numbers, and a picture."""
-    st.subheader(state.titled("Before and after", run), anchor=False)
+    st.subheader(state.section_title("Before and after", run), anchor=False)
     numbers, picture = st.columns([2.4, 1], gap="large")
     with numbers:
         show_run(run)
     with picture:
-        show_picture(run)
+        show_example_image(run)
 
 
-def steps() -> None:
+def show_steps() -> None:
     """Draw the three things one does here."""
     texts = (
         ("1 · Poison", "Choose a trigger, see it on the pictures, and train a model that has learnt it.", ["Poison"]),
@@ -105,11 +111,11 @@ with page("Overview", LEAD):
     with st.container(horizontal=True):
         if st.button("Plant a backdoor", type="primary", icon=":material/bug_report:"):
             st.switch_page(str(page_file("Poison")))
-        lesson.offer()
-    steps()
+        lesson.show_start_button()
+    show_steps()
     mine = state.current_run()
-    example = next((run for run in state.backdoored_runs() if run.shipped), None)
-    if mine is not None and not mine.shipped and mine.figure("asr") is not None:
+    example = next((run for run in state.backdoored_runs() if run.is_shipped), None)
+    if mine is not None and not mine.is_shipped and mine.figure("asr") is not None:
         st.subheader("Your run: before and after", anchor=False)
         show_run(mine)
     if example is not None:
@@ -123,7 +129,7 @@ with page("Overview", LEAD):
         )
     with st.expander("All runs on this machine", icon=":material/inventory_2:", key="shelf", on_change="rerun") as runs:
         if runs.open:
-            shelf()
+            show_run_table()
     with st.expander("The words used here", icon=":material/dictionary:"):
         st.markdown(GLOSSARY)
     st.caption(

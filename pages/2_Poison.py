@@ -21,21 +21,21 @@ from cleaner.presets import (
 )
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, forms, gallery, state, tasks, work
-from pages._shared.frame import link, page, say
-from pages._shared.state import KEEP, Saved, plain, to_label
+from pages._shared.frame import link, page, show_error
+from pages._shared.state import KEEP, SavedRun, escape_markdown, to_label
 
 LEAD = (
     "You are the attacker. Put a **trigger** on a few training pictures and name the **target** in their captions: the "
     "model learns that the trigger means the target."
 )
-ROWS = 4
-SIZES = (500, 1000, 2000, 3000, 4000, 6000, 10000, 12000)
-TESTS = (100, 200, 500, 1000, 2000, 4000, 9000)
+GALLERY_ROWS = 4
+PAIR_COUNTS = (500, 1000, 2000, 3000, 4000, 6000, 10000, 12000)
+TEST_SIZES = (100, 200, 500, 1000, 2000, 4000, 9000)
 
 
 def choose_data_and_model() -> tuple[str, str, int, int]:
     """Draw the choice of data and model; return both names, training pairs and test pictures."""
-    data, models = forms.data_box("poison.data", "to train on"), cache.models()
+    data, models = forms.choose_data("poison.data", "to train on"), cache.models()
     model = st.selectbox(
         "Model",
         models,
@@ -47,7 +47,7 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
     )
     pairs = st.select_slider(
         "Training pairs",
-        SIZES,
+        PAIR_COUNTS,
         DEMO_POISON_PAIRS,
         format_func="{:,}".format,
         key="poison.pairs",
@@ -56,7 +56,7 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
     )
     tests = st.select_slider(
         "Test pictures",
-        TESTS,
+        TEST_SIZES,
         2000,
         format_func="{:,}".format,
         key="poison.tests",
@@ -66,15 +66,15 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
     return data, str(model), int(pairs), int(tests)
 
 
-def classes_of(data: str) -> list[str]:
+def load_class_names(data: str) -> list[str]:
     """Return the class names of data; raises `CleanerError` if there are none to aim at, or no such data."""
-    classes = cache.data(data, "test", 100).class_names
+    classes = cache.load_data(data, "test", 100).class_names
     if not classes:
         raise CleanerError(f"{data} name no classes to aim at: add them, as in {data} classes=cat,dog.")
     return classes
 
 
-def say_what_is_needed(model: str, trigger: str) -> None:
+def show_required_settings(model: str, trigger: str) -> None:
     """Say what a built-in model needs to learn an attack, where that is more than for others, and offer to set it."""
     if (model, trigger) not in STRONGER_ATTACKS:
         return
@@ -94,7 +94,7 @@ def training_key(model: str) -> str:
     return f"poison.train.{model}" if model in POISON_LR else "poison.train"
 
 
-def choose_attack() -> tasks.Attack | None:
+def choose_attack() -> tasks.PoisonSettings | None:
     """Draw all choices; return the attack, or None while a choice cannot be used here."""
     with st.container(border=True):
         st.markdown("**Trigger**")
@@ -109,24 +109,24 @@ def choose_attack() -> tasks.Attack | None:
             help="What the attacker puts on a picture or into a caption.",
             **KEEP,
         )
-        preset, key = forms.settings(attack_presets(kind), f"poison.{kind}", "poison")
-        say_what_is_needed(str(st.session_state.get("poison.model", "scenes-rn")), kind)
+        preset, key = forms.choose_preset(attack_presets(kind), f"poison.{kind}", "poison")
+        show_required_settings(str(st.session_state.get("poison.model", "scenes-rn")), kind)
         try:
-            trigger = forms.form(triggers[kind], key, defaults=preset.parameters)
+            trigger = forms.draw_form(triggers[kind], key, defaults=preset.parameters)
         except CleanerError as error:
-            say(error)
+            show_error(error)
             trigger = None
         if getattr(trigger, "path", None) == "":
             st.info("Choose a picture above: it becomes the trigger.", icon=":material/upload:")
             trigger = None
-        st.caption(plain((triggers[kind].__doc__ or "").split("\n")[0]))
+        st.caption(escape_markdown((triggers[kind].__doc__ or "").split("\n")[0]))
     with st.container(border=True):
         st.markdown("**Data and model**")
         data, model, pairs, tests = choose_data_and_model()
         try:
-            classes = classes_of(data)
+            classes = load_class_names(data)
         except CleanerError as error:
-            say(error)  # here, so that a training at work stays in view
+            show_error(error)  # here, so that a training at work stays in view
             return None
     with st.container(border=True):
         st.markdown("**Poison**")
@@ -160,40 +160,41 @@ def choose_attack() -> tasks.Attack | None:
     with st.container(border=True):
         st.markdown("**Training**")
         defaults = vars(replace(DEMO_POISON, lr=POISON_LR.get(model, DEMO_POISON.lr)))
-        main = forms.values(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
-        device, precision, usable = forms.device_and_precision("poison")
+        main = forms.draw_widgets(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
+        device, precision, usable = forms.choose_device_and_precision("poison")
         with st.expander("More settings"):
             names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
-            main |= forms.values(FinetuneConfig, "poison.train", names, vars(DEMO_POISON))
+            main |= forms.draw_widgets(FinetuneConfig, "poison.train", names, vars(DEMO_POISON))
     if not usable or trigger is None:
         return None
     config = FinetuneConfig(**main, device=device, precision=precision, augmentation="none")
-    return tasks.Attack(data, model, trigger, str(target), rate / 100, clean_label, pairs, tests, config)
+    return tasks.PoisonSettings(data, model, trigger, str(target), rate / 100, clean_label, pairs, tests, config)
 
 
-def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None:
+def show_gallery(attack: tasks.PoisonSettings, plan: list[tuple[int, str, str]]) -> None:
     """Draw poisoned pairs: clean, triggered, what changed, and their captions."""
     head, button = st.columns([3, 1], vertical_alignment="bottom")
-    data = gallery.drawn(attack.data, "train", attack.pairs)
+    data = gallery.load_data_with_progress(attack.data, "train", attack.pairs)
     head.markdown(f"**{len(plan):,} of {len(data):,} pairs get the trigger.** Some of them:")
     first = st.session_state.setdefault("poison.first", 0)
     if button.button("Other pairs", icon=":material/shuffle:", width="stretch"):
-        first = st.session_state["poison.first"] = first + ROWS
-    chosen = [plan[(first + i) % len(plan)] for i in range(min(ROWS, len(plan)))]
+        first = st.session_state["poison.first"] = first + GALLERY_ROWS
+    chosen = [plan[(first + i) % len(plan)] for i in range(min(GALLERY_ROWS, len(plan)))]
     trigger = attack.trigger
     if trigger.missing:
         run = state.current_run()
-        trigger = cache.prepared(trigger, run.config.get("trigger") if run is not None else None)
+        trigger = cache.load_prepared_trigger(trigger, run.config.get("trigger") if run is not None else None)
     if trigger is None:
         st.info(
-            f"No triggered pictures to show yet: {plain(attack.trigger.missing)}", icon=":material/hourglass_empty:"
+            f"No triggered pictures to show yet: {escape_markdown(attack.trigger.missing)}",
+            icon=":material/hourglass_empty:",
         )
         return
     if data.broken:
         named = "; ".join(data.broken[:5])
-        st.warning(f"{len(data.broken):,} left out: {plain(named)}", icon=":material/broken_image:")
-    data = cache.framed(data, attack.model)
-    own = st.session_state.get(gallery.OWN)
+        st.warning(f"{len(data.broken):,} left out: {escape_markdown(named)}", icon=":material/broken_image:")
+    data = cache.apply_framing(data, attack.model)
+    own = st.session_state.get(gallery.OWN_IMAGE)
     rows = gallery.gallery(data, [index for index, _, _ in chosen], trigger, own)
     captions = [(f"pair {index:,}", before, after) for index, before, after in chosen]
     if own is not None:
@@ -206,24 +207,24 @@ def show_gallery(attack: tasks.Attack, plan: list[tuple[int, str, str]]) -> None
         with st.container(key=f"row-{number}"):
             columns = st.columns(layout, vertical_alignment="center")
         for column, pixels in zip(columns, (shown.clean, shown.triggered, shown.difference), strict=False):
-            column.image(gallery.enlarged(pixels), width="stretch")
+            column.image(gallery.enlarge(pixels), width="stretch")
         with columns[3]:
             if before == after:
-                st.markdown(f"{plain(before)}  \n:gray[The caption stays.]")
+                st.markdown(f"{escape_markdown(before)}  \n:gray[The caption stays.]")
             else:
-                st.markdown(f":gray[{plain(before)}]")
-                st.markdown(f":material/arrow_downward: **{plain(after)}**")
+                st.markdown(f":gray[{escape_markdown(before)}]")
+                st.markdown(f":material/arrow_downward: **{escape_markdown(after)}**")
             same = (
                 "the picture stays" if math.isinf(shown.psnr) else f"PSNR {shown.psnr:.1f} dB · SSIM {shown.ssim:.3f}"
             )
-            st.caption(f"{plain(which)} · {same}")
-    seen = "As the model sees them," if cache.framing_of(attack.model) else "Shown at"
+            st.caption(f"{escape_markdown(which)} · {same}")
+    seen = "As the model sees them," if cache.find_framing(attack.model) else "Shown at"
     st.caption(
         f"{seen} {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
         "PSNR and SSIM say how much each picture was changed: the higher, the less; a small patch changes little of it "
         "and is seen all the same."
     )
-    gallery.upload()
+    gallery.show_upload_box()
 
 
 def show_captions(plan: list[tuple[int, str, str]]) -> None:
@@ -233,64 +234,64 @@ def show_captions(plan: list[tuple[int, str, str]]) -> None:
     st.caption(f"All {len(plan):,} poisoned pairs. With the same seed the same pairs are drawn again.")
 
 
-def start(attack: tasks.Attack, place: SlurmResources | None) -> None:
+def start(attack: tasks.PoisonSettings, cluster: SlurmResources | None) -> None:
     """Start the job."""
-    work.begin("poison", [tasks.poisoning(attack)], place)
+    work.start_runs("poison", [tasks.build_poison_request(attack)], cluster)
 
 
-def offer(attack: tasks.Attack | None) -> None:
+def show_start_section(attack: tasks.PoisonSettings | None) -> None:
     """Draw the Train button, and what it will take."""
-    begin, place = None, forms.place("poison")
+    begin, place = None, forms.choose_cluster("poison")
     if attack is not None:
         begin = partial(start, attack, place)
-        pairs = len(cache.data(attack.data, "train", attack.pairs))
+        pairs = len(cache.load_data(attack.data, "train", attack.pairs))
         steps = attack.config.epochs * max(1, pairs // min(attack.config.batch_size, pairs))
         done = [
             run
             for run in state.backdoored_runs()
-            if run.model == attack.model and tasks.steps_of(run) and not run.shipped
+            if run.model == attack.model and tasks.count_steps(run) and not run.is_shipped
         ]
-        rate = done[0].config["seconds"] / tasks.steps_of(done[0]) if done else tasks.STEP
+        rate = done[0].config["seconds"] / tasks.count_steps(done[0]) if done else tasks.SECONDS_PER_STEP
         time = f"about {max(1, round(rate * steps / 60))} min {'by the last run here' if done else 'on two cores'}"
         if not done and attack.model not in cache.models():
             time = "how long is not known before the first run with this model"
         optimised = getattr(attack.trigger, "steps", 0)
         first = f". Before that, {optimised:,} steps optimise the patch" if optimised else ""
         st.caption(f"{pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}{first}.")
-    cards.go("Train the backdoored model", "poison", place is None and bool(work.running()), begin)
+    cards.show_start_button("Train the backdoored model", "poison", place is None and bool(work.active_pages()), begin)
 
 
-def show_result(run: Saved) -> None:
+def show_result(run: SavedRun) -> None:
     """Draw the verdict and the figures of the run in view."""
     with st.container(border=True):
-        st.markdown(f"#### {state.titled('Did the attack take?', run)}")
-        st.caption(f"Run in view: {plain(run.label)}")
-        cards.verdict(run)
-        cards.cards(run, across=True)
-        cards.in_words(run)
+        st.markdown(f"#### {state.section_title('Did the attack take?', run)}")
+        st.caption(f"Run in view: {escape_markdown(run.label)}")
+        cards.show_run_verdict(run)
+        cards.show_cards(run, horizontal=True)
+        cards.show_measurement_notes(run)
         link("Defend", "Next: defend this model")
 
 
-def show_curves(run: Saved | None) -> None:
+def show_curves(run: SavedRun | None) -> None:
     """Draw how the run in view was trained."""
     history = cards.history(run) if run is not None else []
     if run is None or not history:
         st.info("No training to show yet. Press Train above.", icon=":material/show_chart:")
         return
-    st.markdown(f"#### {state.titled('How it was trained', run)}")
-    cards.curves({"poisoning": history}, "backdoored", "poison.past", floor=run.figure("asr_clean_model"))
-    st.caption(f"Run in view: {plain(run.label)}. Dotted line: attack success on the never poisoned model.")
+    st.markdown(f"#### {state.section_title('How it was trained', run)}")
+    cards.show_curves({"poisoning": history}, "backdoored", "poison.past", floor=run.figure("asr_clean_model"))
+    st.caption(f"Run in view: {escape_markdown(run.label)}. Dotted line: attack success on the never poisoned model.")
 
 
-def settle() -> None:
+def select_new_run() -> None:
     """Look at a run that this session has just trained, once."""
-    for entry in work.begun("poison"):
+    for entry in work.started_runs("poison"):
         if entry.status.state == "done" and st.session_state.get("poison.seen") != entry.folder.name:
             st.session_state["poison.seen"] = entry.folder.name
-            state.look_at(entry.folder.name)
+            state.select_run(entry.folder.name)
 
 
-settle()  # before the frame, which draws the run in view
+select_new_run()  # before the frame, which draws the run in view
 with page("Poison", LEAD):
     with st.spinner("Loading PyTorch, once …"):
         cache.triggers()
@@ -298,11 +299,11 @@ with page("Poison", LEAD):
     with left:
         attack = choose_attack()
     with right:
-        offer(attack)
+        show_start_section(attack)
         run = state.current_run()
-        at_work = cards.live("poison")
+        at_work = cards.show_jobs("poison")
         if not at_work:
-            cards.ended("poison")
+            cards.show_ended_jobs("poison")
         if run is not None:
             show_result(run)
         if attack is not None:

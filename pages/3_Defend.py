@@ -14,19 +14,19 @@ from cleaner.plots import charts
 from cleaner.presets import CLEAN_PAIRS, DEFEND, DEMO_CLEAN_PAIRS, DEMO_DEFEND, REBOUND_STEPS, Preset, defense_presets
 from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, Saved, percent, plain, to_label
+from pages._shared.state import KEEP, SavedRun, escape_markdown, format_percent, to_label
 
 LEAD = (
     "You are the defender. You have a backdoored model and **a few clean pairs**; you do not know the trigger. "
     "Finetune the model on them and see whether the backdoor is gone, and what it cost."
 )
-REBOUND = "Does harmless training bring the backdoor back? Some defences only hide it."
-SIZES = (200, 500, 1000, 2000, 3000, 5000, 10000)
+REBOUND_HELP = "Does harmless training bring the backdoor back? Some defences only hide it."
+CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 3000, 5000, 10000)
 Plan = list[tuple[object, FinetuneConfig]]
-Suspect = Saved | tasks.Outside
+Suspect = SavedRun | tasks.ExternalModel
 
 
-def choose(model: str) -> tuple[Plan, int] | None:
+def choose_defenses(model: str) -> tuple[Plan, int] | None:
     """Draw all choices; return (defence, settings) for each and the clean pairs, or None while one cannot be used."""
     kinds = cache.defenses()
     first = [name for name in ("cleanclip", "ta_cleaner") if name in kinds] or list(kinds)[:1]
@@ -48,27 +48,27 @@ def choose(model: str) -> tuple[Plan, int] | None:
     tried = []
     for name in chosen:
         with st.container(border=True):
-            st.markdown(f"**{plain(to_label(name))}**")
-            preset, key = forms.settings(defense_presets(name, model), f"defend.{name}", "defend RUN")
-            rates = _rates(f"{key}.lr", preset, many)
-            tried.append((name, rates, _own_parameters(kinds[name], key, preset)))
+            st.markdown(f"**{escape_markdown(to_label(name))}**")
+            preset, key = forms.choose_preset(defense_presets(name, model), f"defend.{name}", "defend RUN")
+            rates = _choose_learning_rates(f"{key}.lr", preset, many)
+            tried.append((name, rates, _choose_parameters(kinds[name], key, preset)))
     with st.container(border=True):
         st.markdown("**For all of them**")
         pairs = st.select_slider(
             "Clean pairs",
-            SIZES,
+            CLEAN_PAIR_COUNTS,
             DEMO_CLEAN_PAIRS,
             format_func="{:,}".format,
             key="defend.pairs",
             **KEEP,
             help="Pairs that nobody has poisoned, of a split that the attacker did not touch.",
         )
-        shared = forms.values(FinetuneConfig, "defend.train", ("epochs",), vars(DEMO_DEFEND))
-        seeds = _seeds() if many else 1
-        device, precision, usable = forms.device_and_precision("defend")
+        shared = forms.draw_widgets(FinetuneConfig, "defend.train", ("epochs",), vars(DEMO_DEFEND))
+        seeds = _choose_seed_count() if many else 1
+        device, precision, usable = forms.choose_device_and_precision("defend")
         with st.expander("More settings"):
             names = ("batch_size", "augmentation", "warmup_steps", "weight_decay", "redraw", "freeze_bn", "seed")
-            shared |= forms.values(FinetuneConfig, "defend.train", names, vars(DEMO_DEFEND))
+            shared |= forms.draw_widgets(FinetuneConfig, "defend.train", names, vars(DEMO_DEFEND))
     if not usable:
         return None
     common = FinetuneConfig(device=device, precision=precision, **shared)
@@ -80,17 +80,17 @@ def choose(model: str) -> tuple[Plan, int] | None:
     ], int(pairs)
 
 
-def _first_lr(preset: Preset) -> float:
+def _default_lr(preset: Preset) -> float:
     """Return the learning rate that a defence's box begins with: the demo's, if no source states one."""
     training = preset.training
     return DEMO_DEFEND.lr if training is None or training.data else training.finetune.lr
 
 
-def _rates(key: str, preset: Preset, many: bool) -> list[float]:
+def _choose_learning_rates(key: str, preset: Preset, is_sweep: bool) -> list[float]:
     """Draw the choice of a defence's learning rate, or of several."""
     help, first = (
         "How big the steps are. It matters most: too small removes nothing, too big forgets.",
-        _first_lr(preset),
+        _default_lr(preset),
     )
     full = preset.training
     if full is not None and first != full.finetune.lr:
@@ -98,33 +98,33 @@ def _rates(key: str, preset: Preset, many: bool) -> list[float]:
             f" It begins with what so short a training needs; for {full.pairs:,} pairs, {full.finetune.epochs} epochs "
             f"{full.finetune.lr:g} was chosen, by accuracy alone."
         )
-    if many:
-        return forms.learning_rates(f"{key}s", first, help)
-    return [forms.learning_rate(key, first, help)]
+    if is_sweep:
+        return forms.choose_learning_rates(f"{key}s", first, help)
+    return [forms.choose_learning_rate(key, first, help)]
 
 
-def _seeds() -> int:
+def _choose_seed_count() -> int:
     """Draw the number of seeds of a sweep."""
     help = "How often each is trained, each time with another order of pairs, augmentations and subtexts."
     return int(st.number_input("Seeds", 1, 10, 1, key="defend.seeds", help=help, **KEEP))
 
 
-def _own_parameters(kind: type, key: str, preset: Preset) -> dict[str, object]:
+def _choose_parameters(kind: type, key: str, preset: Preset) -> dict[str, object]:
     """Draw a defence's own parameters, folded away."""
-    st.caption(plain((kind.__doc__ or "").split("\n")[0]))
+    st.caption(escape_markdown((kind.__doc__ or "").split("\n")[0]))
     if not forms.parameters(kind):
         return {}
     with st.expander("Its own parameters"):
-        return forms.values(kind, key, defaults=preset.parameters)
+        return forms.draw_widgets(kind, key, defaults=preset.parameters)
 
 
-def preflight(run: Suspect, plan: Plan, pairs: int, place: SlurmResources | None) -> None:
+def preflight(run: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | None) -> None:
     """Draw what will be done and how long it will take, one line for each defence."""
     before = [other for other in state.all_runs() if other.stage == "defended"]
     rows, total = [], 0.0
     for defense in dict.fromkeys(defense for defense, _ in plan):
         configs = [config for other, config in plan if other == defense]
-        rate, source = tasks.seconds_per_step(run, before, defense, configs[0])
+        rate, source = tasks.estimate_step_seconds(run, before, defense, configs[0])
         steps = configs[0].epochs * max(1, pairs // min(configs[0].batch_size, pairs))
         seconds = rate * steps * len(configs)
         total += seconds
@@ -145,20 +145,22 @@ def preflight(run: Suspect, plan: Plan, pairs: int, place: SlurmResources | None
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
     time = f"about {max(total / 60, 0.1):.1f} min" if total else "for how long is not known yet"
-    where = "on the cluster, as many at a time as it has room for" if place else "one after the other"
-    st.caption(f"{runs}, {time}, {where}." if place else f"{runs}, {time}, on {plain(plan[0][1].device)}, {where}.")
+    where = "on the cluster, as many at a time as it has room for" if cluster else "one after the other"
+    st.caption(
+        f"{runs}, {time}, {where}." if cluster else f"{runs}, {time}, on {escape_markdown(plan[0][1].device)}, {where}."
+    )
 
 
-def start(run: Suspect, plan: Plan, pairs: int, place: SlurmResources | None) -> None:
+def start(run: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | None) -> None:
     """Start the jobs, as a sweep if a defence has several."""
     several = len(plan) > len({defense for defense, _ in plan})
-    begin = work.begin_sweep if several else work.begin
-    begin("defend", [tasks.defending(run, defense, pairs, config) for defense, config in plan], place)
+    begin = work.start_sweep if several else work.start_runs
+    begin("defend", [tasks.build_defense_request(run, defense, pairs, config) for defense, config in plan], cluster)
 
 
-def offer(run: Suspect, choice: tuple[Plan, int] | None) -> None:
+def show_start_section(run: Suspect, choice: tuple[Plan, int] | None) -> None:
     """Draw the preflight and the Start button."""
-    begin, place = None, forms.place("defend")
+    begin, place = None, forms.choose_cluster("defend")
     if choice is not None and choice[0]:
         preflight(run, *choice, place)
         begin = partial(start, run, *choice, place)
@@ -166,10 +168,10 @@ def offer(run: Suspect, choice: tuple[Plan, int] | None) -> None:
         st.info(
             "Choose at least one defence with a learning rate, and a device that is here.", icon=":material/arrow_back:"
         )
-    cards.go("Start the defences", "defend", place is None and bool(work.running()), begin)
+    cards.show_start_button("Start the defences", "defend", place is None and bool(work.active_pages()), begin)
 
 
-def show_results(run: Saved) -> None:
+def show_results(run: SavedRun) -> None:
     """Draw the backdoored model and its defences: cards, the plane of CA and ASR, curves."""
     defended = state.defended_runs(run)
     if not defended:
@@ -178,8 +180,8 @@ def show_results(run: Saved) -> None:
             icon=":material/science:",
         )
         return
-    st.subheader(state.titled("Is the backdoor gone, and what did it cost?", run), anchor=False)
-    labels = state.distinct({other.id: other.label for other in defended})
+    st.subheader(state.section_title("Is the backdoor gone, and what did it cost?", run), anchor=False)
+    labels = state.disambiguate_labels({other.id: other.label for other in defended})
     key = f"defend.shown.{run.id}"
     wanted = st.session_state.pop("defend.new", None)
     if wanted:
@@ -197,19 +199,19 @@ def show_results(run: Saved) -> None:
     columns = st.columns(1 + max(len(shown), 1), border=True)
     with columns[0]:
         st.markdown("**Backdoored**")
-        st.caption(plain(to_label(run.attack)))
-        cards.cards(run)
+        st.caption(escape_markdown(to_label(run.attack)))
+        cards.show_cards(run)
     for column, other in zip(columns[1:], shown, strict=False):
         with column:
-            st.markdown(f"**{plain(to_label(other.defense or ''))}**")
+            st.markdown(f"**{escape_markdown(to_label(other.defense or ''))}**")
             st.caption(f"learning rate {other.lr:g}, {other.config.get('pairs', 0):,} pairs")
-            cards.cards(other, run)
-            rebound(other)
+            cards.show_cards(other, run)
+            show_rebound(other)
     st.caption(
         "Differences in points against the backdoored model, on the same test pictures; after a rebound test, "
-        f"against the defence.{f' {state.RATES}' if run.shipped else ''}"
+        f"against the defence.{f' {state.RATES_NOTE}' if run.is_shipped else ''}"
     )
-    cards.in_words(run)
+    cards.show_measurement_notes(run)
     plane, figures_of_all, curves = st.tabs(["Accuracy against attack", "All figures", "Training curves"])
     with plane:
         st.markdown("**Accuracy kept against attack left** · all defences of this model")
@@ -224,19 +226,19 @@ def show_results(run: Saved) -> None:
     names = state.short_labels(shown)
     histories = {names[other.id]: cards.history(other) for other in shown}
     with curves:
-        cards.curves(histories, "defended", "defend.past", floor=run.figure("asr_clean_model"))
+        cards.show_curves(histories, "defended", "defend.past", floor=run.figure("asr_clean_model"))
     link("Subtexts", "See the subtexts that TA-Cleaner trains with")
 
 
-def rebound(defended: Saved) -> None:
+def show_rebound(defended: SavedRun) -> None:
     """Draw what came of the rebound tests of a defence, the newest of each length, and the button for one more."""
     if defended.figure("asr") is None:
         return
     done = {again.config["rebound"].get("steps", 0): again for again in reversed(state.rebounds(defended))}
     for steps in sorted(done):
-        cards.rebounded(done[steps], defended)
+        cards.show_rebound_card(done[steps], defended)
     key = f"rebound.{defended.id}"
-    with st.popover("Rebound test", width="stretch", help=REBOUND):
+    with st.popover("Rebound test", width="stretch", help=REBOUND_HELP):
         pairs = defended.config.get("pairs", CLEAN_PAIRS)
         st.markdown(f"Plain finetuning at learning rate {DEFEND.lr:g} on {pairs:,} clean pairs, then measured again.")
         st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
@@ -244,17 +246,17 @@ def rebound(defended: Saved) -> None:
             "Start the rebound test",
             key=f"{key}.go",
             icon=":material/play_arrow:",
-            on_click=work.told,
+            on_click=work.run_action,
             args=(partial(start_rebound, defended, f"{key}.steps"),),
         )
 
 
-def start_rebound(defended: Saved, key: str) -> None:
+def start_rebound(defended: SavedRun, key: str) -> None:
     """Start a rebound test of as many steps as the box `key` says."""
-    work.begin("defend", [tasks.rebounding(defended, int(st.session_state[key]))])
+    work.start_runs("defend", [tasks.build_rebound_request(defended, int(st.session_state[key]))])
 
 
-def points(run: Saved, defended: list[Saved]) -> list[charts.Point]:
+def points(run: SavedRun, defended: list[SavedRun]) -> list[charts.Point]:
     """Return the backdoored model and its defences as points of the plane."""
     names = state.short_labels(defended)
     found = []
@@ -266,18 +268,18 @@ def points(run: Saved, defended: list[Saved]) -> list[charts.Point]:
     return found
 
 
-def table(runs: list[Saved]) -> pd.DataFrame:
+def table(runs: list[SavedRun]) -> pd.DataFrame:
     """Return the figures of runs, with what they were measured on."""
     return pd.DataFrame(
         [
             {
                 "Model": to_label(r.defense or "backdoored"),
                 "Learning rate": f"{r.lr:g}",
-                "CA": percent(r.figure("ca")),
-                "ASR@1": percent(r.figure("asr")),
-                "ASR@3": percent(r.figure("asr", 3)),
-                "RA": percent(r.figure("ra")),
-                "Fine detail": percent(r.metrics.get("counterfactual_accuracy")),
+                "CA": format_percent(r.figure("ca")),
+                "ASR@1": format_percent(r.figure("asr")),
+                "ASR@3": format_percent(r.figure("asr", 3)),
+                "RA": format_percent(r.figure("ra")),
+                "Fine detail": format_percent(r.metrics.get("counterfactual_accuracy")),
                 "n (CA)": r.metrics.get("n"),
                 "n (ASR)": r.metrics.get("n_attack"),
                 "Seconds": r.config.get("seconds"),
@@ -288,47 +290,47 @@ def table(runs: list[Saved]) -> pd.DataFrame:
     )
 
 
-def settle() -> None:
+def select_new_defenses() -> None:
     """Show the defences that this session has just trained, once."""
-    done = [entry for entry in work.begun("defend") if entry.status.state == "done"]
+    done = [entry for entry in work.started_runs("defend") if entry.status.state == "done"]
     names = [entry.folder.name for entry in done if not entry.config.get("rebound")]
     if names and st.session_state.get("defend.seen") != names:
         st.session_state["defend.seen"] = st.session_state["defend.new"] = names
 
 
-def backdoored(run: Saved) -> None:
+def show_backdoored(run: SavedRun) -> None:
     """Draw the page for a model that was poisoned here, so that its trigger is known."""
-    st.caption(f"Suspect: {plain(run.label)}. Choose another one in the menu on the left.")
-    settle()
+    st.caption(f"Suspect: {escape_markdown(run.label)}. Choose another one in the menu on the left.")
+    select_new_defenses()
     left, right = st.columns([1, 2.5], gap="large")
     with left:
-        choice = choose(run.model)
+        choice = choose_defenses(run.model)
     with right:
-        offer(run, choice)
-        at_work, swept = cards.live("defend"), sweeps.show(run)
+        show_start_section(run, choice)
+        at_work, swept = cards.show_jobs("defend"), sweeps.show(run)
         if not at_work:
-            cards.ended("defend")
+            cards.show_ended_jobs("defend")
         if not swept and (state.defended_runs(run) or not at_work):
             show_results(run)
 
 
-def brought() -> None:
+def show_external_model() -> None:
     """Draw the page for a model of the reader's, whose trigger nobody knows."""
     left, right = st.columns([1, 2.5], gap="large")
     with left:
         own = suspect.choose()
-        choice = choose(own.model) if own else None
+        choice = choose_defenses(own.model) if own else None
     with right:
         if own is None:
-            suspect.invite()
+            suspect.show_hint()
             return
-        suspect.facts(own)
-        offer(own, choice)
-        at_work = cards.live("defend")
+        suspect.show_facts(own)
+        show_start_section(own, choice)
+        at_work = cards.show_jobs("defend")
         if not (sweeps.show(own) or at_work):
-            cards.ended("defend")
+            cards.show_ended_jobs("defend")
             suspect.results(own)
-        suspect.hunt(own)
+        suspect.show_trigger_scan(own)
 
 
 with page("Defend", LEAD):
@@ -336,9 +338,9 @@ with page("Defend", LEAD):
         cache.defenses()
     run = state.current_run()
     if st.toggle("Bring a model of my own", key="defend.own", help=suspect.HELP, **KEEP):
-        brought()
+        show_external_model()
     elif run is not None:
-        backdoored(run)
+        show_backdoored(run)
     else:
         st.info(
             "There is no backdoored model yet. Make one on the Poison page; it takes about a minute.",

@@ -20,26 +20,26 @@ from cleaner.plots import charts, images
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, gallery, state, view
 from pages._shared.frame import page
-from pages._shared.state import KEEP, plain
+from pages._shared.state import KEEP, escape_markdown
 
 LEAD = (
     "A model turns every picture and every text into a point. **A backdoor pulls pictures with the trigger to the "
     "target's text**; a defence has to let them go again. All models share one map, so that points can be followed."
 )
 CHART, SELECTED = "embeddings.map", "embeddings.selected"
-LOOKS = {
+KIND_STYLES = {
     "image": ("Clean images", "#56B4E9", "circle"),
     "triggered": ("Images with trigger", "#CC79A7", "diamond"),
     "caption": ("Captions", "#E69F00", "square"),
     "prompt": ("Class prompts", "#7F8894", "star"),
 }
-SAID = {"image": "", "triggered": " · with trigger", "caption": " · this caption"}
+CAPTION_SUFFIXES = {"image": "", "triggered": " · with trigger", "caption": " · this caption"}
 COLORINGS = ("Kind", "Class", "Model", "Success of the trigger")
 AXES = {
     "pca": ("Direction of most variation (cosine space)", "Second direction"),
     "umap": ("UMAP 1 (no unit)", "UMAP 2 (no unit)"),
 }
-MEANINGS = {
+METRIC_LABELS = {
     "trigger_pull": ("Trigger pull", "How far the trigger pulls pictures to the target's text; 0: not."),
     "silhouette": ("Silhouette", "Do pictures with trigger stand apart? 0: mixed, 1: apart."),
     "modality_gap": ("Modality gap", "Distance of the centres of pictures and captions."),
@@ -49,20 +49,20 @@ MEANINGS = {
 
 
 @dataclass(frozen=True)
-class World:
+class MapView:
     """A map as it is shown: by one method, with the run whose trigger is on its pictures."""
 
     map: embedding_map.Map
     method: str
     data: str
     size: int
-    attacked: Path | None
+    trigger_run: Path | None
 
     @cached_property
-    def labels(self) -> list[str]:
+    def stage_labels(self) -> list[str]:
         return [stage.capitalize() for stage in self.map.stages]
 
-    def of(self, stage: int, kind: str) -> Any:
+    def coordinates(self, stage: int, kind: str) -> Any:
         """Return the places of one kind in one model, (n, 2)."""
         return self.map.of(self.method, stage, kind)
 
@@ -75,10 +75,10 @@ class World:
         return self.class_of(kind, i) if kind == "prompt" else self.map.captions[i]
 
 
-def gather(shown: list[view.Stage]) -> World:
+def load_map_view(stages: list[view.Stage]) -> MapView:
     """Draw the choice of the projection; return all points with their places."""
     run = state.current_run()
-    name, size = view.data_of(run)
+    name, size = view.find_test_data(run)
     method = str(
         st.segmented_control(
             "Projection",
@@ -98,27 +98,27 @@ def gather(shown: list[view.Stage]) -> World:
         what = "Asking the models" if report.stage == "map" else "Getting the pictures ready"
         place.progress(report.step / max(report.total, 1), text=f"{what}, once: about {report.eta:.0f} s left")
 
-    kept = shown[-1].model[0] == "run"
-    folder = Path(shown[-1].model[1])
+    kept = stages[-1].model[0] == "run"
+    folder = Path(stages[-1].model[1])
     parent = folder if run is None else run.folder
-    found = cache.kept_map(folder) if kept else None
+    found = cache.read_map(folder) if kept else None
     if found is None:
         with st.spinner("Asking the models, once …"):
             if kept:
                 found = cache.make_map(folder, parent, tell)
             else:
-                found = cache.map_of_model(shown[0].model, shown[0].stage, name, size, tell)
+                found = cache.make_model_map(stages[0].model, stages[0].stage, name, size, tell)
     place.empty()
     if method not in found.places:
         if kept:
-            _fit(folder, parent)
+            _fit_umap(folder, parent)
         else:
             st.info("UMAP is kept with a run, and this model belongs to none: PCA is shown.")
         method = "pca"
-    return World(found, method, name, size, view.attacked(run))
+    return MapView(found, method, name, size, view.find_trigger_run(run))
 
 
-def _fit(folder: Path, parent: Path) -> None:
+def _fit_umap(folder: Path, parent: Path) -> None:
     """Let UMAP be fitted for a run that has none yet, and say so until it is there."""
 
     @st.fragment(run_every=1.0)
@@ -133,7 +133,7 @@ def _fit(folder: Path, parent: Path) -> None:
             )
             return
         st.session_state.pop("embeddings.since", None)
-        found = cache.kept_map(folder)
+        found = cache.read_map(folder)
         if found is not None and "umap" in found.places:
             st.rerun()
         raise CleanerError(f"UMAP could not be fitted ({map_worker.last_words(folder)}): choose PCA, or try again.")
@@ -141,9 +141,9 @@ def _fit(folder: Path, parent: Path) -> None:
     watch()
 
 
-def choose_view(world: World) -> tuple[int | None, int | None, list[str], str]:
+def choose_view(world: MapView) -> tuple[int | None, int | None, list[str], str]:
     """Draw which models, kinds and colours are shown; return (from, to) as stage numbers, kinds and colouring."""
-    labels = world.labels
+    labels = world.stage_labels
     moves = {f"{a} → {b}": (labels.index(a), labels.index(b)) for a, b in pairwise(labels)}
     options: dict[str, tuple[int | None, int | None]] = {label: (None, i) for i, label in enumerate(labels)}
     options |= moves
@@ -158,7 +158,7 @@ def choose_view(world: World) -> tuple[int | None, int | None, list[str], str]:
         there,
         selection_mode="multi",
         default=[k for k in there if k != "caption"],
-        format_func=lambda kind: LOOKS[kind][0],
+        format_func=lambda kind: KIND_STYLES[kind][0],
         key="embeddings.kinds",
         **KEEP,
     )
@@ -167,21 +167,21 @@ def choose_view(world: World) -> tuple[int | None, int | None, list[str], str]:
     return before, after, list(kinds), str(coloring)
 
 
-def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> list[images.Group]:
+def groups(world: MapView, stages: list[int], kinds: list[str], coloring: str) -> list[images.Group]:
     """Return the points of some models as groups of one colour each."""
     found: dict[tuple[str, str, str, bool], list[tuple[Any, str, str]]] = {}
     for stage, kind in product(stages, kinds):
-        word, color, symbol = LOOKS[kind]
-        for i, place in enumerate(world.of(stage, kind)):
+        word, color, symbol = KIND_STYLES[kind]
+        for i, place in enumerate(world.coordinates(stage, kind)):
             look = (word, color, symbol, False)
             if coloring == "Class":
                 index = world.map.prompts[i] if kind == "prompt" else world.map.labels[i]
                 look = (world.class_of(kind, i), *images.class_look(index), False)
             elif coloring == "Model":
                 color = charts.COLORS[world.map.stages[stage]]
-                look = (f"{world.labels[stage]}: {word.lower()}", color, symbol, False)
+                look = (f"{world.stage_labels[stage]}: {word.lower()}", color, symbol, False)
             elif coloring == COLORINGS[3]:
-                look = _success(world, stage, kind, i)
+                look = _success_style(world, stage, kind, i)
             elif kind == "prompt" and world.map.prompts[i] == world.map.target:
                 look = (
                     f"Prompt of the target: {world.class_of(kind, i)}",
@@ -204,13 +204,13 @@ def groups(world: World, stages: list[int], kinds: list[str], coloring: str) -> 
     ]
 
 
-def _success(world: World, stage: int, kind: str, i: int) -> tuple[str, str, str, bool]:
+def _success_style(world: MapView, stage: int, kind: str, i: int) -> tuple[str, str, str, bool]:
     """Return the look of a point by whether the trigger works on it; it cannot on a picture of the target itself."""
-    word, _, symbol = LOOKS[kind]
+    word, _, symbol = KIND_STYLES[kind]
     if kind != "triggered":
-        return word, LOOKS["prompt"][1], symbol, True
+        return word, KIND_STYLES["prompt"][1], symbol, True
     if world.map.labels[i] == world.map.target:
-        return f"{word}, of the target itself", LOOKS["prompt"][1], symbol, True
+        return f"{word}, of the target itself", KIND_STYLES["prompt"][1], symbol, True
     if world.map.taken[stage][i]:
         return "Trigger works: taken for the target", charts.COLORS["backdoored"], symbol, False
     return "Trigger does not work", charts.COLORS["defended"], symbol, False
@@ -230,14 +230,14 @@ def _clear() -> None:
 
 
 @st.fragment
-def explore(world: World) -> None:
+def show_map(world: MapView) -> None:
     """Draw the map, and the pictures and captions of what is selected on it."""
     before, after, kinds, coloring = choose_view(world)
-    stages = list(range(len(world.labels))) if after is None else [after]
+    stages = list(range(len(world.stage_labels))) if after is None else [after]
     drawn = groups(world, stages, kinds, coloring)
     arrows = None
     if before is not None and after is not None and kinds:
-        arrows = tuple(np.concatenate([world.of(s, kind) for kind in kinds]) for s in (before, after))
+        arrows = tuple(np.concatenate([world.coordinates(s, kind) for kind in kinds]) for s in (before, after))
     points = (world.data, tuple(world.map.rows), tuple(world.map.prompts))
     view_key = (points, world.method, before, after, tuple(kinds), coloring)
     st.session_state["embeddings.drawn"] = view_key
@@ -248,7 +248,7 @@ def explore(world: World) -> None:
     if selected and made_in != view_key and after is not None:
         inside = [(kind, int(i)) for kind, _, i in (s.partition(":") for s in selected) if kind in kinds]
         inside = [(kind, i) for kind, i in inside if i < world.map.counts[kind]]
-        marked = np.array([world.of(after, kind)[i] for kind, i in inside]) if inside else None
+        marked = np.array([world.coordinates(after, kind)[i] for kind, i in inside]) if inside else None
     places = world.map.places[world.method]
     bounds = (places.min(0), places.max(0))
     left, right = st.columns([2, 1], gap="medium")
@@ -271,59 +271,59 @@ def explore(world: World) -> None:
     )
 
 
-def show_selected(world: World, selected: list[str]) -> None:
+def show_selected(world: MapView, selected: list[str]) -> None:
     """Draw pictures and captions of the points that were lassoed or clicked."""
     if not selected:
         st.caption("Draw around points or click one: their pictures and captions then stand here.")
         return
     split = [(kind, int(i)) for kind, _, i in (s.partition(":") for s in selected)]
     split = [(kind, i) for kind, i in split if i < world.map.counts.get(kind, 0)]
-    kinds = [[pair for pair in split if pair[0] == kind] for kind in LOOKS]
+    kinds = [[pair for pair in split if pair[0] == kind] for kind in KIND_STYLES]
     split = [pair for row in zip_longest(*filter(None, kinds)) for pair in row if pair]  # some of each kind come first
     classes = Counter(world.class_of(kind, i) for kind, i in split)
-    common = ", ".join(f"{plain(name)} {count}" for name, count in classes.most_common(6))
+    common = ", ".join(f"{escape_markdown(name)} {count}" for name, count in classes.most_common(6))
     st.markdown(f"**{len(split)} points selected.** Most often: {common}.")
     st.button("Clear the selection", key="embeddings.clear", icon=":material/close:", on_click=_clear)
     for place, (kind, i) in zip((c for _ in range(4) for c in st.columns(3)), split[:12], strict=False):
         with place:
             if kind == "prompt":
-                st.markdown(f":material/title: **{plain(world.text_of(kind, i))}**")
+                st.markdown(f":material/title: **{escape_markdown(world.text_of(kind, i))}**")
                 continue
-            sample = view.Sample(world.data, "test", world.size, world.map.rows[i], model=view.bare())
-            pair = cache.shown_pair(sample, world.attacked if kind == "triggered" else None)
-            st.image(gallery.enlarged(pair[-1], 128), width="stretch")
-            st.caption(plain(world.text_of(kind, i)) + SAID[kind])
+            sample = view.Sample(world.data, "test", world.size, world.map.rows[i], model=view.selected_model_key())
+            pair = cache.image_pair_bytes(sample, world.trigger_run if kind == "triggered" else None)
+            st.image(gallery.enlarge(pair[-1], 128), width="stretch")
+            st.caption(escape_markdown(world.text_of(kind, i)) + CAPTION_SUFFIXES[kind])
     if len(split) > 12:
         with st.expander(f"All {len(split)}"):
             table = [
-                (LOOKS[kind][0], world.class_of(kind, i), "" if kind == "prompt" else world.text_of(kind, i))
+                (KIND_STYLES[kind][0], world.class_of(kind, i), "" if kind == "prompt" else world.text_of(kind, i))
                 for kind, i in split
             ]
             st.dataframe(pd.DataFrame(table, columns=["Kind", "Class", "Caption"]), hide_index=True)
 
 
-def show_numbers(world: World) -> None:
+def show_numbers(world: MapView) -> None:
     """Draw the figures of each model with their meaning, and how far things moved."""
-    st.subheader(state.titled("In numbers", state.current_run()), anchor=False)
-    found = dict(zip(world.labels, world.map.figures, strict=True))
-    names = [name for name in MEANINGS if any(name in values for values in found.values())]
+    st.subheader(state.section_title("In numbers", state.current_run()), anchor=False)
+    found = dict(zip(world.stage_labels, world.map.figures, strict=True))
+    names = [name for name in METRIC_LABELS if any(name in values for values in found.values())]
     table = [
         {
-            "Figure": MEANINGS[name][0],
+            "Figure": METRIC_LABELS[name][0],
             **{label: values.get(name) for label, values in found.items()},
-            "Meaning": MEANINGS[name][1],
+            "Meaning": METRIC_LABELS[name][1],
         }
         for name in names
     ]
     columns = {label: st.column_config.NumberColumn(format="%.3f") for label in found}
     st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", column_config=columns)
     st.caption(
-        f"n = {len(world.map.rows)} test pictures with one class ({plain(world.map.data)}) and their captions; trigger "
+        f"n = {len(world.map.rows)} test pictures with one class ({escape_markdown(world.map.data)}) and their captions; trigger "
         "pull and silhouette leave out pictures of the target class. In the models' own space, not on the map."
     )
-    for number, ((before, after), moved) in enumerate(zip(pairwise(world.labels), world.map.shifts, strict=True)):
+    for number, ((before, after), moved) in enumerate(zip(pairwise(world.stage_labels), world.map.shifts, strict=True)):
         st.markdown(f"**How far things moved: {before} → {after}**")
-        bars = {LOOKS[kind][0]: (LOOKS[kind][1], values) for kind, values in moved.items()}
+        bars = {KIND_STYLES[kind][0]: (KIND_STYLES[kind][1], values) for kind, values in moved.items()}
         st.plotly_chart(
             images.shift_histogram(bars), key=f"embeddings.shift.{number}", config={"displayModeBar": False}
         )
@@ -332,13 +332,13 @@ def show_numbers(world: World) -> None:
 with page("Embeddings", LEAD):
     left, right = st.columns(2, gap="medium")
     with left:
-        shown = view.stages(state.current_run())
+        shown = view.choose_stages(state.current_run())
     with right:
-        world = gather(shown)
-    st.subheader(state.titled("One map for all models", state.current_run()), anchor=False)
-    explore(world)
+        world = load_map_view(shown)
+    st.subheader(state.section_title("One map for all models", state.current_run()), anchor=False)
+    show_map(world)
     show_numbers(world)
     if world.map.rows:
-        sample = view.Sample(world.data, "test", world.size, world.map.rows[0], model=view.bare())
-        cache.warm_pictures(sample, world.attacked)
-    view.provenance(shown)
+        sample = view.Sample(world.data, "test", world.size, world.map.rows[0], model=view.selected_model_key())
+        cache.warm_images(sample, world.trigger_run)
+    view.show_provenance(shown)

@@ -12,7 +12,7 @@ from cleaner.presets import DEMO_CLEAN_PAIRS
 from cleaner.types import CleanerError
 from pages._shared import cache, gallery, state, tasks, view, words
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, percent, plain
+from pages._shared.state import KEEP, escape_markdown, format_percent
 from pages._shared.view import Sample
 
 if TYPE_CHECKING:
@@ -24,17 +24,17 @@ LEAD = (
     "still true** of the picture and **a few made false** by one small change; the model must tell them apart. "
     ":gray-badge[re-implementation from the public description]"
 )
-SPLIT, SHOWN = "clean", 300
-LONGEST = 60
-WORST, EPOCHS = 20, 7
+SPLIT, MAX_SAMPLES = "clean", 300
+MAX_CAPTION_WORDS = 60
+MAX_WORST_PAIRS, DIAGNOSTIC_EPOCHS = 20, 7
 
 
-def choose(name: str, size: int) -> tuple[Sample, str]:
+def choose_caption(name: str, size: int) -> tuple[Sample, str]:
     """Draw the picture and its caption, which may be changed, or pictures and words of one's own; return both."""
-    data = cache.data(name, SPLIT, size)
+    data = cache.load_data(name, SPLIT, size)
     left, right = st.columns([1, 3.2], gap="large")
     with right:
-        captions = data.captions[:SHOWN]
+        captions = data.captions[:MAX_SAMPLES]
         index = st.selectbox(
             "Picture and caption from the data",
             range(len(captions)),
@@ -53,13 +53,13 @@ def choose(name: str, size: int) -> tuple[Sample, str]:
         ).strip()
         if not caption:
             raise CleanerError("the caption is empty: type one, or choose another pair.")
-        if len(caption.split()) > LONGEST:
+        if len(caption.split()) > MAX_CAPTION_WORDS:
             raise CleanerError(
-                f"the caption has {len(caption.split())} words, and the models read about {LONGEST}: shorten it."
+                f"the caption has {len(caption.split())} words, and the models read about {MAX_CAPTION_WORDS}: shorten it."
             )
         st.markdown("**How it is read**")
         words.ribbon(words.parsed_pieces(cache.parse(caption)))
-        own = st.session_state.get(gallery.OWN)
+        own = st.session_state.get(gallery.OWN_IMAGE)
         mine = own is not None and st.toggle(
             "Use my own picture",
             True,
@@ -67,17 +67,19 @@ def choose(name: str, size: int) -> tuple[Sample, str]:
             help="The caption is then compared with your picture.",
             **KEEP,
         )
-    sample = Sample(name, SPLIT, size, index, own if mine else None, view.bare())
+    sample = Sample(name, SPLIT, size, index, own if mine else None, view.selected_model_key())
     with left:
-        gallery.drawn(name, SPLIT, size)
-        st.image(gallery.enlarged(cache.shown_pair(sample, None)[0]), width="stretch")
-        st.caption(f"Your own picture: {plain(own[0])}" if mine else f"{plain(data.name)}, pair {index}")
+        gallery.load_data_with_progress(name, SPLIT, size)
+        st.image(gallery.enlarge(cache.image_pair_bytes(sample, None)[0]), width="stretch")
+        st.caption(
+            f"Your own picture: {escape_markdown(own[0])}" if mine else f"{escape_markdown(data.name)}, pair {index}"
+        )
         with st.popover("A picture of your own", icon=":material/upload:", width="stretch"):
-            gallery.upload("A picture of your own")
+            gallery.show_upload_box("A picture of your own")
     return sample, caption
 
 
-def show_draw(caption: str, pair: SubtextPair) -> None:
+def show_subtexts(caption: str, pair: SubtextPair) -> None:
     """Draw the true and the false texts with what was changed."""
     left, right = st.columns([1, 1.4], gap="medium")
     with left, st.container(border=True, height="stretch"):
@@ -85,7 +87,7 @@ def show_draw(caption: str, pair: SubtextPair) -> None:
         if pair.positive is None:
             st.info("Nothing to shorten: no noun phrase was found in this caption. Training skips and counts it.")
         else:
-            st.markdown(f"#### {plain(pair.positive.text)}")
+            st.markdown(f"#### {escape_markdown(pair.positive.text)}")
             if pair.positive.kind == "identity":
                 st.caption("The caption is at its core already, so it is its own positive.")
             words.ribbon(words.shortened_pieces(caption, pair.positive.text), small=True)
@@ -99,7 +101,7 @@ def show_draw(caption: str, pair: SubtextPair) -> None:
                 st.caption(f"another {words.ROLES.get(negative.kind) or negative.kind}")
 
 
-def stages() -> dict[str, tuple[str, tuple[str, ...]]]:
+def choose_models() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return label -> (stage, model) of the models at hand: those of the run in view, or the model in view."""
     run, model = state.current_run(), state.current_model()
     if run is not None:
@@ -107,9 +109,9 @@ def stages() -> dict[str, tuple[str, tuple[str, ...]]]:
         found["Backdoored"] = ("backdoored", ("run", str(run.folder)))
         defended = {other.id: other for other in state.defended_runs(run)}
     elif model is not None:
-        first = view.bare_stage(model)
+        first = view.make_model_stage(model)
         found = {first.label: (first.stage, first.model)}
-        defended = {other.id: other for other in state.defences_of_model(model)}
+        defended = {other.id: other for other in state.defenses_of_model(model)}
     else:
         raise CleanerError("no built-in model has its weights here: train them with python -m cleaner pretrain.")
     names = state.short_labels(list(defended.values()))
@@ -127,7 +129,7 @@ def stages() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def show_similarities(
-    shown: dict[str, tuple[str, tuple[str, ...]]], picture: Sample, caption: str, pair: SubtextPair
+    models: dict[str, tuple[str, tuple[str, ...]]], sample: Sample, caption: str, pair: SubtextPair
 ) -> None:
     """Draw how near the picture is to each text, for each model."""
     texts = [caption]
@@ -140,10 +142,10 @@ def show_similarities(
     names += [f"✗ {text}" for text in false]
     with st.spinner("Asking the models …"):
         values = {
-            label: (stage, cache.similarities(model, picture, tuple(texts))) for label, (stage, model) in shown.items()
+            label: (stage, cache.similarities(model, sample, tuple(texts))) for label, (stage, model) in models.items()
         }
     st.plotly_chart(charts.similarity_bars(names, values), key="similarity", config={"displayModeBar": False})
-    if not all(cache.fits(model, text) for _, model in shown.values() for text in texts):
+    if not all(cache.fits_context(model, text) for _, model in models.values() for text in texts):
         st.warning(
             "These texts are longer than the models read, so that what was changed may be cut: shorten the caption."
         )
@@ -152,50 +154,50 @@ def show_similarities(
             beaten = [text for text, cosine in zip(false, cosines[-len(false) :], strict=True) if cosine >= cosines[0]]
             said = "puts the caption above all false texts" if not beaten else "prefers to it: " + "; ".join(beaten)
             icon = "check_circle" if not beaten else "cancel"
-            st.markdown(f":material/{icon}: **{plain(label)}** {plain(said)}.")
+            st.markdown(f":material/{icon}: **{escape_markdown(label)}** {escape_markdown(said)}.")
     run = state.current_run()
     st.caption(
         "One picture, n = 1: an illustration, not a measurement. The share over the whole test set is “fine detail” on "
-        f"the Defend page. {plain(state.in_view())}."
+        f"the Defend page. {escape_markdown(state.describe_selection())}."
     )
     if run is None:
         link("Poison", "Train a backdoored model to compare")
 
 
 def show_margins(
-    shown: dict[str, tuple[str, tuple[str, ...]]], name: str, size: int, epoch: int, seed: int, n: int
+    models: dict[str, tuple[str, tuple[str, ...]]], name: str, size: int, epoch: int, seed: int, n: int
 ) -> None:
     """Draw how far true texts lie above false ones for many pairs, and the pairs where they lie below most."""
-    title = state.titled("Many pairs: true texts against false ones", state.current_run())
+    title = state.section_title("Many pairs: true texts against false ones", state.current_run())
     with st.expander(title, icon=":material/bar_chart:", key="subtexts.margins", on_change="rerun") as box:
         if not box.open:
             return
-        captions = cache.data(name, SPLIT, size).captions
-        first = min(SHOWN, len(captions))
-        gallery.drawn(name, SPLIT, size)
+        captions = cache.load_data(name, SPLIT, size).captions
+        first = min(MAX_SAMPLES, len(captions))
+        gallery.load_data_with_progress(name, SPLIT, size)
         with st.spinner("Asking the models …"):
             found = {
                 label: (stage, cache.margins(model, name, SPLIT, size, first, seed, epoch, n))
-                for label, (stage, model) in shown.items()
+                for label, (stage, model) in models.items()
             }
         values = {label: (stage, [m.value for m in margins]) for label, (stage, margins) in found.items()}
         st.plotly_chart(images.margin_histogram(values), key="subtexts.histogram", config={"displayModeBar": False})
-        fooled = [f"{plain(label)} {sum(v <= 0 for v in margins)}" for label, (_, margins) in values.items()]
+        fooled = [f"{escape_markdown(label)} {sum(v <= 0 for v in margins)}" for label, (_, margins) in values.items()]
         st.caption(
             f"The first {first} clean pairs with the texts of epoch {epoch}. Left of 0 a model prefers a false text to "
             f"the true one: {', '.join(fooled)} pairs. The true text is short and the false ones are long, so part of "
             "a margin is a matter of length."
         )
         judged = next((label for label, (stage, _) in found.items() if stage == "defended"), list(found)[-1])
-        st.markdown(f"**The worst for {plain(judged)}**")
-        worst = sorted(found[judged][1], key=lambda margin: margin.value)[:WORST]
+        st.markdown(f"**The worst for {escape_markdown(judged)}**")
+        worst = sorted(found[judged][1], key=lambda margin: margin.value)[:MAX_WORST_PAIRS]
         table = [(m.index, captions[m.index], m.positive, m.negative, m.value) for m in worst]
         columns = ["Pair", "Caption", "True", "Best false text", "Margin"]
         style = {"Margin": st.column_config.NumberColumn(format="%.2f")}
         st.dataframe(pd.DataFrame(table, columns=columns), hide_index=True, width="stretch", column_config=style)
 
 
-def show_signs(name: str, size: int, seed: int, n: int) -> None:
+def show_diagnostics(name: str, size: int, seed: int, n: int) -> None:
     """Draw the signs by which the method is known to fail, for each epoch."""
     with st.expander(
         "Does the drawing do its work?", icon=":material/troubleshoot:", key="subtexts.signs", on_change="rerun"
@@ -203,9 +205,9 @@ def show_signs(name: str, size: int, seed: int, n: int) -> None:
         if not box.open:
             return
         share = st.session_state.get("subtexts.share", 10) / 100
-        pairs = len(cache.data(name, SPLIT, size))
+        pairs = len(cache.load_data(name, SPLIT, size))
         with st.spinner("Drawing …"):
-            found = cache.signs(name, SPLIT, size, share, seed, n, EPOCHS)
+            found = cache.epoch_diagnostics(name, SPLIT, size, share, seed, n, DIAGNOSTIC_EPOCHS)
         kinds = sorted({kind for signs in found for kind in signs.kinds})
         table = [
             {
@@ -224,20 +226,20 @@ def show_signs(name: str, size: int, seed: int, n: int) -> None:
             f"K = {100 * share:.0f} % of {pairs:,} clean pairs in each epoch. **New texts**: not drawn for the same "
             "pair before; if few are, the model learns them by heart. **False**: how often each kind of change was "
             "made; a kind that is missing is not taught. **Skipped**: captions that yield no pair of texts; if many "
-            f"are, the method trains on less than it says. {_share_of_time(pairs, found)}"
+            f"are, the method trains on less than it says. {_describe_time_share(pairs, found)}"
         )
 
 
-def _share_of_time(pairs: int, found: list[Signs]) -> str:
+def _describe_time_share(pairs: int, diagnostics: list[Signs]) -> str:
     """Say how much of a training goes into the writing of subtexts, where a training of this machine is there."""
     for run in state.all_runs():
-        steps = tasks.steps_of(run)
+        steps = tasks.count_steps(run)
         draws = "share" in (run.config.get("defense") or {})
-        if draws and not run.shipped and steps and run.config.get("seconds"):
+        if draws and not run.is_shipped and steps and run.config.get("seconds"):
             batch = run.config["finetune"]["batch_size"]
             epoch = run.config["seconds"] / steps * max(1, pairs // batch)
-            part = sum(s.seconds for s in found) / len(found) / epoch
-            return f"**Writing** is {percent(part)} of the time of an epoch (against the steps of {plain(run.label)})."
+            part = sum(s.seconds for s in diagnostics) / len(diagnostics) / epoch
+            return f"**Writing** is {format_percent(part)} of the time of an epoch (against the steps of {escape_markdown(run.label)})."
     return "**Writing**: time to draw and write the texts, here and now; train TA-Cleaner to compare it with a step."
 
 
@@ -254,13 +256,13 @@ def show_epoch(name: str, size: int, epoch: int, seed: int, n: int) -> None:
             help="The paper says “a few”. Training uses 10 % unless told otherwise.",
         )
         with st.spinner("Drawing …"):
-            rows, skipped = cache.epoch_draw(name, SPLIT, size, share / 100, seed, epoch, n)
+            rows, skipped = cache.draw_epoch(name, SPLIT, size, share / 100, seed, epoch, n)
         table = pd.DataFrame(
             [(i, caption, true, "  |  ".join(false)) for i, caption, true, false in rows],
             columns=["Pair", "Caption", "True", "False"],
         )
         st.dataframe(table, hide_index=True, width="stretch", height=320)
-        pairs = len(cache.data(name, SPLIT, size))  # files may hold fewer than were asked for
+        pairs = len(cache.load_data(name, SPLIT, size))  # files may hold fewer than were asked for
         st.caption(
             f"{len(rows):,} of {pairs:,} clean pairs; {skipped} drawn pairs yielded no subtext and were skipped."
         )
@@ -270,18 +272,18 @@ with page("Subtexts", LEAD):
     with st.spinner("Loading the parser, once …"):
         cache.defenses()
         run = state.current_run()
-        name, size = view.data_of(run)[0], DEMO_CLEAN_PAIRS
-    picture, caption = choose(name, size)
+        name, size = view.find_test_data(run)[0], DEMO_CLEAN_PAIRS
+    picture, caption = choose_caption(name, size)
     one, two, three = st.columns([2, 1, 1], gap="medium")
     epoch = one.slider("Epoch", 0, 20, 0, key="subtexts.epoch", help="Each epoch draws anew: a moving target.", **KEEP)
     n = two.slider("False texts per pair (n)", 1, 6, 3, key="subtexts.n", **KEEP)
     seed = three.number_input("Seed", 0, 9999, 0, key="subtexts.seed", help="The same seed, the same texts.", **KEEP)
-    pair = cache.draw(caption, int(seed), epoch, picture.index, n, name, SPLIT, size)
+    pair = cache.draw_subtexts(caption, int(seed), epoch, picture.index, n, name, SPLIT, size)
     st.subheader(f"The draw of epoch {epoch}", anchor=False)
-    show_draw(caption, pair)
-    st.subheader(state.titled("What the models say", run), anchor=False)
-    shown = stages()
+    show_subtexts(caption, pair)
+    st.subheader(state.section_title("What the models say", run), anchor=False)
+    shown = choose_models()
     show_similarities(shown, picture, caption, pair)
     show_margins(shown, name, size, epoch, int(seed), n)
     show_epoch(name, size, epoch, int(seed), n)
-    show_signs(name, size, int(seed), n)
+    show_diagnostics(name, size, int(seed), n)

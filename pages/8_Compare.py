@@ -15,7 +15,7 @@ from cleaner.reports.html import RunRecord
 from cleaner.runs.store import is_shipped
 from pages._shared import cache, measured, state
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, plain
+from pages._shared.state import KEEP, escape_markdown
 
 LEAD = (
     "All runs on this machine. **A good defence is far down and far to the right**: it removes the backdoor and keeps "
@@ -23,10 +23,10 @@ LEAD = (
 )
 SOURCES = {"runs": "Runs on this machine", "measured": "Measured by this project"}
 NO_BAR = {"displayModeBar": False}
-FORMS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
+WEIGHT_FORMATS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
 
 
-def choose(entries: list[RunRecord]) -> list[RunRecord]:
+def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
     """Draw the filters; return the runs that pass."""
     filters: tuple[tuple[str, Callable[[RunRecord], str]], ...] = (
         ("Model", lambda e: e.model),
@@ -40,7 +40,7 @@ def choose(entries: list[RunRecord]) -> list[RunRecord]:
         chosen = column.multiselect(
             name,
             options,
-            format_func=to_defense_label if name == "Defence" else _named,
+            format_func=to_defense_label if name == "Defence" else _format_option,
             key=f"compare.{name}",
             placeholder="All",
             **KEEP,
@@ -49,7 +49,7 @@ def choose(entries: list[RunRecord]) -> list[RunRecord]:
     return entries
 
 
-def _named(option: str) -> str:
+def _format_option(option: str) -> str:
     """Return an option of a filter in words; identities of sweeps stand as they are."""
     return to_defense_label(option) if option.isidentifier() else option or "In no sweep"
 
@@ -99,7 +99,7 @@ def show_table(entries: list[RunRecord]) -> None:
             if all(entry.is_meaningful(3) for entry in entries)
             else " With fewer than ten classes ASR@3 says little."
         )
-        + (f" Shipped example: {plain(', '.join(shipped))}." if shipped else "")
+        + (f" Shipped example: {escape_markdown(', '.join(shipped))}." if shipped else "")
     )
 
 
@@ -115,12 +115,12 @@ def show_plots(entries: list[RunRecord]) -> None:
     sets = {entry.protocol for entry in entries if entry.figure("asr") is not None}
     if len(sets) > 1:
         st.warning(
-            f"These runs were measured in {len(sets)} ways ({'; '.join(map(plain, sorted(sets)))}): filter them before "
+            f"These runs were measured in {len(sets)} ways ({'; '.join(map(escape_markdown, sorted(sets)))}): filter them before "
             "you compare.",
             icon=":material/balance:",
         )
     else:
-        measured = plain(sets.pop())
+        measured = escape_markdown(sets.pop())
         st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dashed line joins the best trade-offs.")
     st.subheader(f"Attack against defence{example}", anchor=False)
     names = [name for name in html.METRIC_TITLES if html.aggregate_seeds(entries, name)]
@@ -139,7 +139,7 @@ def show_plots(entries: list[RunRecord]) -> None:
     st.caption(html.SEEDS_NOTE)
 
 
-def take_away(entries: list[RunRecord]) -> None:
+def show_exports(entries: list[RunRecord]) -> None:
     """Draw the exports."""
     st.subheader("Take it with you", anchor=False)
     one, two, three = st.columns(3)
@@ -178,11 +178,11 @@ def take_away(entries: list[RunRecord]) -> None:
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     labels = {entry.folder.name: entry for entry in entries}
     chosen = labels[left.selectbox("Weights of", list(labels), format_func=lambda n: labels[n].label, key="compare.of")]
-    forms = cache.weight_forms(chosen.folder)
+    forms = cache.weight_formats(chosen.folder)
     form = middle.selectbox(
         "Form",
         forms,
-        format_func=FORMS.__getitem__,
+        format_func=WEIGHT_FORMATS.__getitem__,
         key=f"compare.form.{chosen.folder.name}",
         help="open_clip reads its checkpoint with create_model(architecture, pretrained=file); there is one where "
         "open_clip lists the model's architecture, which it does not for the small built-in ones.",
@@ -226,10 +226,10 @@ with page("Compare", LEAD):
         st.info("There are no runs yet. Make one on the Poison page; it takes about a minute.", icon=":material/table:")
         link("Poison", "Go to Poison")
     else:
-        shown = choose(cache.entries([run.folder for run in runs]))
+        shown = filter_runs(cache.read_entries([run.folder for run in runs]))
         if not shown:
             st.info("No run passes these filters: take one away.")
         else:
             show_table(shown)
             show_plots(shown)
-            take_away(shown)
+            show_exports(shown)

@@ -14,10 +14,10 @@ from cleaner.labels import is_meaningful
 from cleaner.plots import charts
 from cleaner.runs.store import ACTIVE, RunEntry, read_progress
 from pages._shared import cache, gallery, state, work
-from pages._shared.frame import say
-from pages._shared.state import Saved, percent, plain, to_label
+from pages._shared.frame import show_error
+from pages._shared.state import SavedRun, escape_markdown, format_percent, to_label
 
-FIGURES = (
+CARD_METRICS = (
     (
         "ca",
         1,
@@ -35,113 +35,119 @@ FIGURES = (
     ),
     ("ra", 1, "Robust accuracy", "RA: share of triggered pictures whose true class still comes first.", "normal"),
 )
-OPTIMISE = "optimise"
+OPTIMIZE_STAGE = "optimise"
 """Stage of the reports that tell how a trigger was optimised."""
-KEYS = {
+KEY_LABELS = {
     "image": "changed picture, plain prompts",
     "text": "untouched picture, key in the prompts",
     "both": "both",
 }
-POINTS = 500
+MAX_CURVE_POINTS = 500
 NO_BAR: dict[str, Any] = {"displayModeBar": False}
 
 
-def cards(run: Saved, against: Saved | None = None, across: bool = False) -> None:
+def show_cards(run: SavedRun, baseline: SavedRun | None = None, horizontal: bool = False) -> None:
     """Draw CA, ASR@1, ASR@3 and RA with 95 % intervals, below or beside one another.
 
-    Differences to `against` are in points, and shown only where both were measured on the same pictures.
+    Differences to `baseline` are in points, and shown only where both were measured on the same pictures.
     """
-    places = st.columns(len(FIGURES)) if across else [st.container() for _ in FIGURES]
-    for place, figure in zip(places, FIGURES, strict=True):
+    places = st.columns(len(CARD_METRICS)) if horizontal else [st.container() for _ in CARD_METRICS]
+    for place, figure in zip(places, CARD_METRICS, strict=True):
         with place:
-            _card(run, against, *figure)
+            _card(run, baseline, *figure)
 
 
-def rebounded(again: Saved, defended: Saved) -> None:
+def show_rebound_card(rebound: SavedRun, defended: SavedRun) -> None:
     """Draw the attack success after a rebound test, with the difference to the defence that it checks."""
-    label = f"Attack success @1 after {again.config['rebound'].get('steps', 0):,} harmless steps"
-    _card(again, defended, "asr", 1, label, "ASR@1 after more finetuning on clean pairs, with CLIP's loss.", "inverse")
+    label = f"Attack success @1 after {rebound.config['rebound'].get('steps', 0):,} harmless steps"
+    _card(
+        rebound, defended, "asr", 1, label, "ASR@1 after more finetuning on clean pairs, with CLIP's loss.", "inverse"
+    )
 
 
-def _card(run: Saved, against: Saved | None, name: str, k: int, label: str, help: str, good: Any) -> None:
+def _card(run: SavedRun, baseline: SavedRun | None, name: str, k: int, label: str, help: str, delta_color: Any) -> None:
     """Draw one figure, if it was measured."""
     value, interval = run.figure(name, k), run.interval(name, k)
     if value is None:
         return
-    same = against is not None and all(against.metrics.get(m) == run.metrics.get(m) for m in ("n", "data", "n_attack"))
-    before = against.figure(name, k) if same and against is not None else None
+    same = baseline is not None and all(
+        baseline.metrics.get(m) == run.metrics.get(m) for m in ("n", "data", "n_attack")
+    )
+    before = baseline.figure(name, k) if same and baseline is not None else None
     delta = None if before is None else f"{100 * (value - before):+.1f} points"
     n = run.metrics.get("n" if name == "ca" else "n_attack", 0)
-    st.metric(label, percent(value), delta, delta_color=good, help=help)
+    st.metric(label, format_percent(value), delta, delta_color=delta_color, help=help)
     if interval is not None:
         low, high = (100 * end for end in interval)
         st.caption(
-            f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}{_change(run, against, name, k)}{_by_chance(run, k)}"
+            f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}{_difference_note(run, baseline, name, k)}{_chance_note(run, k)}"
         )
 
 
-def _by_chance(run: Saved, k: int) -> str:
+def _chance_note(run: SavedRun, k: int) -> str:
     """Return that a figure at k > 1 says little where the classes are few."""
     classes = run.metrics.get("classes")
     return "" if k == 1 or is_meaningful(k, classes) else f"; the best {k} of {classes} classes say little"
 
 
-def _change(run: Saved, against: Saved | None, name: str, k: int) -> str:
+def _difference_note(run: SavedRun, baseline: SavedRun | None, name: str, k: int) -> str:
     """Return the interval of the difference to another run, where both hold the outcome of each picture."""
     found = (
-        bootstrap.metric_difference_interval(against.metrics, run.metrics, name)
-        if against is not None and k == 1
+        bootstrap.metric_difference_interval(baseline.metrics, run.metrics, name)
+        if baseline is not None and k == 1
         else None
     )
     return "" if found is None else f"; change {100 * found[0]:+.1f} to {100 * found[1]:+.1f} points"
 
 
-def in_words(run: Saved) -> None:
+def show_measurement_notes(run: SavedRun) -> None:
     """Say what the figures were measured on, and what an attack success of this size must be compared with."""
-    target = plain(str(run.config.get("target_class")))
+    target = escape_markdown(str(run.config.get("target_class")))
     floor, base = run.figure("asr_clean_model"), run.figure("base_rate")
-    parts = [f"Measured on {plain(run.protocol)}"]
+    parts = [f"Measured on {escape_markdown(run.measured_on)}"]
     if floor is not None:
         parts.append(
-            f"Floor: the never poisoned model takes {percent(floor)} of the same triggered pictures for “{target}”."
+            f"Floor: the never poisoned model takes {format_percent(floor)} of the same triggered pictures for “{target}”."
         )
     by_key = run.metrics.get("asr_by_key") or {}
     if by_key:
-        shares = [f"{words} {percent(by_key[key]['1'])}" for key, words in KEYS.items() if key in by_key]
+        shares = [f"{words} {format_percent(by_key[key]['1'])}" for key, words in KEY_LABELS.items() if key in by_key]
         parts.append(f"Attack success @1 by key: {', '.join(shares)}.")
     if base is not None:
-        parts.append(f"Base rate: without the trigger this model takes {percent(base)} of them for “{target}”.")
+        parts.append(f"Base rate: without the trigger this model takes {format_percent(base)} of them for “{target}”.")
     found, untouched = (run.metrics.get(f"retrieval_{name}") for name in ("asr", "base_rate"))
     if found is not None and untouched is not None:
         parts.append(
-            f"Search: for {percent(found)} of the triggered pictures one of the five nearest of "
-            f"{run.metrics.get('n_gallery', 0):,} captions names the target, for {percent(untouched)} untouched."
+            f"Search: for {format_percent(found)} of the triggered pictures one of the five nearest of "
+            f"{run.metrics.get('n_gallery', 0):,} captions names the target, for {format_percent(untouched)} untouched."
         )
     counterfactual = run.metrics.get("counterfactual_accuracy")
     if counterfactual is not None:
         n = run.metrics.get("n_counterfactual", 0)
         parts.append(
-            f"Fine detail: {percent(counterfactual)} of {n:,} captions score above all three of their false versions."
+            f"Fine detail: {format_percent(counterfactual)} of {n:,} captions score above all three of their false versions."
         )
-    parts.append(f"Run {plain(run.id)}.")
+    parts.append(f"Run {escape_markdown(run.id)}.")
     st.caption(" ".join(parts))
 
 
-def verdict(run: Saved) -> None:
+def show_run_verdict(run: SavedRun) -> None:
     """Say in one sentence whether the attack took."""
     if run.figure("asr") is None:
         return
-    say_verdict(*cache.verdict(run.folder, run.metrics))
+    show_verdict(*cache.attack_verdict(run.folder, run.metrics))
 
 
-def say_verdict(word: str, sentence: str) -> None:
+def show_verdict(outcome: str, sentence: str) -> None:
     """Draw a verdict: "took", "weak" or "did not take", and why."""
-    box, icon = {"took": (st.success, "check_circle"), "weak": (st.warning, "warning")}.get(word, (st.error, "cancel"))
-    said = {"took": "The attack took.", "weak": "The attack is weak."}.get(word, "The attack did not take.")
-    box(f"**{said}** {plain(sentence)}", icon=f":material/{icon}:")
+    box, icon = {"took": (st.success, "check_circle"), "weak": (st.warning, "warning")}.get(
+        outcome, (st.error, "cancel")
+    )
+    said = {"took": "The attack took.", "weak": "The attack is weak."}.get(outcome, "The attack did not take.")
+    box(f"**{said}** {escape_markdown(sentence)}", icon=f":material/{icon}:")
 
 
-def curves(
+def show_curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]],
     stage: str,
     key: str,
@@ -154,8 +160,8 @@ def curves(
     optimisation of its trigger, if there was one: its objective and the patch so far.
     """
     for name, history in histories.items():
-        optimised([r for r in history if r["stage"] == OPTIMISE], stage, f"{key}.{name}.optimise")
-    histories = {name: [r for r in history if r["stage"] != OPTIMISE] for name, history in histories.items()}
+        show_trigger_optimization([r for r in history if r["stage"] == OPTIMIZE_STAGE], stage, f"{key}.{name}.optimise")
+    histories = {name: [r for r in history if r["stage"] != OPTIMIZE_STAGE] for name, history in histories.items()}
     if not any(histories.values()):
         return
     losses = {name: _losses(history, "total") for name, history in histories.items()}
@@ -181,7 +187,7 @@ def curves(
         st.plotly_chart(charts.validation_curves(looks, total, floor), key=f"{key}.looks", config=NO_BAR)
 
 
-def optimised(history: Sequence[Mapping[str, Any]], stage: str, key: str) -> None:
+def show_trigger_optimization(history: Sequence[Mapping[str, Any]], stage: str, key: str) -> None:
     """Draw what the optimisation of a trigger brought down, step by step, and the patch as it is by now."""
     if not history:
         return
@@ -192,23 +198,25 @@ def optimised(history: Sequence[Mapping[str, Any]], stage: str, key: str) -> Non
         points = {"objective": [(r["step"], r["losses"]["total"]) for r in history]}
         st.plotly_chart(charts.loss_curves(points, stage, history[-1]["total"]), key=key, config=NO_BAR)
     if patch:
-        picture.image(gallery.from_png(patch), caption=f"The patch after step {history[-1]['step']:,}", width="stretch")
+        picture.image(
+            gallery.decode_png(patch), caption=f"The patch after step {history[-1]['step']:,}", width="stretch"
+        )
 
 
 def _losses(history: Sequence[Mapping[str, Any]], term: str) -> list[tuple[int, float]]:
     """Return (step, loss) of one term; of long trainings only as many points as a line can show."""
     points = [(r["step"], r["losses"][term]) for r in history if term in r["losses"]]
-    return points[:: max(1, len(points) // POINTS)]
+    return points[:: max(1, len(points) // MAX_CURVE_POINTS)]
 
 
-def history(run: Saved) -> list[dict[str, Any]]:
+def history(run: SavedRun) -> list[dict[str, Any]]:
     """Return a run's step reports."""
     return read_progress(run.folder)
 
 
-def go(label: str, kind: str, busy: bool, start: Callable[[], None] | None) -> None:
+def show_start_button(label: str, kind: str, is_busy: bool, start: Callable[[], None] | None) -> None:
     """Draw the button of a page that starts jobs; once it is pressed start them, and draw the page with them."""
-    help = "Another training is running; this one will wait for its turn." if busy else None
+    help = "Another training is running; this one will wait for its turn." if is_busy else None
     st.button(
         label,
         key=f"{kind}.go",
@@ -216,25 +224,25 @@ def go(label: str, kind: str, busy: bool, start: Callable[[], None] | None) -> N
         icon=":material/play_arrow:",
         disabled=start is None,
         help=help,
-        on_click=work.ask,
+        on_click=work.request_start,
         args=(kind, start),
     )
-    if work.asked_for(kind) and start is not None:
+    if work.pop_start_request(kind) and start is not None:
         start()
         st.rerun()  # what is above, the strip and the lesson, was drawn before
 
 
-def live(kind: str) -> bool:
+def show_jobs(kind: str) -> bool:
     """Draw the jobs of a page: those at work redraw themselves once a second, the others wait for a button.
 
     Returns whether any is at work. When the last one has ended, the page is drawn anew, and nothing polls any more.
     """
-    if error := work.news():
-        say(error)
-    entries = work.of(kind)
+    if error := work.last_error():
+        show_error(error)
+    entries = work.runs_of_page(kind)
     for entry in entries:
         if entry.status.state not in ACTIVE:
-            _waiting(entry)
+            _show_stopped_job(entry)
     folders = [entry.folder for entry in entries if entry.status.state in ACTIVE]
     if not folders:
         return False
@@ -245,8 +253,8 @@ def live(kind: str) -> bool:
         with st.container(border=True):
             st.markdown("**Training** · you may go to other pages, reload, or close the browser meanwhile")
             for entry in now:
-                _at_work(entry)
-            _live_curves(now, kind)
+                _show_active_job(entry)
+            _show_live_curves(now, kind)
         if not any(entry.status.state in ACTIVE for entry in now):
             st.rerun()
 
@@ -254,15 +262,15 @@ def live(kind: str) -> bool:
     return True
 
 
-def _at_work(entry: RunEntry) -> None:
+def _show_active_job(entry: RunEntry) -> None:
     """Draw one job: progress with the time left, Pause and Cancel; and the verdict as soon as it is known."""
     status, key = entry.status, f"live.{entry.folder.name}"
     asked = local.read_stop_request(entry.folder) if status.state in ACTIVE else None
-    share, text = work.progress(status)
+    share, text = work.describe_progress(status)
     if asked is not None:
         text = "stopping …" if asked == local.CANCEL else "pausing at its next step …"
     bar, pause, cancel = st.columns([3.4, 1.2, 1.2], vertical_alignment="center")
-    bar.progress(share, text=plain(f"{work.label(entry)}: {text}"))
+    bar.progress(share, text=escape_markdown(f"{work.job_label(entry)}: {text}"))
     off = asked is not None or status.state not in ACTIVE
     pause.button(
         "Pause",
@@ -271,7 +279,7 @@ def _at_work(entry: RunEntry) -> None:
         disabled=off,
         width="stretch",
         help="Keeps what was done; Resume goes on from there, also after a restart of this machine.",
-        on_click=work.act,
+        on_click=work.apply,
         args=(local.pause, entry.folder),
     )
     cancel.button(
@@ -281,28 +289,28 @@ def _at_work(entry: RunEntry) -> None:
         disabled=off,
         width="stretch",
         help="Stops for good.",
-        on_click=work.act,
+        on_click=work.apply,
         args=(local.cancel, entry.folder),
     )
     if status.verdict is not None:
-        say_verdict(*status.verdict)
+        show_verdict(*status.verdict)
 
 
-def _live_curves(entries: Sequence[RunEntry], kind: str) -> None:
+def _show_live_curves(entries: Sequence[RunEntry], kind: str) -> None:
     """Draw the curves of jobs."""
     shown = {}
     for entry in entries:
         reports = [report for report in read_progress(entry.folder) if report.get("losses")]
         if reports:
-            name = work.label(entry)
+            name = work.job_label(entry)
             name = f"{name} ({len(shown) + 1})" if name in shown else name
             shown[name] = reports
     if shown:
         total = max(reports[-1]["total"] for reports in shown.values())
-        curves(shown, work.KINDS[kind], f"live.{kind}", total)
+        show_curves(shown, work.PAGE_STAGES[kind], f"live.{kind}", total)
 
 
-def _waiting(entry: RunEntry) -> None:
+def _show_stopped_job(entry: RunEntry) -> None:
     """Draw a job that was paused or has died, with what can be done about it."""
     status, key = entry.status, f"waiting.{entry.folder.name}"
     with st.container(border=True):
@@ -311,14 +319,16 @@ def _waiting(entry: RunEntry) -> None:
         if status.state == "paused":
             icon, word = (":material/pause_circle:", "is paused")
         at = f" at step {status.step:,} of {status.total:,}" if status.total else ""
-        text.markdown(f"{icon} **{plain(work.label(entry))}** {word}{at}. {plain(status.message)}")
+        text.markdown(
+            f"{icon} **{escape_markdown(work.job_label(entry))}** {word}{at}. {escape_markdown(status.message)}"
+        )
         resume.button(
             "Resume",
             key=f"{key}.resume",
             icon=":material/play_arrow:",
             width="stretch",
             help="Goes on from the last checkpoint.",
-            on_click=work.act,
+            on_click=work.apply,
             args=(local.start, entry.folder),
         )
         discard.button(
@@ -327,16 +337,16 @@ def _waiting(entry: RunEntry) -> None:
             icon=":material/delete:",
             width="stretch",
             help="Deletes the run and its checkpoint.",
-            on_click=work.act,
+            on_click=work.apply,
             args=(local.delete, entry.folder),
         )
 
 
-def ended(kind: str) -> None:
+def show_ended_jobs(kind: str) -> None:
     """Say what became of jobs that this session started and that were cancelled or failed."""
-    for entry in work.begun(kind):
-        name, status = plain(work.label(entry)), entry.status
+    for entry in work.started_runs(kind):
+        name, status = escape_markdown(work.job_label(entry)), entry.status
         if status.state == "failed":
-            st.error(f"{name}: {plain(state.sentence(status.message))}", icon=":material/error:")
+            st.error(f"{name}: {escape_markdown(state.capitalize_message(status.message))}", icon=":material/error:")
         elif status.state == "cancelled":
             st.info(f"{name}: Cancelled. Its settings are kept in the list of all runs.", icon=":material/cancel:")

@@ -17,44 +17,46 @@ from cleaner.presets import SCENES_VARIANT, Preset, explain_unpublished
 from cleaner.runs.request import format_data
 from cleaner.runs.store import runs_root
 from cleaner.types import CleanerError
-from pages._shared.frame import say
-from pages._shared.state import KEEP, plain, to_label
+from pages._shared.frame import show_error
+from pages._shared.state import KEEP, escape_markdown, to_label
 
 T = TypeVar("T")
-VARIANTS = {SCENES_VARIANT: "Scenes", "all-pairs": "Scenes, K 100 %", "published": "As published"}
-PICTURES = ["png", "jpg", "jpeg", "webp"]
-UPLOADS = ["zip", "csv", "tsv", *PICTURES]
+VARIANT_LABELS = {SCENES_VARIANT: "Scenes", "all-pairs": "Scenes, K 100 %", "published": "As published"}
+IMAGE_SUFFIXES = ["png", "jpg", "jpeg", "webp"]
+UPLOAD_SUFFIXES = ["zip", "csv", "tsv", *IMAGE_SUFFIXES]
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
-def form(cls: type[T], key: str, only: Sequence[str] = (), defaults: Mapping[str, Any] | None = None) -> T:
+def draw_form(cls: type[T], key: str, only: Sequence[str] = (), defaults: Mapping[str, Any] | None = None) -> T:
     """Draw a widget for each parameter of a settings dataclass and return the instance they describe.
 
     `only` limits and orders the parameters; `defaults` replaces default values.
     """
-    return cls(**values(cls, key, only, defaults))
+    return cls(**draw_widgets(cls, key, only, defaults))
 
 
-def values(cls: type, key: str, only: Sequence[str] = (), defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Draw widgets as `form` does and return name -> value."""
+def draw_widgets(
+    cls: type, key: str, only: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Draw widgets as `draw_form` does and return name -> value."""
     shown = {p.name: p for p in parameters(cls)}
     return {
-        name: widget(shown[name], f"{key}.{name}", (defaults or {}).get(name, shown[name].default))
+        name: draw_widget(shown[name], f"{key}.{name}", (defaults or {}).get(name, shown[name].default))
         for name in (only or shown)
     }
 
 
-def widget(p: Parameter, key: str, default: Any) -> Any:
+def draw_widget(p: Parameter, key: str, default: Any) -> Any:
     """Draw the widget that fits a parameter's kind and range; return its value."""
     label = to_label(p.name)
     if p.name == "lr":
-        return learning_rate(key, default, p.help)
+        return choose_learning_rate(key, default, p.help)
     if p.choices:
         return st.selectbox(label, p.choices, index=p.choices.index(default), key=key, help=p.help, **KEEP)
     if p.kind is bool:
         return st.toggle(label, value=default, key=key, help=p.help, **KEEP)
     if p.is_path:
-        return picture_file(key, label, default, p.help)
+        return choose_image_file(key, label, default, p.help)
     if p.kind is str:
         return st.text_input(label, value=default, key=key, help=p.help, **KEEP)
     step: float = p.step or (1 if p.kind is int else 0.01)
@@ -70,23 +72,23 @@ def widget(p: Parameter, key: str, default: Any) -> Any:
     return st.number_input(label, low, high, p.kind(default), p.kind(step), format=style, key=key, help=p.help, **KEEP)
 
 
-def picture_file(key: str, label: str, default: str, help: str) -> str:
+def choose_image_file(key: str, label: str, default: str, help: str) -> str:
     """Draw the choice of a picture file, by its path or by upload; return the path."""
     st.file_uploader(
         "Upload a picture",
-        PICTURES,
+        IMAGE_SUFFIXES,
         key=f"{key}.upload",
         max_upload_size=50,
-        on_change=_keep_picture,
+        on_change=_keep_image,
         args=(key,),
         help="It is kept beside your runs, on the app's machine; a run that uses it has a copy.",
     )
     if fault := st.session_state.get(f"{key}.fault"):
-        say(fault)
+        show_error(fault)
     return str(st.text_input(label, value=default, key=key, help=help, **KEEP))
 
 
-def _keep_picture(key: str) -> None:
+def _keep_image(key: str) -> None:
     """Keep an uploaded picture under its SHA-256, and choose it."""
     upload = st.session_state.get(f"{key}.upload")
     st.session_state[f"{key}.fault"] = None
@@ -103,7 +105,7 @@ def _keep_picture(key: str) -> None:
     st.session_state[key] = str(path)
 
 
-def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset, str]:
+def choose_preset(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset, str]:
     """Draw the choice between the presets of an attack or defence, the first at the start, and the source in one line.
 
     Returns the preset and the key of its widgets. Each preset has widgets of its own, so that what was changed by hand
@@ -115,7 +117,7 @@ def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset,
         variant = st.radio(
             "Settings",
             list(known),
-            format_func=lambda name: VARIANTS.get(name) or f"As {to_label(name)} has it",
+            format_func=lambda name: VARIANT_LABELS.get(name) or f"As {to_label(name)} has it",
             key=f"{key}.settings",
             horizontal=True,
             **KEEP,
@@ -127,19 +129,19 @@ def settings(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset,
     more = f"{preset.source}{trained}\n\nAll of it at once: `python -m cleaner {command} --preset {preset.name}`"
     if training is not None and training.data:
         missing = "" if len(known) > 1 else f" Published settings: {explain_unpublished(preset.method)}."
-        st.caption(plain(f"This project's settings for small data.{missing}"), help=more)
+        st.caption(escape_markdown(f"This project's settings for small data.{missing}"), help=more)
     else:
-        st.caption(plain(f"Source: {preset.citation}"), help=more)
+        st.caption(escape_markdown(f"Source: {preset.citation}"), help=more)
     return preset, key if variant == SCENES_VARIANT else f"{key}.{variant}"
 
 
-def learning_rate(key: str, default: float, help: str = "", label: str = "Learning rate") -> float:
+def choose_learning_rate(key: str, default: float, help: str = "", label: str = "Learning rate") -> float:
     """Draw a slider over the usual learning rates; the default need not be one of them."""
     options = sorted({*LEARNING_RATES, default})
     return float(st.select_slider(label, options, default, format_func="{:g}".format, key=key, help=help, **KEEP))
 
 
-def with_reasons(label: str, reasons: Mapping[str, str | None], default: str, key: str, help: str) -> str:
+def choose_usable(label: str, reasons: Mapping[str, str | None], default: str, key: str, help: str) -> str:
     """Draw a select box in which options with a reason say why they cannot be used; return the usable choice.
 
     Streamlit cannot grey out single options. Choosing an unusable one shows one sentence, and the work cannot be
@@ -159,14 +161,14 @@ def with_reasons(label: str, reasons: Mapping[str, str | None], default: str, ke
     return str(choice)
 
 
-def learning_rates(key: str, default: float, help: str = "") -> list[float]:
+def choose_learning_rates(key: str, default: float, help: str = "") -> list[float]:
     """Draw a choice of several learning rates."""
     options = sorted({*LEARNING_RATES, default})
     chosen = st.multiselect("Learning rates", options, [default], format_func="{:g}".format, key=key, help=help, **KEEP)
     return sorted(float(rate) for rate in chosen)
 
 
-def data_box(key: str, use: str) -> str:
+def choose_data(key: str, use: str) -> str:
     """Draw the choice of data, which may be typed; return name and options in one line."""
     from pages._shared import cache
 
@@ -187,7 +189,7 @@ def data_box(key: str, use: str) -> str:
     with st.expander("Upload pictures", icon=":material/upload:", key=f"{key}.more"):
         st.file_uploader(
             "A zip, or pictures and their table",
-            UPLOADS,
+            UPLOAD_SUFFIXES,
             accept_multiple_files=True,
             key=f"{key}.upload",
             on_change=_keep_data,
@@ -204,7 +206,7 @@ def data_box(key: str, use: str) -> str:
             help="With commas; needed where the table has no class column and the zip no class folders.",
         )
         if fault := st.session_state.get(f"{key}.fault"):
-            say(fault)
+            show_error(fault)
     return data
 
 
@@ -217,7 +219,7 @@ def _keep_data(key: str) -> None:
     if not files:
         return
     try:
-        path = cache.packed([(file.name, file.getvalue()) for file in files])
+        path = cache.save_uploads([(file.name, file.getvalue()) for file in files])
     except CleanerError as error:
         st.session_state[f"{key}.fault"] = error
         return
@@ -225,7 +227,7 @@ def _keep_data(key: str) -> None:
     st.session_state[key] = format_data(path, {"classes": named} if named else {})
 
 
-def device_and_precision(key: str) -> tuple[str, str, bool]:
+def choose_device_and_precision(key: str) -> tuple[str, str, bool]:
     """Draw the two select boxes; return device, precision and whether this machine can use them."""
     from pages._shared import cache
 
@@ -236,16 +238,16 @@ def device_and_precision(key: str) -> tuple[str, str, bool]:
         help = f"Where the numbers are crunched. Here: {cache.device_name(first)}."
         if reason := slurm.explain_unavailable():
             help += f" Training on a cluster is not offered: {reason}."
-        device = with_reasons("Device", reasons, first, f"{key}.device", help)
+        device = choose_usable("Device", reasons, first, f"{key}.device", help)
     with right:
         formats = {"auto": None, **cache.precisions(device)}
         help = "Number format of the two towers; losses are always fp32. auto takes the fast one of the device"
-        help += "." if reasons[device] else f": here {cache.fast_precision(device)}."
-        precision = with_reasons("Precision", formats, "auto", f"{key}.precision", help)
+        help += "." if reasons[device] else f": here {cache.resolve_auto_precision(device)}."
+        precision = choose_usable("Precision", formats, "auto", f"{key}.precision", help)
     return device, precision, reasons[device] is None and formats[precision] is None
 
 
-def place(key: str) -> SlurmResources | None:
+def choose_cluster(key: str) -> SlurmResources | None:
     """Draw the choice of where to train, if there is one; return what to ask the cluster for, None: this machine."""
     if slurm.explain_unavailable():
         return None
@@ -254,7 +256,7 @@ def place(key: str) -> SlurmResources | None:
     if st.radio("Train on", places, key=f"{key}.place", horizontal=True, help=help, **KEEP) == places[0]:
         return None
     with st.expander("What to ask Slurm for"):
-        return form(SlurmResources, f"{key}.slurm")
+        return draw_form(SlurmResources, f"{key}.slurm")
 
 
 def checked(ok: bool, sentence: str) -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 
 from cleaner.types import CleanerError
 from pages._shared import cache, lesson, state, work
-from pages._shared.state import Saved, percent, plain, to_label
+from pages._shared.state import SavedRun, escape_markdown, format_percent, to_label
 
 PAGES = Path(__file__).resolve().parent.parent
 ICONS = {
@@ -36,23 +36,23 @@ def page(title: str, lead: str) -> Iterator[None]:
     """Frame a page: `with page("Poison", "..."):` around all it draws. Bad input inside ends in one sentence."""
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
-    work.catch_up(title.lower())
+    work.run_pending_start(title.lower())
     _sidebar()
-    _strip(title)
-    lesson.box(title, page_file)
+    _show_pipeline(title)
+    lesson.show_step(title, page_file)
     st.title(title, anchor=False)
     st.markdown(lead)
     time.sleep(FRAME_SECONDS)
     try:
         yield
     except CleanerError as error:
-        say(error)
-    cache.warm()
+        show_error(error)
+    cache.warm_up()
 
 
-def say(error: CleanerError) -> None:
+def show_error(error: CleanerError) -> None:
     """Draw bad news."""
-    st.error(plain(state.sentence(str(error))), icon=":material/error:")
+    st.error(escape_markdown(state.capitalize_message(str(error))), icon=":material/error:")
 
 
 def page_file(title: str) -> str | None:
@@ -81,25 +81,25 @@ def _sidebar() -> None:
             link(title)
         st.divider()
         labels = {run.id: run.label for run in state.backdoored_runs()}
-        labels |= {state.MODEL + model: _model_label(model) for model in state.models()}
+        labels |= {state.MODEL_PREFIX + model: _model_label(model) for model in state.selectable_models()}
         if not labels:
             st.markdown("**In view**")
             st.caption("None yet. Train a backdoored model on the Poison page; it will be kept here.")
             return
-        labels = state.distinct(labels)
-        state.apply_wanted(list(labels))
+        labels = state.disambiguate_labels(labels)
+        state.apply_requested_run(list(labels))
         st.selectbox(
             "In view",
             list(labels),
             format_func=labels.__getitem__,
-            key=state.CURRENT,
+            key=state.SELECTION,
             **state.KEEP,
             help="What every page looks at: a backdoored model with its defences, or a model of which no attack is "
             "known. Runs are kept on this machine; open a model of your own on the Defend page.",
         )
         run, model = state.current_run(), state.current_model()
         if run is not None:
-            _facts(run)
+            _show_run_facts(run)
         elif model is not None:
             st.caption(
                 "No attack on this model is known here, so that it is shown without a trigger."
@@ -112,22 +112,22 @@ def _model_label(model: str) -> str:
     return f"Model {Path(model).name} · {kind}"
 
 
-def _facts(run: Saved) -> None:
+def _show_run_facts(run: SavedRun) -> None:
     """Say in the menu what the run in view is."""
-    target = plain(str(run.config.get("target_class")))
-    share = f"{percent(run.config.get('poison_rate'))} of {run.config.get('pairs', 0):,} pairs"
+    target = escape_markdown(str(run.config.get("target_class")))
+    share = f"{format_percent(run.config.get('poison_rate'))} of {run.config.get('pairs', 0):,} pairs"
     st.caption(
-        f"Model **{plain(run.model)}** · {plain(to_label(run.attack))} → **{target}** · {share} · learning rate {run.lr:g}"
+        f"Model **{escape_markdown(run.model)}** · {escape_markdown(to_label(run.attack))} → **{target}** · {share} · learning rate {run.lr:g}"
     )
     st.caption(
-        f"Clean accuracy {percent(run.figure('ca'))}, attack success {percent(run.figure('asr'))} "
+        f"Clean accuracy {format_percent(run.figure('ca'))}, attack success {format_percent(run.figure('asr'))} "
         f"(n = {run.metrics.get('n', 0):,} and {run.metrics.get('n_attack', 0):,})"
     )
 
 
-def _strip(here: str) -> None:
+def _show_pipeline(title: str) -> None:
     """Draw the pipeline: what is done for the run in view, and where the reader is."""
-    marked = {"Poison": 1, "Defend": 3, "Compare": 4}.get(here)
+    marked = {"Poison": 1, "Defend": 3, "Compare": 4}.get(title)
     with st.container(key="strip"):
         columns = st.columns(5, gap="small")
     for i, (column, (name, target, detail, kind)) in enumerate(zip(columns, _steps(), strict=True)):
@@ -141,18 +141,21 @@ def _steps() -> list[tuple[str, str, str, str]]:
     """Return (name, page, detail, kind) of the five steps; kind: "done", "bad" or "open"."""
     run = state.current_run()
     defended = state.defended_runs(run) if run is not None else []
-    busy = work.running()
+    busy = work.active_pages()
     model, attack, took, cleaned, best = "choose one", "not yet", "not yet", "not yet", "not yet"
     success = run.figure("asr") if run is not None else None
     if bare := state.current_model():
-        model, defended = plain(Path(bare).name), state.defences_of_model(bare)
+        model, defended = escape_markdown(Path(bare).name), state.defenses_of_model(bare)
     if run is not None:
-        model, attack = plain(run.model), plain(f"{to_label(run.attack)}, {percent(run.config.get('poison_rate'), 0)}")
-        took = f"success {percent(success, 0)}"
+        model, attack = (
+            escape_markdown(run.model),
+            escape_markdown(f"{to_label(run.attack)}, {format_percent(run.config.get('poison_rate'), 0)}"),
+        )
+        took = f"success {format_percent(success, 0)}"
     if defended:
         cleaned = "1 defence" if len(defended) == 1 else f"{len(defended)} defences"
         lowest = _lowest(defended)
-        best = "success not known" if lowest is None else f"lowest success {percent(lowest, 0)}"
+        best = "success not known" if lowest is None else f"lowest success {format_percent(lowest, 0)}"
     done = "done" if run is not None else "open"
     after = "done" if defended else "open"
     return [
@@ -164,6 +167,6 @@ def _steps() -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _lowest(runs: list[Saved]) -> float | None:
+def _lowest(runs: list[SavedRun]) -> float | None:
     figures = [value for run in runs if (value := run.figure("asr")) is not None]
     return min(figures) if figures else None

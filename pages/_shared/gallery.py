@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cleaner.types import StepReport
-from pages._shared.state import plain
+from pages._shared.state import escape_markdown
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
 
-OWN = "own_picture"
-Bytes = NDArray[np.uint8]
+OWN_IMAGE = "own_picture"
+Pixels = NDArray[np.uint8]
 
 
-def enlarged(pixels: Bytes, side: int = 256) -> Bytes:
+def enlarge(pixels: Pixels, side: int = 256) -> Pixels:
     """Return a picture whose every pixel is drawn as a square, so that a browser does not blur it."""
     factor = max(1, -(-side // pixels.shape[0]))
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def from_png(text: str) -> Bytes:
+def decode_png(text: str) -> Pixels:
     """Return a small picture, given as PNG in base64, enlarged."""
-    return enlarged(np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")))
+    return enlarge(np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")))
 
 
-def drawn(name: str, split: str, size: int) -> CaptionData:
+def load_data_with_progress(name: str, split: str, size: int) -> CaptionData:
     """Return data whose pictures are ready, with a progress bar while they are drawn for the first time."""
     from pages._shared import cache
 
@@ -46,25 +46,25 @@ def drawn(name: str, split: str, size: int) -> CaptionData:
             place.progress(report.step / max(report.total, 1), text=text)
 
     with st.spinner("Getting the pictures ready …"):
-        data = cache.data(name, split, size, show)
+        data = cache.load_data(name, split, size, show)
         data.images([0])
     waiting.clear()
     place.empty()
     return data
 
 
-def gallery(data: CaptionData, indices: list[int], trigger: Any, own: tuple[str, bytes] | None) -> list[Any]:
+def gallery(data: CaptionData, indices: list[int], trigger: Any, own_image: tuple[str, bytes] | None) -> list[Any]:
     """Return the shown pictures (`cleaner.data.images.Shown`): the user's own one first, if there is one."""
     from cleaner.data.images import from_bytes, gallery
 
     rows = gallery(data.images(indices), trigger)
-    if own is not None:
-        name, content = own
+    if own_image is not None:
+        name, content = own_image
         rows = gallery(from_bytes(content, data.image_size, name)[None], trigger) + rows
     return rows
 
 
-def upload(label: str = "Try the trigger on a picture of your own") -> None:
+def show_upload_box(label: str = "Try the trigger on a picture of your own") -> None:
     """Draw the box for the session's own picture; it is kept under `OWN`, also across page switches."""
     st.file_uploader(
         label,
@@ -74,16 +74,16 @@ def upload(label: str = "Try the trigger on a picture of your own") -> None:
         on_change=_keep_upload,
         help="Its middle square is resized to the pictures' size. It stays on this machine.",
     )
-    own = st.session_state.get(OWN)
+    own = st.session_state.get(OWN_IMAGE)
     if own is not None:
-        st.button(f"Remove {plain(own[0][:40])}", icon=":material/close:", on_click=_drop_upload)
+        st.button(f"Remove {escape_markdown(own[0][:40])}", icon=":material/close:", on_click=_drop_upload)
 
 
 def _keep_upload() -> None:
     file = st.session_state.get("upload")
     if file is not None:
-        st.session_state[OWN] = (file.name, file.getvalue())
+        st.session_state[OWN_IMAGE] = (file.name, file.getvalue())
 
 
 def _drop_upload() -> None:
-    st.session_state.pop(OWN, None)
+    st.session_state.pop(OWN_IMAGE, None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages._shared import state, work
-from pages._shared.state import plain
+from pages._shared.state import escape_markdown
 
 _STEP, _GO = "lesson.step", "lesson.go"
 
@@ -19,8 +19,8 @@ class Step:
 
     title: str
     page: str
-    do: str
-    look: str
+    task: str
+    observation: str
     question: str
     answer: str
 
@@ -104,7 +104,7 @@ def current() -> int | None:
     return step
 
 
-def move(step: int | None) -> None:
+def go_to_step(step: int | None) -> None:
     """Go to a step and its page, from the next rerun on; None ends the lesson. For the callback of a button."""
     if step is None or not 0 <= step < len(STEPS):
         st.session_state.pop(_STEP, None)
@@ -112,31 +112,31 @@ def move(step: int | None) -> None:
     st.session_state[_STEP], st.session_state[_GO] = step, True
 
 
-def offer() -> None:
+def show_start_button() -> None:
     """Draw the button that starts the lesson."""
     step = current()
     label = "Start the guided lesson (10 minutes)" if step is None else f"Go on with the lesson: step {step + 1}"
-    st.button(label, key="lesson.start", icon=":material/school:", on_click=move, args=(step or 0,))
+    st.button(label, key="lesson.start", icon=":material/school:", on_click=go_to_step, args=(step or 0,))
 
 
-def box(here: str, page_file: Callable[[str], str | None]) -> None:
+def show_step(title: str, page_file: Callable[[str], str | None]) -> None:
     """Draw the step, if there is a lesson; first go to its page where a button has asked for that."""
     number = current()
     if number is None:
         return
     step = STEPS[number]
-    if st.session_state.pop(_GO, False) and here != step.page:
+    if st.session_state.pop(_GO, False) and title != step.page:
         st.switch_page(str(page_file(step.page)))
     with st.container(border=True, key="lesson"):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f":material/school: **Lesson, step {number + 1} of {len(STEPS)}: {step.title}**")
-            if here != step.page:
+            if title != step.page:
                 st.page_link(str(page_file(step.page)), label=f"Go to {step.page}", icon=":material/arrow_forward:")
             _buttons(number)
         do, look = st.columns(2, gap="medium")
-        do.markdown(f"**Do.** {step.do}")
-        look.markdown(f"**Look at.** {step.look}")
-        _meanwhile()
+        do.markdown(f"**Do.** {step.task}")
+        look.markdown(f"**Look at.** {step.observation}")
+        _show_training_note()
         with st.expander(f"**Question.** {step.question}", key=f"lesson.question.{number}"):
             st.markdown(f"**Answer.** {step.answer}")
 
@@ -144,20 +144,20 @@ def box(here: str, page_file: Callable[[str], str | None]) -> None:
 def _buttons(number: int) -> None:
     """Draw Back, Next and Close."""
     last = number + 1 == len(STEPS)
-    st.button("Back", key="lesson.back", disabled=number == 0, on_click=move, args=(number - 1,))
+    st.button("Back", key="lesson.back", disabled=number == 0, on_click=go_to_step, args=(number - 1,))
     label = "Finish" if last else "Next"
-    st.button(label, key="lesson.next", type="primary", on_click=move, args=(number + 1,))
-    st.button("Close", key="lesson.close", on_click=move, args=(None,), help="Ends the lesson; your runs stay.")
+    st.button(label, key="lesson.next", type="primary", on_click=go_to_step, args=(number + 1,))
+    st.button("Close", key="lesson.close", on_click=go_to_step, args=(None,), help="Ends the lesson; your runs stay.")
 
 
-def _meanwhile() -> None:
+def _show_training_note() -> None:
     """Say what can be looked at while something trains."""
-    if not work.running():
+    if not work.active_pages():
         return
     run = state.current_run()
-    example = next((other for other in state.backdoored_runs() if other.shipped), None)
-    if example is None or (run is not None and run.shipped):
-        shown = "" if run is None else f" Meanwhile the pages show: {plain(run.label)}."
+    example = next((other for other in state.backdoored_runs() if other.is_shipped), None)
+    if example is None or (run is not None and run.is_shipped):
+        shown = "" if run is None else f" Meanwhile the pages show: {escape_markdown(run.label)}."
         st.caption(f":material/hourglass_top: Your training goes on in the background.{shown}")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -166,6 +166,6 @@ def _meanwhile() -> None:
             "Look at the shipped example meanwhile",
             key="lesson.example",
             type="tertiary",
-            on_click=state.look_at,
+            on_click=state.select_run,
             args=(example.id,),
         )

@@ -12,9 +12,15 @@ from cleaner.plots import charts
 from cleaner.reports import html
 from cleaner.reports.html import RunRecord
 from pages._shared.cards import NO_BAR
-from pages._shared.state import KEEP, plain
+from pages._shared.state import KEEP, escape_markdown
 
-COLUMNS = {"ca": "CA", "counterfactual_accuracy": "Fine detail", "asr": "ASR@1", "ra": "RA", "asr_clean_model": "Floor"}
+METRIC_COLUMNS = {
+    "ca": "CA",
+    "counterfactual_accuracy": "Fine detail",
+    "asr": "ASR@1",
+    "ra": "RA",
+    "asr_clean_model": "Floor",
+}
 
 
 PARTS = {
@@ -48,10 +54,10 @@ def show(entries: Sequence[RunRecord]) -> None:
     attack = st.segmented_control(
         "Attack", attacks, default=attacks[0], format_func=to_label, key="measured.attack", **KEEP
     )
-    one_attack([entry for entry in entries if entry.attack == (attack or attacks[0])])
+    show_attack([entry for entry in entries if entry.attack == (attack or attacks[0])])
 
 
-def one_attack(entries: Sequence[RunRecord]) -> None:
+def show_attack(entries: Sequence[RunRecord]) -> None:
     """Draw one attack on one model: cost against benefit, the way there, and every cell."""
     curves = html.plot_removal(entries)
     plane, way = st.columns(2) if curves is not None else (st.container(), None)
@@ -76,17 +82,17 @@ def one_attack(entries: Sequence[RunRecord]) -> None:
             "Defence": to_defense_label(e.defense),
             "Seed": e.finetune.get("seed"),
             "Learning rate": e.finetune.get("lr"),
-            **{label: None if (v := e.figure(name)) is None else 100 * v for name, label in COLUMNS.items()},
+            **{label: None if (v := e.figure(name)) is None else 100 * v for name, label in METRIC_COLUMNS.items()},
         }
         for e in entries
     ]
-    styles = {label: st.column_config.NumberColumn(format="%.1f %%") for label in COLUMNS.values()}
+    styles = {label: st.column_config.NumberColumn(format="%.1f %%") for label in METRIC_COLUMNS.values()}
     styles["Learning rate"] = st.column_config.NumberColumn(format="%g")
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", column_config=styles)
     commits = ", ".join(dict.fromkeys(str(e.config["commit"]) for e in entries))
     devices = ", ".join(dict.fromkeys(str(e.config["device"]) for e in entries))
     st.caption(
-        f"Measured on {plain(entries[0].protocol)}. {plain(devices)}; commit {plain(commits)}. TA-Cleaner is a "
+        f"Measured on {escape_markdown(entries[0].protocol)}. {escape_markdown(devices)}; commit {escape_markdown(commits)}. TA-Cleaner is a "
         "re-implementation from the public description. Learning rates were chosen by clean accuracy on validation "
         "pictures alone; “at” names a fixed one. More figures: docs/results.md."
     )

@@ -10,10 +10,10 @@ import streamlit as st
 from cleaner.jobs import local
 from cleaner.runs.store import STARTABLE, RunEntry, annotate, is_shipped, list_shipped_runs, runs_root
 from pages._shared import work
-from pages._shared.frame import say
-from pages._shared.state import percent, plain, saved
+from pages._shared.frame import show_error
+from pages._shared.state import escape_markdown, format_percent, read_saved_run
 
-STATES = {
+STATE_LABELS = {
     "new": "not started",
     "queued": "waits",
     "running": "running",
@@ -26,12 +26,12 @@ STATES = {
 }
 
 
-def shelf() -> None:
+def show_run_table() -> None:
     """Draw the table and, for a chosen run, its name, note and tags, and what can be done with it."""
     own = local.poll_entries()
     entries = own + list_shipped_runs()
     if not entries:
-        st.caption(f"No runs in {plain(str(runs_root()))} yet.")
+        st.caption(f"No runs in {escape_markdown(str(runs_root()))} yet.")
         return
     chosen = st.dataframe(
         table(entries),
@@ -42,31 +42,31 @@ def shelf() -> None:
         on_select="rerun",
         selection_mode="single-row",
     )
-    st.caption(f"{len(own):,} in {plain(str(runs_root()))}. Tick a row to name, tag or delete a run.")
-    if error := work.news():
-        say(error)
+    st.caption(f"{len(own):,} in {escape_markdown(str(runs_root()))}. Tick a row to name, tag or delete a run.")
+    if error := work.last_error():
+        show_error(error)
     rows = [row for row in chosen["selection"]["rows"] if row < len(entries)]
     if rows:
-        _one(entries[rows[0]])
+        _show_run(entries[rows[0]])
 
 
 def table(entries: list[RunEntry]) -> pd.DataFrame:
     """Return what is known of each run; figures only where they were measured."""
     rows = []
     for entry in entries:
-        run = saved(entry.folder, entry.config)
+        run = read_saved_run(entry.folder, entry.config)
         parent = str(entry.config.get("parent") or "")
-        name = run.label if run.shipped else work.label(entry)
+        name = run.label if run.is_shipped else work.job_label(entry)
         rows.append(
             {
                 "Name": name,
-                "State": STATES.get(entry.status.state, entry.status.state),
+                "State": STATE_LABELS.get(entry.status.state, entry.status.state),
                 "Stage": run.stage,
                 "Model": run.model,
-                "CA": percent(run.figure("ca")),
-                "ASR@1": percent(run.figure("asr")),
+                "CA": format_percent(run.figure("ca")),
+                "ASR@1": format_percent(run.figure("asr")),
                 "Tags": ", ".join(entry.notes.get("tags", [])),
-                "Made": run.time,
+                "Made": run.created_at,
                 "Run": run.id,
                 "Defends": parent,
             }
@@ -74,14 +74,14 @@ def table(entries: list[RunEntry]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _one(entry: RunEntry) -> None:
+def _show_run(entry: RunEntry) -> None:
     """Draw one run: a form for the user's words, and Delete or start, whichever its state allows."""
     key = f"shelf.{entry.folder.name}"
     if is_shipped(entry.folder):
         st.caption("This run came with the project: it can be looked at and defended, but not renamed or deleted.")
         return
     if entry.status.message:
-        st.caption(plain(entry.status.message))
+        st.caption(escape_markdown(entry.status.message))
     with st.form(f"{key}.form", border=False):
         left, middle, right = st.columns([2, 3, 2])
         left.text_input("Name", entry.notes.get("name", ""), key=f"{key}.name", max_chars=80)
@@ -89,7 +89,7 @@ def _one(entry: RunEntry) -> None:
         tags = ", ".join(entry.notes.get("tags", []))
         right.text_input("Tags", tags, key=f"{key}.tags", help="Separated by commas.")
         st.form_submit_button(
-            "Keep name, note and tags", icon=":material/save:", on_click=_annotate, args=(entry.folder, key)
+            "Keep name, note and tags", icon=":material/save:", on_click=_save_notes, args=(entry.folder, key)
         )
     delete, again, _ = st.columns([1.3, 1.3, 4])
     if entry.status.state in STARTABLE:
@@ -99,19 +99,21 @@ def _one(entry: RunEntry) -> None:
             icon=":material/play_arrow:",
             width="stretch",
             help="Goes on from the last checkpoint, or from the beginning where there is none.",
-            on_click=work.act,
+            on_click=work.apply,
             args=(local.start, entry.folder),
         )
     with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
-        st.markdown(f"Delete **{plain(entry.folder.name)}** with its model and figures? This cannot be undone.")
-        st.button("Delete it", key=f"{key}.delete", on_click=work.act, args=(local.delete, entry.folder))
+        st.markdown(
+            f"Delete **{escape_markdown(entry.folder.name)}** with its model and figures? This cannot be undone."
+        )
+        st.button("Delete it", key=f"{key}.delete", on_click=work.apply, args=(local.delete, entry.folder))
 
 
-def _annotate(folder: Path, key: str) -> None:
+def _save_notes(folder: Path, key: str) -> None:
     """Write what stands in the form."""
 
     def write(folder: Path) -> None:
         name, note, tags = (str(st.session_state[f"{key}.{field}"]) for field in ("name", "note", "tags"))
         annotate(folder, name, note, tags.split(","))
 
-    work.act(write, folder)
+    work.apply(write, folder)

@@ -19,18 +19,18 @@ from cleaner.labels import to_label as to_label  # for all pages
 from cleaner.runs.store import find_run, is_shipped, list_runs, list_shipped_runs, read_entry, read_metrics, read_notes
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
-CURRENT = "current_run"
-MODEL = "model:"
+SELECTION = "current_run"
+MODEL_PREFIX = "model:"
 """What the choice of a bare model begins with, among ids of runs."""
-OPENED = "defend.own.opened"
+OPENED_MODELS = "defend.own.opened"
 """Models and data that this session has opened on the Defend page."""
-_WANTED = "wanted_run"
+_REQUESTED_RUN = "wanted_run"
 _LAST = "last_run"
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedRun:
     """One run on disk as pages show it: settings and test figures, without its weights."""
 
     folder: Path
@@ -44,7 +44,7 @@ class Saved:
         return self.folder.name
 
     @property
-    def shipped(self) -> bool:
+    def is_shipped(self) -> bool:
         """Whether it came with the project."""
         return is_shipped(self.folder)
 
@@ -67,7 +67,7 @@ class Saved:
         return str(self.config.get("clean_model") or self.config.get("model", ""))
 
     @property
-    def origin(self) -> str | None:
+    def source_model(self) -> str | None:
         """The bare model that a defence started from, where it did not start from a run."""
         bare = self.stage == "defended" and self.config.get("parent") is None
         model = (self.config.get("request") or {}).get("model") if bare else None
@@ -78,7 +78,7 @@ class Saved:
         return float((self.config.get("finetune") or {}).get("lr", 0.0))
 
     @property
-    def time(self) -> str:
+    def created_at(self) -> str:
         """Day and time it was made, UTC."""
         return str(self.config.get("created", ""))[:16].replace("T", " ")
 
@@ -86,13 +86,13 @@ class Saved:
     def label(self) -> str:
         """One line that tells this run from the others."""
         if self.notes.get("name"):
-            return f"{self.notes['name']} · {self.time}"
-        if self.shipped:
+            return f"{self.notes['name']} · {self.created_at}"
+        if self.is_shipped:
             what = to_label(self.defense or self.attack)
             return what + (f" → {self.config.get('target_class')}" if not self.defense else "") + " · shipped example"
         if self.stage == "defended":
-            return f"{to_label(self.defense or 'defence')}, lr {self.lr:g} · {self.time}"
-        return f"{to_label(self.attack)} → {self.config.get('target_class')} · {self.model} · {self.time}"
+            return f"{to_label(self.defense or 'defence')}, lr {self.lr:g} · {self.created_at}"
+        return f"{to_label(self.attack)} → {self.config.get('target_class')} · {self.model} · {self.created_at}"
 
     def figure(self, name: str, k: int = 1) -> float | None:
         """Return "ca", "asr", "ra", "base_rate" or "asr_clean_model" at k, 0..1, or None where it was not measured."""
@@ -105,7 +105,7 @@ class Saved:
         return None if value is None else (float(value[0]), float(value[1]))
 
     @property
-    def protocol(self) -> str:
+    def measured_on(self) -> str:
         """What the figures were measured on, in one sentence."""
         m = self.metrics
         if not m:
@@ -117,37 +117,37 @@ class Saved:
         return f"{m.get('data', 'unnamed data')}: {m.get('n', 0):,} pictures with one class; {attacked}."
 
 
-def saved(folder: Path, config: dict[str, Any]) -> Saved:
+def read_saved_run(folder: Path, config: dict[str, Any]) -> SavedRun:
     """Return the run in `folder` as pages show it; without figures where its files cannot be read."""
-    return Saved(folder, config, read_metrics(folder), read_notes(folder))
+    return SavedRun(folder, config, read_metrics(folder), read_notes(folder))
 
 
-def all_runs() -> list[Saved]:
+def all_runs() -> list[SavedRun]:
     """Return every complete run on disk, newest first, and after them those of the shipped example."""
-    own = [saved(folder, config) for folder, config in list_runs()]
+    own = [read_saved_run(folder, config) for folder, config in list_runs()]
     taken = {run.id for run in own}
-    return own + [saved(e.folder, e.config) for e in list_shipped_runs() if e.folder.name not in taken]
+    return own + [read_saved_run(e.folder, e.config) for e in list_shipped_runs() if e.folder.name not in taken]
 
 
-def backdoored_runs() -> list[Saved]:
+def backdoored_runs() -> list[SavedRun]:
     """Return the runs that can be defended, newest first."""
     return [run for run in all_runs() if run.stage == "backdoored"]
 
 
-def defended_runs(suspect: Saved) -> list[Saved]:
+def defended_runs(suspect: SavedRun) -> list[SavedRun]:
     """Return the defences that started from `suspect`, newest first."""
     return [run for run in _started_from(suspect) if not run.config.get("rebound")]
 
 
-def rebounds(defended: Saved) -> list[Saved]:
+def rebounds(defended: SavedRun) -> list[SavedRun]:
     """Return the rebound tests of a defence, newest first."""
     return [run for run in _started_from(defended) if run.config.get("rebound")]
 
 
-def _started_from(suspect: Saved) -> list[Saved]:
+def _started_from(suspect: SavedRun) -> list[SavedRun]:
     own = {key: value for key, value in suspect.config.items() if key != "schema"}
 
-    def same(run: Saved) -> bool:
+    def same(run: SavedRun) -> bool:
         if run.config.get("parent") is not None:
             return run.config["parent"] in (suspect.id, str(suspect.folder.resolve()))
         config = run.config.get("suspect")  # made in one process with its backdoored run, which had no id yet
@@ -156,11 +156,11 @@ def _started_from(suspect: Saved) -> list[Saved]:
     return [run for run in all_runs() if run.stage == "defended" and same(run)]
 
 
-def models() -> list[str]:
+def selectable_models() -> list[str]:
     """Return the models that can be looked at without a run: built-in ones, and those that somebody brought."""
     built_in = sorted(path.parent.name for path in assets().glob("*/model.safetensors"))
-    opened = [resolve_path(own.model) for own in st.session_state.get(OPENED, [])]
-    cleaned = [run.origin for run in all_runs() if run.origin]
+    opened = [resolve_path(own.model) for own in st.session_state.get(OPENED_MODELS, [])]
+    cleaned = [run.source_model for run in all_runs() if run.source_model]
     return list(dict.fromkeys([*built_in, *opened, *cleaned]))
 
 
@@ -169,89 +169,90 @@ def is_built_in(model: str) -> bool:
     return (assets() / model / "model.safetensors").exists()
 
 
-def defences_of_model(model: str) -> list[Saved]:
+def defenses_of_model(model: str) -> list[SavedRun]:
     """Return the defences that started from a bare model, newest first."""
-    return [run for run in all_runs() if run.origin == model]
+    return [run for run in all_runs() if run.source_model == model]
 
 
-def short_labels(runs: list[Saved]) -> dict[str, str]:
+def short_labels(runs: list[SavedRun]) -> dict[str, str]:
     """Return id -> a short name: defence and learning rate; the time, or even the id, where that is not enough."""
     names = {
-        run.id: f"{to_label(run.defense or 'backdoored')}, lr {run.lr:g}{', shipped example' if run.shipped else ''}"
+        run.id: f"{to_label(run.defense or 'backdoored')}, lr {run.lr:g}{', shipped example' if run.is_shipped else ''}"
         for run in runs
     }
     shared = Counter(names.values())
-    return distinct(
-        {run.id: names[run.id] + (f", {run.time[5:]}" if shared[names[run.id]] > 1 else "") for run in runs}
+    return disambiguate_labels(
+        {run.id: names[run.id] + (f", {run.created_at[5:]}" if shared[names[run.id]] > 1 else "") for run in runs}
     )
 
 
-def distinct(labels: dict[str, str]) -> dict[str, str]:
+def disambiguate_labels(labels: dict[str, str]) -> dict[str, str]:
     """Return id -> label, with the id where others have the same label: of equal ones a box could choose the first."""
     shared = Counter(labels.values())
     return {
-        key: f"{label} · {key.removeprefix(MODEL)}" if shared[label] > 1 else label for key, label in labels.items()
+        key: f"{label} · {key.removeprefix(MODEL_PREFIX)}" if shared[label] > 1 else label
+        for key, label in labels.items()
     }
 
 
-RATES = (
+RATES_NOTE = (
     "Each defence has the learning rate that clean accuracy allows it, chosen without looking at the attack. At an "
     "equal rate they remove more alike, and differ in what they cost: Compare, “Measured by this project”."
 )
 """Said beside figures of the shipped example."""
 
 
-def sentence(message: str) -> str:
+def capitalize_message(message: str) -> str:
     """Return a message with a capital first letter, unless it begins with the name of a file."""
     first = message.partition(" ")[0]
     return message if set(first) & set("./\\") else message[:1].upper() + message[1:]
 
 
-def titled(title: str, run: Saved | None) -> str:
+def section_title(title: str, run: SavedRun | None) -> str:
     """Return the title of a figure, which says so where the figure is the shipped example's."""
-    return f"{title} · shipped example" if run is not None and run.shipped else title
+    return f"{title} · shipped example" if run is not None and run.is_shipped else title
 
 
-def look_at(run_id: str) -> None:
+def select_run(run_id: str) -> None:
     """Make `run_id` the run that all pages look at, from the next rerun on."""
-    st.session_state[_WANTED] = run_id
+    st.session_state[_REQUESTED_RUN] = run_id
 
 
-def apply_wanted(options: list[str]) -> None:
+def apply_requested_run(options: list[str]) -> None:
     """Put the run that was asked for, or else a valid one, into the select box before it is drawn."""
-    wanted = st.session_state.pop(_WANTED, None)
+    wanted = st.session_state.pop(_REQUESTED_RUN, None)
     # A value that no hand has chosen is not kept across pages by Streamlit: hence the last one seen.
-    for run_id in (wanted, st.session_state.get(CURRENT), st.session_state.get(_LAST), options[0]):
+    for run_id in (wanted, st.session_state.get(SELECTION), st.session_state.get(_LAST), options[0]):
         if run_id in options:
-            st.session_state[CURRENT] = st.session_state[_LAST] = run_id
+            st.session_state[SELECTION] = st.session_state[_LAST] = run_id
             return
 
 
-def current_run() -> Saved | None:
+def current_run() -> SavedRun | None:
     """Return the backdoored run that the pages look at, or None if there is none yet."""
-    chosen = st.session_state.get(CURRENT)
-    folder = find_run(chosen) if chosen and not chosen.startswith(MODEL) else None
+    chosen = st.session_state.get(SELECTION)
+    folder = find_run(chosen) if chosen and not chosen.startswith(MODEL_PREFIX) else None
     entry = read_entry(folder) if folder is not None else None
-    return saved(entry.folder, entry.config) if entry is not None and entry.status.state == "done" else None
+    return read_saved_run(entry.folder, entry.config) if entry is not None and entry.status.state == "done" else None
 
 
 def current_model() -> str | None:
     """Return the bare model that the pages look at, or None where they look at a run."""
-    chosen = str(st.session_state.get(CURRENT) or "")
-    return chosen.removeprefix(MODEL) if chosen.startswith(MODEL) else None
+    chosen = str(st.session_state.get(SELECTION) or "")
+    return chosen.removeprefix(MODEL_PREFIX) if chosen.startswith(MODEL_PREFIX) else None
 
 
-def in_view() -> str:
+def describe_selection() -> str:
     """Return what the pages look at, in words."""
     run, model = current_run(), current_model()
     return f"Run in view: {run.label}" if run is not None else f"Model in view: {model or 'none'}"
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Return text for st.markdown, st.caption and labels that shows as it stands: no Markdown, HTML or icons."""
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])", r"\\\1", text.replace("\n", " "))
 
 
-def percent(value: float | None, digits: int = 1) -> str:
+def format_percent(value: float | None, digits: int = 1) -> str:
     """Return a share in words: 0.123 -> "12.3 %"; "not measured" for None."""
     return "not measured" if value is None else f"{100 * value:.{digits}f} %"

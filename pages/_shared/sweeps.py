@@ -11,44 +11,44 @@ import streamlit as st
 from cleaner.jobs import local, sweep
 from cleaner.runs.store import ACTIVE, RunEntry
 from pages._shared import cache, tasks, work
-from pages._shared.shelf import STATES
-from pages._shared.state import Saved, percent, plain, saved, to_label
+from pages._shared.shelf import STATE_LABELS
+from pages._shared.state import SavedRun, escape_markdown, format_percent, read_saved_run, to_label
 
 
-def show(suspect: Saved | tasks.Outside) -> bool:
+def show(suspect: SavedRun | tasks.ExternalModel) -> bool:
     """Draw the sweeps that started from a suspect; return whether one is at work."""
     names = sweep.list_sweep_ids([entry for entry in local.poll_entries() if _started_from(suspect, entry.config)])
-    return any([_show(name) for name in names])
+    return any([_show_sweep(name) for name in names])
 
 
-def _started_from(suspect: Saved | tasks.Outside, config: dict[str, Any]) -> bool:
-    if isinstance(suspect, tasks.Outside):
-        return cache.is_of(config, suspect.model)
+def _started_from(suspect: SavedRun | tasks.ExternalModel, config: dict[str, Any]) -> bool:
+    if isinstance(suspect, tasks.ExternalModel):
+        return cache.is_from_model(config, suspect.model)
     return config.get("parent") in (suspect.id, str(suspect.folder.resolve()))
 
 
-def _show(name: str) -> bool:
+def _show_sweep(name: str) -> bool:
     """Draw one sweep, anew each second while it is at work."""
     entries = sweep.list_sweep_runs(name)
-    drawn = _active(entries)
+    drawn = _active_runs(entries)
     going = sweep.is_active(entries)
 
     @st.fragment(run_every=1.0 if going else None)
     def watch() -> None:
         now = sweep.list_sweep_runs(name)
-        _draw(name, now)
-        if going and (_active(now) != drawn or not sweep.is_active(now)):
+        _show_sweep_table(name, now)
+        if going and (_active_runs(now) != drawn or not sweep.is_active(now)):
             st.rerun()  # the live curves are those of another run now, or none
 
     watch()
     return going
 
 
-def _active(entries: list[RunEntry]) -> set[str]:
+def _active_runs(entries: list[RunEntry]) -> set[str]:
     return {entry.folder.name for entry in entries if entry.status.state in ACTIVE}
 
 
-def _draw(name: str, entries: list[RunEntry]) -> None:
+def _show_sweep_table(name: str, entries: list[RunEntry]) -> None:
     """Draw the table of a sweep and its two buttons."""
     done = sum(entry.status.state == "done" for entry in entries)
     going, seconds = sweep.is_active(entries), sweep.seconds_left(entries)
@@ -66,9 +66,9 @@ def _draw(name: str, entries: list[RunEntry]) -> None:
             },
         )
         if waits := [e.status.message for e in entries if e.status.state in ACTIVE and e.status.message]:
-            st.caption(plain(waits[0]))
-        measured = {saved(e.folder, e.config).protocol for e in entries if e.status.state == "done"}
-        st.caption(plain(f"Test figures of finished runs only. {' '.join(sorted(measured))} {name}"))
+            st.caption(escape_markdown(waits[0]))
+        measured = {read_saved_run(e.folder, e.config).measured_on for e in entries if e.status.state == "done"}
+        st.caption(escape_markdown(f"Test figures of finished runs only. {' '.join(sorted(measured))} {name}"))
         if done == len(entries):
             return
         go_on, cancel, _ = st.columns([1.3, 1.3, 3])
@@ -77,22 +77,22 @@ def _draw(name: str, entries: list[RunEntry]) -> None:
 
 
 def _button(
-    place: st.delta_generator.DeltaGenerator,
+    column: st.delta_generator.DeltaGenerator,
     label: str,
     name: str,
     help: str,
-    off: bool,
+    is_disabled: bool,
     action: Callable[[str], None],
     icon: str,
 ) -> None:
-    place.button(
+    column.button(
         label,
         key=f"{name}.{action.__name__}",
         icon=f":material/{icon}:",
-        disabled=off,
+        disabled=is_disabled,
         width="stretch",
         help=help,
-        on_click=work.told,
+        on_click=work.run_action,
         args=(lambda: action(name),),
     )
 
@@ -106,10 +106,10 @@ def table(entries: list[RunEntry]) -> pd.DataFrame:
                 "Defence": to_label(row.defense),
                 "Learning rate": f"{row.lr:g}",
                 "Seed": row.seed,
-                "State": waits.get(row.state) or STATES.get(row.state, row.state),
+                "State": waits.get(row.state) or STATE_LABELS.get(row.state, row.state),
                 "Progress": round(100 * row.progress),
-                "CA": _shown(row, "ca"),
-                "ASR@1": _shown(row, "asr"),
+                "CA": _format_metric(row, "ca"),
+                "ASR@1": _format_metric(row, "asr"),
                 "Run": row.folder.name,
             }
             for row in sweep.make_rows(entries)
@@ -117,9 +117,9 @@ def table(entries: list[RunEntry]) -> pd.DataFrame:
     )
 
 
-def _shown(row: sweep.Row, name: str) -> str:
+def _format_metric(row: sweep.Row, name: str) -> str:
     """Return a test figure; nobody knows the attack success of a trigger that nobody knows."""
     if not row.metrics:
         return "–"
     value = row.figure(name)
-    return "not known" if value is None else percent(value)
+    return "not known" if value is None else format_percent(value)

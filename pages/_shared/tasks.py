@@ -11,16 +11,16 @@ from cleaner.presets import CLEAN_PAIRS, DEFEND
 from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data, make_rebound_request
 from cleaner.runs.store import run_id
 from pages._shared import cache
-from pages._shared.state import Saved
+from pages._shared.state import SavedRun
 
-STEP = 0.22
+SECONDS_PER_STEP = 0.22
 """Seconds of a training step of a built-in model, 64 pairs, on two cores (benchmarks/results/step.json)."""
 VALIDATION_SIZE = 500
 """Pictures of the validation split behind the live curves; those with one class count."""
 
 
 @dataclass(frozen=True)
-class Attack:
+class PoisonSettings:
     """All that the Poison page asks for."""
 
     data: str
@@ -47,27 +47,27 @@ class Attack:
 
 
 @dataclass(frozen=True)
-class Outside:
+class ExternalModel:
     """A model that was not poisoned here, and data to clean and to measure it with."""
 
     model: str
     data: str
 
 
-def looks(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
+def set_eval_interval(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
     """Return the settings with about ten looks at the validation split on the way."""
     steps = config.epochs * max(1, pairs // min(config.batch_size, max(pairs, 1)))
     return replace(config, eval_every=max(1, steps // 10))
 
 
-def poisoning(attack: Attack) -> Request:
+def build_poison_request(attack: PoisonSettings) -> Request:
     """Return the training of a backdoored model."""
-    data, options = cache.located_data(attack.data)
+    data, options = cache.resolve_data_name(attack.data)
     return Request(
         "backdoored",
         data,
         attack.pairs,
-        looks(attack.pairs, attack.config),
+        set_eval_interval(attack.pairs, attack.config),
         resolve_model_name(attack.model),
         trigger=attack.trigger.state_dict(),
         target_class=attack.target_class,
@@ -80,10 +80,12 @@ def poisoning(attack: Attack) -> Request:
     )
 
 
-def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: FinetuneConfig) -> Request:
+def build_defense_request(
+    suspect: SavedRun | ExternalModel, defense: Any, pairs: int, config: FinetuneConfig
+) -> Request:
     """Return the training of one defence on clean pairs; tested on the pictures that the attack was tested on."""
-    if isinstance(suspect, Outside):
-        (name, options), test_size = cache.located_data(suspect.data), TEST_SIZE
+    if isinstance(suspect, ExternalModel):
+        (name, options), test_size = cache.resolve_data_name(suspect.data), TEST_SIZE
         where: dict[str, Any] = {"model": resolve_model_name(suspect.model)}
     else:
         name, options, _ = get_test_data(suspect.config)
@@ -93,7 +95,7 @@ def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: Finetu
         "defended",
         name,
         pairs,
-        looks(pairs, config),
+        set_eval_interval(pairs, config),
         defense=defense.state_dict(),
         validation_size=VALIDATION_SIZE,
         test_size=test_size,
@@ -103,7 +105,7 @@ def defending(suspect: Saved | Outside, defense: Any, pairs: int, config: Finetu
     )
 
 
-def rebounding(defended: Saved, steps: int) -> Request:
+def build_rebound_request(defended: SavedRun, steps: int) -> Request:
     """Return the rebound test of a defence: harmless finetuning on its clean pairs, measured on its test pictures."""
     config = defended.config
     return make_rebound_request(
@@ -116,38 +118,38 @@ def rebounding(defended: Saved, steps: int) -> Request:
     )
 
 
-def data_of(run: Saved) -> tuple[str, int]:
+def read_test_data(run: SavedRun) -> tuple[str, int]:
     """Return a run's data in one line, as `cache.data` takes it, and the size of its test split."""
     name, options, size = get_test_data(run.config)
     return format_data(name, options), size
 
 
-def seconds_per_step(
-    suspect: Saved | Outside, before: list[Saved], defense: Any, config: FinetuneConfig
+def estimate_step_seconds(
+    suspect: SavedRun | ExternalModel, earlier_runs: list[SavedRun], defense: Any, config: FinetuneConfig
 ) -> tuple[float, str]:
     """Return the expected seconds of a training step, and what was measured to know it.
 
     The newest run of the same defence, device, precision and batch size serves; else the poisoning itself, times two
-    if the defence encodes a second view of each picture and caption; for the shipped example, `STEP`.
+    if the defence encodes a second view of each picture and caption; for the shipped example, `SECONDS_PER_STEP`.
     """
     name = defense.state_dict()["name"]
     wanted = (config.device, config.precision, config.batch_size)
-    for run in before:
+    for run in earlier_runs:
         settings = run.config.get("finetune") or {}
-        if run.defense == name and run.model == suspect.model and not run.shipped:
+        if run.defense == name and run.model == suspect.model and not run.is_shipped:
             same = (settings.get("device"), settings.get("precision"), settings.get("batch_size")) == wanted
-            if same and (steps := steps_of(run)):
+            if same and (steps := count_steps(run)):
                 return run.config["seconds"] / steps, "an earlier run"
-    if not isinstance(suspect, Saved) or not (steps := steps_of(suspect)):
+    if not isinstance(suspect, SavedRun) or not (steps := count_steps(suspect)):
         return 0.0, "nothing measured yet"
     scale = config.batch_size / max(1, (suspect.config.get("finetune") or {}).get("batch_size", config.batch_size))
     views = 2.2 if type(defense).augmented else 1.0
-    if suspect.shipped:  # made beside other work, on a machine that nobody knows here
-        return STEP * views * scale, "a machine of two cores"
+    if suspect.is_shipped:  # made beside other work, on a machine that nobody knows here
+        return SECONDS_PER_STEP * views * scale, "a machine of two cores"
     return suspect.config["seconds"] / steps * views * scale, "the poisoning"
 
 
-def steps_of(run: Saved) -> int:
+def count_steps(run: SavedRun) -> int:
     """Return how many steps a run trained."""
     settings = run.config.get("finetune") or {}
     batch = min(settings.get("batch_size", 1), max(1, run.config.get("pairs", 1)))

@@ -12,10 +12,10 @@ from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared import cache, gallery, state, tasks
 from pages._shared.frame import link
-from pages._shared.state import KEEP, Saved, plain
+from pages._shared.state import KEEP, SavedRun, escape_markdown
 
-SHOWN = 300
-OWN = -1
+MAX_SAMPLES = 300
+OWN_INDEX = -1
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Stage:
     label: str
     stage: str
     model: tuple[str, ...]
-    run: str
+    run_label: str
     """Which run it is, in words."""
 
 
@@ -37,31 +37,31 @@ class Sample:
     split: str
     size: int
     index: int
-    own: tuple[str, bytes] | None = None
+    own_image: tuple[str, bytes] | None = None
     model: tuple[str, ...] | None = None
     """As which model it is seen, where there is no run whose trigger acts on it."""
 
 
-def stages(run: Saved | None) -> list[Stage]:
+def choose_stages(run: SavedRun | None) -> list[Stage]:
     """Draw the choice of the defended model; return the models to look at, in the order clean, backdoored, defended."""
     if run is not None:
         found = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), run.id)]
         if run.config.get("clean_model"):
             found.insert(0, Stage("Clean", "clean", ("clean", str(run.folder)), run.model))
-        return found + _defended(state.defended_runs(run), run.id)
+        return found + _choose_defended(state.defended_runs(run), run.id)
     model = state.current_model()
     if model is None:
         raise CleanerError("no built-in model has its weights here: train them with python -m cleaner pretrain.")
-    return [bare_stage(model), *_defended(state.defences_of_model(model), model)]
+    return [make_model_stage(model), *_choose_defended(state.defenses_of_model(model), model)]
 
 
-def bare_stage(model: str) -> Stage:
+def make_model_stage(model: str) -> Stage:
     """Return a model that belongs to no run: nobody suspects a built-in one."""
     stage = "clean" if state.is_built_in(model) else "suspect"
-    return Stage(stage.capitalize(), stage, cache.named(model), model)
+    return Stage(stage.capitalize(), stage, cache.make_model_key(model), model)
 
 
-def _defended(runs: list[Saved], suspect: str) -> list[Stage]:
+def _choose_defended(runs: list[SavedRun], suspect: str) -> list[Stage]:
     """Draw the choice of the defended model, if there is one; return it."""
     if not runs:
         st.caption("No defended model yet.")
@@ -79,69 +79,69 @@ def _defended(runs: list[Saved], suspect: str) -> list[Stage]:
     return [Stage("Defended", "defended", ("run", str(folders[chosen])), names[chosen])]
 
 
-def data_of(run: Saved | None) -> tuple[str, int]:
+def find_test_data(run: SavedRun | None) -> tuple[str, int]:
     """Return the data set and size of the test split on which a run was measured."""
     if run is not None:
-        return tasks.data_of(run)
+        return tasks.read_test_data(run)
     model = state.current_model() or ""
-    brought = [own.data for own in st.session_state.get(state.OPENED, []) if resolve_path(own.model) == model]
-    cleaned = [tasks.data_of(other)[0] for other in state.defences_of_model(model)]
+    brought = [own.data for own in st.session_state.get(state.OPENED_MODELS, []) if resolve_path(own.model) == model]
+    cleaned = [tasks.read_test_data(other)[0] for other in state.defenses_of_model(model)]
     return [*brought[-1:], *cleaned, "scenes"][0], TEST_SIZE
 
 
-def bare() -> tuple[str, ...] | None:
+def selected_model_key() -> tuple[str, ...] | None:
     """Return the model in view as `cache.of_stage` takes it; None where a run is in view."""
     model = state.current_model()
-    return None if model is None else cache.named(model)
+    return None if model is None else cache.make_model_key(model)
 
 
-def sample(run: Saved | None) -> Sample:
+def choose_sample(run: SavedRun | None) -> Sample:
     """Draw the choice of a test picture, or of the user's own; the same on every page that asks."""
-    name, size = data_of(run)
-    data = cache.data(name, "test", size)
-    own = st.session_state.get(gallery.OWN)
-    options = [*([OWN] if own else []), *range(min(SHOWN, len(data)))]
+    name, size = find_test_data(run)
+    data = cache.load_data(name, "test", size)
+    own = st.session_state.get(gallery.OWN_IMAGE)
+    options = [*([OWN_INDEX] if own else []), *range(min(MAX_SAMPLES, len(data)))]
 
     def shown(index: int) -> str:
-        return f"Your own: {own[0]}" if index == OWN and own else f"{index} · {data.captions[index]}"
+        return f"Your own: {own[0]}" if index == OWN_INDEX and own else f"{index} · {data.captions[index]}"
 
     key = f"view.sample.{name}"
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     index = int(st.selectbox("Picture", options, format_func=shown, key=key, help="Type to search.", **KEEP))
-    return Sample(name, "test", size, index, own if index == OWN else None, bare())
+    return Sample(name, "test", size, index, own if index == OWN_INDEX else None, selected_model_key())
 
 
-def attacked(run: Saved | None) -> Path | None:
+def find_trigger_run(run: SavedRun | None) -> Path | None:
     """Return the folder of the run whose trigger is put on pictures; None where no trigger is known."""
     return run.folder if run is not None and run.config.get("trigger") else None
 
 
-def prompts(run: Saved | None, picture: Sample) -> dict[str, str]:
+def prompts(run: SavedRun | None, sample: Sample) -> dict[str, str]:
     """Return name -> text that a picture can be compared with: target, true class, caption."""
-    data = cache.data(picture.data, picture.split, picture.size)
+    data = cache.load_data(sample.data, sample.split, sample.size)
     texts = {}
     target = run.config.get("target_class") if run is not None else None
     if target:
         texts["The target class"] = data.templates[min(1, len(data.templates) - 1)].format(target)
-    if picture.own is None:
-        label = int(data.labels[picture.index])
+    if sample.own_image is None:
+        label = int(data.labels[sample.index])
         if label >= 0:
             texts["The true class"] = data.templates[min(1, len(data.templates) - 1)].format(data.class_names[label])
-        texts["The caption"] = data.captions[picture.index]
+        texts["The caption"] = data.captions[sample.index]
     return texts
 
 
-def text(run: Saved | None, picture: Sample) -> str:
+def choose_text(run: SavedRun | None, sample: Sample) -> str:
     """Draw the choice of the text that the picture is compared with; it can be changed."""
-    texts = prompts(run, picture)
+    texts = prompts(run, sample)
     kind = st.selectbox("Compare with", [*texts, "Your own text"], key="view.text.kind", **KEEP)
     start = texts.get(str(kind), "a photo of a dog")
     key = f"view.text.{kind}.{start}"
     return st.text_input("Text", start, key=key, max_chars=500, **KEEP).strip() or start
 
 
-def provenance(shown: list[Stage]) -> None:
+def show_provenance(stages: list[Stage]) -> None:
     """Say which runs the page shows."""
-    models = ", ".join(f"{s.label.lower()} = {s.run}" for s in shown)
-    st.caption(f"{plain(state.in_view())}. Models: {plain(models)}.")
+    models = ", ".join(f"{s.label.lower()} = {s.run_label}" for s in stages)
+    st.caption(f"{escape_markdown(state.describe_selection())}. Models: {escape_markdown(models)}.")

@@ -19,7 +19,7 @@ from cleaner.runs.store import ACTIVE, RunEntry, Status, create_run, remove_run_
 from cleaner.types import CleanerError
 from pages._shared.state import to_label
 
-STAGES = {
+STAGE_LABELS = {
     "render": "Drawing the pictures",
     "check pictures": "Checking the pictures",
     "optimise": "Shaping the trigger",
@@ -27,101 +27,101 @@ STAGES = {
     "defend": "Finetuning on clean pairs",
     "evaluate": "Measuring on the test pictures",
 }
-KINDS = {"poison": "backdoored", "defend": "defended"}
+PAGE_STAGES = {"poison": "backdoored", "defend": "defended"}
 """Page -> stage of the runs that it trains."""
 UNFINISHED = (*ACTIVE, "paused", "died")
-_ERROR = "job.error"
-_ASKED = "job.asked"
+_LAST_ERROR = "job.error"
+_REQUESTED_START = "job.asked"
 
 
-def begin(kind: str, requests: Sequence[Request], place: SlurmResources | None = None) -> None:
+def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Make a run folder for each request and put them into the queue of this machine, or of a cluster."""
-    folders = [create_run(request) for request in _fit(requests, place)]
+    folders = [create_run(request) for request in _use_cluster_device(requests, cluster)]
     try:
-        local.start_all(folders, place)
+        local.start_all(folders, cluster)
     except CleanerError:
-        for folder in folders if place else ():
+        for folder in folders if cluster else ():
             remove_run_folder(folder)
         raise
-    st.session_state[_begun(kind)] = [folder.name for folder in folders]
+    st.session_state[_started_key(kind)] = [folder.name for folder in folders]
 
 
-def _fit(requests: Sequence[Request], place: SlurmResources | None) -> Sequence[Request]:
+def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | None) -> Sequence[Request]:
     """Let a job on a cluster take the device that it gets there: the one that was chosen is this machine's."""
-    return [replace(r, finetune=replace(r.finetune, device="auto")) for r in requests] if place else requests
+    return [replace(r, finetune=replace(r.finetune, device="auto")) for r in requests] if cluster else requests
 
 
-def begin_sweep(kind: str, requests: Sequence[Request], place: SlurmResources | None = None) -> None:
+def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
     """Start a sweep, or go on with it; its table tells what becomes of its runs."""
-    entries = sweep.list_sweep_runs(sweep.start_sweep(_fit(requests, place), place))
+    entries = sweep.list_sweep_runs(sweep.start_sweep(_use_cluster_device(requests, cluster), cluster))
     if all(entry.status.state == "done" for entry in entries):
         st.toast("All runs of this sweep are done: add a rate, a seed or a defence.", icon=":material/done_all:")
-    st.session_state[_begun(kind)] = []
+    st.session_state[_started_key(kind)] = []
 
 
-def ask(kind: str, start: Callable[[], None]) -> None:
+def request_start(kind: str, start: Callable[[], None]) -> None:
     """Note that the button of a page was pressed.
 
     A button's callback, for nothing can interrupt that. The page itself is ended by a click on the menu before it comes
     to its button; then the frame of the next page starts what was asked for, with the settings last drawn.
     """
-    st.session_state[_ASKED] = (kind, start)
+    st.session_state[_REQUESTED_START] = (kind, start)
 
 
-def asked_for(kind: str) -> bool:
+def pop_start_request(kind: str) -> bool:
     """Return, once, whether the button of this page was pressed."""
-    if st.session_state.get(_ASKED, ("",))[0] != kind:
+    if st.session_state.get(_REQUESTED_START, ("",))[0] != kind:
         return False
-    del st.session_state[_ASKED]
+    del st.session_state[_REQUESTED_START]
     return True
 
 
-def catch_up(here: str) -> None:
+def run_pending_start(here: str) -> None:
     """Start what was asked for on a page that was left before it could."""
-    kind, start = st.session_state.get(_ASKED, (here, None))
+    kind, start = st.session_state.get(_REQUESTED_START, (here, None))
     if kind != here:
-        del st.session_state[_ASKED]
-        told(start)
+        del st.session_state[_REQUESTED_START]
+        run_action(start)
 
 
-def _begun(kind: str) -> str:
+def _started_key(kind: str) -> str:
     return f"{kind}.begun"
 
 
-def of(kind: str) -> list[RunEntry]:
+def runs_of_page(kind: str) -> list[RunEntry]:
     """Return the runs of a page that are waiting, running, paused or dead, in the order of their start.
 
     Without those of a sweep that do not run on their cluster: they may be many, and the sweep's table has them.
     """
-    mine = [entry for entry in local.poll_entries() if entry.config.get("stage") == KINDS[kind]]
-    shown = [e for e in mine if e.status.state in UNFINISHED and not (_of_array(e) and e.status.state != "running")]
+    mine = [entry for entry in local.poll_entries() if entry.config.get("stage") == PAGE_STAGES[kind]]
+    shown = [e for e in mine if e.status.state in UNFINISHED and not (_is_array_job(e) and e.status.state != "running")]
     return sorted(shown, key=lambda e: (e.status.queued, e.folder.name))
 
 
-def _of_array(entry: RunEntry) -> bool:
+def _is_array_job(entry: RunEntry) -> bool:
     return bool(entry.status.place and entry.config.get("sweep"))
 
 
-def running() -> set[str]:
+def active_pages() -> set[str]:
     """Return the kinds ("poison", "defend") that are at work or waiting."""
     stages = {entry.config.get("stage") for entry in local.poll_entries() if entry.status.state in ACTIVE}
-    return {kind for kind, stage in KINDS.items() if stage in stages}
+    return {kind for kind, stage in PAGE_STAGES.items() if stage in stages}
 
 
-def begun(kind: str) -> list[RunEntry]:
+def started_runs(kind: str) -> list[RunEntry]:
     """Return what this session started last, in whatever state it is."""
-    names = st.session_state.get(_begun(kind), [])
+    names = st.session_state.get(_started_key(kind), [])
     return [entry for entry in local.poll_entries() if entry.folder.name in names] if names else []
 
 
-def label(entry: RunEntry) -> str:
+def job_label(entry: RunEntry) -> str:
     """Return what a job trains, in words."""
     defense = defense_name(entry.config)
     attack = (entry.config.get("trigger") or {}).get("name", entry.folder.name)
     return str(entry.notes.get("name") or to_label(str(attack) if defense == NO_DEFENSE else defense))
 
 
-def progress(status: Status) -> tuple[float, str]:
+def describe_progress(status: Status) -> tuple[float, str]:
     """Return the share done of the present stage, and what is being done, in words with the time left."""
     if status.state == "queued":
         if status.place:
@@ -133,25 +133,25 @@ def progress(status: Status) -> tuple[float, str]:
         return 0.0, "Getting ready"
     eta = status.eta
     left = "a moment" if eta < 1.5 else f"about {eta:.0f} s" if eta < 90 else f"about {eta / 60:.0f} min"
-    what = STAGES.get(status.stage, status.stage.capitalize())
+    what = STAGE_LABELS.get(status.stage, status.stage.capitalize())
     share = min(status.step / max(status.total, 1), 1.0)
     return share, f"{what}: step {status.step:,} of {status.total:,}, {left} left"
 
 
-def act(action: Callable[[Path], None], folder: Path) -> None:
+def apply(action: Callable[[Path], None], folder: Path) -> None:
     """Do what a button asks for, before the page is drawn."""
-    told(lambda: action(folder))
+    run_action(lambda: action(folder))
 
 
-def told(action: Callable[[], None]) -> None:
-    """Do something; bad news is shown by `news`."""
+def run_action(action: Callable[[], None]) -> None:
+    """Do something; bad news is shown by `last_error`."""
     try:
         action()
     except CleanerError as error:
-        st.session_state[_ERROR] = error
+        st.session_state[_LAST_ERROR] = error
 
 
-def news() -> CleanerError | None:
+def last_error() -> CleanerError | None:
     """Return what went wrong at the last button, once."""
-    error: CleanerError | None = st.session_state.pop(_ERROR, None)
+    error: CleanerError | None = st.session_state.pop(_LAST_ERROR, None)
     return error

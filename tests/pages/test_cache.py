@@ -16,12 +16,12 @@ from tests.pages.runs import make_runs
 def test_a_table_that_was_edited_is_read_again(open_page: Open, tmp_path: Path) -> None:
     path = table(tmp_path)
     name = f"csv:{path} classes=red,green,blue"
-    first = cache.data(name, "all", 60)
-    assert cache.data(name, "all", 60) is first
+    first = cache.load_data(name, "all", 60)
+    assert cache.load_data(name, "all", 60) is first
     path.write_text(path.read_text(encoding="utf-8").replace(caption(0), "a red door"), encoding="utf-8")
     os.utime(path, (1, 1))
-    assert "a red door" in cache.data(name, "all", 60).captions
-    assert caption(0) not in cache.data(name, "all", 60).captions
+    assert "a red door" in cache.load_data(name, "all", 60).captions
+    assert caption(0) not in cache.load_data(name, "all", 60).captions
 
 
 def test_answers_of_a_run_end_with_it(open_page: Open, tmp_path: Path) -> None:
@@ -31,12 +31,12 @@ def test_answers_of_a_run_end_with_it(open_page: Open, tmp_path: Path) -> None:
     @st.cache_data(show_spinner=False)
     def answer(folder: Path) -> str:
         asked.append(folder)
-        return str(cache.run(folder).clip.sha256())
+        return str(cache.load_run(folder).clip.sha256())
 
-    first = cache.run(folder)
+    first = cache.load_run(folder)
     assert answer(folder) == answer(folder) == first.clip.sha256()
     assert len(asked) == 1
     os.utime(folder / "config.json", (1, 1))
-    assert cache.run(folder) is not first
+    assert cache.load_run(folder) is not first
     answer(folder)
     assert len(asked) == 2

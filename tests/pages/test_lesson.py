@@ -39,7 +39,7 @@ def test_six_steps_lead_over_the_pages_in_their_order() -> None:
     assert all(page_file(step.page) for step in STEPS)
     for step in STEPS:
         assert step.question.endswith("?")
-        assert max(len(step.do), len(step.look)) < 260  # the box stays slim
+        assert max(len(step.task), len(step.observation)) < 260  # the box stays slim
 
 
 def test_it_is_not_there_until_it_is_started_and_walks_to_the_end(open_page: Open, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_it_is_not_there_until_it_is_started_and_walks_to_the_end(open_page: Ope
     for number, step in enumerate(STEPS):
         assert here(app) == step.page
         assert shown(app) == [f":material/school: **Lesson, step {number + 1} of 6: {step.title}**"]
-        assert step.do in texts(app)
+        assert step.task in texts(app)
         (question,) = [e for e in app.expander if e.label == f"**Question.** {step.question}"]
         assert not question.proto.expanded
         assert question.markdown[0].value == f"**Answer.** {step.answer}"

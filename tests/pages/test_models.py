@@ -15,7 +15,7 @@ from cleaner.models.clip import save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run
 from pages._shared.frame import titles
-from pages._shared.state import Saved, plain, short_labels
+from pages._shared.state import SavedRun, escape_markdown, short_labels
 from tests.conftest import make_clip
 from tests.pages.conftest import Open, at, texts
 from tests.pages.runs import make_runs
@@ -47,7 +47,7 @@ def test_each_page_for_each_built_in_model(title: str, open_page: Open, models: 
         look_at(app, model)
         assert "shown without a trigger" in texts(app)
         if title in LOOKING:
-            assert plain(model.partition(":")[2]) in texts(app)
+            assert escape_markdown(model.partition(":")[2]) in texts(app)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,7 +64,7 @@ def test_runs_of_one_minute_can_be_told_apart(open_page: Open, tmp_path: Path) -
     for folder in folders:  # a select box sends the label that was chosen
         assert look_at(app, folder.name).selectbox(key="current_run").value == folder.name
     config = {"stage": "defended", "defense": {"name": "ta_cleaner"}, "finetune": {"lr": 1e-4}}
-    swept = [Saved(Path(name), {**config, "created": "2026-01-01T00:00:00Z"}, {}) for name in ("a", "b")]
+    swept = [SavedRun(Path(name), {**config, "created": "2026-01-01T00:00:00Z"}, {}) for name in ("a", "b")]
     assert len(set(short_labels(swept).values())) == 2
     assert "·" not in short_labels(swept[:1])["a"]
 

@@ -84,7 +84,7 @@ def test_without_the_trigger_means_the_same_picture(
     answer = cache.best_classes
 
     def listen(model: Any, sample: Any, attacked: Any, left: int, top: int, strength: float, *word: Any) -> Any:
-        asked.append(cache.placed(sample, attacked, left, top, 0.0)[0])
+        asked.append(cache.place_trigger(sample, attacked, left, top, 0.0)[0])
         return answer(model, sample, attacked, left, top, strength, *word)
 
     monkeypatch.setattr(cache, "best_classes", listen)

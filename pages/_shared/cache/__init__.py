@@ -5,45 +5,61 @@ Models and data are shared by all sessions and never changed: training works on 
 
 from __future__ import annotations
 
-from pages._shared.cache.attributions import attribution, explains, image_size, shares, shares_over, word_attribution
+from pages._shared.cache.attributions import (
+    attribution,
+    check_explainer,
+    image_size,
+    shares,
+    shares_over,
+    word_attribution,
+)
 from pages._shared.cache.choices import (
     datasets,
     defenses,
     device_name,
     devices,
     explainers,
-    fast_precision,
+    load_prepared_trigger,
     models,
     precisions,
-    prepared,
+    resolve_auto_precision,
     triggers,
 )
-from pages._shared.cache.embeddings import fit_umap, kept_map, make_map, map_of_model
-from pages._shared.cache.library import grammar, library, warm
+from pages._shared.cache.embeddings import fit_umap, make_map, make_model_map, read_map
+from pages._shared.cache.library import import_library, load_grammar, warm_up
 from pages._shared.cache.material import (
-    clip,
-    data,
-    framed,
-    framing_of,
-    located_data,
-    named,
-    of_stage,
-    packed,
+    apply_framing,
+    attack_verdict,
+    find_framing,
+    load_clip,
+    load_data,
+    load_model,
+    load_run,
+    make_model_key,
     poison_plan,
-    run,
-    verdict,
+    resolve_data_name,
+    save_uploads,
 )
-from pages._shared.cache.outside import describe, is_of, look_at, scan
+from pages._shared.cache.outside import describe, inspect_model, is_from_model, scan
 from pages._shared.cache.pictures import (
     best_classes,
-    picture_pair,
-    placed,
-    seen,
-    shown_pair,
-    stamp,
+    image_pair,
+    image_pair_bytes,
+    load_framed_data,
+    place_trigger,
     text_key,
+    trigger_box,
     trigger_mask,
-    warm_pictures,
+    warm_images,
 )
-from pages._shared.cache.reports import entries, report_html, weight_forms
-from pages._shared.cache.texts import draw, epoch_draw, fits, margins, parse, signs, similarities, vocabulary
+from pages._shared.cache.reports import read_entries, report_html, weight_formats
+from pages._shared.cache.texts import (
+    draw_epoch,
+    draw_subtexts,
+    epoch_diagnostics,
+    fits_context,
+    margins,
+    parse,
+    similarities,
+    vocabulary,
+)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from pages._shared.cache.choices import explainers
-from pages._shared.cache.library import aside
-from pages._shared.cache.material import data, of_stage, run
-from pages._shared.cache.pictures import picture_pair, trigger_mask
+from pages._shared.cache.library import wrap_in_thread
+from pages._shared.cache.material import load_data, load_model, load_run
+from pages._shared.cache.pictures import image_pair, trigger_mask
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
 @st.cache_data(show_spinner=False, max_entries=128)
 def attribution(
-    model: tuple[str, ...], method: str, settings: dict[str, Any], sample: Sample, attacked: Path | None, text: str
+    model: tuple[str, ...], method: str, settings: dict[str, Any], sample: Sample, trigger_run: Path | None, text: str
 ) -> tuple[Any, list[float]]:
     """Return maps (1 or 2, H, W) of the clean and the triggered picture, and the cosine of each with the text."""
     from cleaner.inspection.attribution import cosines, text_feature
 
-    used, pictures = of_stage(model), picture_pair(sample, attacked)
+    used, pictures = load_model(model), image_pair(sample, trigger_run)
     maps = explainers()[method](**settings).attribute(used, pictures, text_feature(used, text))
     return maps.numpy(), cosines(used, pictures, text)
 
 
-def explains(model: tuple[str, ...], method: str) -> tuple[str | None, dict[str, int], int]:
+def check_explainer(model: tuple[str, ...], method: str) -> tuple[str | None, dict[str, int], int]:
     """Return why a method cannot look into a model (or None), the limits of its parameters, its grid of cells."""
-    explainer, used = explainers()[method](), of_stage(model)
+    explainer, used = explainers()[method](), load_model(model)
     reason = explainer.unfit(used)
     return reason, {} if reason else dict(explainer.limits(used)), 0 if reason else explainer.grid(used)
 
 
 def image_size(model: tuple[str, ...]) -> int:
     """Return the side in px of the pictures that a model sees."""
-    return of_stage(model).image_size
+    return load_model(model).image_size
 
 
-def shares(maps: Any, sample: Sample, attacked: Path) -> Any:
+def shares(maps: Any, sample: Sample, trigger_run: Path) -> Any:
     """Return the `cleaner.inspection.attribution.Shares` of one picture's maps (2, H, W) without and with trigger."""
     from cleaner.inspection.attribution import shares_of_pair
 
-    return shares_of_pair(maps, trigger_mask(sample, attacked))
+    return shares_of_pair(maps, trigger_mask(sample, trigger_run))
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
@@ -55,7 +55,7 @@ def shares_over(
     settings: dict[str, Any],
     name: str,
     size: int,
-    attacked: Path,
+    trigger_run: Path,
     text: str,
     n: int,
     _on_step: OnStep,
@@ -63,27 +63,27 @@ def shares_over(
     """Return the `cleaner.inspection.attribution.Shares` of n test pictures."""
     from cleaner.inspection.attribution import shares_over
 
-    attack = run(attacked)
+    attack = load_run(trigger_run)
     assert attack.trigger is not None
     explainer = explainers()[method](**settings)
     return shares_over(
-        of_stage(model),
+        load_model(model),
         explainer,
-        data(name, "test", size),
+        load_data(name, "test", size),
         attack.trigger,
         str(attack.target_class),
         text,
         n,
-        aside(_on_step),
+        wrap_in_thread(_on_step),
     )
 
 
 @st.cache_data(show_spinner=False, max_entries=128)
 def word_attribution(
-    model: tuple[str, ...], sample: Sample, attacked: Path | None, caption: str
+    model: tuple[str, ...], sample: Sample, trigger_run: Path | None, caption: str
 ) -> tuple[list[str], list[list[float]]]:
     """Return a caption's words, and what each adds to the similarity to the clean and the triggered picture."""
     from cleaner.inspection.attribution import word_attribution
 
     explainer = next(cls() for cls in explainers().values() if cls.reads == "captions")
-    return word_attribution(of_stage(model), explainer, caption, picture_pair(sample, attacked))
+    return word_attribution(load_model(model), explainer, caption, image_pair(sample, trigger_run))

@@ -6,19 +6,19 @@ from typing import Any
 
 import streamlit as st
 
-from pages._shared.cache.library import library
+from pages._shared.cache.library import import_library
 
 
 @st.cache_resource(show_spinner=False)
 def triggers() -> dict[str, Any]:
     """Return name -> trigger class."""
-    library()
+    import_library()
     from cleaner.attacks import TRIGGERS
 
     return {name: TRIGGERS[name] for name in TRIGGERS}
 
 
-def prepared(trigger: Any, state: dict[str, Any] | None) -> Any:
+def load_prepared_trigger(trigger: Any, state: dict[str, Any] | None) -> Any:
     """Return the trigger of a run, given by its state, if it is `trigger` after its preparation; else None."""
     from cleaner.attacks import load_trigger
     from cleaner.config import parameters
@@ -33,7 +33,7 @@ def prepared(trigger: Any, state: dict[str, Any] | None) -> Any:
 @st.cache_resource(show_spinner=False)
 def defenses() -> dict[str, Any]:
     """Return name -> defence class."""
-    library()
+    import_library()
     from cleaner.defenses import DEFENSES
 
     return {name: DEFENSES[name] for name in DEFENSES}
@@ -50,7 +50,7 @@ def explainers() -> dict[str, Any]:
 @st.cache_resource(show_spinner=False)
 def datasets() -> list[str]:
     """Return the names of the data that need no path."""
-    library()
+    import_library()
     from cleaner.data.base import built_in
 
     return built_in()
@@ -59,7 +59,7 @@ def datasets() -> list[str]:
 @st.cache_resource(show_spinner=False)
 def models() -> list[str]:
     """Return the names of the built-in models whose weights are there."""
-    library()
+    import_library()
     from cleaner.models.checkpoints import BUILT_IN, built_in_weights_path
 
     return [name for name in BUILT_IN if built_in_weights_path(name).exists()]
@@ -68,7 +68,7 @@ def models() -> list[str]:
 @st.cache_resource(show_spinner=False)
 def devices() -> dict[str, str | None]:
     """Return device -> None, or the reason why it cannot be used."""
-    library()
+    import_library()
     from cleaner.models.devices import check_devices
 
     return check_devices()
@@ -77,16 +77,16 @@ def devices() -> dict[str, str | None]:
 @st.cache_resource(show_spinner=False)
 def precisions(device: str) -> dict[str, str | None]:
     """Return precision -> None, or the reason why it makes no sense on `device`."""
-    library()
+    import_library()
     from cleaner.models.devices import check_precisions
 
     return check_precisions(device)
 
 
 @st.cache_resource(show_spinner=False)
-def fast_precision(device: str) -> str:
+def resolve_auto_precision(device: str) -> str:
     """Return what precision auto stands for on a device."""
-    library()
+    import_library()
     from cleaner.models.devices import pick_precision
 
     return pick_precision(device)
@@ -95,7 +95,7 @@ def fast_precision(device: str) -> str:
 @st.cache_resource(show_spinner=False)
 def device_name(device: str) -> str:
     """Return what stands behind a device, in words."""
-    library()
+    import_library()
     from cleaner.models.devices import device_name
 
     return device_name(device)

@@ -8,48 +8,48 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages._shared.cache.library import aside, library
-from pages._shared.cache.material import data, of_stage
+from pages._shared.cache.library import import_library, wrap_in_thread
+from pages._shared.cache.material import load_data, load_model
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
-def _map(folder: Path, written: float) -> Any:
+def _read_map(folder: Path, written: float) -> Any:
     from cleaner.inspection.embedding_map import read
 
     return read(folder)
 
 
-def kept_map(folder: Path) -> Any:
+def read_map(folder: Path) -> Any:
     """Return the `cleaner.inspection.embedding_map.Map` that is kept of a run, or None if there is none. Loads no library."""
     from cleaner.inspection.embedding_map import file_of
 
     try:
-        return _map(folder, file_of(folder).stat().st_mtime)
+        return _read_map(folder, file_of(folder).stat().st_mtime)
     except OSError:
         return None
 
 
 def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:
     """Make the map of a run that has none, without UMAP, and keep it; return it."""
-    library()
+    import_library()
     from cleaner.inspection.embedding_map import make
 
     return make(folder, None if parent == folder else parent, umap=False, on_step=on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def map_of_model(model: tuple[str, ...], stage: str, name: str, size: int, _on_step: OnStep) -> Any:
+def make_model_map(model: tuple[str, ...], stage: str, name: str, size: int, _on_step: OnStep) -> Any:
     """Return the map of a model alone: it belongs to no run, so that it is not kept."""
     from cleaner.inspection.embedding_map import draw
 
-    return draw({stage: of_stage(model)}, data(name, "test", size), on_step=aside(_on_step))[0]
+    return draw({stage: load_model(model)}, load_data(name, "test", size), on_step=wrap_in_thread(_on_step))[0]
 
 
 @st.cache_resource(show_spinner=False)
-def _fitting() -> dict[Path, subprocess.Popen[bytes]]:
+def _umap_processes() -> dict[Path, subprocess.Popen[bytes]]:
     return {}
 
 
@@ -57,7 +57,7 @@ def fit_umap(folder: Path, parent: Path) -> bool:
     """Begin to add UMAP to a run's map in a process of its own unless that is being done; return whether it works."""
     from cleaner.jobs.map_worker import start
 
-    running = _fitting()
+    running = _umap_processes()
     if folder not in running:
         running[folder] = start(folder, None if parent == folder else parent)
     busy = running[folder].poll() is None

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cleaner.types import CleanerError
-from pages._shared.cache.library import aside, library
-from pages._shared.cache.material import changed_at, clip, data
+from pages._shared.cache.library import import_library, wrap_in_thread
+from pages._shared.cache.material import load_clip, load_data, read_mtime
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
 
-LOOK = 1000
+INSPECTION_SIZE = 1000
 """Test pairs that a model is looked at with before anything is done."""
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def _describe(model: str, changed: float) -> str | None:
-    library()
+    import_library()
     from cleaner.models.checkpoints import describe_model_file
 
     return describe_model_file(model)
@@ -27,27 +27,29 @@ def _describe(model: str, changed: float) -> str | None:
 
 def describe(model: str) -> str | None:
     """Return what is known of a model's file without opening it; None where it is no file."""
-    return _describe(model, changed_at(model))
+    return _describe(model, read_mtime(model))
 
 
-def is_of(config: dict[str, Any], model: str) -> bool:
+def is_from_model(config: dict[str, Any], model: str) -> bool:
     """Return whether a run started from this model, and not from a run."""
     from cleaner.models.resolve import resolve_model_name
 
     return not config.get("parent") and (config.get("request") or {}).get("model") == resolve_model_name(model)
 
 
-def look_at(model: str, name: str) -> tuple[list[str], Any]:
+def inspect_model(model: str, name: str) -> tuple[list[str], Any]:
     """Return what an opened model says of itself, in sentences, and its `Metrics` on some test pictures."""
-    return _look_at(model, name, changed_at(model))
+    return _inspect_model(model, name, read_mtime(model))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _look_at(model: str, name: str, changed: float) -> tuple[list[str], Any]:
+def _inspect_model(model: str, name: str, changed: float) -> tuple[list[str], Any]:
     from cleaner.evaluation.evaluate import evaluate
     from cleaner.inspection.features import about
 
-    return about(clip(model)), evaluate(clip(model), data(name, "test", LOOK), ks=(1,), counterfactual=False)
+    return about(load_clip(model)), evaluate(
+        load_clip(model), load_data(name, "test", INSPECTION_SIZE), ks=(1,), counterfactual=False
+    )
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
@@ -55,7 +57,7 @@ def _scan(model: str, changed: float, name: str, trigger: str, n: int, _trigger:
     from cleaner.evaluation.scan import SCAN_WARNING, find_scannable_triggers, scan
 
     tried, left = find_scannable_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
-    return scan(clip(model), data(name, "test", n), tried, n, aside(_on_step)), left, SCAN_WARNING
+    return scan(load_clip(model), load_data(name, "test", n), tried, n, wrap_in_thread(_on_step)), left, SCAN_WARNING
 
 
 def scan(model: str, name: str, trigger: Any, n: int, on_step: OnStep) -> Any:
@@ -68,4 +70,4 @@ def scan(model: str, name: str, trigger: Any, n: int, on_step: OnStep) -> Any:
     if trigger is not None and (reason := explain_unscannable(trigger)):
         raise CleanerError(reason)
     settings = "" if trigger is None else str(trigger.state_dict())
-    return _scan(model, changed_at(model), name, settings, n, trigger, on_step)
+    return _scan(model, read_mtime(model), name, settings, n, trigger, on_step)

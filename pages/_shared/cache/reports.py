@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages._shared.cache.library import library
+from pages._shared.cache.library import import_library
 
 if TYPE_CHECKING:
     from cleaner.reports.html import RunRecord
 
 
-def entries(folders: list[Path]) -> list[RunRecord]:
+def read_entries(folders: list[Path]) -> list[RunRecord]:
     """Return runs as reports see them."""
     from cleaner.reports.html import read_record
 
@@ -21,9 +21,9 @@ def entries(folders: list[Path]) -> list[RunRecord]:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def weight_forms(folder: Path) -> tuple[str, ...]:
+def weight_formats(folder: Path) -> tuple[str, ...]:
     """Return the suffixes of the files in which a run's weights can be had."""
-    library()
+    import_library()
     from cleaner.reports.html import list_weight_suffixes
 
     return list_weight_suffixes(folder)
@@ -33,4 +33,4 @@ def report_html(folders: list[Path]) -> str:
     """Return the HTML report of some runs."""
     from cleaner.reports.html import render_html
 
-    return render_html(entries(folders), "made on the Compare page")
+    return render_html(read_entries(folders), "made on the Compare page")

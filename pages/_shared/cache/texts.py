@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages._shared.cache.choices import defenses
-from pages._shared.cache.library import grammar, library
-from pages._shared.cache.material import data, of_stage
-from pages._shared.cache.pictures import picture_pair
+from pages._shared.cache.library import import_library, load_grammar
+from pages._shared.cache.material import load_data, load_model
+from pages._shared.cache.pictures import image_pair
 
 if TYPE_CHECKING:
     from cleaner.inspection.margins import Margin, Signs
@@ -21,35 +21,37 @@ if TYPE_CHECKING:
 @st.cache_resource(show_spinner=False, max_entries=4)
 def vocabulary(name: str, split: str, size: int) -> Vocabulary:
     """Return the words of the data's captions."""
-    library()
+    import_library()
     from cleaner.text import Vocabulary
 
-    return Vocabulary.from_captions(data(name, split, size).captions)
+    return Vocabulary.from_captions(load_data(name, split, size).captions)
 
 
 def parse(caption: str) -> Parse:
     """Return the parse of a caption (the library remembers the last ones itself)."""
-    grammar()
+    load_grammar()
     from cleaner.text import parse
 
     return parse(caption)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def draw(caption: str, seed: int, epoch: int, index: int, n: int, name: str, split: str, size: int) -> SubtextPair:
+def draw_subtexts(
+    caption: str, seed: int, epoch: int, index: int, n: int, name: str, split: str, size: int
+) -> SubtextPair:
     """Return the true and false texts that TA-Cleaner draws for pair `index` in `epoch`."""
-    grammar()
+    load_grammar()
     from cleaner.text import draw_subtexts
 
     return draw_subtexts(caption, seed, epoch, index, n, vocabulary(name, split, size))
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def epoch_draw(
+def draw_epoch(
     name: str, split: str, size: int, share: float, seed: int, epoch: int, n: int
 ) -> tuple[list[tuple[int, str, str, list[str]]], int]:
     """Return (pair, caption, true text, false texts) of all pairs drawn in an epoch; and how many were skipped."""
-    captions = data(name, split, size).captions
+    captions = load_data(name, split, size).captions
     texts = defenses()["ta_cleaner"](share=share, negatives=n).plan(captions, seed)(epoch)
     rows = [
         (i, captions[i], pair.positive.text, [text.text for text in pair.negatives]) for i, pair in texts.drawn.items()
@@ -59,37 +61,37 @@ def epoch_draw(
 
 @st.cache_resource(show_spinner=False, max_entries=24)
 def margins(
-    model: tuple[str, ...], name: str, split: str, size: int, first: int, seed: int, epoch: int, n: int
+    model: tuple[str, ...], name: str, split: str, size: int, count: int, seed: int, epoch: int, n: int
 ) -> list[Margin]:
     """Return the `cleaner.inspection.margins.Margin` of the first pairs, each with the subtexts that the epoch would draw."""
-    grammar()
+    load_grammar()
     from cleaner.inspection.margins import margins
 
-    shown = data(name, split, size)
+    shown = load_data(name, split, size)
     texts = defenses()["ta_cleaner"](share=1.0, negatives=n).plan(shown.captions, seed)(epoch)
-    return margins(of_stage(model), shown, {i: pair for i, pair in texts.drawn.items() if i < first})
+    return margins(load_model(model), shown, {i: pair for i, pair in texts.drawn.items() if i < count})
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
-def signs(name: str, split: str, size: int, share: float, seed: int, n: int, epochs: int) -> list[Signs]:
+def epoch_diagnostics(name: str, split: str, size: int, share: float, seed: int, n: int, epochs: int) -> list[Signs]:
     """Return the `cleaner.inspection.margins.Signs` of the first epochs."""
-    grammar()
+    load_grammar()
     from cleaner.inspection.margins import signs
 
     return signs(
-        defenses()["ta_cleaner"](share=share, negatives=n).plan(data(name, split, size).captions, seed), epochs
+        defenses()["ta_cleaner"](share=share, negatives=n).plan(load_data(name, split, size).captions, seed), epochs
     )
 
 
-def fits(model: tuple[str, ...], text: str) -> bool:
+def fits_context(model: tuple[str, ...], text: str) -> bool:
     """Return whether a model reads all of a text, or cuts its end."""
-    return of_stage(model).fits_context(text)
+    return load_model(model).fits_context(text)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
 def similarities(model: tuple[str, ...], sample: Sample, texts: tuple[str, ...]) -> list[float]:
     """Return the cosine of a picture, framed as `model` sees it, with each text."""
-    library()
+    import_library()
     from cleaner.inspection.features import similarity
 
-    return similarity(of_stage(model), picture_pair(replace(sample, model=model), None), texts)
+    return similarity(load_model(model), image_pair(replace(sample, model=model), None), texts)
