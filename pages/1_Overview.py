@@ -8,7 +8,7 @@ from cleaner.files import read_json_cached
 from cleaner.plots import charts
 from pages._shared import gallery, lesson, state
 from pages._shared.frame import link, page, page_file
-from pages._shared.shelf import show_run_table
+from pages._shared.run_table import show_run_table
 from pages._shared.state import SavedRun, escape_markdown, to_label
 
 LEAD = (

@@ -20,7 +20,7 @@ from cleaner.presets import (
     attack_presets,
 )
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, forms, gallery, state, tasks, work
+from pages._shared import cache, cards, forms, gallery, jobs, requests, state
 from pages._shared.frame import link, page, show_error
 from pages._shared.state import KEEP, SavedRun, escape_markdown, to_label
 
@@ -94,7 +94,7 @@ def training_key(model: str) -> str:
     return f"poison.train.{model}" if model in POISON_LR else "poison.train"
 
 
-def choose_attack() -> tasks.PoisonSettings | None:
+def choose_attack() -> requests.PoisonSettings | None:
     """Draw all choices; return the attack, or None while a choice cannot be used here."""
     with st.container(border=True):
         st.markdown("**Trigger**")
@@ -168,10 +168,10 @@ def choose_attack() -> tasks.PoisonSettings | None:
     if not usable or trigger is None:
         return None
     config = FinetuneConfig(**main, device=device, precision=precision, augmentation="none")
-    return tasks.PoisonSettings(data, model, trigger, str(target), rate / 100, clean_label, pairs, tests, config)
+    return requests.PoisonSettings(data, model, trigger, str(target), rate / 100, clean_label, pairs, tests, config)
 
 
-def show_gallery(attack: tasks.PoisonSettings, plan: list[tuple[int, str, str]]) -> None:
+def show_gallery(attack: requests.PoisonSettings, plan: list[tuple[int, str, str]]) -> None:
     """Draw poisoned pairs: clean, triggered, what changed, and their captions."""
     head, button = st.columns([3, 1], vertical_alignment="bottom")
     data = gallery.load_data_with_progress(attack.data, "train", attack.pairs)
@@ -234,12 +234,12 @@ def show_captions(plan: list[tuple[int, str, str]]) -> None:
     st.caption(f"All {len(plan):,} poisoned pairs. With the same seed the same pairs are drawn again.")
 
 
-def start(attack: tasks.PoisonSettings, cluster: SlurmResources | None) -> None:
+def start(attack: requests.PoisonSettings, cluster: SlurmResources | None) -> None:
     """Start the job."""
-    work.start_runs("poison", [tasks.build_poison_request(attack)], cluster)
+    jobs.start_runs("poison", [requests.build_poison_request(attack)], cluster)
 
 
-def show_start_section(attack: tasks.PoisonSettings | None) -> None:
+def show_start_section(attack: requests.PoisonSettings | None) -> None:
     """Draw the Train button, and what it will take."""
     begin, place = None, forms.choose_cluster("poison")
     if attack is not None:
@@ -249,16 +249,16 @@ def show_start_section(attack: tasks.PoisonSettings | None) -> None:
         done = [
             run
             for run in state.backdoored_runs()
-            if run.model == attack.model and tasks.count_steps(run) and not run.is_shipped
+            if run.model == attack.model and requests.count_steps(run) and not run.is_shipped
         ]
-        rate = done[0].config["seconds"] / tasks.count_steps(done[0]) if done else tasks.SECONDS_PER_STEP
+        rate = done[0].config["seconds"] / requests.count_steps(done[0]) if done else requests.SECONDS_PER_STEP
         time = f"about {max(1, round(rate * steps / 60))} min {'by the last run here' if done else 'on two cores'}"
         if not done and attack.model not in cache.models():
             time = "how long is not known before the first run with this model"
         optimised = getattr(attack.trigger, "steps", 0)
         first = f". Before that, {optimised:,} steps optimise the patch" if optimised else ""
         st.caption(f"{pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}{first}.")
-    cards.show_start_button("Train the backdoored model", "poison", place is None and bool(work.active_pages()), begin)
+    cards.show_start_button("Train the backdoored model", "poison", place is None and bool(jobs.active_pages()), begin)
 
 
 def show_result(run: SavedRun) -> None:
@@ -285,7 +285,7 @@ def show_curves(run: SavedRun | None) -> None:
 
 def select_new_run() -> None:
     """Look at a run that this session has just trained, once."""
-    for entry in work.started_runs("poison"):
+    for entry in jobs.started_runs("poison"):
         if entry.status.state == "done" and st.session_state.get("poison.seen") != entry.folder.name:
             st.session_state["poison.seen"] = entry.folder.name
             state.select_run(entry.folder.name)

@@ -12,7 +12,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.plots import charts
 from cleaner.presets import CLEAN_PAIRS, DEFEND, DEMO_CLEAN_PAIRS, DEMO_DEFEND, REBOUND_STEPS, Preset, defense_presets
-from pages._shared import cache, cards, forms, state, suspect, sweeps, tasks, work
+from pages._shared import cache, cards, external_model, forms, jobs, requests, state, sweeps
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, SavedRun, escape_markdown, format_percent, to_label
 
@@ -23,7 +23,7 @@ LEAD = (
 REBOUND_HELP = "Does harmless training bring the backdoor back? Some defences only hide it."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 3000, 5000, 10000)
 Plan = list[tuple[object, FinetuneConfig]]
-Suspect = SavedRun | tasks.ExternalModel
+Suspect = SavedRun | requests.ExternalModel
 
 
 def choose_defenses(model: str) -> tuple[Plan, int] | None:
@@ -124,7 +124,7 @@ def preflight(run: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | No
     rows, total = [], 0.0
     for defense in dict.fromkeys(defense for defense, _ in plan):
         configs = [config for other, config in plan if other == defense]
-        rate, source = tasks.estimate_step_seconds(run, before, defense, configs[0])
+        rate, source = requests.estimate_step_seconds(run, before, defense, configs[0])
         steps = configs[0].epochs * max(1, pairs // min(configs[0].batch_size, pairs))
         seconds = rate * steps * len(configs)
         total += seconds
@@ -154,8 +154,8 @@ def preflight(run: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | No
 def start(run: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | None) -> None:
     """Start the jobs, as a sweep if a defence has several."""
     several = len(plan) > len({defense for defense, _ in plan})
-    begin = work.start_sweep if several else work.start_runs
-    begin("defend", [tasks.build_defense_request(run, defense, pairs, config) for defense, config in plan], cluster)
+    begin = jobs.start_sweep if several else jobs.start_runs
+    begin("defend", [requests.build_defense_request(run, defense, pairs, config) for defense, config in plan], cluster)
 
 
 def show_start_section(run: Suspect, choice: tuple[Plan, int] | None) -> None:
@@ -168,7 +168,7 @@ def show_start_section(run: Suspect, choice: tuple[Plan, int] | None) -> None:
         st.info(
             "Choose at least one defence with a learning rate, and a device that is here.", icon=":material/arrow_back:"
         )
-    cards.show_start_button("Start the defences", "defend", place is None and bool(work.active_pages()), begin)
+    cards.show_start_button("Start the defences", "defend", place is None and bool(jobs.active_pages()), begin)
 
 
 def show_results(run: SavedRun) -> None:
@@ -246,14 +246,14 @@ def show_rebound(defended: SavedRun) -> None:
             "Start the rebound test",
             key=f"{key}.go",
             icon=":material/play_arrow:",
-            on_click=work.run_action,
+            on_click=jobs.run_action,
             args=(partial(start_rebound, defended, f"{key}.steps"),),
         )
 
 
 def start_rebound(defended: SavedRun, key: str) -> None:
     """Start a rebound test of as many steps as the box `key` says."""
-    work.start_runs("defend", [tasks.build_rebound_request(defended, int(st.session_state[key]))])
+    jobs.start_runs("defend", [requests.build_rebound_request(defended, int(st.session_state[key]))])
 
 
 def points(run: SavedRun, defended: list[SavedRun]) -> list[charts.Point]:
@@ -292,7 +292,7 @@ def table(runs: list[SavedRun]) -> pd.DataFrame:
 
 def select_new_defenses() -> None:
     """Show the defences that this session has just trained, once."""
-    done = [entry for entry in work.started_runs("defend") if entry.status.state == "done"]
+    done = [entry for entry in jobs.started_runs("defend") if entry.status.state == "done"]
     names = [entry.folder.name for entry in done if not entry.config.get("rebound")]
     if names and st.session_state.get("defend.seen") != names:
         st.session_state["defend.seen"] = st.session_state["defend.new"] = names
@@ -318,26 +318,26 @@ def show_external_model() -> None:
     """Draw the page for a model of the reader's, whose trigger nobody knows."""
     left, right = st.columns([1, 2.5], gap="large")
     with left:
-        own = suspect.choose()
+        own = external_model.choose()
         choice = choose_defenses(own.model) if own else None
     with right:
         if own is None:
-            suspect.show_hint()
+            external_model.show_hint()
             return
-        suspect.show_facts(own)
+        external_model.show_facts(own)
         show_start_section(own, choice)
         at_work = cards.show_jobs("defend")
         if not (sweeps.show(own) or at_work):
             cards.show_ended_jobs("defend")
-            suspect.results(own)
-        suspect.show_trigger_scan(own)
+            external_model.results(own)
+        external_model.show_trigger_scan(own)
 
 
 with page("Defend", LEAD):
     with st.spinner("Loading PyTorch, once …"):
         cache.defenses()
     run = state.current_run()
-    if st.toggle("Bring a model of my own", key="defend.own", help=suspect.HELP, **KEEP):
+    if st.toggle("Bring a model of my own", key="defend.own", help=external_model.HELP, **KEEP):
         show_external_model()
     elif run is not None:
         show_backdoored(run)

@@ -18,7 +18,7 @@ from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
 from cleaner.plots import charts, images
 from cleaner.types import CleanerError, StepReport
-from pages._shared import cache, gallery, state, view
+from pages._shared import cache, gallery, pickers, state
 from pages._shared.frame import page
 from pages._shared.state import KEEP, escape_markdown
 
@@ -75,10 +75,10 @@ class MapView:
         return self.class_of(kind, i) if kind == "prompt" else self.map.captions[i]
 
 
-def load_map_view(stages: list[view.Stage]) -> MapView:
+def load_map_view(stages: list[pickers.Stage]) -> MapView:
     """Draw the choice of the projection; return all points with their places."""
     run = state.current_run()
-    name, size = view.find_test_data(run)
+    name, size = pickers.find_test_data(run)
     method = str(
         st.segmented_control(
             "Projection",
@@ -115,7 +115,7 @@ def load_map_view(stages: list[view.Stage]) -> MapView:
         else:
             st.info("UMAP is kept with a run, and this model belongs to none: PCA is shown.")
         method = "pca"
-    return MapView(found, method, name, size, view.find_trigger_run(run))
+    return MapView(found, method, name, size, pickers.find_trigger_run(run))
 
 
 def _fit_umap(folder: Path, parent: Path) -> None:
@@ -289,7 +289,9 @@ def show_selected(world: MapView, selected: list[str]) -> None:
             if kind == "prompt":
                 st.markdown(f":material/title: **{escape_markdown(world.text_of(kind, i))}**")
                 continue
-            sample = view.Sample(world.data, "test", world.size, world.map.rows[i], model=view.selected_model_key())
+            sample = pickers.Sample(
+                world.data, "test", world.size, world.map.rows[i], model=pickers.selected_model_key()
+            )
             pair = cache.image_pair_bytes(sample, world.trigger_run if kind == "triggered" else None)
             st.image(gallery.enlarge(pair[-1], 128), width="stretch")
             st.caption(escape_markdown(world.text_of(kind, i)) + CAPTION_SUFFIXES[kind])
@@ -332,13 +334,13 @@ def show_numbers(world: MapView) -> None:
 with page("Embeddings", LEAD):
     left, right = st.columns(2, gap="medium")
     with left:
-        shown = view.choose_stages(state.current_run())
+        shown = pickers.choose_stages(state.current_run())
     with right:
         world = load_map_view(shown)
     st.subheader(state.section_title("One map for all models", state.current_run()), anchor=False)
     show_map(world)
     show_numbers(world)
     if world.map.rows:
-        sample = view.Sample(world.data, "test", world.size, world.map.rows[0], model=view.selected_model_key())
+        sample = pickers.Sample(world.data, "test", world.size, world.map.rows[0], model=pickers.selected_model_key())
         cache.warm_images(sample, world.trigger_run)
-    view.show_provenance(shown)
+    pickers.show_provenance(shown)

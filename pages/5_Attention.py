@@ -12,10 +12,10 @@ import streamlit as st
 from cleaner.config import parameters
 from cleaner.plots import images
 from cleaner.types import StepReport
-from pages._shared import cache, forms, gallery, state, view
+from pages._shared import cache, forms, gallery, pickers, state
 from pages._shared.frame import page
+from pages._shared.pickers import Sample, Stage
 from pages._shared.state import KEEP, SavedRun, escape_markdown, format_percent, to_label
-from pages._shared.view import Sample, Stage
 
 LEAD = (
     "A backdoored model stops looking at the object: **the trigger decides**. Here the similarity of a picture and a "
@@ -65,7 +65,7 @@ def show_grid(
     strength: float,
 ) -> None:
     """Draw the pictures under their maps, and the numbers of this picture."""
-    attacked = view.find_trigger_run(run)
+    attacked = pickers.find_trigger_run(run)
     pair = cache.image_pair_bytes(sample, attacked)
     rows = ["Clean picture", "With trigger"][: len(pair)]
     mask = cache.trigger_mask(sample, attacked)
@@ -221,20 +221,20 @@ with page("Attention", LEAD):
     run = state.current_run()
     left, right = st.columns([1, 3], gap="large")
     with left, st.spinner("Loading the models, once …"):
-        shown = view.choose_stages(run)
-        picture = view.choose_sample(run)
+        shown = pickers.choose_stages(run)
+        picture = pickers.choose_sample(run)
         gallery.load_data_with_progress(picture.data, picture.split, picture.size)
-        text = view.choose_text(run, picture)
+        text = pickers.choose_text(run, picture)
         method, settings = choose_method(shown)
         strength = st.slider("Overlay strength", 0.2, 1.0, 0.85, 0.05, key="attention.strength", **KEEP)
         gallery.show_upload_box()
     with right:
         with st.spinner("Looking …"):
-            attacked = view.find_trigger_run(run)
+            attacked = pickers.find_trigger_run(run)
             found = {s.label: cache.attribution(s.model, method, settings, picture, attacked, text) for s in shown}
         st.subheader(state.section_title("What speaks for the text", run), anchor=False)
         show_grid(shown, found, picture, run, method, strength)
         if run is not None and attacked is not None:
             show_distribution(shown, picture, run, method, settings, text)
         show_word_attribution(shown, picture, attacked, text)
-        view.show_provenance(shown)
+        pickers.show_provenance(shown)

@@ -10,10 +10,10 @@ import streamlit as st
 from cleaner.plots import charts, images
 from cleaner.presets import DEMO_CLEAN_PAIRS
 from cleaner.types import CleanerError
-from pages._shared import cache, gallery, state, tasks, view, words
+from pages._shared import annotated_text, cache, gallery, pickers, requests, state
 from pages._shared.frame import link, page
+from pages._shared.pickers import Sample
 from pages._shared.state import KEEP, escape_markdown, format_percent
-from pages._shared.view import Sample
 
 if TYPE_CHECKING:
     from cleaner.inspection.margins import Signs
@@ -58,7 +58,7 @@ def choose_caption(name: str, size: int) -> tuple[Sample, str]:
                 f"the caption has {len(caption.split())} words, and the models read about {MAX_CAPTION_WORDS}: shorten it."
             )
         st.markdown("**How it is read**")
-        words.ribbon(words.parsed_pieces(cache.parse(caption)))
+        annotated_text.ribbon(annotated_text.parsed_pieces(cache.parse(caption)))
         own = st.session_state.get(gallery.OWN_IMAGE)
         mine = own is not None and st.toggle(
             "Use my own picture",
@@ -67,7 +67,7 @@ def choose_caption(name: str, size: int) -> tuple[Sample, str]:
             help="The caption is then compared with your picture.",
             **KEEP,
         )
-    sample = Sample(name, SPLIT, size, index, own if mine else None, view.selected_model_key())
+    sample = Sample(name, SPLIT, size, index, own if mine else None, pickers.selected_model_key())
     with left:
         gallery.load_data_with_progress(name, SPLIT, size)
         st.image(gallery.enlarge(cache.image_pair_bytes(sample, None)[0]), width="stretch")
@@ -90,15 +90,15 @@ def show_subtexts(caption: str, pair: SubtextPair) -> None:
             st.markdown(f"#### {escape_markdown(pair.positive.text)}")
             if pair.positive.kind == "identity":
                 st.caption("The caption is at its core already, so it is its own positive.")
-            words.ribbon(words.shortened_pieces(caption, pair.positive.text), small=True)
+            annotated_text.ribbon(annotated_text.shortened_pieces(caption, pair.positive.text), small=True)
     with right, st.container(border=True, height="stretch"):
         st.markdown(":material/cancel: **False (negative subtexts)**")
         if not pair.negatives:
             st.info("No small change of this caption is known to be false. Training skips and counts it.")
         for negative in pair.negatives:
             with st.container(key=f"false-{negative.kind}-{len(negative.text)}-{pair.negatives.index(negative)}"):
-                words.ribbon(words.edited_pieces(caption, negative.edits), small=True, notes=False)
-                st.caption(f"another {words.ROLES.get(negative.kind) or negative.kind}")
+                annotated_text.ribbon(annotated_text.edited_pieces(caption, negative.edits), small=True, notes=False)
+                st.caption(f"another {annotated_text.ROLES.get(negative.kind) or negative.kind}")
 
 
 def choose_models() -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -109,7 +109,7 @@ def choose_models() -> dict[str, tuple[str, tuple[str, ...]]]:
         found["Backdoored"] = ("backdoored", ("run", str(run.folder)))
         defended = {other.id: other for other in state.defended_runs(run)}
     elif model is not None:
-        first = view.make_model_stage(model)
+        first = pickers.make_model_stage(model)
         found = {first.label: (first.stage, first.model)}
         defended = {other.id: other for other in state.defenses_of_model(model)}
     else:
@@ -233,7 +233,7 @@ def show_diagnostics(name: str, size: int, seed: int, n: int) -> None:
 def _describe_time_share(pairs: int, diagnostics: list[Signs]) -> str:
     """Say how much of a training goes into the writing of subtexts, where a training of this machine is there."""
     for run in state.all_runs():
-        steps = tasks.count_steps(run)
+        steps = requests.count_steps(run)
         draws = "share" in (run.config.get("defense") or {})
         if draws and not run.is_shipped and steps and run.config.get("seconds"):
             batch = run.config["finetune"]["batch_size"]
@@ -272,7 +272,7 @@ with page("Subtexts", LEAD):
     with st.spinner("Loading the parser, once …"):
         cache.defenses()
         run = state.current_run()
-        name, size = view.find_test_data(run)[0], DEMO_CLEAN_PAIRS
+        name, size = pickers.find_test_data(run)[0], DEMO_CLEAN_PAIRS
     picture, caption = choose_caption(name, size)
     one, two, three = st.columns([2, 1, 1], gap="medium")
     epoch = one.slider("Epoch", 0, 20, 0, key="subtexts.epoch", help="Each epoch draws anew: a moving target.", **KEEP)

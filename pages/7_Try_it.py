@@ -10,10 +10,10 @@ import streamlit as st
 
 from cleaner.plots import images
 from cleaner.runs import derived
-from pages._shared import cache, gallery, state, view, work
+from pages._shared import cache, gallery, jobs, pickers, state
 from pages._shared.frame import page
+from pages._shared.pickers import Sample
 from pages._shared.state import KEEP, SavedRun, escape_markdown
-from pages._shared.view import Sample
 
 LEAD = (
     "Take a picture, put the trigger on it **where and as strongly as you like**, and see what the clean, the "
@@ -37,13 +37,13 @@ def apply_link() -> None:
     if asked.get("run") in there:
         run = there[asked["run"]]
         state.select_run(run.id)
-        name, size = view.find_test_data(run)
-        number = _parse_int(asked.get("sample"), min(view.MAX_SAMPLES, size) - 1)
+        name, size = pickers.find_test_data(run)
+        number = _parse_int(asked.get("sample"), min(pickers.MAX_SAMPLES, size) - 1)
         if number is not None:
             st.session_state[f"view.sample.{name}"] = number
         elif (content := derived.read_image(run.folder, asked.get("own", ""))) is not None:
             st.session_state[gallery.OWN_IMAGE] = ("picture of the link", content)
-            st.session_state[f"view.sample.{name}"] = view.OWN_INDEX
+            st.session_state[f"view.sample.{name}"] = pickers.OWN_INDEX
         if asked.get("defended") in {other.id for other in state.defended_runs(run)}:
             st.session_state[f"view.defended.{run.id}"] = asked["defended"]
     st.session_state.pop(DEFAULT_POSITION, None)
@@ -140,13 +140,13 @@ def show_image(sample: Sample, trigger_run: Any, left: int, top: int, strength: 
 
 def show_predictions(
     run: SavedRun | None,
-    stages: list[view.Stage],
+    stages: list[pickers.Stage],
     sample: Sample,
     placement: tuple[int, int, int],
     has_text_key: bool | None,
 ) -> None:
     """Draw the five best classes of each model, and what it said without the trigger."""
-    attacked = view.find_trigger_run(run)
+    attacked = pickers.find_trigger_run(run)
     target = run.config.get("target_class") if run is not None else None
     left, top, strength = placement
     word_of = attacked if has_text_key else None
@@ -170,7 +170,7 @@ def show_predictions(
 
 def show_link(
     run: SavedRun | None,
-    stages: list[view.Stage],
+    stages: list[pickers.Stage],
     sample: Sample,
     placement: tuple[int, int, int],
     has_text_key: bool | None,
@@ -188,7 +188,7 @@ def show_link(
                 "Keep the picture with the run, for a link",
                 key="try.keep",
                 icon=":material/link:",
-                on_click=work.apply,
+                on_click=jobs.apply,
                 args=(lambda folder: derived.save_image(folder, sample.own_image[1]), run.folder),
                 help="A copy is put beside the run's files on this machine; nothing is sent anywhere.",
             )
@@ -210,10 +210,10 @@ with page("Try it", LEAD):
     first, second = st.columns([1, 2], gap="medium")
     with st.spinner("Loading the models, once …"):
         with first:
-            shown = view.choose_stages(run)
+            shown = pickers.choose_stages(run)
         with second:
-            picture = view.choose_sample(run)
-    attacked = view.find_trigger_run(run)
+            picture = pickers.choose_sample(run)
+    attacked = pickers.find_trigger_run(run)
     left, right = st.columns([1, 2], gap="medium")  # three cards side by side need this much at 1280 px
     with left:
         gallery.load_data_with_progress(picture.data, picture.split, picture.size)
@@ -228,4 +228,4 @@ with page("Try it", LEAD):
         st.subheader(state.section_title("What each model sees", run), anchor=False)
         show_predictions(run, shown, picture, spot, worded)
         show_link(run, shown, picture, spot, worded)
-    view.show_provenance(shown)
+    pickers.show_provenance(shown)

@@ -13,7 +13,7 @@ from cleaner.plots import charts
 from cleaner.reports import html
 from cleaner.reports.html import RunRecord
 from cleaner.runs.store import is_shipped
-from pages._shared import cache, measured, state
+from pages._shared import benchmark_results, cache, state
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, escape_markdown
 
@@ -221,7 +221,7 @@ with page("Compare", LEAD):
         else "runs"
     )
     if source == "measured":
-        measured.show(own)
+        benchmark_results.show(own)
     elif not runs:
         st.info("There are no runs yet. Make one on the Poison page; it takes about a minute.", icon=":material/table:")
         link("Poison", "Go to Poison")

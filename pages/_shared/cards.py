@@ -13,7 +13,7 @@ from cleaner.jobs import local
 from cleaner.labels import is_meaningful
 from cleaner.plots import charts
 from cleaner.runs.store import ACTIVE, RunEntry, read_progress
-from pages._shared import cache, gallery, state, work
+from pages._shared import cache, gallery, jobs, state
 from pages._shared.frame import show_error
 from pages._shared.state import SavedRun, escape_markdown, format_percent, to_label
 
@@ -224,10 +224,10 @@ def show_start_button(label: str, kind: str, is_busy: bool, start: Callable[[], 
         icon=":material/play_arrow:",
         disabled=start is None,
         help=help,
-        on_click=work.request_start,
+        on_click=jobs.request_start,
         args=(kind, start),
     )
-    if work.pop_start_request(kind) and start is not None:
+    if jobs.pop_start_request(kind) and start is not None:
         start()
         st.rerun()  # what is above, the strip and the lesson, was drawn before
 
@@ -237,9 +237,9 @@ def show_jobs(kind: str) -> bool:
 
     Returns whether any is at work. When the last one has ended, the page is drawn anew, and nothing polls any more.
     """
-    if error := work.last_error():
+    if error := jobs.last_error():
         show_error(error)
-    entries = work.runs_of_page(kind)
+    entries = jobs.runs_of_page(kind)
     for entry in entries:
         if entry.status.state not in ACTIVE:
             _show_stopped_job(entry)
@@ -266,11 +266,11 @@ def _show_active_job(entry: RunEntry) -> None:
     """Draw one job: progress with the time left, Pause and Cancel; and the verdict as soon as it is known."""
     status, key = entry.status, f"live.{entry.folder.name}"
     asked = local.read_stop_request(entry.folder) if status.state in ACTIVE else None
-    share, text = work.describe_progress(status)
+    share, text = jobs.describe_progress(status)
     if asked is not None:
         text = "stopping …" if asked == local.CANCEL else "pausing at its next step …"
     bar, pause, cancel = st.columns([3.4, 1.2, 1.2], vertical_alignment="center")
-    bar.progress(share, text=escape_markdown(f"{work.job_label(entry)}: {text}"))
+    bar.progress(share, text=escape_markdown(f"{jobs.job_label(entry)}: {text}"))
     off = asked is not None or status.state not in ACTIVE
     pause.button(
         "Pause",
@@ -279,7 +279,7 @@ def _show_active_job(entry: RunEntry) -> None:
         disabled=off,
         width="stretch",
         help="Keeps what was done; Resume goes on from there, also after a restart of this machine.",
-        on_click=work.apply,
+        on_click=jobs.apply,
         args=(local.pause, entry.folder),
     )
     cancel.button(
@@ -289,7 +289,7 @@ def _show_active_job(entry: RunEntry) -> None:
         disabled=off,
         width="stretch",
         help="Stops for good.",
-        on_click=work.apply,
+        on_click=jobs.apply,
         args=(local.cancel, entry.folder),
     )
     if status.verdict is not None:
@@ -302,12 +302,12 @@ def _show_live_curves(entries: Sequence[RunEntry], kind: str) -> None:
     for entry in entries:
         reports = [report for report in read_progress(entry.folder) if report.get("losses")]
         if reports:
-            name = work.job_label(entry)
+            name = jobs.job_label(entry)
             name = f"{name} ({len(shown) + 1})" if name in shown else name
             shown[name] = reports
     if shown:
         total = max(reports[-1]["total"] for reports in shown.values())
-        show_curves(shown, work.PAGE_STAGES[kind], f"live.{kind}", total)
+        show_curves(shown, jobs.PAGE_STAGES[kind], f"live.{kind}", total)
 
 
 def _show_stopped_job(entry: RunEntry) -> None:
@@ -320,7 +320,7 @@ def _show_stopped_job(entry: RunEntry) -> None:
             icon, word = (":material/pause_circle:", "is paused")
         at = f" at step {status.step:,} of {status.total:,}" if status.total else ""
         text.markdown(
-            f"{icon} **{escape_markdown(work.job_label(entry))}** {word}{at}. {escape_markdown(status.message)}"
+            f"{icon} **{escape_markdown(jobs.job_label(entry))}** {word}{at}. {escape_markdown(status.message)}"
         )
         resume.button(
             "Resume",
@@ -328,7 +328,7 @@ def _show_stopped_job(entry: RunEntry) -> None:
             icon=":material/play_arrow:",
             width="stretch",
             help="Goes on from the last checkpoint.",
-            on_click=work.apply,
+            on_click=jobs.apply,
             args=(local.start, entry.folder),
         )
         discard.button(
@@ -337,15 +337,15 @@ def _show_stopped_job(entry: RunEntry) -> None:
             icon=":material/delete:",
             width="stretch",
             help="Deletes the run and its checkpoint.",
-            on_click=work.apply,
+            on_click=jobs.apply,
             args=(local.delete, entry.folder),
         )
 
 
 def show_ended_jobs(kind: str) -> None:
     """Say what became of jobs that this session started and that were cancelled or failed."""
-    for entry in work.started_runs(kind):
-        name, status = escape_markdown(work.job_label(entry)), entry.status
+    for entry in jobs.started_runs(kind):
+        name, status = escape_markdown(jobs.job_label(entry)), entry.status
         if status.state == "failed":
             st.error(f"{name}: {escape_markdown(state.capitalize_message(status.message))}", icon=":material/error:")
         elif status.state == "cancelled":

@@ -11,7 +11,7 @@ import pandas  # noqa: F401  # before any chart: plotly fails on one that anothe
 import streamlit as st
 
 from cleaner.types import CleanerError
-from pages._shared import cache, lesson, state, work
+from pages._shared import cache, jobs, lesson, state
 from pages._shared.state import SavedRun, escape_markdown, format_percent, to_label
 
 PAGES = Path(__file__).resolve().parent.parent
@@ -36,7 +36,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     """Frame a page: `with page("Poison", "..."):` around all it draws. Bad input inside ends in one sentence."""
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
-    work.run_pending_start(title.lower())
+    jobs.run_pending_start(title.lower())
     _sidebar()
     _show_pipeline(title)
     lesson.show_step(title, page_file)
@@ -141,7 +141,7 @@ def _steps() -> list[tuple[str, str, str, str]]:
     """Return (name, page, detail, kind) of the five steps; kind: "done", "bad" or "open"."""
     run = state.current_run()
     defended = state.defended_runs(run) if run is not None else []
-    busy = work.active_pages()
+    busy = jobs.active_pages()
     model, attack, took, cleaned, best = "choose one", "not yet", "not yet", "not yet", "not yet"
     success = run.figure("asr") if run is not None else None
     if bare := state.current_model():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages._shared import state, work
+from pages._shared import jobs, state
 from pages._shared.state import escape_markdown
 
 _STEP, _GO = "lesson.step", "lesson.go"
@@ -152,7 +152,7 @@ def _buttons(number: int) -> None:
 
 def _show_training_note() -> None:
     """Say what can be looked at while something trains."""
-    if not work.active_pages():
+    if not jobs.active_pages():
         return
     run = state.current_run()
     example = next((other for other in state.backdoored_runs() if other.is_shipped), None)

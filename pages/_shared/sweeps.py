@@ -10,19 +10,19 @@ import streamlit as st
 
 from cleaner.jobs import local, sweep
 from cleaner.runs.store import ACTIVE, RunEntry
-from pages._shared import cache, tasks, work
-from pages._shared.shelf import STATE_LABELS
+from pages._shared import cache, jobs, requests
+from pages._shared.run_table import STATE_LABELS
 from pages._shared.state import SavedRun, escape_markdown, format_percent, read_saved_run, to_label
 
 
-def show(suspect: SavedRun | tasks.ExternalModel) -> bool:
+def show(suspect: SavedRun | requests.ExternalModel) -> bool:
     """Draw the sweeps that started from a suspect; return whether one is at work."""
     names = sweep.list_sweep_ids([entry for entry in local.poll_entries() if _started_from(suspect, entry.config)])
     return any([_show_sweep(name) for name in names])
 
 
-def _started_from(suspect: SavedRun | tasks.ExternalModel, config: dict[str, Any]) -> bool:
-    if isinstance(suspect, tasks.ExternalModel):
+def _started_from(suspect: SavedRun | requests.ExternalModel, config: dict[str, Any]) -> bool:
+    if isinstance(suspect, requests.ExternalModel):
         return cache.is_from_model(config, suspect.model)
     return config.get("parent") in (suspect.id, str(suspect.folder.resolve()))
 
@@ -53,7 +53,7 @@ def _show_sweep_table(name: str, entries: list[RunEntry]) -> None:
     done = sum(entry.status.state == "done" for entry in entries)
     going, seconds = sweep.is_active(entries), sweep.seconds_left(entries)
     left = f", about {max(seconds, 6) / 60:.1f} min left" if going and seconds is not None else ""
-    unfinished = {entry.status.state for entry in entries} & {*work.UNFINISHED, sweep.WAITING_STATE}
+    unfinished = {entry.status.state for entry in entries} & {*jobs.UNFINISHED, sweep.WAITING_STATE}
     with st.expander(f"**Sweep** · {done} of {len(entries)} runs done{left}", expanded=bool(unfinished)):
         st.dataframe(
             table(entries),
@@ -92,7 +92,7 @@ def _button(
         disabled=is_disabled,
         width="stretch",
         help=help,
-        on_click=work.run_action,
+        on_click=jobs.run_action,
         args=(lambda: action(name),),
     )
 

@@ -12,7 +12,7 @@ from cleaner.jobs import local, sweep
 from cleaner.presets import DEMO_DEFEND, PUBLISHED_DEFENSES
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, read_progress, write_status
-from pages._shared import tasks
+from pages._shared import requests
 from pages._shared.state import read_saved_run
 from tests.pages.conftest import Open, at, make_small, texts, trained
 from tests.pages.runs import make_runs
@@ -81,7 +81,7 @@ def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: Open, tmp_pat
 def test_a_rebound_test_can_be_paused_and_go_on(open_page: Open, tmp_path: Path) -> None:
     _, folder = make_runs(tmp_path)
     app = open_page("Defend")
-    stopped = create_run(tasks.build_rebound_request(read_saved_run(folder, read_json(folder / "config.json")), 2))
+    stopped = create_run(requests.build_rebound_request(read_saved_run(folder, read_json(folder / "config.json")), 2))
     write_status(stopped, Status("paused", step=1, total=2))
     app.run()
     assert "TA-Cleaner, then rebound (2 steps)" in texts(app).replace("\\", "")
@@ -150,7 +150,7 @@ def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:
 def test_a_defence_is_tested_on_all_pictures_where_its_attack_was(open_page: Open, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     suspect = read_saved_run(parent, {**read_json(parent / "config.json"), "test_size": None})
-    assert tasks.build_defense_request(suspect, DEFENSES["finetune"](), 200, DEMO_DEFEND).test_size is None
+    assert requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, DEMO_DEFEND).test_size is None
 
 
 def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: Open, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pages._shared.words import Piece, edited_pieces, markup, shortened_pieces
+from pages._shared.annotated_text import Piece, edited_pieces, markup, shortened_pieces
 from tests.pages.conftest import Open, texts
 from tests.pages.runs import make_runs
 

@@ -13,6 +13,7 @@ from pages._shared.cache.attributions import (
     shares_over,
     word_attribution,
 )
+from pages._shared.cache.background import import_library, load_grammar, warm_up
 from pages._shared.cache.choices import (
     datasets,
     defenses,
@@ -26,8 +27,8 @@ from pages._shared.cache.choices import (
     triggers,
 )
 from pages._shared.cache.embeddings import fit_umap, make_map, make_model_map, read_map
-from pages._shared.cache.library import import_library, load_grammar, warm_up
-from pages._shared.cache.material import (
+from pages._shared.cache.external_models import describe, inspect_model, is_from_model, scan
+from pages._shared.cache.loaders import (
     apply_framing,
     attack_verdict,
     find_framing,
@@ -40,8 +41,8 @@ from pages._shared.cache.material import (
     resolve_data_name,
     save_uploads,
 )
-from pages._shared.cache.outside import describe, inspect_model, is_from_model, scan
-from pages._shared.cache.pictures import (
+from pages._shared.cache.reports import read_entries, report_html, weight_formats
+from pages._shared.cache.samples import (
     best_classes,
     image_pair,
     image_pair_bytes,
@@ -52,8 +53,7 @@ from pages._shared.cache.pictures import (
     trigger_mask,
     warm_images,
 )
-from pages._shared.cache.reports import read_entries, report_html, weight_formats
-from pages._shared.cache.texts import (
+from pages._shared.cache.subtexts import (
     draw_epoch,
     draw_subtexts,
     epoch_diagnostics,

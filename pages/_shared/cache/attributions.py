@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from pages._shared.cache.background import wrap_in_thread
 from pages._shared.cache.choices import explainers
-from pages._shared.cache.library import wrap_in_thread
-from pages._shared.cache.material import load_data, load_model, load_run
-from pages._shared.cache.pictures import image_pair, trigger_mask
+from pages._shared.cache.loaders import load_data, load_model, load_run
+from pages._shared.cache.samples import image_pair, trigger_mask
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
-    from pages._shared.view import Sample
+    from pages._shared.pickers import Sample
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages._shared.cache.library import import_library
+from pages._shared.cache.background import import_library
 
 
 @st.cache_resource(show_spinner=False)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages._shared.cache.library import import_library, wrap_in_thread
-from pages._shared.cache.material import load_data, load_model
+from pages._shared.cache.background import import_library, wrap_in_thread
+from pages._shared.cache.loaders import load_data, load_model
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep

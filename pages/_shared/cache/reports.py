@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages._shared.cache.library import import_library
+from pages._shared.cache.background import import_library
 
 if TYPE_CHECKING:
     from cleaner.reports.html import RunRecord

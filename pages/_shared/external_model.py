@@ -8,8 +8,8 @@ import streamlit as st
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, forms, state
 from pages._shared.frame import link, show_error
+from pages._shared.requests import ExternalModel
 from pages._shared.state import KEEP, escape_markdown, format_percent, to_label
-from pages._shared.tasks import ExternalModel
 
 HELP = (
     "A checkpoint that you do not trust, and a few thousand clean pairs. Its trigger is not known, so that no attack "

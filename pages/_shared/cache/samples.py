@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cleaner.types import CleanerError
-from pages._shared.cache.library import import_library, run_later
-from pages._shared.cache.material import load_data, load_model, load_run
+from pages._shared.cache.background import import_library, run_later
+from pages._shared.cache.loaders import load_data, load_model, load_run
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
-    from pages._shared.view import Sample
+    from pages._shared.pickers import Sample
 
 
 def load_framed_data(sample: Sample, trigger_run: Path | None) -> CaptionData:

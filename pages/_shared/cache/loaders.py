@@ -9,7 +9,7 @@ import streamlit as st
 
 from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError
-from pages._shared.cache.library import import_library, wrap_in_thread
+from pages._shared.cache.background import import_library, wrap_in_thread
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData

@@ -9,7 +9,7 @@ import streamlit as st
 
 from cleaner.jobs import local
 from cleaner.runs.store import STARTABLE, RunEntry, annotate, is_shipped, list_shipped_runs, runs_root
-from pages._shared import work
+from pages._shared import jobs
 from pages._shared.frame import show_error
 from pages._shared.state import escape_markdown, format_percent, read_saved_run
 
@@ -43,7 +43,7 @@ def show_run_table() -> None:
         selection_mode="single-row",
     )
     st.caption(f"{len(own):,} in {escape_markdown(str(runs_root()))}. Tick a row to name, tag or delete a run.")
-    if error := work.last_error():
+    if error := jobs.last_error():
         show_error(error)
     rows = [row for row in chosen["selection"]["rows"] if row < len(entries)]
     if rows:
@@ -56,7 +56,7 @@ def table(entries: list[RunEntry]) -> pd.DataFrame:
     for entry in entries:
         run = read_saved_run(entry.folder, entry.config)
         parent = str(entry.config.get("parent") or "")
-        name = run.label if run.is_shipped else work.job_label(entry)
+        name = run.label if run.is_shipped else jobs.job_label(entry)
         rows.append(
             {
                 "Name": name,
@@ -99,14 +99,14 @@ def _show_run(entry: RunEntry) -> None:
             icon=":material/play_arrow:",
             width="stretch",
             help="Goes on from the last checkpoint, or from the beginning where there is none.",
-            on_click=work.apply,
+            on_click=jobs.apply,
             args=(local.start, entry.folder),
         )
     with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
         st.markdown(
             f"Delete **{escape_markdown(entry.folder.name)}** with its model and figures? This cannot be undone."
         )
-        st.button("Delete it", key=f"{key}.delete", on_click=work.apply, args=(local.delete, entry.folder))
+        st.button("Delete it", key=f"{key}.delete", on_click=jobs.apply, args=(local.delete, entry.folder))
 
 
 def _save_notes(folder: Path, key: str) -> None:
@@ -116,4 +116,4 @@ def _save_notes(folder: Path, key: str) -> None:
         name, note, tags = (str(st.session_state[f"{key}.{field}"]) for field in ("name", "note", "tags"))
         annotate(folder, name, note, tags.split(","))
 
-    work.apply(write, folder)
+    jobs.apply(write, folder)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cleaner.types import CleanerError
-from pages._shared.cache.library import import_library, wrap_in_thread
-from pages._shared.cache.material import load_clip, load_data, read_mtime
+from pages._shared.cache.background import import_library, wrap_in_thread
+from pages._shared.cache.loaders import load_clip, load_data, read_mtime
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep

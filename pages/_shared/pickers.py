@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.files import resolve_path
 from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
-from pages._shared import cache, gallery, state, tasks
+from pages._shared import cache, gallery, requests, state
 from pages._shared.frame import link
 from pages._shared.state import KEEP, SavedRun, escape_markdown
 
@@ -82,10 +82,10 @@ def _choose_defended(runs: list[SavedRun], suspect: str) -> list[Stage]:
 def find_test_data(run: SavedRun | None) -> tuple[str, int]:
     """Return the data set and size of the test split on which a run was measured."""
     if run is not None:
-        return tasks.read_test_data(run)
+        return requests.read_test_data(run)
     model = state.current_model() or ""
     brought = [own.data for own in st.session_state.get(state.OPENED_MODELS, []) if resolve_path(own.model) == model]
-    cleaned = [tasks.read_test_data(other)[0] for other in state.defenses_of_model(model)]
+    cleaned = [requests.read_test_data(other)[0] for other in state.defenses_of_model(model)]
     return [*brought[-1:], *cleaned, "scenes"][0], TEST_SIZE
 
 

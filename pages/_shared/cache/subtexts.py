@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from pages._shared.cache.background import import_library, load_grammar
 from pages._shared.cache.choices import defenses
-from pages._shared.cache.library import import_library, load_grammar
-from pages._shared.cache.material import load_data, load_model
-from pages._shared.cache.pictures import image_pair
+from pages._shared.cache.loaders import load_data, load_model
+from pages._shared.cache.samples import image_pair
 
 if TYPE_CHECKING:
     from cleaner.inspection.margins import Margin, Signs
     from cleaner.text import Parse, SubtextPair, Vocabulary
-    from pages._shared.view import Sample
+    from pages._shared.pickers import Sample
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
