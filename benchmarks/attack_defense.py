@@ -25,9 +25,9 @@ from cleaner.reports import results
 from cleaner.runs.store import Run, load_run, remove_run_folder, runs_root, save_run
 from cleaner.workflow import defend, rebound
 
-CELLS = results.RESULTS_DIR / "cells"
-PATH = results.RESULTS_DIR / "attack_defense.json"
-UNSEEN = {"eval_every": 0, "chunk_size": 0}
+CELLS_DIR = results.RESULTS_DIR / "cells"
+RESULT_PATH = results.RESULTS_DIR / "attack_defense.json"
+NEUTRAL_SETTINGS = {"eval_every": 0, "chunk_size": 0}
 """Settings that do not change the weights."""
 
 
@@ -53,7 +53,7 @@ def main(options: Options) -> None:
         gather()
         return
     for name in options.methods:
-        protocol.method(options.model, name)
+        protocol.find_method(options.model, name)
     for seed in options.seeds:
         for attack in options.attacks:
             run_attack(options.model, attack, seed, options.methods)
@@ -65,16 +65,17 @@ def run_attack(model: str, attack: str, seed: int, methods: tuple[str, ...]) -> 
     wanted = [name for name in (None, *methods) if not cell_path(model, attack, name, seed).exists()]
     if not wanted:
         return
-    suspect, clean = protocol.backdoored(model, attack, seed), protocol.clean_pairs()
+    suspect, clean = protocol.load_or_poison(model, attack, seed), protocol.load_clean_pairs()
     for name in wanted:
-        run = suspect if name is None else defended(suspect, model, attack, seed, name, clean)
-        found = {**results.make_row(name, run), **aftermath(run, name, model, clean)}
+        run = suspect if name is None else load_or_defend(suspect, model, attack, seed, name, clean)
+        found = {**results.make_row(name, run), **measure_followups(run, name, model, clean)}
         results.write_result(
-            cell_path(model, attack, name, seed), results.add_provenance(protocol.command(), seeds=[seed], **found)
+            cell_path(model, attack, name, seed),
+            results.add_provenance(protocol.format_command_line(), seeds=[seed], **found),
         )
 
 
-def aftermath(run: Run, name: str | None, model: str, clean: CaptionData) -> dict[str, Any]:
+def measure_followups(run: Run, name: str | None, model: str, clean: CaptionData) -> dict[str, Any]:
     """Return the figures of a cell beside those of the run itself: along the way, on variants, after rebound."""
     test = load_data("scenes", split="test")
     found: dict[str, Any] = {
@@ -83,27 +84,27 @@ def aftermath(run: Run, name: str | None, model: str, clean: CaptionData) -> dic
     }
     if name is not None:
         lr = protocol.chosen_lr(model, "finetune")
-        config = replace(protocol.schedule(lr, run.config["finetune"]["seed"]), eval_every=0)
-        again = rebound(run, clean, protocol.REBOUND_STEPS, config, on_step=Progress(f"{name} rebound"))
+        config = replace(protocol.defense_config(lr, run.config["finetune"]["seed"]), eval_every=0)
+        again = rebound(run, clean, protocol.TABLE_REBOUND_STEPS, config, on_step=Progress(f"{name} rebound"))
         assert again.metrics is not None
-        found["rebound"] = {"steps": protocol.REBOUND_STEPS, "lr": lr, "metrics": again.metrics.to_dict()}
+        found["rebound"] = {"steps": protocol.TABLE_REBOUND_STEPS, "lr": lr, "metrics": again.metrics.to_dict()}
     return found
 
 
-def defended(suspect: Run, model: str, attack: str, seed: int, name: str, clean: CaptionData) -> Run:
+def load_or_defend(suspect: Run, model: str, attack: str, seed: int, name: str, clean: CaptionData) -> Run:
     """Return the defended run of a cell: from the run store, if it was trained with these settings, else a new one.
 
     A trial of the chosen learning rate is such a run too; it was measured on validation pictures, and is on test
     pictures here.
     """
     folder = runs_root() / protocol.run_name(model, attack, seed, name)
-    defense, lr = protocol.method(model, name)
-    config = protocol.schedule(lr, seed)
-    known = stored(folder, suspect, defense, config)
+    defense, lr = protocol.find_method(model, name)
+    config = protocol.defense_config(lr, seed)
+    known = load_matching_run(folder, suspect, defense, config)
     if known is not None:
         return known
     trial = protocol.run_name(model, attack, seed, f"{name.partition(' at ')[0]} {lr:g}")
-    run = stored(runs_root() / trial, suspect, defense, config)
+    run = load_matching_run(runs_root() / trial, suspect, defense, config)
     if run is not None:
         assert suspect.metrics is not None
         found = evaluate(run.clip, load_data("scenes", split="test"), suspect.trigger, suspect.target_class)
@@ -117,32 +118,32 @@ def defended(suspect: Run, model: str, attack: str, seed: int, name: str, clean:
     return run
 
 
-def stored(folder: Path, suspect: Run, defense: Defense, config: FinetuneConfig) -> Run | None:
+def load_matching_run(folder: Path, suspect: Run, defense: Defense, config: FinetuneConfig) -> Run | None:
     """Return the run of a folder if it was made from `suspect` with these settings, else None."""
     if not folder.exists():
         return None
     known = load_run(folder)
-    finetune = asdict(config) | known.config["finetune"] | UNSEEN
+    finetune = asdict(config) | known.config["finetune"] | NEUTRAL_SETTINGS
     settings = (finetune, known.config["defense"], known.config["suspect"])
-    return known if settings == (asdict(config) | UNSEEN, defense.state_dict(), suspect.config) else None
+    return known if settings == (asdict(config) | NEUTRAL_SETTINGS, defense.state_dict(), suspect.config) else None
 
 
 def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Path:
     """Return where a cell lies."""
-    return CELLS / f"{protocol.run_name(model, attack, seed, defense)}.json"
+    return CELLS_DIR / f"{protocol.run_name(model, attack, seed, defense)}.json"
 
 
 def gather() -> None:
     """Write all cells into one table file, in the order of the protocol."""
-    order = [None, *protocol.METHODS, *protocol.FIXED, *protocol.ABLATIONS]
-    attacks = [*protocol.ATTACKS, *protocol.OTHERS]
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS.glob("*.json")]
+    order = [None, *protocol.METHODS, *protocol.FIXED_RATE_METHODS, *protocol.ABLATIONS]
+    attacks = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS]
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS_DIR.glob("*.json")]
     rows.sort(key=lambda r: (r["model"], attacks.index(r["trigger"]), r["seed"], order.index(r["defense"])))
     protocol.check_attacks(rows)
     for row in rows:
-        row["part"] = protocol.part(row["trigger"], row["defense"])
+        row["part"] = protocol.table_part(row["trigger"], row["defense"])
     seeds = sorted({row["seed"] for row in rows})
-    results.write_result(PATH, results.add_provenance(protocol.command(), seeds=seeds, rows=rows))
+    results.write_result(RESULT_PATH, results.add_provenance(protocol.format_command_line(), seeds=seeds, rows=rows))
 
 
 if __name__ == "__main__":

@@ -13,15 +13,15 @@ import tyro
 from benchmarks import protocol
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
-from cleaner.cli.options import named
+from cleaner.cli.options import instantiate
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.models.clip import load_clip
 from cleaner.reports import results
 from cleaner.workflow import poison
 
-PATH = results.RESULTS_DIR / "attack_trials.json"
-SEED = 100
+RESULT_PATH = results.RESULTS_DIR / "attack_trials.json"
+TRIAL_SEED = 100
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,26 @@ class Options:
 
 def main(options: Options) -> None:
     """Run one trial and append it."""
-    clip, trigger = load_clip(options.model), named(TRIGGERS, options.trigger)
+    clip, trigger = load_clip(options.model), instantiate(TRIGGERS, options.trigger)
     data = load_data("scenes", split="train", size=options.pairs)
-    config = replace(presets.POISON, lr=options.lr, epochs=options.epochs, seed=SEED, precision=protocol.PRECISION)
+    config = replace(
+        presets.POISON, lr=options.lr, epochs=options.epochs, seed=TRIAL_SEED, precision=protocol.PRECISION
+    )
     run = poison(
         clip,
         data,
         trigger,
-        protocol.TARGET,
+        protocol.TARGET_CLASS,
         options.poison_rate,
         config,
         test=load_data("scenes", split="validation"),
         on_step=Progress(" ".join(options.trigger)),
     )
-    trials = json.loads(PATH.read_text(encoding="utf-8"))["trials"] if PATH.exists() else []
-    trials.append(results.add_provenance(protocol.command(), seeds=[SEED], **results.make_row(None, run)))
-    results.write_result(PATH, {"split": "scenes/validation", "seed": SEED, "trials": trials})
+    trials = json.loads(RESULT_PATH.read_text(encoding="utf-8"))["trials"] if RESULT_PATH.exists() else []
+    trials.append(
+        results.add_provenance(protocol.format_command_line(), seeds=[TRIAL_SEED], **results.make_row(None, run))
+    )
+    results.write_result(RESULT_PATH, {"split": "scenes/validation", "seed": TRIAL_SEED, "trials": trials})
     metrics = run.metrics
     assert metrics is not None
     print(options, f"CA {metrics.ca[1]:.4f}", f"ASR@1 {(metrics.asr or {})[1]:.4f}")

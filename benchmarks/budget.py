@@ -22,10 +22,10 @@ from cleaner.defenses.base import load_defense
 from cleaner.reports import results
 from cleaner.workflow import defend
 
-ROWS = results.RESULTS_DIR / "budget"
-PATH = results.RESULTS_DIR / "budget.json"
-METHODS = tuple(protocol.METHODS)
-PAIRS, STEPS = presets.CLEAN_PAIRS, presets.DEFEND.epochs * (presets.CLEAN_PAIRS // presets.DEFEND.batch_size)
+ROWS_DIR = results.RESULTS_DIR / "budget"
+RESULT_PATH = results.RESULTS_DIR / "budget.json"
+METHOD_NAMES = tuple(protocol.METHODS)
+BASE_PAIRS, BASE_STEPS = presets.CLEAN_PAIRS, presets.DEFEND.epochs * (presets.CLEAN_PAIRS // presets.DEFEND.batch_size)
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Options:
     """Trigger."""
     seed: int = 0
     """Seed of poisoning and defence."""
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = METHOD_NAMES
     """Methods; two processes may measure different ones at the same time."""
     lr: float = 1e-3
     """Peak learning rate; the default is what accuracy allows TA-Cleaner on the ResNet."""
-    steps: tuple[int, ...] = (2 * STEPS, 186)
+    steps: tuple[int, ...] = (2 * BASE_STEPS, 186)
     """Steps beside those of the table, with its pairs."""
     pairs: tuple[int, ...] = (1500, 10_000)
     """Clean pairs beside those of the table, with its steps; 10,000 are all that a defender has."""
@@ -52,26 +52,37 @@ class Options:
 
 def main(options: Options) -> None:
     """Run what is missing, then write the file."""
-    budgets = [(PAIRS, STEPS), *((PAIRS, steps) for steps in options.steps), *((n, STEPS) for n in options.pairs)]
+    budgets = [
+        (BASE_PAIRS, BASE_STEPS),
+        *((BASE_PAIRS, steps) for steps in options.steps),
+        *((n, BASE_STEPS) for n in options.pairs),
+    ]
     for pairs, steps in () if options.gather else budgets:
         for name in options.methods:
             run = protocol.run_name(options.model, options.attack, options.seed, name)
-            path = ROWS / f"{run}_{options.lr:g}_{pairs}_{steps}.json"
+            path = ROWS_DIR / f"{run}_{options.lr:g}_{pairs}_{steps}.json"
             if not path.exists():
-                results.write_result(path, tabled(options, name, pairs, steps) or measured(options, name, pairs, steps))
-    stored = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ROWS.glob("*.json"))]
+                results.write_result(
+                    path, find_table_row(options, name, pairs, steps) or measure_row(options, name, pairs, steps)
+                )
+    stored = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ROWS_DIR.glob("*.json"))]
     rows = [{**row, "lr": row["config"]["finetune"]["lr"]} for row in stored]
-    rows.sort(key=lambda r: (r["model"], r["trigger"], METHODS.index(r["defense"]), -r["lr"], r["pairs"], r["steps"]))
+    rows.sort(
+        key=lambda r: (r["model"], r["trigger"], METHOD_NAMES.index(r["defense"]), -r["lr"], r["pairs"], r["steps"])
+    )
     protocol.check_attacks(rows)
     seeds = sorted({row["seed"] for row in rows})
     results.write_result(
-        PATH, results.add_provenance(protocol.command(), seeds=seeds, pairs=PAIRS, steps=STEPS, rows=rows)
+        RESULT_PATH,
+        results.add_provenance(
+            protocol.format_command_line(), seeds=seeds, pairs=BASE_PAIRS, steps=BASE_STEPS, rows=rows
+        ),
     )
 
 
-def tabled(options: Options, name: str, pairs: int, steps: int) -> dict[str, Any] | None:
+def find_table_row(options: Options, name: str, pairs: int, steps: int) -> dict[str, Any] | None:
     """Return the table's row with these settings, if it has one."""
-    if (pairs, steps) != (PAIRS, STEPS):
+    if (pairs, steps) != (BASE_PAIRS, BASE_STEPS):
         return None
     wanted = (options.model, options.attack, options.seed, options.lr, protocol.METHODS[name])
     for row in (row for row in presets.read_attack_defense_rows() if row["defense"] is not None):
@@ -82,14 +93,14 @@ def tabled(options: Options, name: str, pairs: int, steps: int) -> dict[str, Any
     return None
 
 
-def measured(options: Options, name: str, pairs: int, steps: int) -> dict[str, Any]:
+def measure_row(options: Options, name: str, pairs: int, steps: int) -> dict[str, Any]:
     """Defend with this budget and return the row."""
-    suspect = protocol.backdoored(options.model, options.attack, options.seed)
-    config = replace(protocol.schedule(options.lr, options.seed), steps=steps, eval_every=0)
+    suspect = protocol.load_or_poison(options.model, options.attack, options.seed)
+    config = replace(protocol.defense_config(options.lr, options.seed), steps=steps, eval_every=0)
     clean = load_data("scenes", split="clean", size=pairs)
     label = f"{name} {pairs} pairs"
     run = defend(suspect, protocol.METHODS[name], clean, config, on_step=Progress(label))
-    row = results.add_provenance(protocol.command(), seeds=[options.seed], **results.make_row(name, run))
+    row = results.add_provenance(protocol.format_command_line(), seeds=[options.seed], **results.make_row(name, run))
     return {**row, "pairs": pairs, "steps": steps}
 
 

@@ -11,23 +11,25 @@ from cleaner.models.framing import Framing
 from cleaner.reports import results
 from cleaner.runs.request import parse_data_arguments
 
-BATCH = 64
-OUT = Path(__file__).parent / "results" / "decoding.json"
+BATCH_SIZE = 64
+RESULT_PATH = Path(__file__).parent / "results" / "decoding.json"
 
 
-def per_second(data: CaptionData, ahead: bool, pause: float = 0.0, batches: int = 40) -> tuple[float, float]:
-    """Return pictures per second and the share of time spent waiting for them; a batch is `pause` s of work."""
-    total = min(batches, len(data) // BATCH)
+def measure_throughput(
+    data: CaptionData, prefetch: bool, compute_seconds: float = 0.0, batches: int = 40
+) -> tuple[float, float]:
+    """Return pictures per second and the share of time spent waiting for them; a batch is `compute_seconds` s of work."""
+    total = min(batches, len(data) // BATCH_SIZE)
     began, waited = time.perf_counter(), 0.0
     for batch in range(total):
         asked = time.perf_counter()
-        data.images(range(batch * BATCH, (batch + 1) * BATCH))
+        data.images(range(batch * BATCH_SIZE, (batch + 1) * BATCH_SIZE))
         waited += time.perf_counter() - asked
-        if ahead and batch + 1 < total:
-            data.prefetch(range((batch + 1) * BATCH, (batch + 2) * BATCH))
-        time.sleep(pause)
+        if prefetch and batch + 1 < total:
+            data.prefetch(range((batch + 1) * BATCH_SIZE, (batch + 2) * BATCH_SIZE))
+        time.sleep(compute_seconds)
     spent = time.perf_counter() - began
-    return total * BATCH / spent, waited / spent
+    return total * BATCH_SIZE / spent, waited / spent
 
 
 def main() -> None:
@@ -39,14 +41,14 @@ def main() -> None:
     rows = []
     for side in (32, 224, 336):
         framed = data.framed(Framing(side))
-        plain, _ = per_second(framed, ahead=False)
-        busy = BATCH / plain  # a step that takes as long as reading its pictures
-        shares = {ahead: per_second(framed, ahead, busy)[1] for ahead in (False, True)}
+        plain, _ = measure_throughput(framed, prefetch=False)
+        busy = BATCH_SIZE / plain  # a step that takes as long as reading its pictures
+        shares = {ahead: measure_throughput(framed, ahead, busy)[1] for ahead in (False, True)}
         waiting = {"waiting": shares[False], "waiting_read_ahead": shares[True]}
         rows.append({"side": side, "pictures_per_second": round(plain), **waiting})
         print(f"{side} px: {plain:,.0f} pictures/s; waiting {shares[False]:.0%}, read ahead {shares[True]:.0%}")
     results.write_result(
-        OUT, results.add_provenance(f"python -m benchmarks.decoding {' '.join(sys.argv[1:])}", rows=rows)
+        RESULT_PATH, results.add_provenance(f"python -m benchmarks.decoding {' '.join(sys.argv[1:])}", rows=rows)
     )
 
 

@@ -14,17 +14,17 @@ from typing import Annotated
 import tyro
 
 from benchmarks import protocol
-from benchmarks.attack_trials import SEED
+from benchmarks.attack_trials import TRIAL_SEED
 from cleaner import presets
-from cleaner.cli.options import Finetune, named, to_config
+from cleaner.cli.options import Finetune, instantiate, to_config
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.reports import results
 from cleaner.workflow import defend
 
-PATH = results.RESULTS_DIR / "defense_trials.json"
-LOOKS = 10
+RESULT_PATH = results.RESULTS_DIR / "defense_trials.json"
+EVAL_COUNT = 10
 
 
 @dataclass(frozen=True)
@@ -46,30 +46,30 @@ class Options:
 
 def main(options: Options) -> None:
     """Run one trial and append it."""
-    suspect = protocol.backdoored(options.model, options.attack, SEED)
+    suspect = protocol.load_or_poison(options.model, options.attack, TRIAL_SEED)
     clean = load_data("scenes", split="clean", size=options.clean_pairs)
     config = to_config(options.finetune)
     steps = config.epochs * (options.clean_pairs // config.batch_size)
-    config = replace(config, seed=SEED, eval_every=max(1, steps // LOOKS))
+    config = replace(config, seed=TRIAL_SEED, eval_every=max(1, steps // EVAL_COUNT))
     label = " ".join((options.attack, *options.defense))
     run = defend(
         suspect,
-        named(DEFENSES, options.defense),
+        instantiate(DEFENSES, options.defense),
         clean,
         config,
         test=load_data("scenes", split="validation"),
         on_step=Progress(label),
     )
-    trials = json.loads(PATH.read_text(encoding="utf-8"))["trials"] if PATH.exists() else []
+    trials = json.loads(RESULT_PATH.read_text(encoding="utf-8"))["trials"] if RESULT_PATH.exists() else []
     trials.append(
         results.add_provenance(
-            protocol.command(),
-            seeds=[SEED],
+            protocol.format_command_line(),
+            seeds=[TRIAL_SEED],
             curve=results.extract_validation_curve(run),
             **results.make_row(label, run),
         )
     )
-    results.write_result(PATH, {"split": "scenes/validation", "seed": SEED, "trials": trials})
+    results.write_result(RESULT_PATH, {"split": "scenes/validation", "seed": TRIAL_SEED, "trials": trials})
     metrics = run.metrics
     assert metrics is not None
     print(label, f"CA {metrics.ca[1]:.4f}, ASR@1 {(metrics.asr or {})[1]:.4f}, CF {metrics.counterfactual_accuracy}")

@@ -26,7 +26,7 @@ from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.request import Request
 
-PATH = results.RESULTS_DIR / "job.json"
+RESULT_PATH = results.RESULTS_DIR / "job.json"
 
 
 @dataclass(frozen=True)
@@ -49,28 +49,30 @@ def main(options: Options) -> None:
         "backdoored",
         "scenes",
         pairs,
-        settings(presets.POISON, pairs, options),
+        make_config(presets.POISON, pairs, options),
         options.model,
         trigger=TRIGGERS["badnet"]().state_dict(),
-        target_class=protocol.TARGET,
+        target_class=protocol.TARGET_CLASS,
         poison_rate=presets.POISON_RATE,
     )
     defence = Request(
         "defended",
         "scenes",
         clean,
-        settings(replace(presets.DEFEND, lr=lr), clean, options),
+        make_config(replace(presets.DEFEND, lr=lr), clean, options),
         defense=DEFENSES["ta_cleaner"]().state_dict(),
     )
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
-        poisoned, first = finished(poisoning)
-        _, second = finished(replace(defence, parent=store.run_id(poisoned)))
+        poisoned, first = run_job(poisoning)
+        _, second = run_job(replace(defence, parent=store.run_id(poisoned)))
     rows = [{"stage": "backdoored", **first}, {"stage": "defended", **second}]
     whole = round(first["seconds"] + second["seconds"], 1)
     results.write_result(
-        PATH,
-        results.add_provenance(protocol.command(), seeds=[0], model=options.model, seconds=whole, rows=rows),
+        RESULT_PATH,
+        results.add_provenance(
+            protocol.format_command_line(), seeds=[0], model=options.model, seconds=whole, rows=rows
+        ),
     )
     for row in rows:
         print(
@@ -80,13 +82,13 @@ def main(options: Options) -> None:
     print(f"both         {whole:6.1f} s")
 
 
-def settings(config: FinetuneConfig, pairs: int, options: Options) -> FinetuneConfig:
+def make_config(config: FinetuneConfig, pairs: int, options: Options) -> FinetuneConfig:
     """Return a preset with the epochs asked for, and ten looks at the validation split, as the pages have them."""
     epochs = options.epochs or config.epochs
     return replace(config, epochs=epochs, eval_every=max(1, epochs * (pairs // config.batch_size) // 10))
 
 
-def finished(request: Request) -> tuple[Path, dict[str, Any]]:
+def run_job(request: Request) -> tuple[Path, dict[str, Any]]:
     """Return the folder of a run that a worker has done, with seconds, steps and figures."""
     folder = store.create_run(request)
     begun = time.perf_counter()

@@ -3,7 +3,7 @@
 One model backdoored at the setting of the attack x defence table and cleaned three ways. Whole runs stay in the run
 store, so that a second call goes on where the first ended; what is shipped holds only how their weights differ from
 those of the built-in model. Its figures are those of the weights as shipped; those of the whole run stand in its
-config. To make the shipped runs anew, delete their folders first; --figures only measures them again.
+config. To make the shipped runs anew, delete their folders first; --remeasure only measures them again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks import protocol
-from benchmarks.attack_defense import defended
+from benchmarks.attack_defense import load_or_defend
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.images import to_png
 from cleaner.evaluation.evaluate import Metrics, evaluate
@@ -29,10 +29,10 @@ from cleaner.runs.store import Run, list_shipped_runs, load_run, shipped_root, w
 from cleaner.workflow import supported_ks
 
 ATTACK, SEED = "badnet", 0
-CLEANED = ("finetune", "cleanclip", "ta_cleaner")
-TESTS = 2000
+DEFENSE_NAMES = ("finetune", "cleanclip", "ta_cleaner")
+TEST_SIZE = 2000
 """Test pairs; as many as the Poison page takes at first, so that the reader's own runs can be compared."""
-KEPT = 4
+HISTORY_STRIDE = 4
 """Of the training steps each fourth one is shipped, and those with figures."""
 
 
@@ -42,27 +42,27 @@ class Options:
 
     model: str = "scenes-rn"
     """Built-in model."""
-    figures: bool = False
+    remeasure: bool = False
     """Train nothing: measure the weights that are shipped again, as this version measures."""
 
 
 def main(options: Options) -> None:
     """Make all four runs, one after the other."""
-    clean, test = load_clip(options.model), load_data("scenes", split="test", size=TESTS)
-    if options.figures:
+    clean, test = load_clip(options.model), load_data("scenes", split="test", size=TEST_SIZE)
+    if options.remeasure:
         for entry in list_shipped_runs():
             run = load_run(entry.folder)
-            write_json(entry.folder / "metrics.json", measured(run, run.clip, clean, test).to_dict())
+            write_json(entry.folder / "metrics.json", measure(run, run.clip, clean, test).to_dict())
         return
-    pairs = protocol.clean_pairs()
-    suspect = protocol.backdoored(options.model, ATTACK, SEED)
+    pairs = protocol.load_clean_pairs()
+    suspect = protocol.load_or_poison(options.model, ATTACK, SEED)
     parent = f"example-{ATTACK}"
     models = {"clean": clean, "backdoored": ship(suspect, shipped_root() / parent, clean, test)}
-    for number, name in enumerate(CLEANED, start=1):
-        run = defended(suspect, options.model, ATTACK, SEED, name, pairs)
+    for number, name in enumerate(DEFENSE_NAMES, start=1):
+        run = load_or_defend(suspect, options.model, ATTACK, SEED, name, pairs)
         run.config["parent"] = parent
         models[name] = ship(run, shipped_root() / f"{parent}-{number}-{name}", clean, test)
-    write_json(shipped_root() / parent / "picture.json", picture(suspect, models, test))
+    write_json(shipped_root() / parent / "picture.json", find_example_image(suspect, models, test))
     for entry in list_shipped_runs():
         embedding_map.make(entry.folder, place=entry.folder)
 
@@ -72,28 +72,28 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
     if not (folder / "config.json").exists():
         file = save_delta(run.clip, clean.name, folder / "change.safetensors")
         clip = load_clip(str(file))
-        whole, shipped = (measured(run, c, clean, test) for c in (run.clip, clip))
-        about = {"step": delta.QUANTIZATION_STEP, "sha256": clip.sha256(), "whole": figures_of(whole)}
-        config = {**run.config, "data_name": "scenes", "test_size": TESTS, "shipped": about}
-        history = [r for r in run.history if r.step % KEPT == 1 or r.metrics or r.step == r.total]
+        whole, shipped = (measure(run, c, clean, test) for c in (run.clip, clip))
+        about = {"step": delta.QUANTIZATION_STEP, "sha256": clip.sha256(), "whole": headline_metrics(whole)}
+        config = {**run.config, "data_name": "scenes", "test_size": TEST_SIZE, "shipped": about}
+        history = [r for r in run.history if r.step % HISTORY_STRIDE == 1 or r.metrics or r.step == r.total]
         write_run(replace(run, clip=clip, metrics=shipped, config=config, history=history), folder)
         os.replace(file, folder / "model.safetensors")
         (folder / "model.safetensors").chmod(0o644)
-        print(folder.name, "as trained", figures_of(whole), "as shipped", figures_of(shipped))
+        print(folder.name, "as trained", headline_metrics(whole), "as shipped", headline_metrics(shipped))
     return load_clip(str(folder / "model.safetensors"))
 
 
-def measured(run: Run, clip: Clip, clean: Clip, test: CaptionData) -> Metrics:
+def measure(run: Run, clip: Clip, clean: Clip, test: CaptionData) -> Metrics:
     """Return the figures of a model under the attack of a run."""
     return evaluate(clip, test, run.trigger, run.target_class, supported_ks(test), clean_clip=clean)
 
 
-def figures_of(metrics: Metrics) -> dict[str, float]:
+def headline_metrics(metrics: Metrics) -> dict[str, float]:
     """Return CA, ASR@1 and RA."""
     return {"ca": metrics.ca[1], "asr": (metrics.asr or {})[1], "ra": (metrics.ra or {})[1]}
 
 
-def picture(suspect: Run, models: dict[str, Clip], test: CaptionData) -> dict[str, object]:
+def find_example_image(suspect: Run, models: dict[str, Clip], test: CaptionData) -> dict[str, object]:
     """Return a test picture without and with the trigger, and what each model takes both for.
 
     The first one of another class than the target that the clean model knows and the backdoored one is deceived by.

@@ -26,8 +26,8 @@ from cleaner.reports import results
 from cleaner.runs.store import Run, runs_root, save_run
 from cleaner.workflow import defend
 
-PATH = results.RESULTS_DIR / "learning_rates.json"
-BUDGET = {"clean_pairs": presets.CLEAN_PAIRS, "epochs": presets.DEFEND.epochs}
+RESULT_PATH = results.RESULTS_DIR / "learning_rates.json"
+TRAINING_BUDGET = {"clean_pairs": presets.CLEAN_PAIRS, "epochs": presets.DEFEND.epochs}
 """What every method gets."""
 
 
@@ -39,7 +39,7 @@ class Options:
     """Built-in model."""
     defenses: tuple[str, ...] = tuple(protocol.METHODS)
     """Methods; two processes may measure different ones at the same time."""
-    rates: tuple[float, ...] = protocol.GRID
+    rates: tuple[float, ...] = protocol.LR_GRID
     """Rates of the grid; two processes may share those of one method."""
     all: bool = False
     """Measure the whole grid, also below the chosen rate."""
@@ -47,32 +47,38 @@ class Options:
 
 def main(options: Options) -> None:
     """Run the trials that are missing and write them with the choice."""
-    suspect = protocol.backdoored(options.model, "badnet", 0)
-    clean, validation = protocol.clean_pairs(), load_data("scenes", split="validation")
+    suspect = protocol.load_or_poison(options.model, "badnet", 0)
+    clean, validation = protocol.load_clean_pairs(), load_data("scenes", split="validation")
     before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False).ca[1]
     for name in options.defenses:
         defense = protocol.METHODS[name]
         for lr in sorted(options.rates, reverse=True):
-            known = [t for t in current(stored()) if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)]
+            known = [
+                t
+                for t in current_trials(read_trials())
+                if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)
+            ]
             if not known:
-                known = [trial(suspect, name, defense, clean, protocol.schedule(lr, seed=0), validation, before)]
-                write(stored() + known)
+                known = [
+                    run_trial(suspect, name, defense, clean, protocol.defense_config(lr, seed=0), validation, before)
+                ]
+                write_trials(read_trials() + known)
             if known[0]["ca"] >= known[0]["backdoored_ca"] - protocol.ACCURACY_BUDGET and not options.all:
                 break
 
 
-def trial(
+def run_trial(
     suspect: Run,
     name: str,
     defense: Defense,
     clean: CaptionData,
     config: FinetuneConfig,
     validation: CaptionData,
-    before: float,
+    backdoored_ca: float,
 ) -> dict[str, Any]:
-    """Defend with one learning rate and return the clean accuracy on the validation pictures; `before`: untreated.
+    """Defend with one learning rate and return the clean accuracy on the validation pictures; `backdoored_ca`: untreated.
 
-    The attack success stands beside it for the curve that is shown; `choose` does not look at it. The run is kept:
+    The attack success stands beside it for the curve that is shown; `choose_rates` does not look at it. The run is kept:
     with the chosen rate it is a cell of the table, which then only lacks the test figures.
     """
     run = defend(suspect, defense, clean, config, test=validation, on_step=Progress(f"{name} {config.lr:g}"))
@@ -89,7 +95,7 @@ def trial(
         "ca": metrics.ca[1],
         "n": metrics.n,
         "ca_interval": metrics.interval("ca"),
-        "backdoored_ca": before,
+        "backdoored_ca": backdoored_ca,
         "suspect_sha256": suspect.clip.sha256(),
         "asr": metrics.asr[1],
         "n_attack": metrics.n_attack,
@@ -99,18 +105,18 @@ def trial(
     }
 
 
-def stored() -> list[dict[str, Any]]:
+def read_trials() -> list[dict[str, Any]]:
     """Return the trials in the result file."""
-    return list(json.loads(PATH.read_text(encoding="utf-8"))["trials"]) if PATH.exists() else []
+    return list(json.loads(RESULT_PATH.read_text(encoding="utf-8"))["trials"]) if RESULT_PATH.exists() else []
 
 
-def current(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def current_trials(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the trials with as many pairs and epochs as the comparison has now; others stay in the file as a log."""
-    return [t for t in trials if all(t[key] == value for key, value in BUDGET.items())]
+    return [t for t in trials if all(t[key] == value for key, value in TRAINING_BUDGET.items())]
 
 
-def choose(
-    trials: list[dict[str, Any]], grid: Sequence[float] = protocol.GRID
+def choose_rates(
+    trials: list[dict[str, Any]], grid: Sequence[float] = protocol.LR_GRID
 ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
     """Return model -> method -> rate, and the (model, method) pairs that lost more accuracy than the budget.
 
@@ -130,21 +136,21 @@ def choose(
     return chosen, lost
 
 
-def write(trials: list[dict[str, Any]]) -> None:
+def write_trials(trials: list[dict[str, Any]]) -> None:
     """Write trials and choice, atomically."""
-    chosen, lost = choose(current(trials))
+    chosen, lost = choose_rates(current_trials(trials))
     result = results.add_provenance(
-        protocol.command(),
+        protocol.format_command_line(),
         seeds=[0],
         split="scenes/validation",
         budget=protocol.ACCURACY_BUDGET,
-        grid=protocol.GRID,
-        **BUDGET,
+        grid=protocol.LR_GRID,
+        **TRAINING_BUDGET,
         chosen=chosen,
         lost_accuracy=lost,
         trials=trials,
     )
-    results.write_result(PATH, result)
+    results.write_result(RESULT_PATH, result)
 
 
 if __name__ == "__main__":

@@ -20,66 +20,69 @@ from cleaner.data.naming import templated
 from cleaner.files import atomic_write, cache_root
 from cleaner.seed import derive_seed
 
-NAME = "CIFAR-10 sample"
-EACH = {"train": 500, "test": 100}
+DATASET_NAME = "CIFAR-10 sample"
+PHOTOS_PER_CLASS = {"train": 500, "test": 100}
 """Photos per class."""
-VALIDATION = 75
+VALIDATION_PER_CLASS = 75
 """Of the training photos per class; neither pretraining nor attack nor defence sees them."""
-HALF = 2125
+SPLIT_SIZE = 2125
 """Pairs of the attacker and of the defender: all training photos but those for validation, none in both."""
-TABLE = "pairs.csv"
-Pair = tuple[str, str, str]
+TABLE_NAME = "pairs.csv"
+Sample = tuple[str, str, str]
 """File, caption, class."""
 
 
-def folder() -> Path:
+def photos_dir() -> Path:
     """Return where photos, table and model lie; all of it can be made again."""
     return cache_root() / "photos"
 
 
-def photos(role: str) -> CaptionData:
+def load_photos(role: str) -> CaptionData:
     """Return the pairs of "attack", "clean", "validation" or "test"."""
-    split, size = {"attack": ("train", HALF), "clean": ("clean", HALF)}.get(role, (role, None))
-    data = load_data(str(folder() / TABLE), split=split, size=size)
-    data.name = f"{NAME}/{role}"  # without the path, which means nothing elsewhere
+    split, size = {"attack": ("train", SPLIT_SIZE), "clean": ("clean", SPLIT_SIZE)}.get(role, (role, None))
+    data = load_data(str(photos_dir() / TABLE_NAME), split=split, size=size)
+    data.name = f"{DATASET_NAME}/{role}"  # without the path, which means nothing elsewhere
     return data
 
 
-def unpack() -> None:
+def ensure_photos() -> None:
     """Put photos and table into `folder()`, if they are not there; the table comes last."""
-    if (folder() / TABLE).exists():
+    if (photos_dir() / TABLE_NAME).exists():
         return
     source = Path(os.environ.get("CLEANER_TEST_DATA", "")) / "cifar10_small"
-    pairs = list(_unpacked(source) if source.is_dir() else _downloaded())
-    with atomic_write(folder() / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    pairs = list(_extract_archives(source) if source.is_dir() else _download_cifar10())
+    with (
+        atomic_write(photos_dir() / TABLE_NAME) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
         table = csv.writer(file)
         table.writerow(["filepath", "title", "class", "split"])
         for name in sorted({name for _, _, name in pairs}):
             own = [pair for pair in pairs if pair[2] == name]
             train = sorted(derive_seed("photos", key) for key, _, _ in own if key.startswith("train/"))
-            held = set(train[:VALIDATION])
+            held = set(train[:VALIDATION_PER_CLASS])
             for key, caption, _ in own:
                 split = "validation" if derive_seed("photos", key) in held else key.partition("/")[0]
                 table.writerow([key, caption, name, split])
 
 
-def _unpacked(source: Path) -> Iterator[Pair]:
+def _extract_archives(source: Path) -> Iterator[Sample]:
     """Unpack both archives; yield the pairs of both tables."""
     for split, table in (("train", "captions.csv"), ("test", "captions_test.csv")):
         with tarfile.open(source / f"{split}.tar") as archive:
-            archive.extractall(folder(), filter="data")
+            archive.extractall(photos_dir(), filter="data")
         with (source / table).open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 yield row["filepath"], row["title"], Path(row["filepath"]).parent.name
 
 
-def _downloaded() -> Iterator[Pair]:
+def _download_cifar10() -> Iterator[Sample]:
     """Let torchvision fetch CIFAR-10 (170 MB) and write the first photos of each class as files."""
-    for split, each in EACH.items():
-        source = datasets.CIFAR10(str(folder() / "torchvision"), train=split == "train", download=True)
+    for split, each in PHOTOS_PER_CLASS.items():
+        source = datasets.CIFAR10(str(photos_dir() / "torchvision"), train=split == "train", download=True)
         for label, name in enumerate(source.classes):
-            (folder() / split / name).mkdir(parents=True, exist_ok=True)
+            (photos_dir() / split / name).mkdir(parents=True, exist_ok=True)
             for number in np.flatnonzero(np.array(source.targets) == label)[:each]:
                 key = f"{split}/{name}/{number:05d}.png"
-                source[int(number)][0].save(folder() / key)
+                source[int(number)][0].save(photos_dir() / key)
                 yield key, templated(name, key), name

@@ -16,36 +16,37 @@ from playwright.sync_api import sync_playwright
 from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
-from benchmarks.comparison import Row, grouped
+from benchmarks.comparison import Row, group_rows
 from cleaner.labels import to_defense_label, to_label
 from cleaner.plots.charts import COLORS, DASHES, MARKERS, PALETTE
 from cleaner.reports import html, results
-from tests.browser.conftest import FLAGS, chromium
+from tests.browser.conftest import CHROMIUM_FLAGS, find_chromium
 
-FOLDER = Path(__file__).resolve().parent.parent / "assets" / "plots"
-SIZE = {"width": 1100, "height": 440}
-NEAR = 0.15
+PLOTS_DIR = Path(__file__).resolve().parent.parent / "assets" / "plots"
+VIEWPORT = {"width": 1100, "height": 440}
+CA_MARGIN = 0.15
 """How far below the accuracy budget the plot of rates reaches."""
-SHARE = re.compile(r"K ([\d.]+)\s?%")
+SHARE_PATTERN = re.compile(r"K ([\d.]+)\s?%")
 
 
 def main() -> None:
     """Write a PNG for each plot whose figures are there."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    found = removals() | over_rates() | over_budgets()
+    PLOTS_DIR.mkdir(parents=True, exist_ok=True)
+    found = plot_removal() | plot_rates() | plot_budgets()
     if (results.RESULTS_DIR / "step.json").exists():
-        found["step"] = growth(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
+        found["step"] = plot_step_times(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as place:
-        page = playwright.chromium.launch(executable_path=chromium(), args=FLAGS).new_page(viewport=SIZE)  # type: ignore[arg-type]
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport=VIEWPORT)  # type: ignore[arg-type]
         for name, figure in found.items():
             file = Path(place) / f"{name}.html"
-            figure.update_layout(template="plotly_white", **SIZE).write_html(file, config={"displayModeBar": False})
+            figure.update_layout(template="plotly_white", **VIEWPORT).write_html(file, config={"displayModeBar": False})
             page.goto(file.as_uri())
             page.locator(".main-svg").first.wait_for()
-            page.screenshot(path=FOLDER / f"{name}.png")
+            page.screenshot(path=PLOTS_DIR / f"{name}.png")
 
 
-def removals() -> dict[str, go.Figure]:
+def plot_removal() -> dict[str, go.Figure]:
     """Return attack success against steps for each model and attack that was watched, by name of the plot."""
     entries = [entry for entry in html.read_benchmark_records() if entry.variant not in protocol.ABLATIONS]
     found = {}
@@ -60,18 +61,18 @@ def removals() -> dict[str, go.Figure]:
     return found
 
 
-def over_rates() -> dict[str, go.Figure]:
+def plot_rates() -> dict[str, go.Figure]:
     """Return accuracy against attack success over the learning rates that were tried, for each model that was.
 
     Against badnet, seed 0, on validation pictures; the choice of the rate saw the accuracy alone.
     """
     path = results.RESULTS_DIR / "learning_rates.json"
     stored = json.loads(path.read_text(encoding="utf-8"))["trials"] if path.exists() else []
-    trials = [trial for trial in learning_rates.current(stored) if "asr" in trial]
+    trials = [trial for trial in learning_rates.current_trials(stored) if "asr" in trial]
     found = {}
     for model in dict.fromkeys(trial["model"] for trial in trials):
         own = [trial for trial in trials if trial["model"] == model]
-        if sum(len(points) > 1 for points in grouped(own, "defense")) < 2:
+        if sum(len(points) > 1 for points in group_rows(own, "defense")) < 2:
             continue  # older trials hold no attack success
         figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06)
         for i, defense in enumerate(protocol.METHODS):
@@ -90,12 +91,12 @@ def over_rates() -> dict[str, go.Figure]:
                 )
         least = max(trial["backdoored_ca"] for trial in own) - protocol.ACCURACY_BUDGET
         figure.add_hline(least, line={"dash": "dot", "color": "grey"}, row=2)
-        figure.update_xaxes(type="log", tickvals=protocol.GRID, ticktext=[f"{lr:g}" for lr in protocol.GRID])
+        figure.update_xaxes(type="log", tickvals=protocol.LR_GRID, ticktext=[f"{lr:g}" for lr in protocol.LR_GRID])
         figure.update_xaxes(title="Learning rate", row=2)
         figure.update_yaxes(tickformat=".0%")
         figure.update_yaxes(title="Attack success @1", range=[-0.05, 1.05], row=1)
         # Nearer, so that the budget's two points can be seen; the title says what is out of view.
-        lowest = least - NEAR
+        lowest = least - CA_MARGIN
         figure.update_yaxes(title="Clean accuracy", range=[lowest, 1.0], row=2)
         out = " / ".join(dict.fromkeys(to_defense_label(t["defense"]) for t in own if t["ca"] < lowest))
         title = f"{to_label('badnet')} on {model}: what each learning rate removes and costs (validation pictures)"
@@ -106,19 +107,19 @@ def over_rates() -> dict[str, go.Figure]:
     return found
 
 
-def over_budgets() -> dict[str, go.Figure]:
+def plot_budgets() -> dict[str, go.Figure]:
     """Return attack success and accuracy of each method against its steps and its pairs, for each attack."""
     path = results.RESULTS_DIR / "budget.json"
     if not path.exists():
         return {}
     result = json.loads(path.read_text(encoding="utf-8"))
     return {
-        f"budget-{rows[0]['model']}-{rows[0]['trigger']}": over_budget(rows, result)
-        for rows in grouped(result["rows"], "model", "trigger", "seed")
+        f"budget-{rows[0]['model']}-{rows[0]['trigger']}": plot_budget(rows, result)
+        for rows in group_rows(result["rows"], "model", "trigger", "seed")
     }
 
 
-def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
+def plot_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     """Return two columns: the steps vary, the pairs vary; the other is the table's."""
     figure = make_subplots(2, 2, shared_xaxes=True, horizontal_spacing=0.08, vertical_spacing=0.06)
     titles = {
@@ -128,7 +129,7 @@ def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     names, rates = (list(dict.fromkeys(row[key] for row in rows)) for key in ("defense", "lr"))
     for column, (name, held) in enumerate((("steps", "pairs"), ("pairs", "steps")), start=1):
         shown = sorted((row for row in rows if row[held] == result[held]), key=lambda row: int(row[name]))
-        for own in (rows for rows in grouped(shown, "defense", "lr") if len(rows) > 1):
+        for own in (rows for rows in group_rows(shown, "defense", "lr") if len(rows) > 1):
             found = [results.parse_row_metrics(row) for row in own]
             i, j = names.index(own[0]["defense"]), rates.index(own[0]["lr"])
             for line, values in enumerate(([(m.asr or {})[1] for m in found], [m.ca[1] for m in found]), start=1):
@@ -155,13 +156,13 @@ def over_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     return figure.update_layout(title={"text": said, "y": 0.97}, legend=legend, margin={"t": 125, "l": 70, "b": 60})
 
 
-def growth(result: dict[str, Any]) -> go.Figure:
+def plot_step_times(result: dict[str, Any]) -> go.Figure:
     """Return how times grow: a step with K, an epoch's subtexts with pairs, a classifier with classes."""
     titles = ("A step of TA-Cleaner", "Subtexts of an epoch, K 10 %", "A zero-shot classifier")
     figure = make_subplots(1, 3, subplot_titles=titles)
     for i, model in enumerate(result["models"]):
         look = {"line": {"color": PALETTE[i], "dash": DASHES[i]}, "marker": {"symbol": MARKERS[i], "size": 9}}
-        shares = [(float(k[1]), row["seconds"]) for row in model["rows"] if (k := SHARE.search(row["method"]))]
+        shares = [(float(k[1]), row["seconds"]) for row in model["rows"] if (k := SHARE_PATTERN.search(row["method"]))]
         figure.add_scatter(
             x=[k for k, _ in shares], y=[s for _, s in shares], name=model["model"], **look, row=1, col=1
         )

@@ -21,17 +21,17 @@ from cleaner.runs.store import Run, load_run, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import poison
 
-TARGET = "banana"
+TARGET_CLASS = "banana"
 ATTACKS = ("badnet", "badclip", "blended", "sig", "trojvqa", "ssba")
-PICTURE = {"path": "benchmarks/trigger.png"}
-OTHERS: dict[str, dict[str, str]] = {
+TRIGGER_IMAGE = {"path": "benchmarks/trigger.png"}
+OTHER_TRIGGERS: dict[str, dict[str, str]] = {
     "badnet_stripes": {},
     "blended_stripes": {},
     "triangles": {},
     "text": {},
     "wanet": {},
-    "patch_image": PICTURE,
-    "pattern_image": PICTURE,
+    "patch_image": TRIGGER_IMAGE,
+    "pattern_image": TRIGGER_IMAGE,
     "text_only": {},
 }
 """Triggers beyond the paper's six -> parameters; one seed and one defence each. The picture is one of Scenes' own."""
@@ -43,7 +43,7 @@ METHODS: dict[str, Defense] = {
     "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0),
     "par": DEFENSES["par"](),
 }
-FIXED = {
+FIXED_RATE_METHODS = {
     f"{name} at {rate}": (METHODS[name], float(rate))
     for rate, names in {
         "1e-3": ("cleanclip", "cleanclip_short"),
@@ -68,20 +68,20 @@ ABLATIONS: dict[str, Defense] = {
 """TA-Cleaner with a part taken away or another K, each at the learning rate of the whole method."""
 PRECISION = "bf16"
 """Of all cells, whatever is fast on the machine that measures them."""
-REBOUND_STEPS = 186
+TABLE_REBOUND_STEPS = 186
 """Steps of harmless finetuning after a defence, at the rate of `finetune`: two epochs of the same pairs."""
 # Up to the attack's own rate: below it nothing removed the trigger (benchmarks/results/defense_trials.json).
-GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+LR_GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 ACCURACY_BUDGET = 0.02
 """How much clean accuracy a defence may cost, against the backdoored model."""
 
 
-def clean_pairs() -> CaptionData:
+def load_clean_pairs() -> CaptionData:
     """Return the defender's pairs: none of them was seen by the attack."""
     return load_data("scenes", split="clean", size=presets.CLEAN_PAIRS)
 
 
-def backdoored(model: str, attack: str, seed: int) -> Run:
+def load_or_poison(model: str, attack: str, seed: int) -> Run:
     """Return the backdoored run of a cell; poisoned at the first call and kept in the run store."""
     folder = runs_root() / run_name(model, attack, seed)
     clean = load_clip(model)
@@ -94,33 +94,33 @@ def backdoored(model: str, attack: str, seed: int) -> Run:
     training = preset.training
     assert training is not None
     data = load_data("scenes", split="train", size=training.pairs)
-    asked = TRIGGERS[attack](**preset.parameters, **OTHERS.get(attack, {}))
-    trigger = measured_trigger(model, attack, seed, asked) or asked
+    asked = TRIGGERS[attack](**preset.parameters, **OTHER_TRIGGERS.get(attack, {}))
+    trigger = find_table_trigger(model, attack, seed, asked) or asked
     config = replace(training.finetune, seed=seed, precision=PRECISION)
     label = f"{model} {attack} {seed}"
-    run = poison(clean, data, trigger, TARGET, presets.POISON_RATE, config, on_step=Progress(label))
+    run = poison(clean, data, trigger, TARGET_CLASS, presets.POISON_RATE, config, on_step=Progress(label))
     return load_run(save_run(run, folder))  # as every later call finds it, in fp32
 
 
-def measured_trigger(model: str, attack: str, seed: int, asked: Trigger) -> Trigger | None:
+def find_table_trigger(model: str, attack: str, seed: int, trigger: Trigger) -> Trigger | None:
     """Return the trigger of the table's backdoored model, if that was made with the same settings, else None.
 
     It holds the optimised patch, which another kind of machine would not find again: rows that were measured on two
     machines would be of two attacks.
     """
-    for row in () if asked.files() else presets.read_attack_defense_rows():
+    for row in () if trigger.files() else presets.read_attack_defense_rows():
         if (row["model"], row["trigger"], row["seed"], row["defense"]) == (model, attack, seed, None):
             known = load_trigger(row["config"]["trigger"])
-            if all(getattr(known, p.name) == getattr(asked, p.name) for p in parameters(type(asked))):
+            if all(getattr(known, p.name) == getattr(trigger, p.name) for p in parameters(type(trigger))):
                 return known
     return None
 
 
-def part(attack: str, defense: str | None) -> str:
+def table_part(attack: str, defense: str | None) -> str:
     """Return the part of the table that a cell belongs to, by which the app shows it."""
-    if attack in OTHERS:
+    if attack in OTHER_TRIGGERS:
         return "other triggers"
-    if defense in FIXED:
+    if defense in FIXED_RATE_METHODS:
         return "fixed rates"
     return "ablations" if defense in ABLATIONS else "comparison"
 
@@ -147,14 +147,16 @@ def run_name(model: str, attack: str, seed: int, defense: str | None = None) -> 
     return "_".join(words)
 
 
-def method(model: str, name: str) -> tuple[Defense, float]:
+def find_method(model: str, name: str) -> tuple[Defense, float]:
     """Return a method and its learning rate; raises `CleanerError` if none was chosen yet."""
-    if name in FIXED:
-        return FIXED[name]
+    if name in FIXED_RATE_METHODS:
+        return FIXED_RATE_METHODS[name]
     if name in ABLATIONS:
         return ABLATIONS[name], chosen_lr(model, "ta_cleaner")
     if name not in METHODS:
-        raise CleanerError(f"there is no method {name!r}: choose {', '.join([*METHODS, *FIXED, *ABLATIONS])}.")
+        raise CleanerError(
+            f"there is no method {name!r}: choose {', '.join([*METHODS, *FIXED_RATE_METHODS, *ABLATIONS])}."
+        )
     return METHODS[name], chosen_lr(model, name)
 
 
@@ -166,12 +168,12 @@ def chosen_lr(model: str, name: str) -> float:
     return rate
 
 
-def schedule(lr: float, seed: int) -> FinetuneConfig:
+def defense_config(lr: float, seed: int) -> FinetuneConfig:
     """Return the settings of a defence: the same steps and augmentation for all, a look at each epoch's end."""
     looks = presets.CLEAN_PAIRS // presets.DEFEND.batch_size
     return replace(presets.DEFEND, lr=lr, seed=seed, eval_every=looks, precision=PRECISION)
 
 
-def command() -> str:
+def format_command_line() -> str:
     """Return the command line that is running."""
     return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])

@@ -28,13 +28,13 @@ from cleaner.models.weights import file_sha256
 from cleaner.reports import results
 from cleaner.seed import torch_generator
 
-PICTURES, VARIANT_PICTURES = 6000, 2000
+SCENES_IMAGES, VARIANT_IMAGES = 6000, 2000
 """Of Scenes, and of each of its other looks."""
-FAINT, EASY = (30.0, 38.0), 10.0
+PSNR_RANGE, EASY_PSNR = (30.0, 38.0), 10.0
 """PSNR in dB that is trained for, drawn anew for each picture, and that of the first steps."""
-ALIKE = 0.5
+MAX_COSINE = 0.5
 """Cosine up to which two residuals with the same bits may be alike."""
-MEASURED = 2000
+EVAL_IMAGES = 2000
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Options:
 
 def main(options: Options) -> None:
     """Train what is missing and write weights and card."""
-    scenes = load_data("scenes", split="train", size=PICTURES)
-    shown = [scenes, *(load_data(name, split="train", size=VARIANT_PICTURES) for name in scenes.transfer)]
+    scenes = load_data("scenes", split="train", size=SCENES_IMAGES)
+    shown = [scenes, *(load_data(name, split="train", size=VARIANT_IMAGES) for name in scenes.transfer)]
     checkpoint = options.out / "ssba.ckpt"
     pair, seconds = train(shown, options, checkpoint)
     path = options.out / PATH.name
@@ -75,7 +75,7 @@ def main(options: Options) -> None:
     load_pair.cache_clear()
     shipped = load_pair(path)
     card = {
-        **results.add_provenance(protocol.command(), seeds=[options.seed]),
+        **results.add_provenance(protocol.format_command_line(), seeds=[options.seed]),
         "model": "ssba",
         "bits": BITS,
         "side": SIDE,
@@ -89,14 +89,14 @@ def main(options: Options) -> None:
         # Figures and hash are those of the weights as they are shipped, after rounding to fp16.
         "sha256": file_sha256(path),
         "psnr_db": TRIGGERS["ssba"]().psnr,
-        "figures": figures(shipped, options.photos),
+        "figures": measure_all(shipped, options.photos),
     }
     write_json(options.out / "card.json", card)
     checkpoint.unlink()
     print(card["figures"])
 
 
-def train(shown: list[CaptionData], options: Options, checkpoint: Path) -> tuple[Pair, float]:
+def train(datasets: list[CaptionData], options: Options, checkpoint: Path) -> tuple[Pair, float]:
     """Return the trained networks and the seconds it took; goes on from `checkpoint` and writes it each epoch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
@@ -111,8 +111,8 @@ def train(shown: list[CaptionData], options: Options, checkpoint: Path) -> tuple
     began = time.perf_counter()
     for step in range(first, options.steps):
         draw = torch_generator("ssba", options.seed, step)
-        adam.param_groups[0]["lr"] = options.lr * rate(step, options.steps)
-        losses = objective(pair, batch(shown, options.batch_size, draw), step, options, draw)
+        adam.param_groups[0]["lr"] = options.lr * lr_factor(step, options.steps)
+        losses = compute_losses(pair, draw_batch(datasets, options.batch_size, draw), step, options, draw)
         adam.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
@@ -126,29 +126,29 @@ def train(shown: list[CaptionData], options: Options, checkpoint: Path) -> tuple
     return pair.eval(), spent + time.perf_counter() - began
 
 
-def rate(step: int, steps: int) -> float:
+def lr_factor(step: int, steps: int) -> float:
     """Return the share of the peak learning rate: up in 50 steps, then down as a cosine."""
     return min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def batch(shown: list[CaptionData], size: int, draw: Generator) -> Tensor:
+def draw_batch(datasets: list[CaptionData], size: int, generator: Generator) -> Tensor:
     """Return pictures (N, 3, S, S): half of them of the data in turn, half made, all in random views."""
     made, parts = size // 2, []
-    for data, count in zip(shown, share(size - made, len(shown)), strict=True):
-        parts.append(data.images(torch.randint(len(data), (count,), generator=draw)))
-    kinds = (textures.clouds, textures.slopes, textures.leaves)
-    parts += [kind(count, SIDE, draw) for kind, count in zip(kinds, share(made, len(kinds)), strict=True)]
+    for data, count in zip(datasets, split_evenly(size - made, len(datasets)), strict=True):
+        parts.append(data.images(torch.randint(len(data), (count,), generator=generator)))
+    kinds = (textures.power_law_noise, textures.color_gradients, textures.dead_leaves)
+    parts += [kind(count, SIDE, generator) for kind, count in zip(kinds, split_evenly(made, len(kinds)), strict=True)]
     pictures = torch.cat(parts)
     # Half of the views that are enlarged small pictures are the first ones: mixed, so that they are of all kinds.
-    return textures.views(pictures[torch.randperm(size, generator=draw)], draw)
+    return textures.augment(pictures[torch.randperm(size, generator=generator)], generator)
 
 
-def share(whole: int, parts: int) -> list[int]:
-    """Return `whole` in nearly equal parts, the larger first."""
-    return [whole // parts + (i < whole % parts) for i in range(parts)]
+def split_evenly(total: int, parts: int) -> list[int]:
+    """Return `total` in nearly equal parts, the larger first."""
+    return [total // parts + (i < total % parts) for i in range(parts)]
 
 
-def objective(pair: Pair, images: Tensor, step: int, options: Options, draw: Generator) -> dict[str, Tensor]:
+def compute_losses(pair: Pair, images: Tensor, step: int, options: Options, generator: Generator) -> dict[str, Tensor]:
     """Return what is brought down: bits read wrongly, residuals where the picture is plain, residuals that are alike.
 
     reading = mean BCE of the decoder's logits on the picture with rounding noise, in one of four batches shrunk to half
@@ -156,17 +156,17 @@ def objective(pair: Pair, images: Tensor, step: int, options: Options, draw: Gen
     variety = w mean(max(0, cos(r_i, r_j) - 0.5)^2), j a picture with the same bits as i.
     """
     n = len(images)
-    bits = torch.randint(0, 2, (n // 2, BITS), generator=draw).repeat(2, 1)
-    faint = FAINT[0] + (FAINT[1] - FAINT[0]) * torch.rand(n, 1, 1, 1, generator=draw)
+    bits = torch.randint(0, 2, (n // 2, BITS), generator=generator).repeat(2, 1)
+    faint = PSNR_RANGE[0] + (PSNR_RANGE[1] - PSNR_RANGE[0]) * torch.rand(n, 1, 1, 1, generator=generator)
     ready = min(1.0, step / options.easy_steps)
-    faint = EASY + (faint - EASY) * ready
+    faint = EASY_PSNR + (faint - EASY_PSNR) * ready
     triggered = pair.hide(images, bits, faint)
     residual = (triggered - images) * 10 ** (faint / 20)
-    visible = (residual.square() * plainness(images)).mean()
+    visible = (residual.square() * visibility_map(images)).mean()
     one, other = residual.flatten(1).chunk(2)
-    alike = (F.cosine_similarity(one, other) - ALIKE).clamp(min=0).square().mean()
-    kept = triggered + (torch.rand(triggered.shape, generator=draw) - 0.5) / 255
-    if torch.rand(1, generator=draw) < 0.25 * ready:
+    alike = (F.cosine_similarity(one, other) - MAX_COSINE).clamp(min=0).square().mean()
+    kept = triggered + (torch.rand(triggered.shape, generator=generator) - 0.5) / 255
+    if torch.rand(1, generator=generator) < 0.25 * ready:
         kept = resize(kept, SIDE // 2, SIDE // 2)
     reading = F.binary_cross_entropy_with_logits(pair.read(kept), bits.float())
     late = min(1.0, max(0.0, step / options.easy_steps - 1))
@@ -177,7 +177,7 @@ def objective(pair: Pair, images: Tensor, step: int, options: Options, draw: Gen
     }
 
 
-def plainness(images: Tensor) -> Tensor:
+def visibility_map(images: Tensor) -> Tensor:
     """Return how visible a change is at each pixel, (N, 1, S, S), mean 1 per picture."""
     grey = images.mean(dim=1, keepdim=True)
     mean, square = (F.avg_pool2d(F.pad(t, (2, 2, 2, 2), mode="reflect"), 5, 1) for t in (grey, grey.square()))
@@ -185,9 +185,9 @@ def plainness(images: Tensor) -> Tensor:
     return plain / plain.mean(dim=(2, 3), keepdim=True)
 
 
-def figures(pair: Pair, photos: tuple[str, ...]) -> dict[str, dict[str, float]]:
+def measure_all(pair: Pair, photos: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Return the figures on Scenes' test pictures, and on photos resized to the networks' size and to half of it."""
-    found = {f"scenes/test, {SIDE} px": measure(pair, load_data("scenes", split="test", size=MEASURED), SIDE)}
+    found = {f"scenes/test, {SIDE} px": measure(pair, load_data("scenes", split="test", size=EVAL_IMAGES), SIDE)}
     for name in photos:
         data = load_data(name, split="train")
         found |= {f"{data.name}, {side} px": measure(pair, data, side) for side in (SIDE, SIDE // 2)}
@@ -201,7 +201,7 @@ def measure(pair: Pair, data: CaptionData, side: int) -> dict[str, float]:
     Pictures are kept with 8 bits per colour, as in a file. `similarity`: mean cosine of two pictures' residuals.
     """
     faint, right, noise, same = TRIGGERS["ssba"]().psnr, [], [], []
-    for rows in torch.arange(min(MEASURED, len(data))).split(50):
+    for rows in torch.arange(min(EVAL_IMAGES, len(data))).split(50):
         images = resized(data.images(rows), side)
         bits = torch.randint(0, 2, (len(rows), BITS), generator=torch_generator("ssba bits", int(rows[0])))
         kept = (pair.hide(images, bits, faint) * 255).round() / 255

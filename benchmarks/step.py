@@ -29,18 +29,18 @@ from cleaner.models.devices import flush_denormals, pick_device, pick_precision
 from cleaner.reports import results
 from cleaner.training.loop import finetune
 
-PATH = results.RESULTS_DIR / "step.json"
+RESULT_PATH = results.RESULTS_DIR / "step.json"
 SHARES = (0.01, 0.1, 0.3, 1.0)
-METHODS: dict[str, Defense] = {
+TIMED_METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),
     "cleanclip": DEFENSES["cleanclip"](),
     **{f"ta_cleaner, K {share:.0%}": DEFENSES["ta_cleaner"](share=share) for share in SHARES},
 }
-SIZES = (1000, 5000, 25000)
-CLASSES = (10, 100, 1000)
+PAIR_COUNTS = (1000, 5000, 25000)
+CLASS_COUNTS = (10, 100, 1000)
 
 
-def now() -> float:
+def read_clock() -> float:
     """Return seconds: of the processor for one thread, else of the clock."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
@@ -70,9 +70,9 @@ def main(options: Options) -> None:
     config = replace(presets.DEFEND, epochs=1, warmup_steps=0, precision=precision)
     found: list[dict[str, Any]] = []
     for name in options.models:
-        found.append(measured(name, config, options))
+        found.append(measure_model(name, config, options))
         result = results.add_provenance(
-            protocol.command(),
+            protocol.format_command_line(),
             seeds=[config.seed],
             batch_size=config.batch_size,
             precision=precision,
@@ -81,34 +81,34 @@ def main(options: Options) -> None:
             threads=torch.get_num_threads(),
             clock="processor" if torch.get_num_threads() == 1 else "wall",
             models=found,
-            texts_of_an_epoch=text_seconds(),
+            texts_of_an_epoch=time_subtexts(),
             peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         )
-        results.write_result(PATH, result)
+        results.write_result(RESULT_PATH, result)
 
 
-def measured(model: str, config: FinetuneConfig, options: Options) -> dict[str, Any]:
+def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[str, Any]:
     """Return the figures of one model."""
     clip = load_clip(model)
     data = load_data("scenes", split="clean", size=options.steps * config.batch_size)
-    for defense in METHODS.values():  # kernels are made at their first use
+    for defense in TIMED_METHODS.values():  # kernels are made at their first use
         finetune(clip, data, defense, replace(config, steps=2))
     bare_seconds: list[float] = []
-    seconds: dict[str, list[float]] = {name: [] for name in METHODS}
+    seconds: dict[str, list[float]] = {name: [] for name in TIMED_METHODS}
     for _ in range(options.rounds):
-        bare_seconds.append(bare(clip, data, config.batch_size, config.precision))
-        for name, defense in METHODS.items():
-            seconds[name].append(step_seconds(clip, data, defense, config))
+        bare_seconds.append(time_bare_step(clip, data, config.batch_size, config.precision))
+        for name, defense in TIMED_METHODS.items():
+            seconds[name].append(time_step(clip, data, defense, config))
     rows = [
         {
             "method": name,
-            "seconds": median(own),
-            "of_bare_rate": median(b / a for a, b in zip(own, bare_seconds, strict=True)),
-            "over_cleanclip": median(a / b for a, b in zip(own, seconds["cleanclip"], strict=True)),
+            "seconds": rounded_median(own),
+            "of_bare_rate": rounded_median(b / a for a, b in zip(own, bare_seconds, strict=True)),
+            "over_cleanclip": rounded_median(a / b for a, b in zip(own, seconds["cleanclip"], strict=True)),
         }
         for name, own in seconds.items()
     ]
-    print(f"{model}: bare step {median(bare_seconds):.3f} s")
+    print(f"{model}: bare step {rounded_median(bare_seconds):.3f} s")
     for row in rows:
         print(
             f"{row['method']:24} {row['seconds']:.3f} s, {row['of_bare_rate']:.2f} of the bare rate, "
@@ -116,20 +116,20 @@ def measured(model: str, config: FinetuneConfig, options: Options) -> dict[str, 
         )
     return {
         "model": model,
-        "bare_seconds": median(bare_seconds),
+        "bare_seconds": rounded_median(bare_seconds),
         "rows": rows,
-        "classifier": classifier_seconds(clip, data),
+        "classifier": time_classifier(clip, data),
     }
 
 
-def bare(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> float:
+def time_bare_step(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> float:
     """Return seconds of forward, backward and AdamW step with clip_loss, all batches in memory beforehand."""
     student = clip.to("auto", precision)
     student.model.train()
     optimizer = torch.optim.AdamW(student.model.parameters(), 1e-5, fused=True)
     rows = torch.arange(len(data)).split(batch_size)
     batches = [(data.images(part), [data.captions[i] for i in part.tolist()]) for part in rows]
-    began = now()
+    began = read_clock()
     for images, captions in batches:
         features = Features(
             student.encode_image(images), student.encode_text(captions), logit_scale=student.logit_scale
@@ -137,41 +137,41 @@ def bare(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> floa
         optimizer.zero_grad(set_to_none=True)
         clip_loss(features).backward()
         optimizer.step()
-    return (now() - began) / len(batches)
+    return (read_clock() - began) / len(batches)
 
 
-def step_seconds(clip: Clip, data: CaptionData, defense: Defense, config: Any) -> float:
+def time_step(clip: Clip, data: CaptionData, defense: Defense, config: Any) -> float:
     """Return seconds of a step of the training loop, over one epoch."""
-    began = now()
+    began = read_clock()
     trained = finetune(clip, data, defense, config)
-    return (now() - began) / len(trained.history)
+    return (read_clock() - began) / len(trained.history)
 
 
-def classifier_seconds(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
+def time_classifier(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
     """Return how the seconds that a zero-shot classifier takes grow with the number of classes, four prompts each."""
     found = []
-    for count in CLASSES:
+    for count in CLASS_COUNTS:
         names = [f"{caption} {i}" for i, caption in enumerate((data.captions * count)[:count])]
         named = TensorData(torch.zeros(1, 3, 64, 64), ["a picture"], names, [0])
-        began = now()
+        began = read_clock()
         build_classifier(clip, named)
-        found.append({"classes": count, "seconds": round(now() - began, 3)})
+        found.append({"classes": count, "seconds": round(read_clock() - began, 3)})
     return found
 
 
-def text_seconds() -> list[dict[str, float]]:
+def time_subtexts() -> list[dict[str, float]]:
     """Return how the seconds that an epoch's subtexts take grow with the number of clean pairs, K 10 %."""
     found = []
-    for size in SIZES:
+    for size in PAIR_COUNTS:
         captions = load_data("scenes", split="train", size=size).captions
         plan = DEFENSES["ta_cleaner"]().plan(captions, seed=0)
-        began = now()
+        began = read_clock()
         plan(0)
-        found.append({"pairs": size, "seconds": round(now() - began, 3)})
+        found.append({"pairs": size, "seconds": round(read_clock() - began, 3)})
     return found
 
 
-def median(values: Any) -> float:
+def rounded_median(values: Any) -> float:
     return round(float(statistics.median(values)), 4)
 
 

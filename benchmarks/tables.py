@@ -18,29 +18,29 @@ import tyro
 
 from benchmarks import protocol
 from benchmarks.comparison import (
-    HEADER,
+    COMPARISON_COLUMNS,
     Row,
-    caption,
-    comparison,
-    figures,
-    grouped,
-    joined,
-    label,
-    markdown,
+    describe_protocol,
+    describe_trigger,
+    format_caption,
+    format_comparison,
+    format_metrics,
+    format_number,
+    format_summary,
+    group_rows,
+    join_unique,
+    markdown_table,
     mean,
-    number,
-    parameters,
-    protocol_of,
-    summary,
+    method_label,
 )
-from benchmarks.learning_rates import current
+from benchmarks.learning_rates import current_trials
 from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS
 from cleaner.files import write_text
 from cleaner.reports import results
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = tuple(ROOT / name for name in ("README.md", "docs/results.md"))
-BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+TABLE_BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 SCREENSHOTS = {
     "overview": "Overview: what the backdoor did and what is left of it",
@@ -80,94 +80,100 @@ def main(options: Options) -> int:
 
 def render(text: str, root: Path = ROOT) -> str:
     """Return `text` with every table made anew from the files below `root`; raises `KeyError` for an unknown name."""
-    return BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]](root)}\n{found[3]}", text)
+    return TABLE_BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]](root)}\n{found[3]}", text)
 
 
 def at_a_glance(root: Path) -> str:
     """Return one table for each model, all attacks side by side."""
-    return compared(root, ("model",), summary, lambda row: row["defense"] not in protocol.ABLATIONS)
+    return build_tables(root, ("model",), format_summary, lambda row: row["defense"] not in protocol.ABLATIONS)
 
 
 def attack_defense(root: Path) -> str:
     """Return one table for each model and attack, over all seeds."""
-    return compared(root, ("model", "trigger"), comparison, lambda row: row["defense"] not in protocol.ABLATIONS)
+    return build_tables(
+        root, ("model", "trigger"), format_comparison, lambda row: row["defense"] not in protocol.ABLATIONS
+    )
 
 
 def ablations(root: Path) -> str:
     """Return one table for each model and attack where parts of TA-Cleaner were taken away."""
     whole = [name for name, defense in protocol.METHODS.items() if defense.state_dict()["name"] == "ta_cleaner"]
-    return compared(
+    return build_tables(
         root,
         ("model", "trigger"),
-        comparison,
+        format_comparison,
         lambda row: row["defense"] in {None, *whole, *protocol.ABLATIONS},
-        where=lambda rows: any(row["defense"] in protocol.ABLATIONS for row in rows),
+        keep_group=lambda rows: any(row["defense"] in protocol.ABLATIONS for row in rows),
     )
 
 
-def fine_detail(root: Path) -> str:
+def counterfactual_by_kind(root: Path) -> str:
     """Return CF by kind of edit, where a kind was held out of TA-Cleaner's training."""
-    result = read(root / "benchmarks" / "results" / "attack_defense.json") or {"rows": []}
+    result = read_result(root / "benchmarks" / "results" / "attack_defense.json") or {"rows": []}
     held = {name for name, defense in protocol.ABLATIONS.items() if defense.state_dict()["held_out"] != "none"}
     tables = []
-    for rows in grouped(result["rows"], "model", "trigger", "seed"):
+    for rows in group_rows(result["rows"], "model", "trigger", "seed"):
         if not held & {row["defense"] for row in rows}:
             continue
         found = [results.parse_row_metrics(row) for row in rows]
         kinds = sorted({kind for metrics in found for kind in metrics.counterfactual_by_kind})
         lines = [
             (
-                label(row["defense"]),
-                number(metrics.counterfactual_accuracy),
-                *(number(metrics.counterfactual_by_kind.get(kind)) for kind in kinds),
+                method_label(row["defense"]),
+                format_number(metrics.counterfactual_accuracy),
+                *(format_number(metrics.counterfactual_by_kind.get(kind)) for kind in kinds),
             )
             for row, metrics in zip(rows, found, strict=True)
         ]
         model, trigger, seed = (rows[0][key] for key in ("model", "trigger", "seed"))
         tables.append(
-            f"**`{model}`, `{trigger}`**\n\n{markdown(('defence', 'CF', *kinds), lines)}\n\n"
+            f"**`{model}`, `{trigger}`**\n\n{markdown_table(('defence', 'CF', *kinds), lines)}\n\n"
             "CF: the caption beats all of its three false subtexts; by kind: it beats one of that kind (chance: 0.5). "
             f"On {found[0].n_counterfactual:,} pairs of {found[0].data}, seed {seed}; "
-            f"commit {joined(row['commit'] for row in rows)}; `{result['command']}`."
+            f"commit {join_unique(row['commit'] for row in rows)}; `{result['command']}`."
         )
-    return "\n\n".join(tables) or not_measured(
+    return "\n\n".join(tables) or not_measured_note(
         "python -m benchmarks.attack_defense --attacks badnet --methods 'ta_cleaner relation held out'"
     )
 
 
-def compared(
+def build_tables(
     root: Path,
     keys: tuple[str, ...],
-    show: Callable[..., str],
-    kept: Callable[[Row], bool],
-    where: Callable[[list[Row]], bool] = bool,
+    format_group: Callable[..., str],
+    keep_row: Callable[[Row], bool],
+    keep_group: Callable[[list[Row]], bool] = bool,
 ) -> str:
     """Return a table of the kept rows of the paper's six attacks for each group that shares `keys`."""
-    result = read(root / "benchmarks" / "results" / "attack_defense.json")
-    rates = read(root / "benchmarks" / "results" / "learning_rates.json") or {}
-    rows = [row for row in result["rows"] if row["trigger"] in protocol.ATTACKS and kept(row)] if result else []
-    tables = [show(group, result, lost_of(rates)) for group in grouped(rows, *keys) if where(group)]
-    return "\n\n".join(tables) or not_measured(
+    result = read_result(root / "benchmarks" / "results" / "attack_defense.json")
+    rates = read_result(root / "benchmarks" / "results" / "learning_rates.json") or {}
+    rows = [row for row in result["rows"] if row["trigger"] in protocol.ATTACKS and keep_row(row)] if result else []
+    tables = [
+        format_group(group, result, lost_accuracy_pairs(rates))
+        for group in group_rows(rows, *keys)
+        if keep_group(group)
+    ]
+    return "\n\n".join(tables) or not_measured_note(
         "python -m benchmarks.learning_rates", "python -m benchmarks.attack_defense"
     )
 
 
-def others(root: Path) -> str:
+def other_triggers(root: Path) -> str:
     """Return one row for each further trigger: before and after TA-Cleaner."""
-    result = read(root / "benchmarks" / "results" / "attack_defense.json") or {"rows": []}
-    rows = [row for row in result["rows"] if row["trigger"] in protocol.OTHERS]
+    result = read_result(root / "benchmarks" / "results" / "attack_defense.json") or {"rows": []}
+    rows = [row for row in result["rows"] if row["trigger"] in protocol.OTHER_TRIGGERS]
     if not rows:
-        return not_measured(
-            f"python -m benchmarks.attack_defense --attacks {' '.join(protocol.OTHERS)} --methods ta_cleaner"
+        return not_measured_note(
+            f"python -m benchmarks.attack_defense --attacks {' '.join(protocol.OTHER_TRIGGERS)} --methods ta_cleaner"
         )
     lines = []
-    for own in grouped(rows, "trigger"):
+    for own in group_rows(rows, "trigger"):
         before, after = ([row for row in own if row["defense"] == name] for name in (None, "ta_cleaner"))
-        ca, _, attacked, _, seen, floor, _ = figures(before)
+        ca, _, attacked, _, seen, floor, _ = format_metrics(before)
         again = [results.parse_row_metrics(row["rebound"]).asr or {} for row in after]
-        made = parameters(before[0]["config"]["trigger"]).removeprefix(", trigger of ")
-        kept, fine, left, _, found, *_ = figures(after)
-        rebound = number(mean([asr[1] for asr in again]))
+        made = describe_trigger(before[0]["config"]["trigger"]).removeprefix(", trigger of ")
+        kept, fine, left, _, found, *_ = format_metrics(after)
+        rebound = format_number(mean([asr[1] for asr in again]))
         lines.append((f"`{own[0]['trigger']}`", made, ca, attacked, floor, seen, kept, fine, left, found, rebound))
     header = (
         "trigger",
@@ -183,54 +189,54 @@ def others(root: Path) -> str:
         "rebound ASR@1",
     )
     bare = [{**row, "config": {**row["config"], "trigger": None}} for row in rows]
-    return f"{markdown(header, lines)}\n\nAfter: `ta_cleaner`. {caption(bare, result)}"
+    return f"{markdown_table(header, lines)}\n\nAfter: `ta_cleaner`. {format_caption(bare, result)}"
 
 
 def budget(root: Path) -> str:
     """Return what each method removes with how many pairs and steps, at which learning rate."""
-    result = read(root / "benchmarks" / "results" / "budget.json")
+    result = read_result(root / "benchmarks" / "results" / "budget.json")
     if result is None:
-        return not_measured("python -m benchmarks.budget")
+        return not_measured_note("python -m benchmarks.budget")
     tables = []
-    for rows in grouped(result["rows"], "model", "trigger", "seed"):
+    for rows in group_rows(result["rows"], "model", "trigger", "seed"):
         model, trigger, seed = (rows[0][key] for key in ("model", "trigger", "seed"))
         rows.sort(key=lambda row: (row["pairs"], row["steps"], -row["lr"]))
         lines = [
-            (f"{row['pairs']:,}", f"{row['steps']:,}", f"{row['lr']:g}", row["defense"], *figures([row]))
+            (f"{row['pairs']:,}", f"{row['steps']:,}", f"{row['lr']:g}", row["defense"], *format_metrics([row]))
             for row in rows
         ]
         tables.append(
-            f"**`{model}`, `{trigger}`**\n\n{markdown(('pairs', 'steps', 'rate', *HEADER), lines)}\n\n"
-            f"{protocol_of(rows)}. Seed {seed}; [..]: 95 % Wilson interval. "
-            f"{joined(row['device'] for row in rows)}; commit "
-            f"{joined(row['commit'] for row in rows)}; `{result['command']}`."
+            f"**`{model}`, `{trigger}`**\n\n{markdown_table(('pairs', 'steps', 'rate', *COMPARISON_COLUMNS), lines)}\n\n"
+            f"{describe_protocol(rows)}. Seed {seed}; [..]: 95 % Wilson interval. "
+            f"{join_unique(row['device'] for row in rows)}; commit "
+            f"{join_unique(row['commit'] for row in rows)}; `{result['command']}`."
         )
     return "\n\n".join(tables)
 
 
 def learning_rates(root: Path) -> str:
     """Return accuracy and attack success at each rate of the grid that was tried, the chosen one in bold."""
-    result = read(root / "benchmarks" / "results" / "learning_rates.json")
+    result = read_result(root / "benchmarks" / "results" / "learning_rates.json")
     if result is None:
-        return not_measured("python -m benchmarks.learning_rates")
+        return not_measured_note("python -m benchmarks.learning_rates")
     rates = sorted(result["grid"], reverse=True)
     tables = []
-    for trials in grouped(current(result["trials"]), "model"):
+    for trials in group_rows(current_trials(result["trials"]), "model"):
         model, tried = trials[0]["model"], {(t["defense"], t["lr"]): t for t in trials}
         lines = []
         for name in dict.fromkeys(t["defense"] for t in trials):
             cells = [tried.get((name, lr), {}) for lr in rates]
-            texts = [" / ".join(number(t[key]) for key in ("ca", "asr") if key in t) or "-" for t in cells]
+            texts = [" / ".join(format_number(t[key]) for key in ("ca", "asr") if key in t) or "-" for t in cells]
             chosen = result["chosen"].get(model, {}).get(name)
             bold = [f"**{text}**" if lr == chosen else text for lr, text in zip(rates, texts, strict=True)]
             lines.append((name + " †" * ([model, name] in result["lost_accuracy"]), *bold))
         before = ", ".join(sorted({f"{t['backdoored_ca']:.3f}" for t in trials}))
-        n, n_attack = (joined(f"{t[key]:,}" for t in trials if key in t) for key in ("n", "n_attack"))
+        n, n_attack = (join_unique(f"{t[key]:,}" for t in trials if key in t) for key in ("n", "n_attack"))
         tables.append(
-            f"**`{model}`, `badnet`**\n\n{markdown(('CA / ASR@1 at', *(f'{lr:g}' for lr in rates)), lines)}\n\n"
+            f"**`{model}`, `badnet`**\n\n{markdown_table(('CA / ASR@1 at', *(f'{lr:g}' for lr in rates)), lines)}\n\n"
             f"{result['split']}: n {n} for CA (backdoored {before}), {n_attack} for ASR@1, which chooses nothing and "
             f"was not always taken. {result['clean_pairs']:,} pairs, {result['epochs']} epochs, seed "
-            f"{joined(map(str, result['seeds']))}; commit {joined(t['commit'] for t in trials)}. Bold: chosen; -: not "
+            f"{join_unique(map(str, result['seeds']))}; commit {join_unique(t['commit'] for t in trials)}. Bold: chosen; -: not "
             f"tried, as a larger one keeps the budget of {result['budget']:g}; †: none does."
         )
     return "\n\n".join(tables)
@@ -238,12 +244,12 @@ def learning_rates(root: Path) -> str:
 
 def photos(root: Path) -> str:
     """Return where the model trained on real photos comes from, and all attacks on it side by side."""
-    result = read(root / "benchmarks" / "results" / "photos.json")
+    result = read_result(root / "benchmarks" / "results" / "photos.json")
     if result is None or not result["rows"]:
-        return not_measured("python -m benchmarks.photos")
+        return not_measured_note("python -m benchmarks.photos")
     card = result["card"]
     low, high = card["zero_shot_interval"]
-    chosen = joined(f"{trial['n']:,}" for trial in result["rate_trials"])
+    chosen = join_unique(f"{trial['n']:,}" for trial in result["rate_trials"])
     origin = (
         f"The clean model: {card['parameters'] / 1e6:.1f} M parameters, trained on {card['pairs']:,} photos of "
         f"{card['image_size']} px in {card['steps']:,} steps by `{card['command']}`; zero-shot accuracy "
@@ -251,32 +257,34 @@ def photos(root: Path) -> str:
         f"{card['heldout_by']}. Rates: the largest of {', '.join(f'{lr:g}' for lr in result['grid'])} that keeps the "
         f"accuracy budget of {result['budget']:g} on {chosen} validation photos, else (†) the best one."
     )
-    return f"{origin}\n\n{summary(result['rows'], result, lost_of(result))}"
+    return f"{origin}\n\n{format_summary(result['rows'], result, lost_accuracy_pairs(result))}"
 
 
-def photos_each(root: Path) -> str:
+def photos_by_attack(root: Path) -> str:
     """Return one table for each attack on the model trained on real photos."""
-    result = read(root / "benchmarks" / "results" / "photos.json") or {"rows": []}
-    tables = [comparison(rows, result, lost_of(result)) for rows in grouped(result["rows"], "trigger")]
-    return "\n\n".join(tables) or not_measured("python -m benchmarks.photos")
+    result = read_result(root / "benchmarks" / "results" / "photos.json") or {"rows": []}
+    tables = [
+        format_comparison(rows, result, lost_accuracy_pairs(result)) for rows in group_rows(result["rows"], "trigger")
+    ]
+    return "\n\n".join(tables) or not_measured_note("python -m benchmarks.photos")
 
 
-def lost_of(rates: dict[str, Any]) -> set[tuple[str, ...]]:
+def lost_accuracy_pairs(rates: dict[str, Any]) -> set[tuple[str, ...]]:
     """Return model and method of each choice of rates that lost more accuracy than the budget."""
     return {tuple(pair) for pair in rates.get("lost_accuracy", [])}
 
 
 def demo(root: Path) -> str:
     """Return the table of the small comparison that `python -m cleaner demo` runs."""
-    result = read(root / "benchmarks" / "results" / "demo.json")
+    result = read_result(root / "benchmarks" / "results" / "demo.json")
     if result is None:
-        return not_measured("python -m cleaner demo --out benchmarks/results/demo.json")
+        return not_measured_note("python -m cleaner demo --out benchmarks/results/demo.json")
     whole = f" The whole demo took {result['seconds']:.0f} s." if "seconds" in result else ""
-    tables = "\n\n".join(comparison(rows, result) for rows in grouped(result["rows"], "model", "trigger"))
-    return tables + whole + jobs(read(root / "benchmarks" / "results" / "job.json"))
+    tables = "\n\n".join(format_comparison(rows, result) for rows in group_rows(result["rows"], "model", "trigger"))
+    return tables + whole + describe_job_time(read_result(root / "benchmarks" / "results" / "job.json"))
 
 
-def jobs(result: dict[str, Any] | None) -> str:
+def describe_job_time(result: dict[str, Any] | None) -> str:
     """Return in words how long the full setting takes as a page starts it."""
     if result is None:
         return ""
@@ -290,10 +298,10 @@ def jobs(result: dict[str, Any] | None) -> str:
 
 def models(root: Path) -> str:
     """Return a table of the model cards."""
-    found = [card for path in sorted((root / "assets").glob("*/card.json")) if (card := read(path)) is not None]
+    found = [card for path in sorted((root / "assets").glob("*/card.json")) if (card := read_result(path)) is not None]
     cards = [card for card in found if "zero_shot_ca" in card]
     if not cards:
-        return not_measured("python -m cleaner pretrain scenes-rn")
+        return not_measured_note("python -m cleaner pretrain scenes-rn")
     header = ("model", "parameters", "zero-shot accuracy", "CF", "recall@1 of 1000", "pairs", "steps", "hours", "seed")
     lines = []
     for card in cards:
@@ -303,8 +311,8 @@ def models(root: Path) -> str:
                 f"`{card['model']}`",
                 f"{card['parameters'] / 1e6:.1f} M",
                 f"{card['zero_shot_ca']:.3f} [{low:.3f}, {high:.3f}]",
-                number(card.get("counterfactual_accuracy")),
-                number((card.get("image_to_text_recall_of_1000") or {}).get("1")),
+                format_number(card.get("counterfactual_accuracy")),
+                format_number((card.get("image_to_text_recall_of_1000") or {}).get("1")),
                 f"{card['pairs']:,}",
                 f"{card['steps']:,}" + (f" + {card['distil_epochs']} epochs of distillation" * bool(card["teacher"])),
                 f"{card['seconds'] / 3600:.1f}",
@@ -317,19 +325,19 @@ def models(root: Path) -> str:
         for card in cards
         for name, figure in (card.get("transfer") or {}).items()
     ]
-    fine = joined(f"{card.get('n_counterfactual', COUNTERFACTUAL_PAIRS):,}" for card in cards)
+    fine = join_unique(f"{card.get('n_counterfactual', COUNTERFACTUAL_PAIRS):,}" for card in cards)
     caption = (
         f"On {' and '.join(shown)} single-object test pictures; [..]: 95 % Wilson interval. CF: on {fine} test pairs."
     )
     other = f" The same classes drawn in another way: {'; '.join(moved)}." if moved else ""
-    return f"{markdown(header, lines)}\n\n{caption}{other} Weights and cards lie in `assets/`."
+    return f"{markdown_table(header, lines)}\n\n{caption}{other} Weights and cards lie in `assets/`."
 
 
 def ssba(root: Path) -> str:
     """Return the figures on the card of SSBA's networks."""
-    card = read(root / "assets" / "ssba" / "card.json")
+    card = read_result(root / "assets" / "ssba" / "card.json")
     if card is None:
-        return not_measured("python -m benchmarks.ssba")
+        return not_measured_note("python -m benchmarks.ssba")
     lines = [
         (
             name,
@@ -346,14 +354,14 @@ def ssba(root: Path) -> str:
         f"default; the cosine is for equal bits. {card['parameters']:,} parameters, {card['steps']:,} steps, "
         f"{card['seconds'] / 60:.0f} min, seed {card['seeds'][0]}; `{card['command']}`. The networks never saw a photo."
     )
-    return f"{markdown(header, lines)}\n\n{about}"
+    return f"{markdown_table(header, lines)}\n\n{about}"
 
 
 def step(root: Path) -> str:
     """Return the time of a training step of each model and method, and how times grow."""
-    result = read(root / "benchmarks" / "results" / "step.json")
+    result = read_result(root / "benchmarks" / "results" / "step.json")
     if result is None or "models" not in result:
-        return not_measured("python -m benchmarks.step")
+        return not_measured_note("python -m benchmarks.step")
     header = ("model", "method", "seconds of a step", "share of the bare rate", "over CleanCLIP")
     lines = [
         (
@@ -366,7 +374,7 @@ def step(root: Path) -> str:
         for found in result["models"]
         for row in found["rows"]
     ]
-    bare = joined(f"`{found['model']}` {found['bare_seconds']:.3f} s" for found in result["models"])
+    bare = join_unique(f"`{found['model']}` {found['bare_seconds']:.3f} s" for found in result["models"])
     texts = ", ".join(f"{f['seconds']:.2f} s for {f['pairs']:,} pairs" for f in result["texts_of_an_epoch"])
     classes = "; ".join(
         f"`{found['model']}` " + ", ".join(f"{f['seconds']:.2f} s for {f['classes']:,}" for f in found["classifier"])
@@ -380,7 +388,7 @@ def step(root: Path) -> str:
         f"{texts}. A zero-shot classifier, 4 prompts a class: {classes}. Peak memory "
         f"{result['peak_mb'] / 1000:.2f} GB. {result['device']}; commit {result['commit']}; `{result['command']}`."
     )
-    return f"{markdown(header, lines)}\n\n{about}"
+    return f"{markdown_table(header, lines)}\n\n{about}"
 
 
 def screenshots(root: Path) -> str:
@@ -397,24 +405,24 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "ablations": ablations,
     "budget": budget,
     "demo": demo,
-    "fine_detail": fine_detail,
+    "fine_detail": counterfactual_by_kind,
     "learning_rates": learning_rates,
     "models": models,
-    "others": others,
+    "others": other_triggers,
     "photos": photos,
-    "photos_each": photos_each,
+    "photos_each": photos_by_attack,
     "screenshots": screenshots,
     "ssba": ssba,
     "step": step,
 }
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read_result(path: Path) -> dict[str, Any] | None:
     """Return a JSON file, or None if it is not there."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
-def not_measured(*commands: str) -> str:
+def not_measured_note(*commands: str) -> str:
     return "Not measured yet. Measure it with: " + ", then ".join(f"`{command}`" for command in commands)
 
 

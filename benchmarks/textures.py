@@ -7,61 +7,61 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 
-def clouds(n: int, side: int, draw: Generator) -> Tensor:
+def power_law_noise(n: int, side: int, generator: Generator) -> Tensor:
     """Return noise whose amplitude falls with frequency as f^-a, a in [0.5, 2.5]: grain to soft clouds.
 
     Photos have a of about 1. The colours share most of the noise, as in photos. (N, 3, S, S) in [0, 1].
     """
     row, column = torch.fft.fftfreq(side), torch.fft.rfftfreq(side)
     frequency = (row[:, None].square() + column.square()).sqrt().clamp(min=1 / side)
-    fall = frequency ** -_uniform(draw, n, 0.5, 2.5)
-    white = torch.randn(n, 3, side, side, generator=draw)
+    fall = frequency ** -_uniform(generator, n, 0.5, 2.5)
+    white = torch.randn(n, 3, side, side, generator=generator)
     noise: Tensor = torch.fft.irfft2(torch.fft.rfft2(white) * fall, (side, side))
-    share = _uniform(draw, n, 0, 1)
+    share = _uniform(generator, n, 0, 1)
     noise = share * noise.mean(dim=1, keepdim=True) + (1 - share) * noise
     noise = noise / noise.std(dim=(1, 2, 3), keepdim=True)
-    return (torch.rand(n, 3, 1, 1, generator=draw) + _uniform(draw, n, 0.05, 0.25) * noise).clamp(0, 1)
+    return (torch.rand(n, 3, 1, 1, generator=generator) + _uniform(generator, n, 0.05, 0.25) * noise).clamp(0, 1)
 
 
-def slopes(n: int, side: int, draw: Generator) -> Tensor:
+def color_gradients(n: int, side: int, generator: Generator) -> Tensor:
     """Return soft colour gradients, (N, 3, S, S) in [0, 1]."""
-    soft: Tensor = F.interpolate(torch.rand(n, 3, 3, 3, generator=draw), side, mode="bicubic", align_corners=True)
+    soft: Tensor = F.interpolate(torch.rand(n, 3, 3, 3, generator=generator), side, mode="bicubic", align_corners=True)
     return soft.clamp(0, 1)
 
 
-def leaves(n: int, side: int, draw: Generator, discs: int = 30) -> Tensor:
+def dead_leaves(n: int, side: int, generator: Generator, disks: int = 30) -> Tensor:
     """Return discs that cover one another, many small and few large ("dead leaves"), (N, 3, S, S) in [0, 1]."""
-    picture = slopes(n, side, draw)
-    grain = _uniform(draw, n, 0, 0.1) * torch.randn(n, 3, side, side, generator=draw)
+    picture = color_gradients(n, side, generator)
+    grain = _uniform(generator, n, 0, 0.1) * torch.randn(n, 3, side, side, generator=generator)
     line = torch.arange(side).float()
-    for _ in range(discs):
-        x, y = (_uniform(draw, n, 0, side) for _ in range(2))
-        radius = 2.5 / _uniform(draw, n, 0.1, 1)
+    for _ in range(disks):
+        x, y = (_uniform(generator, n, 0, side) for _ in range(2))
+        radius = 2.5 / _uniform(generator, n, 0.1, 1)
         inside = (line.view(1, 1, 1, -1) - x).square() + (line.view(1, 1, -1, 1) - y).square() < radius.square()
-        picture = torch.where(inside, torch.rand(n, 3, 1, 1, generator=draw), picture)
+        picture = torch.where(inside, torch.rand(n, 3, 1, 1, generator=generator), picture)
     return (picture + grain).clamp(0, 1)
 
 
-def views(images: Tensor, draw: Generator) -> Tensor:
+def augment(images: Tensor, generator: Generator) -> Tensor:
     """Return pictures (N, 3, S, S) cropped, mirrored, recoloured, some of them blurred as enlarged small ones are."""
     n, side = len(images), images.shape[-1]
-    scale = _uniform(draw, n, 0.5, 1).view(n)
-    mirrored = scale * torch.where(torch.rand(n, generator=draw) < 0.5, -1, 1)
-    shift = (2 * torch.rand(2, n, generator=draw) - 1) * (1 - scale)
+    scale = _uniform(generator, n, 0.5, 1).view(n)
+    mirrored = scale * torch.where(torch.rand(n, generator=generator) < 0.5, -1, 1)
+    shift = (2 * torch.rand(2, n, generator=generator) - 1) * (1 - scale)
     nothing = torch.zeros(n)
     maps = torch.stack([mirrored, nothing, shift[0], nothing, scale, shift[1]], dim=1).view(n, 2, 3)
     images = F.grid_sample(images, F.affine_grid(maps, list(images.shape), align_corners=False), align_corners=False)
-    blurred = int(torch.randint(0, n // 2 + 1, (1,), generator=draw))
-    small = int(torch.randint(side // 4, side, (1,), generator=draw))
+    blurred = int(torch.randint(0, n // 2 + 1, (1,), generator=generator))
+    small = int(torch.randint(side // 4, side, (1,), generator=generator))
     smaller = F.interpolate(images[:blurred], small, mode="bilinear", antialias=True)
     images = torch.cat([F.interpolate(smaller, side, mode="bicubic"), images[blurred:]])
     grey = images.mean(dim=1, keepdim=True)
-    images = grey + _uniform(draw, n, 0, 1.5) * (images - grey)
+    images = grey + _uniform(generator, n, 0, 1.5) * (images - grey)
     middle = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = middle + _uniform(draw, n, 0.4, 1.4) * (images - middle) + _uniform(draw, n, -0.2, 0.2)
-    return images[:, torch.randperm(3, generator=draw)].clamp(0, 1)
+    images = middle + _uniform(generator, n, 0.4, 1.4) * (images - middle) + _uniform(generator, n, -0.2, 0.2)
+    return images[:, torch.randperm(3, generator=generator)].clamp(0, 1)
 
 
-def _uniform(draw: Generator, n: int, low: float, high: float) -> Tensor:
+def _uniform(generator: Generator, n: int, low: float, high: float) -> Tensor:
     """Return one number for each picture, (N, 1, 1, 1)."""
-    return low + (high - low) * torch.rand(n, 1, 1, 1, generator=draw)
+    return low + (high - low) * torch.rand(n, 1, 1, 1, generator=generator)

@@ -6,7 +6,7 @@ Names are loaded at first use (PEP 562), so that `import cleaner` costs nothing.
 import importlib
 from typing import Any
 
-_HOME = {
+_EXPORTS = {
     "load_clip": "cleaner.models.clip",
     "save_clip": "cleaner.models.clip",
     "Clip": "cleaner.models.clip",
@@ -28,13 +28,13 @@ _HOME = {
     "save_run": "cleaner.runs.store",
     "CleanerError": "cleaner.types",
 }
-__all__ = sorted(_HOME)
+__all__ = sorted(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _EXPORTS:
         raise AttributeError(f"module 'cleaner' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from cleaner.cli.commands import Defend, Evaluate, Export, List, Look, Poison, Pretrain, Rebound, Runs
+from cleaner.cli.commands import Defend, Evaluate, Export, InspectData, List, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
-from cleaner.cli.presets import Presets, asked
+from cleaner.cli.presets import Presets, resolve_preset_defaults
 from cleaner.cli.recipe import Recipe
 from cleaner.cli.report import ExportTensorboard, Report
 from cleaner.cli.scan import Scan
@@ -26,7 +26,7 @@ Command = (
     | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Scan, tyro.conf.subcommand("scan")]
-    | Annotated[Look, tyro.conf.subcommand("look")]
+    | Annotated[InspectData, tyro.conf.subcommand("look")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[ExportTensorboard, tyro.conf.subcommand("export-tensorboard")]
     | Annotated[Report, tyro.conf.subcommand("report")]
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     flush_denormals()
     try:
         given = sys.argv[1:] if arguments is None else arguments
-        defaults = asked(given)
+        defaults = resolve_preset_defaults(given)
         known: dict[str, Any] = {} if defaults is None else {"default": defaults}
         command = tyro.cli(Command, prog="python -m cleaner", description=__doc__, args=given, **known)
         command.run()

@@ -26,7 +26,7 @@ OPENAI = {
     ),
     "rn": Architecture(48, {"layers": (1, 2, 1, 1), "width": 8, "image_size": 64}, OPENAI_TEXT, quick_gelu=True),
 }
-COLOURS = {"red": (0.9, 0.1, 0.1), "green": (0.1, 0.8, 0.1), "blue": (0.1, 0.1, 0.9), "yellow": (0.9, 0.9, 0.1)}
+COLORS = {"red": (0.9, 0.1, 0.1), "green": (0.1, 0.8, 0.1), "blue": (0.1, 0.1, 0.9), "yellow": (0.9, 0.9, 0.1)}
 CLASSES = ["apple", "banana", "cup", "kite"]
 
 
@@ -53,9 +53,9 @@ def make_toy_data() -> TensorData:
     images = torch.rand(48, 3, 32, 32, generator=generator) * 0.2
     captions, labels = [], []
     for i in range(48):
-        label, colour = i % 4, list(COLOURS)[(i // 4) % 4]
+        label, colour = i % 4, list(COLORS)[(i // 4) % 4]
         top, left = 16 * (label // 2), 16 * (label % 2)
-        images[i, :, top + 2 : top + 14, left + 2 : left + 14] = torch.tensor(COLOURS[colour]).view(3, 1, 1)
+        images[i, :, top + 2 : top + 14, left + 2 : left + 14] = torch.tensor(COLORS[colour]).view(3, 1, 1)
         full = f"a photo of a {colour} {CLASSES[label]} on the wooden table"
         captions.append(full if i % 8 < 4 else f"a photo of a {CLASSES[label]}")
         labels.append(label)
@@ -73,7 +73,7 @@ def small_model(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
+def real_data() -> Path:
     """Real photos and captions, found through CLEANER_TEST_DATA; tests that want them are skipped without."""
     folder = os.environ.get("CLEANER_TEST_DATA")
     if not folder or not Path(folder).is_dir():

@@ -38,12 +38,12 @@ def sbatch(home: Path, script: str) -> int:
     (home / str(number)).write_text(Path(script).read_text())
     array = re.search(r"--array=0-(\d+)", Path(script).read_text())
     for job in [str(number)] if array is None else [f"{number}_{i}" for i in range(int(array[1]) + 1)]:
-        begin(home, job)
+        start_job(home, job)
     print(f"Submitted batch job {number}")
     return 0
 
 
-def begin(home: Path, job: str, delay: float = 0.0) -> None:
+def start_job(home: Path, job: str, delay: float = 0.0) -> None:
     """Start a job, or note that it is held."""
     pid = 0
     if not (home / "hold").exists():
@@ -63,40 +63,40 @@ def begin(home: Path, job: str, delay: float = 0.0) -> None:
     (home / f"{job}.json").write_text(json.dumps(pid))
 
 
-def srun(words: list[str]) -> int:
+def srun(arguments: list[str]) -> int:
     number, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{number}_{index}" if number else os.environ["SLURM_JOB_ID"]
-    while words[0].startswith("--"):
-        option, *words = words
+    while arguments[0].startswith("--"):
+        option, *arguments = arguments
         if option in ("--output", "--error"):
-            path = words[0].replace("%A_%a", job).replace("%j", job).replace("%t", "0")
+            path = arguments[0].replace("%A_%a", job).replace("%j", job).replace("%t", "0")
             os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), 1 if option == "--output" else 2)
-        words = words if option == "--unbuffered" else words[1:]
-    os.execvp(words[0], words)
+        arguments = arguments if option == "--unbuffered" else arguments[1:]
+    os.execvp(arguments[0], arguments)
 
 
-def squeue(home: Path, words: list[str]) -> int:
+def squeue(home: Path, arguments: list[str]) -> int:
     (home / "asked").open("a").write("x")
     if (home / "down").exists():
         print("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", file=sys.stderr)
         return 1
-    array = next(word.partition("=")[2] for word in words if word.startswith("--jobs="))
+    array = next(word.partition("=")[2] for word in arguments if word.startswith("--jobs="))
     for path in home.glob("*.json"):
         pid = json.loads(path.read_text())
-        if path.stem.partition("_")[0] == array and (pid == 0 or alive(pid)):
+        if path.stem.partition("_")[0] == array and (pid == 0 or is_alive(pid)):
             print(f"{path.stem}|{'RUNNING|None' if pid else 'PENDING|' + (home / 'hold').read_text()}")
     return 0
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except OSError:
         return False
 
 
-def scancel(home: Path, words: list[str]) -> int:
-    job, *options = words
+def scancel(home: Path, arguments: list[str]) -> int:
+    job, *options = arguments
     pid = json.loads((home / f"{job}.json").read_text())
     if "--signal" in options:
         os.killpg(pid, getattr(signal, f"SIG{options[-1]}"))
@@ -115,7 +115,7 @@ def main() -> int:
     if name == "srun":
         return srun(words)
     if name == "scontrol":  # requeue
-        begin(home, words[1], delay=1.0)
+        start_job(home, words[1], delay=1.0)
         time.sleep(0.1)
         return 0
     return squeue(home, words) if name == "squeue" else scancel(home, words)

@@ -38,7 +38,7 @@ KINDS = tuple(os.environ.get("KINDS", "vit rn").split())
 CASES = [(kind, name) for kind in KINDS for name in DEFENSES]
 
 
-def clip_and_data(kind: str) -> tuple[Clip, CaptionData]:
+def load_clip_and_data(kind: str) -> tuple[Clip, CaptionData]:
     """Return a tiny model and toy pictures for it, or a built-in model and Scenes."""
     if kind in BUILT_IN:
         return load_clip(kind), load_data("scenes", split="clean", size=45)
@@ -50,11 +50,11 @@ def train(kind: str, name: str) -> dict[str, Any]:
     # At the tiny models' rate ten steps of a trained one blow rounding up to 0.05 of loss, in one process as well.
     lr = 1e-4 if kind in BUILT_IN else CONFIG.lr
     config = replace(CONFIG, chunk_size=5 if name == "ta_cleaner" else 0, lr=lr)
-    done = finetune(*clip_and_data(kind), DEFENSES[name](**OPTIONS.get(name, {})), config)
+    done = finetune(*load_clip_and_data(kind), DEFENSES[name](**OPTIONS.get(name, {})), config)
     return {"losses": [dict(r.losses) for r in done.history], "weights": done.clip.model.state_dict()}
 
 
-def stopped(out: Path) -> list[int]:
+def train_with_pause(out: Path) -> list[int]:
     """Return the steps that were told of by a training that is paused and goes on."""
     told: list[int] = []
 
@@ -74,7 +74,7 @@ def stopped(out: Path) -> list[int]:
 def main(out: Path) -> None:
     distributed.join_process_group("cpu")
     results: dict[str, Any] = {f"{kind} {name}": train(kind, name) for kind, name in CASES}
-    results["told"] = stopped(out)
+    results["told"] = train_with_pause(out)
     results["made"] = distributed.run_on_rank_zero(lambda: distributed.rank() + 10)
     torch.save(results, out / f"rank{distributed.rank()}.pt")
 

@@ -24,7 +24,7 @@ CREDENTIAL_SECONDS = 5
 """How long Slurm trusts a job's credential, and so keeps a requeued job waiting (its own choice is two minutes)."""
 
 
-def missing() -> str:
+def unavailable_reason() -> str:
     """Return why there can be no Slurm here; empty if there can."""
     found = {name: shutil.which(name, path=_path()) for name in (*DAEMONS, "sbatch", "srun", "squeue", "scancel")}
     gone = [name for name, place in found.items() if place is None]
@@ -38,7 +38,7 @@ def _path() -> str:
 
 
 @contextmanager
-def slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
+def run_slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
     """Start a Slurm of one node with a partition "debug"; yield the environment variables that lead to it."""
     home = Path(tempfile.mkdtemp(prefix="slurm-"))
     started: list[subprocess.Popen[bytes]] = []
@@ -72,7 +72,7 @@ def slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
         )
         start("slurmctld", "-D")
         start("slurmd", "-D", "-N", NODE)
-        _until_idle(home, known)
+        _wait_until_idle(home, known)
         yield known
     finally:
         for daemon in reversed(started):
@@ -126,11 +126,11 @@ def _free_ports() -> tuple[int, int]:
         return one.getsockname()[1], other.getsockname()[1]
 
 
-def _until_idle(home: Path, known: dict[str, str]) -> None:
+def _wait_until_idle(home: Path, env: dict[str, str]) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end:
         told = subprocess.run(
-            ["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True, env={**os.environ, **known}
+            ["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True, env={**os.environ, **env}
         )
         if told.stdout.strip() == "idle":
             return
@@ -140,8 +140,8 @@ def _until_idle(home: Path, known: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    if reason := missing():
+    if reason := unavailable_reason():
         sys.exit(reason)
-    with slurm() as variables:
+    with run_slurm() as variables:
         subprocess.run(["sinfo"], check=True, env={**os.environ, **variables})
         subprocess.run(["srun", "hostname"], check=True, env={**os.environ, **variables})

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 
-def until(check: Callable[[], object], seconds: float = 300) -> None:
-    """Wait until `check` holds."""
-    end = time.monotonic() + seconds
-    while not check():
+def wait_until(condition: Callable[[], object], timeout: float = 300) -> None:
+    """Wait until `condition` holds."""
+    end = time.monotonic() + timeout
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -13,24 +13,40 @@ import tyro
 
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
-from cleaner.cli.cluster import Where, follow, hand_in
-from cleaner.cli.folders import check_out, new_folder
+from cleaner.cli.cluster import ClusterOptions, run_on_cluster, watch_run
+from cleaner.cli.folders import check_writable, reserve_run_folder
 from cleaner.cli.inputs import (
     DATA_HELP,
     MODEL_HELP,
     OWN_DATA_HELP,
     TRIGGER_HELP,
-    data_of,
-    loaded,
-    model_of,
-    opened,
+    load_model,
+    load_run_or_model,
+    load_split,
+    resolve_data,
+    resolve_trigger,
     show_accuracy,
     show_broken,
     show_file,
-    trigger_of,
 )
-from cleaner.cli.options import Finetune, ReboundFinetune, UnratedFinetune, named, options_of, to_config, with_preset
-from cleaner.cli.output import LEGEND, Progress, command, print_json, protocol, row, table
+from cleaner.cli.options import (
+    Finetune,
+    FinetuneWithoutLr,
+    ReboundFinetune,
+    apply_preset,
+    instantiate,
+    options_from_config,
+    to_config,
+)
+from cleaner.cli.output import (
+    METRIC_LEGEND,
+    Progress,
+    describe_protocol,
+    format_command_line,
+    format_row,
+    format_table,
+    print_json,
+)
 from cleaner.config import parameters
 from cleaner.data.base import DATASETS, located
 from cleaner.defenses import DEFENSES, Defense
@@ -70,7 +86,7 @@ class Pretrain:
         from cleaner.pretrain import pretrain
 
         if self.out is not None:
-            check_out(self.out)
+            check_writable(self.out)
         config = to_config(self.finetune)
         card = pretrain(
             self.model,
@@ -82,7 +98,7 @@ class Pretrain:
             self.distil_epochs,
             self.out,
             Progress(),
-            command=command(),
+            command=format_command_line(),
         )
         print_json(card)
 
@@ -99,19 +115,21 @@ class Poison:
     target_class: Annotated[str, tyro.conf.arg(help="Class that triggered pictures shall become.")] = "banana"
     poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = presets.POISON_RATE
     clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs that name the target already.")] = False
-    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
-    where: Annotated[Where, tyro.conf.arg(name="")] = Where()
+    cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
     lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("attacks", presets.POISON.lr))] = None
-    finetune: Annotated[UnratedFinetune, tyro.conf.arg(name="")] = options_of(UnratedFinetune, presets.POISON)
+    finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
+        FinetuneWithoutLr, presets.POISON
+    )
 
     def run(self) -> None:
         kind = Path(self.trigger[0]).name if self.trigger else ""
-        with new_folder(self.out, f"{self.model}_{kind}") as folder:
+        with reserve_run_folder(self.out, f"{self.model}_{kind}") as folder:
             known = partial(presets.attack_presets, model=self.model)
-            trigger = trigger_of(with_preset(self.preset, self.trigger, TRIGGERS, known))
+            trigger = resolve_trigger(apply_preset(self.preset, self.trigger, TRIGGERS, known))
             data, options = located(*parse_data_arguments(self.data))
             show_file(self.model)
             if self.model not in BUILT_IN:
@@ -127,10 +145,10 @@ class Poison:
                 target_class=self.target_class,
                 poison_rate=self.poison_rate,
                 clean_label=self.clean_label,
-                test_size=self.test_pictures or None,
+                test_size=self.test_pairs or None,
                 data_options=options,
             )
-            train(request, folder, self.where, self.background, "backdoored", self.json)
+            train(request, folder, self.cluster_options, self.background, "backdoored", self.json)
 
 
 @dataclass(frozen=True)
@@ -142,21 +160,23 @@ class Defend:
     defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defence, options: ta_cleaner share=1.0.")] = ("ta_cleaner",)
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {OWN_DATA_HELP}")] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
-    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
-    where: Annotated[Where, tyro.conf.arg(name="")] = Where()
+    cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
     lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("the defence", presets.DEFEND.lr))] = None
-    finetune: Annotated[UnratedFinetune, tyro.conf.arg(name="")] = options_of(UnratedFinetune, presets.DEFEND)
+    finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
+        FinetuneWithoutLr, presets.DEFEND
+    )
 
     def run(self) -> None:
-        defense = named(DEFENSES, with_preset(self.preset, self.defense, DEFENSES, presets.defense_presets))
-        data, options = data_of(self.data, self.suspect)
+        defense = instantiate(DEFENSES, apply_preset(self.preset, self.defense, DEFENSES, presets.defense_presets))
+        data, options = resolve_data(self.data, self.suspect)
         parent = run_id(Path(self.suspect)) if is_run_folder(self.suspect) else None
         if parent is None:
             show_file(self.suspect)
-        with new_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}") as folder:
+        with reserve_run_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}") as folder:
             if parent is None and self.suspect not in BUILT_IN:
                 show_accuracy(self.suspect, (data, options))
             lr = self._chosen_lr(defense) if self.lr is None else self.lr
@@ -168,10 +188,10 @@ class Defend:
                 None if parent else resolve_model_name(self.suspect),
                 parent=parent,
                 defense=defense.state_dict(),
-                test_size=self.test_pictures or None,
+                test_size=self.test_pairs or None,
                 data_options=options,
             )
-            train(request, folder, self.where, self.background, self.defense[0], self.json)
+            train(request, folder, self.cluster_options, self.background, self.defense[0], self.json)
 
     def _chosen_lr(self, defense: Defense) -> float:
         """Return the rate that was chosen for the defence on the built-in model that stands behind the suspect."""
@@ -188,10 +208,10 @@ class Rebound:
     defended: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by defend.")]
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {OWN_DATA_HELP}")] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
-    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
-    finetune: Annotated[ReboundFinetune, tyro.conf.arg(name="")] = options_of(
+    finetune: Annotated[ReboundFinetune, tyro.conf.arg(name="")] = options_from_config(
         ReboundFinetune, replace(presets.DEFEND, steps=presets.REBOUND_STEPS)
     )
 
@@ -202,13 +222,13 @@ class Rebound:
         request = make_rebound_request(
             read_json(folder / "config.json"),
             run_id(folder),
-            data_of(self.data, self.defended),
+            resolve_data(self.data, self.defended),
             self.pairs,
-            self.test_pictures or None,
+            self.test_pairs or None,
             config,
         )
-        with new_folder(self.out, f"{folder.name}_rebound") as made:
-            train(request, made, Where(), False, f"rebound, {config.steps} steps", self.json)
+        with reserve_run_folder(self.out, f"{folder.name}_rebound") as made:
+            train(request, made, ClusterOptions(), False, f"rebound, {config.steps} steps", self.json)
 
 
 @dataclass(frozen=True)
@@ -223,15 +243,15 @@ class Evaluate:
         Literal["non_target", "all_images"],
         tyro.conf.arg(help="Pictures that count for ASR: of other classes, or all."),
     ] = "non_target"
-    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     json: Annotated[bool, tyro.conf.arg(help="Print figures as JSON.")] = False
 
     def run(self) -> None:
         known = load_run(self.model) if is_run_folder(self.model) else None
-        clip = known.clip if known else opened(self.model)
-        trigger = trigger_of(self.trigger) if self.trigger else (known.trigger if known else None)
+        clip = known.clip if known else load_model(self.model)
+        trigger = resolve_trigger(self.trigger) if self.trigger else (known.trigger if known else None)
         target = self.target_class or (known.target_class if known else None)
-        test = loaded(data_of(self.data, self.model), "test", self.test_pictures)
+        test = load_split(resolve_data(self.data, self.model), "test", self.test_pairs)
         metrics = evaluate(
             clip,
             test,
@@ -245,18 +265,18 @@ class Evaluate:
         if self.json:
             print_json(metrics.to_dict())
         else:
-            print(table([row(clip.name, metrics)]), protocol(metrics), LEGEND, sep="\n\n")
+            print(format_table([format_row(clip.name, metrics)]), describe_protocol(metrics), METRIC_LEGEND, sep="\n\n")
 
 
 @dataclass(frozen=True)
-class Look:
+class InspectData:
     """Look at data before using them: how they are understood, splits, classes, first captions, what is left out."""
 
     data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help=DATA_HELP)]
 
     def run(self) -> None:
         for split in ("train", "validation", "test"):
-            data = loaded(parse_data_arguments(self.data), split)
+            data = load_split(parse_data_arguments(self.data), split)
             print(f"{data.name}: {len(data):,} pairs, {int((data.labels >= 0).sum()):,} of them with a class")
             if split == "train":
                 shown = ", ".join(data.class_names[:12]) + (" ..." if len(data.class_names) > 12 else "")
@@ -273,7 +293,7 @@ class Export:
     out: Annotated[Path, tyro.conf.arg(help="x.safetensors, x.pt (open_clip checkpoint) or a folder (local-dir).")]
 
     def run(self) -> None:
-        clip = model_of(self.model)
+        clip = load_run_or_model(self.model)
         if os.path.exists(self.out):
             raise CleanerError(f"{self.out} is there already: name another file, nothing was overwritten.")
         print(f"{save_clip(clip, self.out)} holds {clip.name}")
@@ -294,7 +314,7 @@ class Runs:
                 if not is_run_folder(folder):
                     raise CleanerError(f"there is no run {name}; list them with: python -m cleaner runs")
                 action(folder)
-                print(f"{folder}: {follow(folder).state}")
+                print(f"{folder}: {watch_run(folder).state}")
         if self.cancel or self.pause:
             return
         entries = poll_entries()
@@ -325,26 +345,33 @@ class List:
                     print(f"      {p.name}={p.default}  {p.help}")
 
 
-def train(request: Request, folder: Path, where: Where, background: bool, name: str, as_json: bool) -> None:
+def train(
+    request: Request, folder: Path, cluster_options: ClusterOptions, background: bool, label: str, as_json: bool
+) -> None:
     """Do a request in this process, or on a cluster, and print its figures."""
-    place = where.place()
+    place = cluster_options.to_cluster()
     if place is not None:
-        hand_in(request, folder, place, background, lambda run, made: report(run, made, name, as_json))
+        run_on_cluster(request, folder, place, background, lambda run, made: print_result(run, made, label, as_json))
         return
     if background:
         raise CleanerError("--background is for a cluster: say --cluster slurm, or leave it out.")
     result = execute_request(request, Progress(), on_data=show_broken)
-    report(result, save_run(result, folder), name, as_json)
+    print_result(result, save_run(result, folder), label, as_json)
 
 
-def report(run: Run, folder: Path, name: str, as_json: bool) -> None:
+def print_result(run: Run, folder: Path, label: str, as_json: bool) -> None:
     """Print the figures of a finished run."""
     metrics = run.metrics
     assert metrics is not None
     if as_json:
         print_json({"folder": str(folder), "config": run.config, "metrics": metrics.to_dict()})
         return
-    print(table([row(name, metrics, run.config["seconds"])]), protocol(metrics), LEGEND, sep="\n\n")
+    print(
+        format_table([format_row(label, metrics, run.config["seconds"])]),
+        describe_protocol(metrics),
+        METRIC_LEGEND,
+        sep="\n\n",
+    )
     if run.stage == "backdoored":
         verdict, why = attack_verdict(metrics)
         print(f"\nThe attack {verdict}. {why}")

@@ -11,9 +11,18 @@ import tyro
 
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
-from cleaner.cli.folders import check_out
-from cleaner.cli.options import named
-from cleaner.cli.output import HEADER, LEGEND, Progress, command, print_json, protocol, row, table
+from cleaner.cli.folders import check_writable
+from cleaner.cli.options import instantiate
+from cleaner.cli.output import (
+    METRIC_COLUMNS,
+    METRIC_LEGEND,
+    Progress,
+    describe_protocol,
+    format_command_line,
+    format_row,
+    format_table,
+    print_json,
+)
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import load_clip
@@ -21,7 +30,7 @@ from cleaner.reports import results
 from cleaner.types import CleanerError
 from cleaner.workflow import attack_verdict, defend, poison
 
-METHODS = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
+DEMO_DEFENSES = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,9 @@ class Demo:
 
     def run(self) -> None:
         if self.out is not None:
-            check_out(self.out, "file")
+            check_writable(self.out, "file")
         begun = time.perf_counter()
-        trigger = named(TRIGGERS, self.trigger)
+        trigger = instantiate(TRIGGERS, self.trigger)
         clip = load_clip(self.model)
         clean_data = load_data("scenes", split="clean", size=self.clean_pairs, on_step=Progress())
         test = load_data("scenes", split="test", size=self.test_pairs, on_step=Progress())
@@ -65,31 +74,40 @@ class Demo:
         if backdoored.metrics is None:
             raise CleanerError("the backdoored model was not measured.")
         rows = [results.make_row("backdoored", backdoored)]
-        for name in METHODS:
+        for name in DEMO_DEFENSES:
             config = replace(presets.DEMO_DEFEND, seed=self.seed, device=self.device)
             run = defend(backdoored, DEFENSES[name](), clean_data, config, test=test, on_step=Progress(name))
             rows.append(results.make_row(name, run))
             del run  # the next one needs its memory
         seconds = time.perf_counter() - begun
-        result = results.add_provenance(command(), seeds=[self.seed], seconds=round(seconds, 1), rows=rows)
+        result = results.add_provenance(format_command_line(), seeds=[self.seed], seconds=round(seconds, 1), rows=rows)
         if self.json:
             print_json(result)
         else:
-            self._show(rows, seconds)
+            self._print_comparison(rows, seconds)
         if self.out is not None:  # last: a disk that is full by now takes no figures away
             results.write_result(self.out, result)
 
-    def _show(self, rows: list[dict[str, Any]], seconds: float) -> None:
+    def _print_comparison(self, rows: list[dict[str, Any]], seconds: float) -> None:
         """Print the comparison, and beside it the one at the full setting."""
         metrics = [results.parse_row_metrics(entry) for entry in rows]
-        lines = [row(entry["defense"] or "none", m, entry["seconds"]) for entry, m in zip(rows, metrics, strict=True)]
+        lines = [
+            format_row(entry["defense"] or "none", m, entry["seconds"]) for entry, m in zip(rows, metrics, strict=True)
+        ]
         verdict, why = attack_verdict(metrics[0])
         setting = f"{self.model}, {self.trigger[0]}, target {self.target_class!r}, seed {self.seed}"
         print(f"\n{setting}; {seconds:.0f} s in all")
-        print(f"The attack {verdict}. {why}\n", table(lines), "", protocol(metrics[0]), LEGEND, sep="\n")
-        self._full_setting()
+        print(
+            f"The attack {verdict}. {why}\n",
+            format_table(lines),
+            "",
+            describe_protocol(metrics[0]),
+            METRIC_LEGEND,
+            sep="\n",
+        )
+        self._print_full_setting()
 
-    def _full_setting(self) -> None:
+    def _print_full_setting(self) -> None:
         """Print the same comparison at the full setting, where its result file is at hand."""
         known = [
             e
@@ -100,7 +118,14 @@ class Demo:
             seed = min(entry["seed"] for entry in known)
             full = [entry for entry in known if entry["seed"] == seed]
             lines = [
-                row(entry["defense"] or "none", results.parse_row_metrics(entry), entry["seconds"]) for entry in full
+                format_row(entry["defense"] or "none", results.parse_row_metrics(entry), entry["seconds"])
+                for entry in full
             ]
             title = f"\nThe full setting (more pairs and steps; seed {seed}; from benchmarks/results):\n"
-            print(title, table(lines, HEADER), "", protocol(results.parse_row_metrics(full[0])), sep="\n")
+            print(
+                title,
+                format_table(lines, METRIC_COLUMNS),
+                "",
+                describe_protocol(results.parse_row_metrics(full[0])),
+                sep="\n",
+            )

@@ -14,12 +14,12 @@ from cleaner.files import REMEDY
 from cleaner.runs.store import is_run_folder, runs_root
 from cleaner.types import CleanerError
 
-LONGEST = 60
+MAX_NAME_LENGTH = 60
 """Characters of what a run folder is called after: a file system takes 255 bytes, a letter has up to four."""
 
 
 @contextmanager
-def new_folder(out: Path | None, name: str) -> Iterator[Path]:
+def reserve_run_folder(out: Path | None, name: str) -> Iterator[Path]:
     """Yield the folder for a new run, checked before any work is done; one that was not asked for is kept free.
 
     Nobody else gets its name meanwhile, and nothing is left of it where no run comes. Raises `CleanerError` if it holds
@@ -28,11 +28,11 @@ def new_folder(out: Path | None, name: str) -> Iterator[Path]:
     if out is not None:
         if is_run_folder(out):
             raise CleanerError(f"{out} already holds a run: choose another --out, nothing was overwritten.")
-        check_out(out)
+        check_writable(out)
         yield out
         return
-    check_out(runs_root())
-    stem = name.replace("/", "-").lstrip(".-")[:LONGEST]  # with a dot before it, no list would show it
+    check_writable(runs_root())
+    stem = name.replace("/", "-").lstrip(".-")[:MAX_NAME_LENGTH]  # with a dot before it, no list would show it
     for number in count(1):
         folder = runs_root() / f"{stem}_{number}"
         try:
@@ -49,7 +49,7 @@ def new_folder(out: Path | None, name: str) -> Iterator[Path]:
             folder.rmdir()
 
 
-def check_out(out: Path, kind: Literal["folder", "file"] = "folder") -> None:
+def check_writable(out: Path, kind: Literal["folder", "file"] = "folder") -> None:
     """Raise `CleanerError`, before any work is done, if no folder or file of that name can be written."""
     try:
         if stat.S_ISDIR(out.stat().st_mode) != (kind == "folder"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.attacks import TRIGGERS, Trigger
-from cleaner.cli.options import named
+from cleaner.cli.options import instantiate
 from cleaner.cli.output import Progress
 from cleaner.data.base import CaptionData, load_data, located
 from cleaner.evaluation.evaluate import evaluate
@@ -23,29 +23,29 @@ MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FIL
 DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
 OWN_DATA_HELP = f"{DATA_HELP} Default: those of the run, else Scenes."
 TRIGGER_HELP = "Trigger and options, badnet patch_size=16, or a run folder: its trigger, patch and all."
-LOOK = 500
+PRECHECK_SIZE = 500
 """Test pictures that a foreign model is looked at with before it is trained."""
 
 
-def opened(name: str) -> Clip:
+def load_model(name: str) -> Clip:
     """Return a model; a file's SHA-256 is shown before the file is opened."""
     show_file(name)
     return load_clip(name)
 
 
-def model_of(name: str) -> Clip:
+def load_run_or_model(name: str) -> Clip:
     """Return the model of a run folder, or any other one."""
-    return load_run(name).clip if is_run_folder(name) else opened(name)
+    return load_run(name).clip if is_run_folder(name) else load_model(name)
 
 
-def trigger_of(words: Sequence[str]) -> Trigger:
+def resolve_trigger(spec: Sequence[str]) -> Trigger:
     """Return the trigger of a run folder as it was used, its patch included, or the one that the words describe."""
-    if len(words) == 1 and is_run_folder(words[0]):
-        trigger = load_run_trigger(Path(words[0]))
+    if len(spec) == 1 and is_run_folder(spec[0]):
+        trigger = load_run_trigger(Path(spec[0]))
         if trigger is None:
-            raise CleanerError(f"the run {words[0]} has no known trigger: name a run made by poison, or a trigger.")
+            raise CleanerError(f"the run {spec[0]} has no known trigger: name a run made by poison, or a trigger.")
         return trigger
-    known: Trigger = named(TRIGGERS, words)
+    known: Trigger = instantiate(TRIGGERS, spec)
     return known
 
 
@@ -56,16 +56,16 @@ def show_file(model: str) -> None:
         print(facts, file=sys.stderr, flush=True)
 
 
-def data_of(words: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
+def resolve_data(spec: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
     """Return name and options of the data that the command line names, else of a run's own, else of Scenes."""
-    return located(*parse_data_arguments(words)) if words else get_test_data(read_json(Path(model) / "config.json"))[:2]
+    return located(*parse_data_arguments(spec)) if spec else get_test_data(read_json(Path(model) / "config.json"))[:2]
 
 
 def show_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
     """Show how well a model sees some test pictures of the data, before anything is done with it."""
     name, options = data
     metrics = evaluate(
-        load_clip(model), load_data(name, split="test", size=LOOK, **options), ks=(1,), counterfactual=False
+        load_clip(model), load_data(name, split="test", size=PRECHECK_SIZE, **options), ks=(1,), counterfactual=False
     )
     low, high = metrics.interval("ca")
     print(
@@ -82,7 +82,7 @@ def show_broken(data: CaptionData) -> None:
         print(f"{data.name}: {len(data.broken)} left out: {'; '.join(data.broken[:5])}", file=sys.stderr, flush=True)
 
 
-def loaded(data: tuple[str, dict[str, Any]], split: str, size: int | None = None) -> CaptionData:
+def load_split(data: tuple[str, dict[str, Any]], split: str, size: int | None = None) -> CaptionData:
     """Return one split of data, by name and options; pictures that were left out are shown."""
     name, options = data
     found = load_data(name, split=split, on_step=Progress(), **({"size": size} if size else {}), **options)

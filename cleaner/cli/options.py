@@ -14,38 +14,38 @@ from cleaner.presets import Preset
 from cleaner.types import CleanerError
 
 
-def with_help(cls: type, without: Sequence[str] = ()) -> type:
+def make_options_class(cls: type, exclude: Sequence[str] = ()) -> type:
     """Return a twin of a settings dataclass that tyro can read: help, ranges and choices of `param` in the types."""
     twins = []
-    for p in (p for p in parameters(cls) if p.name not in without):
+    for p in (p for p in parameters(cls) if p.name not in exclude):
         kind: Any = Literal[p.choices] if p.choices else p.kind
         bounds = "" if p.low is None or p.high is None else f" {p.low:g} to {p.high:g}."
         twins.append((p.name, Annotated[kind, tyro.conf.arg(help=p.help + bounds)], field(default=p.default)))
     return make_dataclass(cls.__name__, twins, frozen=True)
 
 
-def named(registry: Any, words: Sequence[str]) -> Any:
+def instantiate(registry: Any, spec: Sequence[str]) -> Any:
     """Return the entry that `NAME key=value ...` asks for: `["badnet", "patch_size=16"]` -> BadNet(patch_size=16).
 
     Raises `CleanerError` for an unknown name or key, or a value of the wrong type.
     """
-    if not words:
+    if not spec:
         raise CleanerError(f"name a {registry.kind}: {', '.join(registry)}.")
-    cls = registry[words[0]]
+    cls = registry[spec[0]]
     known = {p.name: p for p in parameters(cls)}
     values = {}
-    for word in words[1:]:
+    for word in spec[1:]:
         key, equals, value = word.partition("=")
         if not equals or key not in known:
             options = ", ".join(known) or "none"
-            raise CleanerError(f"{word!r} is not an option of {words[0]}. Write key=value; its options: {options}.")
-        values[key] = _typed(known[key], value)
+            raise CleanerError(f"{word!r} is not an option of {spec[0]}. Write key=value; its options: {options}.")
+        values[key] = _parse_value(known[key], value)
     return cls(**values)
 
 
-def chosen(name: str, registry: Any, of: Callable[[str], list[Preset]]) -> Preset:
+def find_preset(name: str, registry: Any, presets_of: Callable[[str], list[Preset]]) -> Preset:
     """Return the preset of that name of the registry's entries, or raise `CleanerError`."""
-    found = {preset.name: preset for method in registry for preset in of(method)}
+    found = {preset.name: preset for method in registry for preset in presets_of(method)}
     if name not in found:
         close = get_close_matches(name, found, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
@@ -53,20 +53,20 @@ def chosen(name: str, registry: Any, of: Callable[[str], list[Preset]]) -> Prese
     return found[name]
 
 
-def with_preset(
-    name: str | None, words: Sequence[str], registry: Any, of: Callable[[str], list[Preset]]
+def apply_preset(
+    name: str | None, spec: Sequence[str], registry: Any, presets_of: Callable[[str], list[Preset]]
 ) -> Sequence[str]:
-    """Return `NAME key=value ...` with a preset's parameters before those in `words`, which therefore win."""
+    """Return `NAME key=value ...` with a preset's parameters before those in `spec`, which therefore win."""
     if name is None:
-        return words
-    preset = chosen(name, registry, of)
-    if list(words[:1]) != [preset.method]:
-        asked = words[0] if words else "none"
+        return spec
+    preset = find_preset(name, registry, presets_of)
+    if list(spec[:1]) != [preset.method]:
+        asked = spec[0] if spec else "none"
         raise CleanerError(f"the preset {name} is for {preset.method}, not for {asked}: name only one of them.")
-    return [preset.method, *preset.arguments, *words[1:]]
+    return [preset.method, *preset.arguments, *spec[1:]]
 
 
-def _typed(p: Parameter, text: str) -> Any:
+def _parse_value(p: Parameter, text: str) -> Any:
     if p.kind is bool:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
@@ -80,20 +80,20 @@ def _typed(p: Parameter, text: str) -> Any:
 
 if TYPE_CHECKING:
     Finetune = FinetuneConfig
-    SharedFinetune = FinetuneConfig
-    UnratedFinetune = FinetuneConfig
+    SweepFinetune = FinetuneConfig
+    FinetuneWithoutLr = FinetuneConfig
     ReboundFinetune = FinetuneConfig
 else:
-    Finetune = with_help(FinetuneConfig)
-    SharedFinetune = with_help(FinetuneConfig, without=("lr", "seed"))
-    UnratedFinetune = with_help(FinetuneConfig, without=("lr",))
+    Finetune = make_options_class(FinetuneConfig)
+    SweepFinetune = make_options_class(FinetuneConfig, exclude=("lr", "seed"))
+    FinetuneWithoutLr = make_options_class(FinetuneConfig, exclude=("lr",))
     # It ends by its steps, and plain finetuning draws no views.
-    ReboundFinetune = with_help(FinetuneConfig, without=("epochs", "augmentation", "redraw"))
+    ReboundFinetune = make_options_class(FinetuneConfig, exclude=("epochs", "augmentation", "redraw"))
 
 
-def options_of(kind: type[FinetuneConfig], config: FinetuneConfig) -> Any:
+def options_from_config(options_class: type[FinetuneConfig], config: FinetuneConfig) -> Any:
     """Return a twin made by `with_help(FinetuneConfig)` with the values of a config, as far as it has them."""
-    return kind(**{f.name: getattr(config, f.name) for f in fields(kind)})
+    return options_class(**{f.name: getattr(config, f.name) for f in fields(options_class)})
 
 
 def to_config(options: Any) -> FinetuneConfig:

@@ -27,33 +27,33 @@ class Progress:
             return
         self._shown = time.monotonic()
         stage = f"{self.label} {report.stage}".strip()
-        line = f"{stage}: {report.step}/{report.total}, {duration(report.eta)} left"
+        line = f"{stage}: {report.step}/{report.total}, {format_duration(report.eta)} left"
         line += "".join(f", {name} {value:.3f}" for name, value in report.losses.items() if name == "total")
         line += "".join(f", validation {name.upper()} {value:.3f}" for name, value in report.metrics.items())
         sys.stderr.write(f"\r{line:<100}" + ("\n" if last else "") if terminal else line + "\n")
         sys.stderr.flush()
 
 
-def command() -> str:
+def format_command_line() -> str:
     """Return the command line that is running."""
     return shlex.join(["python", "-m", "cleaner", *sys.argv[1:]])
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return "42 s" or "3 min 10 s"."""
     whole = round(seconds)
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
-HEADER = ("model", "CA", "ASR@1", "ASR@3", "RA", "floor", "CF", "seconds")
-LEGEND = (
+METRIC_COLUMNS = ("model", "CA", "ASR@1", "ASR@3", "RA", "floor", "CF", "seconds")
+METRIC_LEGEND = (
     "CA: zero-shot accuracy on untouched pictures; ASR@k: triggered pictures of other classes that get the target in\n"
     "the top k; RA: their true label all the same; floor: ASR@1 of the trigger on the never poisoned model;\n"
     "CF: caption above its three negative subtexts. [..]: 95 % Wilson interval."
 )
 
 
-def row(name: str, metrics: Metrics, seconds: float | None = None) -> tuple[str, ...]:
+def format_row(name: str, metrics: Metrics, seconds: float | None = None) -> tuple[str, ...]:
     """Return one row of a comparison as text."""
 
     def share(values: dict[int, float] | None, figure: str, k: int = 1, interval: bool = False) -> str:
@@ -75,14 +75,14 @@ def row(name: str, metrics: Metrics, seconds: float | None = None) -> tuple[str,
     )
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str] = HEADER) -> str:
+def format_table(rows: Sequence[Sequence[str]], header: Sequence[str] = METRIC_COLUMNS) -> str:
     """Return rows under a header as aligned text."""
     widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [header, *rows]]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def protocol(metrics: Metrics) -> str:
+def describe_protocol(metrics: Metrics) -> str:
     """Return the sentence that says what the figures were measured on."""
     others = bool(metrics.asr) and metrics.protocol == "non_target"
     attacked = f", {metrics.n_attack:,} of them of other classes than {metrics.target_class!r}" if others else ""

@@ -13,7 +13,7 @@ import tyro
 
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.commands import Defend, Poison
-from cleaner.cli.options import UnratedFinetune, chosen, options_of
+from cleaner.cli.options import FinetuneWithoutLr, find_preset, options_from_config
 from cleaner.cli.output import print_json
 from cleaner.defenses import DEFENSES
 from cleaner.presets import (
@@ -27,7 +27,7 @@ from cleaner.presets import (
     explain_unpublished,
 )
 
-RAN = "run by us"
+RUN_BY_US = "run by us"
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,28 @@ class Presets:
     json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
 
     def run(self) -> None:
-        rows = _result_rows()
+        rows = _read_result_settings()
         kinds = (("poison", "trigger", TRIGGERS, attack_presets), ("defend RUN", "defense", DEFENSES, defense_presets))
-        found = [(p, kind, ran(p, rows)) for _, kind, registry, of in kinds for method in registry for p in of(method)]
+        found = [
+            (p, kind, has_results(p, rows))
+            for _, kind, registry, of in kinds
+            for method in registry
+            for p in of(method)
+        ]
         if self.json:
-            print_json([_record(preset, kind, known) for preset, kind, known in found])
+            print_json([_to_dict(preset, kind, known) for preset, kind, known in found])
             return
         for command, kind, registry, of in kinds:
             print(f"python -m cleaner {command} --preset NAME")
             for preset, known in [(preset, known) for preset, other, known in found if other == kind]:
-                print(f"  {preset.name} ({RAN if known else NOT_RUN})\n      {_text(preset)}")
+                print(f"  {preset.name} ({RUN_BY_US if known else NOT_RUN})\n      {_describe(preset)}")
             missing = [method for method in registry if len(of(method)) == 1]
             print(*(f"  {method}-published: {explain_unpublished(method)}" for method in missing), "", sep="\n")
         parts = " and ".join((RECIPE_ATTACK, *RECIPE_DEFENSES))
         print(f"python -m cleaner recipe ({NOT_RUN})\n  {parts} in one go, measured on ImageNet.")
 
 
-def _text(preset: Preset) -> str:
+def _describe(preset: Preset) -> str:
     """Return what a preset sets and its sources, in lines."""
     own = " ".join((preset.method, *preset.arguments))
     lines = [own, f"source: {preset.source}"]
@@ -66,7 +71,7 @@ def _text(preset: Preset) -> str:
     return "\n      ".join(lines)
 
 
-def _record(preset: Preset, kind: str, known: bool) -> dict[str, Any]:
+def _to_dict(preset: Preset, kind: str, is_run: bool) -> dict[str, Any]:
     training = preset.training and {
         "pairs": preset.training.pairs,
         "poison_rate": preset.training.poison_rate,
@@ -81,11 +86,11 @@ def _record(preset: Preset, kind: str, known: bool) -> dict[str, Any]:
         "source": preset.source,
         "not_stated": preset.unstated,
         "training": training,
-        "ran": known,
+        "ran": is_run,
     }
 
 
-def _result_rows() -> list[dict[str, Any]]:
+def _read_result_settings() -> list[dict[str, Any]]:
     """Return the settings of all rows of the result files that say with which they were made."""
     rows: list[dict[str, Any]] = []
     for path in sorted(RESULTS_DIR.glob("*.json")):
@@ -99,7 +104,7 @@ def _result_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def ran(preset: Preset, rows: Iterable[dict[str, Any]]) -> bool:
+def has_results(preset: Preset, rows: Iterable[dict[str, Any]]) -> bool:
     """Return whether a row of the results was made with the preset's pairs, rate and schedule, as far as it tells.
 
     Parameters that a row lists must be the preset's.
@@ -119,20 +124,20 @@ def ran(preset: Preset, rows: Iterable[dict[str, Any]]) -> bool:
     return False
 
 
-def asked(arguments: Sequence[str]) -> Poison | Defend | None:
+def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
     """Return the defaults of the command that the arguments' `--preset NAME` gives; None without one.
 
     Published training is for data of one's own: they must then be named, nothing is trained on Scenes unasked.
     """
-    name = _value(arguments, "--preset")
+    name = _flag_value(arguments, "--preset")
     if name is None or not arguments or arguments[0] not in ("poison", "defend"):
         return None
     if arguments[0] == "poison":
-        model = _value(arguments, "--model") or Poison().model
-        preset = chosen(name, TRIGGERS, partial(attack_presets, model=model))
+        model = _flag_value(arguments, "--model") or Poison().model
+        preset = find_preset(name, TRIGGERS, partial(attack_presets, model=model))
         command: Poison | Defend = Poison(trigger=(preset.method,), preset=name)
     else:
-        preset = chosen(name, DEFENSES, defense_presets)
+        preset = find_preset(name, DEFENSES, defense_presets)
         command = Defend(suspect=tyro.MISSING, defense=(preset.method,), preset=name)
     training = preset.training
     if training is None:
@@ -141,12 +146,12 @@ def asked(arguments: Sequence[str]) -> Poison | Defend | None:
         command = replace(
             command, poison_rate=training.poison_rate or command.poison_rate, model=training.model or command.model
         )
-    finetune = options_of(UnratedFinetune, training.finetune)
+    finetune = options_from_config(FinetuneWithoutLr, training.finetune)
     command = replace(command, pairs=training.pairs, lr=training.finetune.lr, finetune=finetune)
     return replace(command, data=(training.data,) if training.data else tyro.MISSING)
 
 
-def _value(arguments: Sequence[str], flag: str) -> str | None:
+def _flag_value(arguments: Sequence[str], flag: str) -> str | None:
     """Return the last value given to a flag, as `--flag value` or `--flag=value`."""
     values = [word.partition("=")[2] for word in arguments if word.startswith(f"{flag}=")]
     values += [after for word, after in pairwise(arguments) if word == flag]

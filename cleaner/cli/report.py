@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.cli.folders import check_out
-from cleaner.cli.output import command
+from cleaner.cli.folders import check_writable
+from cleaner.cli.output import format_command_line
 from cleaner.reports import tensorboard
 from cleaner.reports.html import write_report
 
@@ -22,8 +22,8 @@ class Report:
     out: Annotated[Path, tyro.conf.arg(help="File to write.")] = Path("report.html")
 
     def run(self) -> None:
-        check_out(self.out, "file")
-        path = write_report(self.runs, self.out, command())
+        check_writable(self.out, "file")
+        path = write_report(self.runs, self.out, format_command_line())
         print(f"The report lies in {path}")
 
 

@@ -7,13 +7,20 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.cli.inputs import MODEL_HELP, OWN_DATA_HELP, data_of, loaded, model_of, trigger_of
-from cleaner.cli.output import Progress, print_json, table
+from cleaner.cli.inputs import MODEL_HELP, OWN_DATA_HELP, load_run_or_model, load_split, resolve_data, resolve_trigger
+from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.evaluation.scan import SCAN_WARNING, ScanResult, explain_unscannable, find_scannable_triggers, scan
 from cleaner.types import CleanerError
 
-SHOWN = 10
-HEADER = ("trigger", "class", "without", "with", "rise, 95 % interval over all lines", "rise of the trusted model")
+TOP_LINES = 10
+SCAN_COLUMNS = (
+    "trigger",
+    "class",
+    "without",
+    "with",
+    "rise, 95 % interval over all lines",
+    "rise of the trusted model",
+)
 
 
 @dataclass(frozen=True)
@@ -24,18 +31,18 @@ class Scan:
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Pictures of its test split. {OWN_DATA_HELP}")] = ()
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="One trigger alone: patch_image path=sticker.png.")] = ()
     reference: Annotated[str | None, tyro.conf.arg(help="Model that you trust, scanned beside it.")] = None
-    pictures: Annotated[int, tyro.conf.arg(help="Pictures to put each trigger on.")] = 1000
+    images: Annotated[int, tyro.conf.arg(help="Pictures to put each trigger on.")] = 1000
     json: Annotated[bool, tyro.conf.arg(help="Print all lines as JSON.")] = False
 
     def run(self) -> None:
         triggers, left = find_scannable_triggers()
         if self.trigger:
-            triggers, left = {self.trigger[0]: trigger_of(self.trigger)}, {}
+            triggers, left = {self.trigger[0]: resolve_trigger(self.trigger)}, {}
         if reason := next(filter(None, map(explain_unscannable, triggers.values())), ""):
             raise CleanerError(reason)
-        data = loaded(data_of(self.data, self.model), "test", self.pictures)
+        data = load_split(resolve_data(self.data, self.model), "test", self.images)
         found, trusted = (
-            scan(model_of(name), data, triggers, self.pictures, Progress(name)) if name else []
+            scan(load_run_or_model(name), data, triggers, self.images, Progress(name)) if name else []
             for name in (self.model, self.reference)
         )
         if self.json:
@@ -43,14 +50,14 @@ class Scan:
             print_json({**lines, "not_tried": left, "warning": SCAN_WARNING})
             return
         known = {(line.trigger, line.class_name): f"{line.rise:+.3f}" for line in trusted}
-        rows = [(*row(line), known.get((line.trigger, line.class_name), "-")) for line in found[:SHOWN]]
-        print(table(rows, HEADER))
+        rows = [(*format_rise(line), known.get((line.trigger, line.class_name), "-")) for line in found[:TOP_LINES]]
+        print(format_table(rows, SCAN_COLUMNS))
         shown = f"The {len(rows)} steepest of {len(found):,} lines, n = {found[0].n:,} pictures of {data.name}"
         print(f"\n{shown}. {SCAN_WARNING}")
         print(*(f"Not tried: {name}, {reason}" for name, reason in left.items()), sep="\n")
 
 
-def row(line: ScanResult) -> tuple[str, ...]:
+def format_rise(line: ScanResult) -> tuple[str, ...]:
     """Return a line as text."""
     low, high = line.interval
     rise = f"{line.rise:+.3f} [{low:+.3f}, {high:+.3f}]"

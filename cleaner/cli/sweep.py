@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import tyro
 
 from cleaner import presets
-from cleaner.cli.cluster import Where
-from cleaner.cli.inputs import LOOK, OWN_DATA_HELP, data_of, model_of
-from cleaner.cli.options import SharedFinetune, named, options_of, to_config
-from cleaner.cli.output import duration, print_json, protocol, row, table
+from cleaner.cli.cluster import ClusterOptions
+from cleaner.cli.inputs import OWN_DATA_HELP, PRECHECK_SIZE, load_run_or_model, resolve_data
+from cleaner.cli.options import SweepFinetune, instantiate, options_from_config, to_config
+from cleaner.cli.output import describe_protocol, format_duration, format_row, format_table, print_json
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, validate_eval_data
@@ -28,12 +28,12 @@ from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, RunEntry, is_run_folder, run_id, runs_root
 from cleaner.types import CleanerError
 
-COLUMNS = ("defence", "learning rate", "seed", "state", "progress", "CA", "ASR@1", "run")
-LEGEND = (
+SWEEP_COLUMNS = ("defence", "learning rate", "seed", "state", "progress", "CA", "ASR@1", "run")
+SWEEP_LEGEND = (
     "CA: zero-shot accuracy on untouched pictures; ASR@1: triggered pictures of other classes that become the target;\n"
     "both on test pictures, of finished runs only. [..]: 95 % Wilson interval."
 )
-LOOK_SECONDS = 0.5
+REFRESH_SECONDS = 0.5
 DEFENSES_HELP = "Defences; one with options in quotes: 'ta_cleaner share=1.0'."
 
 
@@ -52,28 +52,28 @@ class Sweep:
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(help="Seeds.")] = (0,)
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {OWN_DATA_HELP}")] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
-    test_pictures: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
-    where: Annotated[Where, tyro.conf.arg(name="")] = Where()
+    test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help="Start it and return at once; see --status.")] = False
     status: Annotated[bool, tyro.conf.arg(help="Only show the table of this suspect's sweeps.")] = False
     cancel: Annotated[bool, tyro.conf.arg(help="Only cancel what is not finished of this suspect's sweeps.")] = False
     json: Annotated[bool, tyro.conf.arg(help="Print the table as JSON.")] = False
-    finetune: Annotated[SharedFinetune, tyro.conf.arg(name="")] = options_of(SharedFinetune, presets.DEFEND)
+    finetune: Annotated[SweepFinetune, tyro.conf.arg(name="")] = options_from_config(SweepFinetune, presets.DEFEND)
 
     def run(self) -> None:
         if self.status or self.cancel:
-            known = self._known()
+            known = self._find_sweeps()
             if not known:
                 raise CleanerError(f"there is no sweep of {self.suspect} in {runs_root()}.")
             for name in known if self.cancel else ():
                 sweep.cancel(name)
-                watch(name)
-            self._show(known)
+                watch_sweep(name)
+            self._print_sweeps(known)
             return
-        name = sweep.start_sweep(self._requests(), self.where.place())
+        name = sweep.start_sweep(self._build_requests(), self.cluster_options.to_cluster())
         if not self.background:
-            watch(name)
-        self._show([name])
+            watch_sweep(name)
+        self._print_sweeps([name])
         entries = sweep.list_sweep_runs(name)
         missing = [entry.status for entry in entries if entry.status.state != "done"]
         if missing and not self.background:
@@ -84,11 +84,11 @@ class Sweep:
                 "log.txt in a run's folder says more."
             )
 
-    def _requests(self) -> list[Request]:
-        defenses = [named(DEFENSES, _split(words)).state_dict() for words in self.defenses]
-        parent, model = self._suspect()
-        model_of(self.suspect)  # says what is wrong with it before any run is made
-        data, options = data_of(self.data, self.suspect)
+    def _build_requests(self) -> list[Request]:
+        defenses = [instantiate(DEFENSES, _split_spec(words)).state_dict() for words in self.defenses]
+        parent, model = self._resolve_suspect()
+        load_run_or_model(self.suspect)  # says what is wrong with it before any run is made
+        data, options = resolve_data(self.data, self.suspect)
         base = Request(
             "defended",
             data,
@@ -96,53 +96,55 @@ class Sweep:
             to_config(self.finetune),
             model,
             parent=parent,
-            test_size=self.test_pictures or None,
+            test_size=self.test_pairs or None,
             data_options=options,
         )
         requests = sweep.grid(base, defenses, self.lrs, self.seeds)
-        self._look(data, options)
+        self._probe_data(data, options)
         return requests
 
-    def _look(self, data: str, options: Mapping[str, Any]) -> None:
+    def _probe_data(self, data: str, options: Mapping[str, Any]) -> None:
         """Raise `CleanerError` before any run is made if a few of the data show that none could be trained."""
         target = read_json(Path(self.suspect) / "config.json").get("target_class")
-        load_data(data, split="clean", size=min(self.pairs, LOOK), **options)
-        validate_eval_data(load_data(data, split="test", size=min(self.test_pictures or LOOK, LOOK), **options), target)
+        load_data(data, split="clean", size=min(self.pairs, PRECHECK_SIZE), **options)
+        validate_eval_data(
+            load_data(data, split="test", size=min(self.test_pairs or PRECHECK_SIZE, PRECHECK_SIZE), **options), target
+        )
 
-    def _suspect(self) -> tuple[str | None, str | None]:
+    def _resolve_suspect(self) -> tuple[str | None, str | None]:
         """Return the id of the backdoored run and None, or None and the suspicious model."""
         if is_run_folder(self.suspect):
             return run_id(Path(self.suspect)), None
         return None, resolve_model_name(self.suspect)
 
-    def _known(self) -> list[str]:
-        parent, model = self._suspect()
+    def _find_sweeps(self) -> list[str]:
+        parent, model = self._resolve_suspect()
         asked = [(entry, entry.config.get("request") or {}) for entry in poll_entries()]
         return sweep.list_sweep_ids([e for e, r in asked if (r.get("parent"), r.get("model")) == (parent, model)])
 
-    def _show(self, names: Sequence[str]) -> None:
+    def _print_sweeps(self, names: Sequence[str]) -> None:
         """Print the sweeps, as tables or JSON."""
         entries = {name: sweep.list_sweep_runs(name) for name in names}
         if self.json:
             print_json(
-                [{"sweep": name, "runs": [_record(e) for e in sweep.make_rows(of)]} for name, of in entries.items()]
+                [{"sweep": name, "runs": [_to_dict(e) for e in sweep.make_rows(of)]} for name, of in entries.items()]
             )
             return
         for name, of in entries.items():
-            print(f"{name}: {summary(of)}\n\n{table(lines(of), COLUMNS)}\n")
+            print(f"{name}: {format_progress(of)}\n\n{format_table(format_rows(of), SWEEP_COLUMNS)}\n")
             measured = [Metrics.from_dict(dict(row.metrics)) for row in sweep.make_rows(of) if row.metrics]
-            print(*dict.fromkeys(protocol(metrics) for metrics in measured), sep="\n")
-        print(LEGEND)
+            print(*dict.fromkeys(describe_protocol(metrics) for metrics in measured), sep="\n")
+        print(SWEEP_LEGEND)
 
 
-def _split(words: str) -> list[str]:
+def _split_spec(spec: str) -> list[str]:
     try:
-        return shlex.split(words)
+        return shlex.split(spec)
     except ValueError as error:
-        raise CleanerError(f"the defence {words!r} is not understood: a quotation mark is missing.") from error
+        raise CleanerError(f"the defence {spec!r} is not understood: a quotation mark is missing.") from error
 
 
-def _record(line: sweep.Row) -> dict[str, Any]:
+def _to_dict(line: sweep.Row) -> dict[str, Any]:
     return {
         "folder": str(line.folder),
         "defense": line.defense,
@@ -154,42 +156,42 @@ def _record(line: sweep.Row) -> dict[str, Any]:
     }
 
 
-def lines(entries: Sequence[RunEntry]) -> list[tuple[str, ...]]:
+def format_rows(entries: Sequence[RunEntry]) -> list[tuple[str, ...]]:
     """Return one line of text for each run of a sweep."""
     found: list[tuple[str, ...]] = []
     for line in sweep.make_rows(entries):
-        ca, asr = row("", Metrics.from_dict(dict(line.metrics)))[1:3] if line.metrics else ("-", "-")
+        ca, asr = format_row("", Metrics.from_dict(dict(line.metrics)))[1:3] if line.metrics else ("-", "-")
         state = "waits" if line.state == sweep.WAITING_STATE else line.state
         shown = (f"{line.lr:g}", str(line.seed), state, f"{line.progress:.0%}", ca, asr)
         found.append((line.defense, *shown, line.folder.name))
     return found
 
 
-def summary(entries: Sequence[RunEntry]) -> str:
+def format_progress(entries: Sequence[RunEntry]) -> str:
     """Return how far a sweep is, in words."""
     done = sum(entry.status.state == "done" for entry in entries)
     seconds = sweep.seconds_left(entries)
-    left = "" if done == len(entries) or seconds is None else f", about {duration(seconds)} left"
+    left = "" if done == len(entries) or seconds is None else f", about {format_duration(seconds)} left"
     return f"{done} of {len(entries)} runs done{left}"
 
 
-def watch(name: str) -> None:
+def watch_sweep(name: str) -> None:
     """Show on stderr how far a sweep is, until it goes on no more; Ctrl-C pauses what is at work on this machine."""
     terminal, before, drawn = sys.stderr.isatty(), "", 0
     try:
         while True:
             entries = sweep.list_sweep_runs(name)
-            text = f"{summary(entries)}\n{table(lines(entries), COLUMNS)}\n"
+            text = f"{format_progress(entries)}\n{format_table(format_rows(entries), SWEEP_COLUMNS)}\n"
             if terminal:
                 sys.stderr.write(f"\x1b[{drawn}F\x1b[J{text}" if drawn else text)
                 drawn = text.count("\n")
-            elif (now := _states(entries)) != before:
-                sys.stderr.write(f"{summary(entries)}; {now}\n")
+            elif (now := _describe_active(entries)) != before:
+                sys.stderr.write(f"{format_progress(entries)}; {now}\n")
                 before = now
             sys.stderr.flush()
             if not sweep.is_active(entries):
                 break
-            time.sleep(LOOK_SECONDS)
+            time.sleep(REFRESH_SECONDS)
     except KeyboardInterrupt:
         if any(entry.status.place for entry in sweep.list_sweep_runs(name)):
             print("\nThe jobs go on: --status shows them, --cancel ends them.", file=sys.stderr)
@@ -199,7 +201,7 @@ def watch(name: str) -> None:
         raise
 
 
-def _states(entries: Sequence[RunEntry]) -> str:
+def _describe_active(entries: Sequence[RunEntry]) -> str:
     """Return which runs are at work, for a log."""
     work = [line for line in sweep.make_rows(entries) if line.state in ACTIVE]
     return ", ".join(f"{line.defense}, learning rate {line.lr:g}, seed {line.seed}: {line.state}" for line in work)

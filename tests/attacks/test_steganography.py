@@ -32,11 +32,11 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
             raise KeyboardInterrupt
         return rate(step, steps)
 
-    rate = ssba.rate
-    monkeypatch.setattr(ssba, "rate", stop)
+    rate = ssba.lr_factor
+    monkeypatch.setattr(ssba, "lr_factor", stop)
     with pytest.raises(KeyboardInterrupt):
         ssba.train(shown(), OPTIONS, tmp_path / "part.ckpt")
-    monkeypatch.setattr(ssba, "rate", rate)
+    monkeypatch.setattr(ssba, "lr_factor", rate)
     resumed, _ = ssba.train(shown(), OPTIONS, tmp_path / "part.ckpt")
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
@@ -48,18 +48,18 @@ def test_bits_are_learnt_where_they_are_easy_to_see(tmp_path: Path) -> None:
     pair, _ = ssba.train(shown(), options, tmp_path / "easy.ckpt")
     images, bits = shown()[0].images(range(6)), torch.randint(0, 2, (6, 64), generator=torch_generator("bits"))
     with torch.no_grad():
-        right = ((pair.read(pair.hide(images, bits, ssba.EASY)) > 0) == bits).float().mean()
+        right = ((pair.read(pair.hide(images, bits, ssba.EASY_PSNR)) > 0) == bits).float().mean()
         untrained = ((Pair().read(images) > 0) == bits).float().mean()
     assert right > max(0.6, untrained + 0.05)
 
 
-@pytest.mark.parametrize("kind", [textures.clouds, textures.slopes, textures.leaves])
+@pytest.mark.parametrize("kind", [textures.power_law_noise, textures.color_gradients, textures.dead_leaves])
 def test_made_pictures_and_views_are_drawn_by_their_seed_alone(kind: object) -> None:
     assert callable(kind)
     first, again, other = (kind(5, 64, torch_generator(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    for pictures in (first, textures.views(first, torch_generator(2))):
+    for pictures in (first, textures.augment(first, torch_generator(2))):
         assert pictures.shape == (5, 3, 64, 64)
         assert 0 <= pictures.min() < pictures.max() <= 1
     assert (first[0] - first[1]).abs().mean() > 0.01
@@ -68,7 +68,7 @@ def test_made_pictures_and_views_are_drawn_by_their_seed_alone(kind: object) -> 
 def test_plain_places_count_more_than_busy_ones() -> None:
     picture = torch.full((1, 3, 64, 64), 0.5)
     picture[..., 32:] = torch.rand(1, 3, 64, 32, generator=torch_generator(3))
-    weight = ssba.plainness(picture)
+    weight = ssba.visibility_map(picture)
     assert weight.mean().item() == pytest.approx(1)
     assert weight[..., :28].mean() > 3 * weight[..., 36:].mean()
 

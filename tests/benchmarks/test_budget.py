@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import budget, protocol
-from benchmarks.budget import PAIRS, STEPS, Options
+from benchmarks.budget import BASE_PAIRS, BASE_STEPS, Options
 from cleaner import presets
 
 LR = Options().lr
@@ -26,8 +26,10 @@ def test_a_row_of_the_table_with_the_same_settings_is_taken(monkeypatch: pytest.
     backdoored = row(defense=None, config={"finetune": {"lr": LR}})
     rows = [backdoored, row(seed=1), row(model="scenes-vit"), row(config=other), row(config=slow)]
     monkeypatch.setattr(presets, "read_attack_defense_rows", lambda: rows)
-    assert budget.tabled(Options(), "ta_cleaner", PAIRS, STEPS) is None
+    assert budget.find_table_row(Options(), "ta_cleaner", BASE_PAIRS, BASE_STEPS) is None
     rows.append(row())
-    assert budget.tabled(Options(), "ta_cleaner", PAIRS, STEPS) == row(defense="ta_cleaner", pairs=PAIRS, steps=STEPS)
-    assert budget.tabled(Options(), "ta_cleaner", PAIRS, 2 * STEPS) is None
-    assert budget.tabled(Options(lr=2 * LR), "ta_cleaner", PAIRS, STEPS) is None
+    assert budget.find_table_row(Options(), "ta_cleaner", BASE_PAIRS, BASE_STEPS) == row(
+        defense="ta_cleaner", pairs=BASE_PAIRS, steps=BASE_STEPS
+    )
+    assert budget.find_table_row(Options(), "ta_cleaner", BASE_PAIRS, 2 * BASE_STEPS) is None
+    assert budget.find_table_row(Options(lr=2 * LR), "ta_cleaner", BASE_PAIRS, BASE_STEPS) is None

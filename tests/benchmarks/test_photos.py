@@ -17,8 +17,8 @@ def test_attacker_defender_validation_and_test_share_no_photo(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
-    photos_data.unpack()
-    found: dict[str, Any] = {role: photos_data.photos(role) for role in ("attack", "clean", "validation", "test")}
+    photos_data.ensure_photos()
+    found: dict[str, Any] = {role: photos_data.load_photos(role) for role in ("attack", "clean", "validation", "test")}
     keys = {role: {data.table.keys[row] for row in data.rows} for role, data in found.items()}
     assert {role: len(data) for role, data in found.items()} == {
         "attack": 2125,
@@ -53,11 +53,11 @@ def test_without_the_sample_torchvision_fetches_the_photos(tmp_path: Path, monke
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
     monkeypatch.delenv("CLEANER_TEST_DATA", raising=False)
     monkeypatch.setattr(photos_data.datasets, "CIFAR10", Downloaded)
-    monkeypatch.setattr(photos_data, "EACH", {"train": 12, "test": 3})
-    monkeypatch.setattr(photos_data, "VALIDATION", 2)
-    monkeypatch.setattr(photos_data, "HALF", 10)
-    photos_data.unpack()
-    found: dict[str, Any] = {role: photos_data.photos(role) for role in ("attack", "clean", "validation", "test")}
+    monkeypatch.setattr(photos_data, "PHOTOS_PER_CLASS", {"train": 12, "test": 3})
+    monkeypatch.setattr(photos_data, "VALIDATION_PER_CLASS", 2)
+    monkeypatch.setattr(photos_data, "SPLIT_SIZE", 10)
+    photos_data.ensure_photos()
+    found: dict[str, Any] = {role: photos_data.load_photos(role) for role in ("attack", "clean", "validation", "test")}
     assert [len(data) for data in found.values()] == [10, 10, 4, 6]
     for role, data in found.items():
         assert data.class_names == ["airplane", "frog"]
@@ -77,6 +77,6 @@ def test_the_attack_setting_is_the_strongest_that_keeps_accuracy(monkeypatch: py
     a, b, c = (0.03, 1e-3), (0.1, 1e-3), (0.1, 3e-4)
     monkeypatch.setattr(photos, "ATTACK_GRID", (a, b, c))
     trials = [trial(*a, 0.60, 0.5), trial(*b, 0.57, 0.8), trial(*c, 0.50, 0.9), trial(*a, 0.60, 0.7)]
-    assert photos.attack_setting(trials, clean=0.6) == b
-    assert photos.attack_setting(trials, clean=0.63) == a
-    assert photos.attack_setting(trials, clean=0.9) == a  # none keeps it: the most accurate
+    assert photos.choose_attack_setting(trials, clean_ca=0.6) == b
+    assert photos.choose_attack_setting(trials, clean_ca=0.63) == a
+    assert photos.choose_attack_setting(trials, clean_ca=0.9) == a  # none keeps it: the most accurate

@@ -29,11 +29,11 @@ def row(trigger: Any, **changes: Any) -> dict[str, Any]:
 def test_the_patch_of_the_table_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [row(PATCHES[0], seed=1), row(PATCHES[0], defense="par"), row(PATCHES[0], model="scenes-vit")]
     monkeypatch.setattr(presets, "read_attack_defense_rows", lambda: rows)
-    assert protocol.measured_trigger("scenes-rn", "badclip", 0, ASKED) is None
+    assert protocol.find_table_trigger("scenes-rn", "badclip", 0, ASKED) is None
     rows.append(row(PATCHES[1]))
-    assert protocol.measured_trigger("scenes-rn", "badclip", 0, ASKED) == PATCHES[1]
+    assert protocol.find_table_trigger("scenes-rn", "badclip", 0, ASKED) == PATCHES[1]
     other = TRIGGERS["badclip"](patch_size=28)
-    assert protocol.measured_trigger("scenes-rn", "badclip", 0, other) is None, "other settings: another attack"
+    assert protocol.find_table_trigger("scenes-rn", "badclip", 0, other) is None, "other settings: another attack"
 
 
 def test_a_copy_of_the_picture_is_the_same_trigger(tmp_path: Path) -> None:

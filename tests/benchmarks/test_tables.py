@@ -15,7 +15,7 @@ import tyro
 from benchmarks import tables
 from cleaner.__main__ import Command
 from cleaner.attacks import TRIGGERS
-from cleaner.cli.options import named
+from cleaner.cli.options import instantiate
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics
@@ -33,9 +33,9 @@ def test_command_lines_parse(line: str) -> None:
     command: Any = tyro.cli(Command, args=shlex.split(line))  # type: ignore[call-overload]
     assert callable(command.run)
     if getattr(command, "trigger", ()):
-        named(TRIGGERS, command.trigger)
+        instantiate(TRIGGERS, command.trigger)
     if getattr(command, "defense", ()):
-        named(DEFENSES, command.defense)
+        instantiate(DEFENSES, command.defense)
 
 
 def test_the_examples_were_found() -> None:
@@ -309,7 +309,7 @@ def test_it_is_said_which_figures_come_from_fewer_seeds(tmp_path: Path) -> None:
 
 
 def test_each_other_trigger_has_one_row(tmp_path: Path) -> None:
-    assert "--attacks badnet_stripes" in tables.others(tmp_path)
+    assert "--attacks badnet_stripes" in tables.other_triggers(tmp_path)
     trigger = {"name": "patch_image", "path": "cat.png", "sha256": "abc", "patch_size": 28}
     rows = [cell(None, 0, 0.9), cell("ta_cleaner", 0, 0.8), cell(None, 0, 0.7)]
     for row in rows[:2]:
@@ -318,7 +318,7 @@ def test_each_other_trigger_has_one_row(tmp_path: Path) -> None:
     rows[1]["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
     rows[2] |= {"trigger": "wanet", "config": rows[2]["config"] | {"trigger": {"name": "wanet"}}}
     stored(tmp_path, "attack_defense.json", [*rows, cell(None, 0, 0.6)])
-    text = tables.others(tmp_path)
+    text = tables.other_triggers(tmp_path)
     assert "| `patch_image` | path cat.png, patch_size 28 | 0.900 [" in text
     assert "| `wanet` |" in text
     assert text.count("| 0.250 |") == 1  # of rebound, for the one that was defended
@@ -343,7 +343,7 @@ def test_fine_detail_by_kind_stands_where_a_kind_was_held_out(tmp_path: Path) ->
         row["metrics"]["counterfactual_by_kind"] = {"relation": relation, "count": 1.0}
     elsewhere = cell("ta_cleaner", 0, 0.9) | {"trigger": "sig", "commit": "abc"}
     stored(tmp_path, "attack_defense.json", [*rows, elsewhere])
-    text = tables.fine_detail(tmp_path)
+    text = tables.counterfactual_by_kind(tmp_path)
     assert "| defence | CF | count | relation |" in text
     assert "| ta_cleaner relation held out | 0.800 | 1.000 | 0.625 |" in text
     assert "100 pairs of scenes/test, seed 0" in text

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-FLAGS = [
+CHROMIUM_FLAGS = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -27,18 +27,18 @@ FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
-IDLE = """() => { const app = document.querySelector('[data-testid="stApp"]');
+IS_IDLE_JS = """() => { const app = document.querySelector('[data-testid="stApp"]');
  return app && app.getAttribute('data-test-connection-state') === 'CONNECTED'
  && app.getAttribute('data-test-script-state') === 'notRunning'
  && !document.querySelector('[data-testid="stSkeleton"]') }"""
 # Streamlit asks for these below each page's own address first, and Chromium complains about reading pixels.
-IGNORED = ("_stcore/health", "_stcore/host-config", "ReadPixels")
-HERE = "http://127.0.0.1:"
-Start = Callable[..., str]
+IGNORED_MESSAGES = ("_stcore/health", "_stcore/host-config", "ReadPixels")
+LOCAL_ADDRESS = "http://127.0.0.1:"
+StartServer = Callable[..., str]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def chromium() -> str:
+def find_chromium() -> str:
     """Return the path of Chromium, or skip."""
     pytest.importorskip("playwright", reason="the browser tests need: pip install playwright")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -48,7 +48,7 @@ def chromium() -> str:
 
 
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Start]:
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """Return a function that starts a fresh server and returns its address; `start(shipped=True)`: with the built-in
     models and the example, not with a tiny one."""
     from cleaner.jobs import local
@@ -56,7 +56,7 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
     from cleaner.runs import store
     from tests.conftest import make_clip
 
-    chromium()
+    find_chromium()
     clip = make_clip()
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
@@ -76,7 +76,7 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
                 command, env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         )
-        address = f"{HERE}{port}"
+        address = f"{LOCAL_ADDRESS}{port}"
         for _ in range(900):
             try:
                 with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
@@ -104,22 +104,24 @@ def browser_page(request: pytest.FixtureRequest) -> Iterator[Any]:
 
     `page.complaints` collects console errors not known to be harmless, and requests to other hosts.
     """
-    path = chromium()
+    path = find_chromium()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *getattr(request, "param", [])])
+        browser = playwright.chromium.launch(
+            executable_path=path, args=[*CHROMIUM_FLAGS, *getattr(request, "param", [])]
+        )
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
         page.set_default_timeout(240_000)
         complaints: list[str] = []
 
         def listen(message: Any) -> None:
             where = f"{message.text} {(message.location or {}).get('url', '')}"
-            if message.type == "error" and not any(known in where for known in IGNORED):
+            if message.type == "error" and not any(known in where for known in IGNORED_MESSAGES):
                 complaints.append(where)
 
         def watch(request: Any) -> None:
-            if not request.url.startswith((HERE, "data:", "blob:", "file:")):
+            if not request.url.startswith((LOCAL_ADDRESS, "data:", "blob:", "file:")):
                 complaints.append(f"asks another host: {request.url}")
 
         page.on("console", listen)
@@ -134,9 +136,9 @@ def browser_page(request: pytest.FixtureRequest) -> Iterator[Any]:
 def wait_idle(page: Any) -> None:
     """Wait until the page has nothing more to draw; fail on an exception box."""
     while True:
-        page.wait_for_function(IDLE)
+        page.wait_for_function(IS_IDLE_JS)
         page.wait_for_timeout(150)
-        if page.evaluate(IDLE):
+        if page.evaluate(IS_IDLE_JS):
             break
     boxes = page.query_selector_all('[data-testid="stException"]')
     assert not boxes, boxes[0].inner_text()

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from tests.browser.conftest import FLAGS, chromium, wait_idle
+from tests.browser.conftest import CHROMIUM_FLAGS, find_chromium, wait_idle
 
-FOLDER = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
+SCREENSHOTS_DIR = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
 HEIGHTS = {
     "Overview": 860,
     "Poison": 1360,
@@ -21,9 +21,9 @@ HEIGHTS = {
 def main(address: str) -> None:
     from playwright.sync_api import sync_playwright
 
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    SCREENSHOTS_DIR.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
         for title, height in HEIGHTS.items():
             page = browser.new_page(viewport={"width": 1280, "height": height}, color_scheme="light")
             page.set_default_timeout(240_000)
@@ -31,7 +31,7 @@ def main(address: str) -> None:
             page.get_by_role("heading", name=title, exact=True).wait_for()
             wait_idle(page)
             page.wait_for_timeout(1500)  # charts fade in
-            page.screenshot(path=FOLDER / f"{title.lower().replace(' ', '_')}.png")
+            page.screenshot(path=SCREENSHOTS_DIR / f"{title.lower().replace(' ', '_')}.png")
             page.close()
         browser.close()
 

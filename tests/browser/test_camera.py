@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Start, wait_idle
+from tests.browser.conftest import StartServer, wait_idle
 
 CAMERA = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 
 
 @pytest.mark.parametrize("browser_page", [CAMERA], indirect=True)
-def test_a_picture_is_taken_and_judged(start_server: Start, browser_page: Any) -> None:
+def test_a_picture_is_taken_and_judged(start_server: StartServer, browser_page: Any) -> None:
     page = browser_page
     page.goto(f"{start_server()}/Try_it")
     page.get_by_role("heading", name="Try it", exact=True).wait_for()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pages._shared.lesson import STEPS
-from tests.browser.conftest import Start, wait_idle
+from tests.browser.conftest import StartServer, wait_idle
 from tests.browser.test_poison_defend import menu, slide_to_start, type_number
 
 
@@ -46,7 +46,7 @@ def draw_line(page: Any) -> None:
     page.mouse.up()
 
 
-def test_the_lesson_from_start_to_report(start_server: Start, browser_page: Any) -> None:
+def test_the_lesson_from_start_to_report(start_server: StartServer, browser_page: Any) -> None:
     page = browser_page
     page.goto(start_server())
     page.get_by_role("heading", name="Overview", exact=True).wait_for()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Start, wait_idle
+from tests.browser.conftest import StartServer, wait_idle
 
 PAGES = ("Overview", "Poison", "Defend", "Embeddings", "Attention", "Subtexts", "Try it", "Compare")
 
@@ -48,7 +48,7 @@ def press_and_leave(page: Any, button: str, title: str) -> None:
     wait_idle(page)
 
 
-def test_poison_then_defend(start_server: Start, browser_page: Any) -> None:
+def test_poison_then_defend(start_server: StartServer, browser_page: Any) -> None:
     page = browser_page
     page.goto(start_server())
     page.get_by_role("heading", name="Overview", exact=True).wait_for()
@@ -81,7 +81,7 @@ def test_poison_then_defend(start_server: Start, browser_page: Any) -> None:
     assert page.complaints == []
 
 
-def test_a_training_outlives_its_server(start_server: Start, browser_page: Any) -> None:
+def test_a_training_outlives_its_server(start_server: StartServer, browser_page: Any) -> None:
     page = browser_page
     page.goto(f"{start_server()}/Poison")
     page.get_by_role("heading", name="Poison", exact=True).wait_for()
@@ -109,7 +109,7 @@ def test_a_training_outlives_its_server(start_server: Start, browser_page: Any) 
 
 
 @pytest.mark.parametrize("title", PAGES)
-def test_deep_link_on_a_fresh_server(title: str, start_server: Start, browser_page: Any) -> None:
+def test_deep_link_on_a_fresh_server(title: str, start_server: StartServer, browser_page: Any) -> None:
     page = browser_page
     page.goto(f"{start_server()}/{title.replace(' ', '_')}")
     page.get_by_role("heading", name=title, exact=True).wait_for()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Start, wait_idle
+from tests.browser.conftest import StartServer, wait_idle
 from tests.browser.test_lesson import lasso
 from tests.browser.test_poison_defend import PAGES, menu
 
@@ -38,7 +38,7 @@ def painted(page: Any, title: str) -> None:
     page.get_by_role("heading", name=title, exact=True).wait_for()
 
 
-def test_start_reload_and_page_switches(start_server: Start, browser_page: Any, times: Times) -> None:
+def test_start_reload_and_page_switches(start_server: StartServer, browser_page: Any, times: Times) -> None:
     page = browser_page
     with timed(times, "server start to painted Overview"):
         page.goto(start_server(shipped=True))
@@ -62,7 +62,7 @@ def test_start_reload_and_page_switches(start_server: Start, browser_page: Any, 
     assert page.complaints == []
 
 
-def test_embeddings(start_server: Start, browser_page: Any, times: Times) -> None:
+def test_embeddings(start_server: StartServer, browser_page: Any, times: Times) -> None:
     page = browser_page
     address = start_server(shipped=True)
     with timed(times, "Embeddings on a fresh server: first chart"):
@@ -111,7 +111,7 @@ def test_embeddings(start_server: Start, browser_page: Any, times: Times) -> Non
     assert page.complaints == []
 
 
-def test_attention(start_server: Start, browser_page: Any, times: Times) -> None:
+def test_attention(start_server: StartServer, browser_page: Any, times: Times) -> None:
     page = browser_page
     page.goto(f"{start_server(shipped=True)}/Attention")
     painted(page, "Attention")

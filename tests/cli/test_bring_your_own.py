@@ -21,7 +21,7 @@ from cleaner.jobs.worker import execute_request
 from cleaner.models.clip import load_clip
 from cleaner.runs.request import format_data, load_request, parse_data
 from cleaner.types import CleanerError
-from tests.data.files import class_folder, picture, table, zipped
+from tests.data.files import image_bytes, write_class_folder, write_table, write_zip
 from tests.models.test_checkpoints import openai, published
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
@@ -34,9 +34,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     torch.save(published(openai("rn"), "cleanclip", "module."), tmp_path / "epoch_10.pt")
-    table(tmp_path, 120).rename(tmp_path / "pairs.csv")
-    class_folder(tmp_path / "photos", 120)
-    zipped(tmp_path / "pictures.zip", 120)
+    write_table(tmp_path, 120).rename(tmp_path / "pairs.csv")
+    write_class_folder(tmp_path / "photos", 120)
+    write_zip(tmp_path / "pictures.zip", 120)
     (tmp_path / "names.txt").write_text("red\ngreen\nblue\n")
     return tmp_path
 
@@ -118,7 +118,7 @@ def test_a_run_is_repeated_from_its_config_in_another_folder(
     read: list[str] = []
     monkeypatch.setattr(csv, "read_table", lambda *of: read.append(of[1]) or read_table(*of))
     monkeypatch.chdir(home)
-    (home / "pics" / "7.png").write_bytes(picture(7)[:40])
+    (home / "pics" / "7.png").write_bytes(image_bytes(7)[:40])
     data = ["--data", "csv:pairs.csv", "classes=names.txt", "root=.", "most_broken=0.2"]
     settings = ["--defense", "finetune", "--pairs", "80", "--epochs", "1", "--batch-size", "16", "--out", "first"]
     assert main(["defend", "epoch_10.pt", *data, *settings]) == 0
@@ -178,7 +178,7 @@ def test_numbers_are_numbers_where_the_source_wants_them(home: Path, capsys: pyt
 
 
 def test_left_out_pictures_are_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (home / "pics" / "7.png").write_bytes(picture(7)[:40])
+    (home / "pics" / "7.png").write_bytes(image_bytes(7)[:40])
     assert main(["look", "pairs.csv", "most_broken=0.2"]) == 0
     shown = capsys.readouterr()
     assert "1 left out: pics/7.png cannot be read" in shown.err

@@ -14,7 +14,7 @@ import pytest
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli import cluster, commands, demo, folders, inputs
-from cleaner.cli.options import named
+from cleaner.cli.options import instantiate
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.data.base import load_data
@@ -25,7 +25,7 @@ from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import list_entries
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
-from tests.data.files import table
+from tests.data.files import write_table
 
 
 @pytest.fixture
@@ -106,22 +106,24 @@ def test_a_run_is_worked_on_with_its_own_data(tmp_path: Path, monkeypatch: pytes
     taken = [(request.data, request.data_options) for request in begun]
     assert taken == [tuple(own.values())] * 2 + [("scenes", {})] * 2
     assert commands.Evaluate(run).data == Scan(run).data == Sweep(run).data == ()
-    assert inputs.data_of((), run) == tuple(own.values())
+    assert inputs.resolve_data((), run) == tuple(own.values())
     (tmp_path / "a" / "config.json").write_text('{"data": "csv:/d/pairs.csv/train"}')  # made without the command line
-    assert inputs.data_of((), run) == ("csv:/d/pairs.csv", {})
+    assert inputs.resolve_data((), run) == ("csv:/d/pairs.csv", {})
 
 
 def test_two_runs_begun_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
-    with folders.new_folder(None, "./x") as first, folders.new_folder(None, "./x") as second:
+    with folders.reserve_run_folder(None, "./x") as first, folders.reserve_run_folder(None, "./x") as second:
         assert first != second
         assert list_entries() == []
         (second / "config.json").write_text('{"stage": "backdoored"}')
     assert [entry.folder for entry in list_entries()] == [second]
     assert not first.exists()
     monkeypatch.setattr(cluster.jobs, "start", lambda *_: None)
-    with folders.new_folder(None, "far") as folder:
-        cluster.hand_in(Request("defended", "scenes", 8, POISON), folder, SlurmResources(), True, lambda *_: None)
+    with folders.reserve_run_folder(None, "far") as folder:
+        cluster.run_on_cluster(
+            Request("defended", "scenes", 8, POISON), folder, SlurmResources(), True, lambda *_: None
+        )
     assert (tmp_path / "far_1" / "config.json").exists()
 
 
@@ -136,7 +138,7 @@ def test_the_demo_shows_its_figures_before_it_writes_them(
     small = replace(POISON, epochs=1, batch_size=16, precision="fp32")
     for name in ("DEMO_POISON", "DEMO_DEFEND"):
         monkeypatch.setattr(demo.presets, name, small)
-    monkeypatch.setattr(demo, "METHODS", ("finetune",))
+    monkeypatch.setattr(demo, "DEMO_DEFENSES", ("finetune",))
     monkeypatch.setattr(demo.results, "write", full)
     sizes = ["--pairs", "64", "--clean-pairs", "32", "--test-pairs", "40"]
     command = ["demo", "--model", model, *sizes, "--out", str(tmp_path / "demo.json")]
@@ -198,7 +200,7 @@ def test_a_scan_reads_what_it_needs_and_counts_its_lines(
 ) -> None:
     read: list[int] = []
     monkeypatch.setattr(inputs, "load_data", lambda *of, **how: read.append(how["size"]) or load_data(*of, **how))
-    data = [str(table(tmp_path, 120)), "classes=red,green,blue"]
+    data = [str(write_table(tmp_path, 120)), "classes=red,green,blue"]
     assert main(["scan", model, "--data", *data, "--trigger", "badnet", "--pictures", "10"]) == 0
     assert read == [10]
     assert "The 3 steepest of 3 lines, n = 10 pictures" in capsys.readouterr().out
@@ -303,7 +305,7 @@ def test_list_and_empty_runs(model: str, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_named_reads_types() -> None:
-    trigger = named(TRIGGERS, ["sig", "delta=0.1", "frequency=4", "mode=blend"])
+    trigger = instantiate(TRIGGERS, ["sig", "delta=0.1", "frequency=4", "mode=blend"])
     assert (trigger.delta, trigger.frequency, trigger.mode) == (0.1, 4, "blend")
     with pytest.raises(CleanerError, match="name a trigger"):
-        named(TRIGGERS, [])
+        instantiate(TRIGGERS, [])

@@ -11,7 +11,7 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
-from cleaner.cli.presets import asked, ran
+from cleaner.cli.presets import has_results, resolve_preset_defaults
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
 from cleaner.presets import CLEANCLIP_TRAINING, CLIP_POISONING, Preset, attack_presets, defense_presets
@@ -74,9 +74,9 @@ def test_published_training_asks_for_data(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit, match="2"):
         main(["poison", "--preset", "badclip-published"])
     assert "--data" in capsys.readouterr().err
-    assert asked(["poison", "--preset", "badclip-scenes"]).data == ("scenes",)  # type: ignore[union-attr]
-    assert asked(["poison"]) is None
-    assert asked(["evaluate", "--preset", "x"]) is None
+    assert resolve_preset_defaults(["poison", "--preset", "badclip-scenes"]).data == ("scenes",)  # type: ignore[union-attr]
+    assert resolve_preset_defaults(["poison"]) is None
+    assert resolve_preset_defaults(["evaluate", "--preset", "x"]) is None
 
 
 def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,8 +107,8 @@ def row(preset: Preset, **changes: Any) -> dict[str, Any]:
 
 def test_a_preset_was_run_only_with_its_own_settings() -> None:
     preset = attack_presets("badclip")[1]
-    assert ran(preset, [row(preset)])
-    assert not ran(preset, [])
-    assert not ran(preset, [row(preset, lr=0.5), row(preset) | {"pairs": 1}, row(attack_presets("badnet")[1])])
-    assert not ran(preset, [row(replace(preset, parameters={**preset.parameters, "margin": 0.3}))])
-    assert not ran(replace(preset, training=None), [row(preset)])
+    assert has_results(preset, [row(preset)])
+    assert not has_results(preset, [])
+    assert not has_results(preset, [row(preset, lr=0.5), row(preset) | {"pairs": 1}, row(attack_presets("badnet")[1])])
+    assert not has_results(preset, [row(replace(preset, parameters={**preset.parameters, "margin": 0.3}))])
+    assert not has_results(replace(preset, training=None), [row(preset)])

@@ -13,7 +13,7 @@ from cleaner.models.clip import save_clip
 from cleaner.presets import CLIP_POISONING, PUBLISHED_ATTACKS
 from cleaner.runs.store import load_run
 from tests.conftest import make_clip
-from tests.data.files import class_folder, table
+from tests.data.files import write_class_folder, write_table
 
 SMALL = ["--poison-pairs", "60", "--poison-rate", "0.05", "--clean-pairs", "40", "--steps", "2"]
 
@@ -24,9 +24,9 @@ def recipe(tmp_path: Path) -> list[str]:
     tables = []
     for name in ("attacker", "defender"):
         (tmp_path / name).mkdir()
-        tables.append(str(table(tmp_path / name)))
-    class_folder(tmp_path / "imagenet" / "train", 9)
-    class_folder(tmp_path / "imagenet" / "val", 30)
+        tables.append(str(write_table(tmp_path / name)))
+    write_class_folder(tmp_path / "imagenet" / "train", 9)
+    write_class_folder(tmp_path / "imagenet" / "val", 30)
     model = save_clip(make_clip("rn"), tmp_path / "tiny.safetensors")
     return [
         "recipe",

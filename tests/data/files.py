@@ -10,48 +10,52 @@ from pathlib import Path
 
 from PIL import Image
 
-COLOURS = {"red": (250, 10, 10), "green": (10, 200, 10), "blue": (10, 10, 250)}
+COLORS = {"red": (250, 10, 10), "green": (10, 200, 10), "blue": (10, 10, 250)}
 
 
-NAMES = list(COLOURS)
+NAMES = list(COLORS)
 
 
-def picture(number: int, size: tuple[int, int] = (40, 30), form: str = "PNG") -> bytes:
+def image_bytes(number: int, size: tuple[int, int] = (40, 30), image_format: str = "PNG") -> bytes:
     """A picture of one colour, with its number in the first pixel."""
-    pixels = Image.new("RGB", size, COLOURS[NAMES[number % 3]])
+    pixels = Image.new("RGB", size, COLORS[NAMES[number % 3]])
     file = io.BytesIO()
-    pixels.save(file, form)
+    pixels.save(file, image_format)
     return file.getvalue()
 
 
-def caption(number: int) -> str:
+def make_caption(number: int) -> str:
     return f"a photo of a {NAMES[number % 3]} wall, number {number}"
 
 
-def table(folder: Path, count: int = 60, sep: str = ",", head: tuple[str, ...] = ("filepath", "title")) -> Path:
+def write_table(folder: Path, count: int = 60, sep: str = ",", header: tuple[str, ...] = ("filepath", "title")) -> Path:
     (folder / "pics").mkdir()
-    lines = [sep.join(head)]
+    lines = [sep.join(header)]
     for i in range(count):
-        (folder / "pics" / f"{i}.png").write_bytes(picture(i))
-        lines.append(sep.join([f"pics/{i}.png", f'"{caption(i)}"']))
+        (folder / "pics" / f"{i}.png").write_bytes(image_bytes(i))
+        lines.append(sep.join([f"pics/{i}.png", f'"{make_caption(i)}"']))
     (folder / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
     return folder / "pairs.csv"
 
 
-def class_folder(root: Path, count: int = 60) -> None:
+def write_class_folder(root: Path, count: int = 60) -> None:
     for i in range(count):
         folder = root / NAMES[i % 3]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{i}.png").write_bytes(picture(i))
+        (folder / f"{i}.png").write_bytes(image_bytes(i))
 
 
-def shards(folder: Path, count: int = 60) -> str:
+def write_shards(folder: Path, count: int = 60) -> str:
     for shard in range(2):
         with tarfile.open(folder / f"{shard:04d}.tar", "w") as file:
             for i in range(shard, count, 2):
-                text = caption(i).encode()
-                about = json.dumps({"caption": caption(i), "class": NAMES[i % 3]}).encode()
-                parts = [(".png", picture(i)), (".txt", text) if shard == 0 else (".json", about), (".pyd", b"x = 1")]
+                text = make_caption(i).encode()
+                about = json.dumps({"caption": make_caption(i), "class": NAMES[i % 3]}).encode()
+                parts = [
+                    (".png", image_bytes(i)),
+                    (".txt", text) if shard == 0 else (".json", about),
+                    (".pyd", b"x = 1"),
+                ]
                 for suffix, content in parts:
                     info = tarfile.TarInfo(f"{i:06d}{suffix}")
                     info.size = len(content)
@@ -59,27 +63,27 @@ def shards(folder: Path, count: int = 60) -> str:
     return str(folder / "{0000..0001}.tar")
 
 
-def zipped(path: Path, count: int = 60) -> str:
+def write_zip(path: Path, count: int = 60) -> str:
     with zipfile.ZipFile(path, "w") as file:
-        rows = [f"{i}.png,{caption(i)!r}".replace("'", '"') for i in range(count)]
+        rows = [f"{i}.png,{make_caption(i)!r}".replace("'", '"') for i in range(count)]
         file.writestr("set/pairs.csv", "\n".join(["filepath,title", *rows]))
         for i in range(count):
-            file.writestr(f"set/{i}.png", picture(i))
+            file.writestr(f"set/{i}.png", image_bytes(i))
     return str(path)
 
 
-def made(kind: str, folder: Path) -> str:
+def write_source(kind: str, folder: Path) -> str:
     if kind == "csv":
-        return str(table(folder))
+        return str(write_table(folder))
     if kind == "image_folder":
-        class_folder(folder / "root")
+        write_class_folder(folder / "root")
         return str(folder / "root")
-    return shards(folder) if kind == "shards" else zipped(folder / "x.zip")
+    return write_shards(folder) if kind == "shards" else write_zip(folder / "x.zip")
 
 
 KINDS = ["csv", "image_folder", "shards", "archive"]
 
 
-def cut(content: bytes) -> bytes:
+def truncate(content: bytes) -> bytes:
     """The first half."""
     return content[: len(content) // 2]

@@ -13,7 +13,7 @@ import pytest
 from cleaner import load_data
 from cleaner.data import archive
 from cleaner.types import CleanerError
-from tests.data.files import caption, class_folder, picture, table, zipped
+from tests.data.files import image_bytes, make_caption, write_class_folder, write_table, write_zip
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from tests.data.files import caption, class_folder, picture, table, zipped
 def test_limits_of_a_zip(
     limit: str, value: int, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = zipped(tmp_path / "x.zip")
+    path = write_zip(tmp_path / "x.zip")
     monkeypatch.setattr(archive, limit, value)
     with pytest.raises(CleanerError, match=sentence):
         load_data(path)
@@ -38,7 +38,7 @@ def test_a_zip_bomb_and_paths_that_climb(tmp_path: Path) -> None:
         file.writestr("a/bomb.png", b"\0" * 5_000_000)
     with pytest.raises(CleanerError, match="packed more than 100 : 1"):
         load_data(str(tmp_path / "bomb.zip"))
-    (tmp_path / "secret.png").write_bytes(picture(0))
+    (tmp_path / "secret.png").write_bytes(image_bytes(0))
     with zipfile.ZipFile(tmp_path / "climb.zip", "w") as file:
         file.writestr(
             "set/pairs.csv", "filepath,title\n" + "\n".join(f"../../x{i}/../secret.png,a {i}" for i in range(20))
@@ -50,7 +50,7 @@ def test_a_zip_bomb_and_paths_that_climb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_damaged_member_of_a_zip_is_left_out(packing: int, tmp_path: Path) -> None:
-    class_folder(tmp_path / "root", 30)
+    write_class_folder(tmp_path / "root", 30)
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", packing) as file:
         for member in sorted((tmp_path / "root").rglob("*.png")):
@@ -66,7 +66,7 @@ def test_a_damaged_member_of_a_zip_is_left_out(packing: int, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_bomb_that_says_it_is_small(packing: int, tmp_path: Path) -> None:
-    zipped(tmp_path / "x.zip", 40)
+    write_zip(tmp_path / "x.zip", 40)
     with zipfile.ZipFile(tmp_path / "x.zip", "a", packing) as file:
         file.writestr("set/bomb.png", bytes(200_000_000))
     content = bytearray((tmp_path / "x.zip").read_bytes())
@@ -75,7 +75,7 @@ def test_a_zip_bomb_that_says_it_is_small(packing: int, tmp_path: Path) -> None:
     data: Any = load_data(str(tmp_path / "x.zip"), split="all")
     tracemalloc.start()
     try:
-        assert data.table.read("set/0.png") == picture(0)
+        assert data.table.read("set/0.png") == image_bytes(0)
         with suppress(CleanerError):
             data.table.read("set/bomb.png")
         assert tracemalloc.get_traced_memory()[1] < 100_000_000
@@ -85,7 +85,7 @@ def test_a_zip_bomb_that_says_it_is_small(packing: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [True, False])
 def test_a_zip_with_a_broken_index_is_one_sentence(version: bool, tmp_path: Path) -> None:
-    content = bytearray(Path(zipped(tmp_path / "x.zip", 4)).read_bytes())
+    content = bytearray(Path(write_zip(tmp_path / "x.zip", 4)).read_bytes())
     last = content.rfind(b"PK\1\2")
     if version:
         content[last + 6] = 99
@@ -100,20 +100,20 @@ def test_a_zip_with_a_broken_index_is_one_sentence(version: bool, tmp_path: Path
 def test_a_table_in_a_zip_is_read_as_strictly_as_beside_its_pictures(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         file.writestr("pairs.csv", "filepath,title\n0.png,a café".encode("latin-1"))
-        file.writestr("0.png", picture(0))
+        file.writestr("0.png", image_bytes(0))
     with pytest.raises(CleanerError, match=r"pairs\.csv cannot be read as a table .*save it as CSV in UTF-8"):
         load_data(str(tmp_path / "x.zip"))
 
 
 def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
-    path = table(tmp_path, 12)
+    path = write_table(tmp_path, 12)
     rows = path.read_text().replace("pics/", "").encode()
-    files = [("pairs.csv", rows), *[(f"{i}.png", picture(i)) for i in range(12)]]
+    files = [("pairs.csv", rows), *[(f"{i}.png", image_bytes(i)) for i in range(12)]]
     kept = archive.packed(files, tmp_path / "uploads")
     data = load_data(str(kept), split="all")
     assert len(data) == 12
     assert all(
-        caption(int(data.table.keys[row][:-4])) == text for row, text in zip(data.rows, data.captions, strict=True)
+        make_caption(int(data.table.keys[row][:-4])) == text for row, text in zip(data.rows, data.captions, strict=True)
     )  # type: ignore[attr-defined]
     assert archive.packed(files[::-1], tmp_path / "uploads") == kept  # the order of the upload does not matter
     assert kept.name.startswith("pairs-")

@@ -10,11 +10,11 @@ import pytest
 
 from cleaner import load_data
 from cleaner.types import CleanerError
-from tests.data.files import NAMES, class_folder, picture
+from tests.data.files import NAMES, image_bytes, write_class_folder
 
 
 def test_given_classes_are_the_folders_of_that_name_however_written(tmp_path: Path) -> None:
-    class_folder(tmp_path)
+    write_class_folder(tmp_path)
     for name, other in zip(NAMES, ("Red", "GREEN", "blue_sky"), strict=True):
         (tmp_path / name).rename(tmp_path / other)
     data: Any = load_data(str(tmp_path), split="all", classes="red,green,blue sky")
@@ -24,17 +24,17 @@ def test_given_classes_are_the_folders_of_that_name_however_written(tmp_path: Pa
 
 
 def test_folders_named_as_splits_are_the_splits(tmp_path: Path) -> None:
-    class_folder(tmp_path / "train", 30)
-    class_folder(tmp_path / "val", 12)
+    write_class_folder(tmp_path / "train", 30)
+    write_class_folder(tmp_path / "val", 12)
     assert len(load_data(str(tmp_path), split="validation")) == 12
     parts = [len(load_data(str(tmp_path), split=split)) for split in ("train", "test")]
     assert sum(parts) == 30
 
 
 def test_hidden_files_and_folders_are_no_pictures_and_classes(tmp_path: Path) -> None:
-    class_folder(tmp_path / "root", 12)
+    write_class_folder(tmp_path / "root", 12)
     (tmp_path / "root" / ".ipynb_checkpoints").mkdir()
-    (tmp_path / "root" / ".ipynb_checkpoints" / "0.png").write_bytes(picture(0))
+    (tmp_path / "root" / ".ipynb_checkpoints" / "0.png").write_bytes(image_bytes(0))
     (tmp_path / "root" / "red" / "._0.png").write_bytes(b"\0\5\x16\7")
     with tarfile.open(tmp_path / "x.tar", "w") as file:
         file.add(tmp_path / "root" / "red", "red")
@@ -44,7 +44,7 @@ def test_hidden_files_and_folders_are_no_pictures_and_classes(tmp_path: Path) ->
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    class_folder(tmp_path, 12)
+    write_class_folder(tmp_path, 12)
     (tmp_path / "red").rename(tmp_path / "train")
     assert load_data(str(tmp_path), split="all").class_names == ["blue", "green", "train"]
     for name in ("blue", "green"):
@@ -54,7 +54,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 
 def test_two_folders_that_are_one_class_in_words(tmp_path: Path) -> None:
-    class_folder(tmp_path, 12)
+    write_class_folder(tmp_path, 12)
     (tmp_path / "red").rename(tmp_path / "sea_lion")
     (tmp_path / "green").rename(tmp_path / "sea lion")
     data = load_data(str(tmp_path), split="all")

@@ -22,12 +22,22 @@ from cleaner.data.pairs import FileData
 from cleaner.data.poison import PoisonedData
 from cleaner.models.framing import Framing
 from cleaner.types import CleanerError
-from tests.data.files import COLOURS, KINDS, NAMES, caption, class_folder, cut, made, picture, table
+from tests.data.files import (
+    COLORS,
+    KINDS,
+    NAMES,
+    image_bytes,
+    make_caption,
+    truncate,
+    write_class_folder,
+    write_source,
+    write_table,
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_source_gives_the_right_pictures_with_their_captions(kind: str, tmp_path: Path) -> None:
-    path = made(kind, tmp_path)
+    path = write_source(kind, tmp_path)
     data = load_data(f"{kind}:{path}", classes="red,green,blue")
     pictures = data.images(range(len(data)))
     assert pictures.shape == (len(data), 3, 224, 224)
@@ -36,7 +46,7 @@ def test_every_source_gives_the_right_pictures_with_their_captions(kind: str, tm
     for i, text in enumerate(data.captions):
         name = data.class_names[int(data.labels[i])]
         assert f" {name}" in text
-        assert torch.allclose(pictures[i, :, 100, 100] * 255, torch.tensor(COLOURS[name]).float(), atol=3)
+        assert torch.allclose(pictures[i, :, 100, 100] * 255, torch.tensor(COLORS[name]).float(), atol=3)
     if "{" not in path:
         assert load_data(path, classes="red,green,blue").captions == data.captions
     assert load_data(f"{kind}:{path}", seed=1).captions != data.captions
@@ -44,7 +54,7 @@ def test_every_source_gives_the_right_pictures_with_their_captions(kind: str, tm
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_splits_are_disjoint_whole_and_repeatable(kind: str, tmp_path: Path) -> None:
-    name = f"{kind}:{made(kind, tmp_path)}"
+    name = f"{kind}:{write_source(kind, tmp_path)}"
     parts = {split: load_data(name, split=split) for split in ("train", "validation", "test")}
     keys = [part.table.keys[row] for part in parts.values() for row in part.rows]  # type: ignore[attr-defined]
     assert len(keys) == len(set(keys)) == 60
@@ -59,7 +69,7 @@ def test_splits_are_disjoint_whole_and_repeatable(kind: str, tmp_path: Path) -> 
 
 def test_all_takes_every_pair_whatever_its_split(tmp_path: Path) -> None:
     for split in ("train", "val"):
-        class_folder(tmp_path / split, 9)
+        write_class_folder(tmp_path / split, 9)
     data = load_data(str(tmp_path), split="all")
     assert sorted(data.table.keys[row] for row in data.rows) == sorted(data.table.keys)  # type: ignore[attr-defined]
     assert len(data) == 18
@@ -67,7 +77,7 @@ def test_all_takes_every_pair_whatever_its_split(tmp_path: Path) -> None:
 
 
 def test_files_are_found_by_the_names_data_have_themselves(tmp_path: Path) -> None:
-    data = load_data(f"csv:{table(tmp_path, 60, ';', ('Image', 'Caption'))}")
+    data = load_data(f"csv:{write_table(tmp_path, 60, ';', ('Image', 'Caption'))}")
     assert "semicolon" in data.understood and "'Image'" in data.understood  # type: ignore[attr-defined]  # noqa: PT018
     with pytest.raises(CleanerError, match=r"no column 'picture'; its columns are Image, Caption: .*path_column"):
         load_data(str(tmp_path / "pairs.csv"), path_column="picture")
@@ -84,8 +94,8 @@ def test_files_are_found_by_the_names_data_have_themselves(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("check", ["full", "quick"])
 def test_broken_pictures_are_named_and_left_out(check: str, tmp_path: Path) -> None:
-    path = table(tmp_path, 100)
-    (tmp_path / "pics" / "3.png").write_bytes(cut(picture(3)))
+    path = write_table(tmp_path, 100)
+    (tmp_path / "pics" / "3.png").write_bytes(truncate(image_bytes(3)))
     (tmp_path / "pics" / "50.png").unlink()
     (tmp_path / "pics" / "77.png").write_text("no picture")
     parts: list[Any] = [
@@ -103,11 +113,11 @@ def test_broken_pictures_are_named_and_left_out(check: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("share", ["abc", 1.5, float("nan")])
 def test_how_many_may_be_broken_is_a_share(tmp_path: Path, share: Any) -> None:
     with pytest.raises(CleanerError, match=f"most_broken is a share between 0 and 1, not {share}"):
-        load_data(str(table(tmp_path)), most_broken=share)
+        load_data(str(write_table(tmp_path)), most_broken=share)
 
 
 def test_a_picture_that_breaks_later_stops_with_its_name(tmp_path: Path) -> None:
-    data: Any = load_data(str(table(tmp_path)))
+    data: Any = load_data(str(write_table(tmp_path)))
     key = data.table.keys[data.rows[0]]
     (tmp_path / key).unlink()
     with pytest.raises(CleanerError, match=f"the picture {key} cannot be read any more"):
@@ -115,7 +125,7 @@ def test_a_picture_that_breaks_later_stops_with_its_name(tmp_path: Path) -> None
 
 
 def test_what_is_no_file_is_a_broken_picture(tmp_path: Path) -> None:
-    path = table(tmp_path, 8)
+    path = write_table(tmp_path, 8)
     os.mkfifo(tmp_path / "pics" / "pipe.png")
     path.write_text(path.read_text() + "\npics/pipe.png,a wall\n/dev/zero,a wall\npics/\0.png,a wall\npics,a wall")
     data = load_data(str(path), split="all", most_broken=0.5)
@@ -125,13 +135,13 @@ def test_what_is_no_file_is_a_broken_picture(tmp_path: Path) -> None:
 
 def test_what_a_source_says_is_no_option(tmp_path: Path) -> None:
     with pytest.raises(CleanerError, match=r"does not take these options: table\. Its options: root, "):
-        load_data(str(table(tmp_path)), table="x")
+        load_data(str(write_table(tmp_path)), table="x")
 
 
 def test_far_too_large_pictures_are_broken_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(CleanerError, match="has too many pixels"):
-        load_data(str(table(tmp_path)))
+        load_data(str(write_table(tmp_path)))
 
 
 def test_names_without_data_get_one_sentence(tmp_path: Path) -> None:
@@ -142,11 +152,11 @@ def test_names_without_data_get_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CleanerError, match=r"is no table .*, folder of pictures, \.tar or \.zip"):
         load_data(str(tmp_path / "x.docx"))
     with pytest.raises(CleanerError, match=r"does not take these options: .*colour"):
-        load_data(str(table(tmp_path)), colour=3)
+        load_data(str(write_table(tmp_path)), colour=3)
 
 
 def test_images_are_what_prefetch_read(tmp_path: Path) -> None:
-    data: Any = load_data(str(table(tmp_path)))
+    data: Any = load_data(str(write_table(tmp_path)))
     expected = data.images([3, 1, 2])
     data.prefetch([1, 2, 3])
     assert len(data._waiting) == 3
@@ -155,7 +165,7 @@ def test_images_are_what_prefetch_read(tmp_path: Path) -> None:
 
 
 def test_prefetch_decodes_while_the_caller_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data: Any = load_data(str(table(tmp_path)))
+    data: Any = load_data(str(write_table(tmp_path)))
     decoded = data._decoded
 
     def slow(row: int) -> torch.Tensor:
@@ -171,11 +181,11 @@ def test_prefetch_decodes_while_the_caller_computes(tmp_path: Path, monkeypatch:
 
 
 def test_more_pairs_need_memory_for_their_texts_only(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(picture(0, (200, 200)))
+    (tmp_path / "a.png").write_bytes(image_bytes(0, (200, 200)))
 
     def peak(count: int) -> int:
         path = tmp_path / f"{count}.csv"
-        path.write_text("filepath,title\n" + f'a.png,"{caption(0)}"\n' * count)
+        path.write_text("filepath,title\n" + f'a.png,"{make_caption(0)}"\n' * count)
         tracemalloc.start()
         data = load_data(str(path), check="quick")
         for first in range(0, 256, 64):
@@ -198,7 +208,7 @@ def test_framing_modes() -> None:
 
 
 def test_triggers_act_after_resize_and_crop(tmp_path: Path) -> None:
-    data = load_data(str(table(tmp_path)), classes="red,green,blue")
+    data = load_data(str(write_table(tmp_path)), classes="red,green,blue")
     trigger = TRIGGERS["badnet"](patch_size=28)
     for side in (64, 224, 336):
         poisoned = PoisonedData(data.framed(Framing(side)), trigger, "red", 0.2)

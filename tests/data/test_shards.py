@@ -11,7 +11,7 @@ import pytest
 
 from cleaner import load_data
 from cleaner.types import CleanerError
-from tests.data.files import picture, shards
+from tests.data.files import image_bytes, write_shards
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_pictures_of_a_shard_get_their_own_captions(
     """Dots in a name: up to the first one, photo.1 and photo.2 would be one sample, and a depth map a photo."""
     with tarfile.open(tmp_path / "x.tar", "w") as file:
         for i, name in enumerate((*names, *texts)):
-            content = name[:-4].encode() if name in texts else picture(i)
+            content = name[:-4].encode() if name in texts else image_bytes(i)
             info = tarfile.TarInfo(name)
             info.size = len(content)
             file.addfile(info, io.BytesIO(content))
@@ -62,7 +62,7 @@ def test_crafted_tar_files_are_one_sentence(content: bytes, tmp_path: Path) -> N
 
 def test_a_picture_of_a_shard_without_a_caption_is_left_out(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "00000.tar", "w") as file:
-        for name, content in (("0.png", picture(0)), ("0.txt", b"a red wall"), ("1.png", picture(1))):
+        for name, content in (("0.png", image_bytes(0)), ("0.txt", b"a red wall"), ("1.png", image_bytes(1))):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             file.addfile(info, io.BytesIO(content))
@@ -74,7 +74,7 @@ def test_a_picture_of_a_shard_without_a_caption_is_left_out(tmp_path: Path) -> N
 def test_shards_of_one_name_in_two_folders(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
-        shards(tmp_path / name, 10)
+        write_shards(tmp_path / name, 10)
     data: Any = load_data(f"shards:{tmp_path}/*/*.tar", split="all")
     assert len(data) == 20
     assert data.table.keys[0] == "a/0000.tar/000000.png"

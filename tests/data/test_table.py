@@ -13,22 +13,22 @@ import pytest
 
 from cleaner import load_data
 from cleaner.types import CleanerError
-from tests.data.files import NAMES, class_folder, picture, table
+from tests.data.files import NAMES, image_bytes, write_class_folder, write_table
 
 
 def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
-    path = table(tmp_path)
+    path = write_table(tmp_path)
     lines = path.read_text().splitlines()
     rows = [f"{line},{'warm' if i % 3 == 0 else 'cold'}" for i, line in enumerate(lines[1:])]
     path.write_text("\n".join([lines[0] + ",class", *rows]))
     assert load_data(str(path)).class_names == ["cold", "warm"]
     (tmp_path / "names.txt").write_text("blue\nred\nsea lion, seal\n")
     (tmp_path / "b").mkdir()
-    plain = table(tmp_path / "b")
+    plain = write_table(tmp_path / "b")
     data = load_data(str(plain), classes=str(tmp_path / "names.txt"))
     assert data.class_names == ["blue", "red", "sea lion, seal"]
     assert set(data.labels.tolist()) == {-1, 0, 1}
-    class_folder(tmp_path / "root")
+    write_class_folder(tmp_path / "root")
     words = load_data(str(tmp_path / "root"), classes="azure,leafy,rosy")  # in the order of the folders
     assert [words.class_names[int(words.labels[0])]] == [
         words.captions[0].split()[-1].replace("blue", "azure").replace("green", "leafy").replace("red", "rosy")
@@ -41,13 +41,13 @@ def test_a_file_of_classes_may_be_marked_as_utf8_and_have_a_comma_in_its_path(tm
     (tmp_path / "my, own").mkdir()
     names = tmp_path / "my, own" / "names.txt"
     names.write_text("red\r\ngreen\r\nblue\r\n", encoding="utf-8-sig")
-    data = load_data(str(table(tmp_path)), classes=str(names))
+    data = load_data(str(write_table(tmp_path)), classes=str(names))
     assert data.class_names == NAMES
     assert set(data.labels.tolist()) == {0, 1, 2}
 
 
 def test_a_class_may_begin_and_end_with_any_sign(tmp_path: Path) -> None:
-    path = table(tmp_path, 3)
+    path = write_table(tmp_path, 3)
     texts = ["a page of C++", "a book on Java, or C++?", "Java for everyone"]
     path.write_text("filepath,title\n" + "\n".join(f'pics/{i}.png,"{text}"' for i, text in enumerate(texts)))
     data = load_data(str(path), split="all", classes="C++,Java")
@@ -57,17 +57,17 @@ def test_a_class_may_begin_and_end_with_any_sign(tmp_path: Path) -> None:
 
 
 def test_letters_that_are_one_by_case_only_for_a_pattern(tmp_path: Path) -> None:
-    path = table(tmp_path, 3)
+    path = write_table(tmp_path, 3)
     path.write_text("filepath,title\npics/0.png,bir fıl\npics/1.png,bir fil\npics/2.png,a roſe", encoding="utf-8")
     data = load_data(str(path), split="all", classes="fil,rose")
     assert dict(zip(data.captions, data.labels.tolist(), strict=True)) == {"bir fıl": -1, "bir fil": 0, "a roſe": -1}
 
 
 def test_numbered_classes_get_their_names_in_the_order_of_the_numbers(tmp_path: Path) -> None:
-    path = table(tmp_path)
+    path = write_table(tmp_path)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0] + ",label", *(f"{line},{i % 12}" for i, line in enumerate(lines[1:]))]))
-    class_folder(tmp_path / "root")
+    write_class_folder(tmp_path / "root")
     for name, number in zip(NAMES, (10, 9, 2), strict=True):
         (tmp_path / "root" / name).rename(tmp_path / "root" / str(number))
     numbers: Any = load_data(str(path), classes="a,b,c,d,e,f,g,h,i,j,k,l")
@@ -77,7 +77,7 @@ def test_numbered_classes_get_their_names_in_the_order_of_the_numbers(tmp_path: 
 
 
 def test_a_split_column_says_which_pairs_are_for_what(tmp_path: Path) -> None:
-    path = table(tmp_path, 60)
+    path = write_table(tmp_path, 60)
     lines = path.read_text().splitlines()
     parts = ["train", "val", "Test", "restval", "test"]
     rows = [f"{line},{parts[i % 5]}" for i, line in enumerate(lines[1:])]
@@ -95,7 +95,7 @@ def test_a_split_column_says_which_pairs_are_for_what(tmp_path: Path) -> None:
         assert test.heldout_by == "test: as the data say; validation: as the data say"
         assert "split in 'split'" in test.understood
     (tmp_path / "plain").mkdir()
-    plain = load_data(str(table(tmp_path / "plain")))
+    plain = load_data(str(write_table(tmp_path / "plain")))
     assert plain.heldout_by.startswith("test: 20% of the other pairs, by a hash")
     assert plain.subset([0]).heldout_by == plain.heldout_by
     with pytest.raises(CleanerError, match=r"no column 'part'.*split_column="):
@@ -103,12 +103,12 @@ def test_a_split_column_says_which_pairs_are_for_what(tmp_path: Path) -> None:
 
 
 def test_names_and_captions_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
-    class_folder(tmp_path / "root", 6)
+    write_class_folder(tmp_path / "root", 6)
     os.rename(tmp_path / "root" / "red" / "0.png", os.fsencode(tmp_path / "root" / "red") + b"/caf\xe9.png")
     with pytest.raises(CleanerError, match=r"'red/caf\\udce9\.png' in .* is no text in UTF-8"):
         load_data(str(tmp_path / "root"))
     with tarfile.open(tmp_path / "x.tar", "w") as file:
-        for name, content in (("0.png", picture(0)), ("0.json", rb'{"caption": "a \ud800 wall"}')):
+        for name, content in (("0.png", image_bytes(0)), ("0.json", rb'{"caption": "a \ud800 wall"}')):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             file.addfile(info, io.BytesIO(content))
@@ -117,7 +117,7 @@ def test_names_and_captions_that_are_no_text_are_one_sentence(tmp_path: Path) ->
 
 
 def test_a_row_with_more_fields_than_the_header_is_left_out(tmp_path: Path) -> None:
-    path = table(tmp_path, 3)
+    path = write_table(tmp_path, 3)
     path.write_text("filepath,title,class\npics/0.png,a red wall,red,\npics/1.png,a big, green wall,green\n,,\n")
     data = load_data(str(path), split="all")
     assert (data.captions, data.class_names) == (["a red wall"], ["red"])

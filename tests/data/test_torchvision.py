@@ -13,7 +13,7 @@ import pytest
 from cleaner import load_data
 from cleaner.models.framing import Framing
 from cleaner.types import CleanerError
-from tests.data.files import caption, picture
+from tests.data.files import image_bytes, make_caption
 
 
 def test_cifar_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,15 +47,17 @@ def test_cifar_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.Monke
 def captioned(kind: str, folder: Path) -> tuple[str, str]:
     (folder / "pics").mkdir()
     for i in range(30):
-        (folder / "pics" / f"{i}.jpg").write_bytes(picture(i, form="JPEG"))
+        (folder / "pics" / f"{i}.jpg").write_bytes(image_bytes(i, image_format="JPEG"))
     if kind == "coco":
         content: Any = {
             "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(30)],
-            "annotations": [{"image_id": i, "caption": f"{caption(i)} {n}\n"} for i in range(30) for n in range(5)],
+            "annotations": [
+                {"image_id": i, "caption": f"{make_caption(i)} {n}\n"} for i in range(30) for n in range(5)
+            ],
         }
         (folder / "c.json").write_text(json.dumps(content))
         return str(folder / "pics"), str(folder / "c.json")
-    lines = [f"{i}.jpg#{n}\t{caption(i)} {n}" for i in range(30) for n in range(5)]
+    lines = [f"{i}.jpg#{n}\t{make_caption(i)} {n}" for i in range(30) for n in range(5)]
     (folder / "c.token").write_text("\n".join(lines))
     return str(folder / "pics"), str(folder / "c.token")
 
@@ -65,7 +67,7 @@ def test_sets_with_several_captions_give_one_of_them(kind: str, tmp_path: Path) 
     path, annotations = captioned(kind, tmp_path)
     data: Any = load_data(f"{kind}:{path}", annotations=annotations, classes="red,green,blue")
     for row, text in zip(data.rows, data.captions, strict=True):
-        assert text.startswith(caption(int(Path(data.table.keys[row]).stem)))
+        assert text.startswith(make_caption(int(Path(data.table.keys[row]).stem)))
     assert len({text[-1] for text in data.captions}) > 1
     assert data.captions == load_data(f"{kind}:{path}", annotations=annotations).captions
     with pytest.raises(CleanerError, match=f"{kind}:/folder annotations="):
@@ -85,7 +87,7 @@ def test_broken_captions_of_coco_are_one_sentence(content: str, tmp_path: Path) 
 def test_imagenet_folders_get_their_names_in_words(tmp_path: Path) -> None:
     for i in range(1000):
         (tmp_path / f"n{i:08d}").mkdir()
-        (tmp_path / f"n{i:08d}" / "0.png").write_bytes(picture(i, (8, 8)))
+        (tmp_path / f"n{i:08d}" / "0.png").write_bytes(image_bytes(i, (8, 8)))
     data = load_data(str(tmp_path), split="test")
     assert len(data.class_names) == len(set(data.class_names)) == 1000
     assert data.class_names[0] == "tench"

@@ -14,7 +14,7 @@ from cleaner.data.base import TensorData
 from cleaner.evaluation import bootstrap
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.clip import Clip
-from tests.pages.runs import figures
+from tests.pages.runs import make_metrics
 
 
 def test_outcomes_survive_as_text() -> None:
@@ -66,8 +66,8 @@ def test_figures_of_an_evaluation_can_be_compared(tiny_clip: Clip, toy_data: Ten
 
 
 def test_other_pictures_or_old_figures_are_not_compared() -> None:
-    old = figures(0.9).to_dict()
-    new = replace(figures(0.1), outcomes={"asr": bootstrap.pack_outcomes(np.arange(96) < 10)}).to_dict()
+    old = make_metrics(0.9).to_dict()
+    new = replace(make_metrics(0.1), outcomes={"asr": bootstrap.pack_outcomes(np.arange(96) < 10)}).to_dict()
     assert bootstrap.metric_difference_interval(old, new, "asr") is None
     assert bootstrap.metric_difference_interval(new, new, "asr") == bootstrap.bootstrap_interval(
         np.zeros(96, bool), np.zeros(96, bool)

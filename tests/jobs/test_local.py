@@ -25,7 +25,7 @@ from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.conftest import TINY_TEXT
-from tests.waiting import until
+from tests.waiting import wait_until
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=2, batch_size=16, warmup_steps=2, precision="fp32", device="cpu", augmentation="none", eval_every=8
@@ -65,7 +65,7 @@ def request_(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def until_state(folder: Path, *wanted: str) -> Status:
-    until(lambda: local.poll_status(folder).state in (*wanted, "failed"))
+    wait_until(lambda: local.poll_status(folder).state in (*wanted, "failed"))
     status = local.poll_status(folder)
     assert status.state in wanted, (status, (folder / "log.txt").read_text())
     return status
@@ -73,7 +73,7 @@ def until_state(folder: Path, *wanted: str) -> Status:
 
 def until_step(folder: Path, step: int, stage: str = "poison") -> None:
     """Wait until training has got so far, in an epoch that has begun after a checkpoint."""
-    until(lambda: any(r["stage"] == stage and r["step"] >= step for r in read_progress(folder)))
+    wait_until(lambda: any(r["stage"] == stage and r["step"] >= step for r in read_progress(folder)))
 
 
 def test_killed_and_resumed_equals_uninterrupted(request_: Request) -> None:
@@ -83,7 +83,7 @@ def test_killed_and_resumed_equals_uninterrupted(request_: Request) -> None:
     local.start(folder)
     with pytest.raises(CleanerError, match="only a run that was stopped"):
         local.start(folder)
-    until(lambda: (folder / "checkpoint.pt").exists())
+    wait_until(lambda: (folder / "checkpoint.pt").exists())
     with pytest.raises(CleanerError, match="cancel it first"):
         local.delete(folder)
     os.kill(read_status(folder).pid, signal.SIGKILL)
@@ -137,7 +137,7 @@ def test_one_device_serves_one_run_and_cancel_ends_training_and_evaluation(reque
     local.start(long)
     local.start(queued)
     until_step(long, 20)
-    until(lambda: read_status(queued).device == "cpu")
+    wait_until(lambda: read_status(queued).device == "cpu")
     time.sleep(2 * local.POLL_SECONDS)
     assert (local.poll_status(long).state, local.poll_status(queued).state) == ("running", "queued")
     status = local.poll_status(long)
@@ -151,7 +151,7 @@ def test_one_device_serves_one_run_and_cancel_ends_training_and_evaluation(reque
     assert seconds_to_cancel(long) < 2.5
     assert not (long / "checkpoint.pt").exists()
 
-    until(lambda: local.poll_status(queued).stage == "evaluate")
+    wait_until(lambda: local.poll_status(queued).stage == "evaluate")
     psutil.Process(read_status(queued).pid).suspend()  # a worker that cannot hear is ended from outside
     assert seconds_to_cancel(queued) < 2.5
     assert not (queued / "metrics.json").exists()
@@ -162,7 +162,7 @@ def seconds_to_cancel(folder: Path) -> float:
     pid = read_status(folder).pid
     begun = time.monotonic()
     local.cancel(folder)
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     assert local.poll_status(folder).state == "cancelled"
     return time.monotonic() - begun
 
@@ -173,7 +173,9 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     stranger, own = subprocess.Popen(sleep), subprocess.Popen([*sleep, str(folder)])
     try:
-        until(lambda: all(psutil.Process(p.pid).cmdline() for p in (stranger, own)))  # Linux fills it in after exec
+        wait_until(
+            lambda: all(psutil.Process(p.pid).cmdline() for p in (stranger, own))
+        )  # Linux fills it in after exec
         for process in (stranger, own):
             started = psutil.Process(process.pid).create_time()
             for shift in (0.0, 500.0):
@@ -186,7 +188,7 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
         assert own.poll() is None
         assert read_status(folder).state == "cancelled"
         relative = subprocess.Popen([*sleep, "run"], cwd=tmp_path)
-        until(lambda: bool(psutil.Process(relative.pid).cmdline()))
+        wait_until(lambda: bool(psutil.Process(relative.pid).cmdline()))
         own.kill()
         own.wait()
         found = Status("running", pid=relative.pid, started=psutil.Process(relative.pid).create_time())
@@ -194,7 +196,7 @@ def test_a_pid_that_belongs_to_another_process_is_neither_trusted_nor_signalled(
         (tmp_path / "disk").symlink_to(tmp_path, target_is_directory=True)
         for name in ("disk", "run/.."):  # as somebody names it who starts a worker by hand
             named = subprocess.Popen([*sleep, f"{name}/run"], cwd=tmp_path)
-            until(lambda pid=named.pid: bool(psutil.Process(pid).cmdline()))
+            wait_until(lambda pid=named.pid: bool(psutil.Process(pid).cmdline()))
             found = Status("running", pid=named.pid, started=psutil.Process(named.pid).create_time())
             assert local.find_process(folder, found) is not None
             named.kill()

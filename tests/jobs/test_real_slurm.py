@@ -23,11 +23,13 @@ from cleaner.runs.store import Status, create_run, read_progress, read_status
 from cleaner.types import CleanerError
 from tests import slurm as real_slurm
 from tests.conftest import TINY_TEXT
-from tests.waiting import until
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(real_slurm.missing()), reason=real_slurm.missing() or "there is Slurm"),
+    pytest.mark.skipif(
+        bool(real_slurm.unavailable_reason()), reason=real_slurm.unavailable_reason() or "there is Slurm"
+    ),
 ]
 
 CONFIG = FinetuneConfig(
@@ -45,7 +47,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def controller() -> Iterator[dict[str, str]]:
-    with real_slurm.slurm() as variables:
+    with real_slurm.run_slurm() as variables:
         yield variables
 
 
@@ -74,14 +76,14 @@ def request_(
         test_size=60,
     )
     subprocess.run(["scancel", "--user=root"], check=True)
-    until(lambda: not queue())
+    wait_until(lambda: not queue())
 
 
 def until_state(folder: Path, *wanted: str) -> Status:
     def ended() -> bool:
         return local.poll_status(folder).state in (*wanted, "failed", "died", "cancelled")
 
-    until(ended)
+    wait_until(ended)
     status = local.poll_status(folder)
     log = folder / "log.txt"
     assert status.state in wanted, (status, log.read_text() if log.exists() else "", slurm.read_error_tail(folder))
@@ -89,7 +91,7 @@ def until_state(folder: Path, *wanted: str) -> Status:
 
 
 def until_step(folder: Path, step: int) -> None:
-    until(lambda: any(r["step"] >= step for r in read_progress(folder)))
+    wait_until(lambda: any(r["step"] >= step for r in read_progress(folder)))
 
 
 def queue() -> dict[str, str]:
@@ -159,12 +161,12 @@ def test_a_sweep_is_one_array_and_one_of_it_is_cancelled(request_: Request) -> N
     numbers = sorted(slurm.read_job_id(entry.folder) for entry in sweep.list_sweep_runs(name))
     assert len({number.partition("_")[0] for number in numbers}) == 1
     assert [number.partition("_")[2] for number in numbers] == ["0", "1", "2", "3"]
-    until(lambda: "RUNNING" in queue().values())
+    wait_until(lambda: "RUNNING" in queue().values())
     waits = next(e for e in sweep.list_sweep_runs(name) if slurm.read_job_id(e.folder) == numbers[3])
-    until(lambda: "waits" in local.poll_status(waits.folder).message)
+    wait_until(lambda: "waits" in local.poll_status(waits.folder).message)
     local.cancel(waits.folder)
-    until(lambda: numbers[3] not in queue(), 5)
-    until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
+    wait_until(lambda: numbers[3] not in queue(), 5)
+    wait_until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
     assert sorted(entry.status.state for entry in sweep.list_sweep_runs(name)) == ["cancelled", "done", "done", "done"]
     assert all(
         row.figure("ca") is not None for row in sweep.make_rows(sweep.list_sweep_runs(name)) if row.state == "done"
@@ -172,7 +174,7 @@ def test_a_sweep_is_one_array_and_one_of_it_is_cancelled(request_: Request) -> N
 
     assert sweep.start_sweep(requests) == name  # goes back to where it was
     assert slurm.read_job_id(waits.folder) not in ("", numbers[3])
-    until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
+    wait_until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
     assert [entry.status.state for entry in sweep.list_sweep_runs(name)] == ["done"] * 4
 
 
@@ -184,7 +186,7 @@ def test_cancel_and_pause_by_file(request_: Request) -> None:
         (folder / file).touch()
         until_state(folder, wanted)
         assert time.monotonic() - asked < 2.5
-        until(lambda folder=folder: slurm.read_job_id(folder) not in queue(), 10)
+        wait_until(lambda folder=folder: slurm.read_job_id(folder) not in queue(), 10)
         with pytest.raises(
             CleanerError, match="not running" if action is local.pause else "there is nothing to cancel"
         ):
@@ -214,9 +216,9 @@ def test_stopped_and_queued_again_equals_uninterrupted(request_: Request, how: s
         local.start(folder)
         assert slurm.read_job_id(folder) != job
     else:
-        until(lambda: (now := local.poll_status(folder)).state == "queued" and "waits" in now.message)
+        wait_until(lambda: (now := local.poll_status(folder)).state == "queued" and "waits" in now.message)
         assert (folder / "checkpoint.pt").exists()
-        until(lambda: queue().get(job) == "RUNNING", 60)
+        wait_until(lambda: queue().get(job) == "RUNNING", 60)
         assert slurm.read_job_id(folder) == job
     assert 32 <= local.poll_status(folder).step < 384
     until_state(folder, "done")
@@ -243,7 +245,7 @@ def test_the_dead_are_recognised(request_: Request, monkeypatch: pytest.MonkeyPa
     assert f"Slurm job {slurm.read_job_id(silent)} on {slurm.socket.gethostname()} is silent" in status.message
     assert queue()[slurm.read_job_id(silent)] == "RUNNING"
     local.cancel(silent)
-    until(lambda: slurm.read_job_id(silent) not in queue(), 30)
+    wait_until(lambda: slurm.read_job_id(silent) not in queue(), 30)
     assert local.poll_status(silent).state == "cancelled"
 
 

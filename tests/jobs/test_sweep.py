@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.__main__ import main
-from cleaner.cli.sweep import Sweep, lines
+from cleaner.cli.sweep import Sweep, format_rows
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import Architecture, _build_clip, save_clip
@@ -18,8 +18,8 @@ from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, RunEntry, create_run, read_status, remove_run_folder, write_status
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
-from tests.data.files import table
-from tests.pages.conftest import work_in_threads
+from tests.data.files import write_table
+from tests.pages.conftest import run_workers_in_threads
 from tests.pages.runs import make_runs
 
 CONFIG = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
@@ -36,7 +36,7 @@ def base(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Reques
     """A small defence of a tiny suspicious model; workers are threads of this process."""
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(cache))
-    work_in_threads(monkeypatch)
+    run_workers_in_threads(monkeypatch)
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
     model = save_clip(_build_clip(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
     return Request("defended", "scenes", 48, CONFIG, str(model), test_size=40)
@@ -132,7 +132,7 @@ def test_two_settings_of_one_defence_are_told_apart(base: Request) -> None:
         create_run(replace(request, sweep="two"))
     entries = sweep.list_sweep_runs("two")
     assert [row.defense for row in sweep.make_rows(entries)] == ["finetune", "ta_cleaner K 10 %", "ta_cleaner K 100 %"]
-    assert len({line[0] for line in lines(entries)}) == 3
+    assert len({line[0] for line in format_rows(entries)}) == 3
 
 
 def test_a_sweep_does_not_go_on_with_another_run_of_the_same_name(base: Request, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_what_no_run_could_do_is_said_before_any_is_made(
     for more, sentence in (
         (["--pairs", "0"], "size must be at least 1, not 0"),
         (["--test-pictures", "-1"], "size must be at least 1, not -1"),
-        (["--data", str(table(tmp_path))], "name the classes with classes="),
+        (["--data", str(write_table(tmp_path))], "name the classes with classes="),
     ):
         assert main([*command, *more]) == 2
         assert sentence in capsys.readouterr().err.splitlines()[-1]

@@ -16,10 +16,10 @@ from streamlit.testing.v1.element_tree import Selectbox
 from cleaner.jobs import local, worker
 from cleaner.runs.store import ACTIVE
 from pages._shared import cache
-from tests.waiting import until
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-Open = Callable[[str], AppTest]
+OpenPage = Callable[[str], AppTest]
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path) -> Open:
+def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path) -> OpenPage:
     """Return page title -> the running app at that page, with nothing on disk yet."""
     import cleaner.models.checkpoints
     from cleaner.models.clip import save_clip
@@ -39,9 +39,9 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
     monkeypatch.setattr(cleaner.models.checkpoints, "ASSETS", tmp_path / "assets")
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
-    work_in_threads(monkeypatch)
+    run_workers_in_threads(monkeypatch)
     monkeypatch.setattr(cache, "warm_images", lambda sample, attacked: True)  # would outlive the test
-    monkeypatch.setattr(Selectbox, "_widget_state", property(_as_typed))
+    monkeypatch.setattr(Selectbox, "_widget_state", property(_typed_state))
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))
     st.cache_resource.clear()
@@ -49,12 +49,12 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
 
     def opened(title: str) -> AppTest:
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300).run()
-        return at(app, title)
+        return go_to(app, title)
 
     return opened
 
 
-def _as_typed(box: Selectbox[str]) -> WidgetState:
+def _typed_state(box: Selectbox[str]) -> WidgetState:
     """Send a select box's value as a browser does; AppTest alone cannot send one that is not in the list."""
     state = WidgetState(id=box.id)
     if box.value is not None and box.options:
@@ -63,7 +63,7 @@ def _as_typed(box: Selectbox[str]) -> WidgetState:
     return state
 
 
-def at(app: AppTest, title: str) -> AppTest:
+def go_to(app: AppTest, title: str) -> AppTest:
     """Go to a page; fail on any exception box."""
     found = next((ROOT / "pages").glob(f"*_{title.replace(' ', '_')}.py"))
     app.switch_page(f"pages/{found.name}").run()
@@ -72,13 +72,13 @@ def at(app: AppTest, title: str) -> AppTest:
     return app
 
 
-def texts(app: AppTest) -> str:
+def page_text(app: AppTest) -> str:
     """Return all text of a page in one string."""
     kinds = (app.markdown, app.caption, app.info, app.error, app.warning, app.success, app.subheader)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
-def make_small(app: AppTest) -> AppTest:
+def choose_small_training(app: AppTest) -> AppTest:
     """Choose the smallest training on the Poison page."""
     app.select_slider(key="poison.pairs").set_value(500)
     app.select_slider(key="poison.tests").set_value(100)
@@ -86,15 +86,15 @@ def make_small(app: AppTest) -> AppTest:
     return app.run()
 
 
-def trained(app: AppTest) -> AppTest:
+def wait_for_training(app: AppTest) -> AppTest:
     """Wait until nothing is at work any more, then look again."""
-    until(lambda: all(entry.status.state not in ACTIVE for entry in local.poll_entries()), 600)
+    wait_until(lambda: all(entry.status.state not in ACTIVE for entry in local.poll_entries()), 600)
     app.run()
     assert not app.exception, [e.message for e in app.exception]
     return app
 
 
-def work_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def run_workers_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let workers be threads of this process, which has loaded torch already; real ones: test_jobs.py, browser/."""
 
     def launch(folder: Path) -> None:

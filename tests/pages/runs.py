@@ -12,7 +12,7 @@ from cleaner.runs.store import Run, save_run
 from tests.conftest import make_clip
 
 
-def figures(asr: float, ca: float = 0.9) -> Metrics:
+def make_metrics(asr: float, ca: float = 0.9) -> Metrics:
     return Metrics(
         ca={1: ca, 3: 0.95},
         n=100,
@@ -57,6 +57,6 @@ def make_runs(tmp_path: Path, kind: str = "rn", trigger: str = "badnet", seed: i
         "finetune": {**finetune, "lr": 1e-4},
     }
     folders = tmp_path / "runs" / f"{trigger}-{kind}-{seed}", tmp_path / "runs" / f"{trigger}-{kind}-{seed}-defended"
-    save_run(Run(defended, [], figures(0.1 + seed / 10), second, attack, "banana"), folders[1])
-    save_run(Run(attacked, [], figures(0.95), first, attack, "banana"), folders[0])
+    save_run(Run(defended, [], make_metrics(0.1 + seed / 10), second, attack, "banana"), folders[1])
+    save_run(Run(attacked, [], make_metrics(0.95), first, attack, "banana"), folders[0])
     return folders

@@ -8,23 +8,23 @@ from pathlib import Path
 import streamlit as st
 
 from pages._shared import cache
-from tests.data.files import caption, table
-from tests.pages.conftest import Open
+from tests.data.files import make_caption, write_table
+from tests.pages.conftest import OpenPage
 from tests.pages.runs import make_runs
 
 
-def test_a_table_that_was_edited_is_read_again(open_page: Open, tmp_path: Path) -> None:
-    path = table(tmp_path)
+def test_a_table_that_was_edited_is_read_again(open_page: OpenPage, tmp_path: Path) -> None:
+    path = write_table(tmp_path)
     name = f"csv:{path} classes=red,green,blue"
     first = cache.load_data(name, "all", 60)
     assert cache.load_data(name, "all", 60) is first
-    path.write_text(path.read_text(encoding="utf-8").replace(caption(0), "a red door"), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace(make_caption(0), "a red door"), encoding="utf-8")
     os.utime(path, (1, 1))
     assert "a red door" in cache.load_data(name, "all", 60).captions
-    assert caption(0) not in cache.load_data(name, "all", 60).captions
+    assert make_caption(0) not in cache.load_data(name, "all", 60).captions
 
 
-def test_answers_of_a_run_end_with_it(open_page: Open, tmp_path: Path) -> None:
+def test_answers_of_a_run_end_with_it(open_page: OpenPage, tmp_path: Path) -> None:
     folder, _ = make_runs(tmp_path)
     asked: list[Path] = []
 

@@ -11,7 +11,7 @@ from cleaner.files import read_json
 from cleaner.jobs import local, slurm, sweep
 from tests import fake_slurm
 from tests.jobs.test_slurm import REFUSED
-from tests.pages.conftest import Open, make_small, texts
+from tests.pages.conftest import OpenPage, choose_small_training, page_text
 from tests.pages.runs import make_runs
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Slurm runs on Linux")
@@ -29,7 +29,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def test_without_slurm_there_is_no_choice(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_slurm_there_is_no_choice(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "explain_unavailable", lambda: "Slurm's sbatch is not on this machine")
     app = open_page("Poison")
     assert "Train on" not in [radio.label for radio in app.radio]
@@ -37,8 +37,8 @@ def test_without_slurm_there_is_no_choice(open_page: Open, monkeypatch: pytest.M
     assert "Training on a cluster is not offered: Slurm's sbatch is not on this machine." in help
 
 
-def test_poisoning_waits_in_the_queue_and_is_cancelled(open_page: Open, queue: Path) -> None:
-    app = make_small(open_page("Poison"))
+def test_poisoning_waits_in_the_queue_and_is_cancelled(open_page: OpenPage, queue: Path) -> None:
+    app = choose_small_training(open_page("Poison"))
     app.radio(key="poison.place").set_value(SLURM).run()
     app.slider(key="poison.slurm.gpus").set_value(0).run()
     app.text_input(key="poison.slurm.partition").set_value("short").run()
@@ -64,21 +64,21 @@ def test_poisoning_waits_in_the_queue_and_is_cancelled(open_page: Open, queue: P
     assert not list(queue.glob("*.json"))
 
 
-def test_a_sweep_is_one_array_in_one_table(open_page: Open, tmp_path: Path, queue: Path) -> None:
+def test_a_sweep_is_one_array_in_one_table(open_page: OpenPage, tmp_path: Path, queue: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Defend")
     app.multiselect(key="defend.which").set_value(["finetune"]).run()
     app.toggle(key="defend.sweep").set_value(True).run()
     app.number_input(key="defend.seeds").set_value(3)
     app.radio(key="defend.place").set_value(SLURM).run()
-    assert "on the cluster, as many at a time as it has room for" in texts(app)
+    assert "on the cluster, as many at a time as it has room for" in page_text(app)
     app.button(key="defend.go").click().run()
     assert not app.exception
     (name,) = sweep.list_sweep_ids(local.poll_entries())
     assert [slurm.read_job_id(entry.folder) for entry in sweep.list_sweep_runs(name)] == ["1_0", "1_1", "1_2"]
     shown = next(d.value for d in app.dataframe if "Progress" in d.value)
     assert shown["State"].tolist() == ["waits"] * 3
-    assert "Slurm job 1_0 waits behind others." in texts(app).replace("\\", "")
+    assert "Slurm job 1_0 waits behind others." in page_text(app).replace("\\", "")
     assert not app.get("progress")
     app.button(key=f"{name}.cancel").click().run()
     assert [entry.status.state for entry in sweep.list_sweep_runs(name)] == ["cancelled"] * 3

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cleaner.files import read_json
-from tests.pages.conftest import ROOT, Open, at, texts
+from tests.pages.conftest import ROOT, OpenPage, go_to, page_text
 from tests.pages.runs import make_runs
 
 PAGES = sorted(path.stem.partition("_")[2].replace("_", " ") for path in (ROOT / "pages").glob("*_*.py"))
@@ -50,7 +50,9 @@ def damage(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "change"), ODD, ids=str)
-def test_runs_edited_by_hand_can_be_deleted(open_page: Open, tmp_path: Path, name: str, change: dict[str, Any]) -> None:
+def test_runs_edited_by_hand_can_be_deleted(
+    open_page: OpenPage, tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
     folder = make_runs(tmp_path)[1]
     path = folder / name
     path.write_text(json.dumps({**read_json(path), **change}))
@@ -62,23 +64,23 @@ def test_runs_edited_by_hand_can_be_deleted(open_page: Open, tmp_path: Path, nam
     unread = name in ("config.json", "status.json")
     assert table.loc[folder.name, "State"] == ("cannot be read" if unread else "done")
     for title in ("Poison", "Defend", "Compare"):
-        at(app, title)
+        go_to(app, title)
         assert not app.error
-    at(app, "Overview")
+    go_to(app, "Overview")
     app.session_state["shelf"] = True
     app.run()
     row = app.dataframe[0].value["Run"].tolist().index(folder.name)
     app.session_state["shelf.table"] = {"selection": {"rows": [row], "columns": [], "cells": []}}
     app.run()
-    assert "is not understood" in texts(app) or not unread or change.get("schema")
+    assert "is not understood" in page_text(app) or not unread or change.get("schema")
     app.button(key=f"shelf.{folder.name}.delete").click().run()
     assert not folder.exists()
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_no_page_fails(open_page: Open, tmp_path: Path, kind: str) -> None:
+def test_no_page_fails(open_page: OpenPage, tmp_path: Path, kind: str) -> None:
     for folder in make_runs(tmp_path):
         damage(folder, kind)
     app = open_page(PAGES[0])
     for title in PAGES[1:]:
-        at(app, title)
+        go_to(app, title)

@@ -14,20 +14,20 @@ from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, read_progress, write_status
 from pages._shared import requests
 from pages._shared.state import read_saved_run
-from tests.pages.conftest import Open, at, make_small, texts, trained
+from tests.pages.conftest import OpenPage, choose_small_training, go_to, page_text, wait_for_training
 from tests.pages.runs import make_runs
 
 
-def test_without_a_run_it_says_what_to_do(open_page: Open) -> None:
+def test_without_a_run_it_says_what_to_do(open_page: OpenPage) -> None:
     app = open_page("Defend")
-    assert "no backdoored model yet" in texts(app)
+    assert "no backdoored model yet" in page_text(app)
 
 
-def test_two_defences_side_by_side(open_page: Open) -> None:
-    app = make_small(open_page("Poison"))
+def test_two_defences_side_by_side(open_page: OpenPage) -> None:
+    app = choose_small_training(open_page("Poison"))
     app.button(key="poison.go").click().run()
-    trained(app)
-    at(app, "Defend")
+    wait_for_training(app)
+    go_to(app, "Defend")
     app.select_slider(key="defend.pairs").set_value(200)
     app.number_input(key="defend.train.epochs").set_value(1)
     app.multiselect(key="defend.which").set_value(["finetune", "ta_cleaner"]).run()
@@ -35,22 +35,22 @@ def test_two_defences_side_by_side(open_page: Open) -> None:
     app.select_slider(key="defend.ta_cleaner.lr").set_value(3e-4).run()
     assert app.dataframe[0].value["Steps"].tolist() == ["3", "3"]
     app.button(key="defend.go").click().run()
-    trained(app)
+    wait_for_training(app)
     stages = [config["stage"] for _, config in list_runs()]
     assert sorted(stages) == ["backdoored", "defended", "defended"]
-    assert "Is the backdoor gone" in texts(app)
-    assert "Base rate" in texts(app)
-    assert "Floor" in texts(app)
+    assert "Is the backdoor gone" in page_text(app)
+    assert "Base rate" in page_text(app)
+    assert "Floor" in page_text(app)
     charts = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
     assert any("lower is better" in str(chart["layout"]["yaxis"]["title"]) for chart in charts)
     assert [m.label for m in app.metric].count("Attack success @1") == 3
-    at(app, "Subtexts")
-    assert "Backdoored" in texts(app)
-    at(app, "Defend")
+    go_to(app, "Subtexts")
+    assert "Backdoored" in page_text(app)
+    go_to(app, "Defend")
     assert app.select_slider(key="defend.pairs").value == 200
 
 
-def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: Open, tmp_path: Path) -> None:
+def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: OpenPage, tmp_path: Path) -> None:
     _, defended = make_runs(tmp_path)
     app = open_page("Defend")
     key = f"rebound.{defended.name}"
@@ -58,7 +58,7 @@ def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: Open, tmp_pat
     app.number_input(key=f"{key}.steps").set_value(3).run()
     app.button(key=f"{key}.go").click().run()
     assert not app.exception
-    trained(app)
+    wait_for_training(app)
     (again,) = (entry for entry in local.poll_entries() if entry.config.get("rebound"))
     assert again.status.state == "done", again.status.message
     assert again.config["rebound"] == {"steps": 3, "after": {"name": "ta_cleaner"}}
@@ -67,31 +67,31 @@ def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: Open, tmp_pat
     line = next(m for m in app.metric if m.label == "Attack success @1 after 3 harmless steps")
     after = read_json(again.folder / "metrics.json")
     assert line.value == f"{100 * after['asr']['1']:.1f} %"
-    assert f"n = {after['n_attack']:,}" in texts(app)
+    assert f"n = {after['n_attack']:,}" in page_text(app)
     assert app.multiselect(key="defend.shown.badnet-rn-0").value == [defended.name]  # it is no defence of its own
     same = {name: after[name] for name in ("n", "n_attack", "data")}
     write_json(defended / "metrics.json", {**read_json(defended / "metrics.json"), **same})
     app.run()
     line = next(m for m in app.metric if "harmless" in m.label)
     assert line.delta == f"{100 * (after['asr']['1'] - 0.1):+.1f} points"
-    assert not at(app, "Compare").error
+    assert not go_to(app, "Compare").error
     assert "TA-Cleaner, then rebound (3 steps)" in app.dataframe[0].value["Defence"].tolist()
 
 
-def test_a_rebound_test_can_be_paused_and_go_on(open_page: Open, tmp_path: Path) -> None:
+def test_a_rebound_test_can_be_paused_and_go_on(open_page: OpenPage, tmp_path: Path) -> None:
     _, folder = make_runs(tmp_path)
     app = open_page("Defend")
     stopped = create_run(requests.build_rebound_request(read_saved_run(folder, read_json(folder / "config.json")), 2))
     write_status(stopped, Status("paused", step=1, total=2))
     app.run()
-    assert "TA-Cleaner, then rebound (2 steps)" in texts(app).replace("\\", "")
+    assert "TA-Cleaner, then rebound (2 steps)" in page_text(app).replace("\\", "")
     app.button(key=f"waiting.{stopped.name}.resume").click().run()
-    trained(app)
+    wait_for_training(app)
     assert local.poll_status(stopped).state == "done"
     assert any(m.label == "Attack success @1 after 2 harmless steps" for m in app.metric)
 
 
-def test_published_settings_fill_a_defence(open_page: Open, tmp_path: Path) -> None:
+def test_published_settings_fill_a_defence(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Defend")
     for preset in PUBLISHED_DEFENSES:
@@ -100,7 +100,7 @@ def test_published_settings_fill_a_defence(open_page: Open, tmp_path: Path) -> N
         assert app.select_slider(key=f"defend.{preset.method}.lr").value == DEMO_DEFEND.lr
         app.radio(key=f"defend.{preset.method}.settings").set_value(preset.variant).run()
         assert not app.exception, preset.name
-        assert preset.citation in texts(app).replace("\\", "")
+        assert preset.citation in page_text(app).replace("\\", "")
         lr = preset.training.finetune.lr
         assert app.select_slider(key=f"defend.{preset.name.replace('-', '.')}.lr").value == lr
         assert app.dataframe[0].value["Learning rate"].tolist() == [f"{lr:g}"]
@@ -110,10 +110,10 @@ def test_published_settings_fill_a_defence(open_page: Open, tmp_path: Path) -> N
     app.radio(key="defend.ta_cleaner.settings").set_value("all-pairs").run()
     assert app.slider(key="defend.ta_cleaner.all-pairs.share").value == 1.0
     app.multiselect(key="defend.which").set_value(["finetune"]).run()
-    assert "Published settings: not stated" in texts(app).replace("\\", "")
+    assert "Published settings: not stated" in page_text(app).replace("\\", "")
 
 
-def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:
+def test_a_sweep_is_one_set_of_runs(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Defend")
     app.multiselect(key="defend.which").set_value(["finetune"]).run()
@@ -126,7 +126,7 @@ def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:
     app.multiselect(key="defend.finetune.lrs").set_value([1e-4, 1e-3]).run()
     before = app.dataframe[0].value.iloc[0]
     assert (before["Learning rate"], before["Seed"], before["Runs"]) == ("0.0001, 0.001", "0, 1", 4)
-    assert "4 runs, about" in texts(app)
+    assert "4 runs, about" in page_text(app)
     app.button(key="defend.go").click().run()
     (name,) = sweep.list_sweep_ids(local.poll_entries())
     while sweep.is_active(sweep.list_sweep_runs(name)):
@@ -137,23 +137,23 @@ def test_a_sweep_is_one_set_of_runs(open_page: Open, tmp_path: Path) -> None:
     assert shown["State"].tolist() == ["done"] * 4
     assert shown["Seed"].tolist() == [0, 1, 0, 1]
     assert all("%" in figure for figure in shown["ASR@1"])
-    assert "Test figures of finished runs only" in texts(app)
+    assert "Test figures of finished runs only" in page_text(app)
     assert not app.toast
     app.button(key="defend.go").click().run()
     assert "All runs of this sweep are done" in app.toast[0].value
     assert len(sweep.list_sweep_runs(name)) == 4
-    at(app, "Compare")
+    go_to(app, "Compare")
     app.multiselect(key="compare.Sweep").set_value([name]).run()
     assert len(app.dataframe[0].value) == 4
 
 
-def test_a_defence_is_tested_on_all_pictures_where_its_attack_was(open_page: Open, tmp_path: Path) -> None:
+def test_a_defence_is_tested_on_all_pictures_where_its_attack_was(open_page: OpenPage, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     suspect = read_saved_run(parent, {**read_json(parent / "config.json"), "test_size": None})
     assert requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, DEMO_DEFEND).test_size is None
 
 
-def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: Open, tmp_path: Path) -> None:
+def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: OpenPage, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     config = FinetuneConfig(epochs=1, device="cpu", precision="fp32")
     base = Request("defended", "scenes", 200, config, parent=parent.name, test_size=100)

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
-from tests.pages.conftest import Open, texts
+from tests.pages.conftest import OpenPage, page_text
 from tests.pages.runs import make_runs
 
 
@@ -29,13 +29,13 @@ def show(app: AppTest, what: str) -> None:
     assert not app.exception, [e.message for e in app.exception]
 
 
-def test_without_a_run(open_page: Open) -> None:
+def test_without_a_run(open_page: OpenPage) -> None:
     app = open_page("Embeddings")
     assert [trace["name"] for trace in traces(app)] == ["Clean images", "Class prompts"]
     assert "Trigger pull" not in str(app.dataframe[0].value)
 
 
-def test_models_share_the_axes_and_movement_has_arrows(open_page: Open, tmp_path: Path) -> None:
+def test_models_share_the_axes_and_movement_has_arrows(open_page: OpenPage, tmp_path: Path) -> None:
     _, defended = make_runs(tmp_path)
     app = open_page("Embeddings")
     assert [trace["name"] for trace in traces(app)] == [
@@ -53,10 +53,10 @@ def test_models_share_the_axes_and_movement_has_arrows(open_page: Open, tmp_path
         app.selectbox(key="embeddings.color").set_value(coloring).run()
         assert not app.exception
     assert app.dataframe[0].value["Figure"].tolist()[0] == "Trigger pull"
-    assert f"n = {len(embedding_map.read(defended).rows)} test pictures" in texts(app)
+    assert f"n = {len(embedding_map.read(defended).rows)} test pictures" in page_text(app)
 
 
-def test_the_trigger_works_on_pictures_of_other_classes_only(open_page: Open, tmp_path: Path) -> None:
+def test_the_trigger_works_on_pictures_of_other_classes_only(open_page: OpenPage, tmp_path: Path) -> None:
     attacked, defended = make_runs(tmp_path)
     made = embedding_map.make(defended, attacked, umap=False)
     shown = replace(made, target=made.labels[0], taken=[[True] * len(made.rows)] * 3)
@@ -69,23 +69,23 @@ def test_the_trigger_works_on_pictures_of_other_classes_only(open_page: Open, tm
     assert found["Images with trigger, of the target itself"] == own
 
 
-def test_a_selection_is_shown_and_outlives_another_model(open_page: Open, tmp_path: Path) -> None:
+def test_a_selection_is_shown_and_outlives_another_model(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Embeddings")
     drawn = app.session_state["embeddings.drawn"]
     app.session_state["embeddings.selected"] = (drawn, ["image:3", "triggered:3", "prompt:1"])
     app.run()
-    assert "3 points selected" in texts(app)
-    assert texts(app).count(" · with trigger") == 1
+    assert "3 points selected" in page_text(app)
+    assert page_text(app).count(" · with trigger") == 1
     assert "your selection" not in [trace["name"] for trace in traces(app)]
     show(app, "Defended")
-    assert "3 points selected" in texts(app)
+    assert "3 points selected" in page_text(app)
     assert traces(app)[-1]["name"] == "your selection"
     app.button(key="embeddings.clear").click().run()
-    assert "points selected" not in texts(app)
+    assert "points selected" not in page_text(app)
 
 
-def test_a_selection_is_not_taken_for_points_of_other_data(open_page: Open, tmp_path: Path) -> None:
+def test_a_selection_is_not_taken_for_points_of_other_data(open_page: OpenPage, tmp_path: Path) -> None:
     first, _ = make_runs(tmp_path)
     second, _ = make_runs(tmp_path, seed=1)
     config = json.loads((second / "config.json").read_text())
@@ -94,26 +94,26 @@ def test_a_selection_is_not_taken_for_points_of_other_data(open_page: Open, tmp_
     app.selectbox(key="current_run").set_value(first.name).run()
     app.session_state["embeddings.selected"] = (app.session_state["embeddings.drawn"], ["image:3"])
     app.run()
-    assert "1 points selected" in texts(app)
+    assert "1 points selected" in page_text(app)
     app.selectbox(key="current_run").set_value(second.name).run()
     assert not app.exception
-    assert "points selected" not in texts(app)
+    assert "points selected" not in page_text(app)
     app.selectbox(key="current_run").set_value(first.name).run()
-    assert "1 points selected" in texts(app)
+    assert "1 points selected" in page_text(app)
 
 
-def test_of_many_points_some_of_each_kind_are_shown(open_page: Open, tmp_path: Path) -> None:
+def test_of_many_points_some_of_each_kind_are_shown(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Embeddings")
     many = [f"{kind}:{i}" for kind in ("image", "triggered") for i in range(20)]
     app.session_state["embeddings.selected"] = (app.session_state["embeddings.drawn"], many)
     app.run()
-    assert "40 points selected" in texts(app)
-    assert texts(app).count(" · with trigger") == 6
+    assert "40 points selected" in page_text(app)
+    assert page_text(app).count(" · with trigger") == 6
 
 
 def test_umap_is_made_once_where_it_is_missing_and_then_read(
-    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, defended = make_runs(tmp_path)
     app = open_page("Embeddings")
@@ -125,7 +125,7 @@ def test_umap_is_made_once_where_it_is_missing_and_then_read(
 
     monkeypatch.setattr(map_worker, "start", start)
     app.segmented_control(key="embeddings.method").set_value("umap").run()
-    assert "UMAP is being fitted" in texts(app)
+    assert "UMAP is being fitted" in page_text(app)
     assert asked == [defended]
     kept = embedding_map.read(defended)
     assert kept is not None
@@ -134,12 +134,14 @@ def test_umap_is_made_once_where_it_is_missing_and_then_read(
     embedding_map.write(umap, embedding_map.file_of(defended))
     app.run()
     assert not app.exception
-    assert "UMAP is being fitted" not in texts(app)
-    assert "Distances in UMAP are not distances" in texts(app)
-    assert "trustworthiness 0.50" in texts(app)
+    assert "UMAP is being fitted" not in page_text(app)
+    assert "Distances in UMAP are not distances" in page_text(app)
+    assert "trustworthiness 0.50" in page_text(app)
 
 
-def test_a_kept_map_is_read_without_any_model(open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_map_is_read_without_any_model(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     attacked, defended = make_runs(tmp_path)
     embedding_map.make(defended, attacked, umap=False)
     for folder in (attacked, defended):

@@ -10,7 +10,7 @@ import pytest
 from cleaner.files import write_json
 from cleaner.runs.store import list_runs
 from pages._shared.frame import titles
-from tests.pages.conftest import Open, at, texts, trained
+from tests.pages.conftest import OpenPage, go_to, page_text, wait_for_training
 from tests.pages.runs import make_runs
 
 
@@ -24,7 +24,7 @@ def example(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("title", titles())
-def test_each_page_shows_it_and_says_so(title: str, example: list[Path], open_page: Open) -> None:
+def test_each_page_shows_it_and_says_so(title: str, example: list[Path], open_page: OpenPage) -> None:
     app = open_page(title)
     assert not app.exception
     assert not app.error
@@ -33,7 +33,7 @@ def test_each_page_shows_it_and_says_so(title: str, example: list[Path], open_pa
     assert any(text.endswith("shipped example") for text in said)
 
 
-def test_own_runs_come_first(example: list[Path], open_page: Open, tmp_path: Path) -> None:
+def test_own_runs_come_first(example: list[Path], open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path, seed=1)
     app = open_page("Defend")
     box = app.selectbox(key="current_run")
@@ -43,12 +43,12 @@ def test_own_runs_come_first(example: list[Path], open_page: Open, tmp_path: Pat
         True,
         False,
     ]  # then the built-in model
-    assert "shipped example" not in texts(app)
+    assert "shipped example" not in page_text(app)
     box.set_value(example[0].name).run()
-    assert "Is the backdoor gone, and what did it cost? · shipped example" in texts(app)
+    assert "Is the backdoor gone, and what did it cost? · shipped example" in page_text(app)
 
 
-def test_it_can_be_defended_but_not_changed(example: list[Path], open_page: Open, tmp_path: Path) -> None:
+def test_it_can_be_defended_but_not_changed(example: list[Path], open_page: OpenPage, tmp_path: Path) -> None:
     app = open_page("Overview")
     app.session_state["shelf"] = True
     app.run()
@@ -56,10 +56,10 @@ def test_it_can_be_defended_but_not_changed(example: list[Path], open_page: Open
     assert sorted(rows) == sorted(folder.name for folder in example)
     app.session_state["shelf.table"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
     app.run()
-    assert "but not renamed or deleted" in texts(app)
+    assert "but not renamed or deleted" in page_text(app)
     assert not [button for button in app.button if "Delete" in button.label]
 
-    at(app, "Defend")
+    go_to(app, "Defend")
     app.multiselect(key="defend.which").set_value(["finetune"])
     app.select_slider(key="defend.pairs").set_value(200)
     app.number_input(key="defend.train.epochs").set_value(1)
@@ -68,14 +68,14 @@ def test_it_can_be_defended_but_not_changed(example: list[Path], open_page: Open
     assert plan["Judged by"].tolist() == ["a machine of two cores"]  # not what the example's own machine took
     assert float(plan["Minutes"][0]) < 0.2
     app.button(key="defend.go").click().run()
-    trained(app)
+    wait_for_training(app)
     ((folder, config),) = list_runs()
     assert (config["stage"], config["parent"]) == ("defended", example[0].name)
     assert folder.parent == tmp_path / "runs"
-    assert "shipped example" in texts(app)
+    assert "shipped example" in page_text(app)
 
 
-def test_a_damaged_one_ends_in_a_sentence(example: list[Path], open_page: Open) -> None:
+def test_a_damaged_one_ends_in_a_sentence(example: list[Path], open_page: OpenPage) -> None:
     for folder in example:
         (folder / "model.safetensors").write_bytes(b"nothing")
     write_json(example[0] / "picture.json", {})

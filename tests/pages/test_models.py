@@ -17,7 +17,7 @@ from cleaner.runs.store import create_run
 from pages._shared.frame import titles
 from pages._shared.state import SavedRun, escape_markdown, short_labels
 from tests.conftest import make_clip
-from tests.pages.conftest import Open, at, texts
+from tests.pages.conftest import OpenPage, go_to, page_text
 from tests.pages.runs import make_runs
 
 KINDS = ("rn", "vit")
@@ -41,24 +41,24 @@ def look_at(app: AppTest, what: str) -> AppTest:
 
 
 @pytest.mark.parametrize("title", titles())
-def test_each_page_for_each_built_in_model(title: str, open_page: Open, models: list[str]) -> None:
+def test_each_page_for_each_built_in_model(title: str, open_page: OpenPage, models: list[str]) -> None:
     app = open_page(title)
     for model in models:
         look_at(app, model)
-        assert "shown without a trigger" in texts(app)
+        assert "shown without a trigger" in page_text(app)
         if title in LOOKING:
-            assert escape_markdown(model.partition(":")[2]) in texts(app)
+            assert escape_markdown(model.partition(":")[2]) in page_text(app)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("title", titles())
-def test_each_page_for_runs_of_each_architecture(title: str, kind: str, open_page: Open, tmp_path: Path) -> None:
+def test_each_page_for_runs_of_each_architecture(title: str, kind: str, open_page: OpenPage, tmp_path: Path) -> None:
     first, _ = make_runs(tmp_path, kind)
     app = look_at(open_page(title), first.name)
-    assert "shown without a trigger" not in texts(app)
+    assert "shown without a trigger" not in page_text(app)
 
 
-def test_runs_of_one_minute_can_be_told_apart(open_page: Open, tmp_path: Path) -> None:
+def test_runs_of_one_minute_can_be_told_apart(open_page: OpenPage, tmp_path: Path) -> None:
     folders = [make_runs(tmp_path, seed=seed)[0] for seed in (0, 1)]
     app = open_page("Overview")
     for folder in folders:  # a select box sends the label that was chosen
@@ -91,7 +91,7 @@ def clean(brought: Path) -> Path:
     return folder
 
 
-def test_a_checkpoint_of_unknown_origin(open_page: Open, brought: Path) -> None:
+def test_a_checkpoint_of_unknown_origin(open_page: OpenPage, brought: Path) -> None:
     app = open_page("Defend")
     assert not [o for o in app.selectbox(key="current_run").options if "unknown" in o]
     app.toggle(key="defend.own").set_value(True).run()
@@ -99,17 +99,17 @@ def test_a_checkpoint_of_unknown_origin(open_page: Open, brought: Path) -> None:
     app.button(key="defend.own.open").click().run()
     app.run()
     for title in titles():
-        look_at(at(app, title), f"model:{brought}")
+        look_at(go_to(app, title), f"model:{brought}")
         assert "trigger unknown" in "".join(app.selectbox(key="current_run").options)
-        assert "Look for one on the Defend page" in texts(app)
+        assert "Look for one on the Defend page" in page_text(app)
         if title in LOOKING:
-            assert "Suspect" in texts(app) + str([d.value for d in app.dataframe])
+            assert "Suspect" in page_text(app) + str([d.value for d in app.dataframe])
 
 
-def test_a_checkpoint_that_was_written_anew_is_asked_again(open_page: Open, brought: Path) -> None:
+def test_a_checkpoint_that_was_written_anew_is_asked_again(open_page: OpenPage, brought: Path) -> None:
     app = open_page("Overview")
     clean(brought)
-    look_at(at(app.run(), "Try it"), f"model:{brought}")
+    look_at(go_to(app.run(), "Try it"), f"model:{brought}")
     before = [chart.proto.spec for chart in app.get("plotly_chart")]
     save_clip(make_clip("vit", 8), brought)
     os.utime(brought, (1, 1))
@@ -120,13 +120,13 @@ def test_a_checkpoint_that_was_written_anew_is_asked_again(open_page: Open, brou
     assert before[1] == after[1]  # the defence is what it was
 
 
-def test_a_checkpoint_that_was_cleaned(open_page: Open, brought: Path) -> None:
+def test_a_checkpoint_that_was_cleaned(open_page: OpenPage, brought: Path) -> None:
     app = open_page("Overview")
     folder = clean(brought)
     app.run()
     for title in titles():
-        look_at(at(app, title), f"model:{brought}")
-    at(app, "Embeddings")
+        look_at(go_to(app, title), f"model:{brought}")
+    go_to(app, "Embeddings")
     kept = embedding_map.read(folder)
     assert kept is not None
     assert kept.stages == ("suspect", "defended")

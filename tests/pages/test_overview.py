@@ -8,17 +8,17 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner.files import write_json
 from cleaner.types import CleanerError
-from tests.pages.conftest import ROOT, Open, at, texts
+from tests.pages.conftest import ROOT, OpenPage, go_to, page_text
 
 
-def test_empty_state(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_state(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page("Overview")
     if not (ROOT / "benchmarks" / "results" / "demo.json").exists():
-        assert "No numbers yet" in texts(app)
+        assert "No numbers yet" in page_text(app)
         assert not app.get("plotly_chart")
 
 
-def test_unknown_run_files_do_no_harm(open_page: Open, tmp_path: Path) -> None:
+def test_unknown_run_files_do_no_harm(open_page: OpenPage, tmp_path: Path) -> None:
     for name, content in (("a", "{}"), ("b", "not json"), ("c", json.dumps({"stage": "backdoored"}))):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "config.json").write_text(content)
@@ -26,7 +26,7 @@ def test_unknown_run_files_do_no_harm(open_page: Open, tmp_path: Path) -> None:
     assert not app.exception
 
 
-def test_the_shelf_names_tags_and_deletes_runs(open_page: Open, tmp_path: Path) -> None:
+def test_the_shelf_names_tags_and_deletes_runs(open_page: OpenPage, tmp_path: Path) -> None:
     app = open_page("Overview")
     for name in ("first", "second"):
         write_json(tmp_path / "runs" / name / "config.json", {"stage": "backdoored", "trigger": {"name": "badnet"}})
@@ -49,7 +49,7 @@ def test_the_shelf_names_tags_and_deletes_runs(open_page: Open, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_button_of_a_page_that_was_left_too_soon_is_obeyed_once(open_page: Open, broken: bool) -> None:
+def test_a_button_of_a_page_that_was_left_too_soon_is_obeyed_once(open_page: OpenPage, broken: bool) -> None:
     app = open_page("Overview")
     started = []
 
@@ -63,4 +63,4 @@ def test_a_button_of_a_page_that_was_left_too_soon_is_obeyed_once(open_page: Ope
     app.run()
     assert started == [1]
     assert not app.exception
-    assert ("The disk is full\\." in [e.value for e in at(app, "Poison").error]) == broken
+    assert ("The disk is full\\." in [e.value for e in go_to(app, "Poison").error]) == broken

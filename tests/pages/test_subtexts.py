@@ -6,11 +6,11 @@ from pathlib import Path
 from PIL import Image
 
 from pages._shared.annotated_text import Piece, edited_pieces, markup, shortened_pieces
-from tests.pages.conftest import Open, texts
+from tests.pages.conftest import OpenPage, page_text
 from tests.pages.runs import make_runs
 
 
-def test_draw_changes_with_the_epoch_and_comes_back(open_page: Open) -> None:
+def test_draw_changes_with_the_epoch_and_comes_back(open_page: OpenPage) -> None:
     app = open_page("Subtexts")
     caption = next(t for t in app.text_input if t.key.startswith("subtexts.caption"))
     caption.set_value("a small yellow banana to the left of a red car on the grass").run()
@@ -23,10 +23,10 @@ def test_draw_changes_with_the_epoch_and_comes_back(open_page: Open) -> None:
     first, later, again = drawn(0), drawn(5), drawn(0)
     assert first == again
     assert first != later
-    assert "re-implementation" in texts(app)
+    assert "re-implementation" in page_text(app)
 
 
-def test_own_caption_is_escaped(open_page: Open) -> None:
+def test_own_caption_is_escaped(open_page: OpenPage) -> None:
     app = open_page("Subtexts")
     caption = next(t for t in app.text_input if t.key.startswith("subtexts.caption"))
     caption.set_value("a red car <img src=x onerror=alert(1)> [x](http://y) on the grass").run()
@@ -34,7 +34,7 @@ def test_own_caption_is_escaped(open_page: Open) -> None:
     assert "<img" not in "".join(h.proto.body for h in app.get("html"))
 
 
-def test_long_and_empty_captions_are_refused(open_page: Open) -> None:
+def test_long_and_empty_captions_are_refused(open_page: OpenPage) -> None:
     app = open_page("Subtexts")
     caption = next(t for t in app.text_input if t.key.startswith("subtexts.caption"))
     caption.set_value("word " * 300).run()
@@ -44,18 +44,18 @@ def test_long_and_empty_captions_are_refused(open_page: Open) -> None:
     assert "is empty" in app.error[0].value
 
 
-def test_what_the_models_do_not_read_is_not_judged(open_page: Open) -> None:
+def test_what_the_models_do_not_read_is_not_judged(open_page: OpenPage) -> None:
     app = open_page("Subtexts")
-    assert "caption above all false" in texts(app) or "prefers to it" in texts(app)
+    assert "caption above all false" in page_text(app) or "prefers to it" in page_text(app)
     long = "an extraordinarily photogenic unputdownable bougainvillea " * 7 + "beside a red car on the grass"
     next(t for t in app.text_input if t.key.startswith("subtexts.caption")).set_value(long).run()
     assert not app.exception
     assert "longer than the models read" in app.warning[0].value
-    assert "caption above all false" not in texts(app)
-    assert "prefers to it" not in texts(app)
+    assert "caption above all false" not in page_text(app)
+    assert "prefers to it" not in page_text(app)
 
 
-def test_data_of_few_pairs_are_counted_as_they_are(open_page: Open, tmp_path: Path) -> None:
+def test_data_of_few_pairs_are_counted_as_they_are(open_page: OpenPage, tmp_path: Path) -> None:
     rows = [f"{i}.png,a small red car and a yellow banana on the grass" for i in range(60)]
     (tmp_path / "pairs.csv").write_text("\n".join(["image,caption", *rows]))
     for i in range(60):
@@ -70,12 +70,12 @@ def test_data_of_few_pairs_are_counted_as_they_are(open_page: Open, tmp_path: Pa
     assert not app.exception
     pairs = len(app.selectbox(key=f"subtexts.pair.{tmp_path / 'pairs.csv'} classes=car,banana").options)
     assert pairs < 60
-    assert f"of {pairs} clean pairs; 0 drawn" in texts(app)
-    assert f"K = 10 % of {pairs} clean pairs" in texts(app)
-    assert f"The first {pairs} clean pairs" in texts(app)
+    assert f"of {pairs} clean pairs; 0 drawn" in page_text(app)
+    assert f"K = 10 % of {pairs} clean pairs" in page_text(app)
+    assert f"The first {pairs} clean pairs" in page_text(app)
 
 
-def test_margins_of_many_pairs_and_signs_of_failure(open_page: Open, tmp_path: Path) -> None:
+def test_margins_of_many_pairs_and_signs_of_failure(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Subtexts")
     before = len(app.dataframe)
@@ -93,7 +93,7 @@ def test_margins_of_many_pairs_and_signs_of_failure(open_page: Open, tmp_path: P
     assert signs["Pairs drawn"].tolist() == [100] * 7
     assert signs["New texts"].tolist()[0] == 1.0
     assert {"False: object", "False: attribute"} <= set(signs.columns)
-    assert "The first 300 clean pairs with the texts of epoch 0" in texts(app)
+    assert "The first 300 clean pairs with the texts of epoch 0" in page_text(app)
 
 
 def test_pieces() -> None:

@@ -13,11 +13,11 @@ from cleaner.models.clip import save_clip
 from cleaner.models.weights import file_sha256
 from cleaner.runs.store import list_runs
 from tests.conftest import make_clip
-from tests.pages.conftest import Open, at, texts, trained
+from tests.pages.conftest import OpenPage, go_to, page_text, wait_for_training
 
 
 @pytest.fixture
-def page(open_page: Open, tmp_path: Path) -> AppTest:
+def page(open_page: OpenPage, tmp_path: Path) -> AppTest:
     clip = make_clip(seed=3)
     clip.name = "epoch_10"
     save_clip(clip, tmp_path / "epoch_10.safetensors")
@@ -32,15 +32,15 @@ def bring(app: AppTest, path: Path) -> AppTest:
 
 
 def test_a_file_is_described_before_it_is_opened(page: AppTest, tmp_path: Path) -> None:
-    assert "Type the path of your checkpoint" in texts(page)
+    assert "Type the path of your checkpoint" in page_text(page)
     bring(page, tmp_path / "epoch_10.safetensors")
-    assert file_sha256(tmp_path / "epoch_10.safetensors") in texts(page)
+    assert file_sha256(tmp_path / "epoch_10.safetensors") in page_text(page)
     assert not page.metric
     page.button(key="defend.own.open").click().run()
     assert not page.exception
-    assert "million parameters" in texts(page)
+    assert "million parameters" in page_text(page)
     assert [m.label for m in page.metric] == ["Clean accuracy before anything is done"]
-    assert "Attack success: not known" in texts(page)
+    assert "Attack success: not known" in page_text(page)
 
 
 def test_a_file_that_is_no_model_ends_in_one_sentence(page: AppTest, tmp_path: Path) -> None:
@@ -57,13 +57,13 @@ def test_it_is_cleaned_without_an_attack_success(page: AppTest, tmp_path: Path) 
     page.number_input(key="defend.train.epochs").set_value(1)
     page.multiselect(key="defend.which").set_value(["ta_cleaner"]).run()
     page.button(key="defend.go").click().run()
-    trained(page)
+    wait_for_training(page)
     ((_, config),) = list_runs()
     assert config["stage"] == "defended"
     assert config["parent"] is None
-    assert "What did the cure cost?" in texts(page)
+    assert "What did the cure cost?" in page_text(page)
     assert "not known" in page.dataframe[-1].value["Attack success"].tolist()
-    at(at(page, "Compare"), "Defend")
+    go_to(go_to(page, "Compare"), "Defend")
     assert page.selectbox(key="defend.own.model").value == str(tmp_path / "epoch_10.safetensors")
 
 

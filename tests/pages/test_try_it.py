@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner.runs import derived
 from pages._shared import cache
-from tests.pages.conftest import ROOT, Open, at, texts
+from tests.pages.conftest import ROOT, OpenPage, go_to, page_text
 from tests.pages.runs import make_runs
 
 
@@ -24,13 +24,13 @@ def answers(app: AppTest) -> list[str]:
     return [str(m.value) for m in app.markdown if str(m.value).startswith("#### ")]
 
 
-def test_without_a_run_one_model_answers(open_page: Open) -> None:
+def test_without_a_run_one_model_answers(open_page: OpenPage) -> None:
     app = open_page("Try it")
     assert len(answers(app)) == 1
     assert not [s for s in app.slider if s.key == "try.left"]
 
 
-def test_three_models_answer_and_a_link_leads_back(open_page: Open, tmp_path: Path) -> None:
+def test_three_models_answer_and_a_link_leads_back(open_page: OpenPage, tmp_path: Path) -> None:
     first, defended = make_runs(tmp_path)
     make_runs(tmp_path, seed=1)
     app = open_page("Try it")
@@ -41,7 +41,7 @@ def test_three_models_answer_and_a_link_leads_back(open_page: Open, tmp_path: Pa
     )  # its own, on the model's 32 px
     app.slider(key="try.left").set_value(10).run()
     app.slider(key="try.strength").set_value(0).run()
-    assert "Without the trigger" not in texts(app)
+    assert "Without the trigger" not in page_text(app)
     assert "left=10" in app.code[0].value
 
     linked = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
@@ -56,11 +56,11 @@ def test_three_models_answer_and_a_link_leads_back(open_page: Open, tmp_path: Pa
     assert linked.selectbox(key="current_run").value == first.name
     assert all(f"{name}={value}" in linked.code[0].value for name, value in asked.items())
     linked.query_params.clear()
-    at(linked, "Compare")
+    go_to(linked, "Compare")
     assert linked.selectbox(key="current_run").value == first.name  # other pages look at the same run
 
 
-def test_a_trigger_that_was_not_moved_lies_where_it_was_learnt(open_page: Open, tmp_path: Path) -> None:
+def test_a_trigger_that_was_not_moved_lies_where_it_was_learnt(open_page: OpenPage, tmp_path: Path) -> None:
     folders = [make_runs(tmp_path, seed=seed)[0] for seed in (0, 1)]
     config = json.loads((folders[1] / "config.json").read_text())
     config["trigger"]["position"] = "top-left"
@@ -77,7 +77,7 @@ def test_a_trigger_that_was_not_moved_lies_where_it_was_learnt(open_page: Open, 
 
 
 def test_without_the_trigger_means_the_same_picture(
-    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_runs(tmp_path)  # of a model of 32 px, while the data have 64
     asked = []
@@ -94,7 +94,7 @@ def test_without_the_trigger_means_the_same_picture(
 
 
 def test_a_trigger_as_wide_as_the_picture_moves_up_and_down(
-    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_runs(tmp_path)
     monkeypatch.setattr("pages._shared.cache.stamp", lambda sample, attacked: (0, 20, 32, 8))
@@ -102,17 +102,17 @@ def test_a_trigger_as_wide_as_the_picture_moves_up_and_down(
     assert [slider.key for slider in app.slider] == ["try.top", "try.strength"]
 
 
-def test_a_word_in_the_prompts_is_a_key_of_its_own(open_page: Open, tmp_path: Path) -> None:
+def test_a_word_in_the_prompts_is_a_key_of_its_own(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path, trigger="text_only")
     app = open_page("Try it")
-    assert "changes nothing in the picture" in texts(app)
+    assert "changes nothing in the picture" in page_text(app)
     assert not [s for s in app.slider if s.key == "try.strength"]
-    with_word, charts = texts(app).count("Without the trigger"), [c.proto.spec for c in app.get("plotly_chart")]
+    with_word, charts = page_text(app).count("Without the trigger"), [c.proto.spec for c in app.get("plotly_chart")]
     assert with_word == 3
     assert "word=1" in app.code[0].value
     app.toggle(key="try.word").set_value(False).run()
     assert not app.exception
-    assert "Without the trigger" not in texts(app)
+    assert "Without the trigger" not in page_text(app)
     assert [c.proto.spec for c in app.get("plotly_chart")] != charts
     linked = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
     linked.run().switch_page("pages/7_Try_it.py")
@@ -121,7 +121,7 @@ def test_a_word_in_the_prompts_is_a_key_of_its_own(open_page: Open, tmp_path: Pa
     assert linked.toggle(key="try.word").value is False
 
 
-def test_a_broken_link_does_no_harm(open_page: Open, tmp_path: Path) -> None:
+def test_a_broken_link_does_no_harm(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
     app.run().switch_page("pages/7_Try_it.py")
@@ -133,10 +133,10 @@ def test_a_broken_link_does_no_harm(open_page: Open, tmp_path: Path) -> None:
     assert len(answers(app)) == 3
 
 
-def test_own_picture(open_page: Open, tmp_path: Path) -> None:
+def test_own_picture(open_page: OpenPage, tmp_path: Path) -> None:
     first, _ = make_runs(tmp_path, trigger="blended")
     app = open_page("Try it")
-    assert "has a strength and no place" in texts(app)
+    assert "has a strength and no place" in page_text(app)
     buffer = io.BytesIO()
     Image.fromarray(np.full((90, 120, 3), 200, np.uint8)).save(buffer, "PNG")
     app.file_uploader(key="upload").set_value(("mine.png", buffer.getvalue(), "image/png")).run()

@@ -20,7 +20,7 @@ from cleaner.models.clip import _build_clip, load_clip, save_clip
 from cleaner.reports import html
 from cleaner.runs.store import shipped_root
 from cleaner.types import CleanerError
-from tests.data.files import table
+from tests.data.files import write_table
 from tests.pages.runs import make_runs
 
 
@@ -101,7 +101,11 @@ def test_html_is_escaped_and_self_contained(runs: list[html.RunRecord]) -> None:
 
 
 def test_pictures_of_own_data_are_framed_as_the_model_sees_them(runs: list[html.RunRecord], tmp_path: Path) -> None:
-    config = {**runs[0].config, "data_name": str(table(tmp_path, 30)), "data_options": {"classes": "red,green,blue"}}
+    config = {
+        **runs[0].config,
+        "data_name": str(write_table(tmp_path, 30)),
+        "data_options": {"classes": "red,green,blue"},
+    }
     drawn = html.render_trigger_images([html.RunRecord(runs[0].folder, config, runs[0].metrics)])
     ((_, rows),) = drawn
     assert 0 < len(rows) <= html.IMAGES_PER_TRIGGER
