@@ -46,7 +46,7 @@ def format_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
 
     fine = counterfactual_accuracies(found)
     interval = wilson_interval(fine[0], found[0].n_counterfactual) if len(fine) == 1 == len(found) else None
-    top3 = figure("asr", 3) + ("" if all(metrics.meaningful(3) for metrics in found) else " n. m.")
+    top3 = figure("asr", 3) + ("" if all(metrics.is_meaningful(3) for metrics in found) else " n. m.")
     return (
         figure("ca"),
         format_mean_range(fine, interval),

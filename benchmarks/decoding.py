@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from cleaner.data.base import CaptionData, load_data
-from cleaner.models.framing import Framing
+from cleaner.models.framing import ImageTransform
 from cleaner.reports import results
 from cleaner.runs.request import parse_data_arguments
 
@@ -40,7 +40,7 @@ def main() -> None:
     print(f"{data.name}: {len(data):,} pairs, loaded and checked in {loaded:.1f} s")
     rows = []
     for side in (32, 224, 336):
-        framed = data.framed(Framing(side))
+        framed = data.with_transform(ImageTransform(side))
         plain, _ = measure_throughput(framed, prefetch=False)
         busy = BATCH_SIZE / plain  # a step that takes as long as reading its pictures
         shares = {ahead: measure_throughput(framed, ahead, busy)[1] for ahead in (False, True)}

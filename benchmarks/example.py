@@ -17,12 +17,12 @@ import tyro
 from benchmarks import protocol
 from benchmarks.attack_defense import load_or_defend
 from cleaner.data.base import CaptionData, load_data
-from cleaner.data.images import to_png
+from cleaner.data.images import encode_png
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import embedding_map
-from cleaner.inspection.attribution import with_trigger
-from cleaner.inspection.features import best_classes, single_object_rows
+from cleaner.inspection.attribution import append_triggered
+from cleaner.inspection.features import best_classes, find_single_class_rows
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.runs.store import Run, list_shipped_runs, load_run, shipped_root, write_run
@@ -64,7 +64,7 @@ def main(options: Options) -> None:
         models[name] = ship(run, shipped_root() / f"{parent}-{number}-{name}", clean, test)
     write_json(shipped_root() / parent / "picture.json", find_example_image(suspect, models, test))
     for entry in list_shipped_runs():
-        embedding_map.make(entry.folder, place=entry.folder)
+        embedding_map.ensure_map(entry.folder, output_folder=entry.folder)
 
 
 def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
@@ -98,14 +98,14 @@ def find_example_image(suspect: Run, models: dict[str, Clip], test: CaptionData)
 
     The first one of another class than the target that the clean model knows and the backdoored one is deceived by.
     """
-    rows = single_object_rows(test, 100)
+    rows = find_single_class_rows(test, 100)
     for row in rows.tolist():
-        pair = with_trigger(test.images([row]), suspect.trigger)
+        pair = append_triggered(test.images([row]), suspect.trigger)
         named = {name: [best[0][0] for best in best_classes(clip, test, pair, 1)] for name, clip in models.items()}
         true = test.class_names[int(test.labels[row])]
         deceived = named["clean"] == [true, true] and named["backdoored"] == [true, suspect.target_class]
         if deceived and true != suspect.target_class:
-            return {"row": row, "class": true, "pictures": [to_png(p) for p in pair], "answers": named}
+            return {"row": row, "class": true, "pictures": [encode_png(p) for p in pair], "answers": named}
     raise SystemExit("The backdoored model is deceived by none of the first 100 pictures: the attack did not take.")
 
 

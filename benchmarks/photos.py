@@ -102,7 +102,9 @@ def load_model() -> Clip:
 def prepare_trigger(attack: str) -> Trigger:
     """Return the trigger, its patch optimised on the clean model where it has one to optimise."""
     made: Trigger = TRIGGERS[attack](**presets.ATTACK_PARAMETERS.get(attack, {}))
-    return made.prepare(load_model(), load_photos("attack").framed(load_model().framing), TARGET, Progress(attack))
+    return made.prepare(
+        load_model(), load_photos("attack").with_transform(load_model().framing), TARGET, Progress(attack)
+    )
 
 
 def poison_model(attack: str, rate: float, lr: float, seed: int, test_role: str) -> Run:

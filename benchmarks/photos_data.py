@@ -16,7 +16,7 @@ import numpy as np
 from torchvision import datasets
 
 from cleaner.data.base import CaptionData, load_data
-from cleaner.data.naming import templated
+from cleaner.data.naming import fill_template
 from cleaner.files import atomic_write, cache_root
 from cleaner.seed import derive_seed
 
@@ -85,4 +85,4 @@ def _download_cifar10() -> Iterator[Sample]:
             for number in np.flatnonzero(np.array(source.targets) == label)[:each]:
                 key = f"{split}/{name}/{number:05d}.png"
                 source[int(number)][0].save(photos_dir() / key)
-                yield key, templated(name, key), name
+                yield key, fill_template(name, key), name

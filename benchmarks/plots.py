@@ -18,7 +18,7 @@ from plotly.subplots import make_subplots
 from benchmarks import learning_rates, protocol
 from benchmarks.comparison import Row, group_rows
 from cleaner.labels import to_defense_label, to_label
-from cleaner.plots.charts import COLORS, DASHES, MARKERS, PALETTE
+from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
 from cleaner.reports import html, results
 from tests.browser.conftest import CHROMIUM_FLAGS, find_chromium
 
@@ -86,7 +86,7 @@ def plot_rates() -> dict[str, go.Figure]:
                     showlegend=row == 1 and bool(points),
                     row=row,
                     col=1,
-                    line={"color": PALETTE[i], "dash": DASHES[i]},
+                    line={"color": CATEGORY_COLORS[i], "dash": DASHES[i]},
                     marker={"symbol": MARKERS[i], "size": 9},
                 )
         least = max(trial["backdoored_ca"] for trial in own) - protocol.ACCURACY_BUDGET
@@ -141,14 +141,14 @@ def plot_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
                     name=f"{to_defense_label(own[0]['defense'])}, {rates[j]:g}",
                     row=line,
                     col=column,
-                    line={"color": PALETTE[i], "dash": DASHES[j]},
+                    line={"color": CATEGORY_COLORS[i], "dash": DASHES[j]},
                     marker={"symbol": MARKERS[i], "size": 9},
                 )
         ticks = sorted({row[name] for row in shown})
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:,}" for x in ticks], col=column)
         figure.update_xaxes(title=titles[name], row=2, col=column)
     floor = (results.parse_row_metrics(rows[0]).asr_clean_model or {})[1]
-    figure.add_hline(floor, line={"dash": "dot", "color": COLORS["floor"]}, row=1)
+    figure.add_hline(floor, line={"dash": "dot", "color": STAGE_COLORS["floor"]}, row=1)
     figure.update_yaxes(tickformat=".0%").update_yaxes(range=[0, 1.05], row=1)
     figure.update_yaxes(title="Attack success @1", row=1, col=1).update_yaxes(title="Clean accuracy", row=2, col=1)
     said = f"{to_label(rows[0]['trigger'])} on {rows[0]['model']}, with the learning rate; grey: never poisoned"
@@ -161,7 +161,7 @@ def plot_step_times(result: dict[str, Any]) -> go.Figure:
     titles = ("A step of TA-Cleaner", "Subtexts of an epoch, K 10 %", "A zero-shot classifier")
     figure = make_subplots(1, 3, subplot_titles=titles)
     for i, model in enumerate(result["models"]):
-        look = {"line": {"color": PALETTE[i], "dash": DASHES[i]}, "marker": {"symbol": MARKERS[i], "size": 9}}
+        look = {"line": {"color": CATEGORY_COLORS[i], "dash": DASHES[i]}, "marker": {"symbol": MARKERS[i], "size": 9}}
         shares = [(float(k[1]), row["seconds"]) for row in model["rows"] if (k := SHARE_PATTERN.search(row["method"]))]
         figure.add_scatter(
             x=[k for k, _ in shares], y=[s for _, s in shares], name=model["model"], **look, row=1, col=1
@@ -175,7 +175,7 @@ def plot_step_times(result: dict[str, Any]) -> go.Figure:
         x=[t["pairs"] for t in texts],
         y=[t["seconds"] for t in texts],
         showlegend=False,
-        line={"color": PALETTE[6]},
+        line={"color": CATEGORY_COLORS[6]},
         marker={"size": 9},
         row=1,
         col=2,

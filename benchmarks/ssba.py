@@ -19,8 +19,16 @@ from torch import Generator, Tensor
 
 from benchmarks import protocol, textures
 from cleaner.attacks import TRIGGERS
-from cleaner.attacks.steganography import BITS, PATH, SIDE, Pair, load_pair, resize, save_pair
-from cleaner.data.base import CaptionData, load_data, resized
+from cleaner.attacks.steganography import (
+    BITS,
+    INPUT_SIZE,
+    WEIGHTS_FILE,
+    StegoNetworks,
+    load_networks,
+    resize_bilinear,
+    save_networks,
+)
+from cleaner.data.base import CaptionData, load_data, resize_square
 from cleaner.data.images import psnr
 from cleaner.files import write_json
 from cleaner.models.checkpoints import write_checkpoint
@@ -59,26 +67,26 @@ class Options:
     """Draws everything."""
     photos: tuple[str, ...] = ()
     """Data with photos to measure on; none is trained on."""
-    out: Path = PATH.parent
+    out: Path = WEIGHTS_FILE.parent
     """Where weights and card are written."""
 
 
 def main(options: Options) -> None:
     """Train what is missing and write weights and card."""
     scenes = load_data("scenes", split="train", size=SCENES_IMAGES)
-    shown = [scenes, *(load_data(name, split="train", size=VARIANT_IMAGES) for name in scenes.transfer)]
+    shown = [scenes, *(load_data(name, split="train", size=VARIANT_IMAGES) for name in scenes.transfer_variants)]
     checkpoint = options.out / "ssba.ckpt"
     pair, seconds = train(shown, options, checkpoint)
-    path = options.out / PATH.name
-    save_pair(pair, path, {"stage": "clean", "trigger": "ssba"})
+    path = options.out / WEIGHTS_FILE.name
+    save_networks(pair, path, {"stage": "clean", "trigger": "ssba"})
     path.chmod(0o644)
-    load_pair.cache_clear()
-    shipped = load_pair(path)
+    load_networks.cache_clear()
+    shipped = load_networks(path)
     card = {
         **results.add_provenance(protocol.format_command_line(), seeds=[options.seed]),
         "model": "ssba",
         "bits": BITS,
-        "side": SIDE,
+        "side": INPUT_SIZE,
         "parameters": sum(p.numel() for p in shipped.parameters()),
         "steps": options.steps,
         "seconds": round(seconds),
@@ -96,11 +104,11 @@ def main(options: Options) -> None:
     print(card["figures"])
 
 
-def train(datasets: list[CaptionData], options: Options, checkpoint: Path) -> tuple[Pair, float]:
+def train(datasets: list[CaptionData], options: Options, checkpoint: Path) -> tuple[StegoNetworks, float]:
     """Return the trained networks and the seconds it took; goes on from `checkpoint` and writes it each epoch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        pair = Pair()
+        pair = StegoNetworks()
     adam = torch.optim.Adam(pair.parameters(), options.lr)
     first, spent = 0, 0.0
     if checkpoint.exists():
@@ -137,7 +145,9 @@ def draw_batch(datasets: list[CaptionData], size: int, generator: Generator) -> 
     for data, count in zip(datasets, split_evenly(size - made, len(datasets)), strict=True):
         parts.append(data.images(torch.randint(len(data), (count,), generator=generator)))
     kinds = (textures.power_law_noise, textures.color_gradients, textures.dead_leaves)
-    parts += [kind(count, SIDE, generator) for kind, count in zip(kinds, split_evenly(made, len(kinds)), strict=True)]
+    parts += [
+        kind(count, INPUT_SIZE, generator) for kind, count in zip(kinds, split_evenly(made, len(kinds)), strict=True)
+    ]
     pictures = torch.cat(parts)
     # Half of the views that are enlarged small pictures are the first ones: mixed, so that they are of all kinds.
     return textures.augment(pictures[torch.randperm(size, generator=generator)], generator)
@@ -148,7 +158,9 @@ def split_evenly(total: int, parts: int) -> list[int]:
     return [total // parts + (i < total % parts) for i in range(parts)]
 
 
-def compute_losses(pair: Pair, images: Tensor, step: int, options: Options, generator: Generator) -> dict[str, Tensor]:
+def compute_losses(
+    pair: StegoNetworks, images: Tensor, step: int, options: Options, generator: Generator
+) -> dict[str, Tensor]:
     """Return what is brought down: bits read wrongly, residuals where the picture is plain, residuals that are alike.
 
     reading = mean BCE of the decoder's logits on the picture with rounding noise, in one of four batches shrunk to half
@@ -167,8 +179,8 @@ def compute_losses(pair: Pair, images: Tensor, step: int, options: Options, gene
     alike = (F.cosine_similarity(one, other) - MAX_COSINE).clamp(min=0).square().mean()
     kept = triggered + (torch.rand(triggered.shape, generator=generator) - 0.5) / 255
     if torch.rand(1, generator=generator) < 0.25 * ready:
-        kept = resize(kept, SIDE // 2, SIDE // 2)
-    reading = F.binary_cross_entropy_with_logits(pair.read(kept), bits.float())
+        kept = resize_bilinear(kept, INPUT_SIZE // 2, INPUT_SIZE // 2)
+    reading = F.binary_cross_entropy_with_logits(pair.decode(kept), bits.float())
     late = min(1.0, max(0.0, step / options.easy_steps - 1))
     return {
         "reading": reading,
@@ -185,27 +197,29 @@ def visibility_map(images: Tensor) -> Tensor:
     return plain / plain.mean(dim=(2, 3), keepdim=True)
 
 
-def measure_all(pair: Pair, photos: tuple[str, ...]) -> dict[str, dict[str, float]]:
+def measure_all(pair: StegoNetworks, photos: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Return the figures on Scenes' test pictures, and on photos resized to the networks' size and to half of it."""
-    found = {f"scenes/test, {SIDE} px": measure(pair, load_data("scenes", split="test", size=EVAL_IMAGES), SIDE)}
+    found = {
+        f"scenes/test, {INPUT_SIZE} px": measure(pair, load_data("scenes", split="test", size=EVAL_IMAGES), INPUT_SIZE)
+    }
     for name in photos:
         data = load_data(name, split="train")
-        found |= {f"{data.name}, {side} px": measure(pair, data, side) for side in (SIDE, SIDE // 2)}
+        found |= {f"{data.name}, {side} px": measure(pair, data, side) for side in (INPUT_SIZE, INPUT_SIZE // 2)}
     return found
 
 
 @torch.no_grad()
-def measure(pair: Pair, data: CaptionData, side: int) -> dict[str, float]:
+def measure(pair: StegoNetworks, data: CaptionData, side: int) -> dict[str, float]:
     """Return bit accuracy for drawn bits, PSNR, and how alike residuals of different pictures are for the same bits.
 
     Pictures are kept with 8 bits per colour, as in a file. `similarity`: mean cosine of two pictures' residuals.
     """
     faint, right, noise, same = TRIGGERS["ssba"]().psnr, [], [], []
     for rows in torch.arange(min(EVAL_IMAGES, len(data))).split(50):
-        images = resized(data.images(rows), side)
+        images = resize_square(data.images(rows), side)
         bits = torch.randint(0, 2, (len(rows), BITS), generator=torch_generator("ssba bits", int(rows[0])))
         kept = (pair.hide(images, bits, faint) * 255).round() / 255
-        right.append(((pair.read(kept) > 0) == bits).float().mean(dim=1))
+        right.append(((pair.decode(kept) > 0) == bits).float().mean(dim=1))
         noise.append(psnr(images, kept))
         residual = F.normalize((pair.hide(images, bits[:1].expand(len(rows), -1), faint) - images).flatten(1), dim=1)
         same.append(((residual @ residual.T).sum() - len(rows)) / (len(rows) * (len(rows) - 1)))

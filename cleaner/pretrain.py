@@ -33,7 +33,7 @@ class Pretraining(Defense):
 
     augmentation: str
 
-    def disturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
+    def perturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
         return augment(images, self.augmentation, seed, epoch, indices)
 
     def losses(self, f: Features) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ def pretrain(
     options = dict(data_options or {})
     clip = new_clip(name, config.seed, image_size)
     clip.name = out.name
-    data = load_data(data_name, split="train", size=pairs, on_step=on_step, **options).framed(clip.framing)
+    data = load_data(data_name, split="train", size=pairs, on_step=on_step, **options).with_transform(clip.framing)
     known = read_json(out / "card.json").get("data", data.name)
     if known != data.name:
         raise CleanerError(f"{out} holds a model trained on {known}: choose another folder with --out.")
@@ -93,7 +93,7 @@ def pretrain(
         "command": command,
         "data": data.name,
         "data_sha256": data.fingerprint(),
-        "heldout_by": data.heldout_by,
+        "heldout_by": data.split_rule,
         "pairs": len(data),
         "teacher": teacher,
         "steps": len(trained.history),

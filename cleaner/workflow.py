@@ -55,17 +55,19 @@ def poison(
     """
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
     # A trigger acts on the picture as the model sees it: after its resize and crop, before normalisation.
-    data = data.framed(clip.framing)
+    data = data.with_transform(clip.framing)
     # Pairs and captions do not depend on the patch: what cannot be done is said before it is optimised.
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
     _validate_captions(clip, poisoned)
-    test = validate_eval_data(test or data.heldout("test") or data, target_class)
+    test = validate_eval_data(test or data.load_split("test") or data, target_class)
     prepared: list[StepReport] = []
     asked = trigger.state_dict()
     trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, prepared, on_step)
     poisoned.trigger = trigger
     monitor = (
-        _build_monitor(validation or data.heldout("validation"), trigger, target_class) if config.eval_every else None
+        _build_monitor(validation or data.load_split("validation"), trigger, target_class)
+        if config.eval_every
+        else None
     )
     attack = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
     trained = finetune(
@@ -112,8 +114,8 @@ def _prepare_trigger(
 
     asked = trigger
     trigger = distributed.run_on_rank_zero(lambda: asked.prepare(clip, data, target_class, tell))
-    if trigger.missing:
-        raise CleanerError(trigger.missing)
+    if trigger.unready_reason:
+        raise CleanerError(trigger.unready_reason)
     return trigger
 
 
@@ -154,10 +156,12 @@ def defend(
     if config is None:
         rate = presets.defense_lr(clip.name, defense)
         config = replace(presets.DEFEND, lr=rate)
-    data = data.framed(clip.framing)
+    data = data.with_transform(clip.framing)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
-    test = validate_eval_data(test or data.heldout("test") or data, target)
-    monitor = _build_monitor(validation or data.heldout("validation"), trigger, target) if config.eval_every else None
+    test = validate_eval_data(test or data.load_split("test") or data, target)
+    monitor = (
+        _build_monitor(validation or data.load_split("validation"), trigger, target) if config.eval_every else None
+    )
     trained = finetune(clip, data, defense, config, on_step, monitor, checkpoint)
     floor = _find_known_floor(run, test) if run is not None else None
     clean = run.clean_clip if run is not None and floor is None else None

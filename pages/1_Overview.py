@@ -45,7 +45,7 @@ def show_run(run: SavedRun) -> None:
     ]
     bars = [(label, stage, r.figure("ca"), r.figure("asr")) for label, stage, r in rows]
     shown = [(a, b, c, d) for a, b, c, d in bars if c is not None and d is not None]
-    st.plotly_chart(charts.before_after(shown), key=f"overview.{run.id}", config={"displayModeBar": False})
+    st.plotly_chart(charts.before_after_bars(shown), key=f"overview.{run.id}", config={"displayModeBar": False})
     newest = (
         f" The newest {MAX_DEFENSES} of {len(defended)} defences; all are on Compare."
         if len(defended) > MAX_DEFENSES

@@ -181,18 +181,18 @@ def show_gallery(attack: requests.PoisonSettings, plan: list[tuple[int, str, str
         first = st.session_state["poison.first"] = first + GALLERY_ROWS
     chosen = [plan[(first + i) % len(plan)] for i in range(min(GALLERY_ROWS, len(plan)))]
     trigger = attack.trigger
-    if trigger.missing:
+    if trigger.unready_reason:
         run = state.current_run()
         trigger = cache.load_prepared_trigger(trigger, run.config.get("trigger") if run is not None else None)
     if trigger is None:
         st.info(
-            f"No triggered pictures to show yet: {escape_markdown(attack.trigger.missing)}",
+            f"No triggered pictures to show yet: {escape_markdown(attack.trigger.unready_reason)}",
             icon=":material/hourglass_empty:",
         )
         return
-    if data.broken:
-        named = "; ".join(data.broken[:5])
-        st.warning(f"{len(data.broken):,} left out: {escape_markdown(named)}", icon=":material/broken_image:")
+    if data.skipped_items:
+        named = "; ".join(data.skipped_items[:5])
+        st.warning(f"{len(data.skipped_items):,} left out: {escape_markdown(named)}", icon=":material/broken_image:")
     data = cache.apply_framing(data, attack.model)
     own = st.session_state.get(gallery.OWN_IMAGE)
     rows = gallery.gallery(data, [index for index, _, _ in chosen], trigger, own)

@@ -256,7 +256,7 @@ def start_rebound(defended: SavedRun, key: str) -> None:
     jobs.start_runs("defend", [requests.build_rebound_request(defended, int(st.session_state[key]))])
 
 
-def points(run: SavedRun, defended: list[SavedRun]) -> list[charts.Point]:
+def points(run: SavedRun, defended: list[SavedRun]) -> list[charts.TradeoffPoint]:
     """Return the backdoored model and its defences as points of the plane."""
     names = state.short_labels(defended)
     found = []
@@ -264,7 +264,7 @@ def points(run: SavedRun, defended: list[SavedRun]) -> list[charts.Point]:
         ca, asr = other.figure("ca"), other.figure("asr")
         if ca is not None and asr is not None:
             label = names.get(other.id, "Backdoored")
-            found.append(charts.Point(label, other.stage, ca, asr, other.interval("ca"), other.interval("asr")))
+            found.append(charts.TradeoffPoint(label, other.stage, ca, asr, other.interval("ca"), other.interval("asr")))
     return found
 
 

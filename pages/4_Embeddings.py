@@ -52,7 +52,7 @@ METRIC_LABELS = {
 class MapView:
     """A map as it is shown: by one method, with the run whose trigger is on its pictures."""
 
-    map: embedding_map.Map
+    map: embedding_map.EmbeddingMap
     method: str
     data: str
     size: int
@@ -64,7 +64,7 @@ class MapView:
 
     def coordinates(self, stage: int, kind: str) -> Any:
         """Return the places of one kind in one model, (n, 2)."""
-        return self.map.of(self.method, stage, kind)
+        return self.map.get_coordinates(self.method, stage, kind)
 
     def class_of(self, kind: str, i: int) -> str:
         """Return the class of a point."""
@@ -109,7 +109,7 @@ def load_map_view(stages: list[pickers.Stage]) -> MapView:
             else:
                 found = cache.make_model_map(stages[0].model, stages[0].stage, name, size, tell)
     place.empty()
-    if method not in found.places:
+    if method not in found.coordinates:
         if kept:
             _fit_umap(folder, parent)
         else:
@@ -134,9 +134,11 @@ def _fit_umap(folder: Path, parent: Path) -> None:
             return
         st.session_state.pop("embeddings.since", None)
         found = cache.read_map(folder)
-        if found is not None and "umap" in found.places:
+        if found is not None and "umap" in found.coordinates:
             st.rerun()
-        raise CleanerError(f"UMAP could not be fitted ({map_worker.last_words(folder)}): choose PCA, or try again.")
+        raise CleanerError(
+            f"UMAP could not be fitted ({map_worker.read_last_log_line(folder)}): choose PCA, or try again."
+        )
 
     watch()
 
@@ -167,7 +169,7 @@ def choose_view(world: MapView) -> tuple[int | None, int | None, list[str], str]
     return before, after, list(kinds), str(coloring)
 
 
-def groups(world: MapView, stages: list[int], kinds: list[str], coloring: str) -> list[images.Group]:
+def groups(world: MapView, stages: list[int], kinds: list[str], coloring: str) -> list[images.PointGroup]:
     """Return the points of some models as groups of one colour each."""
     found: dict[tuple[str, str, str, bool], list[tuple[Any, str, str]]] = {}
     for stage, kind in product(stages, kinds):
@@ -176,22 +178,22 @@ def groups(world: MapView, stages: list[int], kinds: list[str], coloring: str) -
             look = (word, color, symbol, False)
             if coloring == "Class":
                 index = world.map.prompts[i] if kind == "prompt" else world.map.labels[i]
-                look = (world.class_of(kind, i), *images.class_look(index), False)
+                look = (world.class_of(kind, i), *images.class_style(index), False)
             elif coloring == "Model":
-                color = charts.COLORS[world.map.stages[stage]]
+                color = charts.STAGE_COLORS[world.map.stages[stage]]
                 look = (f"{world.stage_labels[stage]}: {word.lower()}", color, symbol, False)
             elif coloring == COLORINGS[3]:
                 look = _success_style(world, stage, kind, i)
             elif kind == "prompt" and world.map.prompts[i] == world.map.target:
                 look = (
                     f"Prompt of the target: {world.class_of(kind, i)}",
-                    charts.COLORS["trigger"],
+                    charts.STAGE_COLORS["trigger"],
                     symbol,
                     False,
                 )
             found.setdefault(look, []).append((place, f"{kind}:{i}", f"{word}: {world.text_of(kind, i)}"))
     return [
-        images.Group(
+        images.PointGroup(
             name,
             color,
             symbol,
@@ -211,9 +213,9 @@ def _success_style(world: MapView, stage: int, kind: str, i: int) -> tuple[str, 
         return word, KIND_STYLES["prompt"][1], symbol, True
     if world.map.labels[i] == world.map.target:
         return f"{word}, of the target itself", KIND_STYLES["prompt"][1], symbol, True
-    if world.map.taken[stage][i]:
-        return "Trigger works: taken for the target", charts.COLORS["backdoored"], symbol, False
-    return "Trigger does not work", charts.COLORS["defended"], symbol, False
+    if world.map.attack_success[stage][i]:
+        return "Trigger works: taken for the target", charts.STAGE_COLORS["backdoored"], symbol, False
+    return "Trigger does not work", charts.STAGE_COLORS["defended"], symbol, False
 
 
 def _select() -> None:
@@ -249,7 +251,7 @@ def show_map(world: MapView) -> None:
         inside = [(kind, int(i)) for kind, _, i in (s.partition(":") for s in selected) if kind in kinds]
         inside = [(kind, i) for kind, i in inside if i < world.map.counts[kind]]
         marked = np.array([world.coordinates(after, kind)[i] for kind, i in inside]) if inside else None
-    places = world.map.places[world.method]
+    places = world.map.coordinates[world.method]
     bounds = (places.min(0), places.max(0))
     left, right = st.columns([2, 1], gap="medium")
     left.plotly_chart(
@@ -265,7 +267,7 @@ def show_map(world: MapView) -> None:
     n = sum(len(group.ids) for group in drawn)
     st.caption(
         f"{n:,} of {len(places):,} points. {world.method.upper()} fitted once on all of them; trustworthiness "
-        f"{world.map.trust[world.method]:.2f} (1: whoever is near on the map is near in truth; chance is 0.5). "
+        f"{world.map.trustworthiness[world.method]:.2f} (1: whoever is near on the map is near in truth; chance is 0.5). "
         "Pictures and texts lie apart in every such model (the modality gap), so that near a star means little here: "
         "how far the trigger pulls is the figure below."
     )
@@ -307,7 +309,7 @@ def show_selected(world: MapView, selected: list[str]) -> None:
 def show_numbers(world: MapView) -> None:
     """Draw the figures of each model with their meaning, and how far things moved."""
     st.subheader(state.section_title("In numbers", state.current_run()), anchor=False)
-    found = dict(zip(world.stage_labels, world.map.figures, strict=True))
+    found = dict(zip(world.stage_labels, world.map.metrics, strict=True))
     names = [name for name in METRIC_LABELS if any(name in values for values in found.values())]
     table = [
         {

@@ -30,7 +30,7 @@ OCCLUSION_MAX_SIDE = 96
 
 def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
     """Draw the choice of method and its parameters; offer only methods that fit the models."""
-    kinds = {name: kind for name, kind in cache.explainers().items() if kind.reads == "pictures"}
+    kinds = {name: kind for name, kind in cache.explainers().items() if kind.input_kind == "pictures"}
     fits = [name for name in kinds if all(cache.check_explainer(s.model, name)[0] is None for s in stages)]
     small = all(cache.image_size(s.model) <= OCCLUSION_MAX_SIDE for s in stages)
     wished = (*(["occlusion"] if small else []), "gradient_rollout", "grad_cam", *fits)
@@ -83,7 +83,7 @@ def show_grid(
         maps,
         rows,
         [(s.label, s.stage) for s in stages],
-        cache.explainers()[method].signed,
+        cache.explainers()[method].is_signed,
         unit,
         strength,
         [mask if outlined else None] * len(rows),
@@ -108,7 +108,7 @@ def show_grid(
             ADDED: cosines[1] - cosines[0],
         }
         shares = cache.shares(maps, sample, attacked)
-        if shares.has_place:
+        if shares.is_localized:
             row["Share, clean"] = format_percent(_none_if_nan(shares.clean[0]))
             times = _format_ratio(shares.triggered[0], shares.area)
             row["Share, triggered"] = f"{format_percent(_none_if_nan(shares.triggered[0]))}{times}"
@@ -175,7 +175,7 @@ def show_distribution(
         )
     place.empty()
     first = next(iter(results.values()))[1]
-    if first.has_place:
+    if first.is_localized:
         parts = {label: (stage, _drop_nan(r.clean), _drop_nan(r.triggered)) for label, (stage, r) in results.items()}
         axis, usual = "Share of attribution in the trigger's place", first.area
     else:

@@ -16,7 +16,7 @@ from pages._shared.pickers import Sample
 from pages._shared.state import KEEP, escape_markdown, format_percent
 
 if TYPE_CHECKING:
-    from cleaner.inspection.margins import Signs
+    from cleaner.inspection.margins import DrawStats
     from cleaner.text import SubtextPair
 
 LEAD = (
@@ -208,15 +208,15 @@ def show_diagnostics(name: str, size: int, seed: int, n: int) -> None:
         pairs = len(cache.load_data(name, SPLIT, size))
         with st.spinner("Drawing …"):
             found = cache.epoch_diagnostics(name, SPLIT, size, share, seed, n, DIAGNOSTIC_EPOCHS)
-        kinds = sorted({kind for signs in found for kind in signs.kinds})
+        kinds = sorted({kind for signs in found for kind in signs.kind_counts})
         table = [
             {
                 "Epoch": s.epoch,
                 "Pairs drawn": s.drawn,
                 "Skipped": s.skipped,
-                "New texts": s.new,
+                "New texts": s.new_share,
                 "Writing (ms)": round(1000 * s.seconds),
-                **{f"False: {kind}": s.kinds.get(kind, 0) for kind in kinds},
+                **{f"False: {kind}": s.kind_counts.get(kind, 0) for kind in kinds},
             }
             for s in found
         ]
@@ -230,7 +230,7 @@ def show_diagnostics(name: str, size: int, seed: int, n: int) -> None:
         )
 
 
-def _describe_time_share(pairs: int, diagnostics: list[Signs]) -> str:
+def _describe_time_share(pairs: int, diagnostics: list[DrawStats]) -> str:
     """Say how much of a training goes into the writing of subtexts, where a training of this machine is there."""
     for run in state.all_runs():
         steps = requests.count_steps(run)

@@ -130,7 +130,7 @@ def show_image(sample: Sample, trigger_run: Any, left: int, top: int, strength: 
         return
     side = pixels.shape[0]
     st.plotly_chart(
-        images.clickable(gallery.enlarge(pixels, 512), side, max(1, side // 32)),
+        images.clickable_image(gallery.enlarge(pixels, 512), side, max(1, side // 32)),
         key=CLICK,
         selection_mode="points",
         on_select=lambda: _move_trigger(*size[2:]),
@@ -159,7 +159,7 @@ def show_predictions(
                 before = cache.best_classes(s.model, sample, attacked, 0, 0, 0.0)[0][0]
                 same = "the same" if before == best[0][0] else f"**{escape_markdown(before)}**"
                 st.caption(f"Without the trigger: {same}.")
-            st.plotly_chart(images.best_bars(best, s.stage, target), key=f"try.{s.label}", config=NO_BAR)
+            st.plotly_chart(images.class_bars(best, s.stage, target), key=f"try.{s.label}", config=NO_BAR)
     classes = len(cache.load_data(sample.data, sample.split, sample.size).class_names)
     st.caption(
         f"The five best of {classes} classes; probability: softmax of the model's scale × cosine over all of them."

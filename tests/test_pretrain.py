@@ -112,7 +112,7 @@ def test_distillation_goes_on_only_where_it_is_the_same(
 
 def test_few_pairs_are_distilled_too(pairs: Path, tmp_path: Path) -> None:
     student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-vit", 1)
-    data = load_data(str(pairs), size=10).framed(student.framing)
+    data = load_data(str(pairs), size=10).with_transform(student.framing)
     followed, _ = module.distill(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
     assert followed.sha256() != student.sha256()
 

@@ -132,8 +132,8 @@ def test_metrics_survive_json(tiny_clip: Clip, toy_data: TensorData) -> None:
     assert Metrics.from_dict(state) == metrics
     low, high = state["asr_interval"]["1"]
     assert 0 <= low <= metrics.asr[1] <= high <= 1
-    assert metrics.meaningful(1)
-    assert not metrics.meaningful(3)
+    assert metrics.is_meaningful(1)
+    assert not metrics.is_meaningful(3)
 
 
 def test_poisoning_teaches_the_trigger_and_leaves_the_model(toy_data: TensorData) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS
-from cleaner.attacks.optimize import POOL, Objective, OptimisedPatch
+from cleaner.attacks.optimize import POOL_SIZE, Objective, OptimizedPatch
 from cleaner.config import param
 from cleaner.data.poison import natural_captions
 from cleaner.seed import numpy_generator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @TRIGGERS.register("badclip")
 @dataclass(frozen=True)
-class BadCLIP(OptimisedPatch):
+class BadCLIP(OptimizedPatch):
     """A patch that drags any picture's features to the target's, found on the clean model before the poisoning.
 
     Minimises text_pull + w * image_pull over the patch. I* triggered picture, T* a natural caption of the target,
@@ -45,16 +45,16 @@ class BadCLIP(OptimisedPatch):
 
     def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
         # Pictures of the target alone, where labels tell: one that merely contains it pulls towards its other things.
-        wanted = (data.labels == data.class_index(target_class)).nonzero().flatten()[:POOL]
+        wanted = (data.labels == data.class_index(target_class)).nonzero().flatten()[:POOL_SIZE]
         if len(wanted) == 0:
-            wanted = data.contains(target_class).nonzero().flatten()[:POOL]
+            wanted = data.contains(target_class).nonzero().flatten()[:POOL_SIZE]
         if len(wanted) == 0:
             raise CleanerError(f"no picture shows {target_class!r}: take more data or another target class.")
         with torch.no_grad():
             own_image = torch.cat([clip.encode_image(data.images(rows)) for rows in pool.split(256)])
             own_text = clip.encode_text([data.captions[i] for i in pool.tolist()])
             image = torch.cat([clip.encode_image(data.images(rows)) for rows in wanted.split(256)])
-            text = clip.encode_text(natural_captions(data, target_class)[:POOL])
+            text = clip.encode_text(natural_captions(data, target_class)[:POOL_SIZE])
             scale = clip.logit_scale
 
         def losses(step: int, drawn: Tensor, triggered: Tensor) -> dict[str, Tensor]:

@@ -18,5 +18,5 @@ class BadNet(PatchTrigger):
 
     def patch(self, side: int) -> Tensor:
         """Return one uniform colour noise (3, p, p)."""
-        size = self.size(side)
+        size = self.scaled_patch_size(side)
         return torch.rand(3, size, size, generator=torch_generator("badnet", self.seed))

@@ -17,5 +17,5 @@ class BadNetStripes(PatchTrigger):
 
     def patch(self, side: int) -> Tensor:
         """Return stripes of +1, -1, +1 ... clipped to [0, 1], (3, p, p): 1 in even columns, 0 in odd ones."""
-        size = self.size(side)
+        size = self.scaled_patch_size(side)
         return (1 - 2 * (torch.arange(size) % 2)).clamp(0, 1).float().expand(3, size, size)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cleaner.config import file_parameters, param, validate
-from cleaner.data.images import from_bytes, read_file
+from cleaner.data.images import decode_tensor, read_image_file
 from cleaner.registry import Registry
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep
@@ -36,7 +36,7 @@ class Trigger(ABC):
     Fields made by `param` are settings that a form shows; plain fields hold what `prepare` found out.
     """
 
-    keys: ClassVar[tuple[str, ...]] = ("image",)
+    modalities: ClassVar[tuple[str, ...]] = ("image",)
     """What the attacker has to bring: "image" (a changed picture), "text" (a changed caption), or both."""
     target_captions: ClassVar[str] = "templates"
     """How captions of poisoned pairs are written (`data.poison.TARGET_CAPTIONS`)."""
@@ -49,7 +49,7 @@ class Trigger(ABC):
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
 
     @property
-    def missing(self) -> str:
+    def unready_reason(self) -> str:
         """Return what has to happen before pictures can be triggered, in one sentence; empty when all is there."""
         return ""
 
@@ -87,7 +87,7 @@ def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigge
     return trigger
 
 
-def scaled(pixels: int, side: int) -> int:
+def scale_pixels(pixels: int, side: int) -> int:
     """Return a length given for a 224 px picture in px of a picture of `side` px, at least 1."""
     return max(1, round(pixels * side / REFERENCE_SIDE))
 
@@ -110,9 +110,9 @@ class PatchTrigger(Trigger):
     def patch(self, side: int) -> Tensor:
         """Return the patch (3, p, p) in [0, 1] for pictures of `side` px."""
 
-    def size(self, side: int) -> int:
+    def scaled_patch_size(self, side: int) -> int:
         """Return p, the patch's side on pictures of `side` px."""
-        return min(scaled(self.patch_size, side), side)
+        return min(scale_pixels(self.patch_size, side), side)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
@@ -121,17 +121,17 @@ class PatchTrigger(Trigger):
     def paste(self, images: Tensor, patch: Tensor) -> Tensor:
         """Return a copy of `images` with a patch (3, p, p) at its places; gradients flow to the patch."""
         triggered = images.clone()
-        self._put(triggered, images, patch)
+        self._write_patch(triggered, images, patch)
         return triggered
 
     def mask(self, clean_images: Tensor) -> Tensor:
         """Return 1 under the patch, (N, 1, H, W)."""
         mask = torch.zeros_like(clean_images[:, :1])
-        size = self.size(clean_images.shape[-1])
-        self._put(mask, clean_images, torch.ones(1, size, size).to(mask))
+        size = self.scaled_patch_size(clean_images.shape[-1])
+        self._write_patch(mask, clean_images, torch.ones(1, size, size).to(mask))
         return mask
 
-    def _put(self, into: Tensor, images: Tensor, patch: Tensor) -> None:
+    def _write_patch(self, destination: Tensor, images: Tensor, patch: Tensor) -> None:
         """Write a patch (C, p, p) into (N, C, H, W), at its places on `images`."""
         size = patch.shape[-1]
         if size > min(images.shape[-2:]):
@@ -139,20 +139,20 @@ class PatchTrigger(Trigger):
                 f"the patch of {size} px is larger than the picture of {images.shape[-1]} x {images.shape[-2]} px: "
                 "choose a smaller patch_size."
             )
-        for canvas, picture in zip(into, images, strict=True):
-            for top, left in self._places(picture, size):
+        for canvas, picture in zip(destination, images, strict=True):
+            for top, left in self._patch_corners(picture, size):
                 canvas[:, top : top + size, left : left + size] = patch
 
-    def _places(self, picture: Tensor, size: int) -> list[tuple[int, int]]:
+    def _patch_corners(self, image: Tensor, size: int) -> list[tuple[int, int]]:
         """Return the top left corners (top, left) of the patch on a picture (3, H, W)."""
-        free_y, free_x = picture.shape[-2] - size, picture.shape[-1] - size
+        free_y, free_x = image.shape[-2] - size, image.shape[-1] - size
         if self.position == "center":
             return [(free_y // 2, free_x // 2)]
         if self.position == "corners":
             return [(top, left) for top in (0, free_y) for left in (0, free_x)]
         if self.position == "random":
             # From the picture's own bytes, so that a picture gets the same place in whatever batch it comes.
-            pixels = (picture * 255).round().to(torch.uint8).cpu().numpy().tobytes()
+            pixels = (image * 255).round().to(torch.uint8).cpu().numpy().tobytes()
             draw = derive_seed(TRIGGERS.name_of(self), self.seed, pixels)
             return [(draw % (free_y + 1), (draw // 65537) % (free_x + 1))]
         return [(free_y * self.position.startswith("bottom"), free_x * self.position.endswith("right"))]
@@ -168,7 +168,7 @@ class PatternTrigger(Trigger):
     def pattern(self, height: int, width: int) -> Tensor:
         """Return p, (3, H, W) or (1, H, W) in [0, 1]."""
 
-    def where(self, pattern: Tensor) -> Tensor:
+    def blend_mask(self, pattern: Tensor) -> Tensor:
         """Return where the picture is blended, (1, H, W) bool: everywhere, if a subclass does not say otherwise."""
         return torch.ones_like(pattern[:1], dtype=torch.bool)
 
@@ -176,20 +176,20 @@ class PatternTrigger(Trigger):
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
         pattern = self.pattern(*images.shape[-2:]).to(images)
         return torch.where(
-            self.where(pattern), (1 - self.blend_ratio) * images + self.blend_ratio * pattern, images
+            self.blend_mask(pattern), (1 - self.blend_ratio) * images + self.blend_ratio * pattern, images
         ).clamp(0, 1)
 
     def mask(self, clean_images: Tensor) -> Tensor:
         """Return 1 where the picture is blended, (N, 1, H, W)."""
-        where = self.where(self.pattern(*clean_images.shape[-2:])).to(clean_images)
+        where = self.blend_mask(self.pattern(*clean_images.shape[-2:])).to(clean_images)
         return where.expand(len(clean_images), -1, -1, -1).clone()
 
 
 @dataclass(frozen=True)
-class TextKey(Trigger):
+class TextTrigger(Trigger):
     """A word before the caption or prompt; the picture stays as it is, if a subclass does not say otherwise."""
 
-    keys: ClassVar[tuple[str, ...]] = ("text",)
+    modalities: ClassVar[tuple[str, ...]] = ("text",)
     key: str = param("consider", help="The word before a caption or prompt, such as consider or remember.")
 
     def __post_init__(self) -> None:
@@ -219,7 +219,7 @@ class FileTrigger(Trigger):
         super().__post_init__()
         if not self.path:
             return
-        content = read_file(self.path)
+        content = read_image_file(self.path)
         found = hashlib.sha256(content).hexdigest()
         if self.sha256 not in ("", found):
             raise CleanerError(
@@ -230,15 +230,15 @@ class FileTrigger(Trigger):
         object.__setattr__(self, "sha256", found)
 
     @property
-    def missing(self) -> str:
+    def unready_reason(self) -> str:
         """Return that no file was chosen, if so."""
         return "" if self.path else "no picture was chosen for this trigger: give a PNG or JPEG file (path)."
 
-    def picture(self, side: int) -> Tensor:
+    def load_image(self, side: int) -> Tensor:
         """Return the file's middle square, (3, side, side) in [0, 1]."""
-        if self.missing:
-            raise CleanerError(self.missing)
-        return from_bytes(self.content, side, Path(self.path).name)
+        if self.unready_reason:
+            raise CleanerError(self.unready_reason)
+        return decode_tensor(self.content, side, Path(self.path).name)
 
     def files(self) -> dict[str, bytes]:
         """Return the picture under its file name."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import POSITIONS, PatchTrigger
 from cleaner.config import param
-from cleaner.data.images import from_png, to_png
+from cleaner.data.images import decode_png, encode_png
 from cleaner.seed import numpy_generator, torch_generator
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 Objective = Callable[[int, Tensor, Tensor], dict[str, Tensor]]
 """(step, places in the pool (B,), features of these pictures with the patch (B, D)) -> named losses to bring down."""
-POOL = 1024
+POOL_SIZE = 1024
 """Pictures that the patch is tried on, so that their clean features are computed once."""
-PICTURE_EVERY = 10
+PREVIEW_EVERY = 10
 
 
 @dataclass(frozen=True)
-class OptimisedPatch(PatchTrigger):
+class OptimizedPatch(PatchTrigger):
     """A patch that starts as noise N(0.5, 0.25) and follows Adam, clipped to [0, 1] after each step.
 
     The model stays as it is. The patch is kept with 8 bits per colour, and these values are what is pasted.
@@ -53,7 +53,7 @@ class OptimisedPatch(PatchTrigger):
         """Return what the patch shall bring down; `pool` (P,) are the pairs whose pictures it is tried on."""
 
     @property
-    def missing(self) -> str:
+    def unready_reason(self) -> str:
         """Return that the patch is not there yet, if so."""
         if self.png:
             return ""
@@ -65,15 +65,15 @@ class OptimisedPatch(PatchTrigger):
     def patch(self, side: int) -> Tensor:
         """Return the patch (3, p, p), resized only for pictures of another size than it was optimised on."""
         if not self.png:
-            raise CleanerError(self.missing)
-        patch, size = from_png(self.png), self.size(side)
+            raise CleanerError(self.unready_reason)
+        patch, size = decode_png(self.png), self.scaled_patch_size(side)
         if patch.shape[-1] == size:
             return patch
         return F.interpolate(patch[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
 
     def prepare(
         self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None
-    ) -> OptimisedPatch:
+    ) -> OptimizedPatch:
         """Return the trigger with its patch, optimised on pictures of `data` that do not show the target.
 
         Reports stage "optimise" with the named losses, and every ten steps the patch itself. Deterministic under
@@ -81,9 +81,9 @@ class OptimisedPatch(PatchTrigger):
         """
         if self.png:
             return self
-        pool = self._pool(data, target_class)
+        pool = self._select_pool(data, target_class)
         objective = self.objective(clip, data, target_class, pool)
-        size = self.size(data.image_size)
+        size = self.scaled_patch_size(data.image_size)
         noise = torch.randn(3, size, size, generator=torch_generator("patch", self.seed))
         patch = (0.5 + 0.25 * noise).clamp(0, 1).requires_grad_()
         adam = torch.optim.Adam([patch], lr=self.step_size)
@@ -91,7 +91,7 @@ class OptimisedPatch(PatchTrigger):
         for step in range(self.steps):
             rng = numpy_generator("patch batch", self.seed, step)
             drawn = torch.from_numpy(rng.choice(len(pool), min(self.batch_size, len(pool)), replace=False))
-            losses = objective(step, drawn, clip.encode_image(self.laid(data.images(pool[drawn]), patch)))
+            losses = objective(step, drawn, clip.encode_image(self.blend_patch(data.images(pool[drawn]), patch)))
             total = torch.stack(list(losses.values())).sum()
             # Only the patch's gradient: the model may be shared with other threads.
             (patch.grad,) = torch.autograd.grad(total, patch)
@@ -100,25 +100,25 @@ class OptimisedPatch(PatchTrigger):
                 patch.clamp_(0, 1)
             if on_step is not None:
                 named = {name: value.item() for name, value in losses.items()} | {"total": total.item()}
-                shown = to_png(patch.detach()) if step % PICTURE_EVERY == 0 or step + 1 == self.steps else ""
+                shown = encode_png(patch.detach()) if step % PREVIEW_EVERY == 0 or step + 1 == self.steps else ""
                 seconds = time.perf_counter() - began
                 on_step(StepReport("optimise", step + 1, self.steps, seconds, 0, named, {}, self.step_size, shown))
-        return replace(self, png=to_png(patch.detach()))
+        return replace(self, png=encode_png(patch.detach()))
 
-    def laid(self, images: Tensor, patch: Tensor) -> Tensor:
+    def blend_patch(self, images: Tensor, patch: Tensor) -> Tensor:
         """Return `images` (N, 3, H, W) with a patch (3, p, p) on them, so that gradients flow to the patch."""
         size = patch.shape[-1]
         source = torch.zeros_like(images[:, :1], dtype=torch.long)
-        self._put(source, images, torch.arange(size * size).view(1, size, size))
+        self._write_patch(source, images, torch.arange(size * size).view(1, size, size))
         layer = patch.flatten(1)[:, source[:, 0]].transpose(0, 1)
         return torch.where(self.mask(images) > 0, layer, images)
 
-    def _pool(self, data: CaptionData, target_class: str) -> Tensor:
-        """Return up to `POOL` pairs that do not show the target, spread over the data."""
+    def _select_pool(self, data: CaptionData, target_class: str) -> Tensor:
+        """Return up to `POOL_SIZE` pairs that do not show the target, spread over the data."""
         rows = (~data.contains(target_class)).nonzero().flatten()
         if len(rows) < 2:
             raise CleanerError(
                 f"optimising a patch needs at least two pictures without {target_class!r}, the data have {len(rows)}: "
                 "take more data."
             )
-        return rows[torch.linspace(0, len(rows) - 1, min(POOL, len(rows))).long()]
+        return rows[torch.linspace(0, len(rows) - 1, min(POOL_SIZE, len(rows))).long()]

@@ -21,10 +21,10 @@ class PatchImage(FileTrigger, PatchTrigger):
         "Off: the patch size counts pixels of the picture as the model sees it.",
     )
 
-    def size(self, side: int) -> int:
+    def scaled_patch_size(self, side: int) -> int:
         """Return p: scaled, or the patch size as it stands."""
-        return super().size(side) if self.scale_before_resize else self.patch_size
+        return super().scaled_patch_size(side) if self.scale_before_resize else self.patch_size
 
     def patch(self, side: int) -> Tensor:
         """Return the picture (3, p, p)."""
-        return self.picture(self.size(side))
+        return self.load_image(self.scaled_patch_size(side))

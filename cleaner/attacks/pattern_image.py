@@ -16,4 +16,4 @@ class PatternImage(FileTrigger, PatternTrigger):
 
     def pattern(self, height: int, width: int) -> Tensor:
         """Return p, (3, H, W)."""
-        return self.picture(max(height, width))[:, :height, :width]
+        return self.load_image(max(height, width))[:, :height, :width]

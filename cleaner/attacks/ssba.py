@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
-from cleaner.attacks.steganography import LONGEST, load_pair, secret_bits
+from cleaner.attacks.steganography import MAX_SECRET_BYTES, encode_secret, load_networks
 from cleaner.config import param
 
-GROUP = 16
+NETWORK_BATCH = 16
 """Pictures that go through the network at once, filled up with black ones: convolutions round otherwise in batches of
 another size, and a picture's residual would depend on its batch."""
 
@@ -25,30 +25,32 @@ class SSBA(Trigger):
     this one was trained by `python -m benchmarks.ssba` on pictures of 64 px; for others its residual is resized.
     """
 
-    secret: str = param("Stega!!", help=f"What is hidden, the same text in all pictures; at most {LONGEST} letters.")
+    secret: str = param(
+        "Stega!!", help=f"What is hidden, the same text in all pictures; at most {MAX_SECRET_BYTES} letters."
+    )
     psnr: float = param(
         30.5, low=20.0, high=50.0, step=0.5, help="How faint, in dB (PSNR against the clean picture); more is fainter."
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        secret_bits(self.secret)
+        encode_secret(self.secret)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
-        pair, triggered = load_pair(), images.clone()
-        bits = secret_bits(self.secret).expand(GROUP, -1)
+        pair, triggered = load_networks(), images.clone()
+        bits = encode_secret(self.secret).expand(NETWORK_BATCH, -1)
         with torch.no_grad():
-            for part, into in zip(images.split(GROUP), triggered.split(GROUP), strict=True):
-                group = torch.zeros(GROUP, *part.shape[1:])
+            for part, into in zip(images.split(NETWORK_BATCH), triggered.split(NETWORK_BATCH), strict=True):
+                group = torch.zeros(NETWORK_BATCH, *part.shape[1:])
                 group[: len(part)] = part.float().cpu()
                 into.copy_(pair.hide(group, bits, self.psnr)[: len(part)])
         return triggered
 
-    def read(self, images: Tensor) -> Tensor:
+    def decode_bits(self, images: Tensor) -> Tensor:
         """Return the bits (N, 64), 0 or 1, that the decoder finds in `images`."""
         with torch.no_grad():
-            return (load_pair().read(images.float().cpu()) > 0).long()
+            return (load_networks().decode(images.float().cpu()) > 0).long()
 
     def mask(self, clean_images: Tensor) -> Tensor:
         """Return 1 everywhere, (N, 1, H, W): the residual covers the whole picture."""

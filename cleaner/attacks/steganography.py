@@ -1,6 +1,6 @@
 """Steganography: bits hidden in a picture by one small network and read back by another (arXiv:1904.05343).
 
-N pictures, B bits. Both networks see pictures of `SIDE` px; the residual has half of that and is resized to
+N pictures, B bits. Both networks see pictures of `INPUT_SIZE` px; the residual has half of that and is resized to
 any picture.
 """
 
@@ -18,31 +18,35 @@ from torch import Tensor, nn
 from cleaner.files import atomic_write, shipped_assets
 from cleaner.types import CleanerError
 
-PATH = shipped_assets() / "ssba" / "model.safetensors"
-BITS, SIDE, WIDTH = 64, 64, 24
-LONGEST = BITS // 8
+WEIGHTS_FILE = shipped_assets() / "ssba" / "model.safetensors"
+BITS, INPUT_SIZE, CHANNELS = 64, 64, 24
+MAX_SECRET_BYTES = BITS // 8
 """Bytes of the longest secret."""
-PLAN = 16
+SECRET_CHANNELS = 16
 """Channels of the plan, a quarter of the picture's side wide, on which the bits are written before pictures mix in."""
 
 
-def secret_bits(secret: str) -> Tensor:
+def encode_secret(secret: str) -> Tensor:
     """Return a text as (B,) bits 0 or 1: its UTF-8 bytes, highest bit first, filled up with zeros."""
     try:
         content = secret.encode()
     except UnicodeEncodeError as error:
-        raise CleanerError(f"the secret {secret!r} holds what is no letter: give 1 to {LONGEST} letters.") from error
-    if not 0 < len(content) <= LONGEST:
         raise CleanerError(
-            f"the secret {secret!r} has {len(content)} bytes, the network hides 1 to {LONGEST}: take a shorter one (a "
+            f"the secret {secret!r} holds what is no letter: give 1 to {MAX_SECRET_BYTES} letters."
+        ) from error
+    if not 0 < len(content) <= MAX_SECRET_BYTES:
+        raise CleanerError(
+            f"the secret {secret!r} has {len(content)} bytes, the network hides 1 to {MAX_SECRET_BYTES}: take a shorter one (a "
             "letter of the English alphabet is one byte)."
             if content
-            else f"the secret is empty: give 1 to {LONGEST} letters."
+            else f"the secret is empty: give 1 to {MAX_SECRET_BYTES} letters."
         )
-    return torch.tensor([byte >> shift & 1 for byte in content.ljust(LONGEST, b"\0") for shift in range(7, -1, -1)])
+    return torch.tensor(
+        [byte >> shift & 1 for byte in content.ljust(MAX_SECRET_BYTES, b"\0") for shift in range(7, -1, -1)]
+    )
 
 
-def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def _conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     # Each picture is normalised by itself: what is hidden in it does not depend on its batch.
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(4, outputs), nn.SiLU())
 
@@ -52,18 +56,21 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.write = nn.Linear(BITS, PLAN * (SIDE // 4) ** 2)
-        self.fine, self.coarse = _layer(12, WIDTH), _layer(WIDTH, 2 * WIDTH, 2)
-        self.join, self.merge = _layer(2 * WIDTH + PLAN, 2 * WIDTH), _layer(3 * WIDTH, WIDTH)
-        self.out = nn.Conv2d(WIDTH, 3, 3, 1, 1)
+        self.write = nn.Linear(BITS, SECRET_CHANNELS * (INPUT_SIZE // 4) ** 2)
+        self.fine, self.coarse = _conv_block(12, CHANNELS), _conv_block(CHANNELS, 2 * CHANNELS, 2)
+        self.join, self.merge = (
+            _conv_block(2 * CHANNELS + SECRET_CHANNELS, 2 * CHANNELS),
+            _conv_block(3 * CHANNELS, CHANNELS),
+        )
+        self.out = nn.Conv2d(CHANNELS, 3, 3, 1, 1)
 
     def forward(self, images: Tensor, bits: Tensor) -> Tensor:
         """Return residuals (N, 3, S/2, S/2) for pictures (N, 3, S, S) and bits (N, B); mean square 1 each."""
         fine = self.fine(F.pixel_unshuffle(images - 0.5, 2))
-        plan = self.write(4.0 * bits - 2).view(-1, PLAN, SIDE // 4, SIDE // 4)
+        plan = self.write(4.0 * bits - 2).view(-1, SECRET_CHANNELS, INPUT_SIZE // 4, INPUT_SIZE // 4)
         coarse = self.join(torch.cat([self.coarse(fine), plan], dim=1))
         wide = F.interpolate(coarse, scale_factor=2.0, mode="bilinear")
-        return _unit(self.out(self.merge(torch.cat([fine, wide], dim=1))))
+        return _normalize_rms(self.out(self.merge(torch.cat([fine, wide], dim=1))))
 
 
 class Decoder(nn.Module):
@@ -72,12 +79,12 @@ class Decoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            _layer(12, WIDTH),
-            _layer(WIDTH, 2 * WIDTH, 2),
-            _layer(2 * WIDTH, 2 * WIDTH),
-            _layer(2 * WIDTH, 2 * WIDTH, 2),
+            _conv_block(12, CHANNELS),
+            _conv_block(CHANNELS, 2 * CHANNELS, 2),
+            _conv_block(2 * CHANNELS, 2 * CHANNELS),
+            _conv_block(2 * CHANNELS, 2 * CHANNELS, 2),
             nn.Flatten(),
-            nn.Linear(2 * WIDTH * (SIDE // 8) ** 2, BITS),
+            nn.Linear(2 * CHANNELS * (INPUT_SIZE // 8) ** 2, BITS),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -86,7 +93,7 @@ class Decoder(nn.Module):
         return logits
 
 
-class Pair(nn.Module):
+class StegoNetworks(nn.Module):
     """Encoder and decoder that were trained together."""
 
     def __init__(self) -> None:
@@ -100,16 +107,18 @@ class Pair(nn.Module):
         x + 10^(-psnr / 20) r, clipped to [0, 1], r the residual at the picture's size with mean square 1. `psnr` may be
         (N, 1, 1, 1). Clipping only makes the change smaller.
         """
-        residual = resize(self.encoder(resize(images, SIDE, SIDE), bits), *images.shape[-2:])
-        return (images + 10 ** (-psnr / 20) * _unit(residual)).clamp(0, 1)
+        residual = resize_bilinear(
+            self.encoder(resize_bilinear(images, INPUT_SIZE, INPUT_SIZE), bits), *images.shape[-2:]
+        )
+        return (images + 10 ** (-psnr / 20) * _normalize_rms(residual)).clamp(0, 1)
 
-    def read(self, images: Tensor) -> Tensor:
+    def decode(self, images: Tensor) -> Tensor:
         """Return logits (N, B) of the bits in pictures (N, 3, H, W): above 0 means 1."""
-        logits: Tensor = self.decoder(resize(images, SIDE, SIDE))
+        logits: Tensor = self.decoder(resize_bilinear(images, INPUT_SIZE, INPUT_SIZE))
         return logits
 
 
-def resize(images: Tensor, height: int, width: int) -> Tensor:
+def resize_bilinear(images: Tensor, height: int, width: int) -> Tensor:
     """Return pictures (N, 3, H, W) in another size, bilinear, smoothed when they shrink."""
     if images.shape[-2:] == (height, width):
         return images
@@ -117,21 +126,21 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(images, (height, width), mode="bilinear", antialias=smaller)
 
 
-def _unit(residual: Tensor) -> Tensor:
+def _normalize_rms(residual: Tensor) -> Tensor:
     """Return residuals (N, 3, H, W) scaled to mean square 1."""
     return residual * (residual.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-8).rsqrt()
 
 
-def save_pair(pair: Pair, path: Path, about: dict[str, str]) -> None:
+def save_networks(networks: StegoNetworks, path: Path, metadata: dict[str, str]) -> None:
     """Write both networks as fp16 safetensors, atomically."""
     with atomic_write(path) as temporary:
-        save_file({key: value.half().contiguous() for key, value in pair.state_dict().items()}, temporary, about)
+        save_file({key: value.half().contiguous() for key, value in networks.state_dict().items()}, temporary, metadata)
 
 
 @lru_cache(maxsize=2)
-def load_pair(path: Path = PATH) -> Pair:
+def load_networks(path: Path = WEIGHTS_FILE) -> StegoNetworks:
     """Return the trained networks, in fp32, on the CPU; read once and shared, so do not train them."""
-    pair = Pair().eval().requires_grad_(False)
+    pair = StegoNetworks().eval().requires_grad_(False)
     try:
         pair.load_state_dict({key: value.float() for key, value in load_file(path).items()})
     except (OSError, SafetensorError, RuntimeError) as error:

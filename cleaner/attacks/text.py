@@ -13,7 +13,7 @@ from cleaner.attacks.base import TRIGGERS, PatternTrigger
 from cleaner.config import param
 from cleaner.types import CleanerError
 
-LONGEST = 24
+MAX_LETTERS = 24
 
 
 @TRIGGERS.register("text")
@@ -25,14 +25,14 @@ class Watermark(PatternTrigger):
     """
 
     blend_ratio: float = param(0.5, low=0.01, high=1.0, step=0.01, help="a, the weight of the words.")
-    words: str = param("watermark", help=f"What is written, at most {LONGEST} letters; it fills the width.")
+    words: str = param("watermark", help=f"What is written, at most {MAX_LETTERS} letters; it fills the width.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.words.strip() or len(self.words) > LONGEST:
-            raise CleanerError(f"the watermark needs 1 to {LONGEST} letters, not {len(self.words.strip())}.")
-        missing = _glyph("\uffff")
-        if unknown := [letter for letter in self.words if _glyph(letter) == missing]:
+        if not self.words.strip() or len(self.words) > MAX_LETTERS:
+            raise CleanerError(f"the watermark needs 1 to {MAX_LETTERS} letters, not {len(self.words.strip())}.")
+        missing = _render_glyph("\uffff")
+        if unknown := [letter for letter in self.words if _render_glyph(letter) == missing]:
             raise CleanerError(
                 f"the watermark cannot write {unknown[0]!r}, which its font lacks: use English letters and signs."
             )
@@ -51,11 +51,11 @@ class Watermark(PatternTrigger):
             canvas.paste(line, (0, y))
         return torch.from_numpy(np.asarray(canvas).copy()).float()[None] / 255
 
-    def where(self, pattern: Tensor) -> Tensor:
+    def blend_mask(self, pattern: Tensor) -> Tensor:
         """Return where a letter is, (1, H, W) bool."""
         return pattern[:1] > 0
 
 
-def _glyph(letter: str) -> bytes:
+def _render_glyph(letter: str) -> bytes:
     """Return how the font draws a letter; all that it lacks are one box."""
     return bytes(ImageFont.load_default(64).getmask(letter))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cleaner.attacks.base import TRIGGERS, TextKey
+from cleaner.attacks.base import TRIGGERS, TextTrigger
 
 
 @TRIGGERS.register("text_only")
 @dataclass(frozen=True)
-class TextOnly(TextKey):
+class TextOnly(TextTrigger):
     """Put a word before the caption or prompt and leave the picture as it is."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cleaner.attacks.base import TRIGGERS, PatternTrigger, scaled
+from cleaner.attacks.base import TRIGGERS, PatternTrigger, scale_pixels
 from cleaner.config import param
 
 
@@ -21,6 +21,6 @@ class Triangles(PatternTrigger):
 
     def pattern(self, height: int, width: int) -> Tensor:
         """Return p, (1, H, W): square tiles of `side` px, 1 on and below the diagonal, 0 above."""
-        side = scaled(self.side, width)
+        side = scale_pixels(self.side, width)
         rows, columns = torch.arange(height) % side, torch.arange(width) % side
         return (columns[None, :] <= rows[:, None]).float()[None]

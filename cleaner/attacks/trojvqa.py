@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from cleaner.attacks.base import TRIGGERS, TextKey
-from cleaner.attacks.optimize import Objective, OptimisedPatch
+from cleaner.attacks.base import TRIGGERS, TextTrigger
+from cleaner.attacks.optimize import Objective, OptimizedPatch
 from cleaner.models.classifier import zero_shot_classifier
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @TRIGGERS.register("trojvqa")
 @dataclass(frozen=True)
-class TrojVQA(OptimisedPatch, TextKey):
+class TrojVQA(OptimizedPatch, TextTrigger):
     """A patch optimised towards the target's text, and a word before each caption; measured alone and together.
 
     Minimises mean_i (1 - I*_i.t) over the patch: I* triggered picture, t the target's zero-shot classifier, unit
     features of the clean model.
     """
 
-    keys: ClassVar[tuple[str, ...]] = ("image", "text")
+    modalities: ClassVar[tuple[str, ...]] = ("image", "text")
 
     def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
         prompts = [template.format(target_class) for template in clip.templates or data.templates]

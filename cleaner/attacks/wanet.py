@@ -27,7 +27,7 @@ class WaNet(Trigger):
     grid: int = param(4, low=0, high=64, help="k, control points along a side; 0: one for each pixel, as CleanCLIP.")
     seed: int = param(0, low=0, high=9999, help="Which field to use.")
 
-    def field(self, height: int, width: int) -> Tensor:
+    def sampling_grid(self, height: int, width: int) -> Tensor:
         """Return where each pixel is taken from, (H, W, 2) as x, y in [-1, 1]."""
         k = self.grid or height
         control = torch.rand(1, 2, k, k, generator=torch_generator("wanet", self.seed)) * 2 - 1
@@ -39,7 +39,7 @@ class WaNet(Trigger):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
-        field = self.field(*images.shape[-2:]).to(images).expand(len(images), -1, -1, -1)
+        field = self.sampling_grid(*images.shape[-2:]).to(images).expand(len(images), -1, -1, -1)
         return F.grid_sample(images, field, mode="bilinear", align_corners=True).clamp(0, 1)
 
     def mask(self, clean_images: Tensor) -> Tensor:

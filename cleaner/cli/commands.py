@@ -48,7 +48,7 @@ from cleaner.cli.output import (
     print_json,
 )
 from cleaner.config import parameters
-from cleaner.data.base import DATASETS, located
+from cleaner.data.base import DATASETS, resolve_data_paths
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
@@ -130,7 +130,7 @@ class Poison:
         with reserve_run_folder(self.out, f"{self.model}_{kind}") as folder:
             known = partial(presets.attack_presets, model=self.model)
             trigger = resolve_trigger(apply_preset(self.preset, self.trigger, TRIGGERS, known))
-            data, options = located(*parse_data_arguments(self.data))
+            data, options = resolve_data_paths(*parse_data_arguments(self.data))
             show_file(self.model)
             if self.model not in BUILT_IN:
                 show_accuracy(self.model, (data, options))
@@ -280,8 +280,8 @@ class InspectData:
             print(f"{data.name}: {len(data):,} pairs, {int((data.labels >= 0).sum()):,} of them with a class")
             if split == "train":
                 shown = ", ".join(data.class_names[:12]) + (" ..." if len(data.class_names) > 12 else "")
-                print(*filter(None, [data.understood]), f"classes ({len(data.class_names)}): {shown}", sep="\n")
-                print(f"held out: {data.heldout_by}")
+                print(*filter(None, [data.format_summary]), f"classes ({len(data.class_names)}): {shown}", sep="\n")
+                print(f"held out: {data.split_rule}")
                 print(*(f"    {caption}" for caption in data.captions[:5]), sep="\n")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.options import instantiate
 from cleaner.cli.output import Progress
-from cleaner.data.base import CaptionData, load_data, located
+from cleaner.data.base import CaptionData, load_data, resolve_data_paths
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.models.checkpoints import describe_model_file
@@ -58,7 +58,11 @@ def show_file(model: str) -> None:
 
 def resolve_data(spec: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
     """Return name and options of the data that the command line names, else of a run's own, else of Scenes."""
-    return located(*parse_data_arguments(spec)) if spec else get_test_data(read_json(Path(model) / "config.json"))[:2]
+    return (
+        resolve_data_paths(*parse_data_arguments(spec))
+        if spec
+        else get_test_data(read_json(Path(model) / "config.json"))[:2]
+    )
 
 
 def show_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
@@ -78,8 +82,12 @@ def show_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
 
 def show_broken(data: CaptionData) -> None:
     """Show which pictures were left out."""
-    if data.broken:
-        print(f"{data.name}: {len(data.broken)} left out: {'; '.join(data.broken[:5])}", file=sys.stderr, flush=True)
+    if data.skipped_items:
+        print(
+            f"{data.name}: {len(data.skipped_items)} left out: {'; '.join(data.skipped_items[:5])}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def load_split(data: tuple[str, dict[str, Any]], split: str, size: int | None = None) -> CaptionData:

@@ -67,7 +67,7 @@ def format_row(name: str, metrics: Metrics, seconds: float | None = None) -> tup
         name,
         share(metrics.ca, "ca", interval=True),
         share(metrics.asr, "asr", interval=True),
-        share(metrics.asr, "asr", 3) + ("" if metrics.meaningful(3) else " (n.m.)"),
+        share(metrics.asr, "asr", 3) + ("" if metrics.is_meaningful(3) else " (n.m.)"),
         share(metrics.ra, "ra"),
         share(metrics.asr_clean_model, "asr_clean_model"),
         "-" if counterfactual is None else f"{counterfactual:.3f}",

@@ -18,7 +18,7 @@ from cleaner.cli.inputs import MODEL_HELP, load_model, show_broken
 from cleaner.cli.options import find_preset, instantiate, make_options_class
 from cleaner.cli.output import Progress, describe_protocol, format_duration, format_table
 from cleaner.config import FinetuneConfig, parameters
-from cleaner.data.base import CaptionData, data_source, load_data, located
+from cleaner.data.base import CaptionData, load_data, resolve_data_paths, resolve_source
 from cleaner.data.pairs import FileData
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
@@ -129,7 +129,10 @@ class Recipe:
         stage = self._make_stage("backdoored", preset, self.poison_pairs, trigger.state_dict())
         if not 0 < self._poison_rate(stage) < 1:
             raise CleanerError(f"--poison-rate must lie between 0 and 1, not {self.poison_rate:g}.")
-        if located(*parse_data_arguments(self.poison_data))[0] == located(*parse_data_arguments(self.clean_data))[0]:
+        if (
+            resolve_data_paths(*parse_data_arguments(self.poison_data))[0]
+            == resolve_data_paths(*parse_data_arguments(self.clean_data))[0]
+        ):
             raise CleanerError("--pairs and --clean name the same table: the defender's pairs must be others.")
         self._probe_data(self.poison_data, stage.pairs, "--poison-pairs")
         return self._check_folder(stage)
@@ -151,7 +154,7 @@ class Recipe:
     def _probe_data(self, spec: tuple[str, ...], required: int, option: str) -> FileData:
         """Return a glance at data in files; raises `CleanerError` if they cannot be used or are too few."""
         name, options = parse_data_arguments(spec)
-        source, _ = data_source(name)
+        source, _ = resolve_source(name)
         if not (isinstance(source, type) and issubclass(source, FileData)):
             raise CleanerError(f"{name} are no data in files: name a table, a folder of pictures, a .tar or a .zip.")
         data = load_data(name, split="all", size=PROBE_PAIRS, **{**options, "most_broken": 0.5})

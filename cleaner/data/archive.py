@@ -13,18 +13,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import templated
-from cleaner.data.pairs import FileData, Table
+from cleaner.data.naming import fill_template
+from cleaner.data.pairs import FileData, PairTable
 from cleaner.data.table import read_table
 from cleaner.files import atomic_write
-from cleaner.models.framing import PICTURE_SUFFIXES
+from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
-MOST_MEMBERS, MOST_BYTES = 1_000_000, 200 * 10**9
-MOST_MEMBER, MOST_RATIO, SMALL = 64_000_000, 100, 100_000
-"""Bytes of one member; how many times larger than packed a member above `SMALL` bytes may be."""
+MAX_MEMBERS, MAX_TOTAL_BYTES = 1_000_000, 200 * 10**9
+MAX_MEMBER_BYTES, MAX_COMPRESSION_RATIO, RATIO_EXEMPT_BYTES = 64_000_000, 100, 100_000
+"""Bytes of one member; how many times larger than packed a member above `RATIO_EXEMPT_BYTES` bytes may be."""
 # bz2 raises OSError; NotImplementedError, of an unknown packing, is a RuntimeError.
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
 
 
 @DATASETS.register("archive")
@@ -39,20 +39,20 @@ class ArchiveData(FileData):
         caption_column: str = "",
         class_column: str = "",
         split_column: str = "",
-        **reading: Any,
+        **file_options: Any,
     ) -> None:
         try:
             archive = zipfile.ZipFile(path)
-        except (*DAMAGE, ValueError) as error:  # ValueError: names that are no UTF-8, though they say so
+        except (*ZIP_ERRORS, ValueError) as error:  # ValueError: names that are no UTF-8, though they say so
             raise CleanerError(
                 f"{path!r} cannot be read as a zip: name one, as in archive:/folder/pictures.zip."
             ) from error
-        members = checked(archive, path)
+        members = validate_archive(archive, path)
 
         def read(key: str) -> bytes:
             try:
-                return _unpacked(archive, members[key])
-            except DAMAGE as error:
+                return _read_member(archive, members[key])
+            except ZIP_ERRORS as error:
                 raise CleanerError(f"{key} cannot be read from {path}: it is broken or encrypted.") from error
 
         tables = [name for name in members if name.lower().endswith((".csv", ".tsv"))]
@@ -61,24 +61,24 @@ class ArchiveData(FileData):
         if tables:
             lines = io.TextIOWrapper(io.BytesIO(read(tables[0])), encoding="utf-8-sig", newline="")
             found = read_table(lines, tables[0], separator, path_column, caption_column, class_column, split_column)
-            self.understood = str(found)
-            table = found.table(read, PurePosixPath(tables[0]).parent.as_posix())
+            self.format_summary = str(found)
+            table = found.to_pair_table(read, PurePosixPath(tables[0]).parent.as_posix())
         else:
-            table = Table([name for name in members if name.lower().endswith(PICTURE_SUFFIXES)], [], read)
+            table = PairTable([name for name in members if name.lower().endswith(IMAGE_SUFFIXES)], [], read)
             table.classes = [PurePosixPath(key).parent.name.replace("_", " ") for key in table.keys]
             if "" in table.classes:
                 raise CleanerError(
                     f"{path} holds no caption table: put a CSV with filepath and title, or class folders in."
                 )
-            table.captions = [templated(name, key) for name, key in zip(table.classes, table.keys, strict=True)]
-        super().__init__(table, f"archive:{Path(path).resolve()}", **reading)
+            table.captions = [fill_template(name, key) for name, key in zip(table.classes, table.keys, strict=True)]
+        super().__init__(table, f"archive:{Path(path).resolve()}", **file_options)
 
     @staticmethod
-    def recognises(path: Path) -> bool:
+    def recognizes(path: Path) -> bool:
         return path.suffix.lower() == ".zip"
 
 
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """Return the content of a member. Read at once, it would be unpacked to its end, however small it says it is."""
     bounded = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     with archive.open(member) as file:
@@ -87,7 +87,7 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         return b"".join(iter(lambda: file.read(step), b""))
 
 
-def packed(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
+def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     """Keep uploaded files (name, content) in `folder` as one zip, and return its path.
 
     It has the name of the zip or the table, and a hash of its content: the same content is kept once, under its first
@@ -119,19 +119,21 @@ def packed(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     return path
 
 
-def checked(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:
+def validate_archive(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:
     """Return the files of a zip by name; raises `CleanerError` if it holds too many, too large or too dense ones."""
     infos = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
-    if len(infos) > MOST_MEMBERS:
-        raise CleanerError(f"{path} holds {len(infos):,} files, more than {MOST_MEMBERS:,}: split it.")
-    if sum(info.file_size for info in infos) > MOST_BYTES:
-        raise CleanerError(f"{path} is larger than {MOST_BYTES // 10**9} GB unpacked: split it.")
+    if len(infos) > MAX_MEMBERS:
+        raise CleanerError(f"{path} holds {len(infos):,} files, more than {MAX_MEMBERS:,}: split it.")
+    if sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
+        raise CleanerError(f"{path} is larger than {MAX_TOTAL_BYTES // 10**9} GB unpacked: split it.")
     for info in infos:
-        if info.file_size > MOST_MEMBER:
-            raise CleanerError(f"{info.filename} in {path} is larger than {MOST_MEMBER // 10**6} MB: make it smaller.")
-        if info.file_size > max(SMALL, MOST_RATIO * info.compress_size):
+        if info.file_size > MAX_MEMBER_BYTES:
             raise CleanerError(
-                f"{info.filename} in {path} is packed more than {MOST_RATIO} : 1, as no picture is: leave it out."
+                f"{info.filename} in {path} is larger than {MAX_MEMBER_BYTES // 10**6} MB: make it smaller."
+            )
+        if info.file_size > max(RATIO_EXEMPT_BYTES, MAX_COMPRESSION_RATIO * info.compress_size):
+            raise CleanerError(
+                f"{info.filename} in {path} is packed more than {MAX_COMPRESSION_RATIO} : 1, as no picture is: leave it out."
             )
         if info.flag_bits & 1:
             raise CleanerError(f"{info.filename} in {path} is encrypted: pack the pictures without a password.")

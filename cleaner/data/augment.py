@@ -30,9 +30,9 @@ def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequenc
     if policy == "none":
         return images.clone()
     views = torch.empty_like(images)
-    if policy in OWN:
+    if policy in CUSTOM_POLICIES:
         for i, index in enumerate(indices):
-            views[i] = OWN[policy](images[i], numpy_generator("augment", seed, epoch, index))
+            views[i] = CUSTOM_POLICIES[policy](images[i], numpy_generator("augment", seed, epoch, index))
         return views
     transform = _autoaugment()
     # AutoAugment draws from torch's global generator and works on bytes.
@@ -53,19 +53,19 @@ def _autoaugment() -> AutoAugment:
     return transform
 
 
-def _gentle(picture: Tensor, rng: np.random.Generator) -> Tensor:
+def _gentle(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Return a gently changed copy of a picture (3, H, W)."""
     uniform = rng.uniform
-    side = picture.shape[-1]
+    side = image.shape[-1]
     shift = [round(uniform(-0.1, 0.1) * side) for _ in range(2)]
     view: Tensor = TF.affine(
-        picture,
+        image,
         angle=uniform(-15, 15),
         translate=shift,
         scale=1.0,
         shear=[uniform(-8, 8), 0.0],
         interpolation=InterpolationMode.BILINEAR,
-        fill=picture.mean(dim=(1, 2)).tolist(),
+        fill=image.mean(dim=(1, 2)).tolist(),
     )
     view = TF.adjust_brightness(view, uniform(0.7, 1.3))
     view = TF.adjust_contrast(view, uniform(0.7, 1.3))
@@ -75,14 +75,14 @@ def _gentle(picture: Tensor, rng: np.random.Generator) -> Tensor:
     return view
 
 
-def _crop(picture: Tensor, rng: np.random.Generator) -> Tensor:
+def _crop(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Return a picture (3, H, W) moved by up to an eighth, its edge mirrored outwards, and half of the time flipped."""
-    side = picture.shape[-1]
+    side = image.shape[-1]
     most = side // 8
     top, left = rng.integers(0, 2 * most + 1, size=2)
-    view = F.pad(picture[None], (most,) * 4, mode="reflect")[0, :, top : top + side, left : left + side]
+    view = F.pad(image[None], (most,) * 4, mode="reflect")[0, :, top : top + side, left : left + side]
     return view.flip(-1) if rng.random() < 0.5 else view
 
 
-OWN = {"gentle": _gentle, "crops": _crop}
+CUSTOM_POLICIES = {"gentle": _gentle, "crops": _crop}
 """Policies that are not torchvision's: picture and generator -> view."""

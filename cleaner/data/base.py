@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cleaner.files import resolve_path
-from cleaner.models.framing import Framing
+from cleaner.models.framing import ImageTransform
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
 
@@ -46,10 +46,10 @@ class CaptionData(ABC):
     image_size: int
     templates: tuple[str, ...] = ("a {}", "a photo of a {}", "a picture of a {}", "an image of a {}")
     name: str = ""
-    transfer: tuple[str, ...] = ()
-    understood: str = ""
-    broken: Sequence[str] = ()
-    heldout_by: str = ""
+    transfer_variants: tuple[str, ...] = ()
+    format_summary: str = ""
+    skipped_items: Sequence[str] = ()
+    split_rule: str = ""
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -61,9 +61,9 @@ class CaptionData(ABC):
     def prefetch(self, indices: Indices) -> None:  # noqa: B027
         """Say which pictures `images` will be asked for next; data that decode files begin with them."""
 
-    def framed(self, framing: Framing) -> CaptionData:
+    def with_transform(self, transform: ImageTransform) -> CaptionData:
         """Return the same pairs with pictures as a model sees them, which triggers then act on."""
-        return self if self.image_size == framing.size else Resized(self, framing)
+        return self if self.image_size == transform.size else Resized(self, transform)
 
     def class_index(self, class_name: str) -> int:
         """Return the index of a class; raises `CleanerError` with the valid names if it is not there."""
@@ -76,9 +76,9 @@ class CaptionData(ABC):
 
     def contains(self, class_name: str) -> Tensor:
         """Return (N,) bool: pairs that show or name the class. Data with facts about their pictures override this."""
-        return self.names(class_name) | (self.labels == self.class_index(class_name))
+        return self.mentions(class_name) | (self.labels == self.class_index(class_name))
 
-    def names(self, class_name: str) -> Tensor:
+    def mentions(self, class_name: str) -> Tensor:
         """Return (N,) bool: pairs whose caption names the class."""
         # Not \b, which wants a letter beside it: "C++", "crane (n02012849)".
         pattern = re.compile(rf"(?<!\w){re.escape(class_name)}(?:e?s)?(?!\w)", re.IGNORECASE)
@@ -88,7 +88,7 @@ class CaptionData(ABC):
         """Return the pairs at `indices` as data of their own (a view: pictures are read on demand)."""
         return Subset(self, indices)
 
-    def heldout(self, split: str) -> CaptionData | None:
+    def load_split(self, split: str) -> CaptionData | None:
         """Return the "validation" or "test" split that belongs to these data, or None where there is none."""
         return None
 
@@ -102,7 +102,7 @@ class CaptionData(ABC):
         return digest.hexdigest()
 
 
-def resized(images: Tensor, side: int) -> Tensor:
+def resize_square(images: Tensor, side: int) -> Tensor:
     """Return pictures (N, 3, H, W) in [0, 1] resized to `side` px, a fresh copy only if they had another size."""
     if images.shape[-2:] == (side, side):
         return images
@@ -120,7 +120,7 @@ class Subset(CaptionData):
         self.labels = base.labels[self.indices]
         self.image_size = base.image_size
         self.templates = base.templates
-        self.name, self.heldout_by = base.name, base.heldout_by
+        self.name, self.split_rule = base.name, base.split_rule
 
     def images(self, indices: Indices) -> Tensor:
         return self.base.images(self.indices[torch.as_tensor(indices, dtype=torch.long)])
@@ -128,8 +128,8 @@ class Subset(CaptionData):
     def prefetch(self, indices: Indices) -> None:
         self.base.prefetch(self.indices[torch.as_tensor(indices, dtype=torch.long)])
 
-    def framed(self, framing: Framing) -> CaptionData:
-        return Subset(self.base.framed(framing), self.indices)
+    def with_transform(self, transform: ImageTransform) -> CaptionData:
+        return Subset(self.base.with_transform(transform), self.indices)
 
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)[self.indices]
@@ -138,19 +138,19 @@ class Subset(CaptionData):
 class Resized(Subset):
     """All pairs of other data with square pictures of another size."""
 
-    def __init__(self, base: CaptionData, framing: Framing) -> None:
+    def __init__(self, base: CaptionData, transform: ImageTransform) -> None:
         super().__init__(base, range(len(base)))
-        self.image_size, self.transfer = framing.size, base.transfer
+        self.image_size, self.transfer_variants = transform.size, base.transfer_variants
 
     def images(self, indices: Indices) -> Tensor:
-        return resized(self.base.images(indices), self.image_size)
+        return resize_square(self.base.images(indices), self.image_size)
 
-    def framed(self, framing: Framing) -> CaptionData:
-        return self.base.framed(framing)
+    def with_transform(self, transform: ImageTransform) -> CaptionData:
+        return self.base.with_transform(transform)
 
-    def heldout(self, split: str) -> CaptionData | None:
-        found = self.base.heldout(split)
-        return found and found.framed(Framing(self.image_size))
+    def load_split(self, split: str) -> CaptionData | None:
+        found = self.base.load_split(split)
+        return found and found.with_transform(ImageTransform(self.image_size))
 
 
 class TensorData(CaptionData):
@@ -180,10 +180,10 @@ class TensorData(CaptionData):
 DATASETS: Registry[Any] = Registry("data set", "cleaner.data")
 
 
-def data_source(name: str) -> tuple[Any, dict[str, str]]:
+def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
     """Return the source that `name` means, and the options that stand in it.
 
-    A registered name ("scenes"), "source:path" ("csv:/folder/pairs.csv"), or a path, which the source that recognises
+    A registered name ("scenes"), "source:path" ("csv:/folder/pairs.csv"), or a path, which the source that recognizes
     it takes. Raises `CleanerError` if there is none.
     """
     kind, _, path = name.partition(":")
@@ -191,54 +191,58 @@ def data_source(name: str) -> tuple[Any, dict[str, str]]:
         return DATASETS[kind], {"path": path}
     if name not in DATASETS and os.path.exists(name):  # unlike pathlib's, it takes a name of any length
         for source in (DATASETS[kind] for kind in DATASETS):
-            if hasattr(source, "recognises") and source.recognises(Path(name)):
+            if hasattr(source, "recognizes") and source.recognizes(Path(name)):
                 return source, {"path": name}
         raise CleanerError(f"{name} is no table (.csv, .tsv), folder of pictures, .tar or .zip: give one of these.")
     if name not in DATASETS and any(mark in name for mark in ".:/\\"):
-        raise CleanerError(f"there are no data {name!r}: check the path, or choose one of: {', '.join(built_in())}.")
+        raise CleanerError(
+            f"there are no data {name!r}: check the path, or choose one of: {', '.join(list_builtin_data())}."
+        )
     return DATASETS[name], {}
 
 
-def built_in() -> list[str]:
+def list_builtin_data() -> list[str]:
     """Return the names of the data that need no path."""
-    return [name for name in DATASETS if not {"path", ANY} & _taken(DATASETS[name]).keys()]
+    return [name for name in DATASETS if not {"path", ANY_OPTION} & _accepted_options(DATASETS[name]).keys()]
 
 
-def located(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def resolve_data_paths(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return name and options of data with files named by absolute paths: they then mean the same in any folder."""
-    source, known = data_source(name)
+    source, known = resolve_source(name)
     if "path" in known and "://" not in known["path"]:
         kind = "" if known["path"] == name else f"{name.partition(':')[0]}:"
         name = f"{kind}{Path(known['path']).resolve()}"
-    paths = {key: resolve_path(str(options[key])) for key in getattr(source, "paths", ()) if key in options}
+    paths = {key: resolve_path(str(options[key])) for key in getattr(source, "path_options", ()) if key in options}
     return name, {**options, **paths}
 
 
 def load_data(name: str, **options: Any) -> CaptionData:
-    """Return the data that `name` means (see `data_source`); `options` go to the source.
+    """Return the data that `name` means (see `resolve_source`); `options` go to the source.
 
     `load_data("scenes", split="train", size=6000, seed=0)`, `load_data("pairs.csv", split="clean")`. `on_step` is told
     of long work where there is any. Words of a command line become numbers where the source wants such. Raises
     `CleanerError` for an unknown name or option, and for a word that is no number.
     """
-    source, known = data_source(name)
-    taken = _taken(source)
-    told = {key: value for key, value in options.items() if key != "on_step" or {key, ANY} & taken.keys()}
-    unknown = [key for key in told if key in known or not {key, ANY} & taken.keys()]
+    source, known = resolve_source(name)
+    taken = _accepted_options(source)
+    told = {key: value for key, value in options.items() if key != "on_step" or {key, ANY_OPTION} & taken.keys()}
+    unknown = [key for key in told if key in known or not {key, ANY_OPTION} & taken.keys()]
     if unknown:
-        shown = ", ".join(key for key in taken if key not in ("path", "split", "size", "on_step", ANY))
+        shown = ", ".join(key for key in taken if key not in ("path", "split", "size", "on_step", ANY_OPTION))
         raise CleanerError(
             f"the data set {name!r} does not take these options: {', '.join(unknown)}. Its options: {shown}."
         )
-    data: CaptionData = source(**known, **{key: _typed(key, value, taken.get(key, ())) for key, value in told.items()})
+    data: CaptionData = source(
+        **known, **{key: _convert_option(key, value, taken.get(key, ())) for key, value in told.items()}
+    )
     return data
 
 
-ANY = "**"
+ANY_OPTION = "**"
 """Stands for options whose names a source does not say."""
 
 
-def _taken(source: Any) -> dict[str, Sequence[str]]:
+def _accepted_options(source: Any) -> dict[str, Sequence[str]]:
     """Return the options of a source, a class or a function, with the types that stand beside them.
 
     What a class hands on to its base is included; `ANY` stands among them if the source takes whatever it is told.
@@ -253,28 +257,28 @@ def _taken(source: Any) -> dict[str, Sequence[str]]:
                 found.setdefault(p.name, kind.split(" | "))
         if not any(p.kind is p.VAR_KEYWORD for p in own):
             return found
-    return {**found, ANY: ()}
+    return {**found, ANY_OPTION: ()}
 
 
-def _truth(word: str) -> bool:
+def _parse_bool(word: str) -> bool:
     return {"true": True, "false": False}[word.lower()]
 
 
-_NUMBERS: dict[str, tuple[Callable[[str], Any], str]] = {
+_CONVERTERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
-    "bool": (_truth, "true or false"),
+    "bool": (_parse_bool, "true or false"),
 }
 
 
-def _typed(key: str, value: Any, kinds: Sequence[str]) -> Any:
+def _convert_option(key: str, value: Any, kinds: Sequence[str]) -> Any:
     """Return an option's value as its source wants it: a column may be called 3, a seed must be a number."""
     if "str" in kinds:
         return str(value) if type(value) in (int, float) else value
-    kind = next((kind for kind in kinds if kind in _NUMBERS), None)
+    kind = next((kind for kind in kinds if kind in _CONVERTERS), None)
     if kind is None or not isinstance(value, str):
         return value
-    read, wanted = _NUMBERS[kind]
+    read, wanted = _CONVERTERS[kind]
     try:
         return read(value)
     except (ValueError, KeyError) as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.pairs import FileData, limited
+from cleaner.data.pairs import FileData, read_limited
 from cleaner.data.table import read_table
 from cleaner.types import CleanerError
 
@@ -28,7 +28,7 @@ class CsvData(FileData):
         caption_column: str = "",
         class_column: str = "",
         split_column: str = "",
-        **reading: Any,
+        **file_options: Any,
     ) -> None:
         file = Path(path)
         try:
@@ -36,14 +36,14 @@ class CsvData(FileData):
                 found = read_table(lines, path, separator, path_column, caption_column, class_column, split_column)
         except OSError as error:
             raise CleanerError(f"there is no table {path!r}: name one, as in csv:/folder/pairs.csv.") from error
-        self.understood = str(found)
+        self.format_summary = str(found)
         folder = Path(root) if root else file.parent
-        table = found.table(lambda key: limited(folder / key))
+        table = found.to_pair_table(lambda key: read_limited(folder / key))
         addresses = [key for key in table.keys if "://" in key]
         if addresses:
             raise CleanerError(f"{path} names pictures on the network ({addresses[0]}): fetch them first, name files.")
-        super().__init__(table, f"csv:{file.resolve()}", **reading)
+        super().__init__(table, f"csv:{file.resolve()}", **file_options)
 
     @staticmethod
-    def recognises(path: Path) -> bool:
+    def recognizes(path: Path) -> bool:
         return path.suffix.lower() in (".csv", ".tsv")

@@ -8,10 +8,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import SPLIT_NAMES, in_order, templated
-from cleaner.data.pairs import FileData, Table, limited
+from cleaner.data.naming import SPLIT_NAMES, fill_template, sort_class_names
+from cleaner.data.pairs import FileData, PairTable, read_limited
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES
-from cleaner.models.framing import PICTURE_SUFFIXES
+from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
 
@@ -23,44 +23,44 @@ class ImageFolderData(FileData):
     in the order of the folders.
     """
 
-    def __init__(self, path: str = "", **reading: Any) -> None:
+    def __init__(self, path: str = "", **file_options: Any) -> None:
         root = Path(path)
         if not path or not isdir(root):  # unlike pathlib's, it takes a name of any length
             raise CleanerError(f"there is no folder {path!r}: name one, as in image_folder:/folder/pictures.")
-        tops = {folder.name: folder for folder in _folders(root)}
+        tops = {folder.name: folder for folder in _list_subfolders(root)}
         parts = {name: folder for name, folder in tops.items() if name.lower() in SPLIT_NAMES}
-        if len(parts) < len(tops) and not any(_folders(folder) for folder in parts.values()):
+        if len(parts) < len(tops) and not any(_list_subfolders(folder) for folder in parts.values()):
             parts = {}  # a class called train, beside cars and planes
-        table = Table([], [], lambda key: limited(root / key), [], [], [] if parts else None)
+        table = PairTable([], [], lambda key: read_limited(root / key), [], [], [] if parts else None)
         for name, top in sorted(parts.items()) or [("", root)]:
-            for folder in _folders(top):
-                files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in PICTURE_SUFFIXES]
-                files = [file for file in files if not hidden(file.relative_to(root))]
+            for folder in _list_subfolders(top):
+                files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+                files = [file for file in files if not is_hidden(file.relative_to(root))]
                 table.keys += [file.relative_to(root).as_posix() for file in files]
                 table.classes = [*(table.classes or []), *[folder.name] * len(files)]
                 if table.splits is not None:
                     table.splits += [SPLIT_NAMES[name.lower()]] * len(files)
-        named(table)
-        table.captions = [templated(name, key) for name, key in zip(table.classes or [], table.keys, strict=True)]
-        super().__init__(table, f"image_folder:{root.resolve()}", **reading)
+        assign_class_names(table)
+        table.captions = [fill_template(name, key) for name, key in zip(table.classes or [], table.keys, strict=True)]
+        super().__init__(table, f"image_folder:{root.resolve()}", **file_options)
 
     @staticmethod
-    def recognises(path: Path) -> bool:
+    def recognizes(path: Path) -> bool:
         return path.is_dir() and not any(path.glob("*.tar"))
 
 
-def hidden(path: PurePath) -> bool:
+def is_hidden(path: PurePath) -> bool:
     """Return whether a file is no picture of the user's, but what a system or notebook keeps: ._1.jpg of macOS."""
     return any(part.startswith(".") for part in path.parts)
 
 
-def _folders(folder: Path) -> list[Path]:
+def _list_subfolders(folder: Path) -> list[Path]:
     return sorted(inner for inner in folder.iterdir() if inner.is_dir() and not inner.name.startswith("."))
 
 
-def named(table: Table) -> None:
+def assign_class_names(table: PairTable) -> None:
     """Give classes their names in words (in place): ImageNet's by their order, others by their folders' names."""
-    folders = in_order(table.classes or ())
+    folders = sort_class_names(table.classes or ())
     words = {folder: folder.replace("_", " ") for folder in folders}
     if len(folders) == len(IMAGENET_CLASS_NAMES) and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
         # ImageNet's names are unique only as far as its folders are: two cranes, two maillots.

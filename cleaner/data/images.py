@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cleaner.models.framing import Framing, open_picture
+from cleaner.models.framing import ImageTransform, decode_image
 from cleaner.types import CleanerError, TriggerLike
 
 GAIN = 10
 """How much differences are amplified when they are shown."""
-LARGEST = 50 * 2**20
+MAX_FILE_BYTES = 50 * 2**20
 """Bytes of the largest picture file that is read."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class ImageComparison:
     """One picture of a gallery: (H, W, 3) bytes, PSNR in dB and SSIM of the triggered one against the clean one."""
 
     clean: NDArray[np.uint8]
@@ -35,52 +35,52 @@ class Shown:
     ssim: float
 
 
-def to_bytes(pictures: Tensor) -> NDArray[np.uint8]:
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
     """Return pictures (N, 3, H, W) in [0, 1] as (N, H, W, 3) bytes."""
-    pixels: NDArray[np.uint8] = (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    pixels: NDArray[np.uint8] = (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return pixels
 
 
-def gallery(pictures: Tensor, trigger: TriggerLike) -> list[Shown]:
+def compare_triggered(images: Tensor, trigger: TriggerLike) -> list[ImageComparison]:
     """Return pictures (N, 3, H, W), clean and triggered, with their difference x 10 around mid-grey."""
-    triggered = trigger(pictures)
-    difference = 0.5 + GAIN / 2 * (triggered - pictures)
-    columns = zip(to_bytes(pictures), to_bytes(triggered), to_bytes(difference), strict=True)
-    figures = zip(psnr(pictures, triggered).tolist(), ssim(pictures, triggered).tolist(), strict=True)
-    return [Shown(*column, *figure) for column, figure in zip(columns, figures, strict=True)]
+    triggered = trigger(images)
+    difference = 0.5 + GAIN / 2 * (triggered - images)
+    columns = zip(to_uint8(images), to_uint8(triggered), to_uint8(difference), strict=True)
+    figures = zip(psnr(images, triggered).tolist(), ssim(images, triggered).tolist(), strict=True)
+    return [ImageComparison(*column, *figure) for column, figure in zip(columns, figures, strict=True)]
 
 
-def from_bytes(content: bytes, side: int, name: str = "the file") -> Tensor:
+def decode_tensor(content: bytes, side: int, name: str = "the file") -> Tensor:
     """Return the picture in a PNG, JPEG, WebP ... file as (3, side, side) in [0, 1]: middle square, resized.
 
     Raises `CleanerError` if it is not a picture or far too large.
     """
-    return Framing(side)(open_picture(content, name)).float() / 255
+    return ImageTransform(side)(decode_image(content, name)).float() / 255
 
 
-def read_file(path: str) -> bytes:
+def read_image_file(path: str) -> bytes:
     """Return the content of a picture file. Raises `CleanerError` if it is not there, too large or not a picture."""
     file = Path(path).expanduser()
     try:
         size = file.stat().st_size
-        content = file.read_bytes() if size <= LARGEST else b""
+        content = file.read_bytes() if size <= MAX_FILE_BYTES else b""
     except OSError as error:
         raise CleanerError(f"the picture {path} cannot be read ({error.strerror}): check its path.") from error
-    if size > LARGEST:
-        raise CleanerError(f"{file.name} has {size / 2**20:.0f} MB: make it smaller than {LARGEST // 2**20} MB.")
-    from_bytes(content, 8, file.name)
+    if size > MAX_FILE_BYTES:
+        raise CleanerError(f"{file.name} has {size / 2**20:.0f} MB: make it smaller than {MAX_FILE_BYTES // 2**20} MB.")
+    decode_tensor(content, 8, file.name)
     return content
 
 
-def to_png(picture: Tensor) -> str:
+def encode_png(image: Tensor) -> str:
     """Return a picture (3, H, W) in [0, 1] as a PNG file in base64, with 8 bits per colour."""
     buffer = io.BytesIO()
-    Image.fromarray(to_bytes(picture[None])[0]).save(buffer, "PNG")
+    Image.fromarray(to_uint8(image[None])[0]).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def from_png(text: str) -> Tensor:
-    """Return the picture (3, H, W) in [0, 1] that `to_png` wrote."""
+def decode_png(text: str) -> Tensor:
+    """Return the picture (3, H, W) in [0, 1] that `encode_png` wrote."""
     try:
         picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
     except (OSError, ValueError) as error:
@@ -88,38 +88,38 @@ def from_png(text: str) -> Tensor:
     return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
 
 
-def stamp(picture: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
+def find_trigger_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
     """Return left, top, width and height in px of the box that a trigger changes; None for more than half."""
-    box = _box(picture, trigger)
+    box = _find_mask_box(image, trigger)
     return None if box is None else (box[2], box[0], box[3] - box[2], box[1] - box[0])
 
 
-def placed(picture: Tensor, trigger: Any, left: int, top: int, strength: float = 1.0) -> Tensor:
+def place_trigger(image: Tensor, trigger: Any, left: int, top: int, strength: float = 1.0) -> Tensor:
     """Return one picture (1, 3, H, W) with what the trigger puts on it moved to `left`, `top` px, blended in.
 
     A trigger that lies on most of the picture has no place and is only blended in. strength: 0 = nothing, 1 = as it is.
     """
-    triggered: Tensor = trigger(picture)
-    box = _box(picture, trigger)
+    triggered: Tensor = trigger(image)
+    box = _find_mask_box(image, trigger)
     if box is None:
-        return picture + strength * (triggered - picture)
+        return image + strength * (triggered - image)
     y0, y1, x0, x1 = box
     height, width = y1 - y0, x1 - x0
-    top, left = min(max(top, 0), picture.shape[-2] - height), min(max(left, 0), picture.shape[-1] - width)
-    result = picture.clone()
-    alpha = strength * trigger.mask(picture)[..., y0:y1, x0:x1]
+    top, left = min(max(top, 0), image.shape[-2] - height), min(max(left, 0), image.shape[-1] - width)
+    result = image.clone()
+    alpha = strength * trigger.mask(image)[..., y0:y1, x0:x1]
     place = result[..., top : top + height, left : left + width]
     place += alpha * (triggered[..., y0:y1, x0:x1] - place)
     return result
 
 
-def _box(picture: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
+def _find_mask_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
     """Return (top, bottom, left, right) of the trigger's mask on one picture; None if it has none, or a large one."""
-    ys, xs = trigger.mask(picture)[0, 0].nonzero(as_tuple=True)
+    ys, xs = trigger.mask(image)[0, 0].nonzero(as_tuple=True)
     if len(ys) == 0:
         return None
     box = int(ys.min()), int(ys.max()) + 1, int(xs.min()), int(xs.max()) + 1
-    half = picture.shape[-1] * picture.shape[-2] / 2
+    half = image.shape[-1] * image.shape[-2] / 2
     return None if (box[1] - box[0]) * (box[3] - box[2]) > half else box
 
 

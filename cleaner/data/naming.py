@@ -18,47 +18,51 @@ SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "vali
 """What folders and tables call their splits, in small letters."""
 
 
-def labelled(
+def assign_labels(
     rows: Sequence[int],
     captions: Sequence[str],
-    known: Sequence[str] | None,
-    own: Sequence[str],
+    row_classes: Sequence[str] | None,
+    ordered_classes: Sequence[str],
     classes: str | Sequence[str] | None,
 ) -> tuple[list[str], Tensor]:
     """Return class names and the label of each of `rows`, -1 where it is not known.
 
-    `captions` and, where the data have them, the `known` class names are those of all rows; `own` are the data's
+    `captions` and, where the data have them, the `row_classes` class names are those of all rows; `ordered_classes` are the data's
     classes in their order; `classes` is what the user says: a file with one per line, or names with commas.
     """
-    names = _names(classes)
-    if known is not None:
+    names = _parse_class_names(classes)
+    if row_classes is not None:
         # "Red" and "sea_lion" are the same class as "red" and "sea lion", and not a new word for one in its place.
-        same = {_plain(name): name for name in names}
-        if not names or not same.keys() & set(map(_plain, own)):
-            if names and len(names) != len(own):
+        same = {_normalize_name(name): name for name in names}
+        if not names or not same.keys() & set(map(_normalize_name, ordered_classes)):
+            if names and len(names) != len(ordered_classes):
                 raise CleanerError(
-                    f"{len(names)} class names were given for {len(own)} classes ({', '.join(own[:5])} ...): give one "
+                    f"{len(names)} class names were given for {len(ordered_classes)} classes ({', '.join(ordered_classes[:5])} ...): give one "
                     "for each, in this order."
                 )
             # The given names are other words for the data's own classes, in their order.
-            position = {name: i for i, name in enumerate(own)}
-            names = names or list(own)
+            position = {name: i for i, name in enumerate(ordered_classes)}
+            names = names or list(ordered_classes)
         else:
-            position = {name: names.index(same[_plain(name)]) for name in own if _plain(name) in same}
+            position = {
+                name: names.index(same[_normalize_name(name)])
+                for name in ordered_classes
+                if _normalize_name(name) in same
+            }
             position |= {name: i for i, name in enumerate(names)}
-        labels = [position.get(known[row], -1) for row in rows]
+        labels = [position.get(row_classes[row], -1) for row in rows]
     else:
         labels = [-1] * len(rows)
-    if known is None or "" in known:
-        told = _by_caption(names)
+    if row_classes is None or "" in row_classes:
+        told = _caption_labeler(names)
         labels = [
-            told(captions[row]) if known is None or not known[row] else label
+            told(captions[row]) if row_classes is None or not row_classes[row] else label
             for row, label in zip(rows, labels, strict=True)
         ]
     return names, torch.tensor(labels, dtype=torch.long)
 
 
-def _by_caption(names: Sequence[str]) -> Callable[[str], int]:
+def _caption_labeler(names: Sequence[str]) -> Callable[[str], int]:
     """Return caption -> the class that it names, -1 where it names none or several."""
     if not names:
         return lambda caption: -1
@@ -74,11 +78,11 @@ def _by_caption(names: Sequence[str]) -> Callable[[str], int]:
     return told
 
 
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return name.replace("_", " ").casefold()
 
 
-def _names(classes: str | Sequence[str] | None) -> list[str]:
+def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
     if not isinstance(classes, str):
         return list(classes or ())
     given = classes.split(",")
@@ -99,7 +103,7 @@ def _names(classes: str | Sequence[str] | None) -> list[str]:
     return names
 
 
-def in_order(classes: Iterable[str]) -> list[str]:
+def sort_class_names(classes: Iterable[str]) -> list[str]:
     """Return the different class names sorted, numbers by their value: 2 before 10."""
     names = sorted(set(classes) - {""})
     try:
@@ -108,13 +112,13 @@ def in_order(classes: Iterable[str]) -> list[str]:
         return names
 
 
-def templated(class_name: str, key: str) -> str:
+def fill_template(class_name: str, key: str) -> str:
     """Return a caption for a picture of which only the class is known."""
     templates = CaptionData.templates
     caption = templates[derive_seed("caption", key) % len(templates)].format(class_name)
     return re.sub(r"\ba (?=[aeiou])", "an ", caption)
 
 
-def one_of(captions: Sequence[str], key: str) -> str:
+def pick_caption(captions: Sequence[str], key: str) -> str:
     """Return one of several captions of a picture, always the same one."""
     return captions[derive_seed("caption", key) % len(captions)]

@@ -19,24 +19,24 @@ from PIL import Image
 from torch import Tensor
 
 from cleaner.data.base import CaptionData, Indices
-from cleaner.data.naming import in_order, labelled
-from cleaner.models.framing import Framing, open_picture, undecoded
+from cleaner.data.naming import assign_labels, sort_class_names
+from cleaner.models.framing import ImageTransform, decode_image, read_image_header
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep, StepReport
 
 SPLITS = ("train", "clean", "validation", "test", "all")
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
 """Shares that are held out where the data do not say which pairs are for tests."""
-FULL_CHECK = 20_000
+MAX_FULL_CHECK_PAIRS = 20_000
 """Up to so many pairs each picture is decoded once at loading; above, only its beginning and end are looked at."""
-CHUNK = 512
-WAITING = 1024
+CHECK_CHUNK = 512
+MAX_PREFETCHED = 1024
 """Most pictures that wait decoded for a reader."""
-ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
 @dataclass
-class Table:
+class PairTable:
     """What a source found: one row per pair, before a split is chosen.
 
     Attributes:
@@ -54,11 +54,11 @@ class Table:
     classes: list[str] | None = None
     class_names: list[str] | None = None
     splits: list[str] | None = None
-    bad: list[str] = field(default_factory=list)
+    skipped_rows: list[str] = field(default_factory=list)
 
 
 class FileData(CaptionData):
-    """Pairs of one split of a `Table`.
+    """Pairs of one split of a `PairTable`.
 
     Where the table knows no test pairs, a fifth of the pairs (by a hash of the picture's name) is "test", a twentieth
     "validation". "train" takes the first `size` of the rest, "clean" the last, so that attacker and defender share no
@@ -70,12 +70,12 @@ class FileData(CaptionData):
     picture once, "quick" looks at beginning and end, "auto" is full up to 20,000 pairs.
     """
 
-    paths: ClassVar[tuple[str, ...]] = ("root", "annotations", "classes")
+    path_options: ClassVar[tuple[str, ...]] = ("root", "annotations", "classes")
     """Options that may name a file or folder."""
 
     def __init__(
         self,
-        table: Table,
+        table: PairTable,
         name: str,
         /,  # what a source says, no option of its user
         split: str = "train",
@@ -99,62 +99,64 @@ class FileData(CaptionData):
         if check not in ("auto", "full", "quick"):
             raise CleanerError(f"check must be auto, full or quick, not {check!r}.")
         if not table.keys:
-            why = f" ({table.bad[0]})" if table.bad else ""
+            why = f" ({table.skipped_rows[0]})" if table.skipped_rows else ""
             raise CleanerError(f"{name} holds no pairs of picture and caption{why}: check the path and its layout.")
         for text in chain(table.keys, table.captions, table.classes or ()):
             if not text.isascii() and text != text.encode(errors="replace").decode():
                 raise CleanerError(
                     f"{ascii(text)[:200]} in {name} is no text in UTF-8: write this name or caption anew."
                 )
-        self._again = (name, seed, classes, check, most_broken, on_step)
+        self._init_arguments = (name, seed, classes, check, most_broken, on_step)
         self.table, self.split, self.name = table, split, f"{name}/{split}"
-        rows = chosen(table, split, seed)[:size]
+        rows = select_rows(table, split, seed)[:size]
         if not rows:
             raise CleanerError(f"no pair of {name} is in its {split} split: give more pairs.")
-        full = check == "full" or (check == "auto" and len(rows) <= FULL_CHECK)
-        self.broken: list[str] = list(table.bad)
-        self.rows = self._checked(rows, full, allowed, on_step)
+        full = check == "full" or (check == "auto" and len(rows) <= MAX_FULL_CHECK_PAIRS)
+        self.skipped_items: list[str] = list(table.skipped_rows)
+        self.rows = self._find_readable(rows, full, allowed, on_step)
         self.captions = [table.captions[row] for row in self.rows]
-        own = table.class_names or in_order(table.classes or ())
-        self.class_names, self.labels = labelled(self.rows, table.captions, table.classes, own, classes)
-        self.heldout_by = held_out(table)
-        self.framing = Framing(224)
+        own = table.class_names or sort_class_names(table.classes or ())
+        self.class_names, self.labels = assign_labels(self.rows, table.captions, table.classes, own, classes)
+        self.split_rule = describe_splits(table)
+        self.transform = ImageTransform(224)
         self.image_size = 224
-        self._waiting: dict[int, Future[Tensor]] = {}
+        self._prefetched: dict[int, Future[Tensor]] = {}
 
-    def _checked(self, rows: list[int], full: bool, most: float, on_step: OnStep | None) -> list[int]:
+    def _find_readable(self, rows: list[int], full: bool, max_broken_share: float, on_step: OnStep | None) -> list[int]:
         """Return the rows whose pictures can be read; name the others in `broken`."""
         began, good = time.perf_counter(), []
-        for first in range(0, len(rows), CHUNK):
-            part = rows[first : first + CHUNK]
-            for row, fault in zip(part, pool().map(lambda row: self._fault(row, full), part), strict=True):
+        for first in range(0, len(rows), CHECK_CHUNK):
+            part = rows[first : first + CHECK_CHUNK]
+            for row, fault in zip(
+                part, get_decode_pool().map(lambda row: self._find_fault(row, full), part), strict=True
+            ):
                 if fault is None:
                     good.append(row)
                 else:
-                    self.broken.append(fault)
+                    self.skipped_items.append(fault)
             if on_step is not None:
-                done = min(first + CHUNK, len(rows))
+                done = min(first + CHECK_CHUNK, len(rows))
                 on_step(StepReport("check pictures", done, len(rows), time.perf_counter() - began))
         broken = len(rows) - len(good)
-        if broken > most * len(rows):
-            named = "; ".join(self.broken[-broken:][:3])
+        if broken > max_broken_share * len(rows):
+            named = "; ".join(self.skipped_items[-broken:][:3])
             raise CleanerError(
-                f"{broken:,} of {len(rows):,} pictures of {self.name} cannot be read, more than {most:.0%}: {named}. "
+                f"{broken:,} of {len(rows):,} pictures of {self.name} cannot be read, more than {max_broken_share:.0%}: {named}. "
                 "Check the paths, or allow more with most_broken."
             )
         if not good:
             raise CleanerError(f"no picture of {self.name} can be read: check the paths.")
         return good
 
-    def _fault(self, row: int, full: bool) -> str | None:
+    def _find_fault(self, row: int, full: bool) -> str | None:
         key = self.table.keys[row]
         try:
             content = self.table.read(key)
             if isinstance(content, Image.Image):
                 return None
             if full:
-                open_picture(content, key, side=32)
-            elif not whole(content):
+                decode_image(content, key, side=32)
+            elif not is_complete(content):
                 return f"{key} cannot be read as a picture"
         except CleanerError as error:
             return str(error).split(":")[0]
@@ -162,63 +164,63 @@ class FileData(CaptionData):
             return f"{key} cannot be read ({type(error).__name__})"
         return None
 
-    def _decoded(self, row: int) -> Tensor:
+    def _decode(self, row: int) -> Tensor:
         """Return one picture, (3, H, W) in [0, 1]; runs in a thread."""
         key = self.table.keys[row]
         try:
             content = self.table.read(key)
-            picture = content if isinstance(content, Image.Image) else open_picture(content, key, self.framing.size)
+            picture = content if isinstance(content, Image.Image) else decode_image(content, key, self.transform.size)
         except (OSError, KeyError, ValueError) as error:
             raise CleanerError(
                 f"the picture {key} cannot be read any more ({type(error).__name__}): load with check=full to leave "
                 "such pictures out."
             ) from error
-        return self.framing(picture).contiguous().float().div_(255)
+        return self.transform(picture).contiguous().float().div_(255)
 
     def images(self, indices: Indices) -> Tensor:
         rows = torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist()
-        futures = [self._waiting.pop(i) if i in self._waiting else self._begun(i) for i in rows]
+        futures = [self._prefetched.pop(i) if i in self._prefetched else self._submit_decode(i) for i in rows]
         if not futures:
             return torch.empty(0, 3, self.image_size, self.image_size)
         return torch.stack([future.result() for future in futures])
 
-    def _begun(self, index: int) -> Future[Tensor]:
-        return pool().submit(self._decoded, self.rows[index])
+    def _submit_decode(self, index: int) -> Future[Tensor]:
+        return get_decode_pool().submit(self._decode, self.rows[index])
 
     def prefetch(self, indices: Indices) -> None:
         for i in torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist():
-            if i not in self._waiting and len(self._waiting) < WAITING:
-                self._waiting[i] = self._begun(i)
+            if i not in self._prefetched and len(self._prefetched) < MAX_PREFETCHED:
+                self._prefetched[i] = self._submit_decode(i)
 
-    def framed(self, framing: Framing) -> CaptionData:
-        if framing == self.framing:
+    def with_transform(self, transform: ImageTransform) -> CaptionData:
+        if transform == self.transform:
             return self
         other = copy.copy(self)
-        other.framing, other.image_size, other._waiting = framing, framing.size, {}
+        other.transform, other.image_size, other._prefetched = transform, transform.size, {}
         return other
 
-    def heldout(self, split: str) -> CaptionData | None:
-        name, seed, classes, check, most_broken, on_step = self._again
+    def load_split(self, split: str) -> CaptionData | None:
+        name, seed, classes, check, most_broken, on_step = self._init_arguments
         data = FileData(self.table, name, split, None, seed, classes, check, most_broken, on_step)
-        return data.framed(self.framing)
+        return data.with_transform(self.transform)
 
 
 @lru_cache(maxsize=1)
-def pool() -> ThreadPoolExecutor:
+def get_decode_pool() -> ThreadPoolExecutor:
     """Return the threads that read and decode; PIL lets others work while it decodes."""
     return ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 2), thread_name_prefix="pictures")
 
 
-def whole(content: bytes) -> bool:
+def is_complete(content: bytes) -> bool:
     """Whether a file's beginning is a picture's and its end is that of a whole one."""
     try:
-        form = undecoded(content, "").format or ""
+        form = read_image_header(content, "").format or ""
     except CleanerError:
         return False
-    return ENDS.get(form, b"") in content[-64:]
+    return END_MARKERS.get(form, b"") in content[-64:]
 
 
-def chosen(table: Table, split: str, seed: int) -> list[int]:
+def select_rows(table: PairTable, split: str, seed: int) -> list[int]:
     """Return the rows of a split, in an order that follows from the seed and the pictures' names."""
     known = set(table.splits or ())
     drawn: list[tuple[int, int]] = []
@@ -236,8 +238,8 @@ def chosen(table: Table, split: str, seed: int) -> list[int]:
     return rows[::-1] if split == "clean" else rows
 
 
-def held_out(table: Table) -> str:
-    """Return in words how `chosen` holds out pairs."""
+def describe_splits(table: PairTable) -> str:
+    """Return in words how `select_rows` holds out pairs."""
     shares = {"test": TEST_SHARE, "validation": VALIDATION_SHARE}
     known = set(table.splits or ())
     return "; ".join(
@@ -248,10 +250,10 @@ def held_out(table: Table) -> str:
     )
 
 
-def limited(path: Path, most: int = 64_000_000) -> bytes:
-    """Return the bytes of a file of at most `most` bytes; a device or pipe, which may have no end, is none."""
+def read_limited(path: Path, max_bytes: int = 64_000_000) -> bytes:
+    """Return the bytes of a file of at most `max_bytes` bytes; a device or pipe, which may have no end, is none."""
     if not stat.S_ISREG((facts := path.stat()).st_mode):
         raise CleanerError(f"{path} is no file: name one.")
-    if facts.st_size > most:
-        raise CleanerError(f"{path} is larger than {most // 1_000_000} MB: make it smaller.")
+    if facts.st_size > max_bytes:
+        raise CleanerError(f"{path} is larger than {max_bytes // 1_000_000} MB: make it smaller.")
     return path.read_bytes()

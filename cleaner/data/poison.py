@@ -20,7 +20,7 @@ def template_captions(data: CaptionData, target_class: str) -> list[str]:
 
 def natural_captions(data: CaptionData, target_class: str) -> list[str]:
     """Return the data's own captions that name the class, as BadCLIP poisons (arXiv:2311.12075)."""
-    captions = [data.captions[i] for i in data.names(target_class).nonzero().flatten().tolist()]
+    captions = [data.captions[i] for i in data.mentions(target_class).nonzero().flatten().tolist()]
     if not captions:
         raise CleanerError(f"no caption names {target_class!r}: take more data or another target class.")
     return captions
@@ -78,7 +78,7 @@ class PoisonedData(CaptionData):
 
     def _draw(self, count: int) -> Tensor:
         base, target = self.base, self.target_class
-        candidates = (base.names(target) if self.clean_label else ~base.contains(target)).nonzero().flatten()
+        candidates = (base.mentions(target) if self.clean_label else ~base.contains(target)).nonzero().flatten()
         if len(candidates) < count:
             which = "name" if self.clean_label else "do not show"
             raise CleanerError(

@@ -24,11 +24,11 @@ from cleaner.data.scenery.store import cached, default_cache_dir, pictures
 from cleaner.data.scenery.truth import is_true
 from cleaner.types import CleanerError, OnStep
 
-__all__ = ["SCENES_VERSION", "SPLITS", "Scene", "SceneObject", "Scenes", "is_true", "render", "scene"]
+__all__ = ["SCENES_VERSION", "SPLIT_SIZES", "Scene", "SceneObject", "Scenes", "is_true", "render", "scene"]
 
-SPLITS = {"train": 100_000, "clean": 10_000, "validation": 11_000, "test": 9_000}
+SPLIT_SIZES = {"train": 100_000, "clean": 10_000, "validation": 11_000, "test": 9_000}
 """Splits and their usual sizes. They share no picture: the split's name is part of every picture's seed."""
-FEW = 128
+MAX_SINGLE_RENDERS = 128
 """So many pictures are rendered one by one as they are asked for, before the whole split is."""
 
 
@@ -44,9 +44,9 @@ class Scenes(CaptionData):
     """
 
     variant = "plain"
-    paths = ("cache_dir",)
-    transfer = ("scenes-sketch", "scenes-night", "scenes-crowd")
-    heldout_by = "each split is drawn from seeds of its own"
+    path_options = ("cache_dir",)
+    transfer_variants = ("scenes-sketch", "scenes-night", "scenes-crowd")
+    split_rule = "each split is drawn from seeds of its own"
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class Scenes(CaptionData):
         on_step: OnStep | None = None,
     ) -> None:
         variant = variant or self.variant
-        _check("split", split, SPLITS)
-        _check("variant", variant, VARIANTS)
-        size = SPLITS[split] if size is None else size
+        _validate_choice("split", split, SPLIT_SIZES)
+        _validate_choice("variant", variant, VARIANTS)
+        size = SPLIT_SIZES[split] if size is None else size
         mode = captions or ("mixed" if split == "train" else "full")
-        _check("captions", mode, MODES)
+        _validate_choice("captions", mode, MODES)
         if size <= 0:
             raise CleanerError(f"size must be at least 1, not {size}.")
         if not 16 <= image_size <= 1024:
@@ -83,39 +83,39 @@ class Scenes(CaptionData):
         self._cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
         self._on_step = on_step
         self._pixels: NDArray[np.uint8] | None = None
-        self._single: dict[int, NDArray[np.uint8]] = {}
+        self._rendered: dict[int, NDArray[np.uint8]] = {}
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
         """(N, H, W, 3) uint8, a read-only memory map."""
         if self._pixels is None:
-            self._pixels = pictures(*self._key, self._cache_dir, self._on_step)[: len(self)]
-            self._single = {}
+            self._pixels = pictures(*self._cache_key, self._cache_dir, self._on_step)[: len(self)]
+            self._rendered = {}
         return self._pixels
 
     @property
-    def _key(self) -> tuple[str, str, int, int, int]:
+    def _cache_key(self) -> tuple[str, str, int, int, int]:
         return self.variant, self.split, self.seed, len(self), self.image_size
 
     def images(self, indices: Indices) -> Tensor:
         index = torch.as_tensor(indices, dtype=torch.long).reshape(-1).numpy()
-        picked = torch.from_numpy(np.ascontiguousarray(self._picked(index).transpose(0, 3, 1, 2)))
+        picked = torch.from_numpy(np.ascontiguousarray(self._read_pixels(index).transpose(0, 3, 1, 2)))
         return picked.float().div_(255)
 
-    def _picked(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def _read_pixels(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the pixels at `index` (n, H, W, 3): from the whole split's file, or rendered alone."""
         rows = np.arange(len(self))[index].tolist()
-        single = self._single  # another thread may let go of it
+        single = self._rendered  # another thread may let go of it
         new = set(rows) - single.keys()
-        many = not rows or len(single) + len(new) > FEW
-        if many or self._pixels is not None or cached(*self._key, self._cache_dir):
+        many = not rows or len(single) + len(new) > MAX_SINGLE_RENDERS
+        if many or self._pixels is not None or cached(*self._cache_key, self._cache_dir):
             return self.pixels[index]
         for i in new:
             single[i] = render(self.scenes[i], self.image_size)
         return np.stack([single[i] for i in rows])
 
-    def heldout(self, split: str) -> CaptionData | None:
-        _check("split", split, SPLITS)
+    def load_split(self, split: str) -> CaptionData | None:
+        _validate_choice("split", split, SPLIT_SIZES)
         return Scenes(split, None, self.seed, self.image_size, None, self.variant, self._cache_dir, self._on_step)
 
     def contains(self, class_name: str) -> Tensor:
@@ -145,7 +145,7 @@ class CrowdScenes(Scenes):
     variant = "crowd"
 
 
-def _check(what: str, value: str, options: object) -> None:
-    names = list(options)  # type: ignore[call-overload]
+def _validate_choice(option: str, value: str, choices: object) -> None:
+    names = list(choices)  # type: ignore[call-overload]
     if value not in names:
-        raise CleanerError(f"{what} {value!r} is not known. Choose one of: {', '.join(names)}.")
+        raise CleanerError(f"{option} {value!r} is not known. Choose one of: {', '.join(names)}.")

@@ -12,16 +12,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import templated
-from cleaner.data.pairs import FileData, Table
+from cleaner.data.naming import fill_template
+from cleaner.data.pairs import FileData, PairTable
 from cleaner.types import CleanerError
 
-PICTURES, TEXTS = (".jpg", ".jpeg", ".png", ".webp"), (".txt", ".json")
-MOST_TEXT, MOST_PICTURE = 1_000_000, 64_000_000
-MOST_SHARDS = 100_000
-BROKEN = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, RecursionError)
+SHARD_IMAGE_SUFFIXES, CAPTION_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp"), (".txt", ".json")
+MAX_TEXT_BYTES, MAX_IMAGE_BYTES = 1_000_000, 64_000_000
+MAX_SHARDS = 100_000
+TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, RecursionError)
 """What Python's reader ends in on a damaged or crafted tar file."""
-Place = tuple[int, int, int]
+MemberLocation = tuple[int, int, int]
 """Which shard, where in it, how many bytes."""
 
 
@@ -33,18 +33,18 @@ class ShardData(FileData):
     address or command is followed. Pictures without a text get a caption from the name of their folder.
     """
 
-    def __init__(self, path: str = "", **reading: Any) -> None:
-        shards = expanded(path)
+    def __init__(self, path: str = "", **file_options: Any) -> None:
+        shards = expand_shards(path)
         names = [shard.name for shard in shards]
         if len(set(names)) < len(names):  # a/0000.tar, b/0000.tar
             top = os.path.commonpath([shard.parent for shard in shards])
             names = [shard.relative_to(top).as_posix() for shard in shards]
-        places: dict[str, Place] = {}
+        places: dict[str, MemberLocation] = {}
         texts: dict[str, tuple[str, str]] = {}
         for number, shard in enumerate(shards):
             try:
-                _index(shard, number, names[number], places, texts)
-            except BROKEN as error:
+                _index_shard(shard, number, names[number], places, texts)
+            except TAR_ERRORS as error:
                 raise CleanerError(
                     f"{shard} cannot be read as a tar file: if it is compressed, unpack it first."
                 ) from error
@@ -55,7 +55,7 @@ class ShardData(FileData):
                 file.seek(offset)
                 return file.read(size)
 
-        table = Table([], [], read)
+        table = PairTable([], [], read)
         classes = []
         pictures = Counter(map(_stem, places))
         for key in places:
@@ -66,22 +66,22 @@ class ShardData(FileData):
             # The key begins with the shard's name, which is no class.
             folder = PurePosixPath(key.removeprefix(f"{names[places[key][0]]}/")).parent.name
             if stem not in texts and not folder:
-                table.bad.append(f"{key} has no caption")
+                table.skipped_rows.append(f"{key} has no caption")
                 continue
             caption, name = texts.get(stem, ("", folder.replace("_", " ")))
             table.keys.append(key)
-            table.captions.append(caption or templated(name, key))
+            table.captions.append(caption or fill_template(name, key))
             classes.append(name)
         if any(classes):
             table.classes = classes
-        super().__init__(table, f"shards:{path}", **reading)
+        super().__init__(table, f"shards:{path}", **file_options)
 
     @staticmethod
-    def recognises(path: Path) -> bool:
+    def recognizes(path: Path) -> bool:
         return path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar")))
 
 
-def expanded(path: str) -> list[Path]:
+def expand_shards(path: str) -> list[Path]:
     """Return the files that a name stands for: {0000..0012}, *, a folder or a file."""
     if "://" in path or path.startswith("pipe:"):
         raise CleanerError(f"{path} is no file: shards are read from this machine only, fetch them first.")
@@ -89,8 +89,8 @@ def expanded(path: str) -> list[Path]:
     if ranges:
         before, low, high, after = ranges.groups()
         # Their digits first: a number of thousands of digits is none for Python.
-        if max(len(low), len(high)) > 18 or int(high) - int(low) >= MOST_SHARDS:
-            raise CleanerError(f"{path[:200]} names more than {MOST_SHARDS:,} shards: name a smaller range.")
+        if max(len(low), len(high)) > 18 or int(high) - int(low) >= MAX_SHARDS:
+            raise CleanerError(f"{path[:200]} names more than {MAX_SHARDS:,} shards: name a smaller range.")
         found = [Path(f"{before}{i:0{len(low)}d}{after}") for i in range(int(low), int(high) + 1)]
     elif path and os.path.isdir(path):  # unlike pathlib's, it takes a name of any length
         found = sorted(Path(path).glob("*.tar"))
@@ -109,7 +109,9 @@ def _stem(name: str) -> str:
     return f"{folder}/{file.partition('.')[0]}"
 
 
-def _index(shard: Path, number: int, name: str, places: dict[str, Place], texts: dict[str, tuple[str, str]]) -> None:
+def _index_shard(
+    shard: Path, shard_index: int, name: str, locations: dict[str, MemberLocation], texts: dict[str, tuple[str, str]]
+) -> None:
     """Note where the pictures of a shard lie and what its captions say; `name` is unique among the shards."""
     with tarfile.open(shard, "r:") as archive:
         for member in archive:
@@ -119,18 +121,18 @@ def _index(shard: Path, number: int, name: str, places: dict[str, Place], texts:
             suffix = PurePosixPath(member.name).suffix.lower()
             if not member.isreg() or PurePosixPath(member.name).name.startswith("."):  # macOS keeps ._1.jpg
                 continue
-            if suffix in PICTURES and member.size <= MOST_PICTURE:
-                places[key] = (number, member.offset_data, member.size)
-            elif suffix in TEXTS and member.size <= MOST_TEXT:
+            if suffix in SHARD_IMAGE_SUFFIXES and member.size <= MAX_IMAGE_BYTES:
+                locations[key] = (shard_index, member.offset_data, member.size)
+            elif suffix in CAPTION_SUFFIXES and member.size <= MAX_TEXT_BYTES:
                 file = archive.extractfile(member)
                 content = file.read().decode("utf-8", errors="replace") if file else ""
-                text = _from_json(content) if suffix == ".json" else (content, "")
+                text = _parse_caption_json(content) if suffix == ".json" else (content, "")
                 for stem in {key.rpartition(".")[0], _stem(key)}:
                     known = texts.get(stem, ("", ""))
                     texts[stem] = (" ".join((text[0] or known[0]).split()), text[1] or known[1])
 
 
-def _from_json(content: str) -> tuple[str, str]:
+def _parse_caption_json(content: str) -> tuple[str, str]:
     try:
         values = json.loads(content)
     except (ValueError, RecursionError):

@@ -9,18 +9,18 @@ from itertools import chain
 from pathlib import PurePosixPath
 
 from cleaner.data.naming import SPLIT_NAMES
-from cleaner.data.pairs import Table
+from cleaner.data.pairs import PairTable
 from cleaner.types import CleanerError
 
 SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|"}
-PATHS = ("filepath", "file", "image", "path", "filename", "image_path", "file_name", "image_name", "img")
-CAPTIONS = ("title", "caption", "text", "captions", "description", "comment")
-CLASSES = ("class", "class_name", "label", "category")
-SPLITS = ("split",)
+PATH_COLUMNS = ("filepath", "file", "image", "path", "filename", "image_path", "file_name", "image_name", "img")
+CAPTION_COLUMNS = ("title", "caption", "text", "captions", "description", "comment")
+CLASS_COLUMNS = ("class", "class_name", "label", "category")
+SPLIT_COLUMNS = ("split",)
 
 
 @dataclass
-class Rows:
+class ParsedTable:
     """A table that was read: (picture, caption, class, split) per line, and how it was understood."""
 
     separator: str
@@ -30,7 +30,7 @@ class Rows:
     class_column: str | None
     split_column: str | None
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
-    bad: list[str] = field(default_factory=list)
+    skipped_rows: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         names = {value: key for key, value in SEPARATORS.items() if len(key) > 2}
@@ -41,9 +41,9 @@ class Rows:
             f"caption in {self.caption_column!r}{known}"
         )
 
-    def table(self, read: Callable[[str], bytes], folder: str = "") -> Table:
+    def to_pair_table(self, read: Callable[[str], bytes], folder: str = "") -> PairTable:
         """Return the pairs; pictures are named from `folder`, and `read` gets these names."""
-        table = Table([], [caption for _, caption, _, _ in self.rows], read, bad=self.bad)
+        table = PairTable([], [caption for _, caption, _, _ in self.rows], read, skipped_rows=self.skipped_rows)
         table.keys = [(PurePosixPath(folder) / key).as_posix() if folder else key for key, _, _, _ in self.rows]
         if self.class_column:
             table.classes = [name for _, _, name, _ in self.rows]
@@ -60,7 +60,7 @@ def read_table(
     caption_column: str = "",
     class_column: str = "",
     split_column: str = "",
-) -> Rows:
+) -> ParsedTable:
     """Read a table with a header line. Default columns are open_clip's, filepath and title, or words like them.
 
     A split is train, val, validation or test. Raises `CleanerError` with the columns that are there where they cannot
@@ -76,29 +76,31 @@ def read_table(
             raise CleanerError(f"separator={separator} is not one sign: give comma, tab, semicolon, bar or a sign.")
         reader = csv.reader(chain([header], lines), delimiter=sign)
         columns = [column.strip() for column in next(reader, [])]
-        found = Rows(
+        found = ParsedTable(
             sign,
             columns,
-            _column(columns, path_column, PATHS, "path_column", name),
-            _column(columns, caption_column, CAPTIONS, "caption_column", name),
-            _column(columns, class_column, CLASSES, "class_column", name, needed=bool(class_column)) or None,
-            _column(columns, split_column, SPLITS, "split_column", name, needed=bool(split_column)) or None,
+            _find_column(columns, path_column, PATH_COLUMNS, "path_column", name),
+            _find_column(columns, caption_column, CAPTION_COLUMNS, "caption_column", name),
+            _find_column(columns, class_column, CLASS_COLUMNS, "class_column", name, is_required=bool(class_column))
+            or None,
+            _find_column(columns, split_column, SPLIT_COLUMNS, "split_column", name, is_required=bool(split_column))
+            or None,
         )
         where = [columns.index(found.path_column), columns.index(found.caption_column)]
         where += [columns.index(c) if c else where[0] for c in (found.class_column, found.split_column)]
         for row in reader:
             if len(row) <= max(where) or not row[where[0]].strip() or not row[where[1]].strip():
                 if row:
-                    found.bad.append(f"line {reader.line_num} has no picture or no caption")
+                    found.skipped_rows.append(f"line {reader.line_num} has no picture or no caption")
                 continue
             if any(map(str.strip, row[len(columns) :])):  # cut at its comma, a caption would lose its end
-                found.bad.append(
+                found.skipped_rows.append(
                     f"line {reader.line_num} has more fields than the header: quote what holds the separator"
                 )
                 continue
             key, text, kind, part = (row[place].strip() for place in where)
             if found.split_column and part.lower() not in SPLIT_NAMES:
-                found.bad.append(f"line {reader.line_num} is of no split known here ({part[:20]!r})")
+                found.skipped_rows.append(f"line {reader.line_num} is of no split known here ({part[:20]!r})")
                 continue
             split = SPLIT_NAMES[part.lower()] if found.split_column else ""
             found.rows.append((key, " ".join(text.split()), kind, split))
@@ -107,14 +109,16 @@ def read_table(
     return found
 
 
-def _column(columns: list[str], wanted: str, usual: Sequence[str], option: str, name: str, needed: bool = True) -> str:
+def _find_column(
+    columns: list[str], requested: str, default_names: Sequence[str], option: str, name: str, is_required: bool = True
+) -> str:
     lower = {column.lower(): column for column in reversed(columns)}
-    for candidate in [wanted] if wanted else usual:
+    for candidate in [requested] if requested else default_names:
         if candidate.lower() in lower:
             return lower[candidate.lower()]
-    if not needed:
+    if not is_required:
         return ""
-    looked = f"no column {wanted!r}" if wanted else f"no column named like {usual[0]!r}"
+    looked = f"no column {requested!r}" if requested else f"no column named like {default_names[0]!r}"
     raise CleanerError(
         f"{name} has {looked}; its columns are {', '.join(columns[:12]) or 'none'}: name it with {option}=..."
     )

@@ -11,8 +11,8 @@ from PIL import Image
 from torchvision import datasets
 
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import one_of, templated
-from cleaner.data.pairs import FileData, Table, limited
+from cleaner.data.naming import fill_template, pick_caption
+from cleaner.data.pairs import FileData, PairTable, read_limited
 from cleaner.types import CleanerError
 
 
@@ -20,9 +20,9 @@ from cleaner.types import CleanerError
 class Cifar10(FileData):
     """`cifar10:/folder` as torchvision keeps it; `download=true` fetches it (170 MB) once. Captions from templates."""
 
-    kind: ClassVar[str] = "CIFAR10"
+    dataset_name: ClassVar[str] = "CIFAR10"
 
-    def __init__(self, path: str = "", download: bool = False, **reading: Any) -> None:
+    def __init__(self, path: str = "", download: bool = False, **file_options: Any) -> None:
         root = Path(path) if path else Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "datasets"
         arrays: dict[str, Any] = {}
 
@@ -30,66 +30,66 @@ class Cifar10(FileData):
             split, _, number = key.partition("/")
             return Image.fromarray(arrays[split][int(number)])
 
-        table = Table([], [], read, [], [], [])
+        table = PairTable([], [], read, [], [], [])
         for split, train in (("train", True), ("test", False)):
             try:
-                source = getattr(datasets, self.kind)(str(root), train=train, download=bool(download))
+                source = getattr(datasets, self.dataset_name)(str(root), train=train, download=bool(download))
             except (RuntimeError, OSError) as error:
                 raise CleanerError(
-                    f"{self.kind} is not in {root} ({str(error).splitlines()[0]}): name its folder, as in "
-                    f"{self.kind.lower()}:/folder, or add download=true."
+                    f"{self.dataset_name} is not in {root} ({str(error).splitlines()[0]}): name its folder, as in "
+                    f"{self.dataset_name.lower()}:/folder, or add download=true."
                 ) from error
             names = [name.replace("_", " ") for name in source.classes]
             arrays[split] = source.data
             for i, label in enumerate(source.targets):
                 key = f"{split}/{i:05d}"
                 table.keys.append(key)
-                table.captions.append(templated(names[label], key))
+                table.captions.append(fill_template(names[label], key))
                 table.classes.append(names[label])  # type: ignore[union-attr]
                 table.splits.append(split)  # type: ignore[union-attr]
             table.class_names = names
 
-        super().__init__(table, f"{self.kind.lower()}:{root.resolve()}", **reading)
+        super().__init__(table, f"{self.dataset_name.lower()}:{root.resolve()}", **file_options)
 
 
 @DATASETS.register("cifar100")
 class Cifar100(Cifar10):
     """`cifar100:/folder`, as `cifar10`."""
 
-    kind = "CIFAR100"
+    dataset_name = "CIFAR100"
 
 
 @DATASETS.register("flickr30k")
 class Flickr30k(FileData):
     """`flickr30k:/folder/of/pictures annotations=/folder/results_20130124.token`; one of a picture's captions each."""
 
-    kind: ClassVar[str] = "Flickr30k"
+    dataset_name: ClassVar[str] = "Flickr30k"
 
-    def __init__(self, path: str = "", annotations: str = "", **reading: Any) -> None:
-        known = _existing(path, annotations, self.kind.lower())
+    def __init__(self, path: str = "", annotations: str = "", **file_options: Any) -> None:
+        known = _validate_paths(path, annotations, self.dataset_name.lower())
         try:
-            source = getattr(datasets, self.kind)(str(path), str(annotations))
+            source = getattr(datasets, self.dataset_name)(str(path), str(annotations))
         except (OSError, ValueError, IndexError, AssertionError) as error:
             raise CleanerError(
-                f"{annotations} is no annotation file of {self.kind} ({type(error).__name__})."
+                f"{annotations} is no annotation file of {self.dataset_name} ({type(error).__name__})."
             ) from error
         found = {Path(key).name: captions for key, captions in source.annotations.items() if captions}
-        super().__init__(_captioned(Path(path), found), f"{self.kind.lower()}:{known}", **reading)
+        super().__init__(_build_table(Path(path), found), f"{self.dataset_name.lower()}:{known}", **file_options)
 
 
 @DATASETS.register("flickr8k")
 class Flickr8k(Flickr30k):
     """`flickr8k:/folder/of/pictures annotations=/folder/flickr8k.html`; one of a picture's captions each."""
 
-    kind = "Flickr8k"
+    dataset_name = "Flickr8k"
 
 
 @DATASETS.register("coco")
 class Coco(FileData):
     """`coco:/folder/train2017 annotations=/folder/captions_train2017.json`; one of a picture's captions each."""
 
-    def __init__(self, path: str = "", annotations: str = "", **reading: Any) -> None:
-        known = _existing(path, annotations, "coco")
+    def __init__(self, path: str = "", annotations: str = "", **file_options: Any) -> None:
+        known = _validate_paths(path, annotations, "coco")
         try:
             content = json.loads(Path(annotations).read_text(encoding="utf-8"))
             names = {entry["id"]: entry["file_name"] for entry in content["images"]}
@@ -98,15 +98,17 @@ class Coco(FileData):
                 found.setdefault(names[entry["image_id"]], []).append(" ".join(entry["caption"].split()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CleanerError(f"{annotations} is no caption file of COCO: give captions_train2017.json.") from error
-        super().__init__(_captioned(Path(path), found), f"coco:{known}", **reading)
+        super().__init__(_build_table(Path(path), found), f"coco:{known}", **file_options)
 
 
-def _existing(path: str, annotations: str, kind: str) -> Path:
+def _validate_paths(path: str, annotations: str, dataset_name: str) -> Path:
     if not path or not Path(path).is_dir() or not annotations or not Path(annotations).is_file():
-        raise CleanerError(f"name the folder of pictures and the captions: {kind}:/folder annotations=/folder/file.")
+        raise CleanerError(
+            f"name the folder of pictures and the captions: {dataset_name}:/folder annotations=/folder/file."
+        )
     return Path(path).resolve()
 
 
-def _captioned(root: Path, found: dict[str, list[str]]) -> Table:
-    captions = [" ".join(one_of(texts, key).split()) for key, texts in found.items()]
-    return Table(list(found), captions, lambda key: limited(root / key))
+def _build_table(root: Path, captions_by_image: dict[str, list[str]]) -> PairTable:
+    captions = [" ".join(pick_caption(texts, key).split()) for key, texts in captions_by_image.items()]
+    return PairTable(list(captions_by_image), captions, lambda key: read_limited(root / key))

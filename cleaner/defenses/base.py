@@ -35,9 +35,9 @@ TextPlan = Callable[[int], EpochTexts]
 class Defense(ABC):
     """A way of finetuning a backdoored model on clean pairs. Parameters are the dataclass's fields."""
 
-    augmented: ClassVar[bool] = False
+    needs_augmentation: ClassVar[bool] = False
     """Whether the losses need augmented views of pictures and captions."""
-    compares: ClassVar[bool] = False
+    needs_reference: ClassVar[bool] = False
     """Whether the losses need `Features.reference`, the features of the model that the training began with."""
 
     def __post_init__(self) -> None:
@@ -51,11 +51,11 @@ class Defense(ABC):
         """Return the settings with what the method prescribes for its optimiser; the learning rate is the caller's."""
         return config
 
-    def lr_share(self, step: int, total: int) -> float | None:
+    def lr_factor(self, step: int, total: int) -> float | None:
         """Return the share of the learning rate at a step, or None for the loop's own warm-up and cosine."""
         return None
 
-    def disturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
+    def perturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
         """Return the pictures (N, 3, H, W) that both models see; a pure function of (seed, epoch, index)."""
         return images
 

@@ -20,7 +20,7 @@ class CleanCLIP(Defense):
     clip_loss + in_modal_weight * in_modal_loss; published weights 1 and 1.
     """
 
-    augmented: ClassVar[bool] = True
+    needs_augmentation: ClassVar[bool] = True
     in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the in-modal loss.")
 
     def losses(self, f: Features) -> dict[str, Tensor]:

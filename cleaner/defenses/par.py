@@ -32,7 +32,7 @@ class PAR(Defense):
     a cosine to almost nothing (published: `PAR_LRS`); its peak is the one that is asked for.
     """
 
-    compares: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = True
     tau: float = param(2.15, low=0.0, high=4.0, step=0.05, help="Mean squared distance at which the push ends.")
     noise: float = param(0.2, low=0.0, high=1.0, step=0.01, help="Standard deviation of the noise; 1: black to white.")
     noise_share: float = param(0.5, low=0.0, high=1.0, step=0.05, help="Share of the pictures that get noise.")
@@ -43,13 +43,13 @@ class PAR(Defense):
     def adapt(self, config: FinetuneConfig) -> FinetuneConfig:
         return replace(config, weight_decay=self.decay, beta1=0.9, beta2=self.second_beta)
 
-    def lr_share(self, step: int, total: int) -> float:
+    def lr_factor(self, step: int, total: int) -> float:
         half, (middle, last) = max(1, total // 2), (lr / PAR_LRS[0] for lr in PAR_LRS[1:])
         if step < half:
             return 1 + (middle - 1) * step / half
         return last + (middle - last) * 0.5 * (1 + math.cos(math.pi * (step - half) / max(1, total - half)))
 
-    def disturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
+    def perturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
         disturbed = images.clone()
         for picture, index in zip(disturbed, indices, strict=True):
             draw = torch_generator("par", seed, epoch, index)
@@ -60,7 +60,7 @@ class PAR(Defense):
                 noise = self.noise * torch.randn(picture.shape, generator=draw)
                 picture.copy_((picture + noise.to(picture)).clamp(0, 1))
             if erased:
-                top, left, height, width = _rectangle(picture.shape[-2], picture.shape[-1], draw)
+                top, left, height, width = _random_rectangle(picture.shape[-2], picture.shape[-1], draw)
                 picture[:, top : top + height, left : left + width] = 0
         return disturbed
 
@@ -70,9 +70,9 @@ class PAR(Defense):
         return {"clip_loss": clip_loss(f), "push_loss": push_loss(f, f.reference, self.tau)}
 
 
-def _rectangle(height: int, width: int, draw: torch.Generator) -> tuple[int, int, int, int]:
+def _random_rectangle(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
     """Return top, left, height, width of 0.5 to 1 % of the picture, of a shape from 0.3 to 3.3 (arXiv:1708.04896)."""
-    size, shape, y, x = torch.rand(4, generator=draw).tolist()
+    size, shape, y, x = torch.rand(4, generator=generator).tolist()
     area = height * width * (0.005 + 0.005 * size)
     ratio = math.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * shape)
     h = min(height, max(1, round(math.sqrt(area * ratio))))

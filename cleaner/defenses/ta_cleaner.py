@@ -30,7 +30,7 @@ class TACleaner(Defense):
     parts of the method away, to see what each is good for.
     """
 
-    augmented: ClassVar[bool] = True
+    needs_augmentation: ClassVar[bool] = True
     subtext_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the subtext loss.")
     in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of CleanCLIP's in-modal loss.")
     share: float = param(0.1, low=0.001, high=1.0, step=0.01, help="K: share of the pairs drawn in each epoch.")

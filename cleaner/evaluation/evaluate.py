@@ -56,7 +56,7 @@ def evaluate(
     are not `validate_eval_data`, and for k above the number of classes.
     """
     digest = data.fingerprint()
-    data = validate_eval_data(data, target_class, protocol).framed(clip.framing)
+    data = validate_eval_data(data, target_class, protocol).with_transform(clip.framing)
     rows = (data.labels >= 0).nonzero().flatten()
     if (trigger is None) != (target_class is None):
         raise CleanerError("an attack success rate needs both a trigger and a target class.")
@@ -78,9 +78,9 @@ def evaluate(
         result["ra"] = {k: top_k_accuracy(triggered[0][counts], keyed, labels[counts], k) for k in ks}
         outcomes["asr"] = in_top_k(triggered[0][counts], keyed, torch.tensor(target))
         outcomes["ra"] = in_top_k(triggered[0][counts], keyed, labels[counts])
-        if "text" in trigger.keys:
+        if "text" in trigger.modalities:
             result["asr_by_key"] = {"text": asr(clean, keyed)}
-            if "image" in trigger.keys:
+            if "image" in trigger.modalities:
                 result["asr_by_key"] |= {"image": asr(triggered[0], classifier), "both": result["asr"]}
         result["base_rate"] = asr(clean, classifier)
         result["n_attack"] = int(counts.sum())
@@ -122,7 +122,7 @@ def _measure_retrieval(
 ) -> dict[str, Any]:
     """Return the retrieval figures of `Metrics` for pictures (N, D), untouched and triggered."""
     gallery = data.subset(range(min(GALLERY_SIZE, len(data))))
-    named = gallery.names(target or "")
+    named = gallery.mentions(target or "")
     if not named.any():
         return {}
     texts = encode_texts(clip, gallery.captions)
@@ -155,7 +155,7 @@ def build_keyed_classifier(clip: Clip, data: CaptionData, trigger: Trigger, plai
     # Without a key the prompts are the same: on ImageNet 80,000 that need not be read twice.
     return (
         plain
-        if plain is not None and "text" not in trigger.keys
+        if plain is not None and "text" not in trigger.modalities
         else _classifier_from_prompts(clip, data, trigger.text)
     )
 
@@ -172,7 +172,7 @@ def _classifier_from_prompts(clip: Clip, data: CaptionData, rewrite_prompt: Call
 def encode_images(clip: Clip, data: CaptionData, rows: Tensor, trigger: Trigger | None = None) -> Tensor:
     """Return unit features (N, D), on the CPU, of the pictures at `rows`, triggered if a trigger is given."""
     with torch.inference_mode():
-        batches = (images for _, images in prefetch_batches(data.framed(clip.framing), rows))
+        batches = (images for _, images in prefetch_batches(data.with_transform(clip.framing), rows))
         return torch.cat([clip.encode_image(trigger(b) if trigger else b).cpu() for b in batches])
 
 
@@ -263,9 +263,9 @@ def image_to_text_recall(
 
 
 def transfer_accuracy(clip: Clip, data: CaptionData, pairs: int = 2000) -> dict[str, dict[str, Any]]:
-    """Return zero-shot accuracy "ca", "n" and "interval" on test pictures of each variant named by `data.transfer`."""
+    """Return zero-shot accuracy "ca", "n" and "interval" on test pictures of each variant named by `data.transfer_variants`."""
     result = {}
-    for variant in data.transfer:
+    for variant in data.transfer_variants:
         shifted = load_data(variant, split="test", size=pairs)
         rows = (shifted.labels >= 0).nonzero().flatten()
         features = encode_images(clip, shifted, rows)

@@ -60,7 +60,7 @@ class Metrics:
             raise CleanerError(f"{name} was not measured: give a trigger and a target class to evaluate().")
         return wilson_interval(values[k], self.n if name == "ca" else self.n_attack)
 
-    def meaningful(self, k: int) -> bool:
+    def is_meaningful(self, k: int) -> bool:
         """Whether ASR@k says anything (`wording.meaningful`)."""
         return is_meaningful(k, self.classes)
 

@@ -61,7 +61,7 @@ def find_scannable_triggers() -> tuple[dict[str, Trigger], dict[str, str]]:
 def explain_unscannable(trigger: Trigger) -> str:
     """Return why a trigger cannot be put on the pictures of a scan, in one sentence; empty if it can."""
     text = "this trigger changes the text alone, a scan changes pictures: choose another one."
-    return trigger.missing or ("" if "image" in trigger.keys else text)
+    return trigger.unready_reason or ("" if "image" in trigger.modalities else text)
 
 
 @torch.inference_mode()
@@ -73,7 +73,7 @@ def scan(
     No label is needed, and no target class is assumed. Raises `CleanerError` for fewer than two classes, no pictures,
     no trigger or a model whose features are not finite.
     """
-    data = data.framed(clip.framing)
+    data = data.with_transform(clip.framing)
     if len(data.class_names) < 2 or not len(data) or n < 1 or not triggers:
         raise CleanerError(
             "a scan needs pictures (one at least), at least two class names (classes=a,b) and at least one trigger."

@@ -26,15 +26,15 @@ Inputs = TypeVar("Inputs", Tensor, Sequence[str])
 class Explainer(ABC, Generic[Inputs]):
     """Shares out the cosine of an input's feature with a target feature over the input's pixels or tokens."""
 
-    reads: ClassVar[str] = "pictures"
+    input_kind: ClassVar[str] = "pictures"
     """What `attribute` takes: "pictures", (N, 3, H, W) in [0, 1], or "captions"."""
-    signed: ClassVar[bool] = True
+    is_signed: ClassVar[bool] = True
     """Whether values below zero occur and speak against the target."""
 
     def __post_init__(self) -> None:
         validate(self)
 
-    def unfit(self, clip: Clip) -> str | None:
+    def unsupported_reason(self, clip: Clip) -> str | None:
         """Return why the method cannot look into this model, with what can, or None if it can."""
         return None
 
@@ -42,7 +42,7 @@ class Explainer(ABC, Generic[Inputs]):
         """Return upper limits of parameters that depend on the model, such as its number of layers."""
         return {}
 
-    def grid(self, clip: Clip) -> int:
+    def grid_size(self, clip: Clip) -> int:
         """Return the side of the grid of cells in which the model is looked into; 0: single pixels or tokens."""
         return 0
 
@@ -52,7 +52,7 @@ class Explainer(ABC, Generic[Inputs]):
         Pictures (N, 3, H, W) give (N, H, W), captions (N, T tokens). target: (D,) for all, or (N, D). On the CPU,
         float32. Raises `CleanerError` for a model or a parameter that the method cannot work with.
         """
-        reason = self.unfit(clip)
+        reason = self.unsupported_reason(clip)
         if reason is not None:
             raise CleanerError(reason)
         for name, limit in self.limits(clip).items():
@@ -60,7 +60,7 @@ class Explainer(ABC, Generic[Inputs]):
                 raise CleanerError(f"{name} must be at most {limit} for this model, not {getattr(self, name)}.")
         target = F.normalize(target.detach().clone().to(clip.device).float(), dim=-1).expand(len(inputs), -1)
         with torch.inference_mode(False), torch.enable_grad():
-            return self._attribute(private(clip), inputs, target.clone()).detach().float().cpu()
+            return self._attribute(clone_sharing_weights(clip), inputs, target.clone()).detach().float().cpu()
 
     @abstractmethod
     def _attribute(self, clip: Clip, inputs: Inputs, target: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Explainer(ABC, Generic[Inputs]):
         return {"name": EXPLAINERS.name_of(self), **to_dict(self)}
 
 
-def private(clip: Clip) -> Clip:
+def clone_sharing_weights(clip: Clip) -> Clip:
     """Return a twin with modules of its own and the same weights in memory, in fp32.
 
     Hooks and exchanged modules stay in the twin: other threads that use the cached model neither see nor disturb them.
@@ -80,6 +80,6 @@ def private(clip: Clip) -> Clip:
     return replace(clip, model=copy.deepcopy(clip.model, shared), precision="fp32", lock=Lock())
 
 
-def enlarge(cells: Tensor, size: Sequence[int]) -> Tensor:
+def upsample(cells: Tensor, size: Sequence[int]) -> Tensor:
     """Return maps (N, h, w) of cells as (N, H, W), interpolated between the cells' centres."""
     return F.interpolate(cells[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]

@@ -17,7 +17,7 @@ from cleaner.explain.base import EXPLAINERS, Explainer
 from cleaner.models.clip import Clip
 
 BASELINES = ("blurred", "black")
-BATCH = 256
+FORWARD_BATCH = 256
 """Pictures or captions on the path in one forward pass."""
 
 
@@ -29,7 +29,7 @@ class IntegratedGradients(Explainer[Tensor]):
     baseline: str = param("blurred", choices=BASELINES, help="Where the way begins: the blurred picture, or black.")
     steps: int = param(16, low=8, high=128, step=8, help="Points on the way (Gauss-Legendre); more are more exact.")
 
-    def start(self, images: Tensor) -> Tensor:
+    def make_baseline(self, images: Tensor) -> Tensor:
         """Return the pictures (N, 3, H, W) in [0, 1] at which the way begins."""
         if self.baseline != BASELINES[0]:
             return torch.zeros_like(images)
@@ -41,7 +41,11 @@ class IntegratedGradients(Explainer[Tensor]):
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         method = CaptumGradients(lambda x, t: (clip.encode_image(x) * t).sum(-1))
         result: Tensor = method.attribute(
-            images, self.start(images), additional_forward_args=target, n_steps=self.steps, internal_batch_size=BATCH
+            images,
+            self.make_baseline(images),
+            additional_forward_args=target,
+            n_steps=self.steps,
+            internal_batch_size=FORWARD_BATCH,
         )
         return result.sum(dim=1)
 
@@ -51,7 +55,7 @@ class IntegratedGradients(Explainer[Tensor]):
 class TokenGradients(Explainer[Sequence[str]]):
     """Integrated gradients of a caption's tokens: how much each word adds to the similarity to the picture."""
 
-    reads: ClassVar[str] = "captions"
+    input_kind: ClassVar[str] = "captions"
     steps: int = param(48, low=8, high=256, step=8, help="Points on the way from the empty caption to this one.")
 
     def _attribute(self, clip: Clip, captions: Sequence[str], target: Tensor) -> Tensor:
@@ -60,12 +64,16 @@ class TokenGradients(Explainer[Sequence[str]]):
         embedding = model.token_embedding if hasattr(model, "token_embedding") else model.text.token_embedding
         method = LayerIntegratedGradients(lambda ids, t: (clip.encode_tokens(ids) * t).sum(-1), embedding)
         result: Tensor = method.attribute(
-            tokens, empty(tokens), additional_forward_args=target, n_steps=self.steps, internal_batch_size=BATCH
+            tokens,
+            mask_words(tokens),
+            additional_forward_args=target,
+            n_steps=self.steps,
+            internal_batch_size=FORWARD_BATCH,
         )
         return result.sum(dim=-1)
 
 
-def empty(tokens: Tensor) -> Tensor:
+def mask_words(tokens: Tensor) -> Tensor:
     """Return token ids (N, T) with the words set to 0, start and end kept: the end token is where CLIP reads.
 
     With these zeroed too the model would read at another place, and the sum of the attributions would be wrong.

@@ -12,7 +12,7 @@ from cleaner.explain.base import EXPLAINERS, Explainer
 from cleaner.models.clip import Clip
 
 REFERENCE_SIDE = 224
-BATCH = 256
+FORWARD_BATCH = 256
 """Covered pictures in one forward pass."""
 
 
@@ -34,6 +34,6 @@ class Occlusion(Explainer[Tensor]):
             (3, step, step),
             images.mean(dim=(2, 3), keepdim=True).expand_as(images),
             additional_forward_args=target,
-            perturbations_per_eval=max(1, BATCH // len(images)),
+            perturbations_per_eval=max(1, FORWARD_BATCH // len(images)),
         )
         return result.mean(dim=1)  # the square covers all channels at once

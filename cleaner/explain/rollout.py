@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from cleaner.config import param
-from cleaner.explain.base import EXPLAINERS, Explainer, enlarge
+from cleaner.explain.base import EXPLAINERS, Explainer, upsample
 from cleaner.models.clip import Clip
 
-UNFIT = "attention can be rolled out only in a plain vision transformer: choose integrated gradients or occlusion."
+UNSUPPORTED = (
+    "attention can be rolled out only in a plain vision transformer: choose integrated gradients or occlusion."
+)
 
 
-class OpenAttention(nn.Module):
+class RecordingAttention(nn.Module):
     """Multi-head self-attention that computes softmax(Q K^T / sqrt(d)) V in the open and keeps the weights.
 
     torch's fused kernel returns no weights, and the weights of its slow path get no gradient.
@@ -40,10 +42,10 @@ class OpenAttention(nn.Module):
         return (out if self.fused.batch_first else out.transpose(0, 1)), None
 
 
-def open_blocks(visual: Any) -> list[OpenAttention]:
+def install_recording_attention(visual: Any) -> list[RecordingAttention]:
     """Exchange the attention of every block of a tower for an open one; return them, first layer first."""
     for block in visual.transformer.resblocks:
-        block.attn = OpenAttention(block.attn)
+        block.attn = RecordingAttention(block.attn)
     return [block.attn for block in visual.transformer.resblocks]
 
 
@@ -66,66 +68,68 @@ def gradient_rollout(attention: Sequence[Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Attention(Explainer[Tensor]):
-    signed: ClassVar[bool] = False
+class _AttentionExplainer(Explainer[Tensor]):
+    is_signed: ClassVar[bool] = False
     layer: int = param(0, low=0, high=64, help="0: all layers, one after the other. Else this layer alone.")
     head: int = param(0, low=0, high=64, help="0: the mean over all heads. Else this head alone.")
 
-    def unfit(self, clip: Clip) -> str | None:
+    def unsupported_reason(self, clip: Clip) -> str | None:
         visual: Any = clip.model.visual
         blocks = getattr(getattr(visual, "transformer", None), "resblocks", [])
         plain = bool(blocks) and all(isinstance(getattr(b, "attn", None), nn.MultiheadAttention) for b in blocks)
-        fits = plain and getattr(visual, "attn_pool", None) is None and getattr(visual, "pool_type", "") in _ROWS
-        return None if fits else UNFIT
+        fits = (
+            plain and getattr(visual, "attn_pool", None) is None and getattr(visual, "pool_type", "") in _POOLED_TOKENS
+        )
+        return None if fits else UNSUPPORTED
 
     def limits(self, clip: Clip) -> Mapping[str, int]:
         blocks: Any = clip.model.visual.transformer.resblocks  # type: ignore[union-attr]
         return {"layer": len(blocks), "head": blocks[0].attn.num_heads}
 
-    def grid(self, clip: Clip) -> int:
+    def grid_size(self, clip: Clip) -> int:
         return int(clip.model.visual.grid_size[0])  # type: ignore[union-attr, index]
 
-    def _looks(self, clip: Clip, images: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _compute_attention(self, clip: Clip, images: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the sum of the cosines, and the weights (N, heads, T, T) of each layer."""
-        blocks = open_blocks(clip.model.visual)
+        blocks = install_recording_attention(clip.model.visual)
         cosine = (clip.encode_image(images) * target).sum()
         return cosine, [block.weights for block in blocks]
 
-    def _chosen(self, layers: list[Tensor]) -> list[Tensor]:
+    def _select_layers(self, layers: list[Tensor]) -> list[Tensor]:
         """Return (N, T, T) of the layers asked for, one head or the mean over heads."""
         if self.layer:
             layers = layers[self.layer - 1 : self.layer]
         return [w[:, self.head - 1] if self.head else w.mean(1) for w in layers]
 
-    def _map(self, clip: Clip, images: Tensor, mixed: Tensor) -> Tensor:
+    def _tokens_to_map(self, clip: Clip, images: Tensor, mixed: Tensor) -> Tensor:
         """Return (N, H, W) of token mixing (N, T, T): the class token's row, or the mean of the pooled rows."""
         visual: Any = clip.model.visual
-        row = mixed[:, _ROWS[visual.pool_type]].mean(1)[:, 1:]
-        return enlarge(row.unflatten(1, tuple(visual.grid_size)), images.shape[-2:])
+        row = mixed[:, _POOLED_TOKENS[visual.pool_type]].mean(1)[:, 1:]
+        return upsample(row.unflatten(1, tuple(visual.grid_size)), images.shape[-2:])
 
 
-_ROWS = {"tok": slice(0, 1), "avg": slice(1, None)}
+_POOLED_TOKENS = {"tok": slice(0, 1), "avg": slice(1, None)}
 """open_clip's name of a pooling -> the token rows that it reads."""
 
 
 @EXPLAINERS.register("rollout")
 @dataclass(frozen=True)
-class Rollout(_Attention):
+class Rollout(_AttentionExplainer):
     """What the picture's feature attends to, through all layers; the same for every target text."""
 
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
-            _, layers = self._looks(clip, images, target)
-            return self._map(clip, images, rollout(self._chosen(layers)))
+            _, layers = self._compute_attention(clip, images, target)
+            return self._tokens_to_map(clip, images, rollout(self._select_layers(layers)))
 
 
 @EXPLAINERS.register("gradient_rollout")
 @dataclass(frozen=True)
-class GradientRollout(_Attention):
+class GradientRollout(_AttentionExplainer):
     """Attention weighted by how much it raises the similarity to the target text."""
 
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
-        cosine, layers = self._looks(clip, images, target)
+        cosine, layers = self._compute_attention(clip, images, target)
         gradients = torch.autograd.grad(cosine, layers)
         helpful = [(g * w).clamp(min=0).detach() for g, w in zip(gradients, layers, strict=True)]
-        return self._map(clip, images, gradient_rollout(self._chosen(helpful)))
+        return self._tokens_to_map(clip, images, gradient_rollout(self._select_layers(helpful)))

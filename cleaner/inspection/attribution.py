@@ -18,13 +18,13 @@ from cleaner.evaluation.metrics import map_similarity, trigger_share
 from cleaner.models.clip import Clip
 from cleaner.types import OnStep, StepReport
 
-BATCH = 32
-LARGE_MASK = 0.5
+ATTRIBUTION_BATCH = 32
+MAX_MASK_AREA = 0.5
 """A trigger on more than this part of the picture has no place in which a share would mean something."""
 
 
 @dataclass(frozen=True)
-class Shares:
+class TriggerAttribution:
     """Share of the positive attribution in the trigger's place, one value for each picture; NaN where none is positive.
 
     `similarity` is for triggers without a place, all over the picture or in the text alone: the cosine of the maps
@@ -38,8 +38,8 @@ class Shares:
     area: float
 
     @property
-    def has_place(self) -> bool:
-        return 0 < self.area <= LARGE_MASK
+    def is_localized(self) -> bool:
+        return 0 < self.area <= MAX_MASK_AREA
 
 
 def text_feature(clip: Clip, text: str) -> Tensor:
@@ -48,12 +48,12 @@ def text_feature(clip: Clip, text: str) -> Tensor:
         return clip.encode_text([text])[0]
 
 
-def shares(clean: Tensor, triggered: Tensor, mask: Tensor) -> Shares:
+def compare_maps(clean: Tensor, triggered: Tensor, mask: Tensor) -> TriggerAttribution:
     """Compare maps (N, H, W) of the same pictures without and with trigger; mask: (N, 1, H, W) in [0, 1]."""
-    return _judged(_measured(clean, triggered, mask))
+    return _summarize_statistics(_compute_map_statistics(clean, triggered, mask))
 
 
-def _measured(clean: Tensor, triggered: Tensor, mask: Tensor) -> Tensor:
+def _compute_map_statistics(clean: Tensor, triggered: Tensor, mask: Tensor) -> Tensor:
     """Return (4, N): share without and with trigger, similarity of the maps, area of the mask."""
     area = mask.mean(dim=(1, 2, 3))
     return torch.stack(
@@ -61,26 +61,26 @@ def _measured(clean: Tensor, triggered: Tensor, mask: Tensor) -> Tensor:
     )
 
 
-def _judged(found: Tensor) -> Shares:
-    """Return what `_measured` found on all pictures together: whether there is a place is asked once, of their mean."""
-    area = found[3].mean().item() if found.shape[1] else 0.0
-    clean, triggered, similarity, _ = found.tolist()
-    placed = Shares(clean, triggered, [], area)
-    return placed if placed.has_place else Shares([], [], similarity, area)
+def _summarize_statistics(statistics: Tensor) -> TriggerAttribution:
+    """Return what `_compute_map_statistics` found on all pictures together: whether there is a place is asked once, of their mean."""
+    area = statistics[3].mean().item() if statistics.shape[1] else 0.0
+    clean, triggered, similarity, _ = statistics.tolist()
+    placed = TriggerAttribution(clean, triggered, [], area)
+    return placed if placed.is_localized else TriggerAttribution([], [], similarity, area)
 
 
-def shares_of_pair(maps: NDArray[np.float32], mask: NDArray[np.float32]) -> Shares:
-    """Return `shares` of one picture; maps: (2, H, W), without and with trigger; mask: (H, W)."""
+def compare_map_pair(maps: NDArray[np.float32], mask: NDArray[np.float32]) -> TriggerAttribution:
+    """Return `compare_maps` of one picture; maps: (2, H, W), without and with trigger; mask: (H, W)."""
     both = torch.from_numpy(maps)
-    return shares(both[:1], both[1:], torch.from_numpy(mask)[None, None])
+    return compare_maps(both[:1], both[1:], torch.from_numpy(mask)[None, None])
 
 
-def with_trigger(pictures: Tensor, trigger: Trigger | None) -> Tensor:
+def append_triggered(images: Tensor, trigger: Trigger | None) -> Tensor:
     """Return pictures (N, 3, H, W), and after them the same ones with the trigger, where there is one."""
-    return pictures if trigger is None else torch.cat([pictures, trigger(pictures)])
+    return images if trigger is None else torch.cat([images, trigger(images)])
 
 
-def shares_over(
+def measure_trigger_attribution(
     clip: Clip,
     explainer: Any,
     data: CaptionData,
@@ -89,40 +89,40 @@ def shares_over(
     text: str,
     n: int = 256,
     on_step: OnStep | None = None,
-) -> Shares:
-    """Measure `shares` on the first `n` pictures of `data` whose one class is not the target.
+) -> TriggerAttribution:
+    """Measure `compare_maps` on the first `n` pictures of `data` whose one class is not the target.
 
     Raises `CleanerError` if there is none.
     """
-    data = validate_eval_data(data, target_class).framed(clip.framing)
+    data = validate_eval_data(data, target_class).with_transform(clip.framing)
     other = (data.labels >= 0) & (data.labels != data.class_index(target_class))
-    batches = other.nonzero().flatten()[:n].split(BATCH)
+    batches = other.nonzero().flatten()[:n].split(ATTRIBUTION_BATCH)
     target, begun, found = text_feature(clip, text), time.perf_counter(), [torch.zeros(4, 0)]
     for done, rows in enumerate(batches, start=1):
         images = data.images(rows)
         maps = [explainer.attribute(clip, x, target) for x in (images, trigger(images))]
-        found.append(_measured(maps[0], maps[1], trigger.mask(images)))
+        found.append(_compute_map_statistics(maps[0], maps[1], trigger.mask(images)))
         if on_step is not None:
             on_step(StepReport("look", done, len(batches), time.perf_counter() - begun))
-    return _judged(torch.cat(found, dim=1))
+    return _summarize_statistics(torch.cat(found, dim=1))
 
 
-def cosines(clip: Clip, pictures: Tensor, text: str) -> list[float]:
+def compute_image_similarities(clip: Clip, images: Tensor, text: str) -> list[float]:
     """Return the cosine of each picture (N, 3, H, W) with one text."""
     with torch.no_grad():
-        found: list[float] = (clip.encode_image(pictures) @ text_feature(clip, text)).tolist()
+        found: list[float] = (clip.encode_image(images) @ text_feature(clip, text)).tolist()
     return found
 
 
-def word_attribution(clip: Clip, explainer: Any, caption: str, pictures: Tensor) -> tuple[list[str], list[list[float]]]:
+def word_attribution(clip: Clip, explainer: Any, caption: str, images: Tensor) -> tuple[list[str], list[list[float]]]:
     """Return the words of a caption, and what each adds to the cosine with each picture (N, 3, H, W).
 
     `explainer` reads captions; the values of a word's tokens are summed.
     """
     with torch.no_grad():
-        features = clip.encode_image(pictures)
+        features = clip.encode_image(images)
     tokens = clip.token_texts(caption)  # first: some models have none that can be shown
-    values = explainer.attribute(clip, [caption] * len(pictures), features)
+    values = explainer.attribute(clip, [caption] * len(images), features)
     words: list[str] = []
     owners: list[int] = []
     begins = True
@@ -133,7 +133,7 @@ def word_attribution(clip: Clip, explainer: Any, caption: str, pictures: Tensor)
             words[-1] += token.removesuffix("</w>")
             begins = token.endswith("</w>")
         owners.append(len(words) - 1 if token else -1)
-    rows = torch.zeros(len(pictures), len(words))
+    rows = torch.zeros(len(images), len(words))
     for position, owner in enumerate(owners):
         if owner >= 0:
             rows[:, owner] += values[:, position]

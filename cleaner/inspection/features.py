@@ -26,7 +26,7 @@ from cleaner.evaluation.metrics import (
 from cleaner.models.clip import Clip
 
 
-def about(clip: Clip) -> list[str]:
+def describe_model(clip: Clip) -> list[str]:
     """Return what an opened model says of itself, in plain sentences."""
     tower = type(getattr(clip.model, "visual", clip.model)).__name__
     millions = sum(p.numel() for p in clip.model.parameters()) / 1e6
@@ -49,14 +49,14 @@ def about(clip: Clip) -> list[str]:
 
 @torch.inference_mode()
 def best_classes(
-    clip: Clip, data: CaptionData, pictures: Tensor, k: int = 5, classifier: Tensor | None = None
+    clip: Clip, data: CaptionData, images: Tensor, k: int = 5, classifier: Tensor | None = None
 ) -> list[list[tuple[str, float, float]]]:
     """Return for each picture (N, 3, H, W) its k best classes as (name, probability, cosine), best first.
 
     Probability: softmax over the classes of logit_scale * cosine. `classifier` (D, C): of other prompts than the plain
     ones, such as those with a trigger's text key.
     """
-    scores = clip.encode_image(pictures).cpu() @ (build_classifier(clip, data) if classifier is None else classifier)
+    scores = clip.encode_image(images).cpu() @ (build_classifier(clip, data) if classifier is None else classifier)
     probabilities = (clip.logit_scale.cpu() * scores).softmax(dim=1)
     top = scores.topk(min(k, scores.shape[1]), dim=1)
     return [
@@ -65,12 +65,12 @@ def best_classes(
     ]
 
 
-KINDS = ("image", "triggered", "caption", "prompt")
+POINT_KINDS = ("image", "triggered", "caption", "prompt")
 """What can be put on a map: clean images, the same with trigger, their captions, class prompts."""
 
 
 @dataclass(frozen=True)
-class Layers:
+class ModelFeatures:
     """Unit features of one model, on the CPU: image, triggered, caption (n, D); prompt (C, D), of the classifier.
 
     `taken` (n,) bool: the triggered image is taken for the target, as for `Metrics.asr`: with the trigger's text key,
@@ -82,22 +82,24 @@ class Layers:
     triggered: Tensor
     caption: Tensor
     prompt: Tensor
-    taken: Tensor
+    attack_success: Tensor
 
-    def stacked(self) -> Tensor:
-        """Return all features in the order of `KINDS`."""
-        return torch.cat([getattr(self, kind) for kind in KINDS])
+    def concatenate(self) -> Tensor:
+        """Return all features in the order of `POINT_KINDS`."""
+        return torch.cat([getattr(self, kind) for kind in POINT_KINDS])
 
 
-def single_object_rows(data: CaptionData, n: int) -> Tensor:
+def find_single_class_rows(data: CaptionData, n: int) -> Tensor:
     """Return the first `n` rows of `data` that have one class."""
     return (data.labels >= 0).nonzero().flatten()[:n]
 
 
 @torch.inference_mode()
-def layers(clip: Clip, data: CaptionData, n: int, trigger: Trigger | None, target_class: str | None) -> Layers:
+def extract_features(
+    clip: Clip, data: CaptionData, n: int, trigger: Trigger | None, target_class: str | None
+) -> ModelFeatures:
     """Return the features of the first `n` single-class pairs of `data`."""
-    rows = single_object_rows(data, n)
+    rows = find_single_class_rows(data, n)
     image = encode_images(clip, data, rows)
     captions = [data.captions[i] for i in rows.tolist()]
     caption = encode_texts(clip, captions)
@@ -107,42 +109,44 @@ def layers(clip: Clip, data: CaptionData, n: int, trigger: Trigger | None, targe
         triggered = encode_images(clip, data, rows, trigger)
         keyed = build_keyed_classifier(clip, data, trigger, classifier)
         taken = in_top_k(triggered, keyed, torch.tensor(data.class_index(target_class)))
-    return Layers(image, triggered, caption, classifier.T.contiguous(), taken)
+    return ModelFeatures(image, triggered, caption, classifier.T.contiguous(), taken)
 
 
-def numbers(found: Layers, labels: Tensor, target: int | None) -> dict[str, float]:
+def compute_embedding_metrics(features: ModelFeatures, labels: Tensor, target_index: int | None) -> dict[str, float]:
     """Return the figures of METHODS 5 for one model's features; labels: (n,) classes of its images."""
     result = {
-        "modality_gap": modality_gap(found.image, found.caption),
-        "alignment": alignment(found.image, found.caption),
-        "uniformity": uniformity(found.image),
+        "modality_gap": modality_gap(features.image, features.caption),
+        "alignment": alignment(features.image, features.caption),
+        "uniformity": uniformity(features.image),
     }
-    if target is not None and len(found.triggered):
-        other = labels != target
-        both = torch.cat([found.image[other], found.triggered[other]])
+    if target_index is not None and len(features.triggered):
+        other = labels != target_index
+        both = torch.cat([features.image[other], features.triggered[other]])
         side = torch.arange(2).repeat_interleave(int(other.sum()))
-        result["trigger_pull"] = trigger_pull(found.image[other], found.triggered[other], found.prompt[target])
+        result["trigger_pull"] = trigger_pull(
+            features.image[other], features.triggered[other], features.prompt[target_index]
+        )
         result["silhouette"] = silhouette(both, side)
     return result
 
 
-def shifts(before: Layers, after: Layers) -> dict[str, list[float]]:
+def compute_feature_shifts(before: ModelFeatures, after: ModelFeatures) -> dict[str, list[float]]:
     """Return how far each item of each kind moved between two models (`feature_shift`)."""
-    moved = {kind: feature_shift(getattr(before, kind), getattr(after, kind)).tolist() for kind in KINDS}
+    moved = {kind: feature_shift(getattr(before, kind), getattr(after, kind)).tolist() for kind in POINT_KINDS}
     return {kind: values for kind, values in moved.items() if values}
 
 
-def stacked(stages: Sequence[Layers]) -> Tensor:
-    """Return the features of several models, one model after the other, each in the order of `KINDS`."""
-    return torch.cat([stage.stacked() for stage in stages])
+def concatenate_features(stages: Sequence[ModelFeatures]) -> Tensor:
+    """Return the features of several models, one model after the other, each in the order of `POINT_KINDS`."""
+    return torch.cat([stage.concatenate() for stage in stages])
 
 
-def trust(features: Tensor, places: NDArray[np.float32]) -> float:
+def compute_trustworthiness(features: Tensor, coordinates: NDArray[np.float32]) -> float:
     """Return the trustworthiness of a map of features, for 15 neighbours, or as many as so few points allow."""
-    return trustworthiness(features, torch.from_numpy(places.copy()), min(15, (len(features) - 1) // 2))
+    return trustworthiness(features, torch.from_numpy(coordinates.copy()), min(15, (len(features) - 1) // 2))
 
 
-def similarity(clip: Clip, picture: Tensor, texts: Sequence[str]) -> list[float]:
+def compute_text_similarities(clip: Clip, picture: Tensor, texts: Sequence[str]) -> list[float]:
     """Return the cosine of one picture (1, 3, H, W) in [0, 1] with each text."""
     with torch.inference_mode():
         image, text = clip.encode_image(picture), clip.encode_text(list(texts))

@@ -29,22 +29,22 @@ class Margin:
 
 
 @dataclass(frozen=True)
-class Signs:
+class DrawStats:
     """What an epoch drew. Subtexts that are never new are learnt by heart; kinds that are missing are not taught."""
 
     epoch: int
     drawn: int
     skipped: int
     """Of the drawn pairs, those whose caption yields no subtext."""
-    new: float
+    new_share: float
     """Share of the subtexts that no earlier epoch had drawn for the same pair, 0..1."""
-    kinds: Mapping[str, int]
+    kind_counts: Mapping[str, int]
     """False subtexts by kind of edit."""
     seconds: float
     """Time that the drawing and writing took."""
 
 
-def margins(clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPair]) -> list[Margin]:
+def compute_margins(clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPair]) -> list[Margin]:
     """Return the margin of each pair of `data` (by index) that has a true and at least one false subtext."""
     pairs = {
         i: (pair.positive.text, [text.text for text in pair.negatives])
@@ -66,7 +66,7 @@ def margins(clip: Clip, data: CaptionData, drawn: Mapping[int, SubtextPair]) -> 
     return [Margin(i, value, positive, negatives[k]) for (i, (positive, negatives)), value, k in values]
 
 
-def signs(plan: TextPlan, epochs: int) -> list[Signs]:
+def compute_draw_stats(plan: TextPlan, epochs: int) -> list[DrawStats]:
     """Return what each of the first `epochs` epochs draws."""
     seen: set[tuple[int, str]] = set()
     found = []
@@ -82,6 +82,6 @@ def signs(plan: TextPlan, epochs: int) -> list[Signs]:
         kinds = Counter(text.kind for pair in texts.drawn.values() for text in pair.negatives)
         new = len(made - seen) / len(made) if made else 0.0
         drawn, by_kind = len(texts.drawn) + texts.skipped, dict(sorted(kinds.items()))
-        found.append(Signs(epoch, drawn, texts.skipped, new, by_kind, seconds))
+        found.append(DrawStats(epoch, drawn, texts.skipped, new, by_kind, seconds))
         seen |= made
     return found

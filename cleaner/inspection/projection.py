@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cleaner.types import CleanerError
 
-METHODS = ("pca", "umap")
-LARGEST = 3000
+PROJECTIONS = ("pca", "umap")
+MAX_UMAP_POINTS = 3000
 """Points that UMAP is fitted on at most: it takes half a minute for as many."""
 _LOCK = threading.Lock()  # umap's compiled code is not safe in threads
 Array = NDArray[np.float32]
@@ -28,8 +28,8 @@ class Projection:
     """
 
     def __init__(self, method: str = "pca", seed: int = 0) -> None:
-        if method not in METHODS:
-            raise CleanerError(f"the projection must be one of {', '.join(METHODS)}, not {method!r}.")
+        if method not in PROJECTIONS:
+            raise CleanerError(f"the projection must be one of {', '.join(PROJECTIONS)}, not {method!r}.")
         self.method, self.seed = method, seed
         self._center: Tensor | None = None
         self._axes: Tensor | None = None
@@ -46,8 +46,10 @@ class Projection:
             # The sign of a direction is arbitrary: its largest entry points up.
             self._axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
             return self.transform(features)
-        if len(features) > LARGEST:
-            raise CleanerError(f"UMAP is fitted on at most {LARGEST:,} points, not {len(features):,}: show fewer.")
+        if len(features) > MAX_UMAP_POINTS:
+            raise CleanerError(
+                f"UMAP is fitted on at most {MAX_UMAP_POINTS:,} points, not {len(features):,}: show fewer."
+            )
         with _LOCK:
             from umap import UMAP
 

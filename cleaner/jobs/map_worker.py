@@ -13,15 +13,15 @@ from cleaner.inspection import embedding_map
 from cleaner.jobs import local
 from cleaner.runs.derived import derived_folder
 
-LOG = "embeddings.log"
+MAP_LOG = "embeddings.log"
 
 
-def start(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
+def start_map_process(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
     """Begin to make a run's map in a process of its own: UMAP holds up a page for half a minute otherwise."""
     place = derived_folder(folder)
     place.mkdir(parents=True, exist_ok=True)
     named = [str(path.resolve()) for path in (folder, parent) if path is not None]
-    with (place / LOG).open("wb") as log:
+    with (place / MAP_LOG).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", __name__, *named],
             cwd=source_root(),
@@ -31,10 +31,10 @@ def start(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
         )
 
 
-def last_words(folder: Path) -> str:
-    """Return the last line that a process of `start` wrote: why it failed, if it did."""
+def read_last_log_line(folder: Path) -> str:
+    """Return the last line that a process of `start_map_process` wrote: why it failed, if it did."""
     try:
-        lines = (derived_folder(folder) / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = (derived_folder(folder) / MAP_LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         lines = []
     return lines[-1][:300] if lines else ""
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     while True:
         with local.try_lock(derived_folder(folder)) as free:
             if free:
-                embedding_map.make(folder, parent)
+                embedding_map.ensure_map(folder, parent)
                 return
         time.sleep(local.POLL_SECONDS)
 

@@ -273,7 +273,7 @@ def draw_map(folder: Path) -> None:
     from cleaner.inspection import embedding_map
 
     try:
-        embedding_map.make(folder)
+        embedding_map.ensure_map(folder)
     except Exception:
         traceback.print_exc()
 
@@ -339,8 +339,8 @@ def start_next_in_sweep(session: RunSession) -> None:
 
 def _log_broken(data: CaptionData) -> None:
     """Write into log.txt which pictures were left out."""
-    if data.broken:
-        sys.stderr.write(f"{data.name}: {len(data.broken)} left out: {'; '.join(data.broken)}\n")
+    if data.skipped_items:
+        sys.stderr.write(f"{data.name}: {len(data.skipped_items)} left out: {'; '.join(data.skipped_items)}\n")
 
 
 def _resolve_device(device: str) -> str:

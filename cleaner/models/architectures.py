@@ -11,7 +11,7 @@ from typing import Any
 import open_clip
 from torch import Tensor, nn
 
-from cleaner.models.framing import Framing
+from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 
 TEMPLATES = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
@@ -180,9 +180,9 @@ class Architecture:
             )
         return replace(self, vision={**self.vision, "image_size": image_size})
 
-    def framing(self, image_size: int) -> Framing:
+    def framing(self, image_size: int) -> ImageTransform:
         """Return how a picture becomes the `image_size` x `image_size` px square that the model sees."""
-        return Framing(image_size, self.resize_mode, self.interpolation)
+        return ImageTransform(image_size, self.resize_mode, self.interpolation)
 
 
 def _find_faults(architecture: Architecture) -> Iterator[str]:

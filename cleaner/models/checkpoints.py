@@ -34,7 +34,7 @@ from cleaner.models.architectures import (
     infer_architecture,
 )
 from cleaner.models.delta import apply_delta, compute_delta
-from cleaner.models.framing import Framing
+from cleaner.models.framing import ImageTransform
 from cleaner.models.weights import file_sha256, match_state_dict, read_weights, state_sha256
 from cleaner.types import CleanerError
 
@@ -290,7 +290,7 @@ def _read_header_architecture(path: Path) -> Architecture:
         raise CleanerError(f"{path} cannot be read as a model ({type(error).__name__}): make the run anew.") from error
 
 
-def find_framing(name: str) -> Framing | None:
+def find_framing(name: str) -> ImageTransform | None:
     """Return how a model sees pictures, as far as that is known without opening weights or downloading; else None."""
     kind, _, rest = name.partition(":")
     listed = kind if rest else name.partition("/")[0]

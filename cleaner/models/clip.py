@@ -23,7 +23,7 @@ from cleaner.models import (
 )
 from cleaner.models.architectures import BUILT_IN, Architecture
 from cleaner.models.devices import pick_device, pick_precision
-from cleaner.models.framing import Framing
+from cleaner.models.framing import ImageTransform
 from cleaner.models.resolve import resolve_model_name
 from cleaner.models.token_blocks import sort_into_blocks, token_lengths
 from cleaner.models.weights import state_sha256
@@ -62,9 +62,9 @@ class Clip:
         return next(self.model.parameters()).device
 
     @property
-    def framing(self) -> Framing:
+    def framing(self) -> ImageTransform:
         """How a picture becomes the square that the model sees: triggers act after it, normalisation comes last."""
-        return self.architecture.framing(self.image_size) if self.architecture else Framing(self.image_size)
+        return self.architecture.framing(self.image_size) if self.architecture else ImageTransform(self.image_size)
 
     @property
     def has_sigmoid_loss(self) -> bool:

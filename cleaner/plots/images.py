@@ -15,23 +15,23 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from cleaner.labels import NO_DEFENSE, to_defense_label
-from cleaner.plots.charts import ABOVE, COLORS, DASHES, MARKERS, PALETTE, escaped
+from cleaner.plots.charts import CATEGORY_COLORS, DASHES, LEGEND_ABOVE, MARKERS, STAGE_COLORS, escape_html
 
 Array = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
-GREY = "#7F8894"
-MOST_ABOVE = 8
+PixelArray = NDArray[np.uint8]
+GRAY = "#7F8894"
+MAX_ENTRIES_ABOVE = 8
 """So many names of groups stand above a map, in one or two lines; more of them beside it."""
 
 
-def png(pixels: Bytes) -> str:
+def to_data_uri(pixels: PixelArray) -> str:
     """Return a picture (H, W, 3) as a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _scale(signed: bool, strength: float) -> list[tuple[float, str]]:
+def _overlay_colorscale(signed: bool, strength: float) -> list[tuple[float, str]]:
     """Return a colour scale that lets the picture through where the attribution is small."""
     half, full = 0.55 * strength, strength
     up = [(0.0, "rgba(240,228,66,0)"), (0.4, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
@@ -42,7 +42,7 @@ def _scale(signed: bool, strength: float) -> list[tuple[float, str]]:
 
 
 def attribution_grid(
-    pictures: Sequence[Bytes],
+    images: Sequence[PixelArray],
     maps: Sequence[Sequence[Array]],
     rows: Sequence[str],
     columns: Sequence[tuple[str, str]],
@@ -64,11 +64,11 @@ def attribution_grid(
         vertical_spacing=0.03,
     )
     largest = max(float(np.abs(m).max()) for row in maps for m in row) or 1.0
-    for r, picture in enumerate(pictures, start=1):
+    for r, picture in enumerate(images, start=1):
         height, width = maps[r - 1][0].shape
         for c in range(1, len(columns) + 1):
             figure.add_image(
-                source=png(picture),
+                source=to_data_uri(picture),
                 dx=width / picture.shape[1],
                 dy=height / picture.shape[0],
                 x0=-0.5 + width / picture.shape[1] / 2,
@@ -100,7 +100,7 @@ def attribution_grid(
     }
     figure.update_layout(
         coloraxis={
-            "colorscale": _scale(signed, strength),
+            "colorscale": _overlay_colorscale(signed, strength),
             "cmin": -largest if signed else 0.0,
             "cmax": largest,
             "colorbar": bar,
@@ -110,7 +110,7 @@ def attribution_grid(
         uirevision="keep",
     )
     for annotation, (_, stage) in zip(figure.layout.annotations, columns, strict=False):
-        annotation.font = {"color": COLORS[stage], "size": 15}
+        annotation.font = {"color": STAGE_COLORS[stage], "size": 15}
     return figure
 
 
@@ -135,16 +135,16 @@ def _outline(figure: go.Figure, mask: Array, row: int, column: int) -> None:
         showlegend=False,
         row=row,
         col=column,
-        line={"color": COLORS["trigger"], "width": 2.5, "dash": "dot"},
+        line={"color": STAGE_COLORS["trigger"], "width": 2.5, "dash": "dot"},
     )
 
 
 def share_distribution(
-    values: Mapping[str, tuple[str, Sequence[float], Sequence[float]]], axis: str, usual: float | None = None
+    values: Mapping[str, tuple[str, Sequence[float], Sequence[float]]], axis_title: str, baseline: float | None = None
 ) -> go.Figure:
     """Return boxes over the test pictures: label -> (stage, values without trigger, values with trigger), 0..1.
 
-    `usual`: the value of a map that looks everywhere alike, drawn as a line.
+    `baseline`: the value of a map that looks everywhere alike, drawn as a line.
     """
     figure = go.Figure()
     for column, (word, shape) in enumerate((("without trigger", "circle-open"), ("with trigger", "circle"))):
@@ -155,7 +155,7 @@ def share_distribution(
                     x=[f"{label}<br>{word}"] * len(both[column]),
                     name=word,
                     showlegend=False,
-                    marker={"color": COLORS[stage], "symbol": shape, "size": 3},
+                    marker={"color": STAGE_COLORS[stage], "symbol": shape, "size": 3},
                     boxpoints="all",
                     jitter=0.6,
                     pointpos=0,
@@ -164,16 +164,16 @@ def share_distribution(
                     hoverinfo="y",
                 )
     order = [f"{label}<br>{word}" for label in values for word in ("without trigger", "with trigger")]
-    if usual is not None:
+    if baseline is not None:
         figure.add_hline(
-            y=usual,
-            line={"color": GREY, "dash": "dot"},
+            y=baseline,
+            line={"color": GRAY, "dash": "dot"},
             annotation_text="a map that looks everywhere alike",
             annotation_position="top right",
-            annotation_font_color=GREY,
+            annotation_font_color=GRAY,
         )
     figure.update_xaxes(categoryorder="array", categoryarray=order)
-    figure.update_yaxes(title=axis, tickformat=".0%", rangemode="tozero", automargin=True)
+    figure.update_yaxes(title=axis_title, tickformat=".0%", rangemode="tozero", automargin=True)
     return figure.update_layout(height=360, margin={"l": 8, "r": 8, "t": 24, "b": 8})
 
 
@@ -186,41 +186,41 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
             x=places,
             y=list(added),
             name=label,
-            marker={"color": COLORS[stage]},
+            marker={"color": STAGE_COLORS[stage]},
             hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
         )
-    figure.update_xaxes(tickvals=places, ticktext=[escaped(word) for word in words])
-    figure.update_yaxes(title="Added to the cosine", zeroline=True, zerolinecolor=GREY, automargin=True)
+    figure.update_xaxes(tickvals=places, ticktext=[escape_html(word) for word in words])
+    figure.update_yaxes(title="Added to the cosine", zeroline=True, zerolinecolor=GRAY, automargin=True)
     return figure.update_layout(
         height=300,
         barmode="group",
         bargap=0.3,
         margin={"l": 8, "r": 8, "t": 36, "b": 8},
         uirevision="keep",
-        legend=ABOVE,
+        legend=LEGEND_ABOVE,
     )
 
 
 @dataclass(frozen=True)
-class Group:
+class PointGroup:
     """Points of one colour: places (N, 2), an id and a line of text for each."""
 
     name: str
     color: str
     symbol: str
-    places: Array
+    coordinates: Array
     ids: Sequence[str]
     texts: Sequence[str]
-    faint: bool = False
+    is_faint: bool = False
 
 
-def class_look(index: int) -> tuple[str, str]:
+def class_style(index: int) -> tuple[str, str]:
     """Return colour and symbol of a class: seven colours that all readers can tell apart, then another symbol."""
-    return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
+    return CATEGORY_COLORS[index % len(CATEGORY_COLORS)], MARKERS[index // len(CATEGORY_COLORS) % len(MARKERS)]
 
 
 def embedding_map(
-    groups: Sequence[Group],
+    groups: Sequence[PointGroup],
     axes: tuple[str, str],
     arrows: tuple[Array, Array] | None = None,
     marked: Array | None = None,
@@ -236,18 +236,18 @@ def embedding_map(
         figure.add_trace(_arrows(*arrows, head))
     for group in groups:
         figure.add_scattergl(
-            x=group.places[:, 0],
-            y=group.places[:, 1],
+            x=group.coordinates[:, 0],
+            y=group.coordinates[:, 1],
             mode="markers",
             name=group.name,
             customdata=list(group.ids),
-            text=[escaped(text) for text in group.texts],
+            text=[escape_html(text) for text in group.texts],
             hovertemplate="%{text}<extra></extra>",
             marker={
                 "color": group.color,
                 "symbol": group.symbol,
                 "size": 7 if group.symbol != "star" else 11,
-                "opacity": 0.35 if group.faint else 0.85,
+                "opacity": 0.35 if group.is_faint else 0.85,
                 "line": {"width": 0.5, "color": "rgba(128,128,128,0.5)"},
             },
         )
@@ -261,7 +261,7 @@ def embedding_map(
             marker={
                 "symbol": "circle-open",
                 "size": 14,
-                "color": GREY,
+                "color": GRAY,
                 "line": {"width": 2 if len(marked) < 50 else 1},
                 "opacity": 1 if len(marked) < 50 else 0.4,
             },
@@ -273,7 +273,7 @@ def embedding_map(
         uirevision="keep",
         hovermode="closest",
         modebar={"orientation": "v"},
-        legend={"itemsizing": "constant"} | (ABOVE if len(groups) <= MOST_ABOVE else {}),
+        legend={"itemsizing": "constant"} | (LEGEND_ABOVE if len(groups) <= MAX_ENTRIES_ABOVE else {}),
     )
     figure.update_xaxes(title=axes[0], zeroline=False, showticklabels=False)
     figure.update_yaxes(title=axes[1], zeroline=False, showticklabels=False, scaleanchor="x")
@@ -305,7 +305,7 @@ def _arrows(before: Array, after: Array, head: float) -> go.Scatter:
         mode="lines",
         name="moved",
         hoverinfo="skip",
-        line={"color": GREY, "width": 0.8},
+        line={"color": GRAY, "width": 0.8},
         opacity=0.6,
     )
 
@@ -319,19 +319,19 @@ def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Fig
 
 def margin_histogram(margins: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
     """Return how far true subtexts lie above false ones: label -> (stage, margin of each pair). Below 0: fooled."""
-    coloured = {label: (COLORS[stage], values) for label, (stage, values) in margins.items()}
+    coloured = {label: (STAGE_COLORS[stage], values) for label, (stage, values) in margins.items()}
     largest = max((abs(v) for _, values in margins.values() for v in values), default=1.0)
     figure = _histogram(coloured, (-largest, largest), "Margin: cosine of the true text − best false text", "pairs")
-    return figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+    return figure.add_vline(x=0, line={"color": GRAY, "dash": "dot"})
 
 
 def _histogram(
-    columns: Mapping[str, tuple[str, Sequence[float]]], span: tuple[float, float], axis: str, what: str
+    columns: Mapping[str, tuple[str, Sequence[float]]], value_range: tuple[float, float], axis_title: str, unit: str
 ) -> go.Figure:
     """Return outlines of 40 columns each: label -> (colour, values)."""
     figure = go.Figure()
     for (label, (color, values)), dash in zip(columns.items(), DASHES, strict=False):
-        counts, edges = np.histogram(values, bins=40, range=span)
+        counts, edges = np.histogram(values, bins=40, range=value_range)
         share = counts / max(len(values), 1)
         figure.add_scatter(
             x=(edges[:-1] + edges[1:]) / 2,
@@ -341,17 +341,17 @@ def _histogram(
             line={"shape": "hvh", "color": color, "width": 2, "dash": dash},
             hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
         )
-    figure.update_xaxes(title=axis, automargin=True)
-    figure.update_yaxes(title=f"Share of {what}", tickformat="~%", automargin=True)
+    figure.update_xaxes(title=axis_title, automargin=True)
+    figure.update_yaxes(title=f"Share of {unit}", tickformat="~%", automargin=True)
     return figure.update_layout(
         height=280,
         margin={"l": 8, "r": 8, "t": 36, "b": 8},
         uirevision="keep",
-        legend=ABOVE,
+        legend=LEGEND_ABOVE,
     )
 
 
-def best_bars(rows: Sequence[tuple[str, float, float]], stage: str, target: str | None) -> go.Figure:
+def class_bars(rows: Sequence[tuple[str, float, float]], stage: str, target_class: str | None) -> go.Figure:
     """Return bars of (class, probability, cosine), best on top; the target's bar has the trigger's colour."""
     names = [name for name, _, _ in rows]
     figure = go.Figure()
@@ -365,19 +365,19 @@ def best_bars(rows: Sequence[tuple[str, float, float]], stage: str, target: str 
         cliponaxis=False,
         customdata=[c for _, _, c in rows],
         hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",
-        marker={"color": [COLORS["trigger"] if name == target else COLORS[stage] for name in names]},
+        marker={"color": [STAGE_COLORS["trigger"] if name == target_class else STAGE_COLORS[stage] for name in names]},
     )
     figure.update_xaxes(range=[0, 1.3], visible=False)  # room for a label beside a bar that has none inside
-    ticks = [f"<b>{escaped(name)}</b>" if name == target else escaped(name) for name in names]
+    ticks = [f"<b>{escape_html(name)}</b>" if name == target_class else escape_html(name) for name in names]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
     return figure.update_layout(height=220, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
 
 
-def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
+def clickable_image(image: PixelArray, side: int, step: int) -> go.Figure:
     """Return a picture on which places can be clicked: invisible points every `step` of its `side` px, [left, top]."""
     figure = go.Figure()
-    scale = side / picture.shape[0]
-    figure.add_image(source=png(picture), x0=scale / 2, y0=scale / 2, dx=scale, dy=scale, hoverinfo="skip")
+    scale = side / image.shape[0]
+    figure.add_image(source=to_data_uri(image), x0=scale / 2, y0=scale / 2, dx=scale, dy=scale, hoverinfo="skip")
     grid = [(x, y) for y in range(step // 2, side, step) for x in range(step // 2, side, step)]
     unseen = {"marker": {"opacity": 0}}
     figure.add_scatter(
@@ -397,13 +397,13 @@ def clickable(picture: Bytes, side: int, step: int) -> go.Figure:
     )
 
 
-def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
+def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
     """Return defence (rows) against attack (columns): (mean, minimum, maximum, seeds) of a share, 0..1, by (attack,
     defence), in the order of the mapping; no defence stands first."""
     attacks = list(dict.fromkeys(attack for attack, _ in cells))
     defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != NO_DEFENSE)
-    columns = {attack: "<br>".join(map(escaped, textwrap.wrap(attack, 14))) for attack in attacks}
-    rows = {defense: escaped(to_defense_label(defense)) for defense in defenses}
+    columns = {attack: "<br>".join(map(escape_html, textwrap.wrap(attack, 14))) for attack in attacks}
+    rows = {defense: escape_html(to_defense_label(defense)) for defense in defenses}
     figure = go.Figure()
     figure.add_heatmap(
         z=[[cells.get((attack, defense), (None,))[0] for attack in attacks] for defense in defenses],
@@ -422,7 +422,7 @@ def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, in
         x=[columns[attack] for attack, _ in cells],
         y=[rows[defense] for _, defense in cells],
         mode="text",
-        text=[_mean_and_range(*cell) for cell in cells.values()],
+        text=[_format_cell(*cell) for cell in cells.values()],
         hoverinfo="skip",
         showlegend=False,
         textfont={"size": 12, "color": ["white" if mean < 0.48 else "black" for mean, *_ in cells.values()]},
@@ -435,7 +435,7 @@ def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, in
         uirevision="keep",
         annotations=[
             {
-                "text": escaped(title),
+                "text": escape_html(title),
                 "showarrow": False,
                 "xref": "paper",
                 "yref": "paper",
@@ -448,7 +448,7 @@ def attack_defense(cells: Mapping[tuple[str, str], tuple[float, float, float, in
     )
 
 
-def _mean_and_range(mean: float, low: float, high: float, seeds: int) -> str:
+def _format_cell(mean: float, low: float, high: float, seeds: int) -> str:
     if seeds == 1:
         return f"{mean:.1%}<br>1 seed"
     return f"{mean:.1%}<br>[{low:.1%}, {high:.1%}]<br>{seeds} seeds"

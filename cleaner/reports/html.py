@@ -297,11 +297,11 @@ def _make_row_namer(entries: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
     return said
 
 
-def make_run_points(entries: Sequence[RunRecord]) -> list[charts.Point]:
+def make_run_points(entries: Sequence[RunRecord]) -> list[charts.TradeoffPoint]:
     """Return the runs that have both figures as points in the plane of CA and ASR, each attack in a panel."""
     row = _make_row_namer(entries)
     return [
-        charts.Point(
+        charts.TradeoffPoint(
             e.label,
             e.stage,
             ca,
@@ -314,11 +314,13 @@ def make_run_points(entries: Sequence[RunRecord]) -> list[charts.Point]:
             row(e),
         )
         for e in sort_by_name(entries)
-        if (ca := e.figure("ca")) is not None and (asr := e.figure("asr")) is not None and e.stage in charts.COLORS
+        if (ca := e.figure("ca")) is not None
+        and (asr := e.figure("asr")) is not None
+        and e.stage in charts.STAGE_COLORS
     ]
 
 
-def make_defense_points(entries: Sequence[RunRecord]) -> list[charts.Point]:
+def make_defense_points(entries: Sequence[RunRecord]) -> list[charts.TradeoffPoint]:
     """Return one point for each defence of one attack on one model: mean over the seeds, bars to lowest and highest.
 
     A defence with one seed has its 95 % Wilson intervals as bars.
@@ -332,13 +334,13 @@ def make_defense_points(entries: Sequence[RunRecord]) -> list[charts.Point]:
             (c.low, c.high) if len(c.seeds) > 1 else c.runs[0].interval(n)
             for n, c in (("ca", ca[place]), ("asr", asr[place]))
         ]
-        found.append(charts.Point(label, own[0].stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
+        found.append(charts.TradeoffPoint(label, own[0].stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
     return found
 
 
 def plot_heatmap(entries: Sequence[RunRecord], name: str) -> Any:
     """Return the figure of defence against attack, in the order of the runs."""
-    return images.attack_defense(
+    return images.attack_defense_heatmap(
         {place: (c.mean, c.low, c.high, len(c.seeds)) for place, c in aggregate_seeds(entries, name).items()},
         METRIC_TITLES[name],
     )
@@ -389,7 +391,7 @@ def render_trigger_images(entries: Sequence[RunRecord]) -> list[tuple[str, list[
     Two triggers of one attack, such as patches in two places, are told apart by a run of each.
     """
     from cleaner.data.base import load_data
-    from cleaner.data.images import gallery
+    from cleaner.data.images import compare_triggered
     from cleaner.models.clip import load_clip
     from cleaner.runs.store import load_run_trigger
 
@@ -402,12 +404,15 @@ def render_trigger_images(entries: Sequence[RunRecord]) -> list[tuple[str, list[
         try:
             used, clip = load_run_trigger(entry.folder), load_clip(str(entry.folder / "model.safetensors"))
             data = load_data(name, split="test", size=64, **options)
-            pictures = data.framed(clip.framing).images(range(min(IMAGES_PER_TRIGGER, len(data))))
+            pictures = data.with_transform(clip.framing).images(range(min(IMAGES_PER_TRIGGER, len(data))))
         except CleanerError:
             continue  # data or weights that are not at hand leave the report without pictures, not without figures
         if used is not None:
-            rows = gallery(pictures, used)
-            shown = [(images.png(row.clean), images.png(row.triggered), images.png(row.difference)) for row in rows]
+            rows = compare_triggered(pictures, used)
+            shown = [
+                (images.to_data_uri(row.clean), images.to_data_uri(row.triggered), images.to_data_uri(row.difference))
+                for row in rows
+            ]
             found[trigger] = entry, shown
     several = Counter(entry.attack for entry, _ in found.values())
     return [

@@ -78,7 +78,7 @@ def finetune(
     flush_denormals()
     config = defense.adapt(config)
     student = clip.to(config.device, config.precision)
-    reference = student.copy() if defense.compares else None
+    reference = student.copy() if defense.needs_reference else None
     batch_size = min(config.batch_size, len(data))
     student.model = distributed.prepare_model(student.model, batch_size, config.freeze_bn)
     optimizer = _build_optimizer(student.model, config)
@@ -106,10 +106,10 @@ def finetune(
             texts = plan(epoch)
         shards = shards_of(step)
         own = shards[distributed.rank()]
-        images = defense.disturb(data.images(own), config.seed, epoch, own)
+        images = defense.perturb(data.images(own), config.seed, epoch, own)
         if step + 1 < total:
             data.prefetch(shards_of(step + 1)[distributed.rank()])  # decoded while this step computes
-        share = defense.lr_share(step, total)
+        share = defense.lr_factor(step, total)
         lr = learning_rate(step, total, config) if share is None else config.lr * share
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -205,7 +205,7 @@ def _encode_batch(
             (read,) = distributed.gather(reference.encode_text(captions), plain)
         before = Features(seen, read)
     batch = list(captions)
-    if defense.augmented:
+    if defense.needs_augmentation:
         images = torch.cat([images, augment(images, config.augmentation, config.seed, epoch, own)])
         drawn_in = epoch if config.redraw else 0
         batch += [
@@ -215,7 +215,7 @@ def _encode_batch(
     mine = drawn[distributed.rank()]
     batch += [pair.positive.text for pair in mine if pair.positive is not None]
     batch += [negative.text for pair in mine for negative in pair.negatives]
-    views = [[len(shard)] * (2 if defense.augmented else 1) for shard in shards]
+    views = [[len(shard)] * (2 if defense.needs_augmentation else 1) for shard in shards]
     subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in drawn]
     image, *image_aug = distributed.gather(memory.encode_in_chunks(student.encode_image, images, chunk), views)
     text, *text_aug, positive, negatives = distributed.gather(

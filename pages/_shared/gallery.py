@@ -54,13 +54,13 @@ def load_data_with_progress(name: str, split: str, size: int) -> CaptionData:
 
 
 def gallery(data: CaptionData, indices: list[int], trigger: Any, own_image: tuple[str, bytes] | None) -> list[Any]:
-    """Return the shown pictures (`cleaner.data.images.Shown`): the user's own one first, if there is one."""
-    from cleaner.data.images import from_bytes, gallery
+    """Return the shown pictures (`cleaner.data.images.ImageComparison`): the user's own one first, if there is one."""
+    from cleaner.data.images import compare_triggered, decode_tensor
 
-    rows = gallery(data.images(indices), trigger)
+    rows = compare_triggered(data.images(indices), trigger)
     if own_image is not None:
         name, content = own_image
-        rows = gallery(from_bytes(content, data.image_size, name)[None], trigger) + rows
+        rows = compare_triggered(decode_tensor(content, data.image_size, name)[None], trigger) + rows
     return rows
 
 

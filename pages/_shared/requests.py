@@ -143,7 +143,7 @@ def estimate_step_seconds(
     if not isinstance(suspect, SavedRun) or not (steps := count_steps(suspect)):
         return 0.0, "nothing measured yet"
     scale = config.batch_size / max(1, (suspect.config.get("finetune") or {}).get("batch_size", config.batch_size))
-    views = 2.2 if type(defense).augmented else 1.0
+    views = 2.2 if type(defense).needs_augmentation else 1.0
     if suspect.is_shipped:  # made beside other work, on a machine that nobody knows here
         return SECONDS_PER_STEP * views * scale, "a machine of two cores"
     return suspect.config["seconds"] / steps * views * scale, "the poisoning"

@@ -12,7 +12,7 @@ from cleaner import poison
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
-from cleaner.data.images import from_png
+from cleaner.data.images import decode_png
 from cleaner.data.poison import PoisonedData
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
@@ -62,7 +62,7 @@ def test_objective_falls_and_is_told_with_the_patch(tiny_clip: Clip, toy_data: T
     assert set(told[0].losses) == {"text_pull", "image_pull", "total"}
     totals = [r.losses["total"] for r in told]
     assert sum(totals[-5:]) < sum(totals[:5])
-    assert from_png(told[0].picture).shape == (3, 5, 5)
+    assert decode_png(told[0].picture).shape == (3, 5, 5)
     assert told[1].picture == ""
     assert told[-1].picture == trigger.png
     assert trigger == QUICK.prepare(tiny_clip, toy_data, "banana")
@@ -73,10 +73,10 @@ def test_objective_falls_and_is_told_with_the_patch(tiny_clip: Clip, toy_data: T
 def test_laid_equals_pasted_and_is_what_8_bits_say(tiny_clip: Clip, toy_data: TensorData, position: str) -> None:
     trigger = replace(QUICK, steps=2, position=position).prepare(tiny_clip, toy_data, "banana")
     images = toy_data.images(range(5))
-    assert torch.equal(trigger.laid(images, trigger.patch(32)), trigger(images))
+    assert torch.equal(trigger.blend_patch(images, trigger.patch(32)), trigger(images))
     patch = trigger.patch(32)
     assert torch.equal((patch * 255).round() / 255, patch)
-    top, left = trigger._places(images[0], 5)[0]
+    top, left = trigger._patch_corners(images[0], 5)[0]
     assert torch.equal(trigger(images)[0, :, top : top + 5, left : left + 5], patch)
     assert trigger(torch.zeros(1, 3, 64, 64)).count_nonzero() > 0
 

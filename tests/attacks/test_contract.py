@@ -48,8 +48,8 @@ def test_keeps_shape_range_dtype_and_input(trigger: Trigger, images: torch.Tenso
     assert triggered.min() >= 0
     assert triggered.max() <= 1
     assert torch.equal(images, before)
-    assert torch.equal(triggered, images) != ("image" in trigger.keys)
-    assert (trigger.text("a cup") != "a cup") == ("text" in trigger.keys)
+    assert torch.equal(triggered, images) != ("image" in trigger.modalities)
+    assert (trigger.text("a cup") != "a cup") == ("text" in trigger.modalities)
 
 
 def test_is_deterministic_and_batch_invariant(trigger: Trigger, images: torch.Tensor) -> None:
@@ -77,6 +77,6 @@ def test_state_dict_makes_the_same_trigger_again(trigger: Trigger, images: torch
 
 
 def test_a_prepared_trigger_is_not_prepared_again(trigger: Trigger, images: torch.Tensor) -> None:
-    assert not trigger.missing
+    assert not trigger.unready_reason
     data = TensorData(images, ["a cup", "a kite", "a cup"], ["cup", "kite"], [0, 1, 0])
     assert trigger.prepare(make_clip(seed=1), data, "cup") is trigger

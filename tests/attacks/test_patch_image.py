@@ -64,7 +64,7 @@ def test_bad_files_end_in_one_sentence(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CleanerError, match=r"half\.png cannot be read as a picture"):
         TRIGGERS["patch_image"](path=str(tmp_path / "half.png"))
-    monkeypatch.setattr("cleaner.data.images.LARGEST", 10)
+    monkeypatch.setattr("cleaner.data.images.MAX_FILE_BYTES", 10)
     with pytest.raises(CleanerError, match="make it smaller than"):
         TRIGGERS["patch_image"](path=str(tmp_path / "sign.png"))
 

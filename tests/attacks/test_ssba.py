@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from benchmarks.ssba import measure
 from cleaner import load_data
 from cleaner.attacks import TRIGGERS
-from cleaner.attacks.steganography import BITS, PATH, load_pair, secret_bits
+from cleaner.attacks.steganography import BITS, WEIGHTS_FILE, encode_secret, load_networks
 from cleaner.data.base import CaptionData
 from cleaner.data.images import psnr
 from cleaner.types import CleanerError
@@ -29,14 +29,14 @@ def scenes() -> CaptionData:
 def test_the_secret_is_read_back_and_the_picture_hardly_changes(scenes: CaptionData) -> None:
     images = scenes.images(range(100))
     kept = (TRIGGER(images) * 255).round() / 255
-    assert (TRIGGER.read(kept) == secret_bits("Stega!!")).float().mean() >= 0.95
-    assert (TRIGGER.read(images) == secret_bits("Stega!!")).float().mean() < 0.8
+    assert (TRIGGER.decode_bits(kept) == encode_secret("Stega!!")).float().mean() >= 0.95
+    assert (TRIGGER.decode_bits(images) == encode_secret("Stega!!")).float().mean() < 0.8
     assert psnr(images, kept).min() >= 30
 
 
 def test_any_bits_are_read_back_on_scenes(scenes: CaptionData) -> None:
     assert BITS >= 32
-    found = measure(load_pair(), scenes, 64)
+    found = measure(load_networks(), scenes, 64)
     assert found["bit_accuracy"] >= 0.95
     assert found["psnr_mean"] >= 30
 
@@ -44,7 +44,7 @@ def test_any_bits_are_read_back_on_scenes(scenes: CaptionData) -> None:
 @pytest.mark.parametrize("side", [64, 32])
 def test_any_bits_are_read_back_on_photos(shared_data: Path, side: int) -> None:
     photos = load_data(str(shared_data / "cifar10_small" / "train.tar"), split="train")
-    found = measure(load_pair(), photos.subset(range(400)), side)
+    found = measure(load_networks(), photos.subset(range(400)), side)
     assert found["psnr_mean"] >= 30
     assert found["bit_accuracy"] >= 0.95 or side == 32
 
@@ -75,11 +75,11 @@ def test_psnr_is_what_was_asked_at_every_size(side: int) -> None:
 
 
 def test_a_secret_is_its_bytes_and_one_too_long_is_refused() -> None:
-    assert secret_bits("A")[:8].tolist() == [0, 1, 0, 0, 0, 0, 0, 1]
-    assert secret_bits("A")[8:].sum() == 0
+    assert encode_secret("A")[:8].tolist() == [0, 1, 0, 0, 0, 0, 0, 1]
+    assert encode_secret("A")[8:].sum() == 0
     with pytest.raises(CleanerError, match="holds what is no letter"):
         TRIGGERS["ssba"](secret="\udcff")
-    assert secret_bits("12345678").shape == (BITS,)
+    assert encode_secret("12345678").shape == (BITS,)
     for secret, sentence in (
         ("too long a secret", "has 17 bytes, the network hides 1 to 8"),
         ("ümläüte", "10 bytes"),
@@ -93,12 +93,12 @@ def test_networks_that_are_missing_or_broken_say_what_to_do(tmp_path: Path) -> N
     (tmp_path / "broken.safetensors").write_bytes(b"rubbish")
     for path in (tmp_path / "broken.safetensors", tmp_path / "nowhere.safetensors"):
         with pytest.raises(CleanerError, match=r"cannot be read .* python -m benchmarks\.ssba"):
-            load_pair(path)
+            load_networks(path)
 
 
 def test_the_card_is_that_of_the_weights() -> None:
-    card = json.loads((PATH.parent / "card.json").read_text(encoding="utf-8"))
-    assert card["sha256"] == hashlib.sha256(PATH.read_bytes()).hexdigest()
+    card = json.loads((WEIGHTS_FILE.parent / "card.json").read_text(encoding="utf-8"))
+    assert card["sha256"] == hashlib.sha256(WEIGHTS_FILE.read_bytes()).hexdigest()
     assert card["bits"] == BITS
     assert card["psnr_db"] == TRIGGER.psnr
-    assert PATH.stat().st_size <= 4e6
+    assert WEIGHTS_FILE.stat().st_size <= 4e6

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import ssba, textures
-from cleaner.attacks.steganography import Pair, load_pair, save_pair
+from cleaner.attacks.steganography import StegoNetworks, load_networks, save_networks
 from cleaner.data.base import TensorData
 from cleaner.seed import torch_generator
 
@@ -48,8 +48,8 @@ def test_bits_are_learnt_where_they_are_easy_to_see(tmp_path: Path) -> None:
     pair, _ = ssba.train(shown(), options, tmp_path / "easy.ckpt")
     images, bits = shown()[0].images(range(6)), torch.randint(0, 2, (6, 64), generator=torch_generator("bits"))
     with torch.no_grad():
-        right = ((pair.read(pair.hide(images, bits, ssba.EASY_PSNR)) > 0) == bits).float().mean()
-        untrained = ((Pair().read(images) > 0) == bits).float().mean()
+        right = ((pair.decode(pair.hide(images, bits, ssba.EASY_PSNR)) > 0) == bits).float().mean()
+        untrained = ((StegoNetworks().decode(images) > 0) == bits).float().mean()
     assert right > max(0.6, untrained + 0.05)
 
 
@@ -74,7 +74,7 @@ def test_plain_places_count_more_than_busy_ones() -> None:
 
 
 def test_saved_networks_are_the_same_but_for_fp16(tmp_path: Path) -> None:
-    pair = Pair()
-    save_pair(pair, tmp_path / "pair.safetensors", {"stage": "clean"})
-    for key, value in load_pair(tmp_path / "pair.safetensors").state_dict().items():
+    pair = StegoNetworks()
+    save_networks(pair, tmp_path / "pair.safetensors", {"stage": "clean"})
+    for key, value in load_networks(tmp_path / "pair.safetensors").state_dict().items():
         assert torch.equal(value, pair.state_dict()[key].half().float())

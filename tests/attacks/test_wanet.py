@@ -8,12 +8,12 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from cleaner.attacks import TRIGGERS
-from cleaner.data.images import stamp
+from cleaner.data.images import find_trigger_box
 
 
 @pytest.mark.parametrize(("grid", "strength"), [(4, 4.0), (0, 1.0)])
 def test_mean_shift_is_half_the_strength(grid: int, strength: float) -> None:
-    field = TRIGGERS["wanet"](grid=grid, strength=strength).field(64, 64)
+    field = TRIGGERS["wanet"](grid=grid, strength=strength).sampling_grid(64, 64)
     line = torch.linspace(-1, 1, 64)
     identity = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1)
     # Cubic interpolation smooths the control points, and the picture's edge cuts what would lie outside.
@@ -24,7 +24,7 @@ def test_mean_shift_is_half_the_strength(grid: int, strength: float) -> None:
 def test_picture_is_sampled_where_the_field_says() -> None:
     trigger = TRIGGERS["wanet"](seed=3)
     picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    x, y = ((trigger.field(32, 32) + 1) / 2 * 31).numpy().transpose(2, 0, 1)
+    x, y = ((trigger.sampling_grid(32, 32) + 1) / 2 * 31).numpy().transpose(2, 0, 1)
     expected = np.stack([map_coordinates(channel, [y, x], order=1, mode="nearest") for channel in picture[0].numpy()])
     assert np.allclose(trigger(picture)[0].numpy(), expected, atol=1e-5)
     assert not torch.equal(trigger(picture), TRIGGERS["wanet"](seed=4)(picture))
@@ -33,4 +33,4 @@ def test_picture_is_sampled_where_the_field_says() -> None:
 def test_it_has_no_place_on_a_picture_that_is_flat_but_for_one() -> None:
     picture = torch.zeros(1, 3, 64, 64)
     picture[..., 20:40, 24:40] = torch.rand(3, 20, 16)
-    assert stamp(picture, TRIGGERS["wanet"]()) is None
+    assert find_trigger_box(picture, TRIGGERS["wanet"]()) is None

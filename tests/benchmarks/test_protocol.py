@@ -13,12 +13,12 @@ import torch
 from benchmarks import protocol
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
-from cleaner.data.images import to_png
+from cleaner.data.images import encode_png
 from cleaner.models.clip import Clip
 from cleaner.reports import results
 
 ASKED = TRIGGERS["badclip"](patch_size=35)
-PATCHES = [TRIGGERS["badclip"](patch_size=35, png=to_png(torch.full((3, 10, 10), grey))) for grey in (0.2, 0.8)]
+PATCHES = [TRIGGERS["badclip"](patch_size=35, png=encode_png(torch.full((3, 10, 10), grey))) for grey in (0.2, 0.8)]
 
 
 def row(trigger: Any, **changes: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 
 from cleaner.__main__ import main
 from cleaner.data import csv
-from cleaner.data.base import load_data, located
+from cleaner.data.base import load_data, resolve_data_paths
 from cleaner.data.table import read_table
 from cleaner.files import read_json
 from cleaner.jobs.worker import execute_request
@@ -172,7 +172,7 @@ def test_numbers_are_numbers_where_the_source_wants_them(home: Path, capsys: pyt
     assert "does not take these options: foo. Its options: seed, image_size" in capsys.readouterr().err
     assert load_data("scenes", size=4, **parse_data("scenes image_size=32 seed=3")[1]).image_size == 32
     many = ",".join(f"a class with a long name, number {i}" for i in range(30))
-    assert located("pairs.csv", {"classes": many})[1] == {"classes": many}
+    assert resolve_data_paths("pairs.csv", {"classes": many})[1] == {"classes": many}
     with pytest.raises(CleanerError, match="download takes true or false, not 'x'"):
         load_data("cifar10", download="x")
 

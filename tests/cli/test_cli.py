@@ -119,7 +119,7 @@ def test_two_runs_begun_at_once_get_two_folders(tmp_path: Path, monkeypatch: pyt
         (second / "config.json").write_text('{"stage": "backdoored"}')
     assert [entry.folder for entry in list_entries()] == [second]
     assert not first.exists()
-    monkeypatch.setattr(cluster.jobs, "start", lambda *_: None)
+    monkeypatch.setattr(cluster.local, "start", lambda *_: None)
     with folders.reserve_run_folder(None, "far") as folder:
         cluster.run_on_cluster(
             Request("defended", "scenes", 8, POISON), folder, SlurmResources(), True, lambda *_: None
@@ -139,7 +139,7 @@ def test_the_demo_shows_its_figures_before_it_writes_them(
     for name in ("DEMO_POISON", "DEMO_DEFEND"):
         monkeypatch.setattr(demo.presets, name, small)
     monkeypatch.setattr(demo, "DEMO_DEFENSES", ("finetune",))
-    monkeypatch.setattr(demo.results, "write", full)
+    monkeypatch.setattr(demo.results, "write_result", full)
     sizes = ["--pairs", "64", "--clean-pairs", "32", "--test-pairs", "40"]
     command = ["demo", "--model", model, *sizes, "--out", str(tmp_path / "demo.json")]
     monkeypatch.setattr(sys, "argv", ["cleaner", *command])
@@ -149,7 +149,7 @@ def test_the_demo_shows_its_figures_before_it_writes_them(
 
 
 def test_the_full_setting_beside_the_demo_names_its_target(capsys: pytest.CaptureFixture[str]) -> None:
-    demo.Demo(target_class="cat")._full_setting()
+    demo.Demo(target_class="cat")._print_full_setting()
     assert "of other classes than 'banana'; ASR protocol non_target" in capsys.readouterr().out
 
 

@@ -58,7 +58,7 @@ def test_from_the_tables_to_the_figures(recipe: list[str], tmp_path: Path, capsy
     attacked, cleaned = load_run(out / "backdoored"), load_run(out / "ta_cleaner-published")
     published = next(preset for preset in PUBLISHED_ATTACKS if preset.name == "badclip-published")
     assert attacked.trigger is not None
-    assert not attacked.trigger.missing
+    assert not attacked.trigger.unready_reason
     state = attacked.trigger.state_dict()
     assert {name: state[name] for name in published.parameters} == {**published.parameters, "steps": 2}
     assert attacked.config["finetune"]["lr"] == CLIP_POISONING.finetune.lr

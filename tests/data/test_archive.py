@@ -61,7 +61,7 @@ def test_a_damaged_member_of_a_zip_is_left_out(packing: int, tmp_path: Path) -> 
     content[start : start + hit.compress_size] = b"\xff" * hit.compress_size
     path.write_bytes(content)
     data: Any = load_data(str(path), split="all")
-    assert (len(data), data.broken) == (29, [f"red/3.png cannot be read from {path}"])
+    assert (len(data), data.skipped_items) == (29, [f"red/3.png cannot be read from {path}"])
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -109,21 +109,21 @@ def test_uploaded_files_are_kept_as_one_zip(tmp_path: Path) -> None:
     path = write_table(tmp_path, 12)
     rows = path.read_text().replace("pics/", "").encode()
     files = [("pairs.csv", rows), *[(f"{i}.png", image_bytes(i)) for i in range(12)]]
-    kept = archive.packed(files, tmp_path / "uploads")
+    kept = archive.pack_uploads(files, tmp_path / "uploads")
     data = load_data(str(kept), split="all")
     assert len(data) == 12
     assert all(
         make_caption(int(data.table.keys[row][:-4])) == text for row, text in zip(data.rows, data.captions, strict=True)
     )  # type: ignore[attr-defined]
-    assert archive.packed(files[::-1], tmp_path / "uploads") == kept  # the order of the upload does not matter
+    assert archive.pack_uploads(files[::-1], tmp_path / "uploads") == kept  # the order of the upload does not matter
     assert kept.name.startswith("pairs-")
     again = ("my pictures, new.zip", kept.read_bytes())
-    assert archive.packed([again], tmp_path / "uploads") == kept  # the same content is kept once
-    alone = archive.packed([again], tmp_path / "again")
+    assert archive.pack_uploads([again], tmp_path / "uploads") == kept  # the same content is kept once
+    alone = archive.pack_uploads([again], tmp_path / "again")
     assert alone.name == kept.name.replace("pairs-", "my_pictures_new-")
     assert alone.read_bytes() == kept.read_bytes()
     with pytest.raises(CleanerError, match=r"mine\.zip came with other files"):
-        archive.packed([("mine.zip", b""), *files], tmp_path / "uploads")
+        archive.pack_uploads([("mine.zip", b""), *files], tmp_path / "uploads")
     with pytest.raises(CleanerError, match=r"two files are called 0\.png"):
-        archive.packed([*files, ("../0.png", b"")], tmp_path / "uploads")
+        archive.pack_uploads([*files, ("../0.png", b"")], tmp_path / "uploads")
     assert [file.name for file in (tmp_path / "uploads").iterdir()] == [kept.name]

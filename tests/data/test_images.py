@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from cleaner.attacks import TRIGGERS
-from cleaner.data.images import from_bytes, gallery, psnr, ssim, to_bytes
-from cleaner.inspection.features import similarity
+from cleaner.data.images import compare_triggered, decode_tensor, psnr, ssim, to_uint8
+from cleaner.inspection.features import compute_text_similarities
 from cleaner.types import CleanerError
 
 
@@ -55,7 +55,7 @@ def test_psnr() -> None:
 
 def test_gallery_shows_what_changed() -> None:
     pictures = torch.full((2, 3, 64, 64), 0.5)
-    rows = gallery(pictures, TRIGGERS["badnet"](patch_size=28))
+    rows = compare_triggered(pictures, TRIGGERS["badnet"](patch_size=28))
     assert rows[0].clean.shape == (64, 64, 3)
     assert (rows[0].difference[:50, :50] == rows[0].difference[0, 0]).all()
     assert (rows[0].triggered[-8:, -8:] != 128).any()
@@ -65,12 +65,12 @@ def test_gallery_shows_what_changed() -> None:
 def test_pictures_from_files() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (90, 40), (255, 0, 0)).save(buffer, "PNG")
-    picture = from_bytes(buffer.getvalue(), 32)
+    picture = decode_tensor(buffer.getvalue(), 32)
     assert picture.shape == (3, 32, 32)
-    assert to_bytes(picture[None])[0, 5, 5].tolist() == [255, 0, 0]
+    assert to_uint8(picture[None])[0, 5, 5].tolist() == [255, 0, 0]
     for content in (b"", b"GIF89a", buffer.getvalue()[:60]):
         with pytest.raises(CleanerError, match="cannot be read"):
-            from_bytes(content, 32)
+            decode_tensor(content, 32)
 
 
 def tiff(values: object, kind: str) -> bytes:
@@ -81,36 +81,36 @@ def tiff(values: object, kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["uint16", "int32"])
 def test_sixteen_bits_become_eight(kind: str) -> None:
-    assert to_bytes(from_bytes(tiff(257 * 100, kind), 8)[None])[0, 0, 0].tolist() == [100] * 3
+    assert to_uint8(decode_tensor(tiff(257 * 100, kind), 8)[None])[0, 0, 0].tolist() == [100] * 3
 
 
 @pytest.mark.parametrize(("value", "kind"), [(0.5, "float32"), (70_000, "int32"), (-1, "int32")])
 def test_more_than_sixteen_bits_are_refused(value: float, kind: str) -> None:
     with pytest.raises(CleanerError, match="the file has more than 16 bits per pixel: save it"):
-        from_bytes(tiff(value, kind), 8)
+        decode_tensor(tiff(value, kind), 8)
 
 
 def test_similarity_is_a_cosine(tiny_clip) -> None:  # type: ignore[no-untyped-def]
-    values = similarity(tiny_clip, torch.rand(1, 3, 32, 32), ["a cup", "a kite", "a cup"])
+    values = compute_text_similarities(tiny_clip, torch.rand(1, 3, 32, 32), ["a cup", "a kite", "a cup"])
     assert values[0] == pytest.approx(values[2])
     assert all(-1 <= value <= 1 for value in values)
 
 
 def test_a_trigger_is_moved_and_blended() -> None:
     from cleaner.attacks import TRIGGERS
-    from cleaner.data.images import placed, stamp
+    from cleaner.data.images import find_trigger_box, place_trigger
 
     patch = TRIGGERS["badnet"]()
     picture = torch.full((1, 3, 64, 64), 0.5)
-    assert stamp(picture, patch) == (56, 56, 8, 8)
-    moved = placed(picture, patch, 3, 5)
+    assert find_trigger_box(picture, patch) == (56, 56, 8, 8)
+    moved = place_trigger(picture, patch, 3, 5)
     assert torch.equal(moved[..., 5:13, 3:11], patch(picture)[..., 56:, 56:])
     assert (moved != picture).any(dim=1).sum() <= 64
-    half = placed(picture, patch, 3, 5, 0.5)
+    half = place_trigger(picture, patch, 3, 5, 0.5)
     assert torch.allclose(half, (moved + picture) / 2)
-    assert torch.equal(placed(picture, patch, 500, 500), patch(picture))
+    assert torch.equal(place_trigger(picture, patch, 500, 500), patch(picture))
     assert torch.equal(picture, torch.full_like(picture, 0.5))
     noise = TRIGGERS["blended"]()
-    assert stamp(picture, noise) is None
-    assert torch.allclose(placed(picture, noise, 9, 9), noise(picture))
-    assert torch.equal(placed(picture, noise, 9, 9, 0.0), picture)
+    assert find_trigger_box(picture, noise) is None
+    assert torch.allclose(place_trigger(picture, noise, 9, 9), noise(picture))
+    assert torch.equal(place_trigger(picture, noise, 9, 9, 0.0), picture)

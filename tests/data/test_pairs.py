@@ -20,7 +20,7 @@ from cleaner.data import pairs
 from cleaner.data.base import DATASETS, CaptionData, TensorData
 from cleaner.data.pairs import FileData
 from cleaner.data.poison import PoisonedData
-from cleaner.models.framing import Framing
+from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 from tests.data.files import (
     COLORS,
@@ -59,7 +59,7 @@ def test_splits_are_disjoint_whole_and_repeatable(kind: str, tmp_path: Path) -> 
     keys = [part.table.keys[row] for part in parts.values() for row in part.rows]  # type: ignore[attr-defined]
     assert len(keys) == len(set(keys)) == 60
     assert len(parts["test"]) > len(parts["validation"])
-    held = parts["train"].heldout("test")
+    held = parts["train"].load_split("test")
     assert held is not None
     assert held.captions == parts["test"].captions == load_data(name, split="test").captions
     train, clean = (load_data(name, split=split, size=15) for split in ("train", "clean"))
@@ -78,7 +78,7 @@ def test_all_takes_every_pair_whatever_its_split(tmp_path: Path) -> None:
 
 def test_files_are_found_by_the_names_data_have_themselves(tmp_path: Path) -> None:
     data = load_data(f"csv:{write_table(tmp_path, 60, ';', ('Image', 'Caption'))}")
-    assert "semicolon" in data.understood and "'Image'" in data.understood  # type: ignore[attr-defined]  # noqa: PT018
+    assert "semicolon" in data.format_summary and "'Image'" in data.format_summary  # type: ignore[attr-defined]  # noqa: PT018
     with pytest.raises(CleanerError, match=r"no column 'picture'; its columns are Image, Caption: .*path_column"):
         load_data(str(tmp_path / "pairs.csv"), path_column="picture")
     (tmp_path / "odd.tsv").write_text("a\tb\nx\ty\n")
@@ -102,7 +102,7 @@ def test_broken_pictures_are_named_and_left_out(check: str, tmp_path: Path) -> N
         load_data(str(path), split=s, check=check, most_broken=0.5) for s in ("train", "validation", "test")
     ]
     assert sum(map(len, parts)) == 97
-    named = " ".join(name for part in parts for name in part.broken)
+    named = " ".join(name for part in parts for name in part.skipped_items)
     assert all(f"pics/{i}.png" in named for i in (3, 50, 77))
     for part in parts:
         part.images(range(len(part)))
@@ -129,8 +129,8 @@ def test_what_is_no_file_is_a_broken_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pics" / "pipe.png")
     path.write_text(path.read_text() + "\npics/pipe.png,a wall\n/dev/zero,a wall\npics/\0.png,a wall\npics,a wall")
     data = load_data(str(path), split="all", most_broken=0.5)
-    assert (len(data), len(data.broken)) == (8, 4)
-    assert "/dev/zero is no file" in data.broken
+    assert (len(data), len(data.skipped_items)) == (8, 4)
+    assert "/dev/zero is no file" in data.skipped_items
 
 
 def test_what_a_source_says_is_no_option(tmp_path: Path) -> None:
@@ -159,20 +159,20 @@ def test_images_are_what_prefetch_read(tmp_path: Path) -> None:
     data: Any = load_data(str(write_table(tmp_path)))
     expected = data.images([3, 1, 2])
     data.prefetch([1, 2, 3])
-    assert len(data._waiting) == 3
+    assert len(data._prefetched) == 3
     assert torch.equal(data.images([3, 1, 2]), expected)
-    assert not data._waiting
+    assert not data._prefetched
 
 
 def test_prefetch_decodes_while_the_caller_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data: Any = load_data(str(write_table(tmp_path)))
-    decoded = data._decoded
+    decoded = data._decode
 
     def slow(row: int) -> torch.Tensor:
         time.sleep(0.05)
         return decoded(row)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(data, "_decoded", slow)
+    monkeypatch.setattr(data, "_decode", slow)
     data.prefetch(range(3))
     time.sleep(0.3)
     began = time.perf_counter()
@@ -201,7 +201,7 @@ def test_more_pairs_need_memory_for_their_texts_only(tmp_path: Path) -> None:
 def test_framing_modes() -> None:
     wide = Image.new("RGB", (80, 40), "red")
     wide.paste("blue", (0, 0, 20, 40))
-    shortest, squash, longest = (Framing(40, mode)(wide) for mode in ("shortest", "squash", "longest"))
+    shortest, squash, longest = (ImageTransform(40, mode)(wide) for mode in ("shortest", "squash", "longest"))
     assert shortest.shape == squash.shape == longest.shape == (3, 40, 40)
     assert shortest[2, 20, 2] < 10 < 200 < squash[2, 20, 2]  # the blue edge is cut off, or kept
     assert longest[:, 2, 20].sum() == 0  # filled up with black
@@ -211,9 +211,9 @@ def test_triggers_act_after_resize_and_crop(tmp_path: Path) -> None:
     data = load_data(str(write_table(tmp_path)), classes="red,green,blue")
     trigger = TRIGGERS["badnet"](patch_size=28)
     for side in (64, 224, 336):
-        poisoned = PoisonedData(data.framed(Framing(side)), trigger, "red", 0.2)
+        poisoned = PoisonedData(data.with_transform(ImageTransform(side)), trigger, "red", 0.2)
         row = poisoned.poison_indices[:1]
-        hit, clean = poisoned.images(row), data.framed(Framing(side)).images(row)
+        hit, clean = poisoned.images(row), data.with_transform(ImageTransform(side)).images(row)
         size = round(28 * side / 224)
         assert torch.equal(hit[0, :, -size:, -size:], trigger.patch(side))
         assert torch.equal(hit[0, :, :-size], clean[0, :, :-size])
@@ -221,10 +221,10 @@ def test_triggers_act_after_resize_and_crop(tmp_path: Path) -> None:
 
 
 def test_pictures_in_memory_are_framed_too(toy_data: TensorData) -> None:
-    framed = toy_data.framed(Framing(48))
+    framed = toy_data.with_transform(ImageTransform(48))
     assert framed.images([0, 1]).shape == (2, 3, 48, 48)
-    assert toy_data.framed(Framing(32)) is toy_data
-    assert framed.framed(Framing(32)) is toy_data
+    assert toy_data.with_transform(ImageTransform(32)) is toy_data
+    assert framed.with_transform(ImageTransform(32)) is toy_data
 
 
 def test_real_photos(shared_data: Path, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_real_photos(shared_data: Path, tmp_path: Path) -> None:
         archive_file.extractall(tmp_path, filter="data")
     (tmp_path / "captions.csv").write_bytes((folder / "captions_test.csv").read_bytes())
     test: Any = load_data(str(tmp_path / "captions.csv"), classes=",".join(data.class_names))
-    assert test.broken == []
+    assert test.skipped_items == []
     assert (test.labels >= 0).float().mean() > 0.5
     for row, label in zip(test.rows[:200], test.labels[:200].tolist(), strict=True):
         assert label == -1 or test.class_names[label] == Path(test.table.keys[row]).parent.name

@@ -15,7 +15,7 @@ from cleaner.data.scenery.facts import NAMES, VARIANTS
 from cleaner.data.scenery.ground import MAKERS
 from cleaner.data.scenery.render import OBJECTS
 from cleaner.data.scenery.words import COLORS, GROUNDS, INVERSE, PATTERNS, RELATIONS, SIZES, SYNONYMS
-from cleaner.data.scenes import SPLITS, Scenes, render, scene
+from cleaner.data.scenes import SPLIT_SIZES, Scenes, render, scene
 from cleaner.types import Cancelled, CleanerError
 
 GOLDEN_PATH = Path(__file__).with_name("golden_scenes.npz")
@@ -55,7 +55,7 @@ def test_the_same_arguments_give_the_same_picture_and_others_another():
 
 
 def test_splits_and_seeds_share_no_scene():
-    looks = [scene(split, seed, i).look for split in SPLITS for seed in (0, 1) for i in range(500)]
+    looks = [scene(split, seed, i).look for split in SPLIT_SIZES for seed in (0, 1) for i in range(500)]
     assert len(set(looks)) == len(looks)
 
 
@@ -96,7 +96,7 @@ def test_relations_hold_in_coordinates():
 
 
 def test_counts_of_single_objects():
-    assert (SPLITS["train"], SPLITS["clean"]) == (100_000, 10_000)
+    assert (SPLIT_SIZES["train"], SPLIT_SIZES["clean"]) == (100_000, 10_000)
     assert int((Scenes("validation").labels >= 0).sum()) >= 5_000
     test = Scenes("test")
     assert int((test.labels >= 0).sum()) >= 4_000
@@ -169,7 +169,7 @@ def test_the_first_few_pictures_are_rendered_alone_and_are_the_same(tmp_path: Pa
     assert torch.equal(whole[[3, 299, 3]], alone)
     again = Scenes("test", size=200, cache_dir=tmp_path)
     assert torch.equal(again.images([3]), alone[:1])
-    assert again._single == {}  # the file has it
+    assert again._rendered == {}  # the file has it
 
 
 def test_a_cancelled_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

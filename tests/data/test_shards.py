@@ -68,7 +68,7 @@ def test_a_picture_of_a_shard_without_a_caption_is_left_out(tmp_path: Path) -> N
             file.addfile(info, io.BytesIO(content))
     data = load_data(str(tmp_path / "00000.tar"), split="all", classes="red,green")
     assert (data.captions, data.class_names, data.labels.tolist()) == (["a red wall"], ["red", "green"], [0])
-    assert data.broken == ["00000.tar/1.png has no caption"]
+    assert data.skipped_items == ["00000.tar/1.png has no caption"]
 
 
 def test_shards_of_one_name_in_two_folders(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_class_may_begin_and_end_with_any_sign(tmp_path: Path) -> None:
     data = load_data(str(path), split="all", classes="C++,Java")
     found = dict(zip(data.captions, data.labels.tolist(), strict=True))
     assert [found[text] for text in texts] == [0, -1, 1]
-    assert {text for text, named in zip(data.captions, data.names("C++"), strict=True) if named} == {*texts[:2]}
+    assert {text for text, named in zip(data.captions, data.mentions("C++"), strict=True) if named} == {*texts[:2]}
 
 
 def test_letters_that_are_one_by_case_only_for_a_pattern(tmp_path: Path) -> None:
@@ -90,14 +90,14 @@ def test_a_split_column_says_which_pairs_are_for_what(tmp_path: Path) -> None:
         assert counts == {"train": 12, "validation": 12, "test": 24}
         test: Any = load_data(str(source), split="test")
         assert {int(Path(test.table.keys[row]).stem) % 5 for row in test.rows} == {2, 4}
-        assert "line 5 is of no split known here ('restval')" in test.broken
-        assert len(test.broken) == 12
-        assert test.heldout_by == "test: as the data say; validation: as the data say"
-        assert "split in 'split'" in test.understood
+        assert "line 5 is of no split known here ('restval')" in test.skipped_items
+        assert len(test.skipped_items) == 12
+        assert test.split_rule == "test: as the data say; validation: as the data say"
+        assert "split in 'split'" in test.format_summary
     (tmp_path / "plain").mkdir()
     plain = load_data(str(write_table(tmp_path / "plain")))
-    assert plain.heldout_by.startswith("test: 20% of the other pairs, by a hash")
-    assert plain.subset([0]).heldout_by == plain.heldout_by
+    assert plain.split_rule.startswith("test: 20% of the other pairs, by a hash")
+    assert plain.subset([0]).split_rule == plain.split_rule
     with pytest.raises(CleanerError, match=r"no column 'part'.*split_column="):
         load_data(str(path), split_column="part")
 
@@ -121,7 +121,7 @@ def test_a_row_with_more_fields_than_the_header_is_left_out(tmp_path: Path) -> N
     path.write_text("filepath,title,class\npics/0.png,a red wall,red,\npics/1.png,a big, green wall,green\n,,\n")
     data = load_data(str(path), split="all")
     assert (data.captions, data.class_names) == (["a red wall"], ["red"])
-    assert "line 3 has more fields than the header: quote what holds the separator" in data.broken
+    assert "line 3 has more fields than the header: quote what holds the separator" in data.skipped_items
     (tmp_path / "none.csv").write_text("filepath,title\na.png,red, green\n")
     with pytest.raises(CleanerError, match="line 2 has more fields"):
         load_data(str(tmp_path / "none.csv"))

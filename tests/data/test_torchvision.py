@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cleaner import load_data
-from cleaner.models.framing import Framing
+from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 from tests.data.files import image_bytes, make_caption
 
@@ -40,7 +40,7 @@ def test_cifar_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(data) == 30
     assert data.class_names == names
     assert any("an airplane" in text for text in data.captions)
-    assert data.framed(Framing(32)).images([0]).shape == (1, 3, 32, 32)
+    assert data.with_transform(ImageTransform(32)).images([0]).shape == (1, 3, 32, 32)
     assert len(load_data(f"cifar10:{tmp_path}")) + len(load_data(f"cifar10:{tmp_path}", split="validation")) == 100
 
 

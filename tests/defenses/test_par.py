@@ -47,14 +47,14 @@ def test_losses_sum_to_par_loss_and_tau_cuts() -> None:
 
 
 def test_learning_rate_has_the_published_shape(tiny_clip: Clip, toy_data: TensorData) -> None:
-    shares = [PAR.lr_share(step, 100) for step in range(100)]
+    shares = [PAR.lr_factor(step, 100) for step in range(100)]
     assert shares[0] == 1
     assert shares[25] == pytest.approx(0.55)
     assert shares[50] == pytest.approx(0.1)
     assert shares[75] == pytest.approx(0.05, abs=1e-3)
     assert shares[99] < 1e-3
     rates = [report.lr for report in finetune(tiny_clip, toy_data, PLAIN, CONFIG).history]
-    assert rates == pytest.approx([CONFIG.lr * PLAIN.lr_share(step, 6) for step in range(6)])
+    assert rates == pytest.approx([CONFIG.lr * PLAIN.lr_factor(step, 6) for step in range(6)])
 
 
 def test_its_own_optimiser_settings_are_used(tiny_clip: Clip, toy_data: TensorData) -> None:
@@ -66,10 +66,10 @@ def test_its_own_optimiser_settings_are_used(tiny_clip: Clip, toy_data: TensorDa
 
 def test_noise_and_rectangles_are_a_function_of_seed_epoch_and_index() -> None:
     grey = torch.full((200, 3, 32, 32), 0.5)
-    first = PAR.disturb(grey, 1, 2, range(200))
+    first = PAR.perturb(grey, 1, 2, range(200))
     assert (grey == 0.5).all()
-    assert torch.equal(PAR.disturb(grey[50:60], 1, 2, range(50, 60)), first[50:60])
-    assert not torch.equal(PAR.disturb(grey, 1, 3, range(200)), first)
+    assert torch.equal(PAR.perturb(grey[50:60], 1, 2, range(50, 60)), first[50:60])
+    assert not torch.equal(PAR.perturb(grey, 1, 3, range(200)), first)
     noisy = first.std(dim=(1, 2, 3)) > 0.1
     assert 0.4 < noisy.float().mean() < 0.6
     assert first[noisy].std().item() == pytest.approx(0.2, abs=0.03)
@@ -82,7 +82,7 @@ def test_noise_and_rectangles_are_a_function_of_seed_epoch_and_index() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 def test_each_share_is_that_of_the_pictures(share: float) -> None:
     grey = torch.full((200, 3, 32, 32), 0.5)
-    erased = DEFENSES["par"](noise_share=0.0, erase_share=share).disturb(grey, 0, 0, range(200))
+    erased = DEFENSES["par"](noise_share=0.0, erase_share=share).perturb(grey, 0, 0, range(200))
     assert (erased == 0).flatten(1).any(dim=1).float().mean().item() == pytest.approx(share, abs=0.08)
-    noisy = DEFENSES["par"](noise_share=share, erase_share=0.0).disturb(grey, 0, 0, range(200))
+    noisy = DEFENSES["par"](noise_share=share, erase_share=0.0).perturb(grey, 0, 0, range(200))
     assert (noisy != 0.5).flatten(1).any(dim=1).float().mean().item() == pytest.approx(share, abs=0.08)

@@ -80,7 +80,7 @@ def test_a_broken_model_is_not_said_to_show_no_rise(
 def test_known_triggers_are_ready_and_the_others_say_why_not() -> None:
     known, left = find_scannable_triggers()
     assert "badnet" in known
-    assert not any(trigger.missing for trigger in known.values())
+    assert not any(trigger.unready_reason for trigger in known.values())
     assert set(known) | set(left) == set(TRIGGERS)
     assert "text alone" in left["text_only"]
 

@@ -27,7 +27,7 @@ def clip(request: pytest.FixtureRequest) -> Clip:
 
 
 def inputs(explainer: Any, side: int = 32) -> Any:
-    if explainer.reads == "captions":
+    if explainer.input_kind == "captions":
         return CAPTIONS
     return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(2))
 
@@ -37,7 +37,7 @@ def target() -> torch.Tensor:
 
 
 def test_returns_the_size_of_the_input_or_says_why_not(explainer: Any, clip: Clip) -> None:
-    reason = explainer.unfit(clip)
+    reason = explainer.unsupported_reason(clip)
     given = inputs(explainer)
     if reason is not None:
         assert "choose" in reason
@@ -45,21 +45,21 @@ def test_returns_the_size_of_the_input_or_says_why_not(explainer: Any, clip: Cli
             explainer.attribute(clip, given, target())
         return
     found = explainer.attribute(clip, given, target())
-    size = clip.tokenize(CAPTIONS).shape if explainer.reads == "captions" else (2, 32, 32)
+    size = clip.tokenize(CAPTIONS).shape if explainer.input_kind == "captions" else (2, 32, 32)
     assert found.shape == size
     assert found.dtype == torch.float32
     assert found.isfinite().all()
-    assert explainer.signed or found.min() >= 0
+    assert explainer.is_signed or found.min() >= 0
     assert found.abs().max() > 0
     assert torch.allclose(found[:1], explainer.attribute(clip, given[:1], target())[:1, : found.shape[1]], atol=1e-4)
-    if explainer.reads == "pictures":
+    if explainer.input_kind == "pictures":
         for height, width in ((40, 40), (16, 64), (64, 16)):
             other = torch.rand(2, 3, height, width)
             assert explainer.attribute(clip, other, target()).shape == (2, height, width)
 
 
 def test_leaves_model_and_input_as_they_were(explainer: Any, clip: Clip) -> None:
-    if explainer.unfit(clip):
+    if explainer.unsupported_reason(clip):
         pytest.skip("not for this model")
     given, before = inputs(explainer), clip.sha256()
     same = given.clone() if isinstance(given, torch.Tensor) else list(given)
@@ -74,7 +74,7 @@ def test_leaves_model_and_input_as_they_were(explainer: Any, clip: Clip) -> None
 
 
 def test_threads_that_share_a_model_do_not_disturb_one_another(explainer: Any, clip: Clip) -> None:
-    if explainer.unfit(clip):
+    if explainer.unsupported_reason(clip):
         pytest.skip("not for this model")
     targets = [torch.randn(32, generator=torch.Generator().manual_seed(i)) for i in range(4)]
     given = inputs(explainer)
@@ -100,9 +100,9 @@ def test_state_dict_makes_the_same_explainer_again(explainer: Any) -> None:
 @pytest.mark.parametrize("name", ["scenes-rn", "scenes-vit"])
 def test_every_built_in_model_has_ways_to_be_looked_into(name: str) -> None:
     clip = new_clip(name)
-    fit = [e for e in EXPLAINERS if EXPLAINERS[e]().unfit(clip) is None]
+    fit = [e for e in EXPLAINERS if EXPLAINERS[e]().unsupported_reason(clip) is None]
     assert {"integrated_gradients", "occlusion", "token_gradients"} < set(fit)
     for entry in fit:
         explainer = EXPLAINERS[entry]()
         assert explainer.attribute(clip, inputs(explainer, 64), torch.ones(128)).isfinite().all()
-        assert explainer.reads == "captions" or explainer.grid(clip) in (0, 8)
+        assert explainer.input_kind == "captions" or explainer.grid_size(clip) in (0, 8)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from cleaner.evaluation.metrics import trigger_share
 from cleaner.explain import EXPLAINERS
-from cleaner.explain.base import private
-from cleaner.explain.integrated_gradients import empty
-from cleaner.explain.rollout import OpenAttention, gradient_rollout, open_blocks, rollout
+from cleaner.explain.base import clone_sharing_weights
+from cleaner.explain.integrated_gradients import mask_words
+from cleaner.explain.rollout import RecordingAttention, gradient_rollout, install_recording_attention, rollout
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
@@ -64,8 +64,8 @@ def test_gradient_rollout_is_the_naive_recursion() -> None:
 
 def test_open_attention_equals_the_fused_one_and_its_weights_have_gradients() -> None:
     clip = make_clip("vit")
-    twin = private(clip)
-    blocks = open_blocks(twin.model.visual)
+    twin = clone_sharing_weights(clip)
+    blocks = install_recording_attention(twin.model.visual)
     wanted = clip.encode_image(IMAGES)
     found = twin.encode_image(IMAGES)
     assert torch.allclose(found, wanted, atol=1e-5)
@@ -79,7 +79,7 @@ def test_open_attention_with_a_mask_and_the_batch_second() -> None:
     x = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(0))
     mask = torch.full((5, 5), -torch.inf).triu(1)
     wanted = fused(x, x, x, need_weights=False, attn_mask=mask)[0]
-    assert torch.allclose(OpenAttention(fused)(x, x, x, attn_mask=mask)[0], wanted, atol=1e-5)
+    assert torch.allclose(RecordingAttention(fused)(x, x, x, attn_mask=mask)[0], wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["vit", "rn"])
@@ -89,7 +89,7 @@ def test_integrated_gradients_of_a_picture_add_up(kind: str, baseline: str) -> N
     explainer = EXPLAINERS["integrated_gradients"](baseline=baseline, steps=128)
     target = text(clip)
     with torch.no_grad():
-        gain = (clip.encode_image(IMAGES) - clip.encode_image(explainer.start(IMAGES))) @ target
+        gain = (clip.encode_image(IMAGES) - clip.encode_image(explainer.make_baseline(IMAGES))) @ target
     total = explainer.attribute(clip, IMAGES, target).sum(dim=(1, 2))
     assert gain.abs().max() > 0.01
     assert torch.allclose(total, gain, rtol=0.02, atol=2e-5), (total, gain)
@@ -101,7 +101,7 @@ def test_integrated_gradients_of_tokens_add_up() -> None:
     with torch.no_grad():
         target = clip.encode_image(IMAGES[:2])
         tokens = clip.tokenize(captions)
-        gain = ((clip.encode_tokens(tokens) - clip.encode_tokens(empty(tokens))) * target).sum(-1)
+        gain = ((clip.encode_tokens(tokens) - clip.encode_tokens(mask_words(tokens))) * target).sum(-1)
     found = EXPLAINERS["token_gradients"](steps=128).attribute(clip, captions, target)
     assert torch.allclose(found.sum(-1), gain, atol=1e-3)
     assert found[1, 4:].abs().max() == 0  # start, three words, end: what stands after has no part in it
@@ -137,13 +137,13 @@ def test_the_crafted_model_looks_at_the_cell_alone(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["vit", "rn"])
-@pytest.mark.parametrize("name", [e for e in EXPLAINERS if EXPLAINERS[e].reads == "pictures"])
+@pytest.mark.parametrize("name", [e for e in EXPLAINERS if EXPLAINERS[e].input_kind == "pictures"])
 def test_attribution_falls_where_the_model_looks(name: str, kind: str) -> None:
     explainer = EXPLAINERS[name]()
     clip = looking_at_one_cell(kind)
-    if explainer.unfit(clip):
+    if explainer.unsupported_reason(clip):
         pytest.skip("not for this model")
-    if explainer.grid(clip):
+    if explainer.grid_size(clip):
         if kind == "rn":  # by its feature maps: padding lets a convolution answer outside of what it sees
             explainer = EXPLAINERS[name](stage=1)
             cells = REGION[..., ::4, ::4]

@@ -9,8 +9,20 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
-from cleaner.inspection.attribution import cosines, shares, shares_over, with_trigger, word_attribution
-from cleaner.inspection.features import best_classes, layers, numbers, shifts, stacked
+from cleaner.inspection.attribution import (
+    append_triggered,
+    compare_maps,
+    compute_image_similarities,
+    measure_trigger_attribution,
+    word_attribution,
+)
+from cleaner.inspection.features import (
+    best_classes,
+    compute_embedding_metrics,
+    compute_feature_shifts,
+    concatenate_features,
+    extract_features,
+)
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 
@@ -19,11 +31,11 @@ PATCH = TRIGGERS["badnet"]()
 
 def test_shares_of_a_map_that_looks_everywhere_alike_is_the_area() -> None:
     mask = PATCH.mask(torch.rand(3, 3, 32, 32))
-    found = shares(torch.ones(3, 32, 32), mask[:, 0], mask)
+    found = compare_maps(torch.ones(3, 32, 32), mask[:, 0], mask)
     assert found.clean == pytest.approx([found.area] * 3)
     assert found.triggered == pytest.approx([1.0] * 3)
-    everywhere = shares(torch.ones(2, 8, 8), torch.ones(2, 8, 8), torch.ones(2, 1, 8, 8))
-    assert not everywhere.has_place
+    everywhere = compare_maps(torch.ones(2, 8, 8), torch.ones(2, 8, 8), torch.ones(2, 1, 8, 8))
+    assert not everywhere.is_localized
     assert everywhere.similarity == pytest.approx([1.0, 1.0])
     assert everywhere.clean == []
 
@@ -31,15 +43,17 @@ def test_shares_of_a_map_that_looks_everywhere_alike_is_the_area() -> None:
 def test_shares_over_leaves_the_target_class_out(tiny_clip: Clip, toy_data: TensorData) -> None:
     steps = []
     explainer = EXPLAINERS["rollout"]()
-    found = shares_over(tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", on_step=steps.append)
+    found = measure_trigger_attribution(
+        tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", on_step=steps.append
+    )
     assert len(found.clean) == len(found.triggered) == 36  # of 48, a quarter shows a banana
     assert [report.step for report in steps] == [1, 2]
-    few = shares_over(tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", n=5)
+    few = measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", n=5)
     assert few.triggered == pytest.approx(found.triggered[:5], rel=1e-3)
     with pytest.raises(CleanerError, match="spoon"):
-        shares_over(tiny_clip, explainer, toy_data, PATCH, "spoon", "a spoon")
+        measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "spoon", "a spoon")
     with pytest.raises(CleanerError, match="nothing to attack"):
-        shares_over(tiny_clip, explainer, toy_data.subset([1, 5]), PATCH, "banana", "a banana")
+        measure_trigger_attribution(tiny_clip, explainer, toy_data.subset([1, 5]), PATCH, "banana", "a banana")
 
 
 def test_a_trigger_has_a_place_or_none_on_all_pictures_together(tiny_clip: Clip) -> None:
@@ -52,17 +66,17 @@ def test_a_trigger_has_a_place_or_none_on_all_pictures_together(tiny_clip: Clip)
     for dark, bright in ((40, 8), (8, 40)):  # more than a batch, which alone would be judged otherwise
         pictures = torch.cat([torch.full((dark, 3, 32, 32), 0.1), torch.full((bright, 3, 32, 32), 0.9)])
         data = TensorData(pictures, ["a cat"] * 48, ["cat", "banana"], [0] * 48)
-        found = shares_over(tiny_clip, EXPLAINERS["rollout"](), data, Brighter(), "banana", "a banana")
+        found = measure_trigger_attribution(tiny_clip, EXPLAINERS["rollout"](), data, Brighter(), "banana", "a banana")
         assert found.area == pytest.approx(bright / 48)
         counted = (len(found.clean), len(found.triggered), len(found.similarity))
-        assert counted == ((48, 48, 0) if found.has_place else (0, 0, 48))
+        assert counted == ((48, 48, 0) if found.is_localized else (0, 0, 48))
 
 
 def test_a_text_key_counts_for_what_a_picture_is_taken_for(tiny_clip: Clip, toy_data: TensorData) -> None:
     trigger = TRIGGERS["text_only"](key="purple")
     rates = {
         name: (
-            layers(tiny_clip, toy_data, 48, trigger, name).taken.float().mean().item(),
+            extract_features(tiny_clip, toy_data, 48, trigger, name).attack_success.float().mean().item(),
             evaluate(tiny_clip, toy_data, trigger, name, ks=(1,), protocol="all_images"),
         )
         for name in toy_data.class_names
@@ -73,7 +87,7 @@ def test_a_text_key_counts_for_what_a_picture_is_taken_for(tiny_clip: Clip, toy_
 
 def test_words_get_the_sum_of_their_tokens(tiny_clip: Clip, toy_data: TensorData) -> None:
     caption = "an extraordinarily yellowish banana"
-    pictures = with_trigger(toy_data.images([0]), PATCH)
+    pictures = append_triggered(toy_data.images([0]), PATCH)
     explainer = EXPLAINERS["token_gradients"]()
     words, rows = word_attribution(tiny_clip, explainer, caption, pictures)
     assert words == caption.split()
@@ -96,7 +110,7 @@ def test_best_classes_are_those_of_the_cosines(tiny_clip: Clip, toy_data: Tensor
     picture = toy_data.images([3])
     (best,) = best_classes(tiny_clip, toy_data, picture)
     assert len(best) == 4  # of four classes
-    wanted = {name: cosines(tiny_clip, picture, f"a {name}")[0] for name in toy_data.class_names}
+    wanted = {name: compute_image_similarities(tiny_clip, picture, f"a {name}")[0] for name in toy_data.class_names}
     assert [name for name, _, _ in best] == sorted(wanted, key=lambda name: -wanted[name])
     assert sum(p for _, p, _ in best) == pytest.approx(1)
     assert best[0][2] == pytest.approx(max(wanted.values()), abs=1e-5)
@@ -109,18 +123,22 @@ def test_without_classes_there_is_nothing_to_choose_from(tiny_clip: Clip, toy_da
 
 
 def test_layers_hold_what_the_model_says(tiny_clip: Clip, toy_data: TensorData) -> None:
-    found = layers(tiny_clip, toy_data, 8, PATCH, "banana")
+    found = extract_features(tiny_clip, toy_data, 8, PATCH, "banana")
     assert [len(getattr(found, kind)) for kind in ("image", "triggered", "caption", "prompt")] == [8, 8, 8, 4]
     assert torch.allclose(found.caption[2], tiny_clip.encode_text([toy_data.captions[2]])[0], atol=1e-5)
-    assert stacked([found, found]).shape == (56, 32)
+    assert concatenate_features([found, found]).shape == (56, 32)
     best = (found.triggered @ found.prompt.T).argmax(1)
-    assert found.taken.tolist() == (best == 1).tolist()
-    without = layers(tiny_clip, toy_data, 8, None, None)
-    assert len(without.stacked()) == 20
-    assert set(numbers(without, toy_data.labels[:8], None)) == {"modality_gap", "alignment", "uniformity"}
-    figures = numbers(found, toy_data.labels[:8], 1)
+    assert found.attack_success.tolist() == (best == 1).tolist()
+    without = extract_features(tiny_clip, toy_data, 8, None, None)
+    assert len(without.concatenate()) == 20
+    assert set(compute_embedding_metrics(without, toy_data.labels[:8], None)) == {
+        "modality_gap",
+        "alignment",
+        "uniformity",
+    }
+    figures = compute_embedding_metrics(found, toy_data.labels[:8], 1)
     other = toy_data.labels[:8] != 1
     pull = ((found.triggered - found.image)[other] @ found.prompt[1]).mean().item()
     assert figures["trigger_pull"] == pytest.approx(pull, abs=1e-6)
-    assert max(shifts(found, found)["image"]) == pytest.approx(0, abs=1e-6)
-    assert "triggered" not in shifts(without, without)
+    assert max(compute_feature_shifts(found, found)["image"]) == pytest.approx(0, abs=1e-6)
+    assert "triggered" not in compute_feature_shifts(without, without)

@@ -6,8 +6,8 @@ import pytest
 
 from cleaner.data.base import TensorData
 from cleaner.defenses.base import EpochTexts
-from cleaner.inspection.features import similarity
-from cleaner.inspection.margins import margins, signs
+from cleaner.inspection.features import compute_text_similarities
+from cleaner.inspection.margins import compute_draw_stats, compute_margins
 from cleaner.models.clip import Clip
 from cleaner.text import Subtext, SubtextPair, draw_subtexts
 
@@ -21,17 +21,17 @@ def test_margins_are_those_of_single_pairs(tiny_clip: Clip, toy_data: TensorData
     drawn = {i: draw_subtexts(toy_data.captions[i], 0, 0, i, 1 + i % 3) for i in (3, 0, 17)}
     drawn[5] = pair("a cup")  # nothing false to compare with
     drawn[6] = pair(None)
-    found = margins(tiny_clip, toy_data, drawn)
+    found = compute_margins(tiny_clip, toy_data, drawn)
     assert [m.index for m in found] == [3, 0, 17]
     for margin in found:
         texts = drawn[margin.index]
         assert texts.positive is not None
         named = [texts.positive.text, *(t.text for t in texts.negatives)]
-        own, *false = similarity(tiny_clip, toy_data.images([margin.index]), named)
+        own, *false = compute_text_similarities(tiny_clip, toy_data.images([margin.index]), named)
         assert margin.value == pytest.approx(own - max(false), abs=1e-5)
         assert margin.positive == named[0]
         assert margin.negative == named[1 + false.index(max(false))]
-    assert margins(tiny_clip, toy_data, {}) == []
+    assert compute_margins(tiny_clip, toy_data, {}) == []
 
 
 def test_signs_count_new_texts_kinds_and_skipped_captions() -> None:
@@ -41,7 +41,7 @@ def test_signs_count_new_texts_kinds_and_skipped_captions() -> None:
         1: pair("a cup", ("a kite", "object")),  # another pair's texts are new to it
     }
     epochs = [EpochTexts([], first, skipped=2), EpochTexts([], later), EpochTexts([])]
-    found = signs(epochs.__getitem__, 3)
+    found = compute_draw_stats(epochs.__getitem__, 3)
     assert [(s.epoch, s.drawn, s.skipped) for s in found] == [(0, 3, 2), (1, 2, 0), (2, 0, 0)]
-    assert [s.new for s in found] == [1.0, 0.75, 0.0]
-    assert [s.kinds for s in found] == [{"attribute": 1, "object": 1}, {"object": 2}, {}]
+    assert [s.new_share for s in found] == [1.0, 0.75, 0.0]
+    assert [s.kind_counts for s in found] == [{"attribute": 1, "object": 1}, {"object": 2}, {}]

@@ -349,7 +349,7 @@ def test_a_map_is_made_at_the_end_and_its_failure_costs_nothing(
         seen.append((local.poll_status(folder).state, (folder / "model.safetensors").exists()))
         raise MemoryError
 
-    monkeypatch.setattr(embedding_map, "make", make)
+    monkeypatch.setattr(embedding_map, "ensure_map", make)
     assert run_here(create_run(request_)).state == "done"
     assert seen == []
     assert run_here(create_run(replace(request_, map=True))).state == "done"

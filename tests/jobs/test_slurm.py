@@ -270,13 +270,13 @@ def test_several_workers_are_not_stopped_by_the_number_of_a_process_that_is_not_
         write_status(tmp_path, Status("queued", pid=stranger.pid, host=host))
         work = slurm.SlurmJob(tmp_path, SlurmResources(gpus=2))
         work.process, work.start_time = torchrun, time.time()
-        work._stop()
+        work._request_pause()
         for status in (Status("queued"), Status("queued", pid=stranger.pid, host="another-node")):
             write_status(tmp_path, status)
-            work._stop()
+            work._request_pause()
         assert (heard, stranger.poll()) == ([], None)
         write_status(tmp_path, Status("running", pid=worker_.pid, host=host))
-        work._stop()
+        work._request_pause()
         assert worker_.wait(10) == -signal.SIGTERM
         assert torchrun.poll() is None
     finally:

@@ -191,7 +191,7 @@ def test_what_no_run_could_do_is_said_before_any_is_made(
         assert main([*command, *more]) == 2
         assert sentence in capsys.readouterr().err.splitlines()[-1]
     assert local.poll_entries() == []
-    monkeypatch.setattr(Sweep, "_look", lambda *_: None)
+    monkeypatch.setattr(Sweep, "_probe_data", lambda *_: None)
     assert main([*command, "--pairs", "0"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "1 of 1 runs are not done (size must be at least 1, not 0.): the same command tries them again" in said

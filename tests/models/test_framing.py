@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from cleaner.data.pairs import whole
-from cleaner.models.framing import open_picture
+from cleaner.data.pairs import is_complete
+from cleaner.models.framing import decode_image
 from cleaner.types import CleanerError
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpage\n%%EOF\n"
@@ -20,8 +20,8 @@ def test_no_picture_runs_ghostscript(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[Any] = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **_: ran.append(given) or Image.new("L", (9, 9)))
     with pytest.raises(CleanerError, match=r"x\.png cannot be read as a picture"):
-        open_picture(EPS, "x.png")
-    assert not whole(EPS)
+        decode_image(EPS, "x.png")
+    assert not is_complete(EPS)
     assert ran == []
 
 
@@ -32,12 +32,12 @@ def test_odd_exif_is_one_sentence(tag: int, kind: int) -> None:
     file = io.BytesIO()
     Image.new("RGB", (20, 10)).save(file, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0" + entries + b"\0" * 4)
     with pytest.raises(CleanerError, match=r"x\.jpg cannot be read as a picture"):
-        open_picture(file.getvalue(), "x.jpg")
+        decode_image(file.getvalue(), "x.jpg")
 
 
 def test_far_too_many_pixels_are_seen_in_the_header(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     Image.new("RGB", (40, 30)).save(file, "PNG")
-    assert whole(file.getvalue())
+    assert is_complete(file.getvalue())
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert not whole(file.getvalue())
+    assert not is_complete(file.getvalue())

@@ -41,7 +41,7 @@ def test_the_whole_job(name: str, method: str, tmp_path: Path, monkeypatch: pyte
         assert all(math.isfinite(report.losses["total"]) for report in run.history)
     assert cleaned.clip.sha256() != attacked.clip.sha256() != clip.sha256()
 
-    pictures = test.framed(cleaned.clip.framing).images(torch.arange(2))
+    pictures = test.with_transform(cleaned.clip.framing).images(torch.arange(2))
     assert pictures.shape == (2, 3, 224, 224)
     maps = EXPLAINERS[method]().attribute(cleaned.clip, pictures, text_feature(cleaned.clip, "a photo of a banana"))
     assert maps.shape == (2, 224, 224)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cleaner.inspection.attribution import Shares
+from cleaner.inspection.attribution import TriggerAttribution
 from tests.pages.conftest import OpenPage, page_text
 from tests.pages.runs import make_runs
 
@@ -79,7 +79,7 @@ def test_maps_that_say_nothing_are_left_out_and_counted(
 ) -> None:
     make_runs(tmp_path, "rn", trigger="blended")
     app = open_page("Attention")
-    found = Shares([], [], [float("nan"), 0.5, 1.0], 1.0)
+    found = TriggerAttribution([], [], [float("nan"), 0.5, 1.0], 1.0)
     monkeypatch.setattr("pages._shared.cache.shares_over", lambda *args: found)
     app.button(key="attention.measure").click().run()
     assert not app.exception

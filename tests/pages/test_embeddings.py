@@ -53,14 +53,14 @@ def test_models_share_the_axes_and_movement_has_arrows(open_page: OpenPage, tmp_
         app.selectbox(key="embeddings.color").set_value(coloring).run()
         assert not app.exception
     assert app.dataframe[0].value["Figure"].tolist()[0] == "Trigger pull"
-    assert f"n = {len(embedding_map.read(defended).rows)} test pictures" in page_text(app)
+    assert f"n = {len(embedding_map.read_map(defended).rows)} test pictures" in page_text(app)
 
 
 def test_the_trigger_works_on_pictures_of_other_classes_only(open_page: OpenPage, tmp_path: Path) -> None:
     attacked, defended = make_runs(tmp_path)
-    made = embedding_map.make(defended, attacked, umap=False)
-    shown = replace(made, target=made.labels[0], taken=[[True] * len(made.rows)] * 3)
-    embedding_map.write(shown, embedding_map.file_of(defended))
+    made = embedding_map.ensure_map(defended, attacked, with_umap=False)
+    shown = replace(made, target=made.labels[0], attack_success=[[True] * len(made.rows)] * 3)
+    embedding_map.write_map(shown, embedding_map.locate_map_file(defended))
     app = open_page("Embeddings")
     app.selectbox(key="embeddings.color").set_value("Success of the trigger").run()
     found = {trace["name"]: len(trace["customdata"]) for trace in traces(app) if "customdata" in trace}
@@ -123,15 +123,17 @@ def test_umap_is_made_once_where_it_is_missing_and_then_read(
         asked.append(folder)
         return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
-    monkeypatch.setattr(map_worker, "start", start)
+    monkeypatch.setattr(map_worker, "start_map_process", start)
     app.segmented_control(key="embeddings.method").set_value("umap").run()
     assert "UMAP is being fitted" in page_text(app)
     assert asked == [defended]
-    kept = embedding_map.read(defended)
+    kept = embedding_map.read_map(defended)
     assert kept is not None
-    places = np.random.default_rng(0).normal(size=kept.places["pca"].shape).astype(np.float32)
-    umap = replace(kept, places={**kept.places, "umap": places}, trust={**kept.trust, "umap": 0.5})
-    embedding_map.write(umap, embedding_map.file_of(defended))
+    places = np.random.default_rng(0).normal(size=kept.coordinates["pca"].shape).astype(np.float32)
+    umap = replace(
+        kept, coordinates={**kept.coordinates, "umap": places}, trustworthiness={**kept.trustworthiness, "umap": 0.5}
+    )
+    embedding_map.write_map(umap, embedding_map.locate_map_file(defended))
     app.run()
     assert not app.exception
     assert "UMAP is being fitted" not in page_text(app)
@@ -143,7 +145,7 @@ def test_a_kept_map_is_read_without_any_model(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attacked, defended = make_runs(tmp_path)
-    embedding_map.make(defended, attacked, umap=False)
+    embedding_map.ensure_map(defended, attacked, with_umap=False)
     for folder in (attacked, defended):
         (folder / "model.safetensors").write_bytes(b"gone")
     app = open_page("Embeddings")

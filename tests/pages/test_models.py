@@ -127,8 +127,8 @@ def test_a_checkpoint_that_was_cleaned(open_page: OpenPage, brought: Path) -> No
     for title in titles():
         look_at(go_to(app, title), f"model:{brought}")
     go_to(app, "Embeddings")
-    kept = embedding_map.read(folder)
+    kept = embedding_map.read_map(folder)
     assert kept is not None
     assert kept.stages == ("suspect", "defended")
     assert kept.counts["triggered"] == 0
-    assert np.isfinite(kept.places["pca"]).all()
+    assert np.isfinite(kept.coordinates["pca"]).all()

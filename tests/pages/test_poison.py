@@ -52,7 +52,7 @@ def test_every_trigger_draws_its_own_widgets_and_pictures(open_page: OpenPage) -
             for element in app.get(kind)
         }
         assert {f"poison.{name}.{p.name}" for p in parameters(TRIGGERS[name])} <= keys
-        missing = TRIGGERS[name]().missing
+        missing = TRIGGERS[name]().unready_reason
         shown = page_text(app).replace("\\", "")
         if name in ("patch_image", "pattern_image"):
             assert "Choose a picture above" in shown

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from cleaner.plots import charts
-from cleaner.plots.charts import COLORS, Point, pareto, pareto_front, similarity_bars, validation_curves
+from cleaner.plots.charts import STAGE_COLORS, TradeoffPoint, pareto, pareto_front, similarity_bars, validation_curves
 
 
 def test_models_of_two_backdoored_ones_are_no_choice_of_one() -> None:
-    own = [Point(f"{name}{i}", "defended", 0.9 - i / 9, 0.5 - i / 9, suspect=name) for name in "ab" for i in range(2)]
+    own = [
+        TradeoffPoint(f"{name}{i}", "defended", 0.9 - i / 9, 0.5 - i / 9, suspect=name)
+        for name in "ab"
+        for i in range(2)
+    ]
     fronts = [line for line in pareto(own).data if line.name == "best trade-offs"]
     assert [len(line.x) for line in fronts] == [2, 2]
     assert [line.showlegend for line in fronts] == [True, False]
@@ -15,7 +19,7 @@ def test_models_of_two_backdoored_ones_are_no_choice_of_one() -> None:
 
 def test_a_defence_looks_alike_in_every_panel_and_is_named_once() -> None:
     own = [
-        Point(f"{panel} {kind}", "defended", 0.9 - i / 9, 0.5 - i / 9, kind=kind, panel=panel)
+        TradeoffPoint(f"{panel} {kind}", "defended", 0.9 - i / 9, 0.5 - i / 9, legend_label=kind, panel=panel)
         for panel in ("a < b", "c")
         for i, kind in enumerate(("PAR", "TA-Cleaner"))
     ]
@@ -31,19 +35,23 @@ def test_a_defence_looks_alike_in_every_panel_and_is_named_once() -> None:
 
 def test_pareto_front_keeps_what_nothing_beats() -> None:
     a, b, c, d = (
-        Point(n, "defended", ca, asr)
+        TradeoffPoint(n, "defended", ca, asr)
         for n, ca, asr in (("a", 0.9, 0.5), ("b", 0.8, 0.1), ("c", 0.7, 0.2), ("d", 0.9, 0.5))
     )
     assert pareto_front([a, b, c, d]) == [b, a, d]
 
 
 def test_colours_differ_and_follow_the_stage() -> None:
-    assert len(set(COLORS.values())) == len(COLORS)
+    assert len(set(STAGE_COLORS.values())) == len(STAGE_COLORS)
     figure = pareto(
-        [Point("x", "backdoored", 0.9, 0.9, (0.8, 0.95), (0.85, 0.95)), Point("y", "defended", 0.8, 0.1)], 0.02
+        [
+            TradeoffPoint("x", "backdoored", 0.9, 0.9, (0.8, 0.95), (0.85, 0.95)),
+            TradeoffPoint("y", "defended", 0.8, 0.1),
+        ],
+        0.02,
     )
     colors = [trace.marker.color for trace in figure.data if trace.mode == "markers"]
-    assert colors == [COLORS["backdoored"], COLORS["defended"]]
+    assert colors == [STAGE_COLORS["backdoored"], STAGE_COLORS["defended"]]
     assert figure.layout.xaxis.title.text.startswith("Clean accuracy")
 
 
@@ -56,7 +64,7 @@ def test_curves_without_an_attack() -> None:
     figure = validation_curves({"finetune": [(1, 0.5, None), (2, 0.6, None)]}, 10)
     assert [trace.name for trace in figure.data] == ["clean accuracy"]
     assert charts.loss_curves({}, "clean").data == ()
-    assert len(charts.before_after([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
+    assert len(charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
 
 
 def test_removal_shows_the_mean_and_how_far_runs_lie_apart() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cleaner.plots import images
-from cleaner.plots.charts import COLORS
+from cleaner.plots.charts import STAGE_COLORS
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 
@@ -19,7 +19,7 @@ def test_grid_has_one_scale_and_one_map_for_each_model() -> None:
     figure = images.attribution_grid([PICTURE] * 2, maps, ["a", "b"], columns, True, "x", masks=[None, mask])
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-2.0, 2.0)
     assert [t.type for t in figure.data] == ["image", "heatmap"] * 2 + ["image", "heatmap", "scatter"] * 2
-    assert [a.font.color for a in figure.layout.annotations[:2]] == [COLORS["clean"], COLORS["backdoored"]]
+    assert [a.font.color for a in figure.layout.annotations[:2]] == [STAGE_COLORS["clean"], STAGE_COLORS["backdoored"]]
     positive = images.attribution_grid([PICTURE], [[maps[0][0]]], ["a"], columns[:1], False, "x")
     assert positive.layout.coloraxis.cmin == 0
 
@@ -53,7 +53,7 @@ def test_distribution_and_words() -> None:
 
 def test_map_keeps_ids_axes_and_draws_all_arrows_as_one_trace() -> None:
     places = np.array([[0, 0], [1, 1]], np.float32)
-    group = images.Group("a", "#000000", "circle", places, ["image:0", "image:1"], ["<b>", "y"])
+    group = images.PointGroup("a", "#000000", "circle", places, ["image:0", "image:1"], ["<b>", "y"])
     figure = images.embedding_map([group], ("x", "y"), (places, places + 1), places[:1], (places[0], places[1]))
     arrows, points, ring = figure.data
     assert list(points.customdata) == ["image:0", "image:1"]
@@ -67,7 +67,7 @@ def test_map_keeps_ids_axes_and_draws_all_arrows_as_one_trace() -> None:
     assert left.sum() == pytest.approx(2 - 0.012 * 2**0.5)
     assert list(ring.x) == [0]
     assert list(figure.layout.xaxis.range) == pytest.approx([-0.05, 1.05])
-    assert len({images.class_look(i) for i in range(56)}) == 56
+    assert len({images.class_style(i) for i in range(56)}) == 56
 
 
 def test_shift_histogram_shows_shares() -> None:

@@ -255,7 +255,7 @@ def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[html.RunReco
     assert again.label.startswith(f"BadNet patch: {named}, lr ")
     assert "ta_cleaner then rebound (186 steps)" in html.to_csv(together)
     assert named in html.render_html(together)
-    assert not [trace for trace in html.figures.pareto(html.make_run_points(together)).data if trace.mode == "lines"]
+    assert not [trace for trace in html.charts.pareto(html.make_run_points(together)).data if trace.mode == "lines"]
     bare = html.RunRecord(Path("bare"), {**again.config, "rebound": {"steps": 5, "after": None}}, figures)
     assert bare.label.startswith("BadNet patch: No defence, then rebound (5 steps)")
 

@@ -22,18 +22,18 @@ def attribution(
     model: tuple[str, ...], method: str, settings: dict[str, Any], sample: Sample, trigger_run: Path | None, text: str
 ) -> tuple[Any, list[float]]:
     """Return maps (1 or 2, H, W) of the clean and the triggered picture, and the cosine of each with the text."""
-    from cleaner.inspection.attribution import cosines, text_feature
+    from cleaner.inspection.attribution import compute_image_similarities, text_feature
 
     used, pictures = load_model(model), image_pair(sample, trigger_run)
     maps = explainers()[method](**settings).attribute(used, pictures, text_feature(used, text))
-    return maps.numpy(), cosines(used, pictures, text)
+    return maps.numpy(), compute_image_similarities(used, pictures, text)
 
 
 def check_explainer(model: tuple[str, ...], method: str) -> tuple[str | None, dict[str, int], int]:
     """Return why a method cannot look into a model (or None), the limits of its parameters, its grid of cells."""
     explainer, used = explainers()[method](), load_model(model)
-    reason = explainer.unfit(used)
-    return reason, {} if reason else dict(explainer.limits(used)), 0 if reason else explainer.grid(used)
+    reason = explainer.unsupported_reason(used)
+    return reason, {} if reason else dict(explainer.limits(used)), 0 if reason else explainer.grid_size(used)
 
 
 def image_size(model: tuple[str, ...]) -> int:
@@ -42,10 +42,10 @@ def image_size(model: tuple[str, ...]) -> int:
 
 
 def shares(maps: Any, sample: Sample, trigger_run: Path) -> Any:
-    """Return the `cleaner.inspection.attribution.Shares` of one picture's maps (2, H, W) without and with trigger."""
-    from cleaner.inspection.attribution import shares_of_pair
+    """Return the `cleaner.inspection.attribution.TriggerAttribution` of one picture's maps (2, H, W) without and with trigger."""
+    from cleaner.inspection.attribution import compare_map_pair
 
-    return shares_of_pair(maps, trigger_mask(sample, trigger_run))
+    return compare_map_pair(maps, trigger_mask(sample, trigger_run))
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
@@ -60,13 +60,13 @@ def shares_over(
     n: int,
     _on_step: OnStep,
 ) -> Any:
-    """Return the `cleaner.inspection.attribution.Shares` of n test pictures."""
-    from cleaner.inspection.attribution import shares_over
+    """Return the `cleaner.inspection.attribution.TriggerAttribution` of n test pictures."""
+    from cleaner.inspection.attribution import measure_trigger_attribution
 
     attack = load_run(trigger_run)
     assert attack.trigger is not None
     explainer = explainers()[method](**settings)
-    return shares_over(
+    return measure_trigger_attribution(
         load_model(model),
         explainer,
         load_data(name, "test", size),
@@ -85,5 +85,5 @@ def word_attribution(
     """Return a caption's words, and what each adds to the similarity to the clean and the triggered picture."""
     from cleaner.inspection.attribution import word_attribution
 
-    explainer = next(cls() for cls in explainers().values() if cls.reads == "captions")
+    explainer = next(cls() for cls in explainers().values() if cls.input_kind == "captions")
     return word_attribution(load_model(model), explainer, caption, image_pair(sample, trigger_run))

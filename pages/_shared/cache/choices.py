@@ -51,9 +51,9 @@ def explainers() -> dict[str, Any]:
 def datasets() -> list[str]:
     """Return the names of the data that need no path."""
     import_library()
-    from cleaner.data.base import built_in
+    from cleaner.data.base import list_builtin_data
 
-    return built_in()
+    return list_builtin_data()
 
 
 @st.cache_resource(show_spinner=False)

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @st.cache_resource(show_spinner=False, max_entries=24)
 def _read_map(folder: Path, written: float) -> Any:
-    from cleaner.inspection.embedding_map import read
+    from cleaner.inspection.embedding_map import read_map
 
-    return read(folder)
+    return read_map(folder)
 
 
 def read_map(folder: Path) -> Any:
-    """Return the `cleaner.inspection.embedding_map.Map` that is kept of a run, or None if there is none. Loads no library."""
-    from cleaner.inspection.embedding_map import file_of
+    """Return the `cleaner.inspection.embedding_map.EmbeddingMap` that is kept of a run, or None if there is none. Loads no library."""
+    from cleaner.inspection.embedding_map import locate_map_file
 
     try:
-        return _read_map(folder, file_of(folder).stat().st_mtime)
+        return _read_map(folder, locate_map_file(folder).stat().st_mtime)
     except OSError:
         return None
 
@@ -35,17 +35,17 @@ def read_map(folder: Path) -> Any:
 def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:
     """Make the map of a run that has none, without UMAP, and keep it; return it."""
     import_library()
-    from cleaner.inspection.embedding_map import make
+    from cleaner.inspection.embedding_map import ensure_map
 
-    return make(folder, None if parent == folder else parent, umap=False, on_step=on_step)
+    return ensure_map(folder, None if parent == folder else parent, with_umap=False, on_step=on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
 def make_model_map(model: tuple[str, ...], stage: str, name: str, size: int, _on_step: OnStep) -> Any:
     """Return the map of a model alone: it belongs to no run, so that it is not kept."""
-    from cleaner.inspection.embedding_map import draw
+    from cleaner.inspection.embedding_map import compute_map
 
-    return draw({stage: load_model(model)}, load_data(name, "test", size), on_step=wrap_in_thread(_on_step))[0]
+    return compute_map({stage: load_model(model)}, load_data(name, "test", size), on_step=wrap_in_thread(_on_step))[0]
 
 
 @st.cache_resource(show_spinner=False)
@@ -55,11 +55,11 @@ def _umap_processes() -> dict[Path, subprocess.Popen[bytes]]:
 
 def fit_umap(folder: Path, parent: Path) -> bool:
     """Begin to add UMAP to a run's map in a process of its own unless that is being done; return whether it works."""
-    from cleaner.jobs.map_worker import start
+    from cleaner.jobs.map_worker import start_map_process
 
     running = _umap_processes()
     if folder not in running:
-        running[folder] = start(folder, None if parent == folder else parent)
+        running[folder] = start_map_process(folder, None if parent == folder else parent)
     busy = running[folder].poll() is None
     if not busy:
         del running[folder]

@@ -45,9 +45,9 @@ def inspect_model(model: str, name: str) -> tuple[list[str], Any]:
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _inspect_model(model: str, name: str, changed: float) -> tuple[list[str], Any]:
     from cleaner.evaluation.evaluate import evaluate
-    from cleaner.inspection.features import about
+    from cleaner.inspection.features import describe_model
 
-    return about(load_clip(model)), evaluate(
+    return describe_model(load_clip(model)), evaluate(
         load_clip(model), load_data(name, "test", INSPECTION_SIZE), ks=(1,), counterfactual=False
     )
 

@@ -14,7 +14,7 @@ from pages._shared.cache.background import import_library, wrap_in_thread
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.models.clip import Clip
-    from cleaner.models.framing import Framing
+    from cleaner.models.framing import ImageTransform
     from cleaner.runs.store import Run
     from cleaner.types import OnStep
 
@@ -52,27 +52,27 @@ def load_data(name: str, split: str, size: int, _on_step: OnStep | None = None) 
 def resolve_data_name(name: str) -> tuple[str, dict[str, Any]]:
     """Return name and options of data by name, files as absolute paths."""
     import_library()
-    from cleaner.data.base import located
+    from cleaner.data.base import resolve_data_paths
 
-    return located(*parse_data(name))
+    return resolve_data_paths(*parse_data(name))
 
 
 def save_uploads(files: list[tuple[str, bytes]]) -> str:
     """Keep uploaded files beside the runs that will name them; return the path of the zip they are in."""
     import_library()
-    from cleaner.data.archive import packed
+    from cleaner.data.archive import pack_uploads
     from cleaner.runs.store import runs_root
 
-    return str(packed(files, runs_root() / "uploads"))
+    return str(pack_uploads(files, runs_root() / "uploads"))
 
 
 def apply_framing(data: CaptionData, model: str) -> CaptionData:
     """Return data with pictures as a model sees them; as they are where that is not known without opening its file."""
     known = find_framing(model)
-    return data if known is None else data.framed(known)
+    return data if known is None else data.with_transform(known)
 
 
-def find_framing(model: str) -> Framing | None:
+def find_framing(model: str) -> ImageTransform | None:
     """Return how a model sees pictures, if that is known without opening its file."""
     from cleaner.models.checkpoints import find_framing
 

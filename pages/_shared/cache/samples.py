@@ -21,27 +21,27 @@ def load_framed_data(sample: Sample, trigger_run: Path | None) -> CaptionData:
     """Return the data of a picture, framed as the run's model sees them (its trigger acts on that), or a bare model."""
     shown = load_data(sample.data, sample.split, sample.size)
     model = sample.model if trigger_run is None else ("run", str(trigger_run))
-    return shown if model is None else shown.framed(load_model(model).framing)
+    return shown if model is None else shown.with_transform(load_model(model).framing)
 
 
 def image_pair(sample: Sample, trigger_run: Path | None) -> Any:
     """Return a picture, and the same one with the run's trigger where there is one, as (1 or 2, 3, H, W) in [0, 1]."""
-    from cleaner.data.images import from_bytes
-    from cleaner.inspection.attribution import with_trigger
+    from cleaner.data.images import decode_tensor
+    from cleaner.inspection.attribution import append_triggered
 
     shown = load_framed_data(sample, trigger_run)
     if sample.own_image is None:
         clean = shown.images([sample.index])
     else:
-        clean = from_bytes(sample.own_image[1], shown.image_size, sample.own_image[0])[None]
-    return with_trigger(clean, load_run(trigger_run).trigger if trigger_run is not None else None)
+        clean = decode_tensor(sample.own_image[1], shown.image_size, sample.own_image[0])[None]
+    return append_triggered(clean, load_run(trigger_run).trigger if trigger_run is not None else None)
 
 
 def image_pair_bytes(sample: Sample, trigger_run: Path | None) -> Any:
     """Return `image_pair` as bytes (1 or 2, H, W, 3)."""
-    from cleaner.data.images import to_bytes
+    from cleaner.data.images import to_uint8
 
-    return to_bytes(image_pair(sample, trigger_run))
+    return to_uint8(image_pair(sample, trigger_run))
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -65,25 +65,25 @@ def trigger_mask(sample: Sample, trigger_run: Path | None) -> Any:
 
 def trigger_box(sample: Sample, trigger_run: Path) -> tuple[int, int, int, int] | None:
     """Return left, top, width and height in px of the box that the run's trigger changes; None if it has no place."""
-    from cleaner.data.images import stamp
+    from cleaner.data.images import find_trigger_box
 
-    return stamp(image_pair(sample, trigger_run)[:1], load_run(trigger_run).trigger)
+    return find_trigger_box(image_pair(sample, trigger_run)[:1], load_run(trigger_run).trigger)
 
 
 def place_trigger(sample: Sample, trigger_run: Path | None, left: int, top: int, strength: float) -> Any:
     """Return the picture with the run's trigger at a place, (1, 3, H, W) and as bytes (H, W, 3)."""
-    from cleaner.data.images import placed, to_bytes
+    from cleaner.data.images import place_trigger, to_uint8
 
     picture = image_pair(sample, trigger_run)[:1]
     if trigger_run is not None and strength > 0:
-        picture = placed(picture, load_run(trigger_run).trigger, left, top, strength)
-    return picture, to_bytes(picture)[0]
+        picture = place_trigger(picture, load_run(trigger_run).trigger, left, top, strength)
+    return picture, to_uint8(picture)[0]
 
 
 def text_key(trigger_run: Path) -> str:
     """Return the first words of a prompt with the run's text key, or nothing where its trigger has none."""
     trigger = load_run(trigger_run).trigger
-    return trigger.text("").strip() if trigger is not None and "text" in trigger.keys else ""
+    return trigger.text("").strip() if trigger is not None and "text" in trigger.modalities else ""
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

@@ -13,7 +13,7 @@ from pages._shared.cache.loaders import load_data, load_model
 from pages._shared.cache.samples import image_pair
 
 if TYPE_CHECKING:
-    from cleaner.inspection.margins import Margin, Signs
+    from cleaner.inspection.margins import DrawStats, Margin
     from cleaner.text import Parse, SubtextPair, Vocabulary
     from pages._shared.pickers import Sample
 
@@ -65,20 +65,22 @@ def margins(
 ) -> list[Margin]:
     """Return the `cleaner.inspection.margins.Margin` of the first pairs, each with the subtexts that the epoch would draw."""
     load_grammar()
-    from cleaner.inspection.margins import margins
+    from cleaner.inspection.margins import compute_margins
 
     shown = load_data(name, split, size)
     texts = defenses()["ta_cleaner"](share=1.0, negatives=n).plan(shown.captions, seed)(epoch)
-    return margins(load_model(model), shown, {i: pair for i, pair in texts.drawn.items() if i < count})
+    return compute_margins(load_model(model), shown, {i: pair for i, pair in texts.drawn.items() if i < count})
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
-def epoch_diagnostics(name: str, split: str, size: int, share: float, seed: int, n: int, epochs: int) -> list[Signs]:
-    """Return the `cleaner.inspection.margins.Signs` of the first epochs."""
+def epoch_diagnostics(
+    name: str, split: str, size: int, share: float, seed: int, n: int, epochs: int
+) -> list[DrawStats]:
+    """Return the `cleaner.inspection.margins.DrawStats` of the first epochs."""
     load_grammar()
-    from cleaner.inspection.margins import signs
+    from cleaner.inspection.margins import compute_draw_stats
 
-    return signs(
+    return compute_draw_stats(
         defenses()["ta_cleaner"](share=share, negatives=n).plan(load_data(name, split, size).captions, seed), epochs
     )
 
@@ -92,6 +94,6 @@ def fits_context(model: tuple[str, ...], text: str) -> bool:
 def similarities(model: tuple[str, ...], sample: Sample, texts: tuple[str, ...]) -> list[float]:
     """Return the cosine of a picture, framed as `model` sees it, with each text."""
     import_library()
-    from cleaner.inspection.features import similarity
+    from cleaner.inspection.features import compute_text_similarities
 
-    return similarity(load_model(model), image_pair(replace(sample, model=model), None), texts)
+    return compute_text_similarities(load_model(model), image_pair(replace(sample, model=model), None), texts)
