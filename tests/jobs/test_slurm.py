@@ -29,7 +29,8 @@ from cleaner.runs.store import Status, create_run, read_status, write_status
 from cleaner.types import CleanerError
 from tests import fake_slurm
 from tests.conftest import TINY_TEXT, make_clip
-from tests.jobs.test_local import until, until_state, until_step
+from tests.jobs.test_local import until_state, until_step
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Slurm runs on Linux")
 CONFIG = FinetuneConfig(
@@ -98,7 +99,7 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) ->
     assert "--gpus" not in script
     with pytest.raises(CleanerError, match="only a run that was stopped"):
         local.start(entries[0].folder, PLACE)
-    until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
+    wait_until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
     done = sweep.list_sweep_runs(name)
     assert [(entry.status.state, entry.status.place) for entry in done] == [("done", "slurm")] * 2
     assert all(row.figure("ca") is not None for row in sweep.make_rows(done))
@@ -135,7 +136,7 @@ def test_a_requeued_run_equals_an_uninterrupted_one(request_: Request) -> None:
     job = slurm.read_job_id(folder)
     until_step(folder, 5, "defend")
     subprocess.run(["scancel", job, "--signal", "USR2"], check=True)
-    until(lambda: read_status(folder).state == "queued")
+    wait_until(lambda: read_status(folder).state == "queued")
     assert 0 < read_status(folder).step < 90
     until_state(folder, "done")
     assert slurm.read_job_id(folder) == job
@@ -147,7 +148,7 @@ def test_a_requeued_run_equals_an_uninterrupted_one(request_: Request) -> None:
 def test_stopped_from_outside_and_by_file(request_: Request) -> None:
     request = replace(request_, finetune=replace(CONFIG, epochs=1000))
     folder = begun(request)
-    until(lambda: local.poll_status(folder).state == "running")
+    wait_until(lambda: local.poll_status(folder).state == "running")
     subprocess.run(["scancel", "1"], check=True)
     status = until_state(folder, "paused")
     assert "Slurm job 1 was ended from outside" in status.message
@@ -396,7 +397,7 @@ def test_the_commands_of_the_manual_run_as_they_stand(
     for command in commands:
         assert main(command) == 0, capsys.readouterr().err
     (name,) = sweep.list_sweep_ids(local.poll_entries())
-    until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
+    wait_until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
     assert [(e.status.state, e.status.place) for e in sweep.list_sweep_runs(name)] == [("done", "slurm")] * 2
 
 
