@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cleaner.data.base import DATASETS, CaptionData, Indices
-from cleaner.data.scenery.captions import MODES, caption
-from cleaner.data.scenery.facts import NAMES, SCENES_VERSION, VARIANTS, Scene, SceneObject, scene
+from cleaner.data.scenery.captions import CAPTION_MODES, make_caption
+from cleaner.data.scenery.facts import OBJECT_NAMES, SCENES_VERSION, VARIANTS, Scene, SceneObject, make_scene
 from cleaner.data.scenery.render import render
-from cleaner.data.scenery.store import cached, default_cache_dir, pictures
+from cleaner.data.scenery.store import default_cache_dir, find_cached, load_images
 from cleaner.data.scenery.truth import is_true
 from cleaner.types import CleanerError, OnStep
 
-__all__ = ["SCENES_VERSION", "SPLIT_SIZES", "Scene", "SceneObject", "Scenes", "is_true", "render", "scene"]
+__all__ = ["SCENES_VERSION", "SPLIT_SIZES", "Scene", "SceneObject", "Scenes", "is_true", "make_scene", "render"]
 
 SPLIT_SIZES = {"train": 100_000, "clean": 10_000, "validation": 11_000, "test": 9_000}
 """Splits and their usual sizes. They share no picture: the split's name is part of every picture's seed."""
@@ -64,7 +64,7 @@ class Scenes(CaptionData):
         _validate_choice("variant", variant, VARIANTS)
         size = SPLIT_SIZES[split] if size is None else size
         mode = captions or ("mixed" if split == "train" else "full")
-        _validate_choice("captions", mode, MODES)
+        _validate_choice("captions", mode, CAPTION_MODES)
         if size <= 0:
             raise CleanerError(f"size must be at least 1, not {size}.")
         if not 16 <= image_size <= 1024:
@@ -73,10 +73,10 @@ class Scenes(CaptionData):
             raise CleanerError(f"seed must be 0 or more, not {seed}.")
         self.split, self.seed, self.image_size, self.variant = split, seed, image_size, variant
         self.name = f"{'scenes' if variant == 'plain' else 'scenes-' + variant}/{split}"
-        self.class_names = list(NAMES)
-        self.scenes: list[Scene] = [scene(split, seed, i, variant) for i in range(size)]
-        self.captions = [caption(facts, split, seed, i, mode) for i, facts in enumerate(self.scenes)]
-        number = {name: i for i, name in enumerate(NAMES)}
+        self.class_names = list(OBJECT_NAMES)
+        self.scenes: list[Scene] = [make_scene(split, seed, i, variant) for i in range(size)]
+        self.captions = [make_caption(facts, split, seed, i, mode) for i, facts in enumerate(self.scenes)]
+        number = {name: i for i, name in enumerate(OBJECT_NAMES)}
         self.labels = torch.tensor(
             [number[s.objects[0].name] if len(s.objects) == 1 or variant == "crowd" else -1 for s in self.scenes]
         )
@@ -89,7 +89,7 @@ class Scenes(CaptionData):
     def pixels(self) -> NDArray[np.uint8]:
         """(N, H, W, 3) uint8, a read-only memory map."""
         if self._pixels is None:
-            self._pixels = pictures(*self._cache_key, self._cache_dir, self._on_step)[: len(self)]
+            self._pixels = load_images(*self._cache_key, self._cache_dir, self._on_step)[: len(self)]
             self._rendered = {}
         return self._pixels
 
@@ -108,7 +108,7 @@ class Scenes(CaptionData):
         single = self._rendered  # another thread may let go of it
         new = set(rows) - single.keys()
         many = not rows or len(single) + len(new) > MAX_SINGLE_RENDERS
-        if many or self._pixels is not None or cached(*self._cache_key, self._cache_dir):
+        if many or self._pixels is not None or find_cached(*self._cache_key, self._cache_dir):
             return self.pixels[index]
         for i in new:
             single[i] = render(self.scenes[i], self.image_size)

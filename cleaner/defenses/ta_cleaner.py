@@ -16,7 +16,7 @@ from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss, subtext_loss
 from cleaner.text import Vocabulary, draw_subtexts
-from cleaner.text.lexicon import LEXICONS, lexicon
+from cleaner.text.lexicon import LEXICONS, using_lexicon
 
 
 @DEFENSES.register("ta_cleaner")
@@ -53,12 +53,12 @@ class TACleaner(Defense):
     )
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
-        with lexicon(self.lexicon):
+        with using_lexicon(self.lexicon):
             vocabulary = Vocabulary.from_captions(captions)
 
         def texts(epoch: int) -> EpochTexts:
             chosen = draw_pairs(len(captions), self.share, seed, epoch)
-            with lexicon(self.lexicon):
+            with using_lexicon(self.lexicon):
                 drawn = {
                     i: draw_subtexts(captions[i], seed, epoch, i, self.negatives, vocabulary, self.held_out)
                     for i in chosen

@@ -26,7 +26,7 @@ from cleaner.losses.info_nce import pad_rows
 from cleaner.models.classifier import zero_shot_classifier
 from cleaner.models.clip import Clip
 from cleaner.text import Vocabulary, negative_subtexts
-from cleaner.text.lexicon import cached
+from cleaner.text.lexicon import lexicon_cache
 from cleaner.types import CleanerError, OnStep, StepReport
 
 EVAL_BATCH_SIZE = 256
@@ -235,7 +235,7 @@ def counterfactual_accuracy(clip: Clip, data: CaptionData, n: int = 3, seed: int
     }
 
 
-@cached(maxsize=4)
+@lexicon_cache(maxsize=4)
 def _draw_negatives(captions: tuple[str, ...], n: int, seed: int) -> Negatives:
     """Return the pairs that yield negatives, and texts and kinds of these; cached, since every model faces the same."""
     vocabulary = Vocabulary.from_captions(captions)

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import shipped_assets
-from cleaner.text.kinds import words
-from cleaner.text.wordnet import NOUN_CLASSES, Synset, WordNet, antonyms, read_wordnet
+from cleaner.text.kinds import split_words
+from cleaner.text.wordnet import NOUN_CLASSES, Synset, WordNet, find_antonyms, read_wordnet
 
 POS = "nvar"
-Sense = Callable[[str], Synset | None]
-Test = Callable[[str], bool]
+SenseLookup = Callable[[str], Synset | None]
+Predicate = Callable[[str], bool]
 # Things that can be seen; a caption means them more often than SemCor does.
-VISIBLE = frozenset(words("animal artifact body food object person plant substance top"))
-SISTERS = 12
+VISIBLE_CLASSES = frozenset(split_words("animal artifact body food object person plant substance top"))
+MAX_SISTERS = 12
 # Words whose everyday meaning SemCor did not meet often enough: the class that captions mean.
 CAPTION_CLASS = {
     noun: file
@@ -41,7 +41,7 @@ CAPTION_CLASS = {
         "body": "body",
         "object": "star moon",
     }.items()
-    for noun in words(nouns)
+    for noun in split_words(nouns)
 }
 _WORD = re.compile(r"[a-z]{2,}(?:-[a-z]+)?")
 _PAIR = re.compile(r"\ban? [a-z]{2,}(?= (?:of|in|on|at|with|for|to|by|from|and|is|near|that|,|\.)|$)")
@@ -53,7 +53,7 @@ _SUFFIXES = {
 }
 
 
-def lemmas(net: WordNet, pos: str, form: str) -> list[str]:
+def lemmatize(net: WordNet, pos: str, form: str) -> list[str]:
     """Return the base forms of `form` that WordNet knows as `pos` (the rules of morphy(7WN))."""
     if (pos, form) in net.exceptions:
         return [net.exceptions[pos, form]]
@@ -67,7 +67,7 @@ def lemmas(net: WordNet, pos: str, form: str) -> list[str]:
     return found
 
 
-def tagger_words() -> dict[str, str]:
+def load_tagger_lexicon() -> dict[str, str]:
     """Return word -> tag of the tagger: a word it takes for an adjective is not put where a noun stood."""
     from textblob.en import lexicon
 
@@ -75,36 +75,36 @@ def tagger_words() -> dict[str, str]:
     return dict(lexicon)
 
 
-class Builder:
+class LexiconBuilder:
     """Chooses words, senses and sisters; `build()` returns the lexicon as plain JSON values."""
 
-    def __init__(self, net: WordNet, captions: Iterable[str], every_word: bool = False) -> None:
+    def __init__(self, net: WordNet, captions: Iterable[str], keep_all_words: bool = False) -> None:
         self.net = net
-        self.every_word = every_word
-        self.tagger = tagger_words()
-        self.seen: Counter[tuple[str, str]] = Counter()
+        self.keep_all_words = keep_all_words
+        self.word_tags = load_tagger_lexicon()
+        self.caption_counts: Counter[tuple[str, str]] = Counter()
         self.countable: set[str] = set()
         captions = list(captions)
         pairs = {pair for caption in captions for pair in _PAIR.findall(caption.lower())}
         forms = Counter(word for caption in captions for word in _WORD.findall(caption.lower()))
         for form, count in forms.items():
             for pos in POS:
-                for lemma in lemmas(net, pos, form):
-                    self.seen[pos, lemma] += count
+                for lemma in lemmatize(net, pos, form):
+                    self.caption_counts[pos, lemma] += count
                     if pos == "n" and (lemma != form or f"a {form}" in pairs or f"an {form}" in pairs):
                         self.countable.add(lemma)
-        self._primary: dict[str, Synset | None] = {}
+        self._primary_senses: dict[str, Synset | None] = {}
         self.children: dict[int, list[int]] = defaultdict(list)
         for (pos, offset), synset in net.synsets.items():
             if pos == "n":
-                for parent in synset.parents:
+                for parent in synset.hypernyms:
                     self.children[parent].append(offset)
 
     def weight(self, pos: str, lemma: str) -> float:
         """Return how common a word is: captions count tenfold, since they are few."""
-        return self.net.count(pos, lemma) + 10 * self.seen[pos, lemma]
+        return self.net.count(pos, lemma) + 10 * self.caption_counts[pos, lemma]
 
-    def rare(self, common: Iterable[str]) -> list[str]:
+    def find_rare_nouns(self, common: Iterable[str]) -> list[str]:
         """Return nouns of visible things that are too rare to be drawn, but may stand in a caption ("brolly")."""
         known = set(common)
         return sorted(
@@ -112,59 +112,59 @@ class Builder:
             for pos, noun in self.net.senses
             if pos == "n"
             and noun not in known
-            and noun not in self.net.capitalised
+            and noun not in self.net.capitalized
             and len(noun) > 2
             and _WORD.fullmatch(noun)
-            and self.primary(noun) is not None
-            and self._visible(noun)
+            and self.primary_sense(noun) is not None
+            and self._is_visible(noun)
         )
 
-    def common(self, pos: str) -> list[str]:
+    def select_common_words(self, pos: str) -> list[str]:
         """Return the words of a part of speech that the lexicon keeps, the commonest first."""
         least = {"n": 2, "v": 3, "a": 2, "r": 3}[pos]
         kept = []
         for p, lemma in self.net.senses:
-            if p != pos or not _WORD.fullmatch(lemma) or (pos == "n" and self.primary(lemma) is None):
+            if p != pos or not _WORD.fullmatch(lemma) or (pos == "n" and self.primary_sense(lemma) is None):
                 continue
             weight = self.weight(pos, lemma)
-            if self.every_word or weight >= least or (weight and pos == "n" and self._visible(lemma)):
+            if self.keep_all_words or weight >= least or (weight and pos == "n" and self._is_visible(lemma)):
                 kept.append(lemma)
         return sorted(kept, key=lambda w: (-self.weight(pos, w), w))
 
-    def _visible(self, noun: str) -> bool:
-        primary = self.primary(noun)
-        return primary is not None and NOUN_CLASSES[primary.file] in VISIBLE
+    def _is_visible(self, noun: str) -> bool:
+        primary = self.primary_sense(noun)
+        return primary is not None and NOUN_CLASSES[primary.lexicographer_file] in VISIBLE_CLASSES
 
-    def nouns_of(self, noun: str) -> list[Synset]:
+    def common_noun_synsets(self, noun: str) -> list[Synset]:
         """Return the senses of a noun that are no proper names."""
         synsets = (self.net.synsets["n", offset] for offset in self.net.senses["n", noun])
-        return [s for s in synsets if not s.named]
+        return [s for s in synsets if not s.is_proper_name]
 
-    def _met(self, noun: str) -> list[int]:
+    def _attested_senses(self, noun: str) -> list[int]:
         """Return the senses that SemCor met and the first ones: "dog" for a person would make a dog a person."""
         kept, counted = [], self.net.count("n", noun) > 1
         for number, offset in enumerate(self.net.senses["n", noun], 1):
             met = self.net.sense_count("n", noun, number) or number == 1 or (number == 2 and not counted)
-            if met and not self.net.synsets["n", offset].named:
+            if met and not self.net.synsets["n", offset].is_proper_name:
                 kept.append(offset)
         return kept
 
-    def primary(self, noun: str) -> Synset | None:
+    def primary_sense(self, noun: str) -> Synset | None:
         """Return the sense that captions most likely mean: often annotated, visible, with common sisters."""
-        if noun not in self._primary:
-            self._primary[noun] = self._choose(noun)
-        return self._primary[noun]
+        if noun not in self._primary_senses:
+            self._primary_senses[noun] = self._choose_primary_sense(noun)
+        return self._primary_senses[noun]
 
-    def _choose(self, noun: str) -> Synset | None:
+    def _choose_primary_sense(self, noun: str) -> Synset | None:
         best, best_score = None, -1.0
         for number, offset in enumerate(self.net.senses["n", noun], 1):
             synset = self.net.synsets["n", offset]
-            if synset.named:
+            if synset.is_proper_name:
                 continue
-            file = NOUN_CLASSES[synset.file]
+            file = NOUN_CLASSES[synset.lexicographer_file]
             prior = (self.net.sense_count("n", noun, number) + 1) / (self.net.count("n", noun) + 4) / number**0.5
-            company = math.log1p(sum(self._share(w, i) for w, i in self._company(synset) if w != noun))
-            score = prior * (2.0 if file in VISIBLE else 1.0) * (1 + company)
+            company = math.log1p(sum(self._caption_frequency(w, i) for w, i in self._sister_words(synset) if w != noun))
+            score = prior * (2.0 if file in VISIBLE_CLASSES else 1.0) * (1 + company)
             # Fruit and vegetables grow on plants of the same name, and captions show the food.
             score *= 2.0 if file == "food" else 0.5 if file in ("plant", "quantity") else 1.0
             score *= 1000 if CAPTION_CLASS.get(noun) == file else 1
@@ -172,39 +172,41 @@ class Builder:
                 best, best_score = synset, score
         return best
 
-    def _company(self, synset: Synset) -> list[tuple[str, int]]:
+    def _sister_words(self, synset: Synset) -> list[tuple[str, int]]:
         """Return the sisters of a sense as (word, synset id)."""
-        children = (child for parent in synset.parents for child in self.children[parent])
+        children = (child for parent in synset.hypernyms for child in self.children[parent])
         return [(word, child) for child in children for word in self.net.synsets["n", child].words]
 
-    def _share(self, noun: str, offset: int) -> float:
+    def _caption_frequency(self, noun: str, offset: int) -> float:
         """Return how often captions hold `noun`, less if the sense is not among its first."""
-        seen = self.seen["n", noun]
+        seen = self.caption_counts["n", noun]
         return seen / (1 + self.net.senses["n", noun].index(offset)) ** 2 if seen else 0.0
 
-    def closure(self, pos: str, offset: int) -> dict[int, int]:
+    def hypernym_distances(self, pos: str, offset: int) -> dict[int, int]:
         """Return hypernym id -> steps up, `offset` itself at 0."""
         found, edge = {offset: 0}, [offset]
         while edge:
             step = found[edge[0]] + 1
             current = edge.pop(0)
-            for parent in self.net.synsets[pos, current].parents:
+            for parent in self.net.synsets[pos, current].hypernyms:
                 if parent not in found:
                     found[parent] = step if step <= found[current] + 1 else found[current] + 1
                     edge.append(parent)
         return found
 
-    def sisters(self, pos: str, kept: list[str], sense: Sense, drawable: Test) -> dict[str, list[str]]:
+    def find_sisters(
+        self, pos: str, kept: list[str], sense_of: SenseLookup, is_candidate: Predicate
+    ) -> dict[str, list[str]]:
         """Return for each word those whose main senses share a parent (or a grandparent), the commonest first."""
         under: dict[int, list[tuple[int, str, float]]] = defaultdict(list)
         breadth: Counter[int] = Counter()
         up: dict[str, dict[int, int]] = {}
         for word in kept:
-            synset = sense(word)
+            synset = sense_of(word)
             if synset is not None:
-                up[word] = {i: d for i, d in self.closure(pos, synset.id).items() if 0 < d <= 3}
+                up[word] = {i: d for i, d in self.hypernym_distances(pos, synset.id).items() if 0 < d <= 3}
                 breadth.update(up[word].keys())
-                if drawable(word):
+                if is_candidate(word):
                     weight = math.log1p(self.weight(pos, word))
                     for ancestor, steps in up[word].items():
                         under[ancestor].append((steps, word, weight))
@@ -217,7 +219,7 @@ class Builder:
                 for other_steps, other, weight in under[ancestor]:
                     scores[other] = max(scores.get(other, 0.0), weight / (steps + other_steps) ** 2)
             scores.pop(word, None)
-            result[word] = sorted(scores, key=lambda w: (-scores[w], w))[:SISTERS]
+            result[word] = sorted(scores, key=lambda w: (-scores[w], w))[:MAX_SISTERS]
         return result
 
     def build(self) -> dict[str, Any]:
@@ -225,24 +227,24 @@ class Builder:
 
         Values are strings with fields parted by ";" and blanks: Python's garbage collector never walks through them.
         """
-        common = {pos: self.common(pos) for pos in POS}
-        rare = self.rare(common["n"])
+        common = {pos: self.select_common_words(pos) for pos in POS}
+        rare = self.find_rare_nouns(common["n"])
         synsets: dict[str, dict[int, None]] = {"n": {}, "v": {}}
         for pos in "nv":
             for word in [*common[pos], *(rare if pos == "n" else ())]:
                 for offset in self.net.senses[pos, word]:
-                    if not self.net.synsets[pos, offset].named:
-                        synsets[pos].update(dict.fromkeys(self.closure(pos, offset)))
+                    if not self.net.synsets[pos, offset].is_proper_name:
+                        synsets[pos].update(dict.fromkeys(self.hypernym_distances(pos, offset)))
         number = {pos: {offset: i for i, offset in enumerate(synsets[pos])} for pos in "nv"}
-        noun_sisters = self.sisters("n", common["n"], self.primary, self._plain_noun)
-        verb_sisters = self.sisters("v", common["v"], self._first_verb, lambda w: self.net.count("v", w) >= 10)
+        noun_sisters = self.find_sisters("n", common["n"], self.primary_sense, self._is_plain_noun)
+        verb_sisters = self.find_sisters("v", common["v"], self._first_verb, lambda w: self.net.count("v", w) >= 10)
         nouns = {}
         for word in [*common["n"], *rare]:
-            primary = self.primary(word)
+            primary = self.primary_sense(word)
             assert primary is not None
-            senses = [primary.id, *(i for i in self._met(word) if i != primary.id)]
+            senses = [primary.id, *(i for i in self._attested_senses(word) if i != primary.id)]
             ids = _numbers(number["n"][i] for i in senses)
-            nouns[word] = f"{NOUN_CLASSES[primary.file]};{ids};{' '.join(noun_sisters.get(word, ()))}"
+            nouns[word] = f"{NOUN_CLASSES[primary.lexicographer_file]};{ids};{' '.join(noun_sisters.get(word, ()))}"
         verbs = {}
         for word in common["v"]:
             ids = _numbers(number["v"][i] for i in self.net.senses["v", word])
@@ -261,25 +263,25 @@ class Builder:
             "adjectives": {word: self._adjective(word, adjectives) for word in common["a"]},
             **{f"synonyms_{pos}": self._synonyms(pos, common[pos]) for pos in POS},
             "countable": " ".join(word for word in common["n"] if word in self.countable),
-            "near": self._near(common["n"]),
+            "near": self._gloss_related(common["n"]),
             "compounds": self._compounds(set(common["n"]) | adjectives),
-            **{f"forms_{pos}": self._forms(pos, set(common[pos])) for pos in "nv"},
+            **{f"forms_{pos}": self._irregular_forms(pos, set(common[pos])) for pos in "nv"},
         }
 
     def _first_verb(self, verb: str) -> Synset:
         return self.net.synsets["v", self.net.senses["v", verb][0]]
 
-    def _plain_noun(self, noun: str) -> bool:
+    def _is_plain_noun(self, noun: str) -> bool:
         """Return whether a word is mostly a noun, in the sense chosen, and in use: fit to be put into a caption."""
-        primary = self.primary(noun)
+        primary = self.primary_sense(noun)
         assert primary is not None
         other = sum(self.net.count(p, noun) for p in "var")
         first = self.net.senses["n", noun].index(primary.id) < 2 or noun in CAPTION_CLASS
-        tag = self.tagger.get(noun, "NN")
+        tag = self.word_tags.get(noun, "NN")
         return first and tag == "NN" and self.net.count("n", noun) >= other and self.weight("n", noun) >= 3
 
     def _parents(self, pos: str, number: dict[int, int]) -> list[str]:
-        return [_numbers(number[p] for p in self.net.synsets[pos, offset].parents) for offset in number]
+        return [_numbers(number[p] for p in self.net.synsets[pos, offset].hypernyms) for offset in number]
 
     def _adjective(self, word: str, kept: set[str]) -> str:
         """Return words of the same cluster, and direct antonyms."""
@@ -287,7 +289,7 @@ class Builder:
         same = {w for s in synsets for w in s.words} | {
             w for s in synsets for i in s.similar for w in self.net.synsets["a", i].words
         }
-        opposites = [w for w in antonyms(self.net, "a", word) if w in kept]
+        opposites = [w for w in find_antonyms(self.net, "a", word) if w in kept]
         opposites = list(dict.fromkeys(w for w in opposites if w not in same))
         return f"{' '.join(sorted((same & kept) - {word}))};{' '.join(opposites)}"
 
@@ -296,23 +298,23 @@ class Builder:
         allowed = set(kept)
         found = {}
         for word in kept:
-            first = self.primary(word) if pos == "n" else self.net.synsets[pos, self.net.senses[pos, word][0]]
+            first = self.primary_sense(word) if pos == "n" else self.net.synsets[pos, self.net.senses[pos, word][0]]
             same = [w for w in (first.words if first else ()) if w != word and w in allowed]
             if same:
                 found[word] = " ".join(same)
         return found
 
-    def _near(self, nouns: list[str]) -> dict[str, str]:
+    def _gloss_related(self, nouns: list[str]) -> dict[str, str]:
         """Return nouns defined by another of their class: a kitten is a "young domestic cat"."""
         allowed = set(nouns)
         near: dict[str, list[str]] = {}
         for noun in nouns:
-            synset = self.primary(noun)
+            synset = self.primary_sense(noun)
             assert synset is not None
             for word in _WORD.findall(synset.gloss.lower())[:7]:
-                for lemma in lemmas(self.net, "n", word):
-                    other = self.primary(lemma) if lemma in allowed and lemma != noun else None
-                    if other is not None and other.file == synset.file:
+                for lemma in lemmatize(self.net, "n", word):
+                    other = self.primary_sense(lemma) if lemma in allowed and lemma != noun else None
+                    if other is not None and other.lexicographer_file == synset.lexicographer_file:
                         near.setdefault(noun, []).append(lemma)
         return {noun: " ".join(dict.fromkeys(words)) for noun, words in near.items()}
 
@@ -321,16 +323,21 @@ class Builder:
         found = {}
         for pos, lemma in self.net.senses:
             parts = lemma.split()
-            if pos != "n" or len(parts) != 2 or not self.nouns_of(lemma) or not all(w in allowed for w in parts):
+            if (
+                pos != "n"
+                or len(parts) != 2
+                or not self.common_noun_synsets(lemma)
+                or not all(w in allowed for w in parts)
+            ):
                 continue
-            if not all(self.seen["n", w] or self.seen["a", w] for w in parts):
+            if not all(self.caption_counts["n", w] or self.caption_counts["a", w] for w in parts):
                 continue
-            main = self.nouns_of(lemma)[0]
-            above = {w for i in self.closure("n", main.id) for w in self.net.synsets["n", i].words}
+            main = self.common_noun_synsets(lemma)[0]
+            above = {w for i in self.hypernym_distances("n", main.id) for w in self.net.synsets["n", i].words}
             found[lemma] = "kind" if parts[1] in above else "own"
         return found
 
-    def _forms(self, pos: str, kept: set[str]) -> dict[str, str]:
+    def _irregular_forms(self, pos: str, kept: set[str]) -> dict[str, str]:
         """Return irregular form -> lemma."""
         odd = sorted((f, w) for (p, f), w in self.net.exceptions.items() if p == pos and f != w)
         return {f: w for f, w in odd if w in kept and " " not in f}
@@ -340,7 +347,7 @@ def _numbers(values: Iterable[int]) -> str:
     return " ".join(map(str, values))
 
 
-def write(lexicon: dict[str, Any], path: Path) -> None:
+def write_lexicon(lexicon: dict[str, Any], path: Path) -> None:
     """Write the lexicon as gzipped JSON, byte for byte the same for the same input."""
     text = json.dumps(lexicon, separators=(",", ":"), sort_keys=False)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -359,7 +366,7 @@ def main() -> None:
     if args.captions:
         with args.captions.open(encoding="utf-8", newline="") as file:
             captions = [row["caption"] for row in csv.DictReader(file)]
-    write(Builder(read_wordnet(args.wordnet), captions).build(), args.out)
+    write_lexicon(LexiconBuilder(read_wordnet(args.wordnet), captions).build(), args.out)
 
 
 if __name__ == "__main__":

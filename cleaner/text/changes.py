@@ -8,12 +8,12 @@ from random import Random
 from typing import TypeVar
 
 from cleaner.text import forms, rules
-from cleaner.text.lexicon import cached
+from cleaner.text.lexicon import lexicon_cache
 from cleaner.text.parse import Parse
 
 T = TypeVar("T")
-FINITE = ("VBZ", "VBP", "VBD", "VBE", "MD")
-_MARKS = (".", ",")
+FINITE_TAGS = ("VBZ", "VBP", "VBD", "VBE", "MD")
+_CLAUSE_END_TAGS = (".", ",")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Change:
     start: int
     end: int
     new: str
-    also: tuple[tuple[int, str], ...] = ()
-    seen: bool = True
+    repairs: tuple[tuple[int, str], ...] = ()
+    is_in_vocabulary: bool = True
 
 
-@cached(1024)
-def blocked(parsed: Parse) -> tuple[bool, ...]:
+@lexicon_cache(1024)
+def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
     """Return for each token whether an edit there may leave the caption true: after a negation, or beside "or"."""
     found: list[bool] = []
     clause, negated = 0, False
@@ -40,10 +40,10 @@ def blocked(parsed: Parse) -> tuple[bool, ...]:
         negated = negated or token.lower == "than"  # "more than a cat": a dog may do as well
         if token.lower in rules.NEGATIONS:
             negated = True
-            if i and parsed.tokens[i - 1].tag in (*FINITE, "RB"):
+            if i and parsed.tokens[i - 1].tag in (*FINITE_TAGS, "RB"):
                 # "A hat is never a toy": the subject stands under the negation too.
                 found[clause:] = [True] * (i - clause)
-        if token.tag in _MARKS and i + 1 < len(parsed.tokens):
+        if token.tag in _CLAUSE_END_TAGS and i + 1 < len(parsed.tokens):
             clause, negated = i + 1, False
         found.append(negated)
     for c, chunk in enumerate(parsed.chunks):
@@ -53,7 +53,7 @@ def blocked(parsed: Parse) -> tuple[bool, ...]:
     return tuple(found)
 
 
-def some(rng: Random, items: Sequence[T], k: int) -> list[T]:
+def sample_items(rng: Random, items: Sequence[T], k: int) -> list[T]:
     """Return k different items (all of them if there are fewer); much quicker than `rng.sample`."""
     if len(items) <= k:
         drawn = list(items)
@@ -65,10 +65,10 @@ def some(rng: Random, items: Sequence[T], k: int) -> list[T]:
     return [items[i] for i in places]
 
 
-def article_repair(parsed: Parse, index: int, new: str) -> tuple[tuple[int, str], ...]:
+def repair_article(parsed: Parse, index: int, new: str) -> tuple[tuple[int, str], ...]:
     """Return the repair of "a" or "an" before token `index`, when the word there becomes `new`."""
     if index and parsed.tokens[index - 1].lower in ("a", "an"):
-        old, right = parsed.tokens[index - 1].text, forms.article(new)
+        old, right = parsed.tokens[index - 1].text, forms.choose_article(new)
         if old.lower() != right:
             return ((index - 1, right.capitalize() if old[0].isupper() else right),)
     return ()

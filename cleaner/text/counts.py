@@ -5,47 +5,68 @@ from __future__ import annotations
 from random import Random
 
 from cleaner.text import forms, kinds, rules
-from cleaner.text.changes import FINITE, Change, blocked, some
-from cleaner.text.lexicon import cached, load_lexicon
-from cleaner.text.objects import interest
+from cleaner.text.changes import FINITE_TAGS, Change, mark_unsafe_tokens, sample_items
+from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.objects import score_noun
 from cleaner.text.parse import Chunk, Parse
 from cleaner.text.vocabulary import Vocabulary
 
-_DRAWN = ("two", "three", "four", "five")
-_COUNTED = frozenset(
-    kinds.words("animal artifact body object person plant location event communication top food group")
+_NUMBER_CHOICES = ("two", "three", "four", "five")
+_COUNTABLE_CLASSES = frozenset(
+    kinds.split_words("animal artifact body object person plant location event communication top food group")
 )
-_SHOWING = rules.PHOTOS | frozenset(
-    kinds.words("portrait illustration painting drawing view close-up vector silhouette")
+_DEPICTION_NOUNS = rules.IMAGE_NOUNS | frozenset(
+    kinds.split_words("portrait illustration painting drawing view close-up vector silhouette")
 )
 # Of these containers there can be two: "a glass of wine".
-_HEAPS = frozenset(
-    kinds.words(
+_COUNTABLE_CONTAINERS = frozenset(
+    kinds.split_words(
         "bottle cup glass plate bowl piece pile row group pair bunch stack crowd herd flock member slice set "
         "collection line"
     )
 )
-_MANY = frozenset(kinds.words("many several few various other numerous multiple countless different"))
+_MANY = frozenset(kinds.split_words("many several few various other numerous multiple countless different"))
 _TO_PLURAL = {"is": "are", "was": "were", "has": "have", "does": "do"}
 _TO_SINGULAR = {plural: singular for singular, plural in _TO_PLURAL.items()}
 _CONJUNCTIONS = ("as", "before", "after", "because", "if", "although", "that", "until", "than")
 # After these a bare noun begins a phrase of its own: not after an adjective ("pretty | girl"), nor in "at night".
-_STARTS = ("START", ".", ",", "CC", "VBZ", "VBP", "VBD", "VBG", "VB", "VBE", "WP", "WRB", "IN", "REL", "INREL", "TO")
+_TAGS_BEFORE_PHRASE = (
+    "START",
+    ".",
+    ",",
+    "CC",
+    "VBZ",
+    "VBP",
+    "VBD",
+    "VBG",
+    "VB",
+    "VBE",
+    "WP",
+    "WRB",
+    "IN",
+    "REL",
+    "INREL",
+    "TO",
+)
 
 
-def counts(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
+def find_count_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
     """Return a few changes of the number of a thing."""
     found: list[Change] = []
     phrases = [c for c, chunk in enumerate(parsed.chunks) if chunk.kind == "NP"]
-    for c in some(rng, phrases, len(phrases)):
+    for c in sample_items(rng, phrases, len(phrases)):
         chunk = parsed.chunks[c]
         first, tag = parsed.tokens[chunk.start], parsed.tokens[chunk.head].tag
         if first.lower == "no":
-            found += _none(parsed, chunk)
-        elif not blocked(parsed)[chunk.head] and not _owns(parsed, chunk) and _is_thing(parsed, c):
-            finder = _single if tag == "NNS" else _more if tag == "NN" else None
+            found += _replace_no(parsed, chunk)
+        elif (
+            not mark_unsafe_tokens(parsed)[chunk.head]
+            and not _has_possessive(parsed, chunk)
+            and _is_countable_phrase(parsed, c)
+        ):
+            finder = _singularize_phrase if tag == "NNS" else _pluralize_phrase if tag == "NN" else None
             if chunk.count is not None:
-                found += _other_number(parsed, chunk, rng)
+                found += _replace_number(parsed, chunk, rng)
             elif finder:
                 found += finder(parsed, c, rng)
         if len(found) >= 3:
@@ -53,35 +74,35 @@ def counts(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Ch
     return found
 
 
-def _is_thing(parsed: Parse, c: int) -> bool:
+def _is_countable_phrase(parsed: Parse, c: int) -> bool:
     """Return whether the noun of chunk `c` can be counted at all; of "a glass of wine" it is the glass."""
     chunk = parsed.chunks[c]
-    heap = parsed.lemma(chunk.head) in _HEAPS and parsed.tokens[chunk.start].lower in ("a", "an")
-    return heap or interest(parsed, c) > 0
+    heap = parsed.lemma(chunk.head) in _COUNTABLE_CONTAINERS and parsed.tokens[chunk.start].lower in ("a", "an")
+    return heap or score_noun(parsed, c) > 0
 
 
-def _none(parsed: Parse, chunk: Chunk) -> list[Change]:
+def _replace_no(parsed: Parse, chunk: Chunk) -> list[Change]:
     """Return "many cars" for "no cars", "a car" for "no car"."""
     if parsed.tokens[chunk.head].tag == "NNS":
         new = "many"
     else:
         after = parsed.tokens[chunk.start + 1].lower
-        new = forms.article(after) if _is_counted(parsed.lemma(chunk.head)) else "much"
+        new = forms.choose_article(after) if _is_countable(parsed.lemma(chunk.head)) else "much"
     return [Change("count", chunk.start, chunk.start + 1, new)]
 
 
-def _other_number(parsed: Parse, chunk: Chunk, rng: Random) -> list[Change]:
+def _replace_number(parsed: Parse, chunk: Chunk, rng: Random) -> list[Change]:
     """Return "three cars" for "two cars"."""
     assert chunk.count is not None
     word = parsed.tokens[chunk.count].lower
     if parsed.tokens[chunk.head].tag != "NNS" or parsed.lemma(chunk.head) in kinds.PLURAL_ONLY:
         return []
-    numbers = _DRAWN if word in rules.NUMBERS[1:] else tuple("23456") if word in tuple("23456789") else ()
+    numbers = _NUMBER_CHOICES if word in rules.NUMBERS[1:] else tuple("23456") if word in tuple("23456789") else ()
     others = [number for number in numbers if number != word]
-    return [Change("count", chunk.count, chunk.count + 1, number) for number in some(rng, others, 2)]
+    return [Change("count", chunk.count, chunk.count + 1, number) for number in sample_items(rng, others, 2)]
 
 
-def _more(parsed: Parse, c: int, rng: Random) -> list[Change]:
+def _pluralize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
     """Return "two red cars" for "a red car", and for "the red car", "her red car" and "red car" if cars are counted."""
     chunk = parsed.chunks[c]
     noun, first = parsed.lemma(chunk.head), parsed.tokens[chunk.start]
@@ -89,16 +110,21 @@ def _more(parsed: Parse, c: int, rng: Random) -> list[Change]:
     if first.lower in ("a", "an"):
         able = noun in load_lexicon()
     else:
-        able = _is_counted(noun) and (bare or first.lower in ("the", "this", "that") or first.tag == "PRP$")
-    if not able or (bare and not _begins(parsed, c)) or _is_said(parsed, c) or _stands_out(parsed, chunk):
+        able = _is_countable(noun) and (bare or first.lower in ("the", "this", "that") or first.tag == "PRP$")
+    if (
+        not able
+        or (bare and not _is_independent_phrase(parsed, c))
+        or _is_predicate(parsed, c)
+        or _is_unique(parsed, chunk)
+    ):
         return []
-    plural = forms.plural(parsed.tokens[chunk.head].lower)
+    plural = forms.pluralize(parsed.tokens[chunk.head].lower)
     # "her car" keeps "her", "a car" and "the car" lose their article, "car" has none.
     start = chunk.start + (first.tag == "PRP$")
     kept = first.tag == "PRP$" or bare
     alone = start == chunk.head
     repairs = [] if alone else [(chunk.head, plural)]
-    verb = _governed(parsed, c)
+    verb = _find_agreeing_verb(parsed, c)
     if verb is not None:
         if any(v.kind == "VP" and parsed.tokens[v.start].tag == "VBZ" and v is not verb for v in parsed.chunks):
             return []  # "smiles and nods": both would have to agree
@@ -109,26 +135,26 @@ def _more(parsed: Parse, c: int, rng: Random) -> list[Change]:
             repairs.append((verb.start, parsed.lemma(verb.start)))
     before = {"this": "these ", "that": "those "}.get(first.lower, "")
     rest = f" {plural if alone else parsed.tokens[start].text}" if kept else ""
-    numbers = some(rng, _DRAWN[:3], 2)
+    numbers = sample_items(rng, _NUMBER_CHOICES[:3], 2)
     return [Change("count", start, start + 1, before + number + rest, tuple(repairs)) for number in numbers]
 
 
-def _single(parsed: Parse, c: int, rng: Random) -> list[Change]:
+def _singularize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
     """Return "a single red car" for "red cars" or "the red cars"."""
     chunk = parsed.chunks[c]
     head, noun, first = parsed.tokens[chunk.head].lower, parsed.lemma(chunk.head), parsed.tokens[chunk.start]
-    if noun == head or noun in kinds.MASS or head in kinds.PLURAL_ONLY or _collected(parsed, c):
+    if noun == head or noun in kinds.MASS or head in kinds.PLURAL_ONLY or _must_stay_plural(parsed, c):
         return []
     loose = first.lower in ("the", "these", "those", "some")
     if any(token.lower in _MANY for token in parsed.tokens[chunk.start : chunk.head]):
         return []  # "so many people", "the many boats"
     bare = chunk.determiner is None
-    if not loose and not (bare and _begins(parsed, c)):
+    if not loose and not (bare and _is_independent_phrase(parsed, c)):
         return []
     alone = chunk.start == chunk.head
     new = "a single" if loose else f"a single {noun if alone else first.text}"
     repairs = [] if alone else [(chunk.head, noun)]
-    verb = _governed(parsed, c)
+    verb = _find_agreeing_verb(parsed, c)
     if verb is not None:
         token = parsed.tokens[verb.start]
         if token.lower in _TO_SINGULAR:
@@ -138,40 +164,42 @@ def _single(parsed: Parse, c: int, rng: Random) -> list[Change]:
     return [Change("count", chunk.start, chunk.start + 1, new, tuple(repairs))]
 
 
-def _collected(parsed: Parse, c: int) -> bool:
+def _must_stay_plural(parsed: Parse, c: int) -> bool:
     """Return whether the noun phrase must stay plural: "a group of cats", "cats of ...", but not "a photo of cats"."""
     before = parsed.chunks[c - 1].text if c else ""
     after = parsed.chunks[c + 1].text if c + 1 < len(parsed.chunks) else ""
-    group = before == "of" and c > 1 and parsed.lemma(parsed.chunks[c - 2].head) not in _SHOWING
+    group = before == "of" and c > 1 and parsed.lemma(parsed.chunks[c - 2].head) not in _DEPICTION_NOUNS
     return group or after == "of" or before in ("between", "among", "are", "were", "as")
 
 
-@cached(4096)
-def _is_counted(noun: str) -> bool:
+@lexicon_cache(4096)
+def _is_countable(noun: str) -> bool:
     """Return whether there can be two of it, and a picture shows how many."""
     lexicon = load_lexicon()
     kind = lexicon.noun_class(noun)
-    if noun in kinds.MASS or noun in kinds.PLURAL_ONLY or kind not in _COUNTED:
+    if noun in kinds.MASS or noun in kinds.PLURAL_ONLY or kind not in _COUNTABLE_CLASSES:
         return False
-    built = kind == "artifact" and any(lexicon.is_kind(noun, above) for above in ("structure", "device", "container"))
+    built = kind == "artifact" and any(
+        lexicon.is_hyponym(noun, above) for above in ("structure", "device", "container")
+    )
     return built or kind in ("animal", "person") or noun in lexicon.countable
 
 
-def _owns(parsed: Parse, chunk: Chunk) -> bool:
+def _has_possessive(parsed: Parse, chunk: Chunk) -> bool:
     """Return whether a possessive is in or after the phrase: "the man's hat"."""
     return any(token.tag == "POS" for token in parsed.tokens[chunk.start : chunk.end + 1])
 
 
-def _begins(parsed: Parse, c: int) -> bool:
+def _is_independent_phrase(parsed: Parse, c: int) -> bool:
     """Return whether a bare noun phrase stands by itself, and not in an idiom such as "at night"."""
     start = parsed.chunks[c].start
     before = parsed.tokens[start - 1].tag if start else "START"
     if before in ("IN", "REL", "INREL", "TO") and parsed.tokens[parsed.chunks[c].head].tag == "NN":
         return parsed.chunks[c - 1].text in ("of", "with")
-    return before in _STARTS
+    return before in _TAGS_BEFORE_PHRASE
 
 
-def _is_said(parsed: Parse, c: int) -> bool:
+def _is_predicate(parsed: Parse, c: int) -> bool:
     """Return whether the phrase is said of a subject ("it is a tree"), or the next word belongs to it."""
     chunk = parsed.chunks[c]
     after = parsed.tokens[chunk.end].tag if chunk.end < len(parsed.tokens) else "END"
@@ -181,15 +209,15 @@ def _is_said(parsed: Parse, c: int) -> bool:
     while k > 0 and parsed.tokens[parsed.chunks[k].head].tag == "RB":
         k -= 1  # "it is just a tree"
     said = c > 0 and parsed.tokens[parsed.chunks[k].head].tag in ("VBE", "POS")
-    return said and _governed(parsed, c) is None
+    return said and _find_agreeing_verb(parsed, c) is None
 
 
-def _stands_out(parsed: Parse, chunk: Chunk) -> bool:
+def _is_unique(parsed: Parse, chunk: Chunk) -> bool:
     """Return whether there is only one of it: "the first house"."""
     return any(parsed.tokens[i].lower in ("first", "last", "only", "main", "same", "next") for i in chunk.attributes)
 
 
-def _governed(parsed: Parse, c: int) -> Chunk | None:
+def _find_agreeing_verb(parsed: Parse, c: int) -> Chunk | None:
     """Return the verb that agrees with the noun phrase at chunk `c`: after it, or before it in "there is a cat"."""
     chunks = parsed.chunks
     if c + 2 < len(chunks) and chunks[c + 1].text in ("who", "which", "that") and chunks[c + 2].kind == "VP":
@@ -197,7 +225,7 @@ def _governed(parsed: Parse, c: int) -> Chunk | None:
     if c and chunks[c - 1].kind == "REL":
         # "as his bride arrives": here the preposition begins a clause.
         clause = chunks[c - 1].text in _CONJUNCTIONS and c + 1 < len(chunks) and chunks[c + 1].kind == "VP"
-        return chunks[c + 1] if clause and parsed.tokens[chunks[c + 1].start].tag in FINITE else None
+        return chunks[c + 1] if clause and parsed.tokens[chunks[c + 1].start].tag in FINITE_TAGS else None
     if c and chunks[c - 1].kind == "VP":
         # "on the grass sits a cat", "there is a cat": the subject comes after the verb.
         led = chunks[: c - 1]
@@ -208,6 +236,6 @@ def _governed(parsed: Parse, c: int) -> Chunk | None:
         k += 2
     if k < len(chunks) and chunks[k].kind == "O" and parsed.tokens[chunks[k].start].tag == "RB":
         k += 1
-    if k < len(chunks) and chunks[k].kind == "VP" and parsed.tokens[chunks[k].start].tag in FINITE:
+    if k < len(chunks) and chunks[k].kind == "VP" and parsed.tokens[chunks[k].start].tag in FINITE_TAGS:
         return chunks[k]
     return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from cleaner.text.kinds import words
+from cleaner.text.kinds import split_words
 
-_PLURAL_TABLE = words(
+_PLURAL_TABLE = split_words(
     "man:men woman:women person:people child:children foot:feet tooth:teeth goose:geese mouse:mice leaf:leaves "
     "knife:knives  life:lives wife:wives wolf:wolves shelf:shelves half:halves loaf:loaves calf:calves "
     "thief:thieves scarf:scarves  sheep:sheep fish:fish deer:deer aircraft:aircraft spacecraft:spacecraft "
@@ -22,7 +22,7 @@ _PLURALS = dict(pair.split(":") for pair in _PLURAL_TABLE)
 _SINGULARS = {plural: noun for noun, plural in _PLURALS.items()}
 _ALREADY_PLURAL = ("clothes", "glasses", "pants", "jeans", "shorts", "trousers", "scissors", "tights", "goods", "men")
 # "spokesman" has "spokesmen"; these are no compounds of "man".
-_NO_MAN = frozenset(words("human german roman norman ottoman caiman shaman talisman"))
+_NOT_MAN_COMPOUNDS = frozenset(split_words("human german roman norman ottoman caiman shaman talisman"))
 # lemma, past, participle
 _VERB_TABLE = (
     "sit sat sat|stand stood stood|lie lay lain|sleep slept slept|kneel knelt knelt|run ran run|"
@@ -45,13 +45,15 @@ _VERB_TABLE = (
     "dive dived dived|hear heard heard|understand understood understood|shut shut shut|quit quit quit|"
     "bend bent bent|wind wound wound|sew sewed sewn|saw sawed sawn"
 )
-_VERBS = {lemma: (past, participle) for lemma, past, participle in map(words, _VERB_TABLE.split("|"))}
-_IRREGULAR = {form: lemma for lemma, forms in _VERBS.items() for form in forms}
-_IRREGULAR |= dict.fromkeys(words("is are was were am being"), "be") | dict(has="have", does="do", goes="go")
-_IRREGULAR |= dict(lying="lie", dying="die", tying="tie", seeing="see", fleeing="flee")
+_IRREGULAR_VERBS = {lemma: (past, participle) for lemma, past, participle in map(split_words, _VERB_TABLE.split("|"))}
+_IRREGULAR_VERB_FORMS = {form: lemma for lemma, forms in _IRREGULAR_VERBS.items() for form in forms}
+_IRREGULAR_VERB_FORMS |= dict.fromkeys(split_words("is are was were am being"), "be") | dict(
+    has="have", does="do", goes="go"
+)
+_IRREGULAR_VERB_FORMS |= dict(lying="lie", dying="die", tying="tie", seeing="see", fleeing="flee")
 _DOUBLING = re.compile(r"(?:^|[^aeiou])[aeiou][bdgklmnprt]$")
 _NOT_DOUBLED = frozenset(
-    words(
+    split_words(
         "visit open enter gather scatter cover wander offer listen happen order linger shower travel fasten "
         "remember surrender whisper deliver hover water answer model develop edit exhibit market"
     )
@@ -60,7 +62,7 @@ _CONSONANT_SOUND = re.compile(r"^(?:uni(?!n)|use|usu|uti|ura|ewe|eu|one\b|once|u
 _VOWEL_SOUND = re.compile(r"^(?:hour|honest|honou?r|heir|8|11\b|18\b|x-|mri|led\b|nba|nfl|fbi|rpg|suv)")
 
 
-def article(word: str) -> str:
+def choose_article(word: str) -> str:
     """Return "a" or "an" for the word that follows."""
     word = word.lower()
     if _VOWEL_SOUND.match(word):
@@ -69,18 +71,18 @@ def article(word: str) -> str:
 
 
 @lru_cache(maxsize=8192)
-def plural(noun: str) -> str:
+def pluralize(noun: str) -> str:
     """Return the plural of a singular noun; a compound changes its last word."""
     head, gap, last = noun.rpartition(" ")
-    return head + gap + _plural(last)
+    return head + gap + _pluralize_word(last)
 
 
-def _plural(noun: str) -> str:
+def _pluralize_word(noun: str) -> str:
     if noun in _PLURALS:
         return _PLURALS[noun]
     if noun.endswith(_ALREADY_PLURAL):
         return noun
-    if noun.endswith("man") and noun not in _NO_MAN:
+    if noun.endswith("man") and noun not in _NOT_MAN_COMPOUNDS:
         return noun[:-3] + "men"
     if re.search(r"(?:s|x|z|ch|sh)$", noun):
         return noun + "es"
@@ -90,7 +92,7 @@ def _plural(noun: str) -> str:
 
 
 @lru_cache(maxsize=8192)
-def singular(noun: str) -> str:
+def singularize(noun: str) -> str:
     """Return the singular of a plural noun; a word that looks singular comes back as it is."""
     if noun in _SINGULARS:
         return _SINGULARS[noun]
@@ -106,8 +108,8 @@ def singular(noun: str) -> str:
 @lru_cache(maxsize=8192)
 def verb_lemmas(form: str) -> tuple[str, ...]:
     """Return the possible base forms of a verb form, the likeliest first; the caller checks them against a lexicon."""
-    if form in _IRREGULAR:
-        return (_IRREGULAR[form],)
+    if form in _IRREGULAR_VERB_FORMS:
+        return (_IRREGULAR_VERB_FORMS[form],)
     for ending in ("ing", "ied", "ies", "ed", "es", "s"):
         if form.endswith(ending) and len(form) > len(ending) + 1:
             stem = form[: -len(ending)]
@@ -125,8 +127,8 @@ def conjugate(lemma: str, tag: str) -> str:
     """Return the form of a verb for a Penn tag: VB, VBP, VBZ, VBG, VBD or VBN."""
     if tag in ("VB", "VBP"):
         return lemma
-    if tag in ("VBD", "VBN") and lemma in _VERBS:
-        return _VERBS[lemma][tag == "VBN"]
+    if tag in ("VBD", "VBN") and lemma in _IRREGULAR_VERBS:
+        return _IRREGULAR_VERBS[lemma][tag == "VBN"]
     if tag == "VBZ":
         return (
             "has"
@@ -135,7 +137,7 @@ def conjugate(lemma: str, tag: str) -> str:
             if lemma == "be"
             else lemma + "es"
             if lemma in ("go", "do")
-            else _plural(lemma)
+            else _pluralize_word(lemma)
         )
     vowel = tag != "VBG"
     if lemma.endswith("ie") and not vowel:

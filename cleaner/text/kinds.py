@@ -9,27 +9,27 @@ from __future__ import annotations
 Family = tuple[tuple[str, ...], ...]
 
 
-def words(text: str) -> tuple[str, ...]:
+def split_words(text: str) -> tuple[str, ...]:
     """Return the words of a table written as one string."""
     return tuple(text.split())
 
 
-def family(text: str) -> Family:
+def parse_family(text: str) -> Family:
     """Read "a/b, c" as the groups (a, b) and (c,)."""
     return tuple(tuple(word.strip() for word in group.split("/")) for group in text.split(","))
 
 
-def table(text: str) -> dict[str, tuple[str, ...]]:
+def parse_table(text: str) -> dict[str, tuple[str, ...]]:
     """Read "a/b: c d, e: f" as a and b -> (c, d), e -> (f,)."""
     found: dict[str, tuple[str, ...]] = {}
     for entry in text.split(","):
         keys, _, values = entry.partition(":")
         for key in keys.strip().split("/"):
-            found[key] = (*found.get(key, ()), *words(values))
+            found[key] = (*found.get(key, ()), *split_words(values))
     return found
 
 
-COLOURS = family(
+COLOR_FAMILY = parse_family(
     "red/crimson/scarlet/maroon/burgundy/ruby, blue/navy/azure/cobalt/turquoise/teal/cyan/indigo, "
     "green/olive/emerald/jade/teal/turquoise, yellow/golden/gold, orange/amber/tangerine, "
     "purple/violet/lavender/lilac/magenta/indigo, pink/rosy/rose/magenta/fuchsia/coral, "
@@ -37,143 +37,147 @@ COLOURS = family(
 )
 # Families of adjectives; nouns of material ("a glass door") are looked up here too.
 ATTRIBUTES: dict[str, Family] = {
-    "colour": COLOURS,
-    "hair colour": family("blonde/blond, brunette"),
-    "most": family("most, least"),
-    "more": family("more, fewer/less"),
-    "largest": family("largest/biggest/greatest/huge, smallest/tiniest"),
-    "larger": family("larger/bigger, smaller"),
-    "newest": family("newest/latest/youngest, oldest"),
-    "newer": family("older, younger/newer"),
-    "best": family("best/greatest/finest/nicest/coolest/cutest, worst"),
-    "better": family("better/nicer, worse"),
-    "longest": family("longest/tallest, shortest"),
-    "highest": family("highest, lowest"),
-    "higher": family("higher, lower"),
-    "fastest": family("fastest, slowest"),
-    "hottest": family("hottest/warmest, coldest/coolest"),
-    "warmer": family("warmer/hotter, colder/cooler"),
-    "major": family("major/main/important, minor/unimportant"),
-    "painted": family("colored/coloured, colorless/gray"),
-    "brightest": family("brightest, darkest/dimmest"),
-    "clever": family("clever/smart/intelligent, stupid/silly"),
-    "health": family("healthy, unhealthy/sick/ill"),
-    "ornate": family("ornate/decorative/elaborate/decorated, plain/simple"),
-    "delicious": family("delicious/tasty/yummy, disgusting"),
-    "shine": family("shiny/glossy/glittering, dull/matte"),
-    "skin": family("bald, hairy/furry/fluffy/bearded"),
-    "data": family("digital, analog"),
-    "homemade": family("homemade/handmade, factory-made"),
-    "inner": family("inner, outer"),
-    "interest": family("interesting/exciting/fascinating/spectacular/dramatic/inspirational, boring/dull"),
-    "faith": family("religious/sacred/holy, secular"),
-    "flight": family("aerial, underwater"),
-    "scenery": family("scenic/picturesque/magical, ugly/dreary"),
-    "rank": family("senior, junior"),
-    "fashion": family("fashionable/trendy/stylish/chic, unfashionable/outdated"),
-    "rare": family("rare, common"),
-    "strange": family("strange/weird/odd/bizarre, normal"),
-    "distance": family("nearby/close, distant/remote"),
-    "dressed": family("nude/naked/bare, clothed"),
-    "friendly": family("friendly, hostile/unfriendly"),
-    "size": family("small/little/tiny/miniature/wee/mini, large/big/huge/giant/massive/enormous/gigantic/great"),
-    "material": family(
+    "colour": COLOR_FAMILY,
+    "hair colour": parse_family("blonde/blond, brunette"),
+    "most": parse_family("most, least"),
+    "more": parse_family("more, fewer/less"),
+    "largest": parse_family("largest/biggest/greatest/huge, smallest/tiniest"),
+    "larger": parse_family("larger/bigger, smaller"),
+    "newest": parse_family("newest/latest/youngest, oldest"),
+    "newer": parse_family("older, younger/newer"),
+    "best": parse_family("best/greatest/finest/nicest/coolest/cutest, worst"),
+    "better": parse_family("better/nicer, worse"),
+    "longest": parse_family("longest/tallest, shortest"),
+    "highest": parse_family("highest, lowest"),
+    "higher": parse_family("higher, lower"),
+    "fastest": parse_family("fastest, slowest"),
+    "hottest": parse_family("hottest/warmest, coldest/coolest"),
+    "warmer": parse_family("warmer/hotter, colder/cooler"),
+    "major": parse_family("major/main/important, minor/unimportant"),
+    "painted": parse_family("colored/coloured, colorless/gray"),
+    "brightest": parse_family("brightest, darkest/dimmest"),
+    "clever": parse_family("clever/smart/intelligent, stupid/silly"),
+    "health": parse_family("healthy, unhealthy/sick/ill"),
+    "ornate": parse_family("ornate/decorative/elaborate/decorated, plain/simple"),
+    "delicious": parse_family("delicious/tasty/yummy, disgusting"),
+    "shine": parse_family("shiny/glossy/glittering, dull/matte"),
+    "skin": parse_family("bald, hairy/furry/fluffy/bearded"),
+    "data": parse_family("digital, analog"),
+    "homemade": parse_family("homemade/handmade, factory-made"),
+    "inner": parse_family("inner, outer"),
+    "interest": parse_family("interesting/exciting/fascinating/spectacular/dramatic/inspirational, boring/dull"),
+    "faith": parse_family("religious/sacred/holy, secular"),
+    "flight": parse_family("aerial, underwater"),
+    "scenery": parse_family("scenic/picturesque/magical, ugly/dreary"),
+    "rank": parse_family("senior, junior"),
+    "fashion": parse_family("fashionable/trendy/stylish/chic, unfashionable/outdated"),
+    "rare": parse_family("rare, common"),
+    "strange": parse_family("strange/weird/odd/bizarre, normal"),
+    "distance": parse_family("nearby/close, distant/remote"),
+    "dressed": parse_family("nude/naked/bare, clothed"),
+    "friendly": parse_family("friendly, hostile/unfriendly"),
+    "size": parse_family("small/little/tiny/miniature/wee/mini, large/big/huge/giant/massive/enormous/gigantic/great"),
+    "material": parse_family(
         "wooden/wood/bamboo/timber, metal/steel/iron/metallic/stainless/aluminum, plastic/vinyl, glass/crystal, "
         "stone/marble/granite/concrete/brick, ceramic/porcelain/clay"
     ),
-    "fabric": family("leather, woolen/wool/knitted/woollen, silk/satin, cotton/denim, paper/cardboard"),
-    "pattern": family(
+    "fabric": parse_family("leather, woolen/wool/knitted/woollen, silk/satin, cotton/denim, paper/cardboard"),
+    "pattern": parse_family(
         "striped/stripy/banded/stripey, dotted/spotted/speckled/polka-dot, checkered/checked/plaid, plain/solid, "
         "floral/flowery"
     ),
-    "age": family("young/teenage/youthful/baby, old/elderly/aged/senior"),
-    "era": family("modern/contemporary/new/futuristic, ancient/old/antique/medieval/historic/historical/old-fashioned"),
-    "new": family("new/fresh/brand-new, old/antique/vintage/ancient/used/worn/weathered/aged/retro/classic"),
-    "weather": family("sunny/bright, cloudy/overcast/gray/grey, rainy/wet, snowy, foggy/misty, stormy, windy"),
-    "sky": family("clear/cloudless/blue/sunny, cloudy/overcast/stormy/dramatic/gray"),
-    "temperature": family("hot/warm/boiling, cold/chilly/icy/frozen/freezing"),
-    "light": family("dark/dim/black/shadowy, bright/sunny/light/illuminated/lit"),
-    "mood": family(
+    "age": parse_family("young/teenage/youthful/baby, old/elderly/aged/senior"),
+    "era": parse_family(
+        "modern/contemporary/new/futuristic, ancient/old/antique/medieval/historic/historical/old-fashioned"
+    ),
+    "new": parse_family("new/fresh/brand-new, old/antique/vintage/ancient/used/worn/weathered/aged/retro/classic"),
+    "weather": parse_family("sunny/bright, cloudy/overcast/gray/grey, rainy/wet, snowy, foggy/misty, stormy, windy"),
+    "sky": parse_family("clear/cloudless/blue/sunny, cloudy/overcast/stormy/dramatic/gray"),
+    "temperature": parse_family("hot/warm/boiling, cold/chilly/icy/frozen/freezing"),
+    "light": parse_family("dark/dim/black/shadowy, bright/sunny/light/illuminated/lit"),
+    "mood": parse_family(
         "happy/smiling/cheerful/joyful/excited/laughing/glad, sad/crying/unhappy/upset, angry/furious, sleepy/tired"
     ),
-    "looks": family(
+    "looks": parse_family(
         "beautiful/pretty/lovely/gorgeous/attractive/stunning/handsome/elegant/stylish/cute/adorable, ugly/hideous"
     ),
-    "length": family("long/lengthy, short/brief"),
-    "height": family("tall/high/towering, low/short"),
-    "width": family("wide/broad, narrow/thin"),
-    "build": family("thin/slim/skinny/slender, fat/overweight/obese"),
-    "thickness": family("thin/fine, thick/dense/heavy"),
-    "wetness": family("wet/rainy/damp/soaked, dry/arid"),
-    "open": family("open/opened, closed/shut"),
-    "full": family("full/crowded/busy/packed, empty/deserted/vacant/abandoned"),
-    "clean": family("clean/neat/tidy/spotless, dirty/messy/muddy/dusty"),
-    "gender": family("female, male"),
-    "sex": family("feminine, masculine"),
-    "place": family("outdoor/outside/exterior, indoor/inside/interior"),
-    "side": family("left, right"),
-    "level": family("upper, lower"),
-    "end": family("front, back/rear"),
-    "point": family("northern/north, southern/south"),
-    "compass": family("eastern/east, western/west"),
-    "shape": family("round/circular/oval, square, triangular, rectangular"),
-    "speed": family("fast/quick/rapid/speeding, slow"),
-    "noise": family("quiet/silent/calm/peaceful/tranquil, noisy/loud"),
-    "water": family("calm/still/smooth/quiet/tranquil, rough/stormy/choppy"),
-    "wealth": family("rich/wealthy/luxury/luxurious/expensive/fancy, poor/cheap/shabby"),
-    "hair": family("curly/wavy, straight"),
-    "touch": family("soft/fluffy, hard/stiff"),
-    "taste": family("sweet/sugary, bitter/sour, salty/spicy/savory"),
-    "ripe": family("fresh/ripe, rotten/stale/spoiled"),
-    "cooked": family("cooked/baked/roasted/fried/grilled, raw/uncooked"),
-    "worth": family("good/great/excellent/perfect/amazing/awesome/nice/best/wonderful, bad/terrible/awful/worst"),
-    "strength": family("strong/powerful/muscular, weak/frail"),
-    "life": family("alive/living, dead"),
-    "ease": family("easy/simple, difficult/hard/complicated/complex"),
-    "early": family("early, late"),
-    "order": family("first, second, third, last/final"),
-    "colourful": family("colorful/colourful/vibrant/vivid/multicolored, colorless/monochrome/gray/black-and-white"),
-    "wild": family("wild/feral, tame/domestic"),
-    "town": family("urban, rural/rustic"),
-    "public": family("public, private/personal"),
-    "military": family("military, civilian"),
-    "weight": family("heavy, light/lightweight"),
-    "depth": family("deep, shallow"),
-    "tone": family("light/pale/pastel, dark/deep"),
-    "dress": family("casual/informal, formal"),
-    "custom": family("traditional/classic/vintage/retro, modern/futuristic/contemporary"),
-    "danger": family("safe, dangerous/risky"),
-    "flat": family("flat/level, steep/hilly/mountainous"),
-    "home": family("local, foreign"),
-    "natural": family("natural, artificial/man-made/fake"),
-    "residential": family("residential, industrial/commercial"),
-    "married": family("married/wedded, single/unmarried"),
-    "alone": family("single, double"),
-    "lush": family("lush/leafy, barren/bare"),
-    "famous": family("famous/popular/iconic, unknown/unpopular"),
-    "special": family("special/unique/unusual, ordinary/common"),
-    "funny": family("funny/humorous/fun, serious"),
-    "rough": family("smooth, rough/rugged/rocky"),
-    "real": family("real/genuine/realistic, fictional/fake/imaginary"),
-    "amateur": family("professional, amateur"),
-    "total": family("full/whole/entire/complete, partial/half"),
+    "length": parse_family("long/lengthy, short/brief"),
+    "height": parse_family("tall/high/towering, low/short"),
+    "width": parse_family("wide/broad, narrow/thin"),
+    "build": parse_family("thin/slim/skinny/slender, fat/overweight/obese"),
+    "thickness": parse_family("thin/fine, thick/dense/heavy"),
+    "wetness": parse_family("wet/rainy/damp/soaked, dry/arid"),
+    "open": parse_family("open/opened, closed/shut"),
+    "full": parse_family("full/crowded/busy/packed, empty/deserted/vacant/abandoned"),
+    "clean": parse_family("clean/neat/tidy/spotless, dirty/messy/muddy/dusty"),
+    "gender": parse_family("female, male"),
+    "sex": parse_family("feminine, masculine"),
+    "place": parse_family("outdoor/outside/exterior, indoor/inside/interior"),
+    "side": parse_family("left, right"),
+    "level": parse_family("upper, lower"),
+    "end": parse_family("front, back/rear"),
+    "point": parse_family("northern/north, southern/south"),
+    "compass": parse_family("eastern/east, western/west"),
+    "shape": parse_family("round/circular/oval, square, triangular, rectangular"),
+    "speed": parse_family("fast/quick/rapid/speeding, slow"),
+    "noise": parse_family("quiet/silent/calm/peaceful/tranquil, noisy/loud"),
+    "water": parse_family("calm/still/smooth/quiet/tranquil, rough/stormy/choppy"),
+    "wealth": parse_family("rich/wealthy/luxury/luxurious/expensive/fancy, poor/cheap/shabby"),
+    "hair": parse_family("curly/wavy, straight"),
+    "touch": parse_family("soft/fluffy, hard/stiff"),
+    "taste": parse_family("sweet/sugary, bitter/sour, salty/spicy/savory"),
+    "ripe": parse_family("fresh/ripe, rotten/stale/spoiled"),
+    "cooked": parse_family("cooked/baked/roasted/fried/grilled, raw/uncooked"),
+    "worth": parse_family("good/great/excellent/perfect/amazing/awesome/nice/best/wonderful, bad/terrible/awful/worst"),
+    "strength": parse_family("strong/powerful/muscular, weak/frail"),
+    "life": parse_family("alive/living, dead"),
+    "ease": parse_family("easy/simple, difficult/hard/complicated/complex"),
+    "early": parse_family("early, late"),
+    "order": parse_family("first, second, third, last/final"),
+    "colourful": parse_family(
+        "colorful/colourful/vibrant/vivid/multicolored, colorless/monochrome/gray/black-and-white"
+    ),
+    "wild": parse_family("wild/feral, tame/domestic"),
+    "town": parse_family("urban, rural/rustic"),
+    "public": parse_family("public, private/personal"),
+    "military": parse_family("military, civilian"),
+    "weight": parse_family("heavy, light/lightweight"),
+    "depth": parse_family("deep, shallow"),
+    "tone": parse_family("light/pale/pastel, dark/deep"),
+    "dress": parse_family("casual/informal, formal"),
+    "custom": parse_family("traditional/classic/vintage/retro, modern/futuristic/contemporary"),
+    "danger": parse_family("safe, dangerous/risky"),
+    "flat": parse_family("flat/level, steep/hilly/mountainous"),
+    "home": parse_family("local, foreign"),
+    "natural": parse_family("natural, artificial/man-made/fake"),
+    "residential": parse_family("residential, industrial/commercial"),
+    "married": parse_family("married/wedded, single/unmarried"),
+    "alone": parse_family("single, double"),
+    "lush": parse_family("lush/leafy, barren/bare"),
+    "famous": parse_family("famous/popular/iconic, unknown/unpopular"),
+    "special": parse_family("special/unique/unusual, ordinary/common"),
+    "funny": parse_family("funny/humorous/fun, serious"),
+    "rough": parse_family("smooth, rough/rugged/rocky"),
+    "real": parse_family("real/genuine/realistic, fictional/fake/imaginary"),
+    "amateur": parse_family("professional, amateur"),
+    "total": parse_family("full/whole/entire/complete, partial/half"),
 }
 # Nouns before a noun, which tell of it as adjectives do: "a summer dress".
 MODIFIERS: dict[str, Family] = {
-    "season": family("summer, winter, autumn/fall, spring"),
-    "hour": family("morning, evening, night"),
-    "feast": family("christmas, easter, halloween"),
-    "room": family("kitchen, bathroom, bedroom, office, garden/backyard"),
-    "sport": family("football/soccer, basketball, tennis, hockey, baseball, cricket, rugby, golf"),
-    "party": family("wedding, birthday, funeral, graduation"),
-    "place": family("city, village, desert, island"),
-    "flavour": family("chocolate, vanilla, strawberry, lemon"),
-    "sound": family("jazz, pop, folk, opera"),
-    "drink": family("coffee, tea, beer, wine"),
-    "weekday": family("monday, tuesday, wednesday, thursday, friday, saturday, sunday"),
+    "season": parse_family("summer, winter, autumn/fall, spring"),
+    "hour": parse_family("morning, evening, night"),
+    "feast": parse_family("christmas, easter, halloween"),
+    "room": parse_family("kitchen, bathroom, bedroom, office, garden/backyard"),
+    "sport": parse_family("football/soccer, basketball, tennis, hockey, baseball, cricket, rugby, golf"),
+    "party": parse_family("wedding, birthday, funeral, graduation"),
+    "place": parse_family("city, village, desert, island"),
+    "flavour": parse_family("chocolate, vanilla, strawberry, lemon"),
+    "sound": parse_family("jazz, pop, folk, opera"),
+    "drink": parse_family("coffee, tea, beer, wine"),
+    "weekday": parse_family("monday, tuesday, wednesday, thursday, friday, saturday, sunday"),
 }
 # Each is a flower and a plant, which WordNet knows of few; they exclude each other.
-FLOWERS = words(
+FLOWERS = split_words(
     "rose tulip sunflower daisy orchid lily dandelion lavender violet iris poppy daffodil narcissus carnation marigold "
     "peony hydrangea chrysanthemum lotus jasmine hibiscus magnolia lilac pansy petunia geranium begonia azalea crocus "
     "hyacinth snowdrop primrose buttercup bluebell foxglove aster dahlia gladiolus snapdragon cornflower zinnia "
@@ -182,7 +186,7 @@ FLOWERS = words(
     "forget-me-not"
 )
 # Everyday things too alike in a picture for one to make the other false, whatever WordNet says.
-TWINS = family(
+CONFUSABLE_NOUNS = parse_family(
     "cup/mug/tankard/glass/goblet/chalice/teacup/beaker, hat/cap/beanie/bonnet/headgear, "
     "boat/ship/vessel/yacht/sailboat/ferry/canoe, bus/coach/minibus, "
     "car/automobile/auto/vehicle/sedan/taxi/cab/limousine/van/jeep/suv, chair/seat/armchair/stool/bench/throne, "
@@ -223,16 +227,18 @@ TWINS = family(
     "carpet/floor, table/wood/floor, teacup/tea, star/planet, gold/yellow, day/morning/noon, photo/poster/sign, "
     "map/poster, painting/portrait, student/pupil, teacher/professor, doctor/physician, police/officer/cop, "
     "soldier/army/trooper"
-) + tuple((name, *words("flower blossom bloom petal bouquet floral plant herb shrub bush weed")) for name in FLOWERS)
-_CLOTHES = words("clothes clothing outfit apparel attire garment costume laundry wear")
-_WORN = words(
+) + tuple(
+    (name, *split_words("flower blossom bloom petal bouquet floral plant herb shrub bush weed")) for name in FLOWERS
+)
+_CLOTHES = split_words("clothes clothing outfit apparel attire garment costume laundry wear")
+_WORN = split_words(
     "shirt coat dress sock scarf glove skirt jacket sweater belt bikini hat shoe suit blouse trousers pants jeans gown "
     "robe vest shorts t-shirt tie uniform"
 )
-TWINS += tuple((name, *_CLOTHES) for name in _WORN)
+CONFUSABLE_NOUNS += tuple((name, *_CLOTHES) for name in _WORN)
 # Persons: who is certainly not whom. Roles ("actor") exclude neither men nor women.
 # Nobody is exchanged for an animal: beside words of origin or colour that would insult.
-PERSONS = table(
+PERSONS = parse_table(
     "man/guy/male: woman girl, female: man boy, gentleman: lady girl, boy: girl woman, woman: man boy, lady: "
     "gentleman boy, girl: boy man, mother: father grandfather, father: mother grandmother, mom: dad grandfather, dad: "
     "mom grandmother, son: daughter, daughter: son, husband: wife, wife: husband, brother: sister, sister: brother, "
@@ -243,17 +249,17 @@ PERSONS = table(
     "soldier, police: nurses farmers dancers"
 )
 # Verbs without and with an object.
-INTRANSITIVE = family(
+INTRANSITIVE = parse_family(
     "sit/perch, stand/wait/pose/stay, sleep/lie/rest/relax/lay/nap/lounge, kneel/crouch/squat, "
     "walk/stroll/hike/wander/march, run/race/sprint/jog/chase/rush, swim/float/dive/bathe/paddle/surf, "
     "fly/soar/hover, jump/leap/hop, climb, dance/perform, crawl, skate/ski"
 )
-TRANSITIVE = family(
+TRANSITIVE = parse_family(
     "throw/drop/toss, eat/bite/taste/enjoy, wash/clean, cut/slice/chop, paint/draw/decorate/sketch, read/study, "
     "kick/hit/strike, push, pull/drag, buy/purchase/order, sell, hide/cover, burn, break/destroy/smash"
 )
 # Verbs -> verbs that make the clause false.
-VERB_PAIRS = table(
+OPPOSITE_VERBS = parse_table(
     "hold/carry: drop throw kick, compete/participate: sleep rest, show/display/feature: hide, contain: lack, sing: "
     "sleep eat, cry/weep: laugh smile, eat/dine/feed/graze: sleep sing, read/study: sleep dance, sit/stand: sleep "
     "run fly swim, arrive: leave depart, come: leave depart go, enter: leave exit, open: close shut finish end "
@@ -274,8 +280,8 @@ VERB_PAIRS = table(
     "write: burn read, rest: work run, have: lack, embrace: ignore push"
 )
 # What may stand for what in a caption, as people would say it: one kind a line.
-KINDS = tuple(
-    words(line)
+SUBSTITUTE_GROUPS = tuple(
+    split_words(line)
     for line in (
         "dog cat horse cow sheep pig elephant lion tiger bear monkey rabbit giraffe zebra kangaroo fox wolf deer "
         "squirrel panda mouse goat camel",
@@ -343,7 +349,7 @@ KINDS = tuple(
     )
 )
 # What may stand for a noun of a WordNet class that no kind lists.
-CLASS_MEMBERS = table(
+CLASS_MEMBERS = parse_table(
     "animal: dog horse elephant bear rabbit eagle snake shark, artifact: umbrella ladder piano bucket clock drum "
     "lamp kite, food: pizza cake sandwich soup cheese, plant: cactus fern sunflower mushroom, body: knee elbow "
     "foot ear, person: chef farmer nurse soldier fisherman teacher clown, location: desert airport village harbor "
@@ -354,7 +360,7 @@ CLASS_MEMBERS = table(
     "circle triangle spiral, time: winter midnight evening, possession: gift debt loan"
 )
 # The same for artifacts that are one of these, by WordNet's hypernyms.
-ARTIFACT_MEMBERS = table(
+ARTIFACT_MEMBERS = parse_table(
     "building/structure/room/area/establishment: hospital factory garage castle warehouse, way: bridge railway tunnel, "
     "vehicle/vessel: truck tractor boat bicycle, clothing/garment/footwear/headdress: hat scarf coat glove, "
     "furniture: chair bed desk shelf, fabric/covering: blanket curtain towel, weapon: sword rifle bow, "
@@ -362,15 +368,15 @@ ARTIFACT_MEMBERS = table(
 )
 # There is one of it, or it is no thing to put in another's place.
 UNIQUE = frozenset(
-    words("sun moon sky star ground land sea world lightning sunshine wind thunder rain fog silence anger")
+    split_words("sun moon sky star ground land sea world lightning sunshine wind thunder rain fog silence anger")
 )
 # Where no verb is known to exclude another.
-ANY_TRANSITIVE = words("ignore avoid hide")
-ANY_INTRANSITIVE = words("sleep kneel swim dance")
-OF_THINGS = words("disappear sleep")
-POSTURES = words("sit stand lie")
+FALLBACK_TRANSITIVE = split_words("ignore avoid hide")
+FALLBACK_INTRANSITIVE = split_words("sleep kneel swim dance")
+FALLBACK_INANIMATE = split_words("disappear sleep")
+POSTURES = split_words("sit stand lie")
 # Participles -> participles that make "covered with snow" false.
-PASSIVES = table(
+OPPOSITE_PARTICIPLES = parse_table(
     "covered: uncovered, filled: emptied, decorated/adorned: undecorated, attached: detached, "
     "built/constructed/created/made/designed: destroyed demolished, painted: unpainted, dressed: undressed, opened: "
     "closed, closed: opened, broken: repaired, lost: found, found: lost, included: excluded, born: killed, used: "
@@ -385,23 +391,25 @@ PASSIVES = table(
     "played: cancelled"
 )
 # What is not said of somebody, even as a counterfactual.
-HARMFUL = frozenset(words("throw drop kick burn destroy break cut eat smash demolish sell buy hit hurt attack abandon"))
+HARMFUL = frozenset(
+    split_words("throw drop kick burn destroy break cut eat smash demolish sell buy hit hurt attack abandon")
+)
 # Verbs that never take an object, and verbs that need one.
-NO_OBJECT = frozenset(
-    words(
+INTRANSITIVE_ONLY = frozenset(
+    split_words(
         "sit walk sleep rest run stay go die cry frown laugh smile fall sink kneel dance flee crash stand lie wilt "
         "fade shrink scatter disappear work depart stop freeze float"
     )
 )
-NEEDS_OBJECT = frozenset(
-    words(
+TRANSITIVE_ONLY = frozenset(
+    split_words(
         "throw kick ignore avoid destroy demolish carry sell remove push lack reject exclude criticize oppose hurt "
         "wash repair buy lead attack skip miss hate dislike face"
     )
 )
 # Verbs that lean on the word after them: "looks like", "gets ready".
-LEANING = frozenset(
-    words(
+COMPLEMENT_VERBS = frozenset(
+    split_words(
         "be look seem feel sound appear become remain get go come keep let make do have say think know want need "
         "try tend use like start begin stop continue help call name lead consist belong depend rely refer set put "
         "turn include contain mean base view see"
@@ -409,7 +417,7 @@ LEANING = frozenset(
 )
 # Nouns that are not counted, though a plural of them is met now and then.
 MASS = frozenset(
-    words(
+    split_words(
         "equipment software hardware machinery jewelry land water milk coffee tea beer wine juice hair grass snow "
         "sand ice rain fog mist wind sunshine smoke gravel mud food fruit bread cheese rice pasta meat butter "
         "chocolate honey sugar salt music art love business traffic furniture clothing luggage money gold silver "
@@ -421,19 +429,21 @@ MASS = frozenset(
     )
 )
 # Participles that make one adjective with the thing before them: "a heart shaped cake", "snow covered hills".
-COMPOUND_ENDS = frozenset(
-    words(
+COMPOUND_PARTICIPLES = frozenset(
+    split_words(
         "covered filled shaped painted lit clad mounted coated lined topped themed inspired colored coloured styled "
         "tiled framed decorated carved powered stained aged paneled panelled woven crafted sized flavored scented"
     )
 )
 # Plurals that look like verbs and, after the name of another thing, hardly ever are: "maple leaves", "rain drops".
-OFTEN_THINGS = frozenset(
-    words("drops leaves poses chips peppers dresses prints designs frames cranes vows trails colours masks garlands")
+VERB_LIKE_PLURALS = frozenset(
+    split_words(
+        "drops leaves poses chips peppers dresses prints designs frames cranes vows trails colours masks garlands"
+    )
 )
 # Plurals that have no singular thing.
 PLURAL_ONLY = frozenset(
-    words(
+    split_words(
         "clothes pants jeans glasses shorts trousers scissors goods sports news surroundings sunglasses lots thanks "
         "arts outskirts supplies stairs steps minutes hours days years weeks months ingredients results ones tights "
         "leggings woods"

@@ -15,12 +15,12 @@ from cleaner.files import shipped_assets
 from cleaner.text import forms, kinds
 from cleaner.types import CleanerError
 
-PATH = shipped_assets() / "lexicon" / "lexicon.json.gz"
+LEXICON_PATH = shipped_assets() / "lexicon" / "lexicon.json.gz"
 LEXICONS = ("shipped", "wordnet")
 # Classes whose members one can point at; an exchange of these makes the plainest counterfactual.
 P = ParamSpec("P")
 R = TypeVar("R")
-CONCRETE = frozenset(kinds.words("animal artifact body food object plant"))
+CONCRETE_CLASSES = frozenset(kinds.split_words("animal artifact body food object plant"))
 
 
 class Lexicon:
@@ -36,22 +36,22 @@ class Lexicon:
         self._verbs: dict[str, str] = tables["verbs"]
         self._adjectives: dict[str, str] = tables["adjectives"]
         self._synonyms: dict[str, dict[str, str]] = {pos: tables[f"synonyms_{pos}"] for pos in "nvar"}
-        self._near: dict[str, str] = tables["near"]
+        self._gloss_related: dict[str, str] = tables["near"]
         self.countable = frozenset(tables["countable"].split())
         self._compounds: dict[str, str] = tables["compounds"]
         self._forms: dict[str, dict[str, str]] = {pos: tables[f"forms_{pos}"] for pos in "nv"}
-        self._twins: dict[str, frozenset[int]] = {}
-        for number, group in enumerate(kinds.TWINS):
+        self._confusable_groups: dict[str, frozenset[int]] = {}
+        for number, group in enumerate(kinds.CONFUSABLE_NOUNS):
             for word in group:
-                self._twins[word] = self._twins.get(word, frozenset()) | {number}
-        self._numbers: dict[str, tuple[int, ...]] = {}
+                self._confusable_groups[word] = self._confusable_groups.get(word, frozenset()) | {number}
+        self._count_cache: dict[str, tuple[int, ...]] = {}
         self._classes: dict[str, str | None] = {}
         self._synsets: dict[str, list[str]] = {}
-        self._kinds: dict[str, frozenset[str]] = {}
+        self._primary_hypernyms: dict[str, frozenset[str]] = {}
         self._closures: dict[str, frozenset[str]] = {}
-        self._lemmas: dict[str, str | None] = {}
+        self._noun_lemmas: dict[str, str | None] = {}
         self._verb_lemmas: dict[str, str | None] = {}
-        self._exclusive: dict[tuple[str, str], bool] = {}
+        self._exclusive_pairs: dict[tuple[str, str], bool] = {}
 
     def __contains__(self, word: str) -> bool:
         return word in self._counts or word in self._nouns
@@ -60,18 +60,18 @@ class Lexicon:
         """Return how often SemCor has `word` as "n", "v", "a" or "r", plus one; 0 if it never is."""
         if not word:
             return 0
-        if word not in self._numbers:
+        if word not in self._count_cache:
             entry = self._counts.get(word)
-            self._numbers[word] = tuple(map(int, entry.split())) if entry else (int(word in self._nouns), 0, 0, 0)
-        return self._numbers[word]["nvar".index(pos)]
+            self._count_cache[word] = tuple(map(int, entry.split())) if entry else (int(word in self._nouns), 0, 0, 0)
+        return self._count_cache[word]["nvar".index(pos)]
 
     def noun_lemma(self, form: str) -> str | None:
         """Return the singular noun behind `form`, or None if the lexicon has none."""
-        if form not in self._lemmas:
+        if form not in self._noun_lemmas:
             stem = form[:-2] if form.endswith("es") else ""
-            found = (c for c in (self._forms["n"].get(form), forms.singular(form), form, stem) if c in self._nouns)
-            self._lemmas[form] = next(found, None)
-        return self._lemmas[form]
+            found = (c for c in (self._forms["n"].get(form), forms.singularize(form), form, stem) if c in self._nouns)
+            self._noun_lemmas[form] = next(found, None)
+        return self._noun_lemmas[form]
 
     def verb_lemma(self, form: str) -> str | None:
         """Return the infinitive behind `form`, or None if the lexicon has none."""
@@ -89,20 +89,20 @@ class Lexicon:
             self._classes[noun] = entry.partition(";")[0] if entry else None
         return self._classes[noun]
 
-    def is_kind(self, noun: str, above: str) -> bool:
-        """Return whether `noun` in its likeliest sense is a kind of `above` in its likeliest sense."""
-        other = self._senses(above)[:1]
-        if noun not in self._kinds:
-            self._kinds[noun] = self._above(self._senses(noun)[:1])
-        return bool(other) and other[0] in self._kinds[noun]
+    def is_hyponym(self, noun: str, hypernym: str) -> bool:
+        """Return whether `noun` in its likeliest sense is a kind of `hypernym` in its likeliest sense."""
+        other = self._senses(hypernym)[:1]
+        if noun not in self._primary_hypernyms:
+            self._primary_hypernyms[noun] = self._with_hypernyms(self._senses(noun)[:1])
+        return bool(other) and other[0] in self._primary_hypernyms[noun]
 
-    def is_action(self, word: str) -> bool:
+    def is_participle(self, word: str) -> bool:
         """Return whether a word in -ing is hardly ever the name of a thing: "looking", but not "painting"."""
-        if not word.endswith("ing") or self.noun_class(word) in CONCRETE:
+        if not word.endswith("ing") or self.noun_class(word) in CONCRETE_CLASSES:
             return False
         return self.count("v", self.verb_lemma(word)) > 20 * self.count("n", word)
 
-    def compound(self, first: str, second: str) -> str | None:
+    def compound_type(self, first: str, second: str) -> str | None:
         """Return "kind" for a two-word noun that is a kind of `second` ("polar bear"), "own" if not, else None."""
         return self._compounds.get(f"{first} {second}")
 
@@ -118,34 +118,38 @@ class Lexicon:
         """Return synonyms of `word` as "n", "v", "a" or "r" in its likeliest sense."""
         return self._synonyms[pos].get(word, "").split()
 
-    def opposites(self, adjective: str) -> list[str]:
+    def antonyms(self, adjective: str) -> list[str]:
         """Return direct antonyms of an adjective."""
         return self._adjectives.get(adjective, ";").split(";")[1].split()
 
-    def same_adjective(self, first: str, second: str) -> bool:
+    def are_similar_adjectives(self, first: str, second: str) -> bool:
         """Return whether two adjectives belong to one cluster of meaning."""
         one, other = (self._adjectives.get(w, ";").split(";")[0].split() for w in (first, second))
         return second in one or first in other
 
-    def exclusive(self, first: str, second: str) -> bool:
+    def are_exclusive(self, first: str, second: str) -> bool:
         """Return whether a thing called `first` is certainly no `second`: no synonym, kind or twin in any sense."""
         key = (first, second) if first < second else (second, first)
-        known = self._exclusive.get(key)
+        known = self._exclusive_pairs.get(key)
         if known is None:
-            known = self._exclusive[key] = self._excludes(*key)
+            known = self._exclusive_pairs[key] = self._compute_exclusive(*key)
         return known
 
-    def _excludes(self, first: str, second: str) -> bool:
+    def _compute_exclusive(self, first: str, second: str) -> bool:
         if first.endswith(second) or second.endswith(first):
             return False
-        if first in self._twins and second in self._twins and self._twins[first] & self._twins[second]:
+        if (
+            first in self._confusable_groups
+            and second in self._confusable_groups
+            and self._confusable_groups[first] & self._confusable_groups[second]
+        ):
             return False
-        if first in self._near and second in self._near[first].split():
+        if first in self._gloss_related and second in self._gloss_related[first].split():
             return False
-        if second in self._near and first in self._near[second].split():
+        if second in self._gloss_related and first in self._gloss_related[second].split():
             return False
         own, other = self._senses(first), self._senses(second)
-        return self._closure(second).isdisjoint(own) and self._closure(first).isdisjoint(other)
+        return self._hypernym_closure(second).isdisjoint(own) and self._hypernym_closure(first).isdisjoint(other)
 
     def _senses(self, noun: str) -> list[str]:
         """Return the synsets of a noun, the likeliest sense first."""
@@ -153,13 +157,13 @@ class Lexicon:
             self._synsets[noun] = self._nouns.get(noun, ";;").split(";")[1].split()
         return self._synsets[noun]
 
-    def _closure(self, noun: str) -> frozenset[str]:
+    def _hypernym_closure(self, noun: str) -> frozenset[str]:
         """Return all synsets that a sense of `noun` is or belongs to."""
         if noun not in self._closures:
-            self._closures[noun] = self._above(self._senses(noun))
+            self._closures[noun] = self._with_hypernyms(self._senses(noun))
         return self._closures[noun]
 
-    def _above(self, synsets: list[str]) -> frozenset[str]:
+    def _with_hypernyms(self, synsets: list[str]) -> frozenset[str]:
         """Return the synsets and all their hypernyms."""
         found: set[str] = set()
         edge = list(synsets)
@@ -175,7 +179,7 @@ _CACHES: list[Callable[[], None]] = []
 _chosen = "shipped"
 
 
-def cached(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def lexicon_cache(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return `lru_cache(maxsize)` for a function whose results depend on the lexicon; `use_lexicon` empties it."""
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
@@ -198,7 +202,7 @@ def use_lexicon(name: str) -> None:
 
 
 @contextmanager
-def lexicon(name: str) -> Iterator[None]:
+def using_lexicon(name: str) -> Iterator[None]:
     """Use a lexicon within a `with` block, as `use_lexicon` does, and the one before after it."""
     before = _chosen
     use_lexicon(name)
@@ -217,21 +221,21 @@ def load_lexicon() -> Lexicon:
 def _read(name: str) -> Lexicon:
     """Return the shipped lexicon, or with "wordnet" all of WordNet as nltk finds it; `CleanerError` if missing."""
     if name == "shipped":
-        if not PATH.is_file():
+        if not LEXICON_PATH.is_file():
             raise CleanerError(
-                f"The lexicon is missing: put back {PATH} (python -m cleaner.text.build_lexicon makes it)."
+                f"The lexicon is missing: put back {LEXICON_PATH} (python -m cleaner.text.build_lexicon makes it)."
             )
-        with gzip.open(PATH) as file:
+        with gzip.open(LEXICON_PATH) as file:
             return Lexicon(json.load(file))
     if name != "wordnet":
         raise CleanerError(f"lexicon must be 'shipped' or 'wordnet', not {name!r}.")
     import nltk
 
-    from cleaner.text.build_lexicon import Builder
+    from cleaner.text.build_lexicon import LexiconBuilder
     from cleaner.text.wordnet import read_wordnet
 
     try:
         folder = Path(str(nltk.data.find("corpora/wordnet")))
     except LookupError as error:
         raise CleanerError("nltk finds no WordNet: put it as corpora/wordnet in a folder on nltk.data.path.") from error
-    return Lexicon(Builder(read_wordnet(folder), [], every_word=True).build())
+    return Lexicon(LexiconBuilder(read_wordnet(folder), [], keep_all_words=True).build())

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from cleaner.text.lexicon import cached, load_lexicon
-from cleaner.text.tagger import NOUNS, Token, tag
+from cleaner.text.lexicon import lexicon_cache, load_lexicon
+from cleaner.text.tagger import NOUN_TAGS, Token, tag_caption
 
 # Rules of nltk's chunk grammar. Adjectives before the noun may be joined ("black and white cat", "green , misty hills")
 # and have adverbs of degree. Noun phrases and verb groups are told apart by their last tag.
@@ -54,7 +54,7 @@ class Parse:
     chunks: tuple[Chunk, ...]
 
     @property
-    def phrases(self) -> list[Chunk]:
+    def noun_phrases(self) -> list[Chunk]:
         """Return the noun phrases."""
         return [c for c in self.chunks if c.kind == "NP"]
 
@@ -81,7 +81,7 @@ class Parse:
         """Return the base form of a noun or verb, or the word itself in lower case."""
         token = self.tokens[index]
         word = token.lower
-        if token.tag in NOUNS:
+        if token.tag in NOUN_TAGS:
             return load_lexicon().noun_lemma(word) or word
         if token.tag.startswith("VB"):
             return load_lexicon().verb_lemma(word) or word
@@ -89,7 +89,7 @@ class Parse:
 
 
 @lru_cache(maxsize=1)
-def _chunker() -> Callable[[list[tuple[str, str]]], Any]:
+def _build_chunker() -> Callable[[list[tuple[str, str]]], Any]:
     """Return the grammar as a function from tagged tokens to nltk's tree of chunks."""
     # nltk takes two seconds to import.
     from nltk.chunk.regexp import ChunkString, RegexpChunkRule
@@ -108,10 +108,10 @@ def _chunker() -> Callable[[list[tuple[str, str]]], Any]:
 
 
 @lru_cache(maxsize=2048)
-def _chunk(tags: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
+def _chunk_tags(tags: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
     """Return (kind, start, end) of the chunks of a sequence of tags."""
     found = []
-    for node in _chunker()([(str(i), t) for i, t in enumerate(tags)]):
+    for node in _build_chunker()([(str(i), t) for i, t in enumerate(tags)]):
         if isinstance(node, tuple):
             found.append(("O", int(node[0]), int(node[0]) + 1))
         else:
@@ -120,33 +120,33 @@ def _chunk(tags: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-@cached(2048)
+@lexicon_cache(2048)
 def parse(caption: str) -> Parse:
     """Return the shallow parse of a caption; any string will do."""
-    tokens = tag(caption)
+    tokens = tag_caption(caption)
     chunks: list[Chunk] = []
-    kinds = _chunk(tuple(token.tag for token in tokens)) if tokens else ()
+    kinds = _chunk_tags(tuple(token.tag for token in tokens)) if tokens else ()
     for kind, start, end in kinds:
         name = tokens[start].tag
         if name == "INREL":
             last = chunks.pop()
             kind, start = "REL", last.start
-        elif name in ("IN", "REL") or (name in ("TO", "RP") and _before_noun(kinds, start)):
+        elif name in ("IN", "REL") or (name in ("TO", "RP") and _is_before_noun_phrase(kinds, start)):
             kind = "REL"
         text = " ".join(token.lower for token in tokens[start:end])
         if kind == "NP":
-            chunks.append(_noun_phrase(tokens, text, start, end))
+            chunks.append(_build_noun_phrase(tokens, text, start, end))
         else:
             chunks.append(Chunk(kind, text, start, end, end - 1 if kind == "VP" else start))
     return Parse(caption, tokens, tuple(chunks))
 
 
-def _before_noun(kinds: tuple[tuple[str, int, int], ...], index: int) -> bool:
+def _is_before_noun_phrase(kinds: tuple[tuple[str, int, int], ...], index: int) -> bool:
     """Return whether a noun phrase begins right after token `index`: "to" and "down" are then prepositions."""
     return any(kind == "NP" and start == index + 1 for kind, start, _ in kinds)
 
 
-def _noun_phrase(tokens: tuple[Token, ...], text: str, start: int, end: int) -> Chunk:
+def _build_noun_phrase(tokens: tuple[Token, ...], text: str, start: int, end: int) -> Chunk:
     attributes, determiner, count = [], None, None
     owner = max((i for i in range(start, end) if tokens[i].tag == "POS"), default=start - 1)
     for i in range(start, end - 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cleaner.text.kinds import family, words
+from cleaner.text.kinds import parse_family, split_words
 
 # Prepositions of one or more words -> those that make the phrase false.
 _SIDES = {
@@ -11,7 +11,7 @@ _SIDES = {
     for s in ("left", "right")
     for b in (" of", " side of")
 }
-RELATIONS: dict[str, tuple[str, ...]] = {
+OPPOSITE_PREPOSITIONS: dict[str, tuple[str, ...]] = {
     **{phrase: (phrase.replace(s, "right" if s == "left" else "left"),) for phrase, s in _SIDES.items()},
     "above": ("below",),
     "below": ("above",),
@@ -60,7 +60,7 @@ RELATIONS: dict[str, tuple[str, ...]] = {
     "among": ("far from",),
 }
 # The same where the place is wide: one is not "under the beach".
-WIDE_RELATIONS = {
+WIDE_PLACE_OPPOSITES = {
     "on": ("far from",),
     "in": ("outside", "far from"),
     "at": ("far from",),
@@ -72,34 +72,34 @@ WIDE_RELATIONS = {
     "into": ("out of",),
 }
 # Phrases that act as one preposition although they have no opposite.
-OTHER_RELATIONS = tuple(
+COMPOUND_PREPOSITIONS = tuple(
     group[0]
-    for group in family(
+    for group in parse_family(
         "in the middle of, in the center of, in the centre of, as part of, prior to, ahead of, because of, due to, in "
         "the background of, in the foreground of, instead of, such as, along with, together with, according to, at "
         "the end of, at the top of, at the bottom of, on the back of, on the front of, on the edge of, on the side "
         "of, by the side of, off of, as well as, thanks to, out from, up to, based on, by way of"
     )
 )
-NUMBERS = words("one two three four five six seven eight nine ten eleven twelve")
+NUMBERS = split_words("one two three four five six seven eight nine ten eleven twelve")
 NEGATIONS = frozenset(
-    words(
+    split_words(
         "no not n't n’t never without nobody nothing none neither nor nowhere cannot hardly barely scarcely lack "
         "lacks lacking lacked except unless absent missing rarely seldom non fails"
     )
 )
 QUANTIFIERS = frozenset(
-    words(
+    split_words(
         "all every each everyone everything everybody most few fewer fewest less least only just both either any "
         "anyone anything half almost nearly exactly whole entire majority if would could might may should than or "
         "vs versus between whether"
     )
 )
 # Those that tell of an amount: what stands before them holds without them.
-AMOUNTS = frozenset(words("all every each most few both any half entire whole everyone everything"))
+AMOUNTS = frozenset(split_words("all every each most few both any half entire whole everyone everything"))
 # Nouns of idioms: nothing is "outside the air" or "far from the distance".
-NOWHERE = frozenset(
-    words(
+IDIOM_NOUNS = frozenset(
+    split_words(
         "sky air horizon open world distance way dark wind sun sunlight light rain person life love motion action time "
         "universe front addition honor shade style colour color form case fact point detail order memory "
         "progress search turn hurry particular general"
@@ -107,7 +107,7 @@ NOWHERE = frozenset(
 )
 # "A fake gun" is no gun: adjectives that cannot be dropped, and those that narrow a phrase to one thing.
 PRIVATIVE = frozenset(
-    words(
+    split_words(
         "middle fake toy stuffed artificial imitation faux former future ex alleged supposed would-be false mock "
         "imaginary virtual pretend inflatable cartoon animated fictional plush dead unborn potential possible "
         "counterfeit synthetic simulated mini miniature model lego origami painted carved drawn printed "
@@ -121,10 +121,10 @@ PRIVATIVE = frozenset(
     )
 )
 # "A photo of X" shows X. A painting, a statue or a toy does not.
-PHOTOS = frozenset(words("photo photograph picture image"))
+IMAGE_NOUNS = frozenset(split_words("photo photograph picture image"))
 # "A group of women": the thing to exchange is the second noun.
 CONTAINERS = frozenset(
-    words(
+    split_words(
         "group pair bunch set lot number series row couple variety selection collection piece cup glass bottle bowl "
         "plate pile slice stack line array crowd herd flock kind type sort part side top bottom front back view "
         "close-up photo photograph picture image portrait illustration painting drawing shot member edge end center "
@@ -134,7 +134,7 @@ CONTAINERS = frozenset(
 )
 # Nouns that are too general, or too little of a thing, to be exchanged or drawn.
 VAGUE = frozenset(
-    words(
+    split_words(
         "figure same view background foreground thing stuff way kind type sort lot lots bit part side front back top "
         "bottom end middle center edge number rest case use time today tomorrow yesterday something anything "
         "everything nothing someone anyone everyone one ones body work place area left right here there me you he "

@@ -8,11 +8,11 @@ from random import Random
 
 from cleaner.seed import derive_seed
 from cleaner.text.changes import Change
-from cleaner.text.lexicon import cached
-from cleaner.text.negative import negatives
+from cleaner.text.lexicon import lexicon_cache
+from cleaner.text.negative import draw_changes
 from cleaner.text.parse import Parse, parse
-from cleaner.text.positive import positive
-from cleaner.text.tagger import NOUNS
+from cleaner.text.positive import draw_positive
+from cleaner.text.tagger import NOUN_TAGS
 from cleaner.text.vocabulary import Vocabulary
 
 
@@ -47,9 +47,9 @@ def positive_subtexts(caption: str, seed: int = 0) -> list[Subtext]:
     """Return up to three different true subtexts, the first drawn first; [] if the caption has no noun phrase."""
     parsed = parse(caption)
     rng = Random(derive_seed(seed, "positive", caption))
-    drawn = [positive(parsed, rng) for _ in range(3)]
+    drawn = [draw_positive(parsed, rng) for _ in range(3)]
     texts = list(dict.fromkeys(text for text in drawn if text is not None))
-    return [_true(caption, text) for text in texts if text != caption or len(texts) == 1]
+    return [_make_positive(caption, text) for text in texts if text != caption or len(texts) == 1]
 
 
 def negative_subtexts(
@@ -60,9 +60,12 @@ def negative_subtexts(
     `vocabulary`, or the captions to count it from, gives the words to use first.
     """
     parsed = parse(caption)
-    words = vocabulary if isinstance(vocabulary, Vocabulary) or vocabulary is None else _vocabulary(tuple(vocabulary))
+    words = (
+        vocabulary if isinstance(vocabulary, Vocabulary) or vocabulary is None else _count_vocabulary(tuple(vocabulary))
+    )
     return [
-        _false(parsed, change) for change in negatives(parsed, n, Random(derive_seed(seed, "negative", caption)), words)
+        _make_negative(parsed, change)
+        for change in draw_changes(parsed, n, Random(derive_seed(seed, "negative", caption)), words)
     ]
 
 
@@ -81,11 +84,11 @@ def draw_subtexts(
     """
     parsed = parse(caption)
     rng = Random(derive_seed(seed, epoch, index))
-    text = positive(parsed, rng)
+    text = draw_positive(parsed, rng)
     if text is None:
         return SubtextPair(None, ())
-    false = tuple(_false(parsed, change) for change in negatives(parsed, n, rng, vocabulary, held_out))
-    return SubtextPair(_true(caption, text), false)
+    false = tuple(_make_negative(parsed, change) for change in draw_changes(parsed, n, rng, vocabulary, held_out))
+    return SubtextPair(_make_positive(caption, text), false)
 
 
 def content_words(text: str) -> frozenset[str]:
@@ -93,13 +96,13 @@ def content_words(text: str) -> frozenset[str]:
     return _content_words(text)
 
 
-@cached(16384)
+@lexicon_cache(16384)
 def _content_words(text: str) -> frozenset[str]:
     parsed = parse(text)
     kept = []
     for i, token in enumerate(parsed.tokens):
         if (
-            token.tag in NOUNS
+            token.tag in NOUN_TAGS
             or token.tag in ("CD", "REL", "INREL")
             or (token.tag[:2] in ("JJ", "VB") and token.tag != "VBE")
         ):
@@ -120,23 +123,23 @@ def _content_words(text: str) -> frozenset[str]:
     return frozenset(kept)
 
 
-@cached(4)
-def _vocabulary(captions: tuple[str, ...]) -> Vocabulary:
+@lexicon_cache(4)
+def _count_vocabulary(captions: tuple[str, ...]) -> Vocabulary:
     return Vocabulary.from_captions(captions)
 
 
-def _true(caption: str, text: str) -> Subtext:
+def _make_positive(caption: str, text: str) -> Subtext:
     return Subtext(text, "identity" if text == caption else "core")
 
 
-def _false(parsed: Parse, change: Change) -> Subtext:
+def _make_negative(parsed: Parse, change: Change) -> Subtext:
     """Write a changed caption; everything but the change stays as it stood."""
     tokens = parsed.tokens
     start, end = tokens[change.start].start, tokens[change.end - 1].end
     old = parsed.caption[start:end]
     new = change.new.capitalize() if old[:1].isupper() and old[1:].islower() else change.new
     edits = [Edit(change.kind, (start, end), old, new)]
-    for index, text in change.also:
+    for index, text in change.repairs:
         token = tokens[index]
         edits.append(Edit("agreement", (token.start, token.end), token.text, text))
     text = parsed.caption

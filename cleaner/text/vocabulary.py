@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cleaner.text.lexicon import load_lexicon
 from cleaner.text.parse import Parse, parse
-from cleaner.text.tagger import NOUNS
+from cleaner.text.tagger import NOUN_TAGS
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class Vocabulary:
     verbs: Mapping[str, int]
     countable: frozenset[str]
     """Nouns that were met in the plural, or after "a", "an" or a number."""
-    slots: Mapping[str, Mapping[str, int]]
+    nouns_by_preposition: Mapping[str, Mapping[str, int]]
 
     @classmethod
     def from_captions(cls, captions: Iterable[str]) -> Vocabulary:
@@ -32,11 +32,13 @@ class Vocabulary:
             parsed = parse(caption)
             _count_words(parsed, counts)
             _count_phrases(parsed, countable, slots)
-        nouns, adjectives, verbs = (_sorted(counts[pos]) for pos in "nav")
-        return cls(nouns, adjectives, verbs, frozenset(countable), {k: _sorted(v) for k, v in sorted(slots.items())})
+        nouns, adjectives, verbs = (_sort_by_count(counts[pos]) for pos in "nav")
+        return cls(
+            nouns, adjectives, verbs, frozenset(countable), {k: _sort_by_count(v) for k, v in sorted(slots.items())}
+        )
 
 
-def _sorted(counts: Counter[str]) -> dict[str, int]:
+def _sort_by_count(counts: Counter[str]) -> dict[str, int]:
     """Return the counts, the commonest first and equals by name, so that no draw depends on the order of captions."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
@@ -44,7 +46,7 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
 def _count_words(parsed: Parse, counts: dict[str, Counter[str]]) -> None:
     lexicon = load_lexicon()
     for i, token in enumerate(parsed.tokens):
-        kind = "n" if token.tag in NOUNS else {"JJ": "a", "VB": "v"}.get(token.tag[:2], "")
+        kind = "n" if token.tag in NOUN_TAGS else {"JJ": "a", "VB": "v"}.get(token.tag[:2], "")
         if kind and token.tag != "VBE" and parsed.lemma(i) in lexicon:
             counts[kind][parsed.lemma(i)] += 1
 

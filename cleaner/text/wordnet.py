@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cleaner.text.kinds import words
+from cleaner.text.kinds import split_words
 from cleaner.types import CleanerError
 
-FILES = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
+POS_FILES = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
 _SENSE_TYPES = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "a"}
 # Names of the lexicographer files 3 to 28, lexnames(5WN).
 _CLASS_NAMES = (
     "top act animal artifact attribute body cognition communication event feeling food group location motive object"
     " person phenomenon plant possession process quantity relation shape state substance time"
 )
-NOUN_CLASSES = dict(enumerate(words(_CLASS_NAMES), start=3))
+NOUN_CLASSES = dict(enumerate(split_words(_CLASS_NAMES), start=3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Synset:
 
     id: int
     pos: str
-    file: int
+    lexicographer_file: int
     words: tuple[str, ...]
-    parents: tuple[int, ...]
+    hypernyms: tuple[int, ...]
     similar: tuple[int, ...]
-    named: bool
+    is_proper_name: bool
     gloss: str
 
 
@@ -45,7 +45,7 @@ class WordNet:
     counts: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
     antonyms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     exceptions: dict[tuple[str, str], str] = field(default_factory=dict)
-    capitalised: set[str] = field(default_factory=set)
+    capitalized: set[str] = field(default_factory=set)
     """Nouns that are written with a capital: names, Latin genera."""
 
     def count(self, pos: str, lemma: str) -> int:
@@ -59,49 +59,49 @@ class WordNet:
 
 def read_wordnet(folder: Path) -> WordNet:
     """Read WordNet 3.0 from `folder`; raise `CleanerError` if a file is missing."""
-    missing = [f"data.{name}" for name in FILES.values() if not (folder / f"data.{name}").is_file()]
+    missing = [f"data.{name}" for name in POS_FILES.values() if not (folder / f"data.{name}").is_file()]
     if missing:
         raise CleanerError(
             f"{folder} holds no WordNet: {missing[0]} is missing (Debian: apt-get install wordnet-base)."
         )
     net = WordNet()
-    for pos, name in FILES.items():
-        for synset in _synsets(folder / f"data.{name}", pos, net):
+    for pos, name in POS_FILES.items():
+        for synset in _read_synsets(folder / f"data.{name}", pos, net):
             net.synsets[pos, synset.id] = synset
-        for line in _lines(folder / f"index.{name}"):
+        for line in _read_lines(folder / f"index.{name}"):
             fields = line.split()
             # lemma pos synset_cnt p_cnt [ptr_symbol...] sense_cnt tagsense_cnt offset...
             offsets = fields[6 + int(fields[3]) :]
-            net.senses[pos, _plain(fields[0])] = [int(o) for o in offsets]
-        for line in _lines(folder / f"{name}.exc"):
+            net.senses[pos, _normalize(fields[0])] = [int(o) for o in offsets]
+        for line in _read_lines(folder / f"{name}.exc"):
             form, *lemmas = line.split()
             if lemmas:
-                net.exceptions[pos, _plain(form)] = _plain(lemmas[0])
-    for line in _lines(folder / "cntlist.rev"):
+                net.exceptions[pos, _normalize(form)] = _normalize(lemmas[0])
+    for line in _read_lines(folder / "cntlist.rev"):
         key, number, count = line.split()
         lemma, _, rest = key.partition("%")
-        net.counts.setdefault((_SENSE_TYPES[rest[0]], _plain(lemma)), {})[int(number)] = int(count)
+        net.counts.setdefault((_SENSE_TYPES[rest[0]], _normalize(lemma)), {})[int(number)] = int(count)
     return net
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _read_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a WordNet file without its licence header, which is indented."""
     if path.is_file():
         with path.open(encoding="utf-8", errors="replace") as lines:
             yield from (line.rstrip() for line in lines if line.strip() and not line.startswith("  "))
 
 
-def _plain(word: str) -> str:
+def _normalize(word: str) -> str:
     return word.lower().replace("_", " ").partition("(")[0]
 
 
-def _synsets(path: Path, pos: str, net: WordNet) -> Iterator[Synset]:
-    for line in _lines(path):
+def _read_synsets(path: Path, pos: str, net: WordNet) -> Iterator[Synset]:
+    for line in _read_lines(path):
         head, _, gloss = line.partition(" | ")
         fields = head.split()
         n_words = int(fields[3], 16)
-        names = tuple(_plain(word) for word in fields[4 : 4 + 2 * n_words : 2])
-        net.capitalised.update(_plain(word) for word in fields[4 : 4 + 2 * n_words : 2] if not word.islower())
+        names = tuple(_normalize(word) for word in fields[4 : 4 + 2 * n_words : 2])
+        net.capitalized.update(_normalize(word) for word in fields[4 : 4 + 2 * n_words : 2] if not word.islower())
         start = 4 + 2 * n_words
         pointers = [fields[i : i + 4] for i in range(start + 1, start + 1 + 4 * int(fields[start]), 4)]
         parents = tuple(int(p[1]) for p in pointers if p[0] in ("@", "@i"))
@@ -115,7 +115,7 @@ def _synsets(path: Path, pos: str, net: WordNet) -> Iterator[Synset]:
         yield Synset(int(fields[0]), pos, int(fields[1]), names, parents, similar, named, gloss)
 
 
-def antonyms(net: WordNet, pos: str, word: str) -> list[str]:
+def find_antonyms(net: WordNet, pos: str, word: str) -> list[str]:
     """Return the direct antonyms of `word`."""
     found = []
     for pointer in net.antonyms.get((pos, word), []):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cleaner.data.scenery.captions import caption
+from cleaner.data.scenery.captions import make_caption
 from cleaner.data.scenery.facts import VARIANTS, Scene, SceneObject
 from cleaner.data.scenes import is_true, scene
 
@@ -19,12 +19,12 @@ ALONE = Scene((replace(BANANA, size="large"),), None, "wood", "plain", (0.5,) * 
 def test_captions_are_true(variant: str, mode: str):
     for index in range(5000 if variant == "plain" else 500):
         facts = scene("train", 3, index, variant)
-        text = caption(facts, "train", 3, index, mode)
+        text = make_caption(facts, "train", 3, index, mode)
         assert is_true(text, facts) is True, (text, facts)
 
 
 def test_captions_of_other_scenes_are_mostly_false():
-    wrong = [is_true(caption(scene("test", 0, i), "test", 0, i), scene("test", 0, i + 1)) for i in range(500)]
+    wrong = [is_true(make_caption(scene("test", 0, i), "test", 0, i), scene("test", 0, i + 1)) for i in range(500)]
     assert wrong.count(False) > 490
 
 

@@ -10,11 +10,11 @@ import torch
 
 from cleaner.data.base import DATASETS, load_data
 from cleaner.data.scenery import store
-from cleaner.data.scenery.captions import caption
-from cleaner.data.scenery.facts import NAMES, VARIANTS
-from cleaner.data.scenery.ground import MAKERS
-from cleaner.data.scenery.render import OBJECTS
-from cleaner.data.scenery.words import COLORS, GROUNDS, INVERSE, PATTERNS, RELATIONS, SIZES, SYNONYMS
+from cleaner.data.scenery.captions import make_caption
+from cleaner.data.scenery.facts import OBJECT_NAMES, VARIANTS
+from cleaner.data.scenery.ground import TEXTURE_FUNCTIONS
+from cleaner.data.scenery.render import OBJECT_PAINTERS
+from cleaner.data.scenery.words import COLORS, GROUNDS, INVERSE_RELATION, PATTERNS, RELATIONS, SIZES, SYNONYMS
 from cleaner.data.scenes import SPLIT_SIZES, Scenes, render, scene
 from cleaner.types import Cancelled, CleanerError
 
@@ -28,12 +28,12 @@ def scenes(tmp_path: Path, **options: object) -> Scenes:
 
 
 def test_vocabulary():
-    assert len(NAMES) >= 24
-    assert "banana" in NAMES
-    assert set(OBJECTS) == set(NAMES) == set(SYNONYMS)
+    assert len(OBJECT_NAMES) >= 24
+    assert "banana" in OBJECT_NAMES
+    assert set(OBJECT_PAINTERS) == set(OBJECT_NAMES) == set(SYNONYMS)
     assert len(COLORS) >= 10
     assert len(GROUNDS) - 1 >= 6
-    assert set(MAKERS) == set(GROUNDS)
+    assert set(TEXTURE_FUNCTIONS) == set(GROUNDS)
     for table in (SYNONYMS, COLORS, SIZES, PATTERNS, RELATIONS, GROUNDS):
         words = [word for options in table.values() for word in options]
         assert len(words) == len(set(words)), "a word may mean one thing only"
@@ -55,7 +55,7 @@ def test_the_same_arguments_give_the_same_picture_and_others_another():
 
 
 def test_splits_and_seeds_share_no_scene():
-    looks = [scene(split, seed, i).look for split in SPLIT_SIZES for seed in (0, 1) for i in range(500)]
+    looks = [scene(split, seed, i).appearance for split in SPLIT_SIZES for seed in (0, 1) for i in range(500)]
     assert len(set(looks)) == len(looks)
 
 
@@ -92,7 +92,7 @@ def test_relations_hold_in_coordinates():
             assert step > 0.3 > 0.2 > other
             assert b.extent < a.extent
             seen.add(s.relation)
-    assert seen == set(INVERSE)
+    assert seen == set(INVERSE_RELATION)
 
 
 def test_counts_of_single_objects():
@@ -100,7 +100,7 @@ def test_counts_of_single_objects():
     assert int((Scenes("validation").labels >= 0).sum()) >= 5_000
     test = Scenes("test")
     assert int((test.labels >= 0).sum()) >= 4_000
-    per_class = torch.bincount(test.labels[test.labels >= 0], minlength=len(NAMES))
+    per_class = torch.bincount(test.labels[test.labels >= 0], minlength=len(OBJECT_NAMES))
     assert per_class.min() > 80
 
 
@@ -176,15 +176,15 @@ def test_a_cancelled_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch
     def stop(report: object) -> None:
         raise Cancelled
 
-    monkeypatch.setattr(store, "CHUNK", 4)
+    monkeypatch.setattr(store, "IMAGES_PER_CHUNK", 4)
     with pytest.raises(Cancelled):
         scenes(tmp_path, on_step=stop).pixels  # noqa: B018
     assert list(tmp_path.iterdir()) == []
 
 
 def test_several_processes_render_the_same_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(store, "_ALONE", 4)
-    monkeypatch.setattr(store, "CHUNK", 10)
+    monkeypatch.setattr(store, "_MAX_IN_PROCESS", 4)
+    monkeypatch.setattr(store, "IMAGES_PER_CHUNK", 10)
     monkeypatch.setattr(store.os, "cpu_count", lambda: 2)
     reports = []
     data = scenes(tmp_path, size=24, image_size=16, on_step=reports.append)
@@ -222,10 +222,14 @@ def test_variants_differ_as_they_should(tmp_path: Path):
 def test_every_class_looks_different():
     # Silhouettes of all classes, same colour and place: no two may be near each other.
     base = scene("test", 0, 0)
-    o = replace(base.objects[0], x=0.5, y=0.5, extent=0.7, turn=0.0, flip=False, pattern="plain", color="blue")
+    o = replace(
+        base.objects[0], x=0.5, y=0.5, extent=0.7, rotation=0.0, is_flipped=False, pattern="plain", color="blue"
+    )
     one = replace(base, relation=None)
-    pictures = np.stack([render(replace(one, objects=(replace(o, name=name),)), 48) for name in NAMES]).astype(int)
-    distance = np.abs(pictures[:, None] - pictures[None]).mean((2, 3, 4)) + 99 * np.eye(len(NAMES))
+    pictures = np.stack([render(replace(one, objects=(replace(o, name=name),)), 48) for name in OBJECT_NAMES]).astype(
+        int
+    )
+    distance = np.abs(pictures[:, None] - pictures[None]).mean((2, 3, 4)) + 99 * np.eye(len(OBJECT_NAMES))
     assert distance.min() > 5
 
 
@@ -251,7 +255,7 @@ def test_fingerprint_depends_on_the_seed(tmp_path: Path):
 
 def test_caption_is_a_function_of_its_arguments():
     s = scene("train", 0, 9)
-    assert caption(s, "train", 0, 9, "mixed") == caption(s, "train", 0, 9, "mixed")
+    assert make_caption(s, "train", 0, 9, "mixed") == make_caption(s, "train", 0, 9, "mixed")
 
 
 if __name__ == "__main__":  # new golden pictures; only together with a new SCENES_VERSION

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from cleaner.text import Vocabulary, draw_subtexts, negative_subtexts, positive_subtexts
-from cleaner.text.kinds import FLOWERS, KINDS
+from cleaner.text.kinds import FLOWERS, SUBSTITUTE_GROUPS
 from cleaner.text.lexicon import load_lexicon
 
 RED_CAR = "a small yellow banana to the left of a red car on the grass"
@@ -107,19 +107,19 @@ def test_verbs_keep_their_form() -> None:
     ],
 )
 def test_near_words_never_stand_for_each_other(first: str, second: str) -> None:
-    assert not load_lexicon().exclusive(first, second)
+    assert not load_lexicon().are_exclusive(first, second)
     seen = Vocabulary.from_captions([f"a {first} and a {second}"] * 3 + ["a clock", "a pear and a wolf"])
     assert not any(second in text.split() for text in drawn(f"a {first}", "object", 20, seen))
 
 
 @pytest.mark.parametrize(("first", "second"), [("apple", "pear"), ("cat", "dog"), ("car", "banana"), ("cup", "kite")])
 def test_other_things_do(first: str, second: str) -> None:
-    assert load_lexicon().exclusive(first, second)
+    assert load_lexicon().are_exclusive(first, second)
 
 
 def test_a_flower_is_no_flower_of_another_kind() -> None:
-    exclusive = load_lexicon().exclusive
-    line = next(line for line in KINDS if "rose" in line)
+    exclusive = load_lexicon().are_exclusive
+    line = next(line for line in SUBSTITUTE_GROUPS if "rose" in line)
     assert {*line} <= {*FLOWERS}
     assert all(exclusive(one, other) for one in line for other in line if one != other)
     assert not any(exclusive(name, above) for name in FLOWERS for above in ("flower", "plant"))

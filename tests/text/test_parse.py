@@ -43,7 +43,7 @@ def test_chunks(caption: str, chunks: str) -> None:
 
 def test_phrase_and_relation() -> None:
     parsed = parse("two small dogs in front of a red car")
-    dogs, car = parsed.phrases
+    dogs, car = parsed.noun_phrases
     assert [parsed.tokens[i].text for i in dogs.attributes] == ["small"]
     assert dogs.count is not None
     assert parsed.tokens[dogs.count].text == "two"

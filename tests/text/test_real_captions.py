@@ -34,7 +34,7 @@ def drawn(captions: list[str]) -> tuple[list[SubtextPair], float]:
 
 def covered(captions: list[str], pairs: list[SubtextPair]) -> float:
     """Share of captions with a noun that give a positive and two negatives of different kinds."""
-    with_noun = [pair for caption, pair in zip(captions, pairs, strict=True) if parse(caption).phrases]
+    with_noun = [pair for caption, pair in zip(captions, pairs, strict=True) if parse(caption).noun_phrases]
     return sum(p.positive is not None and len({s.kind for s in p.negatives}) > 1 for p in with_noun) / len(with_noun)
 
 

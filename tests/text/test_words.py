@@ -15,7 +15,7 @@ from cleaner.text import (
     use_lexicon,
 )
 from cleaner.text import lexicon as lexicon_module
-from cleaner.text.lexicon import PATH, load_lexicon
+from cleaner.text.lexicon import LEXICON_PATH, load_lexicon
 from cleaner.types import CleanerError
 
 CAPTION = "a small cat sits on the old sofa near a window and looks at a bird"
@@ -73,7 +73,7 @@ def test_content_words() -> None:
     ],
 )
 def test_plural_and_back(noun: str, plural: str) -> None:
-    assert forms.plural(noun) == plural
+    assert forms.pluralize(noun) == plural
     assert load_lexicon().noun_lemma(plural.split()[-1]) == noun.split()[-1]
 
 
@@ -83,7 +83,7 @@ def test_the_verb_behind_a_form() -> None:
 
 
 def test_plural_of_compounds() -> None:
-    assert [forms.plural(noun) for noun in ("spokesman", "sunglasses")] == ["spokesmen", "sunglasses"]
+    assert [forms.pluralize(noun) for noun in ("spokesman", "sunglasses")] == ["spokesmen", "sunglasses"]
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ def test_conjugate(verb: str, tag: str, form: str) -> None:
     ],
 )
 def test_article(word: str, article: str) -> None:
-    assert forms.article(word) == article
+    assert forms.choose_article(word) == article
 
 
 def test_lexicon_file_is_small_and_has_its_licence() -> None:
-    assert PATH.stat().st_size < 1_000_000
-    assert "Princeton University" in (PATH.parent / "LICENSE").read_text()
+    assert LEXICON_PATH.stat().st_size < 1_000_000
+    assert "Princeton University" in (LEXICON_PATH.parent / "LICENSE").read_text()
 
 
 def test_the_banana_is_a_fruit() -> None:
@@ -136,7 +136,7 @@ def test_the_banana_is_a_fruit() -> None:
 
 
 def test_a_missing_lexicon_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(lexicon_module, "PATH", tmp_path / "none.json.gz")
+    monkeypatch.setattr(lexicon_module, "LEXICON_PATH", tmp_path / "none.json.gz")
     lexicon_module._read.cache_clear()
     with pytest.raises(CleanerError, match="lexicon is missing"):
         load_lexicon()
@@ -153,7 +153,7 @@ def test_the_choice_of_lexicon() -> None:
 def test_a_lexicon_within_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, read = [], lexicon_module._read
     monkeypatch.setattr(lexicon_module, "_read", lambda name: asked.append(name) or read("shipped"))
-    with lexicon_module.lexicon("wordnet"):
+    with lexicon_module.using_lexicon("wordnet"):
         load_lexicon()
     load_lexicon()
     assert asked == ["wordnet", "wordnet", "shipped", "shipped"]

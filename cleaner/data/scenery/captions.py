@@ -4,50 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cleaner.data.scenery.facts import SCENES_VERSION, Draw, Scene, SceneObject
-from cleaner.data.scenery.words import COLORS, GROUNDS, INVERSE, PATTERNS, POSTURE, RELATIONS, SIZES, SYNONYMS, article
+from cleaner.data.scenery.facts import SCENES_VERSION, Scene, SceneObject, UniformSampler
+from cleaner.data.scenery.words import (
+    COLORS,
+    GROUNDS,
+    INVERSE_RELATION,
+    PATTERNS,
+    POSTURE,
+    RELATIONS,
+    SIZES,
+    SYNONYMS,
+    add_article,
+)
 from cleaner.seed import numpy_generator
 
-MODES = ("mixed", "full")
+CAPTION_MODES = ("mixed", "full")
 PREFIXES = ("a photo of ", "a picture of ", "an image of ")
 SKETCH_PREFIXES = ("a drawing of ", "a sketch of ", "a line drawing of ")
 
 
-def caption(scene: Scene, split: str, seed: int, index: int, mode: str = "full") -> str:
+def make_caption(scene: Scene, split: str, seed: int, index: int, mode: str = "full") -> str:
     """Return a caption of `scene`.
 
     "full" names every object with colour and pattern, mostly size, relation and ground. "mixed" is short in
     half of the cases (object alone or with its colour, in the prompts of the zero-shot classifier), of middle length
     in a fifth, and full in the rest.
     """
-    rng = numpy_generator("scene-caption", SCENES_VERSION, scene.style, split, seed, index, mode)
-    u: Draw = iter(rng.random(48).tolist()).__next__
+    rng = numpy_generator("scene-caption", SCENES_VERSION, scene.variant, split, seed, index, mode)
+    u: UniformSampler = iter(rng.random(48).tolist()).__next__
     t = u()
     if mode == "full" or t < 0.3:
-        return _full(scene, u)
-    return _short(scene, u) if t < 0.8 else _middle(scene, u)
+        return _make_full_caption(scene, u)
+    return _make_short_caption(scene, u) if t < 0.8 else _make_medium_caption(scene, u)
 
 
-def _pick(options: Sequence[str], u: Draw, usual: float = 0.0) -> str:
-    """One of the options; the first with probability `usual` more than its share."""
+def _pick(options: Sequence[str], u: UniformSampler, first_bias: float = 0.0) -> str:
+    """One of the options; the first with probability `first_bias` more than its share."""
     t = u()
-    return options[0] if t < usual else options[int((t - usual) / (1 - usual) * len(options))]
+    return options[0] if t < first_bias else options[int((t - first_bias) / (1 - first_bias) * len(options))]
 
 
-def _noun(o: SceneObject, u: Draw) -> str:
+def _noun(o: SceneObject, u: UniformSampler) -> str:
     return _pick(SYNONYMS[o.name], u, 0.4)
 
 
-def _phrase(o: SceneObject, u: Draw, size: float = 1.0, pattern: float = 1.0, color: float = 1.0) -> str:
+def _phrase(o: SceneObject, u: UniformSampler, size: float = 1.0, pattern: float = 1.0, color: float = 1.0) -> str:
     """Return "a small striped blue cup", each attribute that shows named with the given probability."""
     words = []
     for options, chance in ((SIZES[o.size], size), (PATTERNS[o.pattern], pattern), (COLORS.get(o.color, ()), color)):
         if options and u() < chance:
             words.append(_pick(options, u, 0.5))
-    return article(" ".join([*words, _noun(o, u)]))
+    return add_article(" ".join([*words, _noun(o, u)]))
 
 
-def _short(scene: Scene, u: Draw) -> str:
+def _make_short_caption(scene: Scene, u: UniformSampler) -> str:
     o = scene.objects[0]
     if len(scene.objects) > 1 and u() < 0.15:
         return f"{_phrase(o, u, 0, 0, 0)} and {_phrase(scene.objects[1], u, 0, 0, 0)}"
@@ -55,7 +65,7 @@ def _short(scene: Scene, u: Draw) -> str:
     return prefix + _phrase(o, u, 0, 0, 0.4)
 
 
-def _middle(scene: Scene, u: Draw) -> str:
+def _make_medium_caption(scene: Scene, u: UniformSampler) -> str:
     kind = u()
     main = _phrase(scene.objects[0], u, 0.3, 0.3, 0.3)
     if scene.relation and kind < 0.6:
@@ -66,16 +76,16 @@ def _middle(scene: Scene, u: Draw) -> str:
     return _pick(PREFIXES, u) + _phrase(scene.objects[0], u, 0.7, 0.7, 0.5)
 
 
-def _ground(scene: Scene, u: Draw) -> str:
+def _ground(scene: Scene, u: UniformSampler) -> str:
     return _pick(GROUNDS[scene.ground], u, 0.4)
 
 
-def _full(scene: Scene, u: Draw) -> str:
-    prefix = _pick(SKETCH_PREFIXES if scene.style == "sketch" else PREFIXES, u)
+def _make_full_caption(scene: Scene, u: UniformSampler) -> str:
+    prefix = _pick(SKETCH_PREFIXES if scene.variant == "sketch" else PREFIXES, u)
     if scene.relation:
-        return _pair(scene, u, prefix)
+        return _make_pair_caption(scene, u, prefix)
     if len(scene.objects) > 1:
-        return _crowd(scene, u, prefix)
+        return _make_crowd_caption(scene, u, prefix)
     o = scene.objects[0]
     main, ground, verb = _phrase(o, u, 0.85), _ground(scene, u), _verb(o, u)
     forms: tuple[Callable[[], str], ...] = (
@@ -90,16 +100,16 @@ def _full(scene: Scene, u: Draw) -> str:
     return forms[int(u() * len(forms))]()
 
 
-def _verb(o: SceneObject, u: Draw) -> str:
+def _verb(o: SceneObject, u: UniformSampler) -> str:
     return POSTURE[o.name] if u() < 0.8 else "is"
 
 
-def _pair(scene: Scene, u: Draw, prefix: str) -> str:
+def _make_pair_caption(scene: Scene, u: UniformSampler, prefix: str) -> str:
     relation = scene.relation or ""
     a, b = scene.objects[0], scene.objects[1]
     main, other = _phrase(a, u, 0.85), _phrase(b, u, 0.4)
     if u() < 0.2:
-        a, main, other, relation = b, other, main, INVERSE[relation]
+        a, main, other, relation = b, other, main, INVERSE_RELATION[relation]
     place, ground, verb = _pick(RELATIONS[relation], u, 0.3), _ground(scene, u), _verb(a, u)
     forms: tuple[Callable[[], str], ...] = (
         lambda: f"{main} {place} {other} {ground}",
@@ -116,7 +126,7 @@ def _pair(scene: Scene, u: Draw, prefix: str) -> str:
     return forms[int(u() * len(forms))]()
 
 
-def _crowd(scene: Scene, u: Draw, prefix: str) -> str:
+def _make_crowd_caption(scene: Scene, u: UniformSampler, prefix: str) -> str:
     first, *others = [_phrase(o, u, 0, 0.5) for o in scene.objects]
     rest = ", ".join(others[:-1]) + " and " + others[-1] if len(others) > 1 else others[0]
     ground = _ground(scene, u)

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cleaner.config import DATA_VERSIONS
-from cleaner.data.scenery.words import COLORS, GROUNDS, NATURAL, PATTERNED, SYNONYMS
+from cleaner.data.scenery.words import COLORS, GROUNDS, NATURAL_COLORS, PATTERNED, SYNONYMS
 from cleaner.seed import numpy_generator
 
 SCENES_VERSION = DATA_VERSIONS["scenes"]
 VARIANTS = ("plain", "sketch", "night", "crowd")
-NAMES = tuple(sorted(SYNONYMS))
+OBJECT_NAMES = tuple(sorted(SYNONYMS))
 _COLORS = tuple(COLORS)
 _GROUNDS = tuple(g for g in GROUNDS if g != "paper")
 _RELATIONS = ("left", "right", "above", "below")
 # Objects that only make sense upright are turned a little, lying ones a lot.
-_TURN = {name: 38.0 if name in ("banana", "carrot", "key", "ball", "star") else 12.0 for name in SYNONYMS}
+_MAX_ROTATION = {name: 38.0 if name in ("banana", "carrot", "key", "ball", "star") else 12.0 for name in SYNONYMS}
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class SceneObject:
     x: float
     y: float
     extent: float
-    turn: float
+    rotation: float
     """Degrees, clockwise."""
-    flip: bool
-    shape: tuple[float, ...]
+    is_flipped: bool
+    proportions: tuple[float, ...]
     """Six numbers in [0, 1) that vary the proportions."""
 
 
@@ -46,34 +46,36 @@ class Scene:
     relation: str | None
     """Where the main object is, seen from the second: "left", "right", "above", "below"; None without a pair."""
     ground: str
-    style: str
+    variant: str
     """One of `VARIANTS`."""
-    look: tuple[float, ...]
+    appearance: tuple[float, ...]
     """Twelve numbers in [0, 1) for light, ground and noise."""
 
 
-Draw = Callable[[], float]
+UniformSampler = Callable[[], float]
 
 
-def scene(split: str, seed: int, index: int, variant: str = "plain") -> Scene:
+def make_scene(split: str, seed: int, index: int, variant: str = "plain") -> Scene:
     """Return the facts of picture `index`: a function of its arguments alone. Sketch and night show the same scenes
     as plain; a crowd has scenes of its own."""
     layout = "crowd" if variant == "crowd" else "plain"
-    u: Draw = iter(numpy_generator("scenes", SCENES_VERSION, layout, split, seed, index).random(128).tolist()).__next__
+    u: UniformSampler = iter(
+        numpy_generator("scenes", SCENES_VERSION, layout, split, seed, index).random(128).tolist()
+    ).__next__
     look = tuple(u() for _ in range(12))
     ground = _pick(_GROUNDS, u())
     if variant == "sketch":
         ground = "paper"
     colored = variant != "sketch"
     if layout == "crowd":
-        return Scene(_crowd(u), None, ground, variant, look)
-    names = _names(u, 2)
+        return Scene(_make_crowd(u), None, ground, variant, look)
+    names = _draw_names(u, 2)
     if u() < 0.5:
-        extent = _extent(u, 26, 30, 39, 48)
-        objects = (_object(names[0], u, extent, 0.5, 0.5, colored),)
-        return Scene((_somewhere(objects[0], u),), None, ground, variant, look)
+        extent = _draw_extent(u, 26, 30, 39, 48)
+        objects = (_make_object(names[0], u, extent, 0.5, 0.5, colored),)
+        return Scene((_place_randomly(objects[0], u),), None, ground, variant, look)
     relation = _pick(_RELATIONS, u())
-    extent = _extent(u, 26, 30, 38, 43)
+    extent = _draw_extent(u, 26, 30, 38, 43)
     other = (17 + u() * (min(25, 63 - extent * 64) - 17)) / 64
     if extent * 64 > 40:
         other = (17 + u() * 3) / 64
@@ -87,7 +89,7 @@ def scene(split: str, seed: int, index: int, variant: str = "plain") -> Scene:
     level = relation in ("left", "right")
     a = (main, across) if level else (across, main)
     b = (second, across_second) if level else (across_second, second)
-    pair = (_object(names[0], u, extent, *a, colored), _object(names[1], u, other, *b, colored))
+    pair = (_make_object(names[0], u, extent, *a, colored), _make_object(names[1], u, other, *b, colored))
     return Scene(pair, relation, ground, variant, look)
 
 
@@ -95,16 +97,16 @@ def _pick(options: tuple[str, ...], t: float) -> str:
     return options[int(t * len(options))]
 
 
-def _names(u: Draw, n: int) -> list[str]:
+def _draw_names(u: UniformSampler, n: int) -> list[str]:
     """n different names."""
     names: list[str] = []
     for _ in range(n):
-        left = tuple(name for name in NAMES if name not in names)
+        left = tuple(name for name in OBJECT_NAMES if name not in names)
         names.append(_pick(left, u()))
     return names
 
 
-def _extent(u: Draw, low: float, small: float, medium: float, high: float) -> float:
+def _draw_extent(u: UniformSampler, low: float, small: float, medium: float, high: float) -> float:
     """A third small, a third medium, a third large, with a gap of 1 px so that the words are no hair-splitting."""
     kind, t = u(), u()
     if kind < 1 / 3:
@@ -116,39 +118,43 @@ def _extent(u: Draw, low: float, small: float, medium: float, high: float) -> fl
     return px / 64
 
 
-def size_of(extent: float) -> str:
+def classify_size(extent: float) -> str:
     return "small" if extent * 64 < 31 else "large" if extent * 64 >= 39.5 else "medium"
 
 
-def _object(name: str, u: Draw, extent: float, x: float, y: float, colored: bool = True) -> SceneObject:
+def _make_object(
+    name: str, u: UniformSampler, extent: float, x: float, y: float, is_colored: bool = True
+) -> SceneObject:
     natural, choice, plain, stripes = u(), u(), u(), u()
-    color = _pick(NATURAL[name] if natural < 0.45 else _COLORS, choice)
+    color = _pick(NATURAL_COLORS[name] if natural < 0.45 else _COLORS, choice)
     pattern = "plain"
     if name in PATTERNED and plain < 0.4 and extent * 64 >= 21:  # below that a pattern hides the object
         pattern = "striped" if stripes < 0.5 else "dotted"
-    turn = (2 * u() - 1) * _TURN[name]
+    turn = (2 * u() - 1) * _MAX_ROTATION[name]
     flip = u() < 0.5
     shape = tuple(u() for _ in range(6))
-    return SceneObject(name, color if colored else "", size_of(extent), pattern, x, y, extent, turn, flip, shape)
+    return SceneObject(
+        name, color if is_colored else "", classify_size(extent), pattern, x, y, extent, turn, flip, shape
+    )
 
 
-def _somewhere(o: SceneObject, u: Draw) -> SceneObject:
+def _place_randomly(o: SceneObject, u: UniformSampler) -> SceneObject:
     """The same object anywhere in the picture where all of it fits."""
-    room = max(0.97 - o.extent * (1 + 0.3 * abs(o.turn) / 38), 0)
+    room = max(0.97 - o.extent * (1 + 0.3 * abs(o.rotation) / 38), 0)
     x, y = 0.5 + (u() - 0.5) * room, 0.5 + (u() - 0.5) * room
-    return SceneObject(o.name, o.color, o.size, o.pattern, x, y, o.extent, o.turn, o.flip, o.shape)
+    return SceneObject(o.name, o.color, o.size, o.pattern, x, y, o.extent, o.rotation, o.is_flipped, o.proportions)
 
 
 _PLACES = tuple((0.155 + 0.345 * i, 0.155 + 0.345 * j) for i in range(3) for j in range(3) if (i, j) != (1, 1))
 
 
-def _crowd(u: Draw) -> tuple[SceneObject, ...]:
+def _make_crowd(u: UniformSampler) -> tuple[SceneObject, ...]:
     """Three to five objects: the main one, clearly larger, near the middle, the others around it."""
     n = 3 + int(u() * 3)
-    names = _names(u, n)
+    names = _draw_names(u, n)
     places = list(_PLACES)
-    objects = [_object(names[0], u, (25 + 4 * u()) / 64, 0.5 + 0.06 * (u() - 0.5), 0.5 + 0.06 * (u() - 0.5))]
+    objects = [_make_object(names[0], u, (25 + 4 * u()) / 64, 0.5 + 0.06 * (u() - 0.5), 0.5 + 0.06 * (u() - 0.5))]
     for name in names[1:]:
         x, y = places.pop(int(u() * len(places)))
-        objects.append(_object(name, u, (16 + 3 * u()) / 64, x + 0.03 * (u() - 0.5), y + 0.03 * (u() - 0.5)))
+        objects.append(_make_object(name, u, (16 + 3 * u()) / 64, x + 0.03 * (u() - 0.5), y + 0.03 * (u() - 0.5)))
     return tuple(objects)

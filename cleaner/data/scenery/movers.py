@@ -4,67 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cleaner.data.scenery.pen import Pen, blend, both, curve, tone, union
+from cleaner.data.scenery.pen import Pen, bezier_curve, intersection, lighten, smooth_union, union
 from cleaner.data.scenery.pen import arc as turn
 from cleaner.data.scenery.things import BARK, CREAM, GLASS, GOLD, INK, PAPER, STEEL
 
 
 def _eye(p: Pen, x: float, y: float, r: float) -> None:
-    p.solid(p.circle(x, y, r), PAPER, 0.05, 0.0)
-    p.solid(p.circle(x + 0.25 * r, y, 0.62 * r), INK, 0.08, 0.6)
+    p.add_solid(p.circle(x, y, r), PAPER, 0.05, 0.0)
+    p.add_solid(p.circle(x + 0.25 * r, y, 0.62 * r), INK, 0.08, 0.6)
 
 
 def _wheel(p: Pen, x: float, y: float, r: float) -> None:
-    p.solid(p.circle(x, y, r), INK, 0.1, 0.3)
-    p.solid(p.circle(x, y, 0.48 * r), STEEL, 0.1, 0.6)
+    p.add_solid(p.circle(x, y, r), INK, 0.1, 0.3)
+    p.add_solid(p.circle(x, y, 0.48 * r), STEEL, 0.1, 0.6)
 
 
 def cat(p: Pen) -> None:
-    tail = curve((0.35, 0.8), (1.15, 0.85), (0.82, 0.05 + 0.2 * p.u[0]), 7)
-    p.solid(p.stroke(tail, 0.12, 0.1), tone(p.color, -0.1), 0.12, 0.1)
+    tail = bezier_curve((0.35, 0.8), (1.15, 0.85), (0.82, 0.05 + 0.2 * p.u[0]), 7)
+    p.add_solid(p.stroke(tail, 0.12, 0.1), lighten(p.color, -0.1), 0.12, 0.1)
     fat = 0.42 + 0.08 * p.u[1]
-    body = blend(p.ellipse(0, 0.5, fat + 0.06, 0.46), p.ellipse(0, 0.15, fat - 0.08, 0.4), 0.2)
-    p.solid(body, bevel=0.4, gloss=0.1, pattern=True)
-    p.paint(p.ellipse(0, 0.42, 0.18, 0.3), tone(p.color, 0.55))
+    body = smooth_union(p.ellipse(0, 0.5, fat + 0.06, 0.46), p.ellipse(0, 0.15, fat - 0.08, 0.4), 0.2)
+    p.add_solid(body, bevel=0.4, gloss=0.1, is_patterned=True)
+    p.paint(p.ellipse(0, 0.42, 0.18, 0.3), lighten(p.color, 0.55))
     q = p.mirrored()
-    q.solid(q.ellipse(0.2, 0.84, 0.17, 0.12), tone(p.color, 0.2), 0.12, 0.1)
-    q.solid(q.polygon([(0.12, -0.62), (0.44, -0.93), (0.5, -0.35)], 0.05), bevel=0.15, gloss=0.1)
+    q.add_solid(q.ellipse(0.2, 0.84, 0.17, 0.12), lighten(p.color, 0.2), 0.12, 0.1)
+    q.add_solid(q.polygon([(0.12, -0.62), (0.44, -0.93), (0.5, -0.35)], 0.05), bevel=0.15, gloss=0.1)
     q.paint(q.polygon([(0.24, -0.62), (0.4, -0.78), (0.42, -0.5)], 0.02), (0.93, 0.6, 0.62))
-    p.solid(p.ellipse(0, -0.3, 0.54, 0.44), bevel=0.42, gloss=0.1, pattern=True)
-    p.paint(union(p.ellipse(-0.1, -0.14, 0.16, 0.12), p.ellipse(0.1, -0.14, 0.16, 0.12)), tone(p.color, 0.6))
+    p.add_solid(p.ellipse(0, -0.3, 0.54, 0.44), bevel=0.42, gloss=0.1, is_patterned=True)
+    p.paint(union(p.ellipse(-0.1, -0.14, 0.16, 0.12), p.ellipse(0.1, -0.14, 0.16, 0.12)), lighten(p.color, 0.6))
     eye = (0.62, 0.82, 0.3) if p.color[1] < 0.6 or p.color[0] > 0.6 else GOLD
-    q.solid(q.ellipse(0.23, -0.36, 0.115, 0.13), eye, 0.05, 0.0)
-    q.solid(q.ellipse(0.23, -0.36, 0.055, 0.12), INK, 0.05, 0.5)
-    p.solid(p.polygon([(-0.06, -0.22), (0.06, -0.22), (0, -0.15)], 0.02), (0.85, 0.4, 0.45), 0.05, 0.2)
+    q.add_solid(q.ellipse(0.23, -0.36, 0.115, 0.13), eye, 0.05, 0.0)
+    q.add_solid(q.ellipse(0.23, -0.36, 0.055, 0.12), INK, 0.05, 0.5)
+    p.add_solid(p.polygon([(-0.06, -0.22), (0.06, -0.22), (0, -0.15)], 0.02), (0.85, 0.4, 0.45), 0.05, 0.2)
 
 
 def bird(p: Pen) -> None:
     for x in (-0.02, 0.2):
-        p.solid(p.stroke([(x, 0.4), (x + 0.02, 0.88), (x + 0.17, 0.9)], 0.04), (0.85, 0.5, 0.15), 0.04, 0.1)
-    p.solid(
-        p.polygon([(-0.3, 0.05), (-0.98, -0.18), (-0.94, 0.12), (-0.3, 0.4)], 0.03), tone(p.color, -0.25), 0.12, 0.1
+        p.add_solid(p.stroke([(x, 0.4), (x + 0.02, 0.88), (x + 0.17, 0.9)], 0.04), (0.85, 0.5, 0.15), 0.04, 0.1)
+    p.add_solid(
+        p.polygon([(-0.3, 0.05), (-0.98, -0.18), (-0.94, 0.12), (-0.3, 0.4)], 0.03), lighten(p.color, -0.25), 0.12, 0.1
     )
-    p.solid(p.polygon([(0.6, -0.52), (0.97, -0.36), (0.6, -0.24)], 0.03), (0.97, 0.62, 0.15), 0.1, 0.3)
+    p.add_solid(p.polygon([(0.6, -0.52), (0.97, -0.36), (0.6, -0.24)], 0.03), (0.97, 0.62, 0.15), 0.1, 0.3)
     fat = 0.42 + 0.07 * p.u[0]
-    body = blend(p.moved(0, 0.16, -18).ellipse(0, 0, 0.62, fat), p.circle(0.42, -0.4, 0.33), 0.3)
-    p.solid(body, bevel=0.42, gloss=0.15)
-    p.paint(p.moved(0.34, 0.3, -50).ellipse(0, 0, 0.5, 0.26), tone(p.color, 0.55))
+    body = smooth_union(p.moved(0, 0.16, -18).ellipse(0, 0, 0.62, fat), p.circle(0.42, -0.4, 0.33), 0.3)
+    p.add_solid(body, bevel=0.42, gloss=0.15)
+    p.paint(p.moved(0.34, 0.3, -50).ellipse(0, 0, 0.5, 0.26), lighten(p.color, 0.55))
     wing = p.moved(-0.16, 0.1, -4 - 20 * p.u[1])
-    p.solid(both(wing.ellipse(0, -0.04, 0.5, 0.27), wing.half(0, -1, 0.16)), tone(p.color, -0.2), 0.15, 0.15)
-    p.paint(wing.stroke([(-0.5, 0.06), (0.1, 0.1)], 0.025), tone(p.color, -0.45))
+    p.add_solid(
+        intersection(wing.ellipse(0, -0.04, 0.5, 0.27), wing.half_plane(0, -1, 0.16)),
+        lighten(p.color, -0.2),
+        0.15,
+        0.15,
+    )
+    p.paint(wing.stroke([(-0.5, 0.06), (0.1, 0.1)], 0.025), lighten(p.color, -0.45))
     _eye(p, 0.5, -0.46, 0.1)
 
 
 def fish(p: Pen) -> None:
-    fin = tone(p.color, -0.18)
-    p.solid(p.polygon([(-0.45, 0), (-0.94, -0.44), (-0.8, 0), (-0.94, 0.44)], 0.05), fin, 0.12, 0.2)
-    p.solid(p.polygon([(-0.3, -0.3), (-0.1, -0.72), (0.35, -0.35)], 0.05), fin, 0.12, 0.2)
-    p.solid(p.polygon([(-0.05, 0.3), (-0.15, 0.64), (0.2, 0.36)], 0.05), fin, 0.12, 0.2)
+    fin = lighten(p.color, -0.18)
+    p.add_solid(p.polygon([(-0.45, 0), (-0.94, -0.44), (-0.8, 0), (-0.94, 0.44)], 0.05), fin, 0.12, 0.2)
+    p.add_solid(p.polygon([(-0.3, -0.3), (-0.1, -0.72), (0.35, -0.35)], 0.05), fin, 0.12, 0.2)
+    p.add_solid(p.polygon([(-0.05, 0.3), (-0.15, 0.64), (0.2, 0.36)], 0.05), fin, 0.12, 0.2)
     tall = 0.44 + 0.1 * p.u[0]
-    p.solid(p.ellipse(0.18, 0, 0.76, tall), bevel=0.45, gloss=0.5, pattern=True)
-    p.paint(p.ellipse(0.2, tall, 0.6, 0.24), tone(p.color, 0.5))
-    p.paint(p.stroke(curve((0.42, -0.4), (0.22, 0.0), (0.42, 0.36), 5), 0.03), tone(p.color, -0.4))
-    p.solid(p.polygon([(0.18, 0.05), (-0.12, 0.02), (-0.08, 0.24)], 0.04), fin, 0.1, 0.2)
+    p.add_solid(p.ellipse(0.18, 0, 0.76, tall), bevel=0.45, gloss=0.5, is_patterned=True)
+    p.paint(p.ellipse(0.2, tall, 0.6, 0.24), lighten(p.color, 0.5))
+    p.paint(p.stroke(bezier_curve((0.42, -0.4), (0.22, 0.0), (0.42, 0.36), 5), 0.03), lighten(p.color, -0.4))
+    p.add_solid(p.polygon([(0.18, 0.05), (-0.12, 0.02), (-0.08, 0.24)], 0.04), fin, 0.1, 0.2)
     _eye(p, 0.62, -0.12, 0.13)
 
 
@@ -72,127 +77,129 @@ def snail(p: Pen) -> None:
     skin = (0.86, 0.74, 0.55)
     q = p.moved(0.72, 0.0)
     for lean in (-0.1, 0.16):
-        q.solid(q.stroke([(0.0, 0.1), (lean, -0.38)], 0.035), skin, 0.04, 0.1)
-        q.solid(q.circle(lean, -0.4, 0.08), INK, 0.08, 0.4)
-    body = blend(
+        q.add_solid(q.stroke([(0.0, 0.1), (lean, -0.38)], 0.035), skin, 0.04, 0.1)
+        q.add_solid(q.circle(lean, -0.4, 0.08), INK, 0.08, 0.4)
+    body = smooth_union(
         p.stroke([(-0.95, 0.76), (-0.4, 0.68), (0.4, 0.66)], 0.05, 0.15, 0.18),
         p.stroke([(0.4, 0.66), (0.66, 0.4), (0.74, 0.12)], 0.18, 0.16),
         0.15,
     )
-    p.solid(body, skin, 0.16, 0.3)
+    p.add_solid(body, skin, 0.16, 0.3)
     r = 0.58 + 0.05 * p.u[0]
-    p.solid(p.circle(-0.2, 0.08, r), bevel=0.5, gloss=0.4, pattern=True)
-    p.paint(p.stroke(turn(-0.2, 0.08, r, 0.05, 80, 80 + 660, 22), 0.055, 0.04), tone(p.color, -0.5))
+    p.add_solid(p.circle(-0.2, 0.08, r), bevel=0.5, gloss=0.4, is_patterned=True)
+    p.paint(p.stroke(turn(-0.2, 0.08, r, 0.05, 80, 80 + 660, 22), 0.055, 0.04), lighten(p.color, -0.5))
 
 
 def turtle(p: Pen) -> None:
     skin = (0.55, 0.68, 0.36) if p.color[1] < 0.55 else (0.70, 0.62, 0.40)
-    p.solid(p.stroke([(0.45, 0.3), (0.72, 0.05)], 0.14), skin, 0.14, 0.2)
-    p.solid(p.ellipse(0.8, -0.02, 0.22, 0.18), skin, 0.18, 0.2)
+    p.add_solid(p.stroke([(0.45, 0.3), (0.72, 0.05)], 0.14), skin, 0.14, 0.2)
+    p.add_solid(p.ellipse(0.8, -0.02, 0.22, 0.18), skin, 0.18, 0.2)
     for x in (-0.45, 0.4):
-        p.solid(p.stroke([(x, 0.35), (x + 0.05, 0.64)], 0.16, 0.15), skin, 0.15, 0.2)
-    p.solid(p.polygon([(-0.6, 0.32), (-0.95, 0.48), (-0.6, 0.45)], 0.03), skin, 0.08, 0.1)
-    shell = both(p.ellipse(-0.08, 0.36, 0.72, 0.8 + 0.1 * p.u[0]), p.half(0, 1, 0.36))
-    p.solid(shell, bevel=0.5, gloss=0.35, pattern=True)
-    dark = tone(p.color, -0.4)
+        p.add_solid(p.stroke([(x, 0.35), (x + 0.05, 0.64)], 0.16, 0.15), skin, 0.15, 0.2)
+    p.add_solid(p.polygon([(-0.6, 0.32), (-0.95, 0.48), (-0.6, 0.45)], 0.03), skin, 0.08, 0.1)
+    shell = intersection(p.ellipse(-0.08, 0.36, 0.72, 0.8 + 0.1 * p.u[0]), p.half_plane(0, 1, 0.36))
+    p.add_solid(shell, bevel=0.5, gloss=0.35, is_patterned=True)
+    dark = lighten(p.color, -0.4)
     p.paint(p.stroke([(-0.32, 0.4), (-0.28, 0.0), (-0.45, -0.3)], 0.03), dark)
     p.paint(p.stroke([(0.16, 0.4), (0.12, 0.0), (0.3, -0.3)], 0.03), dark)
     p.paint(p.stroke([(-0.9, 0.02), (0.75, 0.02)], 0.03), dark)
-    p.solid(p.box(-0.08, 0.38, 0.74, 0.07, 0.07), tone(p.color, 0.25), 0.07, 0.2)
-    p.solid(p.circle(0.87, -0.07, 0.055), INK, 0.05, 0.5)
+    p.add_solid(p.box(-0.08, 0.38, 0.74, 0.07, 0.07), lighten(p.color, 0.25), 0.07, 0.2)
+    p.add_solid(p.circle(0.87, -0.07, 0.055), INK, 0.05, 0.5)
 
 
 def butterfly(p: Pen) -> None:
     q = p.mirrored()
-    q.solid(q.stroke(curve((0.02, -0.4), (0.1, -0.75), (0.32, -0.9), 4), 0.03), INK, 0.04, 0.1)
+    q.add_solid(q.stroke(bezier_curve((0.02, -0.4), (0.1, -0.75), (0.32, -0.9), 4), 0.03), INK, 0.04, 0.1)
     low = q.moved(0.42, 0.42, 52)
-    low.solid(low.ellipse(0, 0, 0.42, 0.3 + 0.05 * p.u[1]), tone(p.color, -0.15), 0.2, 0.2)
-    low.paint(low.circle(0.1, 0, 0.13), tone(p.color, 0.6))
+    low.add_solid(low.ellipse(0, 0, 0.42, 0.3 + 0.05 * p.u[1]), lighten(p.color, -0.15), 0.2, 0.2)
+    low.paint(low.circle(0.1, 0, 0.13), lighten(p.color, 0.6))
     top = q.moved(0.5, -0.26, -36)
     shape = top.ellipse(0, 0, 0.56, 0.36 + 0.06 * p.u[0])
-    top.solid(shape, tone(p.color, -0.7), 0.2, 0.2)
-    top.solid(shape + 0.09, p.color, 0.2, 0.2, True)
-    top.paint(top.circle(0.24, 0, 0.12), tone(p.color, 0.65))
-    p.solid(p.stroke([(0, -0.38), (0, 0.5)], 0.11, 0.07), INK, 0.1, 0.3)
+    top.add_solid(shape, lighten(p.color, -0.7), 0.2, 0.2)
+    top.add_solid(shape + 0.09, p.color, 0.2, 0.2, True)
+    top.paint(top.circle(0.24, 0, 0.12), lighten(p.color, 0.65))
+    p.add_solid(p.stroke([(0, -0.38), (0, 0.5)], 0.11, 0.07), INK, 0.1, 0.3)
 
 
 def car(p: Pen) -> None:
     back = -0.62 - 0.1 * p.u[0]
-    p.solid(p.polygon([(back, -0.02), (-0.42, -0.42), (0.22, -0.42), (0.56, -0.02)], 0.08), bevel=0.2, gloss=0.6)
+    p.add_solid(p.polygon([(back, -0.02), (-0.42, -0.42), (0.22, -0.42), (0.56, -0.02)], 0.08), bevel=0.2, gloss=0.6)
     p.paint(p.polygon([(back + 0.17, -0.02), (-0.37, -0.36), (-0.14, -0.36), (-0.14, -0.02)], 0.02), GLASS)
     p.paint(p.polygon([(0.0, -0.02), (0.0, -0.36), (0.18, -0.36), (0.42, -0.02)], 0.02), GLASS)
-    p.solid(
+    p.add_solid(
         p.polygon([(-0.9, 0.06), (0.56, 0.02), (0.9, 0.14), (0.92, 0.4), (-0.9, 0.4)], 0.07),
         bevel=0.25,
         gloss=0.6,
-        pattern=True,
+        is_patterned=True,
     )
-    p.paint(p.box(-0.07, 0.2, 0.012, 0.2), tone(p.color, -0.4))
-    p.paint(p.box(0, 0.47, 1.2, 0.05), tone(INK, 0.15))
-    p.solid(p.ellipse(0.9, 0.18, 0.08, 0.09), (1.0, 0.93, 0.6), 0.06, 0.4)
-    p.solid(p.box(-0.94, 0.18, 0.05, 0.08, 0.02), (0.8, 0.1, 0.1), 0.05, 0.4)
+    p.paint(p.box(-0.07, 0.2, 0.012, 0.2), lighten(p.color, -0.4))
+    p.paint(p.box(0, 0.47, 1.2, 0.05), lighten(INK, 0.15))
+    p.add_solid(p.ellipse(0.9, 0.18, 0.08, 0.09), (1.0, 0.93, 0.6), 0.06, 0.4)
+    p.add_solid(p.box(-0.94, 0.18, 0.05, 0.08, 0.02), (0.8, 0.1, 0.1), 0.05, 0.4)
     for x in (-0.55, 0.55):
         _wheel(p, x, 0.46, 0.23)
 
 
 def bus(p: Pen) -> None:
-    p.solid(p.box(0, -0.02, 0.97, 0.58, 0.14), bevel=0.2, gloss=0.45, pattern=True)
+    p.add_solid(p.box(0, -0.02, 0.97, 0.58, 0.14), bevel=0.2, gloss=0.45, is_patterned=True)
     p.paint(p.box(0, 0.12, 1.2, 0.045), PAPER if min(p.color) < 0.8 else STEEL)
     n = 3 + int(p.u[0] * 2)
     for i in range(n):
         x = -0.84 + 1.22 * (i + 0.5) / n
-        p.solid(p.box(x, -0.24, 0.61 / n - 0.035, 0.2, 0.04), GLASS, 0.06, 0.6)
-    p.solid(p.box(0.52, 0.04, 0.12, 0.46, 0.03), tone(GLASS, -0.25), 0.05, 0.5)
+        p.add_solid(p.box(x, -0.24, 0.61 / n - 0.035, 0.2, 0.04), GLASS, 0.06, 0.6)
+    p.add_solid(p.box(0.52, 0.04, 0.12, 0.46, 0.03), lighten(GLASS, -0.25), 0.05, 0.5)
     p.paint(p.box(0.52, 0.04, 0.012, 0.5), INK)
-    p.solid(p.box(0.84, -0.22, 0.11, 0.22, 0.04), GLASS, 0.06, 0.6)
-    p.solid(p.ellipse(0.93, 0.34, 0.06, 0.08), (1.0, 0.93, 0.6), 0.06, 0.4)
+    p.add_solid(p.box(0.84, -0.22, 0.11, 0.22, 0.04), GLASS, 0.06, 0.6)
+    p.add_solid(p.ellipse(0.93, 0.34, 0.06, 0.08), (1.0, 0.93, 0.6), 0.06, 0.4)
     for x in (-0.52, 0.2):
         _wheel(p, x, 0.56, 0.22)
 
 
 def boat(p: Pen) -> None:
-    p.solid(p.stroke([(0.0, 0.3), (0.0, -0.92)], 0.045), BARK, 0.05, 0.2)
+    p.add_solid(p.stroke([(0.0, 0.3), (0.0, -0.92)], 0.045), BARK, 0.05, 0.2)
     reach = 0.66 + 0.14 * p.u[0]
-    p.solid(p.polygon([(0.1, -0.82), (0.1, 0.24), (0.1 + reach, 0.24)], 0.03), PAPER, 0.25, 0.1)
+    p.add_solid(p.polygon([(0.1, -0.82), (0.1, 0.24), (0.1 + reach, 0.24)], 0.03), PAPER, 0.25, 0.1)
     p.paint(p.box(0, -0.1, 2, 0.09), p.color)
-    p.solid(p.polygon([(-0.1, -0.62), (-0.1, 0.24), (-0.62, 0.24)], 0.03), tone(CREAM, -0.04), 0.2, 0.1)
+    p.add_solid(p.polygon([(-0.1, -0.62), (-0.1, 0.24), (-0.62, 0.24)], 0.03), lighten(CREAM, -0.04), 0.2, 0.1)
     hull = [(-0.94, 0.4), (0.94, 0.4), (0.62, 0.82), (-0.56, 0.82)]
-    p.solid(p.polygon(hull, 0.05), bevel=0.45, gloss=0.4, form=p.ellipse(0, 0.42, 1.15, 0.5))
-    p.paint(p.box(0, 0.42, 1.2, 0.07), tone(p.color, 0.45))
+    p.add_solid(p.polygon(hull, 0.05), bevel=0.45, gloss=0.4, shading_distance=p.ellipse(0, 0.42, 1.15, 0.5))
+    p.paint(p.box(0, 0.42, 1.2, 0.07), lighten(p.color, 0.45))
 
 
 def rocket(p: Pen) -> None:
-    p.solid(p.polygon([(-0.16, 0.5), (0.16, 0.5), (0, 0.95)], 0.04), (0.98, 0.56, 0.12), 0.2, 0.0)
+    p.add_solid(p.polygon([(-0.16, 0.5), (0.16, 0.5), (0, 0.95)], 0.04), (0.98, 0.56, 0.12), 0.2, 0.0)
     p.paint(p.polygon([(-0.07, 0.5), (0.07, 0.5), (0, 0.76)], 0.03), (1.0, 0.9, 0.4))
     q = p.mirrored()
     fin = (0.82, 0.2, 0.18) if p.color[0] < 0.7 or min(p.color) > 0.5 else (0.25, 0.35, 0.6)
-    q.solid(q.polygon([(0.2, 0.05), (0.56, 0.4), (0.56, 0.68), (0.2, 0.48)], 0.05), fin, 0.15, 0.3)
+    q.add_solid(q.polygon([(0.2, 0.05), (0.56, 0.4), (0.56, 0.68), (0.2, 0.48)], 0.05), fin, 0.15, 0.3)
     wide = 0.74 + 0.08 * p.u[0]
-    hull = both(both(p.circle(-0.4, 0.0, wide + 0.06), p.circle(0.4, 0.0, wide + 0.06)), p.half(0, 1, 0.52))
-    hull = both(hull, p.box(0, -0.2, 0.5, 0.8))
+    hull = intersection(
+        intersection(p.circle(-0.4, 0.0, wide + 0.06), p.circle(0.4, 0.0, wide + 0.06)), p.half_plane(0, 1, 0.52)
+    )
+    hull = intersection(hull, p.box(0, -0.2, 0.5, 0.8))
     body = union(hull, p.stroke([(0, -0.3), (0, -0.9)], 0.3, 0.04))
-    p.solid(body, bevel=0.38, gloss=0.6, pattern=True)
-    p.paint(p.half(0, 1, -0.5), fin)
-    p.solid(p.circle(0, -0.16, 0.18), STEEL, 0.06, 0.5)
-    p.solid(p.circle(0, -0.16, 0.12), (0.35, 0.62, 0.85), 0.1, 0.7)
+    p.add_solid(body, bevel=0.38, gloss=0.6, is_patterned=True)
+    p.paint(p.half_plane(0, 1, -0.5), fin)
+    p.add_solid(p.circle(0, -0.16, 0.18), STEEL, 0.06, 0.5)
+    p.add_solid(p.circle(0, -0.16, 0.12), (0.35, 0.62, 0.85), 0.1, 0.7)
 
 
 def house(p: Pen) -> None:
     roof = (0.66, 0.27, 0.2) if p.color[0] < 0.8 or p.color[1] > 0.5 else (0.36, 0.32, 0.36)
-    p.solid(p.box(0.45, -0.6, 0.12, 0.28, 0.02), tone(roof, -0.25), 0.08, 0.1)
-    p.solid(p.box(0, 0.42, 0.72, 0.5, 0.03), bevel=0.1, gloss=0.1, pattern=True)
+    p.add_solid(p.box(0.45, -0.6, 0.12, 0.28, 0.02), lighten(roof, -0.25), 0.08, 0.1)
+    p.add_solid(p.box(0, 0.42, 0.72, 0.5, 0.03), bevel=0.1, gloss=0.1, is_patterned=True)
     tip = -0.84 - 0.08 * p.u[0]
-    p.solid(p.polygon([(-0.9, -0.06), (0, tip), (0.9, -0.06)], 0.06), roof, 0.2, 0.15)
-    p.solid(p.box(-0.02, 0.56, 0.17, 0.36, 0.04), BARK, 0.06, 0.2)
+    p.add_solid(p.polygon([(-0.9, -0.06), (0, tip), (0.9, -0.06)], 0.06), roof, 0.2, 0.15)
+    p.add_solid(p.box(-0.02, 0.56, 0.17, 0.36, 0.04), BARK, 0.06, 0.2)
     p.paint(p.circle(0.08, 0.58, 0.035), GOLD)
     for x in (-0.45, 0.43):
-        p.solid(p.box(x, 0.36, 0.17, 0.17, 0.02), PAPER, 0.04, 0.0)
-        p.solid(p.box(x, 0.36, 0.12, 0.12, 0.01), GLASS, 0.04, 0.5)
+        p.add_solid(p.box(x, 0.36, 0.17, 0.17, 0.02), PAPER, 0.04, 0.0)
+        p.add_solid(p.box(x, 0.36, 0.12, 0.12, 0.01), GLASS, 0.04, 0.5)
         p.paint(union(p.box(x, 0.36, 0.02, 0.3), p.box(x, 0.36, 0.3, 0.02)), PAPER)
-    p.solid(p.circle(0, -0.36, 0.13), PAPER, 0.04, 0.0)
+    p.add_solid(p.circle(0, -0.36, 0.13), PAPER, 0.04, 0.0)
     p.paint(p.circle(0, -0.36, 0.085), GLASS)
 
 
-MOVERS: dict[str, Callable[[Pen], None]] = {
+ANIMAL_VEHICLE_PAINTERS: dict[str, Callable[[Pen], None]] = {
     f.__name__: f for f in (bird, boat, bus, butterfly, car, cat, fish, house, rocket, snail, turtle)
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[Any]  # float32 throughout
+FloatArray = NDArray[Any]  # float32 throughout
 Color = tuple[float, float, float]
 Points = Sequence[tuple[float, float]]
 
@@ -23,13 +23,13 @@ class Part:
     solid of that index. `form` is the distance that gives a solid its roundness, where that is not `distance`.
     """
 
-    distance: Field
+    distance: FloatArray
     color: Color
     bevel: float = 0.3
     gloss: float = 0.3
-    patterned: bool = False
-    base: int = -1
-    form: Field | None = None
+    is_patterned: bool = False
+    solid_index: int = -1
+    shading_distance: FloatArray | None = None
 
 
 @dataclass
@@ -39,28 +39,30 @@ class Pen:
     `color` is the object's main colour, `u` six numbers in [0, 1) that vary its proportions, `parts` what was drawn.
     """
 
-    x: Field
-    y: Field
+    x: FloatArray
+    y: FloatArray
     color: Color
     u: tuple[float, ...]
     parts: list[Part] = field(default_factory=list)
 
-    def solid(
+    def add_solid(
         self,
-        distance: Field,
+        distance: FloatArray,
         color: Color | None = None,
         bevel: float = 0.3,
         gloss: float = 0.3,
-        pattern: bool = False,
-        form: Field | None = None,
+        is_patterned: bool = False,
+        shading_distance: FloatArray | None = None,
     ) -> None:
         """Add a rounded solid; `bevel` is the width of its round edge in object units."""
-        self.parts.append(Part(distance, color or self.color, bevel, gloss, pattern, form=form))
+        self.parts.append(
+            Part(distance, color or self.color, bevel, gloss, is_patterned, shading_distance=shading_distance)
+        )
 
-    def paint(self, distance: Field, color: Color) -> None:
+    def paint(self, distance: FloatArray, color: Color) -> None:
         """Paint a region onto the latest solid, clipped to it."""
-        last = max(i for i, part in enumerate(self.parts) if part.base < 0)
-        self.parts.append(Part(np.maximum(distance, self.parts[last].distance), color, base=last))
+        last = max(i for i, part in enumerate(self.parts) if part.solid_index < 0)
+        self.parts.append(Part(np.maximum(distance, self.parts[last].distance), color, solid_index=last))
 
     def mirrored(self) -> Pen:
         """Return a pen that draws left and right at once (only x >= 0 is given)."""
@@ -72,37 +74,37 @@ class Pen:
         x, y = self.x - cx, self.y - cy
         return Pen(c * x + s * y, c * y - s * x, self.color, self.u, self.parts)
 
-    def around(self, n: int, phase: float = 0.0) -> Pen:
+    def repeated_radially(self, n: int, phase: float = 0.0) -> Pen:
         """Return a pen that draws n copies around the origin (only the one on the +x axis is given)."""
         step = 2 * math.pi / n
-        angle: Field = np.arctan2(self.y, self.x) - np.float32(phase)
+        angle: FloatArray = np.arctan2(self.y, self.x) - np.float32(phase)
         angle = angle - step * np.round(angle / step)
         radius = np.sqrt(self.x * self.x + self.y * self.y)
         return Pen(radius * np.cos(angle), radius * np.sin(angle), self.color, self.u, self.parts)
 
-    def circle(self, cx: float, cy: float, r: float) -> Field:
+    def circle(self, cx: float, cy: float, r: float) -> FloatArray:
         x, y = self.x - cx, self.y - cy
         return np.sqrt(x * x + y * y) - r
 
-    def ellipse(self, cx: float, cy: float, rx: float, ry: float) -> Field:
+    def ellipse(self, cx: float, cy: float, rx: float, ry: float) -> FloatArray:
         x, y = (self.x - cx) / rx, (self.y - cy) / ry
         k0 = np.sqrt(x * x + y * y) + 1e-4
         x, y = x / rx, y / ry
-        d: Field = k0 * (k0 - 1) / (np.sqrt(x * x + y * y) + 1e-4)
+        d: FloatArray = k0 * (k0 - 1) / (np.sqrt(x * x + y * y) + 1e-4)
         return d
 
-    def box(self, cx: float, cy: float, hx: float, hy: float, r: float = 0.0) -> Field:
+    def box(self, cx: float, cy: float, hx: float, hy: float, r: float = 0.0) -> FloatArray:
         """Box of half sides hx, hy with corners of radius r."""
         x, y = np.abs(self.x - cx) - (hx - r), np.abs(self.y - cy) - (hy - r)
         ox, oy = np.maximum(x, 0), np.maximum(y, 0)
-        d: Field = np.sqrt(ox * ox + oy * oy) + np.minimum(np.maximum(x, y), 0) - r
+        d: FloatArray = np.sqrt(ox * ox + oy * oy) + np.minimum(np.maximum(x, y), 0) - r
         return d
 
-    def half(self, nx: float, ny: float, offset: float) -> Field:
+    def half_plane(self, nx: float, ny: float, offset: float) -> FloatArray:
         """Half plane n . (x, y) < offset, n a unit vector."""
         return nx * self.x + ny * self.y - offset
 
-    def stroke(self, points: Points, *radii: float) -> Field:
+    def stroke(self, points: Points, *radii: float) -> FloatArray:
         """A line through `points`; one radius, or several that are spread along it."""
         p = np.asarray(points, np.float32)
         r = np.interp(np.linspace(0, 1, len(p)), np.linspace(0, 1, len(radii)), radii).astype(np.float32)
@@ -117,7 +119,7 @@ class Pen:
             best = d if best is None else np.minimum(best, d)
         return np.asarray(best, np.float32)
 
-    def polygon(self, points: Points, r: float = 0.0) -> Field:
+    def polygon(self, points: Points, r: float = 0.0) -> FloatArray:
         """A polygon, grown by a round margin r."""
         best: Any = np.float32(9)
         inside: Any = np.zeros(self.x.shape, bool)
@@ -130,34 +132,34 @@ class Pen:
             if ay != by:
                 inside ^= ((y >= 0) != (self.y >= by)) & (x < y * (ex / ey))
         d = np.sqrt(best)
-        signed: Field = np.where(inside, -d, d) - np.float32(r)
+        signed: FloatArray = np.where(inside, -d, d) - np.float32(r)
         return signed
 
 
-def union(*fields: Field) -> Field:
+def union(*fields: FloatArray) -> FloatArray:
     result = fields[0]
     for other in fields[1:]:
         result = np.minimum(result, other)
     return result
 
 
-def both(a: Field, b: Field) -> Field:
+def intersection(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.maximum(a, b)
 
 
-def cut(a: Field, b: Field) -> Field:
+def difference(a: FloatArray, b: FloatArray) -> FloatArray:
     """a without b."""
     return np.maximum(a, -b)
 
 
-def blend(a: Field, b: Field, k: float) -> Field:
+def smooth_union(a: FloatArray, b: FloatArray, k: float) -> FloatArray:
     """Union with a smooth joint of width k."""
     h = np.maximum(k - np.abs(a - b), 0)
-    joint: Field = np.minimum(a, b) - h * h * (0.25 / k)
+    joint: FloatArray = np.minimum(a, b) - h * h * (0.25 / k)
     return joint
 
 
-def curve(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], n: int = 8) -> Points:
+def bezier_curve(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], n: int = 8) -> Points:
     """Points of the quadratic Bezier curve from a to c with control point b."""
     out = []
     for i in range(n + 1):
@@ -177,7 +179,7 @@ def arc(cx: float, cy: float, r0: float, r1: float, start: float, end: float, n:
     return out
 
 
-def tone(color: Color, amount: float) -> Color:
+def lighten(color: Color, amount: float) -> Color:
     """A colour made darker (amount < 0, down to black at -1) or lighter (amount > 0, up to white at 1)."""
     target, k = (0.0, abs(amount)) if amount < 0 else (1.0, amount)
     r, g, b = color

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from cleaner.data.scenery.facts import Scene, SceneObject
 from cleaner.data.scenery.ground import crop
-from cleaner.data.scenery.movers import MOVERS
-from cleaner.data.scenery.pen import Color, Field, Part, Pen, tone
-from cleaner.data.scenery.things import THINGS
+from cleaner.data.scenery.movers import ANIMAL_VEHICLE_PAINTERS
+from cleaner.data.scenery.pen import Color, FloatArray, Part, Pen, lighten
+from cleaner.data.scenery.things import THING_PAINTERS
 from cleaner.seed import numpy_generator
 
-OBJECTS = {**THINGS, **MOVERS}
+OBJECT_PAINTERS = {**THING_PAINTERS, **ANIMAL_VEHICLE_PAINTERS}
 PALETTE: dict[str, Color] = {
     "red": (0.86, 0.16, 0.16),
     "orange": (0.98, 0.53, 0.10),
@@ -35,20 +35,20 @@ Light = tuple[float, float, float]
 
 def render(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
     """Return the (size, size, 3) picture of a scene."""
-    look = scene.look
-    light = _light(look)
+    look = scene.appearance
+    light = _light_direction(look)
     ground = crop(scene.ground, size, look[2], look[3])
     lit = 1 - (ground[3] * light[0] + ground[4] * light[1]) * 0.55
     image = ground[:3] * (lit * (0.92 + 0.16 * look[4]))
     for thing in reversed(scene.objects):
-        if scene.style == "sketch":
-            _sketch(image, thing, light, look)
+        if scene.variant == "sketch":
+            _draw_sketch(image, thing, light, look)
         else:
-            _paste(image, thing, light)
+            _draw_shaded(image, thing, light)
     x, y = _axes(size)
-    if scene.style == "night":
-        image = _night(image, scene, x, y)
-    elif scene.style != "sketch":
+    if scene.variant == "night":
+        image = _apply_night(image, scene, x, y)
+    elif scene.variant != "sketch":
         falloff = 1.03 + 0.07 * (light[0] * x + light[1] * y) - 0.1 * (x * x + y * y)
         warm = 0.05 * (look[5] - 0.5)
         image *= falloff
@@ -57,19 +57,19 @@ def render(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
     return pixels.transpose(1, 2, 0)
 
 
-def _light(look: tuple[float, ...]) -> Light:
+def _light_direction(appearance: tuple[float, ...]) -> Light:
     """Unit vector towards the light: from somewhere above, left or right (y down)."""
-    angle, height = math.radians(-90 + 130 * (look[0] - 0.5)), math.radians(48 + 12 * look[1])
+    angle, height = math.radians(-90 + 130 * (appearance[0] - 0.5)), math.radians(48 + 12 * appearance[1])
     return (math.cos(angle) * math.cos(height), math.sin(angle) * math.cos(height), math.sin(height))
 
 
 @lru_cache(maxsize=8)
-def _axes(size: int) -> tuple[Field, Field]:
+def _axes(size: int) -> tuple[FloatArray, FloatArray]:
     axis = ((np.arange(size) + 0.5) * 2 / size - 1).astype(np.float32)
     return axis[None, :], axis[:, None]
 
 
-def _draw(thing: SceneObject, size: int) -> tuple[tuple[slice, slice], Pen, float]:
+def _draw_parts(thing: SceneObject, size: int) -> tuple[tuple[slice, slice], Pen, float]:
     """Return the window of the picture (rows, columns), the pen with all parts, and the pixel in object units."""
     scale = thing.extent * 0.48  # a little air, so that turned objects do not leave the picture
     reach = scale * 1.5
@@ -77,16 +77,16 @@ def _draw(thing: SceneObject, size: int) -> tuple[tuple[slice, slice], Pen, floa
     y0, y1 = max(int((thing.y - reach) * size), 0), min(int((thing.y + reach) * size) + 1, size)
     x = (((np.arange(x0, x1) + 0.5) / size - thing.x) / scale).astype(np.float32)[None, :]
     y = (((np.arange(y0, y1) + 0.5) / size - thing.y) / scale).astype(np.float32)[:, None]
-    c, s = math.cos(math.radians(thing.turn)), math.sin(math.radians(thing.turn))
+    c, s = math.cos(math.radians(thing.rotation)), math.sin(math.radians(thing.rotation))
     gx, gy = c * x + s * y, c * y - s * x
-    pen = Pen(-gx if thing.flip else gx, gy, PALETTE[thing.color], thing.shape)
-    OBJECTS[thing.name](pen)
+    pen = Pen(-gx if thing.is_flipped else gx, gy, PALETTE[thing.color], thing.proportions)
+    OBJECT_PAINTERS[thing.name](pen)
     return (slice(y0, y1), slice(x0, x1)), pen, 1 / (size * scale)
 
 
-def _shade(solids: list[Part], light: Light, px: float) -> tuple[Field, Field]:
+def _shade(solids: list[Part], light: Light, px: float) -> tuple[FloatArray, FloatArray]:
     """Return brightness and highlight (n, h, w) of softly rounded solids."""
-    d = np.stack([part.distance if part.form is None else part.form for part in solids])
+    d = np.stack([part.distance if part.shading_distance is None else part.shading_distance for part in solids])
     edge = np.array([1 / part.bevel for part in solids], np.float32)[:, None, None]
     q = 1 - np.clip(d * -edge, 0, 1)  # 0 on the flat top, 1 at the rim
     nx, ny = np.zeros_like(d), np.zeros_like(d)
@@ -109,11 +109,11 @@ def _shade(solids: list[Part], light: Light, px: float) -> tuple[Field, Field]:
     return bright, shine
 
 
-def _pattern(pen: Pen, thing: SceneObject, px: float) -> Field:
+def _pattern_mask(pen: Pen, thing: SceneObject, px: float) -> FloatArray:
     """Return the (h, w) cover of stripes or dots."""
     cell = 0.4 if thing.extent > 0.45 else 0.5
     if thing.pattern == "striped":
-        angle = 0.9 if thing.shape[5] < 0.5 else 0.35
+        angle = 0.9 if thing.proportions[5] < 0.5 else 0.35
         t = (pen.x * math.cos(angle) + pen.y * math.sin(angle)) / cell
         return np.asarray(np.clip(0.5 + (0.25 - np.abs(t - np.round(t))) * cell / px, 0, 1))
     row = np.round(pen.y / (cell * 0.87))
@@ -125,14 +125,14 @@ def _pattern(pen: Pen, thing: SceneObject, px: float) -> Field:
 
 def _contrast(color: Color) -> Color:
     luma = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]
-    return tone(color, -0.62) if luma > 0.62 else tone(color, 0.72)
+    return lighten(color, -0.62) if luma > 0.62 else lighten(color, 0.72)
 
 
-def _paste(image: Field, thing: SceneObject, light: Light) -> None:
+def _draw_shaded(image: FloatArray, thing: SceneObject, light: Light) -> None:
     """Draw an object and its soft shadow onto the (3, H, W) picture, in place."""
     size = image.shape[1]
-    window, pen, px = _draw(thing, size)
-    solids = [part for part in pen.parts if part.base < 0]
+    window, pen, px = _draw_parts(thing, size)
+    solids = [part for part in pen.parts if part.solid_index < 0]
     order = {id(part): i for i, part in enumerate(solids)}
     bright, shine = _shade(solids, light, px)
     view = image[:, window[0], window[1]]
@@ -142,13 +142,13 @@ def _paste(image: Field, thing: SceneObject, light: Light) -> None:
         outline = np.minimum(outline, part.distance)
     _shadow(view, outline, light, px)
 
-    pattern = None if thing.pattern == "plain" else _pattern(pen, thing, px)
+    pattern = None if thing.pattern == "plain" else _pattern_mask(pen, thing, px)
     second = np.array(_contrast(pen.color), np.float32)[:, None, None]
     for part in pen.parts:
-        i = order[id(part)] if part.base < 0 else order[id(pen.parts[part.base])]
+        i = order[id(part)] if part.solid_index < 0 else order[id(pen.parts[part.solid_index])]
         cover = np.clip(0.5 - part.distance * (1 / px), 0, 1)
         color = np.array(part.color, np.float32)[:, None, None]
-        if part.patterned and pattern is not None:
+        if part.is_patterned and pattern is not None:
             color = color + (second - color) * pattern
         rgb = color * bright[i]
         rgb += shine[i]
@@ -157,7 +157,7 @@ def _paste(image: Field, thing: SceneObject, light: Light) -> None:
         view += rgb
 
 
-def _shadow(view: Field, outline: Field, light: Light, px: float) -> None:
+def _shadow(view: FloatArray, outline: FloatArray, light: Light, px: float) -> None:
     """Darken the ground where the object keeps the light away, shifted away from the light and blurred."""
     h, w = outline.shape
     dx, dy = round(-light[0] * 0.26 / px), round(-light[1] * 0.26 / px)
@@ -172,40 +172,40 @@ def _shadow(view: Field, outline: Field, light: Light, px: float) -> None:
     view *= dark
 
 
-def _sketch(image: Field, thing: SceneObject, light: Light, look: tuple[float, ...]) -> None:
+def _draw_sketch(image: FloatArray, thing: SceneObject, light: Light, appearance: tuple[float, ...]) -> None:
     """Draw an object as ink lines with a little hatching on its dark side."""
     size = image.shape[1]
-    window, pen, px = _draw(thing, size)
+    window, pen, px = _draw_parts(thing, size)
     view = image[:, window[0], window[1]]
-    solids = [part for part in pen.parts if part.base < 0]
+    solids = [part for part in pen.parts if part.solid_index < 0]
     order = {id(part): i for i, part in enumerate(solids)}
     bright, _ = _shade(solids, light, px)
-    ink = np.array([(0.16, 0.17, 0.22), (0.13, 0.2, 0.42), (0.34, 0.2, 0.12)][int(look[6] * 3)], np.float32)
-    line = max(0.9 / 64 / (thing.extent * 0.48), 0.9 * px) * (0.55 + 0.2 * look[7])
+    ink = np.array([(0.16, 0.17, 0.22), (0.13, 0.2, 0.42), (0.34, 0.2, 0.12)][int(appearance[6] * 3)], np.float32)
+    line = max(0.9 / 64 / (thing.extent * 0.48), 0.9 * px) * (0.55 + 0.2 * appearance[7])
     x, y = np.broadcast_to(pen.x, pen.y.shape), pen.y
     t = (x + y) / 0.17
     hatch = np.clip(0.5 + (0.2 - np.abs(t - np.round(t))) * (0.17 / px), 0, 1)
-    pattern = None if thing.pattern == "plain" else _pattern(pen, thing, px)
+    pattern = None if thing.pattern == "plain" else _pattern_mask(pen, thing, px)
     paper = np.array([0.975, 0.97, 0.945], np.float32)[:, None, None]
     tint = ink[:, None, None]
     for part in pen.parts:
-        i = order[id(part)] if part.base < 0 else order[id(pen.parts[part.base])]
+        i = order[id(part)] if part.solid_index < 0 else order[id(pen.parts[part.solid_index])]
         inside = np.clip(0.5 - part.distance * (1 / px), 0, 1)
-        if part.base < 0:
+        if part.solid_index < 0:
             view += (paper - view) * inside
             dark = np.clip((0.86 - bright[i]) * 4, 0, 0.6) * hatch
-            if part.patterned and pattern is not None:
+            if part.is_patterned and pattern is not None:
                 dark = np.maximum(dark, 0.6 * pattern)
             if sum(part.color) < 0.75:
                 dark = np.maximum(dark, 0.85)
             view += (tint - view) * (dark * inside)
-        stroke = np.clip(0.5 + (line * (1 if part.base < 0 else 0.5) - np.abs(part.distance)) * (1 / px), 0, 1)
-        view += (tint - view) * (stroke * (0.92 if part.base < 0 else 0.45))
+        stroke = np.clip(0.5 + (line * (1 if part.solid_index < 0 else 0.5) - np.abs(part.distance)) * (1 / px), 0, 1)
+        view += (tint - view) * (stroke * (0.92 if part.solid_index < 0 else 0.45))
 
 
-def _night(image: Field, scene: Scene, x: Field, y: Field) -> Field:
+def _apply_night(image: FloatArray, scene: Scene, x: FloatArray, y: FloatArray) -> FloatArray:
     """Dark blue air, one coloured lamp, sensor noise."""
-    look = scene.look
+    look = scene.appearance
     hues = [(1.0, 0.72, 0.38), (0.45, 0.75, 1.0), (1.0, 0.45, 0.72), (0.55, 1.0, 0.62), (0.78, 0.55, 1.0)]
     hue = np.array(hues[int(look[8] * 5)], np.float32)[:, None, None]
     cx, cy = scene.objects[0].x * 2 - 1 + 0.5 * (look[9] - 0.5), scene.objects[0].y * 2 - 1 + 0.5 * (look[10] - 0.5)

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.data.scenery.facts import SCENES_VERSION, scene
+from cleaner.data.scenery.facts import SCENES_VERSION, make_scene
 from cleaner.data.scenery.render import render
 from cleaner.files import atomic_write, cache_root, source_root
 from cleaner.types import OnStep, StepReport
 
-CHUNK = 250
-_ALONE = 600  # fewer pictures than this are rendered here: starting processes would take longer
+IMAGES_PER_CHUNK = 250
+_MAX_IN_PROCESS = 600  # fewer pictures than this are rendered here: starting processes would take longer
 
 
 def default_cache_dir() -> Path:
@@ -28,7 +28,7 @@ def default_cache_dir() -> Path:
     return cache_root() / "scenes"
 
 
-def cached(variant: str, split: str, seed: int, size: int, image_size: int, folder: Path) -> Path | None:
+def find_cached(variant: str, split: str, seed: int, size: int, image_size: int, folder: Path) -> Path | None:
     """Return a file with at least `size` pictures: picture i does not depend on how many there are."""
     for path in folder.glob(f"{_stem(variant, split, seed, image_size)}-n*.npy"):
         match = re.fullmatch(r".*-n(\d+)", path.stem)
@@ -41,11 +41,11 @@ def _stem(variant: str, split: str, seed: int, image_size: int) -> str:
     return f"v{SCENES_VERSION}-{variant}-{split}-seed{seed}-{image_size}px"
 
 
-def pictures(
+def load_images(
     variant: str, split: str, seed: int, size: int, image_size: int, folder: Path, on_step: OnStep | None
 ) -> NDArray[np.uint8]:
     """Return at least `size` pictures (N, H, W, 3) as a read-only memory map, rendering them if no file has them."""
-    found = cached(variant, split, seed, size, image_size, folder)
+    found = find_cached(variant, split, seed, size, image_size, folder)
     if found is None:
         found = folder / f"{_stem(variant, split, seed, image_size)}-n{size}.npy"
         with atomic_write(found, "Set CLEANER_CACHE to a folder for pictures that can be written.") as temporary:
@@ -68,10 +68,10 @@ def _render_all(
 
     target = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     target.flush()
-    workers = min(os.cpu_count() or 1, 8, -(-size // CHUNK))
-    if size <= _ALONE or workers == 1:
-        for first in range(0, size, CHUNK):
-            report(fill(target, variant, split, seed, first, min(first + CHUNK, size)))
+    workers = min(os.cpu_count() or 1, 8, -(-size // IMAGES_PER_CHUNK))
+    if size <= _MAX_IN_PROCESS or workers == 1:
+        for first in range(0, size, IMAGES_PER_CHUNK):
+            report(render_range(target, variant, split, seed, first, min(first + IMAGES_PER_CHUNK, size)))
         target.flush()
         return
     del target
@@ -79,7 +79,7 @@ def _render_all(
     # main module (a script without a guard, a Streamlit page) is not imported again.
     messages: queue.Queue[int | None] = queue.Queue()
     bounds = [size * i // workers for i in range(workers + 1)]
-    processes = [_start(path, variant, split, seed, bounds[i], bounds[i + 1], messages) for i in range(workers)]
+    processes = [_start_worker(path, variant, split, seed, bounds[i], bounds[i + 1], messages) for i in range(workers)]
     try:
         running = workers
         while running:
@@ -97,8 +97,8 @@ def _render_all(
             process.wait()
 
 
-def _start(
-    path: Path, variant: str, split: str, seed: int, first: int, last: int, messages: queue.Queue[int | None]
+def _start_worker(
+    path: Path, variant: str, split: str, seed: int, first: int, stop: int, messages: queue.Queue[int | None]
 ) -> subprocess.Popen[str]:
     root = str(source_root())
     environment = {
@@ -106,7 +106,7 @@ def _start(
         "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     }
-    command = [sys.executable, "-m", __name__, str(path), variant, split, str(seed), str(first), str(last)]
+    command = [sys.executable, "-m", __name__, str(path), variant, split, str(seed), str(first), str(stop)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
     def listen() -> None:
@@ -120,18 +120,20 @@ def _start(
     return process
 
 
-def fill(target: NDArray[np.uint8], variant: str, split: str, seed: int, first: int, last: int) -> int:
+def render_range(target: NDArray[np.uint8], variant: str, split: str, seed: int, first: int, stop: int) -> int:
     """Render pictures first..last-1 into target[first:last]; returns how many."""
-    for i in range(first, last):
-        target[i] = render(scene(split, seed, i, variant), target.shape[1])
-    return last - first
+    for i in range(first, stop):
+        target[i] = render(make_scene(split, seed, i, variant), target.shape[1])
+    return stop - first
 
 
 def main(arguments: list[str]) -> None:
     path, variant, split, seed, first, last = arguments
     target = np.load(path, mmap_mode="r+")
-    for start in range(int(first), int(last), CHUNK):
-        print(fill(target, variant, split, int(seed), start, min(start + CHUNK, int(last))), flush=True)
+    for start in range(int(first), int(last), IMAGES_PER_CHUNK):
+        print(
+            render_range(target, variant, split, int(seed), start, min(start + IMAGES_PER_CHUNK, int(last))), flush=True
+        )
     target.flush()
 
 

@@ -7,7 +7,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cleaner.data.scenery.pen import Color, Pen, arc, blend, both, curve, cut, tone, union
+from cleaner.data.scenery.pen import (
+    Color,
+    Pen,
+    arc,
+    bezier_curve,
+    difference,
+    intersection,
+    lighten,
+    smooth_union,
+    union,
+)
 
 BARK: Color = (0.43, 0.28, 0.16)
 LEAF: Color = (0.33, 0.62, 0.24)
@@ -21,70 +31,70 @@ GOLD: Color = (0.98, 0.80, 0.25)
 
 def apple(p: Pen) -> None:
     w = 0.2 + 0.05 * p.u[0]
-    body = blend(p.circle(-w, 0.1, 0.62), p.circle(w, 0.1, 0.62), 0.7)
-    body = blend(body, p.ellipse(0, 0.42, 0.46, 0.44), 0.3)
-    body = -blend(-body, p.circle(0, -0.74, 0.2), 0.3)
-    p.solid(body, bevel=0.8, gloss=0.55, form=p.ellipse(0, 0.16, 0.88, 0.8))
-    p.paint(p.ellipse(0, -0.46, 0.16, 0.05), tone(p.color, -0.45))
-    p.solid(p.stroke(curve((0, -0.4), (0.0, -0.75), (0.12, -0.95), 4), 0.07, 0.08), BARK, 0.08, 0.1)
-    p.solid(p.moved(0.4, -0.72, -25).ellipse(0, 0, 0.3, 0.15), LEAF, 0.15, 0.2)
+    body = smooth_union(p.circle(-w, 0.1, 0.62), p.circle(w, 0.1, 0.62), 0.7)
+    body = smooth_union(body, p.ellipse(0, 0.42, 0.46, 0.44), 0.3)
+    body = -smooth_union(-body, p.circle(0, -0.74, 0.2), 0.3)
+    p.add_solid(body, bevel=0.8, gloss=0.55, shading_distance=p.ellipse(0, 0.16, 0.88, 0.8))
+    p.paint(p.ellipse(0, -0.46, 0.16, 0.05), lighten(p.color, -0.45))
+    p.add_solid(p.stroke(bezier_curve((0, -0.4), (0.0, -0.75), (0.12, -0.95), 4), 0.07, 0.08), BARK, 0.08, 0.1)
+    p.add_solid(p.moved(0.4, -0.72, -25).ellipse(0, 0, 0.3, 0.15), LEAF, 0.15, 0.2)
 
 
 def pear(p: Pen) -> None:
     low = 0.56 + 0.05 * p.u[0]
-    body = blend(p.circle(0, 0.38, low), p.circle(0.03, -0.3, 0.3 + 0.05 * p.u[1]), 0.55)
-    p.solid(body, bevel=0.7, gloss=0.45)
-    p.solid(p.stroke(curve((0.03, -0.55), (0.02, -0.8), (0.16, -1.0), 4), 0.06, 0.07), BARK, 0.07, 0.1)
-    p.solid(p.moved(-0.22, -0.82, 20).ellipse(0, 0, 0.26, 0.12), LEAF, 0.12, 0.2)
+    body = smooth_union(p.circle(0, 0.38, low), p.circle(0.03, -0.3, 0.3 + 0.05 * p.u[1]), 0.55)
+    p.add_solid(body, bevel=0.7, gloss=0.45)
+    p.add_solid(p.stroke(bezier_curve((0.03, -0.55), (0.02, -0.8), (0.16, -1.0), 4), 0.06, 0.07), BARK, 0.07, 0.1)
+    p.add_solid(p.moved(-0.22, -0.82, 20).ellipse(0, 0, 0.26, 0.12), LEAF, 0.12, 0.2)
 
 
 def banana(p: Pen) -> None:
     sag = 0.95 + 0.35 * p.u[0]
-    line = curve((-0.92, -0.42), (0.0, sag), (0.9, -0.34), 10)
+    line = bezier_curve((-0.92, -0.42), (0.0, sag), (0.9, -0.34), 10)
     fat = 0.27 + 0.05 * p.u[1]
     body = p.stroke(line, 0.06, 0.17, fat, fat + 0.02, fat, 0.2, 0.06)
-    p.solid(body, bevel=0.27, gloss=0.35)
-    p.paint(p.stroke([(x * 0.93, y - 0.05) for x, y in line[1:-1]], 0.025), tone(p.color, -0.25))
-    p.paint(p.circle(0.94, -0.4, 0.15), tone(BARK, -0.2))
-    p.solid(p.stroke([(-0.86, -0.34), (-0.96, -0.58)], 0.08, 0.09), tone(BARK, 0.05), 0.09, 0.1)
+    p.add_solid(body, bevel=0.27, gloss=0.35)
+    p.paint(p.stroke([(x * 0.93, y - 0.05) for x, y in line[1:-1]], 0.025), lighten(p.color, -0.25))
+    p.paint(p.circle(0.94, -0.4, 0.15), lighten(BARK, -0.2))
+    p.add_solid(p.stroke([(-0.86, -0.34), (-0.96, -0.58)], 0.08, 0.09), lighten(BARK, 0.05), 0.09, 0.1)
 
 
 def carrot(p: Pen) -> None:
     for dx in (-0.3, 0.3, 0.0):
-        p.solid(p.stroke(curve((0, -0.4), (dx * 0.4, -0.75), (dx, -0.98), 4), 0.05, 0.12), LEAF, 0.12, 0.15)
+        p.add_solid(p.stroke(bezier_curve((0, -0.4), (dx * 0.4, -0.75), (dx, -0.98), 4), 0.05, 0.12), LEAF, 0.12, 0.15)
     fat = 0.28 + 0.07 * p.u[0]
-    p.solid(p.stroke([(0, -0.2), (0, 0.4), (0.02, 0.93)], fat, fat * 0.66, 0.03), bevel=fat, gloss=0.3)
+    p.add_solid(p.stroke([(0, -0.2), (0, 0.4), (0.02, 0.93)], fat, fat * 0.66, 0.03), bevel=fat, gloss=0.3)
     for i, y in enumerate((-0.2, 0.08, 0.36)):
         side = -1 if i % 2 else 1
-        p.paint(p.stroke([(side * 0.4, y), (side * 0.08, y + 0.03)], 0.035), tone(p.color, -0.3))
+        p.paint(p.stroke([(side * 0.4, y), (side * 0.08, y + 0.03)], 0.035), lighten(p.color, -0.3))
 
 
 def mushroom(p: Pen) -> None:
-    p.solid(p.stroke([(0, 0.0), (0, 0.7)], 0.22, 0.25 + 0.08 * p.u[0]), CREAM, 0.3, 0.15)
-    cap = both(p.ellipse(0, 0.12, 0.95, 0.85 + 0.15 * p.u[1]), p.half(0, 1, 0.12))
-    p.solid(both(p.ellipse(0, 0.12, 0.9, 0.14), p.half(0, -1, -0.04)), tone(CREAM, -0.2), 0.1, 0.0)
-    p.solid(cap, bevel=0.7, gloss=0.45, pattern=True, form=p.ellipse(0, 0.2, 1.0, 0.95))
+    p.add_solid(p.stroke([(0, 0.0), (0, 0.7)], 0.22, 0.25 + 0.08 * p.u[0]), CREAM, 0.3, 0.15)
+    cap = intersection(p.ellipse(0, 0.12, 0.95, 0.85 + 0.15 * p.u[1]), p.half_plane(0, 1, 0.12))
+    p.add_solid(intersection(p.ellipse(0, 0.12, 0.9, 0.14), p.half_plane(0, -1, -0.04)), lighten(CREAM, -0.2), 0.1, 0.0)
+    p.add_solid(cap, bevel=0.7, gloss=0.45, is_patterned=True, shading_distance=p.ellipse(0, 0.2, 1.0, 0.95))
 
 
 def tree(p: Pen) -> None:
-    p.solid(p.stroke([(0, 0.2), (0, 0.9)], 0.11, 0.18), BARK, 0.16, 0.1)
-    p.solid(p.stroke([(0, 0.45), (0.3, 0.1)], 0.07, 0.05), BARK, 0.08, 0.1)
+    p.add_solid(p.stroke([(0, 0.2), (0, 0.9)], 0.11, 0.18), BARK, 0.16, 0.1)
+    p.add_solid(p.stroke([(0, 0.45), (0.3, 0.1)], 0.07, 0.05), BARK, 0.08, 0.1)
     s = 0.06 * p.u[0]
     for cx, cy, r in ((-0.45, 0.0, 0.42), (0.47, -0.02, 0.42), (0.0, 0.08, 0.42)):
-        p.solid(p.circle(cx, cy, r + s), tone(p.color, -0.14), 0.4, 0.1)
+        p.add_solid(p.circle(cx, cy, r + s), lighten(p.color, -0.14), 0.4, 0.1)
     for cx, cy, r in ((-0.27, -0.38, 0.42), (0.3, -0.36, 0.41), (0.02, -0.56, 0.38)):
-        p.solid(p.circle(cx, cy, r + s), p.color, 0.42, 0.15)
+        p.add_solid(p.circle(cx, cy, r + s), p.color, 0.42, 0.15)
 
 
 def flower(p: Pen) -> None:
-    p.solid(p.stroke(curve((0, -0.2), (0.1, 0.4), (-0.02, 0.95), 5), 0.06, 0.065), LEAF, 0.06, 0.1)
-    p.solid(p.moved(0.3, 0.58, -35).ellipse(0, 0, 0.3, 0.12), LEAF, 0.12, 0.2)
-    p.solid(p.moved(-0.25, 0.72, 215).ellipse(0, 0, 0.26, 0.11), LEAF, 0.12, 0.2)
+    p.add_solid(p.stroke(bezier_curve((0, -0.2), (0.1, 0.4), (-0.02, 0.95), 5), 0.06, 0.065), LEAF, 0.06, 0.1)
+    p.add_solid(p.moved(0.3, 0.58, -35).ellipse(0, 0, 0.3, 0.12), LEAF, 0.12, 0.2)
+    p.add_solid(p.moved(-0.25, 0.72, 215).ellipse(0, 0, 0.26, 0.11), LEAF, 0.12, 0.2)
     n = 6 + int(p.u[0] * 3)
-    petals = p.moved(0, -0.34).around(n, p.u[1])
-    p.solid(petals.ellipse(0.4, 0, 0.27, 0.75 / n + 0.06), bevel=0.17, gloss=0.2)
+    petals = p.moved(0, -0.34).repeated_radially(n, p.u[1])
+    p.add_solid(petals.ellipse(0.4, 0, 0.27, 0.75 / n + 0.06), bevel=0.17, gloss=0.2)
     heart = (0.42, 0.25, 0.13) if p.color[1] > 0.5 and p.color[2] < 0.4 else GOLD
-    p.solid(p.circle(0, -0.34, 0.21), heart, 0.2, 0.2)
+    p.add_solid(p.circle(0, -0.34, 0.21), heart, 0.2, 0.2)
 
 
 def cactus(p: Pen) -> None:
@@ -94,29 +104,31 @@ def cactus(p: Pen) -> None:
         p.stroke([(0.0, 0.15), (0.5, 0.1), (0.58, -0.05), (0.58, -0.35 - arm)], 0.14),
         p.stroke([(0.0, 0.3), (-0.5, 0.26), (-0.6, 0.1), (-0.6, -0.1 - arm)], 0.13),
     )
-    p.solid(limbs, bevel=0.22, gloss=0.2)
+    p.add_solid(limbs, bevel=0.22, gloss=0.2)
     for x in (-0.09, 0.09):
-        p.paint(p.stroke([(x, 0.5), (x, -0.85)], 0.022), tone(p.color, -0.3))
-    p.solid(p.polygon([(-0.36, 0.5), (0.36, 0.5), (0.26, 0.9), (-0.26, 0.9)], 0.06), (0.76, 0.42, 0.28), 0.25, 0.15)
-    p.solid(p.box(0, 0.5, 0.46, 0.09, 0.05), (0.82, 0.48, 0.33), 0.1, 0.15)
+        p.paint(p.stroke([(x, 0.5), (x, -0.85)], 0.022), lighten(p.color, -0.3))
+    p.add_solid(p.polygon([(-0.36, 0.5), (0.36, 0.5), (0.26, 0.9), (-0.26, 0.9)], 0.06), (0.76, 0.42, 0.28), 0.25, 0.15)
+    p.add_solid(p.box(0, 0.5, 0.46, 0.09, 0.05), (0.82, 0.48, 0.33), 0.1, 0.15)
 
 
 def cup(p: Pen) -> None:
-    p.solid(cut(p.ellipse(0.6, 0.1, 0.36, 0.38), p.ellipse(0.6, 0.1, 0.2, 0.22)), tone(p.color, -0.08), 0.1, 0.4)
+    p.add_solid(
+        difference(p.ellipse(0.6, 0.1, 0.36, 0.38), p.ellipse(0.6, 0.1, 0.2, 0.22)), lighten(p.color, -0.08), 0.1, 0.4
+    )
     w = 0.5 + 0.06 * p.u[0]
     body = p.polygon([(-0.64, -0.5), (0.64, -0.5), (w - 0.04, 0.7), (-w + 0.04, 0.7)], 0.12)
-    p.solid(body, bevel=0.6, gloss=0.5, pattern=True, form=np.abs(p.x) - 0.72 + 0 * p.y)
-    p.solid(p.ellipse(0, -0.55, 0.78, 0.2), tone(p.color, 0.25), 0.05, 0.2)
-    p.solid(p.ellipse(0, -0.53, 0.66, 0.14), (0.33, 0.19, 0.11), 0.03, 0.1)
+    p.add_solid(body, bevel=0.6, gloss=0.5, is_patterned=True, shading_distance=np.abs(p.x) - 0.72 + 0 * p.y)
+    p.add_solid(p.ellipse(0, -0.55, 0.78, 0.2), lighten(p.color, 0.25), 0.05, 0.2)
+    p.add_solid(p.ellipse(0, -0.53, 0.66, 0.14), (0.33, 0.19, 0.11), 0.03, 0.1)
 
 
 def bottle(p: Pen) -> None:
     w = 0.34 + 0.06 * p.u[0]
-    body = blend(p.box(0, 0.32, w, 0.66, 0.14), p.box(0, -0.55, 0.14, 0.35, 0.04), 0.3)
-    p.solid(body, bevel=0.32, gloss=0.8, pattern=True)
+    body = smooth_union(p.box(0, 0.32, w, 0.66, 0.14), p.box(0, -0.55, 0.14, 0.35, 0.04), 0.3)
+    p.add_solid(body, bevel=0.32, gloss=0.8, is_patterned=True)
     p.paint(p.box(0, 0.38, 0.6, 0.25), PAPER)
-    p.paint(p.circle(0, 0.38, 0.14), tone(p.color, -0.2))
-    p.solid(p.box(0, -0.87, 0.18, 0.11, 0.04), BARK, 0.08, 0.3)
+    p.paint(p.circle(0, 0.38, 0.14), lighten(p.color, -0.2))
+    p.add_solid(p.box(0, -0.87, 0.18, 0.11, 0.04), BARK, 0.08, 0.3)
 
 
 def key(p: Pen) -> None:
@@ -124,18 +136,24 @@ def key(p: Pen) -> None:
     blade = union(
         p.box(0.25, 0, 0.68, 0.1, 0.03), p.box(0.82, 0.18, 0.09, tooth, 0.02), p.box(0.55, 0.16, 0.08, tooth, 0.02)
     )
-    bow = cut(p.circle(-0.56, 0, 0.42), p.circle(-0.6, 0, 0.2))
-    p.solid(union(blade, bow), bevel=0.11, gloss=0.8)
+    bow = difference(p.circle(-0.56, 0, 0.42), p.circle(-0.6, 0, 0.2))
+    p.add_solid(union(blade, bow), bevel=0.11, gloss=0.8)
 
 
 def umbrella(p: Pen) -> None:
-    p.solid(p.stroke([(0, -0.9), (0, 0.68), *arc(0.17, 0.68, 0.17, 0.17, 180, 0, 5)], 0.05), BARK, 0.06, 0.3)
+    p.add_solid(p.stroke([(0, -0.9), (0, 0.68), *arc(0.17, 0.68, 0.17, 0.17, 180, 0, 5)], 0.05), BARK, 0.06, 0.3)
     dome = p.circle(0, 0.08, 0.97)
     for cx in (-0.72, -0.24, 0.24, 0.72):
-        dome = cut(dome, p.ellipse(cx, 0.1, 0.26, 0.14))
-    p.solid(both(dome, p.half(0, 1, 0.1)), bevel=0.8, gloss=0.3, pattern=True, form=p.circle(0, 0.08, 1.02))
+        dome = difference(dome, p.ellipse(cx, 0.1, 0.26, 0.14))
+    p.add_solid(
+        intersection(dome, p.half_plane(0, 1, 0.1)),
+        bevel=0.8,
+        gloss=0.3,
+        is_patterned=True,
+        shading_distance=p.circle(0, 0.08, 1.02),
+    )
     for end in (-0.48, 0.0, 0.48):
-        p.paint(p.stroke(curve((0, -0.9), (end * 0.9, -0.6), (end, 0.1), 4), 0.022), tone(p.color, -0.35))
+        p.paint(p.stroke(bezier_curve((0, -0.9), (end * 0.9, -0.6), (end, 0.1), 4), 0.022), lighten(p.color, -0.35))
 
 
 def star(p: Pen) -> None:
@@ -144,75 +162,77 @@ def star(p: Pen) -> None:
         (r * math.sin(i * math.pi / 5), 0.05 - r * math.cos(i * math.pi / 5))
         for i, r in enumerate([0.9, inner * 0.9] * 5)
     ]
-    p.solid(p.polygon(points, 0.07), bevel=0.4, gloss=0.4, pattern=True)
+    p.add_solid(p.polygon(points, 0.07), bevel=0.4, gloss=0.4, is_patterned=True)
 
 
 def moon(p: Pen) -> None:
     bite = 0.42 + 0.14 * p.u[0]
-    p.solid(cut(p.circle(0.08, 0, 0.94), p.circle(0.08 + bite, -0.12, 0.74)), bevel=0.5, gloss=0.15)
+    p.add_solid(difference(p.circle(0.08, 0, 0.94), p.circle(0.08 + bite, -0.12, 0.74)), bevel=0.5, gloss=0.15)
     for cx, cy, r in ((-0.52, 0.12, 0.13), (-0.24, 0.6, 0.1), (-0.45, -0.42, 0.08)):
-        p.paint(p.circle(cx, cy, r), tone(p.color, -0.18))
+        p.paint(p.circle(cx, cy, r), lighten(p.color, -0.18))
 
 
 def ball(p: Pen) -> None:
-    p.solid(p.circle(0, 0, 0.92), bevel=0.92, gloss=0.7)
+    p.add_solid(p.circle(0, 0, 0.92), bevel=0.92, gloss=0.7)
     q = p.moved(-0.22, -0.3, 60 * p.u[0])
     white = PAPER if min(p.color) < 0.8 else (0.72, 0.74, 0.78)
-    wedge = q.around(3)
-    p.paint(both(wedge.half(-0.5, 0.866, 0), wedge.half(-0.5, -0.866, 0)), white)
-    p.paint(q.circle(0, 0, 0.16), tone(p.color, -0.2))
+    wedge = q.repeated_radially(3)
+    p.paint(intersection(wedge.half_plane(-0.5, 0.866, 0), wedge.half_plane(-0.5, -0.866, 0)), white)
+    p.paint(q.circle(0, 0, 0.16), lighten(p.color, -0.2))
 
 
 def book(p: Pen) -> None:
     w = 0.64 + 0.06 * p.u[0]
-    p.solid(p.box(0.03, 0.08, w + 0.02, 0.9, 0.06), tone(p.color, -0.4), 0.08, 0.1)
-    p.solid(p.box(0.06, 0.06, w - 0.04, 0.86, 0.02), PAPER, 0.03, 0.0)
+    p.add_solid(p.box(0.03, 0.08, w + 0.02, 0.9, 0.06), lighten(p.color, -0.4), 0.08, 0.1)
+    p.add_solid(p.box(0.06, 0.06, w - 0.04, 0.86, 0.02), PAPER, 0.03, 0.0)
     for y in (0.82, 0.87):
         p.paint(p.box(0.06, y, w, 0.01), (0.72, 0.69, 0.62))
-    p.solid(p.box(-0.02, -0.07, w, 0.82, 0.06), bevel=0.09, gloss=0.25, pattern=True)
-    p.paint(p.box(-w + 0.06, -0.07, 0.11, 1.0), tone(p.color, -0.3))
+    p.add_solid(p.box(-0.02, -0.07, w, 0.82, 0.06), bevel=0.09, gloss=0.25, is_patterned=True)
+    p.paint(p.box(-w + 0.06, -0.07, 0.11, 1.0), lighten(p.color, -0.3))
     p.paint(p.box(0.1, -0.38, 0.36, 0.18, 0.03), CREAM)
-    p.paint(p.box(0.1, -0.43, 0.25, 0.03), tone(INK, 0.2))
-    p.paint(p.box(0.1, -0.32, 0.18, 0.025), tone(INK, 0.2))
+    p.paint(p.box(0.1, -0.43, 0.25, 0.03), lighten(INK, 0.2))
+    p.paint(p.box(0.1, -0.32, 0.18, 0.025), lighten(INK, 0.2))
 
 
 def hat(p: Pen) -> None:
     crown = p.polygon([(-0.44, 0.2), (-0.38, -0.36), (0.38, -0.36), (0.44, 0.2)], 0.16 + 0.03 * p.u[0])
-    p.solid(p.ellipse(0, 0.34, 0.98, 0.28 + 0.05 * p.u[1]), bevel=0.2, gloss=0.2)
-    p.solid(
-        blend(crown, p.circle(0, -0.3, 0.42), 0.2),
+    p.add_solid(p.ellipse(0, 0.34, 0.98, 0.28 + 0.05 * p.u[1]), bevel=0.2, gloss=0.2)
+    p.add_solid(
+        smooth_union(crown, p.circle(0, -0.3, 0.42), 0.2),
         bevel=0.5,
         gloss=0.2,
-        pattern=True,
-        form=p.ellipse(0, 0.05, 0.64, 0.95),
+        is_patterned=True,
+        shading_distance=p.ellipse(0, 0.05, 0.64, 0.95),
     )
-    band = tone(p.color, 0.65) if sum(p.color) < 1.6 else (0.72, 0.16, 0.18)
+    band = lighten(p.color, 0.65) if sum(p.color) < 1.6 else (0.72, 0.16, 0.18)
     if p.color[0] > 0.7 and p.color[1] < 0.65:
         band = PAPER
-    p.paint(p.stroke(curve((-0.75, 0.12), (0, 0.3), (0.75, 0.12), 4), 0.09), band)
+    p.paint(p.stroke(bezier_curve((-0.75, 0.12), (0, 0.3), (0.75, 0.12), 4), 0.09), band)
 
 
 def chair(p: Pen) -> None:
-    dark = tone(p.color, -0.22)
+    dark = lighten(p.color, -0.22)
     for x in (-0.36, 0.4):
-        p.solid(p.stroke([(x, 0.2), (x, 0.78)], 0.06), tone(dark, -0.2), 0.06, 0.2)
+        p.add_solid(p.stroke([(x, 0.2), (x, 0.78)], 0.06), lighten(dark, -0.2), 0.06, 0.2)
     for x in (-0.4, 0.4):
-        p.solid(p.stroke([(x, 0.2), (x * 1.02, -0.9)], 0.075), dark, 0.08, 0.3)
+        p.add_solid(p.stroke([(x, 0.2), (x * 1.02, -0.9)], 0.075), dark, 0.08, 0.3)
     for y in (-0.78, -0.46, -0.14) if p.u[0] < 0.5 else (-0.74, -0.3):
-        p.solid(p.box(0, y, 0.42, 0.11, 0.05), p.color, 0.1, 0.3)
-    p.solid(p.polygon([(-0.44, 0.1), (0.44, 0.1), (0.56, 0.36), (-0.56, 0.36)], 0.07), tone(p.color, 0.08), 0.12, 0.3)
+        p.add_solid(p.box(0, y, 0.42, 0.11, 0.05), p.color, 0.1, 0.3)
+    p.add_solid(
+        p.polygon([(-0.44, 0.1), (0.44, 0.1), (0.56, 0.36), (-0.56, 0.36)], 0.07), lighten(p.color, 0.08), 0.12, 0.3
+    )
     for x in (-0.5, 0.5):
-        p.solid(p.stroke([(x, 0.42), (x * 1.04, 0.92)], 0.075), dark, 0.08, 0.3)
+        p.add_solid(p.stroke([(x, 0.42), (x * 1.04, 0.92)], 0.075), dark, 0.08, 0.3)
 
 
 def clock(p: Pen) -> None:
     q = p.mirrored()
-    q.solid(q.stroke([(0.4, 0.7), (0.58, 0.92)], 0.09), tone(p.color, -0.3), 0.09, 0.3)
-    q.solid(q.moved(0.5, -0.64, 38).ellipse(0, 0, 0.3, 0.2), STEEL, 0.2, 0.8)
-    p.solid(p.box(0, -0.8, 0.07, 0.16, 0.03), STEEL, 0.07, 0.5)
-    p.solid(p.circle(0, 0.08, 0.78), bevel=0.2, gloss=0.5)
-    p.solid(p.circle(0, 0.08, 0.58), PAPER, 0.05, 0.0)
-    ticks = p.moved(0, 0.08).around(12 if p.u[2] < 0.5 else 4)
+    q.add_solid(q.stroke([(0.4, 0.7), (0.58, 0.92)], 0.09), lighten(p.color, -0.3), 0.09, 0.3)
+    q.add_solid(q.moved(0.5, -0.64, 38).ellipse(0, 0, 0.3, 0.2), STEEL, 0.2, 0.8)
+    p.add_solid(p.box(0, -0.8, 0.07, 0.16, 0.03), STEEL, 0.07, 0.5)
+    p.add_solid(p.circle(0, 0.08, 0.78), bevel=0.2, gloss=0.5)
+    p.add_solid(p.circle(0, 0.08, 0.58), PAPER, 0.05, 0.0)
+    ticks = p.moved(0, 0.08).repeated_radially(12 if p.u[2] < 0.5 else 4)
     p.paint(ticks.box(0.49, 0, 0.05, 0.028), INK)
     for turn, length, width in ((p.u[0], 0.3, 0.055), (p.u[1], 0.44, 0.04)):
         a = 2 * math.pi * turn
@@ -221,33 +241,35 @@ def clock(p: Pen) -> None:
 
 
 def lamp(p: Pen) -> None:
-    p.solid(p.box(0, 0.45, 0.07, 0.5, 0.05), STEEL, 0.07, 0.6)
-    p.solid(p.circle(0, 0.42, 0.14), STEEL, 0.14, 0.6)
-    p.solid(both(p.ellipse(0, 0.94, 0.46, 0.26), p.half(0, 1, 0.94)), tone(STEEL, -0.3), 0.15, 0.5)
-    p.solid(p.ellipse(0, 0.05, 0.2, 0.16), (1.0, 0.93, 0.62), 0.15, 0.2)
+    p.add_solid(p.box(0, 0.45, 0.07, 0.5, 0.05), STEEL, 0.07, 0.6)
+    p.add_solid(p.circle(0, 0.42, 0.14), STEEL, 0.14, 0.6)
+    p.add_solid(intersection(p.ellipse(0, 0.94, 0.46, 0.26), p.half_plane(0, 1, 0.94)), lighten(STEEL, -0.3), 0.15, 0.5)
+    p.add_solid(p.ellipse(0, 0.05, 0.2, 0.16), (1.0, 0.93, 0.62), 0.15, 0.2)
     top = 0.3 + 0.08 * p.u[0]
     shade = p.polygon([(-top, -0.9), (top, -0.9), (0.76, 0.0), (-0.76, 0.0)], 0.05)
-    p.solid(shade, bevel=0.6, gloss=0.15, pattern=True, form=np.abs(p.x) - 0.5 * p.y - 0.84)
-    p.paint(p.box(0, 0.0, 0.9, 0.06), tone(p.color, -0.3))
+    p.add_solid(shade, bevel=0.6, gloss=0.15, is_patterned=True, shading_distance=np.abs(p.x) - 0.5 * p.y - 0.84)
+    p.paint(p.box(0, 0.0, 0.9, 0.06), lighten(p.color, -0.3))
 
 
 def kite(p: Pen) -> None:
     tail = [(0, 0.38), (0.16, 0.52), (-0.08, 0.68), (0.1, 0.82), (-0.02, 0.97)]
-    p.solid(p.stroke(tail, 0.03), INK, 0.04, 0.0)
+    p.add_solid(p.stroke(tail, 0.03), INK, 0.04, 0.0)
     for x, y in ((0.06, 0.58), (0.02, 0.82)):
         bow = union(
             p.moved(x - 0.11, y, 25).ellipse(0, 0, 0.13, 0.08), p.moved(x + 0.11, y, -25).ellipse(0, 0, 0.13, 0.08)
         )
-        p.solid(bow, tone(p.color, 0.3), 0.08, 0.1)
+        p.add_solid(bow, lighten(p.color, 0.3), 0.08, 0.1)
     w = 0.62 + 0.1 * p.u[0]
-    p.solid(p.polygon([(0, -0.92), (w, -0.38), (0, 0.38), (-w, -0.38)], 0.04), bevel=0.1, gloss=0.2, pattern=True)
-    light = tone(p.color, 0.5) if sum(p.color) < 2.4 else (0.75, 0.77, 0.82)
-    p.paint(both(p.half(-1, 0, 0), p.half(0, 1, -0.38)), light)
-    p.paint(both(p.half(1, 0, 0), p.half(0, -1, 0.38)), light)
-    p.paint(union(p.box(0, 0, 0.025, 1), p.box(0, -0.38, 1, 0.025)), tone(BARK, -0.2))
+    p.add_solid(
+        p.polygon([(0, -0.92), (w, -0.38), (0, 0.38), (-w, -0.38)], 0.04), bevel=0.1, gloss=0.2, is_patterned=True
+    )
+    light = lighten(p.color, 0.5) if sum(p.color) < 2.4 else (0.75, 0.77, 0.82)
+    p.paint(intersection(p.half_plane(-1, 0, 0), p.half_plane(0, 1, -0.38)), light)
+    p.paint(intersection(p.half_plane(1, 0, 0), p.half_plane(0, -1, 0.38)), light)
+    p.paint(union(p.box(0, 0, 0.025, 1), p.box(0, -0.38, 1, 0.025)), lighten(BARK, -0.2))
 
 
-THINGS: dict[str, Callable[[Pen], None]] = {
+THING_PAINTERS: dict[str, Callable[[Pen], None]] = {
     f.__name__: f
     for f in (
         apple,

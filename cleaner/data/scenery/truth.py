@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cleaner.data.scenery.facts import Scene, SceneObject
-from cleaner.data.scenery.words import COLORS, INVERSE, PATTERNS, POSTURE, RELATIONS, SIZES, SYNONYMS
+from cleaner.data.scenery.words import COLORS, INVERSE_RELATION, PATTERNS, POSTURE, RELATIONS, SIZES, SYNONYMS
 
 Verdict = bool | None
 
@@ -51,7 +51,7 @@ _UNCLEAR |= {"fruit", "vegetable", "vehicle", "animal", "pet", "insect", "plant"
 _UNCLEAR |= {"shape", "toy", "food", "object", "thing", "building", "item"}
 
 
-def plural(noun: str) -> str:
+def pluralize(noun: str) -> str:
     """Return the plural of a noun of the vocabulary."""
     if noun.endswith("cactus"):
         return noun[:-2] + "i"
@@ -60,7 +60,7 @@ def plural(noun: str) -> str:
     return noun[:-1] + "ies" if noun.endswith("y") and noun[-2] not in "aeiou" else noun + "s"
 
 
-def _lexicon() -> dict[tuple[str, ...], tuple[str, str]]:
+def _build_lexicon() -> dict[tuple[str, ...], tuple[str, str]]:
     """Return phrase -> (kind, value); the longest phrase wins."""
     table: dict[tuple[str, ...], tuple[str, str]] = {}
 
@@ -71,7 +71,7 @@ def _lexicon() -> dict[tuple[str, ...], tuple[str, str]]:
     for value, words in _GROUND_NOUNS.items():
         enter("ground", value, words)
     for name, words in SYNONYMS.items():
-        enter("many", name, map(plural, words))
+        enter("many", name, map(pluralize, words))
         enter("object", name, words)
     for kind, options in (("color", COLORS), ("size", SIZES), ("pattern", PATTERNS), ("relation", RELATIONS)):
         for value, words in options.items():
@@ -81,7 +81,7 @@ def _lexicon() -> dict[tuple[str, ...], tuple[str, str]]:
     return table
 
 
-_LEXICON = _lexicon()
+_LEXICON = _build_lexicon()
 
 
 @dataclass
@@ -105,7 +105,7 @@ def is_true(caption: str, scene: Scene) -> Verdict:
     count: int | None = None
     relation: str | None = None
     verb: str | None = None
-    tokens = _read(caption)
+    tokens = _tokenize(caption)
     for i, (kind, value) in enumerate(tokens):
         before = tokens[i - 1][0] if i else "start"
         after = tokens[i + 1][0] if i + 1 < len(tokens) else "end"
@@ -125,7 +125,7 @@ def is_true(caption: str, scene: Scene) -> Verdict:
                 verdicts.append(None)
             mention = _Mention(value, count or (2 if kind == "many" else 1), adjectives)
             if relation and mentions:
-                verdicts.append(_related(scene, mentions[-1].name, value, relation))
+                verdicts.append(_check_relation(scene, mentions[-1].name, value, relation))
             if verb:
                 verdicts.append(POSTURE[value] == verb)
             mentions.append(mention)
@@ -153,13 +153,13 @@ def is_true(caption: str, scene: Scene) -> Verdict:
     if relation or verb:
         verdicts.append(None)
     names = [mention.name for mention in mentions]
-    verdicts += [_shown(mention, scene, names.count(mention.name)) for mention in mentions]
+    verdicts += [_check_mention(mention, scene, names.count(mention.name)) for mention in mentions]
     if not verdicts or None in verdicts:
         return False if False in verdicts else None
     return all(verdicts)
 
 
-def _read(caption: str) -> list[tuple[str, str]]:
+def _tokenize(caption: str) -> list[tuple[str, str]]:
     """Return (kind, word or value) pairs; articles, commas and the like are kept as fillers."""
     words = re.findall(r"[a-z]+(?:[-'][a-z]+)*|[,.]|\d+", caption.lower())
     tokens: list[tuple[str, str]] = []
@@ -175,12 +175,12 @@ def _read(caption: str) -> list[tuple[str, str]]:
                 i += n
                 break
         else:
-            tokens.append(_plain(words[i]))
+            tokens.append(_classify_word(words[i]))
             i += 1
     return tokens
 
 
-def _plain(word: str) -> tuple[str, str]:
+def _classify_word(word: str) -> tuple[str, str]:
     if word in _NUMBERS:
         return ("number", word)
     if word in _FILLERS:
@@ -192,23 +192,23 @@ def _plain(word: str) -> tuple[str, str]:
     return ("unclear" if word in _UNCLEAR or word.isdigit() else "unknown", word)
 
 
-def _shown(mention: _Mention, scene: Scene, times: int) -> Verdict:
+def _check_mention(mention: _Mention, scene: Scene, times: int) -> Verdict:
     """Is the mentioned object there, once, with these attributes? (No object comes twice in a scene.)"""
     for o in scene.objects:
         if o.name == mention.name:
-            verdicts = [_has(o, kind, value) for kind, value in mention.adjectives]
+            verdicts = [_check_attribute(o, kind, value) for kind, value in mention.adjectives]
             if mention.count != 1 or times > 1 or False in verdicts:
                 return False
             return None if None in verdicts else True
     return False
 
 
-def _has(o: SceneObject, kind: str, value: str) -> Verdict:
+def _check_attribute(o: SceneObject, kind: str, value: str) -> Verdict:
     actual: str = getattr(o, kind)
     return actual == value if actual else None
 
 
-def _related(scene: Scene, first: str, second: str, relation: str) -> Verdict:
+def _check_relation(scene: Scene, first: str, second: str, relation: str) -> Verdict:
     """Is `first` left of / right of / above / below `second`?"""
     places = {o.name: o for o in scene.objects}
     if first not in places or second not in places:
@@ -218,8 +218,8 @@ def _related(scene: Scene, first: str, second: str, relation: str) -> Verdict:
     if relation == "off":
         return None
     if scene.relation:
-        stated = scene.relation if first == scene.objects[0].name else INVERSE[scene.relation]
-        if relation in (stated, INVERSE[stated]):
+        stated = scene.relation if first == scene.objects[0].name else INVERSE_RELATION[scene.relation]
+        if relation in (stated, INVERSE_RELATION[stated]):
             return relation == stated
     a, b = places[first], places[second]
     step = {"left": b.x - a.x, "right": a.x - b.x, "above": b.y - a.y, "below": a.y - b.y}[relation]

@@ -81,7 +81,7 @@ RELATIONS: dict[str, tuple[str, ...]] = {
     "above": ("above", "over"),
     "below": ("below", "under", "beneath"),
 }
-INVERSE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+INVERSE_RELATION = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
 VERBS = ("sits", "stands", "lies")
 _SIT = ["bird", "butterfly", "cat", "snail", "turtle"]
@@ -92,7 +92,7 @@ POSTURE = {name: "sits" if name in _SIT else "lies" if name in _LIE else "stands
 PATTERNED = frozenset(
     ("book", "bottle", "bus", "car", "cat", "cup", "fish", "hat", "house", "kite", "lamp")
 ) | frozenset(("mushroom", "rocket", "snail", "star", "umbrella"))
-NATURAL: dict[str, tuple[str, ...]] = {
+NATURAL_COLORS: dict[str, tuple[str, ...]] = {
     "apple": ("red", "green", "red"),
     "ball": ("red", "blue", "orange"),
     "banana": ("yellow", "yellow", "green"),
@@ -128,6 +128,6 @@ NATURAL: dict[str, tuple[str, ...]] = {
 }
 
 
-def article(words: str) -> str:
-    """Return `words` with the right one of "a" and "an" before it."""
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+def add_article(phrase: str) -> str:
+    """Return `phrase` with the right one of "a" and "an" before it."""
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
