@@ -1,12 +1,14 @@
-"""Poison an image-text model, clean it, and see what changed: python -m cleaner COMMAND."""
+"""Poison an image-text model, clean it, and see what changed."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from cleaner.cli.app import App
 from cleaner.cli.commands import Defend, Evaluate, Export, InspectData, List, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
 from cleaner.cli.presets import Presets, resolve_preset_defaults
@@ -18,7 +20,8 @@ from cleaner.models.devices import flush_denormals
 from cleaner.types import CleanerError
 
 Command = (
-    Annotated[Demo, tyro.conf.subcommand("demo")]
+    Annotated[App, tyro.conf.subcommand("app")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
     | Annotated[Poison, tyro.conf.subcommand("poison")]
     | Annotated[Defend, tyro.conf.subcommand("defend")]
@@ -44,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         given = sys.argv[1:] if arguments is None else arguments
         defaults = resolve_preset_defaults(given)
         known: dict[str, Any] = {} if defaults is None else {"default": defaults}
-        command = tyro.cli(Command, prog="python -m cleaner", description=__doc__, args=given, **known)
+        prog = "ta-cleaner" if Path(sys.argv[0]).stem == "ta-cleaner" else "python -m cleaner"
+        command = tyro.cli(Command, prog=prog, description=__doc__, args=given, **known)
         command.run()
     except CleanerError as error:
         print(f"error: {error}", file=sys.stderr)

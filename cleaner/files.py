@@ -29,8 +29,24 @@ def source_root() -> Path:
 
 
 def shipped_assets() -> Path:
-    """Return the folder of the files that come with the project: models, example run, lexicon, SSBA encoder."""
-    return source_root() / "assets"
+    """Return the folder of the shipped models, example run, lexicon and SSBA encoder."""
+    return _find_shipped("_assets", checkout="assets")
+
+
+def shipped_results() -> Path:
+    """Return the folder of the shipped result files: benchmarks/results in a checkout."""
+    return _find_shipped("_results", checkout="benchmarks/results")
+
+
+def app_file() -> Path:
+    """Return the script of the Streamlit app; pages/ is in its folder."""
+    return _find_shipped("_app/app.py", checkout="app.py")
+
+
+def _find_shipped(packaged: str, *, checkout: str) -> Path:
+    """Return a path inside the installed package, else in the checkout (pyproject.toml: package-dir maps them)."""
+    path = Path(__file__).resolve().parent / packaged
+    return path if path.exists() else source_root() / checkout
 
 
 def assets() -> Path:

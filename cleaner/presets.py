@@ -14,10 +14,10 @@ from typing import Any
 
 from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.defenses.par import PAR_LRS
-from cleaner.files import source_root
+from cleaner.files import shipped_results
 from cleaner.labels import defense_name
 
-RESULTS_DIR = source_root() / "benchmarks" / "results"
+RESULTS_DIR = shipped_results()
 
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"

@@ -1,0 +1,84 @@
+"""The command that starts the Streamlit app."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated, NoReturn
+
+import tyro
+
+from cleaner.files import app_file
+from cleaner.types import CleanerError
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1")
+
+
+@dataclass(frozen=True)
+class App:
+    """Start the app and open it in a browser; arguments after -- go to `streamlit run`."""
+
+    port: Annotated[int | None, tyro.conf.arg(help="Port to listen on; default: 8501, or the next free one.")] = None
+    address: Annotated[
+        str | None, tyro.conf.arg(help="Address to listen on; default: 127.0.0.1. The app has no login.")
+    ] = None
+    allow_host: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(help="Host names that browsers may use, besides localhost and --address; '*': any."),
+    ] = ()
+    headless: Annotated[bool, tyro.conf.arg(help="Do not open a browser.")] = False
+    streamlit: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help="Options of `streamlit run`, after --.")
+    ] = ()
+
+    def run(self) -> None:
+        # -P: a folder named "cleaner" or "streamlit" in the working directory must not shadow the installed package.
+        replace_process([sys.executable, "-P", "-m", "streamlit", "run", str(app_file()), *self.options()])
+
+    def options(self) -> list[str]:
+        """Return the options of `streamlit run`; what is not set comes from the app's .streamlit/config.toml."""
+        options = ["--server.headless", str(self.headless or not has_display()).lower()]
+        if self.port is not None:
+            options += ["--server.port", str(self.port)]
+        if self.address is not None:
+            options += ["--server.address", self.address]
+        for host in self._allowed_hosts():
+            options += ["--server.allowedHosts", host]
+        return [*options, *self.streamlit]
+
+    def _allowed_hosts(self) -> list[str]:
+        """Return the hosts that requests may name; none if the defaults of the configuration file apply."""
+        if is_wildcard(self.address) and not self.allow_host:
+            raise CleanerError(
+                f"--address {self.address} also requires --allow-host: the names or addresses under which browsers "
+                "reach this machine, or '*' for any."
+            )
+        if self.address is None and not self.allow_host:
+            return []
+        address = () if self.address is None or is_wildcard(self.address) else (self.address,)
+        return list(dict.fromkeys((*LOCAL_HOSTS, *address, *self.allow_host)))
+
+
+def has_display() -> bool:
+    """Return whether a browser can open a window on this machine."""
+    return sys.platform in ("win32", "darwin") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def is_wildcard(address: str | None) -> bool:
+    """Return whether a server at this address listens on every network interface."""
+    try:
+        return address is not None and ip_address(address).is_unspecified
+    except ValueError:  # a host name
+        return False
+
+
+def replace_process(command: Sequence[str]) -> NoReturn:
+    """Run a command in place of this process, so that it gets the signals; Windows needs a child process for that."""
+    sys.stdout.flush()
+    if sys.platform == "win32":
+        sys.exit(subprocess.call(command))
+    os.execv(command[0], command)
