@@ -68,6 +68,8 @@ def read_git_commit() -> str:
             ["git", "-C", str(source_root()), *arguments], capture_output=True, text=True, check=True
         ).stdout
 
+    if not (source_root() / ".git").exists():  # an installed package; a repository around it is another project's
+        return "unknown"
     try:
         changed = git(
             "status", "--porcelain", "--untracked-files=no", "--", "cleaner", "assets", "benchmarks/*.py"

@@ -1,0 +1,52 @@
+"""Show the Overview page and train a run with an installed package: a script of tests/test_wheel.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from streamlit.testing.v1 import AppTest
+
+from cleaner import files
+from cleaner.config import FinetuneConfig
+from cleaner.jobs import local
+from cleaner.runs.request import Request
+from cleaner.runs.store import ACTIVE, create_run
+
+PAIRS = 16
+REQUEST = Request(
+    "backdoored",
+    "scenes",
+    PAIRS,
+    FinetuneConfig(epochs=1, batch_size=PAIRS, precision="fp32"),
+    "scenes-rn",
+    trigger={"name": "badnet"},
+    target_class="banana",
+    poison_rate=0.5,
+    validation_size=10,
+    test_size=10,
+)
+
+
+def main() -> None:
+    run = create_run(REQUEST)
+    local.start(run)
+    script = files.app_file()
+    sys.path.insert(0, str(script.parent))  # as `streamlit run` does
+    app = AppTest.from_file(str(script), default_timeout=120).run()
+    while local.poll_status(run).state in ACTIVE:
+        time.sleep(local.POLL_SECONDS)
+    result = {
+        "files": [str(path) for path in (files.__file__, script, files.shipped_assets(), files.shipped_results())],
+        "exceptions": [error.message for error in app.exception],
+        "title": [title.value for title in app.title],
+        "in_view": app.sidebar.selectbox[0].value,
+        "state": local.poll_status(run).state,
+        "log": (run / "log.txt").read_text(encoding="utf-8"),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

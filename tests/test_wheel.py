@@ -1,0 +1,170 @@
+"""The sdist and wheel: complete, and usable where only site-packages is at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+import venv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cleaner.attacks import TRIGGERS
+from cleaner.data.base import DATASETS
+from cleaner.defenses import DEFENSES
+from cleaner.models.clip import BUILT_IN
+from cleaner.presets import DEFEND, SCENES_VARIANT, recommended_lr
+from cleaner.reports import results
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[1]
+METADATA = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE")
+SOURCES = (".streamlit", "app.py", "pages", "cleaner", "assets", "benchmarks/results")
+UNUSED = shutil.ignore_patterns("__pycache__", "plots", "screenshots", "cells", "budget")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is packaged: a build writes into its source tree."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in (*METADATA, *SOURCES):
+        if (ROOT / name).is_dir():
+            # cleaner/plots is code, assets/plots is not packaged.
+            ignored = shutil.ignore_patterns("__pycache__") if name == "cleaner" else UNUSED
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel that was built from the sdist."""
+    pytest.importorskip("build")
+    out = tmp_path_factory.mktemp("dist")
+    check_run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(checkout)], cwd=out)
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the wheel, which finds the dependencies in this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, symlinks=os.name != "nt")
+    python = bin_folder(folder) / "python"
+    find_packages = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(subprocess.check_output([python, "-c", find_packages], text=True).strip())
+    dependencies = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    (packages / "dependencies.pth").write_text("\n".join(dependencies), encoding="utf-8")
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    check_run([*pip, "--no-compile", str(wheel)], cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Environment variables without any that lead back to the checkout or to this machine's runs."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CLEANER_"))}
+    places = {"CLEANER_RUNS": tmp_path / "runs", "CLEANER_CACHE": tmp_path / "cache"}
+    return variables | {name: str(path) for name, path in places.items()}
+
+
+def bin_folder(environment: Path) -> Path:
+    return environment / ("Scripts" if os.name == "nt" else "bin")
+
+
+def check_run(command: list[Any], **options: Any) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_wheel_holds_every_file_once(checkout: Path, wheel: Path) -> None:
+    names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
+    expected = {f"cleaner/{name}" for name in files_below(checkout / "cleaner")}
+    expected |= {f"cleaner/_app/pages/{name}" for name in files_below(checkout / "pages")}
+    expected |= {f"cleaner/_assets/{name}" for name in files_below(checkout / "assets")}
+    expected |= {f"cleaner/_results/{name}" for name in files_below(checkout / "benchmarks" / "results")}
+    expected |= {"cleaner/_app/app.py", "cleaner/_app/.streamlit/config.toml"}
+    missing = expected - set(names)
+    assert not missing, f"add the folder to [tool.setuptools] packages, or the files to package-data: {missing}"
+    assert sorted(names) == sorted(expected)
+    assert wheel.stat().st_size < 50e6
+
+
+def test_commands_work_outside_the_checkout(installed: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    command = bin_folder(installed) / "ta-cleaner"
+    listed = check_run([command, "list"], cwd=tmp_path, env=environment)
+    for name in (*BUILT_IN, *DATASETS, *TRIGGERS, *DEFENSES):
+        assert name in listed
+    measured = check_run(
+        [command, "evaluate", "scenes-rn", "--test-pairs", "40", "--json"], cwd=tmp_path, env=environment
+    )
+    assert json.loads(measured)["ca"]["1"] > 0.8
+    presets = json.loads(check_run([command, "presets", "--json"], cwd=tmp_path, env=environment))
+    defenses = [row for row in presets if "defense" in row and row["name"].endswith(f"-{SCENES_VARIANT}")]
+    rates = {row["defense"]: row["training"]["finetune"]["lr"] for row in defenses}
+    assert rates == {name: recommended_lr("scenes-rn", name) for name in DEFENSES}
+    assert set(rates.values()) != {DEFEND.lr}
+    assert any(row["ran"] for row in presets)
+
+
+def test_overview_shows_the_example_and_a_job_trains(
+    installed: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    script = Path(__file__).with_name("installed_page.py")
+    command = [bin_folder(installed) / "python", "-P", script]
+    page = json.loads(check_run(command, cwd=tmp_path, env=environment).splitlines()[-1])
+    assert all(Path(path).is_relative_to(installed) for path in page["files"])
+    assert page["exceptions"] == []
+    assert page["title"] == ["Overview"]
+    assert page["in_view"] == "example-badnet"
+    assert page["state"] == "done", page["log"]
+
+
+def test_app_starts_on_this_machine_only(installed: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "cleaner").mkdir()  # must not shadow the package
+    (tmp_path / "cleaner" / "__init__.py").touch()
+    command = [bin_folder(installed) / "ta-cleaner", "app", "--headless", "--port", str(port)]
+    log = tmp_path / "log.txt"
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: server.poll() is not None or is_healthy(port), timeout=120)
+        assert server.poll() is None, log.read_text()
+        addresses = {connection.laddr.ip for connection in listening(server.pid) if connection.laddr.port == port}
+        assert addresses == {"127.0.0.1"}  # .streamlit/config.toml came along
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def is_healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def listening(pid: int) -> list[Any]:
+    return [c for c in psutil.Process(pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+
+
+def test_commit_of_a_repository_around_the_package_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "source_root", lambda: ROOT / "tests")
+    assert results.read_git_commit() == "unknown"
