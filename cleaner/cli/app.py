@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated, NoReturn
@@ -76,7 +75,7 @@ def is_wildcard(address: str | None) -> bool:
         return False
 
 
-def replace_process(command: Sequence[str]) -> NoReturn:
+def replace_process(command: list[str]) -> NoReturn:
     """Run a command in place of this process, so that it gets the signals; Windows needs a child process for that."""
     sys.stdout.flush()
     if sys.platform == "win32":
