@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
-from benchmarks.comparison import Row, group_rows
+from benchmarks.markdown.cells import Row, group_rows
 from cleaner.labels import to_defense_label, to_label
 from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
 from cleaner.reports import html, results
