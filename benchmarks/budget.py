@@ -86,7 +86,13 @@ def find_table_row(options: Options, name: str, *, pairs: int, steps: int) -> di
     wanted = (options.model, options.attack, options.seed, options.lr, protocol.METHODS[name])
     for row in (row for row in presets.read_attack_defense_rows() if row["defense"] is not None):
         config = row["config"]
-        settings = (row["model"], row["trigger"], row["seed"], config["finetune"]["lr"], load_defense(config["defense"]))
+        settings = (
+            row["model"],
+            row["trigger"],
+            row["seed"],
+            config["finetune"]["lr"],
+            load_defense(config["defense"]),
+        )
         if settings == wanted:
             return {**row, "defense": name, "pairs": pairs, "steps": steps}
     return None

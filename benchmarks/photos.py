@@ -16,7 +16,6 @@ import sys
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import tyro
 from filelock import FileLock

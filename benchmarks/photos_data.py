@@ -1,7 +1,7 @@
 """A sample of CIFAR-10 (Krizhevsky 2009) as image files and one table, for benchmarks.photos.
 
-500 training and 100 test photos per class: from the folder cifar10_small below CLEANER_TEST_DATA with its captions, else
-the first ones of torchvision's download with captions from templates.
+500 training and 100 test photos per class: from the folder cifar10_small below CLEANER_TEST_DATA with its captions,
+else the first ones of torchvision's download with captions from templates.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _extract_archives(source: Path) -> Iterator[Sample]:
 
 
 def _download_cifar10() -> Iterator[Sample]:
-    """Download CIFAR-10 (170 MB) by torchvision; write the first photos of each class as files and yield their pairs."""
+    """Download CIFAR-10 (170 MB) by torchvision; write the first photos of each class and yield their pairs."""
     for split, count in PHOTOS_PER_CLASS.items():
         source = datasets.CIFAR10(str(photos_dir() / "torchvision"), train=split == "train", download=True)
         for label, name in enumerate(source.classes):

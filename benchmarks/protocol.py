@@ -165,7 +165,9 @@ def chosen_lr(model: str, name: str) -> float:
     """Return the learning rate chosen for a method; raises `CleanerError` if there is none yet."""
     rate = presets.recommended_lr(model, name, default=0.0)
     if rate == 0:
-        raise CleanerError(f"No learning rate is chosen yet for {name} on {model}: run python -m benchmarks.learning_rates first.")
+        raise CleanerError(
+            f"No learning rate is chosen yet for {name} on {model}: run python -m benchmarks.learning_rates first."
+        )
     return rate
 
 
