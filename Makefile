@@ -20,11 +20,11 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# Write the tables of README.md and docs/ from benchmarks/results/ and assets/.
+# Write the tables of README.md anew from benchmarks/results/ and assets/.
 tables: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.tables
 
-# Draw the plots of docs/ from benchmarks/results/; needs Chromium.
+# Draw the plots of README.md and docs/ anew from benchmarks/results/; needs Chromium.
 plots: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.plots
 

@@ -151,7 +151,7 @@ def plot_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     figure.add_hline(floor, line={"dash": "dot", "color": STAGE_COLORS["floor"]}, row=1)
     figure.update_yaxes(tickformat=".0%").update_yaxes(range=[0, 1.05], row=1)
     figure.update_yaxes(title="Attack success @1", row=1, col=1).update_yaxes(title="Clean accuracy", row=2, col=1)
-    title = f"{to_label(rows[0]['trigger'])} on {rows[0]['model']}, with the learning rate; grey: never poisoned"
+    title = f"{to_label(rows[0]['trigger'])} on {rows[0]['model']}, with the learning rate; gray: never poisoned"
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
     return figure.update_layout(title={"text": title, "y": 0.97}, legend=legend, margin={"t": 125, "l": 70, "b": 60})
 
