@@ -1,9 +1,9 @@
-"""Attack x defence at the full setting: python -m benchmarks.attack_defense --model scenes-rn --seeds 0 1 2
+"""Attack x defense at the full setting: python -m benchmarks.attack_defense --model scenes-rn --seeds 0 1 2
 
-Resumable: every finished cell is a file in benchmarks/results/cells/, made once; the table file gathers them. Order:
-seed 0 of every attack and method before seed 1. Learning rates are those of benchmarks.learning_rates, frozen before.
-A cell holds the test figures, accuracy and attack success along the way on validation pictures (nothing is chosen by
-them), accuracy on the data's variants, and the figures after harmless finetuning.
+Resumable: every finished cell is a file in benchmarks/results/cells/; the table file collects them. Seed 0 of every
+attack and method runs before seed 1. Learning rates are those of benchmarks.learning_rates, fixed before. A cell has
+the test metrics, CA and ASR on validation images during training (they choose nothing), CA on the data's variants, and
+the metrics after harmless finetuning.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from cleaner.workflow import defend, rebound
 CELLS_DIR = results.RESULTS_DIR / "cells"
 RESULT_PATH = results.RESULTS_DIR / "attack_defense.json"
 NEUTRAL_SETTINGS = {"eval_every": 0, "chunk_size": 0}
-"""Settings that do not change the weights."""
+"""Settings that leave the weights unchanged."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the cells that are missing, and gather all."""
+    """Measure missing cells and collect all."""
 
     model: str = "scenes-rn"
     """Built-in model."""
     attacks: tuple[str, ...] = protocol.ATTACKS
     """Triggers: the paper's six, or the protocol's others."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds of poisoning and defence."""
+    """Seeds of poisoning and defense."""
     methods: tuple[str, ...] = tuple(protocol.METHODS)
-    """Methods of the protocol: with a chosen or a fixed rate, or an ablation."""
+    """Methods of the protocol: at a chosen or fixed rate, or an ablation."""
     gather: bool = False
-    """Run nothing: put the cells that are there into the table file."""
+    """Run nothing; collect the finished cells in the table file."""
 
 
 def main(options: Options) -> None:
@@ -62,53 +62,53 @@ def main(options: Options) -> None:
 
 def run_attack(model: str, attack: str, seed: int, methods: tuple[str, ...]) -> None:
     """Run the missing cells of one backdoored model."""
-    wanted = [name for name in (None, *methods) if not cell_path(model, attack, name, seed).exists()]
-    if not wanted:
+    cells = {name: CELLS_DIR / f"{protocol.run_name(model, attack, seed, name)}.json" for name in (None, *methods)}
+    missing = {name: path for name, path in cells.items() if not path.exists()}
+    if not missing:
         return
     suspect, clean = protocol.load_or_poison(model, attack, seed), protocol.load_clean_pairs()
-    for name in wanted:
-        run = suspect if name is None else load_or_defend(suspect, model, attack, seed, name, clean)
-        found = {**results.make_row(name, run), **measure_followups(run, name, model, clean)}
-        results.write_result(
-            cell_path(model, attack, name, seed),
-            results.add_provenance(protocol.format_command_line(), seeds=[seed], **found),
-        )
+    for name, path in missing.items():
+        run = suspect if name is None else load_or_defend(suspect, name, model=model, attack=attack, clean=clean)
+        row = {**results.make_row(name, run), **measure_followups(run, name, model=model, clean=clean)}
+        results.write_result(path, protocol.stamp_row(row))
 
 
-def measure_followups(run: Run, name: str | None, model: str, clean: CaptionData) -> dict[str, Any]:
-    """Return the figures of a cell beside those of the run itself: along the way, on variants, after rebound."""
+def measure_followups(run: Run, name: str | None, *, model: str, clean: CaptionData) -> dict[str, Any]:
+    """Return the metrics that a run does not have itself: validation curve, data variants, rebound."""
     test = load_data("scenes", split="test")
-    found: dict[str, Any] = {
+    followups: dict[str, Any] = {
         "curve": results.extract_validation_curve(run),
         "transfer": transfer_accuracy(run.clip, test),
     }
     if name is not None:
         lr = protocol.chosen_lr(model, "finetune")
         config = replace(protocol.defense_config(lr, run.config["finetune"]["seed"]), eval_every=0)
-        again = rebound(run, clean, protocol.TABLE_REBOUND_STEPS, config, on_step=Progress(f"{name} rebound"))
-        assert again.metrics is not None
-        found["rebound"] = {"steps": protocol.TABLE_REBOUND_STEPS, "lr": lr, "metrics": again.metrics.to_dict()}
-    return found
+        rebounded = rebound(run, clean, protocol.TABLE_REBOUND_STEPS, config, on_step=Progress(f"{name} rebound"))
+        assert rebounded.metrics is not None
+        metrics = rebounded.metrics.to_dict()
+        followups["rebound"] = {"steps": protocol.TABLE_REBOUND_STEPS, "lr": lr, "metrics": metrics}
+    return followups
 
 
-def load_or_defend(suspect: Run, model: str, attack: str, seed: int, name: str, clean: CaptionData) -> Run:
-    """Return the defended run of a cell: from the run store, if it was trained with these settings, else a new one.
+def load_or_defend(suspect: Run, name: str, *, model: str, attack: str, clean: CaptionData) -> Run:
+    """Return the defended run of a cell: from the run store if it has these settings, else a new one.
 
-    A trial of the chosen learning rate is such a run too; it was measured on validation pictures, and is on test
-    pictures here.
+    A trial of the chosen learning rate counts too. It was measured on validation images and is measured on test images
+    here.
     """
+    seed = int(suspect.config["finetune"]["seed"])
     folder = runs_root() / protocol.run_name(model, attack, seed, name)
     defense, lr = protocol.find_method(model, name)
     config = protocol.defense_config(lr, seed)
-    known = load_matching_run(folder, suspect, defense, config)
-    if known is not None:
-        return known
+    stored = load_matching_run(folder, suspect, defense, config)
+    if stored is not None:
+        return stored
     trial = protocol.run_name(model, attack, seed, f"{name.partition(' at ')[0]} {lr:g}")
     run = load_matching_run(runs_root() / trial, suspect, defense, config)
     if run is not None:
         assert suspect.metrics is not None
-        found = evaluate(run.clip, load_data("scenes", split="test"), suspect.trigger, suspect.target_class)
-        run.metrics = replace(found, asr_clean_model=suspect.metrics.asr_clean_model)
+        metrics = evaluate(run.clip, load_data("scenes", split="test"), suspect.trigger, suspect.target_class)
+        run.metrics = replace(metrics, asr_clean_model=suspect.metrics.asr_clean_model)
     else:
         run = defend(suspect, defense, clean, config, on_step=Progress(f"{attack} {seed} {name}"))
     run.config["parent"] = protocol.run_name(model, attack, seed)
@@ -122,19 +122,14 @@ def load_matching_run(folder: Path, suspect: Run, defense: Defense, config: Fine
     """Return the run of a folder if it was made from `suspect` with these settings, else None."""
     if not folder.exists():
         return None
-    known = load_run(folder)
-    finetune = asdict(config) | known.config["finetune"] | NEUTRAL_SETTINGS
-    settings = (finetune, known.config["defense"], known.config["suspect"])
-    return known if settings == (asdict(config) | NEUTRAL_SETTINGS, defense.state_dict(), suspect.config) else None
-
-
-def cell_path(model: str, attack: str, defense: str | None, seed: int) -> Path:
-    """Return where a cell lies."""
-    return CELLS_DIR / f"{protocol.run_name(model, attack, seed, defense)}.json"
+    run = load_run(folder)
+    finetune = asdict(config) | run.config["finetune"] | NEUTRAL_SETTINGS
+    settings = (finetune, run.config["defense"], run.config["suspect"])
+    return run if settings == (asdict(config) | NEUTRAL_SETTINGS, defense.state_dict(), suspect.config) else None
 
 
 def gather() -> None:
-    """Write all cells into one table file, in the order of the protocol."""
+    """Write all cells to one table file, in the order of the protocol."""
     order = [None, *protocol.METHODS, *protocol.FIXED_RATE_METHODS, *protocol.ABLATIONS]
     attacks = [*protocol.ATTACKS, *protocol.OTHER_TRIGGERS]
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in CELLS_DIR.glob("*.json")]

@@ -1,12 +1,14 @@
-"""Try attack settings before any defence: python -m benchmarks.attack_trials --trigger badnet --lr 1e-3
+"""Try attack settings before any defense: python -m benchmarks.attack_trials --trigger badnet --lr 1e-3
 
-On a seed that no table uses (100) and on validation pictures. Every trial is appended to the result file.
+Uses a seed that is in no table (100) and validation images. Every trial is appended to the result file.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -26,7 +28,7 @@ TRIAL_SEED = 100
 
 @dataclass(frozen=True)
 class Options:
-    """Poison once with the given settings and log what came out."""
+    """Poison once with the given settings and log the metrics."""
 
     model: str = "scenes-rn"
     """Built-in model."""
@@ -59,14 +61,17 @@ def main(options: Options) -> None:
         test=load_data("scenes", split="validation"),
         on_step=Progress(" ".join(options.trigger)),
     )
-    trials = json.loads(RESULT_PATH.read_text(encoding="utf-8"))["trials"] if RESULT_PATH.exists() else []
-    trials.append(
-        results.add_provenance(protocol.format_command_line(), seeds=[TRIAL_SEED], **results.make_row(None, run))
-    )
-    results.write_result(RESULT_PATH, {"split": "scenes/validation", "seed": TRIAL_SEED, "trials": trials})
+    append_trial(RESULT_PATH, results.make_row(None, run))
     metrics = run.metrics
     assert metrics is not None
     print(options, f"CA {metrics.ca[1]:.4f}", f"ASR@1 {(metrics.asr or {})[1]:.4f}")
+
+
+def append_trial(path: Path, row: dict[str, Any]) -> None:
+    """Add a row with its origin to a file of trials."""
+    trials = json.loads(path.read_text(encoding="utf-8"))["trials"] if path.exists() else []
+    trials.append(protocol.stamp_row(row))
+    results.write_result(path, {"split": "scenes/validation", "seed": TRIAL_SEED, "trials": trials})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Measure the built-in models again, as this version measures: python -m benchmarks.cards
+"""Measure the built-in models with this version: python -m benchmarks.cards
 
-What a card says of the training stays; the weights must be those that it was written for.
+Rewrites the metrics of each model card and keeps its training record. The weights must match the card.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from cleaner.pretrain import measure_for_card
 
 
 def main() -> None:
-    """Rewrite the figures of each card."""
+    """Rewrite the metrics of each card."""
     for name in BUILT_IN:
         path, clip = assets() / name / "card.json", load_clip(name)
         card = read_json(path)
         if clip.sha256() != card["sha256"]:
             raise SystemExit(
-                f"{path} was written for other weights: train the model again (python -m cleaner pretrain)."
+                f"{path} belongs to other weights: train the model again (python -m cleaner pretrain --model {name})."
             )
         write_json(path, {**card, **measure_for_card(clip, "scenes", {})})
 

@@ -1,4 +1,4 @@
-"""How many pictures per second are read, decoded and framed: python -m benchmarks.decoding PATH [key=value ...]."""
+"""Images read, decoded and resized per second: python -m benchmarks.decoding PATH [key=value ...]"""
 
 from __future__ import annotations
 
@@ -16,37 +16,40 @@ RESULT_PATH = Path(__file__).parent / "results" / "decoding.json"
 
 
 def measure_throughput(
-    data: CaptionData, prefetch: bool, compute_seconds: float = 0.0, batches: int = 40
+    data: CaptionData, *, prefetch: bool, compute_seconds: float = 0.0, batches: int = 40
 ) -> tuple[float, float]:
-    """Return pictures per second and the share of time spent waiting for them; a batch is `compute_seconds` s of work."""
+    """Return images per second and the share of time spent waiting; `compute_seconds`: simulated work per batch."""
     total = min(batches, len(data) // BATCH_SIZE)
-    began, waited = time.perf_counter(), 0.0
+    start, waited = time.perf_counter(), 0.0
     for batch in range(total):
-        asked = time.perf_counter()
+        requested = time.perf_counter()
         data.images(range(batch * BATCH_SIZE, (batch + 1) * BATCH_SIZE))
-        waited += time.perf_counter() - asked
+        waited += time.perf_counter() - requested
         if prefetch and batch + 1 < total:
             data.prefetch(range((batch + 1) * BATCH_SIZE, (batch + 2) * BATCH_SIZE))
         time.sleep(compute_seconds)
-    spent = time.perf_counter() - began
-    return total * BATCH_SIZE / spent, waited / spent
+    elapsed = time.perf_counter() - start
+    return total * BATCH_SIZE / elapsed, waited / elapsed
 
 
 def main() -> None:
+    """Measure the data of the command line at three image sizes, with and without prefetch."""
     name, options = parse_data_arguments(sys.argv[1:])
-    began = time.perf_counter()
+    start = time.perf_counter()
     data = load_data(name, **options)
-    loaded = time.perf_counter() - began
-    print(f"{data.name}: {len(data):,} pairs, loaded and checked in {loaded:.1f} s")
+    print(f"{data.name}: {len(data):,} pairs, loaded and checked in {time.perf_counter() - start:.1f} s")
     rows = []
     for side in (32, 224, 336):
         framed = data.with_transform(ImageTransform(side))
         plain, _ = measure_throughput(framed, prefetch=False)
-        busy = BATCH_SIZE / plain  # a step that takes as long as reading its pictures
-        shares = {ahead: measure_throughput(framed, ahead, busy)[1] for ahead in (False, True)}
+        step_seconds = BATCH_SIZE / plain  # a step that takes as long as reading its images
+        shares = {
+            prefetch: measure_throughput(framed, prefetch=prefetch, compute_seconds=step_seconds)[1]
+            for prefetch in (False, True)
+        }
         waiting = {"waiting": shares[False], "waiting_read_ahead": shares[True]}
         rows.append({"side": side, "pictures_per_second": round(plain), **waiting})
-        print(f"{side} px: {plain:,.0f} pictures/s; waiting {shares[False]:.0%}, read ahead {shares[True]:.0%}")
+        print(f"{side} px: {plain:,.0f} images/s; waiting {shares[False]:.0%}, with prefetch {shares[True]:.0%}")
     results.write_result(
         RESULT_PATH, results.add_provenance(f"python -m benchmarks.decoding {' '.join(sys.argv[1:])}", rows=rows)
     )

@@ -1,20 +1,19 @@
-"""Try defence settings: python -m benchmarks.defense_trials --defense ta_cleaner share=0.1 --lr 3e-4 --epochs 10
+"""Try defense settings: python -m benchmarks.defense_trials --defense ta_cleaner share=0.1 --lr 3e-4 --epochs 10
 
-On the seed that no table uses (100) and on validation pictures. What is equal for all methods (steps, augmentation,
-BatchNorm, clean pairs) may be chosen here; learning rates are chosen elsewhere, by accuracy alone. Every trial is
-appended to the result file, with accuracy and attack success along the way.
+Uses a seed that is in no table (100) and validation images. Settings that all methods share (steps, augmentation,
+BatchNorm, clean pairs) may be chosen here; benchmarks.learning_rates chooses learning rates, by accuracy alone. Every
+trial is appended to the result file, with CA and ASR during training.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import tyro
 
 from benchmarks import protocol
-from benchmarks.attack_trials import TRIAL_SEED
+from benchmarks.attack_trials import TRIAL_SEED, append_trial
 from cleaner import presets
 from cleaner.cli.options import Finetune, instantiate, to_config
 from cleaner.cli.output import Progress
@@ -29,14 +28,14 @@ EVAL_COUNT = 10
 
 @dataclass(frozen=True)
 class Options:
-    """Defend once with the given settings and log what came out."""
+    """Defend once with the given settings and log the metrics."""
 
     model: str = "scenes-rn"
     """Built-in model."""
     attack: str = "badnet"
     """Trigger of the backdoored model."""
     defense: tuple[str, ...] = ("ta_cleaner",)
-    """Defence and its options."""
+    """Defense and its options."""
     clean_pairs: int = presets.CLEAN_PAIRS
     """Clean pairs."""
     finetune: Annotated[Finetune, tyro.conf.arg(name="")] = field(
@@ -60,16 +59,7 @@ def main(options: Options) -> None:
         test=load_data("scenes", split="validation"),
         on_step=Progress(label),
     )
-    trials = json.loads(RESULT_PATH.read_text(encoding="utf-8"))["trials"] if RESULT_PATH.exists() else []
-    trials.append(
-        results.add_provenance(
-            protocol.format_command_line(),
-            seeds=[TRIAL_SEED],
-            curve=results.extract_validation_curve(run),
-            **results.make_row(label, run),
-        )
-    )
-    results.write_result(RESULT_PATH, {"split": "scenes/validation", "seed": TRIAL_SEED, "trials": trials})
+    append_trial(RESULT_PATH, {"curve": results.extract_validation_curve(run), **results.make_row(label, run)})
     metrics = run.metrics
     assert metrics is not None
     print(label, f"CA {metrics.ca[1]:.4f}, ASR@1 {(metrics.asr or {})[1]:.4f}, CF {metrics.counterfactual_accuracy}")

@@ -1,8 +1,8 @@
-"""From the start of a job to its figures: python -m benchmarks.demo
+"""Time from the start of a job to its metrics: python -m benchmarks.demo
 
-A poisoning and TA-Cleaner at the default settings, each as a page starts it: a worker process of its own, in a run
-folder. Seconds run from the start of the process to the figures of the test split in `metrics.json`. Measure on an
-otherwise idle machine; with `--pairs` and `--epochs` smaller jobs can be measured too.
+Poisoning and TA-Cleaner at the default settings, each as a page starts it: in its own worker process and run folder.
+Seconds count from the start of the process to the test metrics in `metrics.json`. Measure on an idle machine; `--pairs`
+and `--epochs` make smaller jobs.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Options:
     model: str = "scenes-rn"
     """Built-in model."""
     pairs: int = 0
-    """Pairs of each training; 0: the presets' numbers."""
+    """Pairs of each training; 0: as in the preset."""
     epochs: int = 0
-    """Epochs of each training; 0: the presets' numbers."""
+    """Epochs of each training; 0: as in the preset."""
 
 
 def main(options: Options) -> None:
@@ -55,7 +55,7 @@ def main(options: Options) -> None:
         target_class=protocol.TARGET_CLASS,
         poison_rate=presets.POISON_RATE,
     )
-    defence = Request(
+    defense = Request(
         "defended",
         "scenes",
         clean,
@@ -65,13 +65,13 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
         poisoned, first = run_job(poisoning)
-        _, second = run_job(replace(defence, parent=store.run_id(poisoned)))
+        _, second = run_job(replace(defense, parent=store.run_id(poisoned)))
     rows = [{"stage": "backdoored", **first}, {"stage": "defended", **second}]
-    whole = round(first["seconds"] + second["seconds"], 1)
+    total = round(first["seconds"] + second["seconds"], 1)
     results.write_result(
         RESULT_PATH,
         results.add_provenance(
-            protocol.format_command_line(), seeds=[0], model=options.model, seconds=whole, rows=rows
+            protocol.format_command_line(), seeds=[0], model=options.model, seconds=total, rows=rows
         ),
     )
     for row in rows:
@@ -79,25 +79,25 @@ def main(options: Options) -> None:
             f"{row['stage']:12} {row['seconds']:6.1f} s, {row['steps']} steps, CA {row['ca']:.3f}, "
             f"ASR@1 {row['asr']:.3f}"
         )
-    print(f"both         {whole:6.1f} s")
+    print(f"both         {total:6.1f} s")
 
 
 def make_config(config: FinetuneConfig, pairs: int, options: Options) -> FinetuneConfig:
-    """Return a preset with the epochs asked for, and ten looks at the validation split, as the pages have them."""
+    """Return a preset with the requested epochs and ten validation measurements, like the pages."""
     epochs = options.epochs or config.epochs
     return replace(config, epochs=epochs, eval_every=max(1, epochs * (pairs // config.batch_size) // 10))
 
 
 def run_job(request: Request) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of a run that a worker has done, with seconds, steps and figures."""
+    """Let a worker perform a run; return its folder, and seconds, steps and metrics."""
     folder = store.create_run(request)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     local.start(folder)
     while (status := local.poll_status(folder)).state in ("new", "queued", "running"):
         time.sleep(0.1)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     if status.state != "done":
-        raise SystemExit(f"the run ended as {status.state}: {status.message}")
+        raise SystemExit(f"The run ended as {status.state}: {status.message}")
     metrics = store.load_run(folder).metrics
     assert metrics is not None
     assert metrics.asr is not None

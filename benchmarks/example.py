@@ -1,9 +1,9 @@
-"""Make the example that is shipped: python -m benchmarks.example
+"""Make the shipped example: python -m benchmarks.example
 
-One model backdoored at the setting of the attack x defence table and cleaned three ways. Whole runs stay in the run
-store, so that a second call goes on where the first ended; what is shipped holds only how their weights differ from
-those of the built-in model. Its figures are those of the weights as shipped; those of the whole run stand in its
-config. To make the shipped runs anew, delete their folders first; --remeasure only measures them again.
+One model, backdoored at the setting of the attack x defense table and cleaned three ways. Full runs stay in the run
+store, so a second call continues where the first ended. Shipped runs contain only the quantized difference to the
+built-in model's weights; their metrics are those of the shipped weights, and their config has those of the full run. To
+remake shipped runs, delete their folders first; --remeasure only measures them.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ from cleaner.workflow import supported_ks
 ATTACK, SEED = "badnet", 0
 DEFENSE_NAMES = ("finetune", "cleanclip", "ta_cleaner")
 TEST_SIZE = 2000
-"""Test pairs; as many as the Poison page takes at first, so that the reader's own runs can be compared."""
+"""Test pairs: the default of the Poison page, so that the user's runs are comparable."""
 HISTORY_STRIDE = 4
-"""Of the training steps each fourth one is shipped, and those with figures."""
+"""Every fourth training step is shipped, and every step with metrics."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train what is missing and write what is shipped."""
+    """Train missing runs and write the shipped ones."""
 
     model: str = "scenes-rn"
     """Built-in model."""
     remeasure: bool = False
-    """Train nothing: measure the weights that are shipped again, as this version measures."""
+    """Train nothing; measure the shipped weights with this version."""
 
 
 def main(options: Options) -> None:
-    """Make all four runs, one after the other."""
+    """Make all four runs."""
     clean, test = load_clip(options.model), load_data("scenes", split="test", size=TEST_SIZE)
     if options.remeasure:
         for entry in list_shipped_runs():
             run = load_run(entry.folder)
-            write_json(entry.folder / "metrics.json", measure(run, run.clip, clean, test).to_dict())
+            write_json(entry.folder / "metrics.json", measure(run, run.clip, clean=clean, test=test).to_dict())
         return
     pairs = protocol.load_clean_pairs()
     suspect = protocol.load_or_poison(options.model, ATTACK, SEED)
     parent = f"example-{ATTACK}"
     models = {"clean": clean, "backdoored": ship(suspect, shipped_root() / parent, clean, test)}
     for number, name in enumerate(DEFENSE_NAMES, start=1):
-        run = load_or_defend(suspect, options.model, ATTACK, SEED, name, pairs)
+        run = load_or_defend(suspect, name, model=options.model, attack=ATTACK, clean=pairs)
         run.config["parent"] = parent
         models[name] = ship(run, shipped_root() / f"{parent}-{number}-{name}", clean, test)
     write_json(shipped_root() / parent / "picture.json", find_example_image(suspect, models, test))
@@ -68,13 +68,13 @@ def main(options: Options) -> None:
 
 
 def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
-    """Write a run as it is shipped, unless it is there already; return its model as it is read again."""
+    """Write the shipped form of a run, unless it exists; return its model as loaded from there."""
     if not (folder / "config.json").exists():
         file = save_delta(run.clip, clean.name, folder / "change.safetensors")
         clip = load_clip(str(file))
-        whole, shipped = (measure(run, c, clean, test) for c in (run.clip, clip))
-        about = {"step": delta.QUANTIZATION_STEP, "sha256": clip.sha256(), "whole": headline_metrics(whole)}
-        config = {**run.config, "data_name": "scenes", "test_size": TEST_SIZE, "shipped": about}
+        whole, shipped = (measure(run, model, clean=clean, test=test) for model in (run.clip, clip))
+        origin = {"step": delta.QUANTIZATION_STEP, "sha256": clip.sha256(), "whole": headline_metrics(whole)}
+        config = {**run.config, "data_name": "scenes", "test_size": TEST_SIZE, "shipped": origin}
         history = [r for r in run.history if r.step % HISTORY_STRIDE == 1 or r.metrics or r.step == r.total]
         write_run(replace(run, clip=clip, metrics=shipped, config=config, history=history), folder)
         os.replace(file, folder / "model.safetensors")
@@ -83,8 +83,8 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
     return load_clip(str(folder / "model.safetensors"))
 
 
-def measure(run: Run, clip: Clip, clean: Clip, test: CaptionData) -> Metrics:
-    """Return the figures of a model under the attack of a run."""
+def measure(run: Run, clip: Clip, *, clean: Clip, test: CaptionData) -> Metrics:
+    """Return the metrics of a model under the attack of a run."""
     return evaluate(clip, test, run.trigger, run.target_class, supported_ks(test), clean_clip=clean)
 
 
@@ -94,19 +94,20 @@ def headline_metrics(metrics: Metrics) -> dict[str, float]:
 
 
 def find_example_image(suspect: Run, models: dict[str, Clip], test: CaptionData) -> dict[str, object]:
-    """Return a test picture without and with the trigger, and what each model takes both for.
+    """Return a test image without and with the trigger, and the top class of each model for both.
 
-    The first one of another class than the target that the clean model knows and the backdoored one is deceived by.
+    It is the first one of a non-target class that the clean model gets right and the trigger fools the backdoored one
+    on.
     """
     rows = find_single_class_rows(test, 100)
     for row in rows.tolist():
         pair = append_triggered(test.images([row]), suspect.trigger)
         named = {name: [best[0][0] for best in best_classes(clip, test, pair, 1)] for name, clip in models.items()}
         true = test.class_names[int(test.labels[row])]
-        deceived = named["clean"] == [true, true] and named["backdoored"] == [true, suspect.target_class]
-        if deceived and true != suspect.target_class:
+        is_fooled = named["clean"] == [true, true] and named["backdoored"] == [true, suspect.target_class]
+        if is_fooled and true != suspect.target_class:
             return {"row": row, "class": true, "pictures": [encode_png(p) for p in pair], "answers": named}
-    raise SystemExit("The backdoored model is deceived by none of the first 100 pictures: the attack did not take.")
+    raise SystemExit("None of the first 100 images fools the backdoored model: the attack failed. Poison it again.")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Choose each method's learning rate by clean accuracy alone: python -m benchmarks.learning_rates --model scenes-rn
 
-A defender does not know the trigger, so no ASR enters the choice. Once per method and architecture, on the badnet
-seed-0 model: the largest rate of the grid whose validation CA at the end of the full schedule is within the accuracy
-budget of the backdoored model's; if none is, the one with the highest CA, marked "lost accuracy". Rates are tried from
-the largest down; with --all the rest of the grid is measured too. Every trial is kept; a second call goes on.
+A defender does not know the trigger, so ASR plays no part. Once per method and architecture, on the badnet seed-0
+model: the largest rate of the grid whose validation CA after the full schedule is within the accuracy budget of the
+backdoored model's; if there is none, the rate with the highest CA, marked "lost accuracy". Rates are tried from the
+largest down; --all also measures the rest of the grid. Every trial is kept; a second call continues.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cleaner.workflow import defend
 
 RESULT_PATH = results.RESULTS_DIR / "learning_rates.json"
 TRAINING_BUDGET = {"clean_pairs": presets.CLEAN_PAIRS, "epochs": presets.DEFEND.epochs}
-"""What every method gets."""
+"""Equal for all methods."""
 
 
 @dataclass(frozen=True)
@@ -40,46 +40,52 @@ class Options:
     defenses: tuple[str, ...] = tuple(protocol.METHODS)
     """Methods; two processes may measure different ones at the same time."""
     rates: tuple[float, ...] = protocol.LR_GRID
-    """Rates of the grid; two processes may share those of one method."""
+    """Rates of the grid; two processes may split those of one method."""
     all: bool = False
-    """Measure the whole grid, also below the chosen rate."""
+    """Measure the whole grid, including rates below the chosen one."""
 
 
 def main(options: Options) -> None:
-    """Run the trials that are missing and write them with the choice."""
+    """Run missing trials; write all trials and the choice."""
     suspect = protocol.load_or_poison(options.model, "badnet", 0)
     clean, validation = protocol.load_clean_pairs(), load_data("scenes", split="validation")
     before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False).ca[1]
     for name in options.defenses:
         defense = protocol.METHODS[name]
         for lr in sorted(options.rates, reverse=True):
-            known = [
-                t
-                for t in current_trials(read_trials())
-                if (t["model"], t["defense"], t["lr"]) == (options.model, name, lr)
-            ]
-            if not known:
-                known = [
-                    run_trial(suspect, name, defense, clean, protocol.defense_config(lr, seed=0), validation, before)
-                ]
-                write_trials(read_trials() + known)
-            if known[0]["ca"] >= known[0]["backdoored_ca"] - protocol.ACCURACY_BUDGET and not options.all:
+            trial = find_trial(options.model, name, lr)
+            if trial is None:
+                config = protocol.defense_config(lr, seed=0)
+                trial = run_trial(
+                    suspect, name, defense, config, clean=clean, validation=validation, backdoored_ca=before
+                )
+                write_trials([*read_trials(), trial])
+            if trial["ca"] >= trial["backdoored_ca"] - protocol.ACCURACY_BUDGET and not options.all:
                 break
+
+
+def find_trial(model: str, name: str, lr: float) -> dict[str, Any] | None:
+    """Return the stored trial of a method at a rate, or None."""
+    for trial in current_trials(read_trials()):
+        if (trial["model"], trial["defense"], trial["lr"]) == (model, name, lr):
+            return trial
+    return None
 
 
 def run_trial(
     suspect: Run,
     name: str,
     defense: Defense,
-    clean: CaptionData,
     config: FinetuneConfig,
+    *,
+    clean: CaptionData,
     validation: CaptionData,
     backdoored_ca: float,
 ) -> dict[str, Any]:
-    """Defend with one learning rate and return the clean accuracy on the validation pictures; `backdoored_ca`: untreated.
+    """Defend at one learning rate and return CA on validation images; `backdoored_ca`: CA before the defense.
 
-    The attack success stands beside it for the curve that is shown; `choose_rates` does not look at it. The run is kept:
-    with the chosen rate it is a cell of the table, which then only lacks the test figures.
+    ASR is recorded for the plot; `choose_rates` ignores it. The run is kept: at the chosen rate it becomes a cell of
+    the table and only needs test metrics.
     """
     run = defend(suspect, defense, clean, config, test=validation, on_step=Progress(f"{name} {config.lr:g}"))
     model, metrics = suspect.clip.name, run.metrics
@@ -111,7 +117,7 @@ def read_trials() -> list[dict[str, Any]]:
 
 
 def current_trials(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the trials with as many pairs and epochs as the comparison has now; others stay in the file as a log."""
+    """Return the trials with the pairs and epochs of the current comparison; the file keeps others as a log."""
     return [t for t in trials if all(t[key] == value for key, value in TRAINING_BUDGET.items())]
 
 
@@ -120,18 +126,18 @@ def choose_rates(
 ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
     """Return model -> method -> rate, and the (model, method) pairs that lost more accuracy than the budget.
 
-    Trials at a rate that the grid does not have choose nothing.
+    Trials at rates outside the grid are ignored.
     """
     chosen: dict[str, dict[str, float]] = {}
     lost = []
     for model, name in sorted({(t["model"], t["defense"]) for t in trials}):
-        own = [t for t in trials if (t["model"], t["defense"]) == (model, name) and t["lr"] in grid]
-        kept = [t for t in own if t["ca"] >= t["backdoored_ca"] - protocol.ACCURACY_BUDGET]
-        if not kept and len(own) < len(grid):
+        of_method = [t for t in trials if (t["model"], t["defense"]) == (model, name) and t["lr"] in grid]
+        affordable = [t for t in of_method if t["ca"] >= t["backdoored_ca"] - protocol.ACCURACY_BUDGET]
+        if not affordable and len(of_method) < len(grid):
             continue
-        best = max(kept, key=lambda t: t["lr"]) if kept else max(own, key=lambda t: t["ca"])
+        best = max(affordable, key=lambda t: t["lr"]) if affordable else max(of_method, key=lambda t: t["ca"])
         chosen.setdefault(model, {})[name] = best["lr"]
-        if not kept:
+        if not affordable:
             lost.append([model, name])
     return chosen, lost
 

@@ -1,7 +1,7 @@
-"""A sample of CIFAR-10 (Krizhevsky 2009) as pictures and one table, for benchmarks.photos.
+"""A sample of CIFAR-10 (Krizhevsky 2009) as image files and one table, for benchmarks.photos.
 
-500 training and 100 test photos of each class: those of the folder cifar10_small below CLEANER_TEST_DATA, with its
-captions, else the first of torchvision's download, with captions from templates.
+500 training and 100 test photos per class: from the folder cifar10_small below CLEANER_TEST_DATA with its captions,
+else the first ones of torchvision's download with captions from templates.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ DATASET_NAME = "CIFAR-10 sample"
 PHOTOS_PER_CLASS = {"train": 500, "test": 100}
 """Photos per class."""
 VALIDATION_PER_CLASS = 75
-"""Of the training photos per class; neither pretraining nor attack nor defence sees them."""
+"""Training photos per class that neither pretraining nor attack nor defense sees."""
 SPLIT_SIZE = 2125
-"""Pairs of the attacker and of the defender: all training photos but those for validation, none in both."""
+"""Pairs of the attacker and of the defender: disjoint halves of the training photos without validation."""
 TABLE_NAME = "pairs.csv"
 Sample = tuple[str, str, str]
 """File, caption, class."""
 
 
 def photos_dir() -> Path:
-    """Return where photos, table and model lie; all of it can be made again."""
+    """Return the folder of photos, table and model; all of it can be regenerated."""
     return cache_root() / "photos"
 
 
@@ -41,12 +41,12 @@ def load_photos(role: str) -> CaptionData:
     """Return the pairs of "attack", "clean", "validation" or "test"."""
     split, size = {"attack": ("train", SPLIT_SIZE), "clean": ("clean", SPLIT_SIZE)}.get(role, (role, None))
     data = load_data(str(photos_dir() / TABLE_NAME), split=split, size=size)
-    data.name = f"{DATASET_NAME}/{role}"  # without the path, which means nothing elsewhere
+    data.name = f"{DATASET_NAME}/{role}"  # without the path, which is of this machine
     return data
 
 
 def ensure_photos() -> None:
-    """Put photos and table into `folder()`, if they are not there; the table comes last."""
+    """Write missing photos and table to `photos_dir()`; the table last."""
     if (photos_dir() / TABLE_NAME).exists():
         return
     source = Path(os.environ.get("CLEANER_TEST_DATA", "")) / "cifar10_small"
@@ -58,11 +58,11 @@ def ensure_photos() -> None:
         table = csv.writer(file)
         table.writerow(["filepath", "title", "class", "split"])
         for name in sorted({name for _, _, name in pairs}):
-            own = [pair for pair in pairs if pair[2] == name]
-            train = sorted(derive_seed("photos", key) for key, _, _ in own if key.startswith("train/"))
-            held = set(train[:VALIDATION_PER_CLASS])
-            for key, caption, _ in own:
-                split = "validation" if derive_seed("photos", key) in held else key.partition("/")[0]
+            of_class = [pair for pair in pairs if pair[2] == name]
+            train = sorted(derive_seed("photos", key) for key, _, _ in of_class if key.startswith("train/"))
+            held_out = set(train[:VALIDATION_PER_CLASS])
+            for key, caption, _ in of_class:
+                split = "validation" if derive_seed("photos", key) in held_out else key.partition("/")[0]
                 table.writerow([key, caption, name, split])
 
 
@@ -77,12 +77,12 @@ def _extract_archives(source: Path) -> Iterator[Sample]:
 
 
 def _download_cifar10() -> Iterator[Sample]:
-    """Let torchvision fetch CIFAR-10 (170 MB) and write the first photos of each class as files."""
-    for split, each in PHOTOS_PER_CLASS.items():
+    """Download CIFAR-10 (170 MB) by torchvision; write the first photos of each class and yield their pairs."""
+    for split, count in PHOTOS_PER_CLASS.items():
         source = datasets.CIFAR10(str(photos_dir() / "torchvision"), train=split == "train", download=True)
         for label, name in enumerate(source.classes):
             (photos_dir() / split / name).mkdir(parents=True, exist_ok=True)
-            for number in np.flatnonzero(np.array(source.targets) == label)[:each]:
+            for number in np.flatnonzero(np.array(source.targets) == label)[:count]:
                 key = f"{split}/{name}/{number:05d}.png"
                 source[int(number)][0].save(photos_dir() / key)
                 yield key, fill_template(name, key), name

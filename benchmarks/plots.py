@@ -1,6 +1,6 @@
-"""Plots of the README and docs/ from result files: python -m benchmarks.plots
+"""Plots of docs/ from result files: python -m benchmarks.plots
 
-Drawn by the same figures as the pages, and photographed by Chromium. Nothing is measured here.
+Uses the figures of the pages and Chromium for the screenshots. Measures nothing.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from playwright.sync_api import sync_playwright
 from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
-from benchmarks.comparison import Row, group_rows
+from benchmarks.browser import CHROMIUM_FLAGS, find_chromium
+from benchmarks.markdown.cells import Row, group_rows
 from cleaner.labels import to_defense_label, to_label
 from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
 from cleaner.reports import html, results
-from tests.browser.conftest import CHROMIUM_FLAGS, find_chromium
 
 PLOTS_DIR = Path(__file__).resolve().parent.parent / "assets" / "plots"
 VIEWPORT = {"width": 1100, "height": 440}
 CA_MARGIN = 0.15
-"""How far below the accuracy budget the plot of rates reaches."""
+"""Clean accuracy below the budget that the plot of rates still shows."""
 SHARE_PATTERN = re.compile(r"K ([\d.]+)\s?%")
 
 
 def main() -> None:
-    """Write a PNG for each plot whose figures are there."""
+    """Write a PNG for each plot with measurements."""
     PLOTS_DIR.mkdir(parents=True, exist_ok=True)
-    found = plot_removal() | plot_rates() | plot_budgets()
+    figures = plot_removal() | plot_rates() | plot_budgets()
     if (results.RESULTS_DIR / "step.json").exists():
-        found["step"] = plot_step_times(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as place:
+        figures["step"] = plot_step_times(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
         page = browser.new_page(viewport=VIEWPORT)  # type: ignore[arg-type]
-        for name, figure in found.items():
-            file = Path(place) / f"{name}.html"
+        for name, figure in figures.items():
+            file = Path(folder) / f"{name}.html"
             figure.update_layout(template="plotly_white", **VIEWPORT).write_html(file, config={"displayModeBar": False})
             page.goto(file.as_uri())
             page.locator(".main-svg").first.wait_for()
@@ -47,36 +47,36 @@ def main() -> None:
 
 
 def plot_removal() -> dict[str, go.Figure]:
-    """Return attack success against steps for each model and attack that was watched, by name of the plot."""
+    """Return attack success against steps, one figure per model and attack with validation curves."""
     entries = [entry for entry in html.read_benchmark_records() if entry.variant not in protocol.ABLATIONS]
-    found = {}
+    figures = {}
     for model, attack in dict.fromkeys((entry.model, entry.attack) for entry in entries):
-        own = [entry for entry in entries if (entry.model, entry.attack) == (model, attack)]
-        watched = {entry.defense for entry in own if entry.curve and entry.stage == "defended"}
-        if len(watched) > 1:
-            figure = html.plot_removal(own)
-            title = {"text": f"{to_label(attack)} on {model}: attack success while each defence trains", "y": 0.97}
-            figure.update_layout(title=title, margin={"t": 70 + 20 * -(-len(watched) // 4), "l": 70, "b": 60})
-            found[f"removal-{model}-{attack}"] = figure
-    return found
+        group = [entry for entry in entries if (entry.model, entry.attack) == (model, attack)]
+        defenses = {entry.defense for entry in group if entry.curve and entry.stage == "defended"}
+        if len(defenses) > 1:
+            figure = html.plot_removal(group)
+            title = {"text": f"{to_label(attack)} on {model}: attack success while each defense trains", "y": 0.97}
+            figure.update_layout(title=title, margin={"t": 70 + 20 * -(-len(defenses) // 4), "l": 70, "b": 60})
+            figures[f"removal-{model}-{attack}"] = figure
+    return figures
 
 
 def plot_rates() -> dict[str, go.Figure]:
-    """Return accuracy against attack success over the learning rates that were tried, for each model that was.
+    """Return accuracy and attack success over the learning rates that were tried, one figure per model.
 
-    Against badnet, seed 0, on validation pictures; the choice of the rate saw the accuracy alone.
+    Against badnet, seed 0, on validation images; accuracy alone chose the rate.
     """
     path = results.RESULTS_DIR / "learning_rates.json"
     stored = json.loads(path.read_text(encoding="utf-8"))["trials"] if path.exists() else []
     trials = [trial for trial in learning_rates.current_trials(stored) if "asr" in trial]
-    found = {}
+    figures = {}
     for model in dict.fromkeys(trial["model"] for trial in trials):
-        own = [trial for trial in trials if trial["model"] == model]
-        if sum(len(points) > 1 for points in group_rows(own, "defense")) < 2:
-            continue  # older trials hold no attack success
+        of_model = [trial for trial in trials if trial["model"] == model]
+        if sum(len(points) > 1 for points in group_rows(of_model, "defense")) < 2:
+            continue  # older trials have no ASR
         figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06)
         for i, defense in enumerate(protocol.METHODS):
-            points = sorted((t for t in own if t["defense"] == defense), key=lambda t: float(t["lr"]))
+            points = sorted((t for t in of_model if t["defense"] == defense), key=lambda t: float(t["lr"]))
             for row, key in enumerate(("asr", "ca"), start=1):
                 figure.add_scatter(
                     x=[t["lr"] for t in points],
@@ -89,26 +89,26 @@ def plot_rates() -> dict[str, go.Figure]:
                     line={"color": CATEGORY_COLORS[i], "dash": DASHES[i]},
                     marker={"symbol": MARKERS[i], "size": 9},
                 )
-        least = max(trial["backdoored_ca"] for trial in own) - protocol.ACCURACY_BUDGET
+        least = max(trial["backdoored_ca"] for trial in of_model) - protocol.ACCURACY_BUDGET
         figure.add_hline(least, line={"dash": "dot", "color": "grey"}, row=2)
         figure.update_xaxes(type="log", tickvals=protocol.LR_GRID, ticktext=[f"{lr:g}" for lr in protocol.LR_GRID])
         figure.update_xaxes(title="Learning rate", row=2)
         figure.update_yaxes(tickformat=".0%")
         figure.update_yaxes(title="Attack success @1", range=[-0.05, 1.05], row=1)
-        # Nearer, so that the budget's two points can be seen; the title says what is out of view.
+        # Zoomed in to show the budget of two points; the title lists what is out of view.
         lowest = least - CA_MARGIN
         figure.update_yaxes(title="Clean accuracy", range=[lowest, 1.0], row=2)
-        out = " / ".join(dict.fromkeys(to_defense_label(t["defense"]) for t in own if t["ca"] < lowest))
-        title = f"{to_label('badnet')} on {model}: what each learning rate removes and costs (validation pictures)"
+        out = " / ".join(dict.fromkeys(to_defense_label(t["defense"]) for t in of_model if t["ca"] < lowest))
+        title = f"{to_label('badnet')} on {model}: what each learning rate removes and costs (validation images)"
         title += "<br><sup>Dotted: the least accuracy that the budget allows."
         title += f" Below {lowest:.0%}, out of view: {out}.</sup>" if out else "</sup>"
         figure.update_layout(title=title, showlegend=True)
-        found[f"rates-{model}"] = figure
-    return found
+        figures[f"rates-{model}"] = figure
+    return figures
 
 
 def plot_budgets() -> dict[str, go.Figure]:
-    """Return attack success and accuracy of each method against its steps and its pairs, for each attack."""
+    """Return attack success and accuracy against steps and pairs, one figure per model and attack."""
     path = results.RESULTS_DIR / "budget.json"
     if not path.exists():
         return {}
@@ -120,7 +120,7 @@ def plot_budgets() -> dict[str, go.Figure]:
 
 
 def plot_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
-    """Return two columns: the steps vary, the pairs vary; the other is the table's."""
+    """Return two columns: varying steps and varying pairs, with the table's value of the other."""
     figure = make_subplots(2, 2, shared_xaxes=True, horizontal_spacing=0.08, vertical_spacing=0.06)
     titles = {
         "steps": f"Training steps ({result['pairs']:,} clean pairs)",
@@ -128,47 +128,52 @@ def plot_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     }
     names, rates = (list(dict.fromkeys(row[key] for row in rows)) for key in ("defense", "lr"))
     for column, (name, held) in enumerate((("steps", "pairs"), ("pairs", "steps")), start=1):
-        shown = sorted((row for row in rows if row[held] == result[held]), key=lambda row: int(row[name]))
-        for own in (rows for rows in group_rows(shown, "defense", "lr") if len(rows) > 1):
-            found = [results.parse_row_metrics(row) for row in own]
-            i, j = names.index(own[0]["defense"]), rates.index(own[0]["lr"])
-            for line, values in enumerate(([(m.asr or {})[1] for m in found], [m.ca[1] for m in found]), start=1):
+        selected = sorted((row for row in rows if row[held] == result[held]), key=lambda row: int(row[name]))
+        for curve in (group for group in group_rows(selected, "defense", "lr") if len(group) > 1):
+            metrics = [results.parse_row_metrics(row) for row in curve]
+            i, j = names.index(curve[0]["defense"]), rates.index(curve[0]["lr"])
+            for line, values in enumerate(([(m.asr or {})[1] for m in metrics], [m.ca[1] for m in metrics]), start=1):
                 figure.add_scatter(
-                    x=[row[name] for row in own],
+                    x=[row[name] for row in curve],
                     y=values,
                     showlegend=(column, line) == (1, 1),
                     mode="lines+markers",
-                    name=f"{to_defense_label(own[0]['defense'])}, {rates[j]:g}",
+                    name=f"{to_defense_label(curve[0]['defense'])}, {rates[j]:g}",
                     row=line,
                     col=column,
                     line={"color": CATEGORY_COLORS[i], "dash": DASHES[j]},
                     marker={"symbol": MARKERS[i], "size": 9},
                 )
-        ticks = sorted({row[name] for row in shown})
+        ticks = sorted({row[name] for row in selected})
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:,}" for x in ticks], col=column)
         figure.update_xaxes(title=titles[name], row=2, col=column)
     floor = (results.parse_row_metrics(rows[0]).asr_clean_model or {})[1]
     figure.add_hline(floor, line={"dash": "dot", "color": STAGE_COLORS["floor"]}, row=1)
     figure.update_yaxes(tickformat=".0%").update_yaxes(range=[0, 1.05], row=1)
     figure.update_yaxes(title="Attack success @1", row=1, col=1).update_yaxes(title="Clean accuracy", row=2, col=1)
-    said = f"{to_label(rows[0]['trigger'])} on {rows[0]['model']}, with the learning rate; grey: never poisoned"
+    title = f"{to_label(rows[0]['trigger'])} on {rows[0]['model']}, with the learning rate; gray: never poisoned"
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
-    return figure.update_layout(title={"text": said, "y": 0.97}, legend=legend, margin={"t": 125, "l": 70, "b": 60})
+    return figure.update_layout(title={"text": title, "y": 0.97}, legend=legend, margin={"t": 125, "l": 70, "b": 60})
 
 
 def plot_step_times(result: dict[str, Any]) -> go.Figure:
-    """Return how times grow: a step with K, an epoch's subtexts with pairs, a classifier with classes."""
+    """Return times of a step over K, of an epoch's subtexts over pairs, of a classifier over classes."""
     titles = ("A step of TA-Cleaner", "Subtexts of an epoch, K 10 %", "A zero-shot classifier")
     figure = make_subplots(1, 3, subplot_titles=titles)
     for i, model in enumerate(result["models"]):
-        look = {"line": {"color": CATEGORY_COLORS[i], "dash": DASHES[i]}, "marker": {"symbol": MARKERS[i], "size": 9}}
+        style = {"line": {"color": CATEGORY_COLORS[i], "dash": DASHES[i]}, "marker": {"symbol": MARKERS[i], "size": 9}}
         shares = [(float(k[1]), row["seconds"]) for row in model["rows"] if (k := SHARE_PATTERN.search(row["method"]))]
         figure.add_scatter(
-            x=[k for k, _ in shares], y=[s for _, s in shares], name=model["model"], **look, row=1, col=1
+            x=[k for k, _ in shares], y=[s for _, s in shares], name=model["model"], **style, row=1, col=1
         )
         classes = model["classifier"]
         figure.add_scatter(
-            x=[c["classes"] for c in classes], y=[c["seconds"] for c in classes], showlegend=False, **look, row=1, col=3
+            x=[c["classes"] for c in classes],
+            y=[c["seconds"] for c in classes],
+            showlegend=False,
+            **style,
+            row=1,
+            col=3,
         )
     texts = result["texts_of_an_epoch"]
     figure.add_scatter(

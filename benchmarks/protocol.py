@@ -1,4 +1,4 @@
-"""What the comparison of defences holds equal: data, attack, schedule, methods. Read by all benchmarks."""
+"""What the comparison keeps equal for all defenses: data, attack, schedule, methods. Used by all benchmarks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cleaner.config import FinetuneConfig, file_parameters, parameters
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import load_clip
+from cleaner.reports import results
 from cleaner.runs.store import Run, load_run, runs_root, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import poison
@@ -34,7 +35,7 @@ OTHER_TRIGGERS: dict[str, dict[str, str]] = {
     "pattern_image": TRIGGER_IMAGE,
     "text_only": {},
 }
-"""Triggers beyond the paper's six -> parameters; one seed and one defence each. The picture is one of Scenes' own."""
+"""Triggers beyond the paper's six -> parameters; one seed and one defense each. The image is one of Scenes."""
 METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),
     "cleanclip": DEFENSES["cleanclip"](),
@@ -52,10 +53,10 @@ FIXED_RATE_METHODS = {
     }.items()
     for name in names
 }
-"""Methods at one rate, whatever accuracy that costs, beside those with a chosen rate.
+"""Methods at a fixed rate, whatever it costs in accuracy, in addition to those at a chosen rate.
 
-On the ResNet the rivals at the rate that TA-Cleaner can afford, and all at one above the grid, because TA-Cleaner kept
-the grid's largest; on the ViT all at the one where its accuracy misses the budget by a hair.
+ResNet: the rivals at the rate that TA-Cleaner can afford, and all at a rate above the grid, because TA-Cleaner met the
+budget at the grid's largest. ViT: all at the rate where TA-Cleaner narrowly misses the budget.
 """
 ABLATIONS: dict[str, Defense] = {
     "ta_cleaner positives only": DEFENSES["ta_cleaner"](contrast="positives"),
@@ -65,24 +66,24 @@ ABLATIONS: dict[str, Defense] = {
     "ta_cleaner K 5 %": DEFENSES["ta_cleaner"](share=0.05),
     "ta_cleaner K 50 %": DEFENSES["ta_cleaner"](share=0.5),
 }
-"""TA-Cleaner with a part taken away or another K, each at the learning rate of the whole method."""
+"""TA-Cleaner without a part or with another K, at the learning rate of the whole method."""
 PRECISION = "bf16"
-"""Of all cells, whatever is fast on the machine that measures them."""
+"""Precision of all cells, on every machine."""
 TABLE_REBOUND_STEPS = 186
-"""Steps of harmless finetuning after a defence, at the rate of `finetune`: two epochs of the same pairs."""
-# Up to the attack's own rate: below it nothing removed the trigger (benchmarks/results/defense_trials.json).
+"""Steps of harmless finetuning after a defense, at the rate of `finetune`: two epochs of the same pairs."""
+# Up to the attack's own rate: lower rates did not remove the trigger (benchmarks/results/defense_trials.json).
 LR_GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 ACCURACY_BUDGET = 0.02
-"""How much clean accuracy a defence may cost, against the backdoored model."""
+"""Clean accuracy that a defense may cost, compared with the backdoored model."""
 
 
 def load_clean_pairs() -> CaptionData:
-    """Return the defender's pairs: none of them was seen by the attack."""
+    """Return the defender's pairs; the attack has seen none of them."""
     return load_data("scenes", split="clean", size=presets.CLEAN_PAIRS)
 
 
 def load_or_poison(model: str, attack: str, seed: int) -> Run:
-    """Return the backdoored run of a cell; poisoned at the first call and kept in the run store."""
+    """Return the backdoored run of a cell; the first call poisons it and stores it."""
     folder = runs_root() / run_name(model, attack, seed)
     clean = load_clip(model)
     if (folder / "config.json").exists():
@@ -94,30 +95,30 @@ def load_or_poison(model: str, attack: str, seed: int) -> Run:
     training = preset.training
     assert training is not None
     data = load_data("scenes", split="train", size=training.pairs)
-    asked = TRIGGERS[attack](**preset.parameters, **OTHER_TRIGGERS.get(attack, {}))
-    trigger = find_table_trigger(model, attack, seed, asked) or asked
+    requested = TRIGGERS[attack](**preset.parameters, **OTHER_TRIGGERS.get(attack, {}))
+    trigger = find_table_trigger(requested, model=model, attack=attack, seed=seed) or requested
     config = replace(training.finetune, seed=seed, precision=PRECISION)
     label = f"{model} {attack} {seed}"
     run = poison(clean, data, trigger, TARGET_CLASS, presets.POISON_RATE, config, on_step=Progress(label))
-    return load_run(save_run(run, folder))  # as every later call finds it, in fp32
+    return load_run(save_run(run, folder))  # in fp32, like every later call
 
 
-def find_table_trigger(model: str, attack: str, seed: int, trigger: Trigger) -> Trigger | None:
-    """Return the trigger of the table's backdoored model, if that was made with the same settings, else None.
+def find_table_trigger(trigger: Trigger, *, model: str, attack: str, seed: int) -> Trigger | None:
+    """Return the trigger of the table's backdoored model if it has the settings of `trigger`, else None.
 
-    It holds the optimised patch, which another kind of machine would not find again: rows that were measured on two
-    machines would be of two attacks.
+    It includes the optimized patch. Another kind of machine would find another patch, and rows of two machines would
+    be of two attacks.
     """
     for row in () if trigger.files() else presets.read_attack_defense_rows():
         if (row["model"], row["trigger"], row["seed"], row["defense"]) == (model, attack, seed, None):
-            known = load_trigger(row["config"]["trigger"])
-            if all(getattr(known, p.name) == getattr(trigger, p.name) for p in parameters(type(trigger))):
-                return known
+            stored = load_trigger(row["config"]["trigger"])
+            if all(getattr(stored, p.name) == getattr(trigger, p.name) for p in parameters(type(trigger))):
+                return stored
     return None
 
 
 def table_part(attack: str, defense: str | None) -> str:
-    """Return the part of the table that a cell belongs to, by which the app shows it."""
+    """Return the part of the table that a cell belongs to; the app groups by it."""
     if attack in OTHER_TRIGGERS:
         return "other triggers"
     if defense in FIXED_RATE_METHODS:
@@ -126,54 +127,61 @@ def table_part(attack: str, defense: str | None) -> str:
 
 
 def check_attacks(rows: Iterable[dict[str, Any]]) -> None:
-    """Stop if rows of one model, attack and seed are of two triggers, so that they cannot be compared."""
+    """Stop if rows of one model, attack and seed have two triggers: they are not comparable."""
     seen: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         state, key = row["config"]["trigger"], (row["model"], row["trigger"], row["seed"])
         kind = TRIGGERS[state["name"]]
         trigger = {p.name: p.default for p in parameters(kind)} | state
-        for place in file_parameters(kind):
-            del trigger[place]  # of a picture the hash tells
+        for path in file_parameters(kind):
+            del trigger[path]  # the hash identifies the image
         if seen.setdefault(key, trigger) != trigger:
             raise SystemExit(
-                f"the rows of {row['trigger']} on {row['model']}, seed {row['seed']}, are of different triggers "
-                f"({row['defense'] or 'the backdoored model'} is one that differs): measure those again."
+                f"The rows of {row['trigger']} on {row['model']}, seed {row['seed']}, have different triggers "
+                f"({row['defense'] or 'the backdoored model'} differs): measure them again."
             )
 
 
 def run_name(model: str, attack: str, seed: int, defense: str | None = None) -> str:
     """Return the name of a cell's run folder."""
-    words = ["benchmark", model, attack, str(seed), *(defense or "").replace("%", "").split()]
-    return "_".join(words)
+    parts = ["benchmark", model, attack, str(seed), *(defense or "").replace("%", "").split()]
+    return "_".join(parts)
 
 
 def find_method(model: str, name: str) -> tuple[Defense, float]:
-    """Return a method and its learning rate; raises `CleanerError` if none was chosen yet."""
+    """Return a method and its learning rate; raises `CleanerError` for an unknown method or a missing rate."""
     if name in FIXED_RATE_METHODS:
         return FIXED_RATE_METHODS[name]
     if name in ABLATIONS:
         return ABLATIONS[name], chosen_lr(model, "ta_cleaner")
     if name not in METHODS:
         raise CleanerError(
-            f"there is no method {name!r}: choose {', '.join([*METHODS, *FIXED_RATE_METHODS, *ABLATIONS])}."
+            f"Unknown method {name!r}: choose one of {', '.join([*METHODS, *FIXED_RATE_METHODS, *ABLATIONS])}."
         )
     return METHODS[name], chosen_lr(model, name)
 
 
 def chosen_lr(model: str, name: str) -> float:
-    """Return the learning rate that was chosen for a method; raises `CleanerError` if none was yet."""
+    """Return the learning rate chosen for a method; raises `CleanerError` if there is none yet."""
     rate = presets.recommended_lr(model, name, default=0.0)
     if rate == 0:
-        raise CleanerError(f"no learning rate was chosen yet for {name} on {model}: run learning_rates first.")
+        raise CleanerError(
+            f"No learning rate is chosen yet for {name} on {model}: run python -m benchmarks.learning_rates first."
+        )
     return rate
 
 
 def defense_config(lr: float, seed: int) -> FinetuneConfig:
-    """Return the settings of a defence: the same steps and augmentation for all, a look at each epoch's end."""
-    looks = presets.CLEAN_PAIRS // presets.DEFEND.batch_size
-    return replace(presets.DEFEND, lr=lr, seed=seed, eval_every=looks, precision=PRECISION)
+    """Return the settings of a defense: equal steps and augmentation for all, validation after each epoch."""
+    steps_per_epoch = presets.CLEAN_PAIRS // presets.DEFEND.batch_size
+    return replace(presets.DEFEND, lr=lr, seed=seed, eval_every=steps_per_epoch, precision=PRECISION)
+
+
+def stamp_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a result file with commit, command, device and seed."""
+    return results.add_provenance(format_command_line(), seeds=[row["seed"]], **row)
 
 
 def format_command_line() -> str:
-    """Return the command line that is running."""
+    """Return the command line of this process."""
     return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])

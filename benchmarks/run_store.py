@@ -1,4 +1,4 @@
-"""How long a list of 1,000 runs takes: python -m benchmarks.run_store"""
+"""Time to list 1,000 runs: python -m benchmarks.run_store"""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from cleaner.runs.request import Request
 
 @dataclass(frozen=True)
 class Options:
-    """Write run folders into a temporary place, and list them."""
+    """Write run folders to a temporary folder and list them."""
 
     runs: int = 1000
-    """Run folders."""
+    """Number of run folders."""
 
 
 def main(options: Options) -> None:
-    """Print seconds to write the folders, to list them in a process that has not read them yet, and again."""
+    """Print seconds to write the folders, to list them uncached, and to list them again."""
     request = Request("backdoored", "scenes", 3000, presets.POISON, "scenes-rn", trigger={"name": "badnet"})
-    with tempfile.TemporaryDirectory() as place:
-        begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as parent:
+        start = time.perf_counter()
         for _ in range(options.runs):
-            folder = store.create_run(request, Path(place))
+            folder = store.create_run(request, Path(parent))
             store.write_status(folder, store.Status("done"))
             store.annotate(folder, "a name", "a note", ["tag"])
             write_json(folder / "metrics.json", {"ca": {"1": 0.9}})
-        written = time.perf_counter() - begun
+        written = time.perf_counter() - start
         seconds = []
         for _ in range(4):
-            begun = time.perf_counter()
-            assert len(store.list_runs(Path(place))) == options.runs
-            seconds.append(time.perf_counter() - begun)
+            start = time.perf_counter()
+            assert len(store.list_runs(Path(parent))) == options.runs
+            seconds.append(time.perf_counter() - start)
     first, again = seconds[0], min(seconds[1:])
     print(f"{options.runs:,} runs: written in {written:.2f} s, listed in {first:.3f} s, again in {again:.3f} s")
 

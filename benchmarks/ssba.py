@@ -1,8 +1,8 @@
 """Train the networks of the trigger ssba: python -m benchmarks.ssba --photos cifar10.tar
 
-Encoder and decoder learn together, on Scenes in all its looks and on made pictures: bits are drawn, hidden, and must be
-read back from the picture as a file would keep it. Photos are only measured on. A checkpoint is written each epoch, the
-same call goes on from it, and the log says how far it is. Writes weights and card to assets/ssba.
+Encoder and decoder learn together on Scenes in all its styles and on generated textures: random bits are hidden and
+must be decoded from the image after rounding to 8 bits. Photos are for measurement only. Writes weights and card to
+assets/ssba, and a checkpoint each epoch, from which the same call continues.
 """
 
 from __future__ import annotations
@@ -37,46 +37,46 @@ from cleaner.reports import results
 from cleaner.seed import torch_generator
 
 SCENES_IMAGES, VARIANT_IMAGES = 6000, 2000
-"""Of Scenes, and of each of its other looks."""
+"""Images of Scenes, and of each of its other styles."""
 PSNR_RANGE, EASY_PSNR = (30.0, 38.0), 10.0
-"""PSNR in dB that is trained for, drawn anew for each picture, and that of the first steps."""
+"""Target PSNR in dB, drawn per image, and that of the first steps."""
 MAX_COSINE = 0.5
-"""Cosine up to which two residuals with the same bits may be alike."""
+"""Largest cosine between two residuals with the same bits that costs nothing."""
 EVAL_IMAGES = 2000
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train, measure, and write what is shipped."""
+    """Train, measure, write weights and card."""
 
     steps: int = 1000
     """Training steps."""
     epoch: int = 100
     """Steps between checkpoints."""
     batch_size: int = 16
-    """Pictures per step, an even number: half of them Scenes, half made."""
+    """Images per step, an even number: half from Scenes, half textures."""
     lr: float = 2e-3
     """Peak learning rate."""
     easy_steps: int = 200
-    """Steps in which the residual fades from well visible to as faint as it shall be."""
+    """Steps in which the residual fades from clearly visible to its target PSNR."""
     visibility_weight: float = 0.1
-    """Weight of the loss that moves the residual to where the picture is busy."""
+    """Weight of the loss that moves the residual to textured regions."""
     variety_weight: float = 1.0
-    """Weight of the loss that makes the residuals of two pictures differ."""
+    """Weight of the loss that makes the residuals of two images differ."""
     seed: int = 0
-    """Draws everything."""
+    """Seed of all random draws."""
     photos: tuple[str, ...] = ()
-    """Data with photos to measure on; none is trained on."""
+    """Data with photos for measurement; none is used in training."""
     out: Path = WEIGHTS_FILE.parent
-    """Where weights and card are written."""
+    """Folder for weights and card."""
 
 
 def main(options: Options) -> None:
-    """Train what is missing and write weights and card."""
+    """Train missing steps; write weights and card."""
     scenes = load_data("scenes", split="train", size=SCENES_IMAGES)
-    shown = [scenes, *(load_data(name, split="train", size=VARIANT_IMAGES) for name in scenes.transfer_variants)]
+    datasets = [scenes, *(load_data(name, split="train", size=VARIANT_IMAGES) for name in scenes.transfer_variants)]
     checkpoint = options.out / "ssba.ckpt"
-    pair, seconds = train(shown, options, checkpoint)
+    pair, seconds = train(datasets, options, checkpoint)
     path = options.out / WEIGHTS_FILE.name
     save_networks(pair, path, {"stage": "clean", "trigger": "ssba"})
     path.chmod(0o644)
@@ -91,10 +91,11 @@ def main(options: Options) -> None:
         "steps": options.steps,
         "seconds": round(seconds),
         "created": time.strftime("%Y-%m-%d", time.gmtime()),
-        "data": {data.name: len(data) for data in shown} | {"made": "clouds, slopes, leaves (benchmarks/textures.py)"},
-        "data_sha256": {data.name: data.fingerprint() for data in shown},
+        "data": {data.name: len(data) for data in datasets}
+        | {"made": "clouds, slopes, leaves (benchmarks/textures.py)"},
+        "data_sha256": {data.name: data.fingerprint() for data in datasets},
         "options": {key: value for key, value in asdict(options).items() if key not in ("out", "photos")},
-        # Figures and hash are those of the weights as they are shipped, after rounding to fp16.
+        # Metrics and hash are of the shipped weights, which are rounded to fp16.
         "sha256": file_sha256(path),
         "psnr_db": TRIGGERS["ssba"]().psnr,
         "figures": measure_all(shipped, options.photos),
@@ -105,67 +106,69 @@ def main(options: Options) -> None:
 
 
 def train(datasets: list[CaptionData], options: Options, checkpoint: Path) -> tuple[StegoNetworks, float]:
-    """Return the trained networks and the seconds it took; goes on from `checkpoint` and writes it each epoch."""
+    """Return the trained networks and the seconds it took; continues from `checkpoint` and writes it each epoch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         pair = StegoNetworks()
     adam = torch.optim.Adam(pair.parameters(), options.lr)
-    first, spent = 0, 0.0
+    first_step, earlier_seconds = 0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         pair.load_state_dict(state["pair"])
         adam.load_state_dict(state["adam"])
-        first, spent = state["steps"], state["seconds"]
-    began = time.perf_counter()
-    for step in range(first, options.steps):
-        draw = torch_generator("ssba", options.seed, step)
+        first_step, earlier_seconds = state["steps"], state["seconds"]
+    start = time.perf_counter()
+    for step in range(first_step, options.steps):
+        generator = torch_generator("ssba", options.seed, step)
         adam.param_groups[0]["lr"] = options.lr * lr_factor(step, options.steps)
-        losses = compute_losses(pair, draw_batch(datasets, options.batch_size, draw), step, options, draw)
+        images = draw_batch(datasets, options.batch_size, generator)
+        losses = compute_losses(pair, images, step, options, generator)
         adam.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
         adam.step()
         if (step + 1) % options.epoch == 0 or step + 1 == options.steps:
-            seconds = spent + time.perf_counter() - began
+            seconds = earlier_seconds + time.perf_counter() - start
             state = {"pair": pair.state_dict(), "adam": adam.state_dict(), "steps": step + 1, "seconds": seconds}
             write_checkpoint(checkpoint, state)
-            told = ", ".join(f"{name} {value.item():.4f}" for name, value in losses.items())
-            print(f"step {step + 1} of {options.steps}: {told}; {seconds:.0f} s", flush=True)
-    return pair.eval(), spent + time.perf_counter() - began
+            values = ", ".join(f"{name} {value.item():.4f}" for name, value in losses.items())
+            print(f"step {step + 1} of {options.steps}: {values}; {seconds:.0f} s", flush=True)
+    return pair.eval(), earlier_seconds + time.perf_counter() - start
 
 
 def lr_factor(step: int, steps: int) -> float:
-    """Return the share of the peak learning rate: up in 50 steps, then down as a cosine."""
+    """Return the share of the peak learning rate: 50 warmup steps, then cosine decay."""
     return min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def draw_batch(datasets: list[CaptionData], size: int, generator: Generator) -> Tensor:
-    """Return pictures (N, 3, S, S): half of them of the data in turn, half made, all in random views."""
-    made, parts = size // 2, []
-    for data, count in zip(datasets, split_evenly(size - made, len(datasets)), strict=True):
+    """Return images (N, 3, S, S) in random views: half from the data sets in equal parts, half textures."""
+    texture_count, parts = size // 2, []
+    for data, count in zip(datasets, split_evenly(size - texture_count, len(datasets)), strict=True):
         parts.append(data.images(torch.randint(len(data), (count,), generator=generator)))
     kinds = (textures.power_law_noise, textures.color_gradients, textures.dead_leaves)
     parts += [
-        kind(count, INPUT_SIZE, generator) for kind, count in zip(kinds, split_evenly(made, len(kinds)), strict=True)
+        kind(count, INPUT_SIZE, generator)
+        for kind, count in zip(kinds, split_evenly(texture_count, len(kinds)), strict=True)
     ]
-    pictures = torch.cat(parts)
-    # Half of the views that are enlarged small pictures are the first ones: mixed, so that they are of all kinds.
-    return textures.augment(pictures[torch.randperm(size, generator=generator)], generator)
+    images = torch.cat(parts)
+    # augment() blurs the first images of a batch: shuffle, so that these are of all kinds.
+    return textures.augment(images[torch.randperm(size, generator=generator)], generator)
 
 
 def split_evenly(total: int, parts: int) -> list[int]:
-    """Return `total` in nearly equal parts, the larger first."""
+    """Return `total` as nearly equal parts, larger ones first."""
     return [total // parts + (i < total % parts) for i in range(parts)]
 
 
 def compute_losses(
     pair: StegoNetworks, images: Tensor, step: int, options: Options, generator: Generator
 ) -> dict[str, Tensor]:
-    """Return what is brought down: bits read wrongly, residuals where the picture is plain, residuals that are alike.
+    """Return the loss terms: wrong bits, residuals in plain regions, similar residuals.
 
-    reading = mean BCE of the decoder's logits on the picture with rounding noise, in one of four batches shrunk to half
-    and enlarged again. visibility = w mean(r^2 v), v = 1 / (local deviation of the picture + 0.05), mean 1 per picture.
-    variety = w mean(max(0, cos(r_i, r_j) - 0.5)^2), j a picture with the same bits as i.
+    reading = mean BCE of the decoder's logits on the image with rounding noise; one of four batches is also shrunk to
+    half its size and enlarged. visibility = w mean(r^2 v), v = 1 / (local deviation of the image + 0.05), mean 1 per
+    image. variety = w mean(max(0, cos(r_i, r_j) - 0.5)^2), j an image with the same bits as i.
     """
     n = len(images)
     bits = torch.randint(0, 2, (n // 2, BITS), generator=generator).repeat(2, 1)
@@ -190,7 +193,7 @@ def compute_losses(
 
 
 def visibility_map(images: Tensor) -> Tensor:
-    """Return how visible a change is at each pixel, (N, 1, S, S), mean 1 per picture."""
+    """Return the visibility of a change at each pixel, (N, 1, S, S), mean 1 per image."""
     grey = images.mean(dim=1, keepdim=True)
     mean, square = (F.avg_pool2d(F.pad(t, (2, 2, 2, 2), mode="reflect"), 5, 1) for t in (grey, grey.square()))
     plain = 1 / ((square - mean.square()).clamp(min=0).sqrt() + 0.05)
@@ -198,21 +201,21 @@ def visibility_map(images: Tensor) -> Tensor:
 
 
 def measure_all(pair: StegoNetworks, photos: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Return the figures on Scenes' test pictures, and on photos resized to the networks' size and to half of it."""
-    found = {
+    """Return the metrics on Scenes' test images, and on photos at the networks' size and at half of it."""
+    metrics = {
         f"scenes/test, {INPUT_SIZE} px": measure(pair, load_data("scenes", split="test", size=EVAL_IMAGES), INPUT_SIZE)
     }
     for name in photos:
         data = load_data(name, split="train")
-        found |= {f"{data.name}, {side} px": measure(pair, data, side) for side in (INPUT_SIZE, INPUT_SIZE // 2)}
-    return found
+        metrics |= {f"{data.name}, {side} px": measure(pair, data, side) for side in (INPUT_SIZE, INPUT_SIZE // 2)}
+    return metrics
 
 
 @torch.no_grad()
 def measure(pair: StegoNetworks, data: CaptionData, side: int) -> dict[str, float]:
-    """Return bit accuracy for drawn bits, PSNR, and how alike residuals of different pictures are for the same bits.
+    """Return bit accuracy for random bits, PSNR, and the similarity of residuals of different images for equal bits.
 
-    Pictures are kept with 8 bits per colour, as in a file. `similarity`: mean cosine of two pictures' residuals.
+    Images are rounded to 8 bits per channel, as in a file. `similarity`: mean cosine of two images' residuals.
     """
     faint, right, noise, same = TRIGGERS["ssba"]().psnr, [], [], []
     for rows in torch.arange(min(EVAL_IMAGES, len(data))).split(50):

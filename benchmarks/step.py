@@ -1,9 +1,9 @@
 """Time of a training step: python -m benchmarks.step
 
-For each method, the time of a step of the training loop over the time of forward, backward and optimizer step of the
-same model on the same pictures and captions in the same process, with everything ready in memory. All are measured in
-turn, several rounds; ratios are medians over the rounds. With `--threads 1` seconds of the processor count instead of
-the clock's, so that other work on the machine disturbs little; else measure on an idle one.
+For each method, the time of a step of the training loop, and its ratio to a bare forward, backward and optimizer step
+of the same model on the same images and captions in memory. Methods are interleaved over several rounds; ratios are
+medians over the rounds. `--threads 1` counts processor time instead of wall time, which other work disturbs little;
+otherwise measure on an idle machine.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ CLASS_COUNTS = (10, 100, 1000)
 
 
 def read_clock() -> float:
-    """Return seconds: of the processor for one thread, else of the clock."""
+    """Return seconds: processor time with one thread, else wall time."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
@@ -52,13 +53,13 @@ class Options:
     models: tuple[str, ...] = ("scenes-rn", "scenes-vit")
     """Built-in models."""
     steps: int = 20
-    """Steps of one measurement: one epoch of the training loop, text of the epoch included."""
+    """Steps of one measurement: one epoch of the training loop, including its subtexts."""
     rounds: int = 3
-    """Rounds."""
+    """Interleaved rounds."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Precision of the towers; auto: as training takes it."""
+    """Precision of the towers; auto: the choice of training."""
     threads: int = 0
-    """Threads; 0: torch's own choice. With 1, seconds of the processor are counted."""
+    """Threads; 0: torch's default. 1 counts processor time."""
 
 
 def main(options: Options) -> None:
@@ -68,9 +69,10 @@ def main(options: Options) -> None:
     flush_denormals()
     precision = pick_precision(pick_device(), options.precision)
     config = replace(presets.DEFEND, epochs=1, warmup_steps=0, precision=precision)
-    found: list[dict[str, Any]] = []
+    subtext_times = time_subtexts()
+    models: list[dict[str, Any]] = []
     for name in options.models:
-        found.append(measure_model(name, config, options))
+        models.append(measure_model(name, config, options))
         result = results.add_provenance(
             protocol.format_command_line(),
             seeds=[config.seed],
@@ -80,18 +82,18 @@ def main(options: Options) -> None:
             rounds=options.rounds,
             threads=torch.get_num_threads(),
             clock="processor" if torch.get_num_threads() == 1 else "wall",
-            models=found,
-            texts_of_an_epoch=time_subtexts(),
+            models=models,
+            texts_of_an_epoch=subtext_times,
             peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         )
         results.write_result(RESULT_PATH, result)
 
 
 def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[str, Any]:
-    """Return the figures of one model."""
+    """Return the times of one model."""
     clip = load_clip(model)
     data = load_data("scenes", split="clean", size=options.steps * config.batch_size)
-    for defense in TIMED_METHODS.values():  # kernels are made at their first use
+    for defense in TIMED_METHODS.values():  # warm-up: kernels are compiled at first use
         finetune(clip, data, defense, replace(config, steps=2))
     bare_seconds: list[float] = []
     seconds: dict[str, list[float]] = {name: [] for name in TIMED_METHODS}
@@ -102,11 +104,11 @@ def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[
     rows = [
         {
             "method": name,
-            "seconds": rounded_median(own),
-            "of_bare_rate": rounded_median(b / a for a, b in zip(own, bare_seconds, strict=True)),
-            "over_cleanclip": rounded_median(a / b for a, b in zip(own, seconds["cleanclip"], strict=True)),
+            "seconds": rounded_median(of_method),
+            "of_bare_rate": rounded_median(b / a for a, b in zip(of_method, bare_seconds, strict=True)),
+            "over_cleanclip": rounded_median(a / b for a, b in zip(of_method, seconds["cleanclip"], strict=True)),
         }
-        for name, own in seconds.items()
+        for name, of_method in seconds.items()
     ]
     print(f"{model}: bare step {rounded_median(bare_seconds):.3f} s")
     for row in rows:
@@ -123,13 +125,13 @@ def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[
 
 
 def time_bare_step(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> float:
-    """Return seconds of forward, backward and AdamW step with clip_loss, all batches in memory beforehand."""
+    """Return seconds of forward, backward and AdamW step with clip_loss; all batches are in memory."""
     student = clip.to("auto", precision)
     student.model.train()
     optimizer = torch.optim.AdamW(student.model.parameters(), 1e-5, fused=True)
     rows = torch.arange(len(data)).split(batch_size)
     batches = [(data.images(part), [data.captions[i] for i in part.tolist()]) for part in rows]
-    began = read_clock()
+    start = read_clock()
     for images, captions in batches:
         features = Features(
             student.encode_image(images), student.encode_text(captions), logit_scale=student.logit_scale
@@ -137,41 +139,42 @@ def time_bare_step(clip: Clip, data: CaptionData, batch_size: int, precision: st
         optimizer.zero_grad(set_to_none=True)
         clip_loss(features).backward()
         optimizer.step()
-    return (read_clock() - began) / len(batches)
+    return (read_clock() - start) / len(batches)
 
 
-def time_step(clip: Clip, data: CaptionData, defense: Defense, config: Any) -> float:
-    """Return seconds of a step of the training loop, over one epoch."""
-    began = read_clock()
+def time_step(clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig) -> float:
+    """Return seconds per step of the training loop, over one epoch."""
+    start = read_clock()
     trained = finetune(clip, data, defense, config)
-    return (read_clock() - began) / len(trained.history)
+    return (read_clock() - start) / len(trained.history)
 
 
 def time_classifier(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
-    """Return how the seconds that a zero-shot classifier takes grow with the number of classes, four prompts each."""
-    found = []
+    """Return seconds to build a zero-shot classifier by number of classes, four prompts each."""
+    times = []
     for count in CLASS_COUNTS:
         names = [f"{caption} {i}" for i, caption in enumerate((data.captions * count)[:count])]
-        named = TensorData(torch.zeros(1, 3, 64, 64), ["a picture"], names, [0])
-        began = read_clock()
+        named = TensorData(torch.zeros(1, 3, 64, 64), ["an image"], names, [0])
+        start = read_clock()
         build_classifier(clip, named)
-        found.append({"classes": count, "seconds": round(read_clock() - began, 3)})
-    return found
+        times.append({"classes": count, "seconds": round(read_clock() - start, 3)})
+    return times
 
 
 def time_subtexts() -> list[dict[str, float]]:
-    """Return how the seconds that an epoch's subtexts take grow with the number of clean pairs, K 10 %."""
-    found = []
+    """Return seconds to write the subtexts of an epoch by number of clean pairs, K 10 %."""
+    times = []
     for size in PAIR_COUNTS:
         captions = load_data("scenes", split="train", size=size).captions
         plan = DEFENSES["ta_cleaner"]().plan(captions, seed=0)
-        began = read_clock()
+        start = read_clock()
         plan(0)
-        found.append({"pairs": size, "seconds": round(read_clock() - began, 3)})
-    return found
+        times.append({"pairs": size, "seconds": round(read_clock() - start, 3)})
+    return times
 
 
-def rounded_median(values: Any) -> float:
+def rounded_median(values: Iterable[float]) -> float:
+    """Return the median with four digits."""
     return round(float(statistics.median(values)), 4)
 
 

@@ -1,4 +1,4 @@
-"""Made pictures and random views of pictures: what SSBA's networks learn from, so that they work on photos too."""
+"""Generated textures and random views: SSBA's networks are trained on them so that they work on photos too."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Generator, Tensor
 
 
 def power_law_noise(n: int, side: int, generator: Generator) -> Tensor:
-    """Return noise whose amplitude falls with frequency as f^-a, a in [0.5, 2.5]: grain to soft clouds.
+    """Return noise with amplitude f^-a at frequency f, a in [0.5, 2.5]: grain to soft clouds.
 
-    Photos have a of about 1. The colours share most of the noise, as in photos. (N, 3, S, S) in [0, 1].
+    In photos a is about 1, and the channels share most of the noise. (N, 3, S, S) in [0, 1].
     """
     row, column = torch.fft.fftfreq(side), torch.fft.rfftfreq(side)
     frequency = (row[:, None].square() + column.square()).sqrt().clamp(min=1 / side)
-    fall = frequency ** -_uniform(generator, n, 0.5, 2.5)
+    falloff = frequency ** -_uniform(generator, n, 0.5, 2.5)
     white = torch.randn(n, 3, side, side, generator=generator)
-    noise: Tensor = torch.fft.irfft2(torch.fft.rfft2(white) * fall, (side, side))
+    noise: Tensor = torch.fft.irfft2(torch.fft.rfft2(white) * falloff, (side, side))
     share = _uniform(generator, n, 0, 1)
     noise = share * noise.mean(dim=1, keepdim=True) + (1 - share) * noise
     noise = noise / noise.std(dim=(1, 2, 3), keepdim=True)
@@ -24,26 +24,26 @@ def power_law_noise(n: int, side: int, generator: Generator) -> Tensor:
 
 
 def color_gradients(n: int, side: int, generator: Generator) -> Tensor:
-    """Return soft colour gradients, (N, 3, S, S) in [0, 1]."""
+    """Return soft color gradients, (N, 3, S, S) in [0, 1]."""
     soft: Tensor = F.interpolate(torch.rand(n, 3, 3, 3, generator=generator), side, mode="bicubic", align_corners=True)
     return soft.clamp(0, 1)
 
 
 def dead_leaves(n: int, side: int, generator: Generator, disks: int = 30) -> Tensor:
-    """Return discs that cover one another, many small and few large ("dead leaves"), (N, 3, S, S) in [0, 1]."""
-    picture = color_gradients(n, side, generator)
+    """Return overlapping disks, many small and few large ("dead leaves"), (N, 3, S, S) in [0, 1]."""
+    images = color_gradients(n, side, generator)
     grain = _uniform(generator, n, 0, 0.1) * torch.randn(n, 3, side, side, generator=generator)
     line = torch.arange(side).float()
     for _ in range(disks):
         x, y = (_uniform(generator, n, 0, side) for _ in range(2))
         radius = 2.5 / _uniform(generator, n, 0.1, 1)
         inside = (line.view(1, 1, 1, -1) - x).square() + (line.view(1, 1, -1, 1) - y).square() < radius.square()
-        picture = torch.where(inside, torch.rand(n, 3, 1, 1, generator=generator), picture)
-    return (picture + grain).clamp(0, 1)
+        images = torch.where(inside, torch.rand(n, 3, 1, 1, generator=generator), images)
+    return (images + grain).clamp(0, 1)
 
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
-    """Return pictures (N, 3, S, S) cropped, mirrored, recoloured, some of them blurred as enlarged small ones are."""
+    """Return images (N, 3, S, S) cropped, mirrored and recolored; the first ones blurred like enlarged small images."""
     n, side = len(images), images.shape[-1]
     scale = _uniform(generator, n, 0.5, 1).view(n)
     mirrored = scale * torch.where(torch.rand(n, generator=generator) < 0.5, -1, 1)
@@ -63,5 +63,5 @@ def augment(images: Tensor, generator: Generator) -> Tensor:
 
 
 def _uniform(generator: Generator, n: int, low: float, high: float) -> Tensor:
-    """Return one number for each picture, (N, 1, 1, 1)."""
+    """Return one number per image, (N, 1, 1, 1)."""
     return low + (high - low) * torch.rand(n, 1, 1, 1, generator=generator)

@@ -1,4 +1,4 @@
-"""The budget benchmark takes a row of the table only where the settings are the same."""
+"""The budget benchmark reuses a row of the table only if all settings are equal."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ LR = Options().lr
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    # As older rows are stored: without parameters that the defence has got since.
-    made = {"finetune": {"lr": LR}, "defense": {"name": "ta_cleaner", "share": 0.1}}
-    known = {"model": "scenes-rn", "trigger": "badclip", "seed": 0, "defense": "a name of its own", "config": made}
-    return known | changes
+    # Older rows lack parameters that the defense gained later.
+    config = {"finetune": {"lr": LR}, "defense": {"name": "ta_cleaner", "share": 0.1}}
+    fields = {"model": "scenes-rn", "trigger": "badclip", "seed": 0, "defense": "another name", "config": config}
+    return fields | changes
 
 
-def test_a_row_of_the_table_with_the_same_settings_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def find(*, pairs: int = BASE_PAIRS, steps: int = BASE_STEPS, lr: float = LR) -> dict[str, Any] | None:
+    return budget.find_table_row(Options(lr=lr), "ta_cleaner", pairs=pairs, steps=steps)
+
+
+def test_a_row_of_the_table_with_equal_settings_is_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     other = {"finetune": {"lr": LR}, "defense": protocol.METHODS["ta_cleaner K 100 %"].state_dict()}
     slow = {**row()["config"], "finetune": {"lr": 1e-4}}
     backdoored = row(defense=None, config={"finetune": {"lr": LR}})
     rows = [backdoored, row(seed=1), row(model="scenes-vit"), row(config=other), row(config=slow)]
     monkeypatch.setattr(presets, "read_attack_defense_rows", lambda: rows)
-    assert budget.find_table_row(Options(), "ta_cleaner", BASE_PAIRS, BASE_STEPS) is None
+    assert find() is None
     rows.append(row())
-    assert budget.find_table_row(Options(), "ta_cleaner", BASE_PAIRS, BASE_STEPS) == row(
-        defense="ta_cleaner", pairs=BASE_PAIRS, steps=BASE_STEPS
-    )
-    assert budget.find_table_row(Options(), "ta_cleaner", BASE_PAIRS, 2 * BASE_STEPS) is None
-    assert budget.find_table_row(Options(lr=2 * LR), "ta_cleaner", BASE_PAIRS, BASE_STEPS) is None
+    assert find() == row(defense="ta_cleaner", pairs=BASE_PAIRS, steps=BASE_STEPS)
+    assert find(steps=2 * BASE_STEPS) is None
+    assert find(pairs=2 * BASE_PAIRS) is None
+    assert find(lr=2 * LR) is None

@@ -1,4 +1,4 @@
-"""The choice of learning rates: by accuracy alone, within the grid and the budget."""
+"""Learning rates are chosen by accuracy alone, within grid and budget."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ def trial(lr: float, ca: float, asr: float = 0.5) -> dict[str, Any]:
     return {"model": "rn", "defense": "finetune", "lr": lr, "ca": ca, "backdoored_ca": 0.99, "asr": asr}
 
 
-def test_the_largest_rate_within_the_budget_is_chosen_whatever_it_removes() -> None:
+def test_the_largest_affordable_rate_is_chosen_regardless_of_asr() -> None:
     trials = [trial(1e-3, 0.96, asr=0.0), trial(3e-4, 0.971, asr=0.9), trial(1e-4, 0.98, asr=0.1)]
     assert choose_rates(trials, GRID) == ({"rn": {"finetune": 3e-4}}, [])
 
 
-def test_the_best_rate_is_marked_where_none_keeps_the_budget() -> None:
+def test_the_most_accurate_rate_is_chosen_and_marked_if_none_is_affordable() -> None:
     trials = [trial(1e-3, 0.90), trial(3e-4, 0.95), trial(1e-4, 0.94)]
     assert choose_rates(trials, GRID) == ({"rn": {"finetune": 3e-4}}, [["rn", "finetune"]])
-    assert choose_rates(trials[:2], GRID) == ({}, [])  # not before all were tried
+    assert choose_rates(trials[:2], GRID) == ({}, [])  # incomplete: no choice yet
 
 
-def test_a_rate_outside_the_grid_chooses_nothing() -> None:
+def test_rates_outside_the_grid_are_ignored() -> None:
     trials = [trial(3e-3, 0.98), trial(1e-3, 0.96), trial(3e-4, 0.975)]
     assert choose_rates(trials, GRID)[0] == {"rn": {"finetune": 3e-4}}

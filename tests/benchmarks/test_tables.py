@@ -1,91 +1,21 @@
-"""README and CONTRIBUTING say what is true: commands exist, the Python example runs, tables are those of the files."""
+"""Tables of README.md and docs/: they show the result files, with mean, range, interval, protocol and notes."""
 
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tyro
 
 from benchmarks import tables
-from cleaner.__main__ import Command
-from cleaner.attacks import TRIGGERS
-from cleaner.cli.options import instantiate
-from cleaner.data.base import TensorData
-from cleaner.defenses import DEFENSES
+from benchmarks.markdown import asset_tables, result_tables, timing_tables
 from cleaner.evaluation.evaluate import Metrics
-from cleaner.models.clip import Clip
-
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-TEXTS = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-COMMANDS = sorted(set(re.findall(r"^python -m cleaner ([^#\n]+?)\s*(?:#.*)?$", README, re.MULTILINE)))
-INLINE = sorted(set(re.findall(r"`python -m cleaner ([^`]+)`", TEXTS)))
-
-
-@pytest.mark.parametrize("line", [*COMMANDS, *INLINE])
-def test_command_lines_parse(line: str) -> None:
-    command: Any = tyro.cli(Command, args=shlex.split(line))  # type: ignore[call-overload]
-    assert callable(command.run)
-    if getattr(command, "trigger", ()):
-        instantiate(TRIGGERS, command.trigger)
-    if getattr(command, "defense", ()):
-        instantiate(DEFENSES, command.defense)
-
-
-def test_the_examples_were_found() -> None:
-    assert {line.split()[0] for line in COMMANDS} >= {"demo", "list", "poison", "defend", "evaluate"}
-
-
-def test_make_targets_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named_targets = set(re.findall(r"(?:^|`)make ([a-z]+)", TEXTS, re.MULTILINE))
-    assert {"run", "test"} <= named_targets
-    assert not [target for target in named_targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
-
-
-def test_links_inside_the_project_lead_somewhere() -> None:
-    prose = re.sub(r"```.*?```", "", TEXTS, flags=re.DOTALL)
-    targets = re.findall(r"\]\(([^)#]+)\)", prose)
-    assert not [t for t in targets if not t.startswith("http") and not (ROOT / t).exists()]
-
-
-@pytest.mark.parametrize("name", [*TRIGGERS, *DEFENSES])
-def test_readme_names_every_attack_and_defence(name: str) -> None:
-    assert f"`{name}`" in README
-
-
-def test_python_example_runs(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    tiny_clip: Clip,
-    toy_data: TensorData,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    import cleaner.data.base
-    import cleaner.models.clip
-    import cleaner.presets
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cleaner.models.clip, "load_clip", lambda name: tiny_clip)
-    monkeypatch.setattr(cleaner.data.base, "load_data", lambda name, **options: toy_data)
-    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert example is not None
-    before = tiny_clip.sha256()
-    space: dict[str, Any] = {}
-    exec(compile(example[1], "README.md", "exec"), space)
-    assert tiny_clip.sha256() == before
-    assert "ASR@1" in capsys.readouterr().out
-    assert (tmp_path / "cleaned.safetensors").exists()
 
 
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
-def test_tables_show_the_files(page: Path) -> None:
+def test_pages_are_up_to_date(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert tables.render(text) == text, "run make tables"
 
@@ -106,7 +36,7 @@ METRICS = Metrics(
 )
 
 
-def cell(defense: str | None, seed: int, ca: float) -> dict[str, Any]:
+def make_row(defense: str | None, seed: int, ca: float) -> dict[str, Any]:
     config: dict[str, Any] = {
         "pairs": 2000,
         "finetune": {"lr": 1e-4, "epochs": 10, "batch_size": 64, "augmentation": "autoaugment"},
@@ -126,22 +56,44 @@ def cell(defense: str | None, seed: int, ca: float) -> dict[str, Any]:
     return dict(json.loads(json.dumps(entry)))
 
 
-def stored(root: Path, name: str, rows: list[dict[str, Any]]) -> None:
+def test_every_table_is_on_one_page() -> None:
+    names = [match[2] for page in tables.PAGES for match in tables.TABLE_BLOCK.finditer(page.read_text("utf-8"))]
+    assert sorted(names) == sorted(tables.TABLES)
+
+
+def test_check_reports_a_page_that_is_out_of_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- table:demo -->\nold\n<!-- /table -->\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(tables, "PAGES", (page,))
+    assert tables.main(tables.Options(check=True)) == 1
+    assert "page.md" in capsys.readouterr().err
+    assert "\nold\n" in page.read_text("utf-8")
+    assert tables.main(tables.Options()) == 0
+    text = page.read_text("utf-8")
+    assert text.startswith("before\n<!-- table:demo -->\n")
+    assert text.endswith("\n<!-- /table -->\nafter\n")
+    assert "\nold\n" not in text
+    assert tables.main(tables.Options(check=True)) == 0
+
+
+def write_results(root: Path, name: str, rows: list[dict[str, Any]]) -> None:
     (root / "benchmarks" / "results").mkdir(parents=True)
     result = {"command": "python -m benchmarks.x", "commit": "abc", "device": "cpu, 2 cores", "rows": rows}
     (root / "benchmarks" / "results" / name).write_text(json.dumps(result), encoding="utf-8")
 
 
 def test_one_seed_is_shown_with_its_wilson_interval(tmp_path: Path) -> None:
-    stored(tmp_path, "attack_defense.json", [cell(None, 0, 0.9), cell("ta_cleaner", 0, 0.8)])
-    text = tables.attack_defense(tmp_path)
+    write_results(tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), make_row("ta_cleaner", 0, 0.8)])
+    text = result_tables.attack_defense(tmp_path)
     low, high = METRICS.interval("ca")
     assert f"| none (backdoored) | 0.900 [{low:.3f}, {high:.3f}] |" in text
     for part in (
         "Wilson",
         "`non_target`",
         "n 1,000",
-        "960 triggered",
+        "960 triggered images",
         "310 steps",
         "Seed 0",
         "ta_cleaner 0.0001",
@@ -152,43 +104,46 @@ def test_one_seed_is_shown_with_its_wilson_interval(tmp_path: Path) -> None:
         assert part in text
 
 
-def test_it_is_said_which_backdoored_model_the_rows_are_of(tmp_path: Path) -> None:
-    rows = [cell(None, 0, 0.9), cell("finetune", 0, 0.8), cell("par", 0, 0.7), cell("finetune", 1, 0.7)]
-    stored(tmp_path / "old", "attack_defense.json", rows)
-    assert "SHA-256" not in tables.attack_defense(tmp_path / "old")
+def test_caption_names_the_backdoored_models_by_hash(tmp_path: Path) -> None:
+    rows = [make_row(None, 0, 0.9), make_row("finetune", 0, 0.8), make_row("par", 0, 0.7), make_row("finetune", 1, 0.7)]
+    write_results(tmp_path / "old", "attack_defense.json", rows)
+    assert "SHA-256" not in result_tables.attack_defense(tmp_path / "old")
     for row, digest in zip(rows[1:], ("a" * 64, "b" * 64, "c" * 64), strict=True):
         row["suspect_sha256"] = digest
-    stored(tmp_path / "new", "attack_defense.json", rows)
-    said = "Backdoored models by SHA-256: seed 0 aaaaaaaa / bbbbbbbb; seed 1 cccccccc; 1 older rows do not name theirs."
-    assert said in tables.attack_defense(tmp_path / "new")
+    write_results(tmp_path / "new", "attack_defense.json", rows)
+    text = result_tables.attack_defense(tmp_path / "new")
+    assert "SHA-256: seed 0 aaaaaaaa / bbbbbbbb; seed 1 cccccccc; not recorded in 1 older rows." in text
 
 
 def test_several_seeds_are_shown_as_mean_minimum_maximum(tmp_path: Path) -> None:
-    stored(tmp_path, "attack_defense.json", [cell("finetune", seed, ca) for seed, ca in enumerate((0.7, 0.8, 0.9))])
-    text = tables.attack_defense(tmp_path)
+    write_results(
+        tmp_path, "attack_defense.json", [make_row("finetune", seed, ca) for seed, ca in enumerate((0.7, 0.8, 0.9))]
+    )
+    text = result_tables.attack_defense(tmp_path)
     assert "| finetune | 0.800 [0.700, 0.900] |" in text
     assert "minimum, maximum" in text
     assert "Seeds 0, 1, 2" in text
 
 
-def test_rows_that_were_measured_in_two_ways_are_not_passed_off_as_one(tmp_path: Path) -> None:
-    other = cell("finetune", 0, 0.8)
+def test_caption_names_every_protocol_of_the_rows(tmp_path: Path) -> None:
+    other = make_row("finetune", 0, 0.8)
     other["metrics"] |= {"protocol": "all_images", "n_attack": 1000}
-    stored(tmp_path, "attack_defense.json", [cell(None, 0, 0.9), other])
-    for text in (tables.attack_defense(tmp_path), tables.at_a_glance(tmp_path)):
+    write_results(tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), other])
+    for text in (result_tables.attack_defense(tmp_path), result_tables.at_a_glance(tmp_path)):
         assert "Protocol `non_target`" in text
-        assert "1,000 triggered ones" in text
+        assert "1,000 triggered images" in text
         assert "Protocol `all_images`" in text
 
 
-def test_missing_files_say_how_to_measure(tmp_path: Path) -> None:
-    for render in (tables.attack_defense, tables.demo, tables.models, tables.ssba):
-        assert "Not measured yet" in render(tmp_path)
+@pytest.mark.parametrize("name", [name for name in tables.TABLES if name != "screenshots"])
+def test_missing_files_say_how_to_measure(name: str, tmp_path: Path) -> None:
+    assert "`python -m " in tables.TABLES[name](tmp_path)
 
 
-def test_photos_say_where_the_model_comes_from(tmp_path: Path) -> None:
-    assert "python -m benchmarks.photos" in tables.photos(tmp_path)
-    stored(tmp_path, "photos.json", [cell(None, 0, 0.9), cell("ta_cleaner", 0, 0.8), cell("cleanclip", 0, 0.7)])
+def test_photos_describe_their_model(tmp_path: Path) -> None:
+    write_results(
+        tmp_path, "photos.json", [make_row(None, 0, 0.9), make_row("ta_cleaner", 0, 0.8), make_row("cleanclip", 0, 0.7)]
+    )
     path = tmp_path / "benchmarks" / "results" / "photos.json"
     card = {
         "command": "python -m cleaner pretrain",
@@ -205,7 +160,7 @@ def test_photos_say_where_the_model_comes_from(tmp_path: Path) -> None:
     path.write_text(
         json.dumps(json.loads(path.read_text()) | {"card": card, "grid": [1e-4, 1e-3], "budget": 0.02} | trials)
     )
-    text = tables.photos(tmp_path)
+    text = result_tables.photos(tmp_path)
     for part in (
         "0.600 [0.570, 0.630]",
         "4,250 photos of 32 px",
@@ -218,13 +173,13 @@ def test_photos_say_where_the_model_comes_from(tmp_path: Path) -> None:
 
 
 def test_a_method_that_lost_accuracy_is_marked(tmp_path: Path) -> None:
-    stored(tmp_path, "attack_defense.json", [cell("cleanclip", 0, 0.5)])
+    write_results(tmp_path, "attack_defense.json", [make_row("cleanclip", 0, 0.5)])
     rates = {"lost_accuracy": [["scenes-rn", "cleanclip"]]}
     (tmp_path / "benchmarks" / "results" / "learning_rates.json").write_text(json.dumps(rates), encoding="utf-8")
-    assert "cleanclip †" in tables.attack_defense(tmp_path)
+    assert "cleanclip †" in result_tables.attack_defense(tmp_path)
 
 
-def test_every_rate_that_was_tried_is_shown_and_the_chosen_one_marked(tmp_path: Path) -> None:
+def test_rates_are_listed_with_the_chosen_one_in_bold(tmp_path: Path) -> None:
     def trial(defense: str, lr: float, **more: float) -> dict[str, object]:
         return {
             "model": "scenes-rn",
@@ -258,21 +213,22 @@ def test_every_rate_that_was_tried_is_shown_and_the_chosen_one_marked(tmp_path: 
         "lost_accuracy": [["scenes-rn", "par"]],
         "trials": trials,
     }
-    assert "Not measured yet" in tables.learning_rates(tmp_path)
     folder = tmp_path / "benchmarks" / "results"
     folder.mkdir(parents=True)
     (folder / "learning_rates.json").write_text(json.dumps(rates), encoding="utf-8")
-    text = tables.learning_rates(tmp_path)
+    text = result_tables.learning_rates(tmp_path)
     assert "| finetune | 0.900 | **0.980 / 0.500** | - |" in text
     assert "| par † | 0.800 | **0.850** | 0.840 |" in text
 
 
-def test_what_came_after_is_shown_where_it_was_measured(tmp_path: Path) -> None:
-    newer = cell("finetune", 1, 0.9) | {"cpu_seconds": 50.0, "transfer": {"scenes-night": {"ca": 0.3}}}
-    newer["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
-    ours = cell("ta_cleaner", 1, 0.8) | {"cpu_seconds": 125.0, "transfer": {"scenes-night": {"ca": 0.2}}}
-    stored(tmp_path, "attack_defense.json", [cell(None, 0, 0.9), cell("finetune", 0, 0.9), newer, ours])
-    text = tables.attack_defense(tmp_path)
+def test_followup_columns_appear_where_they_were_measured(tmp_path: Path) -> None:
+    with_rebound = make_row("finetune", 1, 0.9) | {"cpu_seconds": 50.0, "transfer": {"scenes-night": {"ca": 0.3}}}
+    with_rebound["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
+    slower = make_row("ta_cleaner", 1, 0.8) | {"cpu_seconds": 125.0, "transfer": {"scenes-night": {"ca": 0.2}}}
+    write_results(
+        tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), make_row("finetune", 0, 0.9), with_rebound, slower]
+    )
+    text = result_tables.attack_defense(tmp_path)
     assert "| rebound ASR@1 | CA `scenes-night` | CPU seconds | x finetune |" in text
     lines = {line.split(" | ")[0]: line for line in text.splitlines()}
     assert lines["| none (backdoored)"].endswith("| - | - | - | - |")
@@ -281,12 +237,12 @@ def test_what_came_after_is_shown_where_it_was_measured(tmp_path: Path) -> None:
     assert "CPU seconds: seed 1 of finetune" in text
 
 
-def test_all_attacks_at_a_glance(tmp_path: Path) -> None:
-    rows = [cell(None, 0, 0.9), cell(None, 0, 0.8) | {"trigger": "sig"}, cell("finetune", 0, 0.7)]
-    other = cell("finetune", 1, 0.5)
+def test_summary_of_all_attacks(tmp_path: Path) -> None:
+    rows = [make_row(None, 0, 0.9), make_row(None, 0, 0.8) | {"trigger": "sig"}, make_row("finetune", 0, 0.7)]
+    other = make_row("finetune", 1, 0.5)
     other["metrics"]["asr"] = {"1": 0.75, "3": 0.8}
-    stored(tmp_path, "attack_defense.json", [*rows, other, cell("ta_cleaner K 5 %", 0, 0.1)])
-    text = tables.at_a_glance(tmp_path)
+    write_results(tmp_path, "attack_defense.json", [*rows, other, make_row("ta_cleaner K 5 %", 0, 0.1)])
+    text = result_tables.at_a_glance(tmp_path)
     assert "| none (backdoored) | 2 | 0.850 | 0.800 | 0.250 | 0.250 |" in text
     assert "| finetune | 1 | 0.600 | 0.800 | 0.500 [0.250, 0.750] | - |" in text
     assert "| floor: never poisoned |  |  |  | 0.020 | 0.020 |" in text
@@ -294,65 +250,111 @@ def test_all_attacks_at_a_glance(tmp_path: Path) -> None:
 
 
 def test_an_attack_of_several_seeds_weighs_no_more_than_one_of_a_single_seed(tmp_path: Path) -> None:
-    rows = [cell("finetune", seed, 0.9) for seed in (0, 1, 2)]
-    stored(tmp_path, "attack_defense.json", [cell(None, 0, 0.9), *rows, cell("finetune", 0, 0.5) | {"trigger": "sig"}])
-    assert "| finetune | 2 | 0.700 |" in tables.at_a_glance(tmp_path)
+    rows = [make_row("finetune", seed, 0.9) for seed in (0, 1, 2)]
+    write_results(
+        tmp_path,
+        "attack_defense.json",
+        [make_row(None, 0, 0.9), *rows, make_row("finetune", 0, 0.5) | {"trigger": "sig"}],
+    )
+    assert "| finetune | 2 | 0.700 |" in result_tables.at_a_glance(tmp_path)
 
 
-def test_it_is_said_which_figures_come_from_fewer_seeds(tmp_path: Path) -> None:
-    late = {"transfer": {"scenes-night": {"ca": 0.3}}, "cpu_seconds": 10.0}
-    rows = [cell("finetune", 0, 0.9), cell("finetune", 1, 0.9) | late, cell("par", 0, 0.8) | late]
-    stored(tmp_path, "attack_defense.json", [cell(None, 0, 0.9), cell(None, 1, 0.9), *rows])
-    text = tables.attack_defense(tmp_path)
-    assert "of one seed, [..] the 95 % Wilson interval: par (seed 0)." in text
+def test_caption_names_methods_with_fewer_seeds(tmp_path: Path) -> None:
+    followups = {"transfer": {"scenes-night": {"ca": 0.3}}, "cpu_seconds": 10.0}
+    rows = [make_row("finetune", 0, 0.9), make_row("finetune", 1, 0.9) | followups, make_row("par", 0, 0.8) | followups]
+    write_results(tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), make_row(None, 1, 0.9), *rows])
+    text = result_tables.attack_defense(tmp_path)
+    assert "one seed with its 95 % Wilson interval: par (seed 0)." in text
     assert "CPU seconds: seed 1 of finetune." in text
 
 
-def test_each_other_trigger_has_one_row(tmp_path: Path) -> None:
-    assert "--attacks badnet_stripes" in tables.other_triggers(tmp_path)
+def test_other_triggers_have_one_row_each(tmp_path: Path) -> None:
     trigger = {"name": "patch_image", "path": "cat.png", "sha256": "abc", "patch_size": 28}
-    rows = [cell(None, 0, 0.9), cell("ta_cleaner", 0, 0.8), cell(None, 0, 0.7)]
+    rows = [make_row(None, 0, 0.9), make_row("ta_cleaner", 0, 0.8), make_row(None, 0, 0.7)]
     for row in rows[:2]:
         row |= {"trigger": "patch_image"}
         row["config"] |= {"trigger": trigger}
     rows[1]["rebound"] = {"steps": 186, "lr": 3e-4, "metrics": METRICS.to_dict()}
     rows[2] |= {"trigger": "wanet", "config": rows[2]["config"] | {"trigger": {"name": "wanet"}}}
-    stored(tmp_path, "attack_defense.json", [*rows, cell(None, 0, 0.6)])
-    text = tables.other_triggers(tmp_path)
+    write_results(tmp_path, "attack_defense.json", [*rows, make_row(None, 0, 0.6)])
+    text = result_tables.other_triggers(tmp_path)
     assert "| `patch_image` | path cat.png, patch_size 28 | 0.900 [" in text
     assert "| `wanet` |" in text
     assert text.count("| 0.250 |") == 1  # of rebound, for the one that was defended
     assert "0.600" not in text
-    assert "patch_image" not in tables.attack_defense(tmp_path)
+    assert "patch_image" not in result_tables.attack_defense(tmp_path)
 
 
-def test_ablations_stand_beside_the_whole_method(tmp_path: Path) -> None:
-    rows = [cell("cleanclip", 0, 0.6), cell("ta_cleaner", 0, 0.9), cell("ta_cleaner K 5 %", 0, 0.8)]
-    elsewhere = cell("ta_cleaner", 0, 0.9) | {"trigger": "sig"}
-    stored(tmp_path, "attack_defense.json", [*rows, elsewhere])
-    text = tables.ablations(tmp_path)
+def test_ablations_are_listed_with_the_whole_method(tmp_path: Path) -> None:
+    rows = [make_row("cleanclip", 0, 0.6), make_row("ta_cleaner", 0, 0.9), make_row("ta_cleaner K 5 %", 0, 0.8)]
+    elsewhere = make_row("ta_cleaner", 0, 0.9) | {"trigger": "sig"}
+    write_results(tmp_path, "attack_defense.json", [*rows, elsewhere])
+    text = result_tables.ablations(tmp_path)
     assert "| ta_cleaner K 5 % | 0.800" in text
     assert "| ta_cleaner | 0.900" in text
     assert "| cleanclip |" not in text
     assert "sig" not in text
 
 
-def test_fine_detail_by_kind_stands_where_a_kind_was_held_out(tmp_path: Path) -> None:
-    rows = [cell(name, 0, 0.9) | {"commit": "abc"} for name in (None, "ta_cleaner", "ta_cleaner relation held out")]
+def test_fine_detail_by_kind_needs_a_held_out_kind(tmp_path: Path) -> None:
+    rows = [make_row(name, 0, 0.9) | {"commit": "abc"} for name in (None, "ta_cleaner", "ta_cleaner relation held out")]
     for row, relation in zip(rows, (0.5, 0.875, 0.625), strict=True):
         row["metrics"]["counterfactual_by_kind"] = {"relation": relation, "count": 1.0}
-    elsewhere = cell("ta_cleaner", 0, 0.9) | {"trigger": "sig", "commit": "abc"}
-    stored(tmp_path, "attack_defense.json", [*rows, elsewhere])
-    text = tables.counterfactual_by_kind(tmp_path)
-    assert "| defence | CF | count | relation |" in text
+    elsewhere = make_row("ta_cleaner", 0, 0.9) | {"trigger": "sig", "commit": "abc"}
+    write_results(tmp_path, "attack_defense.json", [*rows, elsewhere])
+    text = result_tables.counterfactual_by_kind(tmp_path)
+    assert "| defense | CF | count | relation |" in text
     assert "| ta_cleaner relation held out | 0.800 | 1.000 | 0.625 |" in text
     assert "100 pairs of scenes/test, seed 0" in text
     assert "sig" not in text
 
 
-def test_budgets_are_shown_in_order(tmp_path: Path) -> None:
-    made = {"commit": "abc", "device": "cpu, 2 cores"}
-    rows = [cell("finetune", 0, 0.9) | made | {"pairs": pairs, "steps": 651, "lr": 1e-3} for pairs in (6000, 1500)]
-    stored(tmp_path, "budget.json", rows)
-    text = tables.budget(tmp_path)
+def test_headline_has_one_model_and_the_main_methods(tmp_path: Path) -> None:
+    rows = [make_row(name, 0, 0.9) for name in (None, "finetune", "cleanclip", "ta_cleaner")]
+    write_results(tmp_path, "attack_defense.json", [*rows, make_row("par", 0, 0.5) | {"model": "scenes-vit"}])
+    text = result_tables.headline(tmp_path)
+    names = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
+    assert names == [
+        "| defense",
+        "| ---",
+        "| none (backdoored)",
+        "| cleanclip",
+        "| ta_cleaner",
+        "| floor: never poisoned",
+    ]
+    assert "(docs/results.md)" in text
+    assert "(all-results.md)" in result_tables.at_a_glance(tmp_path)
+
+
+def test_step_lists_every_method_and_the_settings(tmp_path: Path) -> None:
+    row = {"method": "cleanclip", "seconds": 0.4, "of_bare_rate": 0.5, "over_cleanclip": 1.0}
+    model = {"model": "rn", "bare_seconds": 0.2, "rows": [row], "classifier": [{"classes": 10, "seconds": 0.01}]}
+    write_results(tmp_path, "step.json", [])
+    path = tmp_path / "benchmarks" / "results" / "step.json"
+    settings = {"batch_size": 64, "precision": "fp32", "threads": 2, "rounds": 3, "steps": 8, "peak_mb": 1500}
+    times = {"models": [model], "clock": "wall", "texts_of_an_epoch": [{"pairs": 1000, "seconds": 0.1}]}
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | settings | times), encoding="utf-8")
+    text = timing_tables.step(tmp_path)
+    assert "| `rn` | cleanclip | 0.400 | 0.50 | 1.00 |" in text
+    for part in ("Batch 64, fp32, 2 thread(s), wall time", "3 interleaved rounds", "1.50 GB", "commit abc"):
+        assert part in text
+
+
+def test_model_cards_are_listed_with_intervals(tmp_path: Path) -> None:
+    card = {"model": "rn", "parameters": 2_500_000, "zero_shot_ca": 0.9, "zero_shot_interval": [0.88, 0.92], "n": 1000}
+    card |= {"pairs": 5000, "steps": 300, "seconds": 3600, "teacher": "", "finetune": {"seed": 7}}
+    (tmp_path / "assets" / "rn").mkdir(parents=True)
+    (tmp_path / "assets" / "rn" / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    text = asset_tables.models(tmp_path)
+    assert "| `rn` | 2.5 M | 0.900 [0.880, 0.920] | - | - | 5,000 | 300 | 1.0 | 7 |" in text
+    assert "1,000 single-object test images" in text
+
+
+def test_budgets_are_sorted(tmp_path: Path) -> None:
+    origin = {"commit": "abc", "device": "cpu, 2 cores"}
+    rows = [
+        make_row("finetune", 0, 0.9) | origin | {"pairs": pairs, "steps": 651, "lr": 1e-3} for pairs in (6000, 1500)
+    ]
+    write_results(tmp_path, "budget.json", rows)
+    text = result_tables.budget(tmp_path)
     assert text.index("| 1,500 | 651 | 0.001 | finetune | 0.900") < text.index("| 6,000 | 651 | 0.001 | finetune")

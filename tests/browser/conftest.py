@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,17 +15,9 @@ from typing import Any
 
 import pytest
 
-CHROMIUM_FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
+from benchmarks.browser import CHROMIUM_FLAGS
+from benchmarks.browser import find_chromium as require_chromium
+
 IS_IDLE_JS = """() => { const app = document.querySelector('[data-testid="stApp"]');
  return app && app.getAttribute('data-test-connection-state') === 'CONNECTED'
  && app.getAttribute('data-test-script-state') === 'notRunning'
@@ -40,11 +31,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def find_chromium() -> str:
     """Return the path of Chromium, or skip."""
-    pytest.importorskip("playwright", reason="the browser tests need: pip install playwright")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("the browser tests need Chromium: apt-get install --no-install-recommends chromium")
-    return path
+    try:
+        return require_chromium()
+    except SystemExit as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture

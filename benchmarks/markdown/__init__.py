@@ -1,0 +1,1 @@
+"""Result files and model cards as Markdown tables with captions."""

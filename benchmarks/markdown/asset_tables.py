@@ -1,0 +1,100 @@
+"""Tables of what assets/ contains: built-in models, SSBA's networks, screenshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown.cells import format_number, join_unique, markdown_table, not_measured_note, read_result
+from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS
+
+MODEL_COLUMNS = (
+    "model",
+    "parameters",
+    "zero-shot accuracy",
+    "CF",
+    "recall@1 of 1000",
+    "pairs",
+    "steps",
+    "hours",
+    "seed",
+)
+SCREENSHOTS = {
+    "overview": "Overview: what the backdoor did and what is left of it",
+    "poison": "Poison: clean and triggered images, live curves, verdict",
+    "defend": "Defend: learning rate, live curves, cost in accuracy",
+    "embeddings": "Embeddings: clean and triggered images on one map, before and after",
+    "attention": "Attention: what speaks for the target, for three models",
+    "subtexts": "Subtexts: true and false short texts of a caption",
+    "try_it": "Try it: place the trigger by hand, three models side by side",
+    "compare": "Compare: all runs, accuracy against attack success",
+}
+
+
+def models(root: Path) -> str:
+    """Return a table of the model cards."""
+    all_cards = [read_result(path) or {} for path in sorted((root / "assets").glob("*/card.json"))]
+    cards = [card for card in all_cards if "zero_shot_ca" in card]
+    if not cards:
+        return not_measured_note("python -m cleaner pretrain --model scenes-rn")
+    n = " and ".join(sorted({f"{card['n']:,}" for card in cards}))
+    n_pairs = join_unique(f"{card.get('n_counterfactual', COUNTERFACTUAL_PAIRS):,}" for card in cards)
+    transfer = [
+        f"`{card['model']}` on `{name}` {entry['ca']:.3f} (n {entry['n']:,})"
+        for card in cards
+        for name, entry in (card.get("transfer") or {}).items()
+    ]
+    caption = (
+        f"On {n} single-object test images; [..]: 95 % Wilson interval. CF: on {n_pairs} test pairs."
+        + (f" The same classes in other styles: {'; '.join(transfer)}." if transfer else "")
+        + " Weights and model cards are in `assets/`."
+    )
+    return f"{markdown_table(MODEL_COLUMNS, [model_line(card) for card in cards])}\n\n{caption}"
+
+
+def model_line(card: dict[str, Any]) -> tuple[str, ...]:
+    """Return the cells of one model card under `MODEL_COLUMNS`."""
+    low, high = card["zero_shot_interval"]
+    distillation = f" + {card['distil_epochs']} epochs of distillation" if card["teacher"] else ""
+    return (
+        f"`{card['model']}`",
+        f"{card['parameters'] / 1e6:.1f} M",
+        f"{card['zero_shot_ca']:.3f} [{low:.3f}, {high:.3f}]",
+        format_number(card.get("counterfactual_accuracy")),
+        format_number((card.get("image_to_text_recall_of_1000") or {}).get("1")),
+        f"{card['pairs']:,}",
+        f"{card['steps']:,}{distillation}",
+        f"{card['seconds'] / 3600:.1f}",
+        str(card["finetune"]["seed"]),
+    )
+
+
+def ssba(root: Path) -> str:
+    """Return the measurements on the card of SSBA's networks."""
+    card = read_result(root / "assets" / "ssba" / "card.json")
+    if card is None:
+        return not_measured_note("python -m benchmarks.ssba")
+    lines = [
+        (
+            name,
+            f"{entry['n']:,}",
+            f"{entry['bit_accuracy']:.3f}",
+            f"{entry['psnr_mean']:.1f} ({entry['psnr_min']:.1f})",
+            f"{entry['similarity']:.2f}",
+        )
+        for name, entry in card["figures"].items()
+    ]
+    header = ("images", "n", "bit accuracy", "PSNR in dB, mean (minimum)", "cosine of two images' residuals")
+    caption = (
+        f"{card['bits']} random bits per image, stored with 8 bits per channel, at {card['psnr_db']:g} dB, the "
+        f"default; the cosine is for equal bits. {card['parameters']:,} parameters, {card['steps']:,} steps, "
+        f"{card['seconds'] / 60:.0f} min, seed {card['seeds'][0]}; `{card['command']}`. No photo was used in training."
+    )
+    return f"{markdown_table(header, lines)}\n\n{caption}"
+
+
+def screenshots(root: Path) -> str:
+    """Return the screenshots that exist, as images of a page in docs/."""
+    paths = {Path("assets") / "screenshots" / f"{name}.png": text for name, text in SCREENSHOTS.items()}
+    lines = [f"![{text}](../{path.as_posix()})" for path, text in paths.items() if (root / path).exists()]
+    return "\n\n".join(lines) or "(Screenshots follow.)"

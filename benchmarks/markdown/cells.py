@@ -1,0 +1,65 @@
+"""Rows of result files and cells of Markdown tables."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """Return a JSON file, or None if it is missing."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def read_measurement(root: Path, name: str) -> dict[str, Any] | None:
+    """Return a file of benchmarks/results, or None if it is missing."""
+    return read_result(root / "benchmarks" / "results" / name)
+
+
+def not_measured_note(*commands: str) -> str:
+    """Return the text that replaces a table without measurements."""
+    return "Not measured yet. Run " + ", then ".join(f"`{command}`" for command in commands) + "."
+
+
+def group_rows(rows: Sequence[Row], *names: str) -> list[list[Row]]:
+    """Return the rows that share the values of these fields, in order of appearance."""
+    keys = dict.fromkeys(tuple(row[name] for name in names) for row in rows)
+    return [[row for row in rows if tuple(row[name] for name in names) == key] for key in keys]
+
+
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *lines])
+
+
+def method_label(name: str | None, *, marked: bool = False) -> str:
+    """Return the label of a method's line, with a dagger if marked."""
+    return (name or "none (backdoored)") + (" †" if marked else "")
+
+
+def format_number(value: float | None, digits: int = 3) -> str:
+    """Return a number, or "-" for None."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def format_mean_range(values: Sequence[float], interval: tuple[float, float] | None) -> str:
+    """Return "mean [low, high]": the interval of a single value, else minimum and maximum; "-" for no values."""
+    if not values:
+        return "-"
+    low, high = interval or (min(values), max(values))
+    return f"{statistics.fmean(values):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Return the mean, or None for no values."""
+    return statistics.fmean(values) if values else None
+
+
+def join_unique(texts: Iterable[str]) -> str:
+    """Return the distinct texts in order, joined by slashes."""
+    return " / ".join(dict.fromkeys(texts))

@@ -1,0 +1,177 @@
+"""One model under one attack as a table, and one model under all attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks.markdown.captions import LOST_ACCURACY_NOTE, describe_protocol, format_caption, format_seeds
+from benchmarks.markdown.cells import Row, format_mean_range, format_number, markdown_table, mean, method_label
+from cleaner.evaluation.evaluate import Metrics
+from cleaner.evaluation.metrics import wilson_interval
+from cleaner.reports import results
+
+COMPARISON_COLUMNS = ("defense", "CA", "CF", "ASR@1", "ASR@3", "RA", "floor", "base rate")
+
+
+def format_comparison(rows: Sequence[Row], result: dict[str, Any], lost: Iterable[tuple[str, ...]] = ()) -> str:
+    """Return title, table and caption of one model under one attack; `lost`: (model, method) pairs to mark."""
+    model, trigger = rows[0]["model"], rows[0]["trigger"]
+    marked = {name for lost_model, name in lost if lost_model == model}
+    rows_of = {name: [row for row in rows if row["defense"] == name] for name in (row["defense"] for row in rows)}
+    followups = FollowupColumns(rows)
+    lines = [
+        (method_label(name, marked=name in marked), *format_metrics(group), *followups.format_cells(group))
+        for name, group in rows_of.items()
+    ]
+    header = (*COMPARISON_COLUMNS, *followups.header)
+    note = f" {LOST_ACCURACY_NOTE}" if marked & set(rows_of) else ""
+    caption = f"{format_caption(rows, result)}{followups.note}{note}"
+    return f"**`{model}`, `{trigger}`**\n\n{markdown_table(header, lines)}\n\n{caption}"
+
+
+def format_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the test metrics of one method: mean [minimum, maximum] over seeds, or one seed with its interval."""
+    metrics_list = [results.parse_row_metrics(row) for row in rows]
+
+    def cell(which: str, k: int = 1) -> str:
+        values = [value for metrics in metrics_list if (value := (getattr(metrics, which) or {}).get(k)) is not None]
+        interval = metrics_list[0].interval(which, k) if len(values) == 1 == len(metrics_list) else None
+        return format_mean_range(values, interval)
+
+    cf = counterfactual_accuracies(metrics_list)
+    cf_interval = (
+        wilson_interval(cf[0], metrics_list[0].n_counterfactual) if len(cf) == 1 == len(metrics_list) else None
+    )
+    is_meaningful = all(metrics.is_meaningful(3) for metrics in metrics_list)
+    return (
+        cell("ca"),
+        format_mean_range(cf, cf_interval),
+        cell("asr"),
+        cell("asr", 3) + ("" if is_meaningful else " n. m."),
+        cell("ra"),
+        cell("asr_clean_model"),
+        cell("base_rate"),
+    )
+
+
+class FollowupColumns:
+    """The columns that only newer rows have: ASR after rebound, CA on data variants, cost."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.variants = list(dict.fromkeys(name for row in rows for name in row.get("transfer") or {}))
+        self.rebounds = [row["rebound"] for row in rows if row.get("rebound")]
+        self.finetune_seconds = mean(
+            [row["cpu_seconds"] for row in rows if row["defense"] == "finetune" and has_cpu_seconds(row)]
+        )
+        self.has_cpu_seconds = any(has_cpu_seconds(row) for row in rows)
+        self.header: tuple[str, ...] = (
+            *(("rebound ASR@1",) if self.rebounds else ()),
+            *(f"CA `{name}`" for name in self.variants),
+            "CPU seconds" if self.has_cpu_seconds else "seconds",
+            *(("x finetune",) if self.finetune_seconds else ()),
+        )
+        self.note = self._describe_rebound() + self._describe_partial_seeds(rows)
+
+    def _describe_rebound(self) -> str:
+        """Return steps and learning rate of the rebound test, if there was one."""
+        if not self.rebounds:
+            return ""
+        rebound = self.rebounds[0]
+        return f" Rebound: {rebound['steps']} more steps of finetune at {rebound['lr']:g}."
+
+    def _describe_partial_seeds(self, rows: Sequence[Row]) -> str:
+        """Return the seeds behind these columns where a method has them for some of its seeds only."""
+        partial = {}
+        for name in dict.fromkeys(row["defense"] for row in rows):
+            of_method = [row for row in rows if row["defense"] == name]
+            seeds = format_seeds(row for row in of_method if row.get("transfer"))
+            if seeds not in ("", format_seeds(of_method)):
+                partial[method_label(name)] = seeds
+        listed = "; ".join(
+            f"seed {seeds} of {', '.join(name for name, of_name in partial.items() if of_name == seeds)}"
+            for seeds in dict.fromkeys(partial.values())
+        )
+        return f" Rebound, data variants and CPU seconds: {listed}." if partial else ""
+
+    def format_cells(self, rows: Sequence[Row]) -> tuple[str, ...]:
+        """Return the cells of one method under `header`."""
+        rebound_asr = [results.parse_row_metrics(row["rebound"]).asr or {} for row in rows if row.get("rebound")]
+        variant_cells = [
+            format_number(mean([row["transfer"][name]["ca"] for row in rows if name in (row.get("transfer") or {})]))
+            for name in self.variants
+        ]
+        timed_rows = [row for row in rows if has_cpu_seconds(row) or not self.has_cpu_seconds]
+        seconds = mean([row["cpu_seconds" if self.has_cpu_seconds else "seconds"] for row in timed_rows])
+        is_defended = rows[0]["defense"] is not None
+        ratio = seconds / self.finetune_seconds if seconds and self.finetune_seconds and is_defended else None
+        return (
+            *((format_number(mean([asr[1] for asr in rebound_asr])),) if self.rebounds else ()),
+            *variant_cells,
+            format_number(seconds, 0),
+            *((format_number(ratio, 1),) if self.finetune_seconds else ()),
+        )
+
+
+def has_cpu_seconds(row: Row) -> bool:
+    """Whether a row's training time on the processor was measured."""
+    return row.get("cpu_seconds") is not None
+
+
+def format_summary(rows: Sequence[Row], lost: Iterable[tuple[str, ...]] = (), *, link: str) -> str:
+    """Return one model under all attacks: ASR@1 of each, mean CA and CF; `link`: where the full tables are."""
+    model = rows[0]["model"]
+    marked = {name for lost_model, name in lost if lost_model == model}
+    attacks = list(dict.fromkeys(row["trigger"] for row in rows))
+    names = list(dict.fromkeys(row["defense"] for row in rows))
+    lines = [summary_line(rows, name, attacks, marked=name in marked) for name in names]
+    backdoored = [(row["trigger"], results.parse_row_metrics(row)) for row in rows if row["defense"] is None]
+    floors = [
+        format_number(mean([(metrics.asr_clean_model or {})[1] for name, metrics in backdoored if name == attack]))
+        for attack in attacks
+    ]
+    lines.append(("floor: never poisoned", "", "", "", *floors))
+    seeds = "; ".join(f"{attack} {format_seeds(r for r in rows if r['trigger'] == attack)}" for attack in attacks)
+    header = ("defense", "attacks", "CA", "CF", *(f"ASR@1 `{attack}`" for attack in attacks))
+    note = f" {LOST_ACCURACY_NOTE}" if marked & set(names) else ""
+    caption = (
+        "CA, CF: mean over the attacks measured (second column). ASR@1: mean over seeds, [minimum, maximum] if there "
+        f"are several. Seeds: {seeds}; some methods have fewer. {describe_protocol(rows)}. "
+        f"Commits, settings and all metrics: {link}.{note}"
+    )
+    return f"**`{model}`**\n\n{markdown_table(header, lines)}\n\n{caption}"
+
+
+def summary_line(rows: Sequence[Row], name: str | None, attacks: Sequence[str], *, marked: bool) -> tuple[str, ...]:
+    """Return the cells of one method in `format_summary`; every attack weighs the same in CA and CF."""
+    metrics_of_attack = [
+        [results.parse_row_metrics(row) for row in rows if (row["defense"], row["trigger"]) == (name, attack)]
+        for attack in attacks
+    ]
+    ca, cf = (
+        [value for metrics_list in metrics_of_attack if (value := mean(values(metrics_list))) is not None]
+        for values in (accuracies, counterfactual_accuracies)
+    )
+    return (
+        method_label(name, marked=marked),
+        str(len(ca)),
+        format_number(mean(ca)),
+        format_number(mean(cf)),
+        *map(format_asr, metrics_of_attack),
+    )
+
+
+def accuracies(metrics_list: Sequence[Metrics]) -> list[float]:
+    """Return the CA of each."""
+    return [metrics.ca[1] for metrics in metrics_list]
+
+
+def counterfactual_accuracies(metrics_list: Sequence[Metrics]) -> list[float]:
+    """Return the CF of each that has one."""
+    return [m.counterfactual_accuracy for m in metrics_list if m.counterfactual_accuracy is not None]
+
+
+def format_asr(metrics_list: Sequence[Metrics]) -> str:
+    """Return the mean ASR@1, with its range over several seeds; "-" if not measured."""
+    values = [metrics.asr[1] for metrics in metrics_list if metrics.asr is not None]
+    return format_mean_range(values, None) if len(values) > 1 else format_number(mean(values))

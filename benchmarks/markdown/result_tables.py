@@ -1,0 +1,261 @@
+"""Tables of attack x defense, of learning rates, budgets and photos, from benchmarks/results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import protocol
+from benchmarks.learning_rates import current_trials
+from benchmarks.markdown.captions import describe_protocol, describe_trigger, format_caption
+from benchmarks.markdown.cells import (
+    Row,
+    format_number,
+    group_rows,
+    join_unique,
+    markdown_table,
+    mean,
+    method_label,
+    not_measured_note,
+    read_measurement,
+)
+from benchmarks.markdown.comparison import COMPARISON_COLUMNS, format_comparison, format_metrics, format_summary
+from cleaner.reports import results
+
+HEADLINE_MODEL = "scenes-rn"
+HEADLINE_METHODS = (None, "cleanclip", "par", "ta_cleaner", "ta_cleaner K 100 %")
+README_LINK = "[docs/results.md](docs/results.md)"
+DOCS_LINK = "[all-results.md](all-results.md)"
+OTHER_TRIGGER_COLUMNS = (
+    "trigger",
+    "parameters",
+    "CA",
+    "ASR@1",
+    "floor",
+    "RA",
+    "CA after",
+    "CF after",
+    "ASR@1 after",
+    "RA after",
+    "rebound ASR@1",
+)
+LostPairs = set[tuple[str, ...]]
+"""(model, method) pairs whose chosen learning rate lost more accuracy than the budget."""
+
+
+def headline(root: Path) -> str:
+    """Return the summary of the README: one model, the main methods."""
+
+    def is_headline(row: Row) -> bool:
+        return row["model"] == HEADLINE_MODEL and row["defense"] in HEADLINE_METHODS
+
+    return build_tables(root, ("model",), summary_formatter(README_LINK), is_headline)
+
+
+def at_a_glance(root: Path) -> str:
+    """Return one summary per model."""
+    return build_tables(root, ("model",), summary_formatter(DOCS_LINK), is_no_ablation)
+
+
+def attack_defense(root: Path) -> str:
+    """Return one table per model and attack, over all seeds."""
+    return build_tables(root, ("model", "trigger"), format_comparison, is_no_ablation)
+
+
+def ablations(root: Path) -> str:
+    """Return one table per model and attack with an ablation of TA-Cleaner."""
+    full = [name for name, defense in protocol.METHODS.items() if defense.state_dict()["name"] == "ta_cleaner"]
+    return build_tables(
+        root,
+        ("model", "trigger"),
+        format_comparison,
+        lambda row: row["defense"] in {None, *full, *protocol.ABLATIONS},
+        keep_group=lambda rows: any(row["defense"] in protocol.ABLATIONS for row in rows),
+    )
+
+
+def summary_formatter(link: str) -> Callable[[list[Row], dict[str, Any], LostPairs], str]:
+    """Return `format_summary` with the signature of `format_comparison`."""
+    return lambda rows, _, lost: format_summary(rows, lost, link=link)
+
+
+def is_no_ablation(row: Row) -> bool:
+    """Whether a row is of a whole method."""
+    return row["defense"] not in protocol.ABLATIONS
+
+
+def build_tables(
+    root: Path,
+    keys: tuple[str, ...],
+    format_group: Callable[[list[Row], dict[str, Any], LostPairs], str],
+    keep_row: Callable[[Row], bool],
+    keep_group: Callable[[list[Row]], bool] = bool,
+) -> str:
+    """Return one table per group of kept rows with the same `keys`; only the paper's six attacks."""
+    result = read_measurement(root, "attack_defense.json")
+    lost = lost_accuracy_pairs(read_measurement(root, "learning_rates.json") or {})
+    rows = [row for row in result["rows"] if row["trigger"] in protocol.ATTACKS and keep_row(row)] if result else []
+    tables = [format_group(group, result or {}, lost) for group in group_rows(rows, *keys) if keep_group(group)]
+    return "\n\n".join(tables) or not_measured_note(
+        "python -m benchmarks.learning_rates", "python -m benchmarks.attack_defense"
+    )
+
+
+def lost_accuracy_pairs(rates: dict[str, Any]) -> LostPairs:
+    """Return the (model, method) pairs of a file of rates that lost more accuracy than the budget."""
+    return {tuple(pair) for pair in rates.get("lost_accuracy", [])}
+
+
+def counterfactual_by_kind(root: Path) -> str:
+    """Return CF by kind of edit, where one kind was held out of TA-Cleaner's training."""
+    result = read_measurement(root, "attack_defense.json") or {"rows": []}
+    held_out = {name for name, defense in protocol.ABLATIONS.items() if defense.state_dict()["held_out"] != "none"}
+    tables = [
+        format_kinds(rows, result["command"])
+        for rows in group_rows(result["rows"], "model", "trigger", "seed")
+        if held_out & {row["defense"] for row in rows}
+    ]
+    return "\n\n".join(tables) or not_measured_note(
+        "python -m benchmarks.attack_defense --attacks badnet --methods 'ta_cleaner relation held out'"
+    )
+
+
+def format_kinds(rows: list[Row], command: str) -> str:
+    """Return CF by kind of edit for one model, attack and seed."""
+    metrics_list = [results.parse_row_metrics(row) for row in rows]
+    kinds = sorted({kind for metrics in metrics_list for kind in metrics.counterfactual_by_kind})
+    lines = [
+        (
+            method_label(row["defense"]),
+            format_number(metrics.counterfactual_accuracy),
+            *(format_number(metrics.counterfactual_by_kind.get(kind)) for kind in kinds),
+        )
+        for row, metrics in zip(rows, metrics_list, strict=True)
+    ]
+    model, trigger, seed = (rows[0][key] for key in ("model", "trigger", "seed"))
+    return (
+        f"**`{model}`, `{trigger}`**\n\n{markdown_table(('defense', 'CF', *kinds), lines)}\n\n"
+        "CF: the caption scores above all three of its negative subtexts. By kind: it scores above one of that kind "
+        f"(chance: 0.5). {metrics_list[0].n_counterfactual:,} pairs of {metrics_list[0].data}, seed {seed}; "
+        f"commit {join_unique(row['commit'] for row in rows)}; `{command}`."
+    )
+
+
+def other_triggers(root: Path) -> str:
+    """Return one row per trigger beyond the paper's six: before and after TA-Cleaner."""
+    result = read_measurement(root, "attack_defense.json") or {"rows": []}
+    rows = [row for row in result["rows"] if row["trigger"] in protocol.OTHER_TRIGGERS]
+    if not rows:
+        return not_measured_note(
+            f"python -m benchmarks.attack_defense --attacks {' '.join(protocol.OTHER_TRIGGERS)} --methods ta_cleaner"
+        )
+    lines = [other_trigger_line(group) for group in group_rows(rows, "trigger")]
+    without_trigger = [{**row, "config": {**row["config"], "trigger": None}} for row in rows]
+    caption = format_caption(without_trigger, result)
+    return f"{markdown_table(OTHER_TRIGGER_COLUMNS, lines)}\n\nAfter: `ta_cleaner`. {caption}"
+
+
+def other_trigger_line(rows: list[Row]) -> tuple[str, ...]:
+    """Return the cells of one trigger under `OTHER_TRIGGER_COLUMNS`."""
+    before, after = ([row for row in rows if row["defense"] == name] for name in (None, "ta_cleaner"))
+    ca, _, asr, _, ra, floor, _ = format_metrics(before)
+    ca_after, cf_after, asr_after, _, ra_after, *_ = format_metrics(after)
+    parameters = describe_trigger(before[0]["config"]["trigger"]).removeprefix(", trigger with ")
+    rebounds = [results.parse_row_metrics(row["rebound"]).asr or {} for row in after]
+    rebound = format_number(mean([asr[1] for asr in rebounds]))
+    name = f"`{rows[0]['trigger']}`"
+    return (name, parameters, ca, asr, floor, ra, ca_after, cf_after, asr_after, ra_after, rebound)
+
+
+def budget(root: Path) -> str:
+    """Return what each method removes by clean pairs, steps and learning rate."""
+    result = read_measurement(root, "budget.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.budget")
+    groups = group_rows(result["rows"], "model", "trigger", "seed")
+    return "\n\n".join(format_budget(rows, result["command"]) for rows in groups)
+
+
+def format_budget(rows: list[Row], command: str) -> str:
+    """Return one model under one attack, one row per budget, learning rate and method."""
+    rows = sorted(rows, key=lambda row: (row["pairs"], row["steps"], -row["lr"]))
+    model, trigger, seed = (rows[0][key] for key in ("model", "trigger", "seed"))
+    lines = [
+        (f"{row['pairs']:,}", f"{row['steps']:,}", f"{row['lr']:g}", row["defense"], *format_metrics([row]))
+        for row in rows
+    ]
+    return (
+        f"**`{model}`, `{trigger}`**\n\n"
+        f"{markdown_table(('pairs', 'steps', 'learning rate', *COMPARISON_COLUMNS), lines)}\n\n"
+        f"{describe_protocol(rows)}. Seed {seed}; [..]: 95 % Wilson interval. "
+        f"{join_unique(row['device'] for row in rows)}; commit "
+        f"{join_unique(row['commit'] for row in rows)}; `{command}`."
+    )
+
+
+def learning_rates(root: Path) -> str:
+    """Return CA and ASR@1 at each learning rate of the grid; the chosen rate in bold."""
+    result = read_measurement(root, "learning_rates.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.learning_rates")
+    groups = group_rows(current_trials(result["trials"]), "model")
+    return "\n\n".join(format_rates(trials, result) for trials in groups)
+
+
+def format_rates(trials: list[Row], result: dict[str, Any]) -> str:
+    """Return one model's trials, one row per method and one column per rate."""
+    rates, model = sorted(result["grid"], reverse=True), trials[0]["model"]
+    trial_of = {(trial["defense"], trial["lr"]): trial for trial in trials}
+    lines = []
+    for name in dict.fromkeys(trial["defense"] for trial in trials):
+        chosen = result["chosen"].get(model, {}).get(name)
+        cells = [format_trial(trial_of.get((name, lr), {}), is_chosen=lr == chosen) for lr in rates]
+        lines.append((method_label(name, marked=[model, name] in result["lost_accuracy"]), *cells))
+    backdoored = ", ".join(sorted({f"{trial['backdoored_ca']:.3f}" for trial in trials}))
+    n, n_attack = (join_unique(f"{t[key]:,}" for t in trials if key in t) for key in ("n", "n_attack"))
+    return (
+        f"**`{model}`, `badnet`**\n\n{markdown_table(('CA / ASR@1 at', *(f'{lr:g}' for lr in rates)), lines)}\n\n"
+        f"{result['split']}: n {n} for CA (backdoored {backdoored}), {n_attack} for ASR@1, which plays no part in the "
+        f"choice and was not always measured. {result['clean_pairs']:,} pairs, {result['epochs']} epochs, seed "
+        f"{join_unique(map(str, result['seeds']))}; commit {join_unique(t['commit'] for t in trials)}. Bold: chosen. "
+        f"-: not tried, because a larger rate meets the budget of {result['budget']:g}. †: no rate meets it."
+    )
+
+
+def format_trial(trial: Row, *, is_chosen: bool) -> str:
+    """Return CA, and ASR@1 if measured; "-" for no trial."""
+    text = " / ".join(format_number(trial[key]) for key in ("ca", "asr") if key in trial) or "-"
+    return f"**{text}**" if is_chosen else text
+
+
+def photos(root: Path) -> str:
+    """Return the origin of the model trained on photos, and all attacks on it side by side."""
+    result = read_measurement(root, "photos.json")
+    if result is None or not result["rows"]:
+        return not_measured_note("python -m benchmarks.photos")
+    card = result["card"]
+    low, high = card["zero_shot_interval"]
+    n_validation = join_unique(f"{trial['n']:,}" for trial in result["rate_trials"])
+    origin = (
+        f"Clean model: {card['parameters'] / 1e6:.1f} M parameters, trained on {card['pairs']:,} photos of "
+        f"{card['image_size']} px in {card['steps']:,} steps by `{card['command']}`; zero-shot accuracy "
+        f"{card['zero_shot_ca']:.3f} [{low:.3f}, {high:.3f}] on {card['n']:,} test photos; held out: "
+        f"{card['heldout_by']}. Learning rates: the largest of {', '.join(f'{lr:g}' for lr in result['grid'])} that "
+        f"meets the accuracy budget of {result['budget']:g} on {n_validation} validation photos, else (†) the most "
+        "accurate."
+    )
+    return f"{origin}\n\n{format_summary(result['rows'], lost_accuracy_pairs(result), link=DOCS_LINK)}"
+
+
+def photos_by_attack(root: Path) -> str:
+    """Return one table per attack on the model trained on photos."""
+    result = read_measurement(root, "photos.json") or {"rows": []}
+    format_group = partial(format_comparison, result=result, lost=lost_accuracy_pairs(result))
+    return join_tables(format_group(rows) for rows in group_rows(result["rows"], "trigger"))
+
+
+def join_tables(tables: Iterable[str]) -> str:
+    """Return tables separated by blank lines, or how to measure the photos."""
+    return "\n\n".join(tables) or not_measured_note("python -m benchmarks.photos")

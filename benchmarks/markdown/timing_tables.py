@@ -1,0 +1,69 @@
+"""Tables of time: the demo, a whole job, a training step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown.cells import group_rows, join_unique, markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.comparison import format_comparison
+
+
+def demo(root: Path) -> str:
+    """Return the table of `python -m cleaner demo`, and the time of a whole job."""
+    result = read_measurement(root, "demo.json")
+    if result is None:
+        return not_measured_note("python -m cleaner demo --out benchmarks/results/demo.json")
+    tables = "\n\n".join(format_comparison(rows, result) for rows in group_rows(result["rows"], "model", "trigger"))
+    total = f" The whole demo took {result['seconds']:.0f} s." if "seconds" in result else ""
+    return tables + total + describe_job_time(read_measurement(root, "job.json"))
+
+
+def describe_job_time(result: dict[str, Any] | None) -> str:
+    """Return the time of the full setting as a page starts it."""
+    if result is None:
+        return ""
+    parts = ", ".join(f"{row['stage']} {row['seconds']:.0f} s for {row['steps']} steps" for row in result["rows"])
+    return (
+        "\n\nThe full setting as a page starts it, badnet and TA-Cleaner on "
+        f"`{result['model']}`: {result['seconds']:.0f} s from the start of a worker to its test metrics ({parts}). "
+        f"{result['device']}; commit {result['commit']}; `{result['command']}`."
+    )
+
+
+def step(root: Path) -> str:
+    """Return the time of a training step per model and method, and how other times grow."""
+    result = read_measurement(root, "step.json")
+    if result is None or "models" not in result:
+        return not_measured_note("python -m benchmarks.step")
+    header = ("model", "method", "seconds per step", "share of the bare rate", "over CleanCLIP")
+    lines = [
+        (
+            f"`{model['model']}`",
+            row["method"],
+            f"{row['seconds']:.3f}",
+            f"{row['of_bare_rate']:.2f}",
+            f"{row['over_cleanclip']:.2f}",
+        )
+        for model in result["models"]
+        for row in model["rows"]
+    ]
+    return f"{markdown_table(header, lines)}\n\n{describe_step_times(result)}"
+
+
+def describe_step_times(result: dict[str, Any]) -> str:
+    """Return the bare step, settings, and the times of subtexts and classifiers."""
+    bare = join_unique(f"`{model['model']}` {model['bare_seconds']:.3f} s" for model in result["models"])
+    subtexts = ", ".join(f"{t['seconds']:.2f} s for {t['pairs']:,} pairs" for t in result["texts_of_an_epoch"])
+    classifiers = "; ".join(
+        f"`{model['model']}` " + ", ".join(f"{t['seconds']:.2f} s for {t['classes']:,}" for t in model["classifier"])
+        for model in result["models"]
+    )
+    clock = "processor time" if result["clock"] == "processor" else "wall time"
+    return (
+        f"Bare: forward, backward and optimizer step with CLIP's loss, all data in memory: {bare}. Batch "
+        f"{result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
+        f"{result['rounds']} interleaved rounds of {result['steps']} steps. Subtexts of an epoch, K 10 %: "
+        f"{subtexts}. A zero-shot classifier, 4 prompts per class: {classifiers}. Peak memory "
+        f"{result['peak_mb'] / 1000:.2f} GB. {result['device']}; commit {result['commit']}; `{result['command']}`."
+    )

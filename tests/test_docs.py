@@ -1,0 +1,140 @@
+"""README, CONTRIBUTING, docs/: commands parse, links lead to files, the Python example runs, numbers are measured."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import tyro
+from PIL import Image
+
+from benchmarks import animation, tables
+from cleaner.__main__ import Command
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.options import instantiate
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES
+from cleaner.models.clip import Clip
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+README = TEXTS[ROOT / "README.md"]
+PROGRAM = r"(?:python -m cleaner|ta-cleaner) "
+SUBCOMMANDS = {config.name for _, config in map(get_args, get_args(Command))}
+PENDING = {"app", "inspect"} - SUBCOMMANDS
+"""Subcommands of the documentation that are added elsewhere."""
+
+
+def find_commands(text: str) -> list[str]:
+    """Return the arguments of every command in code blocks and in inline code."""
+    joined = text.replace("\\\n", " ")
+    lines = re.findall(rf"^{PROGRAM}([^#\n]+)", joined, re.MULTILINE)
+    inline = re.findall(rf"`{PROGRAM}([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return [" ".join(command.split()) for command in lines + inline]
+
+
+COMMANDS = sorted({command for text in TEXTS.values() for command in find_commands(text)})
+
+
+def prose(text: str) -> str:
+    """Return a page without code blocks and generated tables."""
+    return tables.TABLE_BLOCK.sub("", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+
+
+def to_anchor(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("command_line", COMMANDS)
+def test_command_lines_parse(command_line: str) -> None:
+    arguments = shlex.split(command_line)
+    if arguments[0] in PENDING:
+        pytest.skip(f"this version has no subcommand {arguments[0]}")
+    command: Any = tyro.cli(Command, args=arguments)  # type: ignore[call-overload]
+    assert callable(command.run)
+    if getattr(command, "trigger", ()):
+        instantiate(TRIGGERS, command.trigger)
+    if getattr(command, "defense", ()):
+        instantiate(DEFENSES, command.defense)
+
+
+def test_every_subcommand_is_documented() -> None:
+    documented = {command.split()[0] for command in COMMANDS}
+    assert documented - PENDING <= SUBCOMMANDS
+    assert SUBCOMMANDS - {"look"} <= documented
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {name for text in TEXTS.values() for name in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)}
+    assert {"run", "test"} <= targets
+    assert not [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_and_images_exist(page: Path) -> None:
+    without_code = re.sub(r"```.*?```", "", TEXTS[page], flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", without_code):
+        if target.startswith("http"):
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in map(to_anchor, headings), f"{target}#{anchor}"
+
+
+def test_readme_is_short_and_says_what_ta_cleaner_is() -> None:
+    assert len(README.splitlines()) <= 220
+    first = prose(README).partition("[arXiv:2409.17601]")[0]
+    assert "re-implementation from the public description" in " ".join(first.split())
+    assert len(first.splitlines()) < 10
+
+
+@pytest.mark.parametrize("name", [*TRIGGERS, *DEFENSES])
+def test_every_attack_and_defense_is_documented(name: str) -> None:
+    assert f"`{name}`" in TEXTS[ROOT / "docs" / "attacks-and-defenses.md"]
+
+
+def test_numbers_of_the_readme_are_measured() -> None:
+    generated = "".join(match[0] for text in TEXTS.values() for match in tables.TABLE_BLOCK.finditer(text))
+    numbers = re.findall(r"\b[01]\.\d{3}\b", prose(README))
+    assert len(numbers) > 10
+    assert not [number for number in numbers if number not in generated]
+
+
+def test_python_example_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tiny_clip: Clip,
+    toy_data: TensorData,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import cleaner.data.base
+    import cleaner.models.clip
+    import cleaner.presets
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cleaner.models.clip, "load_clip", lambda name: tiny_clip)
+    monkeypatch.setattr(cleaner.data.base, "load_data", lambda name, **options: toy_data)
+    example = re.search(r"```python\n(.*?)```", TEXTS[ROOT / "docs" / "guide.md"], re.DOTALL)
+    assert example is not None
+    sha256 = tiny_clip.sha256()
+    namespace: dict[str, Any] = {}
+    exec(compile(example[1], "docs/guide.md", "exec"), namespace)
+    assert tiny_clip.sha256() == sha256
+    assert "ASR@1" in capsys.readouterr().out
+    assert (tmp_path / "cleaned.safetensors").exists()
+
+
+def test_animation_is_small_and_moves() -> None:
+    assert animation.ANIMATION_PATH.stat().st_size <= 600_000
+    with Image.open(animation.ANIMATION_PATH) as image:
+        assert getattr(image, "n_frames", 1) > 5
+        assert image.size == (animation.WIDTH, animation.HEIGHT)
+    assert f"({animation.ANIMATION_PATH.relative_to(ROOT).as_posix()})" in README
