@@ -1,4 +1,4 @@
-"""Poison an image-text model, clean it, and see what changed: python -m cleaner COMMAND."""
+"""Poison an image-text model, clean it with TA-Cleaner or another defense, and measure what changed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import tyro
 
-from cleaner.cli.commands import Defend, Evaluate, Export, InspectData, List, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
+from cleaner.cli.listing import InspectData, List, Runs
+from cleaner.cli.models import Evaluate, Export
 from cleaner.cli.presets import Presets, resolve_preset_defaults
 from cleaner.cli.recipe import Recipe
 from cleaner.cli.report import ExportTensorboard, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
+from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
 from cleaner.models.devices import flush_denormals
 from cleaner.types import CleanerError
 
@@ -26,7 +28,7 @@ Command = (
     | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Scan, tyro.conf.subcommand("scan")]
-    | Annotated[InspectData, tyro.conf.subcommand("look")]
+    | Annotated[InspectData, tyro.conf.subcommand("inspect")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[ExportTensorboard, tyro.conf.subcommand("export-tensorboard")]
     | Annotated[Report, tyro.conf.subcommand("report")]
@@ -38,13 +40,13 @@ Command = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return 0, or 2 after one sentence on stderr for bad input, 130 after Ctrl-C."""
+    """Run one command; return 0, or 2 after bad input (one sentence on stderr), or 130 after Ctrl-C."""
     flush_denormals()
     try:
-        given = sys.argv[1:] if arguments is None else arguments
-        defaults = resolve_preset_defaults(given)
-        known: dict[str, Any] = {} if defaults is None else {"default": defaults}
-        command = tyro.cli(Command, prog="python -m cleaner", description=__doc__, args=given, **known)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        preset = resolve_preset_defaults(arguments)
+        defaults: dict[str, Any] = {} if preset is None else {"default": preset}
+        command = tyro.cli(Command, prog="python -m cleaner", description=__doc__, args=arguments, **defaults)
         command.run()
     except CleanerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -165,7 +165,9 @@ def test_a_reused_pid_is_neither_trusted_nor_signaled(tmp_path: Path) -> None:
             wait_until(lambda pid=running.pid: psutil.Process(pid).cmdline())  # Linux fills it in after exec
             start_time = psutil.Process(running.pid).create_time()
             for shift in (0.0, 500.0):
-                status = Status("running", pid=running.pid, started=start_time - shift, host=process.socket.gethostname())
+                status = Status(
+                    "running", pid=running.pid, started=start_time - shift, host=process.socket.gethostname()
+                )
                 is_trusted = running is worker_process and not shift
                 write_status(folder, status)
                 assert (process.find_process(folder, status) is not None) == is_trusted

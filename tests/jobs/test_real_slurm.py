@@ -126,7 +126,7 @@ def test_poisoning_on_the_command_line(request_: Request, tmp_path: Path, capsys
         "patch_size=56",
         "--poison-rate",
         "0.05",
-        "--test-pictures",
+        "--test-pairs",
         "60",
         "--lr",
         "3e-3",
