@@ -22,7 +22,8 @@ from cleaner.types import CleanerError
 MODEL_HELP = (
     "Built-in name, file, local-dir:FOLDER, hf-hub:NAME, ARCHITECTURE:FILE, or ARCHITECTURE/TAG as open_clip lists it."
 )
-DATA_HELP = "scenes, a table, an image folder, a .tar or a .zip, then options: pairs.csv classes=cat,dog."
+RUN_OR_MODEL_HELP = f"Run folder or model. Models: {MODEL_HELP[0].lower()}{MODEL_HELP[1:]}"
+DATA_HELP = "Data (scenes, a table, an image folder, a .tar or a .zip) and options: pairs.csv classes=cat,dog."
 OWN_DATA_HELP = f"{DATA_HELP} Default: the run's data, else scenes."
 TRIGGER_HELP = "Trigger and options: badnet patch_size=16. Or a run folder, to reuse its trigger."
 TARGET_HELP = "Class that the model should predict for triggered images."

@@ -31,7 +31,9 @@ MAX_CLASSES, MAX_CAPTIONS = 12, 5
 class InspectData:
     """Inspect a data set before use: format, splits, classes, first captions and skipped images."""
 
-    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help=DATA_HELP)]
+    data: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA [KEY=VALUE ...]", help=DATA_HELP)
+    ]
 
     def run(self) -> None:
         for split in ("train", "validation", "test"):

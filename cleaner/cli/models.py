@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import tyro
 
 from cleaner.cli.inputs import (
-    MODEL_HELP,
     OWN_DATA_HELP,
+    RUN_OR_MODEL_HELP,
     TRIGGER_HELP,
     load_model,
     load_run_or_model,
@@ -31,8 +31,8 @@ from cleaner.workflow import supported_ks
 class Evaluate:
     """Evaluate a model zero-shot, with or without a trigger."""
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=f"Run folder or model. {MODEL_HELP}")]
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Data; the test split is used. {OWN_DATA_HELP}")] = ()
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{TRIGGER_HELP} Default: the run's trigger.")] = ()
     target_class: Annotated[str | None, tyro.conf.arg(help="Target class. Default: the run's target.")] = None
     protocol: Annotated[
@@ -67,7 +67,7 @@ class Evaluate:
 class Export:
     """Export the model of a run, or any other model, for use in other programs."""
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=f"Run folder or model. {MODEL_HELP}")]
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
     out: Annotated[Path, tyro.conf.arg(help="FILE.safetensors, FILE.pt (open_clip checkpoint), or a local-dir folder.")]
 
     def run(self) -> None:

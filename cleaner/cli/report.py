@@ -18,7 +18,7 @@ from cleaner.reports.html import write_report
 class Report:
     """Write one HTML file about runs: metrics, plots, images, protocol and settings. It works offline."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help="Run folders.")]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help="Run folders.")]
     out: Annotated[Path, tyro.conf.arg(help="HTML file to write.")] = Path("report.html")
 
     def run(self) -> None:
@@ -34,7 +34,7 @@ class ExportTensorboard:
     Open them with: tensorboard --logdir OUT. An unfinished run has curves only; export it again later.
     """
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help="Run folders.")]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help="Run folders.")]
     out: Annotated[Path, tyro.conf.arg(help="Output folder, with a folder for each run.")] = Path("tensorboard")
 
     def run(self) -> None:

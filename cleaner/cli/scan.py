@@ -7,7 +7,14 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.cli.inputs import MODEL_HELP, OWN_DATA_HELP, load_run_or_model, load_split, resolve_data, resolve_trigger
+from cleaner.cli.inputs import (
+    OWN_DATA_HELP,
+    RUN_OR_MODEL_HELP,
+    load_run_or_model,
+    load_split,
+    resolve_data,
+    resolve_trigger,
+)
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.evaluation.scan import SCAN_WARNING, ScanResult, explain_unscannable, find_scannable_triggers, scan
 from cleaner.types import CleanerError
@@ -27,8 +34,8 @@ SCAN_COLUMNS = (
 class Scan:
     """Scan an untrusted model for backdoors: try every built-in trigger against every class."""
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=f"Run folder or model. {MODEL_HELP}")]
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Images; the test split is used. {OWN_DATA_HELP}")] = ()
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Try only this trigger: patch_image path=sticker.png.")] = ()
     reference: Annotated[str | None, tyro.conf.arg(help="Trusted model to scan for comparison.")] = None
     images: Annotated[int, tyro.conf.arg(help="Number of images to apply each trigger to.")] = 1000

@@ -57,7 +57,8 @@ from cleaner.workflow import attack_verdict
 
 PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
 LR_HELP = "Peak learning rate. Default: the rate tuned for {} on a built-in model, else {:g}."
-CLEAN_DATA_HELP = f"Clean pairs (clean split). {OWN_DATA_HELP}"
+CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
+SUSPECT_HELP = "Folder of a run made by poison, or a model."
 TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."
 OUT_HELP = "Run folder. Default: a new one in the folder of all runs."
 JSON_HELP = "Print the result as JSON."
@@ -69,7 +70,7 @@ class Pretrain:
     """Train a built-in model from scratch and write its weights and model card; resumes if interrupted."""
 
     model: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Data; the train split is used. {DATA_HELP}")] = ("scenes",)
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{DATA_HELP} The train split is used.")] = ("scenes",)
     pairs: Annotated[int, tyro.conf.arg(help="Maximum number of training pairs.")] = 100_000
     image_size: Annotated[int, tyro.conf.arg(help="Image side in px; 0: the architecture's default.")] = 0
     teacher: Annotated[str | None, tyro.conf.arg(help="Model to distill image features and text tower from.")] = None
@@ -160,7 +161,7 @@ class Poison:
 class Defend:
     """Clean a backdoored run, or a suspicious model, by finetuning it on clean pairs."""
 
-    suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
+    suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=SUSPECT_HELP)]
     preset: Annotated[str | None, tyro.conf.arg(help=PRESET_HELP)] = None
     defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defense and options: ta_cleaner share=1.0.")] = (
         "ta_cleaner",
@@ -219,7 +220,7 @@ class Defend:
 class Rebound:
     """Rebound test: finetune a defended run on clean pairs and measure whether the backdoor returns."""
 
-    defended: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by defend.")]
+    defended: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Folder of a run made by defend.")]
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=CLEAN_DATA_HELP)] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0

@@ -137,8 +137,6 @@ def test_bad_input_ends_in_one_sentence_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_defender_needs_other_pairs_than_the_attacker(
-    recipe: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_attacker_and_defender_need_different_pairs(recipe: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*recipe, *SMALL, "--clean-data", recipe[2]]) == 2
     assert "--clean-data" in capsys.readouterr().err
