@@ -1,4 +1,4 @@
-# make run: the app. make test: all checks. Both make the virtual environment themselves; a second call starts at once.
+# make run: the app. make test: all checks. Both create the virtual environment if it is missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -20,15 +20,15 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# Write the tables of README.md anew from benchmarks/results/ and assets/.
+# Update the tables in README.md from benchmarks/results/ and assets/.
 tables: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.tables
 
-# Draw the plots of README.md and docs/ anew from benchmarks/results/; needs Chromium.
+# Redraw the plots of README.md and docs/ from benchmarks/results/; needs Chromium.
 plots: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.plots
 
-# Poison, clean and compare in the terminal, and keep the figures.
+# Poison, clean and compare in the terminal, and save the metrics.
 demo: $(VENV)/run.stamp
 	$(BIN)/python -m cleaner demo --out benchmarks/results/demo.json
 
@@ -43,7 +43,7 @@ $(VENV)/base.stamp: requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	touch $@
 
-# The first import of umap compiles for some 15 seconds; here, so that no page has to wait for it.
+# The first import of umap compiles for about 15 seconds; done here so that no page waits for it.
 $(VENV)/run.stamp: $(VENV)/base.stamp
 	$(BIN)/python -c "import umap"
 	touch $@

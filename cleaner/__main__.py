@@ -1,4 +1,4 @@
-"""Poison an image-text model, clean it, and see what changed."""
+"""Poison an image-text model, clean it with TA-Cleaner or another defense, and measure what changed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Annotated, Any
 import tyro
 
 from cleaner.cli.app import App
-from cleaner.cli.commands import Defend, Evaluate, Export, InspectData, List, Poison, Pretrain, Rebound, Runs
 from cleaner.cli.demo import Demo
+from cleaner.cli.listing import InspectData, List, Runs
+from cleaner.cli.models import Evaluate, Export
 from cleaner.cli.presets import Presets, resolve_preset_defaults
 from cleaner.cli.recipe import Recipe
 from cleaner.cli.report import ExportTensorboard, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
+from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
 from cleaner.models.devices import flush_denormals
 from cleaner.types import CleanerError
 
@@ -29,7 +31,7 @@ Command = (
     | Annotated[Rebound, tyro.conf.subcommand("rebound")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Scan, tyro.conf.subcommand("scan")]
-    | Annotated[InspectData, tyro.conf.subcommand("look")]
+    | Annotated[InspectData, tyro.conf.subcommand("inspect")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[ExportTensorboard, tyro.conf.subcommand("export-tensorboard")]
     | Annotated[Report, tyro.conf.subcommand("report")]
@@ -41,14 +43,14 @@ Command = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return 0, or 2 after one sentence on stderr for bad input, 130 after Ctrl-C."""
+    """Run one command; return 0, or 2 after bad input (one sentence on stderr), or 130 after Ctrl-C."""
     flush_denormals()
     try:
-        given = sys.argv[1:] if arguments is None else arguments
-        defaults = resolve_preset_defaults(given)
-        known: dict[str, Any] = {} if defaults is None else {"default": defaults}
+        arguments = sys.argv[1:] if arguments is None else arguments
+        preset = resolve_preset_defaults(arguments)
+        defaults: dict[str, Any] = {} if preset is None else {"default": preset}
         prog = "ta-cleaner" if Path(sys.argv[0]).stem == "ta-cleaner" else "python -m cleaner"
-        command = tyro.cli(Command, prog=prog, description=__doc__, args=given, **known)
+        command = tyro.cli(Command, prog=prog, description=__doc__, args=arguments, **defaults)
         command.run()
     except CleanerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,9 +1,10 @@
-"""Writing files so that a reader sees the old or the new content, never a part; the one place that does it."""
+"""Files and folders: atomic writes, lenient JSON reads, and the locations of cache, assets and source."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,11 +16,17 @@ import platformdirs
 
 from cleaner.types import CleanerError
 
-REMEDY = "Make room there, or choose another place: by --out, or for all runs by the variable CLEANER_RUNS."
+REMEDY = "Free disk space there, or choose another folder: with --out, or for all runs with CLEANER_RUNS."
+"""Advice for a run folder that cannot be written."""
+
+
+def write_error(path: Path, error: OSError, remedy: str = REMEDY) -> CleanerError:
+    """Return the error for a path that cannot be written: the reason, then what to do."""
+    return CleanerError(f"{path} cannot be written ({error.strerror or error}). {remedy}")
 
 
 def cache_root() -> Path:
-    """Return where what can be made again lies: the environment variable CLEANER_CACHE, else the user's cache."""
+    """Return the folder for files that can be recreated: CLEANER_CACHE, else the user's cache folder."""
     return Path(os.environ.get("CLEANER_CACHE") or platformdirs.user_cache_dir("ta-cleaner-lab"))
 
 
@@ -50,15 +57,16 @@ def _find_shipped(packaged: str, *, checkout: str) -> Path:
 
 
 def assets() -> Path:
-    """Return the folder of the built-in models and the example run: CLEANER_ASSETS, else the shipped one."""
+    """Return the folder of the built-in models and example runs: CLEANER_ASSETS, else the shipped one."""
     return Path(os.environ.get("CLEANER_ASSETS") or shipped_assets())
 
 
 @contextmanager
 def atomic_write(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which takes its place when the block ends well and is removed when not.
+    """Yield a temporary path that replaces `path` if the block succeeds and is deleted if it fails.
 
-    Raises `CleanerError` with `remedy` if the disk is full, read-only or gone.
+    A reader sees the old or the new content, never a part. Raises `CleanerError` with `remedy` if the disk is full,
+    read-only or gone.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
@@ -66,18 +74,41 @@ def atomic_write(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise CleanerError(f"{path} cannot be written ({error.strerror or error}). {remedy}") from error
+        raise write_error(path, error, remedy) from error
     finally:
-        with suppress(OSError):  # what made the write fail may hold here too, and is the better message
+        with suppress(OSError):  # the error of the write is the better message
             temporary.unlink(missing_ok=True)
 
 
 def resolve_path(name: str) -> str:
-    """Return a path, or a "kind:path", with the path made absolute where it exists: it then means the same anywhere."""
+    """Return a path, or the path in "kind:path", as an absolute path if it exists; other names unchanged."""
     prefix, _, rest = name.partition(":")
-    if os.path.exists(name):  # unlike pathlib's, it takes a list of classes, longer than any name
+    if os.path.exists(name):  # pathlib raises for a name as long as a list of classes
         return str(Path(name).resolve())
     return f"{prefix}:{Path(rest).resolve()}" if rest and os.path.exists(rest) else name
+
+
+def create_free_folder(root: Path, stem: str) -> Path:
+    """Create and return `root/stem`, or `stem-2`, `stem-3` ... if the name is taken, also by another process."""
+    number = 1
+    while True:
+        folder = root / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise write_error(root, error) from error
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder; it is renamed first and so disappears at once, even if the deletion is interrupted."""
+    renamed = folder.with_name(f".deleted-{folder.name}")
+    if renamed.exists():
+        shutil.rmtree(renamed, ignore_errors=True)
+    os.replace(folder, renamed)
+    shutil.rmtree(renamed, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -92,7 +123,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; empty if the file is missing, unreadable or holds something else."""
+    """Return the JSON object in a file; empty if the file is missing, unreadable or not a JSON object."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -101,15 +132,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_cached(path: Path) -> dict[str, Any]:
-    """Return what `read_json` does, for lists that are drawn again and again: an unchanged file is not opened.
+    """Return what `read_json` returns, without opening an unchanged file again.
 
-    The dictionary is shared: do not change it. A file that was replaced has another inode.
+    The dictionary is shared: do not change it.
     """
     try:
-        known = path.stat()
+        stat = path.stat()
     except OSError:
         return {}
-    return _read_json_version(path, (known.st_mtime_ns, known.st_size, known.st_ino))
+    return _read_json_version(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))  # a replaced file has a new inode
 
 
 @lru_cache(maxsize=20_000)

@@ -96,3 +96,8 @@ def _parameter(key: str, value: Any) -> str:
 def to_defense_label(name: str) -> str:
     """Return a defence's name, or `NO_DEFENSE`, in words."""
     return "No defence" if name == NO_DEFENSE else to_label(name)
+
+
+def state_label(state: str) -> str:
+    """Return a run's state as users read it: the state "cancelled" of status.json is shown as "canceled"."""
+    return "canceled" if state == "cancelled" else state

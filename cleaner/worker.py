@@ -6,6 +6,6 @@ import sys
 from cleaner.jobs.worker import main
 
 if __name__ == "__main__":
-    status = main(sys.argv[1:])
+    exit_status = main(sys.argv[1:])
     sys.stderr.flush()
-    os._exit(status)  # everything is written; unloading torch would keep a canceled run's device for another second
+    os._exit(exit_status)  # all files are written; unloading torch would hold the device for another second

@@ -1,7 +1,7 @@
-"""Stand-ins for Slurm's commands: jobs are processes of this machine, the queue is a folder ($FAKE_SLURM).
+"""Fake Slurm commands: jobs are local processes, the queue is a folder ($FAKE_SLURM).
 
-`install` puts them on the PATH. A file "refuse" in the folder holds what sbatch says instead of taking a job, a file
-"hold" the reason why jobs wait, a file "down" makes squeue fail. They know the calls of submitit and of the library.
+`install` writes them. Files in the folder control them: "refuse" holds the error with which sbatch refuses jobs, "hold"
+the reason why jobs stay pending, and "down" makes squeue fail. They support the calls of submitit and this library.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 
 
 def install(home: Path) -> Path:
-    """Write the commands into `home`/bin; return that folder. The queue lies in `home` itself."""
+    """Write the commands to `home`/bin and return that folder; `home` is the queue."""
     folder = home / "bin"
     folder.mkdir(parents=True)
     for name in COMMANDS:
@@ -44,17 +44,17 @@ def sbatch(home: Path, script: str) -> int:
 
 
 def start_job(home: Path, job: str, delay: float = 0.0) -> None:
-    """Start a job, or note that it is held."""
+    """Start a job, or record it with pid 0 if jobs are on hold."""
     pid = 0
     if not (home / "hold").exists():
         number, _, index = job.partition("_")
-        known = {"SLURM_JOB_ID": number} | (
+        variables = {"SLURM_JOB_ID": number} | (
             {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": index} if index else {}
         )
         command = f"sleep {delay}; exec bash {home / number}"
         pid = subprocess.Popen(
             ["bash", "-c", command],
-            env={**os.environ, **known},
+            env={**os.environ, **variables},
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

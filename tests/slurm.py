@@ -1,6 +1,6 @@
-"""A real Slurm of one node for tests, without systemd, beside any other: python -m tests.slurm shows that it works.
+"""A real one-node Slurm for tests, without systemd and independent of any other: try it with python -m tests.slurm.
 
-Needs the programs of Debian's slurm-wlm and munge; everything it writes lies in one folder, and it ends with the block.
+It needs Debian's slurm-wlm and munge, writes to one temporary folder, and is stopped and removed afterwards.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ DAEMONS = ("munged", "slurmctld", "slurmd")
 MUNGE_FILES = {"socket": "socket", "pid-file": "pid", "seed-file": "seed", "log-file": "log"}
 NODE = socket.gethostname().partition(".")[0]
 CREDENTIAL_SECONDS = 5
-"""How long Slurm trusts a job's credential, and so keeps a requeued job waiting (its own choice is two minutes)."""
+"""Seconds a job's credential is valid, during which a requeued job must wait (Slurm's default: 120)."""
 
 
 def unavailable_reason() -> str:
-    """Return why there can be no Slurm here; empty if there can."""
-    found = {name: shutil.which(name, path=_path()) for name in (*DAEMONS, "sbatch", "srun", "squeue", "scancel")}
-    gone = [name for name, place in found.items() if place is None]
-    if gone:
-        return f"{', '.join(gone)} not installed: apt-get install --no-install-recommends slurm-wlm munge"
-    return "" if os.geteuid() == 0 else "slurmd starts jobs of others only as root"
+    """Return why Slurm cannot run on this machine; empty if it can."""
+    paths = {name: shutil.which(name, path=_path()) for name in (*DAEMONS, "sbatch", "srun", "squeue", "scancel")}
+    missing = [name for name, path in paths.items() if path is None]
+    if missing:
+        return f"{', '.join(missing)} not installed: apt-get install --no-install-recommends slurm-wlm munge"
+    return "" if os.geteuid() == 0 else "slurmd needs root"
 
 
 def _path() -> str:
@@ -39,9 +39,9 @@ def _path() -> str:
 
 @contextmanager
 def run_slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
-    """Start a Slurm of one node with a partition "debug"; yield the environment variables that lead to it."""
+    """Start a one-node Slurm with a partition "debug"; yield the environment variables that select it."""
     home = Path(tempfile.mkdtemp(prefix="slurm-"))
-    started: list[subprocess.Popen[bytes]] = []
+    daemons: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str) -> None:
         with (home / f"{command[0]}.out").open("wb") as out:
@@ -51,11 +51,11 @@ def run_slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
-                env={**os.environ, **known, "PATH": _path()},
+                env={**os.environ, **environment, "PATH": _path()},
             )
-        started.append(daemon)
+        daemons.append(daemon)
 
-    known = {"SLURM_CONF": str(home / "slurm.conf")}
+    environment = {"SLURM_CONF": str(home / "slurm.conf")}
     try:
         key = home / "munge.key"
         key.write_bytes(secrets.token_bytes(1024))
@@ -72,10 +72,10 @@ def run_slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
         )
         start("slurmctld", "-D")
         start("slurmd", "-D", "-N", NODE)
-        _wait_until_idle(home, known)
-        yield known
+        _wait_until_idle(home, environment)
+        yield environment
     finally:
-        for daemon in reversed(started):
+        for daemon in reversed(daemons):
             daemon.terminate()
             try:
                 daemon.wait(10)
@@ -129,14 +129,14 @@ def _free_ports() -> tuple[int, int]:
 def _wait_until_idle(home: Path, env: dict[str, str]) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        told = subprocess.run(
+        result = subprocess.run(
             ["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True, env={**os.environ, **env}
         )
-        if told.stdout.strip() == "idle":
+        if result.stdout.strip() == "idle":
             return
         time.sleep(0.2)
-    said = [f"{path.name}: {path.read_text(errors='replace')[-500:]}" for path in home.glob("*.log")]
-    raise RuntimeError("Slurm did not come up. " + "\n".join(said))
+    logs = [f"{path.name}: {path.read_text(errors='replace')[-500:]}" for path in home.glob("*.log")]
+    raise RuntimeError("Slurm did not start. " + "\n".join(logs))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,33 @@
-"""Waiting for another process."""
+"""Waiting for other processes and for runs in them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+from cleaner.jobs import local, slurm_queue
+from cleaner.runs.store import LOG_FILE, Status, read_progress
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 300) -> None:
-    """Wait until `condition` holds."""
+    """Wait until `condition` is true; fail after `timeout` seconds."""
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def wait_until_state(folder: Path, *states: str) -> Status:
+    """Wait until a run is in one of `states`; fail if it ends in another."""
+    wait_until(lambda: local.poll_status(folder).state in (*states, "failed", "died", "cancelled"))
+    status = local.poll_status(folder)
+    log = folder / LOG_FILE
+    log_text = log.read_text() if log.exists() else ""
+    assert status.state in states, (status, log_text, slurm_queue.quote_error_log_end(folder))
+    return status
+
+
+def wait_until_step(folder: Path, step: int, stage: str = "poison") -> None:
+    """Wait until a run has logged a training step of at least `step`."""
+    wait_until(lambda: any(r["stage"] == stage and r["step"] >= step for r in read_progress(folder)))

@@ -1,4 +1,4 @@
-"""Models, data and triggers as the command line names them; what is found out about a file is shown before its use."""
+"""Load the models, data and triggers that the command line names, and print facts about them before use."""
 
 from __future__ import annotations
 
@@ -19,80 +19,78 @@ from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.store import is_run_folder, load_run, load_run_trigger
 from cleaner.types import CleanerError
 
-MODEL_HELP = "Built-in model, file, local-dir: or hf-hub: name, ARCHITECTURE:FILE, or architecture/tag of open_clip."
-DATA_HELP = "Scenes, a table, a folder of pictures, a .tar or .zip, and options: pairs.csv classes=cat,dog."
-OWN_DATA_HELP = f"{DATA_HELP} Default: those of the run, else Scenes."
-TRIGGER_HELP = "Trigger and options, badnet patch_size=16, or a run folder: its trigger, patch and all."
+MODEL_HELP = (
+    "Built-in name, file, local-dir:FOLDER, hf-hub:NAME, ARCHITECTURE:FILE, or ARCHITECTURE/TAG as open_clip lists it."
+)
+RUN_OR_MODEL_HELP = f"Run folder or model. Models: {MODEL_HELP[0].lower()}{MODEL_HELP[1:]}"
+DATA_HELP = "Data (scenes, a table, an image folder, a .tar or a .zip) and options: pairs.csv classes=cat,dog."
+OWN_DATA_HELP = f"{DATA_HELP} Default: the run's data, else scenes."
+TRIGGER_HELP = "Trigger and options: badnet patch_size=16. Or a run folder, to reuse its trigger."
+TARGET_HELP = "Class that the model should predict for triggered images."
 PRECHECK_SIZE = 500
-"""Test pictures that a foreign model is looked at with before it is trained."""
+"""Test images on which a model from a file is evaluated before training."""
 
 
 def load_model(name: str) -> Clip:
-    """Return a model; a file's SHA-256 is shown before the file is opened."""
-    show_file(name)
+    """Return a model; the SHA-256 of a file is printed before the file is opened."""
+    print_model_file(name)
     return load_clip(name)
 
 
 def load_run_or_model(name: str) -> Clip:
-    """Return the model of a run folder, or any other one."""
+    """Return the model of a run folder, or the model of that name."""
     return load_run(name).clip if is_run_folder(name) else load_model(name)
 
 
 def resolve_trigger(spec: Sequence[str]) -> Trigger:
-    """Return the trigger of a run folder as it was used, its patch included, or the one that the words describe."""
+    """Return the trigger of a run folder, with its patch, or the one that `NAME key=value ...` describes."""
     if len(spec) == 1 and is_run_folder(spec[0]):
-        trigger = load_run_trigger(Path(spec[0]))
-        if trigger is None:
+        run_trigger = load_run_trigger(Path(spec[0]))
+        if run_trigger is None:
             raise CleanerError(f"the run {spec[0]} has no known trigger: name a run made by poison, or a trigger.")
-        return trigger
-    known: Trigger = instantiate(TRIGGERS, spec)
-    return known
+        return run_trigger
+    trigger: Trigger = instantiate(TRIGGERS, spec)
+    return trigger
 
 
-def show_file(model: str) -> None:
-    """Show name, size and SHA-256 of a model's file, which is not opened."""
+def resolve_data(spec: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
+    """Return name and options of the data in `spec`; if it is empty, of the run's data, else of Scenes."""
+    if spec:
+        return resolve_data_paths(*parse_data_arguments(spec))
+    return get_test_data(read_json(Path(model) / "config.json"))[:2]
+
+
+def load_split(data: tuple[str, dict[str, Any]], split: str, size: int | None = None) -> CaptionData:
+    """Return one split of data, given by name and options; skipped images are printed."""
+    name, options = data
+    pairs = load_data(name, split=split, on_step=Progress(), **({"size": size} if size else {}), **options)
+    print_skipped(pairs)
+    return pairs
+
+
+def print_model_file(model: str) -> None:
+    """Print name, size and SHA-256 of a model's file on stderr, without opening the model."""
     facts = describe_model_file(model)
     if facts is not None:
         print(facts, file=sys.stderr, flush=True)
 
 
-def resolve_data(spec: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
-    """Return name and options of the data that the command line names, else of a run's own, else of Scenes."""
-    return (
-        resolve_data_paths(*parse_data_arguments(spec))
-        if spec
-        else get_test_data(read_json(Path(model) / "config.json"))[:2]
-    )
-
-
-def show_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
-    """Show how well a model sees some test pictures of the data, before anything is done with it."""
+def print_clean_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
+    """Print a model's clean accuracy on some test images of the data, on stderr."""
     name, options = data
-    metrics = evaluate(
-        load_clip(model), load_data(name, split="test", size=PRECHECK_SIZE, **options), ks=(1,), counterfactual=False
-    )
+    test = load_data(name, split="test", size=PRECHECK_SIZE, **options)
+    metrics = evaluate(load_clip(model), test, ks=(1,), counterfactual=False)
     low, high = metrics.interval("ca")
     print(
-        f"{model}: clean accuracy {metrics.ca[1]:.3f} [{low:.3f}, {high:.3f}] before anything is done, on "
-        f"{metrics.n:,} pictures of {metrics.data}; by chance {1 / metrics.classes:.3f}",
+        f"{model}: clean accuracy {metrics.ca[1]:.3f} [{low:.3f}, {high:.3f}] before training, on "
+        f"{metrics.n:,} images of {metrics.data}; chance level {1 / metrics.classes:.3f}",
         file=sys.stderr,
         flush=True,
     )
 
 
-def show_broken(data: CaptionData) -> None:
-    """Show which pictures were left out."""
+def print_skipped(data: CaptionData) -> None:
+    """Print the images that were skipped, on stderr."""
     if data.skipped_items:
-        print(
-            f"{data.name}: {len(data.skipped_items)} left out: {'; '.join(data.skipped_items[:5])}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-def load_split(data: tuple[str, dict[str, Any]], split: str, size: int | None = None) -> CaptionData:
-    """Return one split of data, by name and options; pictures that were left out are shown."""
-    name, options = data
-    found = load_data(name, split=split, on_step=Progress(), **({"size": size} if size else {}), **options)
-    show_broken(found)
-    return found
+        items = "; ".join(data.skipped_items[:5])
+        print(f"{data.name}: {len(data.skipped_items)} skipped: {items}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Options of the command line as dataclasses; tyro turns them into flags, types and help."""
+"""Command-line options as dataclasses, from which tyro makes flags, types and help."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from cleaner.types import CleanerError
 
 
 def make_options_class(cls: type, exclude: Sequence[str] = ()) -> type:
-    """Return a twin of a settings dataclass that tyro can read: help, ranges and choices of `param` in the types."""
-    twins = []
+    """Return a copy of a settings dataclass with the help, ranges and choices of `param` as types for tyro."""
+    annotated = []
     for p in (p for p in parameters(cls) if p.name not in exclude):
         kind: Any = Literal[p.choices] if p.choices else p.kind
         bounds = "" if p.low is None or p.high is None else f" {p.low:g} to {p.high:g}."
-        twins.append((p.name, Annotated[kind, tyro.conf.arg(help=p.help + bounds)], field(default=p.default)))
-    return make_dataclass(cls.__name__, twins, frozen=True)
+        annotated.append((p.name, Annotated[kind, tyro.conf.arg(help=p.help + bounds)], field(default=p.default)))
+    return make_dataclass(cls.__name__, annotated, frozen=True)
 
 
 def instantiate(registry: Any, spec: Sequence[str]) -> Any:
-    """Return the entry that `NAME key=value ...` asks for: `["badnet", "patch_size=16"]` -> BadNet(patch_size=16).
+    """Return an instance from `NAME key=value ...`: `["badnet", "patch_size=16"]` -> BadNet(patch_size=16).
 
     Raises `CleanerError` for an unknown name or key, or a value of the wrong type.
     """
     if not spec:
         raise CleanerError(f"name a {registry.kind}: {', '.join(registry)}.")
     cls = registry[spec[0]]
-    known = {p.name: p for p in parameters(cls)}
+    known_parameters = {p.name: p for p in parameters(cls)}
     values = {}
     for word in spec[1:]:
         key, equals, value = word.partition("=")
-        if not equals or key not in known:
-            options = ", ".join(known) or "none"
-            raise CleanerError(f"{word!r} is not an option of {spec[0]}. Write key=value; its options: {options}.")
-        values[key] = _parse_value(known[key], value)
+        if not equals or key not in known_parameters:
+            options = ", ".join(known_parameters) or "none"
+            raise CleanerError(f"{word!r} is not an option of {spec[0]}: write key=value with one of {options}.")
+        values[key] = _parse_value(known_parameters[key], value)
     return cls(**values)
 
 
 def find_preset(name: str, registry: Any, presets_of: Callable[[str], list[Preset]]) -> Preset:
-    """Return the preset of that name of the registry's entries, or raise `CleanerError`."""
-    found = {preset.name: preset for method in registry for preset in presets_of(method)}
-    if name not in found:
-        close = get_close_matches(name, found, n=1)
+    """Return a preset by name, from all entries of a registry; raises `CleanerError` if there is none."""
+    by_name = {preset.name: preset for method in registry for preset in presets_of(method)}
+    if name not in by_name:
+        close = get_close_matches(name, by_name, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise CleanerError(f"there is no {registry.kind} preset {name!r}{hint}. List them: python -m cleaner presets")
-    return found[name]
+    return by_name[name]
 
 
 def apply_preset(
     name: str | None, spec: Sequence[str], registry: Any, presets_of: Callable[[str], list[Preset]]
 ) -> Sequence[str]:
-    """Return `NAME key=value ...` with a preset's parameters before those in `spec`, which therefore win."""
+    """Return `NAME key=value ...` with a preset's parameters; those in `spec` come later and override them."""
     if name is None:
         return spec
     preset = find_preset(name, registry, presets_of)
     if list(spec[:1]) != [preset.method]:
-        asked = spec[0] if spec else "none"
-        raise CleanerError(f"the preset {name} is for {preset.method}, not for {asked}: name only one of them.")
+        method = spec[0] if spec else "none"
+        raise CleanerError(f"the preset {name} is for {preset.method}, not for {method}: name only one of them.")
     return [preset.method, *preset.arguments, *spec[1:]]
 
 
@@ -87,15 +87,15 @@ else:
     Finetune = make_options_class(FinetuneConfig)
     SweepFinetune = make_options_class(FinetuneConfig, exclude=("lr", "seed"))
     FinetuneWithoutLr = make_options_class(FinetuneConfig, exclude=("lr",))
-    # It ends by its steps, and plain finetuning draws no views.
+    # A rebound test is limited by steps, and plain finetuning uses no augmentation.
     ReboundFinetune = make_options_class(FinetuneConfig, exclude=("epochs", "augmentation", "redraw"))
 
 
 def options_from_config(options_class: type[FinetuneConfig], config: FinetuneConfig) -> Any:
-    """Return a twin made by `with_help(FinetuneConfig)` with the values of a config, as far as it has them."""
+    """Return options of a class made by `make_options_class`, with the values of a config."""
     return options_class(**{f.name: getattr(config, f.name) for f in fields(options_class)})
 
 
 def to_config(options: Any) -> FinetuneConfig:
-    """Return the settings that a twin made by `with_help(FinetuneConfig)` holds, checked."""
+    """Return the config with the values of options made by `make_options_class`, validated."""
     return FinetuneConfig(**{f.name: getattr(options, f.name) for f in fields(options)})

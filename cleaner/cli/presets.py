@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import tyro
 
 from cleaner.attacks import TRIGGERS
-from cleaner.cli.commands import Defend, Poison
 from cleaner.cli.options import FinetuneWithoutLr, find_preset, options_from_config
 from cleaner.cli.output import print_json
+from cleaner.cli.training import Defend, Poison
 from cleaner.defenses import DEFENSES
 from cleaner.presets import (
     NOT_RUN,

@@ -1,4 +1,4 @@
-"""python -m cleaner recipe: the paper's whole experiment with its published numbers, for who has a GPU and the data."""
+"""The command recipe: the paper's full experiment with its published settings, on your GPU and data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import tyro
 
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.cli.folders import check_writable
-from cleaner.cli.inputs import MODEL_HELP, load_model, show_broken
+from cleaner.cli.inputs import MODEL_HELP, TARGET_HELP, load_model, print_skipped
 from cleaner.cli.options import find_preset, instantiate, make_options_class
 from cleaner.cli.output import Progress, describe_protocol, format_duration, format_table
+from cleaner.cli.recipe_plan import Stage, describe_stage, probe_data
 from cleaner.config import FinetuneConfig, parameters
-from cleaner.data.base import CaptionData, load_data, resolve_data_paths, resolve_source
-from cleaner.data.pairs import FileData
+from cleaner.data.base import CaptionData, load_data, resolve_data_paths
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import read_json, write_json
@@ -33,7 +33,6 @@ from cleaner.presets import (
     RECIPE_ATTACK,
     RECIPE_DEFENSES,
     Preset,
-    Training,
     attack_presets,
     defense_presets,
 )
@@ -43,10 +42,8 @@ from cleaner.types import CleanerError
 from cleaner.workflow import defend, poison
 
 PROTOCOL, KS = "all_images", (1, 10)
-"""How the papers count attack success: on all pictures, those of the target too, in the best 1 and 10 classes."""
-PROBE_PAIRS = 20
-"""Pairs that are looked at before any work."""
-NOT_RUN_WARNING = f"This recipe was {NOT_RUN}: its numbers are those of the sources, its results are not known here."
+"""Attack success as the papers count it: on all images, the target class included, in the top 1 and 10 classes."""
+NOT_RUN_WARNING = f"This recipe was {NOT_RUN}: its settings are those of the sources, its results are unknown."
 
 if TYPE_CHECKING:
     MachineOptions = FinetuneConfig
@@ -58,44 +55,30 @@ else:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One training; `state` is the `state_dict()` of its trigger or defence."""
-
-    name: str
-    preset: Preset
-    training: Training
-    pairs: int
-    config: FinetuneConfig
-    state: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Recipe:
-    """The paper's whole experiment in one command, for a GPU and data of yours (NOT RUN BY US).
+    """Run the paper's full experiment on your GPU and data (NOT RUN BY US).
 
-    BadCLIP poisons OpenAI's RN50 with CC3M pairs, TA-Cleaner (K 10 %) cleans it, both are measured on ImageNet, with
-    the published numbers (python -m cleaner presets). Called again, it goes on where it was stopped.
+    BadCLIP poisons OpenAI's RN50 with CC3M pairs, TA-Cleaner (K = 10 %) cleans it, and both are evaluated on ImageNet,
+    with the published settings (python -m cleaner presets). The same command resumes an interrupted recipe.
     """
 
-    poison_data: Annotated[
-        tuple[str, ...], tyro.conf.arg(help="The attacker's pairs: cc3m.csv, and options of the table.")
-    ]
-    clean_data: Annotated[tuple[str, ...], tyro.conf.arg(help="The defender's pairs: another table.")]
-    imagenet: Annotated[tuple[str, ...], tyro.conf.arg(help="Test pictures: ImageNet's val, a folder per class.")]
+    poison_data: Annotated[tuple[str, ...], tyro.conf.arg(help="The attacker's pairs: cc3m.csv and its options.")]
+    clean_data: Annotated[tuple[str, ...], tyro.conf.arg(help="The defender's pairs: a different table.")]
+    imagenet: Annotated[tuple[str, ...], tyro.conf.arg(help="Test images: ImageNet's val, one folder per class.")]
     out: Annotated[Path, tyro.conf.arg(help="Folder for the runs and evaluation.json.")]
-    dry_run: Annotated[bool, tyro.conf.arg(help="Check all, print exactly what would be done, and stop.")] = False
-    defenses: Annotated[tuple[str, ...], tyro.conf.arg(help="Presets of defences.")] = RECIPE_DEFENSES
+    dry_run: Annotated[bool, tyro.conf.arg(help="Check all inputs, print the plan, and stop.")] = False
+    defenses: Annotated[tuple[str, ...], tyro.conf.arg(help="Presets of the defenses.")] = RECIPE_DEFENSES
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = str(CLIP_POISONING.model)
-    target_class: Annotated[str, tyro.conf.arg(help="Class that triggered pictures shall become.")] = "banana"
-    poison_pairs: Annotated[int, tyro.conf.arg(help="Pairs to poison among; 0: as published.")] = 0
+    target_class: Annotated[str, tyro.conf.arg(help=TARGET_HELP)] = "banana"
+    poison_pairs: Annotated[int, tyro.conf.arg(help="Pairs for the attack; 0: as published.")] = 0
     poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs; 0: as published.")] = 0.0
-    clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs of each defence; 0: as published.")] = 0
-    test_pairs: Annotated[int, tyro.conf.arg(help="Test pictures; 0: all.")] = 0
-    steps: Annotated[int, tyro.conf.arg(help="Rehearsal: steps of the patch and of each training; 0: all.")] = 0
+    clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for each defense; 0: as published.")] = 0
+    test_pairs: Annotated[int, tyro.conf.arg(help="Test images to evaluate on; 0: all.")] = 0
+    steps: Annotated[int, tyro.conf.arg(help="Rehearsal: limit patch and trainings to these steps; 0: no limit.")] = 0
     machine: Annotated[MachineOptions, tyro.conf.arg(name="")] = MachineOptions()
 
     def run(self) -> None:
-        for option in ("poison_pairs", "clean_pairs", "test_pictures"):
+        for option in ("poison_pairs", "clean_pairs", "test_pairs"):
             if getattr(self, option) < 0:
                 raise CleanerError(f"--{option.replace('_', '-')} must be at least 0, not {getattr(self, option)}.")
         check_writable(self.out)
@@ -103,14 +86,14 @@ class Recipe:
         defenses = [self._plan_defense(name) for name in self.defenses]
         print("\n".join(self._describe_plan(attack, defenses)))
         if self.dry_run:
-            print("Nothing was done (--dry-run).")
+            print("Dry run: nothing was done.")
             return
         clip, test = load_model(self.model).to(self.machine.device), self._load_test_data()
         backdoored = self._load_or_run(attack, partial(self._poison, clip, attack, test))
-        after = [self._load_or_run(stage, partial(self._defend, backdoored, stage, test)) for stage in defenses]
-        self._measure(test, clip, [backdoored, *after], [attack, *defenses])
+        defended = [self._load_or_run(stage, partial(self._defend, backdoored, stage, test)) for stage in defenses]
+        self._evaluate(test, clip, [backdoored, *defended], [attack, *defenses])
 
-    # What is asked for, checked without any work.
+    # Planning: all inputs are checked before any work.
 
     def _plan_attack(self) -> Stage:
         pick_device(self.machine.device)
@@ -120,63 +103,50 @@ class Recipe:
         trigger: Trigger = instantiate(
             TRIGGERS, [preset.method, *preset.arguments, f"seed={self.machine.seed}", *steps]
         )
-        names = self._probe_data(self.imagenet, 1, "--test-pictures").class_names
+        names = probe_data(self.imagenet, 1, "--test-pairs").class_names
         if self.target_class not in names:
             raise CleanerError(
                 f"the class {self.target_class!r} is not among the {len(names)} folders of {self.imagenet[0]}: choose "
-                "another --target-class, or name the folders by classes=FILE after the path."
+                "another --target-class, or give the class names with classes=FILE after the path."
             )
         stage = self._make_stage("backdoored", preset, self.poison_pairs, trigger.state_dict())
         if not 0 < self._poison_rate(stage) < 1:
-            raise CleanerError(f"--poison-rate must lie between 0 and 1, not {self.poison_rate:g}.")
+            raise CleanerError(f"--poison-rate must be between 0 and 1, not {self.poison_rate:g}.")
         if (
             resolve_data_paths(*parse_data_arguments(self.poison_data))[0]
             == resolve_data_paths(*parse_data_arguments(self.clean_data))[0]
         ):
-            raise CleanerError("--pairs and --clean name the same table: the defender's pairs must be others.")
-        self._probe_data(self.poison_data, stage.pairs, "--poison-pairs")
+            raise CleanerError("--poison-data and --clean-data are the same table: the defender's pairs must differ.")
+        probe_data(self.poison_data, stage.pairs, "--poison-pairs")
         return self._check_folder(stage)
 
     def _plan_defense(self, name: str) -> Stage:
         preset = find_preset(name, DEFENSES, defense_presets)
         defense = instantiate(DEFENSES, [preset.method, *preset.arguments])
         stage = self._make_stage(name, preset, self.clean_pairs, defense.state_dict())
-        self._probe_data(self.clean_data, stage.pairs, "--clean-pairs")
+        probe_data(self.clean_data, stage.pairs, "--clean-pairs")
         return self._check_folder(stage)
 
     def _make_stage(self, name: str, preset: Preset, pairs: int, state: dict[str, Any]) -> Stage:
         training = preset.training
         if training is None:
-            raise CleanerError(f"the training of {preset.name} is not stated in its source: choose another preset.")
+            raise CleanerError(f"the source of {preset.name} does not state its training: choose another preset.")
         config = replace(training.finetune, steps=self.steps, **vars(self.machine))
-        return Stage(name, preset, training, pairs or training.pairs, config, state)
-
-    def _probe_data(self, spec: tuple[str, ...], required: int, option: str) -> FileData:
-        """Return a glance at data in files; raises `CleanerError` if they cannot be used or are too few."""
-        name, options = parse_data_arguments(spec)
-        source, _ = resolve_source(name)
-        if not (isinstance(source, type) and issubclass(source, FileData)):
-            raise CleanerError(f"{name} are no data in files: name a table, a folder of pictures, a .tar or a .zip.")
-        data = load_data(name, split="all", size=PROBE_PAIRS, **{**options, "most_broken": 0.5})
-        assert isinstance(data, FileData)
-        there = len(data.table.keys)
-        if there < required:
-            raise CleanerError(
-                f"{name} holds {there:,} pairs, the recipe takes {required:,}: give more, or set {option}."
-            )
-        return data
+        return Stage(
+            name=name, preset=preset, training=training, pairs=pairs or training.pairs, config=config, state=state
+        )
 
     def _check_folder(self, stage: Stage) -> Stage:
         folder = self.out / stage.name
         before = read_json(folder / "config.json").get("recipe")
         if (folder / "config.json").exists() and before != json.loads(json.dumps(self._stage_settings(stage))):
             raise CleanerError(
-                f"{folder} holds a run of other settings: choose another --out, nothing was overwritten."
+                f"{folder} holds a run with other settings and was not overwritten: choose another --out."
             )
         return stage
 
     def _stage_settings(self, stage: Stage) -> dict[str, Any]:
-        """Return all that a stage's result depends on, JSON-ready: a run with the same is taken as done."""
+        """Return all settings that determine a stage's result, JSON-ready; a run with equal settings is reused."""
         return {
             "settings": stage.state,
             "pairs": stage.pairs,
@@ -185,7 +155,7 @@ class Recipe:
             "target": self.target_class,
             "rate": self._poison_rate(stage),
             "test": self.test_pairs,
-            "poisoned": [self.poison_pairs, self.poison_rate],  # a defence starts from what came of it
+            "poisoned": [self.poison_pairs, self.poison_rate],  # a defense depends on the attack
             "data": [*self.poison_data, *self.clean_data, *self.imagenet],
         }
 
@@ -193,46 +163,46 @@ class Recipe:
         return (self.poison_rate or stage.training.poison_rate or 0.0) if stage.name == "backdoored" else 0.0
 
     def _describe_plan(self, attack: Stage, defenses: list[Stage]) -> list[str]:
-        """Return in lines what will be done."""
+        """Return the plan as lines."""
         count = max(1, round(self._poison_rate(attack) * attack.pairs))
-        where = "" if os.path.exists(self.model) else ", downloaded unless it was before"
+        source = "" if os.path.exists(self.model) else " (downloaded unless cached)"
         lines = [
             NOT_RUN_WARNING,
             "",
-            f"1. Load {self.model}{where}.",
+            f"1. Load {self.model}{source}.",
             f"2. Poison {count:,} of {attack.pairs:,} pairs of {self.poison_data[0]}, target {self.target_class!r}.",
-            *_describe_stage(attack),
+            *describe_stage(attack),
         ]
         for number, stage in enumerate(defenses, start=3):
             lines += [
                 f"{number}. Clean with {stage.pairs:,} pairs of {self.clean_data[0]}.",
-                *_describe_stage(stage),
+                *describe_stage(stage),
             ]
-        pictures = f"{self.test_pairs:,}" if self.test_pairs else "all"
+        images = f"{self.test_pairs:,}" if self.test_pairs else "all"
         lines += [
-            f"{3 + len(defenses)}. Measure on {pictures} pictures of {self.imagenet[0]}: accuracy, and attack success "
-            f"in the best {' and '.join(map(str, KS))} classes, protocol {PROTOCOL}.",
-            f"Runs and evaluation.json go to {self.out}.",
+            f"{3 + len(defenses)}. Evaluate on {images} images of {self.imagenet[0]}: accuracy, and attack success "
+            f"in the top {' and '.join(map(str, KS))} classes, protocol {PROTOCOL}.",
+            f"Runs and evaluation.json are written to {self.out}.",
         ]
         return lines
 
-    # The work.
+    # Execution.
 
     def _load_data(self, spec: tuple[str, ...], size: int, split: str = "all", **defaults: Any) -> CaptionData:
         name, options = parse_data_arguments(spec)
         sized = {"size": size} if size else {}
         data = load_data(name, split=split, on_step=Progress(), **sized, **{**defaults, **options})
-        show_broken(data)
+        print_skipped(data)
         return data
 
     def _load_test_data(self) -> CaptionData:
-        """Return ImageNet's val, as the papers measure on it; of another folder all pictures, or its test folder."""
-        known = self._probe_data(self.imagenet, 1, "--test-pictures").table.splits or ()
-        split = next((split for split in ("validation", "test") if split in known), "all")
+        """Return ImageNet's val, as in the papers; of another folder its test folder, else all images."""
+        splits = probe_data(self.imagenet, 1, "--test-pairs").table.splits or ()
+        split = next((split for split in ("validation", "test") if split in splits), "all")
         return self._load_data(self.imagenet, self.test_pairs, split)
 
     def _load_or_run(self, stage: Stage, run_stage: Callable[[Path], Run]) -> Run:
-        """Return the stage's run: from its folder if it is there, else made and written there."""
+        """Return the stage's run from its folder, or execute it and save it there."""
         folder = self.out / stage.name
         if (folder / "config.json").exists():
             return load_run(folder)
@@ -243,15 +213,15 @@ class Recipe:
         return run
 
     def _poison(self, clip: Clip, stage: Stage, test: CaptionData, checkpoint: Path) -> Run:
-        # The classes are ImageNet's: a caption that names one tells what its picture shows.
+        # The class names are ImageNet's: a caption that names one labels its image.
         data = self._load_data(self.poison_data, stage.pairs, classes=test.class_names)
         return poison(
             clip,
             data,
             TRIGGERS.load(stage.state),
-            self.target_class,
-            self._poison_rate(stage),
-            stage.config,
+            target_class=self.target_class,
+            poison_rate=self._poison_rate(stage),
+            config=stage.config,
             test=test,
             on_step=Progress(stage.name),
             checkpoint=checkpoint,
@@ -269,40 +239,30 @@ class Recipe:
             checkpoint=checkpoint,
         )
 
-    def _measure(self, test: CaptionData, clean: Clip, runs: list[Run], stages: list[Stage]) -> None:
-        """Measure as the papers do, print the table and write evaluation.json."""
+    def _evaluate(self, test: CaptionData, clean: Clip, runs: list[Run], stages: list[Stage]) -> None:
+        """Evaluate with the papers' protocol, print the table and write evaluation.json."""
         ks = tuple(k for k in KS if k <= len(test.class_names))
-        rows, measured, metrics = [], {}, None
+        rows, metrics_by_stage, metrics = [], {}, None
         for run, stage in zip(runs, stages, strict=True):
             suspect = run.clip.to(self.machine.device, self.machine.precision)
             metrics = evaluate(
                 suspect,
                 test,
                 run.trigger,
-                self.target_class,
-                ks,
-                PROTOCOL,
+                target_class=self.target_class,
+                ks=ks,
+                protocol=PROTOCOL,
                 clean_clip=clean,
                 counterfactual=False,
                 on_step=Progress(stage.name),
             )
             rows.append(_format_row(stage.name, metrics, run.config["seconds"]))
-            measured[stage.name] = metrics.to_dict()
+            metrics_by_stage[stage.name] = metrics.to_dict()
         assert metrics is not None
         print(format_table(rows, ("model", "CA@1", *(f"ASR@{k}" for k in KS), "floor@1", "training")))
         print(f"\n{describe_protocol(metrics)} [..]: 95 % Wilson interval. {NOT_RUN_WARNING}")
-        write_json(self.out / "evaluation.json", {"note": NOT_RUN_WARNING, "metrics": measured})
-        print(f"Runs and evaluation.json lie in {self.out}")
-
-
-def _describe_stage(stage: Stage) -> list[str]:
-    """Return all settings of a stage and their sources, in lines."""
-    own = " ".join(f"{name}={value}" for name, value in stage.state.items() if name not in ("name", "png"))
-    training = " ".join(f"{name}={value}" for name, value in vars(stage.config).items())
-    lines = [f"{stage.preset.name}: {stage.state['name']} {own}", training, f"source: {stage.preset.source}"]
-    if stage.preset.unstated:
-        lines.append(f"not stated: {stage.preset.unstated}")
-    return [f"     {line}" for line in [*lines, f"source of the training: {stage.training.source}"]]
+        write_json(self.out / "evaluation.json", {"note": NOT_RUN_WARNING, "metrics": metrics_by_stage})
+        print(f"Runs and evaluation.json: {self.out}")
 
 
 def _format_row(name: str, metrics: Metrics, seconds: float) -> tuple[str, ...]:

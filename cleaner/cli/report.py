@@ -1,4 +1,4 @@
-"""report, export-tensorboard: runs in a form for others to look at."""
+"""The commands that present runs to others: report and export-tensorboard."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from cleaner.reports.html import write_report
 
 @dataclass(frozen=True)
 class Report:
-    """Write one HTML file about some runs: figures, plots, pictures, protocol, settings; it needs no internet."""
+    """Write one HTML file about runs: metrics, plots, images, protocol and settings. It works offline."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help="Run folders.")]
-    out: Annotated[Path, tyro.conf.arg(help="File to write.")] = Path("report.html")
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help="Run folders.")]
+    out: Annotated[Path, tyro.conf.arg(help="HTML file to write.")] = Path("report.html")
 
     def run(self) -> None:
         check_writable(self.out, "file")
         path = write_report(self.runs, self.out, format_command_line())
-        print(f"The report lies in {path}")
+        print(f"Report: {path}")
 
 
 @dataclass(frozen=True)
 class ExportTensorboard:
-    """Write runs as TensorBoard event files: curves of each run, and its settings with its test figures.
+    """Export runs as TensorBoard event files: training curves, settings and test metrics.
 
-    Look at them with: tensorboard --logdir OUT. A run that is not finished has curves only; export it again later.
+    Open them with: tensorboard --logdir OUT. An unfinished run has curves only; export it again later.
     """
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help="Run folders.")]
-    out: Annotated[Path, tyro.conf.arg(help="Folder to write into, a folder for each run.")] = Path("tensorboard")
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...", help="Run folders.")]
+    out: Annotated[Path, tyro.conf.arg(help="Output folder, with a folder for each run.")] = Path("tensorboard")
 
     def run(self) -> None:
         for folder in tensorboard.export_runs(self.runs, self.out):
-            print(f"Written: {folder}")
+            print(f"Exported: {folder}")

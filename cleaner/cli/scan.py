@@ -1,4 +1,4 @@
-"""python -m cleaner scan: look for a trigger in a model that you do not trust."""
+"""The command scan: search an untrusted model for known triggers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import Annotated
 
 import tyro
 
-from cleaner.cli.inputs import MODEL_HELP, OWN_DATA_HELP, load_run_or_model, load_split, resolve_data, resolve_trigger
+from cleaner.cli.inputs import (
+    OWN_DATA_HELP,
+    RUN_OR_MODEL_HELP,
+    load_run_or_model,
+    load_split,
+    resolve_data,
+    resolve_trigger,
+)
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.evaluation.scan import SCAN_WARNING, ScanResult, explain_unscannable, find_scannable_triggers, scan
 from cleaner.types import CleanerError
@@ -19,46 +26,49 @@ SCAN_COLUMNS = (
     "without",
     "with",
     "rise, 95 % interval over all lines",
-    "rise of the trusted model",
+    "rise in the trusted model",
 )
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Look for a trigger in a model that you do not trust: every built-in trigger against every class."""
+    """Scan an untrusted model for backdoors: try every built-in trigger against every class."""
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help=f"Run folder or model. {MODEL_HELP}")]
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Pictures of its test split. {OWN_DATA_HELP}")] = ()
-    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="One trigger alone: patch_image path=sticker.png.")] = ()
-    reference: Annotated[str | None, tyro.conf.arg(help="Model that you trust, scanned beside it.")] = None
-    images: Annotated[int, tyro.conf.arg(help="Pictures to put each trigger on.")] = 1000
-    json: Annotated[bool, tyro.conf.arg(help="Print all lines as JSON.")] = False
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Try only this trigger: patch_image path=sticker.png.")] = ()
+    reference: Annotated[str | None, tyro.conf.arg(help="Trusted model to scan for comparison.")] = None
+    images: Annotated[int, tyro.conf.arg(help="Number of images to apply each trigger to.")] = 1000
+    json: Annotated[bool, tyro.conf.arg(help="Print all results as JSON.")] = False
 
     def run(self) -> None:
-        triggers, left = find_scannable_triggers()
+        triggers, skipped = find_scannable_triggers()
         if self.trigger:
-            triggers, left = {self.trigger[0]: resolve_trigger(self.trigger)}, {}
+            triggers, skipped = {self.trigger[0]: resolve_trigger(self.trigger)}, {}
         if reason := next(filter(None, map(explain_unscannable, triggers.values())), ""):
             raise CleanerError(reason)
         data = load_split(resolve_data(self.data, self.model), "test", self.images)
-        found, trusted = (
+        results, trusted = (
             scan(load_run_or_model(name), data, triggers, self.images, Progress(name)) if name else []
             for name in (self.model, self.reference)
         )
         if self.json:
-            lines = {"lines": [asdict(line) for line in found], "reference": [asdict(line) for line in trusted]}
-            print_json({**lines, "not_tried": left, "warning": SCAN_WARNING})
+            lines = {"lines": [asdict(line) for line in results], "reference": [asdict(line) for line in trusted]}
+            print_json({**lines, "not_tried": skipped, "warning": SCAN_WARNING})
             return
-        known = {(line.trigger, line.class_name): f"{line.rise:+.3f}" for line in trusted}
-        rows = [(*format_rise(line), known.get((line.trigger, line.class_name), "-")) for line in found[:TOP_LINES]]
+        reference_rises = {(line.trigger, line.class_name): f"{line.rise:+.3f}" for line in trusted}
+        rows = [
+            (*format_rise(line), reference_rises.get((line.trigger, line.class_name), "-"))
+            for line in results[:TOP_LINES]
+        ]
         print(format_table(rows, SCAN_COLUMNS))
-        shown = f"The {len(rows)} steepest of {len(found):,} lines, n = {found[0].n:,} pictures of {data.name}"
-        print(f"\n{shown}. {SCAN_WARNING}")
-        print(*(f"Not tried: {name}, {reason}" for name, reason in left.items()), sep="\n")
+        summary = f"Top {len(rows)} of {len(results):,} lines by rise, n = {results[0].n:,} images of {data.name}"
+        print(f"\n{summary}. {SCAN_WARNING}")
+        print(*(f"Not tried: {name}, {reason}" for name, reason in skipped.items()), sep="\n")
 
 
 def format_rise(line: ScanResult) -> tuple[str, ...]:
-    """Return a line as text."""
+    """Return a scan result as the cells of a table row."""
     low, high = line.interval
     rise = f"{line.rise:+.3f} [{low:+.3f}, {high:+.3f}]"
     return (line.trigger, line.class_name, f"{line.before:.3f}", f"{line.after:.3f}", rise)

@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from cleaner.files import REMEDY, assets, atomic_write, read_json, read_json_cached, write_json, write_text
+from cleaner.files import (
+    assets,
+    atomic_write,
+    create_free_folder,
+    read_json,
+    read_json_cached,
+    remove_tree,
+    write_json,
+    write_text,
+)
 from cleaner.runs import schema
 from cleaner.types import CleanerError, StepReport
 
@@ -151,23 +160,14 @@ def create_run(request: Request, root: Path | None = None, name: str = "") -> Pa
     what = (request.trigger if request.stage == "backdoored" else request.defense) or {}
     kind = "rebound" if request.rebound is not None else what.get("name", request.stage)
     stem = name or time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{kind}"
-    number = 1
-    while True:
-        folder = root / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-            continue
-        except OSError as error:
-            raise CleanerError(f"{root} cannot be written ({error.strerror}). {REMEDY}") from error
-        try:
-            write_status(folder, Status("new"))
-            write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **request.initial_config()})
-        except CleanerError:
-            shutil.rmtree(folder, ignore_errors=True)  # half a run would stay in all lists
-            raise
-        return folder
+    folder = create_free_folder(root, stem)
+    try:
+        write_status(folder, Status("new"))
+        write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **request.initial_config()})
+    except CleanerError:
+        shutil.rmtree(folder, ignore_errors=True)  # half a run would stay in all lists
+        raise
+    return folder
 
 
 def save_run(run: Run, folder: str | Path) -> Path:
@@ -380,10 +380,7 @@ def remove_run_folder(folder: Path) -> None:
     _refuse_shipped(folder)
     if not (folder / "config.json").exists() and not (folder / "status.json").exists():
         raise CleanerError(f"{folder} is no run folder: nothing was deleted.")
-    grave = folder.with_name(f".deleted-{folder.name}")
     try:
-        shutil.rmtree(grave, ignore_errors=True)
-        os.replace(folder, grave)
+        remove_tree(folder)
     except OSError as error:
         raise CleanerError(f"{folder} cannot be deleted ({error.strerror}): check who may write there.") from error
-    shutil.rmtree(grave, ignore_errors=True)

@@ -41,7 +41,7 @@ def find_chromium() -> str:
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """Return a function that starts a fresh server and returns its address; `start(shipped=True)`: with the built-in
     models and the example, not with a tiny one."""
-    from cleaner.jobs import local
+    from cleaner.jobs import process as jobs_process
     from cleaner.models.clip import save_clip
     from cleaner.runs import store
     from tests.conftest import make_clip
@@ -84,8 +84,8 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
             process.wait(20)
     for entry in store.list_entries(tmp_path / "runs"):  # pytest shows what is printed beside a failure
         print(entry.folder.name, entry.status, (entry.folder / store.LOG_FILE).read_text()[-2000:])
-        if (worker := local.find_process(entry.folder, entry.status)) is not None:
-            local.kill(worker)
+        if (worker := jobs_process.find_process(entry.folder, entry.status)) is not None:
+            jobs_process.kill(worker)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""docs/bring-your-own.md: its commands run as they stand, on tiny files of the kinds that it speaks of."""
+"""The commands of docs/bring-your-own.md run on tiny files of the kinds that the page describes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cleaner.__main__ import main
 from cleaner.data import csv
 from cleaner.data.base import load_data, resolve_data_paths
 from cleaner.data.table import read_table
+from cleaner.execution import execute_request
 from cleaner.files import read_json
-from cleaner.jobs.worker import execute_request
 from cleaner.models.clip import load_clip
 from cleaner.runs.request import format_data, load_request, parse_data
 from cleaner.types import CleanerError
@@ -30,7 +30,7 @@ EXAMPLES = re.findall(r"<!-- example:(\w+) -->\n```sh\n(.*?)```", PAGE, re.DOTAL
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the files that the page's commands name."""
+    """Return a working folder with the files that the commands of the page name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     torch.save(published(openai("rn"), "cleanclip", "module."), tmp_path / "epoch_10.pt")
@@ -48,12 +48,12 @@ def commands(example: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("example", [name for name, _ in EXAMPLES])
 def test_worked_examples_run(example: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = commands(example)
-    assert len(found) >= 2
-    for command in found:
+    example_commands = commands(example)
+    assert len(example_commands) >= 2
+    for command in example_commands:
         assert main(command) == 0, capsys.readouterr().err
     shown = capsys.readouterr()
-    if "epoch_10.pt" in str(found):
+    if "epoch_10.pt" in str(example_commands):
         assert hashlib.sha256((home / "epoch_10.pt").read_bytes()).hexdigest() in shown.err
 
 
@@ -62,14 +62,14 @@ def test_there_are_three_examples() -> None:
 
 
 def test_a_bare_checkpoint_gets_no_asr(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody knows its trigger, so no attack success may be claimed: not measured, not printed, not stored."""
+    """Its trigger is unknown, so ASR is not measured, printed or stored."""
     settings = ["--epochs", "1", "--batch-size", "16", "--precision", "fp32", "--eval-every", "2"]
     data = ["--data", "pairs.csv", "classes=red,green,blue"]
     assert main(["defend", "epoch_10.pt", *data, "--pairs", "40", "--out", "cleaned", *settings]) == 0
     out, shown = capsys.readouterr()
-    told = ["SHA-256", "epoch_10.pt: clean accuracy", "before anything is done", "by chance 0.333", "\ndefend: "]
-    places = [shown.index(part) for part in told]
-    assert places == sorted(places)
+    parts = ["SHA-256", "epoch_10.pt: clean accuracy", "chance level 0.333", "\ndefend: "]
+    positions = [shown.index(part) for part in parts]
+    assert positions == sorted(positions)
     figures = next(line for line in out.splitlines() if line.startswith("ta_cleaner")).split("  ")
     assert [cell.strip() for cell in figures if cell.strip()][2:6] == ["-", "- (n.m.)", "-", "-"]
     assert "ASR protocol" not in out
@@ -92,21 +92,21 @@ def test_an_exported_folder_loads_in_open_clip(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "token"),
     [
-        (["--data", "pairs.csv"], "name the classes with classes="),
-        (["--data", "pairs.csv", "classes=red"], "does not name two different classes"),
-        (["--data", "pairs.csv", "caption_column=words"], "no column 'words'"),
-        (["--data", "pairs.csv", "classes"], "write key=value"),
-        (["--data", "nothing.csv"], "there are no data 'nothing.csv'"),
+        (["--data", "pairs.csv"], "classes="),
+        (["--data", "pairs.csv", "classes=red"], "classes=red"),
+        (["--data", "pairs.csv", "caption_column=words"], "'words'"),
+        (["--data", "pairs.csv", "classes"], "key=value"),
+        (["--data", "nothing.csv"], "'nothing.csv'"),
     ],
 )
-def test_what_cannot_work_is_said_before_any_training(
-    arguments: list[str], sentence: str, home: Path, capsys: pytest.CaptureFixture[str]
+def test_bad_data_is_reported_before_any_training(
+    arguments: list[str], token: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["defend", "epoch_10.pt", *arguments, "--out", "x"]) == 2
     shown = capsys.readouterr().err
-    assert sentence in shown
+    assert token in shown
     assert "defend:" not in shown
     assert not Path("x").exists()
 
@@ -114,7 +114,7 @@ def test_what_cannot_work_is_said_before_any_training(
 def test_a_run_is_repeated_from_its_config_in_another_folder(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The worker knows only config.json and starts anywhere; what is loaded is loaded once."""
+    """The worker knows only config.json and may start in any folder; each split is loaded once."""
     read: list[str] = []
     monkeypatch.setattr(csv, "read_table", lambda *of: read.append(of[1]) or read_table(*of))
     monkeypatch.chdir(home)
@@ -122,8 +122,8 @@ def test_a_run_is_repeated_from_its_config_in_another_folder(
     data = ["--data", "csv:pairs.csv", "classes=names.txt", "root=.", "most_broken=0.2"]
     settings = ["--defense", "finetune", "--pairs", "80", "--epochs", "1", "--batch-size", "16", "--out", "first"]
     assert main(["defend", "epoch_10.pt", *data, *settings]) == 0
-    assert len(read) == 3  # a look before anything is done, the clean split and the test split
-    assert capsys.readouterr().err.count("1 left out: pics/7.png") == 1
+    assert len(read) == 3  # the check before training, the clean split and the test split
+    assert capsys.readouterr().err.count("pics/7.png") == 1
     request = load_request(read_json(home / "first" / "config.json"))
     assert request.data == f"csv:{home / 'pairs.csv'}"
     assert request.data_options == {"classes": str(home / "names.txt"), "root": str(home), "most_broken": "0.2"}
@@ -133,53 +133,54 @@ def test_a_run_is_repeated_from_its_config_in_another_folder(
 
 
 @pytest.mark.parametrize("name", ["scenes", "a folder/it's 5 %.csv", "shards:C:\\data\\{0..3}.tar"])
-def test_data_in_one_line_mean_the_same_again(name: str) -> None:
+def test_format_data_and_parse_data_are_inverse(name: str) -> None:
     options = {"classes": "sea lion,dog", "seed": "3", "separator": "|"}
     assert parse_data(format_data(name, options)) == (name, options)
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "token"),
     [
-        (["path_column=3"], "no column '3'"),
-        (["class_column=1"], "no column '1'"),
-        (["separator=1"], "pairs.csv has no column"),
-        (["classes=5"], "classes=5 does not name two different classes"),
-        (["classes=" + "x" * 300], "does not name two different classes"),
-        (["classes=epoch_10.pt"], "cannot be read (UnicodeDecodeError): give a text file"),
-        (["root=5"], "pictures of"),
-        (["seed=x"], "seed takes a whole number, not 'x'"),
-        (["foo=1"], "does not take these options: foo. Its options: root, separator"),
-        (["path=x.csv"], "does not take these options: path"),
-        (["on_step=1"], "'on_step' is no option"),
-        (["name=1"], "'name' is no option"),
+        (["path_column=3"], "'3'"),
+        (["class_column=1"], "'1'"),
+        (["separator=1"], "pairs.csv"),
+        (["classes=5"], "classes=5"),
+        (["classes=" + "x" * 300], "classes="),
+        (["classes=epoch_10.pt"], "UnicodeDecodeError"),
+        (["root=5"], "pairs.csv"),
+        (["seed=x"], "'x'"),
+        (["foo=1"], "foo"),
+        (["path=x.csv"], "path"),
+        (["on_step=1"], "'on_step'"),
+        (["name=1"], "'name'"),
     ],
     ids=lambda of: of[0][:20] if isinstance(of, list) else None,
 )
-def test_a_value_of_any_kind_ends_in_one_sentence(
-    options: list[str], sentence: str, home: Path, capsys: pytest.CaptureFixture[str]
+def test_any_bad_value_ends_in_one_sentence(
+    options: list[str], token: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["look", "pairs.csv", *options]) == 2
+    assert main(["inspect", "pairs.csv", *options]) == 2
     shown = capsys.readouterr().err
-    assert sentence in shown
+    assert token in shown
     assert "Traceback" not in shown
     assert "__init__" not in shown
 
 
-def test_numbers_are_numbers_where_the_source_wants_them(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["look", "pairs.csv", "seed=3", "most_broken=0.1", "classes=red,green,blue"]) == 0
-    assert main(["look", "scenes", "foo=1"]) == 2
-    assert "does not take these options: foo. Its options: seed, image_size" in capsys.readouterr().err
+def test_option_values_are_converted_to_the_types_of_the_source(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "pairs.csv", "seed=3", "most_broken=0.1", "classes=red,green,blue"]) == 0
+    assert main(["inspect", "scenes", "foo=1"]) == 2
+    error = capsys.readouterr().err
+    assert all(option in error for option in ("foo", "seed", "image_size"))
     assert load_data("scenes", size=4, **parse_data("scenes image_size=32 seed=3")[1]).image_size == 32
     many = ",".join(f"a class with a long name, number {i}" for i in range(30))
     assert resolve_data_paths("pairs.csv", {"classes": many})[1] == {"classes": many}
-    with pytest.raises(CleanerError, match="download takes true or false, not 'x'"):
+    with pytest.raises(CleanerError, match=r"download.*'x'"):
         load_data("cifar10", download="x")
 
 
-def test_left_out_pictures_are_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_images_are_printed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "pics" / "7.png").write_bytes(image_bytes(7)[:40])
-    assert main(["look", "pairs.csv", "most_broken=0.2"]) == 0
+    assert main(["inspect", "pairs.csv", "most_broken=0.2"]) == 0
     shown = capsys.readouterr()
-    assert "1 left out: pics/7.png cannot be read" in shown.err
-    assert "separator: comma; picture in 'filepath', caption in 'title'" in shown.out
+    assert "pics/7.png" in shown.err
+    assert all(token in shown.out for token in ("comma", "'filepath'", "'title'"))

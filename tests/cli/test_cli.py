@@ -1,4 +1,4 @@
-"""The command line: typed options, one sentence for bad input, JSON that a program can read."""
+"""The command line: typed options, one sentence for bad input, machine-readable JSON."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from cleaner.__main__ import main
+from cleaner.__main__ import Command, main
 from cleaner.attacks import TRIGGERS
-from cleaner.cli import cluster, commands, demo, folders, inputs
+from cleaner.cli import cluster, demo, folders, inputs, training
+from cleaner.cli.models import Evaluate
 from cleaner.cli.options import instantiate
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
@@ -22,7 +23,7 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
 from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
 from cleaner.runs.request import Request, load_request
-from cleaner.runs.store import list_entries
+from cleaner.runs.store import list_entries, runs_root
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 from tests.data.files import write_table
@@ -30,14 +31,14 @@ from tests.data.files import write_table
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A tiny untrained model in a file, and a run store of this test's own."""
+    """Return the path of a tiny untrained model; runs go to a temporary folder."""
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
     clip: Clip = _build_clip(Architecture(32, vision, TINY_TEXT), "tiny")
     return str(save_clip(clip, tmp_path / "tiny.safetensors"))
 
 
-SMALL = ["--test-pictures", "40", "--epochs", "1", "--batch-size", "16", "--precision", "fp32"]
+SMALL = ["--test-pairs", "40", "--epochs", "1", "--batch-size", "16", "--precision", "fp32"]
 
 
 def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,15 +52,15 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     defense = ["--defense", "ta_cleaner", "share=0.5"]
     assert main(["defend", attack, *defense, "--pairs", "32", "--out", cleaned, *SMALL]) == 0
     shown = capsys.readouterr()
-    assert "learning rate 0.0001" in shown.err  # nothing was chosen for a file
+    assert "learning rate 0.0001" in shown.err  # no rate was tuned for a model from a file
     assert "ASR protocol non_target" in shown.out
     assert "left" in shown.err
-    assert main(["evaluate", cleaned, "--test-pictures", "40", "--json"]) == 0
+    assert main(["evaluate", cleaned, "--test-pairs", "40", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     stored = json.loads((Path(cleaned) / "metrics.json").read_text())
     assert again["ca"] == stored["ca"]
     assert again["asr"] == stored["asr"]
-    assert main(["scan", attack, "--reference", model, "--trigger", *trigger[1:3], "--pictures", "40", "--json"]) == 0
+    assert main(["scan", attack, "--reference", model, "--trigger", *trigger[1:3], "--images", "40", "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)
     assert len(lines["lines"]) == len(lines["reference"]) == 32
     assert {line["trigger"] for line in lines["lines"]} == {"badnet"}
@@ -72,15 +73,15 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     assert len((tmp_path / "r" / "progress.jsonl").read_text().splitlines()) == 3
     before, config = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("d", "r"))
     assert config["rebound"] == {"steps": 3, "after": before["defense"]}
-    asked = load_request(config)  # so that it can be repeated
-    assert (asked.parent, asked.data, asked.test_size, asked.finetune.steps) == (cleaned, "scenes", 40, 3)
+    request = load_request(config)  # so that it can be repeated
+    assert (request.parent, request.data, request.test_size, request.finetune.steps) == (cleaned, "scenes", 40, 3)
 
 
-def test_a_defence_takes_the_rate_that_was_chosen_for_it(
+def test_a_defense_takes_the_rate_tuned_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begun: list[Request] = []
-    monkeypatch.setattr(commands, "train", lambda request, *_: begun.append(request))
+    requests: list[Request] = []
+    monkeypatch.setattr(training, "train", lambda request, *_, **__: requests.append(request))
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text('{"model": "scenes-rn"}')
     call = ["defend", str(tmp_path / "a"), "--out", str(tmp_path / "d")]
@@ -88,30 +89,30 @@ def test_a_defence_takes_the_rate_that_was_chosen_for_it(
         assert main([*call, *more, "--data", "scenes"]) == 0
     chosen = recommended_lr("scenes-rn", "ta_cleaner", default=0.0)
     assert chosen > 0
-    assert [request.finetune.lr for request in begun] == [chosen, 2e-5, CLEANCLIP_TRAINING.finetune.lr]
+    assert [request.finetune.lr for request in requests] == [chosen, 2e-5, CLEANCLIP_TRAINING.finetune.lr]
     assert f"learning rate {chosen:g}" in capsys.readouterr().err
     assert main([*call, "--lr", "0"]) == 2
-    assert "lr must lie between" in capsys.readouterr().err
+    assert "lr must" in capsys.readouterr().err
 
 
-def test_a_run_is_worked_on_with_its_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[Request] = []
-    monkeypatch.setattr(commands, "train", lambda request, *_: begun.append(request))
+def test_a_run_is_trained_and_evaluated_on_its_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[Request] = []
+    monkeypatch.setattr(training, "train", lambda request, *_, **__: requests.append(request))
     own = {"data_name": "csv:/d/pairs.csv", "data_options": {"classes": "red,blue"}}
     run, out = str(tmp_path / "a"), ["--out", str(tmp_path / "x")]
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text(json.dumps(own))
     for call in (["defend", run], ["rebound", run], ["defend", run, "--data", "scenes"], ["defend", "scenes-rn"]):
         assert main([*call, *out]) == 0
-    taken = [(request.data, request.data_options) for request in begun]
-    assert taken == [tuple(own.values())] * 2 + [("scenes", {})] * 2
-    assert commands.Evaluate(run).data == Scan(run).data == Sweep(run).data == ()
+    used = [(request.data, request.data_options) for request in requests]
+    assert used == [tuple(own.values())] * 2 + [("scenes", {})] * 2
+    assert Evaluate(run).data == Scan(run).data == Sweep(run).data == ()
     assert inputs.resolve_data((), run) == tuple(own.values())
-    (tmp_path / "a" / "config.json").write_text('{"data": "csv:/d/pairs.csv/train"}')  # made without the command line
+    (tmp_path / "a" / "config.json").write_text('{"data": "csv:/d/pairs.csv/train"}')  # created in Python
     assert inputs.resolve_data((), run) == ("csv:/d/pairs.csv", {})
 
 
-def test_two_runs_begun_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_started_at_once_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
     with folders.reserve_run_folder(None, "./x") as first, folders.reserve_run_folder(None, "./x") as second:
         assert first != second
@@ -121,68 +122,69 @@ def test_two_runs_begun_at_once_get_two_folders(tmp_path: Path, monkeypatch: pyt
     assert not first.exists()
     monkeypatch.setattr(cluster.local, "start", lambda *_: None)
     with folders.reserve_run_folder(None, "far") as folder:
-        cluster.run_on_cluster(
-            Request("defended", "scenes", 8, POISON), folder, SlurmResources(), True, lambda *_: None
-        )
-    assert (tmp_path / "far_1" / "config.json").exists()
+        cluster.submit_run(Request("defended", "scenes", 8, POISON), folder, SlurmResources())
+    assert (tmp_path / "far" / "config.json").exists()
 
 
-def test_the_demo_shows_its_figures_before_it_writes_them(
+def test_the_demo_prints_its_metrics_before_it_writes_them(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(_: Path, result: dict[str, Any]) -> None:
-        told.append(result["command"])
+    def fail(_: Path, result: dict[str, Any]) -> None:
+        recorded_commands.append(result["command"])
         raise CleanerError("the disk is full.")
 
-    told: list[str] = []
+    recorded_commands: list[str] = []
     small = replace(POISON, epochs=1, batch_size=16, precision="fp32")
     for name in ("DEMO_POISON", "DEMO_DEFEND"):
         monkeypatch.setattr(demo.presets, name, small)
     monkeypatch.setattr(demo, "DEMO_DEFENSES", ("finetune",))
-    monkeypatch.setattr(demo.results, "write_result", full)
+    monkeypatch.setattr(demo.results, "write_result", fail)
     sizes = ["--pairs", "64", "--clean-pairs", "32", "--test-pairs", "40"]
     command = ["demo", "--model", model, *sizes, "--out", str(tmp_path / "demo.json")]
     monkeypatch.setattr(sys, "argv", ["cleaner", *command])
     assert main() == 2
-    assert told == [shlex.join(["python", "-m", "cleaner", *command])]  # so that it can be repeated
+    assert recorded_commands == [shlex.join(["python", "-m", "cleaner", *command])]  # so that it can be repeated
     assert "\nfinetune  " in capsys.readouterr().out
 
 
-def test_the_full_setting_beside_the_demo_names_its_target(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_full_setting_of_the_demo_names_its_target(capsys: pytest.CaptureFixture[str]) -> None:
     demo.Demo(target_class="cat")._print_full_setting()
-    assert "of other classes than 'banana'; ASR protocol non_target" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "'banana'" in shown
+    assert "'cat'" not in shown
+    assert "non_target" in shown
 
 
 LONG = "x" * 300
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "token"),
     [
-        (["poison", "--out", "file"], "file is no folder: choose another --out"),
-        (["defend", "scenes-rn", "--out", "file"], "file is no folder: choose another --out"),
-        (["poison", "--out", "file/run"], "file/run cannot be written (Not a directory): choose another --out"),
-        (["poison", "--out", LONG], "cannot be written (File name too long): choose another --out"),
-        (["demo", "--out", "."], "is no file: choose another --out"),
-        (["report", "run", "--out", "."], "is no file: choose another --out"),
-        (["poison", "--trigger", LONG], "there is no trigger"),
-        (["poison", "--model", LONG], "there is no model"),
-        (["poison", "--model", f"{LONG}.pt"], "cannot be read as a model"),
-        (["defend", LONG], "there is no model"),
-        (["sweep", LONG], "there is no model"),
-        (["evaluate", LONG], "there is no model"),
-        (["scan", LONG, "--pictures", "4"], "there is no model"),
-        (["scan", "scenes-rn", "--trigger", "text_only"], "changes the text alone"),
-        (["rebound", LONG], "does not hold a run"),
-        (["runs", "--cancel", LONG], "there is no run"),
-        (["look", f"image_folder:{LONG}"], "there is no folder"),
-        (["look", f"shards:{LONG}"], "there is no shard"),
+        (["poison", "--out", "file"], "--out"),
+        (["defend", "scenes-rn", "--out", "file"], "--out"),
+        (["poison", "--out", "file/run"], "file/run cannot be written (Not a directory). Choose another --out"),
+        (["poison", "--out", LONG], "(File name too long). Choose another --out"),
+        (["demo", "--out", "."], "--out"),
+        (["report", "run", "--out", "."], "--out"),
+        (["poison", "--trigger", LONG], LONG),
+        (["poison", "--model", LONG], LONG),
+        (["poison", "--model", f"{LONG}.pt"], LONG),
+        (["defend", LONG], LONG),
+        (["sweep", LONG], LONG),
+        (["evaluate", LONG], LONG),
+        (["scan", LONG, "--images", "4"], LONG),
+        (["scan", "scenes-rn", "--trigger", "text_only"], "text"),
+        (["rebound", LONG], LONG),
+        (["runs", "--cancel", LONG], LONG),
+        (["inspect", f"image_folder:{LONG}"], LONG),
+        (["inspect", f"shards:{LONG}"], LONG),
     ],
     ids=lambda of: " ".join(of)[:30] if isinstance(of, list) else "",
 )
-def test_what_cannot_be_found_or_written_is_said_before_any_work(
+def test_missing_inputs_and_unwritable_outputs_are_reported_before_any_work(
     arguments: list[str],
-    sentence: str,
+    token: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -191,19 +193,19 @@ def test_what_cannot_be_found_or_written_is_said_before_any_work(
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     (tmp_path / "file").touch()
     assert main(arguments) == 2
-    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert token in capsys.readouterr().err.splitlines()[-1]
     assert not list((tmp_path / "runs").glob("*"))
 
 
-def test_a_scan_reads_what_it_needs_and_counts_its_lines(
+def test_a_scan_reads_only_the_images_it_needs(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read: list[int] = []
-    monkeypatch.setattr(inputs, "load_data", lambda *of, **how: read.append(how["size"]) or load_data(*of, **how))
+    sizes: list[int] = []
+    monkeypatch.setattr(inputs, "load_data", lambda *a, **kw: sizes.append(kw["size"]) or load_data(*a, **kw))
     data = [str(write_table(tmp_path, 120)), "classes=red,green,blue"]
-    assert main(["scan", model, "--data", *data, "--trigger", "badnet", "--pictures", "10"]) == 0
-    assert read == [10]
-    assert "The 3 steepest of 3 lines, n = 10 pictures" in capsys.readouterr().out
+    assert main(["scan", model, "--data", *data, "--trigger", "badnet", "--images", "10"]) == 0
+    assert sizes == [10]
+    assert "Top 3 of 3 lines by rise, n = 10 images" in capsys.readouterr().out
 
 
 def test_a_protocol_is_one_of_two(capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,23 +214,23 @@ def test_a_protocol_is_one_of_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert "all_images" in capsys.readouterr().err
 
 
-def test_an_attack_takes_what_its_model_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[Request] = []
-    monkeypatch.setattr(commands, "train", lambda request, *_: begun.append(request))
+def test_an_attack_takes_the_settings_tuned_for_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[Request] = []
+    monkeypatch.setattr(training, "train", lambda request, *_, **__: requests.append(request))
     call, rate = ["poison", "--model", "scenes-vit"], POISON_LR["scenes-vit"]
     preset = ["--trigger", "blended", "--preset", "blended-scenes"]
     for i, more in enumerate(([], ["--lr", "2e-5"], preset, [*preset, "--epochs", "1"])):
         assert main([*call, *more, "--out", str(tmp_path / str(i))]) == 0
     assert main(["poison", "--out", str(tmp_path / "rn")]) == 0
-    assert [request.finetune.lr for request in begun] == [rate, 2e-5, rate, rate, POISON.lr]
+    assert [request.finetune.lr for request in requests] == [rate, 2e-5, rate, rate, POISON.lr]
     parameters, pairs, epochs = STRONGER_ATTACKS["scenes-vit", "blended"]
-    chosen = begun[2]
-    assert chosen.trigger is not None
-    assert chosen.trigger.items() >= parameters.items()
-    assert (chosen.pairs, chosen.finetune.epochs, begun[3].finetune.epochs) == (pairs, epochs, 1)
+    tuned = requests[2]
+    assert tuned.trigger is not None
+    assert tuned.trigger.items() >= parameters.items()
+    assert (tuned.pairs, tuned.finetune.epochs, requests[3].finetune.epochs) == (pairs, epochs, 1)
 
 
-def test_the_patch_of_a_run_is_used_again(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_patch_of_a_run_is_reused(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = str(tmp_path / "a"), str(tmp_path / "b")
     poison = ["poison", "--model", model, "--pairs", "64", "--poison-rate", "0.1"]
     assert main([*poison, "--trigger", "trojvqa", "steps=2", "--out", first, *SMALL]) == 0
@@ -245,29 +247,29 @@ def test_the_patch_of_a_run_is_used_again(model: str, tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "tokens"),
     [
-        (["--trigger", "badnut"], "there is no trigger 'badnut' (did you mean 'badnet'?)"),
-        (["--trigger", "badnet", "size=3"], "'size=3' is not an option of badnet"),
-        (["--trigger", "badnet", "patch_size=big"], "patch_size takes a value of type int"),
-        (["--trigger", "badnet", "patch_size=9999"], "patch_size must lie between 2 and 224"),
-        (["--data", "scene"], "there is no data set 'scene'"),
-        (["--target-class", "zebra"], "the class 'zebra' is not in scenes/train"),
+        (["--trigger", "badnut"], "'badnut' 'badnet'"),
+        (["--trigger", "badnet", "size=3"], "'size=3' badnet patch_size"),
+        (["--trigger", "badnet", "patch_size=big"], "patch_size int 'big'"),
+        (["--trigger", "badnet", "patch_size=9999"], "patch_size 2 224"),
+        (["--data", "scene"], "'scene'"),
+        (["--target-class", "zebra"], "'zebra' scenes/train"),
         (["--poison-rate", "0"], "between 0 and 1"),
         (["--poison-rate", "1"], "between 0 and 1"),
-        (["--pairs", "0"], "size must be at least 1"),
-        (["--lr", "7"], "lr must lie between"),
-        (["--lr", "nan"], "lr must lie between"),
-        (["--model", "scenes-xl"], "there is no model 'scenes-xl'"),
+        (["--pairs", "0"], "size 1"),
+        (["--lr", "7"], "lr"),
+        (["--lr", "nan"], "lr nan"),
+        (["--model", "scenes-xl"], "'scenes-xl'"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_leaves_nothing(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], tokens: str
 ) -> None:
     assert main(["poison", "--model", model, "--pairs", "64", "--out", str(tmp_path / "x"), *SMALL, *arguments]) == 2
-    shown = capsys.readouterr()
-    assert sentence in shown.err
-    assert shown.err.strip().splitlines()[-1].startswith("error: ")
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert all(token in error for token in tokens.split())
     assert not (tmp_path / "x").exists()
 
 
@@ -275,7 +277,8 @@ def test_a_run_is_never_overwritten(model: str, tmp_path: Path, capsys: pytest.C
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text("{}")
     assert main(["poison", "--model", model, "--out", str(tmp_path / "a")]) == 2
-    assert "nothing was overwritten" in capsys.readouterr().err
+    assert str(tmp_path / "a") in capsys.readouterr().err
+    assert (tmp_path / "a" / "config.json").read_text() == "{}"
 
 
 def test_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,16 +287,23 @@ def test_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--triger" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["demo", "pretrain", "poison", "defend", "sweep", "rebound", "evaluate", "runs", "list", "presets", "recipe"],
-)
-def test_help_reads_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def command_names() -> list[str]:
+    return [get_args(annotated)[1].name for annotated in get_args(Command)]
+
+
+@pytest.mark.parametrize("command", command_names())
+def test_every_command_and_option_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
     shown = capsys.readouterr().out
-    assert "usage: python -m cleaner" in shown
-    assert len(shown.splitlines()) > 3
+    assert f"usage: python -m cleaner {command}" in shown
+    (annotated,) = (a for a in get_args(Command) if get_args(a)[1].name == command)
+    options = get_args(annotated)[0]
+    assert (options.__doc__ or "").rstrip().endswith(".")
+    for name, hint in get_type_hints(options, include_extras=True).items():
+        argument = get_args(hint)[-1]
+        is_group = argument.name == ""
+        assert is_group or argument.help.endswith("."), name
 
 
 def test_list_and_empty_runs(model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,10 +311,10 @@ def test_list_and_empty_runs(model: str, capsys: pytest.CaptureFixture[str]) -> 
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("scenes-rn", "badnet", "ta_cleaner", "patch_size=28"))
     assert main(["runs"]) == 0
-    assert "no runs" in capsys.readouterr().out
+    assert str(runs_root()) in capsys.readouterr().out
 
 
-def test_named_reads_types() -> None:
+def test_instantiate_converts_types() -> None:
     trigger = instantiate(TRIGGERS, ["sig", "delta=0.1", "frequency=4", "mode=blend"])
     assert (trigger.delta, trigger.frequency, trigger.mode) == (0.1, 4, "blend")
     with pytest.raises(CleanerError, match="name a trigger"):

@@ -23,7 +23,7 @@ SMALL = [
     "scenes",
     "--pairs",
     "64",
-    "--test-pictures",
+    "--test-pairs",
     "40",
     "--epochs",
     "1",

@@ -1,4 +1,4 @@
-"""The full recipe, end to end with a tiny model and tables of 60 pairs; checked before any work; it goes on."""
+"""The full recipe: end to end with a tiny model and tables of 60 pairs, checked before any work, resumed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL = ["--poison-pairs", "60", "--poison-rate", "0.05", "--clean-pairs", "40",
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> list[str]:
-    """The command with data and model; tables and folder like those of CC3M and ImageNet."""
+    """Return the command, with tables and folders like those of CC3M and ImageNet."""
     tables = []
     for name in ("attacker", "defender"):
         (tmp_path / name).mkdir()
@@ -30,9 +30,9 @@ def recipe(tmp_path: Path) -> list[str]:
     model = save_clip(make_clip("rn"), tmp_path / "tiny.safetensors")
     return [
         "recipe",
-        "--pairs",
+        "--poison-data",
         tables[0],
-        "--clean",
+        "--clean-data",
         tables[1],
         "--imagenet",
         str(tmp_path / "imagenet"),
@@ -49,7 +49,7 @@ def recipe(tmp_path: Path) -> list[str]:
     ]
 
 
-def test_from_the_tables_to_the_figures(recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_tables_to_metrics(recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main([*recipe, *SMALL]) == 0
     shown = capsys.readouterr().out
@@ -82,13 +82,13 @@ def test_from_the_tables_to_the_figures(recipe: list[str], tmp_path: Path, capsy
         "cleanclip-published",
     }
     assert main([*recipe, *SMALL, "--seed", "1"]) == 2
-    assert "holds a run of other settings" in capsys.readouterr().err
-    shutil.rmtree(out / "backdoored")  # to be poisoned with another share: what was cleaned of the old one is not its
+    assert str(out / "backdoored") in capsys.readouterr().err
+    shutil.rmtree(out / "backdoored")  # with another poison rate, the defended runs of the old attack do not fit
     assert main([*recipe, *SMALL, "--poison-rate", "0.1"]) == 2
-    assert "ta_cleaner-published holds a run of other settings" in capsys.readouterr().err
+    assert str(out / "ta_cleaner-published") in capsys.readouterr().err
 
 
-def test_a_dry_run_says_all_and_does_nothing(
+def test_a_dry_run_prints_all_settings_and_does_nothing(
     recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*recipe, *SMALL, "--dry-run"]) == 0
@@ -103,40 +103,40 @@ def test_a_dry_run_says_all_and_does_nothing(
         "share=0.1",
         "warmup_steps=10000",
         "arXiv:2409.17601",
-        "Nothing was done",
+        "Dry run",
     ):
         assert part in shown
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "tokens"),
     [
-        ([], "holds 60 pairs, the recipe takes 500,000: give more, or set --poison-pairs"),
-        (["--poison-pairs", "60"], "holds 60 pairs, the recipe takes 100,000: give more, or set --clean-pairs"),
-        ([*SMALL, "--target-class", "banana"], "the class 'banana' is not among the 3 folders"),
-        ([*SMALL, "--poison-rate", "1.5"], "--poison-rate must lie between 0 and 1"),
-        ([*SMALL, "--poison-pairs", "-5"], "--poison-pairs must be at least 0, not -5"),
-        ([*SMALL, "--clean-pairs", "-5"], "--clean-pairs must be at least 0, not -5"),
-        ([*SMALL, "--test-pictures", "-5"], "--test-pictures must be at least 0, not -5"),
-        ([*SMALL, "--out", __file__], "test_recipe.py is no folder: choose another --out"),
-        ([*SMALL, "--pairs", "missing.csv"], "there are no data 'missing.csv'"),
-        ([*SMALL, "--pairs", "scenes"], "scenes are no data in files"),
-        ([*SMALL, "--imagenet", "nowhere/val"], "there are no data 'nowhere/val'"),
-        ([*SMALL, "--defenses", "par"], "there is no defence preset 'par'"),
-        ([*SMALL, "--model", "RN50/openia"], "did you mean 'RN50/openai'?"),
+        ([], "60 500,000 --poison-pairs"),
+        (["--poison-pairs", "60"], "60 100,000 --clean-pairs"),
+        ([*SMALL, "--target-class", "banana"], "'banana' 3 --target-class"),
+        ([*SMALL, "--poison-rate", "1.5"], "--poison-rate"),
+        ([*SMALL, "--poison-pairs", "-5"], "--poison-pairs -5"),
+        ([*SMALL, "--clean-pairs", "-5"], "--clean-pairs -5"),
+        ([*SMALL, "--test-pairs", "-5"], "--test-pairs -5"),
+        ([*SMALL, "--out", __file__], "test_recipe.py --out"),
+        ([*SMALL, "--poison-data", "missing.csv"], "'missing.csv'"),
+        ([*SMALL, "--poison-data", "scenes"], "scenes files"),
+        ([*SMALL, "--imagenet", "nowhere/val"], "'nowhere/val'"),
+        ([*SMALL, "--defenses", "par"], "'par'"),
+        ([*SMALL, "--model", "RN50/openia"], "'RN50/openai'"),
     ],
 )
 def test_bad_input_ends_in_one_sentence_before_any_work(
-    recipe: list[str], tmp_path: Path, change: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    recipe: list[str], tmp_path: Path, change: list[str], tokens: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*recipe, *change]) == 2
-    shown = capsys.readouterr()
-    assert sentence in shown.err
-    assert len(shown.err.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert all(token in error for token in tokens.split())
+    assert len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_the_defender_needs_pairs_of_his_own(recipe: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*recipe, *SMALL, "--clean", recipe[2]]) == 2
-    assert "name the same table" in capsys.readouterr().err
+def test_attacker_and_defender_need_different_pairs(recipe: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*recipe, *SMALL, "--clean-data", recipe[2]]) == 2
+    assert "--clean-data" in capsys.readouterr().err

@@ -185,7 +185,7 @@ def test_what_no_run_could_do_is_said_before_any_is_made(
     command = ["sweep", str(base.model), "--defenses", "finetune", "--lrs", "1e-4"]
     for more, sentence in (
         (["--pairs", "0"], "size must be at least 1, not 0"),
-        (["--test-pictures", "-1"], "size must be at least 1, not -1"),
+        (["--test-pairs", "-1"], "size must be at least 1, not -1"),
         (["--data", str(write_table(tmp_path))], "name the classes with classes="),
     ):
         assert main([*command, *more]) == 2
@@ -211,7 +211,7 @@ def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None
         "1",
         "--pairs",
         "48",
-        "--test-pictures",
+        "--test-pairs",
         "40",
         "--epochs",
         "1",

@@ -13,7 +13,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
-from cleaner.jobs import local, worker
+from cleaner.jobs import local, locks, process, worker
 from cleaner.runs.store import ACTIVE
 from pages._shared import cache
 from tests.waiting import wait_until
@@ -99,12 +99,12 @@ def run_workers_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def launch(folder: Path) -> None:
         def work() -> None:
-            with local.try_lock(folder):
-                worker.run_job(worker.RunSession(folder, local.own_start_time()))
+            with locks.try_lock(folder):
+                worker.run_job(worker.RunSession(folder))
 
         threading.Thread(target=work, name=f"worker-{folder.name}", daemon=True).start()
 
     monkeypatch.setattr(local, "launch", launch)
     monkeypatch.setattr(worker, "draw_map", lambda folder: None)  # compiles for a minute; real: test_jobs.py
-    monkeypatch.setattr(local, "find_process", lambda folder, status: psutil.Process())
-    monkeypatch.setattr(local, "kill", lambda found: None)
+    monkeypatch.setattr(process, "find_process", lambda folder, status: psutil.Process())
+    monkeypatch.setattr(process, "kill", lambda worker: None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cleaner.files import read_json
-from cleaner.jobs import local, slurm, sweep
+from cleaner.jobs import local, slurm, slurm_queue, sweep
 from tests import fake_slurm
 from tests.jobs.test_slurm import REFUSED
 from tests.pages.conftest import OpenPage, choose_small_training, page_text
@@ -24,7 +24,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "slurm"
     monkeypatch.setenv("PATH", f"{fake_slurm.install(home)}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(home))
-    monkeypatch.setattr(slurm, "_queue_cache", {})
+    monkeypatch.setattr(slurm_queue, "_queue_cache", {})
     (home / "hold").write_text("Priority")
     return home
 
@@ -75,7 +75,7 @@ def test_a_sweep_is_one_array_in_one_table(open_page: OpenPage, tmp_path: Path, 
     app.button(key="defend.go").click().run()
     assert not app.exception
     (name,) = sweep.list_sweep_ids(local.poll_entries())
-    assert [slurm.read_job_id(entry.folder) for entry in sweep.list_sweep_runs(name)] == ["1_0", "1_1", "1_2"]
+    assert [slurm_queue.read_job_id(entry.folder) for entry in sweep.list_sweep_runs(name)] == ["1_0", "1_1", "1_2"]
     shown = next(d.value for d in app.dataframe if "Progress" in d.value)
     assert shown["State"].tolist() == ["waits"] * 3
     assert "Slurm job 1_0 waits behind others." in page_text(app).replace("\\", "")

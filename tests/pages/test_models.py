@@ -80,14 +80,14 @@ def brought(tmp_path: Path) -> Path:
 def clean(brought: Path) -> Path:
     """Clean the checkpoint in this process; return the run."""
     from cleaner.defenses import DEFENSES
-    from cleaner.jobs import local, worker
+    from cleaner.jobs import worker
 
     config = FinetuneConfig(epochs=1, batch_size=32, device="cpu")
     request = Request(
         "defended", "scenes", 64, config, str(brought), defense=DEFENSES["finetune"]().state_dict(), test_size=100
     )
     folder = create_run(request)
-    worker.run_job(worker.RunSession(folder, local.own_start_time()))
+    worker.run_job(worker.RunSession(folder))
     return folder
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from cleaner import execution
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.jobs import worker
@@ -171,13 +172,13 @@ def test_more_processes_than_gpus_are_refused_by_all_of_them(monkeypatch: pytest
 def test_who_follows_ends_well_where_the_first_process_has_stopped(
     state: str, raises: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def perform(*_: object) -> None:
+    def perform(*_: object, **__: object) -> None:
         raise RuntimeError("Connection closed by peer")
 
     write_status(tmp_path, Status(state))
-    for name in ("load_request", "join"):
+    for name in ("load_request", "join_process_group"):
         monkeypatch.setattr(worker, name, lambda _: None)
-    monkeypatch.setattr(worker, "execute_request", perform)
+    monkeypatch.setattr(execution, "execute_request", perform)
     monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
     monkeypatch.setattr(worker.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
     with pytest.raises(RuntimeError) if raises else nullcontext():

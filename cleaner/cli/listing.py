@@ -1,0 +1,101 @@
+"""The commands that list: inspect (data), runs, and list (what is built in)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.cluster import watch_run
+from cleaner.cli.inputs import DATA_HELP, load_split
+from cleaner.cli.output import print_json
+from cleaner.config import parameters
+from cleaner.data.base import DATASETS
+from cleaner.defenses import DEFENSES
+from cleaner.jobs import local
+from cleaner.labels import NO_DEFENSE, defense_name, state_label
+from cleaner.models.clip import BUILT_IN
+from cleaner.runs.request import parse_data_arguments
+from cleaner.runs.store import RunEntry, find_run, is_run_folder, runs_root
+from cleaner.types import CleanerError
+
+MAX_CLASSES, MAX_CAPTIONS = 12, 5
+"""Class names and captions that `inspect` prints."""
+
+
+@dataclass(frozen=True)
+class InspectData:
+    """Inspect a data set before use: format, splits, classes, first captions and skipped images."""
+
+    data: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA [KEY=VALUE ...]", help=DATA_HELP)
+    ]
+
+    def run(self) -> None:
+        for split in ("train", "validation", "test"):
+            data = load_split(parse_data_arguments(self.data), split)
+            print(f"{data.name}: {len(data):,} pairs, {int((data.labels >= 0).sum()):,} of them with a class")
+            if split == "train":
+                names = data.class_names
+                listed = ", ".join(names[:MAX_CLASSES]) + (" ..." if len(names) > MAX_CLASSES else "")
+                print(*filter(None, [data.format_summary]), f"classes ({len(names)}): {listed}", sep="\n")
+                print(f"held out: {data.split_rule}")
+                print(*(f"    {caption}" for caption in data.captions[:MAX_CAPTIONS]), sep="\n")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """List all runs on this machine, or cancel or pause some."""
+
+    json: Annotated[bool, tyro.conf.arg(help="Print the runs as JSON.")] = False
+    cancel: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to stop for good, by name or folder.")] = ()
+    pause: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to stop for now, by name or folder.")] = ()
+
+    def run(self) -> None:
+        if self.cancel or self.pause:
+            self._stop_runs()
+            return
+        entries = local.poll_entries()
+        if self.json:
+            print_json([{"folder": str(e.folder), "state": e.status.state, **e.config} for e in entries])
+        elif not entries:
+            print(f"There are no runs in {runs_root()} yet. Create one with: python -m cleaner poison")
+        else:
+            print(*map(_format_entry, entries), sep="\n")
+
+    def _stop_runs(self) -> None:
+        for names, stop in ((self.cancel, local.cancel), (self.pause, local.pause)):
+            for name in names:
+                folder = Path(name) if os.path.exists(name) else find_run(name)
+                if not is_run_folder(folder):
+                    raise CleanerError(f"there is no run {name}; list them with: python -m cleaner runs")
+                stop(folder)
+                print(f"{folder}: {state_label(watch_run(folder).state)}")
+
+
+def _format_entry(entry: RunEntry) -> str:
+    attack = (entry.config.get("trigger") or {}).get("name", "unknown trigger")
+    defense = defense_name(entry.config)
+    defense = "no defense" if defense == NO_DEFENSE else defense
+    message = f" ({entry.status.message})" if entry.status.message else ""
+    state = state_label(entry.status.state)
+    return f"{entry.folder}  {state}, {entry.config.get('stage')}: {attack}, {defense}{message}"
+
+
+@dataclass(frozen=True)
+class List:
+    """List the built-in models, data sets, triggers and defenses with their options."""
+
+    def run(self) -> None:
+        print("Models:", ", ".join(BUILT_IN))
+        print("Data sets:", ", ".join(DATASETS))
+        for title, registry in (("Triggers", TRIGGERS), ("Defenses", DEFENSES)):
+            print(f"\n{title}:")
+            for name in registry:
+                print(f"  {name}: {(registry[name].__doc__ or '').strip().splitlines()[0]}")
+                for p in parameters(registry[name]):
+                    print(f"      {p.name}={p.default}  {p.help}")

@@ -1,0 +1,77 @@
+"""The commands about one model: evaluate and export."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from cleaner.cli.inputs import (
+    OWN_DATA_HELP,
+    RUN_OR_MODEL_HELP,
+    TRIGGER_HELP,
+    load_model,
+    load_run_or_model,
+    load_split,
+    resolve_data,
+    resolve_trigger,
+)
+from cleaner.cli.output import METRIC_LEGEND, Progress, describe_protocol, format_row, format_table, print_json
+from cleaner.evaluation.evaluate import evaluate
+from cleaner.models.clip import save_clip
+from cleaner.runs.store import is_run_folder, load_run
+from cleaner.types import CleanerError
+from cleaner.workflow import supported_ks
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a model zero-shot, with or without a trigger."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{OWN_DATA_HELP} The test split is used.")] = ()
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{TRIGGER_HELP} Default: the run's trigger.")] = ()
+    target_class: Annotated[str | None, tyro.conf.arg(help="Target class. Default: the run's target.")] = None
+    protocol: Annotated[
+        Literal["non_target", "all_images"],
+        tyro.conf.arg(help="Images that count for ASR: those of other classes, or all."),
+    ] = "non_target"
+    test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; 0: all.")] = 0
+    json: Annotated[bool, tyro.conf.arg(help="Print the metrics as JSON.")] = False
+
+    def run(self) -> None:
+        run = load_run(self.model) if is_run_folder(self.model) else None
+        clip = run.clip if run else load_model(self.model)
+        trigger = resolve_trigger(self.trigger) if self.trigger else (run.trigger if run else None)
+        test = load_split(resolve_data(self.data, self.model), "test", self.test_pairs)
+        metrics = evaluate(
+            clip,
+            test,
+            trigger,
+            target_class=self.target_class or (run.target_class if run else None),
+            ks=supported_ks(test),
+            protocol=self.protocol,
+            clean_clip=run.clean_clip if run else None,
+            on_step=Progress(),
+        )
+        if self.json:
+            print_json(metrics.to_dict())
+        else:
+            print(format_table([format_row(clip.name, metrics)]), describe_protocol(metrics), METRIC_LEGEND, sep="\n\n")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Export the model of a run, or any other model, for use in other programs."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=RUN_OR_MODEL_HELP)]
+    out: Annotated[Path, tyro.conf.arg(help="FILE.safetensors, FILE.pt (open_clip checkpoint), or a local-dir folder.")]
+
+    def run(self) -> None:
+        clip = load_run_or_model(self.model)
+        if os.path.exists(self.out):
+            raise CleanerError(f"{self.out} exists and was not overwritten: choose another --out.")
+        print(f"Exported {clip.name} to {save_clip(clip, self.out)}")

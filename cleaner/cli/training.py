@@ -1,0 +1,286 @@
+"""The commands that train: pretrain, poison, defend and rebound."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cleaner import presets
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.cluster import ClusterOptions, submit_run, wait_for_run
+from cleaner.cli.folders import check_writable, reserve_run_folder
+from cleaner.cli.inputs import (
+    DATA_HELP,
+    MODEL_HELP,
+    OWN_DATA_HELP,
+    TARGET_HELP,
+    TRIGGER_HELP,
+    print_clean_accuracy,
+    print_model_file,
+    print_skipped,
+    resolve_data,
+    resolve_trigger,
+)
+from cleaner.cli.options import (
+    Finetune,
+    FinetuneWithoutLr,
+    ReboundFinetune,
+    apply_preset,
+    instantiate,
+    options_from_config,
+    to_config,
+)
+from cleaner.cli.output import (
+    METRIC_LEGEND,
+    Progress,
+    describe_protocol,
+    format_command_line,
+    format_row,
+    format_table,
+    print_json,
+)
+from cleaner.data.base import resolve_data_paths
+from cleaner.defenses import DEFENSES, Defense
+from cleaner.execution import execute_request
+from cleaner.files import read_json
+from cleaner.models.clip import BUILT_IN
+from cleaner.models.resolve import resolve_model_name
+from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments
+from cleaner.runs.store import Run, is_run_folder, run_id, save_run
+from cleaner.types import CleanerError
+from cleaner.workflow import attack_verdict
+
+PRESET_HELP = "Preset to start from; other options override it. List: python -m cleaner presets."
+LR_HELP = "Peak learning rate. Default: the rate tuned for {} on a built-in model, else {:g}."
+CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
+SUSPECT_HELP = "Folder of a run made by poison, or a model."
+TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."
+OUT_HELP = "Run folder. Default: a new one in the folder of all runs."
+JSON_HELP = "Print the result as JSON."
+BACKGROUND_HELP = "With --cluster: return once the job is submitted."
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Train a built-in model from scratch and write its weights and model card; resumes if interrupted."""
+
+    model: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{DATA_HELP} The train split is used.")] = ("scenes",)
+    pairs: Annotated[int, tyro.conf.arg(help="Maximum number of training pairs.")] = 100_000
+    image_size: Annotated[int, tyro.conf.arg(help="Image side in px; 0: the architecture's default.")] = 0
+    teacher: Annotated[str | None, tyro.conf.arg(help="Model to distill image features and text tower from.")] = None
+    distill_epochs: Annotated[int, tyro.conf.arg(help="Epochs of distillation, if there is a teacher.")] = 6
+    out: Annotated[Path | None, tyro.conf.arg(help="Folder for weights and card. Default: assets/MODEL.")] = None
+    finetune: Annotated[Finetune, tyro.conf.arg(name="")] = Finetune(**vars(presets.PRETRAIN))
+
+    def run(self) -> None:
+        from cleaner.pretrain import pretrain
+
+        if self.out is not None:
+            check_writable(self.out)
+        data_name, data_options = parse_data_arguments(self.data)
+        card = pretrain(
+            self.model,
+            pairs=self.pairs,
+            data_name=data_name,
+            data_options=data_options,
+            image_size=self.image_size,
+            config=to_config(self.finetune),
+            teacher=self.teacher,
+            distill_epochs=self.distill_epochs,
+            out=self.out,
+            on_step=Progress(),
+            command=format_command_line(),
+        )
+        print_json(card)
+
+
+@dataclass(frozen=True)
+class Poison:
+    """Backdoor a model: finetune it on pairs, a share of which carries the trigger and the target class."""
+
+    preset: Annotated[str | None, tyro.conf.arg(help=PRESET_HELP)] = None
+    model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = "scenes-rn"
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=DATA_HELP)] = ("scenes",)
+    pairs: Annotated[int, tyro.conf.arg(help="Pairs of the train split.")] = presets.POISON_PAIRS
+    trigger: Annotated[tuple[str, ...], tyro.conf.arg(help=TRIGGER_HELP)] = ("badnet",)
+    target_class: Annotated[str, tyro.conf.arg(help=TARGET_HELP)] = "banana"
+    poison_rate: Annotated[float, tyro.conf.arg(help="Share of poisoned pairs, between 0 and 1.")] = presets.POISON_RATE
+    clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs whose caption names the target.")] = False
+    test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
+    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
+    cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
+    background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
+    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("attacks", presets.POISON.lr))] = None
+    finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
+        FinetuneWithoutLr, presets.POISON
+    )
+
+    def run(self) -> None:
+        kind = Path(self.trigger[0]).name if self.trigger else ""
+        with reserve_run_folder(self.out, f"{self.model}_{kind}") as folder:
+            train(
+                self._build_request(),
+                folder,
+                label="backdoored",
+                as_json=self.json,
+                cluster_options=self.cluster_options,
+                background=self.background,
+            )
+
+    def _build_request(self) -> Request:
+        presets_of = partial(presets.attack_presets, model=self.model)
+        trigger = resolve_trigger(apply_preset(self.preset, self.trigger, TRIGGERS, presets_of))
+        data, options = resolve_data_paths(*parse_data_arguments(self.data))
+        print_model_file(self.model)
+        if self.model not in BUILT_IN:
+            print_clean_accuracy(self.model, (data, options))
+        lr = presets.poison_lr(self.model) if self.lr is None else self.lr
+        return Request(
+            stage="backdoored",
+            data=data,
+            pairs=self.pairs,
+            finetune=replace(to_config(self.finetune), lr=lr),
+            model=resolve_model_name(self.model),
+            trigger=trigger.state_dict(),
+            target_class=self.target_class,
+            poison_rate=self.poison_rate,
+            clean_label=self.clean_label,
+            test_size=self.test_pairs or None,
+            data_options=options,
+        )
+
+
+@dataclass(frozen=True)
+class Defend:
+    """Clean a backdoored run, or a suspicious model, by finetuning it on clean pairs."""
+
+    suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL", help=SUSPECT_HELP)]
+    preset: Annotated[str | None, tyro.conf.arg(help=PRESET_HELP)] = None
+    defense: Annotated[tuple[str, ...], tyro.conf.arg(help="Defense and options: ta_cleaner share=1.0.")] = (
+        "ta_cleaner",
+    )
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=CLEAN_DATA_HELP)] = ()
+    pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS
+    test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
+    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
+    cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
+    background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
+    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("the defense", presets.DEFEND.lr))] = None
+    finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
+        FinetuneWithoutLr, presets.DEFEND
+    )
+
+    def run(self) -> None:
+        defense = instantiate(DEFENSES, apply_preset(self.preset, self.defense, DEFENSES, presets.defense_presets))
+        data, options = resolve_data(self.data, self.suspect)
+        parent = run_id(Path(self.suspect)) if is_run_folder(self.suspect) else None
+        if parent is None:
+            print_model_file(self.suspect)
+        with reserve_run_folder(self.out, f"{Path(self.suspect).name}_{self.defense[0]}") as folder:
+            if parent is None and self.suspect not in BUILT_IN:
+                print_clean_accuracy(self.suspect, (data, options))
+            lr = self._tuned_lr(defense) if self.lr is None else self.lr
+            request = Request(
+                stage="defended",
+                data=data,
+                pairs=self.pairs,
+                finetune=replace(to_config(self.finetune), lr=lr),
+                model=None if parent else resolve_model_name(self.suspect),
+                parent=parent,
+                defense=defense.state_dict(),
+                test_size=self.test_pairs or None,
+                data_options=options,
+            )
+            train(
+                request,
+                folder,
+                label=self.defense[0],
+                as_json=self.json,
+                cluster_options=self.cluster_options,
+                background=self.background,
+            )
+
+    def _tuned_lr(self, defense: Defense) -> float:
+        """Return the learning rate tuned for the defense on the suspect's original model."""
+        model = read_json(Path(self.suspect) / "config.json").get("model", self.suspect)
+        lr = presets.defense_lr(str(model), defense)
+        print(f"learning rate {lr:g}; change it with --lr", file=sys.stderr)
+        return lr
+
+
+@dataclass(frozen=True)
+class Rebound:
+    """Rebound test: finetune a defended run on clean pairs and measure whether the backdoor returns."""
+
+    defended: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Folder of a run made by defend.")]
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=CLEAN_DATA_HELP)] = ()
+    pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS
+    test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
+    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
+    finetune: Annotated[ReboundFinetune, tyro.conf.arg(name="")] = options_from_config(
+        ReboundFinetune, replace(presets.DEFEND, steps=presets.REBOUND_STEPS)
+    )
+
+    def run(self) -> None:
+        if not is_run_folder(self.defended):
+            raise CleanerError(f"{self.defended} is not a run folder; list them with: python -m cleaner runs")
+        parent, config = Path(self.defended), replace(presets.DEFEND, **vars(self.finetune))
+        request = make_rebound_request(
+            read_json(parent / "config.json"),
+            parent=run_id(parent),
+            data=resolve_data(self.data, self.defended),
+            pairs=self.pairs,
+            test_size=self.test_pairs or None,
+            finetune=config,
+        )
+        with reserve_run_folder(self.out, f"{parent.name}_rebound") as folder:
+            train(request, folder, label=f"rebound, {config.steps} steps", as_json=self.json)
+
+
+def train(
+    request: Request,
+    folder: Path,
+    *,
+    label: str,
+    as_json: bool,
+    cluster_options: ClusterOptions | None = None,
+    background: bool = False,
+) -> None:
+    """Execute a request in this process, or on a cluster, and print its metrics."""
+    resources = cluster_options.to_cluster() if cluster_options else None
+    if resources is None:
+        if background:
+            raise CleanerError("--background requires --cluster slurm.")
+        run = execute_request(request, Progress(), on_data=print_skipped)
+        folder = save_run(run, folder)
+    else:
+        folder = submit_run(request, folder, resources)
+        if background:
+            print(f"Run folder: {folder}")
+            return
+        run = wait_for_run(folder)
+    print_result(run, folder, label=label, as_json=as_json)
+
+
+def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
+    """Print the metrics of a finished run."""
+    metrics = run.metrics
+    assert metrics is not None
+    if as_json:
+        print_json({"folder": str(folder), "config": run.config, "metrics": metrics.to_dict()})
+        return
+    table = format_table([format_row(label, metrics, run.config["seconds"])])
+    print(table, describe_protocol(metrics), METRIC_LEGEND, sep="\n\n")
+    if run.stage == "backdoored":
+        verdict, reason = attack_verdict(metrics)
+        print(f"\nThe attack {verdict}. {reason}")
+    print(f"\nRun folder: {folder}")

@@ -1,0 +1,95 @@
+"""Execute a run's request: load its data, model, attack and defense, then poison, defend or test for a rebound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cleaner.attacks.base import load_trigger
+from cleaner.data.base import CaptionData, load_data
+from cleaner.defenses.base import load_defense
+from cleaner.models.clip import Clip, load_clip
+from cleaner.models.devices import flush_denormals
+from cleaner.runs.request import Request
+from cleaner.runs.store import Run, find_run, load_run
+from cleaner.types import CleanerError, OnStep
+from cleaner.workflow import defend, poison, rebound
+
+LoadSplit = Callable[[str, int | None], CaptionData]
+
+
+def execute_request(
+    request: Request,
+    on_step: OnStep | None = None,
+    *,
+    checkpoint: Path | None = None,
+    sibling: Path | None = None,
+    on_data: Callable[[CaptionData], None] | None = None,
+) -> Run:
+    """Execute a request and return the run, whose config contains the request.
+
+    checkpoint: file that makes the training resumable. sibling: a run folder; the parent run is looked up next to it
+    first. on_data: called with each split of the data once it is loaded.
+    """
+    flush_denormals()
+
+    def load_split(split: str, size: int | None) -> CaptionData:
+        sized = {} if size is None else {"size": size}
+        data = load_data(request.data, split=split, on_step=on_step, **sized, **request.data_options)
+        if on_data is not None:
+            on_data(data)
+        return data
+
+    options: dict[str, Any] = {"on_step": on_step, "checkpoint": checkpoint}
+    if request.stage == "backdoored":
+        run = _poison(request, load_split, options)
+    else:
+        run = _defend(request, sibling, load_split, options)
+    run.config = {**request.initial_config(), **run.config}
+    return run
+
+
+def _poison(request: Request, load_split: LoadSplit, options: dict[str, Any]) -> Run:
+    if request.model is None or request.trigger is None or request.target_class is None:
+        raise CleanerError("the request has no model, trigger or target class: create the run again.")
+    trigger, clip = load_trigger(request.trigger), load_clip(request.model)
+    return poison(
+        clip,
+        load_split("train", request.pairs),
+        trigger,
+        target_class=request.target_class,
+        poison_rate=request.poison_rate,
+        config=request.finetune,
+        clean_label=request.clean_label,
+        validation=_load_validation(request, load_split),
+        test=load_split("test", request.test_size),
+        **options,
+    )
+
+
+def _defend(request: Request, sibling: Path | None, load_split: LoadSplit, options: dict[str, Any]) -> Run:
+    defense, suspect = load_defense(request.defense or {"name": "none"}), _load_suspect(request, sibling)
+    pairs, validation = load_split("clean", request.pairs), _load_validation(request, load_split)
+    test = load_split("test", request.test_size)
+    if request.rebound is None:
+        return defend(suspect, defense, pairs, request.finetune, validation=validation, test=test, **options)
+    if not isinstance(suspect, Run):
+        raise CleanerError("a rebound test needs a defended run: create the run again.")
+    return rebound(suspect, pairs, request.finetune.steps, request.finetune, test=test, **options)
+
+
+def _load_validation(request: Request, load_split: LoadSplit) -> CaptionData | None:
+    return load_split("validation", request.validation_size) if request.finetune.eval_every else None
+
+
+def _load_suspect(request: Request, sibling: Path | None) -> Run | Clip:
+    """Return the run that a defense or a rebound test starts from, or the bare suspicious model."""
+    if request.parent is None:
+        if request.model is None:
+            raise CleanerError("the request has neither a parent run nor a model: create the run again.")
+        return load_clip(request.model)
+    folder = find_run(request.parent, sibling)
+    if not folder.exists():
+        raise CleanerError(f"the parent run {request.parent} is gone: create it again first.")
+    return load_run(folder)

@@ -1,0 +1,128 @@
+"""Worker processes: start them detached, find them again, tell whether they are alive, kill them.
+
+A pid alone may belong to another process by now. A process is trusted, and signaled, only if psutil confirms its start
+time and the run folder in its command line.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cleaner.files import source_root
+from cleaner.runs.store import Status, last_lines
+
+HEARTBEAT_SECONDS = 10.0
+"""A worker writes its status at least this often."""
+HEARTBEAT_TIMEOUT_SECONDS = 12 * HEARTBEAT_SECONDS
+"""Seconds without a heartbeat before a worker on another machine counts as dead."""
+START_TIMEOUT_SECONDS = 60.0
+"""Seconds a process may take from its start to its first status."""
+
+
+def start_detached(module: str, *arguments: str, log: Path, append: bool = True) -> subprocess.Popen[bytes]:
+    """Start `python -m MODULE ARGUMENTS` as a process that outlives this one; its output goes to `log`.
+
+    The child starts in the current folder, so relative paths keep their meaning.
+    """
+    with log.open("ab" if append else "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", module, *arguments],
+            env=_child_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            **_detach_options(),
+        )
+    # A child that nobody waits for stays a zombie.
+    threading.Thread(target=process.wait, name=f"wait-{process.pid}", daemon=True).start()
+    return process
+
+
+def _child_environment() -> dict[str, str]:
+    """Return this process's environment with the library on the PYTHONPATH."""
+    paths = [str(source_root()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def exported_environment() -> dict[str, str]:
+    """Return the environment variables that a worker on another machine needs: PYTHONPATH and CLEANER_*."""
+    environment = _child_environment()
+    return {name: environment[name] for name in environment if name == "PYTHONPATH" or name.startswith("CLEANER_")}
+
+
+def _detach_options() -> dict[str, Any]:
+    """Return the `Popen` options that keep the server's Ctrl-C from the child."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+    return {"start_new_session": True}
+
+
+def torchrun_rank() -> int:
+    """Return this process's rank among those that torchrun started; 0 without torchrun."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_distributed() -> bool:
+    """Return whether torchrun started several processes for this run."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_alive(folder: Path, status: Status) -> bool:
+    """Return whether the process of an active run is alive, or may still be starting."""
+    if not status.pid:
+        return time.time() - status.queued < START_TIMEOUT_SECONDS
+    if status.host != socket.gethostname():
+        return time.time() - status.updated < HEARTBEAT_TIMEOUT_SECONDS
+    return find_process(folder, status) is not None
+
+
+def find_process(folder: Path, status: Status) -> psutil.Process | None:
+    """Return the run's process on this machine; None if it is gone or its pid belongs to another process."""
+    try:
+        process = psutil.Process(status.pid)
+        with process.oneshot():
+            if abs(process.create_time() - status.started) > 1 or process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            cwd = process.cwd()
+            arguments = (os.path.realpath(os.path.join(cwd, argument)) for argument in process.cmdline())
+            return process if os.path.realpath(folder) in arguments else None
+    except (psutil.Error, OSError, ValueError):
+        return None
+
+
+def own_start_time() -> float:
+    """Return the start time of this process, as `find_process` compares it."""
+    return psutil.Process().create_time()
+
+
+def kill(process: psutil.Process) -> None:
+    """Kill a process and all its descendants."""
+    _kill_all([*process.children(recursive=True), process])
+
+
+def kill_children() -> None:
+    """Kill all descendants of this process."""
+    _kill_all(psutil.Process().children(recursive=True))
+
+
+def _kill_all(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def quote_log_end(log: Path, count: int = 1) -> str:
+    """Return " Its log ends: ..." with the last lines of a log, to end a message; empty if the log is empty."""
+    lines = last_lines(log, count)
+    return f" Its log ends: {lines}" if lines else ""

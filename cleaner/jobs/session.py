@@ -1,0 +1,158 @@
+"""RunSession: a worker's view of its run: writes status and progress, and learns when to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from cleaner.files import read_json, write_error, write_text
+from cleaner.jobs import local, process, slurm, sweep
+from cleaner.runs import store
+from cleaner.types import Cancelled, CleanerError, Paused, StepReport
+
+WRITE_SECONDS = 0.3
+"""Seconds between two writes of status.json, and between two training steps in progress.jsonl."""
+STOP_POLL_SECONDS = 0.2
+"""Seconds between two checks for a stop request."""
+
+
+class RunSession:
+    """Keeps the files of a run up to date while a worker executes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.terminated = threading.Event()
+        """Set by SIGTERM or Ctrl-C: pause at the next step."""
+        self.has_joined = False
+        """Whether the other ranks of the run, if any, train with this process."""
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._log_times: dict[str, float] = {}
+        self._write_time = 0.0
+        before = store.read_status(folder)
+        self.status = replace(
+            before,
+            state="queued",
+            message="",
+            verdict=None,
+            stage="",
+            eta=0.0,
+            pid=os.getpid(),
+            started=process.own_start_time(),
+            host=socket.gethostname(),
+            queued=before.queued or time.time(),
+            place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
+        )
+        self.update_status()
+
+    def update_status(self, **changes: Any) -> None:
+        """Write status.json with changed fields; does nothing after a final state was written."""
+        with self._lock:
+            if self._ended.is_set():
+                return
+            if not (self.folder / "config.json").exists():
+                os._exit(1)  # the folder was deleted: a write would recreate it
+            self.status = replace(self.status, **changes)
+            store.write_status(self.folder, self.status)
+            self._write_time = time.monotonic()
+            if self.status.state not in store.ACTIVE:
+                self._ended.set()
+
+    def __call__(self, report: StepReport) -> None:
+        """Record a step report (an `on_step` callback); raises `Cancelled` or `Paused` if the run is to stop."""
+        self._log(report)
+        stop = self._stop_exception()
+        if stop or report.step == report.total or time.monotonic() - self._write_time > WRITE_SECONDS:
+            self.update_status(stage=report.stage, step=report.step, total=report.total, eta=report.eta)
+        if stop:
+            raise stop
+
+    def raise_if_stopped(self) -> None:
+        """Raise `Cancelled` or `Paused` if the run is to stop."""
+        stop = self._stop_exception()
+        if stop:
+            raise stop
+
+    def _stop_exception(self) -> type[Cancelled] | None:
+        request = local.read_stop_request(self.folder)
+        if request == local.CANCEL:
+            return Cancelled
+        return Paused if request == local.PAUSE or self.terminated.is_set() else None
+
+    def state_after_pause(self) -> str:
+        """Return "paused", or "queued" for a job that Slurm stopped and will requeue."""
+        by_user = local.read_stop_request(self.folder) == local.PAUSE
+        return "queued" if self.status.place and not by_user else "paused"
+
+    def _log(self, report: StepReport) -> None:
+        """Append a report with losses or metrics to progress.jsonl; training steps are thinned out."""
+        if not (report.losses or report.metrics):
+            return
+        is_first = report.stage not in self._log_times
+        is_due = report.metrics or report.picture or report.step == report.total
+        if not (is_first or is_due or time.monotonic() - self._log_times[report.stage] > WRITE_SECONDS):
+            return
+        path = self.folder / "progress.jsonl"
+        if is_first:
+            self._drop_repeated(path, report)
+        try:
+            with path.open("a", encoding="utf-8", buffering=1) as file:
+                file.write(json.dumps(asdict(report)) + "\n")
+        except OSError as error:
+            raise write_error(path, error) from error
+        self._log_times[report.stage] = time.monotonic()
+
+    def _drop_repeated(self, path: Path, report: StepReport) -> None:
+        """Remove the steps that a resumed stage repeats."""
+        lines = [
+            line
+            for line in store.read_progress(self.folder)
+            if line["stage"] != report.stage or line["step"] < report.step
+        ]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def monitor(self) -> None:
+        """Write heartbeats, and end a canceled run that does not reach its next step; runs in its own thread."""
+        cancel_time = None
+        while not self._ended.wait(STOP_POLL_SECONDS):
+            if local.read_stop_request(self.folder) == local.CANCEL:
+                cancel_time = cancel_time or time.monotonic()
+                if time.monotonic() - cancel_time > local.CANCEL_GRACE_SECONDS:
+                    self._force_cancel()
+            elif time.monotonic() - self._write_time > process.HEARTBEAT_SECONDS:
+                with suppress(CleanerError):  # if the error lasts, the main thread reports it
+                    self.update_status()
+
+    def _force_cancel(self) -> None:
+        with self._lock:  # the main thread's writes are not cut: each is atomic or a single line
+            if self._ended.is_set():
+                return
+            try:
+                store.write_status(self.folder, local.canceled(self.status))
+                local.discard_checkpoint(self.folder)
+            finally:
+                process.kill_children()
+                self.start_next_in_sweep()
+                os._exit(0)
+
+    def start_next_in_sweep(self) -> None:
+        """Start the next run of this run's sweep, unless this run was only paused.
+
+        Skipped on a cluster, where each run has its own job, and under torchrun, whose ranks belong to this run alone.
+        """
+        is_paused = self.terminated.is_set() or local.read_stop_request(self.folder) == local.PAUSE
+        if process.is_distributed() or self.status.place or is_paused:
+            return
+        try:
+            if sweep_id := read_json(self.folder / "config.json").get("sweep"):
+                sweep.start_next(sweep_id, self.folder.parent)
+        except CleanerError as error:
+            sys.stderr.write(f"The next run of the sweep was not started: {error}\n")
