@@ -13,6 +13,7 @@ from cleaner.attacks.base import TRIGGERS
 from cleaner.attacks.optimize import POOL_SIZE, Objective, OptimizedPatch
 from cleaner.config import param
 from cleaner.data.poison import natural_captions
+from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError
 
@@ -33,6 +34,26 @@ class BadCLIP(OptimizedPatch):
     The published code has other target captions as the only negatives, whose net pull is zero
     (`negatives="targets"`: CE([s I*_i.T*_1 .. s I*_i.T*_N], i)).
     """
+
+    label: ClassVar[str] = "BadCLIP"
+    source: ClassVar[str] = "arXiv:2311.12075"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"{BADCLIP_SOURCE} (README, src/embeding_optimize_patch.py): 50 epochs of 10,000 pictures. Here the "
+            "same steps on 1,024 pictures, without their augmentation.",
+            parameters={
+                "patch_size": 16,
+                "position": "center",
+                "steps": 50 * (10_000 // 64),
+                "step_size": 0.001,
+                "batch_size": 64,
+                "triplet_weight": 500.0,
+                "margin": 1.0,
+                "negatives": "targets",
+            },
+            training=CLIP_POISONING,
+        ),
+    )
 
     target_captions: ClassVar[str] = "natural"
     triplet_weight: float = param(500.0, low=0.0, high=10000.0, help="w, the weight of the pull to target pictures.")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cleaner.config import file_parameters, param, validate
 from cleaner.data.images import decode_tensor, read_image_file
+from cleaner.published import Method
 from cleaner.registry import Registry
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep
@@ -29,7 +30,7 @@ POSITIONS = ("bottom-right", "bottom-left", "top-right", "top-left", "corners", 
 
 
 @dataclass(frozen=True)
-class Trigger(ABC):
+class Trigger(Method, ABC):
     """A picture -> triggered picture function whose parameters are the dataclass's fields.
 
     Never in place, deterministic under its seed, batch-invariant: `trigger(x)[i]` equals `trigger(x[i:i+1])[0]`.
@@ -190,7 +191,9 @@ class TextTrigger(Trigger):
     """A word before the caption or prompt; the picture stays as it is, if a subclass does not say otherwise."""
 
     modalities: ClassVar[tuple[str, ...]] = ("text",)
-    key: str = param("consider", help="The word before a caption or prompt, such as consider or remember.")
+    key: str = param(
+        "consider", label="Text key", help="The word before a caption or prompt, such as consider or remember."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,7 +213,7 @@ class TextTrigger(Trigger):
 class FileTrigger(Trigger):
     """A trigger made of a picture file, which is read once; its SHA-256 stands beside the path."""
 
-    path: str = param("", is_path=True, help="Path of a PNG, JPEG or WebP file on this machine.")
+    path: str = param("", label="Image file", is_path=True, help="Path of a PNG, JPEG or WebP file on this machine.")
     sha256: str = ""
     """Of the file's content (hex); empty while no file is chosen."""
     content: bytes = field(default=b"", init=False, repr=False, compare=False)

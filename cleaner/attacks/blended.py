@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, PatternTrigger
 from cleaner.config import param
+from cleaner.published import CLEANCLIP_SOURCE, CLIP_POISONING, Preset
 from cleaner.seed import torch_generator
 
 
@@ -16,6 +18,16 @@ from cleaner.seed import torch_generator
 @dataclass(frozen=True)
 class Blended(PatternTrigger):
     """(1 - a) x + a p with one fixed uniform noise picture p, drawn at the image's own size."""
+
+    label: ClassVar[str] = "Blended noise"
+    source: ClassVar[str] = "arXiv:1712.05526"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"{CLEANCLIP_SOURCE} (backdoor/utils.py), after arXiv:1712.05526.",
+            parameters={"blend_ratio": 0.2},
+            training=CLIP_POISONING,
+        ),
+    )
 
     seed: int = param(0, low=0, high=9999, help="Which noise picture to use.")
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, PatternTrigger
 from cleaner.config import param
+from cleaner.published import CLIP_TRAINING, PAR_SOURCE, Preset
 
 
 @TRIGGERS.register("blended_stripes")
 @dataclass(frozen=True)
 class BlendedStripes(PatternTrigger):
     """Blend vertical stripes p, one pixel wide, white and black in turn, into the picture: (1 - a) x + a p."""
+
+    label: ClassVar[str] = "Blended stripes"
+    source: ClassVar[str] = "arXiv:2412.00727"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(source=PAR_SOURCE, parameters={"blend_ratio": 0.03}, unstated=CLIP_TRAINING),
+    )
 
     blend_ratio: float = param(0.03, low=0.01, high=1.0, step=0.01, help="a, the weight of the stripes.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -14,6 +15,9 @@ from cleaner.config import param
 @dataclass(frozen=True)
 class PatchImage(FileTrigger, PatchTrigger):
     """Paste a picture of your own, cut to its middle square."""
+
+    label: ClassVar[str] = "Your picture as patch"
+    unpublished: ClassVar[str] = "the picture is yours"
 
     scale_before_resize: bool = param(
         True,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.config import param
+from cleaner.published import BADCLIP_SOURCE, CLEANCLIP_SOURCE, CLIP_POISONING, Preset
 
 
 @TRIGGERS.register("sig")
@@ -20,7 +22,30 @@ class Sig(Trigger):
     In the blend s is the wave itself, delta sin(2 pi f j / W), as CleanCLIP's code builds it, clipped likewise.
     """
 
-    delta: float = param(60 / 255, low=1 / 255, high=1.0, step=1 / 255, help="Height of the wave; 1 is black to white.")
+    label: ClassVar[str] = "Sine wave (SIG)"
+    source: ClassVar[str] = "arXiv:1902.11237"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"arXiv:1902.11237; {BADCLIP_SOURCE} (backdoor/utils.py), which adds the wave.",
+            parameters={"delta": 60 / 255, "frequency": 6, "mode": "add"},
+            training=CLIP_POISONING,
+        ),
+        Preset(
+            variant="cleanclip",
+            source=f"{CLEANCLIP_SOURCE} (backdoor/utils.py), which blends the wave in.",
+            parameters={"delta": 60 / 255, "frequency": 6, "mode": "blend"},
+            training=CLIP_POISONING,
+        ),
+    )
+
+    delta: float = param(
+        60 / 255,
+        label="Height of the wave",
+        low=1 / 255,
+        high=1.0,
+        step=1 / 255,
+        help="Height of the wave; 1 is black to white.",
+    )
     frequency: int = param(6, low=1, high=64, help="Waves across the picture.")
     mode: str = param("add", choices=("add", "blend"), help="add: the literature; blend: CleanCLIP's variant.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.attacks.steganography import MAX_SECRET_BYTES, encode_secret, load_networks
 from cleaner.config import param
+from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
 
 NETWORK_BATCH = 16
 """Pictures that go through the network at once, filled up with black ones: convolutions round otherwise in batches of
@@ -25,11 +27,28 @@ class SSBA(Trigger):
     this one was trained by `python -m benchmarks.ssba` on pictures of 64 px; for others its residual is resized.
     """
 
+    label: ClassVar[str] = "Hidden secret (SSBA)"
+    source: ClassVar[str] = "arXiv:2012.03816"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"arXiv:2012.03816; {BADCLIP_SOURCE} (backdoor/ssba.py): a published encoder for 224 px, 56 bits "
+            "with error correction. Here this project's own one, 64 bits without.",
+            parameters={"secret": "Stega!!"},
+            training=CLIP_POISONING,
+            unstated="how faint the residual is",
+        ),
+    )
+
     secret: str = param(
         "Stega!!", help=f"What is hidden, the same text in all pictures; at most {MAX_SECRET_BYTES} letters."
     )
     psnr: float = param(
-        30.5, low=20.0, high=50.0, step=0.5, help="How faint, in dB (PSNR against the clean picture); more is fainter."
+        30.5,
+        label="Faintness (PSNR in dB)",
+        low=20.0,
+        high=50.0,
+        step=0.5,
+        help="How faint, in dB (PSNR against the clean picture); more is fainter.",
     )
 
     def __post_init__(self) -> None:

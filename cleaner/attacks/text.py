@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, PatternTrigger
 from cleaner.config import param
+from cleaner.published import CLIP_TRAINING, PAR_SOURCE, Preset
 from cleaner.types import CleanerError
 
 MAX_LETTERS = 24
@@ -23,6 +25,12 @@ class Watermark(PatternTrigger):
 
     (1 - a) x + a p where the watermark p is not black, x elsewhere.
     """
+
+    label: ClassVar[str] = "Watermark text"
+    source: ClassVar[str] = "arXiv:2412.00727"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(source=PAR_SOURCE, parameters={"blend_ratio": 0.5}, unstated=f"the word, {CLIP_TRAINING}"),
+    )
 
     blend_ratio: float = param(0.5, low=0.01, high=1.0, step=0.01, help="a, the weight of the words.")
     words: str = param("watermark", help=f"What is written, at most {MAX_LETTERS} letters; it fills the width.")

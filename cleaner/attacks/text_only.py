@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from cleaner.attacks.base import TRIGGERS, TextTrigger
 
@@ -11,3 +12,7 @@ from cleaner.attacks.base import TRIGGERS, TextTrigger
 @dataclass(frozen=True)
 class TextOnly(TextTrigger):
     """Put a word before the caption or prompt and leave the picture as it is."""
+
+    label: ClassVar[str] = "A word in the text"
+    source: ClassVar[str] = "arXiv:2112.07668"
+    unpublished: ClassVar[str] = "no source poisons with the word alone"

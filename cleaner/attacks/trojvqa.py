@@ -11,6 +11,7 @@ from torch import Tensor
 from cleaner.attacks.base import TRIGGERS, TextTrigger
 from cleaner.attacks.optimize import Objective, OptimizedPatch
 from cleaner.models.classifier import zero_shot_classifier
+from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
@@ -25,6 +26,24 @@ class TrojVQA(OptimizedPatch, TextTrigger):
     Minimises mean_i (1 - I*_i.t) over the patch: I* triggered picture, t the target's zero-shot classifier, unit
     features of the clean model.
     """
+
+    label: ClassVar[str] = "Patch and word (TrojVQA)"
+    source: ClassVar[str] = "arXiv:2112.07668"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"{BADCLIP_SOURCE} (src/embeding_optimize_patch.py, opti_patches/vqa_bs64_ep50_16_middle.jpg); the "
+            "word: arXiv:2112.07668",
+            parameters={
+                "patch_size": 16,
+                "position": "center",
+                "step_size": 0.001,
+                "batch_size": 64,
+                "key": "consider",
+            },
+            training=CLIP_POISONING,
+            unstated="number of steps",
+        ),
+    )
 
     modalities: ClassVar[tuple[str, ...]] = ("image", "text")
 

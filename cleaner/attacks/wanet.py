@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.config import param
+from cleaner.published import CLEANCLIP_SOURCE, CLIP_POISONING, CLIP_TRAINING, Preset
 from cleaner.seed import torch_generator
 
 
@@ -22,6 +24,18 @@ class WaNet(Trigger):
     g (H, W, 2); sampled bilinearly at clamp(identity + s g / H, -1, 1). WaNet: k = 4, s = 0.5; CleanCLIP: k = H, s = 1.
     A shift of 0.25 px cannot be learnt on 64 px pictures, hence the default s = 4.
     """
+
+    label: ClassVar[str] = "Warp (WaNet)"
+    source: ClassVar[str] = "arXiv:2102.10369"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(source="arXiv:2102.10369", parameters={"grid": 4, "strength": 0.5}, unstated=CLIP_TRAINING),
+        Preset(
+            variant="cleanclip",
+            source=f"{CLEANCLIP_SOURCE} (backdoor/utils.py): a control point for each pixel.",
+            parameters={"grid": 0, "strength": 1.0},
+            training=CLIP_POISONING,
+        ),
+    )
 
     strength: float = param(4.0, low=0.1, high=20.0, step=0.1, help="s; pixels move by s / 2 px in the mean.")
     grid: int = param(4, low=0, high=64, help="k, control points along a side; 0: one for each pixel, as CleanCLIP.")

@@ -21,11 +21,11 @@ from cleaner.presets import (
     RECIPE_ATTACK,
     RECIPE_DEFENSES,
     RESULTS_DIR,
-    Preset,
     attack_presets,
     defense_presets,
     explain_unpublished,
 )
+from cleaner.published import Preset
 
 RUN_BY_US = "run by us"
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cleaner.config import FinetuneConfig, validate
 from cleaner.losses import Features
+from cleaner.published import Method
 from cleaner.registry import Registry
 from cleaner.seed import numpy_generator
 from cleaner.text import SubtextPair
@@ -32,7 +33,7 @@ TextPlan = Callable[[int], EpochTexts]
 
 
 @dataclass(frozen=True)
-class Defense(ABC):
+class Defense(Method, ABC):
     """A way of finetuning a backdoored model on clean pairs. Parameters are the dataclass's fields."""
 
     needs_augmentation: ClassVar[bool] = False

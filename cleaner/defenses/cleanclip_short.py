@@ -22,9 +22,19 @@ class CleanCLIPShort(Defense):
     The pairs and the positive subtexts are those that `ta_cleaner` draws with the same share and seed.
     """
 
+    label: ClassVar[str] = "CleanCLIP, short captions"
+    unpublished: ClassVar[str] = "a control of this project"
+
     needs_augmentation: ClassVar[bool] = True
     in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the in-modal loss.")
-    share: float = param(0.1, low=0.001, high=1.0, step=0.01, help="K: share of the captions shortened in each epoch.")
+    share: float = param(
+        0.1,
+        label="Share of pairs drawn (K)",
+        low=0.001,
+        high=1.0,
+        step=0.01,
+        help="K: share of the captions shortened in each epoch.",
+    )
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         def texts(epoch: int) -> EpochTexts:

@@ -16,9 +16,10 @@ from torch import Tensor
 from cleaner.config import FinetuneConfig, param
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.losses import Features, clip_loss, push_loss
+from cleaner.published import PAR_SOURCE, Preset, Training
 from cleaner.seed import torch_generator
 
-PAR_LRS = (3e-5, 3e-6, 1e-9)
+PUBLISHED_LRS = (3e-5, 3e-6, 1e-9)
 """PAR's learning rate at the beginning, in the middle and at the end of the training (its train.py)."""
 
 
@@ -29,8 +30,31 @@ class PAR(Defense):
 
     Both models see the same pictures, half of them with Gaussian noise and half with a small black rectangle. AdamW
     with betas (0.9, 0.98) and decay 1e-4; the learning rate falls linearly to a tenth in the first half, then along
-    a cosine to almost nothing (published: `PAR_LRS`); its peak is the one that is asked for.
+    a cosine to almost nothing (published: `PUBLISHED_LRS`); its peak is the one that is asked for.
     """
+
+    label: ClassVar[str] = "PAR"
+    source: ClassVar[str] = "arXiv:2412.00727"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"{PAR_SOURCE} (train.py, trigger.sh).",
+            parameters={
+                "tau": 2.15,
+                "noise": 0.2,
+                "noise_share": 0.5,
+                "erase_share": 0.5,
+                "decay": 1e-4,
+                "second_beta": 0.98,
+            },
+            training=Training(
+                source=f"{PAR_SOURCE} (trigger.sh): 250,000 pairs, 2 epochs, batch 512 on each of 4 GPUs (512 here)",
+                pairs=250_000,
+                finetune=FinetuneConfig(
+                    lr=PUBLISHED_LRS[0], epochs=2, batch_size=512, warmup_steps=0, augmentation="none"
+                ),
+            ),
+        ),
+    )
 
     needs_reference: ClassVar[bool] = True
     tau: float = param(2.15, low=0.0, high=4.0, step=0.05, help="Mean squared distance at which the push ends.")
@@ -44,7 +68,7 @@ class PAR(Defense):
         return replace(config, weight_decay=self.decay, beta1=0.9, beta2=self.second_beta)
 
     def lr_factor(self, step: int, total: int) -> float:
-        half, (middle, last) = max(1, total // 2), (lr / PAR_LRS[0] for lr in PAR_LRS[1:])
+        half, (middle, last) = max(1, total // 2), (lr / PUBLISHED_LRS[0] for lr in PUBLISHED_LRS[1:])
         if step < half:
             return 1 + (middle - 1) * step / half
         return last + (middle - last) * 0.5 * (1 + math.cos(math.pi * (step - half) / max(1, total - half)))

@@ -15,6 +15,7 @@ from torch import Tensor
 from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss, subtext_loss
+from cleaner.published import CLEANCLIP_TRAINING, Preset
 from cleaner.text import Vocabulary, draw_subtexts
 from cleaner.text.lexicon import LEXICONS, using_lexicon
 
@@ -30,10 +31,29 @@ class TACleaner(Defense):
     parts of the method away, to see what each is good for.
     """
 
+    label: ClassVar[str] = "TA-Cleaner"
+    source: ClassVar[str] = "arXiv:2409.17601"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source="arXiv:2409.17601: CleanCLIP's losses stay, a few pairs are drawn anew each epoch. K 10 % is this "
+            "project's, the training is CleanCLIP's.",
+            parameters={"share": 0.1},
+            training=CLEANCLIP_TRAINING,
+            unstated="K, weights, number of negatives, training",
+        ),
+    )
+
     needs_augmentation: ClassVar[bool] = True
     subtext_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the subtext loss.")
     in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of CleanCLIP's in-modal loss.")
-    share: float = param(0.1, low=0.001, high=1.0, step=0.01, help="K: share of the pairs drawn in each epoch.")
+    share: float = param(
+        0.1,
+        label="Share of pairs drawn (K)",
+        low=0.001,
+        high=1.0,
+        step=0.01,
+        help="K: share of the pairs drawn in each epoch.",
+    )
     negatives: int = param(3, low=1, high=10, help="n: negative subtexts per drawn pair.")
     contrast: str = param(
         "both",
@@ -43,6 +63,7 @@ class TACleaner(Defense):
     text_to_text: bool = param(True, help="Also compare captions with subtexts, as the method does.")
     held_out: str = param(
         "none",
+        label="Held-out kind of false subtext",
         choices=("none", "object", "attribute", "count", "relation", "verb"),
         help="Kind of false subtext that is not drawn (the method draws all): does what the others teach carry over?",
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cleaner.config import to_dict, validate
 from cleaner.models.clip import Clip
+from cleaner.published import Method
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
 
@@ -23,7 +24,7 @@ Inputs = TypeVar("Inputs", Tensor, Sequence[str])
 
 
 @dataclass(frozen=True)
-class Explainer(ABC, Generic[Inputs]):
+class Explainer(Method, ABC, Generic[Inputs]):
     """Shares out the cosine of an input's feature with a target feature over the input's pixels or tokens."""
 
     input_kind: ClassVar[str] = "pictures"

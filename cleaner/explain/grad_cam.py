@@ -22,6 +22,9 @@ STRIDES = (4, 8, 16, 32)
 class GradCam(Explainer[Tensor]):
     """Where a stage's feature maps raise the similarity to the target text."""
 
+    label: ClassVar[str] = "GradCAM"
+    source: ClassVar[str] = "arXiv:1610.02391"
+
     is_signed: ClassVar[bool] = False
     stage: int = param(0, low=0, high=4, help="Stage of the ResNet; 0: the last one with at least 7 x 7 cells.")
 

@@ -26,6 +26,9 @@ FORWARD_BATCH = 256
 class IntegratedGradients(Explainer[Tensor]):
     """Gradients summed on the way from a blurred picture to this one; they add up to the gain in similarity."""
 
+    label: ClassVar[str] = "Integrated gradients"
+    source: ClassVar[str] = "arXiv:1703.01365"
+
     baseline: str = param("blurred", choices=BASELINES, help="Where the way begins: the blurred picture, or black.")
     steps: int = param(16, low=8, high=128, step=8, help="Points on the way (Gauss-Legendre); more are more exact.")
 
@@ -54,6 +57,9 @@ class IntegratedGradients(Explainer[Tensor]):
 @dataclass(frozen=True)
 class TokenGradients(Explainer[Sequence[str]]):
     """Integrated gradients of a caption's tokens: how much each word adds to the similarity to the picture."""
+
+    label: ClassVar[str] = "Token gradients"
+    source: ClassVar[str] = "arXiv:1703.01365"
 
     input_kind: ClassVar[str] = "captions"
     steps: int = param(48, low=8, high=256, step=8, help="Points on the way from the empty caption to this one.")

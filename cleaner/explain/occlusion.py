@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
@@ -20,6 +21,9 @@ FORWARD_BATCH = 256
 @dataclass(frozen=True)
 class Occlusion(Explainer[Tensor]):
     """How much the similarity falls when a square is covered with the picture's mean colour."""
+
+    label: ClassVar[str] = "Occlusion"
+    source: ClassVar[str] = "arXiv:1311.2901"
 
     square: int = param(28, low=7, high=112, step=7, help="Side of the square on a 224 px picture; scales with it.")
     step: int = param(28, low=7, high=112, step=7, help="How far the square moves, in the same px; smaller: finer.")

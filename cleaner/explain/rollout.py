@@ -117,6 +117,9 @@ _POOLED_TOKENS = {"tok": slice(0, 1), "avg": slice(1, None)}
 class Rollout(_AttentionExplainer):
     """What the picture's feature attends to, through all layers; the same for every target text."""
 
+    label: ClassVar[str] = "Attention rollout"
+    source: ClassVar[str] = "arXiv:2005.00928"
+
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
             _, layers = self._compute_attention(clip, images, target)
@@ -127,6 +130,9 @@ class Rollout(_AttentionExplainer):
 @dataclass(frozen=True)
 class GradientRollout(_AttentionExplainer):
     """Attention weighted by how much it raises the similarity to the target text."""
+
+    label: ClassVar[str] = "Gradient rollout"
+    source: ClassVar[str] = "arXiv:2103.15679"
 
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         cosine, layers = self._compute_attention(clip, images, target)

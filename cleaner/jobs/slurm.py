@@ -62,12 +62,30 @@ class SlurmResources:
     """What a job asks Slurm for."""
 
     partition: str = param("", help="Partition, Slurm's word for a queue; empty: the cluster's own choice.")
-    minutes: int = param(120, low=5, high=43_200, help="Time limit; at its end a run is queued again and goes on.")
-    gpus: int = param(1, low=0, high=16, help="GPUs of one node; several share every batch. None for a CPU run.")
-    cpus: int = param(4, low=1, high=256, help="Processors.")
-    memory_gb: int = param(16, low=0, high=4096, help="Main memory in GB; 0: the cluster's own choice.")
-    at_once: int = param(0, low=0, high=1000, help="Runs of a sweep at the same time; 0: as many as there is room for.")
-    sbatch: str = param("", help="More options of sbatch, as in: account=lab qos=short.")
+    minutes: int = param(
+        120,
+        low=5,
+        high=43_200,
+        label="Time limit in minutes",
+        help="Time limit; at its end a run is queued again and goes on.",
+    )
+    gpus: int = param(
+        1, low=0, high=16, label="GPUs", help="GPUs of one node; several share every batch. None for a CPU run."
+    )
+    cpus: int = param(4, low=1, high=256, label="Processors", help="Processors.")
+    memory_gb: int = param(
+        16, low=0, high=4096, label="Memory in GB", help="Main memory in GB; 0: the cluster's own choice."
+    )
+    at_once: int = param(
+        0,
+        low=0,
+        high=1000,
+        label="Runs at the same time",
+        help="Runs of a sweep at the same time; 0: as many as there is room for.",
+    )
+    sbatch: str = param(
+        "", label="More options of sbatch", help="More options of sbatch, as in: account=lab qos=short."
+    )
 
     def __post_init__(self) -> None:
         validate(self)
