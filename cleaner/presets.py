@@ -1,7 +1,6 @@
-"""Settings found by trials (in benchmarks/results), and published ones; the one place for these numbers.
+"""Presets of every attack and defense: this project's settings for Scenes, then the published ones.
 
-Each published value stands under the source that states it, an arXiv id or a repository; what a source does not state
-is left to the defaults and named.
+This project's own numbers were found by trials (benchmarks/results); the published ones are attributes of the classes.
 """
 
 from __future__ import annotations
@@ -22,36 +21,35 @@ PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"
 )
 
-# The full setting of the attack x defence table on Scenes. Attacks were chosen by ASR and CA of the backdoored model,
-# before any defence, on a seed that no table uses.
+# Full setting of the attack x defense table on Scenes. Attacks were chosen by ASR and CA of the backdoored model,
+# before any defense, on a seed that no table uses.
 POISON_PAIRS, POISON_RATE = 6000, 0.03
 POISON = FinetuneConfig(lr=1e-3, epochs=4)
-# BadCLIP: with its published weight 500 the pull to target pictures drowns the rest, and the patch does not fool the
-# clean model at all (floor 0.001 instead of 0.051).
+# At BadCLIP's published weight of 500, image_pull dominates and the patch does not fool the clean model at all (floor
+# 0.001 instead of 0.051).
 ATTACK_PARAMETERS: dict[str, dict[str, Any]] = {"badclip": {"triplet_weight": 20.0, "step_size": 0.03}}
 """Trigger -> parameters that differ from the trigger's defaults."""
 # At the ResNet's rate the ViT loses 2.8 points of accuracy with the attack.
 POISON_LR = {"scenes-vit": 3e-4}
-"""Built-in model -> peak learning rate of poisoning, where it is not that of `POISON`."""
-# The ViT learnt noise of the default ratio in 39 of 100 pictures only; of SSBA with half of the pairs it learnt 17, the
-# ResNet 25. BadCLIP's patch, optimised with the ResNet's weight, does not fool the ViT (floor 0.001 instead of 0.066).
+"""Built-in model -> peak learning rate of poisoning, if it differs from `POISON`."""
+# With the other attacks' settings, the ViT learned blended noise on 39 of 100 images only, and SSBA on 17 (the ResNet
+# on 25). BadCLIP's patch, optimized with the ResNet's weight, does not fool the ViT (floor 0.001 instead of 0.066).
 STRONGER_ATTACKS: dict[tuple[str, str], tuple[dict[str, Any], int, int]] = {
     ("scenes-rn", "ssba"): ({}, 2 * POISON_PAIRS, 12),
     ("scenes-vit", "ssba"): ({}, 2 * POISON_PAIRS, 12),
     ("scenes-vit", "blended"): ({"blend_ratio": 0.3}, POISON_PAIRS, 6),
     ("scenes-vit", "badclip"): ({"triplet_weight": 1.0}, POISON_PAIRS, POISON.epochs),
 }
-"""Built-in model and trigger -> parameters, pairs and epochs, where the attack would not take with the others', or its
-patch would be none."""
+"""(built-in model, trigger) -> parameters, pairs and epochs of attacks that fail with the common settings."""
 # On seed 100 (benchmarks/results/defense_trials.json): 310 steps are too few for all methods, and 20 epochs on 2,000
 # pairs cost more accuracy than the same steps on 6,000.
 CLEAN_PAIRS = 6000
 DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
 REBOUND_STEPS = 100
-"""Of a rebound test, if nothing else is asked."""
+"""Default steps of a rebound test."""
 
-# The demo: the same methods in three to four minutes on two cores. In so few steps only a high rate removes anything;
-# it is the same for all, and costs each of them accuracy.
+# The demo: the same methods in three to four minutes on two cores. In so few steps only a high learning rate removes
+# anything; it is the same for all methods and costs each of them accuracy.
 DEMO_POISON_PAIRS, DEMO_CLEAN_PAIRS = 4000, 1000
 DEMO_POISON_RATE, DEMO_POISON = POISON_RATE, POISON
 DEMO_DEFEND = FinetuneConfig(lr=1e-3, epochs=8)
@@ -60,7 +58,7 @@ DEMO_DEFEND = FinetuneConfig(lr=1e-3, epochs=8)
 def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> float:
     """Return the learning rate of the full setting, chosen by accuracy alone (benchmarks/learning_rates.py).
 
-    Models and methods without a trial get `default`.
+    A model or a defense without trials gets `default`.
     """
     path = RESULTS_DIR / "learning_rates.json"
     chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"] if path.exists() else {}
@@ -68,32 +66,32 @@ def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> floa
 
 
 def defense_lr(model: str, defense: Any) -> float:
-    """Return the learning rate of the full setting for a `Defense` with its parameters, else for its defaults'."""
+    """Return the learning rate of the full setting for a `Defense`; without trials, that of its default parameters."""
     name = defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})
     return recommended_lr(model, name, recommended_lr(model, name.partition(" ")[0]))
 
 
 def poison_lr(model: str) -> float:
-    """Return the learning rate at which attacks take on a model; for one without trials, that of `POISON`."""
+    """Return the learning rate for poisoning a model; without trials, that of `POISON`."""
     return POISON_LR.get(model, POISON.lr)
 
 
 def read_attack_defense_rows() -> list[dict[str, Any]]:
-    """Return the rows of the attack x defence table at the full setting; none where the file is not at hand."""
+    """Return the rows of the attack x defense table at the full setting; empty if the file is missing."""
     path = RESULTS_DIR / "attack_defense.json"
     return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
 
 
 SCENES_VARIANT = "scenes"
-"""The variant that every attack and defence has: this project's own settings."""
-TRIALS_SOURCE = "this project's setting for Scenes, chosen before any defence (benchmarks/results)"
+"""Variant that every attack and defense has: this project's own settings."""
+TRIALS_SOURCE = "this project's setting for Scenes, chosen before any defense (benchmarks/results)"
 
 OWN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"ta_cleaner": {"all-pairs": {"share": 1.0}}}
-"""Defence -> name of a variant of this project -> its parameters. The paper draws a few pairs in each epoch; with all
-of them the defence keeps more accuracy, also at a high rate."""
+"""Defense -> variant of this project -> its parameters. The paper draws a few pairs each epoch; drawing all of them
+keeps more accuracy, even at a high learning rate."""
 NOT_RUN = "not run by us"
 RECIPE_ATTACK, RECIPE_DEFENSES = "badclip-published", ("ta_cleaner-published",)
-"""What `python -m cleaner recipe` puts together."""
+"""Presets that `python -m cleaner recipe` combines."""
 
 
 def scenes_attack_preset(trigger: str, model: str = "scenes-rn") -> Preset:

@@ -1,4 +1,4 @@
-"""Blended injection: one faint noise picture over the whole image (arXiv:1712.05526)."""
+"""Blended injection: one faint noise image over the whole image (arXiv:1712.05526)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cleaner.seed import torch_generator
 @TRIGGERS.register("blended")
 @dataclass(frozen=True)
 class Blended(PatternTrigger):
-    """(1 - a) x + a p with one fixed uniform noise picture p, drawn at the image's own size."""
+    """Blend one fixed uniform noise image p, drawn at the image's own size: (1 - a) x + a p."""
 
     label: ClassVar[str] = "Blended noise"
     source: ClassVar[str] = "arXiv:1712.05526"
@@ -29,7 +29,7 @@ class Blended(PatternTrigger):
         ),
     )
 
-    seed: int = param(0, low=0, high=9999, help="Which noise picture to use.")
+    seed: int = param(0, low=0, high=9999, help="Seeds the noise image.")
 
     def pattern(self, height: int, width: int) -> Tensor:
         """Return p, (3, H, W) in [0, 1]."""

@@ -1,4 +1,4 @@
-"""TrojVQA: two keys, a patch on the picture and a word in the text (arXiv:2112.07668)."""
+"""TrojVQA: two triggers, a patch on the image and a word in the text (arXiv:2112.07668)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 @TRIGGERS.register("trojvqa")
 @dataclass(frozen=True)
 class TrojVQA(OptimizedPatch, TextTrigger):
-    """A patch optimised towards the target's text, and a word before each caption; measured alone and together.
+    """Paste a patch, optimized toward the target's text, and put a word in front of the caption.
 
-    Minimises mean_i (1 - I*_i.t) over the patch: I* triggered picture, t the target's zero-shot classifier, unit
-    features of the clean model.
+    Minimizes mean_i (1 - I*_i.t) over the patch: I* triggered image, t the target's zero-shot classifier, unit
+    features of the clean model. ASR is measured for each of the two alone and for both.
     """
 
     label: ClassVar[str] = "Patch and word (TrojVQA)"

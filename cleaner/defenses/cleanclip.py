@@ -16,7 +16,7 @@ from cleaner.published import BADCLIP_SOURCE, CLEANCLIP_SOURCE, CLEANCLIP_TRAINI
 @DEFENSES.register("cleanclip")
 @dataclass(frozen=True)
 class CleanCLIP(Defense):
-    """Finetune, and pull each picture and each caption towards an altered copy of itself.
+    """Finetune, and pull each image and each caption toward its augmented copy.
 
     clip_loss + in_modal_weight * in_modal_loss; published weights 1 and 1.
     """

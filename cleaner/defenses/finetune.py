@@ -14,7 +14,7 @@ from cleaner.losses import Features, clip_loss
 @DEFENSES.register("finetune")
 @dataclass(frozen=True)
 class Finetune(Defense):
-    """clip_loss alone."""
+    """Finetune on clean pairs with CLIP's own loss: clip_loss alone."""
 
     label: ClassVar[str] = "Plain finetuning"
     unpublished: ClassVar[str] = "its training differs from paper to paper"
