@@ -80,7 +80,7 @@ class _AttentionExplainer(Explainer[Tensor]):
             isinstance(getattr(b, "attn", None), nn.MultiheadAttention) for b in blocks
         )
         pools_tokens = getattr(visual, "attn_pool", None) is None and getattr(visual, "pool_type", "") in POOLED_TOKENS
-        return None if has_attention and pools_tokens else UNSUPPORTED
+        return None if is_plain and pools_tokens else UNSUPPORTED
 
     def limits(self, clip: Clip) -> Mapping[str, int]:
         blocks: Any = clip.model.visual.transformer.resblocks  # type: ignore[union-attr]

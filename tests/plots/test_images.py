@@ -54,7 +54,9 @@ def test_distribution_and_words() -> None:
 def test_map_keeps_ids_axes_and_draws_all_arrows_as_one_trace() -> None:
     places = np.array([[0, 0], [1, 1]], np.float32)
     group = images.PointGroup("a", "#000000", "circle", places, ["image:0", "image:1"], ["<b>", "y"])
-    figure = images.embedding_map([group], ("x", "y"), (places, places + 1), places[:1], (places[0], places[1]))
+    figure = images.embedding_map(
+        [group], ("x", "y"), arrows=(places, places + 1), marked=places[:1], bounds=(places[0], places[1])
+    )
     arrows, points, ring = figure.data
     assert list(points.customdata) == ["image:0", "image:1"]
     assert points.text[0] == "&lt;b>"
