@@ -17,7 +17,7 @@ from cleaner.text import draw_subtexts
 @DEFENSES.register("cleanclip_short")
 @dataclass(frozen=True)
 class CleanCLIPShort(Defense):
-    """CleanCLIP with the captions of the pairs drawn each epoch replaced by their positive subtext.
+    """Apply CleanCLIP, with the captions of the pairs drawn each epoch replaced by their positive subtext.
 
     With the same share and seed `ta_cleaner` draws the same pairs and positive subtexts.
     """

@@ -23,7 +23,7 @@ from cleaner.text.lexicon import LEXICONS, using_lexicon
 @DEFENSES.register("ta_cleaner")
 @dataclass(frozen=True)
 class TACleaner(Defense):
-    """CleanCLIP, and contrast short true texts of the image with slightly false ones.
+    """Add to CleanCLIP a loss that contrasts short true texts of the image with slightly false ones.
 
     clip_loss + in_modal_weight * in_modal_loss + subtext_weight * subtext_loss.
     Each epoch draws K = `share` of the pairs at random, with a new positive and `negatives` new negative subtexts for
