@@ -114,11 +114,11 @@ def has_results(preset: Preset, rows: Iterable[dict[str, Any]]) -> bool:
     key = "trigger" if training.poison_rate is not None else "defense"
 
     def matches(row: dict[str, Any]) -> bool:
-        method = row.get(key) or {}
+        method, finetune = row.get(key) or {}, row["finetune"]
         return (
             all(method.get(name) == value for name, value in state.items())
             and (row["pairs"], row.get("poison_rate")) == (training.pairs, training.poison_rate)
-            and all(row["finetune"].get(name, value) == value for name, value in schedule.items())
+            and all(finetune.get(name, value) == value for name, value in schedule.items())
         )
 
     return any(matches(row) for row in rows)
