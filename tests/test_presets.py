@@ -1,4 +1,4 @@
-"""Presets: published values equal those of the sources, every method has presets or a reason, Scenes equals the trials."""
+"""Presets: published values equal the sources, every method has some or a reason, Scenes equals the trials."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from cleaner.cli.sweep import Sweep
 from cleaner.data.base import load_data
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
-from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
+from cleaner.presets import POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
+from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import list_entries
 from cleaner.types import CleanerError
@@ -91,7 +92,7 @@ def test_a_defence_takes_the_rate_that_was_chosen_for_it(
     assert [request.finetune.lr for request in begun] == [chosen, 2e-5, CLEANCLIP_TRAINING.finetune.lr]
     assert f"learning rate {chosen:g}" in capsys.readouterr().err
     assert main([*call, "--lr", "0"]) == 2
-    assert "lr must lie between" in capsys.readouterr().err
+    assert "lr must be between" in capsys.readouterr().err
 
 
 def test_a_run_is_worked_on_with_its_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,14 +251,14 @@ def test_the_patch_of_a_run_is_used_again(model: str, tmp_path: Path, capsys: py
         (["--trigger", "badnut"], "there is no trigger 'badnut' (did you mean 'badnet'?)"),
         (["--trigger", "badnet", "size=3"], "'size=3' is not an option of badnet"),
         (["--trigger", "badnet", "patch_size=big"], "patch_size takes a value of type int"),
-        (["--trigger", "badnet", "patch_size=9999"], "patch_size must lie between 2 and 224"),
+        (["--trigger", "badnet", "patch_size=9999"], "patch_size must be between 2 and 224"),
         (["--data", "scene"], "there is no data set 'scene'"),
         (["--target-class", "zebra"], "the class 'zebra' is not in scenes/train"),
         (["--poison-rate", "0"], "between 0 and 1"),
         (["--poison-rate", "1"], "between 0 and 1"),
         (["--pairs", "0"], "size must be at least 1"),
-        (["--lr", "7"], "lr must lie between"),
-        (["--lr", "nan"], "lr must lie between"),
+        (["--lr", "7"], "lr must be between"),
+        (["--lr", "nan"], "lr must be between"),
         (["--model", "scenes-xl"], "there is no model 'scenes-xl'"),
     ],
 )

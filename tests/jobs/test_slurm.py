@@ -436,5 +436,5 @@ def test_options_of_sbatch() -> None:
             SlurmResources(sbatch=sbatch)
     with pytest.raises(CleanerError, match="one line of plain text"):
         SlurmResources(partition="short\nrm -r x")
-    with pytest.raises(CleanerError, match="minutes must lie between 5"):
+    with pytest.raises(CleanerError, match="minutes must be between 5"):
         SlurmResources(minutes=1)
