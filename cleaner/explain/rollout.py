@@ -76,9 +76,7 @@ class _AttentionExplainer(Explainer[Tensor]):
     def unsupported_reason(self, clip: Clip) -> str | None:
         visual: Any = clip.model.visual
         blocks = getattr(getattr(visual, "transformer", None), "resblocks", [])
-        is_plain = bool(blocks) and all(
-            isinstance(getattr(b, "attn", None), nn.MultiheadAttention) for b in blocks
-        )
+        is_plain = bool(blocks) and all(isinstance(getattr(b, "attn", None), nn.MultiheadAttention) for b in blocks)
         pools_tokens = getattr(visual, "attn_pool", None) is None and getattr(visual, "pool_type", "") in POOLED_TOKENS
         return None if is_plain and pools_tokens else UNSUPPORTED
 

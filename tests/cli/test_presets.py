@@ -19,7 +19,8 @@ from cleaner.published import CLEANCLIP_TRAINING, CLIP_POISONING, Preset
 from cleaner.runs.store import load_run
 from tests.conftest import make_clip
 
-SMALL = "--data scenes --pairs 64 --test-pairs 40 --epochs 1 --batch-size 16 --precision fp32".split()
+SMALL = ["--data", "scenes", "--pairs", "64", "--test-pairs", "40", "--epochs", "1"]
+SMALL += ["--batch-size", "16", "--precision", "fp32"]
 
 
 def test_options_win_over_the_preset(tmp_path: Path) -> None:
