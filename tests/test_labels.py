@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from cleaner.config import FinetuneConfig, parameters
+from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import defense_name, to_defense_label, to_label
 
 
@@ -60,3 +62,9 @@ def test_defense_name_has_the_changed_parameters(config: dict[str, Any], name: s
 def test_no_defense_has_a_label() -> None:
     assert to_defense_label("none") == "No defense"
     assert to_defense_label("cleanclip") == "CleanCLIP"
+
+
+def test_parameters_have_their_own_labels() -> None:
+    labels = {p.name: p.label for cls in (FinetuneConfig, SlurmResources) for p in parameters(cls)}
+    expected = {"lr": "Learning rate", "beta1": "Beta 1", "gpus": "GPUs", "memory_gb": "Memory in GB", "seed": "Seed"}
+    assert {name: labels[name] for name in expected} == expected
