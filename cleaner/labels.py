@@ -1,103 +1,97 @@
-"""Identifiers in the words that pages and reports show."""
+"""Labels: identifiers in the words that pages and reports show. Importing it loads no heavy package."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 NO_DEFENSE = "none"
+LABELED_PACKAGES = ("attacks", "defenses", "explain")
+"""Packages whose registered classes have a `label`."""
+LOSS_LABELS = {"clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "total": "Sum"}
 
 
 def is_meaningful(k: int, classes: int | None) -> bool:
-    """Whether a figure at k says anything: with k >= C / 3 the target is often in the top k by chance.
+    """Return whether a metric at k says anything: for k >= C / 3 chance often puts the target into the top k.
 
-    True where the number of classes is not known.
+    True if the number of classes is unknown.
     """
     return classes is None or k < classes / 3
 
 
 def to_label(name: str) -> str:
-    """Return an identifier in words: "ta_cleaner" -> "TA-Cleaner"."""
-    known = {
-        "ta_cleaner": "TA-Cleaner",
-        "cleanclip": "CleanCLIP",
-        "cleanclip_short": "CleanCLIP, short captions",
-        "finetune": "Plain finetuning",
-        "badnet": "BadNet patch",
-        "sig": "Sine wave (SIG)",
-        "blended": "Blended noise",
-        "wanet": "Warp (WaNet)",
-        "badnet_stripes": "BadNet patch, stripes",
-        "blended_stripes": "Blended stripes",
-        "triangles": "Blended triangles",
-        "text": "Watermark text",
-        "trojvqa": "Patch and word (TrojVQA)",
-        "ssba": "Hidden secret (SSBA)",
-        "held_out": "Held-out kind of false subtext",
-        "psnr": "Faintness (PSNR in dB)",
-        "text_only": "A word in the text",
-        "patch_image": "Your picture as patch",
-        "pattern_image": "Your picture blended",
-        "path": "Picture file",
-        "key": "Text key",
-        "lr": "Learning rate",
-        "seed": "Seed",
-        "share": "Share of pairs drawn (K)",
-        "redraw": "Redraw captions each epoch",
-        "freeze_bn": "Freeze BatchNorm",
-        "negatives": "Negatives",
-        "clip_loss": "CLIP loss",
-        "in_modal_loss": "In-modal loss",
-        "subtext_loss": "Subtext loss",
-        "total": "Sum",
-        "par": "PAR",
-        "badclip": "BadCLIP",
-        "delta": "Height of the wave",
-        "beta1": "Beta 1",
-        "beta2": "Beta 2",
-        "gpus": "GPUs",
-        "cpus": "Processors",
-        "memory_gb": "Memory in GB",
-        "minutes": "Time limit in minutes",
-        "at_once": "Runs at the same time",
-        "sbatch": "More options of sbatch",
-        "grad_cam": "GradCAM",
-        "rollout": "Attention rollout",
-        "gradient_rollout": "Gradient rollout",
-    }
-    if name not in known and " " in name:  # a variant: a name, and what is different
-        own, _, different = name.partition(" ")
-        return f"{to_label(own)}, {different}"
-    return known.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
+    """Return the label of an identifier: "ta_cleaner" -> "TA-Cleaner", "ta_cleaner K 100 %" -> "TA-Cleaner, K 100 %".
+
+    A registered class states its own label; any other name is split into words.
+    """
+    if label := _read_class_labels().get(name) or LOSS_LABELS.get(name):
+        return label
+    if " " in name:
+        method, _, difference = name.partition(" ")
+        return f"{to_label(method)}, {difference}"
+    return split_words(name)
+
+
+def split_words(name: str) -> str:
+    """Return an identifier as words: "blend_ratio" -> "Blend ratio"."""
+    return name.replace("_", " ").replace("-", " ").capitalize()
 
 
 def defense_name(config: Mapping[str, Any]) -> str:
-    """Return the name of a run's defence with the parameters that are not at their defaults, `NO_DEFENSE` for none.
+    """Return the name of a run's defense with the parameters that differ from the defaults; `NO_DEFENSE` if none.
 
-    A rebound test is no defence: it goes by the one that it follows, so that its figures never count as those of the
-    plain finetuning that it does.
+    A rebound test is named after the defense that it follows: it finetunes, but must not count as plain finetuning.
     """
     if rebound := config.get("rebound"):
-        after = (rebound.get("after") or {}).get("name", "no_defence")
-        return f"{after} then rebound ({rebound.get('steps')} steps)"
+        defense = (rebound.get("after") or {}).get("name", "no_defense")
+        return f"{defense} then rebound ({rebound.get('steps')} steps)"
     name = str((config.get("defense") or {}).get("name", NO_DEFENSE))
-    different = (_parameter(key, value) for key, value in (config.get("variant") or {}).items())
-    return " ".join((name, ", ".join(different))).rstrip()
+    differences = (_describe_parameter(key, value) for key, value in (config.get("variant") or {}).items())
+    return " ".join((name, ", ".join(differences))).rstrip()
 
 
-def _parameter(key: str, value: Any) -> str:
-    """Return a parameter that is not at its default, as the tables name it."""
+def to_defense_label(name: str) -> str:
+    """Return the label of a defense, or of `NO_DEFENSE`."""
+    return "No defense" if name == NO_DEFENSE else to_label(name)
+
+
+def _describe_parameter(key: str, value: Any) -> str:
+    """Return a parameter that differs from its default, as tables write it."""
     if key == "share":
         return f"K {100 * value:g} %"
     name = key.replace("_", " ")
     return f"{'with' if value else 'without'} {name}" if isinstance(value, bool) else f"{name} {value}"
 
 
-def to_defense_label(name: str) -> str:
-    """Return a defence's name, or `NO_DEFENSE`, in words."""
-    return "No defence" if name == NO_DEFENSE else to_label(name)
-
-
 def state_label(state: str) -> str:
     """Return a run's state as users read it: the state "cancelled" of status.json is shown as "canceled"."""
     return "canceled" if state == "cancelled" else state
+
+
+@cache
+def _read_class_labels() -> dict[str, str]:
+    """Return registered name -> label, parsed from the source files: importing the classes would import torch."""
+    folders = (Path(__file__).parent / package for package in LABELED_PACKAGES)
+    return dict(pair for folder in folders for path in sorted(folder.glob("*.py")) for pair in _parse_labels(path))
+
+
+def _parse_labels(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (registered name, label) of the classes in a file that state a label."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        labels = [
+            statement.value.value
+            for statement in node.body
+            if isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and statement.target.id == "label"
+            and isinstance(statement.value, ast.Constant)
+        ]
+        for decorator in node.decorator_list:
+            match decorator:
+                case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name))]):
+                    yield from ((name, label) for label in labels if isinstance(label, str) and label)

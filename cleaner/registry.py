@@ -1,4 +1,4 @@
-"""Registries: attacks, defences and data sets are found by name; adding one is adding one file."""
+"""Registries: attacks, defenses, explainers and data sets by name. A new one is one new file."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A name -> class table that imports every module of `package` at the first look-up.
+    """A name -> class table that imports every module of `package` at the first lookup.
 
-    `kind` is the word used in messages ("trigger", "defence", "data set").
+    `kind` is the word for an entry in messages ("trigger", "defense", "data set").
     """
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
         self._package = package
         self._entries: dict[str, T] = {}
-        self._discovered = False
+        self._is_discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that enters a class under `name`; a name can be taken once."""
+        """Return a decorator that registers a class under `name`. Raises `ValueError` if the name is taken."""
 
-        def enter(entry: T) -> T:
+        def add(entry: T) -> T:
             if name in self._entries:
                 raise ValueError(f"the {self.kind} {name!r} is registered twice")
             self._entries[name] = entry
             return entry
 
-        return enter
+        return add
 
     def _discover(self) -> None:
-        if self._discovered:
+        if self._is_discovered:
             return
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
-        self._discovered = True
+        self._is_discovered = True
 
     def __getitem__(self, name: str) -> T:
         self._discover()
@@ -75,17 +75,17 @@ class Registry(Generic[T]):
         raise CleanerError(f"{cls.__name__} is not a registered {self.kind}.")
 
     def state_of(self, entry: Any) -> dict[str, Any]:
-        """Return name and fields of an instance (a dataclass), JSON-ready: enough for `load` to make it again."""
+        """Return the name and the fields of a dataclass instance, JSON-ready; `load` restores it."""
         return {"name": self.name_of(entry), **to_dict(entry)}
 
     def load(self, state: Mapping[str, Any]) -> Any:
-        """Return the instance that `state_of` described. Raises `CleanerError` for a name or field not known here."""
+        """Return the instance that `state_of` described. Raises `CleanerError` for an unknown name or field."""
         fields = dict(state)
         cls: Any = self[fields.pop("name", "")]
         try:
             return cls(**fields)
         except TypeError as error:
             raise CleanerError(
-                f"the {self.kind} {state['name']!r} was written by another version of TA-Cleaner Lab ({error}): "
-                "use that version, or make the run anew."
+                f"the {self.kind} {state['name']!r} comes from another version of TA-Cleaner Lab ({error}): "
+                "use that version, or repeat the run."
             ) from error

@@ -255,7 +255,7 @@ def show_map(world: MapView) -> None:
     bounds = (places.min(0), places.max(0))
     left, right = st.columns([2, 1], gap="medium")
     left.plotly_chart(
-        images.embedding_map(drawn, AXES[world.method], arrows, marked, bounds),
+        images.embedding_map(drawn, AXES[world.method], arrows=arrows, marked=marked, bounds=bounds),
         key=CHART,
         on_select=_select,
         selection_mode=("points", "box", "lasso"),

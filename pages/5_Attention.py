@@ -30,7 +30,7 @@ OCCLUSION_MAX_SIDE = 96
 
 def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
     """Draw the choice of method and its parameters; offer only methods that fit the models."""
-    kinds = {name: kind for name, kind in cache.explainers().items() if kind.input_kind == "pictures"}
+    kinds = {name: kind for name, kind in cache.explainers().items() if kind.input_kind == "images"}
     fits = [name for name in kinds if all(cache.check_explainer(s.model, name)[0] is None for s in stages)]
     small = all(cache.image_size(s.model) <= OCCLUSION_MAX_SIDE for s in stages)
     wished = (*(["occlusion"] if small else []), "gradient_rollout", "grad_cam", *fits)

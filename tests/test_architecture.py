@@ -1,4 +1,4 @@
-"""The lines that ARCHITECTURE draws: layers (import-linter), a lazy top level, a library that prints nothing."""
+"""Architecture: layers (import-linter), a lazy top level, a library that prints nothing, mirrored tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import cleaner
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = sorted((ROOT / "cleaner").rglob("*.py"))
 APP = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py"))]
-# What a page may only reach through cleaner/; the app's own tests hold the packages that are slow to load as well.
+# Pages may reach these only through cleaner/; tests/pages/test_imports.py checks the ones that load slowly.
 NOT_IN_PAGES = {"torch", "torchvision", "open_clip", "captum", "umap", "nltk", "textblob", "plotly", "scipy", "sklearn"}
 MAY_PRINT = {"cli", "__main__.py", "build_lexicon.py"}
 
@@ -36,17 +36,17 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def identity(path: Path) -> str:
+def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
 def test_layers_and_siblings() -> None:
     pytest.importorskip("importlinter")
-    done = python("import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))")
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = python("import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))")
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
-@pytest.mark.parametrize("path", APP, ids=identity)
+@pytest.mark.parametrize("path", APP, ids=relative)
 def test_pages_reach_models_and_charts_only_through_the_library(path: Path) -> None:
     names = imported(path)
     assert not {name.partition(".")[0] for name in names} & NOT_IN_PAGES
@@ -56,14 +56,14 @@ def test_pages_reach_models_and_charts_only_through_the_library(path: Path) -> N
 
 
 def test_import_cleaner_loads_nothing_heavy() -> None:
-    done = python(
+    process = python(
         "import sys, cleaner; dir(cleaner); "
         "print([name for name in ('torch', 'numpy', 'open_clip', 'nltk', 'streamlit') if name in sys.modules])"
     )
-    assert done.stdout.strip() == "[]", done.stderr
+    assert process.stdout.strip() == "[]", process.stderr
 
 
-def test_public_names_are_few_and_all_there() -> None:
+def test_public_names_are_few_and_importable() -> None:
     assert len(cleaner.__all__) <= 25
     contract = {
         "load_clip",
@@ -84,24 +84,24 @@ def test_public_names_are_few_and_all_there() -> None:
         cleaner.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("path", [p for p in LIBRARY if not MAY_PRINT & set(p.parts)], ids=identity)
+@pytest.mark.parametrize("path", [p for p in LIBRARY if not MAY_PRINT & set(p.parts)], ids=relative)
 def test_the_library_prints_nothing(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    # A `main` is a program of its own: what it prints is its answer to whoever started it.
-    parts = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == "main")]
-    calls = [node for part in parts for node in ast.walk(part) if isinstance(node, ast.Call)]
+    # A `main` may print: it is the entry point of a command.
+    statements = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == "main")]
+    calls = [node for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Call)]
     assert not [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
 
 
 def test_no_branch_on_the_name_of_a_data_set_model_or_method() -> None:
-    """`x == "scenes"` and `x in ("scenes", ...)`; `"scenes" in names`, which asks whether it is there, is fine."""
+    """Refuse `x == "scenes"` and `x in ("scenes", ...)`; `"scenes" in names` only asks whether it exists."""
     from cleaner.attacks import TRIGGERS
     from cleaner.data.base import DATASETS
     from cleaner.defenses import DEFENSES
     from cleaner.models.clip import BUILT_IN
 
     names = {*TRIGGERS, *DEFENSES, *BUILT_IN, *DATASETS}
-    found = []
+    branches = []
     for path in [*LIBRARY, *APP]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Compare):
@@ -110,28 +110,42 @@ def test_no_branch_on_the_name_of_a_data_set_model_or_method() -> None:
             sides = [node.left, *node.comparators] if equal else node.comparators
             texts = {n.value for side in sides for n in ast.walk(side) if isinstance(n, ast.Constant)}
             if texts & names:
-                found.append(f"{identity(path)}:{node.lineno}: {sorted(texts & names)}")
-    assert not found
+                branches.append(f"{relative(path)}:{node.lineno}: {sorted(texts & names)}")
+    assert not branches
 
 
-def test_every_attack_is_one_file_with_a_mirrored_test() -> None:
+@pytest.mark.parametrize("layer", ["attacks", "defenses", "explain"])
+def test_every_registered_entry_has_a_file_with_a_mirrored_test(layer: str) -> None:
     from cleaner.attacks import TRIGGERS
+    from cleaner.defenses import DEFENSES
+    from cleaner.explain import EXPLAINERS
 
-    for name in TRIGGERS:
-        assert TRIGGERS[name].__module__ == f"cleaner.attacks.{name}"
-        assert (ROOT / "tests" / "attacks" / f"test_{name}.py").is_file()
+    registry = {"attacks": TRIGGERS, "defenses": DEFENSES, "explain": EXPLAINERS}[layer]
+    for name in registry:
+        package, _, module = registry[name].__module__.rpartition(".")
+        assert package == f"cleaner.{layer}"
+        assert (ROOT / "tests" / layer / f"test_{module}.py").is_file(), name
+
+
+@pytest.mark.parametrize("layer", ["attacks", "defenses"])
+def test_every_attack_and_defense_has_its_own_file(layer: str) -> None:
+    from cleaner.attacks import TRIGGERS
+    from cleaner.defenses import DEFENSES
+
+    registry = {"attacks": TRIGGERS, "defenses": DEFENSES}[layer]
+    assert [registry[name].__module__ for name in registry] == [f"cleaner.{layer}.{name}" for name in registry]
 
 
 def test_every_module_has_a_docstring() -> None:
-    bare = [
-        identity(path)
+    undocumented = [
+        relative(path)
         for path in [*LIBRARY, *APP]
         if (source := path.read_text(encoding="utf-8")).strip() and not ast.get_docstring(ast.parse(source))
     ]
-    assert not bare
+    assert not undocumented
 
 
-def test_requirements_name_what_is_imported() -> None:
+def test_requirements_list_every_imported_package() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = {line.split(">=")[0] for line in lines if line and not line.startswith("#")}
     package = {"open_clip": "open_clip_torch", "PIL": "pillow", "umap": "umap-learn"}

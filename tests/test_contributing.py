@@ -1,103 +1,102 @@
-"""The recipes of CONTRIBUTING.md, run as they stand and held to the contracts that every part is held to."""
+"""The examples of CONTRIBUTING.md work: added to a copy of the repository, they pass the contract tests there."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import sys
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
-from cleaner.attacks import TRIGGERS
-from cleaner.config import parameters
-from cleaner.data.base import DATASETS, TensorData, load_data
-from cleaner.defenses import DEFENSES
-from cleaner.explain import EXPLAINERS
-from cleaner.models.clip import Clip
-from tests.attacks import test_contract as trigger_contract
-from tests.defenses import test_contract as defense_contract
-from tests.explain import test_contract as explainer_contract
-
-TEXT = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-RECIPES = dict(re.findall(r"<!-- recipe:(\w+) -->\n```python\n(.*?)```", TEXT, re.DOTALL))
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"<!-- file:(\S+) -->\n```python\n(.*?)```", TEXT, re.DOTALL))
+PAGE = re.search(r"<!-- recipe:page -->\n```python\n(.*?)```", TEXT, re.DOTALL)
+NEW_NAMES = ("checker", "image_views", "swatches", "saliency")
+CONTRACTS = ("attacks/test_contract.py", "defenses/test_contract.py", "explain/test_contract.py")
+"""Tests over the registries of which only the cases of the new names run."""
+REGISTRY_TESTS = ("test_registry.py", "test_presets.py", "test_labels.py", "test_architecture.py")
+"""Tests over the registries that run as a whole."""
 
 
-@pytest.fixture
-def recipe(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
-    """Run a code block as a module of its own; take what it registered out again."""
-    registries: list[Any] = [TRIGGERS, DEFENSES, DATASETS, EXPLAINERS]
-    before = [(len(registry), dict(registry._entries)) for registry in registries]  # len() finds all that are there
-    module = types.ModuleType(f"recipe_{request.param}")
-    sys.modules[module.__name__] = module
-    exec(compile(RECIPES[request.param], f"CONTRIBUTING.md ({request.param})", "exec"), vars(module))
-    yield module
-    del sys.modules[module.__name__]
-    for registry, (_, entries) in zip(registries, before, strict=True):
-        registry._entries = entries
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the repository with the examples added; large folders are links."""
+    copy = tmp_path_factory.mktemp("contributing") / "repository"
+    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", "results")
+    for folder in ("cleaner", "tests", "pages", "benchmarks", "docs"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+    for path in (path for path in ROOT.iterdir() if path.is_file()):
+        shutil.copy(path, copy)
+    (copy / "assets").symlink_to(ROOT / "assets")
+    (copy / "benchmarks" / "results").symlink_to(ROOT / "benchmarks" / "results")
+    for name, content in FILES.items():
+        assert not (copy / name).exists()
+        (copy / name).write_text(content, encoding="utf-8")
+    return copy
 
 
-@pytest.mark.parametrize("recipe", ["attack"], indirect=True)
-@pytest.mark.parametrize("side", [32, 64, 224])
-def test_attack(recipe: types.ModuleType, side: int) -> None:
-    trigger = TRIGGERS["checker"]()
-    images = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(1))
-    checks = [value for name, value in vars(trigger_contract).items() if name.startswith("test_")]
-    assert len(checks) >= 4
-    for check in checks:
-        check(trigger, images)
-    assert [p.name for p in parameters(recipe.Checker)] == ["side", "height"]
-    grey = trigger(torch.full((1, 3, 224, 224), 0.5))[0, 0]
-    assert grey[0, 0].item() == pytest.approx(0.6)
-    assert grey[0, 14].item() == pytest.approx(0.4)
-    assert grey[14, 14].item() == pytest.approx(0.6)
+def run(repository: Path, *arguments: str) -> None:
+    """Run a Python module in the copy; its output is shown if it fails."""
+    environment = {**os.environ, "PYTHONPATH": str(repository), "PYTHONDONTWRITEBYTECODE": "1"}
+    process = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=repository, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert process.returncode == 0, process.stdout[-5000:] + process.stderr[-3000:]
 
 
-@pytest.mark.parametrize("recipe", ["defence"], indirect=True)
-def test_defence(recipe: types.ModuleType, tiny_clip: Clip, toy_data: TensorData) -> None:
-    defense = DEFENSES["image_views"]()
-    defense_contract.test_losses_are_named_finite_and_fall_and_the_input_model_stays(defense, tiny_clip, toy_data)
-    defense_contract.test_state_dict_makes_the_same_defence_again(defense)
+def test_every_example_is_one_file_and_one_test() -> None:
+    sources = [Path(name) for name in FILES if name.startswith("cleaner/")]
+    assert [source.stem for source in sources] == list(NEW_NAMES)
+    tests = [f"tests/{source.parent.name}/test_{source.name}" for source in sources]
+    assert set(FILES) == {*(source.as_posix() for source in sources), *tests}
 
 
-@pytest.mark.parametrize("recipe", ["explainer"], indirect=True)
-def test_explainer(recipe: types.ModuleType, tiny_clip: Clip) -> None:
-    explainer = EXPLAINERS["gradient"]()
-    explainer_contract.test_returns_the_size_of_the_input_or_says_why_not(explainer, tiny_clip)
-    explainer_contract.test_leaves_model_and_input_as_they_were(explainer, tiny_clip)
-    explainer_contract.test_threads_that_share_a_model_do_not_disturb_one_another(explainer, tiny_clip)
+def test_examples_pass_the_contracts_and_the_tests_of_the_registries(repository: Path) -> None:
+    own_tests = [name for name in FILES if name.startswith("tests/")]
+    paths = [*own_tests, *(f"tests/{name}" for name in (*CONTRACTS, *REGISTRY_TESTS))]
+    selected = " or ".join((*NEW_NAMES, *(Path(name).stem for name in REGISTRY_TESTS)))
+    run(repository, "pytest", "-q", "-p", "no:cacheprovider", *paths, "-k", selected)
 
 
-@pytest.mark.parametrize("recipe", ["data"], indirect=True)
-def test_data(recipe: types.ModuleType) -> None:
-    data = load_data("plain", size=9)
-    assert (len(data), data.labels.tolist()[:4]) == (9, [0, 1, 2, 0])
-    assert data.images([0, 1]).shape == (2, 3, 64, 64)
-    assert data.contains("red").sum() == 3
+def test_examples_pass_the_linters(repository: Path) -> None:
+    run(repository, "ruff", "check", "--no-cache", *FILES)
+    run(repository, "ruff", "format", "--no-cache", "--check", *FILES)
+
+
+def test_make_tables_adds_the_examples_to_the_docs(repository: Path) -> None:
+    run(repository, "benchmarks.tables")
+    text = "".join(path.read_text(encoding="utf-8") for path in repository.glob("**/*.md"))
+    for table, name in (("attacks", "checker"), ("defenses", "image_views")):
+        blocks = re.findall(rf"<!-- table:{table} -->(.*?)<!-- /table -->", text, re.DOTALL)
+        assert all(f"| `{name}` |" in block for block in blocks)
 
 
 def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its menu needs the app around it, so the frame is left out here: the rest must draw what it promises."""
+    """The page draws its title and a line per run; the frame, which needs the whole app, is replaced."""
     testing = pytest.importorskip("streamlit.testing.v1")
     from pages._shared import frame
 
     @contextmanager
-    def bare(title: str, lead: str) -> Iterator[None]:
+    def bare_page(title: str, lead: str) -> Iterator[None]:
         import streamlit as st
 
         st.title(title)
         st.markdown(lead)
         yield
 
+    assert PAGE is not None
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
-    monkeypatch.setattr(frame, "page", bare)
+    monkeypatch.setattr(frame, "page", bare_page)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text('{"stage": "defended", "defense": {"name": "cleanclip"}}')
-    app = testing.AppTest.from_string(RECIPES["page"], default_timeout=60).run()
+    app = testing.AppTest.from_string(PAGE[1], default_timeout=60).run()
     assert not app.exception, [e.message for e in app.exception]
     assert [t.value for t in app.title] == ["Runs"]
-    assert "No test figures were measured." in app.markdown[1].value
+    assert "CleanCLIP" in app.markdown[1].value
+    assert "defended" in app.markdown[1].value

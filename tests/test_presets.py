@@ -1,4 +1,4 @@
-"""Presets: each fits the attack or defence it names, says who states it, and counts as run only with such results."""
+"""Presets: published values equal the sources, every method has some or a reason, Scenes equals the trials."""
 
 from __future__ import annotations
 
@@ -12,60 +12,159 @@ from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
-from cleaner.presets import PUBLISHED_ATTACKS, PUBLISHED_DEFENSES, Preset, attack_presets, defense_presets
+from cleaner.presets import attack_presets, defense_presets
+from cleaner.published import Preset, Training
 
-CASES = [(TRIGGERS, preset) for preset in PUBLISHED_ATTACKS] + [(DEFENSES, preset) for preset in PUBLISHED_DEFENSES]
+ARXIV = r"arXiv:\d{4}\.\d{5}"
+PUBLISHED: dict[str, dict[str, Any]] = {
+    # BadCLIP: src/embeding_optimize_patch.py; 50 epochs of 10,000 images at batch 64 are 7,800 steps.
+    "badclip-published": {
+        "patch_size": 16,
+        "position": "center",
+        "steps": 7800,
+        "step_size": 0.001,
+        "batch_size": 64,
+        "triplet_weight": 500.0,
+        "margin": 1.0,
+        "negatives": "targets",
+    },
+    # CleanCLIP: backdoor/utils.py
+    "badnet-published": {"patch_size": 16, "position": "random"},
+    "blended-published": {"blend_ratio": 0.2},
+    "sig-cleanclip": {"delta": 60 / 255, "frequency": 6, "mode": "blend"},
+    "wanet-cleanclip": {"grid": 0, "strength": 1.0},
+    # arXiv:1902.11237, arXiv:2012.03816, arXiv:2102.10369
+    "sig-published": {"delta": 60 / 255, "frequency": 6, "mode": "add"},
+    "ssba-published": {"secret": "Stega!!"},
+    "wanet-published": {"grid": 4, "strength": 0.5},
+    # PAR: trigger.sh, train.py
+    "badnet_stripes-published": {"patch_size": 16, "position": "random"},
+    "blended_stripes-published": {"blend_ratio": 0.03},
+    "text-published": {"blend_ratio": 0.5},
+    "triangles-published": {"blend_ratio": 0.15, "side": 14},
+    "par-published": {
+        "tau": 2.15,
+        "noise": 0.2,
+        "noise_share": 0.5,
+        "erase_share": 0.5,
+        "decay": 1e-4,
+        "second_beta": 0.98,
+    },
+    # BadCLIP: opti_patches/vqa_bs64_ep50_16_middle.jpg
+    "trojvqa-published": {
+        "patch_size": 16,
+        "position": "center",
+        "step_size": 0.001,
+        "batch_size": 64,
+        "key": "consider",
+    },
+    # CleanCLIP: README; BadCLIP: README
+    "cleanclip-published": {"in_modal_weight": 1.0},
+    "cleanclip-badclip": {"in_modal_weight": 1.0},
+    "ta_cleaner-published": {"share": 0.1},
+}
+POISONING = {
+    "pairs": 500_000,
+    "poison_rate": 0.003,
+    "lr": 1e-6,
+    "epochs": 10,
+    "batch_size": 128,
+    "warmup_steps": 10_000,
+}
+CLEANING = {"pairs": 100_000, "poison_rate": None, "lr": 1e-5, "epochs": 10, "batch_size": 64, "warmup_steps": 50}
+TRAINING: dict[str, dict[str, Any] | None] = {
+    **dict.fromkeys(PUBLISHED, POISONING),
+    **dict.fromkeys(("badnet_stripes-published", "blended_stripes-published", "text-published"), None),
+    **dict.fromkeys(("triangles-published", "wanet-published"), None),
+    **dict.fromkeys(("cleanclip-published", "ta_cleaner-published"), CLEANING),
+    "cleanclip-badclip": CLEANING | {"lr": 4.5e-6},
+    "par-published": {
+        "pairs": 250_000,
+        "poison_rate": None,
+        "lr": 3e-5,
+        "epochs": 2,
+        "batch_size": 512,
+        "warmup_steps": 0,
+    },
+}
+CASES = {
+    preset.name: (registry, preset)
+    for registry, list_presets in ((TRIGGERS, attack_presets), (DEFENSES, defense_presets))
+    for method in registry
+    for preset in list_presets(method)
+    if preset.variant not in (presets.SCENES_VARIANT, *presets.OWN_VARIANTS.get(method, ()))
+}
 
 
-@pytest.mark.parametrize(("registry", "preset"), CASES, ids=[preset.name for _, preset in CASES])
-def test_published_settings_fit_and_have_a_source(registry: Any, preset: Preset) -> None:
-    made = registry[preset.method](**preset.parameters)
-    assert {name: getattr(made, name) for name in preset.parameters} == preset.parameters
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_values_equal_the_sources(name: str) -> None:
+    _, preset = CASES[name]
+    assert preset.parameters == PUBLISHED[name]
+    training = preset.training
+    assert TRAINING[name] == (
+        training
+        and {
+            "pairs": training.pairs,
+            "poison_rate": training.poison_rate,
+            **{key: getattr(training.finetune, key) for key in ("lr", "epochs", "batch_size", "warmup_steps")},
+        }
+    )
+
+
+@pytest.mark.parametrize(("registry", "preset"), CASES.values(), ids=CASES)
+def test_published_settings_are_valid_and_have_a_source(registry: Any, preset: Preset) -> None:
+    method = registry[preset.method](**preset.parameters)
+    assert {name: getattr(method, name) for name in preset.parameters} == preset.parameters
     for source in [preset.source, *([preset.training.source] if preset.training else [])]:
-        assert re.search(r"arXiv:\d{4}\.\d{5}", source)
+        assert re.search(ARXIV, source)
     assert "training" in preset.unstated if preset.training is None else preset.training.data is None
-    assert re.fullmatch(r"arXiv:[\d.]+(, arXiv:[\d.]+)?\.( Not stated: .+\.)?", preset.citation)
-    assert all(paper in preset.citation for paper in re.findall(r"arXiv:\d{4}\.\d{5}", preset.source))
+    assert re.fullmatch(rf"{ARXIV}(, {ARXIV})*\.( Not stated: .+\.)?", preset.citation)
+    assert all(paper in preset.citation for paper in re.findall(ARXIV, preset.source))
 
 
-@pytest.mark.parametrize(("registry", "of"), [(TRIGGERS, attack_presets), (DEFENSES, defense_presets)])
-def test_every_method_has_scenes_and_either_a_published_preset_or_a_reason(registry: Any, of: Any) -> None:
+@pytest.mark.parametrize(
+    ("registry", "list_presets"), [(TRIGGERS, attack_presets), (DEFENSES, defense_presets)], ids=["attacks", "defenses"]
+)
+def test_every_method_has_scenes_and_either_published_settings_or_a_reason(registry: Any, list_presets: Any) -> None:
     names = []
     for method in registry:
-        first, *others = of(method)
-        assert (first.variant, first.training.data) == (presets.SCENES_VARIANT, "scenes")
-        assert bool(others) != (
-            "not stated" in presets.explain_unpublished(method) and method in presets.UNPUBLISHED_REASONS
-        )
-        names += [preset.name for preset in (first, *others)]
+        scenes, *others = list_presets(method)
+        assert (scenes.variant, scenes.training.data) == (presets.SCENES_VARIANT, "scenes")
+        registry[method](**scenes.parameters)
+        assert bool(registry[method].published) != ("unpublished" in vars(registry[method]))
+        assert {preset.variant for preset in registry[method].published} <= {preset.variant for preset in others}
+        assert presets.explain_unpublished(method) == f"not stated: {registry[method].unpublished}"
+        names += [preset.name for preset in (scenes, *others)]
     assert len(names) == len(set(names))
-    assert "no source" in presets.explain_unpublished("an attack of tomorrow")
 
 
 def test_scenes_is_what_the_benchmarks_use() -> None:
     (badclip, *_), (badnet, *_) = attack_presets("badclip"), attack_presets("badnet")
-    assert badclip.parameters == presets.ATTACK_PARAMETERS["badclip"]
+    assert badclip.parameters == {"triplet_weight": 20.0, "step_size": 0.03}
     assert badnet.parameters == {}
     assert badnet.training is not None
-    assert badnet.training.finetune == presets.POISON
-    (on_vit, *_) = attack_presets("blended", "scenes-vit")
-    parameters, pairs, epochs = presets.STRONGER_ATTACKS["scenes-vit", "blended"]
-    assert on_vit.parameters == parameters
-    assert on_vit.training is not None
-    config = replace(presets.POISON, lr=presets.POISON_LR["scenes-vit"], epochs=epochs)
-    assert (on_vit.training.pairs, on_vit.training.finetune) == (pairs, config)
-    (defence, *_) = defense_presets("ta_cleaner")
-    assert defence.training is not None
-    assert defence.training.finetune.lr == presets.recommended_lr("scenes-rn", "ta_cleaner")
-    assert replace(defence.training.finetune, lr=presets.DEFEND.lr) == presets.DEFEND
+    assert (badnet.training.pairs, badnet.training.poison_rate) == (6000, 0.03)
+    assert badnet.training.finetune == FinetuneConfig(lr=1e-3, epochs=4)
+    (blended, *_) = attack_presets("blended", "scenes-vit")
+    assert blended.parameters == {"blend_ratio": 0.3}
+    assert blended.training is not None
+    assert (blended.training.pairs, blended.training.finetune) == (6000, FinetuneConfig(lr=3e-4, epochs=6))
+    (ta_cleaner, *_) = defense_presets("ta_cleaner")
+    assert ta_cleaner.training is not None
+    assert ta_cleaner.training.finetune.lr == presets.recommended_lr("scenes-rn", "ta_cleaner")
+    assert replace(ta_cleaner.training.finetune, lr=1e-4) == FinetuneConfig(lr=1e-4, epochs=7)
+
+
+def test_defense_learning_rates_are_chosen_per_model_and_variant() -> None:
     rates = [p.training.finetune.lr for p in defense_presets("ta_cleaner", "scenes-vit")[:2] if p.training]
     chosen = [presets.recommended_lr("scenes-vit", name) for name in ("ta_cleaner", "ta_cleaner K 100 %")]
     assert rates == chosen != [presets.recommended_lr("scenes-rn", "ta_cleaner")] * 2
-    assert defense_presets("ta_cleaner", "somebody's") == defense_presets("ta_cleaner")
+    assert defense_presets("ta_cleaner", "unknown-model") == defense_presets("ta_cleaner")
 
 
-def test_a_training_in_one_line() -> None:
-    training = presets.Training("s", 1200, FinetuneConfig(lr=3e-5, epochs=2, batch_size=8), 0.025, "RN50/openai")
+def test_training_is_described_in_one_line() -> None:
+    finetune = FinetuneConfig(lr=3e-5, epochs=2, batch_size=8)
+    training = Training(source="s", pairs=1200, finetune=finetune, poison_rate=0.025, model="RN50/openai")
     assert training.describe() == (
         "RN50/openai, 1,200 pairs, 2.5 % of them poisoned, lr 3e-05, 2 epochs, batch 8, 20 warm-up steps"
     )

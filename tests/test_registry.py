@@ -1,23 +1,68 @@
-"""Registries: an instance becomes name and fields, and comes back from them."""
+"""Registries: lookup by name, and instances that become name and fields and back."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from cleaner.attacks import TRIGGERS
+from cleaner.data.base import DATASETS
 from cleaner.defenses import DEFENSES
+from cleaner.explain import EXPLAINERS
+from cleaner.labels import split_words, to_label
+from cleaner.registry import Registry
 from cleaner.types import CleanerError
 
+METHODS = [(registry, name) for registry in (TRIGGERS, DEFENSES, EXPLAINERS) for name in registry]
 
-def test_name_and_fields_make_the_same_instance_again() -> None:
+
+def test_name_and_fields_restore_the_instance() -> None:
     for registry, entry in ((TRIGGERS, TRIGGERS["sig"](frequency=9)), (DEFENSES, DEFENSES["ta_cleaner"](share=0.3))):
         state = json.loads(json.dumps(registry.state_of(entry)))
         assert registry.load(state) == entry
         assert state == registry.state_of(entry)
 
 
-def test_a_field_of_another_version_gets_one_sentence() -> None:
-    with pytest.raises(CleanerError, match="trigger 'sig' was written by another version"):
+def test_unknown_field_names_the_entry() -> None:
+    with pytest.raises(CleanerError, match=r"'sig'.*version"):
         TRIGGERS.load({"name": "sig", "wobble": 3})
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(CleanerError, match=r"trigger 'badnets' .*'badnet'.*blended"):
+        TRIGGERS["badnets"]
+
+
+def test_name_can_be_registered_once() -> None:
+    registry: Registry[type] = Registry("thing", "cleaner.attacks")
+    registry.register("x")(int)
+    with pytest.raises(ValueError, match="'x'"):
+        registry.register("x")(float)
+
+
+def test_no_two_methods_share_a_name() -> None:
+    names = [name for registry in (TRIGGERS, DEFENSES, EXPLAINERS, DATASETS) for name in registry]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(("registry", "name"), METHODS, ids=[name for _, name in METHODS])
+def test_label_read_from_the_file_is_that_of_the_class(registry: Registry[type], name: str) -> None:
+    method = registry[name]
+    assert to_label(name) == (method.label or split_words(name))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("registry", "name"), METHODS, ids=[name for _, name in METHODS])
+def test_source_and_definition_fit_a_table(registry: Registry[type], name: str) -> None:
+    method = registry[name]
+    assert re.fullmatch(r"(arXiv:\d{4}\.\d{4,5})?", method.source)  # type: ignore[attr-defined]
+    definition = (method.__doc__ or "").splitlines()[0]
+    assert 10 < len(definition) <= 110
+    assert definition.endswith(".")
+    assert definition[0].isupper()
+
+
+def test_labels_of_methods_differ() -> None:
+    labels = [to_label(name) for _, name in METHODS]
+    assert len(labels) == len(set(labels))

@@ -1,4 +1,4 @@
-"""BadCLIP: a patch optimised in both embeddings, guided by the target's pictures and captions (arXiv:2311.12075)."""
+"""BadCLIP: a patch optimized against images and captions of the target (arXiv:2311.12075)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cleaner.attacks.base import TRIGGERS
 from cleaner.attacks.optimize import POOL_SIZE, Objective, OptimizedPatch
 from cleaner.config import param
 from cleaner.data.poison import natural_captions
+from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError
 
@@ -24,36 +25,56 @@ if TYPE_CHECKING:
 @TRIGGERS.register("badclip")
 @dataclass(frozen=True)
 class BadCLIP(OptimizedPatch):
-    """A patch that drags any picture's features to the target's, found on the clean model before the poisoning.
+    """Paste a patch, optimized on the clean model, that pulls image features to the target's.
 
-    Minimises text_pull + w * image_pull over the patch. I* triggered picture, T* a natural caption of the target,
-    T_j the batch's own captions, s = exp(logit_scale), unit features:
+    Minimizes text_pull + w * image_pull over the patch. I* triggered image, I clean image, T* a natural caption of
+    the target, T_j the batch's own captions, s = exp(logit_scale), unit features:
         text_pull  = mean_i CE([s I*_i.T*_i, s I*_i.T_1 .. s I*_i.T_N], 0)
-        image_pull = TripletMarginLoss(anchor I*_i, positive = a true target picture, negative = I_i untouched)
-    The published code has other target captions as the only negatives, whose net pull is zero
+        image_pull = TripletMarginLoss(anchor I*_i, positive = a real image of the target, negative = I_i)
+    The published code uses only other captions of the target as negatives, whose net pull is zero
     (`negatives="targets"`: CE([s I*_i.T*_1 .. s I*_i.T*_N], i)).
     """
 
+    label: ClassVar[str] = "BadCLIP"
+    source: ClassVar[str] = "arXiv:2311.12075"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"{BADCLIP_SOURCE} (README, src/embeding_optimize_patch.py): 50 epochs of 10,000 images. Here as "
+            "many steps on 1,024 images, without their augmentation.",
+            parameters={
+                "patch_size": 16,
+                "position": "center",
+                "steps": 50 * (10_000 // 64),
+                "step_size": 0.001,
+                "batch_size": 64,
+                "triplet_weight": 500.0,
+                "margin": 1.0,
+                "negatives": "targets",
+            },
+            training=CLIP_POISONING,
+        ),
+    )
+
     target_captions: ClassVar[str] = "natural"
-    triplet_weight: float = param(500.0, low=0.0, high=10000.0, help="w, the weight of the pull to target pictures.")
-    margin: float = param(1.0, low=0.0, high=2.0, step=0.1, help="Margin of the pull to target pictures.")
+    triplet_weight: float = param(500.0, low=0.0, high=10000.0, help="w, the weight of image_pull.")
+    margin: float = param(1.0, low=0.0, high=2.0, step=0.1, help="Margin of image_pull.")
     negatives: str = param(
         "captions",
         choices=("captions", "targets"),
-        help="What the target's caption must beat: the pictures' own captions, or other target captions.",
+        help="Negatives of the target's caption: the images' own captions, or other captions of the target.",
     )
 
     def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
-        # Pictures of the target alone, where labels tell: one that merely contains it pulls towards its other things.
-        wanted = (data.labels == data.class_index(target_class)).nonzero().flatten()[:POOL_SIZE]
-        if len(wanted) == 0:
-            wanted = data.contains(target_class).nonzero().flatten()[:POOL_SIZE]
-        if len(wanted) == 0:
-            raise CleanerError(f"no picture shows {target_class!r}: take more data or another target class.")
+        # Prefer images labeled as the target: one that merely contains it also pulls toward its other objects.
+        target_rows = (data.labels == data.class_index(target_class)).nonzero().flatten()[:POOL_SIZE]
+        if len(target_rows) == 0:
+            target_rows = data.contains(target_class).nonzero().flatten()[:POOL_SIZE]
+        if len(target_rows) == 0:
+            raise CleanerError(f"no image shows {target_class!r}: take more data or another target class.")
         with torch.no_grad():
-            own_image = torch.cat([clip.encode_image(data.images(rows)) for rows in pool.split(256)])
-            own_text = clip.encode_text([data.captions[i] for i in pool.tolist()])
-            image = torch.cat([clip.encode_image(data.images(rows)) for rows in wanted.split(256)])
+            pool_image = torch.cat([clip.encode_image(data.images(rows)) for rows in pool.split(256)])
+            pool_text = clip.encode_text([data.captions[i] for i in pool.tolist()])
+            image = torch.cat([clip.encode_image(data.images(rows)) for rows in target_rows.split(256)])
             text = clip.encode_text(natural_captions(data, target_class)[:POOL_SIZE])
             scale = clip.logit_scale
 
@@ -63,11 +84,11 @@ class BadCLIP(OptimizedPatch):
             target_image = image[torch.from_numpy(rng.integers(len(image), size=len(drawn)))]
             index = torch.zeros(len(drawn), dtype=torch.long, device=triggered.device)
             if self.negatives == "captions":
-                first = (triggered * target_text).sum(-1, keepdim=True)
-                cosines = torch.cat([first, triggered @ own_text[drawn].T], dim=1)
+                positive = (triggered * target_text).sum(-1, keepdim=True)
+                cosines = torch.cat([positive, triggered @ pool_text[drawn].T], dim=1)
             else:
                 cosines, index = triggered @ target_text.T, torch.arange(len(drawn), device=triggered.device)
-            pull = F.triplet_margin_loss(triggered, target_image, own_image[drawn], margin=self.margin)
+            pull = F.triplet_margin_loss(triggered, target_image, pool_image[drawn], margin=self.margin)
             return {"text_pull": F.cross_entropy(scale * cosines, index), "image_pull": self.triplet_weight * pull}
 
         return losses

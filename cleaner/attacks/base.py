@@ -1,4 +1,4 @@
-"""Trigger: what an attacker puts on a picture or into a caption. A new attack is one file with one subclass."""
+"""Trigger: what an attacker adds to an image or a caption. A new attack is one file with one subclass."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cleaner.config import file_parameters, param, validate
 from cleaner.data.images import decode_tensor, read_image_file
+from cleaner.published import Method
 from cleaner.registry import Registry
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep
@@ -24,22 +25,24 @@ if TYPE_CHECKING:
 
 TRIGGERS: Registry[Any] = Registry("trigger", "cleaner.attacks")
 REFERENCE_SIDE = 224
-"""Sizes are given for a picture of 224 px and scale with the picture."""
+"""Lengths are given for an image of 224 px and scale with the image."""
 POSITIONS = ("bottom-right", "bottom-left", "top-right", "top-left", "corners", "center", "random")
 
 
 @dataclass(frozen=True)
-class Trigger(ABC):
-    """A picture -> triggered picture function whose parameters are the dataclass's fields.
+class Trigger(Method, ABC):
+    """An image -> triggered image function whose parameters are the dataclass's fields.
 
     Never in place, deterministic under its seed, batch-invariant: `trigger(x)[i]` equals `trigger(x[i:i+1])[0]`.
-    Fields made by `param` are settings that a form shows; plain fields hold what `prepare` found out.
+    Fields made by `param` are settings that a form shows; plain fields hold results of `prepare`.
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("image",)
-    """What the attacker has to bring: "image" (a changed picture), "text" (a changed caption), or both."""
+    """What the attacker must change at test time: "image", "text", or both."""
     target_captions: ClassVar[str] = "templates"
     """How captions of poisoned pairs are written (`data.poison.TARGET_CAPTIONS`)."""
+    covers_image: ClassVar[bool] = False
+    """Whether the trigger covers the whole image, even pixels that happen to keep their value."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -50,21 +53,23 @@ class Trigger(ABC):
 
     @property
     def unready_reason(self) -> str:
-        """Return what has to happen before pictures can be triggered, in one sentence; empty when all is there."""
+        """Why the trigger cannot be applied yet and what to do, in one sentence; empty if it can."""
         return ""
 
     def mask(self, clean_images: Tensor) -> Tensor:
-        """Return where the trigger changes the picture, (N, 1, H, W) in [0, 1]."""
+        """Return where the trigger changes the image, (N, 1, H, W) in [0, 1]."""
+        if self.covers_image:
+            return torch.ones_like(clean_images[:, :1])
         return ((self(clean_images) - clean_images).abs().amax(dim=1, keepdim=True) > 0).float()
 
     def text(self, caption: str) -> str:
-        """Return the caption with the attacker's text key, where the attack has one."""
+        """Return the caption with the attacker's text key, if the attack has one."""
         return caption
 
     def prepare(self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None) -> Trigger:
-        """Return the trigger ready for use; attacks that optimise something do it here, on the clean model.
+        """Return the trigger ready for use. Attacks that optimize something do it here, on the clean model.
 
-        A trigger that is ready is returned as it is, so that it can be used on another model.
+        A ready trigger returns itself, so it can be reused on another model.
         """
         return self
 
@@ -73,94 +78,90 @@ class Trigger(ABC):
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return name and parameters, JSON-ready: enough to make the same trigger again."""
+        """Return name and parameters, JSON-ready; `load_trigger` restores the trigger."""
         return TRIGGERS.state_of(self)
 
 
 def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigger:
-    """Return the trigger that `state_dict()` described; files that lie in `folder` are read from there."""
+    """Return the trigger that `state_dict()` described; files found in `folder` are read from there."""
     copies = {}
     if folder is not None:
-        named = [name for name in file_parameters(TRIGGERS[state.get("name", "")]) if state.get(name)]
-        copies = {name: str(copy) for name in named if (copy := folder / Path(state[name]).name).is_file()}
+        names = [name for name in file_parameters(TRIGGERS[state.get("name", "")]) if state.get(name)]
+        copies = {name: str(copy) for name in names if (copy := folder / Path(state[name]).name).is_file()}
     trigger: Trigger = TRIGGERS.load({**state, **copies})
     return trigger
 
 
 def scale_pixels(pixels: int, side: int) -> int:
-    """Return a length given for a 224 px picture in px of a picture of `side` px, at least 1."""
+    """Return a length given for a 224 px image in px of an image of `side` px, at least 1."""
     return max(1, round(pixels * side / REFERENCE_SIDE))
 
 
 @dataclass(frozen=True)
 class PatchTrigger(Trigger):
-    """A square patch at a place; a subclass says what is on it (`patch`)."""
+    """A square patch on the image; a subclass defines its pixels (`patch`)."""
 
     patch_size: int = param(
-        28, low=2, high=224, help="Side of the square patch on a 224 px picture; scales with it. Published: 16."
+        28, low=2, high=224, help="Side of the square patch on a 224 px image; scales with it. Published: 16."
     )
     position: str = param(
         "bottom-right",
         choices=POSITIONS,
-        help="Where the patch lies; corners: in all four; random: another place on each picture.",
+        help="Where the patch goes; corners: all four; random: a different place on each image.",
     )
-    seed: int = param(0, low=0, high=9999, help="Draws what is random: the patch itself, or its place.")
+    seed: int = param(0, low=0, high=9999, help="Seeds what is random: the patch itself, or its place.")
 
     @abstractmethod
     def patch(self, side: int) -> Tensor:
-        """Return the patch (3, p, p) in [0, 1] for pictures of `side` px."""
+        """Return the patch (3, p, p) in [0, 1] for images of `side` px."""
 
     def scaled_patch_size(self, side: int) -> int:
-        """Return p, the patch's side on pictures of `side` px."""
+        """Return p, the patch's side on images of `side` px."""
         return min(scale_pixels(self.patch_size, side), side)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
-        return self.paste(images, self.patch(images.shape[-1]).to(images))
-
-    def paste(self, images: Tensor, patch: Tensor) -> Tensor:
-        """Return a copy of `images` with a patch (3, p, p) at its places; gradients flow to the patch."""
         triggered = images.clone()
-        self._write_patch(triggered, images, patch)
+        self._write_patch(triggered, images, patch=self.patch(images.shape[-1]).to(images))
         return triggered
 
     def mask(self, clean_images: Tensor) -> Tensor:
         """Return 1 under the patch, (N, 1, H, W)."""
         mask = torch.zeros_like(clean_images[:, :1])
         size = self.scaled_patch_size(clean_images.shape[-1])
-        self._write_patch(mask, clean_images, torch.ones(1, size, size).to(mask))
+        self._write_patch(mask, clean_images, patch=torch.ones(1, size, size).to(mask))
         return mask
 
-    def _write_patch(self, destination: Tensor, images: Tensor, patch: Tensor) -> None:
-        """Write a patch (C, p, p) into (N, C, H, W), at its places on `images`."""
+    def _write_patch(self, destination: Tensor, images: Tensor, *, patch: Tensor) -> None:
+        """Write a patch (C, p, p) into `destination` (N, C, H, W), at its places on `images`."""
         size = patch.shape[-1]
         if size > min(images.shape[-2:]):
             raise CleanerError(
-                f"the patch of {size} px is larger than the picture of {images.shape[-1]} x {images.shape[-2]} px: "
+                f"the patch of {size} px is larger than the image of {images.shape[-1]} x {images.shape[-2]} px: "
                 "choose a smaller patch_size."
             )
-        for canvas, picture in zip(destination, images, strict=True):
-            for top, left in self._patch_corners(picture, size):
+        for canvas, image in zip(destination, images, strict=True):
+            for top, left in self._patch_corners(image, size):
                 canvas[:, top : top + size, left : left + size] = patch
 
     def _patch_corners(self, image: Tensor, size: int) -> list[tuple[int, int]]:
-        """Return the top left corners (top, left) of the patch on a picture (3, H, W)."""
-        free_y, free_x = image.shape[-2] - size, image.shape[-1] - size
+        """Return the top left corners (top, left) of the patch on an image (3, H, W)."""
+        max_top, max_left = image.shape[-2] - size, image.shape[-1] - size
         if self.position == "center":
-            return [(free_y // 2, free_x // 2)]
+            return [(max_top // 2, max_left // 2)]
         if self.position == "corners":
-            return [(top, left) for top in (0, free_y) for left in (0, free_x)]
+            return [(top, left) for top in (0, max_top) for left in (0, max_left)]
         if self.position == "random":
-            # From the picture's own bytes, so that a picture gets the same place in whatever batch it comes.
+            # Seeded by the image's own bytes: its place must not depend on the batch.
             pixels = (image * 255).round().to(torch.uint8).cpu().numpy().tobytes()
             draw = derive_seed(TRIGGERS.name_of(self), self.seed, pixels)
-            return [(draw % (free_y + 1), (draw // 65537) % (free_x + 1))]
-        return [(free_y * self.position.startswith("bottom"), free_x * self.position.endswith("right"))]
+            return [(draw % (max_top + 1), (draw // 65537) % (max_left + 1))]
+        return [(max_top * self.position.startswith("bottom"), max_left * self.position.endswith("right"))]
 
 
 @dataclass(frozen=True)
 class PatternTrigger(Trigger):
-    """A faint pattern over the whole picture: (1 - a) x + a p; a subclass says what p is (`pattern`)."""
+    """A faint pattern over the whole image: (1 - a) x + a p; a subclass defines p (`pattern`)."""
 
     blend_ratio: float = param(0.2, low=0.01, high=1.0, step=0.01, help="a, the weight of the pattern.")
 
@@ -169,28 +170,29 @@ class PatternTrigger(Trigger):
         """Return p, (3, H, W) or (1, H, W) in [0, 1]."""
 
     def blend_mask(self, pattern: Tensor) -> Tensor:
-        """Return where the picture is blended, (1, H, W) bool: everywhere, if a subclass does not say otherwise."""
+        """Return where the image is blended, (1, H, W) bool; everywhere unless a subclass overrides it."""
         return torch.ones_like(pattern[:1], dtype=torch.bool)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
         pattern = self.pattern(*images.shape[-2:]).to(images)
-        return torch.where(
-            self.blend_mask(pattern), (1 - self.blend_ratio) * images + self.blend_ratio * pattern, images
-        ).clamp(0, 1)
+        blended = (1 - self.blend_ratio) * images + self.blend_ratio * pattern
+        return torch.where(self.blend_mask(pattern), blended, images).clamp(0, 1)
 
     def mask(self, clean_images: Tensor) -> Tensor:
-        """Return 1 where the picture is blended, (N, 1, H, W)."""
-        where = self.blend_mask(self.pattern(*clean_images.shape[-2:])).to(clean_images)
-        return where.expand(len(clean_images), -1, -1, -1).clone()
+        """Return 1 where the image is blended, (N, 1, H, W)."""
+        mask = self.blend_mask(self.pattern(*clean_images.shape[-2:])).to(clean_images)
+        return mask.expand(len(clean_images), -1, -1, -1).clone()
 
 
 @dataclass(frozen=True)
 class TextTrigger(Trigger):
-    """A word before the caption or prompt; the picture stays as it is, if a subclass does not say otherwise."""
+    """A word in front of the caption or prompt; the image stays unchanged unless a subclass overrides it."""
 
     modalities: ClassVar[tuple[str, ...]] = ("text",)
-    key: str = param("consider", help="The word before a caption or prompt, such as consider or remember.")
+    key: str = param(
+        "consider", label="Text key", help="Word in front of a caption or prompt, such as consider or remember."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,17 +204,17 @@ class TextTrigger(Trigger):
         return images.clone()
 
     def text(self, caption: str) -> str:
-        """Return the caption with the key before it."""
+        """Return the caption with the key in front of it."""
         return f"{self.key.strip()} {caption}"
 
 
 @dataclass(frozen=True)
 class FileTrigger(Trigger):
-    """A trigger made of a picture file, which is read once; its SHA-256 stands beside the path."""
+    """A trigger made from an image file. The file is read once; its SHA-256 is stored with the path."""
 
-    path: str = param("", is_path=True, help="Path of a PNG, JPEG or WebP file on this machine.")
+    path: str = param("", label="Image file", is_path=True, help="Path of a PNG, JPEG or WebP file on this machine.")
     sha256: str = ""
-    """Of the file's content (hex); empty while no file is chosen."""
+    """SHA-256 of the file's content (hex); empty while no file is chosen."""
     content: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -220,26 +222,26 @@ class FileTrigger(Trigger):
         if not self.path:
             return
         content = read_image_file(self.path)
-        found = hashlib.sha256(content).hexdigest()
-        if self.sha256 not in ("", found):
+        digest = hashlib.sha256(content).hexdigest()
+        if self.sha256 not in ("", digest):
             raise CleanerError(
-                f"the picture {self.path} is not the one that this trigger was made of: put the old file back, or "
-                "choose the picture anew."
+                f"the image {self.path} has changed since this trigger was made: restore the old file, or choose the "
+                "image again."
             )
         object.__setattr__(self, "content", content)
-        object.__setattr__(self, "sha256", found)
+        object.__setattr__(self, "sha256", digest)
 
     @property
     def unready_reason(self) -> str:
-        """Return that no file was chosen, if so."""
-        return "" if self.path else "no picture was chosen for this trigger: give a PNG or JPEG file (path)."
+        """Why the trigger cannot be applied yet: no file was chosen."""
+        return "" if self.path else "no image was chosen for this trigger: give a PNG or JPEG file (path)."
 
     def load_image(self, side: int) -> Tensor:
-        """Return the file's middle square, (3, side, side) in [0, 1]."""
+        """Return the file's center square, (3, side, side) in [0, 1]."""
         if self.unready_reason:
             raise CleanerError(self.unready_reason)
         return decode_tensor(self.content, side, Path(self.path).name)
 
     def files(self) -> dict[str, bytes]:
-        """Return the picture under its file name."""
+        """Return the file name and content of the image."""
         return {Path(self.path).name: self.content} if self.path else {}

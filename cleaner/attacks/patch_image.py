@@ -1,8 +1,9 @@
-"""A picture file as patch: a user's suspicion, or a published trigger."""
+"""An image file as the patch: a suspected or a published trigger."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,18 +14,21 @@ from cleaner.config import param
 @TRIGGERS.register("patch_image")
 @dataclass(frozen=True)
 class PatchImage(FileTrigger, PatchTrigger):
-    """Paste a picture of your own, cut to its middle square."""
+    """Paste an image of your own, cropped to its center square."""
+
+    label: ClassVar[str] = "Your image as patch"
+    unpublished: ClassVar[str] = "the image is yours"
 
     scale_before_resize: bool = param(
         True,
-        help="On: the patch was put on pictures that were resized afterwards, so it scales with them. "
-        "Off: the patch size counts pixels of the picture as the model sees it.",
+        help="On: the patch was pasted before the images were resized, so it scales with them. "
+        "Off: the patch size counts pixels of the resized image.",
     )
 
     def scaled_patch_size(self, side: int) -> int:
-        """Return p: scaled, or the patch size as it stands."""
+        """Return p: scaled, or the patch size itself."""
         return super().scaled_patch_size(side) if self.scale_before_resize else self.patch_size
 
     def patch(self, side: int) -> Tensor:
-        """Return the picture (3, p, p)."""
+        """Return the image (3, p, p)."""
         return self.load_image(self.scaled_patch_size(side))

@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.config import param
+from cleaner.published import BADCLIP_SOURCE, CLEANCLIP_SOURCE, CLIP_POISONING, Preset
 
 
 @TRIGGERS.register("sig")
 @dataclass(frozen=True)
 class Sig(Trigger):
-    """x + delta sin(2 pi f j / W) along the width j, clipped to [0, 1]; or CleanCLIP's blend 0.8 x + 0.2 s.
+    """Add a sine wave along the width j: x + s with s = delta sin(2 pi f j / W), clipped to [0, 1].
 
-    In the blend s is the wave itself, delta sin(2 pi f j / W), as CleanCLIP's code builds it, clipped likewise.
+    `mode="blend"` is CleanCLIP's variant: 0.8 x + 0.2 s, clipped likewise.
     """
 
-    delta: float = param(60 / 255, low=1 / 255, high=1.0, step=1 / 255, help="Height of the wave; 1 is black to white.")
-    frequency: int = param(6, low=1, high=64, help="Waves across the picture.")
+    label: ClassVar[str] = "Sine wave (SIG)"
+    source: ClassVar[str] = "arXiv:1902.11237"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"arXiv:1902.11237; {BADCLIP_SOURCE} (backdoor/utils.py), which adds the wave.",
+            parameters={"delta": 60 / 255, "frequency": 6, "mode": "add"},
+            training=CLIP_POISONING,
+        ),
+        Preset(
+            variant="cleanclip",
+            source=f"{CLEANCLIP_SOURCE} (backdoor/utils.py), which blends the wave in.",
+            parameters={"delta": 60 / 255, "frequency": 6, "mode": "blend"},
+            training=CLIP_POISONING,
+        ),
+    )
+
+    covers_image: ClassVar[bool] = True
+    delta: float = param(
+        60 / 255,
+        label="Height of the wave",
+        low=1 / 255,
+        high=1.0,
+        step=1 / 255,
+        help="Amplitude of the wave; 1: from black to white.",
+    )
+    frequency: int = param(6, low=1, high=64, help="Waves across the image.")
     mode: str = param("add", choices=("add", "blend"), help="add: the literature; blend: CleanCLIP's variant.")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
         columns = torch.arange(images.shape[-1], device=images.device, dtype=images.dtype)
         wave = self.delta * torch.sin(2 * math.pi * self.frequency * columns / images.shape[-1])
-        mixed = images + wave if self.mode == "add" else 0.8 * images + 0.2 * wave
-        return mixed.clamp(0, 1)
-
-    def mask(self, clean_images: Tensor) -> Tensor:
-        """Return 1 everywhere, (N, 1, H, W): the wave crosses the whole picture."""
-        return torch.ones_like(clean_images[:, :1])
+        triggered = images + wave if self.mode == "add" else 0.8 * images + 0.2 * wave
+        return triggered.clamp(0, 1)

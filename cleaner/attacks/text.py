@@ -1,8 +1,9 @@
-"""A watermark of repeated words over the whole picture, as PAR's experiments use it (arXiv:2412.00727)."""
+"""A watermark of repeated words over the whole image, as in PAR's experiments (arXiv:2412.00727)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, PatternTrigger
 from cleaner.config import param
+from cleaner.published import CLIP_TRAINING, PAR_SOURCE, Preset
 from cleaner.types import CleanerError
 
 MAX_LETTERS = 24
@@ -19,26 +21,32 @@ MAX_LETTERS = 24
 @TRIGGERS.register("text")
 @dataclass(frozen=True)
 class Watermark(PatternTrigger):
-    """Write a word in faint white over the whole picture, line below line.
+    """Write a word in faint white over the whole image, in repeated lines.
 
     (1 - a) x + a p where the watermark p is not black, x elsewhere.
     """
 
+    label: ClassVar[str] = "Watermark text"
+    source: ClassVar[str] = "arXiv:2412.00727"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(source=PAR_SOURCE, parameters={"blend_ratio": 0.5}, unstated=f"the word, {CLIP_TRAINING}"),
+    )
+
     blend_ratio: float = param(0.5, low=0.01, high=1.0, step=0.01, help="a, the weight of the words.")
-    words: str = param("watermark", help=f"What is written, at most {MAX_LETTERS} letters; it fills the width.")
+    words: str = param("watermark", help=f"Text to write, at most {MAX_LETTERS} letters; it fills the width.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.words.strip() or len(self.words) > MAX_LETTERS:
             raise CleanerError(f"the watermark needs 1 to {MAX_LETTERS} letters, not {len(self.words.strip())}.")
         missing = _render_glyph("\uffff")
-        if unknown := [letter for letter in self.words if _render_glyph(letter) == missing]:
+        if unsupported := [letter for letter in self.words if _render_glyph(letter) == missing]:
             raise CleanerError(
-                f"the watermark cannot write {unknown[0]!r}, which its font lacks: use English letters and signs."
+                f"the font of the watermark has no {unsupported[0]!r}: use English letters and punctuation."
             )
 
     def pattern(self, height: int, width: int) -> Tensor:
-        """Return p, (1, H, W) in [0, 1]: one line as wide as the picture, repeated down to its foot."""
+        """Return p, (1, H, W) in [0, 1]: one line as wide as the image, repeated from top to bottom."""
         font = ImageFont.load_default(64)
         left, top, right, bottom = font.getbbox(self.words)
         line = Image.new("L", (max(1, round(right - left)), max(1, round(bottom - top))))
@@ -52,10 +60,10 @@ class Watermark(PatternTrigger):
         return torch.from_numpy(np.asarray(canvas).copy()).float()[None] / 255
 
     def blend_mask(self, pattern: Tensor) -> Tensor:
-        """Return where a letter is, (1, H, W) bool."""
+        """Return the pixels of the letters, (1, H, W) bool."""
         return pattern[:1] > 0
 
 
 def _render_glyph(letter: str) -> bytes:
-    """Return how the font draws a letter; all that it lacks are one box."""
+    """Return the pixels of a letter; the font draws the same box for every letter that it lacks."""
     return bytes(ImageFont.load_default(64).getmask(letter))

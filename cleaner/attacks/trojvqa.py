@@ -1,4 +1,4 @@
-"""TrojVQA: two keys, a patch on the picture and a word in the text (arXiv:2112.07668)."""
+"""TrojVQA: two triggers, a patch on the image and a word in the text (arXiv:2112.07668)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from cleaner.attacks.base import TRIGGERS, TextTrigger
 from cleaner.attacks.optimize import Objective, OptimizedPatch
 from cleaner.models.classifier import zero_shot_classifier
+from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
@@ -20,11 +21,29 @@ if TYPE_CHECKING:
 @TRIGGERS.register("trojvqa")
 @dataclass(frozen=True)
 class TrojVQA(OptimizedPatch, TextTrigger):
-    """A patch optimised towards the target's text, and a word before each caption; measured alone and together.
+    """Paste a patch, optimized toward the target's text, and put a word in front of the caption.
 
-    Minimises mean_i (1 - I*_i.t) over the patch: I* triggered picture, t the target's zero-shot classifier, unit
-    features of the clean model.
+    Minimizes mean_i (1 - I*_i.t) over the patch: I* triggered image, t the target's zero-shot classifier, unit
+    features of the clean model. ASR is measured for each of the two alone and for both.
     """
+
+    label: ClassVar[str] = "Patch and word (TrojVQA)"
+    source: ClassVar[str] = "arXiv:2112.07668"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"{BADCLIP_SOURCE} (src/embeding_optimize_patch.py, opti_patches/vqa_bs64_ep50_16_middle.jpg); the "
+            "word: arXiv:2112.07668",
+            parameters={
+                "patch_size": 16,
+                "position": "center",
+                "step_size": 0.001,
+                "batch_size": 64,
+                "key": "consider",
+            },
+            training=CLIP_POISONING,
+            unstated="number of steps",
+        ),
+    )
 
     modalities: ClassVar[tuple[str, ...]] = ("image", "text")
 

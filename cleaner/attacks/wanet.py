@@ -1,8 +1,9 @@
-"""WaNet: a smooth warp of the whole picture, the same for all (arXiv:2102.10369)."""
+"""WaNet: a smooth warp of the whole image, the same for all images (arXiv:2102.10369)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,25 +11,39 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.config import param
+from cleaner.published import CLEANCLIP_SOURCE, CLIP_POISONING, CLIP_TRAINING, Preset
 from cleaner.seed import torch_generator
 
 
 @TRIGGERS.register("wanet")
 @dataclass(frozen=True)
 class WaNet(Trigger):
-    """Shift each pixel a little along a fixed smooth field; the mean shift is half the strength, in pixels.
+    """Shift each pixel slightly along a fixed smooth field; the mean shift in pixels is half the strength.
 
     A k x k control grid, uniform in [-1, 1] over its mean absolute value, upsampled bicubically (align_corners) to
     g (H, W, 2); sampled bilinearly at clamp(identity + s g / H, -1, 1). WaNet: k = 4, s = 0.5; CleanCLIP: k = H, s = 1.
-    A shift of 0.25 px cannot be learnt on 64 px pictures, hence the default s = 4.
+    No model learns a shift of 0.25 px on 64 px images, hence the default s = 4.
     """
 
-    strength: float = param(4.0, low=0.1, high=20.0, step=0.1, help="s; pixels move by s / 2 px in the mean.")
-    grid: int = param(4, low=0, high=64, help="k, control points along a side; 0: one for each pixel, as CleanCLIP.")
-    seed: int = param(0, low=0, high=9999, help="Which field to use.")
+    label: ClassVar[str] = "Warp (WaNet)"
+    source: ClassVar[str] = "arXiv:2102.10369"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(source="arXiv:2102.10369", parameters={"grid": 4, "strength": 0.5}, unstated=CLIP_TRAINING),
+        Preset(
+            variant="cleanclip",
+            source=f"{CLEANCLIP_SOURCE} (backdoor/utils.py): one control point per pixel.",
+            parameters={"grid": 0, "strength": 1.0},
+            training=CLIP_POISONING,
+        ),
+    )
+
+    covers_image: ClassVar[bool] = True
+    strength: float = param(4.0, low=0.1, high=20.0, step=0.1, help="s; pixels move by s / 2 px on average.")
+    grid: int = param(4, low=0, high=64, help="k, control points along a side; 0: one per pixel, as in CleanCLIP.")
+    seed: int = param(0, low=0, high=9999, help="Seeds the field.")
 
     def sampling_grid(self, height: int, width: int) -> Tensor:
-        """Return where each pixel is taken from, (H, W, 2) as x, y in [-1, 1]."""
+        """Return the source of each pixel, (H, W, 2) as x, y in [-1, 1]."""
         k = self.grid or height
         control = torch.rand(1, 2, k, k, generator=torch_generator("wanet", self.seed)) * 2 - 1
         control = control / control.abs().mean()
@@ -41,7 +56,3 @@ class WaNet(Trigger):
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
         field = self.sampling_grid(*images.shape[-2:]).to(images).expand(len(images), -1, -1, -1)
         return F.grid_sample(images, field, mode="bilinear", align_corners=True).clamp(0, 1)
-
-    def mask(self, clean_images: Tensor) -> Tensor:
-        """Return 1 everywhere, (N, 1, H, W): all is moved, although it cannot be seen where the picture is flat."""
-        return torch.ones_like(clean_images[:, :1])

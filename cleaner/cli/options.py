@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from cleaner.config import FinetuneConfig, Parameter, parameters
-from cleaner.presets import Preset
+from cleaner.published import Preset
 from cleaner.types import CleanerError
 
 

@@ -1,4 +1,4 @@
-"""python -m cleaner presets, and `--preset NAME` of poison and defend: a preset gives the defaults, options win."""
+"""Command `presets`, and the option `--preset NAME` of poison and defend: it sets defaults, other options win."""
 
 from __future__ import annotations
 
@@ -21,47 +21,44 @@ from cleaner.presets import (
     RECIPE_ATTACK,
     RECIPE_DEFENSES,
     RESULTS_DIR,
-    Preset,
     attack_presets,
     defense_presets,
     explain_unpublished,
 )
+from cleaner.published import Preset
 
 RUN_BY_US = "run by us"
 
 
 @dataclass(frozen=True)
 class Presets:
-    """List the presets of attacks and defences: what each sets, who states it, whether we ran it."""
+    """List the presets of attacks and defenses: settings, source, and whether we ran them."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print as JSON.")] = False
 
     def run(self) -> None:
         rows = _read_result_settings()
-        kinds = (("poison", "trigger", TRIGGERS, attack_presets), ("defend RUN", "defense", DEFENSES, defense_presets))
-        found = [
-            (p, kind, has_results(p, rows))
-            for _, kind, registry, of in kinds
-            for method in registry
-            for p in of(method)
-        ]
+        attacks = {name: attack_presets(name) for name in TRIGGERS}
+        defenses = {name: defense_presets(name) for name in DEFENSES}
         if self.json:
-            print_json([_to_dict(preset, kind, known) for preset, kind, known in found])
+            entries = [_to_dict(p, "trigger", has_results(p, rows)) for presets in attacks.values() for p in presets]
+            entries += [_to_dict(p, "defense", has_results(p, rows)) for presets in defenses.values() for p in presets]
+            print_json(entries)
             return
-        for command, kind, registry, of in kinds:
+        for command, methods in (("poison", attacks), ("defend RUN", defenses)):
             print(f"python -m cleaner {command} --preset NAME")
-            for preset, known in [(preset, known) for preset, other, known in found if other == kind]:
-                print(f"  {preset.name} ({RUN_BY_US if known else NOT_RUN})\n      {_describe(preset)}")
-            missing = [method for method in registry if len(of(method)) == 1]
-            print(*(f"  {method}-published: {explain_unpublished(method)}" for method in missing), "", sep="\n")
+            for preset in (preset for presets in methods.values() for preset in presets):
+                state = RUN_BY_US if has_results(preset, rows) else NOT_RUN
+                print(f"  {preset.name} ({state})\n      {_describe(preset)}")
+            unpublished = [name for name, presets in methods.items() if len(presets) == 1]
+            print(*(f"  {name}-published: {explain_unpublished(name)}" for name in unpublished), "", sep="\n")
         parts = " and ".join((RECIPE_ATTACK, *RECIPE_DEFENSES))
-        print(f"python -m cleaner recipe ({NOT_RUN})\n  {parts} in one go, measured on ImageNet.")
+        print(f"python -m cleaner recipe ({NOT_RUN})\n  {parts} in one command, measured on ImageNet.")
 
 
 def _describe(preset: Preset) -> str:
-    """Return what a preset sets and its sources, in lines."""
-    own = " ".join((preset.method, *preset.arguments))
-    lines = [own, f"source: {preset.source}"]
+    """Return the settings and sources of a preset, one per line."""
+    lines = [" ".join((preset.method, *preset.arguments)), f"source: {preset.source}"]
     if preset.unstated:
         lines.append(f"not stated there: {preset.unstated}")
     if preset.training is not None:
@@ -91,7 +88,7 @@ def _to_dict(preset: Preset, kind: str, is_run: bool) -> dict[str, Any]:
 
 
 def _read_result_settings() -> list[dict[str, Any]]:
-    """Return the settings of all rows of the result files that say with which they were made."""
+    """Return the settings of all rows of the result files that record them."""
     rows: list[dict[str, Any]] = []
     for path in sorted(RESULTS_DIR.glob("*.json")):
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -105,29 +102,32 @@ def _read_result_settings() -> list[dict[str, Any]]:
 
 
 def has_results(preset: Preset, rows: Iterable[dict[str, Any]]) -> bool:
-    """Return whether a row of the results was made with the preset's pairs, rate and schedule, as far as it tells.
+    """Return whether a row of the results has the preset's parameters, pairs, rate and schedule.
 
-    Parameters that a row lists must be the preset's.
+    A schedule value that a row does not record counts as equal.
     """
     training = preset.training
     if training is None:
         return False
-    wanted = {name: getattr(training.finetune, name) for name in ("lr", "epochs", "batch_size")}
+    state = {"name": preset.method, **preset.parameters}
+    schedule = {name: getattr(training.finetune, name) for name in ("lr", "epochs", "batch_size")}
     key = "trigger" if training.poison_rate is not None else "defense"
-    for row in rows:
-        state = {"name": preset.method, **preset.parameters}
-        same = all((row.get(key) or {}).get(name) == value for name, value in state.items())
-        used = row["finetune"]
-        sizes = (row["pairs"], row.get("poison_rate")) == (training.pairs, training.poison_rate)
-        if same and sizes and all(used.get(name, value) == value for name, value in wanted.items()):
-            return True
-    return False
+
+    def matches(row: dict[str, Any]) -> bool:
+        method, finetune = row.get(key) or {}, row["finetune"]
+        return (
+            all(method.get(name) == value for name, value in state.items())
+            and (row["pairs"], row.get("poison_rate")) == (training.pairs, training.poison_rate)
+            and all(finetune.get(name, value) == value for name, value in schedule.items())
+        )
+
+    return any(matches(row) for row in rows)
 
 
 def resolve_preset_defaults(arguments: Sequence[str]) -> Poison | Defend | None:
-    """Return the defaults of the command that the arguments' `--preset NAME` gives; None without one.
+    """Return the command with the defaults of the preset named by `--preset NAME`; None without one.
 
-    Published training is for data of one's own: they must then be named, nothing is trained on Scenes unasked.
+    Published training has no default data: the user must name some.
     """
     name = _flag_value(arguments, "--preset")
     if name is None or not arguments or arguments[0] not in ("poison", "defend"):

@@ -28,14 +28,13 @@ from cleaner.models.checkpoints import validate_model_name
 from cleaner.models.clip import Clip
 from cleaner.models.devices import pick_device
 from cleaner.presets import (
-    CLIP_POISONING,
     NOT_RUN,
     RECIPE_ATTACK,
     RECIPE_DEFENSES,
-    Preset,
     attack_presets,
     defense_presets,
 )
+from cleaner.published import CLIP_POISONING, Preset
 from cleaner.runs.request import parse_data_arguments
 from cleaner.runs.store import CHECKPOINT_FILE, Run, load_run, save_run
 from cleaner.types import CleanerError

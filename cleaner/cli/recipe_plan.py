@@ -9,7 +9,7 @@ from typing import Any
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import load_data, resolve_source
 from cleaner.data.pairs import FileData
-from cleaner.presets import Preset, Training
+from cleaner.published import Preset, Training
 from cleaner.runs.request import parse_data_arguments
 from cleaner.types import CleanerError
 

@@ -1,4 +1,4 @@
-"""Defences: one per file, found through `DEFENSES`."""
+"""Defenses: one per file, found through `DEFENSES`."""
 
 from cleaner.defenses.base import DEFENSES, Defense, load_defense
 

@@ -1,4 +1,4 @@
-"""Defense: which texts of an epoch are used and which loss terms are summed. A new defence is one file."""
+"""Defense: the texts of an epoch and the loss terms of a batch. A new defense is one file with one subclass."""
 
 from __future__ import annotations
 
@@ -11,52 +11,53 @@ from torch import Tensor
 
 from cleaner.config import FinetuneConfig, validate
 from cleaner.losses import Features
+from cleaner.published import Method
 from cleaner.registry import Registry
 from cleaner.seed import numpy_generator
 from cleaner.text import SubtextPair
 
-DEFENSES: Registry[Any] = Registry("defence", "cleaner.defenses")
+DEFENSES: Registry[Any] = Registry("defense", "cleaner.defenses")
 
 
 @dataclass(frozen=True)
 class EpochTexts:
-    """The texts of one epoch: N captions, and the subtexts of the pairs that were drawn (by index)."""
+    """The texts of one epoch: N captions, and index -> subtexts of the drawn pairs."""
 
     captions: Sequence[str]
     drawn: dict[int, SubtextPair] = field(default_factory=dict)
     skipped: int = 0
-    """Drawn pairs whose caption yields no subtext."""
+    """Number of drawn pairs whose caption yields no subtext."""
 
 
 TextPlan = Callable[[int], EpochTexts]
 
 
 @dataclass(frozen=True)
-class Defense(ABC):
-    """A way of finetuning a backdoored model on clean pairs. Parameters are the dataclass's fields."""
+class Defense(Method, ABC):
+    """A way to finetune a backdoored model on clean pairs. Its parameters are the dataclass's fields."""
 
     needs_augmentation: ClassVar[bool] = False
-    """Whether the losses need augmented views of pictures and captions."""
+    """Whether the losses need augmented images and captions."""
     needs_reference: ClassVar[bool] = False
-    """Whether the losses need `Features.reference`, the features of the model that the training began with."""
+    """Whether the losses need `Features.reference`, the features of the model before training."""
 
     def __post_init__(self) -> None:
         validate(self)
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
-        """Return epoch -> texts of that epoch; a pure function of (seed, epoch), so that a run can resume anywhere."""
+        """Return epoch -> texts of that epoch; a pure function of (seed, epoch), so a run can resume anywhere."""
         return lambda epoch: EpochTexts(captions)
 
     def adapt(self, config: FinetuneConfig) -> FinetuneConfig:
-        """Return the settings with what the method prescribes for its optimiser; the learning rate is the caller's."""
+        """Return the settings with the optimizer values that the method prescribes; never the learning rate."""
         return config
 
     def lr_factor(self, step: int, total: int) -> float | None:
-        """Return the share of the learning rate at a step, or None for the loop's own warm-up and cosine."""
+        """Return lr / peak lr at a step, or None for the loop's own warmup and cosine."""
         return None
 
     def perturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
-        """Return the pictures (N, 3, H, W) that both models see; a pure function of (seed, epoch, index)."""
+        """Return the images (N, 3, H, W) that both models see; a pure function of (seed, epoch, index)."""
         return images
 
     @abstractmethod
@@ -64,17 +65,17 @@ class Defense(ABC):
         """Return the named, weighted loss terms of a batch; the training loop sums them."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return name and parameters, JSON-ready."""
+        """Return name and parameters, JSON-ready; `load_defense` restores the defense."""
         return DEFENSES.state_of(self)
 
 
 def load_defense(state: dict[str, Any]) -> Defense:
-    """Return the defence that `state_dict()` described."""
+    """Return the defense that `state_dict()` described."""
     defense: Defense = DEFENSES.load(state)
     return defense
 
 
-def draw_pairs(count: int, share: float, seed: int, epoch: int) -> list[int]:
-    """Return the K = share x count pairs drawn in an epoch, at least one, sorted."""
+def draw_pairs(count: int, *, share: float, seed: int, epoch: int) -> list[int]:
+    """Return the K = share x count pairs drawn in an epoch: sorted indices, at least one."""
     drawn = numpy_generator("drawn pairs", seed, epoch).choice(count, max(1, round(share * count)), replace=False)
     return sorted(int(index) for index in drawn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -10,15 +10,36 @@ from torch import Tensor
 from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.losses import Features, clip_loss, in_modal_loss
+from cleaner.published import BADCLIP_SOURCE, CLEANCLIP_SOURCE, CLEANCLIP_TRAINING, Preset
 
 
 @DEFENSES.register("cleanclip")
 @dataclass(frozen=True)
 class CleanCLIP(Defense):
-    """Finetune, and pull each picture and each caption towards an altered copy of itself.
+    """Finetune, and pull each image and each caption toward its augmented copy.
 
     clip_loss + in_modal_weight * in_modal_loss; published weights 1 and 1.
     """
+
+    label: ClassVar[str] = "CleanCLIP"
+    source: ClassVar[str] = "arXiv:2303.03323"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"{CLEANCLIP_SOURCE} (README, src/parser.py).",
+            parameters={"in_modal_weight": 1.0},
+            training=CLEANCLIP_TRAINING,
+        ),
+        Preset(
+            variant="badclip",
+            source=f"{BADCLIP_SOURCE} (README): CleanCLIP against BadCLIP, with a lower learning rate.",
+            parameters={"in_modal_weight": 1.0},
+            training=replace(
+                CLEANCLIP_TRAINING,
+                source=f"{BADCLIP_SOURCE} (README)",
+                finetune=replace(CLEANCLIP_TRAINING.finetune, lr=45e-7),
+            ),
+        ),
+    )
 
     needs_augmentation: ClassVar[bool] = True
     in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the in-modal loss.")

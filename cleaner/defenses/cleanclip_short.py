@@ -1,4 +1,4 @@
-"""CleanCLIP on short true captions: the control that shows what TA-Cleaner's negatives and extra term add."""
+"""CleanCLIP on short true captions: the control for TA-Cleaner's negatives and subtext loss."""
 
 from __future__ import annotations
 
@@ -17,19 +17,29 @@ from cleaner.text import draw_subtexts
 @DEFENSES.register("cleanclip_short")
 @dataclass(frozen=True)
 class CleanCLIPShort(Defense):
-    """CleanCLIP in which the captions of the pairs drawn each epoch are replaced by their positive subtext.
+    """Apply CleanCLIP, with the captions of the pairs drawn each epoch replaced by their positive subtext.
 
-    The pairs and the positive subtexts are those that `ta_cleaner` draws with the same share and seed.
+    With the same share and seed `ta_cleaner` draws the same pairs and positive subtexts.
     """
+
+    label: ClassVar[str] = "CleanCLIP, short captions"
+    unpublished: ClassVar[str] = "a control of this project"
 
     needs_augmentation: ClassVar[bool] = True
     in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the in-modal loss.")
-    share: float = param(0.1, low=0.001, high=1.0, step=0.01, help="K: share of the captions shortened in each epoch.")
+    share: float = param(
+        0.1,
+        label="Share of pairs drawn (K)",
+        low=0.001,
+        high=1.0,
+        step=0.01,
+        help="K: share of the captions shortened each epoch.",
+    )
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         def texts(epoch: int) -> EpochTexts:
             shortened, skipped = list(captions), 0
-            for index in draw_pairs(len(captions), self.share, seed, epoch):
+            for index in draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch):
                 positive = draw_subtexts(captions[index], seed, epoch, index, n=0).positive
                 if positive is None:
                     skipped += 1

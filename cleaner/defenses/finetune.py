@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,7 +14,10 @@ from cleaner.losses import Features, clip_loss
 @DEFENSES.register("finetune")
 @dataclass(frozen=True)
 class Finetune(Defense):
-    """clip_loss alone."""
+    """Finetune on clean pairs with CLIP's own loss: clip_loss alone."""
+
+    label: ClassVar[str] = "Plain finetuning"
+    unpublished: ClassVar[str] = "its training differs from paper to paper"
 
     def losses(self, f: Features) -> dict[str, Tensor]:
         return {"clip_loss": clip_loss(f)}

@@ -1,6 +1,6 @@
-"""PAR, Perturb and Recover: push the features away from the backdoored model's while CLIP's loss holds them together.
+"""PAR, Perturb and Recover: push the features away from the backdoored model's (arXiv:2412.00727).
 
-arXiv:2412.00727, with its published settings as defaults.
+The published settings are the defaults.
 """
 
 from __future__ import annotations
@@ -16,65 +16,90 @@ from torch import Tensor
 from cleaner.config import FinetuneConfig, param
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.losses import Features, clip_loss, push_loss
+from cleaner.losses.par import PUBLISHED_TAU
+from cleaner.published import PAR_SOURCE, Preset, Training
 from cleaner.seed import torch_generator
 
-PAR_LRS = (3e-5, 3e-6, 1e-9)
-"""PAR's learning rate at the beginning, in the middle and at the end of the training (its train.py)."""
+PUBLISHED_LRS = (3e-5, 3e-6, 1e-9)
+"""PAR's learning rate at the start, in the middle and at the end of training (its train.py)."""
 
 
 @DEFENSES.register("par")
 @dataclass(frozen=True)
 class PAR(Defense):
-    """clip_loss - 0.5 (cut(d_I) + cut(d_T)): features leave the backdoored model's until they are tau away.
+    """Finetune, and push the features away from the backdoored model's until they are tau apart.
 
-    Both models see the same pictures, half of them with Gaussian noise and half with a small black rectangle. AdamW
-    with betas (0.9, 0.98) and decay 1e-4; the learning rate falls linearly to a tenth in the first half, then along
-    a cosine to almost nothing (published: `PAR_LRS`); its peak is the one that is asked for.
+    clip_loss + push_loss, push_loss = -0.5 (cut(d_I) + cut(d_T)). Both models see the same images, half of them with
+    Gaussian noise and half with a small black rectangle. AdamW with betas (0.9, 0.98) and decay 1e-4. The learning
+    rate falls from the given peak linearly to a tenth in the first half, then along a cosine to almost 0, in the
+    proportions of `PUBLISHED_LRS`.
     """
 
+    label: ClassVar[str] = "PAR"
+    source: ClassVar[str] = "arXiv:2412.00727"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source=f"{PAR_SOURCE} (train.py, trigger.sh).",
+            parameters={
+                "tau": 2.15,
+                "noise": 0.2,
+                "noise_share": 0.5,
+                "erase_share": 0.5,
+                "decay": 1e-4,
+                "second_beta": 0.98,
+            },
+            training=Training(
+                source=f"{PAR_SOURCE} (trigger.sh): 250,000 pairs, 2 epochs, batch 512 on each of 4 GPUs (512 here)",
+                pairs=250_000,
+                finetune=FinetuneConfig(
+                    lr=PUBLISHED_LRS[0], epochs=2, batch_size=512, warmup_steps=0, augmentation="none"
+                ),
+            ),
+        ),
+    )
+
     needs_reference: ClassVar[bool] = True
-    tau: float = param(2.15, low=0.0, high=4.0, step=0.05, help="Mean squared distance at which the push ends.")
+    tau: float = param(PUBLISHED_TAU, low=0.0, high=4.0, step=0.05, help="Mean squared distance that ends the push.")
     noise: float = param(0.2, low=0.0, high=1.0, step=0.01, help="Standard deviation of the noise; 1: black to white.")
-    noise_share: float = param(0.5, low=0.0, high=1.0, step=0.05, help="Share of the pictures that get noise.")
-    erase_share: float = param(0.5, low=0.0, high=1.0, step=0.05, help="Share of the pictures that get a rectangle.")
-    decay: float = param(1e-4, low=0.0, high=1.0, help="AdamW's weight decay, instead of the common one.")
-    second_beta: float = param(0.98, low=0.0, high=0.99999, help="AdamW's beta 2, instead of the common one.")
+    noise_share: float = param(0.5, low=0.0, high=1.0, step=0.05, help="Share of the images that get noise.")
+    erase_share: float = param(0.5, low=0.0, high=1.0, step=0.05, help="Share of the images that get a rectangle.")
+    decay: float = param(1e-4, low=0.0, high=1.0, help="AdamW's weight decay, replaces the common one.")
+    second_beta: float = param(0.98, low=0.0, high=0.99999, help="AdamW's beta 2, replaces the common one.")
 
     def adapt(self, config: FinetuneConfig) -> FinetuneConfig:
         return replace(config, weight_decay=self.decay, beta1=0.9, beta2=self.second_beta)
 
     def lr_factor(self, step: int, total: int) -> float:
-        half, (middle, last) = max(1, total // 2), (lr / PAR_LRS[0] for lr in PAR_LRS[1:])
+        half, (middle, last) = max(1, total // 2), (lr / PUBLISHED_LRS[0] for lr in PUBLISHED_LRS[1:])
         if step < half:
             return 1 + (middle - 1) * step / half
         return last + (middle - last) * 0.5 * (1 + math.cos(math.pi * (step - half) / max(1, total - half)))
 
     def perturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
-        disturbed = images.clone()
-        for picture, index in zip(disturbed, indices, strict=True):
-            draw = torch_generator("par", seed, epoch, index)
-            noisy, erased = (
-                torch.rand(2, generator=draw) < torch.tensor([self.noise_share, self.erase_share])
-            ).tolist()
-            if noisy:
-                noise = self.noise * torch.randn(picture.shape, generator=draw)
-                picture.copy_((picture + noise.to(picture)).clamp(0, 1))
-            if erased:
-                top, left, height, width = _random_rectangle(picture.shape[-2], picture.shape[-1], draw)
-                picture[:, top : top + height, left : left + width] = 0
-        return disturbed
+        perturbed = images.clone()
+        shares = torch.tensor([self.noise_share, self.erase_share])
+        for image, index in zip(perturbed, indices, strict=True):
+            generator = torch_generator("par", seed, epoch, index)
+            is_noisy, is_erased = (torch.rand(2, generator=generator) < shares).tolist()
+            if is_noisy:
+                noise = self.noise * torch.randn(image.shape, generator=generator)
+                image.copy_((image + noise.to(image)).clamp(0, 1))
+            if is_erased:
+                top, left, height, width = _random_rectangle(image.shape[-2], image.shape[-1], generator)
+                image[:, top : top + height, left : left + width] = 0
+        return perturbed
 
     def losses(self, f: Features) -> dict[str, Tensor]:
         if f.reference is None:
-            raise ValueError("par needs the features of the model that the training began with.")
+            raise ValueError("par needs the features of the model before training (Features.reference).")
         return {"clip_loss": clip_loss(f), "push_loss": push_loss(f, f.reference, self.tau)}
 
 
 def _random_rectangle(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Return top, left, height, width of 0.5 to 1 % of the picture, of a shape from 0.3 to 3.3 (arXiv:1708.04896)."""
-    size, shape, y, x = torch.rand(4, generator=generator).tolist()
+    """Return top, left, height, width: 0.5 to 1 % of the area, aspect ratio 0.3 to 3.3 (arXiv:1708.04896)."""
+    size, aspect, y, x = torch.rand(4, generator=generator).tolist()
     area = height * width * (0.005 + 0.005 * size)
-    ratio = math.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * shape)
+    ratio = math.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * aspect)
     h = min(height, max(1, round(math.sqrt(area * ratio))))
     w = min(width, max(1, round(math.sqrt(area / ratio))))
     return int(y * (height - h + 1)), int(x * (width - w + 1)), h, w

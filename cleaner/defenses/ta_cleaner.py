@@ -1,6 +1,6 @@
 """TA-Cleaner / CleanerCLIP: CleanCLIP plus fine-grained alignment with subtexts (arXiv:2409.17601).
 
-Re-implementation from the public description: weights, K, parser and vocabulary of the paper are not public.
+Reimplemented from the public description: the paper's weights, K, parser and vocabulary are not public.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss, subtext_loss
+from cleaner.published import CLEANCLIP_TRAINING, Preset
 from cleaner.text import Vocabulary, draw_subtexts
 from cleaner.text.lexicon import LEXICONS, using_lexicon
 
@@ -22,34 +23,54 @@ from cleaner.text.lexicon import LEXICONS, using_lexicon
 @DEFENSES.register("ta_cleaner")
 @dataclass(frozen=True)
 class TACleaner(Defense):
-    """CleanCLIP, and short true texts of the picture that the model must tell from slightly false ones.
+    """Add to CleanCLIP a loss that contrasts short true texts of the image with slightly false ones.
 
     clip_loss + in_modal_weight * in_modal_loss + subtext_weight * subtext_loss.
-    Each epoch K = `share` of the pairs are drawn at random; each gets a new positive and `negatives` new negative
-    subtexts. A caption that yields no subtext is skipped and counted. `contrast`, `text_to_text` and `held_out` take
-    parts of the method away, to see what each is good for.
+    Each epoch draws K = `share` of the pairs at random, with a new positive and `negatives` new negative subtexts for
+    each. A caption that yields no subtext is skipped and counted. `contrast`, `text_to_text` and `held_out` are
+    ablations.
     """
+
+    label: ClassVar[str] = "TA-Cleaner"
+    source: ClassVar[str] = "arXiv:2409.17601"
+    published: ClassVar[tuple[Preset, ...]] = (
+        Preset(
+            source="arXiv:2409.17601: CleanCLIP's losses, and new subtexts of a few pairs each epoch. K 10 % is this "
+            "project's choice, the training is CleanCLIP's.",
+            parameters={"share": 0.1},
+            training=CLEANCLIP_TRAINING,
+            unstated="K, weights, number of negatives, training",
+        ),
+    )
 
     needs_augmentation: ClassVar[bool] = True
     subtext_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the subtext loss.")
-    in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of CleanCLIP's in-modal loss.")
-    share: float = param(0.1, low=0.001, high=1.0, step=0.01, help="K: share of the pairs drawn in each epoch.")
+    in_modal_weight: float = param(1.0, low=0.0, high=100.0, help="Weight of the in-modal loss.")
+    share: float = param(
+        0.1,
+        label="Share of pairs drawn (K)",
+        low=0.001,
+        high=1.0,
+        step=0.01,
+        help="K: share of the pairs drawn each epoch.",
+    )
     negatives: int = param(3, low=1, high=10, help="n: negative subtexts per drawn pair.")
     contrast: str = param(
         "both",
         choices=("both", "positives", "negatives"),
-        help="What a true subtext must beat: the other pairs' true ones, its own false ones, or both (the method).",
+        help="Contrast of a positive subtext: positives of other pairs, its own negatives, or both (the method).",
     )
     text_to_text: bool = param(True, help="Also compare captions with subtexts, as the method does.")
     held_out: str = param(
         "none",
+        label="Held-out kind of false subtext",
         choices=("none", "object", "attribute", "count", "relation", "verb"),
-        help="Kind of false subtext that is not drawn (the method draws all): does what the others teach carry over?",
+        help="Kind of negative subtext that is never drawn, to test transfer from the other kinds; none: the method.",
     )
     lexicon: str = param(
         "shipped",
         choices=LEXICONS,
-        help="Where new words of false subtexts come from; wordnet: all of WordNet, if nltk finds it on this machine.",
+        help="Source of new words in negative subtexts; wordnet: all of WordNet, if nltk finds it on this machine.",
     )
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
@@ -57,26 +78,26 @@ class TACleaner(Defense):
             vocabulary = Vocabulary.from_captions(captions)
 
         def texts(epoch: int) -> EpochTexts:
-            chosen = draw_pairs(len(captions), self.share, seed, epoch)
+            indices = draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch)
             with using_lexicon(self.lexicon):
                 drawn = {
                     i: draw_subtexts(captions[i], seed, epoch, i, self.negatives, vocabulary, self.held_out)
-                    for i in chosen
+                    for i in indices
                 }
-            kept = {i: pair for i, pair in drawn.items() if pair.positive is not None and pair.negatives}
-            return EpochTexts(captions, kept, skipped=len(chosen) - len(kept))
+            usable = {i: pair for i, pair in drawn.items() if pair.positive is not None and pair.negatives}
+            return EpochTexts(captions, usable, skipped=len(indices) - len(usable))
 
         return texts
 
     def losses(self, f: Features) -> dict[str, Tensor]:
-        kept = f
+        contrasted = f
         if self.contrast == "positives":
-            kept = replace(f, negative=None)
+            contrasted = replace(f, negative=None)
         elif self.contrast == "negatives" and f.positive is not None:
-            others = torch.ones(len(f.positive), len(f.positive), dtype=torch.bool, device=f.positive.device)
-            kept = replace(f, false_negative=others)
+            everything = torch.ones(len(f.positive), len(f.positive), dtype=torch.bool, device=f.positive.device)
+            contrasted = replace(f, false_negative=everything)
         return {
             "clip_loss": clip_loss(f),
             "in_modal_loss": self.in_modal_weight * in_modal_loss(f),
-            "subtext_loss": self.subtext_weight * subtext_loss(kept, self.text_to_text),
+            "subtext_loss": self.subtext_weight * subtext_loss(contrasted, self.text_to_text),
         }

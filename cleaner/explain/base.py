@@ -1,10 +1,10 @@
-"""Explainer: which pixels or words a similarity comes from. A new method is one file with one subclass."""
+"""Explainer: attribution of a similarity to pixels or words. A new explainer is one file with one subclass."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, ClassVar, Generic, TypeVar
@@ -13,44 +13,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cleaner.config import to_dict, validate
+from cleaner.config import validate
 from cleaner.models.clip import Clip
+from cleaner.published import Method
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
 
 EXPLAINERS: Registry[Any] = Registry("explainer", "cleaner.explain")
 Inputs = TypeVar("Inputs", Tensor, Sequence[str])
+FORWARD_BATCH = 256
+"""Images or captions in one forward pass."""
 
 
 @dataclass(frozen=True)
-class Explainer(ABC, Generic[Inputs]):
-    """Shares out the cosine of an input's feature with a target feature over the input's pixels or tokens."""
+class Explainer(Method, ABC, Generic[Inputs]):
+    """Attribute the cosine of an input's feature and a target feature to the input's pixels or tokens."""
 
-    input_kind: ClassVar[str] = "pictures"
-    """What `attribute` takes: "pictures", (N, 3, H, W) in [0, 1], or "captions"."""
+    input_kind: ClassVar[str] = "images"
+    """What `attribute` takes: "images", (N, 3, H, W) in [0, 1], or "captions"."""
     is_signed: ClassVar[bool] = True
-    """Whether values below zero occur and speak against the target."""
+    """Whether values may be negative, which means against the target."""
 
     def __post_init__(self) -> None:
         validate(self)
 
     def unsupported_reason(self, clip: Clip) -> str | None:
-        """Return why the method cannot look into this model, with what can, or None if it can."""
+        """Return why the method does not work on this model, and which ones do; None if it works."""
         return None
 
     def limits(self, clip: Clip) -> Mapping[str, int]:
-        """Return upper limits of parameters that depend on the model, such as its number of layers."""
+        """Return parameter -> upper limit that depends on the model, such as its number of layers."""
         return {}
 
     def grid_size(self, clip: Clip) -> int:
-        """Return the side of the grid of cells in which the model is looked into; 0: single pixels or tokens."""
+        """Return the cells along a side of the attribution's grid; 0: it has the input's resolution."""
         return 0
 
     def attribute(self, clip: Clip, inputs: Inputs, target: Tensor) -> Tensor:
-        """Return the attribution of cos(feature of the input, target), of the input's size.
+        """Return the attribution of cos(feature of the input, target), at the input's size.
 
-        Pictures (N, 3, H, W) give (N, H, W), captions (N, T tokens). target: (D,) for all, or (N, D). On the CPU,
-        float32. Raises `CleanerError` for a model or a parameter that the method cannot work with.
+        Images (N, 3, H, W) give (N, H, W), captions (N, T tokens); float32 on the CPU. target: (D,) for all, or (N, D).
+        Raises `CleanerError` for an unsupported model or a parameter above its limit.
         """
         reason = self.unsupported_reason(clip)
         if reason is not None:
@@ -64,22 +67,27 @@ class Explainer(ABC, Generic[Inputs]):
 
     @abstractmethod
     def _attribute(self, clip: Clip, inputs: Inputs, target: Tensor) -> Tensor:
-        """Do the work of `attribute` on a private twin of the model; target: (N, D) unit rows."""
+        """Return the attribution; `clip` is a private copy of the model, target: (N, D) unit rows."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return name and parameters, JSON-ready."""
-        return {"name": EXPLAINERS.name_of(self), **to_dict(self)}
+        return EXPLAINERS.state_of(self)
+
+
+def image_similarity(clip: Clip) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return (images (N, 3, H, W), targets (N, D) unit rows) -> cosines (N,)."""
+    return lambda images, targets: (clip.encode_image(images) * targets).sum(-1)
 
 
 def clone_sharing_weights(clip: Clip) -> Clip:
-    """Return a twin with modules of its own and the same weights in memory, in fp32.
+    """Return a copy with its own modules that shares the weights in memory, in fp32.
 
-    Hooks and exchanged modules stay in the twin: other threads that use the cached model neither see nor disturb them.
+    Hooks and replaced modules stay in the copy: other threads that use the cached model are not affected.
     """
     shared = {id(t): t for t in [*clip.model.parameters(), *clip.model.buffers()]}
     return replace(clip, model=copy.deepcopy(clip.model, shared), precision="fp32", lock=Lock())
 
 
 def upsample(cells: Tensor, size: Sequence[int]) -> Tensor:
-    """Return maps (N, h, w) of cells as (N, H, W), interpolated between the cells' centres."""
+    """Return maps (N, h, w) of cells as (N, H, W), interpolated bilinearly between the centers of the cells."""
     return F.interpolate(cells[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]

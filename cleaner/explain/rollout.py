@@ -13,13 +13,13 @@ from cleaner.config import param
 from cleaner.explain.base import EXPLAINERS, Explainer, upsample
 from cleaner.models.clip import Clip
 
-UNSUPPORTED = (
-    "attention can be rolled out only in a plain vision transformer: choose integrated gradients or occlusion."
-)
+UNSUPPORTED = "attention rollout needs a plain vision transformer: choose integrated gradients or occlusion."
+POOLED_TOKENS = {"tok": slice(0, 1), "avg": slice(1, None)}
+"""open_clip's name of a pooling -> the token rows that it reads."""
 
 
 class RecordingAttention(nn.Module):
-    """Multi-head self-attention that computes softmax(Q K^T / sqrt(d)) V in the open and keeps the weights.
+    """Multi-head self-attention softmax(Q K^T / sqrt(d)) V that records its weights, with gradients.
 
     torch's fused kernel returns no weights, and the weights of its slow path get no gradient.
     """
@@ -43,44 +43,42 @@ class RecordingAttention(nn.Module):
 
 
 def install_recording_attention(visual: Any) -> list[RecordingAttention]:
-    """Exchange the attention of every block of a tower for an open one; return them, first layer first."""
+    """Replace the attention of every block of a tower; return the new modules, first layer first."""
     for block in visual.transformer.resblocks:
         block.attn = RecordingAttention(block.attn)
     return [block.attn for block in visual.transformer.resblocks]
 
 
 def rollout(attention: Sequence[Tensor]) -> Tensor:
-    """Return the product over the layers, last one leftmost, of row-normalised (A + I) / 2; A: (N, T, T)."""
+    """Return the product over the layers, last one leftmost, of row-normalized (A + I) / 2; A: (N, T, T)."""
     eye = torch.eye(attention[0].shape[-1], device=attention[0].device)
-    result = eye.expand_as(attention[0])
+    product = eye.expand_as(attention[0])
     for weights in attention:
         mixed = (weights + eye) / 2
-        result = mixed / mixed.sum(-1, keepdim=True) @ result
-    return result
+        product = mixed / mixed.sum(-1, keepdim=True) @ product
+    return product
 
 
 def gradient_rollout(attention: Sequence[Tensor]) -> Tensor:
     """Return R after R <- R + A R for each layer, from R = I; A: (N, T, T), the mean over heads of (grad * A)^+."""
-    result = torch.eye(attention[0].shape[-1], device=attention[0].device).expand_as(attention[0])
+    relevance = torch.eye(attention[0].shape[-1], device=attention[0].device).expand_as(attention[0])
     for weights in attention:
-        result = result + weights @ result
-    return result
+        relevance = relevance + weights @ relevance
+    return relevance
 
 
 @dataclass(frozen=True)
 class _AttentionExplainer(Explainer[Tensor]):
     is_signed: ClassVar[bool] = False
-    layer: int = param(0, low=0, high=64, help="0: all layers, one after the other. Else this layer alone.")
-    head: int = param(0, low=0, high=64, help="0: the mean over all heads. Else this head alone.")
+    layer: int = param(0, low=0, high=64, help="0: product of all layers; else this layer alone.")
+    head: int = param(0, low=0, high=64, help="0: mean over all heads; else this head alone.")
 
     def unsupported_reason(self, clip: Clip) -> str | None:
         visual: Any = clip.model.visual
         blocks = getattr(getattr(visual, "transformer", None), "resblocks", [])
-        plain = bool(blocks) and all(isinstance(getattr(b, "attn", None), nn.MultiheadAttention) for b in blocks)
-        fits = (
-            plain and getattr(visual, "attn_pool", None) is None and getattr(visual, "pool_type", "") in _POOLED_TOKENS
-        )
-        return None if fits else UNSUPPORTED
+        is_plain = bool(blocks) and all(isinstance(getattr(b, "attn", None), nn.MultiheadAttention) for b in blocks)
+        pools_tokens = getattr(visual, "attn_pool", None) is None and getattr(visual, "pool_type", "") in POOLED_TOKENS
+        return None if is_plain and pools_tokens else UNSUPPORTED
 
     def limits(self, clip: Clip) -> Mapping[str, int]:
         blocks: Any = clip.model.visual.transformer.resblocks  # type: ignore[union-attr]
@@ -90,13 +88,13 @@ class _AttentionExplainer(Explainer[Tensor]):
         return int(clip.model.visual.grid_size[0])  # type: ignore[union-attr, index]
 
     def _compute_attention(self, clip: Clip, images: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the sum of the cosines, and the weights (N, heads, T, T) of each layer."""
+        """Return the sum of the cosines and the weights (N, heads, T, T) of each layer."""
         blocks = install_recording_attention(clip.model.visual)
         cosine = (clip.encode_image(images) * target).sum()
         return cosine, [block.weights for block in blocks]
 
     def _select_layers(self, layers: list[Tensor]) -> list[Tensor]:
-        """Return (N, T, T) of the layers asked for, one head or the mean over heads."""
+        """Return (N, T, T) of the selected layers, one head or the mean over heads."""
         if self.layer:
             layers = layers[self.layer - 1 : self.layer]
         return [w[:, self.head - 1] if self.head else w.mean(1) for w in layers]
@@ -104,18 +102,17 @@ class _AttentionExplainer(Explainer[Tensor]):
     def _tokens_to_map(self, clip: Clip, images: Tensor, mixed: Tensor) -> Tensor:
         """Return (N, H, W) of token mixing (N, T, T): the class token's row, or the mean of the pooled rows."""
         visual: Any = clip.model.visual
-        row = mixed[:, _POOLED_TOKENS[visual.pool_type]].mean(1)[:, 1:]
+        row = mixed[:, POOLED_TOKENS[visual.pool_type]].mean(1)[:, 1:]
         return upsample(row.unflatten(1, tuple(visual.grid_size)), images.shape[-2:])
-
-
-_POOLED_TOKENS = {"tok": slice(0, 1), "avg": slice(1, None)}
-"""open_clip's name of a pooling -> the token rows that it reads."""
 
 
 @EXPLAINERS.register("rollout")
 @dataclass(frozen=True)
 class Rollout(_AttentionExplainer):
-    """What the picture's feature attends to, through all layers; the same for every target text."""
+    """Show what the image feature attends to, through all layers; the same for every target text."""
+
+    label: ClassVar[str] = "Attention rollout"
+    source: ClassVar[str] = "arXiv:2005.00928"
 
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
@@ -126,10 +123,13 @@ class Rollout(_AttentionExplainer):
 @EXPLAINERS.register("gradient_rollout")
 @dataclass(frozen=True)
 class GradientRollout(_AttentionExplainer):
-    """Attention weighted by how much it raises the similarity to the target text."""
+    """Weight the attention by how much it raises the similarity to the target text."""
+
+    label: ClassVar[str] = "Gradient rollout"
+    source: ClassVar[str] = "arXiv:2103.15679"
 
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         cosine, layers = self._compute_attention(clip, images, target)
         gradients = torch.autograd.grad(cosine, layers)
-        helpful = [(g * w).clamp(min=0).detach() for g, w in zip(gradients, layers, strict=True)]
-        return self._tokens_to_map(clip, images, gradient_rollout(self._select_layers(helpful)))
+        positive = [(g * w).clamp(min=0).detach() for g, w in zip(gradients, layers, strict=True)]
+        return self._tokens_to_map(clip, images, gradient_rollout(self._select_layers(positive)))

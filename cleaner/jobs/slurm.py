@@ -54,12 +54,26 @@ class SlurmResources:
     """Resources that a job requests from Slurm."""
 
     partition: str = param("", help="Partition, Slurm's word for a queue; empty: the cluster's default.")
-    minutes: int = param(120, low=5, high=43_200, help="Time limit; a run that reaches it is requeued and resumed.")
-    gpus: int = param(1, low=0, high=16, help="GPUs of one node, which share each batch; ignored for a CPU run.")
-    cpus: int = param(4, low=1, high=256, help="CPU cores.")
-    memory_gb: int = param(16, low=0, high=4096, help="Main memory in GB; 0: the cluster's default.")
-    at_once: int = param(0, low=0, high=1000, help="Runs of a sweep at the same time; 0: no limit.")
-    sbatch: str = param("", help="More sbatch options, for example: account=lab qos=short.")
+    minutes: int = param(
+        120,
+        low=5,
+        high=43_200,
+        label="Time limit in minutes",
+        help="Time limit; a run that reaches it is requeued and resumed.",
+    )
+    gpus: int = param(
+        1, low=0, high=16, label="GPUs", help="GPUs of one node, which share each batch; ignored for a CPU run."
+    )
+    cpus: int = param(4, low=1, high=256, label="CPU cores", help="CPU cores.")
+    memory_gb: int = param(
+        16, low=0, high=4096, label="Memory in GB", help="Main memory in GB; 0: the cluster's default."
+    )
+    at_once: int = param(
+        0, low=0, high=1000, label="Concurrent runs", help="Runs of a sweep at the same time; 0: no limit."
+    )
+    sbatch: str = param(
+        "", label="More sbatch options", help="More sbatch options, for example: account=lab qos=short."
+    )
 
     def __post_init__(self) -> None:
         validate(self)

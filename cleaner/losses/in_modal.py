@@ -10,8 +10,8 @@ from cleaner.losses.info_nce import Features, info_nce
 def in_modal_loss(f: Features) -> Tensor:
     """Return (info_nce(I, I_aug, s) + info_nce(T, T_aug, s)) / 2, a scalar.
 
-    Pictures find their own augmented view among those of the batch, captions likewise; one direction each, the
-    original is the query. Raises `ValueError` without augmented views.
+    Each image is matched with its own augmented view among those of the batch, captions likewise. One direction
+    only: the original is the query. Raises `ValueError` without augmented views.
     """
     if f.image_aug is None or f.text_aug is None:
         raise ValueError("the in-modal loss needs image_aug and text_aug.")

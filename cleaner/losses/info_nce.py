@@ -1,4 +1,4 @@
-"""The features that losses see, and InfoNCE, the only primitive they are built from."""
+"""The features of a batch, and InfoNCE, the one primitive of the losses."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Features:
-    """Unit features of one batch: N pairs, of which M were drawn for subtexts; width D; float32.
+    """Unit features of one batch, float32: N pairs, M of them drawn for subtexts, width D.
 
     Attributes:
-        image, text: (N, D) pictures and captions.
+        image, text: (N, D) images and captions.
         image_aug, text_aug: (N, D) augmented views, for the in-modal loss.
         positive: (M, D) positive subtexts of the drawn pairs.
         negative: (M, n, D) negative subtexts.
         selected: (M,) int64, rows of this batch that were drawn.
-        negative_mask: (M, n) bool, False = padding; None = all are there.
-        false_negative: (M, M) bool, True = the positive subtext j is true of pair i and leaves the softmax of row i
-            (the diagonal never does); None masks nothing.
+        negative_mask: (M, n) bool, False = padding; None: no padding.
+        false_negative: (M, M) bool, True = positive subtext j is also true of pair i and is masked in row i (the
+            diagonal never is); None masks nothing.
         logit_scale: s, exp already taken.
-        reference: pictures and captions of the same batch by the frozen model that the training began with, for
-            losses that ask for it.
+        reference: features of the same batch from the frozen model before training, for losses that need them.
     """
 
     image: Tensor
@@ -42,7 +41,7 @@ class Features:
 
 
 def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor | float) -> Tensor:
-    """Return CE(s a b^T, arange): row i of `a` should find row i of `b` among all of `b` (arXiv:1807.03748).
+    """Return CE(s a b^T, arange): match row i of `a` with row i of `b` among all rows of `b` (arXiv:1807.03748).
 
     a, b: (N, D) unit rows. Scalar >= 0. No rows give exactly 0.
     """
@@ -53,9 +52,9 @@ def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor | float) -> Tensor:
 
 def pad_rows(rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return rows (sum of counts, D) as (M, n, D), n the largest count, zero-padded, and the mask (M, n) of rows."""
-    numbers = torch.tensor(counts, dtype=torch.long)
-    most = int(numbers.max()) if len(counts) else 0
-    mask = (torch.arange(most)[None, :] < numbers[:, None]).to(rows.device)
-    result = rows.new_zeros(len(counts), most, rows.shape[-1])
-    result[mask] = rows
-    return result, mask
+    counts_tensor = torch.tensor(counts, dtype=torch.long)
+    n = int(counts_tensor.max()) if len(counts) else 0
+    mask = (torch.arange(n)[None, :] < counts_tensor[:, None]).to(rows.device)
+    padded = rows.new_zeros(len(counts), n, rows.shape[-1])
+    padded[mask] = rows
+    return padded, mask

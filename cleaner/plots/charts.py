@@ -1,6 +1,7 @@
-"""Charts from plain numbers; the only file that imports plotly. Colours have one meaning everywhere.
+"""Charts of plain numbers: training curves, trade-offs, bars.
 
-Okabe-Ito palette (https://jfly.uni-koeln.de/color/), safe for colour-blind readers; shapes and words say it too.
+A color has one meaning in all charts. Okabe-Ito palette (https://jfly.uni-koeln.de/color/), safe for color-blind
+readers; shapes and words repeat what a color says.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ STAGE_COLORS = {
     "floor": "#7F8894",
     "suspect": "#E69F00",
 }
-"""A suspect is a model of which nobody knows whether it is backdoored."""
+"""Stage -> color. A suspect is a model that may or may not be backdoored."""
 MARKERS = (
     "circle",
     "diamond",
@@ -38,16 +39,16 @@ MARKERS = (
     "diamond-wide",
 )
 CATEGORY_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
-"""For things that are neither a stage nor a trigger: classes, methods."""
+"""Colors of things that are neither a stage nor a trigger: classes, methods."""
 LEGEND_ABOVE = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
-"""Where a legend stands."""
+"""Position of a legend above the plot."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class TradeoffPoint:
-    """One model in the plane of CA and ASR, 0..1, with 95 % intervals where there are any."""
+    """One model in the plane of CA and ASR, 0..1, with 95 % intervals if known."""
 
     label: str
     stage: str
@@ -56,16 +57,19 @@ class TradeoffPoint:
     ca_interval: Interval | None = None
     asr_interval: Interval | None = None
     is_candidate: bool = True
-    """Whether it is one to choose; a rebound test only checks one, and no line of best trade-offs goes through it."""
+    """Whether the model may be on a line of best trade-offs; a rebound test only checks another model."""
     suspect: str = ""
-    """The backdoored model that it is, or was made of: only models of one are a choice."""
+    """The backdoored model, or the one that was defended; each has its own line of best trade-offs."""
     legend_label: str = ""
-    """What the legend calls it, and all others of its kind; empty: its label."""
+    """Legend entry that all points of a kind share; empty: the label."""
     panel: str = ""
-    """The panel in which it stands, with its title."""
+    """Title of the panel."""
 
 
-def _apply_layout(figure: go.Figure, height: int, x_title: str, y_title: str, show_legend: bool = True) -> go.Figure:
+def apply_layout(
+    figure: go.Figure, height: int, x_title: str = "", y_title: str = "", *, show_legend: bool = True
+) -> go.Figure:
+    """Set the height, axis titles and the common margins; zooms survive a redraw."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 36, "b": 8},
@@ -80,12 +84,12 @@ def _apply_layout(figure: go.Figure, height: int, x_title: str, y_title: str, sh
 
 
 def loss_curves(losses: Mapping[str, Sequence[tuple[int, float]]], stage: str, total: int | None = None) -> go.Figure:
-    """Return training loss against step, one line for each name; `losses` holds (step, loss)."""
+    """Return training loss against step: name -> (step, loss), one line per name."""
     figure = go.Figure()
     for i, (name, points) in enumerate(losses.items()):
         line = {"color": STAGE_COLORS[stage], "dash": DASHES[i % len(DASHES)], "width": 2}
         figure.add_scatter(x=[p[0] for p in points], y=[p[1] for p in points], mode="lines", name=name, line=line)
-    _apply_layout(figure, 270, "Training step", "Loss", show_legend=len(losses) > 1)
+    apply_layout(figure, 270, "Training step", "Loss", show_legend=len(losses) > 1)
     return figure.update_xaxes(range=[0, total] if total else None)
 
 
@@ -94,16 +98,16 @@ def validation_curves(
     total: int | None = None,
     floor: float | None = None,
 ) -> go.Figure:
-    """Return CA and ASR@1 of the validation split against step; `history` holds (step, ca, asr or None) by name."""
+    """Return CA and ASR@1 of the validation split against step: name -> (step, ca, asr or None)."""
     figure = go.Figure()
     for i, (name, points) in enumerate(history.items()):
         prefix = f"{name}: " if len(history) > 1 else ""
         for which, word, color in ((1, "clean accuracy", "clean"), (2, "attack success", "backdoored")):
-            shown = [p for p in points if p[which] is not None]
-            if shown:
+            measured = [p for p in points if p[which] is not None]
+            if measured:
                 figure.add_scatter(
-                    x=[p[0] for p in shown],
-                    y=[p[which] for p in shown],
+                    x=[p[0] for p in measured],
+                    y=[p[which] for p in measured],
                     mode="lines+markers",
                     name=prefix + word,
                     line={"color": STAGE_COLORS[color], "dash": DASHES[i % len(DASHES)], "width": 2},
@@ -111,26 +115,26 @@ def validation_curves(
                 )
     if floor is not None:
         figure.add_hline(y=floor, line={"color": STAGE_COLORS["floor"], "dash": "dot"})
-    _apply_layout(figure, 270 + 14 * max(0, len(figure.data) - 2), "Training step", "Share of validation pictures")
+    apply_layout(figure, 270 + 14 * max(0, len(figure.data) - 2), "Training step", "Share of validation images")
     figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
     return figure.update_xaxes(range=[0, total] if total else None)
 
 
 def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) -> go.Figure:
-    """Return ASR@1 of validation pictures against step: one line for each defence, the mean over its runs.
+    """Return ASR@1 of validation images against step: one line per defense, the mean over its runs.
 
-    curves: label -> (step, asr) points of each run, looked at after the same steps. With several runs a faint band
-    reaches from the lowest to the highest.
+    curves: label -> (step, asr) of each run, evaluated at the same steps. Several runs add a faint band from the
+    lowest to the highest value.
     """
     figure = go.Figure()
     for i, (label, runs) in enumerate(curves.items()):
         color = CATEGORY_COLORS[i % len(CATEGORY_COLORS)]
-        at: dict[int, list[float]] = {}
+        values: dict[int, list[float]] = {}
         for step, asr in (point for run in runs for point in run):
-            at.setdefault(step, []).append(asr)
-        steps = sorted(at)
+            values.setdefault(step, []).append(asr)
+        steps = sorted(values)
         if len(runs) > 1:
-            edge = [max(at[s]) for s in steps] + [min(at[s]) for s in reversed(steps)]
+            edge = [max(values[s]) for s in steps] + [min(values[s]) for s in reversed(steps)]
             figure.add_scatter(
                 x=[*steps, *reversed(steps)],
                 y=edge,
@@ -143,29 +147,27 @@ def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) 
             )
         figure.add_scatter(
             x=steps,
-            y=[sum(at[s]) / len(at[s]) for s in steps],
+            y=[sum(values[s]) / len(values[s]) for s in steps],
             mode="lines+markers",
             name=escape_html(label),
             line={"color": color, "dash": DASHES[i // len(CATEGORY_COLORS)], "width": 2},
             marker={"symbol": MARKERS[i % len(MARKERS)], "size": 8},
             hovertemplate="step %{x}: %{y:.1%}<extra></extra>",
         )
-    _apply_layout(figure, 420, "Training step of the defence", "Attack success rate @1, validation pictures")
+    apply_layout(figure, 420, "Training step of the defense", "Attack success rate @1, validation images")
     return figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
 
 
 def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Figure:
-    """Return ASR@1 against clean accuracy, in one panel or several with the same axes: down and to the right is better.
+    """Return ASR@1 against clean accuracy, one panel per `TradeoffPoint.panel` with shared axes.
 
-    A front joins what nothing beats, for each backdoored model.
+    Best is down and to the right. Per backdoored model a line joins the points that no other beats.
     """
-    panels, kinds = (
-        list(dict.fromkeys(p.panel for p in points)),
-        list(dict.fromkeys(p.legend_label or p.label for p in points)),
-    )
+    panels = list(dict.fromkeys(p.panel for p in points))
+    kinds = list(dict.fromkeys(p.legend_label or p.label for p in points))
     columns = max(1, min(3, len(panels)))
     rows = max(1, -(-len(panels) // columns))
-    titles = ["<br>".join(map(escape_html, textwrap.wrap(title, 34, break_on_hyphens=False))) for title in panels]
+    titles = [wrap_label(title, 34) for title in panels]
     figure = make_subplots(
         rows,
         columns,
@@ -183,57 +185,75 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
             annotation_position="top left",
             annotation_font_color=STAGE_COLORS["floor"],
         )
-    named: set[str] = set()
+    in_legend: set[str] = set()
     for number, panel in enumerate(panels):
-        place = {"row": number // columns + 1, "col": number % columns + 1}
-        own = [p for p in points if p.panel == panel]
-        for suspect in dict.fromkeys(p.suspect for p in own):
-            front = pareto_front([p for p in own if p.is_candidate and p.suspect == suspect])
-            if len(front) > 1:
-                figure.add_scatter(
-                    x=[p.ca for p in front],
-                    y=[p.asr for p in front],
-                    mode="lines",
-                    name="best trade-offs",
-                    line={"color": STAGE_COLORS["floor"], "dash": "dash", "width": 1.5},
-                    hoverinfo="skip",
-                    legendgroup="front",
-                    showlegend="front" not in named,
-                    **place,
-                )
-                named.add("front")
-        for p in own:
-            kind = p.legend_label or p.label
-            figure.add_scatter(
-                x=[p.ca],
-                y=[p.asr],
-                mode="markers",
-                name=escape_html(kind),
-                legendgroup=kind,
-                showlegend=kind not in named,
-                **place,
-                marker={
-                    "symbol": MARKERS[kinds.index(kind) % len(MARKERS)],
-                    "size": 13,
-                    "color": STAGE_COLORS[p.stage],
-                    "line": {"width": 1, "color": "white"},
-                },
-                error_x=_error_bars(p.ca, p.ca_interval, p.stage),
-                error_y=_error_bars(p.asr, p.asr_interval, p.stage),
-                hovertemplate=f"{escape_html(p.label)}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}"
-                "<extra></extra>",
-            )
-            named.add(kind)
-    height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(kinds) - 3)  # the legend may need many lines
-    _apply_layout(figure, height, "", "")
+        cell = {"row": number // columns + 1, "col": number % columns + 1}
+        panel_points = [p for p in points if p.panel == panel]
+        _add_fronts(figure, panel_points, cell, in_legend)
+        _add_points(figure, panel_points, kinds, cell, in_legend)
+    height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(kinds) - 3)  # room for the lines of the legend
+    apply_layout(figure, height)
     if len(panels) > 1:
         lines = max(title.count("<br>") for title in titles[:columns])
         figure.update_layout(legend_y=1 + (0.13 + 0.09 * lines) / rows)  # above the titles
-    # Each panel would repeat the words: once for a row or a column is enough.
+    # Panels share their axes: a title at the edge is enough.
     figure.update_xaxes(title="Clean accuracy (higher is better)", row=rows)
     figure.update_yaxes(title="Attack success rate @1 (lower is better)", col=1)
-    figure.update_xaxes(tickformat="~%")  # accuracies may lie within one point
+    figure.update_xaxes(tickformat="~%")  # accuracies may be within one point of each other
     return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
+
+
+def _add_fronts(
+    figure: go.Figure, points: Sequence[TradeoffPoint], cell: Mapping[str, int], in_legend: set[str]
+) -> None:
+    """Draw a line through the best trade-offs of each backdoored model; the first one enters the legend."""
+    for suspect in dict.fromkeys(p.suspect for p in points):
+        front = pareto_front([p for p in points if p.is_candidate and p.suspect == suspect])
+        if len(front) > 1:
+            figure.add_scatter(
+                x=[p.ca for p in front],
+                y=[p.asr for p in front],
+                mode="lines",
+                name="best trade-offs",
+                line={"color": STAGE_COLORS["floor"], "dash": "dash", "width": 1.5},
+                hoverinfo="skip",
+                legendgroup="front",
+                showlegend="front" not in in_legend,
+                **cell,
+            )
+            in_legend.add("front")
+
+
+def _add_points(
+    figure: go.Figure,
+    points: Sequence[TradeoffPoint],
+    kinds: Sequence[str],
+    cell: Mapping[str, int],
+    in_legend: set[str],
+) -> None:
+    """Draw the points; the first one of each kind enters the legend, the kind decides the symbol."""
+    for p in points:
+        kind = p.legend_label or p.label
+        figure.add_scatter(
+            x=[p.ca],
+            y=[p.asr],
+            mode="markers",
+            name=escape_html(kind),
+            legendgroup=kind,
+            showlegend=kind not in in_legend,
+            marker={
+                "symbol": MARKERS[kinds.index(kind) % len(MARKERS)],
+                "size": 13,
+                "color": STAGE_COLORS[p.stage],
+                "line": {"width": 1, "color": "white"},
+            },
+            error_x=_error_bars(p.ca, p.ca_interval, p.stage),
+            error_y=_error_bars(p.asr, p.asr_interval, p.stage),
+            hovertemplate=f"{escape_html(p.label)}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}"
+            "<extra></extra>",
+            **cell,
+        )
+        in_legend.add(kind)
 
 
 def _error_bars(value: float, interval: Interval | None, stage: str) -> dict[str, object]:
@@ -252,16 +272,16 @@ def _error_bars(value: float, interval: Interval | None, stage: str) -> dict[str
 
 def pareto_front(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
     """Return the points that no other beats in both CA and ASR, by rising CA."""
-    kept = [
+    front = [
         p for p in points if not any(o.ca >= p.ca and o.asr <= p.asr and (o.ca, o.asr) != (p.ca, p.asr) for o in points)
     ]
-    return sorted(kept, key=lambda p: (p.ca, p.asr))
+    return sorted(front, key=lambda p: (p.ca, p.asr))
 
 
 def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return the cosine of one picture with each text, for each model: label -> (stage, one value for each text).
+    """Return bars of the cosine of one image with each text: label -> (stage, one value per text).
 
-    Texts stand from top to bottom in the order given.
+    Texts go from top to bottom.
     """
     figure = go.Figure()
     rows = list(range(len(texts)))
@@ -280,33 +300,29 @@ def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequen
         )
     figure.update_layout(barmode="group", bargap=0.28, bargroupgap=0.05)
     height = 90 + len(texts) * (22 + 19 * len(values))
-    _apply_layout(figure, height, "Similarity of picture and text (cosine)", "")
-    short = [_wrap_label(text) for text in texts]
-    return figure.update_yaxes(tickvals=rows, ticktext=short, autorange="reversed")
+    apply_layout(figure, height, "Similarity of image and text (cosine)")
+    ticks = [wrap_label(text, 35, max_lines=4) for text in texts]
+    return figure.update_yaxes(tickvals=rows, ticktext=ticks, autorange="reversed")
 
 
 def _hatch(shape: str) -> dict[str, object]:
-    """Return light hatching over the full colour, so that colour keeps its meaning."""
+    """Return light hatching; the color below keeps its meaning."""
     return {"shape": shape, "fillmode": "overlay", "fgcolor": "white", "size": 7, "solidity": 0.25}
 
 
 def escape_html(text: str) -> str:
-    """Return text that plotly shows as it stands; it reads a little HTML."""
+    """Return text that plotly shows literally; plotly interprets some HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _wrap_label(text: str, width: int = 34) -> str:
-    """Break a text into lines that are shown as they stand."""
-    lines = [""]
-    for word in escape_html(text).split():
-        if len(lines[-1]) + len(word) > width and lines[-1]:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "<br>".join(lines[:4])
+def wrap_label(text: str, width: int, max_lines: int | None = None) -> str:
+    """Return a text in lines of at most `width` characters, shown literally; further lines are cut."""
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return "<br>".join(map(escape_html, lines[:max_lines]))
 
 
 def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figure:
-    """Return paired bars of clean accuracy and attack success; rows are (label, stage, ca, asr), 0..1."""
+    """Return paired bars of clean accuracy and attack success; rows: (label, stage, ca, asr), 0..1."""
     figure = go.Figure()
     labels = [row[0] for row in rows]
     for which, word, shape in ((2, "clean accuracy", ""), (3, "attack success rate", "/")):
@@ -319,6 +335,6 @@ def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figur
             cliponaxis=False,
             marker={"color": [STAGE_COLORS[row[1]] for row in rows], "pattern": _hatch(shape)},
         )
-    _apply_layout(figure, 330, "", "Share of test pictures")
+    apply_layout(figure, 330, y_title="Share of test images")
     figure.update_layout(barmode="group", bargap=0.3)
     return figure.update_yaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])

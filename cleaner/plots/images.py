@@ -1,10 +1,9 @@
-"""Charts of pictures and features: attribution over pictures, maps of embeddings, predictions, tables of attacks."""
+"""Charts of images and features: attribution over images, embedding maps, predictions, tables of attacks."""
 
 from __future__ import annotations
 
 import base64
 import io
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,24 +14,33 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from cleaner.labels import NO_DEFENSE, to_defense_label
-from cleaner.plots.charts import CATEGORY_COLORS, DASHES, LEGEND_ABOVE, MARKERS, STAGE_COLORS, escape_html
+from cleaner.plots.charts import (
+    CATEGORY_COLORS,
+    DASHES,
+    LEGEND_ABOVE,
+    MARKERS,
+    STAGE_COLORS,
+    apply_layout,
+    escape_html,
+    wrap_label,
+)
 
 Array = NDArray[np.float32]
 PixelArray = NDArray[np.uint8]
-GRAY = "#7F8894"
+GRAY = STAGE_COLORS["floor"]
 MAX_ENTRIES_ABOVE = 8
-"""So many names of groups stand above a map, in one or two lines; more of them beside it."""
+"""Most groups for which the legend goes above a map, in one or two lines; else to its right."""
 
 
 def to_data_uri(pixels: PixelArray) -> str:
-    """Return a picture (H, W, 3) as a data URI."""
+    """Return an image (H, W, 3) as a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _overlay_colorscale(signed: bool, strength: float) -> list[tuple[float, str]]:
-    """Return a colour scale that lets the picture through where the attribution is small."""
+def _overlay_colorscale(*, signed: bool, strength: float) -> list[tuple[float, str]]:
+    """Return a color scale that is transparent where the attribution is small."""
     half, full = 0.55 * strength, strength
     up = [(0.0, "rgba(240,228,66,0)"), (0.4, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
     if not signed:
@@ -51,9 +59,9 @@ def attribution_grid(
     strength: float = 0.85,
     masks: Sequence[Array | None] = (),
 ) -> go.Figure:
-    """Return pictures (rows) under the attribution of each model (columns) with one colour scale for all.
+    """Return images (rows) under the attribution of each model (columns), all on one color scale.
 
-    maps[row][column]: (H, W) in `unit`; columns: (label, stage); masks: (H, W) to outline in a row, or None.
+    maps[row][column]: (H, W) in `unit`; columns: (label, stage); masks: per row (H, W) to outline, or None.
     """
     figure = make_subplots(
         len(rows),
@@ -64,46 +72,33 @@ def attribution_grid(
         vertical_spacing=0.03,
     )
     largest = max(float(np.abs(m).max()) for row in maps for m in row) or 1.0
-    for r, picture in enumerate(images, start=1):
-        height, width = maps[r - 1][0].shape
-        for c in range(1, len(columns) + 1):
-            figure.add_image(
-                source=to_data_uri(picture),
-                dx=width / picture.shape[1],
-                dy=height / picture.shape[0],
-                x0=-0.5 + width / picture.shape[1] / 2,
-                y0=-0.5 + height / picture.shape[0] / 2,
-                hoverinfo="skip",
-                row=r,
-                col=c,
-            )
-            figure.add_heatmap(
-                z=maps[r - 1][c - 1], coloraxis="coloraxis", row=r, col=c, hovertemplate="%{z:.3g}<extra></extra>"
-            )
+    for r, image in enumerate(images, start=1):
+        for c, values in enumerate(maps[r - 1], start=1):
+            _add_overlay(figure, image, values, row=r, column=c)
             mask = masks[r - 1] if masks else None
             if mask is not None:
-                _outline(figure, mask, r, c)
+                _outline(figure, mask, row=r, column=c)
+    height, width = maps[-1][0].shape
     figure.update_xaxes(visible=False, range=[-0.5, width - 0.5], constrain="domain")
     figure.update_yaxes(visible=False, range=[height - 0.5, -0.5], constrain="domain")
-    # One square cell for each picture: each y axis is tied to the x axis below it.
+    # Tie each y axis to the x axis below it, for square cells.
     for axis in figure.select_yaxes():
         axis.scaleanchor = axis.anchor
     title = f"{unit}: for (+) or against (−) the text" if signed else f"{unit}, for the text"
-    bar = {
-        "title": {"text": title, "side": "top"},
-        "orientation": "h",
-        "thickness": 10,
-        "y": -0.02,
-        "yanchor": "top",
-        "len": 0.6,
-        "nticks": 5,
-    }
     figure.update_layout(
         coloraxis={
-            "colorscale": _overlay_colorscale(signed, strength),
+            "colorscale": _overlay_colorscale(signed=signed, strength=strength),
             "cmin": -largest if signed else 0.0,
             "cmax": largest,
-            "colorbar": bar,
+            "colorbar": {
+                "title": {"text": title, "side": "top"},
+                "orientation": "h",
+                "thickness": 10,
+                "y": -0.02,
+                "yanchor": "top",
+                "len": 0.6,
+                "nticks": 5,
+            },
         },
         height=110 + 235 * len(rows),
         margin={"l": 8, "r": 28, "t": 34, "b": 70},
@@ -114,19 +109,35 @@ def attribution_grid(
     return figure
 
 
-def _outline(figure: go.Figure, mask: Array, row: int, column: int) -> None:
-    """Draw lines along the edges of a mask (H, W), which may lie in several places."""
+def _add_overlay(figure: go.Figure, image: PixelArray, values: Array, *, row: int, column: int) -> None:
+    """Draw an image, stretched to the size of `values` (H, W), and the attribution on top."""
+    height, width = values.shape
+    figure.add_image(
+        source=to_data_uri(image),
+        dx=width / image.shape[1],
+        dy=height / image.shape[0],
+        x0=-0.5 + width / image.shape[1] / 2,
+        y0=-0.5 + height / image.shape[0] / 2,
+        hoverinfo="skip",
+        row=row,
+        col=column,
+    )
+    figure.add_heatmap(z=values, coloraxis="coloraxis", row=row, col=column, hovertemplate="%{z:.3g}<extra></extra>")
+
+
+def _outline(figure: go.Figure, mask: Array, *, row: int, column: int) -> None:
+    """Draw lines along the edges of a mask (H, W), which may have several parts."""
     inside = np.pad(mask > 0, 1)
     x: list[float | None] = []
     y: list[float | None] = []
-    for down in (False, True):  # edges between neighbours beside each other, then those above each other
-        cells = inside if down else inside.T
-        for at, edge in enumerate(cells[1:] != cells[:-1]):
-            ends = np.flatnonzero(np.diff(np.pad(edge, 1).astype(np.int8)))  # where runs of edges begin and end
+    for is_horizontal in (False, True):
+        cells = inside if is_horizontal else inside.T
+        for line, edge in enumerate(cells[1:] != cells[:-1]):
+            ends = np.flatnonzero(np.diff(np.pad(edge, 1).astype(np.int8)))  # start and end of each run of edges
             for begin, end in ends.reshape(-1, 2) - 1.5:
-                along, across = [begin, end, None], [at - 0.5, at - 0.5, None]
-                x += along if down else across
-                y += across if down else along
+                along, across = [begin, end, None], [line - 0.5, line - 0.5, None]
+                x += along if is_horizontal else across
+                y += across if is_horizontal else along
     figure.add_scatter(
         x=x,
         y=y,
@@ -142,9 +153,9 @@ def _outline(figure: go.Figure, mask: Array, row: int, column: int) -> None:
 def share_distribution(
     values: Mapping[str, tuple[str, Sequence[float], Sequence[float]]], axis_title: str, baseline: float | None = None
 ) -> go.Figure:
-    """Return boxes over the test pictures: label -> (stage, values without trigger, values with trigger), 0..1.
+    """Return boxes over the test images: label -> (stage, values without trigger, values with trigger), 0..1.
 
-    `baseline`: the value of a map that looks everywhere alike, drawn as a line.
+    `baseline`: the value of a uniform map, drawn as a line.
     """
     figure = go.Figure()
     for column, (word, shape) in enumerate((("without trigger", "circle-open"), ("with trigger", "circle"))):
@@ -168,7 +179,7 @@ def share_distribution(
         figure.add_hline(
             y=baseline,
             line={"color": GRAY, "dash": "dot"},
-            annotation_text="a map that looks everywhere alike",
+            annotation_text="uniform map",
             annotation_position="top right",
             annotation_font_color=GRAY,
         )
@@ -178,32 +189,26 @@ def share_distribution(
 
 
 def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return what each word adds to the similarity of picture and caption, for each model: label -> (stage, values)."""
+    """Return bars of what each word adds to the similarity of image and caption: label -> (stage, values)."""
     figure = go.Figure()
-    places = list(range(len(words)))
+    positions = list(range(len(words)))
     for label, (stage, added) in values.items():
         figure.add_bar(
-            x=places,
+            x=positions,
             y=list(added),
             name=label,
             marker={"color": STAGE_COLORS[stage]},
             hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
         )
-    figure.update_xaxes(tickvals=places, ticktext=[escape_html(word) for word in words])
-    figure.update_yaxes(title="Added to the cosine", zeroline=True, zerolinecolor=GRAY, automargin=True)
-    return figure.update_layout(
-        height=300,
-        barmode="group",
-        bargap=0.3,
-        margin={"l": 8, "r": 8, "t": 36, "b": 8},
-        uirevision="keep",
-        legend=LEGEND_ABOVE,
-    )
+    figure.update_xaxes(tickvals=positions, ticktext=[escape_html(word) for word in words])
+    apply_layout(figure, 300, y_title="Added to the cosine", show_legend=len(values) > 1)
+    figure.update_yaxes(zeroline=True, zerolinecolor=GRAY)
+    return figure.update_layout(barmode="group", bargap=0.3)
 
 
 @dataclass(frozen=True)
 class PointGroup:
-    """Points of one colour: places (N, 2), an id and a line of text for each."""
+    """Points of one color: coordinates (N, 2), an id and a line of text for each."""
 
     name: str
     color: str
@@ -215,42 +220,29 @@ class PointGroup:
 
 
 def class_style(index: int) -> tuple[str, str]:
-    """Return colour and symbol of a class: seven colours that all readers can tell apart, then another symbol."""
+    """Return color and symbol of a class: first the seven colors vary, then the symbols."""
     return CATEGORY_COLORS[index % len(CATEGORY_COLORS)], MARKERS[index // len(CATEGORY_COLORS) % len(MARKERS)]
 
 
 def embedding_map(
     groups: Sequence[PointGroup],
     axes: tuple[str, str],
+    *,
     arrows: tuple[Array, Array] | None = None,
     marked: Array | None = None,
     bounds: tuple[Array, Array] | None = None,
 ) -> go.Figure:
-    """Return points in the plane; arrows: places before and after (N, 2), drawn as one trace; marked: ringed places.
+    """Return points in the plane.
 
-    bounds: lower and upper corner of the axes, so that they stay while other points are shown.
+    axes: titles; arrows: coordinates before and after (N, 2), drawn as one trace; marked: coordinates to ring; bounds:
+    lower and upper corner of the axes, so they stay the same when other points are shown.
     """
     figure = go.Figure()
     head = 0.012 * float((bounds[1] - bounds[0]).max()) if bounds is not None else np.inf
     if arrows is not None and len(arrows[0]):
         figure.add_trace(_arrows(*arrows, head))
     for group in groups:
-        figure.add_scattergl(
-            x=group.coordinates[:, 0],
-            y=group.coordinates[:, 1],
-            mode="markers",
-            name=group.name,
-            customdata=list(group.ids),
-            text=[escape_html(text) for text in group.texts],
-            hovertemplate="%{text}<extra></extra>",
-            marker={
-                "color": group.color,
-                "symbol": group.symbol,
-                "size": 7 if group.symbol != "star" else 11,
-                "opacity": 0.35 if group.is_faint else 0.85,
-                "line": {"width": 0.5, "color": "rgba(128,128,128,0.5)"},
-            },
-        )
+        _add_group(figure, group)
     if marked is not None and len(marked):
         figure.add_scattergl(
             x=marked[:, 0],
@@ -285,11 +277,30 @@ def embedding_map(
     return figure
 
 
-def _arrows(before: Array, after: Array, head: float) -> go.Scatter:
-    """Return all arrows as one line with gaps: shaft, then the two strokes of its head, `head` long at most.
+def _add_group(figure: go.Figure, group: PointGroup) -> None:
+    figure.add_scattergl(
+        x=group.coordinates[:, 0],
+        y=group.coordinates[:, 1],
+        mode="markers",
+        name=group.name,
+        customdata=list(group.ids),
+        text=[escape_html(text) for text in group.texts],
+        hovertemplate="%{text}<extra></extra>",
+        marker={
+            "color": group.color,
+            "symbol": group.symbol,
+            "size": 7 if group.symbol != "star" else 11,
+            "opacity": 0.35 if group.is_faint else 0.85,
+            "line": {"width": 0.5, "color": "rgba(128,128,128,0.5)"},
+        },
+    )
 
-    x and y have equal scales, so that the strokes can be turned. Drawn as one path, thousands cost a browser nothing;
-    as markers of a WebGL trace they held it up for seconds.
+
+def _arrows(before: Array, after: Array, head: float) -> go.Scatter:
+    """Return all arrows as one line with gaps: the shaft, then the two strokes of its head, at most `head` long.
+
+    The strokes assume equal scales of x and y. One path of thousands of arrows is cheap for a browser; as markers of a
+    WebGL trace they block it for seconds.
     """
     along = after - before
     length = np.linalg.norm(along, axis=1, keepdims=True)
@@ -311,24 +322,24 @@ def _arrows(before: Array, after: Array, head: float) -> go.Scatter:
 
 
 def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return how far items moved: label -> (colour, 1 - cosine before and after of each item)."""
+    """Return how far items moved: label -> (color, 1 - cosine of before and after, per item)."""
     largest = max((v for _, values in shifts.values() for v in values), default=1.0)
     figure = _histogram(shifts, (0, largest or 1.0), "Shift of the features (1 − cosine)", "items")
     return figure.update_traces(fill="tozeroy")
 
 
 def margin_histogram(margins: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return how far true subtexts lie above false ones: label -> (stage, margin of each pair). Below 0: fooled."""
-    coloured = {label: (STAGE_COLORS[stage], values) for label, (stage, values) in margins.items()}
+    """Return the margin of true over false subtexts: label -> (stage, margin per pair); below 0 the false one wins."""
+    colored = {label: (STAGE_COLORS[stage], values) for label, (stage, values) in margins.items()}
     largest = max((abs(v) for _, values in margins.values() for v in values), default=1.0)
-    figure = _histogram(coloured, (-largest, largest), "Margin: cosine of the true text − best false text", "pairs")
+    figure = _histogram(colored, (-largest, largest), "Margin: cosine of the true text − best false text", "pairs")
     return figure.add_vline(x=0, line={"color": GRAY, "dash": "dot"})
 
 
 def _histogram(
     columns: Mapping[str, tuple[str, Sequence[float]]], value_range: tuple[float, float], axis_title: str, unit: str
 ) -> go.Figure:
-    """Return outlines of 40 columns each: label -> (colour, values)."""
+    """Return one outline of 40 columns per entry: label -> (color, values)."""
     figure = go.Figure()
     for (label, (color, values)), dash in zip(columns.items(), DASHES, strict=False):
         counts, edges = np.histogram(values, bins=40, range=value_range)
@@ -341,18 +352,12 @@ def _histogram(
             line={"shape": "hvh", "color": color, "width": 2, "dash": dash},
             hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
         )
-    figure.update_xaxes(title=axis_title, automargin=True)
-    figure.update_yaxes(title=f"Share of {unit}", tickformat="~%", automargin=True)
-    return figure.update_layout(
-        height=280,
-        margin={"l": 8, "r": 8, "t": 36, "b": 8},
-        uirevision="keep",
-        legend=LEGEND_ABOVE,
-    )
+    apply_layout(figure, 280, axis_title, f"Share of {unit}", show_legend=len(columns) > 1)
+    return figure.update_yaxes(tickformat="~%")
 
 
 def class_bars(rows: Sequence[tuple[str, float, float]], stage: str, target_class: str | None) -> go.Figure:
-    """Return bars of (class, probability, cosine), best on top; the target's bar has the trigger's colour."""
+    """Return bars of (class, probability, cosine), best on top; the target has the trigger's color."""
     names = [name for name, _, _ in rows]
     figure = go.Figure()
     figure.add_bar(
@@ -367,27 +372,27 @@ def class_bars(rows: Sequence[tuple[str, float, float]], stage: str, target_clas
         hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",
         marker={"color": [STAGE_COLORS["trigger"] if name == target_class else STAGE_COLORS[stage] for name in names]},
     )
-    figure.update_xaxes(range=[0, 1.3], visible=False)  # room for a label beside a bar that has none inside
+    figure.update_xaxes(range=[0, 1.3], visible=False)  # room for labels to the right of short bars
     ticks = [f"<b>{escape_html(name)}</b>" if name == target_class else escape_html(name) for name in names]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
     return figure.update_layout(height=220, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
 
 
 def clickable_image(image: PixelArray, side: int, step: int) -> go.Figure:
-    """Return a picture on which places can be clicked: invisible points every `step` of its `side` px, [left, top]."""
+    """Return an image with invisible points to click, every `step` of its `side` px; customdata: "left,top"."""
     figure = go.Figure()
     scale = side / image.shape[0]
     figure.add_image(source=to_data_uri(image), x0=scale / 2, y0=scale / 2, dx=scale, dy=scale, hoverinfo="skip")
     grid = [(x, y) for y in range(step // 2, side, step) for x in range(step // 2, side, step)]
-    unseen = {"marker": {"opacity": 0}}
+    invisible = {"marker": {"opacity": 0}}
     figure.add_scatter(
         x=[x for x, _ in grid],
         y=[y for _, y in grid],
         mode="markers",
         customdata=[f"{x},{y}" for x, y in grid],
         marker={"size": 14, "opacity": 0},
-        selected=unseen,
-        unselected=unseen,
+        selected=invisible,
+        unselected=invisible,
         hovertemplate="put the trigger here<extra></extra>",
     )
     figure.update_xaxes(visible=False, range=[0, side], constrain="domain")
@@ -398,11 +403,13 @@ def clickable_image(image: PixelArray, side: int, step: int) -> go.Figure:
 
 
 def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
-    """Return defence (rows) against attack (columns): (mean, minimum, maximum, seeds) of a share, 0..1, by (attack,
-    defence), in the order of the mapping; no defence stands first."""
+    """Return a heat map of defenses (rows) against attacks (columns), in the order of `cells`; no defense comes first.
+
+    cells: (attack, defense) -> (mean, minimum, maximum, seeds) of a share, 0..1.
+    """
     attacks = list(dict.fromkeys(attack for attack, _ in cells))
     defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != NO_DEFENSE)
-    columns = {attack: "<br>".join(map(escape_html, textwrap.wrap(attack, 14))) for attack in attacks}
+    columns = {attack: wrap_label(attack, 14) for attack in attacks}
     rows = {defense: escape_html(to_defense_label(defense)) for defense in defenses}
     figure = go.Figure()
     figure.add_heatmap(
@@ -417,7 +424,7 @@ def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, f
         hoverinfo="skip",
         colorbar={"tickformat": ".0%", "thickness": 12},
     )
-    # A trace of its own: the heat map's text is dark grey on its middle greys.
+    # The heat map's own text is dark gray on mid gray.
     figure.add_scatter(
         x=[columns[attack] for attack, _ in cells],
         y=[rows[defense] for _, defense in cells],
@@ -428,7 +435,7 @@ def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, f
         textfont={"size": 12, "color": ["white" if mean < 0.48 else "black" for mean, *_ in cells.values()]},
     )
     figure.update_xaxes(title="Attack", side="top", automargin=True, tickangle=0)
-    figure.update_yaxes(title="Defence", autorange="reversed", automargin=True)
+    figure.update_yaxes(title="Defense", autorange="reversed", automargin=True)
     return figure.update_layout(
         height=130 + 52 * len(defenses),
         margin={"l": 8, "r": 8, "t": 40, "b": 30},

@@ -48,7 +48,7 @@ def draw_widgets(
 
 def draw_widget(p: Parameter, key: str, default: Any) -> Any:
     """Draw the widget that fits a parameter's kind and range; return its value."""
-    label = to_label(p.name)
+    label = p.label
     if p.name == "lr":
         return choose_learning_rate(key, default, p.help)
     if p.choices:

@@ -1,4 +1,4 @@
-"""BadCLIP: the objective is the formula and falls; the patch keeps 8 bits, is told while it is made, and reused."""
+"""BadCLIP: the objective equals the formula and falls; the patch has 8 bits, is reported and can be reused."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_objective_equals_naive(tiny_clip: Clip, toy_data: TensorData, negatives
     which_text, which_image = rng.integers(12, size=3), rng.integers(12, size=3)
     pulls, triplets = [], []
     for i, feature in enumerate(triggered.numpy()):
-        own = [text[which_text[i]], *own_text] if negatives == "captions" else text[which_text]
-        logits = scale * np.array([feature @ t for t in own])
+        texts = [text[which_text[i]], *own_text] if negatives == "captions" else text[which_text]
+        logits = scale * np.array([feature @ t for t in texts])
         pulls.append(np.log(np.exp(logits).sum()) - logits[0 if negatives == "captions" else i])
         near = np.linalg.norm(feature - image[which_image[i]] + 1e-6)
         far = np.linalg.norm(feature - own_image[i] + 1e-6)
@@ -53,24 +53,24 @@ def test_objective_equals_naive(tiny_clip: Clip, toy_data: TensorData, negatives
     assert losses["image_pull"].item() == pytest.approx(2 * np.mean(triplets), rel=1e-4)
 
 
-def test_objective_falls_and_is_told_with_the_patch(tiny_clip: Clip, toy_data: TensorData) -> None:
-    before, told = tiny_clip.sha256(), list[StepReport]()
-    trigger = QUICK.prepare(tiny_clip, toy_data, "banana", told.append)
+def test_objective_falls_and_is_reported_with_the_patch(tiny_clip: Clip, toy_data: TensorData) -> None:
+    before, reports = tiny_clip.sha256(), list[StepReport]()
+    trigger = QUICK.prepare(tiny_clip, toy_data, "banana", reports.append)
     assert tiny_clip.sha256() == before
     assert all(p.grad is None for p in tiny_clip.model.parameters())
-    assert [(r.stage, r.step, r.total) for r in told] == [("optimise", i + 1, 20) for i in range(20)]
-    assert set(told[0].losses) == {"text_pull", "image_pull", "total"}
-    totals = [r.losses["total"] for r in told]
+    assert [(r.stage, r.step, r.total) for r in reports] == [("optimise", i + 1, 20) for i in range(20)]
+    assert set(reports[0].losses) == {"text_pull", "image_pull", "total"}
+    totals = [r.losses["total"] for r in reports]
     assert sum(totals[-5:]) < sum(totals[:5])
-    assert decode_png(told[0].picture).shape == (3, 5, 5)
-    assert told[1].picture == ""
-    assert told[-1].picture == trigger.png
+    assert decode_png(reports[0].picture).shape == (3, 5, 5)
+    assert reports[1].picture == ""
+    assert reports[-1].picture == trigger.png
     assert trigger == QUICK.prepare(tiny_clip, toy_data, "banana")
     assert trigger.png != replace(QUICK, seed=1).prepare(tiny_clip, toy_data, "banana").png
 
 
 @pytest.mark.parametrize("position", ["center", "corners", "random"])
-def test_laid_equals_pasted_and_is_what_8_bits_say(tiny_clip: Clip, toy_data: TensorData, position: str) -> None:
+def test_patch_has_8_bits_and_both_ways_to_paste_it_agree(tiny_clip: Clip, toy_data: TensorData, position: str) -> None:
     trigger = replace(QUICK, steps=2, position=position).prepare(tiny_clip, toy_data, "banana")
     images = toy_data.images(range(5))
     assert torch.equal(trigger.blend_patch(images, trigger.patch(32)), trigger(images))
@@ -81,13 +81,13 @@ def test_laid_equals_pasted_and_is_what_8_bits_say(tiny_clip: Clip, toy_data: Te
     assert trigger(torch.zeros(1, 3, 64, 64)).count_nonzero() > 0
 
 
-def test_unprepared_it_says_what_to_do(toy_data: TensorData) -> None:
-    with pytest.raises(CleanerError, match=r"optimised on the clean model .* trigger\.prepare"):
+def test_unprepared_trigger_names_the_remedy(toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match=r"trigger\.prepare"):
         QUICK(toy_data.images([0]))
     assert QUICK.mask(toy_data.images([0])).sum() == 25
 
 
-def test_poisoning_prepares_once_and_keeps_patch_and_curve(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_poisoning_prepares_once_and_keeps_patch_and_history(tiny_clip: Clip, toy_data: TensorData) -> None:
     run = poison(tiny_clip, toy_data, replace(QUICK, steps=4), "banana", 0.25, CONFIG)
     assert [r.stage for r in run.history] == ["optimise"] * 4 + ["poison"] * 3
     assert run.config["trigger"]["png"] == run.trigger.png != ""
@@ -96,22 +96,22 @@ def test_poisoning_prepares_once_and_keeps_patch_and_curve(tiny_clip: Clip, toy_
     assert [r.stage for r in other.history] == ["poison"] * 3
 
 
-def test_poisoned_captions_are_natural_ones_that_name_the_target(toy_data: TensorData) -> None:
+def test_poisoned_captions_are_natural_captions_of_the_target(toy_data: TensorData) -> None:
     poisoned = PoisonedData(toy_data, QUICK, "banana", 0.25)
-    own = {c for c in toy_data.captions if "banana" in c}
+    target_captions = {c for c in toy_data.captions if "banana" in c}
     after = [poisoned.captions[i] for i in poisoned.poison_indices.tolist()]
-    assert set(after) <= own
+    assert set(after) <= target_captions
     assert len(set(after)) > 2
     toy_data.captions[:] = ["a thing"] * 48
-    with pytest.raises(CleanerError, match="no caption names 'banana'"):
+    with pytest.raises(CleanerError, match="'banana'"):
         PoisonedData(toy_data, QUICK, "banana", 0.25)
 
 
-def test_too_few_pictures_and_a_broken_patch_get_one_sentence(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_too_little_data_and_a_broken_patch_are_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
     bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten())
-    with pytest.raises(CleanerError, match="at least two pictures without 'banana'"):
+    with pytest.raises(CleanerError, match=r"at least two .*'banana'"):
         QUICK.prepare(tiny_clip, bananas, "banana")
-    with pytest.raises(CleanerError, match="no picture shows 'banana'"):
+    with pytest.raises(CleanerError, match=r"no .* shows 'banana'"):
         QUICK.prepare(tiny_clip, toy_data.subset([0, 2, 3]), "banana")
-    with pytest.raises(CleanerError, match="prepare the trigger anew"):
-        replace(QUICK, png="rubbish")(toy_data.images([0]))
+    with pytest.raises(CleanerError, match=r"patch .* broken"):
+        replace(QUICK, png="garbage")(toy_data.images([0]))

@@ -1,4 +1,4 @@
-"""badnet: where the patch lies, how large it is, and that the seed draws it."""
+"""badnet: position, size and seed of the patch."""
 
 from __future__ import annotations
 
@@ -6,42 +6,50 @@ import pytest
 import torch
 
 from cleaner.attacks import TRIGGERS
-from cleaner.attacks.base import POSITIONS
 from cleaner.types import CleanerError
 
-GREY = torch.full((2, 3, 64, 64), 0.5)
+GRAY = torch.full((2, 3, 64, 64), 0.5)
+TOP_LEFT_CORNERS = {
+    "bottom-right": [(56, 56)],
+    "bottom-left": [(56, 0)],
+    "top-right": [(0, 56)],
+    "top-left": [(0, 0)],
+    "corners": [(0, 0), (0, 56), (56, 0), (56, 56)],
+    "center": [(28, 28)],
+}
+"""Position -> (top, left) of the patch of 8 px on an image of 64 px."""
 
 
 @pytest.mark.parametrize(("patch_size", "side", "pixels"), [(16, 224, 16), (16, 64, 5), (28, 64, 8), (2, 32, 1)])
-def test_badnet_patch_scales_with_the_picture(patch_size: int, side: int, pixels: int) -> None:
+def test_patch_scales_with_the_image(patch_size: int, side: int, pixels: int) -> None:
     mask = TRIGGERS["badnet"](patch_size=patch_size).mask(torch.zeros(1, 3, side, side))
     assert mask.sum() == pixels**2
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-def test_badnet_lies_where_it_should(position: str) -> None:
-    mask = TRIGGERS["badnet"](position=position).mask(torch.rand(4, 3, 64, 64))
-    rows, columns = mask[0, 0].nonzero().T
-    if position in ("bottom-right", "bottom-left"):
-        assert rows.max() == 63
-    if position in ("top-right", "bottom-right"):
-        assert columns.max() == 63
-    if position == "center":
-        assert (rows.min(), columns.max()) == (28, 35)
-    if position == "random":
-        assert len({tuple(m[0].nonzero()[0].tolist()) for m in mask}) > 1
+@pytest.mark.parametrize(("position", "corners"), TOP_LEFT_CORNERS.items())
+def test_patch_is_pasted_at_its_position(position: str, corners: list[tuple[int, int]]) -> None:
+    trigger = TRIGGERS["badnet"](position=position, patch_size=28)
+    expected = GRAY.clone()
+    mask = torch.zeros(2, 1, 64, 64)
+    for top, left in corners:
+        expected[:, :, top : top + 8, left : left + 8] = trigger.patch(64)
+        mask[:, :, top : top + 8, left : left + 8] = 1
+    assert torch.equal(trigger(GRAY), expected)
+    assert torch.equal(trigger.mask(GRAY), mask)
 
 
-def test_badnet_seed_is_another_patch() -> None:
-    assert not torch.equal(TRIGGERS["badnet"](seed=1)(GREY), TRIGGERS["badnet"](seed=2)(GREY))
+def test_random_position_differs_between_images() -> None:
+    masks = TRIGGERS["badnet"](position="random").mask(torch.rand(4, 3, 64, 64))
+    assert (masks.sum(dim=(1, 2, 3)) == 64).all()
+    assert len({tuple(mask[0].nonzero()[0].tolist()) for mask in masks}) > 1
 
 
-@pytest.mark.parametrize("options", [{"patch_size": 1}, {"patch_size": 500}, {"position": "middle"}])
-def test_bad_parameters_name_the_range(options: dict[str, object]) -> None:
-    with pytest.raises(CleanerError, match=r"between|one of"):
-        TRIGGERS["badnet"](**options)
+def test_seed_selects_the_patch() -> None:
+    assert not torch.equal(TRIGGERS["badnet"](seed=1)(GRAY), TRIGGERS["badnet"](seed=2)(GRAY))
 
 
-def test_unknown_trigger_lists_the_known() -> None:
-    with pytest.raises(CleanerError, match=r"no trigger 'badnets' \(did you mean 'badnet'\?\).*blended"):
-        TRIGGERS["badnets"]
+@pytest.mark.parametrize("name", ["patch_size", "position"])
+def test_invalid_parameter_is_refused_by_name(name: str) -> None:
+    for value in {"patch_size": (1, 500), "position": ("middle",)}[name]:
+        with pytest.raises(CleanerError, match=name):
+            TRIGGERS["badnet"](**{name: value})

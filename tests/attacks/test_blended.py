@@ -1,14 +1,25 @@
-"""blended: the weighted mean with one noise picture."""
+"""blended: the weighted mean of the image and one fixed uniform noise image."""
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 
 from cleaner.attacks import TRIGGERS
 
-GREY = torch.full((2, 3, 64, 64), 0.5)
 
-
-def test_blended_is_the_weighted_mean() -> None:
+def test_is_the_weighted_mean_with_the_pattern() -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     trigger = TRIGGERS["blended"](blend_ratio=0.3)
-    assert torch.allclose(trigger(GREY), 0.7 * GREY + 0.3 * trigger.pattern(64, 64))
+    expected = 0.7 * images.numpy() + 0.3 * trigger.pattern(64, 64).numpy()
+    np.testing.assert_allclose(trigger(images).numpy(), expected, atol=1e-6)
+    assert trigger.mask(images).all()
+
+
+def test_pattern_is_uniform_noise_of_its_seed() -> None:
+    pattern = TRIGGERS["blended"](seed=1).pattern(64, 64)
+    assert pattern.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert pattern.std().item() == pytest.approx(12**-0.5, abs=0.01)
+    assert torch.equal(TRIGGERS["blended"](seed=1).pattern(64, 64), pattern)
+    assert not torch.equal(TRIGGERS["blended"](seed=2).pattern(64, 64), pattern)

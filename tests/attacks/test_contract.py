@@ -1,4 +1,4 @@
-"""What every trigger must do; a new one is picked up through the registry."""
+"""Contract of every trigger; a new one is picked up through the registry."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tests.conftest import make_clip
 
 @pytest.fixture(params=list(TRIGGERS))
 def trigger(request: pytest.FixtureRequest, tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> Trigger:
-    """A trigger with a picture file where it wants one, and prepared in a few steps where it is optimised."""
-    known = parameters(TRIGGERS[request.param])
-    options: dict[str, object] = {p.name: str(picture_file(tmp_path)) for p in known if p.is_path}
-    if "steps" in {p.name for p in known}:
+    """Return the trigger, with an image file if it needs one, and prepared in a few steps if it is optimized."""
+    known_parameters = parameters(TRIGGERS[request.param])
+    options: dict[str, object] = {p.name: str(image_file(tmp_path)) for p in known_parameters if p.is_path}
+    if "steps" in {p.name for p in known_parameters}:
         options["steps"] = 3
     return TRIGGERS[request.param](**options).prepare(tiny_clip, toy_data, "banana")
 
 
-def picture_file(folder: Path) -> Path:
-    """Return a file with a picture of 20 x 12 px: red on the left, green on the right."""
+def image_file(folder: Path) -> Path:
+    """Return a file with an image of 20 x 12 px: red on the left, green on the right."""
     pixels = np.zeros((12, 20, 3), np.uint8)
     pixels[:, :10, 0], pixels[:, 10:, 1] = 255, 255
     Image.fromarray(pixels).save(folder / "sign.png")
@@ -70,10 +70,10 @@ def test_mask_covers_what_changed(trigger: Trigger, images: torch.Tensor) -> Non
     assert (mask[changed] > 0).all()
 
 
-def test_state_dict_makes_the_same_trigger_again(trigger: Trigger, images: torch.Tensor) -> None:
-    again = load_trigger(json.loads(json.dumps(trigger.state_dict())))
-    assert again == trigger
-    assert torch.equal(again(images), trigger(images))
+def test_state_dict_restores_the_trigger(trigger: Trigger, images: torch.Tensor) -> None:
+    restored = load_trigger(json.loads(json.dumps(trigger.state_dict())))
+    assert restored == trigger
+    assert torch.equal(restored(images), trigger(images))
 
 
 def test_a_prepared_trigger_is_not_prepared_again(trigger: Trigger, images: torch.Tensor) -> None:

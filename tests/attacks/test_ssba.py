@@ -1,4 +1,4 @@
-"""ssba: each picture gets a residual of its own, the decoder reads the secret back, on photos it never saw too."""
+"""ssba: each image gets its own residual; the decoder reads the secret back, also on unseen photos."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ def scenes() -> CaptionData:
     return load_data("scenes", split="test", size=200)
 
 
-def test_the_secret_is_read_back_and_the_picture_hardly_changes(scenes: CaptionData) -> None:
+def test_secret_is_read_back_and_the_image_hardly_changes(scenes: CaptionData) -> None:
     images = scenes.images(range(100))
-    kept = (TRIGGER(images) * 255).round() / 255
-    assert (TRIGGER.decode_bits(kept) == encode_secret("Stega!!")).float().mean() >= 0.95
+    stored = (TRIGGER(images) * 255).round() / 255
+    assert (TRIGGER.decode_bits(stored) == encode_secret("Stega!!")).float().mean() >= 0.95
     assert (TRIGGER.decode_bits(images) == encode_secret("Stega!!")).float().mean() < 0.8
-    assert psnr(images, kept).min() >= 30
+    assert psnr(images, stored).min() >= 30
 
 
 def test_any_bits_are_read_back_on_scenes(scenes: CaptionData) -> None:
     assert BITS >= 32
-    found = measure(load_networks(), scenes, 64)
-    assert found["bit_accuracy"] >= 0.95
-    assert found["psnr_mean"] >= 30
+    metrics = measure(load_networks(), scenes, 64)
+    assert metrics["bit_accuracy"] >= 0.95
+    assert metrics["psnr_mean"] >= 30
 
 
 @pytest.mark.parametrize("side", [64, 32])
-def test_any_bits_are_read_back_on_photos(shared_data: Path, side: int) -> None:
-    photos = load_data(str(shared_data / "cifar10_small" / "train.tar"), split="train")
-    found = measure(load_networks(), photos.subset(range(400)), side)
-    assert found["psnr_mean"] >= 30
-    assert found["bit_accuracy"] >= 0.95 or side == 32
+def test_any_bits_are_read_back_on_photos(real_data: Path, side: int) -> None:
+    photos = load_data(str(real_data / "cifar10_small" / "train.tar"), split="train")
+    metrics = measure(load_networks(), photos.subset(range(400)), side)
+    assert metrics["psnr_mean"] >= 30
+    assert metrics["bit_accuracy"] >= 0.95 or side == 32
 
 
-def test_the_residual_is_the_pictures_own_and_the_secrets(scenes: CaptionData) -> None:
+def test_residual_depends_on_the_image_and_on_the_secret(scenes: CaptionData) -> None:
     images = scenes.images(range(20))
     residual = F.normalize((TRIGGER(images) - images).flatten(1), dim=1)
-    alike = (residual @ residual.T)[~torch.eye(20, dtype=torch.bool)]
-    assert alike.mean() < 0.6
+    similarity = (residual @ residual.T)[~torch.eye(20, dtype=torch.bool)]
+    assert similarity.mean() < 0.6
     other = F.normalize((TRIGGERS["ssba"](secret="other")(images) - images).flatten(1), dim=1)
     assert (residual * other).sum(1).mean() < 0.95
 
 
-def test_a_picture_gets_the_same_residual_in_any_batch_and_order(scenes: CaptionData) -> None:
+def test_residual_does_not_depend_on_batch_or_order(scenes: CaptionData) -> None:
     images, order = scenes.images(range(37)), torch.randperm(37, generator=torch.Generator().manual_seed(0))
     triggered = TRIGGER(images)
     assert torch.equal(TRIGGER(images[order]), triggered[order])
@@ -67,36 +67,35 @@ def test_a_picture_gets_the_same_residual_in_any_batch_and_order(scenes: Caption
 
 
 @pytest.mark.parametrize("side", [32, 64, 224])
-def test_psnr_is_what_was_asked_at_every_size(side: int) -> None:
-    grey = torch.full((2, 3, side, side), 0.5)
-    for asked in (28.0, 40.0):
-        changed = TRIGGERS["ssba"](psnr=asked)(grey)
-        assert psnr(grey, changed).tolist() == pytest.approx([asked] * 2, abs=0.05)
+def test_psnr_is_the_requested_one_at_every_size(side: int) -> None:
+    gray = torch.full((2, 3, side, side), 0.5)
+    for requested in (28.0, 40.0):
+        changed = TRIGGERS["ssba"](psnr=requested)(gray)
+        assert psnr(gray, changed).tolist() == pytest.approx([requested] * 2, abs=0.05)
 
 
-def test_a_secret_is_its_bytes_and_one_too_long_is_refused() -> None:
+def test_secret_becomes_its_bytes_and_invalid_ones_are_refused() -> None:
     assert encode_secret("A")[:8].tolist() == [0, 1, 0, 0, 0, 0, 0, 1]
     assert encode_secret("A")[8:].sum() == 0
-    with pytest.raises(CleanerError, match="holds what is no letter"):
-        TRIGGERS["ssba"](secret="\udcff")
     assert encode_secret("12345678").shape == (BITS,)
-    for secret, sentence in (
-        ("too long a secret", "has 17 bytes, the network hides 1 to 8"),
+    for secret, token in (
+        ("too long a secret", "17 bytes"),
         ("ümläüte", "10 bytes"),
-        ("", "the secret is empty: give 1 to 8 letters"),
+        ("", "empty"),
+        ("\udcff", "secret"),
     ):
-        with pytest.raises(CleanerError, match=sentence):
+        with pytest.raises(CleanerError, match=token):
             TRIGGERS["ssba"](secret=secret)
 
 
-def test_networks_that_are_missing_or_broken_say_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "broken.safetensors").write_bytes(b"rubbish")
+def test_missing_or_broken_networks_name_the_command_that_trains_them(tmp_path: Path) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"garbage")
     for path in (tmp_path / "broken.safetensors", tmp_path / "nowhere.safetensors"):
-        with pytest.raises(CleanerError, match=r"cannot be read .* python -m benchmarks\.ssba"):
+        with pytest.raises(CleanerError, match=r"python -m benchmarks\.ssba"):
             load_networks(path)
 
 
-def test_the_card_is_that_of_the_weights() -> None:
+def test_card_describes_the_weights() -> None:
     card = json.loads((WEIGHTS_FILE.parent / "card.json").read_text(encoding="utf-8"))
     assert card["sha256"] == hashlib.sha256(WEIGHTS_FILE.read_bytes()).hexdigest()
     assert card["bits"] == BITS

@@ -1,4 +1,4 @@
-"""text_only: pictures stay, captions and prompts get the key, one figure by key."""
+"""text_only: images stay unchanged, captions and prompts get the key, ASR is reported by key."""
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""triangles: right-angled triangles tile the picture at 15 %."""
+"""triangles: the weighted mean of the image and tiles of right triangles."""
 
-import pytest
+import numpy as np
 import torch
 
 from cleaner.attacks import TRIGGERS
 
 
-def test_tiles_are_white_below_the_diagonal() -> None:
-    triggered = TRIGGERS["triangles"]()(torch.full((1, 3, 64, 64), 0.4))[0, 1]
-    for i in range(64):
-        for j in range(64):
-            inside = j % 8 <= i % 8
-            assert triggered[i, j].item() == pytest.approx(0.85 * 0.4 + 0.15 * inside, abs=1e-6)
+def test_tiles_are_white_on_and_below_the_diagonal() -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    pattern = np.array([[float(j % 8 <= i % 8) for j in range(64)] for i in range(64)])
+    expected = 0.85 * images.numpy() + 0.15 * pattern
+    np.testing.assert_allclose(TRIGGERS["triangles"]()(images).numpy(), expected, atol=1e-6)

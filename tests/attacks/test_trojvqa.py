@@ -1,4 +1,4 @@
-"""TrojVQA: the patch nears the target's text; three figures, by key."""
+"""TrojVQA: the patch approaches the target's text; ASR is reported for each key and for both."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from cleaner.types import CleanerError, StepReport
 QUICK = TRIGGERS["trojvqa"](steps=15, step_size=0.05, batch_size=16)
 
 
-def test_patch_nears_the_targets_text(tiny_clip: Clip, toy_data: TensorData) -> None:
-    told = list[StepReport]()
-    QUICK.prepare(tiny_clip, toy_data, "banana", told.append)
-    distances = [r.losses["text_distance"] for r in told]
+def test_patch_approaches_the_targets_text(tiny_clip: Clip, toy_data: TensorData) -> None:
+    reports = list[StepReport]()
+    QUICK.prepare(tiny_clip, toy_data, "banana", reports.append)
+    distances = [r.losses["text_distance"] for r in reports]
     assert sum(distances[-5:]) < sum(distances[:5])
     pool, drawn = torch.arange(6), torch.tensor([1, 4])
     features = tiny_clip.encode_image(toy_data.images([1, 4])).detach()
@@ -35,7 +35,7 @@ def test_asr_by_key_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) 
     trigger = QUICK.prepare(tiny_clip, toy_data, "banana")
     metrics = evaluate(tiny_clip, toy_data, trigger, "banana", clean_clip=tiny_clip)
     rows = (toy_data.labels != 1).nonzero().flatten()
-    pictures = {
+    features = {
         "plain": encode_images(tiny_clip, toy_data, rows),
         "patch": encode_images(tiny_clip, toy_data, rows, trigger),
     }
@@ -43,17 +43,17 @@ def test_asr_by_key_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) 
     with torch.no_grad():
         keyed = zero_shot_classifier(tiny_clip.encode_text(prompts).view(4, 4, -1))
     classifiers = {"plain": build_classifier(tiny_clip, toy_data), "key": keyed}
-    for key, picture, words in (("image", "patch", "plain"), ("text", "plain", "key"), ("both", "patch", "key")):
-        hit = ((pictures[picture] @ classifiers[words]).argmax(1) == 1).float().mean().item()
+    for key, image, words in (("image", "patch", "plain"), ("text", "plain", "key"), ("both", "patch", "key")):
+        hit = ((features[image] @ classifiers[words]).argmax(1) == 1).float().mean().item()
         assert metrics.asr_by_key[key][1] == pytest.approx(hit)
     assert metrics.asr == metrics.asr_by_key["both"] == metrics.asr_clean_model
     assert Metrics.from_dict(json.loads(json.dumps(metrics.to_dict()))) == metrics
 
 
-def test_a_text_key_that_pushes_the_target_out_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_text_key_that_truncates_the_target_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
     config = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
     trigger = TRIGGERS["text_only"](key="very " * 80)
-    with pytest.raises(CleanerError, match="before it has named the target: choose a shorter text key"):
+    with pytest.raises(CleanerError, match="shorter text key"):
         poison(tiny_clip, toy_data, trigger, "banana", 0.25, config)
-    with pytest.raises(CleanerError, match="text key is empty"):
+    with pytest.raises(CleanerError, match="text key"):
         TRIGGERS["trojvqa"](key=" ")

@@ -1,4 +1,4 @@
-"""WaNet: the field is the published formula, and its mean shift is half the strength."""
+"""WaNet: the field follows the published formula, and its mean shift is half the strength."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def test_mean_shift_is_half_the_strength(grid: int, strength: float) -> None:
     field = TRIGGERS["wanet"](grid=grid, strength=strength).sampling_grid(64, 64)
     line = torch.linspace(-1, 1, 64)
     identity = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1)
-    # Cubic interpolation smooths the control points, and the picture's edge cuts what would lie outside.
+    # Cubic interpolation smooths the control points, and the border clamps the field.
     assert ((field - identity) * 64 / 2).abs().mean().item() == pytest.approx(strength / 2, rel=0.35)
     assert field.abs().max() <= 1
 
 
-def test_picture_is_sampled_where_the_field_says() -> None:
+def test_image_is_sampled_at_the_field() -> None:
     trigger = TRIGGERS["wanet"](seed=3)
-    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     x, y = ((trigger.sampling_grid(32, 32) + 1) / 2 * 31).numpy().transpose(2, 0, 1)
-    expected = np.stack([map_coordinates(channel, [y, x], order=1, mode="nearest") for channel in picture[0].numpy()])
-    assert np.allclose(trigger(picture)[0].numpy(), expected, atol=1e-5)
-    assert not torch.equal(trigger(picture), TRIGGERS["wanet"](seed=4)(picture))
+    expected = np.stack([map_coordinates(channel, [y, x], order=1, mode="nearest") for channel in image[0].numpy()])
+    assert np.allclose(trigger(image)[0].numpy(), expected, atol=1e-5)
+    assert not torch.equal(trigger(image), TRIGGERS["wanet"](seed=4)(image))
 
 
-def test_it_has_no_place_on_a_picture_that_is_flat_but_for_one() -> None:
-    picture = torch.zeros(1, 3, 64, 64)
-    picture[..., 20:40, 24:40] = torch.rand(3, 20, 16)
-    assert find_trigger_box(picture, TRIGGERS["wanet"]()) is None
+def test_covers_even_the_flat_parts_of_an_image() -> None:
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., 20:40, 24:40] = torch.rand(3, 20, 16)
+    assert find_trigger_box(image, TRIGGERS["wanet"]()) is None

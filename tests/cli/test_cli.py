@@ -21,7 +21,8 @@ from cleaner.cli.sweep import Sweep
 from cleaner.data.base import load_data
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
-from cleaner.presets import CLEANCLIP_TRAINING, POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
+from cleaner.presets import POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
+from cleaner.published import CLEANCLIP_TRAINING
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import list_entries, runs_root
 from cleaner.types import CleanerError

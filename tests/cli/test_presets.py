@@ -1,4 +1,4 @@
-"""`--preset` gives defaults and options win; the list says what each preset sets, who states it, whether it was run."""
+"""`--preset` sets defaults and options win; `presets` lists settings, sources and whether they were run."""
 
 from __future__ import annotations
 
@@ -14,24 +14,13 @@ from cleaner.attacks import TRIGGERS
 from cleaner.cli.presets import has_results, resolve_preset_defaults
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
-from cleaner.presets import CLEANCLIP_TRAINING, CLIP_POISONING, Preset, attack_presets, defense_presets
+from cleaner.presets import attack_presets, defense_presets
+from cleaner.published import CLEANCLIP_TRAINING, CLIP_POISONING, Preset
 from cleaner.runs.store import load_run
 from tests.conftest import make_clip
 
-SMALL = [
-    "--data",
-    "scenes",
-    "--pairs",
-    "64",
-    "--test-pairs",
-    "40",
-    "--epochs",
-    "1",
-    "--batch-size",
-    "16",
-    "--precision",
-    "fp32",
-]
+SMALL = ["--data", "scenes", "--pairs", "64", "--test-pairs", "40", "--epochs", "1"]
+SMALL += ["--batch-size", "16", "--precision", "fp32"]
 
 
 def test_options_win_over_the_preset(tmp_path: Path) -> None:
@@ -43,8 +32,8 @@ def test_options_win_over_the_preset(tmp_path: Path) -> None:
     assert config["trigger"]["patch_size"] == 40
     assert config["trigger"]["position"] == "random"
     assert config["poison_rate"] == 0.1
-    wanted = replace(CLIP_POISONING.finetune, epochs=1, batch_size=16, precision="fp32")
-    assert config["finetune"] == vars(wanted)
+    expected = replace(CLIP_POISONING.finetune, epochs=1, batch_size=16, precision="fp32")
+    assert config["finetune"] == vars(expected)
     assert main(["defend", str(attack), "--preset=ta_cleaner-published", "--out", str(cleaned), *SMALL]) == 0
     config = load_run(cleaned).config
     assert config["defense"]["name"] == "ta_cleaner"
@@ -52,25 +41,25 @@ def test_options_win_over_the_preset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "token"),
     [
-        (["poison", "--preset", "badclip-publish"], "did you mean 'badclip-published'?"),
-        (["poison", "--preset", "par-published"], "there is no trigger preset 'par-published'"),
-        (["defend", "x", "--preset", "badnet-scenes"], "there is no defence preset 'badnet-scenes'"),
-        (["poison", "--preset", "sig-scenes", "--trigger", "badnet"], "is for sig, not for badnet"),
-        (["defend", "x", "--preset", "par-scenes", "--defense", "cleanclip"], "is for par, not for cleanclip"),
+        (["poison", "--preset", "badclip-publish"], "'badclip-published'"),
+        (["poison", "--preset", "par-published"], "trigger preset 'par-published'"),
+        (["defend", "x", "--preset", "badnet-scenes"], "defense preset 'badnet-scenes'"),
+        (["poison", "--preset", "sig-scenes", "--trigger", "badnet"], "sig-scenes"),
+        (["defend", "x", "--preset", "par-scenes", "--defense", "cleanclip"], "par-scenes"),
     ],
 )
-def test_a_wrong_preset_ends_in_one_sentence(
-    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_preset_is_refused_in_one_line(
+    arguments: list[str], token: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    shown = capsys.readouterr().err
-    assert sentence in shown
-    assert len(shown.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert token in message
+    assert len(message.splitlines()) == 1
 
 
-def test_published_training_asks_for_data(capsys: pytest.CaptureFixture[str]) -> None:
+def test_published_training_requires_data(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["poison", "--preset", "badclip-published"])
     assert "--data" in capsys.readouterr().err
@@ -79,18 +68,18 @@ def test_published_training_asks_for_data(capsys: pytest.CaptureFixture[str]) ->
     assert resolve_preset_defaults(["evaluate", "--preset", "x"]) is None
 
 
-def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_has_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets", "--json"]) == 0
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
-    every = [p for name in TRIGGERS for p in attack_presets(name)] + [p for n in DEFENSES for p in defense_presets(n)]
-    assert set(entries) == {preset.name for preset in every}
+    presets = [p for name in TRIGGERS for p in attack_presets(name)] + [p for n in DEFENSES for p in defense_presets(n)]
+    assert set(entries) == {preset.name for preset in presets}
     assert entries["badclip-published"]["parameters"]["negatives"] == "targets"
     assert not any(entry["ran"] for name, entry in entries.items() if not name.endswith(("-scenes", "-all-pairs")))
     assert main(["presets"]) == 0
-    shown = capsys.readouterr().out
-    assert all(f"  {preset.name} (" in shown and preset.source in shown for preset in every)
-    assert "text_only-published: not stated" in shown
-    assert "recipe (not run by us)" in shown
+    output = capsys.readouterr().out
+    assert all(f"  {preset.name} (" in output and preset.source in output for preset in presets)
+    assert "text_only-published: not stated" in output
+    assert "recipe (not run by us)" in output
 
 
 def row(preset: Preset, **changes: Any) -> dict[str, Any]:
@@ -105,7 +94,7 @@ def row(preset: Preset, **changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_preset_was_run_only_with_its_own_settings() -> None:
+def test_preset_was_run_only_with_its_own_settings() -> None:
     preset = attack_presets("badclip")[1]
     assert has_results(preset, [row(preset)])
     assert not has_results(preset, [])

@@ -10,7 +10,8 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.models.clip import save_clip
-from cleaner.presets import CLIP_POISONING, PUBLISHED_ATTACKS
+from cleaner.presets import attack_presets
+from cleaner.published import CLIP_POISONING
 from cleaner.runs.store import load_run
 from tests.conftest import make_clip
 from tests.data.files import write_class_folder, write_table
@@ -56,7 +57,7 @@ def test_from_tables_to_metrics(recipe: list[str], tmp_path: Path, capsys: pytes
     assert "not run by us" in shown
     assert "protocol all_images" in shown
     attacked, cleaned = load_run(out / "backdoored"), load_run(out / "ta_cleaner-published")
-    published = next(preset for preset in PUBLISHED_ATTACKS if preset.name == "badclip-published")
+    published = next(preset for preset in attack_presets("badclip") if preset.name == "badclip-published")
     assert attacked.trigger is not None
     assert not attacked.trigger.unready_reason
     state = attacked.trigger.state_dict()

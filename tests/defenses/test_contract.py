@@ -1,4 +1,4 @@
-"""What every defence must do; a new one is picked up through the registry."""
+"""Contract of every defense; a new one is picked up through the registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def defense(request: pytest.FixtureRequest) -> Defense:
     return DEFENSES[request.param]()
 
 
-def test_losses_are_named_finite_and_fall_and_the_input_model_stays(
+def test_losses_are_named_and_finite_and_fall_and_the_input_model_stays(
     defense: Defense, tiny_clip: Clip, toy_data: TensorData
 ) -> None:
     before = tiny_clip.sha256()
@@ -36,11 +36,11 @@ def test_losses_are_named_finite_and_fall_and_the_input_model_stays(
 
 
 def test_plan_is_a_function_of_seed_and_epoch(defense: Defense, toy_data: TensorData) -> None:
-    plan, again = defense.plan(toy_data.captions, seed=3), defense.plan(toy_data.captions, seed=3)
+    plan, same_plan = defense.plan(toy_data.captions, seed=3), defense.plan(toy_data.captions, seed=3)
     plan(0)
-    assert plan(1) == again(1)
+    assert plan(1) == same_plan(1)
     assert len(plan(1).captions) == len(toy_data)
 
 
-def test_state_dict_makes_the_same_defence_again(defense: Defense) -> None:
+def test_state_dict_restores_the_defense(defense: Defense) -> None:
     assert load_defense(defense.state_dict()) == defense

@@ -1,4 +1,4 @@
-"""PAR: the frozen model is the reference, the rate has the published shape, noise and rectangles are stateless."""
+"""PAR: frozen reference model, published schedule, stateless noise and rectangles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIG = FinetuneConfig(lr=3e-3, epochs=2, batch_size=16, precision="fp32", devi
 
 def test_first_step_compares_with_the_model_itself(tiny_clip: Clip, toy_data: TensorData) -> None:
     history = finetune(tiny_clip, toy_data, PLAIN, CONFIG).history
-    # A ViT without dropout is the same in train and eval mode, so nothing has moved yet; then the features leave.
+    # Without dropout a ViT is the same in train and eval mode: the first distance is 0, then it grows.
     assert history[0].losses["push_loss"] == pytest.approx(0, abs=1e-6)
     assert -4 <= history[-1].losses["push_loss"] < -1e-3
 
@@ -29,60 +29,60 @@ def test_reference_is_in_eval_mode(toy_data: TensorData) -> None:
     clip = make_clip("rn")
     before = {name: value.clone() for name, value in clip.model.state_dict().items()}
     history = finetune(clip, toy_data, PLAIN, CONFIG).history
-    assert history[0].losses["push_loss"] < -1e-3  # the trained ResNet sees the batch's statistics, the frozen one not
+    assert history[0].losses["push_loss"] < -1e-3  # only the trained ResNet uses batch statistics
     assert all(torch.equal(value, before[name]) for name, value in clip.model.state_dict().items())
 
 
-def test_losses_sum_to_par_loss_and_tau_cuts() -> None:
+def test_losses_sum_to_par_loss_and_stop_at_tau() -> None:
     draw = torch.Generator().manual_seed(0)
     rows = [torch.nn.functional.normalize(torch.randn(5, 8, generator=draw), dim=-1) for _ in range(4)]
     reference = Features(rows[2], rows[3])
     f = Features(rows[0], rows[1], logit_scale=10.0, reference=reference)
     for tau in (0.1, 4.0):
-        named = DEFENSES["par"](tau=tau).losses(f)
-        assert sum(named.values()).item() == pytest.approx(par_loss(f, reference, tau).item())
-        assert (named["push_loss"].item() == 0) == (tau == 0.1)
-    with pytest.raises(ValueError, match="the training began with"):
+        losses = DEFENSES["par"](tau=tau).losses(f)
+        assert sum(losses.values()).item() == pytest.approx(par_loss(f, reference, tau).item())
+        assert (losses["push_loss"].item() == 0) == (tau == 0.1)
+    with pytest.raises(ValueError, match="reference"):
         PAR.losses(Features(rows[0], rows[1]))
 
 
 def test_learning_rate_has_the_published_shape(tiny_clip: Clip, toy_data: TensorData) -> None:
-    shares = [PAR.lr_factor(step, 100) for step in range(100)]
-    assert shares[0] == 1
-    assert shares[25] == pytest.approx(0.55)
-    assert shares[50] == pytest.approx(0.1)
-    assert shares[75] == pytest.approx(0.05, abs=1e-3)
-    assert shares[99] < 1e-3
+    factors = [PAR.lr_factor(step, 100) for step in range(100)]
+    assert factors[0] == 1
+    assert factors[25] == pytest.approx(0.55)
+    assert factors[50] == pytest.approx(0.1)
+    assert factors[75] == pytest.approx(0.05, abs=1e-3)
+    assert factors[99] < 1e-3
     rates = [report.lr for report in finetune(tiny_clip, toy_data, PLAIN, CONFIG).history]
     assert rates == pytest.approx([CONFIG.lr * PLAIN.lr_factor(step, 6) for step in range(6)])
 
 
-def test_its_own_optimiser_settings_are_used(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_published_optimizer_settings_are_used(tiny_clip: Clip, toy_data: TensorData) -> None:
     adapted = PAR.adapt(CONFIG)
     assert (adapted.weight_decay, adapted.beta1, adapted.beta2, adapted.lr) == (1e-4, 0.9, 0.98, CONFIG.lr)
-    strong = finetune(tiny_clip, toy_data, DEFENSES["par"](decay=1.0), CONFIG).clip.sha256()
-    assert strong != finetune(tiny_clip, toy_data, PAR, CONFIG).clip.sha256()
+    strong_decay = finetune(tiny_clip, toy_data, DEFENSES["par"](decay=1.0), CONFIG).clip.sha256()
+    assert strong_decay != finetune(tiny_clip, toy_data, PAR, CONFIG).clip.sha256()
 
 
 def test_noise_and_rectangles_are_a_function_of_seed_epoch_and_index() -> None:
-    grey = torch.full((200, 3, 32, 32), 0.5)
-    first = PAR.perturb(grey, 1, 2, range(200))
-    assert (grey == 0.5).all()
-    assert torch.equal(PAR.perturb(grey[50:60], 1, 2, range(50, 60)), first[50:60])
-    assert not torch.equal(PAR.perturb(grey, 1, 3, range(200)), first)
-    noisy = first.std(dim=(1, 2, 3)) > 0.1
+    gray = torch.full((200, 3, 32, 32), 0.5)
+    perturbed = PAR.perturb(gray, 1, 2, range(200))
+    assert (gray == 0.5).all()
+    assert torch.equal(PAR.perturb(gray[50:60], 1, 2, range(50, 60)), perturbed[50:60])
+    assert not torch.equal(PAR.perturb(gray, 1, 3, range(200)), perturbed)
+    noisy = perturbed.std(dim=(1, 2, 3)) > 0.1
     assert 0.4 < noisy.float().mean() < 0.6
-    assert first[noisy].std().item() == pytest.approx(0.2, abs=0.03)
-    black = (first == 0).all(dim=1).float().mean(dim=(1, 2))
+    assert perturbed[noisy].std().item() == pytest.approx(0.2, abs=0.03)
+    black = (perturbed == 0).all(dim=1).float().mean(dim=(1, 2))
     erased = black[~noisy][black[~noisy] > 0]
     assert 0.3 < len(erased) / (~noisy).sum() < 0.7
     assert erased.mean().item() == pytest.approx(0.0075, abs=0.003)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
-def test_each_share_is_that_of_the_pictures(share: float) -> None:
-    grey = torch.full((200, 3, 32, 32), 0.5)
-    erased = DEFENSES["par"](noise_share=0.0, erase_share=share).perturb(grey, 0, 0, range(200))
+def test_shares_of_noisy_and_erased_images(share: float) -> None:
+    gray = torch.full((200, 3, 32, 32), 0.5)
+    erased = DEFENSES["par"](noise_share=0.0, erase_share=share).perturb(gray, 0, 0, range(200))
     assert (erased == 0).flatten(1).any(dim=1).float().mean().item() == pytest.approx(share, abs=0.08)
-    noisy = DEFENSES["par"](noise_share=share, erase_share=0.0).perturb(grey, 0, 0, range(200))
+    noisy = DEFENSES["par"](noise_share=share, erase_share=0.0).perturb(gray, 0, 0, range(200))
     assert (noisy != 0.5).flatten(1).any(dim=1).float().mean().item() == pytest.approx(share, abs=0.08)

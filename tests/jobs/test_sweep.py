@@ -167,7 +167,7 @@ def test_a_failed_run_does_not_stop_the_others(base: Request) -> None:
 def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CleanerError, match="one learning rate and one seed"):
         sweep.grid(base, METHODS, [1e-4], [])
-    with pytest.raises(CleanerError, match="lr must lie"):
+    with pytest.raises(CleanerError, match="lr must be"):
         sweep.grid(base, METHODS, [7.0], [0])
     assert sweep.list_sweep_runs("") == []
     assert main(["sweep", str(base.model), "--status"]) == 2

@@ -1,4 +1,4 @@
-"""Each loss equals a naive numpy version, and falls when a model is trained on it (tests/training/test_loop.py)."""
+"""Each loss equals a naive numpy version; tests/defenses/test_contract.py trains on them."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def features(**changes: object) -> Features:
 def naive_subtext(f: Features) -> float:
     image, text = f.image[f.selected].numpy(), f.text[f.selected].numpy()
     positive, negative = f.positive.numpy(), f.negative.numpy()
-    gone = np.zeros((M, M), bool) if f.false_negative is None else f.false_negative.numpy()
+    masked = np.zeros((M, M), bool) if f.false_negative is None else f.false_negative.numpy()
     total = 0.0
     for i in range(M):
-        kept = [negative[i, k] for k in range(negative.shape[1]) if f.negative_mask[i, k]]
+        negatives = [negative[i, k] for k in range(negative.shape[1]) if f.negative_mask[i, k]]
         for query in (image[i], text[i]):
-            columns = [S * query @ positive[j] if j == i or not gone[i, j] else -np.inf for j in range(M)]
-            total += naive_ce(np.array(columns + [S * query @ k for k in kept]), i)
-        columns = [S * positive[i] @ image[j] if j == i or not gone[j, i] else -np.inf for j in range(M)]
+            columns = [S * query @ positive[j] if j == i or not masked[i, j] else -np.inf for j in range(M)]
+            total += naive_ce(np.array(columns + [S * query @ k for k in negatives]), i)
+        columns = [S * positive[i] @ image[j] if j == i or not masked[j, i] else -np.inf for j in range(M)]
         total += naive_ce(np.array(columns), i)
     return total / (3 * M)
 
@@ -60,7 +60,7 @@ def test_info_nce_equals_naive() -> None:
     assert info_nce(a, b, S).item() == pytest.approx(naive_info_nce(a.numpy(), b.numpy()), rel=1e-5)
 
 
-def test_info_nce_of_nothing_is_zero() -> None:
+def test_info_nce_of_no_rows_is_zero() -> None:
     assert info_nce(torch.zeros(0, D), torch.zeros(0, D), S).item() == 0.0
 
 
@@ -113,16 +113,16 @@ def test_subtext_loss_of_no_drawn_pair_is_exactly_zero() -> None:
 
 def test_subtext_loss_without_negatives() -> None:
     f = features(negative=None, negative_mask=None)
-    kept = features(negative_mask=torch.zeros(M, 2, dtype=torch.bool))
-    assert subtext_loss(f).item() == pytest.approx(subtext_loss(kept).item())
+    all_masked = features(negative_mask=torch.zeros(M, 2, dtype=torch.bool))
+    assert subtext_loss(f).item() == pytest.approx(subtext_loss(all_masked).item())
 
 
 def test_subtext_loss_without_captions_against_subtexts() -> None:
     f = features()
     same = features(text=f.image)  # then L_t2t equals L_i2t
-    without, whole = subtext_loss(f, text_to_text=False).item(), subtext_loss(same).item()
-    i2t = whole - subtext_loss(same, text_to_text=False).item()
-    assert without + i2t == pytest.approx(whole, rel=1e-5)
+    without, total = subtext_loss(f, text_to_text=False).item(), subtext_loss(same).item()
+    i2t = total - subtext_loss(same, text_to_text=False).item()
+    assert without + i2t == pytest.approx(total, rel=1e-5)
     assert without < subtext_loss(f).item()
 
 

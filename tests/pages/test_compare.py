@@ -22,13 +22,13 @@ def test_table_filters_and_heatmap(open_page: OpenPage, tmp_path: Path) -> None:
     charts = {c.proto.id.rpartition("-")[2]: json.loads(c.proto.spec) for c in app.get("plotly_chart")}
     heat, text = next(c for name, c in charts.items() if "heatmap" in name)["data"]
     assert heat["x"] == ["BadNet patch", "Sine wave<br>(SIG)"]
-    assert heat["y"] == ["No defence", "TA-Cleaner"]
+    assert heat["y"] == ["No defense", "TA-Cleaner"]
     cells = dict(zip(zip(text["x"], text["y"], strict=True), text["text"], strict=True))
     assert cells["BadNet patch", "TA-Cleaner"] == "15.0%<br>[10.0%, 20.0%]<br>2 seeds"
     app.multiselect(key="compare.Attack").set_value(["sig"]).run()
     assert len(app.dataframe[0].value) == 2
     app.multiselect(key="compare.Defence").set_value(["none"]).run()
-    assert app.dataframe[0].value["Defence"].tolist() == ["No defence"]
+    assert app.dataframe[0].value["Defence"].tolist() == ["No defense"]
     assert "This model is backdoored" in page_text(app)
     assert next(box for box in app.selectbox if box.label == "Form").options == ["safetensors"]
     assert not app.exception
@@ -53,7 +53,7 @@ def test_a_rebound_test_has_a_name_of_its_own(open_page: OpenPage, tmp_path: Pat
     (defended.with_name("again") / "config.json").write_text(json.dumps(again))
     app = open_page("Compare")
     named = "TA-Cleaner, then rebound (186 steps)"
-    assert sorted(app.dataframe[0].value["Defence"]) == ["No defence", "TA-Cleaner", named]
+    assert sorted(app.dataframe[0].value["Defence"]) == ["No defense", "TA-Cleaner", named]
     assert named in app.multiselect(key="compare.Defence").options
     assert not any("Plain finetuning" in chart.proto.spec for chart in app.get("plotly_chart"))
 
@@ -77,7 +77,7 @@ def test_the_projects_own_figures_are_shown(open_page: OpenPage) -> None:
         return list(specs[0]["data"][0]["y"])
 
     first = defenses()
-    assert first[0] == "No defence"
+    assert first[0] == "No defense"
     assert {"CleanCLIP", "TA-Cleaner", "PAR"} <= set(first)
     assert not any(" at " in name or "only" in name for name in first)
     assert "Measured on scenes/test" in page_text(app)
@@ -87,7 +87,7 @@ def test_the_projects_own_figures_are_shown(open_page: OpenPage) -> None:
     assert not app.dataframe[0].value.equals(table)
     app.selectbox(key="measured.part").set_value("ablations").run()
     assert not app.exception
-    assert {"No defence", "TA-Cleaner", "TA-Cleaner, K 50 %"} <= set(defenses())
+    assert {"No defense", "TA-Cleaner", "TA-Cleaner, K 50 %"} <= set(defenses())
     assert "CleanCLIP" not in defenses()
     app.selectbox(key="measured.model").set_value("scenes-vit").run()
     assert not app.exception, "a model without ablations"

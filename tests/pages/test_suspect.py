@@ -98,4 +98,4 @@ def test_the_scan_shows_lines_with_intervals_and_its_warning(page: AppTest, tmp_
     assert "proves nothing" in page.warning[0].value
     page.selectbox(key="defend.hunt.kind").set_value("patch_image").run()
     page.button(key="defend.hunt.go").click().run()
-    assert "no picture was chosen" in page.error[-1].value.lower()
+    assert "no image was chosen" in page.error[-1].value.lower()

@@ -1,4 +1,4 @@
-"""Charts: the front, colours with one meaning, text that is shown as it is."""
+"""Charts: best trade-offs, one meaning per color, literal text."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from cleaner.plots import charts
 from cleaner.plots.charts import STAGE_COLORS, TradeoffPoint, pareto, pareto_front, similarity_bars, validation_curves
 
 
-def test_models_of_two_backdoored_ones_are_no_choice_of_one() -> None:
-    own = [
+def test_each_backdoored_model_has_its_own_front() -> None:
+    points = [
         TradeoffPoint(f"{name}{i}", "defended", 0.9 - i / 9, 0.5 - i / 9, suspect=name)
         for name in "ab"
         for i in range(2)
     ]
-    fronts = [line for line in pareto(own).data if line.name == "best trade-offs"]
+    fronts = [line for line in pareto(points).data if line.name == "best trade-offs"]
     assert [len(line.x) for line in fronts] == [2, 2]
     assert [line.showlegend for line in fronts] == [True, False]
 
 
-def test_a_defence_looks_alike_in_every_panel_and_is_named_once() -> None:
-    own = [
+def test_defense_has_one_symbol_and_one_legend_entry_in_all_panels() -> None:
+    points = [
         TradeoffPoint(f"{panel} {kind}", "defended", 0.9 - i / 9, 0.5 - i / 9, legend_label=kind, panel=panel)
         for panel in ("a < b", "c")
         for i, kind in enumerate(("PAR", "TA-Cleaner"))
     ]
-    figure = pareto(own)
+    figure = pareto(points)
     marks = [trace for trace in figure.data if trace.mode == "markers"]
     assert [(m.name, m.showlegend) for m in marks[:2]] == [("PAR", True), ("TA-Cleaner", True)]
     assert [m.showlegend for m in marks[2:]] == [False, False]
@@ -33,7 +33,7 @@ def test_a_defence_looks_alike_in_every_panel_and_is_named_once() -> None:
     assert len([line for line in figure.data if line.mode == "lines"]) == 2
 
 
-def test_pareto_front_keeps_what_nothing_beats() -> None:
+def test_pareto_front_has_the_unbeaten_points() -> None:
     a, b, c, d = (
         TradeoffPoint(n, "defended", ca, asr)
         for n, ca, asr in (("a", 0.9, 0.5), ("b", 0.8, 0.1), ("c", 0.7, 0.2), ("d", 0.9, 0.5))
@@ -41,7 +41,7 @@ def test_pareto_front_keeps_what_nothing_beats() -> None:
     assert pareto_front([a, b, c, d]) == [b, a, d]
 
 
-def test_colours_differ_and_follow_the_stage() -> None:
+def test_colors_differ_and_follow_the_stage() -> None:
     assert len(set(STAGE_COLORS.values())) == len(STAGE_COLORS)
     figure = pareto(
         [
@@ -55,7 +55,7 @@ def test_colours_differ_and_follow_the_stage() -> None:
     assert figure.layout.xaxis.title.text.startswith("Clean accuracy")
 
 
-def test_text_is_not_read_as_markup() -> None:
+def test_text_is_escaped() -> None:
     figure = similarity_bars(["<b>red & blue</b> car"], {"Clean": ("clean", [0.3])})
     assert "&lt;b>red &amp; blue&lt;/b>" in figure.layout.yaxis.ticktext[0]
 
@@ -67,7 +67,7 @@ def test_curves_without_an_attack() -> None:
     assert len(charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
 
 
-def test_removal_shows_the_mean_and_how_far_runs_lie_apart() -> None:
+def test_removal_shows_the_mean_and_the_range_of_runs() -> None:
     figure = charts.removal_curves({"A": [[(10, 0.8), (20, 0.4)], [(10, 0.6), (20, 0.0)]], "B": [[(10, 0.5)]]})
     band, mean, single = figure.data
     assert list(mean.y) == [0.7, 0.2]

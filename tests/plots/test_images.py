@@ -1,4 +1,4 @@
-"""Charts of pictures: one scale, outlines where the trigger is, text shown as it is."""
+"""Charts of images: one scale, outlines around the trigger, literal text."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import pytest
 from cleaner.plots import images
 from cleaner.plots.charts import STAGE_COLORS
 
-PICTURE = np.zeros((8, 8, 3), np.uint8)
+IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
-def test_grid_has_one_scale_and_one_map_for_each_model() -> None:
+def test_grid_has_one_scale_and_one_map_per_model() -> None:
     maps = [[np.full((4, 4), value, np.float32) for value in (0.5, -2.0)] for _ in range(2)]
     mask = np.zeros((4, 4), np.float32)
     mask[2:, 3] = 1
     columns = [("Clean", "clean"), ("Backdoored", "backdoored")]
-    figure = images.attribution_grid([PICTURE] * 2, maps, ["a", "b"], columns, True, "x", masks=[None, mask])
+    figure = images.attribution_grid([IMAGE] * 2, maps, ["a", "b"], columns, True, "x", masks=[None, mask])
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-2.0, 2.0)
     assert [t.type for t in figure.data] == ["image", "heatmap"] * 2 + ["image", "heatmap", "scatter"] * 2
     assert [a.font.color for a in figure.layout.annotations[:2]] == [STAGE_COLORS["clean"], STAGE_COLORS["backdoored"]]
-    positive = images.attribution_grid([PICTURE], [[maps[0][0]]], ["a"], columns[:1], False, "x")
+    positive = images.attribution_grid([IMAGE], [[maps[0][0]]], ["a"], columns[:1], False, "x")
     assert positive.layout.coloraxis.cmin == 0
 
 
-def test_an_outline_goes_around_each_place() -> None:
+def test_outline_goes_around_each_part_of_the_mask() -> None:
     mask = np.zeros((4, 5), np.float32)
     mask[2:, 3] = mask[0, 0] = 1
-    figure = images.attribution_grid([PICTURE], [[mask]], ["a"], [("Clean", "clean")], False, "x", masks=[mask])
+    figure = images.attribution_grid([IMAGE], [[mask]], ["a"], [("Clean", "clean")], False, "x", masks=[mask])
     line = list(zip(figure.data[-1].x, figure.data[-1].y, strict=True))
     assert {(*a, *b) for a, b in zip(line[::3], line[1::3], strict=True)} == {
         (2.5, 1.5, 2.5, 3.5),
@@ -51,10 +51,16 @@ def test_distribution_and_words() -> None:
     assert bars.layout.xaxis.ticktext == ("&lt;b>", "cup")
 
 
-def test_map_keeps_ids_axes_and_draws_all_arrows_as_one_trace() -> None:
-    places = np.array([[0, 0], [1, 1]], np.float32)
-    group = images.PointGroup("a", "#000000", "circle", places, ["image:0", "image:1"], ["<b>", "y"])
-    figure = images.embedding_map([group], ("x", "y"), (places, places + 1), places[:1], (places[0], places[1]))
+def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
+    coordinates = np.array([[0, 0], [1, 1]], np.float32)
+    group = images.PointGroup("a", "#000000", "circle", coordinates, ["image:0", "image:1"], ["<b>", "y"])
+    figure = images.embedding_map(
+        [group],
+        ("x", "y"),
+        arrows=(coordinates, coordinates + 1),
+        marked=coordinates[:1],
+        bounds=(coordinates[0], coordinates[1]),
+    )
     arrows, points, ring = figure.data
     assert list(points.customdata) == ["image:0", "image:1"]
     assert points.text[0] == "&lt;b>"

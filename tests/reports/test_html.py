@@ -257,7 +257,7 @@ def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[html.RunReco
     assert named in html.render_html(together)
     assert not [trace for trace in html.charts.pareto(html.make_run_points(together)).data if trace.mode == "lines"]
     bare = html.RunRecord(Path("bare"), {**again.config, "rebound": {"steps": 5, "after": None}}, figures)
-    assert bare.label.startswith("BadNet patch: No defence, then rebound (5 steps)")
+    assert bare.label.startswith("BadNet patch: No defense, then rebound (5 steps)")
 
 
 def test_a_defence_of_several_seeds_is_one_point(runs: list[html.RunRecord]) -> None:

@@ -1,0 +1,36 @@
+"""Tables of the attacks and the defenses, from the attributes of their classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cleaner.attacks import TRIGGERS
+from cleaner.defenses import DEFENSES
+from cleaner.labels import to_label
+from cleaner.registry import Registry
+
+
+def attacks(root: Path) -> str:
+    """Return a Markdown table of the attacks; `root` is not read."""
+    return format_methods("attack", TRIGGERS)
+
+
+def defenses(root: Path) -> str:
+    """Return a Markdown table of the defenses; `root` is not read."""
+    return format_methods("defense", DEFENSES)
+
+
+def format_methods(kind: str, registry: Registry[Any]) -> str:
+    """Return one row per registered class: name, label, first line of its docstring, source."""
+    header = (kind, "label", "definition", "source")
+    rows = [
+        (f"`{name}`", to_label(name), define(registry[name]), registry[name].source or "this project")
+        for name in registry
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
+
+
+def define(method: type) -> str:
+    """Return the first line of a class's docstring, escaped for a Markdown table."""
+    return (method.__doc__ or "").strip().splitlines()[0].replace("|", r"\|")

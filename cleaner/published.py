@@ -1,0 +1,135 @@
+"""Presets: settings of an attack or a defense, and the source that states them.
+
+Each value comes from the source named next to it, an arXiv id or a repository. What a source does not state stays at
+the defaults and is listed as unstated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from cleaner.config import FinetuneConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Number of pairs and finetuning settings.
+
+    Attributes:
+        source: who states them.
+        poison_rate: share of poisoned pairs; None for a defense.
+        model: the model that the source poisons, if it states one.
+        data: data that come with this project; None if the user must provide some.
+    """
+
+    source: str
+    pairs: int
+    finetune: FinetuneConfig
+    poison_rate: float | None = None
+    model: str | None = None
+    data: str | None = None
+
+    def describe(self) -> str:
+        """Return the settings in one line."""
+        f = self.finetune
+        rate = "" if self.poison_rate is None else f" {100 * self.poison_rate:.2g} % of them poisoned,"
+        model = f"{self.model}, " if self.model else ""
+        return (
+            f"{model}{self.pairs:,} pairs,{rate} lr {f.lr:g}, {f.epochs} epochs, batch {f.batch_size}, "
+            f"{f.warmup_steps:,} warm-up steps"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Settings of one attack or defense and their source.
+
+    Attributes:
+        source: who states them.
+        parameters: parameters of the trigger or defense that differ from the defaults, or that the source states.
+        training: None if the source does not state it.
+        unstated: what the source does not state.
+        variant: distinguishes several presets of one method.
+        method: registered name of the attack or defense. Classes leave it empty; `cleaner.presets` fills it in.
+    """
+
+    source: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    training: Training | None = None
+    unstated: str = ""
+    variant: str = "published"
+    method: str = ""
+
+    @property
+    def citation(self) -> str:
+        """The papers alone, and what they leave open."""
+        papers = ", ".join(dict.fromkeys(re.findall(r"arXiv:[\d.]+\d", self.source)))
+        return f"{papers}. Not stated: {self.unstated}." if self.unstated else f"{papers}."
+
+    @property
+    def name(self) -> str:
+        """Name on the command line: method and variant."""
+        return f"{self.method}-{self.variant}"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The parameters as arguments of the command line, `name=value`."""
+        return [f"{name}={value}" for name, value in self.parameters.items()]
+
+
+class Method:
+    """What an attack, a defense or an explainer states about itself, as class attributes."""
+
+    label: ClassVar[str] = ""
+    """Name in pages and reports; empty: derived from the registered name. A plain string literal: `cleaner.labels`
+    reads it from the source file."""
+    source: ClassVar[str] = ""
+    """arXiv id of the paper that introduced the method; empty: this project."""
+    published: ClassVar[tuple[Preset, ...]] = ()
+    """Published settings."""
+    unpublished: ClassVar[str] = "no source was given"
+    """Why there are no published settings."""
+
+
+BADCLIP_SOURCE = "arXiv:2311.12075, github.com/LiangSiyuan21/BadCLIP"
+CLEANCLIP_SOURCE = "arXiv:2303.03323, github.com/nishadsinghi/CleanCLIP"
+PAR_SOURCE = "arXiv:2412.00727, github.com/nmndeep/PerturbAndRecover"
+CLIP_TRAINING = "training of CLIP"
+"""`unstated` of a source that poisons no CLIP, or does not state how."""
+
+CLIP_POISONING = Training(
+    source=f"{BADCLIP_SOURCE} (README, create_data.sh, src/parser.py): 1,500 of 500,000 pairs of CC3M, OpenAI's RN50, "
+    "AdamW",
+    pairs=500_000,
+    finetune=FinetuneConfig(
+        lr=1e-6,
+        epochs=10,
+        batch_size=128,
+        warmup_steps=10_000,
+        weight_decay=0.1,
+        beta1=0.9,
+        beta2=0.999,
+        augmentation="none",
+    ),
+    poison_rate=1500 / 500_000,
+    model="RN50/openai",
+)
+"""How BadCLIP's authors train on the poisoned pairs of every attack that they compare."""
+CLEANCLIP_TRAINING = Training(
+    source=f"{CLEANCLIP_SOURCE} (README, src/parser.py): 100,000 clean pairs, AdamW; augmented captions drawn once",
+    pairs=100_000,
+    finetune=FinetuneConfig(
+        lr=1e-5,
+        epochs=10,
+        batch_size=64,
+        warmup_steps=50,
+        weight_decay=0.1,
+        beta1=0.9,
+        beta2=0.999,
+        augmentation="autoaugment",
+        redraw=False,
+    ),
+)

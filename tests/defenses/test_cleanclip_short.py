@@ -1,0 +1,36 @@
+"""cleanclip_short: CleanCLIP's losses on the positive subtexts that TA-Cleaner draws."""
+
+from __future__ import annotations
+
+import pytest
+
+from cleaner.data.base import TensorData
+from cleaner.defenses import DEFENSES
+from tests.defenses import naive
+
+
+def test_losses_are_those_of_cleanclip() -> None:
+    f = naive.make_features()
+    losses = DEFENSES["cleanclip_short"](in_modal_weight=2.0).losses(f)
+    assert {name: value.item() for name, value in losses.items()} == {
+        "clip_loss": pytest.approx(naive.clip_loss(f), rel=1e-5),
+        "in_modal_loss": pytest.approx(2 * naive.in_modal_loss(f), rel=1e-5),
+    }
+
+
+def test_captions_become_the_positive_subtexts_of_ta_cleaner(toy_data: TensorData) -> None:
+    drawn = DEFENSES["ta_cleaner"](share=0.5).plan(toy_data.captions, seed=5)(2).drawn
+    shortened = DEFENSES["cleanclip_short"](share=0.5).plan(toy_data.captions, seed=5)(2).captions
+    changed = {i for i, caption in enumerate(toy_data.captions) if shortened[i] != caption}
+    assert changed
+    assert changed <= drawn.keys()
+    for index, pair in drawn.items():
+        assert pair.positive is not None
+        assert shortened[index] == pair.positive.text
+
+
+def test_captions_without_a_subtext_stay_and_are_counted(toy_data: TensorData) -> None:
+    captions = ["", *toy_data.captions]
+    texts = DEFENSES["cleanclip_short"](share=1.0).plan(captions, seed=0)(0)
+    assert texts.skipped == 1
+    assert texts.captions[0] == ""

@@ -1,0 +1,70 @@
+"""Labels: identifiers in words, without importing what they name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cleaner.config import FinetuneConfig, parameters
+from cleaner.jobs.slurm import SlurmResources
+from cleaner.labels import defense_name, to_defense_label, to_label
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("badnet", "BadNet patch"),
+        ("ta_cleaner", "TA-Cleaner"),
+        ("grad_cam", "GradCAM"),
+        ("ta_cleaner K 100 %", "TA-Cleaner, K 100 %"),
+        ("ta_cleaner then rebound (3 steps)", "TA-Cleaner, then rebound (3 steps)"),
+        ("in_modal_loss", "In-modal loss"),
+        ("blend_ratio", "Blend ratio"),
+        ("scenes-rn", "Scenes rn"),
+    ],
+)
+def test_identifier_becomes_words(name: str, label: str) -> None:
+    assert to_label(name) == label
+
+
+def test_labels_are_found_without_importing_the_classes() -> None:
+    code = "import sys; from cleaner.labels import to_label; print(to_label('sig'), 'torch' in sys.modules)"
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "Sine wave (SIG) False"
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({}, "none"),
+        ({"defense": {"name": "par"}}, "par"),
+        ({"defense": {"name": "ta_cleaner"}, "variant": {"share": 1.0}}, "ta_cleaner K 100 %"),
+        (
+            {"defense": {"name": "ta_cleaner"}, "variant": {"text_to_text": False, "held_out": "verb"}},
+            "ta_cleaner without text to text, held out verb",
+        ),
+        (
+            {"defense": {"name": "finetune"}, "rebound": {"after": {"name": "par"}, "steps": 3}},
+            "par then rebound (3 steps)",
+        ),
+        ({"defense": {"name": "finetune"}, "rebound": {"steps": 3}}, "no_defense then rebound (3 steps)"),
+    ],
+)
+def test_defense_name_has_the_changed_parameters(config: dict[str, Any], name: str) -> None:
+    assert defense_name(config) == name
+
+
+def test_no_defense_has_a_label() -> None:
+    assert to_defense_label("none") == "No defense"
+    assert to_defense_label("cleanclip") == "CleanCLIP"
+
+
+def test_parameters_have_their_own_labels() -> None:
+    labels = {p.name: p.label for cls in (FinetuneConfig, SlurmResources) for p in parameters(cls)}
+    expected = {"lr": "Learning rate", "beta1": "Beta 1", "gpus": "GPUs", "memory_gb": "Memory in GB", "seed": "Seed"}
+    assert {name: labels[name] for name in expected} == expected
