@@ -46,8 +46,8 @@ from cleaner.cli.output import (
 )
 from cleaner.data.base import resolve_data_paths
 from cleaner.defenses import DEFENSES, Defense
-from cleaner.execution import execute_request
 from cleaner.files import read_json
+from cleaner.jobs.execution import execute_request
 from cleaner.models.clip import BUILT_IN
 from cleaner.models.resolve import resolve_model_name
 from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments

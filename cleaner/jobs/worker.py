@@ -64,7 +64,7 @@ def _execute(session: RunSession) -> None:
     # On a cluster, Slurm has already assigned the device.
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_stopped):
         session.update_status(state="running")
-        from cleaner import execution
+        from cleaner.jobs import execution
 
         join_process_group(request)
         session.has_joined = True
@@ -104,7 +104,7 @@ def run_secondary_rank(folder: Path) -> int:
         for name in ("SIGTERM", "SIGINT"):
             signal.signal(getattr(signal, name), signal.SIG_IGN)  # rank 0 receives it and stops all ranks
         threading.Thread(target=_exit_after_run, args=(folder,), name="exit-after-run", daemon=True).start()
-        from cleaner import execution
+        from cleaner.jobs import execution
 
         execution.execute_request(
             request, _stop_before_evaluation, checkpoint=folder / store.CHECKPOINT_FILE, sibling=folder

@@ -16,8 +16,8 @@ from cleaner.__main__ import main
 from cleaner.data import csv
 from cleaner.data.base import load_data, resolve_data_paths
 from cleaner.data.table import read_table
-from cleaner.execution import execute_request
 from cleaner.files import read_json
+from cleaner.jobs.execution import execute_request
 from cleaner.models.clip import load_clip
 from cleaner.runs.request import format_data, load_request, parse_data
 from cleaner.types import CleanerError

@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleaner import FinetuneConfig, Run, execution, load_run
+from cleaner import FinetuneConfig, Run, load_run
 from cleaner.files import read_json
 from cleaner.inspection import embedding_map
-from cleaner.jobs import local, locks, process, session, worker
+from cleaner.jobs import execution, local, locks, process, session, worker
 from cleaner.runs import store
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleaner import FinetuneConfig, execution, load_run
+from cleaner import FinetuneConfig, load_run
 from cleaner.__main__ import main
-from cleaner.jobs import local, process, slurm, slurm_queue, sweep
+from cleaner.jobs import execution, local, process, slurm, slurm_queue, sweep
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run, read_progress, read_status, write_status

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from cleaner import FinetuneConfig, execution, files, load_run
+from cleaner import FinetuneConfig, files, load_run
 from cleaner.__main__ import main
 from cleaner.config import parameters
 from cleaner.files import read_json, write_json
-from cleaner.jobs import local, locks, slurm, slurm_queue, sweep
+from cleaner.jobs import execution, local, locks, slurm, slurm_queue, sweep
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models.clip import save_clip
 from cleaner.runs.request import Request

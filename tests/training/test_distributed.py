@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from cleaner import execution
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
-from cleaner.jobs import worker
+from cleaner.jobs import execution, worker
 from cleaner.models.clip import load_clip, save_clip
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
