@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tyro
 
+from benchmarks import methods
 from benchmarks.markdown import asset_tables, result_tables, timing_tables
 from cleaner.files import write_text
 
@@ -23,9 +24,11 @@ TABLE_BLOCK = re.compile(r"(<!-- table:(\w+) -->\n).*?(<!-- /table -->)", re.DOT
 TABLES: dict[str, Callable[[Path], str]] = {
     "headline": result_tables.headline,
     "at_a_glance": result_tables.at_a_glance,
+    "attacks": methods.attacks,
     "attack_defense": result_tables.attack_defense,
     "ablations": result_tables.ablations,
     "budget": result_tables.budget,
+    "defenses": methods.defenses,
     "demo": timing_tables.demo,
     "fine_detail": result_tables.counterfactual_by_kind,
     "learning_rates": result_tables.learning_rates,
