@@ -17,6 +17,7 @@ from cleaner.cli.options import instantiate
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.models.clip import load_clip
+from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.workflow import poison
 
@@ -44,6 +45,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run one trial and append it."""
+    configure_torch()
     clip, trigger = load_clip(options.model), instantiate(TRIGGERS, options.trigger)
     data = load_data("scenes", split="train", size=options.pairs)
     config = replace(

@@ -25,6 +25,7 @@ from cleaner.inspection.attribution import append_triggered
 from cleaner.inspection.features import best_classes, find_single_class_rows
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
+from cleaner.models.devices import configure_torch
 from cleaner.runs.store import Run, list_shipped_runs, load_run, shipped_root, write_run
 from cleaner.workflow import supported_ks
 
@@ -48,6 +49,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Make all four runs, one after the other."""
+    configure_torch()
     clean, test = load_clip(options.model), load_data("scenes", split="test", size=TEST_SIZE)
     if options.remeasure:
         for entry in list_shipped_runs():

@@ -14,7 +14,7 @@ from cleaner.cli.recipe import Recipe
 from cleaner.cli.report import ExportTensorboard, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
-from cleaner.models.devices import flush_denormals
+from cleaner.models.devices import configure_torch
 from cleaner.types import CleanerError
 
 Command = (
@@ -39,7 +39,7 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return 0, or 2 after one sentence on stderr for bad input, 130 after Ctrl-C."""
-    flush_denormals()
+    configure_torch()
     try:
         given = sys.argv[1:] if arguments is None else arguments
         defaults = resolve_preset_defaults(given)

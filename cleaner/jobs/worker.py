@@ -59,10 +59,10 @@ def execute_request(
     from cleaner.data.base import load_data
     from cleaner.defenses.base import load_defense
     from cleaner.models.clip import load_clip
-    from cleaner.models.devices import flush_denormals
+    from cleaner.models.devices import configure_torch
     from cleaner.workflow import defend, poison, rebound
 
-    flush_denormals()
+    configure_torch()
 
     def data(split: str, size: int | None) -> CaptionData:
         sized = {} if size is None else {"size": size}

@@ -17,10 +17,7 @@ import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
-from cleaner.models import (
-    checkpoints,
-    cpu_attention,  # noqa: F401 - attention: what autocast does on a processor
-)
+from cleaner.models import checkpoints
 from cleaner.models.architectures import BUILT_IN, Architecture
 from cleaner.models.devices import pick_device, pick_precision
 from cleaner.models.framing import ImageTransform
