@@ -56,8 +56,8 @@ def main(options: Options) -> None:
         data,
         trigger,
         protocol.TARGET_CLASS,
-        options.poison_rate,
-        config,
+        poison_rate=options.poison_rate,
+        config=config,
         test=load_data("scenes", split="validation"),
         on_step=Progress(" ".join(options.trigger)),
     )

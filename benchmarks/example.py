@@ -87,7 +87,7 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
 
 def measure(run: Run, clip: Clip, clean: Clip, test: CaptionData) -> Metrics:
     """Return the figures of a model under the attack of a run."""
-    return evaluate(clip, test, run.trigger, run.target_class, supported_ks(test), clean_clip=clean)
+    return evaluate(clip, test, run.trigger, run.target_class, ks=supported_ks(test), clean_clip=clean)
 
 
 def headline_metrics(metrics: Metrics) -> dict[str, float]:

@@ -118,8 +118,8 @@ def poison_model(attack: str, rate: float, lr: float, seed: int, test_role: str)
         load_photos("attack"),
         prepare_trigger(attack),
         TARGET,
-        rate,
-        config,
+        poison_rate=rate,
+        config=config,
         test=load_photos(test_role),
         on_step=Progress(label),
     )

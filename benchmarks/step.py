@@ -22,7 +22,7 @@ from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
-from cleaner.evaluation.evaluate import build_classifier
+from cleaner.evaluation.encode import build_classifier
 from cleaner.losses import Features, clip_loss
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch, pick_device, pick_precision

@@ -21,14 +21,14 @@ from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
+from cleaner.evaluation.monitor import build_monitor
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
 from cleaner.runs.store import Run
 from cleaner.training import distributed
-from cleaner.training.loop import FinetuneResult, Monitor, finetune
+from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
-MONITOR_IMAGES = 512
 RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
 WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
 
@@ -72,7 +72,7 @@ def poison(
         DEFENSES["finetune"](),
         config,
         on_step=on_step,
-        monitor=_build_monitor(config, validation, data, trigger, target_class),
+        monitor=build_monitor(config, validation, data, trigger, target_class),
         checkpoint=checkpoint,
         stage="poison",
         attack=resume_key,
@@ -153,7 +153,7 @@ def defend(
     data = data.with_transform(clip.framing)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
     test = _choose_test_data(test, data, target)
-    monitor = _build_monitor(config, validation, data, trigger, target)
+    monitor = build_monitor(config, validation, data, trigger, target)
     trained = finetune(clip, data, defense, config, on_step=on_step, monitor=monitor, checkpoint=checkpoint)
     floor = _find_known_floor(run, test) if run is not None else None
     clean = run.clean_clip if run is not None and floor is None else None
@@ -214,7 +214,9 @@ def compare(
     A defense that is not in `learning_rates` uses the rate of `config`, or without a config that of `defend`.
     """
     rates = learning_rates or {}
-    configs = {name: replace(config or presets.DEFEND, lr=rates[name]) if name in rates else config for name in defenses}
+    configs = {
+        name: replace(config or presets.DEFEND, lr=rates[name]) if name in rates else config for name in defenses
+    }
     return {name: defend(suspect, defense, data, configs[name], **options) for name, defense in defenses.items()}
 
 
@@ -238,30 +240,6 @@ def supported_ks(data: CaptionData) -> tuple[int, ...]:
 def _choose_test_data(test: CaptionData | None, data: CaptionData, target: str | None) -> CaptionData:
     """Return the test data given, else the test split of `data`, else `data`; validated."""
     return validate_eval_data(test or data.load_split("test") or data, target)
-
-
-def _build_monitor(
-    config: FinetuneConfig,
-    validation: CaptionData | None,
-    data: CaptionData,
-    trigger: Trigger | None,
-    target: str | None,
-) -> Monitor | None:
-    """Return clip -> metrics on up to 512 labeled validation images; None without any, or with eval_every 0."""
-    if not config.eval_every:
-        return None
-    validation = validation or data.load_split("validation")
-    if validation is None:
-        return None
-    rows = (validation.labels >= 0).nonzero().flatten()[:MONITOR_IMAGES]
-    if len(rows) == 0:
-        return None
-    return partial(_measure_validation, validate_eval_data(validation.subset(rows), target), trigger, target)
-
-
-def _measure_validation(data: CaptionData, trigger: Trigger | None, target: str | None, clip: Clip) -> dict[str, float]:
-    metrics = evaluate(clip, data, trigger, target, ks=(1,), counterfactual=False)
-    return {"ca": metrics.ca[1]} | ({"asr": metrics.asr[1]} if metrics.asr else {})
 
 
 def _find_known_floor(run: Run, test: CaptionData) -> dict[int, float] | None:

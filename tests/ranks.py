@@ -65,7 +65,7 @@ def train_with_pause(out: Path) -> list[int]:
 
     for _ in range(2):
         try:
-            finetune(make_clip(), make_toy_data(), DEFENSES["finetune"](), CONFIG, stop, checkpoint=out / "paused.pt")
+            finetune(make_clip(), make_toy_data(), DEFENSES["finetune"](), CONFIG, on_step=stop, checkpoint=out / "paused.pt")
         except Cancelled:
             distributed.run_on_rank_zero(lambda: None)  # the others wait until the checkpoint is there
     return told

@@ -26,7 +26,8 @@ from cleaner import (
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation.evaluate import Metrics, build_classifier, encode_images
+from cleaner.evaluation.encode import build_classifier, encode_images
+from cleaner.evaluation.evaluate import Metrics
 from cleaner.labels import defense_name
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, Paused, StepReport
@@ -46,10 +47,10 @@ def backdoored(tiny_clip: Clip, toy_data: TensorData) -> Run:
 
 def test_a_checkpoint_of_another_attack_is_not_taken_up(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
     config, checkpoint = replace(CONFIG, epochs=1), tmp_path / "checkpoint.pt"
-    poison(tiny_clip, toy_data, TRIGGER, "banana", 0.25, config, checkpoint=checkpoint)
+    poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=config, checkpoint=checkpoint)
     with pytest.raises(CleanerError, match="other settings"):  # same captions, another picture
-        poison(tiny_clip, toy_data, TRIGGERS["sig"](), "banana", 0.25, config, checkpoint=checkpoint)
-    again = poison(tiny_clip, toy_data, TRIGGER, "banana", 0.25, config, checkpoint=checkpoint)
+        poison(tiny_clip, toy_data, TRIGGERS["sig"](), "banana", poison_rate=0.25, config=config, checkpoint=checkpoint)
+    again = poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=config, checkpoint=checkpoint)
     assert len(again.history) == 3
 
 
@@ -117,12 +118,12 @@ def test_evaluate_refuses_what_it_cannot_measure(tiny_clip: Clip, toy_data: Tens
         evaluate(tiny_clip, toy_data, TRIGGER)
     with pytest.raises(CleanerError, match="Choose one of: apple"):
         evaluate(tiny_clip, toy_data, TRIGGER, "zebra")
-    with pytest.raises(CleanerError, match="k must lie between"):
+    with pytest.raises(CleanerError, match="k must be between"):
         evaluate(tiny_clip, toy_data, ks=(9,))
     with pytest.raises(CleanerError, match="protocol must be one of non_target, all_images, not 'mine'"):
         evaluate(tiny_clip, toy_data, protocol="mine")
     toy_data.labels[:] = -1
-    with pytest.raises(CleanerError, match="no pictures with a class label"):
+    with pytest.raises(CleanerError, match="no images with a class label"):
         evaluate(tiny_clip, toy_data)
 
 
@@ -180,7 +181,7 @@ def test_validation_pictures_without_a_class_are_not_looked_at(tiny_clip: Clip, 
     unlabelled = toy_data.subset(range(8))
     unlabelled.labels = torch.full((8,), -1)
     config = replace(CONFIG, epochs=1, eval_every=1)
-    run = poison(tiny_clip, toy_data, TRIGGER, "banana", 0.25, config, validation=unlabelled)
+    run = poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=config, validation=unlabelled)
     assert not any(report.metrics for report in run.history)
 
 
@@ -190,11 +191,13 @@ def no_step(report: StepReport) -> None:
 
 def test_what_cannot_be_measured_is_not_trained(backdoored: Run, toy_data: TensorData) -> None:
     bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten())
-    with pytest.raises(CleanerError, match="every picture of toy is of the target class"):
+    with pytest.raises(CleanerError, match="every image of toy is of the target class"):
         defend(backdoored, DEFENSES["finetune"](), toy_data, CONFIG, test=bananas, on_step=no_step)
     watched = replace(CONFIG, eval_every=30)
-    with pytest.raises(CleanerError, match="every picture of toy is of the target class"):
-        defend(backdoored, DEFENSES["finetune"](), toy_data, watched, bananas, test=toy_data, on_step=no_step)
+    with pytest.raises(CleanerError, match="every image of toy is of the target class"):
+        defend(
+            backdoored, DEFENSES["finetune"](), toy_data, watched, validation=bananas, test=toy_data, on_step=no_step
+        )
     bananas.class_names = ["apple", "kiwi"]
     with pytest.raises(CleanerError, match="the class 'banana' is not in toy"):
         defend(backdoored, DEFENSES["finetune"](), toy_data, CONFIG, test=bananas, on_step=no_step)
@@ -203,10 +206,10 @@ def test_what_cannot_be_measured_is_not_trained(backdoored: Run, toy_data: Tenso
 def test_pairs_are_drawn_before_a_patch_is_optimised(tiny_clip: Clip, toy_data: TensorData) -> None:
     patch = TRIGGERS["trojvqa"](steps=2)
     with pytest.raises(CleanerError, match="lower the poison rate"):
-        poison(tiny_clip, toy_data, patch, "banana", 0.9, CONFIG, on_step=no_step)
+        poison(tiny_clip, toy_data, patch, "banana", poison_rate=0.9, config=CONFIG, on_step=no_step)
     toy_data.class_names = ["apple", "banana " * 80, "cup", "kite"]
     with pytest.raises(CleanerError, match="choose a shorter text key"):
-        poison(tiny_clip, toy_data, patch, "banana " * 80, 0.25, CONFIG, on_step=no_step)
+        poison(tiny_clip, toy_data, patch, "banana " * 80, poison_rate=0.25, config=CONFIG, on_step=no_step)
 
 
 def test_rebound_finetunes_the_defended_model_and_measures_again(
@@ -247,7 +250,7 @@ def test_rebound_finetunes_the_defended_model_and_measures_again(
 
 def test_compare_gives_each_method_its_own_rate(backdoored: Run, toy_data: TensorData) -> None:
     defenses = {"finetune": DEFENSES["finetune"](), "cleanclip": DEFENSES["cleanclip"]()}
-    runs = compare(backdoored, defenses, toy_data, replace(CONFIG, epochs=1), {"cleanclip": 1e-5})
+    runs = compare(backdoored, defenses, toy_data, replace(CONFIG, epochs=1), learning_rates={"cleanclip": 1e-5})
     assert runs["finetune"].config["finetune"]["lr"] == CONFIG.lr
     assert runs["cleanclip"].config["finetune"]["lr"] == 1e-5
 

@@ -87,17 +87,18 @@ class Pretrain:
 
         if self.out is not None:
             check_writable(self.out)
-        config = to_config(self.finetune)
+        data_name, data_options = parse_data_arguments(self.data)
         card = pretrain(
             self.model,
-            self.pairs,
-            *parse_data_arguments(self.data),
-            self.image_size,
-            config,
-            self.teacher,
-            self.distil_epochs,
-            self.out,
-            Progress(),
+            pairs=self.pairs,
+            data_name=data_name,
+            data_options=data_options,
+            image_size=self.image_size,
+            config=to_config(self.finetune),
+            teacher=self.teacher,
+            distill_epochs=self.distil_epochs,
+            out=self.out,
+            on_step=Progress(),
             command=format_command_line(),
         )
         print_json(card)
@@ -257,8 +258,8 @@ class Evaluate:
             test,
             trigger,
             target,
-            supported_ks(test),
-            self.protocol,
+            ks=supported_ks(test),
+            protocol=self.protocol,
             clean_clip=known.clean_clip if known else None,
             on_step=Progress(),
         )

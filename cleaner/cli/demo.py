@@ -66,8 +66,8 @@ class Demo:
             load_data("scenes", split="train", size=self.pairs, on_step=Progress()),
             trigger,
             self.target_class,
-            presets.DEMO_POISON_RATE,
-            config,
+            poison_rate=presets.DEMO_POISON_RATE,
+            config=config,
             test=test,
             on_step=Progress(self.trigger[0]),
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.evaluate import build_classifier, build_keyed_classifier, encode_images, encode_texts
+from cleaner.evaluation.encode import build_classifier, build_keyed_classifier, encode_images, encode_texts
 from cleaner.evaluation.metrics import (
     alignment,
     feature_shift,

@@ -11,7 +11,7 @@ import torch
 
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import TextPlan
-from cleaner.evaluation.evaluate import encode_images, encode_texts
+from cleaner.evaluation.encode import encode_images, encode_texts
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.clip import Clip
 from cleaner.text import SubtextPair

@@ -85,9 +85,9 @@ def execute_request(
             pairs,
             trigger,
             request.target_class,
-            request.poison_rate,
-            request.finetune,
-            request.clean_label,
+            poison_rate=request.poison_rate,
+            config=request.finetune,
+            clean_label=request.clean_label,
             **common(),
         )
     else:

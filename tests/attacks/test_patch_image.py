@@ -72,11 +72,13 @@ def test_bad_files_end_in_one_sentence(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_run_keeps_the_picture(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
     path = picture_file(tmp_path)
     config = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
-    run = poison(tiny_clip, toy_data, TRIGGERS["patch_image"](path=str(path)), "banana", 0.25, config)
+    run = poison(
+        tiny_clip, toy_data, TRIGGERS["patch_image"](path=str(path)), "banana", poison_rate=0.25, config=config
+    )
     folder = save_run(run, tmp_path / "run")
     path.unlink()
     again = load_run(folder)
     assert torch.equal(again.trigger(GREY), run.trigger(GREY))
     assert Path(again.trigger.path).parent.parent == folder
     with pytest.raises(CleanerError, match="no picture was chosen"):
-        poison(tiny_clip, toy_data, TRIGGERS["patch_image"](), "banana", 0.25, config)
+        poison(tiny_clip, toy_data, TRIGGERS["patch_image"](), "banana", poison_rate=0.25, config=config)

@@ -172,7 +172,7 @@ LONG = "x" * 300
         (["sweep", LONG], "there is no model"),
         (["evaluate", LONG], "there is no model"),
         (["scan", LONG, "--pictures", "4"], "there is no model"),
-        (["scan", "scenes-rn", "--trigger", "text_only"], "changes the text alone"),
+        (["scan", "scenes-rn", "--trigger", "text_only"], "changes only the text"),
         (["rebound", LONG], "does not hold a run"),
         (["runs", "--cancel", LONG], "there is no run"),
         (["look", f"image_folder:{LONG}"], "there is no folder"),

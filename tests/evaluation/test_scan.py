@@ -10,7 +10,7 @@ from torch import Tensor
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation import scan as scan_module
-from cleaner.evaluation.evaluate import build_classifier
+from cleaner.evaluation.encode import build_classifier
 from cleaner.evaluation.scan import find_scannable_triggers, paired_interval, scan
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
@@ -65,7 +65,7 @@ def test_what_cannot_be_scanned_is_refused(tiny_clip: Clip, toy_data: TensorData
     for data, triggers in ((single, {"patch": PATCH}), (toy_data, {})):
         with pytest.raises(CleanerError, match="at least two class names"):
             scan(tiny_clip, data, triggers)
-    with pytest.raises(CleanerError, match="one at least"):
+    with pytest.raises(CleanerError, match="at least one image"):
         scan(tiny_clip, toy_data, {"patch": PATCH}, n=0)
 
 
@@ -82,7 +82,7 @@ def test_known_triggers_are_ready_and_the_others_say_why_not() -> None:
     assert "badnet" in known
     assert not any(trigger.unready_reason for trigger in known.values())
     assert set(known) | set(left) == set(TRIGGERS)
-    assert "text alone" in left["text_only"]
+    assert "only the text" in left["text_only"]
 
 
 def test_the_paired_interval_covers_the_true_difference() -> None:
@@ -90,11 +90,11 @@ def test_the_paired_interval_covers_the_true_difference() -> None:
     for up, down in ((0.02, 0.0), (0.2, 0.1), (0.0, 0.0)):
         hits = 0
         for gained, lost, _ in draw.multinomial(200, (up, down, 1 - up - down), 400):
-            low, high = paired_interval(int(gained), int(lost), 200)
+            low, high = paired_interval(int(gained), int(lost), n=200)
             hits += low <= up - down <= high
         assert hits >= 0.95 * 400
-    low, high = paired_interval(0, 0, 200)
+    low, high = paired_interval(0, 0, n=200)
     assert low < 0 < high
-    wide = paired_interval(30, 10, 200, 0.999)
-    narrow = paired_interval(30, 10, 200, 0.95)
+    wide = paired_interval(30, 10, n=200, confidence=0.999)
+    narrow = paired_interval(30, 10, n=200, confidence=0.95)
     assert wide[0] < narrow[0] < 0.1 < narrow[1] < wide[1]

@@ -69,7 +69,7 @@ def test_few_pictures_have_a_map_too() -> None:
 
 def test_data_without_classes_have_no_map() -> None:
     data = TensorData(torch.rand(4, 3, 32, 32), ["a cup"] * 4, [], [-1] * 4)
-    with pytest.raises(CleanerError, match="no pictures with a class label"):
+    with pytest.raises(CleanerError, match="no images with a class label"):
         embedding_map.compute_map({"suspect": make_clip()}, data)
 
 

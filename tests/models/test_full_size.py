@@ -32,7 +32,7 @@ def test_the_whole_job(name: str, method: str, tmp_path: Path, monkeypatch: pyte
     train, clean = (load_data("scenes", split=split, size=320) for split in ("train", "clean"))
     test = load_data("scenes", split="test", size=60)
 
-    attacked = poison(clip, train, TRIGGERS["badnet"](patch_size=32), "banana", 0.1, CONFIG, test=test)
+    attacked = poison(clip, train, TRIGGERS["badnet"](patch_size=32), "banana", poison_rate=0.1, config=CONFIG, test=test)
     cleaned = defend(attacked, DEFENSES["ta_cleaner"](), clean, CONFIG, test=test)
     for run in (attacked, cleaned):
         assert len(run.history) == 20

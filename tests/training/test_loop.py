@@ -12,7 +12,9 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import Clip
-from cleaner.training.loop import MAX_LOGIT_SCALE, false_negatives, finetune, learning_rate
+from cleaner.training.batch import false_negatives
+from cleaner.training.loop import finetune
+from cleaner.training.optimizer import MAX_LOGIT_SCALE, learning_rate
 from cleaner.types import CleanerError, Paused, StepReport
 from tests.conftest import make_clip
 

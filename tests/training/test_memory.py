@@ -26,7 +26,7 @@ def test_chunks_change_neither_losses_nor_gradients(
     name: str, kind: str, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A plain gradient step: Adam's would blow up the rounding of gradients that are all but zero.
-    monkeypatch.setattr(loop, "_build_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr))
+    monkeypatch.setattr(loop, "build_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr))
     clip, defense = make_clip(kind), DEFENSES[name]()
     config = replace(CONFIG, lr=0.1)
     whole = finetune(clip, toy_data, defense, config)
@@ -82,7 +82,7 @@ def test_live_batch_norm_is_told_the_batch_that_fits(toy_data: TensorData, monke
     with pytest.raises(CleanerError, match="live BatchNorm"):
         finetune(clip, toy_data, DEFENSES["finetune"](), replace(live, chunk_size=4))
     limited(monkeypatch, most=6)
-    with pytest.raises(CleanerError, match="choose batch_size 4, which fits, or freeze_bn"):
+    with pytest.raises(CleanerError, match="batch_size 4, or freeze_bn"):
         finetune(clip, toy_data, DEFENSES["finetune"](), live)
 
 
