@@ -119,18 +119,57 @@ def test_distances_of_hand_made_features() -> None:
     assert uniformity(b) == pytest.approx(0.0)
 
 
-def test_silhouette_and_trustworthiness_equal_those_of_scikit_learn() -> None:
-    judge = pytest.importorskip("sklearn.metrics")
-    manifold = pytest.importorskip("sklearn.manifold")
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(90, 6, generator=generator)
+def cosine_distances(features: torch.Tensor) -> torch.Tensor:
+    unit = F.normalize(features.double(), dim=-1)
+    return 1 - unit @ unit.T
+
+
+def naive_silhouette(features: torch.Tensor, labels: torch.Tensor) -> float:
+    """Mean of (b - a) / max(a, b); a: mean distance to the own group, b: to the nearest other one."""
+    distance, scores = cosine_distances(features), []
+    for i, label in enumerate(labels):
+        own = (labels == label) & (torch.arange(len(labels)) != i)
+        if not own.any():
+            scores.append(0.0)
+            continue
+        a = distance[i, own].mean().item()
+        b = min(distance[i, labels == other].mean().item() for other in labels.unique() if other != label)
+        scores.append((b - a) / max(a, b))
+    return sum(scores) / len(scores)
+
+
+def naive_trustworthiness(features: torch.Tensor, projected: torch.Tensor, k: int) -> float:
+    """1 - 2 / (N k (2N - 3k - 1)) * sum over the k nearest on the map of max(0, rank among the features - k)."""
+    n, penalty = len(features), 0
+    ranks = cosine_distances(features).fill_diagonal_(-1).argsort(1).argsort(1)
+    for i in range(n):
+        nearest = (projected - projected[i]).norm(dim=1).argsort()[1 : k + 1]
+        penalty += (ranks[i, nearest] - k).clamp(min=0).sum().item()
+    return 1 - 2 * penalty / (n * k * (2 * n - 3 * k - 1))
+
+
+def grouped_features() -> tuple[torch.Tensor, torch.Tensor]:
+    features = torch.randn(90, 6, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(90) % 3
     features[labels == 1, 0] += 3
-    wanted = judge.silhouette_score(features.numpy(), labels.numpy(), metric="cosine")
-    assert silhouette(features, labels) == pytest.approx(wanted, abs=1e-5)
+    return features, labels
+
+
+def test_silhouette_equals_the_formula() -> None:
+    features, labels = grouped_features()
+    assert silhouette(features, labels) == pytest.approx(naive_silhouette(features, labels), abs=1e-6)
+    labels[:1] = 7  # alone in its group
+    assert silhouette(features, labels) == pytest.approx(naive_silhouette(features, labels), abs=1e-6)
+    assert silhouette(features[:2], torch.arange(2)) == 0.0
     assert math.isnan(silhouette(features, torch.zeros(90)))
-    flat = features[:, :2].clone()
-    wanted = manifold.trustworthiness(features.numpy(), flat.numpy(), n_neighbors=7, metric="cosine")
-    assert trustworthiness(features, flat, 7) == pytest.approx(wanted, abs=1e-6)
+    features[3, 2] = math.nan
+    assert math.isnan(silhouette(features, labels))
+
+
+def test_trustworthiness_equals_the_formula() -> None:
+    features, _ = grouped_features()
+    projected = features[:, :2].clone()
+    expected = naive_trustworthiness(features, projected, 7)
+    assert trustworthiness(features, projected, k=7) == pytest.approx(expected, abs=1e-6)
     with pytest.raises(CleanerError, match="more than 30 points"):
-        trustworthiness(features[:20], flat[:20])
+        trustworthiness(features[:20], projected[:20])
