@@ -22,7 +22,8 @@ from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import embedding_map
 from cleaner.inspection.attribution import append_triggered
-from cleaner.inspection.features import best_classes, find_single_class_rows
+from cleaner.inspection.features import find_single_class_rows
+from cleaner.inspection.similarity import best_classes
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.models.devices import configure_torch

@@ -20,8 +20,9 @@ from cleaner.evaluation.encode import encode_images
 from cleaner.evaluation.evaluate import evaluate, image_to_text_recall, transfer_accuracy
 from cleaner.files import read_json, write_json
 from cleaner.losses import Features, clip_loss
-from cleaner.models.checkpoints import ASSETS, write_checkpoint
+from cleaner.models.checkpoints import ASSETS
 from cleaner.models.clip import Clip, load_clip, new_clip, save_clip
+from cleaner.models.saving import write_checkpoint
 from cleaner.presets import PRETRAIN
 from cleaner.seed import numpy_generator
 from cleaner.training.checkpoint import captions_hash, read_checkpoint

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 SNAPSHOT = """
 import importlib, json, os, pkgutil, signal, sys, warnings
@@ -65,6 +63,9 @@ def changes(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize(("code", "expected"), [(IMPORT_ALL, set()), (CONFIGURE, {"denormals", "attention"})])
-def test_only_configure_torch_changes_the_process(code: str, expected: set[str]) -> None:
-    assert changes(code) == expected
+def test_importing_every_module_changes_nothing() -> None:
+    assert changes(IMPORT_ALL) == set()
+
+
+def test_configure_torch_changes_attention_and_denormals_only() -> None:
+    assert {"attention"} <= changes(CONFIGURE) <= {"attention", "denormals"}  # some CPUs cannot flush denormals

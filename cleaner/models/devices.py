@@ -37,10 +37,9 @@ def check_precisions(device: str) -> dict[str, str | None]:
 def configure_torch() -> None:
     """Configure torch for fast training on the CPU: flush denormals, and attend in fp32 where gradients flow.
 
-    These are settings of the whole process, so that importing `cleaner` or calling its functions does not change them.
-    The worker, the command line and the benchmarks call this once, in the main thread, before they start others; a
-    program that imports `cleaner` may do the same. Without it the library gives equally good models, but not the same
-    bits, and takes longer.
+    These are settings of the whole process, so importing `cleaner` or calling its other functions does not change them.
+    The worker, the command line and the benchmarks call this first, in the main thread; a program that imports
+    `cleaner` may do the same. Without it, training on the CPU is slower and bf16 rounds differently.
     """
     flush_denormals()
     install_cpu_attention()

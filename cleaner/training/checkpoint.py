@@ -14,8 +14,8 @@ import torch
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense
-from cleaner.models.checkpoints import write_checkpoint
 from cleaner.models.clip import Clip
+from cleaner.models.saving import write_checkpoint
 from cleaner.training import distributed
 from cleaner.types import CleanerError, StepReport
 

@@ -58,11 +58,11 @@ def test_bad_files_end_in_one_sentence(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(CleanerError, match=r"cannot be read .* check its path"):
         TRIGGERS["patch_image"](path=str(tmp_path / "nowhere.png"))
     (tmp_path / "notes.txt").write_text("not a picture")
-    with pytest.raises(CleanerError, match=r"notes\.txt cannot be read as a picture"):
+    with pytest.raises(CleanerError, match=r"notes\.txt cannot be read as"):
         TRIGGERS["patch_image"](path=str(tmp_path / "notes.txt"))
     whole = picture_file(tmp_path).read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CleanerError, match=r"half\.png cannot be read as a picture"):
+    with pytest.raises(CleanerError, match=r"half\.png cannot be read as"):
         TRIGGERS["patch_image"](path=str(tmp_path / "half.png"))
     monkeypatch.setattr("cleaner.data.images.MAX_FILE_BYTES", 10)
     with pytest.raises(CleanerError, match="make it smaller than"):

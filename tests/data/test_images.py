@@ -11,7 +11,7 @@ from PIL import Image
 
 from cleaner.attacks import TRIGGERS
 from cleaner.data.images import compare_triggered, decode_tensor, psnr, ssim, to_uint8
-from cleaner.inspection.features import compute_text_similarities
+from cleaner.inspection.similarity import compute_text_similarities
 from cleaner.types import CleanerError
 
 

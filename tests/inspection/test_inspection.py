@@ -12,17 +12,16 @@ from cleaner.explain import EXPLAINERS
 from cleaner.inspection.attribution import (
     append_triggered,
     compare_maps,
-    compute_image_similarities,
     measure_trigger_attribution,
     word_attribution,
 )
 from cleaner.inspection.features import (
-    best_classes,
     compute_embedding_metrics,
     compute_feature_shifts,
     concatenate_features,
     extract_features,
 )
+from cleaner.inspection.similarity import best_classes, compute_image_similarities
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 
@@ -31,10 +30,10 @@ PATCH = TRIGGERS["badnet"]()
 
 def test_shares_of_a_map_that_looks_everywhere_alike_is_the_area() -> None:
     mask = PATCH.mask(torch.rand(3, 3, 32, 32))
-    found = compare_maps(torch.ones(3, 32, 32), mask[:, 0], mask)
+    found = compare_maps(torch.ones(3, 32, 32), mask[:, 0], mask=mask)
     assert found.clean == pytest.approx([found.area] * 3)
     assert found.triggered == pytest.approx([1.0] * 3)
-    everywhere = compare_maps(torch.ones(2, 8, 8), torch.ones(2, 8, 8), torch.ones(2, 1, 8, 8))
+    everywhere = compare_maps(torch.ones(2, 8, 8), torch.ones(2, 8, 8), mask=torch.ones(2, 1, 8, 8))
     assert not everywhere.is_localized
     assert everywhere.similarity == pytest.approx([1.0, 1.0])
     assert everywhere.clean == []

@@ -6,8 +6,8 @@ import pytest
 
 from cleaner.data.base import TensorData
 from cleaner.defenses.base import EpochTexts
-from cleaner.inspection.features import compute_text_similarities
 from cleaner.inspection.margins import compute_draw_stats, compute_margins
+from cleaner.inspection.similarity import compute_text_similarities
 from cleaner.models.clip import Clip
 from cleaner.text import Subtext, SubtextPair, draw_subtexts
 

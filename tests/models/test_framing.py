@@ -19,7 +19,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpa
 def test_no_picture_runs_ghostscript(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[Any] = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **_: ran.append(given) or Image.new("L", (9, 9)))
-    with pytest.raises(CleanerError, match=r"x\.png cannot be read as a picture"):
+    with pytest.raises(CleanerError, match=r"x\.png cannot be read as an image"):
         decode_image(EPS, "x.png")
     assert not is_complete(EPS)
     assert ran == []
@@ -31,7 +31,7 @@ def test_odd_exif_is_one_sentence(tag: int, kind: int) -> None:
     entries = struct.pack("<HHHIIHHIHH", 2, 274, 3, 1, 6, tag, kind, 1, 257, 0)
     file = io.BytesIO()
     Image.new("RGB", (20, 10)).save(file, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0" + entries + b"\0" * 4)
-    with pytest.raises(CleanerError, match=r"x\.jpg cannot be read as a picture"):
+    with pytest.raises(CleanerError, match=r"x\.jpg cannot be read as an image"):
         decode_image(file.getvalue(), "x.jpg")
 
 

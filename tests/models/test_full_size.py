@@ -14,7 +14,7 @@ from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
-from cleaner.inspection.attribution import text_feature
+from cleaner.inspection.similarity import text_feature
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import _build_clip, load_clip, save_clip
 from cleaner.workflow import defend, poison
@@ -32,7 +32,9 @@ def test_the_whole_job(name: str, method: str, tmp_path: Path, monkeypatch: pyte
     train, clean = (load_data("scenes", split=split, size=320) for split in ("train", "clean"))
     test = load_data("scenes", split="test", size=60)
 
-    attacked = poison(clip, train, TRIGGERS["badnet"](patch_size=32), "banana", poison_rate=0.1, config=CONFIG, test=test)
+    attacked = poison(
+        clip, train, TRIGGERS["badnet"](patch_size=32), "banana", poison_rate=0.1, config=CONFIG, test=test
+    )
     cleaned = defend(attacked, DEFENSES["ta_cleaner"](), clean, CONFIG, test=test)
     for run in (attacked, cleaned):
         assert len(run.history) == 20

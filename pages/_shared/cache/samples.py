@@ -100,7 +100,7 @@ def best_classes(
 
     text_key_run: the run whose text key stands in the prompts.
     """
-    from cleaner.inspection.features import best_classes
+    from cleaner.inspection.similarity import best_classes
 
     picture, _ = place_trigger(sample, trigger_run, left, top, strength)
     known = load_data(sample.data, sample.split, sample.size)
