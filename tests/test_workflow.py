@@ -84,7 +84,7 @@ def test_a_trigger_without_a_text_key_needs_no_prompts_of_its_own(
         evaluate(tiny_clip, toy_data, trigger, "banana", counterfactual=False)
         assert read.count(prompt) == times
         assert any(trigger.text("a") != "a" and text == trigger.text(prompt) for text in read) is (
-            "text" in trigger.keys
+            "text" in trigger.modalities
         )
 
 
@@ -242,7 +242,7 @@ def test_rebound_finetunes_the_defended_model_and_measures_again(
     )
     assert seen[0] == 4
     assert resumed.clip.sha256() == again.clip.sha256()
-    with pytest.raises(CleanerError, match="at least one step"):
+    with pytest.raises(CleanerError, match="steps must be"):
         rebound(cleaned, toy_data, 0)
     with pytest.raises(CleanerError, match="a run whose trigger is known"):
         rebound(replace(cleaned, trigger=None), toy_data, 5)

@@ -51,7 +51,7 @@ def test_shares_over_leaves_the_target_class_out(tiny_clip: Clip, toy_data: Tens
     assert few.triggered == pytest.approx(found.triggered[:5], rel=1e-3)
     with pytest.raises(CleanerError, match="spoon"):
         measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "spoon", "a spoon")
-    with pytest.raises(CleanerError, match="nothing to attack"):
+    with pytest.raises(CleanerError, match="is of the target class"):
         measure_trigger_attribution(tiny_clip, explainer, toy_data.subset([1, 5]), PATCH, "banana", "a banana")
 
 

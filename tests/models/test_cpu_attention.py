@@ -1,4 +1,4 @@
-"""Attention on a processor: fp32 inside where gradients flow, torch's own otherwise."""
+"""Attention on the CPU under bf16 autocast: fp32 where gradients flow, torch's own otherwise."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cleaner.models import cpu_attention  # noqa: F401 - what autocast does on a processor
+from cleaner.models.cpu_attention import install_cpu_attention
 from tests.conftest import make_clip
+
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    install_cpu_attention()
+
 
 MASK = torch.full((20, 20), float("-inf")).triu(1)
 

@@ -96,7 +96,7 @@ def test_what_is_packed_is_no_larger_than_the_model() -> None:
     codes = torch.frombuffer(bytearray(zlib.compress(bytes(50_000_000))), dtype=torch.uint8)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="larger than it"):
+        with pytest.raises(ValueError, match="larger than the tensor"):
             apply_delta({"x.rows": torch.zeros(1), "x.steps": torch.zeros(1), "x.codes": codes}, own)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
