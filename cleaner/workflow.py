@@ -6,7 +6,6 @@ import json
 import platform
 import time
 from dataclasses import asdict, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version

@@ -1,4 +1,4 @@
-"""Metrics on hand-made features whose right answer is plain."""
+"""Metrics on hand-made features with known results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cleaner.types import CleanerError
 EYE = torch.eye(4)
 
 
-def test_classifier_normalises_mean_and_normalises_again() -> None:
+def test_classifier_normalizes_features_and_mean() -> None:
     prompts = torch.tensor([[[3.0, 0.0], [0.0, 4.0]], [[5.0, 0.0], [2.0, 0.0]]])
     classifier = zero_shot_classifier(prompts)
     half = math.sqrt(0.5)
@@ -45,25 +45,25 @@ def test_top_k_accuracy() -> None:
     assert top_k_accuracy(scores, EYE, labels, k=2) == 1.0
 
 
-def test_asr_leaves_the_target_class_out_of_both_parts() -> None:
+def test_asr_excludes_the_target_class() -> None:
     features = EYE[[0, 0, 1, 2]]
     labels = torch.tensor([0, 1, 1, 2])
     assert attack_success_rate(features, EYE, labels, 0) == pytest.approx(1 / 3)
     assert attack_success_rate(features, EYE, labels, 0, protocol="all_images") == 0.5
 
 
-def test_asr_with_no_picture_of_another_class_is_nan() -> None:
+def test_asr_without_images_of_other_classes_is_nan() -> None:
     assert math.isnan(attack_success_rate(EYE[[0]], EYE, torch.tensor([0]), 0))
 
 
-def test_unknown_protocol_and_k_name_the_remedy() -> None:
+def test_unknown_protocol_and_k_are_rejected() -> None:
     with pytest.raises(CleanerError, match="non_target, all_images"):
         attack_success_rate(EYE, EYE, torch.arange(4), 0, protocol="some")
     with pytest.raises(CleanerError, match="the number of classes, 4"):
         in_top_k(EYE, EYE, torch.arange(4), k=5)
 
 
-def test_a_broken_model_finds_nothing() -> None:
+def test_a_broken_model_scores_zero() -> None:
     broken = torch.full((4, 4), math.nan)
     assert top_k_accuracy(broken, EYE, torch.arange(4)) == 0.0
     assert [attack_success_rate(broken, EYE, torch.full((4,), -1), target) for target in range(4)] == [0.0] * 4
