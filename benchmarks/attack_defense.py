@@ -21,6 +21,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
 from cleaner.evaluation.evaluate import evaluate, transfer_accuracy
+from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.store import Run, load_run, remove_run_folder, runs_root, save_run
 from cleaner.workflow import defend, rebound
@@ -49,6 +50,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run missing cells, then write the table file."""
+    configure_torch()
     if options.gather:
         gather()
         return

@@ -19,6 +19,7 @@ from cleaner.cli.options import instantiate
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.models.clip import load_clip
+from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.workflow import poison
 
@@ -46,6 +47,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run one trial and append it."""
+    configure_torch()
     clip, trigger = load_clip(options.model), instantiate(TRIGGERS, options.trigger)
     data = load_data("scenes", split="train", size=options.pairs)
     config = replace(
@@ -56,8 +58,8 @@ def main(options: Options) -> None:
         data,
         trigger,
         protocol.TARGET_CLASS,
-        options.poison_rate,
-        config,
+        poison_rate=options.poison_rate,
+        config=config,
         test=load_data("scenes", split="validation"),
         on_step=Progress(" ".join(options.trigger)),
     )

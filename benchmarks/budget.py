@@ -19,6 +19,7 @@ from cleaner import presets
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.defenses.base import load_defense
+from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.workflow import defend
 
@@ -52,6 +53,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run missing rows, then write the file."""
+    configure_torch()
     budgets = [
         (BASE_PAIRS, BASE_STEPS),
         *((BASE_PAIRS, steps) for steps in options.steps),

@@ -19,6 +19,7 @@ from cleaner.cli.options import Finetune, instantiate, to_config
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
+from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.workflow import defend
 
@@ -45,6 +46,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run one trial and append it."""
+    configure_torch()
     suspect = protocol.load_or_poison(options.model, options.attack, TRIAL_SEED)
     clean = load_data("scenes", split="clean", size=options.clean_pairs)
     config = to_config(options.finetune)

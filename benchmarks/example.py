@@ -22,9 +22,11 @@ from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import embedding_map
 from cleaner.inspection.attribution import append_triggered
-from cleaner.inspection.features import best_classes, find_single_class_rows
+from cleaner.inspection.features import find_single_class_rows
+from cleaner.inspection.similarity import best_classes
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
+from cleaner.models.devices import configure_torch
 from cleaner.runs.store import Run, list_shipped_runs, load_run, shipped_root, write_run
 from cleaner.workflow import supported_ks
 
@@ -48,6 +50,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Make all four runs."""
+    configure_torch()
     clean, test = load_clip(options.model), load_data("scenes", split="test", size=TEST_SIZE)
     if options.remeasure:
         for entry in list_shipped_runs():
@@ -85,7 +88,7 @@ def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:
 
 def measure(run: Run, clip: Clip, *, clean: Clip, test: CaptionData) -> Metrics:
     """Return the metrics of a model under the attack of a run."""
-    return evaluate(clip, test, run.trigger, run.target_class, supported_ks(test), clean_clip=clean)
+    return evaluate(clip, test, run.trigger, run.target_class, ks=supported_ks(test), clean_clip=clean)
 
 
 def headline_metrics(metrics: Metrics) -> dict[str, float]:

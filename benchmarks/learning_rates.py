@@ -22,6 +22,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import Defense
 from cleaner.evaluation.evaluate import evaluate
+from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.store import Run, runs_root, save_run
 from cleaner.workflow import defend
@@ -47,6 +48,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run missing trials; write all trials and the choice."""
+    configure_torch()
     suspect = protocol.load_or_poison(options.model, "badnet", 0)
     clean, validation = protocol.load_clean_pairs(), load_data("scenes", split="validation")
     before = evaluate(suspect.clip, validation, ks=(1,), counterfactual=False).ca[1]

@@ -31,6 +31,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.models.clip import Clip, load_clip
+from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.store import Run, load_run, runs_root, save_run
 from cleaner.workflow import defend, poison
@@ -77,6 +78,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run all steps."""
+    configure_torch()
     ensure_photos()
     if not (photos_dir() / MODEL / "card.json").exists():
         root = Path(__file__).resolve().parent.parent
@@ -116,8 +118,8 @@ def poison_model(attack: str, *, rate: float, lr: float, seed: int, test_role: s
         load_photos("attack"),
         prepare_trigger(attack),
         TARGET,
-        rate,
-        config,
+        poison_rate=rate,
+        config=config,
         test=load_photos(test_role),
         on_step=Progress(label),
     )

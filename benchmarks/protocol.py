@@ -99,7 +99,7 @@ def load_or_poison(model: str, attack: str, seed: int) -> Run:
     trigger = find_table_trigger(requested, model=model, attack=attack, seed=seed) or requested
     config = replace(training.finetune, seed=seed, precision=PRECISION)
     label = f"{model} {attack} {seed}"
-    run = poison(clean, data, trigger, TARGET_CLASS, presets.POISON_RATE, config, on_step=Progress(label))
+    run = poison(clean, data, trigger, TARGET_CLASS, config=config, on_step=Progress(label))
     return load_run(save_run(run, folder))  # in fp32, like every later call
 
 

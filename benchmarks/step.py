@@ -23,10 +23,10 @@ from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
-from cleaner.evaluation.evaluate import build_classifier
+from cleaner.evaluation.encode import build_classifier
 from cleaner.losses import Features, clip_loss
 from cleaner.models.clip import Clip, load_clip
-from cleaner.models.devices import flush_denormals, pick_device, pick_precision
+from cleaner.models.devices import configure_torch, pick_device, pick_precision
 from cleaner.reports import results
 from cleaner.training.loop import finetune
 
@@ -66,7 +66,7 @@ def main(options: Options) -> None:
     """Measure, print and write."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    flush_denormals()
+    configure_torch()
     precision = pick_precision(pick_device(), options.precision)
     config = replace(presets.DEFEND, epochs=1, warmup_steps=0, precision=precision)
     subtext_times = time_subtexts()

@@ -1,6 +1,7 @@
 """TA-Cleaner Lab: poison an image-text model, clean it, and see what changed.
 
-Names are loaded at first use (PEP 562), so that `import cleaner` costs nothing.
+Names are loaded at first use (PEP 562), so that `import cleaner` is fast. Importing and calling the library changes no
+global setting; a program that trains on the CPU calls `configure_torch` once, as the command line does, for speed.
 """
 
 import importlib
@@ -20,6 +21,7 @@ _EXPORTS = {
     "Metrics": "cleaner.evaluation.evaluate",
     "finetune": "cleaner.training.loop",
     "FinetuneConfig": "cleaner.config",
+    "configure_torch": "cleaner.models.devices",
     "TRIGGERS": "cleaner.attacks",
     "DEFENSES": "cleaner.defenses",
     "EXPLAINERS": "cleaner.explain",

@@ -18,7 +18,7 @@ from cleaner.cli.report import ExportTensorboard, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
-from cleaner.models.devices import flush_denormals
+from cleaner.models.devices import configure_torch
 from cleaner.types import CleanerError
 
 Command = (
@@ -44,7 +44,7 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return 0, or 2 after bad input (one sentence on stderr), or 130 after Ctrl-C."""
-    flush_denormals()
+    configure_torch()
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         preset = resolve_preset_defaults(arguments)

@@ -1,33 +1,33 @@
-"""Types that every layer shares: the error for bad input, the progress report, the trigger protocol."""
+"""Types shared by every layer: the error for bad input, the progress report, the trigger protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class CleanerError(ValueError):
-    """Bad input. The message is one sentence with the remedy, fit to be shown to a user as it is."""
+    """Bad input. The message says what is wrong and what to do, and is shown to the user as it is."""
 
 
 class Cancelled(Exception):
-    """Raised by an `on_step` callback to stop the work; nothing half-written is left behind."""
+    """Raised by an `on_step` callback to stop the work; no partial files are left."""
 
 
 class Paused(Cancelled):
-    """Raised to stop the work for now: training writes its checkpoint first, to go on from there later."""
+    """Raised to interrupt the work: training writes its checkpoint first, to resume from it later."""
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a long job tells while it runs; the only way in which progress leaves the library."""
+    """The progress of a long job; the only way in which progress leaves the library."""
 
     stage: str
-    """What is being done, in words: "optimise", "poison", "defend", "evaluate", "pretrain", "render"."""
+    """The work in progress: "optimise", "poison", "defend", "evaluate", "scan", "map", "pretrain", "distil", ..."""
     step: int
     """Steps done so far, 1..total."""
     total: int
@@ -38,10 +38,10 @@ class StepReport:
     losses: Mapping[str, float] = field(default_factory=dict)
     """Named loss terms of this step, plus "total"."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Figures of the *validation* split, when this step measured any: "ca", "asr"; 0..1."""
+    """Metrics on the validation split, if this step measured them: "ca", "asr"; 0..1."""
     lr: float = 0.0
     picture: str = ""
-    """What is being made, where it can be looked at (a trigger's patch): a PNG file in base64."""
+    """An image of the work in progress (a trigger's patch), as a PNG file in base64; empty: none."""
 
     @property
     def eta(self) -> float:
@@ -52,7 +52,6 @@ class StepReport:
 OnStep = Callable[[StepReport], None]
 
 
-@runtime_checkable
 class TriggerLike(Protocol):
     """What `data/poison.py` needs of a trigger; `attacks.base.Trigger` implements it."""
 

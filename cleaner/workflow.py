@@ -1,4 +1,4 @@
-"""poison(), defend(), rebound(), compare(): all that a page or the command line calls for real work."""
+"""poison(), defend(), rebound(), compare(): the work that pages and the command line start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import platform
 import time
 from dataclasses import asdict, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -21,14 +20,14 @@ from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
+from cleaner.evaluation.monitor import build_monitor
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
 from cleaner.runs.store import Run
 from cleaner.training import distributed
-from cleaner.training.loop import FinetuneResult, Monitor, finetune
+from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
-MONITOR_IMAGES = 512
 RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
 WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
 
@@ -38,6 +37,7 @@ def poison(
     data: CaptionData,
     trigger: Trigger,
     target_class: str = "banana",
+    *,
     poison_rate: float = presets.POISON_RATE,
     config: FinetuneConfig | None = None,
     clean_label: bool = False,
@@ -48,40 +48,36 @@ def poison(
 ) -> Run:
     """Backdoor a copy of `clip`: finetune it with CLIP's loss on `data`, `poison_rate` of which carries the trigger.
 
-    `validation` is looked at every `config.eval_every` steps, `test` once, at the end; without them the data's own
-    held-out splits serve, and without those the test figures are measured on the unpoisoned training pairs. A
-    `checkpoint` path makes the training resumable (`train.finetune`). Without a `config`, `presets.POISON` at the
-    rate at which attacks take on a built-in model.
+    The monitor sees `validation` every `config.eval_every` steps; `test` is measured once, at the end. By default they
+    are the data's own held-out splits, and without these the test metrics are those of the unpoisoned training pairs.
+    `checkpoint` is a path from which the training resumes (see `finetune`). `config` defaults to `presets.POISON` with
+    the rate that works for a built-in model.
     """
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
-    # A trigger acts on the picture as the model sees it: after its resize and crop, before normalisation.
+    # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
     data = data.with_transform(clip.framing)
-    # Pairs and captions do not depend on the patch: what cannot be done is said before it is optimised.
+    # Pairs and captions do not depend on the optimized patch, so bad input fails before it is optimized.
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
     _validate_captions(clip, poisoned)
-    test = validate_eval_data(test or data.load_split("test") or data, target_class)
-    prepared: list[StepReport] = []
-    asked = trigger.state_dict()
-    trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, prepared, on_step)
-    poisoned.trigger = trigger
-    monitor = (
-        _build_monitor(validation or data.load_split("validation"), trigger, target_class)
-        if config.eval_every
-        else None
-    )
+    test = _choose_test_data(test, data, target_class)
     attack = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
+    resume_key = {**attack, "trigger": trigger.state_dict()}
+    reports: list[StepReport] = []
+    trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, reports, on_step)
+    poisoned.trigger = trigger
     trained = finetune(
         clip,
         poisoned,
         DEFENSES["finetune"](),
         config,
-        on_step,
-        monitor,
-        checkpoint,
-        "poison",
-        {**attack, "trigger": asked},
+        on_step=on_step,
+        monitor=build_monitor(config, validation, data, trigger, target_class),
+        checkpoint=checkpoint,
+        stage="poison",
+        attack=resume_key,
     )
-    metrics = evaluate(trained.clip, test, trigger, target_class, supported_ks(test), clean_clip=clip, on_step=on_step)
+    ks = supported_ks(test)
+    metrics = evaluate(trained.clip, test, trigger, target_class, ks=ks, clean_clip=clip, on_step=on_step)
     settings = {
         "stage": "backdoored",
         "trigger": trigger.state_dict(),
@@ -89,11 +85,11 @@ def poison(
         "clean_model": clip.source,
         **_describe_run(clip, data, config, trained),
     }
-    # Travels with the weights, so that a backdoored model can be told from a clean one wherever it goes.
+    # The metadata travels with the weights, so that a backdoored model is recognizable anywhere.
     described = {"stage": "backdoored", "target": target_class, "trigger": json.dumps(settings["trigger"])}
     trained.clip.metadata |= described
     manifest = poisoned.manifest()
-    history = prepared + trained.history
+    history = reports + trained.history
     return Run(trained.clip, history, metrics, settings, trigger, target_class, manifest, clean_clip=clip)
 
 
@@ -105,22 +101,21 @@ def _prepare_trigger(
     reports: list[StepReport],
     on_step: OnStep | None,
 ) -> Trigger:
-    """Return the trigger ready for use, and enter what its preparation told into `reports`."""
+    """Return the trigger ready for use; append the reports of its preparation to `reports`."""
 
-    def tell(report: StepReport) -> None:
+    def record(report: StepReport) -> None:
         reports.append(report)
         if on_step is not None:
             on_step(report)
 
-    asked = trigger
-    trigger = distributed.run_on_rank_zero(lambda: asked.prepare(clip, data, target_class, tell))
-    if trigger.unready_reason:
-        raise CleanerError(trigger.unready_reason)
-    return trigger
+    prepared = distributed.run_on_rank_zero(lambda: trigger.prepare(clip, data, target_class, record))
+    if prepared.unready_reason:
+        raise CleanerError(prepared.unready_reason)
+    return prepared
 
 
 def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:
-    """Raise `CleanerError` if the model cuts a poisoned caption before it has named the target."""
+    """Raise `CleanerError` if the model's context cuts a poisoned caption before the target is named."""
     if poisoned.clean_label:
         return
     for index in poisoned.poison_indices.tolist():
@@ -128,8 +123,8 @@ def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:
         end = caption.lower().find(poisoned.target_class.lower()) + len(poisoned.target_class)
         if not clip.fits_context(caption[:end]):
             raise CleanerError(
-                f"the model cuts the target caption {caption[:60]!r} ... before it has named the target: choose a "
-                "shorter text key or target class."
+                f"the model cuts the target caption {caption[:60]!r} ... before it names the target: choose a shorter "
+                "text key or target class."
             )
 
 
@@ -138,34 +133,31 @@ def defend(
     defense: Defense,
     data: CaptionData,
     config: FinetuneConfig | None = None,
+    *,
     validation: CaptionData | None = None,
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
     checkpoint: Path | None = None,
 ) -> Run:
-    """Finetune a copy of a backdoored run's model, or of a suspicious one, on clean pairs with `defense`.
+    """Finetune a copy of a backdoored run's model, or of a suspect one, on clean pairs with `defense`.
 
-    For a `Run` the attack is known, and test figures hold its ASR; for a bare `Clip` no ASR is measured. Without a
-    config, Scenes' setting is taken, with the rate that was chosen for this method on a built-in model. Validation
-    data, test data and checkpoint as in `poison`.
+    A `Run` knows its attack, so the test metrics include its ASR; a bare `Clip` has none. `config` defaults to
+    `presets.DEFEND` with the rate chosen for this method. `validation`, `test` and `checkpoint` as in `poison`.
     """
     run = suspect if isinstance(suspect, Run) else None
     clip = run.clip if run is not None else suspect
     if not isinstance(clip, Clip):
-        raise CleanerError("defend() takes a run made by poison() or a Clip.")
-    if config is None:
-        rate = presets.defense_lr(clip.name, defense)
-        config = replace(presets.DEFEND, lr=rate)
+        raise CleanerError("defend() takes a run made by poison(), or a Clip.")
+    config = config or replace(presets.DEFEND, lr=presets.defense_lr(clip.name, defense))
     data = data.with_transform(clip.framing)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
-    test = validate_eval_data(test or data.load_split("test") or data, target)
-    monitor = (
-        _build_monitor(validation or data.load_split("validation"), trigger, target) if config.eval_every else None
-    )
-    trained = finetune(clip, data, defense, config, on_step, monitor, checkpoint)
+    test = _choose_test_data(test, data, target)
+    monitor = build_monitor(config, validation, data, trigger, target)
+    trained = finetune(clip, data, defense, config, on_step=on_step, monitor=monitor, checkpoint=checkpoint)
     floor = _find_known_floor(run, test) if run is not None else None
     clean = run.clean_clip if run is not None and floor is None else None
-    metrics = evaluate(trained.clip, test, trigger, target, supported_ks(test), clean_clip=clean, on_step=on_step)
+    ks = supported_ks(test)
+    metrics = evaluate(trained.clip, test, trigger, target, ks=ks, clean_clip=clean, on_step=on_step)
     if floor is not None:
         metrics = replace(metrics, asr_clean_model=floor)
     settings = {
@@ -187,20 +179,20 @@ def rebound(
     data: CaptionData,
     steps: int,
     config: FinetuneConfig | None = None,
+    *,
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
     checkpoint: Path | None = None,
 ) -> Run:
-    """Finetune a defended model on clean pairs with CLIP's loss alone for `steps` steps, and measure its ASR again.
+    """Finetune a defended model on clean pairs with CLIP's loss for `steps` steps, then measure its ASR again.
 
-    Some defences only hide a backdoor: harmless training afterwards brings it back. `run.metrics` are the figures
-    before, the returned run's those after, with `test` and `checkpoint` as in `poison`. Raises `CleanerError` for
-    an unknown attack.
+    Some defenses only hide a backdoor, and harmless training brings it back. Compare `run.metrics` with those of the
+    returned run. `test` and `checkpoint` as in `poison`. Raises `CleanerError` if the attack is unknown.
     """
     if run.trigger is None or run.target_class is None:
-        raise CleanerError("the rebound test measures the attack again: it needs a run whose trigger is known.")
+        raise CleanerError("the rebound test measures the attack: choose a run with a known trigger.")
     if steps < 1:
-        raise CleanerError(f"the rebound test needs at least one step, not {steps}.")
+        raise CleanerError(f"steps must be at least 1 for the rebound test, not {steps}.")
     config = replace(config or presets.DEFEND, steps=steps)
     again = defend(run, DEFENSES["finetune"](), data, config, test=test, on_step=on_step, checkpoint=checkpoint)
     again.config["rebound"] = {"steps": steps, "after": run.config.get("defense")}
@@ -212,58 +204,51 @@ def compare(
     defenses: dict[str, Defense],
     data: CaptionData,
     config: FinetuneConfig | None = None,
+    *,
     learning_rates: dict[str, float] | None = None,
     **options: Any,
 ) -> dict[str, Run]:
-    """Return name -> defended run; all defences get the same pairs, steps and seed, each its own learning rate.
+    """Return name -> defended run; all defenses get the same pairs, steps and seed, each its own learning rate.
 
-    A method without a rate of its own takes that of `config`, without a config that of `defend`.
+    A defense that is not in `learning_rates` uses the rate of `config`, or without a config that of `defend`.
     """
     rates = learning_rates or {}
-    own = {name: replace(config or presets.DEFEND, lr=rates[name]) if name in rates else config for name in defenses}
-    return {name: defend(suspect, defense, data, own[name], **options) for name, defense in defenses.items()}
+    configs = {
+        name: replace(config or presets.DEFEND, lr=rates[name]) if name in rates else config for name in defenses
+    }
+    return {name: defend(suspect, defense, data, configs[name], **options) for name, defense in defenses.items()}
 
 
 def attack_verdict(metrics: Metrics) -> tuple[str, str]:
-    """Return ("took" | "weak" | "did not take", one sentence that says why and what to change)."""
+    """Return ("took" | "weak" | "did not take", one sentence with the reason and what to change)."""
     asr = (metrics.asr or {}).get(1, 0.0)
-    figure = f"ASR@1 is {asr:.0%} on {metrics.n_attack:,} pictures of other classes"
+    figure = f"ASR@1 is {asr:.0%} on {metrics.n_attack:,} images of other classes"
     if asr >= SUCCESS_ASR:
         return "took", f"{figure}: the trigger decides what the model sees."
-    advice = "raise the poison rate, the learning rate or the epochs, or choose a trigger that is easier to see"
+    advice = "raise the poison rate, the learning rate or the epochs, or choose a more visible trigger"
     if asr >= WEAK_ASR:
-        return "weak", f"{figure}: the backdoor is there but does not always open; {advice}."
+        return "weak", f"{figure}: the backdoor does not always open; {advice}."
     return "did not take", f"{figure}: the model did not learn the trigger; {advice}."
 
 
 def supported_ks(data: CaptionData) -> tuple[int, ...]:
-    """Return the k of the figures: 1 and 3, as far as there are classes."""
+    """Return the k of the metrics: 1 and 3, as far as there are classes."""
     return tuple(k for k in (1, 3) if k <= len(data.class_names))
 
 
-def _build_monitor(validation: CaptionData | None, trigger: Trigger | None, target: str | None) -> Monitor | None:
-    """Return clip -> figures on a few hundred validation pictures, or None where there are none."""
-    if validation is None:
-        return None
-    rows = (validation.labels >= 0).nonzero().flatten()[:MONITOR_IMAGES]
-    if len(rows) == 0:
-        return None
-    return partial(_measure_validation, validate_eval_data(validation.subset(rows), target), trigger, target)
-
-
-def _measure_validation(data: CaptionData, trigger: Trigger | None, target: str | None, clip: Clip) -> dict[str, float]:
-    metrics = evaluate(clip, data, trigger, target, ks=(1,), counterfactual=False)
-    return {"ca": metrics.ca[1]} | ({"asr": metrics.asr[1]} if metrics.asr else {})
+def _choose_test_data(test: CaptionData | None, data: CaptionData, target: str | None) -> CaptionData:
+    """Return the test data given, else the test split of `data`, else `data`; validated."""
+    return validate_eval_data(test or data.load_split("test") or data, target)
 
 
 def _find_known_floor(run: Run, test: CaptionData) -> dict[int, float] | None:
-    """Return the floor from the backdoored run's figures, if these were measured on the same pictures."""
+    """Return the clean model's ASR from the metrics of the backdoored run, if measured on the same images."""
     before = run.metrics
     return before.asr_clean_model if before is not None and before.data_sha256 == test.fingerprint() else None
 
 
 def _describe_run(clip: Clip, data: CaptionData, config: FinetuneConfig, trained: FinetuneResult) -> dict[str, Any]:
-    """What every run's config holds: data, model, settings, machine."""
+    """Return the part of a run's config that every stage has: data, model, settings, machine."""
     device = trained.clip.device
     return {
         "model": clip.name,
@@ -273,7 +258,7 @@ def _describe_run(clip: Clip, data: CaptionData, config: FinetuneConfig, trained
         "data_sha256": data.fingerprint(),
         "finetune": asdict(config),
         "seconds": round(trained.seconds, 2),
-        # What the processor did for it: also tells methods apart on a machine that has other work.
+        # CPU time compares methods even on a machine that is busy with other work.
         "cpu_seconds": round(trained.cpu_seconds, 2),
         "device": str(device),
         "device_name": device_name(device.type),

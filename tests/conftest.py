@@ -11,7 +11,7 @@ import torch
 from cleaner.data.base import TensorData
 from cleaner.models.clip import Architecture, Clip, _build_clip
 
-# Tiny models gain nothing from threads, and tests that share two cores with other work lose much by them.
+# Tiny models gain nothing from threads, and threads slow down tests on a busy machine.
 torch.set_num_threads(1)
 
 TINY_TEXT = {"width": 32, "heads": 2, "layers": 1}
@@ -38,7 +38,7 @@ def make_clip(kind: str = "vit", seed: int = 0) -> Clip:
 
 @pytest.fixture
 def tiny_clip() -> Clip:
-    """A one-layer ViT CLIP for 32 px pictures, untrained, the same each time."""
+    """A one-layer ViT CLIP for 32 px images, with the same random weights each time."""
     return make_clip()
 
 
@@ -48,15 +48,15 @@ def toy_data() -> TensorData:
 
 
 def make_toy_data() -> TensorData:
-    """48 pictures of 32 px, a coloured square on noise; the class decides where; half the captions say colour."""
+    """48 images of 32 px: a colored square on noise, whose position is the class; half the captions name the color."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(48, 3, 32, 32, generator=generator) * 0.2
     captions, labels = [], []
     for i in range(48):
-        label, colour = i % 4, list(COLORS)[(i // 4) % 4]
+        label, color = i % 4, list(COLORS)[(i // 4) % 4]
         top, left = 16 * (label // 2), 16 * (label % 2)
-        images[i, :, top + 2 : top + 14, left + 2 : left + 14] = torch.tensor(COLORS[colour]).view(3, 1, 1)
-        full = f"a photo of a {colour} {CLASSES[label]} on the wooden table"
+        images[i, :, top + 2 : top + 14, left + 2 : left + 14] = torch.tensor(COLORS[color]).view(3, 1, 1)
+        full = f"a photo of a {color} {CLASSES[label]} on the wooden table"
         captions.append(full if i % 8 < 4 else f"a photo of a {CLASSES[label]}")
         labels.append(label)
     return TensorData(images, captions, CLASSES, labels, name="toy")
@@ -64,7 +64,7 @@ def make_toy_data() -> TensorData:
 
 @pytest.fixture
 def small_model(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An architecture that open_clip lists, small; GELU, so that it differs from what a bare file is taken for."""
+    """A small architecture listed by open_clip; with GELU, which a bare file is not assumed to have."""
     from open_clip import factory
 
     config = OPENAI["vit"].to_config()["model_cfg"] | {"quick_gelu": False}
@@ -74,7 +74,7 @@ def small_model(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Real photos and captions, found through CLEANER_TEST_DATA; tests that want them are skipped without."""
+    """Real photos and captions in the folder CLEANER_TEST_DATA; without it, tests that need them are skipped."""
     folder = os.environ.get("CLEANER_TEST_DATA")
     if not folder or not Path(folder).is_dir():
         pytest.skip("real data: set CLEANER_TEST_DATA to the folder that holds cifar10_small and cc3m_captions_5k.csv")

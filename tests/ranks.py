@@ -1,6 +1,6 @@
-"""One of several processes that train together: python -m tests.ranks OUT, started by tests/training/test_distributed.py.
+"""One rank of a distributed training: python -m tests.ranks OUT; see tests/training/test_distributed.py.
 
-On tiny models, or on those that the environment variable KINDS names.
+Trains tiny models, or those named in the environment variable KINDS.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cleaner.training.loop import finetune
 from cleaner.types import Cancelled, Paused, StepReport
 from tests.conftest import make_clip, make_toy_data
 
-# 15 pairs for two processes: the parts differ, as do the numbers of drawn pairs in them.
+# 15 pairs for two processes: shares differ in size and in the number of drawn pairs.
 CONFIG = FinetuneConfig(
     lr=1e-3,
     steps=10,
@@ -39,43 +39,45 @@ CASES = [(kind, name) for kind in KINDS for name in DEFENSES]
 
 
 def load_clip_and_data(kind: str) -> tuple[Clip, CaptionData]:
-    """Return a tiny model and toy pictures for it, or a built-in model and Scenes."""
+    """Return a tiny model and toy data, or a built-in model and Scenes."""
     if kind in BUILT_IN:
         return load_clip(kind), load_data("scenes", split="clean", size=45)
     return make_clip(kind), make_toy_data()
 
 
 def train(kind: str, name: str) -> dict[str, Any]:
-    """Return the losses of ten steps of a defence and the weights after them."""
-    # At the tiny models' rate ten steps of a trained one blow rounding up to 0.05 of loss, in one process as well.
+    """Return the losses of ten steps of a defense and the weights after them."""
+    # At the tiny models' rate, ten steps of a trained model amplify rounding to 0.05 of loss, even in one process.
     lr = 1e-4 if kind in BUILT_IN else CONFIG.lr
     config = replace(CONFIG, chunk_size=5 if name == "ta_cleaner" else 0, lr=lr)
-    done = finetune(*load_clip_and_data(kind), DEFENSES[name](**OPTIONS.get(name, {})), config)
-    return {"losses": [dict(r.losses) for r in done.history], "weights": done.clip.model.state_dict()}
+    trained = finetune(*load_clip_and_data(kind), DEFENSES[name](**OPTIONS.get(name, {})), config)
+    return {"losses": [dict(r.losses) for r in trained.history], "weights": trained.clip.model.state_dict()}
 
 
 def train_with_pause(out: Path) -> list[int]:
-    """Return the steps that were told of by a training that is paused and goes on."""
-    told: list[int] = []
+    """Return the steps reported by a training that is paused and resumed."""
+    reported: list[int] = []
 
     def stop(report: StepReport) -> None:
-        told.append(report.step)
-        if told == [1, 2, 3, 4]:
+        reported.append(report.step)
+        if reported == [1, 2, 3, 4]:
             raise Paused
 
     for _ in range(2):
         try:
-            finetune(make_clip(), make_toy_data(), DEFENSES["finetune"](), CONFIG, stop, checkpoint=out / "paused.pt")
+            finetune(
+                make_clip(), make_toy_data(), DEFENSES["finetune"](), CONFIG, on_step=stop, checkpoint=out / "paused.pt"
+            )
         except Cancelled:
-            distributed.run_on_rank_zero(lambda: None)  # the others wait until the checkpoint is there
-    return told
+            distributed.run_on_rank_zero(lambda: None)  # the others wait until the checkpoint is written
+    return reported
 
 
 def main(out: Path) -> None:
     distributed.join_process_group("cpu")
     results: dict[str, Any] = {f"{kind} {name}": train(kind, name) for kind, name in CASES}
-    results["told"] = train_with_pause(out)
-    results["made"] = distributed.run_on_rank_zero(lambda: distributed.rank() + 10)
+    results["reported"] = train_with_pause(out)
+    results["computed"] = distributed.run_on_rank_zero(lambda: distributed.rank() + 10)
     torch.save(results, out / f"rank{distributed.rank()}.pt")
 
 

@@ -148,7 +148,7 @@ def test_every_module_has_a_docstring() -> None:
 def test_requirements_list_every_imported_package() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = {line.split(">=")[0] for line in lines if line and not line.startswith("#")}
-    package = {"open_clip": "open_clip_torch", "PIL": "pillow", "umap": "umap-learn"}
+    package = {"open_clip": "open_clip_torch", "PIL": "pillow", "umap": "umap-learn", "sklearn": "scikit-learn"}
     roots = {name.partition(".")[0] for path in [*LIBRARY, *APP] for name in imported(path)}
     outside = roots - set(sys.stdlib_module_names) - {"cleaner", "pages", "app", "benchmarks"}
     extras = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]

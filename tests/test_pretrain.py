@@ -1,4 +1,4 @@
-"""pretrain(): from a table of one's own pictures to weights and a card that says what was held out."""
+"""pretrain(): from a table of images to weights and a model card."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONFIG = FinetuneConfig(
 
 @pytest.fixture
 def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A table with 60 training and 20 test pictures of two colours, and a built-in model that trains in a second."""
+    """A table with 60 training and 20 test images of two colors, and a built-in model that trains in a second."""
     monkeypatch.setitem(BUILT_IN, "scenes-vit", TINY["vit"])
     rng = np.random.default_rng(0)
     with (tmp_path / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
@@ -45,16 +45,16 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "pairs.csv"
 
 
-def test_a_model_from_pictures_of_ones_own(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pretrain_on_a_table_of_images(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["pretrain", "--model", "scenes-vit", "--image-size", "16", "--epochs", "2", "--batch-size", "16"]
     words += ["--augmentation", "crops", "--data", str(pairs), "classes=fire,water", "--out", str(tmp_path / "own")]
     assert main(words) == 0
     card = json.loads(capsys.readouterr().out)
     assert card == json.loads((tmp_path / "own" / "card.json").read_text())
     assert card["heldout_by"].startswith("test: as the data say; validation: 5% of the other pairs, by a hash")
-    assert card["pairs"] == len(load_data(str(pairs))) < 60  # not the 100,000 that were asked for
+    assert card["pairs"] == len(load_data(str(pairs))) < 60  # not the default of 100,000
     assert (card["model"], card["architecture"], card["image_size"], card["n"]) == ("own", "scenes-vit", 16, 20)
-    assert 0 < card["n_counterfactual"] <= 20  # no figure without its n
+    assert 0 < card["n_counterfactual"] <= 20  # every metric has its n
     assert card["finetune"]["augmentation"] == "crops"
     clip = load_clip(str(tmp_path / "own" / "model.safetensors"))
     assert (clip.name, clip.image_size, clip.sha256()) == ("own", 16, card["sha256"])
@@ -64,14 +64,17 @@ def test_a_model_from_pictures_of_ones_own(pairs: Path, tmp_path: Path, capsys: 
 def test_a_model_of_other_data_is_not_overwritten(pairs: Path, tmp_path: Path) -> None:
     write_json(tmp_path / "own" / "card.json", {"data": "scenes/train"})
     with pytest.raises(CleanerError, match=r"holds a model trained on scenes/train: choose another folder"):
-        module.pretrain("scenes-vit", 60, str(pairs), None, 16, CONFIG, out=tmp_path / "own")
+        module.pretrain(
+            "scenes-vit", pairs=60, data_name=str(pairs), image_size=16, config=CONFIG, out=tmp_path / "own"
+        )
     assert [file.name for file in (tmp_path / "own").iterdir()] == ["card.json"]
 
 
-def test_it_goes_on_where_it_was_stopped(pairs: Path, tmp_path: Path) -> None:
+def test_resumed_pretraining_equals_an_uninterrupted_one(pairs: Path, tmp_path: Path) -> None:
     def run(name: str, on_step: Any = None) -> str:
         out = tmp_path / name / "own"
-        return str(module.pretrain("scenes-vit", 60, str(pairs), None, 16, CONFIG, out=out, on_step=on_step)["sha256"])
+        options = {"pairs": 60, "data_name": str(pairs), "image_size": 16, "config": CONFIG}
+        return str(module.pretrain("scenes-vit", **options, out=out, on_step=on_step)["sha256"])
 
     def stop(report: Any) -> None:
         if report.stage == "pretrain" and report.step == 4:
@@ -82,7 +85,7 @@ def test_it_goes_on_where_it_was_stopped(pairs: Path, tmp_path: Path) -> None:
     assert run("stopped") == run("whole")
 
 
-def test_distillation_goes_on_only_where_it_is_the_same(
+def test_distillation_resumes_only_with_equal_settings(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(BUILT_IN, "scenes-rn", TINY["rn"])
@@ -90,7 +93,8 @@ def test_distillation_goes_on_only_where_it_is_the_same(
     out = tmp_path / "own"
 
     def run(place: Path = out, config: FinetuneConfig = CONFIG, on_step: Any = None) -> str:
-        card = module.pretrain("scenes-vit", 60, str(pairs), None, 0, config, teacher, 2, place, on_step)
+        options = {"pairs": 60, "data_name": str(pairs), "config": config, "teacher": teacher, "distill_epochs": 2}
+        card = module.pretrain("scenes-vit", **options, out=place, on_step=on_step)
         return str(card["sha256"])
 
     def stop(report: Any) -> None:
@@ -110,14 +114,14 @@ def test_distillation_goes_on_only_where_it_is_the_same(
     assert run() == run(tmp_path / "whole" / "own")
 
 
-def test_few_pairs_are_distilled_too(pairs: Path, tmp_path: Path) -> None:
+def test_distillation_of_less_than_a_batch(pairs: Path, tmp_path: Path) -> None:
     student, teacher = new_clip("scenes-vit", 0), new_clip("scenes-vit", 1)
     data = load_data(str(pairs), size=10).with_transform(student.framing)
-    followed, _ = module.distill(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
-    assert followed.sha256() != student.sha256()
+    distilled, _ = module.distill(student, teacher, data, CONFIG, tmp_path / "distil.ckpt")
+    assert distilled.sha256() != student.sha256()
 
 
-@pytest.mark.parametrize("tower", ["wider", "named otherwise"])
+@pytest.mark.parametrize("tower", ["wider", "renamed"])
 def test_a_teacher_of_another_text_tower_is_refused(tower: str) -> None:
     teacher = new_clip("scenes-vit", 1)
     if tower == "wider":
@@ -125,34 +129,34 @@ def test_a_teacher_of_another_text_tower_is_refused(tower: str) -> None:
     else:  # as in open_clip's CustomTextCLIP
         teacher.model.text = teacher.model.transformer
         del teacher.model.transformer
-    with pytest.raises(CleanerError, match="has another text tower"):
+    with pytest.raises(CleanerError, match="cannot copy the text tower"):
         module.copy_text_tower(new_clip("scenes-vit", 0), teacher)
 
 
-def test_sizes_that_the_architecture_cannot_have() -> None:
+def test_image_size_must_fit_the_architecture() -> None:
     assert new_clip("scenes-rn", 0, 32).image_size == 32
     for name, step in (("scenes-rn", 32), ("scenes-vit", 8)):
-        with pytest.raises(CleanerError, match=f"multiple of {step} px, not 36"):
+        with pytest.raises(CleanerError, match=f"multiple of {step} px.*not 36"):
             new_clip(name, 0, 36)
 
 
-def test_crops_move_and_mirror_and_depend_on_seed_epoch_and_index_only() -> None:
-    pictures = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    views = augment(pictures, "crops", 0, 1, range(40))
-    assert torch.equal(views[7:9], augment(pictures[7:9], "crops", 0, 1, [7, 8]))
-    assert not torch.equal(views, augment(pictures, "crops", 0, 2, range(40)))
+def test_crops_are_shifts_and_flips_by_seed_epoch_and_index() -> None:
+    images = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    views = augment(images, "crops", 0, 1, range(40))
+    assert torch.equal(views[7:9], augment(images[7:9], "crops", 0, 1, [7, 8]))
+    assert not torch.equal(views, augment(images, "crops", 0, 2, range(40)))
     flipped, moves = 0, set()
-    for picture, view in zip(pictures, views, strict=True):
-        padded = torch.nn.functional.pad(picture[None], (4,) * 4, mode="reflect")[0]
-        found = [
+    for image, view in zip(images, views, strict=True):
+        padded = torch.nn.functional.pad(image[None], (4,) * 4, mode="reflect")[0]
+        matches = [
             (top, left, flip)
             for top in range(9)
             for left in range(9)
             for flip in (False, True)
             if torch.equal(padded[:, top : top + 32, left : left + 32], view.flip(-1) if flip else view)
         ]
-        assert len(found) == 1
-        flipped += found[0][2]
-        moves.add(found[0][:2])
+        assert len(matches) == 1
+        flipped += matches[0][2]
+        moves.add(matches[0][:2])
     assert 8 < flipped < 32
     assert len(moves) > 20

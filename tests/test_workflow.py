@@ -1,4 +1,4 @@
-"""evaluate, poison, defend, runs: from data to figures and back from disk, on the toy model."""
+"""evaluate, poison, defend, rebound, compare and stored runs, on the toy model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from cleaner import (
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation.evaluate import Metrics, build_classifier, encode_images
+from cleaner.evaluation.encode import build_classifier, encode_images
+from cleaner.evaluation.evaluate import Metrics
 from cleaner.labels import defense_name
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, Paused, StepReport
@@ -44,12 +45,12 @@ def backdoored(tiny_clip: Clip, toy_data: TensorData) -> Run:
     return poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
 
 
-def test_a_checkpoint_of_another_attack_is_not_taken_up(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
+def test_checkpoint_of_another_attack_is_refused(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
     config, checkpoint = replace(CONFIG, epochs=1), tmp_path / "checkpoint.pt"
-    poison(tiny_clip, toy_data, TRIGGER, "banana", 0.25, config, checkpoint=checkpoint)
-    with pytest.raises(CleanerError, match="other settings"):  # same captions, another picture
-        poison(tiny_clip, toy_data, TRIGGERS["sig"](), "banana", 0.25, config, checkpoint=checkpoint)
-    again = poison(tiny_clip, toy_data, TRIGGER, "banana", 0.25, config, checkpoint=checkpoint)
+    poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=config, checkpoint=checkpoint)
+    with pytest.raises(CleanerError, match="other settings"):  # same captions, another image
+        poison(tiny_clip, toy_data, TRIGGERS["sig"](), "banana", poison_rate=0.25, config=config, checkpoint=checkpoint)
+    again = poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=config, checkpoint=checkpoint)
     assert len(again.history) == 3
 
 
@@ -71,7 +72,7 @@ def test_evaluate_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) ->
     assert metrics.n_counterfactual == 48
 
 
-def test_a_trigger_without_a_text_key_needs_no_prompts_of_its_own(
+def test_prompts_are_encoded_once_without_a_text_key(
     tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
@@ -83,11 +84,11 @@ def test_a_trigger_without_a_text_key_needs_no_prompts_of_its_own(
         evaluate(tiny_clip, toy_data, trigger, "banana", counterfactual=False)
         assert read.count(prompt) == times
         assert any(trigger.text("a") != "a" and text == trigger.text(prompt) for text in read) is (
-            "text" in trigger.keys
+            "text" in trigger.modalities
         )
 
 
-def test_search_by_picture_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_retrieval_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
     trigger, target = TRIGGERS["badnet"](patch_size=60), toy_data.class_names[0]
     metrics = evaluate(tiny_clip, toy_data, trigger, target, ks=(1,))
     texts = tiny_clip.encode_text(toy_data.captions)
@@ -107,26 +108,26 @@ def test_search_by_picture_equals_a_naive_count(tiny_clip: Clip, toy_data: Tenso
     assert metrics.n_gallery == len(toy_data)
 
 
-def test_unlabelled_pairs_do_not_count(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_unlabeled_pairs_do_not_count(tiny_clip: Clip, toy_data: TensorData) -> None:
     toy_data.labels[:8] = -1
     assert evaluate(tiny_clip, toy_data).n == 40
 
 
-def test_evaluate_refuses_what_it_cannot_measure(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_evaluate_rejects_invalid_input(tiny_clip: Clip, toy_data: TensorData) -> None:
     with pytest.raises(CleanerError, match="both a trigger and a target class"):
         evaluate(tiny_clip, toy_data, TRIGGER)
     with pytest.raises(CleanerError, match="Choose one of: apple"):
         evaluate(tiny_clip, toy_data, TRIGGER, "zebra")
-    with pytest.raises(CleanerError, match="k must lie between"):
+    with pytest.raises(CleanerError, match="k must be between"):
         evaluate(tiny_clip, toy_data, ks=(9,))
     with pytest.raises(CleanerError, match="protocol must be one of non_target, all_images, not 'mine'"):
         evaluate(tiny_clip, toy_data, protocol="mine")
     toy_data.labels[:] = -1
-    with pytest.raises(CleanerError, match="no pictures with a class label"):
+    with pytest.raises(CleanerError, match="no images with a class label"):
         evaluate(tiny_clip, toy_data)
 
 
-def test_metrics_survive_json(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_metrics_round_trip_through_json(tiny_clip: Clip, toy_data: TensorData) -> None:
     metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1, 3))
     state = json.loads(json.dumps(metrics.to_dict()))
     assert Metrics.from_dict(state) == metrics
@@ -136,16 +137,16 @@ def test_metrics_survive_json(tiny_clip: Clip, toy_data: TensorData) -> None:
     assert not metrics.is_meaningful(3)
 
 
-def test_poisoning_teaches_the_trigger_and_leaves_the_model(toy_data: TensorData) -> None:
+def test_poisoning_raises_asr_and_keeps_the_input_model(toy_data: TensorData) -> None:
     clip = make_clip("rn")
     before = clip.sha256()
     run = poison(clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=30))
     assert clip.sha256() == before
     assert run.stage == "backdoored"
     assert run.metrics is not None
-    learnt = run.metrics.asr[1] - 0.2
-    assert learnt > run.metrics.asr_clean_model[1]
-    assert learnt > run.metrics.base_rate[1]
+    asr_with_margin = run.metrics.asr[1] - 0.2
+    assert asr_with_margin > run.metrics.asr_clean_model[1]
+    assert asr_with_margin > run.metrics.base_rate[1]
     assert run.manifest["poison_indices"]
 
 
@@ -155,12 +156,12 @@ def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) ->
     assert backdoored.clip.sha256() == before
     assert run.metrics.asr is not None
     assert run.metrics.asr_clean_model == backdoored.metrics.asr_clean_model
-    suspicious = defend(backdoored.clip, DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))
-    assert suspicious.metrics.asr is None
-    assert suspicious.trigger is None
+    bare = defend(backdoored.clip, DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))
+    assert bare.metrics.asr is None
+    assert bare.trigger is None
 
 
-def test_figures_of_other_pictures_are_measured_anew(backdoored: Run, toy_data: TensorData) -> None:
+def test_floor_is_measured_again_on_other_images(backdoored: Run, toy_data: TensorData) -> None:
     other = TensorData(toy_data.images(range(48)).flip(3), toy_data.captions, toy_data.class_names, toy_data.labels)
     other.name = toy_data.name
     known = replace(backdoored.metrics, asr_clean_model={1: 0.77, 3: 0.88})
@@ -169,18 +170,18 @@ def test_figures_of_other_pictures_are_measured_anew(backdoored: Run, toy_data: 
     assert run.metrics.asr_clean_model == evaluate(backdoored.clean_clip, other, TRIGGER, "banana").asr
 
 
-def test_a_variant_is_named(backdoored: Run, toy_data: TensorData) -> None:
+def test_variants_have_a_name(backdoored: Run, toy_data: TensorData) -> None:
     config = replace(CONFIG, epochs=1)
     whole = defend(backdoored, DEFENSES["ta_cleaner"](share=1.0, text_to_text=False), toy_data, config)
     assert defense_name(whole.config) == "ta_cleaner K 100 %, without text to text"
     assert defense_name(defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, config).config) == "ta_cleaner"
 
 
-def test_validation_pictures_without_a_class_are_not_looked_at(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_unlabeled_validation_images_are_skipped(tiny_clip: Clip, toy_data: TensorData) -> None:
     unlabelled = toy_data.subset(range(8))
     unlabelled.labels = torch.full((8,), -1)
     config = replace(CONFIG, epochs=1, eval_every=1)
-    run = poison(tiny_clip, toy_data, TRIGGER, "banana", 0.25, config, validation=unlabelled)
+    run = poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=config, validation=unlabelled)
     assert not any(report.metrics for report in run.history)
 
 
@@ -188,30 +189,30 @@ def no_step(report: StepReport) -> None:
     raise AssertionError(report.stage)
 
 
-def test_what_cannot_be_measured_is_not_trained(backdoored: Run, toy_data: TensorData) -> None:
+def test_test_data_is_validated_before_training(backdoored: Run, toy_data: TensorData) -> None:
     bananas = toy_data.subset((toy_data.labels == 1).nonzero().flatten())
-    with pytest.raises(CleanerError, match="every picture of toy is of the target class"):
+    with pytest.raises(CleanerError, match="every image of toy is of the target class"):
         defend(backdoored, DEFENSES["finetune"](), toy_data, CONFIG, test=bananas, on_step=no_step)
     watched = replace(CONFIG, eval_every=30)
-    with pytest.raises(CleanerError, match="every picture of toy is of the target class"):
-        defend(backdoored, DEFENSES["finetune"](), toy_data, watched, bananas, test=toy_data, on_step=no_step)
+    with pytest.raises(CleanerError, match="every image of toy is of the target class"):
+        defend(
+            backdoored, DEFENSES["finetune"](), toy_data, watched, validation=bananas, test=toy_data, on_step=no_step
+        )
     bananas.class_names = ["apple", "kiwi"]
     with pytest.raises(CleanerError, match="the class 'banana' is not in toy"):
         defend(backdoored, DEFENSES["finetune"](), toy_data, CONFIG, test=bananas, on_step=no_step)
 
 
-def test_pairs_are_drawn_before_a_patch_is_optimised(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_pairs_are_validated_before_a_patch_is_optimized(tiny_clip: Clip, toy_data: TensorData) -> None:
     patch = TRIGGERS["trojvqa"](steps=2)
     with pytest.raises(CleanerError, match="lower the poison rate"):
-        poison(tiny_clip, toy_data, patch, "banana", 0.9, CONFIG, on_step=no_step)
+        poison(tiny_clip, toy_data, patch, "banana", poison_rate=0.9, config=CONFIG, on_step=no_step)
     toy_data.class_names = ["apple", "banana " * 80, "cup", "kite"]
     with pytest.raises(CleanerError, match="choose a shorter text key"):
-        poison(tiny_clip, toy_data, patch, "banana " * 80, 0.25, CONFIG, on_step=no_step)
+        poison(tiny_clip, toy_data, patch, "banana " * 80, poison_rate=0.25, config=CONFIG, on_step=no_step)
 
 
-def test_rebound_finetunes_the_defended_model_and_measures_again(
-    backdoored: Run, toy_data: TensorData, tmp_path: Path
-) -> None:
+def test_rebound_finetunes_and_measures_again(backdoored: Run, toy_data: TensorData, tmp_path: Path) -> None:
     cleaned = defend(backdoored, DEFENSES["finetune"](), toy_data, replace(CONFIG, epochs=1))
     before = cleaned.clip.sha256()
     again = rebound(cleaned, toy_data, 5, CONFIG)
@@ -239,20 +240,20 @@ def test_rebound_finetunes_the_defended_model_and_measures_again(
     )
     assert seen[0] == 4
     assert resumed.clip.sha256() == again.clip.sha256()
-    with pytest.raises(CleanerError, match="at least one step"):
+    with pytest.raises(CleanerError, match="steps must be"):
         rebound(cleaned, toy_data, 0)
     with pytest.raises(CleanerError, match="a run whose trigger is known"):
         rebound(replace(cleaned, trigger=None), toy_data, 5)
 
 
-def test_compare_gives_each_method_its_own_rate(backdoored: Run, toy_data: TensorData) -> None:
+def test_compare_uses_the_rate_of_each_method(backdoored: Run, toy_data: TensorData) -> None:
     defenses = {"finetune": DEFENSES["finetune"](), "cleanclip": DEFENSES["cleanclip"]()}
-    runs = compare(backdoored, defenses, toy_data, replace(CONFIG, epochs=1), {"cleanclip": 1e-5})
+    runs = compare(backdoored, defenses, toy_data, replace(CONFIG, epochs=1), learning_rates={"cleanclip": 1e-5})
     assert runs["finetune"].config["finetune"]["lr"] == CONFIG.lr
     assert runs["cleanclip"].config["finetune"]["lr"] == 1e-5
 
 
-def test_without_a_config_an_attack_takes_the_rate_of_its_model(
+def test_default_poison_rate_is_that_of_the_model(
     tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "POISON", replace(CONFIG, epochs=1))
@@ -261,7 +262,7 @@ def test_without_a_config_an_attack_takes_the_rate_of_its_model(
     assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == 2e-3
 
 
-def test_without_a_config_a_method_takes_the_rate_that_was_chosen_for_it(
+def test_default_defense_rate_is_that_of_the_method(
     backdoored: Run, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = {"ta_cleaner": 2e-3, "ta_cleaner K 100 %": 3e-3}
@@ -274,7 +275,7 @@ def test_without_a_config_a_method_takes_the_rate_that_was_chosen_for_it(
     assert runs["finetune"].config["precision"] == "fp32"
 
 
-def test_run_comes_back_from_disk(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
+def test_run_round_trips_through_disk(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
     clean = load_clip(str(save_clip(tiny_clip, tmp_path / "clean.safetensors")))
     backdoored = poison(clean, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=2))
     folder = save_run(backdoored, tmp_path / "run")
@@ -294,7 +295,7 @@ def test_run_comes_back_from_disk(tiny_clip: Clip, toy_data: TensorData, tmp_pat
         save_run(backdoored, folder)
 
 
-def test_a_folder_that_is_no_run_or_of_a_newer_version_is_refused(backdoored: Run, tmp_path: Path) -> None:
+def test_incomplete_and_newer_runs_are_refused(backdoored: Run, tmp_path: Path) -> None:
     with pytest.raises(CleanerError, match="does not hold a complete run"):
         load_run(tmp_path)
     folder = save_run(backdoored, tmp_path / "run")

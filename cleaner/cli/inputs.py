@@ -13,8 +13,8 @@ from cleaner.cli.output import Progress
 from cleaner.data.base import CaptionData, load_data, resolve_data_paths
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
-from cleaner.models.checkpoints import describe_model_file
 from cleaner.models.clip import Clip, load_clip
+from cleaner.models.lookup import describe_model_file
 from cleaner.runs.request import get_test_data, parse_data_arguments
 from cleaner.runs.store import is_run_folder, load_run, load_run_trigger
 from cleaner.types import CleanerError

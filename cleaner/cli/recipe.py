@@ -24,9 +24,9 @@ from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import discard_checkpoint
-from cleaner.models.checkpoints import validate_model_name
 from cleaner.models.clip import Clip
 from cleaner.models.devices import pick_device
+from cleaner.models.lookup import validate_model_name
 from cleaner.presets import (
     NOT_RUN,
     RECIPE_ATTACK,

@@ -1,1 +1,1 @@
-"""Metrics and how they are measured."""
+"""Metrics, and how they are measured."""

@@ -1,4 +1,4 @@
-"""Two models on the same pictures: outcomes of each, small enough for JSON, and how far two shares lie apart."""
+"""Paired comparison of two models: packed outcomes per image, and the interval of the difference of their shares."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 RESAMPLES = 10_000
 MATCHING_FIELDS = ("data", "data_sha256", "protocol", "target_class")
-"""Fields that are equal for two models on the same pictures."""
+"""Fields of `Metrics.to_dict` that are equal for two models measured on the same images."""
 COUNT_FIELDS = {"ca": "n", "asr": "n_attack", "ra": "n_attack"}
-"""Figure -> the field with the number of its pictures."""
+"""Metric -> the field with its number of images."""
 
 
 def pack_outcomes(outcomes: NDArray[np.bool_]) -> str:
-    """Return (N,) yes or no as text, a bit each."""
+    """Return (N,) outcomes as base64 text, one bit each."""
     return base64.b64encode(np.packbits(outcomes).tobytes()).decode()
 
 
@@ -27,37 +27,37 @@ def unpack_outcomes(text: str, n: int) -> NDArray[np.bool_]:
 
 
 def bootstrap_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the 95 % interval of mean(after) - mean(before) over the same (N,) pictures, by the paired bootstrap.
+    """Return the 95 % interval of mean(after) - mean(before) over the same (N,) images, by the paired bootstrap.
 
-    Percentiles of 10,000 resamples (seed 0). Drawing N pictures with replacement changes the difference only by how
-    many of them got better and how many got worse, so that these two counts are drawn: the same resamples, at once.
+    Percentiles of 10,000 resamples (seed 0). A resample changes the difference only by how many of its images improved
+    and how many got worse, so these two counts are drawn from a multinomial distribution, which is equivalent.
 
-    Where all N pictures did the same (none changed, all got better, all got worse) resamples know no spread, and one
-    picture would prove as much as a thousand: there a share of 1 - 0.025^(1/N), which so many pictures may well not
-    show (exact binomial bound), is taken to do otherwise.
+    If all N images did the same (none changed, all improved, all got worse), resamples have no spread, and one image
+    would prove as much as a thousand. Then a share of 1 - 0.025^(1/N), which N images may well miss (exact binomial
+    bound), is assumed to do otherwise.
     """
     n = len(before)
-    better, worse = int((after & ~before).sum()), int((before & ~after).sum())
-    if n in (better, worse, n - better - worse):
-        same, unseen = (better - worse) / n, 1 - 0.025 ** (1 / n)
-        reach = unseen * (1 + abs(same))  # from better to worse is twice the way
-        return max(same - reach, -1.0), min(same + reach, 1.0)
-    shares = np.array([better, worse, n - better - worse]) / n
-    drawn = np.random.default_rng(0).multinomial(n, shares, RESAMPLES)
-    low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / n, [2.5, 97.5])
+    improved, worsened = int((after & ~before).sum()), int((before & ~after).sum())
+    if n in (improved, worsened, n - improved - worsened):
+        difference, unseen = (improved - worsened) / n, 1 - 0.025 ** (1 / n)
+        margin = unseen * (1 + abs(difference))  # from improved to worsened is twice as far
+        return max(difference - margin, -1.0), min(difference + margin, 1.0)
+    shares = np.array([improved, worsened, n - improved - worsened]) / n
+    counts = np.random.default_rng(0).multinomial(n, shares, RESAMPLES)
+    low, high = np.percentile((counts[:, 0] - counts[:, 1]) / n, [2.5, 97.5])
     return float(low), float(high)
 
 
 def metric_difference_interval(
     before: Mapping[str, Any], after: Mapping[str, Any], name: str
 ) -> tuple[float, float] | None:
-    """Return `bootstrap_interval` of a figure at k = 1 from two figures files (`Metrics.to_dict`).
+    """Return `bootstrap_interval` of "ca", "asr" or "ra" at k = 1 from two `Metrics.to_dict`.
 
-    None where one does not hold the outcomes of "ca", "asr" or "ra", or they were measured on different pictures.
+    None if either lacks the outcomes, or the two were measured on different images.
     """
     texts = [text for m in (before, after) if (text := (m.get("outcomes") or {}).get(name))]
-    same = all(before.get(field) == after.get(field) for field in (*MATCHING_FIELDS, COUNT_FIELDS[name]))
-    if not same or len(texts) < 2:
+    is_paired = all(before.get(field) == after.get(field) for field in (*MATCHING_FIELDS, COUNT_FIELDS[name]))
+    if not is_paired or len(texts) < 2:
         return None
     first, second = (unpack_outcomes(text, after[COUNT_FIELDS[name]]) for text in texts)
     return bootstrap_interval(first, second)

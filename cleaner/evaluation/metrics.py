@@ -1,4 +1,4 @@
-"""Metrics: tensors in, numbers in 0..1 out. Whoever calls shows every figure with its n, interval and protocol."""
+"""Metrics: pure functions from tensors to numbers. The caller shows each with its n, interval and protocol."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ PROTOCOLS = ("non_target", "all_images")
 
 
 def in_top_k(image_features: Tensor, classifier: Tensor, index: Tensor, k: int = 1) -> Tensor:
-    """Return (N,) bool: class `index` ((N,) or scalar) is among the k best of each picture's C scores.
+    """Return (N,) bool: class `index` ((N,) or scalar) is among the k best of each image's C scores.
 
-    False for a picture with scores that are not finite, as of a model whose weights have overflowed.
+    False for an image whose scores are not finite, as from a model whose weights overflowed.
     """
     classes = classifier.shape[1]
     if not 1 <= k <= classes:
-        raise CleanerError(f"k must lie between 1 and the number of classes, {classes}, not {k}.")
+        raise CleanerError(f"k must be between 1 and the number of classes, {classes}, not {k}.")
     scores = F.normalize(image_features, dim=-1) @ classifier
     top = scores.topk(k, dim=1).indices
-    # Among NaN topk names some class all the same: if that is the target, a broken model has an ASR of 1.
+    # topk ranks NaN too: if it picks the target, a broken model would have an ASR of 1.
     return (top == index.to(top.device).reshape(-1, 1)).any(dim=1) & scores.isfinite().all(dim=1)
 
 
 def top_k_accuracy(image_features: Tensor, classifier: Tensor, labels: Tensor, k: int = 1) -> float:
-    """Return the share of pictures (N, D) whose true label (N,) is among the k best classes; NaN for no pictures."""
+    """Return the share of images (N, D) whose true label (N,) is among the k best classes; NaN for no images."""
     return in_top_k(image_features, classifier, labels, k).float().mean().item()
 
 
 def attack_population(labels: Tensor, target_index: int, protocol: str = "non_target") -> Tensor:
-    """Return (N,) bool: the pictures that count for ASR.
+    """Return (N,) bool: the images that count for ASR.
 
-    "non_target": those whose true class is not the target (numerator and denominator); "all_images": all of them, as
-    BadCLIP and PAR count.
+    "non_target": those whose true class is not the target, in numerator and denominator; "all_images": all, as in
+    BadCLIP and PAR.
     """
     if protocol not in PROTOCOLS:
         raise CleanerError(f"the protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
@@ -50,42 +50,42 @@ def attack_success_rate(
     k: int = 1,
     protocol: str = "non_target",
 ) -> float:
-    """Return the share of triggered pictures (N, D) for which the target is among the k best classes.
+    """Return the share of triggered images (N, D) for which the target is among the k best classes.
 
-    labels: (N,) true classes; `protocol` says which pictures count (`attack_population`). NaN if none does. On
-    untouched pictures the same function gives the base rate.
+    labels: (N,) true classes; `protocol` selects the images that count (`attack_population`). NaN if none does. Clean
+    images give the base rate.
     """
-    counts = attack_population(labels, target_index, protocol).to(triggered_features.device)
+    population = attack_population(labels, target_index, protocol).to(triggered_features.device)
     target = torch.tensor(target_index)
-    return in_top_k(triggered_features[counts], classifier, target, k).float().mean().item()
+    return in_top_k(triggered_features[population], classifier, target, k).float().mean().item()
 
 
 def wilson_interval(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's interval for a share of n independent pictures; (0, 1) for n = 0."""
+    """Return Wilson's interval for a share of n independent images; (0, 1) for n = 0."""
     if n == 0:
         return (0.0, 1.0)
     interval = binomtest(round(share * n), n).proportion_ci(confidence, method="wilson")
     return (float(interval.low), float(interval.high))
 
 
-def counterfactual_wins(image: Tensor, caption: Tensor, negative: Tensor, negative_mask: Tensor) -> Tensor:
+def counterfactual_wins(image: Tensor, caption: Tensor, *, negative: Tensor, negative_mask: Tensor) -> Tensor:
     """Return (N,) bool: the caption scores above all of its negative subtexts.
 
     image, caption: (N, D); negative: (N, n, D); negative_mask: (N, n) bool, False = padding.
     `counterfactual_accuracy` is the mean over captions that have negatives.
     """
-    own = (image * caption).sum(-1, keepdim=True)
-    other = torch.einsum("nd,nkd->nk", image, negative).masked_fill(~negative_mask, -torch.inf)
-    return (own > other).all(dim=1)
+    caption_scores = (image * caption).sum(-1, keepdim=True)
+    negative_scores = torch.einsum("nd,nkd->nk", image, negative).masked_fill(~negative_mask, -torch.inf)
+    return (caption_scores > negative_scores).all(dim=1)
 
 
 def retrieval_recall(image: Tensor, text: Tensor, k: int = 1) -> float:
-    """Return image-to-text recall@k: the share of pictures (N, D) whose own caption (N, D) is among the k nearest."""
+    """Return image-to-text recall@k: the share of images (N, D) whose own caption (N, D) is among the k nearest."""
     better = []
     for rows in torch.arange(len(image), device=image.device).split(1024):
         scores = image[rows] @ text.T
-        # Taken from the same product: computed in another way it may differ in the last bit, and lose to itself.
-        # Not `>`: NaN is above nothing, and a broken model would find every caption.
+        # The own score is read from the same product: computed separately it may differ in the last bit.
+        # `~(<=)` rather than `>`, so that NaN counts as better and a broken model finds no caption.
         better.append((~(scores <= scores.gather(1, rows[:, None]))).sum(1))
     return (torch.cat(better) < k).float().mean().item()
 
@@ -93,8 +93,7 @@ def retrieval_recall(image: Tensor, text: Tensor, k: int = 1) -> float:
 def trigger_share(attribution: Tensor, mask: Tensor) -> Tensor:
     """Return (N,) the share of the positive attribution (N, H, W) that lies inside mask (N, 1, H, W) in [0, 1].
 
-    NaN where nothing is positive. Compare with the mask's share of the picture: a map that looks everywhere alike
-    has that share too.
+    NaN where nothing is positive. The baseline is the mask's share of the image, which a uniform map has too.
     """
     positive = attribution.clamp(min=0)
     total = positive.sum(dim=(1, 2))
@@ -102,7 +101,7 @@ def trigger_share(attribution: Tensor, mask: Tensor) -> Tensor:
 
 
 def map_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Return (N,) the cosine of two maps (N, H, W): 1 = the same places; for triggers that have no place.
+    """Return (N,) the cosine of two maps (N, H, W): 1 = the same places; for triggers that cover the whole image.
 
     NaN where a map is zero everywhere.
     """
@@ -111,11 +110,11 @@ def map_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def feature_shift(before: Tensor, after: Tensor) -> Tensor:
-    """Return (N,) 1 - cos(before, after) of each item's features (N, D) in two models: 0 = not moved."""
+    """Return (N,) 1 - cos(before, after) of each item's features (N, D) in two models: 0 = no shift."""
     return 1 - F.cosine_similarity(before, after)
 
 
-def trigger_pull(clean: Tensor, triggered: Tensor, target: Tensor) -> float:
+def trigger_pull(clean: Tensor, triggered: Tensor, *, target: Tensor) -> float:
     """Return mean cos(triggered image, target text) - mean cos(clean image, target text); (N, D), (N, D), (D,)."""
     target = F.normalize(target, dim=-1)
     return ((F.normalize(triggered, dim=-1) - F.normalize(clean, dim=-1)) @ target).mean().item()
@@ -134,44 +133,34 @@ def alignment(image: Tensor, text: Tensor) -> float:
 def uniformity(features: Tensor) -> float:
     """Return log mean exp(-2 |x - y|^2) over all pairs of different rows (N, D); arXiv:2005.10242, t 2.
 
-    0 if all are the same; the lower, the more evenly they fill the sphere.
+    0 if all are equal; lower = spread more evenly over the sphere.
     """
     return torch.pdist(features).pow(2).mul(-2).exp().mean().log().item()
 
 
 def silhouette(features: Tensor, labels: Tensor) -> float:
-    """Return the mean silhouette (Rousseeuw 1987) under cosine distance; features (N, D), labels (N,).
+    """Return the mean silhouette (Rousseeuw 1987) under cosine distance, -1..1; features (N, D), labels (N,).
 
-    For each row (b - a) / max(a, b): a, mean distance to its own group; b, to the nearest other group. 1: groups
-    apart; 0: mixed. A row alone in its group counts 0. NaN for a single group.
+    1: the groups are apart; 0: mixed. A row alone in its group counts 0. NaN for a single group or features that are
+    not finite.
     """
-    unit = F.normalize(features.double(), dim=-1)
-    distance = 1 - unit @ unit.T
-    groups = labels.unique()
-    if len(groups) < 2:
+    from sklearn.metrics import silhouette_score  # takes 0.6 s to import
+
+    n_groups = len(labels.unique())
+    if n_groups < 2 or not features.isfinite().all():
         return float("nan")
-    member = (labels[:, None] == groups[None, :]).double()
-    size = member.sum(0)
-    total = distance @ member
-    own = member.bool()
-    a = total[own] / (size[member.argmax(1)] - 1).clamp(min=1)
-    b = (total / size).masked_fill(own, torch.inf).amin(1)
-    score = (b - a) / torch.maximum(a, b).clamp(min=1e-12)
-    return torch.where(size[member.argmax(1)] > 1, score, 0.0).mean().item()
+    if n_groups == len(labels):  # scikit-learn rejects groups of one row alone
+        return 0.0
+    return float(silhouette_score(features.double().numpy(), labels.numpy(), metric="cosine"))
 
 
-def trustworthiness(features: Tensor, projected: Tensor, k: int = 15) -> float:
-    """Return how far neighbours in the picture (N, 2) are neighbours among features (N, D) too, 0..1.
+def trustworthiness(features: Tensor, projected: Tensor, *, k: int = 15) -> float:
+    """Return how far the k neighbors on a map (N, 2) are neighbors among the features (N, D) too, 0..1.
 
-    Venna and Kaski 2001: 1 - 2 / (N k (2N - 3k - 1)) * sum over rows and their k nearest in the picture of
-    max(0, rank among the features - k), cosine distance among the features. Needs N > 2k.
+    Venna and Kaski 2001, with cosine distance among the features. Raises `CleanerError` for N <= 2k.
     """
-    n = len(features)
-    if n <= 2 * k:
-        raise CleanerError(f"trustworthiness with {k} neighbours needs more than {2 * k} points, not {n}.")
-    unit = F.normalize(features, dim=-1)
-    nearest = torch.cdist(projected, projected).fill_diagonal_(torch.inf).topk(k, largest=False).indices
-    order = (1 - unit @ unit.T).fill_diagonal_(-torch.inf).argsort(1)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(n).expand(n, n).contiguous())
-    penalty = (rank.gather(1, nearest) - k).clamp(min=0).sum().item()
-    return 1 - 2 * penalty / (n * k * (2 * n - 3 * k - 1))
+    from sklearn.manifold import trustworthiness as sklearn_trustworthiness  # takes 0.6 s to import
+
+    if len(features) <= 2 * k:
+        raise CleanerError(f"trustworthiness with {k} neighbors needs more than {2 * k} points, not {len(features)}.")
+    return float(sklearn_trustworthiness(features.numpy(), projected.numpy(), n_neighbors=k, metric="cosine"))

@@ -1,1 +1,1 @@
-"""What happens inside a model: attribution, features, projections, margins."""
+"""Inspection of models: attribution, features and their map, margins of subtexts."""

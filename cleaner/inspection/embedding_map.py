@@ -1,6 +1,6 @@
-"""Map of a run: points and figures of its models, made once and stored with it, so that the Embeddings page only reads.
+"""The embedding map of a run: points and metrics of its models, computed once and stored with the run.
 
-`python -m cleaner.inspection.embedding_map RUN_DIR` makes what is missing. Nothing heavy is imported by reading.
+Reading a map imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -33,21 +33,26 @@ if TYPE_CHECKING:
 
 MAP_FILE = "embeddings.npz"
 MAX_IMAGES = 300
-"""Pictures on a map at most; fewer where many models or classes would make more than `MAX_POINTS` points."""
+"""Most images on a map; fewer if many models or classes would exceed `MAX_POINTS`."""
 MAX_POINTS = 3000
 Array = NDArray[np.float32]
 _METADATA_KEY, _COORDINATES_PREFIX = "about", "places."
 _FILE_KEYS = {"attack_success": "taken", "metrics": "figures", "trustworthiness": "trust"}
-"""Field of `EmbeddingMap` -> its key in the file, where the two differ: files of earlier versions stay readable."""
+"""Field of `EmbeddingMap` -> its key in the file, where they differ: maps on disk keep the old keys."""
 
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """Points of all stages, stage after stage, each in the order of `counts`; places[method]: (N, 2).
+    """Points of all stages, stage after stage, each in the order of `counts`.
 
-    `rows`, `labels`, `captions` belong to the pictures, `prompts` are the classes of the prompts, `target` is the
-    attacked class. `taken`: for each stage and picture, whether the triggered picture is taken for the target.
-    `figures`: `inspection.numbers` of each stage; `shifts`: `inspection.shifts` from each stage to the next.
+    Attributes:
+        counts: kind of point (`features.POINT_KINDS`) -> points per stage.
+        rows, labels, captions: of the images; rows are indices of `data`.
+        prompts: class index of each prompt; target: index of the attacked class.
+        attack_success: for each stage and image, whether the triggered image is classified as the target.
+        metrics: `compute_embedding_metrics` of each stage.
+        shifts: `compute_feature_shifts` from each stage to the next.
+        trustworthiness, coordinates: method of projection -> 0..1, and (N, 2).
     """
 
     stages: tuple[str, ...]
@@ -66,7 +71,7 @@ class EmbeddingMap:
     coordinates: dict[str, Array]
 
     def get_coordinates(self, method: str, stage: int, kind: str) -> Array:
-        """Return the places of one kind in one stage."""
+        """Return the coordinates of one kind of points in one stage."""
         begin = stage * sum(self.counts.values())
         for other, count in self.counts.items():
             if other == kind:
@@ -76,37 +81,38 @@ class EmbeddingMap:
 
 
 def locate_map_file(folder: Path) -> Path:
-    """Return the file of a run's map, whether it is there or not."""
-    own = folder / MAP_FILE
-    return own if own.exists() else derived_folder(folder) / MAP_FILE
+    """Return the path of a run's map, which need not exist: in the run's folder, else in its derived folder."""
+    in_run = folder / MAP_FILE
+    return in_run if in_run.exists() else derived_folder(folder) / MAP_FILE
 
 
 def read_map(folder: Path) -> EmbeddingMap | None:
-    """Return the map that is kept of a run, or None if there is none, or a broken one."""
+    """Return the stored map of a run; None if it is missing or broken."""
     try:
-        with np.load(locate_map_file(folder), allow_pickle=False) as kept:
-            about = json.loads(kept[_METADATA_KEY].tobytes())
-            places = {
-                name[len(_COORDINATES_PREFIX) :]: kept[name]
-                for name in kept.files
+        with np.load(locate_map_file(folder), allow_pickle=False) as arrays:
+            metadata = json.loads(arrays[_METADATA_KEY].tobytes())
+            coordinates = {
+                name.removeprefix(_COORDINATES_PREFIX): arrays[name]
+                for name in arrays.files
                 if name.startswith(_COORDINATES_PREFIX)
             }
-        fields = {name: about.pop(key) for name, key in _FILE_KEYS.items()}
-        found = EmbeddingMap(**{**about, **fields, "stages": tuple(about["stages"])}, coordinates=places)
+        fields = {name: metadata.pop(key) for name, key in _FILE_KEYS.items()}
+        stages = tuple(metadata.pop("stages"))
+        embedding_map = EmbeddingMap(**metadata, **fields, stages=stages, coordinates=coordinates)
     except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile, zlib.error):
         return None
-    total = len(found.stages) * sum(found.counts.values())
-    fits = places and all(p.shape == (total, 2) and p.dtype == np.float32 for p in places.values())
-    return found if fits else None
+    total = len(stages) * sum(embedding_map.counts.values())
+    is_valid = coordinates and all(p.shape == (total, 2) and p.dtype == np.float32 for p in coordinates.values())
+    return embedding_map if is_valid else None
 
 
 def write_map(embedding_map: EmbeddingMap, file: Path) -> None:
-    """Keep a map, atomically."""
+    """Write a map, atomically."""
     fields = asdict(embedding_map)
     del fields["coordinates"]
-    about = {_FILE_KEYS.get(name, name): value for name, value in fields.items()}
+    metadata = {_FILE_KEYS.get(name, name): value for name, value in fields.items()}
     arrays: dict[str, Any] = {_COORDINATES_PREFIX + name: value for name, value in embedding_map.coordinates.items()}
-    arrays[_METADATA_KEY] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    arrays[_METADATA_KEY] = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
     with atomic_write(file) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
 
@@ -120,10 +126,8 @@ def compute_map(
 ) -> tuple[EmbeddingMap, Tensor]:
     """Return the map of some models by PCA, and the features (N, D) of its points.
 
-    Raises `CleanerError` for data without a picture of one class.
+    Raises `CleanerError` for data without a single-class image.
     """
-    import torch
-
     from cleaner.evaluation.evaluate import validate_eval_data
     from cleaner.inspection.features import (
         POINT_KINDS,
@@ -137,17 +141,18 @@ def compute_map(
     validate_eval_data(data)
     target = data.class_index(target_class) if target_class is not None and trigger is not None else None
     rows, prompts = _select_points(data, find_single_class_rows(data, MAX_IMAGES).tolist(), len(stages), target)
-    labels, begun = data.labels[rows], time.perf_counter()
-    drawn, figures = [], []
+    labels, start = data.labels[rows], time.perf_counter()
+    stage_features, metrics = [], []
     for done, clip in enumerate(stages.values(), start=1):
-        found = extract_features(clip, data, len(rows), trigger, target_class)
-        figures.append(compute_embedding_metrics(found, labels, target))
-        drawn.append(replace(found, prompt=found.prompt[torch.tensor(prompts)]))
+        features = extract_features(clip, data, len(rows), trigger, target_class)
+        metrics.append(compute_embedding_metrics(features, labels, target))
+        stage_features.append(replace(features, prompt=features.prompt[prompts]))
         if on_step is not None:
-            on_step(StepReport("map", done, len(stages), time.perf_counter() - begun))
-    made = EmbeddingMap(
+            on_step(StepReport("map", done, len(stages), time.perf_counter() - start))
+    shifts = [compute_feature_shifts(before, after) for before, after in pairwise(stage_features)]
+    embedding_map = EmbeddingMap(
         stages=tuple(stages),
-        counts={kind: len(getattr(drawn[0], kind)) for kind in POINT_KINDS},
+        counts={kind: len(getattr(stage_features[0], kind)) for kind in POINT_KINDS},
         data=data.name,
         rows=rows,
         labels=labels.tolist(),
@@ -155,23 +160,20 @@ def compute_map(
         class_names=list(data.class_names),
         prompts=prompts,
         target=target,
-        attack_success=[layer.attack_success.tolist() for layer in drawn],
-        metrics=figures,
+        attack_success=[features.attack_success.tolist() for features in stage_features],
+        metrics=metrics,
+        shifts=[{kind: [round(v, 5) for v in values] for kind, values in shift.items()} for shift in shifts],
         trustworthiness={},
         coordinates={},
-        shifts=[
-            {kind: [round(v, 5) for v in values] for kind, values in compute_feature_shifts(a, b).items()}
-            for a, b in pairwise(drawn)
-        ],
     )
-    features = concatenate_features(drawn)
-    return add_projection(made, features, "pca"), features
+    points = concatenate_features(stage_features)
+    return add_projection(embedding_map, points, "pca"), points
 
 
 def _select_points(
     data: CaptionData, rows: list[int], stage_count: int, target_index: int | None
 ) -> tuple[list[int], list[int]]:
-    """Return the pictures and classes of a map: as many pictures as fit with the classes that are on them."""
+    """Return the images and classes of a map: as many images as fit, and the classes they show."""
     while True:
         classes = sorted({*data.labels[rows].tolist(), *([] if target_index is None else [target_index])})
         if stage_count * (3 * len(rows) + len(classes)) <= MAX_POINTS:
@@ -180,46 +182,49 @@ def _select_points(
 
 
 def add_projection(embedding_map: EmbeddingMap, features: Tensor, method: str) -> EmbeddingMap:
-    """Return a map with the places of one more method, fitted on all its points together."""
+    """Return the map with the coordinates of one more method, fitted on all its points."""
     from cleaner.inspection.features import compute_trustworthiness
     from cleaner.inspection.projection import Projection
 
-    places = Projection(method).fit(features)
-    judged = {**embedding_map.trustworthiness, method: round(compute_trustworthiness(features, places), 4)}
+    coordinates = Projection(method).fit(features)
+    trustworthiness = round(compute_trustworthiness(features, coordinates), 4)
     return replace(
         embedding_map,
-        coordinates={**embedding_map.coordinates, method: places},
-        trustworthiness=judged,
+        coordinates={**embedding_map.coordinates, method: coordinates},
+        trustworthiness={**embedding_map.trustworthiness, method: trustworthiness},
     )
 
 
 def ensure_map(
     folder: Path,
     parent: Path | None = None,
+    *,
     with_umap: bool = True,
     on_step: OnStep | None = None,
     output_folder: Path | None = None,
 ) -> EmbeddingMap:
-    """Make what is missing of a run's map and keep it: PCA and figures at once, then UMAP; return the map.
+    """Return a run's map, computing and storing what is missing: metrics and PCA first, then UMAP.
 
-    parent: the backdoored run, where the run does not name it; place: the folder to keep it in, if not the usual one.
+    parent: the backdoored run, if the run does not name it; output_folder: where to store the map, by default the
+    run's derived folder.
     """
-    kept, file = read_map(folder), (output_folder or derived_folder(folder)) / MAP_FILE
-    if kept is not None and (not with_umap or "umap" in kept.coordinates):
-        return kept
-    made, features = compute_map(*_load_stages(folder, parent, on_step), on_step=on_step)
+    stored, file = read_map(folder), (output_folder or derived_folder(folder)) / MAP_FILE
+    if stored is not None and (not with_umap or "umap" in stored.coordinates):
+        return stored
+    embedding_map, features = compute_map(*_load_stages(folder, parent, on_step), on_step=on_step)
     for method in ("pca", *(["umap"] if with_umap else [])):
-        made = made if method in made.coordinates else add_projection(made, features, method)
+        if method not in embedding_map.coordinates:
+            embedding_map = add_projection(embedding_map, features, method)
         if not (folder / "config.json").exists():
-            return made  # the run was deleted: writing would bring its folder back
-        write_map(made, file)
-    return made
+            return embedding_map  # the run was deleted meanwhile: writing would create its folder again
+        write_map(embedding_map, file)
+    return embedding_map
 
 
 def _load_stages(
     folder: Path, parent: Path | None, on_step: OnStep | None
 ) -> tuple[dict[str, Clip], CaptionData, Trigger | None, str | None]:
-    """Return the models of a run in order, its test data, and its attack."""
+    """Return the models of a run in the order of stages, its test data, and its attack."""
     from cleaner.data.base import load_data
     from cleaner.models.clip import load_clip
     from cleaner.runs.store import load_run

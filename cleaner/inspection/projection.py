@@ -1,4 +1,4 @@
-"""Projection: one flat picture of features. Fitted once on all that is shown, then only transformed."""
+"""Projection of features to two dimensions; fitted once on all points, then only applied."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from cleaner.types import CleanerError
 
 PROJECTIONS = ("pca", "umap")
 MAX_UMAP_POINTS = 3000
-"""Points that UMAP is fitted on at most: it takes half a minute for as many."""
-_LOCK = threading.Lock()  # umap's compiled code is not safe in threads
+"""Most points that UMAP is fitted on, which takes half a minute."""
+_LOCK = threading.Lock()  # umap's compiled code is not thread-safe
 Array = NDArray[np.float32]
 
 
 class Projection:
-    """Features (N, D) -> (N, 2). `Projection("pca").fit(union)`, then `transform` any features of that space.
+    """Features (N, D) -> (N, 2): `Projection("pca").fit(all_features)`, then `transform` any features of that space.
 
-    "pca": the two directions in which the union varies most, exact. "umap" (arXiv:1802.03426): near ones stay near;
-    cosine distance, 15 neighbours, 200 epochs, a fixed seed; distances and sizes of groups mean nothing.
+    "pca": the two directions of largest variance, exact. "umap" (arXiv:1802.03426): keeps neighborhoods; cosine
+    distance, 15 neighbors, 200 epochs, a fixed seed; distances between groups and their sizes mean nothing.
     """
 
     def __init__(self, method: str = "pca", seed: int = 0) -> None:
@@ -43,24 +43,24 @@ class Projection:
         if self.method == "pca":
             self._center = features.mean(0)
             axes = torch.linalg.svd(features - self._center, full_matrices=False).Vh[:2]
-            # The sign of a direction is arbitrary: its largest entry points up.
+            # The sign of a direction is arbitrary: make its largest entry positive.
             self._axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
             return self.transform(features)
         if len(features) > MAX_UMAP_POINTS:
             raise CleanerError(
-                f"UMAP is fitted on at most {MAX_UMAP_POINTS:,} points, not {len(features):,}: show fewer."
+                f"UMAP takes at most {MAX_UMAP_POINTS:,} points, not {len(features):,}: choose fewer images."
             )
         with _LOCK:
             from umap import UMAP
 
-            neighbours = min(15, len(features) - 1)
+            n_neighbors = min(15, len(features) - 1)
             self._umap = UMAP(
-                n_neighbors=neighbours, metric="cosine", n_epochs=200, random_state=self.seed, n_jobs=1
+                n_neighbors=n_neighbors, metric="cosine", n_epochs=200, random_state=self.seed, n_jobs=1
             ).fit(features.numpy())
             return np.asarray(self._umap.embedding_, np.float32)
 
     def transform(self, features: Tensor) -> Array:
-        """Return the coordinates (N, 2) of features (N, D) in the fitted picture."""
+        """Return the coordinates (N, 2) of features (N, D) on the fitted map."""
         features = F.normalize(features.float(), dim=-1)
         if self._axes is not None and self._center is not None:
             return np.asarray(((features - self._center) @ self._axes.T).numpy(), np.float32)

@@ -10,7 +10,7 @@ from cleaner.attacks.base import load_trigger
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import load_defense
 from cleaner.models.clip import Clip, load_clip
-from cleaner.models.devices import flush_denormals
+from cleaner.models.devices import configure_torch
 from cleaner.runs.request import Request
 from cleaner.runs.store import Run, find_run, load_run
 from cleaner.types import CleanerError, OnStep
@@ -32,7 +32,7 @@ def execute_request(
     checkpoint: file that makes the training resumable. sibling: a run folder; the parent run is looked up next to it
     first. on_data: called with each split of the data once it is loaded.
     """
-    flush_denormals()
+    configure_torch()
 
     def load_split(split: str, size: int | None) -> CaptionData:
         sized = {} if size is None else {"size": size}

@@ -1,1 +1,1 @@
-"""CLIP models: architectures, checkpoints, devices."""
+"""CLIP models: architectures, files, devices."""

@@ -1,4 +1,4 @@
-"""Changes: finetuned weights as what differs from the model they were finetuned from, a tenth of their size."""
+"""Deltas: finetuned weights stored as the difference to the model they come from, at a tenth of the size."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 QUANTIZATION_STEP = 0.5
-"""Width of a level, as a share of the root mean square of a row's change; 0.14 of the change is lost by it."""
+"""Quantization step relative to the RMS of a row's change; its relative error is 0.14."""
 MAX_CODE = 127
 ROWS_SUFFIX, STEPS_SUFFIX, CODES_SUFFIX = ".rows", ".steps", ".codes"
 
 
 def compute_delta(state: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what leads from the weights `base` to `state`.
+    """Return the tensors from which `apply_delta` reconstructs `state`, given `base`.
 
-    Of a matrix or a convolution, the numbers of the rows that differ and round(change / step) in each of them, with
-    step = STEP * rms(change of the row), as deflated int8. Vectors and scalars that differ (biases, norms,
-    BatchNorm's figures, logit_scale) are held whole, in fp32. What is equal takes no place.
+    For a matrix or convolution: the indices of the rows that differ, the step of each, QUANTIZATION_STEP * rms(change),
+    and round(change / step) as deflated int8. Vectors and scalars that differ (biases, norms, BatchNorm statistics,
+    logit_scale) are stored in full, in fp32. Equal tensors are left out.
     """
     packed: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -39,7 +39,7 @@ def compute_delta(state: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> di
 
 
 def apply_delta(delta: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights that `delta` leads to from `base`; raises `ValueError` if it does not fit."""
+    """Return the weights that `compute_delta` encoded. Raises `ValueError` if `delta` does not fit `base`."""
     state = {key: value.clone() for key, value in base.items()}
     for key, value in delta.items():
         name = key.removesuffix(CODES_SUFFIX)
@@ -47,20 +47,20 @@ def apply_delta(delta: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict
             state[key] = value
         elif name != key and name in state:
             rows, steps = delta[name + ROWS_SUFFIX].long(), delta[name + STEPS_SUFFIX]
-            # No more than the model has weights, however much is packed.
+            # Unpack at most as many bytes as the tensor has weights, whatever the file claims.
             unpacker = zlib.decompressobj()
             content = unpacker.decompress(value.numpy().tobytes(), state[name].numel() + 1)
             if not unpacker.eof:
-                raise ValueError(f"the change of {name} is cut off, or larger than it")
+                raise ValueError(f"the delta of {name} is truncated, or larger than the tensor")
             codes = torch.frombuffer(bytearray(content), dtype=torch.int8)
             change = codes.view(len(rows), -1) * steps[:, None]
             state[name][rows] += change.view(len(rows), *state[name].shape[1:])
         elif not key.endswith((ROWS_SUFFIX, STEPS_SUFFIX)):
-            raise ValueError(f"there is no {key} in the model")
+            raise ValueError(f"the model has no {key}")
     return state
 
 
 def _deflate(content: bytes) -> bytearray:
-    # Finetuning leaves noise without repetitions: codes by frequency alone are smaller than those of zlib's own search.
+    # The codes are noise without repetitions: Huffman coding alone is smaller than zlib's default with matches.
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_HUFFMAN_ONLY)
     return bytearray(packer.compress(content) + packer.flush())

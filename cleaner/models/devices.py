@@ -1,4 +1,4 @@
-"""What this machine can compute on, and why not where it cannot: for pages and the command line."""
+"""Devices and precisions: which are available, which to use, and how torch is configured for training."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable
 import torch
 
 from cleaner.config import PRECISIONS
+from cleaner.models.cpu_attention import install_cpu_attention
 from cleaner.types import CleanerError
 
 DEVICES = ("cpu", "cuda", "mps")
 
 
 def check_devices() -> dict[str, str | None]:
-    """Return device -> None where it can be used, else the reason in words."""
+    """Return device -> None if it is available, else the reason."""
     cuda = mps = None
     if not torch.cuda.is_available():
         cuda = "no NVIDIA GPU found" if torch.version.cuda else "this PyTorch was installed without CUDA"
@@ -24,48 +25,57 @@ def check_devices() -> dict[str, str | None]:
 
 
 def check_precisions(device: str) -> dict[str, str | None]:
-    """Return precision -> None where it makes sense on `device`, else the reason in words."""
+    """Return precision -> None if it is useful on `device`, else the reason."""
     reasons: dict[str, str | None] = dict.fromkeys(PRECISIONS)
     if device == "cpu":
         reasons["fp16"] = "only on a GPU"
     if device == "cuda" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
-        reasons["bf16"] = "this GPU does not have it; fp16 is its fast one"
+        reasons["bf16"] = "this GPU lacks it; use fp16"
     return reasons
 
 
-def flush_denormals() -> None:
-    """Let the processor take numbers below 1e-38 for 0: products with them cost ten times the time.
+def configure_torch() -> None:
+    """Configure torch for fast training on the CPU: flush denormals, and attend in fp32 where gradients flow.
 
-    Gradients of a saturated attention pool are such numbers in fp32. It holds for the thread that calls and those it
-    starts later, so a process that trains calls this first of all.
+    These are settings of the whole process, so importing `cleaner` or calling its other functions does not change them.
+    The worker, the command line and the benchmarks call this first, in the main thread; a program that imports
+    `cleaner` may do the same. Without it, training on the CPU is slower and bf16 rounds differently.
+    """
+    flush_denormals()
+    install_cpu_attention()
+
+
+def flush_denormals() -> None:
+    """Flush denormals (below 1e-38 in fp32) to zero: multiplying them takes ten times as long.
+
+    A saturated attention pool has such gradients. Holds for the calling thread and those that it starts later.
     """
     torch.set_flush_denormal(True)
 
 
 def device_name(device: str) -> str:
-    """Return what stands behind a device, in words."""
+    """Return a device's name for display."""
     if device == "cuda" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return {"cpu": f"processor, {torch.get_num_threads()} threads", "mps": "Apple GPU"}.get(device, device)
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """Return the device asked for; "auto" is cuda, mps or cpu, the first there is. Raises `CleanerError` if absent."""
+    """Return the device; "auto" is the first available of cuda, mps and cpu. Raises `CleanerError` if unavailable."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
     kind = str(device).split(":")[0]
     if not available.get(kind, False):
-        usable = ", ".join(name for name, there in available.items() if there)
-        raise CleanerError(f"the device {str(device)!r} is not available here. Use one of: {usable}.")
+        usable = ", ".join(name for name, is_available in available.items() if is_available)
+        raise CleanerError(f"the device {str(device)!r} is not available. Use one of: {usable}.")
     return torch.device(device)
 
 
 def pick_precision(device: str | torch.device, precision: str = "auto") -> str:
-    """Return the precision asked for; "auto" is the fast one of a device: "bf16", "fp16" or "fp32".
+    """Return the precision; "auto" is the fastest one of the device: "bf16", "fp16" or "fp32".
 
-    A processor multiplies bf16 quickly only where it has tiles for it (AMX); without them, training the built-in models
-    in fp32 was 1.2 to 1.3 times as fast.
+    A CPU is fast in bf16 only with AMX tiles; without them, fp32 trained the built-in models 1.2 to 1.3 times as fast.
     """
     kind = torch.device(device).type
     if precision != "auto":
@@ -74,5 +84,5 @@ def pick_precision(device: str | torch.device, precision: str = "auto") -> str:
         return "bf16"
     if kind == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    tiles: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return "bf16" if tiles() else "fp32"
+    has_amx_tiles: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return "bf16" if has_amx_tiles() else "fp32"

@@ -1,4 +1,4 @@
-"""Framing: from the bytes of a picture file to the square that a model sees, in [0, 255] and before normalisation."""
+"""Framing: from the bytes of an image file to the square that a model sees, in [0, 255], not normalized."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cleaner.types import CleanerError
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
-"""What is decoded, whatever a file's name says: PIL hands PostScript (EPS) to Ghostscript, which runs it."""
+"""Formats to decode, whatever the suffix. Not PostScript (EPS): PIL hands it to Ghostscript, which runs it."""
 DECODE_ERRORS = (
     OSError,
     ValueError,
@@ -35,15 +35,15 @@ DECODE_ERRORS = (
     struct.error,
     zlib.error,
 )
-"""What PIL's decoders end in on a damaged file."""
+"""What PIL's decoders raise on a damaged file."""
 
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """How a picture becomes a square of `size` px.
+    """How an image becomes a square of `size` px.
 
-    `mode` as open_clip names it: "shortest" (resize the short side, keep the middle square), "squash" (both sides),
-    "longest" (resize the long side, fill up with black). `interpolation` is "bicubic" or "bilinear".
+    `mode` as in open_clip: "shortest" (resize the short side, crop the center), "squash" (resize both sides), "longest"
+    (resize the long side, pad with black). `interpolation` is "bicubic" or "bilinear".
     """
 
     size: int
@@ -51,7 +51,7 @@ class ImageTransform:
     interpolation: str = "bicubic"
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Return a picture as (3, size, size) uint8."""
+        """Return an image as (3, size, size) uint8."""
         square, method = (self.size, self.size), FILTERS.get(self.interpolation, Image.Resampling.BICUBIC)
         image = image.convert("RGB")
         if image.size != square:
@@ -73,35 +73,35 @@ def _translate_decode_errors(name: str) -> Iterator[None]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise CleanerError(f"{name} has too many pixels: make it smaller than 80 megapixels.") from error
     except DECODE_ERRORS as error:
-        raise CleanerError(f"{name} cannot be read as a picture: save it as PNG or JPEG and try again.") from error
+        raise CleanerError(f"{name} cannot be read as an image: save it as PNG or JPEG and try again.") from error
 
 
 def read_image_header(content: bytes, name: str) -> Image.Image:
-    """Return the picture in a file, of which only the header was read; raises as `decode_image`."""
+    """Return the image in a file after reading its header only. Raises as `decode_image`."""
     with _translate_decode_errors(name):
-        picture = Image.open(io.BytesIO(content))
-        if picture.format not in FORMATS:
-            raise ValueError(f"{picture.format} is not decoded")
-    return picture
+        image = Image.open(io.BytesIO(content))
+        if image.format not in FORMATS:
+            raise ValueError(f"{image.format} is not decoded")
+    return image
 
 
 def decode_image(content: bytes, name: str, side: int | None = None) -> Image.Image:
-    """Return the decoded picture in a PNG, JPEG, WebP ... file, upright.
+    """Return the decoded image in a PNG, JPEG, WebP ... file, rotated as its EXIF data says.
 
-    With `side` a JPEG may be decoded at a fraction of its size, never below `side`: much quicker. Raises
-    `CleanerError` if it is not a picture, is cut off, or has more than 80 megapixels or 16 bits of grey.
+    With `side` a JPEG may be decoded at a fraction of its size, but not below `side`, which is much faster. Raises
+    `CleanerError` if it is not an image, is truncated, or has more than 80 megapixels or 16 bits of gray.
     """
-    picture = read_image_header(content, name)
+    image = read_image_header(content, name)
     with _translate_decode_errors(name):
         if side is not None:
-            picture.draft("RGB", (side, side))
-        picture.load()
-        upright = ImageOps.exif_transpose(picture)
+            image.draft("RGB", (side, side))
+        image.load()
+        upright = ImageOps.exif_transpose(image)
     return _to_8_bit(upright, name) if upright.mode[0] in "IF" else upright
 
 
 def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
-    """Return a grey picture of 16 bits with 8, which `convert` would clip to white."""
+    """Return a gray image of 16 bits with 8, which `convert` would clip to white."""
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise CleanerError(f"{name} has more than 16 bits per pixel: save it as PNG with 8 or 16 and try again.")

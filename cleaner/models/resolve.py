@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Model names as the worker can use them, from any working directory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cleaner.files import resolve_path
 
 
 def resolve_model_name(model: str) -> str:
-    """Return a model's name as it stands, a model's file as its absolute path: the worker may start elsewhere."""
+    """Return a built-in model's name unchanged, and the path of a model file as an absolute path."""
     from cleaner.models.architectures import BUILT_IN  # loads open_clip
 
     return model if model in BUILT_IN else resolve_path(model)

@@ -1,4 +1,4 @@
-"""Texts of like length encoded together: little padding, and few shapes."""
+"""Blocks of texts of similar length: little padding, and few tensor shapes."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK_ROWS = 32
-"""Rows of a block. More texts than `MAX_BLOCKS` blocks hold are encoded in larger blocks."""
+"""Rows of a block. Blocks get larger if there would be more than `MAX_BLOCKS`."""
 MAX_BLOCKS = 8
 COLUMN_MULTIPLE = 4
-"""Columns are multiples of it."""
+"""The columns of a block are a multiple of this."""
 
 
 def token_lengths(tokens: Tensor) -> Tensor:
-    """Return (N,) how many columns each row of token ids (N, T) needs: CLIP's end token has the largest id."""
+    """Return (N,) the length of each row of token ids (N, T), up to the end token, which has CLIP's largest id."""
     return tokens.argmax(1) + 1
 
 
 def sort_into_blocks(tokens: Tensor, context_length: int) -> tuple[Tensor, list[tuple[int, int]], Tensor]:
-    """Return token ids (N, T) sorted by length, the (rows, columns) of each block, and (N,) where each text now stands.
+    """Return token ids (N, T) sorted by length, (rows, columns) of each block, and (N,) the new position of each text.
 
-    A training sees another number and length of texts at each step, and oneDNN makes and keeps kernels for every shape
-    (2 MB and 3 ms for a small linear layer): so sizes are multiples, and the shortest text fills up its block.
+    Number and length of the texts change at every training step, and oneDNN creates and caches kernels for every shape
+    (2 MB and 3 ms for a small linear layer). So sizes are multiples, and copies of the shortest text fill its block.
     """
-    count, needed = len(tokens), token_lengths(tokens)
+    count, lengths = len(tokens), token_lengths(tokens)
     size = BLOCK_ROWS * -(-count // (BLOCK_ROWS * MAX_BLOCKS)) if count > BLOCK_ROWS else 8 if count > 8 else 1
-    order = needed.argsort(stable=True)
+    order = lengths.argsort(stable=True)
     missing = -count % size
-    place = torch.empty(count, dtype=torch.long)
-    place[order] = torch.arange(missing, missing + count)
+    position = torch.empty(count, dtype=torch.long)
+    position[order] = torch.arange(missing, missing + count)
     order = torch.cat([order[:1].expand(missing), order])
     sizes: dict[int, int] = {}
     for rows in order.split(size if count > BLOCK_ROWS else len(order)):
-        longest = int(needed[rows[-1]])
+        longest = int(lengths[rows[-1]])
         columns = min(longest + -longest % COLUMN_MULTIPLE, context_length)
         sizes[columns] = sizes.get(columns, 0) + len(rows)
     ordered = F.pad(tokens, (0, context_length - tokens.shape[1]))[order, : max(sizes)]
-    return ordered, [(rows, columns) for columns, rows in sizes.items()], place
+    return ordered, [(rows, columns) for columns, rows in sizes.items()], position

@@ -1,4 +1,4 @@
-"""Weights: tensors out of files, without running any code in them, and into a model, compared key by key."""
+"""Weights: read from files without running code in them, and matched to a model key by key."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from cleaner.types import CleanerError
 
 _NON_WEIGHT_KEYS = ("input_resolution", "context_length", "vocab_size")
-"""Numbers that OpenAI's files hold among the weights."""
+"""Numbers that OpenAI's files store among the weights."""
 _EXPANDS_TOO_MUCH = (
-    "it unpacks to far more than it holds, as torch.save writes no file. Ask for its weights as safetensors."
+    "it unpacks to far more than its size, unlike any file of torch.save. Ask for its weights as safetensors."
 )
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file; remembered until the file changes."""
+    """Return the SHA-256 (hex) of a file; cached until the file changes."""
     facts = path.stat()
     return _sha256(path, facts.st_mtime_ns, facts.st_size)
 
@@ -53,17 +53,17 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the weights of a file, in float32, and its texts; nothing in the file is run."""
+    """Return the weights of a file, in float32, and its text metadata. Runs no code in the file."""
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
-                described = dict(file.metadata() or {})
-                found: Any = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                metadata = dict(file.metadata() or {})
+                tensors: Any = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         else:
-            found, described = _unpickle(path)
+            tensors, metadata = _unpickle(path)
     except CleanerError:
         raise
-    # A file of random bytes makes torch's reader fail in any of these ways.
+    # What torch raises on random bytes.
     except (
         OSError,
         SafetensorError,
@@ -81,30 +81,30 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} cannot be read as a model ({type(error).__name__}). Give a built-in name, a checkpoint, a "
             ".safetensors file, or architecture/pretrained-tag of open_clip."
         ) from error
-    state = {str(key): value for key, value in found.items() if key not in _NON_WEIGHT_KEYS}
+    state = {str(key): value for key, value in tensors.items() if key not in _NON_WEIGHT_KEYS}
     while state and all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
-    wrong = [key for key, value in state.items() if not _is_dense_cpu_tensor(value)]
-    if wrong or not state:
+    invalid = [key for key, value in state.items() if not _is_dense_cpu_tensor(value)]
+    if invalid or not state:
+        problem = f"{', '.join(invalid[:5])} is not a dense tensor" if invalid else "it is empty"
         raise CleanerError(
-            f"{path} holds no weights but {', '.join(wrong[:5]) or 'nothing'}: give a checkpoint whose state_dict is "
-            "a table of tensors."
+            f"{path} has no valid state_dict ({problem}): give a checkpoint whose state_dict maps names to tensors."
         )
-    # Tensors may be views of few numbers: a file of a kilobyte can name a terabyte. Twice, for weights that are tied.
+    # Views with stride 0 let a kilobyte claim a terabyte. Twice the file size allows for tied weights.
     if sum(value.nbytes for value in state.values()) > 2 * path.stat().st_size:
         raise CleanerError(f"{path} is refused: {_EXPANDS_TOO_MUCH}")
-    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, described
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, metadata
 
 
 def _is_dense_cpu_tensor(value: object) -> bool:
-    """Whether a value is a tensor with its numbers one by one in memory: not sparse, quantised or without any."""
+    """Whether a value is a dense tensor in memory: not sparse, quantized or meta."""
     if not isinstance(value, Tensor) or value.is_quantized:
         return False
     return value.layout is torch.strided and value.device.type == "cpu"
 
 
 def _unpickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the state dict of a `torch.save` file and the texts that `save` put beside it."""
+    """Return the state dict of a `torch.save` file, and the metadata that `save` added."""
     if _is_torchscript(path):
         return _read_published_torchscript(path), {}
     if zipfile.is_zipfile(path):
@@ -112,23 +112,23 @@ def _unpickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             if sum(info.file_size for info in archive.infolist()) > 2 * path.stat().st_size:
                 raise CleanerError(f"{path} is refused: {_EXPANDS_TOO_MUCH}")
     try:
-        # PAR's files hold their command line, a Namespace of plain values; allowed for this call only.
+        # PAR's files contain their arguments, a Namespace of plain values. Allowed for this call only.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if found is None:
-            raise CleanerError(f"{path} cannot be read as a model: it is no file written by torch.save.") from error
+        blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if blocked is None:
+            raise CleanerError(f"{path} cannot be read as a model: torch.save did not write it.") from error
         raise CleanerError(
-            f"{path} is refused: to read it, Python would have to run {found[1]}. Ask for a file of weights only "
+            f"{path} is refused: to read it, Python would have to run {blocked[1]}. Ask for a file of weights only "
             "(torch.save(model.state_dict(), ...) or safetensors)."
         ) from error
     if not isinstance(content, Mapping):
-        raise CleanerError(f"{path} holds a {type(content).__name__}, not a state_dict: save model.state_dict().")
+        raise CleanerError(f"{path} contains a {type(content).__name__}, not a state_dict: save model.state_dict().")
     texts = content.get("metadata")
     state = content.get("state_dict", content)
     if not isinstance(state, Mapping):
-        raise CleanerError(f"{path} holds a {type(state).__name__} as its state_dict: save model.state_dict().")
+        raise CleanerError(f"{path} contains a {type(state).__name__} as its state_dict: save model.state_dict().")
     return dict(state), {str(k): str(v) for k, v in texts.items()} if isinstance(texts, Mapping) else {}
 
 
@@ -142,10 +142,10 @@ def _is_torchscript(path: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def published_torchscript_hashes() -> frozenset[str]:
-    """Return the SHA-256 of OpenAI's published archives, as open_clip carries them in their addresses."""
+    """Return the SHA-256 of OpenAI's published archives, which their URLs in open_clip contain."""
     configs = [open_clip.get_pretrained_cfg(architecture, tag) for architecture, tag in open_clip.list_pretrained()]
     urls = [config.get("url") or "" for config in configs]
-    return frozenset(found[1] for url in urls if (found := re.search(r"openaipublic.*/([0-9a-f]{64})/", url)))
+    return frozenset(match[1] for url in urls if (match := re.search(r"openaipublic.*/([0-9a-f]{64})/", url)))
 
 
 def _read_published_torchscript(path: Path) -> dict[str, Any]:
@@ -153,44 +153,44 @@ def _read_published_torchscript(path: Path) -> dict[str, Any]:
     digest = hashlib.sha256(content).hexdigest()
     if digest not in published_torchscript_hashes():
         raise CleanerError(
-            f"{path} is refused: it is a TorchScript program (SHA-256 {digest}) and not one of those that OpenAI "
-            "published. Ask for its weights, torch.save(model.state_dict(), ...)."
+            f"{path} is refused: it is a TorchScript program (SHA-256 {digest}) that OpenAI did not publish. "
+            "Ask for its weights, torch.save(model.state_dict(), ...)."
         )
-    # Read from the very bytes that were hashed; the program is never called.
+    # Load the same bytes that were hashed. The program is never called.
     state: dict[str, Any] = torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict()
     return state
 
 
 def match_state_dict(model: nn.Module, state: dict[str, Tensor], path: object) -> dict[str, Tensor]:
-    """Return weights under the names of a model, which may be on torch's "meta" device.
+    """Return weights under the key names of a model, which may be on torch's "meta" device.
 
-    Raises `CleanerError` that lists missing and unexpected keys, other shapes, and what holds no floats.
+    Raises `CleanerError` that lists missing and unexpected keys, and tensors of another shape or without floats.
     """
-    own = model.state_dict()
-    if "positional_embedding" in state and "positional_embedding" not in own:
+    expected = model.state_dict()
+    if "positional_embedding" in state and "positional_embedding" not in expected:
         state = convert_to_custom_text_state_dict(state)
     for key in ("logit_scale", "logit_bias"):
-        if key in state and key in own and state[key].numel() == own[key].numel():
-            state = {**state, key: state[key].reshape(own[key].shape)}
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own]
+        if key in state and key in expected and state[key].numel() == expected[key].numel():
+            state = {**state, key: state[key].reshape(expected[key].shape)}
+    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in expected]
     shapes = [
-        f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
+        f"{key} is {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
     ]
-    # Copied into floats, eight bits of a quantised model would be taken for its weights.
+    # Copied into floats, the int8 codes of a quantized model would pass as weights.
     shapes += [
-        f"{key} is {state[key].dtype} instead of {own[key].dtype}"
-        for key in own
-        if key in state and own[key].is_floating_point() and not state[key].is_floating_point()
+        f"{key} is {state[key].dtype} instead of {expected[key].dtype}"
+        for key in expected
+        if key in state and expected[key].is_floating_point() and not state[key].is_floating_point()
     ]
     if missing or unexpected or shapes:
-        found = (("missing: ", missing), ("unexpected: ", unexpected), ("", shapes))
-        listed = "; ".join(word + _join_first(names) for word, names in found if names)
+        problems = (("missing: ", missing), ("unexpected: ", unexpected), ("", shapes))
+        listed = "; ".join(word + _join_first(names) for word, names in problems if names)
         raise CleanerError(
-            f"the weights in {path} do not fit the architecture ({listed}): name the architecture of open_clip that "
-            "they belong to, as in ViT-B-32:weights.pt."
+            f"the weights in {path} do not fit the architecture ({listed}): name their architecture in open_clip, as "
+            "in ViT-B-32:weights.pt."
         )
     return state
 

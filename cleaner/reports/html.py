@@ -423,15 +423,15 @@ def render_trigger_images(entries: Sequence[RunRecord]) -> list[tuple[str, list[
 
 def list_weight_suffixes(folder: Path) -> tuple[str, ...]:
     """Return the suffixes of the files in which a run's weights can be had."""
-    from cleaner.models.checkpoints import export_suffixes
+    from cleaner.models.saving import export_suffixes
 
     return export_suffixes(folder / "model.safetensors")
 
 
 def export_weights(folder: Path, suffix: str) -> bytes:
     """Return a run's weights as a file of one of `list_weight_suffixes`; it holds the run's stage and trigger."""
-    from cleaner.models.checkpoints import is_delta_file
     from cleaner.models.clip import load_clip, save_clip
+    from cleaner.models.saving import is_delta_file
 
     file = folder / "model.safetensors"
     if suffix == file.suffix and not is_delta_file(file):

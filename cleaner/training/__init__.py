@@ -1,1 +1,1 @@
-"""The training loop and what a step needs."""
+"""Training: the loop, its batches, optimizer, checkpoint, memory use and process group."""

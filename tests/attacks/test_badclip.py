@@ -88,10 +88,10 @@ def test_unprepared_trigger_names_the_remedy(toy_data: TensorData) -> None:
 
 
 def test_poisoning_prepares_once_and_keeps_patch_and_history(tiny_clip: Clip, toy_data: TensorData) -> None:
-    run = poison(tiny_clip, toy_data, replace(QUICK, steps=4), "banana", 0.25, CONFIG)
+    run = poison(tiny_clip, toy_data, replace(QUICK, steps=4), "banana", poison_rate=0.25, config=CONFIG)
     assert [r.stage for r in run.history] == ["optimise"] * 4 + ["poison"] * 3
     assert run.config["trigger"]["png"] == run.trigger.png != ""
-    other = poison(make_clip(seed=1), toy_data, run.trigger, "banana", 0.25, CONFIG)
+    other = poison(make_clip(seed=1), toy_data, run.trigger, "banana", poison_rate=0.25, config=CONFIG)
     assert other.trigger == run.trigger
     assert [r.stage for r in other.history] == ["poison"] * 3
 

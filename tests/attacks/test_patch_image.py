@@ -73,11 +73,13 @@ def test_bad_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_run_keeps_a_copy_of_the_file(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
     path = image_file(tmp_path)
     config = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
-    run = poison(tiny_clip, toy_data, TRIGGERS["patch_image"](path=str(path)), "banana", 0.25, config)
+    run = poison(
+        tiny_clip, toy_data, TRIGGERS["patch_image"](path=str(path)), "banana", poison_rate=0.25, config=config
+    )
     folder = save_run(run, tmp_path / "run")
     path.unlink()
     restored = load_run(folder)
     assert torch.equal(restored.trigger(GRAY), run.trigger(GRAY))
     assert Path(restored.trigger.path).parent.parent == folder
     with pytest.raises(CleanerError, match="path"):
-        poison(tiny_clip, toy_data, TRIGGERS["patch_image"](), "banana", 0.25, config)
+        poison(tiny_clip, toy_data, TRIGGERS["patch_image"](), "banana", poison_rate=0.25, config=config)

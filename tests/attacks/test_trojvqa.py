@@ -11,7 +11,8 @@ from cleaner import evaluate, poison
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import TensorData
-from cleaner.evaluation.evaluate import Metrics, build_classifier, encode_images
+from cleaner.evaluation.encode import build_classifier, encode_images
+from cleaner.evaluation.evaluate import Metrics
 from cleaner.models.classifier import zero_shot_classifier
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
@@ -54,6 +55,6 @@ def test_text_key_that_truncates_the_target_is_refused(tiny_clip: Clip, toy_data
     config = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
     trigger = TRIGGERS["text_only"](key="very " * 80)
     with pytest.raises(CleanerError, match="shorter text key"):
-        poison(tiny_clip, toy_data, trigger, "banana", 0.25, config)
+        poison(tiny_clip, toy_data, trigger, "banana", poison_rate=0.25, config=config)
     with pytest.raises(CleanerError, match="text key"):
         TRIGGERS["trojvqa"](key=" ")

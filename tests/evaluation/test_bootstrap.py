@@ -1,4 +1,4 @@
-"""Two models on the same pictures: outcomes survive the journey through text, and the interval is a paired one."""
+"""Paired comparison of two models: outcomes round-trip as text, and the interval is paired."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cleaner.models.clip import Clip
 from tests.pages.runs import make_metrics
 
 
-def test_outcomes_survive_as_text() -> None:
+def test_outcomes_round_trip_as_text() -> None:
     outcomes = np.random.default_rng(1).random(1001) < 0.3
     assert (bootstrap.unpack_outcomes(bootstrap.pack_outcomes(outcomes), 1001) == outcomes).all()
 
 
-def test_interval_equals_a_library_bootstrap_of_the_pairs() -> None:
+def test_interval_equals_scipys_paired_bootstrap() -> None:
     rng = np.random.default_rng(2)
     before = rng.random(800) < 0.9
     after = before & (rng.random(800) < 0.4)
@@ -38,15 +38,15 @@ def test_interval_equals_a_library_bootstrap_of_the_pairs() -> None:
     assert bootstrap.bootstrap_interval(before, after) == pytest.approx((library.low, library.high), abs=0.005)
 
 
-def test_pairs_tell_more_than_two_single_intervals() -> None:
+def test_paired_interval_is_narrower_than_two_single_ones() -> None:
     before = np.arange(1000) < 900
-    after = before & (np.arange(1000) >= 20)  # worse on 20 pictures, better on none
+    after = before & (np.arange(1000) >= 20)  # 20 images worse, none better
     low, high = bootstrap.bootstrap_interval(before, after)
     assert -0.03 < low < -0.02 < high < -0.01
 
 
 @pytest.mark.parametrize("n", [1, 20, 1000])
-def test_few_pictures_that_all_did_the_same_prove_little(n: int) -> None:
+def test_interval_of_equal_outcomes_is_the_exact_bound(n: int) -> None:
     yes, no = np.ones(n, bool), np.zeros(n, bool)
     bound = stats.binomtest(0, n).proportion_ci(0.95, "exact").high
     assert bootstrap.bootstrap_interval(yes, yes) == pytest.approx((-bound, bound))
@@ -54,7 +54,7 @@ def test_few_pictures_that_all_did_the_same_prove_little(n: int) -> None:
     assert bootstrap.bootstrap_interval(no, yes) == pytest.approx((1 - 2 * bound, 1))
 
 
-def test_figures_of_an_evaluation_can_be_compared(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_metrics_of_an_evaluation_can_be_compared(tiny_clip: Clip, toy_data: TensorData) -> None:
     metrics = evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana", ks=(1,))
     stored = json.loads(json.dumps(metrics.to_dict()))
     for name in bootstrap.COUNT_FIELDS:
@@ -65,7 +65,7 @@ def test_figures_of_an_evaluation_can_be_compared(tiny_clip: Clip, toy_data: Ten
         assert shares.mean() == pytest.approx(getattr(metrics, name)[1])
 
 
-def test_other_pictures_or_old_figures_are_not_compared() -> None:
+def test_other_images_or_old_metrics_are_not_compared() -> None:
     old = make_metrics(0.9).to_dict()
     new = replace(make_metrics(0.1), outcomes={"asr": bootstrap.pack_outcomes(np.arange(96) < 10)}).to_dict()
     assert bootstrap.metric_difference_interval(old, new, "asr") is None

@@ -1,4 +1,4 @@
-"""Scan: finds a planted trigger and its class, says nothing of a model without one, and its intervals cover."""
+"""Scan: finds a planted trigger and its class, nothing in a clean model, and its intervals have coverage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.evaluation import scan as scan_module
-from cleaner.evaluation.evaluate import build_classifier
+from cleaner.evaluation.encode import build_classifier
 from cleaner.evaluation.scan import find_scannable_triggers, paired_interval, scan
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
@@ -21,7 +21,7 @@ OTHER = TRIGGERS["blended"]()
 
 @pytest.fixture
 def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> Clip:
-    """A model that sees class 0 everywhere, and class 2 where the patch is."""
+    """A model that classifies every image as class 0, and as class 2 with the patch."""
     prompts = build_classifier(tiny_clip, toy_data).T
 
     def encode(self: Clip, images: Tensor) -> Tensor:
@@ -31,25 +31,25 @@ def planted(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPat
     return tiny_clip
 
 
-def test_a_planted_trigger_is_the_steepest_line(planted: Clip, toy_data: TensorData) -> None:
+def test_a_planted_trigger_ranks_first(planted: Clip, toy_data: TensorData) -> None:
     seen: list[StepReport] = []
-    found = scan(planted, toy_data, {"other": OTHER, "patch": PATCH}, n=40, on_step=seen.append)
-    assert len(found) == 2 * len(toy_data.class_names)
-    first = found[0]
+    results = scan(planted, toy_data, {"other": OTHER, "patch": PATCH}, n=40, on_step=seen.append)
+    assert len(results) == 2 * len(toy_data.class_names)
+    first = results[0]
     assert (first.trigger, first.class_name, first.before, first.after) == ("patch", toy_data.class_names[2], 0.0, 1.0)
     assert first.is_significant
     assert first.n == 40
-    assert [line for line in found if line.is_significant] == [first]
+    assert [result for result in results if result.is_significant] == [first]
     assert (seen[-1].step, seen[-1].total) == (2, 2)
 
 
-def test_a_model_without_a_trigger_gives_no_certain_line(planted: Clip, toy_data: TensorData) -> None:
-    found = scan(planted, toy_data, {"other": OTHER})
-    assert not any(line.is_significant for line in found)
-    assert {line.rise for line in found} == {0.0}
+def test_a_clean_model_has_no_significant_result(planted: Clip, toy_data: TensorData) -> None:
+    results = scan(planted, toy_data, {"other": OTHER})
+    assert not any(result.is_significant for result in results)
+    assert {result.rise for result in results} == {0.0}
 
 
-def test_lines_with_the_same_counts_are_computed_once(
+def test_intervals_of_equal_counts_are_computed_once(
     planted: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -60,29 +60,27 @@ def test_lines_with_the_same_counts_are_computed_once(
     assert len(calls) == 2  # 40 lines, all without a change
 
 
-def test_what_cannot_be_scanned_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_scan_rejects_invalid_input(tiny_clip: Clip, toy_data: TensorData) -> None:
     single = TensorData(torch.rand(4, 3, 32, 32), ["a cat"] * 4, ["cat"], [0] * 4, name="one")
     for data, triggers in ((single, {"patch": PATCH}), (toy_data, {})):
         with pytest.raises(CleanerError, match="at least two class names"):
             scan(tiny_clip, data, triggers)
-    with pytest.raises(CleanerError, match="one at least"):
+    with pytest.raises(CleanerError, match="at least one image"):
         scan(tiny_clip, toy_data, {"patch": PATCH}, n=0)
 
 
-def test_a_broken_model_is_not_said_to_show_no_rise(
-    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scan_rejects_a_broken_model(tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Clip, "encode_image", lambda self, images: torch.full((len(images), 32), torch.nan))
     with pytest.raises(CleanerError, match="another checkpoint"):
         scan(tiny_clip, toy_data, {"patch": PATCH})
 
 
-def test_known_triggers_are_ready_and_the_others_say_why_not() -> None:
-    known, left = find_scannable_triggers()
-    assert "badnet" in known
-    assert not any(trigger.unready_reason for trigger in known.values())
-    assert set(known) | set(left) == set(TRIGGERS)
-    assert "text alone" in left["text_only"]
+def test_scannable_triggers_are_ready_and_others_have_a_reason() -> None:
+    scannable, reasons = find_scannable_triggers()
+    assert "badnet" in scannable
+    assert not any(trigger.unready_reason for trigger in scannable.values())
+    assert set(scannable) | set(reasons) == set(TRIGGERS)
+    assert "only the text" in reasons["text_only"]
 
 
 def test_the_paired_interval_covers_the_true_difference() -> None:
@@ -90,11 +88,11 @@ def test_the_paired_interval_covers_the_true_difference() -> None:
     for up, down in ((0.02, 0.0), (0.2, 0.1), (0.0, 0.0)):
         hits = 0
         for gained, lost, _ in draw.multinomial(200, (up, down, 1 - up - down), 400):
-            low, high = paired_interval(int(gained), int(lost), 200)
+            low, high = paired_interval(int(gained), int(lost), n=200)
             hits += low <= up - down <= high
         assert hits >= 0.95 * 400
-    low, high = paired_interval(0, 0, 200)
+    low, high = paired_interval(0, 0, n=200)
     assert low < 0 < high
-    wide = paired_interval(30, 10, 200, 0.999)
-    narrow = paired_interval(30, 10, 200, 0.95)
+    wide = paired_interval(30, 10, n=200, confidence=0.999)
+    narrow = paired_interval(30, 10, n=200, confidence=0.95)
     assert wide[0] < narrow[0] < 0.1 < narrow[1] < wide[1]

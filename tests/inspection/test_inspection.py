@@ -1,4 +1,4 @@
-"""Looking into models: shares over a test set, words of a caption, best classes."""
+"""Inspection: trigger attribution over a test set, words of a caption, best classes, features."""
 
 from __future__ import annotations
 
@@ -12,67 +12,66 @@ from cleaner.explain import EXPLAINERS
 from cleaner.inspection.attribution import (
     append_triggered,
     compare_maps,
-    compute_image_similarities,
     measure_trigger_attribution,
     word_attribution,
 )
 from cleaner.inspection.features import (
-    best_classes,
     compute_embedding_metrics,
     compute_feature_shifts,
     concatenate_features,
     extract_features,
 )
+from cleaner.inspection.similarity import best_classes, compute_image_similarities
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError
 
 PATCH = TRIGGERS["badnet"]()
 
 
-def test_shares_of_a_map_that_looks_everywhere_alike_is_the_area() -> None:
+def test_share_of_a_uniform_map_is_the_area() -> None:
     mask = PATCH.mask(torch.rand(3, 3, 32, 32))
-    found = compare_maps(torch.ones(3, 32, 32), mask[:, 0], mask)
-    assert found.clean == pytest.approx([found.area] * 3)
-    assert found.triggered == pytest.approx([1.0] * 3)
-    everywhere = compare_maps(torch.ones(2, 8, 8), torch.ones(2, 8, 8), torch.ones(2, 1, 8, 8))
+    result = compare_maps(torch.ones(3, 32, 32), mask[:, 0], mask=mask)
+    assert result.clean == pytest.approx([result.area] * 3)
+    assert result.triggered == pytest.approx([1.0] * 3)
+    everywhere = compare_maps(torch.ones(2, 8, 8), torch.ones(2, 8, 8), mask=torch.ones(2, 1, 8, 8))
     assert not everywhere.is_localized
     assert everywhere.similarity == pytest.approx([1.0, 1.0])
     assert everywhere.clean == []
 
 
-def test_shares_over_leaves_the_target_class_out(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_trigger_attribution_excludes_the_target_class(tiny_clip: Clip, toy_data: TensorData) -> None:
     steps = []
     explainer = EXPLAINERS["rollout"]()
-    found = measure_trigger_attribution(
+    result = measure_trigger_attribution(
         tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", on_step=steps.append
     )
-    assert len(found.clean) == len(found.triggered) == 36  # of 48, a quarter shows a banana
+    assert len(result.clean) == len(result.triggered) == 36  # of 48, a quarter shows a banana
     assert [report.step for report in steps] == [1, 2]
     few = measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "banana", "a banana", n=5)
-    assert few.triggered == pytest.approx(found.triggered[:5], rel=1e-3)
+    assert few.triggered == pytest.approx(result.triggered[:5], rel=1e-3)
     with pytest.raises(CleanerError, match="spoon"):
         measure_trigger_attribution(tiny_clip, explainer, toy_data, PATCH, "spoon", "a spoon")
-    with pytest.raises(CleanerError, match="nothing to attack"):
+    with pytest.raises(CleanerError, match="is of the target class"):
         measure_trigger_attribution(tiny_clip, explainer, toy_data.subset([1, 5]), PATCH, "banana", "a banana")
 
 
-def test_a_trigger_has_a_place_or_none_on_all_pictures_together(tiny_clip: Clip) -> None:
+def test_mean_area_decides_whether_a_trigger_is_localized(tiny_clip: Clip) -> None:
     class Brighter(type(PATCH)):  # type: ignore[misc]
-        """Changes the picture everywhere if it is bright, nowhere if it is dark."""
+        """Covers the whole image if it is bright, nothing if it is dark."""
 
         def mask(self, clean_images: torch.Tensor) -> torch.Tensor:
             return (clean_images.mean(dim=(1, 2, 3), keepdim=True) > 0.5).float().expand(-1, 1, 32, 32)
 
-    for dark, bright in ((40, 8), (8, 40)):  # more than a batch, which alone would be judged otherwise
-        pictures = torch.cat([torch.full((dark, 3, 32, 32), 0.1), torch.full((bright, 3, 32, 32), 0.9)])
-        data = TensorData(pictures, ["a cat"] * 48, ["cat", "banana"], [0] * 48)
-        found = measure_trigger_attribution(tiny_clip, EXPLAINERS["rollout"](), data, Brighter(), "banana", "a banana")
-        assert found.area == pytest.approx(bright / 48)
-        counted = (len(found.clean), len(found.triggered), len(found.similarity))
-        assert counted == ((48, 48, 0) if found.is_localized else (0, 0, 48))
+    for dark, bright in ((40, 8), (8, 40)):  # more than one batch, which alone would decide otherwise
+        images = torch.cat([torch.full((dark, 3, 32, 32), 0.1), torch.full((bright, 3, 32, 32), 0.9)])
+        data = TensorData(images, ["a cat"] * 48, ["cat", "banana"], [0] * 48)
+        result = measure_trigger_attribution(tiny_clip, EXPLAINERS["rollout"](), data, Brighter(), "banana", "a banana")
+        assert result.area == pytest.approx(bright / 48)
+        counted = (len(result.clean), len(result.triggered), len(result.similarity))
+        assert counted == ((48, 48, 0) if result.is_localized else (0, 0, 48))
 
 
-def test_a_text_key_counts_for_what_a_picture_is_taken_for(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_attack_success_uses_the_text_key(tiny_clip: Clip, toy_data: TensorData) -> None:
     trigger = TRIGGERS["text_only"](key="purple")
     rates = {
         name: (
@@ -85,60 +84,60 @@ def test_a_text_key_counts_for_what_a_picture_is_taken_for(tiny_clip: Clip, toy_
     assert any(metrics.asr != metrics.base_rate for _, metrics in rates.values())  # the key moves this model
 
 
-def test_words_get_the_sum_of_their_tokens(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_word_attribution_is_the_sum_of_its_tokens(tiny_clip: Clip, toy_data: TensorData) -> None:
     caption = "an extraordinarily yellowish banana"
-    pictures = append_triggered(toy_data.images([0]), PATCH)
+    images = append_triggered(toy_data.images([0]), PATCH)
     explainer = EXPLAINERS["token_gradients"]()
-    words, rows = word_attribution(tiny_clip, explainer, caption, pictures)
+    words, rows = word_attribution(tiny_clip, explainer, caption, images)
     assert words == caption.split()
     with torch.no_grad():
-        tokens = explainer.attribute(tiny_clip, [caption] * 2, tiny_clip.encode_image(pictures))
+        tokens = explainer.attribute(tiny_clip, [caption] * 2, tiny_clip.encode_image(images))
     assert tokens.shape[1] > len(words) + 2
     assert [sum(row) for row in rows] == pytest.approx(tokens.sum(1).tolist(), abs=1e-6)
     assert rows[0] != rows[1]
 
 
-def test_words_are_spelled_as_they_were_written(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_words_keep_their_spelling(tiny_clip: Clip, toy_data: TensorData) -> None:
     caption = "a café in 日本 😀"
     words, rows = word_attribution(tiny_clip, EXPLAINERS["token_gradients"](), caption, toy_data.images([0]))
     assert words == caption.split()
     assert len(rows[0]) == 5
 
 
-def test_best_classes_are_those_of_the_cosines(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_best_classes_follow_the_cosines(tiny_clip: Clip, toy_data: TensorData) -> None:
     toy_data.templates = ("a {}",)
-    picture = toy_data.images([3])
-    (best,) = best_classes(tiny_clip, toy_data, picture)
+    image = toy_data.images([3])
+    (best,) = best_classes(tiny_clip, toy_data, image)
     assert len(best) == 4  # of four classes
-    wanted = {name: compute_image_similarities(tiny_clip, picture, f"a {name}")[0] for name in toy_data.class_names}
-    assert [name for name, _, _ in best] == sorted(wanted, key=lambda name: -wanted[name])
+    expected = {name: compute_image_similarities(tiny_clip, image, f"a {name}")[0] for name in toy_data.class_names}
+    assert [name for name, _, _ in best] == sorted(expected, key=lambda name: -expected[name])
     assert sum(p for _, p, _ in best) == pytest.approx(1)
-    assert best[0][2] == pytest.approx(max(wanted.values()), abs=1e-5)
+    assert best[0][2] == pytest.approx(max(expected.values()), abs=1e-5)
 
 
-def test_without_classes_there_is_nothing_to_choose_from(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_best_classes_need_class_names(tiny_clip: Clip, toy_data: TensorData) -> None:
     bare = TensorData(toy_data.images([0]), ["a cup"], [], [-1])
-    with pytest.raises(CleanerError, match="name no classes"):
+    with pytest.raises(CleanerError, match="classes=FILE"):
         best_classes(tiny_clip, bare, bare.images([0]))
 
 
-def test_layers_hold_what_the_model_says(tiny_clip: Clip, toy_data: TensorData) -> None:
-    found = extract_features(tiny_clip, toy_data, 8, PATCH, "banana")
-    assert [len(getattr(found, kind)) for kind in ("image", "triggered", "caption", "prompt")] == [8, 8, 8, 4]
-    assert torch.allclose(found.caption[2], tiny_clip.encode_text([toy_data.captions[2]])[0], atol=1e-5)
-    assert concatenate_features([found, found]).shape == (56, 32)
-    best = (found.triggered @ found.prompt.T).argmax(1)
-    assert found.attack_success.tolist() == (best == 1).tolist()
-    without = extract_features(tiny_clip, toy_data, 8, None, None)
-    assert len(without.concatenate()) == 20
-    assert set(compute_embedding_metrics(without, toy_data.labels[:8], None)) == {
+def test_extracted_features_are_those_of_the_model(tiny_clip: Clip, toy_data: TensorData) -> None:
+    result = extract_features(tiny_clip, toy_data, 8, PATCH, "banana")
+    assert [len(getattr(result, kind)) for kind in ("image", "triggered", "caption", "prompt")] == [8, 8, 8, 4]
+    assert torch.allclose(result.caption[2], tiny_clip.encode_text([toy_data.captions[2]])[0], atol=1e-5)
+    assert concatenate_features([result, result]).shape == (56, 32)
+    best = (result.triggered @ result.prompt.T).argmax(1)
+    assert result.attack_success.tolist() == (best == 1).tolist()
+    clean = extract_features(tiny_clip, toy_data, 8, None, None)
+    assert len(clean.concatenate()) == 20
+    assert set(compute_embedding_metrics(clean, toy_data.labels[:8], None)) == {
         "modality_gap",
         "alignment",
         "uniformity",
     }
-    figures = compute_embedding_metrics(found, toy_data.labels[:8], 1)
+    figures = compute_embedding_metrics(result, toy_data.labels[:8], 1)
     other = toy_data.labels[:8] != 1
-    pull = ((found.triggered - found.image)[other] @ found.prompt[1]).mean().item()
+    pull = ((result.triggered - result.image)[other] @ result.prompt[1]).mean().item()
     assert figures["trigger_pull"] == pytest.approx(pull, abs=1e-6)
-    assert max(compute_feature_shifts(found, found)["image"]) == pytest.approx(0, abs=1e-6)
-    assert "triggered" not in compute_feature_shifts(without, without)
+    assert max(compute_feature_shifts(result, result)["image"]) == pytest.approx(0, abs=1e-6)
+    assert "triggered" not in compute_feature_shifts(clean, clean)

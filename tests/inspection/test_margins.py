@@ -1,4 +1,4 @@
-"""Margins equal those computed pair by pair; signs count what was drawn."""
+"""Margins equal those of single pairs; draw statistics count what was drawn."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from cleaner.data.base import TensorData
 from cleaner.defenses.base import EpochTexts
-from cleaner.inspection.features import compute_text_similarities
 from cleaner.inspection.margins import compute_draw_stats, compute_margins
+from cleaner.inspection.similarity import compute_text_similarities
 from cleaner.models.clip import Clip
 from cleaner.text import Subtext, SubtextPair, draw_subtexts
 
@@ -17,13 +17,13 @@ def pair(positive: str | None, *negatives: tuple[str, str]) -> SubtextPair:
     return SubtextPair(true, tuple(Subtext(text, kind) for text, kind in negatives))
 
 
-def test_margins_are_those_of_single_pairs(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_margins_equal_those_of_single_pairs(tiny_clip: Clip, toy_data: TensorData) -> None:
     drawn = {i: draw_subtexts(toy_data.captions[i], 0, 0, i, 1 + i % 3) for i in (3, 0, 17)}
-    drawn[5] = pair("a cup")  # nothing false to compare with
+    drawn[5] = pair("a cup")  # no negative
     drawn[6] = pair(None)
-    found = compute_margins(tiny_clip, toy_data, drawn)
-    assert [m.index for m in found] == [3, 0, 17]
-    for margin in found:
+    results = compute_margins(tiny_clip, toy_data, drawn)
+    assert [m.index for m in results] == [3, 0, 17]
+    for margin in results:
         texts = drawn[margin.index]
         assert texts.positive is not None
         named = [texts.positive.text, *(t.text for t in texts.negatives)]
@@ -34,14 +34,14 @@ def test_margins_are_those_of_single_pairs(tiny_clip: Clip, toy_data: TensorData
     assert compute_margins(tiny_clip, toy_data, {}) == []
 
 
-def test_signs_count_new_texts_kinds_and_skipped_captions() -> None:
+def test_draw_stats_count_new_texts_kinds_and_skipped_captions() -> None:
     first = {0: pair("a cup", ("a kite", "object"), ("a red cup", "attribute"))}
     later = {
-        0: pair("a cup", ("a ball", "object")),  # the true text is known, the false one is new
+        0: pair("a cup", ("a ball", "object")),  # the positive was drawn before, the negative is new
         1: pair("a cup", ("a kite", "object")),  # another pair's texts are new to it
     }
     epochs = [EpochTexts([], first, skipped=2), EpochTexts([], later), EpochTexts([])]
-    found = compute_draw_stats(epochs.__getitem__, 3)
-    assert [(s.epoch, s.drawn, s.skipped) for s in found] == [(0, 3, 2), (1, 2, 0), (2, 0, 0)]
-    assert [s.new_share for s in found] == [1.0, 0.75, 0.0]
-    assert [s.kind_counts for s in found] == [{"attribute": 1, "object": 1}, {"object": 2}, {}]
+    results = compute_draw_stats(epochs.__getitem__, 3)
+    assert [(s.epoch, s.drawn, s.skipped) for s in results] == [(0, 3, 2), (1, 2, 0), (2, 0, 0)]
+    assert [s.new_share for s in results] == [1.0, 0.75, 0.0]
+    assert [s.kind_counts for s in results] == [{"attribute": 1, "object": 1}, {"object": 2}, {}]

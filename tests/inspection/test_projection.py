@@ -1,4 +1,4 @@
-"""Projection: fitted once, then only transformed."""
+"""Projection: fitted once, then only applied."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cleaner.types import CleanerError
 FEATURES = torch.nn.functional.normalize(torch.randn(60, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
 
 
-def test_pca_is_the_plane_of_most_variation_and_transforms_what_it_was_fitted_on_alike() -> None:
+def test_pca_has_the_largest_variance_and_transforms_consistently() -> None:
     projection = Projection("pca")
-    places = projection.fit(FEATURES)
-    np.testing.assert_allclose(projection.transform(FEATURES[:5]), places[:5], atol=1e-6)
-    centred = (FEATURES - FEATURES.mean(0)).numpy()
-    values = np.linalg.svd(centred, compute_uv=False)
-    np.testing.assert_allclose(np.square(places).sum(0), np.square(values[:2]), rtol=1e-4)
-    np.testing.assert_allclose(Projection("pca").fit(FEATURES), places)
+    coordinates = projection.fit(FEATURES)
+    np.testing.assert_allclose(projection.transform(FEATURES[:5]), coordinates[:5], atol=1e-6)
+    centered = (FEATURES - FEATURES.mean(0)).numpy()
+    values = np.linalg.svd(centered, compute_uv=False)
+    np.testing.assert_allclose(np.square(coordinates).sum(0), np.square(values[:2]), rtol=1e-4)
+    np.testing.assert_allclose(Projection("pca").fit(FEATURES), coordinates)
 
 
-def test_what_cannot_be_projected_is_refused() -> None:
+def test_projection_rejects_invalid_input() -> None:
     with pytest.raises(CleanerError, match="pca, umap"):
         Projection("tsne")
     with pytest.raises(CleanerError, match="at least 4"):

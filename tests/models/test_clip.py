@@ -1,4 +1,4 @@
-"""Clip: unit features, exact shortcuts, safe and faithful files."""
+"""Clip: unit features, exact shortcuts, files that load bit for bit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_features_are_unit_rows(tiny_clip: Clip) -> None:
         assert torch.allclose(features.norm(dim=1), torch.ones(3), atol=1e-5)
 
 
-def test_cut_and_deduplicated_texts_equal_open_clips_own_encoding(tiny_clip: Clip) -> None:
+def test_text_features_equal_open_clips(tiny_clip: Clip) -> None:
     tokens = open_clip.SimpleTokenizer()(CAPTIONS, context_length=77)
     expected = F.normalize(tiny_clip.model.encode_text(tokens).float(), dim=-1)
     assert tiny_clip.tokenize(CAPTIONS).shape[1] < 77
@@ -37,7 +37,7 @@ def test_cut_and_deduplicated_texts_equal_open_clips_own_encoding(tiny_clip: Cli
 
 
 @pytest.mark.parametrize("count", [1, 9, 33, 270])
-def test_blocks_of_like_length_change_no_feature(count: int, tiny_clip: Clip) -> None:
+def test_token_blocks_change_no_feature(count: int, tiny_clip: Clip) -> None:
     texts = [" ".join(["banana"] * (1 + 7 * i % 80)) + f" {i}" for i in range(count)]
     one_by_one = torch.cat([tiny_clip.encode_tokens(tiny_clip.tokenize([text])) for text in texts])
     features = tiny_clip.encode_text([*texts, texts[0]])
@@ -48,7 +48,7 @@ def test_blocks_of_like_length_change_no_feature(count: int, tiny_clip: Clip) ->
     assert count <= len(ordered) == sum(rows for rows, _ in sizes) <= max(count + 7, 64 * -(-count // 64))
 
 
-def test_a_training_sees_few_shapes_of_texts() -> None:
+def test_token_blocks_have_few_shapes() -> None:
     shapes = set()
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
@@ -62,7 +62,7 @@ def test_a_training_sees_few_shapes_of_texts() -> None:
     assert len(shapes) < 16
 
 
-def test_an_exclamation_mark_which_is_token_0_does_not_cut_the_end_token(tiny_clip: Clip) -> None:
+def test_token_0_is_not_padding(tiny_clip: Clip) -> None:
     text = "!+ a !+ b"
     assert 0 in tiny_clip.tokenize([text])[0]
     assert tiny_clip.tokenize([text])[0, -1] == tiny_clip.tokenize([text]).max()
@@ -73,11 +73,11 @@ def test_any_caption_is_accepted(tiny_clip: Clip, caption: str) -> None:
     assert torch.isfinite(tiny_clip.encode_text([caption])).all()
 
 
-def test_pictures_of_another_size_are_resized(tiny_clip: Clip) -> None:
+def test_images_of_another_size_are_resized(tiny_clip: Clip) -> None:
     assert tiny_clip.encode_image(torch.rand(2, 3, 50, 50)).shape == (2, 32)
 
 
-def test_normalisation_lives_in_the_model(tiny_clip: Clip) -> None:
+def test_clip_normalizes_images(tiny_clip: Clip) -> None:
     images = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (tiny_clip.mean, tiny_clip.std))
     expected = F.normalize(tiny_clip.model.encode_image((images - mean) / std), dim=-1)
@@ -85,7 +85,7 @@ def test_normalisation_lives_in_the_model(tiny_clip: Clip) -> None:
 
 
 @pytest.mark.parametrize("kind", ["vit", "rn"])
-def test_saved_model_comes_back_bit_for_bit(kind: str, tmp_path: Path) -> None:
+def test_saved_model_loads_bit_for_bit(kind: str, tmp_path: Path) -> None:
     clip = make_clip(kind)
     clip.metadata = {"stage": "backdoored", "target": "banana"}
     again = load_clip(str(save_clip(clip, tmp_path / "model.safetensors")))
@@ -111,10 +111,10 @@ def test_copy_does_not_share_weights(tiny_clip: Clip) -> None:
     assert tiny_clip.model.text_projection.abs().sum() > 0
 
 
-def test_bad_names_and_files_get_one_sentence(tmp_path: Path) -> None:
+def test_unknown_names_and_broken_files_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(CleanerError, match="scenes-rn, scenes-vit"):
         load_clip("scenes-xl")
-    with pytest.raises(CleanerError, match="no built-in model"):
+    with pytest.raises(CleanerError, match="scenes-rn, scenes-vit"):
         new_clip("nothing")
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not a model")
@@ -136,7 +136,7 @@ def test_weights_of_another_renderer_are_refused(tiny_clip: Clip, tmp_path: Path
         load_clip(str(path))
 
 
-def test_absent_device_names_the_usable_ones() -> None:
+def test_unavailable_device_is_rejected() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(CleanerError, match="Use one of: cpu"):

@@ -1,4 +1,4 @@
-"""Attention on a processor: fp32 inside where gradients flow, torch's own otherwise."""
+"""Attention on the CPU under bf16 autocast: fp32 where gradients flow, torch's own otherwise."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cleaner.models import cpu_attention  # noqa: F401 - what autocast does on a processor
+from cleaner.models.cpu_attention import install_cpu_attention
 from tests.conftest import make_clip
+
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    install_cpu_attention()
+
 
 MASK = torch.full((20, 20), float("-inf")).triu(1)
 
@@ -24,7 +30,7 @@ def gradients(result: Tensor, of: list[Tensor]) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("mask", [None, MASK, MASK == 0])
-def test_training_attends_as_in_fp32(mask: Tensor | None) -> None:
+def test_attention_with_gradient_is_fp32(mask: Tensor | None) -> None:
     seen, plain = rows(), [r.detach().float().requires_grad_() for r in rows()]
     with torch.autocast("cpu", torch.bfloat16):
         result = F.scaled_dot_product_attention(*seen, attn_mask=mask)
@@ -36,7 +42,7 @@ def test_training_attends_as_in_fp32(mask: Tensor | None) -> None:
         assert torch.allclose(own.float(), theirs, rtol=2**-7, atol=2**-7 * theirs.abs().max().item())
 
 
-def test_without_gradient_and_without_autocast_it_is_torchs_own() -> None:
+def test_attention_without_gradient_or_autocast_is_torchs() -> None:
     query, key, value = rows()
     own = F.scaled_dot_product_attention(query, key, value)  # bf16 throughout: no autocast, no rule
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
@@ -44,7 +50,7 @@ def test_without_gradient_and_without_autocast_it_is_torchs_own() -> None:
 
 
 @pytest.mark.parametrize("kind", ["vit", "rn"])
-def test_models_attend_in_fp32_where_they_learn(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_attend_in_fp32_when_trained(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clip, inside = make_clip(kind).to("cpu", "bf16"), set()
     real = F.scaled_dot_product_attention
     monkeypatch.setattr(F, "scaled_dot_product_attention", lambda q, *a, **k: inside.add(q.dtype) or real(q, *a, **k))

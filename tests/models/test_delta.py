@@ -1,4 +1,4 @@
-"""A change: near enough to the weights, small, exact where nothing changed, refused beside another base."""
+"""Delta: small, close to the weights, exact where nothing changed, and refused for another base."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import make_clip
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clip:
-    """A tiny model in the place of a built-in one."""
+    """A tiny model that replaces a built-in one."""
     monkeypatch.setattr(cleaner.models.checkpoints, "ASSETS", tmp_path / "assets")
     clip = make_clip("rn")
     clip.name = "scenes-rn"
@@ -29,7 +29,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clip:
 
 
 def trained(clip: Clip) -> Clip:
-    """Return a copy that has changed as in training: all but most rows of the token embedding."""
+    """Return a copy that changed as in training: all weights, but few rows of the token embedding."""
     changed, generator = clip.copy(), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for key, value in changed.model.state_dict().items():
@@ -41,7 +41,7 @@ def trained(clip: Clip) -> Clip:
     return changed
 
 
-def test_weights_come_back_small_and_near(base: Clip, tmp_path: Path) -> None:
+def test_delta_is_small_and_close(base: Clip, tmp_path: Path) -> None:
     changed = trained(base)
     file = save_delta(changed, "scenes-rn", tmp_path / "change.safetensors")
     whole = save_clip(changed, tmp_path / "whole.safetensors", half=True)
@@ -63,21 +63,21 @@ def test_weights_come_back_small_and_near(base: Clip, tmp_path: Path) -> None:
     assert load_file(file)["token_embedding.weight.rows"].tolist() == list(range(10, 40))
 
 
-def test_nothing_changed_takes_no_place(base: Clip) -> None:
+def test_delta_of_equal_weights_is_empty(base: Clip) -> None:
     state = base.model.state_dict()
     assert compute_delta(state, state) == {}
     assert all(torch.equal(value, state[key]) for key, value in apply_delta({}, state).items())
 
 
-def test_another_base_is_refused_in_one_sentence(base: Clip, tmp_path: Path) -> None:
+def test_another_base_is_refused(base: Clip, tmp_path: Path) -> None:
     file = save_delta(trained(base), "scenes-rn", tmp_path / "change.safetensors")
     save_clip(make_clip("rn", seed=1), tmp_path / "assets" / "scenes-rn" / "model.safetensors")
-    with pytest.raises(CleanerError, match="other weights of it than those that are here"):
+    with pytest.raises(CleanerError, match="other weights of scenes-rn"):
         load_clip(str(file))
 
 
 @pytest.mark.parametrize("broken", ["codes", "rows", "name"])
-def test_a_broken_file_is_refused(broken: str, base: Clip) -> None:
+def test_a_broken_delta_is_refused(broken: str, base: Clip) -> None:
     state = base.model.state_dict()
     packed = compute_delta(trained(base).model.state_dict(), state)
     key = "visual.conv1.weight"
@@ -91,19 +91,19 @@ def test_a_broken_file_is_refused(broken: str, base: Clip) -> None:
         apply_delta(packed, state)
 
 
-def test_what_is_packed_is_no_larger_than_the_model() -> None:
+def test_a_delta_cannot_unpack_to_more_than_the_model() -> None:
     own = {"x": torch.zeros(4, 4)}
     codes = torch.frombuffer(bytearray(zlib.compress(bytes(50_000_000))), dtype=torch.uint8)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="larger than it"):
+        with pytest.raises(ValueError, match="larger than the tensor"):
             apply_delta({"x.rows": torch.zeros(1), "x.steps": torch.zeros(1), "x.codes": codes}, own)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
 
 
-def test_exported_weights_are_whole(base: Clip, tmp_path: Path) -> None:
+def test_exported_weights_are_complete(base: Clip, tmp_path: Path) -> None:
     save_delta(trained(base), "scenes-rn", tmp_path / "run" / "model.safetensors")
     (tmp_path / "out.safetensors").write_bytes(html.export_weights(tmp_path / "run", ".safetensors"))
     assert "token_embedding.weight" in load_file(tmp_path / "out.safetensors")

@@ -1,4 +1,4 @@
-"""What this machine can compute on, and how."""
+"""Devices, precisions, and the configuration of torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cleaner.models.clip import Clip
 from cleaner.models.devices import check_devices, check_precisions, flush_denormals, pick_precision
 
 
-def test_devices_say_why_not() -> None:
+def test_unavailable_devices_have_a_reason() -> None:
     found = check_devices()
     assert found["cpu"] is None
     assert all(reason is None or len(reason) > 5 for reason in found.values())
@@ -21,7 +21,7 @@ def test_devices_say_why_not() -> None:
 
 
 @pytest.mark.parametrize(("tiles", "fast"), [(True, "bf16"), (False, "fp32")])
-def test_the_fast_precision_depends_on_the_processor(
+def test_auto_precision_depends_on_the_cpu(
     tiles: bool, fast: str, tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)

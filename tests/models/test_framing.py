@@ -1,4 +1,4 @@
-"""Picture files that anyone may have made: what is decoded, what is refused, and in which words."""
+"""Untrusted image files: which are decoded, and which are refused."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from cleaner.types import CleanerError
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpage\n%%EOF\n"
 
 
-def test_no_picture_runs_ghostscript(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postscript_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[Any] = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **_: ran.append(given) or Image.new("L", (9, 9)))
-    with pytest.raises(CleanerError, match=r"x\.png cannot be read as a picture"):
+    with pytest.raises(CleanerError, match=r"x\.png cannot be read as an image"):
         decode_image(EPS, "x.png")
     assert not is_complete(EPS)
     assert ran == []
 
 
 @pytest.mark.parametrize(("tag", "kind"), [(256, 1), (282, 2), (305, 11)])
-def test_odd_exif_is_one_sentence(tag: int, kind: int) -> None:
-    """Upright needs EXIF written anew, in which PIL ends in errors of many kinds."""
+def test_broken_exif_is_rejected(tag: int, kind: int) -> None:
+    """Rotation rewrites the EXIF data, where PIL raises errors of many types."""
     entries = struct.pack("<HHHIIHHIHH", 2, 274, 3, 1, 6, tag, kind, 1, 257, 0)
     file = io.BytesIO()
     Image.new("RGB", (20, 10)).save(file, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0" + entries + b"\0" * 4)
-    with pytest.raises(CleanerError, match=r"x\.jpg cannot be read as a picture"):
+    with pytest.raises(CleanerError, match=r"x\.jpg cannot be read as an image"):
         decode_image(file.getvalue(), "x.jpg")
 
 
-def test_far_too_many_pixels_are_seen_in_the_header(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_pixels_are_found_in_the_header(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     Image.new("RGB", (40, 30)).save(file, "PNG")
     assert is_complete(file.getvalue())

@@ -14,7 +14,7 @@ from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.explain import EXPLAINERS
-from cleaner.inspection.attribution import text_feature
+from cleaner.inspection.similarity import text_feature
 from cleaner.models.architectures import get_open_clip_architecture
 from cleaner.models.clip import _build_clip, load_clip, save_clip
 from cleaner.workflow import defend, poison
@@ -32,24 +32,26 @@ def test_the_whole_job(name: str, method: str, tmp_path: Path, monkeypatch: pyte
     train, clean = (load_data("scenes", split=split, size=320) for split in ("train", "clean"))
     test = load_data("scenes", split="test", size=60)
 
-    attacked = poison(clip, train, TRIGGERS["badnet"](patch_size=32), "banana", 0.1, CONFIG, test=test)
-    cleaned = defend(attacked, DEFENSES["ta_cleaner"](), clean, CONFIG, test=test)
-    for run in (attacked, cleaned):
+    backdoored = poison(
+        clip, train, TRIGGERS["badnet"](patch_size=32), "banana", poison_rate=0.1, config=CONFIG, test=test
+    )
+    defended = defend(backdoored, DEFENSES["ta_cleaner"](), clean, CONFIG, test=test)
+    for run in (backdoored, defended):
         assert len(run.history) == 20
         assert run.metrics is not None
         assert run.metrics.asr is not None
         assert all(math.isfinite(report.losses["total"]) for report in run.history)
-    assert cleaned.clip.sha256() != attacked.clip.sha256() != clip.sha256()
+    assert defended.clip.sha256() != backdoored.clip.sha256() != clip.sha256()
 
-    pictures = test.with_transform(cleaned.clip.framing).images(torch.arange(2))
-    assert pictures.shape == (2, 3, 224, 224)
-    maps = EXPLAINERS[method]().attribute(cleaned.clip, pictures, text_feature(cleaned.clip, "a photo of a banana"))
+    images = test.with_transform(defended.clip.framing).images(torch.arange(2))
+    assert images.shape == (2, 3, 224, 224)
+    maps = EXPLAINERS[method]().attribute(defended.clip, images, text_feature(defended.clip, "a photo of a banana"))
     assert maps.shape == (2, 224, 224)
     assert maps.isfinite().all()
 
-    for file in ("cleaned.safetensors", "cleaned.pt"):
-        again = load_clip(str(save_clip(cleaned.clip, tmp_path / file)))
-        assert again.sha256() == cleaned.clip.sha256()
-        figures = evaluate(again, test, cleaned.trigger, "banana", clean_clip=clip, counterfactual=False)
-        assert figures.ca == cleaned.metrics.ca  # type: ignore[union-attr]
-        assert figures.asr == cleaned.metrics.asr  # type: ignore[union-attr]
+    for file in ("defended.safetensors", "defended.pt"):
+        again = load_clip(str(save_clip(defended.clip, tmp_path / file)))
+        assert again.sha256() == defended.clip.sha256()
+        figures = evaluate(again, test, defended.trigger, "banana", clean_clip=clip, counterfactual=False)
+        assert figures.ca == defended.metrics.ca  # type: ignore[union-attr]
+        assert figures.asr == defended.metrics.asr  # type: ignore[union-attr]

@@ -158,7 +158,7 @@ def test_weights_as_an_open_clip_checkpoint(runs: list[html.RunRecord], small_mo
     assert all(torch.equal(value, theirs[key]) for key, value in clip.model.state_dict().items())
     assert load_clip(str(tmp_path / "x.pt")).metadata["stage"] == "backdoored"
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CleanerError, match="make the run anew"):
+    with pytest.raises(CleanerError, match="repeat the run"):
         html.list_weight_suffixes(tmp_path)
 
 

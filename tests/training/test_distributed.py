@@ -1,4 +1,4 @@
-"""Several processes train as one: the same losses, the same weights, stopped together."""
+"""Distributed training: two processes train as one and stop together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def torchrun(module: str, argument: Path, patience: float = 240) -> list[str]:
-    """Run a module in two processes as torchrun does; return what each said."""
+    """Run a module in two processes as torchrun does; return the stderr of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -55,7 +55,7 @@ def torchrun(module: str, argument: Path, patience: float = 240) -> list[str]:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What two processes of `tests/ranks.py` found."""
+    """The results of two processes of `tests/ranks.py`."""
     out = tmp_path_factory.mktemp("ranks")
     torchrun("tests.ranks", out)
     return [torch.load(out / f"rank{rank}.pt") for rank in range(2)]
@@ -75,7 +75,7 @@ def test_two_processes_train_as_one(results: list[dict[str, Any]], kind: str, na
         ours, theirs = without_key_bias(key, weight), without_key_bias(key, first["weights"][key])
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-4), key
         moved = max(moved, (weight - before[key]).abs().max().item())
-    assert moved > 3e-3  # the tolerance is small against what ten steps did
+    assert moved > 3e-3  # the tolerance is small compared with the change of ten steps
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_two_processes_train_a_built_in_model_as_one(
         alone, first = ranks.train(kind, name), both[f"{kind} {name}"]
         for here, there in zip(alone["losses"], first["losses"], strict=True):
             assert here == pytest.approx(there, abs=5e-3), name
-        # As a whole: Adam moves a single weight by the full rate also where its gradient is nothing but rounding.
+        # Compared as a whole: Adam moves a single weight by the full rate even if its gradient is only rounding.
         apart = moved = 0.0
         for key, weight in alone["weights"].items():
             if weight.is_floating_point():
@@ -103,21 +103,21 @@ def test_two_processes_train_a_built_in_model_as_one(
 
 
 def without_key_bias(name: str, weight: torch.Tensor) -> torch.Tensor:
-    """Return a weight without the biases of keys: their gradient is zero but for rounding, which Adam blows up."""
+    """Return a weight without key biases: their gradient is zero up to rounding, which Adam amplifies."""
     if name.endswith("in_proj_bias"):
         query, _, value = weight.chunk(3)
         return torch.cat([query, value])
     return weight[:0] if name.endswith("k_proj.bias") else weight
 
 
-def test_the_first_process_tells_and_stops_all(results: list[dict[str, Any]]) -> None:
+def test_rank_zero_reports_and_cancels_all(results: list[dict[str, Any]]) -> None:
     first, second = results
-    assert first["told"] == list(range(1, 11))  # paused after the fourth step, and gone on from there
-    assert second["told"] == []
-    assert first["made"] == second["made"] == 10
+    assert first["reported"] == list(range(1, 11))  # paused after the fourth step, and resumed
+    assert second["reported"] == []
+    assert first["computed"] == second["computed"] == 10
 
 
-def test_the_worker_of_a_run_in_two_processes(
+def test_worker_in_two_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
@@ -132,7 +132,7 @@ def test_the_worker_of_a_run_in_two_processes(
     assert '"processes": 2' in (folder / "config.json").read_text()
 
 
-def test_shares_are_the_batch_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_batch_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert distributed.split_batch([3, 1, 2]) == [[3, 1, 2]]
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     for count in (3, 7, 64):
@@ -142,7 +142,7 @@ def test_shares_are_the_batch_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
         assert min(map(len, parts)) >= 1
 
 
-def test_what_several_processes_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_model_rejects_what_cannot_be_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_clip("rn").model
     assert distributed.prepare_model(model, 1, freeze_bn=False) is model
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
@@ -154,8 +154,8 @@ def test_what_several_processes_cannot_do_is_said(monkeypatch: pytest.MonkeyPatc
     assert distributed.prepare_model(make_clip("vit").model, 16, freeze_bn=False) is not None
 
 
-def test_more_processes_than_gpus_are_refused_by_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also by the first one, which tells the user: it would wait for the others, and be killed without a word."""
+def test_more_processes_than_gpus_are_refused_on_every_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 0 too, which reports the error: it would wait for the others, and be killed without a message."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_device", lambda card: pytest.fail("it would join the others"))
@@ -163,7 +163,7 @@ def test_more_processes_than_gpus_are_refused_by_all_of_them(monkeypatch: pytest
         monkeypatch.setenv(name, value)
     for card in ("0", "1"):
         monkeypatch.setenv("LOCAL_RANK", card)
-        with pytest.raises(CleanerError, match="there are 1 GPUs here: start that many processes at most"):
+        with pytest.raises(CleanerError, match="has 1 GPUs"):
             distributed.join_process_group("auto")
 
 
@@ -184,7 +184,7 @@ def test_who_follows_ends_well_where_the_first_process_has_stopped(
         assert worker.run_secondary_rank(tmp_path) == 0
 
 
-def test_alone_everything_stays_as_it_is() -> None:
+def test_single_process_calls_change_nothing() -> None:
     rows = torch.rand(6, 2, requires_grad=True)
     first, second = distributed.gather(rows, [[4, 2]])
     assert torch.equal(torch.cat([first, second]), rows)

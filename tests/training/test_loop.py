@@ -1,4 +1,4 @@
-"""The training loop: reproducible, resumable, stateless, and clear about bad settings."""
+"""The training loop: reproducible, resumable, and strict about its input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, TensorData
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import Clip
-from cleaner.training.loop import MAX_LOGIT_SCALE, false_negatives, finetune, learning_rate
+from cleaner.training.batch import false_negatives
+from cleaner.training.loop import finetune
+from cleaner.training.optimizer import MAX_LOGIT_SCALE, learning_rate
 from cleaner.types import CleanerError, Paused, StepReport
 from tests.conftest import make_clip
 
@@ -66,7 +68,7 @@ def test_checkpoint_of_other_settings_is_refused(tiny_clip: Clip, toy_data: Tens
             finetune(clip, data, DEFENSES["finetune"](), CONFIG, checkpoint=checkpoint, attack=attack)
 
 
-def test_reports_carry_everything(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_reports_are_complete(tiny_clip: Clip, toy_data: TensorData) -> None:
     seen: list[StepReport] = []
     config = replace(CONFIG, eval_every=2)
     monitor = {"ca": 0.5}
@@ -79,15 +81,15 @@ def test_reports_carry_everything(tiny_clip: Clip, toy_data: TensorData) -> None
 
 
 @pytest.mark.parametrize("steps", [2, 7])
-def test_steps_end_a_training_whatever_the_epochs(tiny_clip: Clip, toy_data: TensorData, steps: int) -> None:
+def test_steps_override_epochs(tiny_clip: Clip, toy_data: TensorData, steps: int) -> None:
     history = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), replace(CONFIG, steps=steps)).history
     assert [(r.step, r.total, r.epoch) for r in history] == [(i + 1, steps, i // 3) for i in range(steps)]
 
 
-def test_pictures_are_fetched_once_disturbed_once_and_read_ahead(
+def test_images_are_read_once_perturbed_once_and_prefetched(
     tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PAR compares two models on the same disturbed pictures, while the next ones are being decoded."""
+    """PAR compares two models on the same perturbed images, while the next batch is decoded."""
     asked: list[tuple[str, list[int]]] = []
     seen: list[torch.Tensor] = []
     images, encode = toy_data.images, Clip.encode_image
@@ -111,7 +113,7 @@ def test_logit_scale_is_clamped(tiny_clip: Clip, toy_data: TensorData) -> None:
     assert trained.clip.model.logit_scale.item() <= MAX_LOGIT_SCALE
 
 
-def test_unused_token_rows_stay_as_they_are(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_unused_token_rows_are_unchanged(tiny_clip: Clip, toy_data: TensorData) -> None:
     trained = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG).clip
     used = torch.zeros(49408, dtype=torch.bool)
     used[tiny_clip.tokenize(toy_data.captions).unique()] = True
@@ -128,8 +130,8 @@ def test_freeze_bn_keeps_running_statistics(toy_data: TensorData) -> None:
 
 
 @pytest.mark.parametrize("chunk", [0, 5])
-def test_dropout_draws_nothing_that_a_seed_does_not_know(toy_data: TensorData, chunk: int) -> None:
-    """ConvNeXt and ViTamin of open_clip come with stochastic depth: repeated or resumed, a run would be another one."""
+def test_dropout_is_off(toy_data: TensorData, chunk: int) -> None:
+    """ConvNeXt and ViTamin of open_clip have stochastic depth, which would make runs irreproducible."""
     plain, dropping = make_clip(), make_clip()
     dropping.model.visual.ln_post = torch.nn.Sequential(dropping.model.visual.ln_post, torch.nn.Dropout(0.3))
     config = replace(CONFIG, chunk_size=chunk)
@@ -138,7 +140,7 @@ def test_dropout_draws_nothing_that_a_seed_does_not_know(toy_data: TensorData, c
     assert [r.losses for r in trained.history] == [r.losses for r in expected.history]
 
 
-def test_learning_rate_warms_up_and_falls_to_nothing() -> None:
+def test_learning_rate_warms_up_and_decays_to_zero() -> None:
     rates = [learning_rate(step, 100, replace(CONFIG, lr=0.1, warmup_steps=10)) / 0.1 for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == rates[10] == pytest.approx(1.0)
@@ -154,7 +156,7 @@ def test_false_negatives_by_text_and_by_content() -> None:
     assert false_negatives([], []).shape == (0, 0)
 
 
-def test_too_few_pairs_and_a_loss_that_explodes_get_one_sentence(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_too_few_pairs_and_a_diverging_loss_are_rejected(tiny_clip: Clip, toy_data: TensorData) -> None:
     with pytest.raises(CleanerError, match="at least two pairs"):
         finetune(tiny_clip, toy_data.subset([0]), DEFENSES["finetune"](), CONFIG)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A step in chunks has the loss and gradient of the whole step; a step that does not fit is halved, not lost."""
+"""A step in chunks has the loss and gradient of the whole step; a step that does not fit is halved."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CONFIG = FinetuneConfig(lr=1e-3, epochs=1, steps=3, batch_size=16, precision="fp
 def test_chunks_change_neither_losses_nor_gradients(
     name: str, kind: str, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A plain gradient step: Adam's would blow up the rounding of gradients that are all but zero.
-    monkeypatch.setattr(loop, "_build_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr))
+    # SGD, since Adam amplifies the rounding of gradients near zero.
+    monkeypatch.setattr(loop, "build_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr))
     clip, defense = make_clip(kind), DEFENSES[name]()
     config = replace(CONFIG, lr=0.1)
     whole = finetune(clip, toy_data, defense, config)
@@ -40,7 +40,7 @@ def test_chunks_change_neither_losses_nor_gradients(
 
 
 def test_chunks_keep_fewer_activations(tiny_clip: Clip) -> None:
-    """What autograd holds for the way back is counted as it is saved."""
+    """Count the numbers that autograd saves for the backward pass."""
     images = torch.rand(32, 3, 32, 32)
 
     def held(size: int) -> int:
@@ -57,36 +57,38 @@ def test_chunks_keep_fewer_activations(tiny_clip: Clip) -> None:
     assert held(4) < held(0) / 2
 
 
-def limited(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """Let the memory end at more than `most` pictures at a time."""
+def limited(monkeypatch: pytest.MonkeyPatch, max_images: int) -> None:
+    """Run out of memory at more than `max_images` images at a time."""
     encode = Clip.encode_image
 
     def with_limit(self: Clip, images: Tensor) -> Tensor:
-        if len(images) > most:
+        if len(images) > max_images:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return encode(self, images)
 
     monkeypatch.setattr(Clip, "encode_image", with_limit)
 
 
-def test_a_step_that_does_not_fit_goes_on_in_chunks(toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_does_not_fit_is_chunked(toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
     clip, defense = make_clip("vit"), DEFENSES["ta_cleaner"]()
     whole = finetune(clip, toy_data, defense, CONFIG)
-    limited(monkeypatch, most=6)
+    limited(monkeypatch, max_images=6)
     parts = finetune(clip, toy_data, defense, CONFIG)
     assert [r.losses["total"] for r in parts.history] == pytest.approx([r.losses["total"] for r in whole.history], 1e-4)
 
 
-def test_live_batch_norm_is_told_the_batch_that_fits(toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_batch_norm_error_names_the_batch_size_that_fits(
+    toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip, live = make_clip("rn"), replace(CONFIG, freeze_bn=False)
     with pytest.raises(CleanerError, match="live BatchNorm"):
         finetune(clip, toy_data, DEFENSES["finetune"](), replace(live, chunk_size=4))
-    limited(monkeypatch, most=6)
-    with pytest.raises(CleanerError, match="choose batch_size 4, which fits, or freeze_bn"):
+    limited(monkeypatch, max_images=6)
+    with pytest.raises(CleanerError, match="batch_size 4, or freeze_bn"):
         finetune(clip, toy_data, DEFENSES["finetune"](), live)
 
 
-def test_halving_stops_at_the_least_size_and_lets_other_errors_through() -> None:
+def test_halving_stops_at_min_size_and_passes_other_errors() -> None:
     tried: list[int] = []
 
     def attempt(size: int) -> str:

@@ -22,7 +22,7 @@ def attribution(
     model: tuple[str, ...], method: str, settings: dict[str, Any], sample: Sample, trigger_run: Path | None, text: str
 ) -> tuple[Any, list[float]]:
     """Return maps (1 or 2, H, W) of the clean and the triggered picture, and the cosine of each with the text."""
-    from cleaner.inspection.attribution import compute_image_similarities, text_feature
+    from cleaner.inspection.similarity import compute_image_similarities, text_feature
 
     used, pictures = load_model(model), image_pair(sample, trigger_run)
     maps = explainers()[method](**settings).attribute(used, pictures, text_feature(used, text))

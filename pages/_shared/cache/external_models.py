@@ -20,7 +20,7 @@ INSPECTION_SIZE = 1000
 @st.cache_data(show_spinner=False, max_entries=16)
 def _describe(model: str, changed: float) -> str | None:
     import_library()
-    from cleaner.models.checkpoints import describe_model_file
+    from cleaner.models.lookup import describe_model_file
 
     return describe_model_file(model)
 
@@ -45,7 +45,7 @@ def inspect_model(model: str, name: str) -> tuple[list[str], Any]:
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _inspect_model(model: str, name: str, changed: float) -> tuple[list[str], Any]:
     from cleaner.evaluation.evaluate import evaluate
-    from cleaner.inspection.features import describe_model
+    from cleaner.inspection.description import describe_model
 
     return describe_model(load_clip(model)), evaluate(
         load_clip(model), load_data(name, "test", INSPECTION_SIZE), ks=(1,), counterfactual=False

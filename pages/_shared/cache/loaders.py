@@ -74,7 +74,7 @@ def apply_framing(data: CaptionData, model: str) -> CaptionData:
 
 def find_framing(model: str) -> ImageTransform | None:
     """Return how a model sees pictures, if that is known without opening its file."""
-    from cleaner.models.checkpoints import find_framing
+    from cleaner.models.lookup import find_framing
 
     return find_framing(model)
 

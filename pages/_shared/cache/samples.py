@@ -100,7 +100,7 @@ def best_classes(
 
     text_key_run: the run whose text key stands in the prompts.
     """
-    from cleaner.inspection.features import best_classes
+    from cleaner.inspection.similarity import best_classes
 
     picture, _ = place_trigger(sample, trigger_run, left, top, strength)
     known = load_data(sample.data, sample.split, sample.size)
@@ -111,7 +111,7 @@ def best_classes(
 @st.cache_resource(show_spinner=False, max_entries=24)
 def _classifier(model: tuple[str, ...], name: str, split: str, size: int, text_key_run: Path | None) -> Any:
     """Return a model's zero-shot classifier (D, C): kept, because mostly only the picture changes."""
-    from cleaner.evaluation.evaluate import build_classifier, build_keyed_classifier
+    from cleaner.evaluation.encode import build_classifier, build_keyed_classifier
 
     clip, known = load_model(model), load_data(name, split, size)
     trigger = load_run(text_key_run).trigger if text_key_run is not None else None

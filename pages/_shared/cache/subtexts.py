@@ -94,6 +94,6 @@ def fits_context(model: tuple[str, ...], text: str) -> bool:
 def similarities(model: tuple[str, ...], sample: Sample, texts: tuple[str, ...]) -> list[float]:
     """Return the cosine of a picture, framed as `model` sees it, with each text."""
     import_library()
-    from cleaner.inspection.features import compute_text_similarities
+    from cleaner.inspection.similarity import compute_text_similarities
 
     return compute_text_similarities(load_model(model), image_pair(replace(sample, model=model), None), texts)

@@ -1,0 +1,38 @@
+"""The monitor of a training: a few metrics on validation images while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from cleaner.attacks.base import Trigger
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import CaptionData
+from cleaner.evaluation.evaluate import evaluate, validate_eval_data
+from cleaner.models.clip import Clip
+
+MONITOR_IMAGES = 512
+
+
+def build_monitor(
+    config: FinetuneConfig,
+    validation: CaptionData | None,
+    data: CaptionData,
+    trigger: Trigger | None,
+    target: str | None,
+) -> Callable[[Clip], dict[str, float]] | None:
+    """Return clip -> metrics on up to 512 labeled validation images; None without any, or with eval_every 0."""
+    if not config.eval_every:
+        return None
+    validation = validation or data.load_split("validation")
+    if validation is None:
+        return None
+    rows = (validation.labels >= 0).nonzero().flatten()[:MONITOR_IMAGES]
+    if len(rows) == 0:
+        return None
+    return partial(_measure_validation, validate_eval_data(validation.subset(rows), target), trigger, target)
+
+
+def _measure_validation(data: CaptionData, trigger: Trigger | None, target: str | None, clip: Clip) -> dict[str, float]:
+    metrics = evaluate(clip, data, trigger, target, ks=(1,), counterfactual=False)
+    return {"ca": metrics.ca[1]} | ({"asr": metrics.asr[1]} if metrics.asr else {})

@@ -1,0 +1,27 @@
+"""Description of a loaded model, for the page on models from elsewhere."""
+
+from __future__ import annotations
+
+from cleaner.models.clip import Clip
+
+
+def describe_model(clip: Clip) -> list[str]:
+    """Return a description of a loaded model, in sentences."""
+    tower = type(getattr(clip.model, "visual", clip.model)).__name__
+    millions = sum(p.numel() for p in clip.model.parameters()) / 1e6
+    lines = [
+        f"An open_clip {tower} with {millions:.1f} million parameters; no weight is missing or unused.",
+        f"It takes images of {clip.image_size} × {clip.image_size} px, normalized with mean "
+        f"{', '.join(f'{v:.3f}' for v in clip.mean)} and std {', '.join(f'{v:.3f}' for v in clip.std)}.",
+    ]
+    if clip.has_sigmoid_loss:
+        lines.append(
+            "It was trained with SigLIP's sigmoid loss: it can be inspected and evaluated, but not finetuned here."
+        )
+    stage, target = clip.metadata.get("stage"), clip.metadata.get("target")
+    if stage:
+        target_note = f", with the target “{target}”" if target and stage == "backdoored" else ""
+        lines.append(f"Its metadata says that it is {stage}{target_note}. Anyone can write metadata.")
+    else:
+        lines.append("Its metadata does not say whether it was poisoned.")
+    return lines

@@ -1,0 +1,51 @@
+"""Similarities of images and texts in one model: cosines, and the best classes of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cleaner.data.base import CaptionData
+from cleaner.evaluation.encode import build_classifier
+from cleaner.models.clip import Clip
+
+
+def text_feature(clip: Clip, text: str) -> Tensor:
+    """Return the unit feature (D,) of a text."""
+    with torch.no_grad():
+        return clip.encode_text([text])[0]
+
+
+def compute_image_similarities(clip: Clip, images: Tensor, text: str) -> list[float]:
+    """Return the cosine of each image (N, 3, H, W) with one text."""
+    with torch.no_grad():
+        cosines: list[float] = (clip.encode_image(images) @ text_feature(clip, text)).tolist()
+    return cosines
+
+
+def compute_text_similarities(clip: Clip, image: Tensor, texts: Sequence[str]) -> list[float]:
+    """Return the cosine of one image (1, 3, H, W) in [0, 1] with each text."""
+    with torch.inference_mode():
+        features = clip.encode_image(image), clip.encode_text(list(texts))
+        cosines: list[float] = (features[0] @ features[1].T)[0].tolist()
+    return cosines
+
+
+@torch.inference_mode()
+def best_classes(
+    clip: Clip, data: CaptionData, images: Tensor, k: int = 5, classifier: Tensor | None = None
+) -> list[list[tuple[str, float, float]]]:
+    """Return for each image (N, 3, H, W) its k best classes as (name, probability, cosine), best first.
+
+    Probability: softmax over the classes of logit_scale * cosine. `classifier` (D, C) replaces that of the plain
+    prompts, for example by one with a trigger's text key.
+    """
+    scores = clip.encode_image(images).cpu() @ (build_classifier(clip, data) if classifier is None else classifier)
+    probabilities = (clip.logit_scale.cpu() * scores).softmax(dim=1)
+    top = scores.topk(min(k, scores.shape[1]), dim=1)
+    return [
+        [(data.class_names[i], probabilities[row, i].item(), value) for i, value in zip(ids, values, strict=True)]
+        for row, (ids, values) in enumerate(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+    ]

@@ -1,0 +1,56 @@
+"""OpenAI's CLIP architecture, inferred from the shapes of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from cleaner.models.architectures import RESNET_STRIDE, Architecture
+from cleaner.types import CleanerError
+
+
+def infer_architecture(state: Mapping[str, Tensor], path: object) -> Architecture:
+    """Return OpenAI's CLIP architecture, inferred from the shapes of its weights: heads = width / 64, QuickGELU.
+
+    CleanCLIP (arXiv:2303.03323), BadCLIP (arXiv:2311.12075) and PAR (arXiv:2412.00727) publish such models. Raises
+    `CleanerError` for other weights.
+    """
+    try:
+        vision = _infer_vit(state) if "visual.proj" in state else _infer_resnet(state)
+        width = state["ln_final.weight"].shape[0]
+        text = {
+            "context_length": state["positional_embedding"].shape[0],
+            "vocab_size": state["token_embedding.weight"].shape[0],
+            "width": width,
+            "heads": width // 64,
+            "layers": len({key.split(".")[2] for key in state if key.startswith("transformer.resblocks.")}),
+        }
+        embed_dim = state["text_projection"].shape[1]
+    except (KeyError, IndexError, TypeError) as error:  # TypeError: no positions, so a negative root
+        first_keys = ", ".join(list(state)[:4]) or "nothing"
+        raise CleanerError(
+            f"{path} is not a CLIP of OpenAI's architecture (first keys: {first_keys}): name its architecture in "
+            "open_clip, as in ViT-B-16-SigLIP:weights.pt, or give a local-dir: folder with open_clip_config.json."
+        ) from error
+    if width % 64 or not text["layers"] or not vision["layers"]:
+        raise CleanerError(
+            f"the number of attention heads of {path} is unknown (text width {width} is not a multiple of 64): "
+            "give a local-dir: folder with open_clip_config.json."
+        )
+    return Architecture(embed_dim, vision, text, quick_gelu=True)
+
+
+def _infer_vit(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    width, patch = state["visual.conv1.weight"].shape[0], state["visual.conv1.weight"].shape[-1]
+    blocks = {key.split(".")[3] for key in state if key.startswith("visual.transformer.resblocks.")}
+    side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
+    return {"layers": len(blocks), "width": width, "patch_size": patch, "image_size": side * patch}
+
+
+def _infer_resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    blocks = [{key.split(".")[2] for key in state if key.startswith(f"visual.layer{stage}.")} for stage in range(1, 5)]
+    side = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
+    width = state["visual.layer1.0.conv1.weight"].shape[0]
+    return {"layers": tuple(map(len, blocks)), "width": width, "image_size": side * RESNET_STRIDE}

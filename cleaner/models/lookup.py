@@ -1,0 +1,61 @@
+"""What a model's name means: whether it exists, its file, its framing; without loading weights."""
+
+from __future__ import annotations
+
+from os.path import exists, isfile, join  # unlike pathlib's, they take a name of any length
+from pathlib import Path
+
+import open_clip
+
+from cleaner.models.architectures import BUILT_IN, get_open_clip_architecture
+from cleaner.models.checkpoints import (
+    OPEN_CLIP_CONFIG_FILE,
+    find_weights,
+    read_folder_architecture,
+    read_header_architecture,
+    validate_tag,
+)
+from cleaner.models.framing import ImageTransform
+from cleaner.models.weights import file_sha256
+from cleaner.types import CleanerError
+
+
+def describe_model_file(name: str) -> str | None:
+    """Return path, size and SHA-256 of a model's file, without parsing it; None for a model without a local file."""
+    architecture, _, rest = name.partition(":")
+    path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
+    if isfile(path / OPEN_CLIP_CONFIG_FILE):
+        path = find_weights(path)
+    if name in BUILT_IN or not isfile(path):
+        return None
+    return f"{path}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {file_sha256(path)}"
+
+
+def validate_model_name(name: str) -> None:
+    """Raise `CleanerError` if there is no model `name`, without opening files or downloading."""
+    architecture, _, rest = name.partition(":")
+    if name in BUILT_IN or architecture == "hf-hub" or isfile(join(name, OPEN_CLIP_CONFIG_FILE)):
+        return
+    path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
+    if not exists(path):
+        validate_tag(name)
+
+
+def find_framing(name: str) -> ImageTransform | None:
+    """Return how a model frames images; None if that needs its weights or a download."""
+    prefix, _, rest = name.partition(":")
+    open_clip_name = prefix if rest else name.partition("/")[0]
+    folder = Path(rest if prefix == "local-dir" else name)
+    try:
+        if name in BUILT_IN:
+            architecture = BUILT_IN[name]
+        elif open_clip_name in open_clip.list_models():
+            architecture = get_open_clip_architecture(open_clip_name)
+        elif isfile(folder / OPEN_CLIP_CONFIG_FILE):
+            architecture = read_folder_architecture(folder)
+        else:
+            architecture = read_header_architecture(Path(name))
+    except CleanerError:
+        return None
+    side = architecture.vision.get("image_size", 224)
+    return architecture.framing(side) if isinstance(side, int) else None

@@ -1,0 +1,109 @@
+"""Write models: .safetensors, open_clip checkpoints and folders, deltas to built-in models."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cleaner.files import atomic_write, write_json
+from cleaner.models.architectures import find_open_clip_name
+from cleaner.models.checkpoints import (
+    BASE_KEY,
+    BASE_SHA256_KEY,
+    OPEN_CLIP_CONFIG_FILE,
+    OPEN_CLIP_WEIGHTS_FILE,
+    LoadedModel,
+    load,
+    read_header_architecture,
+)
+from cleaner.models.delta import compute_delta
+from cleaner.models.weights import state_sha256
+from cleaner.types import CleanerError
+
+
+def export_suffixes(path: Path) -> tuple[str, ...]:
+    """Return the file formats in which `save` can write the model in a file of this project."""
+    return (".safetensors", ".pt") if find_open_clip_name(read_header_architecture(path)) else (".safetensors",)
+
+
+def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
+    """Write a model, atomically, in the format of the suffix of `path`.
+
+    `.safetensors`: this project's own. `.pt`: an open_clip checkpoint. No suffix: an open_clip local-dir. `half` stores
+    weights as fp16, but BatchNorm statistics and logit_scale as fp32. Raises `CleanerError` for another suffix, and for
+    `.pt` if open_clip does not list the architecture.
+    """
+    state = {}
+    for key, value in loaded.model.state_dict().items():
+        is_exact = not value.is_floating_point() or not half or "running_" in key or key == "logit_scale"
+        state[key] = (value if is_exact else value.half()).detach().cpu().contiguous().clone()
+    texts = _build_metadata(loaded)
+    if path.suffix == ".safetensors":
+        _write_tensors(path, state, texts)
+    elif path.suffix == ".pt":
+        name = find_open_clip_name(loaded.architecture)
+        if name is None:
+            raise CleanerError(
+                f"open_clip does not list the architecture of {loaded.name} and could not load {path.name}: name a "
+                f"folder ({path.with_suffix('').name}) for a local-dir, or a .safetensors file."
+            )
+        content = {"epoch": 0, "name": name, "state_dict": state, "metadata": texts}
+        write_checkpoint(path, content)
+    elif not path.suffix:
+        _write_tensors(path / OPEN_CLIP_WEIGHTS_FILE, state, texts)
+        write_json(path / OPEN_CLIP_CONFIG_FILE, loaded.architecture.to_config())
+    else:
+        raise CleanerError(f"{path.name} has no known model format: end it with .safetensors or .pt, or name a folder.")
+    return path
+
+
+def save_delta(loaded: LoadedModel, base: str, path: Path) -> Path:
+    """Write the difference to the built-in model `base` as a .safetensors file, atomically."""
+    base_state = load(base).model.state_dict()
+    texts = {**_build_metadata(loaded), BASE_KEY: base, BASE_SHA256_KEY: state_sha256(base_state)}
+    _write_tensors(path, compute_delta(loaded.model.state_dict(), base_state), texts)
+    return path
+
+
+def is_delta_file(path: Path) -> bool:
+    """Return whether a .safetensors file is a delta, which needs the built-in model that it names."""
+    with safe_open(path, "pt") as file:
+        return BASE_KEY in (file.metadata() or {})
+
+
+def _build_metadata(loaded: LoadedModel) -> dict[str, str]:
+    texts = {
+        **loaded.metadata,
+        "architecture": json.dumps(asdict(loaded.architecture.with_portable_tokenizer())),
+        "name": loaded.name,
+    }
+    return texts | ({"templates": json.dumps(loaded.templates)} if loaded.templates else {})
+
+
+def _write_tensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    with atomic_write(path) as temporary:
+        try:
+            save_file(state, temporary, metadata=metadata)
+        except SafetensorError as error:  # it wraps the OSError
+            raise OSError(str(error)) from error
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values with torch.save, atomically."""
+    with atomic_write(path) as temporary:
+        written = False
+        # torch's error names a line of its source, not the disk. Drop it at once: while it lives, the file stays open
+        # and keeps the disk space that the run's status needs.
+        with suppress(RuntimeError):
+            torch.save(state, temporary)
+            written = True
+        if not written:
+            raise OSError("the disk is full, or failed while writing")

@@ -1,0 +1,102 @@
+"""The checkpoint of a training: what it stores, and what must match before a training resumes from it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import CaptionData
+from cleaner.defenses.base import Defense
+from cleaner.models.clip import Clip
+from cleaner.models.saving import write_checkpoint
+from cleaner.training import distributed
+from cleaner.types import CleanerError, StepReport
+
+
+class Clock:
+    """Wall-clock and CPU seconds of a training, summed over its interruptions."""
+
+    def __init__(self, wall_seconds: float, cpu_seconds: float) -> None:
+        self._wall_start = time.perf_counter() - wall_seconds
+        self._cpu_start = time.process_time() - cpu_seconds
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._wall_start
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU seconds of all threads of this process."""
+        return time.process_time() - self._cpu_start
+
+
+@dataclass(frozen=True)
+class TrainingCheckpoint:
+    """The state of one training in one file. Without a path nothing is saved or resumed."""
+
+    path: Path | None
+    student: Clip
+    optimizer: torch.optim.Optimizer
+    settings: Mapping[str, Any]
+    """What must match to resume (`training_settings`)."""
+
+    def resume(self) -> tuple[list[StepReport], float]:
+        """Load the file, if it exists, into model and optimizer; return its reports and CPU seconds.
+
+        Raises `CleanerError` if it is broken or belongs to another training.
+        """
+        if self.path is None or not self.path.exists():
+            return [], 0.0
+        state = read_checkpoint(self.path, self.student.device, self.settings)
+        self.student.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return [StepReport(**report) for report in state["history"]], float(state.get("cpu_seconds", 0.0))
+
+    def save(self, history: list[StepReport], cpu_seconds: float) -> None:
+        """Write the state atomically, from rank 0."""
+        if self.path is None or not distributed.is_rank_zero():
+            return
+        state = {
+            "settings": self.settings,
+            "model": self.student.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": [asdict(report) for report in history],
+            "cpu_seconds": cpu_seconds,
+        }
+        write_checkpoint(self.path, state)
+
+
+def training_settings(
+    clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig, attack: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what a checkpoint must match. Pixels are left out: decoders differ slightly between machines."""
+    return {
+        "config": asdict(config),
+        "defense": defense.state_dict(),
+        "model_sha256": clip.sha256(),
+        "captions": captions_hash(data),
+        "attack": dict(attack) if attack is not None else None,
+    }
+
+
+def captions_hash(data: CaptionData) -> str:
+    """Return the SHA-256 (hex) of the captions, which identifies the data of a checkpoint."""
+    return hashlib.sha256("\n".join(data.captions).encode()).hexdigest()
+
+
+def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state in a checkpoint. Raises `CleanerError` if it is broken or its settings differ."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # the error type depends on where the file is cut off
+        raise CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.") from error
+    if state.get("settings") != settings:
+        raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
+    return state

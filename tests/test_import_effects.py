@@ -1,0 +1,71 @@
+"""Importing cleaner changes nothing in the process; `configure_torch` does, when a program calls it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SNAPSHOT = """
+import importlib, json, os, pkgutil, signal, sys, warnings
+import torch
+
+def attend():
+    rows = torch.randn(3, 1, 2, 20, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        return torch.nn.functional.scaled_dot_product_attention(*rows).float().flatten().tolist()
+
+def snapshot():
+    return {
+        "default dtype": str(torch.get_default_dtype()),
+        "denormals": float(torch.tensor(1e-39) * 0.5) > 0,
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "attention": attend(),
+        "warning filters": list(map(str, warnings.filters)),
+        "signal handlers": {int(s): str(signal.getsignal(s)) for s in signal.valid_signals()},
+        "environment": dict(os.environ),
+    }
+"""
+IMPORT_ALL = """
+import cleaner
+names = [module.name for module in pkgutil.walk_packages(cleaner.__path__, "cleaner.")]
+for name in names:
+    importlib.import_module(name)
+assert "cleaner.training.loop" in sys.modules and "cleaner.jobs.worker" in sys.modules
+"""
+CONFIGURE = "from cleaner import configure_torch\nconfigure_torch()\n"
+
+
+def external_imports() -> list[str]:
+    """Return the modules of other packages that cleaner's modules import at their top level."""
+    names: set[str] = set()
+    for path in sorted((ROOT / "cleaner").rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(str(node.module))
+    return sorted(name for name in names if name.partition(".")[0] != "cleaner" and name != "__future__")
+
+
+def changes(code: str) -> set[str]:
+    """Return which settings of the process `code` changes, once all other packages are imported."""
+    script = (
+        f"{SNAPSHOT}\nfor name in {external_imports()!r}: importlib.import_module(name)\n"
+        f"before = snapshot()\n{code}\nafter = snapshot()\n"
+        "print(json.dumps([key for key in before if before[key] != after[key]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_every_module_changes_nothing() -> None:
+    assert changes(IMPORT_ALL) == set()
+
+
+def test_configure_torch_changes_attention_and_denormals_only() -> None:
+    assert {"attention"} <= changes(CONFIGURE) <= {"attention", "denormals"}  # some CPUs cannot flush denormals
