@@ -18,7 +18,8 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.files import atomic_write
 from cleaner.inspection.attribution import append_triggered
-from cleaner.inspection.similarity import best_classes, find_single_class_rows
+from cleaner.inspection.features import find_single_class_rows
+from cleaner.inspection.similarity import best_classes
 from cleaner.models.clip import load_clip
 from cleaner.runs.store import load_run, shipped_root
 
