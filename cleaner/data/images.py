@@ -1,4 +1,4 @@
-"""Pictures in and out: bytes of a file to a tensor, tensors to arrays that can be shown, and how much was changed."""
+"""Image files to tensors, tensors to displayable arrays, and PSNR and SSIM of changed images."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cleaner.models.framing import ImageTransform, decode_image
 from cleaner.types import CleanerError, TriggerLike
 
 GAIN = 10
-"""How much differences are amplified when they are shown."""
+"""Amplification of displayed differences."""
 MAX_FILE_BYTES = 50 * 2**20
-"""Bytes of the largest picture file that is read."""
+"""Bytes of the largest image file that is read."""
 
 
 @dataclass(frozen=True)
 class ImageComparison:
-    """One picture of a gallery: (H, W, 3) bytes, PSNR in dB and SSIM of the triggered one against the clean one."""
+    """One image of a gallery: (H, W, 3) uint8 arrays; PSNR in dB and SSIM of triggered against clean."""
 
     clean: NDArray[np.uint8]
     triggered: NDArray[np.uint8]
@@ -36,36 +36,36 @@ class ImageComparison:
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """Return pictures (N, 3, H, W) in [0, 1] as (N, H, W, 3) bytes."""
+    """Return images (N, 3, H, W) in [0, 1] as (N, H, W, 3) uint8."""
     pixels: NDArray[np.uint8] = (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return pixels
 
 
 def compare_triggered(images: Tensor, trigger: TriggerLike) -> list[ImageComparison]:
-    """Return pictures (N, 3, H, W), clean and triggered, with their difference x 10 around mid-grey."""
+    """Compare images (N, 3, H, W) with their triggered versions; the difference is amplified around mid-gray."""
     triggered = trigger(images)
     difference = 0.5 + GAIN / 2 * (triggered - images)
     columns = zip(to_uint8(images), to_uint8(triggered), to_uint8(difference), strict=True)
-    figures = zip(psnr(images, triggered).tolist(), ssim(images, triggered).tolist(), strict=True)
-    return [ImageComparison(*column, *figure) for column, figure in zip(columns, figures, strict=True)]
+    scores = zip(psnr(images, triggered).tolist(), ssim(images, triggered).tolist(), strict=True)
+    return [ImageComparison(*column, *score) for column, score in zip(columns, scores, strict=True)]
 
 
 def decode_tensor(content: bytes, side: int, name: str = "the file") -> Tensor:
-    """Return the picture in a PNG, JPEG, WebP ... file as (3, side, side) in [0, 1]: middle square, resized.
+    """Return the image in a PNG, JPEG, WebP ... file as (3, side, side) in [0, 1]: center square, resized.
 
-    Raises `CleanerError` if it is not a picture or far too large.
+    Raises `CleanerError` if it is not an image or far too large.
     """
     return ImageTransform(side)(decode_image(content, name)).float() / 255
 
 
 def read_image_file(path: str) -> bytes:
-    """Return the content of a picture file. Raises `CleanerError` if it is not there, too large or not a picture."""
+    """Return the content of an image file. Raises `CleanerError` if it is missing, too large or not an image."""
     file = Path(path).expanduser()
     try:
         size = file.stat().st_size
         content = file.read_bytes() if size <= MAX_FILE_BYTES else b""
     except OSError as error:
-        raise CleanerError(f"the picture {path} cannot be read ({error.strerror}): check its path.") from error
+        raise CleanerError(f"the image {path} cannot be read ({error.strerror}): check its path.") from error
     if size > MAX_FILE_BYTES:
         raise CleanerError(f"{file.name} has {size / 2**20:.0f} MB: make it smaller than {MAX_FILE_BYTES // 2**20} MB.")
     decode_tensor(content, 8, file.name)
@@ -73,31 +73,31 @@ def read_image_file(path: str) -> bytes:
 
 
 def encode_png(image: Tensor) -> str:
-    """Return a picture (3, H, W) in [0, 1] as a PNG file in base64, with 8 bits per colour."""
+    """Return an image (3, H, W) in [0, 1] as a PNG file in base64, with 8 bits per channel."""
     buffer = io.BytesIO()
     Image.fromarray(to_uint8(image[None])[0]).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def decode_png(text: str) -> Tensor:
-    """Return the picture (3, H, W) in [0, 1] that `encode_png` wrote."""
+    """Return the image (3, H, W) in [0, 1] that `encode_png` wrote."""
     try:
-        picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
+        image = Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
     except (OSError, ValueError) as error:
-        raise CleanerError("the stored patch of the trigger is broken: prepare the trigger anew.") from error
-    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
+        raise CleanerError("the stored patch of the trigger is broken: prepare the trigger again.") from error
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 
 
 def find_trigger_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
-    """Return left, top, width and height in px of the box that a trigger changes; None for more than half."""
+    """Return left, top, width and height in px of a trigger's box; None if it covers more than half the image."""
     box = _find_mask_box(image, trigger)
     return None if box is None else (box[2], box[0], box[3] - box[2], box[1] - box[0])
 
 
 def place_trigger(image: Tensor, trigger: Any, left: int, top: int, strength: float = 1.0) -> Tensor:
-    """Return one picture (1, 3, H, W) with what the trigger puts on it moved to `left`, `top` px, blended in.
+    """Return an image (1, 3, H, W) with the trigger moved to `left`, `top` px and blended in.
 
-    A trigger that lies on most of the picture has no place and is only blended in. strength: 0 = nothing, 1 = as it is.
+    A trigger without a box (`find_trigger_box`) is only blended in. strength: 0 = no trigger, 1 = the full trigger.
     """
     triggered: Tensor = trigger(image)
     box = _find_mask_box(image, trigger)
@@ -114,7 +114,7 @@ def place_trigger(image: Tensor, trigger: Any, left: int, top: int, strength: fl
 
 
 def _find_mask_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
-    """Return (top, bottom, left, right) of the trigger's mask on one picture; None if it has none, or a large one."""
+    """Return (top, bottom, left, right) of the trigger's mask; None if it is empty or covers more than half."""
     ys, xs = trigger.mask(image)[0, 0].nonzero(as_tuple=True)
     if len(ys) == 0:
         return None
@@ -124,7 +124,7 @@ def _find_mask_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | N
 
 
 def psnr(images: Tensor, changed: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio (N,) in dB of pictures (N, C, H, W) in [0, 1]: 10 log10(1 / MSE).
+    """Return the peak signal-to-noise ratio (N,) in dB of images (N, C, H, W) in [0, 1]: 10 log10(1 / MSE).
 
     Infinite where nothing changed.
     """
@@ -132,13 +132,13 @@ def psnr(images: Tensor, changed: Tensor) -> Tensor:
 
 
 def ssim(images: Tensor, changed: Tensor) -> Tensor:
-    """Return the structural similarity (N,) of pictures (N, C, H, W) in [0, 1]; 1 = the same.
+    """Return the structural similarity (N,) of images (N, C, H, W) in [0, 1]; 1 = identical.
 
     Wang et al. 2004 (doi:10.1109/TIP.2003.819861): 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03,
-    L = 1, windows inside the picture only, mean over places and channels.
+    L = 1, windows inside the image only, mean over positions and channels.
     """
     if min(images.shape[-2:]) < 11:
-        raise CleanerError(f"SSIM needs pictures of at least 11 px, not {min(images.shape[-2:])} px.")
+        raise CleanerError(f"SSIM needs images of at least 11 px, not {min(images.shape[-2:])} px.")
     channels = images.shape[1]
     ramp = torch.exp(-((torch.arange(11, dtype=images.dtype) - 5) ** 2) / (2 * 1.5**2))
     ramp = (ramp / ramp.sum()).to(images.device)
@@ -151,6 +151,6 @@ def ssim(images: Tensor, changed: Tensor) -> Tensor:
     var_a, var_b = blur(images**2) - mean_a**2, blur(changed**2) - mean_b**2
     covariance = blur(images * changed) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
-    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    below = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
-    return (above / below).mean(dim=(1, 2, 3))
+    numerator = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    denominator = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
+    return (numerator / denominator).mean(dim=(1, 2, 3))

@@ -113,5 +113,5 @@ def test_too_few_pictures_and_a_broken_patch_get_one_sentence(tiny_clip: Clip, t
         QUICK.prepare(tiny_clip, bananas, "banana")
     with pytest.raises(CleanerError, match="no picture shows 'banana'"):
         QUICK.prepare(tiny_clip, toy_data.subset([0, 2, 3]), "banana")
-    with pytest.raises(CleanerError, match="prepare the trigger anew"):
+    with pytest.raises(CleanerError, match="prepare the trigger again"):
         replace(QUICK, png="rubbish")(toy_data.images([0]))

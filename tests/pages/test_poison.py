@@ -283,7 +283,7 @@ def test_data_that_cannot_be_used_end_in_one_sentence(open_page: OpenPage, tmp_p
     for text, sentence in (
         (f"{tmp_path}/nothing.csv", "check the path"),
         (f"csv:{tmp_path}/nothing.csv", "there is no table"),
-        (f"{tmp_path}/notes.txt", "is no table"),
+        (f"{tmp_path}/notes.txt", "has no known format"),
         (str(file), "name no classes"),
         (f"{file} classes", "write key=value"),
         (f"{file} size=5", "size is chosen"),

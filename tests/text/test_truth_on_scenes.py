@@ -8,8 +8,9 @@ from functools import lru_cache
 import pytest
 
 from cleaner.data.scenery.words import SYNONYMS
-from cleaner.data.scenes import Scene, Scenes, is_true
+from cleaner.data.scenes import Scene, Scenes
 from cleaner.text import Vocabulary, draw_subtexts
+from tests.data.truth import is_true
 
 SIZE = 5000
 EPOCHS = 3
