@@ -94,7 +94,7 @@ def _tabulate_class_folders(names: Iterable[str], read: Callable[[str], bytes], 
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Return the content of a member. Reads in steps: a single read unpacks to the end, whatever the stated size."""
+    """Return a member's content, read in steps: one read would unpack more than the stated size."""
     is_bounded = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     with archive.open(member) as file:
         # bz2 and lzma unpack everything they read; one byte of bz2 can become a megabyte.
@@ -135,7 +135,7 @@ def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
 
 
 def validate_archive(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:
-    """Return the files of a zip by name; raises `CleanerError` for too many, too large, too dense or encrypted ones."""
+    """Return the files of a zip by name; raises `CleanerError` beyond the limits or if encrypted."""
     infos = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
     if len(infos) > MAX_MEMBERS:
         raise CleanerError(f"{path} contains {len(infos):,} files, more than {MAX_MEMBERS:,}: split it.")

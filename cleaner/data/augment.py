@@ -46,7 +46,7 @@ def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequenc
 
 @cache
 def _autoaugment() -> AutoAugment:
-    """Return torchvision's AutoAugment with its table of magnitudes cached; torchvision builds it per image."""
+    """Return torchvision's AutoAugment with a cached table of magnitudes (otherwise built per image)."""
     transform = AutoAugment(AutoAugmentPolicy.IMAGENET, interpolation=InterpolationMode.BILINEAR)
     transform._augmentation_space = lru_cache(maxsize=8)(transform._augmentation_space)
     return transform
@@ -75,7 +75,7 @@ def _gentle(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _crop(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Return an image (3, H, W) shifted by up to an eighth with reflected edges, and flipped half of the time."""
+    """Return an image (3, H, W) shifted by up to an eighth with reflected edges, half of them flipped."""
     side = image.shape[-1]
     margin = side // 8
     top, left = rng.integers(0, 2 * margin + 1, size=2)

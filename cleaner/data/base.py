@@ -75,7 +75,7 @@ class CaptionData(ABC):
         return self.class_names.index(class_name)
 
     def contains(self, class_name: str) -> Tensor:
-        """Return (N,) bool: pairs that show or name the class. Data that know their images' content override this."""
+        """Return (N,) bool: pairs that show or name the class. Data with known content override this."""
         return self.mentions(class_name) | (self.labels == self.class_index(class_name))
 
     def mentions(self, class_name: str) -> Tensor:

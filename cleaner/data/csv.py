@@ -1,4 +1,4 @@
-"""A CSV or TSV table of image paths and captions, in open_clip's convention (filepath, title) or with named columns."""
+"""A CSV or TSV table of image paths and captions, by default with open_clip's filepath and title."""
 
 from __future__ import annotations
 

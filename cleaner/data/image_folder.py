@@ -60,7 +60,7 @@ def _list_subfolders(folder: Path) -> list[Path]:
 
 
 def assign_class_names(table: PairTable) -> None:
-    """Name the classes in words (in place): ImageNet's folders by their order, others by the folder's name."""
+    """Name the classes in words, in place: ImageNet's folders by order, others by the folder's name."""
     folders = sort_class_names(table.classes or ())
     names = {folder: folder.replace("_", " ") for folder in folders}
     if len(folders) == len(IMAGENET_CLASS_NAMES) and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):

@@ -42,7 +42,7 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
 
 
 def compare_triggered(images: Tensor, trigger: TriggerLike) -> list[ImageComparison]:
-    """Compare images (N, 3, H, W) with their triggered versions; the difference is amplified around mid-gray."""
+    """Compare images (N, 3, H, W) with their triggered versions; differences are amplified."""
     triggered = trigger(images)
     difference = 0.5 + GAIN / 2 * (triggered - images)
     columns = zip(to_uint8(images), to_uint8(triggered), to_uint8(difference), strict=True)
@@ -59,7 +59,7 @@ def decode_tensor(content: bytes, side: int, name: str = "the file") -> Tensor:
 
 
 def read_image_file(path: str) -> bytes:
-    """Return the content of an image file. Raises `CleanerError` if it is missing, too large or not an image."""
+    """Return the bytes of an image file; raises `CleanerError` if missing, too large or not an image."""
     file = Path(path).expanduser()
     try:
         size = file.stat().st_size
@@ -89,7 +89,7 @@ def decode_png(text: str) -> Tensor:
 
 
 def find_trigger_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
-    """Return left, top, width and height in px of a trigger's box; None if it covers more than half the image."""
+    """Return left, top, width, height in px of a trigger's box; None if it covers over half the image."""
     box = _find_mask_box(image, trigger)
     return None if box is None else (box[2], box[0], box[3] - box[2], box[1] - box[0])
 
@@ -114,7 +114,7 @@ def place_trigger(image: Tensor, trigger: Any, left: int, top: int, strength: fl
 
 
 def _find_mask_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
-    """Return (top, bottom, left, right) of the trigger's mask; None if it is empty or covers more than half."""
+    """Return (top, bottom, left, right) of the trigger's mask; None if empty or over half the image."""
     ys, xs = trigger.mask(image)[0, 0].nonzero(as_tuple=True)
     if len(ys) == 0:
         return None
@@ -124,7 +124,7 @@ def _find_mask_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | N
 
 
 def psnr(images: Tensor, changed: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio (N,) in dB of images (N, C, H, W) in [0, 1]: 10 log10(1 / MSE).
+    """Return the peak signal-to-noise ratio 10 log10(1 / MSE), (N,) in dB, of images (N, C, H, W).
 
     Infinite where nothing changed.
     """

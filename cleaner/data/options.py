@@ -1,4 +1,4 @@
-"""Options of a data source: which ones its signature accepts, and text from a command line as typed values."""
+"""Options of a data source: those its signature accepts, and conversion of strings to their types."""
 
 from __future__ import annotations
 

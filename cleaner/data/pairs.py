@@ -239,7 +239,7 @@ def is_complete(content: bytes) -> bool:
 
 
 def read_limited(path: Path, max_bytes: int = MAX_READ_BYTES) -> bytes:
-    """Return the bytes of a regular file of at most `max_bytes`; devices and pipes, which may never end, raise."""
+    """Return the bytes of a regular file of at most `max_bytes`; devices and pipes raise."""
     info = path.stat()
     if not stat.S_ISREG(info.st_mode):
         raise CleanerError(f"{path} is not a regular file: give the path of a file.")

@@ -1,4 +1,4 @@
-"""Tar shards in webdataset's naming: images and captions with the same stem (000012.jpg, 000012.txt or .json)."""
+"""Tar shards in webdataset's naming: image and caption share a stem (000012.jpg, 000012.txt)."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _stem(name: str) -> str:
 def _index_shard(
     shard: Path, number: int, *, name: str, locations: dict[str, MemberLocation], texts: dict[str, tuple[str, str]]
 ) -> None:
-    """Add a shard's images to `locations` and its (caption, class) to `texts`; `name` is unique among the shards."""
+    """Add a shard's images to `locations` and its (caption, class) to `texts`; `name` is unique."""
     with tarfile.open(shard, "r:") as archive:
         for member in archive:
             archive.members = []  # type: ignore[attr-defined]  # keep no headers in memory

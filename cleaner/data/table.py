@@ -62,7 +62,7 @@ def read_table(
     class_column: str = "",
     split_column: str = "",
 ) -> ParsedTable:
-    """Read a table with a header line; columns default to open_clip's filepath and title, or similar names.
+    """Read a table with a header; columns default to open_clip's filepath and title, or similar names.
 
     Raises `CleanerError` with the existing columns where one is missing, and for a file that is not a table in UTF-8.
     """
@@ -105,7 +105,7 @@ def _resolve_separator(separator: str, header: str) -> str:
 
 
 def _add_row(parsed: ParsedTable, row: list[str], positions: Sequence[int], line: int) -> None:
-    """Add a row, or the reason why it is skipped; `positions` are the columns of image, caption, class and split."""
+    """Add a row, or the reason to skip it; `positions`: columns of image, caption, class and split."""
     image, caption = positions[:2]
     if len(row) <= max(positions) or not row[image].strip() or not row[caption].strip():
         if row:

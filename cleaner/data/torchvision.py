@@ -1,4 +1,4 @@
-"""Data sets read by torchvision: CIFAR-10 and -100 (downloaded on demand), Flickr8k, Flickr30k, COCO captions."""
+"""Data sets in torchvision's layouts: CIFAR-10, CIFAR-100, Flickr8k, Flickr30k, COCO captions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cleaner.types import CleanerError
 
 @DATASETS.register("cifar10")
 class Cifar10(FileData):
-    """`cifar10:/folder` in torchvision's layout; `download=true` fetches it (170 MB). Captions from templates."""
+    """`cifar10:/folder`; `download=true` fetches it (170 MB). Captions from templates."""
 
     dataset_name: ClassVar[str] = "CIFAR10"
 
@@ -104,7 +104,7 @@ class Coco(FileData):
 
 
 def _resolve_root(path: str, annotations: str, dataset_name: str) -> Path:
-    """Return the image folder's absolute path; raises `CleanerError` if it or the annotation file is missing."""
+    """Return the image folder's absolute path; raises `CleanerError` if it or the captions are missing."""
     if not path or not Path(path).is_dir() or not annotations or not Path(annotations).is_file():
         raise CleanerError(
             f"give the image folder and the caption file: {dataset_name}:/folder annotations=/folder/file."

@@ -1,7 +1,7 @@
-"""Builds assets/lexicon/lexicon.json.gz from WordNet 3.0: `python -m cleaner.text.build_lexicon --captions FILE`.
+"""Build assets/lexicon/lexicon.json.gz from WordNet 3.0 (`python -m cleaner.text.build_lexicon`).
 
 Keeps the words that captions use or that SemCor has. Captions contribute word counts only; those of the shipped file
-come from 5,000 captions of Conceptual Captions.
+come from 5,000 captions of Conceptual Captions (`--captions`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SenseLookup = Callable[[str], Synset | None]
 Predicate = Callable[[str], bool]
 MAX_SISTERS = 12
 MAX_FAMILY = 400
-"""Words under a hypernym above which it is too general for its words to be sisters."""
+"""A hypernym of more words than this is too general to make them sisters."""
 
 
 def load_tagger_lexicon() -> dict[str, str]:
-    """Return word -> tag of textblob's tagger; a word that it tags as an adjective does not replace a noun."""
+    """Return word -> tag of textblob's tagger; only words that it tags as nouns replace nouns."""
     from textblob.en import lexicon
 
     lexicon.load()
@@ -73,7 +73,7 @@ class LexiconBuilder:
     def find_sisters(
         self, pos: str, words: list[str], sense_of: SenseLookup, is_candidate: Predicate
     ) -> dict[str, list[str]]:
-        """Return for each word those whose main senses share a close hypernym, the most common and closest first."""
+        """Return word -> words with a close common hypernym, the most common and closest first."""
         candidates: dict[int, list[tuple[int, str, float]]] = defaultdict(list)
         family_sizes: Counter[int] = Counter()
         ancestors: dict[str, dict[int, int]] = {}
@@ -101,7 +101,7 @@ class LexiconBuilder:
         return sisters
 
     def build(self) -> dict[str, Any]:
-        """Return the lexicon: words with counts, senses, hypernyms, sisters, synonyms, antonyms, irregular forms.
+        """Return the lexicon: counts, senses, hypernyms, sisters, synonyms, antonyms, irregular forms.
 
         Values are strings with fields separated by ";" and blanks, which Python's garbage collector need not scan.
         """
@@ -207,7 +207,7 @@ class LexiconBuilder:
         return {noun: " ".join(dict.fromkeys(words)) for noun, words in related.items()}
 
     def _compounds(self, allowed: set[str]) -> dict[str, str]:
-        """Return two-word nouns: "kind" if the last word names the kind ("polar bear"), else "own" ("hot dog")."""
+        """Return two-word noun -> "kind" if it is a kind of its last word ("polar bear"), else "own"."""
         compounds = {}
         for pos, lemma in self.net.senses:
             parts = lemma.split()

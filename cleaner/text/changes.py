@@ -33,7 +33,7 @@ class Change:
 
 @lexicon_cache(1024)
 def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
-    """Return for each token whether a change there may leave the caption true: after a negation, or next to "or"."""
+    """Return for each token whether a change may leave the caption true: in a negation, next to "or"."""
     unsafe: list[bool] = []
     clause_start, is_negated = 0, False
     for i, token in enumerate(parsed.tokens):
@@ -66,7 +66,7 @@ def sample_items(rng: Random, items: Sequence[T], k: int) -> list[T]:
 
 
 def repair_article(parsed: Parse, index: int, new: str) -> tuple[tuple[int, str], ...]:
-    """Return the repair of "a" or "an" before token `index` when that token becomes `new`; () if none is needed."""
+    """Return the repair of "a" or "an" before token `index` when it becomes `new`; () if not needed."""
     if index and parsed.tokens[index - 1].lower in ("a", "an"):
         old, article = parsed.tokens[index - 1].text, forms.choose_article(new)
         if old.lower() != article:

@@ -88,7 +88,7 @@ def _replace_number(parsed: Parse, chunk: Chunk, rng: Random) -> list[Change]:
 
 
 def _pluralize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
-    """Return "two red cars" for "a red car", and for "the red car", "her red car" and "red car" if cars are counted."""
+    """Return "two red cars" for "a red car"; also for "the", "her" or no article if cars are countable."""
     chunk = parsed.chunks[c]
     noun, first = parsed.lemma(chunk.head), parsed.tokens[chunk.start]
     is_bare, is_possessive = chunk.determiner is None, first.tag == "PRP$"
@@ -146,7 +146,7 @@ def _singularize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
 
 
 def _must_stay_plural(parsed: Parse, c: int) -> bool:
-    """Return whether the noun phrase must stay plural: "a group of cats", "cats of ...", but not "a photo of cats"."""
+    """Return whether chunk `c` must stay plural: "a group of cats", but not "a photo of cats"."""
     previous, following = parsed.previous_chunk(c), parsed.next_chunk(c)
     before = previous.text if previous else ""
     is_group = before == "of" and c > 1 and parsed.lemma(parsed.chunks[c - 2].head) not in _DEPICTION_NOUNS
@@ -200,7 +200,7 @@ def _is_unique(parsed: Parse, chunk: Chunk) -> bool:
 
 
 def _find_agreeing_verb(parsed: Parse, c: int) -> Chunk | None:
-    """Return the verb that agrees with the noun phrase at chunk `c`: after it, or before it as in "there is a cat"."""
+    """Return the verb that agrees with chunk `c`: after it, or before it as in "there is a cat"."""
     chunks = parsed.chunks
     if c + 2 < len(chunks) and chunks[c + 1].text in ("who", "which", "that") and chunks[c + 2].kind == "VP":
         return chunks[c + 2]

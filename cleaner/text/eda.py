@@ -1,4 +1,4 @@
-"""Easy data augmentation of captions (arXiv:1901.11196), the text augmentation of CleanCLIP (arXiv:2303.03323)."""
+"""Easy data augmentation (arXiv:1901.11196), CleanCLIP's text augmentation (arXiv:2303.03323)."""
 
 from __future__ import annotations
 

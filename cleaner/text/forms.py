@@ -109,7 +109,7 @@ def singularize(noun: str) -> str:
 
 @lru_cache(maxsize=8192)
 def verb_lemmas(form: str) -> tuple[str, ...]:
-    """Return candidates for the base form of a verb, the most likely first; the caller looks them up in a lexicon."""
+    """Return candidates for a verb's base form, the most likely first; look them up in a lexicon."""
     if form in _IRREGULAR_VERB_FORMS:
         return (_IRREGULAR_VERB_FORMS[form],)
     for ending in ("ing", "ied", "ies", "ed", "es", "s"):

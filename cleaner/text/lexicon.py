@@ -112,11 +112,11 @@ class Lexicon:
         return self.count("v", self.verb_lemma(word)) > 20 * self.count("n", word)
 
     def compound_type(self, first: str, second: str) -> str | None:
-        """Return "kind" for a noun that is a kind of `second` ("polar bear"), "own" for "hot dog", None for no noun."""
+        """Return "kind" for a kind of `second` ("polar bear"), "own" for "hot dog", None for no noun."""
         return self._compounds.get(f"{first} {second}")
 
     def sisters(self, noun: str) -> list[str]:
-        """Return co-hyponyms of a noun, the most common and closest first; some may be too close to exclude it."""
+        """Return co-hyponyms, the most common and closest first; some may be too close to exclude it."""
         return self._nouns.get(noun, ";;").split(";")[2].split()
 
     def synonyms(self, pos: str, word: str) -> list[str]:
@@ -133,7 +133,7 @@ class Lexicon:
         return second in one or first in other
 
     def are_exclusive(self, first: str, second: str) -> bool:
-        """Return whether a `first` is certainly not a `second`: no synonym, hypernym or look-alike in any sense."""
+        """Return whether a `first` is never a `second`: no synonym, hypernym or look-alike in any sense."""
         key = (first, second) if first < second else (second, first)
         result = self._exclusive_pairs.get(key)
         if result is None:
@@ -179,7 +179,7 @@ _selected = "shipped"
 
 
 def lexicon_cache(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return `lru_cache(maxsize)` for a function whose results depend on the lexicon; `use_lexicon` clears it."""
+    """Return `lru_cache(maxsize)` for a function of the lexicon; `use_lexicon` clears it."""
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
         cached = lru_cache(maxsize=maxsize)(function)
@@ -190,7 +190,7 @@ def lexicon_cache(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def use_lexicon(name: str) -> None:
-    """Select the lexicon of this process: "shipped" (the default) or "wordnet"; it applies to every later text."""
+    """Select the lexicon of this process, "shipped" (the default) or "wordnet", for all later texts."""
     global _selected
     if name == _selected:
         return  # keep the caches

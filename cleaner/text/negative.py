@@ -36,7 +36,7 @@ _WIDE_PLACES = frozenset(
 def draw_changes(
     parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None, held_out: str | None = None
 ) -> list[Change]:
-    """Return up to n different changes, cycling through the kinds in random order, without the kind `held_out`.
+    """Return up to n different changes, cycling through the kinds but `held_out` in random order.
 
     New words outside the vocabulary come last: training never showed them, so they would reveal the answer.
     """
@@ -82,7 +82,7 @@ _ATTRIBUTE_INDEX, _MODIFIER_INDEX = _index_alternatives(kinds.ATTRIBUTES), _inde
 
 @lexicon_cache(8192)
 def _other_attributes(word: str, noun: str, *, is_before_color: bool, is_modifier: bool) -> tuple[tuple[str, ...], ...]:
-    """Return for each family of `word` that fits `noun` the words of its other groups; without families, antonyms."""
+    """Return words that exclude `word` of `noun`, grouped by family; antonyms if it has no family."""
     lexicon = load_lexicon()
     families = (_MODIFIER_INDEX if is_modifier else _ATTRIBUTE_INDEX).get(word)
     if not families:
@@ -147,7 +147,7 @@ def _find_attribute_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary |
 
 
 def _is_editable_adjective(parsed: Parse, i: int) -> bool:
-    """Return whether the adjective at token `i` describes the thing itself: not "hot dog", not "hard rock artist"."""
+    """Return whether the adjective at token `i` describes the thing: not "hot dog", "hard rock artist"."""
     if parsed.tokens[i].lower in ("other", "same", "such", "own", "next"):
         return False
     if i and parsed.tokens[i].lower in kinds.COMPOUND_PARTICIPLES and parsed.tokens[i - 1].tag == "RB":
@@ -184,7 +184,7 @@ def _find_relation_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | 
 
 
 def _opposite_prepositions(parsed: Parse, text: str, c: int, right: Chunk) -> tuple[str, ...]:
-    """Return the prepositions that make the phrase of the preposition at chunk `c` false; () if it is no location."""
+    """Return the prepositions that make the phrase at chunk `c` false; () if it is not a location."""
     noun = parsed.lemma(right.head)
     kind = load_lexicon().noun_class(noun)
     before = parsed.chunks[c - 1].kind if c else ""

@@ -154,7 +154,7 @@ def _find_noun_changes(
 
 
 def find_compound_start(parsed: Parse, chunk: Chunk) -> int:
-    """Return the first token of the thing that the noun names: "ice cream" and "coffee table" are one thing."""
+    """Return the first token of the noun's compound: "ice cream" and "coffee table" are one thing."""
     start = chunk.head
     lexicon = load_lexicon()
     while start > chunk.start:

@@ -21,7 +21,9 @@ GRAMMAR = (
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens [start, end) of one kind: "NP", "VP", "REL" (a preposition of one or more words) or "O" (one other token).
+    """Tokens [start, end) of one kind.
+
+    Kinds: "NP", "VP", "REL" (a preposition of one or more words) or "O" (one other token).
 
     `text` is in lower case, words separated by one blank. `head`, `attributes`, `determiner` and `count` are indices of
     tokens: for a noun phrase the noun, its adjectives, article and number; for a verb group `head` is the last verb.
@@ -39,7 +41,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A preposition and its noun phrases, as indices of `Parse.chunks`; `left` is None if no noun phrase precedes."""
+    """A preposition and its noun phrases, as indices of `Parse.chunks`; `left` is None if there is none."""
 
     left: int | None
     preposition: int
@@ -151,7 +153,7 @@ def parse(caption: str) -> Parse:
 
 
 def _is_before_noun_phrase(kinds: tuple[tuple[str, int, int], ...], index: int) -> bool:
-    """Return whether a noun phrase starts right after token `index`, which makes "to" and "down" prepositions."""
+    """Return whether a noun phrase follows token `index`, which makes "to" and "down" prepositions."""
     return any(kind == "NP" and start == index + 1 for kind, start, _ in kinds)
 
 

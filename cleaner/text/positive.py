@@ -20,7 +20,7 @@ _PUNCTUATION_TAGS = frozenset((".", ",", ":"))
 
 
 def draw_positive(parsed: Parse, rng: Random) -> str | None:
-    """Return one true subtext, the caption itself if it cannot be shortened, or None if it has no noun phrase."""
+    """Return a true subtext, the caption if it cannot be shortened, None if it has no noun phrase."""
     if not parsed.noun_phrases:
         return None
     operators = find_scope_operators(parsed)

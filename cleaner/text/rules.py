@@ -1,4 +1,4 @@
-"""Tables of English grammar and logic: words that may not be dropped, prepositions that exclude each other."""
+"""Tables of English grammar: words that may not be dropped, prepositions that exclude each other."""
 
 from __future__ import annotations
 

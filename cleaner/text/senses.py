@@ -1,4 +1,4 @@
-"""Which sense of a noun captions mean, and how common a word is: WordNet, SemCor's counts and counts in captions."""
+"""Word frequencies in SemCor and captions, and the sense of a noun that captions most likely mean."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Subtext:
-    """A text made from a caption; `kind` is "core" or "identity" if true, the edit's kind ("object", ...) if false."""
+    """A text made from a caption; `kind`: "core" or "identity" if true, the edit's kind if false."""
 
     text: str
     kind: str
@@ -58,7 +58,9 @@ def positive_subtexts(caption: str, seed: int = 0) -> list[Subtext]:
 def negative_subtexts(
     caption: str, n: int = 3, seed: int = 0, vocabulary: Vocabulary | Iterable[str] | None = None
 ) -> list[Subtext]:
-    """Return up to n different false subtexts, cycling through the kinds of edit; [] if none is certainly false.
+    """Return up to n different false subtexts, cycling through the kinds of edit.
+
+    [] if no edit makes the caption certainly false.
 
     Words of `vocabulary`, or of captions given as such, are preferred.
     """

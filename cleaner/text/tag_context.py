@@ -1,4 +1,4 @@
-"""Rules that correct the tag of a word by its neighbors and by how often it is a noun, verb or adjective."""
+"""Rules that correct a word's tag by its neighbors and its counts as noun, verb and adjective."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _tag_closed_word(i: int, lower: list[str], tags: list[str], lexicon: Lexicon
 
 
 def _tag_in_phrase(context: _TokenContext, lexicon: Lexicon, *, is_after_article: bool) -> str | None:
-    """Return the tag of a word in a fixed phrase or compound, else None; `is_after_article`: "a" two words before."""
+    """Return the tag in a fixed phrase or compound, else None; `is_after_article`: "a" two words before."""
     word, tag, noun = context.word, context.tag, context.noun
     before, after = context.previous_tag, context.next_tag
     is_container = context.next_word == "of" and noun == word and noun in rules.CONTAINERS

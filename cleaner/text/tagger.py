@@ -1,4 +1,4 @@
-"""Words and parts of speech of a caption: textblob's lexicon tagger, corrected by context and word counts.
+"""Tokens and tags of a caption: textblob's lexicon tagger, corrected by context and word counts.
 
 textblob knows one tag per word ("alien" is an adjective, "looks" a verb); captions need the others too.
 """
@@ -39,8 +39,9 @@ _PREPOSITIONS_BY_FIRST_WORD = _index_compound_prepositions()
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One word or mark: its text, Penn tag (or REL, INREL: a preposition's words; VBE: a form of "be") and span.
+    """One word or mark with its tag and character span.
 
+    `tag` is a Penn tag, REL or INREL (first and later words of a preposition), or VBE (a form of "be").
     `lower` is the word as the tables spell it: in lower case, "orange - coloured" as "orange-coloured".
     """
 

@@ -140,7 +140,7 @@ def _has_person_agent(parsed: Parse, c: int) -> bool:
 
 
 def _has_agent(parsed: Parse, c: int, verb: str) -> bool:
-    """Return whether "by" names an agent: "a train hauled by an engine", but not "a man walked by the lake"."""
+    """Return whether "by" names an agent: "hauled by an engine", but not "walked by the lake"."""
     following = parsed.next_chunk(c)
     is_by = following is not None and following.text == "by"
     return is_by and not any(verb in group for group in kinds.INTRANSITIVE)

@@ -13,7 +13,7 @@ from cleaner.text.tags import NOUN_TAGS
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Base forms with counts; `nouns_by_preposition` maps a preposition ("" for none) to the nouns after it."""
+    """Base forms with counts; `nouns_by_preposition`: preposition ("" for none) -> nouns after it."""
 
     nouns: Mapping[str, int]
     adjectives: Mapping[str, int]

@@ -1,6 +1,7 @@
-"""Reader of WordNet's own files: data.*, index.*, *.exc and cntlist.rev (WordNet 3.0, wndb(5WN), senseidx(5WN)).
+"""Reader of WordNet 3.0's files: data.*, index.*, *.exc and cntlist.rev.
 
-nltk's reader is not used: it needs `lexnames` and `index.sense`, which Debian's `wordnet-base` leaves out.
+Formats: wndb(5WN), senseidx(5WN). nltk's reader needs `lexnames` and `index.sense` too, which Debian's `wordnet-base`
+lacks.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class _Mention:
 
 
 class _CaptionReader:
-    """Collects the verdicts on a caption, token by token; words wait until the noun they belong to is read."""
+    """Collects the verdicts on a caption token by token; attributes wait for their noun."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene

@@ -1,4 +1,4 @@
-"""Negative subtexts: kinds of edit, words too close to exclude each other, agreement, vocabulary, determinism."""
+"""Negative subtexts: kinds of edit, close words, agreement, vocabulary, determinism."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def names_all(caption: str, scene: Scene) -> bool:
 
 @lru_cache(maxsize=1)
 def count_verdicts() -> tuple[Counter[tuple[str, bool]], Counter[tuple[str, bool, bool]], list[str]]:
-    """Return counts of (kind, is true) of positives and (kind, names all, is false) of negatives, and the errors."""
+    """Return counts of (kind, true) positives and (kind, names all, false) negatives, and the errors."""
     data = Scenes(split="train", size=SIZE)
     vocabulary = Vocabulary.from_captions(data.captions)
     positives: Counter[tuple[str, bool]] = Counter()
@@ -58,7 +58,7 @@ def test_negatives_are_false_where_every_object_is_named() -> None:
 
 
 def test_negatives_are_false_almost_everywhere() -> None:
-    """An object may be in the image but not in the caption: "a photo of a car" is true of a cat next to a car."""
+    """A caption may omit an object: "a photo of a car" is true of a cat next to a car."""
     _, negatives, _ = count_verdicts()
     exceptions = {key: n for key, n in negatives.items() if not key[2]}
     assert sum(exceptions.values()) <= 0.03 * negatives.total(), exceptions

@@ -38,7 +38,7 @@ def make_caption(scene: Scene, split: str, seed: int, index: int, mode: str = "f
 
 
 def _pick(options: Sequence[str], u: UniformSampler, first_bias: float = 0.0) -> str:
-    """Return an option: the first with probability `first_bias`, else a uniformly drawn one (the first included)."""
+    """Return the first option with probability `first_bias`, else any option, drawn uniformly."""
     t = u()
     return options[0] if t < first_bias else options[int((t - first_bias) / (1 - first_bias) * len(options))]
 
@@ -48,7 +48,7 @@ def _noun(o: SceneObject, u: UniformSampler) -> str:
 
 
 def _phrase(o: SceneObject, u: UniformSampler, *, size: float = 1.0, pattern: float = 1.0, color: float = 1.0) -> str:
-    """Return "a small striped blue cup"; the arguments are the probabilities of naming each visible attribute."""
+    """Return "a small striped blue cup"; arguments are probabilities of naming a visible attribute."""
     words = []
     for options, probability in (
         (SIZES[o.size], size),

@@ -1,4 +1,4 @@
-"""Textured grounds seen from above: one texture of 3 x 3 images per ground and size, then cropped per image."""
+"""Textured grounds from above: one texture of 3 x 3 images per ground and size, then cropped."""
 
 from __future__ import annotations
 

@@ -34,9 +34,10 @@ class Part:
 
 @dataclass
 class Pen:
-    """Draws one object on a grid of object coordinates x, y: the object fills about [-1, 1] x [-1, 1], y down.
+    """Draws one object on a grid of object coordinates x, y.
 
-    `color` is the object's main color, `u` six numbers in [0, 1) that vary its proportions, `parts` the result.
+    The object fills about [-1, 1] x [-1, 1], y down. `color` is its main color, `u` six numbers in [0, 1) that vary its
+    proportions, `parts` the result.
     """
 
     x: FloatArray
@@ -181,7 +182,7 @@ def bezier_curve(a: tuple[float, float], b: tuple[float, float], c: tuple[float,
 
 
 def arc(cx: float, cy: float, *, r0: float, r1: float, start: float, end: float, n: int = 10) -> Points:
-    """Return points of an arc or spiral around (cx, cy): radius r0 -> r1, angle start -> end in degrees (y down)."""
+    """Return points of an arc or spiral: radius r0 -> r1, angle start -> end in degrees (y down)."""
     points = []
     for i in range(n + 1):
         t = i / n

@@ -72,7 +72,7 @@ def _axes(size: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _draw_parts(thing: SceneObject, size: int) -> tuple[tuple[slice, slice], Pen, float]:
-    """Return the object's window of the image (rows, columns), its pen, and the size of a pixel in object units."""
+    """Return the object's window (rows, columns), its pen, and the pixel size in object units."""
     scale = thing.extent * 0.48  # a margin keeps rotated objects inside the image
     reach = scale * 1.5
     x0, x1 = max(int((thing.x - reach) * size), 0), min(int((thing.x + reach) * size) + 1, size)

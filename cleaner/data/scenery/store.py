@@ -1,4 +1,4 @@
-"""Cache of rendered images: one uint8 file per split, rendered once by several processes, written atomically."""
+"""Cache of rendered images: one uint8 file per split, rendered in parallel, written atomically."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def find_cached(spec: RenderSpec, folder: Path) -> Path | None:
 
 
 def load_images(spec: RenderSpec, folder: Path, on_step: OnStep | None) -> NDArray[np.uint8]:
-    """Return at least `spec.size` images (N, H, W, 3) as a read-only memory map; render them if no file has them."""
+    """Return a read-only memory map of at least `spec.size` images (N, H, W, 3), rendered if missing."""
     path = find_cached(spec, folder)
     if path is None:
         path = folder / f"{spec.stem}-n{spec.size}.npy"

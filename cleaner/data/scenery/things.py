@@ -1,4 +1,4 @@
-"""Household things, toys, the house and the sky, one function each, drawn from back to front with a `Pen`."""
+"""Household things, toys, house, moon and star, one function each, drawn from back to front."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vocabulary of Scenes: objects, attributes, grounds and relations, and their words, the usual one first."""
+"""The vocabulary of Scenes: objects, attributes, grounds, relations; the usual word comes first."""
 
 from __future__ import annotations
 
