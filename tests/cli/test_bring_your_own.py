@@ -147,7 +147,7 @@ def test_data_in_one_line_mean_the_same_again(name: str) -> None:
         (["classes=5"], "classes=5 does not name two different classes"),
         (["classes=" + "x" * 300], "does not name two different classes"),
         (["classes=epoch_10.pt"], "cannot be read (UnicodeDecodeError): give a text file"),
-        (["root=5"], "pictures of"),
+        (["root=5"], "images of"),
         (["seed=x"], "seed takes a whole number, not 'x'"),
         (["foo=1"], "does not take these options: foo. Its options: root, separator"),
         (["path=x.csv"], "does not take these options: path"),
@@ -182,4 +182,4 @@ def test_left_out_pictures_are_shown(home: Path, capsys: pytest.CaptureFixture[s
     assert main(["look", "pairs.csv", "most_broken=0.2"]) == 0
     shown = capsys.readouterr()
     assert "1 left out: pics/7.png cannot be read" in shown.err
-    assert "separator: comma; picture in 'filepath', caption in 'title'" in shown.out
+    assert "separator: comma; image in 'filepath', caption in 'title'" in shown.out

@@ -328,7 +328,7 @@ def test_uploaded_pictures_are_poisoned_as_the_model_sees_them(open_page: OpenPa
     app.selectbox(key="poison.model").set_value(str(tmp_path / "own.safetensors")).run()
     files = [(f"{i}.png", image_bytes(i), "image/png") for i in range(60)]
     app.file_uploader(key="poison.data.upload").set_value([*files, files[0]]).run()
-    assert "wo files are called 0.png" in app.error[0].value.replace("\\", "")
+    assert "wo files are named 0.png" in app.error[0].value.replace("\\", "")
     assert app.selectbox(key="poison.data").value == "scenes"
     app.file_uploader(key="poison.data.upload").set_value([("pairs.csv", rows, "text/csv"), *files]).run()
     assert "name no classes to aim at" in app.error[0].value
