@@ -51,7 +51,7 @@ def test_pretrain_on_a_table_of_images(pairs: Path, tmp_path: Path, capsys: pyte
     assert main(words) == 0
     card = json.loads(capsys.readouterr().out)
     assert card == json.loads((tmp_path / "own" / "card.json").read_text())
-    assert card["heldout_by"].startswith("test: as the data say; validation: 5% of the other pairs, by a hash")
+    assert card["heldout_by"].startswith("test: defined by the data; validation: 5% of the other pairs, by a hash")
     assert card["pairs"] == len(load_data(str(pairs))) < 60  # not the default of 100,000
     assert (card["model"], card["architecture"], card["image_size"], card["n"]) == ("own", "scenes-vit", 16, 20)
     assert 0 < card["n_counterfactual"] <= 20  # every metric has its n

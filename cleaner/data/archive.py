@@ -1,4 +1,4 @@
-"""A zip with pictures and a caption table, or with one folder per class; read where it lies, never unpacked."""
+"""A zip with images and a caption table, or with one folder per class; read in place, never unpacked."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cleaner.data.base import DATASETS
 from cleaner.data.naming import fill_template
 from cleaner.data.pairs import FileData, PairTable
-from cleaner.data.table import read_table
+from cleaner.data.table import ParsedTable, read_table
 from cleaner.files import atomic_write
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
 MAX_MEMBERS, MAX_TOTAL_BYTES = 1_000_000, 200 * 10**9
 MAX_MEMBER_BYTES, MAX_COMPRESSION_RATIO, RATIO_EXEMPT_BYTES = 64_000_000, 100, 100_000
-"""Bytes of one member; how many times larger than packed a member above `RATIO_EXEMPT_BYTES` bytes may be."""
-# bz2 raises OSError; NotImplementedError, of an unknown packing, is a RuntimeError.
+"""Limits of one member: its size, and its compression ratio where it is larger than `RATIO_EXEMPT_BYTES`."""
+# bz2 raises OSError; an unknown compression raises NotImplementedError, a RuntimeError.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
 
 
 @DATASETS.register("archive")
 class ArchiveData(FileData):
-    """`archive:/path/pictures.zip`; the options of `csv` name separator and columns of the table in it."""
+    """`archive:/path/images.zip`; the options of `csv` set the separator and columns of its table."""
 
     def __init__(
         self,
         path: str = "",
+        *,
         separator: str = "",
         path_column: str = "",
         caption_column: str = "",
@@ -43,9 +44,9 @@ class ArchiveData(FileData):
     ) -> None:
         try:
             archive = zipfile.ZipFile(path)
-        except (*ZIP_ERRORS, ValueError) as error:  # ValueError: names that are no UTF-8, though they say so
+        except (*ZIP_ERRORS, ValueError) as error:  # ValueError: names flagged as UTF-8 that are not
             raise CleanerError(
-                f"{path!r} cannot be read as a zip: name one, as in archive:/folder/pictures.zip."
+                f"{path!r} cannot be read as a zip: give one, as in archive:/folder/images.zip."
             ) from error
         members = validate_archive(archive, path)
 
@@ -55,22 +56,26 @@ class ArchiveData(FileData):
             except ZIP_ERRORS as error:
                 raise CleanerError(f"{key} cannot be read from {path}: it is broken or encrypted.") from error
 
+        def parse(name: str) -> ParsedTable:
+            return read_table(
+                io.TextIOWrapper(io.BytesIO(read(name)), encoding="utf-8-sig", newline=""),
+                name,
+                separator=separator,
+                path_column=path_column,
+                caption_column=caption_column,
+                class_column=class_column,
+                split_column=split_column,
+            )
+
         tables = [name for name in members if name.lower().endswith((".csv", ".tsv"))]
         if len(tables) > 1:
-            raise CleanerError(f"{path} holds {len(tables)} tables ({', '.join(tables[:3])}): keep one of them in it.")
+            raise CleanerError(f"{path} contains {len(tables)} tables ({', '.join(tables[:3])}): keep one.")
         if tables:
-            lines = io.TextIOWrapper(io.BytesIO(read(tables[0])), encoding="utf-8-sig", newline="")
-            found = read_table(lines, tables[0], separator, path_column, caption_column, class_column, split_column)
-            self.format_summary = str(found)
-            table = found.to_pair_table(read, PurePosixPath(tables[0]).parent.as_posix())
+            parsed = parse(tables[0])
+            self.format_summary = str(parsed)
+            table = parsed.to_pair_table(read, PurePosixPath(tables[0]).parent.as_posix())
         else:
-            table = PairTable([name for name in members if name.lower().endswith(IMAGE_SUFFIXES)], [], read)
-            table.classes = [PurePosixPath(key).parent.name.replace("_", " ") for key in table.keys]
-            if "" in table.classes:
-                raise CleanerError(
-                    f"{path} holds no caption table: put a CSV with filepath and title, or class folders in."
-                )
-            table.captions = [fill_template(name, key) for name, key in zip(table.classes, table.keys, strict=True)]
+            table = _tabulate_class_folders(members, read, path)
         super().__init__(table, f"archive:{Path(path).resolve()}", **file_options)
 
     @staticmethod
@@ -78,29 +83,39 @@ class ArchiveData(FileData):
         return path.suffix.lower() == ".zip"
 
 
+def _tabulate_class_folders(names: Iterable[str], read: Callable[[str], bytes], path: str) -> PairTable:
+    """Return the pairs of a zip without a table: class and caption come from each image's folder."""
+    keys = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+    classes = [PurePosixPath(key).parent.name.replace("_", " ") for key in keys]
+    if "" in classes:
+        raise CleanerError(f"{path} has no caption table: add a CSV with filepath and title, or class folders.")
+    captions = [fill_template(name, key) for name, key in zip(classes, keys, strict=True)]
+    return PairTable(keys, captions, read, classes)
+
+
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Return the content of a member. Read at once, it would be unpacked to its end, however small it says it is."""
-    bounded = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    """Return a member's content, read in steps: one read would unpack more than the stated size."""
+    is_bounded = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     with archive.open(member) as file:
-        # Of bz2 and lzma all that was read is unpacked, of bz2 up to a megabyte per byte.
-        step = file.MIN_READ_SIZE = 1 << 20 if bounded else 64  # type: ignore[attr-defined]
+        # bz2 and lzma unpack everything they read; one byte of bz2 can become a megabyte.
+        step = file.MIN_READ_SIZE = 1 << 20 if is_bounded else 64  # type: ignore[attr-defined]
         return b"".join(iter(lambda: file.read(step), b""))
 
 
 def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
-    """Keep uploaded files (name, content) in `folder` as one zip, and return its path.
+    """Store uploaded files (name, content) in `folder` as one zip, and return its path.
 
-    It has the name of the zip or the table, and a hash of its content: the same content is kept once, under its first
-    name. A single zip stays as it is; pictures and a caption table go into one, side by side. Raises `CleanerError`
-    for a zip among other files, and for two files of one name.
+    A single zip is stored unchanged; images and a caption table are packed into one, side by side. The file name is
+    that of the zip or the table plus a hash of the content, so equal content is stored once, under its first name.
+    Raises `CleanerError` for a zip among other files, and for two files of one name.
     """
     names = [PurePosixPath(name.replace("\\", "/")).name for name, _ in files]
     zips = [name for name in names if name.lower().endswith(".zip")]
     if zips and len(files) > 1:
-        raise CleanerError(f"{zips[0]} came with other files: upload one zip alone, or pictures and their table.")
+        raise CleanerError(f"{zips[0]} came with other files: upload one zip alone, or images and their table.")
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise CleanerError(f"two files are called {twice}: rename one, in the table too, or upload a zip.")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise CleanerError(f"two files are named {duplicate}: rename one, in the table too, or upload a zip.")
     content = files[0][1]
     if not zips:
         buffer = io.BytesIO()
@@ -108,33 +123,36 @@ def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
             for name, (_, data) in sorted(zip(names, files, strict=True)):
                 archive.writestr(zipfile.ZipInfo(name), data)
         content = buffer.getvalue()
-    known = f"-{hashlib.sha256(content).hexdigest()[:16]}.zip"
-    if kept := sorted(folder.glob(f"*{known}")):
-        return kept[0]
-    named = next((name for name in names if name.lower().endswith((".zip", ".csv", ".tsv"))), names[0])
-    # No blank: the path stands in a line with options after it, where it would need quotes.
-    path = folder / (re.sub(r"[^\w.-]+", "_", PurePosixPath(named).stem)[:60] + known)
+    suffix = f"-{hashlib.sha256(content).hexdigest()[:16]}.zip"
+    if stored := sorted(folder.glob(f"*{suffix}")):
+        return stored[0]
+    title = next((name for name in names if name.lower().endswith((".zip", ".csv", ".tsv"))), names[0])
+    # No blanks: the path is part of a line of options, where a blank would need quotes.
+    path = folder / (re.sub(r"[^\w.-]+", "_", PurePosixPath(title).stem)[:60] + suffix)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path
 
 
 def validate_archive(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:
-    """Return the files of a zip by name; raises `CleanerError` if it holds too many, too large or too dense ones."""
+    """Return the files of a zip by name; raises `CleanerError` beyond the limits or if encrypted."""
     infos = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
     if len(infos) > MAX_MEMBERS:
-        raise CleanerError(f"{path} holds {len(infos):,} files, more than {MAX_MEMBERS:,}: split it.")
+        raise CleanerError(f"{path} contains {len(infos):,} files, more than {MAX_MEMBERS:,}: split it.")
     if sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
         raise CleanerError(f"{path} is larger than {MAX_TOTAL_BYTES // 10**9} GB unpacked: split it.")
     for info in infos:
-        if info.file_size > MAX_MEMBER_BYTES:
-            raise CleanerError(
-                f"{info.filename} in {path} is larger than {MAX_MEMBER_BYTES // 10**6} MB: make it smaller."
-            )
-        if info.file_size > max(RATIO_EXEMPT_BYTES, MAX_COMPRESSION_RATIO * info.compress_size):
-            raise CleanerError(
-                f"{info.filename} in {path} is packed more than {MAX_COMPRESSION_RATIO} : 1, as no picture is: leave it out."
-            )
-        if info.flag_bits & 1:
-            raise CleanerError(f"{info.filename} in {path} is encrypted: pack the pictures without a password.")
+        fault = _find_member_fault(info)
+        if fault:
+            raise CleanerError(f"{info.filename} in {path} {fault}")
     return {info.filename: info for info in infos}
+
+
+def _find_member_fault(info: zipfile.ZipInfo) -> str | None:
+    if info.file_size > MAX_MEMBER_BYTES:
+        return f"is larger than {MAX_MEMBER_BYTES // 10**6} MB: make it smaller."
+    if info.file_size > max(RATIO_EXEMPT_BYTES, MAX_COMPRESSION_RATIO * info.compress_size):
+        return f"is compressed more than {MAX_COMPRESSION_RATIO} : 1, as no image is: remove it."
+    if info.flag_bits & 1:
+        return "is encrypted: zip the images without a password."
+    return None

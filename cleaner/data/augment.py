@@ -1,4 +1,4 @@
-"""Augmented views of pictures for the in-modal loss; stateless: a view is a function of (seed, epoch, index)."""
+"""Augmented views of images for the in-modal loss; a view is a function of (seed, epoch, index)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy, Interpolation
 from torchvision.transforms import functional as TF
 
 from cleaner.config import AUGMENTATIONS
+from cleaner.data.base import validate_choice
 from cleaner.seed import derive_seed, numpy_generator
-from cleaner.types import CleanerError
 
 
 def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
-    """Return an augmented copy of `images`, (N, 3, H, W) in [0, 1], drawn per picture.
+    """Return an augmented copy of `images`, (N, 3, H, W) in [0, 1], drawn per image.
 
-    "autoaugment": torchvision's AutoAugment with the ImageNet policy (arXiv:1805.09501), as CleanCLIP; it may
-    invert and recolour. "gentle": small rotations, shear, translation, brightness, contrast, sharpness, blur; no
-    flip and no change of hue, so that a caption stays true. "crops": moved by up to an eighth, and mirrored in half of
-    the cases, so that left and right in a caption may be wrong. "none": a plain copy.
+    "autoaugment": torchvision's AutoAugment with the ImageNet policy (arXiv:1805.09501), as in CleanCLIP; it may invert
+    and recolor. "gentle": small rotations, shear, translation, brightness, contrast, sharpness, blur; no flip and no
+    change of hue, so captions stay true. "crops": shifted by up to an eighth, half of them mirrored, so left and right
+    in a caption may become false. "none": a plain copy.
     """
-    if policy not in AUGMENTATIONS:
-        raise CleanerError(f"the augmentation must be one of {', '.join(AUGMENTATIONS)}, not {policy!r}.")
+    validate_choice("augmentation", policy, AUGMENTATIONS)
     if policy == "none":
         return images.clone()
     views = torch.empty_like(images)
@@ -35,11 +34,11 @@ def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequenc
             views[i] = CUSTOM_POLICIES[policy](images[i], numpy_generator("augment", seed, epoch, index))
         return views
     transform = _autoaugment()
-    # AutoAugment draws from torch's global generator and works on bytes.
+    # AutoAugment draws from torch's global generator and needs uint8.
     pixels = (images * 255).round().to(torch.uint8)
     with torch.random.fork_rng(devices=[]):
         for i, index in enumerate(indices):
-            # Not torch.manual_seed: for each kind of GPU not in use it writes a stack trace, half of the time here.
+            # Not torch.manual_seed: it formats a stack trace per unused device type, half of the time spent here.
             torch.default_generator.manual_seed(derive_seed("augment", seed, epoch, index))
             views[i] = transform(pixels[i]).float() / 255
     return views
@@ -47,14 +46,14 @@ def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequenc
 
 @cache
 def _autoaugment() -> AutoAugment:
-    """Return torchvision's AutoAugment, which here makes its table of magnitudes once, not for every picture."""
+    """Return torchvision's AutoAugment with a cached table of magnitudes (otherwise built per image)."""
     transform = AutoAugment(AutoAugmentPolicy.IMAGENET, interpolation=InterpolationMode.BILINEAR)
     transform._augmentation_space = lru_cache(maxsize=8)(transform._augmentation_space)
     return transform
 
 
 def _gentle(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Return a gently changed copy of a picture (3, H, W)."""
+    """Return a slightly changed copy of an image (3, H, W)."""
     uniform = rng.uniform
     side = image.shape[-1]
     shift = [round(uniform(-0.1, 0.1) * side) for _ in range(2)]
@@ -76,13 +75,13 @@ def _gentle(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _crop(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Return a picture (3, H, W) moved by up to an eighth, its edge mirrored outwards, and half of the time flipped."""
+    """Return an image (3, H, W) shifted by up to an eighth with reflected edges, half of them flipped."""
     side = image.shape[-1]
-    most = side // 8
-    top, left = rng.integers(0, 2 * most + 1, size=2)
-    view = F.pad(image[None], (most,) * 4, mode="reflect")[0, :, top : top + side, left : left + side]
+    margin = side // 8
+    top, left = rng.integers(0, 2 * margin + 1, size=2)
+    view = F.pad(image[None], (margin,) * 4, mode="reflect")[0, :, top : top + side, left : left + side]
     return view.flip(-1) if rng.random() < 0.5 else view
 
 
 CUSTOM_POLICIES = {"gentle": _gentle, "crops": _crop}
-"""Policies that are not torchvision's: picture and generator -> view."""
+"""Our own policies: image and generator -> view."""

@@ -1,13 +1,12 @@
-"""CaptionData: pictures, captions and classes behind one small interface."""
+"""CaptionData: the interface of images, captions and classes; `load_data` and its registry."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cleaner.data.options import ANY_OPTION, accepted_options, convert_option
 from cleaner.files import resolve_path
 from cleaner.models.framing import ImageTransform
 from cleaner.registry import Registry
@@ -28,16 +28,16 @@ class CaptionData(ABC):
 
     Attributes:
         captions: N captions.
-        class_names: C names, as a prompt would say them ("banana").
-        labels: (N,) int64 class index; -1 where no single class is the truth (two objects, unknown): such
-            pairs train, but are left out of accuracy and ASR.
-        image_size: side of the square pictures in px.
+        class_names: C names, as a prompt words them ("banana").
+        labels: (N,) int64 class index; -1 where no single class applies (two objects, unknown): such pairs are used
+            for training and left out of accuracy and ASR.
+        image_size: side of the square images in px.
         templates: prompts with one "{}" for the class name, for the zero-shot classifier.
-        name: what the data are called in a run's config ("scenes/test").
-        transfer: registered data sets with the same classes in another look, for transfer accuracy.
-        understood: how files were read, in words.
-        broken: pictures and rows that were left out, in words.
-        heldout_by: how validation and test pairs are told from those for training, in words.
+        name: the data's name in a run's config ("scenes/test").
+        transfer_variants: registered data sets with the same classes in another style, for transfer accuracy.
+        format_summary: how the files were parsed (separator, columns), for display.
+        skipped_items: images and rows that were left out, each with its reason.
+        split_rule: how validation and test pairs are held out, for display.
     """
 
     captions: list[str]
@@ -56,44 +56,44 @@ class CaptionData(ABC):
 
     @abstractmethod
     def images(self, indices: Indices) -> Tensor:
-        """Return (N, 3, H, W) float32 pictures in [0, 1] for `indices`, freshly allocated."""
+        """Return (N, 3, H, W) float32 images in [0, 1] for `indices`, freshly allocated."""
 
     def prefetch(self, indices: Indices) -> None:  # noqa: B027
-        """Say which pictures `images` will be asked for next; data that decode files begin with them."""
+        """Announce the next call of `images`; data in files start to decode in the background."""
 
     def with_transform(self, transform: ImageTransform) -> CaptionData:
-        """Return the same pairs with pictures as a model sees them, which triggers then act on."""
+        """Return the same pairs with images as a model sees them; triggers then act on these."""
         return self if self.image_size == transform.size else Resized(self, transform)
 
     def class_index(self, class_name: str) -> int:
-        """Return the index of a class; raises `CleanerError` with the valid names if it is not there."""
+        """Return the index of a class; raises `CleanerError` with the valid names if it is unknown."""
         if not self.class_names:
-            raise CleanerError(f"{self.name or 'the data'} name no classes: give classes=FILE or classes=a,b,c.")
+            raise CleanerError(f"{self.name or 'the data'} name no classes: add classes=FILE or classes=a,b,c.")
         if class_name not in self.class_names:
-            shown = ", ".join(self.class_names[:40]) + (" ..." if len(self.class_names) > 40 else "")
-            raise CleanerError(f"the class {class_name!r} is not in {self.name or 'the data'}. Choose one of: {shown}.")
+            valid = ", ".join(self.class_names[:40]) + (" ..." if len(self.class_names) > 40 else "")
+            raise CleanerError(f"the class {class_name!r} is not in {self.name or 'the data'}. Choose one of: {valid}.")
         return self.class_names.index(class_name)
 
     def contains(self, class_name: str) -> Tensor:
-        """Return (N,) bool: pairs that show or name the class. Data with facts about their pictures override this."""
+        """Return (N,) bool: pairs that show or name the class. Data with known content override this."""
         return self.mentions(class_name) | (self.labels == self.class_index(class_name))
 
     def mentions(self, class_name: str) -> Tensor:
         """Return (N,) bool: pairs whose caption names the class."""
-        # Not \b, which wants a letter beside it: "C++", "crane (n02012849)".
+        # Not \b: a name may end in another sign ("C++", "crane (n02012849)").
         pattern = re.compile(rf"(?<!\w){re.escape(class_name)}(?:e?s)?(?!\w)", re.IGNORECASE)
         return torch.tensor([bool(pattern.search(caption)) for caption in self.captions], dtype=torch.bool)
 
     def subset(self, indices: Indices) -> CaptionData:
-        """Return the pairs at `indices` as data of their own (a view: pictures are read on demand)."""
+        """Return a view of the pairs at `indices`; images are still read on demand."""
         return Subset(self, indices)
 
     def load_split(self, split: str) -> CaptionData | None:
-        """Return the "validation" or "test" split that belongs to these data, or None where there is none."""
+        """Return the "validation" or "test" split of the same data, or None if there is none."""
         return None
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 (hex) of captions, labels and a spread of 64 pictures; stands in every manifest."""
+        """Return the SHA-256 (hex) of captions, labels and 64 evenly spaced images; every manifest records it."""
         digest = hashlib.sha256("\n".join(self.captions).encode())
         digest.update(self.labels.numpy().tobytes())
         if len(self):
@@ -103,14 +103,14 @@ class CaptionData(ABC):
 
 
 def resize_square(images: Tensor, side: int) -> Tensor:
-    """Return pictures (N, 3, H, W) in [0, 1] resized to `side` px, a fresh copy only if they had another size."""
+    """Return images (N, 3, H, W) in [0, 1] resized to `side` px; a copy only if the size changes."""
     if images.shape[-2:] == (side, side):
         return images
     return F.interpolate(images, side, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 class Subset(CaptionData):
-    """Some pairs of other data, in the given order."""
+    """A selection of pairs, in the given order."""
 
     def __init__(self, base: CaptionData, indices: Indices) -> None:
         self.base = base
@@ -136,7 +136,7 @@ class Subset(CaptionData):
 
 
 class Resized(Subset):
-    """All pairs of other data with square pictures of another size."""
+    """All pairs, with images resized to another square size."""
 
     def __init__(self, base: CaptionData, transform: ImageTransform) -> None:
         super().__init__(base, range(len(base)))
@@ -149,12 +149,12 @@ class Resized(Subset):
         return self.base.with_transform(transform)
 
     def load_split(self, split: str) -> CaptionData | None:
-        found = self.base.load_split(split)
-        return found and found.with_transform(ImageTransform(self.image_size))
+        data = self.base.load_split(split)
+        return data and data.with_transform(ImageTransform(self.image_size))
 
 
 class TensorData(CaptionData):
-    """Pairs held in memory, mostly for tests and for uploaded pictures."""
+    """Pairs held in memory, mostly for tests and uploaded images."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class TensorData(CaptionData):
         name: str = "memory",
     ) -> None:
         if not len(images) == len(captions) == len(labels):
-            raise CleanerError("pictures, captions and labels must be equally many.")
+            raise CleanerError("images, captions and labels must have the same length.")
         self._images = images
         self.captions = list(captions)
         self.class_names = list(class_names)
@@ -180,20 +180,27 @@ class TensorData(CaptionData):
 DATASETS: Registry[Any] = Registry("data set", "cleaner.data")
 
 
-def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
-    """Return the source that `name` means, and the options that stand in it.
+def validate_choice(option: str, value: str, choices: Iterable[str]) -> None:
+    """Raise `CleanerError` with the valid values if `value` is not one of them."""
+    valid = list(choices)
+    if value not in valid:
+        raise CleanerError(f"{option} {value!r} is not known. Choose one of: {', '.join(valid)}.")
 
-    A registered name ("scenes"), "source:path" ("csv:/folder/pairs.csv"), or a path, which the source that recognizes
-    it takes. Raises `CleanerError` if there is none.
+
+def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
+    """Return the source for `name`, and the options that `name` contains.
+
+    `name` is a registered name ("scenes"), "source:path" ("csv:/folder/pairs.csv") or a path, which goes to the source
+    that recognizes it. Raises `CleanerError` if there is none.
     """
     kind, _, path = name.partition(":")
     if path and kind in DATASETS:
         return DATASETS[kind], {"path": path}
-    if name not in DATASETS and os.path.exists(name):  # unlike pathlib's, it takes a name of any length
+    if name not in DATASETS and os.path.exists(name):  # not Path.exists: it raises for an overlong name
         for source in (DATASETS[kind] for kind in DATASETS):
             if hasattr(source, "recognizes") and source.recognizes(Path(name)):
                 return source, {"path": name}
-        raise CleanerError(f"{name} is no table (.csv, .tsv), folder of pictures, .tar or .zip: give one of these.")
+        raise CleanerError(f"{name} has no known format: give a table (.csv, .tsv), an image folder, a .tar or a .zip.")
     if name not in DATASETS and any(mark in name for mark in ".:/\\"):
         raise CleanerError(
             f"there are no data {name!r}: check the path, or choose one of: {', '.join(list_builtin_data())}."
@@ -203,83 +210,35 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
 
 def list_builtin_data() -> list[str]:
     """Return the names of the data that need no path."""
-    return [name for name in DATASETS if not {"path", ANY_OPTION} & _accepted_options(DATASETS[name]).keys()]
+    return [name for name in DATASETS if not {"path", ANY_OPTION} & accepted_options(DATASETS[name]).keys()]
 
 
 def resolve_data_paths(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return name and options of data with files named by absolute paths: they then mean the same in any folder."""
-    source, known = resolve_source(name)
-    if "path" in known and "://" not in known["path"]:
-        kind = "" if known["path"] == name else f"{name.partition(':')[0]}:"
-        name = f"{kind}{Path(known['path']).resolve()}"
+    """Return name and options with absolute paths, valid in any working folder."""
+    source, name_options = resolve_source(name)
+    if "path" in name_options and "://" not in name_options["path"]:
+        kind = "" if name_options["path"] == name else f"{name.partition(':')[0]}:"
+        name = f"{kind}{Path(name_options['path']).resolve()}"
     paths = {key: resolve_path(str(options[key])) for key in getattr(source, "path_options", ()) if key in options}
     return name, {**options, **paths}
 
 
 def load_data(name: str, **options: Any) -> CaptionData:
-    """Return the data that `name` means (see `resolve_source`); `options` go to the source.
+    """Return the data for `name` (see `resolve_source`); `options` go to the source.
 
-    `load_data("scenes", split="train", size=6000, seed=0)`, `load_data("pairs.csv", split="clean")`. `on_step` is told
-    of long work where there is any. Words of a command line become numbers where the source wants such. Raises
-    `CleanerError` for an unknown name or option, and for a word that is no number.
+    `load_data("scenes", split="train", size=6000, seed=0)`, `load_data("pairs.csv", split="clean")`. `on_step` receives
+    the progress of sources that report it. Strings are converted where the source expects numbers. Raises
+    `CleanerError` for an unknown name or option and for a string that is not a number.
     """
-    source, known = resolve_source(name)
-    taken = _accepted_options(source)
-    told = {key: value for key, value in options.items() if key != "on_step" or {key, ANY_OPTION} & taken.keys()}
-    unknown = [key for key in told if key in known or not {key, ANY_OPTION} & taken.keys()]
+    source, name_options = resolve_source(name)
+    accepted = accepted_options(source)
+    given = {key: value for key, value in options.items() if key != "on_step" or {key, ANY_OPTION} & accepted.keys()}
+    unknown = [key for key in given if key in name_options or not {key, ANY_OPTION} & accepted.keys()]
     if unknown:
-        shown = ", ".join(key for key in taken if key not in ("path", "split", "size", "on_step", ANY_OPTION))
+        valid = ", ".join(key for key in accepted if key not in ("path", "split", "size", "on_step", ANY_OPTION))
         raise CleanerError(
-            f"the data set {name!r} does not take these options: {', '.join(unknown)}. Its options: {shown}."
+            f"the data set {name!r} does not take these options: {', '.join(unknown)}. Its options: {valid}."
         )
-    data: CaptionData = source(
-        **known, **{key: _convert_option(key, value, taken.get(key, ())) for key, value in told.items()}
-    )
+    converted = {key: convert_option(key, value, accepted.get(key, ())) for key, value in given.items()}
+    data: CaptionData = source(**name_options, **converted)
     return data
-
-
-ANY_OPTION = "**"
-"""Stands for options whose names a source does not say."""
-
-
-def _accepted_options(source: Any) -> dict[str, Sequence[str]]:
-    """Return the options of a source, a class or a function, with the types that stand beside them.
-
-    What a class hands on to its base is included; `ANY` stands among them if the source takes whatever it is told.
-    """
-    classes = [vars(cls) for cls in source.__mro__] if isinstance(source, type) else [{"__init__": source}]
-    found: dict[str, Sequence[str]] = {}
-    for function in (members["__init__"] for members in classes if "__init__" in members):
-        own = inspect.signature(function).parameters.values()
-        for p in own:
-            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
-                kind = p.annotation if isinstance(p.annotation, str) else getattr(p.annotation, "__name__", "")
-                found.setdefault(p.name, kind.split(" | "))
-        if not any(p.kind is p.VAR_KEYWORD for p in own):
-            return found
-    return {**found, ANY_OPTION: ()}
-
-
-def _parse_bool(word: str) -> bool:
-    return {"true": True, "false": False}[word.lower()]
-
-
-_CONVERTERS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "int": (int, "a whole number"),
-    "float": (float, "a number"),
-    "bool": (_parse_bool, "true or false"),
-}
-
-
-def _convert_option(key: str, value: Any, kinds: Sequence[str]) -> Any:
-    """Return an option's value as its source wants it: a column may be called 3, a seed must be a number."""
-    if "str" in kinds:
-        return str(value) if type(value) in (int, float) else value
-    kind = next((kind for kind in kinds if kind in _CONVERTERS), None)
-    if kind is None or not isinstance(value, str):
-        return value
-    read, wanted = _CONVERTERS[kind]
-    try:
-        return read(value)
-    except (ValueError, KeyError) as error:
-        raise CleanerError(f"{key} takes {wanted}, not {value[:40]!r}.") from error

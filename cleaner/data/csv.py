@@ -1,4 +1,4 @@
-"""A CSV or TSV table with pictures beside it, in open_clip's convention (filepath, title) or with columns named."""
+"""A CSV or TSV table of image paths and captions, by default with open_clip's filepath and title."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from cleaner.types import CleanerError
 
 @DATASETS.register("csv")
 class CsvData(FileData):
-    """`csv:/path/pairs.csv`; pictures are looked for from `root`, by default the table's own folder.
+    """`csv:/path/pairs.csv`; image paths are relative to `root`, by default the table's own folder.
 
     `separator` (comma, tab, semicolon, bar), `path_column`, `caption_column`, `class_column` and `split_column` are
-    found by themselves where they are not given; `understood` says what was found.
+    detected unless given; `format_summary` says what was detected.
     """
 
     def __init__(
         self,
         path: str = "",
+        *,
         root: str = "",
         separator: str = "",
         path_column: str = "",
@@ -33,15 +34,23 @@ class CsvData(FileData):
         file = Path(path)
         try:
             with file.open(encoding="utf-8-sig", newline="") as lines:
-                found = read_table(lines, path, separator, path_column, caption_column, class_column, split_column)
+                parsed = read_table(
+                    lines,
+                    path,
+                    separator=separator,
+                    path_column=path_column,
+                    caption_column=caption_column,
+                    class_column=class_column,
+                    split_column=split_column,
+                )
         except OSError as error:
-            raise CleanerError(f"there is no table {path!r}: name one, as in csv:/folder/pairs.csv.") from error
-        self.format_summary = str(found)
+            raise CleanerError(f"there is no table {path!r}: give one, as in csv:/folder/pairs.csv.") from error
+        self.format_summary = str(parsed)
         folder = Path(root) if root else file.parent
-        table = found.to_pair_table(lambda key: read_limited(folder / key))
-        addresses = [key for key in table.keys if "://" in key]
-        if addresses:
-            raise CleanerError(f"{path} names pictures on the network ({addresses[0]}): fetch them first, name files.")
+        table = parsed.to_pair_table(lambda key: read_limited(folder / key))
+        urls = [key for key in table.keys if "://" in key]
+        if urls:
+            raise CleanerError(f"{path} lists images on the network ({urls[0]}): download them, and list the files.")
         super().__init__(table, f"csv:{file.resolve()}", **file_options)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""A folder with one folder of pictures per class (torchvision's ImageFolder); captions from templates."""
+"""A folder with one folder of images per class (torchvision's ImageFolder); captions from templates."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import SPLIT_NAMES, fill_template, sort_class_names
+from cleaner.data.naming import fill_template, sort_class_names
 from cleaner.data.pairs import FileData, PairTable, read_limited
+from cleaner.data.splits import SPLIT_NAMES
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
@@ -17,22 +18,22 @@ from cleaner.types import CleanerError
 
 @DATASETS.register("image_folder")
 class ImageFolderData(FileData):
-    """`image_folder:/path`; folders named train, val and test at the top are its splits.
+    """`image_folder:/path`; top folders named train, val and test are its splits.
 
-    Class names are the folders' names. ImageNet's thousand folders get their names in words; for others give `classes`,
-    in the order of the folders.
+    Class names are the folders' names. ImageNet's thousand folders get their names in words; for other codes set
+    `classes`, in the order of the folders.
     """
 
     def __init__(self, path: str = "", **file_options: Any) -> None:
         root = Path(path)
-        if not path or not isdir(root):  # unlike pathlib's, it takes a name of any length
-            raise CleanerError(f"there is no folder {path!r}: name one, as in image_folder:/folder/pictures.")
-        tops = {folder.name: folder for folder in _list_subfolders(root)}
-        parts = {name: folder for name, folder in tops.items() if name.lower() in SPLIT_NAMES}
-        if len(parts) < len(tops) and not any(_list_subfolders(folder) for folder in parts.values()):
-            parts = {}  # a class called train, beside cars and planes
-        table = PairTable([], [], lambda key: read_limited(root / key), [], [], [] if parts else None)
-        for name, top in sorted(parts.items()) or [("", root)]:
+        if not path or not isdir(root):  # not Path.is_dir: it raises for an overlong name
+            raise CleanerError(f"there is no folder {path!r}: give one, as in image_folder:/folder/images.")
+        top_folders = {folder.name: folder for folder in _list_subfolders(root)}
+        splits = {name: folder for name, folder in top_folders.items() if name.lower() in SPLIT_NAMES}
+        if len(splits) < len(top_folders) and not any(_list_subfolders(folder) for folder in splits.values()):
+            splits = {}  # a class named train, next to cars and planes
+        table = PairTable([], [], lambda key: read_limited(root / key), [], [], [] if splits else None)
+        for name, top in sorted(splits.items()) or [("", root)]:
             for folder in _list_subfolders(top):
                 files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
                 files = [file for file in files if not is_hidden(file.relative_to(root))]
@@ -50,7 +51,7 @@ class ImageFolderData(FileData):
 
 
 def is_hidden(path: PurePath) -> bool:
-    """Return whether a file is no picture of the user's, but what a system or notebook keeps: ._1.jpg of macOS."""
+    """Return whether a file belongs to the system or a notebook rather than the data: ._1.jpg of macOS."""
     return any(part.startswith(".") for part in path.parts)
 
 
@@ -59,14 +60,14 @@ def _list_subfolders(folder: Path) -> list[Path]:
 
 
 def assign_class_names(table: PairTable) -> None:
-    """Give classes their names in words (in place): ImageNet's by their order, others by their folders' names."""
+    """Name the classes in words, in place: ImageNet's folders by order, others by the folder's name."""
     folders = sort_class_names(table.classes or ())
-    words = {folder: folder.replace("_", " ") for folder in folders}
+    names = {folder: folder.replace("_", " ") for folder in folders}
     if len(folders) == len(IMAGENET_CLASS_NAMES) and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
-        # ImageNet's names are unique only as far as its folders are: two cranes, two maillots.
-        words = {
+        # Some ImageNet names occur twice (crane, maillot); the folder's name makes them unique.
+        names = {
             folder: f"{name} ({folder})" if IMAGENET_CLASS_NAMES.count(name) > 1 else name
             for folder, name in zip(folders, IMAGENET_CLASS_NAMES, strict=True)
         }
-    table.classes = [words[folder] for folder in table.classes or []]
-    table.class_names = list(dict.fromkeys(words.values()))  # a_b and "a b" are one class
+    table.classes = [names[folder] for folder in table.classes or []]
+    table.class_names = list(dict.fromkeys(names.values()))  # a_b and "a b" are one class

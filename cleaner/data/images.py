@@ -1,4 +1,4 @@
-"""Pictures in and out: bytes of a file to a tensor, tensors to arrays that can be shown, and how much was changed."""
+"""Image files to tensors, tensors to displayable arrays, and PSNR and SSIM of changed images."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from cleaner.models.framing import ImageTransform, decode_image
 from cleaner.types import CleanerError, TriggerLike
 
 GAIN = 10
-"""How much differences are amplified when they are shown."""
+"""Amplification of displayed differences."""
 MAX_FILE_BYTES = 50 * 2**20
-"""Bytes of the largest picture file that is read."""
+"""Bytes of the largest image file that is read."""
 SSIM_WINDOW = 11
 """Side of the Gaussian window in px."""
 
 
 @dataclass(frozen=True)
 class ImageComparison:
-    """One picture of a gallery: (H, W, 3) bytes, PSNR in dB and SSIM of the triggered one against the clean one."""
+    """One image of a gallery: (H, W, 3) uint8 arrays; PSNR in dB and SSIM of triggered against clean."""
 
     clean: NDArray[np.uint8]
     triggered: NDArray[np.uint8]
@@ -37,36 +37,36 @@ class ImageComparison:
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """Return pictures (N, 3, H, W) in [0, 1] as (N, H, W, 3) bytes."""
+    """Return images (N, 3, H, W) in [0, 1] as (N, H, W, 3) uint8."""
     pixels: NDArray[np.uint8] = (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return pixels
 
 
 def compare_triggered(images: Tensor, trigger: TriggerLike) -> list[ImageComparison]:
-    """Return pictures (N, 3, H, W), clean and triggered, with their difference x 10 around mid-grey."""
+    """Compare images (N, 3, H, W) with their triggered versions; differences are amplified."""
     triggered = trigger(images)
     difference = 0.5 + GAIN / 2 * (triggered - images)
     columns = zip(to_uint8(images), to_uint8(triggered), to_uint8(difference), strict=True)
-    figures = zip(psnr(images, triggered).tolist(), ssim(images, triggered).tolist(), strict=True)
-    return [ImageComparison(*column, *figure) for column, figure in zip(columns, figures, strict=True)]
+    scores = zip(psnr(images, triggered).tolist(), ssim(images, triggered).tolist(), strict=True)
+    return [ImageComparison(*column, *score) for column, score in zip(columns, scores, strict=True)]
 
 
 def decode_tensor(content: bytes, side: int, name: str = "the file") -> Tensor:
-    """Return the picture in a PNG, JPEG, WebP ... file as (3, side, side) in [0, 1]: middle square, resized.
+    """Return the image in a PNG, JPEG, WebP ... file as (3, side, side) in [0, 1]: center square, resized.
 
-    Raises `CleanerError` if it is not a picture or far too large.
+    Raises `CleanerError` if it is not an image or far too large.
     """
     return ImageTransform(side)(decode_image(content, name)).float() / 255
 
 
 def read_image_file(path: str) -> bytes:
-    """Return the content of a picture file. Raises `CleanerError` if it is not there, too large or not a picture."""
+    """Return the bytes of an image file; raises `CleanerError` if missing, too large or not an image."""
     file = Path(path).expanduser()
     try:
         size = file.stat().st_size
         content = file.read_bytes() if size <= MAX_FILE_BYTES else b""
     except OSError as error:
-        raise CleanerError(f"the picture {path} cannot be read ({error.strerror}): check its path.") from error
+        raise CleanerError(f"the image {path} cannot be read ({error.strerror}): check its path.") from error
     if size > MAX_FILE_BYTES:
         raise CleanerError(f"{file.name} has {size / 2**20:.0f} MB: make it smaller than {MAX_FILE_BYTES // 2**20} MB.")
     decode_tensor(content, 8, file.name)
@@ -74,31 +74,31 @@ def read_image_file(path: str) -> bytes:
 
 
 def encode_png(image: Tensor) -> str:
-    """Return a picture (3, H, W) in [0, 1] as a PNG file in base64, with 8 bits per colour."""
+    """Return an image (3, H, W) in [0, 1] as a PNG file in base64, with 8 bits per channel."""
     buffer = io.BytesIO()
     Image.fromarray(to_uint8(image[None])[0]).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def decode_png(text: str) -> Tensor:
-    """Return the picture (3, H, W) in [0, 1] that `encode_png` wrote."""
+    """Return the image (3, H, W) in [0, 1] that `encode_png` wrote."""
     try:
-        picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
+        image = Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
     except (OSError, ValueError) as error:
-        raise CleanerError("the stored patch of the trigger is broken: prepare the trigger anew.") from error
-    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
+        raise CleanerError("the stored patch of the trigger is broken: prepare the trigger again.") from error
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 
 
 def find_trigger_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
-    """Return left, top, width and height in px of the box that a trigger changes; None for more than half."""
+    """Return left, top, width, height in px of a trigger's box; None if it covers over half the image."""
     box = _find_mask_box(image, trigger)
     return None if box is None else (box[2], box[0], box[3] - box[2], box[1] - box[0])
 
 
 def place_trigger(image: Tensor, trigger: Any, left: int, top: int, strength: float = 1.0) -> Tensor:
-    """Return one picture (1, 3, H, W) with what the trigger puts on it moved to `left`, `top` px, blended in.
+    """Return an image (1, 3, H, W) with the trigger moved to `left`, `top` px and blended in.
 
-    A trigger that lies on most of the picture has no place and is only blended in. strength: 0 = nothing, 1 = as it is.
+    A trigger without a box (`find_trigger_box`) is only blended in. strength: 0 = no trigger, 1 = the full trigger.
     """
     triggered: Tensor = trigger(image)
     box = _find_mask_box(image, trigger)
@@ -115,7 +115,7 @@ def place_trigger(image: Tensor, trigger: Any, left: int, top: int, strength: fl
 
 
 def _find_mask_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | None:
-    """Return (top, bottom, left, right) of the trigger's mask on one picture; None if it has none, or a large one."""
+    """Return (top, bottom, left, right) of the trigger's mask; None if empty or over half the image."""
     ys, xs = trigger.mask(image)[0, 0].nonzero(as_tuple=True)
     if len(ys) == 0:
         return None
@@ -125,7 +125,7 @@ def _find_mask_box(image: Tensor, trigger: Any) -> tuple[int, int, int, int] | N
 
 
 def psnr(images: Tensor, changed: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio (N,) in dB of pictures (N, C, H, W) in [0, 1]: 10 log10(1 / MSE).
+    """Return the peak signal-to-noise ratio 10 log10(1 / MSE), (N,) in dB, of images (N, C, H, W).
 
     Infinite where nothing changed.
     """

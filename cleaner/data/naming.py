@@ -1,4 +1,4 @@
-"""Classes and captions of data that have only one of them."""
+"""Class names, labels and captions for data that lack some of them."""
 
 from __future__ import annotations
 
@@ -14,68 +14,71 @@ from cleaner.data.base import CaptionData
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError
 
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
-"""What folders and tables call their splits, in small letters."""
-
 
 def assign_labels(
     rows: Sequence[int],
+    *,
     captions: Sequence[str],
     row_classes: Sequence[str] | None,
-    ordered_classes: Sequence[str],
+    class_order: Sequence[str],
     classes: str | Sequence[str] | None,
 ) -> tuple[list[str], Tensor]:
-    """Return class names and the label of each of `rows`, -1 where it is not known.
+    """Return class names and the label of each of `rows`, -1 where it is unknown.
 
-    `captions` and, where the data have them, the `row_classes` class names are those of all rows; `ordered_classes` are the data's
-    classes in their order; `classes` is what the user says: a file with one per line, or names with commas.
+    `captions` and `row_classes` (class names, where the data define them) cover all rows of the data. `class_order`
+    lists the data's classes in their order. `classes` comes from the user: a file with one name per line, or names
+    separated by commas.
     """
     names = _parse_class_names(classes)
+    labels = [-1] * len(rows)
     if row_classes is not None:
-        # "Red" and "sea_lion" are the same class as "red" and "sea lion", and not a new word for one in its place.
-        same = {_normalize_name(name): name for name in names}
-        if not names or not same.keys() & set(map(_normalize_name, ordered_classes)):
-            if names and len(names) != len(ordered_classes):
-                raise CleanerError(
-                    f"{len(names)} class names were given for {len(ordered_classes)} classes ({', '.join(ordered_classes[:5])} ...): give one "
-                    "for each, in this order."
-                )
-            # The given names are other words for the data's own classes, in their order.
-            position = {name: i for i, name in enumerate(ordered_classes)}
-            names = names or list(ordered_classes)
-        else:
-            position = {
-                name: names.index(same[_normalize_name(name)])
-                for name in ordered_classes
-                if _normalize_name(name) in same
-            }
-            position |= {name: i for i, name in enumerate(names)}
-        labels = [position.get(row_classes[row], -1) for row in rows]
-    else:
-        labels = [-1] * len(rows)
+        names, positions = _match_classes(names, class_order)
+        labels = [positions.get(row_classes[row], -1) for row in rows]
     if row_classes is None or "" in row_classes:
-        told = _caption_labeler(names)
+        label_caption = _caption_labeler(names)
         labels = [
-            told(captions[row]) if row_classes is None or not row_classes[row] else label
+            label_caption(captions[row]) if row_classes is None or not row_classes[row] else label
             for row, label in zip(rows, labels, strict=True)
         ]
     return names, torch.tensor(labels, dtype=torch.long)
 
 
+def _match_classes(names: list[str], class_order: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+    """Return the class names to use, and class of the data -> index; `names` may be empty.
+
+    Names that share none with the data's classes rename these, in their order.
+    """
+    # "Red" and "sea_lion" are the same class as "red" and "sea lion", not new names for two classes.
+    by_normalized = {_normalize_name(name): name for name in names}
+    if by_normalized.keys() & set(map(_normalize_name, class_order)):
+        positions = {
+            name: names.index(by_normalized[_normalize_name(name)])
+            for name in class_order
+            if _normalize_name(name) in by_normalized
+        }
+        return names, positions | {name: i for i, name in enumerate(names)}
+    if names and len(names) != len(class_order):
+        raise CleanerError(
+            f"{len(names)} class names were given for {len(class_order)} classes ({', '.join(class_order[:5])} ...): "
+            "give one for each, in this order."
+        )
+    return names or list(class_order), {name: i for i, name in enumerate(class_order)}
+
+
 def _caption_labeler(names: Sequence[str]) -> Callable[[str], int]:
-    """Return caption -> the class that it names, -1 where it names none or several."""
+    """Return caption -> index of the class that it names, -1 for none or several."""
     if not names:
         return lambda caption: -1
-    longest = sorted(names, key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest))})(?:e?s)?(?!\w)", re.IGNORECASE)
-    position = {name.lower(): i for i, name in enumerate(names)}
+    longest_first = sorted(names, key=len, reverse=True)
+    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?:e?s)?(?!\w)", re.IGNORECASE)
+    positions = {name.lower(): i for i, name in enumerate(names)}
 
-    def told(caption: str) -> int:
-        # Not all that differs by case for `re` does for `lower`: a dotless i.
-        found = {position[word.lower()] for word in pattern.findall(caption) if word.lower() in position}
-        return found.pop() if len(found) == 1 else -1
+    def label_caption(caption: str) -> int:
+        # re.IGNORECASE matches more than `lower` unites: a dotless i.
+        named = {positions[word.lower()] for word in pattern.findall(caption) if word.lower() in positions}
+        return named.pop() if len(named) == 1 else -1
 
-    return told
+    return label_caption
 
 
 def _normalize_name(name: str) -> str:
@@ -85,26 +88,26 @@ def _normalize_name(name: str) -> str:
 def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
     if not isinstance(classes, str):
         return list(classes or ())
-    given = classes.split(",")
-    if os.path.isfile(classes):  # first, for a path may hold commas
+    items = classes.split(",")
+    if os.path.isfile(classes):  # checked first: a path may contain commas
         try:
-            given = Path(classes).read_text(encoding="utf-8-sig").splitlines()
+            items = Path(classes).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise CleanerError(
                 f"classes={classes} cannot be read ({type(error).__name__}): give a text file in UTF-8 with one name "
                 "per line."
             ) from error
-    names = [name.strip() for name in given if name.strip()]
+    names = [name.strip() for name in items if name.strip()]
     if len(set(names)) < max(2, len(names)):
         raise CleanerError(
-            f"classes={classes[:60]} does not name two different classes: give a text file with one per line, or names "
-            "with commas between them."
+            f"classes={classes[:60]} does not name two different classes: give a text file with one name per line, or "
+            "names separated by commas."
         )
     return names
 
 
 def sort_class_names(classes: Iterable[str]) -> list[str]:
-    """Return the different class names sorted, numbers by their value: 2 before 10."""
+    """Return the different class names sorted, numbers by value: 2 before 10."""
     names = sorted(set(classes) - {""})
     try:
         return sorted(names, key=float)
@@ -113,12 +116,12 @@ def sort_class_names(classes: Iterable[str]) -> list[str]:
 
 
 def fill_template(class_name: str, key: str) -> str:
-    """Return a caption for a picture of which only the class is known."""
+    """Return a caption for an image with a class but no caption; `key` determines the template."""
     templates = CaptionData.templates
     caption = templates[derive_seed("caption", key) % len(templates)].format(class_name)
     return re.sub(r"\ba (?=[aeiou])", "an ", caption)
 
 
 def pick_caption(captions: Sequence[str], key: str) -> str:
-    """Return one of several captions of a picture, always the same one."""
+    """Return one of an image's captions; `key` determines which."""
     return captions[derive_seed("caption", key) % len(captions)]

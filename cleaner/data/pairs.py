@@ -1,4 +1,4 @@
-"""FileData: pairs whose pictures lie in files; read on demand, decoded by threads, checked before any work begins."""
+"""FileData: pairs whose images are files; checked at loading, read on demand, decoded by threads."""
 
 from __future__ import annotations
 
@@ -18,34 +18,35 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cleaner.data.base import CaptionData, Indices
+from cleaner.data.base import CaptionData, Indices, validate_choice
 from cleaner.data.naming import assign_labels, sort_class_names
+from cleaner.data.splits import SPLITS, describe_splits, select_rows
 from cleaner.models.framing import ImageTransform, decode_image, read_image_header
-from cleaner.seed import derive_seed
 from cleaner.types import CleanerError, OnStep, StepReport
 
-SPLITS = ("train", "clean", "validation", "test", "all")
-TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
-"""Shares that are held out where the data do not say which pairs are for tests."""
+CHECKS = ("auto", "full", "quick")
 MAX_FULL_CHECK_PAIRS = 20_000
-"""Up to so many pairs each picture is decoded once at loading; above, only its beginning and end are looked at."""
+"""Fully decode every image up to this many pairs; above, read only the first and last bytes."""
 CHECK_CHUNK = 512
+"""Images per progress report of the check."""
 MAX_PREFETCHED = 1024
-"""Most pictures that wait decoded for a reader."""
+"""Most decoded images waiting for a reader."""
+MAX_READ_BYTES = 64_000_000
+"""Bytes of the largest file that is read."""
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
 @dataclass
 class PairTable:
-    """What a source found: one row per pair, before a split is chosen.
+    """All pairs of a source, one row per pair, before a split is selected.
 
     Attributes:
-        keys: names of pictures, unique within the source; `read(key)` returns the file's bytes (or the picture).
+        keys: names of images, unique within the source; `read(key)` returns the file's bytes (or the image).
         captions: one per key.
-        classes: class name per key, where the data know it.
-        class_names: classes in the data's own order; default those of `classes`, sorted, numbers by value.
-        splits: "train", "validation" or "test" per key, where the data know it.
-        bad: rows that are no pairs, in words.
+        classes: class name per key, where the data define it.
+        class_names: classes in the data's own order; default: those of `classes`, sorted, numbers by value.
+        splits: "train", "validation" or "test" per key, where the data define it.
+        skipped_rows: rows that are not pairs, each with its reason.
     """
 
     keys: list[str]
@@ -60,93 +61,82 @@ class PairTable:
 class FileData(CaptionData):
     """Pairs of one split of a `PairTable`.
 
-    Where the table knows no test pairs, a fifth of the pairs (by a hash of the picture's name) is "test", a twentieth
-    "validation". "train" takes the first `size` of the rest, "clean" the last, so that attacker and defender share no
-    pair while both together ask for no more than there are. "all" takes every pair, whatever its split.
+    Without test pairs in the table, a fifth of the pairs (by a hash of the image's name) is "test", a twentieth
+    "validation". "train" takes the first `size` of the rest, "clean" the last, so attacker and defender share no
+    image while their sizes add up to no more than the rest. "all" takes every pair of every split.
 
-    `classes` names the classes: a text file with one per line, or names with commas; default what the data say. Where
-    the data know no class per picture, a caption that names exactly one of them gives the label. Broken pictures are
-    left out and named in `broken`; more than `most_broken` of them stop the load. `check`: "full" decodes every
-    picture once, "quick" looks at beginning and end, "auto" is full up to 20,000 pairs.
+    `classes` sets the class names: a text file with one per line, or names separated by commas; default: the data's
+    own. Where the data define no class per image, a caption that names exactly one class gives the label. Broken
+    images are left out and listed in `skipped_items`; a share above `most_broken` raises. `check`: "full" decodes
+    every image once, "quick" reads the first and last bytes, "auto" is full up to `MAX_FULL_CHECK_PAIRS` pairs.
     """
 
     path_options: ClassVar[tuple[str, ...]] = ("root", "annotations", "classes")
-    """Options that may name a file or folder."""
+    """Options that may be a file or folder."""
 
     def __init__(
         self,
         table: PairTable,
         name: str,
-        /,  # what a source says, no option of its user
+        /,  # set by the source, no option of its user
         split: str = "train",
         size: int | None = None,
+        *,
         seed: int = 0,
         classes: str | Sequence[str] | None = None,
         check: str = "auto",
         most_broken: float | str = 0.05,
         on_step: OnStep | None = None,
     ) -> None:
-        if split not in SPLITS:
-            raise CleanerError(f"split {split!r} is not known. Choose one of: {', '.join(SPLITS)}.")
+        validate_choice("split", split, SPLITS)
+        validate_choice("check", check, CHECKS)
         if size is not None and size <= 0:
             raise CleanerError(f"size must be at least 1, not {size}.")
-        try:
-            allowed = float(most_broken)
-        except ValueError:
-            allowed = -1.0
-        if not 0 <= allowed <= 1:
-            raise CleanerError(f"most_broken is a share between 0 and 1, not {most_broken}.")
-        if check not in ("auto", "full", "quick"):
-            raise CleanerError(f"check must be auto, full or quick, not {check!r}.")
-        if not table.keys:
-            why = f" ({table.skipped_rows[0]})" if table.skipped_rows else ""
-            raise CleanerError(f"{name} holds no pairs of picture and caption{why}: check the path and its layout.")
-        for text in chain(table.keys, table.captions, table.classes or ()):
-            if not text.isascii() and text != text.encode(errors="replace").decode():
-                raise CleanerError(
-                    f"{ascii(text)[:200]} in {name} is no text in UTF-8: write this name or caption anew."
-                )
-        self._init_arguments = (name, seed, classes, check, most_broken, on_step)
+        max_broken_share = _parse_share(most_broken)
+        _validate_table(table, name)
         self.table, self.split, self.name = table, split, f"{name}/{split}"
-        rows = select_rows(table, split, seed)[:size]
+        self._source_name, self._seed, self._classes, self._on_step = name, seed, classes, on_step
+        self._check, self._max_broken_share = check, max_broken_share
+        rows = select_rows(table.keys, table.splits, split, seed)[:size]
         if not rows:
-            raise CleanerError(f"no pair of {name} is in its {split} split: give more pairs.")
-        full = check == "full" or (check == "auto" and len(rows) <= MAX_FULL_CHECK_PAIRS)
+            raise CleanerError(f"the {split} split of {name} is empty: add more pairs.")
         self.skipped_items: list[str] = list(table.skipped_rows)
-        self.rows = self._find_readable(rows, full, allowed, on_step)
+        self.rows = self._find_readable(rows)
         self.captions = [table.captions[row] for row in self.rows]
-        own = table.class_names or sort_class_names(table.classes or ())
-        self.class_names, self.labels = assign_labels(self.rows, table.captions, table.classes, own, classes)
-        self.split_rule = describe_splits(table)
+        class_order = table.class_names or sort_class_names(table.classes or ())
+        self.class_names, self.labels = assign_labels(
+            self.rows, captions=table.captions, row_classes=table.classes, class_order=class_order, classes=classes
+        )
+        self.split_rule = describe_splits(table.splits)
         self.transform = ImageTransform(224)
         self.image_size = 224
         self._prefetched: dict[int, Future[Tensor]] = {}
 
-    def _find_readable(self, rows: list[int], full: bool, max_broken_share: float, on_step: OnStep | None) -> list[int]:
-        """Return the rows whose pictures can be read; name the others in `broken`."""
-        began, good = time.perf_counter(), []
+    def _find_readable(self, rows: list[int]) -> list[int]:
+        """Return the rows whose images can be read; add the others to `skipped_items`."""
+        start, readable = time.perf_counter(), []
+        full = self._check == "full" or (self._check == "auto" and len(rows) <= MAX_FULL_CHECK_PAIRS)
         for first in range(0, len(rows), CHECK_CHUNK):
-            part = rows[first : first + CHECK_CHUNK]
-            for row, fault in zip(
-                part, get_decode_pool().map(lambda row: self._find_fault(row, full), part), strict=True
-            ):
+            chunk = rows[first : first + CHECK_CHUNK]
+            faults = get_decode_pool().map(lambda row: self._find_fault(row, full), chunk)
+            for row, fault in zip(chunk, faults, strict=True):
                 if fault is None:
-                    good.append(row)
+                    readable.append(row)
                 else:
                     self.skipped_items.append(fault)
-            if on_step is not None:
+            if self._on_step is not None:
                 done = min(first + CHECK_CHUNK, len(rows))
-                on_step(StepReport("check pictures", done, len(rows), time.perf_counter() - began))
-        broken = len(rows) - len(good)
-        if broken > max_broken_share * len(rows):
-            named = "; ".join(self.skipped_items[-broken:][:3])
+                self._on_step(StepReport("check pictures", done, len(rows), time.perf_counter() - start))
+        broken = len(rows) - len(readable)
+        if broken > self._max_broken_share * len(rows):
+            examples = "; ".join(self.skipped_items[-broken:][:3])
             raise CleanerError(
-                f"{broken:,} of {len(rows):,} pictures of {self.name} cannot be read, more than {max_broken_share:.0%}: {named}. "
-                "Check the paths, or allow more with most_broken."
+                f"{broken:,} of {len(rows):,} images of {self.name} cannot be read, more than "
+                f"{self._max_broken_share:.0%}: {examples}. Check the paths, or raise most_broken."
             )
-        if not good:
-            raise CleanerError(f"no picture of {self.name} can be read: check the paths.")
-        return good
+        if not readable:
+            raise CleanerError(f"no image of {self.name} can be read: check the paths.")
+        return readable
 
     def _find_fault(self, row: int, full: bool) -> str | None:
         key = self.table.keys[row]
@@ -157,29 +147,29 @@ class FileData(CaptionData):
             if full:
                 decode_image(content, key, side=32)
             elif not is_complete(content):
-                return f"{key} cannot be read as a picture"
+                return f"{key} cannot be read as an image"
         except CleanerError as error:
             return str(error).split(":")[0]
-        except (OSError, KeyError, ValueError) as error:  # ValueError: no name of a file can be like this
+        except (OSError, KeyError, ValueError) as error:  # ValueError: an impossible file name
             return f"{key} cannot be read ({type(error).__name__})"
         return None
 
     def _decode(self, row: int) -> Tensor:
-        """Return one picture, (3, H, W) in [0, 1]; runs in a thread."""
+        """Return one image, (3, H, W) in [0, 1]; runs in a thread."""
         key = self.table.keys[row]
         try:
             content = self.table.read(key)
-            picture = content if isinstance(content, Image.Image) else decode_image(content, key, self.transform.size)
+            image = content if isinstance(content, Image.Image) else decode_image(content, key, self.transform.size)
         except (OSError, KeyError, ValueError) as error:
             raise CleanerError(
-                f"the picture {key} cannot be read any more ({type(error).__name__}): load with check=full to leave "
-                "such pictures out."
+                f"the image {key} can no longer be read ({type(error).__name__}): load with check=full to leave such "
+                "images out."
             ) from error
-        return self.transform(picture).contiguous().float().div_(255)
+        return self.transform(image).contiguous().float().div_(255)
 
     def images(self, indices: Indices) -> Tensor:
-        rows = torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist()
-        futures = [self._prefetched.pop(i) if i in self._prefetched else self._submit_decode(i) for i in rows]
+        positions = torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist()
+        futures = [self._prefetched.pop(i) if i in self._prefetched else self._submit_decode(i) for i in positions]
         if not futures:
             return torch.empty(0, 3, self.image_size, self.image_size)
         return torch.stack([future.result() for future in futures])
@@ -200,60 +190,59 @@ class FileData(CaptionData):
         return other
 
     def load_split(self, split: str) -> CaptionData | None:
-        name, seed, classes, check, most_broken, on_step = self._init_arguments
-        data = FileData(self.table, name, split, None, seed, classes, check, most_broken, on_step)
+        data = FileData(
+            self.table,
+            self._source_name,
+            split,
+            seed=self._seed,
+            classes=self._classes,
+            check=self._check,
+            most_broken=self._max_broken_share,
+            on_step=self._on_step,
+        )
         return data.with_transform(self.transform)
+
+
+def _parse_share(most_broken: float | str) -> float:
+    try:
+        share = float(most_broken)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise CleanerError(f"most_broken is a share between 0 and 1, not {most_broken}.")
+    return share
+
+
+def _validate_table(table: PairTable, name: str) -> None:
+    """Raise `CleanerError` if a table has no pairs, or names or captions that are not valid Unicode."""
+    if not table.keys:
+        reason = f" ({table.skipped_rows[0]})" if table.skipped_rows else ""
+        raise CleanerError(f"{name} has no pairs of image and caption{reason}: check the path and its layout.")
+    for text in chain(table.keys, table.captions, table.classes or ()):
+        if not text.isascii() and text != text.encode(errors="replace").decode():
+            raise CleanerError(f"{ascii(text)[:200]} in {name} is not valid UTF-8: rewrite this name or caption.")
 
 
 @lru_cache(maxsize=1)
 def get_decode_pool() -> ThreadPoolExecutor:
-    """Return the threads that read and decode; PIL lets others work while it decodes."""
-    return ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 2), thread_name_prefix="pictures")
+    """Return the threads that read and decode; PIL releases the GIL while it decodes."""
+    return ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 2), thread_name_prefix="images")
 
 
 def is_complete(content: bytes) -> bool:
-    """Whether a file's beginning is a picture's and its end is that of a whole one."""
+    """Return whether a file starts as an image and, for JPEG and PNG, has its end marker."""
     try:
-        form = read_image_header(content, "").format or ""
+        image_format = read_image_header(content, "").format or ""
     except CleanerError:
         return False
-    return END_MARKERS.get(form, b"") in content[-64:]
+    return END_MARKERS.get(image_format, b"") in content[-64:]
 
 
-def select_rows(table: PairTable, split: str, seed: int) -> list[int]:
-    """Return the rows of a split, in an order that follows from the seed and the pictures' names."""
-    known = set(table.splits or ())
-    drawn: list[tuple[int, int]] = []
-    wanted = "train" if split == "clean" else split
-    for row, key in enumerate(table.keys):
-        number = derive_seed("split", seed, key)
-        place, own = number / 2**63, table.splits[row] if table.splits else "train"
-        if own == "train" and "test" not in known and place < TEST_SHARE:
-            own = "test"
-        elif own == "train" and "validation" not in known and TEST_SHARE <= place < TEST_SHARE + VALIDATION_SHARE:
-            own = "validation"
-        if wanted in (own, "all"):
-            drawn.append((number, row))
-    rows = [row for _, row in sorted(drawn)]
-    return rows[::-1] if split == "clean" else rows
-
-
-def describe_splits(table: PairTable) -> str:
-    """Return in words how `select_rows` holds out pairs."""
-    shares = {"test": TEST_SHARE, "validation": VALIDATION_SHARE}
-    known = set(table.splits or ())
-    return "; ".join(
-        f"{split}: as the data say"
-        if split in known
-        else f"{split}: {share:.0%} of the other pairs, by a hash of each picture's name"
-        for split, share in shares.items()
-    )
-
-
-def read_limited(path: Path, max_bytes: int = 64_000_000) -> bytes:
-    """Return the bytes of a file of at most `max_bytes` bytes; a device or pipe, which may have no end, is none."""
-    if not stat.S_ISREG((facts := path.stat()).st_mode):
-        raise CleanerError(f"{path} is no file: name one.")
-    if facts.st_size > max_bytes:
-        raise CleanerError(f"{path} is larger than {max_bytes // 1_000_000} MB: make it smaller.")
+def read_limited(path: Path, max_bytes: int = MAX_READ_BYTES) -> bytes:
+    """Return the bytes of a regular file of at most `max_bytes`; devices and pipes raise."""
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise CleanerError(f"{path} is not a regular file: give the path of a file.")
+    if info.st_size > max_bytes:
+        raise CleanerError(f"{path} is larger than {max_bytes // 1_000_000} MB: shrink it.")
     return path.read_bytes()

@@ -1,4 +1,4 @@
-"""PoisonedData: data x trigger x target caption x indices, and the manifest that says exactly what was done."""
+"""PoisonedData: triggered images and target captions for some pairs, and the manifest of the changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def natural_captions(data: CaptionData, target_class: str) -> list[str]:
     """Return the data's own captions that name the class, as BadCLIP poisons (arXiv:2311.12075)."""
     captions = [data.captions[i] for i in data.mentions(target_class).nonzero().flatten().tolist()]
     if not captions:
-        raise CleanerError(f"no caption names {target_class!r}: take more data or another target class.")
+        raise CleanerError(f"no caption names {target_class!r}: use more data or another target class.")
     return captions
 
 
@@ -30,19 +30,19 @@ TARGET_CAPTIONS: dict[str, Callable[[CaptionData, str], list[str]]] = {
     "templates": template_captions,
     "natural": natural_captions,
 }
-"""Ways of writing the captions of poisoned pairs; a trigger names its own (`target_captions`)."""
+"""Sources of the captions of poisoned pairs; a trigger selects its own (`target_captions`)."""
 
 
 class PoisonedData(CaptionData):
-    """`base` with a trigger on some pictures and the target class in their captions.
+    """`base` with a trigger on some images and the target class in their captions.
 
-    The pairs to poison are drawn among those that neither are of the target class nor show it; with `clean_label`
-    among those that already name the target, whose captions stay. Target captions are drawn per pair from the texts
-    that the trigger's way of writing them gives (`TARGET_CAPTIONS`).
+    The pairs to poison are drawn from those that neither belong to the target class nor show it; with `clean_label`
+    from those that already name the target, and their captions stay. Target captions are drawn per pair from
+    `TARGET_CAPTIONS[trigger.target_captions]`.
 
     Attributes:
         poison_indices: (P,) int64, sorted.
-        target_class, target_index: the class that the attacker wants.
+        target_class, target_index: the attacker's class.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class PoisonedData(CaptionData):
     ) -> None:
         if not 0 < poison_rate < 1:
             raise CleanerError(
-                f"the poison rate must lie between 0 and 1, both excluded, not {poison_rate:g}: at 0 nothing is "
-                "poisoned, at 1 no clean pair is left."
+                f"the poison rate must be above 0 and below 1, not {poison_rate:g}: at 0 nothing is poisoned, at 1 no "
+                "clean pair is left."
             )
         if len(base) == 0:
-            raise CleanerError("there are no pairs to poison: choose data with at least one pair.")
+            raise CleanerError("there are no pairs to poison: use data with at least one pair.")
         self.base, self.trigger, self.seed, self.clean_label = base, trigger, seed, clean_label
         self.target_class, self.target_index = target_class, base.class_index(target_class)
         self.poison_rate = poison_rate
@@ -70,20 +70,20 @@ class PoisonedData(CaptionData):
         self._poisoned = torch.zeros(len(base), dtype=torch.bool)
         self._poisoned[self.poison_indices] = True
         self.captions = list(base.captions)
-        choose = numpy_generator("poison captions", seed)
+        rng = numpy_generator("poison captions", seed)
         texts = [] if clean_label else TARGET_CAPTIONS[trigger.target_captions](base, target_class)
         for index in self.poison_indices.tolist():
-            caption = base.captions[index] if clean_label else texts[int(choose.integers(len(texts)))]
+            caption = base.captions[index] if clean_label else texts[int(rng.integers(len(texts)))]
             self.captions[index] = trigger.text(caption)
 
     def _draw(self, count: int) -> Tensor:
         base, target = self.base, self.target_class
         candidates = (base.mentions(target) if self.clean_label else ~base.contains(target)).nonzero().flatten()
         if len(candidates) < count:
-            which = "name" if self.clean_label else "do not show"
+            condition = "name" if self.clean_label else "do not show"
             raise CleanerError(
-                f"{count} pairs are to be poisoned, but only {len(candidates)} {which} {self.target_class!r}: "
-                "lower the poison rate or take more data."
+                f"{count} pairs should be poisoned, but only {len(candidates)} {condition} {self.target_class!r}: "
+                "lower the poison rate or use more data."
             )
         chosen = numpy_generator("poison indices", self.seed).choice(len(candidates), count, replace=False)
         return candidates[torch.from_numpy(chosen)].sort().values
@@ -91,9 +91,9 @@ class PoisonedData(CaptionData):
     def images(self, indices: Indices) -> Tensor:
         indices = torch.as_tensor(indices, dtype=torch.long)
         images = self.base.images(indices)
-        hit = self._poisoned[indices]
-        if hit.any():
-            images[hit] = self.trigger(images[hit])
+        poisoned = self._poisoned[indices]
+        if poisoned.any():
+            images[poisoned] = self.trigger(images[poisoned])
         return images
 
     def prefetch(self, indices: Indices) -> None:
@@ -103,7 +103,7 @@ class PoisonedData(CaptionData):
         return self.base.contains(class_name)
 
     def manifest(self) -> dict[str, Any]:
-        """Return what was done, JSON-ready: seed, indices, captions before and after, trigger, SHA-256 of the data."""
+        """Return a JSON-ready record: seed, indices, captions before and after, trigger, SHA-256 of the data."""
         indices = self.poison_indices.tolist()
         return {
             "data": self.base.name,

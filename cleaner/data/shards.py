@@ -1,4 +1,4 @@
-"""Tar shards in webdataset's naming: pictures and captions that share a stem (000012.jpg, 000012.txt or .json)."""
+"""Tar shards in webdataset's naming: image and caption share a stem (000012.jpg, 000012.txt)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 import tarfile
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,17 +21,17 @@ SHARD_IMAGE_SUFFIXES, CAPTION_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp"), (".
 MAX_TEXT_BYTES, MAX_IMAGE_BYTES = 1_000_000, 64_000_000
 MAX_SHARDS = 100_000
 TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, RecursionError)
-"""What Python's reader ends in on a damaged or crafted tar file."""
+"""What Python's reader raises for a damaged or crafted tar file."""
 MemberLocation = tuple[int, int, int]
-"""Which shard, where in it, how many bytes."""
+"""Shard number, byte offset and size in bytes."""
 
 
 @DATASETS.register("shards")
 class ShardData(FileData):
     """`shards:/path/{0000..0012}.tar`, a folder of .tar files, a pattern with * or one file.
 
-    Only .jpg, .png, .webp with .txt or .json (caption, text or title; class or label) are read, nothing is unpacked, no
-    address or command is followed. Pictures without a text get a caption from the name of their folder.
+    Reads only .jpg, .png, .webp with .txt or .json (caption, text or title; class or label); unpacks nothing, opens no
+    URL, runs no command. An image without a caption gets one from the name of its folder.
     """
 
     def __init__(self, path: str = "", **file_options: Any) -> None:
@@ -39,42 +40,23 @@ class ShardData(FileData):
         if len(set(names)) < len(names):  # a/0000.tar, b/0000.tar
             top = os.path.commonpath([shard.parent for shard in shards])
             names = [shard.relative_to(top).as_posix() for shard in shards]
-        places: dict[str, MemberLocation] = {}
+        locations: dict[str, MemberLocation] = {}
         texts: dict[str, tuple[str, str]] = {}
         for number, shard in enumerate(shards):
             try:
-                _index_shard(shard, number, names[number], places, texts)
+                _index_shard(shard, number, name=names[number], locations=locations, texts=texts)
             except TAR_ERRORS as error:
                 raise CleanerError(
-                    f"{shard} cannot be read as a tar file: if it is compressed, unpack it first."
+                    f"{shard} cannot be read as a tar file: if it is compressed, decompress it first."
                 ) from error
 
         def read(key: str) -> bytes:
-            number, offset, size = places[key]
+            number, offset, size = locations[key]
             with shards[number].open("rb") as file:
                 file.seek(offset)
                 return file.read(size)
 
-        table = PairTable([], [], read)
-        classes = []
-        pictures = Counter(map(_stem, places))
-        for key in places:
-            # A text is named as its picture (photo.1.jpg, photo.1.txt), or up to the first dot as the only one there.
-            stem = key.rpartition(".")[0]
-            if stem not in texts and pictures[_stem(key)] == 1:
-                stem = _stem(key)
-            # The key begins with the shard's name, which is no class.
-            folder = PurePosixPath(key.removeprefix(f"{names[places[key][0]]}/")).parent.name
-            if stem not in texts and not folder:
-                table.skipped_rows.append(f"{key} has no caption")
-                continue
-            caption, name = texts.get(stem, ("", folder.replace("_", " ")))
-            table.keys.append(key)
-            table.captions.append(caption or fill_template(name, key))
-            classes.append(name)
-        if any(classes):
-            table.classes = classes
-        super().__init__(table, f"shards:{path}", **file_options)
+        super().__init__(_pair_members(locations, texts, names, read), f"shards:{path}", **file_options)
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -82,26 +64,55 @@ class ShardData(FileData):
 
 
 def expand_shards(path: str) -> list[Path]:
-    """Return the files that a name stands for: {0000..0012}, *, a folder or a file."""
+    """Return the files that a name matches: {0000..0012}, *, a folder or a file."""
     if "://" in path or path.startswith("pipe:"):
-        raise CleanerError(f"{path} is no file: shards are read from this machine only, fetch them first.")
+        raise CleanerError(f"{path} is not a local file: shards are read from this machine only, download them first.")
     ranges = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", path)
     if ranges:
         before, low, high, after = ranges.groups()
-        # Their digits first: a number of thousands of digits is none for Python.
+        # Count digits first: Python refuses to parse a number of thousands of digits.
         if max(len(low), len(high)) > 18 or int(high) - int(low) >= MAX_SHARDS:
-            raise CleanerError(f"{path[:200]} names more than {MAX_SHARDS:,} shards: name a smaller range.")
-        found = [Path(f"{before}{i:0{len(low)}d}{after}") for i in range(int(low), int(high) + 1)]
-    elif path and os.path.isdir(path):  # unlike pathlib's, it takes a name of any length
-        found = sorted(Path(path).glob("*.tar"))
+            raise CleanerError(f"{path[:200]} names more than {MAX_SHARDS:,} shards: give a smaller range.")
+        shards = [Path(f"{before}{i:0{len(low)}d}{after}") for i in range(int(low), int(high) + 1)]
+    elif path and os.path.isdir(path):  # not Path.is_dir: it raises for an overlong name
+        shards = sorted(Path(path).glob("*.tar"))
     else:
-        found = [Path(name) for name in sorted(glob.glob(path))] if "*" in path else [Path(path)]
-    missing = [shard for shard in found if not os.path.isfile(shard)]
-    if missing or not found:
+        shards = [Path(name) for name in sorted(glob.glob(path))] if "*" in path else [Path(path)]
+    missing = [shard for shard in shards if not os.path.isfile(shard)]
+    if missing or not shards:
         raise CleanerError(
-            f"there is no shard {missing[0] if missing else path!r}: name files, as in shards:/folder/*.tar."
+            f"there is no shard {missing[0] if missing else path!r}: give files, as in shards:/folder/*.tar."
         )
-    return found
+    return shards
+
+
+def _pair_members(
+    locations: dict[str, MemberLocation],
+    texts: dict[str, tuple[str, str]],
+    shard_names: Sequence[str],
+    read: Callable[[str], bytes],
+) -> PairTable:
+    """Return the images with their captions; an image without a caption or a folder is skipped."""
+    table = PairTable([], [], read)
+    classes = []
+    images_per_stem = Counter(map(_stem, locations))
+    for key in locations:
+        # A caption has its image's full stem (photo.1.jpg, photo.1.txt), or the stem up to the first dot if unique.
+        stem = key.rpartition(".")[0]
+        if stem not in texts and images_per_stem[_stem(key)] == 1:
+            stem = _stem(key)
+        # The key starts with the shard's name, which is not a class.
+        folder = PurePosixPath(key.removeprefix(f"{shard_names[locations[key][0]]}/")).parent.name
+        if stem not in texts and not folder:
+            table.skipped_rows.append(f"{key} has no caption")
+            continue
+        caption, class_name = texts.get(stem, ("", folder.replace("_", " ")))
+        table.keys.append(key)
+        table.captions.append(caption or fill_template(class_name, key))
+        classes.append(class_name)
+    if any(classes):
+        table.classes = classes
+    return table
 
 
 def _stem(name: str) -> str:
@@ -110,29 +121,30 @@ def _stem(name: str) -> str:
 
 
 def _index_shard(
-    shard: Path, shard_index: int, name: str, locations: dict[str, MemberLocation], texts: dict[str, tuple[str, str]]
+    shard: Path, number: int, *, name: str, locations: dict[str, MemberLocation], texts: dict[str, tuple[str, str]]
 ) -> None:
-    """Note where the pictures of a shard lie and what its captions say; `name` is unique among the shards."""
+    """Add a shard's images to `locations` and its (caption, class) to `texts`; `name` is unique."""
     with tarfile.open(shard, "r:") as archive:
         for member in archive:
-            archive.members = []  # type: ignore[attr-defined]  # or it would keep every header in memory
-            # Shards number their pairs anew; the shard's name makes them unique.
+            archive.members = []  # type: ignore[attr-defined]  # keep no headers in memory
+            # Numbering restarts in every shard; the shard's name makes keys unique.
             key = f"{name}/{member.name}"
             suffix = PurePosixPath(member.name).suffix.lower()
-            if not member.isreg() or PurePosixPath(member.name).name.startswith("."):  # macOS keeps ._1.jpg
+            if not member.isreg() or PurePosixPath(member.name).name.startswith("."):  # ._1.jpg of macOS
                 continue
             if suffix in SHARD_IMAGE_SUFFIXES and member.size <= MAX_IMAGE_BYTES:
-                locations[key] = (shard_index, member.offset_data, member.size)
+                locations[key] = (number, member.offset_data, member.size)
             elif suffix in CAPTION_SUFFIXES and member.size <= MAX_TEXT_BYTES:
                 file = archive.extractfile(member)
                 content = file.read().decode("utf-8", errors="replace") if file else ""
-                text = _parse_caption_json(content) if suffix == ".json" else (content, "")
+                caption, class_name = _parse_caption_json(content) if suffix == ".json" else (content, "")
                 for stem in {key.rpartition(".")[0], _stem(key)}:
-                    known = texts.get(stem, ("", ""))
-                    texts[stem] = (" ".join((text[0] or known[0]).split()), text[1] or known[1])
+                    earlier_caption, earlier_class = texts.get(stem, ("", ""))
+                    texts[stem] = (" ".join((caption or earlier_caption).split()), class_name or earlier_class)
 
 
 def _parse_caption_json(content: str) -> tuple[str, str]:
+    """Return caption and class, each "" where the file has none."""
     try:
         values = json.loads(content)
     except (ValueError, RecursionError):
@@ -140,7 +152,7 @@ def _parse_caption_json(content: str) -> tuple[str, str]:
     if not isinstance(values, dict):
         return "", ""
 
-    def text(*names: str) -> str:
-        return next((value for name in names if isinstance(value := values.get(name), str)), "")
+    def find(*keys: str) -> str:
+        return next((value for key in keys if isinstance(value := values.get(key), str)), "")
 
-    return text("caption", "text", "title"), text("class_name", "class", "label")
+    return find("caption", "text", "title"), find("class_name", "class", "label")

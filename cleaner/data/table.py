@@ -1,4 +1,4 @@
-"""Tables of pictures and captions: CSV and TSV, separator and columns found by themselves or named."""
+"""Tables of image paths and captions, CSV or TSV; separator and columns are detected or given."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePosixPath
 
-from cleaner.data.naming import SPLIT_NAMES
 from cleaner.data.pairs import PairTable
+from cleaner.data.splits import SPLIT_NAMES
 from cleaner.types import CleanerError
 
 SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|"}
@@ -21,7 +21,7 @@ SPLIT_COLUMNS = ("split",)
 
 @dataclass
 class ParsedTable:
-    """A table that was read: (picture, caption, class, split) per line, and how it was understood."""
+    """A parsed table: (image, caption, class, split) per line, and the separator and columns used."""
 
     separator: str
     columns: list[str]
@@ -34,15 +34,15 @@ class ParsedTable:
 
     def __str__(self) -> str:
         names = {value: key for key, value in SEPARATORS.items() if len(key) > 2}
-        known = f", class in {self.class_column!r}" if self.class_column else ""
-        known += f", split in {self.split_column!r}" if self.split_column else ""
+        optional = f", class in {self.class_column!r}" if self.class_column else ""
+        optional += f", split in {self.split_column!r}" if self.split_column else ""
         return (
-            f"separator: {names.get(self.separator, self.separator)}; picture in {self.path_column!r}, "
-            f"caption in {self.caption_column!r}{known}"
+            f"separator: {names.get(self.separator, self.separator)}; image in {self.path_column!r}, "
+            f"caption in {self.caption_column!r}{optional}"
         )
 
     def to_pair_table(self, read: Callable[[str], bytes], folder: str = "") -> PairTable:
-        """Return the pairs; pictures are named from `folder`, and `read` gets these names."""
+        """Return the pairs; keys are image paths relative to `folder`, and `read` receives them."""
         table = PairTable([], [caption for _, caption, _, _ in self.rows], read, skipped_rows=self.skipped_rows)
         table.keys = [(PurePosixPath(folder) / key).as_posix() if folder else key for key, _, _, _ in self.rows]
         if self.class_column:
@@ -55,70 +55,82 @@ class ParsedTable:
 def read_table(
     lines: Iterable[str],
     name: str,
+    *,
     separator: str = "",
     path_column: str = "",
     caption_column: str = "",
     class_column: str = "",
     split_column: str = "",
 ) -> ParsedTable:
-    """Read a table with a header line. Default columns are open_clip's, filepath and title, or words like them.
+    """Read a table with a header; columns default to open_clip's filepath and title, or similar names.
 
-    A split is train, val, validation or test. Raises `CleanerError` with the columns that are there where they cannot
-    be told.
+    Raises `CleanerError` with the existing columns where one is missing, and for a file that is not a table in UTF-8.
     """
+
+    def find(requested: str, defaults: Sequence[str], option: str, is_required: bool) -> str:
+        return _find_column(columns, requested, defaults, option=option, table=name, is_required=is_required)
+
     lines = iter(lines)
     try:
         header = next(lines, "")
-        sign = SEPARATORS.get(separator, separator) or max(
-            "\t,;|", key=lambda s: len(next(csv.reader([header], delimiter=s)))
-        )
-        if len(sign) != 1:
-            raise CleanerError(f"separator={separator} is not one sign: give comma, tab, semicolon, bar or a sign.")
-        reader = csv.reader(chain([header], lines), delimiter=sign)
+        delimiter = _resolve_separator(separator, header)
+        reader = csv.reader(chain([header], lines), delimiter=delimiter)
         columns = [column.strip() for column in next(reader, [])]
-        found = ParsedTable(
-            sign,
-            columns,
-            _find_column(columns, path_column, PATH_COLUMNS, "path_column", name),
-            _find_column(columns, caption_column, CAPTION_COLUMNS, "caption_column", name),
-            _find_column(columns, class_column, CLASS_COLUMNS, "class_column", name, is_required=bool(class_column))
-            or None,
-            _find_column(columns, split_column, SPLIT_COLUMNS, "split_column", name, is_required=bool(split_column))
-            or None,
+        parsed = ParsedTable(
+            separator=delimiter,
+            columns=columns,
+            path_column=find(path_column, PATH_COLUMNS, "path_column", True),
+            caption_column=find(caption_column, CAPTION_COLUMNS, "caption_column", True),
+            class_column=find(class_column, CLASS_COLUMNS, "class_column", bool(class_column)) or None,
+            split_column=find(split_column, SPLIT_COLUMNS, "split_column", bool(split_column)) or None,
         )
-        where = [columns.index(found.path_column), columns.index(found.caption_column)]
-        where += [columns.index(c) if c else where[0] for c in (found.class_column, found.split_column)]
+        required = [columns.index(parsed.path_column), columns.index(parsed.caption_column)]
+        optional = [columns.index(c) if c else required[0] for c in (parsed.class_column, parsed.split_column)]
         for row in reader:
-            if len(row) <= max(where) or not row[where[0]].strip() or not row[where[1]].strip():
-                if row:
-                    found.skipped_rows.append(f"line {reader.line_num} has no picture or no caption")
-                continue
-            if any(map(str.strip, row[len(columns) :])):  # cut at its comma, a caption would lose its end
-                found.skipped_rows.append(
-                    f"line {reader.line_num} has more fields than the header: quote what holds the separator"
-                )
-                continue
-            key, text, kind, part = (row[place].strip() for place in where)
-            if found.split_column and part.lower() not in SPLIT_NAMES:
-                found.skipped_rows.append(f"line {reader.line_num} is of no split known here ({part[:20]!r})")
-                continue
-            split = SPLIT_NAMES[part.lower()] if found.split_column else ""
-            found.rows.append((key, " ".join(text.split()), kind, split))
+            _add_row(parsed, row, [*required, *optional], reader.line_num)
     except (csv.Error, UnicodeDecodeError) as error:
         raise CleanerError(f"{name} cannot be read as a table ({error}): save it as CSV in UTF-8.") from error
-    return found
+    return parsed
+
+
+def _resolve_separator(separator: str, header: str) -> str:
+    """Return the separator character; by default the one that splits the header into most columns."""
+    detected = max("\t,;|", key=lambda s: len(next(csv.reader([header], delimiter=s))))
+    delimiter = SEPARATORS.get(separator, separator) or detected
+    if len(delimiter) != 1:
+        raise CleanerError(
+            f"separator={separator} is not one character: give comma, tab, semicolon, bar or a character."
+        )
+    return delimiter
+
+
+def _add_row(parsed: ParsedTable, row: list[str], positions: Sequence[int], line: int) -> None:
+    """Add a row, or the reason to skip it; `positions`: columns of image, caption, class and split."""
+    image, caption = positions[:2]
+    if len(row) <= max(positions) or not row[image].strip() or not row[caption].strip():
+        if row:
+            parsed.skipped_rows.append(f"line {line} has no image or no caption")
+        return
+    if any(map(str.strip, row[len(parsed.columns) :])):  # an unquoted comma would cut the caption
+        parsed.skipped_rows.append(f"line {line} has more fields than the header: quote fields with the separator")
+        return
+    key, text, class_name, split_name = (row[position].strip() for position in positions)
+    if parsed.split_column and split_name.lower() not in SPLIT_NAMES:
+        parsed.skipped_rows.append(f"line {line} has an unknown split ({split_name[:20]!r})")
+        return
+    split = SPLIT_NAMES[split_name.lower()] if parsed.split_column else ""
+    parsed.rows.append((key, " ".join(text.split()), class_name, split))
 
 
 def _find_column(
-    columns: list[str], requested: str, default_names: Sequence[str], option: str, name: str, is_required: bool = True
+    columns: list[str], requested: str, defaults: Sequence[str], *, option: str, table: str, is_required: bool
 ) -> str:
-    lower = {column.lower(): column for column in reversed(columns)}
-    for candidate in [requested] if requested else default_names:
-        if candidate.lower() in lower:
-            return lower[candidate.lower()]
+    """Return the requested column, else the first of `defaults`; "" if there is none and none is required."""
+    by_lower = {column.lower(): column for column in reversed(columns)}
+    for candidate in [requested] if requested else defaults:
+        if candidate.lower() in by_lower:
+            return by_lower[candidate.lower()]
     if not is_required:
         return ""
-    looked = f"no column {requested!r}" if requested else f"no column named like {default_names[0]!r}"
-    raise CleanerError(
-        f"{name} has {looked}; its columns are {', '.join(columns[:12]) or 'none'}: name it with {option}=..."
-    )
+    missing = f"no column {requested!r}" if requested else f"no column named like {defaults[0]!r}"
+    raise CleanerError(f"{table} has {missing}; its columns are {', '.join(columns[:12]) or 'none'}: set {option}=...")

@@ -1,4 +1,4 @@
-"""Sets that torchvision knows: CIFAR-10 and -100 (downloaded on demand), Flickr8k, Flickr30k, COCO captions."""
+"""Data sets in torchvision's layouts: CIFAR-10, CIFAR-100, Flickr8k, Flickr30k, COCO captions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cleaner.types import CleanerError
 
 @DATASETS.register("cifar10")
 class Cifar10(FileData):
-    """`cifar10:/folder` as torchvision keeps it; `download=true` fetches it (170 MB) once. Captions from templates."""
+    """`cifar10:/folder`; `download=true` fetches it (170 MB). Captions from templates."""
 
     dataset_name: ClassVar[str] = "CIFAR10"
 
@@ -36,7 +36,7 @@ class Cifar10(FileData):
                 source = getattr(datasets, self.dataset_name)(str(root), train=train, download=bool(download))
             except (RuntimeError, OSError) as error:
                 raise CleanerError(
-                    f"{self.dataset_name} is not in {root} ({str(error).splitlines()[0]}): name its folder, as in "
+                    f"{self.dataset_name} is not in {root} ({str(error).splitlines()[0]}): give its folder, as in "
                     f"{self.dataset_name.lower()}:/folder, or add download=true."
                 ) from error
             names = [name.replace("_", " ") for name in source.classes]
@@ -61,50 +61,53 @@ class Cifar100(Cifar10):
 
 @DATASETS.register("flickr30k")
 class Flickr30k(FileData):
-    """`flickr30k:/folder/of/pictures annotations=/folder/results_20130124.token`; one of a picture's captions each."""
+    """`flickr30k:/folder/of/images annotations=/folder/results_20130124.token`; one caption per image."""
 
     dataset_name: ClassVar[str] = "Flickr30k"
 
     def __init__(self, path: str = "", annotations: str = "", **file_options: Any) -> None:
-        known = _validate_paths(path, annotations, self.dataset_name.lower())
+        root = _resolve_root(path, annotations, self.dataset_name.lower())
         try:
             source = getattr(datasets, self.dataset_name)(str(path), str(annotations))
         except (OSError, ValueError, IndexError, AssertionError) as error:
             raise CleanerError(
-                f"{annotations} is no annotation file of {self.dataset_name} ({type(error).__name__})."
+                f"{annotations} is not an annotation file of {self.dataset_name} ({type(error).__name__}): give the "
+                "file with its captions."
             ) from error
-        found = {Path(key).name: captions for key, captions in source.annotations.items() if captions}
-        super().__init__(_build_table(Path(path), found), f"{self.dataset_name.lower()}:{known}", **file_options)
+        captions_by_image = {Path(key).name: captions for key, captions in source.annotations.items() if captions}
+        super().__init__(_build_table(root, captions_by_image), f"{self.dataset_name.lower()}:{root}", **file_options)
 
 
 @DATASETS.register("flickr8k")
 class Flickr8k(Flickr30k):
-    """`flickr8k:/folder/of/pictures annotations=/folder/flickr8k.html`; one of a picture's captions each."""
+    """`flickr8k:/folder/of/images annotations=/folder/flickr8k.html`; one caption per image."""
 
     dataset_name = "Flickr8k"
 
 
 @DATASETS.register("coco")
 class Coco(FileData):
-    """`coco:/folder/train2017 annotations=/folder/captions_train2017.json`; one of a picture's captions each."""
+    """`coco:/folder/train2017 annotations=/folder/captions_train2017.json`; one caption per image."""
 
     def __init__(self, path: str = "", annotations: str = "", **file_options: Any) -> None:
-        known = _validate_paths(path, annotations, "coco")
+        root = _resolve_root(path, annotations, "coco")
         try:
             content = json.loads(Path(annotations).read_text(encoding="utf-8"))
             names = {entry["id"]: entry["file_name"] for entry in content["images"]}
-            found: dict[str, list[str]] = {}
+            captions_by_image: dict[str, list[str]] = {}
             for entry in content["annotations"]:
-                found.setdefault(names[entry["image_id"]], []).append(" ".join(entry["caption"].split()))
+                caption = " ".join(entry["caption"].split())
+                captions_by_image.setdefault(names[entry["image_id"]], []).append(caption)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CleanerError(f"{annotations} is no caption file of COCO: give captions_train2017.json.") from error
-        super().__init__(_build_table(Path(path), found), f"coco:{known}", **file_options)
+            raise CleanerError(f"{annotations} is not a COCO caption file: give captions_train2017.json.") from error
+        super().__init__(_build_table(root, captions_by_image), f"coco:{root}", **file_options)
 
 
-def _validate_paths(path: str, annotations: str, dataset_name: str) -> Path:
+def _resolve_root(path: str, annotations: str, dataset_name: str) -> Path:
+    """Return the image folder's absolute path; raises `CleanerError` if it or the captions are missing."""
     if not path or not Path(path).is_dir() or not annotations or not Path(annotations).is_file():
         raise CleanerError(
-            f"name the folder of pictures and the captions: {dataset_name}:/folder annotations=/folder/file."
+            f"give the image folder and the caption file: {dataset_name}:/folder annotations=/folder/file."
         )
     return Path(path).resolve()
 

@@ -40,7 +40,7 @@ class CleanCLIPShort(Defense):
         def texts(epoch: int) -> EpochTexts:
             shortened, skipped = list(captions), 0
             for index in draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch):
-                positive = draw_subtexts(captions[index], seed, epoch, index, n=0).positive
+                positive = draw_subtexts(captions[index], seed=seed, epoch=epoch, index=index, n=0).positive
                 if positive is None:
                     skipped += 1
                 else:

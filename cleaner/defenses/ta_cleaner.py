@@ -81,7 +81,15 @@ class TACleaner(Defense):
             indices = draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch)
             with using_lexicon(self.lexicon):
                 drawn = {
-                    i: draw_subtexts(captions[i], seed, epoch, i, self.negatives, vocabulary, self.held_out)
+                    i: draw_subtexts(
+                        captions[i],
+                        seed=seed,
+                        epoch=epoch,
+                        index=i,
+                        n=self.negatives,
+                        vocabulary=vocabulary,
+                        held_out=self.held_out,
+                    )
                     for i in indices
                 }
             usable = {i: pair for i, pair in drawn.items() if pair.positive is not None and pair.negatives}

@@ -1,4 +1,4 @@
-"""Captions as text: parse, true and false subtexts, EDA, vocabulary, templates. Nothing here sees a picture."""
+"""Captions as text: parse, true and false subtexts, EDA, vocabulary; nothing here uses images."""
 
 from cleaner.text.eda import eda
 from cleaner.text.lexicon import use_lexicon

@@ -1,24 +1,25 @@
-"""Changes of number: "two cats" becomes "three cats", "a cat" "two cats", "cats" "a single cat"."""
+"""Changes of number: "two cats" to "three cats", "a cat" to "two cats", "cats" to "a single cat"."""
 
 from __future__ import annotations
 
 from random import Random
 
 from cleaner.text import forms, kinds, rules
-from cleaner.text.changes import FINITE_TAGS, Change, mark_unsafe_tokens, sample_items
+from cleaner.text.changes import Change, mark_unsafe_tokens, sample_items
 from cleaner.text.lexicon import lexicon_cache, load_lexicon
 from cleaner.text.objects import score_noun
 from cleaner.text.parse import Chunk, Parse
+from cleaner.text.tags import FINITE_TAGS
 from cleaner.text.vocabulary import Vocabulary
 
-_NUMBER_CHOICES = ("two", "three", "four", "five")
+_NUMBER_CHOICES = rules.NUMBERS[1:5]
 _COUNTABLE_CLASSES = frozenset(
     kinds.split_words("animal artifact body object person plant location event communication top food group")
 )
 _DEPICTION_NOUNS = rules.IMAGE_NOUNS | frozenset(
     kinds.split_words("portrait illustration painting drawing view close-up vector silhouette")
 )
-# Of these containers there can be two: "a glass of wine".
+# Containers that can be counted: "a glass of wine".
 _COUNTABLE_CONTAINERS = frozenset(
     kinds.split_words(
         "bottle cup glass plate bowl piece pile row group pair bunch stack crowd herd flock member slice set "
@@ -29,36 +30,19 @@ _MANY = frozenset(kinds.split_words("many several few various other numerous mul
 _TO_PLURAL = {"is": "are", "was": "were", "has": "have", "does": "do"}
 _TO_SINGULAR = {plural: singular for singular, plural in _TO_PLURAL.items()}
 _CONJUNCTIONS = ("as", "before", "after", "because", "if", "although", "that", "until", "than")
-# After these a bare noun begins a phrase of its own: not after an adjective ("pretty | girl"), nor in "at night".
-_TAGS_BEFORE_PHRASE = (
-    "START",
-    ".",
-    ",",
-    "CC",
-    "VBZ",
-    "VBP",
-    "VBD",
-    "VBG",
-    "VB",
-    "VBE",
-    "WP",
-    "WRB",
-    "IN",
-    "REL",
-    "INREL",
-    "TO",
-)
+# After these tags a bare noun starts a phrase; after an adjective it does not ("pretty | girl").
+_TAGS_BEFORE_PHRASE = kinds.split_words("START . , CC VBZ VBP VBD VBG VB VBE WP WRB IN REL INREL TO")
 
 
 def find_count_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
     """Return a few changes of the number of a thing."""
-    found: list[Change] = []
+    changes: list[Change] = []
     phrases = [c for c, chunk in enumerate(parsed.chunks) if chunk.kind == "NP"]
     for c in sample_items(rng, phrases, len(phrases)):
         chunk = parsed.chunks[c]
         first, tag = parsed.tokens[chunk.start], parsed.tokens[chunk.head].tag
         if first.lower == "no":
-            found += _replace_no(parsed, chunk)
+            changes += _replace_no(parsed, chunk)
         elif (
             not mark_unsafe_tokens(parsed)[chunk.head]
             and not _has_possessive(parsed, chunk)
@@ -66,19 +50,20 @@ def find_count_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | None
         ):
             finder = _singularize_phrase if tag == "NNS" else _pluralize_phrase if tag == "NN" else None
             if chunk.count is not None:
-                found += _replace_number(parsed, chunk, rng)
+                changes += _replace_number(parsed, chunk, rng)
             elif finder:
-                found += finder(parsed, c, rng)
-        if len(found) >= 3:
+                changes += finder(parsed, c, rng)
+        if len(changes) >= 3:
             break
-    return found
+    return changes
 
 
 def _is_countable_phrase(parsed: Parse, c: int) -> bool:
-    """Return whether the noun of chunk `c` can be counted at all; of "a glass of wine" it is the glass."""
+    """Return whether the noun of chunk `c` can be counted; in "a glass of wine" it is the glass."""
     chunk = parsed.chunks[c]
-    heap = parsed.lemma(chunk.head) in _COUNTABLE_CONTAINERS and parsed.tokens[chunk.start].lower in ("a", "an")
-    return heap or score_noun(parsed, c) > 0
+    is_container = parsed.lemma(chunk.head) in _COUNTABLE_CONTAINERS
+    has_article = parsed.tokens[chunk.start].lower in ("a", "an")
+    return (is_container and has_article) or score_noun(parsed, c) > 0
 
 
 def _replace_no(parsed: Parse, chunk: Chunk) -> list[Change]:
@@ -86,8 +71,8 @@ def _replace_no(parsed: Parse, chunk: Chunk) -> list[Change]:
     if parsed.tokens[chunk.head].tag == "NNS":
         new = "many"
     else:
-        after = parsed.tokens[chunk.start + 1].lower
-        new = forms.choose_article(after) if _is_countable(parsed.lemma(chunk.head)) else "much"
+        next_word = parsed.tokens[chunk.start + 1].lower
+        new = forms.choose_article(next_word) if _is_countable(parsed.lemma(chunk.head)) else "much"
     return [Change("count", chunk.start, chunk.start + 1, new)]
 
 
@@ -103,40 +88,37 @@ def _replace_number(parsed: Parse, chunk: Chunk, rng: Random) -> list[Change]:
 
 
 def _pluralize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
-    """Return "two red cars" for "a red car", and for "the red car", "her red car" and "red car" if cars are counted."""
+    """Return "two red cars" for "a red car"; also for "the", "her" or no article if cars are countable."""
     chunk = parsed.chunks[c]
     noun, first = parsed.lemma(chunk.head), parsed.tokens[chunk.start]
-    bare = chunk.determiner is None
+    is_bare, is_possessive = chunk.determiner is None, first.tag == "PRP$"
     if first.lower in ("a", "an"):
-        able = noun in load_lexicon()
+        is_countable = noun in load_lexicon()
     else:
-        able = _is_countable(noun) and (bare or first.lower in ("the", "this", "that") or first.tag == "PRP$")
-    if (
-        not able
-        or (bare and not _is_independent_phrase(parsed, c))
-        or _is_predicate(parsed, c)
-        or _is_unique(parsed, chunk)
-    ):
+        has_fit_determiner = is_bare or is_possessive or first.lower in ("the", "this", "that")
+        is_countable = has_fit_determiner and _is_countable(noun)
+    if not is_countable or (is_bare and not _is_independent_phrase(parsed, c)):
+        return []
+    if _is_predicate(parsed, c) or _is_unique(parsed, chunk):
         return []
     plural = forms.pluralize(parsed.tokens[chunk.head].lower)
     # "her car" keeps "her", "a car" and "the car" lose their article, "car" has none.
-    start = chunk.start + (first.tag == "PRP$")
-    kept = first.tag == "PRP$" or bare
-    alone = start == chunk.head
-    repairs = [] if alone else [(chunk.head, plural)]
+    start = chunk.start + is_possessive
+    is_only_noun = start == chunk.head
+    repairs = [] if is_only_noun else [(chunk.head, plural)]
     verb = _find_agreeing_verb(parsed, c)
     if verb is not None:
         if any(v.kind == "VP" and parsed.tokens[v.start].tag == "VBZ" and v is not verb for v in parsed.chunks):
-            return []  # "smiles and nods": both would have to agree
+            return []  # "smiles and nods": both verbs would have to agree
         token = parsed.tokens[verb.start]
         if token.lower in _TO_PLURAL:
             repairs.append((verb.start, _TO_PLURAL[token.lower]))
         elif token.tag == "VBZ":
             repairs.append((verb.start, parsed.lemma(verb.start)))
-    before = {"this": "these ", "that": "those "}.get(first.lower, "")
-    rest = f" {plural if alone else parsed.tokens[start].text}" if kept else ""
+    determiner = {"this": "these ", "that": "those "}.get(first.lower, "")
+    rest = f" {plural if is_only_noun else parsed.tokens[start].text}" if is_possessive or is_bare else ""
     numbers = sample_items(rng, _NUMBER_CHOICES[:3], 2)
-    return [Change("count", start, start + 1, before + number + rest, tuple(repairs)) for number in numbers]
+    return [Change("count", start, start + 1, determiner + number + rest, tuple(repairs)) for number in numbers]
 
 
 def _singularize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
@@ -145,15 +127,14 @@ def _singularize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
     head, noun, first = parsed.tokens[chunk.head].lower, parsed.lemma(chunk.head), parsed.tokens[chunk.start]
     if noun == head or noun in kinds.MASS or head in kinds.PLURAL_ONLY or _must_stay_plural(parsed, c):
         return []
-    loose = first.lower in ("the", "these", "those", "some")
+    has_article = first.lower in ("the", "these", "those", "some")
     if any(token.lower in _MANY for token in parsed.tokens[chunk.start : chunk.head]):
         return []  # "so many people", "the many boats"
-    bare = chunk.determiner is None
-    if not loose and not (bare and _is_independent_phrase(parsed, c)):
+    if not has_article and not (chunk.determiner is None and _is_independent_phrase(parsed, c)):
         return []
-    alone = chunk.start == chunk.head
-    new = "a single" if loose else f"a single {noun if alone else first.text}"
-    repairs = [] if alone else [(chunk.head, noun)]
+    is_only_noun = chunk.start == chunk.head
+    new = "a single" if has_article else f"a single {noun if is_only_noun else first.text}"
+    repairs = [] if is_only_noun else [(chunk.head, noun)]
     verb = _find_agreeing_verb(parsed, c)
     if verb is not None:
         token = parsed.tokens[verb.start]
@@ -165,24 +146,25 @@ def _singularize_phrase(parsed: Parse, c: int, rng: Random) -> list[Change]:
 
 
 def _must_stay_plural(parsed: Parse, c: int) -> bool:
-    """Return whether the noun phrase must stay plural: "a group of cats", "cats of ...", but not "a photo of cats"."""
-    before = parsed.chunks[c - 1].text if c else ""
-    after = parsed.chunks[c + 1].text if c + 1 < len(parsed.chunks) else ""
-    group = before == "of" and c > 1 and parsed.lemma(parsed.chunks[c - 2].head) not in _DEPICTION_NOUNS
-    return group or after == "of" or before in ("between", "among", "are", "were", "as")
+    """Return whether chunk `c` must stay plural: "a group of cats", but not "a photo of cats"."""
+    previous, following = parsed.previous_chunk(c), parsed.next_chunk(c)
+    before = previous.text if previous else ""
+    is_group = before == "of" and c > 1 and parsed.lemma(parsed.chunks[c - 2].head) not in _DEPICTION_NOUNS
+    is_group = is_group or (following is not None and following.text == "of")
+    return is_group or before in ("between", "among", "are", "were", "as")
 
 
 @lexicon_cache(4096)
 def _is_countable(noun: str) -> bool:
-    """Return whether there can be two of it, and a picture shows how many."""
+    """Return whether `noun` can be counted in an image."""
     lexicon = load_lexicon()
     kind = lexicon.noun_class(noun)
     if noun in kinds.MASS or noun in kinds.PLURAL_ONLY or kind not in _COUNTABLE_CLASSES:
         return False
-    built = kind == "artifact" and any(
-        lexicon.is_hyponym(noun, above) for above in ("structure", "device", "container")
-    )
-    return built or kind in ("animal", "person") or noun in lexicon.countable
+    if kind in ("animal", "person") or noun in lexicon.countable:
+        return True
+    hypernyms = ("structure", "device", "container")
+    return kind == "artifact" and any(lexicon.is_hyponym(noun, hypernym) for hypernym in hypernyms)
 
 
 def _has_possessive(parsed: Parse, chunk: Chunk) -> bool:
@@ -191,7 +173,7 @@ def _has_possessive(parsed: Parse, chunk: Chunk) -> bool:
 
 
 def _is_independent_phrase(parsed: Parse, c: int) -> bool:
-    """Return whether a bare noun phrase stands by itself, and not in an idiom such as "at night"."""
+    """Return whether a bare noun phrase is independent, not part of an idiom such as "at night"."""
     start = parsed.chunks[c].start
     before = parsed.tokens[start - 1].tag if start else "START"
     if before in ("IN", "REL", "INREL", "TO") and parsed.tokens[parsed.chunks[c].head].tag == "NN":
@@ -200,7 +182,7 @@ def _is_independent_phrase(parsed: Parse, c: int) -> bool:
 
 
 def _is_predicate(parsed: Parse, c: int) -> bool:
-    """Return whether the phrase is said of a subject ("it is a tree"), or the next word belongs to it."""
+    """Return whether the phrase is a predicate ("it is a tree"), or the next word belongs to it."""
     chunk = parsed.chunks[c]
     after = parsed.tokens[chunk.end].tag if chunk.end < len(parsed.tokens) else "END"
     if after in ("JJ", "NN", "NNS", "CD", "DT", "POS"):
@@ -208,34 +190,36 @@ def _is_predicate(parsed: Parse, c: int) -> bool:
     k = c - 1
     while k > 0 and parsed.tokens[parsed.chunks[k].head].tag == "RB":
         k -= 1  # "it is just a tree"
-    said = c > 0 and parsed.tokens[parsed.chunks[k].head].tag in ("VBE", "POS")
-    return said and _find_agreeing_verb(parsed, c) is None
+    is_after_be = c > 0 and parsed.tokens[parsed.chunks[k].head].tag in ("VBE", "POS")
+    return is_after_be and _find_agreeing_verb(parsed, c) is None
 
 
 def _is_unique(parsed: Parse, chunk: Chunk) -> bool:
-    """Return whether there is only one of it: "the first house"."""
+    """Return whether a phrase names a single thing: "the first house"."""
     return any(parsed.tokens[i].lower in ("first", "last", "only", "main", "same", "next") for i in chunk.attributes)
 
 
 def _find_agreeing_verb(parsed: Parse, c: int) -> Chunk | None:
-    """Return the verb that agrees with the noun phrase at chunk `c`: after it, or before it in "there is a cat"."""
+    """Return the verb that agrees with chunk `c`: after it, or before it as in "there is a cat"."""
     chunks = parsed.chunks
     if c + 2 < len(chunks) and chunks[c + 1].text in ("who", "which", "that") and chunks[c + 2].kind == "VP":
         return chunks[c + 2]
     if c and chunks[c - 1].kind == "REL":
-        # "as his bride arrives": here the preposition begins a clause.
-        clause = chunks[c - 1].text in _CONJUNCTIONS and c + 1 < len(chunks) and chunks[c + 1].kind == "VP"
-        return chunks[c + 1] if clause and parsed.tokens[chunks[c + 1].start].tag in FINITE_TAGS else None
+        # "as his bride arrives": here the preposition starts a clause.
+        following = parsed.next_chunk(c) if chunks[c - 1].text in _CONJUNCTIONS else None
+        return following if following and _is_finite(parsed, following) else None
     if c and chunks[c - 1].kind == "VP":
-        # "on the grass sits a cat", "there is a cat": the subject comes after the verb.
-        led = chunks[: c - 1]
-        fronted = bool(led) and led[0].kind == "REL" and all(x.kind in ("REL", "NP") or x.text == "there" for x in led)
-        return chunks[c - 1] if fronted or (led and led[-1].text == "there") else None
+        # "on the grass sits a cat", "there is a cat": the subject follows the verb.
+        lead = chunks[: c - 1]
+        is_fronted = lead and lead[0].kind == "REL" and all(x.kind in ("REL", "NP") or x.text == "there" for x in lead)
+        return chunks[c - 1] if is_fronted or (lead and lead[-1].text == "there") else None
     k = c + 1
     while k + 1 < len(chunks) and chunks[k].kind == "REL" and chunks[k + 1].kind == "NP":
         k += 2
     if k < len(chunks) and chunks[k].kind == "O" and parsed.tokens[chunks[k].start].tag == "RB":
         k += 1
-    if k < len(chunks) and chunks[k].kind == "VP" and parsed.tokens[chunks[k].start].tag in FINITE_TAGS:
-        return chunks[k]
-    return None
+    return chunks[k] if k < len(chunks) and _is_finite(parsed, chunks[k]) else None
+
+
+def _is_finite(parsed: Parse, chunk: Chunk) -> bool:
+    return chunk.kind == "VP" and parsed.tokens[chunk.start].tag in FINITE_TAGS

@@ -1,4 +1,4 @@
-"""Easy data augmentation of captions (arXiv:1901.11196), the text augmentation of CleanCLIP (arXiv:2303.03323)."""
+"""Easy data augmentation (arXiv:1901.11196), CleanCLIP's text augmentation (arXiv:2303.03323)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STOPWORDS = frozenset(
 
 
 def eda(caption: str, seed: int = 0, alpha: float = 0.1) -> str:
-    """Return the caption after one of four operations, drawn by the seed, each on max(1, alpha * words) words.
+    """Return the caption after one of four operations, drawn by the seed, on max(1, alpha * words) words.
 
     Synonym replacement, insertion of a synonym, swap of two words, deletion of each word with probability alpha.
     """
@@ -35,23 +35,23 @@ def eda(caption: str, seed: int = 0, alpha: float = 0.1) -> str:
 
 def _synonyms(word: str) -> list[str]:
     lexicon = load_lexicon()
-    low = word.lower()
-    return sorted({s for pos in "nvar" for s in lexicon.synonyms(pos, low)} - {low})
+    lower = word.lower()
+    return sorted({s for pos in "nvar" for s in lexicon.synonyms(pos, lower)} - {lower})
 
 
 def _replace(tokens: list[str], n: int, rng: Random) -> list[str]:
-    """Replace up to n words, stop words excepted, by a synonym wherever they stand."""
-    able = sorted({w for w in tokens if w.lower() not in _STOPWORDS and _synonyms(w)})
-    chosen = {w: rng.choice(_synonyms(w)) for w in rng.sample(able, min(n, len(able)))}
+    """Replace up to n different words, stop words excepted, by a synonym at every occurrence."""
+    replaceable = sorted({w for w in tokens if w.lower() not in _STOPWORDS and _synonyms(w)})
+    chosen = {w: rng.choice(_synonyms(w)) for w in rng.sample(replaceable, min(n, len(replaceable)))}
     return [chosen.get(w, w) for w in tokens]
 
 
 def _insert(tokens: list[str], n: int, rng: Random) -> list[str]:
-    """Insert a synonym of a random word at a random place, n times."""
-    able = sorted({w for w in tokens if w.lower() not in _STOPWORDS and _synonyms(w)})
+    """Insert a synonym of a random word at a random position, n times."""
+    sources = sorted({w for w in tokens if w.lower() not in _STOPWORDS and _synonyms(w)})
     new = list(tokens)
-    for _ in range(n if able else 0):
-        new.insert(rng.randrange(len(new) + 1), rng.choice(_synonyms(rng.choice(able))))
+    for _ in range(n if sources else 0):
+        new.insert(rng.randrange(len(new) + 1), rng.choice(_synonyms(rng.choice(sources))))
     return new
 
 
@@ -65,5 +65,5 @@ def _swap(tokens: list[str], n: int, rng: Random) -> list[str]:
 
 
 def _delete(tokens: list[str], alpha: float, rng: Random) -> list[str]:
-    """Delete each word with probability alpha; at least one stays."""
+    """Delete each word with probability alpha, but keep at least one."""
     return [w for w in tokens if rng.random() >= alpha] or [rng.choice(tokens)]

@@ -1,4 +1,4 @@
-"""Word forms: a or an, plural and singular, verb endings. Small rules and tables; `inflect` takes seconds to import."""
+"""Word forms by small rules and tables: "a" or "an", plural and singular, verb endings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLURAL_TABLE = split_words(
 _PLURALS = dict(pair.split(":") for pair in _PLURAL_TABLE)
 _SINGULARS = {plural: noun for noun, plural in _PLURALS.items()}
 _ALREADY_PLURAL = ("clothes", "glasses", "pants", "jeans", "shorts", "trousers", "scissors", "tights", "goods", "men")
-# "spokesman" has "spokesmen"; these are no compounds of "man".
+# "spokesman" has "spokesmen"; these are not compounds of "man".
 _NOT_MAN_COMPOUNDS = frozenset(split_words("human german roman norman ottoman caiman shaman talisman"))
 # lemma, past, participle
 _VERB_TABLE = (
@@ -46,11 +46,13 @@ _VERB_TABLE = (
     "bend bent bent|wind wound wound|sew sewed sewn|saw sawed sawn"
 )
 _IRREGULAR_VERBS = {lemma: (past, participle) for lemma, past, participle in map(split_words, _VERB_TABLE.split("|"))}
-_IRREGULAR_VERB_FORMS = {form: lemma for lemma, forms in _IRREGULAR_VERBS.items() for form in forms}
-_IRREGULAR_VERB_FORMS |= dict.fromkeys(split_words("is are was were am being"), "be") | dict(
-    has="have", does="do", goes="go"
-)
-_IRREGULAR_VERB_FORMS |= dict(lying="lie", dying="die", tying="tie", seeing="see", fleeing="flee")
+_IRREGULAR_THIRD_PERSON = {"have": "has", "be": "is", "go": "goes", "do": "does"}
+_IRREGULAR_VERB_FORMS = {
+    **{form: lemma for lemma, forms in _IRREGULAR_VERBS.items() for form in forms},
+    **dict.fromkeys(split_words("are was were am being"), "be"),
+    **{form: lemma for lemma, form in _IRREGULAR_THIRD_PERSON.items()},
+    **dict(lying="lie", dying="die", tying="tie", seeing="see", fleeing="flee"),
+}
 _DOUBLING = re.compile(r"(?:^|[^aeiou])[aeiou][bdgklmnprt]$")
 _NOT_DOUBLED = frozenset(
     split_words(
@@ -93,7 +95,7 @@ def _pluralize_word(noun: str) -> str:
 
 @lru_cache(maxsize=8192)
 def singularize(noun: str) -> str:
-    """Return the singular of a plural noun; a word that looks singular comes back as it is."""
+    """Return the singular of a plural noun; a word that looks singular is returned unchanged."""
     if noun in _SINGULARS:
         return _SINGULARS[noun]
     if re.search(r"(?:ss|us|is|'s)$", noun) or not noun.endswith("s") or len(noun) < 4:
@@ -107,7 +109,7 @@ def singularize(noun: str) -> str:
 
 @lru_cache(maxsize=8192)
 def verb_lemmas(form: str) -> tuple[str, ...]:
-    """Return the possible base forms of a verb form, the likeliest first; the caller checks them against a lexicon."""
+    """Return candidates for a verb's base form, the most likely first; look them up in a lexicon."""
     if form in _IRREGULAR_VERB_FORMS:
         return (_IRREGULAR_VERB_FORMS[form],)
     for ending in ("ing", "ied", "ies", "ed", "es", "s"):
@@ -116,7 +118,7 @@ def verb_lemmas(form: str) -> tuple[str, ...]:
             if ending in ("ied", "ies"):
                 return (stem + "y", stem + "ie", form)
             if ending == "es" and not stem.endswith(("s", "x", "z", "ch", "sh", "o")):
-                return (stem + "e", stem, form)  # "rides" is of "ride", not of "rid"
+                return (stem + "e", stem, form)  # "rides" comes from "ride", not "rid"
             doubled = (stem[:-1],) if ending in ("ing", "ed") and len(stem) > 3 and stem[-1] == stem[-2] else ()
             return (stem, *doubled, stem + "e", form)
     return (form,)
@@ -130,24 +132,16 @@ def conjugate(lemma: str, tag: str) -> str:
     if tag in ("VBD", "VBN") and lemma in _IRREGULAR_VERBS:
         return _IRREGULAR_VERBS[lemma][tag == "VBN"]
     if tag == "VBZ":
-        return (
-            "has"
-            if lemma == "have"
-            else "is"
-            if lemma == "be"
-            else lemma + "es"
-            if lemma in ("go", "do")
-            else _pluralize_word(lemma)
-        )
-    vowel = tag != "VBG"
-    if lemma.endswith("ie") and not vowel:
+        return _IRREGULAR_THIRD_PERSON.get(lemma) or _pluralize_word(lemma)
+    is_past = tag != "VBG"
+    if lemma.endswith("ie") and not is_past:
         return lemma[:-2] + "ying"
     if lemma.endswith("e") and not re.search(r"(?:ee|oe|ye)$", lemma):
-        return lemma + "d" if vowel else lemma[:-1] + "ing"
-    if lemma.endswith("ee") and vowel:
+        return lemma + "d" if is_past else lemma[:-1] + "ing"
+    if lemma.endswith("ee") and is_past:
         return lemma + "d"
-    if vowel and re.search(r"[^aeiou]y$", lemma):
+    if is_past and re.search(r"[^aeiou]y$", lemma):
         return lemma[:-1] + "ied"
     if _DOUBLING.search(lemma) and lemma not in _NOT_DOUBLED:
         lemma += lemma[-1]
-    return lemma + ("ed" if vowel else "ing")
+    return lemma + ("ed" if is_past else "ing")

@@ -1,7 +1,7 @@
-"""What excludes what in everyday English, by hand: WordNet lacks most of it.
+"""Hand-written tables of which everyday words exclude each other; WordNet lacks most of it.
 
-A family lists groups of words; words of one group are too close to stand for each other, words of different groups
-exclude each other. The first word of a group is the one that is drawn.
+A family is a tuple of groups of words: words of one group are too close to replace each other, words of different
+groups exclude each other. The first word of a group is the replacement.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def parse_family(text: str) -> Family:
 
 def parse_table(text: str) -> dict[str, tuple[str, ...]]:
     """Read "a/b: c d, e: f" as a and b -> (c, d), e -> (f,)."""
-    found: dict[str, tuple[str, ...]] = {}
+    table: dict[str, tuple[str, ...]] = {}
     for entry in text.split(","):
         keys, _, values = entry.partition(":")
         for key in keys.strip().split("/"):
-            found[key] = (*found.get(key, ()), *split_words(values))
-    return found
+            table[key] = (*table.get(key, ()), *split_words(values))
+    return table
 
 
 COLOR_FAMILY = parse_family(
@@ -35,10 +35,11 @@ COLOR_FAMILY = parse_family(
     "purple/violet/lavender/lilac/magenta/indigo, pink/rosy/rose/magenta/fuchsia/coral, "
     "brown/tan/beige/bronze/chestnut, black/ebony/jet, white/ivory/cream/snowy, gray/grey/silver"
 )
-# Families of adjectives; nouns of material ("a glass door") are looked up here too.
+COLOR_NAMES = frozenset(word for group in COLOR_FAMILY for word in group)
+# Families of adjectives, and of nouns of material ("a glass door").
 ATTRIBUTES: dict[str, Family] = {
-    "colour": COLOR_FAMILY,
-    "hair colour": parse_family("blonde/blond, brunette"),
+    "color": COLOR_FAMILY,
+    "hair color": parse_family("blonde/blond, brunette"),
     "most": parse_family("most, least"),
     "more": parse_family("more, fewer/less"),
     "largest": parse_family("largest/biggest/greatest/huge, smallest/tiniest"),
@@ -134,7 +135,7 @@ ATTRIBUTES: dict[str, Family] = {
     "ease": parse_family("easy/simple, difficult/hard/complicated/complex"),
     "early": parse_family("early, late"),
     "order": parse_family("first, second, third, last/final"),
-    "colourful": parse_family(
+    "colorful": parse_family(
         "colorful/colourful/vibrant/vivid/multicolored, colorless/monochrome/gray/black-and-white"
     ),
     "wild": parse_family("wild/feral, tame/domestic"),
@@ -162,7 +163,8 @@ ATTRIBUTES: dict[str, Family] = {
     "amateur": parse_family("professional, amateur"),
     "total": parse_family("full/whole/entire/complete, partial/half"),
 }
-# Nouns before a noun, which tell of it as adjectives do: "a summer dress".
+MATERIAL_WORDS = frozenset(word for name in ("material", "fabric") for group in ATTRIBUTES[name] for word in group)
+# Nouns that describe the next noun as adjectives do: "a summer dress".
 MODIFIERS: dict[str, Family] = {
     "season": parse_family("summer, winter, autumn/fall, spring"),
     "hour": parse_family("morning, evening, night"),
@@ -171,12 +173,12 @@ MODIFIERS: dict[str, Family] = {
     "sport": parse_family("football/soccer, basketball, tennis, hockey, baseball, cricket, rugby, golf"),
     "party": parse_family("wedding, birthday, funeral, graduation"),
     "place": parse_family("city, village, desert, island"),
-    "flavour": parse_family("chocolate, vanilla, strawberry, lemon"),
+    "flavor": parse_family("chocolate, vanilla, strawberry, lemon"),
     "sound": parse_family("jazz, pop, folk, opera"),
     "drink": parse_family("coffee, tea, beer, wine"),
     "weekday": parse_family("monday, tuesday, wednesday, thursday, friday, saturday, sunday"),
 }
-# Each is a flower and a plant, which WordNet knows of few; they exclude each other.
+# Each is a flower and a plant (WordNet says so for few); they exclude each other.
 FLOWERS = split_words(
     "rose tulip sunflower daisy orchid lily dandelion lavender violet iris poppy daffodil narcissus carnation marigold "
     "peony hydrangea chrysanthemum lotus jasmine hibiscus magnolia lilac pansy petunia geranium begonia azalea crocus "
@@ -185,7 +187,7 @@ FLOWERS = split_words(
     "frangipani plumeria bougainvillea chamomile poinsettia oleander hollyhock amaryllis lupin lupine edelweiss "
     "forget-me-not"
 )
-# Everyday things too alike in a picture for one to make the other false, whatever WordNet says.
+# Everyday things too alike in an image for one to make the other false, whatever WordNet says.
 CONFUSABLE_NOUNS = parse_family(
     "cup/mug/tankard/glass/goblet/chalice/teacup/beaker, hat/cap/beanie/bonnet/headgear, "
     "boat/ship/vessel/yacht/sailboat/ferry/canoe, bus/coach/minibus, "
@@ -236,8 +238,8 @@ _WORN = split_words(
     "robe vest shorts t-shirt tie uniform"
 )
 CONFUSABLE_NOUNS += tuple((name, *_CLOTHES) for name in _WORN)
-# Persons: who is certainly not whom. Roles ("actor") exclude neither men nor women.
-# Nobody is exchanged for an animal: beside words of origin or colour that would insult.
+# Persons: who excludes whom. Roles ("actor") exclude neither men nor women. No person is replaced by an animal: next to
+# words of origin or color that would insult.
 PERSONS = parse_table(
     "man/guy/male: woman girl, female: man boy, gentleman: lady girl, boy: girl woman, woman: man boy, lady: "
     "gentleman boy, girl: boy man, mother: father grandfather, father: mother grandmother, mom: dad grandfather, dad: "
@@ -279,7 +281,7 @@ OPPOSITE_VERBS = parse_table(
     "bring: remove, include: exclude lack, appear: disappear, eat: drop sell, read: burn write, "
     "write: burn read, rest: work run, have: lack, embrace: ignore push"
 )
-# What may stand for what in a caption, as people would say it: one kind a line.
+# Things that may replace each other in a caption, one kind per line.
 SUBSTITUTE_GROUPS = tuple(
     split_words(line)
     for line in (
@@ -348,7 +350,7 @@ SUBSTITUTE_GROUPS = tuple(
         "business sport music",
     )
 )
-# What may stand for a noun of a WordNet class that no kind lists.
+# Replacements of a noun that SUBSTITUTE_GROUPS does not list, by its WordNet class.
 CLASS_MEMBERS = parse_table(
     "animal: dog horse elephant bear rabbit eagle snake shark, artifact: umbrella ladder piano bucket clock drum "
     "lamp kite, food: pizza cake sandwich soup cheese, plant: cactus fern sunflower mushroom, body: knee elbow "
@@ -359,18 +361,18 @@ CLASS_MEMBERS = parse_table(
     "state: war illness silence, feeling: anger sorrow fear joy, phenomenon: storm rainbow lightning wind, shape: "
     "circle triangle spiral, time: winter midnight evening, possession: gift debt loan"
 )
-# The same for artifacts that are one of these, by WordNet's hypernyms.
+# The same for artifacts, by a WordNet hypernym.
 ARTIFACT_MEMBERS = parse_table(
     "building/structure/room/area/establishment: hospital factory garage castle warehouse, way: bridge railway tunnel, "
     "vehicle/vessel: truck tractor boat bicycle, clothing/garment/footwear/headdress: hat scarf coat glove, "
     "furniture: chair bed desk shelf, fabric/covering: blanket curtain towel, weapon: sword rifle bow, "
     "jewelry: ring necklace bracelet"
 )
-# There is one of it, or it is no thing to put in another's place.
+# Unique things and mass nouns, which replace no other thing.
 UNIQUE = frozenset(
     split_words("sun moon sky star ground land sea world lightning sunshine wind thunder rain fog silence anger")
 )
-# Where no verb is known to exclude another.
+# Replacements where no verb is known to exclude another.
 FALLBACK_TRANSITIVE = split_words("ignore avoid hide")
 FALLBACK_INTRANSITIVE = split_words("sleep kneel swim dance")
 FALLBACK_INANIMATE = split_words("disappear sleep")
@@ -390,7 +392,7 @@ OPPOSITE_PARTICIPLES = parse_table(
     "forbidden, connected: disconnected, arranged: scattered, carved: smashed, crowded: deserted, held: cancelled, "
     "played: cancelled"
 )
-# What is not said of somebody, even as a counterfactual.
+# Verbs never used of a person or animal, even as a counterfactual.
 HARMFUL = frozenset(
     split_words("throw drop kick burn destroy break cut eat smash demolish sell buy hit hurt attack abandon")
 )
@@ -407,7 +409,7 @@ TRANSITIVE_ONLY = frozenset(
         "wash repair buy lead attack skip miss hate dislike face"
     )
 )
-# Verbs that lean on the word after them: "looks like", "gets ready".
+# Verbs that need the word after them: "looks like", "gets ready".
 COMPLEMENT_VERBS = frozenset(
     split_words(
         "be look seem feel sound appear become remain get go come keep let make do have say think know want need "
@@ -415,7 +417,7 @@ COMPLEMENT_VERBS = frozenset(
         "turn include contain mean base view see"
     )
 )
-# Nouns that are not counted, though a plural of them is met now and then.
+# Nouns that are not counted, though their plural occurs.
 MASS = frozenset(
     split_words(
         "equipment software hardware machinery jewelry land water milk coffee tea beer wine juice hair grass snow "
@@ -423,7 +425,7 @@ MASS = frozenset(
         "chocolate honey sugar salt music art love business traffic furniture clothing luggage money gold silver "
         "wood metal glass leather plastic paper concrete cotton fashion architecture photography nature wildlife "
         "football basketball tennis golf hockey baseball rugby cricket volleyball soccer christmas halloween "
-        "equipment software hardware machinery jewelry winter summer spring autumn evening morning night dark town "
+        "winter summer spring autumn evening morning night dark town "
         "downtown air sky sea ocean sunset sunrise sun moon world earth universe weather light fire foreground "
         "background stage action bed school work home church ground baggage laundry"
     )
@@ -435,7 +437,7 @@ COMPOUND_PARTICIPLES = frozenset(
         "tiled framed decorated carved powered stained aged paneled panelled woven crafted sized flavored scented"
     )
 )
-# Plurals that look like verbs and, after the name of another thing, hardly ever are: "maple leaves", "rain drops".
+# Plurals that look like verbs but after another noun hardly ever are: "maple leaves", "rain drops".
 VERB_LIKE_PLURALS = frozenset(
     split_words(
         "drops leaves poses chips peppers dresses prints designs frames cranes vows trails colours masks garlands"

@@ -1,4 +1,4 @@
-"""The shipped lexicon: what English words mean to each other, cut out of WordNet 3.0 (assets/lexicon/LICENSE)."""
+"""The lexicon: an excerpt of WordNet 3.0 for common words (assets/lexicon/LICENSE), or all of WordNet."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from cleaner.types import CleanerError
 
 LEXICON_PATH = shipped_assets() / "lexicon" / "lexicon.json.gz"
 LEXICONS = ("shipped", "wordnet")
-# Classes whose members one can point at; an exchange of these makes the plainest counterfactual.
+CONCRETE_CLASSES = frozenset(kinds.split_words("animal artifact body food object plant"))
+"""Classes of things one can point at; replacing one of these makes the clearest counterfactual."""
 P = ParamSpec("P")
 R = TypeVar("R")
-CONCRETE_CLASSES = frozenset(kinds.split_words("animal artifact body food object plant"))
 
 
 class Lexicon:
-    """Counts, classes, sisters, synonyms, opposites and the hypernym graph of common English words.
+    """Counts, classes, sisters, synonyms, antonyms and the hypernym graph of common English words.
 
-    `tables` is what `build_lexicon.Builder.build` returns.
+    `tables` is the result of `build_lexicon.LexiconBuilder.build`.
     """
 
     def __init__(self, tables: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ class Lexicon:
         return word in self._counts or word in self._nouns
 
     def count(self, pos: str, word: str | None) -> int:
-        """Return how often SemCor has `word` as "n", "v", "a" or "r", plus one; 0 if it never is."""
+        """Return how often SemCor has `word` as "n", "v", "a" or "r", plus one; 0 if it is none in WordNet."""
         if not word:
             return 0
         if word not in self._count_cache:
@@ -66,56 +66,61 @@ class Lexicon:
         return self._count_cache[word]["nvar".index(pos)]
 
     def noun_lemma(self, form: str) -> str | None:
-        """Return the singular noun behind `form`, or None if the lexicon has none."""
+        """Return the singular of the noun `form`, or None if the lexicon does not know it."""
         if form not in self._noun_lemmas:
             stem = form[:-2] if form.endswith("es") else ""
-            found = (c for c in (self._forms["n"].get(form), forms.singularize(form), form, stem) if c in self._nouns)
-            self._noun_lemmas[form] = next(found, None)
+            candidates = (self._forms["n"].get(form), forms.singularize(form), form, stem)
+            self._noun_lemmas[form] = next((lemma for lemma in candidates if lemma in self._nouns), None)
         return self._noun_lemmas[form]
 
     def verb_lemma(self, form: str) -> str | None:
-        """Return the infinitive behind `form`, or None if the lexicon has none."""
+        """Return the infinitive of the verb `form`, or None if the lexicon does not know it."""
         if form not in self._verb_lemmas:
-            odd = self._forms["v"].get(form, "")
+            irregular = self._forms["v"].get(form, "")
             american = re.sub(r"is(e|es|ed|ing)$", r"iz\1", form)
-            candidates = (odd, *forms.verb_lemmas(form), *forms.verb_lemmas(american))
+            candidates = (irregular, *forms.verb_lemmas(form), *forms.verb_lemmas(american))
             self._verb_lemmas[form] = next((lemma for lemma in candidates if lemma in self._verbs), None)
         return self._verb_lemmas[form]
 
     def noun_class(self, noun: str) -> str | None:
-        """Return WordNet's class of the likeliest sense ("animal", "artifact", "time"), or None."""
+        """Return WordNet's class of the most likely sense ("animal", "artifact", "time"), or None."""
         if noun not in self._classes:
             entry = self._nouns.get(noun)
             self._classes[noun] = entry.partition(";")[0] if entry else None
         return self._classes[noun]
 
+    def is_person(self, noun: str) -> bool:
+        """Return whether `noun` is a person, or the role of one."""
+        return noun in kinds.PERSONS or self.noun_class(noun) == "person"
+
+    def is_animate(self, noun: str, *, if_unknown: bool) -> bool:
+        """Return whether `noun` is, or may be, a person or an animal; `if_unknown` for a noun without a class."""
+        kind = self.noun_class(noun)
+        return noun in kinds.PERSONS or kind in ("person", "animal", "group", "top") or (if_unknown and kind is None)
+
     def is_hyponym(self, noun: str, hypernym: str) -> bool:
-        """Return whether `noun` in its likeliest sense is a kind of `hypernym` in its likeliest sense."""
+        """Return whether `noun` is a kind of `hypernym`, each in its most likely sense."""
         other = self._senses(hypernym)[:1]
         if noun not in self._primary_hypernyms:
             self._primary_hypernyms[noun] = self._with_hypernyms(self._senses(noun)[:1])
         return bool(other) and other[0] in self._primary_hypernyms[noun]
 
     def is_participle(self, word: str) -> bool:
-        """Return whether a word in -ing is hardly ever the name of a thing: "looking", but not "painting"."""
+        """Return whether a word in -ing is hardly ever a noun: "looking", but not "painting"."""
         if not word.endswith("ing") or self.noun_class(word) in CONCRETE_CLASSES:
             return False
         return self.count("v", self.verb_lemma(word)) > 20 * self.count("n", word)
 
     def compound_type(self, first: str, second: str) -> str | None:
-        """Return "kind" for a two-word noun that is a kind of `second` ("polar bear"), "own" if not, else None."""
+        """Return "kind" for a kind of `second` ("polar bear"), "own" for "hot dog", None for no noun."""
         return self._compounds.get(f"{first} {second}")
 
     def sisters(self, noun: str) -> list[str]:
-        """Return co-hyponyms of a noun, the commonest and closest first; some may be too near to exclude it."""
+        """Return co-hyponyms, the most common and closest first; some may be too close to exclude it."""
         return self._nouns.get(noun, ";;").split(";")[2].split()
 
-    def verb_sisters(self, verb: str) -> list[str]:
-        """Return co-hyponyms of a verb."""
-        return self._verbs.get(verb, ";").split(";")[1].split()
-
     def synonyms(self, pos: str, word: str) -> list[str]:
-        """Return synonyms of `word` as "n", "v", "a" or "r" in its likeliest sense."""
+        """Return synonyms of `word` as "n", "v", "a" or "r" in its most likely sense."""
         return self._synonyms[pos].get(word, "").split()
 
     def antonyms(self, adjective: str) -> list[str]:
@@ -128,102 +133,96 @@ class Lexicon:
         return second in one or first in other
 
     def are_exclusive(self, first: str, second: str) -> bool:
-        """Return whether a thing called `first` is certainly no `second`: no synonym, kind or twin in any sense."""
+        """Return whether a `first` is never a `second`: no synonym, hypernym or look-alike in any sense."""
         key = (first, second) if first < second else (second, first)
-        known = self._exclusive_pairs.get(key)
-        if known is None:
-            known = self._exclusive_pairs[key] = self._compute_exclusive(*key)
-        return known
+        result = self._exclusive_pairs.get(key)
+        if result is None:
+            result = self._exclusive_pairs[key] = self._compute_exclusive(*key)
+        return result
 
     def _compute_exclusive(self, first: str, second: str) -> bool:
         if first.endswith(second) or second.endswith(first):
             return False
-        if (
-            first in self._confusable_groups
-            and second in self._confusable_groups
-            and self._confusable_groups[first] & self._confusable_groups[second]
-        ):
+        if self._confusable_groups.get(first, frozenset()) & self._confusable_groups.get(second, frozenset()):
             return False
-        if first in self._gloss_related and second in self._gloss_related[first].split():
+        if second in self._gloss_related.get(first, "").split() or first in self._gloss_related.get(second, "").split():
             return False
-        if second in self._gloss_related and first in self._gloss_related[second].split():
-            return False
-        own, other = self._senses(first), self._senses(second)
-        return self._hypernym_closure(second).isdisjoint(own) and self._hypernym_closure(first).isdisjoint(other)
+        are_disjoint = self._hypernym_closure(second).isdisjoint(self._senses(first))
+        return are_disjoint and self._hypernym_closure(first).isdisjoint(self._senses(second))
 
     def _senses(self, noun: str) -> list[str]:
-        """Return the synsets of a noun, the likeliest sense first."""
+        """Return the synsets of a noun, the most likely sense first."""
         if noun not in self._synsets:
             self._synsets[noun] = self._nouns.get(noun, ";;").split(";")[1].split()
         return self._synsets[noun]
 
     def _hypernym_closure(self, noun: str) -> frozenset[str]:
-        """Return all synsets that a sense of `noun` is or belongs to."""
+        """Return the synsets of all senses of `noun` and their hypernyms."""
         if noun not in self._closures:
             self._closures[noun] = self._with_hypernyms(self._senses(noun))
         return self._closures[noun]
 
     def _with_hypernyms(self, synsets: list[str]) -> frozenset[str]:
         """Return the synsets and all their hypernyms."""
-        found: set[str] = set()
-        edge = list(synsets)
-        while edge:
-            synset = edge.pop()
-            if synset not in found:
-                found.add(synset)
-                edge.extend(self._parents[int(synset)].split())
-        return frozenset(found)
+        closure: set[str] = set()
+        frontier = list(synsets)
+        while frontier:
+            synset = frontier.pop()
+            if synset not in closure:
+                closure.add(synset)
+                frontier.extend(self._parents[int(synset)].split())
+        return frozenset(closure)
 
 
 _CACHES: list[Callable[[], None]] = []
-_chosen = "shipped"
+_selected = "shipped"
 
 
 def lexicon_cache(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return `lru_cache(maxsize)` for a function whose results depend on the lexicon; `use_lexicon` empties it."""
+    """Return `lru_cache(maxsize)` for a function of the lexicon; `use_lexicon` clears it."""
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
-        kept = lru_cache(maxsize=maxsize)(function)
-        _CACHES.append(kept.cache_clear)
-        return cast("Callable[P, R]", kept)
+        cached = lru_cache(maxsize=maxsize)(function)
+        _CACHES.append(cached.cache_clear)
+        return cast("Callable[P, R]", cached)
 
     return wrap
 
 
 def use_lexicon(name: str) -> None:
-    """Choose the lexicon of this process: "shipped" (the default) or "wordnet"; every text made after it uses it."""
-    global _chosen
-    if name == _chosen:
-        return  # what was made with it stays
+    """Select the lexicon of this process, "shipped" (the default) or "wordnet", for all later texts."""
+    global _selected
+    if name == _selected:
+        return  # keep the caches
     _read(name)
-    _chosen = name
+    _selected = name
     for clear in _CACHES:
         clear()
 
 
 @contextmanager
 def using_lexicon(name: str) -> Iterator[None]:
-    """Use a lexicon within a `with` block, as `use_lexicon` does, and the one before after it."""
-    before = _chosen
+    """Select a lexicon within a `with` block, and the previous one again after it."""
+    previous = _selected
     use_lexicon(name)
     try:
         yield
     finally:
-        use_lexicon(before)
+        use_lexicon(previous)
 
 
 def load_lexicon() -> Lexicon:
-    """Return the lexicon that was chosen; `CleanerError` if its file is missing."""
-    return _read(_chosen)
+    """Return the selected lexicon; raises `CleanerError` if its file is missing."""
+    return _read(_selected)
 
 
 @lru_cache(maxsize=2)
 def _read(name: str) -> Lexicon:
-    """Return the shipped lexicon, or with "wordnet" all of WordNet as nltk finds it; `CleanerError` if missing."""
+    """Return the shipped lexicon, or all of nltk's WordNet; raises `CleanerError` if it is missing."""
     if name == "shipped":
         if not LEXICON_PATH.is_file():
             raise CleanerError(
-                f"The lexicon is missing: put back {LEXICON_PATH} (python -m cleaner.text.build_lexicon makes it)."
+                f"The lexicon is missing: restore {LEXICON_PATH} (python -m cleaner.text.build_lexicon builds it)."
             )
         with gzip.open(LEXICON_PATH) as file:
             return Lexicon(json.load(file))
@@ -237,5 +236,5 @@ def _read(name: str) -> Lexicon:
     try:
         folder = Path(str(nltk.data.find("corpora/wordnet")))
     except LookupError as error:
-        raise CleanerError("nltk finds no WordNet: put it as corpora/wordnet in a folder on nltk.data.path.") from error
+        raise CleanerError("nltk finds no WordNet: add corpora/wordnet to a folder on nltk.data.path.") from error
     return Lexicon(LexiconBuilder(read_wordnet(folder), [], keep_all_words=True).build())

@@ -1,4 +1,4 @@
-"""Negative subtexts: one edit of the caption that makes it false of every picture the caption is true of."""
+"""Negative subtexts: one change of the caption that makes it false of every image it is true of."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cleaner.text.counts import find_count_changes
 from cleaner.text.lexicon import lexicon_cache, load_lexicon
 from cleaner.text.objects import find_object_changes
 from cleaner.text.parse import Chunk, Parse
-from cleaner.text.tagger import COLOR_WORDS, NOUN_TAGS
+from cleaner.text.tags import COLOR_WORDS, NOUN_TAGS
 from cleaner.text.verbs import find_verb_changes
 from cleaner.text.vocabulary import Vocabulary
 
-# Prepositions that tell of a place only before the name of a thing or a place: not "on monday", "in love".
+# Prepositions that state a location only before a thing or a place: not "on monday", "in love".
 _AMBIGUOUS_PREPOSITIONS = frozenset(
     kinds.split_words("on in at from around against along across through over with up down onto into by")
 )
@@ -36,143 +36,155 @@ _WIDE_PLACES = frozenset(
 def draw_changes(
     parsed: Parse, n: int, rng: Random, vocabulary: Vocabulary | None, held_out: str | None = None
 ) -> list[Change]:
-    """Return up to n different changes, the kinds that the caption allows drawn in turn; none of kind `held_out`."""
+    """Return up to n different changes, cycling through the kinds but `held_out` in random order.
+
+    New words outside the vocabulary come last: training never showed them, so they would reveal the answer.
+    """
     if not parsed.noun_phrases:
         return []
     order = [kind for kind in FINDERS if kind != held_out]
     rng.shuffle(order)
-    turns = []
+    queues = []
     for kind in order:
-        found = FINDERS[kind](parsed, rng, vocabulary)
+        queue = FINDERS[kind](parsed, rng, vocabulary)
         if kind != "object":
-            rng.shuffle(found)
-        # Words that training never showed come last: they would give a small model the answer.
-        found.sort(key=lambda change: change.is_in_vocabulary)
-        turns.append(found)
-    chosen: list[Change] = []
-    for unseen in (False, True):
-        able = True
-        while able and len(chosen) < n:
-            able = False
-            for found in turns:
-                if len(chosen) < n and found and (found[-1].is_in_vocabulary or unseen):
-                    change = found.pop()
-                    chosen += [] if change in chosen else [change]
-                    able = True
-            if len({change.kind for change in chosen}) == 1:
-                break  # rather another kind in a new word than the same kind again
-    return chosen
+            rng.shuffle(queue)
+        queue.sort(key=lambda change: change.is_in_vocabulary)
+        queues.append(queue)
+    drawn: list[Change] = []
+    for allow_unknown in (False, True):
+        has_more = True
+        while has_more and len(drawn) < n:
+            has_more = False
+            for queue in queues:
+                if len(drawn) < n and queue and (queue[-1].is_in_vocabulary or allow_unknown):
+                    change = queue.pop()
+                    drawn += [] if change in drawn else [change]
+                    has_more = True
+            if len({change.kind for change in drawn}) == 1:
+                break  # prefer a second kind with an unknown word to the same kind twice
+    return drawn
 
 
 def _index_alternatives(families: dict[str, kinds.Family]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
     """Return word -> (family, first words of the groups that exclude it)."""
-    found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    index: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for name, family in families.items():
         for word in dict.fromkeys(word for group in family for word in group):
-            own = {w for group in family if word in group for w in group}
-            found.setdefault(word, []).append((name, tuple(g[0] for g in family if word not in g and g[0] not in own)))
-    return found
+            close = {w for group in family if word in group for w in group}
+            others = tuple(group[0] for group in family if word not in group and group[0] not in close)
+            index.setdefault(word, []).append((name, others))
+    return index
 
 
 _ATTRIBUTE_INDEX, _MODIFIER_INDEX = _index_alternatives(kinds.ATTRIBUTES), _index_alternatives(kinds.MODIFIERS)
 
 
 @lexicon_cache(8192)
-def _other_attributes(word: str, noun: str, is_before_color: bool, is_modifier: bool) -> tuple[tuple[str, ...], ...]:
-    """Return for each family that holds `word`, said of `noun`, the words of its other groups; or else an antonym."""
+def _other_attributes(word: str, noun: str, *, is_before_color: bool, is_modifier: bool) -> tuple[tuple[str, ...], ...]:
+    """Return words that exclude `word` of `noun`, grouped by family; antonyms if it has no family."""
     lexicon = load_lexicon()
     families = (_MODIFIER_INDEX if is_modifier else _ATTRIBUTE_INDEX).get(word)
     if not families:
         # WordNet's "organic" and "functional" exclude each other in one sense only; "un-" always does.
         prefixed = tuple(w for w in lexicon.antonyms(word) if w.endswith(word) or word.endswith(w))
         return (prefixed,) if prefixed else ()
-    if families[0][0] == "colour":
+    if families[0][0] == "color":
         families = families[:1]  # a green cup is not lush
-    tall = lexicon.noun_class(noun) in ("person", "animal", "plant", "top") or lexicon.is_hyponym(noun, "structure")
-    kind = lexicon.noun_class(noun)
-    left_out = {"length" if tall else "height"} | ({"weight", "light"} if is_before_color else set())
-    left_out |= {"weather", "sky"} if kind in _TANGIBLE_CLASSES else set()
-    left_out |= {"ripe"} if kind not in ("food", "plant") else set()
-    left_out |= {"ease"} if kind in _SOLID_CLASSES else set()  # a simple dress is not easy
-    left_out |= {"water"} if noun not in _WATER_NOUNS else set()
-    left_out |= (
-        {"age"} if kind in _INANIMATE_CLASSES and noun not in kinds.PERSONS else set()
-    )  # an old house was never young
-    found = (
+    unfit = _find_unfit_families(noun) | ({"weight", "light"} if is_before_color else set())
+    alternatives = (
         tuple(w for w in others if not lexicon.are_similar_adjectives(word, w))
         for name, others in families
-        if name not in left_out
+        if name not in unfit
     )
-    return tuple(group for group in found if group)
+    return tuple(group for group in alternatives if group)
+
+
+def _find_unfit_families(noun: str) -> set[str]:
+    """Return the families whose words do not describe `noun`."""
+    lexicon = load_lexicon()
+    kind = lexicon.noun_class(noun)
+    is_upright = kind in ("person", "animal", "plant", "top") or lexicon.is_hyponym(noun, "structure")
+    unfit = {"length" if is_upright else "height"}
+    if kind in _TANGIBLE_CLASSES:
+        unfit |= {"weather", "sky"}
+    if kind not in ("food", "plant"):
+        unfit.add("ripe")
+    if kind in _SOLID_CLASSES:
+        unfit.add("ease")  # a simple dress is not easy
+    if noun not in _WATER_NOUNS:
+        unfit.add("water")
+    if kind in _INANIMATE_CLASSES and noun not in kinds.PERSONS:
+        unfit.add("age")  # an old house was never young
+    return unfit
 
 
 def _find_attribute_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
-    """Return changes of colour, size, material, pattern, age ..., or to an antonym."""
+    """Return changes of color, size, material, pattern, age ..., or to an antonym."""
     heads = {i: parsed.lemma(c.head) for c in parsed.chunks if c.kind == "NP" for i in range(c.start, c.head)}
-    texts = {t.lower for t in parsed.tokens}
-    found = []
+    caption_words = {t.lower for t in parsed.tokens}
+    changes = []
     for i, token in enumerate(parsed.tokens):
-        adjective = token.tag.startswith("JJ")
-        if not (adjective or (token.tag == "NN" and _is_noun_modifier(parsed, i))) or mark_unsafe_tokens(parsed)[i]:
+        is_adjective = token.tag.startswith("JJ")
+        if not (is_adjective or (token.tag == "NN" and _is_noun_modifier(parsed, i))) or mark_unsafe_tokens(parsed)[i]:
             continue
-        if adjective and not _is_editable_adjective(parsed, i):
+        if is_adjective and not _is_editable_adjective(parsed, i):
             continue
-        after = parsed.tokens[i + 1].lower if i + 1 < len(parsed.tokens) else ""
+        next_token = parsed.next_token(i)
         families = _other_attributes(
-            token.lower, heads.get(i, ""), after in COLOR_WORDS, not adjective and not _is_material(token.lower)
+            token.lower,
+            heads.get(i, ""),
+            is_before_color=next_token is not None and next_token.lower in COLOR_WORDS,
+            is_modifier=not is_adjective and token.lower not in kinds.MATERIAL_WORDS,
         )
         if not families:
             continue
-        free = [w for w in rng.choice(families) if w not in texts]
-        used = [w for w in free if w in vocabulary.adjectives or w in vocabulary.nouns] if vocabulary else free
-        for word in sample_items(rng, used or free, 3):
-            found.append(Change("attribute", i, i + 1, word, repair_article(parsed, i, word), bool(used)))
-    return found
+        words = [w for w in rng.choice(families) if w not in caption_words]
+        known = [w for w in words if w in vocabulary.adjectives or w in vocabulary.nouns] if vocabulary else words
+        for word in sample_items(rng, known or words, 3):
+            changes.append(Change("attribute", i, i + 1, word, repair_article(parsed, i, word), bool(known)))
+    return changes
 
 
 def _is_editable_adjective(parsed: Parse, i: int) -> bool:
-    """Return whether the adjective at token `i` tells of the thing itself: not "hot dog", not "hard rock artist"."""
+    """Return whether the adjective at token `i` describes the thing: not "hot dog", "hard rock artist"."""
     if parsed.tokens[i].lower in ("other", "same", "such", "own", "next"):
         return False
     if i and parsed.tokens[i].lower in kinds.COMPOUND_PARTICIPLES and parsed.tokens[i - 1].tag == "RB":
         return False  # "heart shaped", "brightly colored"
-    after = parsed.tokens[i + 1] if i + 1 < len(parsed.tokens) else None
+    after = parsed.next_token(i)
     if after is None or not (after.tag in NOUN_TAGS or after.tag[:2] in ("JJ", "CC", "CD") or after.lower == ","):
-        # Outside a noun phrase only what is said of a thing: "the door is open", not "lasts long".
+        # Outside a noun phrase only a predicate: "the door is open", not "lasts long".
         before = [t.tag for t in parsed.tokens[max(0, i - 2) : i]]
         return before[-1:] == ["VBE"] or before == ["VBE", "RB"]
     if load_lexicon().compound_type(parsed.tokens[i].lower, parsed.lemma(i + 1)):
         return False
-    inner = after.tag in NOUN_TAGS and i + 2 < len(parsed.tokens) and parsed.tokens[i + 2].tag in NOUN_TAGS
-    return not inner or parsed.tokens[i].lower not in rules.PRIVATIVE
-
-
-def _is_material(word: str) -> bool:
-    return any(word in group for name in ("material", "fabric") for group in kinds.ATTRIBUTES[name])
+    second = parsed.next_token(i + 1)
+    is_before_two_nouns = after.tag in NOUN_TAGS and second is not None and second.tag in NOUN_TAGS
+    return not is_before_two_nouns or parsed.tokens[i].lower not in rules.PRIVATIVE
 
 
 def _is_noun_modifier(parsed: Parse, i: int) -> bool:
-    """Return whether token `i` is a noun that tells of the next one: "a glass door", "a summer dress"."""
-    word = parsed.tokens[i].lower
-    after = parsed.tokens[i + 1].tag if i + 1 < len(parsed.tokens) else ""
-    return after in NOUN_TAGS and (word in _MODIFIER_INDEX or _is_material(word))
+    """Return whether token `i` is a noun that describes the next one: "a glass door", "a summer dress"."""
+    word, after = parsed.tokens[i].lower, parsed.next_token(i)
+    return after is not None and after.tag in NOUN_TAGS and (word in _MODIFIER_INDEX or word in kinds.MATERIAL_WORDS)
 
 
 def _find_relation_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
-    """Return exchanges of a preposition for one that excludes it, and of "without" for "with"."""
-    found = []
+    """Return replacements of a preposition by one that excludes it, and of "without" by "with"."""
+    changes = []
     for relation in parsed.relations:
         chunk = parsed.chunks[relation.preposition]
         if chunk.text == "without":
-            found.append(Change("relation", chunk.start, chunk.end, "with"))
+            changes.append(Change("relation", chunk.start, chunk.end, "with"))
         elif chunk.text in rules.OPPOSITE_PREPOSITIONS and not mark_unsafe_tokens(parsed)[chunk.start]:
             for new in _opposite_prepositions(parsed, chunk.text, relation.preposition, parsed.chunks[relation.right]):
-                found.append(Change("relation", chunk.start, chunk.end, new))
-    return found
+                changes.append(Change("relation", chunk.start, chunk.end, new))
+    return changes
 
 
 def _opposite_prepositions(parsed: Parse, text: str, c: int, right: Chunk) -> tuple[str, ...]:
-    """Return the prepositions that make the phrase of the preposition at chunk `c` false, if it tells of a place."""
+    """Return the prepositions that make the phrase at chunk `c` false; () if it is not a location."""
     noun = parsed.lemma(right.head)
     kind = load_lexicon().noun_class(noun)
     before = parsed.chunks[c - 1].kind if c else ""
@@ -208,9 +220,9 @@ def _opposite_prepositions(parsed: Parse, text: str, c: int, right: Chunk) -> tu
 
 
 def _is_garment(noun: str) -> bool:
-    """Return whether somebody "in" it wears it."""
-    listed = noun in ("top", "suit", "outfit", "costume", "jeans", "shoe", "boot")
-    return listed or load_lexicon().is_hyponym(noun, "clothing")
+    """Return whether a person "in" it wears it."""
+    garments = ("top", "suit", "outfit", "costume", "jeans", "shoe", "boot")
+    return noun in garments or load_lexicon().is_hyponym(noun, "clothing")
 
 
 def _is_passive(parsed: Parse, c: int) -> bool:

@@ -1,4 +1,4 @@
-"""The shallow parse that the generator edits and the page draws: noun phrases, prepositions, verb groups."""
+"""Shallow parse of a caption: noun phrases, prepositions, verb groups."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from functools import lru_cache
 from typing import Any
 
 from cleaner.text.lexicon import lexicon_cache, load_lexicon
-from cleaner.text.tagger import NOUN_TAGS, Token, tag_caption
+from cleaner.text.tagger import Token, tag_caption
+from cleaner.text.tags import NOUN_TAGS
 
-# Rules of nltk's chunk grammar. Adjectives before the noun may be joined ("black and white cat", "green , misty hills")
-# and have adverbs of degree. Noun phrases and verb groups are told apart by their last tag.
+# Rules of nltk's chunk grammar: noun phrases, then verb groups. Adjectives before the noun may be joined ("black and
+# white cat", "green , misty hills") and have adverbs of degree.
 GRAMMAR = (
     r"{<DT>?<DT|PRP\$>?(<JJ>*<NN.*>+<POS>)?<CD>?(<RB.*>?<JJ.*|CD>(<,|CC>?<RB.*>?<JJ.*>)*)?<NN.*>+}",
     r"{<MD|VB.*>(<RB.*>?<MD|VB.*>)*}",
@@ -20,10 +21,12 @@ GRAMMAR = (
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens [start, end) of one kind: "NP", "VP", "REL" (a preposition of one or more words) or "O" (one other token).
+    """Tokens [start, end) of one kind.
 
-    `text` is in lower case, words parted by one blank. For a noun phrase `head` is the noun, `attributes` its
-    adjectives; for a verb group `head` is its last verb.
+    Kinds: "NP", "VP", "REL" (a preposition of one or more words) or "O" (one other token).
+
+    `text` is in lower case, words separated by one blank. `head`, `attributes`, `determiner` and `count` are indices of
+    tokens: for a noun phrase the noun, its adjectives, article and number; for a verb group `head` is the last verb.
     """
 
     kind: str
@@ -38,7 +41,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A preposition between two noun phrases; all three index `Parse.chunks`, `left` is None at the caption's start."""
+    """A preposition and its noun phrases, as indices of `Parse.chunks`; `left` is None if there is none."""
 
     left: int | None
     preposition: int
@@ -47,7 +50,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parse:
-    """A caption, its tokens with character spans, and its chunks, which cover every token once and in order."""
+    """A caption, its tokens with character spans, and its chunks, which cover every token once, in order."""
 
     caption: str
     tokens: tuple[Token, ...]
@@ -59,23 +62,31 @@ class Parse:
         return [c for c in self.chunks if c.kind == "NP"]
 
     @property
-    def verbs(self) -> list[Chunk]:
-        """Return the verb groups."""
-        return [c for c in self.chunks if c.kind == "VP"]
-
-    @property
     def relations(self) -> list[Relation]:
-        """Return every preposition that is followed by a noun phrase."""
-        found = []
+        """Return every preposition followed by a noun phrase."""
+        relations = []
         for i, chunk in enumerate(self.chunks[:-1]):
             if chunk.kind == "REL" and self.chunks[i + 1].kind == "NP":
                 left = next((j for j in range(i - 1, -1, -1) if self.chunks[j].kind == "NP"), None)
-                found.append(Relation(left, i, i + 1))
-        return found
+                relations.append(Relation(left, i, i + 1))
+        return relations
 
-    def span(self, chunk: Chunk) -> tuple[int, int]:
-        """Return the character span of a chunk in the caption."""
-        return self.tokens[chunk.start].start, self.tokens[chunk.end - 1].end
+    def previous_chunk(self, c: int) -> Chunk | None:
+        """Return the chunk before chunk `c`."""
+        return self.chunks[c - 1] if c > 0 else None
+
+    def next_chunk(self, c: int) -> Chunk | None:
+        """Return the chunk after chunk `c`."""
+        return self.chunks[c + 1] if c + 1 < len(self.chunks) else None
+
+    def preposition_before(self, c: int) -> str:
+        """Return the preposition right before chunk `c`, or ""."""
+        before = self.previous_chunk(c)
+        return before.text if before and before.kind == "REL" else ""
+
+    def next_token(self, i: int) -> Token | None:
+        """Return the token after token `i`."""
+        return self.tokens[i + 1] if i + 1 < len(self.tokens) else None
 
     def lemma(self, index: int) -> str:
         """Return the base form of a noun or verb, or the word itself in lower case."""
@@ -91,47 +102,47 @@ class Parse:
 @lru_cache(maxsize=1)
 def _build_chunker() -> Callable[[list[tuple[str, str]]], Any]:
     """Return the grammar as a function from tagged tokens to nltk's tree of chunks."""
-    # nltk takes two seconds to import.
+    # Imported here: nltk takes two seconds to import.
     from nltk.chunk.regexp import ChunkString, RegexpChunkRule
     from nltk.tree import Tree
 
     rules = [RegexpChunkRule.fromstring(rule) for rule in GRAMMAR]
 
-    def chunked(tokens: list[tuple[str, str]]) -> Any:
-        # What RegexpParser does, without its check after every rule, which takes a third of the time.
+    def chunk(tokens: list[tuple[str, str]]) -> Any:
+        # RegexpParser without its validation after every rule, a third of the time.
         text = ChunkString(Tree("S", tokens), debug_level=0)
         for rule in rules:
             rule.apply(text)
         return text.to_chunkstruct()
 
-    return chunked
+    return chunk
 
 
 @lru_cache(maxsize=2048)
 def _chunk_tags(tags: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
     """Return (kind, start, end) of the chunks of a sequence of tags."""
-    found = []
+    chunks = []
     for node in _build_chunker()([(str(i), t) for i, t in enumerate(tags)]):
         if isinstance(node, tuple):
-            found.append(("O", int(node[0]), int(node[0]) + 1))
+            chunks.append(("O", int(node[0]), int(node[0]) + 1))
         else:
-            start, (last, tag_of_last) = int(node[0][0]), node[-1]
-            found.append(("NP" if tag_of_last.startswith("NN") else "VP", start, int(last) + 1))
-    return tuple(found)
+            start, (last, last_tag) = int(node[0][0]), node[-1]
+            chunks.append(("NP" if last_tag.startswith("NN") else "VP", start, int(last) + 1))
+    return tuple(chunks)
 
 
 @lexicon_cache(2048)
 def parse(caption: str) -> Parse:
-    """Return the shallow parse of a caption; any string will do."""
+    """Return the shallow parse of a caption; accepts any string."""
     tokens = tag_caption(caption)
     chunks: list[Chunk] = []
     kinds = _chunk_tags(tuple(token.tag for token in tokens)) if tokens else ()
     for kind, start, end in kinds:
-        name = tokens[start].tag
-        if name == "INREL":
-            last = chunks.pop()
-            kind, start = "REL", last.start
-        elif name in ("IN", "REL") or (name in ("TO", "RP") and _is_before_noun_phrase(kinds, start)):
+        tag = tokens[start].tag
+        if tag == "INREL":
+            preposition = chunks.pop()
+            kind, start = "REL", preposition.start
+        elif tag in ("IN", "REL") or (tag in ("TO", "RP") and _is_before_noun_phrase(kinds, start)):
             kind = "REL"
         text = " ".join(token.lower for token in tokens[start:end])
         if kind == "NP":
@@ -142,7 +153,7 @@ def parse(caption: str) -> Parse:
 
 
 def _is_before_noun_phrase(kinds: tuple[tuple[str, int, int], ...], index: int) -> bool:
-    """Return whether a noun phrase begins right after token `index`: "to" and "down" are then prepositions."""
+    """Return whether a noun phrase follows token `index`, which makes "to" and "down" prepositions."""
     return any(kind == "NP" and start == index + 1 for kind, start, _ in kinds)
 
 
@@ -150,11 +161,11 @@ def _build_noun_phrase(tokens: tuple[Token, ...], text: str, start: int, end: in
     attributes, determiner, count = [], None, None
     owner = max((i for i in range(start, end) if tokens[i].tag == "POS"), default=start - 1)
     for i in range(start, end - 1):
-        name = tokens[i].tag
-        if name.startswith("JJ") and i > owner:
+        tag = tokens[i].tag
+        if tag.startswith("JJ") and i > owner:
             attributes.append(i)
-        elif name in ("DT", "PRP$") and determiner is None:
+        elif tag in ("DT", "PRP$") and determiner is None:
             determiner = i
-        elif name == "CD" and count is None:
+        elif tag == "CD" and count is None:
             count = i
     return Chunk("NP", text, start, end, end - 1, tuple(attributes), determiner, count)

@@ -1,4 +1,4 @@
-"""Positive subtexts: the caption cut down to a core that is true of every picture the caption is true of."""
+"""Positive subtexts: the caption shortened to a core that is true of every image it is true of."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from random import Random
 from cleaner.text import forms, kinds, rules
 from cleaner.text.lexicon import CONCRETE_CLASSES, load_lexicon
 from cleaner.text.parse import Chunk, Parse
-from cleaner.text.tagger import Token
+from cleaner.text.tags import FINITE_TAGS
 
-# After these a caption may stop although a preposition follows: "a cat sits | on the grass".
+# After these verbs a caption may end although a preposition follows: "a cat sits | on the grass".
 _STANDALONE_VERBS = {word for group in kinds.INTRANSITIVE for word in group} | set(
     kinds.split_words(
         "arrive smile laugh talk work shine bloom grow wave celebrate compete gather speak rise fall drift "
@@ -17,63 +17,61 @@ _STANDALONE_VERBS = {word for group in kinds.INTRANSITIVE for word in group} | s
     )
 ) - set(kinds.split_words("go move step use travel stay"))
 _PUNCTUATION_TAGS = frozenset((".", ",", ":"))
-_FINITE = ("VBZ", "VBP", "VBD", "VBE", "MD")
 
 
 def draw_positive(parsed: Parse, rng: Random) -> str | None:
-    """Return one true subtext, the caption itself if it is at its core, or None if it has no noun phrase."""
+    """Return a true subtext, the caption if it cannot be shortened, None if it has no noun phrase."""
     if not parsed.noun_phrases:
         return None
-    traps = find_scope_operators(parsed)
-    frozen = min(traps, default=len(parsed.tokens))
+    operators = find_scope_operators(parsed)
+    scope_start = min(operators, default=len(parsed.tokens))
     kept = [True] * len(parsed.tokens)
-    ends = find_cut_points(parsed, traps)
+    ends = find_cut_points(parsed, operators)
     end = ends[int(rng.random() * len(ends))] if ends and rng.random() < 0.85 else len(parsed.chunks)
     for chunk in parsed.chunks[end:]:
         kept[chunk.start : chunk.end] = [False] * (chunk.end - chunk.start)
-    thorough = 0.9 if rng.random() < 0.7 else 0.4
+    drop_probability = 0.9 if rng.random() < 0.7 else 0.4
     for chunk in parsed.chunks[:end]:
-        if chunk.kind == "NP" and chunk.start < frozen:
+        if chunk.kind == "NP" and chunk.start < scope_start:
             for group in find_droppable_groups(parsed, chunk):
-                if rng.random() < thorough:
+                if rng.random() < drop_probability:
                     for i in group:
                         kept[i] = False
-    _drop_image_prefix(parsed, kept, end, traps, rng)
-    _drop_subject_modifiers(parsed, kept, end, frozen, rng)
+    if not operators:
+        _drop_image_prefix(parsed, kept, end, rng)
+    _drop_subject_modifiers(parsed, kept, end, scope_start, rng)
     if all(keep or t.tag in _PUNCTUATION_TAGS for keep, t in zip(kept, parsed.tokens, strict=True)):
         return parsed.caption
     return _join_kept_tokens(parsed, kept)
 
 
 def find_scope_operators(parsed: Parse) -> list[int]:
-    """Return the tokens after which nothing may be dropped: negations and quantifiers."""
+    """Return the negations and quantifiers, as token indices: after the first one nothing may be dropped."""
     return [i for i, t in enumerate(parsed.tokens) if t.lower in rules.NEGATIONS or t.lower in rules.QUANTIFIERS]
 
 
 def find_cut_points(parsed: Parse, operators: list[int]) -> list[int]:
-    """Return the numbers of leading chunks at which the caption may stop and still be English and true."""
+    """Return each k for which the first k chunks are grammatical and true alone."""
     if any(parsed.tokens[i].lower not in rules.AMOUNTS for i in operators) or (
         parsed.chunks[0].kind == "O"
         and parsed.tokens[parsed.chunks[0].start].tag not in ("PRP", "RB", "DT", "JJ", "CD")
     ):
         return []
-    found, quotes = [], 0
-    main = False
+    cut_points, open_quotes = [], 0
+    has_main_phrase = False
     for k in range(1, len(parsed.chunks)):
         last = parsed.chunks[k - 1]
-        text = last.text
-        quotes += text in ('"', "(", "[", "“") or (text in (")", "]", "”") and -1) or 0
-        before = parsed.chunks[k - 2] if k > 1 else None
-        main = main or (last.kind == "NP" and (before is None or before.kind != "REL"))
+        open_quotes += 1 if last.text in ('"', "(", "[", "“") else -1 if last.text in (")", "]", "”") else 0
+        has_main_phrase = has_main_phrase or (last.kind == "NP" and not parsed.preposition_before(k - 1))
         if operators and last.end > operators[0]:
             break  # "a market | with all sorts of fruit"
-        if main and quotes % 2 == 0 and _may_end(parsed, k):
-            found.append(k)
-    return found
+        if has_main_phrase and open_quotes % 2 == 0 and _may_end(parsed, k):
+            cut_points.append(k)
+    return cut_points
 
 
 def _may_end(parsed: Parse, k: int) -> bool:
-    """Return whether chunks[:k] may stand alone; k < len(chunks)."""
+    """Return whether chunks[:k] are grammatical and true alone; k < len(chunks)."""
     last, following = parsed.chunks[k - 1], parsed.chunks[k]
     word, tag = following.text, parsed.tokens[following.start].tag
     if following.kind == "REL" and (word in ("of", "than", "as", "like", "such as", "that") or _is_particle(parsed, k)):
@@ -96,16 +94,15 @@ def _may_end(parsed: Parse, k: int) -> bool:
             return load_lexicon().noun_class(head) in (*CONCRETE_CLASSES, "person")  # not "good morning : ..."
         return tag in _PUNCTUATION_TAGS or tag in ("WP", "WRB") or word == "while"
     if following.kind == "VP":
-        # A subject may stand for its sentence, but not a part of one: "[he says] the dog barks".
+        # A subject alone is fine, but not in a subordinate clause: "[he says] the dog barks".
         return all(c.kind in ("NP", "REL") for c in parsed.chunks[:k]) and parsed.chunks[0].kind == "NP"
     return True
 
 
 def _is_particle(parsed: Parse, k: int) -> bool:
     """Return whether the preposition at chunk `k` is a particle: "takes off", "looks on ."."""
-    return k + 1 >= len(parsed.chunks) or (
-        parsed.chunks[k + 1].kind == "O" and parsed.tokens[parsed.chunks[k + 1].start].tag in (".", ",")
-    )
+    following = parsed.next_chunk(k)
+    return following is None or (following.kind == "O" and parsed.tokens[following.start].tag in (".", ","))
 
 
 def _verb_may_end(parsed: Parse, verb: Chunk) -> bool:
@@ -115,59 +112,60 @@ def _verb_may_end(parsed: Parse, verb: Chunk) -> bool:
 
 def _joins_within_phrase(parsed: Parse, k: int) -> bool:
     """Return whether the "and" at chunk `k` joins adjectives or the two halves of one thing."""
-    return k + 1 >= len(parsed.chunks) or parsed.chunks[k + 1].kind not in ("NP", "VP")
+    following = parsed.next_chunk(k)
+    return following is None or following.kind not in ("NP", "VP")
 
 
 def find_droppable_groups(parsed: Parse, chunk: Chunk) -> list[tuple[int, ...]]:
-    """Return groups of tokens of a noun phrase that may go: "very old", "black and white"."""
+    """Return groups of tokens of a noun phrase that may be dropped: "very old", "black and white"."""
     if not chunk.attributes:
         return []
-    lexicon = load_lexicon()
     first, last = chunk.attributes[0], chunk.attributes[-1]
-    noun = parsed.lemma(chunk.head)
-    kind = lexicon.noun_class(noun) or "artifact"
     if first > 0 and parsed.tokens[first - 1].tag in (",", "CC"):
         return []  # the second of two adjectives
-    able = []
-    for i in chunk.attributes:
-        word = parsed.tokens[i].lower
-        bound = word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or parsed.tokens[i - 1].lower == "middle"
-        # "a young looking back": the adjective stands for the one who looks.
-        bound = bound or (i + 1 == chunk.head and lexicon.is_participle(parsed.tokens[chunk.head].lower))
-        if i + 1 <= chunk.head:
-            after = parsed.lemma(i + 1) if i + 1 == chunk.head else parsed.tokens[i + 1].lower
-            bound = (
-                bound or lexicon.compound_type(word, after) is not None or after in ("style", "size", "quality", "view")
-            )
-        if kind in ("animal", "person", "plant", "food", "body"):
-            bound = bound or any(
-                word in group for group in (*kinds.ATTRIBUTES["material"], *kinds.ATTRIBUTES["fabric"])
-            )
-        able.append(not bound)
-    inside = range(first, last + 1)
-    degree = first - 1 if first - 1 >= chunk.start and parsed.tokens[first - 1].tag.startswith("RB") else None
-    if len(inside) == len(chunk.attributes) and degree is None:
-        return [(i,) for i, free in zip(chunk.attributes, able, strict=True) if free]
-    if all(able) and all(parsed.tokens[i].tag[:2] in ("JJ", "CC", "RB", ",") for i in inside):
-        return [(*((degree,) if degree is not None else ()), *inside)]
+    droppable = [i for i in chunk.attributes if _is_droppable(parsed, chunk, i)]
+    attribute_span = range(first, last + 1)
+    has_degree = first - 1 >= chunk.start and parsed.tokens[first - 1].tag.startswith("RB")
+    if len(attribute_span) == len(chunk.attributes) and not has_degree:
+        return [(i,) for i in droppable]
+    is_joined = all(parsed.tokens[i].tag[:2] in ("JJ", "CC", "RB", ",") for i in attribute_span)
+    if len(droppable) == len(chunk.attributes) and is_joined:
+        return [(*([first - 1] if has_degree else []), *attribute_span)]
     return []
 
 
-def _drop_image_prefix(parsed: Parse, kept: list[bool], end: int, operators: list[int], rng: Random) -> None:
-    """Drop "a photo of" from the front, now and then."""
-    if end < 3 or operators or parsed.chunks[0].kind != "NP" or parsed.chunks[1].text != "of":
+def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
+    """Return whether the noun phrase stays true and grammatical without the attribute at token `i`."""
+    lexicon = load_lexicon()
+    word = parsed.tokens[i].lower
+    if word in rules.PRIVATIVE or parsed.tokens[i].tag != "JJ" or parsed.tokens[i - 1].lower == "middle":
+        return False
+    is_last = i + 1 == chunk.head
+    if is_last and lexicon.is_participle(parsed.tokens[chunk.head].lower):
+        return False  # "a young looking back": the adjective is the one who looks
+    if i + 1 <= chunk.head:
+        after = parsed.lemma(i + 1) if is_last else parsed.tokens[i + 1].lower
+        if lexicon.compound_type(word, after) is not None or after in ("style", "size", "quality", "view"):
+            return False
+    is_living = lexicon.noun_class(parsed.lemma(chunk.head)) in ("animal", "person", "plant", "food", "body")
+    return not (is_living and word in kinds.MATERIAL_WORDS)
+
+
+def _drop_image_prefix(parsed: Parse, kept: list[bool], end: int, rng: Random) -> None:
+    """Drop "a photo of" from the start of half of the captions."""
+    if end < 3 or parsed.chunks[0].kind != "NP" or parsed.chunks[1].text != "of":
         return
-    photo, of, shown = parsed.chunks[:3]
-    plain = parsed.lemma(photo.head) in rules.IMAGE_NOUNS and photo.end <= 2
-    if plain and shown.kind == "NP" and rng.random() < 0.5:
+    photo, of, content = parsed.chunks[:3]
+    is_plain = parsed.lemma(photo.head) in rules.IMAGE_NOUNS and photo.end <= 2
+    if is_plain and content.kind == "NP" and rng.random() < 0.5:
         kept[: of.end] = [False] * of.end
 
 
 def _drop_subject_modifiers(parsed: Parse, kept: list[bool], end: int, scope_start: int, rng: Random) -> None:
-    """Drop what stands between subject and verb: "the house [on the hill] is old"."""
+    """Drop the phrases between subject and verb: "the house [on the hill] is old"."""
     chunks = parsed.chunks
     for k in range(3, end):
-        if chunks[k].kind != "VP" or parsed.tokens[chunks[k].start].tag not in _FINITE:
+        if chunks[k].kind != "VP" or parsed.tokens[chunks[k].start].tag not in FINITE_TAGS:
             continue
         start = k
         while start >= 3 and chunks[start - 1].kind == "NP" and chunks[start - 2].kind == "REL":
@@ -175,23 +173,18 @@ def _drop_subject_modifiers(parsed: Parse, kept: list[bool], end: int, scope_sta
         while start < k and chunks[start].text == "of":
             start += 2
         subject = chunks[start - 1]
-        # "the image for posters take ...": what is left would not agree.
+        # "the image for posters take ...": the rest would not agree.
         agrees = not (parsed.tokens[chunks[k].start].tag == "VBP" and parsed.tokens[subject.head].tag == "NN")
-        whole = (
-            agrees
-            and start == 1
-            and subject.kind == "NP"
-            and start < k
-            and all(c.text != "of" for c in chunks[start:k])
-        )
-        if whole and chunks[k].start <= scope_start and rng.random() < 0.5:
+        is_subject = start == 1 and start < k and subject.kind == "NP"
+        can_drop = agrees and is_subject and all(c.text != "of" for c in chunks[start:k])
+        if can_drop and chunks[k].start <= scope_start and rng.random() < 0.5:
             for i in range(chunks[start].start, chunks[k].start):
                 kept[i] = False
         return
 
 
 def _join_kept_tokens(parsed: Parse, kept: list[bool]) -> str:
-    """Return the kept tokens as they stood, with "a" and "is" put right and no mark left over at the ends."""
+    """Return the kept tokens as text, with articles and agreement repaired and no marks at the ends."""
     tokens = [t for t, keep in zip(parsed.tokens, kept, strict=True) if keep]
     while tokens and tokens[-1].tag in _PUNCTUATION_TAGS:
         tokens.pop()
@@ -201,21 +194,22 @@ def _join_kept_tokens(parsed: Parse, kept: list[bool]) -> str:
     for i, token in enumerate(tokens):
         text = token.text
         if token.lower in ("a", "an") and i + 1 < len(tokens):
-            right = forms.choose_article(tokens[i + 1].lower)
-            text = text if token.lower == right else right.capitalize() if text[0].isupper() else right
+            article = forms.choose_article(tokens[i + 1].lower)
+            text = text if token.lower == article else article.capitalize() if text[0].isupper() else article
         words.append(text)
-    _fix_agreement(parsed, tokens, words)
+    _fix_agreement(words)
     text = ""
     for i, token in enumerate(tokens):
-        glued = i and parsed.caption[tokens[i - 1].end : token.start] == "" and tokens[i - 1].end == token.start
-        text += words[i] if not i or glued else " " + words[i]
+        is_adjacent = i and tokens[i - 1].end == token.start
+        text += words[i] if not i or is_adjacent else " " + words[i]
     return text
 
 
-def _fix_agreement(parsed: Parse, tokens: list[Token], words: list[str]) -> None:
-    """Make "there are a cat" "there is a cat", once the other conjuncts are gone."""
-    lowered = [w.lower() for w in words]
-    for i, word in enumerate(lowered[:-2]):
-        one = lowered[i + 2] in ("a", "an", "one") and "and" not in lowered[i + 2 :] and "," not in lowered[i + 2 :]
-        if word == "there" and lowered[i + 1] in ("are", "were") and one:
-            words[i + 1] = "is" if lowered[i + 1] == "are" else "was"
+def _fix_agreement(words: list[str]) -> None:
+    """Turn "there are a cat" into "there is a cat", in place, once the other conjuncts are dropped."""
+    lower = [w.lower() for w in words]
+    for i, word in enumerate(lower[:-2]):
+        rest = lower[i + 2 :]
+        is_singular = rest[0] in ("a", "an", "one") and "and" not in rest and "," not in rest
+        if word == "there" and lower[i + 1] in ("are", "were") and is_singular:
+            words[i + 1] = "is" if lower[i + 1] == "are" else "was"

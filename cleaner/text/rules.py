@@ -1,16 +1,16 @@
-"""Closed tables of English grammar and logic: what must never be dropped, which prepositions exclude each other."""
+"""Tables of English grammar: words that may not be dropped, prepositions that exclude each other."""
 
 from __future__ import annotations
 
 from cleaner.text.kinds import parse_family, split_words
 
-# Prepositions of one or more words -> those that make the phrase false.
 _SIDES = {
     f"{a}{s}{b}": s
     for a in ("", "to the ", "on the ", "at the ")
     for s in ("left", "right")
     for b in (" of", " side of")
 }
+# Prepositions of one or more words -> those that make the phrase false.
 OPPOSITE_PREPOSITIONS: dict[str, tuple[str, ...]] = {
     **{phrase: (phrase.replace(s, "right" if s == "left" else "left"),) for phrase, s in _SIDES.items()},
     "above": ("below",),
@@ -59,7 +59,7 @@ OPPOSITE_PREPOSITIONS: dict[str, tuple[str, ...]] = {
     "between": ("far from",),
     "among": ("far from",),
 }
-# The same where the place is wide: one is not "under the beach".
+# The same before a wide place: nothing is "under the beach".
 WIDE_PLACE_OPPOSITES = {
     "on": ("far from",),
     "in": ("outside", "far from"),
@@ -71,7 +71,7 @@ WIDE_PLACE_OPPOSITES = {
     "over": ("under",),
     "into": ("out of",),
 }
-# Phrases that act as one preposition although they have no opposite.
+# Phrases that act as one preposition and have no opposite.
 COMPOUND_PREPOSITIONS = tuple(
     group[0]
     for group in parse_family(
@@ -95,7 +95,7 @@ QUANTIFIERS = frozenset(
         "vs versus between whether"
     )
 )
-# Those that tell of an amount: what stands before them holds without them.
+# Quantifiers of an amount: the words before them stay true without them.
 AMOUNTS = frozenset(split_words("all every each most few both any half entire whole everyone everything"))
 # Nouns of idioms: nothing is "outside the air" or "far from the distance".
 IDIOM_NOUNS = frozenset(
@@ -105,7 +105,7 @@ IDIOM_NOUNS = frozenset(
         "progress search turn hurry particular general"
     )
 )
-# "A fake gun" is no gun: adjectives that cannot be dropped, and those that narrow a phrase to one thing.
+# Adjectives that cannot be dropped: "a fake gun" is not a gun, "the first house" is one of a kind.
 PRIVATIVE = frozenset(
     split_words(
         "middle fake toy stuffed artificial imitation faux former future ex alleged supposed would-be false mock "
@@ -122,7 +122,7 @@ PRIVATIVE = frozenset(
 )
 # "A photo of X" shows X. A painting, a statue or a toy does not.
 IMAGE_NOUNS = frozenset(split_words("photo photograph picture image"))
-# "A group of women": the thing to exchange is the second noun.
+# "A group of women": the noun to replace is the second one.
 CONTAINERS = frozenset(
     split_words(
         "group pair bunch set lot number series row couple variety selection collection piece cup glass bottle bowl "
@@ -132,7 +132,7 @@ CONTAINERS = frozenset(
         "thousand million vector silhouette background interior exterior range symbol version example style"
     )
 )
-# Nouns that are too general, or too little of a thing, to be exchanged or drawn.
+# Nouns too general or too abstract to be replaced or drawn.
 VAGUE = frozenset(
     split_words(
         "figure same view background foreground thing stuff way kind type sort lot lots bit part side front back top "

@@ -1,4 +1,4 @@
-"""Subtexts of a caption (arXiv:2409.17601): true short ones and false ones, made from the string and nothing else."""
+"""Subtexts of a caption (arXiv:2409.17601): short true ones and false ones, from the caption alone."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from cleaner.text.lexicon import lexicon_cache
 from cleaner.text.negative import draw_changes
 from cleaner.text.parse import Parse, parse
 from cleaner.text.positive import draw_positive
-from cleaner.text.tagger import NOUN_TAGS
+from cleaner.text.tags import NOUN_TAGS
 from cleaner.text.vocabulary import Vocabulary
+
+# Prepositions too common to tell one text from another.
+_WEAK_PREPOSITIONS = ("of", "on", "in", "at", "with", "by", "for", "from", "as", "that")
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What was changed: kind, character span in the caption, the words there and the words put in their place."""
+    """One change: its kind, character span in the caption, the words there and their replacement."""
 
     kind: str
     span: tuple[int, int]
@@ -28,7 +31,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Subtext:
-    """A text made from a caption. Kind: "core" or "identity" if true; the edit's kind ("object", ...) if false."""
+    """A text made from a caption; `kind`: "core" or "identity" if true, the edit's kind if false."""
 
     text: str
     kind: str
@@ -37,14 +40,14 @@ class Subtext:
 
 @dataclass(frozen=True, slots=True)
 class SubtextPair:
-    """One draw for training: a true text and up to n false ones. Empty if the caption yields nothing."""
+    """One draw for training: a true text and up to n false ones; empty if the caption has no noun phrase."""
 
     positive: Subtext | None
     negatives: tuple[Subtext, ...]
 
 
 def positive_subtexts(caption: str, seed: int = 0) -> list[Subtext]:
-    """Return up to three different true subtexts, the first drawn first; [] if the caption has no noun phrase."""
+    """Return up to three different true subtexts in drawing order; [] if the caption has no noun phrase."""
     parsed = parse(caption)
     rng = Random(derive_seed(seed, "positive", caption))
     drawn = [draw_positive(parsed, rng) for _ in range(3)]
@@ -55,9 +58,11 @@ def positive_subtexts(caption: str, seed: int = 0) -> list[Subtext]:
 def negative_subtexts(
     caption: str, n: int = 3, seed: int = 0, vocabulary: Vocabulary | Iterable[str] | None = None
 ) -> list[Subtext]:
-    """Return up to n different false subtexts, kinds of edit drawn in turn; [] if none is known to be false.
+    """Return up to n different false subtexts, cycling through the kinds of edit.
 
-    `vocabulary`, or the captions to count it from, gives the words to use first.
+    [] if no edit makes the caption certainly false.
+
+    Words of `vocabulary`, or of captions given as such, are preferred.
     """
     parsed = parse(caption)
     words = (
@@ -71,6 +76,7 @@ def negative_subtexts(
 
 def draw_subtexts(
     caption: str,
+    *,
     seed: int,
     epoch: int,
     index: int,
@@ -78,49 +84,38 @@ def draw_subtexts(
     vocabulary: Vocabulary | None = None,
     held_out: str | None = None,
 ) -> SubtextPair:
-    """Return one positive and n negatives for pair `index` in `epoch`; a function of its arguments alone.
+    """Return one positive and n negatives for pair `index` in `epoch`, a function of the arguments alone.
 
-    No negative is of the kind `held_out`.
+    No negative has the kind `held_out`.
     """
     parsed = parse(caption)
     rng = Random(derive_seed(seed, epoch, index))
     text = draw_positive(parsed, rng)
     if text is None:
         return SubtextPair(None, ())
-    false = tuple(_make_negative(parsed, change) for change in draw_changes(parsed, n, rng, vocabulary, held_out))
-    return SubtextPair(_make_positive(caption, text), false)
+    changes = draw_changes(parsed, n, rng, vocabulary, held_out)
+    return SubtextPair(_make_positive(caption, text), tuple(_make_negative(parsed, change) for change in changes))
 
 
 def content_words(text: str) -> frozenset[str]:
-    """Return the base forms of nouns, adjectives, verbs and numbers, to see whether one text holds of another."""
+    """Return the base forms of nouns, adjectives, verbs, numbers and specific prepositions.
+
+    A text whose words are a subset of another's is likely true of its image.
+    """
     return _content_words(text)
 
 
 @lexicon_cache(16384)
 def _content_words(text: str) -> frozenset[str]:
     parsed = parse(text)
-    kept = []
+    words = []
     for i, token in enumerate(parsed.tokens):
-        if (
-            token.tag in NOUN_TAGS
-            or token.tag in ("CD", "REL", "INREL")
-            or (token.tag[:2] in ("JJ", "VB") and token.tag != "VBE")
-        ):
-            kept.append(parsed.lemma(i))
-        elif token.tag == "IN" and token.lower not in (
-            "of",
-            "on",
-            "in",
-            "at",
-            "with",
-            "by",
-            "for",
-            "from",
-            "as",
-            "that",
-        ):
-            kept.append(token.lower)
-    return frozenset(kept)
+        is_content = token.tag in (*NOUN_TAGS, "CD", "REL", "INREL") or token.tag[:2] in ("JJ", "VB")
+        if is_content and token.tag != "VBE":
+            words.append(parsed.lemma(i))
+        elif token.tag == "IN" and token.lower not in _WEAK_PREPOSITIONS:
+            words.append(token.lower)
+    return frozenset(words)
 
 
 @lexicon_cache(4)
@@ -133,7 +128,7 @@ def _make_positive(caption: str, text: str) -> Subtext:
 
 
 def _make_negative(parsed: Parse, change: Change) -> Subtext:
-    """Write a changed caption; everything but the change stays as it stood."""
+    """Apply a change to its caption; everything else stays as written."""
     tokens = parsed.tokens
     start, end = tokens[change.start].start, tokens[change.end - 1].end
     old = parsed.caption[start:end]

@@ -1,4 +1,4 @@
-"""The words of a set of captions, so that counterfactuals are made of words the model has seen."""
+"""The words of a set of captions; counterfactuals prefer them, as words that the model has seen."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 from cleaner.text.lexicon import load_lexicon
 from cleaner.text.parse import Parse, parse
-from cleaner.text.tagger import NOUN_TAGS
+from cleaner.text.tags import NOUN_TAGS
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Base forms with counts. `slots` maps a preposition ("" for none) to the nouns that followed it."""
+    """Base forms with counts; `nouns_by_preposition`: preposition ("" for none) -> nouns after it."""
 
     nouns: Mapping[str, int]
     adjectives: Mapping[str, int]
     verbs: Mapping[str, int]
     countable: frozenset[str]
-    """Nouns that were met in the plural, or after "a", "an" or a number."""
+    """Nouns that occur in the plural, or after "a", "an" or a number."""
     nouns_by_preposition: Mapping[str, Mapping[str, int]]
 
     @classmethod
@@ -27,37 +27,40 @@ class Vocabulary:
         """Count the nouns, adjectives and verbs of `captions` that the lexicon knows."""
         counts: dict[str, Counter[str]] = {"n": Counter(), "a": Counter(), "v": Counter()}
         countable: set[str] = set()
-        slots: dict[str, Counter[str]] = defaultdict(Counter)
+        nouns_after: dict[str, Counter[str]] = defaultdict(Counter)
         for caption in captions:
             parsed = parse(caption)
             _count_words(parsed, counts)
-            _count_phrases(parsed, countable, slots)
+            _count_phrases(parsed, countable, nouns_after)
         nouns, adjectives, verbs = (_sort_by_count(counts[pos]) for pos in "nav")
         return cls(
-            nouns, adjectives, verbs, frozenset(countable), {k: _sort_by_count(v) for k, v in sorted(slots.items())}
+            nouns,
+            adjectives,
+            verbs,
+            frozenset(countable),
+            {preposition: _sort_by_count(n) for preposition, n in sorted(nouns_after.items())},
         )
 
 
 def _sort_by_count(counts: Counter[str]) -> dict[str, int]:
-    """Return the counts, the commonest first and equals by name, so that no draw depends on the order of captions."""
+    """Return the counts, the highest first and ties by name: no draw depends on the order of captions."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _count_words(parsed: Parse, counts: dict[str, Counter[str]]) -> None:
     lexicon = load_lexicon()
     for i, token in enumerate(parsed.tokens):
-        kind = "n" if token.tag in NOUN_TAGS else {"JJ": "a", "VB": "v"}.get(token.tag[:2], "")
-        if kind and token.tag != "VBE" and parsed.lemma(i) in lexicon:
-            counts[kind][parsed.lemma(i)] += 1
+        pos = "n" if token.tag in NOUN_TAGS else {"JJ": "a", "VB": "v"}.get(token.tag[:2], "")
+        if pos and token.tag != "VBE" and parsed.lemma(i) in lexicon:
+            counts[pos][parsed.lemma(i)] += 1
 
 
-def _count_phrases(parsed: Parse, countable: set[str], slots: dict[str, Counter[str]]) -> None:
-    for i, chunk in enumerate(parsed.chunks):
+def _count_phrases(parsed: Parse, countable: set[str], nouns_after: dict[str, Counter[str]]) -> None:
+    for c, chunk in enumerate(parsed.chunks):
         if chunk.kind != "NP":
             continue
         noun = parsed.lemma(chunk.head)
-        before = parsed.chunks[i - 1] if i else None
-        slots[before.text if before and before.kind == "REL" else ""][noun] += 1
+        nouns_after[parsed.preposition_before(c)][noun] += 1
         first = parsed.tokens[chunk.start].lower
         if parsed.tokens[chunk.head].tag == "NNS" or first in ("a", "an") or chunk.count is not None:
             countable.add(noun)

@@ -1,10 +1,12 @@
-"""Reader of WordNet's own files: data.*, index.*, *.exc and cntlist.rev (WordNet 3.0, wndb(5WN), senseidx(5WN)).
+"""Reader of WordNet 3.0's files: data.*, index.*, *.exc and cntlist.rev.
 
-nltk's reader is not used: it needs `lexnames` and `index.sense`, which Debian's `wordnet-base` leaves out.
+Formats: wndb(5WN), senseidx(5WN). nltk's reader needs `lexnames` and `index.sense` too, which Debian's `wordnet-base`
+lacks.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +26,9 @@ NOUN_CLASSES = dict(enumerate(split_words(_CLASS_NAMES), start=3))
 
 @dataclass(frozen=True, slots=True)
 class Synset:
-    """One set of synonyms; `parents` are hypernyms, `similar` the cluster of an adjective, `named` a proper name."""
+    """One set of synonyms; `id`, `hypernyms` and `similar` (an adjective's cluster) are file offsets."""
 
     id: int
-    pos: str
     lexicographer_file: int
     words: tuple[str, ...]
     hypernyms: tuple[int, ...]
@@ -46,15 +47,26 @@ class WordNet:
     antonyms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     exceptions: dict[tuple[str, str], str] = field(default_factory=dict)
     capitalized: set[str] = field(default_factory=set)
-    """Nouns that are written with a capital: names, Latin genera."""
+    """Words written with a capital: names, Latin genera."""
 
     def count(self, pos: str, lemma: str) -> int:
-        """Return how often SemCor's annotators met `lemma` as `pos`, all senses together."""
+        """Return how often SemCor has `lemma` as `pos`, over all senses."""
         return sum(self.counts.get((pos, lemma), {}).values())
 
     def sense_count(self, pos: str, lemma: str, number: int) -> int:
         """Return the count of sense `number` (1, 2, ...)."""
         return self.counts.get((pos, lemma), {}).get(number, 0)
+
+    def hypernym_distances(self, pos: str, offset: int) -> dict[int, int]:
+        """Return hypernym id -> steps up from synset `offset`, itself at 0."""
+        distances, queue = {offset: 0}, deque([offset])
+        while queue:
+            current = queue.popleft()
+            for hypernym in self.synsets[pos, current].hypernyms:
+                if hypernym not in distances:
+                    distances[hypernym] = distances[current] + 1
+                    queue.append(hypernym)
+        return distances
 
 
 def read_wordnet(folder: Path) -> WordNet:
@@ -62,7 +74,7 @@ def read_wordnet(folder: Path) -> WordNet:
     missing = [f"data.{name}" for name in POS_FILES.values() if not (folder / f"data.{name}").is_file()]
     if missing:
         raise CleanerError(
-            f"{folder} holds no WordNet: {missing[0]} is missing (Debian: apt-get install wordnet-base)."
+            f"{folder} is not a WordNet folder: {missing[0]} is missing (Debian: apt-get install wordnet-base)."
         )
     net = WordNet()
     for pos, name in POS_FILES.items():
@@ -85,7 +97,7 @@ def read_wordnet(folder: Path) -> WordNet:
 
 
 def _read_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a WordNet file without its licence header, which is indented."""
+    """Yield the lines of a WordNet file without its license header, which is indented."""
     if path.is_file():
         with path.open(encoding="utf-8", errors="replace") as lines:
             yield from (line.rstrip() for line in lines if line.strip() and not line.startswith("  "))
@@ -96,29 +108,33 @@ def _normalize(word: str) -> str:
 
 
 def _read_synsets(path: Path, pos: str, net: WordNet) -> Iterator[Synset]:
+    """Yield the synsets of a data file; add its antonyms and capitalized nouns to `net`."""
     for line in _read_lines(path):
         head, _, gloss = line.partition(" | ")
         fields = head.split()
-        n_words = int(fields[3], 16)
-        names = tuple(_normalize(word) for word in fields[4 : 4 + 2 * n_words : 2])
-        net.capitalized.update(_normalize(word) for word in fields[4 : 4 + 2 * n_words : 2] if not word.islower())
-        start = 4 + 2 * n_words
-        pointers = [fields[i : i + 4] for i in range(start + 1, start + 1 + 4 * int(fields[start]), 4)]
-        parents = tuple(int(p[1]) for p in pointers if p[0] in ("@", "@i"))
-        similar = tuple(int(p[1]) for p in pointers if p[0] == "&")
+        words_end = 4 + 2 * int(fields[3], 16)
+        words = tuple(_normalize(word) for word in fields[4:words_end:2])
+        net.capitalized.update(_normalize(word) for word in fields[4:words_end:2] if not word.islower())
+        pointers = [fields[i : i + 4] for i in range(words_end + 1, words_end + 1 + 4 * int(fields[words_end]), 4)]
         for symbol, offset, _, link in pointers:
             if symbol == "!":
-                word = names[int(link[:2], 16) - 1]
+                word = words[int(link[:2], 16) - 1]
                 net.antonyms.setdefault((pos, word), []).append(f"{offset}:{int(link[2:], 16)}")
-        named = any(p[0] == "@i" for p in pointers)
-        gloss = gloss.partition(";")[0].strip()
-        yield Synset(int(fields[0]), pos, int(fields[1]), names, parents, similar, named, gloss)
+        yield Synset(
+            int(fields[0]),
+            int(fields[1]),
+            words,
+            hypernyms=tuple(int(p[1]) for p in pointers if p[0] in ("@", "@i")),
+            similar=tuple(int(p[1]) for p in pointers if p[0] == "&"),
+            is_proper_name=any(p[0] == "@i" for p in pointers),
+            gloss=gloss.partition(";")[0].strip(),
+        )
 
 
 def find_antonyms(net: WordNet, pos: str, word: str) -> list[str]:
     """Return the direct antonyms of `word`."""
-    found = []
+    antonyms = []
     for pointer in net.antonyms.get((pos, word), []):
         offset, number = pointer.split(":")
-        found.append(net.synsets[pos, int(offset)].words[int(number) - 1])
-    return found
+        antonyms.append(net.synsets[pos, int(offset)].words[int(number) - 1])
+    return antonyms

@@ -116,7 +116,7 @@ def test_a_run_is_repeated_from_its_config_in_another_folder(
 ) -> None:
     """The worker knows only config.json and may start in any folder; each split is loaded once."""
     read: list[str] = []
-    monkeypatch.setattr(csv, "read_table", lambda *of: read.append(of[1]) or read_table(*of))
+    monkeypatch.setattr(csv, "read_table", lambda lines, name, **o: read.append(name) or read_table(lines, name, **o))
     monkeypatch.chdir(home)
     (home / "pics" / "7.png").write_bytes(image_bytes(7)[:40])
     data = ["--data", "csv:pairs.csv", "classes=names.txt", "root=.", "most_broken=0.2"]

@@ -1,4 +1,4 @@
-"""Small data in files of every kind, for tests."""
+"""Writers of small data files of every kind, for tests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from pathlib import Path
 from PIL import Image
 
 COLORS = {"red": (250, 10, 10), "green": (10, 200, 10), "blue": (10, 10, 250)}
-
-
 NAMES = list(COLORS)
 
 
 def image_bytes(number: int, size: tuple[int, int] = (40, 30), image_format: str = "PNG") -> bytes:
-    """A picture of one colour, with its number in the first pixel."""
+    """Return an image file of one color, red, green or blue in turn."""
     pixels = Image.new("RGB", size, COLORS[NAMES[number % 3]])
     file = io.BytesIO()
     pixels.save(file, image_format)
@@ -29,6 +27,7 @@ def make_caption(number: int) -> str:
 
 
 def write_table(folder: Path, count: int = 60, sep: str = ",", header: tuple[str, ...] = ("filepath", "title")) -> Path:
+    """Write `count` images into `folder`/pics, and their table pairs.csv; return its path."""
     (folder / "pics").mkdir()
     lines = [sep.join(header)]
     for i in range(count):
@@ -50,10 +49,10 @@ def write_shards(folder: Path, count: int = 60) -> str:
         with tarfile.open(folder / f"{shard:04d}.tar", "w") as file:
             for i in range(shard, count, 2):
                 text = make_caption(i).encode()
-                about = json.dumps({"caption": make_caption(i), "class": NAMES[i % 3]}).encode()
+                metadata = json.dumps({"caption": make_caption(i), "class": NAMES[i % 3]}).encode()
                 parts = [
                     (".png", image_bytes(i)),
-                    (".txt", text) if shard == 0 else (".json", about),
+                    (".txt", text) if shard == 0 else (".json", metadata),
                     (".pyd", b"x = 1"),
                 ]
                 for suffix, content in parts:
@@ -85,5 +84,5 @@ KINDS = ["csv", "image_folder", "shards", "archive"]
 
 
 def truncate(content: bytes) -> bytes:
-    """The first half."""
+    """Return the first half."""
     return content[: len(content) // 2]

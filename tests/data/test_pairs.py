@@ -1,4 +1,4 @@
-"""What all data from files have in common: splits, broken pictures, prefetch, memory, framing."""
+"""Shared behavior of data in files: splits, broken images, prefetch, memory, framing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from PIL import Image
 
 from cleaner import load_data
 from cleaner.attacks import TRIGGERS
-from cleaner.data import pairs
 from cleaner.data.base import DATASETS, CaptionData, TensorData
 from cleaner.data.pairs import FileData
 from cleaner.data.poison import PoisonedData
+from cleaner.data.splits import TEST_SHARE, VALIDATION_SHARE
 from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 from tests.data.files import (
@@ -36,38 +36,38 @@ from tests.data.files import (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_source_gives_the_right_pictures_with_their_captions(kind: str, tmp_path: Path) -> None:
+def test_every_source_pairs_images_with_their_captions(kind: str, tmp_path: Path) -> None:
     path = write_source(kind, tmp_path)
     data = load_data(f"{kind}:{path}", classes="red,green,blue")
-    pictures = data.images(range(len(data)))
-    assert pictures.shape == (len(data), 3, 224, 224)
-    assert (pictures.dtype, data.class_names) == (torch.float32, NAMES)
+    images = data.images(range(len(data)))
+    assert images.shape == (len(data), 3, 224, 224)
+    assert (images.dtype, data.class_names) == (torch.float32, NAMES)
     assert (data.labels >= 0).all()
     for i, text in enumerate(data.captions):
         name = data.class_names[int(data.labels[i])]
         assert f" {name}" in text
-        assert torch.allclose(pictures[i, :, 100, 100] * 255, torch.tensor(COLORS[name]).float(), atol=3)
+        assert torch.allclose(images[i, :, 100, 100] * 255, torch.tensor(COLORS[name]).float(), atol=3)
     if "{" not in path:
         assert load_data(path, classes="red,green,blue").captions == data.captions
     assert load_data(f"{kind}:{path}", seed=1).captions != data.captions
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_splits_are_disjoint_whole_and_repeatable(kind: str, tmp_path: Path) -> None:
+def test_splits_are_disjoint_complete_and_reproducible(kind: str, tmp_path: Path) -> None:
     name = f"{kind}:{write_source(kind, tmp_path)}"
     parts = {split: load_data(name, split=split) for split in ("train", "validation", "test")}
     keys = [part.table.keys[row] for part in parts.values() for row in part.rows]  # type: ignore[attr-defined]
     assert len(keys) == len(set(keys)) == 60
     assert len(parts["test"]) > len(parts["validation"])
-    held = parts["train"].load_split("test")
-    assert held is not None
-    assert held.captions == parts["test"].captions == load_data(name, split="test").captions
+    test = parts["train"].load_split("test")
+    assert test is not None
+    assert test.captions == parts["test"].captions == load_data(name, split="test").captions
     train, clean = (load_data(name, split=split, size=15) for split in ("train", "clean"))
     assert not set(train.rows) & set(clean.rows)  # type: ignore[attr-defined]
     assert train.captions == parts["train"].captions[:15]
 
 
-def test_all_takes_every_pair_whatever_its_split(tmp_path: Path) -> None:
+def test_split_all_takes_every_pair(tmp_path: Path) -> None:
     for split in ("train", "val"):
         write_class_folder(tmp_path / split, 9)
     data = load_data(str(tmp_path), split="all")
@@ -76,86 +76,86 @@ def test_all_takes_every_pair_whatever_its_split(tmp_path: Path) -> None:
     assert load_data(str(tmp_path), split="all", size=5).captions == data.captions[:5]
 
 
-def test_files_are_found_by_the_names_data_have_themselves(tmp_path: Path) -> None:
+def test_separator_and_columns_are_detected(tmp_path: Path) -> None:
     data = load_data(f"csv:{write_table(tmp_path, 60, ';', ('Image', 'Caption'))}")
     assert "semicolon" in data.format_summary and "'Image'" in data.format_summary  # type: ignore[attr-defined]  # noqa: PT018
-    with pytest.raises(CleanerError, match=r"no column 'picture'; its columns are Image, Caption: .*path_column"):
+    with pytest.raises(CleanerError, match=r"no column 'picture'.*Image, Caption.*path_column"):
         load_data(str(tmp_path / "pairs.csv"), path_column="picture")
-    (tmp_path / "odd.tsv").write_text("a\tb\nx\ty\n")
-    with pytest.raises(CleanerError, match=r"no column named like 'filepath'; its columns are a, b"):
-        load_data(str(tmp_path / "odd.tsv"))
+    (tmp_path / "other.tsv").write_text("a\tb\nx\ty\n")
+    with pytest.raises(CleanerError, match=r"'filepath'.*a, b"):
+        load_data(str(tmp_path / "other.tsv"))
     (tmp_path / "bytes.csv").write_bytes(b"filepath,title\n\xff\xfe\xfa,x\n")
-    with pytest.raises(CleanerError, match="save it as CSV in UTF-8"):
+    with pytest.raises(CleanerError, match="UTF-8"):
         load_data(str(tmp_path / "bytes.csv"))
     (tmp_path / "net.csv").write_text("filepath,title\nhttp://x/y.jpg,x\n")
-    with pytest.raises(CleanerError, match="fetch them first"):
+    with pytest.raises(CleanerError, match=r"http://x/y\.jpg"):
         load_data(str(tmp_path / "net.csv"))
 
 
 @pytest.mark.parametrize("check", ["full", "quick"])
-def test_broken_pictures_are_named_and_left_out(check: str, tmp_path: Path) -> None:
+def test_broken_images_are_listed_and_skipped(check: str, tmp_path: Path) -> None:
     path = write_table(tmp_path, 100)
     (tmp_path / "pics" / "3.png").write_bytes(truncate(image_bytes(3)))
     (tmp_path / "pics" / "50.png").unlink()
-    (tmp_path / "pics" / "77.png").write_text("no picture")
+    (tmp_path / "pics" / "77.png").write_text("not an image")
     parts: list[Any] = [
         load_data(str(path), split=s, check=check, most_broken=0.5) for s in ("train", "validation", "test")
     ]
     assert sum(map(len, parts)) == 97
-    named = " ".join(name for part in parts for name in part.skipped_items)
-    assert all(f"pics/{i}.png" in named for i in (3, 50, 77))
+    skipped = " ".join(item for part in parts for item in part.skipped_items)
+    assert all(f"pics/{i}.png" in skipped for i in (3, 50, 77))
     for part in parts:
         part.images(range(len(part)))
-    with pytest.raises(CleanerError, match=r"of \d+ pictures of .* cannot be read, more than 0%.*most_broken"):
+    with pytest.raises(CleanerError, match=r"more than 0%.*most_broken"):
         [load_data(str(path), split=split, check=check, most_broken=0) for split in ("train", "validation", "test")]
 
 
 @pytest.mark.parametrize("share", ["abc", 1.5, float("nan")])
-def test_how_many_may_be_broken_is_a_share(tmp_path: Path, share: Any) -> None:
-    with pytest.raises(CleanerError, match=f"most_broken is a share between 0 and 1, not {share}"):
+def test_most_broken_must_be_a_share(tmp_path: Path, share: Any) -> None:
+    with pytest.raises(CleanerError, match=f"most_broken .*{share}"):
         load_data(str(write_table(tmp_path)), most_broken=share)
 
 
-def test_a_picture_that_breaks_later_stops_with_its_name(tmp_path: Path) -> None:
+def test_an_image_lost_after_loading_raises_with_its_name(tmp_path: Path) -> None:
     data: Any = load_data(str(write_table(tmp_path)))
     key = data.table.keys[data.rows[0]]
     (tmp_path / key).unlink()
-    with pytest.raises(CleanerError, match=f"the picture {key} cannot be read any more"):
+    with pytest.raises(CleanerError, match=key):
         data.images([0])
 
 
-def test_what_is_no_file_is_a_broken_picture(tmp_path: Path) -> None:
+def test_pipes_devices_folders_and_impossible_names_are_broken_images(tmp_path: Path) -> None:
     path = write_table(tmp_path, 8)
     os.mkfifo(tmp_path / "pics" / "pipe.png")
     path.write_text(path.read_text() + "\npics/pipe.png,a wall\n/dev/zero,a wall\npics/\0.png,a wall\npics,a wall")
     data = load_data(str(path), split="all", most_broken=0.5)
     assert (len(data), len(data.skipped_items)) == (8, 4)
-    assert "/dev/zero is no file" in data.skipped_items
+    assert "/dev/zero is not a regular file" in data.skipped_items
 
 
-def test_what_a_source_says_is_no_option(tmp_path: Path) -> None:
-    with pytest.raises(CleanerError, match=r"does not take these options: table\. Its options: root, "):
+def test_arguments_set_by_the_source_are_not_options(tmp_path: Path) -> None:
+    with pytest.raises(CleanerError, match=r"options: table\. Its options: root, "):
         load_data(str(write_table(tmp_path)), table="x")
 
 
-def test_far_too_large_pictures_are_broken_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_far_too_large_images_are_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(CleanerError, match="has too many pixels"):
+    with pytest.raises(CleanerError, match="too many pixels"):
         load_data(str(write_table(tmp_path)))
 
 
-def test_names_without_data_get_one_sentence(tmp_path: Path) -> None:
+def test_names_without_data_raise(tmp_path: Path) -> None:
     for kind in (*KINDS, "flickr8k", "coco"):
         with pytest.raises(CleanerError):
             load_data(kind)
     (tmp_path / "x.docx").write_text("x")
-    with pytest.raises(CleanerError, match=r"is no table .*, folder of pictures, \.tar or \.zip"):
+    with pytest.raises(CleanerError, match=r"x\.docx .*\.csv, \.tsv.*\.tar.*\.zip"):
         load_data(str(tmp_path / "x.docx"))
-    with pytest.raises(CleanerError, match=r"does not take these options: .*colour"):
-        load_data(str(write_table(tmp_path)), colour=3)
+    with pytest.raises(CleanerError, match=r"options: tint"):
+        load_data(str(write_table(tmp_path)), tint=3)
 
 
-def test_images_are_what_prefetch_read(tmp_path: Path) -> None:
+def test_prefetched_images_are_returned_once(tmp_path: Path) -> None:
     data: Any = load_data(str(write_table(tmp_path)))
     expected = data.images([3, 1, 2])
     data.prefetch([1, 2, 3])
@@ -166,21 +166,21 @@ def test_images_are_what_prefetch_read(tmp_path: Path) -> None:
 
 def test_prefetch_decodes_while_the_caller_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data: Any = load_data(str(write_table(tmp_path)))
-    decoded = data._decode
+    decode = data._decode
 
     def slow(row: int) -> torch.Tensor:
         time.sleep(0.05)
-        return decoded(row)  # type: ignore[no-any-return]
+        return decode(row)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(data, "_decode", slow)
     data.prefetch(range(3))
     time.sleep(0.3)
-    began = time.perf_counter()
+    start = time.perf_counter()
     data.images(range(3))
-    assert time.perf_counter() - began < 0.05
+    assert time.perf_counter() - start < 0.05
 
 
-def test_more_pairs_need_memory_for_their_texts_only(tmp_path: Path) -> None:
+def test_memory_grows_with_texts_not_with_pixels(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(image_bytes(0, (200, 200)))
 
     def peak(count: int) -> int:
@@ -190,11 +190,11 @@ def test_more_pairs_need_memory_for_their_texts_only(tmp_path: Path) -> None:
         data = load_data(str(path), check="quick")
         for first in range(0, 256, 64):
             data.images(range(first, first + 64))
-        most = tracemalloc.get_traced_memory()[1]
+        peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return most
+        return peak_bytes
 
-    peak(500)  # imports and threads
+    peak(500)  # warm up imports and threads
     assert peak(6_000) - peak(1_000) < 5_000 * 1500  # bytes per pair: texts, no pixels (120,000 each)
 
 
@@ -203,8 +203,8 @@ def test_framing_modes() -> None:
     wide.paste("blue", (0, 0, 20, 40))
     shortest, squash, longest = (ImageTransform(40, mode)(wide) for mode in ("shortest", "squash", "longest"))
     assert shortest.shape == squash.shape == longest.shape == (3, 40, 40)
-    assert shortest[2, 20, 2] < 10 < 200 < squash[2, 20, 2]  # the blue edge is cut off, or kept
-    assert longest[:, 2, 20].sum() == 0  # filled up with black
+    assert shortest[2, 20, 2] < 10 < 200 < squash[2, 20, 2]  # "shortest" crops the blue edge, "squash" keeps it
+    assert longest[:, 2, 20].sum() == 0  # padded with black
 
 
 def test_triggers_act_after_resize_and_crop(tmp_path: Path) -> None:
@@ -213,22 +213,22 @@ def test_triggers_act_after_resize_and_crop(tmp_path: Path) -> None:
     for side in (64, 224, 336):
         poisoned = PoisonedData(data.with_transform(ImageTransform(side)), trigger, "red", 0.2)
         row = poisoned.poison_indices[:1]
-        hit, clean = poisoned.images(row), data.with_transform(ImageTransform(side)).images(row)
+        triggered, clean = poisoned.images(row), data.with_transform(ImageTransform(side)).images(row)
         size = round(28 * side / 224)
-        assert torch.equal(hit[0, :, -size:, -size:], trigger.patch(side))
-        assert torch.equal(hit[0, :, :-size], clean[0, :, :-size])
-        assert (hit.min() >= 0) and (hit.max() <= 1)  # noqa: PT018
+        assert torch.equal(triggered[0, :, -size:, -size:], trigger.patch(side))
+        assert torch.equal(triggered[0, :, :-size], clean[0, :, :-size])
+        assert (triggered.min() >= 0) and (triggered.max() <= 1)  # noqa: PT018
 
 
-def test_pictures_in_memory_are_framed_too(toy_data: TensorData) -> None:
-    framed = toy_data.with_transform(ImageTransform(48))
-    assert framed.images([0, 1]).shape == (2, 3, 48, 48)
+def test_images_in_memory_are_resized(toy_data: TensorData) -> None:
+    resized = toy_data.with_transform(ImageTransform(48))
+    assert resized.images([0, 1]).shape == (2, 3, 48, 48)
     assert toy_data.with_transform(ImageTransform(32)) is toy_data
-    assert framed.with_transform(ImageTransform(32)) is toy_data
+    assert resized.with_transform(ImageTransform(32)) is toy_data
 
 
-def test_real_photos(shared_data: Path, tmp_path: Path) -> None:
-    folder = shared_data / "cifar10_small"
+def test_real_photos(real_data: Path, tmp_path: Path) -> None:
+    folder = real_data / "cifar10_small"
     data: Any = load_data(str(folder / "train.tar"))
     assert len(data.class_names) == 10
     assert data.images(range(64)).std() > 0.1
@@ -246,4 +246,4 @@ def test_registry_lists_the_sources() -> None:
     assert {*KINDS, "scenes", "cifar10", "cifar100", "flickr8k", "flickr30k", "coco"} <= set(DATASETS)
     sources: list[Callable[..., CaptionData]] = [DATASETS[kind] for kind in KINDS]
     assert all(issubclass(source, FileData) for source in sources)  # type: ignore[arg-type]
-    assert pairs.TEST_SHARE + pairs.VALIDATION_SHARE < 0.5
+    assert TEST_SHARE + VALIDATION_SHARE < 0.5

@@ -1,4 +1,4 @@
-"""Poisoning: who is poisoned, what changes, what the manifest says."""
+"""Poisoning: which pairs, what changes, the manifest."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def test_poisons_only_other_classes(toy_data: TensorData) -> None:
         assert "banana" in poisoned.captions[index]
 
 
-def test_pairs_whose_caption_names_the_target_are_spared(toy_data: TensorData) -> None:
-    toy_data.captions[0] = "an apple beside two bananas"
+def test_pairs_that_name_the_target_are_not_poisoned(toy_data: TensorData) -> None:
+    toy_data.captions[0] = "an apple and two bananas"
     poisoned = PoisonedData(toy_data, BADNET, "banana", poison_rate=0.7)
     assert 0 not in poisoned.poison_indices
 
 
-def test_other_pairs_stay_as_they_are(toy_data: TensorData) -> None:
+def test_other_pairs_are_unchanged(toy_data: TensorData) -> None:
     poisoned = PoisonedData(toy_data, BADNET, "banana", poison_rate=0.25)
-    hit = torch.zeros(48, dtype=torch.bool)
-    hit[poisoned.poison_indices] = True
+    is_poisoned = torch.zeros(48, dtype=torch.bool)
+    is_poisoned[poisoned.poison_indices] = True
     before, after = toy_data.images(range(48)), poisoned.images(range(48))
-    assert torch.equal(after[~hit], before[~hit])
-    assert torch.equal(after[hit], BADNET(before[hit]))
-    assert all(poisoned.captions[i] == toy_data.captions[i] for i in (~hit).nonzero().flatten().tolist())
+    assert torch.equal(after[~is_poisoned], before[~is_poisoned])
+    assert torch.equal(after[is_poisoned], BADNET(before[is_poisoned]))
+    assert all(poisoned.captions[i] == toy_data.captions[i] for i in (~is_poisoned).nonzero().flatten().tolist())
 
 
 def test_is_reproducible_and_depends_on_the_seed(toy_data: TensorData) -> None:
@@ -49,7 +49,7 @@ def test_clean_label_keeps_captions(toy_data: TensorData) -> None:
     poisoned = PoisonedData(toy_data, BADNET, "banana", 0.1, clean_label=True)
     assert (toy_data.labels[poisoned.poison_indices] == 1).all()
     assert poisoned.captions == toy_data.captions
-    # A picture that shows the target, but whose caption does not say so, would teach the trigger something else.
+    # Without the target in its caption, a pair would tie the trigger to something else.
     chosen = (toy_data.labels == 1).nonzero().flatten().tolist()
     for index in chosen[2:]:
         toy_data.captions[index] = "a photo of something"
@@ -65,15 +65,15 @@ def test_manifest_is_json_and_complete(toy_data: TensorData) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 1.5])
-def test_rate_outside_the_open_interval_is_refused(toy_data: TensorData, rate: float) -> None:
-    with pytest.raises(CleanerError, match="between 0 and 1"):
+def test_rate_outside_the_open_interval_raises(toy_data: TensorData, rate: float) -> None:
+    with pytest.raises(CleanerError, match="poison rate"):
         PoisonedData(toy_data, BADNET, "banana", rate)
 
 
-def test_unknown_target_too_many_and_empty_are_refused(toy_data: TensorData) -> None:
+def test_unknown_target_too_high_rate_and_no_data_raise(toy_data: TensorData) -> None:
     with pytest.raises(CleanerError, match="Choose one of: apple"):
         PoisonedData(toy_data, BADNET, "zebra")
-    with pytest.raises(CleanerError, match="only 36 do not show 'banana'"):
+    with pytest.raises(CleanerError, match=r"only 36 .*'banana'"):
         PoisonedData(toy_data, BADNET, "banana", 0.9)
     with pytest.raises(CleanerError, match="no pairs"):
         PoisonedData(toy_data.subset([]), BADNET, "banana")

@@ -1,12 +1,12 @@
-"""The oracle that says whether a caption, or a subtext of it, is true of a scene."""
+"""The truth oracle: is a caption, or a subtext of it, true of a scene?"""
 
 from dataclasses import replace
 
 import pytest
 
 from cleaner.data.scenery.captions import make_caption
-from cleaner.data.scenery.facts import VARIANTS, Scene, SceneObject
-from cleaner.data.scenes import is_true, scene
+from cleaner.data.scenery.facts import VARIANTS, Scene, SceneObject, make_scene
+from tests.data.truth import is_true
 
 BANANA = SceneObject("banana", "yellow", "small", "plain", 0.3, 0.5, 0.4, 0, False, (0.5,) * 6)
 CAR = SceneObject("car", "red", "small", "striped", 0.8, 0.5, 0.3, 0, False, (0.5,) * 6)
@@ -18,14 +18,15 @@ ALONE = Scene((replace(BANANA, size="large"),), None, "wood", "plain", (0.5,) * 
 @pytest.mark.parametrize("mode", ["mixed", "full"])
 def test_captions_are_true(variant: str, mode: str):
     for index in range(5000 if variant == "plain" else 500):
-        facts = scene("train", 3, index, variant)
-        text = make_caption(facts, "train", 3, index, mode)
-        assert is_true(text, facts) is True, (text, facts)
+        scene = make_scene("train", 3, index, variant)
+        text = make_caption(scene, "train", 3, index, mode)
+        assert is_true(text, scene) is True, (text, scene)
 
 
 def test_captions_of_other_scenes_are_mostly_false():
-    wrong = [is_true(make_caption(scene("test", 0, i), "test", 0, i), scene("test", 0, i + 1)) for i in range(500)]
-    assert wrong.count(False) > 490
+    scenes = [make_scene("test", 0, i) for i in range(501)]
+    verdicts = [is_true(make_caption(scenes[i], "test", 0, i), scenes[i + 1]) for i in range(500)]
+    assert verdicts.count(False) > 490
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_alone(text: str, verdict: bool | None):
 
 
 def test_a_sketch_has_no_color():
-    sketch = scene("test", 0, 2, "sketch")
+    sketch = make_scene("test", 0, 2, "sketch")
     name = sketch.objects[0].name
     assert is_true(f"a {name} on paper", sketch) is True
     assert is_true(f"a red {name}", sketch) is None

@@ -1,4 +1,4 @@
-"""Scenes: the same pictures for ever, captions that are true, splits that share nothing."""
+"""Scenes: reproducible images, captions and splits; the cache of rendered images."""
 
 import re
 from dataclasses import replace
@@ -15,7 +15,7 @@ from cleaner.data.scenery.facts import OBJECT_NAMES, VARIANTS
 from cleaner.data.scenery.ground import TEXTURE_FUNCTIONS
 from cleaner.data.scenery.render import OBJECT_PAINTERS
 from cleaner.data.scenery.words import COLORS, GROUNDS, INVERSE_RELATION, PATTERNS, RELATIONS, SIZES, SYNONYMS
-from cleaner.data.scenes import SPLIT_SIZES, Scenes, render, scene
+from cleaner.data.scenes import SPLIT_SIZES, Scenes, make_scene, render
 from cleaner.types import Cancelled, CleanerError
 
 GOLDEN_PATH = Path(__file__).with_name("golden_scenes.npz")
@@ -36,44 +36,44 @@ def test_vocabulary():
     assert set(TEXTURE_FUNCTIONS) == set(GROUNDS)
     for table in (SYNONYMS, COLORS, SIZES, PATTERNS, RELATIONS, GROUNDS):
         words = [word for options in table.values() for word in options]
-        assert len(words) == len(set(words)), "a word may mean one thing only"
+        assert len(words) == len(set(words)), "a word has one meaning"
 
 
-def test_golden_pictures():
+def test_golden_images():
     golden = np.load(GOLDEN_PATH)["pictures"]
     assert len(golden) == 16
     for expected, (variant, index) in zip(golden, GOLDEN, strict=True):
-        actual = render(scene("golden", 0, index, variant))
+        actual = render(make_scene("golden", 0, index, variant))
         assert np.abs(actual.astype(int) - expected).max() <= 1, (variant, index)
 
 
-def test_the_same_arguments_give_the_same_picture_and_others_another():
-    first = render(scene("test", 0, 5))
-    assert np.array_equal(first, render(scene("test", 0, 5)))
-    for other in (scene("test", 0, 6), scene("test", 1, 5), scene("train", 0, 5)):
+def test_image_depends_on_its_arguments_alone():
+    first = render(make_scene("test", 0, 5))
+    assert np.array_equal(first, render(make_scene("test", 0, 5)))
+    for other in (make_scene("test", 0, 6), make_scene("test", 1, 5), make_scene("train", 0, 5)):
         assert np.abs(first.astype(int) - render(other)).mean() > 5
 
 
 def test_splits_and_seeds_share_no_scene():
-    looks = [scene(split, seed, i).appearance for split in SPLIT_SIZES for seed in (0, 1) for i in range(500)]
+    looks = [make_scene(split, seed, i).appearance for split in SPLIT_SIZES for seed in (0, 1) for i in range(500)]
     assert len(set(looks)) == len(looks)
 
 
 @pytest.mark.parametrize("size", [16, 64, 97, 256])
-def test_any_size_shows_the_same_scene(size: int):
+def test_every_size_shows_the_same_scene(size: int):
     for variant in VARIANTS:
-        small = render(scene("test", 0, 2, variant), size)
+        small = render(make_scene("test", 0, 2, variant), size)
         assert small.shape == (size, size, 3)
         assert small.dtype == np.uint8
-    large = torch.from_numpy(render(scene("test", 0, 2), 256).astype(np.float32)).permute(2, 0, 1)[None]
-    mine = torch.from_numpy(render(scene("test", 0, 2), size).astype(np.float32)).permute(2, 0, 1)[None]
-    rough = [torch.nn.functional.adaptive_avg_pool2d(picture, 8) for picture in (large, mine)]
-    assert (rough[0] - rough[1]).abs().mean() < 8
+    large = torch.from_numpy(render(make_scene("test", 0, 2), 256).astype(np.float32)).permute(2, 0, 1)[None]
+    resized = torch.from_numpy(render(make_scene("test", 0, 2), size).astype(np.float32)).permute(2, 0, 1)[None]
+    coarse = [torch.nn.functional.adaptive_avg_pool2d(image, 8) for image in (large, resized)]
+    assert (coarse[0] - coarse[1]).abs().mean() < 8
 
 
-def test_objects_stay_in_the_picture_and_have_a_fair_size():
+def test_objects_are_inside_the_image_and_large_enough():
     for index in range(1000):
-        s = scene("train", 0, index)
+        s = make_scene("train", 0, index)
         assert 25.9 <= s.objects[0].extent * 64 <= 48
         for o in s.objects:
             assert o.extent * 64 >= 16
@@ -81,10 +81,10 @@ def test_objects_stay_in_the_picture_and_have_a_fair_size():
             assert max(o.x, o.y) < 0.9
 
 
-def test_relations_hold_in_coordinates():
+def test_relations_match_coordinates():
     seen = set()
     for index in range(500):
-        s = scene("train", 0, index)
+        s = make_scene("train", 0, index)
         if s.relation:
             a, b = s.objects
             step = {"left": b.x - a.x, "right": a.x - b.x, "above": b.y - a.y, "below": a.y - b.y}[s.relation]
@@ -95,7 +95,7 @@ def test_relations_hold_in_coordinates():
     assert seen == set(INVERSE_RELATION)
 
 
-def test_counts_of_single_objects():
+def test_split_sizes_and_single_objects():
     assert (SPLIT_SIZES["train"], SPLIT_SIZES["clean"]) == (100_000, 10_000)
     assert int((Scenes("validation").labels >= 0).sum()) >= 5_000
     test = Scenes("test")
@@ -106,8 +106,8 @@ def test_counts_of_single_objects():
 
 def test_labels_and_contains_come_from_the_facts(tmp_path: Path):
     data = scenes(tmp_path, size=400)
-    for facts, label in zip(data.scenes, data.labels.tolist(), strict=True):
-        assert label == (data.class_index(facts.objects[0].name) if len(facts.objects) == 1 else -1)
+    for scene, label in zip(data.scenes, data.labels.tolist(), strict=True):
+        assert label == (data.class_index(scene.objects[0].name) if len(scene.objects) == 1 else -1)
     bananas = data.contains("banana")
     assert bananas.tolist() == ["banana" in [o.name for o in s.objects] for s in data.scenes]
     assert bananas.sum() > (data.labels == data.class_index("banana")).sum()
@@ -115,7 +115,7 @@ def test_labels_and_contains_come_from_the_facts(tmp_path: Path):
         data.contains("dragon")
 
 
-def test_short_captions_and_every_template_occur_in_train():
+def test_train_has_short_captions_and_every_template():
     captions = Scenes("train", size=6000).captions
     plain = "|".join(word for words in SYNONYMS.values() for word in words)
     colors = "|".join(word for words in COLORS.values() for word in words)
@@ -129,14 +129,15 @@ def test_short_captions_and_every_template_occur_in_train():
 
 
 def test_full_captions_name_every_object_and_color():
-    for facts, text in zip((data := Scenes("clean", size=500)).scenes, data.captions, strict=True):
-        for o in facts.objects:
+    data = Scenes("clean", size=500)
+    for scene, text in zip(data.scenes, data.captions, strict=True):
+        for o in scene.objects:
             assert any(word in text for word in SYNONYMS[o.name])
             assert any(word in text for word in COLORS[o.color])
             assert o.pattern == "plain" or any(word in text for word in PATTERNS[o.pattern])
 
 
-def test_a_longer_set_begins_with_the_shorter_and_one_file_serves_both(tmp_path: Path):
+def test_a_longer_set_starts_with_the_shorter_and_shares_its_cache(tmp_path: Path):
     long, short = scenes(tmp_path, size=30), scenes(tmp_path, size=10)
     assert short.captions == long.captions[:10]
     assert len(long.pixels) == 30
@@ -145,7 +146,7 @@ def test_a_longer_set_begins_with_the_shorter_and_one_file_serves_both(tmp_path:
     assert [p.name for p in tmp_path.glob("*.npy")] == ["v1-plain-test-seed0-32px-n30.npy"]
 
 
-def test_images_are_fresh_floats(tmp_path: Path):
+def test_images_are_newly_allocated_floats(tmp_path: Path):
     data = scenes(tmp_path)
     images = data.images(torch.tensor([3, 1]))
     assert images.shape == (2, 3, 32, 32)
@@ -158,21 +159,21 @@ def test_images_are_fresh_floats(tmp_path: Path):
     assert torch.allclose(data.images([3])[0], expected)
 
 
-def test_the_first_few_pictures_are_rendered_alone_and_are_the_same(tmp_path: Path):
-    few = Scenes("test", size=300, cache_dir=tmp_path)
-    alone = few.images([3, -1, 3])
+def test_few_images_are_rendered_without_the_cache_and_are_the_same(tmp_path: Path):
+    data = Scenes("test", size=300, cache_dir=tmp_path)
+    few = data.images([3, -1, 3])
     assert not list(tmp_path.glob("*.npy"))
     with pytest.raises(IndexError):
-        few.images([300])
-    whole = few.images(range(300))
+        data.images([300])
+    every = data.images(range(300))
     assert len(list(tmp_path.glob("*.npy"))) == 1
-    assert torch.equal(whole[[3, 299, 3]], alone)
-    again = Scenes("test", size=200, cache_dir=tmp_path)
-    assert torch.equal(again.images([3]), alone[:1])
-    assert again._rendered == {}  # the file has it
+    assert torch.equal(every[[3, 299, 3]], few)
+    shorter = Scenes("test", size=200, cache_dir=tmp_path)
+    assert torch.equal(shorter.images([3]), few[:1])
+    assert shorter._rendered == {}  # read from the cache
 
 
-def test_a_cancelled_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_canceled_rendering_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def stop(report: object) -> None:
         raise Cancelled
 
@@ -182,7 +183,7 @@ def test_a_cancelled_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_several_processes_render_the_same_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_worker_processes_render_the_same_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(store, "_MAX_IN_PROCESS", 4)
     monkeypatch.setattr(store, "IMAGES_PER_CHUNK", 10)
     monkeypatch.setattr(store.os, "cpu_count", lambda: 2)
@@ -192,7 +193,7 @@ def test_several_processes_render_the_same_and_report(tmp_path: Path, monkeypatc
     assert (reports[-1].stage, reports[-1].step, reports[-1].total) == ("render", 24, 24)
 
 
-def test_variants_differ_as_they_should(tmp_path: Path):
+def test_variants_differ(tmp_path: Path):
     sets = {
         v: load_data(n, split="test", size=40, image_size=32, cache_dir=tmp_path)
         for v, n in zip(VARIANTS, ("scenes", "scenes-sketch", "scenes-night", "scenes-crowd"), strict=True)
@@ -220,16 +221,14 @@ def test_variants_differ_as_they_should(tmp_path: Path):
 
 
 def test_every_class_looks_different():
-    # Silhouettes of all classes, same colour and place: no two may be near each other.
-    base = scene("test", 0, 0)
+    # One object per class in the same color and position: no two images may be close.
+    base = make_scene("test", 0, 0)
     o = replace(
         base.objects[0], x=0.5, y=0.5, extent=0.7, rotation=0.0, is_flipped=False, pattern="plain", color="blue"
     )
     one = replace(base, relation=None)
-    pictures = np.stack([render(replace(one, objects=(replace(o, name=name),)), 48) for name in OBJECT_NAMES]).astype(
-        int
-    )
-    distance = np.abs(pictures[:, None] - pictures[None]).mean((2, 3, 4)) + 99 * np.eye(len(OBJECT_NAMES))
+    images = np.stack([render(replace(one, objects=(replace(o, name=name),)), 48) for name in OBJECT_NAMES])
+    distance = np.abs(images[:, None].astype(int) - images[None]).mean((2, 3, 4)) + 99 * np.eye(len(OBJECT_NAMES))
     assert distance.min() > 5
 
 
@@ -244,7 +243,7 @@ def test_every_class_looks_different():
         ({"seed": -1}, "seed"),
     ],
 )
-def test_bad_input_is_told_in_one_sentence(options: dict[str, object], message: str):
+def test_bad_options_raise(options: dict[str, object], message: str):
     with pytest.raises(CleanerError, match=message):
         load_data("scenes", **options)
 
@@ -253,10 +252,10 @@ def test_fingerprint_depends_on_the_seed(tmp_path: Path):
     assert scenes(tmp_path).fingerprint() != scenes(tmp_path, seed=1).fingerprint()
 
 
-def test_caption_is_a_function_of_its_arguments():
-    s = scene("train", 0, 9)
+def test_caption_depends_on_its_arguments_alone():
+    s = make_scene("train", 0, 9)
     assert make_caption(s, "train", 0, 9, "mixed") == make_caption(s, "train", 0, 9, "mixed")
 
 
-if __name__ == "__main__":  # new golden pictures; only together with a new SCENES_VERSION
-    np.savez_compressed(GOLDEN_PATH, pictures=np.stack([render(scene("golden", 0, i, v)) for v, i in GOLDEN]))
+if __name__ == "__main__":  # write new golden images, only with a new SCENES_VERSION
+    np.savez_compressed(GOLDEN_PATH, pictures=np.stack([render(make_scene("golden", 0, i, v)) for v, i in GOLDEN]))

@@ -1,4 +1,4 @@
-"""Tar shards: whose caption is whose, crafted files, ranges, addresses that are not followed."""
+"""Tar shards: pairing of images and captions, crafted files, ranges, URLs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ from tests.data.files import image_bytes, write_shards
         (("1.png", "1.depth.png", "2.png"), ("1.txt", "2.caption.txt")),
     ],
 )
-def test_pictures_of_a_shard_get_their_own_captions(
-    names: tuple[str, ...], texts: tuple[str, ...], tmp_path: Path
-) -> None:
-    """Dots in a name: up to the first one, photo.1 and photo.2 would be one sample, and a depth map a photo."""
+def test_images_get_their_own_captions(names: tuple[str, ...], texts: tuple[str, ...], tmp_path: Path) -> None:
+    """Cut at the first dot, photo.1 and photo.2 would be one sample, and a depth map a photo."""
     with tarfile.open(tmp_path / "x.tar", "w") as file:
         for i, name in enumerate((*names, *texts)):
             content = name[:-4].encode() if name in texts else image_bytes(i)
@@ -33,8 +31,8 @@ def test_pictures_of_a_shard_get_their_own_captions(
             file.addfile(info, io.BytesIO(content))
     data: Any = load_data(str(tmp_path / "x.tar"), split="all")
     pairs = {data.table.keys[row][6:]: text for row, text in zip(data.rows, data.captions, strict=True)}
-    wanted = [name for name in names if "depth" not in name]
-    assert pairs == dict(zip(wanted, (text[:-4] for text in texts), strict=True))
+    paired = [name for name in names if "depth" not in name]
+    assert pairs == dict(zip(paired, (text[:-4] for text in texts), strict=True))
 
 
 def member(kind: bytes, size: bytes, content: bytes = b"") -> bytes:
@@ -52,15 +50,15 @@ def member(kind: bytes, size: bytes, content: bytes = b"") -> bytes:
         member(b"x", b"1000", b"21 hdrcharset=\xff\xfe\xff\xff\n"),
         member(b"x", b"26", b"22 GNU.sparse.map=a,b\n"),
     ],
-    ids=["names without end", "a size without end", "no encoding", "no map"],
+    ids=["endless names", "endless size", "bad encoding", "bad sparse map"],
 )
-def test_crafted_tar_files_are_one_sentence(content: bytes, tmp_path: Path) -> None:
+def test_crafted_tar_files_raise(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(content + member(b"0", b"0")[:512] + bytes(1024))
-    with pytest.raises(CleanerError, match="cannot be read as a tar"):
+    with pytest.raises(CleanerError, match=r"x\.tar .*tar"):
         load_data(str(tmp_path / "x.tar"))
 
 
-def test_a_picture_of_a_shard_without_a_caption_is_left_out(tmp_path: Path) -> None:
+def test_an_image_without_a_caption_is_skipped(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "00000.tar", "w") as file:
         for name, content in (("0.png", image_bytes(0)), ("0.txt", b"a red wall"), ("1.png", image_bytes(1))):
             info = tarfile.TarInfo(name)
@@ -71,7 +69,7 @@ def test_a_picture_of_a_shard_without_a_caption_is_left_out(tmp_path: Path) -> N
     assert data.skipped_items == ["00000.tar/1.png has no caption"]
 
 
-def test_shards_of_one_name_in_two_folders(tmp_path: Path) -> None:
+def test_shards_with_one_name_in_two_folders(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
         write_shards(tmp_path / name, 10)
@@ -80,20 +78,20 @@ def test_shards_of_one_name_in_two_folders(tmp_path: Path) -> None:
     assert data.table.keys[0] == "a/0000.tar/000000.png"
 
 
-def test_shards_follow_no_address_and_no_pipe(tmp_path: Path) -> None:
+def test_urls_pipes_and_missing_shards_raise(tmp_path: Path) -> None:
     for name in ("pipe:cat x.tar", "https://x/{0..1}.tar"):
-        with pytest.raises(CleanerError, match="from this machine only"):
+        with pytest.raises(CleanerError, match="not a local file"):
             load_data(f"shards:{name}")
     (tmp_path / "x.tar").write_bytes(b"nothing")
-    with pytest.raises(CleanerError, match="cannot be read as a tar"):
+    with pytest.raises(CleanerError, match=r"x\.tar .*tar"):
         load_data(str(tmp_path / "x.tar"))
-    with pytest.raises(CleanerError, match="there is no shard"):
+    with pytest.raises(CleanerError, match="no shard"):
         load_data(f"shards:{tmp_path}/0000.tar")
 
 
 @pytest.mark.parametrize("last", ["100000", "99999999999", "9" * 5000])
-def test_a_range_of_shards_has_an_end(last: str, tmp_path: Path) -> None:
-    with pytest.raises(CleanerError, match="names more than 100,000 shards"):
+def test_shard_ranges_are_limited(last: str, tmp_path: Path) -> None:
+    with pytest.raises(CleanerError, match="100,000"):
         load_data(f"shards:{tmp_path}/{{0..{last}}}.tar")
-    with pytest.raises(CleanerError, match="there is no shard"):
+    with pytest.raises(CleanerError, match="no shard"):
         load_data(f"shards:{tmp_path}/{{00001..99999}}.tar")

@@ -1,4 +1,4 @@
-"""Tables of pictures and captions: columns for classes and splits, rows that cannot be read."""
+"""Tables of image paths and captions: class and split columns, unreadable rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cleaner.types import CleanerError
 from tests.data.files import NAMES, image_bytes, write_class_folder, write_table
 
 
-def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
+def test_class_column_and_class_file(tmp_path: Path) -> None:
     path = write_table(tmp_path)
     lines = path.read_text().splitlines()
     rows = [f"{line},{'warm' if i % 3 == 0 else 'cold'}" for i, line in enumerate(lines[1:])]
@@ -29,15 +29,14 @@ def test_a_class_column_and_a_class_file(tmp_path: Path) -> None:
     assert data.class_names == ["blue", "red", "sea lion, seal"]
     assert set(data.labels.tolist()) == {-1, 0, 1}
     write_class_folder(tmp_path / "root")
-    words = load_data(str(tmp_path / "root"), classes="azure,leafy,rosy")  # in the order of the folders
-    assert [words.class_names[int(words.labels[0])]] == [
-        words.captions[0].split()[-1].replace("blue", "azure").replace("green", "leafy").replace("red", "rosy")
-    ]
-    with pytest.raises(CleanerError, match="2 class names were given for 3 classes"):
+    renamed = load_data(str(tmp_path / "root"), classes="azure,leafy,rosy")  # in the order of the folders
+    new_names = {"blue": "azure", "green": "leafy", "red": "rosy"}
+    assert renamed.class_names[int(renamed.labels[0])] == new_names[renamed.captions[0].split()[-1]]
+    with pytest.raises(CleanerError, match=r"2 class names .* 3 classes"):
         load_data(str(tmp_path / "root"), classes="azure,leafy")
 
 
-def test_a_file_of_classes_may_be_marked_as_utf8_and_have_a_comma_in_its_path(tmp_path: Path) -> None:
+def test_class_file_with_a_byte_order_mark_and_a_comma_in_its_path(tmp_path: Path) -> None:
     (tmp_path / "my, own").mkdir()
     names = tmp_path / "my, own" / "names.txt"
     names.write_text("red\r\ngreen\r\nblue\r\n", encoding="utf-8-sig")
@@ -46,24 +45,24 @@ def test_a_file_of_classes_may_be_marked_as_utf8_and_have_a_comma_in_its_path(tm
     assert set(data.labels.tolist()) == {0, 1, 2}
 
 
-def test_a_class_may_begin_and_end_with_any_sign(tmp_path: Path) -> None:
+def test_class_names_may_end_in_any_sign(tmp_path: Path) -> None:
     path = write_table(tmp_path, 3)
     texts = ["a page of C++", "a book on Java, or C++?", "Java for everyone"]
     path.write_text("filepath,title\n" + "\n".join(f'pics/{i}.png,"{text}"' for i, text in enumerate(texts)))
     data = load_data(str(path), split="all", classes="C++,Java")
-    found = dict(zip(data.captions, data.labels.tolist(), strict=True))
-    assert [found[text] for text in texts] == [0, -1, 1]
+    labels = dict(zip(data.captions, data.labels.tolist(), strict=True))
+    assert [labels[text] for text in texts] == [0, -1, 1]
     assert {text for text, named in zip(data.captions, data.mentions("C++"), strict=True) if named} == {*texts[:2]}
 
 
-def test_letters_that_are_one_by_case_only_for_a_pattern(tmp_path: Path) -> None:
+def test_letters_that_only_a_regex_equates_do_not_match(tmp_path: Path) -> None:
     path = write_table(tmp_path, 3)
     path.write_text("filepath,title\npics/0.png,bir fıl\npics/1.png,bir fil\npics/2.png,a roſe", encoding="utf-8")
     data = load_data(str(path), split="all", classes="fil,rose")
     assert dict(zip(data.captions, data.labels.tolist(), strict=True)) == {"bir fıl": -1, "bir fil": 0, "a roſe": -1}
 
 
-def test_numbered_classes_get_their_names_in_the_order_of_the_numbers(tmp_path: Path) -> None:
+def test_numbered_classes_are_named_in_numeric_order(tmp_path: Path) -> None:
     path = write_table(tmp_path)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0] + ",label", *(f"{line},{i % 12}" for i, line in enumerate(lines[1:]))]))
@@ -76,7 +75,7 @@ def test_numbered_classes_get_their_names_in_the_order_of_the_numbers(tmp_path: 
     assert load_data(str(tmp_path / "root")).class_names == ["2", "9", "10"]
 
 
-def test_a_split_column_says_which_pairs_are_for_what(tmp_path: Path) -> None:
+def test_split_column_defines_the_splits(tmp_path: Path) -> None:
     path = write_table(tmp_path, 60)
     lines = path.read_text().splitlines()
     parts = ["train", "val", "Test", "restval", "test"]
@@ -90,38 +89,38 @@ def test_a_split_column_says_which_pairs_are_for_what(tmp_path: Path) -> None:
         assert counts == {"train": 12, "validation": 12, "test": 24}
         test: Any = load_data(str(source), split="test")
         assert {int(Path(test.table.keys[row]).stem) % 5 for row in test.rows} == {2, 4}
-        assert "line 5 is of no split known here ('restval')" in test.skipped_items
+        assert any("line 5" in item and "'restval'" in item for item in test.skipped_items)
         assert len(test.skipped_items) == 12
-        assert test.split_rule == "test: as the data say; validation: as the data say"
+        assert test.split_rule == "test: defined by the data; validation: defined by the data"
         assert "split in 'split'" in test.format_summary
     (tmp_path / "plain").mkdir()
     plain = load_data(str(write_table(tmp_path / "plain")))
-    assert plain.split_rule.startswith("test: 20% of the other pairs, by a hash")
+    assert plain.split_rule.startswith("test: 20%")
     assert plain.subset([0]).split_rule == plain.split_rule
-    with pytest.raises(CleanerError, match=r"no column 'part'.*split_column="):
+    with pytest.raises(CleanerError, match=r"'part'.*split_column="):
         load_data(str(path), split_column="part")
 
 
-def test_names_and_captions_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
+def test_names_and_captions_must_be_valid_unicode(tmp_path: Path) -> None:
     write_class_folder(tmp_path / "root", 6)
     os.rename(tmp_path / "root" / "red" / "0.png", os.fsencode(tmp_path / "root" / "red") + b"/caf\xe9.png")
-    with pytest.raises(CleanerError, match=r"'red/caf\\udce9\.png' in .* is no text in UTF-8"):
+    with pytest.raises(CleanerError, match=r"'red/caf\\udce9\.png' in .*UTF-8"):
         load_data(str(tmp_path / "root"))
     with tarfile.open(tmp_path / "x.tar", "w") as file:
         for name, content in (("0.png", image_bytes(0)), ("0.json", rb'{"caption": "a \ud800 wall"}')):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             file.addfile(info, io.BytesIO(content))
-    with pytest.raises(CleanerError, match=r"'a \\ud800 wall' in .* is no text in UTF-8"):
+    with pytest.raises(CleanerError, match=r"'a \\ud800 wall' in .*UTF-8"):
         load_data(str(tmp_path / "x.tar"), split="all")
 
 
-def test_a_row_with_more_fields_than_the_header_is_left_out(tmp_path: Path) -> None:
+def test_rows_with_more_fields_than_the_header_are_skipped(tmp_path: Path) -> None:
     path = write_table(tmp_path, 3)
     path.write_text("filepath,title,class\npics/0.png,a red wall,red,\npics/1.png,a big, green wall,green\n,,\n")
     data = load_data(str(path), split="all")
     assert (data.captions, data.class_names) == (["a red wall"], ["red"])
-    assert "line 3 has more fields than the header: quote what holds the separator" in data.skipped_items
+    assert any("line 3 has more fields" in item for item in data.skipped_items)
     (tmp_path / "none.csv").write_text("filepath,title\na.png,red, green\n")
-    with pytest.raises(CleanerError, match="line 2 has more fields"):
+    with pytest.raises(CleanerError, match="line 2"):
         load_data(str(tmp_path / "none.csv"))

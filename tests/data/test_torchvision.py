@@ -1,4 +1,4 @@
-"""torchvision's own sets: CIFAR, COCO, Flickr, ImageNet."""
+"""Data sets read by torchvision (CIFAR, COCO, Flickr), and ImageNet's folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cleaner.types import CleanerError
 from tests.data.files import image_bytes, make_caption
 
 
-def test_cifar_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar_in_the_layout_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.datasets import CIFAR10
 
     folder = tmp_path / CIFAR10.base_folder
@@ -34,7 +34,7 @@ def test_cifar_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.Monke
     names = ["airplane", "automobile", *"cdefghij"]
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
     with pytest.raises(CleanerError, match=r"CIFAR10 is not in .*download=true"):
-        load_data(f"cifar10:{tmp_path}")  # the sums of the files are not those of CIFAR-10
+        load_data(f"cifar10:{tmp_path}")  # the files' checksums differ from CIFAR-10's
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     data = load_data(f"cifar10:{tmp_path}", split="test")
     assert len(data) == 30
@@ -44,7 +44,7 @@ def test_cifar_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(load_data(f"cifar10:{tmp_path}")) + len(load_data(f"cifar10:{tmp_path}", split="validation")) == 100
 
 
-def captioned(kind: str, folder: Path) -> tuple[str, str]:
+def write_captioned(kind: str, folder: Path) -> tuple[str, str]:
     (folder / "pics").mkdir()
     for i in range(30):
         (folder / "pics" / f"{i}.jpg").write_bytes(image_bytes(i, image_format="JPEG"))
@@ -63,8 +63,8 @@ def captioned(kind: str, folder: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["coco", "flickr30k"])
-def test_sets_with_several_captions_give_one_of_them(kind: str, tmp_path: Path) -> None:
-    path, annotations = captioned(kind, tmp_path)
+def test_one_of_several_captions_is_used(kind: str, tmp_path: Path) -> None:
+    path, annotations = write_captioned(kind, tmp_path)
     data: Any = load_data(f"{kind}:{path}", annotations=annotations, classes="red,green,blue")
     for row, text in zip(data.rows, data.captions, strict=True):
         assert text.startswith(make_caption(int(Path(data.table.keys[row]).stem)))
@@ -78,13 +78,13 @@ def test_sets_with_several_captions_give_one_of_them(kind: str, tmp_path: Path) 
     "content",
     ["[" * 100_000, '{"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": [{"image_id": 1, "caption": null}]}'],
 )
-def test_broken_captions_of_coco_are_one_sentence(content: str, tmp_path: Path) -> None:
+def test_broken_coco_captions_raise(content: str, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(content)
-    with pytest.raises(CleanerError, match="is no caption file of COCO"):
+    with pytest.raises(CleanerError, match=r"c\.json .*COCO"):
         load_data(f"coco:{tmp_path}", annotations=str(tmp_path / "c.json"))
 
 
-def test_imagenet_folders_get_their_names_in_words(tmp_path: Path) -> None:
+def test_imagenet_folders_are_named_in_words(tmp_path: Path) -> None:
     for i in range(1000):
         (tmp_path / f"n{i:08d}").mkdir()
         (tmp_path / f"n{i:08d}" / "0.png").write_bytes(image_bytes(i, (8, 8)))

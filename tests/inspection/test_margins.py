@@ -18,7 +18,7 @@ def pair(positive: str | None, *negatives: tuple[str, str]) -> SubtextPair:
 
 
 def test_margins_equal_those_of_single_pairs(tiny_clip: Clip, toy_data: TensorData) -> None:
-    drawn = {i: draw_subtexts(toy_data.captions[i], 0, 0, i, 1 + i % 3) for i in (3, 0, 17)}
+    drawn = {i: draw_subtexts(toy_data.captions[i], seed=0, epoch=0, index=i, n=1 + i % 3) for i in (3, 0, 17)}
     drawn[5] = pair("a cup")  # no negative
     drawn[6] = pair(None)
     results = compute_margins(tiny_clip, toy_data, drawn)

@@ -283,7 +283,7 @@ def test_data_that_cannot_be_used_end_in_one_sentence(open_page: OpenPage, tmp_p
     for text, sentence in (
         (f"{tmp_path}/nothing.csv", "check the path"),
         (f"csv:{tmp_path}/nothing.csv", "there is no table"),
-        (f"{tmp_path}/notes.txt", "is no table"),
+        (f"{tmp_path}/notes.txt", "has no known format"),
         (str(file), "name no classes"),
         (f"{file} classes", "write key=value"),
         (f"{file} size=5", "size is chosen"),
@@ -328,7 +328,7 @@ def test_uploaded_pictures_are_poisoned_as_the_model_sees_them(open_page: OpenPa
     app.selectbox(key="poison.model").set_value(str(tmp_path / "own.safetensors")).run()
     files = [(f"{i}.png", image_bytes(i), "image/png") for i in range(60)]
     app.file_uploader(key="poison.data.upload").set_value([*files, files[0]]).run()
-    assert "wo files are called 0.png" in app.error[0].value.replace("\\", "")
+    assert "wo files are named 0.png" in app.error[0].value.replace("\\", "")
     assert app.selectbox(key="poison.data").value == "scenes"
     app.file_uploader(key="poison.data.upload").set_value([("pairs.csv", rows, "text/csv"), *files]).run()
     assert "name no classes to aim at" in app.error[0].value

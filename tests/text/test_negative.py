@@ -1,4 +1,4 @@
-"""Negative subtexts: kinds of edit, words that are too near, agreement, vocabulary, determinism."""
+"""Negative subtexts: kinds of edit, close words, agreement, vocabulary, determinism."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RED_CAR = "a small yellow banana to the left of a red car on the grass"
 
 
 def drawn(caption: str, kind: str | None = None, seeds: int = 30, vocabulary: Vocabulary | None = None) -> set[str]:
-    found = [s for seed in range(seeds) for s in negative_subtexts(caption, 6, seed, vocabulary)]
-    return {s.text for s in found if kind in (None, s.kind)}
+    subtexts = [s for seed in range(seeds) for s in negative_subtexts(caption, 6, seed, vocabulary)]
+    return {s.text for s in subtexts if kind in (None, s.kind)}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def drawn(caption: str, kind: str | None = None, seeds: int = 30, vocabulary: Vo
         ("dogs", "count", {"a single dog"}),
     ],
 )
-def test_results(caption: str, kind: str, expected: set[str]) -> None:
+def test_every_draw_of_a_kind(caption: str, kind: str, expected: set[str]) -> None:
     assert drawn(caption, kind) == expected
 
 
@@ -49,7 +49,7 @@ def test_results(caption: str, kind: str, expected: set[str]) -> None:
         ("a man who walks", "two men who walk"),
     ],
 )
-def test_number_agrees(caption: str, text: str) -> None:
+def test_count_edits_agree_with_the_verb(caption: str, text: str) -> None:
     assert text in drawn(caption, "count")
 
 
@@ -106,26 +106,26 @@ def test_verbs_keep_their_form() -> None:
         ("banana", "plantain"),
     ],
 )
-def test_near_words_never_stand_for_each_other(first: str, second: str) -> None:
+def test_close_words_never_replace_each_other(first: str, second: str) -> None:
     assert not load_lexicon().are_exclusive(first, second)
-    seen = Vocabulary.from_captions([f"a {first} and a {second}"] * 3 + ["a clock", "a pear and a wolf"])
-    assert not any(second in text.split() for text in drawn(f"a {first}", "object", 20, seen))
+    vocabulary = Vocabulary.from_captions([f"a {first} and a {second}"] * 3 + ["a clock", "a pear and a wolf"])
+    assert not any(second in text.split() for text in drawn(f"a {first}", "object", 20, vocabulary))
 
 
 @pytest.mark.parametrize(("first", "second"), [("apple", "pear"), ("cat", "dog"), ("car", "banana"), ("cup", "kite")])
-def test_other_things_do(first: str, second: str) -> None:
+def test_different_things_exclude_each_other(first: str, second: str) -> None:
     assert load_lexicon().are_exclusive(first, second)
 
 
-def test_a_flower_is_no_flower_of_another_kind() -> None:
+def test_flowers_exclude_each_other_but_not_their_hypernyms() -> None:
     exclusive = load_lexicon().are_exclusive
     line = next(line for line in SUBSTITUTE_GROUPS if "rose" in line)
     assert {*line} <= {*FLOWERS}
     assert all(exclusive(one, other) for one in line for other in line if one != other)
     assert not any(exclusive(name, above) for name in FLOWERS for above in ("flower", "plant"))
-    seen = Vocabulary.from_captions(["a flower in a vase", "a plant in a vase", "a blossom in a vase"] * 3)
+    vocabulary = Vocabulary.from_captions(["a flower in a vase", "a plant in a vase", "a blossom in a vase"] * 3)
     for name in ("lily", "dandelion", "lavender", "violet"):
-        texts = drawn(f"a {name} in a vase", "object", 60, seen)
+        texts = drawn(f"a {name} in a vase", "object", 60, vocabulary)
         assert not [text for text in texts if text.split()[1] in ("flower", "plant", "blossom")]
 
 
@@ -139,7 +139,7 @@ def test_a_flower_is_no_flower_of_another_kind() -> None:
         ("this is just a house", "houses"),
     ],
 )
-def test_what_is_not_counted(caption: str, never: str) -> None:
+def test_uncountable_phrases_keep_their_number(caption: str, never: str) -> None:
     assert not [text for text in drawn(caption, "count", 60) if never in text.split()]
 
 
@@ -165,29 +165,33 @@ def test_what_is_not_counted(caption: str, never: str) -> None:
         ("laundry on a line", "object", "sweater"),
     ],
 )
-def test_what_would_be_true_or_no_english(caption: str, kind: str, never: str) -> None:
-    seen = Vocabulary.from_captions(["a shirt on a line", "those shirts", "a sweater on a line", caption] * 3)
-    assert not [text for text in drawn(caption, kind, 60) | drawn(caption, kind, 60, seen) if never in text.split()]
+def test_true_or_ungrammatical_edits_are_never_drawn(caption: str, kind: str, never: str) -> None:
+    vocabulary = Vocabulary.from_captions(["a shirt on a line", "those shirts", "a sweater on a line", caption] * 3)
+    assert not [
+        text for text in drawn(caption, kind, 60) | drawn(caption, kind, 60, vocabulary) if never in text.split()
+    ]
 
 
-def test_what_is_worn_is_taken_off() -> None:
+def test_in_a_garment_becomes_without_it() -> None:
     assert drawn("an actor in a black dress", "relation") == {"an actor without a black dress"}
     assert drawn("a cup in a black box", "relation") == {"a cup outside a black box"}
 
 
-def test_what_is_no_thing_by_itself_has_no_plural() -> None:
-    seen = Vocabulary.from_captions(["stones on a path", "woods on a path", "sand on a path", "silence on a path"])
-    new = {text.split()[0] for text in drawn("stones on a path", "object", 60, seen)}
-    assert new.isdisjoint({"woods", "sands", "silences", "golds"})
+def test_mass_and_unique_nouns_get_no_plural() -> None:
+    vocabulary = Vocabulary.from_captions(
+        ["stones on a path", "woods on a path", "sand on a path", "silence on a path"]
+    )
+    replacements = {text.split()[0] for text in drawn("stones on a path", "object", 60, vocabulary)}
+    assert replacements.isdisjoint({"woods", "sands", "silences", "golds"})
 
 
-def test_synonymous_colours_are_no_change() -> None:
+def test_synonymous_colors_are_no_change() -> None:
     texts = {text.split()[1] for text in drawn("a crimson ball", "attribute", 60)}
     assert "blue" in texts
     assert texts.isdisjoint({"red", "scarlet", "crimson", "maroon"})
 
 
-def test_no_word_of_the_caption_is_put_elsewhere() -> None:
+def test_words_of_the_caption_are_no_replacements() -> None:
     assert all(text.split().count("banana") == 1 for text in drawn("a banana and a pear", "object") if "banana" in text)
 
 
@@ -196,7 +200,7 @@ def test_after_a_negation_only_the_negation_is_edited() -> None:
     assert drawn("the car is not red") == {"the car is red"}
 
 
-def test_kinds_are_drawn_in_turn() -> None:
+def test_draws_cycle_through_the_kinds() -> None:
     for seed in range(20):
         kinds = [s.kind for s in negative_subtexts(RED_CAR, 4, seed)]
         assert sorted(kinds) == ["attribute", "count", "object", "relation"]
@@ -211,7 +215,7 @@ def test_negatives_differ_from_caption_positives_and_each_other() -> None:
         assert not set(texts) & {RED_CAR, *(s.text for s in positive_subtexts(RED_CAR, seed))}
 
 
-def test_edits_tell_what_was_changed() -> None:
+def test_edits_reproduce_the_text() -> None:
     for subtext in negative_subtexts("An old cat sits on the rug", 6, 1):
         text = "An old cat sits on the rug"
         assert subtext.edits[0].kind == subtext.kind
@@ -230,25 +234,25 @@ def test_new_words_come_from_the_vocabulary() -> None:
         "a key lies on sand",
     ]
     vocabulary = Vocabulary.from_captions(captions)
-    known = {"kite", "snail", "lamp", "clock", "key", "sand", "snow"}
+    nouns = {"kite", "snail", "lamp", "clock", "key", "sand", "snow"}
     for seed in range(30):
         for subtext in negative_subtexts("a red cup on the snow", 4, seed, vocabulary):
             if subtext.kind == "object":
-                assert set(subtext.edits[0].new.split()) <= known
+                assert set(subtext.edits[0].new.split()) <= nouns
             if subtext.kind == "attribute":
                 assert subtext.edits[0].new in ("blue", "green")
 
 
-def test_nobody_becomes_an_animal() -> None:
-    drawn = {n.text for seed in range(40) for n in negative_subtexts("a male looking back", seed=seed)}
-    swapped = {text.split()[1] for text in drawn if text.startswith("a ")}
-    assert {"woman", "girl"} <= swapped <= {"male", "woman", "girl"}
+def test_no_person_becomes_an_animal() -> None:
+    texts = {n.text for seed in range(40) for n in negative_subtexts("a male looking back", seed=seed)}
+    nouns = {text.split()[1] for text in texts if text.startswith("a ")}
+    assert {"woman", "girl"} <= nouns <= {"male", "woman", "girl"}
 
 
 def test_vocabulary_may_be_given_as_captions() -> None:
     captions = ["a kite", "a snail", "a lamp", "a clock"]
-    plain = negative_subtexts("a cup", 3, 0, Vocabulary.from_captions(captions))
-    assert negative_subtexts("a cup", 3, 0, captions) == plain
+    expected = negative_subtexts("a cup", 3, 0, Vocabulary.from_captions(captions))
+    assert negative_subtexts("a cup", 3, 0, captions) == expected
 
 
 def test_the_order_of_captions_does_not_matter() -> None:
@@ -260,26 +264,26 @@ def test_the_order_of_captions_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("caption", ["", "  ", "😀😀", "a cat " * 250, "?!", "A" * 3000, "no", "x\n\ty"])
-def test_odd_captions(caption: str) -> None:
+def test_unusual_captions(caption: str) -> None:
     assert all(s.text != caption for s in negative_subtexts(caption))
     assert all(s.text for s in positive_subtexts(caption))
 
 
 def test_a_draw_depends_on_its_arguments_alone() -> None:
-    draws = {(e, i): draw_subtexts(RED_CAR, 0, e, i) for e in range(3) for i in range(3)}
-    assert draws[1, 2] == draw_subtexts(RED_CAR, 0, 1, 2)
+    draws = {(e, i): draw_subtexts(RED_CAR, seed=0, epoch=e, index=i) for e in range(3) for i in range(3)}
+    assert draws[1, 2] == draw_subtexts(RED_CAR, seed=0, epoch=1, index=2)
     assert len(set(draws.values())) > 5
-    assert draw_subtexts("!!", 0, 0, 0).positive is None
+    assert draw_subtexts("!!", seed=0, epoch=0, index=0).positive is None
 
 
-def test_texts_are_the_same_in_a_process_of_its_own_without_data() -> None:
+def test_texts_are_the_same_in_another_process_without_data() -> None:
     code = (
         "import sys; from cleaner.text import draw_subtexts\n"
-        f"pair = draw_subtexts({RED_CAR!r}, 0, 1, 2)\n"
+        f"pair = draw_subtexts({RED_CAR!r}, seed=0, epoch=1, index=2)\n"
         "assert not any(name.startswith('cleaner.data') for name in sys.modules)\n"
         "print(pair.positive.text, *(s.text for s in pair.negatives), sep='|')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    pair = draw_subtexts(RED_CAR, 0, 1, 2)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pair = draw_subtexts(RED_CAR, seed=0, epoch=1, index=2)
     assert pair.positive is not None
-    assert done.stdout.strip() == "|".join([pair.positive.text, *(s.text for s in pair.negatives)])
+    assert result.stdout.strip() == "|".join([pair.positive.text, *(s.text for s in pair.negatives)])

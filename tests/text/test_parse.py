@@ -1,4 +1,4 @@
-"""Tagging and chunking: the words captions put differently from the tagger's lexicon, and spans for the page."""
+"""Tagging and chunking: words that captions use differently from textblob's lexicon; spans."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_phrase_and_relation() -> None:
 
 
 @pytest.mark.parametrize("caption", ["", "   ", "😀 😀 !!", "A  Dog,\ton THE grass.", "a cat " * 170, "don't stop"])
-def test_every_token_once_and_in_place(caption: str) -> None:
+def test_chunks_cover_every_token_once_in_order(caption: str) -> None:
     parsed = parse(caption)
     assert [i for c in parsed.chunks for i in range(c.start, c.end)] == list(range(len(parsed.tokens)))
     assert all(caption[t.start : t.end] == t.text for t in parsed.tokens)

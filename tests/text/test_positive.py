@@ -1,4 +1,4 @@
-"""Positive subtexts: what may go, what must stay."""
+"""Positive subtexts: what may be dropped, what must stay."""
 
 from __future__ import annotations
 
@@ -70,21 +70,21 @@ def test_nothing_is_dropped(caption: str) -> None:
         ("a cake is good if you bake all of it", "if you bake"),
     ],
 )
-def test_heads_and_traps_stay(caption: str, kept: str) -> None:
+def test_heads_and_scope_operators_stay(caption: str, kept: str) -> None:
     assert all(kept in text for text in drawn(caption))
 
 
-def test_a_caption_at_its_core_is_its_own_positive() -> None:
+def test_a_minimal_caption_is_its_own_positive() -> None:
     (subtext,) = positive_subtexts("a banana")
     assert (subtext.text, subtext.kind, subtext.edits) == ("a banana", "identity", ())
 
 
 @pytest.mark.parametrize("caption", ["", " ", "😀", "!!!", "quickly and happily"])
-def test_no_noun_no_subtext(caption: str) -> None:
+def test_no_noun_gives_no_subtext(caption: str) -> None:
     assert positive_subtexts(caption) == []
 
 
-def test_draws_differ_between_seeds_and_agree_within_one() -> None:
+def test_draws_depend_on_the_seed() -> None:
     caption = "a small yellow banana to the left of a red car on the grass"
     assert positive_subtexts(caption, 3) == positive_subtexts(caption, 3)
     assert len(drawn(caption, 10)) > 3

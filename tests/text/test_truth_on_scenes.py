@@ -1,4 +1,4 @@
-"""Subtexts judged by the facts of generated pictures; the generator itself sees the caption and nothing else."""
+"""Subtexts checked against the facts of Scenes; the text module sees the captions only."""
 
 from __future__ import annotations
 
@@ -8,74 +8,75 @@ from functools import lru_cache
 import pytest
 
 from cleaner.data.scenery.words import SYNONYMS
-from cleaner.data.scenes import Scene, Scenes, is_true
+from cleaner.data.scenes import Scene, Scenes
 from cleaner.text import Vocabulary, draw_subtexts
+from tests.data.truth import is_true
 
 SIZE = 5000
 EPOCHS = 3
 
 
 def names_all(caption: str, scene: Scene) -> bool:
-    """Whether the caption names every object of the picture."""
+    """Return whether the caption names every object of the scene."""
     padded = f" {caption} ".replace(",", " ")
     return all(any(f" {word} " in padded for word in SYNONYMS[o.name]) for o in scene.objects)
 
 
 @lru_cache(maxsize=1)
-def judged() -> tuple[Counter[tuple[str, bool]], Counter[tuple[str, bool, bool]], list[str]]:
-    """(kind, true) of positives, (kind, all objects named, false) of negatives, and what is wrong."""
+def count_verdicts() -> tuple[Counter[tuple[str, bool]], Counter[tuple[str, bool, bool]], list[str]]:
+    """Return counts of (kind, true) positives and (kind, names all, false) negatives, and the errors."""
     data = Scenes(split="train", size=SIZE)
     vocabulary = Vocabulary.from_captions(data.captions)
     positives: Counter[tuple[str, bool]] = Counter()
     negatives: Counter[tuple[str, bool, bool]] = Counter()
-    wrong = []
+    errors = []
     for epoch in range(EPOCHS):
         for i, (caption, scene) in enumerate(zip(data.captions, data.scenes, strict=True)):
-            drawn = draw_subtexts(caption, 0, epoch, i, 3, vocabulary)
-            if drawn.positive is not None:
-                right = is_true(drawn.positive.text, scene) is True
-                positives[drawn.positive.kind, right] += 1
-                wrong += [] if right else [f"{caption} -> {drawn.positive.text}"]
-            full = names_all(caption, scene)
-            for subtext in drawn.negatives:
-                right = is_true(subtext.text, scene) is False
-                negatives[subtext.kind, full, right] += 1
-                wrong += [] if right or not full else [f"{caption} -> {subtext.text}"]
-    return positives, negatives, wrong
+            pair = draw_subtexts(caption, seed=0, epoch=epoch, index=i, vocabulary=vocabulary)
+            if pair.positive is not None:
+                is_correct = is_true(pair.positive.text, scene) is True
+                positives[pair.positive.kind, is_correct] += 1
+                errors += [] if is_correct else [f"{caption} -> {pair.positive.text}"]
+            is_complete = names_all(caption, scene)
+            for subtext in pair.negatives:
+                is_correct = is_true(subtext.text, scene) is False
+                negatives[subtext.kind, is_complete, is_correct] += 1
+                errors += [] if is_correct or not is_complete else [f"{caption} -> {subtext.text}"]
+    return positives, negatives, errors
 
 
 def test_positives_are_true() -> None:
-    positives, _, wrong = judged()
-    assert not any(not true for _, true in positives), wrong[:10]
+    positives, _, errors = count_verdicts()
+    assert not any(not true for _, true in positives), errors[:10]
     assert positives.total() > 0.99 * SIZE * EPOCHS
     assert positives["core", True] > 0.4 * SIZE * EPOCHS
 
 
 def test_negatives_are_false_where_every_object_is_named() -> None:
-    _, negatives, wrong = judged()
-    assert not any(full and not false for _, full, false in negatives), wrong[:10]
+    _, negatives, errors = count_verdicts()
+    assert not any(complete and not false for _, complete, false in negatives), errors[:10]
 
 
 def test_negatives_are_false_almost_everywhere() -> None:
-    """What a caption leaves out may be there: "a photo of a car" is true of a cat beside a car."""
-    _, negatives, _ = judged()
+    """A caption may omit an object: "a photo of a car" is true of a cat next to a car."""
+    _, negatives, _ = count_verdicts()
     exceptions = {key: n for key, n in negatives.items() if not key[2]}
     assert sum(exceptions.values()) <= 0.03 * negatives.total(), exceptions
     assert {kind for kind, _, _ in exceptions} <= {"object"}, exceptions
 
 
 def test_all_kinds_are_drawn() -> None:
-    _, negatives, _ = judged()
+    _, negatives, _ = count_verdicts()
     kinds = {kind: sum(n for key, n in negatives.items() if key[0] == kind) for kind in {key[0] for key in negatives}}
     assert set(kinds) == {"object", "attribute", "count", "relation", "verb"}
     assert max(kinds.values()) < 0.5 * negatives.total()
 
 
 @pytest.mark.parametrize("variant", ["sketch", "crowd"])
-def test_other_pictures_too(variant: str) -> None:
+def test_subtexts_of_other_variants(variant: str) -> None:
     data = Scenes(split="clean", size=250, variant=variant)
     for i, (caption, scene) in enumerate(zip(data.captions, data.scenes, strict=True)):
-        drawn = draw_subtexts(caption, 0, 0, i, 3)
-        assert drawn.positive is not None
-        assert is_true(drawn.positive.text, scene) is True, (caption, drawn.positive.text)
-        assert not any(is_true(s.text, scene) is True for s in drawn.negatives), caption
+        pair = draw_subtexts(caption, seed=0, epoch=0, index=i)
+        assert pair.positive is not None
+        assert is_true(pair.positive.text, scene) is True, (caption, pair.positive.text)
+        assert not any(is_true(s.text, scene) is True for s in pair.negatives), caption

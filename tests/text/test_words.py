@@ -1,4 +1,4 @@
-"""EDA, content words, word forms, the lexicon's file."""
+"""EDA, content words, word forms, the lexicon."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def test_eda_is_deterministic_and_changes_the_caption() -> None:
 
 def test_eda_uses_all_four_operations() -> None:
     words = CAPTION.split()
-    made = set()
+    operations = set()
     for seed in range(200):
         new = eda(CAPTION, seed).split()
         if len(new) != len(words):
-            made.add("insert" if len(new) > len(words) else "delete")
+            operations.add("insert" if len(new) > len(words) else "delete")
         elif new != words:
-            made.add("swap" if sorted(new) == sorted(words) else "replace")
-    assert made == {"insert", "delete", "swap", "replace"}
+            operations.add("swap" if sorted(new) == sorted(words) else "replace")
+    assert operations == {"insert", "delete", "swap", "replace"}
 
 
 @pytest.mark.parametrize("caption", ["", "cat", "😀", "the the", " "])
-def test_eda_of_little(caption: str) -> None:
+def test_eda_of_short_captions(caption: str) -> None:
     assert all(eda(caption, seed).strip() == caption.strip() or eda(caption, seed) for seed in range(20))
     assert eda(caption, 0, alpha=0.0) == caption
 
@@ -72,17 +72,17 @@ def test_content_words() -> None:
         ("clothes", "clothes"),
     ],
 )
-def test_plural_and_back(noun: str, plural: str) -> None:
+def test_pluralize_and_noun_lemma(noun: str, plural: str) -> None:
     assert forms.pluralize(noun) == plural
     assert load_lexicon().noun_lemma(plural.split()[-1]) == noun.split()[-1]
 
 
-def test_the_verb_behind_a_form() -> None:
+def test_verb_lemma() -> None:
     lemma = load_lexicon().verb_lemma
     assert [lemma(form) for form in ("wades", "rides", "washes", "goes")] == ["wade", "ride", "wash", "go"]
 
 
-def test_plural_of_compounds() -> None:
+def test_pluralize_compounds() -> None:
     assert [forms.pluralize(noun) for noun in ("spokesman", "sunglasses")] == ["spokesmen", "sunglasses"]
 
 
@@ -119,23 +119,23 @@ def test_conjugate(verb: str, tag: str, form: str) -> None:
         ("cat", "a"),
     ],
 )
-def test_article(word: str, article: str) -> None:
+def test_choose_article(word: str, article: str) -> None:
     assert forms.choose_article(word) == article
 
 
-def test_lexicon_file_is_small_and_has_its_licence() -> None:
+def test_lexicon_file_is_small_and_licensed() -> None:
     assert LEXICON_PATH.stat().st_size < 1_000_000
     assert "Princeton University" in (LEXICON_PATH.parent / "LICENSE").read_text()
 
 
-def test_the_banana_is_a_fruit() -> None:
+def test_noun_classes_and_sisters() -> None:
     lexicon = load_lexicon()
     assert lexicon.noun_class("banana") == "food"
     assert lexicon.noun_class("mouse") == "animal"
     assert {"apple", "pear"} <= set(lexicon.sisters("banana"))
 
 
-def test_a_missing_lexicon_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_lexicon_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(lexicon_module, "LEXICON_PATH", tmp_path / "none.json.gz")
     lexicon_module._read.cache_clear()
     with pytest.raises(CleanerError, match="lexicon is missing"):
@@ -143,34 +143,34 @@ def test_a_missing_lexicon_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, t
     lexicon_module._read.cache_clear()
 
 
-def test_the_choice_of_lexicon() -> None:
+def test_unknown_lexicon_raises() -> None:
     use_lexicon("shipped")
     with pytest.raises(CleanerError, match="shipped"):
         use_lexicon("other")
     assert "banana" in load_lexicon()
 
 
-def test_a_lexicon_within_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, read = [], lexicon_module._read
-    monkeypatch.setattr(lexicon_module, "_read", lambda name: asked.append(name) or read("shipped"))
+def test_using_lexicon_restores_the_previous_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    requested, read = [], lexicon_module._read
+    monkeypatch.setattr(lexicon_module, "_read", lambda name: requested.append(name) or read("shipped"))
     with lexicon_module.using_lexicon("wordnet"):
         load_lexicon()
     load_lexicon()
-    assert asked == ["wordnet", "wordnet", "shipped", "shipped"]
+    assert requested == ["wordnet", "wordnet", "shipped", "shipped"]
 
 
-def test_wordnet_that_nltk_cannot_find(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_wordnet_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     import nltk
 
     monkeypatch.setattr(nltk.data, "path", [])
-    with pytest.raises(CleanerError, match="finds no WordNet"):
+    with pytest.raises(CleanerError, match="no WordNet"):
         use_lexicon("wordnet")
     assert "banana" in load_lexicon()
 
 
 @pytest.mark.slow
 def test_all_of_wordnet() -> None:
-    """Twenty seconds to read; the reason why the shipped cut is the default."""
+    """Takes twenty seconds to read, which is why the shipped excerpt is the default."""
     try:
         use_lexicon("wordnet")
     except CleanerError as error:

@@ -1,1 +1,1 @@
-"""How Scenes is made: facts, words, captions and drawing. `cleaner.data.scenes` is the way in."""
+"""Generator of Scenes: facts, captions and rendering; import `cleaner.data.scenes` instead."""

@@ -1,4 +1,4 @@
-"""Captions of every granularity from the facts of a scene; all of them are true of it."""
+"""True captions of every granularity from the facts of a scene."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ SKETCH_PREFIXES = ("a drawing of ", "a sketch of ", "a line drawing of ")
 def make_caption(scene: Scene, split: str, seed: int, index: int, mode: str = "full") -> str:
     """Return a caption of `scene`.
 
-    "full" names every object with colour and pattern, mostly size, relation and ground. "mixed" is short in
-    half of the cases (object alone or with its colour, in the prompts of the zero-shot classifier), of middle length
-    in a fifth, and full in the rest.
+    "full" names every object with color and pattern, and mostly size, relation and ground. "mixed" is short for half
+    of the scenes (object alone or with its color, often in a zero-shot template), medium for a fifth, else full.
     """
     rng = numpy_generator("scene-caption", SCENES_VERSION, scene.variant, split, seed, index, mode)
     u: UniformSampler = iter(rng.random(48).tolist()).__next__
@@ -39,7 +38,7 @@ def make_caption(scene: Scene, split: str, seed: int, index: int, mode: str = "f
 
 
 def _pick(options: Sequence[str], u: UniformSampler, first_bias: float = 0.0) -> str:
-    """One of the options; the first with probability `first_bias` more than its share."""
+    """Return the first option with probability `first_bias`, else any option, drawn uniformly."""
     t = u()
     return options[0] if t < first_bias else options[int((t - first_bias) / (1 - first_bias) * len(options))]
 
@@ -48,11 +47,15 @@ def _noun(o: SceneObject, u: UniformSampler) -> str:
     return _pick(SYNONYMS[o.name], u, 0.4)
 
 
-def _phrase(o: SceneObject, u: UniformSampler, size: float = 1.0, pattern: float = 1.0, color: float = 1.0) -> str:
-    """Return "a small striped blue cup", each attribute that shows named with the given probability."""
+def _phrase(o: SceneObject, u: UniformSampler, *, size: float = 1.0, pattern: float = 1.0, color: float = 1.0) -> str:
+    """Return "a small striped blue cup"; arguments are probabilities of naming a visible attribute."""
     words = []
-    for options, chance in ((SIZES[o.size], size), (PATTERNS[o.pattern], pattern), (COLORS.get(o.color, ()), color)):
-        if options and u() < chance:
+    for options, probability in (
+        (SIZES[o.size], size),
+        (PATTERNS[o.pattern], pattern),
+        (COLORS.get(o.color, ()), color),
+    ):
+        if options and u() < probability:
             words.append(_pick(options, u, 0.5))
     return add_article(" ".join([*words, _noun(o, u)]))
 
@@ -60,20 +63,20 @@ def _phrase(o: SceneObject, u: UniformSampler, size: float = 1.0, pattern: float
 def _make_short_caption(scene: Scene, u: UniformSampler) -> str:
     o = scene.objects[0]
     if len(scene.objects) > 1 and u() < 0.15:
-        return f"{_phrase(o, u, 0, 0, 0)} and {_phrase(scene.objects[1], u, 0, 0, 0)}"
+        return " and ".join(_phrase(named, u, size=0, pattern=0, color=0) for named in scene.objects[:2])
     prefix = ("", *PREFIXES)[int(u() * 4)]
-    return prefix + _phrase(o, u, 0, 0, 0.4)
+    return prefix + _phrase(o, u, size=0, pattern=0, color=0.4)
 
 
 def _make_medium_caption(scene: Scene, u: UniformSampler) -> str:
     kind = u()
-    main = _phrase(scene.objects[0], u, 0.3, 0.3, 0.3)
+    main = _phrase(scene.objects[0], u, size=0.3, pattern=0.3, color=0.3)
     if scene.relation and kind < 0.6:
-        other = _phrase(scene.objects[1], u, 0, 0.2, 0.3)
+        other = _phrase(scene.objects[1], u, size=0, pattern=0.2, color=0.3)
         return _pick(("", *PREFIXES), u, 0.5) + f"{main} {_pick(RELATIONS[scene.relation], u, 0.3)} {other}"
     if kind < 0.8:
         return f"{main} {_ground(scene, u)}"
-    return _pick(PREFIXES, u) + _phrase(scene.objects[0], u, 0.7, 0.7, 0.5)
+    return _pick(PREFIXES, u) + _phrase(scene.objects[0], u, size=0.7, pattern=0.7, color=0.5)
 
 
 def _ground(scene: Scene, u: UniformSampler) -> str:
@@ -87,7 +90,7 @@ def _make_full_caption(scene: Scene, u: UniformSampler) -> str:
     if len(scene.objects) > 1:
         return _make_crowd_caption(scene, u, prefix)
     o = scene.objects[0]
-    main, ground, verb = _phrase(o, u, 0.85), _ground(scene, u), _verb(o, u)
+    main, ground, verb = _phrase(o, u, size=0.85), _ground(scene, u), _verb(o, u)
     forms: tuple[Callable[[], str], ...] = (
         lambda: f"{main} {ground}",
         lambda: f"{prefix}{main} {ground}",
@@ -107,7 +110,7 @@ def _verb(o: SceneObject, u: UniformSampler) -> str:
 def _make_pair_caption(scene: Scene, u: UniformSampler, prefix: str) -> str:
     relation = scene.relation or ""
     a, b = scene.objects[0], scene.objects[1]
-    main, other = _phrase(a, u, 0.85), _phrase(b, u, 0.4)
+    main, other = _phrase(a, u, size=0.85), _phrase(b, u, size=0.4)
     if u() < 0.2:
         a, main, other, relation = b, other, main, INVERSE_RELATION[relation]
     place, ground, verb = _pick(RELATIONS[relation], u, 0.3), _ground(scene, u), _verb(a, u)
@@ -127,7 +130,7 @@ def _make_pair_caption(scene: Scene, u: UniformSampler, prefix: str) -> str:
 
 
 def _make_crowd_caption(scene: Scene, u: UniformSampler, prefix: str) -> str:
-    first, *others = [_phrase(o, u, 0, 0.5) for o in scene.objects]
+    first, *others = [_phrase(o, u, size=0, pattern=0.5) for o in scene.objects]
     rest = ", ".join(others[:-1]) + " and " + others[-1] if len(others) > 1 else others[0]
     ground = _ground(scene, u)
     forms = (

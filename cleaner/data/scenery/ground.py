@@ -1,4 +1,4 @@
-"""Textured grounds, seen from above: each is made once per picture size on a field of 3 x 3 pictures, then cropped."""
+"""Textured grounds from above: one texture of 3 x 3 images per ground and size, then cropped."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from cleaner.data.scenery.pen import Color, FloatArray
 
-SPAN = 3  # pictures along the side of a texture
-Texture = tuple[FloatArray, FloatArray]  # colour (3, S, S) and height (S, S), S = SPAN * size
+SPAN = 3
+"""Images along the side of a texture."""
+Texture = tuple[FloatArray, FloatArray]
+"""Color (3, S, S) and height (S, S), S = SPAN * size."""
 
 
 def value_noise(x: FloatArray, y: FloatArray, seed: int) -> FloatArray:
-    """Smooth noise in [-1, 1] with one lattice point a unit."""
+    """Return smooth noise in [-1, 1] with one lattice point per unit."""
     table = np.random.default_rng(seed).uniform(-1, 1, (256, 256)).astype(np.float32)
     x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
     fx, fy = x - x0, y - y0
@@ -28,11 +30,13 @@ def value_noise(x: FloatArray, y: FloatArray, seed: int) -> FloatArray:
 
 
 def fractal_noise(x: FloatArray, y: FloatArray, seed: int, octaves: int = 3) -> FloatArray:
+    """Return the sum of octaves of `value_noise`, each at half the scale and weight of the last."""
     total = sum(value_noise(x * 2**i, y * 2**i, seed + i) * 0.5**i for i in range(octaves))
     return np.asarray(total, np.float32)
 
 
 def lerp_colors(a: Color, b: Color, t: FloatArray) -> FloatArray:
+    """Return the colors (3, *t.shape) between a (t = 0) and b (t = 1)."""
     t = np.clip(t, 0, 1)
     return np.stack([u + (v - u) * t for u, v in zip(a, b, strict=True)]).astype(np.float32)
 
@@ -40,6 +44,7 @@ def lerp_colors(a: Color, b: Color, t: FloatArray) -> FloatArray:
 def _stamp(
     color: FloatArray,
     height: FloatArray,
+    *,
     cx: float,
     cy: float,
     rx: float,
@@ -48,7 +53,7 @@ def _stamp(
     rgb: Color,
     bump_height: float,
 ) -> None:
-    """Lay one ellipse (a blade, a pebble) onto the field, in units of a picture."""
+    """Add one ellipse (a blade, a pebble) to the texture, in place; lengths in images, `angle` in radians."""
     side = height.shape[0]
     px, reach = SPAN / side, max(rx, ry)
     x0, x1 = max(int((cx - reach) / px), 0), min(int((cx + reach) / px) + 2, side)
@@ -75,9 +80,17 @@ def _grass(x: FloatArray, y: FloatArray) -> Texture:
     for _ in range(3400):
         u = rng.random(6)
         g = 0.7 + 0.5 * u[5]
-        turn = math.pi / 2 + (u[2] - 0.5) * 1.5
-        rgb = (0.36 * g, 0.6 * g, 0.22 * g)
-        _stamp(color, height, u[0] * SPAN, u[1] * SPAN, 0.05 + 0.04 * u[3], 0.009 + 0.006 * u[4], turn, rgb, 0.01)
+        _stamp(
+            color,
+            height,
+            cx=u[0] * SPAN,
+            cy=u[1] * SPAN,
+            rx=0.05 + 0.04 * u[3],
+            ry=0.009 + 0.006 * u[4],
+            angle=math.pi / 2 + (u[2] - 0.5) * 1.5,
+            rgb=(0.36 * g, 0.6 * g, 0.22 * g),
+            bump_height=0.01,
+        )
     return color, height
 
 
@@ -95,11 +108,11 @@ def _wood(x: FloatArray, y: FloatArray) -> Texture:
     piece = np.floor(along / 1.1)
     tint = value_noise(piece * 5.7 + row * 3.1, row * 9.7, 32)
     rings = np.sin((y * 26 + 2.2 * value_noise(along * 1.6, y * 5 + row * 11, 33) + tint * 4) * 2.6)
-    fibre = value_noise(along * 9, y * 110, 34)
-    color = lerp_colors((0.52, 0.34, 0.19), (0.80, 0.59, 0.37), 0.55 + 0.3 * tint + 0.14 * rings + 0.16 * fibre)
+    fiber = value_noise(along * 9, y * 110, 34)
+    color = lerp_colors((0.52, 0.34, 0.19), (0.80, 0.59, 0.37), 0.55 + 0.3 * tint + 0.14 * rings + 0.16 * fiber)
     seam = np.minimum(np.abs(y * 4 - np.round(y * 4)) / 4, np.abs(along / 1.1 - np.round(along / 1.1)) * 1.1)
     gap = np.clip(1 - seam / 0.011, 0, 1)
-    return color * (1 - 0.55 * gap), np.asarray(-0.008 * gap + 0.0008 * fibre, np.float32)
+    return color * (1 - 0.55 * gap), np.asarray(-0.008 * gap + 0.0008 * fiber, np.float32)
 
 
 def _snow(x: FloatArray, y: FloatArray) -> Texture:
@@ -156,17 +169,26 @@ def _gravel(x: FloatArray, y: FloatArray) -> Texture:
         u = rng.random(8)
         g, warm = 0.55 + 0.26 * u[5], 0.05 * (u[6] - 0.35)
         r = 0.018 + 0.022 * u[3] ** 2
-        rgb = (g + warm, g, g - warm)
-        _stamp(color, height, u[0] * SPAN, u[1] * SPAN, r * (1 + 0.5 * u[4]), r, u[2] * math.pi, rgb, 0.018)
+        _stamp(
+            color,
+            height,
+            cx=u[0] * SPAN,
+            cy=u[1] * SPAN,
+            rx=r * (1 + 0.5 * u[4]),
+            ry=r,
+            angle=u[2] * math.pi,
+            rgb=(g + warm, g, g - warm),
+            bump_height=0.018,
+        )
     return color, height
 
 
 def _paper(x: FloatArray, y: FloatArray) -> Texture:
-    fibre = fractal_noise(x * 30, y * 30, 91, 2)
+    fiber = fractal_noise(x * 30, y * 30, 91, 2)
     color = lerp_colors(
-        (0.93, 0.92, 0.88), (0.985, 0.98, 0.955), 0.6 + 0.3 * fibre + 0.2 * value_noise(x * 2, y * 2, 93)
+        (0.93, 0.92, 0.88), (0.985, 0.98, 0.955), 0.6 + 0.3 * fiber + 0.2 * value_noise(x * 2, y * 2, 93)
     )
-    return color, np.asarray(0.0008 * fibre, np.float32)
+    return color, np.asarray(0.0008 * fiber, np.float32)
 
 
 TEXTURE_FUNCTIONS: dict[str, Callable[[FloatArray, FloatArray], Texture]] = {
@@ -184,7 +206,7 @@ TEXTURE_FUNCTIONS: dict[str, Callable[[FloatArray, FloatArray], Texture]] = {
 
 @lru_cache(maxsize=32)
 def make_texture(name: str, size: int) -> NDArray[np.float32]:
-    """Return (5, S, S) float32 for pictures of `size` px: colour (3), slope along x and along y."""
+    """Return (5, S, S) float32 for images of `size` px: color (3), slope along x and along y."""
     axis = ((np.arange(SPAN * size) + 0.5) / size).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
     color, height = TEXTURE_FUNCTIONS[name](x, y)

@@ -1,4 +1,4 @@
-"""Signed distance fields: primitives on a grid, and the coloured parts that an object is made of."""
+"""Signed distance fields: primitives on a grid, and the colored parts of an object."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass
 class Part:
-    """One coloured region of an object.
+    """One colored region of an object.
 
-    `distance` (h, w) is negative inside, in object units. A part with `base` is paint: it takes its light from the
-    solid of that index. `form` is the distance that gives a solid its roundness, where that is not `distance`.
+    `distance` (h, w) is negative inside, in object units. A part with `solid_index` >= 0 is paint: it takes its shading
+    from the solid of that index. `shading_distance` rounds a solid in place of `distance`.
     """
 
     distance: FloatArray
@@ -34,9 +34,10 @@ class Part:
 
 @dataclass
 class Pen:
-    """Draws one object on a grid of object coordinates x, y: the object fills about [-1, 1] x [-1, 1], y down.
+    """Draws one object on a grid of object coordinates x, y.
 
-    `color` is the object's main colour, `u` six numbers in [0, 1) that vary its proportions, `parts` what was drawn.
+    The object fills about [-1, 1] x [-1, 1], y down. `color` is its main color, `u` six numbers in [0, 1) that vary its
+    proportions, `parts` the result.
     """
 
     x: FloatArray
@@ -51,10 +52,11 @@ class Pen:
         color: Color | None = None,
         bevel: float = 0.3,
         gloss: float = 0.3,
+        *,
         is_patterned: bool = False,
         shading_distance: FloatArray | None = None,
     ) -> None:
-        """Add a rounded solid; `bevel` is the width of its round edge in object units."""
+        """Add a rounded solid; `bevel` is the width of its rounded edge in object units."""
         self.parts.append(
             Part(distance, color or self.color, bevel, gloss, is_patterned, shading_distance=shading_distance)
         )
@@ -64,8 +66,18 @@ class Pen:
         last = max(i for i, part in enumerate(self.parts) if part.solid_index < 0)
         self.parts.append(Part(np.maximum(distance, self.parts[last].distance), color, solid_index=last))
 
+    @property
+    def solids(self) -> list[Part]:
+        """Return the parts that are not paint, in drawing order."""
+        return [part for part in self.parts if part.solid_index < 0]
+
+    def solid_numbers(self) -> list[int]:
+        """Return for each part the position in `solids` of the solid that shades it."""
+        positions = {id(part): i for i, part in enumerate(self.solids)}
+        return [positions[id(part if part.solid_index < 0 else self.parts[part.solid_index])] for part in self.parts]
+
     def mirrored(self) -> Pen:
-        """Return a pen that draws left and right at once (only x >= 0 is given)."""
+        """Return a pen that draws left and right at once (give x >= 0 only)."""
         return Pen(np.abs(self.x), self.y, self.color, self.u, self.parts)
 
     def moved(self, cx: float, cy: float, degrees: float = 0.0) -> Pen:
@@ -75,7 +87,7 @@ class Pen:
         return Pen(c * x + s * y, c * y - s * x, self.color, self.u, self.parts)
 
     def repeated_radially(self, n: int, phase: float = 0.0) -> Pen:
-        """Return a pen that draws n copies around the origin (only the one on the +x axis is given)."""
+        """Return a pen that draws n copies around the origin (give the one on the +x axis only)."""
         step = 2 * math.pi / n
         angle: FloatArray = np.arctan2(self.y, self.x) - np.float32(phase)
         angle = angle - step * np.round(angle / step)
@@ -94,18 +106,18 @@ class Pen:
         return d
 
     def box(self, cx: float, cy: float, hx: float, hy: float, r: float = 0.0) -> FloatArray:
-        """Box of half sides hx, hy with corners of radius r."""
+        """Return a box of half sides hx, hy with corners of radius r."""
         x, y = np.abs(self.x - cx) - (hx - r), np.abs(self.y - cy) - (hy - r)
         ox, oy = np.maximum(x, 0), np.maximum(y, 0)
         d: FloatArray = np.sqrt(ox * ox + oy * oy) + np.minimum(np.maximum(x, y), 0) - r
         return d
 
     def half_plane(self, nx: float, ny: float, offset: float) -> FloatArray:
-        """Half plane n . (x, y) < offset, n a unit vector."""
+        """Return the half plane n . (x, y) < offset, n a unit vector."""
         return nx * self.x + ny * self.y - offset
 
     def stroke(self, points: Points, *radii: float) -> FloatArray:
-        """A line through `points`; one radius, or several that are spread along it."""
+        """Return a line through `points` with one radius, or several spread along it."""
         p = np.asarray(points, np.float32)
         r = np.interp(np.linspace(0, 1, len(p)), np.linspace(0, 1, len(radii)), radii).astype(np.float32)
         best: Any = None
@@ -120,7 +132,7 @@ class Pen:
         return np.asarray(best, np.float32)
 
     def polygon(self, points: Points, r: float = 0.0) -> FloatArray:
-        """A polygon, grown by a round margin r."""
+        """Return a polygon, grown by a rounded margin r."""
         best: Any = np.float32(9)
         inside: Any = np.zeros(self.x.shape, bool)
         for (ax, ay), (bx, by) in zip(points, [*points[1:], points[0]], strict=True):
@@ -148,39 +160,39 @@ def intersection(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def difference(a: FloatArray, b: FloatArray) -> FloatArray:
-    """a without b."""
+    """Return a without b."""
     return np.maximum(a, -b)
 
 
 def smooth_union(a: FloatArray, b: FloatArray, k: float) -> FloatArray:
-    """Union with a smooth joint of width k."""
+    """Return the union with a smooth joint of width k."""
     h = np.maximum(k - np.abs(a - b), 0)
     joint: FloatArray = np.minimum(a, b) - h * h * (0.25 / k)
     return joint
 
 
 def bezier_curve(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], n: int = 8) -> Points:
-    """Points of the quadratic Bezier curve from a to c with control point b."""
-    out = []
+    """Return points of the quadratic Bezier curve from a to c with control point b."""
+    points = []
     for i in range(n + 1):
         t = i / n
         w = ((1 - t) ** 2, 2 * t * (1 - t), t * t)
-        out.append((w[0] * a[0] + w[1] * b[0] + w[2] * c[0], w[0] * a[1] + w[1] * b[1] + w[2] * c[1]))
-    return out
+        points.append((w[0] * a[0] + w[1] * b[0] + w[2] * c[0], w[0] * a[1] + w[1] * b[1] + w[2] * c[1]))
+    return points
 
 
-def arc(cx: float, cy: float, r0: float, r1: float, start: float, end: float, n: int = 10) -> Points:
-    """Points of an arc or spiral around (cx, cy): radius r0 -> r1, angle start -> end in degrees (y down)."""
-    out = []
+def arc(cx: float, cy: float, *, r0: float, r1: float, start: float, end: float, n: int = 10) -> Points:
+    """Return points of an arc or spiral: radius r0 -> r1, angle start -> end in degrees (y down)."""
+    points = []
     for i in range(n + 1):
         t = i / n
         a, r = math.radians(start + (end - start) * t), r0 + (r1 - r0) * t
-        out.append((cx + r * math.cos(a), cy + r * math.sin(a)))
-    return out
+        points.append((cx + r * math.cos(a), cy + r * math.sin(a)))
+    return points
 
 
 def lighten(color: Color, amount: float) -> Color:
-    """A colour made darker (amount < 0, down to black at -1) or lighter (amount > 0, up to white at 1)."""
+    """Return a lighter color (amount > 0, white at 1) or a darker one (amount < 0, black at -1)."""
     target, k = (0.0, abs(amount)) if amount < 0 else (1.0, amount)
     r, g, b = color
     return (r + (target - r) * k, g + (target - g) * k, b + (target - b) * k)

@@ -1,4 +1,4 @@
-"""From facts to pixels."""
+"""Render the facts of a scene to pixels."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from cleaner.data.scenery.animals import ANIMAL_PAINTERS
 from cleaner.data.scenery.facts import Scene, SceneObject
 from cleaner.data.scenery.ground import crop
-from cleaner.data.scenery.movers import ANIMAL_VEHICLE_PAINTERS
 from cleaner.data.scenery.pen import Color, FloatArray, Part, Pen, lighten
+from cleaner.data.scenery.plants import PLANT_PAINTERS
 from cleaner.data.scenery.things import THING_PAINTERS
+from cleaner.data.scenery.vehicles import VEHICLE_PAINTERS
 from cleaner.seed import numpy_generator
 
-OBJECT_PAINTERS = {**THING_PAINTERS, **ANIMAL_VEHICLE_PAINTERS}
+OBJECT_PAINTERS = {**ANIMAL_PAINTERS, **PLANT_PAINTERS, **THING_PAINTERS, **VEHICLE_PAINTERS}
 PALETTE: dict[str, Color] = {
     "red": (0.86, 0.16, 0.16),
     "orange": (0.98, 0.53, 0.10),
@@ -34,7 +36,7 @@ Light = tuple[float, float, float]
 
 
 def render(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
-    """Return the (size, size, 3) picture of a scene."""
+    """Return the image of a scene, (size, size, 3) uint8."""
     look = scene.appearance
     light = _light_direction(look)
     ground = crop(scene.ground, size, look[2], look[3])
@@ -58,7 +60,7 @@ def render(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
 
 
 def _light_direction(appearance: tuple[float, ...]) -> Light:
-    """Unit vector towards the light: from somewhere above, left or right (y down)."""
+    """Return the unit vector towards the light, which comes from above, left or right (y down)."""
     angle, height = math.radians(-90 + 130 * (appearance[0] - 0.5)), math.radians(48 + 12 * appearance[1])
     return (math.cos(angle) * math.cos(height), math.sin(angle) * math.cos(height), math.sin(height))
 
@@ -70,8 +72,8 @@ def _axes(size: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _draw_parts(thing: SceneObject, size: int) -> tuple[tuple[slice, slice], Pen, float]:
-    """Return the window of the picture (rows, columns), the pen with all parts, and the pixel in object units."""
-    scale = thing.extent * 0.48  # a little air, so that turned objects do not leave the picture
+    """Return the object's window (rows, columns), its pen, and the pixel size in object units."""
+    scale = thing.extent * 0.48  # a margin keeps rotated objects inside the image
     reach = scale * 1.5
     x0, x1 = max(int((thing.x - reach) * size), 0), min(int((thing.x + reach) * size) + 1, size)
     y0, y1 = max(int((thing.y - reach) * size), 0), min(int((thing.y + reach) * size) + 1, size)
@@ -110,7 +112,7 @@ def _shade(solids: list[Part], light: Light, px: float) -> tuple[FloatArray, Flo
 
 
 def _pattern_mask(pen: Pen, thing: SceneObject, px: float) -> FloatArray:
-    """Return the (h, w) cover of stripes or dots."""
+    """Return the coverage (h, w) of stripes or dots in [0, 1]."""
     cell = 0.4 if thing.extent > 0.45 else 0.5
     if thing.pattern == "striped":
         angle = 0.9 if thing.proportions[5] < 0.5 else 0.35
@@ -124,16 +126,16 @@ def _pattern_mask(pen: Pen, thing: SceneObject, px: float) -> FloatArray:
 
 
 def _contrast(color: Color) -> Color:
+    """Return a color for patterns: much darker than a light color, much lighter than a dark one."""
     luma = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]
     return lighten(color, -0.62) if luma > 0.62 else lighten(color, 0.72)
 
 
 def _draw_shaded(image: FloatArray, thing: SceneObject, light: Light) -> None:
-    """Draw an object and its soft shadow onto the (3, H, W) picture, in place."""
+    """Draw an object and its soft shadow onto the image (3, H, W), in place."""
     size = image.shape[1]
     window, pen, px = _draw_parts(thing, size)
-    solids = [part for part in pen.parts if part.solid_index < 0]
-    order = {id(part): i for i, part in enumerate(solids)}
+    solids = pen.solids
     bright, shine = _shade(solids, light, px)
     view = image[:, window[0], window[1]]
 
@@ -144,8 +146,7 @@ def _draw_shaded(image: FloatArray, thing: SceneObject, light: Light) -> None:
 
     pattern = None if thing.pattern == "plain" else _pattern_mask(pen, thing, px)
     second = np.array(_contrast(pen.color), np.float32)[:, None, None]
-    for part in pen.parts:
-        i = order[id(part)] if part.solid_index < 0 else order[id(pen.parts[part.solid_index])]
+    for part, i in zip(pen.parts, pen.solid_numbers(), strict=True):
         cover = np.clip(0.5 - part.distance * (1 / px), 0, 1)
         color = np.array(part.color, np.float32)[:, None, None]
         if part.is_patterned and pattern is not None:
@@ -158,7 +159,7 @@ def _draw_shaded(image: FloatArray, thing: SceneObject, light: Light) -> None:
 
 
 def _shadow(view: FloatArray, outline: FloatArray, light: Light, px: float) -> None:
-    """Darken the ground where the object keeps the light away, shifted away from the light and blurred."""
+    """Darken the ground by the object's shadow, shifted away from the light and blurred, in place."""
     h, w = outline.shape
     dx, dy = round(-light[0] * 0.26 / px), round(-light[1] * 0.26 / px)
     far = np.full((h, w), 9, np.float32)
@@ -173,13 +174,11 @@ def _shadow(view: FloatArray, outline: FloatArray, light: Light, px: float) -> N
 
 
 def _draw_sketch(image: FloatArray, thing: SceneObject, light: Light, appearance: tuple[float, ...]) -> None:
-    """Draw an object as ink lines with a little hatching on its dark side."""
+    """Draw an object as ink lines with some hatching on its dark side, in place."""
     size = image.shape[1]
     window, pen, px = _draw_parts(thing, size)
     view = image[:, window[0], window[1]]
-    solids = [part for part in pen.parts if part.solid_index < 0]
-    order = {id(part): i for i, part in enumerate(solids)}
-    bright, _ = _shade(solids, light, px)
+    bright, _ = _shade(pen.solids, light, px)
     ink = np.array([(0.16, 0.17, 0.22), (0.13, 0.2, 0.42), (0.34, 0.2, 0.12)][int(appearance[6] * 3)], np.float32)
     line = max(0.9 / 64 / (thing.extent * 0.48), 0.9 * px) * (0.55 + 0.2 * appearance[7])
     x, y = np.broadcast_to(pen.x, pen.y.shape), pen.y
@@ -188,8 +187,7 @@ def _draw_sketch(image: FloatArray, thing: SceneObject, light: Light, appearance
     pattern = None if thing.pattern == "plain" else _pattern_mask(pen, thing, px)
     paper = np.array([0.975, 0.97, 0.945], np.float32)[:, None, None]
     tint = ink[:, None, None]
-    for part in pen.parts:
-        i = order[id(part)] if part.solid_index < 0 else order[id(pen.parts[part.solid_index])]
+    for part, i in zip(pen.parts, pen.solid_numbers(), strict=True):
         inside = np.clip(0.5 - part.distance * (1 / px), 0, 1)
         if part.solid_index < 0:
             view += (paper - view) * inside
@@ -204,7 +202,7 @@ def _draw_sketch(image: FloatArray, thing: SceneObject, light: Light, appearance
 
 
 def _apply_night(image: FloatArray, scene: Scene, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Dark blue air, one coloured lamp, sensor noise."""
+    """Return the image at night: dark blue air, one colored lamp, sensor noise."""
     look = scene.appearance
     hues = [(1.0, 0.72, 0.38), (0.45, 0.75, 1.0), (1.0, 0.45, 0.72), (0.55, 1.0, 0.62), (0.78, 0.55, 1.0)]
     hue = np.array(hues[int(look[8] * 5)], np.float32)[:, None, None]

@@ -1,4 +1,4 @@
-"""Pictures on disk: rendered once, by several processes, into one uint8 file that is put in place whole."""
+"""Cache of rendered images: one uint8 file per split, rendered in parallel, written atomically."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,24 @@ from cleaner.files import atomic_write, cache_root, source_root
 from cleaner.types import OnStep, StepReport
 
 IMAGES_PER_CHUNK = 250
-_MAX_IN_PROCESS = 600  # fewer pictures than this are rendered here: starting processes would take longer
+_MAX_IN_PROCESS = 600
+"""Up to this many images are rendered in this process: starting workers would take longer."""
+
+
+@dataclass(frozen=True)
+class RenderSpec:
+    """Which images to render: `size` images of `image_size` px from one split of one variant."""
+
+    variant: str
+    split: str
+    seed: int
+    size: int
+    image_size: int
+
+    @property
+    def stem(self) -> str:
+        """Return the file name without the number of images."""
+        return f"v{SCENES_VERSION}-{self.variant}-{self.split}-seed{self.seed}-{self.image_size}px"
 
 
 def default_cache_dir() -> Path:
@@ -28,35 +47,26 @@ def default_cache_dir() -> Path:
     return cache_root() / "scenes"
 
 
-def find_cached(variant: str, split: str, seed: int, size: int, image_size: int, folder: Path) -> Path | None:
-    """Return a file with at least `size` pictures: picture i does not depend on how many there are."""
-    for path in folder.glob(f"{_stem(variant, split, seed, image_size)}-n*.npy"):
+def find_cached(spec: RenderSpec, folder: Path) -> Path | None:
+    """Return a file with at least `spec.size` images: image i does not depend on how many there are."""
+    for path in folder.glob(f"{spec.stem}-n*.npy"):
         match = re.fullmatch(r".*-n(\d+)", path.stem)
-        if match and int(match[1]) >= size:
+        if match and int(match[1]) >= spec.size:
             return path
     return None
 
 
-def _stem(variant: str, split: str, seed: int, image_size: int) -> str:
-    return f"v{SCENES_VERSION}-{variant}-{split}-seed{seed}-{image_size}px"
+def load_images(spec: RenderSpec, folder: Path, on_step: OnStep | None) -> NDArray[np.uint8]:
+    """Return a read-only memory map of at least `spec.size` images (N, H, W, 3), rendered if missing."""
+    path = find_cached(spec, folder)
+    if path is None:
+        path = folder / f"{spec.stem}-n{spec.size}.npy"
+        with atomic_write(path, "Set CLEANER_CACHE to a writable folder for the images.") as temporary:
+            _render_all(temporary, spec, on_step)
+    return np.asanyarray(np.load(path, mmap_mode="r"))
 
 
-def load_images(
-    variant: str, split: str, seed: int, size: int, image_size: int, folder: Path, on_step: OnStep | None
-) -> NDArray[np.uint8]:
-    """Return at least `size` pictures (N, H, W, 3) as a read-only memory map, rendering them if no file has them."""
-    found = find_cached(variant, split, seed, size, image_size, folder)
-    if found is None:
-        found = folder / f"{_stem(variant, split, seed, image_size)}-n{size}.npy"
-        with atomic_write(found, "Set CLEANER_CACHE to a folder for pictures that can be written.") as temporary:
-            _render_all(temporary, variant, split, seed, size, image_size, on_step)
-    return np.asanyarray(np.load(found, mmap_mode="r"))
-
-
-def _render_all(
-    path: Path, variant: str, split: str, seed: int, size: int, image_size: int, on_step: OnStep | None
-) -> None:
-    shape = (size, image_size, image_size, 3)
+def _render_all(path: Path, spec: RenderSpec, on_step: OnStep | None) -> None:
     start = time.perf_counter()
     done = 0
 
@@ -64,22 +74,28 @@ def _render_all(
         nonlocal done
         done += count
         if on_step:
-            on_step(StepReport("render", done, size, time.perf_counter() - start))
+            on_step(StepReport("render", done, spec.size, time.perf_counter() - start))
 
+    shape = (spec.size, spec.image_size, spec.image_size, 3)
     target = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     target.flush()
-    workers = min(os.cpu_count() or 1, 8, -(-size // IMAGES_PER_CHUNK))
-    if size <= _MAX_IN_PROCESS or workers == 1:
-        for first in range(0, size, IMAGES_PER_CHUNK):
-            report(render_range(target, variant, split, seed, first, min(first + IMAGES_PER_CHUNK, size)))
+    workers = min(os.cpu_count() or 1, 8, -(-spec.size // IMAGES_PER_CHUNK))
+    if spec.size <= _MAX_IN_PROCESS or workers == 1:
+        for first in range(0, spec.size, IMAGES_PER_CHUNK):
+            report(render_range(target, spec, first, min(first + IMAGES_PER_CHUNK, spec.size)))
         target.flush()
-        return
-    del target
-    # Plain processes rather than multiprocessing: nothing is forked from a process with threads, and the caller's
-    # main module (a script without a guard, a Streamlit page) is not imported again.
+    else:
+        del target
+        _render_in_workers(path, spec, workers, report)
+
+
+def _render_in_workers(path: Path, spec: RenderSpec, workers: int, report: Callable[[int], None]) -> None:
+    """Split the images over `workers` processes; kill them all if one fails or `report` raises."""
+    # Plain processes rather than multiprocessing: no process with threads is forked, and the caller's main module
+    # (a script without a guard, a Streamlit page) is not imported a second time.
     messages: queue.Queue[int | None] = queue.Queue()
-    bounds = [size * i // workers for i in range(workers + 1)]
-    processes = [_start_worker(path, variant, split, seed, bounds[i], bounds[i + 1], messages) for i in range(workers)]
+    bounds = [spec.size * i // workers for i in range(workers + 1)]
+    processes = [_start_worker(path, spec, bounds[i], bounds[i + 1], messages) for i in range(workers)]
     try:
         running = workers
         while running:
@@ -98,15 +114,16 @@ def _render_all(
 
 
 def _start_worker(
-    path: Path, variant: str, split: str, seed: int, first: int, stop: int, messages: queue.Queue[int | None]
+    path: Path, spec: RenderSpec, first: int, stop: int, messages: queue.Queue[int | None]
 ) -> subprocess.Popen[str]:
-    root = str(source_root())
+    """Start a process that renders images first..stop-1; put its counts into `messages`, then None."""
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join([str(source_root()), *filter(None, [os.environ.get("PYTHONPATH")])]),
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     }
-    command = [sys.executable, "-m", __name__, str(path), variant, split, str(seed), str(first), str(stop)]
+    arguments = [str(path), spec.variant, spec.split, *map(str, (spec.seed, first, stop))]
+    command = [sys.executable, "-m", __name__, *arguments]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
     def listen() -> None:
@@ -120,20 +137,21 @@ def _start_worker(
     return process
 
 
-def render_range(target: NDArray[np.uint8], variant: str, split: str, seed: int, first: int, stop: int) -> int:
-    """Render pictures first..last-1 into target[first:last]; returns how many."""
+def render_range(target: NDArray[np.uint8], spec: RenderSpec, first: int, stop: int) -> int:
+    """Render images first..stop-1 into target[first:stop]; return how many."""
     for i in range(first, stop):
-        target[i] = render(make_scene(split, seed, i, variant), target.shape[1])
+        target[i] = render(make_scene(spec.split, spec.seed, i, spec.variant), spec.image_size)
     return stop - first
 
 
 def main(arguments: list[str]) -> None:
-    path, variant, split, seed, first, last = arguments
+    """Render one worker's range and print the size of every finished chunk."""
+    path, variant, split = arguments[:3]
+    seed, first, stop = map(int, arguments[3:])
     target = np.load(path, mmap_mode="r+")
-    for start in range(int(first), int(last), IMAGES_PER_CHUNK):
-        print(
-            render_range(target, variant, split, int(seed), start, min(start + IMAGES_PER_CHUNK, int(last))), flush=True
-        )
+    spec = RenderSpec(variant, split, seed, size=len(target), image_size=target.shape[1])
+    for start in range(first, stop, IMAGES_PER_CHUNK):
+        print(render_range(target, spec, start, min(start + IMAGES_PER_CHUNK, stop)), flush=True)
     target.flush()
 
 

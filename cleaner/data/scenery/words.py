@@ -1,4 +1,4 @@
-"""The vocabulary of Scenes: what can be in a picture, and the words captions use for it, the usual one first."""
+"""The vocabulary of Scenes: objects, attributes, grounds, relations; the usual word comes first."""
 
 from __future__ import annotations
 
@@ -83,15 +83,14 @@ RELATIONS: dict[str, tuple[str, ...]] = {
 }
 INVERSE_RELATION = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
-VERBS = ("sits", "stands", "lies")
 _SIT = ["bird", "butterfly", "cat", "snail", "turtle"]
 _LIE = ["apple", "ball", "banana", "book", "carrot", "fish", "hat", "key", "kite", "moon", "pear", "star", "umbrella"]
 POSTURE = {name: "sits" if name in _SIT else "lies" if name in _LIE else "stands" for name in SYNONYMS}
 
-# Objects that may carry a pattern, and the colours that half of the objects are drawn in.
 PATTERNED = frozenset(
     ("book", "bottle", "bus", "car", "cat", "cup", "fish", "hat", "house", "kite", "lamp")
 ) | frozenset(("mushroom", "rocket", "snail", "star", "umbrella"))
+"""Objects that may have a pattern."""
 NATURAL_COLORS: dict[str, tuple[str, ...]] = {
     "apple": ("red", "green", "red"),
     "ball": ("red", "blue", "orange"),
@@ -126,8 +125,9 @@ NATURAL_COLORS: dict[str, tuple[str, ...]] = {
     "turtle": ("green", "brown"),
     "umbrella": ("red", "blue", "black", "purple"),
 }
+"""Colors of 45% of the objects; the others have any color."""
 
 
 def add_article(phrase: str) -> str:
-    """Return `phrase` with the right one of "a" and "an" before it."""
+    """Return `phrase` after "a" or "an"."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"

@@ -43,7 +43,8 @@ def draw_subtexts(
     load_grammar()
     from cleaner.text import draw_subtexts
 
-    return draw_subtexts(caption, seed, epoch, index, n, vocabulary(name, split, size))
+    words = vocabulary(name, split, size)
+    return draw_subtexts(caption, seed=seed, epoch=epoch, index=index, n=n, vocabulary=words)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
