@@ -209,7 +209,7 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
         first = f"; first {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
         st.caption(f"{steps:,} training steps, {pairs:,} pairs, {attack.config.epochs} epoch(s): {duration}{first}.")
     is_busy = cluster is None and bool(jobs.active_pages())
-    live_jobs.show_start_button("Train the backdoored model", "poison", is_busy, on_start)
+    live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
 
 
 def show_result(run: SavedRun) -> None:
@@ -220,7 +220,7 @@ def show_result(run: SavedRun) -> None:
         cards.show_run_verdict(run)
         cards.show_cards(run, horizontal=True)
         cards.show_measurement_notes(run)
-        link("Defend", "Next: defend this model")
+        link("Defend", "Defend this model")
 
 
 def show_training_curves(run: SavedRun | None) -> None:

@@ -165,7 +165,7 @@ def show_start_section(suspect: Suspect, choice: tuple[Plan, int] | None) -> Non
     else:
         st.info("Choose a defense, a learning rate and an available device.", icon=":material/arrow_back:")
     is_busy = cluster is None and bool(jobs.active_pages())
-    live_jobs.show_start_button("Start the defenses", "defend", is_busy, on_start)
+    live_jobs.show_start_button("Start defenses", "defend", is_busy, on_start)
 
 
 def show_backdoored(run: SavedRun) -> None:

@@ -127,7 +127,7 @@ def show_similarities(stages: list[Stage], sample: Sample, caption: str, pair: S
         f"{escape_markdown(state.describe_selection())}."
     )
     if state.current_run() is None:
-        link("Poison", "Train a backdoored model")
+        link("Poison", "Train a model")
 
 
 def _show_judgment(label: str, caption_cosine: float, negatives: dict[str, float]) -> None:
@@ -216,7 +216,7 @@ def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
     """Draw the pairs of an epoch and their subtexts."""
     with st.expander(f"All pairs of epoch {draw.epoch}", icon=":material/casino:"):
         percent = st.slider(
-            "Share of pairs (K), %",
+            "Pairs drawn (K), %",
             1,
             100,
             DEFAULT_SHARE,
@@ -243,7 +243,7 @@ with page("Subtexts", LEAD):
     sample, caption = choose_caption(data_key)
     left, middle, right = st.columns([2, 1, 1], gap="medium")
     epoch = left.slider("Epoch", 0, MAX_EPOCH, 0, key="subtexts.epoch", help="Each epoch draws other texts.", **KEEP)
-    negatives = middle.slider("False texts per pair", 1, MAX_NEGATIVES, 3, key="subtexts.n", **KEEP)
+    negatives = middle.slider("False texts", 1, MAX_NEGATIVES, 3, key="subtexts.n", **KEEP)
     seed = right.number_input("Seed", 0, MAX_SEED, 0, key="subtexts.seed", help="Determines the draw.", **KEEP)
     draw = DrawKey(int(seed), epoch, negatives)
     pair = cache.draw_subtexts(caption, data_key, sample.index, draw)

@@ -183,7 +183,7 @@ def show_link(
         link["own"] = derived.hash_image(content)
         if derived.read_image(run.folder, str(link["own"])) is None:
             st.button(
-                "Save image for link",
+                "Save for link",
                 key="try.keep",
                 icon=":material/link:",
                 on_click=jobs.run_action,

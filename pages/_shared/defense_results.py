@@ -42,7 +42,7 @@ def show_results(run: SavedRun) -> None:
     with curves_tab:
         histories = {labels[other.id]: read_progress(other.folder) for other in compared}
         show_curves(histories, "defended", "defend.past", floor=floor)
-    link("Subtexts", "View the subtexts of TA-Cleaner")
+    link("Subtexts", "View subtexts")
 
 
 def _choose_defenses(run: SavedRun, defended: list[SavedRun]) -> list[SavedRun]:

@@ -193,7 +193,7 @@ def choose_data(key: str, purpose: str) -> str:
     )
     with st.expander("Upload images", icon=":material/upload:", key=f"{key}.more"):
         st.file_uploader(
-            "Zip, or images and table",
+            "Zip, or images",
             DATA_TYPES,
             accept_multiple_files=True,
             key=f"{key}.upload",

@@ -57,7 +57,7 @@ def show_gallery(attack: PoisonSettings, plan: Plan) -> None:
         f"Size {data.image_size} × {data.image_size} px ({source}). Difference: gray is unchanged. "
         "PSNR and SSIM: higher is less change; a small visible patch also scores high."
     )
-    uploads.show_upload_box("Try it on your own image")
+    uploads.show_upload_box("Try your image")
 
 
 def show_captions(plan: Plan) -> None:

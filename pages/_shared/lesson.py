@@ -29,7 +29,7 @@ STEPS = (
     Step(
         "Plant a backdoor",
         "Poison",
-        "Keep the settings and press **Train the backdoored model**. Training takes one to two minutes.",
+        "Keep the settings and press **Train model**. Training takes one to two minutes.",
         "The example images: what the attacker adds to an image and how the caption changes. After training: "
         "**clean accuracy** and **attack success**.",
         "Why does testing on ordinary images not reveal the backdoor?",
@@ -40,7 +40,7 @@ STEPS = (
     Step(
         "Clean the model",
         "Defend",
-        "Select your model under **In view** in the menu. Keep both defenses and press **Start the defenses**. Press "
+        "Select your model under **In view** in the menu. Keep both defenses and press **Start defenses**. Press "
         "**Next** while they train, for one to two minutes each.",
         "The result cards: **attack success** should fall and **clean accuracy** should stay. A short training removes "
         "only part of the backdoor and costs accuracy. Is the drop larger than the intervals?",
@@ -112,7 +112,7 @@ def go_to_step(step: int | None) -> None:
 def show_start_button() -> None:
     """Draw the button that starts or continues the lesson."""
     step = current()
-    label = "Start the lesson (10 minutes)" if step is None else f"Continue the lesson: step {step + 1}"
+    label = "Start lesson (10 min)" if step is None else f"Continue lesson: step {step + 1}"
     st.button(label, key="lesson.start", icon=":material/school:", on_click=go_to_step, args=(step or 0,))
 
 
@@ -161,7 +161,7 @@ def _show_training_note() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(":material/hourglass_top: Training in the background.", width="content")
         st.button(
-            "View the shipped example",
+            "View shipped example",
             key="lesson.example",
             type="tertiary",
             on_click=state.select_run,

@@ -51,7 +51,7 @@ def test_the_lesson_from_start_to_report(start_server: StartServer, browser_page
     page.goto(start_server())
     page.get_by_role("heading", name="Overview", exact=True).wait_for()
     wait_idle(page)
-    page.get_by_role("button", name="Start the lesson").click()
+    page.get_by_role("button", name="Start lesson").click()
 
     arrive(page, 0)
     answer = page.get_by_text(STEPS[0].answer[:40])
@@ -61,14 +61,14 @@ def test_the_lesson_from_start_to_report(start_server: StartServer, browser_page
     slide_to_start(page, "Training pairs")
     slide_to_start(page, "Test images")
     type_number(page, "Epochs", 1)
-    page.get_by_role("button", name="Train the backdoored model").click()
+    page.get_by_role("button", name="Train model").click()
     page.get_by_role("heading", name="Did the attack succeed?").wait_for()
     press(page, "Next")
 
     arrive(page, 1)
     slide_to_start(page, "Clean pairs")
     type_number(page, "Epochs", 1)
-    page.get_by_role("button", name="Start the defenses").click()
+    page.get_by_role("button", name="Start defenses").click()
     page.get_by_role("heading", name="Is the backdoor gone").wait_for()
     press(page, "Next")
 
