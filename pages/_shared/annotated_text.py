@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from cleaner.text import Edit, Parse
 
 ROLE_LABELS = {
-    "object": "thing",
-    "attribute": "property",
+    "object": "object",
+    "attribute": "attribute",
     "relation": "relation",
-    "verb": "action",
-    "count": "number",
+    "verb": "verb",
+    "count": "count",
     "other": "",
     "kept": "",
     "dropped": "dropped",

@@ -33,4 +33,4 @@ def report_html(folders: list[Path]) -> str:
     """Return the HTML report of some runs."""
     from cleaner.reports.html import render_html
 
-    return render_html(read_entries(folders), "made on the Compare page")
+    return render_html(read_entries(folders), "from the Compare page")
