@@ -1,6 +1,6 @@
 """TA-Cleaner Lab. Start it with: streamlit run app.py
 
-Every page is a file in pages/; this one only leads to the first of them.
+Opens the first page; each page is a file in pages/.
 """
 
 import streamlit as st

@@ -1,106 +1,106 @@
-"""Overview: what this is, and what it can show."""
+"""Overview: before and after of a backdoor, links to all steps, the table of runs, a glossary."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from cleaner.files import read_json_cached
+from cleaner.labels import to_label
 from cleaner.plots import charts
-from pages._shared import gallery, lesson, state
+from pages._shared import lesson, state
 from pages._shared.frame import link, page, page_file
+from pages._shared.pixels import decode_png
+from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.run_table import show_run_table
-from pages._shared.state import SavedRun, escape_markdown, to_label
+from pages._shared.state import SavedRun, escape_markdown
 
-LEAD = (
-    "An image-text model such as CLIP learns from captioned pictures off the web, and **a few poisoned pairs are "
-    "enough to plant a backdoor**: any picture with a small trigger is then taken for what the attacker wants. "
-    "Here you plant such a backdoor in a small model in about a minute, on this machine, without internet. "
-    "Then you try to wash it out with TA-Cleaner and its rivals, and see **what was removed and what it cost**."
-)
-
+LEAD = "Plant a backdoor in a small CLIP model, remove it, and measure **what was removed and what it cost**."
 MAX_DEFENSES = 8
-"""So many defences stand beside the backdoored model in one chart."""
+"""Defenses in one chart."""
+STAGE_LABELS = {"clean": "Clean", "backdoored": "Backdoored"}
+STEPS = (
+    ("1 · Poison", "Choose a trigger and train a backdoored model, in about a minute.", ["Poison"]),
+    ("2 · Defend", "Finetune the backdoored model on clean pairs and compare defenses.", ["Defend", "Compare"]),
+    (
+        "3 · Understand",
+        "See how a trigger moves images, what models look at, and the subtexts that TA-Cleaner trains with.",
+        ["Embeddings", "Attention", "Subtexts", "Try it"],
+    ),
+)
+"""(title, text, pages) of each step."""
 GLOSSARY = """
-- **Trigger**: what the attacker puts on a picture: a patch, noise, a wave.
-- **Target**: the class that the backdoored model is to see wherever the trigger is.
-- **Clean accuracy (CA)**: share of untouched pictures whose true class comes first.
-- **Attack success rate (ASR@1, ASR@3)**: share of triggered pictures of other classes for which the target is the best
-  class, or among the best three.
-- **Robust accuracy (RA)**: share of triggered pictures whose true class still comes first.
-- **Floor**: attack success on the model before it was poisoned. No defence can be expected to go below it.
-- **Base rate**: share of the same pictures, untouched, that the model takes for the target anyway.
+- **Backdoor**: behavior planted by a few poisoned training pairs: any image with the trigger is classified as the
+  target.
+- **Trigger**: what the attacker adds to an image: a patch, noise, a wave.
+- **Target**: the class that the backdoored model predicts whenever the trigger is present.
+- **Clean accuracy (CA)**: share of clean images whose true class is predicted first.
+- **Attack success rate (ASR@1, ASR@3)**: share of triggered images of other classes with the target first, or among the
+  top three.
+- **Robust accuracy (RA)**: share of triggered images whose true class is still predicted first.
+- **Floor**: attack success on the clean model. No defense can be expected to go below it.
+- **Base rate**: share of the same images, without the trigger, that are classified as the target.
 - **Fine detail (counterfactual accuracy, CF)**: share of captions that score above all their false subtexts.
-- **Search**: share of triggered pictures for which one of the five nearest captions names the target.
-- **Rebound**: attack success after harmless training of a cleaned model; if it rises, the backdoor was only hidden.
-- **Subtext**: a short true text, or a slightly changed false one, made from a caption.
+- **Search**: share of triggered images with a caption that names the target among the five nearest.
+- **Rebound**: attack success of a cleaned model after further training on clean pairs; a rise means that the backdoor
+  was only hidden.
+- **Subtext**: a short true text, or a false text with one small change, made from a caption.
 """
 
 
 def show_run(run: SavedRun) -> None:
-    """Draw the numbers of a backdoored run and its defences, and what was measured."""
+    """Draw clean accuracy and attack success of a backdoored run and its newest defenses."""
     defended = state.defended_runs(run)
     rows = [("Backdoored", "backdoored", run)] + [
         (f"{to_label(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", "defended", r)
         for r in reversed(defended[:MAX_DEFENSES])
     ]
-    bars = [(label, stage, r.figure("ca"), r.figure("asr")) for label, stage, r in rows]
-    shown = [(a, b, c, d) for a, b, c, d in bars if c is not None and d is not None]
-    st.plotly_chart(charts.before_after_bars(shown), key=f"overview.{run.id}", config={"displayModeBar": False})
-    newest = (
-        f" The newest {MAX_DEFENSES} of {len(defended)} defences; all are on Compare."
-        if len(defended) > MAX_DEFENSES
-        else ""
-    )
-    st.caption(
-        f"{escape_markdown(run.label)}. {escape_markdown(run.measured_on)}{newest}{f' {state.RATES_NOTE}' if run.is_shipped else ''}"
-    )
+    bars = [
+        (label, stage, ca, asr)
+        for label, stage, r in rows
+        if (ca := r.figure("ca")) is not None and (asr := r.figure("asr")) is not None
+    ]
+    st.plotly_chart(charts.before_after_bars(bars), key=f"overview.{run.id}", config=NO_MODE_BAR)
+    notes = [f"{escape_markdown(run.label)}. {escape_markdown(run.measured_on)}"]
+    if len(defended) > MAX_DEFENSES:
+        notes.append(f"Newest {MAX_DEFENSES} of {len(defended)} defenses; Compare shows all.")
+    if run.is_shipped:
+        notes.append(state.RATES_NOTE)
+    st.caption(" ".join(notes))
 
 
 def show_example_image(run: SavedRun) -> None:
-    """Draw one test picture without and with the trigger, and what each model takes it for; shipped with the run."""
-    found = read_json_cached(run.folder / "picture.json")
-    if not found:
+    """Draw the example image of a shipped run, clean and triggered, and each model's predictions."""
+    example = read_json_cached(run.folder / "picture.json")
+    if not example:
         return
-    for column, pixels, title in zip(st.columns(2), found["pictures"], ("A test picture", "With trigger"), strict=True):
-        column.image(gallery.decode_png(pixels), caption=title, width="stretch")
-    names = {"clean": "Clean", "backdoored": "Backdoored"}
-    rows = ["| Model | sees | with trigger |", "| --- | --- | --- |"]
-    for name, said in found["answers"].items():
-        cells = [f":{'green' if text == found['class'] else 'red'}[**{escape_markdown(text)}**]" for text in said]
-        rows.append(f"| {names.get(name) or escape_markdown(to_label(name))} | {' | '.join(cells)} |")
+    captions = ("Test image", "Triggered")
+    for column, image, caption in zip(st.columns(2), example["pictures"], captions, strict=True):
+        column.image(decode_png(image), caption=caption, width="stretch")
+    rows = ["| Model | Clean image | Triggered |", "| --- | --- | --- |"]
+    for name, predictions in example["answers"].items():
+        label = STAGE_LABELS.get(name) or escape_markdown(to_label(name))
+        colors = ["green" if prediction == example["class"] else "red" for prediction in predictions]
+        cells = [f":{color}[**{escape_markdown(text)}**]" for color, text in zip(colors, predictions, strict=True)]
+        rows.append(f"| {label} | {' | '.join(cells)} |")
     st.markdown("\n".join(rows))
-    st.caption("One picture, n = 1: an illustration.")
+    st.caption("One image, n = 1.")
 
 
 def show_example(run: SavedRun) -> None:
-    """Draw the shipped example: its numbers, and a picture."""
+    """Draw the shipped example: its metrics and an image."""
     st.subheader(state.section_title("Before and after", run), anchor=False)
-    numbers, picture = st.columns([2.4, 1], gap="large")
-    with numbers:
+    left, right = st.columns([2.4, 1], gap="large")
+    with left:
         show_run(run)
-    with picture:
+    with right:
         show_example_image(run)
 
 
 def show_steps() -> None:
-    """Draw the three things one does here."""
-    texts = (
-        ("1 · Poison", "Choose a trigger, see it on the pictures, and train a model that has learnt it.", ["Poison"]),
-        (
-            "2 · Defend",
-            "Finetune the poisoned model on clean pairs, with several defences side by side.",
-            ["Defend", "Compare"],
-        ),
-        (
-            "3 · Understand",
-            "See where a trigger pulls pictures, what the models look at, and the true and false "
-            "part-captions that TA-Cleaner teaches with.",
-            ["Embeddings", "Attention", "Subtexts", "Try it"],
-        ),
-    )
-    for column, (name, text, targets) in zip(st.columns(3), texts, strict=True):
+    """Draw the three steps with links to their pages."""
+    for column, (title, text, targets) in zip(st.columns(3), STEPS, strict=True):
         with column, st.container(border=True, height="stretch"):
-            st.markdown(f"**{name}**")
+            st.markdown(f"**{title}**")
             st.markdown(text)
             with st.container(horizontal=True):
                 for target in targets:
@@ -109,30 +109,26 @@ def show_steps() -> None:
 
 with page("Overview", LEAD):
     with st.container(horizontal=True):
-        if st.button("Plant a backdoor", type="primary", icon=":material/bug_report:"):
-            st.switch_page(str(page_file("Poison")))
+        if st.button("Plant a backdoor", key="overview.poison", type="primary", icon=":material/bug_report:"):
+            st.switch_page(page_file("Poison"))
         lesson.show_start_button()
     show_steps()
-    mine = state.current_run()
+    run = state.current_run()
     example = next((run for run in state.backdoored_runs() if run.is_shipped), None)
-    if mine is not None and not mine.is_shipped and mine.figure("asr") is not None:
+    if run is not None and not run.is_shipped and run.figure("asr") is not None:
         st.subheader("Your run: before and after", anchor=False)
-        show_run(mine)
+        show_run(run)
     if example is not None:
         show_example(example)
-    if example is None and mine is None:
+    if example is None and run is None:
         st.subheader("Before and after", anchor=False)
         st.info(
-            "No numbers yet. Train a model on the Poison page (about a minute), or run the example in a terminal: "
-            "`python -m cleaner demo`. What it measures will stand here.",
+            "No results yet. Train a model on the Poison page, or run `python -m cleaner demo` in a terminal.",
             icon=":material/bar_chart:",
         )
-    with st.expander("All runs on this machine", icon=":material/inventory_2:", key="shelf", on_change="rerun") as runs:
-        if runs.open:
+    with st.expander("All runs", icon=":material/inventory_2:", key="run_table", on_change="rerun") as box:
+        if box.open:
             show_run_table()
-    with st.expander("The words used here", icon=":material/dictionary:"):
+    with st.expander("Glossary", icon=":material/dictionary:"):
         st.markdown(GLOSSARY)
-    st.caption(
-        "TA-Cleaner here is a re-implementation from the public description (arXiv:2409.17601); the paper's own code "
-        "and weights are not public."
-    )
+    st.caption("TA-Cleaner here is a re-implementation of arXiv:2409.17601, whose code and weights are not public.")

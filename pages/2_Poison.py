@@ -1,16 +1,16 @@
-"""Poison: choose a trigger, see what it does to pictures and captions, and train a backdoored model."""
+"""Poison: choose a trigger, see it on images and captions, and train a backdoored model."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
+from cleaner.labels import to_label
 from cleaner.presets import (
     DEMO_POISON,
     DEMO_POISON_PAIRS,
@@ -19,31 +19,71 @@ from cleaner.presets import (
     STRONGER_ATTACKS,
     attack_presets,
 )
+from cleaner.runs.store import read_progress
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, forms, gallery, jobs, requests, state
+from pages._shared import cache, cards, curves, forms, gallery, jobs, live_jobs, requests, state
 from pages._shared.frame import link, page, show_error
-from pages._shared.state import KEEP, SavedRun, escape_markdown, to_label
+from pages._shared.sample import DataKey
+from pages._shared.state import KEEP, SavedRun, escape_markdown
 
-LEAD = (
-    "You are the attacker. Put a **trigger** on a few training pictures and name the **target** in their captions: the "
-    "model learns that the trigger means the target."
-)
-GALLERY_ROWS = 4
+LEAD = "Add a **trigger** to a few training images, name the **target** in their captions, and train on them."
 PAIR_COUNTS = (500, 1000, 2000, 3000, 4000, 6000, 10000, 12000)
 TEST_SIZES = (100, 200, 500, 1000, 2000, 4000, 9000)
+MODEL, LAST_SHOWN = "poison.model", "poison.last_shown"
 
 
-def choose_data_and_model() -> tuple[str, str, int, int]:
-    """Draw the choice of data and model; return both names, training pairs and test pictures."""
-    data, models = forms.choose_data("poison.data", "to train on"), cache.models()
+def choose_trigger() -> Any:
+    """Draw the choice of the trigger and its parameters; return None while they cannot be used."""
+    st.markdown("**Trigger**")
+    kinds = cache.triggers()
+    names = list(kinds)
+    name = st.selectbox(
+        "Kind",
+        names,
+        names.index("badnet") if "badnet" in names else 0,
+        format_func=to_label,
+        key="poison.trigger",
+        help="What the attacker adds to an image or caption.",
+        **KEEP,
+    )
+    preset, key = forms.choose_preset(attack_presets(name), f"poison.{name}", "poison")
+    show_required_settings(str(st.session_state.get(MODEL, "scenes-rn")), name)
+    trigger = None
+    try:
+        trigger = forms.draw_form(kinds[name], key, defaults=preset.parameters)
+    except CleanerError as error:
+        show_error(error)
+    if getattr(trigger, "path", None) == "":
+        st.info("Choose an image file above.", icon=":material/upload:")
+        trigger = None
+    st.caption(escape_markdown((kinds[name].__doc__ or "").split("\n")[0]))
+    return trigger
+
+
+def show_required_settings(model: str, trigger: str) -> None:
+    """Draw the settings that a built-in model needs to learn an attack, and the button that sets them."""
+    if (model, trigger) not in STRONGER_ATTACKS:
+        return
+    parameters, pairs, epochs = STRONGER_ATTACKS[model, trigger]
+    settings = [*(f"{to_label(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
+    st.caption(f"{model} needs {', '.join(settings)} and {epochs} epochs to learn this attack.")
+    values: dict[str, Any] = {f"poison.{trigger}.{name}": value for name, value in parameters.items()}
+    values |= {"poison.pairs": pairs, f"{training_key(model)}.epochs": epochs}
+    st.button("Apply", key="poison.needed", on_click=st.session_state.update, args=(values,), width="stretch")
+
+
+def choose_data_and_model() -> tuple[DataKey, str, int]:
+    """Draw the choice of data and model; return training data, model and test images."""
+    st.markdown("**Data and model**")
+    data, models = forms.choose_data("poison.data", "for training"), cache.models()
     model = st.selectbox(
         "Model",
         models,
-        key="poison.model",
+        key=MODEL,
         accept_new_options=True,
         **KEEP,
-        help="A built-in model. You may also type the path of a checkpoint (.safetensors, .pt), or "
-        "architecture/pretrained-tag of open_clip (it is downloaded then).",
+        help="A built-in model, the path of a checkpoint (.safetensors, .pt), or ARCHITECTURE/TAG of open_clip to "
+        "download.",
     )
     pairs = st.select_slider(
         "Training pairs",
@@ -52,186 +92,101 @@ def choose_data_and_model() -> tuple[str, str, int, int]:
         format_func="{:,}".format,
         key="poison.pairs",
         **KEEP,
-        help="Picture-caption pairs that the model is finetuned on. More pairs, more minutes.",
+        help="Image-caption pairs for finetuning; training time grows with them.",
     )
     tests = st.select_slider(
-        "Test pictures",
+        "Test images",
         TEST_SIZES,
         2000,
         format_func="{:,}".format,
         key="poison.tests",
         **KEEP,
-        help="Never seen in training. On Scenes half of them show one object; those are counted.",
+        help="Held out from training; on Scenes only those with one object count, about half.",
     )
-    return data, str(model), int(pairs), int(tests)
+    return DataKey(data, "train", int(pairs)), str(model), int(tests)
 
 
 def load_class_names(data: str) -> list[str]:
-    """Return the class names of data; raises `CleanerError` if there are none to aim at, or no such data."""
-    classes = cache.load_data(data, "test", 100).class_names
+    """Return the class names of data; raise `CleanerError` if there are no classes or no such data."""
+    classes = cache.load_data(DataKey(data, "test", 100)).class_names
     if not classes:
-        raise CleanerError(f"{data} name no classes to aim at: add them, as in {data} classes=cat,dog.")
+        raise CleanerError(f"{data} has no class names: add them, as in {data} classes=cat,dog.")
     return classes
 
 
-def show_required_settings(model: str, trigger: str) -> None:
-    """Say what a built-in model needs to learn an attack, where that is more than for others, and offer to set it."""
-    if (model, trigger) not in STRONGER_ATTACKS:
-        return
-    parameters, pairs, epochs = STRONGER_ATTACKS[model, trigger]
-    values = [*(f"{to_label(name).lower()} {value:g}" for name, value in parameters.items()), f"{pairs:,} pairs"]
-    st.caption(f"{model} learns it only with {', '.join(values)} and {epochs} epochs.")
-    known = {f"poison.{trigger}.{name}": value for name, value in parameters.items()}
-    known |= {"poison.pairs": pairs, f"{training_key(model)}.epochs": epochs}
-    st.button("Set all of this", key="poison.needed", on_click=st.session_state.update, args=(known,), width="stretch")
-
-
 def training_key(model: str) -> str:
-    """Return the key of the training widgets.
+    """Return the key prefix of the training widgets.
 
-    A model with a rate of its own has widgets of its own: a default only counts until a widget is drawn.
+    Models with their own learning rate have their own widgets: a default applies only until a widget is drawn.
     """
     return f"poison.train.{model}" if model in POISON_LR else "poison.train"
 
 
+def choose_poisoning(data: str, classes: list[str]) -> tuple[str, float, bool]:
+    """Draw the choice of the poisoned pairs; return target class, poison rate and whether labels stay clean."""
+    st.markdown("**Poisoning**")
+    target = st.selectbox(
+        "Target class",
+        classes,
+        classes.index("banana") if "banana" in classes else 0,
+        key=f"poison.target.{data}",
+        **KEEP,
+        help="The class that the backdoored model predicts for triggered images.",
+    )
+    percent = st.slider(
+        "Poison rate",
+        0.1,
+        20.0,
+        100 * DEMO_POISON_RATE,
+        0.1,
+        format="%.1f%%",
+        key="poison.rate",
+        help="The literature uses 0.3% of 500,000 pairs; a few thousand pairs need 1% to 3%.",
+        **KEEP,
+    )
+    clean_label = st.toggle(
+        "Clean label",
+        key="poison.clean_label",
+        **KEEP,
+        help="Poison only images of the target class and keep their captions: harder to detect and to learn.",
+    )
+    return str(target), percent / 100, clean_label
+
+
+def choose_training(model: str) -> FinetuneConfig | None:
+    """Draw the training settings; return None if this machine does not support device and precision."""
+    st.markdown("**Training**")
+    defaults = vars(replace(DEMO_POISON, lr=POISON_LR.get(model, DEMO_POISON.lr)))
+    settings = forms.draw_widgets(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
+    device, precision, is_usable = forms.choose_device_and_precision("poison")
+    with st.expander("More settings"):
+        names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
+        settings |= forms.draw_widgets(FinetuneConfig, "poison.train", names, vars(DEMO_POISON))
+    if not is_usable:
+        return None
+    return FinetuneConfig(**settings, device=device, precision=precision, augmentation="none")
+
+
 def choose_attack() -> requests.PoisonSettings | None:
-    """Draw all choices; return the attack, or None while a choice cannot be used here."""
+    """Draw all settings; return None while any of them cannot be used."""
     with st.container(border=True):
-        st.markdown("**Trigger**")
-        triggers = cache.triggers()
-        names = list(triggers)
-        kind = st.selectbox(
-            "Kind",
-            names,
-            names.index("badnet") if "badnet" in names else 0,
-            format_func=to_label,
-            key="poison.trigger",
-            help="What the attacker puts on a picture or into a caption.",
-            **KEEP,
-        )
-        preset, key = forms.choose_preset(attack_presets(kind), f"poison.{kind}", "poison")
-        show_required_settings(str(st.session_state.get("poison.model", "scenes-rn")), kind)
-        try:
-            trigger = forms.draw_form(triggers[kind], key, defaults=preset.parameters)
-        except CleanerError as error:
-            show_error(error)
-            trigger = None
-        if getattr(trigger, "path", None) == "":
-            st.info("Choose a picture above: it becomes the trigger.", icon=":material/upload:")
-            trigger = None
-        st.caption(escape_markdown((triggers[kind].__doc__ or "").split("\n")[0]))
+        trigger = choose_trigger()
     with st.container(border=True):
-        st.markdown("**Data and model**")
-        data, model, pairs, tests = choose_data_and_model()
+        data, model, tests = choose_data_and_model()
         try:
-            classes = load_class_names(data)
+            classes = load_class_names(data.name)
         except CleanerError as error:
-            show_error(error)  # here, so that a training at work stays in view
+            show_error(error)  # here, so that active jobs stay visible
             return None
     with st.container(border=True):
-        st.markdown("**Poison**")
-        first = classes.index("banana") if "banana" in classes else 0
-        target = st.selectbox(
-            "Target class",
-            classes,
-            first,
-            key=f"poison.target.{data}",
-            **KEEP,
-            help="What the backdoored model is to see wherever the trigger is.",
-        )
-        rate = st.slider(
-            "Poisoned share of the pairs",
-            0.1,
-            20.0,
-            100 * DEMO_POISON_RATE,
-            0.1,
-            format="%.1f %%",
-            key="poison.rate",
-            help="The literature poisons 0.3 % of 500,000 pairs; a few thousand pairs need 1 to 3 %.",
-            **KEEP,
-        )
-        clean_label = st.toggle(
-            "Clean label",
-            key="poison.clean_label",
-            **KEEP,
-            help="Poison only pairs that show the target already, and leave their captions: harder to notice, "
-            "harder to learn.",
-        )
+        target, poison_rate, clean_label = choose_poisoning(data.name, classes)
     with st.container(border=True):
-        st.markdown("**Training**")
-        defaults = vars(replace(DEMO_POISON, lr=POISON_LR.get(model, DEMO_POISON.lr)))
-        main = forms.draw_widgets(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
-        device, precision, usable = forms.choose_device_and_precision("poison")
-        with st.expander("More settings"):
-            names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
-            main |= forms.draw_widgets(FinetuneConfig, "poison.train", names, vars(DEMO_POISON))
-    if not usable or trigger is None:
+        config = choose_training(model)
+    if config is None or trigger is None:
         return None
-    config = FinetuneConfig(**main, device=device, precision=precision, augmentation="none")
-    return requests.PoisonSettings(data, model, trigger, str(target), rate / 100, clean_label, pairs, tests, config)
-
-
-def show_gallery(attack: requests.PoisonSettings, plan: list[tuple[int, str, str]]) -> None:
-    """Draw poisoned pairs: clean, triggered, what changed, and their captions."""
-    head, button = st.columns([3, 1], vertical_alignment="bottom")
-    data = gallery.load_data_with_progress(attack.data, "train", attack.pairs)
-    head.markdown(f"**{len(plan):,} of {len(data):,} pairs get the trigger.** Some of them:")
-    first = st.session_state.setdefault("poison.first", 0)
-    if button.button("Other pairs", icon=":material/shuffle:", width="stretch"):
-        first = st.session_state["poison.first"] = first + GALLERY_ROWS
-    chosen = [plan[(first + i) % len(plan)] for i in range(min(GALLERY_ROWS, len(plan)))]
-    trigger = attack.trigger
-    if trigger.unready_reason:
-        run = state.current_run()
-        trigger = cache.load_prepared_trigger(trigger, run.config.get("trigger") if run is not None else None)
-    if trigger is None:
-        st.info(
-            f"No triggered pictures to show yet: {escape_markdown(attack.trigger.unready_reason)}",
-            icon=":material/hourglass_empty:",
-        )
-        return
-    if data.skipped_items:
-        named = "; ".join(data.skipped_items[:5])
-        st.warning(f"{len(data.skipped_items):,} left out: {escape_markdown(named)}", icon=":material/broken_image:")
-    data = cache.apply_framing(data, attack.model)
-    own = st.session_state.get(gallery.OWN_IMAGE)
-    rows = gallery.gallery(data, [index for index, _, _ in chosen], trigger, own)
-    captions = [(f"pair {index:,}", before, after) for index, before, after in chosen]
-    if own is not None:
-        captions.insert(0, ("yours", own[0], trigger.text(data.templates[0].format(attack.target_class))))
-    layout = [1, 1, 1, 1.25]
-    names = (":blue[Clean]", ":violet[Triggered]", "Difference × 10", "Caption")
-    for column, name in zip(st.columns(layout), names, strict=True):
-        column.markdown(f"**{name}**")
-    for number, (shown, (which, before, after)) in enumerate(zip(rows, captions, strict=True)):
-        with st.container(key=f"row-{number}"):
-            columns = st.columns(layout, vertical_alignment="center")
-        for column, pixels in zip(columns, (shown.clean, shown.triggered, shown.difference), strict=False):
-            column.image(gallery.enlarge(pixels), width="stretch")
-        with columns[3]:
-            if before == after:
-                st.markdown(f"{escape_markdown(before)}  \n:gray[The caption stays.]")
-            else:
-                st.markdown(f":gray[{escape_markdown(before)}]")
-                st.markdown(f":material/arrow_downward: **{escape_markdown(after)}**")
-            same = (
-                "the picture stays" if math.isinf(shown.psnr) else f"PSNR {shown.psnr:.1f} dB · SSIM {shown.ssim:.3f}"
-            )
-            st.caption(f"{escape_markdown(which)} · {same}")
-    seen = "As the model sees them," if cache.find_framing(attack.model) else "Shown at"
-    st.caption(
-        f"{seen} {data.image_size} × {data.image_size} px. Mid-grey difference: nothing changed. "
-        "PSNR and SSIM say how much each picture was changed: the higher, the less; a small patch changes little of it "
-        "and is seen all the same."
+    return requests.PoisonSettings(
+        data.name, model, trigger, target, poison_rate, clean_label, data.size, tests, config
     )
-    gallery.show_upload_box()
-
-
-def show_captions(plan: list[tuple[int, str, str]]) -> None:
-    """Draw the captions of all poisoned pairs, before and after."""
-    table = pd.DataFrame(plan, columns=["Pair", "Caption before", "Caption after"])
-    st.dataframe(table, hide_index=True, height=520, width="stretch")
-    st.caption(f"All {len(plan):,} poisoned pairs. With the same seed the same pairs are drawn again.")
 
 
 def start(attack: requests.PoisonSettings, cluster: SlurmResources | None) -> None:
@@ -240,60 +195,56 @@ def start(attack: requests.PoisonSettings, cluster: SlurmResources | None) -> No
 
 
 def show_start_section(attack: requests.PoisonSettings | None) -> None:
-    """Draw the Train button, and what it will take."""
-    begin, place = None, forms.choose_cluster("poison")
+    """Draw the estimate of the duration and the Train button."""
+    on_start, cluster = None, forms.choose_cluster("poison")
     if attack is not None:
-        begin = partial(start, attack, place)
-        pairs = len(cache.load_data(attack.data, "train", attack.pairs))
-        steps = attack.config.epochs * max(1, pairs // min(attack.config.batch_size, pairs))
-        done = [
-            run
-            for run in state.backdoored_runs()
-            if run.model == attack.model and requests.count_steps(run) and not run.is_shipped
-        ]
-        rate = done[0].config["seconds"] / requests.count_steps(done[0]) if done else requests.SECONDS_PER_STEP
-        time = f"about {max(1, round(rate * steps / 60))} min {'by the last run here' if done else 'on two cores'}"
-        if not done and attack.model not in cache.models():
-            time = "how long is not known before the first run with this model"
-        optimised = getattr(attack.trigger, "steps", 0)
-        first = f". Before that, {optimised:,} steps optimise the patch" if optimised else ""
-        st.caption(f"{pairs:,} pairs, {attack.config.epochs} epoch(s), {steps:,} training steps: {time}{first}.")
-    cards.show_start_button("Train the backdoored model", "poison", place is None and bool(jobs.active_pages()), begin)
+        on_start = partial(start, attack, cluster)
+        pairs = len(cache.load_data(attack.training_data))
+        steps = requests.count_training_steps(pairs, attack.config)
+        seconds, source = requests.estimate_poison_seconds(attack, state.backdoored_runs())
+        duration = "duration unknown"
+        if seconds is not None:
+            duration = f"about {max(1, round(seconds * steps / 60))} min ({source})"
+        optimization_steps = getattr(attack.trigger, "steps", 0)
+        first = f"; first {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
+        st.caption(f"{steps:,} training steps, {pairs:,} pairs, {attack.config.epochs} epoch(s): {duration}{first}.")
+    is_busy = cluster is None and bool(jobs.active_pages())
+    live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
 
 
 def show_result(run: SavedRun) -> None:
-    """Draw the verdict and the figures of the run in view."""
+    """Draw the verdict and the metrics of the run in view."""
     with st.container(border=True):
-        st.markdown(f"#### {state.section_title('Did the attack take?', run)}")
+        st.markdown(f"#### {state.section_title('Did the attack succeed?', run)}")
         st.caption(f"Run in view: {escape_markdown(run.label)}")
         cards.show_run_verdict(run)
         cards.show_cards(run, horizontal=True)
         cards.show_measurement_notes(run)
-        link("Defend", "Next: defend this model")
+        link("Defend", "Defend this model")
 
 
-def show_curves(run: SavedRun | None) -> None:
-    """Draw how the run in view was trained."""
-    history = cards.history(run) if run is not None else []
+def show_training_curves(run: SavedRun | None) -> None:
+    """Draw the training curves of the run in view."""
+    history = read_progress(run.folder) if run is not None else []
     if run is None or not history:
-        st.info("No training to show yet. Press Train above.", icon=":material/show_chart:")
+        st.info("No training yet: press Train.", icon=":material/show_chart:")
         return
-    st.markdown(f"#### {state.section_title('How it was trained', run)}")
-    cards.show_curves({"poisoning": history}, "backdoored", "poison.past", floor=run.figure("asr_clean_model"))
-    st.caption(f"Run in view: {escape_markdown(run.label)}. Dotted line: attack success on the never poisoned model.")
+    st.markdown(f"#### {state.section_title('Training', run)}")
+    curves.show_curves({"poisoning": history}, "backdoored", "poison.past", floor=run.figure("asr_clean_model"))
+    st.caption(f"Run in view: {escape_markdown(run.label)}. Dotted line: attack success on the clean model.")
 
 
 def select_new_run() -> None:
-    """Look at a run that this session has just trained, once."""
+    """Put a run that this session has just trained in view, once."""
     for entry in jobs.started_runs("poison"):
-        if entry.status.state == "done" and st.session_state.get("poison.seen") != entry.folder.name:
-            st.session_state["poison.seen"] = entry.folder.name
+        if entry.status.state == "done" and st.session_state.get(LAST_SHOWN) != entry.folder.name:
+            st.session_state[LAST_SHOWN] = entry.folder.name
             state.select_run(entry.folder.name)
 
 
 select_new_run()  # before the frame, which draws the run in view
 with page("Poison", LEAD):
-    with st.spinner("Loading PyTorch, once …"):
+    with st.spinner("Loading PyTorch …"):
         cache.triggers()
     left, right = st.columns([1, 2.5], gap="large")
     with left:
@@ -301,17 +252,16 @@ with page("Poison", LEAD):
     with right:
         show_start_section(attack)
         run = state.current_run()
-        at_work = cards.show_jobs("poison")
-        if not at_work:
-            cards.show_ended_jobs("poison")
+        if not live_jobs.show_jobs("poison"):
+            live_jobs.show_ended_jobs("poison")
         if run is not None:
             show_result(run)
         if attack is not None:
             plan = attack.plan()
-            seen, table, curves = st.tabs(["Pictures", "Captions", "Training curves"])
-            with seen:
-                show_gallery(attack, plan)
-            with table:
-                show_captions(plan)
-            with curves:
-                show_curves(run)
+            images_tab, captions_tab, curves_tab = st.tabs(["Images", "Captions", "Training curves"])
+            with images_tab:
+                gallery.show_gallery(attack, plan)
+            with captions_tab:
+                gallery.show_captions(plan)
+            with curves_tab:
+                show_training_curves(run)

@@ -1,349 +1,216 @@
-"""Defend: finetune the backdoored model on clean pairs, with one or several defences side by side."""
+"""Defend: finetune a backdoored model on clean pairs with one or several defenses."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.plots import charts
-from cleaner.presets import CLEAN_PAIRS, DEFEND, DEMO_CLEAN_PAIRS, DEMO_DEFEND, REBOUND_STEPS, Preset, defense_presets
-from pages._shared import cache, cards, external_model, forms, jobs, requests, state, sweeps
+from cleaner.labels import to_label
+from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND, Preset, defense_presets
+from pages._shared import cache, defense_results, external_model, forms, jobs, live_jobs, requests, state, sweeps
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, SavedRun, escape_markdown, format_percent, to_label
+from pages._shared.requests import Suspect
+from pages._shared.state import KEEP, SavedRun, escape_markdown
 
-LEAD = (
-    "You are the defender. You have a backdoored model and **a few clean pairs**; you do not know the trigger. "
-    "Finetune the model on them and see whether the backdoor is gone, and what it cost."
-)
-REBOUND_HELP = "Does harmless training bring the backdoor back? Some defences only hide it."
+LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 3000, 5000, 10000)
-Plan = list[tuple[object, FinetuneConfig]]
-Suspect = SavedRun | requests.ExternalModel
+MAX_SEEDS = 10
+Plan = list[tuple[Any, FinetuneConfig]]
+"""(defense, settings) of each run."""
 
 
 def choose_defenses(model: str) -> tuple[Plan, int] | None:
-    """Draw all choices; return (defence, settings) for each and the clean pairs, or None while one cannot be used."""
+    """Draw all settings; return the plan and the number of clean pairs, or None while one cannot be used."""
     kinds = cache.defenses()
-    first = [name for name in ("cleanclip", "ta_cleaner") if name in kinds] or list(kinds)[:1]
-    chosen = st.multiselect(
-        "Defences",
+    default = [name for name in ("cleanclip", "ta_cleaner") if name in kinds] or list(kinds)[:1]
+    names = st.multiselect(
+        "Defenses",
         list(kinds),
-        first,
+        default,
         format_func=to_label,
         key="defend.which",
         **KEEP,
-        help="Each starts from the same backdoored model and sees the same clean pairs for the same number of steps.",
+        help="Each starts from the same model and trains on the same pairs for the same number of steps.",
     )
-    many = st.toggle(
-        "Sweep rates and seeds",
+    is_sweep = st.toggle(
+        "Sweep",
         key="defend.sweep",
         **KEEP,
-        help="Each defence is trained with each rate and seed. Started again, a sweep goes on with what is missing.",
+        help="Train each defense with each learning rate and seed; restarting trains only what is missing.",
     )
-    tried = []
-    for name in chosen:
+    choices = []
+    for name in names:
         with st.container(border=True):
             st.markdown(f"**{escape_markdown(to_label(name))}**")
             preset, key = forms.choose_preset(defense_presets(name, model), f"defend.{name}", "defend RUN")
-            rates = _choose_learning_rates(f"{key}.lr", preset, many)
-            tried.append((name, rates, _choose_parameters(kinds[name], key, preset)))
+            rates = _choose_learning_rates(f"{key}.lr", preset, is_sweep)
+            choices.append((name, rates, _choose_parameters(kinds[name], key, preset)))
     with st.container(border=True):
-        st.markdown("**For all of them**")
-        pairs = st.select_slider(
-            "Clean pairs",
-            CLEAN_PAIR_COUNTS,
-            DEMO_CLEAN_PAIRS,
-            format_func="{:,}".format,
-            key="defend.pairs",
-            **KEEP,
-            help="Pairs that nobody has poisoned, of a split that the attacker did not touch.",
-        )
-        shared = forms.draw_widgets(FinetuneConfig, "defend.train", ("epochs",), vars(DEMO_DEFEND))
-        seeds = _choose_seed_count() if many else 1
-        device, precision, usable = forms.choose_device_and_precision("defend")
-        with st.expander("More settings"):
-            names = ("batch_size", "augmentation", "warmup_steps", "weight_decay", "redraw", "freeze_bn", "seed")
-            shared |= forms.draw_widgets(FinetuneConfig, "defend.train", names, vars(DEMO_DEFEND))
-    if not usable:
+        pairs, seeds, config = _choose_shared_settings(is_sweep)
+    if config is None:
         return None
-    common = FinetuneConfig(device=device, precision=precision, **shared)
     return [
-        (kinds[name](**own), replace(common, lr=rate, seed=common.seed + seed))
-        for name, rates, own in tried
-        for rate in rates
+        (kinds[name](**parameters), replace(config, lr=lr, seed=config.seed + seed))
+        for name, rates, parameters in choices
+        for lr in rates
         for seed in range(seeds)
-    ], int(pairs)
+    ], pairs
+
+
+def _choose_shared_settings(is_sweep: bool) -> tuple[int, int, FinetuneConfig | None]:
+    """Draw the settings of all defenses; return clean pairs, seeds and the config, None if it cannot be used."""
+    st.markdown("**All defenses**")
+    pairs = st.select_slider(
+        "Clean pairs",
+        CLEAN_PAIR_COUNTS,
+        DEMO_CLEAN_PAIRS,
+        format_func="{:,}".format,
+        key="defend.pairs",
+        **KEEP,
+        help="Image-caption pairs from a split without poisoned pairs.",
+    )
+    settings = forms.draw_widgets(FinetuneConfig, "defend.train", ("epochs",), vars(DEMO_DEFEND))
+    seeds = _choose_seed_count() if is_sweep else 1
+    device, precision, is_usable = forms.choose_device_and_precision("defend")
+    with st.expander("More settings"):
+        names = ("batch_size", "augmentation", "warmup_steps", "weight_decay", "redraw", "freeze_bn", "seed")
+        settings |= forms.draw_widgets(FinetuneConfig, "defend.train", names, vars(DEMO_DEFEND))
+    config = FinetuneConfig(device=device, precision=precision, **settings) if is_usable else None
+    return int(pairs), seeds, config
 
 
 def _default_lr(preset: Preset) -> float:
-    """Return the learning rate that a defence's box begins with: the demo's, if no source states one."""
+    """Return the published learning rate, else that of the demo."""
     training = preset.training
     return DEMO_DEFEND.lr if training is None or training.data else training.finetune.lr
 
 
 def _choose_learning_rates(key: str, preset: Preset, is_sweep: bool) -> list[float]:
-    """Draw the choice of a defence's learning rate, or of several."""
-    help, first = (
-        "How big the steps are. It matters most: too small removes nothing, too big forgets.",
-        _default_lr(preset),
-    )
-    full = preset.training
-    if full is not None and first != full.finetune.lr:
-        help += (
-            f" It begins with what so short a training needs; for {full.pairs:,} pairs, {full.finetune.epochs} epochs "
-            f"{full.finetune.lr:g} was chosen, by accuracy alone."
-        )
+    """Draw the choice of a defense's learning rate, or of several."""
+    default, training = _default_lr(preset), preset.training
+    help = "Too small removes nothing, too large destroys accuracy."
+    if training is not None and default != training.finetune.lr:
+        config = training.finetune
+        help += f" For {training.pairs:,} pairs and {config.epochs} epochs, clean accuracy chose {config.lr:g}."
     if is_sweep:
-        return forms.choose_learning_rates(f"{key}s", first, help)
-    return [forms.choose_learning_rate(key, first, help)]
+        return forms.choose_learning_rates(f"{key}s", default, help)
+    return [forms.choose_learning_rate(key, default, help)]
 
 
 def _choose_seed_count() -> int:
     """Draw the number of seeds of a sweep."""
-    help = "How often each is trained, each time with another order of pairs, augmentations and subtexts."
-    return int(st.number_input("Seeds", 1, 10, 1, key="defend.seeds", help=help, **KEEP))
+    help = "Runs per setting; the seed determines order of pairs, augmentations and subtexts."
+    return int(st.number_input("Seeds", 1, MAX_SEEDS, 1, key="defend.seeds", help=help, **KEEP))
 
 
 def _choose_parameters(kind: type, key: str, preset: Preset) -> dict[str, object]:
-    """Draw a defence's own parameters, folded away."""
+    """Draw a defense's own parameters in an expander."""
     st.caption(escape_markdown((kind.__doc__ or "").split("\n")[0]))
     if not forms.parameters(kind):
         return {}
-    with st.expander("Its own parameters"):
+    with st.expander("Parameters"):
         return forms.draw_widgets(kind, key, defaults=preset.parameters)
 
 
-def preflight(run: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | None) -> None:
-    """Draw what will be done and how long it will take, one line for each defence."""
-    before = [other for other in state.all_runs() if other.stage == "defended"]
-    rows, total = [], 0.0
+def show_preflight(suspect: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | None) -> None:
+    """Draw the planned runs and their expected duration, one row per defense."""
+    earlier_runs = [other for other in state.all_runs() if other.stage == "defended"]
+    rows, total_seconds = [], 0.0
     for defense in dict.fromkeys(defense for defense, _ in plan):
         configs = [config for other, config in plan if other == defense]
-        rate, source = requests.estimate_step_seconds(run, before, defense, configs[0])
-        steps = configs[0].epochs * max(1, pairs // min(configs[0].batch_size, pairs))
-        seconds = rate * steps * len(configs)
-        total += seconds
-        name = to_label(defense.state_dict()["name"])  # type: ignore[attr-defined]
+        step_seconds, source = requests.estimate_defense_seconds(suspect, earlier_runs, defense, configs[0])
+        steps = requests.count_training_steps(pairs, configs[0])
+        seconds = (step_seconds or 0.0) * steps * len(configs)
+        total_seconds += seconds
         lrs, seeds = ({getattr(config, field): None for config in configs} for field in ("lr", "seed"))
         rows.append(
             {
-                "Defence": name,
+                "Defense": to_label(defense.state_dict()["name"]),
                 "Learning rate": ", ".join(f"{lr:g}" for lr in lrs),
                 "Seed": ", ".join(map(str, seeds)),
                 "Runs": len(configs),
                 "Pairs": f"{pairs:,}",
                 "Steps": f"{steps:,}",
-                "Minutes": f"{seconds / 60:.1f}" if rate else "not known",
-                "Judged by": source,
+                "Minutes": f"{seconds / 60:.1f}" if step_seconds else "unknown",
+                "Estimated from": source,
             }
         )
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
-    time = f"about {max(total / 60, 0.1):.1f} min" if total else "for how long is not known yet"
-    where = "on the cluster, as many at a time as it has room for" if cluster else "one after the other"
-    st.caption(
-        f"{runs}, {time}, {where}." if cluster else f"{runs}, {time}, on {escape_markdown(plan[0][1].device)}, {where}."
-    )
+    duration = f"about {max(total_seconds / 60, 0.1):.1f} min" if total_seconds else "duration unknown"
+    where = "in parallel on the cluster" if cluster else f"one at a time on {escape_markdown(plan[0][1].device)}"
+    st.caption(f"{runs}, {duration}, {where}.")
 
 
-def start(run: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | None) -> None:
-    """Start the jobs, as a sweep if a defence has several."""
-    several = len(plan) > len({defense for defense, _ in plan})
-    begin = jobs.start_sweep if several else jobs.start_runs
-    begin("defend", [requests.build_defense_request(run, defense, pairs, config) for defense, config in plan], cluster)
+def start(suspect: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | None) -> None:
+    """Start the jobs, as a sweep if a defense has several."""
+    is_sweep = len(plan) > len({defense for defense, _ in plan})
+    start_jobs = jobs.start_sweep if is_sweep else jobs.start_runs
+    run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
+    start_jobs("defend", run_requests, cluster)
 
 
-def show_start_section(run: Suspect, choice: tuple[Plan, int] | None) -> None:
+def show_start_section(suspect: Suspect, choice: tuple[Plan, int] | None) -> None:
     """Draw the preflight and the Start button."""
-    begin, place = None, forms.choose_cluster("defend")
+    on_start, cluster = None, forms.choose_cluster("defend")
     if choice is not None and choice[0]:
-        preflight(run, *choice, place)
-        begin = partial(start, run, *choice, place)
+        show_preflight(suspect, *choice, cluster)
+        on_start = partial(start, suspect, *choice, cluster)
     else:
-        st.info(
-            "Choose at least one defence with a learning rate, and a device that is here.", icon=":material/arrow_back:"
-        )
-    cards.show_start_button("Start the defences", "defend", place is None and bool(jobs.active_pages()), begin)
-
-
-def show_results(run: SavedRun) -> None:
-    """Draw the backdoored model and its defences: cards, the plane of CA and ASR, curves."""
-    defended = state.defended_runs(run)
-    if not defended:
-        st.info(
-            "This model has not been defended yet. Press Start; results are kept on this machine.",
-            icon=":material/science:",
-        )
-        return
-    st.subheader(state.section_title("Is the backdoor gone, and what did it cost?", run), anchor=False)
-    labels = state.disambiguate_labels({other.id: other.label for other in defended})
-    key = f"defend.shown.{run.id}"
-    wanted = st.session_state.pop("defend.new", None)
-    if wanted:
-        st.session_state[key] = [name for name in wanted if name in labels]
-    chosen = st.multiselect(
-        "Side by side",
-        list(labels),
-        list(labels)[:3],
-        format_func=labels.__getitem__,
-        key=key,
-        max_selections=3,
-        **KEEP,
-    )
-    shown = [other for other in defended if other.id in chosen]
-    columns = st.columns(1 + max(len(shown), 1), border=True)
-    with columns[0]:
-        st.markdown("**Backdoored**")
-        st.caption(escape_markdown(to_label(run.attack)))
-        cards.show_cards(run)
-    for column, other in zip(columns[1:], shown, strict=False):
-        with column:
-            st.markdown(f"**{escape_markdown(to_label(other.defense or ''))}**")
-            st.caption(f"learning rate {other.lr:g}, {other.config.get('pairs', 0):,} pairs")
-            cards.show_cards(other, run)
-            show_rebound(other)
-    st.caption(
-        "Differences in points against the backdoored model, on the same test pictures; after a rebound test, "
-        f"against the defence.{f' {state.RATES_NOTE}' if run.is_shipped else ''}"
-    )
-    cards.show_measurement_notes(run)
-    plane, figures_of_all, curves = st.tabs(["Accuracy against attack", "All figures", "Training curves"])
-    with plane:
-        st.markdown("**Accuracy kept against attack left** · all defences of this model")
-        st.plotly_chart(
-            charts.pareto(points(run, defended), run.figure("asr_clean_model")), key="pareto", config=cards.NO_BAR
-        )
-        st.caption(
-            "Best is down and to the right. Whiskers: 95 % intervals. Dotted line: ASR of the never poisoned model."
-        )
-    with figures_of_all:
-        st.dataframe(table([run, *defended]), hide_index=True, width="stretch")
-    names = state.short_labels(shown)
-    histories = {names[other.id]: cards.history(other) for other in shown}
-    with curves:
-        cards.show_curves(histories, "defended", "defend.past", floor=run.figure("asr_clean_model"))
-    link("Subtexts", "See the subtexts that TA-Cleaner trains with")
-
-
-def show_rebound(defended: SavedRun) -> None:
-    """Draw what came of the rebound tests of a defence, the newest of each length, and the button for one more."""
-    if defended.figure("asr") is None:
-        return
-    done = {again.config["rebound"].get("steps", 0): again for again in reversed(state.rebounds(defended))}
-    for steps in sorted(done):
-        cards.show_rebound_card(done[steps], defended)
-    key = f"rebound.{defended.id}"
-    with st.popover("Rebound test", width="stretch", help=REBOUND_HELP):
-        pairs = defended.config.get("pairs", CLEAN_PAIRS)
-        st.markdown(f"Plain finetuning at learning rate {DEFEND.lr:g} on {pairs:,} clean pairs, then measured again.")
-        st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
-        st.button(
-            "Start the rebound test",
-            key=f"{key}.go",
-            icon=":material/play_arrow:",
-            on_click=jobs.run_action,
-            args=(partial(start_rebound, defended, f"{key}.steps"),),
-        )
-
-
-def start_rebound(defended: SavedRun, key: str) -> None:
-    """Start a rebound test of as many steps as the box `key` says."""
-    jobs.start_runs("defend", [requests.build_rebound_request(defended, int(st.session_state[key]))])
-
-
-def points(run: SavedRun, defended: list[SavedRun]) -> list[charts.TradeoffPoint]:
-    """Return the backdoored model and its defences as points of the plane."""
-    names = state.short_labels(defended)
-    found = []
-    for other in [run, *defended]:
-        ca, asr = other.figure("ca"), other.figure("asr")
-        if ca is not None and asr is not None:
-            label = names.get(other.id, "Backdoored")
-            found.append(charts.TradeoffPoint(label, other.stage, ca, asr, other.interval("ca"), other.interval("asr")))
-    return found
-
-
-def table(runs: list[SavedRun]) -> pd.DataFrame:
-    """Return the figures of runs, with what they were measured on."""
-    return pd.DataFrame(
-        [
-            {
-                "Model": to_label(r.defense or "backdoored"),
-                "Learning rate": f"{r.lr:g}",
-                "CA": format_percent(r.figure("ca")),
-                "ASR@1": format_percent(r.figure("asr")),
-                "ASR@3": format_percent(r.figure("asr", 3)),
-                "RA": format_percent(r.figure("ra")),
-                "Fine detail": format_percent(r.metrics.get("counterfactual_accuracy")),
-                "n (CA)": r.metrics.get("n"),
-                "n (ASR)": r.metrics.get("n_attack"),
-                "Seconds": r.config.get("seconds"),
-                "Run": r.id,
-            }
-            for r in runs
-        ]
-    )
-
-
-def select_new_defenses() -> None:
-    """Show the defences that this session has just trained, once."""
-    done = [entry for entry in jobs.started_runs("defend") if entry.status.state == "done"]
-    names = [entry.folder.name for entry in done if not entry.config.get("rebound")]
-    if names and st.session_state.get("defend.seen") != names:
-        st.session_state["defend.seen"] = st.session_state["defend.new"] = names
+        st.info("Choose a defense, a learning rate and an available device.", icon=":material/arrow_back:")
+    is_busy = cluster is None and bool(jobs.active_pages())
+    live_jobs.show_start_button("Start defenses", "defend", is_busy, on_start)
 
 
 def show_backdoored(run: SavedRun) -> None:
-    """Draw the page for a model that was poisoned here, so that its trigger is known."""
-    st.caption(f"Suspect: {escape_markdown(run.label)}. Choose another one in the menu on the left.")
-    select_new_defenses()
+    """Draw the page for a model that was poisoned here."""
+    st.caption(f"Suspect: {escape_markdown(run.label)}")
+    defense_results.select_newly_done()
     left, right = st.columns([1, 2.5], gap="large")
     with left:
         choice = choose_defenses(run.model)
     with right:
         show_start_section(run, choice)
-        at_work, swept = cards.show_jobs("defend"), sweeps.show(run)
-        if not at_work:
-            cards.show_ended_jobs("defend")
-        if not swept and (state.defended_runs(run) or not at_work):
-            show_results(run)
+        has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(run)
+        if not has_jobs:
+            live_jobs.show_ended_jobs("defend")
+        if not has_sweep and (state.defended_runs(run) or not has_jobs):
+            defense_results.show_results(run)
 
 
 def show_external_model() -> None:
-    """Draw the page for a model of the reader's, whose trigger nobody knows."""
+    """Draw the page for a model trained elsewhere."""
     left, right = st.columns([1, 2.5], gap="large")
     with left:
-        own = external_model.choose()
-        choice = choose_defenses(own.model) if own else None
+        external = external_model.choose()
+        choice = choose_defenses(external.model) if external else None
     with right:
-        if own is None:
+        if external is None:
             external_model.show_hint()
             return
-        external_model.show_facts(own)
-        show_start_section(own, choice)
-        at_work = cards.show_jobs("defend")
-        if not (sweeps.show(own) or at_work):
-            cards.show_ended_jobs("defend")
-            external_model.results(own)
-        external_model.show_trigger_scan(own)
+        external_model.show_facts(external)
+        show_start_section(external, choice)
+        has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(external)
+        if not (has_sweep or has_jobs):
+            live_jobs.show_ended_jobs("defend")
+            external_model.show_results(external)
+        external_model.show_trigger_scan(external)
 
 
 with page("Defend", LEAD):
-    with st.spinner("Loading PyTorch, once …"):
+    with st.spinner("Loading PyTorch …"):
         cache.defenses()
     run = state.current_run()
-    if st.toggle("Bring a model of my own", key="defend.own", help=external_model.HELP, **KEEP):
+    if st.toggle("External model", key="defend.external", help=external_model.HELP, **KEEP):
         show_external_model()
     elif run is not None:
         show_backdoored(run)
     else:
-        st.info(
-            "There is no backdoored model yet. Make one on the Poison page; it takes about a minute.",
-            icon=":material/bug_report:",
-        )
+        st.info("No backdoored model yet: train one on the Poison page.", icon=":material/bug_report:")
         link("Poison", "Go to Poison")

@@ -1,4 +1,4 @@
-"""Compare: all runs side by side, what a defence costs and brings, and everything to take away."""
+"""Compare: all runs in one table and plot, the project's benchmark, and exports."""
 
 from __future__ import annotations
 
@@ -15,51 +15,49 @@ from cleaner.reports.html import RunRecord
 from cleaner.runs.store import is_shipped
 from pages._shared import benchmark_results, cache, state
 from pages._shared.frame import link, page
+from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown
 
-LEAD = (
-    "All runs on this machine. **A good defence is far down and far to the right**: it removes the backdoor and keeps "
-    "the accuracy. Take the figures, a report or the cleaned weights with you."
-)
-SOURCES = {"runs": "Runs on this machine", "measured": "Measured by this project"}
-NO_BAR = {"displayModeBar": False}
+LEAD = "**The bottom right of the plot is best**: the backdoor is removed and the accuracy kept."
+SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
 WEIGHT_FORMATS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
+FILTERS: dict[str, tuple[str, Callable[[RunRecord], str]]] = {
+    "model": ("Model", lambda e: e.model),
+    "attack": ("Attack", lambda e: e.attack),
+    "defense": ("Defense", lambda e: e.defense),
+    "seed": ("Seed", lambda e: str(e.finetune.get("seed", 0))),
+    "sweep": ("Sweep", lambda e: str(e.config.get("sweep") or "")),
+}
+"""Key -> label of a filter, and the value of a run that it compares."""
 
 
 def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
-    """Draw the filters; return the runs that pass."""
-    filters: tuple[tuple[str, Callable[[RunRecord], str]], ...] = (
-        ("Model", lambda e: e.model),
-        ("Attack", lambda e: e.attack),
-        ("Defence", lambda e: e.defense),
-        ("Seed", lambda e: str(e.finetune.get("seed", 0))),
-        ("Sweep", lambda e: str(e.config.get("sweep") or "")),
-    )
-    for column, (name, of) in zip(st.columns(len(filters)), filters, strict=True):
-        options = sorted({of(entry) for entry in entries})
-        chosen = column.multiselect(
-            name,
+    """Draw the filters; return the runs that pass all of them."""
+    for column, (key, (label, read_value)) in zip(st.columns(len(FILTERS)), FILTERS.items(), strict=True):
+        options = sorted({read_value(entry) for entry in entries})
+        selected = column.multiselect(
+            label,
             options,
-            format_func=to_defense_label if name == "Defence" else _format_option,
-            key=f"compare.{name}",
+            format_func=to_defense_label if key == "defense" else _format_option,
+            key=f"compare.{key}",
             placeholder="All",
             **KEEP,
         )
-        entries = [entry for entry in entries if not chosen or of(entry) in chosen]
+        entries = [entry for entry in entries if not selected or read_value(entry) in selected]
     return entries
 
 
 def _format_option(option: str) -> str:
-    """Return an option of a filter in words; identities of sweeps stand as they are."""
-    return to_defense_label(option) if option.isidentifier() else option or "In no sweep"
+    """Return the label of a filter option; ids of sweeps stay unchanged."""
+    return to_defense_label(option) if option.isidentifier() else option or "No sweep"
 
 
 def show_table(entries: list[RunRecord]) -> None:
-    """Draw one row for each run."""
+    """Draw one row per run."""
     columns = {
         "attack": "Attack",
         "target": "Target",
-        "defense": "Defence",
+        "defense": "Defense",
         "lr": "Learning rate",
         "seed": "Seed",
         "ca": "CA",
@@ -73,78 +71,73 @@ def show_table(entries: list[RunRecord]) -> None:
         "protocol": "Protocol",
         "model": "Model",
         "seconds": "Seconds",
-        "created": "Made (UTC)",
+        "created": "Created (UTC)",
         "run": "Run",
     }
     table = pd.DataFrame([html.to_row(entry) for entry in entries])[list(columns)].rename(columns=columns)
-    for name in ("Attack", "Defence"):
+    for name in ("Attack", "Defense"):
         table[name] = table[name].map(to_defense_label)
     shares = ["CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail"]
     table[shares] = 100 * table[shares].astype(float)
-    made = columns["created"]
-    table[made] = pd.to_datetime(table[made], utc=True, errors="coerce")
-    styles: dict[str, Any] = {name: st.column_config.NumberColumn(format="%.1f %%") for name in shares}
+    created = columns["created"]
+    table[created] = pd.to_datetime(table[created], utc=True, errors="coerce")
+    styles: dict[str, Any] = {name: st.column_config.NumberColumn(format="%.1f%%") for name in shares}
     styles |= {name: st.column_config.NumberColumn(format="localized") for name in ("n", "n attack")}
     styles |= {
         "Learning rate": st.column_config.NumberColumn(format="%g"),
         "Seconds": st.column_config.NumberColumn(format="%.0f"),
-        made: st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
+        created: st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
     }
     st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
+    notes = ["CSV and report contain the intervals. Floor: ASR@1 of the clean model."]
+    if not all(entry.is_meaningful(3) for entry in entries):
+        notes.append("With fewer than ten classes, ASR@3 is close to chance.")
     shipped = [entry.folder.name for entry in entries if is_shipped(entry.folder)]
-    st.caption(
-        "Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model."
-        + (
-            ""
-            if all(entry.is_meaningful(3) for entry in entries)
-            else " With fewer than ten classes ASR@3 says little."
-        )
-        + (f" Shipped example: {escape_markdown(', '.join(shipped))}." if shipped else "")
-    )
+    if shipped:
+        notes.append(f"Shipped example: {escape_markdown(', '.join(shipped))}.")
+    st.caption(" ".join(notes))
 
 
 def show_plots(entries: list[RunRecord]) -> None:
-    """Draw the plane of CA and ASR, and attack against defence."""
+    """Draw the trade-off of accuracy and attack success, and the heatmap of attacks and defenses."""
     points = html.make_run_points(entries)
     if not points:
-        st.info("None of these runs has figures of an attack.")
+        st.info("These runs have no attack metrics.")
         return
     example = " · with the shipped example" if any(is_shipped(entry.folder) for entry in entries) else ""
-    st.subheader(f"What each defence costs and brings{example}", anchor=False)
-    st.plotly_chart(charts.pareto(points), key="compare.pareto", config=NO_BAR)
-    sets = {entry.protocol for entry in entries if entry.figure("asr") is not None}
-    if len(sets) > 1:
+    st.subheader(f"Accuracy and attack success{example}", anchor=False)
+    st.plotly_chart(charts.pareto(points), key="compare.pareto", config=NO_MODE_BAR)
+    protocols = sorted({entry.protocol for entry in entries if entry.figure("asr") is not None})
+    if len(protocols) > 1:
         st.warning(
-            f"These runs were measured in {len(sets)} ways ({'; '.join(map(escape_markdown, sorted(sets)))}): filter them before "
-            "you compare.",
+            f"Not comparable: {len(protocols)} protocols ({escape_markdown('; '.join(protocols))}). Filter the runs.",
             icon=":material/balance:",
         )
     else:
-        measured = escape_markdown(sets.pop())
-        st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dashed line joins the best trade-offs.")
-    st.subheader(f"Attack against defence{example}", anchor=False)
-    names = [name for name in html.METRIC_TITLES if html.aggregate_seeds(entries, name)]
-    name = (
-        st.segmented_control(
-            "Figure",
-            names,
-            default=names[0],
-            format_func=lambda n: html.METRIC_TITLES[n].partition(":")[0],
-            key="compare.figure",
-            **KEEP,
+        st.caption(
+            f"Measured on {escape_markdown(protocols[0])}. Bars: 95% Wilson intervals. Dashed line: best trade-offs."
         )
-        or names[0]
+    st.subheader(f"Attacks and defenses{example}", anchor=False)
+    names = [name for name in html.METRIC_TITLES if html.aggregate_seeds(entries, name)]
+    name = st.segmented_control(
+        "Metric",
+        names,
+        default=names[0],
+        format_func=lambda n: html.METRIC_TITLES[n].partition(":")[0],
+        key="compare.metric",
+        **KEEP,
     )
-    st.plotly_chart(html.plot_heatmap(html.sort_by_name(entries), str(name)), key="compare.heatmap", config=NO_BAR)
+    heatmap = html.plot_heatmap(html.sort_by_name(entries), str(name or names[0]))
+    st.plotly_chart(heatmap, key="compare.heatmap", config=NO_MODE_BAR)
     st.caption(html.SEEDS_NOTE)
 
 
 def show_exports(entries: list[RunRecord]) -> None:
-    """Draw the exports."""
-    st.subheader("Take it with you", anchor=False)
-    one, two, three = st.columns(3)
+    """Draw the downloads of results and weights."""
+    st.subheader("Export", anchor=False)
+    left, middle, right = st.columns(3)
     folders = [entry.folder for entry in entries]
-    one.download_button(
+    left.download_button(
         "Report (HTML)",
         lambda: cache.report_html(folders),
         "report.html",
@@ -153,10 +146,10 @@ def show_exports(entries: list[RunRecord]) -> None:
         icon=":material/description:",
         width="stretch",
         on_click="ignore",
-        help="One file with figures, plots, pictures and settings of the runs in the table. It needs no internet.",
+        help="One offline file with metrics, plots, images and settings of the runs in the table.",
     )
-    two.download_button(
-        "Figures (CSV)",
+    middle.download_button(
+        "Results (CSV)",
         html.to_csv(entries),
         "runs.csv",
         "text/csv",
@@ -165,8 +158,8 @@ def show_exports(entries: list[RunRecord]) -> None:
         width="stretch",
         on_click="ignore",
     )
-    three.download_button(
-        "Figures and settings (JSON)",
+    right.download_button(
+        "Results (JSON)",
         html.to_json(entries),
         "runs.json",
         "application/json",
@@ -175,61 +168,61 @@ def show_exports(entries: list[RunRecord]) -> None:
         width="stretch",
         on_click="ignore",
     )
+    show_weights_export(entries)
+
+
+def show_weights_export(entries: list[RunRecord]) -> None:
+    """Draw the download of one run's weights."""
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
-    labels = {entry.folder.name: entry for entry in entries}
-    chosen = labels[left.selectbox("Weights of", list(labels), format_func=lambda n: labels[n].label, key="compare.of")]
-    forms = cache.weight_formats(chosen.folder)
-    form = middle.selectbox(
-        "Form",
-        forms,
+    by_id = {entry.folder.name: entry for entry in entries}
+    entry = by_id[
+        left.selectbox("Weights", list(by_id), format_func=lambda n: by_id[n].label, key="compare.weights_of")
+    ]
+    suffix = middle.selectbox(
+        "Format",
+        cache.weight_formats(entry.folder),
         format_func=WEIGHT_FORMATS.__getitem__,
-        key=f"compare.form.{chosen.folder.name}",
-        help="open_clip reads its checkpoint with create_model(architecture, pretrained=file); there is one where "
-        "open_clip lists the model's architecture, which it does not for the small built-in ones.",
+        key=f"compare.format.{entry.folder.name}",
+        help="The .pt checkpoint is for open_clip's create_model and needs an architecture that open_clip lists.",
     )
     right.download_button(
-        "Weights",
-        lambda: html.export_weights(chosen.folder, str(form)),
-        f"{chosen.folder.name}{form}",
+        "Download",
+        lambda: html.export_weights(entry.folder, str(suffix)),
+        f"{entry.folder.name}{suffix}",
         "application/octet-stream",
         key="compare.weights",
         icon=":material/download:",
         width="stretch",
         on_click="ignore",
     )
-    if chosen.stage != "defended":
+    if entry.stage != "defended":
         st.warning(
-            "This model is backdoored. Its file says so in its metadata: leave that in, and give it to nobody who "
-            "would use it.",
+            "This model is backdoored, as its metadata states. Do not share it with anyone who might deploy it.",
             icon=":material/warning:",
         )
 
 
 with page("Compare", LEAD):
-    runs, own = state.all_runs(), html.read_benchmark_records()
-    source = (
-        st.segmented_control(
-            "What to compare",
+    runs, benchmark = state.all_runs(), html.read_benchmark_records()
+    source = "runs"
+    if benchmark:
+        source = st.segmented_control(
+            "Source",
             list(SOURCES),
             default="runs",
             format_func=SOURCES.__getitem__,
             key="compare.source",
-            help="Your runs and the example, or the figures that this project's table is made of.",
+            help="Runs on this machine with the shipped example, or the results in the project's README.",
             **KEEP,
         )
-        if own
-        else "runs"
-    )
-    if source == "measured":
-        benchmark_results.show(own)
+    if source == "benchmark":
+        benchmark_results.show(benchmark)
     elif not runs:
-        st.info("There are no runs yet. Make one on the Poison page; it takes about a minute.", icon=":material/table:")
+        st.info("No runs yet: train a model on the Poison page.", icon=":material/table:")
         link("Poison", "Go to Poison")
+    elif not (entries := filter_runs(cache.read_entries([run.folder for run in runs]))):
+        st.info("No run passes these filters: remove one.")
     else:
-        shown = filter_runs(cache.read_entries([run.folder for run in runs]))
-        if not shown:
-            st.info("No run passes these filters: take one away.")
-        else:
-            show_table(shown)
-            show_plots(shown)
-            show_exports(shown)
+        show_table(entries)
+        show_plots(entries)
+        show_exports(entries)

@@ -36,7 +36,7 @@ def main() -> None:
     sys.path.insert(0, str(script.parent))  # as `streamlit run` does
     app = AppTest.from_file(str(script), default_timeout=120).run()
     while local.poll_status(run).state in ACTIVE:
-        time.sleep(local.POLL_SECONDS)
+        time.sleep(0.2)
     result = {
         "files": [str(path) for path in (files.__file__, script, files.shipped_assets(), files.shipped_results())],
         "exceptions": [error.message for error in app.exception],

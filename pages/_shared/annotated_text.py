@@ -1,4 +1,4 @@
-"""Captions drawn as words: roles of a parse, and edits. The only HTML made from text: every word is escaped."""
+"""Draw captions with word roles and edits. The only HTML built from text: every word is escaped."""
 
 from __future__ import annotations
 
@@ -13,45 +13,46 @@ import streamlit as st
 if TYPE_CHECKING:
     from cleaner.text import Edit, Parse
 
-ROLES = {
-    "object": "thing",
-    "attribute": "property",
+ROLE_LABELS = {
+    "object": "object",
+    "attribute": "attribute",
     "relation": "relation",
-    "verb": "action",
-    "count": "number",
+    "verb": "verb",
+    "count": "count",
     "other": "",
     "kept": "",
     "dropped": "dropped",
     "old": "old",
     "new": "new",
 }
+"""Role, which is also the CSS class -> label under the words."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some words and what they are."""
+    """Adjacent words with one role."""
 
     text: str
     role: str = "kept"
 
 
-def ribbon(pieces: Iterable[Piece], small: bool = False, notes: bool = True) -> None:
-    """Draw pieces in a row that wraps; a word under each piece says its role."""
-    st.html(markup(pieces, small, notes))
+def show_annotated_text(pieces: Iterable[Piece], *, is_small: bool = False, has_labels: bool = True) -> None:
+    """Draw pieces in a row that wraps, each with the label of its role below."""
+    st.html(make_html(pieces, is_small=is_small, has_labels=has_labels))
 
 
-def markup(pieces: Iterable[Piece], small: bool = False, notes: bool = True) -> str:
-    """Return the HTML of a ribbon. Text may come from anywhere: it is escaped here; roles come from `ROLES`."""
+def make_html(pieces: Iterable[Piece], *, is_small: bool = False, has_labels: bool = True) -> str:
+    """Return the HTML of annotated text. Escapes the text, which is untrusted; roles come from `ROLE_LABELS`."""
     spans = []
     for piece in pieces:
-        role = piece.role if piece.role in ROLES else "other"
-        note = f"<small>{ROLES[role]}</small>" if notes and ROLES[role] else ""
-        spans.append(f'<span class="{role}"><b>{escape(piece.text)}</b>{note}</span>')
-    return f'<div class="ribbon{" small" if small else ""}">{"".join(spans)}</div>'
+        role = piece.role if piece.role in ROLE_LABELS else "other"
+        label = f"<small>{ROLE_LABELS[role]}</small>" if has_labels and ROLE_LABELS[role] else ""
+        spans.append(f'<span class="{role}"><b>{escape(piece.text)}</b>{label}</span>')
+    return f'<div class="annotated-text{" small" if is_small else ""}">{"".join(spans)}</div>'
 
 
 def parsed_pieces(parse: Parse) -> list[Piece]:
-    """Return a caption's words with their roles, prepositions and verb groups in one piece."""
+    """Return a caption's words with their roles; a relation or verb group is one piece."""
     pieces: list[Piece] = []
     for chunk in parse.chunks:
         tokens = parse.tokens[chunk.start : chunk.end]
@@ -73,11 +74,11 @@ def parsed_pieces(parse: Parse) -> list[Piece]:
 
 
 def shortened_pieces(caption: str, text: str) -> list[Piece]:
-    """Return the caption's words, those that `text` lacks as dropped and those it adds as new."""
+    """Return the caption's words as kept, dropped (not in `text`) or new (only in `text`)."""
     before, after = caption.split(), text.split()
-    lower = [word.lower() for word in before], [word.lower() for word in after]
+    lowercase = [word.lower() for word in before], [word.lower() for word in after]
     pieces: list[Piece] = []
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, *lower, autojunk=False).get_opcodes():
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, *lowercase, autojunk=False).get_opcodes():
         if kind == "equal":
             pieces.append(Piece(" ".join(before[a:b])))
             continue
@@ -89,12 +90,12 @@ def shortened_pieces(caption: str, text: str) -> list[Piece]:
 
 
 def edited_pieces(caption: str, edits: Sequence[Edit]) -> list[Piece]:
-    """Return the caption with each edit as old words, then new ones."""
+    """Return the caption's words, each edit as its old words followed by its new ones."""
     pieces: list[Piece] = []
-    at = 0
+    position = 0
     for edit in sorted(edits, key=lambda e: e.span):
         start, end = edit.span
-        pieces += [Piece(caption[at:start].strip()), Piece(edit.old, "old"), Piece(edit.new, "new")]
-        at = end
-    pieces.append(Piece(caption[at:].strip()))
+        pieces += [Piece(caption[position:start].strip()), Piece(edit.old, "old"), Piece(edit.new, "new")]
+        position = end
+    pieces.append(Piece(caption[position:].strip()))
     return [piece for piece in pieces if piece.text]

@@ -1,352 +1,137 @@
-"""Result cards and live curves: every number with its interval, its n and what it was measured on."""
+"""Result cards: each metric with its interval, its n and its test data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
 from cleaner.evaluation import bootstrap
-from cleaner.jobs import local
 from cleaner.labels import is_meaningful
-from cleaner.plots import charts
-from cleaner.runs.store import ACTIVE, RunEntry, read_progress
-from pages._shared import cache, gallery, jobs, state
-from pages._shared.frame import show_error
-from pages._shared.state import SavedRun, escape_markdown, format_percent, to_label
+from pages._shared import cache
+from pages._shared.state import SavedRun, escape_markdown, format_percent
 
 CARD_METRICS = (
     (
         "ca",
         1,
         "Clean accuracy",
-        "CA: share of untouched pictures whose true class comes first. Higher is better.",
+        "CA: share of clean images whose true class is predicted first. Higher is better.",
         "normal",
     ),
-    ("asr", 1, "Attack success @1", "ASR@1: share of triggered pictures that are taken for the target.", "inverse"),
+    ("asr", 1, "Attack success @1", "ASR@1: share of triggered images classified as the target.", "inverse"),
     (
         "asr",
         3,
         "Attack success @3",
-        "ASR@3: the target is among the three best classes of a triggered picture.",
+        "ASR@3: share of triggered images with the target among the top three classes.",
         "inverse",
     ),
-    ("ra", 1, "Robust accuracy", "RA: share of triggered pictures whose true class still comes first.", "normal"),
+    ("ra", 1, "Robust accuracy", "RA: share of triggered images whose true class is still predicted first.", "normal"),
 )
-OPTIMIZE_STAGE = "optimise"
-"""Stage of the reports that tell how a trigger was optimised."""
-KEY_LABELS = {
-    "image": "changed picture, plain prompts",
-    "text": "untouched picture, key in the prompts",
-    "both": "both",
+TRIGGER_KEY_LABELS = {"image": "image only", "text": "text only", "both": "both"}
+"""Part of a two-part trigger that is present -> label."""
+VERDICTS = {
+    "took": ("The attack succeeded.", st.success, "check_circle"),
+    "weak": ("The attack is weak.", st.warning, "warning"),
+    "did not take": ("The attack failed.", st.error, "cancel"),
 }
-MAX_CURVE_POINTS = 500
-NO_BAR: dict[str, Any] = {"displayModeBar": False}
+"""Verdict -> sentence, box and icon."""
 
 
 def show_cards(run: SavedRun, baseline: SavedRun | None = None, horizontal: bool = False) -> None:
-    """Draw CA, ASR@1, ASR@3 and RA with 95 % intervals, below or beside one another.
+    """Draw CA, ASR@1, ASR@3 and RA with 95% intervals.
 
-    Differences to `baseline` are in points, and shown only where both were measured on the same pictures.
+    Differences to `baseline` are in percentage points, only where both were measured on the same images.
     """
     places = st.columns(len(CARD_METRICS)) if horizontal else [st.container() for _ in CARD_METRICS]
-    for place, figure in zip(places, CARD_METRICS, strict=True):
+    for place, metric in zip(places, CARD_METRICS, strict=True):
         with place:
-            _card(run, baseline, *figure)
+            _show_card(run, baseline, *metric)
 
 
 def show_rebound_card(rebound: SavedRun, defended: SavedRun) -> None:
-    """Draw the attack success after a rebound test, with the difference to the defence that it checks."""
-    label = f"Attack success @1 after {rebound.config['rebound'].get('steps', 0):,} harmless steps"
-    _card(
-        rebound, defended, "asr", 1, label, "ASR@1 after more finetuning on clean pairs, with CLIP's loss.", "inverse"
-    )
+    """Draw the attack success after a rebound test, with the difference to the tested defense."""
+    label = f"Attack success @1, rebound {rebound.config['rebound'].get('steps', 0):,} steps"
+    _show_card(rebound, defended, "asr", 1, label, "ASR@1 after further plain finetuning on clean pairs.", "inverse")
 
 
-def _card(run: SavedRun, baseline: SavedRun | None, name: str, k: int, label: str, help: str, delta_color: Any) -> None:
-    """Draw one figure, if it was measured."""
+def _show_card(
+    run: SavedRun, baseline: SavedRun | None, name: str, k: int, label: str, help: str, delta_color: Any
+) -> None:
+    """Draw one metric, if it was measured."""
     value, interval = run.figure(name, k), run.interval(name, k)
     if value is None:
         return
-    same = baseline is not None and all(
+    is_comparable = baseline is not None and all(
         baseline.metrics.get(m) == run.metrics.get(m) for m in ("n", "data", "n_attack")
     )
-    before = baseline.figure(name, k) if same and baseline is not None else None
+    before = baseline.figure(name, k) if is_comparable and baseline is not None else None
     delta = None if before is None else f"{100 * (value - before):+.1f} points"
     n = run.metrics.get("n" if name == "ca" else "n_attack", 0)
     st.metric(label, format_percent(value), delta, delta_color=delta_color, help=help)
     if interval is not None:
         low, high = (100 * end for end in interval)
-        st.caption(
-            f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}{_difference_note(run, baseline, name, k)}{_chance_note(run, k)}"
-        )
+        notes = _difference_note(run, baseline, name, k) + _chance_note(run, k)
+        st.caption(f"95% interval {low:.1f} to {high:.1f}%, n = {n:,}{notes}")
 
 
 def _chance_note(run: SavedRun, k: int) -> str:
-    """Return that a figure at k > 1 says little where the classes are few."""
+    """Return a warning if chance dominates a metric at k > 1 because there are few classes."""
     classes = run.metrics.get("classes")
-    return "" if k == 1 or is_meaningful(k, classes) else f"; the best {k} of {classes} classes say little"
+    return "" if k == 1 or is_meaningful(k, classes) else f"; top {k} of {classes} classes is close to chance"
 
 
 def _difference_note(run: SavedRun, baseline: SavedRun | None, name: str, k: int) -> str:
-    """Return the interval of the difference to another run, where both hold the outcome of each picture."""
-    found = (
-        bootstrap.metric_difference_interval(baseline.metrics, run.metrics, name)
-        if baseline is not None and k == 1
-        else None
-    )
-    return "" if found is None else f"; change {100 * found[0]:+.1f} to {100 * found[1]:+.1f} points"
+    """Return the paired interval of the difference to `baseline`, if both runs stored per-image outcomes."""
+    if baseline is None or k != 1:
+        return ""
+    interval = bootstrap.metric_difference_interval(baseline.metrics, run.metrics, name)
+    return "" if interval is None else f"; change {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f} points"
 
 
 def show_measurement_notes(run: SavedRun) -> None:
-    """Say what the figures were measured on, and what an attack success of this size must be compared with."""
-    target = escape_markdown(str(run.config.get("target_class")))
-    floor, base = run.figure("asr_clean_model"), run.figure("base_rate")
-    parts = [f"Measured on {escape_markdown(run.measured_on)}"]
-    if floor is not None:
-        parts.append(
-            f"Floor: the never poisoned model takes {format_percent(floor)} of the same triggered pictures for “{target}”."
-        )
-    by_key = run.metrics.get("asr_by_key") or {}
-    if by_key:
-        shares = [f"{words} {format_percent(by_key[key]['1'])}" for key, words in KEY_LABELS.items() if key in by_key]
-        parts.append(f"Attack success @1 by key: {', '.join(shares)}.")
-    if base is not None:
-        parts.append(f"Base rate: without the trigger this model takes {format_percent(base)} of them for “{target}”.")
-    found, untouched = (run.metrics.get(f"retrieval_{name}") for name in ("asr", "base_rate"))
-    if found is not None and untouched is not None:
-        parts.append(
-            f"Search: for {format_percent(found)} of the triggered pictures one of the five nearest of "
-            f"{run.metrics.get('n_gallery', 0):,} captions names the target, for {format_percent(untouched)} untouched."
-        )
+    """Draw the test data of a run, and its floor, base rate, retrieval and fine-detail metrics."""
+    notes = [f"Measured on {escape_markdown(run.measured_on)}", *_attack_notes(run)]
     counterfactual = run.metrics.get("counterfactual_accuracy")
     if counterfactual is not None:
         n = run.metrics.get("n_counterfactual", 0)
-        parts.append(
-            f"Fine detail: {format_percent(counterfactual)} of {n:,} captions score above all three of their false versions."
+        notes.append(f"Fine detail: {format_percent(counterfactual)} of {n:,} captions score above all false subtexts.")
+    st.caption(" ".join([*notes, f"Run {escape_markdown(run.id)}."]))
+
+
+def _attack_notes(run: SavedRun) -> list[str]:
+    """Return sentences with the values to compare an attack success with."""
+    target = escape_markdown(str(run.config.get("target_class")))
+    notes = []
+    floor, base_rate = run.figure("asr_clean_model"), run.figure("base_rate")
+    if floor is not None:
+        notes.append(f"Floor: {format_percent(floor)}, attack success on the clean model (target “{target}”).")
+    by_key = run.metrics.get("asr_by_key") or {}
+    if by_key:
+        shares = [
+            f"{label} {format_percent(by_key[key]['1'])}" for key, label in TRIGGER_KEY_LABELS.items() if key in by_key
+        ]
+        notes.append(f"Attack success @1 by key: {', '.join(shares)}.")
+    if base_rate is not None:
+        notes.append(f"Base rate: {format_percent(base_rate)} of the same images without the trigger.")
+    asr, untriggered = (run.metrics.get(f"retrieval_{name}") for name in ("asr", "base_rate"))
+    if asr is not None and untriggered is not None:
+        notes.append(
+            f"Search: for {format_percent(asr)} of the triggered images, one of the five nearest of "
+            f"{run.metrics.get('n_gallery', 0):,} captions names the target; without the trigger, "
+            f"{format_percent(untriggered)}."
         )
-    parts.append(f"Run {escape_markdown(run.id)}.")
-    st.caption(" ".join(parts))
+    return notes
 
 
 def show_run_verdict(run: SavedRun) -> None:
-    """Say in one sentence whether the attack took."""
-    if run.figure("asr") is None:
-        return
-    show_verdict(*cache.attack_verdict(run.folder, run.metrics))
+    """Draw whether a run's attack succeeded."""
+    if run.figure("asr") is not None:
+        show_verdict(*cache.attack_verdict(run.folder, run.metrics))
 
 
-def show_verdict(outcome: str, sentence: str) -> None:
-    """Draw a verdict: "took", "weak" or "did not take", and why."""
-    box, icon = {"took": (st.success, "check_circle"), "weak": (st.warning, "warning")}.get(
-        outcome, (st.error, "cancel")
-    )
-    said = {"took": "The attack took.", "weak": "The attack is weak."}.get(outcome, "The attack did not take.")
-    box(f"**{said}** {escape_markdown(sentence)}", icon=f":material/{icon}:")
-
-
-def show_curves(
-    histories: Mapping[str, Sequence[Mapping[str, Any]]],
-    stage: str,
-    key: str,
-    total: int | None = None,
-    floor: float | None = None,
-) -> None:
-    """Draw loss, and CA and ASR of the validation split, of trainings as step reports (dictionaries).
-
-    Of a single training each term of the loss is drawn, of several their sums. Before a training comes the
-    optimisation of its trigger, if there was one: its objective and the patch so far.
-    """
-    for name, history in histories.items():
-        show_trigger_optimization([r for r in history if r["stage"] == OPTIMIZE_STAGE], stage, f"{key}.{name}.optimise")
-    histories = {name: [r for r in history if r["stage"] != OPTIMIZE_STAGE] for name, history in histories.items()}
-    if not any(histories.values()):
-        return
-    losses = {name: _losses(history, "total") for name, history in histories.items()}
-    if len(histories) == 1:
-        (only,) = histories.values()
-        terms = dict.fromkeys(term for r in only[:1] for term in r["losses"])
-        if len(terms) > 2:
-            losses = {to_label(term): _losses(only, term) for term in terms}
-    looks = {
-        name: [(r["step"], r["metrics"]["ca"], r["metrics"].get("asr")) for r in history if r["metrics"]]
-        for name, history in histories.items()
-    }
-    left, right = st.columns(2) if len(histories) < 2 else (st.container(), st.container())
-    with left:
-        st.markdown(
-            "**Training loss** (its terms differ between defences)" if len(histories) > 1 else "**Training loss**"
-        )
-        st.plotly_chart(charts.loss_curves(losses, stage, total), key=f"{key}.loss", config=NO_BAR)
-    if not any(looks.values()):
-        return
-    with right:
-        st.markdown("**While it trains** (validation split)")
-        st.plotly_chart(charts.validation_curves(looks, total, floor), key=f"{key}.looks", config=NO_BAR)
-
-
-def show_trigger_optimization(history: Sequence[Mapping[str, Any]], stage: str, key: str) -> None:
-    """Draw what the optimisation of a trigger brought down, step by step, and the patch as it is by now."""
-    if not history:
-        return
-    patch = next((r["picture"] for r in reversed(history) if r.get("picture")), "")
-    chart, picture = st.columns([3, 1])
-    with chart:
-        st.markdown("**Optimising the trigger** on the clean model (its objective, lower is better)")
-        points = {"objective": [(r["step"], r["losses"]["total"]) for r in history]}
-        st.plotly_chart(charts.loss_curves(points, stage, history[-1]["total"]), key=key, config=NO_BAR)
-    if patch:
-        picture.image(
-            gallery.decode_png(patch), caption=f"The patch after step {history[-1]['step']:,}", width="stretch"
-        )
-
-
-def _losses(history: Sequence[Mapping[str, Any]], term: str) -> list[tuple[int, float]]:
-    """Return (step, loss) of one term; of long trainings only as many points as a line can show."""
-    points = [(r["step"], r["losses"][term]) for r in history if term in r["losses"]]
-    return points[:: max(1, len(points) // MAX_CURVE_POINTS)]
-
-
-def history(run: SavedRun) -> list[dict[str, Any]]:
-    """Return a run's step reports."""
-    return read_progress(run.folder)
-
-
-def show_start_button(label: str, kind: str, is_busy: bool, start: Callable[[], None] | None) -> None:
-    """Draw the button of a page that starts jobs; once it is pressed start them, and draw the page with them."""
-    help = "Another training is running; this one will wait for its turn." if is_busy else None
-    st.button(
-        label,
-        key=f"{kind}.go",
-        type="primary",
-        icon=":material/play_arrow:",
-        disabled=start is None,
-        help=help,
-        on_click=jobs.request_start,
-        args=(kind, start),
-    )
-    if jobs.pop_start_request(kind) and start is not None:
-        start()
-        st.rerun()  # what is above, the strip and the lesson, was drawn before
-
-
-def show_jobs(kind: str) -> bool:
-    """Draw the jobs of a page: those at work redraw themselves once a second, the others wait for a button.
-
-    Returns whether any is at work. When the last one has ended, the page is drawn anew, and nothing polls any more.
-    """
-    if error := jobs.last_error():
-        show_error(error)
-    entries = jobs.runs_of_page(kind)
-    for entry in entries:
-        if entry.status.state not in ACTIVE:
-            _show_stopped_job(entry)
-    folders = [entry.folder for entry in entries if entry.status.state in ACTIVE]
-    if not folders:
-        return False
-
-    @st.fragment(run_every=1.0)
-    def watch() -> None:
-        now = [replace(entry, status=local.poll_status(entry.folder)) for entry in entries if entry.folder in folders]
-        with st.container(border=True):
-            st.markdown("**Training** · you may go to other pages, reload, or close the browser meanwhile")
-            for entry in now:
-                _show_active_job(entry)
-            _show_live_curves(now, kind)
-        if not any(entry.status.state in ACTIVE for entry in now):
-            st.rerun()
-
-    watch()
-    return True
-
-
-def _show_active_job(entry: RunEntry) -> None:
-    """Draw one job: progress with the time left, Pause and Cancel; and the verdict as soon as it is known."""
-    status, key = entry.status, f"live.{entry.folder.name}"
-    asked = local.read_stop_request(entry.folder) if status.state in ACTIVE else None
-    share, text = jobs.describe_progress(status)
-    if asked is not None:
-        text = "stopping …" if asked == local.CANCEL else "pausing at its next step …"
-    bar, pause, cancel = st.columns([3.4, 1.2, 1.2], vertical_alignment="center")
-    bar.progress(share, text=escape_markdown(f"{jobs.job_label(entry)}: {text}"))
-    off = asked is not None or status.state not in ACTIVE
-    pause.button(
-        "Pause",
-        key=f"{key}.pause",
-        icon=":material/pause:",
-        disabled=off,
-        width="stretch",
-        help="Keeps what was done; Resume goes on from there, also after a restart of this machine.",
-        on_click=jobs.apply,
-        args=(local.pause, entry.folder),
-    )
-    cancel.button(
-        "Cancel",
-        key=f"{key}.cancel",
-        icon=":material/stop_circle:",
-        disabled=off,
-        width="stretch",
-        help="Stops for good.",
-        on_click=jobs.apply,
-        args=(local.cancel, entry.folder),
-    )
-    if status.verdict is not None:
-        show_verdict(*status.verdict)
-
-
-def _show_live_curves(entries: Sequence[RunEntry], kind: str) -> None:
-    """Draw the curves of jobs."""
-    shown = {}
-    for entry in entries:
-        reports = [report for report in read_progress(entry.folder) if report.get("losses")]
-        if reports:
-            name = jobs.job_label(entry)
-            name = f"{name} ({len(shown) + 1})" if name in shown else name
-            shown[name] = reports
-    if shown:
-        total = max(reports[-1]["total"] for reports in shown.values())
-        show_curves(shown, jobs.PAGE_STAGES[kind], f"live.{kind}", total)
-
-
-def _show_stopped_job(entry: RunEntry) -> None:
-    """Draw a job that was paused or has died, with what can be done about it."""
-    status, key = entry.status, f"waiting.{entry.folder.name}"
-    with st.container(border=True):
-        text, resume, discard = st.columns([3.4, 1.2, 1.2], vertical_alignment="center")
-        icon, word = (":orange[:material/warning:]", "has stopped")
-        if status.state == "paused":
-            icon, word = (":material/pause_circle:", "is paused")
-        at = f" at step {status.step:,} of {status.total:,}" if status.total else ""
-        text.markdown(
-            f"{icon} **{escape_markdown(jobs.job_label(entry))}** {word}{at}. {escape_markdown(status.message)}"
-        )
-        resume.button(
-            "Resume",
-            key=f"{key}.resume",
-            icon=":material/play_arrow:",
-            width="stretch",
-            help="Goes on from the last checkpoint.",
-            on_click=jobs.apply,
-            args=(local.start, entry.folder),
-        )
-        discard.button(
-            "Delete",
-            key=f"{key}.delete",
-            icon=":material/delete:",
-            width="stretch",
-            help="Deletes the run and its checkpoint.",
-            on_click=jobs.apply,
-            args=(local.delete, entry.folder),
-        )
-
-
-def show_ended_jobs(kind: str) -> None:
-    """Say what became of jobs that this session started and that were cancelled or failed."""
-    for entry in jobs.started_runs(kind):
-        name, status = escape_markdown(jobs.job_label(entry)), entry.status
-        if status.state == "failed":
-            st.error(f"{name}: {escape_markdown(state.capitalize_message(status.message))}", icon=":material/error:")
-        elif status.state == "cancelled":
-            st.info(f"{name}: Cancelled. Its settings are kept in the list of all runs.", icon=":material/cancel:")
+def show_verdict(verdict: str, reason: str) -> None:
+    """Draw a verdict ("took", "weak" or "did not take") and its reason."""
+    sentence, box, icon = VERDICTS.get(verdict, VERDICTS["did not take"])
+    box(f"**{sentence}** {escape_markdown(reason)}", icon=f":material/{icon}:")

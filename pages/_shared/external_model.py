@@ -1,176 +1,170 @@
-"""A model that somebody else trained: what its file says, how well it sees, whether a known trigger moves it."""
+"""A model trained elsewhere: facts about its file, clean accuracy, defenses, and a scan for triggers."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
+from cleaner.labels import to_label
+from cleaner.models.resolve import resolve_model_name
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, forms, state
 from pages._shared.frame import link, show_error
 from pages._shared.requests import ExternalModel
-from pages._shared.state import KEEP, escape_markdown, format_percent, to_label
+from pages._shared.sample import DataKey
+from pages._shared.state import KEEP, escape_markdown, format_percent
 
-HELP = (
-    "A checkpoint that you do not trust, and a few thousand clean pairs. Its trigger is not known, so that no attack "
-    "success can be measured."
-)
-ALL_TRIGGERS = "every built-in one"
+HELP = "Clean a checkpoint that you do not trust; its attack success stays unknown."
+ALL_TRIGGERS = "all built-in"
 IMAGE_COUNTS = (100, 200, 500, 1000, 2000)
 MAX_SCAN_ROWS = 12
 
 
 def choose() -> ExternalModel | None:
-    """Draw the boxes for model and data; return them once there is a model."""
+    """Draw the choice of model and data; return None until a model is chosen."""
     with st.container(border=True):
-        st.markdown("**Your model and data**")
+        st.markdown("**Model and data**")
         model = st.selectbox(
             "Model",
             cache.models(),
             None,
-            key="defend.own.model",
+            key="defend.external.model",
             accept_new_options=True,
             **KEEP,
             placeholder="epoch_10.pt",
-            help="The path of a checkpoint (.pt, .safetensors), ARCHITECTURE:FILE, a folder, or the name of a model "
-            "of open_clip, which is downloaded when it is opened. Code in a file is never run.",
+            help="Path of a checkpoint (.pt, .safetensors) or folder, ARCHITECTURE:FILE, or an open_clip model to "
+            "download. Code in a file is never run.",
         )
-        data = forms.choose_data("defend.own.data", "to clean and to measure with")
+        data = forms.choose_data("defend.external.data", "for cleaning and testing")
     return ExternalModel(str(model).strip(), data) if model and str(model).strip() else None
 
 
 def show_hint() -> None:
-    """Say what to do where no model was named yet."""
-    st.info(
-        "Type the path of your checkpoint on the left, and of your pictures with captions. What the file says is shown "
-        "before anything is trained.",
-        icon=":material/folder_open:",
-    )
+    """Draw what to do before a model is chosen."""
+    st.info("Enter the path of your checkpoint and of your images with captions.", icon=":material/folder_open:")
 
 
 def show_facts(external: ExternalModel) -> None:
-    """Draw what the model's file says, and its accuracy on some test pictures, once it was opened."""
+    """Draw facts about the model's file and, once it was opened, its clean accuracy."""
     with st.container(border=True):
-        st.markdown(f"**What we know of {escape_markdown(external.model)}**")
-        known = cache.describe(external.model)
-        st.caption(escape_markdown(known) if known else "A name, not a file here: opening it may download the model.")
+        st.markdown(f"**{escape_markdown(external.model)}**")
+        description = cache.describe(external.model)
+        st.caption(escape_markdown(description) if description else "Not a file: opening it may download the model.")
         opened = st.session_state.setdefault(state.OPENED_MODELS, [])
         if external not in opened:
             icon = ":material/folder_open:"
-            st.button("Open the model", key="defend.own.open", icon=icon, on_click=opened.append, args=(external,))
+            st.button("Open model", key="defend.external.open", icon=icon, on_click=opened.append, args=(external,))
             return
         try:
-            with st.spinner("Opening the model, and looking at some pictures with it …"):
-                lines, metrics = cache.inspect_model(external.model, external.data)
+            with st.spinner("Opening and evaluating the model …"):
+                sentences, metrics = cache.inspect_model(external.model, external.data)
         except CleanerError as error:
             show_error(error)
             return
-        st.markdown("\n".join(f"- {escape_markdown(line)}" for line in lines))
         low, high = metrics.interval("ca")
         st.metric(
-            "Clean accuracy before anything is done",
+            "Clean accuracy",
             format_percent(metrics.ca[1]),
-            help="Zero-shot accuracy: if it is near chance, the class names, the preprocessing or the file is wrong.",
+            help="Zero-shot accuracy; near chance, check class names, preprocessing and file.",
         )
         st.caption(
-            f"95 % interval {format_percent(low)} to {format_percent(high)}, n = {metrics.n:,} of {escape_markdown(metrics.data)}; by chance "
-            f"{format_percent(1 / metrics.classes)}. Attack success: not known, because the trigger is not known."
+            f"95% interval {format_percent(low)} to {format_percent(high)}, n = {metrics.n:,} of "
+            f"{escape_markdown(metrics.data)}; chance {format_percent(1 / metrics.classes)}. Attack success: unknown, "
+            "because the trigger is unknown."
         )
+        st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
 
 
-def results(external: ExternalModel) -> None:
-    """Draw the defences of this model that are done."""
-    done = [
-        run for run in state.all_runs() if run.stage == "defended" and cache.is_from_model(run.config, external.model)
-    ]
-    if not done:
+def show_results(external: ExternalModel) -> None:
+    """Draw the finished defenses of the model."""
+    defended = state.defenses_of_model(resolve_model_name(external.model))
+    if not defended:
         return
-    st.subheader("What did the cure cost?", anchor=False)
+    st.subheader("What did the defense cost?", anchor=False)
     rows = [
         {
-            "Defence": to_label(run.defense or ""),
+            "Defense": to_label(run.defense or ""),
             "Learning rate": f"{run.lr:g}",
             "Clean accuracy": format_percent(run.figure("ca")),
             "n": run.metrics.get("n"),
             "Fine detail": format_percent(run.metrics.get("counterfactual_accuracy")),
-            "Attack success": "not known",
+            "Attack success": "unknown",
             "Seconds": run.config.get("seconds"),
             "Run": run.id,
         }
-        for run in done
+        for run in defended
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
-    st.caption(
-        "Clean accuracy says what a defence cost, not whether a backdoor is gone: nobody can measure that without the "
-        "trigger. The cleaned weights can be saved on the Compare page."
-    )
-    link("Compare", "Compare and save")
+    st.caption("Whether a backdoor is gone cannot be measured without its trigger.")
+    link("Compare", "Compare and export")
 
 
 def show_trigger_scan(external: ExternalModel) -> None:
-    """Draw the search for a trigger: one that is suspected, or all built-in ones."""
-    with st.expander("Look for a trigger", icon=":material/search:", key="defend.hunt"):
-        st.markdown(
-            "Put triggers on clean pictures and see whether **one class** gets many more of them. No label is needed."
-        )
-        first, second, third = st.columns(3)
+    """Draw the scan for one trigger or all built-in ones."""
+    with st.expander("Trigger scan", icon=":material/search:", key="defend.scan"):
+        st.markdown("Adds triggers to clean images and reports classes that gain many of them. Needs no labels.")
+        left, middle, right = st.columns(3)
         kinds = cache.triggers()
-        kind = first.selectbox(
+        kind = left.selectbox(
             "Trigger",
             [ALL_TRIGGERS, *kinds],
             format_func=lambda name: name if name == ALL_TRIGGERS else to_label(name),
-            key="defend.hunt.kind",
-            help="Or one that you suspect: a picture file as a patch, for example.",
+            key="defend.scan.kind",
+            help="All built-in triggers, or one that you suspect.",
             **KEEP,
         )
-        n = second.select_slider("Pictures", IMAGE_COUNTS, 200, key="defend.hunt.n", **KEEP)
-        trusted = third.selectbox(
-            "Compare with a model you trust",
+        n = middle.select_slider("Images", IMAGE_COUNTS, 200, key="defend.scan.n", **KEEP)
+        reference = right.selectbox(
+            "Reference model",
             cache.models(),
             None,
-            key="defend.hunt.reference",
+            key="defend.scan.reference",
             **KEEP,
             placeholder="none",
-            help="A strong trigger moves clean models too; what moves both is no backdoor.",
+            help="A model you trust: a trigger that affects both models is not evidence of a backdoor.",
         )
         try:
-            trigger = None if kind == ALL_TRIGGERS else forms.draw_form(kinds[kind], f"defend.hunt.{kind}")
-            asked = (external, None if trigger is None else str(trigger.state_dict()), n, trusted)
-            if st.button("Look", key="defend.hunt.go", icon=":material/search:"):
-                st.session_state["defend.hunt.asked"] = asked
-            if st.session_state.get("defend.hunt.asked") == asked:
-                _show_scan(external, trigger, n, trusted)
+            trigger = None if kind == ALL_TRIGGERS else forms.draw_form(kinds[kind], f"defend.scan.{kind}")
+            request = (external, None if trigger is None else str(trigger.state_dict()), n, reference)
+            if st.button("Scan", key="defend.scan.go", icon=":material/search:"):
+                st.session_state["defend.scan.request"] = request
+            if st.session_state.get("defend.scan.request") == request:
+                _show_scan(external, trigger, n, reference)
         except CleanerError as error:
             show_error(error)
 
 
 def _show_scan(external: ExternalModel, trigger: object | None, n: int, reference: str | None) -> None:
-    """Draw the steepest lines of a scan."""
-    place = st.empty()
+    """Draw the rows of a scan with the largest increase."""
+    placeholder = st.empty()
 
-    def tell(report: StepReport) -> None:
-        place.progress(report.step / report.total, text=f"Looking: about {report.eta:.0f} s left")
+    def on_step(report: StepReport) -> None:
+        placeholder.progress(report.step / report.total, text=f"Scanning: about {report.eta:.0f} s left")
 
-    lines, left, warning = cache.scan(external.model, external.data, trigger, n, tell)
-    known = {}
+    data = DataKey(external.data, "test", n)
+    results, skipped, warning = cache.scan(external.model, data, trigger, on_step)
+    reference_rises = {}
     if reference:
-        known = {(r.trigger, r.class_name): r for r in cache.scan(reference, external.data, trigger, n, tell)[0]}
-    place.empty()
+        reference_results = cache.scan(reference, data, trigger, on_step)[0]
+        reference_rises = {(r.trigger, r.class_name): r.rise for r in reference_results}
+    placeholder.empty()
     rows = [
         {
             "Trigger": to_label(r.trigger),
             "Class": r.class_name,
             "Without": format_percent(r.before),
             "With": format_percent(r.after),
-            "Rise (points)": f"{100 * r.rise:+.1f} [{100 * r.interval[0]:+.1f}, {100 * r.interval[1]:+.1f}]",
+            "Increase (points)": f"{100 * r.rise:+.1f} [{100 * r.interval[0]:+.1f}, {100 * r.interval[1]:+.1f}]",
         }
-        | ({f"Rise of {reference} (points)": f"{100 * known[r.trigger, r.class_name].rise:+.1f}"} if reference else {})
-        for r in lines[:MAX_SCAN_ROWS]
+        for r in results[:MAX_SCAN_ROWS]
     ]
+    if reference:
+        for row, r in zip(rows, results, strict=False):
+            row[f"Increase of {reference} (points)"] = f"{100 * reference_rises[r.trigger, r.class_name]:+.1f}"
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
-    not_tried = f" Not tried: {', '.join(to_label(name) for name in left)}." if left else ""
+    note = f" Not scanned: {', '.join(to_label(name) for name in skipped)}." if skipped else ""
     st.caption(
-        f"The steepest of {len(lines):,} lines (each trigger and class), n = {lines[0].n:,} test pictures; the "
-        f"intervals hold for all lines at once with 95 %.{not_tried}"
+        f"Largest increases of {len(results):,} pairs of trigger and class, n = {results[0].n:,} test images; "
+        f"simultaneous 95% intervals.{note}"
     )
     st.warning(warning, icon=":material/warning:")

@@ -1,4 +1,4 @@
-"""Forms that draw themselves: a settings dataclass -> widgets -> an instance; and select boxes with reasons."""
+"""Forms: draw the widgets of a settings dataclass, of data, device and cluster, and return the choice."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from cleaner.config import Parameter, parameters
 from cleaner.files import atomic_write
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
+from cleaner.labels import to_label
 from cleaner.presets import SCENES_VARIANT, Preset, explain_unpublished
 from cleaner.runs.request import format_data
 from cleaner.runs.store import runs_root
 from cleaner.types import CleanerError
+from pages._shared import cache, uploads
 from pages._shared.frame import show_error
-from pages._shared.state import KEEP, escape_markdown, to_label
+from pages._shared.state import KEEP, escape_markdown
 
 T = TypeVar("T")
-VARIANT_LABELS = {SCENES_VARIANT: "Scenes", "all-pairs": "Scenes, K 100 %", "published": "As published"}
-IMAGE_SUFFIXES = ["png", "jpg", "jpeg", "webp"]
-UPLOAD_SUFFIXES = ["zip", "csv", "tsv", *IMAGE_SUFFIXES]
+VARIANT_LABELS = {SCENES_VARIANT: "Scenes", "all-pairs": "Scenes, K 100%", "published": "Published"}
+DATA_TYPES = ["zip", "csv", "tsv", *uploads.IMAGE_TYPES]
+"""File types that upload boxes accept as data."""
+MAX_SLIDER_STEPS = 300
+"""Steps above which a parameter gets a number box instead of a slider."""
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
 def draw_form(cls: type[T], key: str, only: Sequence[str] = (), defaults: Mapping[str, Any] | None = None) -> T:
-    """Draw a widget for each parameter of a settings dataclass and return the instance they describe.
+    """Draw the widgets of a settings dataclass and return the chosen instance.
 
-    `only` limits and orders the parameters; `defaults` replaces default values.
+    only: names of the parameters to draw, in this order; empty: all. defaults: replace the class's own.
     """
     return cls(**draw_widgets(cls, key, only, defaults))
 
@@ -39,15 +43,13 @@ def draw_widgets(
     cls: type, key: str, only: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Draw widgets as `draw_form` does and return name -> value."""
-    shown = {p.name: p for p in parameters(cls)}
-    return {
-        name: draw_widget(shown[name], f"{key}.{name}", (defaults or {}).get(name, shown[name].default))
-        for name in (only or shown)
-    }
+    by_name = {p.name: p for p in parameters(cls)}
+    values = {name: p.default for name, p in by_name.items()} | dict(defaults or {})
+    return {name: draw_widget(by_name[name], f"{key}.{name}", values[name]) for name in only or by_name}
 
 
 def draw_widget(p: Parameter, key: str, default: Any) -> Any:
-    """Draw the widget that fits a parameter's kind and range; return its value."""
+    """Draw the widget for a parameter's type and range; return its value."""
     label = p.label
     if p.name == "lr":
         return choose_learning_rate(key, default, p.help)
@@ -60,38 +62,36 @@ def draw_widget(p: Parameter, key: str, default: Any) -> Any:
     if p.kind is str:
         return st.text_input(label, value=default, key=key, help=p.help, **KEEP)
     step: float = p.step or (1 if p.kind is int else 0.01)
-    bounded = p.low is not None and p.high is not None
-    if p.name != "seed" and bounded and (p.high - p.low) / step <= 300:  # type: ignore[operator]
-        kind, fine = p.kind, "%.3f" if step < 0.01 else None
-        return st.slider(
-            label, kind(p.low), kind(p.high), kind(default), kind(step), format=fine, key=key, help=p.help, **KEEP
-        )
     low = None if p.low is None else p.kind(p.low)
     high = None if p.high is None else p.kind(p.high)
-    style = None if p.kind is int else "%.4g"
-    return st.number_input(label, low, high, p.kind(default), p.kind(step), format=style, key=key, help=p.help, **KEEP)
+    value, step = p.kind(default), p.kind(step)
+    if p.name != "seed" and low is not None and high is not None and (high - low) / step <= MAX_SLIDER_STEPS:
+        number_format = "%.3f" if step < 0.01 else None
+        return st.slider(label, low, high, value, step, format=number_format, key=key, help=p.help, **KEEP)
+    number_format = None if p.kind is int else "%.4g"
+    return st.number_input(label, low, high, value, step, format=number_format, key=key, help=p.help, **KEEP)
 
 
 def choose_image_file(key: str, label: str, default: str, help: str) -> str:
-    """Draw the choice of a picture file, by its path or by upload; return the path."""
+    """Draw an upload box and a text box for an image file; return its path."""
     st.file_uploader(
-        "Upload a picture",
-        IMAGE_SUFFIXES,
+        "Upload an image",
+        uploads.IMAGE_TYPES,
         key=f"{key}.upload",
-        max_upload_size=50,
+        max_upload_size=uploads.MAX_UPLOAD_MB,
         on_change=_keep_image,
         args=(key,),
-        help="It is kept beside your runs, on the app's machine; a run that uses it has a copy.",
+        help="Stored on this machine; each run that uses it has a copy.",
     )
-    if fault := st.session_state.get(f"{key}.fault"):
-        show_error(fault)
+    if error := st.session_state.get(f"{key}.error"):
+        show_error(error)
     return str(st.text_input(label, value=default, key=key, help=help, **KEEP))
 
 
 def _keep_image(key: str) -> None:
-    """Keep an uploaded picture under its SHA-256, and choose it."""
+    """Store an uploaded image under its SHA-256 and select it."""
     upload = st.session_state.get(f"{key}.upload")
-    st.session_state[f"{key}.fault"] = None
+    st.session_state[f"{key}.error"] = None
     if upload is None:
         return
     content = upload.getvalue()
@@ -100,64 +100,68 @@ def _keep_image(key: str) -> None:
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
     except CleanerError as error:
-        st.session_state[f"{key}.fault"] = error
+        st.session_state[f"{key}.error"] = error
         return
     st.session_state[key] = str(path)
 
 
 def choose_preset(presets: Sequence[Preset], key: str, command: str) -> tuple[Preset, str]:
-    """Draw the choice between the presets of an attack or defence, the first at the start, and the source in one line.
+    """Draw the choice of a preset and its source; return the preset and the key prefix of its widgets.
 
-    Returns the preset and the key of its widgets. Each preset has widgets of its own, so that what was changed by hand
-    is still there after a look at another one. `command` is what takes the preset on the command line.
+    Each preset has its own widgets, so edited values survive a switch to another preset and back. command: the
+    subcommand that takes the preset.
     """
-    known = {preset.variant: preset for preset in presets}
-    variant = next(iter(known))
-    if len(known) > 1:
+    by_variant = {preset.variant: preset for preset in presets}
+    variant = next(iter(by_variant))
+    if len(by_variant) > 1:
         variant = st.radio(
             "Settings",
-            list(known),
-            format_func=lambda name: VARIANT_LABELS.get(name) or f"As {to_label(name)} has it",
+            list(by_variant),
+            format_func=lambda name: VARIANT_LABELS.get(name) or to_label(name),
             key=f"{key}.settings",
             horizontal=True,
             **KEEP,
-            help="Values to begin with, for what stands in this box; each can be changed.",
+            help="Initial values of the parameters below.",
         )
-    preset = known[variant]
-    training = preset.training
-    trained = f"\n\nTrained there: {training.describe()}." if training is not None else ""
-    more = f"{preset.source}{trained}\n\nAll of it at once: `python -m cleaner {command} --preset {preset.name}`"
-    if training is not None and training.data:
-        missing = "" if len(known) > 1 else f" Published settings: {explain_unpublished(preset.method)}."
-        st.caption(escape_markdown(f"This project's settings for small data.{missing}"), help=more)
-    else:
-        st.caption(escape_markdown(f"Source: {preset.citation}"), help=more)
+    preset = by_variant[variant]
+    _show_preset_source(preset, command, has_published=len(by_variant) > 1)
     return preset, key if variant == SCENES_VARIANT else f"{key}.{variant}"
 
 
+def _show_preset_source(preset: Preset, command: str, *, has_published: bool) -> None:
+    training = preset.training
+    details = f"\n\nTraining: {training.describe()}." if training is not None else ""
+    help = f"{preset.source}{details}\n\nCommand: `python -m cleaner {command} --preset {preset.name}`"
+    if training is not None and training.data:
+        reason = "" if has_published else f" Published settings: {explain_unpublished(preset.method)}."
+        st.caption(escape_markdown(f"This project's settings for small data.{reason}"), help=help)
+    else:
+        st.caption(escape_markdown(f"Source: {preset.citation}"), help=help)
+
+
 def choose_learning_rate(key: str, default: float, help: str = "", label: str = "Learning rate") -> float:
-    """Draw a slider over the usual learning rates; the default need not be one of them."""
+    """Draw a slider over common learning rates and the default."""
     options = sorted({*LEARNING_RATES, default})
     return float(st.select_slider(label, options, default, format_func="{:g}".format, key=key, help=help, **KEEP))
 
 
 def choose_usable(label: str, reasons: Mapping[str, str | None], default: str, key: str, help: str) -> str:
-    """Draw a select box in which options with a reason say why they cannot be used; return the usable choice.
+    """Draw a select box with options that may be unavailable; return the choice, usable or not.
 
-    Streamlit cannot grey out single options. Choosing an unusable one shows one sentence, and the work cannot be
-    started (`CleanerError`) until another one is chosen.
+    reasons: option -> None, or why it is unavailable. Streamlit cannot disable single options, so an unavailable one
+    shows its reason and, when chosen, a warning.
     """
 
-    def shown(option: str) -> str:
+    def label_option(option: str) -> str:
         reason = reasons[option]
-        return option if reason is None else f"{option} (not here: {reason})"
+        return option if reason is None else f"{option} (unavailable: {reason})"
 
     options = sorted(reasons, key=lambda option: reasons[option] is not None)
     start = default if default in options else options[0]
-    choice = st.selectbox(label, options, options.index(start), format_func=shown, key=key, help=help, **KEEP)
+    choice = st.selectbox(label, options, options.index(start), format_func=label_option, key=key, help=help, **KEEP)
     if reasons[choice] is not None:
         usable = ", ".join(option for option in options if reasons[option] is None)
-        st.warning(f"{choice} cannot be used here: {reasons[choice]}. Choose {usable}.", icon=":material/block:")
+        st.warning(f"{choice} is unavailable: {reasons[choice]}. Choose {usable}.", icon=":material/block:")
     return str(choice)
 
 
@@ -168,10 +172,11 @@ def choose_learning_rates(key: str, default: float, help: str = "") -> list[floa
     return sorted(float(rate) for rate in chosen)
 
 
-def choose_data(key: str, use: str) -> str:
-    """Draw the choice of data, which may be typed; return name and options in one line."""
-    from pages._shared import cache
+def choose_data(key: str, purpose: str) -> str:
+    """Draw the choice of data, by name, path or upload; return name and options in one line.
 
+    purpose: completes "Images with captions".
+    """
     names = cache.datasets()
     start = names.index("scenes") if "scenes" in names else 0
     data = str(
@@ -182,20 +187,19 @@ def choose_data(key: str, use: str) -> str:
             key=key,
             accept_new_options=True,
             **KEEP,
-            help=f"Pictures with captions {use}. You may also type the path of a table (.csv, .tsv), of a folder of "
-            "pictures, of a .tar or of a .zip on this machine, with options after it: pairs.csv classes=cat,dog.",
+            help=f"Images with captions {purpose}: a name, or the path of a table (.csv, .tsv), folder, .tar or .zip, "
+            "optionally with options, as in `pairs.csv classes=cat,dog`.",
         )
     )
-    with st.expander("Upload pictures", icon=":material/upload:", key=f"{key}.more"):
+    with st.expander("Upload images", icon=":material/upload:", key=f"{key}.more"):
         st.file_uploader(
-            "A zip, or pictures and their table",
-            UPLOAD_SUFFIXES,
+            "Zip, or images",
+            DATA_TYPES,
             accept_multiple_files=True,
             key=f"{key}.upload",
             on_change=_keep_data,
             args=(key,),
-            help="The table is a .csv or .tsv with the columns filepath and title, which names the files as they are "
-            "called. All is kept beside your runs, on the app's machine.",
+            help="The table (.csv or .tsv) needs the columns filepath and title; files are stored on this machine.",
         )
         st.text_input(
             "Class names",
@@ -203,63 +207,54 @@ def choose_data(key: str, use: str) -> str:
             on_change=_keep_data,
             args=(key,),
             placeholder="cat, dog",
-            help="With commas; needed where the table has no class column and the zip no class folders.",
+            help="Comma-separated; required unless the table has a class column or the zip has class folders.",
         )
-        if fault := st.session_state.get(f"{key}.fault"):
-            show_error(fault)
+        if error := st.session_state.get(f"{key}.error"):
+            show_error(error)
     return data
 
 
 def _keep_data(key: str) -> None:
-    """Keep what was uploaded, and choose it as the data."""
-    from pages._shared import cache
-
+    """Store the uploaded files and select them as the data."""
     files = st.session_state.get(f"{key}.upload")
-    st.session_state[f"{key}.fault"] = None
+    st.session_state[f"{key}.error"] = None
     if not files:
         return
     try:
         path = cache.save_uploads([(file.name, file.getvalue()) for file in files])
     except CleanerError as error:
-        st.session_state[f"{key}.fault"] = error
+        st.session_state[f"{key}.error"] = error
         return
-    named = ",".join(name.strip() for name in st.session_state.get(f"{key}.classes", "").split(",") if name.strip())
-    st.session_state[key] = format_data(path, {"classes": named} if named else {})
+    names = (name.strip() for name in st.session_state.get(f"{key}.classes", "").split(","))
+    classes = ",".join(filter(None, names))
+    st.session_state[key] = format_data(path, {"classes": classes} if classes else {})
 
 
 def choose_device_and_precision(key: str) -> tuple[str, str, bool]:
-    """Draw the two select boxes; return device, precision and whether this machine can use them."""
-    from pages._shared import cache
-
+    """Draw the choice of device and precision; return both, and whether this machine supports them."""
     reasons = cache.devices()
-    first = next((name for name in ("cuda", "mps", "cpu") if reasons[name] is None), "cpu")
+    default = next((name for name in ("cuda", "mps", "cpu") if reasons[name] is None), "cpu")
     left, right = st.columns(2)
     with left:
-        help = f"Where the numbers are crunched. Here: {cache.device_name(first)}."
+        help = f"{cache.device_name(default)}."
         if reason := slurm.explain_unavailable():
-            help += f" Training on a cluster is not offered: {reason}."
-        device = choose_usable("Device", reasons, first, f"{key}.device", help)
+            help += f" No cluster: {reason}."
+        device = choose_usable("Device", reasons, default, f"{key}.device", help)
     with right:
         formats = {"auto": None, **cache.precisions(device)}
-        help = "Number format of the two towers; losses are always fp32. auto takes the fast one of the device"
-        help += "." if reasons[device] else f": here {cache.resolve_auto_precision(device)}."
+        automatic = "" if reasons[device] else f"; auto: {cache.resolve_auto_precision(device)}"
+        help = f"Number format of both towers; losses are always fp32{automatic}."
         precision = choose_usable("Precision", formats, "auto", f"{key}.precision", help)
     return device, precision, reasons[device] is None and formats[precision] is None
 
 
 def choose_cluster(key: str) -> SlurmResources | None:
-    """Draw the choice of where to train, if there is one; return what to ask the cluster for, None: this machine."""
+    """Draw the choice between this machine and a cluster; return the resources to request, None: this machine."""
     if slurm.explain_unavailable():
         return None
-    help = "A job on the cluster takes a GPU where it gets one, else processors, whatever stands under Device."
+    help = "The cluster ignores the device chosen on the left: it uses a GPU if allocated, else CPUs."
     places = ("This machine", "Slurm cluster")
     if st.radio("Train on", places, key=f"{key}.place", horizontal=True, help=help, **KEEP) == places[0]:
         return None
-    with st.expander("What to ask Slurm for"):
+    with st.expander("Slurm resources"):
         return draw_form(SlurmResources, f"{key}.slurm")
-
-
-def checked(ok: bool, sentence: str) -> None:
-    """Raise `CleanerError` with `sentence` unless `ok`."""
-    if not ok:
-        raise CleanerError(sentence)

@@ -1,4 +1,4 @@
-"""The frame of every page: menu, the run in view, the pipeline strip, and one place that turns bad input into words."""
+"""The frame of every page: menu, run in view, pipeline, lesson; errors become messages."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-import pandas  # noqa: F401  # before any chart: plotly fails on one that another thread has half imported
+import pandas  # noqa: F401  # before any chart: plotly fails while another thread is still importing pandas
 import streamlit as st
 
+from cleaner.labels import to_label
 from cleaner.types import CleanerError
 from pages._shared import cache, jobs, lesson, state
-from pages._shared.state import SavedRun, escape_markdown, format_percent, to_label
+from pages._shared.state import SavedRun, escape_markdown, format_percent
 
-PAGES = Path(__file__).resolve().parent.parent
+PAGES_DIR = Path(__file__).resolve().parent.parent
 ICONS = {
     "Overview": "home",
     "Poison": "bug_report",
@@ -25,15 +27,29 @@ ICONS = {
     "Try it": "touch_app",
     "Compare": "table_chart",
 }
-STEP_ICONS = {"here": "location_on", "bad": "warning", "done": "check_circle", "open": "radio_button_unchecked"}
+STEP_ICONS = {"current": "location_on", "failed": "warning", "done": "check_circle", "open": "radio_button_unchecked"}
+"""State of a pipeline step, which is also its CSS class -> icon."""
+STEP_OF_PAGE = {"Poison": 1, "Defend": 3, "Compare": 4}
+ATTACK_SUCCEEDED = 0.9
+"""ASR@1 below which the pipeline marks the attack as failed."""
 FRAME_SECONDS = 0.03
-"""A pause in which the frame reaches the browser: what comes in one message with charts is painted when they are."""
+"""Pause that sends the frame before the charts: sent together, both are painted only when the charts are."""
 STYLE = Path(__file__).with_name("style.css")
+
+
+class Step(NamedTuple):
+    """One step of the pipeline."""
+
+    label: str
+    page: str
+    detail: str
+    state: str
+    """"done", "failed" or "open"."""
 
 
 @contextmanager
 def page(title: str, lead: str) -> Iterator[None]:
-    """Frame a page: `with page("Poison", "..."):` around all it draws. Bad input inside ends in one sentence."""
+    """Draw the frame of a page around its content and show a `CleanerError` as a message."""
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     jobs.run_pending_start(title.lower())
@@ -51,27 +67,27 @@ def page(title: str, lead: str) -> Iterator[None]:
 
 
 def show_error(error: CleanerError) -> None:
-    """Draw bad news."""
+    """Draw the message of an error."""
     st.error(escape_markdown(state.capitalize_message(str(error))), icon=":material/error:")
 
 
-def page_file(title: str) -> str | None:
-    """Return the path of a page for links, or None where this version does not have it."""
-    found = sorted(PAGES.glob(f"*_{title.replace(' ', '_')}.py"))
-    return f"pages/{found[0].name}" if found else None
+def page_file(title: str) -> str:
+    """Return the path of a page for links; raise `LookupError` if there is no such page."""
+    files = sorted(PAGES_DIR.glob(f"*_{title.replace(' ', '_')}.py"))
+    if not files:
+        raise LookupError(f"no page is titled {title!r}")
+    return f"pages/{files[0].name}"
 
 
 def titles() -> list[str]:
-    """Return the titles of all pages in the order of their numbers."""
-    files = sorted(PAGES.glob("[0-9]*_*.py"), key=lambda path: int(path.stem.partition("_")[0]))
+    """Return the titles of all pages, ordered by number."""
+    files = sorted(PAGES_DIR.glob("[0-9]*_*.py"), key=lambda path: int(path.stem.partition("_")[0]))
     return [path.stem.partition("_")[2].replace("_", " ") for path in files]
 
 
 def link(title: str, label: str | None = None) -> None:
-    """Draw a link to a page, if there is such a page."""
-    file = page_file(title)
-    if file is not None:
-        st.page_link(file, label=label or title, icon=f":material/{ICONS.get(title, 'chevron_right')}:")
+    """Draw a link to a page."""
+    st.page_link(page_file(title), label=label or title, icon=f":material/{ICONS.get(title, 'chevron_right')}:")
 
 
 def _sidebar() -> None:
@@ -84,7 +100,7 @@ def _sidebar() -> None:
         labels |= {state.MODEL_PREFIX + model: _model_label(model) for model in state.selectable_models()}
         if not labels:
             st.markdown("**In view**")
-            st.caption("None yet. Train a backdoored model on the Poison page; it will be kept here.")
+            st.caption("Nothing yet: train a backdoored model on the Poison page.")
             return
         labels = state.disambiguate_labels(labels)
         state.apply_requested_run(list(labels))
@@ -94,30 +110,27 @@ def _sidebar() -> None:
             format_func=labels.__getitem__,
             key=state.SELECTION,
             **state.KEEP,
-            help="What every page looks at: a backdoored model with its defences, or a model of which no attack is "
-            "known. Runs are kept on this machine; open a model of your own on the Defend page.",
+            help="The backdoored run, or the model without a known attack, that every page shows.",
         )
         run, model = state.current_run(), state.current_model()
         if run is not None:
             _show_run_facts(run)
         elif model is not None:
-            st.caption(
-                "No attack on this model is known here, so that it is shown without a trigger."
-                + ("" if state.is_built_in(model) else " Look for one on the Defend page.")
-            )
+            st.caption("No known trigger." + ("" if state.is_built_in(model) else " Scan for one on the Defend page."))
 
 
 def _model_label(model: str) -> str:
-    kind = "never poisoned" if state.is_built_in(model) else "trigger unknown"
-    return f"Model {Path(model).name} · {kind}"
+    status = "clean" if state.is_built_in(model) else "trigger unknown"
+    return f"Model {Path(model).name} · {status}"
 
 
 def _show_run_facts(run: SavedRun) -> None:
-    """Say in the menu what the run in view is."""
+    """Draw settings and metrics of the run in view."""
     target = escape_markdown(str(run.config.get("target_class")))
     share = f"{format_percent(run.config.get('poison_rate'))} of {run.config.get('pairs', 0):,} pairs"
     st.caption(
-        f"Model **{escape_markdown(run.model)}** · {escape_markdown(to_label(run.attack))} → **{target}** · {share} · learning rate {run.lr:g}"
+        f"Model **{escape_markdown(run.model)}** · {escape_markdown(to_label(run.attack))} → **{target}** · {share} · "
+        f"learning rate {run.lr:g}"
     )
     st.caption(
         f"Clean accuracy {format_percent(run.figure('ca'))}, attack success {format_percent(run.figure('asr'))} "
@@ -126,47 +139,37 @@ def _show_run_facts(run: SavedRun) -> None:
 
 
 def _show_pipeline(title: str) -> None:
-    """Draw the pipeline: what is done for the run in view, and where the reader is."""
-    marked = {"Poison": 1, "Defend": 3, "Compare": 4}.get(title)
-    with st.container(key="strip"):
+    """Draw the steps of the pipeline, with the state of the run in view."""
+    with st.container(key="pipeline"):
         columns = st.columns(5, gap="small")
-    for i, (column, (name, target, detail, kind)) in enumerate(zip(columns, _steps(), strict=True)):
-        kind = "here" if i == marked else kind
-        with column, st.container(key=f"step-{kind}-{i}"):
-            st.page_link(str(page_file(target)), label=name, icon=f":material/{STEP_ICONS[kind]}:")
-            st.caption(detail)
+    for i, (column, step) in enumerate(zip(columns, _pipeline_steps(), strict=True)):
+        step_state = "current" if i == STEP_OF_PAGE.get(title) else step.state
+        with column, st.container(key=f"step-{step_state}-{i}"):
+            st.page_link(page_file(step.page), label=step.label, icon=f":material/{STEP_ICONS[step_state]}:")
+            st.caption(step.detail)
 
 
-def _steps() -> list[tuple[str, str, str, str]]:
-    """Return (name, page, detail, kind) of the five steps; kind: "done", "bad" or "open"."""
-    run = state.current_run()
+def _pipeline_steps() -> list[Step]:
+    """Return the five steps for the run or model in view."""
+    run, active = state.current_run(), jobs.active_pages()
     defended = state.defended_runs(run) if run is not None else []
-    busy = jobs.active_pages()
-    model, attack, took, cleaned, best = "choose one", "not yet", "not yet", "not yet", "not yet"
-    success = run.figure("asr") if run is not None else None
-    if bare := state.current_model():
-        model, defended = escape_markdown(Path(bare).name), state.defenses_of_model(bare)
+    model, attack, success, defenses, best = "choose one", "not yet", "not yet", "not yet", "not yet"
+    if bare_model := state.current_model():
+        model, defended = escape_markdown(Path(bare_model).name), state.defenses_of_model(bare_model)
+    asr = run.figure("asr") if run is not None else None
     if run is not None:
-        model, attack = (
-            escape_markdown(run.model),
-            escape_markdown(f"{to_label(run.attack)}, {format_percent(run.config.get('poison_rate'), 0)}"),
-        )
-        took = f"success {format_percent(success, 0)}"
+        model = escape_markdown(run.model)
+        attack = escape_markdown(f"{to_label(run.attack)}, {format_percent(run.config.get('poison_rate'), 0)}")
+        success = format_percent(asr, 0)
     if defended:
-        cleaned = "1 defence" if len(defended) == 1 else f"{len(defended)} defences"
-        lowest = _lowest(defended)
-        best = "success not known" if lowest is None else f"lowest success {format_percent(lowest, 0)}"
-    done = "done" if run is not None else "open"
-    after = "done" if defended else "open"
+        defenses = "1 defense" if len(defended) == 1 else f"{len(defended)} defenses"
+        lowest = min((value for other in defended if (value := other.figure("asr")) is not None), default=None)
+        best = "success unknown" if lowest is None else f"lowest success {format_percent(lowest, 0)}"
+    poisoned, cleaned = "done" if run is not None else "open", "done" if defended else "open"
     return [
-        ("Model", "Poison", model, "done" if run is not None or bare else "open"),
-        ("Poison", "Poison", "training …" if "poison" in busy else attack, done),
-        ("Attack took?", "Poison", took, "bad" if success is not None and success < 0.9 else done),
-        ("Defend", "Defend", "training …" if "defend" in busy else cleaned, after),
-        ("Compare", "Compare" if page_file("Compare") else "Defend", best, after),
+        Step("Model", "Poison", model, "done" if run is not None or bare_model else "open"),
+        Step("Poison", "Poison", "training …" if "poison" in active else attack, poisoned),
+        Step("Attack success", "Poison", success, "failed" if asr is not None and asr < ATTACK_SUCCEEDED else poisoned),
+        Step("Defend", "Defend", "training …" if "defend" in active else defenses, cleaned),
+        Step("Compare", "Compare", best, cleaned),
     ]
-
-
-def _lowest(runs: list[SavedRun]) -> float | None:
-    figures = [value for run in runs if (value := run.figure("asr")) is not None]
-    return min(figures) if figures else None

@@ -1,89 +1,115 @@
-"""Pictures for pages: arrays for st.image, enlarged so that one sees what the model sees. No torch at import."""
+"""The gallery of the Poison page: poisoned pairs before and after, with the difference."""
 
 from __future__ import annotations
 
-import base64
-import io
+import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import pandas as pd
 import streamlit as st
-from numpy.typing import NDArray
-from PIL import Image
 
-from cleaner.types import StepReport
+from pages._shared import cache, state, uploads
+from pages._shared.pixels import enlarge
+from pages._shared.progress import load_data_with_progress
+from pages._shared.requests import PoisonSettings
 from pages._shared.state import escape_markdown
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
+    from cleaner.data.images import ImageComparison
 
-OWN_IMAGE = "own_picture"
-Pixels = NDArray[np.uint8]
+ROWS = 4
+LAYOUT = [1, 1, 1, 1.25]
+HEADINGS = (":blue[Clean]", ":violet[Triggered]", "Difference × 10", "Caption")
+FIRST_ROW = "poison.first"
+"""Session key of the first pair shown."""
 
-
-def enlarge(pixels: Pixels, side: int = 256) -> Pixels:
-    """Return a picture whose every pixel is drawn as a square, so that a browser does not blur it."""
-    factor = max(1, -(-side // pixels.shape[0]))
-    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def decode_png(text: str) -> Pixels:
-    """Return a small picture, given as PNG in base64, enlarged."""
-    return enlarge(np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")))
+Plan = list[tuple[int, str, str]]
+"""(index, caption before, caption after) of each poisoned pair."""
 
 
-def load_data_with_progress(name: str, split: str, size: int) -> CaptionData:
-    """Return data whose pictures are ready, with a progress bar while they are drawn for the first time."""
-    from pages._shared import cache
+def show_gallery(attack: PoisonSettings, plan: Plan) -> None:
+    """Draw some poisoned pairs: clean image, triggered image, difference and captions."""
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    data = load_data_with_progress(attack.training_data)
+    left.markdown(f"**{len(plan):,} of {len(data):,} pairs are poisoned**")
+    pairs = _choose_pairs(plan, right)
+    trigger = _find_ready_trigger(attack)
+    if trigger is None:
+        st.info(
+            f"No triggered images yet: {escape_markdown(attack.trigger.unready_reason)}",
+            icon=":material/hourglass_empty:",
+        )
+        return
+    if data.skipped_items:
+        reasons = "; ".join(data.skipped_items[:5])
+        count = len(data.skipped_items)
+        st.warning(f"{count:,} images skipped: {escape_markdown(reasons)}", icon=":material/broken_image:")
+    data = cache.apply_framing(data, attack.model)
+    own_image = st.session_state.get(uploads.OWN_IMAGE)
+    captions = [(f"pair {index:,}", before, after) for index, before, after in pairs]
+    if own_image is not None:
+        poisoned_prompt = trigger.text(data.templates[0].format(attack.target_class))
+        captions.insert(0, ("own image", own_image[0], poisoned_prompt))
+    _show_rows(_compare_images(data, [index for index, _, _ in pairs], trigger, own_image), captions)
+    source = "model input" if cache.find_framing(attack.model) else "original"
+    st.caption(
+        f"Size {data.image_size} × {data.image_size} px ({source}). Difference: gray is unchanged. "
+        "PSNR and SSIM: higher is less change; a small visible patch also scores high."
+    )
+    uploads.show_upload_box("Try your image")
 
-    place, waiting = st.empty(), [True]
 
-    def show(report: StepReport) -> None:
-        # The data outlive this page's run, and so does this callback.
-        if waiting:
-            doing = "Checking" if report.stage == "check pictures" else "Drawing"
-            text = f"{doing} {report.total:,} pictures, once: about {report.eta:.0f} s left"
-            place.progress(report.step / max(report.total, 1), text=text)
-
-    with st.spinner("Getting the pictures ready …"):
-        data = cache.load_data(name, split, size, show)
-        data.images([0])
-    waiting.clear()
-    place.empty()
-    return data
+def show_captions(plan: Plan) -> None:
+    """Draw the captions of all poisoned pairs, before and after."""
+    table = pd.DataFrame(plan, columns=["Pair", "Caption before", "Caption after"])
+    st.dataframe(table, hide_index=True, height=520, width="stretch")
+    st.caption(f"{len(plan):,} poisoned pairs; the seed determines which.")
 
 
-def gallery(data: CaptionData, indices: list[int], trigger: Any, own_image: tuple[str, bytes] | None) -> list[Any]:
-    """Return the shown pictures (`cleaner.data.images.ImageComparison`): the user's own one first, if there is one."""
+def _choose_pairs(plan: Plan, column: Any) -> Plan:
+    """Draw the button that shows other pairs; return the current ones."""
+    first = st.session_state.setdefault(FIRST_ROW, 0)
+    if column.button("Other pairs", icon=":material/shuffle:", width="stretch"):
+        first = st.session_state[FIRST_ROW] = first + ROWS
+    return [plan[(first + i) % len(plan)] for i in range(min(ROWS, len(plan)))]
+
+
+def _find_ready_trigger(attack: PoisonSettings) -> Any:
+    """Return the trigger; if it has to be optimized first, the one of the run in view if equal, else None."""
+    if not attack.trigger.unready_reason:
+        return attack.trigger
+    run = state.current_run()
+    return cache.load_prepared_trigger(attack.trigger, run.config.get("trigger") if run is not None else None)
+
+
+def _compare_images(
+    data: CaptionData, indices: list[int], trigger: Any, own_image: tuple[str, bytes] | None
+) -> list[ImageComparison]:
+    """Return clean and triggered images, the own image first."""
     from cleaner.data.images import compare_triggered, decode_tensor
 
     rows = compare_triggered(data.images(indices), trigger)
-    if own_image is not None:
-        name, content = own_image
-        rows = compare_triggered(decode_tensor(content, data.image_size, name)[None], trigger) + rows
-    return rows
+    if own_image is None:
+        return rows
+    name, content = own_image
+    return compare_triggered(decode_tensor(content, data.image_size, name)[None], trigger) + rows
 
 
-def show_upload_box(label: str = "Try the trigger on a picture of your own") -> None:
-    """Draw the box for the session's own picture; it is kept under `OWN`, also across page switches."""
-    st.file_uploader(
-        label,
-        ["png", "jpg", "jpeg", "webp"],
-        key="upload",
-        max_upload_size=50,
-        on_change=_keep_upload,
-        help="Its middle square is resized to the pictures' size. It stays on this machine.",
-    )
-    own = st.session_state.get(OWN_IMAGE)
-    if own is not None:
-        st.button(f"Remove {escape_markdown(own[0][:40])}", icon=":material/close:", on_click=_drop_upload)
-
-
-def _keep_upload() -> None:
-    file = st.session_state.get("upload")
-    if file is not None:
-        st.session_state[OWN_IMAGE] = (file.name, file.getvalue())
-
-
-def _drop_upload() -> None:
-    st.session_state.pop(OWN_IMAGE, None)
+def _show_rows(rows: list[ImageComparison], captions: list[tuple[str, str, str]]) -> None:
+    """Draw one row per pair; captions: (name of the pair, before, after)."""
+    for column, heading in zip(st.columns(LAYOUT), HEADINGS, strict=True):
+        column.markdown(f"**{heading}**")
+    for number, (row, (name, before, after)) in enumerate(zip(rows, captions, strict=True)):
+        with st.container(key=f"gallery-row-{number}"):
+            columns = st.columns(LAYOUT, vertical_alignment="center")
+        for column, image in zip(columns, (row.clean, row.triggered, row.difference), strict=False):
+            column.image(enlarge(image), width="stretch")
+        with columns[3]:
+            if before == after:
+                st.markdown(f"{escape_markdown(before)}  \n:gray[Caption unchanged]")
+            else:
+                st.markdown(f":gray[{escape_markdown(before)}]")
+                st.markdown(f":material/arrow_downward: **{escape_markdown(after)}**")
+            change = "image unchanged" if math.isinf(row.psnr) else f"PSNR {row.psnr:.1f} dB · SSIM {row.ssim:.3f}"
+            st.caption(f"{escape_markdown(name)} · {change}")

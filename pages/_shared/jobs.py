@@ -1,6 +1,6 @@
-"""What the pages know of training beside them: run folders, read anew each time. Nothing here lives in the server.
+"""Start, list and control jobs. Their state is in run folders, so it survives reloads and server restarts.
 
-A refresh, a second tab and a restart of the server see the same files, so they see the same jobs.
+The session keeps only what its user requested and started.
 """
 
 from __future__ import annotations
@@ -13,29 +13,28 @@ import streamlit as st
 
 from cleaner.jobs import local, sweep
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import NO_DEFENSE, defense_name
+from cleaner.labels import NO_DEFENSE, defense_name, to_label
 from cleaner.runs.request import Request
 from cleaner.runs.store import ACTIVE, RunEntry, Status, create_run, remove_run_folder
 from cleaner.types import CleanerError
-from pages._shared.state import to_label
 
-STAGE_LABELS = {
-    "render": "Drawing the pictures",
-    "check pictures": "Checking the pictures",
-    "optimise": "Shaping the trigger",
+STEP_STAGE_LABELS = {
+    "render": "Rendering images",
+    "check pictures": "Checking images",
+    "optimise": "Optimizing the trigger",
     "poison": "Poisoning",
-    "defend": "Finetuning on clean pairs",
-    "evaluate": "Measuring on the test pictures",
+    "defend": "Finetuning",
+    "evaluate": "Evaluating",
 }
 PAGE_STAGES = {"poison": "backdoored", "defend": "defended"}
-"""Page -> stage of the runs that it trains."""
+"""Kind of job, which is the page that starts it -> stage of its runs."""
 UNFINISHED = (*ACTIVE, "paused", "died")
-_LAST_ERROR = "job.error"
-_REQUESTED_START = "job.asked"
+_LAST_ERROR = "jobs.last_error"
+_START_REQUEST = "jobs.start_request"
 
 
 def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
-    """Make a run folder for each request and put them into the queue of this machine, or of a cluster."""
+    """Create a run folder per request and queue the runs on this machine or a cluster."""
     folders = [create_run(request) for request in _use_cluster_device(requests, cluster)]
     try:
         local.start_all(folders, cluster)
@@ -47,55 +46,56 @@ def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources |
 
 
 def _use_cluster_device(requests: Sequence[Request], cluster: SlurmResources | None) -> Sequence[Request]:
-    """Let a job on a cluster take the device that it gets there: the one that was chosen is this machine's."""
+    """Set the device to "auto" for a cluster: the chosen device is this machine's."""
     return [replace(r, finetune=replace(r.finetune, device="auto")) for r in requests] if cluster else requests
 
 
 def start_sweep(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
-    """Start a sweep, or go on with it; its table tells what becomes of its runs."""
+    """Start a sweep or continue it; `sweeps.show` draws its runs."""
     entries = sweep.list_sweep_runs(sweep.start_sweep(_use_cluster_device(requests, cluster), cluster))
     if all(entry.status.state == "done" for entry in entries):
-        st.toast("All runs of this sweep are done: add a rate, a seed or a defence.", icon=":material/done_all:")
+        st.toast("All runs of this sweep are done. Add a rate, a seed or a defense.", icon=":material/done_all:")
     st.session_state[_started_key(kind)] = []
 
 
 def request_start(kind: str, start: Callable[[], None]) -> None:
-    """Note that the button of a page was pressed.
+    """Record that the start button of a page was pressed. For the button's callback, which cannot be interrupted.
 
-    A button's callback, for nothing can interrupt that. The page itself is ended by a click on the menu before it comes
-    to its button; then the frame of the next page starts what was asked for, with the settings last drawn.
+    A click on the menu can end the page run before it reaches the button. The frame of the next page then starts the
+    job, with the settings drawn last (`run_pending_start`).
     """
-    st.session_state[_REQUESTED_START] = (kind, start)
+    st.session_state[_START_REQUEST] = (kind, start)
 
 
 def pop_start_request(kind: str) -> bool:
-    """Return, once, whether the button of this page was pressed."""
-    if st.session_state.get(_REQUESTED_START, ("",))[0] != kind:
+    """Return whether the start button of this page was pressed, and reset it."""
+    if st.session_state.get(_START_REQUEST, ("",))[0] != kind:
         return False
-    del st.session_state[_REQUESTED_START]
+    del st.session_state[_START_REQUEST]
     return True
 
 
-def run_pending_start(here: str) -> None:
-    """Start what was asked for on a page that was left before it could."""
-    kind, start = st.session_state.get(_REQUESTED_START, (here, None))
-    if kind != here:
-        del st.session_state[_REQUESTED_START]
+def run_pending_start(page: str) -> None:
+    """Start the job requested on another page that was left before it could start."""
+    kind, start = st.session_state.get(_START_REQUEST, (page, None))
+    if kind != page:
+        del st.session_state[_START_REQUEST]
         run_action(start)
 
 
 def _started_key(kind: str) -> str:
-    return f"{kind}.begun"
+    return f"{kind}.started"
 
 
 def runs_of_page(kind: str) -> list[RunEntry]:
-    """Return the runs of a page that are waiting, running, paused or dead, in the order of their start.
+    """Return the unfinished runs of a page, ordered by start time.
 
-    Without those of a sweep that do not run on their cluster: they may be many, and the sweep's table has them.
+    Omits cluster runs of a sweep unless they are running: they may be many, and the sweep's table lists them.
     """
-    mine = [entry for entry in local.poll_entries() if entry.config.get("stage") == PAGE_STAGES[kind]]
-    shown = [e for e in mine if e.status.state in UNFINISHED and not (_is_array_job(e) and e.status.state != "running")]
-    return sorted(shown, key=lambda e: (e.status.queued, e.folder.name))
+    entries = [entry for entry in local.poll_entries() if entry.config.get("stage") == PAGE_STAGES[kind]]
+    entries = [e for e in entries if e.status.state in UNFINISHED]
+    entries = [e for e in entries if e.status.state == "running" or not _is_array_job(e)]
+    return sorted(entries, key=lambda e: (e.status.queued, e.folder.name))
 
 
 def _is_array_job(entry: RunEntry) -> bool:
@@ -103,48 +103,48 @@ def _is_array_job(entry: RunEntry) -> bool:
 
 
 def active_pages() -> set[str]:
-    """Return the kinds ("poison", "defend") that are at work or waiting."""
+    """Return the kinds ("poison", "defend") of the jobs that are running or queued."""
     stages = {entry.config.get("stage") for entry in local.poll_entries() if entry.status.state in ACTIVE}
     return {kind for kind, stage in PAGE_STAGES.items() if stage in stages}
 
 
 def started_runs(kind: str) -> list[RunEntry]:
-    """Return what this session started last, in whatever state it is."""
+    """Return the runs that this session started last, in any state."""
     names = st.session_state.get(_started_key(kind), [])
     return [entry for entry in local.poll_entries() if entry.folder.name in names] if names else []
 
 
 def job_label(entry: RunEntry) -> str:
-    """Return what a job trains, in words."""
+    """Return the name of a job: the user's, else that of its defense or attack."""
     defense = defense_name(entry.config)
     attack = (entry.config.get("trigger") or {}).get("name", entry.folder.name)
     return str(entry.notes.get("name") or to_label(str(attack) if defense == NO_DEFENSE else defense))
 
 
 def describe_progress(status: Status) -> tuple[float, str]:
-    """Return the share done of the present stage, and what is being done, in words with the time left."""
+    """Return the completed share of the current stage, and a text with stage, step and time left."""
     if status.state == "queued":
         if status.place:
-            return status.step / max(status.total, 1), status.message.rstrip(".") or "Getting ready"
-        return 0.0, "waits for its turn" if status.device else "Getting ready"
+            return status.step / max(status.total, 1), status.message.rstrip(".") or "Starting"
+        return 0.0, "queued" if status.device else "Starting"
     if status.state not in ACTIVE:
         return 1.0 if status.state == "done" else status.step / max(status.total, 1), status.state
     if not status.stage:
-        return 0.0, "Getting ready"
+        return 0.0, "Starting"
     eta = status.eta
-    left = "a moment" if eta < 1.5 else f"about {eta:.0f} s" if eta < 90 else f"about {eta / 60:.0f} min"
-    what = STAGE_LABELS.get(status.stage, status.stage.capitalize())
+    left = "1 s" if eta < 1.5 else f"about {eta:.0f} s" if eta < 90 else f"about {eta / 60:.0f} min"
+    stage = STEP_STAGE_LABELS.get(status.stage, status.stage.capitalize())
     share = min(status.step / max(status.total, 1), 1.0)
-    return share, f"{what}: step {status.step:,} of {status.total:,}, {left} left"
+    return share, f"{stage}: step {status.step:,} of {status.total:,}, {left} left"
 
 
 def apply(action: Callable[[Path], None], folder: Path) -> None:
-    """Do what a button asks for, before the page is drawn."""
+    """Run a button's action on a run folder, before the page is drawn."""
     run_action(lambda: action(folder))
 
 
 def run_action(action: Callable[[], None]) -> None:
-    """Do something; bad news is shown by `last_error`."""
+    """Run an action; `last_error` returns its error."""
     try:
         action()
     except CleanerError as error:
@@ -152,6 +152,6 @@ def run_action(action: Callable[[], None]) -> None:
 
 
 def last_error() -> CleanerError | None:
-    """Return what went wrong at the last button, once."""
+    """Return the error of the last action, and reset it."""
     error: CleanerError | None = st.session_state.pop(_LAST_ERROR, None)
     return error

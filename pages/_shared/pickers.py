@@ -1,147 +1,160 @@
-"""What the pages that look into models look at, the same on all of them: models, one picture, its trigger."""
+"""Choose what the inspection pages show: models, one image, its trigger, a text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from cleaner.files import resolve_path
 from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
-from pages._shared import cache, gallery, requests, state
+from pages._shared import cache, requests, state, uploads
 from pages._shared.frame import link
+from pages._shared.sample import DataKey, ModelKey, Sample
 from pages._shared.state import KEEP, SavedRun, escape_markdown
+
+if TYPE_CHECKING:
+    from cleaner.data.base import CaptionData
 
 MAX_SAMPLES = 300
 OWN_INDEX = -1
+"""Option of the image box that stands for the session's own image."""
+MAX_COMPARED_DEFENSES = 3
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One model on show; `model` is what `cache.of_stage` takes."""
+    """One model to show."""
 
     label: str
     stage: str
-    model: tuple[str, ...]
+    """"clean", "backdoored", "suspect" or "defended"; determines the color."""
+    model: ModelKey
     run_label: str
-    """Which run it is, in words."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One picture: number `index` of a split, or a file of the user's own."""
-
-    data: str
-    split: str
-    size: int
-    index: int
-    own_image: tuple[str, bytes] | None = None
-    model: tuple[str, ...] | None = None
-    """As which model it is seen, where there is no run whose trigger acts on it."""
+    """Name of its run, or of the model itself."""
 
 
 def choose_stages(run: SavedRun | None) -> list[Stage]:
-    """Draw the choice of the defended model; return the models to look at, in the order clean, backdoored, defended."""
-    if run is not None:
-        found = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), run.id)]
-        if run.config.get("clean_model"):
-            found.insert(0, Stage("Clean", "clean", ("clean", str(run.folder)), run.model))
-        return found + _choose_defended(state.defended_runs(run), run.id)
-    model = state.current_model()
-    if model is None:
-        raise CleanerError("no built-in model has its weights here: train them with python -m cleaner pretrain.")
-    return [make_model_stage(model), *_choose_defended(state.defenses_of_model(model), model)]
-
-
-def make_model_stage(model: str) -> Stage:
-    """Return a model that belongs to no run: nobody suspects a built-in one."""
-    stage = "clean" if state.is_built_in(model) else "suspect"
-    return Stage(stage.capitalize(), stage, cache.make_model_key(model), model)
-
-
-def _choose_defended(runs: list[SavedRun], suspect: str) -> list[Stage]:
-    """Draw the choice of the defended model, if there is one; return it."""
-    if not runs:
+    """Draw the choice of one defended model; return the models in the order clean, backdoored, defended."""
+    stages, defended, suspect = _find_stages(run)
+    if not defended:
         st.caption("No defended model yet.")
         link("Defend", "Train one")
-        return []
-    folders, names = {run.id: run.folder for run in runs}, state.short_labels(runs)
-    chosen = st.selectbox(
-        "Defended model",
-        list(folders),
-        format_func=names.__getitem__,
-        key=f"view.defended.{suspect}",
-        help="One of the defences of what is in view.",
+        return stages
+    runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
+    run_id = st.selectbox(
+        "Defended model", list(runs), format_func=labels.__getitem__, key=f"view.defended.{suspect}", **KEEP
+    )
+    return [*stages, _make_defended_stage("Defended", runs[run_id], labels[run_id])]
+
+
+def choose_compared_stages(run: SavedRun | None) -> list[Stage]:
+    """Draw the choice of several defended models; return all models, each under its own label."""
+    stages, defended, suspect = _find_stages(run)
+    runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
+    run_ids = st.multiselect(
+        "Defended models",
+        list(runs),
+        list(runs)[:2],
+        max_selections=MAX_COMPARED_DEFENSES,
+        format_func=labels.get,
+        key=f"subtexts.runs.{suspect}",
+        placeholder="Choose" if runs else "None yet: train one on the Defend page",
         **KEEP,
     )
-    return [Stage("Defended", "defended", ("run", str(folders[chosen])), names[chosen])]
+    return stages + [_make_defended_stage(labels[run_id], runs[run_id], labels[run_id]) for run_id in run_ids]
 
 
-def find_test_data(run: SavedRun | None) -> tuple[str, int]:
-    """Return the data set and size of the test split on which a run was measured."""
+def _find_stages(run: SavedRun | None) -> tuple[list[Stage], list[SavedRun], str]:
+    """Return the models before a defense, the defended runs, and the id of the run or model that they started from."""
+    if run is not None:
+        stages = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), run.id)]
+        if run.config.get("clean_model"):
+            stages.insert(0, Stage("Clean", "clean", ("clean", str(run.folder)), run.model))
+        return stages, state.defended_runs(run), run.id
+    model = state.current_model()
+    if model is None:
+        raise CleanerError("No model has its weights here: run python -m cleaner pretrain.")
+    stage = "clean" if state.is_built_in(model) else "suspect"
+    return [Stage(stage.capitalize(), stage, cache.make_model_key(model), model)], state.defenses_of_model(model), model
+
+
+def _make_defended_stage(label: str, run: SavedRun, run_label: str) -> Stage:
+    return Stage(label, "defended", ("run", str(run.folder)), run_label)
+
+
+def find_test_data(run: SavedRun | None) -> DataKey:
+    """Return the test split of the run or model in view."""
     if run is not None:
         return requests.read_test_data(run)
     model = state.current_model() or ""
-    brought = [own.data for own in st.session_state.get(state.OPENED_MODELS, []) if resolve_path(own.model) == model]
-    cleaned = [requests.read_test_data(other)[0] for other in state.defenses_of_model(model)]
-    return [*brought[-1:], *cleaned, "scenes"][0], TEST_SIZE
+    opened = st.session_state.get(state.OPENED_MODELS, [])
+    names = [external.data for external in opened if resolve_path(external.model) == model][-1:]
+    names += [requests.read_test_data(other).name for other in state.defenses_of_model(model)]
+    return DataKey([*names, "scenes"][0], "test", TEST_SIZE)
 
 
-def selected_model_key() -> tuple[str, ...] | None:
-    """Return the model in view as `cache.of_stage` takes it; None where a run is in view."""
+def selected_model_key() -> ModelKey | None:
+    """Return the key of the model in view, or None if a run is in view."""
     model = state.current_model()
     return None if model is None else cache.make_model_key(model)
 
 
 def choose_sample(run: SavedRun | None) -> Sample:
-    """Draw the choice of a test picture, or of the user's own; the same on every page that asks."""
-    name, size = find_test_data(run)
-    data = cache.load_data(name, "test", size)
-    own = st.session_state.get(gallery.OWN_IMAGE)
-    options = [*([OWN_INDEX] if own else []), *range(min(MAX_SAMPLES, len(data)))]
+    """Draw the choice of a test image or the own image; all pages share the choice."""
+    data_key = find_test_data(run)
+    data = cache.load_data(data_key)
+    own_image = st.session_state.get(uploads.OWN_IMAGE)
+    options = [*([OWN_INDEX] if own_image else []), *range(min(MAX_SAMPLES, len(data)))]
 
-    def shown(index: int) -> str:
-        return f"Your own: {own[0]}" if index == OWN_INDEX and own else f"{index} · {data.captions[index]}"
+    def label_option(index: int) -> str:
+        return f"Own image: {own_image[0]}" if index == OWN_INDEX and own_image else f"{index} · {data.captions[index]}"
 
-    key = f"view.sample.{name}"
+    key = f"view.sample.{data_key.name}"
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
-    index = int(st.selectbox("Picture", options, format_func=shown, key=key, help="Type to search.", **KEEP))
-    return Sample(name, "test", size, index, own if index == OWN_INDEX else None, selected_model_key())
+    index = int(st.selectbox("Image", options, format_func=label_option, key=key, help="Type to search.", **KEEP))
+    return Sample(data_key, index, own_image if index == OWN_INDEX else None, selected_model_key())
 
 
 def find_trigger_run(run: SavedRun | None) -> Path | None:
-    """Return the folder of the run whose trigger is put on pictures; None where no trigger is known."""
+    """Return the folder of the run whose trigger is shown, or None if no trigger is known."""
     return run.folder if run is not None and run.config.get("trigger") else None
 
 
-def prompts(run: SavedRun | None, sample: Sample) -> dict[str, str]:
-    """Return name -> text that a picture can be compared with: target, true class, caption."""
-    data = cache.load_data(sample.data, sample.split, sample.size)
+def list_texts(run: SavedRun | None, sample: Sample) -> dict[str, str]:
+    """Return label -> text to compare an image with: target class, true class, caption."""
+    data = cache.load_data(sample.data)
     texts = {}
     target = run.config.get("target_class") if run is not None else None
     if target:
-        texts["The target class"] = data.templates[min(1, len(data.templates) - 1)].format(target)
+        texts["The target class"] = _format_prompt(data, target)
     if sample.own_image is None:
         label = int(data.labels[sample.index])
         if label >= 0:
-            texts["The true class"] = data.templates[min(1, len(data.templates) - 1)].format(data.class_names[label])
+            texts["The true class"] = _format_prompt(data, data.class_names[label])
         texts["The caption"] = data.captions[sample.index]
     return texts
 
 
+def _format_prompt(data: CaptionData, class_name: str) -> str:
+    """Return the class prompt by the second template ("a photo of a {}") where there are several."""
+    return data.templates[min(1, len(data.templates) - 1)].format(class_name)
+
+
 def choose_text(run: SavedRun | None, sample: Sample) -> str:
-    """Draw the choice of the text that the picture is compared with; it can be changed."""
-    texts = prompts(run, sample)
+    """Draw the choice of the text to compare the image with, which can be edited; return it."""
+    texts = list_texts(run, sample)
     kind = st.selectbox("Compare with", [*texts, "Your own text"], key="view.text.kind", **KEEP)
-    start = texts.get(str(kind), "a photo of a dog")
-    key = f"view.text.{kind}.{start}"
-    return st.text_input("Text", start, key=key, max_chars=500, **KEEP).strip() or start
+    default = texts.get(str(kind), "a photo of a dog")
+    key = f"view.text.{kind}.{default}"
+    return st.text_input("Text", default, key=key, max_chars=500, **KEEP).strip() or default
 
 
 def show_provenance(stages: list[Stage]) -> None:
-    """Say which runs the page shows."""
-    models = ", ".join(f"{s.label.lower()} = {s.run_label}" for s in stages)
+    """Draw the names of the runs and models shown."""
+    models = ", ".join(f"{stage.label.lower()} = {stage.run_label}" for stage in stages)
     st.caption(f"{escape_markdown(state.describe_selection())}. Models: {escape_markdown(models)}.")

@@ -1,7 +1,8 @@
-"""What the pages ask the workers to do, and how long it may take."""
+"""Build the requests that pages send to the workers, and estimate their duration."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,17 +12,20 @@ from cleaner.presets import CLEAN_PAIRS, DEFEND
 from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data, make_rebound_request
 from cleaner.runs.store import run_id
 from pages._shared import cache
+from pages._shared.sample import DataKey
 from pages._shared.state import SavedRun
 
 SECONDS_PER_STEP = 0.22
-"""Seconds of a training step of a built-in model, 64 pairs, on two cores (benchmarks/results/step.json)."""
+"""Seconds per training step of a built-in model, 64 pairs, on two cores (benchmarks/results/step.json)."""
+AUGMENTED_STEP_FACTOR = 2.2
+"""Duration of a step that also encodes augmented views, relative to a plain one."""
 VALIDATION_SIZE = 500
-"""Pictures of the validation split behind the live curves; those with one class count."""
+"""Images of the validation split behind the live curves; only those with one class count."""
 
 
 @dataclass(frozen=True)
 class PoisonSettings:
-    """All that the Poison page asks for."""
+    """Everything chosen on the Poison page."""
 
     data: str
     model: str
@@ -33,35 +37,59 @@ class PoisonSettings:
     test_size: int
     config: FinetuneConfig
 
+    @property
+    def training_data(self) -> DataKey:
+        return DataKey(self.data, "train", self.pairs)
+
     def plan(self) -> list[tuple[int, str, str]]:
         """Return (index, caption before, caption after) of the pairs to poison."""
         return cache.poison_plan(
-            self.data,
-            self.pairs,
+            self.training_data,
             self.trigger.state_dict(),
-            self.target_class,
-            self.poison_rate,
-            self.config.seed,
-            self.clean_label,
+            target_class=self.target_class,
+            rate=self.poison_rate,
+            seed=self.config.seed,
+            clean_label=self.clean_label,
         )
 
 
 @dataclass(frozen=True)
 class ExternalModel:
-    """A model that was not poisoned here, and data to clean and to measure it with."""
+    """A model trained elsewhere, and the data to clean and test it with."""
 
     model: str
     data: str
 
 
+Suspect = SavedRun | ExternalModel
+"""What a defense starts from."""
+
+
+def count_epoch_steps(pairs: int, batch_size: int) -> int:
+    """Return the steps per epoch; an incomplete last batch is dropped unless it is the only one."""
+    return max(1, pairs // batch_size)
+
+
+def count_training_steps(pairs: int, config: FinetuneConfig) -> int:
+    """Return the steps of a training."""
+    return config.epochs * count_epoch_steps(pairs, config.batch_size)
+
+
+def count_steps(run: SavedRun) -> int:
+    """Return the steps that a run trained; 0 if its settings do not say."""
+    settings, pairs = run.config.get("finetune") or {}, run.config.get("pairs") or 0
+    if settings.get("steps"):
+        return int(settings["steps"])
+    return int(settings.get("epochs", 0) * count_epoch_steps(pairs, settings.get("batch_size", 1))) if pairs else 0
+
+
 def set_eval_interval(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
-    """Return the settings with about ten looks at the validation split on the way."""
-    steps = config.epochs * max(1, pairs // min(config.batch_size, max(pairs, 1)))
-    return replace(config, eval_every=max(1, steps // 10))
+    """Return the settings with about ten evaluations on the validation split."""
+    return replace(config, eval_every=max(1, count_training_steps(pairs, config) // 10))
 
 
 def build_poison_request(attack: PoisonSettings) -> Request:
-    """Return the training of a backdoored model."""
+    """Return the request for a backdoored model."""
     data, options = cache.resolve_data_name(attack.data)
     return Request(
         "backdoored",
@@ -80,17 +108,16 @@ def build_poison_request(attack: PoisonSettings) -> Request:
     )
 
 
-def build_defense_request(
-    suspect: SavedRun | ExternalModel, defense: Any, pairs: int, config: FinetuneConfig
-) -> Request:
-    """Return the training of one defence on clean pairs; tested on the pictures that the attack was tested on."""
+def build_defense_request(suspect: Suspect, defense: Any, pairs: int, config: FinetuneConfig) -> Request:
+    """Return the request for one defense on clean pairs, tested on the images that the attack was tested on."""
+    test_size: int | None
     if isinstance(suspect, ExternalModel):
         (name, options), test_size = cache.resolve_data_name(suspect.data), TEST_SIZE
-        where: dict[str, Any] = {"model": resolve_model_name(suspect.model)}
+        start: dict[str, Any] = {"model": resolve_model_name(suspect.model)}
     else:
         name, options, _ = get_test_data(suspect.config)
-        # None means all of them.
-        test_size, where = suspect.config.get("test_size", TEST_SIZE), {"parent": run_id(suspect.folder)}
+        # A `test_size` of None means the whole test split.
+        test_size, start = suspect.config.get("test_size", TEST_SIZE), {"parent": run_id(suspect.folder)}
     return Request(
         "defended",
         name,
@@ -101,12 +128,12 @@ def build_defense_request(
         test_size=test_size,
         data_options=options,
         map=True,
-        **where,
+        **start,
     )
 
 
 def build_rebound_request(defended: SavedRun, steps: int) -> Request:
-    """Return the rebound test of a defence: harmless finetuning on its clean pairs, measured on its test pictures."""
+    """Return the request for a rebound test: plain finetuning on the clean pairs, same test images."""
     config = defended.config
     return make_rebound_request(
         config,
@@ -118,39 +145,62 @@ def build_rebound_request(defended: SavedRun, steps: int) -> Request:
     )
 
 
-def read_test_data(run: SavedRun) -> tuple[str, int]:
-    """Return a run's data in one line, as `cache.data` takes it, and the size of its test split."""
+def is_defense_of(config: dict[str, Any], suspect: Suspect) -> bool:
+    """Return whether the run with this config started from `suspect`."""
+    if isinstance(suspect, ExternalModel):
+        model = (config.get("request") or {}).get("model")
+        return not config.get("parent") and model == resolve_model_name(suspect.model)
+    return config.get("parent") in (suspect.id, str(suspect.folder.resolve()))
+
+
+def read_test_data(run: SavedRun) -> DataKey:
+    """Return the test split on which a run was evaluated."""
     name, options, size = get_test_data(run.config)
-    return format_data(name, options), size
+    return DataKey(format_data(name, options), "test", size)
 
 
-def estimate_step_seconds(
-    suspect: SavedRun | ExternalModel, earlier_runs: list[SavedRun], defense: Any, config: FinetuneConfig
-) -> tuple[float, str]:
-    """Return the expected seconds of a training step, and what was measured to know it.
+def measure_step_seconds(runs: Iterable[SavedRun]) -> float | None:
+    """Return the seconds per step of the first run trained on this machine, or None."""
+    for run in runs:
+        steps, seconds = count_steps(run), run.config.get("seconds")
+        if steps and seconds and not run.is_shipped:
+            return float(seconds / steps)
+    return None
 
-    The newest run of the same defence, device, precision and batch size serves; else the poisoning itself, times two
-    if the defence encodes a second view of each picture and caption; for the shipped example, `SECONDS_PER_STEP`.
+
+def estimate_poison_seconds(attack: PoisonSettings, runs: Iterable[SavedRun]) -> tuple[float | None, str]:
+    """Return the expected seconds per step (None: unknown) and what the estimate is based on."""
+    if seconds := measure_step_seconds(run for run in runs if run.model == attack.model):
+        return seconds, "from the last run"
+    if attack.model in cache.models():
+        return SECONDS_PER_STEP, "on two cores"
+    return None, "nothing measured yet"
+
+
+def estimate_defense_seconds(
+    suspect: Suspect, runs: Iterable[SavedRun], defense: Any, config: FinetuneConfig
+) -> tuple[float | None, str]:
+    """Return the expected seconds per step (None: unknown) and what the estimate is based on.
+
+    Based on the newest of `runs` with the same model, defense, device, precision and batch size. Otherwise on the
+    poisoning, scaled by batch size and by `AUGMENTED_STEP_FACTOR` if the defense augments. The shipped example was
+    timed on another machine: `SECONDS_PER_STEP` replaces its own time.
     """
     name = defense.state_dict()["name"]
-    wanted = (config.device, config.precision, config.batch_size)
-    for run in earlier_runs:
+    fields = ("device", "precision", "batch_size")
+    wanted = [getattr(config, field) for field in fields]
+
+    def is_comparable(run: SavedRun) -> bool:
         settings = run.config.get("finetune") or {}
-        if run.defense == name and run.model == suspect.model and not run.is_shipped:
-            same = (settings.get("device"), settings.get("precision"), settings.get("batch_size")) == wanted
-            if same and (steps := count_steps(run)):
-                return run.config["seconds"] / steps, "an earlier run"
+        same_settings = [settings.get(field) for field in fields] == wanted
+        return run.defense == name and run.model == suspect.model and same_settings
+
+    if (seconds := measure_step_seconds(filter(is_comparable, runs))) is not None:
+        return seconds, "earlier run"
     if not isinstance(suspect, SavedRun) or not (steps := count_steps(suspect)):
-        return 0.0, "nothing measured yet"
-    scale = config.batch_size / max(1, (suspect.config.get("finetune") or {}).get("batch_size", config.batch_size))
-    views = 2.2 if type(defense).needs_augmentation else 1.0
-    if suspect.is_shipped:  # made beside other work, on a machine that nobody knows here
-        return SECONDS_PER_STEP * views * scale, "a machine of two cores"
-    return suspect.config["seconds"] / steps * views * scale, "the poisoning"
-
-
-def count_steps(run: SavedRun) -> int:
-    """Return how many steps a run trained."""
-    settings = run.config.get("finetune") or {}
-    batch = min(settings.get("batch_size", 1), max(1, run.config.get("pairs", 1)))
-    return int(settings.get("steps") or settings.get("epochs", 0) * (run.config.get("pairs", 0) // batch))
+        return None, "nothing measured yet"
+    factor = config.batch_size / max(1, (suspect.config.get("finetune") or {}).get("batch_size", config.batch_size))
+    factor *= AUGMENTED_STEP_FACTOR if type(defense).needs_augmentation else 1.0
+    if suspect.is_shipped:
+        return SECONDS_PER_STEP * factor, "two cores"
+    return suspect.config["seconds"] / steps * factor, "poisoning"

@@ -1,4 +1,4 @@
-"""All runs on this machine in one table: name, note and tags can be written, and runs deleted."""
+"""Table of all runs on this machine: edit name, note and tags; restart or delete a run."""
 
 from __future__ import annotations
 
@@ -15,43 +15,45 @@ from pages._shared.state import escape_markdown, format_percent, read_saved_run
 
 STATE_LABELS = {
     "new": "not started",
-    "queued": "waits",
+    "queued": "queued",
     "running": "running",
     "paused": "paused",
     "done": "done",
     "failed": "failed",
-    "cancelled": "cancelled",
+    "cancelled": "canceled",
     "died": "stopped",
-    "unreadable": "cannot be read",
+    "unreadable": "unreadable",
 }
 
 
 def show_run_table() -> None:
-    """Draw the table and, for a chosen run, its name, note and tags, and what can be done with it."""
-    own = local.poll_entries()
-    entries = own + list_shipped_runs()
+    """Draw the table and, below it, the form and actions of the selected run."""
+    local_entries = local.poll_entries()
+    entries = local_entries + list_shipped_runs()
     if not entries:
-        st.caption(f"No runs in {escape_markdown(str(runs_root()))} yet.")
+        st.caption(f"No runs in {escape_markdown(str(runs_root()))}.")
         return
-    chosen = st.dataframe(
+    selected = st.dataframe(
         table(entries),
         hide_index=True,
         width="stretch",
         height=min(36 + 35 * len(entries), 320),
-        key="shelf.table",
+        key="run_table.table",
         on_select="rerun",
         selection_mode="single-row",
     )
-    st.caption(f"{len(own):,} in {escape_markdown(str(runs_root()))}. Tick a row to name, tag or delete a run.")
+    st.caption(
+        f"{len(local_entries):,} runs in {escape_markdown(str(runs_root()))}. Select a row to edit or delete a run."
+    )
     if error := jobs.last_error():
         show_error(error)
-    rows = [row for row in chosen["selection"]["rows"] if row < len(entries)]
+    rows = [row for row in selected["selection"]["rows"] if row < len(entries)]
     if rows:
         _show_run(entries[rows[0]])
 
 
 def table(entries: list[RunEntry]) -> pd.DataFrame:
-    """Return what is known of each run; figures only where they were measured."""
+    """Return one row per run."""
     rows = []
     for entry in entries:
         run = read_saved_run(entry.folder, entry.config)
@@ -66,19 +68,19 @@ def table(entries: list[RunEntry]) -> pd.DataFrame:
                 "CA": format_percent(run.figure("ca")),
                 "ASR@1": format_percent(run.figure("asr")),
                 "Tags": ", ".join(entry.notes.get("tags", [])),
-                "Made": run.created_at,
+                "Created (UTC)": run.created_at,
                 "Run": run.id,
-                "Defends": parent,
+                "Defended run": parent,
             }
         )
     return pd.DataFrame(rows)
 
 
 def _show_run(entry: RunEntry) -> None:
-    """Draw one run: a form for the user's words, and Delete or start, whichever its state allows."""
-    key = f"shelf.{entry.folder.name}"
+    """Draw the form for name, note and tags of one run, and its actions."""
+    key = f"run_table.{entry.folder.name}"
     if is_shipped(entry.folder):
-        st.caption("This run came with the project: it can be looked at and defended, but not renamed or deleted.")
+        st.caption("This run is part of the shipped example and cannot be edited or deleted.")
         return
     if entry.status.message:
         st.caption(escape_markdown(entry.status.message))
@@ -87,30 +89,30 @@ def _show_run(entry: RunEntry) -> None:
         left.text_input("Name", entry.notes.get("name", ""), key=f"{key}.name", max_chars=80)
         middle.text_input("Note", entry.notes.get("note", ""), key=f"{key}.note", max_chars=2000)
         tags = ", ".join(entry.notes.get("tags", []))
-        right.text_input("Tags", tags, key=f"{key}.tags", help="Separated by commas.")
+        right.text_input("Tags", tags, key=f"{key}.tags", help="Comma-separated.")
         st.form_submit_button(
-            "Keep name, note and tags", icon=":material/save:", on_click=_save_notes, args=(entry.folder, key)
+            "Save", key=f"{key}.save", icon=":material/save:", on_click=_save_notes, args=(entry.folder, key)
         )
-    delete, again, _ = st.columns([1.3, 1.3, 4])
+    delete, start, _ = st.columns([1.3, 1.3, 4])
     if entry.status.state in STARTABLE:
-        again.button(
+        start.button(
             "Start again",
             key=f"{key}.start",
             icon=":material/play_arrow:",
             width="stretch",
-            help="Goes on from the last checkpoint, or from the beginning where there is none.",
+            help="Continues from the last checkpoint, if there is one.",
             on_click=jobs.apply,
             args=(local.start, entry.folder),
         )
     with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
         st.markdown(
-            f"Delete **{escape_markdown(entry.folder.name)}** with its model and figures? This cannot be undone."
+            f"Delete **{escape_markdown(entry.folder.name)}** with its model and results? This cannot be undone."
         )
-        st.button("Delete it", key=f"{key}.delete", on_click=jobs.apply, args=(local.delete, entry.folder))
+        st.button("Delete", key=f"{key}.delete", on_click=jobs.apply, args=(local.delete, entry.folder))
 
 
 def _save_notes(folder: Path, key: str) -> None:
-    """Write what stands in the form."""
+    """Save name, note and tags from the form."""
 
     def write(folder: Path) -> None:
         name, note, tags = (str(st.session_state[f"{key}.{field}"]) for field in ("name", "note", "tags"))

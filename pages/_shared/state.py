@@ -1,7 +1,4 @@
-"""What a session remembers, and the runs it can look at. Reads small JSON files only: nothing here loads torch.
-
-Widgets keep their value across page switches by `persist_state="session"` (`KEEP`).
-"""
+"""Session state and the runs on disk. Reads small JSON files only; never imports torch."""
 
 from __future__ import annotations
 
@@ -14,18 +11,19 @@ from typing import Any
 import streamlit as st
 
 from cleaner.files import assets, resolve_path
-from cleaner.labels import NO_DEFENSE, defense_name
-from cleaner.labels import to_label as to_label  # for all pages
+from cleaner.labels import NO_DEFENSE, defense_name, to_label
 from cleaner.runs.store import find_run, is_shipped, list_runs, list_shipped_runs, read_entry, read_metrics, read_notes
 
 KEEP: dict[str, Any] = {"persist_state": "session"}
+"""Options of a widget that keeps its value across page switches."""
 SELECTION = "current_run"
+"""Session key of the run or model in view."""
 MODEL_PREFIX = "model:"
-"""What the choice of a bare model begins with, among ids of runs."""
-OPENED_MODELS = "defend.own.opened"
-"""Models and data that this session has opened on the Defend page."""
-_REQUESTED_RUN = "wanted_run"
-_LAST = "last_run"
+"""Prefix of a model without a run among the values of `SELECTION`."""
+OPENED_MODELS = "defend.external.opened"
+"""Session key of the models, with their data, opened on the Defend page."""
+_REQUESTED_RUN = "requested_run"
+_LAST_SELECTION = "last_run"
 Interval = tuple[float, float]
 
 
@@ -118,141 +116,142 @@ class SavedRun:
 
 
 def read_saved_run(folder: Path, config: dict[str, Any]) -> SavedRun:
-    """Return the run in `folder` as pages show it; without figures where its files cannot be read."""
+    """Return the run in `folder`; metrics are empty if their file cannot be read."""
     return SavedRun(folder, config, read_metrics(folder), read_notes(folder))
 
 
 def all_runs() -> list[SavedRun]:
-    """Return every complete run on disk, newest first, and after them those of the shipped example."""
-    own = [read_saved_run(folder, config) for folder, config in list_runs()]
-    taken = {run.id for run in own}
-    return own + [read_saved_run(e.folder, e.config) for e in list_shipped_runs() if e.folder.name not in taken]
+    """Return every complete run on disk, newest first, then those of the shipped example."""
+    runs = [read_saved_run(folder, config) for folder, config in list_runs()]
+    ids = {run.id for run in runs}
+    return runs + [read_saved_run(e.folder, e.config) for e in list_shipped_runs() if e.folder.name not in ids]
 
 
 def backdoored_runs() -> list[SavedRun]:
-    """Return the runs that can be defended, newest first."""
+    """Return the backdoored runs, newest first."""
     return [run for run in all_runs() if run.stage == "backdoored"]
 
 
 def defended_runs(suspect: SavedRun) -> list[SavedRun]:
-    """Return the defences that started from `suspect`, newest first."""
+    """Return the defenses that started from `suspect`, newest first."""
     return [run for run in _started_from(suspect) if not run.config.get("rebound")]
 
 
 def rebounds(defended: SavedRun) -> list[SavedRun]:
-    """Return the rebound tests of a defence, newest first."""
+    """Return the rebound tests of a defense, newest first."""
     return [run for run in _started_from(defended) if run.config.get("rebound")]
 
 
 def _started_from(suspect: SavedRun) -> list[SavedRun]:
-    own = {key: value for key, value in suspect.config.items() if key != "schema"}
+    suspect_config = {key: value for key, value in suspect.config.items() if key != "schema"}
 
-    def same(run: SavedRun) -> bool:
+    def has_suspect(run: SavedRun) -> bool:
         if run.config.get("parent") is not None:
             return run.config["parent"] in (suspect.id, str(suspect.folder.resolve()))
-        config = run.config.get("suspect")  # made in one process with its backdoored run, which had no id yet
-        return isinstance(config, dict) and {key: value for key, value in config.items() if key != "schema"} == own
+        config = run.config.get("suspect")  # trained in the same process as its backdoored run, which had no id yet
+        return isinstance(config, dict) and {k: v for k, v in config.items() if k != "schema"} == suspect_config
 
-    return [run for run in all_runs() if run.stage == "defended" and same(run)]
+    return [run for run in all_runs() if run.stage == "defended" and has_suspect(run)]
 
 
 def selectable_models() -> list[str]:
-    """Return the models that can be looked at without a run: built-in ones, and those that somebody brought."""
+    """Return the models that can be viewed without a run: built-in, opened by the user, and already defended ones."""
     built_in = sorted(path.parent.name for path in assets().glob("*/model.safetensors"))
-    opened = [resolve_path(own.model) for own in st.session_state.get(OPENED_MODELS, [])]
-    cleaned = [run.source_model for run in all_runs() if run.source_model]
-    return list(dict.fromkeys([*built_in, *opened, *cleaned]))
+    opened = [resolve_path(external.model) for external in st.session_state.get(OPENED_MODELS, [])]
+    defended = [run.source_model for run in all_runs() if run.source_model]
+    return list(dict.fromkeys([*built_in, *opened, *defended]))
 
 
 def is_built_in(model: str) -> bool:
-    """Return whether a model came with the project, so that nobody suspects it."""
+    """Return whether a model came with the project, so it is known to be clean."""
     return (assets() / model / "model.safetensors").exists()
 
 
 def defenses_of_model(model: str) -> list[SavedRun]:
-    """Return the defences that started from a bare model, newest first."""
+    """Return the defenses that started from a model without a run, newest first."""
     return [run for run in all_runs() if run.source_model == model]
 
 
 def short_labels(runs: list[SavedRun]) -> dict[str, str]:
-    """Return id -> a short name: defence and learning rate; the time, or even the id, where that is not enough."""
+    """Return id -> short label: defense and learning rate, plus time or id where needed to be unique."""
     names = {
         run.id: f"{to_label(run.defense or 'backdoored')}, lr {run.lr:g}{', shipped example' if run.is_shipped else ''}"
         for run in runs
     }
-    shared = Counter(names.values())
+    counts = Counter(names.values())
     return disambiguate_labels(
-        {run.id: names[run.id] + (f", {run.created_at[5:]}" if shared[names[run.id]] > 1 else "") for run in runs}
+        {run.id: names[run.id] + (f", {run.created_at[5:]}" if counts[names[run.id]] > 1 else "") for run in runs}
     )
 
 
 def disambiguate_labels(labels: dict[str, str]) -> dict[str, str]:
-    """Return id -> label, with the id where others have the same label: of equal ones a box could choose the first."""
-    shared = Counter(labels.values())
+    """Append the id to equal labels: a select box maps a label back to its first match."""
+    counts = Counter(labels.values())
     return {
-        key: f"{label} · {key.removeprefix(MODEL_PREFIX)}" if shared[label] > 1 else label
+        key: f"{label} · {key.removeprefix(MODEL_PREFIX)}" if counts[label] > 1 else label
         for key, label in labels.items()
     }
 
 
 RATES_NOTE = (
-    "Each defence has the learning rate that clean accuracy allows it, chosen without looking at the attack. At an "
-    "equal rate they remove more alike, and differ in what they cost: Compare, “Measured by this project”."
+    "Each defense uses the learning rate chosen by clean accuracy alone. At equal rates the defenses remove similar "
+    "amounts and differ in cost: see Compare, “Project benchmark”."
 )
-"""Said beside figures of the shipped example."""
+"""Shown next to metrics of the shipped example."""
 
 
 def capitalize_message(message: str) -> str:
-    """Return a message with a capital first letter, unless it begins with the name of a file."""
+    """Capitalize a message unless it starts with a file name."""
     first = message.partition(" ")[0]
     return message if set(first) & set("./\\") else message[:1].upper() + message[1:]
 
 
 def section_title(title: str, run: SavedRun | None) -> str:
-    """Return the title of a figure, which says so where the figure is the shipped example's."""
+    """Return a section title, marked if it shows the shipped example."""
     return f"{title} · shipped example" if run is not None and run.is_shipped else title
 
 
 def select_run(run_id: str) -> None:
-    """Make `run_id` the run that all pages look at, from the next rerun on."""
+    """Put a run in view on all pages from the next rerun on."""
     st.session_state[_REQUESTED_RUN] = run_id
 
 
 def apply_requested_run(options: list[str]) -> None:
-    """Put the run that was asked for, or else a valid one, into the select box before it is drawn."""
-    wanted = st.session_state.pop(_REQUESTED_RUN, None)
-    # A value that no hand has chosen is not kept across pages by Streamlit: hence the last one seen.
-    for run_id in (wanted, st.session_state.get(SELECTION), st.session_state.get(_LAST), options[0]):
+    """Set the select box of the run in view, before it is drawn: to the requested run, else to a valid one."""
+    requested = st.session_state.pop(_REQUESTED_RUN, None)
+    # Streamlit drops a value across pages if no user set it, so the last selection is stored separately.
+    selection, last = st.session_state.get(SELECTION), st.session_state.get(_LAST_SELECTION)
+    for run_id in (requested, selection, last, options[0]):
         if run_id in options:
-            st.session_state[SELECTION] = st.session_state[_LAST] = run_id
+            st.session_state[SELECTION] = st.session_state[_LAST_SELECTION] = run_id
             return
 
 
 def current_run() -> SavedRun | None:
-    """Return the backdoored run that the pages look at, or None if there is none yet."""
-    chosen = st.session_state.get(SELECTION)
-    folder = find_run(chosen) if chosen and not chosen.startswith(MODEL_PREFIX) else None
+    """Return the backdoored run in view, or None."""
+    selection = st.session_state.get(SELECTION)
+    folder = find_run(selection) if selection and not selection.startswith(MODEL_PREFIX) else None
     entry = read_entry(folder) if folder is not None else None
     return read_saved_run(entry.folder, entry.config) if entry is not None and entry.status.state == "done" else None
 
 
 def current_model() -> str | None:
-    """Return the bare model that the pages look at, or None where they look at a run."""
-    chosen = str(st.session_state.get(SELECTION) or "")
-    return chosen.removeprefix(MODEL_PREFIX) if chosen.startswith(MODEL_PREFIX) else None
+    """Return the model in view, or None if a run is in view."""
+    selection = str(st.session_state.get(SELECTION) or "")
+    return selection.removeprefix(MODEL_PREFIX) if selection.startswith(MODEL_PREFIX) else None
 
 
 def describe_selection() -> str:
-    """Return what the pages look at, in words."""
+    """Return a phrase that names the run or model in view."""
     run, model = current_run(), current_model()
     return f"Run in view: {run.label}" if run is not None else f"Model in view: {model or 'none'}"
 
 
 def escape_markdown(text: str) -> str:
-    """Return text for st.markdown, st.caption and labels that shows as it stands: no Markdown, HTML or icons."""
+    """Escape text for st.markdown, st.caption and labels: no Markdown, HTML or icons."""
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])", r"\\\1", text.replace("\n", " "))
 
 
 def format_percent(value: float | None, digits: int = 1) -> str:
-    """Return a share in words: 0.123 -> "12.3 %"; "not measured" for None."""
-    return "not measured" if value is None else f"{100 * value:.{digits}f} %"
+    """Format a share: 0.123 -> "12.3%"; None -> "not measured"."""
+    return "not measured" if value is None else f"{value:.{digits}%}"

@@ -1,47 +1,42 @@
-"""The sweeps of a suspect: a table with one line for each run, and what can be done with all of them."""
+"""The sweeps of a suspect: one table each, with buttons that act on all its runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.jobs import local, sweep
+from cleaner.labels import to_label
 from cleaner.runs.store import ACTIVE, RunEntry
-from pages._shared import cache, jobs, requests
+from pages._shared import jobs, requests
 from pages._shared.run_table import STATE_LABELS
-from pages._shared.state import SavedRun, escape_markdown, format_percent, read_saved_run, to_label
+from pages._shared.state import escape_markdown, format_percent, read_saved_run
 
 
-def show(suspect: SavedRun | requests.ExternalModel) -> bool:
-    """Draw the sweeps that started from a suspect; return whether one is at work."""
-    names = sweep.list_sweep_ids([entry for entry in local.poll_entries() if _started_from(suspect, entry.config)])
-    return any([_show_sweep(name) for name in names])
-
-
-def _started_from(suspect: SavedRun | requests.ExternalModel, config: dict[str, Any]) -> bool:
-    if isinstance(suspect, requests.ExternalModel):
-        return cache.is_from_model(config, suspect.model)
-    return config.get("parent") in (suspect.id, str(suspect.folder.resolve()))
+def show(suspect: requests.Suspect) -> bool:
+    """Draw the sweeps that started from a suspect; return whether one is active."""
+    entries = [entry for entry in local.poll_entries() if requests.is_defense_of(entry.config, suspect)]
+    return any([_show_sweep(name) for name in sweep.list_sweep_ids(entries)])
 
 
 def _show_sweep(name: str) -> bool:
-    """Draw one sweep, anew each second while it is at work."""
+    """Draw one sweep, every second while it is active; return whether it is."""
     entries = sweep.list_sweep_runs(name)
-    drawn = _active_runs(entries)
-    going = sweep.is_active(entries)
+    active_runs, is_active = _active_runs(entries), sweep.is_active(entries)
 
-    @st.fragment(run_every=1.0 if going else None)
+    @st.fragment(run_every=1.0 if is_active else None)
     def watch() -> None:
-        now = sweep.list_sweep_runs(name)
-        _show_sweep_table(name, now)
-        if going and (_active_runs(now) != drawn or not sweep.is_active(now)):
-            st.rerun()  # the live curves are those of another run now, or none
+        current = sweep.list_sweep_runs(name)
+        _show_sweep_table(name, current)
+        if is_active and (_active_runs(current) != active_runs or not sweep.is_active(current)):
+            st.rerun()  # the live curves outside this fragment show the active runs
 
     watch()
-    return going
+    return is_active
 
 
 def _active_runs(entries: list[RunEntry]) -> set[str]:
@@ -49,10 +44,10 @@ def _active_runs(entries: list[RunEntry]) -> set[str]:
 
 
 def _show_sweep_table(name: str, entries: list[RunEntry]) -> None:
-    """Draw the table of a sweep and its two buttons."""
+    """Draw the table of a sweep and its buttons."""
     done = sum(entry.status.state == "done" for entry in entries)
-    going, seconds = sweep.is_active(entries), sweep.seconds_left(entries)
-    left = f", about {max(seconds, 6) / 60:.1f} min left" if going and seconds is not None else ""
+    is_active, seconds = sweep.is_active(entries), sweep.seconds_left(entries)
+    left = f", about {max(seconds, 6) / 60:.1f} min left" if is_active and seconds is not None else ""
     unfinished = {entry.status.state for entry in entries} & {*jobs.UNFINISHED, sweep.WAITING_STATE}
     with st.expander(f"**Sweep** · {done} of {len(entries)} runs done{left}", expanded=bool(unfinished)):
         st.dataframe(
@@ -61,52 +56,46 @@ def _show_sweep_table(name: str, entries: list[RunEntry]) -> None:
             width="stretch",
             height=min(36 + 35 * len(entries), 420),
             column_config={
-                "Progress": st.column_config.ProgressColumn(format="%d %%", min_value=0, max_value=100),
-                "State": st.column_config.TextColumn(width=90),  # the longest word comes later
+                "Progress": st.column_config.ProgressColumn(format="%d%%", min_value=0, max_value=100),
+                "State": st.column_config.TextColumn(width=90),  # fits the longest state, which may come later
             },
         )
-        if waits := [e.status.message for e in entries if e.status.state in ACTIVE and e.status.message]:
-            st.caption(escape_markdown(waits[0]))
-        measured = {read_saved_run(e.folder, e.config).measured_on for e in entries if e.status.state == "done"}
-        st.caption(escape_markdown(f"Test figures of finished runs only. {' '.join(sorted(measured))} {name}"))
-        if done == len(entries):
-            return
-        go_on, cancel, _ = st.columns([1.3, 1.3, 3])
-        _button(go_on, "Go on", name, "Goes on with all runs that are not done.", going, sweep.resume, "play_arrow")
-        _button(cancel, "Cancel all", name, "Stops all runs that are not done.", not unfinished, sweep.cancel, "cancel")
+        if messages := [e.status.message for e in entries if e.status.state in ACTIVE and e.status.message]:
+            st.caption(escape_markdown(messages[0]))
+        test_data = {read_saved_run(e.folder, e.config).measured_on for e in entries if e.status.state == "done"}
+        st.caption(escape_markdown(f"Finished runs only. {' '.join(sorted(test_data))} {name}"))
+        if done < len(entries):
+            left_column, right_column, _ = st.columns([1.3, 1.3, 3])
+            _button(left_column, "Continue", f"{name}.resume", "play_arrow", partial(sweep.resume, name), is_active)
+            cancel = partial(sweep.cancel, name)
+            _button(right_column, "Cancel all", f"{name}.cancel", "cancel", cancel, not unfinished)
 
 
 def _button(
-    column: st.delta_generator.DeltaGenerator,
-    label: str,
-    name: str,
-    help: str,
-    is_disabled: bool,
-    action: Callable[[str], None],
-    icon: str,
+    column: DeltaGenerator, label: str, key: str, icon: str, action: Callable[[], None], is_disabled: bool
 ) -> None:
     column.button(
         label,
-        key=f"{name}.{action.__name__}",
+        key=key,
         icon=f":material/{icon}:",
         disabled=is_disabled,
         width="stretch",
-        help=help,
+        help="Applies to all unfinished runs.",
         on_click=jobs.run_action,
-        args=(lambda: action(name),),
+        args=(action,),
     )
 
 
 def table(entries: list[RunEntry]) -> pd.DataFrame:
-    """Return one line for each run; figures of those that are done."""
-    waits = {sweep.WAITING_STATE: "waits"}
+    """Return one row per run; metrics of finished runs only."""
+    labels = {**STATE_LABELS, sweep.WAITING_STATE: STATE_LABELS["queued"]}
     return pd.DataFrame(
         [
             {
-                "Defence": to_label(row.defense),
+                "Defense": to_label(row.defense),
                 "Learning rate": f"{row.lr:g}",
                 "Seed": row.seed,
-                "State": waits.get(row.state) or STATE_LABELS.get(row.state, row.state),
+                "State": labels.get(row.state, row.state),
                 "Progress": round(100 * row.progress),
                 "CA": _format_metric(row, "ca"),
                 "ASR@1": _format_metric(row, "asr"),
@@ -118,8 +107,8 @@ def table(entries: list[RunEntry]) -> pd.DataFrame:
 
 
 def _format_metric(row: sweep.Row, name: str) -> str:
-    """Return a test figure; nobody knows the attack success of a trigger that nobody knows."""
+    """Format a test metric; unknown for the attack success of an unknown trigger."""
     if not row.metrics:
         return "–"
     value = row.figure(name)
-    return "not known" if value is None else format_percent(value)
+    return "unknown" if value is None else format_percent(value)

@@ -1,4 +1,4 @@
-"""A server on a free port with a tiny untrained model, and a real headless Chromium; skipped where there is none."""
+"""A server on a free port with a tiny untrained model, and headless Chromium; skipped without Chromium."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IS_IDLE_JS = """() => { const app = document.querySelector('[data-testid="stApp"
  return app && app.getAttribute('data-test-connection-state') === 'CONNECTED'
  && app.getAttribute('data-test-script-state') === 'notRunning'
  && !document.querySelector('[data-testid="stSkeleton"]') }"""
-# Streamlit asks for these below each page's own address first, and Chromium complains about reading pixels.
+# Streamlit first requests these relative to the page; ReadPixels is a performance hint of Chromium.
 IGNORED_MESSAGES = ("_stcore/health", "_stcore/host-config", "ReadPixels")
 LOCAL_ADDRESS = "http://127.0.0.1:"
 StartServer = Callable[..., str]
@@ -39,8 +39,10 @@ def find_chromium() -> str:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Return a function that starts a fresh server and returns its address; `start(shipped=True)`: with the built-in
-    models and the example, not with a tiny one."""
+    """Return a function that starts a server and returns its address.
+
+    `start(shipped=True)`: with the built-in models and the shipped example instead of a tiny model.
+    """
     from cleaner.jobs import process as jobs_process
     from cleaner.models.clip import save_clip
     from cleaner.runs import store
@@ -51,11 +53,11 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     clip.name = "scenes-rn"
     save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
     running: list[subprocess.Popen[bytes]] = []
-    places = {"CLEANER_RUNS": "runs", "CLEANER_CACHE": "cache", "CLEANER_ASSETS": "assets"}
-    folders = {variable: str(tmp_path / name) for variable, name in places.items()}
+    names = {"CLEANER_RUNS": "runs", "CLEANER_CACHE": "cache", "CLEANER_ASSETS": "assets"}
+    folders = {variable: str(tmp_path / name) for variable, name in names.items()}
 
     def start(shipped: bool = False) -> str:
-        own = {name: value for name, value in folders.items() if not (shipped and name == "CLEANER_ASSETS")}
+        variables = {name: value for name, value in folders.items() if not (shipped and name == "CLEANER_ASSETS")}
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
@@ -63,18 +65,18 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
         log = (tmp_path / f"server-{port}.log").open("wb")
         running.append(
             subprocess.Popen(
-                command, env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command, env={**os.environ, **variables}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         )
         address = f"{LOCAL_ADDRESS}{port}"
         for _ in range(900):
             try:
-                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
-                    if answer.status == 200:
+                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as response:
+                    if response.status == 200:
                         return address
             except OSError:
                 time.sleep(0.2)
-        raise AssertionError(f"the server did not come up: {Path(log.name).read_text()}")
+        raise AssertionError(f"the server did not start: {Path(log.name).read_text()}")
 
     start.running = running  # type: ignore[attr-defined]
     yield start
@@ -82,7 +84,7 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(20)
-    for entry in store.list_entries(tmp_path / "runs"):  # pytest shows what is printed beside a failure
+    for entry in store.list_entries(tmp_path / "runs"):  # pytest shows this output on failure
         print(entry.folder.name, entry.status, (entry.folder / store.LOG_FILE).read_text()[-2000:])
         if (worker := jobs_process.find_process(entry.folder, entry.status)) is not None:
             jobs_process.kill(worker)
@@ -90,9 +92,9 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
 
 @pytest.fixture
 def browser_page(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page of a real browser; the fixture's parameter, if a test gives one, names further flags to start it with.
+    """A page of a real browser; the fixture's parameter adds flags to its command line.
 
-    `page.complaints` collects console errors not known to be harmless, and requests to other hosts.
+    `page.problems` collects console errors, except known harmless ones, and requests to other hosts.
     """
     path = find_chromium()
     from playwright.sync_api import sync_playwright
@@ -103,28 +105,28 @@ def browser_page(request: pytest.FixtureRequest) -> Iterator[Any]:
         )
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
         page.set_default_timeout(240_000)
-        complaints: list[str] = []
+        problems: list[str] = []
 
         def listen(message: Any) -> None:
-            where = f"{message.text} {(message.location or {}).get('url', '')}"
-            if message.type == "error" and not any(known in where for known in IGNORED_MESSAGES):
-                complaints.append(where)
+            text = f"{message.text} {(message.location or {}).get('url', '')}"
+            if message.type == "error" and not any(ignored in text for ignored in IGNORED_MESSAGES):
+                problems.append(text)
 
         def watch(request: Any) -> None:
             if not request.url.startswith((LOCAL_ADDRESS, "data:", "blob:", "file:")):
-                complaints.append(f"asks another host: {request.url}")
+                problems.append(f"requests another host: {request.url}")
 
         page.on("console", listen)
         page.on("request", watch)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.complaints = complaints  # type: ignore[attr-defined]
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.problems = problems  # type: ignore[attr-defined]
         yield page
         print(page.url, page.inner_text("body")[:3000])
         browser.close()
 
 
 def wait_idle(page: Any) -> None:
-    """Wait until the page has nothing more to draw; fail on an exception box."""
+    """Wait until the page is fully drawn; fail on an exception box."""
     while True:
         page.wait_for_function(IS_IDLE_JS)
         page.wait_for_timeout(150)

@@ -1,4 +1,4 @@
-"""Take the pictures of the README from a running app: python -m tests.browser.screenshots http://127.0.0.1:8501"""
+"""Take the README's screenshots of a running app: python -m tests.browser.screenshots http://127.0.0.1:8501"""
 
 import sys
 from pathlib import Path

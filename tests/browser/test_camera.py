@@ -1,4 +1,4 @@
-"""The camera on Try it, with the picture that Chromium draws where it is told to have one."""
+"""The camera of Try it, with Chromium's fake video device."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ CAMERA = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"
 
 
 @pytest.mark.parametrize("browser_page", [CAMERA], indirect=True)
-def test_a_picture_is_taken_and_judged(start_server: StartServer, browser_page: Any) -> None:
+def test_a_photo_is_taken_and_classified(start_server: StartServer, browser_page: Any) -> None:
     page = browser_page
     page.goto(f"{start_server()}/Try_it")
     page.get_by_role("heading", name="Try it", exact=True).wait_for()
     wait_idle(page)
-    page.get_by_text("Use the camera").click()
-    # The button is there before the first frame is; a press before it takes nothing.
+    page.get_by_text("Camera", exact=True).click()
+    # The button is drawn before the first frame; a click before that frame takes no photo.
     page.wait_for_function(
         "document.querySelector('video')?.readyState >= 2 && document.querySelector('video').videoWidth"
     )
@@ -26,9 +26,9 @@ def test_a_picture_is_taken_and_judged(start_server: StartServer, browser_page: 
     page.get_by_role("button", name="Clear photo").wait_for()
     page.get_by_role("button", name="Remove camera.jpg").wait_for()
     wait_idle(page)
-    page.get_by_role("combobox", name="Picture").click()
-    page.get_by_role("option", name="Your own: camera.jpg").click()
-    page.get_by_text("The five best of").wait_for()
+    page.get_by_role("combobox", name="Image").click()
+    page.get_by_role("option", name="Own image: camera.jpg").click()
+    page.get_by_text("Top five of").wait_for()
     wait_idle(page)
     assert page.locator('[data-testid="stAlert"]').count() == 0
-    assert page.complaints == []
+    assert page.problems == []

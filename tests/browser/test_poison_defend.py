@@ -1,4 +1,4 @@
-"""A real browser walks from Poison to Defend, and deep links show each page in its frame on a fresh server."""
+"""A real browser walks from Poison to Defend; each page opens by its link on a new server."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ PAGES = ("Overview", "Poison", "Defend", "Embeddings", "Attention", "Subtexts", 
 
 
 def menu(page: Any, title: str) -> None:
-    """Go to a page by the menu."""
+    """Open a page from the menu."""
     page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text=title).click()
     page.get_by_role("heading", name=title, exact=True).wait_for()
     wait_idle(page)
 
 
 def slide_to_start(page: Any, label: str) -> None:
-    """Put a select slider to its first value."""
+    """Set a select slider to its first value."""
     slider = page.get_by_role("slider", name=label).first
     slider.focus()
     slider.press("Home")
@@ -34,12 +34,12 @@ def type_number(page: Any, label: str, value: int) -> None:
 
 
 def press_and_leave(page: Any, button: str, title: str) -> None:
-    """Press a button and go to another page before this one is drawn anew: neither click may be lost."""
+    """Press a button and open another page before this one is redrawn: neither click may be lost."""
     page.evaluate(
         """async ([button, title]) => {
             const named = (kind, text) => [...document.querySelectorAll(kind)].find(e => e.innerText.includes(text));
             named('[data-testid="stMain"] button', button).click();
-            await new Promise(later => setTimeout(later, 5));
+            await new Promise(resolve => setTimeout(resolve, 5));
             named('[data-testid="stSidebar"] [data-testid="stPageLink"] a', title).click();
         }""",
         [button, title],
@@ -55,61 +55,61 @@ def test_poison_then_defend(start_server: StartServer, browser_page: Any) -> Non
     wait_idle(page)
     menu(page, "Poison")
     slide_to_start(page, "Training pairs")
-    slide_to_start(page, "Test pictures")
+    slide_to_start(page, "Test images")
     type_number(page, "Epochs", 2)
-    page.get_by_text("15 of 500 pairs get the trigger").wait_for()
-    press_and_leave(page, "Train the backdoored model", "Overview")
+    page.get_by_text("15 of 500 pairs are poisoned").wait_for()
+    press_and_leave(page, "Train model", "Overview")
     menu(page, "Poison")
-    page.get_by_role("heading", name="Did the attack take?").wait_for()
+    page.get_by_role("heading", name="Did the attack succeed?").wait_for()
     wait_idle(page)
-    page.get_by_text("95 % interval").first.wait_for()
+    page.get_by_text("95% interval").first.wait_for()
 
     menu(page, "Defend")
     slide_to_start(page, "Clean pairs")
     type_number(page, "Epochs", 1)
-    page.get_by_role("button", name="Start the defences").click()
+    page.get_by_role("button", name="Start defenses").click()
     page.get_by_role("heading", name="Is the backdoor gone").wait_for()
     wait_idle(page)
-    page.get_by_text("Floor: the never poisoned model").first.wait_for()
+    page.get_by_text("Floor:").first.wait_for()
 
-    page.reload()  # results lie on disk
+    page.reload()  # results are on disk
     page.get_by_role("heading", name="Is the backdoor gone").wait_for()
     wait_idle(page)
     menu(page, "Subtexts")
-    page.get_by_role("heading", name="What the models say").wait_for()
+    page.get_by_role("heading", name="Scores of the models").wait_for()
     wait_idle(page)
-    assert page.complaints == []
+    assert page.problems == []
 
 
-def test_a_training_outlives_its_server(start_server: StartServer, browser_page: Any) -> None:
+def test_a_training_survives_its_server(start_server: StartServer, browser_page: Any) -> None:
     page = browser_page
     page.goto(f"{start_server()}/Poison")
     page.get_by_role("heading", name="Poison", exact=True).wait_for()
     wait_idle(page)
     slide_to_start(page, "Training pairs")
-    slide_to_start(page, "Test pictures")
+    slide_to_start(page, "Test images")
     type_number(page, "Epochs", 1000)
-    page.get_by_role("button", name="Train the backdoored model").click()
+    page.get_by_role("button", name="Train model").click()
     page.get_by_text("Poisoning: step").wait_for()
     server = start_server.running[0]  # type: ignore[attr-defined]
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
     page.goto(f"{start_server()}/Poison")
-    page.complaints.clear()  # the browser missed the first server
+    page.problems.clear()  # the browser missed the first server
     page.get_by_text("Poisoning: step").wait_for()
     page.get_by_role("button", name="Pause", exact=True).click()
-    page.get_by_text("is paused at step").wait_for()
+    page.get_by_text("paused at step").wait_for()
     page.get_by_role("button", name="Resume").click()
     page.get_by_text("Poisoning: step").wait_for()
     page.get_by_role("button", name="Cancel", exact=True).click()
-    page.get_by_text("Training · you may go").wait_for(state="detached")
+    page.get_by_text("Training · continues when").wait_for(state="detached")
     wait_idle(page)
-    assert page.complaints == []
+    assert page.problems == []
 
 
 @pytest.mark.parametrize("title", PAGES)
-def test_deep_link_on_a_fresh_server(title: str, start_server: StartServer, browser_page: Any) -> None:
+def test_each_page_opens_by_its_link(title: str, start_server: StartServer, browser_page: Any) -> None:
     page = browser_page
     page.goto(f"{start_server()}/{title.replace(' ', '_')}")
     page.get_by_role("heading", name=title, exact=True).wait_for()
@@ -118,4 +118,4 @@ def test_deep_link_on_a_fresh_server(title: str, start_server: StartServer, brow
     links = page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").all_inner_texts()
     assert [text.split("\n")[-1].strip() for text in links] == list(PAGES)
     assert page.get_by_test_id("stSidebarNav").count() == 0
-    assert page.complaints == []
+    assert page.problems == []

@@ -1,10 +1,10 @@
-"""How long a reader waits, as the browser sees it; printed, and no figure is asserted: machines differ."""
+"""Time until pages are painted in a browser; printed only, since machines differ."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,20 +21,20 @@ LEGEND = """text => [...document.querySelectorAll('.legendtext')].some(e => e.te
 @pytest.fixture
 def times(capsys: pytest.CaptureFixture[str]) -> Iterator[Times]:
     """Seconds by name, printed at the end."""
-    found: Times = {}
-    yield found
+    times: Times = {}
+    yield times
     with capsys.disabled():
-        print("", *(f"{name}: {seconds:.2f} s" for name, seconds in found.items()), sep="\n")
+        print("", *(f"{name}: {seconds:.2f} s" for name, seconds in times.items()), sep="\n")
 
 
 @contextmanager
 def timed(times: Times, name: str) -> Iterator[None]:
-    began = time.perf_counter()
+    start = time.perf_counter()
     yield
-    times[name] = time.perf_counter() - began
+    times[name] = time.perf_counter() - start
 
 
-def painted(page: Any, title: str) -> None:
+def wait_painted(page: Any, title: str) -> None:
     page.get_by_role("heading", name=title, exact=True).wait_for()
 
 
@@ -42,11 +42,11 @@ def test_start_reload_and_page_switches(start_server: StartServer, browser_page:
     page = browser_page
     with timed(times, "server start to painted Overview"):
         page.goto(start_server(shipped=True))
-        painted(page, "Overview")
+        wait_painted(page, "Overview")
     wait_idle(page)
     with timed(times, "reload on a warm server"):
         page.reload()
-        painted(page, "Overview")
+        wait_painted(page, "Overview")
     wait_idle(page)
     for title in PAGES:
         menu(page, title)  # first visits load what the page needs
@@ -54,12 +54,12 @@ def test_start_reload_and_page_switches(start_server: StartServer, browser_page:
         link = page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text=title)
         with timed(times, f"switch to {title}"):
             link.click()
-            painted(page, title)
-        with timed(times, f"and until all of it is drawn, {title}"):
+            wait_painted(page, title)
+        with timed(times, f"{title} fully drawn"):
             wait_idle(page)
     switches = [seconds for name, seconds in times.items() if name.startswith("switch to")]
     times["page switch (median)"], times["page switch (longest)"] = statistics.median(switches), max(switches)
-    assert page.complaints == []
+    assert page.problems == []
 
 
 def test_embeddings(start_server: StartServer, browser_page: Any, times: Times) -> None:
@@ -69,52 +69,41 @@ def test_embeddings(start_server: StartServer, browser_page: Any, times: Times) 
         page.goto(f"{address}/Embeddings")
         page.wait_for_function(LEGEND, arg="Clean images")
     wait_idle(page)
-    page.get_by_text("In numbers").first.wait_for()
+    page.get_by_role("heading", name="Metrics").first.wait_for()
 
-    def legend(text: str) -> Callable[[], None]:
-        return lambda: page.wait_for_function(LEGEND, arg=text)
-
-    def press(name: str) -> None:
-        page.locator(".st-key-embeddings-map, [data-testid=stMain]").get_by_role(
-            "button", name=name, exact=True
-        ).click()
-
-    def colour(name: str) -> None:
-        page.get_by_role("combobox", name="Colour by").click()
+    for name, label in (("Trigger success", "Classified"), ("Model", "Backdoored: clean"), ("Kind", "Clean")):
+        page.get_by_role("combobox", name="Color by").click()
         page.get_by_role("option", name=name).wait_for()
-
-    for name, sign in (("Success of the trigger", "Trigger works"), ("Model", "Backdoored: clean"), ("Kind", "Clean")):
-        colour(name)
-        with timed(times, f"colour by {name}"):
+        with timed(times, f"color by {name}"):
             page.get_by_role("option", name=name).click()
-            legend(sign)()
+            page.wait_for_function(LEGEND, arg=label)
         wait_idle(page)
-    for name, sign in (("Clean → Backdoored", "moved"), ("Backdoored", "Clean images")):
+    for name, label in (("Clean → Backdoored", "moved"), ("Backdoored", "Clean images")):
         with timed(times, f"show {name}"):
             page.get_by_test_id("stMain").get_by_role("radio", name=name, exact=True).click()
             page.wait_for_function(
-                f"([sign, moved]) => ({LEGEND})(sign) && ({LEGEND})('moved') === moved", arg=[sign, sign == "moved"]
+                f"([label, moved]) => ({LEGEND})(label) && ({LEGEND})('moved') === moved", arg=[label, label == "moved"]
             )
         wait_idle(page)
     with timed(times, "captions on"):
         page.get_by_test_id("stMain").get_by_role("button", name="Captions", exact=True).click()
-        legend("Captions")()
+        page.wait_for_function(LEGEND, arg="Captions")
     wait_idle(page)
-    for name in ("first lasso to pictures", "second lasso to pictures"):
+    for name in ("first lasso to images", "second lasso to images"):
         with timed(times, name):
             lasso(page)
             page.locator('[data-testid="stImage"] img').first.wait_for()
         wait_idle(page)
-        page.get_by_role("button", name="Clear the selection").click()
-        page.get_by_text("points selected").wait_for(state="detached")
+        page.get_by_role("button", name="Clear selection").click()
+        page.get_by_text("Points selected").wait_for(state="detached")
         wait_idle(page)
-    assert page.complaints == []
+    assert page.problems == []
 
 
 def test_attention(start_server: StartServer, browser_page: Any, times: Times) -> None:
     page = browser_page
     page.goto(f"{start_server(shipped=True)}/Attention")
-    painted(page, "Attention")
+    wait_painted(page, "Attention")
     with timed(times, "Attention on a fresh server: first view"):
         page.locator(".js-plotly-plot .heatmaplayer").first.wait_for()
     wait_idle(page)
@@ -124,4 +113,4 @@ def test_attention(start_server: StartServer, browser_page: Any, times: Times) -
         with timed(times, f"one view by {method}"):
             page.get_by_role("option", name=method).click()
             wait_idle(page)
-    assert page.complaints == []
+    assert page.problems == []

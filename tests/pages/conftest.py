@@ -1,14 +1,16 @@
-"""The app under test: a tiny untrained model instead of the shipped weights; runs and pictures in a temporary place."""
+"""The app under test: a tiny untrained model instead of the shipped weights; runs and images in a temporary folder."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
-import streamlit as st
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
@@ -20,16 +22,30 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 OpenPage = Callable[[str], AppTest]
+WIDGETS = (
+    "button",
+    "multiselect",
+    "number_input",
+    "radio",
+    "select_slider",
+    "selectbox",
+    "slider",
+    "text_input",
+    "toggle",
+)
 
 
 @pytest.fixture(scope="session")
 def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pictures")
+    return tmp_path_factory.mktemp("images")
 
 
 @pytest.fixture
 def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path) -> OpenPage:
-    """Return page title -> the running app at that page, with nothing on disk yet."""
+    """Return page title -> the running app at that page, with no runs on disk yet.
+
+    Streamlit's caches stay: they are keyed by run folder and by file time, so no test sees another's runs or models.
+    """
     import cleaner.models.checkpoints
     from cleaner.models.clip import save_clip
     from tests.conftest import make_clip
@@ -40,22 +56,20 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     monkeypatch.setattr(cleaner.models.checkpoints, "ASSETS", tmp_path / "assets")
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     run_workers_in_threads(monkeypatch)
-    monkeypatch.setattr(cache, "warm_images", lambda sample, trigger_run: True)  # would outlive the test
+    monkeypatch.setattr(cache, "warm_images", lambda sample, trigger_run: True)  # its thread would outlive the test
     monkeypatch.setattr(Selectbox, "_widget_state", property(_typed_state))
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    cache.models.clear()  # type: ignore[attr-defined]
 
-    def opened(title: str) -> AppTest:
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300).run()
-        return go_to(app, title)
+    def open_app(title: str) -> AppTest:
+        return go_to(AppTest.from_file(str(ROOT / "app.py"), default_timeout=300), title)
 
-    return opened
+    return open_app
 
 
 def _typed_state(box: Selectbox[str]) -> WidgetState:
-    """Send a select box's value as a browser does; AppTest alone cannot send one that is not in the list."""
+    """Send the value of a select box as a browser does; AppTest cannot send one that is not an option."""
     state = WidgetState(id=box.id)
     if box.value is not None and box.options:
         shown = box.format_func(box.value)
@@ -65,17 +79,54 @@ def _typed_state(box: Selectbox[str]) -> WidgetState:
 
 def go_to(app: AppTest, title: str) -> AppTest:
     """Go to a page; fail on any exception box."""
-    found = next((ROOT / "pages").glob(f"*_{title.replace(' ', '_')}.py"))
-    app.switch_page(f"pages/{found.name}").run()
+    file = next((ROOT / "pages").glob(f"*_{title.replace(' ', '_')}.py"))
+    app.switch_page(f"pages/{file.name}").run()
     assert not app.exception, [e.message for e in app.exception]
     assert [t.value for t in app.title] == [title]
     return app
 
 
 def page_text(app: AppTest) -> str:
-    """Return all text of a page in one string."""
+    """Return all text of a page, without the escapes of Markdown."""
     kinds = (app.markdown, app.caption, app.info, app.error, app.warning, app.success, app.subheader)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
+    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
+
+
+def errors(app: AppTest) -> list[str]:
+    """Return the error messages of a page, without the escapes of Markdown."""
+    return [str(error.value).replace("\\", "") for error in app.error]
+
+
+def widget_keys(app: AppTest) -> set[str]:
+    """Return the keys of all widgets of a page."""
+    return {element.key for kind in WIDGETS for element in app.get(kind) if element.key}
+
+
+def link_labels(app: AppTest) -> list[str]:
+    """Return the labels of all links to pages."""
+    return [link.proto.label for link in app.get("page_link")]
+
+
+def chart(app: AppTest, key: str) -> dict[str, Any]:
+    """Return the Plotly specification of a chart."""
+    return dict(json.loads(next(c for c in app.get("plotly_chart") if c.proto.id.endswith(f"-{key}")).proto.spec))
+
+
+def chart_keys(app: AppTest) -> list[str]:
+    """Return the keys of all charts of a page."""
+    return [c.proto.id.split("-", 2)[2] for c in app.get("plotly_chart")]
+
+
+def table(app: AppTest, column: str) -> pd.DataFrame:
+    """Return the first table with this column."""
+    return next(frame.value for frame in app.dataframe if column in frame.value)
+
+
+def press(app: AppTest, end: str) -> AppTest:
+    """Press the button whose key ends like this."""
+    next(button for button in app.button if (button.key or "").endswith(end)).click().run()
+    assert not app.exception, [e.message for e in app.exception]
+    return app
 
 
 def choose_small_training(app: AppTest) -> AppTest:
@@ -87,7 +138,7 @@ def choose_small_training(app: AppTest) -> AppTest:
 
 
 def wait_for_training(app: AppTest) -> AppTest:
-    """Wait until nothing is at work any more, then look again."""
+    """Wait until no job is active, then rerun the page."""
     wait_until(lambda: all(entry.status.state not in ACTIVE for entry in local.poll_entries()), 600)
     app.run()
     assert not app.exception, [e.message for e in app.exception]
@@ -95,7 +146,7 @@ def wait_for_training(app: AppTest) -> AppTest:
 
 
 def run_workers_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let workers be threads of this process, which has loaded torch already; real ones: test_jobs.py, browser/."""
+    """Run workers as threads of this process, which has torch loaded; tests/jobs and tests/browser run real ones."""
 
     def launch(folder: Path) -> None:
         def work() -> None:
@@ -105,6 +156,6 @@ def run_workers_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         threading.Thread(target=work, name=f"worker-{folder.name}", daemon=True).start()
 
     monkeypatch.setattr(local, "launch", launch)
-    monkeypatch.setattr(worker, "draw_map", lambda folder: None)  # compiles for a minute; real: test_jobs.py
+    monkeypatch.setattr(worker, "draw_map", lambda folder: None)  # compiles for a minute; tests/jobs runs it
     monkeypatch.setattr(process, "find_process", lambda folder, status: psutil.Process())
     monkeypatch.setattr(process, "kill", lambda worker: None)

@@ -1,4 +1,4 @@
-"""Runs on disk for pages that look at them: tiny untrained models, figures as a real evaluation writes them."""
+"""Write runs to disk: tiny untrained models with the metrics of a real evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare: all runs, filters, means over seeds, exports that hold what the table holds."""
+"""Compare: all runs, filters, means over seeds, the project's benchmark."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.pages.conftest import OpenPage, page_text
+from cleaner.labels import NO_DEFENSE, defense_name, to_defense_label, to_label
+from tests.pages.conftest import OpenPage, chart, chart_keys, link_labels, page_text, table, widget_keys
 from tests.pages.runs import make_runs
 
+NO_DEFENSE_LABEL = to_defense_label(NO_DEFENSE)
 
-def test_without_runs_it_says_what_to_do(open_page: OpenPage) -> None:
-    assert "There are no runs yet" in page_text(open_page("Compare"))
+
+def test_without_runs_it_links_to_poison(open_page: OpenPage) -> None:
+    app = open_page("Compare")
+    assert "Go to Poison" in link_labels(app)
+    assert not app.dataframe
+    assert "compare.weights_of" not in widget_keys(app)
 
 
 def test_table_filters_and_heatmap(open_page: OpenPage, tmp_path: Path) -> None:
@@ -19,43 +25,44 @@ def test_table_filters_and_heatmap(open_page: OpenPage, tmp_path: Path) -> None:
         make_runs(tmp_path, trigger=trigger, seed=seed)
     app = open_page("Compare")
     assert len(app.dataframe[0].value) == 6
-    charts = {c.proto.id.rpartition("-")[2]: json.loads(c.proto.spec) for c in app.get("plotly_chart")}
-    heat, text = next(c for name, c in charts.items() if "heatmap" in name)["data"]
+    heat, text = chart(app, "compare.heatmap")["data"]
     assert heat["x"] == ["BadNet patch", "Sine wave<br>(SIG)"]
-    assert heat["y"] == ["No defense", "TA-Cleaner"]
+    assert heat["y"] == [NO_DEFENSE_LABEL, "TA-Cleaner"]
     cells = dict(zip(zip(text["x"], text["y"], strict=True), text["text"], strict=True))
     assert cells["BadNet patch", "TA-Cleaner"] == "15.0%<br>[10.0%, 20.0%]<br>2 seeds"
-    app.multiselect(key="compare.Attack").set_value(["sig"]).run()
+    app.multiselect(key="compare.attack").set_value(["sig"]).run()
     assert len(app.dataframe[0].value) == 2
-    app.multiselect(key="compare.Defence").set_value(["none"]).run()
-    assert app.dataframe[0].value["Defence"].tolist() == ["No defense"]
-    assert "This model is backdoored" in page_text(app)
-    assert next(box for box in app.selectbox if box.label == "Form").options == ["safetensors"]
+    app.multiselect(key="compare.defense").set_value(["none"]).run()
+    assert table(app, "CA")["Defense"].tolist() == [NO_DEFENSE_LABEL]
+    assert len(app.warning) == 1  # the exported model is backdoored
+    form = next(box for box in app.selectbox if str(box.key).startswith("compare.format."))
+    assert form.options == ["safetensors"]
     assert not app.exception
 
 
-def test_it_is_said_where_classes_are_too_few(open_page: OpenPage, tmp_path: Path) -> None:
-    said = "With fewer than ten classes ASR@3 says little."
+def test_few_classes_are_noted(open_page: OpenPage, tmp_path: Path) -> None:
+    note = "With fewer than ten classes"
     _, defended = make_runs(tmp_path)
-    assert said not in page_text(open_page("Compare"))
+    assert note not in page_text(open_page("Compare"))
     file = defended / "metrics.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"classes": 9}))
-    assert said in page_text(open_page("Compare"))
-    assert "n = 96; the best 3 of 9 classes say little" in page_text(open_page("Defend"))
+    assert note in page_text(open_page("Compare"))
+    assert "n = 96; top 3 of 9 classes" in page_text(open_page("Defend"))
 
 
 def test_a_rebound_test_has_a_name_of_its_own(open_page: OpenPage, tmp_path: Path) -> None:
     _, defended = make_runs(tmp_path)
     config = json.loads((defended / "config.json").read_text())
-    again = {**config, "defense": {"name": "finetune"}, "suspect": config}
-    again["rebound"] = {"steps": 186, "after": config["defense"]}
-    shutil.copytree(defended, defended.with_name("again"))
-    (defended.with_name("again") / "config.json").write_text(json.dumps(again))
+    rebound = {**config, "defense": {"name": "finetune"}, "suspect": config}
+    rebound["rebound"] = {"steps": 186, "after": config["defense"]}
+    shutil.copytree(defended, defended.with_name("rebound"))
+    (defended.with_name("rebound") / "config.json").write_text(json.dumps(rebound))
     app = open_page("Compare")
-    named = "TA-Cleaner, then rebound (186 steps)"
-    assert sorted(app.dataframe[0].value["Defence"]) == ["No defense", "TA-Cleaner", named]
-    assert named in app.multiselect(key="compare.Defence").options
-    assert not any("Plain finetuning" in chart.proto.spec for chart in app.get("plotly_chart"))
+    label = to_defense_label(defense_name(rebound))
+    assert "186" in label
+    assert sorted(table(app, "CA")["Defense"]) == sorted([NO_DEFENSE_LABEL, "TA-Cleaner", label])
+    assert label in app.multiselect(key="compare.defense").options
+    assert not any(to_label("finetune") in c.proto.spec for c in app.get("plotly_chart"))
 
 
 def test_runs_without_figures_are_listed(open_page: OpenPage, tmp_path: Path) -> None:
@@ -64,31 +71,31 @@ def test_runs_without_figures_are_listed(open_page: OpenPage, tmp_path: Path) ->
         metrics.write_text("null")
     app = open_page("Compare")
     assert len(app.dataframe[0].value) == 2
-    assert "None of these runs has figures" in page_text(app)
+    assert not chart_keys(app)
+    assert not app.exception
 
 
-def test_the_projects_own_figures_are_shown(open_page: OpenPage) -> None:
+def test_the_benchmark_of_the_project(open_page: OpenPage) -> None:
     app = open_page("Compare")
-    app.segmented_control(key="compare.source").set_value("measured").run()
+    app.segmented_control(key="compare.source").set_value("benchmark").run()
     assert not app.exception
 
     def defenses() -> list[str]:
-        specs = [json.loads(c.proto.spec) for c in app.get("plotly_chart") if "measured.heatmap" in c.proto.id]
-        return list(specs[0]["data"][0]["y"])
+        return list(chart(app, "benchmark.heatmap")["data"][0]["y"])
 
     first = defenses()
-    assert first[0] == "No defense"
+    assert first[0] == NO_DEFENSE_LABEL
     assert {"CleanCLIP", "TA-Cleaner", "PAR"} <= set(first)
     assert not any(" at " in name or "only" in name for name in first)
-    assert "Measured on scenes/test" in page_text(app)
-    table = app.dataframe[0].value
-    app.segmented_control(key="measured.attack").set_value("sig").run()
+    assert "scenes/test" in page_text(app)
+    metrics = app.dataframe[0].value
+    app.segmented_control(key="benchmark.attack").set_value("sig").run()
     assert not app.exception
-    assert not app.dataframe[0].value.equals(table)
-    app.selectbox(key="measured.part").set_value("ablations").run()
+    assert not app.dataframe[0].value.equals(metrics)
+    app.selectbox(key="benchmark.part").set_value("ablations").run()
     assert not app.exception
-    assert {"No defense", "TA-Cleaner", "TA-Cleaner, K 50 %"} <= set(defenses())
+    assert {NO_DEFENSE_LABEL, "TA-Cleaner", to_label("ta_cleaner K 50 %")} <= set(defenses())
     assert "CleanCLIP" not in defenses()
-    app.selectbox(key="measured.model").set_value("scenes-vit").run()
+    app.selectbox(key="benchmark.model").set_value("scenes-vit").run()
     assert not app.exception, "a model without ablations"
     assert "CleanCLIP" in defenses()

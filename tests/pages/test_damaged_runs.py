@@ -1,4 +1,4 @@
-"""Run folders that are half deleted, broken or from a newer version: every page says what it can, and none fails."""
+"""Run folders that are incomplete, invalid or from a newer version: no page fails, and they can be deleted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from cleaner.files import read_json
-from tests.pages.conftest import ROOT, OpenPage, go_to, page_text
+from pages._shared.frame import titles
+from pages._shared.run_table import STATE_LABELS
+from tests.pages.conftest import OpenPage, go_to, press, table
 from tests.pages.runs import make_runs
 
-PAGES = sorted(path.stem.partition("_")[2].replace("_", " ") for path in (ROOT / "pages").glob("*_*.py"))
-DAMAGES = ("gone model.safetensors", "list metrics.json", "newer config.json")
-ODD = (
+DAMAGES = ("missing model.safetensors", "list metrics.json", "newer config.json")
+INVALID = (
     ("config.json", {"trigger": "badnet"}),
     ("config.json", {"defense": ["ta_cleaner"]}),
     ("config.json", {"finetune": "x"}),
@@ -49,31 +50,30 @@ def damage(folder: Path, kind: str) -> None:
         path.write_text(json.dumps({**json.loads(text), "schema": 99}))
 
 
-@pytest.mark.parametrize(("name", "change"), ODD, ids=str)
-def test_runs_edited_by_hand_can_be_deleted(
-    open_page: OpenPage, tmp_path: Path, name: str, change: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize(("name", "change"), INVALID, ids=str)
+def test_invalid_runs_can_be_deleted(open_page: OpenPage, tmp_path: Path, name: str, change: dict[str, Any]) -> None:
     folder = make_runs(tmp_path)[1]
     path = folder / name
     path.write_text(json.dumps({**read_json(path), **change}))
     app = open_page("Overview")
-    app.session_state["shelf"] = True
+    app.session_state["run_table"] = True
     app.run()
     assert not app.exception
-    table = app.dataframe[0].value.set_index("Run")
-    unread = name in ("config.json", "status.json")
-    assert table.loc[folder.name, "State"] == ("cannot be read" if unread else "done")
+    is_unreadable = name in ("config.json", "status.json")
+    state = STATE_LABELS["unreadable" if is_unreadable else "done"]
+    assert table(app, "Run").set_index("Run").loc[folder.name, "State"] == state
     for title in ("Poison", "Defend", "Compare"):
         go_to(app, title)
         assert not app.error
     go_to(app, "Overview")
-    app.session_state["shelf"] = True
+    app.session_state["run_table"] = True
     app.run()
-    row = app.dataframe[0].value["Run"].tolist().index(folder.name)
-    app.session_state["shelf.table"] = {"selection": {"rows": [row], "columns": [], "cells": []}}
+    row = table(app, "Run")["Run"].tolist().index(folder.name)
+    app.session_state["run_table.table"] = {"selection": {"rows": [row], "columns": [], "cells": []}}
+    captions = len(app.caption)
     app.run()
-    assert "is not understood" in page_text(app) or not unread or change.get("schema")
-    app.button(key=f"shelf.{folder.name}.delete").click().run()
+    assert len(app.caption) > captions or not is_unreadable  # the reason is shown
+    press(app, f"run_table.{folder.name}.delete")
     assert not folder.exists()
 
 
@@ -81,6 +81,6 @@ def test_runs_edited_by_hand_can_be_deleted(
 def test_no_page_fails(open_page: OpenPage, tmp_path: Path, kind: str) -> None:
     for folder in make_runs(tmp_path):
         damage(folder, kind)
-    app = open_page(PAGES[0])
-    for title in PAGES[1:]:
+    app = open_page(titles()[0])
+    for title in titles()[1:]:
         go_to(app, title)

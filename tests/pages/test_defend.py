@@ -1,7 +1,5 @@
-"""Defend: says what to do without a run; trains defences side by side; shows figures with what they stand on."""
+"""Defend: trains defenses next to each other, sweeps and rebound tests, and shows their metrics."""
 
-import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,23 +7,38 @@ from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
+from cleaner.labels import defense_name, to_label
 from cleaner.presets import DEMO_DEFEND, defense_presets
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, read_progress, write_status
 from pages._shared import requests
-from pages._shared.state import read_saved_run
-from tests.pages.conftest import OpenPage, choose_small_training, go_to, page_text, wait_for_training
+from pages._shared.run_table import STATE_LABELS
+from pages._shared.state import format_percent, read_saved_run
+from tests.pages.conftest import (
+    OpenPage,
+    chart,
+    choose_small_training,
+    go_to,
+    link_labels,
+    page_text,
+    press,
+    table,
+    wait_for_training,
+    widget_keys,
+)
 from tests.pages.runs import make_runs
+from tests.waiting import wait_until
 
 
-def test_without_a_run_it_says_what_to_do(open_page: OpenPage) -> None:
+def test_without_a_run_it_links_to_poison(open_page: OpenPage) -> None:
     app = open_page("Defend")
-    assert "no backdoored model yet" in page_text(app)
+    assert "Go to Poison" in link_labels(app)
+    assert "defend.go" not in widget_keys(app)
 
 
-def test_two_defences_side_by_side(open_page: OpenPage) -> None:
+def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     app = choose_small_training(open_page("Poison"))
-    app.button(key="poison.go").click().run()
+    press(app, "poison.go")
     wait_for_training(app)
     go_to(app, "Defend")
     app.select_slider(key="defend.pairs").set_value(200)
@@ -33,65 +46,66 @@ def test_two_defences_side_by_side(open_page: OpenPage) -> None:
     app.multiselect(key="defend.which").set_value(["finetune", "ta_cleaner"]).run()
     assert not app.exception
     app.select_slider(key="defend.ta_cleaner.lr").set_value(3e-4).run()
-    assert app.dataframe[0].value["Steps"].tolist() == ["3", "3"]
-    app.button(key="defend.go").click().run()
+    assert table(app, "Steps")["Steps"].tolist() == ["3", "3"]
+    press(app, "defend.go")
     wait_for_training(app)
-    stages = [config["stage"] for _, config in list_runs()]
-    assert sorted(stages) == ["backdoored", "defended", "defended"]
-    assert "Is the backdoor gone" in page_text(app)
+    assert sorted(config["stage"] for _, config in list_runs()) == ["backdoored", "defended", "defended"]
     assert "Base rate" in page_text(app)
     assert "Floor" in page_text(app)
-    charts = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
-    assert any("lower is better" in str(chart["layout"]["yaxis"]["title"]) for chart in charts)
+    (backdoored,) = (folder.name for folder, config in list_runs() if config["stage"] == "backdoored")
+    assert len(app.multiselect(key=f"defend.shown.{backdoored}").value) == 2
+    assert {len(chart(app, key)["data"]) > 0 for key in ("pareto", "defend.past.loss")} == {True}
     assert [m.label for m in app.metric].count("Attack success @1") == 3
-    go_to(app, "Subtexts")
-    assert "Backdoored" in page_text(app)
+    assert "Backdoored" in str(chart(go_to(app, "Subtexts"), "similarity")["data"])
     go_to(app, "Defend")
     assert app.select_slider(key="defend.pairs").value == 200
 
 
-def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_path: Path) -> None:
     _, defended = make_runs(tmp_path)
     app = open_page("Defend")
     key = f"rebound.{defended.name}"
     assert app.number_input(key=f"{key}.steps").value == 100
+    cards = len(app.metric)
     app.number_input(key=f"{key}.steps").set_value(3).run()
-    app.button(key=f"{key}.go").click().run()
-    assert not app.exception
+    press(app, f"{key}.go")
     wait_for_training(app)
-    (again,) = (entry for entry in local.poll_entries() if entry.config.get("rebound"))
-    assert again.status.state == "done", again.status.message
-    assert again.config["rebound"] == {"steps": 3, "after": {"name": "ta_cleaner"}}
-    assert (again.config["parent"], again.config["pairs"]) == (defended.name, 500)
-    assert read_progress(again.folder)[-1]["step"] == 3
-    line = next(m for m in app.metric if m.label == "Attack success @1 after 3 harmless steps")
-    after = read_json(again.folder / "metrics.json")
-    assert line.value == f"{100 * after['asr']['1']:.1f} %"
-    assert f"n = {after['n_attack']:,}" in page_text(app)
-    assert app.multiselect(key="defend.shown.badnet-rn-0").value == [defended.name]  # it is no defence of its own
-    same = {name: after[name] for name in ("n", "n_attack", "data")}
-    write_json(defended / "metrics.json", {**read_json(defended / "metrics.json"), **same})
+    (rebound,) = (entry for entry in local.poll_entries() if entry.config.get("rebound"))
+    assert rebound.status.state == "done", rebound.status.message
+    assert rebound.config["rebound"] == {"steps": 3, "after": {"name": "ta_cleaner"}}
+    assert (rebound.config["parent"], rebound.config["pairs"]) == (defended.name, 500)
+    assert read_progress(rebound.folder)[-1]["step"] == 3
+    metrics = read_json(rebound.folder / "metrics.json")
+    assert len(app.metric) == cards + 1
+    assert app.metric[-1].value == format_percent(metrics["asr"]["1"])
+    assert app.metric[-1].delta == ""  # measured on other images
+    assert f"n = {metrics['n_attack']:,}" in page_text(app)
+    assert app.multiselect(key="defend.shown.badnet-rn-0").value == [defended.name]  # not a defense of its own
+    same_images = {name: metrics[name] for name in ("n", "n_attack", "data")}
+    write_json(defended / "metrics.json", {**read_json(defended / "metrics.json"), **same_images})
     app.run()
-    line = next(m for m in app.metric if "harmless" in m.label)
-    assert line.delta == f"{100 * (after['asr']['1'] - 0.1):+.1f} points"
+    assert app.metric[-1].delta == f"{100 * (metrics['asr']['1'] - 0.1):+.1f} points"
     assert not go_to(app, "Compare").error
-    assert "TA-Cleaner, then rebound (3 steps)" in app.dataframe[0].value["Defence"].tolist()
+    assert to_label(defense_name(rebound.config)) in table(app, "CA")["Defense"].tolist()
 
 
-def test_a_rebound_test_can_be_paused_and_go_on(open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> None:
     _, folder = make_runs(tmp_path)
     app = open_page("Defend")
-    stopped = create_run(requests.build_rebound_request(read_saved_run(folder, read_json(folder / "config.json")), 2))
-    write_status(stopped, Status("paused", step=1, total=2))
+    cards = len(app.metric)
+    defended = read_saved_run(folder, read_json(folder / "config.json"))
+    paused = create_run(requests.build_rebound_request(defended, 2))
+    write_status(paused, Status("paused", step=1, total=2))
     app.run()
-    assert "TA-Cleaner, then rebound (2 steps)" in page_text(app).replace("\\", "")
-    app.button(key=f"waiting.{stopped.name}.resume").click().run()
+    assert to_label(defense_name(read_json(paused / "config.json"))) in page_text(app)
+    press(app, f"waiting.{paused.name}.resume")
     wait_for_training(app)
-    assert local.poll_status(stopped).state == "done"
-    assert any(m.label == "Attack success @1 after 2 harmless steps" for m in app.metric)
+    assert local.poll_status(paused).state == "done"
+    assert len(app.metric) == cards + 1
+    assert " 2 " in app.metric[-1].label
 
 
-def test_published_settings_fill_a_defence(open_page: OpenPage, tmp_path: Path) -> None:
+def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Defend")
     for preset in (p for name in DEFENSES for p in defense_presets(name) if p.training and not p.training.data):
@@ -100,17 +114,22 @@ def test_published_settings_fill_a_defence(open_page: OpenPage, tmp_path: Path) 
         assert app.select_slider(key=f"defend.{preset.method}.lr").value == DEMO_DEFEND.lr
         app.radio(key=f"defend.{preset.method}.settings").set_value(preset.variant).run()
         assert not app.exception, preset.name
-        assert preset.citation in page_text(app).replace("\\", "")
+        assert preset.citation in page_text(app)
         lr = preset.training.finetune.lr
         assert app.select_slider(key=f"defend.{preset.name.replace('-', '.')}.lr").value == lr
-        assert app.dataframe[0].value["Learning rate"].tolist() == [f"{lr:g}"]
+        assert table(app, "Steps")["Learning rate"].tolist() == [f"{lr:g}"]
         app.radio(key=f"defend.{preset.method}.settings").set_value("scenes").run()
     app.multiselect(key="defend.which").set_value(["ta_cleaner"]).run()
     assert app.slider(key="defend.ta_cleaner.share").value == DEFENSES["ta_cleaner"]().share
     app.radio(key="defend.ta_cleaner.settings").set_value("all-pairs").run()
     assert app.slider(key="defend.ta_cleaner.all-pairs.share").value == 1.0
     app.multiselect(key="defend.which").set_value(["finetune"]).run()
-    assert "Published settings: not stated" in page_text(app).replace("\\", "")
+    assert "defend.finetune.settings" not in widget_keys(app)
+    assert "Published settings" in page_text(app)
+
+
+def wait_for_sweep(name: str) -> None:
+    wait_until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
 
 
 def test_a_sweep_is_one_set_of_runs(open_page: OpenPage, tmp_path: Path) -> None:
@@ -124,53 +143,49 @@ def test_a_sweep_is_one_set_of_runs(open_page: OpenPage, tmp_path: Path) -> None
     app.multiselect(key="defend.finetune.lrs").set_value([]).run()
     assert app.button(key="defend.go").disabled
     app.multiselect(key="defend.finetune.lrs").set_value([1e-4, 1e-3]).run()
-    before = app.dataframe[0].value.iloc[0]
-    assert (before["Learning rate"], before["Seed"], before["Runs"]) == ("0.0001, 0.001", "0, 1", 4)
-    assert "4 runs, about" in page_text(app)
-    app.button(key="defend.go").click().run()
+    preflight = table(app, "Steps").iloc[0]
+    assert (preflight["Learning rate"], preflight["Seed"], preflight["Runs"]) == ("0.0001, 0.001", "0, 1", 4)
+    assert float(preflight["Minutes"]) >= 0
+    press(app, "defend.go")
     (name,) = sweep.list_sweep_ids(local.poll_entries())
-    while sweep.is_active(sweep.list_sweep_runs(name)):
-        time.sleep(0.05)
+    wait_for_sweep(name)
     app.run()
     assert not app.exception
-    shown = next(d.value for d in app.dataframe if "Progress" in d.value)
-    assert shown["State"].tolist() == ["done"] * 4
-    assert shown["Seed"].tolist() == [0, 1, 0, 1]
-    assert all("%" in figure for figure in shown["ASR@1"])
-    assert "Test figures of finished runs only" in page_text(app)
+    rows = table(app, "Progress")
+    assert rows["State"].tolist() == [STATE_LABELS["done"]] * 4
+    assert rows["Seed"].tolist() == [0, 1, 0, 1]
+    assert all("%" in value for value in rows["ASR@1"])
     assert not app.toast
-    app.button(key="defend.go").click().run()
-    assert "All runs of this sweep are done" in app.toast[0].value
+    press(app, "defend.go")
+    assert len(app.toast) == 1  # nothing left to train
     assert len(sweep.list_sweep_runs(name)) == 4
     go_to(app, "Compare")
-    app.multiselect(key="compare.Sweep").set_value([name]).run()
-    assert len(app.dataframe[0].value) == 4
+    app.multiselect(key="compare.sweep").set_value([name]).run()
+    assert len(table(app, "CA")) == 4
 
 
-def test_a_defence_is_tested_on_all_pictures_where_its_attack_was(open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_defense_is_tested_on_the_test_set_of_its_attack(open_page: OpenPage, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     suspect = read_saved_run(parent, {**read_json(parent / "config.json"), "test_size": None})
     assert requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, DEMO_DEFEND).test_size is None
 
 
-def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_stopped_sweep_can_be_canceled_and_continued(open_page: OpenPage, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     config = FinetuneConfig(epochs=1, device="cpu", precision="fp32")
     base = Request("defended", "scenes", 200, config, parent=parent.name, test_size=100)
-    requests = sweep.grid(base, [{"name": "finetune"}], [1e-4, 1e-3], [0])
-    name = sweep.compute_sweep_id(requests[0])
-    folders = [create_run(replace(request, sweep=name)) for request in requests]
+    run_requests = sweep.grid(base, [{"name": "finetune"}], [1e-4, 1e-3], [0])
+    name = sweep.compute_sweep_id(run_requests[0])
+    folders = [create_run(replace(request, sweep=name)) for request in run_requests]
     for folder, state in zip(folders, ("paused", "new"), strict=True):
         write_status(folder, Status(state, step=1, total=4))
     app = open_page("Defend")
-    shown = next(d.value for d in app.dataframe if "Progress" in d.value)
-    assert shown[["State", "Progress", "CA"]].to_numpy().tolist() == [
-        ["paused", 25, "–"],
-        ["waits", 25, "–"],
+    assert table(app, "Progress")[["State", "Progress", "CA"]].to_numpy().tolist() == [
+        [STATE_LABELS["paused"], 25, "–"],
+        [STATE_LABELS["queued"], 25, "–"],
     ]
-    app.button(key=f"{name}.cancel").click().run()
+    press(app, f"{name}.cancel")
     assert [local.poll_status(folder).state for folder in folders] == ["cancelled"] * 2
-    app.button(key=f"{name}.resume").click().run()
-    while sweep.is_active(sweep.list_sweep_runs(name)):
-        time.sleep(0.05)
+    press(app, f"{name}.resume")
+    wait_for_sweep(name)
     assert [local.poll_status(folder).state for folder in folders] == ["done"] * 2

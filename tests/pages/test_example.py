@@ -1,4 +1,4 @@
-"""Before anything is trained every page shows the shipped example, and says so; it cannot be changed."""
+"""Before any training, every page shows the shipped example and marks it; it cannot be edited."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ import pytest
 from cleaner.files import write_json
 from cleaner.runs.store import list_runs
 from pages._shared.frame import titles
-from tests.pages.conftest import OpenPage, go_to, page_text, wait_for_training
+from tests.pages.conftest import OpenPage, errors, go_to, page_text, press, table, wait_for_training, widget_keys
 from tests.pages.runs import make_runs
+
+MARK = "shipped example"
 
 
 @pytest.fixture
 def example(tmp_path: Path) -> list[Path]:
-    """Tiny runs in the place of the shipped ones; the later one defends the first."""
+    """Tiny runs in place of the shipped ones: a backdoored one and its defense."""
     folders = make_runs(tmp_path)
     (tmp_path / "assets").mkdir(exist_ok=True)
     os.replace(tmp_path / "runs", tmp_path / "assets" / "example")
     return [tmp_path / "assets" / "example" / folder.name for folder in folders]
 
 
-@pytest.mark.parametrize("title", titles())
-def test_each_page_shows_it_and_says_so(title: str, example: list[Path], open_page: OpenPage) -> None:
-    app = open_page(title)
-    assert not app.exception
-    assert not app.error
-    assert app.selectbox(key="current_run").value == example[0].name
-    said = [str(heading.value) for heading in [*app.subheader, *app.markdown]]
-    assert any(text.endswith("shipped example") for text in said)
+def test_each_page_shows_and_marks_it(example: list[Path], open_page: OpenPage) -> None:
+    app = open_page(titles()[0])
+    for title in titles():
+        go_to(app, title)
+        assert not app.error, title
+        assert app.selectbox(key="current_run").value == example[0].name
+        headings = [str(heading.value) for heading in [*app.subheader, *app.markdown]]
+        assert any(text.endswith(MARK) for text in headings), title
 
 
 def test_own_runs_come_first(example: list[Path], open_page: OpenPage, tmp_path: Path) -> None:
@@ -38,46 +40,42 @@ def test_own_runs_come_first(example: list[Path], open_page: OpenPage, tmp_path:
     app = open_page("Defend")
     box = app.selectbox(key="current_run")
     assert box.value == "badnet-rn-1"
-    assert [option.endswith("shipped example") for option in box.options] == [
-        False,
-        True,
-        False,
-    ]  # then the built-in model
-    assert "shipped example" not in page_text(app)
+    # The own run, the example, the built-in model.
+    assert [option.endswith(MARK) for option in box.options] == [False, True, False]
+    assert MARK not in page_text(app)
     box.set_value(example[0].name).run()
-    assert "Is the backdoor gone, and what did it cost? · shipped example" in page_text(app)
+    assert any(str(heading.value).endswith(MARK) for heading in app.subheader)
 
 
-def test_it_can_be_defended_but_not_changed(example: list[Path], open_page: OpenPage, tmp_path: Path) -> None:
+def test_it_can_be_defended_but_not_edited(example: list[Path], open_page: OpenPage, tmp_path: Path) -> None:
     app = open_page("Overview")
-    app.session_state["shelf"] = True
+    app.session_state["run_table"] = True
     app.run()
-    rows = app.dataframe[0].value["Run"].tolist()
-    assert sorted(rows) == sorted(folder.name for folder in example)
-    app.session_state["shelf.table"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+    assert sorted(table(app, "Run")["Run"]) == sorted(folder.name for folder in example)
+    app.session_state["run_table.table"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
     app.run()
-    assert "but not renamed or deleted" in page_text(app)
-    assert not [button for button in app.button if "Delete" in button.label]
+    assert not [key for key in widget_keys(app) if key.startswith("run_table.")]
 
     go_to(app, "Defend")
     app.multiselect(key="defend.which").set_value(["finetune"])
     app.select_slider(key="defend.pairs").set_value(200)
     app.number_input(key="defend.train.epochs").set_value(1)
     app.run()
-    plan = app.dataframe[0].value
-    assert plan["Judged by"].tolist() == ["a machine of two cores"]  # not what the example's own machine took
+    plan = table(app, "Steps")
+    assert plan["Estimated from"].tolist() == ["two cores"]  # not the time of the machine that trained the example
     assert float(plan["Minutes"][0]) < 0.2
-    app.button(key="defend.go").click().run()
+    press(app, "defend.go")
     wait_for_training(app)
     ((folder, config),) = list_runs()
     assert (config["stage"], config["parent"]) == ("defended", example[0].name)
     assert folder.parent == tmp_path / "runs"
-    assert "shipped example" in page_text(app)
+    assert MARK in page_text(app)
 
 
-def test_a_damaged_one_ends_in_a_sentence(example: list[Path], open_page: OpenPage) -> None:
+def test_a_damaged_example_ends_in_one_message(example: list[Path], open_page: OpenPage) -> None:
     for folder in example:
         (folder / "model.safetensors").write_bytes(b"nothing")
     write_json(example[0] / "picture.json", {})
     assert not open_page("Overview").error
-    assert "cannot be read as a model" in open_page("Attention").error[0].value
+    (error,) = errors(open_page("Attention"))
+    assert "model.safetensors" in error

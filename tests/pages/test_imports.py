@@ -1,46 +1,101 @@
-"""The app's frame comes up without torch and its friends: they cost seconds before the first paint."""
+"""Imports of the app: no heavy library before the first paint, layers without cycles, caches in one place."""
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cleaner.plots import charts
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "open_clip", "captum", "umap", "nltk", "textblob", "torchvision")
-SHARED = sorted((ROOT / "pages" / "_shared").rglob("*.py"))
-CACHE = ROOT / "pages" / "_shared" / "cache"
+SHARED_FOLDER = ROOT / "pages" / "_shared"
+SHARED = sorted(SHARED_FOLDER.rglob("*.py"))
+CACHE = SHARED_FOLDER / "cache"
+PAGE_FILES = sorted((ROOT / "pages").rglob("*.py"))
+LAYERS = (
+    {"external_model", "defense_results", "sweeps", "benchmark_results"},
+    {"live_jobs", "map_view", "gallery", "run_table"},
+    {"forms", "pickers", "cards", "curves"},
+    {"frame", "progress"},
+    {"lesson", "requests", "uploads"},
+    {"cache", "jobs"},
+    {"state", "sample", "annotated_text", "plotly_charts", "pixels"},
+)
+"""Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the names of the files in pages/ that a file imports, anywhere in its source."""
+    modules = {module_name(other) for other in PAGE_FILES}
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return names & modules - {module_name(path)}
+
+
+def layer_of(module: str) -> int:
+    """Return the layer of a module of pages/_shared; 0 is the top one, -1 is above: a page."""
+    parts = module.split(".")
+    return next(i for i, layer in enumerate(LAYERS) if parts[2] in layer) if parts[1] == "_shared" else -1
+
+
+def run_script(script: str) -> str:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_imports_have_no_cycle() -> None:
+    graph = {module_name(path): imported_modules(path) - {"pages._shared"} for path in PAGE_FILES}
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+@pytest.mark.parametrize("path", PAGE_FILES, ids=lambda path: path.stem)
+def test_imports_go_downward_only(path: Path) -> None:
+    layer = layer_of(module_name(path))
+    package = "pages._shared.cache" if CACHE in path.parents else None
+    upward = [
+        name
+        for name in imported_modules(path)
+        if layer_of(name) <= layer and not (package and name.startswith(package))
+    ]
+    assert not upward
 
 
 def test_shared_modules_load_without_torch() -> None:
-    names = ", ".join(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SHARED)
+    names = ", ".join(module_name(path) for path in SHARED)
     heavy = f"[name for name in {HEAVY!r} if name in sys.modules]"
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {names}, cleaner.plots.charts; print({heavy})"
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert out.stdout.strip().splitlines()[-1] == "[]"
+    assert run_script(f"import {names}, cleaner.plots.charts; print({heavy})").splitlines()[-1] == "[]"
 
 
-def test_pandas_is_whole_before_any_chart() -> None:
-    """Plotly takes pandas from the loaded modules, and fails if another thread is at importing it."""
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import pages._shared.frame; sys.modules['pandas'].Series"
-    subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+def test_pandas_is_imported_before_any_chart() -> None:
+    """Plotly reads pandas from `sys.modules` and fails while another thread is still importing it."""
+    run_script("import pages._shared.frame; sys.modules['pandas'].Series")
 
 
 def test_first_page_loads_without_torch() -> None:
-    script = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pages._shared import cache\ncache.warm = lambda: True\n"
+    output = run_script(
+        "from pages._shared import cache\ncache.warm_up = lambda: True\n"
         "from streamlit.testing.v1 import AppTest\n"
         f"app = AppTest.from_file({str(ROOT / 'app.py')!r}, default_timeout=300).run()\n"
         "assert not app.exception and app.title[0].value == 'Overview'\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert out.stdout.strip().splitlines()[-1] == "[]"
+    assert output.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pages").rglob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGE_FILES, ids=lambda path: path.stem)
 def test_pages_never_import_heavy_libraries(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -49,8 +104,8 @@ def test_pages_never_import_heavy_libraries(path: Path) -> None:
         assert not {name.partition(".")[0] for name in names} & set(HEAVY)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pages").rglob("*.py")), ids=lambda path: path.stem)
-def test_only_cache_caches_and_nothing_is_unsafe(path: Path) -> None:
+@pytest.mark.parametrize("path", PAGE_FILES, ids=lambda path: path.stem)
+def test_only_cache_caches_and_no_html_is_unsafe(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     assert "unsafe_allow" not in source
     assert CACHE in path.parents or "st.cache_" not in source
@@ -58,3 +113,14 @@ def test_only_cache_caches_and_nothing_is_unsafe(path: Path) -> None:
 
 def test_app_is_small() -> None:
     assert len((ROOT / "app.py").read_text(encoding="utf-8").splitlines()) < 40
+
+
+def test_colors_of_the_style_are_those_of_the_charts() -> None:
+    """States of the pipeline have the colors of stages; word roles have colors that no stage has, but the suspect's."""
+    style = (SHARED_FOLDER / "style.css").read_text(encoding="utf-8")
+    state_colors = dict(re.findall(r'step-(done|failed)"\] \{\s*border-top-color: (#\w+)', style))
+    expected = {"done": charts.STAGE_COLORS["defended"], "failed": charts.STAGE_COLORS["backdoored"]}
+    assert state_colors == expected
+    role_colors = set(re.findall(r"#[0-9A-Fa-f]{6}", style.partition(".annotated-text {")[2]))
+    assert role_colors
+    assert not role_colors & (set(charts.STAGE_COLORS.values()) - {charts.STAGE_COLORS["suspect"]})

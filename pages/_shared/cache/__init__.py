@@ -1,6 +1,6 @@
 """Cached twins of the library; the only place with st.cache_*. Heavy imports stay inside the functions.
 
-Models and data are shared by all sessions and never changed: training works on copies.
+All sessions share models and data, and none modifies them: training works on copies.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pages._shared.cache.attributions import (
     shares_over,
     word_attribution,
 )
-from pages._shared.cache.background import import_library, load_grammar, warm_up
+from pages._shared.cache.background import warm_up
 from pages._shared.cache.choices import (
     datasets,
     defenses,
@@ -27,14 +27,12 @@ from pages._shared.cache.choices import (
     triggers,
 )
 from pages._shared.cache.embeddings import fit_umap, make_map, make_model_map, read_map
-from pages._shared.cache.external_models import describe, inspect_model, is_from_model, scan
+from pages._shared.cache.external_models import describe, inspect_model, scan
 from pages._shared.cache.loaders import (
     apply_framing,
     attack_verdict,
     find_framing,
-    load_clip,
     load_data,
-    load_model,
     load_run,
     make_model_key,
     poison_plan,
@@ -44,7 +42,6 @@ from pages._shared.cache.loaders import (
 from pages._shared.cache.reports import read_entries, report_html, weight_formats
 from pages._shared.cache.samples import (
     best_classes,
-    image_pair,
     image_pair_bytes,
     load_framed_data,
     place_trigger,
@@ -61,5 +58,4 @@ from pages._shared.cache.subtexts import (
     margins,
     parse,
     similarities,
-    vocabulary,
 )

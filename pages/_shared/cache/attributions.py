@@ -1,9 +1,9 @@
-"""Where models look."""
+"""Attributions: which pixels and words drive the similarity of an image and a text."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
@@ -11,38 +11,50 @@ from pages._shared.cache.background import wrap_in_thread
 from pages._shared.cache.choices import explainers
 from pages._shared.cache.loaders import load_data, load_model, load_run
 from pages._shared.cache.samples import image_pair, trigger_mask
+from pages._shared.sample import DataKey, ModelKey, Sample
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
-    from pages._shared.pickers import Sample
+
+
+class ExplainerSupport(NamedTuple):
+    """What an explainer can do with a model."""
+
+    unsupported_reason: str | None
+    """None: the explainer supports the model."""
+    limits: dict[str, int]
+    """Parameter -> its maximum for this model."""
+    grid_size: int
+    """Cells per side of the map; 0: one value per pixel."""
 
 
 @st.cache_data(show_spinner=False, max_entries=128)
 def attribution(
-    model: tuple[str, ...], method: str, settings: dict[str, Any], sample: Sample, trigger_run: Path | None, text: str
+    model: ModelKey, method: str, settings: dict[str, Any], sample: Sample, trigger_run: Path | None, *, text: str
 ) -> tuple[Any, list[float]]:
-    """Return maps (1 or 2, H, W) of the clean and the triggered picture, and the cosine of each with the text."""
+    """Return maps (1 or 2, H, W) of the clean and the triggered image, and the cosine of each with the text."""
     from cleaner.inspection.similarity import compute_image_similarities, text_feature
 
-    used, pictures = load_model(model), image_pair(sample, trigger_run)
-    maps = explainers()[method](**settings).attribute(used, pictures, text_feature(used, text))
-    return maps.numpy(), compute_image_similarities(used, pictures, text)
+    clip, images = load_model(model), image_pair(sample, trigger_run)
+    maps = explainers()[method](**settings).attribute(clip, images, text_feature(clip, text))
+    return maps.numpy(), compute_image_similarities(clip, images, text)
 
 
-def check_explainer(model: tuple[str, ...], method: str) -> tuple[str | None, dict[str, int], int]:
-    """Return why a method cannot look into a model (or None), the limits of its parameters, its grid of cells."""
-    explainer, used = explainers()[method](), load_model(model)
-    reason = explainer.unsupported_reason(used)
-    return reason, {} if reason else dict(explainer.limits(used)), 0 if reason else explainer.grid_size(used)
+def check_explainer(model: ModelKey, method: str) -> ExplainerSupport:
+    """Return what an explainer can do with a model."""
+    explainer, clip = explainers()[method](), load_model(model)
+    if reason := explainer.unsupported_reason(clip):
+        return ExplainerSupport(reason, {}, 0)
+    return ExplainerSupport(None, dict(explainer.limits(clip)), explainer.grid_size(clip))
 
 
-def image_size(model: tuple[str, ...]) -> int:
-    """Return the side in px of the pictures that a model sees."""
+def image_size(model: ModelKey) -> int:
+    """Return the side of a model's input images in px."""
     return load_model(model).image_size
 
 
 def shares(maps: Any, sample: Sample, trigger_run: Path) -> Any:
-    """Return the `cleaner.inspection.attribution.TriggerAttribution` of one picture's maps (2, H, W) without and with trigger."""
+    """Return the `TriggerAttribution` of one image's maps (2, H, W), clean and triggered."""
     from cleaner.inspection.attribution import compare_map_pair
 
     return compare_map_pair(maps, trigger_mask(sample, trigger_run))
@@ -50,26 +62,25 @@ def shares(maps: Any, sample: Sample, trigger_run: Path) -> Any:
 
 @st.cache_resource(show_spinner=False, max_entries=64)
 def shares_over(
-    model: tuple[str, ...],
+    model: ModelKey,
     method: str,
     settings: dict[str, Any],
-    name: str,
-    size: int,
+    data: DataKey,
     trigger_run: Path,
+    *,
     text: str,
     n: int,
     _on_step: OnStep,
 ) -> Any:
-    """Return the `cleaner.inspection.attribution.TriggerAttribution` of n test pictures."""
+    """Return the `TriggerAttribution` of n images of `data`."""
     from cleaner.inspection.attribution import measure_trigger_attribution
 
     attack = load_run(trigger_run)
     assert attack.trigger is not None
-    explainer = explainers()[method](**settings)
     return measure_trigger_attribution(
         load_model(model),
-        explainer,
-        load_data(name, "test", size),
+        explainers()[method](**settings),
+        load_data(data),
         attack.trigger,
         str(attack.target_class),
         text,
@@ -80,9 +91,9 @@ def shares_over(
 
 @st.cache_data(show_spinner=False, max_entries=128)
 def word_attribution(
-    model: tuple[str, ...], sample: Sample, trigger_run: Path | None, caption: str
+    model: ModelKey, sample: Sample, trigger_run: Path | None, caption: str
 ) -> tuple[list[str], list[list[float]]]:
-    """Return a caption's words, and what each adds to the similarity to the clean and the triggered picture."""
+    """Return a caption's words and what each adds to the cosine with the clean and the triggered image."""
     from cleaner.inspection.attribution import word_attribution
 
     explainer = next(cls() for cls in explainers().values() if cls.input_kind == "captions")

@@ -1,4 +1,4 @@
-"""Loading what is heavy: one thread at a time, in the background after the first paint."""
+"""Load heavy libraries one thread at a time, in the background after the first paint."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 PAINT_SECONDS = 2.0
 _import_lock = threading.RLock()
-"""Two threads that import torch and torchvision at the same time can block each other (`_DeadlockError`)."""
+"""Two threads that import torch and torchvision at once can deadlock (`_DeadlockError`)."""
 
 
 def import_library() -> None:
-    """Import what the pages need; one thread at a time, the others wait for it. Costs nothing from then on."""
+    """Import what the pages need; other threads wait. Free after the first call."""
     with _import_lock:
         import cleaner.data.images
         import cleaner.data.scenes
@@ -26,7 +26,7 @@ def import_library() -> None:
 
 
 def load_grammar() -> None:
-    """Load tagger and lexicon, which takes seconds the first time."""
+    """Load tagger and lexicon; takes seconds the first time."""
     import_library()
     with _import_lock:
         from cleaner.text import parse
@@ -36,31 +36,31 @@ def load_grammar() -> None:
 
 @st.cache_resource(show_spinner=False)
 def warm_up() -> bool:
-    """Load library and grammar in the background."""
+    """Load library and grammar in the background, once per server."""
     run_later(load_grammar)
     return True
 
 
 def run_later(load: Callable[[], None]) -> None:
-    """Call `load` in the background, once the browser has had time to paint what was drawn."""
-    waiting = threading.Timer(PAINT_SECONDS, load)
-    waiting.daemon = True
-    waiting.start()
+    """Call `load` in the background after `PAINT_SECONDS`, when the browser has painted the page."""
+    timer = threading.Timer(PAINT_SECONDS, load)
+    timer.daemon = True
+    timer.start()
 
 
 def wrap_in_thread(on_step: OnStep | None) -> OnStep | None:
-    """Return an `on_step` that draws from a thread of its own.
+    """Return an `on_step` that draws from its own thread.
 
-    What a cached function draws itself, Streamlit draws again whenever the cache answers, and fails where the place for
-    it is gone.
+    Streamlit records what a cached function draws in its own thread, replays it on every cache hit, and fails once the
+    placeholder is gone.
     """
     if on_step is None:
         return None
 
-    def tell(report: StepReport) -> None:
+    def draw_in_thread(report: StepReport) -> None:
         thread = threading.Thread(target=on_step, args=(report,), name="progress")
         add_script_run_ctx(thread, get_script_run_ctx())
         thread.start()
         thread.join()
 
-    return tell
+    return draw_in_thread

@@ -1,4 +1,4 @@
-"""What can be chosen: attacks, defences, data, models, explainers, devices."""
+"""Options to choose from: triggers, defenses, data, models, explainers, devices."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def triggers() -> dict[str, Any]:
 
 
 def load_prepared_trigger(trigger: Any, state: dict[str, Any] | None) -> Any:
-    """Return the trigger of a run, given by its state, if it is `trigger` after its preparation; else None."""
+    """Return the prepared trigger in a run's `state` if its settings equal `trigger`'s, else None."""
     from cleaner.attacks import load_trigger
     from cleaner.config import parameters
 
-    wanted = {p.name: getattr(trigger, p.name) for p in parameters(type(trigger))}
-    wanted["name"] = trigger.state_dict()["name"]
-    if state is None or any(state.get(name) != value for name, value in wanted.items()):
+    settings = {p.name: getattr(trigger, p.name) for p in parameters(type(trigger))}
+    settings["name"] = trigger.state_dict()["name"]
+    if state is None or any(state.get(name) != value for name, value in settings.items()):
         return None
     return load_trigger(state)
 
 
 @st.cache_resource(show_spinner=False)
 def defenses() -> dict[str, Any]:
-    """Return name -> defence class."""
+    """Return name -> defense class."""
     import_library()
     from cleaner.defenses import DEFENSES
 
@@ -49,7 +49,7 @@ def explainers() -> dict[str, Any]:
 
 @st.cache_resource(show_spinner=False)
 def datasets() -> list[str]:
-    """Return the names of the data that need no path."""
+    """Return the names of the data sets that need no path."""
     import_library()
     from cleaner.data.base import list_builtin_data
 
@@ -58,7 +58,7 @@ def datasets() -> list[str]:
 
 @st.cache_resource(show_spinner=False)
 def models() -> list[str]:
-    """Return the names of the built-in models whose weights are there."""
+    """Return the names of the built-in models with weights on this machine."""
     import_library()
     from cleaner.models.checkpoints import BUILT_IN, built_in_weights_path
 
@@ -67,7 +67,7 @@ def models() -> list[str]:
 
 @st.cache_resource(show_spinner=False)
 def devices() -> dict[str, str | None]:
-    """Return device -> None, or the reason why it cannot be used."""
+    """Return device -> None, or why it is unavailable."""
     import_library()
     from cleaner.models.devices import check_devices
 
@@ -76,7 +76,7 @@ def devices() -> dict[str, str | None]:
 
 @st.cache_resource(show_spinner=False)
 def precisions(device: str) -> dict[str, str | None]:
-    """Return precision -> None, or the reason why it makes no sense on `device`."""
+    """Return precision -> None, or why `device` does not support it."""
     import_library()
     from cleaner.models.devices import check_precisions
 
@@ -85,7 +85,7 @@ def precisions(device: str) -> dict[str, str | None]:
 
 @st.cache_resource(show_spinner=False)
 def resolve_auto_precision(device: str) -> str:
-    """Return what precision auto stands for on a device."""
+    """Return the precision that "auto" selects on a device."""
     import_library()
     from cleaner.models.devices import pick_precision
 
@@ -94,7 +94,7 @@ def resolve_auto_precision(device: str) -> str:
 
 @st.cache_resource(show_spinner=False)
 def device_name(device: str) -> str:
-    """Return what stands behind a device, in words."""
+    """Return the hardware name of a device."""
     import_library()
     from cleaner.models.devices import device_name
 

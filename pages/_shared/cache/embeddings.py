@@ -1,4 +1,4 @@
-"""Maps of embeddings: kept ones are read, missing ones are made."""
+"""Embedding maps: read saved ones, compute missing ones."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import streamlit as st
 
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model
+from pages._shared.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
-def _read_map(folder: Path, written: float) -> Any:
+def _read_map(folder: Path, mtime: float) -> Any:
     from cleaner.inspection.embedding_map import read_map
 
     return read_map(folder)
 
 
 def read_map(folder: Path) -> Any:
-    """Return the `cleaner.inspection.embedding_map.EmbeddingMap` that is kept of a run, or None if there is none. Loads no library."""
+    """Return the saved `EmbeddingMap` of a run, or None. Does not import torch."""
     from cleaner.inspection.embedding_map import locate_map_file
 
     try:
@@ -33,7 +34,7 @@ def read_map(folder: Path) -> Any:
 
 
 def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:
-    """Make the map of a run that has none, without UMAP, and keep it; return it."""
+    """Compute the map of a run, without UMAP, save it and return it."""
     import_library()
     from cleaner.inspection.embedding_map import ensure_map
 
@@ -41,11 +42,11 @@ def make_map(folder: Path, parent: Path, on_step: OnStep) -> Any:
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def make_model_map(model: tuple[str, ...], stage: str, name: str, size: int, _on_step: OnStep) -> Any:
-    """Return the map of a model alone: it belongs to no run, so that it is not kept."""
+def make_model_map(model: ModelKey, stage: str, data: DataKey, _on_step: OnStep) -> Any:
+    """Return the map of a model that belongs to no run; it is not saved."""
     from cleaner.inspection.embedding_map import compute_map
 
-    return compute_map({stage: load_model(model)}, load_data(name, "test", size), on_step=wrap_in_thread(_on_step))[0]
+    return compute_map({stage: load_model(model)}, load_data(data), on_step=wrap_in_thread(_on_step))[0]
 
 
 @st.cache_resource(show_spinner=False)
@@ -54,13 +55,13 @@ def _umap_processes() -> dict[Path, subprocess.Popen[bytes]]:
 
 
 def fit_umap(folder: Path, parent: Path) -> bool:
-    """Begin to add UMAP to a run's map in a process of its own unless that is being done; return whether it works."""
+    """Start a process that adds UMAP to a run's map, unless one is running; return whether it is running."""
     from cleaner.jobs.map_worker import start_map_process
 
-    running = _umap_processes()
-    if folder not in running:
-        running[folder] = start_map_process(folder, None if parent == folder else parent)
-    busy = running[folder].poll() is None
-    if not busy:
-        del running[folder]
-    return busy
+    processes = _umap_processes()
+    if folder not in processes:
+        processes[folder] = start_map_process(folder, None if parent == folder else parent)
+    is_running = processes[folder].poll() is None
+    if not is_running:
+        del processes[folder]
+    return is_running

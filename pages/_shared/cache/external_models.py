@@ -1,4 +1,4 @@
-"""Models that somebody else trained: what their file says, how well they see, and the search for a trigger."""
+"""Models trained elsewhere: file facts, clean accuracy, and a scan for triggers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import streamlit as st
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
 from pages._shared.cache.loaders import load_clip, load_data, read_mtime
+from pages._shared.sample import DataKey
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
 
 INSPECTION_SIZE = 1000
-"""Test pairs that a model is looked at with before anything is done."""
+"""Test pairs on which a model's clean accuracy is measured before a defense."""
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _describe(model: str, changed: float) -> str | None:
+def _describe(model: str, mtime: float) -> str | None:
     import_library()
     from cleaner.models.lookup import describe_model_file
 
@@ -26,48 +27,43 @@ def _describe(model: str, changed: float) -> str | None:
 
 
 def describe(model: str) -> str | None:
-    """Return what is known of a model's file without opening it; None where it is no file."""
+    """Return facts about a model's file without opening it; None if it is not a file."""
     return _describe(model, read_mtime(model))
 
 
-def is_from_model(config: dict[str, Any], model: str) -> bool:
-    """Return whether a run started from this model, and not from a run."""
-    from cleaner.models.resolve import resolve_model_name
-
-    return not config.get("parent") and (config.get("request") or {}).get("model") == resolve_model_name(model)
-
-
-def inspect_model(model: str, name: str) -> tuple[list[str], Any]:
-    """Return what an opened model says of itself, in sentences, and its `Metrics` on some test pictures."""
-    return _inspect_model(model, name, read_mtime(model))
+def inspect_model(model: str, data_name: str) -> tuple[list[str], Any]:
+    """Open a model; return sentences that describe it, and its `Metrics` on test images."""
+    return _inspect_model(model, data_name, read_mtime(model))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _inspect_model(model: str, name: str, changed: float) -> tuple[list[str], Any]:
+def _inspect_model(model: str, data_name: str, mtime: float) -> tuple[list[str], Any]:
     from cleaner.evaluation.evaluate import evaluate
     from cleaner.inspection.description import describe_model
 
-    return describe_model(load_clip(model)), evaluate(
-        load_clip(model), load_data(name, "test", INSPECTION_SIZE), ks=(1,), counterfactual=False
-    )
+    clip, data = load_clip(model), load_data(DataKey(data_name, "test", INSPECTION_SIZE))
+    return describe_model(clip), evaluate(clip, data, ks=(1,), counterfactual=False)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
-def _scan(model: str, changed: float, name: str, trigger: str, n: int, _trigger: Any, _on_step: OnStep) -> Any:
+def _scan(model: str, mtime: float, data: DataKey, settings: str, _trigger: Any, _on_step: OnStep) -> Any:
     from cleaner.evaluation.scan import SCAN_WARNING, find_scannable_triggers, scan
 
-    tried, left = find_scannable_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
-    return scan(load_clip(model), load_data(name, "test", n), tried, n, wrap_in_thread(_on_step)), left, SCAN_WARNING
+    triggers, skipped = (
+        find_scannable_triggers() if _trigger is None else ({_trigger.state_dict()["name"]: _trigger}, {})
+    )
+    rows = scan(load_clip(model), load_data(data), triggers, data.size, wrap_in_thread(_on_step))
+    return rows, skipped, SCAN_WARNING
 
 
-def scan(model: str, name: str, trigger: Any, n: int, on_step: OnStep) -> Any:
-    """Return the lines of a scan, name -> why not of the triggers left out, and the warning.
+def scan(model: str, data: DataKey, trigger: Any, on_step: OnStep) -> Any:
+    """Return the rows of a scan, the skipped triggers (name -> reason), and a warning.
 
-    `trigger`: the only one to try; None: all built-in ones.
+    trigger: the only one to try; None: all built-in ones. data.size: number of images.
     """
     from cleaner.evaluation.scan import explain_unscannable
 
     if trigger is not None and (reason := explain_unscannable(trigger)):
         raise CleanerError(reason)
     settings = "" if trigger is None else str(trigger.state_dict())
-    return _scan(model, read_mtime(model), name, settings, n, trigger, on_step)
+    return _scan(model, read_mtime(model), data, settings, trigger, on_step)

@@ -1,4 +1,4 @@
-"""Runs as reports and exports show them."""
+"""Runs as the reports and exports see them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def read_entries(folders: list[Path]) -> list[RunRecord]:
-    """Return runs as reports see them."""
+    """Return the records of some runs."""
     from cleaner.reports.html import read_record
 
     return [read_record(folder) for folder in folders]
@@ -22,7 +22,7 @@ def read_entries(folders: list[Path]) -> list[RunRecord]:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def weight_formats(folder: Path) -> tuple[str, ...]:
-    """Return the suffixes of the files in which a run's weights can be had."""
+    """Return the file suffixes in which a run's weights can be exported."""
     import_library()
     from cleaner.reports.html import list_weight_suffixes
 
@@ -33,4 +33,4 @@ def report_html(folders: list[Path]) -> str:
     """Return the HTML report of some runs."""
     from cleaner.reports.html import render_html
 
-    return render_html(read_entries(folders), "made on the Compare page")
+    return render_html(read_entries(folders), "from the Compare page")

@@ -1,4 +1,4 @@
-"""Captions: their parse, their subtexts, and how models judge them."""
+"""Captions: their parse, their subtexts, and how models score them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from pages._shared.cache.background import import_library, load_grammar
 from pages._shared.cache.choices import defenses
 from pages._shared.cache.loaders import load_data, load_model
 from pages._shared.cache.samples import image_pair
+from pages._shared.sample import DataKey, DrawKey, ModelKey, Sample
 
 if TYPE_CHECKING:
     from cleaner.inspection.margins import DrawStats, Margin
     from cleaner.text import Parse, SubtextPair, Vocabulary
-    from pages._shared.pickers import Sample
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def vocabulary(name: str, split: str, size: int) -> Vocabulary:
-    """Return the words of the data's captions."""
+def _build_vocabulary(data: DataKey) -> Vocabulary:
     import_library()
     from cleaner.text import Vocabulary
 
-    return Vocabulary.from_captions(load_data(name, split, size).captions)
+    return Vocabulary.from_captions(load_data(data).captions)
 
 
 def parse(caption: str) -> Parse:
-    """Return the parse of a caption (the library remembers the last ones itself)."""
+    """Return the parse of a caption (the library caches recent ones itself)."""
     load_grammar()
     from cleaner.text import parse
 
@@ -36,24 +35,26 @@ def parse(caption: str) -> Parse:
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def draw_subtexts(
-    caption: str, seed: int, epoch: int, index: int, n: int, name: str, split: str, size: int
-) -> SubtextPair:
-    """Return the true and false texts that TA-Cleaner draws for pair `index` in `epoch`."""
+def draw_subtexts(caption: str, data: DataKey, index: int, draw: DrawKey) -> SubtextPair:
+    """Return the positive and negative subtexts that TA-Cleaner draws for pair `index`."""
     load_grammar()
     from cleaner.text import draw_subtexts
 
-    words = vocabulary(name, split, size)
-    return draw_subtexts(caption, seed=seed, epoch=epoch, index=index, n=n, vocabulary=words)
+    return draw_subtexts(
+        caption,
+        seed=draw.seed,
+        epoch=draw.epoch,
+        index=index,
+        n=draw.negatives,
+        vocabulary=_build_vocabulary(data),
+    )
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def draw_epoch(
-    name: str, split: str, size: int, share: float, seed: int, epoch: int, n: int
-) -> tuple[list[tuple[int, str, str, list[str]]], int]:
-    """Return (pair, caption, true text, false texts) of all pairs drawn in an epoch; and how many were skipped."""
-    captions = load_data(name, split, size).captions
-    texts = defenses()["ta_cleaner"](share=share, negatives=n).plan(captions, seed)(epoch)
+def draw_epoch(data: DataKey, share: float, draw: DrawKey) -> tuple[list[tuple[int, str, str, list[str]]], int]:
+    """Return (pair, caption, positive, negatives) of all pairs drawn in an epoch, and the number skipped."""
+    captions = load_data(data).captions
+    texts = defenses()["ta_cleaner"](share=share, negatives=draw.negatives).plan(captions, draw.seed)(draw.epoch)
     rows = [
         (i, captions[i], pair.positive.text, [text.text for text in pair.negatives]) for i, pair in texts.drawn.items()
     ]
@@ -61,39 +62,34 @@ def draw_epoch(
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
-def margins(
-    model: tuple[str, ...], name: str, split: str, size: int, count: int, seed: int, epoch: int, n: int
-) -> list[Margin]:
-    """Return the `cleaner.inspection.margins.Margin` of the first pairs, each with the subtexts that the epoch would draw."""
+def margins(model: ModelKey, data: DataKey, count: int, draw: DrawKey) -> list[Margin]:
+    """Return the margin of each of the first `count` pairs, with the subtexts of that epoch."""
     load_grammar()
     from cleaner.inspection.margins import compute_margins
 
-    shown = load_data(name, split, size)
-    texts = defenses()["ta_cleaner"](share=1.0, negatives=n).plan(shown.captions, seed)(epoch)
-    return compute_margins(load_model(model), shown, {i: pair for i, pair in texts.drawn.items() if i < count})
+    pairs = load_data(data)
+    texts = defenses()["ta_cleaner"](share=1.0, negatives=draw.negatives).plan(pairs.captions, draw.seed)(draw.epoch)
+    return compute_margins(load_model(model), pairs, {i: pair for i, pair in texts.drawn.items() if i < count})
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
-def epoch_diagnostics(
-    name: str, split: str, size: int, share: float, seed: int, n: int, epochs: int
-) -> list[DrawStats]:
-    """Return the `cleaner.inspection.margins.DrawStats` of the first epochs."""
+def epoch_diagnostics(data: DataKey, share: float, *, seed: int, negatives: int, epochs: int) -> list[DrawStats]:
+    """Return statistics of the draws of the first `epochs` epochs."""
     load_grammar()
     from cleaner.inspection.margins import compute_draw_stats
 
-    return compute_draw_stats(
-        defenses()["ta_cleaner"](share=share, negatives=n).plan(load_data(name, split, size).captions, seed), epochs
-    )
+    defense = defenses()["ta_cleaner"](share=share, negatives=negatives)
+    return compute_draw_stats(defense.plan(load_data(data).captions, seed), epochs)
 
 
-def fits_context(model: tuple[str, ...], text: str) -> bool:
-    """Return whether a model reads all of a text, or cuts its end."""
+def fits_context(model: ModelKey, text: str) -> bool:
+    """Return whether a text fits the model's context length."""
     return load_model(model).fits_context(text)
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def similarities(model: tuple[str, ...], sample: Sample, texts: tuple[str, ...]) -> list[float]:
-    """Return the cosine of a picture, framed as `model` sees it, with each text."""
+def similarities(model: ModelKey, sample: Sample, texts: tuple[str, ...]) -> list[float]:
+    """Return the cosine of an image, under the model's own image transform, with each text."""
     import_library()
     from cleaner.inspection.similarity import compute_text_similarities
 

@@ -1,0 +1,87 @@
+"""Training curves: loss, validation accuracy and attack success, and the optimization of a trigger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from cleaner.labels import to_label
+from cleaner.plots import charts
+from pages._shared.pixels import decode_png
+from pages._shared.plotly_charts import NO_MODE_BAR
+
+OPTIMIZE_STAGE = "optimise"
+"""Stage of the step reports of a trigger optimization."""
+MAX_CURVE_POINTS = 500
+
+History = Sequence[Mapping[str, Any]]
+"""Step reports of one run, as dictionaries."""
+
+
+def show_curves(
+    histories: Mapping[str, History],
+    stage: str,
+    key: str,
+    *,
+    total: int | None = None,
+    floor: float | None = None,
+) -> None:
+    """Draw the loss, and CA and ASR on the validation split, of one or several runs.
+
+    A single run shows each loss term, several runs show their totals. A run with an optimized trigger starts with the
+    trigger's objective and its current patch.
+    """
+    for name, history in histories.items():
+        reports = [r for r in history if r["stage"] == OPTIMIZE_STAGE]
+        show_trigger_optimization(reports, stage, f"{key}.{name}.optimise")
+    histories = {name: [r for r in history if r["stage"] != OPTIMIZE_STAGE] for name, history in histories.items()}
+    if not any(histories.values()):
+        return
+    evaluations = {
+        name: [(r["step"], r["metrics"]["ca"], r["metrics"].get("asr")) for r in history if r["metrics"]]
+        for name, history in histories.items()
+    }
+    is_single = len(histories) == 1
+    left, right = st.columns(2) if is_single else (st.container(), st.container())
+    with left:
+        st.markdown("**Training loss**" if is_single else "**Training loss** (terms differ between defenses)")
+        chart = charts.loss_curves(_read_losses(histories), stage, total)
+        st.plotly_chart(chart, key=f"{key}.loss", config=NO_MODE_BAR)
+    if not any(evaluations.values()):
+        return
+    with right:
+        st.markdown("**Validation during training**")
+        chart = charts.validation_curves(evaluations, total, floor)
+        st.plotly_chart(chart, key=f"{key}.validation", config=NO_MODE_BAR)
+
+
+def show_trigger_optimization(history: History, stage: str, key: str) -> None:
+    """Draw the objective of a trigger optimization and the current patch."""
+    if not history:
+        return
+    patch = next((r["picture"] for r in reversed(history) if r.get("picture")), "")
+    left, right = st.columns([3, 1])
+    with left:
+        st.markdown("**Trigger optimization** (objective on the clean model; lower is better)")
+        points = {"objective": [(r["step"], r["losses"]["total"]) for r in history]}
+        st.plotly_chart(charts.loss_curves(points, stage, history[-1]["total"]), key=key, config=NO_MODE_BAR)
+    if patch:
+        right.image(decode_png(patch), caption=f"Patch after step {history[-1]['step']:,}", width="stretch")
+
+
+def _read_losses(histories: Mapping[str, History]) -> dict[str, list[tuple[int, float]]]:
+    """Return label -> points: the terms of a single run, if it has several, else the total of each run."""
+    if len(histories) == 1:
+        (history,) = histories.values()
+        terms = [term for report in history[:1] for term in report["losses"]]
+        if len(terms) > 2:
+            return {to_label(term): _loss_points(history, term) for term in terms}
+    return {name: _loss_points(history, "total") for name, history in histories.items()}
+
+
+def _loss_points(history: History, term: str) -> list[tuple[int, float]]:
+    """Return (step, loss) of one term, thinned to about `MAX_CURVE_POINTS`."""
+    points = [(r["step"], r["losses"][term]) for r in history if term in r["losses"]]
+    return points[:: max(1, len(points) // MAX_CURVE_POINTS)]

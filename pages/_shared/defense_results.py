@@ -1,0 +1,149 @@
+"""Results of the Defend page: cards side by side, trade-off plot, table, curves and rebound tests."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from cleaner.labels import to_label
+from cleaner.plots import charts
+from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
+from cleaner.runs.store import read_progress
+from pages._shared import cards, jobs, requests, state
+from pages._shared.curves import show_curves
+from pages._shared.frame import link
+from pages._shared.plotly_charts import NO_MODE_BAR
+from pages._shared.state import KEEP, SavedRun, escape_markdown, format_percent
+
+MAX_CARDS = 3
+NEWLY_DONE, LAST_SHOWN = "defend.newly_done", "defend.last_shown"
+
+
+def show_results(run: SavedRun) -> None:
+    """Draw the backdoored model and its defenses."""
+    defended = state.defended_runs(run)
+    if not defended:
+        st.info("No defenses of this model yet: press Start.", icon=":material/science:")
+        return
+    st.subheader(state.section_title("Is the backdoor gone?", run), anchor=False)
+    compared = _choose_defenses(run, defended)
+    _show_cards(run, compared)
+    floor = run.figure("asr_clean_model")
+    plot_tab, table_tab, curves_tab = st.tabs(["Trade-off", "All metrics", "Training curves"])
+    with plot_tab:
+        st.markdown("**Clean accuracy and attack success** · all defenses of this model")
+        st.plotly_chart(charts.pareto(points(run, defended), floor), key="pareto", config=NO_MODE_BAR)
+        st.caption("Bottom right is best. Bars: 95% intervals. Dotted line: attack success on the clean model.")
+    with table_tab:
+        st.dataframe(table([run, *defended]), hide_index=True, width="stretch")
+    labels = state.short_labels(compared)
+    with curves_tab:
+        histories = {labels[other.id]: read_progress(other.folder) for other in compared}
+        show_curves(histories, "defended", "defend.past", floor=floor)
+    link("Subtexts", "View subtexts")
+
+
+def _choose_defenses(run: SavedRun, defended: list[SavedRun]) -> list[SavedRun]:
+    """Draw the choice of the defenses to compare; newly trained ones are preselected."""
+    labels = state.disambiguate_labels({other.id: other.label for other in defended})
+    key = f"defend.shown.{run.id}"
+    if newly_done := st.session_state.pop(NEWLY_DONE, None):
+        st.session_state[key] = [run_id for run_id in newly_done if run_id in labels]
+    run_ids = st.multiselect(
+        "Compare",
+        list(labels),
+        list(labels)[:MAX_CARDS],
+        format_func=labels.__getitem__,
+        key=key,
+        max_selections=MAX_CARDS,
+        **KEEP,
+    )
+    return [other for other in defended if other.id in run_ids]
+
+
+def _show_cards(run: SavedRun, compared: list[SavedRun]) -> None:
+    """Draw the cards of the backdoored model and of each compared defense."""
+    columns = st.columns(1 + max(len(compared), 1), border=True)
+    with columns[0]:
+        st.markdown("**Backdoored**")
+        st.caption(escape_markdown(to_label(run.attack)))
+        cards.show_cards(run)
+    for column, other in zip(columns[1:], compared, strict=False):
+        with column:
+            st.markdown(f"**{escape_markdown(to_label(other.defense or ''))}**")
+            st.caption(f"learning rate {other.lr:g}, {other.config.get('pairs', 0):,} pairs")
+            cards.show_cards(other, run)
+            show_rebound(other)
+    note = f" {state.RATES_NOTE}" if run.is_shipped else ""
+    st.caption(f"Changes: against the backdoored model, same test images; rebound tests: against the defense.{note}")
+    cards.show_measurement_notes(run)
+
+
+def show_rebound(defended: SavedRun) -> None:
+    """Draw the rebound tests of a defense, the newest of each length, and the form for another one."""
+    if defended.figure("asr") is None:
+        return
+    by_steps = {test.config["rebound"].get("steps", 0): test for test in reversed(state.rebounds(defended))}
+    for steps in sorted(by_steps):
+        cards.show_rebound_card(by_steps[steps], defended)
+    key = f"rebound.{defended.id}"
+    with st.popover("Rebound test", width="stretch", help="Does further training bring the backdoor back?"):
+        pairs = defended.config.get("pairs", CLEAN_PAIRS)
+        st.markdown(f"Plain finetuning, learning rate {DEFEND.lr:g}, {pairs:,} clean pairs; then evaluated again.")
+        st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
+        st.button(
+            "Start",
+            key=f"{key}.go",
+            icon=":material/play_arrow:",
+            on_click=jobs.run_action,
+            args=(partial(start_rebound, defended, f"{key}.steps"),),
+        )
+
+
+def start_rebound(defended: SavedRun, steps_key: str) -> None:
+    """Start a rebound test with the steps of widget `steps_key`."""
+    jobs.start_runs("defend", [requests.build_rebound_request(defended, int(st.session_state[steps_key]))])
+
+
+def points(run: SavedRun, defended: list[SavedRun]) -> list[charts.TradeoffPoint]:
+    """Return the backdoored model and its defenses as points of the trade-off plot."""
+    labels = state.short_labels(defended)
+    measured = []
+    for other in [run, *defended]:
+        ca, asr = other.figure("ca"), other.figure("asr")
+        if ca is not None and asr is not None:
+            label, intervals = labels.get(other.id, "Backdoored"), (other.interval("ca"), other.interval("asr"))
+            measured.append(charts.TradeoffPoint(label, other.stage, ca, asr, *intervals))
+    return measured
+
+
+def table(runs: list[SavedRun]) -> pd.DataFrame:
+    """Return the metrics of runs, with the size of their test data."""
+    return pd.DataFrame(
+        [
+            {
+                "Model": to_label(r.defense or "backdoored"),
+                "Learning rate": f"{r.lr:g}",
+                "CA": format_percent(r.figure("ca")),
+                "ASR@1": format_percent(r.figure("asr")),
+                "ASR@3": format_percent(r.figure("asr", 3)),
+                "RA": format_percent(r.figure("ra")),
+                "Fine detail": format_percent(r.metrics.get("counterfactual_accuracy")),
+                "n (CA)": r.metrics.get("n"),
+                "n (ASR)": r.metrics.get("n_attack"),
+                "Seconds": r.config.get("seconds"),
+                "Run": r.id,
+            }
+            for r in runs
+        ]
+    )
+
+
+def select_newly_done() -> None:
+    """Preselect the defenses that this session has just trained, once."""
+    done = [entry for entry in jobs.started_runs("defend") if entry.status.state == "done"]
+    run_ids = [entry.folder.name for entry in done if not entry.config.get("rebound")]
+    if run_ids and st.session_state.get(LAST_SHOWN) != run_ids:
+        st.session_state[LAST_SHOWN] = st.session_state[NEWLY_DONE] = run_ids

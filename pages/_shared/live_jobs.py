@@ -1,0 +1,173 @@
+"""Jobs on their page: the start button, progress and curves of active jobs, and stopped or ended ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cleaner.jobs import local
+from cleaner.runs.store import ACTIVE, RunEntry, read_progress
+from pages._shared import jobs, state
+from pages._shared.cards import show_verdict
+from pages._shared.curves import show_curves
+from pages._shared.frame import show_error
+from pages._shared.state import escape_markdown
+
+ROW_LAYOUT = [3.4, 1.2, 1.2]
+
+
+def show_start_button(label: str, kind: str, is_busy: bool, start: Callable[[], None] | None) -> None:
+    """Draw the button that starts jobs, disabled if `start` is None; start them once it is pressed."""
+    st.button(
+        label,
+        key=f"{kind}.go",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=start is None,
+        help="Queued behind the running job." if is_busy else None,
+        on_click=jobs.request_start,
+        args=(kind, start),
+    )
+    if jobs.pop_start_request(kind) and start is not None:
+        start()
+        st.rerun()  # pipeline and lesson were drawn before the start
+
+
+def show_jobs(kind: str) -> bool:
+    """Draw the unfinished jobs of a page; return whether any is active.
+
+    Active jobs redraw themselves once a second; when the last one ends, the whole page reruns and polling stops.
+    """
+    if error := jobs.last_error():
+        show_error(error)
+    entries = jobs.runs_of_page(kind)
+    active = [entry for entry in entries if entry.status.state in ACTIVE]
+    for entry in entries:
+        if entry.status.state not in ACTIVE:
+            _show_stopped_job(entry)
+    if not active:
+        return False
+
+    @st.fragment(run_every=1.0)
+    def watch() -> None:
+        current = [replace(entry, status=local.poll_status(entry.folder)) for entry in active]
+        with st.container(border=True):
+            st.markdown("**Training** · continues when you leave this page or close the browser")
+            for entry in current:
+                _show_active_job(entry)
+            _show_live_curves(current, kind)
+        if not any(entry.status.state in ACTIVE for entry in current):
+            st.rerun()
+
+    watch()
+    return True
+
+
+def _show_active_job(entry: RunEntry) -> None:
+    """Draw progress, time left, Pause and Cancel of one job, and its verdict once there is one."""
+    status, key = entry.status, f"live.{entry.folder.name}"
+    stop_request = local.read_stop_request(entry.folder) if status.state in ACTIVE else None
+    share, text = jobs.describe_progress(status)
+    if stop_request is not None:
+        text = "canceling …" if stop_request == local.CANCEL else "pausing …"
+    bar, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")
+    bar.progress(share, text=escape_markdown(f"{jobs.job_label(entry)}: {text}"))
+    is_disabled = stop_request is not None or status.state not in ACTIVE
+    _action_button(
+        left,
+        "Pause",
+        partial(local.pause, entry.folder),
+        key=f"{key}.pause",
+        icon="pause",
+        help="Saves a checkpoint; Resume continues from it.",
+        is_disabled=is_disabled,
+    )
+    _action_button(
+        right,
+        "Cancel",
+        partial(local.cancel, entry.folder),
+        key=f"{key}.cancel",
+        icon="stop_circle",
+        help="Stops the job permanently.",
+        is_disabled=is_disabled,
+    )
+    if status.verdict is not None:
+        show_verdict(*status.verdict)
+
+
+def _show_live_curves(entries: Sequence[RunEntry], kind: str) -> None:
+    """Draw the curves of active jobs."""
+    histories = {}
+    for entry in entries:
+        reports = [report for report in read_progress(entry.folder) if report.get("losses")]
+        if reports:
+            name = jobs.job_label(entry)
+            name = f"{name} ({len(histories) + 1})" if name in histories else name
+            histories[name] = reports
+    if histories:
+        total = max(reports[-1]["total"] for reports in histories.values())
+        show_curves(histories, jobs.PAGE_STAGES[kind], f"live.{kind}", total=total)
+
+
+def _show_stopped_job(entry: RunEntry) -> None:
+    """Draw a paused or dead job with Resume and Delete."""
+    status, key = entry.status, f"waiting.{entry.folder.name}"
+    is_paused = status.state == "paused"
+    icon = ":material/pause_circle:" if is_paused else ":orange[:material/warning:]"
+    step = f" at step {status.step:,} of {status.total:,}" if status.total else ""
+    name, message = escape_markdown(jobs.job_label(entry)), escape_markdown(status.message)
+    with st.container(border=True):
+        text, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")
+        text.markdown(f"{icon} **{name}** {'paused' if is_paused else 'stopped'}{step}. {message}")
+        _action_button(
+            left,
+            "Resume",
+            partial(local.start, entry.folder),
+            key=f"{key}.resume",
+            icon="play_arrow",
+            help="Continues from the last checkpoint.",
+        )
+        _action_button(
+            right,
+            "Delete",
+            partial(local.delete, entry.folder),
+            key=f"{key}.delete",
+            icon="delete",
+            help="Deletes the run and its checkpoint.",
+        )
+
+
+def _action_button(
+    column: DeltaGenerator,
+    label: str,
+    action: Callable[[], None],
+    *,
+    key: str,
+    icon: str,
+    help: str,
+    is_disabled: bool = False,
+) -> None:
+    column.button(
+        label,
+        key=key,
+        icon=f":material/{icon}:",
+        disabled=is_disabled,
+        width="stretch",
+        help=help,
+        on_click=jobs.run_action,
+        args=(action,),
+    )
+
+
+def show_ended_jobs(kind: str) -> None:
+    """Draw the jobs of this session that were canceled or failed."""
+    for entry in jobs.started_runs(kind):
+        name, status = escape_markdown(jobs.job_label(entry)), entry.status
+        if status.state == "failed":
+            st.error(f"{name}: {escape_markdown(state.capitalize_message(status.message))}", icon=":material/error:")
+        elif status.state == "cancelled":
+            st.info(f"{name}: canceled. Its settings stay in the table of runs.", icon=":material/cancel:")

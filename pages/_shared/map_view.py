@@ -1,0 +1,131 @@
+"""The points of an embedding map: styles, groups by color, and the ids of selected points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cleaner.inspection import embedding_map
+from cleaner.plots import charts, images
+from pages._shared import pickers
+from pages._shared.sample import DataKey, Sample
+
+
+class KindStyle(NamedTuple):
+    """How points of one kind look."""
+
+    label: str
+    color: str
+    symbol: str
+
+
+KIND_STYLES = {
+    "image": KindStyle("Clean images", "#56B4E9", "circle"),
+    "triggered": KindStyle("Triggered images", "#CC79A7", "diamond"),
+    "caption": KindStyle("Captions", "#E69F00", "square"),
+    "prompt": KindStyle("Class prompts", "#7F8894", "star"),
+}
+COLORINGS = ("Kind", "Class", "Model", "Trigger success")
+PointId = tuple[str, int]
+"""Kind and row of a point; "kind:row" in the chart."""
+
+
+class PointStyle(NamedTuple):
+    """How one group of points looks."""
+
+    label: str
+    color: str
+    symbol: str
+    is_faint: bool = False
+
+
+@dataclass(frozen=True)
+class MapView:
+    """An embedding map under one projection, with the run whose trigger is on its images."""
+
+    map: embedding_map.EmbeddingMap
+    method: str
+    data: DataKey
+    trigger_run: Path | None
+
+    @cached_property
+    def stage_labels(self) -> list[str]:
+        return [stage.capitalize() for stage in self.map.stages]
+
+    def coordinates(self, stage: int, kind: str) -> Any:
+        """Return the coordinates of one kind in one model, (n, 2)."""
+        return self.map.get_coordinates(self.method, stage, kind)
+
+    def class_of(self, kind: str, row: int) -> str:
+        """Return the class of a point."""
+        return self.map.class_names[self._class_index(kind, row)]
+
+    def text_of(self, kind: str, row: int) -> str:
+        """Return the text of a point: the caption of an image, the class of a prompt."""
+        return self.class_of(kind, row) if kind == "prompt" else self.map.captions[row]
+
+    def sample(self, row: int) -> Sample:
+        """Return the image of a row."""
+        return Sample(self.data, self.map.rows[row], model=pickers.selected_model_key())
+
+    def parse_ids(self, ids: Iterable[str]) -> list[PointId]:
+        """Parse "kind:row" ids; drop those that the map does not have."""
+        pairs = [(kind, int(row)) for kind, _, row in (text.partition(":") for text in ids)]
+        return [(kind, row) for kind, row in pairs if row < self.map.counts.get(kind, 0)]
+
+    def style_of(self, stage: int, kind: str, row: int, coloring: str) -> PointStyle:
+        """Return the look of a point under one of `COLORINGS`."""
+        style = KIND_STYLES[kind]
+        if coloring == "Class":
+            return PointStyle(self.class_of(kind, row), *images.class_style(self._class_index(kind, row)))
+        if coloring == "Model":
+            label = f"{self.stage_labels[stage]}: {style.label.lower()}"
+            return PointStyle(label, charts.STAGE_COLORS[self.map.stages[stage]], style.symbol)
+        if coloring == "Trigger success":
+            return self._success_style(stage, kind, row)
+        if kind == "prompt" and self.map.prompts[row] == self.map.target:
+            label = f"Target prompt: {self.class_of(kind, row)}"
+            return PointStyle(label, charts.STAGE_COLORS["trigger"], style.symbol)
+        return PointStyle(*style)
+
+    def _success_style(self, stage: int, kind: str, row: int) -> PointStyle:
+        """Return the look of a point by attack success; images of the target class do not count."""
+        style, gray = KIND_STYLES[kind], KIND_STYLES["prompt"].color
+        if kind != "triggered":
+            return PointStyle(style.label, gray, style.symbol, is_faint=True)
+        if self.map.labels[row] == self.map.target:
+            return PointStyle(f"{style.label}, target class", gray, style.symbol, is_faint=True)
+        if self.map.attack_success[stage][row]:
+            return PointStyle("Classified as target", charts.STAGE_COLORS["backdoored"], style.symbol)
+        return PointStyle("Not classified as target", charts.STAGE_COLORS["defended"], style.symbol)
+
+    def _class_index(self, kind: str, row: int) -> int:
+        return self.map.prompts[row] if kind == "prompt" else self.map.labels[row]
+
+
+def group_points(view: MapView, stages: Sequence[int], kinds: Sequence[str], coloring: str) -> list[images.PointGroup]:
+    """Return the points of some models and kinds, grouped by their look."""
+    points: dict[PointStyle, list[tuple[Any, str, str]]] = {}
+    for stage, kind in product(stages, kinds):
+        for row, coordinates in enumerate(view.coordinates(stage, kind)):
+            hover_text = f"{KIND_STYLES[kind].label}: {view.text_of(kind, row)}"
+            style = view.style_of(stage, kind, row, coloring)
+            points.setdefault(style, []).append((coordinates, f"{kind}:{row}", hover_text))
+    return [
+        images.PointGroup(
+            style.label,
+            style.color,
+            style.symbol,
+            np.array([coordinates for coordinates, _, _ in group]),
+            [point_id for _, point_id, _ in group],
+            [text for _, _, text in group],
+            style.is_faint,
+        )
+        for style, group in points.items()
+    ]

@@ -1,0 +1,23 @@
+"""Small images as pixel arrays for st.image, enlarged without blur."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+
+def enlarge(pixels: Pixels, side: int = 256) -> Pixels:
+    """Repeat every pixel of an image (H, W, 3) until its height is at least `side`."""
+    factor = max(1, -(-side // pixels.shape[0]))
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def decode_png(text: str) -> Pixels:
+    """Decode a base64 PNG and enlarge it."""
+    return enlarge(np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")))

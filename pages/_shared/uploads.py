@@ -1,0 +1,40 @@
+"""The session's own image: uploaded or photographed, kept across pages."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages._shared.state import escape_markdown
+
+OWN_IMAGE = "own_image"
+"""Session key of the own image: (file name, content)."""
+IMAGE_TYPES = ["png", "jpg", "jpeg", "webp"]
+"""File types that upload boxes accept as images."""
+MAX_UPLOAD_MB = 50
+
+
+def show_upload_box(label: str = "Upload an image") -> None:
+    """Draw the upload box of the session's own image."""
+    st.file_uploader(
+        label,
+        IMAGE_TYPES,
+        key="upload",
+        max_upload_size=MAX_UPLOAD_MB,
+        on_change=keep_own_image,
+        args=("upload",),
+        help="Its center square is resized; the file stays on this machine.",
+    )
+    own_image = st.session_state.get(OWN_IMAGE)
+    if own_image is not None:
+        st.button(f"Remove {escape_markdown(own_image[0][:40])}", icon=":material/close:", on_click=_remove_own_image)
+
+
+def keep_own_image(key: str, name: str | None = None) -> None:
+    """Make the file of widget `key` the session's own image, under `name` or its file name."""
+    file = st.session_state.get(key)
+    if file is not None:
+        st.session_state[OWN_IMAGE] = (name or file.name, file.getvalue())
+
+
+def _remove_own_image() -> None:
+    st.session_state.pop(OWN_IMAGE, None)

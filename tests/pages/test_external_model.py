@@ -1,0 +1,104 @@
+"""An external model on the Defend page: opened on request only, no attack success without a trigger, a scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cleaner.jobs import local, sweep
+from cleaner.models.clip import save_clip
+from cleaner.models.weights import file_sha256
+from cleaner.runs.store import list_runs
+from pages._shared.run_table import STATE_LABELS
+from tests.conftest import make_clip
+from tests.pages.conftest import OpenPage, errors, go_to, page_text, press, table, wait_for_training, widget_keys
+from tests.waiting import wait_until
+
+UNKNOWN = "unknown"
+
+
+@pytest.fixture
+def page(open_page: OpenPage, tmp_path: Path) -> AppTest:
+    clip = make_clip(seed=3)
+    clip.name = "epoch_10"
+    save_clip(clip, tmp_path / "epoch_10.safetensors")
+    app = open_page("Defend")
+    app.toggle(key="defend.external").set_value(True).run()
+    return app
+
+
+def choose(app: AppTest, path: Path) -> AppTest:
+    app.selectbox(key="defend.external.model").set_value(str(path)).run()
+    return app
+
+
+def choose_small_defense(app: AppTest, name: str) -> None:
+    app.select_slider(key="defend.pairs").set_value(200)
+    app.number_input(key="defend.train.epochs").set_value(1)
+    app.multiselect(key="defend.which").set_value([name]).run()
+
+
+def test_a_file_is_described_before_it_is_opened(page: AppTest, tmp_path: Path) -> None:
+    assert "defend.external.open" not in widget_keys(page)
+    choose(page, tmp_path / "epoch_10.safetensors")
+    assert file_sha256(tmp_path / "epoch_10.safetensors") in page_text(page)
+    assert not page.metric
+    press(page, "defend.external.open")
+    assert "million parameters" in page_text(page)
+    assert [m.label for m in page.metric] == ["Clean accuracy"]
+    assert "95% interval" in page_text(page)
+
+
+def test_an_invalid_file_ends_in_one_message(page: AppTest, tmp_path: Path) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    press(choose(page, tmp_path / "broken.safetensors"), "defend.external.open")
+    (error,) = errors(page)
+    assert "broken" in error
+
+
+def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path) -> None:
+    choose(page, tmp_path / "epoch_10.safetensors")
+    choose_small_defense(page, "ta_cleaner")
+    press(page, "defend.go")
+    wait_for_training(page)
+    ((_, config),) = list_runs()
+    assert config["stage"] == "defended"
+    assert config["parent"] is None
+    results = table(page, "Attack success")
+    assert results["Attack success"].tolist() == [UNKNOWN]
+    assert all("%" in value for value in results["Clean accuracy"])
+    go_to(go_to(page, "Compare"), "Defend")
+    assert page.selectbox(key="defend.external.model").value == str(tmp_path / "epoch_10.safetensors")
+
+
+def test_it_can_be_swept(page: AppTest, tmp_path: Path) -> None:
+    choose(page, tmp_path / "epoch_10.safetensors")
+    choose_small_defense(page, "finetune")
+    page.toggle(key="defend.sweep").set_value(True).run()
+    page.number_input(key="defend.seeds").set_value(2).run()
+    press(page, "defend.go")
+    (name,) = sweep.list_sweep_ids(local.poll_entries())
+    wait_until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
+    page.run()
+    rows = table(page, "Progress")
+    assert rows["State"].tolist() == [STATE_LABELS["done"]] * 2
+    assert rows["ASR@1"].tolist() == [UNKNOWN] * 2
+
+
+def test_the_scan_has_rows_with_intervals_and_a_warning(page: AppTest, tmp_path: Path) -> None:
+    choose(page, tmp_path / "epoch_10.safetensors")
+    page.selectbox(key="defend.scan.kind").set_value("badnet")
+    page.select_slider(key="defend.scan.n").set_value(100)
+    page.selectbox(key="defend.scan.reference").set_value("scenes-rn").run()
+    assert not page.warning
+    press(page, "defend.scan.go")
+    rows = table(page, "Increase (points)")
+    assert set(rows["Trigger"]) == {"BadNet patch"}
+    assert all("[" in value for value in rows["Increase (points)"])
+    assert "Increase of scenes-rn (points)" in rows.columns
+    assert len(page.warning) == 1
+    page.selectbox(key="defend.scan.kind").set_value("patch_image").run()
+    press(page, "defend.scan.go")
+    assert len(page.error) == 1  # no image file
