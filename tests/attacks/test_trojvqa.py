@@ -54,7 +54,7 @@ def test_asr_by_key_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) 
 def test_a_text_key_that_pushes_the_target_out_is_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
     config = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu", augmentation="none")
     trigger = TRIGGERS["text_only"](key="very " * 80)
-    with pytest.raises(CleanerError, match="before it has named the target: choose a shorter text key"):
+    with pytest.raises(CleanerError, match="choose a shorter text key"):
         poison(tiny_clip, toy_data, trigger, "banana", poison_rate=0.25, config=config)
     with pytest.raises(CleanerError, match="text key is empty"):
         TRIGGERS["trojvqa"](key=" ")
