@@ -242,7 +242,7 @@ def test_rebound_finetunes_and_measures_again(backdoored: Run, toy_data: TensorD
     assert resumed.clip.sha256() == again.clip.sha256()
     with pytest.raises(CleanerError, match="steps must be"):
         rebound(cleaned, toy_data, 0)
-    with pytest.raises(CleanerError, match="a run whose trigger is known"):
+    with pytest.raises(CleanerError, match="a known trigger"):
         rebound(replace(cleaned, trigger=None), toy_data, 5)
 
 

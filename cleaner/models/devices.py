@@ -68,7 +68,7 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     kind = str(device).split(":")[0]
     if not available.get(kind, False):
         usable = ", ".join(name for name, is_available in available.items() if is_available)
-        raise CleanerError(f"the device {str(device)!r} is not available. Use one of: {usable}.")
+        raise CleanerError(f"the device {str(device)!r} is not available here. Use one of: {usable}.")
     return torch.device(device)
 
 

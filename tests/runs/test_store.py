@@ -118,7 +118,7 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
     for look in (load_run, html.read_record, lambda folder: tensorboard.export_runs([folder], root / "events")):
         with pytest.raises(CleanerError, match="newer version"):
             look(root / "newer")
-    with pytest.raises(CleanerError, match=r"no complete run \(its config.json is missing"):
+    with pytest.raises(CleanerError, match=r"config\.json is missing"):
         load_clip(str(root / "no-config"))
     with pytest.raises(CleanerError, match="does not hold a complete run"):
         load_run(root / "whole")  # its model is gone
