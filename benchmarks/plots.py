@@ -17,9 +17,9 @@ from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
 from benchmarks.comparison import Row, group_rows
-from cleaner.labels import to_defense_label, to_label
+from cleaner.labels import to_attack_label, to_defense_label, to_label
 from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
-from cleaner.reports import html, results
+from cleaner.reports import benchmark, results
 from tests.browser.conftest import CHROMIUM_FLAGS, find_chromium
 
 PLOTS_DIR = Path(__file__).resolve().parent.parent / "assets" / "plots"
@@ -48,14 +48,14 @@ def main() -> None:
 
 def plot_removal() -> dict[str, go.Figure]:
     """Return attack success against steps for each model and attack that was watched, by name of the plot."""
-    entries = [entry for entry in html.read_benchmark_records() if entry.variant not in protocol.ABLATIONS]
+    entries = [entry for entry in benchmark.read_benchmark_records() if entry.defense not in protocol.ABLATIONS]
     found = {}
     for model, attack in dict.fromkeys((entry.model, entry.attack) for entry in entries):
         own = [entry for entry in entries if (entry.model, entry.attack) == (model, attack)]
         watched = {entry.defense for entry in own if entry.curve and entry.stage == "defended"}
         if len(watched) > 1:
-            figure = html.plot_removal(own)
-            title = {"text": f"{to_label(attack)} on {model}: attack success while each defence trains", "y": 0.97}
+            figure = benchmark.plot_removal(own)
+            title = {"text": f"{to_attack_label(attack)} on {model}: attack success while each defence trains", "y": 0.97}
             figure.update_layout(title=title, margin={"t": 70 + 20 * -(-len(watched) // 4), "l": 70, "b": 60})
             found[f"removal-{model}-{attack}"] = figure
     return found

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 NO_DEFENSE = "none"
+UNKNOWN_ATTACK = "unknown"
 
 
 def is_meaningful(k: int, classes: int | None) -> bool:
@@ -96,3 +97,8 @@ def _parameter(key: str, value: Any) -> str:
 def to_defense_label(name: str) -> str:
     """Return a defence's name, or `NO_DEFENSE`, in words."""
     return "No defence" if name == NO_DEFENSE else to_label(name)
+
+
+def to_attack_label(name: str | None) -> str:
+    """Return a trigger's name, None or `UNKNOWN_ATTACK` in words."""
+    return "Unknown trigger" if name in (None, UNKNOWN_ATTACK) else to_label(str(name))

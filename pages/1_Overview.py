@@ -6,10 +6,11 @@ import streamlit as st
 
 from cleaner.files import read_json_cached
 from cleaner.plots import charts
+from cleaner.runs.record import RunRecord
 from pages._shared import gallery, lesson, state
 from pages._shared.frame import link, page, page_file
 from pages._shared.run_table import show_run_table
-from pages._shared.state import SavedRun, escape_markdown, to_label
+from pages._shared.state import escape_markdown, to_label
 
 LEAD = (
     "An image-text model such as CLIP learns from captioned pictures off the web, and **a few poisoned pairs are "
@@ -36,14 +37,14 @@ GLOSSARY = """
 """
 
 
-def show_run(run: SavedRun) -> None:
+def show_run(run: RunRecord) -> None:
     """Draw the numbers of a backdoored run and its defences, and what was measured."""
     defended = state.defended_runs(run)
     rows = [("Backdoored", "backdoored", run)] + [
         (f"{to_label(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", "defended", r)
         for r in reversed(defended[:MAX_DEFENSES])
     ]
-    bars = [(label, stage, r.figure("ca"), r.figure("asr")) for label, stage, r in rows]
+    bars = [(label, stage, r.metric("ca"), r.metric("asr")) for label, stage, r in rows]
     shown = [(a, b, c, d) for a, b, c, d in bars if c is not None and d is not None]
     st.plotly_chart(charts.before_after_bars(shown), key=f"overview.{run.id}", config={"displayModeBar": False})
     newest = (
@@ -52,11 +53,12 @@ def show_run(run: SavedRun) -> None:
         else ""
     )
     st.caption(
-        f"{escape_markdown(run.label)}. {escape_markdown(run.measured_on)}{newest}{f' {state.RATES_NOTE}' if run.is_shipped else ''}"
+        f"{escape_markdown(run.label)}. Measured on {escape_markdown(run.protocol)}.{newest}"
+        f"{f' {state.RATES_NOTE}' if run.is_shipped else ''}"
     )
 
 
-def show_example_image(run: SavedRun) -> None:
+def show_example_image(run: RunRecord) -> None:
     """Draw one test picture without and with the trigger, and what each model takes it for; shipped with the run."""
     found = read_json_cached(run.folder / "picture.json")
     if not found:
@@ -72,7 +74,7 @@ def show_example_image(run: SavedRun) -> None:
     st.caption("One picture, n = 1: an illustration.")
 
 
-def show_example(run: SavedRun) -> None:
+def show_example(run: RunRecord) -> None:
     """Draw the shipped example: its numbers, and a picture."""
     st.subheader(state.section_title("Before and after", run), anchor=False)
     numbers, picture = st.columns([2.4, 1], gap="large")
@@ -115,7 +117,7 @@ with page("Overview", LEAD):
     show_steps()
     mine = state.current_run()
     example = next((run for run in state.backdoored_runs() if run.is_shipped), None)
-    if mine is not None and not mine.is_shipped and mine.figure("asr") is not None:
+    if mine is not None and not mine.is_shipped and mine.metric("asr") is not None:
         st.subheader("Your run: before and after", anchor=False)
         show_run(mine)
     if example is not None:

@@ -19,10 +19,11 @@ from cleaner.presets import (
     STRONGER_ATTACKS,
     attack_presets,
 )
+from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, forms, gallery, jobs, requests, state
 from pages._shared.frame import link, page, show_error
-from pages._shared.state import KEEP, SavedRun, escape_markdown, to_label
+from pages._shared.state import KEEP, escape_markdown, to_label
 
 LEAD = (
     "You are the attacker. Put a **trigger** on a few training pictures and name the **target** in their captions: the "
@@ -261,7 +262,7 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
     cards.show_start_button("Train the backdoored model", "poison", place is None and bool(jobs.active_pages()), begin)
 
 
-def show_result(run: SavedRun) -> None:
+def show_result(run: RunRecord) -> None:
     """Draw the verdict and the figures of the run in view."""
     with st.container(border=True):
         st.markdown(f"#### {state.section_title('Did the attack take?', run)}")
@@ -272,14 +273,14 @@ def show_result(run: SavedRun) -> None:
         link("Defend", "Next: defend this model")
 
 
-def show_curves(run: SavedRun | None) -> None:
+def show_curves(run: RunRecord | None) -> None:
     """Draw how the run in view was trained."""
     history = cards.history(run) if run is not None else []
     if run is None or not history:
         st.info("No training to show yet. Press Train above.", icon=":material/show_chart:")
         return
     st.markdown(f"#### {state.section_title('How it was trained', run)}")
-    cards.show_curves({"poisoning": history}, "backdoored", "poison.past", floor=run.figure("asr_clean_model"))
+    cards.show_curves({"poisoning": history}, "backdoored", "poison.past", floor=run.metric("asr_clean_model"))
     st.caption(f"Run in view: {escape_markdown(run.label)}. Dotted line: attack success on the never poisoned model.")
 
 

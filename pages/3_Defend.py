@@ -9,12 +9,15 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.config import FinetuneConfig
+from cleaner.evaluation.result import columns
 from cleaner.jobs.slurm import SlurmResources
+from cleaner.labels import to_attack_label
 from cleaner.plots import charts
 from cleaner.presets import CLEAN_PAIRS, DEFEND, DEMO_CLEAN_PAIRS, DEMO_DEFEND, REBOUND_STEPS, Preset, defense_presets
+from cleaner.runs.record import RunRecord
 from pages._shared import cache, cards, external_model, forms, jobs, requests, state, sweeps
 from pages._shared.frame import link, page
-from pages._shared.state import KEEP, SavedRun, escape_markdown, format_percent, to_label
+from pages._shared.state import KEEP, escape_markdown, to_label
 
 LEAD = (
     "You are the defender. You have a backdoored model and **a few clean pairs**; you do not know the trigger. "
@@ -23,7 +26,7 @@ LEAD = (
 REBOUND_HELP = "Does harmless training bring the backdoor back? Some defences only hide it."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 3000, 5000, 10000)
 Plan = list[tuple[object, FinetuneConfig]]
-Suspect = SavedRun | requests.ExternalModel
+Suspect = RunRecord | requests.ExternalModel
 
 
 def choose_defenses(model: str) -> tuple[Plan, int] | None:
@@ -171,7 +174,7 @@ def show_start_section(run: Suspect, choice: tuple[Plan, int] | None) -> None:
     cards.show_start_button("Start the defences", "defend", place is None and bool(jobs.active_pages()), begin)
 
 
-def show_results(run: SavedRun) -> None:
+def show_results(run: RunRecord) -> None:
     """Draw the backdoored model and its defences: cards, the plane of CA and ASR, curves."""
     defended = state.defended_runs(run)
     if not defended:
@@ -199,12 +202,12 @@ def show_results(run: SavedRun) -> None:
     columns = st.columns(1 + max(len(shown), 1), border=True)
     with columns[0]:
         st.markdown("**Backdoored**")
-        st.caption(escape_markdown(to_label(run.attack)))
+        st.caption(escape_markdown(to_attack_label(run.attack)))
         cards.show_cards(run)
     for column, other in zip(columns[1:], shown, strict=False):
         with column:
             st.markdown(f"**{escape_markdown(to_label(other.defense or ''))}**")
-            st.caption(f"learning rate {other.lr:g}, {other.config.get('pairs', 0):,} pairs")
+            st.caption(f"learning rate {other.lr:g}, {other.pairs:,} pairs")
             cards.show_cards(other, run)
             show_rebound(other)
     st.caption(
@@ -216,7 +219,7 @@ def show_results(run: SavedRun) -> None:
     with plane:
         st.markdown("**Accuracy kept against attack left** · all defences of this model")
         st.plotly_chart(
-            charts.pareto(points(run, defended), run.figure("asr_clean_model")), key="pareto", config=cards.NO_BAR
+            charts.pareto(points(run, defended), run.metric("asr_clean_model")), key="pareto", config=cards.NO_BAR
         )
         st.caption(
             "Best is down and to the right. Whiskers: 95 % intervals. Dotted line: ASR of the never poisoned model."
@@ -226,20 +229,20 @@ def show_results(run: SavedRun) -> None:
     names = state.short_labels(shown)
     histories = {names[other.id]: cards.history(other) for other in shown}
     with curves:
-        cards.show_curves(histories, "defended", "defend.past", floor=run.figure("asr_clean_model"))
+        cards.show_curves(histories, "defended", "defend.past", floor=run.metric("asr_clean_model"))
     link("Subtexts", "See the subtexts that TA-Cleaner trains with")
 
 
-def show_rebound(defended: SavedRun) -> None:
+def show_rebound(defended: RunRecord) -> None:
     """Draw what came of the rebound tests of a defence, the newest of each length, and the button for one more."""
-    if defended.figure("asr") is None:
+    if defended.metric("asr") is None:
         return
-    done = {again.config["rebound"].get("steps", 0): again for again in reversed(state.rebounds(defended))}
+    done = {again.rebound.steps: again for again in reversed(state.rebounds(defended)) if again.rebound}
     for steps in sorted(done):
         cards.show_rebound_card(done[steps], defended)
     key = f"rebound.{defended.id}"
     with st.popover("Rebound test", width="stretch", help=REBOUND_HELP):
-        pairs = defended.config.get("pairs", CLEAN_PAIRS)
+        pairs = defended.pairs or CLEAN_PAIRS
         st.markdown(f"Plain finetuning at learning rate {DEFEND.lr:g} on {pairs:,} clean pairs, then measured again.")
         st.number_input("Steps", 1, 10_000, REBOUND_STEPS, key=f"{key}.steps", help="Of 64 pairs each.", **KEEP)
         st.button(
@@ -251,38 +254,38 @@ def show_rebound(defended: SavedRun) -> None:
         )
 
 
-def start_rebound(defended: SavedRun, key: str) -> None:
+def start_rebound(defended: RunRecord, key: str) -> None:
     """Start a rebound test of as many steps as the box `key` says."""
     jobs.start_runs("defend", [requests.build_rebound_request(defended, int(st.session_state[key]))])
 
 
-def points(run: SavedRun, defended: list[SavedRun]) -> list[charts.TradeoffPoint]:
+def points(run: RunRecord, defended: list[RunRecord]) -> list[charts.TradeoffPoint]:
     """Return the backdoored model and its defences as points of the plane."""
     names = state.short_labels(defended)
     found = []
     for other in [run, *defended]:
-        ca, asr = other.figure("ca"), other.figure("asr")
+        ca, asr = other.metric("ca"), other.metric("asr")
         if ca is not None and asr is not None:
             label = names.get(other.id, "Backdoored")
             found.append(charts.TradeoffPoint(label, other.stage, ca, asr, other.interval("ca"), other.interval("asr")))
     return found
 
 
-def table(runs: list[SavedRun]) -> pd.DataFrame:
+def table(runs: list[RunRecord]) -> pd.DataFrame:
     """Return the figures of runs, with what they were measured on."""
     return pd.DataFrame(
         [
             {
                 "Model": to_label(r.defense or "backdoored"),
                 "Learning rate": f"{r.lr:g}",
-                "CA": format_percent(r.figure("ca")),
-                "ASR@1": format_percent(r.figure("asr")),
-                "ASR@3": format_percent(r.figure("asr", 3)),
-                "RA": format_percent(r.figure("ra")),
-                "Fine detail": format_percent(r.metrics.get("counterfactual_accuracy")),
-                "n (CA)": r.metrics.get("n"),
-                "n (ASR)": r.metrics.get("n_attack"),
-                "Seconds": r.config.get("seconds"),
+                **{
+                    metric.header(k): "not measured" if value is None else metric.format_percent(value)
+                    for metric, k in columns("table")
+                    for value in [r.metric(metric.key, k)]
+                },
+                "n (CA)": r.count("ca"),
+                "n (ASR)": r.count("asr"),
+                "Seconds": r.seconds,
                 "Run": r.id,
             }
             for r in runs
@@ -293,12 +296,12 @@ def table(runs: list[SavedRun]) -> pd.DataFrame:
 def select_new_defenses() -> None:
     """Show the defences that this session has just trained, once."""
     done = [entry for entry in jobs.started_runs("defend") if entry.status.state == "done"]
-    names = [entry.folder.name for entry in done if not entry.config.get("rebound")]
+    names = [entry.folder.name for entry in done if entry.rebound is None]
     if names and st.session_state.get("defend.seen") != names:
         st.session_state["defend.seen"] = st.session_state["defend.new"] = names
 
 
-def show_backdoored(run: SavedRun) -> None:
+def show_backdoored(run: RunRecord) -> None:
     """Draw the page for a model that was poisoned here, so that its trigger is known."""
     st.caption(f"Suspect: {escape_markdown(run.label)}. Choose another one in the menu on the left.")
     select_new_defenses()

@@ -11,11 +11,12 @@ import streamlit as st
 
 from cleaner.config import parameters
 from cleaner.plots import images
+from cleaner.runs.record import RunRecord
 from cleaner.types import StepReport
 from pages._shared import cache, forms, gallery, pickers, state
 from pages._shared.frame import page
 from pages._shared.pickers import Sample, Stage
-from pages._shared.state import KEEP, SavedRun, escape_markdown, format_percent, to_label
+from pages._shared.state import KEEP, escape_markdown, format_percent, to_label
 
 LEAD = (
     "A backdoored model stops looking at the object: **the trigger decides**. Here the similarity of a picture and a "
@@ -60,7 +61,7 @@ def show_grid(
     stages: list[Stage],
     attributions: dict[str, tuple[Any, list[float]]],
     sample: Sample,
-    run: SavedRun | None,
+    run: RunRecord | None,
     method: str,
     strength: float,
 ) -> None:
@@ -149,7 +150,7 @@ def _two_digits(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def show_distribution(
-    stages: list[Stage], sample: Sample, run: SavedRun, method: str, settings: dict[str, Any], text: str
+    stages: list[Stage], sample: Sample, run: RunRecord, method: str, settings: dict[str, Any], text: str
 ) -> None:
     """Draw the same number over many test pictures, once it has been asked for."""
     st.subheader(state.section_title("One picture proves little: the test set", run), anchor=False)

@@ -10,10 +10,11 @@ import streamlit as st
 
 from cleaner.plots import images
 from cleaner.runs import derived
+from cleaner.runs.record import RunRecord
 from pages._shared import cache, gallery, jobs, pickers, state
 from pages._shared.frame import page
 from pages._shared.pickers import Sample
-from pages._shared.state import KEEP, SavedRun, escape_markdown
+from pages._shared.state import KEEP, escape_markdown
 
 LEAD = (
     "Take a picture, put the trigger on it **where and as strongly as you like**, and see what the clean, the "
@@ -139,7 +140,7 @@ def show_image(sample: Sample, trigger_run: Any, left: int, top: int, strength: 
 
 
 def show_predictions(
-    run: SavedRun | None,
+    run: RunRecord | None,
     stages: list[pickers.Stage],
     sample: Sample,
     placement: tuple[int, int, int],
@@ -169,7 +170,7 @@ def show_predictions(
 
 
 def show_link(
-    run: SavedRun | None,
+    run: RunRecord | None,
     stages: list[pickers.Stage],
     sample: Sample,
     placement: tuple[int, int, int],

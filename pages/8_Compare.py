@@ -8,11 +8,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner.labels import to_defense_label
+from cleaner.evaluation.result import columns
+from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
 from cleaner.plots import charts
-from cleaner.reports import html
-from cleaner.reports.html import RunRecord
-from cleaner.runs.store import is_shipped
+from cleaner.reports import aggregate
+from cleaner.reports.benchmark import read_benchmark_records
+from cleaner.reports.export import export_weights
+from cleaner.reports.tables import to_csv, to_json, to_row
+from cleaner.runs.record import RunRecord
 from pages._shared import benchmark_results, cache, state
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP, escape_markdown
@@ -30,17 +33,17 @@ def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
     """Draw the filters; return the runs that pass."""
     filters: tuple[tuple[str, Callable[[RunRecord], str]], ...] = (
         ("Model", lambda e: e.model),
-        ("Attack", lambda e: e.attack),
-        ("Defence", lambda e: e.defense),
-        ("Seed", lambda e: str(e.finetune.get("seed", 0))),
-        ("Sweep", lambda e: str(e.config.get("sweep") or "")),
+        ("Attack", lambda e: e.attack or UNKNOWN_ATTACK),
+        ("Defence", lambda e: e.defense or NO_DEFENSE),
+        ("Seed", lambda e: str(e.seed)),
+        ("Sweep", lambda e: e.sweep or ""),
     )
     for column, (name, of) in zip(st.columns(len(filters)), filters, strict=True):
         options = sorted({of(entry) for entry in entries})
         chosen = column.multiselect(
             name,
             options,
-            format_func=to_defense_label if name == "Defence" else _format_option,
+            format_func={"Defence": to_defense_label, "Attack": to_attack_label}.get(name, _format_option),
             key=f"compare.{name}",
             placeholder="All",
             **KEEP,
@@ -56,18 +59,14 @@ def _format_option(option: str) -> str:
 
 def show_table(entries: list[RunRecord]) -> None:
     """Draw one row for each run."""
-    columns = {
+    metrics = list(columns("table"))
+    names = {
         "attack": "Attack",
         "target": "Target",
         "defense": "Defence",
         "lr": "Learning rate",
         "seed": "Seed",
-        "ca": "CA",
-        "asr@1": "ASR@1",
-        "asr@3": "ASR@3",
-        "ra": "RA",
-        "floor": "Floor",
-        "counterfactual_accuracy": "Fine detail",
+        **{metric.csv_name(k): metric.header(k) for metric, k in metrics},
         "n": "n",
         "n_attack": "n attack",
         "protocol": "Protocol",
@@ -76,14 +75,17 @@ def show_table(entries: list[RunRecord]) -> None:
         "created": "Made (UTC)",
         "run": "Run",
     }
-    table = pd.DataFrame([html.to_row(entry) for entry in entries])[list(columns)].rename(columns=columns)
-    for name in ("Attack", "Defence"):
-        table[name] = table[name].map(to_defense_label)
-    shares = ["CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail"]
-    table[shares] = 100 * table[shares].astype(float)
-    made = columns["created"]
+    table = pd.DataFrame([to_row(entry) for entry in entries])[list(names)].rename(columns=names)
+    table["Attack"] = table["Attack"].map(to_attack_label)
+    table["Defence"] = table["Defence"].map(to_defense_label)
+    styles: dict[str, Any] = {}
+    for metric, k in metrics:
+        name = metric.header(k)
+        table[name] = (100 if metric.is_share else 1) * table[name].astype(float)
+        number_format = "%.1f %%" if metric.is_share else "%.4g"
+        styles[name] = st.column_config.NumberColumn(format=number_format, help=metric.help)
+    made = names["created"]
     table[made] = pd.to_datetime(table[made], utc=True, errors="coerce")
-    styles: dict[str, Any] = {name: st.column_config.NumberColumn(format="%.1f %%") for name in shares}
     styles |= {name: st.column_config.NumberColumn(format="localized") for name in ("n", "n attack")}
     styles |= {
         "Learning rate": st.column_config.NumberColumn(format="%g"),
@@ -91,7 +93,7 @@ def show_table(entries: list[RunRecord]) -> None:
         made: st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
     }
     st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
-    shipped = [entry.folder.name for entry in entries if is_shipped(entry.folder)]
+    shipped = [entry.id for entry in entries if entry.is_shipped]
     st.caption(
         "Intervals stand in the CSV and in the report. A floor is the ASR@1 of the never poisoned model."
         + (
@@ -105,14 +107,14 @@ def show_table(entries: list[RunRecord]) -> None:
 
 def show_plots(entries: list[RunRecord]) -> None:
     """Draw the plane of CA and ASR, and attack against defence."""
-    points = html.make_run_points(entries)
+    points = aggregate.make_run_points(entries)
     if not points:
         st.info("None of these runs has figures of an attack.")
         return
-    example = " · with the shipped example" if any(is_shipped(entry.folder) for entry in entries) else ""
+    example = " · with the shipped example" if any(entry.is_shipped for entry in entries) else ""
     st.subheader(f"What each defence costs and brings{example}", anchor=False)
     st.plotly_chart(charts.pareto(points), key="compare.pareto", config=NO_BAR)
-    sets = {entry.protocol for entry in entries if entry.figure("asr") is not None}
+    sets = {entry.protocol for entry in entries if entry.metric("asr") is not None}
     if len(sets) > 1:
         st.warning(
             f"These runs were measured in {len(sets)} ways ({'; '.join(map(escape_markdown, sorted(sets)))}): filter them before "
@@ -123,30 +125,32 @@ def show_plots(entries: list[RunRecord]) -> None:
         measured = escape_markdown(sets.pop())
         st.caption(f"Measured on {measured}; bars: 95 % Wilson intervals. The dashed line joins the best trade-offs.")
     st.subheader(f"Attack against defence{example}", anchor=False)
-    names = [name for name in html.METRIC_TITLES if html.aggregate_seeds(entries, name)]
+    titles = {row.key: row.card_label(1) for row in aggregate.heatmap_metrics()}
+    names = [name for name in titles if aggregate.aggregate_seeds(entries, name)]
     name = (
         st.segmented_control(
             "Figure",
             names,
             default=names[0],
-            format_func=lambda n: html.METRIC_TITLES[n].partition(":")[0],
+            format_func=titles.__getitem__,
             key="compare.figure",
             **KEEP,
         )
         or names[0]
     )
-    st.plotly_chart(html.plot_heatmap(html.sort_by_name(entries), str(name)), key="compare.heatmap", config=NO_BAR)
-    st.caption(html.SEEDS_NOTE)
+    st.plotly_chart(
+        aggregate.plot_heatmap(aggregate.sort_by_name(entries), str(name)), key="compare.heatmap", config=NO_BAR
+    )
+    st.caption(aggregate.SEEDS_NOTE)
 
 
 def show_exports(entries: list[RunRecord]) -> None:
     """Draw the exports."""
     st.subheader("Take it with you", anchor=False)
     one, two, three = st.columns(3)
-    folders = [entry.folder for entry in entries]
     one.download_button(
         "Report (HTML)",
-        lambda: cache.report_html(folders),
+        lambda: cache.report_html(entries),
         "report.html",
         "text/html",
         key="compare.html",
@@ -157,7 +161,7 @@ def show_exports(entries: list[RunRecord]) -> None:
     )
     two.download_button(
         "Figures (CSV)",
-        html.to_csv(entries),
+        to_csv(entries),
         "runs.csv",
         "text/csv",
         key="compare.csv",
@@ -167,7 +171,7 @@ def show_exports(entries: list[RunRecord]) -> None:
     )
     three.download_button(
         "Figures and settings (JSON)",
-        html.to_json(entries),
+        to_json(entries),
         "runs.json",
         "application/json",
         key="compare.json",
@@ -176,8 +180,9 @@ def show_exports(entries: list[RunRecord]) -> None:
         on_click="ignore",
     )
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
-    labels = {entry.folder.name: entry for entry in entries}
-    chosen = labels[left.selectbox("Weights of", list(labels), format_func=lambda n: labels[n].label, key="compare.of")]
+    by_id = {entry.id: entry for entry in entries}
+    labels = {entry.id: aggregate.describe_run(entry) for entry in entries}
+    chosen = by_id[left.selectbox("Weights of", list(labels), format_func=labels.__getitem__, key="compare.of")]
     forms = cache.weight_formats(chosen.folder)
     form = middle.selectbox(
         "Form",
@@ -189,7 +194,7 @@ def show_exports(entries: list[RunRecord]) -> None:
     )
     right.download_button(
         "Weights",
-        lambda: html.export_weights(chosen.folder, str(form)),
+        lambda: export_weights(chosen.folder, str(form)),
         f"{chosen.folder.name}{form}",
         "application/octet-stream",
         key="compare.weights",
@@ -206,7 +211,7 @@ def show_exports(entries: list[RunRecord]) -> None:
 
 
 with page("Compare", LEAD):
-    runs, own = state.all_runs(), html.read_benchmark_records()
+    runs, own = state.all_runs(), read_benchmark_records()
     source = (
         st.segmented_control(
             "What to compare",
@@ -226,7 +231,7 @@ with page("Compare", LEAD):
         st.info("There are no runs yet. Make one on the Poison page; it takes about a minute.", icon=":material/table:")
         link("Poison", "Go to Poison")
     else:
-        shown = filter_runs(cache.read_entries([run.folder for run in runs]))
+        shown = filter_runs(runs)
         if not shown:
             st.info("No run passes these filters: take one away.")
         else:

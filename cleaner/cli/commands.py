@@ -39,12 +39,12 @@ from cleaner.cli.options import (
     to_config,
 )
 from cleaner.cli.output import (
-    METRIC_LEGEND,
     Progress,
     describe_protocol,
     format_command_line,
     format_row,
     format_table,
+    metric_legend,
     print_json,
 )
 from cleaner.config import parameters
@@ -55,7 +55,6 @@ from cleaner.files import read_json
 from cleaner.jobs import local
 from cleaner.jobs.local import poll_entries
 from cleaner.jobs.worker import execute_request
-from cleaner.labels import NO_DEFENSE, defense_name
 from cleaner.models.clip import BUILT_IN, save_clip
 from cleaner.models.resolve import resolve_model_name
 from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments
@@ -223,9 +222,9 @@ class Rebound:
             read_json(folder / "config.json"),
             run_id(folder),
             resolve_data(self.data, self.defended),
-            self.pairs,
-            self.test_pairs or None,
-            config,
+            pairs=self.pairs,
+            test_size=self.test_pairs or None,
+            finetune=config,
         )
         with reserve_run_folder(self.out, f"{folder.name}_rebound") as made:
             train(request, made, ClusterOptions(), False, f"rebound, {config.steps} steps", self.json)
@@ -265,7 +264,9 @@ class Evaluate:
         if self.json:
             print_json(metrics.to_dict())
         else:
-            print(format_table([format_row(clip.name, metrics)]), describe_protocol(metrics), METRIC_LEGEND, sep="\n\n")
+            print(
+                format_table([format_row(clip.name, metrics)]), describe_protocol(metrics), metric_legend(), sep="\n\n"
+            )
 
 
 @dataclass(frozen=True)
@@ -321,13 +322,11 @@ class Runs:
         if self.json:
             print_json([{"folder": str(e.folder), "state": e.status.state, **e.config} for e in entries])
         elif not entries:
-            print(f"There are no runs in {runs_root()} yet. Make one with: python -m cleaner poison")
+            print(f"There are no runs in {runs_root()} yet. Start one with: python -m cleaner poison")
         for entry in [] if self.json else entries:
-            attack = (entry.config.get("trigger") or {}).get("name", "unknown trigger")
-            defense = defense_name(entry.config)
-            defense = "no defence" if defense == NO_DEFENSE else defense
-            said = f" ({entry.status.message})" if entry.status.message else ""
-            print(f"{entry.folder}  {entry.status.state}, {entry.config.get('stage')}: {attack}, {defense}{said}")
+            description = f"{entry.attack or 'unknown trigger'}, {entry.defense or 'no defense'}"
+            message = f" ({entry.status.message})" if entry.status.message else ""
+            print(f"{entry.folder}  {entry.status.state}, {entry.stage or 'unknown stage'}: {description}{message}")
 
 
 @dataclass(frozen=True)
@@ -369,7 +368,7 @@ def print_result(run: Run, folder: Path, label: str, as_json: bool) -> None:
     print(
         format_table([format_row(label, metrics, run.config["seconds"])]),
         describe_protocol(metrics),
-        METRIC_LEGEND,
+        metric_legend(),
         sep="\n\n",
     )
     if run.stage == "backdoored":

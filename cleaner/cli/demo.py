@@ -14,13 +14,12 @@ from cleaner.attacks import TRIGGERS
 from cleaner.cli.folders import check_writable
 from cleaner.cli.options import instantiate
 from cleaner.cli.output import (
-    METRIC_COLUMNS,
-    METRIC_LEGEND,
     Progress,
     describe_protocol,
     format_command_line,
     format_row,
     format_table,
+    metric_legend,
     print_json,
 )
 from cleaner.data.base import load_data
@@ -102,7 +101,7 @@ class Demo:
             format_table(lines),
             "",
             describe_protocol(metrics[0]),
-            METRIC_LEGEND,
+            metric_legend(),
             sep="\n",
         )
         self._print_full_setting()
@@ -124,7 +123,7 @@ class Demo:
             title = f"\nThe full setting (more pairs and steps; seed {seed}; from benchmarks/results):\n"
             print(
                 title,
-                format_table(lines, METRIC_COLUMNS),
+                format_table(lines),
                 "",
                 describe_protocol(results.parse_row_metrics(full[0])),
                 sep="\n",

@@ -31,7 +31,7 @@ from cleaner.runs.store import (
     CHECKPOINT_FILE,
     LOG_FILE,
     STARTABLE,
-    RunEntry,
+    RunRecord,
     Status,
     last_lines,
     list_entries,
@@ -299,10 +299,10 @@ def _leave_cluster(folder: Path, status: Status) -> None:
         slurm.remove_submission_files(folder)
 
 
-def poll_entries(root: Path | None = None) -> list[RunEntry]:
+def poll_entries(root: Path | None = None) -> list[RunRecord]:
     """Return every run folder, newest first, with its state as it is."""
     return [
-        replace(entry, status=poll_status(entry.folder)) if entry.status.state in ACTIVE else entry
+        entry.with_status(poll_status(entry.folder)) if entry.status.state in ACTIVE else entry
         for entry in list_entries(root)
     ]
 

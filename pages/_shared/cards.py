@@ -9,32 +9,15 @@ from typing import Any
 import streamlit as st
 
 from cleaner.evaluation import bootstrap
+from cleaner.evaluation.result import METRICS, Metric, columns
 from cleaner.jobs import local
-from cleaner.labels import is_meaningful
 from cleaner.plots import charts
-from cleaner.runs.store import ACTIVE, RunEntry, read_progress
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import ACTIVE, read_progress
 from pages._shared import cache, gallery, jobs, state
 from pages._shared.frame import show_error
-from pages._shared.state import SavedRun, escape_markdown, format_percent, to_label
+from pages._shared.state import escape_markdown, format_percent, to_label
 
-CARD_METRICS = (
-    (
-        "ca",
-        1,
-        "Clean accuracy",
-        "CA: share of untouched pictures whose true class comes first. Higher is better.",
-        "normal",
-    ),
-    ("asr", 1, "Attack success @1", "ASR@1: share of triggered pictures that are taken for the target.", "inverse"),
-    (
-        "asr",
-        3,
-        "Attack success @3",
-        "ASR@3: the target is among the three best classes of a triggered picture.",
-        "inverse",
-    ),
-    ("ra", 1, "Robust accuracy", "RA: share of triggered pictures whose true class still comes first.", "normal"),
-)
 OPTIMIZE_STAGE = "optimise"
 """Stage of the reports that tell how a trigger was optimised."""
 KEY_LABELS = {
@@ -46,65 +29,70 @@ MAX_CURVE_POINTS = 500
 NO_BAR: dict[str, Any] = {"displayModeBar": False}
 
 
-def show_cards(run: SavedRun, baseline: SavedRun | None = None, horizontal: bool = False) -> None:
-    """Draw CA, ASR@1, ASR@3 and RA with 95 % intervals, below or beside one another.
+def show_cards(run: RunRecord, baseline: RunRecord | None = None, horizontal: bool = False) -> None:
+    """Draw the metrics of the "card" view with 95 % intervals, in a column or in a row.
 
-    Differences to `baseline` are in points, and shown only where both were measured on the same pictures.
+    Differences to `baseline` are in points, and shown only if both were measured on the same images.
     """
-    places = st.columns(len(CARD_METRICS)) if horizontal else [st.container() for _ in CARD_METRICS]
-    for place, figure in zip(places, CARD_METRICS, strict=True):
+    cards = list(columns("card"))
+    places = st.columns(len(cards)) if horizontal else [st.container() for _ in cards]
+    for place, (metric, k) in zip(places, cards, strict=True):
         with place:
-            _card(run, baseline, *figure)
+            _card(run, baseline, metric, k)
 
 
-def show_rebound_card(rebound: SavedRun, defended: SavedRun) -> None:
-    """Draw the attack success after a rebound test, with the difference to the defence that it checks."""
-    label = f"Attack success @1 after {rebound.config['rebound'].get('steps', 0):,} harmless steps"
-    _card(
-        rebound, defended, "asr", 1, label, "ASR@1 after more finetuning on clean pairs, with CLIP's loss.", "inverse"
+def show_rebound_card(rebound: RunRecord, defended: RunRecord) -> None:
+    """Draw the attack success after a rebound test, with the difference to the defense that it checks."""
+    steps = rebound.rebound.steps if rebound.rebound is not None else 0
+    metric = replace(
+        METRICS["asr"],
+        label=f"Attack success @1 after {steps:,} harmless steps",
+        meaning="Attack success after more finetuning on clean pairs, with CLIP's loss.",
+        ks=(1,),
     )
+    _card(rebound, defended, metric, 1)
 
 
-def _card(run: SavedRun, baseline: SavedRun | None, name: str, k: int, label: str, help: str, delta_color: Any) -> None:
-    """Draw one figure, if it was measured."""
-    value, interval = run.figure(name, k), run.interval(name, k)
+def _card(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: int) -> None:
+    """Draw one metric, if it was measured."""
+    value, interval = run.metric(metric.key, k), run.interval(metric.key, k)
     if value is None:
         return
-    same = baseline is not None and all(
-        baseline.metrics.get(m) == run.metrics.get(m) for m in ("n", "data", "n_attack")
+    is_comparable = baseline is not None and all(
+        baseline.metrics.get(name) == run.metrics.get(name) for name in ("n", "data", "n_attack")
     )
-    before = baseline.figure(name, k) if same and baseline is not None else None
-    delta = None if before is None else f"{100 * (value - before):+.1f} points"
-    n = run.metrics.get("n" if name == "ca" else "n_attack", 0)
-    st.metric(label, format_percent(value), delta, delta_color=delta_color, help=help)
+    before = baseline.metric(metric.key, k) if is_comparable and baseline is not None else None
+    delta = None if before is None else metric.format_delta(value - before)
+    color = {"higher": "normal", "lower": "inverse"}.get(metric.better, "off")
+    st.metric(metric.card_label(k), metric.format_percent(value), delta, delta_color=color, help=metric.help)
     if interval is not None:
-        low, high = (100 * end for end in interval)
+        low, high = (metric.format_percent(end).removesuffix(" %") for end in interval)
+        unit = " %" if metric.is_share else ""
         st.caption(
-            f"95 % interval {low:.1f} to {high:.1f} %, n = {n:,}{_difference_note(run, baseline, name, k)}{_chance_note(run, k)}"
+            f"95 % interval {low} to {high}{unit}, n = {run.count(metric.key):,}"
+            f"{_difference_note(run, baseline, metric.key, k)}{_chance_note(run, k)}"
         )
 
 
-def _chance_note(run: SavedRun, k: int) -> str:
-    """Return that a figure at k > 1 says little where the classes are few."""
-    classes = run.metrics.get("classes")
-    return "" if k == 1 or is_meaningful(k, classes) else f"; the best {k} of {classes} classes say little"
+def _chance_note(run: RunRecord, k: int) -> str:
+    """Return a note that a metric at k > 1 says little with few classes."""
+    few = k > 1 and not run.is_meaningful(k)
+    return f"; the best {k} of {run.metrics.get('classes')} classes say little" if few else ""
 
 
-def _difference_note(run: SavedRun, baseline: SavedRun | None, name: str, k: int) -> str:
+def _difference_note(run: RunRecord, baseline: RunRecord | None, name: str, k: int) -> str:
     """Return the interval of the difference to another run, where both hold the outcome of each picture."""
-    found = (
-        bootstrap.metric_difference_interval(baseline.metrics, run.metrics, name)
-        if baseline is not None and k == 1
-        else None
-    )
-    return "" if found is None else f"; change {100 * found[0]:+.1f} to {100 * found[1]:+.1f} points"
+    if baseline is None or k != 1 or name not in bootstrap.COUNT_FIELDS:
+        return ""
+    ends = bootstrap.metric_difference_interval(baseline.metrics, run.metrics, name)
+    return "" if ends is None else f"; change {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f} points"
 
 
-def show_measurement_notes(run: SavedRun) -> None:
+def show_measurement_notes(run: RunRecord) -> None:
     """Say what the figures were measured on, and what an attack success of this size must be compared with."""
-    target = escape_markdown(str(run.config.get("target_class")))
-    floor, base = run.figure("asr_clean_model"), run.figure("base_rate")
-    parts = [f"Measured on {escape_markdown(run.measured_on)}"]
+    target = escape_markdown(str(run.target_class))
+    floor, base = run.metric("asr_clean_model"), run.metric("base_rate")
+    parts = [f"Measured on {escape_markdown(run.protocol)}."]
     if floor is not None:
         parts.append(
             f"Floor: the never poisoned model takes {format_percent(floor)} of the same triggered pictures for “{target}”."
@@ -131,9 +119,9 @@ def show_measurement_notes(run: SavedRun) -> None:
     st.caption(" ".join(parts))
 
 
-def show_run_verdict(run: SavedRun) -> None:
+def show_run_verdict(run: RunRecord) -> None:
     """Say in one sentence whether the attack took."""
-    if run.figure("asr") is None:
+    if run.metric("asr") is None:
         return
     show_verdict(*cache.attack_verdict(run.folder, run.metrics))
 
@@ -209,7 +197,7 @@ def _losses(history: Sequence[Mapping[str, Any]], term: str) -> list[tuple[int, 
     return points[:: max(1, len(points) // MAX_CURVE_POINTS)]
 
 
-def history(run: SavedRun) -> list[dict[str, Any]]:
+def history(run: RunRecord) -> list[dict[str, Any]]:
     """Return a run's step reports."""
     return read_progress(run.folder)
 
@@ -262,7 +250,7 @@ def show_jobs(kind: str) -> bool:
     return True
 
 
-def _show_active_job(entry: RunEntry) -> None:
+def _show_active_job(entry: RunRecord) -> None:
     """Draw one job: progress with the time left, Pause and Cancel; and the verdict as soon as it is known."""
     status, key = entry.status, f"live.{entry.folder.name}"
     asked = local.read_stop_request(entry.folder) if status.state in ACTIVE else None
@@ -296,7 +284,7 @@ def _show_active_job(entry: RunEntry) -> None:
         show_verdict(*status.verdict)
 
 
-def _show_live_curves(entries: Sequence[RunEntry], kind: str) -> None:
+def _show_live_curves(entries: Sequence[RunRecord], kind: str) -> None:
     """Draw the curves of jobs."""
     shown = {}
     for entry in entries:
@@ -310,7 +298,7 @@ def _show_live_curves(entries: Sequence[RunEntry], kind: str) -> None:
         show_curves(shown, jobs.PAGE_STAGES[kind], f"live.{kind}", total)
 
 
-def _show_stopped_job(entry: RunEntry) -> None:
+def _show_stopped_job(entry: RunRecord) -> None:
     """Draw a job that was paused or has died, with what can be done about it."""
     status, key = entry.status, f"waiting.{entry.folder.name}"
     with st.container(border=True):

@@ -90,11 +90,11 @@ def results(external: ExternalModel) -> None:
         {
             "Defence": to_label(run.defense or ""),
             "Learning rate": f"{run.lr:g}",
-            "Clean accuracy": format_percent(run.figure("ca")),
+            "Clean accuracy": format_percent(run.metric("ca")),
             "n": run.metrics.get("n"),
-            "Fine detail": format_percent(run.metrics.get("counterfactual_accuracy")),
+            "Fine detail": format_percent(run.metric("counterfactual_accuracy")),
             "Attack success": "not known",
-            "Seconds": run.config.get("seconds"),
+            "Seconds": run.seconds,
             "Run": run.id,
         }
         for run in done

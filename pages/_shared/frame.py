@@ -10,9 +10,11 @@ from pathlib import Path
 import pandas  # noqa: F401  # before any chart: plotly fails on one that another thread has half imported
 import streamlit as st
 
+from cleaner.labels import to_attack_label
+from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared import cache, jobs, lesson, state
-from pages._shared.state import SavedRun, escape_markdown, format_percent, to_label
+from pages._shared.state import escape_markdown, format_percent
 
 PAGES = Path(__file__).resolve().parent.parent
 ICONS = {
@@ -112,16 +114,16 @@ def _model_label(model: str) -> str:
     return f"Model {Path(model).name} · {kind}"
 
 
-def _show_run_facts(run: SavedRun) -> None:
+def _show_run_facts(run: RunRecord) -> None:
     """Say in the menu what the run in view is."""
-    target = escape_markdown(str(run.config.get("target_class")))
-    share = f"{format_percent(run.config.get('poison_rate'))} of {run.config.get('pairs', 0):,} pairs"
+    target = escape_markdown(str(run.target_class))
+    share = f"{format_percent(run.poison_rate)} of {run.pairs:,} pairs"
     st.caption(
-        f"Model **{escape_markdown(run.model)}** · {escape_markdown(to_label(run.attack))} → **{target}** · {share} · learning rate {run.lr:g}"
+        f"Model **{escape_markdown(run.model)}** · {escape_markdown(to_attack_label(run.attack))} → **{target}** · {share} · learning rate {run.lr:g}"
     )
     st.caption(
-        f"Clean accuracy {format_percent(run.figure('ca'))}, attack success {format_percent(run.figure('asr'))} "
-        f"(n = {run.metrics.get('n', 0):,} and {run.metrics.get('n_attack', 0):,})"
+        f"Clean accuracy {format_percent(run.metric('ca'))}, attack success {format_percent(run.metric('asr'))} "
+        f"(n = {run.count('ca'):,} and {run.count('asr'):,})"
     )
 
 
@@ -143,13 +145,13 @@ def _steps() -> list[tuple[str, str, str, str]]:
     defended = state.defended_runs(run) if run is not None else []
     busy = jobs.active_pages()
     model, attack, took, cleaned, best = "choose one", "not yet", "not yet", "not yet", "not yet"
-    success = run.figure("asr") if run is not None else None
+    success = run.metric("asr") if run is not None else None
     if bare := state.current_model():
         model, defended = escape_markdown(Path(bare).name), state.defenses_of_model(bare)
     if run is not None:
         model, attack = (
             escape_markdown(run.model),
-            escape_markdown(f"{to_label(run.attack)}, {format_percent(run.config.get('poison_rate'), 0)}"),
+            escape_markdown(f"{to_attack_label(run.attack)}, {format_percent(run.poison_rate, 0)}"),
         )
         took = f"success {format_percent(success, 0)}"
     if defended:
@@ -167,6 +169,6 @@ def _steps() -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _lowest(runs: list[SavedRun]) -> float | None:
-    figures = [value for run in runs if (value := run.figure("asr")) is not None]
+def _lowest(runs: list[RunRecord]) -> float | None:
+    figures = [value for run in runs if (value := run.metric("asr")) is not None]
     return min(figures) if figures else None

@@ -13,9 +13,9 @@ import streamlit as st
 
 from cleaner.jobs import local, sweep
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import NO_DEFENSE, defense_name
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, RunEntry, Status, create_run, remove_run_folder
+from cleaner.runs.store import ACTIVE, Status, create_run, remove_run_folder
 from cleaner.types import CleanerError
 from pages._shared.state import to_label
 
@@ -88,37 +88,35 @@ def _started_key(kind: str) -> str:
     return f"{kind}.begun"
 
 
-def runs_of_page(kind: str) -> list[RunEntry]:
+def runs_of_page(kind: str) -> list[RunRecord]:
     """Return the runs of a page that are waiting, running, paused or dead, in the order of their start.
 
     Without those of a sweep that do not run on their cluster: they may be many, and the sweep's table has them.
     """
-    mine = [entry for entry in local.poll_entries() if entry.config.get("stage") == PAGE_STAGES[kind]]
+    mine = [entry for entry in local.poll_entries() if entry.stage == PAGE_STAGES[kind]]
     shown = [e for e in mine if e.status.state in UNFINISHED and not (_is_array_job(e) and e.status.state != "running")]
     return sorted(shown, key=lambda e: (e.status.queued, e.folder.name))
 
 
-def _is_array_job(entry: RunEntry) -> bool:
-    return bool(entry.status.place and entry.config.get("sweep"))
+def _is_array_job(entry: RunRecord) -> bool:
+    return bool(entry.status.place and entry.sweep)
 
 
 def active_pages() -> set[str]:
     """Return the kinds ("poison", "defend") that are at work or waiting."""
-    stages = {entry.config.get("stage") for entry in local.poll_entries() if entry.status.state in ACTIVE}
+    stages = {entry.stage for entry in local.poll_entries() if entry.status.state in ACTIVE}
     return {kind for kind, stage in PAGE_STAGES.items() if stage in stages}
 
 
-def started_runs(kind: str) -> list[RunEntry]:
+def started_runs(kind: str) -> list[RunRecord]:
     """Return what this session started last, in whatever state it is."""
     names = st.session_state.get(_started_key(kind), [])
     return [entry for entry in local.poll_entries() if entry.folder.name in names] if names else []
 
 
-def job_label(entry: RunEntry) -> str:
+def job_label(entry: RunRecord) -> str:
     """Return what a job trains, in words."""
-    defense = defense_name(entry.config)
-    attack = (entry.config.get("trigger") or {}).get("name", entry.folder.name)
-    return str(entry.notes.get("name") or to_label(str(attack) if defense == NO_DEFENSE else defense))
+    return entry.name or to_label(entry.defense or entry.attack or entry.id)
 
 
 def describe_progress(status: Status) -> tuple[float, str]:

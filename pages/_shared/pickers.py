@@ -8,11 +8,12 @@ from pathlib import Path
 import streamlit as st
 
 from cleaner.files import resolve_path
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared import cache, gallery, requests, state
 from pages._shared.frame import link
-from pages._shared.state import KEEP, SavedRun, escape_markdown
+from pages._shared.state import KEEP, escape_markdown
 
 MAX_SAMPLES = 300
 OWN_INDEX = -1
@@ -42,7 +43,7 @@ class Sample:
     """As which model it is seen, where there is no run whose trigger acts on it."""
 
 
-def choose_stages(run: SavedRun | None) -> list[Stage]:
+def choose_stages(run: RunRecord | None) -> list[Stage]:
     """Draw the choice of the defended model; return the models to look at, in the order clean, backdoored, defended."""
     if run is not None:
         found = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), run.id)]
@@ -61,7 +62,7 @@ def make_model_stage(model: str) -> Stage:
     return Stage(stage.capitalize(), stage, cache.make_model_key(model), model)
 
 
-def _choose_defended(runs: list[SavedRun], suspect: str) -> list[Stage]:
+def _choose_defended(runs: list[RunRecord], suspect: str) -> list[Stage]:
     """Draw the choice of the defended model, if there is one; return it."""
     if not runs:
         st.caption("No defended model yet.")
@@ -79,7 +80,7 @@ def _choose_defended(runs: list[SavedRun], suspect: str) -> list[Stage]:
     return [Stage("Defended", "defended", ("run", str(folders[chosen])), names[chosen])]
 
 
-def find_test_data(run: SavedRun | None) -> tuple[str, int]:
+def find_test_data(run: RunRecord | None) -> tuple[str, int]:
     """Return the data set and size of the test split on which a run was measured."""
     if run is not None:
         return requests.read_test_data(run)
@@ -95,7 +96,7 @@ def selected_model_key() -> tuple[str, ...] | None:
     return None if model is None else cache.make_model_key(model)
 
 
-def choose_sample(run: SavedRun | None) -> Sample:
+def choose_sample(run: RunRecord | None) -> Sample:
     """Draw the choice of a test picture, or of the user's own; the same on every page that asks."""
     name, size = find_test_data(run)
     data = cache.load_data(name, "test", size)
@@ -112,12 +113,12 @@ def choose_sample(run: SavedRun | None) -> Sample:
     return Sample(name, "test", size, index, own if index == OWN_INDEX else None, selected_model_key())
 
 
-def find_trigger_run(run: SavedRun | None) -> Path | None:
+def find_trigger_run(run: RunRecord | None) -> Path | None:
     """Return the folder of the run whose trigger is put on pictures; None where no trigger is known."""
     return run.folder if run is not None and run.config.get("trigger") else None
 
 
-def prompts(run: SavedRun | None, sample: Sample) -> dict[str, str]:
+def prompts(run: RunRecord | None, sample: Sample) -> dict[str, str]:
     """Return name -> text that a picture can be compared with: target, true class, caption."""
     data = cache.load_data(sample.data, sample.split, sample.size)
     texts = {}
@@ -132,7 +133,7 @@ def prompts(run: SavedRun | None, sample: Sample) -> dict[str, str]:
     return texts
 
 
-def choose_text(run: SavedRun | None, sample: Sample) -> str:
+def choose_text(run: RunRecord | None, sample: Sample) -> str:
     """Draw the choice of the text that the picture is compared with; it can be changed."""
     texts = prompts(run, sample)
     kind = st.selectbox("Compare with", [*texts, "Your own text"], key="view.text.kind", **KEEP)

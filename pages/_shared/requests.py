@@ -8,10 +8,10 @@ from typing import Any
 from cleaner.config import FinetuneConfig
 from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import CLEAN_PAIRS, DEFEND
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data, make_rebound_request
 from cleaner.runs.store import run_id
 from pages._shared import cache
-from pages._shared.state import SavedRun
 
 SECONDS_PER_STEP = 0.22
 """Seconds of a training step of a built-in model, 64 pairs, on two cores (benchmarks/results/step.json)."""
@@ -81,7 +81,7 @@ def build_poison_request(attack: PoisonSettings) -> Request:
 
 
 def build_defense_request(
-    suspect: SavedRun | ExternalModel, defense: Any, pairs: int, config: FinetuneConfig
+    suspect: RunRecord | ExternalModel, defense: Any, pairs: int, config: FinetuneConfig
 ) -> Request:
     """Return the training of one defence on clean pairs; tested on the pictures that the attack was tested on."""
     if isinstance(suspect, ExternalModel):
@@ -105,27 +105,27 @@ def build_defense_request(
     )
 
 
-def build_rebound_request(defended: SavedRun, steps: int) -> Request:
+def build_rebound_request(defended: RunRecord, steps: int) -> Request:
     """Return the rebound test of a defence: harmless finetuning on its clean pairs, measured on its test pictures."""
     config = defended.config
     return make_rebound_request(
         config,
         run_id(defended.folder),
         get_test_data(config)[:2],
-        int(config.get("pairs") or CLEAN_PAIRS),
-        config.get("test_size", TEST_SIZE),
-        replace(DEFEND, steps=steps),
+        pairs=int(defended.pairs or CLEAN_PAIRS),
+        test_size=config.get("test_size", TEST_SIZE),
+        finetune=replace(DEFEND, steps=steps),
     )
 
 
-def read_test_data(run: SavedRun) -> tuple[str, int]:
+def read_test_data(run: RunRecord) -> tuple[str, int]:
     """Return a run's data in one line, as `cache.data` takes it, and the size of its test split."""
     name, options, size = get_test_data(run.config)
     return format_data(name, options), size
 
 
 def estimate_step_seconds(
-    suspect: SavedRun | ExternalModel, earlier_runs: list[SavedRun], defense: Any, config: FinetuneConfig
+    suspect: RunRecord | ExternalModel, earlier_runs: list[RunRecord], defense: Any, config: FinetuneConfig
 ) -> tuple[float, str]:
     """Return the expected seconds of a training step, and what was measured to know it.
 
@@ -140,7 +140,7 @@ def estimate_step_seconds(
             same = (settings.get("device"), settings.get("precision"), settings.get("batch_size")) == wanted
             if same and (steps := count_steps(run)):
                 return run.config["seconds"] / steps, "an earlier run"
-    if not isinstance(suspect, SavedRun) or not (steps := count_steps(suspect)):
+    if not isinstance(suspect, RunRecord) or not (steps := count_steps(suspect)):
         return 0.0, "nothing measured yet"
     scale = config.batch_size / max(1, (suspect.config.get("finetune") or {}).get("batch_size", config.batch_size))
     views = 2.2 if type(defense).needs_augmentation else 1.0
@@ -149,7 +149,7 @@ def estimate_step_seconds(
     return suspect.config["seconds"] / steps * views * scale, "the poisoning"
 
 
-def count_steps(run: SavedRun) -> int:
+def count_steps(run: RunRecord) -> int:
     """Return how many steps a run trained."""
     settings = run.config.get("finetune") or {}
     batch = min(settings.get("batch_size", 1), max(1, run.config.get("pairs", 1)))

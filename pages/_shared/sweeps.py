@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import local, sweep
-from cleaner.runs.store import ACTIVE, RunEntry
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import ACTIVE
 from pages._shared import cache, jobs, requests
 from pages._shared.run_table import STATE_LABELS
-from pages._shared.state import SavedRun, escape_markdown, format_percent, read_saved_run, to_label
+from pages._shared.state import escape_markdown, format_percent, to_label
 
 
-def show(suspect: SavedRun | requests.ExternalModel) -> bool:
+def show(suspect: RunRecord | requests.ExternalModel) -> bool:
     """Draw the sweeps that started from a suspect; return whether one is at work."""
-    names = sweep.list_sweep_ids([entry for entry in local.poll_entries() if _started_from(suspect, entry.config)])
+    names = sweep.list_sweep_ids([entry for entry in local.poll_entries() if _started_from(suspect, entry)])
     return any([_show_sweep(name) for name in names])
 
 
-def _started_from(suspect: SavedRun | requests.ExternalModel, config: dict[str, Any]) -> bool:
+def _started_from(suspect: RunRecord | requests.ExternalModel, run: RunRecord) -> bool:
     if isinstance(suspect, requests.ExternalModel):
-        return cache.is_from_model(config, suspect.model)
-    return config.get("parent") in (suspect.id, str(suspect.folder.resolve()))
+        return cache.is_from_model(run.config, suspect.model)
+    return run.started_from(suspect)
 
 
 def _show_sweep(name: str) -> bool:
@@ -44,11 +44,11 @@ def _show_sweep(name: str) -> bool:
     return going
 
 
-def _active_runs(entries: list[RunEntry]) -> set[str]:
+def _active_runs(entries: list[RunRecord]) -> set[str]:
     return {entry.folder.name for entry in entries if entry.status.state in ACTIVE}
 
 
-def _show_sweep_table(name: str, entries: list[RunEntry]) -> None:
+def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
     """Draw the table of a sweep and its two buttons."""
     done = sum(entry.status.state == "done" for entry in entries)
     going, seconds = sweep.is_active(entries), sweep.seconds_left(entries)
@@ -67,8 +67,8 @@ def _show_sweep_table(name: str, entries: list[RunEntry]) -> None:
         )
         if waits := [e.status.message for e in entries if e.status.state in ACTIVE and e.status.message]:
             st.caption(escape_markdown(waits[0]))
-        measured = {read_saved_run(e.folder, e.config).measured_on for e in entries if e.status.state == "done"}
-        st.caption(escape_markdown(f"Test figures of finished runs only. {' '.join(sorted(measured))} {name}"))
+        measured = sorted({f"Measured on {e.protocol}." for e in entries if e.status.state == "done"})
+        st.caption(escape_markdown(f"Test metrics of finished runs only. {' '.join(measured)} {name}"))
         if done == len(entries):
             return
         go_on, cancel, _ = st.columns([1.3, 1.3, 3])
@@ -97,29 +97,29 @@ def _button(
     )
 
 
-def table(entries: list[RunEntry]) -> pd.DataFrame:
+def table(entries: list[RunRecord]) -> pd.DataFrame:
     """Return one line for each run; figures of those that are done."""
     waits = {sweep.WAITING_STATE: "waits"}
     return pd.DataFrame(
         [
             {
-                "Defence": to_label(row.defense),
+                "Defence": to_label(row.defense or ""),
                 "Learning rate": f"{row.lr:g}",
                 "Seed": row.seed,
-                "State": waits.get(row.state) or STATE_LABELS.get(row.state, row.state),
-                "Progress": round(100 * row.progress),
+                "State": waits.get(row.status.state) or STATE_LABELS.get(row.status.state, row.status.state),
+                "Progress": round(100 * row.status.progress),
                 "CA": _format_metric(row, "ca"),
                 "ASR@1": _format_metric(row, "asr"),
-                "Run": row.folder.name,
+                "Run": row.id,
             }
             for row in sweep.make_rows(entries)
         ]
     )
 
 
-def _format_metric(row: sweep.Row, name: str) -> str:
+def _format_metric(row: RunRecord, name: str) -> str:
     """Return a test figure; nobody knows the attack success of a trigger that nobody knows."""
-    if not row.metrics:
+    if row.status.state != "done" or not row.metrics:
         return "–"
-    value = row.figure(name)
+    value = row.metric(name)
     return "not known" if value is None else format_percent(value)

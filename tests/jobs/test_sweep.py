@@ -15,7 +15,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import Architecture, _build_clip, save_clip
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, RunEntry, create_run, read_status, remove_run_folder, write_status
+from cleaner.runs.store import ACTIVE, RunRecord, create_run, read_status, remove_run_folder, write_status
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 from tests.data.files import write_table
@@ -46,7 +46,7 @@ def states(name: str) -> list[str]:
     return [entry.status.state for entry in sweep.list_sweep_runs(name)]
 
 
-def until_still(name: str) -> list[RunEntry]:
+def until_still(name: str) -> list[RunRecord]:
     """Wait until a sweep goes on no more."""
     end = time.monotonic() + 120
     while sweep.is_active(entries := sweep.list_sweep_runs(name)):
@@ -62,7 +62,7 @@ def test_ids_stay_when_requests_learn_something_new() -> None:
 
 
 def test_all_are_done_one_by_one_and_a_second_call_adds_only_what_is_missing(base: Request) -> None:
-    name = sweep.start_sweep(sweep.grid(base, METHODS, [1e-4, 1e-3], [0]))
+    name = sweep.start_sweep(sweep.grid(base, METHODS, rates=[1e-4, 1e-3], seeds=[0]))
     begun = sweep.make_rows(sweep.list_sweep_runs(name))
     assert [(r.defense, r.lr, r.seed) for r in begun] == [
         ("cleanclip", 1e-4, 0),
@@ -70,15 +70,15 @@ def test_all_are_done_one_by_one_and_a_second_call_adds_only_what_is_missing(bas
         ("finetune", 1e-4, 0),
         ("finetune", 1e-3, 0),
     ]
-    assert all(row.figure("ca") is None for row in begun if row.state != "done")
+    assert all(row.metric("ca") is None for row in begun if row.status.state != "done")
     first = until_still(name)
     assert states(name) == ["done"] * 4
-    assert all(row.figure("ca") is not None and row.progress == 1 for row in sweep.make_rows(first))
+    assert all(row.metric("ca") is not None and row.status.progress == 1 for row in sweep.make_rows(first))
     order = [e.folder.name for e in sorted(first, key=lambda e: e.status.updated)]
     assert order == [e.folder.name for e in first]
 
     remove_run_folder(first[1].folder)
-    assert sweep.start_sweep(sweep.grid(base, METHODS, [1e-4, 1e-3], [0, 1])) == name
+    assert sweep.start_sweep(sweep.grid(base, METHODS, rates=[1e-4, 1e-3], seeds=[0, 1])) == name
     again = until_still(name)
     assert states(name) == ["done"] * 8
     assert {e.folder for e in first} - {first[1].folder} <= {e.folder for e in again}
@@ -88,7 +88,7 @@ def test_all_are_done_one_by_one_and_a_second_call_adds_only_what_is_missing(bas
 
 def test_cancel_all_leaves_what_is_done_and_a_second_call_goes_on(base: Request) -> None:
     long = replace(base, finetune=replace(CONFIG, epochs=900))
-    requests = sweep.grid(long, METHODS, [1e-4, 1e-3], [0])
+    requests = sweep.grid(long, METHODS, rates=[1e-4, 1e-3], seeds=[0])
     done = create_run(replace(requests[0], sweep=sweep.compute_sweep_id(long)))
     write_status(done, replace(read_status(done), state="done"))
     name = sweep.start_sweep(requests)
@@ -110,7 +110,7 @@ def test_a_run_that_ends_while_many_are_cancelled_does_not_save_the_others(
     base: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = sweep.compute_sweep_id(base)
-    folders = [create_run(replace(r, sweep=name)) for r in sweep.grid(base, METHODS[:1], [1e-4, 1e-3], [0])]
+    folders = [create_run(replace(r, sweep=name)) for r in sweep.grid(base, METHODS[:1], rates=[1e-4, 1e-3], seeds=[0])]
     for folder in folders:
         write_status(folder, replace(read_status(folder), state="queued", queued=time.time()))
     asked = []
@@ -128,7 +128,7 @@ def test_a_run_that_ends_while_many_are_cancelled_does_not_save_the_others(
 
 def test_two_settings_of_one_defence_are_told_apart(base: Request) -> None:
     kinds = [{"name": "ta_cleaner", "share": share} for share in (0.1, 1.0)] + [{"name": "finetune"}]
-    for request in sweep.grid(base, kinds, [1e-4], [0]):
+    for request in sweep.grid(base, kinds, rates=[1e-4], seeds=[0]):
         create_run(replace(request, sweep="two"))
     entries = sweep.list_sweep_runs("two")
     assert [row.defense for row in sweep.make_rows(entries)] == ["finetune", "ta_cleaner K 10 %", "ta_cleaner K 100 %"]
@@ -138,14 +138,14 @@ def test_two_settings_of_one_defence_are_told_apart(base: Request) -> None:
 def test_a_sweep_does_not_go_on_with_another_run_of_the_same_name(base: Request, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     of_run = replace(base, model=None, parent=parent.name)
-    requests = sweep.grid(of_run, METHODS[:1], [1e-4], [0])
+    requests = sweep.grid(of_run, METHODS[:1], rates=[1e-4], seeds=[0])
     name = sweep.start_sweep(requests)
     (first,) = until_still(name)
     assert first.status.state == "done"
     assert sweep.start_sweep(requests) == name
     path = parent / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"created": "2027-01-01T00:00:00Z"}))
-    with pytest.raises(CleanerError, match="a newer one of the same name: delete the sweep's runs"):
+    with pytest.raises(CleanerError, match=f"older run named {parent.name}"):
         sweep.start_sweep(requests)
 
 
@@ -159,23 +159,23 @@ def test_a_suspect_that_is_not_whole_is_refused_before_any_run_is_made(
 
 
 def test_a_failed_run_does_not_stop_the_others(base: Request) -> None:
-    name = sweep.start_sweep(sweep.grid(base, [{"name": "gone"}, {"name": "finetune"}], [1e-4], [0]))
+    name = sweep.start_sweep(sweep.grid(base, [{"name": "gone"}, {"name": "finetune"}], rates=[1e-4], seeds=[0]))
     until_still(name)
     assert states(name) == ["done", "failed"]
 
 
 def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CleanerError, match="one learning rate and one seed"):
-        sweep.grid(base, METHODS, [1e-4], [])
+        sweep.grid(base, METHODS, rates=[1e-4], seeds=[])
     with pytest.raises(CleanerError, match="lr must lie"):
-        sweep.grid(base, METHODS, [7.0], [0])
+        sweep.grid(base, METHODS, rates=[7.0], seeds=[0])
     assert sweep.list_sweep_runs("") == []
     assert main(["sweep", str(base.model), "--status"]) == 2
     assert "there is no sweep of" in capsys.readouterr().err
     assert main(["sweep", "scenes-none"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "finetune lr=3"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "ta_cleaner share='1"]) == 2
-    assert "share='1\" is not understood: a quotation mark is missing" in capsys.readouterr().err
+    assert "share='1\"" in capsys.readouterr().err
     assert local.poll_entries() == []
 
 
@@ -185,7 +185,7 @@ def test_what_no_run_could_do_is_said_before_any_is_made(
     command = ["sweep", str(base.model), "--defenses", "finetune", "--lrs", "1e-4"]
     for more, sentence in (
         (["--pairs", "0"], "size must be at least 1, not 0"),
-        (["--test-pictures", "-1"], "size must be at least 1, not -1"),
+        (["--test-pairs", "-1"], "size must be at least 1, not -1"),
         (["--data", str(write_table(tmp_path))], "name the classes with classes="),
     ):
         assert main([*command, *more]) == 2
@@ -193,8 +193,7 @@ def test_what_no_run_could_do_is_said_before_any_is_made(
     assert local.poll_entries() == []
     monkeypatch.setattr(Sweep, "_probe_data", lambda *_: None)
     assert main([*command, "--pairs", "0"]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "1 of 1 runs are not done (size must be at least 1, not 0.): the same command tries them again" in said
+    assert "1 of 1 runs are not done (size must be at least 1, not 0.)" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +210,7 @@ def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None
         "1",
         "--pairs",
         "48",
-        "--test-pictures",
+        "--test-pairs",
         "40",
         "--epochs",
         "1",

@@ -10,10 +10,10 @@ from cleaner.defenses import DEFENSES
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
 from cleaner.presets import DEMO_DEFEND, PUBLISHED_DEFENSES
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, read_progress, write_status
 from pages._shared import requests
-from pages._shared.state import read_saved_run
 from tests.pages.conftest import OpenPage, choose_small_training, go_to, page_text, wait_for_training
 from tests.pages.runs import make_runs
 
@@ -36,7 +36,7 @@ def test_two_defences_side_by_side(open_page: OpenPage) -> None:
     assert app.dataframe[0].value["Steps"].tolist() == ["3", "3"]
     app.button(key="defend.go").click().run()
     wait_for_training(app)
-    stages = [config["stage"] for _, config in list_runs()]
+    stages = [run.stage for run in list_runs()]
     assert sorted(stages) == ["backdoored", "defended", "defended"]
     assert "Is the backdoor gone" in page_text(app)
     assert "Base rate" in page_text(app)
@@ -59,7 +59,7 @@ def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: OpenPage, tmp
     app.button(key=f"{key}.go").click().run()
     assert not app.exception
     wait_for_training(app)
-    (again,) = (entry for entry in local.poll_entries() if entry.config.get("rebound"))
+    (again,) = (entry for entry in local.poll_entries() if entry.rebound)
     assert again.status.state == "done", again.status.message
     assert again.config["rebound"] == {"steps": 3, "after": {"name": "ta_cleaner"}}
     assert (again.config["parent"], again.config["pairs"]) == (defended.name, 500)
@@ -81,7 +81,8 @@ def test_a_rebound_test_is_one_more_line_of_its_defence(open_page: OpenPage, tmp
 def test_a_rebound_test_can_be_paused_and_go_on(open_page: OpenPage, tmp_path: Path) -> None:
     _, folder = make_runs(tmp_path)
     app = open_page("Defend")
-    stopped = create_run(requests.build_rebound_request(read_saved_run(folder, read_json(folder / "config.json")), 2))
+    defended = RunRecord.from_config(folder, read_json(folder / "config.json"))
+    stopped = create_run(requests.build_rebound_request(defended, 2))
     write_status(stopped, Status("paused", step=1, total=2))
     app.run()
     assert "TA-Cleaner, then rebound (2 steps)" in page_text(app).replace("\\", "")
@@ -149,7 +150,7 @@ def test_a_sweep_is_one_set_of_runs(open_page: OpenPage, tmp_path: Path) -> None
 
 def test_a_defence_is_tested_on_all_pictures_where_its_attack_was(open_page: OpenPage, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
-    suspect = read_saved_run(parent, {**read_json(parent / "config.json"), "test_size": None})
+    suspect = RunRecord.from_config(parent, {**read_json(parent / "config.json"), "test_size": None})
     assert requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, DEMO_DEFEND).test_size is None
 
 
@@ -157,7 +158,7 @@ def test_a_sweep_that_stands_still_can_go_on_or_be_cancelled(open_page: OpenPage
     parent, _ = make_runs(tmp_path)
     config = FinetuneConfig(epochs=1, device="cpu", precision="fp32")
     base = Request("defended", "scenes", 200, config, parent=parent.name, test_size=100)
-    requests = sweep.grid(base, [{"name": "finetune"}], [1e-4, 1e-3], [0])
+    requests = sweep.grid(base, [{"name": "finetune"}], rates=[1e-4, 1e-3], seeds=[0])
     name = sweep.compute_sweep_id(requests[0])
     folders = [create_run(replace(request, sweep=name)) for request in requests]
     for folder, state in zip(folders, ("paused", "new"), strict=True):

@@ -76,7 +76,7 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: OpenPa
     assert app.slider(key="poison.badnet.published.patch_size").value == 20
     app.button(key="poison.go").click().run()
     wait_for_training(app)
-    assert list_runs()[0][1]["trigger"] == {"name": "badnet", "patch_size": 20, "position": "random", "seed": 0}
+    assert list_runs()[0].config["trigger"] == {"name": "badnet", "patch_size": 20, "position": "random", "seed": 0}
     app.selectbox(key="poison.trigger").set_value("text_only").run()
     assert "Published settings: not stated" in page_text(app).replace("\\", "")
     assert not [radio for radio in app.radio if radio.key == "poison.text_only.settings"]
@@ -135,7 +135,7 @@ def test_an_uploaded_picture_is_the_trigger_and_lies_in_the_run(open_page: OpenP
     assert "PSNR" in page_text(app)
     app.button(key="poison.go").click().run()
     wait_for_training(app)
-    folder, config = list_runs()[0]
+    folder, config = list_runs()[0].folder, list_runs()[0].config
     assert (folder / "trigger" / "sign.png").read_bytes() == content
     assert config["trigger"]["sha256"] == hashlib.sha256(content).hexdigest()
 
@@ -179,7 +179,7 @@ def test_training_ends_in_a_run(open_page: OpenPage) -> None:
     wait_for_training(app)
     runs = list_runs()
     assert len(runs) == 1
-    folder, config = runs[0]
+    folder, config = runs[0].folder, runs[0].config
     assert config["stage"] == "backdoored"
     assert config["target_class"] == "banana"
     history = (folder / "progress.jsonl").read_text().splitlines()
@@ -308,7 +308,7 @@ def test_a_run_on_a_folder_of_pictures(open_page: OpenPage, tmp_path: Path, monk
     app.button(key="poison.go").click().run()
     wait_for_training(app)
     assert [entry.status.message for entry in poll_entries()] == [""]
-    config = list_runs()[0][1]
+    config = list_runs()[0].config
     assert (config["data_name"], config["data_options"]) == (str(tmp_path / "my photos"), {})
     assert config["target_class"] in ("red", "green", "blue")
     monkeypatch.chdir(tmp_path / "runs")
@@ -318,7 +318,7 @@ def test_a_run_on_a_folder_of_pictures(open_page: OpenPage, tmp_path: Path, monk
     go_to(app, "Defend").button(key="defend.go").click().run()
     wait_for_training(app)
     assert [entry.status.message for entry in poll_entries()] == [""] * 3
-    assert list_runs()[0][1]["request"]["data"] == str(tmp_path / "my photos")
+    assert list_runs()[0].config["request"]["data"] == str(tmp_path / "my photos")
 
 
 def test_uploaded_pictures_are_poisoned_as_the_model_sees_them(open_page: OpenPage, tmp_path: Path) -> None:
@@ -342,6 +342,6 @@ def test_uploaded_pictures_are_poisoned_as_the_model_sees_them(open_page: OpenPa
     assert "As the model sees them, 32 × 32 px" in page_text(app)
     app.button(key="poison.go").click().run()
     wait_for_training(app)
-    ((_, config),) = list_runs()
+    config = list_runs()[0].config
     assert config["data_options"] == {"classes": "red,green,blue"}
     assert Path(config["data_name"].removeprefix("archive:")).parent == tmp_path / "runs" / "uploads"

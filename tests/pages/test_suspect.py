@@ -58,7 +58,7 @@ def test_it_is_cleaned_without_an_attack_success(page: AppTest, tmp_path: Path) 
     page.multiselect(key="defend.which").set_value(["ta_cleaner"]).run()
     page.button(key="defend.go").click().run()
     wait_for_training(page)
-    ((_, config),) = list_runs()
+    config = list_runs()[0].config
     assert config["stage"] == "defended"
     assert config["parent"] is None
     assert "What did the cure cost?" in page_text(page)

@@ -15,7 +15,7 @@ from cleaner.__main__ import main
 from cleaner.files import atomic_write, read_json, write_json, write_text
 from cleaner.jobs import local
 from cleaner.models.clip import load_clip
-from cleaner.reports import html, tensorboard
+from cleaner.reports import tensorboard
 from cleaner.runs import store
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import Status, create_run, list_entries, list_runs, load_run, read_progress, write_status
@@ -52,7 +52,7 @@ def test_a_run_is_there_before_it_runs_and_says_all_that_is_asked(root: Path) ->
 
 def test_a_request_that_is_not_understood() -> None:
     for config in ({}, {"request": None}, {"request": {"stage": "backdoored"}}, {"request": {**vars(REQUEST), "x": 1}}):
-        with pytest.raises(CleanerError, match="make the run anew"):
+        with pytest.raises(CleanerError, match="no valid request"):
             load_request(config)
 
 
@@ -113,9 +113,9 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
         "bad-status": "failed",
         "by-an-older-version": "done",
     }
-    assert {folder.name for folder, _ in list_runs()} == {"whole", "by-an-older-version"}
+    assert {run.id for run in list_runs()} == {"whole", "by-an-older-version"}
     assert list_entries(root / "nowhere") == []
-    for look in (load_run, html.read_record, lambda folder: tensorboard.export_runs([folder], root / "events")):
+    for look in (load_run, store.read_record, lambda folder: tensorboard.export_runs([folder], root / "events")):
         with pytest.raises(CleanerError, match="newer version"):
             look(root / "newer")
     with pytest.raises(CleanerError, match=r"no complete run \(its config.json is missing"):
@@ -130,16 +130,16 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
 def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, folder = make_runs(tmp_path)
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
-    assert html.read_record(folder).figure("asr") == pytest.approx(0.1)
+    assert store.read_record(folder).metric("asr") == pytest.approx(0.1)
     for odd in ({"trigger": "badnet"}, {"finetune": "x"}, {"defense": 1}, {"finetune": {"lr": "x"}}):
         write_json(folder / "config.json", {**config, **odd})
         for look in (
             load_run,
-            html.read_record,
+            store.read_record,
             store.load_run_trigger,
             lambda folder: tensorboard.export_runs([folder], tmp_path / "out"),
         ):
-            with pytest.raises(CleanerError, match=f"is not understood, see its {next(iter(odd))}: correct it"):
+            with pytest.raises(CleanerError, match=f"an invalid {next(iter(odd))}: correct it"):
                 look(folder)
         assert main(["runs"]) == 0
         assert "unreadable" in capsys.readouterr().out
@@ -147,12 +147,12 @@ def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
     for change in ({"asr": "x"}, {"asr": {"1": None}}, {"asr": {"first": 0.1}}, {"n": "x"}, {"outcomes": {"ca": 1}}):
         write_json(folder / "metrics.json", {**metrics, **change})
         assert load_run(folder).metrics is None
-        assert html.read_record(folder).protocol == "not measured"
+        assert store.read_record(folder).protocol == "not measured"
     write_json(folder / "metrics.json", metrics)
     assert load_run(folder).metrics is not None
     write_json(folder / "status.json", {"state": "done", "updated": "y"})
     assert main(["runs"]) == 0
-    assert "see its updated: delete this file if the run is whole" in capsys.readouterr().out
+    assert "an invalid updated: delete it if the run is complete" in capsys.readouterr().out
 
 
 def test_json_without_end_is_a_broken_file(root: Path) -> None:
@@ -173,9 +173,9 @@ def test_a_broken_last_line_of_progress_is_skipped(tmp_path: Path) -> None:
 def test_notes_stay_beside_the_run_and_its_id_stays(root: Path) -> None:
     folder = finished(root / "a")
     before = (folder / "config.json").read_text()
-    store.annotate(folder, " My run ", "looks odd", ["b", " a ", "a", ""])
+    store.annotate(folder, name=" My run ", note="looks odd", tags=["b", " a ", "a", ""])
     entry = list_entries()[0]
-    assert entry.notes == {"name": "My run", "note": "looks odd", "tags": ["a", "b"]}
+    assert (entry.name, entry.note, entry.tags) == ("My run", "looks odd", ["a", "b"])
     assert (folder / "config.json").read_text() == before
     assert store.run_id(folder) == "a"
 
@@ -196,7 +196,7 @@ def test_delete_takes_a_run_and_nothing_else(root: Path) -> None:
     assert not folder.exists()
     assert os.listdir(root) == []
     (root / "pictures").mkdir()
-    with pytest.raises(CleanerError, match="no run folder"):
+    with pytest.raises(CleanerError, match="not a run folder"):
         store.remove_run_folder(root / "pictures")
     assert (root / "pictures").exists()
 
@@ -228,6 +228,6 @@ def test_shipped_runs_are_found_and_stay_as_they_are(root: Path) -> None:
     assert store.run_id(first) == "example"
     assert store.find_run("example", sibling=own) == first
     for change in (store.remove_run_folder, local.delete, store.annotate):
-        with pytest.raises(CleanerError, match="it can only be looked at"):
+        with pytest.raises(CleanerError, match="read only"):
             change(first)
     assert sorted(path.name for path in first.iterdir()) == ["config.json", "status.json"]
