@@ -237,7 +237,7 @@ def show_jobs(kind: str) -> bool:
 
     @st.fragment(run_every=1.0)
     def watch() -> None:
-        now = [replace(entry, status=local.poll_status(entry.folder)) for entry in entries if entry.folder in folders]
+        now = [entry.with_status(local.poll_status(entry.folder)) for entry in entries if entry.folder in folders]
         with st.container(border=True):
             st.markdown("**Training** · you may go to other pages, reload, or close the browser meanwhile")
             for entry in now:

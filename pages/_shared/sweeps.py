@@ -68,7 +68,7 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
         if waits := [e.status.message for e in entries if e.status.state in ACTIVE and e.status.message]:
             st.caption(escape_markdown(waits[0]))
         measured = sorted({f"Measured on {e.protocol}." for e in entries if e.status.state == "done"})
-        st.caption(escape_markdown(f"Test metrics of finished runs only. {' '.join(measured)} {name}"))
+        st.caption(escape_markdown(f"Test figures of finished runs only. {' '.join(measured)} {name}"))
         if done == len(entries):
             return
         go_on, cancel, _ = st.columns([1.3, 1.3, 3])

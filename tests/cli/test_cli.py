@@ -150,7 +150,7 @@ def test_the_demo_shows_its_figures_before_it_writes_them(
 
 def test_the_full_setting_beside_the_demo_names_its_target(capsys: pytest.CaptureFixture[str]) -> None:
     demo.Demo(target_class="cat")._print_full_setting()
-    assert "of other classes than 'banana'; ASR protocol non_target" in capsys.readouterr().out
+    assert "protocol non_target, target 'banana'" in capsys.readouterr().out
 
 
 LONG = "x" * 300
