@@ -55,7 +55,10 @@ def plot_removal() -> dict[str, go.Figure]:
         watched = {entry.defense for entry in own if entry.curve and entry.stage == "defended"}
         if len(watched) > 1:
             figure = benchmark.plot_removal(own)
-            title = {"text": f"{to_attack_label(attack)} on {model}: attack success while each defence trains", "y": 0.97}
+            title = {
+                "text": f"{to_attack_label(attack)} on {model}: attack success while each defence trains",
+                "y": 0.97,
+            }
             figure.update_layout(title=title, margin={"t": 70 + 20 * -(-len(watched) // 4), "l": 70, "b": 60})
             found[f"removal-{model}-{attack}"] = figure
     return found

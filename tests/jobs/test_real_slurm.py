@@ -169,7 +169,9 @@ def test_a_sweep_is_one_array_and_one_of_it_is_cancelled(request_: Request) -> N
     wait_until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
     assert sorted(entry.status.state for entry in sweep.list_sweep_runs(name)) == ["cancelled", "done", "done", "done"]
     assert all(
-        row.metric("ca") is not None for row in sweep.make_rows(sweep.list_sweep_runs(name)) if row.status.state == "done"
+        row.metric("ca") is not None
+        for row in sweep.make_rows(sweep.list_sweep_runs(name))
+        if row.status.state == "done"
     )
 
     assert sweep.start_sweep(requests) == name  # goes back to where it was
@@ -271,7 +273,8 @@ def test_refusals_are_one_sentence_and_leave_nothing(
         assert said in told
     with pytest.raises(CleanerError, match="Slurm refuses"):
         sweep.start_sweep(
-            sweep.grid(request_, [{"name": "finetune"}], rates=[1e-4], seeds=[0, 1]), replace(SMALL, partition="nowhere")
+            sweep.grid(request_, [{"name": "finetune"}], rates=[1e-4], seeds=[0, 1]),
+            replace(SMALL, partition="nowhere"),
         )
     stopped = create_run(request_)
     with pytest.raises(CleanerError, match="Slurm refuses"):
