@@ -151,8 +151,8 @@ def test_data_in_one_line_mean_the_same_again(name: str) -> None:
         (["seed=x"], "seed takes a whole number, not 'x'"),
         (["foo=1"], "does not take these options: foo. Its options: root, separator"),
         (["path=x.csv"], "does not take these options: path"),
-        (["on_step=1"], "'on_step' is no option"),
-        (["name=1"], "'name' is no option"),
+        (["on_step=1"], "'on_step' is not an option"),
+        (["name=1"], "'name' is not an option"),
     ],
     ids=lambda of: of[0][:20] if isinstance(of, list) else None,
 )
