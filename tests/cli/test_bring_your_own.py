@@ -72,7 +72,7 @@ def test_a_bare_checkpoint_gets_no_asr(home: Path, capsys: pytest.CaptureFixture
     assert places == sorted(places)
     figures = next(line for line in out.splitlines() if line.startswith("ta_cleaner")).split("  ")
     assert [cell.strip() for cell in figures if cell.strip()][2:6] == ["-", "-", "-", "-"]
-    assert "ASR protocol" not in out
+    assert "non_target" not in out
     stored = json.loads(Path("cleaned/metrics.json").read_text())
     assert (stored["asr"], stored["ra"], stored["base_rate"], stored["n_attack"]) == (None, None, None, 0)
     reports = [json.loads(line) for line in Path("cleaned/progress.jsonl").read_text().splitlines()]
