@@ -18,9 +18,9 @@ from plotly.subplots import make_subplots
 from benchmarks import learning_rates, protocol
 from benchmarks.browser import CHROMIUM_FLAGS, find_chromium
 from benchmarks.markdown.cells import Row, group_rows
-from cleaner.labels import to_defense_label, to_label
+from cleaner.labels import to_attack_label, to_defense_label, to_label
 from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
-from cleaner.reports import html, results
+from cleaner.reports import benchmark, results
 
 PLOTS_DIR = Path(__file__).resolve().parent.parent / "assets" / "plots"
 VIEWPORT = {"width": 1100, "height": 440}
@@ -48,14 +48,17 @@ def main() -> None:
 
 def plot_removal() -> dict[str, go.Figure]:
     """Return attack success against steps, one figure per model and attack with validation curves."""
-    entries = [entry for entry in html.read_benchmark_records() if entry.variant not in protocol.ABLATIONS]
+    entries = [entry for entry in benchmark.read_benchmark_records() if entry.defense not in protocol.ABLATIONS]
     figures = {}
     for model, attack in dict.fromkeys((entry.model, entry.attack) for entry in entries):
         group = [entry for entry in entries if (entry.model, entry.attack) == (model, attack)]
         defenses = {entry.defense for entry in group if entry.curve and entry.stage == "defended"}
         if len(defenses) > 1:
-            figure = html.plot_removal(group)
-            title = {"text": f"{to_label(attack)} on {model}: attack success while each defense trains", "y": 0.97}
+            figure = benchmark.plot_removal(group)
+            title = {
+                "text": f"{to_attack_label(attack)} on {model}: attack success while each defense trains",
+                "y": 0.97,
+            }
             figure.update_layout(title=title, margin={"t": 70 + 20 * -(-len(defenses) // 4), "l": 70, "b": 60})
             figures[f"removal-{model}-{attack}"] = figure
     return figures

@@ -31,7 +31,7 @@ def main(options: Options) -> None:
         for _ in range(options.runs):
             folder = store.create_run(request, Path(parent))
             store.write_status(folder, store.Status("done"))
-            store.annotate(folder, "a name", "a note", ["tag"])
+            store.annotate(folder, name="a name", note="a note", tags=["tag"])
             write_json(folder / "metrics.json", {"ca": {"1": 0.9}})
         written = time.perf_counter() - start
         seconds = []

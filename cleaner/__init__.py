@@ -25,9 +25,9 @@ _EXPORTS = {
     "TRIGGERS": "cleaner.attacks",
     "DEFENSES": "cleaner.defenses",
     "EXPLAINERS": "cleaner.explain",
-    "Run": "cleaner.runs.store",
-    "load_run": "cleaner.runs.store",
-    "save_run": "cleaner.runs.store",
+    "Run": "cleaner.runs.run",
+    "load_run": "cleaner.runs.run",
+    "save_run": "cleaner.runs.run",
     "CleanerError": "cleaner.types",
 }
 __all__ = sorted(_EXPORTS)

@@ -131,18 +131,25 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def read_json_cached(path: Path) -> dict[str, Any]:
-    """Return what `read_json` returns, without opening an unchanged file again.
+FileVersion = tuple[int, int, int]
+"""Modification time in ns, size and inode: a file that was replaced has another inode."""
 
-    The dictionary is shared: do not change it.
-    """
+
+def file_version(path: str | Path) -> FileVersion | None:
+    """Return what changes when a file is written or replaced; None if there is no such file."""
     try:
-        stat = path.stat()
+        stat = os.stat(path)
     except OSError:
-        return {}
-    return _read_json_version(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))  # a replaced file has a new inode
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def read_json_cached(path: Path) -> dict[str, Any]:
+    """Return what `read_json` does, without opening a file that has not changed since. Do not change the dictionary."""
+    version = file_version(path)
+    return {} if version is None else _read_json_version(path, version)
 
 
 @lru_cache(maxsize=20_000)
-def _read_json_version(path: Path, version: tuple[int, int, int]) -> dict[str, Any]:
+def _read_json_version(path: Path, version: FileVersion) -> dict[str, Any]:
     return read_json(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 NO_DEFENSE = "none"
+UNKNOWN_ATTACK = "unknown"
 LABELED_PACKAGES = ("attacks", "defenses", "explain")
 """Packages whose registered classes have a `label`."""
 LOSS_LABELS = {"clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "total": "Sum"}
@@ -64,6 +65,11 @@ def _describe_parameter(key: str, value: Any) -> str:
         return f"K {100 * value:g} %"
     name = key.replace("_", " ")
     return f"{'with' if value else 'without'} {name}" if isinstance(value, bool) else f"{name} {value}"
+
+
+def to_attack_label(name: str | None) -> str:
+    """Return a trigger's name, None or `UNKNOWN_ATTACK` in words."""
+    return "Unknown trigger" if name in (None, UNKNOWN_ATTACK) else to_label(str(name))
 
 
 def state_label(state: str) -> str:

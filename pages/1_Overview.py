@@ -7,12 +7,13 @@ import streamlit as st
 from cleaner.files import read_json_cached
 from cleaner.labels import to_label
 from cleaner.plots import charts
+from cleaner.runs.record import RunRecord
 from pages._shared import lesson, state
 from pages._shared.frame import link, page, page_file
 from pages._shared.pixels import decode_png
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.run_table import show_run_table
-from pages._shared.state import SavedRun, escape_markdown
+from pages._shared.state import escape_markdown
 
 LEAD = "Plant a backdoor in a small CLIP model, remove it, and measure **what was removed and what it cost**."
 MAX_DEFENSES = 8
@@ -47,7 +48,7 @@ GLOSSARY = """
 """
 
 
-def show_run(run: SavedRun) -> None:
+def show_run(run: RunRecord) -> None:
     """Draw clean accuracy and attack success of a backdoored run and its newest defenses."""
     defended = state.defended_runs(run)
     rows = [("Backdoored", "backdoored", run)] + [
@@ -57,10 +58,10 @@ def show_run(run: SavedRun) -> None:
     bars = [
         (label, stage, ca, asr)
         for label, stage, r in rows
-        if (ca := r.figure("ca")) is not None and (asr := r.figure("asr")) is not None
+        if (ca := r.metric("ca")) is not None and (asr := r.metric("asr")) is not None
     ]
     st.plotly_chart(charts.before_after_bars(bars), key=f"overview.{run.id}", config=NO_MODE_BAR)
-    notes = [f"{escape_markdown(run.label)}. {escape_markdown(run.measured_on)}"]
+    notes = [f"{escape_markdown(run.label)}. {escape_markdown(run.protocol)}"]
     if len(defended) > MAX_DEFENSES:
         notes.append(f"Newest {MAX_DEFENSES} of {len(defended)} defenses; Compare shows all.")
     if run.is_shipped:
@@ -68,7 +69,7 @@ def show_run(run: SavedRun) -> None:
     st.caption(" ".join(notes))
 
 
-def show_example_image(run: SavedRun) -> None:
+def show_example_image(run: RunRecord) -> None:
     """Draw the example image of a shipped run, clean and triggered, and each model's predictions."""
     example = read_json_cached(run.folder / "picture.json")
     if not example:
@@ -86,7 +87,7 @@ def show_example_image(run: SavedRun) -> None:
     st.caption("One image, n = 1.")
 
 
-def show_example(run: SavedRun) -> None:
+def show_example(run: RunRecord) -> None:
     """Draw the shipped example: its metrics and an image."""
     st.subheader(state.section_title("Before and after", run), anchor=False)
     left, right = st.columns([2.4, 1], gap="large")
@@ -115,7 +116,7 @@ with page("Overview", LEAD):
     show_steps()
     run = state.current_run()
     example = next((run for run in state.backdoored_runs() if run.is_shipped), None)
-    if run is not None and not run.is_shipped and run.figure("asr") is not None:
+    if run is not None and not run.is_shipped and run.metric("asr") is not None:
         st.subheader("Your run: before and after", anchor=False)
         show_run(run)
     if example is not None:

@@ -19,12 +19,13 @@ from cleaner.presets import (
     STRONGER_ATTACKS,
     attack_presets,
 )
+from cleaner.runs.record import RunRecord
 from cleaner.runs.store import read_progress
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, curves, forms, gallery, jobs, live_jobs, requests, state
 from pages._shared.frame import link, page, show_error
 from pages._shared.sample import DataKey
-from pages._shared.state import KEEP, SavedRun, escape_markdown
+from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "Add a **trigger** to a few training images, name the **target** in their captions, and train on them."
 PAIR_COUNTS = (500, 1000, 2000, 3000, 4000, 6000, 10000, 12000)
@@ -212,7 +213,7 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
     live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
 
 
-def show_result(run: SavedRun) -> None:
+def show_result(run: RunRecord) -> None:
     """Draw the verdict and the metrics of the run in view."""
     with st.container(border=True):
         st.markdown(f"#### {state.section_title('Did the attack succeed?', run)}")
@@ -223,14 +224,14 @@ def show_result(run: SavedRun) -> None:
         link("Defend", "Defend this model")
 
 
-def show_training_curves(run: SavedRun | None) -> None:
+def show_training_curves(run: RunRecord | None) -> None:
     """Draw the training curves of the run in view."""
     history = read_progress(run.folder) if run is not None else []
     if run is None or not history:
         st.info("No training yet: press Train.", icon=":material/show_chart:")
         return
     st.markdown(f"#### {state.section_title('Training', run)}")
-    curves.show_curves({"poisoning": history}, "backdoored", "poison.past", floor=run.figure("asr_clean_model"))
+    curves.show_curves({"poisoning": history}, "backdoored", "poison.past", floor=run.metric("asr_clean_model"))
     st.caption(f"Run in view: {escape_markdown(run.label)}. Dotted line: attack success on the clean model.")
 
 

@@ -13,10 +13,11 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND, Preset, defense_presets
+from cleaner.runs.record import RunRecord
 from pages._shared import cache, defense_results, external_model, forms, jobs, live_jobs, requests, state, sweeps
 from pages._shared.frame import link, page
 from pages._shared.requests import Suspect
-from pages._shared.state import KEEP, SavedRun, escape_markdown
+from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 3000, 5000, 10000)
@@ -168,7 +169,7 @@ def show_start_section(suspect: Suspect, choice: tuple[Plan, int] | None) -> Non
     live_jobs.show_start_button("Start defenses", "defend", is_busy, on_start)
 
 
-def show_backdoored(run: SavedRun) -> None:
+def show_backdoored(run: RunRecord) -> None:
     """Draw the page for a model that was poisoned here."""
     st.caption(f"Suspect: {escape_markdown(run.label)}")
     defense_results.select_newly_done()

@@ -14,6 +14,7 @@ import streamlit as st
 from cleaner.config import parameters
 from cleaner.labels import to_label
 from cleaner.plots import images
+from cleaner.runs.record import RunRecord
 from cleaner.types import StepReport
 from pages._shared import cache, forms, pickers, state, uploads
 from pages._shared.frame import page
@@ -22,7 +23,7 @@ from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import Sample
-from pages._shared.state import KEEP, SavedRun, escape_markdown, format_percent
+from pages._shared.state import KEEP, escape_markdown, format_percent
 
 LEAD = "In a backdoored model, **the trigger outweighs the object**: compare the maps with and without it."
 ADDED = "The trigger adds"
@@ -169,7 +170,7 @@ def _two_digits(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def show_distribution(
-    stages: list[Stage], sample: Sample, run: SavedRun, method: str, settings: dict[str, Any], *, text: str
+    stages: list[Stage], sample: Sample, run: RunRecord, method: str, settings: dict[str, Any], *, text: str
 ) -> None:
     """Draw the trigger share over many test images, once requested."""
     st.subheader(state.section_title("Over the test set", run), anchor=False)

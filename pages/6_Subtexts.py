@@ -206,7 +206,7 @@ def _describe_time_share(pairs: int, stats: list[DrawStats]) -> str:
         has_subtexts = "share" in (run.config.get("defense") or {})
         step_seconds = requests.measure_step_seconds([run]) if has_subtexts else None
         if step_seconds:
-            epoch_steps = requests.count_epoch_steps(pairs, run.config["finetune"]["batch_size"])
+            epoch_steps = requests.count_epoch_steps(pairs, int(run.finetune.batch_size))
             share = sum(s.seconds for s in stats) / len(stats) / (step_seconds * epoch_steps)
             return f"**Time**: {format_percent(share)} of an epoch (compared with {escape_markdown(run.label)})."
     return "**Time**: to draw and write the texts, on this machine."

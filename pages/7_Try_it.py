@@ -10,6 +10,7 @@ import streamlit as st
 
 from cleaner.plots import images
 from cleaner.runs import derived
+from cleaner.runs.record import RunRecord
 from pages._shared import cache, jobs, pickers, state, uploads
 from pages._shared.frame import page
 from pages._shared.pickers import Stage
@@ -17,7 +18,7 @@ from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
 from pages._shared.progress import load_data_with_progress
 from pages._shared.sample import Placement, Sample
-from pages._shared.state import KEEP, SavedRun, escape_markdown
+from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "Move and fade the trigger, and see the predictions of the clean, backdoored and defended model."
 STAGE_TEXT_COLORS = {"clean": "blue", "backdoored": "red", "defended": "green", "suspect": "orange"}
@@ -48,7 +49,7 @@ def apply_link() -> None:
         st.session_state[WORD] = link["word"] == "1"
 
 
-def _apply_run_link(run: SavedRun, link: dict[str, str]) -> None:
+def _apply_run_link(run: RunRecord, link: dict[str, str]) -> None:
     """Select the run, image and defended model of a link."""
     state.select_run(run.id)
     data = pickers.find_test_data(run)
@@ -145,11 +146,11 @@ def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -
 
 
 def show_predictions(
-    run: SavedRun | None, stages: list[Stage], sample: Sample, placement: Placement, has_text_key: bool | None
+    run: RunRecord | None, stages: list[Stage], sample: Sample, placement: Placement, has_text_key: bool | None
 ) -> None:
     """Draw the top five classes of each model, and its prediction without the trigger."""
     trigger_run = pickers.find_trigger_run(run)
-    target = run.config.get("target_class") if run is not None else None
+    target = run.target_class if run is not None else None
     text_key_run = trigger_run if has_text_key else None
     for column, s in zip(st.columns(max(len(stages), 2)), stages, strict=False):
         with column, st.container(border=True, height="stretch"):
@@ -170,7 +171,7 @@ def show_predictions(
 
 
 def show_link(
-    run: SavedRun | None, stages: list[Stage], sample: Sample, placement: Placement, has_text_key: bool | None
+    run: RunRecord | None, stages: list[Stage], sample: Sample, placement: Placement, has_text_key: bool | None
 ) -> None:
     """Draw the link to this view; an own image is first saved with the run, on request."""
     if run is None:

@@ -8,11 +8,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cleaner.labels import to_defense_label
+from cleaner.evaluation.result import columns
+from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
 from cleaner.plots import charts
-from cleaner.reports import html
-from cleaner.reports.html import RunRecord
-from cleaner.runs.store import is_shipped
+from cleaner.reports import aggregate
+from cleaner.reports.benchmark import read_benchmark_records
+from cleaner.reports.export import export_weights
+from cleaner.reports.tables import to_csv, to_json, to_row
+from cleaner.runs.record import RunRecord
 from pages._shared import benchmark_results, cache, state
 from pages._shared.frame import link, page
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -23,10 +26,10 @@ SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
 WEIGHT_FORMATS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
 FILTERS: dict[str, tuple[str, Callable[[RunRecord], str]]] = {
     "model": ("Model", lambda e: e.model),
-    "attack": ("Attack", lambda e: e.attack),
-    "defense": ("Defense", lambda e: e.defense),
-    "seed": ("Seed", lambda e: str(e.finetune.get("seed", 0))),
-    "sweep": ("Sweep", lambda e: str(e.config.get("sweep") or "")),
+    "attack": ("Attack", lambda e: e.attack or UNKNOWN_ATTACK),
+    "defense": ("Defense", lambda e: e.defense or NO_DEFENSE),
+    "seed": ("Seed", lambda e: str(e.seed)),
+    "sweep": ("Sweep", lambda e: e.sweep or ""),
 }
 """Key -> label of a filter, and the value of a run that it compares."""
 
@@ -38,7 +41,7 @@ def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
         selected = column.multiselect(
             label,
             options,
-            format_func=to_defense_label if key == "defense" else _format_option,
+            format_func={"attack": to_attack_label, "defense": to_defense_label}.get(key, _format_option),
             key=f"compare.{key}",
             placeholder="All",
             **KEEP,
@@ -54,18 +57,14 @@ def _format_option(option: str) -> str:
 
 def show_table(entries: list[RunRecord]) -> None:
     """Draw one row per run."""
-    columns = {
+    metrics = list(columns("table"))
+    names = {
         "attack": "Attack",
         "target": "Target",
         "defense": "Defense",
         "lr": "Learning rate",
         "seed": "Seed",
-        "ca": "CA",
-        "asr@1": "ASR@1",
-        "asr@3": "ASR@3",
-        "ra": "RA",
-        "floor": "Floor",
-        "counterfactual_accuracy": "Fine detail",
+        **{metric.csv_name(k): metric.header(k) for metric, k in metrics},
         "n": "n",
         "n_attack": "n attack",
         "protocol": "Protocol",
@@ -74,14 +73,17 @@ def show_table(entries: list[RunRecord]) -> None:
         "created": "Created (UTC)",
         "run": "Run",
     }
-    table = pd.DataFrame([html.to_row(entry) for entry in entries])[list(columns)].rename(columns=columns)
-    for name in ("Attack", "Defense"):
-        table[name] = table[name].map(to_defense_label)
-    shares = ["CA", "ASR@1", "ASR@3", "RA", "Floor", "Fine detail"]
-    table[shares] = 100 * table[shares].astype(float)
-    created = columns["created"]
+    table = pd.DataFrame([to_row(entry) for entry in entries])[list(names)].rename(columns=names)
+    table["Attack"] = table["Attack"].map(to_attack_label)
+    table["Defense"] = table["Defense"].map(to_defense_label)
+    created = names["created"]
     table[created] = pd.to_datetime(table[created], utc=True, errors="coerce")
-    styles: dict[str, Any] = {name: st.column_config.NumberColumn(format="%.1f%%") for name in shares}
+    styles: dict[str, Any] = {}
+    for metric, k in metrics:
+        name = metric.header(k)
+        table[name] = (100 if metric.is_share else 1) * table[name].astype(float)
+        number_format = "%.1f%%" if metric.is_share else "%.4g"
+        styles[name] = st.column_config.NumberColumn(format=number_format, help=metric.help)
     styles |= {name: st.column_config.NumberColumn(format="localized") for name in ("n", "n attack")}
     styles |= {
         "Learning rate": st.column_config.NumberColumn(format="%g"),
@@ -92,7 +94,7 @@ def show_table(entries: list[RunRecord]) -> None:
     notes = ["CSV and report contain the intervals. Floor: ASR@1 of the clean model."]
     if not all(entry.is_meaningful(3) for entry in entries):
         notes.append("With fewer than ten classes, ASR@3 is close to chance.")
-    shipped = [entry.folder.name for entry in entries if is_shipped(entry.folder)]
+    shipped = [entry.id for entry in entries if entry.is_shipped]
     if shipped:
         notes.append(f"Shipped example: {escape_markdown(', '.join(shipped))}.")
     st.caption(" ".join(notes))
@@ -100,14 +102,14 @@ def show_table(entries: list[RunRecord]) -> None:
 
 def show_plots(entries: list[RunRecord]) -> None:
     """Draw the trade-off of accuracy and attack success, and the heatmap of attacks and defenses."""
-    points = html.make_run_points(entries)
+    points = aggregate.make_run_points(entries)
     if not points:
         st.info("These runs have no attack metrics.")
         return
-    example = " · with the shipped example" if any(is_shipped(entry.folder) for entry in entries) else ""
+    example = " · with the shipped example" if any(entry.is_shipped for entry in entries) else ""
     st.subheader(f"Accuracy and attack success{example}", anchor=False)
     st.plotly_chart(charts.pareto(points), key="compare.pareto", config=NO_MODE_BAR)
-    protocols = sorted({entry.protocol for entry in entries if entry.figure("asr") is not None})
+    protocols = sorted({entry.protocol for entry in entries if entry.metric("asr") is not None})
     if len(protocols) > 1:
         st.warning(
             f"Not comparable: {len(protocols)} protocols ({escape_markdown('; '.join(protocols))}). Filter the runs.",
@@ -118,28 +120,28 @@ def show_plots(entries: list[RunRecord]) -> None:
             f"Measured on {escape_markdown(protocols[0])}. Bars: 95% Wilson intervals. Dashed line: best trade-offs."
         )
     st.subheader(f"Attacks and defenses{example}", anchor=False)
-    names = [name for name in html.METRIC_TITLES if html.aggregate_seeds(entries, name)]
+    labels = {metric.key: metric.card_label(1) for metric in aggregate.heatmap_metrics()}
+    names = [name for name in labels if aggregate.aggregate_seeds(entries, name)]
     name = st.segmented_control(
         "Metric",
         names,
         default=names[0],
-        format_func=lambda n: html.METRIC_TITLES[n].partition(":")[0],
+        format_func=labels.__getitem__,
         key="compare.metric",
         **KEEP,
     )
-    heatmap = html.plot_heatmap(html.sort_by_name(entries), str(name or names[0]))
+    heatmap = aggregate.plot_heatmap(aggregate.sort_by_name(entries), str(name or names[0]))
     st.plotly_chart(heatmap, key="compare.heatmap", config=NO_MODE_BAR)
-    st.caption(html.SEEDS_NOTE)
+    st.caption(aggregate.SEEDS_NOTE)
 
 
 def show_exports(entries: list[RunRecord]) -> None:
     """Draw the downloads of results and weights."""
     st.subheader("Export", anchor=False)
     left, middle, right = st.columns(3)
-    folders = [entry.folder for entry in entries]
     left.download_button(
         "Report (HTML)",
-        lambda: cache.report_html(folders),
+        lambda: cache.report_html(entries),
         "report.html",
         "text/html",
         key="compare.html",
@@ -150,7 +152,7 @@ def show_exports(entries: list[RunRecord]) -> None:
     )
     middle.download_button(
         "Results (CSV)",
-        html.to_csv(entries),
+        to_csv(entries),
         "runs.csv",
         "text/csv",
         key="compare.csv",
@@ -160,7 +162,7 @@ def show_exports(entries: list[RunRecord]) -> None:
     )
     right.download_button(
         "Results (JSON)",
-        html.to_json(entries),
+        to_json(entries),
         "runs.json",
         "application/json",
         key="compare.json",
@@ -174,21 +176,20 @@ def show_exports(entries: list[RunRecord]) -> None:
 def show_weights_export(entries: list[RunRecord]) -> None:
     """Draw the download of one run's weights."""
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
-    by_id = {entry.folder.name: entry for entry in entries}
-    entry = by_id[
-        left.selectbox("Weights", list(by_id), format_func=lambda n: by_id[n].label, key="compare.weights_of")
-    ]
+    by_id = {entry.id: entry for entry in entries}
+    labels = {entry.id: aggregate.describe_run(entry) for entry in entries}
+    entry = by_id[left.selectbox("Weights", list(labels), format_func=labels.__getitem__, key="compare.weights_of")]
     suffix = middle.selectbox(
         "Format",
         cache.weight_formats(entry.folder),
         format_func=WEIGHT_FORMATS.__getitem__,
-        key=f"compare.format.{entry.folder.name}",
+        key=f"compare.format.{entry.id}",
         help="The .pt checkpoint is for open_clip's create_model and needs an architecture that open_clip lists.",
     )
     right.download_button(
         "Download",
-        lambda: html.export_weights(entry.folder, str(suffix)),
-        f"{entry.folder.name}{suffix}",
+        lambda: export_weights(entry.folder, str(suffix)),
+        f"{entry.id}{suffix}",
         "application/octet-stream",
         key="compare.weights",
         icon=":material/download:",
@@ -203,7 +204,7 @@ def show_weights_export(entries: list[RunRecord]) -> None:
 
 
 with page("Compare", LEAD):
-    runs, benchmark = state.all_runs(), html.read_benchmark_records()
+    runs, benchmark = state.all_runs(), read_benchmark_records()
     source = "runs"
     if benchmark:
         source = st.segmented_control(
@@ -220,7 +221,7 @@ with page("Compare", LEAD):
     elif not runs:
         st.info("No runs yet: train a model on the Poison page.", icon=":material/table:")
         link("Poison", "Go to Poison")
-    elif not (entries := filter_runs(cache.read_entries([run.folder for run in runs]))):
+    elif not (entries := filter_runs(runs)):
         st.info("No run passes these filters: remove one.")
     else:
         show_table(entries)

@@ -11,7 +11,7 @@ from cleaner.data.base import load_data
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
 from cleaner.models.clip import load_clip
-from cleaner.runs.store import RunEntry, list_shipped_runs, load_run
+from cleaner.runs.store import RunRecord, list_shipped_runs, load_run
 
 SHIPPED = list_shipped_runs()
 
@@ -28,7 +28,7 @@ def test_one_model_was_cleaned_three_ways() -> None:
 
 
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.folder.name)
-def test_weights_are_those_that_were_measured(entry: RunEntry) -> None:
+def test_weights_are_those_that_were_measured(entry: RunRecord) -> None:
     run = load_run(entry.folder)
     assert run.clip.sha256() == entry.config["shipped"]["sha256"]
     assert run.clip.metadata["stage"] == run.stage

@@ -15,13 +15,12 @@ from cleaner.cli.folders import check_writable
 from cleaner.cli.inputs import TARGET_HELP
 from cleaner.cli.options import instantiate
 from cleaner.cli.output import (
-    METRIC_COLUMNS,
-    METRIC_LEGEND,
     Progress,
     describe_protocol,
     format_command_line,
     format_row,
     format_table,
+    metric_legend,
     print_json,
 )
 from cleaner.data.base import load_data
@@ -98,7 +97,7 @@ class Demo:
             format_table(lines),
             "",
             describe_protocol(metrics[0]),
-            METRIC_LEGEND,
+            metric_legend(),
             sep="\n",
         )
         self._print_full_setting()
@@ -117,4 +116,4 @@ class Demo:
         metrics = [results.parse_row_metrics(row) for row in rows]
         lines = [format_row(row["defense"] or "none", m, row["seconds"]) for row, m in zip(rows, metrics, strict=True)]
         title = f"\nThe full setting (more pairs and steps; seed {seed}; from benchmarks/results):\n"
-        print(title, format_table(lines, METRIC_COLUMNS), "", describe_protocol(metrics[0]), sep="\n")
+        print(title, format_table(lines), "", describe_protocol(metrics[0]), sep="\n")

@@ -17,10 +17,11 @@ from cleaner.config import parameters
 from cleaner.data.base import DATASETS
 from cleaner.defenses import DEFENSES
 from cleaner.jobs import local
-from cleaner.labels import NO_DEFENSE, defense_name, state_label
+from cleaner.labels import state_label
 from cleaner.models.clip import BUILT_IN
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import parse_data_arguments
-from cleaner.runs.store import RunEntry, find_run, is_run_folder, runs_root
+from cleaner.runs.store import find_run, is_run_folder, runs_root
 from cleaner.types import CleanerError
 
 MAX_CLASSES, MAX_CAPTIONS = 12, 5
@@ -59,13 +60,13 @@ class Runs:
         if self.cancel or self.pause:
             self._stop_runs()
             return
-        entries = local.poll_entries()
+        runs = local.poll_entries()
         if self.json:
-            print_json([{"folder": str(e.folder), "state": e.status.state, **e.config} for e in entries])
-        elif not entries:
+            print_json([{"folder": str(run.folder), "state": run.status.state, **run.config} for run in runs])
+        elif not runs:
             print(f"There are no runs in {runs_root()} yet. Create one with: python -m cleaner poison")
         else:
-            print(*map(_format_entry, entries), sep="\n")
+            print(*map(_format_run, runs), sep="\n")
 
     def _stop_runs(self) -> None:
         for names, stop in ((self.cancel, local.cancel), (self.pause, local.pause)):
@@ -77,13 +78,10 @@ class Runs:
                 print(f"{folder}: {state_label(watch_run(folder).state)}")
 
 
-def _format_entry(entry: RunEntry) -> str:
-    attack = (entry.config.get("trigger") or {}).get("name", "unknown trigger")
-    defense = defense_name(entry.config)
-    defense = "no defense" if defense == NO_DEFENSE else defense
-    message = f" ({entry.status.message})" if entry.status.message else ""
-    state = state_label(entry.status.state)
-    return f"{entry.folder}  {state}, {entry.config.get('stage')}: {attack}, {defense}{message}"
+def _format_run(run: RunRecord) -> str:
+    methods = f"{run.attack or 'unknown trigger'}, {run.defense or 'no defense'}"
+    message = f" ({run.status.message})" if run.status.message else ""
+    return f"{run.folder}  {state_label(run.status.state)}, {run.stage or 'unknown stage'}: {methods}{message}"
 
 
 @dataclass(frozen=True)

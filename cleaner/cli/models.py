@@ -19,7 +19,7 @@ from cleaner.cli.inputs import (
     resolve_data,
     resolve_trigger,
 )
-from cleaner.cli.output import METRIC_LEGEND, Progress, describe_protocol, format_row, format_table, print_json
+from cleaner.cli.output import Progress, describe_protocol, format_row, format_table, metric_legend, print_json
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.clip import save_clip
 from cleaner.runs.store import is_run_folder, load_run
@@ -60,7 +60,9 @@ class Evaluate:
         if self.json:
             print_json(metrics.to_dict())
         else:
-            print(format_table([format_row(clip.name, metrics)]), describe_protocol(metrics), METRIC_LEGEND, sep="\n\n")
+            print(
+                format_table([format_row(clip.name, metrics)]), describe_protocol(metrics), metric_legend(), sep="\n\n"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the command line shows: progress with an ETA on stderr, tables or JSON on stdout."""
+"""Output of the command line: progress with an ETA on stderr, tables or JSON on stdout."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cleaner.evaluation.evaluate import Metrics
+from cleaner.evaluation.result import METRICS, Measured, Metric, Metrics, columns, describe_metrics, format_protocol
 from cleaner.types import StepReport
+
+INTERVAL_NOTE = "[..]: 95 % Wilson interval."
 
 
 class Progress:
@@ -18,19 +20,19 @@ class Progress:
 
     def __init__(self, label: str = "") -> None:
         self.label = label
-        self._shown = 0.0
+        self._last_written = 0.0
 
     def __call__(self, report: StepReport) -> None:
-        last = report.step == report.total
-        terminal = sys.stderr.isatty()
-        if not last and time.monotonic() - self._shown < (0.2 if terminal else 10.0):
+        is_last = report.step == report.total
+        is_terminal = sys.stderr.isatty()
+        if not is_last and time.monotonic() - self._last_written < (0.2 if is_terminal else 10.0):
             return
-        self._shown = time.monotonic()
+        self._last_written = time.monotonic()
         stage = f"{self.label} {report.stage}".strip()
         line = f"{stage}: {report.step}/{report.total}, {format_duration(report.eta)} left"
         line += "".join(f", {name} {value:.3f}" for name, value in report.losses.items() if name == "total")
         line += "".join(f", validation {name.upper()} {value:.3f}" for name, value in report.metrics.items())
-        sys.stderr.write(f"\r{line:<100}" + ("\n" if last else "") if terminal else line + "\n")
+        sys.stderr.write(f"\r{line:<100}" + ("\n" if is_last else "") if is_terminal else line + "\n")
         sys.stderr.flush()
 
 
@@ -45,49 +47,49 @@ def format_duration(seconds: float) -> str:
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
-METRIC_COLUMNS = ("model", "CA", "ASR@1", "ASR@3", "RA", "floor", "CF", "seconds")
-METRIC_LEGEND = (
-    "CA: zero-shot accuracy on untouched pictures; ASR@k: triggered pictures of other classes that get the target in\n"
-    "the top k; RA: their true label all the same; floor: ASR@1 of the trigger on the never poisoned model;\n"
-    "CF: caption above its three negative subtexts. [..]: 95 % Wilson interval."
-)
+def metric_header() -> tuple[str, ...]:
+    """Return the header of a table of models: one column for each metric."""
+    return ("model", *(row.header(k) for row, k in columns("table")), "seconds")
 
 
-def format_row(name: str, metrics: Metrics, seconds: float | None = None) -> tuple[str, ...]:
-    """Return one row of a comparison as text."""
-
-    def share(values: dict[int, float] | None, figure: str, k: int = 1, interval: bool = False) -> str:
-        if values is None or k not in values:
-            return "-"
-        low, high = metrics.interval(figure, k)
-        return f"{values[k]:.3f}" + (f" [{low:.3f}, {high:.3f}]" if interval else "")
-
-    counterfactual = metrics.counterfactual_accuracy
-    return (
-        name,
-        share(metrics.ca, "ca", interval=True),
-        share(metrics.asr, "asr", interval=True),
-        share(metrics.asr, "asr", 3) + ("" if metrics.is_meaningful(3) else " (n.m.)"),
-        share(metrics.ra, "ra"),
-        share(metrics.asr_clean_model, "asr_clean_model"),
-        "-" if counterfactual is None else f"{counterfactual:.3f}",
-        "-" if seconds is None else f"{seconds:.0f}",
-    )
+def metric_legend() -> str:
+    """Return what the columns of a table of models mean, one line each."""
+    return "\n".join([*describe_metrics("table"), f"{INTERVAL_NOTE} (n.m.): not meaningful with so few classes."])
 
 
-def format_table(rows: Sequence[Sequence[str]], header: Sequence[str] = METRIC_COLUMNS) -> str:
-    """Return rows under a header as aligned text."""
-    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [header, *rows]]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+def headline_metrics() -> list[Metric]:
+    """Return the metrics of narrow tables: those that are shown with their intervals."""
+    return [row for row in METRICS.values() if row.has_bounds]
+
+
+def format_row(name: str, metrics: Measured, seconds: float | None = None) -> tuple[str, ...]:
+    """Return one row of a table of models as text."""
+    cells = [format_metric(metrics, row, k) for row, k in columns("table")]
+    return (name, *cells, "-" if seconds is None else f"{seconds:.0f}")
+
+
+def format_metric(metrics: Measured, row: Metric, k: int = 1) -> str:
+    """Return one metric with its interval, or a mark where k is too large for the number of classes."""
+    value = metrics.metric(row.key, k)
+    if value is None:
+        return "-"
+    interval = metrics.interval(row.key, k) if row.has_bounds and k == 1 else None
+    bounds = f" [{row.format(interval[0])}, {row.format(interval[1])}]" if interval else ""
+    return row.format(value) + bounds + ("" if k == 1 or metrics.is_meaningful(k) else " (n.m.)")
+
+
+def format_table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) -> str:
+    """Return rows as aligned text under a header, by default that of a table of models."""
+    lines = [metric_header() if header is None else header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
 
 
 def describe_protocol(metrics: Metrics) -> str:
-    """Return the sentence that says what the figures were measured on."""
-    others = bool(metrics.asr) and metrics.protocol == "non_target"
-    attacked = f", {metrics.n_attack:,} of them of other classes than {metrics.target_class!r}" if others else ""
-    kind = f"; ASR protocol {metrics.protocol}" if metrics.asr else ""
-    return f"{metrics.data}: {metrics.n:,} pictures, {metrics.classes} classes{attacked}{kind}."
+    """Return one sentence that says what the metrics were measured on."""
+    target = f", target {metrics.target_class!r}" if metrics.asr else ""
+    return f"{format_protocol(vars(metrics))}{target}; {metrics.classes} classes."
 
 
 def print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""sweep: defences x learning rates x seeds on one suspect, trained one by one by workers, with a progress table."""
+"""sweep: defenses x learning rates x seeds on one suspect, with a table of progress and metrics."""
 
 from __future__ import annotations
 
@@ -16,34 +16,39 @@ from cleaner import presets
 from cleaner.cli.cluster import ClusterOptions
 from cleaner.cli.inputs import OWN_DATA_HELP, PRECHECK_SIZE, load_run_or_model, resolve_data
 from cleaner.cli.options import SweepFinetune, instantiate, options_from_config, to_config
-from cleaner.cli.output import describe_protocol, format_duration, format_row, format_table, print_json
+from cleaner.cli.output import (
+    INTERVAL_NOTE,
+    describe_protocol,
+    format_duration,
+    format_metric,
+    format_table,
+    headline_metrics,
+    print_json,
+)
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
-from cleaner.evaluation.evaluate import Metrics, validate_eval_data
+from cleaner.evaluation.evaluate import validate_eval_data
+from cleaner.evaluation.result import Metrics
 from cleaner.files import read_json
 from cleaner.jobs import sweep
 from cleaner.jobs.local import poll_entries
 from cleaner.models.resolve import resolve_model_name
+from cleaner.runs.folders import is_run_folder, run_id, runs_root
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, RunEntry, is_run_folder, run_id, runs_root
+from cleaner.runs.status import ACTIVE
 from cleaner.types import CleanerError
 
-SWEEP_COLUMNS = ("defence", "learning rate", "seed", "state", "progress", "CA", "ASR@1", "run")
-SWEEP_LEGEND = (
-    "CA: zero-shot accuracy on untouched pictures; ASR@1: triggered pictures of other classes that become the target;\n"
-    "both on test pictures, of finished runs only. [..]: 95 % Wilson interval."
-)
 REFRESH_SECONDS = 0.5
-DEFENSES_HELP = "Defences; one with options in quotes: 'ta_cleaner share=1.0'."
+DEFENSES_HELP = "Defenses; one with options in quotes: 'ta_cleaner share=1.0'."
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Clean one suspect in many ways: each defence with each learning rate and seed, one run after the other.
+    """Clean one suspect in many ways: each defense with each learning rate and seed, one run after the other.
 
-    Called again with the same options it goes on with what is missing; with more rates, seeds or defences it adds them.
-    Ctrl-C pauses it. The figures of a run are shown once it is done. On a cluster the runs are one job array, which
-    goes on after Ctrl-C.
+    The same command again resumes the sweep; with more rates, seeds or defenses it adds runs. Ctrl-C pauses it. Metrics
+    of a run are shown once it is done. On a cluster the runs are one job array, which continues after Ctrl-C.
     """
 
     suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Folder of a run made by poison, or a model.")]
@@ -54,40 +59,40 @@ class Sweep:
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
-    background: Annotated[bool, tyro.conf.arg(help="Start it and return at once; see --status.")] = False
-    status: Annotated[bool, tyro.conf.arg(help="Only show the table of this suspect's sweeps.")] = False
-    cancel: Annotated[bool, tyro.conf.arg(help="Only cancel what is not finished of this suspect's sweeps.")] = False
+    background: Annotated[bool, tyro.conf.arg(help="Start it and return at once; watch it with --status.")] = False
+    status: Annotated[bool, tyro.conf.arg(help="Only print the table of this suspect's sweeps.")] = False
+    cancel: Annotated[bool, tyro.conf.arg(help="Only cancel the unfinished runs of this suspect's sweeps.")] = False
     json: Annotated[bool, tyro.conf.arg(help="Print the table as JSON.")] = False
     finetune: Annotated[SweepFinetune, tyro.conf.arg(name="")] = options_from_config(SweepFinetune, presets.DEFEND)
 
     def run(self) -> None:
         if self.status or self.cancel:
-            known = self._find_sweeps()
-            if not known:
-                raise CleanerError(f"there is no sweep of {self.suspect} in {runs_root()}.")
-            for name in known if self.cancel else ():
+            names = self._find_sweeps()
+            if not names:
+                raise CleanerError(f"there is no sweep of {self.suspect} in {runs_root()}: start one without --status.")
+            for name in names if self.cancel else ():
                 sweep.cancel(name)
                 watch_sweep(name)
-            self._print_sweeps(known)
+            self._print_sweeps(names)
             return
         name = sweep.start_sweep(self._build_requests(), self.cluster_options.to_cluster())
         if not self.background:
             watch_sweep(name)
         self._print_sweeps([name])
-        entries = sweep.list_sweep_runs(name)
-        missing = [entry.status for entry in entries if entry.status.state != "done"]
+        records = sweep.list_sweep_runs(name)
+        missing = [record.status for record in records if record.status.state != "done"]
         if missing and not self.background:
-            why = dict.fromkeys(status.message for status in missing if status.state in ("failed", "died"))
-            said = "".join(f" ({message})" for message in why if message)
+            reasons = dict.fromkeys(status.message for status in missing if status.state in ("failed", "died"))
+            details = "".join(f" ({message})" for message in reasons if message)
             raise CleanerError(
-                f"{len(missing)} of {len(entries)} runs are not done{said}: the same command tries them again, and "
-                "log.txt in a run's folder says more."
+                f"{len(missing)} of {len(records)} runs are not done{details}: read log.txt in their folders, then "
+                "start them again with the same command."
             )
 
     def _build_requests(self) -> list[Request]:
-        defenses = [instantiate(DEFENSES, _split_spec(words)).state_dict() for words in self.defenses]
+        defenses = [instantiate(DEFENSES, _split_spec(spec)).state_dict() for spec in self.defenses]
         parent, model = self._resolve_suspect()
-        load_run_or_model(self.suspect)  # says what is wrong with it before any run is made
+        load_run_or_model(self.suspect)  # fails before any run is created
         data, options = resolve_data(self.data, self.suspect)
         base = Request(
             "defended",
@@ -99,12 +104,12 @@ class Sweep:
             test_size=self.test_pairs or None,
             data_options=options,
         )
-        requests = sweep.grid(base, defenses, self.lrs, self.seeds)
+        requests = sweep.grid(base, defenses, rates=self.lrs, seeds=self.seeds)
         self._probe_data(data, options)
         return requests
 
     def _probe_data(self, data: str, options: Mapping[str, Any]) -> None:
-        """Raise `CleanerError` before any run is made if a few of the data show that none could be trained."""
+        """Raise `CleanerError` before any run is created if a few samples of the data are already unusable."""
         target = read_json(Path(self.suspect) / "config.json").get("target_class")
         load_data(data, split="clean", size=min(self.pairs, PRECHECK_SIZE), **options)
         validate_eval_data(
@@ -119,89 +124,99 @@ class Sweep:
 
     def _find_sweeps(self) -> list[str]:
         parent, model = self._resolve_suspect()
-        asked = [(entry, entry.config.get("request") or {}) for entry in poll_entries()]
-        return sweep.list_sweep_ids([e for e, r in asked if (r.get("parent"), r.get("model")) == (parent, model)])
+        records = poll_entries()
+        return sweep.list_sweep_ids([r for r in records if (r.request.parent, r.request.model) == (parent, model)])
 
     def _print_sweeps(self, names: Sequence[str]) -> None:
         """Print the sweeps, as tables or JSON."""
-        entries = {name: sweep.list_sweep_runs(name) for name in names}
+        sweeps = {name: sweep.make_rows(sweep.list_sweep_runs(name)) for name in names}
         if self.json:
-            print_json(
-                [{"sweep": name, "runs": [_to_dict(e) for e in sweep.make_rows(of)]} for name, of in entries.items()]
-            )
+            print_json([{"sweep": name, "runs": list(map(_to_dict, rows))} for name, rows in sweeps.items()])
             return
-        for name, of in entries.items():
-            print(f"{name}: {format_progress(of)}\n\n{format_table(format_rows(of), SWEEP_COLUMNS)}\n")
-            measured = [Metrics.from_dict(dict(row.metrics)) for row in sweep.make_rows(of) if row.metrics]
-            print(*dict.fromkeys(describe_protocol(metrics) for metrics in measured), sep="\n")
-        print(SWEEP_LEGEND)
+        for name, rows in sweeps.items():
+            print(f"{name}: {format_progress(rows)}\n\n{format_sweep(rows)}\n")
+            measured = [Metrics.from_dict(metrics) for row in rows if (metrics := _test_metrics(row))]
+            print(*dict.fromkeys(map(describe_protocol, measured)), sep="\n")
+        print(*(row.help for row in headline_metrics()), f"Of finished runs only. {INTERVAL_NOTE}", sep="\n")
 
 
 def _split_spec(spec: str) -> list[str]:
     try:
         return shlex.split(spec)
     except ValueError as error:
-        raise CleanerError(f"the defence {spec!r} is not understood: a quotation mark is missing.") from error
+        raise CleanerError(f"the defense {spec!r} lacks a closing quotation mark: add it.") from error
 
 
-def _to_dict(line: sweep.Row) -> dict[str, Any]:
+def _test_metrics(row: RunRecord) -> Mapping[str, Any]:
+    """Return the test metrics of a finished run; empty for others."""
+    return row.metrics if row.status.state == "done" else {}
+
+
+def _to_dict(row: RunRecord) -> dict[str, Any]:
     return {
-        "folder": str(line.folder),
-        "defense": line.defense,
-        "lr": line.lr,
-        "seed": line.seed,
-        "state": line.state,
-        "progress": round(line.progress, 4),
-        "metrics": line.metrics or None,
+        "folder": str(row.folder),
+        "defense": row.defense or "",
+        "lr": row.lr,
+        "seed": row.seed,
+        "state": row.status.state,
+        "progress": round(row.status.progress, 4),
+        "metrics": _test_metrics(row) or None,
     }
 
 
-def format_rows(entries: Sequence[RunEntry]) -> list[tuple[str, ...]]:
+def format_sweep(records: Sequence[RunRecord]) -> str:
+    """Return the table of a sweep as text."""
+    metrics = [row.header(1) for row in headline_metrics()]
+    header = ("defense", "learning rate", "seed", "state", "progress", *metrics, "run")
+    return format_table(format_rows(records), header)
+
+
+def format_rows(records: Sequence[RunRecord]) -> list[tuple[str, ...]]:
     """Return one line of text for each run of a sweep."""
-    found: list[tuple[str, ...]] = []
-    for line in sweep.make_rows(entries):
-        ca, asr = format_row("", Metrics.from_dict(dict(line.metrics)))[1:3] if line.metrics else ("-", "-")
-        state = "waits" if line.state == sweep.WAITING_STATE else line.state
-        shown = (f"{line.lr:g}", str(line.seed), state, f"{line.progress:.0%}", ca, asr)
-        found.append((line.defense, *shown, line.folder.name))
-    return found
+    lines: list[tuple[str, ...]] = []
+    for row in sweep.make_rows(records):
+        status = row.status
+        state = "waiting" if status.state == sweep.WAITING_STATE else status.state
+        cells = [format_metric(row, metric) if _test_metrics(row) else "-" for metric in headline_metrics()]
+        lines.append((row.defense or "", f"{row.lr:g}", str(row.seed), state, f"{status.progress:.0%}", *cells, row.id))
+    return lines
 
 
-def format_progress(entries: Sequence[RunEntry]) -> str:
-    """Return how far a sweep is, in words."""
-    done = sum(entry.status.state == "done" for entry in entries)
-    seconds = sweep.seconds_left(entries)
-    left = "" if done == len(entries) or seconds is None else f", about {format_duration(seconds)} left"
-    return f"{done} of {len(entries)} runs done{left}"
+def format_progress(records: Sequence[RunRecord]) -> str:
+    """Return how many runs of a sweep are done, and how long the others will take."""
+    done = sum(record.status.state == "done" for record in records)
+    seconds = sweep.seconds_left(records)
+    left = "" if done == len(records) or seconds is None else f", about {format_duration(seconds)} left"
+    return f"{done} of {len(records)} runs done{left}"
 
 
 def watch_sweep(name: str) -> None:
-    """Show on stderr how far a sweep is, until it goes on no more; Ctrl-C pauses what is at work on this machine."""
-    terminal, before, drawn = sys.stderr.isatty(), "", 0
+    """Show the progress of a sweep on stderr until it stops; Ctrl-C pauses the run on this machine."""
+    is_terminal, last_line, drawn = sys.stderr.isatty(), "", 0
     try:
         while True:
-            entries = sweep.list_sweep_runs(name)
-            text = f"{format_progress(entries)}\n{format_table(format_rows(entries), SWEEP_COLUMNS)}\n"
-            if terminal:
+            records = sweep.list_sweep_runs(name)
+            text = f"{format_progress(records)}\n{format_sweep(records)}\n"
+            if is_terminal:
                 sys.stderr.write(f"\x1b[{drawn}F\x1b[J{text}" if drawn else text)
                 drawn = text.count("\n")
-            elif (now := _describe_active(entries)) != before:
-                sys.stderr.write(f"{format_progress(entries)}; {now}\n")
-                before = now
+            elif (line := _describe_active(records)) != last_line:
+                sys.stderr.write(f"{format_progress(records)}; {line}\n")
+                last_line = line
             sys.stderr.flush()
-            if not sweep.is_active(entries):
+            if not sweep.is_active(records):
                 break
             time.sleep(REFRESH_SECONDS)
     except KeyboardInterrupt:
-        if any(entry.status.place for entry in sweep.list_sweep_runs(name)):
-            print("\nThe jobs go on: --status shows them, --cancel ends them.", file=sys.stderr)
+        if any(record.status.place for record in sweep.list_sweep_runs(name)):
+            print("\nThe jobs keep running: --status shows them, --cancel stops them.", file=sys.stderr)
         else:
             sweep.pause(name)
-            print("\nPaused: the same command goes on.", file=sys.stderr)
+            print("\nPaused: the same command resumes it.", file=sys.stderr)
         raise
 
 
-def _describe_active(entries: Sequence[RunEntry]) -> str:
-    """Return which runs are at work, for a log."""
-    work = [line for line in sweep.make_rows(entries) if line.state in ACTIVE]
-    return ", ".join(f"{line.defense}, learning rate {line.lr:g}, seed {line.seed}: {line.state}" for line in work)
+def _describe_active(records: Sequence[RunRecord]) -> str:
+    """Return the active runs in one line, for a log."""
+    active = [row for row in sweep.make_rows(records) if row.status.state in ACTIVE]
+    return ", ".join(f"{r.defense}, learning rate {r.lr:g}, seed {r.seed}: {r.status.state}" for r in active)

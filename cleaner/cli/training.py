@@ -36,12 +36,12 @@ from cleaner.cli.options import (
     to_config,
 )
 from cleaner.cli.output import (
-    METRIC_LEGEND,
     Progress,
     describe_protocol,
     format_command_line,
     format_row,
     format_table,
+    metric_legend,
     print_json,
 )
 from cleaner.data.base import resolve_data_paths
@@ -279,7 +279,7 @@ def print_result(run: Run, folder: Path, *, label: str, as_json: bool) -> None:
         print_json({"folder": str(folder), "config": run.config, "metrics": metrics.to_dict()})
         return
     table = format_table([format_row(label, metrics, run.config["seconds"])])
-    print(table, describe_protocol(metrics), METRIC_LEGEND, sep="\n\n")
+    print(table, describe_protocol(metrics), metric_legend(), sep="\n\n")
     if run.stage == "backdoored":
         verdict, reason = attack_verdict(metrics)
         print(f"\nThe attack {verdict}. {reason}")

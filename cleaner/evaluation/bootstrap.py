@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cleaner.evaluation.result import METRICS
+
 RESAMPLES = 10_000
 MATCHING_FIELDS = ("data", "data_sha256", "protocol", "target_class")
 """Fields of `Metrics.to_dict` that are equal for two models measured on the same images."""
-COUNT_FIELDS = {"ca": "n", "asr": "n_attack", "ra": "n_attack"}
+COUNT_FIELDS = {name: METRICS[name].count for name in ("ca", "asr", "ra")}
 """Metric -> the field with its number of images."""
 
 

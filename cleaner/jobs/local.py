@@ -21,7 +21,7 @@ from cleaner.runs.store import (
     CHECKPOINT_FILE,
     LOG_FILE,
     STARTABLE,
-    RunEntry,
+    RunRecord,
     Status,
     list_entries,
     read_status,
@@ -225,9 +225,9 @@ def _leave_cluster(folder: Path, status: Status) -> None:
         slurm_queue.remove_submission_files(folder)
 
 
-def poll_entries(root: Path | None = None) -> list[RunEntry]:
+def poll_entries(root: Path | None = None) -> list[RunRecord]:
     """Return all runs, newest first, each with its polled status."""
     return [
-        replace(entry, status=poll_status(entry.folder)) if entry.status.state in ACTIVE else entry
+        entry.with_status(poll_status(entry.folder)) if entry.status.state in ACTIVE else entry
         for entry in list_entries(root)
     ]

@@ -1,4 +1,4 @@
-"""Result files: figures with the commit, command, seeds and device that made them; never edited by hand."""
+"""Result files: metrics with the commit, command and device that produced them; never edited by hand."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 import torch
 
 from cleaner.config import file_parameters
-from cleaner.evaluation.evaluate import Metrics
+from cleaner.evaluation.result import Metrics
 from cleaner.files import source_root, write_text
 from cleaner.models.devices import pick_device
-from cleaner.presets import RESULTS_DIR as RESULTS_DIR  # for all that writes there
-from cleaner.runs.store import Run
+from cleaner.presets import RESULTS_DIR as RESULTS_DIR  # for the programs that write there
+from cleaner.runs.run import Run
 
 
 def make_row(defense: str | None, run: Run) -> dict[str, Any]:
-    """Return one row of a result file: what was attacked and defended how, and the figures."""
+    """Return one row of a result file: attack, defense, their settings, and the test metrics."""
     state = run.config
-    known = {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state}
-    if run.trigger is not None:  # of files the name: where they lie on this machine is nobody's business
-        places = {name: Path(state["trigger"][name]).name for name in file_parameters(type(run.trigger))}
-        known["trigger"] = state["trigger"] | places
+    settings = {k: state[k] for k in ("pairs", "finetune", "defense", "trigger", "poison_rate") if k in state}
+    if run.trigger is not None:  # only the names of its files: paths of this machine stay private
+        file_names = {name: Path(state["trigger"][name]).name for name in file_parameters(type(run.trigger))}
+        settings["trigger"] = state["trigger"] | file_names
     return {
         "model": state["model"],
         "trigger": (state.get("trigger") or {}).get("name"),
@@ -35,22 +35,22 @@ def make_row(defense: str | None, run: Run) -> dict[str, Any]:
         "seconds": state["seconds"],
         "cpu_seconds": state.get("cpu_seconds"),
         "metrics": run.metrics.to_dict() if run.metrics else None,
-        "config": known,
+        "config": settings,
     }
 
 
 def extract_validation_curve(run: Run) -> list[dict[str, float]]:
-    """Return "step" and the figures of the validation split along a run's way."""
+    """Return "step" and the metrics of the validation split during a run."""
     return [{"step": report.step, **report.metrics} for report in run.history if report.metrics]
 
 
 def parse_row_metrics(row: dict[str, Any]) -> Metrics:
-    """Return the figures of a row."""
+    """Return the metrics of a row."""
     return Metrics.from_dict(row["metrics"])
 
 
 def add_provenance(command: str, **content: Any) -> dict[str, Any]:
-    """Return content with commit, command, device and versions."""
+    """Return content with command, commit, device and torch's version."""
     return {
         "command": command,
         "commit": read_git_commit(),
@@ -61,7 +61,7 @@ def add_provenance(command: str, **content: Any) -> dict[str, Any]:
 
 
 def read_git_commit() -> str:
-    """Return the commit of this checkout, with "+" if files differ from it; "unknown" outside a checkout."""
+    """Return the commit of this checkout, with "+" for uncommitted changes; "unknown" outside a checkout."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -80,7 +80,7 @@ def read_git_commit() -> str:
 
 
 def describe_device() -> str:
-    """Return the device in words: the card's name, or the number of CPU cores."""
+    """Return the GPU's name, or the kind of processor and its number of cores."""
     kind = pick_device("auto")
     if kind.type == "cuda":
         return torch.cuda.get_device_name(0)

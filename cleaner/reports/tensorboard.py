@@ -1,66 +1,69 @@
-"""Events: runs as TensorBoard event files. TensorBoard is optional and loaded only here, only when it is asked for."""
+"""Runs as TensorBoard event files. TensorBoard is optional: it is imported here alone, on the first export."""
 
 from __future__ import annotations
 
 import calendar
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cleaner.evaluation.result import METRICS
 from cleaner.files import read_json
-from cleaner.labels import defense_name
-from cleaner.runs.store import read_metrics, read_progress, read_status, validate_config
+from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
+from cleaner.runs.record import RunRecord, validate_config
+from cleaner.runs.store import read_entry, read_progress
 from cleaner.types import CleanerError
 
 TENSORBOARD_MISSING = "TensorBoard is not installed here: install it with pip install tensorboard."
 SETTINGS = ("lr", "seed", "epochs", "steps", "batch_size", "weight_decay", "augmentation", "freeze_bn", "precision")
-METRICS_AT_K = ("ca", "asr", "ra", "base_rate", "asr_clean_model")
 
 
 def export_runs(runs: Sequence[str | Path], out: str | Path) -> list[Path]:
     """Write the event files of each run into a folder of its own under `out`; return these folders.
 
-    What an earlier export of a run has left there is replaced. Raises `CleanerError` without TensorBoard, for a folder
-    that holds no run or one of a newer version, or where nothing can be written.
+    An earlier export of a run is replaced. Raises `CleanerError` without TensorBoard, for a folder without a run or
+    with one of a newer version, or if `out` cannot be written.
     """
     if not runs:
         raise CleanerError("name one run folder or more; list them with: python -m cleaner runs")
-    folders = [Path(run).resolve() for run in runs]
-    configs = [read_json(folder / "config.json") for folder in folders]
-    for folder, config in zip(folders, configs, strict=True):
-        if "stage" not in config:
-            raise CleanerError(f"{folder} holds no run; list them with: python -m cleaner runs")
-        validate_config(config, folder)
-    twice = {folder.name for folder in folders if sum(folder.name == other.name for other in folders) > 1}
-    if twice:
-        raise CleanerError(f"two runs are named {sorted(twice)[0]}: export them into two folders.")
-    return [
-        _export_run(folder, config, Path(out) / folder.name) for folder, config in zip(folders, configs, strict=True)
-    ]
+    records = [_read_run(Path(run).resolve()) for run in runs]
+    name, count = Counter(record.id for record in records).most_common(1)[0]
+    if count > 1:
+        raise CleanerError(f"two runs are named {name}: export them into two folders.")
+    return [_export_run(record, Path(out) / record.id) for record in records]
 
 
-def _export_run(folder: Path, config: Mapping[str, Any], out: Path) -> Path:
-    """Write one run: every loss term, the learning rate, the looks at the validation split; settings and figures."""
+def _read_run(folder: Path) -> RunRecord:
+    """Return a run, finished or not. Raises `CleanerError` if there is none, or its config is invalid."""
+    validate_config(read_json(folder / "config.json"), folder)
+    record = read_entry(folder)
+    if record is None or not record.stage:
+        raise CleanerError(f"{folder} is not a run folder; list the runs with: python -m cleaner runs")
+    return record
+
+
+def _export_run(record: RunRecord, out: Path) -> Path:
+    """Write one run: loss terms, learning rate and validation metrics by step; settings and test metrics."""
     try:
         import tensorboard  # noqa: F401  # torch's own message does not name the remedy
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise CleanerError(TENSORBOARD_MISSING) from error
-    done = read_status(folder).state == "done"
-    figures = collect_test_scalars(read_metrics(folder)) if done else {}
-    created = time.strptime(str(config.get("created", "1970-01-01T00:00:00Z")), "%Y-%m-%dT%H:%M:%SZ")
-    began = calendar.timegm(created) - float(config.get("seconds", 0.0))
+    scalars = collect_test_scalars(record) if record.status.state == "done" else {}
+    created = time.strptime(record.created or "1970-01-01T00:00:00Z", "%Y-%m-%dT%H:%M:%SZ")
+    started = calendar.timegm(created) - float(record.seconds)
     try:
         before = list(out.glob("events.out.tfevents.*"))
         with SummaryWriter(str(out)) as writer:
-            for report in read_progress(folder):
+            for report in read_progress(record.folder):
                 for tag, value in collect_step_scalars(report).items():
-                    writer.add_scalar(tag, value, report["step"], began + report["seconds"])
-            # Without a figure TensorBoard would not show the settings at all.
-            writer.add_hparams(collect_hparams(config), figures or {"test/ca@1": float("nan")}, run_name=".")
-            writer.add_text("config", f"```json\n{json.dumps(config, indent=1)}\n```")
+                    writer.add_scalar(tag, value, report["step"], started + report["seconds"])
+            # TensorBoard shows no settings without a metric.
+            writer.add_hparams(collect_hparams(record), scalars or {"test/ca@1": float("nan")}, run_name=".")
+            writer.add_text("config", f"```json\n{json.dumps(record.config, indent=1)}\n```")
         for path in before:
             path.unlink()
     except OSError as error:
@@ -69,25 +72,31 @@ def _export_run(folder: Path, config: Mapping[str, Any], out: Path) -> Path:
 
 
 def collect_step_scalars(report: Mapping[str, Any]) -> dict[str, float]:
-    """Return what one step report tells as tag -> value."""
+    """Return the values of one step report as tag -> value."""
     stage = report["stage"]
-    found = {f"{stage}/loss/{name}": value for name, value in (report.get("losses") or {}).items()}
-    found |= {f"{stage}/validation/{name}": value for name, value in (report.get("metrics") or {}).items()}
-    return found | ({f"{stage}/lr": report["lr"]} if report.get("lr") else {})
+    scalars = {f"{stage}/loss/{name}": value for name, value in (report.get("losses") or {}).items()}
+    scalars |= {f"{stage}/validation/{name}": value for name, value in (report.get("metrics") or {}).items()}
+    return scalars | ({f"{stage}/lr": report["lr"]} if report.get("lr") else {})
 
 
-def collect_hparams(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings by which runs are compared."""
-    finetune = config.get("finetune") or {}
-    named = {"trigger": (config.get("trigger") or {}).get("name", "none"), "defense": defense_name(config)}
-    plain = {key: config[key] for key in ("stage", "model", "target_class", "poison_rate", "pairs") if config.get(key)}
-    return {**plain, **named, **{name: finetune[name] for name in SETTINGS if name in finetune}}
-
-
-def collect_test_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the test figures as tag -> value, 0..1, with the number of pictures they stand on."""
-    shares = {
-        f"test/{name}@{k}": float(value) for name in METRICS_AT_K for k, value in (metrics.get(name) or {}).items()
+def collect_hparams(record: RunRecord) -> dict[str, Any]:
+    """Return the settings by which runs are compared; those that are not stated are left out."""
+    config, finetune = record.config, record.config.get("finetune") or {}
+    names = ("stage", "model", "target_class", "poison_rate", "pairs")
+    return {
+        **{name: config[name] for name in names if config.get(name)},
+        "trigger": record.attack or UNKNOWN_ATTACK,
+        "defense": record.defense or NO_DEFENSE,
+        **{name: finetune[name] for name in SETTINGS if name in finetune},
     }
-    others = ("counterfactual_accuracy", "n", "n_attack")
-    return shares | {f"test/{name}": float(metrics[name]) for name in others if metrics.get(name) is not None}
+
+
+def collect_test_scalars(record: RunRecord) -> dict[str, float]:
+    """Return the test metrics as tag -> value, with the numbers of images behind them."""
+    scalars: dict[str, float] = {}
+    for name in METRICS:
+        value = record.metrics.get(name)
+        by_k = {f"{name}@{k}": share for k, share in value.items()} if isinstance(value, Mapping) else {name: value}
+        scalars |= {f"test/{tag}": float(share) for tag, share in by_k.items() if share is not None}
+    counts = {name: record.metrics.get(name) for name in ("n", "n_attack")}
+    return scalars | {f"test/{name}": float(count) for name, count in counts.items() if count is not None}

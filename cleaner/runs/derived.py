@@ -1,4 +1,4 @@
-"""What is made from a finished run and kept beside its files: where it lies, and pictures to look at again."""
+"""Files derived from a finished run: the folder they are in, and images that were saved with it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import re
 from pathlib import Path
 
 from cleaner.files import atomic_write, cache_root
-from cleaner.runs.store import is_shipped
+from cleaner.runs.folders import is_shipped
 
 IMAGES_FOLDER = "pictures"
 _IMAGE_NAME = re.compile("[0-9a-f]{32}")
 
 
 def derived_folder(folder: Path) -> Path:
-    """Return the folder for what is made from a finished run: its own, or one in the cache if that is read only."""
+    """Return the folder for files derived from a run: the run's own, or one in the cache if that is read only."""
     if is_shipped(folder) or not os.access(folder, os.W_OK):
         return cache_root() / "runs" / folder.name
     return folder
 
 
 def hash_image(content: bytes) -> str:
-    """Return the name under which a picture file is kept: the beginning of its SHA-256."""
+    """Return the name under which an image file is saved: the first 32 digits of its SHA-256."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 
 def save_image(folder: Path, content: bytes) -> str:
-    """Keep a copy of a picture file with a run; return its name there."""
+    """Save a copy of an image file with a run; return its name there."""
     name = hash_image(content)
     with atomic_write(derived_folder(folder) / IMAGES_FOLDER / name) as temporary:
         temporary.write_bytes(content)
@@ -35,7 +35,7 @@ def save_image(folder: Path, content: bytes) -> str:
 
 
 def read_image(folder: Path, name: str) -> bytes | None:
-    """Return the picture file that `save_image` kept under a name, or None; a name from outside is no path."""
+    """Return the image file that `save_image` saved as `name`, or None; other names, such as paths, are refused."""
     if _IMAGE_NAME.fullmatch(name) is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Request: all that a run is asked to do, as plain values; what config.json holds before and after the run."""
+"""Request: what a run is to do, as plain values; config.json holds it before and after the run."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from cleaner.config import FinetuneConfig
 from cleaner.types import CleanerError
 
 TEST_SIZE = 2000
-"""Test pairs that a run is measured on, unless it says otherwise."""
+"""Default number of test pairs that a run is measured on."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A poisoning ("backdoored"), a defence or a rebound test ("defended") that any machine can do, and do again.
+    """A poisoning ("backdoored"), a defense or a rebound test ("defended") that any machine can run and repeat.
 
     Attributes:
-        stage: what comes out, "backdoored" or "defended".
-        data, pairs: name of the data as `load_data` takes it, and how many of its pairs are trained on.
-        data_options: what else `load_data` is told; files are named by absolute paths (`data.base.located`).
-        model: model to poison, or suspicious model; None where the model of the run `parent` is defended.
-        parent: id of the run that it starts from (`runs.run_id`): a backdoored one, for a rebound test a defended one.
+        stage: kind of model that results, "backdoored" or "defended".
+        data, pairs: name of the data as `load_data` takes it, and the number of training pairs.
+        data_options: other options of `load_data`; paths of files are absolute (`data.base.resolve_data_paths`).
+        model: model to poison, or suspicious model; None if the model of the run `parent` is defended.
+        parent: id (`runs.folders.run_id`) of the run to start from: backdoored, or defended for a rebound test.
         trigger, defense: their `state_dict()`.
-        rebound: for a rebound test of `finetune.steps` steps, the `state_dict()` of the defence that it checks.
-        validation_size: pairs behind the figures while it runs; test_size: pairs behind those at its end, None: all.
-        sweep: id of the set of runs it belongs to (`cleaner.jobs.sweep`); empty: none.
-        map: whether the map of its features (`cleaner.inspection.embedding_map`) is made at its end, while it still has its device.
+        rebound: for a rebound test of `finetune.steps` steps, the `state_dict()` of the defense that it checks.
+        validation_size: pairs of the metrics during training; test_size: pairs of those at the end, None: all.
+        sweep: id of the sweep that it belongs to (`cleaner.jobs.sweep`); empty: none.
+        map: whether to compute its embedding map (`inspection.embedding_map`) at the end, on the same device.
     """
 
     stage: str
@@ -52,8 +52,8 @@ class Request:
     rebound: dict[str, Any] | None = None
 
     def initial_config(self) -> dict[str, Any]:
-        """Return what a run's config.json says before the run: what lists show, and the request itself."""
-        shown: dict[str, Any] = {
+        """Return the content of config.json before the run: what lists show, and the request itself."""
+        config: dict[str, Any] = {
             "stage": self.stage,
             "trigger": self.trigger,
             "target_class": self.target_class,
@@ -68,25 +68,25 @@ class Request:
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         if self.stage == "backdoored":
-            shown |= {"clean_model": self.model, "poison_rate": self.poison_rate, "clean_label": self.clean_label}
+            config |= {"clean_model": self.model, "poison_rate": self.poison_rate, "clean_label": self.clean_label}
         if self.rebound is not None:
-            shown["rebound"] = {"steps": self.finetune.steps, "after": self.rebound}
-        return {**shown, "request": asdict(self)}
+            config["rebound"] = {"steps": self.finetune.steps, "after": self.rebound}
+        return {**config, "request": asdict(self)}
 
 
 def load_request(config: Mapping[str, Any]) -> Request:
-    """Return the request in a run's config. Raises `CleanerError` if there is none or it is not understood."""
+    """Return the request in a run's config. Raises `CleanerError` if it is missing or invalid."""
     try:
         values = dict(config["request"])
         return Request(**{**values, "finetune": FinetuneConfig(**values["finetune"])})
     except (KeyError, TypeError, AttributeError) as error:
         raise CleanerError(
-            f"the config.json of this run does not say what is to be done ({error!r}): make the run anew."
+            f"the config.json of this run has no valid request ({error!r}): delete the run and start another one."
         ) from error
 
 
 def get_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
-    """Return name and options of a run's data, and the size of the test split it was measured on."""
+    """Return name and options of a run's data, and the size of its test split."""
     data = str(config.get("data", "scenes"))  # with its split; a file's name has more than one "/"
     name = config.get("data_name") or data.rpartition("/")[0] or data
     return str(name), dict(config.get("data_options") or {}), int(config.get("test_size") or TEST_SIZE)
@@ -96,11 +96,12 @@ def make_rebound_request(
     config: Mapping[str, Any],
     parent: str,
     data: tuple[str, dict[str, Any]],
+    *,
     pairs: int,
     test_size: int | None,
     finetune: FinetuneConfig,
 ) -> Request:
-    """Return the rebound test of the defence with this config: plain finetuning on `data`, then measured again."""
+    """Return the rebound test of the defense with this config: plain finetuning on `data`, then the same test."""
     return Request(
         "defended",
         data[0],
@@ -117,32 +118,32 @@ def make_rebound_request(
 
 
 def parse_data(text: str) -> tuple[str, dict[str, Any]]:
-    """Return name and options of data written in one line: "pairs.csv classes=cat,dog"; a name's spaces need quotes."""
+    """Return name and options of data in one line: "pairs.csv classes=cat,dog"; names with spaces need quotes."""
     if os.path.exists(text):
         return text, {}
-    words = shlex.shlex(text, posix=True, punctuation_chars="")
-    words.whitespace_split, words.escape, words.commenters = True, "", ""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="")
+    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
     try:
-        found = list(words)
+        arguments = list(lexer)
     except ValueError as error:
-        raise CleanerError(f"the data {text!r} are not understood: a quotation mark is missing.") from error
-    return parse_data_arguments(found)
+        raise CleanerError(f"the data {text!r} lack a closing quotation mark: add it.") from error
+    return parse_data_arguments(arguments)
 
 
 def parse_data_arguments(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Return name and options of `NAME key=value ...`: `["pairs.csv", "classes=cat,dog"]`.
 
-    Values stay words: only the source (`load_data`) knows which of them are numbers.
+    Values stay text: only the data source knows which of them are numbers.
     """
     if not arguments:
-        raise CleanerError("name the data: scenes, a table, a folder of pictures, a .tar or a .zip.")
+        raise CleanerError("name the data: scenes, a table, a folder of images, a .tar or a .zip.")
     options: dict[str, Any] = {}
     for word in arguments[1:]:
         key, equals, value = word.partition("=")
         if not equals:
-            raise CleanerError(f"{word!r} is no option of the data {arguments[0]}: write key=value.")
+            raise CleanerError(f"{word!r} is not an option of the data {arguments[0]}: write key=value.")
         if key in ("name", "on_step"):
-            raise CleanerError(f"{key!r} is no option of the data {arguments[0]}.")
+            raise CleanerError(f"{key!r} is not an option of the data {arguments[0]}: leave it out.")
         if key in ("split", "size"):
             raise CleanerError(f"the {key} is chosen for each use of the data: leave {word} out.")
         options[key] = value
@@ -150,5 +151,5 @@ def parse_data_arguments(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]
 
 
 def format_data(name: str, options: Mapping[str, Any]) -> str:
-    """Return data in one line, which `parse_data` reads."""
+    """Return data in one line, as `parse_data` reads it."""
     return " ".join(shlex.quote(word) for word in (name, *(f"{key}={value}" for key, value in options.items())))

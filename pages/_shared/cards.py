@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Literal
 
 import streamlit as st
 
 from cleaner.evaluation import bootstrap
-from cleaner.labels import is_meaningful
+from cleaner.evaluation.result import METRICS, Metric, columns
+from cleaner.runs.record import RunRecord
 from pages._shared import cache
-from pages._shared.state import SavedRun, escape_markdown, format_percent
+from pages._shared.state import escape_markdown, format_percent
 
-CARD_METRICS = (
-    (
-        "ca",
-        1,
-        "Clean accuracy",
-        "CA: share of clean images whose true class is predicted first. Higher is better.",
-        "normal",
-    ),
-    ("asr", 1, "Attack success @1", "ASR@1: share of triggered images classified as the target.", "inverse"),
-    (
-        "asr",
-        3,
-        "Attack success @3",
-        "ASR@3: share of triggered images with the target among the top three classes.",
-        "inverse",
-    ),
-    ("ra", 1, "Robust accuracy", "RA: share of triggered images whose true class is still predicted first.", "normal"),
-)
+DELTA_COLORS: dict[str, Literal["normal", "inverse", "off"]] = {"higher": "normal", "lower": "inverse", "": "off"}
+"""`Metric.better` -> color of a difference."""
 TRIGGER_KEY_LABELS = {"image": "image only", "text": "text only", "both": "both"}
 """Part of a two-part trigger that is present -> label."""
 VERDICTS = {
@@ -39,60 +25,65 @@ VERDICTS = {
 """Verdict -> sentence, box and icon."""
 
 
-def show_cards(run: SavedRun, baseline: SavedRun | None = None, horizontal: bool = False) -> None:
-    """Draw CA, ASR@1, ASR@3 and RA with 95% intervals.
+def show_cards(run: RunRecord, baseline: RunRecord | None = None, horizontal: bool = False) -> None:
+    """Draw the metrics of the "card" view with 95% intervals.
 
-    Differences to `baseline` are in percentage points, only where both were measured on the same images.
+    Differences to `baseline` are in points, only where both were measured on the same images.
     """
-    places = st.columns(len(CARD_METRICS)) if horizontal else [st.container() for _ in CARD_METRICS]
-    for place, metric in zip(places, CARD_METRICS, strict=True):
+    cards = list(columns("card"))
+    places = st.columns(len(cards)) if horizontal else [st.container() for _ in cards]
+    for place, (metric, k) in zip(places, cards, strict=True):
         with place:
-            _show_card(run, baseline, *metric)
+            _show_card(run, baseline, metric, k)
 
 
-def show_rebound_card(rebound: SavedRun, defended: SavedRun) -> None:
+def show_rebound_card(rebound: RunRecord, defended: RunRecord) -> None:
     """Draw the attack success after a rebound test, with the difference to the tested defense."""
-    label = f"Attack success @1, rebound {rebound.config['rebound'].get('steps', 0):,} steps"
-    _show_card(rebound, defended, "asr", 1, label, "ASR@1 after further plain finetuning on clean pairs.", "inverse")
+    steps = rebound.rebound.steps if rebound.rebound is not None else 0
+    metric = replace(
+        METRICS["asr"],
+        label=f"Attack success @1, rebound {steps:,} steps",
+        meaning="Attack success after further plain finetuning on clean pairs.",
+        ks=(1,),
+    )
+    _show_card(rebound, defended, metric, 1)
 
 
-def _show_card(
-    run: SavedRun, baseline: SavedRun | None, name: str, k: int, label: str, help: str, delta_color: Any
-) -> None:
+def _show_card(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: int) -> None:
     """Draw one metric, if it was measured."""
-    value, interval = run.figure(name, k), run.interval(name, k)
+    value, interval = run.metric(metric.key, k), run.interval(metric.key, k)
     if value is None:
         return
     is_comparable = baseline is not None and all(
-        baseline.metrics.get(m) == run.metrics.get(m) for m in ("n", "data", "n_attack")
+        baseline.metrics.get(name) == run.metrics.get(name) for name in ("n", "data", "n_attack")
     )
-    before = baseline.figure(name, k) if is_comparable and baseline is not None else None
-    delta = None if before is None else f"{100 * (value - before):+.1f} points"
-    n = run.metrics.get("n" if name == "ca" else "n_attack", 0)
-    st.metric(label, format_percent(value), delta, delta_color=delta_color, help=help)
+    before = baseline.metric(metric.key, k) if is_comparable and baseline is not None else None
+    delta = None if before is None else metric.format_delta(value - before)
+    color = DELTA_COLORS[metric.better]
+    st.metric(metric.card_label(k), metric.format_percent(value), delta, delta_color=color, help=metric.help)
     if interval is not None:
-        low, high = (100 * end for end in interval)
-        notes = _difference_note(run, baseline, name, k) + _chance_note(run, k)
-        st.caption(f"95% interval {low:.1f} to {high:.1f}%, n = {n:,}{notes}")
+        low, high = map(metric.format_percent, interval)
+        notes = _difference_note(run, baseline, metric.key, k) + _chance_note(run, k)
+        st.caption(f"95% interval {low.removesuffix('%')} to {high}, n = {run.count(metric.key):,}{notes}")
 
 
-def _chance_note(run: SavedRun, k: int) -> str:
+def _chance_note(run: RunRecord, k: int) -> str:
     """Return a warning if chance dominates a metric at k > 1 because there are few classes."""
     classes = run.metrics.get("classes")
-    return "" if k == 1 or is_meaningful(k, classes) else f"; top {k} of {classes} classes is close to chance"
+    return "" if k == 1 or run.is_meaningful(k) else f"; top {k} of {classes} classes is close to chance"
 
 
-def _difference_note(run: SavedRun, baseline: SavedRun | None, name: str, k: int) -> str:
+def _difference_note(run: RunRecord, baseline: RunRecord | None, name: str, k: int) -> str:
     """Return the paired interval of the difference to `baseline`, if both runs stored per-image outcomes."""
-    if baseline is None or k != 1:
+    if baseline is None or k != 1 or name not in bootstrap.COUNT_FIELDS:
         return ""
     interval = bootstrap.metric_difference_interval(baseline.metrics, run.metrics, name)
     return "" if interval is None else f"; change {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f} points"
 
 
-def show_measurement_notes(run: SavedRun) -> None:
+def show_measurement_notes(run: RunRecord) -> None:
     """Draw the test data of a run, and its floor, base rate, retrieval and fine-detail metrics."""
-    notes = [f"Measured on {escape_markdown(run.measured_on)}", *_attack_notes(run)]
+    notes = [f"Measured on {escape_markdown(run.protocol)}.", *_attack_notes(run)]
     counterfactual = run.metrics.get("counterfactual_accuracy")
     if counterfactual is not None:
         n = run.metrics.get("n_counterfactual", 0)
@@ -100,11 +91,11 @@ def show_measurement_notes(run: SavedRun) -> None:
     st.caption(" ".join([*notes, f"Run {escape_markdown(run.id)}."]))
 
 
-def _attack_notes(run: SavedRun) -> list[str]:
+def _attack_notes(run: RunRecord) -> list[str]:
     """Return sentences with the values to compare an attack success with."""
-    target = escape_markdown(str(run.config.get("target_class")))
+    target = escape_markdown(str(run.target_class))
     notes = []
-    floor, base_rate = run.figure("asr_clean_model"), run.figure("base_rate")
+    floor, base_rate = run.metric("asr_clean_model"), run.metric("base_rate")
     if floor is not None:
         notes.append(f"Floor: {format_percent(floor)}, attack success on the clean model (target “{target}”).")
     by_key = run.metrics.get("asr_by_key") or {}
@@ -125,9 +116,9 @@ def _attack_notes(run: SavedRun) -> list[str]:
     return notes
 
 
-def show_run_verdict(run: SavedRun) -> None:
+def show_run_verdict(run: RunRecord) -> None:
     """Draw whether a run's attack succeeded."""
-    if run.figure("asr") is not None:
+    if run.metric("asr") is not None:
         show_verdict(*cache.attack_verdict(run.folder, run.metrics))
 
 

@@ -7,21 +7,23 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from cleaner.labels import to_label
+from cleaner.evaluation.result import columns
+from cleaner.labels import to_attack_label, to_label
 from cleaner.plots import charts
 from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
+from cleaner.runs.record import RunRecord
 from cleaner.runs.store import read_progress
 from pages._shared import cards, jobs, requests, state
 from pages._shared.curves import show_curves
 from pages._shared.frame import link
 from pages._shared.plotly_charts import NO_MODE_BAR
-from pages._shared.state import KEEP, SavedRun, escape_markdown, format_percent
+from pages._shared.state import KEEP, escape_markdown
 
 MAX_CARDS = 3
 NEWLY_DONE, LAST_SHOWN = "defend.newly_done", "defend.last_shown"
 
 
-def show_results(run: SavedRun) -> None:
+def show_results(run: RunRecord) -> None:
     """Draw the backdoored model and its defenses."""
     defended = state.defended_runs(run)
     if not defended:
@@ -30,7 +32,7 @@ def show_results(run: SavedRun) -> None:
     st.subheader(state.section_title("Is the backdoor gone?", run), anchor=False)
     compared = _choose_defenses(run, defended)
     _show_cards(run, compared)
-    floor = run.figure("asr_clean_model")
+    floor = run.metric("asr_clean_model")
     plot_tab, table_tab, curves_tab = st.tabs(["Trade-off", "All metrics", "Training curves"])
     with plot_tab:
         st.markdown("**Clean accuracy and attack success** · all defenses of this model")
@@ -45,7 +47,7 @@ def show_results(run: SavedRun) -> None:
     link("Subtexts", "View subtexts")
 
 
-def _choose_defenses(run: SavedRun, defended: list[SavedRun]) -> list[SavedRun]:
+def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecord]:
     """Draw the choice of the defenses to compare; newly trained ones are preselected."""
     labels = state.disambiguate_labels({other.id: other.label for other in defended})
     key = f"defend.shown.{run.id}"
@@ -63,12 +65,12 @@ def _choose_defenses(run: SavedRun, defended: list[SavedRun]) -> list[SavedRun]:
     return [other for other in defended if other.id in run_ids]
 
 
-def _show_cards(run: SavedRun, compared: list[SavedRun]) -> None:
+def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw the cards of the backdoored model and of each compared defense."""
     columns = st.columns(1 + max(len(compared), 1), border=True)
     with columns[0]:
         st.markdown("**Backdoored**")
-        st.caption(escape_markdown(to_label(run.attack)))
+        st.caption(escape_markdown(to_attack_label(run.attack)))
         cards.show_cards(run)
     for column, other in zip(columns[1:], compared, strict=False):
         with column:
@@ -81,9 +83,9 @@ def _show_cards(run: SavedRun, compared: list[SavedRun]) -> None:
     cards.show_measurement_notes(run)
 
 
-def show_rebound(defended: SavedRun) -> None:
+def show_rebound(defended: RunRecord) -> None:
     """Draw the rebound tests of a defense, the newest of each length, and the form for another one."""
-    if defended.figure("asr") is None:
+    if defended.metric("asr") is None:
         return
     by_steps = {test.config["rebound"].get("steps", 0): test for test in reversed(state.rebounds(defended))}
     for steps in sorted(by_steps):
@@ -102,38 +104,38 @@ def show_rebound(defended: SavedRun) -> None:
         )
 
 
-def start_rebound(defended: SavedRun, steps_key: str) -> None:
+def start_rebound(defended: RunRecord, steps_key: str) -> None:
     """Start a rebound test with the steps of widget `steps_key`."""
     jobs.start_runs("defend", [requests.build_rebound_request(defended, int(st.session_state[steps_key]))])
 
 
-def points(run: SavedRun, defended: list[SavedRun]) -> list[charts.TradeoffPoint]:
+def points(run: RunRecord, defended: list[RunRecord]) -> list[charts.TradeoffPoint]:
     """Return the backdoored model and its defenses as points of the trade-off plot."""
     labels = state.short_labels(defended)
     measured = []
     for other in [run, *defended]:
-        ca, asr = other.figure("ca"), other.figure("asr")
+        ca, asr = other.metric("ca"), other.metric("asr")
         if ca is not None and asr is not None:
             label, intervals = labels.get(other.id, "Backdoored"), (other.interval("ca"), other.interval("asr"))
             measured.append(charts.TradeoffPoint(label, other.stage, ca, asr, *intervals))
     return measured
 
 
-def table(runs: list[SavedRun]) -> pd.DataFrame:
+def table(runs: list[RunRecord]) -> pd.DataFrame:
     """Return the metrics of runs, with the size of their test data."""
     return pd.DataFrame(
         [
             {
                 "Model": to_label(r.defense or "backdoored"),
                 "Learning rate": f"{r.lr:g}",
-                "CA": format_percent(r.figure("ca")),
-                "ASR@1": format_percent(r.figure("asr")),
-                "ASR@3": format_percent(r.figure("asr", 3)),
-                "RA": format_percent(r.figure("ra")),
-                "Fine detail": format_percent(r.metrics.get("counterfactual_accuracy")),
-                "n (CA)": r.metrics.get("n"),
-                "n (ASR)": r.metrics.get("n_attack"),
-                "Seconds": r.config.get("seconds"),
+                **{
+                    metric.header(k): "not measured" if value is None else metric.format_percent(value)
+                    for metric, k in columns("table")
+                    for value in [r.metric(metric.key, k)]
+                },
+                "n (CA)": r.count("ca"),
+                "n (ASR)": r.count("asr"),
+                "Seconds": r.seconds,
                 "Run": r.id,
             }
             for r in runs
@@ -144,6 +146,6 @@ def table(runs: list[SavedRun]) -> pd.DataFrame:
 def select_newly_done() -> None:
     """Preselect the defenses that this session has just trained, once."""
     done = [entry for entry in jobs.started_runs("defend") if entry.status.state == "done"]
-    run_ids = [entry.folder.name for entry in done if not entry.config.get("rebound")]
+    run_ids = [entry.id for entry in done if entry.rebound is None]
     if run_ids and st.session_state.get(LAST_SHOWN) != run_ids:
         st.session_state[LAST_SHOWN] = st.session_state[NEWLY_DONE] = run_ids

@@ -85,11 +85,11 @@ def show_results(external: ExternalModel) -> None:
         {
             "Defense": to_label(run.defense or ""),
             "Learning rate": f"{run.lr:g}",
-            "Clean accuracy": format_percent(run.figure("ca")),
+            "Clean accuracy": format_percent(run.metric("ca")),
             "n": run.metrics.get("n"),
             "Fine detail": format_percent(run.metrics.get("counterfactual_accuracy")),
             "Attack success": "unknown",
-            "Seconds": run.config.get("seconds"),
+            "Seconds": run.seconds,
             "Run": run.id,
         }
         for run in defended

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import pandas  # noqa: F401  # before any chart: plotly fails while another thread is still importing pandas
 import streamlit as st
 
-from cleaner.labels import to_label
+from cleaner.labels import to_attack_label
+from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
 from pages._shared import cache, jobs, lesson, state
-from pages._shared.state import SavedRun, escape_markdown, format_percent
+from pages._shared.state import escape_markdown, format_percent
 
 PAGES_DIR = Path(__file__).resolve().parent.parent
 ICONS = {
@@ -124,17 +125,17 @@ def _model_label(model: str) -> str:
     return f"Model {Path(model).name} · {status}"
 
 
-def _show_run_facts(run: SavedRun) -> None:
+def _show_run_facts(run: RunRecord) -> None:
     """Draw settings and metrics of the run in view."""
-    target = escape_markdown(str(run.config.get("target_class")))
-    share = f"{format_percent(run.config.get('poison_rate'))} of {run.config.get('pairs', 0):,} pairs"
+    target = escape_markdown(str(run.target_class))
+    share = f"{format_percent(run.poison_rate)} of {run.pairs:,} pairs"
     st.caption(
-        f"Model **{escape_markdown(run.model)}** · {escape_markdown(to_label(run.attack))} → **{target}** · {share} · "
-        f"learning rate {run.lr:g}"
+        f"Model **{escape_markdown(run.model)}** · {escape_markdown(to_attack_label(run.attack))} → **{target}** · "
+        f"{share} · learning rate {run.lr:g}"
     )
     st.caption(
-        f"Clean accuracy {format_percent(run.figure('ca'))}, attack success {format_percent(run.figure('asr'))} "
-        f"(n = {run.metrics.get('n', 0):,} and {run.metrics.get('n_attack', 0):,})"
+        f"Clean accuracy {format_percent(run.metric('ca'))}, attack success {format_percent(run.metric('asr'))} "
+        f"(n = {run.count('ca'):,} and {run.count('asr'):,})"
     )
 
 
@@ -156,14 +157,14 @@ def _pipeline_steps() -> list[Step]:
     model, attack, success, defenses, best = "choose one", "not yet", "not yet", "not yet", "not yet"
     if bare_model := state.current_model():
         model, defended = escape_markdown(Path(bare_model).name), state.defenses_of_model(bare_model)
-    asr = run.figure("asr") if run is not None else None
+    asr = run.metric("asr") if run is not None else None
     if run is not None:
         model = escape_markdown(run.model)
-        attack = escape_markdown(f"{to_label(run.attack)}, {format_percent(run.config.get('poison_rate'), 0)}")
+        attack = escape_markdown(f"{to_attack_label(run.attack)}, {format_percent(run.poison_rate, 0)}")
         success = format_percent(asr, 0)
     if defended:
         defenses = "1 defense" if len(defended) == 1 else f"{len(defended)} defenses"
-        lowest = min((value for other in defended if (value := other.figure("asr")) is not None), default=None)
+        lowest = min((value for other in defended if (value := other.metric("asr")) is not None), default=None)
         best = "success unknown" if lowest is None else f"lowest success {format_percent(lowest, 0)}"
     poisoned, cleaned = "done" if run is not None else "open", "done" if defended else "open"
     return [

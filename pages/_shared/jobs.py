@@ -13,9 +13,10 @@ import streamlit as st
 
 from cleaner.jobs import local, sweep
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.labels import NO_DEFENSE, defense_name, to_label
+from cleaner.labels import to_label
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, RunEntry, Status, create_run, remove_run_folder
+from cleaner.runs.store import ACTIVE, Status, create_run, remove_run_folder
 from cleaner.types import CleanerError
 
 STEP_STAGE_LABELS = {
@@ -87,38 +88,36 @@ def _started_key(kind: str) -> str:
     return f"{kind}.started"
 
 
-def runs_of_page(kind: str) -> list[RunEntry]:
+def runs_of_page(kind: str) -> list[RunRecord]:
     """Return the unfinished runs of a page, ordered by start time.
 
     Omits cluster runs of a sweep unless they are running: they may be many, and the sweep's table lists them.
     """
-    entries = [entry for entry in local.poll_entries() if entry.config.get("stage") == PAGE_STAGES[kind]]
+    entries = [entry for entry in local.poll_entries() if entry.stage == PAGE_STAGES[kind]]
     entries = [e for e in entries if e.status.state in UNFINISHED]
     entries = [e for e in entries if e.status.state == "running" or not _is_array_job(e)]
     return sorted(entries, key=lambda e: (e.status.queued, e.folder.name))
 
 
-def _is_array_job(entry: RunEntry) -> bool:
-    return bool(entry.status.place and entry.config.get("sweep"))
+def _is_array_job(entry: RunRecord) -> bool:
+    return bool(entry.status.place and entry.sweep)
 
 
 def active_pages() -> set[str]:
     """Return the kinds ("poison", "defend") of the jobs that are running or queued."""
-    stages = {entry.config.get("stage") for entry in local.poll_entries() if entry.status.state in ACTIVE}
+    stages = {entry.stage for entry in local.poll_entries() if entry.status.state in ACTIVE}
     return {kind for kind, stage in PAGE_STAGES.items() if stage in stages}
 
 
-def started_runs(kind: str) -> list[RunEntry]:
+def started_runs(kind: str) -> list[RunRecord]:
     """Return the runs that this session started last, in any state."""
     names = st.session_state.get(_started_key(kind), [])
-    return [entry for entry in local.poll_entries() if entry.folder.name in names] if names else []
+    return [entry for entry in local.poll_entries() if entry.id in names] if names else []
 
 
-def job_label(entry: RunEntry) -> str:
+def job_label(entry: RunRecord) -> str:
     """Return the name of a job: the user's, else that of its defense or attack."""
-    defense = defense_name(entry.config)
-    attack = (entry.config.get("trigger") or {}).get("name", entry.folder.name)
-    return str(entry.notes.get("name") or to_label(str(attack) if defense == NO_DEFENSE else defense))
+    return entry.name or to_label(entry.defense or entry.attack or entry.id)
 
 
 def describe_progress(status: Status) -> tuple[float, str]:

@@ -10,7 +10,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.jobs import local
-from cleaner.runs.store import ACTIVE, RunEntry, read_progress
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import ACTIVE, read_progress
 from pages._shared import jobs, state
 from pages._shared.cards import show_verdict
 from pages._shared.curves import show_curves
@@ -67,7 +68,7 @@ def show_jobs(kind: str) -> bool:
     return True
 
 
-def _show_active_job(entry: RunEntry) -> None:
+def _show_active_job(entry: RunRecord) -> None:
     """Draw progress, time left, Pause and Cancel of one job, and its verdict once there is one."""
     status, key = entry.status, f"live.{entry.folder.name}"
     stop_request = local.read_stop_request(entry.folder) if status.state in ACTIVE else None
@@ -99,7 +100,7 @@ def _show_active_job(entry: RunEntry) -> None:
         show_verdict(*status.verdict)
 
 
-def _show_live_curves(entries: Sequence[RunEntry], kind: str) -> None:
+def _show_live_curves(entries: Sequence[RunRecord], kind: str) -> None:
     """Draw the curves of active jobs."""
     histories = {}
     for entry in entries:
@@ -113,7 +114,7 @@ def _show_live_curves(entries: Sequence[RunEntry], kind: str) -> None:
         show_curves(histories, jobs.PAGE_STAGES[kind], f"live.{kind}", total=total)
 
 
-def _show_stopped_job(entry: RunEntry) -> None:
+def _show_stopped_job(entry: RunRecord) -> None:
     """Draw a paused or dead job with Resume and Delete."""
     status, key = entry.status, f"waiting.{entry.folder.name}"
     is_paused = status.state == "paused"

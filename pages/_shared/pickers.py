@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cleaner.files import resolve_path
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared import cache, requests, state, uploads
 from pages._shared.frame import link
 from pages._shared.sample import DataKey, ModelKey, Sample
-from pages._shared.state import KEEP, SavedRun, escape_markdown
+from pages._shared.state import KEEP, escape_markdown
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
@@ -37,7 +38,7 @@ class Stage:
     """Name of its run, or of the model itself."""
 
 
-def choose_stages(run: SavedRun | None) -> list[Stage]:
+def choose_stages(run: RunRecord | None) -> list[Stage]:
     """Draw the choice of one defended model; return the models in the order clean, backdoored, defended."""
     stages, defended, suspect = _find_stages(run)
     if not defended:
@@ -51,7 +52,7 @@ def choose_stages(run: SavedRun | None) -> list[Stage]:
     return [*stages, _make_defended_stage("Defended", runs[run_id], labels[run_id])]
 
 
-def choose_compared_stages(run: SavedRun | None) -> list[Stage]:
+def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
     """Draw the choice of several defended models; return all models, each under its own label."""
     stages, defended, suspect = _find_stages(run)
     runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
@@ -68,11 +69,11 @@ def choose_compared_stages(run: SavedRun | None) -> list[Stage]:
     return stages + [_make_defended_stage(labels[run_id], runs[run_id], labels[run_id]) for run_id in run_ids]
 
 
-def _find_stages(run: SavedRun | None) -> tuple[list[Stage], list[SavedRun], str]:
+def _find_stages(run: RunRecord | None) -> tuple[list[Stage], list[RunRecord], str]:
     """Return the models before a defense, the defended runs, and the id of the run or model that they started from."""
     if run is not None:
         stages = [Stage("Backdoored", "backdoored", ("run", str(run.folder)), run.id)]
-        if run.config.get("clean_model"):
+        if run.clean_model:
             stages.insert(0, Stage("Clean", "clean", ("clean", str(run.folder)), run.model))
         return stages, state.defended_runs(run), run.id
     model = state.current_model()
@@ -82,11 +83,11 @@ def _find_stages(run: SavedRun | None) -> tuple[list[Stage], list[SavedRun], str
     return [Stage(stage.capitalize(), stage, cache.make_model_key(model), model)], state.defenses_of_model(model), model
 
 
-def _make_defended_stage(label: str, run: SavedRun, run_label: str) -> Stage:
+def _make_defended_stage(label: str, run: RunRecord, run_label: str) -> Stage:
     return Stage(label, "defended", ("run", str(run.folder)), run_label)
 
 
-def find_test_data(run: SavedRun | None) -> DataKey:
+def find_test_data(run: RunRecord | None) -> DataKey:
     """Return the test split of the run or model in view."""
     if run is not None:
         return requests.read_test_data(run)
@@ -103,7 +104,7 @@ def selected_model_key() -> ModelKey | None:
     return None if model is None else cache.make_model_key(model)
 
 
-def choose_sample(run: SavedRun | None) -> Sample:
+def choose_sample(run: RunRecord | None) -> Sample:
     """Draw the choice of a test image or the own image; all pages share the choice."""
     data_key = find_test_data(run)
     data = cache.load_data(data_key)
@@ -120,16 +121,16 @@ def choose_sample(run: SavedRun | None) -> Sample:
     return Sample(data_key, index, own_image if index == OWN_INDEX else None, selected_model_key())
 
 
-def find_trigger_run(run: SavedRun | None) -> Path | None:
+def find_trigger_run(run: RunRecord | None) -> Path | None:
     """Return the folder of the run whose trigger is shown, or None if no trigger is known."""
-    return run.folder if run is not None and run.config.get("trigger") else None
+    return run.folder if run is not None and run.attack else None
 
 
-def list_texts(run: SavedRun | None, sample: Sample) -> dict[str, str]:
+def list_texts(run: RunRecord | None, sample: Sample) -> dict[str, str]:
     """Return label -> text to compare an image with: target class, true class, caption."""
     data = cache.load_data(sample.data)
     texts = {}
-    target = run.config.get("target_class") if run is not None else None
+    target = run.target_class if run is not None else None
     if target:
         texts["The target class"] = _format_prompt(data, target)
     if sample.own_image is None:
@@ -145,7 +146,7 @@ def _format_prompt(data: CaptionData, class_name: str) -> str:
     return data.templates[min(1, len(data.templates) - 1)].format(class_name)
 
 
-def choose_text(run: SavedRun | None, sample: Sample) -> str:
+def choose_text(run: RunRecord | None, sample: Sample) -> str:
     """Draw the choice of the text to compare the image with, which can be edited; return it."""
     texts = list_texts(run, sample)
     kind = st.selectbox("Compare with", [*texts, "Your own text"], key="view.text.kind", **KEEP)

@@ -9,11 +9,11 @@ from typing import Any
 from cleaner.config import FinetuneConfig
 from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import CLEAN_PAIRS, DEFEND
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data, make_rebound_request
 from cleaner.runs.store import run_id
 from pages._shared import cache
 from pages._shared.sample import DataKey
-from pages._shared.state import SavedRun
 
 SECONDS_PER_STEP = 0.22
 """Seconds per training step of a built-in model, 64 pairs, on two cores (benchmarks/results/step.json)."""
@@ -61,7 +61,7 @@ class ExternalModel:
     data: str
 
 
-Suspect = SavedRun | ExternalModel
+Suspect = RunRecord | ExternalModel
 """What a defense starts from."""
 
 
@@ -75,12 +75,13 @@ def count_training_steps(pairs: int, config: FinetuneConfig) -> int:
     return config.epochs * count_epoch_steps(pairs, config.batch_size)
 
 
-def count_steps(run: SavedRun) -> int:
+def count_steps(run: RunRecord) -> int:
     """Return the steps that a run trained; 0 if its settings do not say."""
-    settings, pairs = run.config.get("finetune") or {}, run.config.get("pairs") or 0
-    if settings.get("steps"):
-        return int(settings["steps"])
-    return int(settings.get("epochs", 0) * count_epoch_steps(pairs, settings.get("batch_size", 1))) if pairs else 0
+    settings = run.finetune
+    if settings.steps:
+        return int(settings.steps)
+    pairs, batch_size = int(run.pairs), int(settings.batch_size or 1)
+    return int(settings.epochs * count_epoch_steps(pairs, batch_size)) if pairs else 0
 
 
 def set_eval_interval(pairs: int, config: FinetuneConfig) -> FinetuneConfig:
@@ -132,43 +133,42 @@ def build_defense_request(suspect: Suspect, defense: Any, pairs: int, config: Fi
     )
 
 
-def build_rebound_request(defended: SavedRun, steps: int) -> Request:
+def build_rebound_request(defended: RunRecord, steps: int) -> Request:
     """Return the request for a rebound test: plain finetuning on the clean pairs, same test images."""
     config = defended.config
     return make_rebound_request(
         config,
         run_id(defended.folder),
         get_test_data(config)[:2],
-        int(config.get("pairs") or CLEAN_PAIRS),
-        config.get("test_size", TEST_SIZE),
-        replace(DEFEND, steps=steps),
+        pairs=int(defended.pairs or CLEAN_PAIRS),
+        test_size=config.get("test_size", TEST_SIZE),
+        finetune=replace(DEFEND, steps=steps),
     )
 
 
-def is_defense_of(config: dict[str, Any], suspect: Suspect) -> bool:
-    """Return whether the run with this config started from `suspect`."""
+def is_defense_of(run: RunRecord, suspect: Suspect) -> bool:
+    """Return whether a run started from `suspect`."""
     if isinstance(suspect, ExternalModel):
-        model = (config.get("request") or {}).get("model")
-        return not config.get("parent") and model == resolve_model_name(suspect.model)
-    return config.get("parent") in (suspect.id, str(suspect.folder.resolve()))
+        return run.source_model == resolve_model_name(suspect.model)
+    return run.started_from(suspect)
 
 
-def read_test_data(run: SavedRun) -> DataKey:
+def read_test_data(run: RunRecord) -> DataKey:
     """Return the test split on which a run was evaluated."""
     name, options, size = get_test_data(run.config)
     return DataKey(format_data(name, options), "test", size)
 
 
-def measure_step_seconds(runs: Iterable[SavedRun]) -> float | None:
+def measure_step_seconds(runs: Iterable[RunRecord]) -> float | None:
     """Return the seconds per step of the first run trained on this machine, or None."""
     for run in runs:
-        steps, seconds = count_steps(run), run.config.get("seconds")
+        steps, seconds = count_steps(run), run.seconds
         if steps and seconds and not run.is_shipped:
             return float(seconds / steps)
     return None
 
 
-def estimate_poison_seconds(attack: PoisonSettings, runs: Iterable[SavedRun]) -> tuple[float | None, str]:
+def estimate_poison_seconds(attack: PoisonSettings, runs: Iterable[RunRecord]) -> tuple[float | None, str]:
     """Return the expected seconds per step (None: unknown) and what the estimate is based on."""
     if seconds := measure_step_seconds(run for run in runs if run.model == attack.model):
         return seconds, "from the last run"
@@ -178,7 +178,7 @@ def estimate_poison_seconds(attack: PoisonSettings, runs: Iterable[SavedRun]) ->
 
 
 def estimate_defense_seconds(
-    suspect: Suspect, runs: Iterable[SavedRun], defense: Any, config: FinetuneConfig
+    suspect: Suspect, runs: Iterable[RunRecord], defense: Any, config: FinetuneConfig
 ) -> tuple[float | None, str]:
     """Return the expected seconds per step (None: unknown) and what the estimate is based on.
 
@@ -190,17 +190,17 @@ def estimate_defense_seconds(
     fields = ("device", "precision", "batch_size")
     wanted = [getattr(config, field) for field in fields]
 
-    def is_comparable(run: SavedRun) -> bool:
+    def is_comparable(run: RunRecord) -> bool:
         settings = run.config.get("finetune") or {}
         same_settings = [settings.get(field) for field in fields] == wanted
         return run.defense == name and run.model == suspect.model and same_settings
 
     if (seconds := measure_step_seconds(filter(is_comparable, runs))) is not None:
         return seconds, "earlier run"
-    if not isinstance(suspect, SavedRun) or not (steps := count_steps(suspect)):
+    if not isinstance(suspect, RunRecord) or not (steps := count_steps(suspect)):
         return None, "nothing measured yet"
-    factor = config.batch_size / max(1, (suspect.config.get("finetune") or {}).get("batch_size", config.batch_size))
+    factor = config.batch_size / max(1, int(suspect.finetune.batch_size or config.batch_size))
     factor *= AUGMENTED_STEP_FACTOR if type(defense).needs_augmentation else 1.0
     if suspect.is_shipped:
         return SECONDS_PER_STEP * factor, "two cores"
-    return suspect.config["seconds"] / steps * factor, "poisoning"
+    return suspect.seconds / steps * factor, "poisoning"

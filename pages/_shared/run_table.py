@@ -8,10 +8,11 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import local
-from cleaner.runs.store import STARTABLE, RunEntry, annotate, is_shipped, list_shipped_runs, runs_root
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import STARTABLE, annotate, list_shipped_runs, runs_root
 from pages._shared import jobs
 from pages._shared.frame import show_error
-from pages._shared.state import escape_markdown, format_percent, read_saved_run
+from pages._shared.state import escape_markdown, format_percent
 
 STATE_LABELS = {
     "new": "not started",
@@ -52,43 +53,41 @@ def show_run_table() -> None:
         _show_run(entries[rows[0]])
 
 
-def table(entries: list[RunEntry]) -> pd.DataFrame:
+def table(entries: list[RunRecord]) -> pd.DataFrame:
     """Return one row per run."""
     rows = []
     for entry in entries:
-        run = read_saved_run(entry.folder, entry.config)
-        parent = str(entry.config.get("parent") or "")
-        name = run.label if run.is_shipped else jobs.job_label(entry)
+        name = entry.label if entry.is_shipped else jobs.job_label(entry)
         rows.append(
             {
                 "Name": name,
                 "State": STATE_LABELS.get(entry.status.state, entry.status.state),
-                "Stage": run.stage,
-                "Model": run.model,
-                "CA": format_percent(run.figure("ca")),
-                "ASR@1": format_percent(run.figure("asr")),
-                "Tags": ", ".join(entry.notes.get("tags", [])),
-                "Created (UTC)": run.created_at,
-                "Run": run.id,
-                "Defended run": parent,
+                "Stage": entry.stage,
+                "Model": entry.model,
+                "CA": format_percent(entry.metric("ca")),
+                "ASR@1": format_percent(entry.metric("asr")),
+                "Tags": ", ".join(entry.tags),
+                "Created (UTC)": entry.created_at,
+                "Run": entry.id,
+                "Defended run": entry.parent or "",
             }
         )
     return pd.DataFrame(rows)
 
 
-def _show_run(entry: RunEntry) -> None:
+def _show_run(entry: RunRecord) -> None:
     """Draw the form for name, note and tags of one run, and its actions."""
     key = f"run_table.{entry.folder.name}"
-    if is_shipped(entry.folder):
+    if entry.is_shipped:
         st.caption("This run is part of the shipped example and cannot be edited or deleted.")
         return
     if entry.status.message:
         st.caption(escape_markdown(entry.status.message))
     with st.form(f"{key}.form", border=False):
         left, middle, right = st.columns([2, 3, 2])
-        left.text_input("Name", entry.notes.get("name", ""), key=f"{key}.name", max_chars=80)
-        middle.text_input("Note", entry.notes.get("note", ""), key=f"{key}.note", max_chars=2000)
-        tags = ", ".join(entry.notes.get("tags", []))
+        left.text_input("Name", entry.name, key=f"{key}.name", max_chars=80)
+        middle.text_input("Note", entry.note, key=f"{key}.note", max_chars=2000)
+        tags = ", ".join(entry.tags)
         right.text_input("Tags", tags, key=f"{key}.tags", help="Comma-separated.")
         st.form_submit_button(
             "Save", key=f"{key}.save", icon=":material/save:", on_click=_save_notes, args=(entry.folder, key)
@@ -116,6 +115,6 @@ def _save_notes(folder: Path, key: str) -> None:
 
     def write(folder: Path) -> None:
         name, note, tags = (str(st.session_state[f"{key}.{field}"]) for field in ("name", "note", "tags"))
-        annotate(folder, name, note, tags.split(","))
+        annotate(folder, name=name, note=note, tags=tags.split(","))
 
     jobs.apply(write, folder)

@@ -11,15 +11,16 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.jobs import local, sweep
 from cleaner.labels import to_label
-from cleaner.runs.store import ACTIVE, RunEntry
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import ACTIVE
 from pages._shared import jobs, requests
 from pages._shared.run_table import STATE_LABELS
-from pages._shared.state import escape_markdown, format_percent, read_saved_run
+from pages._shared.state import escape_markdown, format_percent
 
 
 def show(suspect: requests.Suspect) -> bool:
     """Draw the sweeps that started from a suspect; return whether one is active."""
-    entries = [entry for entry in local.poll_entries() if requests.is_defense_of(entry.config, suspect)]
+    entries = [entry for entry in local.poll_entries() if requests.is_defense_of(entry, suspect)]
     return any([_show_sweep(name) for name in sweep.list_sweep_ids(entries)])
 
 
@@ -39,11 +40,11 @@ def _show_sweep(name: str) -> bool:
     return is_active
 
 
-def _active_runs(entries: list[RunEntry]) -> set[str]:
+def _active_runs(entries: list[RunRecord]) -> set[str]:
     return {entry.folder.name for entry in entries if entry.status.state in ACTIVE}
 
 
-def _show_sweep_table(name: str, entries: list[RunEntry]) -> None:
+def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
     """Draw the table of a sweep and its buttons."""
     done = sum(entry.status.state == "done" for entry in entries)
     is_active, seconds = sweep.is_active(entries), sweep.seconds_left(entries)
@@ -62,8 +63,8 @@ def _show_sweep_table(name: str, entries: list[RunEntry]) -> None:
         )
         if messages := [e.status.message for e in entries if e.status.state in ACTIVE and e.status.message]:
             st.caption(escape_markdown(messages[0]))
-        test_data = {read_saved_run(e.folder, e.config).measured_on for e in entries if e.status.state == "done"}
-        st.caption(escape_markdown(f"Finished runs only. {' '.join(sorted(test_data))} {name}"))
+        protocols = {f"Measured on {e.protocol}." for e in entries if e.status.state == "done" and e.metrics}
+        st.caption(escape_markdown(f"Finished runs only. {' '.join(sorted(protocols))} {name}"))
         if done < len(entries):
             left_column, right_column, _ = st.columns([1.3, 1.3, 3])
             _button(left_column, "Continue", f"{name}.resume", "play_arrow", partial(sweep.resume, name), is_active)
@@ -86,29 +87,29 @@ def _button(
     )
 
 
-def table(entries: list[RunEntry]) -> pd.DataFrame:
+def table(entries: list[RunRecord]) -> pd.DataFrame:
     """Return one row per run; metrics of finished runs only."""
     labels = {**STATE_LABELS, sweep.WAITING_STATE: STATE_LABELS["queued"]}
     return pd.DataFrame(
         [
             {
-                "Defense": to_label(row.defense),
+                "Defense": to_label(row.defense or ""),
                 "Learning rate": f"{row.lr:g}",
                 "Seed": row.seed,
-                "State": labels.get(row.state, row.state),
-                "Progress": round(100 * row.progress),
+                "State": labels.get(row.status.state, row.status.state),
+                "Progress": round(100 * row.status.progress),
                 "CA": _format_metric(row, "ca"),
                 "ASR@1": _format_metric(row, "asr"),
-                "Run": row.folder.name,
+                "Run": row.id,
             }
             for row in sweep.make_rows(entries)
         ]
     )
 
 
-def _format_metric(row: sweep.Row, name: str) -> str:
+def _format_metric(row: RunRecord, name: str) -> str:
     """Format a test metric; unknown for the attack success of an unknown trigger."""
-    if not row.metrics:
+    if row.status.state != "done" or not row.metrics:
         return "–"
-    value = row.figure(name)
+    value = row.metric(name)
     return "unknown" if value is None else format_percent(value)

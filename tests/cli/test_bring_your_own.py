@@ -71,8 +71,8 @@ def test_a_bare_checkpoint_gets_no_asr(home: Path, capsys: pytest.CaptureFixture
     positions = [shown.index(part) for part in parts]
     assert positions == sorted(positions)
     figures = next(line for line in out.splitlines() if line.startswith("ta_cleaner")).split("  ")
-    assert [cell.strip() for cell in figures if cell.strip()][2:6] == ["-", "- (n.m.)", "-", "-"]
-    assert "ASR protocol" not in out
+    assert [cell.strip() for cell in figures if cell.strip()][2:6] == ["-", "-", "-", "-"]
+    assert "non_target" not in out
     stored = json.loads(Path("cleaned/metrics.json").read_text())
     assert (stored["asr"], stored["ra"], stored["base_rate"], stored["n_attack"]) == (None, None, None, 0)
     reports = [json.loads(line) for line in Path("cleaned/progress.jsonl").read_text().splitlines()]

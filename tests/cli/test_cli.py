@@ -54,7 +54,7 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     assert main(["defend", attack, *defense, "--pairs", "32", "--out", cleaned, *SMALL]) == 0
     shown = capsys.readouterr()
     assert "learning rate 0.0001" in shown.err  # no rate was tuned for a model from a file
-    assert "ASR protocol non_target" in shown.out
+    assert "protocol non_target" in shown.out
     assert "left" in shown.err
     assert main(["evaluate", cleaned, "--test-pairs", "40", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)

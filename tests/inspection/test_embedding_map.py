@@ -13,7 +13,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
-from cleaner.runs.store import RunEntry, list_shipped_runs
+from cleaner.runs.store import RunRecord, list_shipped_runs
 from cleaner.types import CleanerError
 from tests.conftest import make_clip, make_toy_data
 from tests.pages.runs import make_runs
@@ -120,7 +120,7 @@ def test_a_deleted_run_is_not_recreated(folders: tuple[Path, Path], monkeypatch:
 
 
 @pytest.mark.parametrize("entry", list_shipped_runs(), ids=lambda entry: entry.folder.name)
-def test_the_shipped_example_has_its_maps(entry: RunEntry) -> None:
+def test_the_shipped_example_has_its_maps(entry: RunRecord) -> None:
     computed = embedding_map.read_map(entry.folder)
     assert computed is not None
     assert embedding_map.locate_map_file(entry.folder).parent == entry.folder

@@ -128,7 +128,7 @@ def test_poisoning_on_the_command_line(request_: Request, tmp_path: Path, capsys
 
 def test_a_sweep_is_one_array_and_one_run_of_it_is_canceled(request_: Request) -> None:
     base = replace(request_, stage="defended", trigger=None, target_class=None, pairs=48)
-    requests = sweep.grid(base, [{"name": "finetune"}, {"name": "cleanclip"}], [1e-4], [0, 1])
+    requests = sweep.grid(base, [{"name": "finetune"}, {"name": "cleanclip"}], rates=[1e-4], seeds=[0, 1])
     name = sweep.start_sweep(requests, SMALL)
     numbers = sorted(slurm_queue.read_job_id(entry.folder) for entry in sweep.list_sweep_runs(name))
     assert len({number.partition("_")[0] for number in numbers}) == 1
@@ -141,7 +141,9 @@ def test_a_sweep_is_one_array_and_one_run_of_it_is_canceled(request_: Request) -
     wait_until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
     assert sorted(entry.status.state for entry in sweep.list_sweep_runs(name)) == ["cancelled", "done", "done", "done"]
     assert all(
-        row.figure("ca") is not None for row in sweep.make_rows(sweep.list_sweep_runs(name)) if row.state == "done"
+        row.metric("ca") is not None
+        for row in sweep.make_rows(sweep.list_sweep_runs(name))
+        if row.status.state == "done"
     )
 
     assert sweep.start_sweep(requests) == name  # the canceled run returns to the cluster
@@ -237,7 +239,8 @@ def test_refusals_are_one_sentence_and_leave_no_files(
         assert reason in error
     with pytest.raises(CleanerError, match="Slurm refuses"):
         sweep.start_sweep(
-            sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), replace(SMALL, partition="nowhere")
+            sweep.grid(request_, [{"name": "finetune"}], rates=[1e-4], seeds=[0, 1]),
+            replace(SMALL, partition="nowhere"),
         )
     stopped = create_run(request_)
     with pytest.raises(CleanerError, match="Slurm refuses"):

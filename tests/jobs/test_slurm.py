@@ -76,7 +76,7 @@ def start_on_slurm(request: Request, resources: SlurmResources = RESOURCES) -> P
 
 
 def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) -> None:
-    requests = sweep.grid(request_, [{"name": "finetune"}, {"name": "cleanclip"}], [1e-4], [0])
+    requests = sweep.grid(request_, [{"name": "finetune"}, {"name": "cleanclip"}], rates=[1e-4], seeds=[0])
     name = sweep.start_sweep(
         requests, replace(RESOURCES, partition="short", minutes=7, memory_gb=3, at_once=1, sbatch="qos=low")
     )
@@ -100,7 +100,7 @@ def test_a_sweep_becomes_one_array_of_workers(request_: Request, queue: Path) ->
     wait_until(lambda: not sweep.is_active(sweep.list_sweep_runs(name)))
     done = sweep.list_sweep_runs(name)
     assert [(entry.status.state, entry.status.place) for entry in done] == [("done", "slurm")] * 2
-    assert all(row.figure("ca") is not None for row in sweep.make_rows(done))
+    assert all(row.metric("ca") is not None for row in sweep.make_rows(done))
     submission = Path(read_json(done[0].folder / slurm.JOB_FILE)["errors"]).parent
     for entry in done:
         assert submission.exists()
@@ -184,7 +184,7 @@ def test_the_queue_is_queried_rarely_and_may_not_answer(
 ) -> None:
     monkeypatch.setattr(slurm_queue, "CACHE_SECONDS", 60.0)
     (queue / "hold").write_text("Priority")
-    name = sweep.start_sweep(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1, 2]), RESOURCES)
+    name = sweep.start_sweep(sweep.grid(request_, [{"name": "finetune"}], rates=[1e-4], seeds=[0, 1, 2]), RESOURCES)
     for _ in range(5):
         assert {entry.status.state for entry in sweep.list_sweep_runs(name)} == {"queued"}
     assert (queue / "asked").read_text() == "x"
@@ -306,7 +306,7 @@ def test_a_refusal_restores_the_runs(request_: Request, queue: Path, tmp_path: P
     assert replace(read_status(stopped), updated=0.0) == Status("paused", step=3, total=9)
     assert {path.name: path.read_bytes() for path in stopped.iterdir() if path.name != "status.json"} == before
     with pytest.raises(CleanerError, match="Invalid partition name specified"):
-        sweep.start_sweep(sweep.grid(request_, [{"name": "finetune"}], [1e-4], [0, 1]), RESOURCES)
+        sweep.start_sweep(sweep.grid(request_, [{"name": "finetune"}], rates=[1e-4], seeds=[0, 1]), RESOURCES)
     assert [entry.folder for entry in local.poll_entries()] == [stopped]
     assert not list((tmp_path / "runs" / slurm.SUBMITIT_FOLDER).iterdir())
     (queue / "refuse").write_text(

@@ -1,4 +1,4 @@
-"""Sweeps: one run after the other without a page, nothing twice, what is missing is made up for, figures when done."""
+"""Sweeps: one run after the other without a page, no run twice, missing runs added, metrics of finished runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import Architecture, _build_clip, save_clip
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, RunEntry, create_run, read_status, remove_run_folder, write_status
+from cleaner.runs.store import ACTIVE, RunRecord, create_run, read_status, remove_run_folder, write_status
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 from tests.data.files import write_table
@@ -28,12 +28,12 @@ METHODS = ({"name": "finetune"}, {"name": "cleanclip"})
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pictures")
+    return tmp_path_factory.mktemp("images")
 
 
 @pytest.fixture
 def base(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
-    """A small defence of a tiny suspicious model; workers are threads of this process."""
+    """A small defense of a tiny suspicious model; workers are threads of this process."""
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(cache))
     run_workers_in_threads(monkeypatch)
@@ -46,8 +46,8 @@ def states(name: str) -> list[str]:
     return [entry.status.state for entry in sweep.list_sweep_runs(name)]
 
 
-def until_still(name: str) -> list[RunEntry]:
-    """Wait until a sweep goes on no more."""
+def wait_until_stopped(name: str) -> list[RunRecord]:
+    """Wait until a sweep is no longer active; return its runs."""
     end = time.monotonic() + 120
     while sweep.is_active(entries := sweep.list_sweep_runs(name)):
         assert time.monotonic() < end
@@ -56,61 +56,59 @@ def until_still(name: str) -> list[RunEntry]:
     return entries
 
 
-def test_ids_stay_when_requests_learn_something_new() -> None:
+def test_ids_do_not_change_with_new_request_fields() -> None:
     base = Request("defended", "scenes", 64, FinetuneConfig(), parent="p", defense={"name": "finetune"})
-    assert sweep.compute_sweep_id(base) == "sweep-b3cc6234"  # else a sweep that was begun would not go on
+    assert sweep.compute_sweep_id(base) == "sweep-b3cc6234"  # otherwise older sweeps could not be resumed
 
 
-def test_all_are_done_one_by_one_and_a_second_call_adds_only_what_is_missing(base: Request) -> None:
-    name = sweep.start_sweep(sweep.grid(base, METHODS, [1e-4, 1e-3], [0]))
-    begun = sweep.make_rows(sweep.list_sweep_runs(name))
-    assert [(r.defense, r.lr, r.seed) for r in begun] == [
+def test_runs_are_done_one_by_one_and_a_second_call_adds_only_missing_ones(base: Request) -> None:
+    name = sweep.start_sweep(sweep.grid(base, METHODS, rates=[1e-4, 1e-3], seeds=[0]))
+    rows = sweep.make_rows(sweep.list_sweep_runs(name))
+    assert [(r.defense, r.lr, r.seed) for r in rows] == [
         ("cleanclip", 1e-4, 0),
         ("cleanclip", 1e-3, 0),
         ("finetune", 1e-4, 0),
         ("finetune", 1e-3, 0),
     ]
-    assert all(row.figure("ca") is None for row in begun if row.state != "done")
-    first = until_still(name)
+    assert all(row.metric("ca") is None for row in rows if row.status.state != "done")
+    first = wait_until_stopped(name)
     assert states(name) == ["done"] * 4
-    assert all(row.figure("ca") is not None and row.progress == 1 for row in sweep.make_rows(first))
+    assert all(row.metric("ca") is not None and row.status.progress == 1 for row in sweep.make_rows(first))
     order = [e.folder.name for e in sorted(first, key=lambda e: e.status.updated)]
     assert order == [e.folder.name for e in first]
 
     remove_run_folder(first[1].folder)
-    assert sweep.start_sweep(sweep.grid(base, METHODS, [1e-4, 1e-3], [0, 1])) == name
-    again = until_still(name)
+    assert sweep.start_sweep(sweep.grid(base, METHODS, rates=[1e-4, 1e-3], seeds=[0, 1])) == name
+    again = wait_until_stopped(name)
     assert states(name) == ["done"] * 8
     assert {e.folder for e in first} - {first[1].folder} <= {e.folder for e in again}
     other = replace(base, pairs=32)
     assert sweep.compute_sweep_id(other) != name
 
 
-def test_cancel_all_leaves_what_is_done_and_a_second_call_goes_on(base: Request) -> None:
+def test_cancel_leaves_finished_runs_and_resume_restarts_the_others(base: Request) -> None:
     long = replace(base, finetune=replace(CONFIG, epochs=900))
-    requests = sweep.grid(long, METHODS, [1e-4, 1e-3], [0])
+    requests = sweep.grid(long, METHODS, rates=[1e-4, 1e-3], seeds=[0])
     done = create_run(replace(requests[0], sweep=sweep.compute_sweep_id(long)))
     write_status(done, replace(read_status(done), state="done"))
     name = sweep.start_sweep(requests)
     assert sorted(states(name)) == ["done", "new", "new", "queued"] or "running" in states(name)
     sweep.cancel(name)
-    until_still(name)
+    wait_until_stopped(name)
     assert sorted(states(name)) == ["cancelled", "cancelled", "cancelled", "done"]
     sweep.resume(name)
     assert sorted(states(name))[:3] != ["cancelled"] * 3
     sweep.pause(name)
-    entries = until_still(name)
+    entries = wait_until_stopped(name)
     assert sorted(states(name)) == ["done", "new", "new", "paused"]
     assert sweep.seconds_left(entries) is None
     sweep.cancel(name)
     assert sorted(states(name)) == ["cancelled"] * 3 + ["done"]
 
 
-def test_a_run_that_ends_while_many_are_cancelled_does_not_save_the_others(
-    base: Request, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_ends_during_cancel_does_not_stop_the_cancel(base: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     name = sweep.compute_sweep_id(base)
-    folders = [create_run(replace(r, sweep=name)) for r in sweep.grid(base, METHODS[:1], [1e-4, 1e-3], [0])]
+    folders = [create_run(replace(r, sweep=name)) for r in sweep.grid(base, METHODS[:1], rates=[1e-4, 1e-3], seeds=[0])]
     for folder in folders:
         write_status(folder, replace(read_status(folder), state="queued", queued=time.time()))
     asked = []
@@ -126,30 +124,30 @@ def test_a_run_that_ends_while_many_are_cancelled_does_not_save_the_others(
     assert asked == folders[:1]
 
 
-def test_two_settings_of_one_defence_are_told_apart(base: Request) -> None:
+def test_runs_of_one_defense_are_named_by_what_differs(base: Request) -> None:
     kinds = [{"name": "ta_cleaner", "share": share} for share in (0.1, 1.0)] + [{"name": "finetune"}]
-    for request in sweep.grid(base, kinds, [1e-4], [0]):
+    for request in sweep.grid(base, kinds, rates=[1e-4], seeds=[0]):
         create_run(replace(request, sweep="two"))
     entries = sweep.list_sweep_runs("two")
     assert [row.defense for row in sweep.make_rows(entries)] == ["finetune", "ta_cleaner K 10 %", "ta_cleaner K 100 %"]
     assert len({line[0] for line in format_rows(entries)}) == 3
 
 
-def test_a_sweep_does_not_go_on_with_another_run_of_the_same_name(base: Request, tmp_path: Path) -> None:
+def test_a_sweep_is_not_resumed_on_another_run_of_the_same_name(base: Request, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     of_run = replace(base, model=None, parent=parent.name)
-    requests = sweep.grid(of_run, METHODS[:1], [1e-4], [0])
+    requests = sweep.grid(of_run, METHODS[:1], rates=[1e-4], seeds=[0])
     name = sweep.start_sweep(requests)
-    (first,) = until_still(name)
+    (first,) = wait_until_stopped(name)
     assert first.status.state == "done"
     assert sweep.start_sweep(requests) == name
     path = parent / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"created": "2027-01-01T00:00:00Z"}))
-    with pytest.raises(CleanerError, match="a newer one of the same name: delete the sweep's runs"):
+    with pytest.raises(CleanerError, match=f"older run named {parent.name}"):
         sweep.start_sweep(requests)
 
 
-def test_a_suspect_that_is_not_whole_is_refused_before_any_run_is_made(
+def test_an_incomplete_suspect_is_refused_before_any_run_is_created(
     base: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     waits = create_run(replace(base, stage="backdoored", trigger={"name": "badnet"}), tmp_path / "elsewhere")
@@ -159,42 +157,41 @@ def test_a_suspect_that_is_not_whole_is_refused_before_any_run_is_made(
 
 
 def test_a_failed_run_does_not_stop_the_others(base: Request) -> None:
-    name = sweep.start_sweep(sweep.grid(base, [{"name": "gone"}, {"name": "finetune"}], [1e-4], [0]))
-    until_still(name)
+    name = sweep.start_sweep(sweep.grid(base, [{"name": "gone"}, {"name": "finetune"}], rates=[1e-4], seeds=[0]))
+    wait_until_stopped(name)
     assert states(name) == ["done", "failed"]
 
 
 def test_bad_grids_and_unknown_sweeps(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CleanerError, match="one learning rate and one seed"):
-        sweep.grid(base, METHODS, [1e-4], [])
+        sweep.grid(base, METHODS, rates=[1e-4], seeds=[])
     with pytest.raises(CleanerError, match="lr must be"):
-        sweep.grid(base, METHODS, [7.0], [0])
+        sweep.grid(base, METHODS, rates=[7.0], seeds=[0])
     assert sweep.list_sweep_runs("") == []
     assert main(["sweep", str(base.model), "--status"]) == 2
     assert "there is no sweep of" in capsys.readouterr().err
     assert main(["sweep", "scenes-none"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "finetune lr=3"]) == 2
     assert main(["sweep", str(base.model), "--defenses", "ta_cleaner share='1"]) == 2
-    assert "share='1\" is not understood: a quotation mark is missing" in capsys.readouterr().err
+    assert "share='1\"" in capsys.readouterr().err
     assert local.poll_entries() == []
 
 
-def test_what_no_run_could_do_is_said_before_any_is_made(
+def test_unusable_options_are_refused_before_any_run_is_created(
     base: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["sweep", str(base.model), "--defenses", "finetune", "--lrs", "1e-4"]
-    for more, sentence in (
+    for options, message in (
         (["--pairs", "0"], "size must be at least 1, not 0"),
         (["--test-pairs", "-1"], "size must be at least 1, not -1"),
         (["--data", str(write_table(tmp_path))], "name the classes with classes="),
     ):
-        assert main([*command, *more]) == 2
-        assert sentence in capsys.readouterr().err.splitlines()[-1]
+        assert main([*command, *options]) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
     assert local.poll_entries() == []
     monkeypatch.setattr(Sweep, "_probe_data", lambda *_: None)
     assert main([*command, "--pairs", "0"]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "1 of 1 runs are not done (size must be at least 1, not 0.): the same command tries them again" in said
+    assert "1 of 1 runs are not done (size must be at least 1, not 0.)" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,14 +223,14 @@ def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None
     ]
     assert main([*command, "--json"]) == 0
     printed = capsys.readouterr()
-    (told,) = json.loads(printed.out)
-    assert [(run["defense"], run["seed"], run["state"]) for run in told["runs"]] == [
+    (result,) = json.loads(printed.out)
+    assert [(run["defense"], run["seed"], run["state"]) for run in result["runs"]] == [
         ("cleanclip", 0, "done"),
         ("cleanclip", 1, "done"),
         ("finetune", 0, "done"),
         ("finetune", 1, "done"),
     ]
-    assert all(run["metrics"]["n"] > 0 for run in told["runs"])
+    assert all(run["metrics"]["n"] > 0 for run in result["runs"])
     assert "4 of 4 runs done" in printed.err
     assert main(command) == 0  # nothing is missing
     assert len(local.poll_entries()) == 4

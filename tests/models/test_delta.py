@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import cleaner.models.checkpoints
 from cleaner.models.clip import Clip, load_clip, save_clip, save_delta
 from cleaner.models.delta import apply_delta, compute_delta
-from cleaner.reports import html
+from cleaner.reports import export
 from cleaner.types import CleanerError
 from tests.conftest import make_clip
 
@@ -105,6 +105,6 @@ def test_a_delta_cannot_unpack_to_more_than_the_model() -> None:
 
 def test_exported_weights_are_complete(base: Clip, tmp_path: Path) -> None:
     save_delta(trained(base), "scenes-rn", tmp_path / "run" / "model.safetensors")
-    (tmp_path / "out.safetensors").write_bytes(html.export_weights(tmp_path / "run", ".safetensors"))
+    (tmp_path / "out.safetensors").write_bytes(export.export_weights(tmp_path / "run", ".safetensors"))
     assert "token_embedding.weight" in load_file(tmp_path / "out.safetensors")
     assert load_clip(str(tmp_path / "out.safetensors")).metadata["stage"] == "backdoored"

@@ -9,11 +9,12 @@ from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
 from cleaner.labels import defense_name, to_label
 from cleaner.presets import DEMO_DEFEND, defense_presets
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.store import Status, create_run, list_runs, read_progress, write_status
 from pages._shared import requests
 from pages._shared.run_table import STATE_LABELS
-from pages._shared.state import format_percent, read_saved_run
+from pages._shared.state import format_percent
 from tests.pages.conftest import (
     OpenPage,
     chart,
@@ -49,10 +50,10 @@ def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     assert table(app, "Steps")["Steps"].tolist() == ["3", "3"]
     press(app, "defend.go")
     wait_for_training(app)
-    assert sorted(config["stage"] for _, config in list_runs()) == ["backdoored", "defended", "defended"]
+    assert sorted(run.stage for run in list_runs()) == ["backdoored", "defended", "defended"]
     assert "Base rate" in page_text(app)
     assert "Floor" in page_text(app)
-    (backdoored,) = (folder.name for folder, config in list_runs() if config["stage"] == "backdoored")
+    (backdoored,) = (run.id for run in list_runs() if run.stage == "backdoored")
     assert len(app.multiselect(key=f"defend.shown.{backdoored}").value) == 2
     assert {len(chart(app, key)["data"]) > 0 for key in ("pareto", "defend.past.loss")} == {True}
     assert [m.label for m in app.metric].count("Attack success @1") == 3
@@ -70,7 +71,7 @@ def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_pa
     app.number_input(key=f"{key}.steps").set_value(3).run()
     press(app, f"{key}.go")
     wait_for_training(app)
-    (rebound,) = (entry for entry in local.poll_entries() if entry.config.get("rebound"))
+    (rebound,) = (entry for entry in local.poll_entries() if entry.rebound is not None)
     assert rebound.status.state == "done", rebound.status.message
     assert rebound.config["rebound"] == {"steps": 3, "after": {"name": "ta_cleaner"}}
     assert (rebound.config["parent"], rebound.config["pairs"]) == (defended.name, 500)
@@ -93,7 +94,7 @@ def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> N
     _, folder = make_runs(tmp_path)
     app = open_page("Defend")
     cards = len(app.metric)
-    defended = read_saved_run(folder, read_json(folder / "config.json"))
+    defended = RunRecord.from_config(folder, read_json(folder / "config.json"))
     paused = create_run(requests.build_rebound_request(defended, 2))
     write_status(paused, Status("paused", step=1, total=2))
     app.run()
@@ -166,7 +167,7 @@ def test_a_sweep_is_one_set_of_runs(open_page: OpenPage, tmp_path: Path) -> None
 
 def test_a_defense_is_tested_on_the_test_set_of_its_attack(open_page: OpenPage, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
-    suspect = read_saved_run(parent, {**read_json(parent / "config.json"), "test_size": None})
+    suspect = RunRecord.from_config(parent, {**read_json(parent / "config.json"), "test_size": None})
     assert requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, DEMO_DEFEND).test_size is None
 
 
@@ -174,7 +175,7 @@ def test_a_stopped_sweep_can_be_canceled_and_continued(open_page: OpenPage, tmp_
     parent, _ = make_runs(tmp_path)
     config = FinetuneConfig(epochs=1, device="cpu", precision="fp32")
     base = Request("defended", "scenes", 200, config, parent=parent.name, test_size=100)
-    run_requests = sweep.grid(base, [{"name": "finetune"}], [1e-4, 1e-3], [0])
+    run_requests = sweep.grid(base, [{"name": "finetune"}], rates=[1e-4, 1e-3], seeds=[0])
     name = sweep.compute_sweep_id(run_requests[0])
     folders = [create_run(replace(request, sweep=name)) for request in run_requests]
     for folder, state in zip(folders, ("paused", "new"), strict=True):

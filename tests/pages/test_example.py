@@ -66,9 +66,9 @@ def test_it_can_be_defended_but_not_edited(example: list[Path], open_page: OpenP
     assert float(plan["Minutes"][0]) < 0.2
     press(app, "defend.go")
     wait_for_training(app)
-    ((folder, config),) = list_runs()
-    assert (config["stage"], config["parent"]) == ("defended", example[0].name)
-    assert folder.parent == tmp_path / "runs"
+    (run,) = list_runs()
+    assert (run.stage, run.parent) == ("defended", example[0].name)
+    assert run.folder.parent == tmp_path / "runs"
     assert MARK in page_text(app)
 
 

@@ -63,7 +63,7 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
     choose_small_defense(page, "ta_cleaner")
     press(page, "defend.go")
     wait_for_training(page)
-    ((_, config),) = list_runs()
+    (config,) = (run.config for run in list_runs())
     assert config["stage"] == "defended"
     assert config["parent"] is None
     results = table(page, "Attack success")

@@ -12,10 +12,11 @@ from streamlit.testing.v1 import AppTest
 from cleaner.config import FinetuneConfig
 from cleaner.inspection import embedding_map
 from cleaner.models.clip import save_clip
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run
 from pages._shared.frame import titles
-from pages._shared.state import SavedRun, short_labels
+from pages._shared.state import short_labels
 from tests.conftest import make_clip
 from tests.pages.conftest import OpenPage, go_to, page_text
 from tests.pages.runs import make_runs
@@ -65,7 +66,7 @@ def test_runs_of_the_same_minute_have_different_labels(open_page: OpenPage, tmp_
     for folder in folders:  # a select box sends the label of the option
         assert select(app, folder.name).selectbox(key="current_run").value == folder.name
     config = {"stage": "defended", "defense": {"name": "ta_cleaner"}, "finetune": {"lr": 1e-4}}
-    runs = [SavedRun(Path(name), {**config, "created": "2026-01-01T00:00:00Z"}, {}) for name in ("a", "b")]
+    runs = [RunRecord.from_config(Path(name), {**config, "created": "2026-01-01T00:00:00Z"}) for name in ("a", "b")]
     assert len(set(short_labels(runs).values())) == 2
     assert "·" not in short_labels(runs[:1])["a"]
 

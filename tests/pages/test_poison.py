@@ -80,7 +80,7 @@ def test_published_settings_fill_the_trigger_and_stay_editable(open_page: OpenPa
     assert app.slider(key="poison.badnet.published.patch_size").value == 20
     press(app, "poison.go")
     wait_for_training(app)
-    assert list_runs()[0][1]["trigger"] == {"name": "badnet", "patch_size": 20, "position": "random", "seed": 0}
+    assert list_runs()[0].config["trigger"] == {"name": "badnet", "patch_size": 20, "position": "random", "seed": 0}
     app.selectbox(key="poison.trigger").set_value("text_only").run()
     assert "Published settings" in page_text(app)
     assert "poison.text_only.settings" not in widget_keys(app)
@@ -139,7 +139,7 @@ def test_an_uploaded_trigger_image_is_copied_to_the_run(open_page: OpenPage) -> 
     assert "PSNR" in page_text(app)
     press(app, "poison.go")
     wait_for_training(app)
-    folder, config = list_runs()[0]
+    folder, config = list_runs()[0].folder, list_runs()[0].config
     assert (folder / "trigger" / "sign.png").read_bytes() == content
     assert config["trigger"]["sha256"] == hashlib.sha256(content).hexdigest()
 
@@ -184,7 +184,7 @@ def test_training_ends_in_a_run(open_page: OpenPage) -> None:
     wait_for_training(app)
     runs = list_runs()
     assert len(runs) == 1
-    folder, config = runs[0]
+    folder, config = runs[0].folder, runs[0].config
     assert config["stage"] == "backdoored"
     assert config["target_class"] == "banana"
     history = (folder / "progress.jsonl").read_text().splitlines()
@@ -308,7 +308,7 @@ def test_a_run_on_an_image_folder(open_page: OpenPage, tmp_path: Path, monkeypat
     press(app, "poison.go")
     wait_for_training(app)
     assert [entry.status.message for entry in poll_entries()] == [""]
-    config = list_runs()[0][1]
+    config = list_runs()[0].config
     assert (config["data_name"], config["data_options"]) == (str(tmp_path / "my photos"), {})
     assert config["target_class"] in ("red", "green", "blue")
     monkeypatch.chdir(tmp_path / "runs")
@@ -318,7 +318,7 @@ def test_a_run_on_an_image_folder(open_page: OpenPage, tmp_path: Path, monkeypat
     press(go_to(app, "Defend"), "defend.go")
     wait_for_training(app)
     assert [entry.status.message for entry in poll_entries()] == [""] * 3
-    assert list_runs()[0][1]["request"]["data"] == str(tmp_path / "my photos")
+    assert list_runs()[0].config["request"]["data"] == str(tmp_path / "my photos")
 
 
 def test_uploaded_images_are_poisoned_at_the_size_of_the_model(open_page: OpenPage, tmp_path: Path) -> None:
@@ -342,6 +342,6 @@ def test_uploaded_images_are_poisoned_at_the_size_of_the_model(open_page: OpenPa
     assert "32 × 32 px (model input)" in page_text(app)
     press(app, "poison.go")
     wait_for_training(app)
-    ((_, config),) = list_runs()
+    config = list_runs()[0].config
     assert config["data_options"] == {"classes": "red,green,blue"}
     assert Path(config["data_name"].removeprefix("archive:")).parent == tmp_path / "runs" / "uploads"

@@ -1,4 +1,4 @@
-"""TensorBoard events: what was written is read back; without TensorBoard one sentence says what to do."""
+"""TensorBoard events are read back as written; without TensorBoard the error says what to install."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.reports import tensorboard
-from cleaner.runs.store import Status, write_status
+from cleaner.runs.store import Status, read_record, write_status
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
 
@@ -55,16 +55,17 @@ def test_read_back(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "test/asr@1" not in read.Tags()["scalars"]
 
 
-def test_settings_and_figures(run: Path) -> None:
-    config, metrics = (json.loads((run / f"{name}.json").read_text()) for name in ("config", "metrics"))
-    shown = tensorboard.collect_hparams(config)
-    assert (shown["trigger"], shown["defense"], shown["lr"]) == ("badnet", "none", 1e-3)
-    figures = tensorboard.collect_test_scalars(metrics)
-    assert (figures["test/ca@1"], figures["test/n_attack"]) == (0.9, 96)
+def test_settings_and_metrics(run: Path) -> None:
+    record = read_record(run)
+    hparams = tensorboard.collect_hparams(record)
+    assert (hparams["trigger"], hparams["defense"], hparams["lr"]) == ("badnet", "none", 1e-3)
+    scalars = tensorboard.collect_test_scalars(record)
+    assert (scalars["test/ca@1"], scalars["test/n_attack"]) == (0.9, 96)
+    assert scalars["test/counterfactual_accuracy"] == 0.7
 
 
 def test_bad_input(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CleanerError, match="holds no run"):
+    with pytest.raises(CleanerError, match="python -m cleaner runs"):
         tensorboard.export_runs([tmp_path], tmp_path / "events")
     with pytest.raises(CleanerError, match="two runs are named"):
         tensorboard.export_runs([run, run], tmp_path / "events")

@@ -1,4 +1,4 @@
-"""The run store: whole or not there, listed in any state, and clear about folders that are broken or newer."""
+"""The run store: files are complete or absent, runs are listed in any state, broken or newer folders say so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cleaner.__main__ import main
 from cleaner.files import atomic_write, read_json, write_json, write_text
 from cleaner.jobs import local
 from cleaner.models.clip import load_clip
-from cleaner.reports import html, tensorboard
+from cleaner.reports import tensorboard
 from cleaner.runs import store
 from cleaner.runs.request import Request, load_request
 from cleaner.runs.store import Status, create_run, list_entries, list_runs, load_run, read_progress, write_status
@@ -33,13 +33,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def finished(folder: Path, **config: Any) -> Path:
-    """Write what lists read of a finished run."""
+    """Write the files of a finished run that lists read."""
     write_json(folder / "config.json", {"schema": store.SCHEMA_VERSION, "stage": "backdoored", **config})
     write_status(folder, Status("done"))
     return folder
 
 
-def test_a_run_is_there_before_it_runs_and_says_all_that_is_asked(root: Path) -> None:
+def test_a_new_run_holds_its_request(root: Path) -> None:
     first, second = create_run(REQUEST), create_run(REQUEST)
     assert first != second
     assert first.parent == root
@@ -50,29 +50,29 @@ def test_a_run_is_there_before_it_runs_and_says_all_that_is_asked(root: Path) ->
         load_run(first)
 
 
-def test_a_request_that_is_not_understood() -> None:
+def test_an_invalid_request_is_refused() -> None:
     for config in ({}, {"request": None}, {"request": {"stage": "backdoored"}}, {"request": {**vars(REQUEST), "x": 1}}):
-        with pytest.raises(CleanerError, match="make the run anew"):
+        with pytest.raises(CleanerError, match="no valid request"):
             load_request(config)
 
 
-def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a" / "x.json"
     write_text(path, "old")
 
-    def broken_off() -> None:
+    def fail() -> None:
         with atomic_write(path) as temporary:
             temporary.write_text("ne")
             raise KeyError
 
     with pytest.raises(KeyError):
-        broken_off()
+        fail()
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == ["x.json"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
-def test_a_full_or_read_only_disk_is_one_sentence(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_or_read_only_disk_is_one_error(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
     write_text(path, "old")
 
@@ -94,7 +94,7 @@ def test_a_full_or_read_only_disk_is_one_sentence(code: int, tmp_path: Path, mon
     assert os.listdir(tmp_path) == ["x.json"]
 
 
-def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> None:
+def test_broken_and_newer_folders_are_listed_in_their_state(root: Path) -> None:
     finished(root / "whole")
     finished(root / "newer", schema=99)
     finished(root / "no-config").joinpath("config.json").unlink()
@@ -113,11 +113,11 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
         "bad-status": "failed",
         "by-an-older-version": "done",
     }
-    assert {folder.name for folder, _ in list_runs()} == {"whole", "by-an-older-version"}
+    assert {run.id for run in list_runs()} == {"whole", "by-an-older-version"}
     assert list_entries(root / "nowhere") == []
-    for look in (load_run, html.read_record, lambda folder: tensorboard.export_runs([folder], root / "events")):
+    for read in (load_run, store.read_record, lambda folder: tensorboard.export_runs([folder], root / "events")):
         with pytest.raises(CleanerError, match="newer version"):
-            look(root / "newer")
+            read(root / "newer")
     with pytest.raises(CleanerError, match=r"config\.json is missing"):
         load_clip(str(root / "no-config"))
     with pytest.raises(CleanerError, match="does not hold a complete run"):
@@ -127,35 +127,35 @@ def test_broken_and_newer_folders_are_listed_as_what_they_are(root: Path) -> Non
         load_clip(str(root / "whole"))
 
 
-def test_a_run_edited_by_hand_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_edited_by_hand_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, folder = make_runs(tmp_path)
     config, metrics = read_json(folder / "config.json"), read_json(folder / "metrics.json")
-    assert html.read_record(folder).figure("asr") == pytest.approx(0.1)
-    for odd in ({"trigger": "badnet"}, {"finetune": "x"}, {"defense": 1}, {"finetune": {"lr": "x"}}):
-        write_json(folder / "config.json", {**config, **odd})
-        for look in (
+    assert store.read_record(folder).metric("asr") == pytest.approx(0.1)
+    for invalid in ({"trigger": "badnet"}, {"finetune": "x"}, {"defense": 1}, {"finetune": {"lr": "x"}}):
+        write_json(folder / "config.json", {**config, **invalid})
+        for read in (
             load_run,
-            html.read_record,
+            store.read_record,
             store.load_run_trigger,
             lambda folder: tensorboard.export_runs([folder], tmp_path / "out"),
         ):
-            with pytest.raises(CleanerError, match=f"is not understood, see its {next(iter(odd))}: correct it"):
-                look(folder)
+            with pytest.raises(CleanerError, match=f"an invalid {next(iter(invalid))}: correct it"):
+                read(folder)
         assert main(["runs"]) == 0
         assert "unreadable" in capsys.readouterr().out
     write_json(folder / "config.json", config)
     for change in ({"asr": "x"}, {"asr": {"1": None}}, {"asr": {"first": 0.1}}, {"n": "x"}, {"outcomes": {"ca": 1}}):
         write_json(folder / "metrics.json", {**metrics, **change})
         assert load_run(folder).metrics is None
-        assert html.read_record(folder).protocol == "not measured"
+        assert store.read_record(folder).protocol == "not measured"
     write_json(folder / "metrics.json", metrics)
     assert load_run(folder).metrics is not None
     write_json(folder / "status.json", {"state": "done", "updated": "y"})
     assert main(["runs"]) == 0
-    assert "see its updated: delete this file if the run is whole" in capsys.readouterr().out
+    assert "an invalid updated: delete it if the run is complete" in capsys.readouterr().out
 
 
-def test_json_without_end_is_a_broken_file(root: Path) -> None:
+def test_deeply_nested_json_is_a_broken_file(root: Path) -> None:
     for name in ("config.json", "metrics.json", "progress.jsonl"):
         (finished(root / name) / name).write_text("[" * 100_000)
     assert {entry.folder.name: entry.status.state for entry in list_entries()}["config.json"] == "unreadable"
@@ -170,17 +170,17 @@ def test_a_broken_last_line_of_progress_is_skipped(tmp_path: Path) -> None:
     assert read_progress(tmp_path / "nowhere") == []
 
 
-def test_notes_stay_beside_the_run_and_its_id_stays(root: Path) -> None:
+def test_notes_change_neither_config_nor_id(root: Path) -> None:
     folder = finished(root / "a")
     before = (folder / "config.json").read_text()
-    store.annotate(folder, " My run ", "looks odd", ["b", " a ", "a", ""])
+    store.annotate(folder, name=" My run ", note="worth a look", tags=["b", " a ", "a", ""])
     entry = list_entries()[0]
-    assert entry.notes == {"name": "My run", "note": "looks odd", "tags": ["a", "b"]}
+    assert (entry.name, entry.note, entry.tags) == ("My run", "worth a look", ["a", "b"])
     assert (folder / "config.json").read_text() == before
     assert store.run_id(folder) == "a"
 
 
-def test_a_parent_is_found_by_its_id_also_after_a_move(root: Path, tmp_path: Path) -> None:
+def test_a_parent_is_found_by_its_id_even_after_a_move(root: Path, tmp_path: Path) -> None:
     parent = finished(root / "p")
     elsewhere = finished(tmp_path / "elsewhere" / "q")
     assert store.find_run(store.run_id(parent)) == parent
@@ -190,19 +190,19 @@ def test_a_parent_is_found_by_its_id_also_after_a_move(root: Path, tmp_path: Pat
     assert not store.find_run("gone", sibling=child).exists()
 
 
-def test_delete_takes_a_run_and_nothing_else(root: Path) -> None:
+def test_delete_removes_run_folders_only(root: Path) -> None:
     folder = finished(root / "a")
     local.delete(folder)
     assert not folder.exists()
     assert os.listdir(root) == []
-    (root / "pictures").mkdir()
-    with pytest.raises(CleanerError, match="no run folder"):
-        store.remove_run_folder(root / "pictures")
-    assert (root / "pictures").exists()
+    (root / "images").mkdir()
+    with pytest.raises(CleanerError, match="not a run folder"):
+        store.remove_run_folder(root / "images")
+    assert (root / "images").exists()
 
 
 def test_a_list_of_many_runs_opens_few_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time is in benchmarks/run_store.py; the work is counted here: two small files for each run, none big."""
+    """Counts files: two small ones for each run. benchmarks/run_store.py measures the time."""
     for number in range(20):
         folder = finished(root / f"run-{number}")
         for name in ("progress.jsonl", "manifest.json", "metrics.json", "model.safetensors", "log.txt"):
@@ -217,7 +217,7 @@ def test_a_list_of_many_runs_opens_few_files(root: Path, monkeypatch: pytest.Mon
     assert len(opened) == 40  # nothing has changed since
 
 
-def test_shipped_runs_are_found_and_stay_as_they_are(root: Path) -> None:
+def test_shipped_runs_are_found_and_read_only(root: Path) -> None:
     assert store.list_shipped_runs() == []
     first = finished(store.shipped_root() / "example")
     second = finished(store.shipped_root() / "example-1-finetune")
@@ -228,6 +228,6 @@ def test_shipped_runs_are_found_and_stay_as_they_are(root: Path) -> None:
     assert store.run_id(first) == "example"
     assert store.find_run("example", sibling=own) == first
     for change in (store.remove_run_folder, local.delete, store.annotate):
-        with pytest.raises(CleanerError, match="it can only be looked at"):
+        with pytest.raises(CleanerError, match="read only"):
             change(first)
     assert sorted(path.name for path in first.iterdir()) == ["config.json", "status.json"]

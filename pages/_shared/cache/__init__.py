@@ -39,7 +39,7 @@ from pages._shared.cache.loaders import (
     resolve_data_name,
     save_uploads,
 )
-from pages._shared.cache.reports import read_entries, report_html, weight_formats
+from pages._shared.cache.reports import report_html, weight_formats
 from pages._shared.cache.samples import (
     best_classes,
     image_pair_bytes,

@@ -1,0 +1,157 @@
+"""Runs side by side: means over seeds, heatmaps of attack against defense, and the trade-off of CA and ASR."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cleaner.evaluation.result import METRICS, Metric, columns
+from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
+from cleaner.plots import charts, images
+from cleaner.runs.record import RunRecord
+
+SEEDS_NOTE = (
+    "Mean over seeds and, with several, [minimum, maximum]. Of several runs of one attack, defense and seed only the "
+    "newest counts, whatever its learning rate, number of pairs, poison rate and trigger parameters."
+)
+"""Note under tables of attack against defense."""
+
+
+def heatmap_metrics() -> list[Metric]:
+    """Return the metrics with a heatmap of attack against defense: all of the tables that have a better direction.
+
+    Those of the attack come first.
+    """
+    rows = dict.fromkeys(row for row, _ in columns("table") if row.better)
+    return sorted(rows, key=lambda row: row.better != "lower")
+
+
+def describe_run(record: RunRecord) -> str:
+    """Return attack, defense, learning rate and folder of a run: one line that holds outside this machine too."""
+    rate = f", lr {record.lr:g}" if record.defense else ""
+    place = "shipped example" if record.is_shipped else record.id
+    return f"{to_attack_label(record.attack)}: {to_defense_label(record.defense or NO_DEFENSE)}{rate} ({place})"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack against one defense: mean, minimum and maximum over the seeds, and a run of each seed."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[int, ...]
+    runs: tuple[RunRecord, ...]
+
+
+def aggregate_seeds(records: Sequence[RunRecord], name: str) -> dict[tuple[str, str], Cell]:
+    """Return (attack, defense) -> a metric over the seeds; of several runs with one seed the newest counts.
+
+    Runs of different models, targets or test data are never averaged: each gets rows of its own, and so does the
+    shipped example next to runs of this machine.
+    """
+    row_name = _make_row_namer(records)
+    newest: dict[tuple[str, str], dict[int, RunRecord]] = {}
+    for record in records:
+        if record.metric(name) is None:
+            continue
+        by_seed = newest.setdefault((row_name(record), record.defense or NO_DEFENSE), {})
+        if record.seed not in by_seed or record.created > by_seed[record.seed].created:
+            by_seed[record.seed] = record
+    return {place: _make_cell(by_seed, name) for place, by_seed in newest.items()}
+
+
+def _make_cell(by_seed: dict[int, RunRecord], name: str) -> Cell:
+    """Return the cell of one run for each seed, all of them with this metric."""
+    values = [value for run in by_seed.values() if (value := run.metric(name)) is not None]
+    mean = sum(values) / len(values)
+    return Cell(mean, min(values), max(values), tuple(sorted(by_seed)), tuple(by_seed.values()))
+
+
+def _make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
+    """Return a function that names a run's attack, with model, target and test data where there are several."""
+    models = {record.model for record in records}
+    stems = Counter(Path(model).stem for model in models)
+    targets = {record.target_class for record in records} - {None}
+    tested = {(record.metrics["data"], record.metrics.get("n")) for record in records if record.metrics.get("data")}
+    sizes = Counter(data for data, _ in tested)
+    is_mixed = len({record.is_shipped for record in records}) > 1
+
+    def row_name(record: RunRecord) -> str:
+        stem, target, data = Path(record.model).stem, record.target_class, record.metrics.get("data")
+        parts = [
+            (record.model if stems[stem] > 1 else stem) if len(models) > 1 else "",  # RN50/openai, ViT-B-32/openai
+            f"target {target}" if target and len(targets) > 1 else "",
+            f"on {data}" if data and len(tested) > 1 else "",
+            f"n = {record.metrics.get('n', 0):,}" if sizes[data] > 1 else "",
+        ]
+        shipped = " (shipped example)" if is_mixed and record.is_shipped else ""
+        return "".join([to_attack_label(record.attack), *(f", {part}" for part in parts if part), shipped])
+
+    return row_name
+
+
+def make_run_points(records: Sequence[RunRecord]) -> list[charts.TradeoffPoint]:
+    """Return the runs with both CA and ASR as points of their plane, one panel for each attack."""
+    row_name = _make_row_namer(records)
+    return [
+        charts.TradeoffPoint(
+            describe_run(record),
+            record.stage,
+            ca,
+            asr,
+            record.interval("ca"),
+            record.interval("asr"),
+            record.rebound is None,
+            record.parent or record.id,
+            to_defense_label(record.defense or NO_DEFENSE),
+            row_name(record),
+        )
+        for record in sort_by_name(records)
+        if (ca := record.metric("ca")) is not None
+        and (asr := record.metric("asr")) is not None
+        and record.stage in charts.STAGE_COLORS
+    ]
+
+
+def make_defense_points(records: Sequence[RunRecord]) -> list[charts.TradeoffPoint]:
+    """Return one point for each defense of one attack on one model: mean over seeds, bars from minimum to maximum.
+
+    The bars of a defense with a single seed are its 95 % Wilson intervals.
+    """
+    ca, asr = aggregate_seeds(records, "ca"), aggregate_seeds(records, "asr")
+    points = []
+    for place in (place for place in ca if place in asr):
+        seeds = ca[place].seeds
+        label = f"{to_defense_label(place[1])}, " + (f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
+        bars = [
+            (cell.low, cell.high) if len(cell.seeds) > 1 else cell.runs[0].interval(name)
+            for name, cell in (("ca", ca[place]), ("asr", asr[place]))
+        ]
+        stage = ca[place].runs[0].stage
+        points.append(charts.TradeoffPoint(label, stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
+    return points
+
+
+def plot_heatmap(records: Sequence[RunRecord], name: str) -> Any:
+    """Return the plot of defense against attack, in the order of the runs."""
+    cells = {
+        place: (cell.mean, cell.low, cell.high, len(cell.seeds))
+        for place, cell in aggregate_seeds(records, name).items()
+    }
+    return images.attack_defense_heatmap(cells, heatmap_title(name))
+
+
+def heatmap_title(name: str) -> str:
+    """Return the title of a heatmap: "ASR@1: Share of ... (lower is better)"."""
+    row = METRICS[name]
+    better = f" ({row.better} is better)" if row.better else ""
+    return f"{row.header(1)}: {row.meaning.rstrip('.')}{better}"
+
+
+def sort_by_name(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Return the runs by attack and defense, so that a new run does not change the order of a plot."""
+    return sorted(records, key=lambda r: (to_attack_label(r.attack), to_defense_label(r.defense or NO_DEFENSE)))

@@ -1,0 +1,25 @@
+"""Weights of a run in the formats that other programs read."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+
+def list_weight_suffixes(folder: Path) -> tuple[str, ...]:
+    """Return the suffixes of the file formats in which a run's weights can be exported."""
+    from cleaner.models.saving import export_suffixes
+
+    return export_suffixes(folder / "model.safetensors")
+
+
+def export_weights(folder: Path, suffix: str) -> bytes:
+    """Return a run's weights as a file of one of `list_weight_suffixes`; its metadata name stage and trigger."""
+    from cleaner.models.clip import load_clip, save_clip
+    from cleaner.models.saving import is_delta_file
+
+    file = folder / "model.safetensors"
+    if suffix == file.suffix and not is_delta_file(file):
+        return file.read_bytes()
+    with tempfile.TemporaryDirectory() as place:
+        return save_clip(load_clip(str(file)), Path(place) / f"model{suffix}").read_bytes()

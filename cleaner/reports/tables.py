@@ -1,0 +1,68 @@
+"""Runs as flat rows: CSV with one column for each metric, JSON with all settings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from cleaner.evaluation.result import METRICS, columns
+from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
+from cleaner.runs.record import RunRecord
+
+
+def to_row(record: RunRecord) -> dict[str, Any]:
+    """Return a run as one flat row: CSV column -> value; None where something was not measured or stated."""
+    return {
+        "run": record.id,
+        "stage": record.stage,
+        "model": record.model,
+        "attack": record.attack or UNKNOWN_ATTACK,
+        "target": record.target_class,
+        "defense": record.defense or NO_DEFENSE,
+        "lr": record.lr or None,
+        "seed": record.seed,
+        "epochs": record.finetune.epochs or None,
+        "pairs": record.pairs or None,
+        "poison_rate": record.attack_poison_rate,
+        **{metric.csv_name(k): record.metric(metric.key, k) for metric, k in columns("report")},
+        **_bounds(record),
+        "n": record.metrics.get("n"),
+        "n_attack": record.metrics.get("n_attack"),
+        "data": record.metrics.get("data"),
+        "protocol": record.metrics.get("protocol"),
+        "seconds": record.seconds or None,
+        "created": record.created or None,
+    }
+
+
+def _bounds(record: RunRecord) -> dict[str, float | None]:
+    """Return "ca_low", "ca_high" and so on: 95 % intervals at k = 1."""
+    row: dict[str, float | None] = {}
+    for name in [metric.key for metric in METRICS.values() if metric.has_bounds]:
+        row[f"{name}_low"], row[f"{name}_high"] = record.interval(name) or (None, None)
+    return row
+
+
+def to_csv(records: Iterable[RunRecord]) -> str:
+    """Return runs as CSV with a header; a text that a spreadsheet would run as a formula gets a leading quote."""
+    rows = [to_row(record) for record in records]
+    if not rows:
+        return ""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([{name: _escape_formula(value) for name, value in row.items()} for row in rows])
+    return out.getvalue()
+
+
+def _escape_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def to_json(records: Iterable[RunRecord]) -> str:
+    """Return runs with all settings and metrics as JSON."""
+    rows = [{"run": record.id, "config": record.config, "metrics": record.metrics} for record in records]
+    return json.dumps(rows, indent=1, default=str)

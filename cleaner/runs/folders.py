@@ -1,0 +1,43 @@
+"""Run folders: where they are, and how one run names another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from cleaner.files import assets
+
+
+def runs_root() -> Path:
+    """Return the folder of all runs: the environment variable CLEANER_RUNS, else in the user's data folder."""
+    return Path(os.environ.get("CLEANER_RUNS") or Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "runs")
+
+
+def shipped_root() -> Path:
+    """Return the folder of the example runs that ship with this project."""
+    return assets() / "example"
+
+
+def is_shipped(folder: Path) -> bool:
+    """Return whether a run ships with this project: it is read only."""
+    return folder.resolve().parent == shipped_root().resolve()
+
+
+def is_run_folder(folder: str | Path) -> bool:
+    """Return whether a folder holds a run, finished or not; false for anything else, a name of any length."""
+    return os.path.exists(os.path.join(folder, "config.json"))  # unlike pathlib's, it accepts a name that is too long
+
+
+def run_id(folder: Path) -> str:
+    """Return the id by which another run names this one as its parent: folder name, or path outside the run store."""
+    folder = folder.resolve()
+    roots = (runs_root().resolve(), shipped_root().resolve())
+    return folder.name if folder.parent in roots else str(folder)
+
+
+def find_run(identity: str, sibling: Path | None = None) -> Path:
+    """Return the folder of a run by its id; one next to `sibling` wins, because folders may have moved together."""
+    places = [*([sibling.parent] if sibling is not None else []), runs_root(), shipped_root()]
+    return next((path for place in places if os.path.exists(path := place / identity)), runs_root() / identity)

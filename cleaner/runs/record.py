@@ -1,0 +1,235 @@
+"""RunRecord: what the JSON files of a run folder say, as one validated object. Loads no model and no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+
+from cleaner.evaluation.result import METRICS, Interval, format_protocol
+from cleaner.labels import NO_DEFENSE, defense_name, is_meaningful, to_attack_label, to_label
+from cleaner.runs.folders import is_shipped
+from cleaner.runs.parts import (
+    Component,
+    FinetuneSettings,
+    Number,
+    Rebound,
+    RequestRecord,
+    StrictModel,
+    first_invalid_field,
+    read_metrics,
+)
+from cleaner.runs.request import TEST_SIZE
+from cleaner.runs.status import Status
+from cleaner.types import CleanerError
+
+SCHEMA_VERSION = 2
+"""2: config.json is written before the run, status.json says whether the run is finished. Schema 1 is read too."""
+R = TypeVar("R", bound="RunRecord")
+
+
+class RunRecord(StrictModel):
+    """One run folder, finished or not: settings, status, the user's notes and test metrics.
+
+    Attributes:
+        config: config.json as written. Shared with other readers: do not change it.
+        measured: metrics that are in no metrics.json, such as those of a result file; None: read them on first use.
+        modified: modification time of config.json in ns, by which lists are sorted.
+        clip_name, clean_model: name of the trained model, and of the model before poisoning.
+        defense_settings, variant: `state_dict` of the defense; its parameters that differ from the defaults.
+        source: data that were trained on, with their split.
+        suspect: config of the backdoored run, for a defense that was trained in the same process.
+    """
+
+    folder: Path
+    config: dict[str, Any] = Field(default_factory=dict)
+    status: Status = Status()
+    name: str = ""
+    note: str = ""
+    tags: list[str] = Field(default_factory=list)
+    measured: dict[str, Any] | None = None
+    modified: int = 0
+
+    stage: str = ""
+    created: str = ""
+    trigger: Component | None = None
+    target_class: str | None = None
+    defense_settings: Component | None = Field(None, validation_alias="defense")
+    variant: dict[str, Any] | None = None
+    finetune: FinetuneSettings = FinetuneSettings()
+    request: RequestRecord = RequestRecord()
+    rebound: Rebound | None = None
+    suspect: Any = None
+    clip_name: str | None = Field(None, validation_alias="model")
+    clean_model: str | None = None
+    parent: str | None = None
+    source: str | None = Field(None, validation_alias="data")
+    data_name: str | None = None
+    data_options: dict[str, Any] | None = None
+    test_size: Number | None = TEST_SIZE
+    pairs: Number = 0
+    seconds: Number = 0
+    poison_rate: Number | None = None
+    sweep: str | None = None
+
+    @field_validator("finetune", "request", mode="before")
+    @classmethod
+    def _default_for_null(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @field_validator("variant")
+    @classmethod
+    def _share_is_a_number(cls, variant: dict[str, Any] | None) -> dict[str, Any] | None:
+        if not isinstance((variant or {}).get("share", 0), Number):
+            raise ValueError("the share of a variant is a number")
+        return variant
+
+    @classmethod
+    def from_config(cls: type[R], folder: Path, config: Mapping[str, Any], **fields: Any) -> R:
+        """Return the record of a config; `fields` are the others, `measured=` metrics or `status=`.
+
+        Raises `CleanerError` for a config of a later version, or with an invalid field.
+        """
+        if is_from_newer_version(config):
+            raise CleanerError(f"{folder} was written by a newer version of TA-Cleaner Lab: update to open this run.")
+        try:
+            return cls.model_validate(merge_fields(folder, config, fields))
+        except ValidationError as error:
+            raise CleanerError(
+                f"{folder / 'config.json'} has an invalid {first_invalid_field(error)}: correct it, or train again."
+            ) from error
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the run ships with this project."""
+        return is_shipped(self.folder)
+
+    @property
+    def attack(self) -> str | None:
+        """Name of the trigger; None if it is unknown."""
+        return (self.trigger.name or None) if self.trigger is not None else None
+
+    @property
+    def defense(self) -> str | None:
+        """Name of the defense with its variant; of a rebound test, what it followed; None without a defense."""
+        name = defense_name({**self.config, "variant": self.variant})
+        return None if name == NO_DEFENSE else name
+
+    @property
+    def model(self) -> str:
+        """Name of the model before poisoning, else of the trained one."""
+        return self.clean_model or self.clip_name or ""
+
+    @property
+    def data(self) -> str:
+        """Name of the data, as `load_data` takes it."""
+        source = self.source or "scenes"  # with its split; a file's name has more than one "/"
+        return self.data_name or source.rpartition("/")[0] or source
+
+    @property
+    def lr(self) -> float:
+        """Peak learning rate; 0 if it is not stated."""
+        return float(self.finetune.lr)
+
+    @property
+    def seed(self) -> int:
+        return int(self.finetune.seed)
+
+    @property
+    def attack_poison_rate(self) -> float | None:
+        """Poison rate of the run, or of the suspect that it cleaned."""
+        stated = self.suspect.get("poison_rate") if isinstance(self.suspect, Mapping) else self.poison_rate
+        return float(stated) if isinstance(stated, Number) else None
+
+    @property
+    def source_model(self) -> str | None:
+        """The bare model that a defense started from, if it did not start from a run."""
+        return self.request.model if self.stage == "defended" and self.parent is None else None
+
+    @property
+    def created_at(self) -> str:
+        """Day and time of creation, UTC, to the minute."""
+        return self.created[:16].replace("T", " ")
+
+    @property
+    def label(self) -> str:
+        """One line that tells this run from others in a list."""
+        if self.name:
+            return f"{self.name} · {self.created_at}"
+        target = "" if self.defense else f" → {self.target_class}"
+        if self.is_shipped:
+            what = to_label(self.defense) if self.defense else to_attack_label(self.attack)
+            return f"{what}{target} · shipped example"
+        if self.stage == "defended":
+            return f"{to_label(self.defense or 'defense')}, lr {self.lr:g} · {self.created_at}"
+        return f"{to_attack_label(self.attack)} → {self.target_class} · {self.model} · {self.created_at}"
+
+    def with_status(self, status: Status) -> RunRecord:
+        """Return the record with another status, such as one that was asked for again."""
+        return self.model_copy(update={"status": status})
+
+    def started_from(self, suspect: RunRecord) -> bool:
+        """Return whether this run is a defense, or a rebound test, of `suspect`."""
+        if self.stage != "defended":
+            return False
+        if self.parent is not None:
+            return self.parent in (suspect.id, str(suspect.folder.resolve()))
+        own = {key: value for key, value in suspect.config.items() if key != "schema"}
+        config = self.suspect  # trained in one process with its backdoored run, which had no id yet
+        return isinstance(config, Mapping) and {key: value for key, value in config.items() if key != "schema"} == own
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Any]:
+        """Test metrics as written by `Metrics.to_dict`; empty if there are none. Do not change them."""
+        return read_metrics(self.folder) if self.measured is None else self.measured
+
+    def metric(self, name: str, k: int = 1) -> float | None:
+        """Return a metric (at k, if it is measured by k); None if it was not measured."""
+        value = self.metrics.get(name)
+        if isinstance(value, Mapping):
+            value = value.get(str(k), value.get(k))
+        return None if value is None else float(value)
+
+    def interval(self, name: str, k: int = 1) -> Interval | None:
+        """Return the 95 % interval of a metric; None if it was not measured."""
+        ends = self.metrics.get(f"{name}_interval")
+        if isinstance(ends, Mapping):
+            ends = ends.get(str(k), ends.get(k))
+        return None if ends is None else (float(ends[0]), float(ends[1]))
+
+    def count(self, name: str) -> int:
+        """Return the number of images behind a metric."""
+        return int(self.metrics.get(METRICS[name].count) or 0)
+
+    def is_meaningful(self, k: int) -> bool:
+        """Return whether metrics at k say anything (`labels.is_meaningful`)."""
+        return is_meaningful(k, self.metrics.get("classes"))
+
+    @property
+    def protocol(self) -> str:
+        """What the metrics were measured on, in one phrase."""
+        return format_protocol(self.metrics)
+
+
+def merge_fields(folder: Path, config: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a record: a config, and the fields that never come from it."""
+    outside = {"status": Status(), "name": "", "note": "", "tags": [], "measured": None, "modified": 0, **fields}
+    return {**config, **outside, "folder": folder, "config": config}
+
+
+def is_from_newer_version(config: Mapping[str, Any]) -> bool:
+    """Return whether a config was written by a later version, whose files this one may not understand."""
+    version = config.get("schema", 0)
+    return not isinstance(version, int) or version > SCHEMA_VERSION
+
+
+def validate_config(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise `CleanerError` for the config of a later version, or one with an invalid field."""
+    RunRecord.from_config(folder, config)

@@ -1,0 +1,156 @@
+"""Run: a backdoored or defended model with its history, metrics and settings; written to and read from a run folder.
+
+A run folder holds config.json (the request, and all settings needed to repeat the run), status.json, progress.jsonl,
+metrics.json, manifest.json, model.safetensors, log.txt and trigger/ (files of the trigger); checkpoint.pt while it is
+not finished; notes.json is the user's. `runs.derived` and `jobs` add files of their own. Files are replaced as a whole;
+only progress.jsonl and log.txt grow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cleaner.files import atomic_write, read_json, write_json, write_text
+from cleaner.runs.folders import is_run_folder
+from cleaner.runs.parts import read_metrics
+from cleaner.runs.record import SCHEMA_VERSION, validate_config
+from cleaner.types import CleanerError, StepReport
+
+if TYPE_CHECKING:  # listing runs must not load torch
+    from cleaner.attacks.base import Trigger
+    from cleaner.evaluation.result import Metrics
+    from cleaner.models.clip import Clip
+
+TRIGGER_FILES = "trigger"
+"""Folder in a run's folder with copies of the files that its trigger reads."""
+
+
+@dataclass
+class Run:
+    """What `poison` and `defend` return.
+
+    Attributes:
+        clip: the backdoored or defended model.
+        history: one report per training step; before them those of a trigger that was optimized (stage "optimise").
+        metrics: test metrics, measured once after training; None without test data.
+        config: all settings needed to repeat the run, JSON-ready; `config["stage"]` is "backdoored" or "defended".
+        trigger, target_class: of the attack; None if unknown.
+        manifest: of the poisoned data; empty for a defense.
+        clean_clip: the model before poisoning, if known: its ASR is the floor.
+    """
+
+    clip: Clip
+    history: list[StepReport]
+    metrics: Metrics | None
+    config: dict[str, Any]
+    trigger: Trigger | None = None
+    target_class: str | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+    clean_clip: Clip | None = None
+
+    @property
+    def stage(self) -> str:
+        return str(self.config["stage"])
+
+
+def save_run(run: Run, folder: str | Path) -> Path:
+    """Write a run that was trained in this process; return its folder.
+
+    config.json is written last: a folder without it is incomplete and is not listed. Raises `CleanerError` if the
+    folder already holds a run.
+    """
+    folder = Path(folder)
+    if is_run_folder(folder):
+        raise CleanerError(f"{folder} already holds a run: choose another folder, nothing was overwritten.")
+    write_run(run, folder)
+    return folder
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Write the files of a finished run: model (safetensors), progress (JSON lines), manifest, metrics, config."""
+    from cleaner.models.clip import save_clip
+
+    metadata = {"stage": run.stage, "target": run.target_class or "unknown"}
+    metadata["trigger"] = json.dumps(run.trigger.state_dict()) if run.trigger else "unknown"
+    save_clip(run.clip, folder / "model.safetensors", metadata=metadata)
+    for name, content in run.trigger.files().items() if run.trigger else ():
+        with atomic_write(folder / TRIGGER_FILES / name) as temporary:
+            temporary.write_bytes(content)
+    write_text(folder / "progress.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in run.history))
+    write_json(folder / "manifest.json", run.manifest)
+    write_json(folder / "metrics.json", run.metrics.to_dict() if run.metrics else None)
+    write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **run.config})
+
+
+def load_run(folder: str | Path) -> Run:
+    """Return the finished run in `folder`; without the model before poisoning where that is no longer available.
+
+    Raises `CleanerError` if there is none, or one of a newer version.
+    """
+    from cleaner.evaluation.result import Metrics
+    from cleaner.models.clip import load_clip
+
+    folder = Path(folder)
+    config = _read_config(folder)
+    if "stage" not in config or not (folder / "model.safetensors").exists():
+        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
+    metrics = read_metrics(folder)
+    try:
+        clean_clip = load_clip(config["clean_model"]) if config.get("clean_model") else None
+    except CleanerError:
+        clean_clip = None  # moved or deleted since; metrics.json still holds the floor that was measured with it
+    return Run(
+        clip=load_clip(str(folder / "model.safetensors")),
+        history=[_parse_report(line) for line in read_progress(folder)],
+        metrics=Metrics.from_dict(metrics) if metrics else None,
+        config=config,
+        trigger=_load_trigger(config, folder),
+        target_class=config.get("target_class"),
+        manifest=read_json(folder / "manifest.json"),
+        clean_clip=clean_clip,
+    )
+
+
+def load_run_trigger(folder: Path) -> Trigger | None:
+    """Return the trigger of the run in `folder` with its optimized patch and its files; None if it has none."""
+    return _load_trigger(_read_config(folder), folder)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return a config. Raises `CleanerError` for an invalid one, or one of a newer version."""
+    config = read_json(folder / "config.json")
+    validate_config(config, folder)
+    return config
+
+
+def _load_trigger(config: Mapping[str, Any], folder: Path) -> Trigger | None:
+    from cleaner.attacks.base import load_trigger
+
+    state = config.get("trigger")
+    return load_trigger(state, folder / TRIGGER_FILES) if state else None
+
+
+def read_progress(folder: Path) -> list[dict[str, Any]]:
+    """Return the step reports written so far, as dictionaries; a broken line, such as the last one, is skipped."""
+    try:
+        lines = (folder / "progress.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    reports = []
+    for line in lines:
+        try:
+            report = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(report, dict) and {"stage", "step", "total", "seconds"} <= report.keys():
+            reports.append(report)
+    return reports
+
+
+def _parse_report(values: Mapping[str, Any]) -> StepReport:
+    """Return a step report; fields of other versions are ignored."""
+    return StepReport(**{f.name: values[f.name] for f in fields(StepReport) if f.name in values})

@@ -1,0 +1,88 @@
+"""The table of metrics: complete rows; one more row is written, read and shown everywhere."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from cleaner.cli.output import format_row, format_table, metric_header, metric_legend
+from cleaner.evaluation import result
+from cleaner.evaluation.result import METRICS, Metric, Metrics, columns
+from cleaner.files import read_json
+from cleaner.reports import aggregate, html, tensorboard
+from cleaner.reports.tables import to_csv
+from cleaner.runs.store import read_record
+from tests.evaluation.extra_metric import VALUE, MoreMetrics, make_measured_run, register_stealth
+from tests.pages.runs import make_metrics
+
+
+@pytest.fixture
+def stealth(monkeypatch: pytest.MonkeyPatch) -> Metric:
+    return register_stealth(monkeypatch)
+
+
+@pytest.fixture
+def folder(stealth: Metric, tmp_path: Path) -> Path:
+    return make_measured_run(tmp_path)
+
+
+def test_each_row_is_complete() -> None:
+    for name, metric in METRICS.items():
+        assert metric.key == name
+        assert metric.label
+        assert metric.meaning.endswith(".")
+        assert metric.count in Metrics.__dataclass_fields__
+    headers = [metric.header(k) for metric, k in columns("export")]
+    assert len(headers) == len(set(headers))
+    assert [metric.header(k) for metric, k in columns("card")] == ["CA", "ASR@1", "ASR@3", "RA"]
+
+
+def test_views_contain_each_other() -> None:
+    sizes = [len(list(columns(view))) for view in result.VIEWS]
+    assert sizes == sorted(sizes)
+    assert len({metric.key for metric, _ in columns("export")}) == len(METRICS)
+
+
+def test_metrics_survive_json() -> None:
+    metrics = make_metrics(0.9)
+    state = json.loads(json.dumps(metrics.to_dict()))
+    assert Metrics.from_dict(state) == metrics
+    assert {key for key in state if key.endswith("_interval")} == {
+        f"{name}_interval" for name in ("ca", "asr", "ra", "base_rate", "asr_clean_model")
+    }
+
+
+def test_one_more_metric_is_written_and_read(stealth: Metric, folder: Path) -> None:
+    written = read_json(folder / "metrics.json")
+    assert written["stealth"] == VALUE
+    low, high = written["stealth_interval"]
+    assert low < VALUE < high
+    assert MoreMetrics.from_dict(written).metric("stealth") == VALUE
+    record = read_record(folder)
+    assert (record.metric("stealth"), record.interval("stealth"), record.count("stealth")) == (VALUE, (low, high), 96)
+
+
+def test_one_more_metric_is_exported(stealth: Metric, folder: Path) -> None:
+    record = read_record(folder)
+    (line,) = csv.DictReader(io.StringIO(to_csv([record])))
+    assert float(line["stealth"]) == VALUE
+    assert tensorboard.collect_test_scalars(record)["test/stealth"] == VALUE
+    page = html.render_html([record])
+    assert "<th>ST</th>" in page
+    assert '<td class="number">0.438</td>' in page
+    assert stealth.meaning in page
+    assert ("BadNet patch", "none") in aggregate.aggregate_seeds([record], "stealth")
+    assert "stealth" in [metric.key for metric in aggregate.heatmap_metrics()]
+
+
+def test_one_more_metric_is_printed(stealth: Metric, folder: Path) -> None:
+    measured = MoreMetrics.from_dict(read_json(folder / "metrics.json"))
+    for source in (measured, read_record(folder)):
+        cells = dict(zip(metric_header(), format_row("x", source), strict=True))
+        assert (cells["ST"], cells["CA"][:5]) == ("0.438", "0.900")
+    assert "ST" in format_table([format_row("x", measured)]).splitlines()[0]
+    assert f"ST: {stealth.meaning}" in metric_legend()

@@ -1,0 +1,95 @@
+"""Means over seeds, rows that are never averaged, points of the trade-off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cleaner.plots import charts
+from cleaner.reports import aggregate
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import read_record, shipped_root
+from tests.reports.conftest import vary
+
+DEFENDED = ("BadNet patch", "ta_cleaner")
+
+
+def rows(*records: RunRecord) -> set[str]:
+    return {row for row, _ in aggregate.aggregate_seeds(records, "asr")}
+
+
+def test_cells_are_mean_minimum_and_maximum_over_seeds(runs: list[RunRecord]) -> None:
+    cell = aggregate.aggregate_seeds(runs, "asr")[DEFENDED]
+    assert (cell.mean, cell.low, cell.high) == pytest.approx((0.2, 0.1, 0.3))
+    assert cell.seeds == (0, 1, 2)
+    newer = vary(runs[1], metrics={"asr": {"1": 0.9}}, created="2027")
+    cell = aggregate.aggregate_seeds([*runs, newer], "asr")[DEFENDED]
+    assert (cell.high, cell.seeds) == (0.9, (0, 1, 2))
+    other = vary(runs[1], metrics={"asr": {"1": 0.9}}, clean_model="scenes-vit")
+    assert rows(*runs, other) == {"BadNet patch, clean-rn", "BadNet patch, scenes-vit"}  # models are never averaged
+    assert aggregate.aggregate_seeds(runs, "ra")["BadNet patch", "none"].mean == pytest.approx(0.1)
+
+
+def test_runs_that_are_not_comparable_are_never_averaged(runs: list[RunRecord]) -> None:
+    def other(seed: int, metrics: dict[str, object], **config: object) -> RunRecord:
+        return vary(runs[0], "other", {"asr": {"1": 0.9}, **metrics}, finetune={"seed": seed}, **config)
+
+    openai = [other(seed, {}, clean_model=name) for seed, name in enumerate(("RN50/openai", "ViT-B-32/openai"))]
+    assert rows(*openai) == {"BadNet patch, RN50/openai", "BadNet patch, ViT-B-32/openai"}  # one stem, two models
+    targets = rows(runs[0], other(7, {}, target_class="cat"))
+    assert targets == {"BadNet patch, target banana", "BadNet patch, target cat"}
+    data = runs[0].metrics["data"]
+    assert rows(runs[0], other(7, {"data": "photos"})) == {f"BadNet patch, on {data}", "BadNet patch, on photos"}
+    assert rows(*runs, other(7, {})) == {"BadNet patch"}
+    fewer = other(7, {"data": data, "n": 20})
+    assert rows(runs[0], fewer) == {f"BadNet patch, on {data}, n = {n}" for n in (100, 20)}
+
+
+def test_the_shipped_example_has_rows_of_its_own(runs: list[RunRecord]) -> None:
+    example = read_record(shipped_root() / "example-badnet")
+    badnet = sorted(row for row in rows(*runs, example) if row.startswith("BadNet patch"))
+    assert [row.endswith(" (shipped example)") for row in badnet] == [False, True]
+    assert rows(example) == {"BadNet patch"}
+
+
+def test_a_point_has_value_and_bar_of_the_newest_run() -> None:
+    def record(created: str, asr: float) -> RunRecord:
+        config = {"stage": "defended", "defense": {"name": "finetune"}, "created": created}
+        metrics = {"ca": {1: 0.9}, "asr": {1: asr}, "asr_interval": {1: (asr - 0.01, asr + 0.01)}}
+        return RunRecord.from_config(Path(created), config, measured=metrics)
+
+    (point,) = aggregate.make_defense_points([record("2026-01", 0.05), record("2026-02", 0.95)])
+    assert (point.asr, point.asr_interval) == (0.95, (0.94, 0.96))
+
+
+def test_a_defense_with_several_seeds_is_one_point(runs: list[RunRecord]) -> None:
+    defended = [record for record in runs if record.stage == "defended"]
+    (one,) = aggregate.make_defense_points(defended[:1])
+    assert (one.label, one.asr) == ("TA-Cleaner, seed 0", pytest.approx(0.1))
+    assert one.asr_interval == defended[0].interval("asr") != (0.1, 0.1)
+    (mean,) = aggregate.make_defense_points(defended)
+    values = [record.metric("asr") or 0.0 for record in defended]
+    assert mean.label == f"TA-Cleaner, {len(defended)} seeds"
+    assert mean.asr == pytest.approx(sum(values) / len(values))
+    assert mean.asr_interval == (min(values), max(values))
+
+
+def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[RunRecord]) -> None:
+    plain = vary(runs[1], "plain", {"asr": {"1": 0.5}}, defense={"name": "finetune"})
+    metrics = {"asr": {"1": 0.0}, "ca": {"1": 0.5}}  # a trade-off of its own
+    after = {"steps": 186, "after": {"name": "ta_cleaner"}}
+    rebound = vary(plain, "again", metrics, created="2027", rebound=after)
+    together = [*runs[:2], plain, rebound]
+    cells = aggregate.aggregate_seeds(together, "asr")
+    assert cells["BadNet patch", "finetune"].mean == 0.5
+    assert cells[DEFENDED].mean == pytest.approx(0.1)
+    assert rebound.defense == "ta_cleaner then rebound (186 steps)"
+    label = "TA-Cleaner, then rebound (186 steps)"
+    assert label in aggregate.plot_heatmap(together, "asr").data[0].y
+    assert aggregate.describe_run(rebound).startswith(f"BadNet patch: {label}, lr ")
+    points = aggregate.make_run_points(together)
+    assert not [trace for trace in charts.pareto(points).data if trace.mode == "lines"]
+    bare = vary(rebound, "bare", rebound={"steps": 5, "after": None})
+    assert bare.rebound is not None
+    assert "then rebound (5 steps)" in aggregate.describe_run(bare)

@@ -1,0 +1,146 @@
+"""RunRecord: the facts about a run, from files of earlier versions, from other places, or edited by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cleaner import load_run
+from cleaner.files import read_json, write_json
+from cleaner.reports import html
+from cleaner.reports.tables import to_csv
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import list_entries, list_runs, read_entry, read_record
+from cleaner.types import CleanerError
+from tests.pages.runs import make_runs
+
+GOLDEN = Path(__file__).with_name("golden")
+"""The JSON files of the example as first shipped, one of them by schema 1, and the CSV of that version."""
+GOLDEN_RUNS = ("example-badnet", "example-badnet-3-ta_cleaner", "schema-1")
+PROTOCOL = "scenes/test, n = 1,014; attack on 988, protocol non_target"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def golden(root: Path) -> dict[str, RunRecord]:
+    for name in GOLDEN_RUNS:
+        shutil.copytree(GOLDEN / name, root / name)
+    return {name: read_record(root / name) for name in GOLDEN_RUNS}
+
+
+def test_runs_of_earlier_versions_are_listed_and_described_as_before(golden: dict[str, RunRecord]) -> None:
+    assert {run.id for run in list_runs()} == set(GOLDEN_RUNS)
+    backdoored, defended, schema_1 = golden.values()
+    assert backdoored.label == "BadNet patch → banana · scenes-rn · 2026-11-24 20:14" == schema_1.label
+    assert defended.label == "TA-Cleaner, lr 0.001 · 2026-11-24 23:05"
+    assert {run.protocol for run in golden.values()} == {PROTOCOL}
+    assert schema_1.config["schema"] == 1
+    assert (defended.stage, defended.attack, defended.defense) == ("defended", "badnet", "ta_cleaner")
+    assert (defended.lr, defended.seed, defended.pairs) == (1e-3, 0, 6000)
+    assert (defended.model, defended.data, defended.target_class) == ("scenes-rn", "scenes", "banana")
+    assert (defended.created, defended.parent) == ("2026-11-24T23:05:24Z", "example-badnet")
+    assert defended.started_from(backdoored)
+    assert not backdoored.started_from(defended)
+    assert (backdoored.defense, backdoored.poison_rate, defended.attack_poison_rate) == (None, 0.03, 0.03)
+
+
+def test_reports_of_earlier_versions_are_as_before(golden: dict[str, RunRecord]) -> None:
+    expected = (GOLDEN / "expected.csv").read_text()
+    assert list(csv.DictReader(io.StringIO(to_csv(golden.values())))) == list(csv.DictReader(io.StringIO(expected)))
+    page = html.render_html(list(golden.values()))
+    for text in (PROTOCOL, "0.988 [0.979, 0.993]", "0.068 [0.054, 0.085]", "0.459", "0.831", "0.818", "scenes-rn"):
+        assert text in page
+
+
+def test_a_run_of_schema_1_opens(root: Path, tmp_path: Path) -> None:
+    for folder in make_runs(tmp_path):
+        write_json(folder / "config.json", {**read_json(folder / "config.json"), "schema": 1})
+        assert load_run(folder).metrics is not None
+        assert read_record(folder).status.state == "done"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "state"),
+    [
+        ("config.json", {"schema": 99}, "unreadable"),
+        ("config.json", {"schema": "2"}, "unreadable"),
+        ("config.json", {"stage": 5}, "unreadable"),
+        ("config.json", {"trigger": "badnet"}, "unreadable"),
+        ("config.json", {"trigger": {"name": 5}}, "unreadable"),
+        ("config.json", {"finetune": {"lr": None}}, "unreadable"),
+        ("config.json", {"pairs": None}, "unreadable"),
+        ("config.json", {"pairs": "500"}, "unreadable"),
+        ("config.json", {"variant": {"share": "x"}}, "unreadable"),
+        ("config.json", {"rebound": {"steps": 1.5}}, "unreadable"),
+        ("config.json", {"folder": "x", "config": 1, "status": "x", "name": 5, "measured": 1, "tags": "x"}, "done"),
+        ("config.json", {"something": "new", "trigger": None, "finetune": None, "test_size": None}, "done"),
+        ("status.json", {"state": "done", "updated": "y"}, "unreadable"),
+        ("status.json", {"state": "done", "verdict": ["took"]}, "unreadable"),
+        ("status.json", {"state": "done", "step": None, "new": 1}, "done"),
+        ("notes.json", {"tags": 5}, "done"),
+        ("metrics.json", {"asr": {"first": 0.1}}, "done"),
+    ],
+    ids=str,
+)
+def test_an_odd_folder_is_one_record_in_the_list(root: Path, file: str, change: dict[str, Any], state: str) -> None:
+    for name in GOLDEN_RUNS[:2]:
+        shutil.copytree(GOLDEN / name, root / name)
+    path = root / "example-badnet" / file
+    write_json(path, {**read_json(path), **change})
+    records = {record.id: record for record in list_entries()}
+    assert records["example-badnet-3-ta_cleaner"].status.state == "done"
+    odd = records["example-badnet"]
+    assert odd.status.state == state
+    assert bool(odd.status.message) == (state == "unreadable")
+    assert (odd.folder, odd.name, odd.tags) == (root / "example-badnet", "", [])
+    assert odd.label
+    assert (odd.metric("asr") is None) == (file == "metrics.json")
+    if file == "config.json" and state == "unreadable" and "stage" not in change:
+        with pytest.raises(CleanerError, match="example-badnet"):
+            read_record(odd.folder)
+
+
+def test_a_record_follows_its_files(golden: dict[str, RunRecord]) -> None:
+    folder = golden["schema-1"].folder
+    assert read_entry(folder) == golden["schema-1"]
+    metrics = read_json(folder / "metrics.json")
+    write_json(folder / "metrics.json", {**metrics, "asr": {"1": 0.5}})
+    write_json(folder / "notes.json", {"name": "mine", "note": "", "tags": ["a"]})
+    changed = read_record(folder)
+    assert (changed.metric("asr"), changed.metric("asr", 3)) == (0.5, None)
+    assert (changed.name, changed.tags) == ("mine", ["a"])
+    assert changed.label == "mine · 2026-11-24 20:14"
+
+
+def test_metrics_with_their_intervals_and_counts(golden: dict[str, RunRecord]) -> None:
+    run = golden["example-badnet"]
+    written = json.loads((run.folder / "metrics.json").read_text())
+    assert run.interval("asr", 3) == tuple(written["asr_interval"]["3"])
+    assert (run.count("ca"), run.count("asr"), run.count("counterfactual_accuracy")) == (1014, 988, 1500)
+    assert (run.metric("ca", 7), run.interval("counterfactual_accuracy"), run.metric("nothing")) == (None, None, None)
+    assert run.is_meaningful(3)
+    unmeasured = RunRecord.from_config(run.folder, run.config, measured={})
+    assert (unmeasured.metric("ca"), unmeasured.count("ca"), unmeasured.protocol) == (None, 0, "not measured")
+
+
+def test_importing_records_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, cleaner.runs.record, cleaner.runs.store; "
+        "print([name for name in ('torch', 'numpy', 'scipy', 'pandas', 'streamlit') if name in sys.modules])"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
