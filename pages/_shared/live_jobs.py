@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 import streamlit as st
@@ -55,7 +54,7 @@ def show_jobs(kind: str) -> bool:
 
     @st.fragment(run_every=1.0)
     def watch() -> None:
-        current = [replace(entry, status=local.poll_status(entry.folder)) for entry in active]
+        current = [entry.with_status(local.poll_status(entry.folder)) for entry in active]
         with st.container(border=True):
             st.markdown("**Training** · continues when you leave this page or close the browser")
             for entry in current:

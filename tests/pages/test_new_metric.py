@@ -14,8 +14,8 @@ def test_one_more_metric_is_on_the_pages(open_page: OpenPage, tmp_path: Path, mo
     register_stealth(monkeypatch)
     folder = make_measured_run(tmp_path)
     app = open_page("Defend")
-    assert ("Stealth", "43.8 %") in [(card.label, card.value) for card in app.metric]
-    assert "43.8 %" in next(frame.value["ST"].tolist() for frame in app.dataframe if "ST" in frame.value)
+    assert ("Stealth", "43.8%") in [(card.label, card.value) for card in app.metric]
+    assert "43.8%" in next(frame.value["ST"].tolist() for frame in app.dataframe if "ST" in frame.value)
     app = open_page("Compare")
     table = app.dataframe[0].value.set_index("Run")
     assert table.loc[folder.name, "ST"] == pytest.approx(100 * VALUE)
