@@ -61,7 +61,7 @@ def show_run(run: RunRecord) -> None:
         if (ca := r.metric("ca")) is not None and (asr := r.metric("asr")) is not None
     ]
     st.plotly_chart(charts.before_after_bars(bars), key=f"overview.{run.id}", config=NO_MODE_BAR)
-    notes = [f"{escape_markdown(run.label)}. {escape_markdown(run.protocol)}"]
+    notes = [f"{escape_markdown(run.label)}. Measured on {escape_markdown(run.protocol)}."]
     if len(defended) > MAX_DEFENSES:
         notes.append(f"Newest {MAX_DEFENSES} of {len(defended)} defenses; Compare shows all.")
     if run.is_shipped:

@@ -208,7 +208,8 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
             duration = f"about {max(1, round(seconds * steps / 60))} min ({source})"
         optimization_steps = getattr(attack.trigger, "steps", 0)
         first = f"; first {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
-        st.caption(f"{steps:,} training steps, {pairs:,} pairs, {attack.config.epochs} epoch(s): {duration}{first}.")
+        epochs = f"{attack.config.epochs} epoch{'s' if attack.config.epochs > 1 else ''}"
+        st.caption(f"{steps:,} training steps, {pairs:,} pairs, {epochs}: {duration}{first}.")
     is_busy = cluster is None and bool(jobs.active_pages())
     live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
 
