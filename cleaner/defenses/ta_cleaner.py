@@ -14,10 +14,11 @@ from torch import Tensor
 
 from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
-from cleaner.losses import Features, clip_loss, in_modal_loss, subtext_loss
+from cleaner.losses import Features, clip_loss, in_modal_loss, reviewed_subtext_loss, subtext_loss
 from cleaner.published import CLEANCLIP_TRAINING, Preset
 from cleaner.text import Vocabulary, draw_subtexts
 from cleaner.text.lexicon import LEXICONS, using_lexicon
+from cleaner.types import CleanerError
 
 
 @DEFENSES.register("ta_cleaner")
@@ -27,8 +28,9 @@ class TACleaner(Defense):
 
     clip_loss + in_modal_weight * in_modal_loss + subtext_weight * subtext_loss.
     Each epoch draws K = `share` of the pairs at random, with a new positive and `negatives` new negative subtexts for
-    each. A caption that yields no subtext is skipped and counted. `contrast`, `text_to_text` and `held_out` are
-    ablations.
+    each. A caption that yields no subtext is skipped and counted. `formula` is this project's subtext loss or the one
+    that the paper's reviewers describe, which takes one negative per pair. `contrast`, `text_to_text` and `held_out`
+    are ablations; the first two belong to this project's formula.
     """
 
     label: ClassVar[str] = "TA-Cleaner"
@@ -55,6 +57,17 @@ class TACleaner(Defense):
         help="K: share of the pairs drawn each epoch.",
     )
     negatives: int = param(3, low=1, high=10, help="n: negative subtexts per drawn pair.")
+    formula: str = param(
+        "ours",
+        choices=("ours", "reviewed"),
+        help="Subtext loss: this project's, or as the paper's reviewers describe it (one negative per pair).",
+    )
+    positive_temperature: float = param(
+        0.0, low=0.0, high=1.0, step=0.01, help="t_p of the reviewed formula; 0: that of the model."
+    )
+    negative_temperature: float = param(
+        0.0, low=0.0, high=1.0, step=0.01, help="t_n of the reviewed formula; 0: that of the model."
+    )
     contrast: str = param(
         "both",
         choices=("both", "positives", "negatives"),
@@ -72,6 +85,13 @@ class TACleaner(Defense):
         choices=LEXICONS,
         help="Source of new words in negative subtexts; wordnet: all of WordNet, if nltk finds it on this machine.",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.formula == "reviewed" and self.negatives != 1:
+            raise CleanerError(f"formula=reviewed takes one negative per pair, not {self.negatives}: set negatives=1.")
+        if self.formula == "reviewed" and self.contrast != "both":
+            raise CleanerError("formula=reviewed has no ablations of its contrast: set contrast=both.")
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         with using_lexicon(self.lexicon):
@@ -98,14 +118,19 @@ class TACleaner(Defense):
         return texts
 
     def losses(self, f: Features) -> dict[str, Tensor]:
+        return {
+            "clip_loss": clip_loss(f),
+            "in_modal_loss": self.in_modal_weight * in_modal_loss(f),
+            "subtext_loss": self.subtext_weight * self._subtext_loss(f),
+        }
+
+    def _subtext_loss(self, f: Features) -> Tensor:
+        if self.formula == "reviewed":
+            return reviewed_subtext_loss(f, self.positive_temperature, self.negative_temperature)
         contrasted = f
         if self.contrast == "positives":
             contrasted = replace(f, negative=None)
         elif self.contrast == "negatives" and f.positive is not None:
             everything = torch.ones(len(f.positive), len(f.positive), dtype=torch.bool, device=f.positive.device)
             contrasted = replace(f, false_negative=everything)
-        return {
-            "clip_loss": clip_loss(f),
-            "in_modal_loss": self.in_modal_weight * in_modal_loss(f),
-            "subtext_loss": self.subtext_weight * subtext_loss(contrasted, self.text_to_text),
-        }
+        return subtext_loss(contrasted, self.text_to_text)

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from cleaner.config import parameters
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
-from cleaner.losses import Features
+from cleaner.defenses.base import load_defense
+from cleaner.losses import Features, reviewed_subtext_loss
 from cleaner.text.negative import FINDERS
 from cleaner.types import CleanerError
 from tests.defenses import naive
@@ -111,3 +112,29 @@ def test_contrast_selects_the_parts_of_the_subtext_loss() -> None:
     expected = (torch.cat([true_logits[:, None], false_logits], dim=1).logsumexp(1) - true_logits).mean()
     image_to_text = subtext_term(f, contrast="negatives", text_to_text=False)
     assert image_to_text == pytest.approx(expected.item() / 3, rel=1e-5)
+
+
+def test_reviewed_formula_takes_one_negative_and_no_ablation(toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match="negatives=1"):
+        DEFENSES["ta_cleaner"](formula="reviewed")
+    with pytest.raises(CleanerError, match="contrast=both"):
+        DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, contrast="positives")
+    texts = DEFENSES["ta_cleaner"](formula="reviewed", negatives=1, share=1.0).plan(toy_data.captions, seed=0)(0)
+    assert {len(pair.negatives) for pair in texts.drawn.values()} == {1}
+
+
+def test_reviewed_formula_has_its_own_temperatures() -> None:
+    f = replace(
+        naive.make_features(),
+        positive=naive.unit_rows(2, 8, seed=5),
+        negative=naive.unit_rows(2, 1, 8, seed=6),
+        selected=torch.tensor([1, 3]),
+    )
+    reviewed = {"formula": "reviewed", "negatives": 1}
+    own = subtext_term(f, **reviewed, positive_temperature=0.5, negative_temperature=0.25)
+    assert own == pytest.approx(reviewed_subtext_loss(f, 0.5, 0.25).item())
+    assert own != pytest.approx(subtext_term(f, **reviewed))
+
+
+def test_a_run_without_a_formula_used_ours() -> None:
+    assert load_defense({"name": "ta_cleaner", "share": 1.0}).formula == "ours"

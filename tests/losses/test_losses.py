@@ -7,7 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cleaner.losses import Features, clip_loss, in_modal_loss, info_nce, par_loss, subtext_loss
+from cleaner.losses import (
+    Features,
+    clip_loss,
+    in_modal_loss,
+    info_nce,
+    par_loss,
+    reviewed_subtext_loss,
+    subtext_loss,
+)
 
 N, M, D, S = 6, 3, 8, 20.0
 
@@ -92,6 +100,32 @@ def test_subtext_loss_equals_naive(masked: bool, padded: bool) -> None:
         changes["negative_mask"] = torch.tensor([[True, False], [True, True], [False, False]])
     f = features(**changes)
     assert subtext_loss(f).item() == pytest.approx(naive_subtext(f), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperatures", [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25), (0.07, 0.2)])
+def test_reviewed_subtext_loss_equals_naive(temperatures: tuple[float, float]) -> None:
+    f = features(negative=unit(M, D, seed=9)[:, None], negative_mask=None)
+    image, positive, negative = (x.numpy().astype(float) for x in (f.image[f.selected], f.positive, f.negative[:, 0]))
+    t_p, t_n = (t or 1 / S for t in temperatures)
+    total = 0.0
+    for i in range(M):
+        false = M * np.exp(image[i] @ negative[i] / t_n)
+        true = np.exp(image[i] @ positive[i] / t_p)
+        total -= np.log(true / (np.exp(positive @ image[i] / t_p).sum() + false))
+        total -= np.log(true / (np.exp(image @ positive[i] / t_p).sum() + false))
+    assert reviewed_subtext_loss(f, *temperatures).item() == pytest.approx(total / (2 * M), rel=1e-5)
+    masked = features(**{**vars(f), "false_negative": torch.ones(M, M, dtype=torch.bool)})
+    assert reviewed_subtext_loss(masked, *temperatures).item() == reviewed_subtext_loss(f, *temperatures).item()
+
+
+def test_reviewed_subtext_loss_needs_one_negative_for_each_pair() -> None:
+    with pytest.raises(ValueError, match="one negative"):
+        reviewed_subtext_loss(features())
+    padded = {"negative": unit(M, D, seed=9)[:, None], "negative_mask": torch.tensor([[True], [True], [False]])}
+    with pytest.raises(ValueError, match="one negative"):
+        reviewed_subtext_loss(features(**padded))
+    nothing = {"positive": torch.zeros(0, D), "negative": torch.zeros(0, 0, D), "negative_mask": None}
+    assert reviewed_subtext_loss(features(**nothing, selected=torch.zeros(0, dtype=torch.long))).item() == 0.0
 
 
 def test_subtext_loss_never_masks_the_diagonal() -> None:
