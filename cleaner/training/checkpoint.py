@@ -13,7 +13,7 @@ import torch
 
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
-from cleaner.defenses.base import Defense
+from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.models.clip import Clip
 from cleaner.models.saving import write_checkpoint
 from cleaner.training import distributed
@@ -91,12 +91,19 @@ def captions_hash(data: CaptionData) -> str:
     return hashlib.sha256("\n".join(data.captions).encode()).hexdigest()
 
 
+def _complete_defense(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored settings with the defaults of parameters that the defense did not have yet."""
+    defense = settings.get("defense") or {}
+    known = defense.get("name") in DEFENSES
+    return {**settings, "defense": load_defense(defense).state_dict()} if known else dict(settings)
+
+
 def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state in a checkpoint. Raises `CleanerError` if it is broken or its settings differ."""
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # the error type depends on where the file is cut off
         raise CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.") from error
-    if state.get("settings") != settings:
+    if _complete_defense(state.get("settings") or {}) != settings:
         raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
     return state

@@ -68,6 +68,20 @@ def test_checkpoint_of_other_settings_is_refused(tiny_clip: Clip, toy_data: Tens
             finetune(clip, data, DEFENSES["finetune"](), CONFIG, checkpoint=checkpoint, attack=attack)
 
 
+def test_checkpoint_from_before_a_parameter_existed_resumes(
+    tiny_clip: Clip, toy_data: TensorData, tmp_path: Path
+) -> None:
+    path, defense = tmp_path / "c.pt", DEFENSES["ta_cleaner"](share=0.5)
+    finetune(tiny_clip, toy_data, defense, replace(CONFIG, epochs=1), checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    del state["settings"]["defense"]["formula"]
+    torch.save(state, path)
+    assert finetune(tiny_clip, toy_data, defense, replace(CONFIG, epochs=1), checkpoint=path).history
+    other = replace(defense, formula="reviewed", negatives=1)
+    with pytest.raises(CleanerError, match="other settings"):
+        finetune(tiny_clip, toy_data, other, replace(CONFIG, epochs=1), checkpoint=path)
+
+
 def test_reports_are_complete(tiny_clip: Clip, toy_data: TensorData) -> None:
     seen: list[StepReport] = []
     config = replace(CONFIG, eval_every=2)
