@@ -21,7 +21,8 @@ from cleaner.inspection.attribution import append_triggered
 from cleaner.inspection.features import find_single_class_rows
 from cleaner.inspection.similarity import best_classes
 from cleaner.models.clip import load_clip
-from cleaner.runs.store import load_run, shipped_root
+from cleaner.runs.folders import shipped_root
+from cleaner.runs.run import load_run
 
 ANIMATION_PATH = Path(__file__).resolve().parent.parent / "assets" / "backdoor.gif"
 BACKDOORED, DEFENDED = "example-badnet", "example-badnet-3-ta_cleaner"

@@ -27,7 +27,9 @@ from cleaner.inspection.similarity import best_classes
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.models.devices import configure_torch
-from cleaner.runs.store import Run, list_shipped_runs, load_run, shipped_root, write_run
+from cleaner.runs.folders import shipped_root
+from cleaner.runs.run import Run, load_run, write_run
+from cleaner.runs.store import list_shipped_runs
 from cleaner.workflow import supported_ks
 
 ATTACK, SEED = "badnet", 0

@@ -23,7 +23,7 @@ from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
-from cleaner.runs.store import Run
+from cleaner.runs.run import Run
 from cleaner.training import distributed
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport

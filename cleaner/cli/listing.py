@@ -19,9 +19,9 @@ from cleaner.defenses import DEFENSES
 from cleaner.jobs import local
 from cleaner.labels import state_label
 from cleaner.models.clip import BUILT_IN
+from cleaner.runs.folders import find_run, is_run_folder, runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import parse_data_arguments
-from cleaner.runs.store import find_run, is_run_folder, runs_root
 from cleaner.types import CleanerError
 
 MAX_CLASSES, MAX_CAPTIONS = 12, 5

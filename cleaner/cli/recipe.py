@@ -36,7 +36,8 @@ from cleaner.presets import (
 )
 from cleaner.published import CLIP_POISONING, Preset
 from cleaner.runs.request import parse_data_arguments
-from cleaner.runs.store import CHECKPOINT_FILE, Run, load_run, save_run
+from cleaner.runs.run import Run, load_run, save_run
+from cleaner.runs.store import CHECKPOINT_FILE
 from cleaner.types import CleanerError
 from cleaner.workflow import defend, poison
 

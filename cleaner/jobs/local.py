@@ -16,18 +16,9 @@ from pathlib import Path
 from cleaner.files import write_error
 from cleaner.jobs import process, slurm, slurm_queue
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.runs.store import (
-    ACTIVE,
-    CHECKPOINT_FILE,
-    LOG_FILE,
-    STARTABLE,
-    RunRecord,
-    Status,
-    list_entries,
-    read_status,
-    remove_run_folder,
-    write_status,
-)
+from cleaner.runs.record import RunRecord
+from cleaner.runs.status import ACTIVE, STARTABLE, Status, read_status, write_status
+from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, list_entries, remove_run_folder
 from cleaner.types import CleanerError
 
 CANCEL, PAUSE = "CANCEL", "PAUSE"

@@ -12,7 +12,7 @@ from cleaner.labels import to_attack_label, to_label
 from cleaner.plots import charts
 from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import read_progress
+from cleaner.runs.run import read_progress
 from pages._shared import cards, jobs, requests, state
 from pages._shared.curves import show_curves
 from pages._shared.frame import link

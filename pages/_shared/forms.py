@@ -15,8 +15,8 @@ from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import SCENES_VARIANT, Preset, explain_unpublished
+from cleaner.runs.folders import runs_root
 from cleaner.runs.request import format_data
-from cleaner.runs.store import runs_root
 from cleaner.types import CleanerError
 from pages._shared import cache, uploads
 from pages._shared.frame import show_error

@@ -10,7 +10,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.jobs import local
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import ACTIVE, read_progress
+from cleaner.runs.run import read_progress
+from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, state
 from pages._shared.cards import show_verdict
 from pages._shared.curves import show_curves

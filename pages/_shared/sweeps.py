@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from cleaner.jobs import local, sweep
 from cleaner.labels import to_label
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import ACTIVE
+from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, requests
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.state import escape_markdown, format_percent

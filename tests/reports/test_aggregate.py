@@ -8,8 +8,9 @@ import pytest
 
 from cleaner.plots import charts
 from cleaner.reports import aggregate
+from cleaner.runs.folders import shipped_root
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import read_record, shipped_root
+from cleaner.runs.store import read_record
 from tests.reports.conftest import vary
 
 DEFENDED = ("BadNet patch", "ta_cleaner")
