@@ -45,7 +45,7 @@ def models(root: Path) -> str:
         for name, entry in (card.get("transfer") or {}).items()
     ]
     caption = (
-        f"On {n} single-object test images; [..]: 95 % Wilson interval. CF: on {n_pairs} test pairs."
+        f"On {n} single-object test images; [..]: 95% Wilson interval. CF: on {n_pairs} test pairs."
         + (f" The same classes in other styles: {'; '.join(transfer)}." if transfer else "")
         + " Weights and model cards are in `assets/`."
     )

@@ -28,7 +28,7 @@ class Metric:
         better: which values are better for the defender; empty: neither.
         count: field of `Metrics` with the number of images (or captions) behind the value.
         ks: k of the columns for a metric that is measured by k; empty for a single value.
-        interval: method of the 95 % interval in metrics.json; empty: none.
+        interval: method of the 95% interval in metrics.json; empty: none.
         has_bounds: whether text tables, report and CSV show the interval at k = 1.
         view: the most compact view that shows the metric; the more complete ones show it too.
         is_share: a share, 0..1, which the app shows in percent; else any number.
@@ -218,7 +218,7 @@ class Metrics:
         return value.get(k) if isinstance(value, dict) else value
 
     def interval(self, name: str, k: int = 1) -> Interval:
-        """Return the 95 % interval of a metric at k. Raises `CleanerError` if it was not measured."""
+        """Return the 95% interval of a metric at k. Raises `CleanerError` if it was not measured."""
         from cleaner.evaluation.metrics import wilson_interval  # loads torch and scipy
 
         value = self.metric(name, k)
@@ -231,7 +231,7 @@ class Metrics:
         return is_meaningful(k, self.classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all values and 95 % intervals, JSON-ready."""
+        """Return all values and 95% intervals, JSON-ready."""
         result = dict(vars(self))
         for name, metric in METRICS.items():
             value = result.get(name)

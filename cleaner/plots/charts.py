@@ -48,7 +48,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class TradeoffPoint:
-    """One model in the plane of CA and ASR, 0..1, with 95 % intervals if known."""
+    """One model in the plane of CA and ASR, 0..1, with 95% intervals if known."""
 
     label: str
     stage: str

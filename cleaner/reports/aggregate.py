@@ -120,7 +120,7 @@ def make_run_points(records: Sequence[RunRecord]) -> list[charts.TradeoffPoint]:
 def make_defense_points(records: Sequence[RunRecord]) -> list[charts.TradeoffPoint]:
     """Return one point for each defense of one attack on one model: mean over seeds, bars from minimum to maximum.
 
-    The bars of a defense with a single seed are its 95 % Wilson intervals.
+    The bars of a defense with a single seed are its 95% Wilson intervals.
     """
     ca, asr = aggregate_seeds(records, "ca"), aggregate_seeds(records, "asr")
     points = []

@@ -44,7 +44,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     report_columns = list(columns("report"))
     return template.render(
-        headers=[f"{row.header(k)} [95 %]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
+        headers=[f"{row.header(k)} [95%]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
         rows=[
             to_row(record)
             | {"protocol": record.protocol, "cells": [_format_cell(record, row, k) for row, k in report_columns]}

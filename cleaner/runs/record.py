@@ -198,7 +198,7 @@ class RunRecord(StrictModel):
         return None if value is None else float(value)
 
     def interval(self, name: str, k: int = 1) -> Interval | None:
-        """Return the 95 % interval of a metric; None if it was not measured."""
+        """Return the 95% interval of a metric; None if it was not measured."""
         ends = self.metrics.get(f"{name}_interval")
         if isinstance(ends, Mapping):
             ends = ends.get(str(k), ends.get(k))

@@ -239,4 +239,4 @@ def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["sweep", str(base.model), "--status"]) == 0
     shown = capsys.readouterr().out
     assert "cleanclip  0.0001         1     done   100%" in shown
-    assert "95 % Wilson interval" in shown
+    assert "95% Wilson interval" in shown
