@@ -33,10 +33,10 @@ def to_label(name: str) -> str:
     if " " in name:
         method, _, difference = name.partition(" ")
         return f"{to_label(method)}, {difference.replace(' %', '%')}"
-    return split_words(name)
+    return to_words(name)
 
 
-def split_words(name: str) -> str:
+def to_words(name: str) -> str:
     """Return an identifier as words: "blend_ratio" -> "Blend ratio"."""
     return name.replace("_", " ").replace("-", " ").capitalize()
 

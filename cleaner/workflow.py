@@ -232,7 +232,7 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
 
 
 def supported_ks(data: CaptionData) -> tuple[int, ...]:
-    """Return the k of the metrics: 1 and 3, as far as there are classes."""
+    """Return each k of the metrics, 1 and 3, that does not exceed the number of classes."""
     return tuple(k for k in (1, 3) if k <= len(data.class_names))
 
 

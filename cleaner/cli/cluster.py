@@ -23,6 +23,7 @@ from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
 REFRESH_SECONDS = 0.5
+"""Seconds between two updates of a status in the terminal."""
 DETACHED_MESSAGE = (
     "The job continues. Show it: python -m cleaner runs. Cancel it: python -m cleaner runs --cancel {folder}"
 )

@@ -53,8 +53,8 @@ class Runs:
     """List all runs on this machine, or cancel or pause some."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print the runs as JSON.")] = False
-    cancel: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to stop for good, by name or folder.")] = ()
-    pause: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to stop for now, by name or folder.")] = ()
+    cancel: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to cancel, by name or folder.")] = ()
+    pause: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to pause, by name or folder.")] = ()
 
     def run(self) -> None:
         if self.cancel or self.pause:

@@ -115,7 +115,7 @@ class Metrics:
         metadata=row(
             "Clean accuracy",
             "CA",
-            "Share of untouched images whose true class ranks first.",
+            "Share of clean images whose true class ranks first.",
             better="higher",
             count="n",
             ks=(1,),
@@ -168,7 +168,7 @@ class Metrics:
         metadata=row(
             "Base rate",
             "Base rate",
-            "Share of the same images, untouched, that are classified as the target.",
+            "Share of the same images without the trigger that are classified as the target.",
             ks=(1,),
             interval="wilson",
             view="report",
@@ -204,7 +204,7 @@ class Metrics:
         metadata=row(
             "Retrieval base rate",
             "Retrieval base",
-            "Share of the same images, untouched, with such a caption among their five nearest.",
+            "Share of the same images without the trigger with such a caption among their five nearest.",
             view="export",
         ),
     )
@@ -227,7 +227,7 @@ class Metrics:
         return wilson_interval(value, getattr(self, METRICS[name].count))
 
     def is_meaningful(self, k: int) -> bool:
-        """Whether ASR@k says anything with so many classes (`labels.is_meaningful`)."""
+        """Return whether ASR@k says anything with this number of classes (`labels.is_meaningful`)."""
         return is_meaningful(k, self.classes)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The worker: execute one run, on any machine: `python -m cleaner.worker RUN_DIR`.
 
-It writes status.json and progress.jsonl. The file CANCEL in the run folder stops it for good; the file PAUSE, SIGTERM
+It writes status.json and progress.jsonl. The file CANCEL in the run folder cancels it; the file PAUSE, SIGTERM
 and Ctrl-C stop it with a checkpoint, from which the next worker resumes. Under torchrun, rank 0 does all of this and
 the other ranks only train. torch is imported after the worker has begun to listen for stop requests.
 """

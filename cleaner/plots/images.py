@@ -39,11 +39,11 @@ def to_data_uri(pixels: PixelArray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _overlay_colorscale(*, signed: bool, strength: float) -> list[tuple[float, str]]:
+def _overlay_colorscale(*, is_signed: bool, strength: float) -> list[tuple[float, str]]:
     """Return a color scale that is transparent where the attribution is small."""
     half, full = 0.55 * strength, strength
     up = [(0.0, "rgba(240,228,66,0)"), (0.4, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
-    if not signed:
+    if not is_signed:
         return up
     down = [(0.0, f"rgba(0,70,178,{full})"), (0.3, f"rgba(86,180,233,{half})"), (0.5, "rgba(240,240,240,0)")]
     return [*down, (0.7, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
@@ -54,7 +54,8 @@ def attribution_grid(
     maps: Sequence[Sequence[Array]],
     rows: Sequence[str],
     columns: Sequence[tuple[str, str]],
-    signed: bool,
+    *,
+    is_signed: bool,
     unit: str,
     strength: float = 0.85,
     masks: Sequence[Array | None] = (),
@@ -84,11 +85,11 @@ def attribution_grid(
     # Tie each y axis to the x axis below it, for square cells.
     for axis in figure.select_yaxes():
         axis.scaleanchor = axis.anchor
-    title = f"{unit}: for (+) or against (−) the text" if signed else f"{unit}, for the text"
+    title = f"{unit}: for (+) or against (−) the text" if is_signed else f"{unit}, for the text"
     figure.update_layout(
         coloraxis={
-            "colorscale": _overlay_colorscale(signed=signed, strength=strength),
-            "cmin": -largest if signed else 0.0,
+            "colorscale": _overlay_colorscale(is_signed=is_signed, strength=strength),
+            "cmin": -largest if is_signed else 0.0,
             "cmax": largest,
             "colorbar": {
                 "title": {"text": title, "side": "top"},

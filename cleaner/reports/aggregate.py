@@ -99,16 +99,16 @@ def make_run_points(records: Sequence[RunRecord]) -> list[charts.TradeoffPoint]:
     row_name = _make_row_namer(records)
     return [
         charts.TradeoffPoint(
-            describe_run(record),
-            record.stage,
-            ca,
-            asr,
-            record.interval("ca"),
-            record.interval("asr"),
-            record.rebound is None,
-            record.parent or record.id,
-            to_defense_label(record.defense or NO_DEFENSE),
-            row_name(record),
+            label=describe_run(record),
+            stage=record.stage,
+            ca=ca,
+            asr=asr,
+            ca_interval=record.interval("ca"),
+            asr_interval=record.interval("asr"),
+            is_candidate=record.rebound is None,
+            suspect=record.parent or record.id,
+            legend_label=to_defense_label(record.defense or NO_DEFENSE),
+            panel=row_name(record),
         )
         for record in sort_by_name(records)
         if (ca := record.metric("ca")) is not None

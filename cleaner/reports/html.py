@@ -95,7 +95,7 @@ def _render_plots(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
 def render_trigger_images(records: Sequence[RunRecord]) -> list[tuple[str, list[ImageRow]]]:
     """Return the name and image rows of each trigger.
 
-    Two triggers of one attack, such as patches in two places, are told apart by a run of each.
+    The name of two triggers of one attack, such as patches in two places, includes a run that has it.
     """
     rendered: dict[str, tuple[RunRecord, list[ImageRow]]] = {}
     for record in records:

@@ -22,7 +22,7 @@ from cleaner.types import CleanerError
 
 STEP_STAGE_LABELS = {
     "render": "Rendering images",
-    "check pictures": "Checking images",
+    "check images": "Checking images",
     "optimise": "Optimizing the trigger",
     "poison": "Poisoning",
     "defend": "Finetuning",

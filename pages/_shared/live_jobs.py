@@ -78,7 +78,7 @@ def _show_active_job(entry: RunRecord) -> None:
     bar, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")
     bar.progress(share, text=escape_markdown(f"{jobs.job_label(entry)}: {text}"))
     is_disabled = stop_request is not None or status.state not in ACTIVE
-    _action_button(
+    show_action_button(
         left,
         "Pause",
         partial(local.pause, entry.folder),
@@ -87,7 +87,7 @@ def _show_active_job(entry: RunRecord) -> None:
         help="Saves a checkpoint; Resume continues from it.",
         is_disabled=is_disabled,
     )
-    _action_button(
+    show_action_button(
         right,
         "Cancel",
         partial(local.cancel, entry.folder),
@@ -124,7 +124,7 @@ def _show_stopped_job(entry: RunRecord) -> None:
     with st.container(border=True):
         text, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")
         text.markdown(f"{icon} **{name}** {'paused' if is_paused else 'stopped'}{step}. {message}")
-        _action_button(
+        show_action_button(
             left,
             "Resume",
             partial(local.start, entry.folder),
@@ -132,7 +132,7 @@ def _show_stopped_job(entry: RunRecord) -> None:
             icon="play_arrow",
             help="Continues from the last checkpoint.",
         )
-        _action_button(
+        show_action_button(
             right,
             "Delete",
             partial(local.delete, entry.folder),
@@ -142,7 +142,7 @@ def _show_stopped_job(entry: RunRecord) -> None:
         )
 
 
-def _action_button(
+def show_action_button(
     column: DeltaGenerator,
     label: str,
     action: Callable[[], None],

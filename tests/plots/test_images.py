@@ -16,18 +16,22 @@ def test_grid_has_one_scale_and_one_map_per_model() -> None:
     mask = np.zeros((4, 4), np.float32)
     mask[2:, 3] = 1
     columns = [("Clean", "clean"), ("Backdoored", "backdoored")]
-    figure = images.attribution_grid([IMAGE] * 2, maps, ["a", "b"], columns, True, "x", masks=[None, mask])
+    figure = images.attribution_grid(
+        [IMAGE] * 2, maps, ["a", "b"], columns, is_signed=True, unit="x", masks=[None, mask]
+    )
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-2.0, 2.0)
     assert [t.type for t in figure.data] == ["image", "heatmap"] * 2 + ["image", "heatmap", "scatter"] * 2
     assert [a.font.color for a in figure.layout.annotations[:2]] == [STAGE_COLORS["clean"], STAGE_COLORS["backdoored"]]
-    positive = images.attribution_grid([IMAGE], [[maps[0][0]]], ["a"], columns[:1], False, "x")
+    positive = images.attribution_grid([IMAGE], [[maps[0][0]]], ["a"], columns[:1], is_signed=False, unit="x")
     assert positive.layout.coloraxis.cmin == 0
 
 
 def test_outline_goes_around_each_part_of_the_mask() -> None:
     mask = np.zeros((4, 5), np.float32)
     mask[2:, 3] = mask[0, 0] = 1
-    figure = images.attribution_grid([IMAGE], [[mask]], ["a"], [("Clean", "clean")], False, "x", masks=[mask])
+    figure = images.attribution_grid(
+        [IMAGE], [[mask]], ["a"], [("Clean", "clean")], is_signed=False, unit="x", masks=[mask]
+    )
     line = list(zip(figure.data[-1].x, figure.data[-1].y, strict=True))
     assert {(*a, *b) for a, b in zip(line[::3], line[1::3], strict=True)} == {
         (2.5, 1.5, 2.5, 3.5),
