@@ -10,7 +10,7 @@ from pathlib import Path
 from cleaner.evaluation.result import Metric, columns, describe_metrics
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
-from cleaner.plots import charts, images
+from cleaner.plots import comparison, images
 from cleaner.reports.aggregate import (
     SEEDS_NOTE,
     aggregate_seeds,
@@ -81,7 +81,7 @@ def _render_plots(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
 
     plots = []
     if points := make_run_points(records):
-        plots.append(("Accuracy against attack", charts.pareto(points)))
+        plots.append(("Accuracy against attack", comparison.pareto(points)))
     ordered = sort_by_name(records)
     for row in heatmap_metrics():
         if aggregate_seeds(ordered, row.key):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cleaner.plots import images
+from cleaner.plots import features, images
 from cleaner.plots.charts import STAGE_COLORS
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
@@ -57,8 +57,8 @@ def test_distribution_and_words() -> None:
 
 def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
     coordinates = np.array([[0, 0], [1, 1]], np.float32)
-    group = images.PointGroup("a", "#000000", "circle", coordinates, ["image:0", "image:1"], ["<b>", "y"])
-    figure = images.embedding_map(
+    group = features.PointGroup("a", "#000000", "circle", coordinates, ["image:0", "image:1"], ["<b>", "y"])
+    figure = features.embedding_map(
         [group],
         ("x", "y"),
         arrows=(coordinates, coordinates + 1),
@@ -77,10 +77,10 @@ def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
     assert left.sum() == pytest.approx(2 - 0.012 * 2**0.5)
     assert list(ring.x) == [0]
     assert list(figure.layout.xaxis.range) == pytest.approx([-0.05, 1.05])
-    assert len({images.class_style(i) for i in range(56)}) == 56
+    assert len({features.class_style(i) for i in range(56)}) == 56
 
 
 def test_shift_histogram_shows_shares() -> None:
-    figure = images.shift_histogram({"Captions": ("#000000", [0.0, 0.1, 0.1, 0.4])})
+    figure = features.shift_histogram({"Captions": ("#000000", [0.0, 0.1, 0.1, 0.4])})
     assert sum(figure.data[0].y) == pytest.approx(1)
     assert "n = 4" in figure.data[0].name
