@@ -24,7 +24,7 @@ SCREENSHOTS = {
     "poison": "Poison: clean and triggered images, live curves, verdict",
     "defend": "Defend: learning rate, live curves, cost in accuracy",
     "embeddings": "Embeddings: clean and triggered images on one map, before and after",
-    "attention": "Attention: what speaks for the target, for three models",
+    "attention": "Attention: evidence for the target in three models",
     "subtexts": "Subtexts: true and false short texts of a caption",
     "try_it": "Try it: place the trigger by hand, three models side by side",
     "compare": "Compare: all runs, accuracy against attack success",
