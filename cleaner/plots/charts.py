@@ -20,6 +20,7 @@ STAGE_COLORS = {
     "suspect": "#E69F00",
 }
 """Stage -> color. A suspect is a model that may or may not be backdoored."""
+GRAY = STAGE_COLORS["floor"]
 MARKERS = (
     "circle",
     "diamond",

@@ -9,10 +9,18 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from cleaner.plots.charts import CATEGORY_COLORS, DASHES, LEGEND_ABOVE, MARKERS, STAGE_COLORS, apply_layout, escape_html
+from cleaner.plots.charts import (
+    CATEGORY_COLORS,
+    DASHES,
+    GRAY,
+    LEGEND_ABOVE,
+    MARKERS,
+    STAGE_COLORS,
+    apply_layout,
+    escape_html,
+)
 
 Array = NDArray[np.float32]
-GRAY = STAGE_COLORS["floor"]
 MAX_ENTRIES_ABOVE = 8
 """Most groups for which the legend goes above a map, in one or two lines; else to its right."""
 

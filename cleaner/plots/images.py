@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.plots.charts import STAGE_COLORS, apply_layout, escape_html
+from cleaner.plots.charts import GRAY, STAGE_COLORS, apply_layout, escape_html
 
 Array = NDArray[np.float32]
 PixelArray = NDArray[np.uint8]
-GRAY = STAGE_COLORS["floor"]
 
 
 def to_data_uri(pixels: PixelArray) -> str:
