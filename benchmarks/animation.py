@@ -1,6 +1,6 @@
 """Draw the animation of the README from the shipped example: python -m benchmarks.animation
 
-The first test images of different classes, untouched and triggered, with the answers of three models: clean, backdoored
+The first test images of different classes, clean and triggered, with the answers of three models: clean, backdoored
 and defended. No image is picked by its answers.
 """
 
@@ -21,7 +21,8 @@ from cleaner.inspection.attribution import append_triggered
 from cleaner.inspection.features import find_single_class_rows
 from cleaner.inspection.similarity import best_classes
 from cleaner.models.clip import load_clip
-from cleaner.runs.store import load_run, shipped_root
+from cleaner.runs.folders import shipped_root
+from cleaner.runs.run import load_run
 
 ANIMATION_PATH = Path(__file__).resolve().parent.parent / "assets" / "backdoor.gif"
 BACKDOORED, DEFENDED = "example-badnet", "example-badnet-3-ta_cleaner"
@@ -113,11 +114,11 @@ def describe_success(before: Metrics, after: Metrics) -> str:
 
 
 def draw_frames(story: Story) -> list[Frame]:
-    """Return the frames: untouched images, answers row by row; the trigger fades in; answers again."""
-    untouched, triggered = "Test images", "The same images with a trigger in the corner"
-    frames = [Frame(draw_frame(story, untouched, [], fade=0), 900)]
+    """Return the frames: clean images, answers row by row; the trigger fades in; answers again."""
+    clean, triggered = "Test images", "The same images with a trigger in the corner"
+    frames = [Frame(draw_frame(story, clean, [], fade=0), 900)]
     for count, milliseconds in ((1, 600), (2, 600), (3, 2200)):
-        frames.append(Frame(draw_frame(story, untouched, story.clean_answers[:count], fade=0), milliseconds))
+        frames.append(Frame(draw_frame(story, clean, story.clean_answers[:count], fade=0), milliseconds))
     for step in range(1, FADE_STEPS + 1):
         milliseconds = 120 if step < FADE_STEPS else 1300
         frames.append(Frame(draw_frame(story, triggered, [], fade=step / FADE_STEPS), milliseconds))

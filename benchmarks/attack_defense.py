@@ -23,7 +23,9 @@ from cleaner.defenses import Defense
 from cleaner.evaluation.evaluate import evaluate, transfer_accuracy
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
-from cleaner.runs.store import Run, load_run, remove_run_folder, runs_root, save_run
+from cleaner.runs.folders import runs_root
+from cleaner.runs.run import Run, load_run, save_run
+from cleaner.runs.store import remove_run_folder
 from cleaner.workflow import defend, rebound
 
 CELLS_DIR = results.RESULTS_DIR / "cells"

@@ -24,7 +24,9 @@ from cleaner.defenses import DEFENSES
 from cleaner.jobs import local
 from cleaner.reports import results
 from cleaner.runs import store
+from cleaner.runs.folders import run_id
 from cleaner.runs.request import Request
+from cleaner.runs.run import load_run, read_progress
 
 RESULT_PATH = results.RESULTS_DIR / "job.json"
 
@@ -65,7 +67,7 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
         poisoned, first = run_job(poisoning)
-        _, second = run_job(replace(defense, parent=store.run_id(poisoned)))
+        _, second = run_job(replace(defense, parent=run_id(poisoned)))
     rows = [{"stage": "backdoored", **first}, {"stage": "defended", **second}]
     total = round(first["seconds"] + second["seconds"], 1)
     results.write_result(
@@ -98,10 +100,10 @@ def run_job(request: Request) -> tuple[Path, dict[str, Any]]:
     seconds = time.perf_counter() - start
     if status.state != "done":
         raise SystemExit(f"The run ended as {status.state}: {status.message}")
-    metrics = store.load_run(folder).metrics
+    metrics = load_run(folder).metrics
     assert metrics is not None
     assert metrics.asr is not None
-    steps = max(int(report["step"]) for report in store.read_progress(folder) if report["stage"] != "evaluate")
+    steps = max(int(report["step"]) for report in read_progress(folder) if report["stage"] != "evaluate")
     return folder, {"seconds": round(seconds, 1), "steps": steps, "ca": metrics.ca[1], "asr": metrics.asr[1]}
 
 

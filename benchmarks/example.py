@@ -27,13 +27,14 @@ from cleaner.inspection.similarity import best_classes
 from cleaner.models import delta
 from cleaner.models.clip import Clip, load_clip, save_delta
 from cleaner.models.devices import configure_torch
-from cleaner.runs.store import Run, list_shipped_runs, load_run, shipped_root, write_run
+from cleaner.runs.folders import shipped_root
+from cleaner.runs.request import TEST_SIZE
+from cleaner.runs.run import Run, load_run, write_run
+from cleaner.runs.store import list_shipped_runs
 from cleaner.workflow import supported_ks
 
 ATTACK, SEED = "badnet", 0
 DEFENSE_NAMES = ("finetune", "cleanclip", "ta_cleaner")
-TEST_SIZE = 2000
-"""Test pairs: the default of the Poison page, so that the user's runs are comparable."""
 HISTORY_STRIDE = 4
 """Every fourth training step is shipped, and every step with metrics."""
 

@@ -24,7 +24,8 @@ from cleaner.defenses import Defense
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
-from cleaner.runs.store import Run, runs_root, save_run
+from cleaner.runs.folders import runs_root
+from cleaner.runs.run import Run, save_run
 from cleaner.workflow import defend
 
 RESULT_PATH = results.RESULTS_DIR / "learning_rates.json"

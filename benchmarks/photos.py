@@ -33,7 +33,8 @@ from cleaner.files import read_json
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
-from cleaner.runs.store import Run, load_run, runs_root, save_run
+from cleaner.runs.folders import runs_root
+from cleaner.runs.run import Run, load_run, save_run
 from cleaner.workflow import defend, poison
 
 RESULT_PATH = results.RESULTS_DIR / "photos.json"

@@ -161,7 +161,7 @@ def plot_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
 
 def plot_step_times(result: dict[str, Any]) -> go.Figure:
     """Return times of a step over K, of an epoch's subtexts over pairs, of a classifier over classes."""
-    titles = ("A step of TA-Cleaner", "Subtexts of an epoch, K 10 %", "A zero-shot classifier")
+    titles = ("A step of TA-Cleaner", "Subtexts of an epoch, K 10%", "A zero-shot classifier")
     figure = make_subplots(1, 3, subplot_titles=titles)
     for i, model in enumerate(result["models"]):
         style = {"line": {"color": CATEGORY_COLORS[i], "dash": DASHES[i]}, "marker": {"symbol": MARKERS[i], "size": 9}}

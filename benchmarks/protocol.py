@@ -18,7 +18,8 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import load_clip
 from cleaner.reports import results
-from cleaner.runs.store import Run, load_run, runs_root, save_run
+from cleaner.runs.folders import runs_root
+from cleaner.runs.run import Run, load_run, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import poison
 

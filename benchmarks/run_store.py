@@ -13,6 +13,7 @@ from cleaner import presets
 from cleaner.files import write_json
 from cleaner.runs import store
 from cleaner.runs.request import Request
+from cleaner.runs.status import Status, write_status
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def main(options: Options) -> None:
         start = time.perf_counter()
         for _ in range(options.runs):
             folder = store.create_run(request, Path(parent))
-            store.write_status(folder, store.Status("done"))
+            write_status(folder, Status("done"))
             store.annotate(folder, name="a name", note="a note", tags=["tag"])
             write_json(folder / "metrics.json", {"ca": {"1": 0.9}})
         written = time.perf_counter() - start

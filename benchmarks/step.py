@@ -162,7 +162,7 @@ def time_classifier(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
 
 
 def time_subtexts() -> list[dict[str, float]]:
-    """Return seconds to write the subtexts of an epoch by number of clean pairs, K 10 %."""
+    """Return seconds to write the subtexts of an epoch by number of clean pairs, K 10%."""
     times = []
     for size in PAIR_COUNTS:
         captions = load_data("scenes", split="train", size=size).captions

@@ -18,7 +18,7 @@ _EXPORTS = {
     "rebound": "cleaner.workflow",
     "compare": "cleaner.workflow",
     "evaluate": "cleaner.evaluation.evaluate",
-    "Metrics": "cleaner.evaluation.evaluate",
+    "Metrics": "cleaner.evaluation.result",
     "finetune": "cleaner.training.loop",
     "FinetuneConfig": "cleaner.config",
     "configure_torch": "cleaner.models.devices",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any, get_type_hints
 
-from cleaner.labels import split_words
+from cleaner.labels import to_words
 from cleaner.types import CleanerError
 
 
@@ -61,7 +61,7 @@ def parameters(cls: type) -> list[Parameter]:
 
 def _make_parameter(f: Field[Any], kind: type) -> Parameter:
     default = None if f.default is MISSING else f.default
-    metadata = {**f.metadata, "label": f.metadata["label"] or split_words(f.name)}
+    metadata = {**f.metadata, "label": f.metadata["label"] or to_words(f.name)}
     return Parameter(name=f.name, kind=kind, default=default, **metadata)
 
 

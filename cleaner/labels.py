@@ -24,7 +24,7 @@ def is_meaningful(k: int, classes: int | None) -> bool:
 
 
 def to_label(name: str) -> str:
-    """Return the label of an identifier: "ta_cleaner" -> "TA-Cleaner", "ta_cleaner K 100 %" -> "TA-Cleaner, K 100 %".
+    """Return the label of an identifier: "ta_cleaner" -> "TA-Cleaner", "ta_cleaner K 100 %" -> "TA-Cleaner, K 100%".
 
     A registered class states its own label; any other name is split into words.
     """
@@ -32,11 +32,11 @@ def to_label(name: str) -> str:
         return label
     if " " in name:
         method, _, difference = name.partition(" ")
-        return f"{to_label(method)}, {difference}"
-    return split_words(name)
+        return f"{to_label(method)}, {difference.replace(' %', '%')}"
+    return to_words(name)
 
 
-def split_words(name: str) -> str:
+def to_words(name: str) -> str:
     """Return an identifier as words: "blend_ratio" -> "Blend ratio"."""
     return name.replace("_", " ").replace("-", " ").capitalize()
 
@@ -60,7 +60,7 @@ def to_defense_label(name: str) -> str:
 
 
 def _describe_parameter(key: str, value: Any) -> str:
-    """Return a parameter that differs from its default, as tables write it."""
+    """Return a parameter that differs from its default; part of a name in result files, so its form is fixed."""
     if key == "share":
         return f"K {100 * value:g} %"
     name = key.replace("_", " ")

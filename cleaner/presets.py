@@ -123,8 +123,10 @@ def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
 
     The learning rates for Scenes are those chosen for the built-in model; other models get the ResNet's.
     """
-    scenes = [_scenes_defense_preset(defense, SCENES_VARIANT, {}, model)]
-    scenes += [_scenes_defense_preset(defense, *variant, model) for variant in OWN_VARIANTS.get(defense, {}).items()]
+    scenes = [_scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
+    scenes += [
+        _scenes_defense_preset(defense, *variant, model=model) for variant in OWN_VARIANTS.get(defense, {}).items()
+    ]
     return [*scenes, *_published_presets(defense)]
 
 
@@ -133,7 +135,7 @@ def explain_unpublished(method: str) -> str:
     return f"not stated: {_find_method(method).unpublished}"
 
 
-def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, Any], model: str) -> Preset:
+def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, Any], *, model: str) -> Preset:
     name = defense_name({"defense": {"name": defense}, "variant": parameters})
     rates = {candidate: recommended_lr(candidate, name, default=0.0) for candidate in (model, "scenes-rn")}
     base, lr = next(((candidate, rate) for candidate, rate in rates.items() if rate), ("", 0.0))

@@ -35,7 +35,7 @@ class Training:
     def describe(self) -> str:
         """Return the settings in one line."""
         f = self.finetune
-        rate = "" if self.poison_rate is None else f" {100 * self.poison_rate:.2g} % of them poisoned,"
+        rate = "" if self.poison_rate is None else f" {100 * self.poison_rate:.2g}% of them poisoned,"
         model = f"{self.model}, " if self.model else ""
         return (
             f"{model}{self.pairs:,} pairs,{rate} lr {f.lr:g}, {f.epochs} epochs, batch {f.batch_size}, "

@@ -23,7 +23,7 @@ from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
-from cleaner.runs.store import Run
+from cleaner.runs.run import Run
 from cleaner.training import distributed
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
@@ -232,7 +232,7 @@ def attack_verdict(metrics: Metrics) -> tuple[str, str]:
 
 
 def supported_ks(data: CaptionData) -> tuple[int, ...]:
-    """Return the k of the metrics: 1 and 3, as far as there are classes."""
+    """Return each k of the metrics, 1 and 3, that does not exceed the number of classes."""
     return tuple(k for k in (1, 3) if k <= len(data.class_names))
 
 

@@ -19,7 +19,7 @@ LEAD = "Plant a backdoor in a small CLIP model, remove it, and measure **what wa
 MAX_DEFENSES = 8
 """Defenses in one chart."""
 STAGE_LABELS = {"clean": "Clean", "backdoored": "Backdoored"}
-STEPS = (
+STEP_CARDS = (
     ("1 · Poison", "Choose a trigger and train a backdoored model, in about a minute.", ["Poison"]),
     ("2 · Defend", "Finetune the backdoored model on clean pairs and compare defenses.", ["Defend", "Compare"]),
     (
@@ -99,7 +99,7 @@ def show_example(run: RunRecord) -> None:
 
 def show_steps() -> None:
     """Draw the three steps with links to their pages."""
-    for column, (title, text, targets) in zip(st.columns(3), STEPS, strict=True):
+    for column, (title, text, targets) in zip(st.columns(3), STEP_CARDS, strict=True):
         with column, st.container(border=True, height="stretch"):
             st.markdown(f"**{title}**")
             st.markdown(text)

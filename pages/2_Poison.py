@@ -20,7 +20,7 @@ from cleaner.presets import (
     attack_presets,
 )
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import read_progress
+from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
 from pages._shared import cache, cards, curves, forms, gallery, jobs, live_jobs, requests, state
 from pages._shared.frame import link, page, show_error

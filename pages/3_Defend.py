@@ -22,11 +22,11 @@ from pages._shared.state import KEEP, escape_markdown
 LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 3000, 5000, 10000)
 MAX_SEEDS = 10
-Plan = list[tuple[Any, FinetuneConfig]]
+DefensePlan = list[tuple[Any, FinetuneConfig]]
 """(defense, settings) of each run."""
 
 
-def choose_defenses(model: str) -> tuple[Plan, int] | None:
+def choose_defenses(model: str) -> tuple[DefensePlan, int] | None:
     """Draw all settings; return the plan and the number of clean pairs, or None while one cannot be used."""
     kinds = cache.defenses()
     default = [name for name in ("cleanclip", "ta_cleaner") if name in kinds] or list(kinds)[:1]
@@ -119,7 +119,7 @@ def _choose_parameters(kind: type, key: str, preset: Preset) -> dict[str, object
         return forms.draw_widgets(kind, key, defaults=preset.parameters)
 
 
-def show_preflight(suspect: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | None) -> None:
+def show_preflight(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:
     """Draw the planned runs and their expected duration, one row per defense."""
     earlier_runs = [other for other in state.all_runs() if other.stage == "defended"]
     rows, total_seconds = [], 0.0
@@ -149,7 +149,7 @@ def show_preflight(suspect: Suspect, plan: Plan, pairs: int, cluster: SlurmResou
     st.caption(f"{runs}, {duration}, {where}.")
 
 
-def start(suspect: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | None) -> None:
+def start(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:
     """Start the jobs, as a sweep if a defense has several."""
     is_sweep = len(plan) > len({defense for defense, _ in plan})
     start_jobs = jobs.start_sweep if is_sweep else jobs.start_runs
@@ -157,7 +157,7 @@ def start(suspect: Suspect, plan: Plan, pairs: int, cluster: SlurmResources | No
     start_jobs("defend", run_requests, cluster)
 
 
-def show_start_section(suspect: Suspect, choice: tuple[Plan, int] | None) -> None:
+def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None) -> None:
     """Draw the preflight and the Start button."""
     on_start, cluster = None, forms.choose_cluster("defend")
     if choice is not None and choice[0]:

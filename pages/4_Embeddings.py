@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import map_worker
-from cleaner.plots import images
+from cleaner.plots import features
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, pickers, state
 from pages._shared.frame import page
@@ -164,7 +164,7 @@ def show_map(view: MapView) -> None:
     bounds = (coordinates.min(0), coordinates.max(0))
     left, right = st.columns([2, 1], gap="medium")
     left.plotly_chart(
-        images.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds),
+        features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds),
         key=CHART,
         on_select=_select,
         selection_mode=("points", "box", "lasso"),
@@ -235,7 +235,7 @@ def show_metrics(view: MapView) -> None:
     for number, ((before, after), shifts) in enumerate(zip(pairwise(view.stage_labels), view.map.shifts, strict=True)):
         st.markdown(f"**Feature shift: {before} → {after}**")
         bars = {KIND_STYLES[kind].label: (KIND_STYLES[kind].color, shift) for kind, shift in shifts.items()}
-        st.plotly_chart(images.shift_histogram(bars), key=f"embeddings.shift.{number}", config=NO_MODE_BAR)
+        st.plotly_chart(features.shift_histogram(bars), key=f"embeddings.shift.{number}", config=NO_MODE_BAR)
 
 
 with page("Embeddings", LEAD):

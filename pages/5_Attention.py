@@ -90,10 +90,10 @@ def show_maps(
         [[_normalize_map(attributions[s.label][0][row], raw) for s in stages] for row in range(len(rows))],
         rows,
         [(s.label, s.stage) for s in stages],
-        cache.explainers()[method].is_signed,
-        "Attribution per pixel" if raw else "Attribution of a pixel, % of the image",
-        strength,
-        [mask if has_outline else None] * len(rows),
+        is_signed=cache.explainers()[method].is_signed,
+        unit="Attribution per pixel" if raw else "Attribution of a pixel, % of the image",
+        strength=strength,
+        masks=[mask if has_outline else None] * len(rows),
     )
     st.plotly_chart(figure, key="attention.grid", config=NO_MODE_BAR)
     if trigger_run is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from cleaner.plots import charts, images
+from cleaner.plots import charts, features
 from cleaner.presets import DEMO_CLEAN_PAIRS
 from cleaner.types import CleanerError
 from pages._shared import annotated_text, cache, pickers, requests, state, uploads
@@ -150,7 +150,7 @@ def show_margins(stages: list[Stage], data_key: DataKey, draw: DrawKey) -> None:
         with st.spinner("Scoring texts …"):
             margins = [cache.margins(s.model, data_key, count, draw) for s in stages]
         values = {s.label: (s.stage, [m.value for m in rows]) for s, rows in zip(stages, margins, strict=True)}
-        st.plotly_chart(images.margin_histogram(values), key="subtexts.histogram", config=NO_MODE_BAR)
+        st.plotly_chart(features.margin_histogram(values), key="subtexts.histogram", config=NO_MODE_BAR)
         wrong = [
             f"{escape_markdown(s.label)} {sum(m.value <= 0 for m in rows)}"
             for s, rows in zip(stages, margins, strict=True)

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cleaner.evaluation.result import columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
-from cleaner.plots import charts
+from cleaner.plots import comparison
 from cleaner.reports import aggregate
 from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
@@ -108,7 +108,7 @@ def show_plots(entries: list[RunRecord]) -> None:
         return
     example = " · with the shipped example" if any(entry.is_shipped for entry in entries) else ""
     st.subheader(f"Accuracy and attack success{example}", anchor=False)
-    st.plotly_chart(charts.pareto(points), key="compare.pareto", config=NO_MODE_BAR)
+    st.plotly_chart(comparison.pareto(points), key="compare.pareto", config=NO_MODE_BAR)
     protocols = sorted({entry.protocol for entry in entries if entry.metric("asr") is not None})
     if len(protocols) > 1:
         st.warning(

@@ -12,7 +12,8 @@ from cleaner import files
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import local
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, create_run
+from cleaner.runs.status import ACTIVE
+from cleaner.runs.store import create_run
 
 PAIRS = 16
 REQUEST = Request(

@@ -11,7 +11,9 @@ from cleaner.data.base import load_data
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
 from cleaner.models.clip import load_clip
-from cleaner.runs.store import RunRecord, list_shipped_runs, load_run
+from cleaner.runs.record import RunRecord
+from cleaner.runs.run import load_run
+from cleaner.runs.store import list_shipped_runs
 
 SHIPPED = list_shipped_runs()
 

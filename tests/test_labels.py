@@ -20,7 +20,7 @@ from cleaner.labels import defense_name, to_defense_label, to_label
         ("badnet", "BadNet patch"),
         ("ta_cleaner", "TA-Cleaner"),
         ("grad_cam", "GradCAM"),
-        ("ta_cleaner K 100 %", "TA-Cleaner, K 100 %"),
+        ("ta_cleaner K 100 %", "TA-Cleaner, K 100%"),
         ("ta_cleaner then rebound (3 steps)", "TA-Cleaner, then rebound (3 steps)"),
         ("in_modal_loss", "In-modal loss"),
         ("blend_ratio", "Blend ratio"),

@@ -166,6 +166,6 @@ def test_training_is_described_in_one_line() -> None:
     finetune = FinetuneConfig(lr=3e-5, epochs=2, batch_size=8)
     training = Training(source="s", pairs=1200, finetune=finetune, poison_rate=0.025, model="RN50/openai")
     assert training.describe() == (
-        "RN50/openai, 1,200 pairs, 2.5 % of them poisoned, lr 3e-05, 2 epochs, batch 8, 20 warm-up steps"
+        "RN50/openai, 1,200 pairs, 2.5% of them poisoned, lr 3e-05, 2 epochs, batch 8, 20 warm-up steps"
     )
     assert "poisoned" not in replace(training, poison_rate=None).describe()

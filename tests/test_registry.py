@@ -11,7 +11,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import DATASETS
 from cleaner.defenses import DEFENSES
 from cleaner.explain import EXPLAINERS
-from cleaner.labels import split_words, to_label
+from cleaner.labels import to_label, to_words
 from cleaner.registry import Registry
 from cleaner.types import CleanerError
 
@@ -50,7 +50,7 @@ def test_no_two_methods_share_a_name() -> None:
 @pytest.mark.parametrize(("registry", "name"), METHODS, ids=[name for _, name in METHODS])
 def test_label_read_from_the_file_is_that_of_the_class(registry: Registry[type], name: str) -> None:
     method = registry[name]
-    assert to_label(name) == (method.label or split_words(name))  # type: ignore[attr-defined]
+    assert to_label(name) == (method.label or to_words(name))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("registry", "name"), METHODS, ids=[name for _, name in METHODS])

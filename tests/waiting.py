@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cleaner.jobs import local, slurm_queue
-from cleaner.runs.store import LOG_FILE, Status, read_progress
+from cleaner.runs.run import read_progress
+from cleaner.runs.status import Status
+from cleaner.runs.store import LOG_FILE
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 300) -> None:

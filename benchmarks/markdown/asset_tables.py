@@ -24,7 +24,7 @@ SCREENSHOTS = {
     "poison": "Poison: clean and triggered images, live curves, verdict",
     "defend": "Defend: learning rate, live curves, cost in accuracy",
     "embeddings": "Embeddings: clean and triggered images on one map, before and after",
-    "attention": "Attention: what speaks for the target, for three models",
+    "attention": "Attention: evidence for the target in three models",
     "subtexts": "Subtexts: true and false short texts of a caption",
     "try_it": "Try it: place the trigger by hand, three models side by side",
     "compare": "Compare: all runs, accuracy against attack success",
@@ -45,7 +45,7 @@ def models(root: Path) -> str:
         for name, entry in (card.get("transfer") or {}).items()
     ]
     caption = (
-        f"On {n} single-object test images; [..]: 95 % Wilson interval. CF: on {n_pairs} test pairs."
+        f"On {n} single-object test images; [..]: 95% Wilson interval. CF: on {n_pairs} test pairs."
         + (f" The same classes in other styles: {'; '.join(transfer)}." if transfer else "")
         + " Weights and model cards are in `assets/`."
     )

@@ -39,12 +39,12 @@ def describe_seeds(rows: Sequence[Row]) -> str:
     """Return the seeds, what the brackets mean, and the methods that have one seed where others have several."""
     seeds = sorted({row["seed"] for row in rows})
     if len(seeds) == 1:
-        return f"Seed {seeds[0]}; [..]: 95 % Wilson interval"
+        return f"Seed {seeds[0]}; [..]: 95% Wilson interval"
     text = f"Seeds {', '.join(map(str, seeds))}; mean [minimum, maximum] over seeds"
     single = [group for group in group_rows(rows, "defense") if len(group) == 1]
     if single:
         names = ", ".join(f"{method_label(group[0]['defense'])} (seed {group[0]['seed']})" for group in single)
-        text += f"; one seed with its 95 % Wilson interval: {names}"
+        text += f"; one seed with its 95% Wilson interval: {names}"
     return text
 
 
@@ -72,7 +72,7 @@ def describe_poisoning(rows: Sequence[Row]) -> str:
     backdoored = [row for row in rows if row["defense"] is None and "poison_rate" in row["config"]]
     return (
         join_unique(
-            f"{100 * row['config']['poison_rate']:g} % of {describe_schedule(row)}, "
+            f"{100 * row['config']['poison_rate']:g}% of {describe_schedule(row)}, "
             f"lr {row['config']['finetune']['lr']:g}{describe_trigger(row['config'].get('trigger') or {})}"
             for row in backdoored
         )

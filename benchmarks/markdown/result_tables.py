@@ -189,7 +189,7 @@ def format_budget(rows: list[Row], command: str) -> str:
     return (
         f"**`{model}`, `{trigger}`**\n\n"
         f"{markdown_table(('pairs', 'steps', 'learning rate', *COMPARISON_COLUMNS), lines)}\n\n"
-        f"{describe_protocol(rows)}. Seed {seed}; [..]: 95 % Wilson interval. "
+        f"{describe_protocol(rows)}. Seed {seed}; [..]: 95% Wilson interval. "
         f"{join_unique(row['device'] for row in rows)}; commit "
         f"{join_unique(row['commit'] for row in rows)}; `{command}`."
     )

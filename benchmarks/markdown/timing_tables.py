@@ -63,7 +63,7 @@ def describe_step_times(result: dict[str, Any]) -> str:
     return (
         f"Bare: forward, backward and optimizer step with CLIP's loss, all data in memory: {bare}. Batch "
         f"{result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
-        f"{result['rounds']} interleaved rounds of {result['steps']} steps. Subtexts of an epoch, K 10 %: "
+        f"{result['rounds']} interleaved rounds of {result['steps']} steps. Subtexts of an epoch, K 10%: "
         f"{subtexts}. A zero-shot classifier, 4 prompts per class: {classifiers}. Peak memory "
         f"{result['peak_mb'] / 1000:.2f} GB. {result['device']}; commit {result['commit']}; `{result['command']}`."
     )

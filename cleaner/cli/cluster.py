@@ -17,10 +17,13 @@ from cleaner.jobs import local
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import state_label
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, Run, Status, create_run, load_run, remove_run_folder
+from cleaner.runs.run import Run, load_run
+from cleaner.runs.status import ACTIVE, Status
+from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
 REFRESH_SECONDS = 0.5
+"""Seconds between two updates of a status in the terminal."""
 DETACHED_MESSAGE = (
     "The job continues. Show it: python -m cleaner runs. Cancel it: python -m cleaner runs --cancel {folder}"
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from cleaner.files import create_free_folder, write_error
-from cleaner.runs.store import is_run_folder, runs_root
+from cleaner.runs.folders import is_run_folder, runs_root
 from cleaner.types import CleanerError
 
 MAX_NAME_LENGTH = 60

@@ -15,8 +15,9 @@ from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.lookup import describe_model_file
+from cleaner.runs.folders import is_run_folder
 from cleaner.runs.request import get_test_data, parse_data_arguments
-from cleaner.runs.store import is_run_folder, load_run, load_run_trigger
+from cleaner.runs.run import load_run, load_run_trigger
 from cleaner.types import CleanerError
 
 MODEL_HELP = (

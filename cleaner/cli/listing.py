@@ -19,9 +19,9 @@ from cleaner.defenses import DEFENSES
 from cleaner.jobs import local
 from cleaner.labels import state_label
 from cleaner.models.clip import BUILT_IN
+from cleaner.runs.folders import find_run, is_run_folder, runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import parse_data_arguments
-from cleaner.runs.store import find_run, is_run_folder, runs_root
 from cleaner.types import CleanerError
 
 MAX_CLASSES, MAX_CAPTIONS = 12, 5
@@ -53,8 +53,8 @@ class Runs:
     """List all runs on this machine, or cancel or pause some."""
 
     json: Annotated[bool, tyro.conf.arg(help="Print the runs as JSON.")] = False
-    cancel: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to stop for good, by name or folder.")] = ()
-    pause: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to stop for now, by name or folder.")] = ()
+    cancel: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to cancel, by name or folder.")] = ()
+    pause: Annotated[tuple[str, ...], tyro.conf.arg(help="Runs to pause, by name or folder.")] = ()
 
     def run(self) -> None:
         if self.cancel or self.pause:

@@ -22,7 +22,8 @@ from cleaner.cli.inputs import (
 from cleaner.cli.output import Progress, describe_protocol, format_row, format_table, metric_legend, print_json
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.clip import save_clip
-from cleaner.runs.store import is_run_folder, load_run
+from cleaner.runs.folders import is_run_folder
+from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
 from cleaner.workflow import supported_ks
 

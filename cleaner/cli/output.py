@@ -12,7 +12,7 @@ from typing import Any
 from cleaner.evaluation.result import METRICS, Measured, Metric, Metrics, columns, describe_metrics, format_protocol
 from cleaner.types import StepReport
 
-INTERVAL_NOTE = "[..]: 95 % Wilson interval."
+INTERVAL_NOTE = "[..]: 95% Wilson interval."
 
 
 class Progress:

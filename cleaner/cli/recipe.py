@@ -36,7 +36,8 @@ from cleaner.presets import (
 )
 from cleaner.published import CLIP_POISONING, Preset
 from cleaner.runs.request import parse_data_arguments
-from cleaner.runs.store import CHECKPOINT_FILE, Run, load_run, save_run
+from cleaner.runs.run import Run, load_run, save_run
+from cleaner.runs.store import CHECKPOINT_FILE
 from cleaner.types import CleanerError
 from cleaner.workflow import defend, poison
 
@@ -57,7 +58,7 @@ else:
 class Recipe:
     """Run the paper's full experiment on your GPU and data (NOT RUN BY US).
 
-    BadCLIP poisons OpenAI's RN50 with CC3M pairs, TA-Cleaner (K = 10 %) cleans it, and both are evaluated on ImageNet,
+    BadCLIP poisons OpenAI's RN50 with CC3M pairs, TA-Cleaner (K = 10%) cleans it, and both are evaluated on ImageNet,
     with the published settings (python -m cleaner presets). The same command resumes an interrupted recipe.
     """
 
@@ -259,7 +260,7 @@ class Recipe:
             metrics_by_stage[stage.name] = metrics.to_dict()
         assert metrics is not None
         print(format_table(rows, ("model", "CA@1", *(f"ASR@{k}" for k in KS), "floor@1", "training")))
-        print(f"\n{describe_protocol(metrics)} [..]: 95 % Wilson interval. {NOT_RUN_WARNING}")
+        print(f"\n{describe_protocol(metrics)} [..]: 95% Wilson interval. {NOT_RUN_WARNING}")
         write_json(self.out / "evaluation.json", {"note": NOT_RUN_WARNING, "metrics": metrics_by_stage})
         print(f"Runs and evaluation.json: {self.out}")
 

@@ -25,7 +25,7 @@ SCAN_COLUMNS = (
     "class",
     "without",
     "with",
-    "rise, 95 % interval over all lines",
+    "rise, 95% interval over all lines",
     "rise in the trusted model",
 )
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from cleaner import presets
-from cleaner.cli.cluster import ClusterOptions
+from cleaner.cli.cluster import REFRESH_SECONDS, ClusterOptions
 from cleaner.cli.inputs import OWN_DATA_HELP, PRECHECK_SIZE, load_run_or_model, resolve_data
 from cleaner.cli.options import SweepFinetune, instantiate, options_from_config, to_config
 from cleaner.cli.output import (
@@ -32,6 +32,7 @@ from cleaner.evaluation.result import Metrics
 from cleaner.files import read_json
 from cleaner.jobs import sweep
 from cleaner.jobs.local import poll_entries
+from cleaner.labels import state_label
 from cleaner.models.resolve import resolve_model_name
 from cleaner.runs.folders import is_run_folder, run_id, runs_root
 from cleaner.runs.record import RunRecord
@@ -39,7 +40,6 @@ from cleaner.runs.request import Request
 from cleaner.runs.status import ACTIVE
 from cleaner.types import CleanerError
 
-REFRESH_SECONDS = 0.5
 DEFENSES_HELP = "Defenses; one with options in quotes: 'ta_cleaner share=1.0'."
 
 
@@ -176,7 +176,7 @@ def format_rows(records: Sequence[RunRecord]) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for row in sweep.make_rows(records):
         status = row.status
-        state = "waiting" if status.state == sweep.WAITING_STATE else status.state
+        state = "waiting" if status.state == sweep.WAITING_STATE else state_label(status.state)
         cells = [format_metric(row, metric) if _test_metrics(row) else "-" for metric in headline_metrics()]
         lines.append((row.defense or "", f"{row.lr:g}", str(row.seed), state, f"{status.progress:.0%}", *cells, row.id))
     return lines

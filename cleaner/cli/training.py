@@ -50,8 +50,9 @@ from cleaner.files import read_json
 from cleaner.jobs.execution import execute_request
 from cleaner.models.clip import BUILT_IN
 from cleaner.models.resolve import resolve_model_name
+from cleaner.runs.folders import is_run_folder, run_id
 from cleaner.runs.request import Request, make_rebound_request, parse_data_arguments
-from cleaner.runs.store import Run, is_run_folder, run_id, save_run
+from cleaner.runs.run import Run, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import attack_verdict
 

@@ -126,7 +126,7 @@ class FileData(CaptionData):
                     self.skipped_items.append(fault)
             if self._on_step is not None:
                 done = min(first + CHECK_CHUNK, len(rows))
-                self._on_step(StepReport("check pictures", done, len(rows), time.perf_counter() - start))
+                self._on_step(StepReport("check images", done, len(rows), time.perf_counter() - start))
         broken = len(rows) - len(readable)
         if broken > self._max_broken_share * len(rows):
             examples = "; ".join(self.skipped_items[-broken:][:3])

@@ -66,7 +66,7 @@ class Flickr30k(FileData):
     dataset_name: ClassVar[str] = "Flickr30k"
 
     def __init__(self, path: str = "", annotations: str = "", **file_options: Any) -> None:
-        root = _resolve_root(path, annotations, self.dataset_name.lower())
+        root = _resolve_root(path, annotations, dataset_name=self.dataset_name.lower())
         try:
             source = getattr(datasets, self.dataset_name)(str(path), str(annotations))
         except (OSError, ValueError, IndexError, AssertionError) as error:
@@ -90,7 +90,7 @@ class Coco(FileData):
     """`coco:/folder/train2017 annotations=/folder/captions_train2017.json`; one caption per image."""
 
     def __init__(self, path: str = "", annotations: str = "", **file_options: Any) -> None:
-        root = _resolve_root(path, annotations, "coco")
+        root = _resolve_root(path, annotations, dataset_name="coco")
         try:
             content = json.loads(Path(annotations).read_text(encoding="utf-8"))
             names = {entry["id"]: entry["file_name"] for entry in content["images"]}
@@ -103,7 +103,7 @@ class Coco(FileData):
         super().__init__(_build_table(root, captions_by_image), f"coco:{root}", **file_options)
 
 
-def _resolve_root(path: str, annotations: str, dataset_name: str) -> Path:
+def _resolve_root(path: str, annotations: str, *, dataset_name: str) -> Path:
     """Return the image folder's absolute path; raises `CleanerError` if it or the captions are missing."""
     if not path or not Path(path).is_dir() or not annotations or not Path(annotations).is_file():
         raise CleanerError(

@@ -96,7 +96,7 @@ class PAR(Defense):
 
 
 def _random_rectangle(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Return top, left, height, width: 0.5 to 1 % of the area, aspect ratio 0.3 to 3.3 (arXiv:1708.04896)."""
+    """Return top, left, height, width: 0.5 to 1% of the area, aspect ratio 0.3 to 3.3 (arXiv:1708.04896)."""
     size, aspect, y, x = torch.rand(4, generator=generator).tolist()
     area = height * width * (0.005 + 0.005 * size)
     ratio = math.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * aspect)

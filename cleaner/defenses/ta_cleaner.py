@@ -37,7 +37,7 @@ class TACleaner(Defense):
     source: ClassVar[str] = "arXiv:2409.17601"
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
-            source="arXiv:2409.17601: CleanCLIP's losses, and new subtexts of a few pairs each epoch. K 10 % is this "
+            source="arXiv:2409.17601: CleanCLIP's losses, and new subtexts of a few pairs each epoch. K 10% is this "
             "project's choice, the training is CleanCLIP's.",
             parameters={"share": 0.1},
             training=CLEANCLIP_TRAINING,

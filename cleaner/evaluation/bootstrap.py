@@ -29,7 +29,7 @@ def unpack_outcomes(text: str, n: int) -> NDArray[np.bool_]:
 
 
 def bootstrap_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the 95 % interval of mean(after) - mean(before) over the same (N,) images, by the paired bootstrap.
+    """Return the 95% interval of mean(after) - mean(before) over the same (N,) images, by the paired bootstrap.
 
     Percentiles of 10,000 resamples (seed 0). A resample changes the difference only by how many of its images improved
     and how many got worse, so these two counts are drawn from a multinomial distribution, which is equivalent.

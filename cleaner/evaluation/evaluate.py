@@ -74,7 +74,9 @@ def evaluate(
     if trigger is not None and target_class is not None:
         population = attack_population(labels, data.class_index(target_class), protocol)
         attack = _Attack(trigger, labels, data.class_index(target_class), population, ks, protocol)
-        attack_values, attack_outcomes = attack.measure(clip, data, clean, triggered[0], classifier)
+        attack_values, attack_outcomes = attack.measure(
+            clip, data, clean=clean, triggered=triggered[0], classifier=classifier
+        )
         values |= attack_values
         outcomes |= attack_outcomes
         values |= _measure_retrieval(clip, data, target_class, clean[population], triggered[0][population])
@@ -113,7 +115,7 @@ class _Attack:
         }
 
     def measure(
-        self, clip: Clip, data: CaptionData, clean: Tensor, triggered: Tensor, classifier: Tensor
+        self, clip: Clip, data: CaptionData, *, clean: Tensor, triggered: Tensor, classifier: Tensor
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the attack fields of `Metrics`, and its outcomes "asr" and "ra" (n,) bool at k = 1."""
         keyed = build_keyed_classifier(clip, data, self.trigger, classifier)

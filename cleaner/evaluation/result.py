@@ -28,7 +28,7 @@ class Metric:
         better: which values are better for the defender; empty: neither.
         count: field of `Metrics` with the number of images (or captions) behind the value.
         ks: k of the columns for a metric that is measured by k; empty for a single value.
-        interval: method of the 95 % interval in metrics.json; empty: none.
+        interval: method of the 95% interval in metrics.json; empty: none.
         has_bounds: whether text tables, report and CSV show the interval at k = 1.
         view: the most compact view that shows the metric; the more complete ones show it too.
         is_share: a share, 0..1, which the app shows in percent; else any number.
@@ -115,7 +115,7 @@ class Metrics:
         metadata=row(
             "Clean accuracy",
             "CA",
-            "Share of untouched images whose true class ranks first.",
+            "Share of clean images whose true class ranks first.",
             better="higher",
             count="n",
             ks=(1,),
@@ -168,7 +168,7 @@ class Metrics:
         metadata=row(
             "Base rate",
             "Base rate",
-            "Share of the same images, untouched, that are classified as the target.",
+            "Share of the same images without the trigger that are classified as the target.",
             ks=(1,),
             interval="wilson",
             view="report",
@@ -204,7 +204,7 @@ class Metrics:
         metadata=row(
             "Retrieval base rate",
             "Retrieval base",
-            "Share of the same images, untouched, with such a caption among their five nearest.",
+            "Share of the same images without the trigger with such a caption among their five nearest.",
             view="export",
         ),
     )
@@ -218,7 +218,7 @@ class Metrics:
         return value.get(k) if isinstance(value, dict) else value
 
     def interval(self, name: str, k: int = 1) -> Interval:
-        """Return the 95 % interval of a metric at k. Raises `CleanerError` if it was not measured."""
+        """Return the 95% interval of a metric at k. Raises `CleanerError` if it was not measured."""
         from cleaner.evaluation.metrics import wilson_interval  # loads torch and scipy
 
         value = self.metric(name, k)
@@ -227,11 +227,11 @@ class Metrics:
         return wilson_interval(value, getattr(self, METRICS[name].count))
 
     def is_meaningful(self, k: int) -> bool:
-        """Whether ASR@k says anything with so many classes (`labels.is_meaningful`)."""
+        """Return whether ASR@k says anything with this number of classes (`labels.is_meaningful`)."""
         return is_meaningful(k, self.classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all values and 95 % intervals, JSON-ready."""
+        """Return all values and 95% intervals, JSON-ready."""
         result = dict(vars(self))
         for name, metric in METRICS.items():
             value = result.get(name)

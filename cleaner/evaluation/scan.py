@@ -30,7 +30,7 @@ class ScanResult:
 
     Attributes:
         before, after: share of the `n` images classified as the class, clean and triggered, 0..1.
-        interval: of after - before, paired; all intervals of a scan hold simultaneously with 95 %.
+        interval: of after - before, paired; all intervals of a scan hold simultaneously with 95%.
     """
 
     trigger: str

@@ -98,7 +98,7 @@ def measure_trigger_attribution(
         maps = [explainer.attribute(clip, x, target) for x in (images, trigger(images))]
         statistics.append(_compute_map_statistics(maps[0], maps[1], mask=trigger.mask(images)))
         if on_step is not None:
-            on_step(StepReport("look", done, len(batches), time.perf_counter() - start))
+            on_step(StepReport("attribution", done, len(batches), time.perf_counter() - start))
     return _summarize_statistics(torch.cat(statistics, dim=1))
 
 

@@ -1,4 +1,4 @@
-"""Description of a loaded model, for the page on models from elsewhere."""
+"""Description of a loaded model, shown for models that were trained elsewhere."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from cleaner.files import atomic_write
 from cleaner.runs.derived import derived_folder
+from cleaner.runs.folders import find_run
 from cleaner.runs.request import get_test_data
-from cleaner.runs.store import find_run
 from cleaner.types import OnStep, StepReport
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _load_stages(
     """Return the models of a run in the order of stages, its test data, and its attack."""
     from cleaner.data.base import load_data
     from cleaner.models.clip import load_clip
-    from cleaner.runs.store import load_run
+    from cleaner.runs.run import load_run
 
     run = load_run(folder)
     if parent is None and run.config.get("parent"):

@@ -11,8 +11,9 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import load_defense
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
+from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request
-from cleaner.runs.store import Run, find_run, load_run
+from cleaner.runs.run import Run, load_run
 from cleaner.types import CleanerError, OnStep
 from cleaner.workflow import defend, poison, rebound
 

@@ -16,22 +16,13 @@ from pathlib import Path
 from cleaner.files import write_error
 from cleaner.jobs import process, slurm, slurm_queue
 from cleaner.jobs.slurm import SlurmResources
-from cleaner.runs.store import (
-    ACTIVE,
-    CHECKPOINT_FILE,
-    LOG_FILE,
-    STARTABLE,
-    RunRecord,
-    Status,
-    list_entries,
-    read_status,
-    remove_run_folder,
-    write_status,
-)
+from cleaner.runs.record import RunRecord
+from cleaner.runs.status import ACTIVE, STARTABLE, Status, read_status, write_status
+from cleaner.runs.store import CHECKPOINT_FILE, LOG_FILE, list_entries, remove_run_folder
 from cleaner.types import CleanerError
 
 CANCEL, PAUSE = "CANCEL", "PAUSE"
-"""Files that ask a worker to stop: for good, or to resume later."""
+"""Files in a run folder that tell its worker to stop: without a checkpoint, or with one to resume from."""
 CANCEL_GRACE_SECONDS = 1.0
 """Seconds a canceled worker may take to reach its next step before it ends itself."""
 KILL_TIMEOUT_SECONDS = CANCEL_GRACE_SECONDS + 0.6
@@ -143,7 +134,7 @@ def canceled(status: Status) -> Status:
 
 
 def cancel(folder: Path) -> None:
-    """Stop a run for good; its checkpoint is deleted, its settings stay.
+    """Cancel a run; its checkpoint is deleted, its settings stay.
 
     Returns at once. A worker on this machine ends within 2 seconds, one on a cluster within about 10.
     """

@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 
 from cleaner.files import cache_root, write_error
 from cleaner.jobs import process
-from cleaner.runs.store import list_entries, read_status
+from cleaner.runs.status import read_status
+from cleaner.runs.store import list_entries
 
 POLL_SECONDS = 0.4
 """Seconds between two attempts to get a lock."""

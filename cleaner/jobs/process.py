@@ -20,7 +20,8 @@ from typing import Any
 import psutil
 
 from cleaner.files import source_root
-from cleaner.runs.store import Status, last_lines
+from cleaner.runs.status import Status
+from cleaner.runs.store import last_lines
 
 HEARTBEAT_SECONDS = 10.0
 """A worker writes its status at least this often."""

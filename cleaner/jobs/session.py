@@ -15,7 +15,8 @@ from typing import Any
 
 from cleaner.files import read_json, write_error, write_text
 from cleaner.jobs import local, process, slurm, sweep
-from cleaner.runs import store
+from cleaner.runs.run import read_progress
+from cleaner.runs.status import ACTIVE, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
 
 WRITE_SECONDS = 0.3
@@ -37,7 +38,7 @@ class RunSession:
         self._ended = threading.Event()
         self._log_times: dict[str, float] = {}
         self._write_time = 0.0
-        before = store.read_status(folder)
+        before = read_status(folder)
         self.status = replace(
             before,
             state="queued",
@@ -61,9 +62,9 @@ class RunSession:
             if not (self.folder / "config.json").exists():
                 os._exit(1)  # the folder was deleted: a write would recreate it
             self.status = replace(self.status, **changes)
-            store.write_status(self.folder, self.status)
+            write_status(self.folder, self.status)
             self._write_time = time.monotonic()
-            if self.status.state not in store.ACTIVE:
+            if self.status.state not in ACTIVE:
                 self._ended.set()
 
     def __call__(self, report: StepReport) -> None:
@@ -113,9 +114,7 @@ class RunSession:
     def _drop_repeated(self, path: Path, report: StepReport) -> None:
         """Remove the steps that a resumed stage repeats."""
         lines = [
-            line
-            for line in store.read_progress(self.folder)
-            if line["stage"] != report.stage or line["step"] < report.step
+            line for line in read_progress(self.folder) if line["stage"] != report.stage or line["step"] < report.step
         ]
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
@@ -136,7 +135,7 @@ class RunSession:
             if self._ended.is_set():
                 return
             try:
-                store.write_status(self.folder, local.canceled(self.status))
+                write_status(self.folder, local.canceled(self.status))
                 local.discard_checkpoint(self.folder)
             finally:
                 process.kill_children()

@@ -29,7 +29,8 @@ from cleaner.config import param, validate
 from cleaner.files import read_json, write_error, write_json
 from cleaner.jobs.process import quote_log_end
 from cleaner.jobs.slurm_queue import JOB_FILE, SUBMITIT_FOLDER
-from cleaner.runs.store import ACTIVE, LOG_FILE, read_status, write_status
+from cleaner.runs.status import ACTIVE, read_status, write_status
+from cleaner.runs.store import LOG_FILE
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:

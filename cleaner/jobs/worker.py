@@ -1,6 +1,6 @@
 """The worker: execute one run, on any machine: `python -m cleaner.worker RUN_DIR`.
 
-It writes status.json and progress.jsonl. The file CANCEL in the run folder stops it for good; the file PAUSE, SIGTERM
+It writes status.json and progress.jsonl. The file CANCEL in the run folder cancels it; the file PAUSE, SIGTERM
 and Ctrl-C stop it with a checkpoint, from which the next worker resumes. Under torchrun, rank 0 does all of this and
 the other ranks only train. torch is imported after the worker has begun to listen for stop requests.
 """
@@ -21,12 +21,15 @@ from cleaner.files import read_json
 from cleaner.jobs import local, locks, process
 from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession
 from cleaner.runs import store
+from cleaner.runs.record import is_from_newer_version
 from cleaner.runs.request import Request, load_request
+from cleaner.runs.run import write_run
+from cleaner.runs.status import ACTIVE, read_status
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
-    from cleaner.runs.store import Run
+    from cleaner.runs.run import Run
 
 RANK_EXIT_SECONDS = 2.0
 """Seconds that the other ranks may take to end after rank 0 has ended the run."""
@@ -55,7 +58,7 @@ def _execute(session: RunSession) -> None:
     """Wait for the device, execute the request and write the finished run."""
     folder = session.folder
     config = read_json(folder / "config.json")
-    if store.is_from_newer_version(config):
+    if is_from_newer_version(config):
         raise CleanerError("this run was made by a newer version of TA-Cleaner Lab: update it to train this run.")
     request = load_request(config)
     session.raise_if_stopped()
@@ -72,7 +75,7 @@ def _execute(session: RunSession) -> None:
             request, session, checkpoint=folder / store.CHECKPOINT_FILE, sibling=folder, on_data=_log_skipped
         )
         session.update_status(verdict=_verdict(run))
-        store.write_run(run, folder)
+        write_run(run, folder)
         session.update_status(state="done", eta=0.0)
         local.discard_checkpoint(folder)
         if request.map and not session.terminated.is_set():
@@ -115,7 +118,7 @@ def run_secondary_rank(folder: Path) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except RuntimeError:
-        if store.read_status(folder).state == "running":
+        if read_status(folder).state == "running":
             raise
         return 0  # rank 0 has stopped and closed the connection
     return 0
@@ -123,7 +126,7 @@ def run_secondary_rank(folder: Path) -> int:
 
 def _exit_after_run(folder: Path) -> None:
     """End this process once the run has ended, even while it waits for a rank 0 that was killed."""
-    while local.poll_status(folder).state in store.ACTIVE:
+    while local.poll_status(folder).state in ACTIVE:
         time.sleep(STOP_POLL_SECONDS)
     time.sleep(RANK_EXIT_SECONDS)
     os._exit(0)
@@ -183,7 +186,7 @@ def main(arguments: list[str]) -> int:
         return run_secondary_rank(folder)
     try:
         with locks.try_lock(folder) as is_locked:
-            if not is_locked or store.read_status(folder).state == "done":
+            if not is_locked or read_status(folder).state == "done":
                 print(f"{folder} is {'already done' if is_locked else 'running in another process'}", file=sys.stderr)
                 return 2
             session = RunSession(folder)

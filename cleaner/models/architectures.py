@@ -71,7 +71,7 @@ class Architecture:
             )
         except _BUILD_ERRORS as error:
             raise CleanerError(f"its architecture is broken ({type(error).__name__}).") from error
-        # Otherwise a folder would be read, or a repository asked for, that the user did not name.
+        # Otherwise building would read a folder or download a repository that the user did not name.
         if architecture.tokenizer != "" and architecture.tokenizer not in open_clip.list_models():
             raise CleanerError(
                 f"it names the tokenizer {str(architecture.tokenizer)[:80]!r}, which is not open_clip's: give the "

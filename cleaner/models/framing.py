@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cleaner.types import CleanerError
 
-FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 """Formats to decode, whatever the suffix. Not PostScript (EPS): PIL hands it to Ghostscript, which runs it."""
@@ -52,7 +52,7 @@ class ImageTransform:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Return an image as (3, size, size) uint8."""
-        square, method = (self.size, self.size), FILTERS.get(self.interpolation, Image.Resampling.BICUBIC)
+        square, method = (self.size, self.size), RESAMPLING.get(self.interpolation, Image.Resampling.BICUBIC)
         image = image.convert("RGB")
         if image.size != square:
             if self.mode == "squash":

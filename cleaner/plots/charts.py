@@ -1,4 +1,4 @@
-"""Charts of plain numbers: training curves, trade-offs, bars.
+"""Charts of plain numbers, training curves and bars; colors and layout of all charts.
 
 A color has one meaning in all charts. Okabe-Ito palette (https://jfly.uni-koeln.de/color/), safe for color-blind
 readers; shapes and words repeat what a color says.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 STAGE_COLORS = {
     "clean": "#0072B2",
@@ -22,6 +20,7 @@ STAGE_COLORS = {
     "suspect": "#E69F00",
 }
 """Stage -> color. A suspect is a model that may or may not be backdoored."""
+GRAY = STAGE_COLORS["floor"]
 MARKERS = (
     "circle",
     "diamond",
@@ -43,27 +42,6 @@ CATEGORY_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4
 LEGEND_ABOVE = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
 """Position of a legend above the plot."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class TradeoffPoint:
-    """One model in the plane of CA and ASR, 0..1, with 95 % intervals if known."""
-
-    label: str
-    stage: str
-    ca: float
-    asr: float
-    ca_interval: Interval | None = None
-    asr_interval: Interval | None = None
-    is_candidate: bool = True
-    """Whether the model may be on a line of best trade-offs; a rebound test only checks another model."""
-    suspect: str = ""
-    """The backdoored model, or the one that was defended; each has its own line of best trade-offs."""
-    legend_label: str = ""
-    """Legend entry that all points of a kind share; empty: the label."""
-    panel: str = ""
-    """Title of the panel."""
 
 
 def apply_layout(
@@ -156,126 +134,6 @@ def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) 
         )
     apply_layout(figure, 420, "Training step of the defense", "Attack success rate @1, validation images")
     return figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
-
-
-def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Figure:
-    """Return ASR@1 against clean accuracy, one panel per `TradeoffPoint.panel` with shared axes.
-
-    Best is down and to the right. Per backdoored model a line joins the points that no other beats.
-    """
-    panels = list(dict.fromkeys(p.panel for p in points))
-    kinds = list(dict.fromkeys(p.legend_label or p.label for p in points))
-    columns = max(1, min(3, len(panels)))
-    rows = max(1, -(-len(panels) // columns))
-    titles = [wrap_label(title, 34) for title in panels]
-    figure = make_subplots(
-        rows,
-        columns,
-        shared_xaxes="all",
-        shared_yaxes="all",
-        subplot_titles=titles if len(panels) > 1 else None,
-        horizontal_spacing=0.03,
-        vertical_spacing=0.22 / rows,
-    )
-    if floor is not None:
-        figure.add_hline(
-            y=floor,
-            line={"color": STAGE_COLORS["floor"], "dash": "dot"},
-            annotation_text="never poisoned model",
-            annotation_position="top left",
-            annotation_font_color=STAGE_COLORS["floor"],
-        )
-    in_legend: set[str] = set()
-    for number, panel in enumerate(panels):
-        cell = {"row": number // columns + 1, "col": number % columns + 1}
-        panel_points = [p for p in points if p.panel == panel]
-        _add_fronts(figure, panel_points, cell, in_legend)
-        _add_points(figure, panel_points, kinds, cell, in_legend)
-    height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(kinds) - 3)  # room for the lines of the legend
-    apply_layout(figure, height)
-    if len(panels) > 1:
-        lines = max(title.count("<br>") for title in titles[:columns])
-        figure.update_layout(legend_y=1 + (0.13 + 0.09 * lines) / rows)  # above the titles
-    # Panels share their axes: a title at the edge is enough.
-    figure.update_xaxes(title="Clean accuracy (higher is better)", row=rows)
-    figure.update_yaxes(title="Attack success rate @1 (lower is better)", col=1)
-    figure.update_xaxes(tickformat="~%")  # accuracies may be within one point of each other
-    return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
-
-
-def _add_fronts(
-    figure: go.Figure, points: Sequence[TradeoffPoint], cell: Mapping[str, int], in_legend: set[str]
-) -> None:
-    """Draw a line through the best trade-offs of each backdoored model; the first one enters the legend."""
-    for suspect in dict.fromkeys(p.suspect for p in points):
-        front = pareto_front([p for p in points if p.is_candidate and p.suspect == suspect])
-        if len(front) > 1:
-            figure.add_scatter(
-                x=[p.ca for p in front],
-                y=[p.asr for p in front],
-                mode="lines",
-                name="best trade-offs",
-                line={"color": STAGE_COLORS["floor"], "dash": "dash", "width": 1.5},
-                hoverinfo="skip",
-                legendgroup="front",
-                showlegend="front" not in in_legend,
-                **cell,
-            )
-            in_legend.add("front")
-
-
-def _add_points(
-    figure: go.Figure,
-    points: Sequence[TradeoffPoint],
-    kinds: Sequence[str],
-    cell: Mapping[str, int],
-    in_legend: set[str],
-) -> None:
-    """Draw the points; the first one of each kind enters the legend, the kind decides the symbol."""
-    for p in points:
-        kind = p.legend_label or p.label
-        figure.add_scatter(
-            x=[p.ca],
-            y=[p.asr],
-            mode="markers",
-            name=escape_html(kind),
-            legendgroup=kind,
-            showlegend=kind not in in_legend,
-            marker={
-                "symbol": MARKERS[kinds.index(kind) % len(MARKERS)],
-                "size": 13,
-                "color": STAGE_COLORS[p.stage],
-                "line": {"width": 1, "color": "white"},
-            },
-            error_x=_error_bars(p.ca, p.ca_interval, p.stage),
-            error_y=_error_bars(p.asr, p.asr_interval, p.stage),
-            hovertemplate=f"{escape_html(p.label)}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}"
-            "<extra></extra>",
-            **cell,
-        )
-        in_legend.add(kind)
-
-
-def _error_bars(value: float, interval: Interval | None, stage: str) -> dict[str, object]:
-    if interval is None:
-        return {"visible": False}
-    plus, minus = [interval[1] - value], [value - interval[0]]
-    return {
-        "type": "data",
-        "array": plus,
-        "arrayminus": minus,
-        "color": STAGE_COLORS[stage],
-        "thickness": 1.2,
-        "width": 3,
-    }
-
-
-def pareto_front(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
-    """Return the points that no other beats in both CA and ASR, by rising CA."""
-    front = [
-        p for p in points if not any(o.ca >= p.ca and o.asr <= p.asr and (o.ca, o.asr) != (p.ca, p.asr) for o in points)
-    ]
-    return sorted(front, key=lambda p: (p.ca, p.asr))
 
 
 def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:

@@ -1,11 +1,10 @@
-"""Charts of images and features: attribution over images, embedding maps, predictions, tables of attacks."""
+"""Charts of images: attribution, its distribution, predictions, and an image to click."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,23 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.labels import NO_DEFENSE, to_defense_label
-from cleaner.plots.charts import (
-    CATEGORY_COLORS,
-    DASHES,
-    LEGEND_ABOVE,
-    MARKERS,
-    STAGE_COLORS,
-    apply_layout,
-    escape_html,
-    wrap_label,
-)
+from cleaner.plots.charts import GRAY, STAGE_COLORS, apply_layout, escape_html
 
 Array = NDArray[np.float32]
 PixelArray = NDArray[np.uint8]
-GRAY = STAGE_COLORS["floor"]
-MAX_ENTRIES_ABOVE = 8
-"""Most groups for which the legend goes above a map, in one or two lines; else to its right."""
 
 
 def to_data_uri(pixels: PixelArray) -> str:
@@ -39,11 +25,11 @@ def to_data_uri(pixels: PixelArray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _overlay_colorscale(*, signed: bool, strength: float) -> list[tuple[float, str]]:
+def _overlay_colorscale(*, is_signed: bool, strength: float) -> list[tuple[float, str]]:
     """Return a color scale that is transparent where the attribution is small."""
     half, full = 0.55 * strength, strength
     up = [(0.0, "rgba(240,228,66,0)"), (0.4, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
-    if not signed:
+    if not is_signed:
         return up
     down = [(0.0, f"rgba(0,70,178,{full})"), (0.3, f"rgba(86,180,233,{half})"), (0.5, "rgba(240,240,240,0)")]
     return [*down, (0.7, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
@@ -54,7 +40,8 @@ def attribution_grid(
     maps: Sequence[Sequence[Array]],
     rows: Sequence[str],
     columns: Sequence[tuple[str, str]],
-    signed: bool,
+    *,
+    is_signed: bool,
     unit: str,
     strength: float = 0.85,
     masks: Sequence[Array | None] = (),
@@ -84,11 +71,11 @@ def attribution_grid(
     # Tie each y axis to the x axis below it, for square cells.
     for axis in figure.select_yaxes():
         axis.scaleanchor = axis.anchor
-    title = f"{unit}: for (+) or against (−) the text" if signed else f"{unit}, for the text"
+    title = f"{unit}: for (+) or against (−) the text" if is_signed else f"{unit}, for the text"
     figure.update_layout(
         coloraxis={
-            "colorscale": _overlay_colorscale(signed=signed, strength=strength),
-            "cmin": -largest if signed else 0.0,
+            "colorscale": _overlay_colorscale(is_signed=is_signed, strength=strength),
+            "cmin": -largest if is_signed else 0.0,
             "cmax": largest,
             "colorbar": {
                 "title": {"text": title, "side": "top"},
@@ -206,156 +193,6 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
     return figure.update_layout(barmode="group", bargap=0.3)
 
 
-@dataclass(frozen=True)
-class PointGroup:
-    """Points of one color: coordinates (N, 2), an id and a line of text for each."""
-
-    name: str
-    color: str
-    symbol: str
-    coordinates: Array
-    ids: Sequence[str]
-    texts: Sequence[str]
-    is_faint: bool = False
-
-
-def class_style(index: int) -> tuple[str, str]:
-    """Return color and symbol of a class: first the seven colors vary, then the symbols."""
-    return CATEGORY_COLORS[index % len(CATEGORY_COLORS)], MARKERS[index // len(CATEGORY_COLORS) % len(MARKERS)]
-
-
-def embedding_map(
-    groups: Sequence[PointGroup],
-    axes: tuple[str, str],
-    *,
-    arrows: tuple[Array, Array] | None = None,
-    marked: Array | None = None,
-    bounds: tuple[Array, Array] | None = None,
-) -> go.Figure:
-    """Return points in the plane.
-
-    axes: titles; arrows: coordinates before and after (N, 2), drawn as one trace; marked: coordinates to ring; bounds:
-    lower and upper corner of the axes, so they stay the same when other points are shown.
-    """
-    figure = go.Figure()
-    head = 0.012 * float((bounds[1] - bounds[0]).max()) if bounds is not None else np.inf
-    if arrows is not None and len(arrows[0]):
-        figure.add_trace(_arrows(*arrows, head))
-    for group in groups:
-        _add_group(figure, group)
-    if marked is not None and len(marked):
-        figure.add_scattergl(
-            x=marked[:, 0],
-            y=marked[:, 1],
-            mode="markers",
-            name="your selection",
-            hoverinfo="skip",
-            marker={
-                "symbol": "circle-open",
-                "size": 14,
-                "color": GRAY,
-                "line": {"width": 2 if len(marked) < 50 else 1},
-                "opacity": 1 if len(marked) < 50 else 0.4,
-            },
-        )
-    figure.update_layout(
-        height=600,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        dragmode="lasso",
-        uirevision="keep",
-        hovermode="closest",
-        modebar={"orientation": "v"},
-        legend={"itemsizing": "constant"} | (LEGEND_ABOVE if len(groups) <= MAX_ENTRIES_ABOVE else {}),
-    )
-    figure.update_xaxes(title=axes[0], zeroline=False, showticklabels=False)
-    figure.update_yaxes(title=axes[1], zeroline=False, showticklabels=False, scaleanchor="x")
-    if bounds is not None:
-        margin = 0.05 * (bounds[1] - bounds[0]).max()
-        low, high = (bounds[0] - margin).tolist(), (bounds[1] + margin).tolist()
-        figure.update_xaxes(range=[low[0], high[0]])
-        figure.update_yaxes(range=[low[1], high[1]])
-    return figure
-
-
-def _add_group(figure: go.Figure, group: PointGroup) -> None:
-    figure.add_scattergl(
-        x=group.coordinates[:, 0],
-        y=group.coordinates[:, 1],
-        mode="markers",
-        name=group.name,
-        customdata=list(group.ids),
-        text=[escape_html(text) for text in group.texts],
-        hovertemplate="%{text}<extra></extra>",
-        marker={
-            "color": group.color,
-            "symbol": group.symbol,
-            "size": 7 if group.symbol != "star" else 11,
-            "opacity": 0.35 if group.is_faint else 0.85,
-            "line": {"width": 0.5, "color": "rgba(128,128,128,0.5)"},
-        },
-    )
-
-
-def _arrows(before: Array, after: Array, head: float) -> go.Scatter:
-    """Return all arrows as one line with gaps: the shaft, then the two strokes of its head, at most `head` long.
-
-    The strokes assume equal scales of x and y. One path of thousands of arrows is cheap for a browser; as markers of a
-    WebGL trace they block it for seconds.
-    """
-    along = after - before
-    length = np.linalg.norm(along, axis=1, keepdims=True)
-    unit = along / np.maximum(length, 1e-12)
-    stroke = np.minimum(head, length / 2) * unit
-    across = 0.5 * stroke[:, ::-1] * np.array([1, -1], np.float32)
-    gap = np.full_like(after, np.nan)
-    parts = [before, after, gap, after - stroke + across, after, after - stroke - across, gap]
-    line = np.stack(parts, 1).reshape(-1, 2)
-    return go.Scatter(
-        x=line[:, 0],
-        y=line[:, 1],
-        mode="lines",
-        name="moved",
-        hoverinfo="skip",
-        line={"color": GRAY, "width": 0.8},
-        opacity=0.6,
-    )
-
-
-def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return how far items moved: label -> (color, 1 - cosine of before and after, per item)."""
-    largest = max((v for _, values in shifts.values() for v in values), default=1.0)
-    figure = _histogram(shifts, (0, largest or 1.0), "Shift of the features (1 − cosine)", "items")
-    return figure.update_traces(fill="tozeroy")
-
-
-def margin_histogram(margins: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return the margin of true over false subtexts: label -> (stage, margin per pair); below 0 the false one wins."""
-    colored = {label: (STAGE_COLORS[stage], values) for label, (stage, values) in margins.items()}
-    largest = max((abs(v) for _, values in margins.values() for v in values), default=1.0)
-    figure = _histogram(colored, (-largest, largest), "Margin: cosine of the true text − best false text", "pairs")
-    return figure.add_vline(x=0, line={"color": GRAY, "dash": "dot"})
-
-
-def _histogram(
-    columns: Mapping[str, tuple[str, Sequence[float]]], value_range: tuple[float, float], axis_title: str, unit: str
-) -> go.Figure:
-    """Return one outline of 40 columns per entry: label -> (color, values)."""
-    figure = go.Figure()
-    for (label, (color, values)), dash in zip(columns.items(), DASHES, strict=False):
-        counts, edges = np.histogram(values, bins=40, range=value_range)
-        share = counts / max(len(values), 1)
-        figure.add_scatter(
-            x=(edges[:-1] + edges[1:]) / 2,
-            y=share,
-            mode="lines",
-            name=f"{label} (n = {len(values)})",
-            line={"shape": "hvh", "color": color, "width": 2, "dash": dash},
-            hovertemplate="%{x:.3f}: %{y:.1%}<extra></extra>",
-        )
-    apply_layout(figure, 280, axis_title, f"Share of {unit}", show_legend=len(columns) > 1)
-    return figure.update_yaxes(tickformat="~%")
-
-
 def class_bars(rows: Sequence[tuple[str, float, float]], stage: str, target_class: str | None) -> go.Figure:
     """Return bars of (class, probability, cosine), best on top; the target has the trigger's color."""
     names = [name for name, _, _ in rows]
@@ -400,62 +237,3 @@ def clickable_image(image: PixelArray, side: int, step: int) -> go.Figure:
     return figure.update_layout(
         height=300, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=False, hoverdistance=40, showlegend=False
     )
-
-
-def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
-    """Return a heat map of defenses (rows) against attacks (columns), in the order of `cells`; no defense comes first.
-
-    cells: (attack, defense) -> (mean, minimum, maximum, seeds) of a share, 0..1.
-    """
-    attacks = list(dict.fromkeys(attack for attack, _ in cells))
-    defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != NO_DEFENSE)
-    columns = {attack: wrap_label(attack, 14) for attack in attacks}
-    rows = {defense: escape_html(to_defense_label(defense)) for defense in defenses}
-    figure = go.Figure()
-    figure.add_heatmap(
-        z=[[cells.get((attack, defense), (None,))[0] for attack in attacks] for defense in defenses],
-        x=list(columns.values()),
-        y=list(rows.values()),
-        colorscale="Cividis",
-        zmin=0,
-        zmax=1,
-        xgap=3,
-        ygap=3,
-        hoverinfo="skip",
-        colorbar={"tickformat": ".0%", "thickness": 12},
-    )
-    # The heat map's own text is dark gray on mid gray.
-    figure.add_scatter(
-        x=[columns[attack] for attack, _ in cells],
-        y=[rows[defense] for _, defense in cells],
-        mode="text",
-        text=[_format_cell(*cell) for cell in cells.values()],
-        hoverinfo="skip",
-        showlegend=False,
-        textfont={"size": 12, "color": ["white" if mean < 0.48 else "black" for mean, *_ in cells.values()]},
-    )
-    figure.update_xaxes(title="Attack", side="top", automargin=True, tickangle=0)
-    figure.update_yaxes(title="Defense", autorange="reversed", automargin=True)
-    return figure.update_layout(
-        height=130 + 52 * len(defenses),
-        margin={"l": 8, "r": 8, "t": 40, "b": 30},
-        uirevision="keep",
-        annotations=[
-            {
-                "text": escape_html(title),
-                "showarrow": False,
-                "xref": "paper",
-                "yref": "paper",
-                "x": 0,
-                "y": 0,
-                "yshift": -22,
-                "font": {"size": 12},
-            }
-        ],
-    )
-
-
-def _format_cell(mean: float, low: float, high: float, seeds: int) -> str:
-    if seeds == 1:
-        return f"{mean:.1%}<br>1 seed"
-    return f"{mean:.1%}<br>[{low:.1%}, {high:.1%}]<br>{seeds} seeds"

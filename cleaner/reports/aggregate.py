@@ -10,7 +10,7 @@ from typing import Any
 
 from cleaner.evaluation.result import METRICS, Metric, columns
 from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
-from cleaner.plots import charts, images
+from cleaner.plots import charts, comparison
 from cleaner.runs.record import RunRecord
 
 SEEDS_NOTE = (
@@ -94,21 +94,21 @@ def _make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
     return row_name
 
 
-def make_run_points(records: Sequence[RunRecord]) -> list[charts.TradeoffPoint]:
+def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoint]:
     """Return the runs with both CA and ASR as points of their plane, one panel for each attack."""
     row_name = _make_row_namer(records)
     return [
-        charts.TradeoffPoint(
-            describe_run(record),
-            record.stage,
-            ca,
-            asr,
-            record.interval("ca"),
-            record.interval("asr"),
-            record.rebound is None,
-            record.parent or record.id,
-            to_defense_label(record.defense or NO_DEFENSE),
-            row_name(record),
+        comparison.TradeoffPoint(
+            label=describe_run(record),
+            stage=record.stage,
+            ca=ca,
+            asr=asr,
+            ca_interval=record.interval("ca"),
+            asr_interval=record.interval("asr"),
+            is_candidate=record.rebound is None,
+            suspect=record.parent or record.id,
+            legend_label=to_defense_label(record.defense or NO_DEFENSE),
+            panel=row_name(record),
         )
         for record in sort_by_name(records)
         if (ca := record.metric("ca")) is not None
@@ -117,10 +117,10 @@ def make_run_points(records: Sequence[RunRecord]) -> list[charts.TradeoffPoint]:
     ]
 
 
-def make_defense_points(records: Sequence[RunRecord]) -> list[charts.TradeoffPoint]:
+def make_defense_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoint]:
     """Return one point for each defense of one attack on one model: mean over seeds, bars from minimum to maximum.
 
-    The bars of a defense with a single seed are its 95 % Wilson intervals.
+    The bars of a defense with a single seed are its 95% Wilson intervals.
     """
     ca, asr = aggregate_seeds(records, "ca"), aggregate_seeds(records, "asr")
     points = []
@@ -132,7 +132,7 @@ def make_defense_points(records: Sequence[RunRecord]) -> list[charts.TradeoffPoi
             for name, cell in (("ca", ca[place]), ("asr", asr[place]))
         ]
         stage = ca[place].runs[0].stage
-        points.append(charts.TradeoffPoint(label, stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
+        points.append(comparison.TradeoffPoint(label, stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
     return points
 
 
@@ -142,7 +142,7 @@ def plot_heatmap(records: Sequence[RunRecord], name: str) -> Any:
         place: (cell.mean, cell.low, cell.high, len(cell.seeds))
         for place, cell in aggregate_seeds(records, name).items()
     }
-    return images.attack_defense_heatmap(cells, heatmap_title(name))
+    return comparison.attack_defense_heatmap(cells, heatmap_title(name))
 
 
 def heatmap_title(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cleaner.evaluation.result import Metric, columns, describe_metrics
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
-from cleaner.plots import charts, images
+from cleaner.plots import comparison, images
 from cleaner.reports.aggregate import (
     SEEDS_NOTE,
     aggregate_seeds,
@@ -44,7 +44,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     report_columns = list(columns("report"))
     return template.render(
-        headers=[f"{row.header(k)} [95 %]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
+        headers=[f"{row.header(k)} [95%]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
         rows=[
             to_row(record)
             | {"protocol": record.protocol, "cells": [_format_cell(record, row, k) for row, k in report_columns]}
@@ -81,7 +81,7 @@ def _render_plots(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
 
     plots = []
     if points := make_run_points(records):
-        plots.append(("Accuracy against attack", charts.pareto(points)))
+        plots.append(("Accuracy against attack", comparison.pareto(points)))
     ordered = sort_by_name(records)
     for row in heatmap_metrics():
         if aggregate_seeds(ordered, row.key):
@@ -95,7 +95,7 @@ def _render_plots(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
 def render_trigger_images(records: Sequence[RunRecord]) -> list[tuple[str, list[ImageRow]]]:
     """Return the name and image rows of each trigger.
 
-    Two triggers of one attack, such as patches in two places, are told apart by a run of each.
+    The name of two triggers of one attack, such as patches in two places, includes a run that has it.
     """
     rendered: dict[str, tuple[RunRecord, list[ImageRow]]] = {}
     for record in records:

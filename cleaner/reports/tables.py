@@ -39,7 +39,7 @@ def to_row(record: RunRecord) -> dict[str, Any]:
 
 
 def _bounds(record: RunRecord) -> dict[str, float | None]:
-    """Return "ca_low", "ca_high" and so on: 95 % intervals at k = 1."""
+    """Return "ca_low", "ca_high" and so on: 95% intervals at k = 1."""
     row: dict[str, float | None] = {}
     for name in [metric.key for metric in METRICS.values() if metric.has_bounds]:
         row[f"{name}_low"], row[f"{name}_high"] = record.interval(name) or (None, None)

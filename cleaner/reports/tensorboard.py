@@ -14,7 +14,8 @@ from cleaner.evaluation.result import METRICS
 from cleaner.files import read_json
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
 from cleaner.runs.record import RunRecord, validate_config
-from cleaner.runs.store import read_entry, read_progress
+from cleaner.runs.run import read_progress
+from cleaner.runs.store import read_entry
 from cleaner.types import CleanerError
 
 TENSORBOARD_MISSING = "TensorBoard is not installed here: install it with pip install tensorboard."

@@ -47,7 +47,7 @@ class RequestRecord(StrictModel):
     finetune: dict[str, Any] = Field(default_factory=dict)
 
 
-class Rebound(StrictModel):
+class ReboundRecord(StrictModel):
     """A rebound test: its steps, and the defense that it checks."""
 
     steps: int = 0

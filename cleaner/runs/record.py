@@ -16,13 +16,13 @@ from cleaner.runs.parts import (
     Component,
     FinetuneSettings,
     Number,
-    Rebound,
+    ReboundRecord,
     RequestRecord,
     StrictModel,
     first_invalid_field,
     read_metrics,
 )
-from cleaner.runs.request import TEST_SIZE
+from cleaner.runs.request import TEST_SIZE, strip_split
 from cleaner.runs.status import Status
 from cleaner.types import CleanerError
 
@@ -61,7 +61,7 @@ class RunRecord(StrictModel):
     variant: dict[str, Any] | None = None
     finetune: FinetuneSettings = FinetuneSettings()
     request: RequestRecord = RequestRecord()
-    rebound: Rebound | None = None
+    rebound: ReboundRecord | None = None
     suspect: Any = None
     clip_name: str | None = Field(None, validation_alias="model")
     clean_model: str | None = None
@@ -130,8 +130,7 @@ class RunRecord(StrictModel):
     @property
     def data(self) -> str:
         """Name of the data, as `load_data` takes it."""
-        source = self.source or "scenes"  # with its split; a file's name has more than one "/"
-        return self.data_name or source.rpartition("/")[0] or source
+        return self.data_name or strip_split(self.source or "scenes")
 
     @property
     def lr(self) -> float:
@@ -172,7 +171,7 @@ class RunRecord(StrictModel):
         return f"{to_attack_label(self.attack)} → {self.target_class} · {self.model} · {self.created_at}"
 
     def with_status(self, status: Status) -> RunRecord:
-        """Return the record with another status, such as one that was asked for again."""
+        """Return the record with another status, such as a newly polled one."""
         return self.model_copy(update={"status": status})
 
     def started_from(self, suspect: RunRecord) -> bool:
@@ -198,7 +197,7 @@ class RunRecord(StrictModel):
         return None if value is None else float(value)
 
     def interval(self, name: str, k: int = 1) -> Interval | None:
-        """Return the 95 % interval of a metric; None if it was not measured."""
+        """Return the 95% interval of a metric; None if it was not measured."""
         ends = self.metrics.get(f"{name}_interval")
         if isinstance(ends, Mapping):
             ends = ends.get(str(k), ends.get(k))

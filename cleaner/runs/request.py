@@ -87,9 +87,13 @@ def load_request(config: Mapping[str, Any]) -> Request:
 
 def get_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
     """Return name and options of a run's data, and the size of its test split."""
-    data = str(config.get("data", "scenes"))  # with its split; a file's name has more than one "/"
-    name = config.get("data_name") or data.rpartition("/")[0] or data
+    name = config.get("data_name") or strip_split(str(config.get("data", "scenes")))
     return str(name), dict(config.get("data_options") or {}), int(config.get("test_size") or TEST_SIZE)
+
+
+def strip_split(source: str) -> str:
+    """Return the name of data without its split: "scenes/train" -> "scenes"; the name of a file may contain "/"."""
+    return source.rpartition("/")[0] or source
 
 
 def make_rebound_request(

@@ -1,7 +1,4 @@
-"""The run store: create, list, annotate and delete run folders.
-
-It also exports the names of `runs.folders`, `runs.record`, `runs.run` and `runs.status` that work with run folders.
-"""
+"""The run store: create, list, annotate and delete run folders."""
 
 from __future__ import annotations
 
@@ -15,31 +12,10 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from cleaner.files import FileVersion, create_free_folder, file_version, read_json, remove_tree, write_json
-from cleaner.runs.folders import find_run as find_run
-from cleaner.runs.folders import is_run_folder as is_run_folder
-from cleaner.runs.folders import is_shipped as is_shipped
-from cleaner.runs.folders import run_id as run_id
-from cleaner.runs.folders import runs_root as runs_root
-from cleaner.runs.folders import shipped_root as shipped_root
+from cleaner.runs.folders import is_shipped, runs_root, shipped_root
 from cleaner.runs.parts import first_invalid_field, read_notes
-from cleaner.runs.parts import read_metrics as read_metrics
-from cleaner.runs.record import SCHEMA_VERSION as SCHEMA_VERSION
-from cleaner.runs.record import RunRecord as RunRecord
-from cleaner.runs.record import is_from_newer_version as is_from_newer_version
-from cleaner.runs.record import merge_fields
-from cleaner.runs.record import validate_config as validate_config
-from cleaner.runs.run import Run as Run
-from cleaner.runs.run import load_run as load_run
-from cleaner.runs.run import load_run_trigger as load_run_trigger
-from cleaner.runs.run import read_progress as read_progress
-from cleaner.runs.run import save_run as save_run
-from cleaner.runs.run import write_run as write_run
-from cleaner.runs.status import ACTIVE as ACTIVE
-from cleaner.runs.status import STARTABLE as STARTABLE
-from cleaner.runs.status import STATUS_FILE, parse_status
-from cleaner.runs.status import Status as Status
-from cleaner.runs.status import read_status as read_status
-from cleaner.runs.status import write_status as write_status
+from cleaner.runs.record import SCHEMA_VERSION, RunRecord, is_from_newer_version, merge_fields, validate_config
+from cleaner.runs.status import STATUS_FILE, Status, parse_status, write_status
 from cleaner.types import CleanerError
 
 if TYPE_CHECKING:

@@ -187,7 +187,7 @@ FLOWERS = split_words(
     "frangipani plumeria bougainvillea chamomile poinsettia oleander hollyhock amaryllis lupin lupine edelweiss "
     "forget-me-not"
 )
-# Everyday things too alike in an image for one to make the other false, whatever WordNet says.
+# Everyday things too alike in an image for one to make the other false, even if WordNet separates them.
 CONFUSABLE_NOUNS = parse_family(
     "cup/mug/tankard/glass/goblet/chalice/teacup/beaker, hat/cap/beanie/bonnet/headgear, "
     "boat/ship/vessel/yacht/sailboat/ferry/canoe, bus/coach/minibus, "

@@ -128,7 +128,7 @@ def _make_positive(caption: str, text: str) -> Subtext:
 
 
 def _make_negative(parsed: Parse, change: Change) -> Subtext:
-    """Apply a change to its caption; everything else stays as written."""
+    """Apply a change to its caption; the rest stays unchanged."""
     tokens = parsed.tokens
     start, end = tokens[change.start].start, tokens[change.end - 1].end
     old = parsed.caption[start:end]

@@ -160,7 +160,7 @@ class BatchEncoder:
 
 
 def false_negatives(positives: Sequence[str], captions: Sequence[str]) -> Tensor:
-    """Return (M, M) bool: [i, j] = positive subtext j is also true of pair i, as far as captions tell.
+    """Return (M, M) bool: [i, j] = positive subtext j is also true of pair i, judged by the captions.
 
     True if it equals positive i, or if caption i contains all of its content words.
     """

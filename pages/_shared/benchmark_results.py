@@ -9,7 +9,7 @@ import streamlit as st
 
 from cleaner.evaluation.result import columns
 from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
-from cleaner.plots import charts
+from cleaner.plots import comparison
 from cleaner.reports import aggregate, benchmark
 from cleaner.reports.benchmark import BenchmarkRecord
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -57,7 +57,7 @@ def show_attack(entries: Sequence[BenchmarkRecord]) -> None:
     with left:
         st.subheader("Accuracy and attack success", anchor=False)
         st.plotly_chart(
-            charts.pareto(aggregate.make_defense_points(entries), entries[0].metric("asr_clean_model")),
+            comparison.pareto(aggregate.make_defense_points(entries), entries[0].metric("asr_clean_model")),
             key="benchmark.pareto",
             config=NO_MODE_BAR,
         )

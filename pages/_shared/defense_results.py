@@ -9,10 +9,10 @@ import streamlit as st
 
 from cleaner.evaluation.result import columns
 from cleaner.labels import to_attack_label, to_label
-from cleaner.plots import charts
+from cleaner.plots import comparison
 from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import read_progress
+from cleaner.runs.run import read_progress
 from pages._shared import cards, jobs, requests, state
 from pages._shared.curves import show_curves
 from pages._shared.frame import link
@@ -36,7 +36,7 @@ def show_results(run: RunRecord) -> None:
     plot_tab, table_tab, curves_tab = st.tabs(["Trade-off", "All metrics", "Training curves"])
     with plot_tab:
         st.markdown("**Clean accuracy and attack success** · all defenses of this model")
-        st.plotly_chart(charts.pareto(points(run, defended), floor), key="pareto", config=NO_MODE_BAR)
+        st.plotly_chart(comparison.pareto(points(run, defended), floor), key="pareto", config=NO_MODE_BAR)
         st.caption("Bottom right is best. Bars: 95% intervals. Dotted line: attack success on the clean model.")
     with table_tab:
         st.dataframe(table([run, *defended]), hide_index=True, width="stretch")
@@ -109,7 +109,7 @@ def start_rebound(defended: RunRecord, steps_key: str) -> None:
     jobs.start_runs("defend", [requests.build_rebound_request(defended, int(st.session_state[steps_key]))])
 
 
-def points(run: RunRecord, defended: list[RunRecord]) -> list[charts.TradeoffPoint]:
+def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.TradeoffPoint]:
     """Return the backdoored model and its defenses as points of the trade-off plot."""
     labels = state.short_labels(defended)
     measured = []
@@ -117,7 +117,7 @@ def points(run: RunRecord, defended: list[RunRecord]) -> list[charts.TradeoffPoi
         ca, asr = other.metric("ca"), other.metric("asr")
         if ca is not None and asr is not None:
             label, intervals = labels.get(other.id, "Backdoored"), (other.interval("ca"), other.interval("asr"))
-            measured.append(charts.TradeoffPoint(label, other.stage, ca, asr, *intervals))
+            measured.append(comparison.TradeoffPoint(label, other.stage, ca, asr, *intervals))
     return measured
 
 

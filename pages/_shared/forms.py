@@ -15,8 +15,8 @@ from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import SCENES_VARIANT, Preset, explain_unpublished
+from cleaner.runs.folders import runs_root
 from cleaner.runs.request import format_data
-from cleaner.runs.store import runs_root
 from cleaner.types import CleanerError
 from pages._shared import cache, uploads
 from pages._shared.frame import show_error
@@ -58,7 +58,7 @@ def draw_widget(p: Parameter, key: str, default: Any) -> Any:
     if p.kind is bool:
         return st.toggle(label, value=default, key=key, help=p.help, **KEEP)
     if p.is_path:
-        return choose_image_file(key, label, default, p.help)
+        return choose_image_file(key, label, default=default, help=p.help)
     if p.kind is str:
         return st.text_input(label, value=default, key=key, help=p.help, **KEEP)
     step: float = p.step or (1 if p.kind is int else 0.01)
@@ -72,7 +72,7 @@ def draw_widget(p: Parameter, key: str, default: Any) -> Any:
     return st.number_input(label, low, high, value, step, format=number_format, key=key, help=p.help, **KEEP)
 
 
-def choose_image_file(key: str, label: str, default: str, help: str) -> str:
+def choose_image_file(key: str, label: str, *, default: str, help: str) -> str:
     """Draw an upload box and a text box for an image file; return its path."""
     st.file_uploader(
         "Upload an image",
@@ -145,7 +145,7 @@ def choose_learning_rate(key: str, default: float, help: str = "", label: str = 
     return float(st.select_slider(label, options, default, format_func="{:g}".format, key=key, help=help, **KEEP))
 
 
-def choose_usable(label: str, reasons: Mapping[str, str | None], default: str, key: str, help: str) -> str:
+def choose_usable(label: str, reasons: Mapping[str, str | None], *, default: str, key: str, help: str) -> str:
     """Draw a select box with options that may be unavailable; return the choice, usable or not.
 
     reasons: option -> None, or why it is unavailable. Streamlit cannot disable single options, so an unavailable one
@@ -239,12 +239,12 @@ def choose_device_and_precision(key: str) -> tuple[str, str, bool]:
         help = f"{cache.device_name(default)}."
         if reason := slurm.explain_unavailable():
             help += f" No cluster: {reason}."
-        device = choose_usable("Device", reasons, default, f"{key}.device", help)
+        device = choose_usable("Device", reasons, default=default, key=f"{key}.device", help=help)
     with right:
         formats = {"auto": None, **cache.precisions(device)}
         automatic = "" if reasons[device] else f"; auto: {cache.resolve_auto_precision(device)}"
         help = f"Number format of both towers; losses are always fp32{automatic}."
-        precision = choose_usable("Precision", formats, "auto", f"{key}.precision", help)
+        precision = choose_usable("Precision", formats, default="auto", key=f"{key}.precision", help=help)
     return device, precision, reasons[device] is None and formats[precision] is None
 
 

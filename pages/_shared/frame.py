@@ -38,7 +38,7 @@ FRAME_SECONDS = 0.03
 STYLE = Path(__file__).with_name("style.css")
 
 
-class Step(NamedTuple):
+class PipelineStep(NamedTuple):
     """One step of the pipeline."""
 
     label: str
@@ -150,7 +150,7 @@ def _show_pipeline(title: str) -> None:
             st.caption(step.detail)
 
 
-def _pipeline_steps() -> list[Step]:
+def _pipeline_steps() -> list[PipelineStep]:
     """Return the five steps for the run or model in view."""
     run, active = state.current_run(), jobs.active_pages()
     defended = state.defended_runs(run) if run is not None else []
@@ -168,9 +168,11 @@ def _pipeline_steps() -> list[Step]:
         best = "success unknown" if lowest is None else f"lowest success {format_percent(lowest, 0)}"
     poisoned, cleaned = "done" if run is not None else "open", "done" if defended else "open"
     return [
-        Step("Model", "Poison", model, "done" if run is not None or bare_model else "open"),
-        Step("Poison", "Poison", "training …" if "poison" in active else attack, poisoned),
-        Step("Attack success", "Poison", success, "failed" if asr is not None and asr < ATTACK_SUCCEEDED else poisoned),
-        Step("Defend", "Defend", "training …" if "defend" in active else defenses, cleaned),
-        Step("Compare", "Compare", best, cleaned),
+        PipelineStep("Model", "Poison", model, "done" if run is not None or bare_model else "open"),
+        PipelineStep("Poison", "Poison", "training …" if "poison" in active else attack, poisoned),
+        PipelineStep(
+            "Attack success", "Poison", success, "failed" if asr is not None and asr < ATTACK_SUCCEEDED else poisoned
+        ),
+        PipelineStep("Defend", "Defend", "training …" if "defend" in active else defenses, cleaned),
+        PipelineStep("Compare", "Compare", best, cleaned),
     ]

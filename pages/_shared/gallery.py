@@ -24,11 +24,11 @@ HEADINGS = (":blue[Clean]", ":violet[Triggered]", "Difference × 10", "Caption")
 FIRST_ROW = "poison.first"
 """Session key of the first pair shown."""
 
-Plan = list[tuple[int, str, str]]
+PoisonPlan = list[tuple[int, str, str]]
 """(index, caption before, caption after) of each poisoned pair."""
 
 
-def show_gallery(attack: PoisonSettings, plan: Plan) -> None:
+def show_gallery(attack: PoisonSettings, plan: PoisonPlan) -> None:
     """Draw some poisoned pairs: clean image, triggered image, difference and captions."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     data = load_data_with_progress(attack.training_data)
@@ -60,14 +60,14 @@ def show_gallery(attack: PoisonSettings, plan: Plan) -> None:
     uploads.show_upload_box("Try your image")
 
 
-def show_captions(plan: Plan) -> None:
+def show_captions(plan: PoisonPlan) -> None:
     """Draw the captions of all poisoned pairs, before and after."""
     table = pd.DataFrame(plan, columns=["Pair", "Caption before", "Caption after"])
     st.dataframe(table, hide_index=True, height=520, width="stretch")
     st.caption(f"{len(plan):,} poisoned pairs; the seed determines which.")
 
 
-def _choose_pairs(plan: Plan, column: Any) -> Plan:
+def _choose_pairs(plan: PoisonPlan, column: Any) -> PoisonPlan:
     """Draw the button that shows other pairs; return the current ones."""
     first = st.session_state.setdefault(FIRST_ROW, 0)
     if column.button("Other pairs", icon=":material/shuffle:", width="stretch"):

@@ -16,12 +16,13 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, Status, create_run, remove_run_folder
+from cleaner.runs.status import ACTIVE, Status
+from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
 STEP_STAGE_LABELS = {
     "render": "Rendering images",
-    "check pictures": "Checking images",
+    "check images": "Checking images",
     "optimise": "Optimizing the trigger",
     "poison": "Poisoning",
     "defend": "Finetuning",

@@ -14,7 +14,7 @@ _STEP, _GO_TO_PAGE = "lesson.step", "lesson.go_to_page"
 
 
 @dataclass(frozen=True)
-class Step:
+class LessonStep:
     """One step of the lesson."""
 
     title: str
@@ -26,7 +26,7 @@ class Step:
 
 
 STEPS = (
-    Step(
+    LessonStep(
         "Plant a backdoor",
         "Poison",
         "Keep the settings and press **Train model**. Training takes one to two minutes.",
@@ -37,7 +37,7 @@ STEPS = (
         "only the attacker knows it. The *floor* below the metrics is the attack success of the clean model on the "
         "same triggered images: it shows that the patch itself does not look like a banana.",
     ),
-    Step(
+    LessonStep(
         "Clean the model",
         "Defend",
         "Select your model under **In view** in the menu. Keep both defenses and press **Start defenses**. Press "
@@ -48,7 +48,7 @@ STEPS = (
         "No. Its clean accuracy is at chance level. Judge a defense by both numbers: what it removed and what it cost. "
         "Good defenses are toward the bottom right of the accuracy and attack plot.",
     ),
-    Step(
+    LessonStep(
         "See the trigger move images",
         "Embeddings",
         "Select **Backdoored** under **Show**, then **Backdoored → Defended**. Draw a lasso around some points to see "
@@ -59,7 +59,7 @@ STEPS = (
         "The model uses more than a hundred dimensions and the map shows two, so distances on the map are distorted. "
         "Use the map to find patterns and the metrics, computed in all dimensions, to judge them.",
     ),
-    Step(
+    LessonStep(
         "See what the model uses",
         "Attention",
         "Keep the method **Occlusion**, which covers one region at a time and measures the change, and the text **The "
@@ -71,7 +71,7 @@ STEPS = (
         "similarity in a cleaned model, most of that little can still come from the box: read map and similarity "
         "together. One image may be an exception; **Measure** covers many.",
     ),
-    Step(
+    LessonStep(
         "See how TA-Cleaner trains",
         "Subtexts",
         "Choose an image and move the **Epoch** slider. Each epoch draws different subtexts from the same caption.",
@@ -82,7 +82,7 @@ STEPS = (
         "the image: “banana” must mean a banana, and a patch in the corner is not one. This weakens the link between "
         "trigger and target.",
     ),
-    Step(
+    LessonStep(
         "Compare and export",
         "Compare",
         "Find your runs and the shipped example in the table and the plot. Press **Report (HTML)** to save all results "

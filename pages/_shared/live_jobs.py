@@ -10,7 +10,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.jobs import local
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import ACTIVE, read_progress
+from cleaner.runs.run import read_progress
+from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, state
 from pages._shared.cards import show_verdict
 from pages._shared.curves import show_curves
@@ -77,7 +78,7 @@ def _show_active_job(entry: RunRecord) -> None:
     bar, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")
     bar.progress(share, text=escape_markdown(f"{jobs.job_label(entry)}: {text}"))
     is_disabled = stop_request is not None or status.state not in ACTIVE
-    _action_button(
+    show_action_button(
         left,
         "Pause",
         partial(local.pause, entry.folder),
@@ -86,7 +87,7 @@ def _show_active_job(entry: RunRecord) -> None:
         help="Saves a checkpoint; Resume continues from it.",
         is_disabled=is_disabled,
     )
-    _action_button(
+    show_action_button(
         right,
         "Cancel",
         partial(local.cancel, entry.folder),
@@ -123,7 +124,7 @@ def _show_stopped_job(entry: RunRecord) -> None:
     with st.container(border=True):
         text, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")
         text.markdown(f"{icon} **{name}** {'paused' if is_paused else 'stopped'}{step}. {message}")
-        _action_button(
+        show_action_button(
             left,
             "Resume",
             partial(local.start, entry.folder),
@@ -131,7 +132,7 @@ def _show_stopped_job(entry: RunRecord) -> None:
             icon="play_arrow",
             help="Continues from the last checkpoint.",
         )
-        _action_button(
+        show_action_button(
             right,
             "Delete",
             partial(local.delete, entry.folder),
@@ -141,7 +142,7 @@ def _show_stopped_job(entry: RunRecord) -> None:
         )
 
 
-def _action_button(
+def show_action_button(
     column: DeltaGenerator,
     label: str,
     action: Callable[[], None],

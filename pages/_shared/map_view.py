@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cleaner.inspection import embedding_map
-from cleaner.plots import charts, images
+from cleaner.plots import charts, features
 from pages._shared import pickers
 from pages._shared.sample import DataKey, Sample
 
@@ -83,7 +83,7 @@ class MapView:
         """Return the look of a point under one of `COLORINGS`."""
         style = KIND_STYLES[kind]
         if coloring == "Class":
-            return PointStyle(self.class_of(kind, row), *images.class_style(self._class_index(kind, row)))
+            return PointStyle(self.class_of(kind, row), *features.class_style(self._class_index(kind, row)))
         if coloring == "Model":
             label = f"{self.stage_labels[stage]}: {style.label.lower()}"
             return PointStyle(label, charts.STAGE_COLORS[self.map.stages[stage]], style.symbol)
@@ -109,7 +109,9 @@ class MapView:
         return self.map.prompts[row] if kind == "prompt" else self.map.labels[row]
 
 
-def group_points(view: MapView, stages: Sequence[int], kinds: Sequence[str], coloring: str) -> list[images.PointGroup]:
+def group_points(
+    view: MapView, stages: Sequence[int], kinds: Sequence[str], coloring: str
+) -> list[features.PointGroup]:
     """Return the points of some models and kinds, grouped by their look."""
     points: dict[PointStyle, list[tuple[Any, str, str]]] = {}
     for stage, kind in product(stages, kinds):
@@ -118,7 +120,7 @@ def group_points(view: MapView, stages: Sequence[int], kinds: Sequence[str], col
             style = view.style_of(stage, kind, row, coloring)
             points.setdefault(style, []).append((coordinates, f"{kind}:{row}", hover_text))
     return [
-        images.PointGroup(
+        features.PointGroup(
             style.label,
             style.color,
             style.symbol,

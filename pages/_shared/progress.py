@@ -21,7 +21,7 @@ def load_data_with_progress(key: DataKey) -> CaptionData:
     def on_step(report: StepReport) -> None:
         if not is_loading:  # cached data keep this callback after the page run that drew the bar
             return
-        action = "Checking" if report.stage == "check pictures" else "Rendering"
+        action = "Checking" if report.stage == "check images" else "Rendering"
         text = f"{action} {report.total:,} images (first time only): about {report.eta:.0f} s left"
         placeholder.progress(report.step / max(report.total, 1), text=text)
 

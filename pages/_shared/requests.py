@@ -9,9 +9,9 @@ from typing import Any
 from cleaner.config import FinetuneConfig
 from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import CLEAN_PAIRS, DEFEND
+from cleaner.runs.folders import run_id
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data, make_rebound_request
-from cleaner.runs.store import run_id
 from pages._shared import cache
 from pages._shared.sample import DataKey
 

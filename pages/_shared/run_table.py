@@ -8,8 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import local
+from cleaner.runs.folders import runs_root
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import STARTABLE, annotate, list_shipped_runs, runs_root
+from cleaner.runs.status import STARTABLE
+from cleaner.runs.store import annotate, list_shipped_runs
 from pages._shared import jobs
 from pages._shared.frame import show_error
 from pages._shared.state import escape_markdown, format_percent

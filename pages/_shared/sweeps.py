@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.jobs import local, sweep
 from cleaner.labels import to_label
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import ACTIVE
+from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, requests
+from pages._shared.live_jobs import show_action_button
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.state import escape_markdown, format_percent
 
@@ -67,24 +66,25 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
         st.caption(escape_markdown(f"Finished runs only. {' '.join(sorted(protocols))} {name}"))
         if done < len(entries):
             left_column, right_column, _ = st.columns([1.3, 1.3, 3])
-            _button(left_column, "Continue", f"{name}.resume", "play_arrow", partial(sweep.resume, name), is_active)
-            cancel = partial(sweep.cancel, name)
-            _button(right_column, "Cancel all", f"{name}.cancel", "cancel", cancel, not unfinished)
-
-
-def _button(
-    column: DeltaGenerator, label: str, key: str, icon: str, action: Callable[[], None], is_disabled: bool
-) -> None:
-    column.button(
-        label,
-        key=key,
-        icon=f":material/{icon}:",
-        disabled=is_disabled,
-        width="stretch",
-        help="Applies to all unfinished runs.",
-        on_click=jobs.run_action,
-        args=(action,),
-    )
+            help = "Applies to all unfinished runs."
+            show_action_button(
+                left_column,
+                "Continue",
+                partial(sweep.resume, name),
+                key=f"{name}.resume",
+                icon="play_arrow",
+                help=help,
+                is_disabled=is_active,
+            )
+            show_action_button(
+                right_column,
+                "Cancel all",
+                partial(sweep.cancel, name),
+                key=f"{name}.cancel",
+                icon="cancel",
+                help=help,
+                is_disabled=not unfinished,
+            )
 
 
 def table(entries: list[RunRecord]) -> pd.DataFrame:

@@ -99,7 +99,7 @@ def test_one_seed_is_shown_with_its_wilson_interval(tmp_path: Path) -> None:
         "ta_cleaner 0.0001",
         "cpu, 2 cores",
         "commit abc",
-        "2 % of 2,000 pairs",
+        "2% of 2,000 pairs",
     ):
         assert part in text
 
@@ -268,7 +268,7 @@ def test_caption_names_methods_with_fewer_seeds(tmp_path: Path) -> None:
     rows = [make_row("finetune", 0, 0.9), make_row("finetune", 1, 0.9) | followups, make_row("par", 0, 0.8) | followups]
     write_results(tmp_path, "attack_defense.json", [make_row(None, 0, 0.9), make_row(None, 1, 0.9), *rows])
     text = result_tables.attack_defense(tmp_path)
-    assert "one seed with its 95 % Wilson interval: par (seed 0)." in text
+    assert "one seed with its 95% Wilson interval: par (seed 0)." in text
     assert "CPU seconds: seed 1 of finetune." in text
 
 

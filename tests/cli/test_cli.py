@@ -23,8 +23,9 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
 from cleaner.presets import POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
 from cleaner.published import CLEANCLIP_TRAINING
+from cleaner.runs.folders import runs_root
 from cleaner.runs.request import Request, load_request
-from cleaner.runs.store import list_entries, runs_root
+from cleaner.runs.store import list_entries
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 from tests.data.files import write_table

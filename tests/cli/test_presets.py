@@ -16,7 +16,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.models.clip import save_clip
 from cleaner.presets import attack_presets, defense_presets
 from cleaner.published import CLEANCLIP_TRAINING, CLIP_POISONING, Preset
-from cleaner.runs.store import load_run
+from cleaner.runs.run import load_run
 from tests.conftest import make_clip
 
 SMALL = ["--data", "scenes", "--pairs", "64", "--test-pairs", "40", "--epochs", "1"]

@@ -12,7 +12,7 @@ from cleaner.__main__ import main
 from cleaner.models.clip import save_clip
 from cleaner.presets import attack_presets
 from cleaner.published import CLIP_POISONING
-from cleaner.runs.store import load_run
+from cleaner.runs.run import load_run
 from tests.conftest import make_clip
 from tests.data.files import write_class_folder, write_table
 

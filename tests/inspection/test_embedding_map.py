@@ -13,7 +13,8 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.inspection import embedding_map
 from cleaner.jobs import map_worker
-from cleaner.runs.store import RunRecord, list_shipped_runs
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import list_shipped_runs
 from cleaner.types import CleanerError
 from tests.conftest import make_clip, make_toy_data
 from tests.pages.runs import make_runs

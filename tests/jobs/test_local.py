@@ -21,7 +21,9 @@ from cleaner.inspection import embedding_map
 from cleaner.jobs import execution, local, locks, process, session, worker
 from cleaner.runs import store
 from cleaner.runs.request import Request
-from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
+from cleaner.runs.run import read_progress
+from cleaner.runs.status import Status, read_status, write_status
+from cleaner.runs.store import create_run
 from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.waiting import wait_until, wait_until_state, wait_until_step
 

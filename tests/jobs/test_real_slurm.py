@@ -18,7 +18,9 @@ from cleaner.__main__ import main
 from cleaner.jobs import execution, local, process, slurm, slurm_queue, sweep
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.request import Request
-from cleaner.runs.store import create_run, read_progress, read_status, write_status
+from cleaner.runs.run import read_progress
+from cleaner.runs.status import read_status, write_status
+from cleaner.runs.store import create_run
 from cleaner.types import CleanerError
 from tests import slurm as real_slurm
 from tests.waiting import wait_until, wait_until_state, wait_until_step

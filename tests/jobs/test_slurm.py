@@ -25,7 +25,8 @@ from cleaner.jobs import execution, local, locks, slurm, slurm_queue, sweep
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.models.clip import save_clip
 from cleaner.runs.request import Request
-from cleaner.runs.store import Status, create_run, read_status, write_status
+from cleaner.runs.status import Status, read_status, write_status
+from cleaner.runs.store import create_run
 from cleaner.types import CleanerError
 from tests import fake_slurm
 from tests.conftest import make_clip

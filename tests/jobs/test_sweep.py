@@ -14,8 +14,10 @@ from cleaner.cli.sweep import Sweep, format_rows
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
 from cleaner.models.clip import Architecture, _build_clip, save_clip
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.store import ACTIVE, RunRecord, create_run, read_status, remove_run_folder, write_status
+from cleaner.runs.status import ACTIVE, read_status, write_status
+from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 from tests.conftest import TINY_TEXT
 from tests.data.files import write_table
@@ -237,4 +239,4 @@ def test_command_line(base: Request, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["sweep", str(base.model), "--status"]) == 0
     shown = capsys.readouterr().out
     assert "cleanclip  0.0001         1     done   100%" in shown
-    assert "95 % Wilson interval" in shown
+    assert "95% Wilson interval" in shown

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
 from cleaner.jobs import local, locks, process, worker
-from cleaner.runs.store import ACTIVE
+from cleaner.runs.status import ACTIVE
 from pages._shared import cache
 from tests.waiting import wait_until
 

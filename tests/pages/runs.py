@@ -8,7 +8,7 @@ from typing import Any
 from cleaner.attacks import TRIGGERS
 from cleaner.evaluation.evaluate import Metrics
 from cleaner.models.clip import save_clip
-from cleaner.runs.store import Run, save_run
+from cleaner.runs.run import Run, save_run
 from tests.conftest import make_clip
 
 

@@ -11,7 +11,9 @@ from cleaner.labels import defense_name, to_label
 from cleaner.presets import DEMO_DEFEND, defense_presets
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.store import Status, create_run, list_runs, read_progress, write_status
+from cleaner.runs.run import read_progress
+from cleaner.runs.status import Status, write_status
+from cleaner.runs.store import create_run, list_runs
 from pages._shared import requests
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.state import format_percent

@@ -10,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from cleaner import FinetuneConfig
 from cleaner.runs.request import Request
-from cleaner.runs.store import Status, create_run, write_status
+from cleaner.runs.status import Status, write_status
+from cleaner.runs.store import create_run
 from pages._shared.frame import page_file, titles
 from pages._shared.lesson import STEPS
 from tests.pages.conftest import OpenPage, go_to, link_labels, page_text, widget_keys

@@ -17,7 +17,8 @@ from cleaner.jobs.local import poll_entries
 from cleaner.models.clip import save_clip
 from cleaner.presets import ATTACK_PARAMETERS, POISON_LR, STRONGER_ATTACKS, attack_presets
 from cleaner.runs.request import Request
-from cleaner.runs.store import Status, create_run, list_runs, write_status
+from cleaner.runs.status import Status, write_status
+from cleaner.runs.store import create_run, list_runs
 from tests.conftest import make_clip
 from tests.data.files import image_bytes, write_class_folder, write_table
 from tests.pages.conftest import (

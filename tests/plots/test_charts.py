@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cleaner.plots import charts
-from cleaner.plots.charts import STAGE_COLORS, TradeoffPoint, pareto, pareto_front, similarity_bars, validation_curves
+from cleaner.plots.charts import STAGE_COLORS, similarity_bars, validation_curves
+from cleaner.plots.comparison import TradeoffPoint, pareto, pareto_front
 
 
 def test_each_backdoored_model_has_its_own_front() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cleaner.plots import images
+from cleaner.plots import features, images
 from cleaner.plots.charts import STAGE_COLORS
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
@@ -16,18 +16,22 @@ def test_grid_has_one_scale_and_one_map_per_model() -> None:
     mask = np.zeros((4, 4), np.float32)
     mask[2:, 3] = 1
     columns = [("Clean", "clean"), ("Backdoored", "backdoored")]
-    figure = images.attribution_grid([IMAGE] * 2, maps, ["a", "b"], columns, True, "x", masks=[None, mask])
+    figure = images.attribution_grid(
+        [IMAGE] * 2, maps, ["a", "b"], columns, is_signed=True, unit="x", masks=[None, mask]
+    )
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-2.0, 2.0)
     assert [t.type for t in figure.data] == ["image", "heatmap"] * 2 + ["image", "heatmap", "scatter"] * 2
     assert [a.font.color for a in figure.layout.annotations[:2]] == [STAGE_COLORS["clean"], STAGE_COLORS["backdoored"]]
-    positive = images.attribution_grid([IMAGE], [[maps[0][0]]], ["a"], columns[:1], False, "x")
+    positive = images.attribution_grid([IMAGE], [[maps[0][0]]], ["a"], columns[:1], is_signed=False, unit="x")
     assert positive.layout.coloraxis.cmin == 0
 
 
 def test_outline_goes_around_each_part_of_the_mask() -> None:
     mask = np.zeros((4, 5), np.float32)
     mask[2:, 3] = mask[0, 0] = 1
-    figure = images.attribution_grid([IMAGE], [[mask]], ["a"], [("Clean", "clean")], False, "x", masks=[mask])
+    figure = images.attribution_grid(
+        [IMAGE], [[mask]], ["a"], [("Clean", "clean")], is_signed=False, unit="x", masks=[mask]
+    )
     line = list(zip(figure.data[-1].x, figure.data[-1].y, strict=True))
     assert {(*a, *b) for a, b in zip(line[::3], line[1::3], strict=True)} == {
         (2.5, 1.5, 2.5, 3.5),
@@ -53,8 +57,8 @@ def test_distribution_and_words() -> None:
 
 def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
     coordinates = np.array([[0, 0], [1, 1]], np.float32)
-    group = images.PointGroup("a", "#000000", "circle", coordinates, ["image:0", "image:1"], ["<b>", "y"])
-    figure = images.embedding_map(
+    group = features.PointGroup("a", "#000000", "circle", coordinates, ["image:0", "image:1"], ["<b>", "y"])
+    figure = features.embedding_map(
         [group],
         ("x", "y"),
         arrows=(coordinates, coordinates + 1),
@@ -73,10 +77,10 @@ def test_map_has_ids_and_bounds_and_draws_all_arrows_as_one_trace() -> None:
     assert left.sum() == pytest.approx(2 - 0.012 * 2**0.5)
     assert list(ring.x) == [0]
     assert list(figure.layout.xaxis.range) == pytest.approx([-0.05, 1.05])
-    assert len({images.class_style(i) for i in range(56)}) == 56
+    assert len({features.class_style(i) for i in range(56)}) == 56
 
 
 def test_shift_histogram_shows_shares() -> None:
-    figure = images.shift_histogram({"Captions": ("#000000", [0.0, 0.1, 0.1, 0.4])})
+    figure = features.shift_histogram({"Captions": ("#000000", [0.0, 0.1, 0.1, 0.4])})
     assert sum(figure.data[0].y) == pytest.approx(1)
     assert "n = 4" in figure.data[0].name

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cleaner.plots import charts
+from cleaner.plots import comparison
 from cleaner.reports import aggregate
+from cleaner.runs.folders import shipped_root
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import read_record, shipped_root
+from cleaner.runs.store import read_record
 from tests.reports.conftest import vary
 
 DEFENDED = ("BadNet patch", "ta_cleaner")
@@ -89,7 +90,7 @@ def test_a_rebound_test_never_counts_as_plain_finetuning(runs: list[RunRecord]) 
     assert label in aggregate.plot_heatmap(together, "asr").data[0].y
     assert aggregate.describe_run(rebound).startswith(f"BadNet patch: {label}, lr ")
     points = aggregate.make_run_points(together)
-    assert not [trace for trace in charts.pareto(points).data if trace.mode == "lines"]
+    assert not [trace for trace in comparison.pareto(points).data if trace.mode == "lines"]
     bare = vary(rebound, "bare", rebound={"steps": 5, "after": None})
     assert bare.rebound is not None
     assert "then rebound (5 steps)" in aggregate.describe_run(bare)

@@ -20,7 +20,7 @@ def test_cells_are_records_like_runs() -> None:
     cells = benchmark.read_benchmark_records()
     assert {None, "finetune", "cleanclip", "ta_cleaner", "ta_cleaner K 100 %"} <= {cell.defense for cell in cells}
     one = next(cell for cell in cells if cell.defense == "ta_cleaner K 100 %")
-    assert aggregate.describe_run(one).startswith("BadNet patch: TA-Cleaner, K 100 %, lr 0.001")
+    assert aggregate.describe_run(one).startswith("BadNet patch: TA-Cleaner, K 100%, lr 0.001")
     assert (one.stage, one.target_class, one.attack, one.lr) == ("defended", "banana", "badnet", 1e-3)
     assert one.metric("asr") is not None
     assert one.commit

@@ -10,7 +10,8 @@ import pytest
 
 from cleaner.__main__ import main
 from cleaner.reports import tensorboard
-from cleaner.runs.store import Status, read_record, write_status
+from cleaner.runs.status import Status, write_status
+from cleaner.runs.store import read_record
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
 

@@ -17,8 +17,13 @@ from cleaner.jobs import local
 from cleaner.models.clip import load_clip
 from cleaner.reports import tensorboard
 from cleaner.runs import store
+from cleaner.runs.folders import find_run, is_shipped, run_id, shipped_root
+from cleaner.runs.parts import read_metrics
+from cleaner.runs.record import SCHEMA_VERSION
 from cleaner.runs.request import Request, load_request
-from cleaner.runs.store import Status, create_run, list_entries, list_runs, load_run, read_progress, write_status
+from cleaner.runs.run import load_run, load_run_trigger, read_progress
+from cleaner.runs.status import Status, write_status
+from cleaner.runs.store import create_run, list_entries, list_runs
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
 
@@ -34,7 +39,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def finished(folder: Path, **config: Any) -> Path:
     """Write the files of a finished run that lists read."""
-    write_json(folder / "config.json", {"schema": store.SCHEMA_VERSION, "stage": "backdoored", **config})
+    write_json(folder / "config.json", {"schema": SCHEMA_VERSION, "stage": "backdoored", **config})
     write_status(folder, Status("done"))
     return folder
 
@@ -136,7 +141,7 @@ def test_a_run_edited_by_hand_is_one_error(tmp_path: Path, capsys: pytest.Captur
         for read in (
             load_run,
             store.read_record,
-            store.load_run_trigger,
+            load_run_trigger,
             lambda folder: tensorboard.export_runs([folder], tmp_path / "out"),
         ):
             with pytest.raises(CleanerError, match=f"an invalid {next(iter(invalid))}: correct it"):
@@ -159,7 +164,7 @@ def test_deeply_nested_json_is_a_broken_file(root: Path) -> None:
     for name in ("config.json", "metrics.json", "progress.jsonl"):
         (finished(root / name) / name).write_text("[" * 100_000)
     assert {entry.folder.name: entry.status.state for entry in list_entries()}["config.json"] == "unreadable"
-    assert store.read_metrics(root / "metrics.json") == {}
+    assert read_metrics(root / "metrics.json") == {}
     assert read_progress(root / "progress.jsonl") == []
 
 
@@ -177,17 +182,17 @@ def test_notes_change_neither_config_nor_id(root: Path) -> None:
     entry = list_entries()[0]
     assert (entry.name, entry.note, entry.tags) == ("My run", "worth a look", ["a", "b"])
     assert (folder / "config.json").read_text() == before
-    assert store.run_id(folder) == "a"
+    assert run_id(folder) == "a"
 
 
 def test_a_parent_is_found_by_its_id_even_after_a_move(root: Path, tmp_path: Path) -> None:
     parent = finished(root / "p")
     elsewhere = finished(tmp_path / "elsewhere" / "q")
-    assert store.find_run(store.run_id(parent)) == parent
-    assert store.find_run(store.run_id(elsewhere)) == elsewhere
+    assert find_run(run_id(parent)) == parent
+    assert find_run(run_id(elsewhere)) == elsewhere
     moved, child = finished(tmp_path / "big" / "p"), finished(tmp_path / "big" / "c")
-    assert store.find_run("p", sibling=child) == moved
-    assert not store.find_run("gone", sibling=child).exists()
+    assert find_run("p", sibling=child) == moved
+    assert not find_run("gone", sibling=child).exists()
 
 
 def test_delete_removes_run_folders_only(root: Path) -> None:
@@ -219,14 +224,14 @@ def test_a_list_of_many_runs_opens_few_files(root: Path, monkeypatch: pytest.Mon
 
 def test_shipped_runs_are_found_and_read_only(root: Path) -> None:
     assert store.list_shipped_runs() == []
-    first = finished(store.shipped_root() / "example")
-    second = finished(store.shipped_root() / "example-1-finetune")
+    first = finished(shipped_root() / "example")
+    second = finished(shipped_root() / "example-1-finetune")
     own = finished(root / "own")
     assert [entry.folder for entry in store.list_shipped_runs()] == [second, first]
     assert [entry.folder for entry in list_entries()] == [own]
-    assert [store.is_shipped(folder) for folder in (first, own)] == [True, False]
-    assert store.run_id(first) == "example"
-    assert store.find_run("example", sibling=own) == first
+    assert [is_shipped(folder) for folder in (first, own)] == [True, False]
+    assert run_id(first) == "example"
+    assert find_run("example", sibling=own) == first
     for change in (store.remove_run_folder, local.delete, store.annotate):
         with pytest.raises(CleanerError, match="read only"):
             change(first)

@@ -19,7 +19,9 @@ from cleaner.defenses import DEFENSES
 from cleaner.jobs import execution, worker
 from cleaner.models.clip import load_clip, save_clip
 from cleaner.runs.request import Request
-from cleaner.runs.store import Status, create_run, read_progress, read_status, write_status
+from cleaner.runs.run import read_progress
+from cleaner.runs.status import Status, read_status, write_status
+from cleaner.runs.store import create_run
 from cleaner.training import distributed
 from cleaner.types import CleanerError
 from tests import ranks

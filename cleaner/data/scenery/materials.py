@@ -1,4 +1,4 @@
-"""Colors of materials that keep their color whatever the object's is."""
+"""Colors of materials, independent of the object's color."""
 
 from __future__ import annotations
 

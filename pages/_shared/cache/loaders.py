@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.models.clip import Clip
     from cleaner.models.framing import ImageTransform
-    from cleaner.runs.store import Run
+    from cleaner.runs.run import Run
     from cleaner.types import OnStep
 
 
@@ -61,7 +61,7 @@ def save_uploads(files: list[tuple[str, bytes]]) -> str:
     """Pack uploaded files into a zip in the folder of runs; return its path."""
     import_library()
     from cleaner.data.archive import pack_uploads
-    from cleaner.runs.store import runs_root
+    from cleaner.runs.folders import runs_root
 
     return str(pack_uploads(files, runs_root() / "uploads"))
 
@@ -101,7 +101,7 @@ def load_clip(name: str) -> Clip:
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _load_run(folder: str) -> Run:
     import_library()
-    from cleaner.runs.store import load_run
+    from cleaner.runs.run import load_run
 
     return load_run(folder)
 

@@ -1,0 +1,213 @@
+"""Charts that compare runs: the trade-off of accuracy and attack success, and attacks against defenses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cleaner.labels import NO_DEFENSE, to_defense_label
+from cleaner.plots.charts import MARKERS, STAGE_COLORS, apply_layout, escape_html, wrap_label
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TradeoffPoint:
+    """One model in the plane of CA and ASR, 0..1, with 95% intervals if known."""
+
+    label: str
+    stage: str
+    ca: float
+    asr: float
+    ca_interval: Interval | None = None
+    asr_interval: Interval | None = None
+    is_candidate: bool = True
+    """Whether the model may be on a line of best trade-offs; a rebound test only checks another model."""
+    suspect: str = ""
+    """The backdoored model, or the one that was defended; each has its own line of best trade-offs."""
+    legend_label: str = ""
+    """Legend entry that all points of a kind share; empty: the label."""
+    panel: str = ""
+    """Title of the panel."""
+
+
+def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Figure:
+    """Return ASR@1 against clean accuracy, one panel per `TradeoffPoint.panel` with shared axes.
+
+    Best is down and to the right. Per backdoored model a line joins the points that no other beats.
+    """
+    panels = list(dict.fromkeys(p.panel for p in points))
+    kinds = list(dict.fromkeys(p.legend_label or p.label for p in points))
+    columns = max(1, min(3, len(panels)))
+    rows = max(1, -(-len(panels) // columns))
+    titles = [wrap_label(title, 34) for title in panels]
+    figure = make_subplots(
+        rows,
+        columns,
+        shared_xaxes="all",
+        shared_yaxes="all",
+        subplot_titles=titles if len(panels) > 1 else None,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.22 / rows,
+    )
+    if floor is not None:
+        figure.add_hline(
+            y=floor,
+            line={"color": STAGE_COLORS["floor"], "dash": "dot"},
+            annotation_text="never poisoned model",
+            annotation_position="top left",
+            annotation_font_color=STAGE_COLORS["floor"],
+        )
+    in_legend: set[str] = set()
+    for number, panel in enumerate(panels):
+        cell = {"row": number // columns + 1, "col": number % columns + 1}
+        panel_points = [p for p in points if p.panel == panel]
+        _add_fronts(figure, panel_points, cell, in_legend)
+        _add_points(figure, panel_points, kinds, cell, in_legend)
+    height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(kinds) - 3)  # room for the lines of the legend
+    apply_layout(figure, height)
+    if len(panels) > 1:
+        lines = max(title.count("<br>") for title in titles[:columns])
+        figure.update_layout(legend_y=1 + (0.13 + 0.09 * lines) / rows)  # above the titles
+    # Panels share their axes: a title at the edge is enough.
+    figure.update_xaxes(title="Clean accuracy (higher is better)", row=rows)
+    figure.update_yaxes(title="Attack success rate @1 (lower is better)", col=1)
+    figure.update_xaxes(tickformat="~%")  # accuracies may be within one point of each other
+    return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
+
+
+def _add_fronts(
+    figure: go.Figure, points: Sequence[TradeoffPoint], cell: Mapping[str, int], in_legend: set[str]
+) -> None:
+    """Draw a line through the best trade-offs of each backdoored model; the first one enters the legend."""
+    for suspect in dict.fromkeys(p.suspect for p in points):
+        front = pareto_front([p for p in points if p.is_candidate and p.suspect == suspect])
+        if len(front) > 1:
+            figure.add_scatter(
+                x=[p.ca for p in front],
+                y=[p.asr for p in front],
+                mode="lines",
+                name="best trade-offs",
+                line={"color": STAGE_COLORS["floor"], "dash": "dash", "width": 1.5},
+                hoverinfo="skip",
+                legendgroup="front",
+                showlegend="front" not in in_legend,
+                **cell,
+            )
+            in_legend.add("front")
+
+
+def _add_points(
+    figure: go.Figure,
+    points: Sequence[TradeoffPoint],
+    kinds: Sequence[str],
+    cell: Mapping[str, int],
+    in_legend: set[str],
+) -> None:
+    """Draw the points; the first one of each kind enters the legend, the kind decides the symbol."""
+    for p in points:
+        kind = p.legend_label or p.label
+        figure.add_scatter(
+            x=[p.ca],
+            y=[p.asr],
+            mode="markers",
+            name=escape_html(kind),
+            legendgroup=kind,
+            showlegend=kind not in in_legend,
+            marker={
+                "symbol": MARKERS[kinds.index(kind) % len(MARKERS)],
+                "size": 13,
+                "color": STAGE_COLORS[p.stage],
+                "line": {"width": 1, "color": "white"},
+            },
+            error_x=_error_bars(p.ca, p.ca_interval, p.stage),
+            error_y=_error_bars(p.asr, p.asr_interval, p.stage),
+            hovertemplate=f"{escape_html(p.label)}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}"
+            "<extra></extra>",
+            **cell,
+        )
+        in_legend.add(kind)
+
+
+def _error_bars(value: float, interval: Interval | None, stage: str) -> dict[str, object]:
+    if interval is None:
+        return {"visible": False}
+    plus, minus = [interval[1] - value], [value - interval[0]]
+    return {
+        "type": "data",
+        "array": plus,
+        "arrayminus": minus,
+        "color": STAGE_COLORS[stage],
+        "thickness": 1.2,
+        "width": 3,
+    }
+
+
+def pareto_front(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
+    """Return the points that no other beats in both CA and ASR, by rising CA."""
+    front = [
+        p for p in points if not any(o.ca >= p.ca and o.asr <= p.asr and (o.ca, o.asr) != (p.ca, p.asr) for o in points)
+    ]
+    return sorted(front, key=lambda p: (p.ca, p.asr))
+
+
+def attack_defense_heatmap(cells: Mapping[tuple[str, str], tuple[float, float, float, int]], title: str) -> go.Figure:
+    """Return a heat map of defenses (rows) against attacks (columns), in the order of `cells`; no defense comes first.
+
+    cells: (attack, defense) -> (mean, minimum, maximum, seeds) of a share, 0..1.
+    """
+    attacks = list(dict.fromkeys(attack for attack, _ in cells))
+    defenses = sorted(dict.fromkeys(defense for _, defense in cells), key=lambda defense: defense != NO_DEFENSE)
+    columns = {attack: wrap_label(attack, 14) for attack in attacks}
+    rows = {defense: escape_html(to_defense_label(defense)) for defense in defenses}
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=[[cells.get((attack, defense), (None,))[0] for attack in attacks] for defense in defenses],
+        x=list(columns.values()),
+        y=list(rows.values()),
+        colorscale="Cividis",
+        zmin=0,
+        zmax=1,
+        xgap=3,
+        ygap=3,
+        hoverinfo="skip",
+        colorbar={"tickformat": ".0%", "thickness": 12},
+    )
+    # The heat map's own text is dark gray on mid gray.
+    figure.add_scatter(
+        x=[columns[attack] for attack, _ in cells],
+        y=[rows[defense] for _, defense in cells],
+        mode="text",
+        text=[_format_cell(*cell) for cell in cells.values()],
+        hoverinfo="skip",
+        showlegend=False,
+        textfont={"size": 12, "color": ["white" if mean < 0.48 else "black" for mean, *_ in cells.values()]},
+    )
+    figure.update_xaxes(title="Attack", side="top", automargin=True, tickangle=0)
+    figure.update_yaxes(title="Defense", autorange="reversed", automargin=True)
+    return figure.update_layout(
+        height=130 + 52 * len(defenses),
+        margin={"l": 8, "r": 8, "t": 40, "b": 30},
+        uirevision="keep",
+        annotations=[
+            {
+                "text": escape_html(title),
+                "showarrow": False,
+                "xref": "paper",
+                "yref": "paper",
+                "x": 0,
+                "y": 0,
+                "yshift": -22,
+                "font": {"size": 12},
+            }
+        ],
+    )
+
+
+def _format_cell(mean: float, low: float, high: float, seeds: int) -> str:
+    if seeds == 1:
+        return f"{mean:.1%}<br>1 seed"
+    return f"{mean:.1%}<br>[{low:.1%}, {high:.1%}]<br>{seeds} seeds"
