@@ -145,7 +145,7 @@ def test_metrics_round_trip_through_json(tiny_clip: Clip, toy_data: TensorData) 
 def test_poisoning_raises_asr_and_keeps_the_input_model(toy_data: TensorData) -> None:
     clip = make_clip("rn")
     before = clip.sha256()
-    run = poison(clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=30))
+    run = poison(clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=15))
     assert clip.sha256() == before
     assert run.stage == "backdoored"
     assert run.metrics is not None
