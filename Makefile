@@ -1,15 +1,28 @@
-# make run: the app. make test: all checks. Both create the virtual environment if it is missing.
+# make run: the app. make test: all checks. make quick: the fast ones. Each creates the virtual environment if it is missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+QUICK_TESTS := $(addprefix tests/, losses plots runs text/test_parse.py text/test_positive.py text/test_negative.py \
+	text/test_words.py attacks/test_badnet.py attacks/test_blended.py attacks/test_sig.py attacks/test_wanet.py \
+	data/test_augment.py data/test_images.py data/test_table.py evaluation/test_bootstrap.py evaluation/test_metrics.py \
+	evaluation/test_result.py models/test_framing.py benchmarks/test_budget.py benchmarks/test_methods.py \
+	benchmarks/test_tables.py test_architecture.py test_docs.py test_labels.py test_presets.py test_registry.py)
 
-.PHONY: run test slow lint tables plots demo clean
+.PHONY: run test quick quick-tests slow lint tables plots demo clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/python -m streamlit run app.py
 
+# A process per core, 8 at most: each loads torch. A file stays in one process, which shares its trained models.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# Lint, and the tests that train nothing and start no page: seconds instead of minutes.
+quick: $(VENV)/dev.stamp
+	$(MAKE) --no-print-directory -j2 lint quick-tests
+
+quick-tests: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -q $(QUICK_TESTS)
 
 slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow

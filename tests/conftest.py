@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ OPENAI = {
 }
 COLORS = {"red": (0.9, 0.1, 0.1), "green": (0.1, 0.8, 0.1), "blue": (0.1, 0.1, 0.9), "yellow": (0.9, 0.9, 0.1)}
 CLASSES = ["apple", "banana", "cup", "kite"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache of Scenes images for all tests of this process; no test reads or writes the user's cache or runs."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLEANER_CACHE", str(folder))
+        patch.setenv("CLEANER_RUNS", str(tmp_path_factory.mktemp("runs")))
+        yield folder
 
 
 def make_clip(kind: str = "vit", seed: int = 0) -> Clip:

@@ -25,7 +25,7 @@ from tests.conftest import make_clip, make_toy_data
 # 15 pairs for two processes: shares differ in size and in the number of drawn pairs.
 CONFIG = FinetuneConfig(
     lr=1e-3,
-    steps=10,
+    steps=6,
     batch_size=15,
     warmup_steps=2,
     precision="fp32",
@@ -46,8 +46,8 @@ def load_clip_and_data(kind: str) -> tuple[Clip, CaptionData]:
 
 
 def train(kind: str, name: str) -> dict[str, Any]:
-    """Return the losses of ten steps of a defense and the weights after them."""
-    # At the tiny models' rate, ten steps of a trained model amplify rounding to 0.05 of loss, even in one process.
+    """Return the losses of six steps of a defense and the weights after them."""
+    # At the tiny models' rate, six steps of a trained model amplify rounding to 0.05 of loss, even in one process.
     lr = 1e-4 if kind in BUILT_IN else CONFIG.lr
     config = replace(CONFIG, chunk_size=5 if name == "ta_cleaner" else 0, lr=lr)
     trained = finetune(*load_clip_and_data(kind), DEFENSES[name](**OPTIONS.get(name, {})), config)

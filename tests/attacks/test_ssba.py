@@ -41,12 +41,12 @@ def test_any_bits_are_read_back_on_scenes(scenes: CaptionData) -> None:
     assert metrics["psnr_mean"] >= 30
 
 
-@pytest.mark.parametrize("side", [64, 32])
-def test_any_bits_are_read_back_on_photos(real_data: Path, side: int) -> None:
+@pytest.mark.parametrize(("side", "lowest_accuracy"), [(64, 0.95), (32, 0.99)])
+def test_any_bits_are_read_back_on_photos(real_data: Path, side: int, lowest_accuracy: float) -> None:
     photos = load_data(str(real_data / "cifar10_small" / "train.tar"), split="train")
-    metrics = measure(load_networks(), photos.subset(range(400)), side)
+    metrics = measure(load_networks(), photos.subset(range(100)), side)
     assert metrics["psnr_mean"] >= 30
-    assert metrics["bit_accuracy"] >= 0.95 or side == 32
+    assert metrics["bit_accuracy"] >= lowest_accuracy
 
 
 def test_residual_depends_on_the_image_and_on_the_secret(scenes: CaptionData) -> None:

@@ -11,18 +11,24 @@ from cleaner.defenses import DEFENSES
 from cleaner.losses import Features, par_loss
 from cleaner.models.clip import Clip
 from cleaner.training.loop import finetune
-from tests.conftest import make_clip
+from cleaner.types import StepReport
+from tests.conftest import make_clip, make_toy_data
 
 PAR = DEFENSES["par"]()
 PLAIN = DEFENSES["par"](noise_share=0.0, erase_share=0.0)
 CONFIG = FinetuneConfig(lr=3e-3, epochs=2, batch_size=16, precision="fp32", device="cpu")
 
 
-def test_first_step_compares_with_the_model_itself(tiny_clip: Clip, toy_data: TensorData) -> None:
-    history = finetune(tiny_clip, toy_data, PLAIN, CONFIG).history
+@pytest.fixture(scope="module")
+def plain_history() -> list[StepReport]:
+    """The steps of PAR without noise and rectangles."""
+    return finetune(make_clip(), make_toy_data(), PLAIN, CONFIG).history
+
+
+def test_first_step_compares_with_the_model_itself(plain_history: list[StepReport]) -> None:
     # Without dropout a ViT is the same in train and eval mode: the first distance is 0, then it grows.
-    assert history[0].losses["push_loss"] == pytest.approx(0, abs=1e-6)
-    assert -4 <= history[-1].losses["push_loss"] < -1e-3
+    assert plain_history[0].losses["push_loss"] == pytest.approx(0, abs=1e-6)
+    assert -4 <= plain_history[-1].losses["push_loss"] < -1e-3
 
 
 def test_reference_is_in_eval_mode(toy_data: TensorData) -> None:
@@ -46,14 +52,14 @@ def test_losses_sum_to_par_loss_and_stop_at_tau() -> None:
         PAR.losses(Features(rows[0], rows[1]))
 
 
-def test_learning_rate_has_the_published_shape(tiny_clip: Clip, toy_data: TensorData) -> None:
+def test_learning_rate_has_the_published_shape(plain_history: list[StepReport]) -> None:
     factors = [PAR.lr_factor(step, 100) for step in range(100)]
     assert factors[0] == 1
     assert factors[25] == pytest.approx(0.55)
     assert factors[50] == pytest.approx(0.1)
     assert factors[75] == pytest.approx(0.05, abs=1e-3)
     assert factors[99] < 1e-3
-    rates = [report.lr for report in finetune(tiny_clip, toy_data, PLAIN, CONFIG).history]
+    rates = [report.lr for report in plain_history]
     assert rates == pytest.approx([CONFIG.lr * PLAIN.lr_factor(step, 6) for step in range(6)])
 
 

@@ -25,6 +25,7 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
 from cleaner.types import Cancelled, CleanerError, StepReport
+from tests.jobs.conftest import save_tiny_model
 from tests.waiting import wait_until, wait_until_state, wait_until_step
 
 CONFIG = FinetuneConfig(
@@ -32,26 +33,41 @@ CONFIG = FinetuneConfig(
 )
 
 
-@pytest.fixture
-def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request]:
-    """A small poisoning of a tiny model; its workers are killed at the end."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    yield Request(
+LONG = replace(CONFIG, epochs=8, eval_every=32)  # 8 x 16 steps
+
+
+def make_request(model: str) -> Request:
+    """Return a small poisoning."""
+    return Request(
         stage="backdoored",
         data="scenes",
         pairs=256,
         finetune=CONFIG,
-        model=tiny_model,
+        model=model,
         trigger={"name": "badnet", "patch_size": 56, "seed": 0},
         target_class="banana",
         poison_rate=0.05,
         validation_size=40,
         test_size=60,
     )
+
+
+@pytest.fixture
+def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request]:
+    """A small poisoning of a tiny model; its workers are killed at the end."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield make_request(tiny_model)
     for entry in store.list_entries():
         running = process.find_process(entry.folder, entry.status)
         if running is not None:
             process.kill(running)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The result of `LONG`, trained without a stop."""
+    model = save_tiny_model(tmp_path_factory.mktemp("model"))
+    return execution.execute_request(replace(make_request(model), finetune=LONG))
 
 
 def run_here(folder: Path) -> Status:
@@ -67,10 +83,8 @@ def is_same(run: Run, other: Run) -> bool:
     return same_weights and run.metrics == other.metrics and histories[0] == histories[1]
 
 
-def test_killed_and_resumed_equals_uninterrupted(request_: Request) -> None:
-    request = replace(request_, pairs=512, finetune=replace(CONFIG, epochs=12, eval_every=128))  # 12 x 32 steps
-    uninterrupted = execution.execute_request(request)
-    folder = create_run(request)
+def test_killed_and_resumed_equals_uninterrupted(request_: Request, uninterrupted: Run) -> None:
+    folder = create_run(replace(request_, finetune=LONG))
     local.start(folder)
     with pytest.raises(CleanerError, match=folder.name):
         local.start(folder)
@@ -96,9 +110,8 @@ def test_killed_and_resumed_equals_uninterrupted(request_: Request) -> None:
 
 
 @pytest.mark.parametrize("stop", ["pause", "sigterm"])
-def test_paused_and_resumed_equals_uninterrupted(request_: Request, stop: str) -> None:
-    request = replace(request_, finetune=replace(CONFIG, epochs=8, eval_every=32))  # 8 x 16 steps
-    folder = create_run(request)
+def test_paused_and_resumed_equals_uninterrupted(request_: Request, uninterrupted: Run, stop: str) -> None:
+    folder = create_run(replace(request_, finetune=LONG))
     run_session = session.RunSession(folder)
     thread = threading.Thread(target=worker.run_job, args=(run_session,))
     thread.start()
@@ -113,7 +126,7 @@ def test_paused_and_resumed_equals_uninterrupted(request_: Request, stop: str) -
     assert 0 < paused.step < 128
     (folder / local.PAUSE).unlink(missing_ok=True)
     assert run_here(folder).state == "done"
-    assert is_same(load_run(folder), execution.execute_request(request))
+    assert is_same(load_run(folder), uninterrupted)
 
 
 def test_one_device_serves_one_run_and_cancel_ends_training_and_evaluation(request_: Request) -> None:

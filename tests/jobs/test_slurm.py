@@ -384,11 +384,10 @@ def test_command_line(request_: Request, queue: Path, tmp_path: Path, capsys: py
 
 
 def test_the_commands_of_the_manual_run(
-    queue: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("CLEANER_CACHE", str(cache))
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     clip = make_clip()
     clip.name = "scenes-rn"

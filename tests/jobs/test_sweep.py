@@ -13,13 +13,11 @@ from cleaner.__main__ import main
 from cleaner.cli.sweep import Sweep, format_rows
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import local, sweep
-from cleaner.models.clip import Architecture, _build_clip, save_clip
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.status import ACTIVE, read_status, write_status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
-from tests.conftest import TINY_TEXT
 from tests.data.files import write_table
 from tests.pages.conftest import run_workers_in_threads
 from tests.pages.runs import make_runs
@@ -28,20 +26,11 @@ CONFIG = FinetuneConfig(epochs=1, batch_size=16, precision="fp32", device="cpu",
 METHODS = ({"name": "finetune"}, {"name": "cleanclip"})
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("images")
-
-
 @pytest.fixture
-def base(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+def base(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Request:
     """A small defense of a tiny suspicious model; workers are threads of this process."""
-    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("CLEANER_CACHE", str(cache))
     run_workers_in_threads(monkeypatch)
-    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
-    model = save_clip(_build_clip(Architecture(32, vision, TINY_TEXT), "tiny"), tmp_path / "tiny.safetensors")
-    return Request("defended", "scenes", 48, CONFIG, str(model), test_size=40)
+    return Request("defended", "scenes", 48, CONFIG, tiny_model, test_size=40)
 
 
 def states(name: str) -> list[str]:
@@ -94,7 +83,9 @@ def test_cancel_leaves_finished_runs_and_resume_restarts_the_others(base: Reques
     done = create_run(replace(requests[0], sweep=sweep.compute_sweep_id(long)))
     write_status(done, replace(read_status(done), state="done"))
     name = sweep.start_sweep(requests)
-    assert sorted(states(name)) == ["done", "new", "new", "queued"] or "running" in states(name)
+    (active,) = set(states(name)) - {"done", "new"}
+    assert active in ("queued", "running")
+    assert states(name).count("new") == 2
     sweep.cancel(name)
     wait_until_stopped(name)
     assert sorted(states(name)) == ["cancelled", "cancelled", "cancelled", "done"]

@@ -12,6 +12,7 @@ import weakref
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -452,10 +453,14 @@ def test_a_hub_model_cannot_run_code(small_model: str, tmp_path: Path, monkeypat
 
 def with_header(tmp_path: Path, architecture: object, **texts: str) -> Path:
     """A file with the weights of a small model and any header."""
-    weights_ = {key: value.contiguous() for key, value in make_clip().model.state_dict().items()}
     described = architecture if isinstance(architecture, str) else json.dumps(architecture)
-    save_file(weights_, tmp_path / "x.safetensors", metadata={"architecture": described, **texts})
+    save_file(tiny_weights(), tmp_path / "x.safetensors", metadata={"architecture": described, **texts})
     return tmp_path / "x.safetensors"
+
+
+@cache
+def tiny_weights() -> dict[str, Tensor]:
+    return {key: value.contiguous() for key, value in make_clip().model.state_dict().items()}
 
 
 HEADER = asdict(TINY["vit"])

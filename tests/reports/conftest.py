@@ -12,12 +12,16 @@ from cleaner.runs.store import read_record
 from tests.pages.runs import make_runs
 
 
+@pytest.fixture(scope="session")
+def run_folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("reported")
+    return [run for seed in (0, 1, 2) for run in make_runs(folder, seed=seed)]
+
+
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunRecord]:
-    """A backdoored and a defended run for each of three seeds."""
-    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
-    folders = [folder for seed in (0, 1, 2) for folder in make_runs(tmp_path, seed=seed)]
-    return [read_record(folder) for folder in folders]
+def runs(run_folders: list[Path]) -> list[RunRecord]:
+    """A backdoored and a defended run for each of three seeds; their files are shared, so no test changes them."""
+    return [read_record(folder) for folder in run_folders]
 
 
 def vary(run: RunRecord, folder: Path | str = "", metrics: dict[str, Any] | None = None, **config: Any) -> RunRecord:

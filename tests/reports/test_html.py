@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,10 +66,10 @@ def test_images_do_not_need_the_model_before_poisoning(runs: list[RunRecord], mo
     assert opened == [str(runs[0].folder / "model.safetensors")]  # the clean one may have to be downloaded
 
 
-def test_a_trigger_without_a_name_leaves_the_report_without_images(runs: list[RunRecord]) -> None:
-    path = runs[0].folder / "config.json"
-    path.write_text(json.dumps({**runs[0].config, "trigger": {"patch_size": 16}}))
-    text = html.render_html([read_record(runs[0].folder)])
+def test_a_trigger_without_a_name_leaves_the_report_without_images(runs: list[RunRecord], tmp_path: Path) -> None:
+    folder = shutil.copytree(runs[0].folder, tmp_path / "run")
+    (folder / "config.json").write_text(json.dumps({**runs[0].config, "trigger": {"patch_size": 16}}))
+    text = html.render_html([read_record(folder)])
     assert "0.950" in text
     assert "data:image/png" not in text.partition("<h2>Plots")[0]
 

@@ -12,8 +12,8 @@ from cleaner.data.scenes import Scene, Scenes
 from cleaner.text import Vocabulary, draw_subtexts
 from tests.data.truth import is_true
 
-SIZE = 5000
-EPOCHS = 3
+SIZE = 1000
+EPOCHS = 2
 
 
 def names_all(caption: str, scene: Scene) -> bool:

@@ -41,7 +41,7 @@ def test_eda_uses_all_four_operations() -> None:
 
 @pytest.mark.parametrize("caption", ["", "cat", "😀", "the the", " "])
 def test_eda_of_short_captions(caption: str) -> None:
-    assert all(eda(caption, seed).strip() == caption.strip() or eda(caption, seed) for seed in range(20))
+    assert {bool(eda(caption, seed).strip()) for seed in range(20)} == {bool(caption.strip())}
     assert eda(caption, 0, alpha=0.0) == caption
 
 

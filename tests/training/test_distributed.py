@@ -67,7 +67,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_two_processes_train_as_one(results: list[dict[str, Any]], kind: str, name: str) -> None:
     alone = ranks.train(kind, name)
     first, second = (found[f"{kind} {name}"] for found in results)
-    assert len(alone["losses"]) == 10
+    assert len(alone["losses"]) == ranks.CONFIG.steps
     for here, there in zip(alone["losses"], first["losses"], strict=True):
         assert here == pytest.approx(there, abs=1e-5)
     before = make_clip(kind).model.state_dict()
@@ -77,7 +77,7 @@ def test_two_processes_train_as_one(results: list[dict[str, Any]], kind: str, na
         ours, theirs = without_key_bias(key, weight), without_key_bias(key, first["weights"][key])
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-4), key
         moved = max(moved, (weight - before[key]).abs().max().item())
-    assert moved > 3e-3  # the tolerance is small compared with the change of ten steps
+    assert moved > 2e-3  # the tolerance is small compared with the change of six steps
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def without_key_bias(name: str, weight: torch.Tensor) -> torch.Tensor:
 
 def test_rank_zero_reports_and_cancels_all(results: list[dict[str, Any]]) -> None:
     first, second = results
-    assert first["reported"] == list(range(1, 11))  # paused after the fourth step, and resumed
+    assert first["reported"] == list(range(1, 7))  # paused after the fourth step, and resumed
     assert second["reported"] == []
     assert first["computed"] == second["computed"] == 10
 
