@@ -1,4 +1,4 @@
-"""A real browser walks from Poison to Defend; each page opens by its link on a new server."""
+"""A real browser walks from Poison to Defend; each page opens by its link in a new session."""
 
 import os
 import signal
@@ -109,9 +109,9 @@ def test_a_training_survives_its_server(start_server: StartServer, browser_page:
 
 
 @pytest.mark.parametrize("title", PAGES)
-def test_each_page_opens_by_its_link(title: str, start_server: StartServer, browser_page: Any) -> None:
+def test_each_page_opens_by_its_link(title: str, empty_server: str, browser_page: Any) -> None:
     page = browser_page
-    page.goto(f"{start_server()}/{title.replace(' ', '_')}")
+    page.goto(f"{empty_server}/{title.replace(' ', '_')}")
     page.get_by_role("heading", name=title, exact=True).wait_for()
     wait_idle(page)
     assert page.title() == f"{title} · TA-Cleaner Lab"
