@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.browser import CHROMIUM_FLAGS, wait_idle
+from benchmarks.browser import CHROMIUM_FLAGS
 from benchmarks.browser import find_chromium as require_chromium
 
 CAMERA_FLAGS = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]

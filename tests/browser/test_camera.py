@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.browser.conftest import wait_idle
+from benchmarks.browser import wait_idle
 
 
 def test_a_photo_is_taken_and_classified(empty_server: str, browser_page: Any) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import StartServer, wait_idle
+from benchmarks.browser import wait_idle
+from tests.browser.conftest import StartServer
 
 PAGES = ("Overview", "Poison", "Defend", "Embeddings", "Attention", "Subtexts", "Try it", "Compare")
 
@@ -58,6 +59,8 @@ def test_poison_then_defend(start_server: StartServer, browser_page: Any) -> Non
     slide_to_start(page, "Test images")
     type_number(page, "Epochs", 2)
     page.get_by_text("15 of 500 pairs are poisoned").wait_for()
+    page.get_by_text("14 training steps, 500 pairs").wait_for()
+    wait_idle(page)
     press_and_leave(page, "Train model", "Overview")
     menu(page, "Poison")
     page.get_by_role("heading", name="Did the attack succeed?").wait_for()
