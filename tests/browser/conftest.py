@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,7 @@ import pytest
 from benchmarks.browser import CHROMIUM_FLAGS
 from benchmarks.browser import find_chromium as require_chromium
 
-IS_IDLE_JS = """() => { const app = document.querySelector('[data-testid="stApp"]');
- return app && app.getAttribute('data-test-connection-state') === 'CONNECTED'
- && app.getAttribute('data-test-script-state') === 'notRunning'
- && !document.querySelector('[data-testid="stSkeleton"]') }"""
+CAMERA_FLAGS = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 # Streamlit first requests these relative to the page; ReadPixels is a performance hint of Chromium.
 IGNORED_MESSAGES = ("_stcore/health", "_stcore/host-config", "ReadPixels")
 LOCAL_ADDRESS = "http://127.0.0.1:"
@@ -37,9 +35,9 @@ def find_chromium() -> str:
         pytest.skip(str(reason))
 
 
-@pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Return a function that starts a server and returns its address.
+@contextmanager
+def run_servers(folder: Path) -> Iterator[StartServer]:
+    """Yield a function that starts a server on the runs of `folder` and returns its address; end all servers.
 
     `start(shipped=True)`: with the built-in models and the shipped example instead of a tiny model.
     """
@@ -51,10 +49,10 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     find_chromium()
     clip = make_clip()
     clip.name = "scenes-rn"
-    save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
+    save_clip(clip, folder / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
     running: list[subprocess.Popen[bytes]] = []
     names = {"CLEANER_RUNS": "runs", "CLEANER_CACHE": "cache", "CLEANER_ASSETS": "assets"}
-    folders = {variable: str(tmp_path / name) for variable, name in names.items()}
+    folders = {variable: str(folder / name) for variable, name in names.items()}
 
     def start(shipped: bool = False) -> str:
         variables = {name: value for name, value in folders.items() if not (shipped and name == "CLEANER_ASSETS")}
@@ -62,7 +60,7 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", port]
-        log = (tmp_path / f"server-{port}.log").open("wb")
+        log = (folder / f"server-{port}.log").open("wb")
         running.append(
             subprocess.Popen(
                 command, env={**os.environ, **variables}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -84,53 +82,62 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(20)
-    for entry in store.list_entries(tmp_path / "runs"):  # pytest shows this output on failure
+    for entry in store.list_entries(folder / "runs"):  # pytest shows this output on failure
         print(entry.folder.name, entry.status, (entry.folder / store.LOG_FILE).read_text()[-2000:])
         if (worker := jobs_process.find_process(entry.folder, entry.status)) is not None:
             jobs_process.kill(worker)
 
 
 @pytest.fixture
-def browser_page(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page of a real browser; the fixture's parameter adds flags to its command line.
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Return the function that starts a server on the test's own runs, see `run_servers`."""
+    with run_servers(tmp_path) as start:
+        yield start
 
-    `page.problems` collects console errors, except known harmless ones, and requests to other hosts.
-    """
+
+@pytest.fixture(scope="package")
+def empty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server without runs; the tests that share it start none."""
+    with run_servers(tmp_path_factory.mktemp("server")) as start:
+        yield start()
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    """Chromium with a fake camera."""
     path = find_chromium()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=[*CHROMIUM_FLAGS, *getattr(request, "param", [])]
-        )
-        page = browser.new_page(viewport={"width": 1280, "height": 1400})
-        page.set_default_timeout(240_000)
-        problems: list[str] = []
-
-        def listen(message: Any) -> None:
-            text = f"{message.text} {(message.location or {}).get('url', '')}"
-            if message.type == "error" and not any(ignored in text for ignored in IGNORED_MESSAGES):
-                problems.append(text)
-
-        def watch(request: Any) -> None:
-            if not request.url.startswith((LOCAL_ADDRESS, "data:", "blob:", "file:")):
-                problems.append(f"requests another host: {request.url}")
-
-        page.on("console", listen)
-        page.on("request", watch)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.problems = problems  # type: ignore[attr-defined]
-        yield page
-        print(page.url, page.inner_text("body")[:3000])
+        browser = playwright.chromium.launch(executable_path=path, args=[*CHROMIUM_FLAGS, *CAMERA_FLAGS])
+        yield browser
         browser.close()
 
 
-def wait_idle(page: Any) -> None:
-    """Wait until the page is fully drawn; fail on an exception box."""
-    while True:
-        page.wait_for_function(IS_IDLE_JS)
-        page.wait_for_timeout(150)
-        if page.evaluate(IS_IDLE_JS):
-            break
-    boxes = page.query_selector_all('[data-testid="stException"]')
-    assert not boxes, boxes[0].inner_text()
+@pytest.fixture
+def browser_page(browser: Any) -> Iterator[Any]:
+    """A page of a real browser, in a context of its own.
+
+    `page.problems` collects console errors, except known harmless ones, and requests to other hosts.
+    """
+    context = browser.new_context(viewport={"width": 1280, "height": 1400})
+    page = context.new_page()
+    page.set_default_timeout(240_000)
+    problems: list[str] = []
+
+    def listen(message: Any) -> None:
+        text = f"{message.text} {(message.location or {}).get('url', '')}"
+        if message.type == "error" and not any(ignored in text for ignored in IGNORED_MESSAGES):
+            problems.append(text)
+
+    def watch(request: Any) -> None:
+        if not request.url.startswith((LOCAL_ADDRESS, "data:", "blob:", "file:")):
+            problems.append(f"requests another host: {request.url}")
+
+    page.on("console", listen)
+    page.on("request", watch)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.problems = problems
+    yield page
+    print(page.url, page.inner_text("body")[:3000])
+    context.close()

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.browser.conftest import CHROMIUM_FLAGS, find_chromium, wait_idle
+from benchmarks.browser import CHROMIUM_FLAGS, find_chromium, wait_idle
 
 SCREENSHOTS_DIR = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
 HEIGHTS = {

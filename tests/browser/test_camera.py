@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from tests.browser.conftest import StartServer, wait_idle
-
-CAMERA = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+from benchmarks.browser import wait_idle
 
 
-@pytest.mark.parametrize("browser_page", [CAMERA], indirect=True)
-def test_a_photo_is_taken_and_classified(start_server: StartServer, browser_page: Any) -> None:
+def test_a_photo_is_taken_and_classified(empty_server: str, browser_page: Any) -> None:
     page = browser_page
-    page.goto(f"{start_server()}/Try_it")
+    page.goto(f"{empty_server}/Try_it")
     page.get_by_role("heading", name="Try it", exact=True).wait_for()
     wait_idle(page)
     page.get_by_text("Camera", exact=True).click()

@@ -4,8 +4,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.browser import wait_idle
 from pages._shared.lesson import STEPS
-from tests.browser.conftest import StartServer, wait_idle
+from tests.browser.conftest import StartServer
 from tests.browser.test_poison_defend import menu, slide_to_start, type_number
 
 

@@ -1,4 +1,4 @@
-"""A real browser walks from Poison to Defend; each page opens by its link on a new server."""
+"""A real browser walks from Poison to Defend; each page opens by its link in a new session."""
 
 import os
 import signal
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import StartServer, wait_idle
+from benchmarks.browser import wait_idle
+from tests.browser.conftest import StartServer
 
 PAGES = ("Overview", "Poison", "Defend", "Embeddings", "Attention", "Subtexts", "Try it", "Compare")
 
@@ -58,6 +59,8 @@ def test_poison_then_defend(start_server: StartServer, browser_page: Any) -> Non
     slide_to_start(page, "Test images")
     type_number(page, "Epochs", 2)
     page.get_by_text("15 of 500 pairs are poisoned").wait_for()
+    page.get_by_text("14 training steps, 500 pairs").wait_for()
+    wait_idle(page)
     press_and_leave(page, "Train model", "Overview")
     menu(page, "Poison")
     page.get_by_role("heading", name="Did the attack succeed?").wait_for()
@@ -109,9 +112,9 @@ def test_a_training_survives_its_server(start_server: StartServer, browser_page:
 
 
 @pytest.mark.parametrize("title", PAGES)
-def test_each_page_opens_by_its_link(title: str, start_server: StartServer, browser_page: Any) -> None:
+def test_each_page_opens_by_its_link(title: str, empty_server: str, browser_page: Any) -> None:
     page = browser_page
-    page.goto(f"{start_server()}/{title.replace(' ', '_')}")
+    page.goto(f"{empty_server}/{title.replace(' ', '_')}")
     page.get_by_role("heading", name=title, exact=True).wait_for()
     wait_idle(page)
     assert page.title() == f"{title} · TA-Cleaner Lab"

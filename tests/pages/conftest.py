@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
@@ -40,19 +42,28 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("images")
 
 
-@pytest.fixture
-def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path) -> OpenPage:
-    """Return page title -> the running app at that page, with no runs on disk yet.
-
-    Streamlit's caches stay: they are keyed by run folder and by file time, so no test sees another's runs or models.
-    """
-    import cleaner.models.checkpoints
+@pytest.fixture(scope="session")
+def builtin_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a tiny model under the name of a built-in one."""
     from cleaner.models.clip import save_clip
     from tests.conftest import make_clip
 
     clip = make_clip()
     clip.name = "scenes-rn"
-    save_clip(clip, tmp_path / "assets" / "scenes-rn" / "model.safetensors", metadata={"stage": "clean"})
+    return save_clip(clip, tmp_path_factory.mktemp("model") / "model.safetensors", metadata={"stage": "clean"})
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path, builtin_model: Path) -> OpenPage:
+    """Return page title -> the running app at that page, with no runs on disk yet.
+
+    Streamlit's caches stay: they are keyed by run folder and by file time, so no test sees another's runs or models.
+    """
+    import cleaner.models.checkpoints
+
+    shutil.copytree(builtin_model.parent, tmp_path / "assets" / "scenes-rn")
+    # The app has no components; to look for some, each AppTest would read the metadata of all installed packages.
+    monkeypatch.setattr(BidiComponentManager, "discover_and_register_components", lambda manager, **options: None)
     monkeypatch.setattr(cleaner.models.checkpoints, "ASSETS", tmp_path / "assets")
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     run_workers_in_threads(monkeypatch)

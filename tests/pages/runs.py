@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 from cleaner.attacks import TRIGGERS
 from cleaner.evaluation.evaluate import Metrics
-from cleaner.models.clip import save_clip
+from cleaner.models.clip import Clip, save_clip
 from cleaner.runs.run import Run, save_run
 from tests.conftest import make_clip
 
@@ -29,9 +30,15 @@ def make_metrics(asr: float, ca: float = 0.9) -> Metrics:
     )
 
 
+@functools.cache
+def make_clips(kind: str) -> tuple[Clip, Clip, Clip]:
+    """Return a clean, a backdoored and a defended model, built once; a saved model stays as it is."""
+    return make_clip(kind, 0), make_clip(kind, 1), make_clip(kind, 2)
+
+
 def make_runs(tmp_path: Path, kind: str = "rn", trigger: str = "badnet", seed: int = 0) -> tuple[Path, Path]:
     """Write a backdoored and a defended run; return their folders."""
-    clean, attacked, defended = (make_clip(kind, i) for i in range(3))
+    clean, attacked, defended = make_clips(kind)
     source = save_clip(clean, tmp_path / f"clean-{kind}.safetensors")
     attack = TRIGGERS[trigger]()
     finetune = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "seed": seed}

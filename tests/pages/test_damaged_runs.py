@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from cleaner.files import read_json
+from cleaner.jobs import local
+from pages._shared.defense_results import MAX_CARDS
 from pages._shared.frame import titles
 from pages._shared.run_table import STATE_LABELS
 from tests.pages.conftest import OpenPage, go_to, press, table
@@ -50,31 +53,58 @@ def damage(folder: Path, kind: str) -> None:
         path.write_text(json.dumps({**json.loads(text), "schema": 99}))
 
 
-@pytest.mark.parametrize(("name", "change"), INVALID, ids=str)
-def test_invalid_runs_can_be_deleted(open_page: OpenPage, tmp_path: Path, name: str, change: dict[str, Any]) -> None:
-    folder = make_runs(tmp_path)[1]
-    path = folder / name
-    path.write_text(json.dumps({**read_json(path), **change}))
-    app = open_page("Overview")
+@pytest.fixture
+def invalid_runs(tmp_path: Path) -> dict[Path, str]:
+    """Defenses of one model, each with one invalid file -> the name of that file."""
+    valid = make_runs(tmp_path)[1]
+    folders = {}
+    for i, (name, change) in enumerate(INVALID):
+        folder = valid.with_name(f"invalid-{i:02}")
+        shutil.copytree(valid, folder)
+        path = folder / name
+        path.write_text(json.dumps({**read_json(path), **change}))
+        folders[folder] = name
+    shutil.rmtree(valid)
+    return folders
+
+
+def show_run_table(app: AppTest) -> list[str]:
+    """Draw the table of runs on the Overview page; return the runs of its rows."""
     app.session_state["run_table"] = True
     app.run()
     assert not app.exception
-    is_unreadable = name in ("config.json", "status.json")
-    state = STATE_LABELS["unreadable" if is_unreadable else "done"]
-    assert table(app, "Run").set_index("Run").loc[folder.name, "State"] == state
-    for title in ("Poison", "Defend", "Compare"):
-        go_to(app, title)
-        assert not app.error
-    go_to(app, "Overview")
-    app.session_state["run_table"] = True
-    app.run()
-    row = table(app, "Run")["Run"].tolist().index(folder.name)
-    app.session_state["run_table.table"] = {"selection": {"rows": [row], "columns": [], "cells": []}}
+    return list(table(app, "Run")["Run"])
+
+
+def test_invalid_runs_can_be_deleted(open_page: OpenPage, invalid_runs: dict[Path, str]) -> None:
+    app = open_page("Overview")
+    show_run_table(app)
+    states = table(app, "Run").set_index("Run")["State"]
     captions = len(app.caption)
-    app.run()
-    assert len(app.caption) > captions or not is_unreadable  # the reason is shown
-    press(app, f"run_table.{folder.name}.delete")
-    assert not folder.exists()
+    for folder, name in invalid_runs.items():
+        is_unreadable = name in ("config.json", "status.json")
+        assert states[folder.name] == STATE_LABELS["unreadable" if is_unreadable else "done"], folder.name
+        row = table(app, "Run")["Run"].tolist().index(folder.name)
+        app.session_state["run_table.table"] = {"selection": {"rows": [row], "columns": [], "cells": []}}
+        app.run()
+        assert len(app.caption) > captions or not is_unreadable, folder.name  # the reason is shown
+        press(app, f"run_table.{folder.name}.delete")
+        assert not folder.exists()
+
+
+def test_invalid_runs_stop_no_page(open_page: OpenPage, invalid_runs: dict[Path, str]) -> None:
+    app = open_page("Defend")
+    assert not app.error
+    choice = app.multiselect(key="defend.shown.badnet-rn-0")
+    states = {entry.id: entry.status.state for entry in local.poll_entries()}
+    readable = [folder.name for folder in invalid_runs if states[folder.name] != "unreadable"]
+    assert len(choice.options) == len(readable)
+    for i in range(0, len(readable), MAX_CARDS):
+        app.multiselect(key="defend.shown.badnet-rn-0").set_value(readable[i : i + MAX_CARDS]).run()
+        assert not app.exception, readable[i : i + MAX_CARDS]
+        assert not app.error
+    for title in ("Poison", "Compare"):
+        assert not go_to(app, title).error, title
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
