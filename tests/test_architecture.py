@@ -155,6 +155,7 @@ def test_requirements_list_every_imported_package() -> None:
     package = {"open_clip": "open_clip_torch", "PIL": "pillow", "umap": "umap-learn", "sklearn": "scikit-learn"}
     roots = {name.partition(".")[0] for path in [*LIBRARY, *APP] for name in imported(path)}
     outside = roots - set(sys.stdlib_module_names) - {"cleaner", "pages", "app", "benchmarks"}
+    assert "torch>=2.6" in lines  # older ones let weights_only be bypassed
     extras = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
     optional = set(re.findall(r'"([\w-]+)>=', extras.partition("\n[")[0]))
     assert optional

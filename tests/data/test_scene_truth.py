@@ -16,8 +16,9 @@ ALONE = Scene((replace(BANANA, size="large"),), None, "wood", "plain", (0.5,) * 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("mode", ["mixed", "full"])
-def test_captions_are_true(variant: str, mode: str):
-    for index in range(500 if variant == "plain" else 200):
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
+def test_captions_are_true(variant: str, mode: str, count: int):
+    for index in range(count):
         scene = make_scene("train", 3, index, variant)
         text = make_caption(scene, "train", 3, index, mode)
         assert is_true(text, scene) is True, (text, scene)

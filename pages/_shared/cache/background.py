@@ -34,10 +34,16 @@ def load_grammar() -> None:
         parse("a red car on the grass")
 
 
+def _load_all() -> None:
+    load_grammar()
+    with _import_lock:
+        import torchmetrics.functional.image  # noqa: F401 - two seconds, else spent on Poison's first gallery
+
+
 @st.cache_resource(show_spinner=False)
 def warm_up() -> bool:
-    """Load library and grammar in the background, once per server."""
-    run_later(load_grammar)
+    """Load library, grammar and SSIM in the background, once per server."""
+    run_later(_load_all)
     return True
 
 
