@@ -17,6 +17,7 @@ from cleaner.text.positive import (
     find_subject_modifiers,
     join_kept_tokens,
 )
+from cleaner.text.verbs import LIGHT_VERB_OBJECTS
 
 Triple = tuple[str, str, str]
 """Base forms of subject, preposition or verb, and object; the object of an intransitive verb is ""."""
@@ -39,7 +40,8 @@ def draw_relation_positive(parsed: Parse, rng: Random) -> str | None:
     scope_start = min(operators, default=len(parsed.tokens))
     modifiers, second = _find_other_relation(parsed, scope_start)
     has_other = bool(modifiers) and rng.random() < 0.5
-    ends = [k for k in find_cut_points(parsed, operators) if k >= (second if has_other else first)]
+    least = second if has_other else first
+    ends = [k for k in find_cut_points(parsed, operators) if k >= least and not _splits_compound(parsed, k)]
     end = len(parsed.chunks)
     if ends:
         end = ends[0] if rng.random() < 0.8 else ends[int(rng.random() * len(ends))]
@@ -57,17 +59,37 @@ def _find_relation_end(parsed: Parse) -> int | None:
     """Return how many leading chunks hold a subject, a relation and an object; None if there is no relation."""
     has_subject = has_relation = False
     for k, chunk in enumerate(parsed.chunks):
+        before = parsed.previous_chunk(k)
         if chunk.kind == "REL":
-            has_relation = has_relation or chunk.text != "of"
+            # "a group of women" is one subject, "a heart made of shells" a relation.
+            joins_nouns = chunk.text == "of" and before is not None and before.kind == "NP"
+            has_relation = has_relation or not joins_nouns
         elif chunk.kind == "VP":
             has_relation = has_relation or has_subject
-        elif chunk.kind == "NP" and parsed.preposition_before(k) != "of":
+        elif chunk.kind == "NP" and not _joined_by_of(parsed, k) and not _is_light_object(parsed, k):
             if has_subject and has_relation:
                 return k + 1
             # "on the table there are grapes": the preposition comes first.
             has_relation = has_relation and not has_subject and bool(parsed.preposition_before(k))
             has_subject = True
     return None
+
+
+def _joined_by_of(parsed: Parse, k: int) -> bool:
+    """Return whether the noun phrase at chunk `k` belongs to the one before it: "group of women"."""
+    return k > 1 and parsed.preposition_before(k) == "of" and parsed.chunks[k - 2].kind == "NP"
+
+
+def _is_light_object(parsed: Parse, k: int) -> bool:
+    """Return whether the noun phrase at chunk `k` is part of its verb: "having fun", "takes place"."""
+    before, head = parsed.previous_chunk(k), parsed.lemma(parsed.chunks[k].head)
+    return before is not None and before.kind == "VP" and (head == "fun" or head in LIGHT_VERB_OBJECTS)
+
+
+def _splits_compound(parsed: Parse, k: int) -> bool:
+    """Return whether a cut before chunk `k` leaves half a compound: "thigh | - high boots"."""
+    following = parsed.next_token(parsed.chunks[k].start)
+    return parsed.chunks[k].text == "-" and following is not None and following.tag[:2] in ("JJ", "VB", "RB")
 
 
 def _find_other_relation(parsed: Parse, scope_start: int) -> tuple[range, int]:
