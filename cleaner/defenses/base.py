@@ -27,6 +27,8 @@ class EpochTexts:
     drawn: dict[int, SubtextPair] = field(default_factory=dict)
     skipped: int = 0
     """Number of drawn pairs whose caption yields no subtext."""
+    style: str = "core"
+    """Style of the positive subtexts."""
 
 
 TextPlan = Callable[[int], EpochTexts]

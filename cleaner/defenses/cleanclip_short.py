@@ -11,7 +11,7 @@ from torch import Tensor
 from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss
-from cleaner.text import draw_subtexts
+from cleaner.text import POSITIVE_STYLES, draw_subtexts
 
 
 @DEFENSES.register("cleanclip_short")
@@ -19,7 +19,7 @@ from cleaner.text import draw_subtexts
 class CleanCLIPShort(Defense):
     """Apply CleanCLIP, with the captions of the pairs drawn each epoch replaced by their positive subtext.
 
-    With the same share and seed `ta_cleaner` draws the same pairs and positive subtexts.
+    With the same share, style and seed `ta_cleaner` draws the same pairs and positive subtexts.
     """
 
     label: ClassVar[str] = "CleanCLIP, short captions"
@@ -35,12 +35,20 @@ class CleanCLIPShort(Defense):
         step=0.01,
         help="K: share of the captions shortened each epoch.",
     )
+    positive: str = param(
+        "core",
+        label="Style of positive subtexts",
+        choices=POSITIVE_STYLES,
+        help="relation: keep subject, relation and object where the caption has them; core: often a noun alone.",
+    )
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         def texts(epoch: int) -> EpochTexts:
             shortened, skipped = list(captions), 0
             for index in draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch):
-                positive = draw_subtexts(captions[index], seed=seed, epoch=epoch, index=index, n=0).positive
+                positive = draw_subtexts(
+                    captions[index], seed=seed, epoch=epoch, index=index, n=0, style=self.positive
+                ).positive
                 if positive is None:
                     skipped += 1
                 else:

@@ -16,7 +16,7 @@ from cleaner.config import param
 from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss, reviewed_subtext_loss, subtext_loss
 from cleaner.published import CLEANCLIP_TRAINING, Preset
-from cleaner.text import Vocabulary, draw_subtexts
+from cleaner.text import POSITIVE_STYLES, Vocabulary, draw_subtexts
 from cleaner.text.lexicon import LEXICONS, using_lexicon
 from cleaner.types import CleanerError
 
@@ -57,6 +57,12 @@ class TACleaner(Defense):
         help="K: share of the pairs drawn each epoch.",
     )
     negatives: int = param(3, low=1, high=10, help="n: negative subtexts per drawn pair.")
+    positive: str = param(
+        "core",
+        label="Style of positive subtexts",
+        choices=POSITIVE_STYLES,
+        help="relation: keep subject, relation and object where the caption has them; core: often a noun alone.",
+    )
     formula: str = param(
         "ours",
         choices=("ours", "reviewed"),
@@ -109,11 +115,12 @@ class TACleaner(Defense):
                         n=self.negatives,
                         vocabulary=vocabulary,
                         held_out=self.held_out,
+                        style=self.positive,
                     )
                     for i in indices
                 }
             usable = {i: pair for i, pair in drawn.items() if pair.positive is not None and pair.negatives}
-            return EpochTexts(captions, usable, skipped=len(indices) - len(usable))
+            return EpochTexts(captions, usable, skipped=len(indices) - len(usable), style=self.positive)
 
         return texts
 

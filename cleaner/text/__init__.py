@@ -3,7 +3,9 @@
 from cleaner.text.eda import eda
 from cleaner.text.lexicon import use_lexicon
 from cleaner.text.parse import Chunk, Parse, Relation, parse
+from cleaner.text.relational import holds_relations
 from cleaner.text.subtext import (
+    POSITIVE_STYLES,
     Edit,
     Subtext,
     SubtextPair,
@@ -15,6 +17,7 @@ from cleaner.text.subtext import (
 from cleaner.text.vocabulary import Vocabulary
 
 __all__ = [
+    "POSITIVE_STYLES",
     "Chunk",
     "Edit",
     "Parse",
@@ -25,6 +28,7 @@ __all__ = [
     "content_words",
     "draw_subtexts",
     "eda",
+    "holds_relations",
     "negative_subtexts",
     "parse",
     "positive_subtexts",

@@ -28,8 +28,7 @@ def draw_positive(parsed: Parse, rng: Random) -> str | None:
     kept = [True] * len(parsed.tokens)
     ends = find_cut_points(parsed, operators)
     end = ends[int(rng.random() * len(ends))] if ends and rng.random() < 0.85 else len(parsed.chunks)
-    for chunk in parsed.chunks[end:]:
-        kept[chunk.start : chunk.end] = [False] * (chunk.end - chunk.start)
+    drop_chunks(parsed, kept, range(end, len(parsed.chunks)))
     drop_probability = 0.9 if rng.random() < 0.7 else 0.4
     for chunk in parsed.chunks[:end]:
         if chunk.kind == "NP" and chunk.start < scope_start:
@@ -38,11 +37,9 @@ def draw_positive(parsed: Parse, rng: Random) -> str | None:
                     for i in group:
                         kept[i] = False
     if not operators:
-        _drop_image_prefix(parsed, kept, end, rng)
+        drop_image_prefix(parsed, kept, end, rng)
     _drop_subject_modifiers(parsed, kept, end, scope_start, rng)
-    if all(keep or t.tag in _PUNCTUATION_TAGS for keep, t in zip(kept, parsed.tokens, strict=True)):
-        return parsed.caption
-    return _join_kept_tokens(parsed, kept)
+    return join_kept_tokens(parsed, kept)
 
 
 def find_scope_operators(parsed: Parse) -> list[int]:
@@ -151,7 +148,7 @@ def _is_droppable(parsed: Parse, chunk: Chunk, i: int) -> bool:
     return not (is_living and word in kinds.MATERIAL_WORDS)
 
 
-def _drop_image_prefix(parsed: Parse, kept: list[bool], end: int, rng: Random) -> None:
+def drop_image_prefix(parsed: Parse, kept: list[bool], end: int, rng: Random) -> None:
     """Drop "a photo of" from the start of half of the captions."""
     if end < 3 or parsed.chunks[0].kind != "NP" or parsed.chunks[1].text != "of":
         return
@@ -162,7 +159,14 @@ def _drop_image_prefix(parsed: Parse, kept: list[bool], end: int, rng: Random) -
 
 
 def _drop_subject_modifiers(parsed: Parse, kept: list[bool], end: int, scope_start: int, rng: Random) -> None:
-    """Drop the phrases between subject and verb: "the house [on the hill] is old"."""
+    """Drop the phrases between subject and verb in half of the captions: "the house [on the hill] is old"."""
+    modifiers = find_subject_modifiers(parsed, end, scope_start)
+    if modifiers and rng.random() < 0.5:
+        drop_chunks(parsed, kept, modifiers)
+
+
+def find_subject_modifiers(parsed: Parse, end: int, scope_start: int) -> range:
+    """Return the droppable chunks between subject and finite verb among chunks[:end]; empty if there are none."""
     chunks = parsed.chunks
     for k in range(3, end):
         if chunks[k].kind != "VP" or parsed.tokens[chunks[k].start].tag not in FINITE_TAGS:
@@ -177,14 +181,23 @@ def _drop_subject_modifiers(parsed: Parse, kept: list[bool], end: int, scope_sta
         agrees = not (parsed.tokens[chunks[k].start].tag == "VBP" and parsed.tokens[subject.head].tag == "NN")
         is_subject = start == 1 and start < k and subject.kind == "NP"
         can_drop = agrees and is_subject and all(c.text != "of" for c in chunks[start:k])
-        if can_drop and chunks[k].start <= scope_start and rng.random() < 0.5:
-            for i in range(chunks[start].start, chunks[k].start):
-                kept[i] = False
-        return
+        return range(start, k) if can_drop and chunks[k].start <= scope_start else range(0)
+    return range(0)
 
 
-def _join_kept_tokens(parsed: Parse, kept: list[bool]) -> str:
-    """Return the kept tokens as text, with articles and agreement repaired and no marks at the ends."""
+def drop_chunks(parsed: Parse, kept: list[bool], indices: range) -> None:
+    """Mark the tokens of some chunks as dropped."""
+    for chunk in parsed.chunks[indices.start : indices.stop]:
+        kept[chunk.start : chunk.end] = [False] * (chunk.end - chunk.start)
+
+
+def join_kept_tokens(parsed: Parse, kept: list[bool]) -> str:
+    """Return the kept tokens as text, with articles and agreement repaired and no marks at the ends.
+
+    The caption itself if every word is kept.
+    """
+    if all(keep or t.tag in _PUNCTUATION_TAGS for keep, t in zip(kept, parsed.tokens, strict=True)):
+        return parsed.caption
     tokens = [t for t, keep in zip(parsed.tokens, kept, strict=True) if keep]
     while tokens and tokens[-1].tag in _PUNCTUATION_TAGS:
         tokens.pop()

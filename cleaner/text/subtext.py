@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -12,9 +12,14 @@ from cleaner.text.lexicon import lexicon_cache
 from cleaner.text.negative import draw_changes
 from cleaner.text.parse import Parse, parse
 from cleaner.text.positive import draw_positive
+from cleaner.text.relational import draw_relation_positive
 from cleaner.text.tags import NOUN_TAGS
 from cleaner.text.vocabulary import Vocabulary
+from cleaner.types import CleanerError
 
+_POSITIVE_STYLES = {"core": draw_positive, "relation": draw_relation_positive}
+POSITIVE_STYLES = tuple(_POSITIVE_STYLES)
+"""Styles of positive subtexts."""
 # Prepositions too common to tell one text from another.
 _WEAK_PREPOSITIONS = ("of", "on", "in", "at", "with", "by", "for", "from", "as", "that")
 
@@ -46,11 +51,15 @@ class SubtextPair:
     negatives: tuple[Subtext, ...]
 
 
-def positive_subtexts(caption: str, seed: int = 0) -> list[Subtext]:
-    """Return up to three different true subtexts in drawing order; [] if the caption has no noun phrase."""
+def positive_subtexts(caption: str, seed: int = 0, style: str = "core") -> list[Subtext]:
+    """Return up to three different true subtexts in drawing order; [] if the caption has no noun phrase.
+
+    `style` "relation" keeps subject, relation and object where the caption has them; "core" may keep one noun alone.
+    """
+    draw = _find_style(style)
     parsed = parse(caption)
     rng = Random(derive_seed(seed, "positive", caption))
-    drawn = [draw_positive(parsed, rng) for _ in range(3)]
+    drawn = [draw(parsed, rng) for _ in range(3)]
     texts = list(dict.fromkeys(text for text in drawn if text is not None))
     return [_make_positive(caption, text) for text in texts if text != caption or len(texts) == 1]
 
@@ -83,14 +92,16 @@ def draw_subtexts(
     n: int = 3,
     vocabulary: Vocabulary | None = None,
     held_out: str | None = None,
+    style: str = "core",
 ) -> SubtextPair:
     """Return one positive and n negatives for pair `index` in `epoch`, a function of the arguments alone.
 
-    No negative has the kind `held_out`.
+    No negative has the kind `held_out`; `style` is that of `positive_subtexts`.
     """
+    draw = _find_style(style)
     parsed = parse(caption)
     rng = Random(derive_seed(seed, epoch, index))
-    text = draw_positive(parsed, rng)
+    text = draw(parsed, rng)
     if text is None:
         return SubtextPair(None, ())
     changes = draw_changes(parsed, n, rng, vocabulary, held_out)
@@ -116,6 +127,12 @@ def _content_words(text: str) -> frozenset[str]:
         elif token.tag == "IN" and token.lower not in _WEAK_PREPOSITIONS:
             words.append(token.lower)
     return frozenset(words)
+
+
+def _find_style(style: str) -> Callable[[Parse, Random], str | None]:
+    if style not in _POSITIVE_STYLES:
+        raise CleanerError(f"Unknown style of positive subtexts {style!r}: choose one of {', '.join(POSITIVE_STYLES)}.")
+    return _POSITIVE_STYLES[style]
 
 
 @lexicon_cache(4)

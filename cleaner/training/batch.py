@@ -17,7 +17,7 @@ from cleaner.losses import Features
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.clip import Clip
 from cleaner.seed import derive_seed, numpy_generator
-from cleaner.text import SubtextPair, content_words, eda
+from cleaner.text import SubtextPair, content_words, eda, holds_relations
 from cleaner.training import distributed, memory
 
 
@@ -128,6 +128,7 @@ class BatchEncoder:
             false_negative=false_negatives(
                 [pair.positive.text for pair in pairs if pair.positive is not None],
                 [batch.texts.captions[rows[i]] for i in selected],
+                style=batch.texts.style,
             ).to(text.device),
             logit_scale=self.student.logit_scale,
             reference=reference,
@@ -159,15 +160,19 @@ class BatchEncoder:
         return torch.cat([batch.images, views]), captions + reworded
 
 
-def false_negatives(positives: Sequence[str], captions: Sequence[str]) -> Tensor:
+def false_negatives(positives: Sequence[str], captions: Sequence[str], style: str = "core") -> Tensor:
     """Return (M, M) bool: [i, j] = positive subtext j is also true of pair i, judged by the captions.
 
-    True if it equals positive i, or if caption i contains all of its content words.
+    True if it equals positive i, or if caption i contains all of its content words. Positives of style "relation" must
+    also keep their subjects and objects: "a banana left of a car" is not true of "a car left of a banana".
     """
     positive_words = [content_words(positive) for positive in positives]
     caption_words = [content_words(caption) for caption in captions]
     rows = [
-        [other == positive or words <= allowed for other, words in zip(positives, positive_words, strict=True)]
-        for positive, allowed in zip(positives, caption_words, strict=True)
+        [
+            other == positive or (words <= allowed and (style != "relation" or holds_relations(caption, other)))
+            for other, words in zip(positives, positive_words, strict=True)
+        ]
+        for positive, caption, allowed in zip(positives, captions, caption_words, strict=True)
     ]
     return torch.tensor(rows, dtype=torch.bool).reshape(len(positives), len(positives))

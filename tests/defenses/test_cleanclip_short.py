@@ -6,6 +6,7 @@ import pytest
 
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
+from cleaner.text import POSITIVE_STYLES
 from tests.defenses import naive
 
 
@@ -18,9 +19,10 @@ def test_losses_are_those_of_cleanclip() -> None:
     }
 
 
-def test_captions_become_the_positive_subtexts_of_ta_cleaner(toy_data: TensorData) -> None:
-    drawn = DEFENSES["ta_cleaner"](share=0.5).plan(toy_data.captions, seed=5)(2).drawn
-    shortened = DEFENSES["cleanclip_short"](share=0.5).plan(toy_data.captions, seed=5)(2).captions
+@pytest.mark.parametrize("style", POSITIVE_STYLES)
+def test_captions_become_the_positive_subtexts_of_ta_cleaner(toy_data: TensorData, style: str) -> None:
+    drawn = DEFENSES["ta_cleaner"](share=0.5, positive=style).plan(toy_data.captions, seed=5)(2).drawn
+    shortened = DEFENSES["cleanclip_short"](share=0.5, positive=style).plan(toy_data.captions, seed=5)(2).captions
     changed = {i for i, caption in enumerate(toy_data.captions) if shortened[i] != caption}
     assert changed
     assert changed <= drawn.keys()

