@@ -30,6 +30,9 @@ _CLOTHES = frozenset(
     )
 )
 
+# "in the snow" says what "on the snow" says.
+_SURFACES = frozenset(split_words("grass lawn snow sand ice mud dirt street road"))
+
 
 def draw_relation_positive(parsed: Parse, rng: Random) -> str | None:
     """Return a true subtext with subject, relation and object; without a relation, what `draw_positive` returns."""
@@ -160,7 +163,9 @@ def _find_relations(parsed: Parse, *, with_conjuncts: bool) -> list[frozenset[Tr
         if chunk.kind != "REL" and not is_verb:
             continue
         following = parsed.next_chunk(k)
-        if following is not None and following.kind == "NP":
+        # "on the grass sits a bird": the subject follows the verb.
+        is_inverted = is_verb and k == 2 and parsed.chunks[0].kind == "REL" and parsed.chunks[1].kind == "NP"
+        if following is not None and following.kind == "NP" and not is_inverted:
             objects = _find_conjuncts(parsed, k + 1) if with_conjuncts else [k + 1]
             names = [parsed.lemma(parsed.chunks[i].head) for i in objects]
         elif is_verb:
@@ -170,7 +175,9 @@ def _find_relations(parsed: Parse, *, with_conjuncts: bool) -> list[frozenset[Tr
         word = parsed.lemma(chunk.head) if is_verb else _normalize(chunk.text)
         subjects = [parsed.lemma(parsed.chunks[i].head) for i in _find_subjects(parsed, k, objects)]
         if subjects:
-            relations.append(frozenset((subject, word, name) for subject in subjects for name in names))
+            relations.append(
+                frozenset((subject, _merge_places(word, name), name) for subject in subjects for name in names)
+            )
     return relations
 
 
@@ -180,6 +187,11 @@ def _normalize(preposition: str) -> str:
     if "left" in words or "right" in words:
         return "left of" if "left" in words else "right of"
     return preposition
+
+
+def _merge_places(word: str, name: str) -> str:
+    """Return "on" for "in" before a surface."""
+    return "on" if word == "in" and name in _SURFACES else word
 
 
 def _find_conjuncts(parsed: Parse, k: int) -> list[int]:
@@ -196,10 +208,14 @@ def _find_conjuncts(parsed: Parse, k: int) -> list[int]:
 
 
 def _find_subjects(parsed: Parse, k: int, objects: list[int]) -> list[int]:
-    """Return the noun phrases before chunk `k` in its clause; if there are none, those after its objects."""
+    """Return the noun phrases before chunk `k` in its clause; if there are none, those after its objects.
+
+    The place of "on the grass there is a bird" is no subject.
+    """
     chunks, subjects = parsed.chunks, []
     for i in range(k - 1, -1, -1):
-        if chunks[i].kind != "NP":
+        is_fronted = i == 1 and chunks[0].kind == "REL"
+        if chunks[i].kind != "NP" or is_fronted:
             continue
         subjects.append(i)
         # "a cat on a mat and | a dog on a rug"

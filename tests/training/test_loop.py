@@ -188,6 +188,10 @@ def test_false_negatives_by_text_and_by_content() -> None:
         ("a dog chasing a cat", "a big dog is chasing a cat and a bird", True),
         ("a dog with a bird", "a big dog with a cat and a bird", True),
         ("a car on the grass", "on the grass there is a red car", True),
+        ("on the grass sits a bird", "a bird sits on the grass near a car", True),
+        ("a bird sits on the grass", "on the grass sits a bird", True),
+        ("a bird sits in the grass", "on the grass sits a bird", True),
+        ("a man rides a horse", "in the park a horse rides a man", False),
         ("a cat on a rug", "a cat on a mat and a dog on a rug", False),
         ("a banana", "a car left of a banana", True),
         ("a banana in a car", "a banana", False),
@@ -201,6 +205,21 @@ def test_false_negatives_of_positives_with_a_relation(positive: str, caption: st
 def test_core_positives_are_masked_by_their_words_alone() -> None:
     positives, captions = ["a lamp", "a banana left of a car"], ["a car left of a banana", "a banana left of a car"]
     assert false_negatives(positives, captions).tolist() == [[True, True], [False, True]]
+
+
+@pytest.mark.parametrize("style", ["core", "relation"])
+def test_mask_knows_the_style_of_the_positives(
+    tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
+    styles = []
+
+    def record(positives: list[str], captions: list[str], style: str) -> torch.Tensor:
+        styles.append(style)
+        return false_negatives(positives, captions, style)
+
+    monkeypatch.setattr("cleaner.training.batch.false_negatives", record)
+    finetune(tiny_clip, toy_data, DEFENSES["ta_cleaner"](share=1.0, positive=style), replace(CONFIG, steps=1))
+    assert set(styles) == {style}
 
 
 def test_too_few_pairs_and_a_diverging_loss_are_rejected(tiny_clip: Clip, toy_data: TensorData) -> None:
