@@ -17,6 +17,7 @@ from cleaner.text.positive import (
     find_subject_modifiers,
     join_kept_tokens,
 )
+from cleaner.text.rules import IMAGE_NOUNS
 from cleaner.text.verbs import LIGHT_VERB_OBJECTS
 
 Triple = tuple[str, str, str]
@@ -160,7 +161,7 @@ def _find_relations(parsed: Parse, *, with_conjuncts: bool) -> list[frozenset[Tr
     relations = []
     for k, chunk in enumerate(parsed.chunks):
         is_verb = chunk.kind == "VP" and parsed.tokens[chunk.head].tag != "VBE"
-        if chunk.kind != "REL" and not is_verb:
+        if (chunk.kind != "REL" and not is_verb) or _names_content(parsed, k):
             continue
         following = parsed.next_chunk(k)
         # "on the grass sits a bird": the subject follows the verb.
@@ -179,6 +180,13 @@ def _find_relations(parsed: Parse, *, with_conjuncts: bool) -> list[frozenset[Tr
                 frozenset((subject, _merge_places(word, name), name) for subject in subjects for name in names)
             )
     return relations
+
+
+def _names_content(parsed: Parse, k: int) -> bool:
+    """Return whether chunk `k` is the "of" of "a photo of a cat", which relates nothing that the image shows."""
+    before = parsed.previous_chunk(k)
+    is_image = before is not None and before.kind == "NP" and parsed.lemma(before.head) in IMAGE_NOUNS
+    return is_image and parsed.chunks[k].text == "of"
 
 
 def _normalize(preposition: str) -> str:
