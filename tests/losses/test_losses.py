@@ -16,6 +16,7 @@ from cleaner.losses import (
     reviewed_subtext_loss,
     subtext_loss,
 )
+from cleaner.losses.info_nce import pad_rows
 
 N, M, D, S = 6, 3, 8, 20.0
 
@@ -176,3 +177,12 @@ def test_par_loss_cuts_the_batch_mean_at_tau(tau: float) -> None:
         d = float(np.mean([np.sum((x - y) ** 2) for x, y in zip(now.numpy(), before.numpy(), strict=True)]))
         expected -= 0.5 * (d if d <= tau else 0.0)
     assert par_loss(f, reference=reference, tau=tau).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_pad_rows_fills_up_to_the_largest_count() -> None:
+    rows = torch.arange(1.0, 7.0).reshape(3, 2)
+    padded, mask = pad_rows(rows, [1, 0, 2])
+    assert padded.tolist() == [[[1, 2], [0, 0]], [[0, 0], [0, 0]], [[3, 4], [5, 6]]]
+    assert mask.tolist() == [[True, False], [False, False], [True, True]]
+    nothing, no_mask = pad_rows(rows[:0], [])
+    assert (nothing.shape, no_mask.shape) == ((0, 0, 2), (0, 0))
