@@ -35,6 +35,12 @@ def source_root() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
+def child_environment() -> dict[str, str]:
+    """Return this process's environment with the library on the PYTHONPATH."""
+    paths = [str(source_root()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def shipped_assets() -> Path:
     """Return the folder of the shipped models, example run, lexicon and SSBA encoder."""
     return _find_shipped("_assets", checkout="assets")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,14 @@ def psnr(images: Tensor, changed: Tensor) -> Tensor:
     return -10 * ((images - changed) ** 2).mean(dim=(1, 2, 3)).log10()
 
 
+def load_ssim() -> Callable[..., Any]:
+    """Return torchmetrics' SSIM; the first call imports it, which takes 2 s."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    measure: Callable[..., Any] = structural_similarity_index_measure
+    return measure
+
+
 def ssim(images: Tensor, changed: Tensor) -> Tensor:
     """Return the structural similarity (N,) of images (N, C, H, W) in [0, 1]; 1 = equal.
 
@@ -140,9 +149,7 @@ def ssim(images: Tensor, changed: Tensor) -> Tensor:
     """
     if min(images.shape[-2:]) < SSIM_WINDOW:
         raise CleanerError(f"SSIM needs images of at least {SSIM_WINDOW} px, not {min(images.shape[-2:])} px.")
-    from torchmetrics.functional.image import structural_similarity_index_measure  # takes 2 s to import
-
-    _, similarity = structural_similarity_index_measure(
+    _, similarity = load_ssim()(
         images, changed, sigma=1.5, data_range=1.0, k1=0.01, k2=0.03, reduction="none", return_full_image=True
     )
     border = SSIM_WINDOW // 2  # where torchmetrics pads the image

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from cleaner.files import source_root
+from cleaner.files import child_environment
 from cleaner.runs.status import Status
 from cleaner.runs.store import last_lines
 
@@ -39,7 +39,7 @@ def start_detached(module: str, *arguments: str, log: Path, append: bool = True)
     with log.open("ab" if append else "wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", module, *arguments],
-            env=_child_environment(),
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -50,15 +50,9 @@ def start_detached(module: str, *arguments: str, log: Path, append: bool = True)
     return process
 
 
-def _child_environment() -> dict[str, str]:
-    """Return this process's environment with the library on the PYTHONPATH."""
-    paths = [str(source_root()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
 def exported_environment() -> dict[str, str]:
     """Return the environment variables that a worker on another machine needs: PYTHONPATH and CLEANER_*."""
-    environment = _child_environment()
+    environment = child_environment()
     return {name: environment[name] for name in environment if name == "PYTHONPATH" or name.startswith("CLEANER_")}
 
 

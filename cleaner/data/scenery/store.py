@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cleaner.data.scenery.facts import SCENES_VERSION, make_scene
 from cleaner.data.scenery.render import render
-from cleaner.files import atomic_write, cache_root, source_root
+from cleaner.files import atomic_write, cache_root, child_environment
 from cleaner.types import OnStep, StepReport
 
 IMAGES_PER_CHUNK = 250
@@ -118,8 +118,7 @@ def _start_worker(
 ) -> subprocess.Popen[str]:
     """Start a process that renders images first..stop-1; put its counts into `messages`, then None."""
     environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(source_root()), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        **child_environment(),
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     }
     arguments = [str(path), spec.variant, spec.split, *map(str, (spec.seed, first, stop))]

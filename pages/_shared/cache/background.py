@@ -37,7 +37,9 @@ def load_grammar() -> None:
 def _load_all() -> None:
     load_grammar()
     with _import_lock:
-        import torchmetrics.functional.image  # noqa: F401 - two seconds, else spent on Poison's first gallery
+        from cleaner.data.images import load_ssim
+
+        load_ssim()  # else Poison's first gallery waits for it
 
 
 @st.cache_resource(show_spinner=False)
