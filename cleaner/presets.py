@@ -48,11 +48,11 @@ DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
 REBOUND_STEPS = 100
 """Default steps of a rebound test."""
 
-# The demo: the same methods in three to four minutes on two cores. In so few steps only a high learning rate removes
-# anything; it is the same for all methods and costs each of them accuracy.
-DEMO_POISON_PAIRS, DEMO_CLEAN_PAIRS = 4000, 1000
-DEMO_POISON_RATE, DEMO_POISON = POISON_RATE, POISON
-DEMO_DEFEND = FinetuneConfig(lr=1e-3, epochs=8)
+# The quick setting of pages, lesson, demo and example: a minute of training on two cores
+# (benchmarks/results/quick_setting.json). In so few steps only a high learning rate removes anything.
+QUICK_MODEL = "scenes-lite"
+QUICK_POISON_PAIRS, QUICK_POISON_RATE, QUICK_POISON = 4000, POISON_RATE, POISON
+QUICK_CLEAN_PAIRS, QUICK_DEFEND = 8000, FinetuneConfig(lr=1e-3, epochs=1)
 
 
 def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> float:
@@ -84,6 +84,8 @@ def read_attack_defense_rows() -> list[dict[str, Any]]:
 
 SCENES_VARIANT = "scenes"
 """Variant that every attack and defense has: this project's own settings."""
+QUICK_VARIANT = "quick"
+"""Variant of every defense: the quick setting, which pages start with."""
 TRIALS_SOURCE = "this project's setting for Scenes, chosen before any defense (benchmarks/results)"
 
 OWN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"ta_cleaner": {"all-pairs": {"share": 1.0}}}
@@ -119,15 +121,30 @@ def attack_presets(trigger: str, model: str = "scenes-rn") -> list[Preset]:
 
 
 def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
-    """Return the presets of a defense: first this project's for Scenes, then the published ones.
+    """Return the presets of a defense: first this project's, quick and full, then the published ones.
 
-    The learning rates for Scenes are those chosen for the built-in model; other models get the ResNet's.
+    The learning rates for Scenes are those chosen for the built-in model; other models get the ResNet's, in the quick
+    setting `QUICK_MODEL`'s.
     """
-    scenes = [_scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
+    scenes = [quick_defense_preset(defense, model), _scenes_defense_preset(defense, SCENES_VARIANT, {}, model=model)]
     scenes += [
         _scenes_defense_preset(defense, *variant, model=model) for variant in OWN_VARIANTS.get(defense, {}).items()
     ]
     return [*scenes, *_published_presets(defense)]
+
+
+def quick_defense_preset(defense: str, model: str = QUICK_MODEL) -> Preset:
+    """Return the quick setting of a defense, as benchmarks/quick_setting.py chose it without looking at the attack."""
+    path = RESULTS_DIR / "quick_setting.json"
+    chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"] if path.exists() else {}
+    base = model if model in chosen else QUICK_MODEL
+    choice = chosen.get(base, {}).get(defense, {})
+    how = f"chosen by accuracy alone on {base} (benchmarks/results/quick_setting.json)" if choice else "not chosen yet"
+    source = f"this project's quick setting for Scenes; parameters and learning rate {how}"
+    finetune = replace(QUICK_DEFEND, lr=float(choice.get("lr", QUICK_DEFEND.lr)))
+    training = Training(source=source, pairs=QUICK_CLEAN_PAIRS, finetune=finetune, data="scenes")
+    parameters = choice.get("parameters", {})
+    return Preset(method=defense, variant=QUICK_VARIANT, source=source, parameters=parameters, training=training)
 
 
 def explain_unpublished(method: str) -> str:

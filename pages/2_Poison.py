@@ -12,10 +12,11 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import (
-    DEMO_POISON,
-    DEMO_POISON_PAIRS,
-    DEMO_POISON_RATE,
     POISON_LR,
+    QUICK_MODEL,
+    QUICK_POISON,
+    QUICK_POISON_PAIRS,
+    QUICK_POISON_RATE,
     STRONGER_ATTACKS,
     attack_presets,
 )
@@ -48,7 +49,7 @@ def choose_trigger() -> Any:
         **KEEP,
     )
     preset, key = forms.choose_preset(attack_presets(name), f"poison.{name}", "poison")
-    show_required_settings(str(st.session_state.get(MODEL, "scenes-rn")), name)
+    show_required_settings(str(st.session_state.get(MODEL, QUICK_MODEL)), name)
     trigger = None
     try:
         trigger = forms.draw_form(kinds[name], key, defaults=preset.parameters)
@@ -89,7 +90,7 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
     pairs = st.select_slider(
         "Training pairs",
         PAIR_COUNTS,
-        DEMO_POISON_PAIRS,
+        QUICK_POISON_PAIRS,
         format_func="{:,}".format,
         key="poison.pairs",
         **KEEP,
@@ -138,7 +139,7 @@ def choose_poisoning(data: str, classes: list[str]) -> tuple[str, float, bool]:
         "Poison rate",
         0.1,
         20.0,
-        100 * DEMO_POISON_RATE,
+        100 * QUICK_POISON_RATE,
         0.1,
         format="%.1f%%",
         key="poison.rate",
@@ -157,12 +158,12 @@ def choose_poisoning(data: str, classes: list[str]) -> tuple[str, float, bool]:
 def choose_training(model: str) -> FinetuneConfig | None:
     """Draw the training settings; return None if this machine does not support device and precision."""
     st.markdown("**Training**")
-    defaults = vars(replace(DEMO_POISON, lr=POISON_LR.get(model, DEMO_POISON.lr)))
+    defaults = vars(replace(QUICK_POISON, lr=POISON_LR.get(model, QUICK_POISON.lr)))
     settings = forms.draw_widgets(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
     device, precision, is_usable = forms.choose_device_and_precision("poison")
     with st.expander("More settings"):
         names = ("batch_size", "warmup_steps", "weight_decay", "seed", "freeze_bn")
-        settings |= forms.draw_widgets(FinetuneConfig, "poison.train", names, vars(DEMO_POISON))
+        settings |= forms.draw_widgets(FinetuneConfig, "poison.train", names, vars(QUICK_POISON))
     if not is_usable:
         return None
     return FinetuneConfig(**settings, device=device, precision=precision, augmentation="none")

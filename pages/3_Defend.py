@@ -12,7 +12,7 @@ import streamlit as st
 from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
-from cleaner.presets import DEMO_CLEAN_PAIRS, DEMO_DEFEND, Preset, defense_presets
+from cleaner.presets import QUICK_CLEAN_PAIRS, QUICK_DEFEND, Preset, defense_presets
 from cleaner.runs.record import RunRecord
 from pages._shared import cache, defense_results, external_model, forms, jobs, live_jobs, requests, state, sweeps
 from pages._shared.frame import link, page
@@ -20,7 +20,7 @@ from pages._shared.requests import Suspect
 from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
-CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 3000, 5000, 10000)
+CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 4000, 6000, 8000, 10000)
 MAX_SEEDS = 10
 DefensePlan = list[tuple[Any, FinetuneConfig]]
 """(defense, settings) of each run."""
@@ -29,7 +29,7 @@ DefensePlan = list[tuple[Any, FinetuneConfig]]
 def choose_defenses(model: str) -> tuple[DefensePlan, int] | None:
     """Draw all settings; return the plan and the number of clean pairs, or None while one cannot be used."""
     kinds = cache.defenses()
-    default = [name for name in ("cleanclip", "ta_cleaner") if name in kinds] or list(kinds)[:1]
+    default = [name for name in ("cleanclip", "cleanclip_short", "ta_cleaner") if name in kinds] or list(kinds)[:1]
     names = st.multiselect(
         "Defenses",
         list(kinds),
@@ -70,35 +70,30 @@ def _choose_shared_settings(is_sweep: bool) -> tuple[int, int, FinetuneConfig | 
     pairs = st.select_slider(
         "Clean pairs",
         CLEAN_PAIR_COUNTS,
-        DEMO_CLEAN_PAIRS,
+        QUICK_CLEAN_PAIRS,
         format_func="{:,}".format,
         key="defend.pairs",
         **KEEP,
         help="Image-caption pairs from a split without poisoned pairs.",
     )
-    settings = forms.draw_widgets(FinetuneConfig, "defend.train", ("epochs",), vars(DEMO_DEFEND))
+    settings = forms.draw_widgets(FinetuneConfig, "defend.train", ("epochs",), vars(QUICK_DEFEND))
     seeds = _choose_seed_count() if is_sweep else 1
     device, precision, is_usable = forms.choose_device_and_precision("defend")
     with st.expander("More settings"):
         names = ("batch_size", "augmentation", "warmup_steps", "weight_decay", "redraw", "freeze_bn", "seed")
-        settings |= forms.draw_widgets(FinetuneConfig, "defend.train", names, vars(DEMO_DEFEND))
+        settings |= forms.draw_widgets(FinetuneConfig, "defend.train", names, vars(QUICK_DEFEND))
     config = FinetuneConfig(device=device, precision=precision, **settings) if is_usable else None
     return int(pairs), seeds, config
 
 
-def _default_lr(preset: Preset) -> float:
-    """Return the published learning rate, else that of the demo."""
-    training = preset.training
-    return DEMO_DEFEND.lr if training is None or training.data else training.finetune.lr
-
-
 def _choose_learning_rates(key: str, preset: Preset, is_sweep: bool) -> list[float]:
     """Draw the choice of a defense's learning rate, or of several."""
-    default, training = _default_lr(preset), preset.training
+    training = preset.training
+    default = QUICK_DEFEND.lr if training is None else training.finetune.lr
     help = "Too small removes nothing, too large destroys accuracy."
-    if training is not None and default != training.finetune.lr:
+    if training is not None:
         config = training.finetune
-        help += f" For {training.pairs:,} pairs and {config.epochs} epochs, clean accuracy chose {config.lr:g}."
+        help += f" {config.lr:g} is meant for {training.pairs:,} pairs, {config.epochs} epochs."
     if is_sweep:
         return forms.choose_learning_rates(f"{key}s", default, help)
     return [forms.choose_learning_rate(key, default, help)]

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cleaner.plots import charts, features
-from cleaner.presets import DEMO_CLEAN_PAIRS
+from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.types import CleanerError
 from pages._shared import annotated_text, cache, pickers, requests, state, uploads
 from pages._shared.frame import link, page
@@ -239,7 +239,7 @@ with page("Subtexts", LEAD):
     with st.spinner("Loading the parser …"):
         cache.defenses()
         run = state.current_run()
-        data_key = DataKey(pickers.find_test_data(run).name, "clean", DEMO_CLEAN_PAIRS)
+        data_key = DataKey(pickers.find_test_data(run).name, "clean", QUICK_CLEAN_PAIRS)
     sample, caption = choose_caption(data_key)
     left, middle, right = st.columns([2, 1, 1], gap="medium")
     epoch = left.slider("Epoch", 0, MAX_EPOCH, 0, key="subtexts.epoch", help="Each epoch draws other texts.", **KEEP)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,7 +94,7 @@ CASES = {
     for registry, list_presets in ((TRIGGERS, attack_presets), (DEFENSES, defense_presets))
     for method in registry
     for preset in list_presets(method)
-    if preset.variant not in (presets.SCENES_VARIANT, *presets.OWN_VARIANTS.get(method, ()))
+    if preset.variant not in (presets.QUICK_VARIANT, presets.SCENES_VARIANT, *presets.OWN_VARIANTS.get(method, ()))
 }
 
 
@@ -128,7 +130,7 @@ def test_published_settings_are_valid_and_have_a_source(registry: Any, preset: P
 def test_every_method_has_scenes_and_either_published_settings_or_a_reason(registry: Any, list_presets: Any) -> None:
     names = []
     for method in registry:
-        scenes, *others = list_presets(method)
+        scenes, *others = [preset for preset in list_presets(method) if preset.variant != presets.QUICK_VARIANT]
         assert (scenes.variant, scenes.training.data) == (presets.SCENES_VARIANT, "scenes")
         registry[method](**scenes.parameters)
         assert bool(registry[method].published) != ("unpublished" in vars(registry[method]))
@@ -149,17 +151,34 @@ def test_scenes_is_what_the_benchmarks_use() -> None:
     assert blended.parameters == {"blend_ratio": 0.3}
     assert blended.training is not None
     assert (blended.training.pairs, blended.training.finetune) == (6000, FinetuneConfig(lr=3e-4, epochs=6))
-    (ta_cleaner, *_) = defense_presets("ta_cleaner")
+    (_, ta_cleaner, *_) = defense_presets("ta_cleaner")
     assert ta_cleaner.training is not None
     assert ta_cleaner.training.finetune.lr == presets.recommended_lr("scenes-rn", "ta_cleaner")
     assert replace(ta_cleaner.training.finetune, lr=1e-4) == FinetuneConfig(lr=1e-4, epochs=7)
 
 
 def test_defense_learning_rates_are_chosen_per_model_and_variant() -> None:
-    rates = [p.training.finetune.lr for p in defense_presets("ta_cleaner", "scenes-vit")[:2] if p.training]
+    rates = [p.training.finetune.lr for p in defense_presets("ta_cleaner", "scenes-vit")[1:3] if p.training]
     chosen = [presets.recommended_lr("scenes-vit", name) for name in ("ta_cleaner", "ta_cleaner K 100 %")]
     assert rates == chosen != [presets.recommended_lr("scenes-rn", "ta_cleaner")] * 2
     assert defense_presets("ta_cleaner", "unknown-model") == defense_presets("ta_cleaner")
+
+
+def test_quick_setting_comes_first_and_is_the_chosen_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = {"parameters": {"share": 0.5}, "lr": 2e-3}
+    chosen = {"chosen": {presets.QUICK_MODEL: {"ta_cleaner": choice}}}
+    (tmp_path / "quick_setting.json").write_text(json.dumps(chosen), encoding="utf-8")
+    monkeypatch.setattr(presets, "RESULTS_DIR", tmp_path)
+    for model in (presets.QUICK_MODEL, "another-model"):
+        quick, *_ = defense_presets("ta_cleaner", model)
+        assert (quick.variant, quick.parameters) == (presets.QUICK_VARIANT, {"share": 0.5})
+        assert quick.training is not None
+        assert quick.training.finetune == replace(presets.QUICK_DEFEND, lr=2e-3)
+        assert quick.training.pairs == presets.QUICK_CLEAN_PAIRS
+    untried, *_ = defense_presets("par")
+    assert untried.training is not None
+    assert untried.training.finetune == presets.QUICK_DEFEND
+    assert "not chosen yet" in untried.source
 
 
 def test_training_is_described_in_one_line() -> None:

@@ -43,8 +43,8 @@ class Demo:
     model: Annotated[str, tyro.conf.arg(help="Model to poison.")] = "scenes-rn"
     trigger: Annotated[tuple[str, ...], tyro.conf.arg(help="Trigger and options: badnet patch_size=16.")] = ("badnet",)
     target_class: Annotated[str, tyro.conf.arg(help=TARGET_HELP)] = "banana"
-    pairs: Annotated[int, tyro.conf.arg(help="Pairs for the attack.")] = presets.DEMO_POISON_PAIRS
-    clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for the defenses.")] = presets.DEMO_CLEAN_PAIRS
+    pairs: Annotated[int, tyro.conf.arg(help="Pairs for the attack.")] = presets.QUICK_POISON_PAIRS
+    clean_pairs: Annotated[int, tyro.conf.arg(help="Clean pairs for the defenses.")] = presets.QUICK_CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; half of them show one object.")] = 2000
     seed: Annotated[int, tyro.conf.arg(help="Seed of attack and defenses.")] = 0
     device: Annotated[str, tyro.conf.arg(help="auto, cpu, cuda or mps.")] = "auto"
@@ -59,20 +59,20 @@ class Demo:
         clip = load_clip(self.model)
         clean_data = load_data("scenes", split="clean", size=self.clean_pairs, on_step=Progress())
         test = load_data("scenes", split="test", size=self.test_pairs, on_step=Progress())
-        config = replace(presets.DEMO_POISON, seed=self.seed, device=self.device)
+        config = replace(presets.QUICK_POISON, seed=self.seed, device=self.device)
         backdoored = poison(
             clip,
             load_data("scenes", split="train", size=self.pairs, on_step=Progress()),
             trigger,
             target_class=self.target_class,
-            poison_rate=presets.DEMO_POISON_RATE,
+            poison_rate=presets.QUICK_POISON_RATE,
             config=config,
             test=test,
             on_step=Progress(self.trigger[0]),
         )
         rows = [results.make_row("backdoored", backdoored)]
         for name in DEMO_DEFENSES:
-            config = replace(presets.DEMO_DEFEND, seed=self.seed, device=self.device)
+            config = replace(presets.QUICK_DEFEND, seed=self.seed, device=self.device)
             run = defend(backdoored, DEFENSES[name](), clean_data, config, test=test, on_step=Progress(name))
             rows.append(results.make_row(name, run))
             del run  # frees memory for the next one

@@ -14,7 +14,7 @@ from cleaner.files import atomic_write
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
-from cleaner.presets import SCENES_VARIANT, Preset, explain_unpublished
+from cleaner.presets import QUICK_VARIANT, SCENES_VARIANT, Preset, explain_unpublished
 from cleaner.runs.folders import runs_root
 from cleaner.runs.request import format_data
 from cleaner.types import CleanerError
@@ -23,7 +23,12 @@ from pages._shared.frame import show_error
 from pages._shared.state import KEEP, escape_markdown
 
 T = TypeVar("T")
-VARIANT_LABELS = {SCENES_VARIANT: "Scenes", "all-pairs": "Scenes, K 100%", "published": "Published"}
+VARIANT_LABELS = {
+    QUICK_VARIANT: "Quick",
+    SCENES_VARIANT: "Scenes",
+    "all-pairs": "Scenes, K 100%",
+    "published": "Published",
+}
 DATA_TYPES = ["zip", "csv", "tsv", *uploads.IMAGE_TYPES]
 """File types that upload boxes accept as data."""
 MAX_SLIDER_STEPS = 300

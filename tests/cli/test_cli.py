@@ -137,7 +137,7 @@ def test_the_demo_prints_its_metrics_before_it_writes_them(
 
     recorded_commands: list[str] = []
     small = replace(POISON, epochs=1, batch_size=16, precision="fp32")
-    for name in ("DEMO_POISON", "DEMO_DEFEND"):
+    for name in ("QUICK_POISON", "QUICK_DEFEND"):
         monkeypatch.setattr(demo.presets, name, small)
     monkeypatch.setattr(demo, "DEMO_DEFENSES", ("finetune",))
     monkeypatch.setattr(demo.results, "write_result", fail)

@@ -8,7 +8,7 @@ from cleaner.defenses import DEFENSES
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
 from cleaner.labels import defense_name, to_label
-from cleaner.presets import DEMO_DEFEND, defense_presets
+from cleaner.presets import QUICK_DEFEND, defense_presets
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
@@ -114,7 +114,7 @@ def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) 
     for preset in (p for name in DEFENSES for p in defense_presets(name) if p.training and not p.training.data):
         assert preset.training is not None
         app.multiselect(key="defend.which").set_value([preset.method]).run()
-        assert app.select_slider(key=f"defend.{preset.method}.lr").value == DEMO_DEFEND.lr
+        assert app.select_slider(key=f"defend.{preset.method}.lr").value == QUICK_DEFEND.lr
         app.radio(key=f"defend.{preset.method}.settings").set_value(preset.variant).run()
         assert not app.exception, preset.name
         assert preset.citation in page_text(app)
@@ -170,7 +170,7 @@ def test_a_sweep_is_one_set_of_runs(open_page: OpenPage, tmp_path: Path) -> None
 def test_a_defense_is_tested_on_the_test_set_of_its_attack(open_page: OpenPage, tmp_path: Path) -> None:
     parent, _ = make_runs(tmp_path)
     suspect = RunRecord.from_config(parent, {**read_json(parent / "config.json"), "test_size": None})
-    assert requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, DEMO_DEFEND).test_size is None
+    assert requests.build_defense_request(suspect, DEFENSES["finetune"](), 200, QUICK_DEFEND).test_size is None
 
 
 def test_a_stopped_sweep_can_be_canceled_and_continued(open_page: OpenPage, tmp_path: Path) -> None:
