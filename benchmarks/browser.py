@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 CHROMIUM_FLAGS = [
@@ -43,3 +53,48 @@ def wait_idle(page: Any) -> None:
             break
     boxes = page.query_selector_all('[data-testid="stException"]')
     assert not boxes, boxes[0].inner_text()
+
+
+@contextmanager
+def run_server(folder: Path) -> Iterator[str]:
+    """Yield the address of a server of the app, with this process's environment; its log goes to `folder`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    app = Path(__file__).resolve().parent.parent / "app.py"
+    command = [sys.executable, "-m", "streamlit", "run", str(app), "--server.port", port]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        _wait_for_server(f"http://127.0.0.1:{port}", server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def _wait_for_server(address: str, server: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as response:
+                if response.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit("The server did not start: see its log.")
+
+
+@contextmanager
+def open_page(url: str, width: int = 1280, height: int = 720) -> Iterator[Any]:
+    """Yield a page of headless Chromium at `url`."""
+    executable = find_chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.goto(url)
+        yield page
+        browser.close()

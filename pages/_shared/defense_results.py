@@ -11,6 +11,7 @@ from cleaner.evaluation.result import columns
 from cleaner.labels import to_attack_label, to_label
 from cleaner.plots import comparison
 from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
+from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from pages._shared import cards, jobs, requests, state
@@ -31,6 +32,7 @@ def show_results(run: RunRecord) -> None:
         return
     st.subheader(state.section_title("Is the backdoor gone?", run), anchor=False)
     compared = _choose_defenses(run, defended)
+    _show_verdict(run, compared)
     _show_cards(run, compared)
     floor = run.metric("asr_clean_model")
     plot_tab, table_tab, curves_tab = st.tabs(["Trade-off", "All metrics", "Training curves"])
@@ -65,6 +67,15 @@ def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecor
     return [other for other in defended if other.id in run_ids]
 
 
+def _show_verdict(run: RunRecord, compared: list[RunRecord]) -> None:
+    """Draw in words which of the compared defenses removed most, and at what cost."""
+    labels = state.short_labels(compared)
+    sentences = describe_defenses(run, {escape_markdown(labels[other.id]): other for other in compared})
+    if sentences:
+        one_seed = "One run each: another seed can give another order."
+        st.info(" ".join([*sentences, one_seed]), icon=":material/gavel:")
+
+
 def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw the cards of the backdoored model and of each compared defense."""
     columns = st.columns(1 + max(len(compared), 1), border=True)
@@ -73,7 +84,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
         st.caption(escape_markdown(to_attack_label(run.attack)))
         cards.show_cards(run)
     for column, other in zip(columns[1:], compared, strict=False):
-        with column:
+        with column, st.container(key=f"card-{other.id}"):
             st.markdown(f"**{escape_markdown(to_label(other.defense or ''))}**")
             st.caption(f"learning rate {other.lr:g}, {other.config.get('pairs', 0):,} pairs")
             cards.show_cards(other, run)

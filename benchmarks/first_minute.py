@@ -1,0 +1,162 @@
+"""The first minute in a real browser: python -m benchmarks.first_minute
+
+Starts a server with an empty run store and an empty cache, opens Poison as a newcomer does, and presses the default
+buttons: Train model, then Start defenses. Seconds count from the click on Train model to the result of each defense on
+the page; the phases of each run come from its files. Measure on an idle machine.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from benchmarks import protocol
+from benchmarks.browser import open_page, run_server, wait_idle
+from cleaner.reports import results
+from cleaner.runs.record import RunRecord
+from cleaner.runs.run import read_progress
+from cleaner.runs.store import list_entries
+
+RESULT_PATH = results.RESULTS_DIR / "first_minute.json"
+POLL_SECONDS = 0.05
+TIMEOUT_SECONDS = 600.0
+TRAINING_STAGES = ("poison", "defend")
+"""Stages of step reports that are training steps."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure and write the result file."""
+
+    rounds: int = 3
+    """Repetitions, each with a new server, run store and cache; the result has their medians."""
+    reading_seconds: float = 20.0
+    """Seconds between the drawn page and the click on Train model, in which a newcomer reads."""
+    out: Path = RESULT_PATH
+    """Result file."""
+
+
+def main(options: Options) -> None:
+    """Measure, print and write."""
+    rounds = []
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            rounds.append(measure_round(Path(folder), options.reading_seconds))
+        for row in rounds[-1]:
+            print(describe(row), flush=True)
+        print(flush=True)
+    names = [row["run"] for row in rounds[0]]
+    medians = [median_row([row for of_round in rounds for row in of_round if row["run"] == name]) for name in names]
+    result = results.add_provenance(
+        protocol.format_command_line(),
+        seeds=[0],
+        reading_seconds=options.reading_seconds,
+        rounds=rounds,
+        rows=medians,
+        peak_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
+    )
+    results.write_result(options.out, result)
+    for row in medians:
+        print(describe(row))
+
+
+def measure_round(folder: Path, reading_seconds: float) -> list[dict[str, Any]]:
+    """Return one row per run, in the order in which they ended."""
+    os.environ |= {"CLEANER_RUNS": str(folder / "runs"), "CLEANER_CACHE": str(folder / "cache")}
+    with run_server(folder) as address, open_page(f"{address}/Poison") as page:
+        page.get_by_role("heading", name="Poison", exact=True).wait_for()
+        wait_idle(page)
+        page.wait_for_timeout(1000 * reading_seconds)
+        start = time.time()
+        page.get_by_role("button", name="Train model").click()
+        (poisoned,) = watch_runs(1, start, page)
+        page.get_by_role("heading", name="Did the attack succeed?").wait_for()
+        wait_idle(page)
+        poisoned["drawn"] = time.time() - start
+        page.get_by_test_id("stMain").get_by_role("link", name="Defend this model").click()
+        page.get_by_role("heading", name="Defend", exact=True).wait_for()
+        button = page.get_by_role("button", name="Start defenses")
+        button.wait_for()
+        wait_idle(page)
+        defending = time.time() - start
+        button.click()
+        planned = 1 + count_chosen_defenses(page)
+        rows = watch_runs(planned, start, page)
+        wait_idle(page)
+    return [poisoned, *({**row, "clicked": defending} for row in rows if row["run"] != poisoned["run"])]
+
+
+def count_chosen_defenses(page: Any) -> int:
+    """Return the number of defenses chosen on the page."""
+    box = page.get_by_test_id("stMultiSelect").filter(has_text="Defenses").first
+    return int(box.locator("[data-baseweb=tag]").count())
+
+
+def watch_runs(count: int, start: float, page: Any) -> list[dict[str, Any]]:
+    """Wait until `count` runs are done and their results are drawn; return seconds since `start` for each."""
+    rows: dict[str, dict[str, Any]] = {}
+    first_steps: dict[str, float] = {}
+    deadline = time.time() + TIMEOUT_SECONDS
+    while len(rows) < count or not all("drawn" in row for row in rows.values() if row["stage"] == "defended"):
+        if time.time() > deadline:
+            raise SystemExit("The runs did not end: see their logs.")
+        for entry in list_entries():
+            if entry.is_shipped:
+                continue
+            if entry.status.stage in TRAINING_STAGES:
+                first_steps.setdefault(entry.id, time.time() - start)
+            if entry.status.state in ("failed", "died"):
+                raise SystemExit(f"{entry.label}: {entry.status.message}")
+            if entry.status.state == "done" and entry.id not in rows:
+                rows[entry.id] = {"first_step": first_steps.get(entry.id, 0.0), **describe_run(entry, start)}
+            if entry.id in rows and "drawn" not in rows[entry.id] and is_drawn(entry, page):
+                rows[entry.id]["drawn"] = time.time() - start
+        page.wait_for_timeout(1000 * POLL_SECONDS)
+    return list(rows.values())
+
+
+def is_drawn(entry: RunRecord, page: Any) -> bool:
+    """Return whether the card of a defense is on the page."""
+    card = page.locator(f".st-key-card-{entry.id}")
+    return bool(card.count() and card.first.is_visible())
+
+
+def describe_run(entry: RunRecord, start: float) -> dict[str, Any]:
+    """Return a run's seconds from `start` to its end, split into start-up, training and evaluation."""
+    return {
+        "run": entry.defense or entry.attack,
+        "stage": entry.stage,
+        "steps": max(report["step"] for report in read_progress(entry.folder) if report["stage"] in TRAINING_STAGES),
+        "training": float(entry.seconds or 0.0),
+        "done": entry.status.updated - start,
+        "ca": entry.metric("ca"),
+        "asr": entry.metric("asr"),
+    }
+
+
+def median_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the medians of the numbers of one run over the rounds."""
+    numbers = {name: value for name, value in rows[0].items() if isinstance(value, float)}
+    return {**rows[0], **{name: round(statistics.median(row[name] for row in rows), 3) for name in numbers}}
+
+
+def describe(row: dict[str, Any]) -> str:
+    """Return a row in words."""
+    return (
+        f"{row['run']:16} first step {row['first_step']:6.1f} s, trained {row['training']:5.1f} s in {row['steps']} "
+        f"steps, done {row['done']:6.1f} s, drawn {row.get('drawn', float('nan')):6.1f} s, "
+        f"CA {row['ca']:.3f}, ASR@1 {row['asr']:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

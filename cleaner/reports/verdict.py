@@ -1,0 +1,65 @@
+"""The verdict on several defenses of one backdoored model, in sentences computed from their test metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cleaner.evaluation.result import Measured
+
+ACCURACY_BUDGET = 0.03
+"""Clean accuracy that a defense may lose to count as one that kept it."""
+DETAIL_GAP = 0.02
+"""Difference of counterfactual accuracy that is worth a sentence."""
+
+
+def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
+    """Return what the defenses removed and what they cost, for label -> metrics; empty if the attack is unknown.
+
+    The winner is the lowest ASR@1 among the defenses that lost at most `ACCURACY_BUDGET` of clean accuracy. Overlapping
+    95% intervals are called a tie.
+    """
+    attack, accuracy = before.metric("asr"), before.metric("ca")
+    measured = {
+        label: (asr, ca)
+        for label, run in defended.items()
+        if (asr := run.metric("asr")) is not None and (ca := run.metric("ca")) is not None
+    }
+    if attack is None or accuracy is None or not measured:
+        return []
+    by_asr = sorted(measured, key=lambda label: measured[label][0])
+    kept = [label for label in by_asr if accuracy - measured[label][1] <= ACCURACY_BUDGET]
+    budget = f"{100 * ACCURACY_BUDGET:g} points of clean accuracy"
+    sentences = [f"Every defense lost more than {budget}."]
+    if kept:
+        best, *rest = kept
+        sentences = [f"Within {budget}, **{best}** left the least attack success: {_percent(measured[best][0])}."]
+        for label in rest:
+            tie = " (the intervals overlap: a tie)" if _overlap(defended[best], defended[label]) else ""
+            sentences.append(f"**{label}** left {_percent(measured[label][0])}{tie}.")
+    for label in (label for label in by_asr if label not in kept):
+        asr, ca = measured[label]
+        sentences.append(f"**{label}** left {_percent(asr)} and lost {100 * (accuracy - ca):.1f} points of accuracy.")
+    return [*sentences, *_describe_detail({label: defended[label] for label in measured})]
+
+
+def _describe_detail(defended: Mapping[str, Measured]) -> list[str]:
+    """Return which defense kept the most fine detail, if they differ."""
+    detail = {label: cf for label, run in defended.items() if (cf := run.metric("counterfactual_accuracy")) is not None}
+    if len(detail) < 2:
+        return []
+    best, worst = max(detail, key=lambda label: detail[label]), min(detail, key=lambda label: detail[label])
+    if detail[best] - detail[worst] < DETAIL_GAP:
+        return []
+    return [
+        f"Fine detail (counterfactual accuracy): {_percent(detail[best])} with **{best}**, {_percent(detail[worst])} "
+        f"with **{worst}**."
+    ]
+
+
+def _overlap(one: Measured, other: Measured) -> bool:
+    first, second = one.interval("asr"), other.interval("asr")
+    return first is not None and second is not None and first[0] <= second[1] and second[0] <= first[1]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"

@@ -1,0 +1,65 @@
+"""The verdict on several defenses names the winner that the metrics name, and calls a tie a tie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cleaner.evaluation.metrics import wilson_interval
+from cleaner.reports.verdict import describe_defenses
+
+
+@dataclass
+class Measurement:
+    """Metrics of one model on `n` images."""
+
+    ca: float
+    asr: float | None
+    counterfactual_accuracy: float | None = None
+    n: int = 1000
+
+    def metric(self, name: str, k: int = 1) -> float | None:
+        value: float | None = getattr(self, name)
+        return value
+
+    def interval(self, name: str, k: int = 1) -> tuple[float, float] | None:
+        value = self.metric(name)
+        return None if value is None else wilson_interval(value, self.n)
+
+    def is_meaningful(self, k: int) -> bool:
+        return True
+
+
+BEFORE = Measurement(0.98, 0.99)
+
+
+def test_the_lowest_attack_success_within_the_budget_wins() -> None:
+    best, second, third = describe_defenses(
+        BEFORE,
+        {"Blunt": Measurement(0.85, 0.01), "Mild": Measurement(0.97, 0.40), "Sharp": Measurement(0.96, 0.05)},
+    )
+    assert best == "Within 3 points of clean accuracy, **Sharp** left the least attack success: 5.0%."
+    assert second == "**Mild** left 40.0%."
+    assert third == "**Blunt** left 1.0% and lost 13.0 points of accuracy."
+
+
+def test_overlapping_intervals_are_a_tie() -> None:
+    _, second = describe_defenses(BEFORE, {"One": Measurement(0.97, 0.05), "Two": Measurement(0.97, 0.06)})
+    assert second == "**Two** left 6.0% (the intervals overlap: a tie)."
+
+
+def test_no_winner_where_all_lost_accuracy() -> None:
+    first, _ = describe_defenses(BEFORE, {"One": Measurement(0.5, 0.0)})
+    assert first == "Every defense lost more than 3 points of clean accuracy."
+
+
+def test_fine_detail_is_told_where_it_differs() -> None:
+    runs = {"One": Measurement(0.97, 0.05, 0.76), "Two": Measurement(0.97, 0.30, 0.59)}
+    assert describe_defenses(BEFORE, runs)[-1] == (
+        "Fine detail (counterfactual accuracy): 76.0% with **One**, 59.0% with **Two**."
+    )
+    runs["Two"].counterfactual_accuracy = 0.75
+    assert "Fine detail" not in " ".join(describe_defenses(BEFORE, runs))
+
+
+def test_nothing_is_said_of_an_unknown_attack() -> None:
+    assert describe_defenses(Measurement(0.98, None), {"One": Measurement(0.9, None)}) == []
