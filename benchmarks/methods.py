@@ -8,6 +8,7 @@ from typing import Any
 from cleaner.attacks import TRIGGERS
 from cleaner.defenses import DEFENSES
 from cleaner.labels import to_label
+from cleaner.published import Method
 from cleaner.registry import Registry
 
 
@@ -31,6 +32,6 @@ def format_methods(kind: str, registry: Registry[Any]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def define(method: type) -> str:
-    """Return the first line of a class's docstring, escaped for a Markdown table."""
-    return (method.__doc__ or "").strip().splitlines()[0].replace("|", r"\|")
+def define(method: type[Method]) -> str:
+    """Return what a class states about itself, escaped for a Markdown table."""
+    return method.describe().replace("|", r"\|")

@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 from cleaner.config import FinetuneConfig
 
+REIMPLEMENTED = "Re-implementation from the public description."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -88,15 +90,24 @@ class Method:
     reads it from the source file."""
     source: ClassVar[str] = ""
     """arXiv id of the paper that introduced the method; empty: this project."""
+    is_reimplemented: ClassVar[bool] = False
+    """Whether it was written from the public description, without the authors' code."""
     published: ClassVar[tuple[Preset, ...]] = ()
     """Published settings."""
     unpublished: ClassVar[str] = "no source was given"
     """Why there are no published settings."""
 
+    @classmethod
+    def describe(cls) -> str:
+        """Return the first line of the docstring, and whether the method is a re-implementation."""
+        definition = (cls.__doc__ or "").strip().split("\n")[0]
+        return f"{definition} {REIMPLEMENTED}" if cls.is_reimplemented else definition
+
 
 BADCLIP_SOURCE = "arXiv:2311.12075, github.com/LiangSiyuan21/BadCLIP"
 CLEANCLIP_SOURCE = "arXiv:2303.03323, github.com/nishadsinghi/CleanCLIP"
 PAR_SOURCE = "arXiv:2412.00727, github.com/nmndeep/PerturbAndRecover"
+RVPT_SOURCE = "arXiv:2412.20392"
 CLIP_TRAINING = "training of CLIP"
 """`unstated` of a source that poisons no CLIP, or does not state how."""
 

@@ -58,7 +58,7 @@ def choose_trigger() -> Any:
     if getattr(trigger, "path", None) == "":
         st.info("Choose an image file above.", icon=":material/upload:")
         trigger = None
-    st.caption(escape_markdown((kinds[name].__doc__ or "").split("\n")[0]))
+    st.caption(escape_markdown(kinds[name].describe()))
     return trigger
 
 

@@ -13,6 +13,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import QUICK_CLEAN_PAIRS, QUICK_DEFEND, Preset, defense_presets
+from cleaner.published import Method
 from cleaner.runs.record import RunRecord
 from pages._shared import cache, defense_results, external_model, forms, jobs, live_jobs, requests, state, sweeps
 from pages._shared.frame import link, page
@@ -105,9 +106,9 @@ def _choose_seed_count() -> int:
     return int(st.number_input("Seeds", 1, MAX_SEEDS, 1, key="defend.seeds", help=help, **KEEP))
 
 
-def _choose_parameters(kind: type, key: str, preset: Preset) -> dict[str, object]:
+def _choose_parameters(kind: type[Method], key: str, preset: Preset) -> dict[str, object]:
     """Draw a defense's own parameters in an expander."""
-    st.caption(escape_markdown((kind.__doc__ or "").split("\n")[0]))
+    st.caption(escape_markdown(kind.describe()))
     if not forms.parameters(kind):
         return {}
     with st.expander("Parameters"):

@@ -54,7 +54,7 @@ def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
         help="Methods that support these models.",
         **KEEP,
     )
-    st.caption(escape_markdown((kinds[method].__doc__ or "").split("\n")[0]))
+    st.caption(escape_markdown(kinds[method].describe()))
     support = cache.check_explainer(stages[0].model, method)
     settings: dict[str, Any] = {}
     with st.expander("Layer, head and more", expanded=bool(support.limits)):

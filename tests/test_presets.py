@@ -64,6 +64,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "cleanclip-published": {"in_modal_weight": 1.0},
     "cleanclip-badclip": {"in_modal_weight": 1.0},
     "ta_cleaner-published": {"share": 0.1},
+    # arXiv:2412.20392
+    "feature_repelling-published": {"repelling_weight": 2.0, "skip_share": 0.25},
 }
 POISONING = {
     "pairs": 500_000,
@@ -77,7 +79,7 @@ CLEANING = {"pairs": 100_000, "poison_rate": None, "lr": 1e-5, "epochs": 10, "ba
 TRAINING: dict[str, dict[str, Any] | None] = {
     **dict.fromkeys(PUBLISHED, POISONING),
     **dict.fromkeys(("badnet_stripes-published", "blended_stripes-published", "text-published"), None),
-    **dict.fromkeys(("triangles-published", "wanet-published"), None),
+    **dict.fromkeys(("triangles-published", "wanet-published", "feature_repelling-published"), None),
     **dict.fromkeys(("cleanclip-published", "ta_cleaner-published"), CLEANING),
     "cleanclip-badclip": CLEANING | {"lr": 4.5e-6},
     "par-published": {

@@ -94,6 +94,6 @@ class List:
         for title, registry in (("Triggers", TRIGGERS), ("Defenses", DEFENSES)):
             print(f"\n{title}:")
             for name in registry:
-                print(f"  {name}: {(registry[name].__doc__ or '').strip().splitlines()[0]}")
+                print(f"  {name}: {registry[name].describe()}")
                 for p in parameters(registry[name]):
                     print(f"      {p.name}={p.default}  {p.help}")

@@ -10,7 +10,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from cleaner.config import FinetuneConfig, validate
+from cleaner.data.base import CaptionData
 from cleaner.losses import Features
+from cleaner.models.blocks import find_blocks
+from cleaner.models.clip import Clip
 from cleaner.published import Method
 from cleaner.registry import Registry
 from cleaner.seed import numpy_generator
@@ -42,9 +45,20 @@ class Defense(Method, ABC):
     """Whether the losses need augmented images and captions."""
     needs_reference: ClassVar[bool] = False
     """Whether the losses need `Features.reference`, the features of the model before training."""
+    needs_blocks: ClassVar[bool] = False
+    """Whether the losses need `Features.blocks`, the outputs of the blocks of the image tower."""
 
     def __post_init__(self) -> None:
         validate(self)
+
+    def unsupported_reason(self, clip: Clip, data: CaptionData) -> str | None:
+        """Return why the method cannot train this model on these pairs, and what to do; None if it can."""
+        if self.needs_blocks and not find_blocks(clip):
+            return (
+                f"{DEFENSES.name_of(self)} needs the blocks of open_clip's own ViT or ResNet, and {clip.name} has "
+                "another image tower: choose another defense."
+            )
+        return None
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         """Return epoch -> texts of that epoch; a pure function of (seed, epoch), so a run can resume anywhere."""

@@ -35,6 +35,7 @@ class TACleaner(Defense):
 
     label: ClassVar[str] = "TA-Cleaner"
     source: ClassVar[str] = "arXiv:2409.17601"
+    is_reimplemented: ClassVar[bool] = True
     published: ClassVar[tuple[Preset, ...]] = (
         Preset(
             source="arXiv:2409.17601: CleanCLIP's losses, and new subtexts of a few pairs each epoch. K 10% is this "

@@ -1,6 +1,7 @@
 """Losses: pure functions of `Features`, each a scalar."""
 
 from cleaner.losses.clip import clip_loss
+from cleaner.losses.feature_repelling import feature_repelling_loss
 from cleaner.losses.in_modal import in_modal_loss
 from cleaner.losses.info_nce import Features, info_nce
 from cleaner.losses.par import par_loss, push_loss
@@ -10,6 +11,7 @@ from cleaner.losses.subtext import subtext_loss
 __all__ = [
     "Features",
     "clip_loss",
+    "feature_repelling_loss",
     "in_modal_loss",
     "info_nce",
     "par_loss",

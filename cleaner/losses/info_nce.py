@@ -25,6 +25,8 @@ class Features:
             diagonal never is); None masks nothing.
         logit_scale: s, exp already taken.
         reference: features of the same batch from the frozen model before training, for losses that need them.
+        blocks: (N, W) each, not unit rows: what the blocks of the image tower output for `image`, first block first;
+            empty unless the defense needs them.
     """
 
     image: Tensor
@@ -38,6 +40,7 @@ class Features:
     false_negative: Tensor | None = None
     logit_scale: Tensor | float = 1.0
     reference: Features | None = None
+    blocks: tuple[Tensor, ...] = ()
 
 
 def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor | float) -> Tensor:

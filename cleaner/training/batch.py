@@ -15,6 +15,7 @@ from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense, EpochTexts
 from cleaner.losses import Features
 from cleaner.losses.info_nce import pad_rows
+from cleaner.models.blocks import ImageEncoder
 from cleaner.models.clip import Clip
 from cleaner.seed import derive_seed, numpy_generator
 from cleaner.text import SubtextPair, content_words, eda, holds_relations
@@ -105,9 +106,9 @@ class BatchEncoder:
         texts += [negative.text for pair in own_pairs for negative in pair.negatives]
         views = [[len(shard)] * (2 if self.defense.needs_augmentation else 1) for shard in batch.shards]
         subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in batch.drawn]
-        image, *image_aug = distributed.gather(
-            memory.encode_in_chunks(self.student.encode_image, images, chunk_size), views
-        )
+        encoder = ImageEncoder(self.student, self.defense.needs_blocks)
+        image_rows = distributed.gather(memory.encode_in_chunks(encoder, images, chunk_size), views)
+        (image, *blocks), *image_aug = (encoder.split(rows) for rows in image_rows)
         text, *text_aug, positive, negatives = distributed.gather(
             memory.encode_in_chunks(self.student.encode_text, texts, chunk_size),
             [[*v, *s] for v, s in zip(views, subtexts, strict=True)],
@@ -119,7 +120,7 @@ class BatchEncoder:
         return Features(
             image=image,
             text=text,
-            image_aug=image_aug[0] if image_aug else None,
+            image_aug=image_aug[0][0] if image_aug else None,
             text_aug=text_aug[0] if text_aug else None,
             positive=positive,
             negative=negative,
@@ -132,18 +133,21 @@ class BatchEncoder:
             ).to(text.device),
             logit_scale=self.student.logit_scale,
             reference=reference,
+            blocks=tuple(blocks),
         )
 
     def _encode_reference(self, batch: Batch) -> Features | None:
         if self.reference is None:
             return None
         sizes = [[len(shard)] for shard in batch.shards]
+        encoder = ImageEncoder(self.reference, self.defense.needs_blocks)
         with torch.no_grad():
-            (image,) = distributed.gather(self.reference.encode_image(batch.images), sizes)
+            (image_rows,) = distributed.gather(encoder(batch.images), sizes)
             (text,) = distributed.gather(
                 self.reference.encode_text([batch.texts.captions[row] for row in batch.rows]), sizes
             )
-        return Features(image, text)
+        image, *blocks = encoder.split(image_rows)
+        return Features(image, text, blocks=tuple(blocks))
 
     def _augment(self, batch: Batch) -> tuple[Tensor, list[str]]:
         """Return this rank's images and captions, each followed by its augmented views where they are needed."""

@@ -54,9 +54,10 @@ def finetune(
     model, captions, settings and `attack` (JSON-ready) resumes from it and ends with the same weights. Processes
     started by torchrun share every batch; rank 0 alone monitors, reports and writes.
 
-    Raises `CleanerError` for too few pairs, a SigLIP model, a broken or foreign checkpoint, or a loss that diverges.
+    Raises `CleanerError` for too few pairs, a SigLIP model, a model or pairs that the defense does not support, a
+    broken or foreign checkpoint, or a loss that diverges.
     """
-    _validate_inputs(clip, data)
+    _validate_inputs(clip, data, defense)
     config = defense.adapt(config)
     student = clip.to(config.device, config.precision)
     reference = student.copy() if defense.needs_reference else None
@@ -96,7 +97,7 @@ def finetune(
     return FinetuneResult(student, history, clock.seconds, clock.cpu_seconds)
 
 
-def _validate_inputs(clip: Clip, data: CaptionData) -> None:
+def _validate_inputs(clip: Clip, data: CaptionData, defense: Defense) -> None:
     if len(data) < 2:
         raise CleanerError(f"training needs at least two pairs, not {len(data)}: choose more data.")
     if clip.has_sigmoid_loss:
@@ -104,3 +105,6 @@ def _validate_inputs(clip: Clip, data: CaptionData) -> None:
             f"{clip.name} was trained with SigLIP's sigmoid loss, which is not supported here: choose a CLIP model to "
             "train. This one can be inspected and evaluated."
         )
+    reason = defense.unsupported_reason(clip, data)
+    if reason is not None:
+        raise CleanerError(reason)

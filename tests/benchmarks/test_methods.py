@@ -24,3 +24,10 @@ def test_row_has_label_definition_and_source() -> None:
         "| `badnet` | BadNet patch | Paste the same patch on every image; the seed is the attacker's secret. "
         "| arXiv:1708.06733 |"
     ) in methods.attacks(Path())
+
+
+def test_re_implementations_are_marked() -> None:
+    mark = "Re-implementation from the public description."
+    marked = {row.split("`")[1] for row in methods.defenses(Path()).splitlines() if mark in row}
+    assert {"ta_cleaner", "feature_repelling"} <= marked
+    assert marked.isdisjoint({"cleanclip", "cleanclip_short", "finetune", "par"})

@@ -1,0 +1,66 @@
+"""Outputs of the blocks inside an image tower: a ViT's transformer blocks or a ResNet's stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cleaner.models.clip import Clip
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+def find_blocks(clip: Clip) -> list[nn.Module]:
+    """Return the blocks of open_clip's own ViT or the stages of its ResNet, first one first; empty: another tower."""
+    visual: Any = clip.model.visual
+    blocks = getattr(getattr(visual, "transformer", None), "resblocks", ())
+    stages = [getattr(visual, stage) for stage in STAGES if hasattr(visual, stage)]
+    return list(blocks) or stages
+
+
+class ImageEncoder:
+    """Encodes images like `clip.encode_image`; with blocks, their outputs are further columns of the same rows.
+
+    One tensor, so that blocks pass through chunks and `gather` like plain features. The model must not be shared with
+    other threads: hooks are set while it runs.
+    """
+
+    def __init__(self, clip: Clip, with_blocks: bool) -> None:
+        self._clip, self._blocks = clip, find_blocks(clip) if with_blocks else []
+        self._widths: list[int] = []
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return (N, D + W_1 + .. + W_L) float32: unit features, then what `pool_tokens` keeps of each block."""
+        outputs: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            outputs.append(pool_tokens(self._clip.model.visual, output))
+
+        hooks = [block.register_forward_hook(keep) for block in self._blocks]
+        try:
+            features = self._clip.encode_image(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        self._widths = [rows.shape[1] for rows in (features, *outputs)]
+        return torch.cat([features, *outputs], dim=1) if outputs else features
+
+    def split(self, rows: Tensor) -> Sequence[Tensor]:
+        """Return the unit features (N, D) and the output of each block (N, W) in rows of an earlier call."""
+        return torch.split(rows, self._widths, dim=1)
+
+
+def pool_tokens(visual: Any, output: Tensor) -> Tensor:
+    """Return a block's output as one float32 row per image, (N, W).
+
+    A ResNet's stage (N, W, h, w): the mean over positions. A ViT's block (N, T, W): the class token, or the mean of the
+    patch tokens in a tower that pools those.
+    """
+    if output.ndim == 4:
+        return output.float().mean(dim=(2, 3))
+    if visual.pool_type == "avg":
+        return output[:, 1:].float().mean(dim=1)
+    return output[:, 0].float()
