@@ -35,7 +35,6 @@ CONFIG = FinetuneConfig(
 )
 OPTIONS = {"ta_cleaner": {"share": 0.3}, "cleanclip_short": {"share": 0.3}}
 KINDS = tuple(os.environ.get("KINDS", "vit rn").split())
-CASES = [(kind, name) for kind in KINDS for name in DEFENSES]
 
 
 def load_clip_and_data(kind: str) -> tuple[Clip, CaptionData]:
@@ -43,6 +42,14 @@ def load_clip_and_data(kind: str) -> tuple[Clip, CaptionData]:
     if kind in BUILT_IN:
         return load_clip(kind), load_data("scenes", split="clean", size=45)
     return make_clip(kind), make_toy_data()
+
+
+CASES = [
+    (kind, name)
+    for kind in KINDS
+    for name in DEFENSES
+    if DEFENSES[name]().unsupported_reason(*load_clip_and_data(kind)) is None
+]
 
 
 def train(kind: str, name: str) -> dict[str, Any]:

@@ -66,6 +66,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "ta_cleaner-published": {"share": 0.1},
     # arXiv:2412.20392
     "feature_repelling-published": {"repelling_weight": 2.0, "skip_share": 0.25},
+    "rvpt-published": {"repelling_weight": 2.0, "skip_share": 0.25, "prompt_tokens": 50, "optimizer": "sgd"},
 }
 POISONING = {
     "pairs": 500_000,
@@ -82,6 +83,14 @@ TRAINING: dict[str, dict[str, Any] | None] = {
     **dict.fromkeys(("triangles-published", "wanet-published", "feature_repelling-published"), None),
     **dict.fromkeys(("cleanclip-published", "ta_cleaner-published"), CLEANING),
     "cleanclip-badclip": CLEANING | {"lr": 4.5e-6},
+    "rvpt-published": {
+        "pairs": 16_000,
+        "poison_rate": None,
+        "lr": 0.002,
+        "epochs": 50,
+        "batch_size": 32,
+        "warmup_steps": 0,
+    },
     "par-published": {
         "pairs": 250_000,
         "poison_rate": None,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from cleaner.config import FinetuneConfig, validate
 from cleaner.data.base import CaptionData
@@ -47,6 +48,9 @@ class Defense(Method, ABC):
     """Whether the losses need `Features.reference`, the features of the model before training."""
     needs_blocks: ClassVar[bool] = False
     """Whether the losses need `Features.blocks`, the outputs of the blocks of the image tower."""
+    class_prompt: ClassVar[str] = ""
+    """Prompt with {} for the class name. If set, the losses get `Features.labels` and `Features.classes`, whose text
+    tower must stay frozen: prompts are encoded once."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -58,6 +62,18 @@ class Defense(Method, ABC):
                 f"{DEFENSES.name_of(self)} needs the blocks of open_clip's own ViT or ResNet, and {clip.name} has "
                 "another image tower: choose another defense."
             )
+        return None
+
+    def select(self, data: CaptionData) -> CaptionData:
+        """Return the pairs that the method trains on."""
+        return data
+
+    def prepare(self, clip: Clip, seed: int) -> Clip:
+        """Return the model to train, `clip` itself or a copy; only weights that require a gradient are trained."""
+        return clip
+
+    def build_optimizer(self, model: nn.Module, config: FinetuneConfig) -> torch.optim.Optimizer | None:
+        """Return the optimizer, or None for the loop's own AdamW."""
         return None
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -93,10 +94,12 @@ class _AttentionExplainer(Explainer[Tensor]):
         cosine = (clip.encode_image(images) * target).sum()
         return cosine, [block.weights for block in blocks]
 
-    def _select_layers(self, layers: list[Tensor]) -> list[Tensor]:
-        """Return (N, T, T) of the selected layers, one head or the mean over heads."""
+    def _select_layers(self, clip: Clip, layers: list[Tensor]) -> list[Tensor]:
+        """Return (N, T, T) of the selected layers, one head or the mean over heads; visual prompts are left out."""
         if self.layer:
             layers = layers[self.layer - 1 : self.layer]
+        tokens = math.prod(clip.model.visual.grid_size) + 1  # type: ignore[union-attr, arg-type]
+        layers = [weights[..., :tokens, :tokens] for weights in layers]
         return [w[:, self.head - 1] if self.head else w.mean(1) for w in layers]
 
     def _tokens_to_map(self, clip: Clip, images: Tensor, mixed: Tensor) -> Tensor:
@@ -117,7 +120,7 @@ class Rollout(_AttentionExplainer):
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
             _, layers = self._compute_attention(clip, images, target)
-            return self._tokens_to_map(clip, images, rollout(self._select_layers(layers)))
+            return self._tokens_to_map(clip, images, rollout(self._select_layers(clip, layers)))
 
 
 @EXPLAINERS.register("gradient_rollout")
@@ -132,4 +135,4 @@ class GradientRollout(_AttentionExplainer):
         cosine, layers = self._compute_attention(clip, images, target)
         gradients = torch.autograd.grad(cosine, layers)
         positive = [(g * w).clamp(min=0).detach() for g, w in zip(gradients, layers, strict=True)]
-        return self._tokens_to_map(clip, images, gradient_rollout(self._select_layers(positive)))
+        return self._tokens_to_map(clip, images, gradient_rollout(self._select_layers(clip, positive)))

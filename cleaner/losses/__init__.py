@@ -1,5 +1,6 @@
 """Losses: pure functions of `Features`, each a scalar."""
 
+from cleaner.losses.classification import class_loss
 from cleaner.losses.clip import clip_loss
 from cleaner.losses.feature_repelling import feature_repelling_loss
 from cleaner.losses.in_modal import in_modal_loss
@@ -10,6 +11,7 @@ from cleaner.losses.subtext import subtext_loss
 
 __all__ = [
     "Features",
+    "class_loss",
     "clip_loss",
     "feature_repelling_loss",
     "in_modal_loss",

@@ -27,6 +27,8 @@ class Features:
         reference: features of the same batch from the frozen model before training, for losses that need them.
         blocks: (N, W) each, not unit rows: what the blocks of the image tower output for `image`, first block first;
             empty unless the defense needs them.
+        labels: (N,) int64 class of each pair, -1 if no single one is true; for defenses with a class prompt.
+        classes: (C, D) one prompt per class, for the same.
     """
 
     image: Tensor
@@ -41,6 +43,8 @@ class Features:
     logit_scale: Tensor | float = 1.0
     reference: Features | None = None
     blocks: tuple[Tensor, ...] = ()
+    labels: Tensor | None = None
+    classes: Tensor | None = None
 
 
 def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor | float) -> Tensor:

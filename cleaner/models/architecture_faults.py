@@ -26,6 +26,8 @@ _MAX_SIZES = {
     "n_queries": 4096,
     "attn_pooler_queries": 4096,
     "attn_pooler_heads": 512,
+    "first_block": 256,
+    "prompt_tokens": 4096,
 }
 """Upper bounds of sizes, a few times those of the largest model that open_clip lists."""
 _TOKENIZER_OPTIONS = {"clean": str, "strip_sep_token": bool}

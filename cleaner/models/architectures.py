@@ -12,6 +12,7 @@ from torch import nn
 
 from cleaner.models.architecture_faults import find_faults
 from cleaner.models.framing import ImageTransform
+from cleaner.models.prompts import PROMPTS_KEY, install_prompts
 from cleaner.types import CleanerError
 
 TEMPLATES = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
@@ -41,8 +42,8 @@ _BUILD_ERRORS = (
 class Architecture:
     """What open_clip needs to build a model, and how its images are framed and normalized (OpenAI's by default).
 
-    `extra` is the rest of an open_clip configuration (custom_text, multimodal_cfg, init_logit_bias); `tokenizer` is a
-    name for `open_clip.get_tokenizer`, empty for CLIP's own.
+    `extra` is the rest of an open_clip configuration (custom_text, multimodal_cfg, init_logit_bias) and our own
+    `PROMPTS_KEY`, for visual prompts; `tokenizer` is a name for `open_clip.get_tokenizer`, empty for CLIP's own.
     """
 
     embed_dim: int
@@ -141,6 +142,7 @@ class Architecture:
 
     def _build(self) -> nn.Module:
         extra = dict(self.extra)
+        prompts = extra.pop(PROMPTS_KEY, None)
         custom = extra.pop("custom_text", False) or "hf_model_name" in self.text
         # The weights come from a file, so the towers must not download their own.
         timm = {"timm_model_pretrained": False} if "timm_model_name" in self.vision else {}
@@ -151,6 +153,8 @@ class Architecture:
         vision = open_clip.CLIPVisionCfg(**{**self.vision, **timm})
         text = open_clip.CLIPTextCfg(**{**self.text, **hub})
         model: nn.Module = kind(self.embed_dim, vision_cfg=vision, text_cfg=text, quick_gelu=self.quick_gelu, **extra)
+        if prompts is not None:
+            install_prompts(model, **prompts)
         return model
 
     def with_image_size(self, image_size: int) -> Architecture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,5 +63,6 @@ def pool_tokens(visual: Any, output: Tensor) -> Tensor:
     if output.ndim == 4:
         return output.float().mean(dim=(2, 3))
     if visual.pool_type == "avg":
-        return output[:, 1:].float().mean(dim=1)
+        patches = math.prod(visual.grid_size)  # visual prompts may follow
+        return output[:, 1 : patches + 1].float().mean(dim=1)
     return output[:, 0].float()

@@ -25,6 +25,7 @@ from cleaner.models.checkpoints import (
     read_header_architecture,
 )
 from cleaner.models.delta import compute_delta
+from cleaner.models.prompts import PROMPTS_KEY
 from cleaner.models.weights import state_sha256
 from cleaner.types import CleanerError
 
@@ -39,8 +40,10 @@ def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
 
     `.safetensors`: this project's own. `.pt`: an open_clip checkpoint. No suffix: an open_clip local-dir. `half` stores
     weights as fp16, but BatchNorm statistics and logit_scale as fp32. Raises `CleanerError` for another suffix, and for
-    `.pt` if open_clip does not list the architecture.
+    `.pt` if open_clip does not list the architecture; only `.safetensors` takes visual prompts.
     """
+    if path.suffix in (".pt", ""):
+        _refuse_prompts(loaded, "open_clip")
     state = {}
     for key, value in loaded.model.state_dict().items():
         is_exact = not value.is_floating_point() or not half or "running_" in key or key == "logit_scale"
@@ -67,10 +70,18 @@ def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
 
 def save_delta(loaded: LoadedModel, base: str, path: Path) -> Path:
     """Write the difference to the built-in model `base` as a .safetensors file, atomically."""
+    _refuse_prompts(loaded, "a delta")
     base_state = load(base).model.state_dict()
     texts = {**_build_metadata(loaded), BASE_KEY: base, BASE_SHA256_KEY: state_sha256(base_state)}
     _write_tensors(path, compute_delta(loaded.model.state_dict(), base_state), texts)
     return path
+
+
+def _refuse_prompts(loaded: LoadedModel, form: str) -> None:
+    if PROMPTS_KEY in loaded.architecture.extra:
+        raise CleanerError(
+            f"{loaded.name} has visual prompts, which {form} cannot hold: save all weights as a .safetensors file."
+        )
 
 
 def is_delta_file(path: Path) -> bool:

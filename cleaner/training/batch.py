@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -93,6 +93,15 @@ class BatchEncoder:
     reference: Clip | None
     defense: Defense
     config: FinetuneConfig
+    data: CaptionData
+
+    @cached_property
+    def _classes(self) -> Tensor | None:
+        """Unit features (C, D) of the defense's class prompts."""
+        if not self.defense.class_prompt:
+            return None
+        with torch.no_grad():
+            return self.student.encode_text([self.defense.class_prompt.format(name) for name in self.data.class_names])
 
     def encode(self, batch: Batch, chunk_size: int) -> Features:
         """Return the features of the whole batch, of which this rank encodes its share.
@@ -134,6 +143,8 @@ class BatchEncoder:
             logit_scale=self.student.logit_scale,
             reference=reference,
             blocks=tuple(blocks),
+            labels=None if self._classes is None else self.data.labels[rows].to(image.device),
+            classes=self._classes,
         )
 
     def _encode_reference(self, batch: Batch) -> Features | None:

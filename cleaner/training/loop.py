@@ -57,18 +57,19 @@ def finetune(
     Raises `CleanerError` for too few pairs, a SigLIP model, a model or pairs that the defense does not support, a
     broken or foreign checkpoint, or a loss that diverges.
     """
-    _validate_inputs(clip, data, defense)
+    data = _validate_inputs(clip, data, defense)
     config = defense.adapt(config)
-    student = clip.to(config.device, config.precision)
-    reference = student.copy() if defense.needs_reference else None
+    suspect = clip.to(config.device, config.precision)
+    reference = suspect.copy() if defense.needs_reference else None
+    student = defense.prepare(suspect, config.seed)
     batch_size = min(config.batch_size, len(data))
     student.model = distributed.prepare_model(student.model, batch_size, config.freeze_bn)
-    optimizer = build_optimizer(student.model, config)
+    optimizer = defense.build_optimizer(student.model, config) or build_optimizer(student.model, config)
     settings = {} if checkpoint is None else training_settings(clip, data, defense, config, attack)
     state = TrainingCheckpoint(checkpoint, student, optimizer, settings)
     history, cpu_seconds = state.resume()
     batches = BatchLoader(data, defense, config, batch_size)
-    train_step = TrainStep(BatchEncoder(student, reference, defense, config), config.chunk_size)
+    train_step = TrainStep(BatchEncoder(student, reference, defense, config, data), config.chunk_size)
     clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps
 
     for step in range(len(history), total):
@@ -94,10 +95,16 @@ def finetune(
             raise
         if batches.ends_epoch(step):
             state.save(history, clock.cpu_seconds)
+    student.model.requires_grad_(True)
     return FinetuneResult(student, history, clock.seconds, clock.cpu_seconds)
 
 
-def _validate_inputs(clip: Clip, data: CaptionData, defense: Defense) -> None:
+def _validate_inputs(clip: Clip, data: CaptionData, defense: Defense) -> CaptionData:
+    """Return the pairs to train on."""
+    reason = defense.unsupported_reason(clip, data)
+    if reason is not None:
+        raise CleanerError(reason)
+    data = defense.select(data)
     if len(data) < 2:
         raise CleanerError(f"training needs at least two pairs, not {len(data)}: choose more data.")
     if clip.has_sigmoid_loss:
@@ -105,6 +112,4 @@ def _validate_inputs(clip: Clip, data: CaptionData, defense: Defense) -> None:
             f"{clip.name} was trained with SigLIP's sigmoid loss, which is not supported here: choose a CLIP model to "
             "train. This one can be inspected and evaluated."
         )
-    reason = defense.unsupported_reason(clip, data)
-    if reason is not None:
-        raise CleanerError(reason)
+    return data

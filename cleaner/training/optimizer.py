@@ -48,9 +48,10 @@ def set_learning_rate(
 
 
 def clamp_logit_scale(clip: Clip) -> None:
-    """Clamp exp(log-temperature) to [1, 100], in place."""
-    with torch.no_grad():
-        clip.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)  # type: ignore[operator]
+    """Clamp exp(log-temperature) to [1, 100], in place, unless it is frozen."""
+    if clip.model.logit_scale.requires_grad:
+        with torch.no_grad():
+            clip.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)  # type: ignore[operator]
 
 
 @contextmanager

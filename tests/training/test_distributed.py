@@ -70,7 +70,7 @@ def test_two_processes_train_as_one(results: list[dict[str, Any]], kind: str, na
     assert len(alone["losses"]) == ranks.CONFIG.steps
     for here, there in zip(alone["losses"], first["losses"], strict=True):
         assert here == pytest.approx(there, abs=1e-5)
-    before = make_clip(kind).model.state_dict()
+    before = DEFENSES[name]().prepare(make_clip(kind), ranks.CONFIG.seed).model.state_dict()
     moved = 0.0
     for key, weight in alone["weights"].items():
         assert torch.equal(first["weights"][key], second["weights"][key])
@@ -89,8 +89,8 @@ def test_two_processes_train_a_built_in_model_as_one(
     monkeypatch.setenv("KINDS", kind)
     torchrun("tests.ranks", tmp_path, 1500)
     both = torch.load(tmp_path / "rank0.pt", mmap=True)
-    before = load_clip(kind).model.state_dict()
-    for name in DEFENSES:
+    for name in (name for case, name in ranks.CASES if case == kind):
+        before = DEFENSES[name]().prepare(load_clip(kind), ranks.CONFIG.seed).model.state_dict()
         alone, first = ranks.train(kind, name), both[f"{kind} {name}"]
         for here, there in zip(alone["losses"], first["losses"], strict=True):
             assert here == pytest.approx(there, abs=5e-3), name

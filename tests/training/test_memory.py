@@ -28,6 +28,8 @@ def test_chunks_change_neither_losses_nor_gradients(
     # SGD, since Adam amplifies the rounding of gradients near zero.
     monkeypatch.setattr(loop, "build_optimizer", lambda model, config: torch.optim.SGD(model.parameters(), config.lr))
     clip, defense = make_clip(kind), DEFENSES[name]()
+    if reason := defense.unsupported_reason(clip, toy_data):
+        pytest.skip(reason)
     config = replace(CONFIG, lr=0.1)
     whole = finetune(clip, toy_data, defense, config)
     parts = finetune(clip, toy_data, defense, replace(config, chunk_size=5))
@@ -35,8 +37,9 @@ def test_chunks_change_neither_losses_nor_gradients(
         assert a.losses == pytest.approx(b.losses, rel=1e-4, abs=1e-5)
     for a, b in zip(whole.clip.model.parameters(), parts.clip.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    moved = [(a - b).abs().max() for a, b in zip(clip.model.parameters(), whole.clip.model.parameters(), strict=True)]
-    assert max(moved) > 0.01
+    before = defense.prepare(clip, config.seed).model.parameters()
+    moved = [(a - b).abs().max() for a, b in zip(before, whole.clip.model.parameters(), strict=True)]
+    assert max(moved) > 0.005  # far above the tolerance
 
 
 def test_chunks_keep_fewer_activations(tiny_clip: Clip) -> None:
