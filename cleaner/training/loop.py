@@ -54,14 +54,11 @@ def finetune(
     model, captions, settings and `attack` (JSON-ready) resumes from it and ends with the same weights. Processes
     started by torchrun share every batch; rank 0 alone monitors, reports and writes.
 
-    Raises `CleanerError` for too few pairs, a SigLIP model, a model or pairs that the defense does not support, a
-    broken or foreign checkpoint, or a loss that diverges.
+    Raises `CleanerError` for an unsupported model or pairs, a broken or foreign checkpoint, or a loss that diverges.
     """
     data = _validate_inputs(clip, data, defense)
     config = defense.adapt(config)
-    suspect = clip.to(config.device, config.precision)
-    reference = suspect.copy() if defense.needs_reference else None
-    student = defense.prepare(suspect, config.seed)
+    student, reference = _prepare_models(clip, defense, config)
     batch_size = min(config.batch_size, len(data))
     student.model = distributed.prepare_model(student.model, batch_size, config.freeze_bn)
     optimizer = defense.build_optimizer(student.model, config) or build_optimizer(student.model, config)
@@ -97,6 +94,13 @@ def finetune(
             state.save(history, clock.cpu_seconds)
     student.model.requires_grad_(True)
     return FinetuneResult(student, history, clock.seconds, clock.cpu_seconds)
+
+
+def _prepare_models(clip: Clip, defense: Defense, config: FinetuneConfig) -> tuple[Clip, Clip | None]:
+    """Return the model to train and, if the defense needs it, the frozen reference."""
+    suspect = clip.to(config.device, config.precision)
+    reference = suspect.copy() if defense.needs_reference else None
+    return defense.prepare(suspect, config.seed), reference
 
 
 def _validate_inputs(clip: Clip, data: CaptionData, defense: Defense) -> CaptionData:
