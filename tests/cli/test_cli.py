@@ -150,7 +150,7 @@ def test_the_demo_prints_its_metrics_before_it_writes_them(
 
 
 def test_the_full_setting_of_the_demo_names_its_target(capsys: pytest.CaptureFixture[str]) -> None:
-    demo.Demo(target_class="cat")._print_full_setting()
+    demo.Demo(model="scenes-rn", target_class="cat")._print_full_setting()
     shown = capsys.readouterr().out
     assert "'banana'" in shown
     assert "'cat'" not in shown

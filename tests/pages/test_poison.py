@@ -318,7 +318,7 @@ def test_a_run_on_an_image_folder(open_page: OpenPage, tmp_path: Path, monkeypat
         assert not app.error, (title, [e.value for e in app.error])
     press(go_to(app, "Defend"), "defend.go")
     wait_for_training(app)
-    assert [entry.status.message for entry in poll_entries()] == [""] * 3
+    assert [entry.status.message for entry in poll_entries()] == [""] * 4
     assert list_runs()[0].config["request"]["data"] == str(tmp_path / "my photos")
 
 
