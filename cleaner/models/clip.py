@@ -231,7 +231,7 @@ def _clip_from_model(
 def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Clip:
     """Return a model in eval mode; the form of `name` decides how it is loaded.
 
-    A built-in model ("scenes-rn", "scenes-vit"); "architecture/pretrained-tag" of open_clip
+    A built-in model ("scenes-lite", "scenes-rn", "scenes-vit"); "architecture/pretrained-tag" of open_clip
     ("ViT-B-32/laion2b_s34b_b79k") or "hf-hub:org/repo", which open_clip downloads; "local-dir:folder"; a file: what
     `save_clip` wrote, a published checkpoint of OpenAI's architecture (taken as QuickGELU), or
     "architecture:file" for weights of any architecture of open_clip ("ViT-B-32:epoch_10.pt").
