@@ -6,18 +6,21 @@ attack: trials of short poisonings, before any defense. trials: each method gets
 badnet model of a trial seed; its settings are the largest learning rate whose validation accuracy stays within the
 budget, ties by accuracy. ASR is logged and never used. confirm: test metrics on five seeds that were drawn beforehand
 and that no trial used, each method at its own rate, at TA-Cleaner's and, for CleanCLIP, in the full schedule. Each
-trial and row is written when it is done; a second call continues.
+trial and row is written when it is done; a second call continues. Two processes may split methods or seeds.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
 
 import tyro
+from filelock import FileLock
 
 from benchmarks import protocol
 from cleaner import presets
@@ -35,7 +38,7 @@ from cleaner.seed import numpy_generator
 from cleaner.workflow import defend, poison
 
 RESULT_PATH = results.RESULTS_DIR / "quick_setting.json"
-TRIAL_SEEDS = (200, 201)
+TRIAL_SEEDS = (200,)
 CONFIRM_SEEDS = tuple(sorted(int(s) for s in numpy_generator("quick setting").choice(9000, 5, replace=False) + 1000))
 """Drawn before any trial; nothing was trained with them before `confirm`."""
 TRIALS_EACH = 24
@@ -85,6 +88,10 @@ class Options:
     """Built-in model."""
     attacks: tuple[str, ...] = ATTACKS
     """Attacks of the phases attack and confirm."""
+    defenses: tuple[str, ...] = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
+    """Methods of the phase trials."""
+    seeds: tuple[int, ...] = CONFIRM_SEEDS
+    """Seeds of the phase confirm."""
 
 
 def main(options: Options) -> None:
@@ -109,7 +116,11 @@ def run_defense_trials(options: Options) -> None:
     """Log the validation accuracy of each method, form and rate on the badnet model of the trial seeds."""
     validation = load_data("scenes", split="validation")
     for seed in TRIAL_SEEDS:
-        keys = [{"model": options.model, "seed": seed, **key, **SETTING} for key in trial_plan()]
+        keys = [
+            {"model": options.model, "seed": seed, **key, **SETTING}
+            for key in trial_plan()
+            if key["defense"] in options.defenses
+        ]
         missing = [key for key in keys if is_new("trials", key)]
         if not missing:
             continue
@@ -134,7 +145,7 @@ def run_confirmation(options: Options) -> None:
     test = load_data("scenes", split="test")
     chosen = choose(read()["trials"])[options.model]
     for attack in options.attacks:
-        for seed in CONFIRM_SEEDS:
+        for seed in options.seeds:
             plan = list(confirmation_plan(chosen))
             cell: dict[str, Any] = {"model": options.model, "trigger": attack, "seed": seed}
             keys = [cell | {"method": name} for name, *_ in plan]
@@ -258,8 +269,13 @@ def is_new(name: str, key: dict[str, Any]) -> bool:
 
 def append(name: str, entry: dict[str, Any]) -> None:
     """Add an entry to a list of the result file; the choice is made anew."""
-    lists = read()
-    lists[name].append(entry)
+    with FileLock(Path(tempfile.gettempdir()) / "ta-cleaner-quick-setting.lock"):
+        lists = read()
+        lists[name].append(entry)
+        _write(lists)
+
+
+def _write(lists: dict[str, list[dict[str, Any]]]) -> None:
     result = results.add_provenance(
         protocol.format_command_line(),
         trial_seeds=TRIAL_SEEDS,
