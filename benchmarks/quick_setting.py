@@ -74,15 +74,23 @@ VARIANTS: dict[str, dict[str, Defense]] = {
 """Method -> its forms. A method with fewer forms tries more rates."""
 SETTING = {"pairs": presets.QUICK_CLEAN_PAIRS, "epochs": presets.QUICK_DEFEND.epochs}
 """Clean pairs and epochs of the trials that count; the file keeps others as a log."""
-ATTACK_TRIALS = ((4000, 4), (4000, 3), (6000, 2), (4000, 2))
-"""(pairs, epochs) of the poisoning."""
+ATTACK_TRIALS = (
+    (4000, 4, 0.03, 1e-3),
+    (4000, 3, 0.03, 1e-3),
+    (4000, 4, 0.03, 2e-3),
+    (4000, 4, 0.03, 3e-3),
+    (4000, 4, 0.05, 1e-3),
+    (4000, 4, 0.05, 2e-3),
+    (6000, 4, 0.05, 2e-3),
+)
+"""(pairs, epochs, poison rate, learning rate) of the poisoning."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Run what is missing of one phase."""
 
-    phase: Literal["attack", "trials", "confirm"]
+    phase: tyro.conf.Positional[Literal["attack", "trials", "confirm"]]
     """What to run."""
     model: str = presets.QUICK_MODEL
     """Built-in model."""
@@ -104,11 +112,27 @@ def run_attack_trials(options: Options) -> None:
     """Log CA and ASR of short poisonings on validation images."""
     validation = load_data("scenes", split="validation")
     for attack in options.attacks:
-        for pairs, epochs in ATTACK_TRIALS:
+        for pairs, epochs, rate, lr in ATTACK_TRIALS:
             for seed in TRIAL_SEEDS:
-                key = {"model": options.model, "trigger": attack, "seed": seed, "pairs": pairs, "epochs": epochs}
+                key = {
+                    "model": options.model,
+                    "trigger": attack,
+                    "seed": seed,
+                    "pairs": pairs,
+                    "epochs": epochs,
+                    "poison_rate": rate,
+                    "lr": lr,
+                }
                 if is_new("attack_trials", key):
-                    run = poison_quickly(options.model, attack, seed, validation, pairs=pairs, epochs=epochs)
+                    run = poison_quickly(
+                        options.model,
+                        attack,
+                        seed,
+                        validation,
+                        pairs=pairs,
+                        rate=rate,
+                        config=replace(presets.QUICK_POISON, epochs=epochs, lr=lr),
+                    )
                     append("attack_trials", key | validation_figures(run))
 
 
@@ -210,18 +234,24 @@ def choose_form_and_rate(name: str, groups: dict[tuple[str, float], list[dict[st
 
 
 def poison_quickly(
-    model: str, attack: str, seed: int, test: CaptionData, *, pairs: int | None = None, epochs: int | None = None
+    model: str,
+    attack: str,
+    seed: int,
+    test: CaptionData,
+    *,
+    pairs: int = presets.QUICK_POISON_PAIRS,
+    rate: float = presets.QUICK_POISON_RATE,
+    config: FinetuneConfig = presets.QUICK_POISON,
 ) -> Run:
     """Return a backdoored run of the quick setting, measured on `test`."""
-    config = replace(presets.QUICK_POISON, seed=seed, epochs=epochs or presets.QUICK_POISON.epochs)
     preset = presets.scenes_attack_preset(attack, model)
     return poison(
         load_clip(model),
-        load_data("scenes", split="train", size=pairs or presets.QUICK_POISON_PAIRS),
+        load_data("scenes", split="train", size=pairs),
         TRIGGERS[attack](**preset.parameters),
         protocol.TARGET_CLASS,
-        poison_rate=presets.QUICK_POISON_RATE,
-        config=config,
+        poison_rate=rate,
+        config=replace(config, seed=seed),
         test=test,
         on_step=Progress(f"{attack} {seed}"),
     )
