@@ -48,7 +48,7 @@ DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
 REBOUND_STEPS = 100
 """Default steps of a rebound test."""
 
-# The demo: the same methods in three to four minutes on two cores. In so few steps only a high learning rate removes
+# The demo: the same methods in few steps, in which only a high learning rate removes
 # anything; it is the same for all methods and costs each of them accuracy.
 DEMO_POISON_PAIRS, DEMO_CLEAN_PAIRS = 4000, 1000
 DEMO_POISON_RATE, DEMO_POISON = POISON_RATE, POISON

@@ -34,7 +34,7 @@ DEMO_DEFENSES = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
 
 @dataclass(frozen=True)
 class Demo:
-    """Poison a model, clean it with four defenses, and compare them: 3 to 4 minutes on two cores.
+    """Poison a model, clean it with four defenses, and compare them.
 
     Same methods as the full setting, with fewer pairs and steps. TA-Cleaner is a re-implementation from the public
     description (arXiv:2409.17601).

@@ -1,4 +1,4 @@
-"""Compute the embedding map of a run in a process of its own: `python -m cleaner.jobs.map_worker RUN_DIR [PARENT_DIR]`."""
+"""Compute the embedding map of a run: `python -m cleaner.jobs.map_worker [--background] RUN_DIR [PARENT_DIR]`."""
 
 from __future__ import annotations
 

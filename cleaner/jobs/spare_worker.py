@@ -7,9 +7,13 @@ import os
 import queue
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
+
+RETRY_SECONDS = 0.5
+"""Seconds between two attempts to measure while a run uses the device."""
 
 
 class SpareWorker:
@@ -17,7 +21,6 @@ class SpareWorker:
 
     def __init__(self) -> None:
         self._requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._has_run = threading.Event()
         self._thread = threading.Thread(target=self._prepare, name="prepare", daemon=True)
 
     def wait_for_run(self) -> Path | None:
@@ -26,7 +29,6 @@ class SpareWorker:
         for line in iter(sys.stdin.buffer.readline, b""):
             order = json.loads(line)
             if "run" in order:
-                self._has_run.set()
                 self._requests.put(None)
                 _redirect_output(Path(order["log"]))
                 return Path(order["run"])
@@ -41,11 +43,16 @@ class SpareWorker:
         try:
             load_libraries()
             while (request := self._requests.get()) is not None:
-                from cleaner.jobs import timing
-
-                timing.measure(request, self._has_run.is_set)
+                self._measure(request)
         except Exception:  # the run will fail in the same way, and report it
             traceback.print_exc()
+
+    def _measure(self, request: dict[str, Any]) -> None:
+        """Measure a request while no run uses the device; stop for a run, and for a later request."""
+        from cleaner.jobs import timing
+
+        while self._requests.empty() and not timing.measure(request, lambda: not self._requests.empty()):
+            time.sleep(RETRY_SECONDS)
 
 
 def load_libraries() -> None:

@@ -15,11 +15,12 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cleaner.files import read_json
-from cleaner.jobs import local, locks, process, spare
+from cleaner.jobs import clock, local, locks, process, spare
 from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession
 from cleaner.jobs.spare_worker import SpareWorker
 from cleaner.runs import store
@@ -68,21 +69,46 @@ def _execute(session: RunSession) -> bool:
     session.raise_if_stopped()
     device = _resolve_device(request.finetune.device)
     session.update_status(device=device)
+    waited = time.time() - session.status.queued
     # On a cluster, Slurm has already assigned the device.
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_stopped):
+        run_clock = clock.RunClock(waited)
         session.update_status(state="running")
         from cleaner.jobs import execution
 
         join_process_group(request)
         session.has_joined = True
+
+        def report(step: StepReport) -> None:
+            run_clock(step)
+            session(step)
+
         run = execution.execute_request(
-            request, session, checkpoint=folder / store.CHECKPOINT_FILE, sibling=folder, on_data=_log_skipped
+            request, report, checkpoint=folder / store.CHECKPOINT_FILE, sibling=folder, on_data=_log_skipped
         )
         session.update_status(verdict=_verdict(run))
+        _record_timing(run, request, run_clock)
         write_run(run, folder)
         session.update_status(state="done", eta=0.0)
         local.discard_checkpoint(folder)
     return request.map and not session.terminated.is_set()
+
+
+def _record_timing(run: Run, request: Request, run_clock: clock.RunClock) -> None:
+    """Add predicted and real seconds to the run's config, and keep the real ones for the next prediction.
+
+    A resumed training has no timing: its first part was elsewhere.
+    """
+    phases, pairs = run_clock.phases(), int(run.config["pairs"])
+    if phases is None or run_clock.step_count < clock.count_steps(pairs, request.finetune):
+        return
+    predicted, real = clock.predict(request, pairs), run_clock.seconds
+    run.config["timing"] = {
+        "predicted": None if predicted is None else [round(predicted.low, 2), round(predicted.high, 2)],
+        "real": round(real, 2),
+        "phases": {name: round(seconds, 4) for name, seconds in asdict(phases).items()},
+    }
+    clock.record(request, phases, predicted, real)
 
 
 def draw_map(session: RunSession) -> None:
