@@ -36,7 +36,7 @@ from cleaner.losses.info_nce import pad_rows
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, OnStep
 
-COUNTERFACTUAL_PAIRS = 1500
+COUNTERFACTUAL_PAIRS, NEGATIVES = 1500, 3
 GALLERY_SIZE, RETRIEVAL_K = 1000, 5
 """Captions that an image is searched in, and how many of the nearest count."""
 
@@ -169,7 +169,7 @@ def _measure_retrieval(clip: Clip, data: CaptionData, target: str, clean: Tensor
 
 @torch.inference_mode()
 def counterfactual_accuracy(
-    clip: Clip, data: CaptionData, *, n: int = 3, seed: int = 0, known: tuple[Tensor, Tensor] | None = None
+    clip: Clip, data: CaptionData, *, n: int = NEGATIVES, seed: int = 0, known: tuple[Tensor, Tensor] | None = None
 ) -> dict[str, Any]:
     """Return the three counterfactual fields of `Metrics` on the first 1,500 pairs that have negatives.
 
@@ -196,6 +196,11 @@ def counterfactual_accuracy(
         },
         "n_counterfactual": len(indices),
     }
+
+
+def prepare_evaluation(data: CaptionData) -> None:
+    """Do what `evaluate` does with `data` whatever the model, so that it does not take that time."""
+    draw_negatives(tuple(data.captions), n=NEGATIVES, seed=0, limit=COUNTERFACTUAL_PAIRS)
 
 
 def _encode_missing(clip: Clip, data: CaptionData, rows: Tensor, known: tuple[Tensor, Tensor] | None) -> Tensor:

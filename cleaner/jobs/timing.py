@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from cleaner.attacks.base import Trigger, load_trigger
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense, load_defense
-from cleaner.evaluation.evaluate import evaluate
+from cleaner.evaluation.evaluate import evaluate, prepare_evaluation
 from cleaner.evaluation.monitor import build_monitor
 from cleaner.jobs import clock, locks
 from cleaner.models.clip import Clip, load_clip
@@ -62,9 +61,10 @@ class _Measurement:
         data = self._load(split, request.pairs)
         test = self._load("test", request.test_size or TEST_SIZE)
         loading = time.perf_counter() - start
+        data, optimize = data.with_transform(clip.framing), 0.0
+        if request.stage == "backdoored" and trigger is not None:
+            optimize, trigger = self._time_optimization(clip, trigger, data)
         data = data.subset(range(min(len(data), TIMED_STEPS * request.finetune.batch_size)))
-        data = data.with_transform(clip.framing)
-        optimize = self._time_optimization(clip, trigger, data) if request.stage == "backdoored" and trigger else 0.0
         step, trained = self._time_steps(clip, trigger, data)
         look = self._time_look(trained, trigger, target, data)
         return clock.Phases(loading, step, look, self._time_evaluation(trained, trigger, target, test, clean), optimize)
@@ -89,22 +89,22 @@ class _Measurement:
         trigger = load_trigger(request.trigger) if request.trigger else None
         return clip, trigger, request.target_class if trigger else None, clip if trigger else None
 
-    def _time_optimization(self, clip: Clip, trigger: Trigger, data: CaptionData) -> float:
-        """Return the seconds of a trigger's optimization, from its first steps; 0 if it needs none."""
+    def _time_optimization(self, clip: Clip, trigger: Trigger, data: CaptionData) -> tuple[float, Trigger]:
+        """Return the seconds of a trigger's optimization, from its first steps, and the trigger after these."""
+        steps = int(getattr(trigger, "steps", 0))
+        short = replace(trigger, steps=TIMED_OPTIMIZATION_STEPS) if steps > TIMED_OPTIMIZATION_STEPS else trigger
         times: list[float] = []
-        total = 0
 
-        def on_step(report: StepReport) -> None:
-            nonlocal total
+        def on_step(_: StepReport) -> None:
             self.check()
             times.append(time.perf_counter())
-            total = report.total
-            if len(times) > TIMED_OPTIMIZATION_STEPS:
-                raise _MeasuredEnough
 
-        with suppress(_MeasuredEnough):
-            trigger.prepare(clip.to(self.request.finetune.device), data, str(self.request.target_class), on_step)
-        return (times[-1] - times[0]) / (len(times) - 1) * total if len(times) > 1 else 0.0
+        start, device = time.perf_counter(), self.request.finetune.device
+        prepared = short.prepare(clip.to(device), data, str(self.request.target_class), on_step)
+        if len(times) < 2:
+            return 0.0, prepared
+        step = (times[-1] - times[0]) / (len(times) - 1)
+        return times[0] - start + step * (steps - 1), prepared
 
     def _time_steps(self, clip: Clip, trigger: Trigger | None, data: CaptionData) -> tuple[float, Clip]:
         """Return the seconds per training step, and the trained model."""
@@ -148,10 +148,9 @@ class _Measurement:
         """Return the seconds of the evaluation, from a part of its pairs."""
         part = test.subset(range(min(len(test), TEST_PAIRS)))
         part.images(range(len(part)))
+        for prepared in (test, part):
+            prepare_evaluation(prepared)
+        self.check()
         start = time.perf_counter()
         evaluate(clip, part, trigger, target, ks=supported_ks(part), clean_clip=clean, on_step=self.check)
         return (time.perf_counter() - start) * len(test) / len(part)
-
-
-class _MeasuredEnough(Cancelled):
-    """Ends the optimization of a trigger after the timed steps."""

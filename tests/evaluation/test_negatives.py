@@ -51,9 +51,7 @@ def test_the_file_holds_what_was_drawn(folder: Path, monkeypatch: pytest.MonkeyP
         assert draw() == drawn
 
 
-def test_other_code_or_lexicon_uses_another_file_and_old_files_go(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_code_and_lexicons_have_their_own_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(negatives, "MAX_FILES", 2)
     draw()
     monkeypatch.setattr(negatives, "selected_lexicon", lambda: "wordnet")

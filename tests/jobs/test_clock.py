@@ -176,6 +176,7 @@ def test_a_trigger_that_is_optimized_is_timed(request_: Request) -> None:
 
 def test_the_spare_measures(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv(spare.SWITCH)
     request = make_request(tiny_model)
     assert not spare.measure(request)
     spare.ensure()

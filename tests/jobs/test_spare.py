@@ -27,6 +27,7 @@ from tests.waiting import wait_until, wait_until_state, wait_until_step
 def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request]:
     """A small poisoning; no spare is left at the end."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv(spare.SWITCH)
     yield make_request(tiny_model)
     spare.dismiss()
 
