@@ -70,8 +70,9 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
 
 def lower_priority() -> None:
     """Give this process the lowest priority: it computes while the processor is idle."""
+    lowest = getattr(psutil, "IDLE_PRIORITY_CLASS", 19)  # a class of Windows; elsewhere a nice value
     with suppress(psutil.Error, OSError):
-        psutil.Process().nice(psutil.IDLE_PRIORITY_CLASS if sys.platform == "win32" else 19)
+        psutil.Process().nice(lowest)
 
 
 def exported_environment() -> dict[str, str]:

@@ -92,7 +92,8 @@ class _Measurement:
     def _time_optimization(self, clip: Clip, trigger: Trigger, data: CaptionData) -> tuple[float, Trigger]:
         """Return the seconds of a trigger's optimization, from its first steps, and the trigger after these."""
         steps = int(getattr(trigger, "steps", 0))
-        short = replace(trigger, steps=TIMED_OPTIMIZATION_STEPS) if steps > TIMED_OPTIMIZATION_STEPS else trigger
+        changes: dict[str, Any] = {"steps": TIMED_OPTIMIZATION_STEPS} if steps > TIMED_OPTIMIZATION_STEPS else {}
+        short = replace(trigger, **changes)
         times: list[float] = []
 
         def on_step(_: StepReport) -> None:
