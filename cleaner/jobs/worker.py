@@ -69,7 +69,7 @@ def _execute(session: RunSession) -> bool:
     session.raise_if_stopped()
     device = _resolve_device(request.finetune.device)
     session.update_status(device=device)
-    waited = time.time() - session.status.queued
+    waited = max(time.time() - session.status.queued, 0.0)  # the wall clock may have been set back
     # On a cluster, Slurm has already assigned the device.
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_stopped):
         run_clock = clock.RunClock(waited)
