@@ -48,7 +48,7 @@ DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
 REBOUND_STEPS = 100
 """Default steps of a rebound test."""
 
-# The quick setting of pages, lesson, demo and example: a minute of training on two cores
+# The quick setting of pages, lesson, demo and example
 # (benchmarks/results/quick_setting.json). In so few steps only a high learning rate removes anything.
 QUICK_MODEL = "scenes-lite"
 QUICK_POISON_PAIRS, QUICK_POISON_RATE, QUICK_POISON = 4000, POISON_RATE, POISON

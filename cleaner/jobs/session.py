@@ -28,7 +28,8 @@ STOP_POLL_SECONDS = 0.2
 class RunSession:
     """Keeps the files of a run up to date while a worker executes it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, spare: str = "") -> None:
+        """Take over a run; `spare`: the token of this process, if it waited for the run (`jobs.spare`)."""
         self.folder = folder
         self.terminated = threading.Event()
         """Set by SIGTERM or Ctrl-C: pause at the next step."""
@@ -49,6 +50,7 @@ class RunSession:
             pid=os.getpid(),
             started=process.own_start_time(),
             host=socket.gethostname(),
+            spare=spare,
             queued=before.queued or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )

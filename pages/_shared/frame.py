@@ -65,6 +65,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     except CleanerError as error:
         show_error(error)
     cache.warm_up()
+    cache.keep_spare()
 
 
 def show_error(error: CleanerError) -> None:

@@ -11,9 +11,10 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from cleaner.__main__ import Command, main
+from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli import cluster, demo, folders, inputs, training
+from cleaner.cli.commands import Command
 from cleaner.cli.models import Evaluate
 from cleaner.cli.options import instantiate
 from cleaner.cli.scan import Scan

@@ -17,8 +17,7 @@ import pytest
 
 from cleaner import FinetuneConfig, Run, load_run
 from cleaner.files import read_json
-from cleaner.inspection import embedding_map
-from cleaner.jobs import execution, local, locks, process, session, worker
+from cleaner.jobs import execution, local, locks, map_worker, process, session, worker
 from cleaner.runs import store
 from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
@@ -341,17 +340,22 @@ def test_steps_are_thinned_but_metrics_are_kept_and_a_resumed_stage_replaces_its
         report(31, 31)
 
 
-def test_a_map_is_made_at_the_end_and_its_failure_does_no_harm(
+def test_a_map_is_started_once_the_device_is_free_unless_another_run_waits(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[str, bool]] = []
+    calls: list[tuple[str, bool, bool]] = []
 
-    def fail(folder: Path) -> None:
-        calls.append((local.poll_status(folder).state, (folder / "model.safetensors").exists()))
-        raise MemoryError
+    def fail(folder: Path, *, in_background: bool) -> None:
+        with locks.device_lock(folder, "cpu", lambda: pytest.fail("the device is locked")):
+            calls.append((folder.name, local.poll_status(folder).state == "done", in_background))
+        raise MemoryError  # does no harm: the run is done
 
-    monkeypatch.setattr(embedding_map, "ensure_map", fail)
+    monkeypatch.setattr(map_worker, "start_map_process", fail)
     assert run_here(create_run(request_)).state == "done"
     assert calls == []
-    assert run_here(create_run(replace(request_, map=True))).state == "done"
-    assert calls == [("done", True)]
+    first, second = (create_run(replace(request_, map=True)) for _ in range(2))
+    write_status(second, Status("queued", queued=time.time() + 3600))  # it must not count as dead on a slow machine
+    assert run_here(first).state == "done"
+    assert calls == []  # left to the Embeddings page
+    assert run_here(second).state == "done"
+    assert calls == [(second.name, True, True)]

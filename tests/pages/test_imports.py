@@ -22,7 +22,7 @@ LAYERS = (
     {"live_jobs", "map_view", "gallery", "run_table"},
     {"forms", "pickers", "cards", "curves"},
     {"frame", "progress"},
-    {"lesson", "requests", "uploads"},
+    {"lesson", "requests", "uploads", "durations"},
     {"cache", "jobs"},
     {"state", "sample", "annotated_text", "plotly_charts", "pixels"},
 )

@@ -13,7 +13,7 @@ from pages._shared.cache.attributions import (
     shares_over,
     word_attribution,
 )
-from pages._shared.cache.background import warm_up
+from pages._shared.cache.background import keep_spare, warm_up
 from pages._shared.cache.choices import (
     datasets,
     defenses,
