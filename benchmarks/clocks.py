@@ -74,24 +74,24 @@ def main(options: Options) -> None:
 
 def make_attack(options: Options, trigger: str) -> Request:
     """Return a poisoning with ten looks, as the pages start it."""
-    config = replace(presets.DEMO_POISON, lr=presets.poison_lr(options.model), device="cpu")
+    config = replace(presets.QUICK_POISON, lr=presets.poison_lr(options.model), device="cpu")
     return Request(
         "backdoored",
         "scenes",
-        presets.DEMO_POISON_PAIRS,
+        presets.QUICK_POISON_PAIRS,
         replace(config, steps=options.steps, eval_every=max(1, options.steps // 10)),
         options.model,
         trigger=TRIGGERS[trigger]().state_dict(),
         target_class=protocol.TARGET_CLASS,
-        poison_rate=presets.DEMO_POISON_RATE,
+        poison_rate=presets.QUICK_POISON_RATE,
     )
 
 
 def make_defense(options: Options, name: str, parent: str) -> Request:
     """Return a defense with ten looks, as the pages start it."""
-    config = replace(presets.DEMO_DEFEND, device="cpu", steps=options.steps, eval_every=max(1, options.steps // 10))
+    config = replace(presets.QUICK_DEFEND, device="cpu", steps=options.steps, eval_every=max(1, options.steps // 10))
     state = DEFENSES[name]().state_dict()
-    return Request("defended", "scenes", presets.DEMO_CLEAN_PAIRS, config, parent=parent, defense=state)
+    return Request("defended", "scenes", presets.QUICK_CLEAN_PAIRS, config, parent=parent, defense=state)
 
 
 def run(request: Request) -> Path:

@@ -43,16 +43,16 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    config = replace(presets.DEMO_POISON, lr=presets.poison_lr(options.model), steps=options.steps, device="cpu")
+    config = replace(presets.QUICK_POISON, lr=presets.poison_lr(options.model), steps=options.steps, device="cpu")
     request = Request(
         "backdoored",
         "scenes",
-        presets.DEMO_POISON_PAIRS,
+        presets.QUICK_POISON_PAIRS,
         config,
         options.model,
         trigger=TRIGGERS["badnet"]().state_dict(),
         target_class=protocol.TARGET_CLASS,
-        poison_rate=presets.DEMO_POISON_RATE,
+        poison_rate=presets.QUICK_POISON_RATE,
     )
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place

@@ -9,7 +9,7 @@ import pytest
 from cleaner.config import FinetuneConfig
 from cleaner.jobs import clock, local, spare
 from cleaner.jobs.clock import Phases
-from cleaner.presets import DEMO_POISON_PAIRS
+from cleaner.presets import QUICK_POISON_PAIRS
 from cleaner.runs.request import Request
 from pages._shared import durations
 from tests.pages.conftest import OpenPage, page_text
@@ -25,7 +25,7 @@ def test_poison_shows_a_range_once_the_measurement_has_ended(
     monkeypatch.setattr(spare, "measure", lambda request: ordered.append(request) is None)
     app = open_page("Poison")
     assert durations.MEASURING in page_text(app)
-    assert ordered[-1].pairs == DEMO_POISON_PAIRS
+    assert ordered[-1].pairs == QUICK_POISON_PAIRS
 
     clock.record(ordered[-1], Phases(start=2.0, step=0.1, look=0.0, evaluate=3.0))
     predicted = clock.predict(ordered[-1])
