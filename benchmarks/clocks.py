@@ -33,7 +33,7 @@ RESULT_PATH = results.RESULTS_DIR / "clocks.json"
 class Options:
     """Measure and write the result file."""
 
-    model: str = "scenes-rn"
+    model: str = presets.QUICK_MODEL
     """Built-in model."""
     triggers: tuple[str, ...] = ("badnet", "blended")
     """Attacks; the defenses start from the first one."""

@@ -33,7 +33,7 @@ RESULT_PATH = results.RESULTS_DIR / "startup.json"
 class Options:
     """Measure and write the result file."""
 
-    model: str = "scenes-rn"
+    model: str = presets.QUICK_MODEL
     """Built-in model."""
     rounds: int = 3
     """Runs of each kind of worker; the medians count. One more run comes first and renders the images."""
