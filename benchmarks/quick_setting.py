@@ -13,67 +13,40 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
 from typing import Any, Literal
 
 import tyro
 from filelock import FileLock
 
 from benchmarks import protocol
+from benchmarks.quick_plan import (
+    BUDGET,
+    CONFIRM_SEEDS,
+    SETTING,
+    TRIAL_SEEDS,
+    TRIALS_EACH,
+    VARIANTS,
+    choose,
+    confirmation_plan,
+    trial_plan,
+)
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.output import Progress
-from cleaner.config import FinetuneConfig, changed_parameters
+from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
-from cleaner.defenses import DEFENSES, Defense
+from cleaner.defenses import Defense
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.clip import load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.run import Run
-from cleaner.seed import numpy_generator
 from cleaner.workflow import defend, poison
 
 RESULT_PATH = results.RESULTS_DIR / "quick_setting.json"
-TRIAL_SEEDS = (200,)
-CONFIRM_SEEDS = tuple(sorted(int(s) for s in numpy_generator("quick setting").choice(9000, 5, replace=False) + 1000))
-"""Drawn before any trial; nothing was trained with them before `confirm`."""
-TRIALS_EACH = 24
-"""Trials of each method and trial seed."""
-BUDGET = 0.03
-"""Validation accuracy that a method may lose against the backdoored model."""
-FULL_STEPS = 651
-"""Steps of the full schedule, seven epochs of 6,000 pairs."""
 ATTACKS = ("badnet", "badclip")
-
-
-def spread_rates(count: int) -> list[float]:
-    """Return learning rates from 1e-4 to 1e-2, evenly spaced in the logarithm."""
-    return [float(f"{1e-4 * 100 ** (i / (count - 1)):.2g}") for i in range(count)]
-
-
-def _ta_cleaner_variants() -> dict[str, Defense]:
-    """Return the forms of TA-Cleaner that are tried: formula, style of positives, number of negatives."""
-    forms = [("ours", 3), ("ours", 1), ("reviewed", 1)]
-    return {
-        f"{formula}, {style}, n {n}": DEFENSES["ta_cleaner"](share=1.0, formula=formula, positive=style, negatives=n)
-        for formula, n in forms
-        for style in ("core", "relation")
-    }
-
-
-VARIANTS: dict[str, dict[str, Defense]] = {
-    "finetune": {"": DEFENSES["finetune"]()},
-    "cleanclip": {"": DEFENSES["cleanclip"]()},
-    "cleanclip_short": {s: DEFENSES["cleanclip_short"](share=1.0, positive=s) for s in ("core", "relation")},
-    "ta_cleaner": _ta_cleaner_variants(),
-}
-"""Method -> its forms. A method with fewer forms tries more rates."""
-SETTING = {"pairs": presets.QUICK_CLEAN_PAIRS, "epochs": presets.QUICK_DEFEND.epochs}
-"""Clean pairs and epochs of the trials that count; the file keeps others as a log."""
 ATTACK_TRIALS = (
     (4000, 4, 0.03, 1e-3),
     (4000, 3, 0.03, 1e-3),
@@ -86,8 +59,10 @@ ATTACK_TRIALS = (
     (8000, 2, 0.05, 2e-3),
     (16000, 1, 0.03, 2e-3),
     (16000, 1, 0.05, 1e-3),
+    (8000, 3, 0.05, 1e-3),
+    (8000, 3, 0.03, 2e-3),
 )
-"""(pairs, epochs, poison rate, learning rate) of the poisoning."""
+"""(pairs, epochs, poison rate, learning rate) of the poisoning. Chosen: the fewest steps that reach ASR@1 0.95."""
 
 
 @dataclass(frozen=True)
@@ -118,25 +93,10 @@ def run_attack_trials(options: Options) -> None:
     for attack in options.attacks:
         for pairs, epochs, rate, lr in ATTACK_TRIALS:
             for seed in TRIAL_SEEDS:
-                key = {
-                    "model": options.model,
-                    "trigger": attack,
-                    "seed": seed,
-                    "pairs": pairs,
-                    "epochs": epochs,
-                    "poison_rate": rate,
-                    "lr": lr,
-                }
+                changed: dict[str, Any] = {"pairs": pairs, "epochs": epochs, "poison_rate": rate, "lr": lr}
+                key = {"model": options.model, "trigger": attack, "seed": seed, **changed}
                 if is_new("attack_trials", key):
-                    run = poison_quickly(
-                        options.model,
-                        attack,
-                        seed,
-                        validation,
-                        pairs=pairs,
-                        rate=rate,
-                        config=replace(presets.QUICK_POISON, epochs=epochs, lr=lr),
-                    )
+                    run = poison_quickly(options.model, attack, seed, validation, **changed)
                     append("attack_trials", key | validation_figures(run))
 
 
@@ -158,14 +118,6 @@ def run_defense_trials(options: Options) -> None:
             defense = VARIANTS[key["defense"]][key["form"]]
             run = defend_quickly(suspect, defense, key["lr"], validation, label=f"{key['defense']} {key['form']}")
             append("trials", key | {"backdoored_ca": before} | validation_figures(run))
-
-
-def trial_plan() -> Iterator[dict[str, Any]]:
-    """Yield method, form and rate of each trial: `TRIALS_EACH` a method."""
-    for name, forms in VARIANTS.items():
-        for form in forms:
-            for lr in spread_rates(TRIALS_EACH // len(forms)):
-                yield {"defense": name, "form": form, "lr": lr}
 
 
 def run_confirmation(options: Options) -> None:
@@ -191,52 +143,6 @@ def run_confirmation(options: Options) -> None:
                 append("rows", key | results.make_row(key["method"], run))
 
 
-def confirmation_plan(chosen: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Defense | None, float, int]]:
-    """Yield name, defense, learning rate and steps (0: those of the quick setting) of each row."""
-    yield "none", None, 0.0, 0
-    common = chosen["ta_cleaner"]["lr"]
-    for name, choice in chosen.items():
-        defense = VARIANTS[name][choice["form"]]
-        yield name, defense, choice["lr"], 0
-        if choice["lr"] != common:
-            yield f"{name} at TA-Cleaner's rate", defense, common, 0
-    cleanclip = DEFENSES["cleanclip"]()
-    yield "cleanclip, full schedule", cleanclip, chosen["cleanclip"]["lr"], FULL_STEPS
-
-
-def choose(trials: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return model -> method -> chosen form and rate, by the mean validation accuracy over the trial seeds."""
-    chosen: dict[str, dict[str, dict[str, Any]]] = {}
-    current = [t for t in trials if all(t[name] == value for name, value in SETTING.items())]
-    for model, name in sorted({(t["model"], t["defense"]) for t in current}):
-        groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
-        for trial in current:
-            if (trial["model"], trial["defense"]) == (model, name):
-                groups.setdefault((trial["form"], trial["lr"]), []).append(trial)
-        chosen.setdefault(model, {})[name] = choose_form_and_rate(name, groups)
-    return chosen
-
-
-def choose_form_and_rate(name: str, groups: dict[tuple[str, float], list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return the choice among (form, rate) -> trials: the largest rate within the budget, ties by accuracy.
-
-    Without any, it is the most accurate one, marked "lost_accuracy".
-    """
-    ca = {key: mean(trial["ca"] for trial in group) for key, group in groups.items()}
-    loss = {key: mean(trial["backdoored_ca"] - trial["ca"] for trial in group) for key, group in groups.items()}
-    affordable = [key for key in groups if loss[key] <= BUDGET]
-    best = max(affordable, key=lambda key: (key[1], ca[key])) if affordable else max(groups, key=lambda key: ca[key])
-    form, lr = best
-    return {
-        "form": form,
-        "parameters": changed_parameters(VARIANTS[name][form]),
-        "lr": lr,
-        "ca": ca[best],
-        "loss": loss[best],
-        "lost_accuracy": not affordable,
-    }
-
-
 def poison_quickly(
     model: str,
     attack: str,
@@ -244,18 +150,20 @@ def poison_quickly(
     test: CaptionData,
     *,
     pairs: int = presets.QUICK_POISON_PAIRS,
-    rate: float = presets.QUICK_POISON_RATE,
-    config: FinetuneConfig = presets.QUICK_POISON,
+    poison_rate: float = presets.QUICK_POISON_RATE,
+    epochs: int = presets.QUICK_POISON.epochs,
+    lr: float = 0.0,
 ) -> Run:
-    """Return a backdoored run of the quick setting, measured on `test`."""
+    """Return a backdoored run of the quick setting, measured on `test`; `lr` 0: the model's own."""
+    config = replace(presets.QUICK_POISON, epochs=epochs, lr=lr or presets.poison_lr(model), seed=seed)
     preset = presets.scenes_attack_preset(attack, model)
     return poison(
         load_clip(model),
         load_data("scenes", split="train", size=pairs),
         TRIGGERS[attack](**preset.parameters),
         protocol.TARGET_CLASS,
-        poison_rate=rate,
-        config=replace(config, seed=seed),
+        poison_rate=poison_rate,
+        config=config,
         test=test,
         on_step=Progress(f"{attack} {seed}"),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import quick_setting
+from benchmarks import quick_plan
 from benchmarks.markdown import quick_tables
 from tests.benchmarks.test_tables import make_row
 
@@ -18,65 +18,65 @@ MODEL = "scenes-lite"
 
 def trial(lr: float, ca: float, *, form: str = "", name: str = "cleanclip", **changes: Any) -> dict[str, Any]:
     fields = {"model": MODEL, "defense": name, "form": form, "lr": lr, "ca": ca, "backdoored_ca": 0.98, "asr": 0.5}
-    return {**fields, "seed": 200, **quick_setting.SETTING, **changes}
+    return {**fields, "seed": 200, **quick_plan.SETTING, **changes}
 
 
 def test_every_method_gets_the_same_number_of_trials() -> None:
-    plan = list(quick_setting.trial_plan())
+    plan = list(quick_plan.trial_plan())
     counts = Counter(key["defense"] for key in plan)
-    assert set(counts) == set(quick_setting.VARIANTS)
-    assert set(counts.values()) == {quick_setting.TRIALS_EACH}
+    assert set(counts) == set(quick_plan.VARIANTS)
+    assert set(counts.values()) == {quick_plan.TRIALS_EACH}
     assert len({tuple(key.values()) for key in plan}) == len(plan)
 
 
 def test_the_seeds_of_trials_and_confirmation_differ() -> None:
-    assert len(set(quick_setting.CONFIRM_SEEDS)) == 5
-    assert not set(quick_setting.CONFIRM_SEEDS) & set(quick_setting.TRIAL_SEEDS)
+    assert len(set(quick_plan.CONFIRM_SEEDS)) == 5
+    assert not set(quick_plan.CONFIRM_SEEDS) & set(quick_plan.TRIAL_SEEDS)
 
 
 def test_the_largest_rate_within_the_budget_is_chosen() -> None:
     trials = [trial(1e-3, 0.97), trial(2e-3, 0.952), trial(4e-3, 0.94)]
-    chosen = quick_setting.choose(trials)[MODEL]["cleanclip"]
+    chosen = quick_plan.choose(trials)[MODEL]["cleanclip"]
     assert (chosen["lr"], chosen["lost_accuracy"]) == (2e-3, False)
     assert chosen["loss"] == pytest.approx(0.028)
 
 
 def test_attack_success_plays_no_part() -> None:
     trials = [trial(1e-3, 0.97), trial(2e-3, 0.952)]
-    before = quick_setting.choose(trials)
-    assert before == quick_setting.choose([{**t, "asr": t["lr"]} for t in trials])
+    before = quick_plan.choose(trials)
+    assert before == quick_plan.choose([{**t, "asr": t["lr"]} for t in trials])
 
 
 def test_ties_go_to_the_most_accurate_form() -> None:
     name = "cleanclip_short"
     trials = [trial(1e-3, 0.96, form="core", name=name), trial(1e-3, 0.97, form="relation", name=name)]
-    chosen = quick_setting.choose(trials)[MODEL][name]
+    chosen = quick_plan.choose(trials)[MODEL][name]
     assert (chosen["form"], chosen["parameters"]) == ("relation", {"share": 1.0, "positive": "relation"})
 
 
 def test_the_mean_over_the_trial_seeds_decides() -> None:
     trials = [trial(2e-3, 0.96), trial(2e-3, 0.93, seed=201), trial(1e-3, 0.97), trial(1e-3, 0.96, seed=201)]
-    assert quick_setting.choose(trials)[MODEL]["cleanclip"]["lr"] == 1e-3
+    assert quick_plan.choose(trials)[MODEL]["cleanclip"]["lr"] == 1e-3
 
 
 def test_a_method_without_an_affordable_rate_is_marked() -> None:
-    chosen = quick_setting.choose([trial(1e-3, 0.80), trial(1e-4, 0.90)])[MODEL]["cleanclip"]
+    chosen = quick_plan.choose([trial(1e-3, 0.80), trial(1e-4, 0.90)])[MODEL]["cleanclip"]
     assert (chosen["lr"], chosen["lost_accuracy"]) == (1e-4, True)
 
 
 def test_trials_of_another_setting_do_not_count() -> None:
-    assert quick_setting.choose([trial(1e-3, 0.97, pairs=1)]) == {}
+    assert quick_plan.choose([trial(1e-3, 0.97, pairs=1)]) == {}
 
 
 def test_confirmation_has_each_method_at_its_own_and_at_the_common_rate() -> None:
     chosen = {
         name: {"form": next(iter(forms)), "lr": 2e-3 if name == "ta_cleaner" else 1e-3}
-        for name, forms in quick_setting.VARIANTS.items()
+        for name, forms in quick_plan.VARIANTS.items()
     }
-    plan = {name: (lr, steps) for name, _, lr, steps in quick_setting.confirmation_plan(chosen)}
+    plan = {name: (lr, steps) for name, _, lr, steps in quick_plan.confirmation_plan(chosen)}
     assert plan["ta_cleaner"] == plan["cleanclip at TA-Cleaner's rate"] == (2e-3, 0)
     assert plan["cleanclip"] == (1e-3, 0)
-    assert plan["cleanclip, full schedule"] == (1e-3, quick_setting.FULL_STEPS)
+    assert plan["cleanclip, full schedule"] == (1e-3, quick_plan.FULL_STEPS)
     assert "ta_cleaner at TA-Cleaner's rate" not in plan
 
 
