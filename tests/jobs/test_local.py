@@ -145,7 +145,7 @@ def test_one_device_serves_one_run_and_cancel_ends_training_and_evaluation(reque
     assert status.eta > 0
     reports = read_progress(long)
     assert {"clip_loss", "total"} <= reports[0]["losses"].keys()
-    assert {r["step"] for r in reports if r["metrics"]} >= {8, 16}
+    assert next(r["step"] for r in reports if r["metrics"]) == 8
     assert all(r["metrics"].keys() == {"ca", "asr"} for r in reports if r["metrics"])
 
     assert seconds_to_cancel(long) < 2.5
