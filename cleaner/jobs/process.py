@@ -29,6 +29,8 @@ HEARTBEAT_TIMEOUT_SECONDS = 12 * HEARTBEAT_SECONDS
 """Seconds without a heartbeat before a worker on another machine counts as dead."""
 START_TIMEOUT_SECONDS = 60.0
 """Seconds a process may take from its start to its first status."""
+LOW_PRIORITY = 10
+"""Nice value of a process that computes beside a training."""
 
 
 def start_detached(module: str, *arguments: str, log: Path, append: bool = True) -> subprocess.Popen[bytes]:
@@ -48,6 +50,12 @@ def start_detached(module: str, *arguments: str, log: Path, append: bool = True)
     # A child that nobody waits for stays a zombie.
     threading.Thread(target=process.wait, name=f"wait-{process.pid}", daemon=True).start()
     return process
+
+
+def lower_priority() -> None:
+    """Let other processes, such as a training, compute before this one."""
+    with suppress(psutil.Error, OSError):
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else LOW_PRIORITY)
 
 
 def exported_environment() -> dict[str, str]:

@@ -155,7 +155,8 @@ class Chart {
   drawLine(line) {
     const points = line.points.filter((point) => Number.isFinite(point[1])).map(([step, value]) => [this.x(step), this.y(value)]);
     const d = points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
-    add(this.svg, "path", { ...stroke(line), class: "line", d, "data-line": line.id, "data-points": line.points.length }, SVG);
+    const path = add(this.svg, "path", { ...stroke(line), class: "line", d, "data-line": line.id }, SVG);
+    path.points = line.points; // for tests
     if (line.marker) {
       for (const [x, y] of points) add(this.svg, "path", { d: shape(line.marker, x, y), fill: line.color }, SVG);
     }

@@ -62,7 +62,8 @@ def _mount(key: str, data: dict[str, Any]) -> None:
     """Draw the component; its questions rerun the fragment around it."""
 
     def keep_question() -> None:
-        st.session_state[f"{key}.question"] = st.session_state[key].get("tick")
+        values = st.session_state.get(key) or {}  # gone, if the page was drawn without it while the question came
+        st.session_state[f"{key}.question"] = values.get("tick")
 
     # The time makes each answer differ from the one before, so that the browser receives it.
     answer = {"time": time.time(), "milliseconds": 1000 * SECONDS, **data}

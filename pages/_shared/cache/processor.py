@@ -1,0 +1,29 @@
+"""The server shares the processor with trainings on this machine."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+
+
+def yield_to_training(is_training: bool) -> None:
+    """Compute with one thread while a training uses all cores, else with torch's default; does nothing without torch.
+
+    Two threads of the server and two of a training on two cores wait for each other: an attribution then takes three
+    times the processor time of one thread, and the training stalls.
+    """
+    torch = sys.modules.get("torch")
+    if not hasattr(torch, "get_num_threads"):  # not loaded, or being loaded by another thread
+        return
+    default = _default_threads()
+    threads = 1 if is_training else default
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+@cache
+def _default_threads() -> int:
+    """Return the number of threads of this process before the first training."""
+    import torch
+
+    return torch.get_num_threads()
