@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -29,8 +28,9 @@ def draw() -> None:
         left.plotly_chart(charts.loss_curves({"loss": losses}, "backdoored"), key="loss")
         right.plotly_chart(charts.validation_curves({"run": measured}), key="validation")
     elif WAY == "line_chart":
-        left.line_chart(pd.DataFrame(losses, columns=["step", "loss"]), x="step", y="loss")
-        right.line_chart(pd.DataFrame(measured, columns=["step", "ca", "asr"]), x="step", y=["ca", "asr"])
+        left.line_chart([{"step": step, "loss": loss} for step, loss in losses], x="step", y="loss")
+        shares = [{"step": step, "ca": ca, "asr": asr} for step, ca, asr in measured]
+        right.line_chart(shares, x="step", y=["ca", "asr"])
     else:
         st.markdown(f"{len(reports)} reports")
 

@@ -55,7 +55,10 @@ def start_detached(module: str, *arguments: str, log: Path, append: bool = True)
 def lower_priority() -> None:
     """Let other processes, such as a training, compute before this one."""
     with suppress(psutil.Error, OSError):
-        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else LOW_PRIORITY)
+        if sys.platform == "win32":
+            psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+        else:
+            psutil.Process().nice(LOW_PRIORITY)
 
 
 def exported_environment() -> dict[str, str]:

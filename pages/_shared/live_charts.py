@@ -147,7 +147,7 @@ def _make_line(chart: str, name: str, label: str, points: Points, style: RunStyl
 
 def _read_totals(reports: History, charts: Sequence[str]) -> dict[str, int]:
     """Return chart -> the number of steps on its axis."""
-    return dict.fromkeys(charts, reports[-1]["total"]) if reports else {}
+    return {chart: int(report["total"]) for report in reports[-1:] for chart in charts}
 
 
 def _find_picture(reports: History) -> dict[str, str] | None:
