@@ -136,7 +136,7 @@ def test_two_runs_share_the_charts(open_page: OpenPage) -> None:
         append(folder, report(1))
     app.run()
     answer = received(app)
-    assert [run["lines"][0]["name"] for run in answer["runs"]] == ["BadNets", "BadNets (2)"]
+    assert [run["lines"][0]["name"] for run in answer["runs"]] == ["BadNet patch", "BadNet patch (2)"]
     assert len({run["lines"][0]["dash"] for run in answer["runs"]}) == 2
     append(folders[1], report(2))
     answer = ask(app, answer)

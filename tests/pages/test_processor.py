@@ -18,10 +18,10 @@ from pages._shared.cache import processor
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
     before = torch.get_num_threads()
-    processor._default_threads.cache_clear()
+    processor._defaults.clear()
     torch.set_num_threads(2)
     yield
-    processor._default_threads.cache_clear()
+    processor._defaults.clear()
     torch.set_num_threads(before)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
+
+_defaults: dict[str, int] = {}
+"""Threads of torch in this process before the first training."""
 
 
 def yield_to_training(is_training: bool) -> None:
@@ -15,15 +17,7 @@ def yield_to_training(is_training: bool) -> None:
     torch = sys.modules.get("torch")
     if not hasattr(torch, "get_num_threads"):  # not loaded, or being loaded by another thread
         return
-    default = _default_threads()
-    threads = 1 if is_training else default
+    _defaults.setdefault("threads", torch.get_num_threads())
+    threads = 1 if is_training else _defaults["threads"]
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-
-
-@cache
-def _default_threads() -> int:
-    """Return the number of threads of this process before the first training."""
-    import torch
-
-    return torch.get_num_threads()
