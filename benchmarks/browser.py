@@ -82,7 +82,10 @@ def start_server(runs: str | Path, script: Path | None = None) -> Iterator[tuple
         yield process, address
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # a busy machine
+            process.kill()
 
 
 def list_browser_processes() -> list[psutil.Process]:
