@@ -54,4 +54,5 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    process.lower_priority()  # a training may be running
     main(sys.argv[1:])

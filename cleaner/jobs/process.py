@@ -73,6 +73,9 @@ def lower_priority() -> None:
     lowest = getattr(psutil, "IDLE_PRIORITY_CLASS", 19)  # a class of Windows; elsewhere a nice value
     with suppress(psutil.Error, OSError):
         psutil.Process().nice(lowest)
+    # Linux with autogroups shares the processor between sessions first, by a nice value of their own.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
 
 
 def exported_environment() -> dict[str, str]:

@@ -39,6 +39,7 @@ from pages._shared.cache.loaders import (
     resolve_data_name,
     save_uploads,
 )
+from pages._shared.cache.processor import yield_to_training
 from pages._shared.cache.reports import report_html, weight_formats
 from pages._shared.cache.samples import (
     best_classes,
