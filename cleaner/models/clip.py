@@ -180,9 +180,12 @@ class Clip:
         index = {caption: i for i, caption in enumerate(unique)}
         rows = torch.tensor([index[caption] for caption in captions], dtype=torch.long)
         if not self._is_causal() or not unique:
-            return self.encode_tokens(self.tokenize(unique))[rows.to(self.device)]
-        tokens, sizes, position = sort_into_blocks(self.tokenize(unique), self._context_length)
-        return self._encode_blocks(tokens, sizes)[position[rows].to(self.device)]
+            features = self.encode_tokens(self.tokenize(unique))
+        else:
+            tokens, sizes, position = sort_into_blocks(self.tokenize(unique), self._context_length)
+            features, rows = self._encode_blocks(tokens, sizes), position[rows]
+        # Not features[rows]: its gradient adds equal captions atomically, in another order in each run.
+        return F.embedding(rows.to(self.device), features)
 
     def copy(self) -> Clip:
         """Return a deep copy whose weights can be trained."""
