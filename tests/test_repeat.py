@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cleaner.attacks import TRIGGERS
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
+from cleaner.runs.run import read_progress
 from cleaner.training.loop import finetune
 from tests import repeated
 from tests.attacks.test_contract import image_file
@@ -59,9 +60,11 @@ def run_processes(commands: list[list[str]], threads: int, timeout: float) -> No
 
 
 def digests(folder: Path) -> dict[str, Any]:
-    """Return the SHA-256 of the files of a run that must not differ, and its trigger with its patch."""
+    """Return the SHA-256 of the files of a run that must not differ, its trigger with its patch, and its losses."""
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in COMPARED}
-    return {**files, "trigger": read_json(folder / "config.json")["trigger"]}
+    # The patch has 8 bits: the losses of its steps show smaller differences.
+    losses = [(line["stage"], line["step"], line["losses"]) for line in read_progress(folder)]
+    return {**files, "trigger": read_json(folder / "config.json")["trigger"], "losses": losses}
 
 
 def assert_all_repeat(out: Path, model: str, processes: int, threads: int, timeout: float) -> None:
