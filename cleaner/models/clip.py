@@ -191,8 +191,11 @@ class Clip:
     def encode_packed(self, texts: PackedTexts) -> Tensor:
         """Return unit features (N, D) float32 of packed texts."""
         if texts.sizes is None:
-            return self.encode_tokens(texts.tokens)[texts.rows.to(self.device)]
-        return self._encode_blocks(texts.tokens, texts.sizes)[texts.rows.to(self.device)]
+            features = self.encode_tokens(texts.tokens)
+        else:
+            features = self._encode_blocks(texts.tokens, texts.sizes)
+        # Not features[rows]: its gradient adds equal captions atomically, in another order in each run.
+        return F.embedding(texts.rows.to(self.device), features)
 
     def copy(self) -> Clip:
         """Return a deep copy whose weights can be trained."""
