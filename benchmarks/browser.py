@@ -1,20 +1,22 @@
-"""The Chromium that draws plots and opens the pages."""
+"""The Chromium that draws plots and opens the pages, and a server for it."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+from cleaner.files import app_file, child_environment
 
 CHROMIUM_FLAGS = [
     "--headless=new",
@@ -56,34 +58,66 @@ def wait_idle(page: Any) -> None:
 
 
 @contextmanager
-def run_server(folder: Path) -> Iterator[str]:
-    """Yield the address of a server of the app, with this process's environment; its log goes to `folder`."""
+def start_server(runs: str | Path, script: Path | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Yield a server of the app, or of another Streamlit script, with its address; end it afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    app = Path(__file__).resolve().parent.parent / "app.py"
-    command = [sys.executable, "-m", "streamlit", "run", str(app), "--server.port", port]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    command = [sys.executable, "-m", "streamlit", "run", str(script or app_file()), "--server.port", port]
+    options = ["--server.address", "127.0.0.1", "--server.headless", "true", "--browser.gatherUsageStats", "false"]
+    process = subprocess.Popen(
+        [*command, *options, "--server.fileWatcherType", "none"],
+        env={**child_environment(), "CLEANER_RUNS": str(runs)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
     try:
-        _wait_for_server(f"http://127.0.0.1:{port}", server)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
-
-
-def _wait_for_server(address: str, server: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as response:
+        for _ in range(900):
+            with suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as response:
                 if response.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("The server did not start: see its log.")
+                    break
+            time.sleep(0.2)
+        yield process, address
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # a busy machine
+            process.kill()
+
+
+def list_browser_processes() -> list[psutil.Process]:
+    """Return the Chromium processes that this process has started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "chrom" in process.name():
+                found.append(process)
+    return found
+
+
+def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
+    """Return the processor seconds that processes have used, without their children."""
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def set_hidden(page: Any, hidden: bool = True) -> None:
+    """Tell a page that its tab was hidden or shown; headless Chromium has no tab bar."""
+    page.evaluate(
+        """hidden => {
+            for (const [name, value] of [["hidden", hidden], ["visibilityState", hidden ? "hidden" : "visible"]])
+                Object.defineProperty(document, name, { value, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
 
 
 @contextmanager

@@ -35,7 +35,7 @@ RESULT_PATH = results.RESULTS_DIR / "job.json"
 class Options:
     """Measure and write the result file."""
 
-    model: str = "scenes-rn"
+    model: str = presets.QUICK_MODEL
     """Built-in model."""
     pairs: int = 0
     """Pairs of each training; 0: as in the preset."""

@@ -20,7 +20,7 @@ from typing import Any
 import tyro
 
 from benchmarks import protocol
-from benchmarks.browser import open_page, run_server, wait_idle
+from benchmarks.browser import open_page, start_server, wait_idle
 from cleaner.reports import results
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
@@ -72,7 +72,7 @@ def main(options: Options) -> None:
 def measure_round(folder: Path, reading_seconds: float) -> list[dict[str, Any]]:
     """Return one row per run, in the order in which they ended."""
     os.environ |= {"CLEANER_RUNS": str(folder / "runs"), "CLEANER_CACHE": str(folder / "cache")}
-    with run_server(folder) as address, open_page(f"{address}/Poison") as page:
+    with start_server(folder / "runs") as (_, address), open_page(f"{address}/Poison") as page:
         page.get_by_role("heading", name="Poison", exact=True).wait_for()
         wait_idle(page)
         page.wait_for_timeout(1000 * reading_seconds)

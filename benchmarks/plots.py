@@ -26,7 +26,7 @@ PLOTS_DIR = Path(__file__).resolve().parent.parent / "assets" / "plots"
 VIEWPORT = {"width": 1100, "height": 440}
 CA_MARGIN = 0.15
 """Clean accuracy below the budget that the plot of rates still shows."""
-SHARE_PATTERN = re.compile(r"K ([\d.]+)\s?%")
+SHARE_PATTERN = re.compile(r"^ta_cleaner, K ([\d.]+)\s?%")
 
 
 def main() -> None:

@@ -6,85 +6,79 @@ attack: trials of short poisonings, before any defense. trials: each method gets
 badnet model of a trial seed; its settings are the largest learning rate whose validation accuracy stays within the
 budget, ties by accuracy. ASR is logged and never used. confirm: test metrics on five seeds that were drawn beforehand
 and that no trial used, each method at its own rate, at TA-Cleaner's and, for CleanCLIP, in the full schedule. Each
-trial and row is written when it is done; a second call continues.
+trial and row is written when it is done; a second call continues. Two processes may split methods or seeds.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import tempfile
 from dataclasses import dataclass, replace
-from statistics import mean
+from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+from filelock import FileLock
 
 from benchmarks import protocol
+from benchmarks.quick_plan import (
+    BUDGET,
+    CONFIRM_SEEDS,
+    SETTING,
+    TRIAL_SEEDS,
+    TRIALS_EACH,
+    VARIANTS,
+    choose,
+    confirmation_plan,
+    trial_plan,
+)
 from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.cli.output import Progress
-from cleaner.config import FinetuneConfig, changed_parameters
+from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
-from cleaner.defenses import DEFENSES, Defense
+from cleaner.defenses import Defense
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.clip import load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
 from cleaner.runs.run import Run
-from cleaner.seed import numpy_generator
 from cleaner.workflow import defend, poison
 
 RESULT_PATH = results.RESULTS_DIR / "quick_setting.json"
-TRIAL_SEEDS = (200, 201)
-CONFIRM_SEEDS = tuple(sorted(int(s) for s in numpy_generator("quick setting").choice(9000, 5, replace=False) + 1000))
-"""Drawn before any trial; nothing was trained with them before `confirm`."""
-TRIALS_EACH = 24
-"""Trials of each method and trial seed."""
-BUDGET = 0.03
-"""Validation accuracy that a method may lose against the backdoored model."""
-FULL_STEPS = 651
-"""Steps of the full schedule, seven epochs of 6,000 pairs."""
 ATTACKS = ("badnet", "badclip")
-
-
-def spread_rates(count: int) -> list[float]:
-    """Return learning rates from 1e-4 to 1e-2, evenly spaced in the logarithm."""
-    return [float(f"{1e-4 * 100 ** (i / (count - 1)):.2g}") for i in range(count)]
-
-
-def _ta_cleaner_variants() -> dict[str, Defense]:
-    """Return the forms of TA-Cleaner that are tried: formula, style of positives, number of negatives."""
-    forms = [("ours", 3), ("ours", 1), ("reviewed", 1)]
-    return {
-        f"{formula}, {style}, n {n}": DEFENSES["ta_cleaner"](share=1.0, formula=formula, positive=style, negatives=n)
-        for formula, n in forms
-        for style in ("core", "relation")
-    }
-
-
-VARIANTS: dict[str, dict[str, Defense]] = {
-    "finetune": {"": DEFENSES["finetune"]()},
-    "cleanclip": {"": DEFENSES["cleanclip"]()},
-    "cleanclip_short": {s: DEFENSES["cleanclip_short"](share=1.0, positive=s) for s in ("core", "relation")},
-    "ta_cleaner": _ta_cleaner_variants(),
-}
-"""Method -> its forms. A method with fewer forms tries more rates."""
-SETTING = {"pairs": presets.QUICK_CLEAN_PAIRS, "epochs": presets.QUICK_DEFEND.epochs}
-"""Clean pairs and epochs of the trials that count; the file keeps others as a log."""
-ATTACK_TRIALS = ((4000, 4), (4000, 3), (6000, 2), (4000, 2))
-"""(pairs, epochs) of the poisoning."""
+ATTACK_TRIALS = (
+    (4000, 4, 0.03, 1e-3),
+    (4000, 3, 0.03, 1e-3),
+    (4000, 4, 0.03, 2e-3),
+    (4000, 4, 0.03, 3e-3),
+    (4000, 4, 0.05, 1e-3),
+    (4000, 4, 0.05, 2e-3),
+    (8000, 2, 0.03, 2e-3),
+    (8000, 2, 0.05, 1e-3),
+    (8000, 2, 0.05, 2e-3),
+    (16000, 1, 0.03, 2e-3),
+    (16000, 1, 0.05, 1e-3),
+    (8000, 3, 0.05, 1e-3),
+    (8000, 3, 0.03, 2e-3),
+)
+"""(pairs, epochs, poison rate, learning rate) of the poisoning. Chosen: the fewest steps that reach ASR@1 0.95."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Run what is missing of one phase."""
 
-    phase: Literal["attack", "trials", "confirm"]
+    phase: tyro.conf.Positional[Literal["attack", "trials", "confirm"]]
     """What to run."""
     model: str = presets.QUICK_MODEL
     """Built-in model."""
     attacks: tuple[str, ...] = ATTACKS
     """Attacks of the phases attack and confirm."""
+    defenses: tuple[str, ...] = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
+    """Methods of the phase trials."""
+    seeds: tuple[int, ...] = CONFIRM_SEEDS
+    """Seeds of the phase confirm."""
 
 
 def main(options: Options) -> None:
@@ -97,11 +91,12 @@ def run_attack_trials(options: Options) -> None:
     """Log CA and ASR of short poisonings on validation images."""
     validation = load_data("scenes", split="validation")
     for attack in options.attacks:
-        for pairs, epochs in ATTACK_TRIALS:
+        for pairs, epochs, rate, lr in ATTACK_TRIALS:
             for seed in TRIAL_SEEDS:
-                key = {"model": options.model, "trigger": attack, "seed": seed, "pairs": pairs, "epochs": epochs}
+                changed: dict[str, Any] = {"pairs": pairs, "epochs": epochs, "poison_rate": rate, "lr": lr}
+                key = {"model": options.model, "trigger": attack, "seed": seed, **changed}
                 if is_new("attack_trials", key):
-                    run = poison_quickly(options.model, attack, seed, validation, pairs=pairs, epochs=epochs)
+                    run = poison_quickly(options.model, attack, seed, validation, **changed)
                     append("attack_trials", key | validation_figures(run))
 
 
@@ -109,7 +104,11 @@ def run_defense_trials(options: Options) -> None:
     """Log the validation accuracy of each method, form and rate on the badnet model of the trial seeds."""
     validation = load_data("scenes", split="validation")
     for seed in TRIAL_SEEDS:
-        keys = [{"model": options.model, "seed": seed, **key, **SETTING} for key in trial_plan()]
+        keys = [
+            {"model": options.model, "seed": seed, **key, **SETTING}
+            for key in trial_plan()
+            if key["defense"] in options.defenses
+        ]
         missing = [key for key in keys if is_new("trials", key)]
         if not missing:
             continue
@@ -121,20 +120,12 @@ def run_defense_trials(options: Options) -> None:
             append("trials", key | {"backdoored_ca": before} | validation_figures(run))
 
 
-def trial_plan() -> Iterator[dict[str, Any]]:
-    """Yield method, form and rate of each trial: `TRIALS_EACH` a method."""
-    for name, forms in VARIANTS.items():
-        for form in forms:
-            for lr in spread_rates(TRIALS_EACH // len(forms)):
-                yield {"defense": name, "form": form, "lr": lr}
-
-
 def run_confirmation(options: Options) -> None:
     """Measure the chosen settings on test images, with the five seeds."""
     test = load_data("scenes", split="test")
     chosen = choose(read()["trials"])[options.model]
     for attack in options.attacks:
-        for seed in CONFIRM_SEEDS:
+        for seed in options.seeds:
             plan = list(confirmation_plan(chosen))
             cell: dict[str, Any] = {"model": options.model, "trigger": attack, "seed": seed}
             keys = [cell | {"method": name} for name, *_ in plan]
@@ -152,64 +143,26 @@ def run_confirmation(options: Options) -> None:
                 append("rows", key | results.make_row(key["method"], run))
 
 
-def confirmation_plan(chosen: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Defense | None, float, int]]:
-    """Yield name, defense, learning rate and steps (0: those of the quick setting) of each row."""
-    yield "none", None, 0.0, 0
-    common = chosen["ta_cleaner"]["lr"]
-    for name, choice in chosen.items():
-        defense = VARIANTS[name][choice["form"]]
-        yield name, defense, choice["lr"], 0
-        if choice["lr"] != common:
-            yield f"{name} at TA-Cleaner's rate", defense, common, 0
-    cleanclip = DEFENSES["cleanclip"]()
-    yield "cleanclip, full schedule", cleanclip, chosen["cleanclip"]["lr"], FULL_STEPS
-
-
-def choose(trials: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return model -> method -> chosen form and rate, by the mean validation accuracy over the trial seeds."""
-    chosen: dict[str, dict[str, dict[str, Any]]] = {}
-    current = [t for t in trials if all(t[name] == value for name, value in SETTING.items())]
-    for model, name in sorted({(t["model"], t["defense"]) for t in current}):
-        groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
-        for trial in current:
-            if (trial["model"], trial["defense"]) == (model, name):
-                groups.setdefault((trial["form"], trial["lr"]), []).append(trial)
-        chosen.setdefault(model, {})[name] = choose_form_and_rate(name, groups)
-    return chosen
-
-
-def choose_form_and_rate(name: str, groups: dict[tuple[str, float], list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return the choice among (form, rate) -> trials: the largest rate within the budget, ties by accuracy.
-
-    Without any, it is the most accurate one, marked "lost_accuracy".
-    """
-    ca = {key: mean(trial["ca"] for trial in group) for key, group in groups.items()}
-    loss = {key: mean(trial["backdoored_ca"] - trial["ca"] for trial in group) for key, group in groups.items()}
-    affordable = [key for key in groups if loss[key] <= BUDGET]
-    best = max(affordable, key=lambda key: (key[1], ca[key])) if affordable else max(groups, key=lambda key: ca[key])
-    form, lr = best
-    return {
-        "form": form,
-        "parameters": changed_parameters(VARIANTS[name][form]),
-        "lr": lr,
-        "ca": ca[best],
-        "loss": loss[best],
-        "lost_accuracy": not affordable,
-    }
-
-
 def poison_quickly(
-    model: str, attack: str, seed: int, test: CaptionData, *, pairs: int | None = None, epochs: int | None = None
+    model: str,
+    attack: str,
+    seed: int,
+    test: CaptionData,
+    *,
+    pairs: int = presets.QUICK_POISON_PAIRS,
+    poison_rate: float = presets.QUICK_POISON_RATE,
+    epochs: int = presets.QUICK_POISON.epochs,
+    lr: float = 0.0,
 ) -> Run:
-    """Return a backdoored run of the quick setting, measured on `test`."""
-    config = replace(presets.QUICK_POISON, seed=seed, epochs=epochs or presets.QUICK_POISON.epochs)
+    """Return a backdoored run of the quick setting, measured on `test`; `lr` 0: the model's own."""
+    config = replace(presets.QUICK_POISON, epochs=epochs, lr=lr or presets.poison_lr(model), seed=seed)
     preset = presets.scenes_attack_preset(attack, model)
     return poison(
         load_clip(model),
-        load_data("scenes", split="train", size=pairs or presets.QUICK_POISON_PAIRS),
+        load_data("scenes", split="train", size=pairs),
         TRIGGERS[attack](**preset.parameters),
         protocol.TARGET_CLASS,
-        poison_rate=presets.QUICK_POISON_RATE,
+        poison_rate=poison_rate,
         config=config,
         test=test,
         on_step=Progress(f"{attack} {seed}"),
@@ -258,8 +211,13 @@ def is_new(name: str, key: dict[str, Any]) -> bool:
 
 def append(name: str, entry: dict[str, Any]) -> None:
     """Add an entry to a list of the result file; the choice is made anew."""
-    lists = read()
-    lists[name].append(entry)
+    with FileLock(Path(tempfile.gettempdir()) / "ta-cleaner-quick-setting.lock"):
+        lists = read()
+        lists[name].append(entry)
+        _write(lists)
+
+
+def _write(lists: dict[str, list[dict[str, Any]]]) -> None:
     result = results.add_provenance(
         protocol.format_command_line(),
         trial_seeds=TRIAL_SEEDS,

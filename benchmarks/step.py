@@ -1,17 +1,19 @@
 """Time of a training step: python -m benchmarks.step
 
-For each method, the time of a step of the training loop, and its ratio to a bare forward, backward and optimizer step
-of the same model on the same images and captions in memory. Methods are interleaved over several rounds; ratios are
+For each method, the time of a step of the training loop, and its ratio to the method's own bare forward, backward and
+optimizer step on batches that are ready to encode (`benchmarks/bare_step.py`); CleanCLIP's step is also compared with
+the published code's loop (`benchmarks/published_loop.py`). Methods are interleaved over several rounds; ratios are
 medians over the rounds. `--threads 1` counts processor time instead of wall time, which other work disturbs little;
 otherwise measure on an idle machine.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,39 +21,42 @@ import torch
 import tyro
 
 from benchmarks import protocol
+from benchmarks.bare_step import load_batches, read_clock, time_bare_step
+from benchmarks.published_loop import WARMUP_STEPS, time_published_step
 from cleaner import presets
 from cleaner.config import FinetuneConfig
+from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES, Defense
 from cleaner.evaluation.encode import build_classifier
-from cleaner.losses import Features, clip_loss
-from cleaner.models.clip import Clip, load_clip
+from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip
 from cleaner.models.devices import configure_torch, pick_device, pick_precision
 from cleaner.reports import results
+from cleaner.text import SubtextPair, eda
 from cleaner.training.loop import finetune
+from cleaner.types import CleanerError
 
 RESULT_PATH = results.RESULTS_DIR / "step.json"
 SHARES = (0.01, 0.1, 0.3, 1.0)
 TIMED_METHODS: dict[str, Defense] = {
     "finetune": DEFENSES["finetune"](),
     "cleanclip": DEFENSES["cleanclip"](),
+    "cleanclip_short, K 100%": DEFENSES["cleanclip_short"](share=1.0),
     **{f"ta_cleaner, K {share:.0%}": DEFENSES["ta_cleaner"](share=share) for share in SHARES},
+    "ta_cleaner reviewed, K 100%": DEFENSES["ta_cleaner"](share=1.0, formula="reviewed", negatives=1),
+    "par": DEFENSES["par"](),
 }
+"""Every registered defense; a test fails for one that is missing."""
 PAIR_COUNTS = (1000, 5000, 25000)
 CLASS_COUNTS = (10, 100, 1000)
-
-
-def read_clock() -> float:
-    """Return seconds: processor time with one thread, else wall time."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 @dataclass(frozen=True)
 class Options:
     """Measure and write the result file."""
 
-    models: tuple[str, ...] = ("scenes-rn", "scenes-vit")
-    """Built-in models."""
+    models: tuple[str, ...] = ("scenes-lite", "scenes-rn", "scenes-vit")
+    """Built-in models; with random weights where there are none, which changes no time."""
     steps: int = 20
     """Steps of one measurement: one epoch of the training loop, including its subtexts."""
     rounds: int = 3
@@ -91,62 +96,105 @@ def main(options: Options) -> None:
 
 def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[str, Any]:
     """Return the times of one model."""
-    clip = load_clip(model)
+    clip = load_or_create(model)
     data = load_data("scenes", split="clean", size=options.steps * config.batch_size)
+    few = data.subset(range((WARMUP_STEPS + 1) * config.batch_size))
     for defense in TIMED_METHODS.values():  # warm-up: kernels are compiled at first use
         finetune(clip, data, defense, replace(config, steps=2))
-    bare_seconds: list[float] = []
+        time_bare_step(clip, few, defense, config)
+    workers = 0 if torch.get_num_threads() == 1 else os.cpu_count() or 1
+    published: list[float] = []
     seconds: dict[str, list[float]] = {name: [] for name in TIMED_METHODS}
+    bare: dict[str, list[float]] = {name: [] for name in TIMED_METHODS}
     for _ in range(options.rounds):
-        bare_seconds.append(time_bare_step(clip, data, config.batch_size, config.precision))
+        published.append(time_published_step(clip, data, config, workers=workers))
         for name, defense in TIMED_METHODS.items():
+            bare[name].append(time_bare_step(clip, data, defense, config))
             seconds[name].append(time_step(clip, data, defense, config))
     rows = [
         {
             "method": name,
-            "seconds": rounded_median(of_method),
-            "of_bare_rate": rounded_median(b / a for a, b in zip(of_method, bare_seconds, strict=True)),
-            "over_cleanclip": rounded_median(a / b for a, b in zip(of_method, seconds["cleanclip"], strict=True)),
+            "seconds": rounded_median(seconds[name]),
+            "bare_seconds": rounded_median(bare[name]),
+            "of_bare_rate": median_ratio(bare[name], seconds[name]),
+            "over_cleanclip": median_ratio(seconds[name], seconds["cleanclip"]),
         }
-        for name, of_method in seconds.items()
+        for name in TIMED_METHODS
     ]
-    print(f"{model}: bare step {rounded_median(bare_seconds):.3f} s")
-    for row in rows:
-        print(
-            f"{row['method']:24} {row['seconds']:.3f} s, {row['of_bare_rate']:.2f} of the bare rate, "
-            f"{row['over_cleanclip']:.2f} x CleanCLIP"
-        )
-    return {
+    times = {
         "model": model,
-        "bare_seconds": rounded_median(bare_seconds),
+        "bare_seconds": rounded_median(bare["finetune"]),
+        "published_seconds": rounded_median(published),
+        "cleanclip_over_published": median_ratio(seconds["cleanclip"], published),
         "rows": rows,
+        "preparation": time_preparation(clip, data, config),
         "classifier": time_classifier(clip, data),
     }
+    print_times(times)
+    return times
 
 
-def time_bare_step(clip: Clip, data: CaptionData, batch_size: int, precision: str) -> float:
-    """Return seconds of forward, backward and AdamW step with clip_loss; all batches are in memory."""
-    student = clip.to("auto", precision)
-    student.model.train()
-    optimizer = torch.optim.AdamW(student.model.parameters(), 1e-5, fused=True)
-    rows = torch.arange(len(data)).split(batch_size)
-    batches = [(data.images(part), [data.captions[i] for i in part.tolist()]) for part in rows]
-    start = read_clock()
-    for images, captions in batches:
-        features = Features(
-            student.encode_image(images), student.encode_text(captions), logit_scale=student.logit_scale
+def load_or_create(model: str) -> Clip:
+    """Return a model, with random weights if it is a built-in one without weights."""
+    try:
+        return load_clip(model)
+    except CleanerError:
+        if model not in BUILT_IN:
+            raise
+        return new_clip(model)
+
+
+def print_times(times: dict[str, Any]) -> None:
+    """Print the times of one model."""
+    print(
+        f"{times['model']}: published loop {times['published_seconds']:.3f} s, CleanCLIP here "
+        f"{times['cleanclip_over_published']:.2f} of it"
+    )
+    for row in times["rows"]:
+        print(
+            f"{row['method']:28} {row['seconds']:.3f} s, bare {row['bare_seconds']:.3f} s, {row['of_bare_rate']:.2f} "
+            f"of the bare rate, {row['over_cleanclip']:.2f} x CleanCLIP"
         )
-        optimizer.zero_grad(set_to_none=True)
-        clip_loss(features).backward()
-        optimizer.step()
-    return (read_clock() - start) / len(batches)
+    print("ms per step: " + ", ".join(f"{name} {value:.1f}" for name, value in times["preparation"].items()))
 
 
 def time_step(clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig) -> float:
-    """Return seconds per step of the training loop, over one epoch."""
-    start = read_clock()
+    """Return seconds per step of the training loop over one epoch, with the epoch's texts, without its start."""
     trained = finetune(clip, data, defense, config)
-    return (read_clock() - start) / len(trained.history)
+    return (trained.cpu_seconds if torch.get_num_threads() == 1 else trained.seconds) / len(trained.history)
+
+
+def time_preparation(clip: Clip, data: CaptionData, config: FinetuneConfig) -> dict[str, float]:
+    """Return ms of processor time per step of TA-Cleaner K 100%, for what one step prepares.
+
+    In the second epoch: captions are parsed and tokenized, subtexts and EDA texts are new.
+    """
+    defense = DEFENSES["ta_cleaner"](share=1.0)
+    plan = defense.plan(data.captions, config.seed)
+    batches = load_batches(data, defense, config)
+    for batch in batches:
+        clip.pack_texts(batch.texts)
+    times: dict[str, float] = {}
+
+    def add(name: str, work: Callable[[], object]) -> None:
+        start = time.process_time()
+        work()
+        times[name] = times.get(name, 0.0) + (time.process_time() - start) * 1000 / len(batches)
+
+    add("subtexts", lambda: plan(1))
+    texts = plan(1)
+    for batch in batches:
+        new = [text for row in batch.rows if row in texts.drawn for text in list_texts(texts.drawn[row])]
+        reworded: list[str] = []
+        add("augmentation", lambda b=batch: augment(b.images, config.augmentation, config.seed, 1, b.rows))  # type: ignore[misc]
+        add("EDA", lambda b=batch, r=reworded: r.extend(eda(text, seed=7) for text in b.captions))  # type: ignore[misc]
+        add("tokens", lambda all_texts=[*batch.captions, *reworded, *new]: clip.pack_texts(all_texts))  # type: ignore[misc]
+    return {name: round(value, 2) for name, value in times.items()}
+
+
+def list_texts(pair: SubtextPair) -> list[str]:
+    """Return the positive and negative subtexts of a drawn pair."""
+    return [text.text for text in (pair.positive, *pair.negatives) if text is not None]
 
 
 def time_classifier(clip: Clip, data: CaptionData) -> list[dict[str, float]]:
@@ -171,6 +219,11 @@ def time_subtexts() -> list[dict[str, float]]:
         plan(0)
         times.append({"pairs": size, "seconds": round(read_clock() - start, 3)})
     return times
+
+
+def median_ratio(above: Iterable[float], below: Iterable[float]) -> float:
+    """Return the median over the rounds of above / below."""
+    return rounded_median(a / b for a, b in zip(above, below, strict=True))
 
 
 def rounded_median(values: Iterable[float]) -> float:

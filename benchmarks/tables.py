@@ -15,7 +15,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks import methods
-from benchmarks.markdown import asset_tables, result_tables, timing_tables
+from benchmarks.markdown import asset_tables, quick_tables, result_tables, timing_tables
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,12 +30,15 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "budget": result_tables.budget,
     "defenses": methods.defenses,
     "demo": timing_tables.demo,
+    "first_minute": quick_tables.first_minute,
     "fine_detail": result_tables.counterfactual_by_kind,
     "learning_rates": result_tables.learning_rates,
     "models": asset_tables.models,
     "others": result_tables.other_triggers,
     "photos": result_tables.photos,
     "photos_each": result_tables.photos_by_attack,
+    "quick_choice": quick_tables.quick_choice,
+    "quick_setting": quick_tables.quick_setting,
     "screenshots": asset_tables.screenshots,
     "ssba": asset_tables.ssba,
     "step": timing_tables.step,

@@ -132,7 +132,12 @@ class FinetuneConfig:
     chunk_size: int = param(
         0, low=0, high=4096, help="Pairs per chunk: smaller saves memory, costs time; 0: as memory allows."
     )
-    eval_every: int = param(0, low=0, high=100000, help="Steps between evaluations on the validation split; 0: never.")
+    eval_every: int = param(
+        0,
+        low=0,
+        high=100000,
+        help="Steps between looks at the validation split, more where these take over 5% of the time; 0: never.",
+    )
 
     def __post_init__(self) -> None:
         validate(self)

@@ -20,7 +20,7 @@ MAX_DEFENSES = 8
 """Defenses in one chart."""
 STAGE_LABELS = {"clean": "Clean", "backdoored": "Backdoored"}
 STEP_CARDS = (
-    ("1 · Poison", "Choose a trigger and train a backdoored model, in about a minute.", ["Poison"]),
+    ("1 · Poison", "Choose a trigger and train a backdoored model.", ["Poison"]),
     ("2 · Defend", "Finetune the backdoored model on clean pairs and compare defenses.", ["Defend", "Compare"]),
     (
         "3 · Understand",

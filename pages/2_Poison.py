@@ -23,13 +23,13 @@ from cleaner.presets import (
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, curves, forms, gallery, jobs, live_jobs, requests, state
+from pages._shared import cache, cards, curves, durations, forms, gallery, jobs, live_jobs, requests, state
 from pages._shared.frame import link, page, show_error
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "Add a **trigger** to a few training images, name the **target** in their captions, and train on them."
-PAIR_COUNTS = (500, 1000, 2000, 3000, 4000, 6000, 10000, 12000)
+PAIR_COUNTS = (500, 1000, 2000, 4000, 6000, 8000, 10000, 12000)
 TEST_SIZES = (100, 200, 500, 1000, 2000, 4000, 9000)
 MODEL, LAST_SHOWN = "poison.model", "poison.last_shown"
 
@@ -203,14 +203,15 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
         on_start = partial(start, attack, cluster)
         pairs = len(cache.load_data(attack.training_data))
         steps = requests.count_training_steps(pairs, attack.config)
-        seconds, source = requests.estimate_poison_seconds(attack, state.backdoored_runs())
-        duration = "duration unknown"
-        if seconds is not None:
-            duration = f"about {max(1, round(seconds * steps / 60))} min ({source})"
         optimization_steps = getattr(attack.trigger, "steps", 0)
-        first = f"; first {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
+        first = f", before them {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
         epochs = f"{attack.config.epochs} epoch{'s' if attack.config.epochs > 1 else ''}"
-        st.caption(f"{steps:,} training steps, {pairs:,} pairs, {epochs}: {duration}{first}.")
+        plan = f"{steps:,} training steps, {pairs:,} pairs, {epochs}{first}"
+        if cluster is None:
+            request = requests.build_poison_request(attack)
+            durations.show([request], lambda duration: st.caption(f"{plan}: {duration}."), pairs)
+        else:
+            st.caption(f"{plan}.")
     is_busy = cluster is None and bool(jobs.active_pages())
     live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
 

@@ -15,7 +15,19 @@ from cleaner.labels import to_label
 from cleaner.presets import QUICK_CLEAN_PAIRS, QUICK_DEFEND, Preset, defense_presets
 from cleaner.published import Method
 from cleaner.runs.record import RunRecord
-from pages._shared import cache, defense_results, external_model, forms, jobs, live_jobs, requests, state, sweeps
+from cleaner.runs.request import Request
+from pages._shared import (
+    cache,
+    defense_results,
+    durations,
+    external_model,
+    forms,
+    jobs,
+    live_jobs,
+    requests,
+    state,
+    sweeps,
+)
 from pages._shared.frame import link, page
 from pages._shared.requests import Suspect
 from pages._shared.state import KEEP, escape_markdown
@@ -117,15 +129,28 @@ def _choose_parameters(kind: type[Method], key: str, preset: Preset) -> dict[str
 
 def show_preflight(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:
     """Draw the planned runs and their expected duration, one row per defense."""
-    earlier_runs = [other for other in state.all_runs() if other.stage == "defended"]
-    rows, total_seconds = [], 0.0
+    run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
+    runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
+    if cluster is not None:
+        _draw_plan(plan, run_requests, pairs)
+        st.caption(f"{runs}, in parallel on the cluster.")
+        return
+    where = f"one at a time on {escape_markdown(plan[0][1].device)}"
+
+    def draw(duration: str) -> None:
+        _draw_plan(plan, run_requests, pairs)
+        st.caption(f"{runs}, {duration}, {where}.")
+
+    durations.show(run_requests, draw)
+
+
+def _draw_plan(plan: DefensePlan, run_requests: list[Request], pairs: int) -> None:
+    rows = []
     for defense in dict.fromkeys(defense for defense, _ in plan):
-        configs = [config for other, config in plan if other == defense]
-        step_seconds, source = requests.estimate_defense_seconds(suspect, earlier_runs, defense, configs[0])
-        steps = requests.count_training_steps(pairs, configs[0])
-        seconds = (step_seconds or 0.0) * steps * len(configs)
-        total_seconds += seconds
+        chosen = [i for i, (other, _) in enumerate(plan) if other == defense]
+        configs = [plan[i][1] for i in chosen]
         lrs, seeds = ({getattr(config, field): None for config in configs} for field in ("lr", "seed"))
+        duration = durations.predict_total([run_requests[i] for i in chosen])
         rows.append(
             {
                 "Defense": to_label(defense.state_dict()["name"]),
@@ -133,16 +158,11 @@ def show_preflight(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: Slu
                 "Seed": ", ".join(map(str, seeds)),
                 "Runs": len(configs),
                 "Pairs": f"{pairs:,}",
-                "Steps": f"{steps:,}",
-                "Minutes": f"{seconds / 60:.1f}" if step_seconds else "unknown",
-                "Estimated from": source,
+                "Steps": f"{requests.count_training_steps(pairs, configs[0]):,}",
+                "Duration": "unknown" if duration is None else str(duration),
             }
         )
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
-    runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
-    duration = f"about {max(total_seconds / 60, 0.1):.1f} min" if total_seconds else "duration unknown"
-    where = "in parallel on the cluster" if cluster else f"one at a time on {escape_markdown(plan[0][1].device)}"
-    st.caption(f"{runs}, {duration}, {where}.")
 
 
 def start(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:

@@ -16,6 +16,7 @@ from cleaner.plots import features
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, pickers, state
 from pages._shared.frame import page
+from pages._shared.live_charts import tick
 from pages._shared.map_view import COLORINGS, KIND_STYLES, MapView, PointId, group_points
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
@@ -87,13 +88,14 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
 def _fit_umap(folder: Path, parent: Path) -> None:
     """Fit the UMAP of a run in the background and show progress until it is there."""
 
-    @st.fragment(run_every=1.0)
+    @st.fragment
     def watch() -> None:
         is_running = cache.fit_umap(folder, parent)
         started = st.session_state.setdefault(FIT_STARTED, time.monotonic())
         if is_running:
             seconds = time.monotonic() - started
             st.info(f"Fitting UMAP: {seconds:.0f} s. Showing PCA meanwhile.", icon=":material/hourglass_top:")
+            tick("embeddings.tick")
             return
         st.session_state.pop(FIT_STARTED, None)
         embedding_map = cache.read_map(folder)

@@ -37,6 +37,7 @@ def scene_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLEANER_CACHE", str(folder))
+        patch.setenv("CLEANER_SPARE", "0")  # tests of the spare worker start their own
         patch.setenv("CLEANER_RUNS", str(tmp_path_factory.mktemp("runs")))
         yield folder
 

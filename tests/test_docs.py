@@ -12,8 +12,8 @@ import tyro
 from PIL import Image
 
 from benchmarks import animation, tables
-from cleaner.__main__ import Command
 from cleaner.attacks import TRIGGERS
+from cleaner.cli.commands import Command
 from cleaner.cli.options import instantiate
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES

@@ -36,12 +36,13 @@ def step(root: Path) -> str:
     result = read_measurement(root, "step.json")
     if result is None or "models" not in result:
         return not_measured_note("python -m benchmarks.step")
-    header = ("model", "method", "seconds per step", "share of the bare rate", "over CleanCLIP")
+    header = ("model", "method", "seconds per step", "bare step", "share of the bare rate", "over CleanCLIP")
     lines = [
         (
             f"`{model['model']}`",
             row["method"],
             f"{row['seconds']:.3f}",
+            f"{row.get('bare_seconds', model['bare_seconds']):.3f}",
             f"{row['of_bare_rate']:.2f}",
             f"{row['over_cleanclip']:.2f}",
         )
@@ -52,17 +53,30 @@ def step(root: Path) -> str:
 
 
 def describe_step_times(result: dict[str, Any]) -> str:
-    """Return the bare step, settings, and the times of subtexts and classifiers."""
-    bare = join_unique(f"`{model['model']}` {model['bare_seconds']:.3f} s" for model in result["models"])
+    """Return what was measured, settings, and the times of the published loop, texts, preparation and classifiers."""
+    models = result["models"]
+    published = join_unique(
+        f"`{model['model']}` {model['published_seconds']:.3f} s, of which CleanCLIP here takes "
+        f"{model['cleanclip_over_published']:.2f}"
+        for model in models
+        if "published_seconds" in model
+    )
+    preparation = join_unique(
+        f"`{model['model']}` " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in model["preparation"].items())
+        for model in models
+        if "preparation" in model
+    )
     subtexts = ", ".join(f"{t['seconds']:.2f} s for {t['pairs']:,} pairs" for t in result["texts_of_an_epoch"])
     classifiers = "; ".join(
         f"`{model['model']}` " + ", ".join(f"{t['seconds']:.2f} s for {t['classes']:,}" for t in model["classifier"])
-        for model in result["models"]
+        for model in models
     )
     clock = "processor time" if result["clock"] == "processor" else "wall time"
     return (
-        f"Bare: forward, backward and optimizer step with CLIP's loss, all data in memory: {bare}. Batch "
-        f"{result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
+        "Bare: forward, backward and optimizer step of the method on batches that are ready to encode. "
+        + (f"A step of CleanCLIP's published loop: {published}. " if published else "")
+        + (f"Processor time to prepare a step of TA-Cleaner, K 100%: {preparation}. " if preparation else "")
+        + f"Batch {result['batch_size']}, {result['precision']}, {result['threads']} thread(s), {clock}; medians of "
         f"{result['rounds']} interleaved rounds of {result['steps']} steps. Subtexts of an epoch, K 10%: "
         f"{subtexts}. A zero-shot classifier, 4 prompts per class: {classifiers}. Peak memory "
         f"{result['peak_mb'] / 1000:.2f} GB. {result['device']}; commit {result['commit']}; `{result['command']}`."

@@ -117,12 +117,15 @@ class OptimizedPatch(PatchTrigger):
     def blend_patch(self, images: Tensor, patch: Tensor) -> Tensor:
         """Return `images` (N, 3, H, W) with a patch (3, p, p) pasted; gradients flow to the patch.
 
-        Gathers each pixel from the patch: autograd would copy the whole batch for every in-place write.
+        Gathers each pixel from the patch: autograd would copy the whole batch for every in-place write. Each image
+        gathers from its own copy: the gradient of `patch[:, index]` is an atomic sum over the batch, whose order, and
+        with it the last bits, differ between runs with several threads.
         """
         size = patch.shape[-1]
         source = torch.zeros_like(images[:, :1], dtype=torch.long)
         self._write_patch(source, images, patch=torch.arange(size * size).view(1, size, size))
-        layer = patch.flatten(1)[:, source[:, 0]].transpose(0, 1)
+        copies = patch.flatten(1).expand(len(images), -1, -1)
+        layer = copies.gather(2, source.flatten(2).expand(-1, len(patch), -1)).view_as(images)
         return torch.where(self.mask(images) > 0, layer, images)
 
     def _select_pool(self, data: CaptionData, target_class: str) -> Tensor:

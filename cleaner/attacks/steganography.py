@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cleaner.files import atomic_write, shipped_assets
+from cleaner.files import shipped_assets
+from cleaner.models.tensor_files import write_tensors
 from cleaner.types import CleanerError
 
 WEIGHTS_FILE = shipped_assets() / "ssba" / "model.safetensors"
@@ -127,8 +128,7 @@ def _normalize_rms(residual: Tensor) -> Tensor:
 
 def save_networks(networks: StegoNetworks, path: Path, metadata: dict[str, str]) -> None:
     """Write both networks as fp16 safetensors, atomically."""
-    with atomic_write(path) as temporary:
-        save_file({key: value.half().contiguous() for key, value in networks.state_dict().items()}, temporary, metadata)
+    write_tensors(path, {key: value.half().contiguous() for key, value in networks.state_dict().items()}, metadata)
 
 
 @lru_cache(maxsize=2)

@@ -25,9 +25,11 @@ from cleaner.cli.output import (
 )
 from cleaner.data.base import load_data
 from cleaner.defenses import DEFENSES
-from cleaner.labels import defense_name
+from cleaner.evaluation.result import Metrics
+from cleaner.labels import defense_name, to_label
 from cleaner.models.clip import load_clip
 from cleaner.reports import results
+from cleaner.reports.verdict import describe_defenses
 from cleaner.workflow import attack_verdict, defend, poison
 
 DEMO_DEFENSES = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
@@ -100,6 +102,8 @@ class Demo:
             f"The attack {verdict}. {reason}\n",
             format_table(lines),
             "",
+            *(sentence.replace("**", "") for sentence in _describe(rows, metrics)),
+            "",
             describe_protocol(metrics[0]),
             metric_legend(),
             sep="\n",
@@ -121,3 +125,9 @@ class Demo:
         lines = [format_row(row["defense"] or "none", m, row["seconds"]) for row, m in zip(rows, metrics, strict=True)]
         title = f"\nThe full setting (more pairs and steps; seed {seed}; from benchmarks/results):\n"
         print(title, format_table(lines), "", describe_protocol(metrics[0]), sep="\n")
+
+
+def _describe(rows: list[dict[str, Any]], metrics: list[Metrics]) -> list[str]:
+    """Return what the defenses removed and what it cost, in sentences."""
+    defended = {to_label(row["defense"]): m for row, m in zip(rows, metrics, strict=True) if row["defense"]}
+    return describe_defenses(metrics[0], defended)

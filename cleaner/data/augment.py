@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 from torchvision.transforms import functional as TF
+from torchvision.transforms.autoaugment import _apply_op
 
 from cleaner.config import AUGMENTATIONS
 from cleaner.data.base import validate_choice
-from cleaner.seed import derive_seed, numpy_generator
+from cleaner.seed import numpy_generator, torch_generator
 
 
 def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
     """Return an augmented copy of `images`, (N, 3, H, W) in [0, 1], drawn per image.
 
     "autoaugment": torchvision's AutoAugment with the ImageNet policy (arXiv:1805.09501), as in CleanCLIP; it may invert
-    and recolor. "gentle": small rotations, shear, translation, brightness, contrast, sharpness, blur; no flip and no
-    change of hue, so captions stay true. "crops": shifted by up to an eighth, half of them mirrored, so left and right
-    in a caption may become false. "none": a plain copy.
+    and recolor. It is applied to PIL images, as in CleanCLIP's code: much faster for small images than torchvision's
+    operations on tensors, from which a view differs by rounding. "gentle": small rotations, shear, translation,
+    brightness, contrast, sharpness, blur; no flip and no change of hue, so captions stay true. "crops": shifted by up
+    to an eighth, half of them mirrored, so left and right in a caption may become false. "none": a plain copy.
     """
     validate_choice("augmentation", policy, AUGMENTATIONS)
     if policy == "none":
@@ -33,23 +37,78 @@ def augment(images: Tensor, policy: str, seed: int, epoch: int, indices: Sequenc
         for i, index in enumerate(indices):
             views[i] = CUSTOM_POLICIES[policy](images[i], numpy_generator("augment", seed, epoch, index))
         return views
-    transform = _autoaugment()
-    # AutoAugment draws from torch's global generator and needs uint8.
-    pixels = (images * 255).round().to(torch.uint8)
-    with torch.random.fork_rng(devices=[]):
-        for i, index in enumerate(indices):
-            # Not torch.manual_seed: it formats a stack trace per unused device type, half of the time spent here.
-            torch.default_generator.manual_seed(derive_seed("augment", seed, epoch, index))
-            views[i] = transform(pixels[i]).float() / 255
-    return views
+    pixels = torch.stack(images.mul(255).round_().to(torch.uint8).unbind(1), dim=-1).numpy()
+    for i, index in enumerate(indices):
+        pixels[i] = _autoaugment(pixels[i], torch_generator("augment", seed, epoch, index))
+    return torch.stack(torch.from_numpy(pixels).unbind(-1), dim=1).float().div_(255)
+
+
+def _autoaugment(pixels: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """Return AutoAugment's view of an image (H, W, 3) uint8.
+
+    As `AutoAugment.forward`, which can only draw from torch's global generator and builds its table for each image.
+    """
+    transform = _build_autoaugment()
+    policy = transform.policies[int(torch.randint(len(transform.policies), (1,), generator=generator))]
+    probabilities = torch.rand(2, generator=generator).tolist()
+    signs = torch.randint(2, (2,), generator=generator).tolist()
+    space = _augmentation_space(pixels.shape[0], pixels.shape[1])
+    for (name, probability, level), drawn, sign in zip(policy, probabilities, signs, strict=True):
+        if drawn <= probability:
+            magnitudes, is_signed = space[name]
+            magnitude = 0.0 if level is None else magnitudes[level]
+            signed = -magnitude if is_signed and sign == 0 else magnitude
+            if name in TABLE_OPERATIONS:
+                pixels = TABLE_OPERATIONS[name](pixels, signed)
+            else:
+                image = Image.fromarray(pixels)
+                pixels = np.asarray(_apply_op(image, name, signed, interpolation=transform.interpolation, fill=None))
+    return pixels
 
 
 @cache
-def _autoaugment() -> AutoAugment:
-    """Return torchvision's AutoAugment with a cached table of magnitudes (otherwise built per image)."""
-    transform = AutoAugment(AutoAugmentPolicy.IMAGENET, interpolation=InterpolationMode.BILINEAR)
-    transform._augmentation_space = lru_cache(maxsize=8)(transform._augmentation_space)
-    return transform
+def _build_autoaugment() -> AutoAugment:
+    return AutoAugment(AutoAugmentPolicy.IMAGENET, interpolation=InterpolationMode.BILINEAR)
+
+
+@lru_cache(maxsize=8)
+def _augmentation_space(height: int, width: int) -> dict[str, tuple[Any, bool]]:
+    """Return operation -> (magnitude of each level, whether it has a sign), for images of this size."""
+    space = _build_autoaugment()._augmentation_space(10, (height, width))
+    return {name: (magnitudes.tolist(), is_signed) for name, (magnitudes, is_signed) in space.items()}
+
+
+def _equalize(pixels: np.ndarray, _: float) -> np.ndarray:
+    """Return what `ImageOps.equalize` does: a flat histogram of each channel."""
+    channels = pixels.astype(np.intp) + 256 * np.arange(3)
+    counts = np.bincount(channels.ravel(), minlength=3 * 256).reshape(3, 256)
+    table = np.empty((3, 256), dtype=np.uint8)
+    for row, count in zip(table, counts, strict=True):
+        used = count[count > 0]
+        step = (int(used.sum()) - int(used[-1])) // 255
+        row[:] = np.minimum((step // 2 + count.cumsum() - count) // step, 255) if step else np.arange(256)
+    view: np.ndarray = table.reshape(-1)[channels]
+    return view
+
+
+def _solarize(pixels: np.ndarray, threshold: float) -> np.ndarray:
+    return np.where(pixels < threshold, pixels, 255 - pixels)
+
+
+def _posterize(pixels: np.ndarray, bits: float) -> np.ndarray:
+    return pixels & np.uint8(256 - 2 ** (8 - int(bits)))
+
+
+TABLE_OPERATIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "Equalize": _equalize,
+    "Invert": lambda pixels, _: 255 - pixels,
+    "Posterize": _posterize,
+    "Solarize": _solarize,
+}
+"""Operations that map each value of a channel to another: image and magnitude -> view, exactly PIL's.
+
+PIL builds their tables in Python, most of the time of a small image.
+"""
 
 
 def _gentle(image: Tensor, rng: np.random.Generator) -> Tensor:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,16 +23,62 @@ from cleaner.text import SubtextPair
 DEFENSES: Registry[Any] = Registry("defense", "cleaner.defenses")
 
 
+T = TypeVar("T")
+
+
+class DrawnTexts(Mapping[int, T]):
+    """Index -> what was made from the caption of a drawn pair; made when it is first asked for.
+
+    `make` returns None for a caption that yields nothing, which is then not contained.
+    """
+
+    def __init__(self, indices: Sequence[int], make: Callable[[int], T | None]) -> None:
+        self._drawn, self._make = frozenset(indices), make
+        self._made: dict[int, T | None] = {}
+
+    @property
+    def skipped(self) -> int:
+        """Number of drawn pairs whose caption yields nothing."""
+        return len(self._drawn) - len(self)
+
+    def _find(self, index: object) -> T | None:
+        if not isinstance(index, int) or index not in self._drawn:
+            return None
+        if index not in self._made:
+            self._made[index] = self._make(index)
+        return self._made[index]
+
+    def __contains__(self, index: object) -> bool:
+        return self._find(index) is not None
+
+    def __getitem__(self, index: int) -> T:
+        found = self._find(index)
+        if found is None:
+            raise KeyError(index)
+        return found
+
+    def __iter__(self) -> Iterator[int]:
+        return (index for index in sorted(self._drawn) if index in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 @dataclass(frozen=True)
 class EpochTexts:
     """The texts of one epoch: N captions, and index -> subtexts of the drawn pairs."""
 
     captions: Sequence[str]
-    drawn: dict[int, SubtextPair] = field(default_factory=dict)
-    skipped: int = 0
-    """Number of drawn pairs whose caption yields no subtext."""
+    drawn: Mapping[int, SubtextPair] = field(default_factory=dict)
     style: str = "core"
     """Style of the positive subtexts."""
+    made: DrawnTexts[Any] | None = None
+    """What was made from the drawn captions, if the defense draws any."""
+
+    @property
+    def skipped(self) -> int:
+        """Number of drawn pairs whose caption yields no subtext."""
+        return 0 if self.made is None else self.made.skipped
 
 
 TextPlan = Callable[[int], EpochTexts]

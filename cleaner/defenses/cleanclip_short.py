@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from cleaner.config import param
-from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
+from cleaner.defenses.base import DEFENSES, Defense, DrawnTexts, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss
 from cleaner.text import POSITIVE_STYLES, draw_subtexts
+
+
+@dataclass(frozen=True)
+class _Shortened(Sequence[str]):
+    """Captions, some of them replaced."""
+
+    captions: Sequence[str]
+    replaced: Mapping[int, str]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.replaced.get(index) or self.captions[index]
+
+    def __len__(self) -> int:
+        return len(self.captions)
 
 
 @DEFENSES.register("cleanclip_short")
@@ -44,16 +58,12 @@ class CleanCLIPShort(Defense):
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         def texts(epoch: int) -> EpochTexts:
-            shortened, skipped = list(captions), 0
-            for index in draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch):
-                positive = draw_subtexts(
-                    captions[index], seed=seed, epoch=epoch, index=index, n=0, style=self.positive
-                ).positive
-                if positive is None:
-                    skipped += 1
-                else:
-                    shortened[index] = positive.text
-            return EpochTexts(shortened, skipped=skipped)
+            def make(index: int) -> str | None:
+                pair = draw_subtexts(captions[index], seed=seed, epoch=epoch, index=index, n=0, style=self.positive)
+                return None if pair.positive is None else pair.positive.text
+
+            positives = DrawnTexts(draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch), make)
+            return EpochTexts(_Shortened(captions, positives), made=positives)
 
         return texts
 

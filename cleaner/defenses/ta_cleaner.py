@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from cleaner.config import param
-from cleaner.defenses.base import DEFENSES, Defense, EpochTexts, TextPlan, draw_pairs
+from cleaner.defenses.base import DEFENSES, Defense, DrawnTexts, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss, reviewed_subtext_loss, subtext_loss
 from cleaner.published import CLEANCLIP_TRAINING, Preset
-from cleaner.text import POSITIVE_STYLES, Vocabulary, draw_subtexts
+from cleaner.text import POSITIVE_STYLES, SubtextPair, Vocabulary, draw_subtexts
 from cleaner.text.lexicon import LEXICONS, using_lexicon
 from cleaner.types import CleanerError
 
@@ -105,23 +105,23 @@ class TACleaner(Defense):
             vocabulary = Vocabulary.from_captions(captions)
 
         def texts(epoch: int) -> EpochTexts:
-            indices = draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch)
-            with using_lexicon(self.lexicon):
-                drawn = {
-                    i: draw_subtexts(
-                        captions[i],
+            def make(index: int) -> SubtextPair | None:
+                with using_lexicon(self.lexicon):
+                    pair = draw_subtexts(
+                        captions[index],
                         seed=seed,
                         epoch=epoch,
-                        index=i,
+                        index=index,
                         n=self.negatives,
                         vocabulary=vocabulary,
                         held_out=self.held_out,
                         style=self.positive,
                     )
-                    for i in indices
-                }
-            usable = {i: pair for i, pair in drawn.items() if pair.positive is not None and pair.negatives}
-            return EpochTexts(captions, usable, skipped=len(indices) - len(usable), style=self.positive)
+                return pair if pair.positive is not None and pair.negatives else None
+
+            indices = draw_pairs(len(captions), share=self.share, seed=seed, epoch=epoch)
+            drawn = DrawnTexts(indices, make)
+            return EpochTexts(captions, drawn, style=self.positive, made=drawn)
 
         return texts
 

@@ -30,14 +30,13 @@ from cleaner.evaluation.metrics import (
     top_k_accuracy,
     wilson_interval,
 )
+from cleaner.evaluation.negatives import draw_negatives
 from cleaner.evaluation.result import Metrics as Metrics  # re-exported: evaluate() returns it
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.clip import Clip
-from cleaner.text import Subtext, Vocabulary, negative_subtexts
-from cleaner.text.lexicon import lexicon_cache
 from cleaner.types import CleanerError, OnStep
 
-COUNTERFACTUAL_PAIRS = 1500
+COUNTERFACTUAL_PAIRS, NEGATIVES = 1500, 3
 GALLERY_SIZE, RETRIEVAL_K = 1000, 5
 """Captions that an image is searched in, and how many of the nearest count."""
 
@@ -84,7 +83,7 @@ def evaluate(
             floor_classifier = build_keyed_classifier(models[1], data, trigger)
             values["asr_clean_model"] = attack.success_rates(triggered[1], floor_classifier)
     if counterfactual:
-        values |= counterfactual_accuracy(clip, data)
+        values |= counterfactual_accuracy(clip, data, known=(rows, clean))
     return Metrics(
         n=len(rows),
         classes=len(data.class_names),
@@ -169,15 +168,18 @@ def _measure_retrieval(clip: Clip, data: CaptionData, target: str, clean: Tensor
 
 
 @torch.inference_mode()
-def counterfactual_accuracy(clip: Clip, data: CaptionData, *, n: int = 3, seed: int = 0) -> dict[str, Any]:
+def counterfactual_accuracy(
+    clip: Clip, data: CaptionData, *, n: int = NEGATIVES, seed: int = 0, known: tuple[Tensor, Tensor] | None = None
+) -> dict[str, Any]:
     """Return the three counterfactual fields of `Metrics` on the first 1,500 pairs that have negatives.
 
-    `seed` fixes the `n` negatives of a pair, so that all models are compared on the same ones.
+    `seed` fixes the `n` negatives of a pair, so that all models are compared on the same ones. known: rows (M,) whose
+    image features (M, D) are already computed.
     """
-    indices, negatives = _draw_negatives(tuple(data.captions), n, seed)
+    indices, negatives = draw_negatives(tuple(data.captions), n=n, seed=seed, limit=COUNTERFACTUAL_PAIRS)
     if not indices:
         return {}
-    image = encode_images(clip, data, torch.tensor(indices))
+    image = _encode_missing(clip, data, torch.tensor(indices), known)
     captions = [data.captions[index] for index in indices]
     texts = [negative.text for row in negatives for negative in row]
     kinds = [negative.kind for row in negatives for negative in row]
@@ -196,19 +198,22 @@ def counterfactual_accuracy(clip: Clip, data: CaptionData, *, n: int = 3, seed: 
     }
 
 
-@lexicon_cache(maxsize=4)
-def _draw_negatives(captions: tuple[str, ...], n: int, seed: int) -> tuple[list[int], list[list[Subtext]]]:
-    """Return the indices of the pairs that have negatives, and these; cached, as every model gets the same ones."""
-    vocabulary = Vocabulary.from_captions(captions)
-    indices, rows = [], []
-    for index, caption in enumerate(captions):
-        negatives = negative_subtexts(caption, n=n, seed=seed, vocabulary=vocabulary)
-        if negatives:
-            indices.append(index)
-            rows.append(list(negatives))
-        if len(indices) == COUNTERFACTUAL_PAIRS:
-            break
-    return indices, rows
+def prepare_evaluation(data: CaptionData) -> None:
+    """Do what `evaluate` does with `data` whatever the model, so that it does not take that time."""
+    draw_negatives(tuple(data.captions), n=NEGATIVES, seed=0, limit=COUNTERFACTUAL_PAIRS)
+
+
+def _encode_missing(clip: Clip, data: CaptionData, rows: Tensor, known: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Return the image features (N, D) at `rows`; only those that are not `known` are encoded."""
+    known_rows, known_features = known or (torch.empty(0, dtype=torch.long), torch.empty(0))
+    missing = rows[~torch.isin(rows, known_rows)]
+    if not len(missing):
+        features = known_features
+    else:
+        encoded = encode_images(clip, data, missing)
+        features = torch.cat([known_features, encoded]) if len(known_rows) else encoded
+    position = {row: i for i, row in enumerate([*known_rows.tolist(), *missing.tolist()])}
+    return features[[position[row] for row in rows.tolist()]]
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cleaner.files import write_error
-from cleaner.jobs import process, slurm, slurm_queue
+from cleaner.jobs import process, slurm, slurm_queue, spare
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE, STARTABLE, Status, read_status, write_status
@@ -70,8 +70,21 @@ def _mark_queued(folder: Path, status: Status, place: str) -> None:
 
 
 def launch(folder: Path) -> None:
-    """Start the worker of a run on this machine, without waiting for it."""
+    """Execute a run on this machine, by the spare worker or in a new process, without waiting for it."""
+    if spare.execute(folder.resolve()):
+        return
     process.start_detached("cleaner.worker", str(folder.resolve()), log=folder / LOG_FILE)
+
+
+def keep_spare() -> None:
+    """Have a spare worker ready for the next run, unless a run is active: loading it would slow the run down."""
+    if not has_active_runs():
+        spare.ensure()
+
+
+def has_active_runs(root: Path | None = None) -> bool:
+    """Return whether a run of this machine is queued or running."""
+    return any(entry.status.state in ACTIVE and not entry.status.place for entry in poll_entries(root))
 
 
 def poll_status(folder: Path) -> Status:

@@ -59,6 +59,21 @@ def device_lock(folder: Path, device: str, on_wait: Callable[[], None]) -> Itera
         lock.release()
 
 
+@contextmanager
+def try_device_lock(device: str) -> Iterator[bool]:
+    """Lock `device` of this machine for a moment; yields False if a run has it."""
+    lock = FileLock(_device_lock_path(device))
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 def _device_lock_path(device: str) -> Path:
     # Machines may share the cache, and CUDA_VISIBLE_DEVICES may give each process other GPUs of one machine.
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "") if device.startswith("cuda") else ""

@@ -1,4 +1,4 @@
-"""Compute the embedding map of a run in a process of its own: `python -m cleaner.jobs.map_worker RUN_DIR`."""
+"""Compute the embedding map of a run: `python -m cleaner.jobs.map_worker [--background] RUN_DIR [PARENT_DIR]`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from cleaner.runs.derived import derived_folder
 from cleaner.runs.store import last_lines
 
 MAP_LOG = "embeddings.log"
+BACKGROUND = "--background"
+"""Option of this command: run at low priority."""
 
 
-def start_map_process(folder: Path, parent: Path | None = None) -> subprocess.Popen[bytes]:
-    """Compute a run's map in a process of its own: in a thread, UMAP would block a page for half a minute."""
+def start_map_process(
+    folder: Path, parent: Path | None = None, *, in_background: bool = False
+) -> subprocess.Popen[bytes]:
+    """Compute a run's map in a process of its own: in a thread, UMAP would block a page. Background: low priority."""
     output = derived_folder(folder)
     output.mkdir(parents=True, exist_ok=True)
     runs = [str(path.resolve()) for path in (folder, parent) if path is not None]
-    return process.start_detached(__name__, *runs, log=output / MAP_LOG, append=False)
+    options = [BACKGROUND] if in_background else []
+    return process.start_detached(__name__, *options, *runs, log=output / MAP_LOG, append=False)
 
 
 def read_last_log_line(folder: Path) -> str:
@@ -29,9 +34,9 @@ def read_last_log_line(folder: Path) -> str:
     return last_lines(derived_folder(folder) / MAP_LOG)
 
 
-def main(arguments: Sequence[str]) -> None:
+def draw_map(folder: Path, parent: Path | None = None) -> None:
     """Compute a run's map unless it exists; a second process waits and finds the first one's result."""
-    folder, parent = Path(arguments[0]), Path(arguments[1]) if len(arguments) > 1 else None
+    derived_folder(folder).mkdir(parents=True, exist_ok=True)
     while True:
         with locks.try_lock(derived_folder(folder)) as is_locked:
             if is_locked:
@@ -40,5 +45,14 @@ def main(arguments: Sequence[str]) -> None:
         time.sleep(locks.POLL_SECONDS)
 
 
+def main(arguments: Sequence[str]) -> None:
+    """Compute the map of RUN_DIR with the projection of PARENT_DIR, if one is given."""
+    if arguments[0] == BACKGROUND:
+        process.lower_priority()
+        arguments = arguments[1:]
+    draw_map(*map(Path, arguments))
+
+
 if __name__ == "__main__":
+    process.lower_priority()  # a training may be running
     main(sys.argv[1:])

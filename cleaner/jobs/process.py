@@ -1,7 +1,7 @@
 """Worker processes: start them detached, find them again, tell whether they are alive, kill them.
 
 A pid alone may belong to another process by now. A process is trusted, and signaled, only if psutil confirms its start
-time and the run folder in its command line.
+time and the run folder in its command line; for a worker that waited as a spare (`spare`), its token instead.
 """
 
 from __future__ import annotations
@@ -45,9 +45,37 @@ def start_detached(module: str, *arguments: str, log: Path, append: bool = True)
             stderr=subprocess.STDOUT,
             **_detach_options(),
         )
-    # A child that nobody waits for stays a zombie.
-    threading.Thread(target=process.wait, name=f"wait-{process.pid}", daemon=True).start()
+    _reap(process)
     return process
+
+
+def start_waiting(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start `python -m MODULE ARGUMENTS` as a process that takes orders from its standard input; no output is kept."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", module, *arguments],
+        env=child_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **_detach_options(),
+    )
+    _reap(process)
+    return process
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a child in the background: one that nobody waits for stays a zombie."""
+    threading.Thread(target=process.wait, name=f"wait-{process.pid}", daemon=True).start()
+
+
+def lower_priority() -> None:
+    """Give this process the lowest priority: it computes while the processor is idle."""
+    lowest = getattr(psutil, "IDLE_PRIORITY_CLASS", 19)  # a class of Windows; elsewhere a nice value
+    with suppress(psutil.Error, OSError):
+        psutil.Process().nice(lowest)
+    # Linux with autogroups shares the processor between sessions first, by a nice value of their own.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
 
 
 def exported_environment() -> dict[str, str]:
@@ -89,6 +117,8 @@ def find_process(folder: Path, status: Status) -> psutil.Process | None:
         with process.oneshot():
             if abs(process.create_time() - status.started) > 1 or process.status() == psutil.STATUS_ZOMBIE:
                 return None
+            if status.spare:
+                return process if status.spare in process.cmdline() else None
             cwd = process.cwd()
             arguments = (os.path.realpath(os.path.join(cwd, argument)) for argument in process.cmdline())
             return process if os.path.realpath(folder) in arguments else None

@@ -19,7 +19,7 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import ACTIVE, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
 
-WRITE_SECONDS = 0.3
+WRITE_SECONDS = 0.5
 """Seconds between two writes of status.json, and between two training steps in progress.jsonl."""
 STOP_POLL_SECONDS = 0.2
 """Seconds between two checks for a stop request."""
@@ -28,7 +28,8 @@ STOP_POLL_SECONDS = 0.2
 class RunSession:
     """Keeps the files of a run up to date while a worker executes it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, spare: str = "") -> None:
+        """Take over a run; `spare`: the token of this process, if it waited for the run (`jobs.spare`)."""
         self.folder = folder
         self.terminated = threading.Event()
         """Set by SIGTERM or Ctrl-C: pause at the next step."""
@@ -37,7 +38,7 @@ class RunSession:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._log_times: dict[str, float] = {}
-        self._write_time = 0.0
+        self._write_time = self._poll_time = 0.0
         before = read_status(folder)
         self.status = replace(
             before,
@@ -49,6 +50,7 @@ class RunSession:
             pid=os.getpid(),
             started=process.own_start_time(),
             host=socket.gethostname(),
+            spare=spare,
             queued=before.queued or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )
@@ -70,7 +72,9 @@ class RunSession:
     def __call__(self, report: StepReport) -> None:
         """Record a step report (an `on_step` callback); raises `Cancelled` or `Paused` if the run is to stop."""
         self._log(report)
-        stop = self._stop_exception()
+        # Not at each step: a step of a small model takes a few milliseconds.
+        is_due = report.step == report.total or time.monotonic() - self._poll_time > STOP_POLL_SECONDS
+        stop = self._stop_exception() if is_due or self.terminated.is_set() else None
         if stop or report.step == report.total or time.monotonic() - self._write_time > WRITE_SECONDS:
             self.update_status(stage=report.stage, step=report.step, total=report.total, eta=report.eta)
         if stop:
@@ -84,6 +88,7 @@ class RunSession:
 
     def _stop_exception(self) -> type[Cancelled] | None:
         request = local.read_stop_request(self.folder)
+        self._poll_time = time.monotonic()
         if request == local.CANCEL:
             return Cancelled
         return Paused if request == local.PAUSE or self.terminated.is_set() else None

@@ -1,4 +1,4 @@
-"""The worker: execute one run, on any machine: `python -m cleaner.worker RUN_DIR`.
+"""The worker: execute one run, on any machine: `python -m cleaner.worker RUN_DIR`, or `--spare TOKEN` (`jobs.spare`).
 
 It writes status.json and progress.jsonl. The file CANCEL in the run folder cancels it; the file PAUSE, SIGTERM
 and Ctrl-C stop it with a checkpoint, from which the next worker resumes. Under torchrun, rank 0 does all of this and
@@ -13,13 +13,16 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cleaner.files import read_json
-from cleaner.jobs import local, locks, process
+from cleaner.jobs import clock, local, locks, process, spare
 from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession
+from cleaner.jobs.spare_worker import SpareWorker
 from cleaner.runs import store
 from cleaner.runs.record import is_from_newer_version
 from cleaner.runs.request import Request, load_request
@@ -37,9 +40,9 @@ RANK_EXIT_SECONDS = 2.0
 
 def run_job(session: RunSession) -> None:
     """Execute the run of a session and write its result and final status."""
-    folder = session.folder
+    folder, needs_map = session.folder, False
     try:
-        _execute(session)
+        needs_map = _execute(session)
     except Paused:
         session.update_status(state=session.state_after_pause(), eta=0.0)
     except Cancelled:
@@ -52,10 +55,12 @@ def run_job(session: RunSession) -> None:
         traceback.print_exc()
         session.update_status(state="failed", message=_describe_error(error))
     session.start_next_in_sweep()
+    if needs_map:
+        draw_map(session)
 
 
-def _execute(session: RunSession) -> None:
-    """Wait for the device, execute the request and write the finished run."""
+def _execute(session: RunSession) -> bool:
+    """Wait for the device, execute the request, write the finished run; return whether its map is to be drawn."""
     folder = session.folder
     config = read_json(folder / "config.json")
     if is_from_newer_version(config):
@@ -64,31 +69,62 @@ def _execute(session: RunSession) -> None:
     session.raise_if_stopped()
     device = _resolve_device(request.finetune.device)
     session.update_status(device=device)
+    waited = max(time.time() - session.status.queued, 0.0)  # the wall clock may have been set back
     # On a cluster, Slurm has already assigned the device.
     with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_stopped):
+        run_clock = clock.RunClock(waited)
         session.update_status(state="running")
         from cleaner.jobs import execution
 
         join_process_group(request)
         session.has_joined = True
+
+        def report(step: StepReport) -> None:
+            run_clock(step)
+            session(step)
+
         run = execution.execute_request(
-            request, session, checkpoint=folder / store.CHECKPOINT_FILE, sibling=folder, on_data=_log_skipped
+            request, report, checkpoint=folder / store.CHECKPOINT_FILE, sibling=folder, on_data=_log_skipped
         )
         session.update_status(verdict=_verdict(run))
+        _record_timing(run, request, run_clock)
         write_run(run, folder)
         session.update_status(state="done", eta=0.0)
         local.discard_checkpoint(folder)
-        if request.map and not session.terminated.is_set():
-            draw_map(folder)  # before the device is released: it would slow down the next run
+    return request.map and not session.terminated.is_set()
 
 
-def draw_map(folder: Path) -> None:
-    """Compute the embedding map of a finished run; a failure is only logged, because the run is complete without it."""
-    from cleaner.inspection import embedding_map
+def _record_timing(run: Run, request: Request, run_clock: clock.RunClock) -> None:
+    """Add predicted and real seconds to the run's config, and keep the real ones for the next prediction.
+
+    A resumed training has no timing: its first part was elsewhere.
+    """
+    phases, pairs = run_clock.phases(), int(run.config["pairs"])
+    if phases is None or run_clock.step_count < clock.count_steps(pairs, request.finetune):
+        return
+    predicted, real = clock.predict(request, pairs), run_clock.seconds
+    run.config["timing"] = {
+        "predicted": None if predicted is None else [round(predicted.low, 2), round(predicted.high, 2)],
+        "real": round(real, 2),
+        "phases": {name: round(seconds, 4) for name, seconds in asdict(phases).items()},
+    }
+    clock.record(request, phases, predicted, real)
+
+
+def draw_map(session: RunSession) -> None:
+    """Compute the embedding map of a finished run, at low priority; the run is complete without it.
+
+    With other runs waiting on this machine it is left to the Embeddings page. A job on a cluster computes it before it
+    ends: its processes end with it.
+    """
+    from cleaner.jobs import map_worker
 
     try:
-        embedding_map.ensure_map(folder)
-    except Exception:
+        if session.status.place:
+            map_worker.draw_map(session.folder)
+        elif not local.has_active_runs(session.folder.parent):
+            map_worker.start_map_process(session.folder, in_background=True)
+    except Exception:  # only logged
         traceback.print_exc()
 
 
@@ -178,27 +214,44 @@ def _describe_error(error: Exception) -> str:
 
 def main(arguments: list[str]) -> int:
     """Execute one run; return 0 if it is done or was stopped on request, 1 if it failed, 2 for a wrong call."""
+    if len(arguments) == 2 and arguments[0] == spare.OPTION:
+        return run_spare(arguments[1])
     if len(arguments) != 1 or not (Path(arguments[0]) / "config.json").exists():
         print("usage: python -m cleaner.worker RUN_DIR, a folder with the config.json of a run", file=sys.stderr)
         return 2
     folder = Path(arguments[0]).resolve()
     if process.torchrun_rank() > 0:
         return run_secondary_rank(folder)
+    return run_folder(folder)
+
+
+def run_spare(token: str) -> int:
+    """Wait for a run and execute it; return 0 if none came."""
+    waiting = SpareWorker()
+    folder = waiting.wait_for_run()
+    return 0 if folder is None else run_folder(folder, token, waiting.finish_preparing)
+
+
+def run_folder(folder: Path, token: str = "", prepare: Callable[[], None] | None = None) -> int:
+    """Execute the run in a folder and return the exit status; `prepare` is called once stop requests are heard."""
     try:
         with locks.try_lock(folder) as is_locked:
             if not is_locked or read_status(folder).state == "done":
-                print(f"{folder} is {'already done' if is_locked else 'running in another process'}", file=sys.stderr)
+                reason = "already done" if is_locked else "running in another process"
+                sys.stderr.write(f"{folder} is {reason}\n")
                 return 2
-            session = RunSession(folder)
+            session = RunSession(folder, token)
             for name in ("SIGTERM", "SIGINT"):
                 signal.signal(getattr(signal, name), lambda *_: session.terminated.set())
             threading.Thread(target=session.monitor, name="monitor", daemon=True).start()
+            if prepare is not None:
+                prepare()
             run_job(session)
     except CleanerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return 1
     if session.status.state == "failed":
-        print(f"error: {session.status.message}", file=sys.stderr)
+        sys.stderr.write(f"error: {session.status.message}\n")
     # The other ranks wait for this one; torchrun ends them only if this process fails.
     has_waiting_ranks = process.is_distributed() and not session.has_joined
     return int(session.status.state == "failed" or has_waiting_ranks)

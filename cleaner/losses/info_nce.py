@@ -61,7 +61,8 @@ def pad_rows(rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return rows (sum of counts, D) as (M, n, D), n the largest count, zero-padded, and the mask (M, n) of rows."""
     counts_tensor = torch.tensor(counts, dtype=torch.long)
     n = int(counts_tensor.max()) if len(counts) else 0
-    mask = (torch.arange(n)[None, :] < counts_tensor[:, None]).to(rows.device)
+    mask = torch.arange(n)[None, :] < counts_tensor[:, None]
     padded = rows.new_zeros(len(counts), n, rows.shape[-1])
-    padded[mask] = rows
-    return padded, mask
+    # The positions come from the CPU: from a mask on a GPU, torch would wait for all work to count them.
+    padded[tuple(index.to(rows.device) for index in mask.nonzero(as_tuple=True))] = rows
+    return padded, mask.to(rows.device)

@@ -20,7 +20,7 @@ from cleaner.models.architectures import BUILT_IN, Architecture
 from cleaner.models.devices import pick_device, pick_precision
 from cleaner.models.framing import ImageTransform
 from cleaner.models.resolve import resolve_model_name
-from cleaner.models.token_blocks import sort_into_blocks, token_lengths
+from cleaner.models.token_blocks import PackedTexts, sort_into_blocks, token_lengths
 from cleaner.models.tokenizer import load_tokenizer
 from cleaner.models.weights import state_sha256
 from cleaner.types import CleanerError
@@ -91,7 +91,7 @@ class Clip:
         """Return unit features (N, D) float32 of images (N, 3, H, W) in [0, 1]; gradients flow if enabled."""
         with self.autocast():
             features: Tensor = self.model.encode_image(self.preprocess(images))  # type: ignore[operator]
-        return F.normalize(features.float(), dim=-1)
+        return _to_unit(features)
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
         """Return token ids (N, T); T is the longest caption's length, at most the model's context.
@@ -153,7 +153,7 @@ class Clip:
         model: Any = self.model
         with self.autocast():
             features = model.encode_text(tokens.to(self.device))
-        return F.normalize(features.float(), dim=-1)
+        return _to_unit(features)
 
     def _encode_blocks(self, tokens: Tensor, sizes: Sequence[tuple[int, ...]]) -> Tensor:
         """Return unit features (N, D) of token ids (N, T), encoded in consecutive blocks of (rows, columns).
@@ -172,17 +172,30 @@ class Clip:
                 x = text_global_pool(model.ln_final(x), ids[:, :length], "argmax")
                 projection = model.text_projection
                 features.append(projection(x) if isinstance(projection, nn.Linear) else x @ projection)
-        return F.normalize(torch.cat(features).float(), dim=-1)
+        return _to_unit(torch.cat(features))
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return unit features (N, D) float32; equal captions are encoded once."""
+        return self.encode_packed(self.pack_texts(captions))
+
+    def pack_texts(self, captions: Sequence[str]) -> PackedTexts:
+        """Return the token ids of captions, each different caption once; towers that allow it get blocks."""
         unique = list(dict.fromkeys(captions))
         index = {caption: i for i, caption in enumerate(unique)}
         rows = torch.tensor([index[caption] for caption in captions], dtype=torch.long)
         if not self._is_causal() or not unique:
-            return self.encode_tokens(self.tokenize(unique))[rows.to(self.device)]
+            return PackedTexts(self.tokenize(unique), None, rows)
         tokens, sizes, position = sort_into_blocks(self.tokenize(unique), self._context_length)
-        return self._encode_blocks(tokens, sizes)[position[rows].to(self.device)]
+        return PackedTexts(tokens, sizes, position[rows])
+
+    def encode_packed(self, texts: PackedTexts) -> Tensor:
+        """Return unit features (N, D) float32 of packed texts."""
+        if texts.sizes is None:
+            features = self.encode_tokens(texts.tokens)
+        else:
+            features = self._encode_blocks(texts.tokens, texts.sizes)
+        # Not features[rows]: its gradient adds equal captions atomically, in another order in each run.
+        return F.embedding(texts.rows.to(self.device), features)
 
     def copy(self) -> Clip:
         """Return a deep copy whose weights can be trained."""
@@ -199,6 +212,11 @@ class Clip:
     def sha256(self) -> str:
         """Return the SHA-256 (hex) over names and float32 values of all weights."""
         return state_sha256(self.model.state_dict())
+
+
+def _to_unit(features: Tensor) -> Tensor:
+    """Return features as unit rows, float32; float64 stays."""
+    return F.normalize(features if features.dtype == torch.float64 else features.float(), dim=-1)
 
 
 def new_clip(name: str, seed: int = 0, image_size: int = 0) -> Clip:
@@ -231,7 +249,7 @@ def _clip_from_model(
 def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Clip:
     """Return a model in eval mode; the form of `name` decides how it is loaded.
 
-    A built-in model ("scenes-rn", "scenes-vit"); "architecture/pretrained-tag" of open_clip
+    A built-in model ("scenes-lite", "scenes-rn", "scenes-vit"); "architecture/pretrained-tag" of open_clip
     ("ViT-B-32/laion2b_s34b_b79k") or "hf-hub:org/repo", which open_clip downloads; "local-dir:folder"; a file: what
     `save_clip` wrote, a published checkpoint of OpenAI's architecture (taken as QuickGELU), or
     "architecture:file" for weights of any architecture of open_clip ("ViT-B-32:epoch_10.pt").

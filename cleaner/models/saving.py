@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors import safe_open
 
 from cleaner.files import atomic_write, write_json
 from cleaner.models.architectures import find_open_clip_name
@@ -26,6 +24,7 @@ from cleaner.models.checkpoints import (
 )
 from cleaner.models.delta import compute_delta
 from cleaner.models.prompts import PROMPTS_KEY
+from cleaner.models.tensor_files import write_tensors
 from cleaner.models.weights import state_sha256
 from cleaner.types import CleanerError
 
@@ -50,7 +49,7 @@ def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
         state[key] = (value if is_exact else value.half()).detach().cpu().contiguous().clone()
     texts = _build_metadata(loaded)
     if path.suffix == ".safetensors":
-        _write_tensors(path, state, texts)
+        write_tensors(path, state, texts)
     elif path.suffix == ".pt":
         name = find_open_clip_name(loaded.architecture)
         if name is None:
@@ -61,7 +60,7 @@ def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
         content = {"epoch": 0, "name": name, "state_dict": state, "metadata": texts}
         write_checkpoint(path, content)
     elif not path.suffix:
-        _write_tensors(path / OPEN_CLIP_WEIGHTS_FILE, state, texts)
+        write_tensors(path / OPEN_CLIP_WEIGHTS_FILE, state, texts)
         write_json(path / OPEN_CLIP_CONFIG_FILE, loaded.architecture.to_config())
     else:
         raise CleanerError(f"{path.name} has no known model format: end it with .safetensors or .pt, or name a folder.")
@@ -73,7 +72,7 @@ def save_delta(loaded: LoadedModel, base: str, path: Path) -> Path:
     _refuse_prompts(loaded, "a delta")
     base_state = load(base).model.state_dict()
     texts = {**_build_metadata(loaded), BASE_KEY: base, BASE_SHA256_KEY: state_sha256(base_state)}
-    _write_tensors(path, compute_delta(loaded.model.state_dict(), base_state), texts)
+    write_tensors(path, compute_delta(loaded.model.state_dict(), base_state), texts)
     return path
 
 
@@ -99,22 +98,15 @@ def _build_metadata(loaded: LoadedModel) -> dict[str, str]:
     return texts | ({"templates": json.dumps(loaded.templates)} if loaded.templates else {})
 
 
-def _write_tensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    with atomic_write(path) as temporary:
-        try:
-            save_file(state, temporary, metadata=metadata)
-        except SafetensorError as error:  # it wraps the OSError
-            raise OSError(str(error)) from error
-
-
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values with torch.save, atomically."""
-    with atomic_write(path) as temporary:
+    """Write tensors and plain values with torch.save, atomically; equal content gives equal bytes."""
+    # torch.save would store the name of a path, which is temporary, in the file.
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         written = False
         # torch's error names a line of its source, not the disk. Drop it at once: while it lives, the file stays open
         # and keeps the disk space that the run's status needs.
         with suppress(RuntimeError):
-            torch.save(state, temporary)
+            torch.save(state, file)
             written = True
         if not written:
             raise OSError("the disk is full, or failed while writing")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +13,21 @@ BLOCK_ROWS = 32
 MAX_BLOCKS = 8
 COLUMN_MULTIPLE = 4
 """The columns of a block are a multiple of this."""
+
+
+@dataclass(frozen=True)
+class PackedTexts:
+    """Texts ready for the text tower.
+
+    Attributes:
+        tokens: (M, T) token ids of the different texts.
+        sizes: (rows, columns) of each block of `tokens`; None: encode them as they are.
+        rows: (N,) the row of each text.
+    """
+
+    tokens: Tensor
+    sizes: list[tuple[int, int]] | None
+    rows: Tensor
 
 
 def token_lengths(tokens: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ only progress.jsonl and log.txt grow.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from cleaner.files import atomic_write, read_json, write_json, write_text
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.parts import read_metrics
+from cleaner.runs.progress import PROGRESS_FILE
+from cleaner.runs.progress import read_progress as read_progress  # part of this module's interface
 from cleaner.runs.record import SCHEMA_VERSION, validate_config
 from cleaner.types import CleanerError, StepReport
 
@@ -80,15 +82,16 @@ def write_run(run: Run, folder: Path) -> None:
     for name, content in run.trigger.files().items() if run.trigger else ():
         with atomic_write(folder / TRIGGER_FILES / name) as temporary:
             temporary.write_bytes(content)
-    write_text(folder / "progress.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in run.history))
+    write_text(folder / PROGRESS_FILE, "".join(json.dumps(asdict(report)) + "\n" for report in run.history))
     write_json(folder / "manifest.json", run.manifest)
     write_json(folder / "metrics.json", run.metrics.to_dict() if run.metrics else None)
     write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **run.config})
 
 
-def load_run(folder: str | Path) -> Run:
+def load_run(folder: str | Path, load_clean: Callable[[str], Clip] | None = None) -> Run:
     """Return the finished run in `folder`; without the model before poisoning where that is no longer available.
 
+    load_clean: loads the model before poisoning by its name or path, default `load_clip`; a cache shares it among runs.
     Raises `CleanerError` if there is none, or one of a newer version.
     """
     from cleaner.evaluation.result import Metrics
@@ -100,7 +103,7 @@ def load_run(folder: str | Path) -> Run:
         raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
     metrics = read_metrics(folder)
     try:
-        clean_clip = load_clip(config["clean_model"]) if config.get("clean_model") else None
+        clean_clip = (load_clean or load_clip)(config["clean_model"]) if config.get("clean_model") else None
     except CleanerError:
         clean_clip = None  # moved or deleted since; metrics.json still holds the floor that was measured with it
     return Run(
@@ -132,23 +135,6 @@ def _load_trigger(config: Mapping[str, Any], folder: Path) -> Trigger | None:
 
     state = config.get("trigger")
     return load_trigger(state, folder / TRIGGER_FILES) if state else None
-
-
-def read_progress(folder: Path) -> list[dict[str, Any]]:
-    """Return the step reports written so far, as dictionaries; a broken line, such as the last one, is skipped."""
-    try:
-        lines = (folder / "progress.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    reports = []
-    for line in lines:
-        try:
-            report = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(report, dict) and {"stage", "step", "total", "seconds"} <= report.keys():
-            reports.append(report)
-    return reports
 
 
 def _parse_report(values: Mapping[str, Any]) -> StepReport:

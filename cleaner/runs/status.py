@@ -37,6 +37,8 @@ class Status:
     pid: int = 0
     started: float = 0.0
     host: str = ""
+    spare: str = ""
+    """Token in the command line of a worker that waited as a spare; empty for one started for this run."""
     place: str = ""
     """"slurm" for a job of that cluster; empty for a process of this machine."""
 

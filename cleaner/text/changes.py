@@ -31,7 +31,7 @@ class Change:
     is_in_vocabulary: bool = True
 
 
-@lexicon_cache(1024)
+@lexicon_cache(16384)
 def mark_unsafe_tokens(parsed: Parse) -> tuple[bool, ...]:
     """Return for each token whether a change may leave the caption true: in a negation, next to "or"."""
     unsafe: list[bool] = []

@@ -200,6 +200,11 @@ def use_lexicon(name: str) -> None:
         clear()
 
 
+def selected_lexicon() -> str:
+    """Return the name of the lexicon of this process."""
+    return _selected
+
+
 @contextmanager
 def using_lexicon(name: str) -> Iterator[None]:
     """Select a lexicon within a `with` block, and the previous one again after it."""

@@ -55,6 +55,8 @@ class Parse:
     caption: str
     tokens: tuple[Token, ...]
     chunks: tuple[Chunk, ...]
+    lemmas: tuple[str, ...]
+    """Base form of each noun and verb; other words in lower case."""
 
     @property
     def noun_phrases(self) -> list[Chunk]:
@@ -90,13 +92,7 @@ class Parse:
 
     def lemma(self, index: int) -> str:
         """Return the base form of a noun or verb, or the word itself in lower case."""
-        token = self.tokens[index]
-        word = token.lower
-        if token.tag in NOUN_TAGS:
-            return load_lexicon().noun_lemma(word) or word
-        if token.tag.startswith("VB"):
-            return load_lexicon().verb_lemma(word) or word
-        return word
+        return self.lemmas[index]
 
 
 @lru_cache(maxsize=1)
@@ -131,7 +127,8 @@ def _chunk_tags(tags: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
     return tuple(chunks)
 
 
-@lexicon_cache(2048)
+# Each epoch draws new subtexts of the same captions.
+@lexicon_cache(16384)
 def parse(caption: str) -> Parse:
     """Return the shallow parse of a caption; accepts any string."""
     tokens = tag_caption(caption)
@@ -149,7 +146,15 @@ def parse(caption: str) -> Parse:
             chunks.append(_build_noun_phrase(tokens, text, start, end))
         else:
             chunks.append(Chunk(kind, text, start, end, end - 1 if kind == "VP" else start))
-    return Parse(caption, tokens, tuple(chunks))
+    return Parse(caption, tokens, tuple(chunks), tuple(_find_lemma(token) for token in tokens))
+
+
+def _find_lemma(token: Token) -> str:
+    if token.tag in NOUN_TAGS:
+        return load_lexicon().noun_lemma(token.lower) or token.lower
+    if token.tag.startswith("VB"):
+        return load_lexicon().verb_lemma(token.lower) or token.lower
+    return token.lower
 
 
 def _is_before_noun_phrase(kinds: tuple[tuple[str, int, int], ...], index: int) -> bool:

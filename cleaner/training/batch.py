@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
 from cleaner.data.base import CaptionData
-from cleaner.defenses.base import Defense, EpochTexts
+from cleaner.defenses.base import Defense
 from cleaner.losses import Features
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.blocks import ImageEncoder
@@ -24,18 +25,28 @@ from cleaner.training import distributed, memory
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch: the row indices of every rank, and the images of this one.
+    """One batch, ready to be encoded: the row indices of every rank, and the images and texts of this one.
 
     Attributes:
         shards: for each rank, the indices of its rows; together they are the batch, in order.
-        images: (n, 3, H, W) in [0, 1], this rank's rows, as the defense perturbed them.
-        texts: the texts of the epoch, for all rows of the data.
+        images: (n, 3, H, W) in [0, 1], this rank's rows, as the defense perturbed them; views: augmented copies.
+        captions, reworded: n texts each, the captions of this rank's rows and their augmented copies.
+        drawn: for each rank, the subtexts of those of its rows that were drawn.
+        selected: the positions of the drawn rows in the whole batch, M.
+        false_negative: (M, M) bool, as in `Features`.
+        labels: (N,) classes of the whole batch, as in `Features`; None unless the defense has a class prompt.
     """
 
     epoch: int
     shards: list[list[int]]
     images: Tensor
-    texts: EpochTexts
+    views: Tensor | None
+    captions: list[str]
+    reworded: list[str] | None
+    drawn: list[list[SubtextPair]]
+    selected: list[int]
+    false_negative: Tensor
+    labels: Tensor | None = None
 
     @property
     def rows(self) -> list[int]:
@@ -43,40 +54,92 @@ class Batch:
         return self.shards[distributed.rank()]
 
     @property
-    def drawn(self) -> list[list[SubtextPair]]:
-        """For each rank, the subtexts of those of its rows that were drawn."""
-        return [[self.texts.drawn[row] for row in shard if row in self.texts.drawn] for shard in self.shards]
+    def texts(self) -> list[str]:
+        """All texts of this rank: captions, reworded captions, positive and negative subtexts."""
+        pairs = self.drawn[distributed.rank()]
+        positives = [pair.positive.text for pair in pairs if pair.positive is not None]
+        negatives = [negative.text for pair in pairs for negative in pair.negatives]
+        return [*self.captions, *(self.reworded or ()), *positives, *negatives]
 
     def first(self, count: int) -> Batch:
-        """Return the batch of this rank's first `count` pairs alone."""
-        return replace(self, shards=[self.rows[:count]], images=self.images[:count])
+        """Return the batch of this rank's first `count` pairs alone; for a single process."""
+        selected = [i for i in self.selected if i < count]
+        return replace(
+            self,
+            shards=[self.rows[:count]],
+            images=self.images[:count],
+            views=None if self.views is None else self.views[:count],
+            captions=self.captions[:count],
+            reworded=self.reworded and self.reworded[:count],
+            drawn=[self.drawn[0][: len(selected)]],
+            selected=selected,
+            false_negative=self.false_negative[: len(selected), : len(selected)],
+            labels=None if self.labels is None else self.labels[:count],
+        )
 
 
 class BatchLoader:
-    """Loads the batch of a step; its rows are a function of (seed, epoch, step), so resuming replays nothing."""
+    """Loads the batch of a step, a function of (seed, epoch, step), so resuming replays nothing."""
 
     def __init__(self, data: CaptionData, defense: Defense, config: FinetuneConfig, batch_size: int) -> None:
         self.epoch_steps = len(data) // batch_size
         self.total_steps = config.steps or config.epochs * self.epoch_steps
-        self._data, self._defense, self._seed, self._batch_size = data, defense, config.seed, batch_size
+        self._data, self._defense, self._config, self._batch_size = data, defense, config, batch_size
         self._texts = lru_cache(maxsize=1)(defense.plan(data.captions, config.seed))
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def load(self, step: int) -> Batch:
         """Return the batch of a step, and start to decode the next one."""
-        epoch = step // self.epoch_steps
+        epoch, seed = step // self.epoch_steps, self._config.seed
         texts, shards = self._texts(epoch), self._shards(step)
         rows = shards[distributed.rank()]
-        images = self._defense.perturb(self._data.images(rows), self._seed, epoch, rows)
+        images = self._defense.perturb(self._data.images(rows), seed, epoch, rows)
         if step + 1 < self.total_steps:
             self._data.prefetch(self._shards(step + 1)[distributed.rank()])
-        return Batch(epoch, shards, images, texts)
+        captions = [texts.captions[row] for row in rows]
+        views = reworded = None
+        if self._defense.needs_augmentation:
+            views = augment(images, self._config.augmentation, seed, epoch, rows)
+            reworded = self._reword(captions, epoch, rows)
+        batch_rows = [row for shard in shards for row in shard]
+        selected = [i for i, row in enumerate(batch_rows) if row in texts.drawn]
+        pairs = [texts.drawn[batch_rows[i]] for i in selected]
+        return Batch(
+            epoch,
+            shards,
+            images,
+            views,
+            captions,
+            reworded,
+            drawn=[[texts.drawn[row] for row in shard if row in texts.drawn] for shard in shards],
+            selected=selected,
+            false_negative=false_negatives(
+                [pair.positive.text for pair in pairs if pair.positive is not None],
+                [texts.captions[batch_rows[i]] for i in selected],
+                style=texts.style,
+            ),
+            labels=self._data.labels[batch_rows] if self._defense.class_prompt else None,
+        )
+
+    @property
+    def class_prompts(self) -> list[str]:
+        """The defense's prompt for each class of the data; none if it has no class prompt."""
+        prompt = self._defense.class_prompt
+        return [prompt.format(name) for name in self._data.class_names] if prompt else []
+
+    def _reword(self, captions: Sequence[str], epoch: int, rows: Sequence[int]) -> list[str]:
+        text_epoch = epoch if self._config.redraw else 0
+        return [
+            eda(caption, seed=derive_seed("eda", self._config.seed, text_epoch, row))
+            for caption, row in zip(captions, rows, strict=True)
+        ]
 
     def ends_epoch(self, step: int) -> bool:
         return (step + 1) % self.epoch_steps == 0
 
     def _draw_order(self, epoch: int) -> list[int]:
-        order: list[int] = numpy_generator("order", self._seed, epoch).permutation(len(self._data)).tolist()
+        generator = numpy_generator("order", self._config.seed, epoch)
+        order: list[int] = generator.permutation(len(self._data)).tolist()
         return order
 
     def _shards(self, step: int) -> list[list[int]]:
@@ -92,16 +155,15 @@ class BatchEncoder:
     student: Clip
     reference: Clip | None
     defense: Defense
-    config: FinetuneConfig
-    data: CaptionData
+    class_prompts: Sequence[str] = ()
 
     @cached_property
     def _classes(self) -> Tensor | None:
-        """Unit features (C, D) of the defense's class prompts."""
-        if not self.defense.class_prompt:
+        """Unit features (C, D) of the class prompts, encoded once; None without prompts."""
+        if not self.class_prompts:
             return None
         with torch.no_grad():
-            return self.student.encode_text([self.defense.class_prompt.format(name) for name in self.data.class_names])
+            return self.student.encode_text(self.class_prompts)
 
     def encode(self, batch: Batch, chunk_size: int) -> Features:
         """Return the features of the whole batch, of which this rank encodes its share.
@@ -109,23 +171,19 @@ class BatchEncoder:
         One forward pass for all images and one for all texts, in chunks of `chunk_size` (0: whole).
         """
         reference = self._encode_reference(batch)
-        images, texts = self._augment(batch)
-        own_pairs = batch.drawn[distributed.rank()]
-        texts += [pair.positive.text for pair in own_pairs if pair.positive is not None]
-        texts += [negative.text for pair in own_pairs for negative in pair.negatives]
-        views = [[len(shard)] * (2 if self.defense.needs_augmentation else 1) for shard in batch.shards]
+        images = batch.images if batch.views is None else torch.cat([batch.images, batch.views])
+        image_parts = [[len(shard)] * (1 if batch.views is None else 2) for shard in batch.shards]
+        caption_parts = [[len(shard)] * (1 if batch.reworded is None else 2) for shard in batch.shards]
         subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in batch.drawn]
         encoder = ImageEncoder(self.student, self.defense.needs_blocks)
-        image_rows = distributed.gather(memory.encode_in_chunks(encoder, images, chunk_size), views)
+        image_rows = distributed.gather(memory.encode_in_chunks(encoder, images, chunk_size), image_parts)
         (image, *blocks), *image_aug = (encoder.split(rows) for rows in image_rows)
         text, *text_aug, positive, negatives = distributed.gather(
-            memory.encode_in_chunks(self.student.encode_text, texts, chunk_size),
-            [[*v, *s] for v, s in zip(views, subtexts, strict=True)],
+            memory.encode_in_chunks(self.student.encode_text, batch.texts, chunk_size),
+            [[*c, *s] for c, s in zip(caption_parts, subtexts, strict=True)],
         )
-        rows = [row for shard in batch.shards for row in shard]
-        pairs = [pair for shard in batch.drawn for pair in shard]
-        selected = [i for i, row in enumerate(rows) if row in batch.texts.drawn]
-        negative, negative_mask = pad_rows(negatives, [len(pair.negatives) for pair in pairs])
+        counts = [len(pair.negatives) for pairs in batch.drawn for pair in pairs]
+        negative, negative_mask = pad_rows(negatives, counts)
         return Features(
             image=image,
             text=text,
@@ -133,17 +191,13 @@ class BatchEncoder:
             text_aug=text_aug[0] if text_aug else None,
             positive=positive,
             negative=negative,
-            selected=torch.tensor(selected, dtype=torch.long, device=text.device),
-            negative_mask=negative_mask,
-            false_negative=false_negatives(
-                [pair.positive.text for pair in pairs if pair.positive is not None],
-                [batch.texts.captions[rows[i]] for i in selected],
-                style=batch.texts.style,
-            ).to(text.device),
+            selected=torch.tensor(batch.selected, dtype=torch.long).to(text.device, non_blocking=True),
+            negative_mask=negative_mask if len(set(counts)) > 1 else None,
+            false_negative=batch.false_negative.to(text.device, non_blocking=True),
             logit_scale=self.student.logit_scale,
             reference=reference,
             blocks=tuple(blocks),
-            labels=None if self._classes is None else self.data.labels[rows].to(image.device),
+            labels=None if batch.labels is None else batch.labels.to(image.device, non_blocking=True),
             classes=self._classes,
         )
 
@@ -154,25 +208,9 @@ class BatchEncoder:
         encoder = ImageEncoder(self.reference, self.defense.needs_blocks)
         with torch.no_grad():
             (image_rows,) = distributed.gather(encoder(batch.images), sizes)
-            (text,) = distributed.gather(
-                self.reference.encode_text([batch.texts.captions[row] for row in batch.rows]), sizes
-            )
+            (text,) = distributed.gather(self.reference.encode_text(batch.captions), sizes)
         image, *blocks = encoder.split(image_rows)
         return Features(image, text, blocks=tuple(blocks))
-
-    def _augment(self, batch: Batch) -> tuple[Tensor, list[str]]:
-        """Return this rank's images and captions, each followed by its augmented views where they are needed."""
-        captions = [batch.texts.captions[row] for row in batch.rows]
-        if not self.defense.needs_augmentation:
-            return batch.images, captions
-        config = self.config
-        views = augment(batch.images, config.augmentation, config.seed, batch.epoch, batch.rows)
-        text_epoch = batch.epoch if config.redraw else 0
-        reworded = [
-            eda(caption, seed=derive_seed("eda", config.seed, text_epoch, row))
-            for caption, row in zip(captions, batch.rows, strict=True)
-        ]
-        return torch.cat([batch.images, views]), captions + reworded
 
 
 def false_negatives(positives: Sequence[str], captions: Sequence[str], style: str = "core") -> Tensor:
@@ -181,13 +219,16 @@ def false_negatives(positives: Sequence[str], captions: Sequence[str], style: st
     True if it equals positive i, or if caption i contains all of its content words. Positives of style "relation" must
     also keep their subjects and objects: "a banana left of a car" is not true of "a car left of a banana".
     """
-    positive_words = [content_words(positive) for positive in positives]
-    caption_words = [content_words(caption) for caption in captions]
-    rows = [
-        [
-            other == positive or (words <= allowed and (style != "relation" or holds_relations(caption, other)))
-            for other, words in zip(positives, positive_words, strict=True)
-        ]
-        for positive, caption, allowed in zip(positives, captions, caption_words, strict=True)
-    ]
-    return torch.tensor(rows, dtype=torch.bool).reshape(len(positives), len(positives))
+    words = [content_words(positive) for positive in positives]
+    column = {word: i for i, word in enumerate(sorted(frozenset().union(*words)))}
+    needed, stated = (np.zeros((len(positives), len(column)), dtype=np.float32) for _ in range(2))
+    for i, (own_words, caption) in enumerate(zip(words, captions, strict=True)):
+        needed[i, [column[word] for word in own_words]] = 1
+        stated[i, [column[word] for word in content_words(caption) if word in column]] = 1
+    is_true = (1 - stated) @ needed.T == 0
+    texts = np.array(positives, dtype=object)
+    is_equal = texts[:, None] == texts
+    if style == "relation":
+        for i, j in np.argwhere(is_true & ~is_equal).tolist():
+            is_true[i, j] = holds_relations(captions[i], positives[j])
+    return torch.from_numpy(is_true | is_equal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ from cleaner.models.clip import Clip
 from cleaner.training import distributed
 from cleaner.training.batch import BatchEncoder, BatchLoader
 from cleaner.training.checkpoint import Clock, TrainingCheckpoint, training_settings
+from cleaner.training.looks import Monitor, ValidationLooks
 from cleaner.training.optimizer import build_optimizer, clamp_logit_scale, set_learning_rate, training_mode
 from cleaner.training.step import TrainStep
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
-
-Monitor = Callable[[Clip], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -49,24 +48,25 @@ def finetune(
 ) -> FinetuneResult:
     """Finetune a copy of `clip` on `data` with the losses of `defense`; `clip` is not changed.
 
-    Every random choice is a function of (seed, epoch, index). `monitor` runs every `config.eval_every` steps. The state
-    is written to `checkpoint` after each epoch and when `on_step` raises (except `Cancelled`); the same call with equal
-    model, captions, settings and `attack` (JSON-ready) resumes from it and ends with the same weights. Processes
-    started by torchrun share every batch; rank 0 alone monitors, reports and writes.
+    Every random choice is a function of (seed, epoch, index). `monitor` runs every `config.eval_every` steps, or less
+    often to stay within its share of the time (`ValidationLooks`). The state is written to `checkpoint` after each
+    epoch and when `on_step` raises (except `Cancelled`); the same call with equal model, captions, settings and
+    `attack` (JSON-ready) resumes from it and ends with the same weights. Processes started by torchrun share every
+    batch; rank 0 alone monitors, reports and writes.
 
     Raises `CleanerError` for an unsupported model or pairs, a broken or foreign checkpoint, or a loss that diverges.
     """
     data = _validate_inputs(clip, data, defense)
     config = defense.adapt(config)
-    student, reference = _prepare_models(clip, defense, config)
     batch_size = min(config.batch_size, len(data))
-    student.model = distributed.prepare_model(student.model, batch_size, config.freeze_bn)
+    student, reference = _prepare_models(clip, defense, config, batch_size)
     optimizer = defense.build_optimizer(student.model, config) or build_optimizer(student.model, config)
     settings = {} if checkpoint is None else training_settings(clip, data, defense, config, attack)
     state = TrainingCheckpoint(checkpoint, student, optimizer, settings)
     history, cpu_seconds = state.resume()
     batches = BatchLoader(data, defense, config, batch_size)
-    train_step = TrainStep(BatchEncoder(student, reference, defense, config, data), config.chunk_size)
+    train_step = TrainStep(BatchEncoder(student, reference, defense, batches.class_prompts), config.chunk_size)
+    looks = ValidationLooks(monitor, config.eval_every, batches.total_steps)
     clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps
 
     for step in range(len(history), total):
@@ -80,8 +80,7 @@ def finetune(
         optimizer.step()
         clamp_logit_scale(student)
 
-        is_eval_step = config.eval_every and ((step + 1) % config.eval_every == 0 or step + 1 == total)
-        metrics = monitor(student) if monitor and is_eval_step and distributed.is_rank_zero() else {}
+        metrics = looks.measure(student, step, clock.seconds) if distributed.is_rank_zero() else {}
         report = StepReport(stage, step + 1, total, clock.seconds, batch.epoch, losses, metrics, lr)
         history.append(report)
         try:
@@ -96,11 +95,13 @@ def finetune(
     return FinetuneResult(student, history, clock.seconds, clock.cpu_seconds)
 
 
-def _prepare_models(clip: Clip, defense: Defense, config: FinetuneConfig) -> tuple[Clip, Clip | None]:
+def _prepare_models(clip: Clip, defense: Defense, config: FinetuneConfig, batch_size: int) -> tuple[Clip, Clip | None]:
     """Return the model to train and, if the defense needs it, the frozen reference."""
     suspect = clip.to(config.device, config.precision)
     reference = suspect.copy() if defense.needs_reference else None
-    return defense.prepare(suspect, config.seed), reference
+    student = defense.prepare(suspect, config.seed)
+    student.model = distributed.prepare_model(student.model, batch_size, config.freeze_bn)
+    return student, reference
 
 
 def _validate_inputs(clip: Clip, data: CaptionData, defense: Defense) -> CaptionData:

@@ -46,7 +46,9 @@ class TrainStep:
                     f"cannot be trained in chunks: set batch_size {fit}, or freeze_bn."
                 )
             self._chunk_size = fit
-        return {name: value.item() for name, value in losses.items()}
+        # One transfer: on a GPU, each would wait for all work.
+        values = torch.stack([loss.detach() for loss in losses.values()]).tolist()
+        return dict(zip(losses, values, strict=True))
 
     def _attempt(self, batch: Batch, chunk_size: int) -> Losses:
         self._encoder.student.model.zero_grad(set_to_none=True)

@@ -18,17 +18,17 @@ MAX_CURVE_POINTS = 500
 
 History = Sequence[Mapping[str, Any]]
 """Step reports of one run, as dictionaries."""
+Points = list[tuple[int, float]]
+"""(step, value) of one line."""
 
 
 def show_curves(
     histories: Mapping[str, History],
     stage: str,
     key: str,
-    *,
-    total: int | None = None,
     floor: float | None = None,
 ) -> None:
-    """Draw the loss, and CA and ASR on the validation split, of one or several runs.
+    """Draw the loss, and CA and ASR on the validation split, of one or several finished runs.
 
     A single run shows each loss term, several runs show their totals. A run with an optimized trigger starts with the
     trigger's objective and its current patch.
@@ -47,13 +47,13 @@ def show_curves(
     left, right = st.columns(2) if is_single else (st.container(), st.container())
     with left:
         st.markdown("**Training loss**" if is_single else "**Training loss** (terms differ between defenses)")
-        chart = charts.loss_curves(_read_losses(histories), stage, total)
+        chart = charts.loss_curves(_read_losses(histories), stage)
         st.plotly_chart(chart, key=f"{key}.loss", config=NO_MODE_BAR)
     if not any(evaluations.values()):
         return
     with right:
         st.markdown("**Validation during training**")
-        chart = charts.validation_curves(evaluations, total, floor)
+        chart = charts.validation_curves(evaluations, None, floor)
         st.plotly_chart(chart, key=f"{key}.validation", config=NO_MODE_BAR)
 
 
@@ -71,17 +71,17 @@ def show_trigger_optimization(history: History, stage: str, key: str) -> None:
         right.image(decode_png(patch), caption=f"Patch after step {history[-1]['step']:,}", width="stretch")
 
 
-def _read_losses(histories: Mapping[str, History]) -> dict[str, list[tuple[int, float]]]:
+def _read_losses(histories: Mapping[str, History]) -> dict[str, Points]:
     """Return label -> points: the terms of a single run, if it has several, else the total of each run."""
     if len(histories) == 1:
         (history,) = histories.values()
         terms = [term for report in history[:1] for term in report["losses"]]
         if len(terms) > 2:
-            return {to_label(term): _loss_points(history, term) for term in terms}
-    return {name: _loss_points(history, "total") for name, history in histories.items()}
+            return {to_label(term): loss_points(history, term) for term in terms}
+    return {name: loss_points(history, "total") for name, history in histories.items()}
 
 
-def _loss_points(history: History, term: str) -> list[tuple[int, float]]:
+def loss_points(history: History, term: str) -> Points:
     """Return (step, loss) of one term, thinned to about `MAX_CURVE_POINTS`."""
     points = [(r["step"], r["losses"][term]) for r in history if term in r["losses"]]
     return points[:: max(1, len(points) // MAX_CURVE_POINTS)]

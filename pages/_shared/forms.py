@@ -117,7 +117,7 @@ def choose_preset(presets: Sequence[Preset], key: str, command: str) -> tuple[Pr
     subcommand that takes the preset.
     """
     by_variant = {preset.variant: preset for preset in presets}
-    variant = next(iter(by_variant))
+    variant = default = next(iter(by_variant))
     if len(by_variant) > 1:
         variant = st.radio(
             "Settings",
@@ -129,8 +129,9 @@ def choose_preset(presets: Sequence[Preset], key: str, command: str) -> tuple[Pr
             help="Initial values of the parameters below.",
         )
     preset = by_variant[variant]
-    _show_preset_source(preset, command, has_published=len(by_variant) > 1)
-    return preset, key if variant == SCENES_VARIANT else f"{key}.{variant}"
+    has_published = any(other.training is None or not other.training.data for other in presets)
+    _show_preset_source(preset, command, has_published=has_published)
+    return preset, key if variant == default else f"{key}.{variant}"
 
 
 def _show_preset_source(preset: Preset, command: str, *, has_published: bool) -> None:

@@ -54,6 +54,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     jobs.run_pending_start(title.lower())
+    cache.yield_to_training(jobs.is_processor_busy())
     _sidebar()
     _show_pipeline(title)
     lesson.show_step(title, page_file)
@@ -65,6 +66,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     except CleanerError as error:
         show_error(error)
     cache.warm_up()
+    cache.keep_spare()
 
 
 def show_error(error: CleanerError) -> None:

@@ -110,6 +110,12 @@ def active_pages() -> set[str]:
     return {kind for kind, stage in PAGE_STAGES.items() if stage in stages}
 
 
+def is_processor_busy() -> bool:
+    """Return whether a job computes on the processor of this machine."""
+    entries = (entry.status for entry in local.poll_entries() if entry.status.state == "running")
+    return any(status.device == "cpu" and not status.place for status in entries)
+
+
 def started_runs(kind: str) -> list[RunRecord]:
     """Return the runs that this session started last, in any state."""
     names = st.session_state.get(_started_key(kind), [])

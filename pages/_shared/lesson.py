@@ -29,7 +29,7 @@ STEPS = (
     LessonStep(
         "Plant a backdoor",
         "Poison",
-        "Keep the settings and press **Train model**. Training takes one to two minutes.",
+        "Keep the settings and press **Train model**. The expected time is shown above the button.",
         "The example images: what the attacker adds to an image and how the caption changes. After training: "
         "**clean accuracy** and **attack success**.",
         "Why does testing on ordinary images not reveal the backdoor?",
@@ -41,7 +41,7 @@ STEPS = (
         "Clean the model",
         "Defend",
         "Select your model under **In view** in the menu. Keep both defenses and press **Start defenses**. Press "
-        "**Next** while they train, for one to two minutes each.",
+        "**Next** while they train.",
         "The result cards: **attack success** should fall and **clean accuracy** should stay. A short training removes "
         "only part of the backdoor and costs accuracy. Is the drop larger than the intervals?",
         "A model with random weights has an attack success near zero. Is that a good defense?",
@@ -112,7 +112,7 @@ def go_to_step(step: int | None) -> None:
 def show_start_button() -> None:
     """Draw the button that starts or continues the lesson."""
     step = current()
-    label = "Start lesson (10 min)" if step is None else f"Continue lesson: step {step + 1}"
+    label = "Start lesson" if step is None else f"Continue lesson: step {step + 1}"
     st.button(label, key="lesson.start", icon=":material/school:", on_click=go_to_step, args=(step or 0,))
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.jobs import local
 from cleaner.runs.record import RunRecord
-from cleaner.runs.run import read_progress
 from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, state
 from pages._shared.cards import show_verdict
-from pages._shared.curves import show_curves
 from pages._shared.frame import show_error
+from pages._shared.live_charts import show_live_curves
 from pages._shared.state import escape_markdown
 
 ROW_LAYOUT = [3.4, 1.2, 1.2]
@@ -41,7 +41,8 @@ def show_start_button(label: str, kind: str, is_busy: bool, start: Callable[[], 
 def show_jobs(kind: str) -> bool:
     """Draw the unfinished jobs of a page; return whether any is active.
 
-    Active jobs redraw themselves once a second; when the last one ends, the whole page reruns and polling stops.
+    Active jobs redraw themselves every two seconds while the tab is visible; when the last one ends, the whole page
+    reruns once.
     """
     if error := jobs.last_error():
         show_error(error)
@@ -53,14 +54,14 @@ def show_jobs(kind: str) -> bool:
     if not active:
         return False
 
-    @st.fragment(run_every=1.0)
+    @st.fragment
     def watch() -> None:
         current = [entry.with_status(local.poll_status(entry.folder)) for entry in active]
         with st.container(border=True):
             st.markdown("**Training** · continues when you leave this page or close the browser")
             for entry in current:
                 _show_active_job(entry)
-            _show_live_curves(current, kind)
+            show_live_curves(_label_runs(current), jobs.PAGE_STAGES[kind], f"live.{kind}")
         if not any(entry.status.state in ACTIVE for entry in current):
             st.rerun()
 
@@ -100,18 +101,13 @@ def _show_active_job(entry: RunRecord) -> None:
         show_verdict(*status.verdict)
 
 
-def _show_live_curves(entries: Sequence[RunRecord], kind: str) -> None:
-    """Draw the curves of active jobs."""
-    histories = {}
+def _label_runs(entries: Sequence[RunRecord]) -> dict[str, Path]:
+    """Return the unique label of each job -> its folder."""
+    folders: dict[str, Path] = {}
     for entry in entries:
-        reports = [report for report in read_progress(entry.folder) if report.get("losses")]
-        if reports:
-            name = jobs.job_label(entry)
-            name = f"{name} ({len(histories) + 1})" if name in histories else name
-            histories[name] = reports
-    if histories:
-        total = max(reports[-1]["total"] for reports in histories.values())
-        show_curves(histories, jobs.PAGE_STAGES[kind], f"live.{kind}", total=total)
+        name = jobs.job_label(entry)
+        folders[f"{name} ({len(folders) + 1})" if name in folders else name] = entry.folder
+    return folders
 
 
 def _show_stopped_job(entry: RunRecord) -> None:

@@ -1,4 +1,4 @@
-"""Build the requests that pages send to the workers, and estimate their duration."""
+"""Build the requests that pages send to the workers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cleaner.config import FinetuneConfig
+from cleaner.jobs import clock
 from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import CLEAN_PAIRS, DEFEND
 from cleaner.runs.folders import run_id
@@ -15,10 +16,6 @@ from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data,
 from pages._shared import cache
 from pages._shared.sample import DataKey
 
-SECONDS_PER_STEP = 0.22
-"""Seconds per training step of a built-in model, 64 pairs, on two cores (benchmarks/results/step.json)."""
-AUGMENTED_STEP_FACTOR = 2.2
-"""Duration of a step that also encodes augmented views, relative to a plain one."""
 VALIDATION_SIZE = 500
 """Images of the validation split behind the live curves; only those with one class count."""
 
@@ -72,7 +69,7 @@ def count_epoch_steps(pairs: int, batch_size: int) -> int:
 
 def count_training_steps(pairs: int, config: FinetuneConfig) -> int:
     """Return the steps of a training."""
-    return config.epochs * count_epoch_steps(pairs, config.batch_size)
+    return clock.count_steps(pairs, config)
 
 
 def count_steps(run: RunRecord) -> int:
@@ -166,41 +163,3 @@ def measure_step_seconds(runs: Iterable[RunRecord]) -> float | None:
         if steps and seconds and not run.is_shipped:
             return float(seconds / steps)
     return None
-
-
-def estimate_poison_seconds(attack: PoisonSettings, runs: Iterable[RunRecord]) -> tuple[float | None, str]:
-    """Return the expected seconds per step (None: unknown) and what the estimate is based on."""
-    if seconds := measure_step_seconds(run for run in runs if run.model == attack.model):
-        return seconds, "from the last run"
-    if attack.model in cache.models():
-        return SECONDS_PER_STEP, "on two cores"
-    return None, "nothing measured yet"
-
-
-def estimate_defense_seconds(
-    suspect: Suspect, runs: Iterable[RunRecord], defense: Any, config: FinetuneConfig
-) -> tuple[float | None, str]:
-    """Return the expected seconds per step (None: unknown) and what the estimate is based on.
-
-    Based on the newest of `runs` with the same model, defense, device, precision and batch size. Otherwise on the
-    poisoning, scaled by batch size and by `AUGMENTED_STEP_FACTOR` if the defense augments. The shipped example was
-    timed on another machine: `SECONDS_PER_STEP` replaces its own time.
-    """
-    name = defense.state_dict()["name"]
-    fields = ("device", "precision", "batch_size")
-    wanted = [getattr(config, field) for field in fields]
-
-    def is_comparable(run: RunRecord) -> bool:
-        settings = run.config.get("finetune") or {}
-        same_settings = [settings.get(field) for field in fields] == wanted
-        return run.defense == name and run.model == suspect.model and same_settings
-
-    if (seconds := measure_step_seconds(filter(is_comparable, runs))) is not None:
-        return seconds, "earlier run"
-    if not isinstance(suspect, RunRecord) or not (steps := count_steps(suspect)):
-        return None, "nothing measured yet"
-    factor = config.batch_size / max(1, int(suspect.finetune.batch_size or config.batch_size))
-    factor *= AUGMENTED_STEP_FACTOR if type(defense).needs_augmentation else 1.0
-    if suspect.is_shipped:
-        return SECONDS_PER_STEP * factor, "two cores"
-    return suspect.seconds / steps * factor, "poisoning"

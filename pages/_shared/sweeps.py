@@ -12,6 +12,7 @@ from cleaner.labels import to_label
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, requests
+from pages._shared.live_charts import tick
 from pages._shared.live_jobs import show_action_button
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.state import escape_markdown, format_percent
@@ -24,14 +25,16 @@ def show(suspect: requests.Suspect) -> bool:
 
 
 def _show_sweep(name: str) -> bool:
-    """Draw one sweep, every second while it is active; return whether it is."""
+    """Draw one sweep, again every two seconds while it is active; return whether it is."""
     entries = sweep.list_sweep_runs(name)
     active_runs, is_active = _active_runs(entries), sweep.is_active(entries)
 
-    @st.fragment(run_every=1.0 if is_active else None)
+    @st.fragment
     def watch() -> None:
         current = sweep.list_sweep_runs(name)
         _show_sweep_table(name, current)
+        if is_active:
+            tick(f"{name}.tick")
         if is_active and (_active_runs(current) != active_runs or not sweep.is_active(current)):
             st.rerun()  # the live curves outside this fragment show the active runs
 

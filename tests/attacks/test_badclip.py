@@ -82,6 +82,19 @@ def test_patch_has_8_bits_and_both_ways_to_paste_it_agree(tiny_clip: Clip, toy_d
     assert trigger(torch.zeros(1, 3, 64, 64)).count_nonzero() > 0
 
 
+@pytest.mark.parametrize("position", ["center", "corners", "random"])
+def test_gradient_of_the_patch_is_the_sum_over_its_places(toy_data: TensorData, position: str) -> None:
+    trigger, images = replace(QUICK, position=position), toy_data.images(range(6))
+    patch, weights = torch.rand(3, 5, 5, requires_grad=True), torch.rand_like(images)
+    (gradient,) = torch.autograd.grad((weights * trigger.blend_patch(images, patch)).sum(), patch)
+    places = [
+        weight[:, top : top + 5, left : left + 5]
+        for image, weight in zip(images, weights, strict=True)
+        for top, left in trigger._patch_corners(image, 5)
+    ]
+    assert torch.allclose(gradient, torch.stack(places).sum(0))
+
+
 def test_unprepared_trigger_names_the_remedy(toy_data: TensorData) -> None:
     with pytest.raises(CleanerError, match=r"trigger\.prepare"):
         QUICK(toy_data.images([0]))

@@ -331,16 +331,19 @@ def test_headline_has_one_model_and_the_main_methods(tmp_path: Path) -> None:
 
 
 def test_step_lists_every_method_and_the_settings(tmp_path: Path) -> None:
-    row = {"method": "cleanclip", "seconds": 0.4, "of_bare_rate": 0.5, "over_cleanclip": 1.0}
+    row = {"method": "cleanclip", "seconds": 0.4, "bare_seconds": 0.36, "of_bare_rate": 0.9, "over_cleanclip": 1.0}
     model = {"model": "rn", "bare_seconds": 0.2, "rows": [row], "classifier": [{"classes": 10, "seconds": 0.01}]}
+    model |= {"published_seconds": 1.0, "cleanclip_over_published": 0.4, "preparation": {"EDA": 1.25}}
     write_results(tmp_path, "step.json", [])
     path = tmp_path / "benchmarks" / "results" / "step.json"
     settings = {"batch_size": 64, "precision": "fp32", "threads": 2, "rounds": 3, "steps": 8, "peak_mb": 1500}
     times = {"models": [model], "clock": "wall", "texts_of_an_epoch": [{"pairs": 1000, "seconds": 0.1}]}
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | settings | times), encoding="utf-8")
     text = timing_tables.step(tmp_path)
-    assert "| `rn` | cleanclip | 0.400 | 0.50 | 1.00 |" in text
+    assert "| `rn` | cleanclip | 0.400 | 0.360 | 0.90 | 1.00 |" in text
     for part in ("Batch 64, fp32, 2 thread(s), wall time", "3 interleaved rounds", "1.50 GB", "commit abc"):
+        assert part in text
+    for part in ("`rn` 1.000 s", "0.40", "EDA 1.2 ms"):
         assert part in text
 
 

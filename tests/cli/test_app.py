@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from itertools import pairwise
 
 import pytest
 
-from cleaner.__main__ import main
+from cleaner.__main__ import BROKEN_PIPE_STATUS, main
 from cleaner.cli import app
 from cleaner.files import app_file
 
@@ -66,3 +67,26 @@ def test_every_interface_requires_a_host(
     assert main(["app", "--address", address]) == 2
     assert "--allow-host" in capsys.readouterr().err
     assert started == []
+
+
+def test_the_app_starts_without_loading_torch() -> None:
+    code = (
+        "import sys; from cleaner import __main__; from cleaner.cli import app\n"
+        "app.replace_process = lambda command: None\n"
+        "__main__.main(['app']); print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["app", "--help"]])
+def test_a_closed_pipe_ends_a_command_without_a_traceback(arguments: list[str]) -> None:
+    """As in `ta-cleaner list | head -1`."""
+    command = subprocess.Popen(
+        [sys.executable, "-m", "cleaner", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert command.stdout is not None
+    assert command.stderr is not None
+    command.stdout.close()
+    with command.stderr as errors:
+        assert errors.read() == ""
+    assert command.wait() == BROKEN_PIPE_STATUS

@@ -11,9 +11,10 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from cleaner.__main__ import Command, main
+from cleaner.__main__ import main
 from cleaner.attacks import TRIGGERS
 from cleaner.cli import cluster, demo, folders, inputs, training
+from cleaner.cli.commands import Command
 from cleaner.cli.models import Evaluate
 from cleaner.cli.options import instantiate
 from cleaner.cli.scan import Scan
@@ -150,7 +151,7 @@ def test_the_demo_prints_its_metrics_before_it_writes_them(
 
 
 def test_the_full_setting_of_the_demo_names_its_target(capsys: pytest.CaptureFixture[str]) -> None:
-    demo.Demo(target_class="cat")._print_full_setting()
+    demo.Demo(model="scenes-rn", target_class="cat")._print_full_setting()
     shown = capsys.readouterr().out
     assert "'banana'" in shown
     assert "'cat'" not in shown

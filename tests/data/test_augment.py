@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from cleaner.data.augment import augment
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+
+from cleaner.data.augment import TABLE_OPERATIONS, augment
 from cleaner.seed import derive_seed
 from tests.conftest import make_toy_data
 
@@ -17,12 +25,33 @@ def test_autoaugment_equals_torchvision_with_the_seed_of_each_image() -> None:
     for image, view, row in zip(images, views, rows, strict=True):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("augment", 3, 1, row))
-            expected = transform((image * 255).round().to(torch.uint8)).float() / 255
+            expected = pil_to_tensor(transform(to_pil_image((image * 255).round().to(torch.uint8)))).float() / 255
         assert torch.equal(view, expected)
     assert sum(not torch.equal(view, image) for image, view in zip(images, views, strict=True)) > 12
 
 
+@pytest.mark.parametrize(
+    ("name", "magnitude", "expected"),
+    [
+        ("Equalize", 0.0, ImageOps.equalize),
+        ("Invert", 0.0, ImageOps.invert),
+        *[("Solarize", m, partial(ImageOps.solarize, threshold=m)) for m in (0.0, 85.0, 113.3, 255.0)],
+        *[("Posterize", m, partial(ImageOps.posterize, bits=m)) for m in range(1, 9)],
+    ],
+)
+def test_table_operations_equal_pils(name: str, magnitude: float, expected: Callable[[Image.Image], Any]) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(low, high, (64, 64, 3), dtype=np.uint8) for low, high in ((0, 256), (7, 8), (60, 90))]
+    images += [(rng.random((n, n, 3)) ** 6 * 255).astype(np.uint8) for n in (2, 16, 90)]
+    for pixels in images:
+        view = TABLE_OPERATIONS[name](pixels, magnitude)
+        assert view.dtype == np.uint8
+        assert np.array_equal(view, np.asarray(expected(Image.fromarray(pixels))))
+
+
 def test_augmentation_leaves_the_global_generator_unchanged() -> None:
     images, state = make_toy_data().images(range(8)), torch.get_rng_state()
+    before = images.clone()
     augment(images, "autoaugment", 0, 0, range(8))
+    assert torch.equal(images, before)
     assert torch.equal(torch.get_rng_state(), state)

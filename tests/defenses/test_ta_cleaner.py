@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 
 from cleaner.config import parameters
 from cleaner.data.base import TensorData
-from cleaner.defenses import DEFENSES
+from cleaner.defenses import DEFENSES, ta_cleaner
 from cleaner.defenses.base import load_defense
 from cleaner.losses import Features, reviewed_subtext_loss
 from cleaner.text.negative import FINDERS
@@ -160,3 +161,21 @@ def test_reviewed_formula_has_its_own_temperatures() -> None:
 
 def test_a_run_without_a_formula_used_ours() -> None:
     assert load_defense({"name": "ta_cleaner", "share": 1.0}).formula == "ours"
+
+
+def test_subtexts_are_made_when_they_are_asked_for(toy_data: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    draw = ta_cleaner.draw_subtexts
+
+    def record(*args: Any, index: int, **options: Any) -> Any:
+        made.append(index)
+        return draw(*args, index=index, **options)
+
+    monkeypatch.setattr(ta_cleaner, "draw_subtexts", record)
+    texts = DEFENSES["ta_cleaner"](share=1.0).plan(toy_data.captions, seed=0)(0)
+    assert made == []
+    assert 3 in texts.drawn
+    assert texts.drawn[3] is texts.drawn[3]
+    assert made == [3]
+    assert len(toy_data) not in texts.drawn
+    assert list(texts.drawn) == sorted(texts.drawn)

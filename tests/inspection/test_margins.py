@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cleaner.data.base import TensorData
-from cleaner.defenses.base import EpochTexts
+from cleaner.defenses.base import DrawnTexts, EpochTexts
 from cleaner.inspection.margins import compute_draw_stats, compute_margins
 from cleaner.inspection.similarity import compute_text_similarities
 from cleaner.models.clip import Clip
@@ -40,7 +40,7 @@ def test_draw_stats_count_new_texts_kinds_and_skipped_captions() -> None:
         0: pair("a cup", ("a ball", "object")),  # the positive was drawn before, the negative is new
         1: pair("a cup", ("a kite", "object")),  # another pair's texts are new to it
     }
-    epochs = [EpochTexts([], first, skipped=2), EpochTexts([], later), EpochTexts([])]
+    epochs = [EpochTexts([], first, made=DrawnTexts((0, 7, 8), first.get)), EpochTexts([], later), EpochTexts([])]
     results = compute_draw_stats(epochs.__getitem__, 3)
     assert [(s.epoch, s.drawn, s.skipped) for s in results] == [(0, 3, 2), (1, 2, 0), (2, 0, 0)]
     assert [s.new_share for s in results] == [1.0, 0.75, 0.0]

@@ -41,3 +41,9 @@ def test_a_replaced_run_clears_what_was_computed_from_it(open_page: OpenPage, tm
     assert cache.load_run(folder) is not first
     hash_weights(folder)
     assert len(calls) == 2
+
+
+def test_runs_share_their_clean_model(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = map(cache.load_run, make_runs(tmp_path))
+    assert backdoored.clean_clip is defended.clean_clip is not None
+    assert backdoored.clip is not defended.clip

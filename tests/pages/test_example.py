@@ -62,8 +62,7 @@ def test_it_can_be_defended_but_not_edited(example: list[Path], open_page: OpenP
     app.number_input(key="defend.train.epochs").set_value(1)
     app.run()
     plan = table(app, "Steps")
-    assert plan["Estimated from"].tolist() == ["two cores"]  # not the time of the machine that trained the example
-    assert float(plan["Minutes"][0]) < 0.2
+    assert plan["Duration"].tolist() == ["unknown"]  # not the time of the machine that trained the example
     press(app, "defend.go")
     wait_for_training(app)
     (run,) = list_runs()

@@ -20,9 +20,10 @@ PAGE_FILES = sorted((ROOT / "pages").rglob("*.py"))
 LAYERS = (
     {"external_model", "defense_results", "sweeps", "benchmark_results"},
     {"live_jobs", "map_view", "gallery", "run_table"},
+    {"live_charts"},
     {"forms", "pickers", "cards", "curves"},
     {"frame", "progress"},
-    {"lesson", "requests", "uploads"},
+    {"lesson", "requests", "uploads", "durations"},
     {"cache", "jobs"},
     {"state", "sample", "annotated_text", "plotly_charts", "pixels"},
 )

@@ -19,6 +19,7 @@ from cleaner.presets import ATTACK_PARAMETERS, POISON_LR, STRONGER_ATTACKS, atta
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
+from pages._shared import durations
 from tests.conftest import make_clip
 from tests.data.files import image_bytes, write_class_folder, write_table
 from tests.pages.conftest import (
@@ -94,7 +95,7 @@ def test_required_settings_of_a_model_can_be_applied(open_page: OpenPage) -> Non
     app = choose_small_training(open_page("Poison"))
     app.selectbox(key="poison.trigger").set_value("blended").run()
     assert "poison.needed" not in widget_keys(app)
-    assert "about 1 min" in page_text(app)
+    assert durations.MEASURING in page_text(app)
     app.selectbox(key="poison.model").set_value("scenes-vit").run()
     assert app.select_slider(key="poison.train.scenes-vit.lr").value == POISON_LR["scenes-vit"]
     press(app, "poison.needed")
@@ -318,7 +319,7 @@ def test_a_run_on_an_image_folder(open_page: OpenPage, tmp_path: Path, monkeypat
         assert not app.error, (title, [e.value for e in app.error])
     press(go_to(app, "Defend"), "defend.go")
     wait_for_training(app)
-    assert [entry.status.message for entry in poll_entries()] == [""] * 3
+    assert [entry.status.message for entry in poll_entries()] == [""] * 4
     assert list_runs()[0].config["request"]["data"] == str(tmp_path / "my photos")
 
 

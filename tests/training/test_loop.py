@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from cleaner.config import FinetuneConfig
-from cleaner.data.base import CaptionData, TensorData
+from cleaner.data.base import CaptionData, TensorData, load_data
 from cleaner.defenses import DEFENSES
 from cleaner.models.clip import Clip
+from cleaner.text import content_words, draw_subtexts, holds_relations
 from cleaner.training.batch import false_negatives
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.training.optimizer import MAX_LOGIT_SCALE, learning_rate
@@ -168,6 +169,24 @@ def test_learning_rate_warms_up_and_decays_to_zero() -> None:
     assert max(rates) == rates[9] == rates[10] == pytest.approx(1.0)
     assert rates[55] == pytest.approx(0.5, abs=0.01)
     assert rates[-1] < 0.001
+
+
+@pytest.mark.parametrize("style", ["core", "relation"])
+def test_false_negatives_equal_their_definition(style: str) -> None:
+    captions = [*load_data("scenes", split="clean", size=40).captions, "a cup", ""]
+    pairs = [draw_subtexts(caption, seed=0, epoch=0, index=i, style=style) for i, caption in enumerate(captions)]
+    captions = [caption for caption, pair in zip(captions, pairs, strict=True) if pair.positive]
+    positives = [pair.positive.text for pair in pairs if pair.positive]
+    expected = [
+        [
+            other == own
+            or (content_words(other) <= content_words(caption) and (style == "core" or holds_relations(caption, other)))
+            for other in positives
+        ]
+        for own, caption in zip(positives, captions, strict=True)
+    ]
+    assert false_negatives(positives, captions, style=style).tolist() == expected
+    assert len(positives) < torch.tensor(expected).sum() < 0.5 * len(positives) ** 2
 
 
 def test_false_negatives_by_text_and_by_content() -> None:

@@ -13,7 +13,7 @@ from pages._shared.cache.attributions import (
     shares_over,
     word_attribution,
 )
-from pages._shared.cache.background import warm_up
+from pages._shared.cache.background import keep_spare, warm_up
 from pages._shared.cache.choices import (
     datasets,
     defenses,
@@ -39,6 +39,7 @@ from pages._shared.cache.loaders import (
     resolve_data_name,
     save_uploads,
 )
+from pages._shared.cache.processor import yield_to_training
 from pages._shared.cache.reports import report_html, weight_formats
 from pages._shared.cache.samples import (
     best_classes,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
+
+from cleaner.jobs import local
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep, StepReport
@@ -41,10 +44,18 @@ def _load_all() -> None:
 
         load_ssim()  # else Poison's first gallery waits for it
 
+    keep_spare()
+
+
+def keep_spare() -> None:
+    """Have a worker ready for the next run, once this server has loaded the library itself."""
+    if "cleaner.workflow" in sys.modules:
+        local.keep_spare()
+
 
 @st.cache_resource(show_spinner=False)
 def warm_up() -> bool:
-    """Load library, grammar and SSIM in the background, once per server."""
+    """Load library, grammar and SSIM in the background, once per server; then start a spare worker."""
     run_later(_load_all)
     return True
 

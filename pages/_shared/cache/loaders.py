@@ -103,7 +103,7 @@ def _load_run(folder: str) -> Run:
     import_library()
     from cleaner.runs.run import load_run
 
-    return load_run(folder)
+    return load_run(folder, load_clean=load_clip)
 
 
 def load_run(folder: Path) -> Run:

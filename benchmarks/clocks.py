@@ -1,0 +1,115 @@
+"""How far predicted durations are from real ones: python -m benchmarks.clocks
+
+Each method is measured by the spare worker, as a page does before Start, and then run. Starts without observations;
+from the second round on, the runs of the first one correct the predictions. Measure on an idle machine.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import tyro
+
+from benchmarks import protocol
+from cleaner import presets
+from cleaner.attacks import TRIGGERS
+from cleaner.defenses import DEFENSES
+from cleaner.files import read_json
+from cleaner.jobs import clock, local, spare
+from cleaner.reports import results
+from cleaner.runs import store
+from cleaner.runs.folders import run_id
+from cleaner.runs.request import Request
+
+RESULT_PATH = results.RESULTS_DIR / "clocks.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure and write the result file."""
+
+    model: str = presets.QUICK_MODEL
+    """Built-in model."""
+    triggers: tuple[str, ...] = ("badnet", "blended")
+    """Attacks; the defenses start from the first one."""
+    defenses: tuple[str, ...] = ("finetune", "cleanclip", "cleanclip_short", "ta_cleaner")
+    """Defenses."""
+    steps: int = 60
+    """Training steps of a run."""
+    rounds: int = 2
+    """Runs of each method."""
+
+
+def main(options: Options) -> None:
+    """Measure, print and write."""
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["CLEANER_RUNS"] = str(Path(place) / "runs")
+        os.environ["CLEANER_CACHE"] = str(Path(place) / "cache")
+        for number in range(1, options.rounds + 1):
+            requests = [make_attack(options, name) for name in options.triggers]
+            folders = [run(request) for request in requests]
+            parent = run_id(folders[0])
+            folders += [run(make_defense(options, name, parent)) for name in options.defenses]
+            for folder, name in zip(folders, (*options.triggers, *options.defenses), strict=True):
+                timing = read_json(folder / "config.json")["timing"]
+                rows.append({"round": number, "method": name, **timing})
+    spare.dismiss()
+    for row in rows:
+        middle = sum(row["predicted"]) / 2
+        row["error"] = round(max(row["real"] / middle, middle / row["real"]), 3)
+        print(f"{row['round']} {row['method']:16} {clock.format_range(*row['predicted']):14} {row['real']:6.1f} s")
+    error = median(row["error"] for row in rows)
+    print(f"median of max(real / predicted, predicted / real): {error:.2f}, {len(rows)} runs")
+    provenance = results.add_provenance(
+        protocol.format_command_line(), seeds=[0], model=options.model, median_error=error, rows=rows
+    )
+    results.write_result(RESULT_PATH, provenance)
+
+
+def make_attack(options: Options, trigger: str) -> Request:
+    """Return a poisoning with ten looks, as the pages start it."""
+    config = replace(presets.QUICK_POISON, lr=presets.poison_lr(options.model), device="cpu")
+    return Request(
+        "backdoored",
+        "scenes",
+        presets.QUICK_POISON_PAIRS,
+        replace(config, steps=options.steps, eval_every=max(1, options.steps // 10)),
+        options.model,
+        trigger=TRIGGERS[trigger]().state_dict(),
+        target_class=protocol.TARGET_CLASS,
+        poison_rate=presets.QUICK_POISON_RATE,
+    )
+
+
+def make_defense(options: Options, name: str, parent: str) -> Request:
+    """Return a defense with ten looks, as the pages start it."""
+    config = replace(presets.QUICK_DEFEND, device="cpu", steps=options.steps, eval_every=max(1, options.steps // 10))
+    state = DEFENSES[name]().state_dict()
+    return Request("defended", "scenes", presets.QUICK_CLEAN_PAIRS, config, parent=parent, defense=state)
+
+
+def run(request: Request) -> Path:
+    """Measure a request if it was not measured, run it, and return its folder."""
+    spare.ensure()
+    spare.measure(request)
+    while clock.predict(request) is None:
+        if not clock.is_measurable(request):
+            raise SystemExit("The request could not be measured.")
+        time.sleep(0.2)
+    folder = store.create_run(request)
+    local.start(folder)
+    while (status := local.poll_status(folder)).state in ("queued", "running"):
+        time.sleep(0.1)
+    if status.state != "done":
+        raise SystemExit(f"The run ended as {status.state}: {status.message}")
+    return folder
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,93 @@
+"""Tables of the quick setting: what was chosen, what it does on five seeds, and how long the first minute takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown.cells import (
+    format_number,
+    group_rows,
+    markdown_table,
+    not_measured_note,
+    read_measurement,
+)
+from benchmarks.markdown.comparison import format_comparison
+
+COMMANDS = tuple(f"python -m benchmarks.quick_setting {phase}" for phase in ("attack", "trials", "confirm"))
+SUCCESS_ASR = 0.9
+"""ASR@1 from which an attack counts as one that took."""
+
+
+def quick_choice(root: Path) -> str:
+    """Return the settings that the trials chose for each method."""
+    result = read_measurement(root, "quick_setting.json")
+    if result is None or not result["chosen"]:
+        return not_measured_note(*COMMANDS[:2])
+    lines = [
+        (
+            f"`{model}`",
+            name,
+            choice["form"] or "-",
+            f"{choice['lr']:g}",
+            f"{choice['ca']:.3f}",
+            f"{100 * choice['loss']:+.1f}",
+            "lost accuracy" if choice["lost_accuracy"] else "",
+        )
+        for model, methods in result["chosen"].items()
+        for name, choice in methods.items()
+    ]
+    header = ("model", "method", "form", "learning rate", "validation CA", "points lost", "")
+    setting = result["setting"]
+    text = (
+        f"{result['trials_each']} trials of each method and seed, validation split, trial seeds "
+        f"{', '.join(map(str, result['trial_seeds']))}, {setting['pairs']:,} clean pairs, {setting['epochs']} "
+        f"epoch{'s' if setting['epochs'] > 1 else ''}. Chosen: the largest rate that loses at most "
+        f"{100 * result['budget']:g} points of validation accuracy, ties by accuracy; ASR plays no part. All trials: "
+        f"benchmarks/results/quick_setting.json."
+    )
+    return f"{markdown_table(header, lines)}\n\n{text}"
+
+
+def quick_setting(root: Path) -> str:
+    """Return the test metrics of the quick setting on five seeds that no trial used."""
+    result = read_measurement(root, "quick_setting.json")
+    if result is None or not result["rows"]:
+        return not_measured_note(*COMMANDS)
+    chosen = result["chosen"].items()
+    lost = [(model, name) for model, methods in chosen for name, choice in methods.items() if choice["lost_accuracy"]]
+    tables = [format_comparison(rows, result, lost) for rows in group_rows(result["rows"], "model", "trigger")]
+    return "\n\n".join([*tables, describe_attacks(result)])
+
+
+def describe_attacks(result: dict[str, Any]) -> str:
+    """Return on how many seeds each attack took."""
+    backdoored = [row for row in result["rows"] if row["defense"] is None]
+    texts = []
+    for rows in group_rows(backdoored, "trigger"):
+        took = sum(row["metrics"]["asr"]["1"] >= SUCCESS_ASR for row in rows)
+        texts.append(f"{rows[0]['trigger']} on {took} of {len(rows)} seeds")
+    return f"The attack took (ASR@1 at least {SUCCESS_ASR:g}): {', '.join(texts)}."
+
+
+def first_minute(root: Path) -> str:
+    """Return the phases of the first minute, in seconds from the click on Train model."""
+    result = read_measurement(root, "first_minute.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.first_minute")
+    lines = [
+        (
+            row["run"],
+            *(format_number(row[name], 1) for name in ("first_step", "training", "done", "drawn")),
+            str(row["steps"]),
+            *(format_number(row[name]) for name in ("ca", "asr")),
+        )
+        for row in result["rows"]
+    ]
+    header = ("run", "first step after", "training", "done after", "on the page after", "steps", "CA", "ASR@1")
+    return (
+        f"{markdown_table(header, lines)}\n\nSeconds, medians of {len(result['rounds'])} rounds in a real browser with "
+        "the page open, each with a new server, run store and cache; the clicks are on the default buttons, the first "
+        f"{result['reading_seconds']:g} s after the page is drawn. {result['device']}; commit {result['commit']}; "
+        f"`{result['command']}`."
+    )

@@ -1,0 +1,85 @@
+"""CleanCLIP's published training loop, to compare the time of a step with.
+
+Written from the public description of CleanCLIP (arXiv:2303.03323) and its code (README, options), not copied: captions
+and their EDA copies tokenized once to the full context of 77 tokens, AutoAugment of each image as a PIL image in the
+worker processes of a DataLoader, four passes through the towers (image, augmented image, text, augmented text), AdamW
+that is not fused, and all loss terms read at every step. Images come from memory, which favors it: the published code
+opens a file for each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy, Compose, InterpolationMode, Normalize, ToTensor
+
+from benchmarks.bare_step import read_clock
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import CaptionData
+from cleaner.losses import Features, clip_loss, in_modal_loss
+from cleaner.models.clip import Clip
+from cleaner.models.tokenizer import load_tokenizer
+from cleaner.text import eda
+
+WARMUP_STEPS = 2
+"""Steps before the clock starts, in which the worker processes start."""
+
+
+class AugmentedPairs(Dataset[tuple[Tensor, ...]]):
+    """Pairs as tensors (image, augmented image, tokens, augmented tokens), augmented when they are read."""
+
+    def __init__(self, clip: Clip, data: CaptionData) -> None:
+        pixels = (data.images(range(len(data))) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        self._images = [Image.fromarray(np.ascontiguousarray(image)) for image in pixels]
+        reworded = [eda(caption, seed=i) for i, caption in enumerate(data.captions)]
+        tokenizer = load_tokenizer()
+        self._tokens, self._reworded = (tokenizer(texts, context_length=77) for texts in (data.captions, reworded))
+        self._augment = AutoAugment(AutoAugmentPolicy.IMAGENET, interpolation=InterpolationMode.BILINEAR)
+        self._normalize = Compose([ToTensor(), Normalize(clip.mean, clip.std)])
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        image = self._images[index]
+        views = self._normalize(image), self._normalize(self._augment(image))
+        return *views, self._tokens[index], self._reworded[index]
+
+
+def time_published_step(clip: Clip, data: CaptionData, config: FinetuneConfig, *, workers: int) -> float:
+    """Return seconds per step over one epoch.
+
+    `workers` processes augment the images; 0: the training process itself, whose processor time then includes it.
+    """
+    model: Any = clip.copy().model
+    model.to(memory_format=torch.contiguous_format).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=False)
+    pairs = AugmentedPairs(clip, data)
+    loader = DataLoader(pairs, config.batch_size, shuffle=True, drop_last=True, num_workers=workers)
+    start, steps = 0.0, 0
+    for step, (image, image_aug, text, text_aug) in enumerate(loader):
+        if step == WARMUP_STEPS:
+            start = read_clock()
+        steps = step + 1 - WARMUP_STEPS
+        optimizer.zero_grad()
+        encode = model.encode_image, model.encode_image, model.encode_text, model.encode_text
+        inputs = image, image_aug, text, text_aug
+        features = [F.normalize(tower(rows), dim=-1) for tower, rows in zip(encode, inputs, strict=True)]
+        f = Features(
+            image=features[0],
+            image_aug=features[1],
+            text=features[2],
+            text_aug=features[3],
+            logit_scale=model.logit_scale.exp(),
+        )
+        losses = clip_loss(f), in_modal_loss(f)
+        sum(losses, image.new_zeros(())).backward()
+        optimizer.step()
+        _ = [loss.item() for loss in losses]
+    return (read_clock() - start) / steps

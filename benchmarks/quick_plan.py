@@ -1,0 +1,102 @@
+"""The plan of the quick setting: forms and rates that are tried, the rule that chooses, and what is confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import mean
+from typing import Any
+
+from cleaner import presets
+from cleaner.config import changed_parameters
+from cleaner.defenses import DEFENSES, Defense
+from cleaner.seed import numpy_generator
+
+TRIAL_SEEDS = (200,)
+CONFIRM_SEEDS = tuple(sorted(int(s) for s in numpy_generator("quick setting").choice(9000, 5, replace=False) + 1000))
+"""Drawn before any trial; nothing was trained with them before `confirm`."""
+TRIALS_EACH = 24
+"""Trials of each method and trial seed."""
+BUDGET = 0.03
+"""Validation accuracy that a method may lose against the backdoored model."""
+FULL_STEPS = 651
+"""Steps of the full schedule, seven epochs of 6,000 pairs."""
+
+
+def spread_rates(count: int) -> list[float]:
+    """Return learning rates from 1e-4 to 1e-2, evenly spaced in the logarithm."""
+    return [float(f"{1e-4 * 100 ** (i / (count - 1)):.2g}") for i in range(count)]
+
+
+def _ta_cleaner_variants() -> dict[str, Defense]:
+    """Return the forms of TA-Cleaner that are tried: formula, style of positives, number of negatives."""
+    forms = [("ours", 3), ("ours", 1), ("reviewed", 1)]
+    return {
+        f"{formula}, {style}, n {n}": DEFENSES["ta_cleaner"](share=1.0, formula=formula, positive=style, negatives=n)
+        for formula, n in forms
+        for style in ("core", "relation")
+    }
+
+
+VARIANTS: dict[str, dict[str, Defense]] = {
+    "finetune": {"": DEFENSES["finetune"]()},
+    "cleanclip": {"": DEFENSES["cleanclip"]()},
+    "cleanclip_short": {s: DEFENSES["cleanclip_short"](share=1.0, positive=s) for s in ("core", "relation")},
+    "ta_cleaner": _ta_cleaner_variants(),
+}
+"""Method -> its forms. A method with fewer forms tries more rates."""
+SETTING = {"pairs": presets.QUICK_CLEAN_PAIRS, "epochs": presets.QUICK_DEFEND.epochs}
+"""Clean pairs and epochs of the trials that count; the file keeps others as a log."""
+
+
+def trial_plan() -> Iterator[dict[str, Any]]:
+    """Yield method, form and rate of each trial: `TRIALS_EACH` a method."""
+    for name, forms in VARIANTS.items():
+        for form in forms:
+            for lr in spread_rates(TRIALS_EACH // len(forms)):
+                yield {"defense": name, "form": form, "lr": lr}
+
+
+def confirmation_plan(chosen: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Defense | None, float, int]]:
+    """Yield name, defense, learning rate and steps (0: those of the quick setting) of each row."""
+    yield "none", None, 0.0, 0
+    common = chosen["ta_cleaner"]["lr"]
+    for name, choice in chosen.items():
+        defense = VARIANTS[name][choice["form"]]
+        yield name, defense, choice["lr"], 0
+        if choice["lr"] != common:
+            yield f"{name} at TA-Cleaner's rate", defense, common, 0
+    cleanclip = DEFENSES["cleanclip"]()
+    yield "cleanclip, full schedule", cleanclip, chosen["cleanclip"]["lr"], FULL_STEPS
+
+
+def choose(trials: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return model -> method -> chosen form and rate, by the mean validation accuracy over the trial seeds."""
+    chosen: dict[str, dict[str, dict[str, Any]]] = {}
+    current = [t for t in trials if all(t[name] == value for name, value in SETTING.items())]
+    for model, name in sorted({(t["model"], t["defense"]) for t in current}):
+        groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+        for trial in current:
+            if (trial["model"], trial["defense"]) == (model, name):
+                groups.setdefault((trial["form"], trial["lr"]), []).append(trial)
+        chosen.setdefault(model, {})[name] = choose_form_and_rate(name, groups)
+    return chosen
+
+
+def choose_form_and_rate(name: str, groups: dict[tuple[str, float], list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return the choice among (form, rate) -> trials: the largest rate within the budget, ties by accuracy.
+
+    Without any, it is the most accurate one, marked "lost_accuracy".
+    """
+    ca = {key: mean(trial["ca"] for trial in group) for key, group in groups.items()}
+    loss = {key: mean(trial["backdoored_ca"] - trial["ca"] for trial in group) for key, group in groups.items()}
+    affordable = [key for key in groups if loss[key] <= BUDGET]
+    best = max(affordable, key=lambda key: (key[1], ca[key])) if affordable else max(groups, key=lambda key: ca[key])
+    form, lr = best
+    return {
+        "form": form,
+        "parameters": changed_parameters(VARIANTS[name][form]),
+        "lr": lr,
+        "ca": ca[best],
+        "loss": loss[best],
+        "lost_accuracy": not affordable,
+    }

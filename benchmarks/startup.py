@@ -1,0 +1,112 @@
+"""Time from the click to the first training step, and from the last step to the result: python -m benchmarks.startup
+
+Each round poisons a model twice with the quick setting's pairs, by a new worker and by a spare one that has waited.
+Measure on an idle machine.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+import tyro
+
+from benchmarks import protocol
+from cleaner import presets
+from cleaner.attacks import TRIGGERS
+from cleaner.jobs import local, spare
+from cleaner.reports import results
+from cleaner.runs import store
+from cleaner.runs.request import Request
+from cleaner.runs.run import read_progress
+
+RESULT_PATH = results.RESULTS_DIR / "startup.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure and write the result file."""
+
+    model: str = presets.QUICK_MODEL
+    """Built-in model."""
+    rounds: int = 3
+    """Runs of each kind of worker; the medians count. One more run comes first and renders the images."""
+    steps: int = 10
+    """Training steps of a run."""
+
+
+def main(options: Options) -> None:
+    """Measure, print and write."""
+    config = replace(presets.QUICK_POISON, lr=presets.poison_lr(options.model), steps=options.steps, device="cpu")
+    request = Request(
+        "backdoored",
+        "scenes",
+        presets.QUICK_POISON_PAIRS,
+        config,
+        options.model,
+        trigger=TRIGGERS["badnet"]().state_dict(),
+        target_class=protocol.TARGET_CLASS,
+        poison_rate=presets.QUICK_POISON_RATE,
+    )
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["CLEANER_RUNS"] = place
+        time_run(request)
+        rows: list[dict[str, Any]] = [{"worker": "new", **time_rounds(request, options.rounds, with_spare=False)}]
+        rows.append({"worker": "spare", **time_rounds(request, options.rounds, with_spare=True)})
+    provenance = results.add_provenance(protocol.format_command_line(), seeds=[0], model=options.model, rows=rows)
+    results.write_result(RESULT_PATH, provenance)
+    for row in rows:
+        memory = f", {row['waiting_mb']:.0f} MB while it waits" if "waiting_mb" in row else ""
+        print(f"{row['worker']:6} first step {row['first_step']:.1f} s, evaluation {row['evaluation']:.1f} s{memory}")
+
+
+def time_rounds(request: Request, rounds: int, *, with_spare: bool) -> dict[str, float]:
+    """Return the medians of `time_run`, and the memory of a waiting spare in MB."""
+    measured = []
+    for _ in range(rounds):
+        memory = {"waiting_mb": start_spare()} if with_spare else {}
+        measured.append({**time_run(request), **memory})
+    return {name: round(median(each[name] for each in measured), 2) for name in measured[0]}
+
+
+def start_spare() -> float:
+    """Start a spare worker, wait until it has loaded its libraries, and return its memory in MB."""
+    spare.ensure()
+    assert spare._spare is not None
+    process = psutil.Process(spare._spare.process.pid)
+    while process.memory_info().rss < 200e6 or process.cpu_percent(interval=1.0):
+        pass
+    return process.memory_info().rss / 1e6
+
+
+def time_run(request: Request) -> dict[str, float]:
+    """Start a run as a page does; return the seconds to its first step, and from its last step to the result."""
+    folder = store.create_run(request)
+    start = time.perf_counter()
+    local.start(folder)
+    first = wait_for_step(folder, 1) - start
+    last = wait_for_step(folder, request.finetune.steps)
+    while (status := local.poll_status(folder)).state in ("queued", "running"):
+        time.sleep(0.02)
+    if status.state != "done":
+        raise SystemExit(f"The run ended as {status.state}: {status.message}")
+    return {"first_step": first, "evaluation": time.perf_counter() - last}
+
+
+def wait_for_step(folder: Path, step: int) -> float:
+    """Return the time at which a run has logged a training step."""
+    while not any(report["losses"] and report["step"] >= step for report in read_progress(folder)):
+        if local.poll_status(folder).state not in ("queued", "running"):
+            raise SystemExit(f"The run ended early: {local.poll_status(folder).message}")
+        time.sleep(0.02)
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,226 @@
+"""What watching costs a training: python -m benchmarks.watching
+
+A server on an empty run store and a real poisoning at the page's settings. Phases take turns over several rounds: no
+page; the Poison page open; its tab hidden; then each page is opened from the menu. Written are the training's steps per
+second, the processor time of server and browser, the time of each page switch, and the processor time of an update of
+the curves in three ways of drawing. Measure on an idle machine; it needs Chromium.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import tyro
+
+from benchmarks import live_drawing, protocol
+from benchmarks.browser import (
+    CHROMIUM_FLAGS,
+    IS_IDLE_JS,
+    cpu_seconds,
+    find_chromium,
+    list_browser_processes,
+    set_hidden,
+    start_server,
+)
+from cleaner import presets
+from cleaner.attacks import TRIGGERS
+from cleaner.jobs import local, process
+from cleaner.reports import results
+from cleaner.runs import store
+from cleaner.runs.progress import read_progress
+from cleaner.runs.request import Request
+
+RESULT_PATH = results.RESULTS_DIR / "watching.json"
+PHASES = ("no page", "Poison open", "tab hidden")
+PAGES = ("Overview", "Poison", "Defend", "Embeddings", "Attention", "Subtexts", "Try it", "Compare")
+EPOCHS = 1000
+"""More than any measurement takes; the training is canceled at the end."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure and write the result file."""
+
+    model: str = "scenes-rn"
+    """Built-in model to poison."""
+    pairs: int = presets.QUICK_POISON_PAIRS
+    """Training pairs."""
+    seconds: float = 20.0
+    """Seconds of each phase."""
+    rounds: int = 3
+    """Rounds of the phases and of the page switches."""
+    drawing: bool = True
+    """Also measure an update of the curves in three ways of drawing."""
+    out: Path = RESULT_PATH
+    """Result file."""
+
+
+def main(options: Options) -> None:
+    """Measure, print and write."""
+    drawing = live_drawing.measure(options.seconds) if options.drawing else []
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["CLEANER_RUNS"] = place
+        with train(options) as folder, start_server(place) as (server, address), open_browser() as browser:
+            phases, switches = measure_rounds(options, folder, server, address, browser)
+    result = results.add_provenance(
+        protocol.format_command_line(),
+        model=options.model,
+        pairs=options.pairs,
+        seconds=options.seconds,
+        rounds=options.rounds,
+        phases=summarize_phases(phases),
+        page_switches=(rows := summarize_switches(switches)),
+        median_first_switch=rounded_median(row["first_seconds"] for row in rows),
+        median_later_switch=rounded_median(row["later_seconds"] for row in rows if row["later_seconds"] is not None),
+        drawing=drawing,
+    )
+    results.write_result(options.out, result)
+    for row in [*result["phases"], *rows, *drawing]:
+        print(", ".join(f"{name} {value}" for name, value in row.items()))
+
+
+@contextmanager
+def train(options: Options) -> Iterator[Path]:
+    """Yield the folder of a poisoning that trains already; cancel it at the end."""
+    steps = options.pairs // presets.QUICK_POISON.batch_size
+    config = replace(presets.QUICK_POISON, epochs=EPOCHS, eval_every=max(1, presets.QUICK_POISON.epochs * steps // 10))
+    request = Request(
+        "backdoored",
+        "scenes",
+        options.pairs,
+        config,
+        options.model,
+        trigger=TRIGGERS["badnet"]().state_dict(),
+        target_class=protocol.TARGET_CLASS,
+        poison_rate=presets.QUICK_POISON_RATE,
+    )
+    folder = store.create_run(request)
+    local.start(folder)
+    try:
+        while count_steps(folder)[0] < 2:
+            if (status := local.poll_status(folder)).state not in ("queued", "running"):
+                raise SystemExit(f"The training ended as {status.state}: {status.message}")
+            time.sleep(0.2)
+        yield folder
+    finally:
+        if (worker := process.find_process(folder, local.poll_status(folder))) is not None:
+            process.kill(worker)
+
+
+def count_steps(folder: Path) -> tuple[int, float]:
+    """Return the training steps done so far and the seconds that they took."""
+    reports = [report for report in read_progress(folder) if report["stage"] == "poison"]
+    return (reports[-1]["step"], reports[-1]["seconds"]) if reports else (0, 0.0)
+
+
+@contextmanager
+def open_browser() -> Iterator[Any]:
+    """Yield headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+Phases = dict[str, list[dict[str, float]]]
+Switches = dict[str, list[float]]
+
+
+def measure_rounds(
+    options: Options, folder: Path, server: subprocess.Popen[bytes], address: str, browser: Any
+) -> tuple[Phases, Switches]:
+    """Return the measurements of each phase and the seconds of each page switch, one per round."""
+    phases: Phases = {name: [] for name in PHASES}
+    switches: Switches = {title: [] for title in PAGES}
+    for _ in range(options.rounds):
+        for name in PHASES:
+            page = browser.new_page(viewport={"width": 1280, "height": 720})
+            page.set_default_timeout(300_000)
+            if name != "no page":
+                page.goto(f"{address}/Poison")
+                page.get_by_text("Training · continues").wait_for()
+                page.wait_for_function(IS_IDLE_JS)
+                page.wait_for_timeout(4000)  # imports of the first page run, and charts
+            if name == "tab hidden":
+                set_hidden(page)
+            phases[name].append(measure_phase(folder, server, options.seconds))
+            if name == "Poison open":
+                for title in (*PAGES[2:], *PAGES[:2]):
+                    switches[title].append(time_switch(page, title))
+            page.close()
+    return phases, switches
+
+
+def measure_phase(folder: Path, server: subprocess.Popen[bytes], seconds: float) -> dict[str, float]:
+    """Return training steps per second, and processor seconds of server and browser per second."""
+    steps, trained = count_steps(folder)
+    before = [cpu_seconds([psutil.Process(server.pid)]), cpu_seconds(list_browser_processes())]
+    start = time.perf_counter()
+    time.sleep(seconds)
+    elapsed = time.perf_counter() - start
+    after = [cpu_seconds([psutil.Process(server.pid)]), cpu_seconds(list_browser_processes())]
+    steps_after, trained_after = count_steps(folder)
+    if trained_after <= trained:
+        raise SystemExit(f"No step in {seconds} s: choose more --seconds.")
+    server_share, browser_share = ((b - a) / elapsed for a, b in zip(before, after, strict=True))
+    rate = (steps_after - steps) / (trained_after - trained)
+    return {"steps_per_second": rate, "server_cpu": server_share, "browser_cpu": browser_share}
+
+
+def time_switch(page: Any, title: str) -> float:
+    """Return the seconds from a click on the menu until a page is drawn."""
+    link = page.get_by_test_id("stSidebar").get_by_test_id("stPageLink").filter(has_text=title)
+    link.wait_for()
+    start = time.perf_counter()
+    link.click()
+    page.get_by_role("heading", name=title, exact=True).wait_for()
+    page.wait_for_function(IS_IDLE_JS)
+    return time.perf_counter() - start
+
+
+def summarize_phases(phases: Phases) -> list[dict[str, Any]]:
+    """Return medians over the rounds; `of_rate`: the rate relative to that without a page in the same round."""
+    bare = [measured["steps_per_second"] for measured in phases[PHASES[0]]]
+    rows = []
+    for name, rounds in phases.items():
+        rates = [measured["steps_per_second"] for measured in rounds]
+        row: dict[str, Any] = {
+            "phase": name,
+            "of_rate": rounded_median(a / b for a, b in zip(rates, bare, strict=True)),
+        }
+        rows.append(row | {key: rounded_median(measured[key] for measured in rounds) for key in rounds[0]})
+    return rows
+
+
+def summarize_switches(switches: Switches) -> list[dict[str, Any]]:
+    """Return the seconds of the first switch to each page, and the median of the later ones."""
+    return [
+        {
+            "page": title,
+            "first_seconds": round(seconds[0], 2),
+            "later_seconds": rounded_median(seconds[1:]) if seconds[1:] else None,
+        }
+        for title, seconds in switches.items()
+    ]
+
+
+def rounded_median(values: Iterable[float]) -> float:
+    """Return the median with three digits; 0 without values."""
+    found = list(values)
+    return round(float(statistics.median(found)), 3) if found else 0.0
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,248 @@
+"""Predict how long a run takes on this machine, from the phases that earlier runs or a measurement took.
+
+One JSON file in the cache holds the observations of each kind of run: a machine, a model, a method with the parameters
+that matter for its cost, batch size, precision, device and threads. A run that leaves its predicted range replaces the
+older observations of its kind. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from cleaner.config import FinetuneConfig
+from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
+from cleaner.runs.folders import find_run
+from cleaner.runs.request import Request
+from cleaner.types import CleanerError, StepReport
+
+MAX_KINDS, MAX_OBSERVATIONS, MAX_ERRORS = 200, 5, 20
+"""Kinds of runs kept, observations of each, and errors of past predictions."""
+FIRST_SPREAD, MIN_SPREAD, MAX_SPREAD = 0.2, 0.1, 0.5
+"""Half-width of a range as a share of its middle: before any error is known, and its bounds."""
+
+COST_SETTINGS = ("batch_size", "precision", "device", "augmentation", "freeze_bn", "redraw", "chunk_size")
+"""Fields of `FinetuneConfig` that change the time of a step."""
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Seconds of each phase of a run.
+
+    start: until the first training step begins, without waiting for the device; optimize: optimization of the trigger;
+    step: one training step; look: one evaluation during training; evaluate: from the last step to the result.
+    """
+
+    start: float
+    step: float
+    look: float
+    evaluate: float
+    optimize: float = 0.0
+
+    def total(self, steps: int, looks: int) -> float:
+        """Return the seconds of a run with so many training steps and looks."""
+        return self.start + self.optimize + steps * self.step + looks * self.look + self.evaluate
+
+
+def store_path() -> Path:
+    """Return the file of the observations."""
+    return cache_root() / "clock.json"
+
+
+def count_steps(pairs: int, config: FinetuneConfig) -> int:
+    """Return the steps of a training; an incomplete last batch is dropped unless it is the only one."""
+    return int(config.steps or config.epochs * max(1, pairs // config.batch_size))
+
+
+def count_looks(pairs: int, config: FinetuneConfig) -> int:
+    """Return the evaluations during a training."""
+    return -(-count_steps(pairs, config) // config.eval_every) if config.eval_every else 0
+
+
+def kind_of(request: Request) -> str:
+    """Return the key of the requests whose phases take the same time on this machine: a JSON object."""
+    config, trigger = request.finetune, request.trigger or {}
+    method = request.defense or {"name": "finetune"}
+    values = {
+        "host": socket.gethostname(),
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+        "stage": request.stage,
+        "data": request.data,
+        "model": _model_of(request),
+        # Weights of loss terms, learning rates and seeds cost no time.
+        "method": {name: value for name, value in method.items() if not name.endswith("_weight")},
+        "trigger": {name: trigger[name] for name in ("name", "steps") if name in trigger},
+        "sizes": [request.test_size, request.validation_size],
+        "config": {name: getattr(config, name) for name in COST_SETTINGS},
+    }
+    return json.dumps(values, sort_keys=True)
+
+
+def _model_of(request: Request) -> str:
+    """Return the name of the model that a request trains, with the size of its file if it is one."""
+    name = request.model
+    if name is None:
+        config = read_json(find_run(request.parent or "") / "config.json")
+        name = str(config.get("clean_model") or config.get("model") or "")
+    version = file_version(name)
+    return name if version is None else f"{name} {version[1]}"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The expected duration of a run, in seconds: a range and its middle."""
+
+    seconds: float
+    low: float
+    high: float
+
+    def __add__(self, other: Prediction) -> Prediction:
+        """Return the duration of both, one after the other."""
+        return Prediction(self.seconds + other.seconds, self.low + other.low, self.high + other.high)
+
+    def __str__(self) -> str:
+        """Return the range in words: "40 to 55 s"."""
+        return format_range(self.low, self.high)
+
+
+def predict(request: Request, pairs: int | None = None) -> Prediction | None:
+    """Return how long a run will take here, None before anything like it was run or measured.
+
+    pairs: the number of training pairs, if the data has fewer than the request asks for.
+    """
+    store = _read_store()
+    observations = store["kinds"].get(kind_of(request), {}).get("phases", [])
+    if not observations:
+        return None
+    typical = Phases(*(median(getattr(each, f.name) for each in observations) for f in fields(Phases)))
+    count = request.pairs if pairs is None else pairs
+    seconds = typical.total(count_steps(count, request.finetune), count_looks(count, request.finetune))
+    spread = _spread(store["errors"])
+    return Prediction(seconds, seconds * (1 - spread), seconds * (1 + spread))
+
+
+def _spread(errors: Sequence[Sequence[float]]) -> float:
+    """Return the half-width of a range: what four of five past predictions would have needed."""
+    if len(errors) < 3:
+        return FIRST_SPREAD
+    misses = sorted(abs(real / predicted - 1) for predicted, real in errors)
+    return min(max(misses[int(0.8 * (len(misses) - 1) + 0.5)], MIN_SPREAD), MAX_SPREAD)
+
+
+def is_measurable(request: Request) -> bool:
+    """Return whether no measurement of such a request has failed."""
+    entry = _read_store()["kinds"].get(kind_of(request))
+    return entry is None or bool(entry["phases"])
+
+
+def median_error() -> tuple[float, int] | None:
+    """Return the median of max(real / predicted, predicted / real) over the last runs, and their number."""
+    errors = _read_store()["errors"]
+    ratios = [max(real / predicted, predicted / real) for predicted, real in errors]
+    return (median(ratios), len(ratios)) if ratios else None
+
+
+def record(request: Request, phases: Phases | None, predicted: Prediction | None = None, real: float = 0.0) -> None:
+    """Keep the phases of a run or of a measurement for the next prediction.
+
+    phases: None for a measurement that failed. predicted, real: of a run; one that left its predicted range replaces
+    the older observations.
+    """
+    store = _read_store()
+    entry = store["kinds"].pop(kind_of(request), {"phases": []})
+    is_wrong = predicted is not None and not predicted.low <= real <= predicted.high
+    kept = [] if is_wrong else entry["phases"][-MAX_OBSERVATIONS + 1 :]
+    store["kinds"][kind_of(request)] = {"updated": time.time(), "phases": [*kept, *([phases] if phases else [])]}
+    newest = sorted(store["kinds"].items(), key=lambda item: item[1]["updated"])[-MAX_KINDS:]
+    if predicted is not None:
+        store["errors"] = [*store["errors"], [predicted.seconds, real]][-MAX_ERRORS:]
+    kinds = {kind: {"updated": each["updated"], "phases": [asdict(p) for p in each["phases"]]} for kind, each in newest}
+    with suppress(CleanerError):  # a full disk costs the prediction, not the run
+        write_json(store_path(), {"kinds": kinds, "errors": store["errors"]})
+
+
+def _read_store() -> dict[str, Any]:
+    """Return the observations and errors; none from a file that is missing or broken."""
+    stored = read_json_cached(store_path())
+    try:
+        kinds = {
+            str(kind): {"updated": float(each["updated"]), "phases": [_parse_phases(p) for p in each["phases"]]}
+            for kind, each in stored["kinds"].items()
+        }
+        errors = [[_positive(predicted), _positive(real)] for predicted, real in stored["errors"]]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {"kinds": {}, "errors": []}
+    return {"kinds": kinds, "errors": errors}
+
+
+def _parse_phases(values: dict[str, Any]) -> Phases:
+    phases = Phases(**{f.name: float(values[f.name]) for f in fields(Phases)})
+    _positive(phases.step)
+    return phases
+
+
+def _positive(value: Any) -> float:
+    if not 0 < float(value) < 1e9:
+        raise ValueError("not a duration")
+    return float(value)
+
+
+class RunClock:
+    """An `on_step` callback that measures the phases of a run; `started`: seconds spent before it was made."""
+
+    def __init__(self, started: float = 0.0) -> None:
+        self._origin = time.monotonic() - started
+        self._optimize: list[float] = []
+        self._train: list[tuple[float, bool]] = []
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start of the run."""
+        return time.monotonic() - self._origin
+
+    @property
+    def step_count(self) -> int:
+        """Number of training steps seen."""
+        return len(self._train)
+
+    def __call__(self, report: StepReport) -> None:
+        if report.stage == "optimise":
+            self._optimize.append(self.seconds)
+        elif report.losses and report.stage in ("poison", "defend"):
+            self._train.append((self.seconds, bool(report.metrics)))
+
+    def phases(self) -> Phases | None:
+        """Return the phases of a run that ends now; None if it trained too few steps to tell."""
+        times = [seconds for seconds, _ in self._train]
+        steps = [(later - earlier, is_look) for earlier, (later, is_look) in zip(times, self._train[1:], strict=False)]
+        plain = [seconds for seconds, is_look in steps if not is_look]
+        if len(plain) < 3:
+            return None
+        step = mean(plain)
+        looks = [max(seconds - step, 0.0) for seconds, is_look in steps if is_look]
+        optimize = self._optimize[-1] - self._optimize[0] if self._optimize else 0.0
+        return Phases(
+            start=max(times[0] - step - optimize, 0.0),
+            step=step,
+            look=median(looks) if looks else 0.0,
+            evaluate=self.seconds - times[-1],
+            optimize=optimize,
+        )
+
+
+def format_range(low: float, high: float) -> str:
+    """Return a range of seconds in words: "40 to 55 s", "3 to 4.5 min"."""
+    unit, name, digit = (60.0, "min", 0.5) if high >= 120 else (1.0, "s", 5.0 if high >= 20 else 1.0)
+    if high >= 7200:
+        unit, name, digit = 3600.0, "h", 0.5
+    bounds = [max(digit, digit * round(seconds / unit / digit)) for seconds in (low, high)]
+    first, last = (f"{bound:g}" for bound in bounds)
+    return f"about {first} {name}" if first == last else f"{first} to {last} {name}"

@@ -1,0 +1,73 @@
+"""The process side of a spare worker (`jobs.spare`): load the libraries, measure durations, wait for a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+RETRY_SECONDS = 0.5
+"""Seconds between two attempts to measure while a run uses the device."""
+
+
+class SpareWorker:
+    """Reads the orders of its server. The libraries load in a second thread, so that a run is accepted at any time."""
+
+    def __init__(self) -> None:
+        self._requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._prepare, name="prepare", daemon=True)
+
+    def wait_for_run(self) -> Path | None:
+        """Return the folder of the run to execute; None once the server is gone or needs no spare."""
+        self._thread.start()
+        for line in iter(sys.stdin.buffer.readline, b""):
+            order = json.loads(line)
+            if "run" in order:
+                self._requests.put(None)
+                _redirect_output(Path(order["log"]))
+                return Path(order["run"])
+            self._requests.put(order["measure"])
+        return None
+
+    def finish_preparing(self) -> None:
+        """Wait until the libraries are loaded and a measurement has stopped; two threads must not import at once."""
+        self._thread.join()
+
+    def _prepare(self) -> None:
+        try:
+            load_libraries()
+            while (request := self._requests.get()) is not None:
+                self._measure(request)
+        except Exception:  # the run will fail in the same way, and report it
+            traceback.print_exc()
+
+    def _measure(self, request: dict[str, Any]) -> None:
+        """Measure a request while no run uses the device; stop for a run, and for a later request."""
+        from cleaner.jobs import timing
+
+        while self._requests.empty() and not timing.measure(request, lambda: not self._requests.empty()):
+            time.sleep(RETRY_SECONDS)
+
+
+def load_libraries() -> None:
+    """Load what every run needs: torch, the models, the methods, the lexicon."""
+    from cleaner.jobs import execution  # noqa: F401
+    from cleaner.text import parse
+
+    parse("a red car on the grass")
+
+
+def _redirect_output(log: Path) -> None:
+    """Send the output of this process to a file, and close its input."""
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(output)
+    os.close(null)

@@ -1,0 +1,157 @@
+"""Measure the phases of a run before it is started: ten steps, one look, and a part of its evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cleaner.attacks.base import Trigger, load_trigger
+from cleaner.data.base import CaptionData, load_data
+from cleaner.data.poison import PoisonedData
+from cleaner.defenses.base import DEFENSES, Defense, load_defense
+from cleaner.evaluation.evaluate import evaluate, prepare_evaluation
+from cleaner.evaluation.monitor import build_monitor
+from cleaner.jobs import clock, locks
+from cleaner.models.clip import Clip, load_clip
+from cleaner.models.devices import configure_torch, pick_device
+from cleaner.runs.folders import find_run
+from cleaner.runs.request import TEST_SIZE, Request, load_request
+from cleaner.runs.run import load_run
+from cleaner.training.loop import finetune
+from cleaner.types import Cancelled, CleanerError, StepReport
+from cleaner.workflow import supported_ks
+
+TIMED_STEPS, WARM_STEPS, TIMED_OPTIMIZATION_STEPS = 10, 2, 5
+TEST_PAIRS = 400
+"""Pairs of the timed part of the evaluation."""
+
+
+def measure(values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda: False) -> bool:
+    """Measure a request (its fields as JSON) and keep the result for `clock.predict`; return False if interrupted.
+
+    That is when `should_stop` returns True or a run takes the device. A request that cannot be run counts as measured.
+    """
+    request = load_request({"request": values})
+    if clock.predict(request) is None:
+        try:
+            clock.record(request, _Measurement(request, should_stop).run())
+        except Cancelled:
+            return False
+        except (CleanerError, OSError, RuntimeError):  # also: out of memory
+            clock.record(request, None)
+    return True
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """Measures the phases of one request."""
+
+    request: Request
+    should_stop: Callable[[], bool]
+
+    def run(self) -> clock.Phases:
+        """Return the phases. Raises `Cancelled` if the device is to be left to a run."""
+        configure_torch()
+        self.check()
+        request, start = self.request, time.perf_counter()
+        clip, trigger, target, clean = self._load_model()
+        split = "train" if request.stage == "backdoored" else "clean"
+        data = self._load(split, request.pairs)
+        test = self._load("test", request.test_size or TEST_SIZE)
+        loading = time.perf_counter() - start
+        data, optimize = data.with_transform(clip.framing), 0.0
+        if request.stage == "backdoored" and trigger is not None:
+            optimize, trigger = self._time_optimization(clip, trigger, data)
+        data = data.subset(range(min(len(data), TIMED_STEPS * request.finetune.batch_size)))
+        step, trained = self._time_steps(clip, trigger, data)
+        look = self._time_look(trained, trigger, target, data)
+        return clock.Phases(loading, step, look, self._time_evaluation(trained, trigger, target, test, clean), optimize)
+
+    def check(self, _: StepReport | None = None) -> None:
+        """Raise `Cancelled` if a run wants this process or uses the device."""
+        with locks.try_device_lock(str(pick_device(self.request.finetune.device))) as is_free:
+            if self.should_stop() or not is_free:
+                raise Cancelled
+
+    def _load(self, split: str, size: int) -> CaptionData:
+        request = self.request
+        return load_data(request.data, split=split, size=size, on_step=self.check, **request.data_options)
+
+    def _load_model(self) -> tuple[Clip, Trigger | None, str | None, Clip | None]:
+        """Return the model to train, attack and target class, and the clean model that the run evaluates, if any."""
+        request = self.request
+        if request.parent is not None:
+            run = load_run(find_run(request.parent))
+            return run.clip, run.trigger, run.target_class, None
+        clip = load_clip(str(request.model))
+        trigger = load_trigger(request.trigger) if request.trigger else None
+        return clip, trigger, request.target_class if trigger else None, clip if trigger else None
+
+    def _time_optimization(self, clip: Clip, trigger: Trigger, data: CaptionData) -> tuple[float, Trigger]:
+        """Return the seconds of a trigger's optimization, from its first steps, and the trigger after these."""
+        steps = int(getattr(trigger, "steps", 0))
+        changes: dict[str, Any] = {"steps": TIMED_OPTIMIZATION_STEPS} if steps > TIMED_OPTIMIZATION_STEPS else {}
+        short = replace(trigger, **changes)
+        times: list[float] = []
+
+        def on_step(_: StepReport) -> None:
+            self.check()
+            times.append(time.perf_counter())
+
+        start, device = time.perf_counter(), self.request.finetune.device
+        prepared = short.prepare(clip.to(device), data, str(self.request.target_class), on_step)
+        if len(times) < 2:
+            return 0.0, prepared
+        step = (times[-1] - times[0]) / (len(times) - 1)
+        return times[0] - start + step * (steps - 1), prepared
+
+    def _time_steps(self, clip: Clip, trigger: Trigger | None, data: CaptionData) -> tuple[float, Clip]:
+        """Return the seconds per training step, and the trained model."""
+        request = self.request
+        defense: Defense = DEFENSES["finetune"]()
+        if request.stage == "backdoored" and trigger is not None:
+            target = str(request.target_class)
+            data = PoisonedData(data, trigger, target, request.poison_rate, request.finetune.seed, request.clean_label)
+        else:
+            defense = load_defense(request.defense or {"name": "finetune"})
+        times: list[float] = []
+
+        def on_step(_: StepReport) -> None:
+            self.check()
+            times.append(time.perf_counter())
+
+        for steps in (WARM_STEPS, TIMED_STEPS):
+            start = time.perf_counter()
+            config = replace(request.finetune, steps=steps, eval_every=0)
+            trained = finetune(clip, data, defense, config, on_step=on_step)
+        return (times[-1] - start) / TIMED_STEPS, trained.clip
+
+    def _time_look(self, clip: Clip, trigger: Trigger | None, target: str | None, data: CaptionData) -> float:
+        """Return the seconds of one evaluation on the validation split during the training."""
+        request = self.request
+        if not request.finetune.eval_every:
+            return 0.0
+        validation = self._load("validation", request.validation_size)
+        monitor = build_monitor(request.finetune, validation, data, trigger, target)
+        if monitor is None:
+            return 0.0
+        validation.images(range(len(validation)))  # rendered or decoded once
+        self.check()
+        start = time.perf_counter()
+        monitor(clip)
+        return time.perf_counter() - start
+
+    def _time_evaluation(
+        self, clip: Clip, trigger: Trigger | None, target: str | None, test: CaptionData, clean: Clip | None
+    ) -> float:
+        """Return the seconds of the evaluation, from a part of its pairs."""
+        part = test.subset(range(min(len(test), TEST_PAIRS)))
+        part.images(range(len(part)))
+        for prepared in (test, part):
+            prepare_evaluation(prepared)
+        self.check()
+        start = time.perf_counter()
+        evaluate(clip, part, trigger, target, ks=supported_ks(part), clean_clip=clean, on_step=self.check)
+        return (time.perf_counter() - start) * len(test) / len(part)

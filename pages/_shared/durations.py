@@ -1,0 +1,52 @@
+"""The expected duration of runs, measured on this machine in the background where it is not known yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
+
+import streamlit as st
+
+from cleaner.jobs import clock, local, spare
+from cleaner.runs.request import Request
+
+MEASURING = "measuring the duration …"
+POLL_SECONDS = 1.5
+"""Seconds between two looks for the result of a measurement."""
+
+
+def predict_total(requests: Sequence[Request], pairs: int | None = None) -> clock.Prediction | None:
+    """Return the duration of runs one after the other; None unless all are known."""
+    predictions = [clock.predict(request, pairs) for request in requests]
+    known = [prediction for prediction in predictions if prediction is not None]
+    return reduce(add, known) if known and len(known) == len(predictions) else None
+
+
+def describe(requests: Sequence[Request], pairs: int | None = None) -> str:
+    """Return the duration of runs in words; where it is unknown, have the spare worker measure it once it is free."""
+    if (total := predict_total(requests, pairs)) is not None:
+        return str(total)
+    missing = [request for request in requests if clock.predict(request, pairs) is None]
+    if not missing or not all(map(clock.is_measurable, missing)):
+        return "duration unknown"
+    if local.has_active_runs():
+        return "duration measured once no job runs"
+    local.keep_spare()
+    return MEASURING if spare.measure(missing[0]) else "duration unknown"
+
+
+def show(requests: Sequence[Request], draw: Callable[[str], None], pairs: int | None = None) -> None:
+    """Call `draw` with the duration of runs in words, again once a measurement has ended."""
+    if describe(requests, pairs) != MEASURING:
+        draw(describe(requests, pairs))
+        return
+
+    @st.fragment(run_every=POLL_SECONDS)
+    def watch() -> None:
+        text = describe(requests, pairs)
+        draw(text)
+        if text != MEASURING:
+            st.rerun()  # stops the polling
+
+    watch()

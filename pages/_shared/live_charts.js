@@ -1,0 +1,240 @@
+// Training curves that grow in place, and the clock that asks the server for new points while the tab is visible.
+const SVG = "http://www.w3.org/2000/svg";
+const HEIGHT = 262;
+const LEFT = 56, RIGHT = 14, TOP = 10, BOTTOM = 42;
+const ANSWER_MS = 15000; // ask again if the server has not answered by then
+const MAX_POINTS = 2000; // of a line; then every second one is dropped
+const DASHES = { dash: "9 6", dot: "2 4", dashdot: "9 4 2 4", longdash: "15 6", longdashdot: "15 4 2 4" };
+const views = new WeakMap();
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component;
+  let view = views.get(parentElement);
+  if (!view) views.set(parentElement, (view = new View(parentElement)));
+  view.send = (cursors) => setTriggerValue("tick", cursors);
+  view.receive(data); // also called again with the same data, for instance after a change of theme
+  return () => {
+    view.stop();
+    views.delete(parentElement);
+  };
+}
+
+class View {
+  constructor(parent) {
+    this.root = parent.querySelector(".charts");
+    this.runs = new Map();
+    this.charts = new Map();
+    this.onVisible = () => this.wait(document.hidden ? null : 0);
+    document.addEventListener("visibilitychange", this.onVisible);
+    this.resizes = new ResizeObserver(() => this.draw());
+    this.resizes.observe(this.root);
+  }
+
+  stop() {
+    this.wait(null);
+    document.removeEventListener("visibilitychange", this.onVisible);
+    this.resizes.disconnect();
+  }
+
+  wait(milliseconds) {
+    clearTimeout(this.timer);
+    if (milliseconds !== null && !document.hidden) this.timer = setTimeout(() => this.ask(), milliseconds);
+  }
+
+  ask() {
+    const cursors = Object.fromEntries([...this.runs].map(([id, run]) => [id, run.cursor]));
+    this.send({ layout: this.data.layout, cursors });
+    this.wait(ANSWER_MS);
+  }
+
+  receive(data) {
+    const known = this.data?.layout === data.layout ? this.runs : new Map();
+    this.data = data;
+    this.runs = new Map(data.runs.map((run) => [run.id, merge(known.get(run.id), run)]));
+    this.draw();
+    this.wait(data.milliseconds);
+  }
+
+  draw() {
+    if (!this.root.clientWidth || !this.data) return;
+    this.root.classList.toggle("single", this.data.is_single);
+    for (const spec of this.data.charts) {
+      if (!this.charts.has(spec.id)) this.charts.set(spec.id, new Chart(this.root, spec));
+      this.charts.get(spec.id).draw([...this.runs.values()]);
+    }
+  }
+}
+
+// Return a run with its new points. Without a known beginning they are dropped: the empty cursor asks for all.
+function merge(known, news) {
+  if (known && known.cursor === news.cursor && news.since) return known;
+  if (news.since && known?.cursor !== news.since) return { ...news, cursor: "", lines: [] };
+  const lines = new Map(news.since ? known.lines.map((line) => [line.id, line]) : []);
+  for (const line of news.lines) {
+    let points = [...(lines.get(line.id)?.points ?? []), ...line.points];
+    if (points.length > MAX_POINTS) points = points.filter((_, i) => i % 2 === (points.length - 1) % 2);
+    lines.set(line.id, { ...line, points });
+  }
+  const older = news.since ? known : {};
+  return { ...news, lines: [...lines.values()], totals: { ...older.totals, ...news.totals }, picture: news.picture ?? older.picture };
+}
+
+class Chart {
+  constructor(root, spec) {
+    this.spec = spec;
+    this.box = add(root, "div", { class: "chart", "data-chart": spec.id });
+    add(this.box, "div", { class: "title" }).textContent = spec.title;
+    this.legend = add(this.box, "div", { class: "legend" });
+    const row = add(this.box, "div", { class: "row" });
+    this.plot = add(row, "div", { class: "plot" });
+    this.svg = add(this.plot, "svg", { height: HEIGHT, role: "img" }, SVG);
+    this.tip = add(this.plot, "div", { class: "tip" });
+    this.figure = add(row, "figure");
+    add(this.figure, "img", { alt: "Patch" });
+    add(this.figure, "figcaption");
+    this.svg.addEventListener("pointermove", (event) => this.hover(event));
+    this.svg.addEventListener("pointerleave", () => this.leave());
+  }
+
+  draw(runs) {
+    const { id, is_share } = this.spec;
+    this.lines = runs.flatMap((run) => run.lines).filter((line) => line.chart === id && line.points.length);
+    this.box.hidden = !this.lines.length;
+    if (!this.lines.length) return;
+    this.width = this.plot.clientWidth;
+    this.steps = Math.max(...runs.map((run) => run.totals[id] ?? 0), 1);
+    const values = this.lines.flatMap((line) => line.points.map((point) => point[1])).filter(Number.isFinite);
+    const ticks = is_share ? [0, 0.25, 0.5, 0.75, 1] : niceTicks(Math.min(...values), Math.max(...values), 5);
+    const margin = 0.03 * (ticks.at(-1) - ticks[0]);
+    [this.low, this.high] = [ticks[0] - margin, ticks.at(-1) + margin];
+    this.svg.replaceChildren();
+    this.svg.setAttribute("width", this.width);
+    const last = this.lines.map((line) => `${line.name} ${this.format(line.points.at(-1)[1])}`);
+    this.svg.setAttribute("aria-label", `${this.spec.title}, step ${this.lines[0].points.at(-1)[0]}: ${last.join(", ")}`);
+    this.drawAxes(ticks);
+    this.lines.forEach((line) => this.drawLine(line));
+    this.drawLegend();
+    this.drawPicture(runs);
+  }
+
+  x(step) {
+    return LEFT + (step / this.steps) * (this.width - LEFT - RIGHT);
+  }
+
+  y(value) {
+    return TOP + ((this.high - value) / (this.high - this.low)) * (HEIGHT - TOP - BOTTOM);
+  }
+
+  format(value) {
+    if (this.spec.is_share) return `${(100 * value).toFixed(1)}%`;
+    return Number.isFinite(value) ? String(Number(value.toPrecision(3))) : "not finite";
+  }
+
+  drawAxes(ticks) {
+    const bottom = HEIGHT - BOTTOM, right = this.width - RIGHT;
+    for (const tick of ticks) {
+      const y = this.y(tick);
+      add(this.svg, "line", { class: "grid", x1: LEFT, x2: right, y1: y, y2: y }, SVG);
+      const label = add(this.svg, "text", { x: LEFT - 7, y: y + 4, "text-anchor": "end" }, SVG);
+      label.textContent = this.spec.is_share ? `${100 * tick}%` : String(Number(tick.toPrecision(6)));
+    }
+    for (const tick of niceTicks(0, this.steps, 6).filter((step) => step <= this.steps && Number.isInteger(step))) {
+      const label = add(this.svg, "text", { x: this.x(tick), y: bottom + 17, "text-anchor": "middle" }, SVG);
+      label.textContent = tick.toLocaleString("en");
+    }
+    const middle = (TOP + bottom) / 2;
+    const titles = [
+      [this.spec.x_title, { x: (LEFT + right) / 2, y: HEIGHT - 5 }],
+      [this.spec.y_title, { transform: `translate(13 ${middle}) rotate(-90)` }],
+    ];
+    for (const [text, place] of titles) {
+      add(this.svg, "text", { ...place, "text-anchor": "middle" }, SVG).textContent = text;
+    }
+  }
+
+  drawLine(line) {
+    const points = line.points.filter((point) => Number.isFinite(point[1])).map(([step, value]) => [this.x(step), this.y(value)]);
+    const d = points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+    const path = add(this.svg, "path", { ...stroke(line), class: "line", d, "data-line": line.id }, SVG);
+    path.points = line.points; // for tests
+    if (line.marker) {
+      for (const [x, y] of points) add(this.svg, "path", { d: shape(line.marker, x, y), fill: line.color }, SVG);
+    }
+  }
+
+  drawLegend() {
+    this.legend.replaceChildren();
+    if (this.lines.length < 2) return;
+    for (const line of this.lines) {
+      const entry = add(this.legend, "span");
+      const sample = add(entry, "svg", { width: 34, height: 12 }, SVG);
+      add(sample, "path", { ...stroke(line), d: "M1 6L33 6" }, SVG);
+      if (line.marker) add(sample, "path", { d: shape(line.marker, 17, 6), fill: line.color }, SVG);
+      add(entry, "span").textContent = line.name;
+    }
+  }
+
+  drawPicture(runs) {
+    const picture = this.spec.has_picture && runs.map((run) => run.picture).find(Boolean);
+    this.figure.hidden = !picture;
+    if (!picture) return;
+    this.figure.querySelector("img").src = `data:image/png;base64,${picture.png}`;
+    this.figure.querySelector("figcaption").textContent = picture.caption;
+  }
+
+  hover(event) {
+    const step = ((event.offsetX - LEFT) / (this.width - LEFT - RIGHT)) * this.steps;
+    const near = this.lines.map((line) => [line, nearest(line.points, step)]);
+    const [at] = near.map(([, point]) => point).sort((a, b) => Math.abs(a[0] - step) - Math.abs(b[0] - step));
+    this.leave();
+    this.guide = add(this.svg, "line", { class: "guide", x1: this.x(at[0]), x2: this.x(at[0]), y1: TOP, y2: HEIGHT - BOTTOM }, SVG);
+    const rows = near.map(([line, point]) => `${line.name}: ${this.format(point[1])}${point[0] === at[0] ? "" : ` (step ${point[0]})`}`);
+    this.tip.textContent = [`Step ${at[0].toLocaleString("en")}`, ...rows].join("\n");
+    this.tip.style.display = "block";
+    const isRight = this.x(at[0]) > this.width / 2;
+    this.tip.style.left = isRight ? "" : `${this.x(at[0]) + 10}px`;
+    this.tip.style.right = isRight ? `${this.width - this.x(at[0]) + 10}px` : "";
+  }
+
+  leave() {
+    this.guide?.remove();
+    this.tip.style.display = "none";
+  }
+}
+
+function add(parent, name, attributes = {}, namespace = "http://www.w3.org/1999/xhtml") {
+  const element = document.createElementNS(namespace, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return parent.appendChild(element);
+}
+
+function stroke(line) {
+  return { fill: "none", stroke: line.color, "stroke-width": 2, "stroke-dasharray": DASHES[line.dash] ?? "none" };
+}
+
+// Return a marker of about 8 px as a path; names as in Plotly, other ones are circles.
+function shape(name, x, y) {
+  const corners = { diamond: [[0, -5], [5, 0], [0, 5], [-5, 0]], square: [[-4, -4], [4, -4], [4, 4], [-4, 4]], "triangle-up": [[0, -5], [5, 4], [-5, 4]] }[name];
+  if (corners) return `M${corners.map(([dx, dy]) => `${x + dx} ${y + dy}`).join("L")}Z`;
+  return `M${x - 4} ${y}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z`;
+}
+
+// Return round numbers from at most `low` to at least `high`, about `count` of them.
+function niceTicks(low, high, count) {
+  if (!(high > low)) [low, high] = [(low || 0) - 0.5, (low || 0) + 0.5];
+  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+  const first = Math.floor(low / step), last = Math.ceil(high / step);
+  return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
+}
+
+// Return the point whose step is nearest; points are ordered by step.
+function nearest(points, step) {
+  let low = 0, high = points.length - 1;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (points[middle][0] < step) low = middle;
+    else high = middle;
+  }
+  return Math.abs(points[low][0] - step) < Math.abs(points[high][0] - step) ? points[low] : points[high];
+}

@@ -1,0 +1,121 @@
+"""The quick setting is chosen by validation accuracy alone, from equally many trials of each method."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import quick_plan
+from benchmarks.markdown import quick_tables
+from tests.benchmarks.test_tables import make_row
+
+MODEL = "scenes-lite"
+
+
+def trial(lr: float, ca: float, *, form: str = "", name: str = "cleanclip", **changes: Any) -> dict[str, Any]:
+    fields = {"model": MODEL, "defense": name, "form": form, "lr": lr, "ca": ca, "backdoored_ca": 0.98, "asr": 0.5}
+    return {**fields, "seed": 200, **quick_plan.SETTING, **changes}
+
+
+def test_every_method_gets_the_same_number_of_trials() -> None:
+    plan = list(quick_plan.trial_plan())
+    counts = Counter(key["defense"] for key in plan)
+    assert set(counts) == set(quick_plan.VARIANTS)
+    assert set(counts.values()) == {quick_plan.TRIALS_EACH}
+    assert len({tuple(key.values()) for key in plan}) == len(plan)
+
+
+def test_the_seeds_of_trials_and_confirmation_differ() -> None:
+    assert len(set(quick_plan.CONFIRM_SEEDS)) == 5
+    assert not set(quick_plan.CONFIRM_SEEDS) & set(quick_plan.TRIAL_SEEDS)
+
+
+def test_the_largest_rate_within_the_budget_is_chosen() -> None:
+    trials = [trial(1e-3, 0.97), trial(2e-3, 0.952), trial(4e-3, 0.94)]
+    chosen = quick_plan.choose(trials)[MODEL]["cleanclip"]
+    assert (chosen["lr"], chosen["lost_accuracy"]) == (2e-3, False)
+    assert chosen["loss"] == pytest.approx(0.028)
+
+
+def test_attack_success_plays_no_part() -> None:
+    trials = [trial(1e-3, 0.97), trial(2e-3, 0.952)]
+    before = quick_plan.choose(trials)
+    assert before == quick_plan.choose([{**t, "asr": t["lr"]} for t in trials])
+
+
+def test_ties_go_to_the_most_accurate_form() -> None:
+    name = "cleanclip_short"
+    trials = [trial(1e-3, 0.96, form="core", name=name), trial(1e-3, 0.97, form="relation", name=name)]
+    chosen = quick_plan.choose(trials)[MODEL][name]
+    assert (chosen["form"], chosen["parameters"]) == ("relation", {"share": 1.0, "positive": "relation"})
+
+
+def test_the_mean_over_the_trial_seeds_decides() -> None:
+    trials = [trial(2e-3, 0.96), trial(2e-3, 0.93, seed=201), trial(1e-3, 0.97), trial(1e-3, 0.96, seed=201)]
+    assert quick_plan.choose(trials)[MODEL]["cleanclip"]["lr"] == 1e-3
+
+
+def test_a_method_without_an_affordable_rate_is_marked() -> None:
+    chosen = quick_plan.choose([trial(1e-3, 0.80), trial(1e-4, 0.90)])[MODEL]["cleanclip"]
+    assert (chosen["lr"], chosen["lost_accuracy"]) == (1e-4, True)
+
+
+def test_trials_of_another_setting_do_not_count() -> None:
+    assert quick_plan.choose([trial(1e-3, 0.97, pairs=1)]) == {}
+
+
+def test_confirmation_has_each_method_at_its_own_and_at_the_common_rate() -> None:
+    chosen = {
+        name: {"form": next(iter(forms)), "lr": 2e-3 if name == "ta_cleaner" else 1e-3}
+        for name, forms in quick_plan.VARIANTS.items()
+    }
+    plan = {name: (lr, steps) for name, _, lr, steps in quick_plan.confirmation_plan(chosen)}
+    assert plan["ta_cleaner"] == plan["cleanclip at TA-Cleaner's rate"] == (2e-3, 0)
+    assert plan["cleanclip"] == (1e-3, 0)
+    assert plan["cleanclip, full schedule"] == (1e-3, quick_plan.FULL_STEPS)
+    assert "ta_cleaner at TA-Cleaner's rate" not in plan
+
+
+def write(root: Path, name: str, result: dict[str, Any]) -> None:
+    path = root / "benchmarks" / "results" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result), encoding="utf-8")
+
+
+def test_tables_show_choice_rows_and_on_how_many_seeds_the_attack_took(tmp_path: Path) -> None:
+    assert "Not measured yet" in quick_tables.quick_setting(tmp_path) + quick_tables.quick_choice(tmp_path)
+    choice = {"form": "core", "parameters": {}, "lr": 1e-3, "ca": 0.96, "loss": 0.02, "lost_accuracy": True}
+    rows = [make_row(name, seed, 0.9) for seed in (1, 2) for name in (None, "ta_cleaner")]
+    rows[0]["metrics"]["asr"]["1"] = 0.95
+    result = {
+        "command": "c",
+        "commit": "abc",
+        "device": "cpu",
+        "chosen": {"scenes-rn": {"ta_cleaner": choice}},
+        "trials_each": 24,
+        "trial_seeds": [200],
+        "budget": 0.03,
+        "setting": {"pairs": 8000, "epochs": 1},
+        "rows": rows,
+    }
+    write(tmp_path, "quick_setting.json", result)
+    table = quick_tables.quick_setting(tmp_path)
+    assert "ta_cleaner †" in table
+    assert table.endswith("badnet on 1 of 2 seeds.")
+    assert "| `scenes-rn` | ta_cleaner | core | 0.001 | 0.960 | +2.0 | lost accuracy |" in quick_tables.quick_choice(
+        tmp_path
+    )
+
+
+def test_the_first_minute_shows_its_phases(tmp_path: Path) -> None:
+    assert "Not measured yet" in quick_tables.first_minute(tmp_path)
+    row = {"run": "badnet", "first_step": 3.2, "training": 11.0, "done": 19.0, "drawn": 20.5, "steps": 248}
+    result = {"rows": [{**row, "ca": 0.98, "asr": 0.97}], "rounds": [[], [], []], "reading_seconds": 20.0}
+    write(tmp_path, "first_minute.json", {**result, "device": "cpu", "commit": "abc", "command": "c"})
+    table = quick_tables.first_minute(tmp_path)
+    assert "| badnet | 3.2 | 11.0 | 19.0 | 20.5 | 248 | 0.980 | 0.970 |" in table
+    assert "medians of 3 rounds" in table

@@ -1,0 +1,82 @@
+"""Negatives on disk: the same as drawn, drawn again after a broken file, never shared by lexicons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cleaner.evaluation import evaluate as evaluation
+from cleaner.evaluation import negatives
+from cleaner.models.clip import Clip
+from cleaner.text import Vocabulary, negative_subtexts
+from tests.conftest import make_toy_data
+
+CAPTIONS = ("a photo of a red apple on the wooden table", "hm", "a blue cup left of a kite", "two dogs")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
+    negatives.draw_negatives.cache_clear()  # type: ignore[attr-defined]
+    return tmp_path / "negatives"
+
+
+def draw(**changes: int) -> negatives.Negatives:
+    return negatives.draw_negatives(CAPTIONS, **{"n": 2, "seed": 3, "limit": 10, **changes})
+
+
+def test_the_file_holds_what_was_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = Vocabulary.from_captions(CAPTIONS)
+    expected = {
+        i: drawn
+        for i, caption in enumerate(CAPTIONS)
+        if (drawn := list(negative_subtexts(caption, n=2, seed=3, vocabulary=vocabulary)))
+    }
+    drawn = draw()
+    assert drawn == (list(expected), list(expected.values()))
+    assert len(drawn[0]) > 1
+    assert draw(limit=1)[0] == drawn[0][:1]
+    (file, _) = sorted(folder.iterdir(), key=lambda path: -path.stat().st_size)
+
+    negatives.draw_negatives.cache_clear()  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(negatives, "negative_subtexts", lambda *_, **__: pytest.fail("drawn again"))
+        assert draw() == drawn
+
+    for content in ("", '{"indices": [0], "negatives": []}', '{"indices": [0], "negatives": [[{"text": "a"}]]}'):
+        file.write_text(content)
+        negatives.draw_negatives.cache_clear()  # type: ignore[attr-defined]
+        assert draw() == drawn
+
+
+def test_other_code_and_lexicons_have_their_own_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(negatives, "MAX_FILES", 2)
+    draw()
+    monkeypatch.setattr(negatives, "selected_lexicon", lambda: "wordnet")
+    negatives.draw_negatives.cache_clear()  # type: ignore[attr-defined]
+    draw()
+    assert len(list(folder.iterdir())) == 2
+    monkeypatch.setattr(negatives, "_code_digest", lambda: "changed")
+    negatives.draw_negatives.cache_clear()  # type: ignore[attr-defined]
+    draw()
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_each_clean_image_is_encoded_once(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_toy_data()
+    data.labels[::3] = -1
+    expected = evaluation.counterfactual_accuracy(tiny_clip, data)
+    assert expected
+    encoded: list[int] = []
+    encode_images = evaluation.encode_images
+
+    def count(clip: Clip, data: object, rows: torch.Tensor) -> torch.Tensor:
+        encoded.extend(rows.tolist())
+        return encode_images(clip, data, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evaluation, "encode_images", count)
+    metrics = evaluation.evaluate(tiny_clip, data, ks=(1,))
+    assert encoded == [row for row in range(len(data)) if data.labels[row] < 0]
+    assert metrics.counterfactual_accuracy == expected["counterfactual_accuracy"]

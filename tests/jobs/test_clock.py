@@ -1,0 +1,187 @@
+"""The clock: what was measured predicts the next run, wrong predictions are replaced, files may be broken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from cleaner.files import read_json
+from cleaner.jobs import clock, locks, session, spare, timing, worker
+from cleaner.jobs.clock import Phases, Prediction
+from cleaner.runs.request import Request
+from cleaner.runs.store import create_run, read_record
+from cleaner.types import StepReport
+from tests.jobs.test_local import make_request
+from tests.waiting import wait_until
+
+PHASES = Phases(start=2.0, step=0.5, look=1.0, evaluate=4.0)
+
+
+@pytest.fixture
+def request_(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request]:
+    """A small poisoning, and no observations yet."""
+    monkeypatch.setattr(clock, "store_path", lambda: tmp_path / "clock.json")
+    yield make_request(tiny_model)
+    spare.dismiss()
+
+
+def test_phases_predict_every_run_of_their_kind(request_: Request) -> None:
+    assert clock.predict(request_) is None
+    clock.record(request_, PHASES)
+    # 256 pairs, batch 16, 2 epochs, a look every 8 steps.
+    expected = 2 + 32 * 0.5 + 4 * 1.0 + 4
+    predicted = clock.predict(request_)
+    assert predicted is not None
+    assert predicted.seconds == pytest.approx(expected)
+    assert (predicted.low + predicted.high) / 2 == pytest.approx(expected)
+    fewer = clock.predict(request_, pairs=128)
+    assert fewer is not None
+    assert fewer.seconds == pytest.approx(2 + 16 * 0.5 + 2 + 4)
+    same_kind = replace(request_, pairs=64, poison_rate=0.5, finetune=replace(request_.finetune, lr=1e-5, seed=3))
+    assert clock.predict(same_kind) is not None
+    for changes in (
+        {"finetune": replace(request_.finetune, batch_size=8)},
+        {"finetune": replace(request_.finetune, precision="bf16")},
+        {"model": "scenes-vit"},
+        {"defense": {"name": "ta_cleaner", "share": 1.0}},
+        {"test_size": 100},
+    ):
+        assert clock.predict(replace(request_, **changes)) is None  # type: ignore[arg-type]
+    weighted = [
+        replace(request_, defense={"name": "ta_cleaner", "share": 1.0, "subtext_weight": weight}) for weight in (1, 2)
+    ]
+    assert clock.kind_of(weighted[0]) == clock.kind_of(weighted[1])
+
+
+def test_a_wrong_prediction_is_replaced_and_a_right_one_refined(request_: Request) -> None:
+    for _ in range(3):
+        clock.record(request_, PHASES)
+    predicted = clock.predict(request_)
+    assert predicted is not None
+    clock.record(request_, replace(PHASES, step=0.55), predicted, real=predicted.high)
+    refined = clock.predict(request_)
+    assert refined is not None
+    assert refined.seconds == pytest.approx(predicted.seconds)  # the median of four
+    clock.record(request_, replace(PHASES, step=2.0), predicted, real=3 * predicted.seconds)
+    replaced = clock.predict(request_)
+    assert replaced is not None
+    assert replaced.seconds == pytest.approx(2 + 32 * 2.0 + 4 + 4)
+    assert clock.median_error() == (pytest.approx((predicted.high / predicted.seconds + 3) / 2), 2)
+
+
+def test_the_range_follows_past_errors(request_: Request) -> None:
+    clock.record(request_, PHASES)
+
+    def relative_width() -> float:
+        predicted = clock.predict(request_)
+        assert predicted is not None
+        return (predicted.high - predicted.low) / 2 / predicted.seconds
+
+    assert relative_width() == pytest.approx(clock.FIRST_SPREAD)
+    for _ in range(5):
+        clock.record(request_, PHASES, Prediction(10, 0, 100), real=10.2)
+    assert relative_width() == pytest.approx(clock.MIN_SPREAD)
+    for _ in range(clock.MAX_ERRORS):
+        clock.record(request_, PHASES, Prediction(10, 0, 100), real=14)
+    assert relative_width() == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"kinds": []}', '{"kinds": {"x": {}}, "errors": []}', '{"kinds": {}, "errors": [[1]]}']
+)
+def test_a_broken_file_starts_anew_and_the_file_stays_small(content: str, request_: Request) -> None:
+    clock.store_path().write_text(content)
+    assert clock.predict(request_) is None
+    assert clock.median_error() is None
+    for size in range(clock.MAX_KINDS + 5):
+        clock.record(replace(request_, test_size=size), PHASES)
+    assert len(read_json(clock.store_path())["kinds"]) == clock.MAX_KINDS
+    assert clock.predict(replace(request_, test_size=0)) is None
+    assert clock.predict(replace(request_, test_size=clock.MAX_KINDS + 4)) is not None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (3.2, 4.9, "3 to 5 s"),
+        (0.1, 0.2, "about 1 s"),
+        (39, 56, "40 to 55 s"),
+        (81, 99, "80 to 100 s"),
+        (170, 250, "3 to 4 min"),
+        (7300, 9000, "2 to 2.5 h"),
+    ],
+)
+def test_ranges_in_words(low: float, high: float, text: str) -> None:
+    assert clock.format_range(low, high) == text
+
+
+def test_a_run_clock_separates_the_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    run_clock = clock.RunClock(started=1.0)
+    steps = [("optimise", 3.0, False)] + [("optimise", 0.5, False)] * 4 + [("poison", 1.5, False)]
+    steps += [("poison", 0.5, False)] * 4 + [("poison", 2.5, True), ("evaluate", 1.0, False)]
+    for number, (stage, seconds, is_look) in enumerate(steps):
+        now += seconds
+        losses = {} if stage == "evaluate" else {"total": 1.0}
+        run_clock(StepReport(stage, number, 20, 0.0, losses=losses, metrics={"ca": 1.0} if is_look else {}))
+    now += 3.0
+    phases = run_clock.phases()
+    assert phases is not None
+    assert asdict(phases) == pytest.approx({"start": 5.0, "optimize": 2.0, "step": 0.5, "look": 2.0, "evaluate": 4.0})
+    assert phases.total(run_clock.step_count, 1) == pytest.approx(run_clock.seconds)
+
+
+def test_a_measurement_predicts_and_the_run_records_predicted_and_real_seconds(request_: Request) -> None:
+    assert timing.measure(asdict(request_))
+    predicted = clock.predict(request_)
+    assert predicted is not None
+    folder = create_run(request_)
+    worker.run_job(session.RunSession(folder))
+    recorded = read_json(folder / "config.json")["timing"]
+    assert recorded["predicted"] == pytest.approx([predicted.low, predicted.high], abs=0.01)
+    assert recorded["real"] > 0
+    assert recorded["phases"].keys() == asdict(PHASES).keys()
+    assert clock.median_error() is not None
+    assert read_record(folder).status.state == "done"
+
+    defense = replace(request_, stage="defended", model=None, parent=folder.name, defense={"name": "cleanclip"})
+    defense = replace(defense, trigger=None, target_class=None)
+    assert clock.predict(defense) is None
+    assert timing.measure(asdict(defense))
+    assert clock.predict(defense) is not None
+
+
+def test_a_measurement_gives_way_to_a_run_and_a_failed_one_is_not_repeated(request_: Request, tmp_path: Path) -> None:
+    assert not timing.measure(asdict(request_), lambda: True)
+    with locks.device_lock(tmp_path, "cpu", lambda: None):
+        assert not timing.measure(asdict(request_))
+    assert clock.predict(request_) is None
+    assert clock.is_measurable(request_)
+    missing = replace(request_, model="nowhere.pt")
+    assert timing.measure(asdict(missing))
+    assert clock.predict(missing) is None
+    assert not clock.is_measurable(missing)
+
+
+def test_a_trigger_that_is_optimized_is_timed(request_: Request) -> None:
+    assert timing.measure(asdict(replace(request_, trigger={"name": "badclip", "steps": 40})))
+    phases = clock._read_store()["kinds"].popitem()[1]["phases"][0]
+    assert phases.optimize > 0
+
+
+def test_the_spare_measures(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv(spare.SWITCH)
+    request = make_request(tiny_model)
+    assert not spare.measure(request)
+    spare.ensure()
+    try:
+        assert spare.measure(request)
+        wait_until(lambda: clock.predict(request) is not None)
+    finally:
+        spare.dismiss()

@@ -1,0 +1,171 @@
+"""The spare worker: takes a run at once, is found and stopped like any worker, and never outlives its server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cleaner.jobs import local, process, spare
+from cleaner.runs.request import Request
+from cleaner.runs.run import load_run
+from cleaner.runs.status import Status, read_status, write_status
+from cleaner.runs.store import create_run
+from tests.jobs.test_local import CONFIG, LONG, make_request, seconds_to_cancel
+from tests.waiting import wait_until, wait_until_state, wait_until_step
+
+
+@pytest.fixture
+def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request]:
+    """A small poisoning; no spare is left at the end."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv(spare.SWITCH)
+    yield make_request(tiny_model)
+    spare.dismiss()
+
+
+def waiting_process() -> psutil.Process:
+    """Return the process of the spare."""
+    assert spare._spare is not None
+    return psutil.Process(spare._spare.process.pid)
+
+
+def is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_spare_takes_one_run_and_the_next_run_gets_a_plain_worker(request_: Request) -> None:
+    spare.ensure()
+    pid = waiting_process().pid
+    spare.ensure()
+    assert waiting_process().pid == pid
+    first, second = create_run(request_), create_run(request_)
+    local.start(first)
+    assert not spare.is_waiting()
+    wait_until(lambda: read_status(first).pid)
+    status = read_status(first)
+    assert (status.pid, status.state in ("queued", "running")) == (pid, True)
+    assert status.spare in psutil.Process(pid).cmdline()
+    local.keep_spare()  # a run is active: loading a spare would slow it down
+    assert not spare.is_waiting()
+    local.start(second)
+    assert wait_until_state(first, "done").spare
+    assert wait_until_state(second, "done").spare == ""
+    wait_until(lambda: is_gone(pid))
+    assert load_run(first).clip.sha256() == load_run(second).clip.sha256()
+    local.keep_spare()
+    assert spare.is_waiting()
+
+
+def test_a_run_of_a_spare_is_canceled_and_its_kill_is_noticed(request_: Request) -> None:
+    """Both also while the spare still loads its libraries."""
+    folder = create_run(replace(request_, finetune=replace(CONFIG, epochs=900)))
+    spare.ensure()
+    local.start(folder)
+    wait_until(lambda: read_status(folder).pid)
+    assert seconds_to_cancel(folder) < 2.5
+
+    spare.ensure()
+    local.start(folder)
+    wait_until_step(folder, 3)
+    os.kill(read_status(folder).pid, signal.SIGKILL)
+    assert "process is gone" in wait_until_state(folder, "died").message
+
+
+def test_a_reused_pid_of_a_spare_is_neither_trusted_nor_signaled(tmp_path: Path) -> None:
+    """Without the token in the command line, a process is no worker, even one that names the folder."""
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(tmp_path), spare.OPTION])
+    try:
+        wait_until(lambda: psutil.Process(stranger.pid).cmdline())
+        started = psutil.Process(stranger.pid).create_time()
+        host = process.socket.gethostname()
+        write_status(tmp_path, Status("running", pid=stranger.pid, started=started, host=host, spare="a" * 32))
+        assert local.poll_status(tmp_path).state == "died"
+        local.cancel(tmp_path)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+SERVER = """
+import sys, time
+from pathlib import Path
+from cleaner.jobs import local, spare
+spare.ensure()
+print(spare._spare.process.pid, flush=True)
+if len(sys.argv) > 1:
+    local.start(Path(sys.argv[1]))
+    print("started", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_killed_server_ends_a_waiting_spare_but_not_a_run(has_run: bool, request_: Request) -> None:
+    folder = create_run(replace(request_, finetune=LONG))
+    arguments = [str(folder)] if has_run else []
+    server = subprocess.Popen([sys.executable, "-c", SERVER, *arguments], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    pid = int(server.stdout.readline())
+    if has_run:
+        assert server.stdout.readline() == "started\n"
+        wait_until_step(folder, 3)
+    server.kill()
+    server.wait()
+    server.stdout.close()
+    if has_run:
+        step = read_status(folder).step
+        wait_until_step(folder, step + 5)
+        assert local.poll_status(folder).pid == pid
+        local.cancel(folder)
+    wait_until(lambda: is_gone(pid))
+
+
+def test_an_unusable_spare_is_replaced_and_an_idle_one_ends(
+    request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare.ensure()
+    first = waiting_process().pid
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "elsewhere"))  # a worker reads its settings at its start
+    assert not spare.is_waiting()
+    assert not spare.execute(create_run(request_))
+    wait_until(lambda: is_gone(first))
+    monkeypatch.setattr(spare, "IDLE_SECONDS", 0.2)
+    spare.ensure()
+    second = waiting_process().pid
+    wait_until(lambda: is_gone(second))
+    spare.ensure()
+    waiting_process().kill()
+    wait_until(lambda: not spare.is_waiting())
+    assert not spare.execute(tmp_path)
+    monkeypatch.setenv(spare.SWITCH, "0")
+    spare.ensure()
+    assert not spare.is_waiting()
+
+
+def test_a_warm_spare_trains_within_seconds(request_: Request) -> None:
+    """A generous bound for busy machines; benchmarks/startup.py measures it."""
+    spare.ensure()
+    time.sleep(0.5)
+    running = waiting_process()
+    wait_until(lambda: is_idle(running))
+    folder = create_run(request_)
+    start = time.monotonic()
+    local.start(folder)
+    wait_until_step(folder, 1)
+    assert time.monotonic() - start < 20
+
+
+def is_idle(running: psutil.Process) -> bool:
+    """Return whether a process has loaded torch and uses no processor time."""
+    has_torch = running.memory_info().rss > 200e6
+    return has_torch and running.cpu_percent(interval=0.3) == 0.0

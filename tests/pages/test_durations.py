@@ -1,0 +1,60 @@
+"""The expected duration on the pages: measured while it is unknown, then a range in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cleaner.config import FinetuneConfig
+from cleaner.jobs import clock, local, spare
+from cleaner.jobs.clock import Phases
+from cleaner.presets import QUICK_POISON_PAIRS
+from cleaner.runs.request import Request
+from pages._shared import durations
+from tests.pages.conftest import OpenPage, page_text
+
+CONFIG = FinetuneConfig(batch_size=20, epochs=1)
+
+
+def test_poison_shows_a_range_once_the_measurement_has_ended(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "store_path", lambda: tmp_path / "clock.json")
+    ordered: list[Request] = []
+    monkeypatch.setattr(spare, "measure", lambda request: ordered.append(request) is None)
+    app = open_page("Poison")
+    assert durations.MEASURING in page_text(app)
+    assert ordered[-1].pairs == QUICK_POISON_PAIRS
+
+    clock.record(ordered[-1], Phases(start=2.0, step=0.1, look=0.0, evaluate=3.0))
+    predicted = clock.predict(ordered[-1])
+    assert predicted is not None
+    app.run()
+    assert durations.MEASURING not in page_text(app)
+    assert f": {predicted}." in page_text(app)
+
+
+def test_nothing_is_measured_while_a_job_runs_without_a_spare_or_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "store_path", lambda: tmp_path / "clock.json")
+    request = Request("backdoored", "scenes", 100, CONFIG, "scenes-rn", trigger={"name": "badnet"})
+    other = Request("backdoored", "scenes", 100, CONFIG, "scenes-vit", trigger={"name": "badnet"})
+    monkeypatch.setattr(local, "has_active_runs", lambda: True)
+    monkeypatch.setattr(spare, "measure", lambda request: pytest.fail("measured while a job runs"))
+    assert "once no job runs" in durations.describe([request])
+    monkeypatch.setattr(local, "has_active_runs", lambda: False)
+    monkeypatch.setattr(spare, "measure", lambda request: False)
+    assert durations.describe([request]) == "duration unknown"
+    monkeypatch.setattr(spare, "measure", lambda request: pytest.fail("measured again"))
+    clock.record(request, None)
+    assert durations.describe([request]) == "duration unknown"
+
+    phases = Phases(start=1.0, step=1.0, look=0.0, evaluate=1.0)
+    clock.record(request, phases)
+    clock.record(other, phases)
+    both = durations.predict_total([request, other])
+    assert both is not None
+    assert both.seconds == pytest.approx(2 * (1 + 5 + 1))
+    assert durations.describe([request, other]) == str(both)

@@ -1,0 +1,47 @@
+"""Looks at the validation split: how often, and within a share of the time."""
+
+from __future__ import annotations
+
+import pytest
+
+from cleaner.models.clip import Clip
+from cleaner.training import looks
+from cleaner.training.looks import TIME_SHARE, ValidationLooks
+
+
+def run_looks(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch, *, look: float, every: int = 10, total: int = 100
+) -> list[int]:
+    """Return the steps (1-based) with a look, where each step takes a second and each look `look` seconds."""
+    now = 0.0
+    monkeypatch.setattr(looks.time, "perf_counter", lambda: now)
+
+    def monitor(_: Clip) -> dict[str, float]:
+        nonlocal now
+        now += look
+        return {"ca": 0.5}
+
+    measured, found = ValidationLooks(monitor, every, total), []
+    for step in range(total):
+        now += 1.0
+        if measured.measure(clip, step, now):
+            found.append(step + 1)
+    return found
+
+
+def test_fast_looks_come_every_few_steps_and_after_the_last(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_looks(tiny_clip, monkeypatch, look=0.0) == list(range(10, 101, 10))
+    assert run_looks(tiny_clip, monkeypatch, look=0.0, total=34) == [10, 20, 30, 34]
+    assert run_looks(tiny_clip, monkeypatch, look=0.0, every=0) == []
+
+
+def test_slow_looks_are_postponed_until_the_earlier_ones_fit_the_share(
+    tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = run_looks(tiny_clip, monkeypatch, look=2.0)
+    assert found[0] == 10
+    assert found[-1] == 100
+    assert 3 <= len(found) < 10
+    for i, step in enumerate(found[1:-1], 1):
+        assert 2.0 * i <= TIME_SHARE * (step + 2.0 * i)
+    assert run_looks(tiny_clip, monkeypatch, look=1000.0) == [10, 100]
