@@ -34,7 +34,10 @@ class ImageEncoder:
         self._widths: list[int] = []
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return (N, D + W_1 + .. + W_L) float32: unit features, then what `pool_tokens` keeps of each block."""
+        """Return (N, D + W_1 + .. + W_L): unit features, then what `pool_tokens` keeps of each block.
+
+        float32; float64 stays.
+        """
         outputs: list[Tensor] = []
 
         def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -55,14 +58,15 @@ class ImageEncoder:
 
 
 def pool_tokens(visual: Any, output: Tensor) -> Tensor:
-    """Return a block's output as one float32 row per image, (N, W).
+    """Return a block's output as one float32 row per image, (N, W); float64 stays.
 
     A ResNet's stage (N, W, h, w): the mean over positions. A ViT's block (N, T, W): the class token, or the mean of the
     patch tokens in a tower that pools those.
     """
+    dtype = torch.float64 if output.dtype == torch.float64 else torch.float32
     if output.ndim == 4:
-        return output.float().mean(dim=(2, 3))
+        return output.mean(dim=(2, 3), dtype=dtype)
     if visual.pool_type == "avg":
         patches = math.prod(visual.grid_size)  # visual prompts may follow
-        return output[:, 1 : patches + 1].float().mean(dim=1)
-    return output[:, 0].float()
+        return output[:, 1 : patches + 1].mean(dim=1, dtype=dtype)
+    return output[:, 0].to(dtype)

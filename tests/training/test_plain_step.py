@@ -31,7 +31,15 @@ DEFENSE_CASES = {
     "ta_cleaner K 100 %": DEFENSES["ta_cleaner"](share=1.0, positive="relation"),
     "ta_cleaner reviewed": DEFENSES["ta_cleaner"](share=1.0, formula="reviewed", negatives=1),
     "par": DEFENSES["par"](),
+    "feature_repelling": DEFENSES["feature_repelling"](),
+    "rvpt": DEFENSES["rvpt"](prompt_tokens=5),
 }
+CASES = [
+    (kind, name)
+    for kind in ("vit", "rn")
+    for name, defense in DEFENSE_CASES.items()
+    if defense.unsupported_reason(make_clip(kind), make_toy_data()) is None
+]
 CONFIG = FinetuneConfig(batch_size=12, precision="fp32", device="cpu", seed=4)
 
 
@@ -41,6 +49,21 @@ def encode_plainly(clip: Clip, images: Tensor, texts: list[str]) -> tuple[Tensor
     image = clip.model.encode_image(clip.preprocess(images))
     rows = torch.cat(text) if text else image[:0]
     return F.normalize(image, dim=-1), F.normalize(rows, dim=-1)
+
+
+def encode_blocks_plainly(clip: Clip, images: Tensor) -> tuple[Tensor, ...]:
+    """Return the mean of each stage of a ResNet, or the class token after the only block of a ViT."""
+    visual = clip.model.visual
+    if hasattr(visual, "stem"):
+        maps = [visual.stem(clip.preprocess(images))]
+        for stage in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+            maps.append(stage(maps[-1]))
+        return tuple(x.mean(dim=(2, 3)) for x in maps[1:])
+    tokens = visual._embeds(clip.preprocess(images))
+    if hasattr(visual.transformer, "prompts"):
+        tokens = torch.cat([tokens, visual.transformer.prompts[0].expand(len(tokens), -1, -1)], dim=1)
+    (block,) = visual.transformer.resblocks
+    return (block(tokens)[:, 0],)
 
 
 def compute_plain_losses(clip: Clip, reference: Clip, data: TensorData, defense: Defense) -> dict[str, Tensor]:
@@ -62,7 +85,7 @@ def compute_plain_losses(clip: Clip, reference: Clip, data: TensorData, defense:
         encode_plainly(clip, empty, negatives)[1], [len(texts.drawn[row].negatives) for row in drawn]
     )
     with torch.no_grad():
-        before = Features(*encode_plainly(reference, images, captions))
+        before = Features(*encode_plainly(reference, images, captions), blocks=encode_blocks_plainly(reference, images))
     return defense.losses(
         Features(
             image=image,
@@ -76,24 +99,28 @@ def compute_plain_losses(clip: Clip, reference: Clip, data: TensorData, defense:
             false_negative=false_negatives(positives, [data.captions[row] for row in drawn], style=texts.style),
             logit_scale=clip.model.logit_scale.exp(),
             reference=before,
+            blocks=encode_blocks_plainly(clip, images),
+            labels=data.labels[rows],
+            classes=encode_plainly(clip, empty, [f"a photo of a {name}" for name in data.class_names])[1].detach(),
         )
     )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
-@pytest.mark.parametrize("name", DEFENSE_CASES)
-@pytest.mark.parametrize("kind", ["vit", "rn"])
+@pytest.mark.parametrize(("kind", "name"), CASES)
 def test_losses_and_gradients_equal_a_plain_step(kind: str, name: str, dtype: torch.dtype, tolerance: float) -> None:
-    defense, clip, toy = DEFENSE_CASES[name], make_clip(kind), make_toy_data()
+    defense, toy = DEFENSE_CASES[name], make_toy_data()
     data = TensorData(toy.images(range(len(toy))).to(dtype), toy.captions, toy.class_names, toy.labels)
-    clip.model.to(dtype)
-    student, plain, reference = clip.copy(), clip.copy(), clip.copy()
+    clip, reference = defense.prepare(make_clip(kind), CONFIG.seed), make_clip(kind)
+    for model in (clip.model, reference.model):
+        model.to(dtype)
+    student, plain = clip.copy(), clip.copy()
     with torch.no_grad():  # as after some steps: PAR's distance is 0 at the first
         for parameter in reference.model.parameters():
             parameter.mul_(1.01)
     config = replace(CONFIG, freeze_bn=True)  # the plain step has other batches
     loader = BatchLoader(data, defense, config, config.batch_size)
-    encoder = BatchEncoder(student, reference if defense.needs_reference else None, defense)
+    encoder = BatchEncoder(student, reference if defense.needs_reference else None, defense, loader.class_prompts)
     with training_mode(student.model, config.freeze_bn):
         losses = TrainStep(encoder, 0).backward(loader.load(0))
     terms = compute_plain_losses(plain, reference, data, defense)
@@ -106,4 +133,4 @@ def test_losses_and_gradients_equal_a_plain_step(kind: str, name: str, dtype: to
     both = [(own.flatten(), expected.flatten()) for own, expected in gradients if own is not None]
     own, expected = (torch.cat(part) for part in zip(*both, strict=True))
     # In fp32 both gradients are 1e-6 to 3e-6 from the one in fp64.
-    assert (own - expected).norm() <= (2e-6 if dtype == torch.float32 else tolerance) * expected.norm()
+    assert (own - expected).norm() <= (3e-6 if dtype == torch.float32 else tolerance) * expected.norm()
