@@ -15,7 +15,6 @@ def class_loss(f: Features) -> Tensor:
     """
     if f.labels is None or f.classes is None:
         raise ValueError("the class loss needs labels and the features of the class prompts.")
-    labeled = f.labels >= 0
-    if not labeled.any():
-        return f.image.new_zeros(())
-    return F.cross_entropy(f.logit_scale * f.image[labeled] @ f.classes.T, f.labels[labeled])
+    # The mean is taken here: over no image it would be NaN, and to count them on the CPU would wait for the GPU.
+    total = F.cross_entropy(f.logit_scale * f.image @ f.classes.T, f.labels, ignore_index=-1, reduction="sum")
+    return total / (f.labels >= 0).sum().clamp(min=1)
