@@ -39,23 +39,32 @@ def read_clock() -> float:
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def load_batches(data: CaptionData, defense: Defense, config: FinetuneConfig) -> list[Batch]:
+def load_batches(loader: BatchLoader) -> list[Batch]:
     """Return the batches of the first epoch, with augmented views, EDA texts and subtexts."""
-    loader = BatchLoader(data, defense, config, config.batch_size)
     return [loader.load(step) for step in range(loader.epoch_steps)]
+
+
+def prepare_step(
+    clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig
+) -> tuple[BatchEncoder, list[Batch]]:
+    """Return a method's encoder, whose texts are packed, and the batches of the first epoch."""
+    data = defense.select(data)
+    loader = BatchLoader(data, defense, config, min(config.batch_size, len(data)))
+    batches, prompts = load_batches(loader), loader.class_prompts
+    suspect, reference = clip.to(config.device, config.precision), None
+    if defense.needs_reference:
+        reference = PackedClip.from_clip(suspect.copy(), [batch.captions for batch in batches])
+    texts = [*(batch.texts for batch in batches), *([prompts] if prompts else ())]
+    student = PackedClip.from_clip(defense.prepare(suspect, config.seed), texts)
+    return BatchEncoder(student, reference, defense, prompts), batches
 
 
 def time_bare_step(clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig) -> float:
     """Return seconds per step of a method's forward and backward pass and optimizer step alone, over one epoch."""
     config = defense.adapt(config)
-    batches = load_batches(data, defense, config)
-    model = clip.to(config.device, config.precision)
-    student = PackedClip.from_clip(model, [batch.texts for batch in batches])
-    reference = None
-    if defense.needs_reference:
-        reference = PackedClip.from_clip(model.copy(), [batch.captions for batch in batches])
-    encoder = BatchEncoder(student, reference, defense)
-    optimizer = build_optimizer(student.model, config)
+    encoder, batches = prepare_step(clip, data, defense, config)
+    student = encoder.student
+    optimizer = defense.build_optimizer(student.model, config) or build_optimizer(student.model, config)
     start = read_clock()
     with training_mode(student.model, config.freeze_bn):
         for batch in batches:

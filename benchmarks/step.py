@@ -33,6 +33,7 @@ from cleaner.models.clip import BUILT_IN, Clip, load_clip, new_clip
 from cleaner.models.devices import configure_torch, pick_device, pick_precision
 from cleaner.reports import results
 from cleaner.text import SubtextPair, eda
+from cleaner.training.batch import BatchLoader
 from cleaner.training.loop import finetune
 from cleaner.types import CleanerError
 
@@ -45,8 +46,10 @@ TIMED_METHODS: dict[str, Defense] = {
     **{f"ta_cleaner, K {share:.0%}": DEFENSES["ta_cleaner"](share=share) for share in SHARES},
     "ta_cleaner reviewed, K 100%": DEFENSES["ta_cleaner"](share=1.0, formula="reviewed", negatives=1),
     "par": DEFENSES["par"](),
+    "feature_repelling": DEFENSES["feature_repelling"](),
+    "rvpt": DEFENSES["rvpt"](),
 }
-"""Every registered defense; a test fails for one that is missing."""
+"""Every registered defense; a test fails for one that is missing. A model is timed with those that support it."""
 PAIR_COUNTS = (1000, 5000, 25000)
 CLASS_COUNTS = (10, 100, 1000)
 
@@ -99,16 +102,17 @@ def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[
     clip = load_or_create(model)
     data = load_data("scenes", split="clean", size=options.steps * config.batch_size)
     few = data.subset(range((WARMUP_STEPS + 1) * config.batch_size))
-    for defense in TIMED_METHODS.values():  # warm-up: kernels are compiled at first use
+    methods = {name: d for name, d in TIMED_METHODS.items() if d.unsupported_reason(clip, data) is None}
+    for defense in methods.values():  # warm-up: kernels are compiled at first use
         finetune(clip, data, defense, replace(config, steps=2))
         time_bare_step(clip, few, defense, config)
     workers = 0 if torch.get_num_threads() == 1 else os.cpu_count() or 1
     published: list[float] = []
-    seconds: dict[str, list[float]] = {name: [] for name in TIMED_METHODS}
-    bare: dict[str, list[float]] = {name: [] for name in TIMED_METHODS}
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    bare: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(options.rounds):
         published.append(time_published_step(clip, data, config, workers=workers))
-        for name, defense in TIMED_METHODS.items():
+        for name, defense in methods.items():
             bare[name].append(time_bare_step(clip, data, defense, config))
             seconds[name].append(time_step(clip, data, defense, config))
     rows = [
@@ -119,7 +123,7 @@ def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[
             "of_bare_rate": median_ratio(bare[name], seconds[name]),
             "over_cleanclip": median_ratio(seconds[name], seconds["cleanclip"]),
         }
-        for name in TIMED_METHODS
+        for name in methods
     ]
     times = {
         "model": model,
@@ -171,7 +175,7 @@ def time_preparation(clip: Clip, data: CaptionData, config: FinetuneConfig) -> d
     """
     defense = DEFENSES["ta_cleaner"](share=1.0)
     plan = defense.plan(data.captions, config.seed)
-    batches = load_batches(data, defense, config)
+    batches = load_batches(BatchLoader(data, defense, config, config.batch_size))
     for batch in batches:
         clip.pack_texts(batch.texts)
     times: dict[str, float] = {}

@@ -22,18 +22,16 @@ def test_every_defense_is_timed() -> None:
     assert {defense.state_dict()["name"] for defense in TIMED_METHODS.values()} == set(DEFENSES)
 
 
-@pytest.mark.parametrize("name", ["ta_cleaner, K 100%", "par"])
+@pytest.mark.parametrize("name", ["ta_cleaner, K 100%", "par", "feature_repelling", "rvpt"])
 def test_bare_step_computes_the_losses_of_the_loop(
     name: str, tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal losses at the first step, and no text tokenized while the clock runs."""
     defense, data = TIMED_METHODS[name], toy_data.subset(range(16))
-    batches = bare_step.load_batches(data, defense, CONFIG)
-    packed = bare_step.PackedClip.from_clip(tiny_clip.copy(), [t for b in batches for t in (b.texts, b.captions)])
+    encoder, batches = bare_step.prepare_step(tiny_clip, data, defense, CONFIG)
     monkeypatch.setattr(Clip, "pack_texts", None)
-    reference = packed if defense.needs_reference else None
     with torch.no_grad():
-        losses = defense.losses(bare_step.BatchEncoder(packed, reference, defense).encode(batches[0], 0))
+        losses = defense.losses(encoder.encode(batches[0], 0))
     monkeypatch.undo()
     expected = loop.finetune(tiny_clip, data, defense, replace(CONFIG, steps=1)).history[0].losses
     assert {term: value.item() for term, value in losses.items()} == pytest.approx(
