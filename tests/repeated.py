@@ -1,7 +1,8 @@
 """Every attack and every defense once: python -m tests.repeated OUT MODEL IMAGE [stop]; see tests/test_repeat.py.
 
 Each training ends in a run folder in OUT. MODEL: "tiny", or a built-in architecture, which learns Scenes from random
-weights. IMAGE: a file for the attacks that need one. "stop": each training is paused after an epoch and resumed.
+weights; defenses that need a ViT get one. IMAGE: a file for the attacks that need one. "stop": each training is paused
+after an epoch and resumed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from cleaner import defend, poison, save_run
 from cleaner.attacks import TRIGGERS, Trigger
 from cleaner.config import FinetuneConfig, parameters
 from cleaner.data.base import CaptionData, load_data
-from cleaner.defenses import DEFENSES
+from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import Clip, new_clip
 from cleaner.models.devices import configure_torch
 from cleaner.runs.run import Run
@@ -28,6 +29,7 @@ class Setting:
     """What is trained, on which pairs, and for how long: two epochs of two steps."""
 
     clip: Clip
+    vit: Clip
     data: CaptionData
     batch_size: int
     patch_steps: int
@@ -38,6 +40,10 @@ class Setting:
             lr=1e-3, epochs=2, batch_size=self.batch_size, warmup_steps=2, precision="fp32", device="cpu"
         )
 
+    def choose_clip(self, defense: Defense) -> Clip:
+        """Return the model, or the ViT if the defense does not support it."""
+        return self.clip if defense.unsupported_reason(self.clip, self.data) is None else self.vit
+
 
 def load_setting(model: str) -> Setting:
     """Return the setting for a model's name."""
@@ -45,9 +51,10 @@ def load_setting(model: str) -> Setting:
         # It limits this process to one thread, so that other settings must not import it.
         from tests.conftest import make_clip, make_toy_data
 
-        return Setting(make_clip("rn"), make_toy_data(), batch_size=24, patch_steps=3)
+        return Setting(make_clip("rn"), make_clip("vit"), make_toy_data(), batch_size=24, patch_steps=3)
     # 128 pairs, and 128 features a text: gradients large enough for torch to split them over threads.
-    return Setting(new_clip(model), load_data("scenes", split="train", size=256), batch_size=128, patch_steps=10)
+    data = load_data("scenes", split="train", size=256)
+    return Setting(new_clip(model), new_clip("scenes-vit"), data, batch_size=128, patch_steps=10)
 
 
 def build_trigger(name: str, image: str, steps: int) -> Trigger:
@@ -68,11 +75,11 @@ def cases(setting: Setting, image: str) -> dict[str, Callable[..., Run]]:
             s.clip, s.data, trigger, "banana", poison_rate=0.1, config=s.config, test=s.data, **options
         )
 
-    def defense(name: str) -> Callable[..., Run]:
-        return lambda **options: defend(s.clip, DEFENSES[name](), s.data, s.config, test=s.data, **options)
+    def train(defense: Defense) -> Callable[..., Run]:
+        return lambda **options: defend(s.choose_clip(defense), defense, s.data, s.config, test=s.data, **options)
 
     attacks = {f"attack-{name}": attack(name) for name in TRIGGERS}
-    return attacks | {f"defense-{name}": defense(name) for name in DEFENSES}
+    return attacks | {f"defense-{name}": train(DEFENSES[name]()) for name in DEFENSES}
 
 
 def stop_after_epoch(report: StepReport) -> None:

@@ -136,9 +136,9 @@ def test_optimized_patches_sum_in_a_fixed_order(name: str, position: str) -> Non
 
 @pytest.mark.parametrize("name", list(DEFENSES))
 def test_gradients_of_defenses_sum_in_a_fixed_order(name: str) -> None:
-    setting = repeated.load_setting("tiny")
+    setting, defense = repeated.load_setting("tiny"), DEFENSES[name]()
     data = setting.data
     data.captions[:] = [caption.split(" on ")[0] for caption in data.captions]  # several equal captions in a batch
     with AtomicSums() as found:
-        finetune(setting.clip, data, DEFENSES[name](), setting.config)
+        finetune(setting.choose_clip(defense), data, defense, setting.config)
     assert found.count == 0
