@@ -1,9 +1,8 @@
 """Make the shipped example: python -m benchmarks.example
 
-One model, backdoored at the setting of the attack x defense table and cleaned three ways. Full runs stay in the run
-store, so a second call continues where the first ended. Shipped runs contain only the quantized difference to the
-built-in model's weights; their metrics are those of the shipped weights, and their config has those of the full run. To
-remake shipped runs, delete their folders first; --remeasure only measures them.
+One model, backdoored and cleaned three ways in the quick setting, the default of the pages. Shipped runs contain only
+the quantized difference to the built-in model's weights; their metrics are those of the shipped weights, and their
+config has those of the full run. To remake shipped runs, delete their folders first; --remeasure only measures them.
 """
 
 from __future__ import annotations
@@ -15,9 +14,13 @@ from pathlib import Path
 import tyro
 
 from benchmarks import protocol
-from benchmarks.attack_defense import load_or_defend
+from cleaner import presets
+from cleaner.attacks import TRIGGERS
+from cleaner.cli.output import Progress
+from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.images import encode_png
+from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
 from cleaner.inspection import embedding_map
@@ -31,10 +34,12 @@ from cleaner.runs.folders import shipped_root
 from cleaner.runs.request import TEST_SIZE
 from cleaner.runs.run import Run, load_run, write_run
 from cleaner.runs.store import list_shipped_runs
-from cleaner.workflow import supported_ks
+from cleaner.workflow import defend, poison, supported_ks
 
 ATTACK, SEED = "badnet", 0
-DEFENSE_NAMES = ("finetune", "cleanclip", "ta_cleaner")
+DEFENSE_NAMES = ("cleanclip", "cleanclip_short", "ta_cleaner")
+VALIDATION_SIZE, LOOKS = 500, 10
+"""Validation pairs behind the shipped curves, and how often they were measured."""
 HISTORY_STRIDE = 4
 """Every fourth training step is shipped, and every step with metrics."""
 
@@ -43,14 +48,14 @@ HISTORY_STRIDE = 4
 class Options:
     """Train missing runs and write the shipped ones."""
 
-    model: str = "scenes-rn"
+    model: str = presets.QUICK_MODEL
     """Built-in model."""
     remeasure: bool = False
     """Train nothing; measure the shipped weights with this version."""
 
 
 def main(options: Options) -> None:
-    """Make all four runs."""
+    """Make all four runs that are missing."""
     configure_torch()
     clean, test = load_clip(options.model), load_data("scenes", split="test", size=TEST_SIZE)
     if options.remeasure:
@@ -58,17 +63,52 @@ def main(options: Options) -> None:
             run = load_run(entry.folder)
             write_json(entry.folder / "metrics.json", measure(run, run.clip, clean=clean, test=test).to_dict())
         return
-    pairs = protocol.load_clean_pairs()
-    suspect = protocol.load_or_poison(options.model, ATTACK, SEED)
+    suspect = poison_model(clean, test)
     parent = f"example-{ATTACK}"
     models = {"clean": clean, "backdoored": ship(suspect, shipped_root() / parent, clean, test)}
     for number, name in enumerate(DEFENSE_NAMES, start=1):
-        run = load_or_defend(suspect, name, model=options.model, attack=ATTACK, clean=pairs)
+        run = defend_model(suspect, name, test)
         run.config["parent"] = parent
         models[name] = ship(run, shipped_root() / f"{parent}-{number}-{name}", clean, test)
     write_json(shipped_root() / parent / "picture.json", find_example_image(suspect, models, test))
     for entry in list_shipped_runs():
         embedding_map.ensure_map(entry.folder, output_folder=entry.folder)
+
+
+def poison_model(clean: Clip, test: CaptionData) -> Run:
+    """Return the backdoored run, in the quick setting."""
+    config = replace(presets.QUICK_POISON, lr=presets.poison_lr(clean.name), seed=SEED)
+    return poison(
+        clean,
+        load_data("scenes", split="train", size=presets.QUICK_POISON_PAIRS),
+        TRIGGERS[ATTACK](**presets.scenes_attack_preset(ATTACK, clean.name).parameters),
+        protocol.TARGET_CLASS,
+        poison_rate=presets.QUICK_POISON_RATE,
+        config=with_looks(config, presets.QUICK_POISON_PAIRS),
+        validation=load_data("scenes", split="validation", size=VALIDATION_SIZE),
+        test=test,
+        on_step=Progress(ATTACK),
+    )
+
+
+def defend_model(suspect: Run, name: str, test: CaptionData) -> Run:
+    """Return the run of a defense, in the quick setting."""
+    preset = presets.quick_defense_preset(name, suspect.config["model"])
+    assert preset.training is not None
+    return defend(
+        suspect,
+        DEFENSES[name](**preset.parameters),
+        load_data("scenes", split="clean", size=preset.training.pairs),
+        with_looks(replace(preset.training.finetune, seed=SEED), preset.training.pairs),
+        validation=load_data("scenes", split="validation", size=VALIDATION_SIZE),
+        test=test,
+        on_step=Progress(name),
+    )
+
+
+def with_looks(config: FinetuneConfig, pairs: int) -> FinetuneConfig:
+    """Return the settings with `LOOKS` measurements on the validation split."""
+    return replace(config, eval_every=max(1, config.epochs * (pairs // config.batch_size) // LOOKS))
 
 
 def ship(run: Run, folder: Path, clean: Clip, test: CaptionData) -> Clip:

@@ -3,12 +3,16 @@
 Written from the public description of CleanCLIP (arXiv:2303.03323) and its code (README, options), not copied: captions
 and their EDA copies tokenized once to the full context of 77 tokens, AutoAugment of each image as a PIL image in the
 worker processes of a DataLoader, four passes through the towers (image, augmented image, text, augmented text), AdamW
-that is not fused, and all loss terms read at every step. Images come from memory, which favors it: the published code
-opens a file for each.
+that is not fused, and all loss terms read at every step. It runs in a process of its own, without this project's
+settings of torch and of the memory. Images come from memory, which favors it: the published code opens a file for each.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,11 +56,19 @@ class AugmentedPairs(Dataset[tuple[Tensor, ...]]):
         return *views, self._tokens[index], self._reworded[index]
 
 
-def time_published_step(clip: Clip, data: CaptionData, config: FinetuneConfig, *, workers: int) -> float:
-    """Return seconds per step over one epoch.
+def time_in_own_process(clip: Clip, data: CaptionData, config: FinetuneConfig, *, workers: int) -> float:
+    """Return what `time_published_step` does, measured in a new process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        call = partial(time_published_step, config=config, workers=workers, threads=torch.get_num_threads())
+        return pool.submit(call, replace(clip, lock=None), data).result()
+
+
+def time_published_step(clip: Clip, data: CaptionData, config: FinetuneConfig, *, workers: int, threads: int) -> float:
+    """Return seconds per step over one epoch, with `threads` threads.
 
     `workers` processes augment the images; 0: the training process itself, whose processor time then includes it.
     """
+    torch.set_num_threads(threads)
     model: Any = clip.copy().model
     model.to(memory_format=torch.contiguous_format).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=False)

@@ -14,8 +14,9 @@ from cleaner.seed import numpy_generator
 TRIAL_SEEDS = (200,)
 CONFIRM_SEEDS = tuple(sorted(int(s) for s in numpy_generator("quick setting").choice(9000, 5, replace=False) + 1000))
 """Drawn before any trial; nothing was trained with them before `confirm`."""
-TRIALS_EACH = 24
-"""Trials of each method and trial seed."""
+TRIALS_EACH = 12
+"""Trials of each method and trial seed. A first round, of one epoch and twice as many, is in the log: in 125 steps only
+plain finetuning and the control met the budget, and positives that keep the relation cost both methods accuracy."""
 BUDGET = 0.03
 """Validation accuracy that a method may lose against the backdoored model."""
 FULL_STEPS = 651
@@ -23,17 +24,15 @@ FULL_STEPS = 651
 
 
 def spread_rates(count: int) -> list[float]:
-    """Return learning rates from 1e-4 to 1e-2, evenly spaced in the logarithm."""
-    return [float(f"{1e-4 * 100 ** (i / (count - 1)):.2g}") for i in range(count)]
+    """Return learning rates from 3e-4 to 6e-3, evenly spaced in the logarithm."""
+    return [float(f"{3e-4 * 20 ** (i / (count - 1)):.2g}") for i in range(count)]
 
 
 def _ta_cleaner_variants() -> dict[str, Defense]:
-    """Return the forms of TA-Cleaner that are tried: formula, style of positives, number of negatives."""
-    forms = [("ours", 3), ("ours", 1), ("reviewed", 1)]
+    """Return the forms of TA-Cleaner that are tried: formula and number of negatives."""
     return {
-        f"{formula}, {style}, n {n}": DEFENSES["ta_cleaner"](share=1.0, formula=formula, positive=style, negatives=n)
-        for formula, n in forms
-        for style in ("core", "relation")
+        f"{formula}, n {n}": DEFENSES["ta_cleaner"](share=1.0, formula=formula, negatives=n)
+        for formula, n in (("ours", 3), ("ours", 1), ("reviewed", 1))
     }
 
 

@@ -22,7 +22,7 @@ import tyro
 
 from benchmarks import protocol
 from benchmarks.bare_step import load_batches, read_clock, time_bare_step
-from benchmarks.published_loop import WARMUP_STEPS, time_published_step
+from benchmarks.published_loop import WARMUP_STEPS, time_in_own_process
 from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.data.augment import augment
@@ -111,7 +111,7 @@ def measure_model(model: str, config: FinetuneConfig, options: Options) -> dict[
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     bare: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(options.rounds):
-        published.append(time_published_step(clip, data, config, workers=workers))
+        published.append(time_in_own_process(clip, data, config, workers=workers))
         for name, defense in methods.items():
             bare[name].append(time_bare_step(clip, data, defense, config))
             seconds[name].append(time_step(clip, data, defense, config))

@@ -53,7 +53,7 @@ REBOUND_STEPS = 100
 # (benchmarks/results/quick_setting.json). In so few steps only a high learning rate removes anything.
 QUICK_MODEL = "scenes-lite"
 QUICK_POISON_PAIRS, QUICK_POISON_RATE, QUICK_POISON = 8000, 0.05, FinetuneConfig(lr=1e-3, epochs=2)
-QUICK_CLEAN_PAIRS, QUICK_DEFEND = 8000, FinetuneConfig(lr=1e-3, epochs=1)
+QUICK_CLEAN_PAIRS, QUICK_DEFEND = 8000, FinetuneConfig(lr=1e-3, epochs=2)
 
 
 def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> float:

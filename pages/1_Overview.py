@@ -8,7 +8,7 @@ from cleaner.files import read_json_cached
 from cleaner.labels import to_label
 from cleaner.plots import charts
 from cleaner.runs.record import RunRecord
-from pages._shared import lesson, state
+from pages._shared import lesson, requests, state
 from pages._shared.frame import link, page, page_file
 from pages._shared.pixels import decode_png
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -61,12 +61,23 @@ def show_run(run: RunRecord) -> None:
         if (ca := r.metric("ca")) is not None and (asr := r.metric("asr")) is not None
     ]
     st.plotly_chart(charts.before_after_bars(bars), key=f"overview.{run.id}", config=NO_MODE_BAR)
-    notes = [f"{escape_markdown(run.label)}. Measured on {escape_markdown(run.protocol)}."]
+    notes = [f"{escape_markdown(run.label)}. {describe_setting(run, defended[:MAX_DEFENSES])}"]
+    notes.append(f"Measured on {escape_markdown(run.protocol)}.")
     if len(defended) > MAX_DEFENSES:
         notes.append(f"Newest {MAX_DEFENSES} of {len(defended)} defenses; Compare shows all.")
     if run.is_shipped:
         notes.append(state.RATES_NOTE)
     st.caption(" ".join(notes))
+
+
+def describe_setting(run: RunRecord, defended: list[RunRecord]) -> str:
+    """Return pairs and steps of a poisoning and its defenses, so that two charts can be compared."""
+
+    def describe(record: RunRecord) -> str:
+        return f"{record.pairs:,} pairs, {requests.count_steps(record):,} steps"
+
+    cleaned = " / ".join(dict.fromkeys(describe(other) for other in defended))
+    return f"Poisoned: {describe(run)}." + (f" Cleaned: {cleaned}." if cleaned else "")
 
 
 def show_example_image(run: RunRecord) -> None:

@@ -42,7 +42,7 @@ DefensePlan = list[tuple[Any, FinetuneConfig]]
 def choose_defenses(model: str) -> tuple[DefensePlan, int] | None:
     """Draw all settings; return the plan and the number of clean pairs, or None while one cannot be used."""
     kinds = cache.defenses()
-    default = [name for name in ("cleanclip", "cleanclip_short", "ta_cleaner") if name in kinds] or list(kinds)[:1]
+    default = [name for name in ("ta_cleaner", "cleanclip", "cleanclip_short") if name in kinds] or list(kinds)[:1]
     names = st.multiselect(
         "Defenses",
         list(kinds),

@@ -64,6 +64,7 @@ _CONSONANT_SOUND = re.compile(r"^(?:uni(?!n)|use|usu|uti|ura|ewe|eu|one\b|once|u
 _VOWEL_SOUND = re.compile(r"^(?:hour|honest|honou?r|heir|8|11\b|18\b|x-|mri|led\b|nba|nfl|fbi|rpg|suv)")
 
 
+@lru_cache(maxsize=8192)
 def choose_article(word: str) -> str:
     """Return "a" or "an" for the word that follows."""
     word = word.lower()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from cleaner.text import kinds, rules
-from cleaner.text.changes import Change, mark_unsafe_tokens, repair_article, sample_items
+from cleaner.text.changes import Change, mark_unsafe_tokens, repair_article, sample_items, shuffle
 from cleaner.text.counts import find_count_changes
 from cleaner.text.lexicon import lexicon_cache, load_lexicon
 from cleaner.text.objects import find_object_changes
@@ -43,27 +43,35 @@ def draw_changes(
     if not parsed.noun_phrases:
         return []
     order = [kind for kind in FINDERS if kind != held_out]
-    rng.shuffle(order)
-    queues = []
-    for kind in order:
-        queue = FINDERS[kind](parsed, rng, vocabulary)
-        if kind != "object":
-            rng.shuffle(queue)
-        queue.sort(key=lambda change: change.is_in_vocabulary)
-        queues.append(queue)
+    shuffle(rng, order)
+    queues: list[list[Change]] = []
     drawn: list[Change] = []
     for allow_unknown in (False, True):
         has_more = True
         while has_more and len(drawn) < n:
             has_more = False
-            for queue in queues:
-                if len(drawn) < n and queue and (queue[-1].is_in_vocabulary or allow_unknown):
+            for k, kind in enumerate(order):
+                if len(drawn) == n:
+                    break  # the kinds that follow are not needed: finding their changes is most of the time
+                if k == len(queues):
+                    queues.append(_find_queue(parsed, kind, rng, vocabulary))
+                queue = queues[k]
+                if queue and (queue[-1].is_in_vocabulary or allow_unknown):
                     change = queue.pop()
                     drawn += [] if change in drawn else [change]
                     has_more = True
             if len({change.kind for change in drawn}) == 1:
                 break  # prefer a second kind with an unknown word to the same kind twice
     return drawn
+
+
+def _find_queue(parsed: Parse, kind: str, rng: Random, vocabulary: Vocabulary | None) -> list[Change]:
+    """Return the changes of one kind, those to draw first at the end."""
+    queue = FINDERS[kind](parsed, rng, vocabulary)
+    if kind != "object":
+        shuffle(rng, queue)
+    queue.sort(key=lambda change: change.is_in_vocabulary)
+    return queue
 
 
 def _index_alternatives(families: dict[str, kinds.Family]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:

@@ -48,6 +48,7 @@ def find_object_changes(parsed: Parse, rng: Random, vocabulary: Vocabulary | Non
     return changes
 
 
+@lexicon_cache(65536)
 def score_noun(parsed: Parse, c: int) -> float:
     """Return how clear a counterfactual the noun of chunk `c` makes; 0 if it must not be replaced."""
     chunk = parsed.chunks[c]

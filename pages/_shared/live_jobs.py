@@ -41,8 +41,8 @@ def show_start_button(label: str, kind: str, is_busy: bool, start: Callable[[], 
 def show_jobs(kind: str) -> bool:
     """Draw the unfinished jobs of a page; return whether any is active.
 
-    Active jobs redraw themselves every two seconds while the tab is visible; when the last one ends, the whole page
-    reruns once.
+    Active jobs redraw themselves every two seconds while the tab is visible; when one ends, the whole page reruns once
+    and shows its result.
     """
     if error := jobs.last_error():
         show_error(error)
@@ -62,7 +62,7 @@ def show_jobs(kind: str) -> bool:
             for entry in current:
                 _show_active_job(entry)
             show_live_curves(_label_runs(current), jobs.PAGE_STAGES[kind], f"live.{kind}")
-        if not any(entry.status.state in ACTIVE for entry in current):
+        if not all(entry.status.state in ACTIVE for entry in current):
             st.rerun()
 
     watch()
