@@ -58,7 +58,7 @@ def test_poison_then_defend(start_server: StartServer, browser_page: Any) -> Non
     slide_to_start(page, "Training pairs")
     slide_to_start(page, "Test images")
     type_number(page, "Epochs", 2)
-    page.get_by_text("15 of 500 pairs are poisoned").wait_for()
+    page.get_by_text("25 of 500 pairs are poisoned").wait_for()
     page.get_by_text("14 training steps, 500 pairs").wait_for()
     wait_idle(page)
     press_and_leave(page, "Train model", "Overview")

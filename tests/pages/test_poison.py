@@ -37,7 +37,7 @@ from tests.pages.conftest import (
 
 def test_gallery_follows_the_trigger(open_page: OpenPage) -> None:
     app = choose_small_training(open_page("Poison"))
-    assert "15 of 500 " in page_text(app)
+    assert "25 of 500 " in page_text(app)
     assert "PSNR" in page_text(app)
     app.selectbox(key="poison.trigger").set_value("blended").run()
     assert not app.exception
