@@ -27,6 +27,8 @@ HEARTBEAT_SECONDS = 10.0
 """A worker writes its status at least this often."""
 HEARTBEAT_TIMEOUT_SECONDS = 12 * HEARTBEAT_SECONDS
 """Seconds without a heartbeat before a worker on another machine counts as dead."""
+LOW_NICE = 10
+"""Nice value of a process that computes beside a training; with a higher one it might never finish."""
 START_TIMEOUT_SECONDS = 60.0
 """Seconds a process may take from its start to its first status."""
 
@@ -69,13 +71,13 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
 
 
 def lower_priority() -> None:
-    """Give this process the lowest priority: it computes while the processor is idle."""
-    lowest = getattr(psutil, "IDLE_PRIORITY_CLASS", 19)  # a class of Windows; elsewhere a nice value
+    """Give this process a low priority: a training beside it gets about nine tenths of the processor."""
+    low = getattr(psutil, "IDLE_PRIORITY_CLASS", LOW_NICE)  # a class of Windows; elsewhere a nice value
     with suppress(psutil.Error, OSError):
-        psutil.Process().nice(lowest)
+        psutil.Process().nice(low)
     # Linux with autogroups shares the processor between sessions first, by a nice value of their own.
     with suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
+        Path("/proc/self/autogroup").write_text(str(LOW_NICE), encoding="ascii")
 
 
 def exported_environment() -> dict[str, str]:
