@@ -42,9 +42,9 @@ STEPS = (
         "Defend",
         "Your model should be **In view** in the menu. Keep the settings and press **Start defenses**. Press **Next** "
         "while they train.",
-        "The sentence above the result cards, then the cards: **attack success** should fall and **clean accuracy** "
-        "should stay. The short-captions defense is the control: it has TA-Cleaner's short true texts, but not its "
-        "false ones. What do the false ones add? Compare **fine detail**.",
+        "The verdict and the cards: **attack success** should fall, **clean accuracy** should stay. The short-captions "
+        "defense is the control: TA-Cleaner's short true texts without its false ones. What do these add? Compare "
+        "**fine detail**.",
         "A model with random weights has an attack success near zero. Is that a good defense?",
         "No. Its clean accuracy is at chance level. Judge a defense by both numbers: what it removed and what it cost. "
         "Good defenses are toward the bottom right of the accuracy and attack plot.",
