@@ -89,16 +89,23 @@ def measure_round(folder: Path, reading_seconds: float) -> list[dict[str, Any]]:
         wait_idle(page)
         defending = time.time() - start
         button.click()
-        planned = 1 + count_chosen_defenses(page)
-        rows = watch_runs(planned, start, page)
+        rows = watch_runs(count_runs(page, 2), start, page)
         wait_idle(page)
     return [poisoned, *({**row, "clicked": defending} for row in rows if row["run"] != poisoned["run"])]
 
 
-def count_chosen_defenses(page: Any) -> int:
-    """Return the number of defenses chosen on the page."""
-    box = page.get_by_test_id("stMultiSelect").filter(has_text="Defenses").first
-    return int(box.locator("[data-baseweb=tag]").count())
+def count_runs(page: Any, minimum: int) -> int:
+    """Wait until the store has at least `minimum` runs, and a moment for the others of the same click."""
+    deadline = time.time() + TIMEOUT_SECONDS
+    while count() < minimum and time.time() < deadline:
+        page.wait_for_timeout(1000 * POLL_SECONDS)
+    page.wait_for_timeout(500)
+    return count()
+
+
+def count() -> int:
+    """Return the number of runs that were started."""
+    return sum(not entry.is_shipped for entry in list_entries())
 
 
 def watch_runs(count: int, start: float, page: Any) -> list[dict[str, Any]]:

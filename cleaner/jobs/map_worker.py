@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cleaner.inspection import embedding_map
-from cleaner.jobs import locks, process
+from cleaner.jobs import local, locks, process
 from cleaner.runs.derived import derived_folder
 from cleaner.runs.store import last_lines
 
 MAP_LOG = "embeddings.log"
 BACKGROUND = "--background"
-"""Option of this command: run at low priority."""
+"""Option of this command: run at low priority, once no run has been active for `REST_SECONDS`."""
+REST_SECONDS = 30.0
+"""A user may start a defense as soon as the poisoning is done; a process beside a training slows down its threads."""
 
 
 def start_map_process(
@@ -45,11 +47,21 @@ def draw_map(folder: Path, parent: Path | None = None) -> None:
         time.sleep(locks.POLL_SECONDS)
 
 
+def wait_for_rest(root: Path, seconds: float = REST_SECONDS) -> None:
+    """Wait until no run of a store has been active for some seconds."""
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < seconds:
+        time.sleep(min(1.0, seconds))
+        if local.has_active_runs(root):
+            quiet_since = time.monotonic()
+
+
 def main(arguments: Sequence[str]) -> None:
     """Compute the map of RUN_DIR with the projection of PARENT_DIR, if one is given."""
     if arguments[0] == BACKGROUND:
         process.lower_priority()
         arguments = arguments[1:]
+        wait_for_rest(Path(arguments[0]).parent)
     draw_map(*map(Path, arguments))
 
 
