@@ -69,7 +69,9 @@ def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecor
 
 def _show_verdict(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw in words which of the compared defenses removed most, and at what cost."""
-    labels = state.short_labels(compared)
+    labels = {other.id: to_label(other.defense or "") for other in compared}
+    if len(set(labels.values())) < len(labels):
+        labels = state.short_labels(compared)
     sentences = describe_defenses(run, {escape_markdown(labels[other.id]): other for other in compared})
     if sentences:
         one_seed = "One run each: another seed can give another order."
