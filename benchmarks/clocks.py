@@ -17,7 +17,6 @@ import tyro
 
 from benchmarks import protocol
 from cleaner import presets
-from cleaner.attacks import TRIGGERS
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json
 from cleaner.jobs import clock, local, spare
@@ -74,17 +73,8 @@ def main(options: Options) -> None:
 
 def make_attack(options: Options, trigger: str) -> Request:
     """Return a poisoning with ten looks, as the pages start it."""
-    config = replace(presets.QUICK_POISON, lr=presets.poison_lr(options.model), device="cpu")
-    return Request(
-        "backdoored",
-        "scenes",
-        presets.QUICK_POISON_PAIRS,
-        replace(config, steps=options.steps, eval_every=max(1, options.steps // 10)),
-        options.model,
-        trigger=TRIGGERS[trigger]().state_dict(),
-        target_class=protocol.TARGET_CLASS,
-        poison_rate=presets.QUICK_POISON_RATE,
-    )
+    looks = max(1, options.steps // 10)
+    return protocol.make_quick_request(options.model, trigger, steps=options.steps, eval_every=looks, device="cpu")
 
 
 def make_defense(options: Options, name: str, parent: str) -> Request:

@@ -19,6 +19,7 @@ from cleaner.defenses import DEFENSES, Defense
 from cleaner.models.clip import load_clip
 from cleaner.reports import results
 from cleaner.runs.folders import runs_root
+from cleaner.runs.request import Request
 from cleaner.runs.run import Run, load_run, save_run
 from cleaner.types import CleanerError
 from cleaner.workflow import poison
@@ -102,6 +103,21 @@ def load_or_poison(model: str, attack: str, seed: int) -> Run:
     label = f"{model} {attack} {seed}"
     run = poison(clean, data, trigger, TARGET_CLASS, config=config, on_step=Progress(label))
     return load_run(save_run(run, folder))  # in fp32, like every later call
+
+
+def make_quick_request(model: str, attack: str = "badnet", **training: Any) -> Request:
+    """Return the poisoning of the quick setting for a worker; `training` replaces fields of its FinetuneConfig."""
+    config = replace(presets.QUICK_POISON, lr=presets.poison_lr(model))
+    return Request(
+        "backdoored",
+        "scenes",
+        presets.QUICK_POISON_PAIRS,
+        replace(config, **training),
+        model,
+        trigger=TRIGGERS[attack]().state_dict(),
+        target_class=TARGET_CLASS,
+        poison_rate=presets.QUICK_POISON_RATE,
+    )
 
 
 def find_table_trigger(trigger: Trigger, *, model: str, attack: str, seed: int) -> Trigger | None:

@@ -210,7 +210,7 @@ def is_new(name: str, key: dict[str, Any]) -> bool:
 
 
 def append(name: str, entry: dict[str, Any]) -> None:
-    """Add an entry to a list of the result file; the choice is made anew."""
+    """Add an entry to a list of the result file and update the choice."""
     with FileLock(Path(tempfile.gettempdir()) / "ta-cleaner-quick-setting.lock"):
         lists = read()
         lists[name].append(entry)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +19,6 @@ import tyro
 
 from benchmarks import protocol
 from cleaner import presets
-from cleaner.attacks import TRIGGERS
 from cleaner.jobs import local, spare
 from cleaner.reports import results
 from cleaner.runs import store
@@ -43,17 +42,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    config = replace(presets.QUICK_POISON, lr=presets.poison_lr(options.model), steps=options.steps, device="cpu")
-    request = Request(
-        "backdoored",
-        "scenes",
-        presets.QUICK_POISON_PAIRS,
-        config,
-        options.model,
-        trigger=TRIGGERS["badnet"]().state_dict(),
-        target_class=protocol.TARGET_CLASS,
-        poison_rate=presets.QUICK_POISON_RATE,
-    )
+    request = protocol.make_quick_request(options.model, steps=options.steps, device="cpu")
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
         time_run(request)

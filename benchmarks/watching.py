@@ -33,12 +33,10 @@ from benchmarks.browser import (
     start_server,
 )
 from cleaner import presets
-from cleaner.attacks import TRIGGERS
 from cleaner.jobs import local, process
 from cleaner.reports import results
 from cleaner.runs import store
 from cleaner.runs.progress import read_progress
-from cleaner.runs.request import Request
 
 RESULT_PATH = results.RESULTS_DIR / "watching.json"
 PHASES = ("no page", "Poison open", "tab hidden")
@@ -93,17 +91,9 @@ def main(options: Options) -> None:
 def train(options: Options) -> Iterator[Path]:
     """Yield the folder of a poisoning that trains already; cancel it at the end."""
     steps = options.pairs // presets.QUICK_POISON.batch_size
-    config = replace(presets.QUICK_POISON, epochs=EPOCHS, eval_every=max(1, presets.QUICK_POISON.epochs * steps // 10))
-    request = Request(
-        "backdoored",
-        "scenes",
-        options.pairs,
-        config,
-        options.model,
-        trigger=TRIGGERS["badnet"]().state_dict(),
-        target_class=protocol.TARGET_CLASS,
-        poison_rate=presets.QUICK_POISON_RATE,
-    )
+    looks = max(1, presets.QUICK_POISON.epochs * steps // 10)
+    request = protocol.make_quick_request(options.model, epochs=EPOCHS, eval_every=looks)
+    request = replace(request, pairs=options.pairs)
     folder = store.create_run(request)
     local.start(folder)
     try:

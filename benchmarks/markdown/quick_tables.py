@@ -13,10 +13,9 @@ from benchmarks.markdown.cells import (
     read_measurement,
 )
 from benchmarks.markdown.comparison import format_comparison
+from cleaner.workflow import SUCCESS_ASR
 
 COMMANDS = tuple(f"python -m benchmarks.quick_setting {phase}" for phase in ("attack", "trials", "confirm"))
-SUCCESS_ASR = 0.9
-"""ASR@1 from which an attack counts as one that took."""
 
 
 def quick_choice(root: Path) -> str:

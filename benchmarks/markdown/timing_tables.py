@@ -56,7 +56,7 @@ def describe_step_times(result: dict[str, Any]) -> str:
     """Return what was measured, settings, and the times of the published loop, texts, preparation and classifiers."""
     models = result["models"]
     published = join_unique(
-        f"`{model['model']}` {model['published_seconds']:.3f} s, of which CleanCLIP here takes "
+        f"`{model['model']}` {model['published_seconds']:.3f} s; CleanCLIP here takes this share of it: "
         f"{model['cleanclip_over_published']:.2f}"
         for model in models
         if "published_seconds" in model

@@ -15,15 +15,18 @@ from cleaner.runs.store import last_lines
 
 MAP_LOG = "embeddings.log"
 BACKGROUND = "--background"
-"""Option of this command: run at low priority, once no run has been active for `REST_SECONDS`."""
+"""Option of this command: start only after no run has been active for `REST_SECONDS`."""
 REST_SECONDS = 30.0
-"""A user may start a defense as soon as the poisoning is done; a process beside a training slows down its threads."""
+"""Users often start a defense right after the poisoning, and a map drawn meanwhile slows the training down."""
 
 
 def start_map_process(
     folder: Path, parent: Path | None = None, *, in_background: bool = False
 ) -> subprocess.Popen[bytes]:
-    """Compute a run's map in a process of its own: in a thread, UMAP would block a page. Background: low priority."""
+    """Compute a run's map in a process of its own: in a thread, UMAP would block a page.
+
+    in_background: after no run of the store has been active for `REST_SECONDS`.
+    """
     output = derived_folder(folder)
     output.mkdir(parents=True, exist_ok=True)
     runs = [str(path.resolve()) for path in (folder, parent) if path is not None]
@@ -59,7 +62,6 @@ def wait_for_rest(root: Path, seconds: float = REST_SECONDS) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Compute the map of RUN_DIR with the projection of PARENT_DIR, if one is given."""
     if arguments[0] == BACKGROUND:
-        process.lower_priority()
         arguments = arguments[1:]
         wait_for_rest(Path(arguments[0]).parent)
     draw_map(*map(Path, arguments))

@@ -28,7 +28,7 @@ HEARTBEAT_SECONDS = 10.0
 HEARTBEAT_TIMEOUT_SECONDS = 12 * HEARTBEAT_SECONDS
 """Seconds without a heartbeat before a worker on another machine counts as dead."""
 LOW_NICE = 10
-"""Nice value of a process that computes beside a training; with a higher one it might never finish."""
+"""Nice value of background work: low enough not to slow a training, high enough to finish."""
 START_TIMEOUT_SECONDS = 60.0
 """Seconds a process may take from its start to its first status."""
 
@@ -71,7 +71,7 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
 
 
 def lower_priority() -> None:
-    """Give this process a low priority: a training beside it gets about nine tenths of the processor."""
+    """Lower the priority of this process, so that a training gets about nine tenths of the processor."""
     low = getattr(psutil, "IDLE_PRIORITY_CLASS", LOW_NICE)  # a class of Windows; elsewhere a nice value
     with suppress(psutil.Error, OSError):
         psutil.Process().nice(low)

@@ -38,8 +38,8 @@ def describe(requests: Sequence[Request], pairs: int | None = None) -> str:
 
 def show(requests: Sequence[Request], draw: Callable[[str], None], pairs: int | None = None) -> None:
     """Call `draw` with the duration of runs in words, again once a measurement has ended."""
-    if describe(requests, pairs) != MEASURING:
-        draw(describe(requests, pairs))
+    if (duration := describe(requests, pairs)) != MEASURING:
+        draw(duration)
         return
 
     @st.fragment(run_every=POLL_SECONDS)

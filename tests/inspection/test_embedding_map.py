@@ -143,3 +143,17 @@ def test_umap_in_its_own_process_is_deterministic(folders: tuple[Path, Path]) ->
     assert computed[0] is not None
     assert computed[1] is not None
     np.testing.assert_array_equal(computed[0].coordinates["umap"], computed[1].coordinates["umap"])
+
+
+def test_a_background_map_waits_until_no_run_is_active(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [True, True, False, False]
+    asked: list[bool] = []
+
+    def has_active_runs(root: Path) -> bool:
+        assert root == tmp_path
+        asked.append(answers[min(len(asked), len(answers) - 1)])
+        return asked[-1]
+
+    monkeypatch.setattr(map_worker.local, "has_active_runs", has_active_runs)
+    map_worker.wait_for_rest(tmp_path, 0.05)
+    assert asked[:3] == [True, True, False]
