@@ -18,10 +18,9 @@ from typing import Any
 import psutil
 
 from benchmarks.browser import (
-    CHROMIUM_FLAGS,
     IS_IDLE_JS,
     cpu_seconds,
-    find_chromium,
+    launch_chromium,
     list_browser_processes,
     start_server,
 )
@@ -44,7 +43,7 @@ def measure(seconds: float) -> list[dict[str, Any]]:
         writer = threading.Thread(target=grow, args=(Path(place), stop), daemon=True)
         writer.start()
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
+            browser = launch_chromium(playwright)
             for way in WAYS:
                 page = browser.new_page(viewport={"width": 1280, "height": 720})
                 page.set_default_timeout(300_000)

@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
-from benchmarks.browser import CHROMIUM_FLAGS, find_chromium
+from benchmarks.browser import launch_chromium
 from benchmarks.markdown.cells import Row, group_rows
 from cleaner.labels import to_attack_label, to_defense_label, to_label
 from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
@@ -36,7 +36,7 @@ def main() -> None:
     if (results.RESULTS_DIR / "step.json").exists():
         figures["step"] = plot_step_times(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
+        browser = launch_chromium(playwright)
         page = browser.new_page(viewport=VIEWPORT)  # type: ignore[arg-type]
         for name, figure in figures.items():
             file = Path(folder) / f"{name}.html"

@@ -24,10 +24,9 @@ import tyro
 
 from benchmarks import live_drawing, protocol
 from benchmarks.browser import (
-    CHROMIUM_FLAGS,
     IS_IDLE_JS,
     cpu_seconds,
-    find_chromium,
+    launch_chromium,
     list_browser_processes,
     set_hidden,
     start_server,
@@ -119,7 +118,7 @@ def open_browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
+        browser = launch_chromium(playwright)
         yield browser
         browser.close()
 

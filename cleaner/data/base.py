@@ -61,6 +61,9 @@ class CaptionData(ABC):
     def prefetch(self, indices: Indices) -> None:  # noqa: B027
         """Announce the next call of `images`; data in files start to decode in the background."""
 
+    def prepare(self) -> None:  # noqa: B027
+        """Do ahead the work on all images whose result is kept on disk, such as rendering."""
+
     def with_transform(self, transform: ImageTransform) -> CaptionData:
         """Return the same pairs with images as a model sees them; triggers then act on these."""
         return self if self.image_size == transform.size else Resized(self, transform)

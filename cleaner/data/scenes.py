@@ -94,6 +94,9 @@ class Scenes(CaptionData):
             self._rendered = {}
         return self._pixels
 
+    def prepare(self) -> None:
+        self.pixels  # noqa: B018
+
     def images(self, indices: Indices) -> Tensor:
         rows = torch.as_tensor(indices, dtype=torch.long).reshape(-1).numpy()
         images = torch.from_numpy(np.ascontiguousarray(self._read_pixels(rows).transpose(0, 3, 1, 2)))

@@ -160,14 +160,15 @@ def cancel(folder: Path) -> None:
         _force_cancel(folder, status)
         return
     timeout = SLURM_KILL_TIMEOUT_SECONDS if status.place else KILL_TIMEOUT_SECONDS
-    threading.Thread(target=_kill_after, args=(folder, timeout), name=f"cancel-{folder.name}", daemon=True).start()
+    arguments = folder, status.queued, timeout
+    threading.Thread(target=_kill_after, args=arguments, name=f"cancel-{folder.name}", daemon=True).start()
 
 
-def _kill_after(folder: Path, seconds: float) -> None:
-    """Kill the worker of a canceled run that has not ended after some seconds."""
+def _kill_after(folder: Path, queued: float, seconds: float) -> None:
+    """Kill the worker of a canceled run that has not ended after some seconds and was not started again."""
     time.sleep(seconds)
     status = read_status(folder)
-    if status.state not in ACTIVE:
+    if status.state not in ACTIVE or status.queued != queued:
         return
     if status.place:
         _force_cancel(folder, status)

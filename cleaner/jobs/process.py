@@ -1,7 +1,7 @@
 """Worker processes: start them detached, find them again, tell whether they are alive, kill them.
 
 A pid alone may belong to another process by now. A process is trusted, and signaled, only if psutil confirms its start
-time and the run folder in its command line; for a worker that waited as a spare (`spare`), its token instead.
+time and the token of status.json in its command line (the run folder for the first run of a worker).
 """
 
 from __future__ import annotations
@@ -70,6 +70,16 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
     threading.Thread(target=process.wait, name=f"wait-{process.pid}", daemon=True).start()
 
 
+def redirect_output(log: Path) -> None:
+    """Send the output of this process to a file from now on, and close its input."""
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(output)
+    os.close(null)
+
+
 def lower_priority() -> None:
     """Lower the priority of this process, so that a training gets about nine tenths of the processor."""
     low = getattr(psutil, "IDLE_PRIORITY_CLASS", LOW_NICE)  # a class of Windows; elsewhere a nice value
@@ -119,13 +129,26 @@ def find_process(folder: Path, status: Status) -> psutil.Process | None:
         with process.oneshot():
             if abs(process.create_time() - status.started) > 1 or process.status() == psutil.STATUS_ZOMBIE:
                 return None
-            if status.spare:
-                return process if status.spare in process.cmdline() else None
+            if status.token:
+                return process if status.token in process.cmdline() else None
             cwd = process.cwd()
             arguments = (os.path.realpath(os.path.join(cwd, argument)) for argument in process.cmdline())
             return process if os.path.realpath(folder) in arguments else None
     except (psutil.Error, OSError, ValueError):
         return None
+
+
+def is_own_argument(token: str) -> bool:
+    """Return whether a token is in the command line of this process, which `find_process` looks for."""
+    return token in psutil.Process().cmdline()
+
+
+def has_same_settings(folder: Path, status: Status) -> bool:
+    """Return whether a run's process on this machine works in this one's folder, with the same environment."""
+    own, other = psutil.Process(), find_process(folder, status)
+    with suppress(psutil.Error):
+        return other is not None and (other.cwd(), other.environ()) == (own.cwd(), own.environ())
+    return False
 
 
 def own_start_time() -> float:

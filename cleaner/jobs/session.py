@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.files import read_json, write_error, write_text
-from cleaner.jobs import local, process, slurm, sweep
+from cleaner.jobs import handover, local, process, slurm, sweep
 from cleaner.runs.run import read_progress
 from cleaner.runs.status import ACTIVE, read_status, write_status
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
@@ -28,13 +28,15 @@ STOP_POLL_SECONDS = 0.2
 class RunSession:
     """Keeps the files of a run up to date while a worker executes it."""
 
-    def __init__(self, folder: Path, spare: str = "") -> None:
-        """Take over a run; `spare`: the token of this process, if it waited for the run (`jobs.spare`)."""
+    def __init__(self, folder: Path, token: str = "") -> None:
+        """Take over a run; `token`: an argument in the command line of this process, by which it is found."""
         self.folder = folder
         self.terminated = threading.Event()
         """Set by SIGTERM or Ctrl-C: pause at the next step."""
         self.has_joined = False
         """Whether the other ranks of the run, if any, train with this process."""
+        self.next_run: Path | None = None
+        """Folder of the run that this process executes next."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._log_times: dict[str, float] = {}
@@ -50,7 +52,7 @@ class RunSession:
             pid=os.getpid(),
             started=process.own_start_time(),
             host=socket.gethostname(),
-            spare=spare,
+            token=token,
             queued=before.queued or time.time(),
             place=slurm.SLURM if os.environ.get(slurm.JOB_VARIABLE) else "",
         )
@@ -85,6 +87,16 @@ class RunSession:
         stop = self._stop_exception()
         if stop:
             raise stop
+
+    def raise_if_not_to_wait(self) -> None:
+        """Raise `Cancelled`, `Paused` or `HandedOver` if the run is not to wait for the device any longer."""
+        self.raise_if_stopped()
+        handover.raise_if_claimed(self.folder)
+
+    def hand_over(self, worker: dict[str, Any]) -> None:
+        """Name the worker that executes the run from now on, and write nothing more."""
+        self.update_status(**worker)
+        self._ended.set()
 
     def _stop_exception(self) -> type[Cancelled] | None:
         request = local.read_stop_request(self.folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import sys
 import threading
@@ -11,6 +10,8 @@ import time
 import traceback
 from pathlib import Path
 from typing import Any
+
+from cleaner.jobs import process
 
 RETRY_SECONDS = 0.5
 """Seconds between two attempts to measure while a run uses the device."""
@@ -30,7 +31,7 @@ class SpareWorker:
             order = json.loads(line)
             if "run" in order:
                 self._requests.put(None)
-                _redirect_output(Path(order["log"]))
+                process.redirect_output(Path(order["log"]))
                 return Path(order["run"])
             self._requests.put(order["measure"])
         return None
@@ -53,6 +54,7 @@ class SpareWorker:
 
         while self._requests.empty() and not timing.measure(request, lambda: not self._requests.empty()):
             time.sleep(RETRY_SECONDS)
+        timing.prepare_defenses(request, lambda: not self._requests.empty())
 
 
 def load_libraries() -> None:
@@ -61,13 +63,3 @@ def load_libraries() -> None:
     from cleaner.text import parse
 
     parse("a red car on the grass")
-
-
-def _redirect_output(log: Path) -> None:
-    """Send the output of this process to a file, and close its input."""
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
-    os.close(output)
-    os.close(null)

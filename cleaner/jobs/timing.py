@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from cleaner.evaluation.monitor import build_monitor
 from cleaner.jobs import clock, locks
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch, pick_device
+from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import TEST_SIZE, Request, load_request
 from cleaner.runs.run import load_run
@@ -44,6 +46,15 @@ def measure(values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda:
     return True
 
 
+def prepare_defenses(values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda: False) -> None:
+    """Prepare the images on which the planned backdoored model of a request will be cleaned in the quick setting."""
+    request = load_request({"request": values})
+    if request.stage != "backdoored":
+        return
+    with suppress(Cancelled, CleanerError, OSError):
+        _Measurement(request, should_stop).load("clean", QUICK_CLEAN_PAIRS).prepare()
+
+
 @dataclass(frozen=True)
 class _Measurement:
     """Measures the phases of one request."""
@@ -58,8 +69,8 @@ class _Measurement:
         request, start = self.request, time.perf_counter()
         clip, trigger, target, clean = self._load_model()
         split = "train" if request.stage == "backdoored" else "clean"
-        data = self._load(split, request.pairs)
-        test = self._load("test", request.test_size or TEST_SIZE)
+        data = self.load(split, request.pairs)
+        test = self.load("test", request.test_size or TEST_SIZE)
         loading = time.perf_counter() - start
         data, optimize = data.with_transform(clip.framing), 0.0
         if request.stage == "backdoored" and trigger is not None:
@@ -75,7 +86,8 @@ class _Measurement:
             if self.should_stop() or not is_free:
                 raise Cancelled
 
-    def _load(self, split: str, size: int) -> CaptionData:
+    def load(self, split: str, size: int) -> CaptionData:
+        """Return a split of the data. Rendering it raises `Cancelled` if the device is to be left to a run."""
         request = self.request
         return load_data(request.data, split=split, size=size, on_step=self.check, **request.data_options)
 
@@ -133,7 +145,7 @@ class _Measurement:
         request = self.request
         if not request.finetune.eval_every:
             return 0.0
-        validation = self._load("validation", request.validation_size)
+        validation = self.load("validation", request.validation_size)
         monitor = build_monitor(request.finetune, validation, data, trigger, target)
         if monitor is None:
             return 0.0

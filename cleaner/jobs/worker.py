@@ -2,7 +2,8 @@
 
 It writes status.json and progress.jsonl. The file CANCEL in the run folder cancels it; the file PAUSE, SIGTERM
 and Ctrl-C stop it with a checkpoint, from which the next worker resumes. Under torchrun, rank 0 does all of this and
-the other ranks only train. torch is imported after the worker has begun to listen for stop requests.
+the other ranks only train. torch is imported after the worker has begun to listen for stop requests. A worker that is
+done takes over the next run that waits for the device (`jobs.handover`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cleaner.files import read_json
-from cleaner.jobs import clock, local, locks, process, spare
+from cleaner.jobs import clock, handover, local, locks, process, spare
 from cleaner.jobs.session import STOP_POLL_SECONDS, RunSession
 from cleaner.jobs.spare_worker import SpareWorker
 from cleaner.runs import store
@@ -45,6 +46,9 @@ def run_job(session: RunSession) -> None:
         needs_map = _execute(session)
     except Paused:
         session.update_status(state=session.state_after_pause(), eta=0.0)
+    except handover.HandedOver as claimed:
+        session.hand_over(claimed.worker)
+        return
     except Cancelled:
         local.discard_checkpoint(folder)
         final = local.canceled(session.status)
@@ -71,7 +75,7 @@ def _execute(session: RunSession) -> bool:
     session.update_status(device=device)
     waited = max(time.time() - session.status.queued, 0.0)  # the wall clock may have been set back
     # On a cluster, Slurm has already assigned the device.
-    with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_stopped):
+    with nullcontext() if session.status.place else locks.device_lock(folder, device, session.raise_if_not_to_wait):
         run_clock = clock.RunClock(waited)
         session.update_status(state="running")
         from cleaner.jobs import execution
@@ -91,6 +95,8 @@ def _execute(session: RunSession) -> bool:
         write_run(run, folder)
         session.update_status(state="done", eta=0.0)
         local.discard_checkpoint(folder)
+        if not session.status.place and not session.terminated.is_set():
+            session.next_run = handover.claim_next(folder, device, session.status.token)
     return request.map and not session.terminated.is_set()
 
 
@@ -222,7 +228,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0]).resolve()
     if process.torchrun_rank() > 0:
         return run_secondary_rank(folder)
-    return run_folder(folder)
+    return run_folder(folder, arguments[0])
 
 
 def run_spare(token: str) -> int:
@@ -232,14 +238,27 @@ def run_spare(token: str) -> int:
     return 0 if folder is None else run_folder(folder, token, waiting.finish_preparing)
 
 
-def run_folder(folder: Path, token: str = "", prepare: Callable[[], None] | None = None) -> int:
-    """Execute the run in a folder and return the exit status; `prepare` is called once stop requests are heard."""
+def run_folder(folder: Path, token: str, prepare: Callable[[], None] | None = None) -> int:
+    """Execute the run in a folder, then the runs that it may take over; return the exit status of the last.
+
+    token: the argument in the command line that identifies this process. `prepare` is called once stop requests are
+    heard.
+    """
+    exit_status, next_run = _run_one(folder, token, prepare)
+    while next_run is not None:
+        process.redirect_output(next_run / store.LOG_FILE)
+        exit_status, next_run = _run_one(next_run, token)
+    return exit_status
+
+
+def _run_one(folder: Path, token: str, prepare: Callable[[], None] | None = None) -> tuple[int, Path | None]:
+    """Execute the run in a folder; return the exit status, and the run that this process has taken over meanwhile."""
     try:
         with locks.try_lock(folder) as is_locked:
             if not is_locked or read_status(folder).state == "done":
                 reason = "already done" if is_locked else "running in another process"
                 sys.stderr.write(f"{folder} is {reason}\n")
-                return 2
+                return 2, None
             session = RunSession(folder, token)
             for name in ("SIGTERM", "SIGINT"):
                 signal.signal(getattr(signal, name), lambda *_: session.terminated.set())
@@ -249,9 +268,9 @@ def run_folder(folder: Path, token: str = "", prepare: Callable[[], None] | None
             run_job(session)
     except CleanerError as error:
         sys.stderr.write(f"error: {error}\n")
-        return 1
+        return 1, None
     if session.status.state == "failed":
         sys.stderr.write(f"error: {session.status.message}\n")
     # The other ranks wait for this one; torchrun ends them only if this process fails.
     has_waiting_ranks = process.is_distributed() and not session.has_joined
-    return int(session.status.state == "failed" or has_waiting_ranks)
+    return int(session.status.state == "failed" or has_waiting_ranks), session.next_run

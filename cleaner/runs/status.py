@@ -37,8 +37,8 @@ class Status:
     pid: int = 0
     started: float = 0.0
     host: str = ""
-    spare: str = ""
-    """Token in the command line of a worker that waited as a spare; empty for one started for this run."""
+    token: str = ""
+    """Argument in the command line of its worker: the token of a spare, or the folder of the worker's first run."""
     place: str = ""
     """"slurm" for a job of that cluster; empty for a process of this machine."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -18,6 +18,7 @@ from cleaner.losses import Features
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.blocks import ImageEncoder
 from cleaner.models.clip import Clip
+from cleaner.models.lanes import T, encode_in_lanes
 from cleaner.seed import derive_seed, numpy_generator
 from cleaner.text import SubtextPair, content_words, eda, holds_relations
 from cleaner.training import distributed, memory
@@ -176,10 +177,10 @@ class BatchEncoder:
         caption_parts = [[len(shard)] * (1 if batch.reworded is None else 2) for shard in batch.shards]
         subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in batch.drawn]
         encoder = ImageEncoder(self.student, self.defense.needs_blocks)
-        image_rows = distributed.gather(memory.encode_in_chunks(encoder, images, chunk_size), image_parts)
+        image_rows = distributed.gather(self._encode(encoder, images, chunk_size), image_parts)
         (image, *blocks), *image_aug = (encoder.split(rows) for rows in image_rows)
         text, *text_aug, positive, negatives = distributed.gather(
-            memory.encode_in_chunks(self.student.encode_text, batch.texts, chunk_size),
+            self._encode(self.student.encode_text, batch.texts, chunk_size),
             [[*c, *s] for c, s in zip(caption_parts, subtexts, strict=True)],
         )
         counts = [len(pair.negatives) for pairs in batch.drawn for pair in pairs]
@@ -200,6 +201,11 @@ class BatchEncoder:
             labels=None if batch.labels is None else batch.labels.to(image.device, non_blocking=True),
             classes=self._classes,
         )
+
+    def _encode(self, encode: Callable[[T], Tensor], items: T, chunk_size: int) -> Tensor:
+        if chunk_size or memory.has_live_batch_norm(self.student.model):
+            return memory.encode_in_chunks(encode, items, chunk_size)
+        return encode_in_lanes(encode, items)
 
     def _encode_reference(self, batch: Batch) -> Features | None:
         if self.reference is None:

@@ -12,6 +12,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense
 from cleaner.models.clip import Clip
+from cleaner.models.lanes import split_threads
 from cleaner.training import distributed
 from cleaner.training.batch import BatchEncoder, BatchLoader
 from cleaner.training.checkpoint import Clock, TrainingCheckpoint, training_settings
@@ -68,29 +69,29 @@ def finetune(
     train_step = TrainStep(BatchEncoder(student, reference, defense, batches.class_prompts), config.chunk_size)
     looks = ValidationLooks(monitor, config.eval_every, batches.total_steps)
     clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps
+    with split_threads(student.device):
+        for step in range(len(history), total):
+            batch = batches.load(step)
+            lr = set_learning_rate(optimizer, defense, config, step=step, total=total)
+            with training_mode(student.model, config.freeze_bn):
+                losses = train_step.backward(batch)
+            if not math.isfinite(losses["total"]):
+                raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
+            distributed.average_gradients(student.model)
+            optimizer.step()
+            clamp_logit_scale(student)
 
-    for step in range(len(history), total):
-        batch = batches.load(step)
-        lr = set_learning_rate(optimizer, defense, config, step=step, total=total)
-        with training_mode(student.model, config.freeze_bn):
-            losses = train_step.backward(batch)
-        if not math.isfinite(losses["total"]):
-            raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
-        distributed.average_gradients(student.model)
-        optimizer.step()
-        clamp_logit_scale(student)
-
-        metrics = looks.measure(student, step, clock.seconds) if distributed.is_rank_zero() else {}
-        report = StepReport(stage, step + 1, total, clock.seconds, batch.epoch, losses, metrics, lr)
-        history.append(report)
-        try:
-            distributed.report_step(on_step, report)
-        except BaseException as stop:
-            if not isinstance(stop, Cancelled) or isinstance(stop, Paused):
+            metrics = looks.measure(student, step, clock.seconds) if distributed.is_rank_zero() else {}
+            report = StepReport(stage, step + 1, total, clock.seconds, batch.epoch, losses, metrics, lr)
+            history.append(report)
+            try:
+                distributed.report_step(on_step, report)
+            except BaseException as stop:
+                if not isinstance(stop, Cancelled) or isinstance(stop, Paused):
+                    state.save(history, clock.cpu_seconds)
+                raise
+            if batches.ends_epoch(step):
                 state.save(history, clock.cpu_seconds)
-            raise
-        if batches.ends_epoch(step):
-            state.save(history, clock.cpu_seconds)
     student.model.requires_grad_(True)
     return FinetuneResult(student, history, clock.seconds, clock.cpu_seconds)
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmarks.browser import CHROMIUM_FLAGS, find_chromium, wait_idle
+from benchmarks.browser import launch_chromium, wait_idle
 
 SCREENSHOTS_DIR = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
 HEIGHTS = {
@@ -23,7 +23,7 @@ def main(address: str) -> None:
 
     SCREENSHOTS_DIR.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
+        browser = launch_chromium(playwright)
         for title, height in HEIGHTS.items():
             page = browser.new_page(viewport={"width": 1280, "height": height}, color_scheme="light")
             page.set_default_timeout(240_000)

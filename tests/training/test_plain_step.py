@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -16,6 +18,7 @@ from cleaner.defenses import DEFENSES, Defense
 from cleaner.losses import Features
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.clip import Clip
+from cleaner.models.lanes import split_threads
 from cleaner.seed import derive_seed, numpy_generator
 from cleaner.text import eda
 from cleaner.training.batch import BatchEncoder, BatchLoader, false_negatives
@@ -106,6 +109,16 @@ def compute_plain_losses(clip: Clip, reference: Clip, data: TensorData, defense:
     )
 
 
+@contextmanager
+def two_lanes() -> Iterator[None]:
+    """Encode in two lanes, also on a machine with one core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with split_threads(torch.device("cpu")):
+        yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_losses_and_gradients_equal_a_plain_step(kind: str, name: str, dtype: torch.dtype, tolerance: float) -> None:
@@ -121,7 +134,7 @@ def test_losses_and_gradients_equal_a_plain_step(kind: str, name: str, dtype: to
     config = replace(CONFIG, freeze_bn=True)  # the plain step has other batches
     loader = BatchLoader(data, defense, config, config.batch_size)
     encoder = BatchEncoder(student, reference if defense.needs_reference else None, defense, loader.class_prompts)
-    with training_mode(student.model, config.freeze_bn):
+    with two_lanes(), training_mode(student.model, config.freeze_bn):
         losses = TrainStep(encoder, 0).backward(loader.load(0))
     terms = compute_plain_losses(plain, reference, data, defense)
     sum(terms.values()).backward()

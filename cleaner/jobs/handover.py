@@ -1,0 +1,79 @@
+"""Hand a waiting run to the worker that has just finished another, so that a queue loads the libraries once.
+
+A run that waits for the device has a small process of its own: each can be canceled, and none ends with another. A
+worker that is done writes the file CLAIM into the folder of the next run; the process that waits there names that
+worker in status.json and ends. If the worker dies before, the waiting process takes the device as it would alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cleaner.files import read_json, write_json
+from cleaner.jobs import locks, process
+from cleaner.runs.status import Status, read_status
+from cleaner.runs.store import list_entries
+from cleaner.types import CleanerError
+
+CLAIM = "CLAIM"
+"""File in the folder of a waiting run that names the worker which takes it over."""
+TIMEOUT_SECONDS = 3.0
+"""Seconds in which a waiting process must answer a claim."""
+
+
+class HandedOver(Exception):
+    """Another worker executes the run; `worker` has the fields of status.json that identify it."""
+
+    def __init__(self, worker: dict[str, Any]) -> None:
+        super().__init__()
+        self.worker = worker
+
+
+def raise_if_claimed(folder: Path) -> None:
+    """Raise `HandedOver` if a living worker has claimed the run of a folder."""
+    with suppress(CleanerError, OSError, KeyError, TypeError):
+        if not (folder / CLAIM).exists():
+            return
+        claim = read_json(folder / CLAIM)
+        (folder / CLAIM).unlink(missing_ok=True)
+        worker = {"pid": claim["pid"], "started": claim["started"], "token": claim["token"]}
+        if process.find_process(folder, Status(**worker)) is not None:
+            raise HandedOver(worker)
+
+
+def claim_next(folder: Path, device: str, token: str) -> Path | None:
+    """Return the run of this store that waits longest for the device, taken from its process; None if there is none.
+
+    Call it while the device is locked: otherwise the waiting process takes it. token: an argument in the command line
+    of this process, by which it will be found.
+    """
+    if process.is_distributed() or not process.is_own_argument(token):
+        return None
+    worker = {"pid": os.getpid(), "started": process.own_start_time(), "token": token}
+    waiting = [
+        entry
+        for entry in list_entries(folder.parent)
+        if entry.status.state == "queued" and entry.status.device == device and not entry.status.place
+    ]
+    for entry in sorted(waiting, key=lambda entry: entry.status.queued):
+        if process.has_same_settings(entry.folder, entry.status):
+            return entry.folder if _claim(entry.folder, worker) else None
+    return None
+
+
+def _claim(folder: Path, worker: dict[str, Any]) -> bool:
+    """Claim a run; return whether its process has answered and ended."""
+    write_json(folder / CLAIM, worker)
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        if read_status(folder).pid == os.getpid():
+            with locks.try_lock(folder) as is_free:
+                if is_free:
+                    return True
+        time.sleep(locks.POLL_SECONDS / 8)
+    (folder / CLAIM).unlink(missing_ok=True)
+    return False

@@ -1,0 +1,99 @@
+"""A queue in one process: what is taken over, what stays with its own process, and what a kill leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cleaner.files import write_json
+from cleaner.jobs import handover, local, process
+from cleaner.runs.request import Request
+from cleaner.runs.run import load_run
+from cleaner.runs.status import read_status
+from cleaner.runs.store import create_run
+from tests.jobs.test_local import CONFIG, make_request, seconds_to_cancel
+from tests.waiting import wait_until, wait_until_state, wait_until_step
+
+FIRST = replace(CONFIG, epochs=8)
+
+
+@pytest.fixture
+def request_(tiny_model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Request:
+    """A small poisoning, in a run store of its own."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
+    request = make_request(tiny_model)
+    return replace(request, finetune=replace(request.finetune, device="cpu"))
+
+
+def start_queue(request: Request, count: int) -> list[Path]:
+    """Start equal runs, the first one longer; return their folders once all have a process."""
+    folders = [create_run(replace(request, finetune=FIRST)), *(create_run(request) for _ in range(count - 1))]
+    for folder in folders:
+        local.start(folder)
+    wait_until(lambda: all(read_status(folder).device for folder in folders))
+    return folders
+
+
+def test_a_worker_takes_over_the_waiting_runs_in_their_order(request_: Request) -> None:
+    folders = start_queue(request_, 3)
+    own = [read_status(folder).pid for folder in folders]
+    assert len(set(own)) == 3
+    ended = [wait_until_state(folder, "done") for folder in folders]
+    assert [status.pid for status in ended] == [own[0]] * 3
+    assert ended[0].updated < ended[1].updated < ended[2].updated
+    assert {status.token for status in ended} == {str(folders[0].resolve())}
+    assert load_run(folders[1]).clip.sha256() == load_run(folders[2]).clip.sha256()
+    assert not any((folder / handover.CLAIM).exists() for folder in folders)
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in own))
+
+    alone = create_run(request_)
+    local.start(alone)
+    wait_until_state(alone, "done")
+    assert load_run(alone).clip.sha256() == load_run(folders[2]).clip.sha256()
+
+
+def test_canceled_and_killed_runs_take_no_other_run_with_them(request_: Request) -> None:
+    first, canceled, second = start_queue(request_, 3)
+    assert seconds_to_cancel(canceled) < 2.5
+    own = read_status(second).pid
+    os.kill(read_status(first).pid, signal.SIGKILL)
+    assert wait_until_state(second, "done").pid == own
+    assert [local.poll_status(folder).state for folder in (first, canceled)] == ["died", "cancelled"]
+
+
+def test_a_run_that_was_taken_over_is_paused_resumed_and_found_dead(request_: Request) -> None:
+    first, second = start_queue(replace(request_, finetune=replace(CONFIG, epochs=900)), 2)
+    worker = read_status(first).pid
+    wait_until_step(second, 3)
+    assert read_status(second).pid == worker
+    local.pause(second)
+    wait_until_state(second, "paused")
+    local.start(second)
+    wait_until_step(second, read_status(second).step + 5)
+    os.kill(read_status(second).pid, signal.SIGKILL)
+    assert "process is gone" in wait_until_state(second, "died").message
+
+
+def test_a_run_with_other_settings_keeps_its_process(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = create_run(replace(request_, finetune=FIRST)), create_run(request_)
+    local.start(first)
+    monkeypatch.setenv("CLEANER_OTHER", "1")
+    local.start(second)
+    wait_until(lambda: read_status(second).device)
+    own = read_status(second).pid
+    assert wait_until_state(second, "done").pid == own
+
+
+def test_only_a_living_worker_that_proves_its_identity_gets_a_run(tmp_path: Path) -> None:
+    claim = {"pid": os.getpid(), "started": process.own_start_time(), "token": "no argument of this process"}
+    for content in (claim, claim | {"started": 0.0}, {"pid": 1}):
+        write_json(tmp_path / handover.CLAIM, content)
+        handover.raise_if_claimed(tmp_path)
+        assert not (tmp_path / handover.CLAIM).exists()
+    assert handover.claim_next(tmp_path, "cpu", "no argument of this process") is None
