@@ -37,7 +37,7 @@ def main() -> None:
         figures["step"] = plot_step_times(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = launch_chromium(playwright)
-        page = browser.new_page(viewport=VIEWPORT)  # type: ignore[arg-type]
+        page = browser.new_page(viewport=VIEWPORT)
         for name, figure in figures.items():
             file = Path(folder) / f"{name}.html"
             figure.update_layout(template="plotly_white", **VIEWPORT).write_html(file, config={"displayModeBar": False})

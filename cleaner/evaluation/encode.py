@@ -12,7 +12,7 @@ from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.models.classifier import zero_shot_classifier
 from cleaner.models.clip import Clip
-from cleaner.models.lanes import encode_in_lanes
+from cleaner.models.lanes import encode_in_halves
 from cleaner.types import CleanerError, OnStep, StepReport
 
 EVAL_BATCH_SIZE = 256
@@ -24,7 +24,7 @@ def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
     """Return unit features (N, D) of texts, on the CPU."""
     batches = [texts[i : i + TEXT_BATCH_SIZE] for i in range(0, len(texts), TEXT_BATCH_SIZE)]
     with torch.inference_mode():
-        return torch.cat([encode_in_lanes(clip.encode_text, batch).cpu() for batch in batches])
+        return torch.cat([encode_in_halves(clip.encode_text, batch).cpu() for batch in batches])
 
 
 def build_classifier(clip: Clip, data: CaptionData) -> Tensor:
@@ -56,7 +56,7 @@ def encode_images(clip: Clip, data: CaptionData, rows: Tensor, trigger: Trigger 
     """Return unit features (N, D), on the CPU, of the images at `rows`, with the trigger if there is one."""
     with torch.inference_mode():
         batches = (images for _, images in prefetch_batches(data.with_transform(clip.framing), rows))
-        return torch.cat([encode_in_lanes(clip.encode_image, trigger(b) if trigger else b).cpu() for b in batches])
+        return torch.cat([encode_in_halves(clip.encode_image, trigger(b) if trigger else b).cpu() for b in batches])
 
 
 def prefetch_batches(data: CaptionData, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -78,11 +78,11 @@ def encode_clean_and_triggered(
     total = len(rows.split(EVAL_BATCH_SIZE))
     start = time.perf_counter()
     for done, images in prefetch_batches(data, rows):
-        clean.append(encode_in_lanes(models[0].encode_image, images).cpu())
+        clean.append(encode_in_halves(models[0].encode_image, images).cpu())
         if trigger is not None:
             triggered_images = trigger(images)
             for model, features in zip(models, triggered, strict=True):
-                features.append(encode_in_lanes(model.encode_image, triggered_images).cpu())
+                features.append(encode_in_halves(model.encode_image, triggered_images).cpu())
         if on_step is not None:
             on_step(StepReport("evaluate", done, total, time.perf_counter() - start))
     return torch.cat(clean), [torch.cat(features) for features in triggered] if trigger is not None else []

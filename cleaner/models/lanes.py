@@ -1,6 +1,6 @@
-"""Encode a batch in two halves at the same time, each with half of the processor's threads.
+"""Compute two things at the same time, each with half of the processor's threads.
 
-Each operation of a small model ends too soon to keep several threads busy, and waits for its slowest thread; halves
+Each operation of a small model ends too soon to keep several threads busy, and waits for its slowest thread; two lanes
 wait for each other once per pass. Features, losses and gradients stay the same, up to the order of sums.
 """
 
@@ -10,13 +10,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 T = TypeVar("T", Tensor, Sequence[str])
+R = TypeVar("R")
 MIN_ITEMS = 8
 """Fewer items are encoded in one piece."""
 
@@ -25,7 +26,7 @@ _of_this_thread = threading.local()
 
 @contextmanager
 def split_threads(device: torch.device) -> Iterator[None]:
-    """Let `encode_in_lanes` in this thread use two lanes, and everything else half of the processor's threads.
+    """Let `run_in_lanes` in this thread use two lanes, and everything else half of the processor's threads.
 
     Without effect on another device, and with a single thread.
     """
@@ -43,52 +44,60 @@ def split_threads(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def encode_in_lanes(encode: Callable[[T], Tensor], items: T) -> Tensor:
-    """Return encode(items), (N, D), in one piece outside of `split_threads`.
+def run_in_lanes(first: Callable[[], Tensor], second: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return both results, computed at the same time within `split_threads`, else one after the other.
 
-    `encode` must treat items independently, and leave its gradient in leaf tensors: `items` receive none. Two gradients
-    have the same sum in either order, so a repeated call gives the same bits; of three it would not.
+    Their gradients may only arrive in leaf tensors. Of two gradients the sum is the same in either order, so a repeated
+    call gives the same bits; of three it would not be.
     """
     lanes: ThreadPoolExecutor | None = getattr(_of_this_thread, "lanes", None)
-    if lanes is None or len(items) < MIN_ITEMS:
+    if lanes is None:
+        return first(), second()
+    if not torch.is_grad_enabled():
+        return _run_both(lanes, first, second)
+    anchor = torch.zeros((), requires_grad=True)  # makes the results part of the graph
+    results: tuple[Tensor, Tensor] = _Lanes.apply(anchor, lanes, first, second)  # type: ignore[no-untyped-call]
+    return results
+
+
+def encode_in_halves(encode: Callable[[T], Tensor], items: T) -> Tensor:
+    """Return encode(items), (N, D), in two lanes; `encode` must treat items independently."""
+    if len(items) < MIN_ITEMS or getattr(_of_this_thread, "lanes", None) is None:
         return encode(items)
     middle = (len(items) + 1) // 2
-    halves = items[:middle], items[middle:]
-    if torch.is_grad_enabled():
-        anchor = torch.zeros((), requires_grad=True)  # makes the result part of the graph
-        features: Tensor = _Halves.apply(anchor, lanes, encode, halves)  # type: ignore[no-untyped-call]
-        return features
-    return torch.cat(_run_both(lanes, encode, halves))
+    return torch.cat(run_in_lanes(lambda: encode(items[:middle]), lambda: encode(items[middle:])))
 
 
-class _Halves(torch.autograd.Function):
-    """One node of the graph for both halves; its backward pass runs through their own graphs."""
+class _Lanes(torch.autograd.Function):
+    """One node of the graph for both results; its backward pass runs through their own graphs."""
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, lanes: ThreadPoolExecutor, encode: Any, halves: Sequence[Any]) -> Tensor:
+    def forward(ctx: Any, anchor: Tensor, lanes: ThreadPoolExecutor, *tasks: Callable[[], Tensor]) -> Any:
         with torch.enable_grad():
-            ctx.lanes, ctx.features = lanes, _run_both(lanes, encode, halves)
-        return torch.cat([features.detach() for features in ctx.features])
+            ctx.lanes, ctx.results = lanes, _run_both(lanes, *tasks)
+        return tuple(result.detach() for result in ctx.results)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:
-        features, ctx.features = ctx.features, None
-        parts = gradients[0].split([len(half) for half in features])
-        _run_both(ctx.lanes, lambda pair: torch.autograd.backward(*pair), list(zip(features, parts, strict=True)))
+        results, ctx.results = ctx.results, None
+        _run_both(
+            ctx.lanes,
+            *(partial(torch.autograd.backward, *pair) for pair in zip(results, gradients, strict=True)),
+        )
         return None, None, None, None
 
 
-def _run_both(lanes: ThreadPoolExecutor, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
-    """Return the function of both arguments, called in the two lanes with the gradient mode of this thread."""
+def _run_both(lanes: ThreadPoolExecutor, first: Callable[[], R], second: Callable[[], R]) -> tuple[R, R]:
+    """Return both results, computed in the two lanes in the gradient mode of this thread."""
     has_grad, is_inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
-    def call(argument: Any) -> Any:
+    def call(task: Callable[[], R]) -> R:
         with torch.inference_mode(is_inference), torch.set_grad_enabled(has_grad):
-            return function(argument)
+            return task()
 
-    futures = [lanes.submit(call, argument) for argument in arguments]
+    futures = [lanes.submit(call, task) for task in (first, second)]
     wait(futures)  # also when one fails: the other must not go on alone
-    return [future.result() for future in futures]
+    return futures[0].result(), futures[1].result()
 
 
 @cache

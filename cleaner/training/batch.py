@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from cleaner.losses import Features
 from cleaner.losses.info_nce import pad_rows
 from cleaner.models.blocks import ImageEncoder
 from cleaner.models.clip import Clip
-from cleaner.models.lanes import T, encode_in_lanes
+from cleaner.models.lanes import encode_in_halves, run_in_lanes
 from cleaner.seed import derive_seed, numpy_generator
 from cleaner.text import SubtextPair, content_words, eda, holds_relations
 from cleaner.training import distributed, memory
@@ -88,8 +89,19 @@ class BatchLoader:
         self._data, self._defense, self._config, self._batch_size = data, defense, config, batch_size
         self._texts = lru_cache(maxsize=1)(defense.plan(data.captions, config.seed))
         self._order = lru_cache(maxsize=2)(self._draw_order)
+        self._started: dict[int, Future[Batch]] = {}
+
+    def start(self, step: int) -> None:
+        """Begin to load the batch of a step in the background, if there is such a step; `load` then returns it."""
+        if step < self.total_steps and step not in self._started:
+            self._started = {step: _background().submit(self._load, step)}
 
     def load(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        started = self._started.pop(step, None)
+        return self._load(step) if started is None else started.result()
+
+    def _load(self, step: int) -> Batch:
         """Return the batch of a step, and start to decode the next one."""
         epoch, seed = step // self.epoch_steps, self._config.seed
         texts, shards = self._texts(epoch), self._shards(step)
@@ -149,6 +161,12 @@ class BatchLoader:
         return distributed.split_batch(self._order(epoch)[start : start + self._batch_size])
 
 
+@cache
+def _background() -> ThreadPoolExecutor:
+    """Return the thread that loads batches."""
+    return ThreadPoolExecutor(1, thread_name_prefix="batch")
+
+
 @dataclass(frozen=True)
 class BatchEncoder:
     """Encodes batches with the model in training and, if the defense needs it, the frozen reference."""
@@ -177,10 +195,11 @@ class BatchEncoder:
         caption_parts = [[len(shard)] * (1 if batch.reworded is None else 2) for shard in batch.shards]
         subtexts = [[len(pairs), sum(len(pair.negatives) for pair in pairs)] for pairs in batch.drawn]
         encoder = ImageEncoder(self.student, self.defense.needs_blocks)
-        image_rows = distributed.gather(self._encode(encoder, images, chunk_size), image_parts)
+        own_images, own_texts = self._encode(encoder, images, batch.texts, chunk_size)
+        image_rows = distributed.gather(own_images, image_parts)
         (image, *blocks), *image_aug = (encoder.split(rows) for rows in image_rows)
         text, *text_aug, positive, negatives = distributed.gather(
-            self._encode(self.student.encode_text, batch.texts, chunk_size),
+            own_texts,
             [[*c, *s] for c, s in zip(caption_parts, subtexts, strict=True)],
         )
         counts = [len(pair.negatives) for pairs in batch.drawn for pair in pairs]
@@ -202,10 +221,17 @@ class BatchEncoder:
             classes=self._classes,
         )
 
-    def _encode(self, encode: Callable[[T], Tensor], items: T, chunk_size: int) -> Tensor:
-        if chunk_size or memory.has_live_batch_norm(self.student.model):
-            return memory.encode_in_chunks(encode, items, chunk_size)
-        return encode_in_lanes(encode, items)
+    def _encode(
+        self, encoder: ImageEncoder, images: Tensor, texts: list[str], chunk_size: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the rows of this rank's images and texts."""
+        encode_text = self.student.encode_text
+        if chunk_size:
+            rows = memory.encode_in_chunks(encoder, images, chunk_size)
+            return rows, memory.encode_in_chunks(encode_text, texts, chunk_size)
+        if memory.has_live_batch_norm(self.student.model):  # it needs the whole batch at once
+            return run_in_lanes(lambda: encoder(images), lambda: encode_text(texts))
+        return encode_in_halves(encoder, images), encode_in_halves(encode_text, texts)
 
     def _encode_reference(self, batch: Batch) -> Features | None:
         if self.reference is None:

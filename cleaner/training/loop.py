@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from cleaner.training.batch import BatchEncoder, BatchLoader
 from cleaner.training.checkpoint import Clock, TrainingCheckpoint, training_settings
 from cleaner.training.looks import Monitor, ValidationLooks
 from cleaner.training.optimizer import build_optimizer, clamp_logit_scale, set_learning_rate, training_mode
-from cleaner.training.step import TrainStep
+from cleaner.training.step import TrainStep, uses_lanes
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 
 
@@ -69,12 +71,12 @@ def finetune(
     train_step = TrainStep(BatchEncoder(student, reference, defense, batches.class_prompts), config.chunk_size)
     looks = ValidationLooks(monitor, config.eval_every, batches.total_steps)
     clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps
-    with split_threads(student.device):
+    with split_threads(student.device) if uses_lanes(student, config) else nullcontext():
         for step in range(len(history), total):
             batch = batches.load(step)
             lr = set_learning_rate(optimizer, defense, config, step=step, total=total)
             with training_mode(student.model, config.freeze_bn):
-                losses = train_step.backward(batch)
+                losses = train_step.backward(batch, partial(batches.start, step + 1))
             if not math.isfinite(losses["total"]):
                 raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
             distributed.average_gradients(student.model)

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from cleaner.config import FinetuneConfig
+from cleaner.models.clip import Clip
 from cleaner.training import distributed, memory
 from cleaner.training.batch import Batch, BatchEncoder
 from cleaner.types import CleanerError
 
 Losses = dict[str, Tensor]
+
+
+SMALL_IMAGE_TOWER = 1_000_000
+"""Parameters up to which an image tower gains little from a second thread."""
+
+
+def uses_lanes(student: Clip, config: FinetuneConfig) -> bool:
+    """Return whether two lanes make a training faster (`models.lanes`).
+
+    Each lane encodes half of a batch, or one an image tower with live BatchNorm, which needs the batch in one piece; as
+    that tower then has half of the threads, it must be small.
+    """
+    if config.chunk_size:
+        return False
+    is_live = not config.freeze_bn and bool(memory.batch_norms(student.model))
+    sizes = [tensor.numel() for name, tensor in student.model.named_parameters() if name.startswith("visual.")]
+    return not is_live or sum(sizes) <= SMALL_IMAGE_TOWER
 
 
 class TrainStep:
@@ -18,9 +39,11 @@ class TrainStep:
     def __init__(self, encoder: BatchEncoder, chunk_size: int) -> None:
         self._encoder, self._chunk_size = encoder, chunk_size
 
-    def backward(self, batch: Batch) -> dict[str, float]:
+    def backward(self, batch: Batch, meanwhile: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Leave the gradient in the parameters; return the named loss terms and their sum, "total".
 
+        `meanwhile` is called before the backward pass, which runs outside of Python, so that work which it starts in
+        another Python thread delays nothing. It is called again when the step is repeated.
         When memory runs out, the step is repeated in chunks of half the size. With several processes it is not: the
         others would wait. Raises `CleanerError` if BatchNorm is live, since it would normalize each chunk separately.
         """
@@ -33,8 +56,8 @@ class TrainStep:
 
         def attempt(chunk_size: int) -> Losses:
             if is_live and chunk_size < size:  # finds a batch size that fits, for the error message
-                return self._attempt(batch.first(chunk_size), 0)
-            return self._attempt(batch, 0 if chunk_size >= size else chunk_size)
+                return self._attempt(batch.first(chunk_size), 0, meanwhile)
+            return self._attempt(batch, 0 if chunk_size >= size else chunk_size, meanwhile)
 
         if distributed.world_size() > 1:
             losses = attempt(self._chunk_size or size)
@@ -50,9 +73,10 @@ class TrainStep:
         values = torch.stack([loss.detach() for loss in losses.values()]).tolist()
         return dict(zip(losses, values, strict=True))
 
-    def _attempt(self, batch: Batch, chunk_size: int) -> Losses:
+    def _attempt(self, batch: Batch, chunk_size: int, meanwhile: Callable[[], None]) -> Losses:
         self._encoder.student.model.zero_grad(set_to_none=True)
         losses = self._encoder.defense.losses(self._encoder.encode(batch, chunk_size))
         total = torch.stack(list(losses.values())).sum()
+        meanwhile()
         total.backward()
         return {**losses, "total": total}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cleaner.models.lanes import MIN_ITEMS, encode_in_lanes, split_threads
+from cleaner.models.lanes import MIN_ITEMS, encode_in_halves, split_threads
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ def make_net() -> nn.Module:
 
 def gradients(net: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     net.zero_grad()
-    features = encode_in_lanes(net, images)
+    features = encode_in_halves(net, images)
     (features @ features.T).square().mean().backward()
     return features.detach(), [parameter.grad.clone() for parameter in net.parameters() if parameter.grad is not None]
 
@@ -58,7 +58,7 @@ def test_each_half_is_encoded_by_a_lane_of_half_the_threads() -> None:
         seen.clear()
         with split_threads(CPU), mode:
             assert torch.get_num_threads() == 1
-            assert encode_in_lanes(encode, texts).flatten().tolist() == list(range(11))
+            assert encode_in_halves(encode, texts).flatten().tolist() == list(range(11))
         assert sorted(seen) == [(5, 1, *flags), (6, 1, *flags)]
         assert torch.get_num_threads() == 2
 
@@ -72,12 +72,12 @@ def test_one_piece_without_lanes(device: torch.device) -> None:
         sizes.append(len(items))
         return items
 
-    encode_in_lanes(encode, torch.rand(20, 2))
+    encode_in_halves(encode, torch.rand(20, 2))
     with split_threads(device):
-        encode_in_lanes(encode, torch.rand(20 if device.type != "cpu" else MIN_ITEMS - 1, 2))
+        encode_in_halves(encode, torch.rand(20 if device.type != "cpu" else MIN_ITEMS - 1, 2))
     torch.set_num_threads(1)
     with split_threads(CPU):
-        encode_in_lanes(encode, torch.rand(20, 2))
+        encode_in_halves(encode, torch.rand(20, 2))
     assert sizes == [20, 20 if device.type != "cpu" else MIN_ITEMS - 1, 20]
 
 
@@ -91,7 +91,7 @@ def test_an_error_of_a_half_is_raised_and_the_threads_are_restored(position: int
     images = torch.rand(20, 2)
     images[position] = float("nan")
     with pytest.raises(RuntimeError, match="out of memory"), split_threads(CPU):
-        encode_in_lanes(encode, images)
+        encode_in_halves(encode, images)
     assert torch.get_num_threads() == 2
     with split_threads(CPU):
-        assert len(encode_in_lanes(encode, torch.rand(20, 2))) == 20
+        assert len(encode_in_halves(encode, torch.rand(20, 2))) == 20
