@@ -71,13 +71,11 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
 
 
 def redirect_output(log: Path) -> None:
-    """Send the output of this process to a file from now on, and close its input."""
+    """Send the output of this process to the end of a file from now on."""
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
+    for target in (1, 2):
+        os.dup2(output, target)
     os.close(output)
-    os.close(null)
 
 
 def lower_priority() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -22,10 +24,11 @@ class SpareWorker:
 
     def __init__(self) -> None:
         self._requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._prepare, name="prepare", daemon=True)
+        self._thread = threading.current_thread()
 
     def wait_for_run(self) -> Path | None:
         """Return the folder of the run to execute; None once the server is gone or needs no spare."""
+        self._thread = threading.Thread(target=self._prepare, name="prepare", daemon=True)
         self._thread.start()
         for line in iter(sys.stdin.buffer.readline, b""):
             order = json.loads(line)
@@ -35,6 +38,15 @@ class SpareWorker:
                 return Path(order["run"])
             self._requests.put(order["measure"])
         return None
+
+    def rest(self) -> None:
+        """Become as before the run that has ended: no log, ended by signals, with little memory."""
+        process.redirect_output(Path(os.devnull))
+        for name in ("SIGTERM", "SIGINT"):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        from cleaner.models.devices import release_freed_memory
+
+        release_freed_memory()
 
     def finish_preparing(self) -> None:
         """Wait until the libraries are loaded and a measurement has stopped; two threads must not import at once."""

@@ -228,31 +228,35 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0]).resolve()
     if process.torchrun_rank() > 0:
         return run_secondary_rank(folder)
-    return run_folder(folder, arguments[0])
+    return run_queue(folder, arguments[0])[0]
 
 
 def run_spare(token: str) -> int:
-    """Wait for a run and execute it; return 0 if none came."""
-    waiting = SpareWorker()
-    folder = waiting.wait_for_run()
-    return 0 if folder is None else run_folder(folder, token, waiting.finish_preparing)
-
-
-def run_folder(folder: Path, token: str, prepare: Callable[[], None] | None = None) -> int:
-    """Execute the run in a folder, then the runs that it may take over; return the exit status of the last.
-
-    token: the argument in the command line that identifies this process. `prepare` is called once stop requests are
-    heard.
-    """
-    exit_status, next_run = _run_one(folder, token, prepare)
-    while next_run is not None:
-        process.redirect_output(next_run / store.LOG_FILE)
-        exit_status, next_run = _run_one(next_run, token)
+    """Execute the runs of the server, one after the other; return the exit status of the last, 0 without any."""
+    waiting, exit_status, is_reusable = SpareWorker(), 0, True
+    while is_reusable and (folder := waiting.wait_for_run()) is not None:
+        exit_status, is_reusable = run_queue(folder, token, waiting.finish_preparing)
+        waiting.rest()
     return exit_status
 
 
-def _run_one(folder: Path, token: str, prepare: Callable[[], None] | None = None) -> tuple[int, Path | None]:
-    """Execute the run in a folder; return the exit status, and the run that this process has taken over meanwhile."""
+def run_queue(folder: Path, token: str, prepare: Callable[[], None] | None = None) -> tuple[int, bool]:
+    """Execute the run in a folder, then those that this process takes over (`jobs.handover`).
+
+    Returns the exit status of the last one, and whether the process can serve on: that one is done, on the processor,
+    where the process keeps no memory of a device. token: the argument in the command line that identifies this process.
+    `prepare` is called once stop requests are heard.
+    """
+    exit_status, session = run_folder(folder, token, prepare)
+    while session is not None and session.next_run is not None:
+        process.redirect_output(session.next_run / store.LOG_FILE)
+        exit_status, session = run_folder(session.next_run, token)
+    is_reusable = session is not None and (session.status.state, session.status.device) == ("done", "cpu")
+    return exit_status, is_reusable
+
+
+def run_folder(folder: Path, token: str, prepare: Callable[[], None] | None = None) -> tuple[int, RunSession | None]:
+    """Execute the run in a folder; return the exit status, and the session unless the run could not be begun."""
     try:
         with locks.try_lock(folder) as is_locked:
             if not is_locked or read_status(folder).state == "done":
@@ -273,4 +277,4 @@ def _run_one(folder: Path, token: str, prepare: Callable[[], None] | None = None
         sys.stderr.write(f"error: {session.status.message}\n")
     # The other ranks wait for this one; torchrun ends them only if this process fails.
     has_waiting_ranks = process.is_distributed() and not session.has_joined
-    return int(session.status.state == "failed" or has_waiting_ranks), session.next_run
+    return int(session.status.state == "failed" or has_waiting_ranks), session

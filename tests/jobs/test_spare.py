@@ -1,4 +1,4 @@
-"""The spare worker: takes a run at once, is found and stopped like any worker, and never outlives its server."""
+"""The spare worker: takes run after run at once, is found and stopped like any worker, never outlives its server."""
 
 from __future__ import annotations
 
@@ -42,27 +42,30 @@ def is_gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_spare_takes_one_run_and_the_next_run_gets_a_plain_worker(request_: Request) -> None:
+def test_a_spare_executes_run_after_run(request_: Request) -> None:
     spare.ensure()
-    pid = waiting_process().pid
+    running = waiting_process()
     spare.ensure()
-    assert waiting_process().pid == pid
-    first, second = create_run(request_), create_run(request_)
+    assert waiting_process() == running
+    first, second, third = (create_run(request_) for _ in range(3))
     local.start(first)
     assert not spare.is_waiting()
     wait_until(lambda: read_status(first).pid)
     status = read_status(first)
-    assert (status.pid, status.state in ("queued", "running")) == (pid, True)
-    assert status.token in psutil.Process(pid).cmdline()
-    local.keep_spare()  # a run is active: loading a spare would slow it down
-    assert not spare.is_waiting()
-    local.start(second)
-    token = wait_until_state(first, "done").token
-    assert wait_until_state(second, "done").token in (token, str(second.resolve()))
-    wait_until(lambda: is_gone(pid))
-    assert load_run(first).clip.sha256() == load_run(second).clip.sha256()
+    assert (status.pid, status.state in ("queued", "running")) == (running.pid, True)
+    assert status.token in running.cmdline()
+    local.keep_spare()  # a run is active: loading another spare would slow it down
+    local.start(second)  # in a process of its own, until the spare takes it over
+    wait_until(lambda: read_status(second).pid)
+    assert read_status(second).pid != running.pid or read_status(first).state == "done"
+    assert [wait_until_state(folder, "done").pid for folder in (first, second)] == [running.pid] * 2
+    wait_until(spare.is_waiting)
     local.keep_spare()
-    assert spare.is_waiting()
+    assert waiting_process() == running
+    local.start(third)
+    assert wait_until_state(third, "done").pid == running.pid
+    assert len({load_run(folder).clip.sha256() for folder in (first, second, third)}) == 1
+    assert not any((folder / "log.txt").read_text() for folder in (first, second, third))
 
 
 def test_a_run_of_a_spare_is_canceled_and_its_kill_is_noticed(request_: Request) -> None:
@@ -138,9 +141,9 @@ def test_an_unusable_spare_is_replaced_and_an_idle_one_ends(
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "elsewhere"))  # a worker reads its settings at its start
     assert not spare.is_waiting()
     assert not spare.execute(create_run(request_))
-    wait_until(lambda: is_gone(first))
     monkeypatch.setattr(spare, "IDLE_SECONDS", 0.2)
     spare.ensure()
+    wait_until(lambda: is_gone(first))
     second = waiting_process().pid
     wait_until(lambda: is_gone(second))
     spare.ensure()
