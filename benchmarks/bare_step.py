@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -13,9 +14,11 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.defenses import Defense
 from cleaner.models.clip import Clip
+from cleaner.models.lanes import split_in_half, split_threads
 from cleaner.models.token_blocks import PackedTexts
 from cleaner.training.batch import Batch, BatchEncoder, BatchLoader
 from cleaner.training.optimizer import build_optimizer, training_mode
+from cleaner.training.step import uses_lanes
 
 
 @dataclass
@@ -26,9 +29,10 @@ class PackedClip(Clip):
 
     @classmethod
     def from_clip(cls, clip: Clip, texts: Sequence[Sequence[str]]) -> PackedClip:
-        """Return the same model, ready to encode each list of `texts`."""
+        """Return the same model, ready to encode each list of `texts`, whole or in halves."""
         own = {f.name: getattr(clip, f.name) for f in fields(Clip)}
-        return cls(**own, packed={tuple(part): clip.pack_texts(part) for part in texts})
+        parts = [part for whole in texts for part in (whole, *split_in_half(whole)) if part]
+        return cls(**own, packed={tuple(part): clip.pack_texts(part) for part in parts})
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         return self.encode_packed(self.packed[tuple(captions)])
@@ -66,7 +70,8 @@ def time_bare_step(clip: Clip, data: CaptionData, defense: Defense, config: Fine
     student = encoder.student
     optimizer = defense.build_optimizer(student.model, config) or build_optimizer(student.model, config)
     start = read_clock()
-    with training_mode(student.model, config.freeze_bn):
+    lanes = split_threads(student.device) if uses_lanes(student, config) else nullcontext()
+    with lanes, training_mode(student.model, config.freeze_bn):
         for batch in batches:
             optimizer.zero_grad(set_to_none=True)
             torch.stack(list(defense.losses(encoder.encode(batch, 0)).values())).sum().backward()

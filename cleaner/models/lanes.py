@@ -64,8 +64,14 @@ def encode_in_halves(encode: Callable[[T], Tensor], items: T) -> Tensor:
     """Return encode(items), (N, D), in two lanes; `encode` must treat items independently."""
     if len(items) < MIN_ITEMS or getattr(_of_this_thread, "lanes", None) is None:
         return encode(items)
+    first, second = split_in_half(items)
+    return torch.cat(run_in_lanes(lambda: encode(first), lambda: encode(second)))
+
+
+def split_in_half(items: T) -> tuple[T, T]:
+    """Return the items of the first lane and those of the second."""
     middle = (len(items) + 1) // 2
-    return torch.cat(run_in_lanes(lambda: encode(items[:middle]), lambda: encode(items[middle:])))
+    return items[:middle], items[middle:]
 
 
 class _Lanes(torch.autograd.Function):
