@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -14,11 +13,11 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.defenses import Defense
 from cleaner.models.clip import Clip
-from cleaner.models.lanes import split_in_half, split_threads
+from cleaner.models.lanes import split_in_half
 from cleaner.models.token_blocks import PackedTexts
 from cleaner.training.batch import Batch, BatchEncoder, BatchLoader
 from cleaner.training.optimizer import build_optimizer, training_mode
-from cleaner.training.step import uses_lanes
+from cleaner.training.step import open_lanes
 
 
 @dataclass
@@ -70,8 +69,7 @@ def time_bare_step(clip: Clip, data: CaptionData, defense: Defense, config: Fine
     student = encoder.student
     optimizer = defense.build_optimizer(student.model, config) or build_optimizer(student.model, config)
     start = read_clock()
-    lanes = split_threads(student.device) if uses_lanes(student, config) else nullcontext()
-    with lanes, training_mode(student.model, config.freeze_bn):
+    with open_lanes(encoder, config), training_mode(student.model, config.freeze_bn):
         for batch in batches:
             optimizer.zero_grad(set_to_none=True)
             torch.stack(list(defense.losses(encoder.encode(batch, 0)).values())).sum().backward()

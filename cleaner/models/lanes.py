@@ -86,11 +86,13 @@ class _Lanes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:
         results, ctx.results = ctx.results, None
-        _run_both(
-            ctx.lanes,
-            *(partial(torch.autograd.backward, *pair) for pair in zip(results, gradients, strict=True)),
-        )
+        _run_both(ctx.lanes, *(partial(_backward, *pair) for pair in zip(results, gradients, strict=True)))
         return None, None, None, None
+
+
+def _backward(result: Tensor, gradient: Tensor) -> None:
+    if result.requires_grad:  # a frozen tower has no gradient
+        torch.autograd.backward(result, gradient)
 
 
 def _run_both(lanes: ThreadPoolExecutor, first: Callable[[], R], second: Callable[[], R]) -> tuple[R, R]:

@@ -229,7 +229,8 @@ class BatchEncoder:
         if chunk_size:
             rows = memory.encode_in_chunks(encoder, images, chunk_size)
             return rows, memory.encode_in_chunks(encode_text, texts, chunk_size)
-        if memory.has_live_batch_norm(self.student.model):  # it needs the whole batch at once
+        # BatchNorm needs the whole batch, and the hooks that keep the outputs of blocks serve one thread.
+        if memory.has_live_batch_norm(self.student.model) or self.defense.needs_blocks:
             return run_in_lanes(lambda: encoder(images), lambda: encode_text(texts))
         return encode_in_halves(encoder, images), encode_in_halves(encode_text, texts)
 

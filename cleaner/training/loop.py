@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +13,12 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense
 from cleaner.models.clip import Clip
-from cleaner.models.lanes import split_threads
 from cleaner.training import distributed
 from cleaner.training.batch import BatchEncoder, BatchLoader
 from cleaner.training.checkpoint import Clock, TrainingCheckpoint, training_settings
 from cleaner.training.looks import Monitor, ValidationLooks
 from cleaner.training.optimizer import build_optimizer, clamp_logit_scale, set_learning_rate, training_mode
-from cleaner.training.step import TrainStep, uses_lanes
+from cleaner.training.step import TrainStep, open_lanes
 from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
 
 
@@ -68,10 +66,11 @@ def finetune(
     state = TrainingCheckpoint(checkpoint, student, optimizer, settings)
     history, cpu_seconds = state.resume()
     batches = BatchLoader(data, defense, config, batch_size)
-    train_step = TrainStep(BatchEncoder(student, reference, defense, batches.class_prompts), config.chunk_size)
+    encoder = BatchEncoder(student, reference, defense, batches.class_prompts)
+    train_step = TrainStep(encoder, config.chunk_size)
     looks = ValidationLooks(monitor, config.eval_every, batches.total_steps)
     clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps
-    with split_threads(student.device) if uses_lanes(student, config) else nullcontext():
+    with open_lanes(encoder, config):
         for step in range(len(history), total):
             batch = batches.load(step)
             lr = set_learning_rate(optimizer, defense, config, step=step, total=total)

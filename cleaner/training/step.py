@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from cleaner.config import FinetuneConfig
-from cleaner.models.clip import Clip
+from cleaner.models.lanes import split_threads
 from cleaner.training import distributed, memory
 from cleaner.training.batch import Batch, BatchEncoder
 from cleaner.types import CleanerError
@@ -20,17 +21,23 @@ SMALL_IMAGE_TOWER = 1_000_000
 """Parameters up to which an image tower gains little from a second thread."""
 
 
-def uses_lanes(student: Clip, config: FinetuneConfig) -> bool:
+def uses_lanes(encoder: BatchEncoder, config: FinetuneConfig) -> bool:
     """Return whether two lanes make a training faster (`models.lanes`).
 
-    Each lane encodes half of a batch, or one an image tower with live BatchNorm, which needs the batch in one piece; as
-    that tower then has half of the threads, it must be small.
+    Each lane encodes half of a batch, or one of the towers where images must stay together; as the image tower then has
+    half of the threads, it must be small.
     """
     if config.chunk_size:
         return False
-    is_live = not config.freeze_bn and bool(memory.batch_norms(student.model))
-    sizes = [tensor.numel() for name, tensor in student.model.named_parameters() if name.startswith("visual.")]
-    return not is_live or sum(sizes) <= SMALL_IMAGE_TOWER
+    model = encoder.student.model
+    stay_together = encoder.defense.needs_blocks or (not config.freeze_bn and bool(memory.batch_norms(model)))
+    sizes = [parameter.numel() for name, parameter in model.named_parameters() if name.startswith("visual.")]
+    return not stay_together or sum(sizes) <= SMALL_IMAGE_TOWER
+
+
+def open_lanes(encoder: BatchEncoder, config: FinetuneConfig) -> AbstractContextManager[None]:
+    """Return the context of a training: two lanes where they make it faster."""
+    return split_threads(encoder.student.device) if uses_lanes(encoder, config) else nullcontext()
 
 
 class TrainStep:

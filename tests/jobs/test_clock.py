@@ -174,6 +174,24 @@ def test_a_trigger_that_is_optimized_is_timed(request_: Request) -> None:
     assert phases.optimize > 0
 
 
+def test_the_images_of_the_defenses_are_prepared_unless_a_run_comes(
+    request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(timing, "QUICK_CLEAN_PAIRS", 400)
+
+    def prepared() -> list[str]:
+        return [path.name for path in (tmp_path / "cache").rglob("*-clean-*-n400.npy")]
+
+    timing.prepare_defenses(asdict(replace(request_, stage="defended")))
+    timing.prepare_defenses(asdict(replace(request_, data="nowhere.csv")))
+    timing.prepare_defenses(asdict(request_), should_stop=lambda: True)
+    assert not prepared()
+    assert not list((tmp_path / "cache").rglob("*.tmp"))
+    timing.prepare_defenses(asdict(request_))
+    assert len(prepared()) == 1
+
+
 def test_the_spare_measures(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(spare.SWITCH)

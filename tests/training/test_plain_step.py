@@ -21,9 +21,10 @@ from cleaner.models.clip import Clip
 from cleaner.models.lanes import split_threads
 from cleaner.seed import derive_seed, numpy_generator
 from cleaner.text import eda
+from cleaner.training import step
 from cleaner.training.batch import BatchEncoder, BatchLoader, false_negatives
 from cleaner.training.optimizer import training_mode
-from cleaner.training.step import TrainStep
+from cleaner.training.step import TrainStep, uses_lanes
 from tests.conftest import make_clip, make_toy_data
 
 DEFENSE_CASES = {
@@ -147,3 +148,27 @@ def test_losses_and_gradients_equal_a_plain_step(kind: str, name: str, dtype: to
     own, expected = (torch.cat(part) for part in zip(*both, strict=True))
     # In fp32 both gradients are 1e-6 to 3e-6 from the one in fp64.
     assert (own - expected).norm() <= (3e-6 if dtype == torch.float32 else tolerance) * expected.norm()
+
+
+def test_lanes_are_for_batches_that_can_be_split_and_for_small_towers(monkeypatch: pytest.MonkeyPatch) -> None:
+    live, frozen = replace(CONFIG, freeze_bn=False), replace(CONFIG, freeze_bn=True)
+    resnet, vit = (BatchEncoder(make_clip(kind), None, DEFENSE_CASES["cleanclip"]) for kind in ("rn", "vit"))
+    blocks = replace(vit, defense=DEFENSE_CASES["feature_repelling"])
+    assert all(uses_lanes(encoder, config) for encoder in (resnet, vit, blocks) for config in (live, frozen))
+    assert not uses_lanes(vit, replace(live, chunk_size=8))
+    monkeypatch.setattr(step, "SMALL_IMAGE_TOWER", 1000)
+    assert [uses_lanes(encoder, live) for encoder in (resnet, vit, blocks)] == [False, True, False]
+    assert uses_lanes(resnet, frozen)
+
+
+def test_a_batch_loaded_in_the_background_is_the_same() -> None:
+    data, defense = make_toy_data(), DEFENSE_CASES["ta_cleaner"]
+    plain, ahead = (BatchLoader(data, defense, CONFIG, CONFIG.batch_size) for _ in range(2))
+    for number in range(3):
+        ahead.start(number)
+        ahead.start(number)
+        own, expected = ahead.load(number), plain.load(number)
+        assert own.texts == expected.texts
+        assert torch.equal(own.images, expected.images)
+    ahead.start(ahead.total_steps)  # there is no such step
+    assert not ahead._started
