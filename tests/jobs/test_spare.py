@@ -143,9 +143,8 @@ def test_an_unusable_spare_is_replaced_and_an_idle_one_ends(
     assert not spare.execute(create_run(request_))
     monkeypatch.setattr(spare, "IDLE_SECONDS", 0.2)
     spare.ensure()
-    wait_until(lambda: is_gone(first))
     second = waiting_process().pid
-    wait_until(lambda: is_gone(second))
+    wait_until(lambda: is_gone(first) and is_gone(second))
     spare.ensure()
     waiting_process().kill()
     wait_until(lambda: not spare.is_waiting())
