@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,9 @@ from cleaner.types import CleanerError
 
 REMEDY = "Free disk space there, or choose another folder: with --out, or for all runs with CLEANER_RUNS."
 """Advice for a run folder that cannot be written."""
+MAX_JSON_BYTES = 100_000_000
+MAX_INTEGER_DIGITS = 18
+"""Digits of the largest whole number that is read from JSON: it fits 64 bits."""
 
 
 def write_error(path: Path, error: OSError, remedy: str = REMEDY) -> CleanerError:
@@ -128,13 +133,49 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1))
 
 
+def read_limited(path: Path, max_bytes: int) -> bytes:
+    """Return the bytes of a regular file of at most `max_bytes`.
+
+    Raises `CleanerError` for a larger one and for a device or pipe, which could block or never end; `OSError` if it
+    cannot be read.
+    """
+    if validate_regular(path).st_size > max_bytes:
+        raise CleanerError(f"{path} is larger than {max_bytes // 1_000_000} MB: shrink it.")
+    return path.read_bytes()
+
+
+def validate_regular(path: Path) -> os.stat_result:
+    """Return the facts about a regular file; raises `CleanerError` for a folder, device or pipe, `OSError` for none."""
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise CleanerError(f"{path} is not a regular file: give the path of a file.")
+    return info
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; empty if the file is missing, unreadable or not a JSON object."""
+    """Return the JSON object in a file; empty if the file is missing, unreadable or not a JSON object.
+
+    Numbers that are not finite, which JSON does not have, are None.
+    """
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(read_limited(path, MAX_JSON_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return a JSON value, with None for numbers that no float can hold; raises `ValueError` or `RecursionError`."""
+    return json.loads(text, parse_constant=lambda _: None, parse_float=_parse_float, parse_int=_parse_int)
+
+
+def _parse_float(digits: str) -> float | None:
+    return value if math.isfinite(value := float(digits)) else None
+
+
+def _parse_int(digits: str) -> int | None:
+    # Larger numbers overflow where they become floats or C integers.
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else None
 
 
 FileVersion = tuple[int, int, int]

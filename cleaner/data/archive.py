@@ -16,7 +16,7 @@ from cleaner.data.base import DATASETS
 from cleaner.data.naming import fill_template
 from cleaner.data.pairs import FileData, PairTable
 from cleaner.data.table import ParsedTable, read_table
-from cleaner.files import atomic_write
+from cleaner.files import atomic_write, validate_regular
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
@@ -43,7 +43,10 @@ class ArchiveData(FileData):
         **file_options: Any,
     ) -> None:
         try:
+            validate_regular(Path(path))
             archive = zipfile.ZipFile(path)
+        except CleanerError:
+            raise
         except (*ZIP_ERRORS, ValueError) as error:  # ValueError: names flagged as UTF-8 that are not
             raise CleanerError(
                 f"{path!r} cannot be read as a zip: give one, as in archive:/folder/images.zip."

@@ -9,7 +9,7 @@ from typing import Any
 
 from cleaner.data.base import DATASETS
 from cleaner.data.naming import fill_template, sort_class_names
-from cleaner.data.pairs import FileData, PairTable, read_limited
+from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.data.splits import SPLIT_NAMES
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES
 from cleaner.models.framing import IMAGE_SUFFIXES
@@ -32,7 +32,7 @@ class ImageFolderData(FileData):
         splits = {name: folder for name, folder in top_folders.items() if name.lower() in SPLIT_NAMES}
         if len(splits) < len(top_folders) and not any(_list_subfolders(folder) for folder in splits.values()):
             splits = {}  # a class named train, next to cars and planes
-        table = PairTable([], [], lambda key: read_limited(root / key), [], [], [] if splits else None)
+        table = PairTable([], [], lambda key: read_image(root / key), [], [], [] if splits else None)
         for name, top in sorted(splits.items()) or [("", root)]:
             for folder in _list_subfolders(top):
                 files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import stat
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from torch import Tensor
 from cleaner.data.base import CaptionData, Indices, validate_choice
 from cleaner.data.naming import assign_labels, sort_class_names
 from cleaner.data.splits import SPLITS, describe_splits, select_rows
+from cleaner.files import read_limited
 from cleaner.models.framing import ImageTransform, decode_image, read_image_header
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -238,11 +238,6 @@ def is_complete(content: bytes) -> bool:
     return END_MARKERS.get(image_format, b"") in content[-64:]
 
 
-def read_limited(path: Path, max_bytes: int = MAX_READ_BYTES) -> bytes:
-    """Return the bytes of a regular file of at most `max_bytes`; devices and pipes raise."""
-    info = path.stat()
-    if not stat.S_ISREG(info.st_mode):
-        raise CleanerError(f"{path} is not a regular file: give the path of a file.")
-    if info.st_size > max_bytes:
-        raise CleanerError(f"{path} is larger than {max_bytes // 1_000_000} MB: shrink it.")
-    return path.read_bytes()
+def read_image(path: Path) -> bytes:
+    """Return the bytes of an image file. Raises as `files.read_limited`."""
+    return read_limited(path, MAX_READ_BYTES)

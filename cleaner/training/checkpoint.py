@@ -14,6 +14,7 @@ import torch
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import DEFENSES, Defense, load_defense
+from cleaner.files import validate_regular
 from cleaner.models.clip import Clip
 from cleaner.models.saving import write_checkpoint
 from cleaner.training import distributed
@@ -101,6 +102,7 @@ def _complete_defense(settings: Mapping[str, Any]) -> dict[str, Any]:
 def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state in a checkpoint. Raises `CleanerError` if it is broken or its settings differ."""
     try:
+        validate_regular(path)
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # the error type depends on where the file is cut off
         raise CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.") from error
