@@ -75,7 +75,7 @@ def reader(caption: str) -> Read:
         assert [i for chunk in parsed.chunks for i in range(chunk.start, chunk.end)] == list(range(len(parsed.tokens)))
         for subtext in (*positive_subtexts(caption, seed=1), *negative_subtexts(caption, n=3, seed=1)):
             assert isinstance(subtext.text, str)
-        draw_subtexts(caption, seed=1, n=1)
+        draw_subtexts(caption, seed=1, epoch=0, index=2)
         eda(caption, seed=1)
         tokens = load_tokenizer()([caption])
         assert tokens.shape == (1, 77)
@@ -91,7 +91,7 @@ def reader(caption: str) -> Read:
 
 def is_escaped(text: str) -> bool:
     """Return whether every sign of Markdown has a backslash of its own, and the text is one line."""
-    rest = re.sub(r"\\[^\w\s]", "", text)
+    rest = re.sub(r"\\[!-/:-@\[-`{-~]", "", text)
     return not set(rest) & set("`*_{}[]()<>#+-!|$:~&\\\n\r")
 
 

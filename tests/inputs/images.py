@@ -118,7 +118,7 @@ def long_side(case: Case) -> Read:
 @case("image", "sixteen bits")
 def sixteen_bits(case: Case) -> Read:
     pixels = np.asarray(gradient(40, 40))[..., 2]
-    deep = (pixels.astype(np.uint16) * 257) + case.integer(-100, 100) * (case.pick(0, 1))
+    deep = (pixels.astype(np.int32) * 257 + case.integer(-100, 100)).clip(0, 65_535)
     image = Image.fromarray(deep.astype(np.uint16))
     kind = case.pick("png", "tiff")
     return reader(encode(image, kind), case, like=Image.fromarray(pixels).convert("RGB"), tolerance=0.01)

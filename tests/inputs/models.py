@@ -44,7 +44,7 @@ def model(kind: str) -> nn.Module:
 
 def state_of(case: Case) -> tuple[str, State]:
     kind = case.pick("rn", "vit")
-    return kind, {key: value.clone() for key, value in model(kind).state_dict().items()}
+    return kind, {key: value.contiguous().clone() for key, value in model(kind).state_dict().items()}
 
 
 def metadata(kind: str) -> dict[str, str]:
@@ -55,7 +55,7 @@ def pack(form: str, kind: str, state: Any, texts: Any = None) -> bytes:
     """Return a model file: safetensors, or what torch.save writes, for whose architecture the metadata are needed."""
     texts = metadata(kind) if texts is None else texts
     if form == "safetensors":
-        return save(state, texts)
+        return save({key: value.contiguous() for key, value in state.items()}, texts)
     file = io.BytesIO()
     torch.save({"state_dict": state, "metadata": texts}, file)
     return file.getvalue()

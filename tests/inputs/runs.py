@@ -54,6 +54,7 @@ def template() -> Path:
     save_run(Run(clip, history, make_metrics(0.95), config, trigger, "banana", {"poisoned": [1]}), folder)
     write_status(folder, Status("done", "evaluate", 4, 4))
     (folder / "notes.json").write_text(json.dumps({"name": "mine", "note": "n", "tags": ["a"]}))
+    html.render_html([read_record(folder)])  # loads its libraries, whose own files are none of an input's
     return folder
 
 
