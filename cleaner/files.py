@@ -35,6 +35,11 @@ def cache_root() -> Path:
     return Path(os.environ.get("CLEANER_CACHE") or platformdirs.user_cache_dir("ta-cleaner-lab"))
 
 
+def runs_root() -> Path:
+    """Return the folder of all runs: the environment variable CLEANER_RUNS, else in the user's data folder."""
+    return Path(os.environ.get("CLEANER_RUNS") or Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "runs")
+
+
 def source_root() -> Path:
     """Return the folder that holds the package: the repository's root, or site-packages."""
     return Path(__file__).resolve().parent.parent

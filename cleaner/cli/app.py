@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from cleaner.access import MIN_PASSWORD_LENGTH, PASSWORD, is_loopback
 from cleaner.files import app_file
 from cleaner.types import CleanerError
 
@@ -23,7 +24,8 @@ class App:
 
     port: Annotated[int | None, tyro.conf.arg(help="Port to listen on; default: 8501, or the next free one.")] = None
     address: Annotated[
-        str | None, tyro.conf.arg(help="Address to listen on; default: 127.0.0.1. The app has no login.")
+        str | None,
+        tyro.conf.arg(help="Address to listen on; default: 127.0.0.1. Others need a password in CLEANER_PASSWORD."),
     ] = None
     allow_host: Annotated[
         tuple[str, ...],
@@ -40,6 +42,7 @@ class App:
 
     def options(self) -> list[str]:
         """Return the options of `streamlit run`; what is not set comes from the app's .streamlit/config.toml."""
+        self._validate_password()
         options = ["--server.headless", str(self.headless or not has_display()).lower()]
         if self.port is not None:
             options += ["--server.port", str(self.port)]
@@ -48,6 +51,15 @@ class App:
         for host in self._allowed_hosts():
             options += ["--server.allowedHosts", host]
         return [*options, *self.streamlit]
+
+    def _validate_password(self) -> None:
+        """Raise `CleanerError` for an address beyond this machine without a password; the pages refuse it too."""
+        beyond = self.address is not None and not is_loopback(self.address)
+        if beyond and len(os.environ.get(PASSWORD, "")) < MIN_PASSWORD_LENGTH:
+            raise CleanerError(
+                f"--address {self.address} lets other machines use this app: set {PASSWORD} to a password of at least "
+                f"{MIN_PASSWORD_LENGTH} characters first."
+            )
 
     def _allowed_hosts(self) -> list[str]:
         """Return the hosts that requests may name; none if the defaults of the configuration file apply."""

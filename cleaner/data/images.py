@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from cleaner.access import validate_allowed
 from cleaner.files import validate_regular
 from cleaner.models.framing import ImageTransform, decode_image
 from cleaner.types import CleanerError, TriggerLike
@@ -65,6 +66,7 @@ def read_image_file(path: str) -> bytes:
     """Return the bytes of an image file; raises `CleanerError` if missing, too large or not an image."""
     try:
         file = Path(path).expanduser()
+        validate_allowed(file)
         size = validate_regular(file).st_size
         content = file.read_bytes() if size <= MAX_FILE_BYTES else b""
     except CleanerError:

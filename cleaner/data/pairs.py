@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cleaner.access import validate_allowed
 from cleaner.data.base import CaptionData, Indices, validate_choice
 from cleaner.data.naming import assign_labels, sort_class_names
 from cleaner.data.splits import SPLITS, describe_splits, select_rows
@@ -239,5 +240,6 @@ def is_complete(content: bytes) -> bool:
 
 
 def read_image(path: Path) -> bytes:
-    """Return the bytes of an image file. Raises as `files.read_limited`."""
+    """Return the bytes of an image file. Raises as `files.read_limited` and `files.validate_allowed`."""
+    validate_allowed(path)
     return read_limited(path, MAX_READ_BYTES)

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from cleaner.access import validate_allowed
 from cleaner.config import DATA_VERSIONS
 from cleaner.files import MAX_JSON_BYTES, assets, parse_json, read_limited, validate_regular
 from cleaner.models.architecture_faults import find_tokenizer_faults
@@ -158,6 +159,7 @@ def _restore_from_delta(delta: dict[str, Tensor], metadata: dict[str, str], path
 
 def read_folder_architecture(folder: Path) -> Architecture:
     """Return the architecture of an open_clip local-dir, from open_clip_config.json."""
+    validate_allowed(folder)
     try:
         config = parse_json(read_limited(folder / OPEN_CLIP_CONFIG_FILE, MAX_JSON_BYTES))
         settings, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
@@ -205,6 +207,7 @@ def validate_tag(name: str) -> None:
     """Raise `CleanerError` if `name` is not an "architecture/pretrained-tag" of open_clip."""
     names = [f"{a}/{t}" for a, t in open_clip.list_pretrained()]
     if name not in names:
+        validate_allowed(name)
         if isdir(name):
             if isfile(join(name, "config.json")) and isfile(join(name, "model.safetensors")):
                 weights = join(name, "model.safetensors")
@@ -256,6 +259,7 @@ def _validate_data_version(metadata: dict[str, str], path: Path) -> None:
 
 def read_header_architecture(path: Path) -> Architecture:
     """Return the architecture in the header of a file of this project, without reading its weights."""
+    validate_allowed(path)
     try:
         validate_regular(path)
         with safe_open(path, "pt") as file:

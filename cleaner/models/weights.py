@@ -20,6 +20,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from cleaner.access import validate_allowed
 from cleaner.files import validate_regular
 from cleaner.types import CleanerError
 
@@ -55,6 +56,7 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the weights of a file, in float32, and its text metadata. Runs no code in the file."""
+    validate_allowed(path)
     try:
         validate_regular(path)
         if path.suffix == ".safetensors":
@@ -100,7 +102,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _is_dense_cpu_tensor(value: object) -> bool:
     """Whether a value is a dense tensor in memory: not sparse, quantized or meta."""
-    if not isinstance(value, Tensor) or value.is_quantized:
+    if not isinstance(value, Tensor) or value.is_quantized or value.is_nested:
         return False
     return value.layout is torch.strided and value.device.type == "cpu"
 

@@ -12,6 +12,9 @@ from cleaner.evaluation.result import METRICS, columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
 from cleaner.runs.record import RunRecord
 
+FORMULA_STARTS = tuple("=+-@＝＋－＠")
+"""First signs of a cell that a spreadsheet runs as a formula, also behind blanks; some accept the wide forms."""
+
 
 def to_row(record: RunRecord) -> dict[str, Any]:
     """Return a run as one flat row: CSV column -> value; None where something was not measured or stated."""
@@ -59,7 +62,7 @@ def to_csv(records: Iterable[RunRecord]) -> str:
 
 
 def _escape_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in FORMULA_STARTS else value
 
 
 def to_json(records: Iterable[RunRecord]) -> str:

@@ -1,4 +1,4 @@
-"""Zip files and tar shards: names that climb out, links, bombs, duplicates, false sizes, damage. Nothing is unpacked."""
+"""Zip files and tar shards: names that climb out, links, bombs, duplicates, false sizes, damage."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def code(case: Case) -> Any:
         Code(eval, f"open({OWNED!r}, 'w')"),
         Code(exec, f"open({OWNED!r}, 'w')"),
         Code(subprocess.Popen, ["touch", OWNED]),
-        Code(getattr, torch, "load"),
+        Code(getattr, "x", "upper"),
         Code(os.remove, "secret.png"),
         Code(torch.hub.load, "x/y", "z"),
         OrderedDict({Code(write_owned): 1}),

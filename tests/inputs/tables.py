@@ -77,7 +77,7 @@ def is_complete(data: CaptionData) -> None:
 
 @case(TABLES, "no header")
 def no_header(case: Case) -> Read:
-    table = rows()[1:] + [[case.draw(ANY_TEXT), case.draw(ANY_TEXT)]]
+    table = [*rows()[1:], [case.draw(ANY_TEXT), case.draw(ANY_TEXT)]]
     return reader(write(case, encode(table[case.integer(0, len(table)) :], case)), case)
 
 
@@ -101,7 +101,9 @@ def nul(case: Case) -> Read:
 
 @case(TABLES, "byte order mark")
 def byte_order_mark(case: Case) -> Read:
-    return reader(write(case, "\ufeff" + encode(rows(case.integer(COUNT, COUNT)), case)), case, is_complete)
+    table = rows()[1:]
+    case.random.shuffle(table)
+    return reader(write(case, "\ufeff" + encode([rows()[0], *table], case)), case, is_complete)
 
 
 @case(TABLES, "other encoding")
@@ -189,7 +191,7 @@ def make_special(case: Case, path: Path) -> None:
                 listener.bind(f"/proc/self/fd/{here}/{path.name}")  # a path may be too long for a socket
                 os.close(here)
         case _:
-            path.symlink_to(path.with_name(case.pick("missing", ".", "..")))
+            path.symlink_to(path.parent / case.pick("missing", ".", ".."))
 
 
 @case("folder", "odd names")

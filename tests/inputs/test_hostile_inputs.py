@@ -6,6 +6,7 @@ each, always others. `record_property` counts them for `python -m benchmarks.rel
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.inputs import archives, captions, images, models, runs, tables  # noq
 from tests.inputs.cases import CASES, Case
 from tests.inputs.guard import guarded
 
-FAST_CASES, SLOW_CASES = 3, int(__import__("os").environ.get("SLOW_CASES", "100"))
+FAST_CASES, SLOW_CASES = 3, int(os.environ.get("SLOW_CASES", "100"))
 MAX_MESSAGE = 1500
 PAIRS = [pytest.param(*pair, id="-".join(pair)) for pair in CASES]
 
