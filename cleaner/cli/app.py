@@ -42,13 +42,14 @@ class App:
 
     def options(self) -> list[str]:
         """Return the options of `streamlit run`; what is not set comes from the app's .streamlit/config.toml."""
-        self._validate_password()
         options = ["--server.headless", str(self.headless or not has_display()).lower()]
         if self.port is not None:
             options += ["--server.port", str(self.port)]
         if self.address is not None:
             options += ["--server.address", self.address]
-        for host in self._allowed_hosts():
+        hosts = self._allowed_hosts()
+        self._validate_password()
+        for host in hosts:
             options += ["--server.allowedHosts", host]
         return [*options, *self.streamlit]
 

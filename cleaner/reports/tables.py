@@ -62,7 +62,11 @@ def to_csv(records: Iterable[RunRecord]) -> str:
 
 
 def _escape_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.lstrip()[:1] in FORMULA_STARTS else value
+    """Return a text as one line that is no formula; other values unchanged."""
+    if not isinstance(value, str):
+        return value
+    line = " ".join(value.splitlines())  # the csv module leaves a carriage return unquoted
+    return f"'{line}" if line.lstrip()[:1] in FORMULA_STARTS else line
 
 
 def to_json(records: Iterable[RunRecord]) -> str:

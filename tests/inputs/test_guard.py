@@ -41,10 +41,12 @@ def test_the_guard_stops(what: str, tmp_path: Path) -> None:
 def test_the_guard_sees_a_write_that_python_does_not_announce(tmp_path: Path) -> None:
     folder = tmp_path / "case"
     folder.mkdir()
-    neighbor = (tmp_path / "neighbor").open("w")
-    with pytest.raises(AssertionError, match="changed"), neighbor, guard.guarded(folder):
-        neighbor.write("x")
-        neighbor.flush()
+    with (
+        (tmp_path / "neighbor").open("wb", buffering=0) as neighbor,
+        pytest.raises(AssertionError, match="changed"),
+        guard.guarded(folder),
+    ):
+        neighbor.write(b"x")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")

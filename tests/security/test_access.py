@@ -16,6 +16,7 @@ from cleaner.__main__ import main
 from cleaner.access import is_loopback, validate_allowed
 from cleaner.cli import app as app_command
 from cleaner.data.images import read_image_file
+from cleaner.files import runs_root
 from cleaner.models.clip import save_clip
 from cleaner.models.lookup import describe_model_file, validate_model_name
 from cleaner.types import CleanerError
@@ -141,7 +142,7 @@ def write_sources(folder: Path) -> dict[str, Callable[[], Any]]:
         "table": lambda: load_data(str(table)),
         "named table": lambda: load_data(f"csv:{table}"),
         "folder": lambda: load_data(str(folder / "folder" / "root")),
-        "shards": lambda: load_data(shards),
+        "shards": lambda: load_data(f"shards:{shards}"),
         "pattern": lambda: load_data(f"shards:{folder / 'tar' / '*.tar'}"),
         "zip": lambda: load_data(archive),
         "image": lambda: read_image_file(str(folder / "image.png")),
@@ -187,7 +188,7 @@ def test_a_refusal_does_not_tell_whether_a_path_exists(roots: tuple[Path, Path])
 
 
 def test_own_folders_and_built_in_names_stay_allowed(roots: tuple[Path, Path]) -> None:
-    validate_allowed(Path(os.environ["CLEANER_RUNS"]) / "x" / "model.safetensors")
+    validate_allowed(runs_root() / "x" / "model.safetensors")
     validate_model_name("scenes-rn")
     assert len(load_data("scenes", size=2)) == 2
 

