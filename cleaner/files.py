@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import socket
 import stat
 import threading
 from collections.abc import Iterator
@@ -84,9 +85,10 @@ def atomic_write(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     A reader sees the old or the new content, never a part. Raises `CleanerError` with `remedy` if the disk is full,
     read-only or gone.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -94,6 +96,28 @@ def atomic_write(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the error of the write is the better message
             temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete the temporary files that killed processes of this machine left next to `path`."""
+    if os.name != "posix":  # elsewhere, asking whether a process lives may end it
+        return
+    start = f".{path.name}.{socket.gethostname()}-"
+    for name in os.listdir(path.parent):
+        if name.startswith(start) and name.endswith(".tmp"):
+            pid = name.removeprefix(start).partition("-")[0]
+            if pid.isdigit() and not _is_alive(int(pid)):
+                path.with_name(name).unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def resolve_path(name: str) -> str:
