@@ -47,7 +47,10 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         headers=[f"{row.header(k)} [95%]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
         rows=[
             to_row(record)
-            | {"protocol": record.protocol, "cells": [_format_cell(record, row, k) for row, k in report_columns]}
+            | {
+                "protocol": record.protocol + _describe_changes(record),
+                "cells": [_format_cell(record, row, k) for row, k in report_columns],
+            }
             for record in records
         ],
         legend=describe_metrics("report"),
@@ -58,6 +61,12 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         triggers=render_trigger_images(records),
         configs=[(record.id, json.dumps(record.config, indent=1)) for record in records],
     )
+
+
+def _describe_changes(record: RunRecord) -> str:
+    """Return a warning if files of a run are not those that its config.json names; empty if they are."""
+    changed = ", ".join(record.changed_files)
+    return f"; changed since the run: {changed}" if changed else ""
 
 
 def _shows_bounds(row: Metric, k: int) -> bool:

@@ -170,7 +170,7 @@ def test_links_and_rows_that_lead_outside_are_refused(roots: tuple[Path, Path]) 
     rows = [f"{outside / 'secret.png'},a red wall {i}" for i in range(30)]
     (inside / "pairs.csv").write_text("\n".join(["filepath,title", *rows]))
     with pytest.raises(CleanerError, match="outside"):
-        load_data(str(inside / "pairs.csv"))
+        load_data(str(inside / "pairs.csv"), split="all")
     write_class_folder(inside / "root", 30)
     (outside / "names.txt").write_text("red\ngreen\nblue")
     with pytest.raises(CleanerError, match="outside"):
