@@ -22,9 +22,10 @@ def admit() -> None:
     if not password and is_loopback(st.get_option("server.address") or "0.0.0.0"):
         return
     if len(password) < MIN_PASSWORD_LENGTH:
+        problem = "The password is too short." if password else "This server listens beyond this machine."
         st.error(
-            f"This server listens beyond this machine without a password. Stop it, set {PASSWORD} to at least "
-            f"{MIN_PASSWORD_LENGTH} characters, and start it again; or listen on 127.0.0.1.",
+            f"{problem} Stop the server, set {PASSWORD} to at least {MIN_PASSWORD_LENGTH} characters, and start it "
+            "again; or listen on 127.0.0.1 without a password.",
             icon=":material/lock:",
         )
         st.stop()

@@ -221,10 +221,8 @@ def test_runs_survive_kills(
     record_property("runs", runs)
 
 
-@pytest.mark.parametrize(
-    "max_bytes",
-    [pytest.param(300, marks=pytest.mark.slow), 3_000, 4_000_000],  # 300: not even a status: a minute of silence
-)
+# With 300 bytes not even a status can be written: the run counts as dead after a minute of silence.
+@pytest.mark.parametrize("max_bytes", [pytest.param(300, marks=pytest.mark.slow), 3_000, 4_000_000])
 def test_a_full_disk_is_one_sentence_and_the_run_resumes(
     machine: Machine, new_run: Callable[[], Path], expected: str, max_bytes: int
 ) -> None:

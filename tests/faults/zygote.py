@@ -2,7 +2,7 @@
 
 Reads orders from standard input, one JSON object a line, and answers with the pid of the new process. A server starts
 a run as a page does, with `jobs.local.start`, and then polls all runs as a page does; the worker that it starts is the
-real one, in a forked process of its own session. Its status names TOKEN, which is in the command line of every fork,
+real one, in a forked process. Its status names TOKEN, which is in the command line of every fork,
 as for a worker that waited as a spare.
 """
 
@@ -25,13 +25,12 @@ POLL_SECONDS = 0.1
 
 
 def fork(action: Callable[[], object]) -> int:
-    """Run `action` in a process of its own session; return its pid."""
+    """Run `action` in a new process; return its pid."""
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
-        os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         action()
         status = 0

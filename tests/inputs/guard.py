@@ -129,10 +129,16 @@ def _limit_time() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise TooSlow(f"more than {MAX_SECONDS:.0f} s")
 
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
+    def start(*_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
+
+    # A process that was stopped and goes on (SIGCONT) starts to count again.
+    handlers = {signal.SIGALRM: stop, signal.SIGCONT: start}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    start()
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -17,7 +17,7 @@ from cleaner import load_run
 from cleaner.files import read_json, write_json
 from cleaner.reports import html
 from cleaner.reports.tables import to_csv
-from cleaner.runs.record import RunRecord
+from cleaner.runs.record import SCHEMA_VERSION, RunRecord
 from cleaner.runs.store import list_entries, list_runs, read_entry, read_record
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
@@ -166,3 +166,8 @@ def test_an_attack_that_did_not_take_is_marked_in_lists(golden: dict[str, RunRec
     run = golden["example-badnet"]
     weak = RunRecord.from_config(run.folder, run.config, measured={**run.metrics, "asr": {"1": 0.2}})
     assert weak.label == f"{run.label} · did not take"
+
+
+def test_each_schema_version_has_a_fixture(golden: dict[str, RunRecord]) -> None:
+    versions = {run.config["schema"] for run in golden.values()}
+    assert versions == set(range(1, SCHEMA_VERSION + 1))
