@@ -34,7 +34,7 @@ def validate_allowed(path: str | Path) -> None:
     if not roots:
         return
     own = (runs_root(), cache_root(), assets(), shipped_assets())
-    real = os.path.realpath(path)
+    real = os.path.realpath(os.fspath(path))
     for root in (*filter(None, roots.split(os.pathsep)), *own):
         folder = os.path.realpath(root)
         if real == folder or real.startswith(folder.rstrip(os.sep) + os.sep):

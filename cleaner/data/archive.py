@@ -112,7 +112,7 @@ def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     that of the zip or the table plus a hash of the content, so equal content is stored once, under its first name.
     Raises `CleanerError` for a zip among other files, and for two files of one name.
     """
-    names = [PurePosixPath(name.replace("\\", "/")).name for name, _ in files]
+    names = [PurePosixPath(_to_unicode(name).replace("\\", "/")).name for name, _ in files]
     zips = [name for name in names if name.lower().endswith(".zip")]
     if zips and len(files) > 1:
         raise CleanerError(f"{zips[0]} came with other files: upload one zip alone, or images and their table.")
@@ -135,6 +135,11 @@ def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path
+
+
+def _to_unicode(name: str) -> str:
+    """Return a name without what no file can be named after: half characters."""
+    return name.encode(errors="replace").decode()
 
 
 def validate_archive(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:

@@ -33,7 +33,10 @@ def describe_model_file(name: str) -> str | None:
     if not isfile(path):
         return None
     validate_allowed(path)
-    return f"{path}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {file_sha256(path)}"
+    try:
+        return f"{path}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {file_sha256(path)}"
+    except OSError as error:
+        raise CleanerError(f"{path} cannot be read ({error.strerror}): check the file and its permissions.") from error
 
 
 def validate_model_name(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -69,7 +70,10 @@ class TrainingCheckpoint:
             history = [_HISTORY.validate_python(report) for report in state["history"]]
             if [report.step for report in history] != list(range(1, len(history) + 1)):
                 raise ValueError("the steps are not in order")
-            return history, float(state.get("cpu_seconds", 0.0))
+            cpu_seconds = float(state.get("cpu_seconds", 0.0))
+            if not 0 <= cpu_seconds < math.inf:
+                raise ValueError("the time is no time")
+            return history, cpu_seconds
         except DAMAGE_ERRORS as error:
             raise _unreadable(self.path) from error
 

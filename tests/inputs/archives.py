@@ -116,7 +116,7 @@ def mutated_headers(case: Case) -> Read:
         starts = [i for mark in marks for i in range(len(content)) if content[i : i + 4] == mark]
         size = 46
     for _ in range(case.integer(1, 4)):
-        place = case.pick(*starts) + case.integer(0, size - 1)
+        place = min(case.pick(*starts) + case.integer(0, size - 1), len(content) - 1)
         content[place] = case.integer(0, 255)
     return reader(case, bytes(content))
 
