@@ -125,16 +125,16 @@ class FileData(CaptionData):
                     readable.append(row)
                 else:
                     self.skipped_items.append(fault)
+            done = first + len(chunk)
+            broken = done - len(readable)
+            if broken > self._max_broken_share * len(rows):  # do not look for a million files that are not there
+                examples = "; ".join(self.skipped_items[-broken:][:3])
+                raise CleanerError(
+                    f"{broken:,} of {done:,} images of {self.name} cannot be read, more than "
+                    f"{self._max_broken_share:.0%} of all: {examples}. Check the paths, or raise most_broken."
+                )
             if self._on_step is not None:
-                done = min(first + CHECK_CHUNK, len(rows))
                 self._on_step(StepReport("check images", done, len(rows), time.perf_counter() - start))
-        broken = len(rows) - len(readable)
-        if broken > self._max_broken_share * len(rows):
-            examples = "; ".join(self.skipped_items[-broken:][:3])
-            raise CleanerError(
-                f"{broken:,} of {len(rows):,} images of {self.name} cannot be read, more than "
-                f"{self._max_broken_share:.0%}: {examples}. Check the paths, or raise most_broken."
-            )
         if not readable:
             raise CleanerError(f"no image of {self.name} can be read: check the paths.")
         return readable
