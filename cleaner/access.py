@@ -33,9 +33,9 @@ def validate_allowed(path: str | Path) -> None:
     roots = os.environ.get(DATA_ROOTS)
     if not roots:
         return
-    own = (runs_root(), cache_root(), assets(), shipped_assets())
+    own = [str(folder) for folder in (runs_root(), cache_root(), assets(), shipped_assets())]
     real = os.path.realpath(os.fspath(path))
-    for root in (*filter(None, roots.split(os.pathsep)), *own):
+    for root in [*filter(None, roots.split(os.pathsep)), *own]:
         folder = os.path.realpath(root)
         if real == folder or real.startswith(folder.rstrip(os.sep) + os.sep):
             return
