@@ -35,7 +35,7 @@ lint: $(VENV)/dev.stamp
 
 # Compare the installed packages with the known vulnerabilities; needs the network.
 audit: $(VENV)/dev.stamp
-	$(BIN)/pip-audit --requirement requirements.txt
+	$(BIN)/pip-audit --local --strict --vulnerability-service osv --progress-spinner off
 
 # Update the tables in README.md from benchmarks/results/ and assets/.
 tables: $(VENV)/dev.stamp
