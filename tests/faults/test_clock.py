@@ -25,7 +25,7 @@ def run_here(folder: Path) -> str:
     return load_run(folder).clip.sha256()
 
 
-@pytest.mark.parametrize("jumps", [(0.0, -DAY, DAY), (0.0, DAY, -1000 * DAY), (-(10**9), 10**9)])
+@pytest.mark.parametrize("jumps", [(0.0, -DAY, DAY, -1000 * DAY)])
 def test_a_clock_that_jumps_changes_no_weights(
     tiny_model: str,  # noqa: F811
     jumps: tuple[float, ...],

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -144,6 +145,10 @@ def expected(machine: Machine, new_run: Callable[[], Path]) -> str:
     return finish(machine, new_run())
 
 
+def slow(value: int) -> Any:
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def is_writing(folder: Path) -> bool:
     return any(name.startswith(".checkpoint.pt.") for name in os.listdir(folder))
 
@@ -201,9 +206,9 @@ def find_temporary_files() -> list[str]:
 
 
 def test_runs_survive_a_few_kills(machine: Machine, new_run: Callable[[], Path], expected: str) -> None:
-    victims = ["write", "worker", "both", "server", "write", "worker"]
+    victims = ["write", "both", "server", "worker"]
     kill_runs(machine, new_run, expected, victims)
-    assert machine.kills >= 4
+    assert machine.kills >= 3
     assert machine.kills_in_a_write >= 1
 
 
@@ -222,7 +227,7 @@ def test_runs_survive_kills(
 
 
 # With 300 bytes not even a status can be written: the run counts as dead after a minute of silence.
-@pytest.mark.parametrize("max_bytes", [pytest.param(300, marks=pytest.mark.slow), 3_000, 4_000_000])
+@pytest.mark.parametrize("max_bytes", [slow(300), 3_000, slow(4_000_000)])
 def test_a_full_disk_is_one_sentence_and_the_run_resumes(
     machine: Machine, new_run: Callable[[], Path], expected: str, max_bytes: int
 ) -> None:
