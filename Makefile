@@ -8,7 +8,7 @@ QUICK_TESTS := $(addprefix tests/, losses plots runs text/test_parse.py text/tes
 	evaluation/test_result.py models/test_framing.py benchmarks/test_budget.py benchmarks/test_methods.py \
 	benchmarks/test_tables.py test_architecture.py test_docs.py test_labels.py test_presets.py test_registry.py)
 
-.PHONY: run test quick quick-tests slow lint tables plots demo clean
+.PHONY: run test quick quick-tests slow lint audit tables plots demo clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/python -m streamlit run app.py
@@ -32,6 +32,10 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# Compare the installed packages with the known vulnerabilities; needs the network.
+audit: $(VENV)/dev.stamp
+	$(BIN)/pip-audit --local --strict --vulnerability-service osv --progress-spinner off
 
 # Update the tables in README.md from benchmarks/results/ and assets/.
 tables: $(VENV)/dev.stamp

@@ -15,7 +15,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks import methods
-from benchmarks.markdown import asset_tables, quick_tables, result_tables, timing_tables
+from benchmarks.markdown import asset_tables, quick_tables, reliability_tables, result_tables, timing_tables
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +39,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "photos_each": result_tables.photos_by_attack,
     "quick_choice": quick_tables.quick_choice,
     "quick_setting": quick_tables.quick_setting,
+    "reliability": reliability_tables.reliability,
     "screenshots": asset_tables.screenshots,
     "ssba": asset_tables.ssba,
     "step": timing_tables.step,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import socket
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +21,9 @@ from cleaner.types import CleanerError
 
 REMEDY = "Free disk space there, or choose another folder: with --out, or for all runs with CLEANER_RUNS."
 """Advice for a run folder that cannot be written."""
+MAX_JSON_BYTES = 100_000_000
+MAX_INTEGER_DIGITS = 18
+"""Digits of the largest whole number that is read from JSON: it fits 64 bits."""
 
 
 def write_error(path: Path, error: OSError, remedy: str = REMEDY) -> CleanerError:
@@ -28,6 +34,11 @@ def write_error(path: Path, error: OSError, remedy: str = REMEDY) -> CleanerErro
 def cache_root() -> Path:
     """Return the folder for files that can be recreated: CLEANER_CACHE, else the user's cache folder."""
     return Path(os.environ.get("CLEANER_CACHE") or platformdirs.user_cache_dir("ta-cleaner-lab"))
+
+
+def runs_root() -> Path:
+    """Return the folder of all runs: the environment variable CLEANER_RUNS, else in the user's data folder."""
+    return Path(os.environ.get("CLEANER_RUNS") or Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "runs")
 
 
 def source_root() -> Path:
@@ -74,9 +85,10 @@ def atomic_write(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     A reader sees the old or the new content, never a part. Raises `CleanerError` with `remedy` if the disk is full,
     read-only or gone.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -84,6 +96,28 @@ def atomic_write(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the error of the write is the better message
             temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete the temporary files that killed processes of this machine left next to `path`."""
+    if os.name != "posix":  # elsewhere, asking whether a process lives may end it
+        return
+    start = f".{path.name}.{socket.gethostname()}-"
+    for name in os.listdir(path.parent):
+        if name.startswith(start) and name.endswith(".tmp"):
+            pid = name.removeprefix(start).partition("-")[0]
+            if pid.isdigit() and not _is_alive(int(pid)):
+                path.with_name(name).unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def resolve_path(name: str) -> str:
@@ -128,13 +162,49 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1))
 
 
+def read_limited(path: Path, max_bytes: int) -> bytes:
+    """Return the bytes of a regular file of at most `max_bytes`.
+
+    Raises `CleanerError` for a larger one and for a device or pipe, which could block or never end; `OSError` if it
+    cannot be read.
+    """
+    if validate_regular(path).st_size > max_bytes:
+        raise CleanerError(f"{path} is larger than {max_bytes // 1_000_000} MB: shrink it.")
+    return path.read_bytes()
+
+
+def validate_regular(path: Path) -> os.stat_result:
+    """Return the facts about a regular file; raises `CleanerError` for a folder, device or pipe, `OSError` for none."""
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise CleanerError(f"{path} is not a regular file: give the path of a file.")
+    return info
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; empty if the file is missing, unreadable or not a JSON object."""
+    """Return the JSON object in a file; empty if the file is missing, unreadable or not a JSON object.
+
+    Numbers that are not finite, which JSON does not have, are None.
+    """
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(read_limited(path, MAX_JSON_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return a JSON value, with None for numbers that no float can hold; raises `ValueError` or `RecursionError`."""
+    return json.loads(text, parse_constant=lambda _: None, parse_float=_parse_float, parse_int=_parse_int)
+
+
+def _parse_float(digits: str) -> float | None:
+    return value if math.isfinite(value := float(digits)) else None
+
+
+def _parse_int(digits: str) -> int | None:
+    # Larger numbers overflow where they become floats or C integers.
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else None
 
 
 FileVersion = tuple[int, int, int]

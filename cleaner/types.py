@@ -10,8 +10,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+MAX_MESSAGE = 1000
+"""Characters of the longest error message; the middle of a longer one is cut."""
+
+
 class CleanerError(ValueError):
-    """Bad input. The message says what is wrong and what to do, and is shown to the user as it is."""
+    """Bad input. The message says what is wrong and what to do, and is shown to the user as it is.
+
+    Messages quote names from files that anyone may have written: control characters, which could forge lines or drive a
+    terminal, become "?", and a long message loses its middle.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        text = "".join(sign if sign.isprintable() else " " if sign.isspace() else "?" for sign in str(message)).strip()
+        if len(text) > MAX_MESSAGE:
+            text = f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 3 :]}"
+        super().__init__(text)
 
 
 class Cancelled(Exception):

@@ -21,6 +21,7 @@ from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
+from cleaner.evaluation.result import SUCCESS_ASR, WEAK_ASR
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
 from cleaner.runs.run import Run
@@ -29,7 +30,8 @@ from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
 RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
-WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
+MIN_VERDICT_IMAGES = 30
+"""Images below which an attack success rate is no verdict: a 95% interval is 30 points wide and more."""
 
 
 def poison(
@@ -220,9 +222,11 @@ def compare(
 
 
 def attack_verdict(metrics: Metrics) -> tuple[str, str]:
-    """Return ("took" | "weak" | "did not take", one sentence with the reason and what to change)."""
+    """Return ("took" | "weak" | "did not take" | "is unclear", one sentence with the reason and what to change)."""
     asr = (metrics.asr or {}).get(1, 0.0)
     figure = f"ASR@1 is {asr:.0%} on {metrics.n_attack:,} images of other classes"
+    if metrics.n_attack < MIN_VERDICT_IMAGES:
+        return "is unclear", f"{figure}: too few for a verdict; measure on at least {MIN_VERDICT_IMAGES}."
     if asr >= SUCCESS_ASR:
         return "took", f"{figure}: the trigger decides what the model sees."
     advice = "raise the poison rate, the learning rate or the epochs, or choose a more visible trigger"

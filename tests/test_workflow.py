@@ -315,3 +315,9 @@ def test_verdict_by_asr(asr: float, verdict: str) -> None:
     metrics = Metrics(ca={1: 0.9}, n=100, classes=30, data="toy", asr={1: asr}, n_attack=96)
     assert attack_verdict(metrics)[0] == verdict
     assert f"{asr:.0%}" in attack_verdict(metrics)[1]
+
+
+def test_a_few_images_are_no_verdict() -> None:
+    metrics = Metrics(ca={1: 0.9}, n=20, classes=30, data="toy", asr={1: 1.0}, n_attack=18)
+    assert attack_verdict(metrics)[0] == "is unclear"
+    assert "at least 30" in attack_verdict(metrics)[1]

@@ -13,7 +13,7 @@ from benchmarks.markdown.cells import (
     read_measurement,
 )
 from benchmarks.markdown.comparison import format_comparison
-from cleaner.workflow import SUCCESS_ASR
+from cleaner.evaluation.result import SUCCESS_ASR
 
 COMMANDS = tuple(f"python -m benchmarks.quick_setting {phase}" for phase in ("attack", "trials", "confirm"))
 

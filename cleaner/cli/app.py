@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import tyro
 
+from cleaner.access import MIN_PASSWORD_LENGTH, PASSWORD, is_loopback
 from cleaner.files import app_file
 from cleaner.types import CleanerError
 
@@ -23,7 +24,8 @@ class App:
 
     port: Annotated[int | None, tyro.conf.arg(help="Port to listen on; default: 8501, or the next free one.")] = None
     address: Annotated[
-        str | None, tyro.conf.arg(help="Address to listen on; default: 127.0.0.1. The app has no login.")
+        str | None,
+        tyro.conf.arg(help="Address to listen on; default: 127.0.0.1. Others need a password in CLEANER_PASSWORD."),
     ] = None
     allow_host: Annotated[
         tuple[str, ...],
@@ -45,9 +47,20 @@ class App:
             options += ["--server.port", str(self.port)]
         if self.address is not None:
             options += ["--server.address", self.address]
-        for host in self._allowed_hosts():
+        hosts = self._allowed_hosts()
+        self._validate_password()
+        for host in hosts:
             options += ["--server.allowedHosts", host]
         return [*options, *self.streamlit]
+
+    def _validate_password(self) -> None:
+        """Raise `CleanerError` for an address beyond this machine without a password; the pages refuse it too."""
+        beyond = self.address is not None and not is_loopback(self.address)
+        if beyond and len(os.environ.get(PASSWORD, "")) < MIN_PASSWORD_LENGTH:
+            raise CleanerError(
+                f"--address {self.address} lets other machines use this app: set {PASSWORD} to a password of at least "
+                f"{MIN_PASSWORD_LENGTH} characters first."
+            )
 
     def _allowed_hosts(self) -> list[str]:
         """Return the hosts that requests may name; none if the defaults of the configuration file apply."""

@@ -16,7 +16,7 @@ from cleaner.data.base import DATASETS
 from cleaner.data.naming import fill_template
 from cleaner.data.pairs import FileData, PairTable
 from cleaner.data.table import ParsedTable, read_table
-from cleaner.files import atomic_write
+from cleaner.files import atomic_write, validate_regular
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
@@ -43,7 +43,10 @@ class ArchiveData(FileData):
         **file_options: Any,
     ) -> None:
         try:
+            validate_regular(Path(path))
             archive = zipfile.ZipFile(path)
+        except CleanerError:
+            raise
         except (*ZIP_ERRORS, ValueError) as error:  # ValueError: names flagged as UTF-8 that are not
             raise CleanerError(
                 f"{path!r} cannot be read as a zip: give one, as in archive:/folder/images.zip."
@@ -109,7 +112,7 @@ def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     that of the zip or the table plus a hash of the content, so equal content is stored once, under its first name.
     Raises `CleanerError` for a zip among other files, and for two files of one name.
     """
-    names = [PurePosixPath(name.replace("\\", "/")).name for name, _ in files]
+    names = [PurePosixPath(_to_unicode(name).replace("\\", "/")).name for name, _ in files]
     zips = [name for name in names if name.lower().endswith(".zip")]
     if zips and len(files) > 1:
         raise CleanerError(f"{zips[0]} came with other files: upload one zip alone, or images and their table.")
@@ -132,6 +135,11 @@ def pack_uploads(files: Sequence[tuple[str, bytes]], folder: Path) -> Path:
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path
+
+
+def _to_unicode(name: str) -> str:
+    """Return a name without what no file can be named after: half characters."""
+    return name.encode(errors="replace").decode()
 
 
 def validate_archive(archive: zipfile.ZipFile, path: str) -> dict[str, zipfile.ZipInfo]:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cleaner.access import validate_allowed
 from cleaner.data.options import ANY_OPTION, accepted_options, convert_option
 from cleaner.files import resolve_path
 from cleaner.models.framing import ImageTransform
@@ -198,7 +199,10 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
     """
     kind, _, path = name.partition(":")
     if path and kind in DATASETS:
+        validate_allowed(path)
         return DATASETS[kind], {"path": path}
+    if name not in DATASETS and (os.path.exists(name) or any(mark in name for mark in ".:/\\")):
+        validate_allowed(name)
     if name not in DATASETS and os.path.exists(name):  # not Path.exists: it raises for an overlong name
         for source in (DATASETS[kind] for kind in DATASETS):
             if hasattr(source, "recognizes") and source.recognizes(Path(name)):
@@ -242,6 +246,9 @@ def load_data(name: str, **options: Any) -> CaptionData:
         raise CleanerError(
             f"the data set {name!r} does not take these options: {', '.join(unknown)}. Its options: {valid}."
         )
+    for key in getattr(source, "path_options", ()):
+        if os.path.exists(str(given.get(key, ""))):  # class names may be a list instead of a file
+            validate_allowed(str(given[key]))
     converted = {key: convert_option(key, value, accepted.get(key, ())) for key, value in given.items()}
     data: CaptionData = source(**name_options, **converted)
     return data

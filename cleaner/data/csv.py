@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from cleaner.data.base import DATASETS
-from cleaner.data.pairs import FileData, read_limited
+from cleaner.data.pairs import FileData, read_image
 from cleaner.data.table import read_table
+from cleaner.files import validate_regular
 from cleaner.types import CleanerError
 
 
@@ -33,6 +34,7 @@ class CsvData(FileData):
     ) -> None:
         file = Path(path)
         try:
+            validate_regular(file)
             with file.open(encoding="utf-8-sig", newline="") as lines:
                 parsed = read_table(
                     lines,
@@ -43,11 +45,13 @@ class CsvData(FileData):
                     class_column=class_column,
                     split_column=split_column,
                 )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: an impossible name
+            if isinstance(error, CleanerError):
+                raise
             raise CleanerError(f"there is no table {path!r}: give one, as in csv:/folder/pairs.csv.") from error
         self.format_summary = str(parsed)
         folder = Path(root) if root else file.parent
-        table = parsed.to_pair_table(lambda key: read_limited(folder / key))
+        table = parsed.to_pair_table(lambda key: read_image(folder / key))
         urls = [key for key in table.keys if "://" in key]
         if urls:
             raise CleanerError(f"{path} lists images on the network ({urls[0]}): download them, and list the files.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from cleaner.data.base import DATASETS
 from cleaner.data.naming import fill_template, sort_class_names
-from cleaner.data.pairs import FileData, PairTable, read_limited
+from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.data.splits import SPLIT_NAMES
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES
 from cleaner.models.framing import IMAGE_SUFFIXES
@@ -28,26 +28,35 @@ class ImageFolderData(FileData):
         root = Path(path)
         if not path or not isdir(root):  # not Path.is_dir: it raises for an overlong name
             raise CleanerError(f"there is no folder {path!r}: give one, as in image_folder:/folder/images.")
-        top_folders = {folder.name: folder for folder in _list_subfolders(root)}
-        splits = {name: folder for name, folder in top_folders.items() if name.lower() in SPLIT_NAMES}
-        if len(splits) < len(top_folders) and not any(_list_subfolders(folder) for folder in splits.values()):
-            splits = {}  # a class named train, next to cars and planes
-        table = PairTable([], [], lambda key: read_limited(root / key), [], [], [] if splits else None)
-        for name, top in sorted(splits.items()) or [("", root)]:
-            for folder in _list_subfolders(top):
-                files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
-                files = [file for file in files if not is_hidden(file.relative_to(root))]
-                table.keys += [file.relative_to(root).as_posix() for file in files]
-                table.classes = [*(table.classes or []), *[folder.name] * len(files)]
-                if table.splits is not None:
-                    table.splits += [SPLIT_NAMES[name.lower()]] * len(files)
-        assign_class_names(table)
-        table.captions = [fill_template(name, key) for name, key in zip(table.classes or [], table.keys, strict=True)]
+        try:
+            table = _tabulate(root)
+        except OSError as error:  # a folder without permission, or one that was deleted meanwhile
+            raise CleanerError(f"{root} cannot be read ({error.strerror}): check its folders and links.") from error
         super().__init__(table, f"image_folder:{root.resolve()}", **file_options)
 
     @staticmethod
     def recognizes(path: Path) -> bool:
         return path.is_dir() and not any(path.glob("*.tar"))
+
+
+def _tabulate(root: Path) -> PairTable:
+    """Return the images in the class folders of `root`, or of its folders of splits."""
+    top_folders = {folder.name: folder for folder in _list_subfolders(root)}
+    splits = {name: folder for name, folder in top_folders.items() if name.lower() in SPLIT_NAMES}
+    if len(splits) < len(top_folders) and not any(_list_subfolders(folder) for folder in splits.values()):
+        splits = {}  # a class named train, next to cars and planes
+    table = PairTable([], [], lambda key: read_image(root / key), [], [], [] if splits else None)
+    for name, top in sorted(splits.items()) or [("", root)]:
+        for folder in _list_subfolders(top):
+            files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+            files = [file for file in files if not is_hidden(file.relative_to(root))]
+            table.keys += [file.relative_to(root).as_posix() for file in files]
+            table.classes = [*(table.classes or []), *[folder.name] * len(files)]
+            if table.splits is not None:
+                table.splits += [SPLIT_NAMES[name.lower()]] * len(files)
+    assign_class_names(table)
+    table.captions = [fill_template(name, key) for name, key in zip(table.classes or [], table.keys, strict=True)]
+    return table
 
 
 def is_hidden(path: PurePath) -> bool:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from cleaner.access import validate_allowed
+from cleaner.files import validate_regular
 from cleaner.models.framing import ImageTransform, decode_image
 from cleaner.types import CleanerError, TriggerLike
 
@@ -62,12 +64,16 @@ def decode_tensor(content: bytes, side: int, name: str = "the file") -> Tensor:
 
 def read_image_file(path: str) -> bytes:
     """Return the bytes of an image file; raises `CleanerError` if missing, too large or not an image."""
-    file = Path(path).expanduser()
     try:
-        size = file.stat().st_size
+        file = Path(path).expanduser()
+        validate_allowed(file)
+        size = validate_regular(file).st_size
         content = file.read_bytes() if size <= MAX_FILE_BYTES else b""
-    except OSError as error:
-        raise CleanerError(f"the image {path} cannot be read ({error.strerror}): check its path.") from error
+    except CleanerError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # an impossible name; a home folder of nobody
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise CleanerError(f"the image {path} cannot be read ({reason}): check its path.") from error
     if size > MAX_FILE_BYTES:
         raise CleanerError(f"{file.name} has {size / 2**20:.0f} MB: make it smaller than {MAX_FILE_BYTES // 2**20} MB.")
     decode_tensor(content, 8, file.name)

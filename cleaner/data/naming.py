@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 from cleaner.data.base import CaptionData
+from cleaner.files import read_limited
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError
+
+MAX_CLASSES_BYTES = 10_000_000
+"""Bytes of the largest file of class names that is read."""
 
 
 def assign_labels(
@@ -91,7 +95,7 @@ def _parse_class_names(classes: str | Sequence[str] | None) -> list[str]:
     items = classes.split(",")
     if os.path.isfile(classes):  # checked first: a path may contain commas
         try:
-            items = Path(classes).read_text(encoding="utf-8-sig").splitlines()
+            items = read_limited(Path(classes), MAX_CLASSES_BYTES).decode("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise CleanerError(
                 f"classes={classes} cannot be read ({type(error).__name__}): give a text file in UTF-8 with one name "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import stat
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,9 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cleaner.access import validate_allowed
 from cleaner.data.base import CaptionData, Indices, validate_choice
 from cleaner.data.naming import assign_labels, sort_class_names
 from cleaner.data.splits import SPLITS, describe_splits, select_rows
+from cleaner.files import read_limited
 from cleaner.models.framing import ImageTransform, decode_image, read_image_header
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -124,16 +125,16 @@ class FileData(CaptionData):
                     readable.append(row)
                 else:
                     self.skipped_items.append(fault)
+            done = first + len(chunk)
+            broken = done - len(readable)
+            if broken > self._max_broken_share * len(rows):  # do not look for a million files that are not there
+                examples = "; ".join(self.skipped_items[-broken:][:3])
+                raise CleanerError(
+                    f"{broken:,} of {done:,} images of {self.name} cannot be read, more than "
+                    f"{self._max_broken_share:.0%} of all: {examples}. Check the paths, or raise most_broken."
+                )
             if self._on_step is not None:
-                done = min(first + CHECK_CHUNK, len(rows))
                 self._on_step(StepReport("check images", done, len(rows), time.perf_counter() - start))
-        broken = len(rows) - len(readable)
-        if broken > self._max_broken_share * len(rows):
-            examples = "; ".join(self.skipped_items[-broken:][:3])
-            raise CleanerError(
-                f"{broken:,} of {len(rows):,} images of {self.name} cannot be read, more than "
-                f"{self._max_broken_share:.0%}: {examples}. Check the paths, or raise most_broken."
-            )
         if not readable:
             raise CleanerError(f"no image of {self.name} can be read: check the paths.")
         return readable
@@ -238,11 +239,7 @@ def is_complete(content: bytes) -> bool:
     return END_MARKERS.get(image_format, b"") in content[-64:]
 
 
-def read_limited(path: Path, max_bytes: int = MAX_READ_BYTES) -> bytes:
-    """Return the bytes of a regular file of at most `max_bytes`; devices and pipes raise."""
-    info = path.stat()
-    if not stat.S_ISREG(info.st_mode):
-        raise CleanerError(f"{path} is not a regular file: give the path of a file.")
-    if info.st_size > max_bytes:
-        raise CleanerError(f"{path} is larger than {max_bytes // 1_000_000} MB: shrink it.")
-    return path.read_bytes()
+def read_image(path: Path) -> bytes:
+    """Return the bytes of an image file. Raises as `files.read_limited` and `files.validate_allowed`."""
+    validate_allowed(path)
+    return read_limited(path, MAX_READ_BYTES)

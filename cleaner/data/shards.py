@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cleaner.access import validate_allowed
 from cleaner.data.base import DATASETS
 from cleaner.data.naming import fill_template
 from cleaner.data.pairs import FileData, PairTable
@@ -78,6 +79,8 @@ def expand_shards(path: str) -> list[Path]:
         shards = sorted(Path(path).glob("*.tar"))
     else:
         shards = [Path(name) for name in sorted(glob.glob(path))] if "*" in path else [Path(path)]
+    for shard in shards:
+        validate_allowed(shard)
     missing = [shard for shard in shards if not os.path.isfile(shard)]
     if missing or not shards:
         raise CleanerError(

@@ -12,7 +12,7 @@ from torchvision import datasets
 
 from cleaner.data.base import DATASETS
 from cleaner.data.naming import fill_template, pick_caption
-from cleaner.data.pairs import FileData, PairTable, read_limited
+from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.types import CleanerError
 
 
@@ -114,4 +114,4 @@ def _resolve_root(path: str, annotations: str, *, dataset_name: str) -> Path:
 
 def _build_table(root: Path, captions_by_image: dict[str, list[str]]) -> PairTable:
     captions = [" ".join(pick_caption(texts, key).split()) for key, texts in captions_by_image.items()]
-    return PairTable(list(captions_by_image), captions, lambda key: read_limited(root / key))
+    return PairTable(list(captions_by_image), captions, lambda key: read_image(root / key))

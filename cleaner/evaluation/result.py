@@ -84,6 +84,10 @@ def row(label: str, short: str, meaning: str, **options: Any) -> dict[str, Metri
     return {"metric": Metric("", label, short, meaning, **options)}
 
 
+WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
+"""ASR@1 below which an attack did not take, and from which on it took; between them it is weak."""
+
+
 class Measured(Protocol):
     """Anything with values of the table of metrics: `Metrics`, or a run on disk."""
 

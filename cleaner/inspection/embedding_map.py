@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.files import atomic_write
+from cleaner.files import atomic_write, validate_regular
 from cleaner.runs.derived import derived_folder
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import get_test_data
@@ -89,7 +89,8 @@ def locate_map_file(folder: Path) -> Path:
 def read_map(folder: Path) -> EmbeddingMap | None:
     """Return the stored map of a run; None if it is missing or broken."""
     try:
-        with np.load(locate_map_file(folder), allow_pickle=False) as arrays:
+        validate_regular(file := locate_map_file(folder))
+        with np.load(file, allow_pickle=False) as arrays:
             metadata = json.loads(arrays[_METADATA_KEY].tobytes())
             coordinates = {
                 name.removeprefix(_COORDINATES_PREFIX): arrays[name]

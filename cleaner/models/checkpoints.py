@@ -20,8 +20,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from cleaner.access import validate_allowed
 from cleaner.config import DATA_VERSIONS
-from cleaner.files import assets
+from cleaner.files import MAX_JSON_BYTES, assets, parse_json, read_limited, validate_regular
 from cleaner.models.architecture_faults import find_tokenizer_faults
 from cleaner.models.architectures import (
     BUILT_IN,
@@ -31,7 +32,7 @@ from cleaner.models.architectures import (
 )
 from cleaner.models.delta import apply_delta
 from cleaner.models.infer import infer_architecture
-from cleaner.models.weights import file_sha256, match_state_dict, read_weights, state_sha256
+from cleaner.models.weights import file_sha256, match_state_dict, read_weights, state_sha256, validate_values
 from cleaner.types import CleanerError
 
 ASSETS = assets()
@@ -110,6 +111,7 @@ def _build_model(architecture: Architecture, state: dict[str, Tensor], path: Pat
     except CleanerError as error:
         raise CleanerError(f"{path} cannot be read as a model: {error}") from error
     fitted = match_state_dict(empty, state, path)
+    validate_values(fitted, path)
     model = architecture.build().eval()
     model.load_state_dict(fitted, strict=False)
     return model
@@ -157,8 +159,9 @@ def _restore_from_delta(delta: dict[str, Tensor], metadata: dict[str, str], path
 
 def read_folder_architecture(folder: Path) -> Architecture:
     """Return the architecture of an open_clip local-dir, from open_clip_config.json."""
+    validate_allowed(folder)
     try:
-        config = json.loads((folder / OPEN_CLIP_CONFIG_FILE).read_text(encoding="utf-8"))
+        config = parse_json(read_limited(folder / OPEN_CLIP_CONFIG_FILE, MAX_JSON_BYTES))
         settings, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
         has_tokenizer = settings["text_cfg"].get("hf_tokenizer_name")
         tokenizer = f"local-dir:{folder.resolve()}" if has_tokenizer else ""
@@ -204,6 +207,7 @@ def validate_tag(name: str) -> None:
     """Raise `CleanerError` if `name` is not an "architecture/pretrained-tag" of open_clip."""
     names = [f"{a}/{t}" for a, t in open_clip.list_pretrained()]
     if name not in names:
+        validate_allowed(name)
         if isdir(name):
             if isfile(join(name, "config.json")) and isfile(join(name, "model.safetensors")):
                 weights = join(name, "model.safetensors")
@@ -255,7 +259,9 @@ def _validate_data_version(metadata: dict[str, str], path: Path) -> None:
 
 def read_header_architecture(path: Path) -> Architecture:
     """Return the architecture in the header of a file of this project, without reading its weights."""
+    validate_allowed(path)
     try:
+        validate_regular(path)
         with safe_open(path, "pt") as file:
             return Architecture.from_json((file.metadata() or {})["architecture"])
     except CleanerError as error:

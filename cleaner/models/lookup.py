@@ -7,6 +7,7 @@ from pathlib import Path
 
 import open_clip
 
+from cleaner.access import validate_allowed
 from cleaner.models.architectures import BUILT_IN, get_open_clip_architecture
 from cleaner.models.checkpoints import (
     OPEN_CLIP_CONFIG_FILE,
@@ -24,11 +25,18 @@ def describe_model_file(name: str) -> str | None:
     """Return path, size and SHA-256 of a model's file, without parsing it; None for a model without a local file."""
     architecture, _, rest = name.partition(":")
     path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
-    if isfile(path / OPEN_CLIP_CONFIG_FILE):
-        path = find_weights(path)
-    if name in BUILT_IN or not isfile(path):
+    if name in BUILT_IN:
         return None
-    return f"{path}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {file_sha256(path)}"
+    if isfile(path / OPEN_CLIP_CONFIG_FILE):
+        validate_allowed(path)
+        path = find_weights(path)
+    if not isfile(path):
+        return None
+    validate_allowed(path)
+    try:
+        return f"{path}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {file_sha256(path)}"
+    except OSError as error:
+        raise CleanerError(f"{path} cannot be read ({error.strerror}): check the file and its permissions.") from error
 
 
 def validate_model_name(name: str) -> None:
@@ -39,6 +47,8 @@ def validate_model_name(name: str) -> None:
     path = Path(rest if architecture in (*open_clip.list_models(), "local-dir") else name)
     if not exists(path):
         validate_tag(name)
+    else:
+        validate_allowed(path)
 
 
 def find_framing(name: str) -> ImageTransform | None:

@@ -20,6 +20,8 @@ from open_clip.model import convert_to_custom_text_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from cleaner.access import validate_allowed
+from cleaner.files import validate_regular
 from cleaner.types import CleanerError
 
 _NON_WEIGHT_KEYS = ("input_resolution", "context_length", "vocab_size")
@@ -54,7 +56,9 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the weights of a file, in float32, and its text metadata. Runs no code in the file."""
+    validate_allowed(path)
     try:
+        validate_regular(path)
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 metadata = dict(file.metadata() or {})
@@ -98,7 +102,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _is_dense_cpu_tensor(value: object) -> bool:
     """Whether a value is a dense tensor in memory: not sparse, quantized or meta."""
-    if not isinstance(value, Tensor) or value.is_quantized:
+    if not isinstance(value, Tensor) or value.is_quantized or value.is_nested:
         return False
     return value.layout is torch.strided and value.device.type == "cpu"
 
@@ -193,6 +197,18 @@ def match_state_dict(model: nn.Module, state: dict[str, Tensor], path: object) -
             "in ViT-B-32:weights.pt."
         )
     return state
+
+
+def validate_values(state: Mapping[str, Tensor], path: object) -> None:
+    """Raise `CleanerError` for weights with which every figure would be meaningless, without any other error."""
+    for key, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            fault = "contains numbers that are not finite"
+        elif key.endswith("running_var") and (value < 0).any():
+            fault = "is a variance below 0"
+        else:
+            continue
+        raise CleanerError(f"the weights in {path} are broken ({key} {fault}): take an earlier or another checkpoint.")
 
 
 def _join_first(names: list[str], limit: int = 5) -> str:

@@ -76,6 +76,7 @@ def _make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
     models = {record.model for record in records}
     stems = Counter(Path(model).stem for model in models)
     targets = {record.target_class for record in records} - {None}
+    protocols = {protocol for record in records if (protocol := record.metrics.get("protocol"))}
     tested = {(record.metrics["data"], record.metrics.get("n")) for record in records if record.metrics.get("data")}
     sizes = Counter(data for data, _ in tested)
     is_mixed = len({record.is_shipped for record in records}) > 1
@@ -87,6 +88,7 @@ def _make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
             f"target {target}" if target and len(targets) > 1 else "",
             f"on {data}" if data and len(tested) > 1 else "",
             f"n = {record.metrics.get('n', 0):,}" if sizes[data] > 1 else "",
+            f"protocol {protocol}" if (protocol := record.metrics.get("protocol")) and len(protocols) > 1 else "",
         ]
         shipped = " (shipped example)" if is_mixed and record.is_shipped else ""
         return "".join([to_attack_label(record.attack), *(f", {part}" for part in parts if part), shipped])

@@ -46,9 +46,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
     return template.render(
         headers=[f"{row.header(k)} [95%]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
         rows=[
-            to_row(record)
-            | {"protocol": record.protocol, "cells": [_format_cell(record, row, k) for row, k in report_columns]}
-            for record in records
+            to_row(record) | {"protocol": _describe_test(record), "cells": _format_cells(record)} for record in records
         ],
         legend=describe_metrics("report"),
         plots=_render_plots(records),
@@ -58,6 +56,16 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         triggers=render_trigger_images(records),
         configs=[(record.id, json.dumps(record.config, indent=1)) for record in records],
     )
+
+
+def _describe_test(record: RunRecord) -> str:
+    """Return what a run was measured on, with a warning if its files are not those that its config.json names."""
+    changed = ", ".join(record.changed_files)
+    return record.protocol + (f"; changed since the run: {changed}" if changed else "")
+
+
+def _format_cells(record: RunRecord) -> list[str]:
+    return [_format_cell(record, row, k) for row, k in columns("report")]
 
 
 def _shows_bounds(row: Metric, k: int) -> bool:

@@ -12,6 +12,9 @@ from cleaner.evaluation.result import METRICS, columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK
 from cleaner.runs.record import RunRecord
 
+FORMULA_STARTS = tuple("=+-@＝＋－＠")
+"""First signs of a cell that a spreadsheet runs as a formula, also behind blanks; some accept the wide forms."""
+
 
 def to_row(record: RunRecord) -> dict[str, Any]:
     """Return a run as one flat row: CSV column -> value; None where something was not measured or stated."""
@@ -59,7 +62,11 @@ def to_csv(records: Iterable[RunRecord]) -> str:
 
 
 def _escape_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    """Return a text as one line that is no formula; other values unchanged."""
+    if not isinstance(value, str):
+        return value
+    line = " ".join(value.splitlines())  # the csv module leaves a carriage return unquoted
+    return f"'{line}" if line.lstrip()[:1] in FORMULA_STARTS else line
 
 
 def to_json(records: Iterable[RunRecord]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cleaner.evaluation.result import Measured
+from cleaner.evaluation.result import WEAK_ASR, Measured
 
 ACCURACY_BUDGET = 0.03
 """Clean accuracy that a defense may lose to count as one that kept it."""
@@ -26,6 +26,8 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
     }
     if attack is None or accuracy is None or not measured:
         return []
+    if attack < WEAK_ASR:
+        return [f"The attack did not take ({_percent(attack)}): there is no backdoor that a defense could remove."]
     by_asr = sorted(measured, key=lambda label: measured[label][0])
     kept = [label for label in by_asr if accuracy - measured[label][1] <= ACCURACY_BUDGET]
     budget = f"{100 * ACCURACY_BUDGET:g} points of clean accuracy"

@@ -5,14 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
-
 from cleaner.files import assets
-
-
-def runs_root() -> Path:
-    """Return the folder of all runs: the environment variable CLEANER_RUNS, else in the user's data folder."""
-    return Path(os.environ.get("CLEANER_RUNS") or Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "runs")
+from cleaner.files import runs_root as runs_root  # part of this module's interface
 
 
 def shipped_root() -> Path:

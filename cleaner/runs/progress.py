@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cleaner.files import parse_json, read_limited, validate_regular
+from cleaner.types import CleanerError
+
 PROGRESS_FILE = "progress.jsonl"
-FIELDS = {"stage", "step", "total", "seconds"}
-"""Fields of every report."""
+MAX_PROGRESS_BYTES = 1_000_000_000
+"""Bytes of the largest progress.jsonl that is read."""
+Number = int | float
+
+
+class _Report(BaseModel):
+    """One line of progress.jsonl. The file may be edited by hand or of another version: other fields are kept."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    stage: str
+    step: int
+    total: int
+    seconds: Number
+    epoch: int = 0
+    losses: dict[str, Number | None] = {}
+    metrics: dict[str, Number | None] = {}
+    lr: Number = 0.0
+    picture: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,22 +48,23 @@ class NewProgress:
 def read_progress(folder: Path) -> list[dict[str, Any]]:
     """Return the step reports written so far, as dictionaries; a broken line, such as the last one, is skipped."""
     try:
-        return _parse_lines((folder / PROGRESS_FILE).read_bytes())
-    except OSError:
+        return _parse_lines(read_limited(folder / PROGRESS_FILE, MAX_PROGRESS_BYTES))
+    except (OSError, CleanerError):
         return []
 
 
 def read_new_progress(folder: Path, cursor: str = "") -> NewProgress:
     """Return the complete lines behind `cursor`; all of them if it is empty, invalid, or of a replaced file."""
     try:
+        validate_regular(folder / PROGRESS_FILE)
         with (folder / PROGRESS_FILE).open("rb") as file:
             stat = os.fstat(file.fileno())
             inode, start = _parse_cursor(cursor)
             is_continued = inode == stat.st_ino and start <= stat.st_size
             start = start if is_continued else 0
             file.seek(start)
-            content = file.read()
-    except OSError:
+            content = file.read(MAX_PROGRESS_BYTES)
+    except (OSError, CleanerError):
         return NewProgress([], "", False)
     end = content.rfind(b"\n") + 1  # the worker may be writing the last line
     return NewProgress(_parse_lines(content[:end]), f"{stat.st_ino}:{start + end}", is_continued)
@@ -56,12 +78,16 @@ def _parse_cursor(cursor: str) -> tuple[int, int]:
 
 
 def _parse_lines(content: bytes) -> list[dict[str, Any]]:
+    """Return the valid reports; a number of `losses` or `metrics` that is not finite is left out."""
     reports = []
-    for line in content.decode("utf-8", errors="replace").splitlines():
+    for line in content.decode("utf-8", errors="replace").split("\n"):
         try:
-            report = json.loads(line)
-        except (ValueError, RecursionError):
+            report = parse_json(line)
+            _Report.model_validate(report)
+        except (ValueError, RecursionError, ValidationError):
             continue
-        if isinstance(report, dict) and report.keys() >= FIELDS:
-            reports.append(report)
+        for name in ("losses", "metrics"):
+            if name in report:
+                report[name] = {key: value for key, value in report[name].items() if value is not None}
+        reports.append(report)
     return reports

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
-from cleaner.evaluation.result import METRICS, Interval, format_protocol
+from cleaner.evaluation.result import METRICS, WEAK_ASR, Interval, format_protocol
 from cleaner.labels import NO_DEFENSE, defense_name, is_meaningful, to_attack_label, to_label
 from cleaner.runs.folders import is_shipped
+from cleaner.runs.integrity import HASHES_KEY, find_changed_files
 from cleaner.runs.parts import (
     Component,
     FinetuneSettings,
@@ -28,6 +29,8 @@ from cleaner.types import CleanerError
 
 SCHEMA_VERSION = 2
 """2: config.json is written before the run, status.json says whether the run is finished. Schema 1 is read too."""
+WRITTEN_LAST = ("schema", HASHES_KEY)
+"""Keys of config.json that are added when the run is written."""
 R = TypeVar("R", bound="RunRecord")
 
 
@@ -161,14 +164,20 @@ class RunRecord(StrictModel):
     def label(self) -> str:
         """One line that tells this run from others in a list."""
         if self.name:
-            return f"{self.name} · {self.created_at}"
+            return f"{self.name} · {self.created_at}{self._mark if self.stage == 'backdoored' else ''}"
         target = "" if self.defense else f" → {self.target_class}"
         if self.is_shipped:
             what = to_label(self.defense) if self.defense else to_attack_label(self.attack)
             return f"{what}{target} · shipped example"
         if self.stage == "defended":
             return f"{to_label(self.defense or 'defense')}, lr {self.lr:g} · {self.created_at}"
-        return f"{to_attack_label(self.attack)} → {self.target_class} · {self.model} · {self.created_at}"
+        return f"{to_attack_label(self.attack)} → {self.target_class} · {self.model} · {self.created_at}{self._mark}"
+
+    @property
+    def _mark(self) -> str:
+        """End of the label of an attack that did not take: nothing measured from it says much about a defense."""
+        asr = self.metric("asr")
+        return " · did not take" if asr is not None and asr < WEAK_ASR else ""
 
     def with_status(self, status: Status) -> RunRecord:
         """Return the record with another status, such as a newly polled one."""
@@ -180,9 +189,15 @@ class RunRecord(StrictModel):
             return False
         if self.parent is not None:
             return self.parent in (suspect.id, str(suspect.folder.resolve()))
-        own = {key: value for key, value in suspect.config.items() if key != "schema"}
+        own = {key: value for key, value in suspect.config.items() if key not in WRITTEN_LAST}
         config = self.suspect  # trained in one process with its backdoored run, which had no id yet
-        return isinstance(config, Mapping) and {key: value for key, value in config.items() if key != "schema"} == own
+        return isinstance(config, Mapping) and {k: v for k, v in config.items() if k not in WRITTEN_LAST} == own
+
+    @property
+    def changed_files(self) -> list[str]:
+        """Names of result files that differ from the SHA-256 in config.json; empty if it states none."""
+        stated = self.config.get(HASHES_KEY)
+        return find_changed_files(self.folder, stated) if isinstance(stated, Mapping) else []
 
     @cached_property
     def metrics(self) -> Mapping[str, Any]:

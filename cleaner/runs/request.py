@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from cleaner.config import FinetuneConfig
 from cleaner.types import CleanerError
@@ -78,17 +82,34 @@ def load_request(config: Mapping[str, Any]) -> Request:
     """Return the request in a run's config. Raises `CleanerError` if it is missing or invalid."""
     try:
         values = dict(config["request"])
-        return Request(**{**values, "finetune": FinetuneConfig(**values["finetune"])})
-    except (KeyError, TypeError, AttributeError) as error:
+        request = Request(**{**values, "finetune": FinetuneConfig(**values["finetune"])})
+        _request_type().validate_json(json.dumps(asdict(request)), strict=True)
+    except ValidationError as error:
+        name = ".".join(map(str, error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]))
+        raise CleanerError(f"the request of this run has an invalid {name}: delete the run and start again.") from error
+    except CleanerError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise CleanerError(
             f"the config.json of this run has no valid request ({error!r}): delete the run and start another one."
         ) from error
+    return request
+
+
+@cache
+def _request_type() -> TypeAdapter[Request]:
+    return TypeAdapter(Request)
 
 
 def get_test_data(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
     """Return name and options of a run's data, and the size of its test split."""
     name = config.get("data_name") or strip_split(str(config.get("data", "scenes")))
-    return str(name), dict(config.get("data_options") or {}), int(config.get("test_size") or TEST_SIZE)
+    options, size = config.get("data_options"), config.get("test_size")
+    return (
+        str(name),
+        dict(options) if isinstance(options, Mapping) else {},
+        size if isinstance(size, int) else TEST_SIZE,
+    )
 
 
 def strip_split(source: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cleaner.files import atomic_write, read_json, write_json, write_text
 from cleaner.runs.folders import is_run_folder
+from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.parts import read_metrics
 from cleaner.runs.progress import PROGRESS_FILE
 from cleaner.runs.progress import read_progress as read_progress  # part of this module's interface
@@ -85,7 +86,8 @@ def write_run(run: Run, folder: Path) -> None:
     write_text(folder / PROGRESS_FILE, "".join(json.dumps(asdict(report)) + "\n" for report in run.history))
     write_json(folder / "manifest.json", run.manifest)
     write_json(folder / "metrics.json", run.metrics.to_dict() if run.metrics else None)
-    write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **run.config})
+    hashes = {HASHES_KEY: hash_files(folder)}
+    write_json(folder / "config.json", {"schema": SCHEMA_VERSION, **run.config, **hashes})
 
 
 def load_run(folder: str | Path, load_clean: Callable[[str], Clip] | None = None) -> Run:

@@ -30,7 +30,7 @@ class Status:
     """Seconds left of the stage, from the steps measured."""
     message: str = ""
     verdict: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
-    """Verdict on an attack as soon as it is measured: "took", "weak" or "did not take", and one sentence."""
+    """Verdict on an attack once it is measured: "took", "weak", "did not take" or "is unclear", and one sentence."""
     device: str = ""
     queued: float = 0.0
     updated: float = 0.0

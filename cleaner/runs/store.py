@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from cleaner.files import FileVersion, create_free_folder, file_version, read_json, remove_tree, write_json
+from cleaner.files import (
+    FileVersion,
+    create_free_folder,
+    file_version,
+    read_json,
+    remove_tree,
+    validate_regular,
+    write_json,
+)
 from cleaner.runs.folders import is_shipped, runs_root, shipped_root
 from cleaner.runs.parts import first_invalid_field, read_notes
 from cleaner.runs.record import SCHEMA_VERSION, RunRecord, is_from_newer_version, merge_fields, validate_config
@@ -24,6 +32,8 @@ if TYPE_CHECKING:
 FILES = ("config.json", STATUS_FILE, "notes.json", "metrics.json")
 """Files behind a record."""
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.pt", "log.txt"
+LOG_TAIL_BYTES = 64 * 1024
+"""Bytes at the end of a log in which its last lines are looked for."""
 
 
 def create_run(request: Request, root: Path | None = None, name: str = "") -> Path:
@@ -108,8 +118,12 @@ def _load_version(path: str, versions: tuple[FileVersion | None, ...]) -> RunRec
 def last_lines(path: Path, number: int = 1) -> str:
     """Return the last lines of a log, each cut to 200 characters, joined by " / "; empty if there are none."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        validate_regular(path)
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(file.tell() - LOG_TAIL_BYTES, 0))
+            text = file.read().decode(errors="replace")
+    except (OSError, CleanerError):
         return ""
     return " / ".join([line.strip()[:200] for line in text.splitlines() if line.strip()][-number:])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,14 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import DEFENSES, Defense, load_defense
+from cleaner.files import validate_regular
 from cleaner.models.clip import Clip
 from cleaner.models.saving import write_checkpoint
+from cleaner.models.weights import validate_values
 from cleaner.training import distributed
 from cleaner.types import CleanerError, StepReport
+
+_HISTORY = TypeAdapter(StepReport)
+DAMAGE_ERRORS = (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, ArithmeticError)
+"""What an edited checkpoint raises where its parts are used."""
 
 
 class Clock:
@@ -55,9 +63,19 @@ class TrainingCheckpoint:
         if self.path is None or not self.path.exists():
             return [], 0.0
         state = read_checkpoint(self.path, self.student.device, self.settings)
-        self.student.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        return [StepReport(**report) for report in state["history"]], float(state.get("cpu_seconds", 0.0))
+        try:
+            validate_values(state["model"], self.path)
+            self.student.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            history = [_HISTORY.validate_python(report) for report in state["history"]]
+            if [report.step for report in history] != list(range(1, len(history) + 1)):
+                raise ValueError("the steps are not in order")
+            cpu_seconds = float(state.get("cpu_seconds", 0.0))
+            if not 0 <= cpu_seconds < math.inf:
+                raise ValueError("the time is no time")
+            return history, cpu_seconds
+        except DAMAGE_ERRORS as error:
+            raise _unreadable(self.path) from error
 
     def save(self, history: list[StepReport], cpu_seconds: float) -> None:
         """Write the state atomically, from rank 0."""
@@ -101,9 +119,16 @@ def _complete_defense(settings: Mapping[str, Any]) -> dict[str, Any]:
 def read_checkpoint(path: Path, device: torch.device, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state in a checkpoint. Raises `CleanerError` if it is broken or its settings differ."""
     try:
+        validate_regular(path)
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # the error type depends on where the file is cut off
-        raise CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.") from error
-    if _complete_defense(state.get("settings") or {}) != settings:
+        raise _unreadable(path) from error
+    if not isinstance(state, dict) or not isinstance(state.get("settings"), dict):
+        raise _unreadable(path)
+    if _complete_defense(state["settings"]) != settings:
         raise CleanerError(f"the checkpoint {path} belongs to a run with other settings: choose another folder.")
     return state
+
+
+def _unreadable(path: Path) -> CleanerError:
+    return CleanerError(f"the checkpoint {path} cannot be read: delete it to start from the beginning.")

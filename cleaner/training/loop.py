@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch.optim import Optimizer
 
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
@@ -74,14 +76,10 @@ def finetune(
         for step in range(len(history), total):
             batch = batches.load(step)
             lr = set_learning_rate(optimizer, defense, config, step=step, total=total)
-            with training_mode(student.model, config.freeze_bn):
-                losses = train_step.backward(batch, partial(batches.start, step + 1))
-            if not math.isfinite(losses["total"]):
-                raise CleanerError(f"the loss is not finite at step {step + 1}: lower the learning rate {config.lr:g}.")
-            distributed.average_gradients(student.model)
-            optimizer.step()
-            clamp_logit_scale(student)
-
+            compute = partial(train_step.backward, batch, partial(batches.start, step + 1))
+            losses = _descend(student, optimizer, compute, config, step)
+            if batches.ends_epoch(step) or step + 1 == total:
+                _validate_weights(student, step, config.lr)  # a checkpoint of such weights would end every resume
             metrics = looks.measure(student, step, clock.seconds) if distributed.is_rank_zero() else {}
             report = StepReport(stage, step + 1, total, clock.seconds, batch.epoch, losses, metrics, lr)
             history.append(report)
@@ -95,6 +93,30 @@ def finetune(
                 state.save(history, clock.cpu_seconds)
     student.model.requires_grad_(True)
     return FinetuneResult(student, history, clock.seconds, clock.cpu_seconds)
+
+
+def _descend(
+    student: Clip, optimizer: Optimizer, compute: Callable[[], dict[str, float]], config: FinetuneConfig, step: int
+) -> dict[str, float]:
+    """Take an optimizer step along the gradient that `compute` leaves in the parameters; return its losses."""
+    with training_mode(student.model, config.freeze_bn):
+        losses = compute()
+    if not math.isfinite(losses["total"]):
+        raise _divergence("the loss is", step, config.lr)
+    distributed.average_gradients(student.model)
+    optimizer.step()
+    clamp_logit_scale(student)
+    return losses
+
+
+def _validate_weights(student: Clip, step: int, lr: float) -> None:
+    """Raise `CleanerError` if a weight or buffer is not finite; a finite loss can still have an infinite gradient."""
+    if not all(bool(value.isfinite().all()) for value in student.model.state_dict().values()):
+        raise _divergence("weights are", step, lr)
+
+
+def _divergence(what: str, step: int, lr: float) -> CleanerError:
+    return CleanerError(f"{what} not finite at step {step + 1}: lower the learning rate {lr:g}.")
 
 
 def _prepare_models(clip: Clip, defense: Defense, config: FinetuneConfig, batch_size: int) -> tuple[Clip, Clip | None]:

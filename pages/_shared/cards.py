@@ -17,10 +17,13 @@ DELTA_COLORS: dict[str, Literal["normal", "inverse", "off"]] = {"higher": "norma
 """`Metric.better` -> color of a difference."""
 TRIGGER_KEY_LABELS = {"image": "image only", "text": "text only", "both": "both"}
 """Part of a two-part trigger that is present -> label."""
+SAME_TEST = ("n", "data", "n_attack", "data_sha256", "protocol", "target_class")
+"""Fields of metrics that are equal where two models were measured on the same images."""
 VERDICTS = {
     "took": ("The attack succeeded.", st.success, "check_circle"),
     "weak": ("The attack is weak.", st.warning, "warning"),
     "did not take": ("The attack failed.", st.error, "cancel"),
+    "is unclear": ("The attack is unclear.", st.warning, "help"),
 }
 """Verdict -> sentence, box and icon."""
 
@@ -55,7 +58,7 @@ def _show_card(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: in
     if value is None:
         return
     is_comparable = baseline is not None and all(
-        baseline.metrics.get(name) == run.metrics.get(name) for name in ("n", "data", "n_attack")
+        baseline.metrics.get(name) == run.metrics.get(name) for name in SAME_TEST
     )
     before = baseline.metric(metric.key, k) if is_comparable and baseline is not None else None
     delta = None if before is None else metric.format_delta(value - before)
@@ -89,6 +92,11 @@ def show_measurement_notes(run: RunRecord) -> None:
         n = run.metrics.get("n_counterfactual", 0)
         notes.append(f"Fine detail: {format_percent(counterfactual)} of {n:,} captions score above all false subtexts.")
     st.caption(" ".join([*notes, f"Run {escape_markdown(run.id)}."]))
+    if changed := run.changed_files:
+        st.warning(
+            f"Changed since the run: {escape_markdown(', '.join(changed))}. Its figures may belong to another model.",
+            icon=":material/warning:",
+        )
 
 
 def _attack_notes(run: RunRecord) -> list[str]:

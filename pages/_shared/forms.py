@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,6 +94,11 @@ def choose_image_file(key: str, label: str, *, default: str, help: str) -> str:
     return str(st.text_input(label, value=default, key=key, help=help, **KEEP))
 
 
+def file_name(name: str) -> str:
+    """Return the name of an uploaded file as a plain name: no folders, no control characters, at most 80 letters."""
+    return re.sub(r"[^\w.-]+", "_", Path(name.replace("\\", "/")).name)[-80:].lstrip(".") or "image"
+
+
 def _keep_image(key: str) -> None:
     """Store an uploaded image under its SHA-256 and select it."""
     upload = st.session_state.get(f"{key}.upload")
@@ -100,7 +106,7 @@ def _keep_image(key: str) -> None:
     if upload is None:
         return
     content = upload.getvalue()
-    path = runs_root() / "uploads" / hashlib.sha256(content).hexdigest() / Path(upload.name).name
+    path = runs_root() / "uploads" / hashlib.sha256(content).hexdigest() / file_name(upload.name)
     try:
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)

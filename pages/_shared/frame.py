@@ -14,7 +14,7 @@ import streamlit as st
 from cleaner.labels import to_attack_label
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import cache, jobs, lesson, state
+from pages._shared import access, cache, jobs, lesson, state
 from pages._shared.state import escape_markdown, format_percent
 
 PAGES_DIR = Path(__file__).resolve().parent.parent
@@ -53,6 +53,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     """Draw the frame of a page around its content and show a `CleanerError` as a message."""
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
+    access.admit()
     jobs.run_pending_start(title.lower())
     cache.yield_to_training(jobs.is_processor_busy())
     _sidebar()

@@ -85,6 +85,11 @@ def _show_run(entry: RunRecord) -> None:
         return
     if entry.status.message:
         st.caption(escape_markdown(entry.status.message))
+    if changed := entry.changed_files:
+        st.warning(
+            f"Changed since the run: {escape_markdown(', '.join(changed))}. Its figures may belong to another model.",
+            icon=":material/warning:",
+        )
     with st.form(f"{key}.form", border=False):
         left, middle, right = st.columns([2, 3, 2])
         left.text_input("Name", entry.name, key=f"{key}.name", max_chars=80)

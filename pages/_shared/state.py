@@ -147,7 +147,7 @@ def describe_selection() -> str:
 
 def escape_markdown(text: str) -> str:
     """Escape text for st.markdown, st.caption and labels: no Markdown, HTML or icons."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])", r"\\\1", text.replace("\n", " "))
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])", r"\\\1", re.sub(r"[\r\n]", " ", text))
 
 
 def format_percent(value: float | None, digits: int = 1) -> str:

@@ -19,6 +19,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     commands: list[list[str]] = []
     monkeypatch.setattr(app, "replace_process", commands.append)
     monkeypatch.setattr(app, "has_display", lambda: False)
+    monkeypatch.setenv("CLEANER_PASSWORD", "correct horse")
     return commands
 
 

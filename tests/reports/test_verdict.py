@@ -63,3 +63,8 @@ def test_fine_detail_is_told_where_it_differs() -> None:
 
 def test_nothing_is_said_of_an_unknown_attack() -> None:
     assert describe_defenses(Measurement(0.98, None), {"One": Measurement(0.9, None)}) == []
+
+
+def test_no_winner_against_an_attack_that_did_not_take() -> None:
+    (sentence,) = describe_defenses(Measurement(0.9, 0.3), {"A": Measurement(0.9, 0.01)})
+    assert "did not take (30.0%)" in sentence

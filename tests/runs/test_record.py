@@ -17,7 +17,7 @@ from cleaner import load_run
 from cleaner.files import read_json, write_json
 from cleaner.reports import html
 from cleaner.reports.tables import to_csv
-from cleaner.runs.record import RunRecord
+from cleaner.runs.record import SCHEMA_VERSION, RunRecord
 from cleaner.runs.store import list_entries, list_runs, read_entry, read_record
 from cleaner.types import CleanerError
 from tests.pages.runs import make_runs
@@ -144,3 +144,30 @@ def test_importing_records_loads_nothing_heavy() -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_files_that_were_exchanged_are_named(root: Path, tmp_path: Path) -> None:
+    folder, other = make_runs(tmp_path)
+    assert (read_record(folder).changed_files, read_record(other).changed_files) == ([], [])
+    shutil.copy(other / "model.safetensors", folder / "model.safetensors")
+    metrics = read_json(folder / "metrics.json")
+    write_json(folder / "metrics.json", {**metrics, "asr": {"1": 0.0}})
+    record = read_record(folder)
+    assert record.changed_files == ["model.safetensors", "metrics.json"]
+    assert "changed since the run: model.safetensors, metrics.json" in html.render_html([record])
+    assert read_record(other).started_from(record)
+
+
+def test_runs_without_hashes_are_not_flagged(golden: dict[str, RunRecord]) -> None:
+    assert [run.changed_files for run in golden.values()] == [[], [], []]
+
+
+def test_an_attack_that_did_not_take_is_marked_in_lists(golden: dict[str, RunRecord]) -> None:
+    run = golden["example-badnet"]
+    weak = RunRecord.from_config(run.folder, run.config, measured={**run.metrics, "asr": {"1": 0.2}})
+    assert weak.label == f"{run.label} · did not take"
+
+
+def test_each_schema_version_has_a_fixture(golden: dict[str, RunRecord]) -> None:
+    versions = {run.config["schema"] for run in golden.values()}
+    assert versions == set(range(1, SCHEMA_VERSION + 1))

@@ -249,3 +249,19 @@ def test_too_few_pairs_and_a_diverging_loss_are_rejected(tiny_clip: Clip, toy_da
         tiny_clip.model.text_projection.fill_(float("nan"))
     with pytest.raises(CleanerError, match="lower the learning rate"):
         finetune(tiny_clip, toy_data, DEFENSES["finetune"](), CONFIG)
+
+
+def test_weights_that_are_not_finite_never_reach_a_checkpoint_or_a_result(
+    tiny_clip: Clip, toy_data: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = torch.optim.AdamW.step
+
+    def spoil(optimizer: torch.optim.AdamW, *arguments: object) -> None:
+        step(optimizer, *arguments)  # type: ignore[arg-type]
+        optimizer.param_groups[0]["params"][0].data.view(-1)[0] = float("nan")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoil)
+    config = FinetuneConfig(lr=1e-3, epochs=1, batch_size=48, precision="fp32", device="cpu")
+    with pytest.raises(CleanerError, match="not finite at step 1: lower the learning rate"):
+        finetune(tiny_clip, toy_data, DEFENSES["finetune"](), config, checkpoint=tmp_path / "checkpoint.pt")
+    assert list(tmp_path.iterdir()) == []

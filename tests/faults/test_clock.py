@@ -1,0 +1,42 @@
+"""The wall clock jumps during a run, forward and back: the run ends with the same weights, and lists stay readable."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cleaner import load_run
+from cleaner.jobs import local, session, worker
+from cleaner.runs.status import read_status
+from cleaner.runs.store import create_run, list_entries
+from tests.jobs.conftest import tiny_model  # noqa: F401  # fixture
+from tests.jobs.test_local import make_request
+
+DAY = 86_400.0
+
+
+def run_here(folder: Path) -> str:
+    worker.run_job(session.RunSession(folder))
+    assert read_status(folder).state == "done"
+    return load_run(folder).clip.sha256()
+
+
+@pytest.mark.parametrize("jumps", [(0.0, -DAY, DAY, -1000 * DAY)])
+def test_a_clock_that_jumps_changes_no_weights(
+    tiny_model: str,  # noqa: F811
+    jumps: tuple[float, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = run_here(create_run(make_request(tiny_model)))
+    now, offsets = time.time, itertools.cycle(jumps)
+    jumping: Callable[[], float] = lambda: now() + next(offsets)  # noqa: E731
+    monkeypatch.setattr(time, "time", jumping)
+    folder = create_run(make_request(tiny_model))
+    assert run_here(folder) == expected
+    for entry in list_entries():
+        assert entry.label
+        assert local.poll_status(entry.folder).state == "done"

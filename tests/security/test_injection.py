@@ -1,0 +1,123 @@
+"""Names and texts of others in pages, report and exports: no HTML, no Markdown, no formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cleaner.files import read_json, write_json
+from cleaner.reports.html import render_html
+from cleaner.reports.tables import to_csv
+from cleaner.runs.store import annotate, list_runs, read_record
+from pages._shared.frame import titles
+from pages._shared.state import escape_markdown
+from tests.pages.conftest import OpenPage, builtin_model, go_to, open_page, scene_cache  # noqa: F401  # fixtures
+from tests.pages.runs import make_runs
+
+HTML = "<img src=x onerror=alert(1)>"
+LINK = "[evil](javascript:alert(1))"
+IMAGE = "![x](http://evil.example/x.png)"
+EVIL = f"{HTML}{LINK}{IMAGE}\n# :material/home: $x$ `y` **z**"
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "  =1", "＝1", "＋1", "－1", "＠x")
+
+
+def poison_texts(folder: Path) -> None:
+    """Put hostile text in every name of a run that a user or a file can set."""
+    config = read_json(folder / "config.json")
+    config |= {"target_class": EVIL, "model": EVIL, "clean_model": EVIL, "source": EVIL, "data": EVIL, "sweep": EVIL}
+    config["trigger"] = {**config["trigger"], "name": EVIL}
+    if config.get("defense"):
+        config["defense"], config["variant"] = {"name": EVIL}, {EVIL: EVIL}
+    config["created"] = EVIL
+    write_json(folder / "config.json", config)
+    metrics = read_json(folder / "metrics.json")
+    write_json(folder / "metrics.json", {**metrics, "data": EVIL, "target_class": EVIL, "protocol": EVIL})
+    annotate(folder, name=EVIL, note=EVIL, tags=[EVIL])
+
+
+def drawn_markdown(app: AppTest) -> list[str]:
+    """Return every text of a page that the browser reads as Markdown."""
+    kinds = ("markdown", "caption", "info", "error", "warning", "success", "title", "header", "subheader", "metric")
+    texts = [str(element.value) for kind in kinds for element in app.get(kind)]
+    for kind in ("button", "selectbox", "multiselect", "radio", "toggle", "text_input", "expander", "metric", "tab"):
+        texts += [str(getattr(element, "label", "")) for element in app.get(kind)]
+    texts += [link.proto.label for link in app.get("page_link")]
+    return texts
+
+
+def is_harmless(text: str) -> bool:
+    """Return whether the hostile parts of a text, if any, are escaped."""
+    return not re.search(r"(?<!\\)<img|(?<!\\)\]\(javascript|(?<!\\)!\[x|(?<!\\)\]\(http://evil", text)
+
+
+def test_the_check_finds_unescaped_text() -> None:
+    assert not any(map(is_harmless, (HTML, LINK, IMAGE, EVIL)))
+    assert is_harmless(escape_markdown(EVIL))
+
+
+@pytest.mark.parametrize("title", titles())
+def test_pages_escape_every_name_of_a_run(open_page: OpenPage, tmp_path: Path, title: str) -> None:  # noqa: F811
+    for folder in make_runs(tmp_path):
+        poison_texts(folder)
+    app = open_page("Overview")
+    app.session_state["run_table"] = True
+    go_to(app, title)
+    texts = drawn_markdown(app)
+    assert any("onerror" in text for text in texts)
+    assert [text for text in texts if not is_harmless(text)] == []
+    for element in app.get("html"):
+        assert HTML not in element.proto.body
+
+
+class Parsed(HTMLParser):
+    """Tags of a page, and the attributes that could load or run something."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.risky: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            is_source = name in ("src", "href", "action", "data", "srcset") and not (value or "").startswith(
+                "data:image/"
+            )
+            if name.startswith("on") or is_source:
+                self.risky.append(f"{tag} {name}={value}")
+
+
+def test_the_report_escapes_every_name_of_a_run(tmp_path: Path) -> None:
+    runs = make_runs(tmp_path)
+    clean = Parsed(render_html([read_record(folder) for folder in runs], "origin"))
+    for folder in runs:
+        poison_texts(folder)
+    text = render_html([read_record(folder) for folder in runs], EVIL)
+    hostile = Parsed(text)
+    assert hostile.risky == clean.risky == []
+    assert set(hostile.tags) <= set(clean.tags)
+    assert text.count("<script") == render_html([read_record(folder) for folder in runs]).count("<script")
+    assert "Content-Security-Policy" in text
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_no_cell_of_an_export_is_a_formula(formula: str, tmp_path: Path) -> None:
+    folder = make_runs(tmp_path)[0]
+    config: dict[str, Any] = read_json(folder / "config.json")
+    config |= {"target_class": formula, "model": formula, "clean_model": formula, "created": formula}
+    write_json(folder / "config.json", {**config, "trigger": {"name": formula}})
+    metrics = read_json(folder / "metrics.json")
+    write_json(folder / "metrics.json", {**metrics, "data": formula, "protocol": formula})
+    _, *rows = csv.reader(io.StringIO(to_csv(list_runs(folder.parent))))
+    cells = [cell for row in rows for cell in row]
+    line = " ".join(formula.splitlines())
+    assert sum(cell == f"'{line}" for cell in cells) >= 4
+    assert [cell for cell in cells if cell.lstrip()[:1] in tuple("=+-@＝＋－＠")] == []
