@@ -17,6 +17,7 @@ from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.models.clip import Clip
 from cleaner.models.saving import write_checkpoint
 from cleaner.training import distributed
+from cleaner.training.frames import Recorder
 from cleaner.types import CleanerError, StepReport
 
 
@@ -46,6 +47,8 @@ class TrainingCheckpoint:
     optimizer: torch.optim.Optimizer
     settings: Mapping[str, Any]
     """What must match to resume (`training_settings`)."""
+    recorder: Recorder | None = None
+    """Keeps the frames of the film, which resume with the rest."""
 
     def resume(self) -> tuple[list[StepReport], float]:
         """Load the file, if it exists, into model and optimizer; return its reports and CPU seconds.
@@ -57,6 +60,8 @@ class TrainingCheckpoint:
         state = read_checkpoint(self.path, self.student.device, self.settings)
         self.student.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.recorder is not None and "frames" in state:
+            self.recorder.restore(state["frames"])
         return [StepReport(**report) for report in state["history"]], float(state.get("cpu_seconds", 0.0))
 
     def save(self, history: list[StepReport], cpu_seconds: float) -> None:
@@ -70,6 +75,8 @@ class TrainingCheckpoint:
             "history": [asdict(report) for report in history],
             "cpu_seconds": cpu_seconds,
         }
+        if self.recorder is not None:
+            state["frames"] = self.recorder.state()
         write_checkpoint(self.path, state)
 
 

@@ -15,6 +15,7 @@ from cleaner.models.clip import Clip
 from cleaner.training import distributed
 from cleaner.training.batch import BatchEncoder, BatchLoader
 from cleaner.training.checkpoint import Clock, TrainingCheckpoint, training_settings
+from cleaner.training.frames import FrameSchedule, Recorder
 from cleaner.training.looks import Monitor, ValidationLooks
 from cleaner.training.optimizer import build_optimizer, clamp_logit_scale, set_learning_rate, training_mode
 from cleaner.training.step import TrainStep
@@ -42,6 +43,7 @@ def finetune(
     *,
     on_step: OnStep | None = None,
     monitor: Monitor | None = None,
+    recorder: Recorder | None = None,
     checkpoint: Path | None = None,
     stage: str = "defend",
     attack: Mapping[str, Any] | None = None,
@@ -49,7 +51,8 @@ def finetune(
     """Finetune a copy of `clip` on `data` with the losses of `defense`; `clip` is not changed.
 
     Every random choice is a function of (seed, epoch, index). `monitor` runs every `config.eval_every` steps, or less
-    often to stay within its share of the time (`ValidationLooks`). The state is written to `checkpoint` after each
+    often to stay within its share of the time (`ValidationLooks`); `recorder` keeps the frames of a film
+    (`FrameSchedule`). The state is written to `checkpoint` after each
     epoch and when `on_step` raises (except `Cancelled`); the same call with equal model, captions, settings and
     `attack` (JSON-ready) resumes from it and ends with the same weights. Processes started by torchrun share every
     batch; rank 0 alone monitors, reports and writes.
@@ -62,12 +65,15 @@ def finetune(
     student, reference = _prepare_models(clip, defense, config, batch_size)
     optimizer = defense.build_optimizer(student.model, config) or build_optimizer(student.model, config)
     settings = {} if checkpoint is None else training_settings(clip, data, defense, config, attack)
-    state = TrainingCheckpoint(checkpoint, student, optimizer, settings)
+    state = TrainingCheckpoint(checkpoint, student, optimizer, settings, recorder)
     history, cpu_seconds = state.resume()
     batches = BatchLoader(data, defense, config, batch_size)
     train_step = TrainStep(BatchEncoder(student, reference, defense, batches.class_prompts), config.chunk_size)
-    looks = ValidationLooks(monitor, config.eval_every, batches.total_steps)
     clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps
+    frames = FrameSchedule(recorder, total)
+    looks = ValidationLooks(monitor, config.eval_every, total, frames)
+    if not history and distributed.is_rank_zero():
+        frames.take(student, 0, clock.seconds)
 
     for step in range(len(history), total):
         batch = batches.load(step)
