@@ -90,6 +90,8 @@ with page("Film", LEAD):
         movies = film.load_movies(choose_runs(filmed))
         film_player.show(movies, "film.player")
         show_downloads(movies)
+    st.markdown(state.section_title("About this film" if filmed else "No film", state.current_run()))
+    if filmed:
         st.caption(escape_markdown(film.describe_film(movies)))
         missing = [run for run in runs if run not in filmed]
         if missing:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cleaner import FinetuneConfig, defend, load_run, poison, save_run
+from cleaner import defend, load_run, save_run
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
@@ -20,26 +20,7 @@ from cleaner.runs.run import Run
 from cleaner.training.frames import frame_steps
 from cleaner.types import Paused, StepReport
 from tests.conftest import make_clip, make_toy_data
-
-CONFIG = FinetuneConfig(
-    lr=3e-3,
-    epochs=30,
-    batch_size=16,
-    warmup_steps=4,
-    precision="fp32",
-    device="cpu",
-    augmentation="gentle",
-    eval_every=1,
-)
-TRIGGER = TRIGGERS["badnet"](patch_size=56)
-TOTAL = 90
-
-
-def make_backdoored(kind: str = "rn", film: bool = True, config: FinetuneConfig = CONFIG, **options: object) -> Run:
-    data = make_toy_data()
-    options = {"validation": data, "test": data, "film": film, **options}
-    return poison(make_clip(kind), data, TRIGGER, "banana", poison_rate=0.4, config=config, **options)  # type: ignore[arg-type]
-
+from tests.films import CONFIG, TOTAL, TRIGGER, make_backdoored
 
 @pytest.fixture(scope="module")
 def backdoored() -> Run:
