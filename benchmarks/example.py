@@ -2,7 +2,8 @@
 
 One model, backdoored and cleaned three ways in the quick setting, the default of the pages. Shipped runs contain only
 the quantized difference to the built-in model's weights; their metrics are those of the shipped weights, and their
-config has those of the full run. Their films show the full run's training. To remake shipped runs, delete their folders first; --remeasure only measures them.
+config has those of the full run. Their films show the training of the full run. To remake shipped runs, delete their
+folders first; --remeasure only measures them.
 """
 
 from __future__ import annotations

@@ -254,9 +254,7 @@ def _choose_test_data(test: CaptionData | None, data: CaptionData, target: str |
     return validate_eval_data(test or data.load_split("test") or data, target)
 
 
-def _make_recorder(
-    clip: Clip, probes: CaptionData, trigger: Trigger | None, target: str | None
-) -> FilmRecorder | None:
+def _make_recorder(clip: Clip, probes: CaptionData, trigger: Trigger | None, target: str | None) -> FilmRecorder | None:
     """Return what keeps the frames of a film, on rank 0 alone."""
     return make_recorder(clip, probes, trigger, target) if distributed.is_rank_zero() else None
 

@@ -88,9 +88,7 @@ class FilmRecorder:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the frames that `state` returned."""
-        self.frames = {
-            int(step): {name: value.cpu() for name, value in frame.items()} for step, frame in state.items()
-        }
+        self.frames = {int(step): {name: value.cpu() for name, value in frame.items()} for step, frame in state.items()}
 
     @cached_property
     def prompts(self) -> list[int]:

@@ -46,8 +46,8 @@ def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
         film = read_film(record.folder)
         if film is None:
             raise CleanerError(
-                f"the run {record.label} has no film: it was made without one, or with data that name no classes. Train "
-                "it again to get one."
+                f"the run {record.label} has no film: it was made without one, or with data that name no classes. "
+                "Train it again to get one."
             )
         movies.append(Movie(make_label(record), film, read_log(record.folder)))
     return movies

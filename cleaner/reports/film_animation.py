@@ -44,9 +44,7 @@ def render_animation(movies: Sequence[Movie], kind: str = "webp") -> bytes:
         palette = pictures[len(pictures) // 2].quantize(255, dither=Image.Dither.NONE)
         pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     options = {"quality": 80, "method": 3} if kind == "webp" else {}
-    pictures[0].save(
-        buffer, kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options
-    )
+    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options)
     return buffer.getvalue()
 
 

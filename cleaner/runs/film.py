@@ -9,6 +9,7 @@ import json
 import zlib
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -141,7 +142,7 @@ def _read_version(path: Path, version: FileVersion) -> Film | None:
         if about.pop("version") > FILM_VERSION:
             return None
         ends = np.cumsum([0, *about.pop("image_sizes")]).tolist()
-        files = [images[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+        files = [images[begin:end] for begin, end in pairwise(ends)]
         film = Film(images=files, axes=axes, **stored, **about)
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error):
         return None

@@ -58,7 +58,11 @@ class FrameSchedule:
         start = time.perf_counter()
         self._recorder.take(clip, step)
         seconds = time.perf_counter() - start
-        self._seconds, self._fastest, self._count = self._seconds + seconds, min(self._fastest, seconds), self._count + 1
+        self._seconds, self._fastest, self._count = (
+            self._seconds + seconds,
+            min(self._fastest, seconds),
+            self._count + 1,
+        )
 
     def expected_seconds(self) -> float:
         """Return the seconds of all frames, those to come included."""

@@ -22,9 +22,7 @@ class ValidationLooks:
     and the last step always has one. They do not change the weights.
     """
 
-    def __init__(
-        self, monitor: Monitor | None, every: int, total: int, frames: FrameSchedule | None = None
-    ) -> None:
+    def __init__(self, monitor: Monitor | None, every: int, total: int, frames: FrameSchedule | None = None) -> None:
         self._monitor, self._every, self._total = monitor, every, total
         self._frames = frames or FrameSchedule(None, total)
         self._seconds, self._count, self._is_due = 0.0, 0, False

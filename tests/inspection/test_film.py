@@ -22,6 +22,7 @@ from cleaner.types import Paused, StepReport
 from tests.conftest import make_clip, make_toy_data
 from tests.films import CONFIG, TOTAL, TRIGGER, make_backdoored
 
+
 @pytest.fixture(scope="module")
 def backdoored() -> Run:
     return make_backdoored()
@@ -72,7 +73,9 @@ def test_a_defense_has_the_axes_of_its_backdoored_run(backdoored: Run, film: Fil
     data = make_toy_data()
     folder = save_run(backdoored, tmp_path / "run")
     config = replace(CONFIG, epochs=1, eval_every=0)
-    defended = defend(load_run(folder), DEFENSES["finetune"](), data, config, validation=data, test=data, film=True).film
+    defended = defend(
+        load_run(folder), DEFENSES["finetune"](), data, config, validation=data, test=data, film=True
+    ).film
     assert defended is not None
     assert np.array_equal(defended.axes.directions, film.axes.directions)
     assert defended.steps == [0, 1, 2, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ def test_steps_are_spread_and_denser_at_the_start(total: int) -> None:
     assert len(steps) == min(FRAME_COUNT, total + 1)
     assert steps == sorted(set(steps))
     assert (steps[0], steps[-1]) == (0, total)
-    gaps = [after - before for before, after in zip(steps, steps[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(steps)]
     assert total < 30 or sum(gaps[:5]) < sum(gaps[-5:]) / 3
 
 
