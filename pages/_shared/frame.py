@@ -14,7 +14,7 @@ import streamlit as st
 from cleaner.labels import to_attack_label
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import cache, jobs, lesson, state
+from pages._shared import cache, jobs, lesson, stage, state
 from pages._shared.state import escape_markdown, format_percent
 
 PAGES_DIR = Path(__file__).resolve().parent.parent
@@ -60,11 +60,14 @@ def page(title: str, lead: str) -> Iterator[None]:
     """Draw the frame of a page around its content and show a `CleanerError` as a message."""
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
+    stage.update(title, titles(), page_file)
     jobs.run_pending_start(title.lower())
     cache.yield_to_training(jobs.is_processor_busy())
     _sidebar()
     _show_pipeline(title)
     lesson.show_step(title, page_file)
+    if stage.is_on():
+        stage.show_header(title)
     st.title(title, anchor=False)
     st.markdown(lead)
     time.sleep(FRAME_SECONDS)
@@ -118,6 +121,7 @@ def _sidebar() -> None:
                 for title in pages:
                     link(title)
         st.divider()
+        stage.show_switch()
         labels = {run.id: run.label for run in state.backdoored_runs()}
         labels |= {state.MODEL_PREFIX + model: _model_label(model) for model in state.selectable_models()}
         if not labels:

@@ -23,7 +23,7 @@ LAYERS = (
     {"live_charts"},
     {"forms", "pickers", "cards", "curves"},
     {"frame", "progress"},
-    {"lesson", "requests", "uploads", "durations"},
+    {"lesson", "requests", "uploads", "durations", "stage"},
     {"cache", "jobs"},
     {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player"},
 )
