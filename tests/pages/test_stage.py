@@ -17,7 +17,7 @@ def test_the_address_turns_it_on_and_it_lasts(open_page: OpenPage, tmp_path: Pat
     app.query_params["stage"] = "1"
     app.run()
     figures = {metric.label: metric.value for metric in app.metric}
-    assert figures["Backdoored: attack success"] == "99%"
+    assert figures["Backdoored: attack success"] == "95%"
     go_to(app, "Embeddings")
     assert app.session_state["stage.on"]
     app.button(key="stage.exit").click().run()
