@@ -83,7 +83,7 @@ class Film:
 
     @property
     def has_trigger(self) -> bool:
-        return self.triggered_classes.shape[1] > 0
+        return bool(self.triggered_classes.shape[1])
 
     def accuracy(self) -> list[float]:
         """Return the share of clean probe images whose true class is first, for each frame."""
