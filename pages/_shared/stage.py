@@ -13,7 +13,7 @@ from pages._shared import state
 from pages._shared.state import escape_markdown, format_percent
 
 PICTURES = {
-    "Overview": '[class*="st-key-overview-"]:has(.js-plotly-plot)',
+    "Overview": '[data-testid="stPlotlyChart"]',
     "Poison": '[class*="st-key-gallery-row-"]',
     "Defend": ".st-key-pareto",
     "Compare": ".st-key-compare-pareto",
@@ -21,9 +21,9 @@ PICTURES = {
     "Attention": ".st-key-attention-grid",
     "Subtexts": ".st-key-similarity",
     "Film": ".st-key-film-player",
-    "Try it": '[class*="st-key-try-"]:has(.js-plotly-plot)',
+    "Try it": '[data-testid="stPlotlyChart"]',
 }
-"""Page -> selector of its main picture, by the keys of its charts; other pages show all of their content."""
+"""Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
 _ON, _GO = "stage.on", "stage.go"
 _FOLDER = Path(__file__).parent
 _CSS = (_FOLDER / "stage.css").read_text(encoding="utf-8")

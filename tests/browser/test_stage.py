@@ -24,7 +24,7 @@ def test_one_picture_a_page_and_arrows_between_them(start_server: StartServer, b
         assert page.get_by_test_id("stSelectbox").locator("visible=true").count() == 0, title
         box = page.locator(PICTURES[title]).first.bounding_box()
         print(title, round(box["y"]))
-        assert box["y"] < 260, title
+        assert box["y"] < 300, title
         page.keyboard.press("ArrowRight")
     page.locator(".st-key-stage").get_by_role("heading", name=order[0], exact=True).wait_for()
     page.keyboard.press("ArrowLeft")
