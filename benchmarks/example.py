@@ -2,7 +2,8 @@
 
 One model, backdoored and cleaned three ways in the quick setting, the default of the pages. Shipped runs contain only
 the quantized difference to the built-in model's weights; their metrics are those of the shipped weights, and their
-config has those of the full run. To remake shipped runs, delete their folders first; --remeasure only measures them.
+config has those of the full run. Their films show the training of the full run. To remake shipped runs, delete their
+folders first; --remeasure only measures them.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ def poison_model(clean: Clip, test: CaptionData) -> Run:
         validation=load_data("scenes", split="validation", size=VALIDATION_SIZE),
         test=test,
         on_step=Progress(ATTACK),
+        film=True,
     )
 
 
@@ -103,6 +105,7 @@ def defend_model(suspect: Run, name: str, test: CaptionData) -> Run:
         validation=load_data("scenes", split="validation", size=VALIDATION_SIZE),
         test=test,
         on_step=Progress(name),
+        film=True,
     )
 
 

@@ -39,7 +39,7 @@ from cleaner.runs.progress import read_progress
 
 RESULT_PATH = results.RESULTS_DIR / "watching.json"
 PHASES = ("no page", "Poison open", "tab hidden")
-PAGES = ("Overview", "Poison", "Defend", "Embeddings", "Attention", "Subtexts", "Try it", "Compare")
+PAGES = ("Overview", "Poison", "Defend", "Compare", "Embeddings", "Attention", "Subtexts", "Film", "Try it")
 EPOCHS = 1000
 """More than any measurement takes; the training is canceled at the end."""
 

@@ -22,8 +22,10 @@ from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
 from cleaner.evaluation.result import SUCCESS_ASR, WEAK_ASR
+from cleaner.inspection.film_recorder import FilmRecorder, make_recorder
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
+from cleaner.runs.film import Film
 from cleaner.runs.run import Run
 from cleaner.training import distributed
 from cleaner.training.loop import FinetuneResult, finetune
@@ -47,13 +49,14 @@ def poison(
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
     checkpoint: Path | None = None,
+    film: bool = False,
 ) -> Run:
     """Backdoor a copy of `clip`: finetune it with CLIP's loss on `data`, `poison_rate` of which carries the trigger.
 
     The monitor sees `validation` every `config.eval_every` steps; `test` is measured once, at the end. By default they
     are the data's own held-out splits, and without these the test metrics are those of the unpoisoned training pairs.
     `checkpoint` is a path from which the training resumes (see `finetune`). `config` defaults to `presets.POISON` with
-    the rate that works for a built-in model.
+    the rate that works for a built-in model. `film` keeps frames of the training (`runs.film`).
     """
     config = config or replace(presets.POISON, lr=presets.poison_lr(clip.name))
     # A trigger changes the image as the model sees it: after resizing and cropping, before normalization.
@@ -67,6 +70,7 @@ def poison(
     reports: list[StepReport] = []
     trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, reports, on_step)
     poisoned.trigger = trigger
+    recorder = _make_recorder(clip, validation or test, trigger, target_class) if film else None
     trained = finetune(
         clip,
         poisoned,
@@ -74,6 +78,7 @@ def poison(
         config,
         on_step=on_step,
         monitor=build_monitor(config, validation, data, trigger, target_class),
+        recorder=recorder,
         checkpoint=checkpoint,
         stage="poison",
         attack=resume_key,
@@ -92,7 +97,8 @@ def poison(
     trained.clip.metadata |= described
     manifest = poisoned.manifest()
     history = reports + trained.history
-    return Run(trained.clip, history, metrics, settings, trigger, target_class, manifest, clean_clip=clip)
+    kept = _finish_film(recorder, trained)
+    return Run(trained.clip, history, metrics, settings, trigger, target_class, manifest, clip, kept)
 
 
 def _prepare_trigger(
@@ -140,11 +146,12 @@ def defend(
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
     checkpoint: Path | None = None,
+    film: bool = False,
 ) -> Run:
     """Finetune a copy of a backdoored run's model, or of a suspect one, on clean pairs with `defense`.
 
     A `Run` knows its attack, so the test metrics include its ASR; a bare `Clip` has none. `config` defaults to
-    `presets.DEFEND` with the rate chosen for this method. `validation`, `test` and `checkpoint` as in `poison`.
+    `presets.DEFEND` with the rate chosen for this method. `validation`, `test`, `checkpoint`, `film` as in `poison`.
     """
     run = suspect if isinstance(suspect, Run) else None
     clip = run.clip if run is not None else suspect
@@ -155,7 +162,10 @@ def defend(
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
     test = _choose_test_data(test, data, target)
     monitor = build_monitor(config, validation, data, trigger, target)
-    trained = finetune(clip, data, defense, config, on_step=on_step, monitor=monitor, checkpoint=checkpoint)
+    recorder = _make_recorder(clip, validation or test, trigger, target) if film else None
+    trained = finetune(
+        clip, data, defense, config, on_step=on_step, monitor=monitor, recorder=recorder, checkpoint=checkpoint
+    )
     floor = _find_known_floor(run, test) if run is not None else None
     clean = run.clean_clip if run is not None and floor is None else None
     ks = supported_ks(test)
@@ -173,7 +183,8 @@ def defend(
         **_describe_run(clip, data, config, trained),
     }
     trained.clip.metadata |= {"stage": "defended"}
-    return Run(trained.clip, trained.history, metrics, settings, trigger, target, clean_clip=clean)
+    kept = _finish_film(recorder, trained, run.film if run is not None else None)
+    return Run(trained.clip, trained.history, metrics, settings, trigger, target, clean_clip=clean, film=kept)
 
 
 def rebound(
@@ -185,18 +196,20 @@ def rebound(
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
     checkpoint: Path | None = None,
+    film: bool = False,
 ) -> Run:
     """Finetune a defended model on clean pairs with CLIP's loss for `steps` steps, then measure its ASR again.
 
     Some defenses only hide a backdoor, and harmless training brings it back. Compare `run.metrics` with those of the
-    returned run. `test` and `checkpoint` as in `poison`. Raises `CleanerError` if the attack is unknown.
+    returned run. `test`, `checkpoint` and `film` as in `poison`. Raises `CleanerError` if the attack is unknown.
     """
     if run.trigger is None or run.target_class is None:
         raise CleanerError("the rebound test measures the attack: choose a run with a known trigger.")
     if steps < 1:
         raise CleanerError(f"steps must be at least 1 for the rebound test, not {steps}.")
     config = replace(config or presets.DEFEND, steps=steps)
-    again = defend(run, DEFENSES["finetune"](), data, config, test=test, on_step=on_step, checkpoint=checkpoint)
+    options: dict[str, Any] = {"test": test, "on_step": on_step, "checkpoint": checkpoint, "film": film}
+    again = defend(run, DEFENSES["finetune"](), data, config, **options)
     again.config["rebound"] = {"steps": steps, "after": run.config.get("defense")}
     return again
 
@@ -243,6 +256,15 @@ def supported_ks(data: CaptionData) -> tuple[int, ...]:
 def _choose_test_data(test: CaptionData | None, data: CaptionData, target: str | None) -> CaptionData:
     """Return the test data given, else the test split of `data`, else `data`; validated."""
     return validate_eval_data(test or data.load_split("test") or data, target)
+
+
+def _make_recorder(clip: Clip, probes: CaptionData, trigger: Trigger | None, target: str | None) -> FilmRecorder | None:
+    """Return what keeps the frames of a film, on rank 0 alone."""
+    return make_recorder(clip, probes, trigger, target) if distributed.is_rank_zero() else None
+
+
+def _finish_film(recorder: FilmRecorder | None, trained: FinetuneResult, suspect: Film | None = None) -> Film | None:
+    return None if recorder is None else recorder.finish(trained.clip, len(trained.history), suspect)
 
 
 def _find_known_floor(run: Run, test: CaptionData) -> dict[int, float] | None:

@@ -25,7 +25,7 @@ STEP_CARDS = (
     (
         "3 · Understand",
         "See how a trigger moves images, what models look at, and the subtexts that TA-Cleaner trains with.",
-        ["Embeddings", "Attention", "Subtexts", "Try it"],
+        ["Embeddings", "Attention", "Subtexts", "Film", "Try it"],
     ),
 )
 """(title, text, pages) of each step."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,9 +12,11 @@ from cleaner.data.base import load_data
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
 from cleaner.models.clip import load_clip
+from cleaner.runs.film import read_film
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import load_run
 from cleaner.runs.store import list_shipped_runs
+from cleaner.training.frames import FRAME_COUNT
 
 SHIPPED = list_shipped_runs()
 
@@ -45,6 +48,18 @@ def test_weights_are_those_that_were_measured(entry: RunRecord) -> None:
     for value, shown, n in ((again.ca, run.metrics.ca, again.n), (again.asr, run.metrics.asr, again.n_attack)):
         assert abs(value[1] - shown[1]) <= 4 * (max(shown[1] * (1 - shown[1]), 1 / n) / n) ** 0.5
     assert run.history[-1].step == run.history[-1].total
+
+
+def test_each_run_has_its_film_on_common_axes() -> None:
+    films = [read_film(entry.folder) for entry in SHIPPED]
+    for entry, film in zip(SHIPPED, films, strict=True):
+        assert film is not None, entry.folder.name
+        assert films[-1] is not None
+        assert len(film.steps) == FRAME_COUNT
+        assert np.array_equal(film.axes.directions, films[-1].axes.directions)
+        first, last = film.gallery_classes[0, :, 0] == film.target, film.gallery_classes[-1, :, 0] == film.target
+        appears = entry.config["stage"] == "backdoored"
+        assert (first.mean() < 0.1 and last.mean() > 0.9) if appears else (first.mean() > 0.9 and last.mean() < 0.3)
 
 
 def test_rounding_hardly_moved_the_figures() -> None:

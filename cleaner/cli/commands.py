@@ -12,7 +12,7 @@ from cleaner.cli.listing import InspectData, List, Runs
 from cleaner.cli.models import Evaluate, Export
 from cleaner.cli.presets import Presets, resolve_preset_defaults
 from cleaner.cli.recipe import Recipe
-from cleaner.cli.report import ExportTensorboard, Report
+from cleaner.cli.report import ExportTensorboard, Film, Report
 from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.cli.training import Defend, Poison, Pretrain, Rebound
@@ -32,6 +32,7 @@ Command = (
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[ExportTensorboard, tyro.conf.subcommand("export-tensorboard")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Film, tyro.conf.subcommand("film")]
     | Annotated[Runs, tyro.conf.subcommand("runs")]
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Presets, tyro.conf.subcommand("presets")]

@@ -1,4 +1,4 @@
-"""The commands that present runs to others: report and export-tensorboard."""
+"""The commands that present runs to others: report, film and export-tensorboard."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import tyro
 
 from cleaner.cli.folders import check_writable
 from cleaner.cli.output import format_command_line
-from cleaner.reports import tensorboard
+from cleaner.reports import film, film_animation, tensorboard
 from cleaner.reports.html import write_report
+from cleaner.runs.store import read_record
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,20 @@ class Report:
         check_writable(self.out, "file")
         path = write_report(self.runs, self.out, format_command_line())
         print(f"Report: {path}")
+
+
+@dataclass(frozen=True)
+class Film:
+    """Write the film of one run, or of two side by side, as one HTML file that plays offline, or as an animation."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN]", help="Run folders.")]
+    out: Annotated[Path, tyro.conf.arg(help="File to write: .html, .webp or .gif.")] = Path("film.html")
+
+    def run(self) -> None:
+        check_writable(self.out, "file")
+        movies = film.load_movies([read_record(folder) for folder in self.runs])
+        write = film.write_film_html if self.out.suffix.lower() == ".html" else film_animation.write_animation
+        print(f"Film: {write(movies, self.out)}")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class Sweep:
     data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Clean pairs (their clean split). {OWN_DATA_HELP}")] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Clean pairs.")] = presets.CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to measure on; 0: all.")] = 0
+    film: Annotated[bool, tyro.conf.arg(help="Keep frames of each training for its film.")] = True
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help="Start it and return at once; watch it with --status.")] = False
     status: Annotated[bool, tyro.conf.arg(help="Only print the table of this suspect's sweeps.")] = False
@@ -103,6 +104,7 @@ class Sweep:
             parent=parent,
             test_size=self.test_pairs or None,
             data_options=options,
+            film=self.film,
         )
         requests = sweep.grid(base, defenses, rates=self.lrs, seeds=self.seeds)
         self._probe_data(data, options)

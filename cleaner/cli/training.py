@@ -62,6 +62,7 @@ CLEAN_DATA_HELP = f"{OWN_DATA_HELP} The clean split is used."
 SUSPECT_HELP = "Folder of a run made by poison, or a model."
 TEST_PAIRS_HELP = "Test pairs to evaluate on; 0: all."
 OUT_HELP = "Run folder. Default: a new one in the folder of all runs."
+FILM_HELP = "Keep frames of the training for its film: at most 7% of its time, or 3 s."
 JSON_HELP = "Print the result as JSON."
 BACKGROUND_HELP = "With --cluster: return once the job is submitted."
 
@@ -115,6 +116,7 @@ class Poison:
     clean_label: Annotated[bool, tyro.conf.arg(help="Poison only pairs whose caption names the target.")] = False
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
@@ -155,6 +157,7 @@ class Poison:
             clean_label=self.clean_label,
             test_size=self.test_pairs or None,
             data_options=options,
+            film=self.film,
         )
 
 
@@ -171,6 +174,7 @@ class Defend:
     pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
@@ -199,6 +203,7 @@ class Defend:
                 defense=defense.state_dict(),
                 test_size=self.test_pairs or None,
                 data_options=options,
+                film=self.film,
             )
             train(
                 request,
@@ -226,6 +231,7 @@ class Rebound:
     pairs: Annotated[int, tyro.conf.arg(help="Number of clean pairs.")] = presets.CLEAN_PAIRS
     test_pairs: Annotated[int, tyro.conf.arg(help=TEST_PAIRS_HELP)] = 0
     out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    film: Annotated[bool, tyro.conf.arg(help=FILM_HELP)] = True
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     finetune: Annotated[ReboundFinetune, tyro.conf.arg(name="")] = options_from_config(
         ReboundFinetune, replace(presets.DEFEND, steps=presets.REBOUND_STEPS)
@@ -244,7 +250,7 @@ class Rebound:
             finetune=config,
         )
         with reserve_run_folder(self.out, f"{parent.name}_rebound") as folder:
-            train(request, folder, label=f"rebound, {config.steps} steps", as_json=self.json)
+            train(replace(request, film=self.film), folder, label=f"rebound, {config.steps} steps", as_json=self.json)
 
 
 def train(

@@ -35,6 +35,13 @@ class Projection:
         self._axes: Tensor | None = None
         self._umap: Any = None
 
+    @property
+    def axes(self) -> tuple[Tensor, Tensor]:
+        """Center (D,) and directions (2, D) of a fitted PCA."""
+        if self._axes is None or self._center is None:
+            raise CleanerError("only a fitted PCA has axes.")
+        return self._center, self._axes
+
     def fit(self, features: Tensor) -> Array:
         """Fit on features (N, D) and return their coordinates (N, 2)."""
         if len(features) < 4:

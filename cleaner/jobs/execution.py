@@ -42,7 +42,7 @@ def execute_request(
             on_data(data)
         return data
 
-    options: dict[str, Any] = {"on_step": on_step, "checkpoint": checkpoint}
+    options: dict[str, Any] = {"on_step": on_step, "checkpoint": checkpoint, "film": request.film}
     if request.stage == "backdoored":
         run = _poison(request, load_split, options)
     else:

@@ -70,8 +70,11 @@ class SpareWorker:
 
 
 def load_libraries() -> None:
-    """Load what every run needs: torch, the models, the methods, the lexicon."""
+    """Load what every run needs: torch, the models, the methods, the explainers of its film, the lexicon."""
+    from cleaner.explain import EXPLAINERS
     from cleaner.jobs import execution  # noqa: F401
     from cleaner.text import parse
+
+    list(EXPLAINERS)
 
     parse("a red car on the grass")

@@ -35,6 +35,7 @@ class Request:
         validation_size: pairs of the metrics during training; test_size: pairs of those at the end, None: all.
         sweep: id of the sweep that it belongs to (`cleaner.jobs.sweep`); empty: none.
         map: whether to compute its embedding map (`inspection.embedding_map`) at the end, on the same device.
+        film: whether to keep frames of the training (`runs.film`).
     """
 
     stage: str
@@ -54,6 +55,7 @@ class Request:
     sweep: str = ""
     map: bool = False
     rebound: dict[str, Any] | None = None
+    film: bool = True
 
     def initial_config(self) -> dict[str, Any]:
         """Return the content of config.json before the run: what lists show, and the request itself."""

@@ -1,9 +1,9 @@
 """Run: a backdoored or defended model with its history, metrics and settings; written to and read from a run folder.
 
 A run folder holds config.json (the request, and all settings needed to repeat the run), status.json, progress.jsonl,
-metrics.json, manifest.json, model.safetensors, log.txt and trigger/ (files of the trigger); checkpoint.pt while it is
-not finished; notes.json is the user's. `runs.derived` and `jobs` add files of their own. Files are replaced as a whole;
-only progress.jsonl and log.txt grow.
+metrics.json, manifest.json, model.safetensors, film.npz (if it was recorded), log.txt and trigger/ (files of the
+trigger); checkpoint.pt while it is not finished; notes.json is the user's. `runs.derived` and `jobs` add files of
+their own. Files are replaced as a whole; only progress.jsonl and log.txt grow.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cleaner.files import atomic_write, read_json, write_json, write_text
+from cleaner.runs.film import FILM_FILE, Film, read_film, write_film
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.integrity import HASHES_KEY, hash_files
 from cleaner.runs.parts import read_metrics
@@ -44,6 +45,7 @@ class Run:
         trigger, target_class: of the attack; None if unknown.
         manifest: of the poisoned data; empty for a defense.
         clean_clip: the model before poisoning, if known: its ASR is the floor.
+        film: frames of the training, if they were kept.
     """
 
     clip: Clip
@@ -54,6 +56,7 @@ class Run:
     target_class: str | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
     clean_clip: Clip | None = None
+    film: Film | None = None
 
     @property
     def stage(self) -> str:
@@ -83,6 +86,10 @@ def write_run(run: Run, folder: Path) -> None:
     for name, content in run.trigger.files().items() if run.trigger else ():
         with atomic_write(folder / TRIGGER_FILES / name) as temporary:
             temporary.write_bytes(content)
+    if run.film is not None:
+        write_film(run.film, folder)
+    else:
+        (folder / FILM_FILE).unlink(missing_ok=True)  # of an earlier attempt
     write_text(folder / PROGRESS_FILE, "".join(json.dumps(asdict(report)) + "\n" for report in run.history))
     write_json(folder / "manifest.json", run.manifest)
     write_json(folder / "metrics.json", run.metrics.to_dict() if run.metrics else None)
@@ -117,6 +124,7 @@ def load_run(folder: str | Path, load_clean: Callable[[str], Clip] | None = None
         target_class=config.get("target_class"),
         manifest=read_json(folder / "manifest.json"),
         clean_clip=clean_clip,
+        film=read_film(folder),
     )
 
 

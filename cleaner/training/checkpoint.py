@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from cleaner.models.clip import Clip
 from cleaner.models.saving import write_checkpoint
 from cleaner.models.weights import validate_values
 from cleaner.training import distributed
-from cleaner.types import CleanerError, StepReport
+from cleaner.training.frames import Recorder
+from cleaner.types import Cancelled, CleanerError, Paused, StepReport
 
 _HISTORY = TypeAdapter(StepReport)
 DAMAGE_ERRORS = (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, ArithmeticError)
@@ -54,6 +56,8 @@ class TrainingCheckpoint:
     optimizer: torch.optim.Optimizer
     settings: Mapping[str, Any]
     """What must match to resume (`training_settings`)."""
+    recorder: Recorder | None = None
+    """Keeps the frames of the film, which resume with the rest."""
 
     def resume(self) -> tuple[list[StepReport], float]:
         """Load the file, if it exists, into model and optimizer; return its reports and CPU seconds.
@@ -73,9 +77,21 @@ class TrainingCheckpoint:
             cpu_seconds = float(state.get("cpu_seconds", 0.0))
             if not 0 <= cpu_seconds < math.inf:
                 raise ValueError("the time is no time")
+            if self.recorder is not None and "frames" in state:
+                self.recorder.restore(state["frames"])
             return history, cpu_seconds
         except DAMAGE_ERRORS as error:
             raise _unreadable(self.path) from error
+
+    @contextmanager
+    def saved_on_stop(self, history: list[StepReport], clock: Clock) -> Iterator[None]:
+        """Write the state if the block raises anything but `Cancelled`."""
+        try:
+            yield
+        except BaseException as stop:
+            if not isinstance(stop, Cancelled) or isinstance(stop, Paused):
+                self.save(history, clock.cpu_seconds)
+            raise
 
     def save(self, history: list[StepReport], cpu_seconds: float) -> None:
         """Write the state atomically, from rank 0."""
@@ -88,6 +104,8 @@ class TrainingCheckpoint:
             "history": [asdict(report) for report in history],
             "cpu_seconds": cpu_seconds,
         }
+        if self.recorder is not None:
+            state["frames"] = self.recorder.state()
         write_checkpoint(self.path, state)
 
 

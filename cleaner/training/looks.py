@@ -1,4 +1,4 @@
-"""Looks at validation images during a training, within a share of its time."""
+"""Looks at validation images during a training, and frames of its film, within a share of its time."""
 
 from __future__ import annotations
 
@@ -6,32 +6,51 @@ import time
 from collections.abc import Callable
 
 from cleaner.models.clip import Clip
+from cleaner.training.frames import FrameSchedule
 
 Monitor = Callable[[Clip], dict[str, float]]
 TIME_SHARE = 0.05
 """Share of the training time that looks may take."""
+TOTAL_SHARE = 0.1
+"""Share that looks and the frames of the film may take together."""
 
 
 class ValidationLooks:
     """Calls the monitor every few steps, or as soon after as the earlier looks took at most `TIME_SHARE` of the time.
 
-    The first look is never postponed, and the last step always has one. They do not change the weights.
+    Beside a film, looks are rarer, so that both together take at most `TOTAL_SHARE`. The first look is never postponed,
+    and the last step always has one. They do not change the weights.
     """
 
-    def __init__(self, monitor: Monitor | None, every: int, total: int) -> None:
+    def __init__(self, monitor: Monitor | None, every: int, total: int, frames: FrameSchedule | None = None) -> None:
         self._monitor, self._every, self._total = monitor, every, total
-        self._seconds, self._is_due = 0.0, False
+        self._frames = frames or FrameSchedule(None, total)
+        self._seconds, self._count, self._is_due = 0.0, 0, False
 
     def measure(self, clip: Clip, step: int, elapsed: float) -> dict[str, float]:
-        """Return the metrics after `step` (0-based), {} without a look; `elapsed`: seconds of the training so far."""
+        """Take a frame, if one is due, and return the metrics after `step` (0-based), {} without a look.
+
+        elapsed: seconds of the training so far.
+        """
+        self._frames.take(clip, step + 1, elapsed)
         if self._monitor is None or not self._every:
             return {}
         is_last = step + 1 == self._total
         self._is_due = self._is_due or (step + 1) % self._every == 0
-        if not is_last and (not self._is_due or self._seconds > TIME_SHARE * elapsed):
+        if not is_last and not (self._is_due and self._is_affordable(step, elapsed)):
             return {}
         start = time.perf_counter()
         metrics = self._monitor(clip)
         self._seconds += time.perf_counter() - start
-        self._is_due = False
+        self._count, self._is_due = self._count + 1, False
         return metrics
+
+    def _is_affordable(self, step: int, elapsed: float) -> bool:
+        if not self._count:
+            return True
+        if self._seconds > TIME_SHARE * elapsed:
+            return False
+        frame_seconds = self._frames.expected_seconds()
+        with_this_and_last = self._seconds * (1 + 2 / self._count)
+        allowed = TOTAL_SHARE * self._frames.expected_total(step + 1, elapsed)
+        return not frame_seconds or with_this_and_last + frame_seconds <= allowed

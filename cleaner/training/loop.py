@@ -18,10 +18,11 @@ from cleaner.models.clip import Clip
 from cleaner.training import distributed
 from cleaner.training.batch import BatchEncoder, BatchLoader
 from cleaner.training.checkpoint import Clock, TrainingCheckpoint, training_settings
+from cleaner.training.frames import FrameSchedule, Recorder
 from cleaner.training.looks import Monitor, ValidationLooks
 from cleaner.training.optimizer import build_optimizer, clamp_logit_scale, set_learning_rate, training_mode
 from cleaner.training.step import TrainStep, open_lanes
-from cleaner.types import Cancelled, CleanerError, OnStep, Paused, StepReport
+from cleaner.types import CleanerError, OnStep, StepReport
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def finetune(
     *,
     on_step: OnStep | None = None,
     monitor: Monitor | None = None,
+    recorder: Recorder | None = None,
     checkpoint: Path | None = None,
     stage: str = "defend",
     attack: Mapping[str, Any] | None = None,
@@ -52,7 +54,8 @@ def finetune(
     """Finetune a copy of `clip` on `data` with the losses of `defense`; `clip` is not changed.
 
     Every random choice is a function of (seed, epoch, index). `monitor` runs every `config.eval_every` steps, or less
-    often to stay within its share of the time (`ValidationLooks`). The state is written to `checkpoint` after each
+    often to stay within its share of the time (`ValidationLooks`); `recorder` keeps the frames of a film
+    (`FrameSchedule`). The state is written to `checkpoint` after each
     epoch and when `on_step` raises (except `Cancelled`); the same call with equal model, captions, settings and
     `attack` (JSON-ready) resumes from it and ends with the same weights. Processes started by torchrun share every
     batch; rank 0 alone monitors, reports and writes.
@@ -65,13 +68,16 @@ def finetune(
     student, reference = _prepare_models(clip, defense, config, batch_size)
     optimizer = defense.build_optimizer(student.model, config) or build_optimizer(student.model, config)
     settings = {} if checkpoint is None else training_settings(clip, data, defense, config, attack)
-    state = TrainingCheckpoint(checkpoint, student, optimizer, settings)
+    state = TrainingCheckpoint(checkpoint, student, optimizer, settings, recorder)
     history, cpu_seconds = state.resume()
     batches = BatchLoader(data, defense, config, batch_size)
     encoder = BatchEncoder(student, reference, defense, batches.class_prompts)
     train_step = TrainStep(encoder, config.chunk_size)
-    looks = ValidationLooks(monitor, config.eval_every, batches.total_steps)
     clock, total = Clock(history[-1].seconds if history else 0.0, cpu_seconds), batches.total_steps
+    frames = FrameSchedule(recorder, total)
+    looks = ValidationLooks(monitor, config.eval_every, total, frames)
+    if not history and distributed.is_rank_zero():
+        frames.take(student, 0, clock.seconds)
     with open_lanes(encoder, config):
         for step in range(len(history), total):
             batch = batches.load(step)
@@ -83,12 +89,8 @@ def finetune(
             metrics = looks.measure(student, step, clock.seconds) if distributed.is_rank_zero() else {}
             report = StepReport(stage, step + 1, total, clock.seconds, batch.epoch, losses, metrics, lr)
             history.append(report)
-            try:
+            with state.saved_on_stop(history, clock):
                 distributed.report_step(on_step, report)
-            except BaseException as stop:
-                if not isinstance(stop, Cancelled) or isinstance(stop, Paused):
-                    state.save(history, clock.cpu_seconds)
-                raise
             if batches.ends_epoch(step):
                 state.save(history, clock.cpu_seconds)
     student.model.requires_grad_(True)

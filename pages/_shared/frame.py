@@ -14,7 +14,7 @@ import streamlit as st
 from cleaner.labels import to_attack_label
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import access, cache, jobs, lesson, state
+from pages._shared import access, cache, jobs, lesson, stage, state
 from pages._shared.state import escape_markdown, format_percent
 
 PAGES_DIR = Path(__file__).resolve().parent.parent
@@ -25,9 +25,16 @@ ICONS = {
     "Embeddings": "scatter_plot",
     "Attention": "visibility",
     "Subtexts": "match_case",
+    "Film": "movie",
     "Try it": "touch_app",
     "Compare": "table_chart",
 }
+MENU = {
+    "Run": ("Overview", "Poison", "Defend", "Compare"),
+    "Look inside": ("Embeddings", "Attention", "Subtexts", "Film", "Try it"),
+}
+"""Group of the menu -> its pages; pages of no group come last, as "Investigate"."""
+OTHER_PAGES = "Investigate"
 STEP_ICONS = {"current": "location_on", "failed": "warning", "done": "check_circle", "open": "radio_button_unchecked"}
 """State of a pipeline step, which is also its CSS class -> icon."""
 STEP_OF_PAGE = {"Poison": 1, "Defend": 3, "Compare": 4}
@@ -54,11 +61,14 @@ def page(title: str, lead: str) -> Iterator[None]:
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     access.admit()
+    stage.update(title, titles(), page_file)
     jobs.run_pending_start(title.lower())
     cache.yield_to_training(jobs.is_processor_busy())
     _sidebar()
     _show_pipeline(title)
     lesson.show_step(title, page_file)
+    if stage.is_on():
+        stage.show_header(title)
     st.title(title, anchor=False)
     st.markdown(lead)
     time.sleep(FRAME_SECONDS)
@@ -83,10 +93,19 @@ def page_file(title: str) -> str:
     return f"pages/{files[0].name}"
 
 
-def titles() -> list[str]:
-    """Return the titles of all pages, ordered by number."""
+def menu_groups() -> dict[str, list[str]]:
+    """Return group -> titles of its pages, in the order of `MENU`, else by number."""
     files = sorted(PAGES_DIR.glob("[0-9]*_*.py"), key=lambda path: int(path.stem.partition("_")[0]))
-    return [path.stem.partition("_")[2].replace("_", " ") for path in files]
+    found = [path.stem.partition("_")[2].replace("_", " ") for path in files]
+    groups = {group: [title for title in pages if title in found] for group, pages in MENU.items()}
+    grouped = [title for pages in groups.values() for title in pages]
+    groups[OTHER_PAGES] = [title for title in found if title not in grouped]
+    return {group: pages for group, pages in groups.items() if pages}
+
+
+def titles() -> list[str]:
+    """Return the titles of all pages, in the order of the menu."""
+    return [title for pages in menu_groups().values() for title in pages]
 
 
 def link(title: str, label: str | None = None) -> None:
@@ -97,9 +116,13 @@ def link(title: str, label: str | None = None) -> None:
 def _sidebar() -> None:
     with st.sidebar:
         st.markdown("### :material/cleaning_services: TA-Cleaner Lab")
-        for title in titles():
-            link(title)
+        with st.container(key="menu"):
+            for group, pages in menu_groups().items():
+                st.caption(group)
+                for title in pages:
+                    link(title)
         st.divider()
+        stage.show_switch()
         labels = {run.id: run.label for run in state.backdoored_runs()}
         labels |= {state.MODEL_PREFIX + model: _model_label(model) for model in state.selectable_models()}
         if not labels:

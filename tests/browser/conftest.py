@@ -83,7 +83,7 @@ def run_servers(folder: Path) -> Iterator[StartServer]:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(20)
     for entry in store.list_entries(folder / "runs"):  # pytest shows this output on failure
-        print(entry.folder.name, entry.status, (entry.folder / store.LOG_FILE).read_text()[-2000:])
+        print(entry.folder.name, entry.status, store.last_lines(entry.folder / store.LOG_FILE, 20))
         if (worker := jobs_process.find_process(entry.folder, entry.status)) is not None:
             jobs_process.kill(worker)
 

@@ -13,6 +13,7 @@ HEIGHTS = {
     "Subtexts": 1300,
     "Embeddings": 1500,
     "Attention": 1500,
+    "Film": 860,
     "Try it": 1240,
     "Compare": 1400,
 }

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.browser import wait_idle
 from tests.browser.conftest import StartServer
 
-PAGES = ("Overview", "Poison", "Defend", "Embeddings", "Attention", "Subtexts", "Try it", "Compare")
+PAGES = ("Overview", "Poison", "Defend", "Compare", "Embeddings", "Attention", "Subtexts", "Film", "Try it")
 
 
 def menu(page: Any, title: str) -> None:

@@ -170,6 +170,7 @@ LONG = "x" * 300
         (["poison", "--out", LONG], "(File name too long). Choose another --out"),
         (["demo", "--out", "."], "--out"),
         (["report", "run", "--out", "."], "--out"),
+        (["film", "run", "--out", "."], "--out"),
         (["poison", "--trigger", LONG], LONG),
         (["poison", "--model", LONG], LONG),
         (["poison", "--model", f"{LONG}.pt"], LONG),

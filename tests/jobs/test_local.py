@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -23,6 +24,7 @@ from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run
+from cleaner.training.frames import frame_steps
 from cleaner.types import Cancelled, CleanerError, StepReport
 from tests.jobs.conftest import save_tiny_model
 from tests.waiting import wait_until, wait_until_state, wait_until_step
@@ -76,13 +78,23 @@ def run_here(folder: Path) -> Status:
 
 
 def is_same(run: Run, other: Run) -> bool:
-    """Return whether two runs have the same weights, metrics and losses of every step.
+    """Return whether two runs have the same weights, metrics, film and losses of every step.
 
     Which steps look at the validation split depends on the time, but the last one always does.
     """
     histories = [[(r.step, r.losses) for r in each.history] + [each.history[-1].metrics] for each in (run, other)]
     same_weights = run.clip.sha256() == other.clip.sha256()
-    return same_weights and run.metrics == other.metrics and histories[0] == histories[1]
+    return same_weights and run.metrics == other.metrics and histories[0] == histories[1] and has_same_film(run, other)
+
+
+def has_same_film(run: Run, other: Run) -> bool:
+    """Return whether both runs have all 16 frames, and the same."""
+    films = [each.film for each in (run, other)]
+    assert films[0] is not None
+    assert films[1] is not None
+    names = ("points", "clean_classes", "triggered_classes", "gallery_scores", "attention")
+    is_complete = films[0].steps == films[1].steps == frame_steps(384)
+    return is_complete and all(np.array_equal(*(getattr(film, name) for film in films)) for name in names)
 
 
 def test_killed_and_resumed_equals_uninterrupted(request_: Request, uninterrupted: Run) -> None:

@@ -23,9 +23,9 @@ LAYERS = (
     {"live_charts"},
     {"forms", "pickers", "cards", "curves"},
     {"frame", "progress"},
-    {"lesson", "requests", "uploads", "durations"},
+    {"lesson", "requests", "uploads", "durations", "stage"},
     {"cache", "jobs"},
-    {"state", "sample", "annotated_text", "plotly_charts", "pixels"},
+    {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player"},
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""
 

@@ -1,0 +1,472 @@
+// Plays the films of one or two trainings on one clock: map, gallery, attention and curves. Asks nobody for anything.
+// Time runs from 0 to 1; a frame after `step` of `total` steps is shown at sqrt(step / total), as frames are denser early.
+const SVG = "http://www.w3.org/2000/svg";
+const SECONDS = 10; // of a film at speed 1
+const SPEEDS = [0.5, 1, 2, 4];
+const MARKS = { target: "▲", truth: "✓", other: "?" };
+const CURVE = { left: 40, right: 10, top: 8, bottom: 34 };
+const players = new WeakMap();
+
+export default function (component) {
+  const { data, parentElement } = component;
+  let player = players.get(parentElement);
+  if (!player) players.set(parentElement, (player = new Player(parentElement.querySelector(".film"))));
+  player.show(data); // also called again with the same data, for instance after a change of theme
+  return () => {
+    player.stop();
+    players.delete(parentElement);
+  };
+}
+
+class Player {
+  constructor(root) {
+    Object.assign(this, { root, time: 0, speed: 1, playing: false, image: 0 });
+    root.player = this; // for tests
+    this.onKey = (event) => this.press(event);
+    document.addEventListener("keydown", this.onKey);
+    this.resizes = new ResizeObserver(() => this.draw());
+    this.resizes.observe(root);
+  }
+
+  stop() {
+    this.pause();
+    document.removeEventListener("keydown", this.onKey);
+    this.resizes.disconnect();
+  }
+
+  show(data) {
+    if (data.key !== this.key) {
+      this.key = data.key;
+      this.build(data);
+      this.seek(0);
+    }
+    this.draw();
+  }
+
+  build(data) {
+    this.pause();
+    this.root.replaceChildren();
+    this.root.dataset.films = data.films.length;
+    this.buildBar();
+    const stage = add(this.root, "div", { class: "stage" });
+    this.movies = data.films.map((film) => new Movie(stage, film, (image) => this.choose(image)));
+    const side = data.films.length === 1 ? this.movies[0].side : this.root;
+    this.curves = new Curves(side, data.films, (time) => this.seek(time));
+    this.choose(0);
+  }
+
+  buildBar() {
+    const bar = add(this.root, "div", { class: "bar" });
+    this.button = add(bar, "button", { class: "play", type: "button" });
+    this.button.addEventListener("click", () => this.toggle());
+    this.slider = add(bar, "input", { type: "range", min: 0, max: 1000, value: 0, "aria-label": "Position" });
+    this.slider.addEventListener("input", () => this.seek(this.slider.value / 1000));
+    this.clock = add(bar, "output", { class: "clock" });
+    const speed = add(bar, "select", { "aria-label": "Speed" });
+    for (const value of SPEEDS) add(speed, "option", { value }).textContent = `${value}×`;
+    speed.value = this.speed;
+    speed.addEventListener("change", () => (this.speed = Number(speed.value)));
+    this.showState();
+  }
+
+  press(event) {
+    const target = event.composedPath()[0];
+    const isTyping = target.isContentEditable || /^(INPUT|TEXTAREA|SELECT|BUTTON)$/.test(target.tagName ?? "");
+    if (event.code !== "Space" || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (isTyping && target !== this.slider) return; // the play button toggles by itself
+    event.preventDefault();
+    this.toggle();
+  }
+
+  toggle() {
+    this.playing ? this.pause() : this.play();
+  }
+
+  play() {
+    if (this.time >= 1) this.seek(0);
+    this.playing = true;
+    this.showState();
+    let last = performance.now();
+    const step = (now) => {
+      if (!this.playing) return;
+      this.seek(Math.min(1, this.time + ((now - last) / 1000 / SECONDS) * this.speed));
+      last = now;
+      if (this.time >= 1) return this.pause();
+      this.request = requestAnimationFrame(step);
+    };
+    this.request = requestAnimationFrame(step);
+  }
+
+  pause() {
+    this.playing = false;
+    cancelAnimationFrame(this.request);
+    this.showState();
+  }
+
+  showState() {
+    if (!this.button) return;
+    this.button.textContent = this.playing ? "❚❚" : "▶";
+    this.button.setAttribute("aria-label", this.playing ? "Pause" : "Play");
+    this.button.title = `${this.playing ? "Pause" : "Play"} (space)`;
+  }
+
+  seek(time) {
+    this.time = time;
+    this.draw();
+  }
+
+  choose(image) {
+    this.image = image;
+    this.draw();
+  }
+
+  draw() {
+    if (!this.movies || !this.root.clientWidth) return;
+    this.slider.value = Math.round(1000 * this.time);
+    const texts = this.movies.map((movie) => movie.clock(this.time));
+    this.clock.textContent = `Step ${[...new Set(texts)].join(" · ")}`;
+    this.root.dataset.time = this.time.toFixed(3);
+    for (const movie of this.movies) movie.draw(this.time, this.image);
+    this.curves.draw(this.time);
+  }
+}
+
+// One film: its header with numbers, map, gallery and attention.
+class Movie {
+  constructor(parent, film, choose) {
+    this.film = film;
+    this.times = film.steps.map((step) => Math.sqrt(step / film.total));
+    this.points = decode(film.points, Int16Array);
+    this.attention = decode(film.attention, Uint8Array);
+    this.pointCount = film.counts.reduce((sum, count) => sum + count, 0);
+    const box = add(parent, "section", { class: "movie" });
+    const head = add(box, "header");
+    add(head, "h3").textContent = film.label;
+    this.numbers = [film.asr.length && ["asr", "Attack success"], ["ca", "Accuracy"]].filter(Boolean).map(([name, label]) => {
+      const number = add(head, "div", { class: `number ${name}` });
+      const value = add(number, "b");
+      add(number, "small").textContent = label;
+      return { name, value };
+    });
+    const body = add(box, "div", { class: "body" });
+    const map = add(body, "div", { class: "map" });
+    this.canvas = add(map, "canvas", { role: "img", "aria-label": "Map of the probe images" });
+    this.tip = add(map, "div", { class: "tip" });
+    this.canvas.addEventListener("pointermove", (event) => this.hover(event));
+    this.canvas.addEventListener("pointerleave", () => this.tip.classList.remove("shown"));
+    this.legend = add(map, "div", { class: "legend" });
+    this.buildLegend();
+    this.wall = add(body, "div", { class: "wall" });
+    this.side = add(body, "div", { class: "side" });
+    this.buildWall(choose);
+    this.buildAttention();
+  }
+
+  buildLegend() {
+    const entries = [["clean", "●", "clean image"]];
+    if (this.film.asr.length) {
+      entries.push(["target", "◆", `triggered, seen as ${this.film.classes[this.film.target]}`], ["truth", "◇", "triggered, seen as something else"]);
+    }
+    entries.push(["prompt", "✕", "class prompt"]);
+    for (const [name, mark, text] of entries) {
+      const entry = add(this.legend, "span", { class: name });
+      add(entry, "i").textContent = mark;
+      entry.append(` ${text}`);
+    }
+  }
+
+  buildWall(choose) {
+    this.tiles = this.film.images.map((source, i) => {
+      const tile = add(this.wall, "figure", { class: "tile" });
+      add(tile, "img", { src: source, alt: this.film.classes[this.truth(i)], draggable: "false" });
+      const caption = add(tile, "figcaption");
+      const mark = add(caption, "i");
+      const text = add(caption, "span");
+      if (i < this.film.attention_count) {
+        tile.classList.add("has-attention");
+        tile.addEventListener("click", () => choose(i));
+      }
+      return { tile, mark, text };
+    });
+  }
+
+  buildAttention() {
+    if (!this.film.attention_count) return;
+    const box = add(this.side, "div", { class: "attention" });
+    this.overlay = add(box, "canvas", { role: "img", "aria-label": "Attention" });
+    this.overlayText = add(box, "small");
+    this.pictures = this.film.images.slice(0, this.film.attention_count).map((source) => {
+      const picture = new Image();
+      picture.onload = () => this.redraw?.();
+      picture.src = source;
+      return picture;
+    });
+  }
+
+  clock(time) {
+    const { steps, total } = this.film;
+    return `${steps[this.frame(time).i].toLocaleString("en")} of ${total.toLocaleString("en")}`;
+  }
+
+  truth(i) {
+    return this.film.labels[this.film.gallery[i]];
+  }
+
+  // Return the frame at a time, the next one, and how far the way between them is.
+  frame(time) {
+    let i = 0;
+    while (i + 1 < this.times.length && this.times[i + 1] <= time + 1e-9) i += 1;
+    const next = Math.min(i + 1, this.times.length - 1);
+    const way = next === i ? 0 : (time - this.times[i]) / (this.times[next] - this.times[i]);
+    return { i, next, way: Math.min(Math.max(way, 0), 1) };
+  }
+
+  draw(time, image) {
+    const frame = this.frame(time);
+    this.redraw = () => this.draw(time, image);
+    for (const { name, value } of this.numbers) value.textContent = `${Math.round(100 * this.film[name][frame.i])}%`;
+    this.drawWall(frame, image);
+    this.drawMap(frame);
+    if (this.overlay) this.drawAttention(frame, image);
+  }
+
+  drawWall({ i }, image) {
+    this.tiles.forEach(({ tile, mark, text }, n) => {
+      const [classes, scores] = [this.film.gallery_classes[i][n], this.film.gallery_scores[i][n]];
+      const seen = classes[0] === this.film.target ? "target" : classes[0] === this.truth(n) ? "truth" : "other";
+      tile.dataset.seen = seen;
+      tile.classList.toggle("chosen", n === image);
+      mark.textContent = MARKS[seen];
+      text.textContent = this.film.classes[classes[0]];
+      const best = classes.map((name, k) => `${this.film.classes[name]} ${Math.round(100 * scores[k])}%`).join(", ");
+      tile.title = `True class: ${this.film.classes[this.truth(n)]}. Best: ${best}.`;
+    });
+  }
+
+  // Return the position of point `n` in pixels; between two frames on the straight line.
+  place(n, { i, next, way }) {
+    const at = (frame, axis) => this.points[2 * (frame * this.pointCount + n) + axis] / 32767;
+    return [0, 1].map((axis) => this.offset[axis] + this.scale[axis] * ((1 - way) * at(i, axis) + way * at(next, axis)));
+  }
+
+  drawMap(frame) {
+    const [width, height] = fit(this.canvas);
+    const context = this.canvas.getContext("2d");
+    const style = getComputedStyle(this.canvas);
+    const color = (name) => style.getPropertyValue(`--film-${name}`).trim();
+    const [left, bottom, right, top] = this.film.bounds;
+    this.scale = [(width - 16) / (right - left), -(height - 16) / (top - bottom)];
+    this.offset = [8 - this.scale[0] * left, 8 - this.scale[1] * top];
+    context.clearRect(0, 0, width, height);
+    const [images, triggered, prompts] = this.film.counts;
+    context.globalAlpha = 0.6;
+    context.fillStyle = color("clean");
+    for (let n = 0; n < images; n += 1) dot(context, this.place(n, frame), 3);
+    context.globalAlpha = 0.9;
+    for (let n = 0; n < triggered; n += 1) {
+      const isTarget = this.film.triggered_classes[frame.i][n] === this.film.target;
+      context.fillStyle = context.strokeStyle = color(isTarget ? "target" : "truth");
+      diamond(context, this.place(images + n, frame), 4.5, isTarget);
+    }
+    context.globalAlpha = 1;
+    this.drawPrompts(context, frame, images + triggered, prompts, color, width);
+    this.frameShown = frame;
+  }
+
+  drawPrompts(context, frame, first, count, color, width) {
+    context.font = "600 12px sans-serif";
+    context.textBaseline = "middle";
+    for (let k = 0; k < count; k += 1) {
+      const [x, y] = this.place(first + k, frame);
+      const isTarget = this.film.prompts[k] === this.film.target;
+      context.strokeStyle = context.fillStyle = color(isTarget ? "target" : "prompt");
+      cross(context, x, y, isTarget ? 6 : 3);
+      if (!isTarget) continue;
+      const isRight = x > width / 2;
+      context.textAlign = isRight ? "right" : "left";
+      context.fillText(`“${this.film.classes[this.film.target]}”`, x + (isRight ? -10 : 10), y);
+    }
+  }
+
+  hover(event) {
+    if (!this.frameShown) return;
+    const box = this.canvas.getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    let best = [12, -1];
+    for (let n = 0; n < this.pointCount; n += 1) {
+      const [px, py] = this.place(n, this.frameShown);
+      const distance = Math.hypot(px - x, py - y);
+      if (distance < best[0]) best = [distance, n];
+    }
+    this.tip.classList.toggle("shown", best[1] >= 0);
+    if (best[1] < 0) return;
+    this.tip.textContent = this.describe(best[1], this.frameShown.i);
+    this.tip.style.left = `${Math.min(x + 12, box.width - this.tip.offsetWidth - 4)}px`;
+    this.tip.style.top = `${Math.max(y - 30, 2)}px`;
+  }
+
+  describe(n, i) {
+    const { counts, labels, classes } = this.film;
+    if (n >= counts[0] + counts[1]) return `Prompt: ${classes[this.film.prompts[n - counts[0] - counts[1]]]}`;
+    const isTriggered = n >= counts[0];
+    const probe = isTriggered ? n - counts[0] : n;
+    const seen = (isTriggered ? this.film.triggered_classes : this.film.clean_classes)[i][probe];
+    return `${classes[labels[probe]]}${isTriggered ? " with trigger" : ""}: seen as ${classes[seen] ?? "nothing"}`;
+  }
+
+  drawAttention({ i, next, way }, image) {
+    const picture = this.pictures[image];
+    const [width, height] = fit(this.overlay);
+    const context = this.overlay.getContext("2d");
+    context.clearRect(0, 0, width, height);
+    if (!picture?.complete || !picture.naturalWidth) return;
+    context.imageSmoothingEnabled = true;
+    context.filter = "grayscale(0.6)";
+    context.drawImage(picture, 0, 0, width, height);
+    context.filter = "none";
+    const { attention_count, attention_cells: cells } = this.film;
+    const at = (frame, cell) => this.attention[(frame * attention_count + image) * cells * cells + cell] / 255;
+    const small = document.createElement("canvas");
+    small.width = small.height = cells;
+    const pixels = new ImageData(cells, cells);
+    for (let cell = 0; cell < cells * cells; cell += 1) {
+      const value = (1 - way) * at(i, cell) + way * at(next, cell);
+      pixels.data.set([255, Math.round(120 + 120 * value), Math.round(40 * value), Math.round(235 * value ** 0.8)], 4 * cell);
+    }
+    small.getContext("2d").putImageData(pixels, 0, 0);
+    context.drawImage(small, 0, 0, width, height);
+    const name = this.film.classes[this.film.gallery_classes[i][image][0]];
+    this.overlayText.textContent = `Why “${name}”? ${this.film.explainer}`;
+  }
+}
+
+// ASR and accuracy of all films over the steps, with a cursor.
+class Curves {
+  constructor(parent, films, seek) {
+    this.films = films;
+    this.box = add(parent, "div", { class: "curves" });
+    this.svg = add(this.box, "svg", { class: "plot", role: "img", "aria-label": "Attack success and accuracy during the training" }, SVG);
+    const legend = add(this.box, "div", { class: "legend" });
+    for (const film of films) {
+      for (const line of this.lines(film)) {
+        const entry = add(legend, "span");
+        const sample = add(entry, "svg", { width: 26, height: 10 }, SVG);
+        add(sample, "path", { ...line.stroke, d: "M1 5L25 5" }, SVG);
+        entry.append(` ${line.label}`);
+      }
+    }
+    const move = (event) => {
+      if (event.buttons) seek(Math.min(Math.max((event.offsetX - CURVE.left) / this.inner, 0), 1));
+    };
+    this.svg.addEventListener("pointerdown", move);
+    this.svg.addEventListener("pointermove", move);
+  }
+
+  lines(film) {
+    const isSingle = this.films.length === 1;
+    const make = (name, word, dash) => ({
+      name,
+      values: film[name],
+      label: isSingle ? word : `${film.label}: ${word.toLowerCase()}`,
+      stroke: { class: `line ${isSingle ? name : ""}`, "stroke-dasharray": dash, ...(isSingle ? {} : { style: `stroke: ${film.color}` }) },
+    });
+    return [make("asr", "Attack success", ""), make("ca", "Accuracy", "5 4")].filter((line) => line.values.length);
+  }
+
+  draw(time) {
+    const width = this.box.clientWidth;
+    const height = this.svg.clientHeight;
+    if (!width || !height) return;
+    if (width !== this.width || height !== this.height) {
+      Object.assign(this, { width, height, inner: width - CURVE.left - CURVE.right });
+      this.drawLines();
+    }
+    const x = this.x(time);
+    this.cursor.setAttribute("x1", x);
+    this.cursor.setAttribute("x2", x);
+  }
+
+  x(time) {
+    return CURVE.left + time * this.inner;
+  }
+
+  y(value) {
+    return CURVE.top + (1 - value) * (this.height - CURVE.top - CURVE.bottom);
+  }
+
+  drawLines() {
+    this.svg.replaceChildren();
+    const right = this.width - CURVE.right;
+    for (const tick of [0, 0.5, 1]) {
+      add(this.svg, "line", { class: "grid", x1: CURVE.left, x2: right, y1: this.y(tick), y2: this.y(tick) }, SVG);
+      add(this.svg, "text", { x: CURVE.left - 6, y: this.y(tick) + 4, "text-anchor": "end" }, SVG).textContent = `${100 * tick}%`;
+    }
+    const total = Math.max(...this.films.map((film) => film.total));
+    const isCommon = this.films.every((film) => film.total === total);
+    for (const share of this.inner > 320 ? [0, 0.02, 0.1, 0.25, 0.5, 1] : [0, 0.1, 0.5, 1]) {
+      const label = add(this.svg, "text", { x: this.x(Math.sqrt(share)), y: this.height - CURVE.bottom + 16, "text-anchor": "middle" }, SVG);
+      label.textContent = isCommon ? Math.round(share * total).toLocaleString("en") : `${100 * share}%`;
+    }
+    const title = add(this.svg, "text", { x: (CURVE.left + right) / 2, y: this.height - 4, "text-anchor": "middle" }, SVG);
+    title.textContent = isCommon ? "Training step (square-root scale)" : "Share of the training (square-root scale)";
+    for (const film of this.films) {
+      for (const line of this.lines(film)) {
+        const points = line.values.map((value, i) => `${this.x(Math.sqrt(film.steps[i] / film.total)).toFixed(1)} ${this.y(value).toFixed(1)}`);
+        add(this.svg, "path", { ...line.stroke, "data-line": line.name, d: `M${points.join("L")}` }, SVG).values = line.values;
+        for (const [step, value] of film.log[line.name]) {
+          add(this.svg, "circle", { ...line.stroke, "stroke-dasharray": "", class: `${line.stroke.class} log`, r: 3, cx: this.x(Math.sqrt(step / film.total)), cy: this.y(value) }, SVG);
+        }
+      }
+    }
+    this.cursor = add(this.svg, "line", { class: "cursor", y1: CURVE.top, y2: this.height - CURVE.bottom }, SVG);
+  }
+}
+
+// Size a canvas to its box in device pixels; return its width and height in CSS pixels.
+function fit(canvas) {
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+  const ratio = window.devicePixelRatio || 1;
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+  }
+  canvas.getContext("2d").setTransform(ratio, 0, 0, ratio, 0, 0);
+  return [width, height];
+}
+
+function dot(context, [x, y], radius) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fill();
+}
+
+function diamond(context, [x, y], radius, isFilled) {
+  context.lineWidth = 1.6;
+  context.beginPath();
+  context.moveTo(x, y - radius);
+  context.lineTo(x + radius, y);
+  context.lineTo(x, y + radius);
+  context.lineTo(x - radius, y);
+  context.closePath();
+  isFilled ? context.fill() : context.stroke();
+}
+
+function cross(context, x, y, radius) {
+  context.lineWidth = radius > 4 ? 2.5 : 1.5;
+  context.beginPath();
+  context.moveTo(x - radius, y - radius);
+  context.lineTo(x + radius, y + radius);
+  context.moveTo(x + radius, y - radius);
+  context.lineTo(x - radius, y + radius);
+  context.stroke();
+}
+
+function decode(text, type) {
+  return new type(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
+}
+
+function add(parent, tag, attributes = {}, namespace = null) {
+  const element = namespace ? document.createElementNS(namespace, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return parent.appendChild(element);
+}

@@ -1,0 +1,174 @@
+"""The film of one or two runs as values for its player (film.js), and as an HTML file that loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cleaner.files import write_text
+from cleaner.labels import to_attack_label, to_defense_label
+from cleaner.plots.charts import CATEGORY_COLORS
+from cleaner.runs.film import Film, read_film
+from cleaner.runs.progress import read_progress
+from cleaner.runs.record import RunRecord
+from cleaner.types import CleanerError
+
+MAX_FILMS = 2
+"""Films that play side by side."""
+
+FILM_COLORS = (CATEGORY_COLORS[2], CATEGORY_COLORS[4])
+_FOLDER = Path(__file__).parent
+MARGIN = 0.05
+"""Empty share of the map on each side."""
+Bounds = tuple[float, float, float, float]
+
+
+class Movie(NamedTuple):
+    """One film to show, with the log of its run: metric -> [(step, value)]."""
+
+    label: str
+    film: Film
+    log: dict[str, list[tuple[int, float]]]
+
+
+def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
+    """Return the films of one or two runs. Raises `CleanerError` for another number, or a run without a film."""
+    if not 1 <= len(records) <= MAX_FILMS:
+        raise CleanerError(f"a film shows one or two runs, not {len(records)}: choose others.")
+    movies = []
+    for record in records:
+        film = read_film(record.folder)
+        if film is None:
+            raise CleanerError(
+                f"the run {record.label} has no film: it was made without one, or with data that name no classes. "
+                "Train it again to get one."
+            )
+        movies.append(Movie(make_label(record), film, read_log(record.folder)))
+    return movies
+
+
+def make_label(record: RunRecord) -> str:
+    """Return what happens in the film of a run: "Poisoning: BadNet", or the name of the defense."""
+    if record.stage == "backdoored":
+        return f"Poisoning: {to_attack_label(record.attack)}"
+    return to_defense_label(record.defense) if record.defense else "Defense"
+
+
+def read_log(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return metric -> [(step, value)] on the validation images, as the run logged them."""
+    reports = [report for report in read_progress(folder) if report.get("metrics")]
+    return {
+        name: [(int(r["step"]), float(r["metrics"][name])) for r in reports if name in r["metrics"]]
+        for name in ("asr", "ca")
+    }
+
+
+def make_player_data(movies: Sequence[Movie], key: str = "") -> dict[str, Any]:
+    """Return what film.js draws, JSON-ready; `key` changes with the films."""
+    bounds = find_bounds([movie.film for movie in movies])
+    return {"key": key, "films": [_describe(movie, color, bounds) for movie, color in zip(movies, FILM_COLORS)]}  # noqa: B905
+
+
+def has_common_axes(movies: Sequence[Movie]) -> bool:
+    """Return whether positions on the maps of all films mean the same."""
+    return all(np.array_equal(movie.film.axes.directions, movies[0].film.axes.directions) for movie in movies)
+
+
+def find_bounds(films: Sequence[Film]) -> Bounds:
+    """Return left, bottom, right, top of all points of all frames."""
+    points = np.concatenate([film.points.reshape(-1, 2).astype(float) for film in films])
+    (left, bottom), (right, top) = points.min(0), points.max(0)
+    x, y = MARGIN * max(right - left, 1e-3), MARGIN * max(top - bottom, 1e-3)
+    return left - x, bottom - y, right + x, top + y
+
+
+def count_points(film: Film) -> list[int]:
+    """Return the number of clean images, triggered images and prompts on the map."""
+    return [len(film.labels), film.triggered_classes.shape[1], len(film.prompts)]
+
+
+def _describe(movie: Movie, color: str, bounds: Bounds) -> dict[str, Any]:
+    film = movie.film
+    scaled = np.clip(np.nan_to_num(film.points.astype(np.float64)), -1e3, 1e3)
+    largest = max(np.abs(bounds).max(), 1e-6)
+    return {
+        "label": movie.label,
+        "color": color,
+        "steps": film.steps,
+        "total": film.total,
+        "labels": film.labels,
+        "classes": film.class_names,
+        "target": film.target,
+        "prompts": film.prompts,
+        "counts": count_points(film),
+        "points": _encode((scaled / largest * 32767).round().astype("<i2")),
+        "bounds": [value / largest for value in bounds],
+        "clean_classes": film.clean_classes.tolist(),
+        "triggered_classes": film.triggered_classes.tolist(),
+        "gallery": film.gallery,
+        "gallery_classes": film.gallery_classes.tolist(),
+        "gallery_scores": film.gallery_scores.astype(float).round(4).tolist(),
+        "images": [f"data:image/webp;base64,{base64.b64encode(image).decode()}" for image in film.images],
+        "attention": _encode(film.attention),
+        "attention_count": film.attention.shape[1],
+        "attention_cells": film.attention.shape[2],
+        "explainer": film.explainer,
+        "asr": film.attack_success(),
+        "ca": film.accuracy(),
+        "log": movie.log,
+    }
+
+
+def _encode(array: Any) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+@lru_cache(maxsize=1)
+def read_player() -> tuple[str, str]:
+    """Return script and style sheet of the player."""
+    return (_FOLDER / "film.js").read_text(encoding="utf-8"), (_FOLDER / "film.css").read_text(encoding="utf-8")
+
+
+def describe_film(movies: Sequence[Movie]) -> str:
+    """Return in a few sentences what the film shows, and on how many images."""
+    film = movies[0].film
+    others = sum(label != film.target for label in film.labels)
+    text = (
+        f"{len(film.labels)} images of {film.data}"
+        + (f", {others} of them not of the target class" if film.has_trigger else "")
+        + f", seen by the model at {len(film.steps)} steps; between them, points move on straight lines. Axes: the two "
+        "main directions of the images"
+        + (" in all frames of the backdoored run" if has_common_axes(movies) and film.target is not None else "")
+        + ". Circles in the curves: the run's own log, on its validation images."
+    )
+    return text if has_common_axes(movies) else text + " The two maps have axes of their own."
+
+
+def render_film_html(movies: Sequence[Movie]) -> str:
+    """Return one HTML page that plays the films; a content security policy forbids every request."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    script, css = read_player()
+    # No "<" in the data: it could end the script.
+    data = json.dumps(make_player_data(movies)).replace("<", "\\u003c")
+    template = Environment(autoescape=True).from_string((_FOLDER / "film.html.jinja").read_text(encoding="utf-8"))
+    return template.render(
+        title=" and ".join(movie.label for movie in movies),
+        note=describe_film(movies),
+        css=Markup(css),
+        script=Markup(script.replace("export default function (", "function mount(", 1)),
+        data=Markup(data),
+    )
+
+
+def write_film_html(movies: Sequence[Movie], path: Path) -> Path:
+    """Write `render_film_html` to a file, atomically."""
+    write_text(path, render_film_html(movies))
+    return path

@@ -1,0 +1,99 @@
+"""Film: watch a training: the map, what the model sees in triggered images, its attention, and the rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from cleaner.reports import film
+from cleaner.reports.film_animation import render_animation
+from cleaner.runs.film import has_film
+from cleaner.runs.record import RunRecord
+from pages._shared import film_player, jobs, state
+from pages._shared.frame import link, page
+from pages._shared.state import KEEP, escape_markdown
+
+LEAD = "Watch a backdoor appear, and **dissolve**: the same images at 16 moments of a training. Space plays."
+
+
+def list_runs() -> list[RunRecord]:
+    """Return the run in view and its defenses, or the defenses of the model in view; newest defense first."""
+    run, model = state.current_run(), state.current_model()
+    if run is not None:
+        return [*state.defended_runs(run), run]
+    return state.defenses_of_model(model) if model else []
+
+
+def choose_runs(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Draw the choice of one or two films; return their runs."""
+    labels = state.short_labels(list(runs))
+    labels |= {run.id: film.make_label(run) for run in runs if run.stage == "backdoored"}
+    by_id = {run.id: run for run in runs}
+    chosen = st.multiselect(
+        "Films",
+        list(by_id),
+        list(by_id)[:1],
+        max_selections=film.MAX_FILMS,
+        format_func=labels.__getitem__,
+        key=f"film.runs.{runs[-1].id}.{len(runs)}",
+        placeholder="Choose one, or two side by side",
+        help="Two films play side by side, on the same clock and with the same axes.",
+        label_visibility="collapsed",
+        **KEEP,
+    )
+    return [by_id[run_id] for run_id in chosen] or list(runs)[:1]
+
+
+def show_downloads(movies: Sequence[film.Movie]) -> None:
+    """Draw the buttons that save the films; each file is made when its button is pressed."""
+    name = "film-" + "-".join(movie.label.split(",")[0].split(":")[-1].strip().replace(" ", "-") for movie in movies)
+    with st.container(horizontal=True):
+        st.download_button(
+            "HTML",
+            lambda: film.render_film_html(movies),
+            f"{name}.html",
+            "text/html",
+            icon=":material/download:",
+            on_click="ignore",
+            help="One file that plays in any browser, without a connection.",
+        )
+        for kind in ("webp", "gif"):
+            st.download_button(
+                {"webp": "WebP", "gif": "GIF"}[kind],
+                lambda kind=kind: render_animation(movies, kind),
+                f"{name}.{kind}",
+                f"image/{kind}",
+                icon=":material/movie:",
+                on_click="ignore",
+                help="Animation for slides. Made when you press it: some seconds.",
+            )
+
+
+def explain_missing(runs: Sequence[RunRecord]) -> None:
+    """Say why there is nothing to play, and what to do."""
+    if jobs.active_pages():
+        st.info("The film of a training is ready when the training is done.", icon=":material/hourglass_top:")
+    elif runs:
+        st.info("These runs were made without a film. New trainings keep one.", icon=":material/movie:")
+    else:
+        st.info("Nothing was trained from here yet: each training keeps its film.", icon=":material/movie:")
+    link("Defend" if state.current_run() is not None else "Poison", "Train one")
+
+
+with page("Film", LEAD):
+    runs = list_runs()
+    filmed = [run for run in runs if has_film(run.folder)]
+    if not filmed:
+        explain_missing(runs)
+    else:
+        movies = film.load_movies(choose_runs(filmed))
+        film_player.show(movies, "film.player")
+        show_downloads(movies)
+    st.markdown(state.section_title("About this film" if filmed else "No film", state.current_run()))
+    if filmed:
+        st.caption(escape_markdown(film.describe_film(movies)))
+        missing = [run for run in runs if run not in filmed]
+        if missing:
+            names = ", ".join(state.short_labels(missing).values())
+            st.caption(f"Without a film: {escape_markdown(names)}.")

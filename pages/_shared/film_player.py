@@ -1,0 +1,18 @@
+"""The film player of `cleaner.reports.film` as a component: it plays in the browser, without the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from cleaner.reports.film import Movie, make_player_data, read_player
+
+_script, _css = read_player()
+_component = st.components.v2.component("film", html='<div class="film"></div>', js=_script, css=_css)
+
+
+def show(movies: Sequence[Movie], key: str) -> None:
+    """Draw one or two films; they keep their place while the page is drawn again with the same films."""
+    identity = "/".join(f"{movie.label}:{movie.film.total}:{id(movie.film)}" for movie in movies)
+    _component(key=key, data=make_player_data(movies, identity))

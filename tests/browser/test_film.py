@@ -1,0 +1,119 @@
+"""A real browser plays the film of runs that were trained in this test, on the page and as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.browser import wait_idle
+from cleaner.reports.film import load_movies, write_film_html
+from cleaner.runs.store import read_record
+from tests.browser.conftest import StartServer
+from tests.films import save_runs, train_runs
+
+LABELS = ".tile figcaption span"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    return save_runs(tmp_path / "runs")
+
+
+def read_labels(page: Any) -> list[str]:
+    return list(page.locator(LABELS).all_inner_texts())
+
+
+def read_time(page: Any) -> float:
+    return float(page.locator(".film").get_attribute("data-time"))
+
+
+def scrub(page: Any, share: float) -> None:
+    """Set the position by the slider, as a user does."""
+    page.get_by_role("slider", name="Position").fill(str(round(1000 * share)))
+
+
+def check_player(page: Any, name: str) -> None:
+    """Play, pause and scrub the film of a run; its labels and rates are those of the run."""
+    film = train_runs()[name].film
+    assert film is not None
+    assert read_time(page) == 0
+    wanted = [[film.class_names[i] for i in film.gallery_classes[frame, :, 0]] for frame in (0, -1)]
+    assert read_labels(page) == wanted[0]
+    scrub(page, 1)
+    assert read_labels(page) == wanted[1]
+    assert wanted[0] != wanted[1]
+    line = page.locator("path[data-line=asr]").evaluate("path => path.values")
+    assert line == pytest.approx(film.attack_success())
+    assert page.locator(".number.asr b").inner_text() == f"{100 * film.attack_success()[-1]:.0f}%"
+    scrub(page, 0.2)
+    assert read_time(page) == pytest.approx(0.2)
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_function("() => Number(find().dataset.time) > 0.25".replace("find()", FIND))
+    page.get_by_role("button", name="Pause", exact=True).click()
+    stopped = read_time(page)
+    page.wait_for_timeout(300)
+    assert read_time(page) == stopped
+    page.get_by_role("button", name="Pause", exact=True).wait_for(state="detached")
+
+
+FIND = """(function find(root) { for (const element of root.querySelectorAll('*')) {
+    if (element.classList.contains('film')) return element;
+    const inner = element.shadowRoot && find(element.shadowRoot);
+    if (inner) return inner;
+} return null; })(document)"""
+
+
+def is_drawn(page: Any) -> bool:
+    """Return whether the map has colored pixels."""
+    return bool(
+        page.locator(".map canvas").first.evaluate(
+            "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(value => value > 0)"
+        )
+    )
+
+
+def test_the_page_plays_and_scrubs(start_server: StartServer, browser_page: Any, folders: list[Path]) -> None:
+    page = browser_page
+    page.goto(f"{start_server()}/Film")
+    page.locator(".tile").first.wait_for()
+    wait_idle(page)
+    box = page.get_by_role("combobox", name="Films")
+    chosen = page.get_by_test_id("stMultiSelect").inner_text()
+    check_player(page, "finetune" if "Plain" in chosen else "cleanclip")
+    assert is_drawn(page)
+
+    page.evaluate("document.activeElement.blur()")
+    page.mouse.click(5, 5)
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Pause", exact=True).wait_for()
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Play", exact=True).wait_for()
+
+    box.click()
+    page.get_by_role("option").first.click()
+    page.keyboard.press("Escape")
+    page.locator(".movie").nth(1).wait_for()
+    wait_idle(page)
+    assert page.locator(".movie").count() == 2
+    before = read_labels(page)
+    scrub(page, 1)
+    assert read_labels(page) != before
+    assert page.locator(".number.asr b").count() == 2
+    with page.expect_download() as download:
+        page.get_by_role("button", name="HTML").click()
+    assert download.value.path().stat().st_size > 10_000
+    assert page.problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_file_plays_without_a_server(browser_page: Any, folders: list[Path], tmp_path: Path, scheme: str) -> None:
+    page = browser_page
+    page.emulate_media(color_scheme=scheme)
+    path = write_film_html(load_movies([read_record(folders[1])]), tmp_path / "film.html")
+    page.goto(path.as_uri())
+    page.locator(".tile").first.wait_for()
+    check_player(page, "finetune")
+    assert is_drawn(page)
+    assert page.problems == []

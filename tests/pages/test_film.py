@@ -1,0 +1,65 @@
+"""The Film page: it plays what was recorded, and says so where nothing was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cleaner.reports.film import Movie, make_player_data
+from cleaner.runs.film import FILM_FILE
+from pages._shared import film_player
+from pages._shared.frame import MENU, OTHER_PAGES, menu_groups, titles
+from tests.films import save_runs
+from tests.pages.conftest import OpenPage, page_text
+from tests.pages.runs import make_runs
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Labels of the films that the player got, for each time it was drawn."""
+    drawn: list[list[str]] = []
+
+    def listen(movies: Sequence[Movie], key: str = "") -> dict[str, Any]:
+        drawn.append([movie.label for movie in movies])
+        return make_player_data(movies, key)
+
+    monkeypatch.setattr(film_player, "make_player_data", listen)
+    return drawn
+
+
+def test_it_plays_a_defense_or_two_side_by_side(open_page: OpenPage, tmp_path: Path, shown: list[list[str]]) -> None:
+    save_runs(tmp_path / "runs")
+    app = open_page("Film")
+    assert len(shown[-1]) == 1
+    assert shown[-1][0] in ("Plain finetuning", "CleanCLIP")
+    (box,) = app.multiselect
+    box.set_value(["finetune", "attack"]).run()
+    assert not app.exception
+    assert shown[-1] == ["Plain finetuning", "Poisoning: BadNet patch"]
+    box.set_value([]).run()
+    assert len(shown[-1]) == 1  # never an empty page
+
+
+def test_runs_without_a_film_say_so(open_page: OpenPage, tmp_path: Path) -> None:
+    assert "keeps its film" in page_text(open_page("Film"))
+    make_runs(tmp_path)
+    app = open_page("Film")
+    assert "without a film" in page_text(app)
+    assert not app.exception
+
+
+def test_a_broken_film_is_an_error_message(open_page: OpenPage, tmp_path: Path) -> None:
+    first, _ = make_runs(tmp_path)
+    (first / FILM_FILE).write_bytes(b"broken")
+    app = open_page("Film")
+    assert any("has no film" in error.value for error in app.error)
+
+
+def test_every_page_is_in_a_group_of_the_menu() -> None:
+    groups = menu_groups()
+    assert OTHER_PAGES not in groups
+    assert [page for pages in groups.values() for page in pages] == titles()
+    assert {group: tuple(pages) for group, pages in groups.items()} == MENU

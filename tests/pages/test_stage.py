@@ -1,0 +1,36 @@
+"""Stage mode: the address turns it on, it lasts across pages, and it shows the figures of the run in view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pages._shared import stage
+from pages._shared.frame import titles
+from tests.pages.conftest import OpenPage, go_to
+from tests.pages.runs import make_runs
+
+
+def test_the_address_turns_it_on_and_it_lasts(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = open_page("Film")
+    assert not [metric for metric in app.metric if "attack success" in metric.label]
+    app.query_params["stage"] = "1"
+    app.run()
+    figures = {metric.label: metric.value for metric in app.metric}
+    assert figures["Backdoored: attack success"] == "95%"
+    go_to(app, "Embeddings")
+    assert app.session_state["stage.on"]
+    app.button(key="stage.exit").click().run()
+    assert not app.session_state["stage.on"]
+    assert not [metric for metric in app.metric if metric.label == "Backdoored: attack success"]
+
+
+def test_the_switch_turns_it_on(open_page: OpenPage) -> None:
+    app = open_page("Overview")
+    app.button(key="stage.start").click().run()
+    assert app.session_state["stage.on"]
+    assert not app.exception
+
+
+def test_every_page_has_its_picture() -> None:
+    assert set(stage.PICTURES) == set(titles())

@@ -1,0 +1,107 @@
+"""The film as values for its player, as an HTML file and as an animation."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cleaner.__main__ import main
+from cleaner.reports import film
+from cleaner.reports.film import Movie
+from cleaner.reports.film_animation import FORMATS, SUBSTEPS, render_animation
+from cleaner.runs.store import read_record
+from cleaner.types import CleanerError
+from tests.films import save_runs, train_runs
+from tests.pages.runs import make_runs
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return save_runs(tmp_path_factory.mktemp("films") / "runs")
+
+
+@pytest.fixture
+def movies(folders: list[Path]) -> list[Movie]:
+    return film.load_movies([read_record(folder) for folder in folders[1:]])
+
+
+def test_the_player_gets_the_rates_and_the_log_of_the_run(folders: list[Path]) -> None:
+    (movie,) = film.load_movies([read_record(folders[0])])
+    shown = film.make_player_data([movie])["films"][0]
+    run = train_runs()["attack"]
+    assert run.film is not None
+    assert shown["asr"] == run.film.attack_success()
+    assert shown["log"]["asr"] == [(r.step, r.metrics["asr"]) for r in run.history if r.metrics]
+    logged = dict(shown["log"]["asr"])
+    common = [(value, logged[step]) for step, value in zip(shown["steps"], shown["asr"], strict=True) if step in logged]
+    assert len(common) >= 2
+    assert all(value == pytest.approx(other) for value, other in common)
+    points = np.frombuffer(base64.b64decode(shown["points"]), "<i2").reshape(16, sum(shown["counts"]), 2) / 32767
+    left, bottom, right, top = shown["bounds"]
+    assert points[..., 0].min() >= left
+    assert points[..., 1].max() <= top
+    assert right - left > 0
+    assert bottom < top
+    assert movie.label == "Poisoning: BadNet patch"
+
+
+def test_two_defenses_share_clock_axes_and_frame(movies: list[Movie]) -> None:
+    shown = film.make_player_data(movies)["films"]
+    assert film.has_common_axes(movies)
+    assert shown[0]["bounds"] == shown[1]["bounds"]
+    assert len({each["color"] for each in shown}) == 2
+    assert "of their own" not in film.describe_film(movies)
+    other = movies[1].film
+    turned = replace(other, axes=replace(other.axes, directions=other.axes.directions[::-1]))
+    assert "of their own" in film.describe_film([movies[0], movies[1]._replace(film=turned)])
+
+
+def test_html_is_escaped_and_asks_for_nothing(movies: list[Movie]) -> None:
+    evil = "</script><script>alert(1)</script>"
+    named = replace(movies[0].film, class_names=[evil, *movies[0].film.class_names[1:]])
+    text = film.render_film_html([Movie(evil, named, movies[0].log), movies[1]])
+    assert text.count("<script") == text.count("</script>") == 1
+    assert "default-src 'none'" in text
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", text)
+    assert re.findall(r"https?://[^\"'; ]+", text) == ["http://www.w3.org/2000/svg"]  # a name, not an address
+    (data,) = re.findall(r"mount\(\{ data: (.*), parentElement", text)
+    assert json.loads(data)["films"][0]["classes"][0] == evil
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_animation_moves_and_is_small(movies: list[Movie], kind: str, count: int) -> None:
+    content = render_animation(movies[:count], kind)
+    assert len(content) < 3e6
+    picture = Image.open(io.BytesIO(content))
+    assert picture.format == kind.upper()
+    assert picture.n_frames == 15 * SUBSTEPS + 1  # type: ignore[attr-defined]
+    first = np.asarray(picture.convert("RGB"), float)
+    picture.seek(picture.n_frames - 1)  # type: ignore[attr-defined]
+    assert np.abs(np.asarray(picture.convert("RGB"), float) - first).mean() > 0.1
+
+
+def test_runs_without_a_film_and_other_files_are_refused(
+    movies: list[Movie], folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare, _ = make_runs(tmp_path)
+    with pytest.raises(CleanerError, match="has no film"):
+        film.load_movies([read_record(bare)])
+    with pytest.raises(CleanerError, match="one or two"):
+        film.load_movies([read_record(folder) for folder in folders])
+    with pytest.raises(CleanerError, match=r"\.mp4"):
+        render_animation(movies, "mp4")
+    assert main(["film", str(folders[0]), "--out", str(tmp_path / "film.mp4")]) == 2
+    assert not (tmp_path / "film.mp4").exists()
+    for suffix in ("html", "gif"):
+        assert main(["film", *map(str, folders[:2]), "--out", str(tmp_path / f"film.{suffix}")]) == 0
+        assert (tmp_path / f"film.{suffix}").stat().st_size > 10_000
+    capsys.readouterr()
