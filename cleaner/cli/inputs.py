@@ -80,7 +80,7 @@ def print_clean_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
     """Print a model's clean accuracy on some test images of the data, on stderr."""
     name, options = data
     test = load_data(name, split="test", size=PRECHECK_SIZE, **options)
-    metrics = evaluate(load_clip(model), test, ks=(1,), counterfactual=False)
+    metrics = evaluate(load_clip(model), test, ks=(1,), counterfactual=False, on_step=Progress())
     low, high = metrics.interval("ca")
     print(
         f"{model}: clean accuracy {metrics.ca[1]:.3f} [{low:.3f}, {high:.3f}] before training, on "

@@ -20,6 +20,7 @@ from cleaner.cli.inputs import (
     resolve_trigger,
 )
 from cleaner.cli.output import Progress, describe_protocol, format_row, format_table, metric_legend, print_json
+from cleaner.evaluation.encode import MAX_CPU_CLASSES
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.models.clip import save_clip
 from cleaner.runs.folders import is_run_folder
@@ -41,6 +42,13 @@ class Evaluate:
         tyro.conf.arg(help="Images that count for ASR: those of other classes, or all."),
     ] = "non_target"
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; 0: all.")] = 0
+    templates: Annotated[
+        Literal[1, 7, 80] | None,
+        tyro.conf.arg(
+            help="Prompts per class, of CLIP's own. Default: the model's or the data's; of 80 only 7 for more than "
+            f"{MAX_CPU_CLASSES} classes on a CPU."
+        ),
+    ] = None
     json: Annotated[bool, tyro.conf.arg(help="Print the metrics as JSON.")] = False
 
     def run(self) -> None:
@@ -56,6 +64,7 @@ class Evaluate:
             ks=supported_ks(test),
             protocol=self.protocol,
             clean_clip=run.clean_clip if run else None,
+            templates=self.templates,
             on_step=Progress(),
         )
         if self.json:

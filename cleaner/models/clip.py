@@ -22,11 +22,13 @@ from cleaner.models.framing import ImageTransform
 from cleaner.models.resolve import resolve_model_name
 from cleaner.models.token_blocks import PackedTexts, sort_into_blocks, token_lengths
 from cleaner.models.tokenizer import load_tokenizer
-from cleaner.models.weights import state_sha256
+from cleaner.models.weights import model_sha256
 from cleaner.types import CleanerError
 
 __all__ = ["BUILT_IN", "Architecture", "Clip", "load_clip", "new_clip", "pick_device", "save_clip"]
 
+FULL_SIZE_PARAMETERS = 20_000_000
+"""From here on, encoding an image or a prompt takes far longer than to read its feature from disk."""
 PRECISION_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -60,6 +62,11 @@ class Clip:
     def framing(self) -> ImageTransform:
         """How an image becomes the square that the model sees; then come triggers, then normalization."""
         return self.architecture.framing(self.image_size) if self.architecture else ImageTransform(self.image_size)
+
+    @property
+    def is_full_size(self) -> bool:
+        """Whether the model is as large as those that are published: ViT-B-32 has 151 million parameters."""
+        return sum(p.numel() for p in self.model.parameters()) >= FULL_SIZE_PARAMETERS
 
     @property
     def has_sigmoid_loss(self) -> bool:
@@ -211,7 +218,7 @@ class Clip:
 
     def sha256(self) -> str:
         """Return the SHA-256 (hex) over names and float32 values of all weights."""
-        return state_sha256(self.model.state_dict())
+        return model_sha256(self.model)
 
 
 def _to_unit(features: Tensor) -> Tensor:
