@@ -49,6 +49,7 @@ from pages._shared.cache.samples import (
     text_key,
     trigger_box,
     trigger_mask,
+    warm_classifier,
     warm_images,
 )
 from pages._shared.cache.subtexts import (
