@@ -202,12 +202,22 @@ def main(options: Options) -> None:
         pages = measure_pages(model, table, Path(place) / "pages-cache") if options.pages else []
     result = results.add_provenance(protocol.format_command_line(), model=options.model, steps=rows, pages=pages)
     results.write_result(options.out, result)
-    print(format_table([[f"{v:.1f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows], []))
-    print(
-        format_table(
-            [[row["page"], f"{row['seconds']:.1f}", f"{row['server_mb']:.0f}"] for row in pages],
-            ["page", "s", "server, MB"],
-        )
+    print_tables(rows, pages)
+
+
+def print_tables(rows: list[dict[str, Any]], pages: list[dict[str, Any]]) -> None:
+    """Print what was measured."""
+    steps = [(r["step"], r["cache"], f"{r['seconds']:.1f}", f"{r['peak_mb']:.0f}", describe(r)) for r in rows]
+    print(format_table(steps, ["step", "cache", "s", "peak MB", ""]))
+    opened = [(row["page"], f"{row['seconds']:.1f}", f"{row['server_mb']:.0f}") for row in pages]
+    print(format_table(opened, ["page", "s", "server MB"]))
+
+
+def describe(row: dict[str, Any]) -> str:
+    """Return the other values of a step in one line."""
+    rest = {key: value for key, value in row.items() if key not in ("step", "cache", "seconds", "peak_mb")}
+    return ", ".join(
+        f"{key} {value:.2f}" if isinstance(value, float) else f"{key} {value}" for key, value in rest.items()
     )
 
 

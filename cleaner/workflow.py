@@ -17,7 +17,7 @@ from cleaner import presets
 from cleaner.attacks.base import Trigger
 from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.data.base import CaptionData
-from cleaner.data.poison import PoisonedData
+from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
@@ -162,6 +162,7 @@ def defend(
         metrics = replace(metrics, asr_clean_model=floor)
     settings = {
         "stage": "defended",
+        "overlap": count_shared_images(run.manifest, data) if run is not None else None,
         "defense": defense.state_dict(),
         "variant": changed_parameters(defense),
         "trigger": trigger.state_dict() if trigger else None,

@@ -158,6 +158,8 @@ def test_poisoning_raises_asr_and_keeps_the_input_model(toy_data: TensorData) ->
 def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) -> None:
     before = backdoored.clip.sha256()
     run = defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, replace(CONFIG, epochs=1))
+    poisoned = len(backdoored.manifest["poison_indices"])
+    assert run.config["overlap"] == {"pairs": len(toy_data), "poisoned": poisoned, "shared": poisoned}
     assert backdoored.clip.sha256() == before
     assert run.metrics.asr is not None
     assert run.metrics.asr_clean_model == backdoored.metrics.asr_clean_model
