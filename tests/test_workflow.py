@@ -264,6 +264,8 @@ def test_default_poison_rate_is_that_of_the_model(
     tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "POISON", replace(CONFIG, epochs=1))
+    assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == presets.PRETRAINED_LR
+    monkeypatch.setattr(presets, "is_pretrained", lambda model: False)
     assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == CONFIG.lr
     monkeypatch.setattr(presets, "POISON_LR", {tiny_clip.name: 2e-3})
     assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == 2e-3
@@ -278,7 +280,7 @@ def test_default_defense_rate_is_that_of_the_method(
     ta_cleaner = DEFENSES["ta_cleaner"]
     variants = {"plain": ta_cleaner(), "all": ta_cleaner(share=1.0), "one": ta_cleaner(negatives=1)}
     runs = compare(backdoored, {**variants, "finetune": DEFENSES["finetune"]()}, toy_data)
-    assert [run.config["finetune"]["lr"] for run in runs.values()] == [2e-3, 3e-3, 2e-3, 5e-5]
+    assert [run.config["finetune"]["lr"] for run in runs.values()] == [2e-3, 3e-3, 2e-3, presets.PRETRAINED_LR]
     assert runs["finetune"].config["precision"] == "fp32"
 
 

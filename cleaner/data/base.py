@@ -97,6 +97,10 @@ class CaptionData(ABC):
         """Return the "validation" or "test" split of the same data, or None if there is none."""
         return None
 
+    def count_training_pairs(self) -> int | None:
+        """Return how many pairs its source has for training, all splits held out; None: as many as asked for."""
+        return None
+
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of captions, labels and 64 evenly spaced images; every manifest records it."""
         digest = hashlib.sha256("\n".join(self.captions).encode())

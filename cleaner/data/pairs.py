@@ -198,6 +198,9 @@ class FileData(CaptionData):
         other.transform, other.image_size, other._prefetched = transform, transform.size, {}
         return other
 
+    def count_training_pairs(self) -> int | None:
+        return len(select_rows(self.table.keys, self.table.splits, "train", self._seed))
+
     def load_split(self, split: str) -> CaptionData | None:
         data = FileData(
             self.table,

@@ -51,6 +51,8 @@ class Clip:
     precision: str = "fp32"
     source: str | None = None
     """The name given to `load_clip`, files as absolute paths; None for a model built in memory."""
+    has_assumed_activation: bool = False
+    """Whether QuickGELU was assumed for a file that does not say (`inspection.activation` tries both)."""
     lock: Any = field(default_factory=threading.Lock, repr=False)
     """Held while hooks are set or modes switched: one cached model may serve several threads."""
 
@@ -271,6 +273,7 @@ def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Cli
     loaded = checkpoints.load(name)
     clip = _clip_from_model(loaded.model, loaded.name, loaded.architecture, loaded.metadata, loaded.templates)
     clip.source = resolve_model_name(name)
+    clip.has_assumed_activation = loaded.has_assumed_activation
     return clip.to(device, precision) if (device, precision) != ("cpu", "fp32") else clip
 
 

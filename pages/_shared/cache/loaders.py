@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cleaner.types import OnStep
 
 
+CLASS_SAMPLE = 100
+"""Test pairs that are read to know the classes and the size of data."""
 _file_times: dict[str, float] = {}
 
 
@@ -48,6 +50,15 @@ def load_data(key: DataKey, on_step: OnStep | None = None) -> CaptionData:
     """
     _clear_if_changed(key.name, read_mtime(parse_data(key.name)[0]))
     return _load_data(key, on_step)
+
+
+def count_training_pairs(name: str) -> int | None:
+    """Return the training pairs in the user's own files; None if the data are generated or cannot be read."""
+    try:
+        data = load_data(DataKey(name, "test", CLASS_SAMPLE))
+    except CleanerError:
+        return None
+    return data.count_training_pairs()
 
 
 def resolve_data_name(name: str) -> tuple[str, dict[str, Any]]:
