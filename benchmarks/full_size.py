@@ -160,7 +160,7 @@ def measure_pages(model: str, table: Path, cache: Path) -> list[dict[str, Any]]:
         for visit in ("first", "second"):
             for name in PAGES:
                 start = time.perf_counter()
-                page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
+                page.get_by_test_id("stSidebar").get_by_role("link", name=name).first.click()
                 page.get_by_role("heading", name=name, exact=True).wait_for()
                 wait_idle(page)
                 rows.append(describe_server(f"{name}, {visit} visit", time.perf_counter() - start, server.pid))
@@ -168,17 +168,24 @@ def measure_pages(model: str, table: Path, cache: Path) -> list[dict[str, Any]]:
 
 
 def open_model(page: Any, model: str, table: Path) -> None:
-    """Bring a model of one's own on the Defend page, and open it."""
-    page.get_by_text("Bring a model of my own").first.click()
+    """Open a model of one's own on the Defend page, and put it in view."""
+    page.get_by_text("External model", exact=True).click()
     wait_idle(page)
     for key, value in (("defend-external-model", model), ("defend-external-data", str(table))):
-        box = page.locator(f".st-key-{key} input").first
-        box.click()
-        box.fill(value)
-        box.press("Enter")
-        wait_idle(page)
+        choose(page, key, value)
     page.get_by_role("button", name="Open model").click()
-    page.get_by_text("Clean accuracy").first.wait_for()
+    page.get_by_text("Clean accuracy", exact=True).first.wait_for()
+    wait_idle(page)
+    choose(page, "current_run", Path(model).name)
+
+
+def choose(page: Any, key: str, value: str) -> None:
+    """Type into the select box with this key, and press Enter."""
+    box = page.locator(f".st-key-{key} input").first
+    box.click()
+    box.fill(value)
+    page.wait_for_timeout(500)
+    box.press("Enter")
     wait_idle(page)
 
 

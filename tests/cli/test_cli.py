@@ -55,7 +55,7 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     defense = ["--defense", "ta_cleaner", "share=0.5"]
     assert main(["defend", attack, *defense, "--pairs", "32", "--out", cleaned, *SMALL]) == 0
     shown = capsys.readouterr()
-    assert "learning rate 0.0001" in shown.err  # no rate was tuned for a model from a file
+    assert "learning rate 1e-05" in shown.err  # no rate was tuned for a model from a file
     assert "protocol non_target" in shown.out
     assert "left" in shown.err
     assert main(["evaluate", cleaned, "--test-pairs", "40", "--json"]) == 0
