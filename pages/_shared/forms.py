@@ -252,6 +252,9 @@ def choose_pair_count(
         counts = [*(count for count in counts if count < available), available]
         default = min(default, available if used else max(available // 2, 1))
         counts, key = sorted({*counts, default}), f"{key}.{data}.{used}"
+    if len(counts) == 1:  # a slider needs two
+        st.caption(f"{label}: {counts[0]:,}, all that are left.")
+        return counts[0]
     chosen = st.select_slider(label, counts, default, format_func="{:,}".format, key=key, help=help, **KEEP)
     if available is not None:
         st.caption(f"{available:,} pairs are left for this.")

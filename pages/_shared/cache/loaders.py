@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
-from pages._shared.cache.models import load_if_available, load_model_file
+from pages._shared.cache.model_cache import load_if_available, load_model_file
 from pages._shared.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:

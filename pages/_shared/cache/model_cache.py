@@ -55,7 +55,7 @@ class ModelCache:
 
 
 @st.cache_resource(show_spinner=False)
-def model_cache() -> ModelCache:
+def shared_models() -> ModelCache:
     """Return the models of this server."""
     return ModelCache()
 
@@ -65,7 +65,7 @@ def load_model_file(name: str, mtime: float) -> Clip:
     import_library()
     from cleaner.models.clip import load_clip
 
-    return model_cache().get((name, mtime), load_clip)
+    return shared_models().get((name, mtime), load_clip)
 
 
 def load_if_available(name: str | None, load: Callable[[str], Clip]) -> Clip | None:
