@@ -32,7 +32,6 @@ from benchmarks.browser import open_page, start_server, wait_idle
 from cleaner.cli.output import format_table
 from cleaner.files import child_environment
 from cleaner.models.architectures import IMAGENET_CLASS_NAMES, get_open_clip_architecture
-from cleaner.models.clip import _build_clip, save_clip
 from cleaner.reports import results
 
 RESULT_PATH = results.RESULTS_DIR / "full_size.json"
@@ -62,9 +61,8 @@ class Options:
 def make_files(folder: Path, options: Options) -> tuple[Path, Path]:
     """Write model and photos; return the paths of the checkpoint and of the table of photos."""
     torch.manual_seed(0)
-    checkpoint = save_clip(
-        _build_clip(get_open_clip_architecture(options.model), options.model), folder / "untrained.pt"
-    )
+    checkpoint = folder / "untrained.pt"  # weights alone, as others publish them: evaluated with CLIP's prompts
+    torch.save(get_open_clip_architecture(options.model).build().state_dict(), checkpoint)
     names, rng = list(dict.fromkeys(IMAGENET_CLASS_NAMES)), np.random.default_rng(0)
     table = folder / "photos.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
