@@ -131,7 +131,7 @@ def measure_method(
     clip: Clip, data: CaptionData, defense: Defense, config: FinetuneConfig, peak_tflops: float
 ) -> dict[str, Any]:
     """Return the rates of one method: of the training loop, and of its bare step."""
-    few = data.subset(range((WARM_STEPS + 1) * config.batch_size))
+    few = data.subset(range(min(WARM_STEPS * config.batch_size, len(data))))
     finetune(clip, few, defense, replace(config, steps=WARM_STEPS))
     reset_memory(config.device)
     trained = finetune(clip, data, defense, config)

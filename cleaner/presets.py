@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cleaner.config import FinetuneConfig, changed_parameters
-from cleaner.files import assets, shipped_results
+from cleaner.files import assets, shipped_assets, shipped_results
 from cleaner.labels import defense_name
 from cleaner.published import Method, Preset, Training
 
@@ -83,7 +83,7 @@ def poison_lr(model: str) -> float:
 
 def is_pretrained(model: str) -> bool:
     """Return whether a model was trained elsewhere: it is none of the built-in ones."""
-    return not (assets() / model / "model.safetensors").exists()
+    return not any((folder / model / "model.safetensors").exists() for folder in (assets(), shipped_assets()))
 
 
 def read_attack_defense_rows() -> list[dict[str, Any]]:

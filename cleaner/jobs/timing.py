@@ -21,10 +21,11 @@ from cleaner.evaluation.workload import EvaluationCount, time_encoding
 from cleaner.jobs import clock, locks
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch, pick_device
+from cleaner.models.weights import count_bytes
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import TEST_SIZE, Request, load_request
 from cleaner.runs.run import load_run
-from cleaner.training.loop import finetune
+from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import Cancelled, CleanerError, StepReport
 from cleaner.workflow import supported_ks
 
@@ -96,7 +97,7 @@ class _Measurement:
         before = clock.current_memory()
         step, _ = self._time_steps(clip, trigger, data, steps=(1, SAMPLED_STEPS), batch_size=micro)
         # Weights, gradients and moments do not grow with the batch; activations do, and chunks bound them.
-        fixed = 4 * clip.nbytes
+        fixed = 4 * count_bytes(clip.model)
         held = min(batch, request.finetune.chunk_size or batch)
         activations = max(clock.peak_memory() - before - fixed, 0.0) * held / micro
         count = EvaluationCount.of(clip, test, trigger, models=1 if clean is None else 2)
@@ -174,13 +175,16 @@ class _Measurement:
             self.check()
             times.append(time.perf_counter())
 
+        trained: FinetuneResult | None = None
         for count in steps:
-            times, start = [], time.perf_counter()
+            trained, times = None, []  # two trained models at a time would count as memory of a run
+            start = time.perf_counter()
             batch = batch_size or request.finetune.batch_size
             config = replace(request.finetune, steps=count, eval_every=0, batch_size=batch)
             trained = finetune(clip, data, defense, config, on_step=on_step)
         # The first step of a full-size model includes copies of 600 MB and is not counted.
         first, counted = (times[0], steps[1] - 1) if batch_size else (start, steps[1])
+        assert trained is not None
         return (times[-1] - first) / counted, trained.clip
 
     def _time_look(self, clip: Clip, trigger: Trigger | None, target: str | None, data: CaptionData) -> float:

@@ -66,11 +66,6 @@ class Clip:
         return self.architecture.framing(self.image_size) if self.architecture else ImageTransform(self.image_size)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of its weights in memory."""
-        return sum(tensor.nbytes for tensor in self.model.state_dict().values())
-
-    @property
     def is_full_size(self) -> bool:
         """Whether the model is as large as those that are published: ViT-B-32 has 151 million parameters."""
         return sum(p.numel() for p in self.model.parameters()) >= FULL_SIZE_PARAMETERS

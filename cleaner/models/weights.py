@@ -73,6 +73,11 @@ def model_sha256(model: nn.Module) -> str:
     return known[1]
 
 
+def count_bytes(model: nn.Module) -> int:
+    """Return the bytes of a model's weights in memory."""
+    return sum(tensor.nbytes for tensor in model.state_dict().values())
+
+
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the weights of a file, in float32, and its text metadata. Runs no code in the file."""
     try:

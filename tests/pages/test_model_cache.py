@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from cleaner.models.clip import Clip
+from cleaner.models.weights import count_bytes
 from pages._shared.cache import model_cache
 from pages._shared.cache.model_cache import ModelCache
 from tests.conftest import make_clip
 
-SIZE = make_clip().nbytes
+SIZE = count_bytes(make_clip().model)
 
 
 class Loader:

@@ -41,8 +41,9 @@ class ModelCache:
 
     def _shrink(self) -> None:
         from cleaner.models.devices import release_freed_memory
+        from cleaner.models.weights import count_bytes
 
-        sizes = {key: clip.nbytes for key, clip in self._models.items()}
+        sizes = {key: count_bytes(clip.model) for key, clip in self._models.items()}
         while len(sizes) > 1 and sum(sizes.values()) > MAX_MODEL_BYTES:
             key, _ = self._models.popitem(last=False)
             del sizes[key]
