@@ -166,7 +166,7 @@ def presets_for_model(presets: list[Preset], model: str) -> list[Preset]:
     source = "a starting point: the method's own parameters and CleanCLIP's learning rate; not run by us"
     training = Training(source=source, pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=PRETRAINED_LR))
     own = Preset(method=presets[0].method, variant=PRETRAINED_VARIANT, source=source, training=training)
-    return [own, *(preset for preset in presets if preset.training is None or preset.training.data != "scenes")]
+    return [own, *(preset for preset in presets if preset.training is None or not preset.training.data)]
 
 
 def explain_unpublished(method: str) -> str:
