@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cleaner.config import FinetuneConfig, changed_parameters
-from cleaner.files import shipped_results
+from cleaner.files import assets, shipped_assets, shipped_results
 from cleaner.labels import defense_name
 from cleaner.published import Method, Preset, Training
 
@@ -46,6 +46,9 @@ STRONGER_ATTACKS: dict[tuple[str, str], tuple[dict[str, Any], int, int]] = {
 # pairs cost more accuracy than the same steps on 6,000.
 CLEAN_PAIRS = 6000
 DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
+# A CLIP that was pretrained elsewhere loses what it knows at the rates of the small models trained here. CleanCLIP
+# finetunes such models at this rate (arXiv:2303.03323); nothing was tried here.
+PRETRAINED_LR = 1e-5
 REBOUND_STEPS = 100
 """Default steps of a rebound test."""
 
@@ -69,12 +72,18 @@ def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> floa
 def defense_lr(model: str, defense: Any) -> float:
     """Return the learning rate of the full setting for a `Defense`; without trials, that of its default parameters."""
     name = defense_name({"defense": defense.state_dict(), "variant": changed_parameters(defense)})
-    return recommended_lr(model, name, recommended_lr(model, name.partition(" ")[0]))
+    default = PRETRAINED_LR if is_pretrained(model) else DEFEND.lr
+    return recommended_lr(model, name, recommended_lr(model, name.partition(" ")[0], default))
 
 
 def poison_lr(model: str) -> float:
     """Return the learning rate for poisoning a model; without trials, that of `POISON`."""
-    return POISON_LR.get(model, POISON.lr)
+    return POISON_LR.get(model, PRETRAINED_LR if is_pretrained(model) else POISON.lr)
+
+
+def is_pretrained(model: str) -> bool:
+    """Return whether a model was trained elsewhere: it is none of the built-in ones."""
+    return not any((folder / model / "model.safetensors").exists() for folder in (assets(), shipped_assets()))
 
 
 def read_attack_defense_rows() -> list[dict[str, Any]]:
@@ -87,6 +96,8 @@ SCENES_VARIANT = "scenes"
 """Variant that every attack and defense has: this project's own settings."""
 QUICK_VARIANT = "quick"
 """Variant of every defense: the quick setting, which pages start with."""
+PRETRAINED_VARIANT = "pretrained"
+"""Variant that replaces those for Scenes where the model was trained elsewhere."""
 TRIALS_SOURCE = "this project's setting for Scenes, chosen before any defense (benchmarks/results)"
 
 OWN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"ta_cleaner": {"all-pairs": {"share": 1.0}}}
@@ -146,6 +157,16 @@ def quick_defense_preset(defense: str, model: str = QUICK_MODEL) -> Preset:
     training = Training(source=source, pairs=QUICK_CLEAN_PAIRS, finetune=finetune, data="scenes")
     parameters = choice.get("parameters", {})
     return Preset(method=defense, variant=QUICK_VARIANT, source=source, parameters=parameters, training=training)
+
+
+def presets_for_model(presets: list[Preset], model: str) -> list[Preset]:
+    """Return the presets of one method that suit a model: none for Scenes if it was trained elsewhere."""
+    if not is_pretrained(model):
+        return presets
+    source = "a starting point: the method's own parameters and CleanCLIP's learning rate; not run by us"
+    training = Training(source=source, pairs=CLEAN_PAIRS, finetune=replace(DEFEND, lr=PRETRAINED_LR))
+    own = Preset(method=presets[0].method, variant=PRETRAINED_VARIANT, source=source, training=training)
+    return [own, *(preset for preset in presets if preset.training is None or not preset.training.data)]
 
 
 def explain_unpublished(method: str) -> str:

@@ -41,7 +41,7 @@ class StepReport:
     """The progress of a long job; the only way in which progress leaves the library."""
 
     stage: str
-    """The work in progress: "optimise", "poison", "defend", "evaluate", "scan", "map", "pretrain", "distil", ..."""
+    """The work in progress: "optimise", "poison", "defend", "evaluate", "prompts", "map", "pretrain", "distil", ..."""
     step: int
     """Steps done so far, 1..total."""
     total: int

@@ -17,7 +17,7 @@ from cleaner import presets
 from cleaner.attacks.base import Trigger
 from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.data.base import CaptionData
-from cleaner.data.poison import PoisonedData
+from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
@@ -66,8 +66,7 @@ def poison(
     _validate_captions(clip, poisoned)
     test = _choose_test_data(test, data, target_class)
     attack = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
-    resume_key = {**attack, "trigger": trigger.state_dict()}
-    reports: list[StepReport] = []
+    resume_key, reports = {**attack, "trigger": trigger.state_dict()}, list[StepReport]()
     trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, reports, on_step)
     poisoned.trigger = trigger
     recorder = _make_recorder(clip, validation or test, trigger, target_class) if film else None
@@ -93,12 +92,10 @@ def poison(
         **_describe_run(clip, data, config, trained),
     }
     # The metadata travels with the weights, so that a backdoored model is recognizable anywhere.
-    described = {"stage": "backdoored", "target": target_class, "trigger": json.dumps(settings["trigger"])}
-    trained.clip.metadata |= described
-    manifest = poisoned.manifest()
-    history = reports + trained.history
-    kept = _finish_film(recorder, trained)
-    return Run(trained.clip, history, metrics, settings, trigger, target_class, manifest, clip, kept)
+    trigger_state = json.dumps(settings["trigger"])
+    trained.clip.metadata |= {"stage": "backdoored", "target": target_class, "trigger": trigger_state}
+    history, kept = reports + trained.history, _finish_film(recorder, trained)
+    return Run(trained.clip, history, metrics, settings, trigger, target_class, poisoned.manifest(), clip, kept)
 
 
 def _prepare_trigger(
@@ -174,6 +171,7 @@ def defend(
         metrics = replace(metrics, asr_clean_model=floor)
     settings = {
         "stage": "defended",
+        "overlap": count_shared_images(run.manifest, data) if run is not None else None,
         "defense": defense.state_dict(),
         "variant": changed_parameters(defense),
         "trigger": trigger.state_dict() if trigger else None,

@@ -19,6 +19,9 @@ from cleaner.presets import (
     QUICK_POISON_RATE,
     STRONGER_ATTACKS,
     attack_presets,
+    is_pretrained,
+    poison_lr,
+    presets_for_model,
 )
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
@@ -48,8 +51,10 @@ def choose_trigger() -> Any:
         help="What the attacker adds to an image or caption.",
         **KEEP,
     )
-    preset, key = forms.choose_preset(attack_presets(name), f"poison.{name}", "poison")
-    show_required_settings(str(st.session_state.get(MODEL, QUICK_MODEL)), name)
+    model = str(st.session_state.get(MODEL, QUICK_MODEL))
+    presets = presets_for_model(attack_presets(name), model)
+    preset, key = forms.choose_preset(presets, f"poison.{name}", "poison")
+    show_required_settings(model, name)
     trigger = None
     try:
         trigger = forms.draw_form(kinds[name], key, defaults=preset.parameters)
@@ -87,13 +92,12 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         help="A built-in model, the path of a checkpoint (.safetensors, .pt), or ARCHITECTURE/TAG of open_clip to "
         "download.",
     )
-    pairs = st.select_slider(
+    pairs = forms.choose_pair_count(
         "Training pairs",
         PAIR_COUNTS,
         QUICK_POISON_PAIRS,
-        format_func="{:,}".format,
         key="poison.pairs",
-        **KEEP,
+        data=data,
         help="Image-caption pairs for finetuning; training time grows with them.",
     )
     tests = st.select_slider(
@@ -105,7 +109,7 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         **KEEP,
         help="Held out from training; on Scenes only those with one object count, about half.",
     )
-    return DataKey(data, "train", int(pairs)), str(model), int(tests)
+    return DataKey(data, "train", pairs), str(model), int(tests)
 
 
 def load_class_names(data: str) -> list[str]:
@@ -121,6 +125,8 @@ def training_key(model: str) -> str:
 
     Models with their own learning rate have their own widgets: a default applies only until a widget is drawn.
     """
+    if is_pretrained(model):
+        return "poison.train.pretrained"
     return f"poison.train.{model}" if model in POISON_LR else "poison.train"
 
 
@@ -158,7 +164,7 @@ def choose_poisoning(data: str, classes: list[str]) -> tuple[str, float, bool]:
 def choose_training(model: str) -> FinetuneConfig | None:
     """Draw the training settings; return None if this machine does not support device and precision."""
     st.markdown("**Training**")
-    defaults = vars(replace(QUICK_POISON, lr=POISON_LR.get(model, QUICK_POISON.lr)))
+    defaults = vars(replace(QUICK_POISON, lr=poison_lr(model)))
     settings = forms.draw_widgets(FinetuneConfig, training_key(model), ("lr", "epochs"), defaults)
     device, precision, is_usable = forms.choose_device_and_precision("poison")
     with st.expander("More settings"):
@@ -207,11 +213,12 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
         first = f", before them {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
         epochs = f"{attack.config.epochs} epoch{'s' if attack.config.epochs > 1 else ''}"
         plan = f"{steps:,} training steps, {pairs:,} pairs, {epochs}{first}"
+        tested = durations.describe_test(DataKey(attack.data, "test", attack.test_size), attack.target_class)
         if cluster is None:
             request = requests.build_poison_request(attack)
-            durations.show([request], lambda duration: st.caption(f"{plan}: {duration}."), pairs)
+            durations.show([request], lambda duration: st.caption(f"{plan}: {duration}. {tested}"), pairs)
         else:
-            st.caption(f"{plan}.")
+            st.caption(f"{plan}. {tested}")
     is_busy = cluster is None and bool(jobs.active_pages())
     live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
 

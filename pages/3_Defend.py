@@ -12,10 +12,18 @@ import streamlit as st
 from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
-from cleaner.presets import QUICK_CLEAN_PAIRS, QUICK_DEFEND, Preset, defense_presets
+from cleaner.presets import (
+    PRETRAINED_VARIANT,
+    QUICK_CLEAN_PAIRS,
+    QUICK_DEFEND,
+    Preset,
+    defense_presets,
+    presets_for_model,
+)
 from cleaner.published import Method
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import Request
+from cleaner.runs.request import TEST_SIZE, Request
+from cleaner.types import CleanerError
 from pages._shared import (
     cache,
     defense_results,
@@ -30,6 +38,7 @@ from pages._shared import (
 )
 from pages._shared.frame import link, page
 from pages._shared.requests import Suspect
+from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
@@ -39,8 +48,11 @@ DefensePlan = list[tuple[Any, FinetuneConfig]]
 """(defense, settings) of each run."""
 
 
-def choose_defenses(model: str) -> tuple[DefensePlan, int] | None:
-    """Draw all settings; return the plan and the number of clean pairs, or None while one cannot be used."""
+def choose_defenses(model: str, data: str, used: int = 0) -> tuple[DefensePlan, int] | None:
+    """Draw all settings; return the plan and the number of clean pairs, or None while one cannot be used.
+
+    used: pairs of `data` that the attacker trained on.
+    """
     kinds = cache.defenses()
     default = [name for name in ("ta_cleaner", "cleanclip", "cleanclip_short") if name in kinds] or list(kinds)[:1]
     names = st.multiselect(
@@ -62,11 +74,13 @@ def choose_defenses(model: str) -> tuple[DefensePlan, int] | None:
     for name in names:
         with st.container(border=True):
             st.markdown(f"**{escape_markdown(to_label(name))}**")
-            preset, key = forms.choose_preset(defense_presets(name, model), f"defend.{name}", "defend RUN")
+            preset, key = forms.choose_preset(
+                presets_for_model(defense_presets(name, model), model), f"defend.{name}", "defend RUN"
+            )
             rates = _choose_learning_rates(f"{key}.lr", preset, is_sweep)
             choices.append((name, rates, _choose_parameters(kinds[name], key, preset)))
     with st.container(border=True):
-        pairs, seeds, config = _choose_shared_settings(is_sweep)
+        pairs, seeds, config = _choose_shared_settings(is_sweep, data, used)
     if config is None:
         return None
     return [
@@ -77,16 +91,16 @@ def choose_defenses(model: str) -> tuple[DefensePlan, int] | None:
     ], pairs
 
 
-def _choose_shared_settings(is_sweep: bool) -> tuple[int, int, FinetuneConfig | None]:
+def _choose_shared_settings(is_sweep: bool, data: str, used: int) -> tuple[int, int, FinetuneConfig | None]:
     """Draw the settings of all defenses; return clean pairs, seeds and the config, None if it cannot be used."""
     st.markdown("**All defenses**")
-    pairs = st.select_slider(
+    pairs = forms.choose_pair_count(
         "Clean pairs",
         CLEAN_PAIR_COUNTS,
         QUICK_CLEAN_PAIRS,
-        format_func="{:,}".format,
         key="defend.pairs",
-        **KEEP,
+        data=data,
+        used=used,
         help="Image-caption pairs from a split without poisoned pairs.",
     )
     settings = forms.draw_widgets(FinetuneConfig, "defend.train", ("epochs",), vars(QUICK_DEFEND))
@@ -96,7 +110,7 @@ def _choose_shared_settings(is_sweep: bool) -> tuple[int, int, FinetuneConfig | 
         names = ("batch_size", "augmentation", "warmup_steps", "weight_decay", "redraw", "freeze_bn", "seed")
         settings |= forms.draw_widgets(FinetuneConfig, "defend.train", names, vars(QUICK_DEFEND))
     config = FinetuneConfig(device=device, precision=precision, **settings) if is_usable else None
-    return int(pairs), seeds, config
+    return pairs, seeds, config
 
 
 def _choose_learning_rates(key: str, preset: Preset, is_sweep: bool) -> list[float]:
@@ -104,7 +118,7 @@ def _choose_learning_rates(key: str, preset: Preset, is_sweep: bool) -> list[flo
     training = preset.training
     default = QUICK_DEFEND.lr if training is None else training.finetune.lr
     help = "Too small removes nothing, too large destroys accuracy."
-    if training is not None:
+    if training is not None and preset.variant != PRETRAINED_VARIANT:
         config = training.finetune
         help += f" {config.lr:g} is meant for {training.pairs:,} pairs, {config.epochs} epochs."
     if is_sweep:
@@ -130,18 +144,29 @@ def _choose_parameters(kind: type[Method], key: str, preset: Preset) -> dict[str
 def show_preflight(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:
     """Draw the planned runs and their expected duration, one row per defense."""
     run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
+    tested = _describe_test(suspect)
     runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
     if cluster is not None:
         _draw_plan(plan, run_requests, pairs)
-        st.caption(f"{runs}, in parallel on the cluster.")
+        st.caption(f"{runs}, in parallel on the cluster. {tested}")
         return
     where = f"one at a time on {escape_markdown(plan[0][1].device)}"
 
     def draw(duration: str) -> None:
         _draw_plan(plan, run_requests, pairs)
-        st.caption(f"{runs}, {duration}, {where}.")
+        st.caption(f"{runs}, {duration}, {where}. {tested}")
 
     durations.show(run_requests, draw)
+
+
+def _describe_test(suspect: Suspect) -> str:
+    """Return what the test images of a defense can resolve; "" if they cannot be read."""
+    try:
+        if isinstance(suspect, requests.ExternalModel):
+            return durations.describe_test(DataKey(suspect.data, "test", TEST_SIZE), None)
+        return durations.describe_test(requests.read_test_data(suspect), suspect.target_class)
+    except CleanerError:
+        return ""
 
 
 def _draw_plan(plan: DefensePlan, run_requests: list[Request], pairs: int) -> None:
@@ -191,7 +216,7 @@ def show_backdoored(run: RunRecord) -> None:
     defense_results.select_newly_done()
     left, right = st.columns([1, 2.5], gap="large")
     with left:
-        choice = choose_defenses(run.model)
+        choice = choose_defenses(run.model, requests.read_test_data(run).name, int(run.pairs))
     with right:
         show_start_section(run, choice)
         has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(run)
@@ -206,7 +231,7 @@ def show_external_model() -> None:
     left, right = st.columns([1, 2.5], gap="large")
     with left:
         external = external_model.choose()
-        choice = choose_defenses(external.model) if external else None
+        choice = choose_defenses(external.model, external.data) if external else None
     with right:
         if external is None:
             external_model.show_hint()

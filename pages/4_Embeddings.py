@@ -13,13 +13,14 @@ import streamlit as st
 
 from cleaner.jobs import map_worker
 from cleaner.plots import features
-from cleaner.types import CleanerError, StepReport
+from cleaner.types import CleanerError
 from pages._shared import cache, pickers, state
 from pages._shared.frame import page
 from pages._shared.live_charts import tick
 from pages._shared.map_view import COLORINGS, KIND_STYLES, MapView, PointId, group_points
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
+from pages._shared.progress import show_progress
 from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "**A backdoor moves triggered images to the target's text**; a defense has to move them back."
@@ -58,24 +59,16 @@ def load_map_view(stages: list[pickers.Stage], method: str) -> MapView:
     """Return the map of some models, computed if it is missing; PCA until UMAP is fitted."""
     run = state.current_run()
     data = pickers.find_test_data(run)
-    placeholder = st.empty()
-
-    def on_step(report: StepReport) -> None:
-        action = "Encoding" if report.stage == "map" else "Loading images"
-        text = f"{action} (first time only): about {report.eta:.0f} s left"
-        placeholder.progress(report.step / max(report.total, 1), text=text)
-
     has_run = stages[-1].model[0] == "run"
     folder = Path(stages[-1].model[1])
     parent = folder if run is None else run.folder
     embedding_map = cache.read_map(folder) if has_run else None
     if embedding_map is None:
-        with st.spinner("Encoding …"):
+        with show_progress("Encoding, first time only …") as on_step:
             if has_run:
                 embedding_map = cache.make_map(folder, parent, on_step)
             else:
                 embedding_map = cache.make_model_map(stages[0].model, stages[0].stage, data, on_step)
-    placeholder.empty()
     if method not in embedding_map.coordinates:
         if has_run:
             _fit_umap(folder, parent)

@@ -16,7 +16,7 @@ from pages._shared.frame import page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
-from pages._shared.progress import load_data_with_progress
+from pages._shared.progress import load_data_with_progress, show_progress
 from pages._shared.sample import Placement, Sample
 from pages._shared.state import KEEP, escape_markdown
 
@@ -222,8 +222,11 @@ with page("Try it", LEAD):
             show_image(sample, trigger_run, placement)
         uploads.show_upload_box()
         show_camera()
-    with right, st.spinner("Computing predictions …"):
+    with right:
         st.subheader(state.section_title("Predictions", run), anchor=False)
+        with show_progress("Computing predictions …") as on_step:
+            for stage in stages:
+                cache.warm_classifier(stage.model, sample.data, trigger_run if has_text_key else None, on_step)
         show_predictions(run, stages, sample, placement, has_text_key)
         show_link(run, stages, sample, placement, has_text_key)
     pickers.show_provenance(stages)

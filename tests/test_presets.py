@@ -14,7 +14,14 @@ from cleaner import presets
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
-from cleaner.presets import attack_presets, defense_presets
+from cleaner.presets import (
+    PRETRAINED_LR,
+    attack_presets,
+    defense_lr,
+    defense_presets,
+    poison_lr,
+    presets_for_model,
+)
 from cleaner.published import Preset, Training
 
 ARXIV = r"arXiv:\d{4}\.\d{5}"
@@ -199,3 +206,15 @@ def test_training_is_described_in_one_line() -> None:
         "RN50/openai, 1,200 pairs, 2.5% of them poisoned, lr 3e-05, 2 epochs, batch 8, 20 warm-up steps"
     )
     assert "poisoned" not in replace(training, poison_rate=None).describe()
+
+
+def test_models_trained_elsewhere_get_a_small_rate_and_nothing_for_scenes() -> None:
+    for presets_of_method in (attack_presets("badnet"), defense_presets("ta_cleaner")):
+        own, *others = presets_for_model(presets_of_method, "/models/epoch_10.pt")
+        assert own.training is not None
+        assert own.training.finetune.lr == PRETRAINED_LR
+        assert own.method == presets_of_method[0].method
+        assert all(preset.training is None or preset.training.data != "scenes" for preset in [own, *others])
+        assert presets_for_model(presets_of_method, "scenes-rn") == presets_of_method
+    assert poison_lr("ViT-B-32:epoch_10.pt") == defense_lr("epoch_10", DEFENSES["finetune"]()) == PRETRAINED_LR
+    assert poison_lr("scenes-rn") > PRETRAINED_LR

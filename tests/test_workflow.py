@@ -158,6 +158,8 @@ def test_poisoning_raises_asr_and_keeps_the_input_model(toy_data: TensorData) ->
 def test_defend_a_run_and_a_bare_model(backdoored: Run, toy_data: TensorData) -> None:
     before = backdoored.clip.sha256()
     run = defend(backdoored, DEFENSES["ta_cleaner"](), toy_data, replace(CONFIG, epochs=1))
+    poisoned = len(backdoored.manifest["poison_indices"])
+    assert run.config["overlap"] == {"pairs": len(toy_data), "poisoned": poisoned, "shared": poisoned}
     assert backdoored.clip.sha256() == before
     assert run.metrics.asr is not None
     assert run.metrics.asr_clean_model == backdoored.metrics.asr_clean_model
@@ -262,6 +264,8 @@ def test_default_poison_rate_is_that_of_the_model(
     tiny_clip: Clip, toy_data: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "POISON", replace(CONFIG, epochs=1))
+    assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == presets.PRETRAINED_LR
+    monkeypatch.setattr(presets, "is_pretrained", lambda model: False)
     assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == CONFIG.lr
     monkeypatch.setattr(presets, "POISON_LR", {tiny_clip.name: 2e-3})
     assert poison(tiny_clip, toy_data, TRIGGER).config["finetune"]["lr"] == 2e-3
@@ -276,7 +280,7 @@ def test_default_defense_rate_is_that_of_the_method(
     ta_cleaner = DEFENSES["ta_cleaner"]
     variants = {"plain": ta_cleaner(), "all": ta_cleaner(share=1.0), "one": ta_cleaner(negatives=1)}
     runs = compare(backdoored, {**variants, "finetune": DEFENSES["finetune"]()}, toy_data)
-    assert [run.config["finetune"]["lr"] for run in runs.values()] == [2e-3, 3e-3, 2e-3, 5e-5]
+    assert [run.config["finetune"]["lr"] for run in runs.values()] == [2e-3, 3e-3, 2e-3, presets.PRETRAINED_LR]
     assert runs["finetune"].config["precision"] == "fp32"
 
 

@@ -13,6 +13,7 @@ from cleaner.cli.output import Progress
 from cleaner.data.base import CaptionData, load_data, resolve_data_paths
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import read_json
+from cleaner.inspection.activation import try_activations
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.lookup import describe_model_file
 from cleaner.runs.folders import is_run_folder
@@ -80,7 +81,9 @@ def print_clean_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
     """Print a model's clean accuracy on some test images of the data, on stderr."""
     name, options = data
     test = load_data(name, split="test", size=PRECHECK_SIZE, **options)
-    metrics = evaluate(load_clip(model), test, ks=(1,), counterfactual=False)
+    clip = load_clip(model)
+    print_activation(clip, test)
+    metrics = evaluate(clip, test, ks=(1,), counterfactual=False, on_step=Progress())
     low, high = metrics.interval("ca")
     print(
         f"{model}: clean accuracy {metrics.ca[1]:.3f} [{low:.3f}, {high:.3f}] before training, on "
@@ -88,6 +91,13 @@ def print_clean_accuracy(model: str, data: tuple[str, dict[str, Any]]) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+def print_activation(clip: Clip, data: CaptionData) -> None:
+    """Print on stderr whether GELU or QuickGELU fits the images, if the model's file does not say."""
+    trial = try_activations(clip, data, Progress())
+    if trial is not None:
+        print(f"{clip.name}: {trial}", file=sys.stderr, flush=True)
 
 
 def print_skipped(data: CaptionData) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,11 +17,15 @@ from cleaner.cli.inputs import (
     load_model,
     load_run_or_model,
     load_split,
+    print_activation,
     resolve_data,
     resolve_trigger,
 )
 from cleaner.cli.output import Progress, describe_protocol, format_row, format_table, metric_legend, print_json
+from cleaner.evaluation.encode import MAX_CPU_CLASSES
 from cleaner.evaluation.evaluate import evaluate
+from cleaner.evaluation.workload import predict_evaluation
+from cleaner.jobs.clock import describe_resolution, format_range
 from cleaner.models.clip import save_clip
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.run import load_run
@@ -41,6 +46,13 @@ class Evaluate:
         tyro.conf.arg(help="Images that count for ASR: those of other classes, or all."),
     ] = "non_target"
     test_pairs: Annotated[int, tyro.conf.arg(help="Test pairs to evaluate on; 0: all.")] = 0
+    templates: Annotated[
+        Literal[1, 7, 80] | None,
+        tyro.conf.arg(
+            help="Prompts per class, of CLIP's own. Default: the model's or the data's; of 80 only 7 for more than "
+            f"{MAX_CPU_CLASSES} classes on a CPU."
+        ),
+    ] = None
     json: Annotated[bool, tyro.conf.arg(help="Print the metrics as JSON.")] = False
 
     def run(self) -> None:
@@ -48,6 +60,14 @@ class Evaluate:
         clip = run.clip if run else load_model(self.model)
         trigger = resolve_trigger(self.trigger) if self.trigger else (run.trigger if run else None)
         test = load_split(resolve_data(self.data, self.model), "test", self.test_pairs)
+        print_activation(clip, test)
+        if clip.is_full_size:
+            models = 2 if run and run.clean_clip and trigger else 1
+            seconds = predict_evaluation(clip, test, trigger, models=models, templates=self.templates)
+            counted = describe_resolution(int((test.labels >= 0).sum()))
+            print(
+                f"{format_range(0.8 * seconds, 1.2 * seconds)} for what is not stored yet; {counted}", file=sys.stderr
+            )
         metrics = evaluate(
             clip,
             test,
@@ -56,6 +76,7 @@ class Evaluate:
             ks=supported_ks(test),
             protocol=self.protocol,
             clean_clip=run.clean_clip if run else None,
+            templates=self.templates,
             on_step=Progress(),
         )
         if self.json:

@@ -120,7 +120,7 @@ class Poison:
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("attacks", presets.POISON.lr))] = None
+    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("attacks", presets.PRETRAINED_LR))] = None
     finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
         FinetuneWithoutLr, presets.POISON
     )
@@ -178,7 +178,7 @@ class Defend:
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False
     cluster_options: Annotated[ClusterOptions, tyro.conf.arg(name="")] = ClusterOptions()
     background: Annotated[bool, tyro.conf.arg(help=BACKGROUND_HELP)] = False
-    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("the defense", presets.DEFEND.lr))] = None
+    lr: Annotated[float | None, tyro.conf.arg(help=LR_HELP.format("the defense", presets.PRETRAINED_LR))] = None
     finetune: Annotated[FinetuneWithoutLr, tyro.conf.arg(name="")] = options_from_config(
         FinetuneWithoutLr, presets.DEFEND
     )

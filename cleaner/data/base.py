@@ -88,12 +88,21 @@ class CaptionData(ABC):
         pattern = re.compile(rf"(?<!\w){re.escape(class_name)}(?:e?s)?(?!\w)", re.IGNORECASE)
         return torch.tensor([bool(pattern.search(caption)) for caption in self.captions], dtype=torch.bool)
 
+    def hash_images(self, indices: Indices) -> list[str]:
+        """Return the hash (16 hex digits) of each image before any trigger: of its file, else of its pixels."""
+        pixels = (self.images(indices) * 255).round().to(torch.uint8)
+        return [hash_content(image.numpy().tobytes()) for image in pixels]
+
     def subset(self, indices: Indices) -> CaptionData:
         """Return a view of the pairs at `indices`; images are still read on demand."""
         return Subset(self, indices)
 
     def load_split(self, split: str) -> CaptionData | None:
         """Return the "validation" or "test" split of the same data, or None if there is none."""
+        return None
+
+    def count_training_pairs(self) -> int | None:
+        """Return how many pairs its source has for training, all splits held out; None: as many as asked for."""
         return None
 
     def fingerprint(self) -> str:
@@ -104,6 +113,11 @@ class CaptionData(ABC):
             spread = torch.linspace(0, len(self) - 1, min(64, len(self))).long()
             digest.update((self.images(spread) * 255).round().to(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def hash_content(content: bytes) -> str:
+    """Return the first 16 hex digits of the SHA-256, as `CaptionData.hash_images` records it."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def resize_square(images: Tensor, side: int) -> Tensor:
@@ -134,6 +148,9 @@ class Subset(CaptionData):
 
     def with_transform(self, transform: ImageTransform) -> CaptionData:
         return Subset(self.base.with_transform(transform), self.indices)
+
+    def hash_images(self, indices: Indices) -> list[str]:
+        return self.base.hash_images(self.indices[torch.as_tensor(indices, dtype=torch.long)])
 
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)[self.indices]
@@ -207,7 +224,9 @@ def resolve_source(name: str) -> tuple[Any, dict[str, str]]:
         for source in (DATASETS[kind] for kind in DATASETS):
             if hasattr(source, "recognizes") and source.recognizes(Path(name)):
                 return source, {"path": name}
-        raise CleanerError(f"{name} has no known format: give a table (.csv, .tsv), an image folder, a .tar or a .zip.")
+        raise CleanerError(
+            f"{name} has no known format: give a table (.csv, .tsv, .parquet), an image folder, a .tar or a .zip."
+        )
     if name not in DATASETS and any(mark in name for mark in ".:/\\"):
         raise CleanerError(
             f"there are no data {name!r}: check the path, or choose one of: {', '.join(list_builtin_data())}."
@@ -223,7 +242,8 @@ def list_builtin_data() -> list[str]:
 def resolve_data_paths(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return name and options with absolute paths, valid in any working folder."""
     source, name_options = resolve_source(name)
-    if "path" in name_options and "://" not in name_options["path"]:
+    is_path = "path" in name_options and not getattr(source, "is_remote", False)
+    if is_path and "://" not in name_options["path"]:
         kind = "" if name_options["path"] == name else f"{name.partition(':')[0]}:"
         name = f"{kind}{Path(name_options['path']).resolve()}"
     paths = {key: resolve_path(str(options[key])) for key in getattr(source, "path_options", ()) if key in options}

@@ -15,6 +15,8 @@ from cleaner.models.architectures import IMAGENET_CLASS_NAMES
 from cleaner.models.framing import IMAGE_SUFFIXES
 from cleaner.types import CleanerError
 
+TABLE_SUFFIXES = (".csv", ".tsv")
+
 
 @DATASETS.register("image_folder")
 class ImageFolderData(FileData):
@@ -36,7 +38,7 @@ class ImageFolderData(FileData):
 
     @staticmethod
     def recognizes(path: Path) -> bool:
-        return path.is_dir() and not any(path.glob("*.tar"))
+        return path.is_dir() and not any(any(path.glob(f"*{suffix}")) for suffix in (".tar", ".parquet", ".arrow"))
 
 
 def _tabulate(root: Path) -> PairTable:
@@ -54,6 +56,9 @@ def _tabulate(root: Path) -> PairTable:
             table.classes = [*(table.classes or []), *[folder.name] * len(files)]
             if table.splits is not None:
                 table.splits += [SPLIT_NAMES[name.lower()]] * len(files)
+    tables = [file for file in sorted(root.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES]
+    if tables and len(set(table.classes or ())) < 2:
+        raise CleanerError(f"{root} has no class folders, but a table: give that as the data, {tables[0]}.")
     assign_class_names(table)
     table.captions = [fill_template(name, key) for name, key in zip(table.classes or [], table.keys, strict=True)]
     return table

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from cleaner.access import validate_allowed
-from cleaner.data.base import CaptionData, Indices, validate_choice
+from cleaner.data.base import CaptionData, Indices, hash_content, validate_choice
 from cleaner.data.naming import assign_labels, sort_class_names
 from cleaner.data.splits import SPLITS, describe_splits, select_rows
 from cleaner.files import read_limited
@@ -175,6 +175,15 @@ class FileData(CaptionData):
             return torch.empty(0, 3, self.image_size, self.image_size)
         return torch.stack([future.result() for future in futures])
 
+    def hash_images(self, indices: Indices) -> list[str]:
+        rows = [self.rows[i] for i in torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist()]
+        return list(get_decode_pool().map(self._hash_file, rows))
+
+    def _hash_file(self, row: int) -> str:
+        """Return the hash of one file; of an image that comes decoded, of its pixels."""
+        content = self.table.read(self.table.keys[row])
+        return hash_content(content.convert("RGB").tobytes() if isinstance(content, Image.Image) else content)
+
     def _submit_decode(self, index: int) -> Future[Tensor]:
         return get_decode_pool().submit(self._decode, self.rows[index])
 
@@ -189,6 +198,9 @@ class FileData(CaptionData):
         other = copy.copy(self)
         other.transform, other.image_size, other._prefetched = transform, transform.size, {}
         return other
+
+    def count_training_pairs(self) -> int | None:
+        return len(select_rows(self.table.keys, self.table.splits, "train", self._seed))
 
     def load_split(self, split: str) -> CaptionData | None:
         data = FileData(

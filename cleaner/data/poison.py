@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 from cleaner.data.base import CaptionData, Indices
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, TriggerLike
+
+HASH_BATCH = 256
+"""Images that are read at once to be hashed."""
 
 
 def template_captions(data: CaptionData, target_class: str) -> list[str]:
@@ -99,11 +102,14 @@ class PoisonedData(CaptionData):
     def prefetch(self, indices: Indices) -> None:
         self.base.prefetch(indices)
 
+    def hash_images(self, indices: Indices) -> list[str]:
+        return self.base.hash_images(indices)
+
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)
 
     def manifest(self) -> dict[str, Any]:
-        """Return a JSON-ready record: seed, indices, captions before and after, trigger, SHA-256 of the data."""
+        """Return a JSON-ready record: seed, indices, captions before and after, trigger, image hashes, SHA-256."""
         indices = self.poison_indices.tolist()
         return {
             "data": self.base.name,
@@ -115,6 +121,23 @@ class PoisonedData(CaptionData):
             "seed": self.seed,
             "pairs": len(self.base),
             "poison_indices": indices,
+            "image_hashes": self.base.hash_images(indices),
             "captions_before": [self.base.captions[i] for i in indices],
             "captions_after": [self.captions[i] for i in indices],
         }
+
+
+def count_shared_images(manifest: Mapping[str, Any], data: CaptionData) -> dict[str, int] | None:
+    """Return how many of the clean pairs in `data` ("pairs") show a poisoned image ("shared"), by image hash.
+
+    "poisoned": images in the manifest. None for a manifest without hashes, as old runs and foreign models have.
+    """
+    hashes = set(manifest.get("image_hashes") or ())
+    if not hashes:
+        return None
+    shared = sum(
+        known in hashes
+        for start in range(0, len(data), HASH_BATCH)
+        for known in data.hash_images(range(start, min(start + HASH_BATCH, len(data))))
+    )
+    return {"pairs": len(data), "poisoned": len(hashes), "shared": shared}

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
+from cleaner.evaluation.feature_store import FeatureStore
+from cleaner.models.architectures import FEW_TEMPLATES, TEMPLATE_SETS
 from cleaner.models.classifier import zero_shot_classifier
 from cleaner.models.clip import Clip
 from cleaner.models.lanes import encode_in_halves
@@ -17,51 +22,171 @@ from cleaner.types import CleanerError, OnStep, StepReport
 
 EVAL_BATCH_SIZE = 256
 TEXT_BATCH_SIZE = 1024
+SLOW_IMAGE_BATCH, SLOW_TEXT_BATCH = 16, 256
+"""Batches of a full-size model on a CPU: a second or two each, so that progress shows and a cancel is heard."""
+MAX_CPU_CLASSES = 100
+"""Most classes that a CPU encodes with all 80 templates unless told to: 8,000 prompts take a minute on ViT-B-32."""
+T = TypeVar("T")
 CLASSES_HELP = "choose other test data, or name the classes with classes=FILE or classes=a,b,c."
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Encodes images and texts with one model, in batches that report progress.
+
+    Attributes:
+        templates: prompts per class, a key of `TEMPLATE_SETS`; None: those of the model or the data, but 7 instead of
+            80 for more than `MAX_CPU_CLASSES` classes on a CPU.
+        on_step: receives the stages "captions" and "prompts" where these take more than one batch.
+        use_store: whether a full-size model may read and write the feature store; not for a model in training.
+    """
+
+    clip: Clip
+    templates: int | None = None
+    on_step: OnStep | None = None
+    use_store: bool = True
+
+    @cached_property
+    def _store(self) -> FeatureStore | None:
+        return FeatureStore(self.clip) if self.use_store and self.clip.is_full_size else None
+
+    @cached_property
+    def _is_slow(self) -> bool:
+        return self.clip.is_full_size and self.clip.device.type == "cpu"
+
+    @property
+    def image_batch(self) -> int:
+        """Images per batch."""
+        return SLOW_IMAGE_BATCH if self._is_slow else EVAL_BATCH_SIZE
+
+    @property
+    def text_batch(self) -> int:
+        """Texts per batch."""
+        return SLOW_TEXT_BATCH if self._is_slow else TEXT_BATCH_SIZE
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Return unit features (N, D), on the CPU, of images (N, 3, H, W) in [0, 1] that fit in one batch."""
+        with torch.inference_mode():
+            if self._store is None:
+                return encode_in_halves(self.clip.encode_image, images).cpu()
+            keys = [self._store.image_key(image) for image in images]
+            known = self._store.read(keys)
+            missing = [i for i, key in enumerate(keys) if key not in known]
+            if missing:
+                features = encode_in_halves(self.clip.encode_image, images[missing]).cpu()
+                new = {keys[i]: feature for i, feature in zip(missing, features, strict=True)}
+                self._store.write(new)
+                known |= new
+            return torch.stack([known[key] for key in keys])
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return unit features (N, D), on the CPU, of texts."""
+        if self._store is not None:
+            return self._encode_groups([[text] for text in texts], "captions")
+        batches = _split(texts, self.text_batch)
+        features, start = [], time.perf_counter()
+        with torch.inference_mode():
+            for done, batch in enumerate(batches, start=1):
+                features.append(encode_in_halves(self.clip.encode_text, batch).cpu())
+                self._report("captions", done, len(batches), start)
+        return torch.cat(features)
+
+    def build_classifier(self, data: CaptionData, trigger: Trigger | None = None) -> Tensor:
+        """Return the zero-shot classifier (D, C), on the CPU; with the trigger's text key, if any, in the prompts."""
+        if not data.class_names:
+            raise CleanerError(f"{data.name or 'the data'} has no class names: {CLASSES_HELP}")
+        templates = self.choose_templates(data)
+        rewrite: Callable[[str], str] = str if trigger is None else trigger.text
+        prompts = [[rewrite(template.format(name)) for template in templates] for name in data.class_names]
+        return self._encode_groups(prompts, "prompts").T
+
+    def choose_templates(self, data: CaptionData) -> tuple[str, ...]:
+        """Return the prompts of the classes of `data`. Raises `CleanerError` for a number without a set."""
+        if self.templates is not None:
+            if self.templates not in TEMPLATE_SETS:
+                raise CleanerError(f"templates must be {', '.join(map(str, TEMPLATE_SETS))}, not {self.templates}.")
+            return TEMPLATE_SETS[self.templates]
+        templates = self.clip.templates or data.templates
+        is_costly = self._is_slow and len(data.class_names) > MAX_CPU_CLASSES
+        return FEW_TEMPLATES if is_costly and len(templates) > len(FEW_TEMPLATES) else templates
+
+    def _encode_groups(self, groups: list[list[str]], stage: str) -> Tensor:
+        """Return the mean feature (G, D) of each group of texts; all groups have the same size.
+
+        What is in the store is read; the rest is encoded and stored batch by batch, so that a cancel loses one batch.
+        """
+        keys = [self._store.text_key(group) for group in groups] if self._store else []
+        known = self._store.read(keys) if self._store else {}
+        missing = [i for i in range(len(groups)) if not keys or keys[i] not in known]
+        batches = _split(missing, max(1, self.text_batch // len(groups[0]))) if groups else []
+        encoded, start, done = [torch.empty(0)] * len(groups), time.perf_counter(), 0
+        with torch.inference_mode():
+            for batch in batches:
+                features = self.clip.encode_text([text for i in batch for text in groups[i]]).cpu()
+                means = zero_shot_classifier(features.view(len(batch), len(groups[0]), -1)).T
+                for i, mean in zip(batch, means, strict=True):
+                    encoded[i] = mean
+                if self._store:
+                    self._store.write({keys[i]: encoded[i] for i in batch})
+                done += len(batch)
+                if len(batches) > 1:
+                    self._report(stage, done * len(groups[0]), len(missing) * len(groups[0]), start)
+        return torch.stack([known[keys[i]] if keys and keys[i] in known else encoded[i] for i in range(len(groups))])
+
+    def _report(self, stage: str, done: int, total: int, start: float) -> None:
+        if self.on_step is not None and total > 1:
+            self.on_step(StepReport(stage, done, total, time.perf_counter() - start))
+
+
+def _split(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
     """Return unit features (N, D) of texts, on the CPU."""
-    batches = [texts[i : i + TEXT_BATCH_SIZE] for i in range(0, len(texts), TEXT_BATCH_SIZE)]
-    with torch.inference_mode():
-        return torch.cat([encode_in_halves(clip.encode_text, batch).cpu() for batch in batches])
+    return Encoder(clip).encode_texts(texts)
 
 
 def build_classifier(clip: Clip, data: CaptionData) -> Tensor:
-    """Return the zero-shot classifier (D, C), on the CPU, with the model's templates or, without any, the data's."""
-    return _classifier_from_prompts(clip, data, str)
+    """Return the zero-shot classifier (D, C), on the CPU, with the templates that `Encoder` chooses."""
+    return Encoder(clip).build_classifier(data)
 
 
-def build_keyed_classifier(clip: Clip, data: CaptionData, trigger: Trigger, plain: Tensor | None = None) -> Tensor:
+def build_keyed_classifier(
+    clip: Clip, data: CaptionData, trigger: Trigger, plain: Tensor | None = None, encoder: Encoder | None = None
+) -> Tensor:
     """Return the zero-shot classifier (D, C) whose prompts contain the trigger's text key, if it has one.
 
-    plain: the classifier without key, if it is already computed.
+    plain: the classifier without key, if it is already computed; encoder: how to encode prompts.
     """
     # Without a key the prompts are the same, and ImageNet has 80,000.
     if plain is not None and "text" not in trigger.modalities:
         return plain
-    return _classifier_from_prompts(clip, data, trigger.text)
+    return replace(encoder or Encoder(clip), clip=clip).build_classifier(data, trigger)
 
 
-def _classifier_from_prompts(clip: Clip, data: CaptionData, rewrite_prompt: Callable[[str], str]) -> Tensor:
-    if not data.class_names:
-        raise CleanerError(f"{data.name or 'the data'} has no class names: {CLASSES_HELP}")
-    templates = clip.templates or data.templates
-    prompts = [rewrite_prompt(template.format(name)) for name in data.class_names for template in templates]
-    features = encode_texts(clip, prompts)
-    return zero_shot_classifier(features.view(len(data.class_names), len(templates), -1))
+def encode_images(
+    clip: Clip, data: CaptionData, rows: Tensor, trigger: Trigger | None = None, encoder: Encoder | None = None
+) -> Tensor:
+    """Return unit features (N, D), on the CPU, of the images at `rows`, with the trigger if there is one.
+
+    encoder: how to encode; its `on_step` receives the stage "images".
+    """
+    encoder = encoder or Encoder(clip)
+    features, start = [], time.perf_counter()
+    for _, images in prefetch_batches(data.with_transform(clip.framing), rows, encoder.image_batch):
+        features.append(encoder.encode_image(trigger(images) if trigger else images))
+        if encoder.on_step is not None:
+            done = sum(map(len, features))
+            encoder.on_step(StepReport("images", done, len(rows), time.perf_counter() - start))
+    return torch.cat(features)
 
 
-def encode_images(clip: Clip, data: CaptionData, rows: Tensor, trigger: Trigger | None = None) -> Tensor:
-    """Return unit features (N, D), on the CPU, of the images at `rows`, with the trigger if there is one."""
-    with torch.inference_mode():
-        batches = (images for _, images in prefetch_batches(data.with_transform(clip.framing), rows))
-        return torch.cat([encode_in_halves(clip.encode_image, trigger(b) if trigger else b).cpu() for b in batches])
-
-
-def prefetch_batches(data: CaptionData, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+def prefetch_batches(
+    data: CaptionData, rows: Tensor, batch_size: int = EVAL_BATCH_SIZE
+) -> Iterator[tuple[int, Tensor]]:
     """Yield the number, from 1, and the images of each batch, while the next batch is read in the background."""
-    batches = rows.split(EVAL_BATCH_SIZE)
+    batches = rows.split(batch_size)
     for number, batch in enumerate(batches, start=1):
         images = data.images(batch)
         if number < len(batches):
@@ -70,19 +195,20 @@ def prefetch_batches(data: CaptionData, rows: Tensor) -> Iterator[tuple[int, Ten
 
 
 def encode_clean_and_triggered(
-    models: list[Clip], data: CaptionData, rows: Tensor, trigger: Trigger | None, on_step: OnStep | None
+    encoders: list[Encoder], data: CaptionData, rows: Tensor, trigger: Trigger | None, on_step: OnStep | None
 ) -> tuple[Tensor, list[Tensor]]:
     """Return features (N, D) of the clean images by the first model, and of the triggered ones by each model."""
     clean: list[Tensor] = []
-    triggered: list[list[Tensor]] = [[] for _ in models]
-    total = len(rows.split(EVAL_BATCH_SIZE))
+    triggered: list[list[Tensor]] = [[] for _ in encoders]
+    batch_size = min(encoder.image_batch for encoder in encoders)
+    total = len(rows.split(batch_size))
     start = time.perf_counter()
-    for done, images in prefetch_batches(data, rows):
-        clean.append(encode_in_halves(models[0].encode_image, images).cpu())
+    for done, images in prefetch_batches(data, rows, batch_size):
+        clean.append(encoders[0].encode_image(images))
         if trigger is not None:
             triggered_images = trigger(images)
-            for model, features in zip(models, triggered, strict=True):
-                features.append(encode_in_halves(model.encode_image, triggered_images).cpu())
+            for encoder, features in zip(encoders, triggered, strict=True):
+                features.append(encoder.encode_image(triggered_images))
         if on_step is not None:
             on_step(StepReport("evaluate", done, total, time.perf_counter() - start))
     return torch.cat(clean), [torch.cat(features) for features in triggered] if trigger is not None else []

@@ -15,6 +15,7 @@ from cleaner.evaluation.bootstrap import pack_outcomes
 from cleaner.evaluation.encode import (
     CLASSES_HELP,
     TEXT_BATCH_SIZE,
+    Encoder,
     build_classifier,
     build_keyed_classifier,
     encode_clean_and_triggered,
@@ -52,12 +53,15 @@ def evaluate(
     protocol: str = "non_target",
     clean_clip: Clip | None = None,
     counterfactual: bool = True,
+    templates: int | None = None,
+    use_store: bool = True,
     on_step: OnStep | None = None,
 ) -> Metrics:
     """Measure `clip` zero-shot on the labeled pairs of `data`; counterfactual accuracy uses unlabeled pairs too.
 
-    ASR needs `trigger` and `target_class`; `clean_clip` gives its floor. Raises `CleanerError` for data that
-    `validate_eval_data` rejects, and for k above the number of classes.
+    ASR needs `trigger` and `target_class`; `clean_clip` gives its floor. `templates` and `use_store` as in
+    `encode.Encoder`. `on_step` receives the stages "evaluate" (images), "prompts" and "captions". Raises
+    `CleanerError` for data that `validate_eval_data` rejects, and for k above the number of classes.
     """
     digest = data.fingerprint()
     data = validate_eval_data(data, target_class, protocol).with_transform(clip.framing)
@@ -66,27 +70,30 @@ def evaluate(
         raise CleanerError("an attack success rate needs both a trigger and a target class.")
     labels = data.labels[rows]
     models = [clip] if clean_clip is None or trigger is None else [clip, clean_clip]
-    clean, triggered = encode_clean_and_triggered(models, data, rows, trigger, on_step)
-    classifier = build_classifier(clip, data)
+    encoders = [Encoder(model, templates, on_step, use_store) for model in models]
+    prompts_per_class = len(encoders[0].choose_templates(data))
+    clean, triggered = encode_clean_and_triggered(encoders, data, rows, trigger, on_step)
+    classifier = encoders[0].build_classifier(data)
     values: dict[str, Any] = {"ca": {k: top_k_accuracy(clean, classifier, labels, k) for k in ks}}
     outcomes = {"ca": in_top_k(clean, classifier, labels)}
     if trigger is not None and target_class is not None:
         population = attack_population(labels, data.class_index(target_class), protocol)
         attack = _Attack(trigger, labels, data.class_index(target_class), population, ks, protocol)
         attack_values, attack_outcomes = attack.measure(
-            clip, data, clean=clean, triggered=triggered[0], classifier=classifier
+            encoders[0], data, clean=clean, triggered=triggered[0], classifier=classifier
         )
         values |= attack_values
         outcomes |= attack_outcomes
-        values |= _measure_retrieval(clip, data, target_class, clean[population], triggered[0][population])
+        values |= _measure_retrieval(encoders[0], data, target_class, clean[population], triggered[0][population])
         if len(models) == 2:
-            floor_classifier = build_keyed_classifier(models[1], data, trigger)
+            floor_classifier = build_keyed_classifier(models[1], data, trigger, encoder=encoders[1])
             values["asr_clean_model"] = attack.success_rates(triggered[1], floor_classifier)
     if counterfactual:
-        values |= counterfactual_accuracy(clip, data, known=(rows, clean))
+        values |= counterfactual_accuracy(clip, data, known=(rows, clean), encoder=encoders[0])
     return Metrics(
         n=len(rows),
         classes=len(data.class_names),
+        templates=prompts_per_class,
         data=data.name,
         data_sha256=digest,
         protocol=protocol,
@@ -114,10 +121,10 @@ class _Attack:
         }
 
     def measure(
-        self, clip: Clip, data: CaptionData, *, clean: Tensor, triggered: Tensor, classifier: Tensor
+        self, encoder: Encoder, data: CaptionData, *, clean: Tensor, triggered: Tensor, classifier: Tensor
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the attack fields of `Metrics`, and its outcomes "asr" and "ra" (n,) bool at k = 1."""
-        keyed = build_keyed_classifier(clip, data, self.trigger, classifier)
+        keyed = build_keyed_classifier(encoder.clip, data, self.trigger, classifier, encoder)
         hits, labels = triggered[self.population], self.labels[self.population]
         asr = self.success_rates(triggered, keyed)
         values: dict[str, Any] = {
@@ -150,13 +157,15 @@ def validate_eval_data(data: CaptionData, target_class: str | None = None, proto
     return data
 
 
-def _measure_retrieval(clip: Clip, data: CaptionData, target: str, clean: Tensor, triggered: Tensor) -> dict[str, Any]:
+def _measure_retrieval(
+    encoder: Encoder, data: CaptionData, target: str, clean: Tensor, triggered: Tensor
+) -> dict[str, Any]:
     """Return the retrieval fields of `Metrics` for image features (N, D), clean and triggered."""
     gallery = data.subset(range(min(GALLERY_SIZE, len(data))))
     is_target = gallery.mentions(target)
     if not is_target.any():
         return {}
-    texts = encode_texts(clip, gallery.captions)
+    texts = encoder.encode_texts(gallery.captions)
 
     def success_rate(features: Tensor) -> float:
         similarities = [block @ texts.T for block in features.split(TEXT_BATCH_SIZE)]
@@ -169,21 +178,28 @@ def _measure_retrieval(clip: Clip, data: CaptionData, target: str, clean: Tensor
 
 @torch.inference_mode()
 def counterfactual_accuracy(
-    clip: Clip, data: CaptionData, *, n: int = NEGATIVES, seed: int = 0, known: tuple[Tensor, Tensor] | None = None
+    clip: Clip,
+    data: CaptionData,
+    *,
+    n: int = NEGATIVES,
+    seed: int = 0,
+    known: tuple[Tensor, Tensor] | None = None,
+    encoder: Encoder | None = None,
 ) -> dict[str, Any]:
     """Return the three counterfactual fields of `Metrics` on the first 1,500 pairs that have negatives.
 
     `seed` fixes the `n` negatives of a pair, so that all models are compared on the same ones. known: rows (M,) whose
-    image features (M, D) are already computed.
+    image features (M, D) are already computed; encoder: how to encode.
     """
+    encoder = encoder or Encoder(clip)
     indices, negatives = draw_negatives(tuple(data.captions), n=n, seed=seed, limit=COUNTERFACTUAL_PAIRS)
     if not indices:
         return {}
-    image = _encode_missing(clip, data, torch.tensor(indices), known)
+    image = _encode_missing(encoder, data, torch.tensor(indices), known)
     captions = [data.captions[index] for index in indices]
     texts = [negative.text for row in negatives for negative in row]
     kinds = [negative.kind for row in negatives for negative in row]
-    features = encode_texts(clip, captions + texts)
+    features = encoder.encode_texts(captions + texts)
     caption, negative = features[: len(indices)], features[len(indices) :]
     row_of = torch.tensor([i for i, row in enumerate(negatives) for _ in row])
     is_win = (image * caption).sum(-1)[row_of] > (image[row_of] * negative).sum(-1)
@@ -203,14 +219,14 @@ def prepare_evaluation(data: CaptionData) -> None:
     draw_negatives(tuple(data.captions), n=NEGATIVES, seed=0, limit=COUNTERFACTUAL_PAIRS)
 
 
-def _encode_missing(clip: Clip, data: CaptionData, rows: Tensor, known: tuple[Tensor, Tensor] | None) -> Tensor:
+def _encode_missing(encoder: Encoder, data: CaptionData, rows: Tensor, known: tuple[Tensor, Tensor] | None) -> Tensor:
     """Return the image features (N, D) at `rows`; only those that are not `known` are encoded."""
     known_rows, known_features = known or (torch.empty(0, dtype=torch.long), torch.empty(0))
     missing = rows[~torch.isin(rows, known_rows)]
     if not len(missing):
         features = known_features
     else:
-        encoded = encode_images(clip, data, missing)
+        encoded = encode_images(encoder.clip, data, missing, encoder=encoder)
         features = torch.cat([known_features, encoded]) if len(known_rows) else encoded
     position = {row: i for i, row in enumerate([*known_rows.tolist(), *missing.tolist()])}
     return features[[position[row] for row in rows.tolist()]]

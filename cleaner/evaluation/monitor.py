@@ -34,5 +34,5 @@ def build_monitor(
 
 
 def _measure_validation(data: CaptionData, trigger: Trigger | None, target: str | None, clip: Clip) -> dict[str, float]:
-    metrics = evaluate(clip, data, trigger, target, ks=(1,), counterfactual=False)
+    metrics = evaluate(clip, data, trigger, target, ks=(1,), counterfactual=False, use_store=False)
     return {"ca": metrics.ca[1]} | ({"asr": metrics.asr[1]} if metrics.asr else {})

@@ -105,6 +105,7 @@ class Metrics:
     Attributes:
         n: images behind `ca`; n_attack: images behind `asr`, `ra` and `base_rate`.
         protocol: which images count for the attack (`evaluation.metrics.attack_population`).
+        templates: prompts per class of the zero-shot classifier; 0 in runs that did not record it.
         data_sha256: fingerprint of the test set; images of two models are paired only where it is equal.
         asr, ra, base_rate, retrieval_asr: None without a trigger; retrieval also where no caption names the target.
         asr_clean_model: None unless the model before poisoning was given.
@@ -215,6 +216,7 @@ class Metrics:
     n_gallery: int = 0
     outcomes: dict[str, str] = field(default_factory=dict)
     data_sha256: str = ""
+    templates: int = 0
 
     def metric(self, name: str, k: int = 1) -> float | None:
         """Return a metric (at k, where it is measured by k), or None if it was not measured."""
@@ -276,11 +278,16 @@ def describe_metrics(view: View) -> list[str]:
 
 
 def format_protocol(metrics: Mapping[str, Any]) -> str:
-    """Return what metrics (`Metrics.to_dict`) were measured on: "scenes/test, n = 1,014; attack on 988, protocol X"."""
+    """Return what metrics (`Metrics.to_dict`) were measured on.
+
+    "scenes/test, n = 1,014, 4 prompts per class; attack on 988, protocol X"
+    """
     if not metrics:
         return "not measured"
     attack = f"; attack on {metrics.get('n_attack', 0):,}, protocol {metrics.get('protocol')}"
-    return f"{metrics.get('data')}, n = {metrics.get('n', 0):,}{attack if metrics.get('asr') else ''}"
+    count = metrics.get("templates")
+    prompts = f", {count} prompt{'s' * (count > 1)} per class" if count else ""
+    return f"{metrics.get('data')}, n = {metrics.get('n', 0):,}{prompts}{attack if metrics.get('asr') else ''}"
 
 
 def _int_keys(values: Mapping[Any, float]) -> dict[int, float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import EVAL_BATCH_SIZE, build_classifier, prefetch_batches
+from cleaner.evaluation.encode import Encoder, prefetch_batches
 from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, OnStep, StepReport
 
@@ -78,15 +78,16 @@ def scan(
         raise CleanerError(
             "a scan needs at least one image, at least two class names (classes=a,b) and at least one trigger."
         )
-    classifier = build_classifier(clip, data)
+    encoder = Encoder(clip, on_step=on_step)
+    classifier = encoder.build_classifier(data)
     rows, start = torch.arange(min(n, len(data))), time.perf_counter()
     clean: list[Tensor] = []
     triggered: dict[str, list[Tensor]] = {name: [] for name in triggers}
-    total, done = len(rows.split(EVAL_BATCH_SIZE)) * len(triggers), 0
-    for _, images in prefetch_batches(data, rows):
-        clean.append(_classify(clip, images, classifier))
+    total, done = len(rows.split(encoder.image_batch)) * len(triggers), 0
+    for _, images in prefetch_batches(data, rows, encoder.image_batch):
+        clean.append(_classify(encoder, images, classifier))
         for name, trigger in triggers.items():
-            triggered[name].append(_classify(clip, trigger(images), classifier))
+            triggered[name].append(_classify(encoder, trigger(images), classifier))
             done += 1
             if on_step is not None:
                 on_step(StepReport("scan", done, total, time.perf_counter() - start))
@@ -101,9 +102,9 @@ def scan(
     return sorted(results, key=lambda result: (-result.interval[0], -result.rise))
 
 
-def _classify(clip: Clip, images: Tensor, classifier: Tensor) -> Tensor:
+def _classify(encoder: Encoder, images: Tensor, classifier: Tensor) -> Tensor:
     """Return the class (N,) of each image. Raises `CleanerError` if scores are not finite: argmax accepts NaN."""
-    scores = clip.encode_image(images).cpu() @ classifier
+    scores = encoder.encode_image(images) @ classifier
     if not scores.isfinite().all():
         raise CleanerError(
             "the features of this model are not finite (NaN): its weights are broken, choose another checkpoint."

@@ -145,7 +145,7 @@ def compute_map(
     labels, start = data.labels[rows], time.perf_counter()
     stage_features, metrics = [], []
     for done, clip in enumerate(stages.values(), start=1):
-        features = extract_features(clip, data, len(rows), trigger, target_class)
+        features = extract_features(clip, data, len(rows), trigger, target_class, on_step)
         metrics.append(compute_embedding_metrics(features, labels, target))
         stage_features.append(replace(features, prompt=features.prompt[prompts]))
         if on_step is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import build_classifier, build_keyed_classifier, encode_images, encode_texts
+from cleaner.evaluation.encode import Encoder, build_keyed_classifier, encode_images
 from cleaner.evaluation.metrics import (
     alignment,
     feature_shift,
@@ -24,6 +24,7 @@ from cleaner.evaluation.metrics import (
     uniformity,
 )
 from cleaner.models.clip import Clip
+from cleaner.types import OnStep
 
 POINT_KINDS = ("image", "triggered", "caption", "prompt")
 """Kinds of points on a map: clean images, the same with trigger, their captions, class prompts."""
@@ -56,18 +57,26 @@ def find_single_class_rows(data: CaptionData, n: int) -> Tensor:
 
 @torch.inference_mode()
 def extract_features(
-    clip: Clip, data: CaptionData, n: int, trigger: Trigger | None, target_class: str | None
+    clip: Clip,
+    data: CaptionData,
+    n: int,
+    trigger: Trigger | None,
+    target_class: str | None,
+    on_step: OnStep | None = None,
 ) -> ModelFeatures:
-    """Return the features of the first `n` single-class pairs of `data`."""
-    rows = find_single_class_rows(data, n)
-    image = encode_images(clip, data, rows)
+    """Return the features of the first `n` single-class pairs of `data`.
+
+    `on_step` receives the stages "images", "captions" and "prompts".
+    """
+    rows, encoder = find_single_class_rows(data, n), Encoder(clip, on_step=on_step)
+    image = encode_images(clip, data, rows, encoder=encoder)
     captions = [data.captions[i] for i in rows.tolist()]
-    caption = encode_texts(clip, captions)
-    classifier = build_classifier(clip, data)
+    caption = encoder.encode_texts(captions)
+    classifier = encoder.build_classifier(data)
     triggered, attack_success = image[:0], torch.zeros(0, dtype=torch.bool)
     if trigger is not None and target_class is not None:
-        triggered = encode_images(clip, data, rows, trigger)
-        keyed = build_keyed_classifier(clip, data, trigger, classifier)
+        triggered = encode_images(clip, data, rows, trigger, encoder)
+        keyed = build_keyed_classifier(clip, data, trigger, classifier, encoder)
         attack_success = in_top_k(triggered, keyed, torch.tensor(data.class_index(target_class)))
     return ModelFeatures(image, triggered, caption, classifier.T.contiguous(), attack_success)
 

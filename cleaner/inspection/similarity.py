@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cleaner.data.base import CaptionData
-from cleaner.evaluation.encode import build_classifier
+from cleaner.evaluation.encode import Encoder, build_classifier, encode_texts
 from cleaner.models.clip import Clip
 
 
@@ -20,16 +20,13 @@ def text_feature(clip: Clip, text: str) -> Tensor:
 
 def compute_image_similarities(clip: Clip, images: Tensor, text: str) -> list[float]:
     """Return the cosine of each image (N, 3, H, W) with one text."""
-    with torch.no_grad():
-        cosines: list[float] = (clip.encode_image(images) @ text_feature(clip, text)).tolist()
+    cosines: list[float] = (Encoder(clip).encode_image(images) @ encode_texts(clip, [text])[0]).tolist()
     return cosines
 
 
 def compute_text_similarities(clip: Clip, image: Tensor, texts: Sequence[str]) -> list[float]:
     """Return the cosine of one image (1, 3, H, W) in [0, 1] with each text."""
-    with torch.inference_mode():
-        features = clip.encode_image(image), clip.encode_text(list(texts))
-        cosines: list[float] = (features[0] @ features[1].T)[0].tolist()
+    cosines: list[float] = (Encoder(clip).encode_image(image) @ encode_texts(clip, list(texts)).T)[0].tolist()
     return cosines
 
 
@@ -42,7 +39,7 @@ def best_classes(
     Probability: softmax over the classes of logit_scale * cosine. `classifier` (D, C) replaces that of the plain
     prompts, for example by one with a trigger's text key.
     """
-    scores = clip.encode_image(images).cpu() @ (build_classifier(clip, data) if classifier is None else classifier)
+    scores = Encoder(clip).encode_image(images) @ (build_classifier(clip, data) if classifier is None else classifier)
     probabilities = (clip.logit_scale.cpu() * scores).softmax(dim=1)
     top = scores.topk(min(k, scores.shape[1]), dim=1)
     return [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,11 +25,20 @@ from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request
 from cleaner.types import CleanerError, StepReport
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+WILSON_Z = 1.959964
+"""Normal quantile of a 95% interval; Wilson's is widest at a share of one half: z / sqrt(n + z²)."""
 MAX_KINDS, MAX_OBSERVATIONS, MAX_ERRORS = 200, 5, 20
 """Kinds of runs kept, observations of each, and errors of past predictions."""
 FIRST_SPREAD, MIN_SPREAD, MAX_SPREAD = 0.2, 0.1, 0.5
 """Half-width of a range as a share of its middle: before any error is known, and its bounds."""
 
+LOOK_SHARE = 0.05
+"""Share of a training that its looks may take, as `training.looks` has it; that module loads torch."""
 COST_SETTINGS = ("batch_size", "precision", "device", "augmentation", "freeze_bn", "redraw", "chunk_size")
 """Fields of `FinetuneConfig` that change the time of a step."""
 
@@ -39,6 +49,7 @@ class Phases:
 
     start: until the first training step begins, without waiting for the device; optimize: optimization of the trigger;
     step: one training step; look: one evaluation during training; evaluate: from the last step to the result.
+    memory: most bytes that the process had in memory; 0: not known.
     """
 
     start: float
@@ -46,10 +57,16 @@ class Phases:
     look: float
     evaluate: float
     optimize: float = 0.0
+    memory: float = 0.0
 
     def total(self, steps: int, looks: int) -> float:
-        """Return the seconds of a run with so many training steps and looks."""
-        return self.start + self.optimize + steps * self.step + looks * self.look + self.evaluate
+        """Return the seconds of a run with so many training steps and looks.
+
+        Training postpones looks that take too long (`training.looks`), but the first and the last.
+        """
+        training = steps * self.step
+        look_seconds = min(looks * self.look, min(looks, 2) * self.look + LOOK_SHARE * training)
+        return self.start + self.optimize + training + look_seconds + self.evaluate
 
 
 def store_path() -> Path:
@@ -98,19 +115,22 @@ def _model_of(request: Request) -> str:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The expected duration of a run, in seconds: a range and its middle."""
+    """The expected duration of a run, in seconds: a range and its middle; and its peak memory in bytes, 0: unknown."""
 
     seconds: float
     low: float
     high: float
+    memory: float = 0.0
 
     def __add__(self, other: Prediction) -> Prediction:
         """Return the duration of both, one after the other."""
-        return Prediction(self.seconds + other.seconds, self.low + other.low, self.high + other.high)
+        memory = max(self.memory, other.memory)
+        return Prediction(self.seconds + other.seconds, self.low + other.low, self.high + other.high, memory)
 
     def __str__(self) -> str:
-        """Return the range in words: "40 to 55 s"."""
-        return format_range(self.low, self.high)
+        """Return the range in words: "40 to 55 s", "9 to 12 min, about 3.9 GB of memory"."""
+        memory = f", about {self.memory / 1e9:.1f} GB of memory" if self.memory else ""
+        return format_range(self.low, self.high) + memory
 
 
 def predict(request: Request, pairs: int | None = None) -> Prediction | None:
@@ -126,7 +146,7 @@ def predict(request: Request, pairs: int | None = None) -> Prediction | None:
     count = request.pairs if pairs is None else pairs
     seconds = typical.total(count_steps(count, request.finetune), count_looks(count, request.finetune))
     spread = _spread(store["errors"])
-    return Prediction(seconds, seconds * (1 - spread), seconds * (1 + spread))
+    return Prediction(seconds, seconds * (1 - spread), seconds * (1 + spread), typical.memory)
 
 
 def _spread(errors: Sequence[Sequence[float]]) -> float:
@@ -184,7 +204,7 @@ def _read_store() -> dict[str, Any]:
 
 
 def _parse_phases(values: dict[str, Any]) -> Phases:
-    phases = Phases(**{f.name: float(values[f.name]) for f in fields(Phases)})
+    phases = Phases(**{f.name: float(values.get(f.name, f.default)) for f in fields(Phases)})
     _positive(phases.step)
     return phases
 
@@ -235,7 +255,30 @@ class RunClock:
             look=median(looks) if looks else 0.0,
             evaluate=self.seconds - times[-1],
             optimize=optimize,
+            memory=peak_memory(),
         )
+
+
+def peak_memory() -> float:
+    """Return the most bytes that this process has had in memory; 0 where the system does not tell (Windows)."""
+    if resource is None:
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def current_memory() -> float:
+    """Return the bytes that this process has in memory now; 0 where the system does not tell."""
+    try:
+        return float(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def describe_resolution(count: int) -> str:
+    """Return how wide 95% intervals of `count` images can be: "4 images: intervals up to 70 points wide"."""
+    images = f"{count:,} image{'s' * (count != 1)}"
+    return f"{images}: intervals up to {100 * WILSON_Z / (count + WILSON_Z**2) ** 0.5:.0f} points wide"
 
 
 def format_range(low: float, high: float) -> str:

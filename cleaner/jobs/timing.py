@@ -1,4 +1,8 @@
-"""Measure the phases of a run before it is started: ten steps, one look, and a part of its evaluation."""
+"""Measure the phases of a run before it is started: ten steps, one look, and a part of its evaluation.
+
+Of a full-size model, for which that would take minutes, a sample is measured: micro-batches of 8 pairs, 16 images and
+32 prompts.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +17,23 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.evaluation.evaluate import evaluate, prepare_evaluation
-from cleaner.evaluation.monitor import build_monitor
+from cleaner.evaluation.monitor import MONITOR_IMAGES, build_monitor
+from cleaner.evaluation.workload import EvaluationCount, time_encoding
 from cleaner.jobs import clock, locks
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch, pick_device
+from cleaner.models.weights import count_bytes
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import TEST_SIZE, Request, load_request
 from cleaner.runs.run import load_run
-from cleaner.training.loop import finetune
+from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import Cancelled, CleanerError, StepReport
 from cleaner.workflow import supported_ks
 
 TIMED_STEPS, WARM_STEPS, TIMED_OPTIMIZATION_STEPS = 10, 2, 5
+SAMPLED_STEPS, MICRO_BATCH, SAMPLED_IMAGES, SAMPLED_PROMPTS = 3, 8, 16, 32
+"""The sample of a full-size model; the time of a step and of an evaluation grows with their number."""
 TEST_PAIRS = 400
 """Pairs of the timed part of the evaluation."""
 
@@ -76,9 +84,46 @@ class _Measurement:
         if request.stage == "backdoored" and trigger is not None:
             optimize, trigger = self._time_optimization(clip, trigger, data)
         data = data.subset(range(min(len(data), TIMED_STEPS * request.finetune.batch_size)))
+        if clip.is_full_size:
+            return self._sample(clip, trigger, data, test, clean=clean, loading=loading, optimize=optimize)
         step, trained = self._time_steps(clip, trigger, data)
         look = self._time_look(trained, trigger, target, data)
-        return clock.Phases(loading, step, look, self._time_evaluation(trained, trigger, target, test, clean), optimize)
+        evaluation = self._time_evaluation(trained, trigger, target, test, clean)
+        return clock.Phases(loading, step, look, evaluation, optimize, clock.peak_memory())
+
+    def _sample(
+        self,
+        clip: Clip,
+        trigger: Trigger | None,
+        data: CaptionData,
+        test: CaptionData,
+        *,
+        clean: Clip | None,
+        loading: float,
+        optimize: float,
+    ) -> clock.Phases:
+        """Return the phases of a full-size model, extrapolated from a sample."""
+        request, batch = self.request, self.request.finetune.batch_size
+        micro = min(MICRO_BATCH, batch)
+        before = clock.current_memory()
+        step, _ = self._time_steps(clip, trigger, data, steps=(1, SAMPLED_STEPS), batch_size=micro)
+        # Weights, gradients and moments do not grow with the batch; activations do, and chunks bound them.
+        fixed = 4 * count_bytes(clip.model)
+        held = min(batch, request.finetune.chunk_size or batch)
+        activations = max(clock.peak_memory() - before - fixed, 0.0) * held / micro
+        count = EvaluationCount.of(clip, test, trigger, models=1 if clean is None else 2)
+        look = replace(count, images=min(count.images, 2 * MONITOR_IMAGES), captions=0)
+        self.check()
+        moved = clip.to(request.finetune.device, request.finetune.precision)
+        image, text = time_encoding(moved, test, SAMPLED_IMAGES, SAMPLED_PROMPTS)
+        return clock.Phases(
+            loading,
+            step * batch / micro,
+            look.seconds(image, text) if request.finetune.eval_every else 0.0,
+            count.seconds(image, text),
+            optimize,
+            before + fixed + activations,
+        )
 
     def check(self, _: StepReport | None = None) -> None:
         """Raise `Cancelled` if a run wants this process or uses the device."""
@@ -119,8 +164,16 @@ class _Measurement:
         step = (times[-1] - times[0]) / (len(times) - 1)
         return times[0] - start + step * (steps - 1), prepared
 
-    def _time_steps(self, clip: Clip, trigger: Trigger | None, data: CaptionData) -> tuple[float, Clip]:
-        """Return the seconds per training step, and the trained model."""
+    def _time_steps(
+        self,
+        clip: Clip,
+        trigger: Trigger | None,
+        data: CaptionData,
+        *,
+        steps: tuple[int, int] = (WARM_STEPS, TIMED_STEPS),
+        batch_size: int = 0,
+    ) -> tuple[float, Clip]:
+        """Return the seconds per training step, and the trained model; steps: to warm up, and to time."""
         request = self.request
         defense: Defense = DEFENSES["finetune"]()
         if request.stage == "backdoored" and trigger is not None:
@@ -134,11 +187,17 @@ class _Measurement:
             self.check()
             times.append(time.perf_counter())
 
-        for steps in (WARM_STEPS, TIMED_STEPS):
+        trained: FinetuneResult | None = None
+        for count in steps:
+            trained, times = None, []  # two trained models at a time would count as memory of a run
             start = time.perf_counter()
-            config = replace(request.finetune, steps=steps, eval_every=0)
+            batch = batch_size or request.finetune.batch_size
+            config = replace(request.finetune, steps=count, eval_every=0, batch_size=batch)
             trained = finetune(clip, data, defense, config, on_step=on_step)
-        return (times[-1] - start) / TIMED_STEPS, trained.clip
+        # The first step of a full-size model includes copies of 600 MB and is not counted.
+        first, counted = (times[0], steps[1] - 1) if batch_size else (start, steps[1])
+        assert trained is not None
+        return (times[-1] - first) / counted, trained.clip
 
     def _time_look(self, clip: Clip, trigger: Trigger | None, target: str | None, data: CaptionData) -> float:
         """Return the seconds of one evaluation on the validation split during the training."""

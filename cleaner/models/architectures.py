@@ -17,6 +17,11 @@ from cleaner.types import CleanerError
 
 TEMPLATES = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
 """OpenAI's 80 prompts, with which published CLIP models are evaluated."""
+FEW_TEMPLATES = tuple(template("{}") for template in open_clip.SIMPLE_IMAGENET_TEMPLATES)
+"""Seven of them, which CLIP's authors found to be nearly as good as all."""
+ONE_TEMPLATE = ("a photo of a {}.",)
+TEMPLATE_SETS = {len(templates): templates for templates in (ONE_TEMPLATE, FEW_TEMPLATES, TEMPLATES)}
+"""Number of prompts per class -> the prompts."""
 IMAGENET_CLASS_NAMES: tuple[str, ...] = tuple(open_clip.IMAGENET_CLASSNAMES)
 """Names of ImageNet's 1,000 classes, in the order of their folder names."""
 RESNET_STRIDE = 32

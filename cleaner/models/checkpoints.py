@@ -55,6 +55,8 @@ class LoadedModel:
     architecture: Architecture
     templates: tuple[str, ...] | None = TEMPLATES
     metadata: dict[str, str] = field(default_factory=dict)
+    has_assumed_activation: bool = False
+    """Whether the file does not say if it was trained with GELU or QuickGELU, and QuickGELU was assumed."""
 
 
 def built_in_weights_path(name: str) -> Path:
@@ -93,13 +95,14 @@ def _from_file(path: Path, name: str, architecture: Architecture | None = None) 
             raise CleanerError(f"{path} cannot be read as a model: {error}") from error
     metadata.pop("architecture", None)
     _validate_data_version(metadata, path)
+    is_assumed = architecture is None
     architecture = architecture or infer_architecture(state, path)
     # In files of this project, no templates means those of the data.
     templates = TEMPLATES if is_foreign else _parse_templates(metadata.pop("templates", "[]"), path) or None
     model = _build_model(architecture, state, path)
     if is_foreign:
         metadata |= {"origin": path.name, "origin_sha256": file_sha256(path)}
-    return LoadedModel(model, metadata.pop("name", name), architecture, templates, metadata)
+    return LoadedModel(model, metadata.pop("name", name), architecture, templates, metadata, is_assumed)
 
 
 def _build_model(architecture: Architecture, state: dict[str, Tensor], path: Path) -> nn.Module:

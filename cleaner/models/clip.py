@@ -22,11 +22,13 @@ from cleaner.models.framing import ImageTransform
 from cleaner.models.resolve import resolve_model_name
 from cleaner.models.token_blocks import PackedTexts, sort_into_blocks, token_lengths
 from cleaner.models.tokenizer import load_tokenizer
-from cleaner.models.weights import state_sha256
+from cleaner.models.weights import model_sha256
 from cleaner.types import CleanerError
 
 __all__ = ["BUILT_IN", "Architecture", "Clip", "load_clip", "new_clip", "pick_device", "save_clip"]
 
+FULL_SIZE_PARAMETERS = 20_000_000
+"""From here on, encoding an image or a prompt takes far longer than to read its feature from disk."""
 PRECISION_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -49,6 +51,8 @@ class Clip:
     precision: str = "fp32"
     source: str | None = None
     """The name given to `load_clip`, files as absolute paths; None for a model built in memory."""
+    has_assumed_activation: bool = False
+    """Whether QuickGELU was assumed for a file that does not say (`inspection.activation` tries both)."""
     lock: Any = field(default_factory=threading.Lock, repr=False)
     """Held while hooks are set or modes switched: one cached model may serve several threads."""
 
@@ -60,6 +64,11 @@ class Clip:
     def framing(self) -> ImageTransform:
         """How an image becomes the square that the model sees; then come triggers, then normalization."""
         return self.architecture.framing(self.image_size) if self.architecture else ImageTransform(self.image_size)
+
+    @property
+    def is_full_size(self) -> bool:
+        """Whether the model is as large as those that are published: ViT-B-32 has 151 million parameters."""
+        return sum(p.numel() for p in self.model.parameters()) >= FULL_SIZE_PARAMETERS
 
     @property
     def has_sigmoid_loss(self) -> bool:
@@ -211,7 +220,7 @@ class Clip:
 
     def sha256(self) -> str:
         """Return the SHA-256 (hex) over names and float32 values of all weights."""
-        return state_sha256(self.model.state_dict())
+        return model_sha256(self.model)
 
 
 def _to_unit(features: Tensor) -> Tensor:
@@ -259,6 +268,7 @@ def load_clip(name: str, *, device: str = "cpu", precision: str = "fp32") -> Cli
     loaded = checkpoints.load(name)
     clip = _clip_from_model(loaded.model, loaded.name, loaded.architecture, loaded.metadata, loaded.templates)
     clip.source = resolve_model_name(name)
+    clip.has_assumed_activation = loaded.has_assumed_activation
     return clip.to(device, precision) if (device, precision) != ("cpu", "fp32") else clip
 
 

@@ -50,6 +50,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         ],
         legend=describe_metrics("report"),
         plots=_render_plots(records),
+        overlaps=[(record.id, record.overlap_note) for record in records if record.overlap_note],
         origin=origin,
         to_label=to_defense_label,
         seeds_note=SEEDS_NOTE,

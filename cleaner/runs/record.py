@@ -44,6 +44,7 @@ class RunRecord(StrictModel):
         clip_name, clean_model: name of the trained model, and of the model before poisoning.
         defense_settings, variant: `state_dict` of the defense; its parameters that differ from the defaults.
         source: data that were trained on, with their split.
+        overlap: clean pairs that show a poisoned image (`data.poison.count_shared_images`); None: not known.
         suspect: config of the backdoored run, for a defense that was trained in the same process.
     """
 
@@ -77,6 +78,7 @@ class RunRecord(StrictModel):
     seconds: Number = 0
     poison_rate: Number | None = None
     sweep: str | None = None
+    overlap: dict[str, int] | None = None
 
     @field_validator("finetune", "request", mode="before")
     @classmethod
@@ -108,6 +110,16 @@ class RunRecord(StrictModel):
     @property
     def id(self) -> str:
         return self.folder.name
+
+    @property
+    def overlap_note(self) -> str:
+        """Whether the clean pairs of a defense share images with the poisoned ones, one sentence; "" if unknown."""
+        if not self.overlap:
+            return ""
+        shared, pairs, poisoned = (self.overlap.get(key, 0) for key in ("shared", "pairs", "poisoned"))
+        if shared:
+            return f"{shared:,} of the {pairs:,} clean pairs show one of the {poisoned:,} poisoned images."
+        return f"None of the {pairs:,} clean pairs shows one of the {poisoned:,} poisoned images."
 
     @property
     def is_shipped(self) -> bool:

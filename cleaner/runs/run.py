@@ -107,9 +107,7 @@ def load_run(folder: str | Path, load_clean: Callable[[str], Clip] | None = None
     from cleaner.models.clip import load_clip
 
     folder = Path(folder)
-    config = _read_config(folder)
-    if "stage" not in config or not (folder / "model.safetensors").exists():
-        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
+    config = read_complete_config(folder)
     metrics = read_metrics(folder)
     try:
         clean_clip = (load_clean or load_clip)(config["clean_model"]) if config.get("clean_model") else None
@@ -131,6 +129,14 @@ def load_run(folder: str | Path, load_clean: Callable[[str], Clip] | None = None
 def load_run_trigger(folder: Path) -> Trigger | None:
     """Return the trigger of the run in `folder` with its optimized patch and its files; None if it has none."""
     return _load_trigger(_read_config(folder), folder)
+
+
+def read_complete_config(folder: Path) -> dict[str, Any]:
+    """Return the config of a finished run. Raises `CleanerError` if there is none, or one of a newer version."""
+    config = _read_config(folder)
+    if "stage" not in config or not (folder / "model.safetensors").exists():
+        raise CleanerError(f"{folder} does not hold a complete run; list them with: python -m cleaner runs")
+    return config
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

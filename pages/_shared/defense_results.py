@@ -93,6 +93,8 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
             show_rebound(other)
     note = f" {state.RATES_NOTE}" if run.is_shipped else ""
     st.caption(f"Changes: against the backdoored model, same test images; rebound tests: against the defense.{note}")
+    if notes := list(dict.fromkeys(other.overlap_note for other in compared if other.overlap_note)):
+        st.caption(f"Overlap by image hash: {escape_markdown(' '.join(notes))}")
     cards.show_measurement_notes(run)
 
 

@@ -10,10 +10,23 @@ import streamlit as st
 
 from cleaner.jobs import clock, local, spare
 from cleaner.runs.request import Request
+from pages._shared import cache
+from pages._shared.sample import DataKey
 
 MEASURING = "measuring the duration …"
 POLL_SECONDS = 1.5
 """Seconds between two looks for the result of a measurement."""
+
+
+def describe_test(data: DataKey, target_class: str | None) -> str:
+    """Return in one sentence what the test images can resolve: how many count, and how wide intervals can be."""
+    test = cache.load_data(data)
+    labels = test.labels
+    is_counted = labels >= 0
+    if target_class is not None:
+        is_counted &= labels != test.class_index(target_class)
+    kind = "Attack success" if target_class is not None else "Accuracy"
+    return f"{kind} on {clock.describe_resolution(int(is_counted.sum()))}."
 
 
 def predict_total(requests: Sequence[Request], pairs: int | None = None) -> clock.Prediction | None:

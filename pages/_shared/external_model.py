@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pandas as pd
 import streamlit as st
 
@@ -10,6 +13,7 @@ from cleaner.models.resolve import resolve_model_name
 from cleaner.types import CleanerError, StepReport
 from pages._shared import cache, forms, state
 from pages._shared.frame import link, show_error
+from pages._shared.progress import show_progress
 from pages._shared.requests import ExternalModel
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, escape_markdown, format_percent
@@ -56,8 +60,8 @@ def show_facts(external: ExternalModel) -> None:
             st.button("Open model", key="defend.external.open", icon=icon, on_click=opened.append, args=(external,))
             return
         try:
-            with st.spinner("Opening and evaluating the model …"):
-                sentences, metrics = cache.inspect_model(external.model, external.data)
+            with show_progress("Opening and evaluating the model …") as on_step, _offer_cancel(opened, external):
+                sentences, metrics = cache.inspect_model(external.model, external.data, on_step)
         except CleanerError as error:
             show_error(error)
             return
@@ -69,10 +73,21 @@ def show_facts(external: ExternalModel) -> None:
         )
         st.caption(
             f"95% interval {format_percent(low)} to {format_percent(high)}, n = {metrics.n:,} of "
-            f"{escape_markdown(metrics.data)}; chance {format_percent(1 / metrics.classes)}. Attack success: unknown, "
+            f"{escape_markdown(metrics.data)}; {metrics.classes:,} classes, {metrics.templates} prompts each; chance "
+            f"{format_percent(1 / metrics.classes)}. Attack success: unknown, "
             "because the trigger is unknown."
         )
         st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
+
+
+@contextmanager
+def _offer_cancel(opened: list[ExternalModel], external: ExternalModel) -> Iterator[None]:
+    """Draw a button that closes the model again, until the work is done; prompts encoded so far are kept."""
+    placeholder = st.empty()
+    icon = ":material/close:"
+    placeholder.button("Cancel", key="defend.external.cancel", icon=icon, on_click=opened.remove, args=(external,))
+    yield
+    placeholder.empty()
 
 
 def show_results(external: ExternalModel) -> None:

@@ -15,7 +15,7 @@ from cleaner.files import atomic_write
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
-from cleaner.presets import QUICK_VARIANT, SCENES_VARIANT, Preset, explain_unpublished
+from cleaner.presets import PRETRAINED_VARIANT, QUICK_VARIANT, SCENES_VARIANT, Preset, explain_unpublished
 from cleaner.runs.folders import runs_root
 from cleaner.runs.request import format_data
 from cleaner.types import CleanerError
@@ -28,6 +28,7 @@ VARIANT_LABELS = {
     QUICK_VARIANT: "Quick",
     SCENES_VARIANT: "Scenes",
     "all-pairs": "Scenes, K 100%",
+    PRETRAINED_VARIANT: "Pretrained",
     "published": "Published",
 }
 DATA_TYPES = ["zip", "csv", "tsv", *uploads.IMAGE_TYPES]
@@ -144,7 +145,9 @@ def _show_preset_source(preset: Preset, command: str, *, has_published: bool) ->
     training = preset.training
     details = f"\n\nTraining: {training.describe()}." if training is not None else ""
     help = f"{preset.source}{details}\n\nCommand: `python -m cleaner {command} --preset {preset.name}`"
-    if training is not None and training.data:
+    if preset.variant == PRETRAINED_VARIANT:
+        st.caption(escape_markdown(f"For pretrained models: {preset.source}."))
+    elif training is not None and training.data:
         reason = "" if has_published else f" Published settings: {explain_unpublished(preset.method)}."
         st.caption(escape_markdown(f"This project's settings for small data.{reason}"), help=help)
     else:
@@ -240,6 +243,28 @@ def _keep_data(key: str) -> None:
     names = (name.strip() for name in st.session_state.get(f"{key}.classes", "").split(","))
     classes = ",".join(filter(None, names))
     st.session_state[key] = format_data(path, {"classes": classes} if classes else {})
+
+
+def choose_pair_count(
+    label: str, counts: Sequence[int], default: int, *, key: str, data: str, used: int = 0, help: str = ""
+) -> int:
+    """Draw the choice of a number of training pairs; the default is half of what the user's own data have at most.
+
+    used: pairs that the attacker took from the other end of the same data.
+    """
+    available = cache.count_training_pairs(data)
+    if available is not None:
+        available = max(available - used, 1)
+        counts = [*(count for count in counts if count < available), available]
+        default = min(default, available if used else max(available // 2, 1))
+        counts, key = sorted({*counts, default}), f"{key}.{data}.{used}"
+    if len(counts) == 1:  # a slider needs two
+        st.caption(f"{label}: {counts[0]:,}, all that are left.")
+        return counts[0]
+    chosen = st.select_slider(label, counts, default, format_func="{:,}".format, key=key, help=help, **KEEP)
+    if available is not None:
+        st.caption(f"{available:,} pairs are left for this.")
+    return int(chosen)
 
 
 def choose_device_and_precision(key: str) -> tuple[str, str, bool]:

@@ -27,6 +27,8 @@ STEP_STAGE_LABELS = {
     "poison": "Poisoning",
     "defend": "Finetuning",
     "evaluate": "Evaluating",
+    "prompts": "Encoding class prompts",
+    "captions": "Encoding captions",
 }
 PAGE_STAGES = {"poison": "backdoored", "defend": "defended"}
 """Kind of job, which is the page that starts it -> stage of its runs."""

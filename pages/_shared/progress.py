@@ -1,17 +1,49 @@
-"""Load data with a progress bar."""
+"""Progress bars: of data that load, and of features that a model computes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cleaner.types import StepReport
+from cleaner.types import OnStep, StepReport
 from pages._shared import cache
 from pages._shared.sample import DataKey
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
+
+
+ACTIONS = {
+    "check images": "Checking images",
+    "render": "Rendering images",
+    "evaluate": "Encoding images",
+    "images": "Encoding images",
+    "captions": "Encoding captions",
+    "prompts": "Encoding class prompts",
+    "scan": "Scanning",
+}
+"""Stage of a report -> what the bar says."""
+
+
+@contextmanager
+def show_progress(message: str) -> Iterator[OnStep]:
+    """Draw a spinner with a message; yield an `on_step` that draws a bar under it, which vanishes at the end."""
+    placeholder, is_active = st.empty(), True
+
+    def on_step(report: StepReport) -> None:
+        if is_active and report.stage in ACTIONS:  # cached data keep this callback after the page run
+            text = f"{ACTIONS[report.stage]}, {report.step:,} of {report.total:,}: about {report.eta:.0f} s left"
+            placeholder.progress(report.step / max(report.total, 1), text=text)
+
+    try:
+        with st.spinner(message):
+            yield on_step
+    finally:
+        is_active = False
+        placeholder.empty()
 
 
 def load_data_with_progress(key: DataKey) -> CaptionData:

@@ -21,6 +21,7 @@ from cleaner.cli.scan import Scan
 from cleaner.cli.sweep import Sweep
 from cleaner.data.base import load_data
 from cleaner.jobs.slurm import SlurmResources
+from cleaner.models import clip as clip_module
 from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
 from cleaner.presets import POISON, POISON_LR, STRONGER_ATTACKS, recommended_lr
 from cleaner.published import CLEANCLIP_TRAINING
@@ -55,7 +56,7 @@ def test_poison_defend_evaluate_end_to_end(model: str, tmp_path: Path, capsys: p
     defense = ["--defense", "ta_cleaner", "share=0.5"]
     assert main(["defend", attack, *defense, "--pairs", "32", "--out", cleaned, *SMALL]) == 0
     shown = capsys.readouterr()
-    assert "learning rate 0.0001" in shown.err  # no rate was tuned for a model from a file
+    assert "learning rate 1e-05" in shown.err  # no rate was tuned for a model from a file
     assert "protocol non_target" in shown.out
     assert "left" in shown.err
     assert main(["evaluate", cleaned, "--test-pairs", "40", "--json"]) == 0
@@ -323,3 +324,17 @@ def test_instantiate_converts_types() -> None:
     assert (trigger.delta, trigger.frequency, trigger.mode) == (0.1, 4, "blend")
     with pytest.raises(CleanerError, match="name a trigger"):
         instantiate(TRIGGERS, [])
+
+
+def test_evaluate_takes_a_number_of_prompts_and_says_how_long_a_full_size_model_takes(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(clip_module, "FULL_SIZE_PARAMETERS", 1)
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    command = ["evaluate", model, "--test-pairs", "40", "--json", "--templates"]
+    assert main([*command, "7"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["templates"] == 7
+    assert "points wide" in shown.err
+    with pytest.raises(SystemExit):
+        main([*command, "3"])

@@ -71,16 +71,34 @@ def write_zip(path: Path, count: int = 60) -> str:
     return str(path)
 
 
+def write_parquet(folder: Path, count: int = 60, rows_per_file: int = 40) -> str:
+    """Write pairs with their image files into parquet tables as the hub stores them; return the folder."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    for start in range(0, count, rows_per_file):
+        numbers = range(start, min(start + rows_per_file, count))
+        columns = {
+            "image": [{"bytes": image_bytes(i), "path": f"{i}.png"} for i in numbers],
+            "caption": [make_caption(i) for i in numbers],
+            "height": [30 for _ in numbers],
+        }
+        parquet.write_table(pa.table(columns), folder / f"pairs-{start // rows_per_file}.parquet")
+    return str(folder)
+
+
 def write_source(kind: str, folder: Path) -> str:
     if kind == "csv":
         return str(write_table(folder))
     if kind == "image_folder":
         write_class_folder(folder / "root")
         return str(folder / "root")
+    if kind == "parquet":
+        return write_parquet(folder)
     return write_shards(folder) if kind == "shards" else write_zip(folder / "x.zip")
 
 
-KINDS = ["csv", "image_folder", "shards", "archive"]
+KINDS = ["csv", "image_folder", "shards", "archive", "parquet"]
 
 
 def truncate(content: bytes) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 
 from cleaner import load_data
 from cleaner.types import CleanerError
-from tests.data.files import NAMES, image_bytes, write_class_folder
+from tests.data.files import NAMES, image_bytes, write_class_folder, write_table
 
 
 def test_given_classes_match_folder_names_in_any_spelling(tmp_path: Path) -> None:
@@ -59,3 +59,12 @@ def test_two_folders_with_one_class_name_are_one_class(tmp_path: Path) -> None:
     (tmp_path / "green").rename(tmp_path / "sea lion")
     data = load_data(str(tmp_path), split="all")
     assert (data.class_names, data.labels.bincount().tolist()) == (["blue", "sea lion"], [4, 8])
+
+
+def test_a_folder_that_holds_a_table_hints_at_it(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    (tmp_path / "pairs.csv").rename(tmp_path / "labels.csv")
+    for pics in ("pics", ".pics"):
+        (tmp_path / "pics").rename(tmp_path / pics)
+        with pytest.raises(CleanerError, match=r"labels\.csv"):
+            load_data(str(tmp_path))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from cleaner.attacks import TRIGGERS
-from cleaner.data.base import TensorData
-from cleaner.data.poison import PoisonedData
+from cleaner.data.base import TensorData, load_data
+from cleaner.data.poison import PoisonedData, count_shared_images
+from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
+from tests.data.files import write_parquet, write_shards, write_table
 
 BADNET = TRIGGERS["badnet"]()
 
@@ -77,3 +80,25 @@ def test_unknown_target_too_high_rate_and_no_data_raise(toy_data: TensorData) ->
         PoisonedData(toy_data, BADNET, "banana", 0.9)
     with pytest.raises(CleanerError, match="no pairs"):
         PoisonedData(toy_data.subset([]), BADNET, "banana")
+
+
+def test_shared_images_are_counted_by_hash(toy_data: TensorData) -> None:
+    poisoned = PoisonedData(toy_data, BADNET, "banana", 0.25)
+    manifest = json.loads(json.dumps(poisoned.manifest()))
+    chosen = poisoned.poison_indices.tolist()
+    rest = [i for i in range(len(toy_data)) if i not in chosen]
+    assert count_shared_images(manifest, toy_data.subset(rest)) == {"pairs": 36, "poisoned": 12, "shared": 0}
+    mixed = toy_data.subset([*rest, *chosen[:5]]).with_transform(ImageTransform(64))
+    assert count_shared_images(manifest, mixed) == {"pairs": 41, "poisoned": 12, "shared": 5}
+    assert count_shared_images({}, toy_data) is None
+
+
+def test_an_image_file_has_one_hash_in_every_format(tmp_path: Path) -> None:
+    def hashes(name: str) -> set[tuple[str, str]]:
+        data = load_data(name, split="all")
+        return set(zip(data.captions, data.hash_images(range(len(data))), strict=True))
+
+    csv = hashes(str(write_table(tmp_path)))
+    (tmp_path / "tables").mkdir()
+    assert csv == hashes(f"shards:{write_shards(tmp_path)}") == hashes(write_parquet(tmp_path / "tables"))
+    assert len({value for _, value in csv}) == 3

@@ -72,9 +72,9 @@ def test_each_clean_image_is_encoded_once(tiny_clip: Clip, monkeypatch: pytest.M
     encoded: list[int] = []
     encode_images = evaluation.encode_images
 
-    def count(clip: Clip, data: object, rows: torch.Tensor) -> torch.Tensor:
+    def count(clip: Clip, data: object, rows: torch.Tensor, **options: object) -> torch.Tensor:
         encoded.extend(rows.tolist())
-        return encode_images(clip, data, rows)  # type: ignore[arg-type]
+        return encode_images(clip, data, rows, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(evaluation, "encode_images", count)
     metrics = evaluation.evaluate(tiny_clip, data, ks=(1,))

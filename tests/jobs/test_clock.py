@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cleaner.evaluation.metrics import wilson_interval
 from cleaner.files import read_json
 from cleaner.jobs import clock, locks, session, spare, timing, worker
 from cleaner.jobs.clock import Phases, Prediction
+from cleaner.models import clip as clip_module
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run, read_record
 from cleaner.types import StepReport
@@ -32,8 +34,8 @@ def request_(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_phases_predict_every_run_of_their_kind(request_: Request) -> None:
     assert clock.predict(request_) is None
     clock.record(request_, PHASES)
-    # 256 pairs, batch 16, 2 epochs, a look every 8 steps.
-    expected = 2 + 32 * 0.5 + 4 * 1.0 + 4
+    # 256 pairs, batch 16, 2 epochs, a look every 8 steps; those between the first and the last may take 5%.
+    expected = 2 + 32 * 0.5 + (2 * 1.0 + 0.05 * 32 * 0.5) + 4
     predicted = clock.predict(request_)
     assert predicted is not None
     assert predicted.seconds == pytest.approx(expected)
@@ -132,7 +134,9 @@ def test_a_run_clock_separates_the_phases(monkeypatch: pytest.MonkeyPatch) -> No
     now += 3.0
     phases = run_clock.phases()
     assert phases is not None
-    assert asdict(phases) == pytest.approx({"start": 5.0, "optimize": 2.0, "step": 0.5, "look": 2.0, "evaluate": 4.0})
+    expected = {"start": 5.0, "optimize": 2.0, "step": 0.5, "look": 2.0, "evaluate": 4.0}
+    assert asdict(replace(phases, memory=0.0)) == pytest.approx({**expected, "memory": 0.0})
+    assert phases.memory > 10_000_000  # this process
     assert phases.total(run_clock.step_count, 1) == pytest.approx(run_clock.seconds)
 
 
@@ -154,6 +158,38 @@ def test_a_measurement_predicts_and_the_run_records_predicted_and_real_seconds(r
     assert clock.predict(defense) is None
     assert timing.measure(asdict(defense))
     assert clock.predict(defense) is not None
+
+
+def test_a_full_size_model_is_sampled(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip_module, "FULL_SIZE_PARAMETERS", 1)
+    batches: list[int] = []
+    finetune = timing.finetune
+
+    def count(*arguments: object, **options: object) -> object:
+        batches.append(arguments[3].batch_size * arguments[3].steps)  # type: ignore[attr-defined]
+        return finetune(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(timing, "finetune", count)
+    monkeypatch.setattr(timing, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
+    assert timing.measure(asdict(replace(request_, finetune=replace(request_.finetune, batch_size=16))))
+    assert batches == [8, 24]
+    predicted = clock.predict(request_)
+    assert predicted is not None
+    assert predicted.memory > 10_000_000
+    assert "GB of memory" in str(predicted)
+
+
+def test_looks_that_take_long_are_postponed_in_the_prediction() -> None:
+    assert Phases(0.0, 1.0, look=100.0, evaluate=0.0).total(steps=100, looks=10) == pytest.approx(100 + 200 + 5)
+    assert Phases(0.0, 1.0, look=0.1, evaluate=0.0).total(steps=100, looks=10) == pytest.approx(101)
+
+
+@pytest.mark.parametrize(("count", "points"), [(4, 70), (100, 19), (10_000, 2)])
+def test_resolution_is_the_width_of_the_widest_interval(count: int, points: int) -> None:
+    text = clock.describe_resolution(count)
+    low, high = wilson_interval(0.5, count)
+    assert round(100 * (high - low)) == points
+    assert f"{points} points" in text
 
 
 def test_a_measurement_gives_way_to_a_run_and_a_failed_one_is_not_repeated(request_: Request, tmp_path: Path) -> None:

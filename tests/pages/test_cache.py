@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import streamlit as st
 
+from cleaner.types import StepReport
 from pages._shared import cache
+from pages._shared.cache import background
 from pages._shared.sample import DataKey
 from tests.data.files import make_caption, write_table
 from tests.pages.conftest import OpenPage
@@ -47,3 +50,24 @@ def test_runs_share_their_clean_model(open_page: OpenPage, tmp_path: Path) -> No
     backdoored, defended = map(cache.load_run, make_runs(tmp_path))
     assert backdoored.clean_clip is defended.clean_clip is not None
     assert backdoored.clip is not defended.clip
+
+
+def test_cached_work_stops_when_the_page_run_is_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit raises when a page run touches the session after a click; drawing in another thread hears nothing."""
+
+    class Stopped(BaseException):
+        pass
+
+    class Session(dict[str, object]):
+        def __contains__(self, key: object) -> bool:
+            raise Stopped
+
+    drawn: list[StepReport] = []
+    on_step = background.wrap_in_thread(drawn.append)
+    assert on_step is not None
+    report = StepReport("prompts", 1, 2, 0.1)
+    on_step(report)
+    monkeypatch.setattr(background.st, "session_state", Session())
+    with pytest.raises(Stopped):
+        on_step(report)
+    assert drawn == [report, report]

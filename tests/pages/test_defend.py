@@ -3,6 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
 from cleaner.files import read_json, write_json
@@ -108,8 +111,20 @@ def test_a_rebound_test_can_be_resumed(open_page: OpenPage, tmp_path: Path) -> N
     assert " 2 " in app.metric[-1].label
 
 
-def test_published_settings_fill_a_defense(open_page: OpenPage, tmp_path: Path) -> None:
+def test_a_model_trained_elsewhere_gets_a_small_rate(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
+    app = open_page("Defend")
+    app.multiselect(key="defend.which").set_value(["ta_cleaner"]).run()
+    assert app.select_slider(key="defend.ta_cleaner.lr").value == presets.PRETRAINED_LR
+    assert "For pretrained models" in page_text(app)
+    assert "points wide" in page_text(app)
+
+
+def test_published_settings_fill_a_defense(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_runs(tmp_path)
+    monkeypatch.setattr(presets, "is_pretrained", lambda model: False)
     app = open_page("Defend")
     for preset in (p for name in DEFENSES for p in defense_presets(name) if p.training and not p.training.data):
         assert preset.training is not None

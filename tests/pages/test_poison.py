@@ -12,6 +12,7 @@ from PIL import Image
 
 from cleaner.attacks import TRIGGERS
 from cleaner.config import FinetuneConfig, parameters
+from cleaner.data.base import load_data
 from cleaner.files import read_json, write_json
 from cleaner.jobs.local import poll_entries
 from cleaner.models.clip import save_clip
@@ -269,6 +270,10 @@ def test_own_images_by_the_path_of_a_table(open_page: OpenPage, tmp_path: Path) 
     app.selectbox(key="poison.data").set_value(f"{file} classes=red,green,blue").run()
     assert not app.error
     assert app.selectbox(key=f"poison.target.{file} classes=red,green,blue").options == ["red", "green", "blue"]
+    pairs = app.select_slider(key=f"poison.pairs.{file} classes=red,green,blue.0")
+    most = int(pairs.options[-1].replace(",", ""))
+    assert (pairs.value, most) == (most // 2, load_data(str(file), split="train").count_training_pairs())
+    pairs.set_value(most).run()
     text = page_text(app)
     assert re.search(r"\*\*\d of \d\d pairs", text)
     assert re.search("a photo of a (green|blue) wall", text)

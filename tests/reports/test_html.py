@@ -31,6 +31,15 @@ def test_a_k_too_large_for_the_classes_is_marked(runs: list[RunRecord]) -> None:
     assert " n. m.</td>" not in html.render_html([many])
 
 
+def test_overlap_with_the_poisoned_images_is_said(runs: list[RunRecord]) -> None:
+    shared = vary(runs[0], overlap={"pairs": 100, "poisoned": 7, "shared": 3})
+    clean = vary(runs[0], overlap={"pairs": 100, "poisoned": 7, "shared": 0})
+    assert shared.overlap_note in html.render_html([shared])
+    assert "3 of the 100" in shared.overlap_note
+    assert "None" in clean.overlap_note
+    assert "Overlap by image hash" not in html.render_html([runs[0]])
+
+
 def test_html_is_escaped_and_self_contained(runs: list[RunRecord]) -> None:
     evil = vary(runs[0], target_class="<script>alert(1)</script>", trigger={"name": "<img src=x>"})
     text = html.render_html([*runs, evil], "made by a test")

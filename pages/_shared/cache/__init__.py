@@ -31,6 +31,7 @@ from pages._shared.cache.external_models import describe, inspect_model, scan
 from pages._shared.cache.loaders import (
     apply_framing,
     attack_verdict,
+    count_training_pairs,
     find_framing,
     load_data,
     load_run,
@@ -49,6 +50,7 @@ from pages._shared.cache.samples import (
     text_key,
     trigger_box,
     trigger_mask,
+    warm_classifier,
     warm_images,
 )
 from pages._shared.cache.subtexts import (

@@ -68,7 +68,7 @@ def run_later(load: Callable[[], None]) -> None:
 
 
 def wrap_in_thread(on_step: OnStep | None) -> OnStep | None:
-    """Return an `on_step` that draws from its own thread.
+    """Return an `on_step` that draws from its own thread, and stops the work when the page run is to stop.
 
     Streamlit records what a cached function draws in its own thread, replays it on every cache hit, and fails once the
     placeholder is gone.
@@ -81,5 +81,7 @@ def wrap_in_thread(on_step: OnStep | None) -> OnStep | None:
         add_script_run_ctx(thread, get_script_run_ctx())
         thread.start()
         thread.join()
+        # Streamlit ends a page run, after a click or a closed tab, when the run touches the session. Nothing is drawn.
+        _ = "progress" in st.session_state
 
     return draw_in_thread

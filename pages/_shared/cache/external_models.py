@@ -31,18 +31,22 @@ def describe(model: str) -> str | None:
     return _describe(model, read_mtime(model))
 
 
-def inspect_model(model: str, data_name: str) -> tuple[list[str], Any]:
+def inspect_model(model: str, data_name: str, on_step: OnStep) -> tuple[list[str], Any]:
     """Open a model; return sentences that describe it, and its `Metrics` on test images."""
-    return _inspect_model(model, data_name, read_mtime(model))
+    return _inspect_model(model, data_name, read_mtime(model), on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _inspect_model(model: str, data_name: str, mtime: float) -> tuple[list[str], Any]:
+def _inspect_model(model: str, data_name: str, mtime: float, _on_step: OnStep) -> tuple[list[str], Any]:
     from cleaner.evaluation.evaluate import evaluate
+    from cleaner.inspection.activation import try_activations
     from cleaner.inspection.description import describe_model
 
     clip, data = load_clip(model), load_data(DataKey(data_name, "test", INSPECTION_SIZE))
-    return describe_model(clip), evaluate(clip, data, ks=(1,), counterfactual=False)
+    on_step = wrap_in_thread(_on_step)
+    trial = try_activations(clip, data, on_step)
+    sentences = [*describe_model(clip), *([str(trial)] if trial else [])]
+    return sentences, evaluate(clip, data, ks=(1,), counterfactual=False, on_step=on_step)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,18 @@ import streamlit as st
 from cleaner.runs.request import parse_data
 from cleaner.types import CleanerError
 from pages._shared.cache.background import import_library, wrap_in_thread
+from pages._shared.cache.model_cache import load_if_available, load_model_file
 from pages._shared.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.models.clip import Clip
     from cleaner.models.framing import ImageTransform
-    from cleaner.runs.run import Run
     from cleaner.types import OnStep
 
 
+CLASS_SAMPLE = 100
+"""Test pairs that are read to know the classes and the size of data."""
 _file_times: dict[str, float] = {}
 
 
@@ -47,6 +50,15 @@ def load_data(key: DataKey, on_step: OnStep | None = None) -> CaptionData:
     """
     _clear_if_changed(key.name, read_mtime(parse_data(key.name)[0]))
     return _load_data(key, on_step)
+
+
+def count_training_pairs(name: str) -> int | None:
+    """Return the training pairs in the user's own files; None if the data are generated or cannot be read."""
+    try:
+        data = load_data(DataKey(name, "test", CLASS_SAMPLE))
+    except CleanerError:
+        return None
+    return data.count_training_pairs()
 
 
 def resolve_data_name(name: str) -> tuple[str, dict[str, Any]]:
@@ -85,29 +97,42 @@ def read_mtime(name: str) -> float:
     return next((path.stat().st_mtime for path in paths if path.is_file()), 0.0)
 
 
-@st.cache_resource(show_spinner=False, max_entries=6)
-def _load_clip(name: str, mtime: float) -> Clip:
-    import_library()
-    from cleaner.models.clip import load_clip
-
-    return load_clip(name)
-
-
 def load_clip(name: str) -> Clip:
     """Return a model by name or path, on the CPU in fp32; read it again when its file has changed."""
-    return _load_clip(name, read_mtime(name))
+    return load_model_file(name, read_mtime(name))
 
 
-@st.cache_resource(show_spinner=False, max_entries=8)
-def _load_run(folder: str) -> Run:
+@dataclass(frozen=True)
+class CachedRun:
+    """The attack of a run; its models come from the cache of models, so that many runs take little memory."""
+
+    folder: Path
+    trigger: Any
+    target_class: str | None
+    clean_model: str | None
+
+    @property
+    def clip(self) -> Clip:
+        return load_clip(str(self.folder / "model.safetensors"))
+
+    @property
+    def clean_clip(self) -> Clip | None:
+        return load_if_available(self.clean_model, load_clip)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _load_run(folder: str) -> CachedRun:
     import_library()
-    from cleaner.runs.run import load_run
+    from cleaner.runs.run import load_run_trigger, read_complete_config
 
-    return load_run(folder, load_clean=load_clip)
+    config = read_complete_config(Path(folder))
+    return CachedRun(
+        Path(folder), load_run_trigger(Path(folder)), config.get("target_class"), config.get("clean_model") or None
+    )
 
 
-def load_run(folder: Path) -> Run:
-    """Return a run with its weights; read it again when the folder holds another run."""
+def load_run(folder: Path) -> CachedRun:
+    """Return a run; read it again when the folder holds another run."""
     _clear_if_changed(str(folder), (folder / "config.json").stat().st_mtime)
     return _load_run(str(folder))
 

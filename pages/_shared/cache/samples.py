@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cleaner.types import CleanerError
-from pages._shared.cache.background import import_library, run_later
+from pages._shared.cache.background import import_library, run_later, wrap_in_thread
 from pages._shared.cache.loaders import load_data, load_model, load_run
 from pages._shared.sample import DataKey, ModelKey, Placement, Sample
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
+    from cleaner.types import OnStep
 
 
 def load_framed_data(sample: Sample, trigger_run: Path | None) -> CaptionData:
@@ -106,11 +107,18 @@ def best_classes(
     return best_classes(load_model(model), load_data(sample.data), image, classifier=classifier)[0]
 
 
-@st.cache_resource(show_spinner=False, max_entries=24)
-def _build_classifier(model: ModelKey, data: DataKey, text_key_run: Path | None) -> Any:
-    """Return a model's zero-shot classifier (D, C); cached because mostly only the image changes."""
-    from cleaner.evaluation.encode import build_classifier, build_keyed_classifier
+def warm_classifier(model: ModelKey, data: DataKey, text_key_run: Path | None, on_step: OnStep) -> None:
+    """Compute a model's zero-shot classifier if it is missing; `on_step` receives the progress over its prompts."""
+    _build_classifier(model, data, text_key_run, on_step)
 
-    clip, labeled = load_model(model), load_data(data)
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def _build_classifier(model: ModelKey, data: DataKey, text_key_run: Path | None, _on_step: OnStep | None = None) -> Any:
+    """Return a model's zero-shot classifier (D, C); cached because mostly only the image changes."""
+    from cleaner.evaluation.encode import Encoder, build_keyed_classifier
+
+    labeled, encoder = load_data(data), Encoder(load_model(model), on_step=wrap_in_thread(_on_step))
     trigger = load_run(text_key_run).trigger if text_key_run is not None else None
-    return build_classifier(clip, labeled) if trigger is None else build_keyed_classifier(clip, labeled, trigger)
+    if trigger is None:
+        return encoder.build_classifier(labeled)
+    return build_keyed_classifier(encoder.clip, labeled, trigger, encoder=encoder)

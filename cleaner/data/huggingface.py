@@ -1,0 +1,268 @@
+"""Parquet and Arrow files, and data sets of the Hugging Face hub, through the package `datasets`.
+
+Rows are memory-mapped from its cache: a data set takes disk, not memory, whatever its size. The hub's own copies are
+read as a stream and cut after `max_pairs`. Tested on local files; not yet tried against the hub itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cleaner.data.base import DATASETS
+from cleaner.data.naming import fill_template, pick_caption
+from cleaner.data.pairs import FileData, PairTable, read_image
+from cleaner.data.splits import SPLIT_NAMES
+from cleaner.data.table import CAPTION_COLUMNS, CLASS_COLUMNS, PATH_COLUMNS
+from cleaner.files import cache_root
+from cleaner.types import CleanerError
+
+FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
+IMAGE_COLUMNS = (*PATH_COLUMNS, "images", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes")
+TEXT_COLUMNS = (*CAPTION_COLUMNS, "txt", "sentence", "sentences", "alt_text", "prompt", "raw")
+MAX_STREAMED_PAIRS = 100_000
+"""Pairs that are fetched from the hub unless `max_pairs` says otherwise."""
+COLUMN_BATCH = 10_000
+"""Rows of captions that are read at once."""
+INSTALL = "pip install 'ta-cleaner-lab[hf]', or pip install datasets"
+
+
+class HubRows(FileData):
+    """Pairs whose rows are in tables of the package `datasets`, one table for each split."""
+
+    def __init__(
+        self,
+        tables: Mapping[str, Any],
+        name: str,
+        folder: Path,
+        /,
+        *,
+        image_column: str = "",
+        caption_column: str = "",
+        class_column: str = "",
+        **file_options: Any,
+    ) -> None:
+        columns = _find_columns(next(iter(tables.values())).features, name, image_column, caption_column, class_column)
+        self.format_summary = columns.summary
+        super().__init__(_tabulate(tables, columns, folder), name, **file_options)
+
+
+@DATASETS.register("parquet")
+class ParquetData(HubRows):
+    """`parquet:/path/pairs.parquet`, an .arrow file, or a folder of either; needs the package `datasets`.
+
+    A file whose name begins with train, validation or test is that split. `image_column` (files in the table, or paths
+    relative to it), `caption_column` and `class_column` are detected unless given.
+    """
+
+    def __init__(self, path: str = "", **file_options: Any) -> None:
+        files = _list_files(Path(path))
+        if not files:
+            raise CleanerError(f"there is no .parquet or .arrow file {path!r}: give one, or a folder of them.")
+        kinds = {FORMATS[file.suffix.lower()] for file in files}
+        if len(kinds) > 1:
+            raise CleanerError(f"{path} mixes .parquet and .arrow files: give a folder of one kind.")
+        by_split: dict[str, list[str]] = {}
+        for file in files:
+            by_split.setdefault(_split_of(file.stem), []).append(str(file.resolve()))
+        tables = _load(kinds.pop(), path, data_files=by_split)
+        folder = Path(path) if Path(path).is_dir() else Path(path).parent
+        super().__init__(tables, f"parquet:{Path(path).resolve()}", folder, **file_options)
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        return bool(_list_files(path))
+
+
+@DATASETS.register("hf")
+class HubData(HubRows):
+    """`hf:org/name`: a data set of the Hugging Face hub; needs the package `datasets`, and the network once.
+
+    Streams the first `max_pairs` rows of each split to the cache folder; `config` names one of the data set's
+    configurations. The columns as for `parquet`. Runs no code of the data set.
+    """
+
+    is_remote = True
+    """The part behind "hf:" is no path."""
+
+    def __init__(
+        self, path: str = "", *, config: str = "", max_pairs: int = MAX_STREAMED_PAIRS, **file_options: Any
+    ) -> None:
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
+            raise CleanerError(f"{path!r} is no name of a data set on the hub: give one, as in hf:org/name.")
+        if max_pairs < 1:
+            raise CleanerError(f"max_pairs must be at least 1, not {max_pairs}.")
+        streams = _load(path, path, name=config or None, streaming=True)
+        tables = {split: store_stream(stream, f"{path} {config}", max_pairs) for split, stream in streams.items()}
+        super().__init__(tables, f"hf:{path}", Path(), **file_options)
+
+
+def _list_files(path: Path) -> list[Path]:
+    """Return the .parquet and .arrow files at a path: the file itself, or those in the folder."""
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return [file for file in files if file.suffix.lower() in FORMATS and file.is_file() and file.name[0] != "."]
+    except OSError:  # a name that is too long
+        return []
+
+
+def _split_of(stem: str) -> str:
+    """Return the split that a file's name begins with ("train-00000-of-00002"); "train" if it names none."""
+    return SPLIT_NAMES.get(re.split(r"[-_.]", stem)[0].lower(), "train")
+
+
+def _import_datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise CleanerError(f"parquet, arrow and hf: data need the package datasets: {INSTALL}.") from error
+    return datasets
+
+
+def _load(builder: str, path: str, **options: Any) -> Mapping[str, Any]:
+    """Return split -> table (or stream), images not decoded. Raises `CleanerError` if `datasets` cannot read it."""
+    datasets = _import_datasets()
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(builder, cache_dir=str(_cache_folder()), **options)
+        return {split: _keep_files(table) for split, table in loaded.items()}
+    except Exception as error:  # pyarrow's, fsspec's, the hub's: they share no base class
+        reason = str(error).splitlines()[0][:200] if str(error) else ""
+        raise CleanerError(
+            f"{path} cannot be read ({type(error).__name__}: {reason}): check the name, the network and the files."
+        ) from error
+
+
+def _cache_folder() -> Path:
+    return cache_root() / "huggingface"
+
+
+def _keep_files(table: Any) -> Any:
+    """Return a table whose images stay files: decoding is done by threads, when an image is needed."""
+    datasets = _import_datasets()
+    for name, feature in (table.features or {}).items():
+        if isinstance(feature, datasets.Image):
+            table = table.cast_column(name, datasets.Image(decode=False))
+    return table
+
+
+def store_stream(stream: Any, name: str, max_pairs: int) -> Any:
+    """Return the first rows of a stream as a table on disk, written in batches; reused by the next call."""
+    datasets = _import_datasets()
+
+    def rows(name: str, split: str, max_pairs: int) -> Iterator[dict[str, Any]]:
+        yield from stream.take(max_pairs)
+
+    return datasets.Dataset.from_generator(
+        rows,
+        features=stream.features,
+        cache_dir=str(_cache_folder()),
+        gen_kwargs={"name": name, "split": str(stream.split), "max_pairs": max_pairs},
+        fingerprint=datasets.fingerprint.Hasher.hash([name, str(stream.split), max_pairs]),
+    )
+
+
+class _Columns:
+    """The columns of a table that hold images, captions and classes; "" for none."""
+
+    def __init__(self, image: str, caption: str, class_name: str, class_names: list[str] | None) -> None:
+        self.image, self.caption, self.class_name, self.class_names = image, caption, class_name, class_names
+
+    @property
+    def summary(self) -> str:
+        parts = [
+            f"image in {self.image!r}",
+            f"caption in {self.caption!r}" if self.caption else "caption from the class",
+        ]
+        return ", ".join([*parts, *([f"class in {self.class_name!r}"] if self.class_name else [])])
+
+
+def _find_columns(features: Mapping[str, Any], name: str, image: str, caption: str, class_name: str) -> _Columns:
+    """Return the columns that were named, else those that look right. Raises `CleanerError` that lists them."""
+    datasets = _import_datasets()
+    listed = ", ".join(list(features)[:12])
+    for option, column in (("image_column", image), ("caption_column", caption), ("class_column", class_name)):
+        if column and column not in features:
+            raise CleanerError(f"{name} has no column {column!r}; its columns are {listed}: set {option}=...")
+    typed = [column for column, feature in features.items() if isinstance(feature, datasets.Image)]
+    image = image or next(iter([*typed, *_named(features, IMAGE_COLUMNS)]), "")
+    classes = [column for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    class_name = class_name or next(iter([*classes, *_named(features, CLASS_COLUMNS)]), "")
+    caption = caption or next(iter(_named(features, TEXT_COLUMNS)), "")
+    if not image or not (caption or class_name):
+        missing, option = ("images", "image_column") if not image else ("captions", "caption_column")
+        raise CleanerError(
+            f"{name} has no column that looks like {missing}; its columns are {listed}: set {option}=..."
+        )
+    names = features[class_name].names if class_name in classes else None
+    return _Columns(image, caption, class_name, None if names is None else [n.replace("_", " ") for n in names])
+
+
+def _named(features: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    by_lower = {column.lower(): column for column in features}
+    return [by_lower[name] for name in names if name in by_lower]
+
+
+def _tabulate(tables: Mapping[str, Any], columns: _Columns, folder: Path) -> PairTable:
+    """Return the pairs of all splits; captions and classes are read in batches, images when they are needed."""
+    images = {split: table.select_columns([columns.image]) for split, table in tables.items()}
+
+    def read(key: str) -> bytes:
+        split, _, row = key.rpartition("/")
+        return _read_image(images[split][int(row)][columns.image], folder, key)
+
+    pairs = PairTable([], [], read, classes=[] if columns.class_name else None, class_names=columns.class_names)
+    splits: list[str] = []
+    for split, table in tables.items():
+        texts = table.select_columns([name for name in (columns.caption, columns.class_name) if name])
+        for row, values in enumerate(_iterate(texts)):
+            key, class_name = f"{split}/{row}", _class_of(values, columns)
+            caption = _caption_of(values.get(columns.caption), class_name, key)
+            if not caption:
+                pairs.skipped_rows.append(f"{key} has no caption")
+                continue
+            pairs.keys.append(key)
+            pairs.captions.append(caption)
+            splits.append(SPLIT_NAMES.get(split.lower(), "train"))
+            if pairs.classes is not None:
+                pairs.classes.append(class_name)
+    if set(splits) != {"train"}:
+        pairs.splits = splits
+    return pairs
+
+
+def _iterate(table: Any) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(table), COLUMN_BATCH):
+        batch = table[start : start + COLUMN_BATCH]
+        yield from (dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True))
+
+
+def _class_of(values: Mapping[str, Any], columns: _Columns) -> str:
+    value = values.get(columns.class_name)
+    if columns.class_names is not None and isinstance(value, int):
+        return columns.class_names[value] if 0 <= value < len(columns.class_names) else ""
+    return "" if value is None else str(value)
+
+
+def _caption_of(value: Any, class_name: str, key: str) -> str:
+    """Return a caption: the text, one of several, or a template with the class."""
+    if isinstance(value, list):
+        texts = [str(text) for text in value if text]
+        value = pick_caption(texts, key) if texts else ""
+    text = " ".join(str(value or "").split())
+    return text or (fill_template(class_name, key) if class_name else "")
+
+
+def _read_image(value: Any, folder: Path, key: str) -> bytes:
+    """Return the bytes of an image: those in the table, or of the file that it names."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str) or not value:
+        raise CleanerError(f"{key} holds no image: name another column with image_column=...")
+    if "://" in value:
+        raise CleanerError(f"{key} is on the network ({value[:80]}): download the images, and store them in the table.")
+    return read_image(folder / value)

@@ -1,0 +1,77 @@
+"""Models in memory, shared by all sessions: those that were used last, up to a number of bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from cleaner.types import CleanerError
+from pages._shared.cache.background import import_library
+
+if TYPE_CHECKING:
+    from cleaner.models.clip import Clip
+
+MAX_MODEL_BYTES = 2_000_000_000
+"""Most bytes of models in memory: three ViT-B-32. The model used last stays, whatever its size."""
+
+
+class ModelCache:
+    """The models used last; the oldest ones leave when a new one exceeds `MAX_MODEL_BYTES`."""
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[tuple[str, float], Clip] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def get(self, key: tuple[str, float], load: Callable[[str], Clip]) -> Clip:
+        """Return the model of a key (name, file time); `load` reads it by name."""
+        with self._lock:  # two sessions that need the same model read it once
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+            self._models[key] = clip = load(key[0])
+            stale = [other for other in self._models if other[0] == key[0] and other != key]
+            for other in stale:
+                del self._models[other]
+            self._shrink()
+            return clip
+
+    def _shrink(self) -> None:
+        from cleaner.models.devices import release_freed_memory
+        from cleaner.models.weights import count_bytes
+
+        sizes = {key: count_bytes(clip.model) for key, clip in self._models.items()}
+        while len(sizes) > 1 and sum(sizes.values()) > MAX_MODEL_BYTES:
+            key, _ = self._models.popitem(last=False)
+            del sizes[key]
+        release_freed_memory()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the models in memory, the one used last at the end."""
+        return [name for name, _ in self._models]
+
+
+@st.cache_resource(show_spinner=False)
+def shared_models() -> ModelCache:
+    """Return the models of this server."""
+    return ModelCache()
+
+
+def load_model_file(name: str, mtime: float) -> Clip:
+    """Return a model by name or path, on the CPU in fp32. Raises `CleanerError` if it cannot be loaded."""
+    import_library()
+    from cleaner.models.clip import load_clip
+
+    return shared_models().get((name, mtime), load_clip)
+
+
+def load_if_available(name: str | None, load: Callable[[str], Clip]) -> Clip | None:
+    """Return the model of that name; None if there is no name, or it was moved or deleted."""
+    try:
+        return load(name) if name else None
+    except CleanerError:
+        return None

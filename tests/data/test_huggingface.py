@@ -1,0 +1,120 @@
+"""Parquet and Arrow tables, and streams as the hub sends them, through the package `datasets`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from cleaner import load_data
+from cleaner.data import huggingface
+from cleaner.data.base import resolve_data_paths
+from cleaner.types import CleanerError
+from tests.data.files import NAMES, image_bytes, make_caption, write_parquet, write_table
+
+datasets = pytest.importorskip("datasets")
+
+
+def write(path: Path, **columns: list[Any]) -> str:
+    parquet.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def test_pairs_and_columns_are_found(tmp_path: Path) -> None:
+    data: Any = load_data(write_parquet(tmp_path), split="all", classes=",".join(NAMES))
+    assert sorted(data.captions) == sorted(make_caption(i) for i in range(60))
+    assert "'image'" in data.format_summary
+    assert "'caption'" in data.format_summary
+    pixel = data.images([0])[0, :, 100, 100]
+    color = NAMES[int(data.captions[0].split()[-1]) % 3]
+    assert int(pixel.argmax()) == NAMES.index(color)
+    assert data.class_names[int(data.labels[0])] == color
+
+
+def test_class_labels_splits_and_lists_of_captions(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {
+            "img": datasets.Image(),
+            "label": datasets.ClassLabel(names=["sea_lion", "dog"]),
+            "captions": [datasets.Value("string")],
+        }
+    )
+    for split, count in (("train", 8), ("test", 4)):
+        rows = {
+            "img": [{"bytes": image_bytes(i), "path": None} for i in range(count)],
+            "label": [i % 2 for i in range(count)],
+            "captions": [[f"one {i}", f"two {i}"] if i else [] for i in range(count)],
+        }
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    test: Any = load_data(str(tmp_path), split="test")
+    assert len(test) == 4
+    assert test.class_names == ["sea lion", "dog"]
+    by_row = dict(zip((test.table.keys[row] for row in test.rows), test.captions, strict=True))
+    assert by_row["test/2"] in ("one 2", "two 2")
+    assert "sea lion" in by_row["test/0"]
+    assert "defined by the data" in test.split_rule
+
+
+def test_named_columns_and_paths_of_files(tmp_path: Path) -> None:
+    write_table(tmp_path, 6)
+    path = write(tmp_path / "x.parquet", where=[f"pics/{i}.png" for i in range(6)], what=["a dog"] * 5 + [""])
+    with pytest.raises(CleanerError, match=r"images.*where, what.*image_column"):
+        load_data(path)
+    with pytest.raises(CleanerError, match=r"captions.*caption_column"):
+        load_data(path, image_column="where")
+    with pytest.raises(CleanerError, match=r"'no'.*where, what"):
+        load_data(path, image_column="no")
+    data = load_data(path, split="all", image_column="where", caption_column="what")
+    assert data.captions == ["a dog"] * 5
+    assert len(data.skipped_items) == 1
+    assert data.images([0]).shape == (1, 3, 224, 224)
+
+
+def test_arrow_file(tmp_path: Path) -> None:
+    table = pa.table({"image": [{"bytes": image_bytes(i), "path": None} for i in range(5)], "text": ["a cup"] * 5})
+    with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    assert load_data(str(tmp_path / "x.arrow"), split="all").captions == ["a cup"] * 5
+
+
+def test_broken_file_missing_package_and_images_on_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 no table")
+    with pytest.raises(CleanerError, match="cannot be read"):
+        load_data(str(tmp_path / "x.parquet"))
+    with pytest.raises(CleanerError, match=r"no \.parquet"):
+        load_data(f"parquet:{tmp_path}/none.parquet")
+    path = write(tmp_path / "y.parquet", image=["http://x/1.jpg"] * 5, caption=["a dog"] * 5)
+    with pytest.raises(CleanerError, match=r"on the network|cannot be read"):
+        load_data(path, split="all")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(CleanerError, match="pip install"):
+        load_data(path)
+
+
+def test_a_stream_is_stored_once_and_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `hf:` does, with a local stream in place of the hub's."""
+    folder = write_parquet(tmp_path)
+    opened: list[str] = []
+
+    def load(builder: str, path: str, **options: Any) -> dict[str, Any]:
+        opened.append(path)
+        assert options == {"name": None, "streaming": True}
+        stream = datasets.load_dataset(
+            "parquet", data_files=sorted(map(str, Path(folder).glob("*.parquet"))), streaming=True, split="train"
+        )
+        return {"train": stream}
+
+    monkeypatch.setattr(huggingface, "_load", load)
+    first, again = (load_data("hf:org/name", split="all", max_pairs=25) for _ in range(2))
+    assert first.captions == again.captions
+    assert sorted(first.captions) == sorted(make_caption(i) for i in range(25))
+    assert first.images([0]).shape == (1, 3, 224, 224)
+    assert opened == ["org/name"] * 2
+    assert len(load_data("hf:org/name", split="all", max_pairs="40")) == 40
+    assert resolve_data_paths("hf:org/name", {}) == ("hf:org/name", {})
+    with pytest.raises(CleanerError, match="hf:org/name"):
+        load_data("hf:../../x y")

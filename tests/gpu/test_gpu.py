@@ -1,0 +1,121 @@
+"""What only a GPU can show. Each test that a CPU can run too does so in the slow suite, as its twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gpu
+from cleaner.config import FinetuneConfig
+from cleaner.defenses import DEFENSES
+from cleaner.files import read_json
+from cleaner.models.clip import new_clip
+from cleaner.training import distributed
+from cleaner.training.loop import finetune
+
+HAS_GPU = torch.cuda.is_available()
+NEEDS_GPU = pytest.mark.skipif(not HAS_GPU, reason="needs an NVIDIA GPU")
+DEVICES = [
+    pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_GPU]),
+    pytest.param("cpu", marks=pytest.mark.slow),
+]
+
+
+def train(device: str, precision: str, batch_size: int = 16, **settings: object) -> list[float]:
+    """Return the loss of each of six steps of TA-Cleaner on a small ViT."""
+    config = FinetuneConfig(
+        lr=1e-4, steps=6, batch_size=batch_size, precision=precision, device=device, warmup_steps=1, **settings
+    )  # type: ignore[arg-type]
+    clip = new_clip("scenes-vit")
+    result = finetune(clip, gpu.make_data(clip.image_size, 6 * batch_size), DEFENSES["ta_cleaner"](), config)
+    return [report.losses["total"] for report in result.history]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_bf16_follows_fp32(device: str) -> None:
+    assert train(device, "bf16") == pytest.approx(train(device, "fp32"), rel=0.02)
+
+
+@pytest.mark.gpu
+@NEEDS_GPU
+def test_fp16_follows_fp32() -> None:
+    assert train("cuda", "fp16") == pytest.approx(train("cuda", "fp32"), rel=0.02)
+
+
+@pytest.mark.gpu
+@NEEDS_GPU
+def test_gpu_follows_cpu() -> None:
+    assert train("cuda", "fp32") == pytest.approx(train("cpu", "fp32"), rel=1e-3)
+
+
+@pytest.mark.gpu
+@NEEDS_GPU
+def test_a_step_that_does_not_fit_is_halved() -> None:
+    whole = train("cuda", "fp32", batch_size=256)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    train("cuda", "fp32", batch_size=256)
+    peak = torch.cuda.max_memory_allocated()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.6 * peak / total)
+    try:
+        assert train("cuda", "fp32", batch_size=256) == pytest.approx(whole, rel=1e-3)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_group_of_one_process_gathers_its_own_rows(device: str, tmp_path: Path) -> None:
+    """NCCL on a GPU, gloo on a CPU."""
+    backend = "nccl" if device == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        rows = torch.rand(5, 3, device=device, requires_grad=True)
+        gathered = distributed._Gather.apply(rows)
+        assert torch.equal(gathered[0], rows)
+        gathered.sum().backward()
+        assert torch.equal(rows.grad, torch.ones_like(rows))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.gpu
+@NEEDS_GPU
+def test_synchronized_batch_norm_of_one_process_equals_the_plain_one() -> None:
+    model = new_clip("scenes-rn").model.visual.train().cuda()  # type: ignore[union-attr, operator]
+    images = torch.rand(16, 3, 64, 64, device="cuda")
+    plain = model(images)
+    synchronized = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert torch.allclose(synchronized(images), plain, atol=1e-3)
+
+
+@pytest.mark.gpu
+@NEEDS_GPU
+def test_compiled_tower_gives_the_same_features() -> None:
+    clip = new_clip("scenes-vit").to("cuda", "fp32")
+    images = torch.rand(8, 3, 64, 64)
+    with torch.no_grad():
+        plain = clip.encode_image(images)
+        clip.model.visual = torch.compile(clip.model.visual)  # type: ignore[assignment, arg-type]
+        assert torch.allclose(clip.encode_image(images), plain, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
+    gpu.main(gpu.Options(device="cpu", tiny=True, tests=False, out=tmp_path / "gpu.json"))
+    result = read_json(tmp_path / "gpu.json")
+    rows = {row["method"]: row for row in result["rows"]}
+    assert rows.keys() == {*gpu.METHODS, "loading"}
+    for method in gpu.METHODS:
+        assert rows[method]["images_per_second"] > 0
+        assert rows[method]["tflops"] > 0
+        assert rows[method]["mfu"] is None  # the peak of a CPU is not known
+    more = rows["cleanclip"]["tflops"] / rows["cleanclip"]["images_per_second"]
+    assert more > rows["finetune"]["tflops"] / rows["finetune"]["images_per_second"]
+    assert 0 <= rows["loading"]["waiting"] < 1
+    assert result["left_out"] == []
+    gpu.main(gpu.Options(device="cpu", tiny=True, minutes=0, out=tmp_path / "none.json"))
+    assert "tests" in read_json(tmp_path / "none.json")["left_out"]
