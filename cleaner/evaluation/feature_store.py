@@ -13,10 +13,11 @@ from contextlib import closing, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cleaner.files import cache_root
 from cleaner.models.clip import Clip
@@ -37,12 +38,25 @@ def store_path() -> Path:
     return cache_root() / "features.sqlite"
 
 
+_known_hashes: WeakKeyDictionary[nn.Module, tuple[list[float], str]] = WeakKeyDictionary()
+
+
+def _hash_weights(clip: Clip) -> str:
+    """Return `clip.sha256()`, which takes a second for a ViT-B-32; known until the weights change."""
+    # Not the tensors' versions: a fused optimizer changes the values alone.
+    sums = [float(tensor.double().sum()) for tensor in clip.model.state_dict().values()]
+    known = _known_hashes.get(clip.model)
+    if known is None or known[0] != sums:
+        known = _known_hashes[clip.model] = sums, clip.sha256()
+    return known[1]
+
+
 class FeatureStore:
     """The stored features of one model: its weights, architecture, precision and device are part of every key."""
 
     def __init__(self, clip: Clip) -> None:
         architecture = asdict(clip.architecture) if clip.architecture else {}
-        facts = [FORMAT, clip.sha256(), architecture, clip.image_size, clip.mean, clip.std]
+        facts = [FORMAT, _hash_weights(clip), architecture, clip.image_size, clip.mean, clip.std]
         facts += [clip.precision, clip.device.type, version("open_clip_torch")]
         self._model = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
 

@@ -22,7 +22,7 @@ from cleaner.models.framing import ImageTransform
 from cleaner.models.resolve import resolve_model_name
 from cleaner.models.token_blocks import PackedTexts, sort_into_blocks, token_lengths
 from cleaner.models.tokenizer import load_tokenizer
-from cleaner.models.weights import model_sha256
+from cleaner.models.weights import state_sha256
 from cleaner.types import CleanerError
 
 __all__ = ["BUILT_IN", "Architecture", "Clip", "load_clip", "new_clip", "pick_device", "save_clip"]
@@ -220,7 +220,7 @@ class Clip:
 
     def sha256(self) -> str:
         """Return the SHA-256 (hex) over names and float32 values of all weights."""
-        return model_sha256(self.model)
+        return state_sha256(self.model.state_dict())
 
 
 def _to_unit(features: Tensor) -> Tensor:

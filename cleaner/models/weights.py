@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import open_clip
 import torch
@@ -55,24 +54,6 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
         # Flat, as hashlib refuses a scalar; not `tobytes`, which copies the 600 MB of a ViT-B-32.
         digest.update(tensor.detach().float().cpu().contiguous().flatten().numpy().data)
     return digest.hexdigest()
-
-
-_known_hashes: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], str]] = WeakKeyDictionary()
-
-
-def model_sha256(model: nn.Module) -> str:
-    """Return `state_sha256` of a model's weights, computed again only once one of them has changed."""
-    state = model.state_dict()
-    # In-place changes raise the version; `load_state_dict(assign=True)` and `to` replace the memory.
-    versions = tuple(
-        number
-        for tensor in state.values()
-        for number in (0 if tensor.is_inference() else tensor._version, tensor.data_ptr())
-    )
-    known = _known_hashes.get(model)
-    if known is None or known[0] != versions:
-        known = _known_hashes[model] = versions, state_sha256(state)
-    return known[1]
 
 
 def count_bytes(model: nn.Module) -> int:

@@ -24,7 +24,7 @@ LAYERS = (
     {"forms", "pickers", "cards", "curves"},
     {"frame", "progress"},
     {"lesson", "requests", "uploads", "durations", "stage"},
-    {"cache", "jobs"},
+    {"cache", "jobs", "access"},
     {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player"},
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""
