@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from cleaner.runs.store import list_entries
 RESULT_PATH = results.RESULTS_DIR / "first_minute.json"
 POLL_SECONDS = 0.05
 TIMEOUT_SECONDS = 600.0
+RETRY_SECONDS = 5.0
+"""Seconds after which a user clicks again."""
 TRAINING_STAGES = ("poison", "defend")
 """Stages of step reports that are training steps."""
 
@@ -82,8 +85,7 @@ def measure_round(folder: Path, reading_seconds: float) -> list[dict[str, Any]]:
         page.get_by_role("heading", name="Did the attack succeed?").wait_for()
         wait_idle(page)
         poisoned["drawn"] = time.time() - start
-        page.get_by_test_id("stMain").get_by_role("link", name="Defend this model").click()
-        page.get_by_role("heading", name="Defend", exact=True).wait_for()
+        follow_link(page, "Defend this model", "Defend")
         button = page.get_by_role("button", name="Start defenses")
         button.wait_for()
         wait_idle(page)
@@ -92,6 +94,18 @@ def measure_round(folder: Path, reading_seconds: float) -> list[dict[str, Any]]:
         rows = watch_runs(count_runs(page, 2), start, page)
         wait_idle(page)
     return [poisoned, *({**row, "clicked": defending} for row in rows if row["run"] != poisoned["run"])]
+
+
+def follow_link(page: Any, name: str, heading: str) -> None:
+    """Click a link until its page is there: as a rerun ends, Streamlit may drop a click."""
+    from playwright.sync_api import TimeoutError as Late
+
+    for _ in range(int(TIMEOUT_SECONDS / RETRY_SECONDS)):
+        page.get_by_test_id("stMain").get_by_role("link", name=name).click()
+        with suppress(Late):
+            page.get_by_role("heading", name=heading, exact=True).wait_for(timeout=1000 * RETRY_SECONDS)
+            return
+    raise SystemExit(f"The page {heading} did not open.")
 
 
 def count_runs(page: Any, minimum: int) -> int:

@@ -13,7 +13,7 @@ from cleaner.runs.request import Request
 from pages._shared import cache
 from pages._shared.sample import DataKey
 
-MEASURING = "measuring the duration …"
+MEASURING = "duration being measured"
 POLL_SECONDS = 1.5
 """Seconds between two looks for the result of a measurement."""
 
