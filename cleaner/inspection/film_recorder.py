@@ -16,7 +16,7 @@ from torch import Tensor
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
 from cleaner.data.images import to_uint8
-from cleaner.evaluation.encode import build_classifier, build_keyed_classifier
+from cleaner.evaluation.encode import Encoder, build_keyed_classifier
 from cleaner.explain.base import EXPLAINERS
 from cleaner.inspection.features import find_single_class_rows
 from cleaner.inspection.projection import Projection
@@ -62,12 +62,13 @@ class FilmRecorder:
     def take(self, clip: Clip, step: int) -> None:
         """Keep a frame of `clip`; neither its state nor any random stream changes."""
         clip = self._limit_templates(clip)
+        encoder = Encoder(clip, use_store=False)
         with torch.inference_mode():
-            plain = build_classifier(clip, self.data)
+            plain = encoder.build_classifier(self.data)
             shown = self.images if self.triggered is None else torch.cat([self.images, self.triggered])
             features = clip.encode_image(shown).cpu()
         clean, triggered = features[: len(self.labels)], features[len(self.labels) :]
-        keyed = plain if self.trigger is None else build_keyed_classifier(clip, self.data, self.trigger, plain)
+        keyed = plain if self.trigger is None else build_keyed_classifier(clip, self.data, self.trigger, plain, encoder)
         seen, classifier = (clean, plain) if self.triggered is None else (triggered, keyed)
         scores = seen[self.gallery] @ classifier
         top = (clip.logit_scale.detach().cpu() * scores).softmax(1).topk(min(TOP_CLASSES, scores.shape[1]), dim=1)

@@ -13,6 +13,7 @@ import torch
 from cleaner.evaluation import encode, feature_store
 from cleaner.evaluation.encode import Encoder, build_classifier
 from cleaner.evaluation.evaluate import evaluate
+from cleaner.inspection.film_recorder import make_recorder
 from cleaner.models import clip as clip_module
 from cleaner.models.architectures import FEW_TEMPLATES, TEMPLATES
 from cleaner.models.clip import Clip
@@ -179,3 +180,24 @@ def test_metrics_say_how_many_prompts_were_used() -> None:
     assert evaluate(make_clip(), data, ks=(1,), counterfactual=False, templates=7).templates == 7
     seven = Encoder(make_clip(), 7).build_classifier(data)
     assert not torch.allclose(seven, build_classifier(make_clip(), data))
+
+
+def test_weights_that_an_optimizer_changed_have_their_own_features(full_size: Path) -> None:
+    clip, text = make_clip(), ["a red car"]
+    before = Encoder(clip).encode_texts(text)
+    clip.model.requires_grad_(True)
+    optimizer = torch.optim.AdamW(clip.model.parameters(), lr=0.1, fused=True)
+    clip.encode_text(text).sum().backward()
+    optimizer.step()
+    after = Encoder(clip).encode_texts(text)
+    assert not torch.allclose(before, after)
+    with torch.inference_mode():
+        torch.testing.assert_close(after, clip.encode_text(text))
+
+
+def test_a_model_in_training_leaves_nothing_in_the_store(full_size: Path) -> None:
+    data = make_toy_data()
+    recorder = make_recorder(make_clip(), data, None, None)
+    assert recorder is not None
+    recorder.take(make_clip(), 0)
+    assert not full_size.exists()
