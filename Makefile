@@ -41,9 +41,10 @@ audit: $(VENV)/dev.stamp
 tables: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.tables
 
-# Redraw the plots of README.md and docs/ from benchmarks/results/; needs Chromium.
+# Redraw the plots of README.md and docs/ from benchmarks/results/, and the film of the example; needs Chromium.
 plots: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.plots
+	$(BIN)/python -m cleaner film assets/example/example-badnet-3-ta_cleaner --out assets/film.gif
 
 # Poison, clean and compare in the terminal, and save the metrics.
 demo: $(VENV)/run.stamp

@@ -77,7 +77,7 @@ def show_table(entries: list[RunRecord]) -> None:
     table["Attack"] = table["Attack"].map(to_attack_label)
     table["Defense"] = table["Defense"].map(to_defense_label)
     created = names["created"]
-    table[created] = pd.to_datetime(table[created], utc=True, errors="coerce")
+    table[created] = pd.to_datetime(table[created], utc=True, errors="coerce", format="ISO8601")
     styles: dict[str, Any] = {}
     for metric, k in metrics:
         name = metric.header(k)

@@ -28,7 +28,7 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[1]
 METADATA = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE")
 SOURCES = (".streamlit", "app.py", "pages", "cleaner", "assets", "benchmarks/results")
-UNUSED = shutil.ignore_patterns("__pycache__", "plots", "screenshots", "backdoor.gif", "cells", "budget")
+UNUSED = shutil.ignore_patterns("__pycache__", "plots", "screenshots", "backdoor.gif", "film.gif", "cells", "budget")
 
 
 @pytest.fixture(scope="module")
