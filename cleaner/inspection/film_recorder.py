@@ -66,7 +66,7 @@ class FilmRecorder:
         with torch.inference_mode():
             plain = encoder.build_classifier(self.data)
             shown = self.images if self.triggered is None else torch.cat([self.images, self.triggered])
-            features = clip.encode_image(shown).cpu()
+            features = encoder.encode_image(shown)
         clean, triggered = features[: len(self.labels)], features[len(self.labels) :]
         keyed = plain if self.trigger is None else build_keyed_classifier(clip, self.data, self.trigger, plain, encoder)
         seen, classifier = (clean, plain) if self.triggered is None else (triggered, keyed)
