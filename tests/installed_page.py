@@ -6,6 +6,7 @@ import json
 import sys
 import time
 
+from streamlit.config import set_option
 from streamlit.testing.v1 import AppTest
 
 from cleaner import files
@@ -33,6 +34,7 @@ REQUEST = Request(
 def main() -> None:
     run = create_run(REQUEST)
     local.start(run)
+    set_option("server.address", "127.0.0.1")  # as `ta-cleaner app` does
     script = files.app_file()
     sys.path.insert(0, str(script.parent))  # as `streamlit run` does
     app = AppTest.from_file(str(script), default_timeout=120).run()

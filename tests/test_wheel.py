@@ -126,8 +126,7 @@ def test_overview_shows_the_example_and_a_job_trains(
 ) -> None:
     script = Path(__file__).with_name("installed_page.py")
     command = [bin_folder(installed) / "python", "-P", script]
-    local = environment | {"STREAMLIT_SERVER_ADDRESS": "127.0.0.1"}  # as `ta-cleaner app` starts it
-    page = json.loads(check_run(command, cwd=tmp_path, env=local).splitlines()[-1])
+    page = json.loads(check_run(command, cwd=tmp_path, env=environment).splitlines()[-1])
     assert all(Path(path).is_relative_to(installed) for path in page["files"])
     assert page["exceptions"] == []
     assert page["title"] == ["Overview"]
