@@ -66,7 +66,8 @@ def poison(
     _validate_captions(clip, poisoned)
     test = _choose_test_data(test, data, target_class)
     attack = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
-    resume_key, reports = {**attack, "trigger": trigger.state_dict()}, list[StepReport]()
+    resume_key = {**attack, "trigger": trigger.state_dict()}
+    reports: list[StepReport] = []
     trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, reports, on_step)
     poisoned.trigger = trigger
     recorder = _make_recorder(clip, validation or test, trigger, target_class) if film else None
@@ -91,11 +92,15 @@ def poison(
         "clean_model": clip.source,
         **_describe_run(clip, data, config, trained),
     }
-    # The metadata travels with the weights, so that a backdoored model is recognizable anywhere.
-    trigger_state = json.dumps(settings["trigger"])
-    trained.clip.metadata |= {"stage": "backdoored", "target": target_class, "trigger": trigger_state}
+    _tag_backdoored(trained.clip, settings)
     history, kept = reports + trained.history, _finish_film(recorder, trained)
     return Run(trained.clip, history, metrics, settings, trigger, target_class, poisoned.manifest(), clip, kept)
+
+
+def _tag_backdoored(clip: Clip, settings: dict[str, Any]) -> None:
+    """Name the attack in the metadata that travel with the weights: such a model is recognizable anywhere."""
+    trigger = json.dumps(settings["trigger"])
+    clip.metadata |= {"stage": "backdoored", "target": settings["target_class"], "trigger": trigger}
 
 
 def _prepare_trigger(

@@ -68,12 +68,12 @@ class Encoder:
         """Return unit features (N, D), on the CPU, of images (N, 3, H, W) in [0, 1] that fit in one batch."""
         with torch.inference_mode():
             if self._store is None:
-                return encode_in_halves(self.clip.encode_image, images).cpu()
+                return self._encode_image(images)
             keys = [self._store.image_key(image) for image in images]
             known = self._store.read(keys)
             missing = [i for i, key in enumerate(keys) if key not in known]
             if missing:
-                features = encode_in_halves(self.clip.encode_image, images[missing]).cpu()
+                features = self._encode_image(images[missing])
                 new = {keys[i]: feature for i, feature in zip(missing, features, strict=True)}
                 self._store.write(new)
                 known |= new
@@ -87,7 +87,7 @@ class Encoder:
         features, start = [], time.perf_counter()
         with torch.inference_mode():
             for done, batch in enumerate(batches, start=1):
-                features.append(encode_in_halves(self.clip.encode_text, batch).cpu())
+                features.append(self._encode_text(batch))
                 self._report("captions", done, len(batches), start)
         return torch.cat(features)
 
@@ -122,7 +122,7 @@ class Encoder:
         encoded, start, done = [torch.empty(0)] * len(groups), time.perf_counter(), 0
         with torch.inference_mode():
             for batch in batches:
-                features = self.clip.encode_text([text for i in batch for text in groups[i]]).cpu()
+                features = self._encode_text([text for i in batch for text in groups[i]])
                 means = zero_shot_classifier(features.view(len(batch), len(groups[0]), -1)).T
                 for i, mean in zip(batch, means, strict=True):
                     encoded[i] = mean
@@ -132,6 +132,12 @@ class Encoder:
                 if len(batches) > 1:
                     self._report(stage, done * len(groups[0]), len(missing) * len(groups[0]), start)
         return torch.stack([known[keys[i]] if keys and keys[i] in known else encoded[i] for i in range(len(groups))])
+
+    def _encode_image(self, images: Tensor) -> Tensor:
+        return encode_in_halves(self.clip.encode_image, images).cpu()
+
+    def _encode_text(self, texts: Sequence[str]) -> Tensor:
+        return encode_in_halves(self.clip.encode_text, texts).cpu()
 
     def _report(self, stage: str, done: int, total: int, start: float) -> None:
         if self.on_step is not None and total > 1:

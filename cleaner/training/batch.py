@@ -229,10 +229,13 @@ class BatchEncoder:
         if chunk_size:
             rows = memory.encode_in_chunks(encoder, images, chunk_size)
             return rows, memory.encode_in_chunks(encode_text, texts, chunk_size)
-        # BatchNorm needs the whole batch, and the hooks that keep the outputs of blocks serve one thread.
-        if memory.has_live_batch_norm(self.student.model) or self.defense.needs_blocks:
+        if self.needs_whole_batch(memory.has_live_batch_norm(self.student.model)):
             return run_in_lanes(lambda: encoder(images), lambda: encode_text(texts))
         return encode_in_halves(encoder, images), encode_in_halves(encode_text, texts)
+
+    def needs_whole_batch(self, is_live: bool) -> bool:
+        """Return whether the images of a batch must be encoded together; is_live: BatchNorm is in train mode."""
+        return is_live or self.defense.needs_blocks  # the hooks that keep the outputs of blocks serve one thread
 
     def _encode_reference(self, batch: Batch) -> Features | None:
         if self.reference is None:

@@ -30,9 +30,9 @@ def uses_lanes(encoder: BatchEncoder, config: FinetuneConfig) -> bool:
     if config.chunk_size:
         return False
     model = encoder.student.model
-    stay_together = encoder.defense.needs_blocks or (not config.freeze_bn and bool(memory.batch_norms(model)))
+    is_live = not config.freeze_bn and bool(memory.batch_norms(model))
     sizes = [parameter.numel() for name, parameter in model.named_parameters() if name.startswith("visual.")]
-    return not stay_together or sum(sizes) <= SMALL_IMAGE_TOWER
+    return not encoder.needs_whole_batch(is_live) or sum(sizes) <= SMALL_IMAGE_TOWER
 
 
 def open_lanes(encoder: BatchEncoder, config: FinetuneConfig) -> AbstractContextManager[None]:

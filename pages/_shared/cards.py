@@ -92,11 +92,7 @@ def show_measurement_notes(run: RunRecord) -> None:
         n = run.metrics.get("n_counterfactual", 0)
         notes.append(f"Fine detail: {format_percent(counterfactual)} of {n:,} captions score above all false subtexts.")
     st.caption(" ".join([*notes, f"Run {escape_markdown(run.id)}."]))
-    if changed := run.changed_files:
-        st.warning(
-            f"Changed since the run: {escape_markdown(', '.join(changed))}. Its figures may belong to another model.",
-            icon=":material/warning:",
-        )
+    warn_of_changed_files(run)
 
 
 def _attack_notes(run: RunRecord) -> list[str]:
@@ -134,3 +130,12 @@ def show_verdict(verdict: str, reason: str) -> None:
     """Draw a verdict ("took", "weak" or "did not take") and its reason."""
     sentence, box, icon = VERDICTS.get(verdict, VERDICTS["did not take"])
     box(f"**{sentence}** {escape_markdown(reason)}", icon=f":material/{icon}:")
+
+
+def warn_of_changed_files(run: RunRecord) -> None:
+    """Name the result files of a run that are not those which its config.json states."""
+    if changed := run.changed_files:
+        st.warning(
+            f"Changed since the run: {escape_markdown(', '.join(changed))}. Its figures may belong to another model.",
+            icon=":material/warning:",
+        )

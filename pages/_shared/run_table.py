@@ -13,6 +13,7 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.status import STARTABLE
 from cleaner.runs.store import annotate, list_shipped_runs
 from pages._shared import jobs
+from pages._shared.cards import warn_of_changed_files
 from pages._shared.frame import show_error
 from pages._shared.state import escape_markdown, format_percent
 
@@ -85,11 +86,7 @@ def _show_run(entry: RunRecord) -> None:
         return
     if entry.status.message:
         st.caption(escape_markdown(entry.status.message))
-    if changed := entry.changed_files:
-        st.warning(
-            f"Changed since the run: {escape_markdown(', '.join(changed))}. Its figures may belong to another model.",
-            icon=":material/warning:",
-        )
+    warn_of_changed_files(entry)
     with st.form(f"{key}.form", border=False):
         left, middle, right = st.columns([2, 3, 2])
         left.text_input("Name", entry.name, key=f"{key}.name", max_chars=80)

@@ -23,10 +23,10 @@ import pytest
 from cleaner import FinetuneConfig, load_run
 from cleaner.files import cache_root
 from cleaner.jobs import local
-from cleaner.runs.request import Request
 from cleaner.runs.status import ACTIVE, STARTABLE, read_status
 from cleaner.runs.store import create_run, list_entries, read_entry
 from tests.jobs.conftest import save_tiny_model
+from tests.jobs.test_local import make_request
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked")
@@ -106,23 +106,8 @@ def machine(place: Path) -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def new_run(place: Path) -> Callable[[], Path]:
     """Return a function that creates the run that all of these tests train."""
-    model = save_tiny_model(place)
-
-    def create() -> Path:
-        request = Request(
-            stage="backdoored",
-            data="scenes",
-            pairs=64,
-            finetune=CONFIG,
-            model=model,
-            trigger={"name": "badnet", "patch_size": 56, "seed": 0},
-            target_class="banana",
-            poison_rate=0.05,
-            test_size=40,
-        )
-        return create_run(replace(request))
-
-    return create
+    request = replace(make_request(save_tiny_model(place)), pairs=64, finetune=CONFIG, test_size=40)
+    return lambda: create_run(request)
 
 
 def finish(machine: Machine, folder: Path) -> str:

@@ -8,9 +8,23 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 T = TypeVar("T")
+
+
+def drawing(count: int, is_repeatable: bool) -> settings:
+    """Return the settings with which hypothesis draws `count` cases: always the same ones, or always others."""
+    return settings(
+        max_examples=count,
+        derandomize=is_repeatable,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],  # a case that hangs would be repeated for minutes while it is made smaller
+        print_blob=True,
+    )
 
 
 @dataclass(frozen=True)

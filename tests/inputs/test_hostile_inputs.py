@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cleaner.types import CleanerError
 from tests.inputs import archives, captions, images, models, runs, tables  # noqa: F401  # they register their cases
-from tests.inputs.cases import CASES, Case
+from tests.inputs.cases import CASES, Case, drawing
 from tests.inputs.guard import guarded
 
 FAST_CASES, SLOW_CASES = 3, int(os.environ.get("SLOW_CASES", "100"))
@@ -32,15 +32,7 @@ def run_cases(pair: tuple[str, str], place: Path, count: int, is_repeatable: boo
     (place / "neighbor").mkdir()
     (place / "neighbor" / "config.json").write_text("{}")
 
-    @settings(
-        max_examples=count,
-        derandomize=is_repeatable,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate],  # a case that hangs would be repeated for minutes while it is made smaller
-        print_blob=True,
-    )
+    @drawing(count, is_repeatable)
     @given(data=st.data())
     def run(data: st.DataObject) -> None:
         nonlocal done

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.inputs import runs
-from tests.inputs.cases import CASES, Case
+from tests.inputs.cases import CASES, Case, drawing
 from tests.pages.conftest import OpenPage, builtin_model, go_to, open_page, scene_cache  # noqa: F401  # fixtures
 
 RUN_PAIRS = [pair for pair, builder in CASES.items() if builder.__module__ == runs.__name__]
@@ -23,14 +23,7 @@ def show_damaged_runs(open_page: OpenPage, place: Path, rounds: int, is_repeatab
     """Open pages on `RUNS_PER_ROUND` damaged runs, `rounds` times; return the number of runs."""
     shown = 0
 
-    @settings(
-        max_examples=rounds,
-        derandomize=is_repeatable,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate],
-    )
+    @drawing(rounds, is_repeatable)
     @given(data=st.data())
     def show(data: st.DataObject) -> None:
         nonlocal shown
