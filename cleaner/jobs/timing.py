@@ -80,6 +80,7 @@ class _Measurement:
         data = self.load(split, request.pairs)
         test = self.load("test", request.test_size or TEST_SIZE)
         loading = time.perf_counter() - start
+        data.prepare()  # done once: a step that renders the split would count as the time of every step
         data, optimize = data.with_transform(clip.framing), 0.0
         if request.stage == "backdoored" and trigger is not None:
             optimize, trigger = self._time_optimization(clip, trigger, data)
