@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "ablations": result_tables.ablations,
     "budget": result_tables.budget,
     "defenses": methods.defenses,
+    "clocks": timing_tables.clocks,
     "demo": timing_tables.demo,
     "first_minute": quick_tables.first_minute,
     "fine_detail": result_tables.counterfactual_by_kind,
@@ -42,7 +43,10 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "reliability": reliability_tables.reliability,
     "screenshots": asset_tables.screenshots,
     "ssba": asset_tables.ssba,
+    "startup": timing_tables.startup,
     "step": timing_tables.step,
+    "towers": timing_tables.towers,
+    "watching": timing_tables.watching,
 }
 """Name in the pages -> function from the repository's root to Markdown."""
 

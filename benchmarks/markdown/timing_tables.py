@@ -1,4 +1,4 @@
-"""Tables of time: the demo, a whole job, a training step."""
+"""Tables of time: the demo, a whole job, a training step and its parts, watching, predictions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.markdown.cells import group_rows, join_unique, markdown_table, not_measured_note, read_measurement
 from benchmarks.markdown.comparison import format_comparison
+from cleaner.jobs import clock
 
 
 def demo(root: Path) -> str:
@@ -81,3 +82,79 @@ def describe_step_times(result: dict[str, Any]) -> str:
         f"{subtexts}. A zero-shot classifier, 4 prompts per class: {classifiers}. Peak memory "
         f"{result['peak_mb'] / 1000:.2f} GB. {result['device']}; commit {result['commit']}; `{result['command']}`."
     )
+
+
+def towers(root: Path) -> str:
+    """Return the time of each tower's forward and backward pass."""
+    result = read_measurement(root, "towers.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.towers")
+    first = result["rows"][0]["model"]
+    header = ("model", "tower", "forward and backward, ms", f"over `{first}`")
+    lines = [
+        (f"`{row['model']}`", row["tower"], f"{1000 * row['seconds']:.1f}", f"{row['ratio']:.2f}")
+        for row in result["rows"]
+    ]
+    return (
+        f"{markdown_table(header, lines)}\n\nBatch {result['batch_size']}, {result['threads']} thread(s); medians of "
+        f"{result['rounds']} interleaved rounds of {result['passes']} passes. {describe_origin(result)}"
+    )
+
+
+def startup(root: Path) -> str:
+    """Return the seconds from the start of a run to its first step and from its last step to its result."""
+    result = read_measurement(root, "startup.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.startup")
+    lines = [
+        (row["worker"], *(f"{row[name]:.1f} s" for name in ("first_step", "evaluation")), format_memory(row))
+        for row in result["rows"]
+    ]
+    table = markdown_table(("worker", "first step after", "evaluation", "memory while it waits"), lines)
+    return f"{table}\n\n`{result['model']}`. {describe_origin(result)}"
+
+
+def format_memory(row: dict[str, Any]) -> str:
+    """Return the memory of a waiting worker; "-" for one that does not wait."""
+    return f"{row['waiting_mb']:.0f} MB" if "waiting_mb" in row else "-"
+
+
+def watching(root: Path) -> str:
+    """Return the speed of a training with and without a page on it, and the time of the page switches meanwhile."""
+    result = read_measurement(root, "watching.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.watching")
+    speeds = markdown_table(
+        ("page", "steps per second", "of the speed without a page"),
+        [(row["phase"], f"{row['steps_per_second']:.1f}", f"{row['of_rate']:.2f}") for row in result["phases"]],
+    )
+    switches = markdown_table(
+        ("switch to", "first, s", "later, s"),
+        [(row["page"], f"{row['first_seconds']:.1f}", f"{row['later_seconds']:.1f}") for row in result["page_switches"]],
+    )
+    return (
+        f"{speeds}\n\n{switches}\n\n`{result['model']}`; medians of {result['rounds']} rounds of "
+        f"{result['seconds']:g} s. {describe_origin(result)}"
+    )
+
+
+def clocks(root: Path) -> str:
+    """Return the predicted and real seconds of runs."""
+    result = read_measurement(root, "clocks.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.clocks")
+    lines = [
+        (row["method"], str(row["round"]), clock.format_range(*row["predicted"]), f"{row['real']:.1f} s")
+        for row in result["rows"]
+    ]
+    table = markdown_table(("method", "round", "predicted", "real"), lines)
+    return (
+        f"{table}\n\nThe larger of real / predicted and predicted / real, with the middle of the range: median "
+        f"{result['median_error']:.2f} over {len(result['rows'])} runs. The first round is predicted from ten timed "
+        f"steps, the second from the first. `{result['model']}`. {describe_origin(result)}"
+    )
+
+
+def describe_origin(result: dict[str, Any]) -> str:
+    """Return device, commit and command of a measurement."""
+    return f"{result['device']}; commit {result['commit']}; `{result['command']}`."

@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cleaner.data import scenes
 from cleaner.evaluation.metrics import wilson_interval
 from cleaner.files import read_json
 from cleaner.jobs import clock, locks, session, spare, timing, worker
@@ -158,6 +160,23 @@ def test_a_measurement_predicts_and_the_run_records_predicted_and_real_seconds(r
     assert clock.predict(defense) is None
     assert timing.measure(asdict(defense))
     assert clock.predict(defense) is not None
+
+
+def test_rendering_does_not_count_as_the_time_of_a_step(
+    request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    load_images = scenes.load_images
+
+    def render_slowly(*arguments: Any) -> Any:
+        if arguments[0].split == "train":
+            time.sleep(3)
+        return load_images(*arguments)
+
+    monkeypatch.setattr(scenes, "load_images", render_slowly)
+    assert timing.measure(asdict(replace(request_, pairs=640)))
+    phases = clock._read_store()["kinds"].popitem()[1]["phases"][0]
+    assert phases.step < 0.25
 
 
 def test_a_full_size_model_is_sampled(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
