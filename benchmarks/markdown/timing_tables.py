@@ -130,7 +130,10 @@ def watching(root: Path) -> str:
     )
     switches = markdown_table(
         ("switch to", "first, s", "later, s"),
-        [(row["page"], f"{row['first_seconds']:.1f}", f"{row['later_seconds']:.1f}") for row in result["page_switches"]],
+        [
+            (row["page"], f"{row['first_seconds']:.1f}", f"{row['later_seconds']:.1f}")
+            for row in result["page_switches"]
+        ],
     )
     return (
         f"{speeds}\n\n{switches}\n\n`{result['model']}`; medians of {result['rounds']} rounds of "
