@@ -9,6 +9,9 @@ from typing import Any, get_type_hints
 from cleaner.labels import to_words
 from cleaner.types import CleanerError
 
+LOOK_SHARE = 0.05
+"""Share of a training's time that its looks at the validation split may take."""
+
 
 def param(
     default: Any,

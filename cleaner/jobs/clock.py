@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from cleaner.config import FinetuneConfig
+from cleaner.config import LOOK_SHARE, FinetuneConfig
 from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
 from cleaner.runs.folders import find_run
 from cleaner.runs.request import Request
@@ -37,8 +37,6 @@ MAX_KINDS, MAX_OBSERVATIONS, MAX_ERRORS = 200, 5, 20
 FIRST_SPREAD, MIN_SPREAD, MAX_SPREAD = 0.2, 0.1, 0.5
 """Half-width of a range as a share of its middle: before any error is known, and its bounds."""
 
-LOOK_SHARE = 0.05
-"""Share of a training that its looks may take, as `training.looks` has it; that module loads torch."""
 COST_SETTINGS = ("batch_size", "precision", "device", "augmentation", "freeze_bn", "redraw", "chunk_size")
 """Fields of `FinetuneConfig` that change the time of a step."""
 

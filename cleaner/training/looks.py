@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from cleaner.config import LOOK_SHARE
 from cleaner.models.clip import Clip
 from cleaner.training.frames import FrameSchedule
 
 Monitor = Callable[[Clip], dict[str, float]]
-TIME_SHARE = 0.05
-"""Share of the training time that looks may take."""
 TOTAL_SHARE = 0.1
 """Share that looks and the frames of the film may take together."""
 
 
 class ValidationLooks:
-    """Calls the monitor every few steps, or as soon after as the earlier looks took at most `TIME_SHARE` of the time.
+    """Calls the monitor every few steps, or as soon after as the earlier looks took at most `LOOK_SHARE` of the time.
 
     Beside a film, looks are rarer, so that both together take at most `TOTAL_SHARE`. The first look is never postponed,
     and the last step always has one. They do not change the weights.
@@ -48,7 +47,7 @@ class ValidationLooks:
     def _is_affordable(self, step: int, elapsed: float) -> bool:
         if not self._count:
             return True
-        if self._seconds > TIME_SHARE * elapsed:
+        if self._seconds > LOOK_SHARE * elapsed:
             return False
         frame_seconds = self._frames.expected_seconds()
         with_this_and_last = self._seconds * (1 + 2 / self._count)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cleaner.config import LOOK_SHARE
 from cleaner.models.clip import Clip
 from cleaner.training import looks
-from cleaner.training.looks import TIME_SHARE, ValidationLooks
+from cleaner.training.looks import ValidationLooks
 
 
 def run_looks(
@@ -43,5 +44,5 @@ def test_slow_looks_are_postponed_until_the_earlier_ones_fit_the_share(
     assert found[-1] == 100
     assert 3 <= len(found) < 10
     for i, step in enumerate(found[1:-1], 1):
-        assert 2.0 * i <= TIME_SHARE * (step + 2.0 * i)
+        assert 2.0 * i <= LOOK_SHARE * (step + 2.0 * i)
     assert run_looks(tiny_clip, monkeypatch, look=1000.0) == [10, 100]
