@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import tyro
@@ -52,7 +53,7 @@ def main(options: Options) -> None:
             for tower, encode in encoders.items():
                 seconds[name][tower].append(time_passes(encode, options.passes))
     first = seconds[options.models[0]]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "model": name,
             "tower": tower,
