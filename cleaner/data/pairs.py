@@ -170,7 +170,8 @@ class FileData(CaptionData):
 
     def images(self, indices: Indices) -> Tensor:
         positions = torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist()
-        futures = [self._prefetched.pop(i) if i in self._prefetched else self._submit_decode(i) for i in positions]
+        # pop with a default: another thread may read the same image.
+        futures = [self._prefetched.pop(i, None) or self._submit_decode(i) for i in positions]
         if not futures:
             return torch.empty(0, 3, self.image_size, self.image_size)
         return torch.stack([future.result() for future in futures])
