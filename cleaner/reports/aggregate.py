@@ -11,6 +11,7 @@ from typing import Any
 from cleaner.evaluation.result import METRICS, Metric, columns
 from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
 from cleaner.plots import charts, comparison
+from cleaner.reports.comparability import has_failed_attack
 from cleaner.runs.record import RunRecord
 
 SEEDS_NOTE = (
@@ -33,6 +34,7 @@ def describe_run(record: RunRecord) -> str:
     """Return attack, defense, learning rate and folder of a run: one line that holds outside this machine too."""
     rate = f", lr {record.lr:g}" if record.defense else ""
     place = "shipped example" if record.is_shipped else record.id
+    place += ", attack did not take" if has_failed_attack(record) else ""
     return f"{to_attack_label(record.attack)}: {to_defense_label(record.defense or NO_DEFENSE)}{rate} ({place})"
 
 

@@ -1,0 +1,59 @@
+"""What is said where runs that stand side by side cannot be compared, or say little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cleaner.evaluation.result import WEAK_ASR
+from cleaner.evaluation.same_test import is_same_test
+from cleaner.runs.folders import find_run
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import read_entry
+
+
+def list_notes(records: Sequence[RunRecord]) -> list[str]:
+    """Return sentences about runs side by side; empty if nothing speaks against their comparison."""
+    notes = []
+    tests = find_tests(records)
+    if len(tests) > 1:
+        names = "; ".join(map(_describe_test, tests))
+        notes.append(f"Not comparable with each other: {len(tests)} different tests: {names}.")
+    if failed := [record.id for record in records if has_failed_attack(record)]:
+        notes.append(
+            f"The attack did not take (ASR@1 below {WEAK_ASR:.0%}), so that there was little to remove: "
+            f"{', '.join(failed)}."
+        )
+    return notes
+
+
+def _describe_test(records: Sequence[RunRecord]) -> str:
+    content = str(records[0].metrics.get("data_sha256") or "")[:8]
+    count = "1 run" if len(records) == 1 else f"{len(records)} runs"
+    return f"{records[0].protocol}{f', content {content}' if content else ''} ({count})"
+
+
+def find_tests(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Return the runs that were measured, in groups that were measured in the same way, apart from the target."""
+    groups: list[list[RunRecord]] = []
+    for record in records:
+        metrics = {**record.metrics, "target_class": None, "n_attack": None}  # each attack has its own images
+        if not record.metrics:
+            continue
+        for group in groups:
+            if is_same_test(metrics, {**group[0].metrics, "target_class": None, "n_attack": None}):
+                group.append(record)
+                break
+        else:
+            groups.append([record])
+    return groups
+
+
+def has_failed_attack(record: RunRecord) -> bool:
+    """Return whether the attack of a run, or of the run that it cleaned, is known to have failed."""
+    seen: set[str] = set()
+    attacked: RunRecord | None = record
+    while attacked is not None and attacked.stage != "backdoored" and attacked.parent and attacked.id not in seen:
+        seen.add(attacked.id)
+        attacked = read_entry(find_run(attacked.parent, attacked.folder))
+    asr = attacked.metric("asr") if attacked is not None and attacked.stage == "backdoored" else None
+    return asr is not None and asr < WEAK_ASR
