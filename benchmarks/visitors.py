@@ -14,6 +14,7 @@ from benchmarks.watching import PAGES
 
 LISTS_ALL_RUNS = ("Overview", "Compare")
 """Pages that name the runs of other sessions too."""
+LOCAL_ADDRESSES = ("http://127.0.0.1:", "data:", "blob:")
 TIMEOUT_MILLISECONDS = 120_000.0
 POLL_MILLISECONDS = 50
 # The server needs some milliseconds before it reports that the page runs again.
@@ -45,10 +46,15 @@ class Visitor:
         self.titles = [PAGES[(number + i) % len(PAGES)] for i in range(len(PAGES))]
         self._present = "Try it"
         page.on("pageerror", lambda error: self.report(f"script error: {error}"))
+        page.on("request", lambda request: self._check_address(request.url))
 
     def report(self, problem: str) -> None:
         """Add a problem."""
         self.problems.append(f"session {self.number}, {self._present}: {problem}"[:500])
+
+    def _check_address(self, url: str) -> None:
+        if not url.startswith(LOCAL_ADDRESSES):
+            self.report(f"requests another host: {url}")
 
     async def open(self, address: str) -> None:
         """Open the app with the session's own run in view."""
