@@ -59,6 +59,8 @@ class Options:
     """Seconds from one action of a session to its next."""
     model: str = presets.QUICK_MODEL
     """Built-in model that trains meanwhile."""
+    pairs: int = presets.QUICK_POISON_PAIRS
+    """Its training pairs."""
     out: Path = RESULT_PATH
     """Result file."""
 
@@ -78,15 +80,18 @@ def measure(options: Options) -> dict[str, Any]:
         os.environ["CLEANER_RUNS"] = place
         for number in range(options.sessions):
             copy_example(runs, number)
-        training = watching.train(watching.Options(model=options.model))
+        training = watching.train(watching.Options(model=options.model, pairs=options.pairs))
         log = runs / ".server.log"
         with training as first, start_server(runs, module="benchmarks.sessions_server", log=log) as (server, address):
             watcher = Watcher(runs, psutil.Process(server.pid))
             visitors = asyncio.run(visit(options, address, watcher))
             problems = [problem for visitor in visitors for problem in visitor.problems]
-            problems += watcher.problems + watcher.check_memory() + check_models(runs) + check_queue(first)
+            models = check_models(runs)
+            problems += [problem for changes in models.values() for problem in changes]
+            problems += watcher.problems + watcher.check_memory() + check_queue(first)
             problems += [line for line in log.read_text("utf-8", "replace").splitlines() if is_error(line)]
-            return summarize(options, visitors, watcher, problems)
+            counts = {"models": len(models), "models_changed": sum(map(bool, models.values()))}
+            return summarize(options, visitors, watcher, problems) | counts
 
 
 def copy_example(runs: Path, number: int) -> None:
@@ -147,15 +152,15 @@ class Watcher:
         return [f"memory grew by {growth:.0%} in the second half"] if growth > MAX_GROWTH else []
 
 
-def check_models(runs: Path) -> list[str]:
-    """Return a problem for each shared model of the server that differs from its file."""
+def check_models(runs: Path) -> dict[str, list[str]]:
+    """Return each shared model of the server -> how it differs from its file; empty for none."""
     (runs / REQUEST).touch()
     while not (runs / ANSWER).exists():
         time.sleep(SAMPLE_SECONDS)
-    problems = []
+    problems: dict[str, list[str]] = {}
     for name, facts in read_json(runs / ANSWER).items():
         fresh = {"sha256": load_clip(name).sha256(), "is_training": False, "hooks": 0, "has_gradients": False}
-        problems += [f"shared model {name}: {key} {facts[key]}" for key in fresh if facts[key] != fresh[key]]
+        problems[name] = [f"shared model {name}: {key} {facts[key]}" for key in fresh if facts[key] != fresh[key]]
     return problems
 
 
