@@ -75,7 +75,7 @@ def main(options: Options) -> int:
 
 def measure(options: Options) -> dict[str, Any]:
     """Return the row of the result file."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         runs = Path(place)
         os.environ["CLEANER_RUNS"] = place
         for number in range(options.sessions):
