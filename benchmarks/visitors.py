@@ -23,11 +23,6 @@ OWN_TEXT_JS = """() => [document.body.innerText,
  ...[...document.querySelectorAll('input')].map(input => input.value)].join('\\n')"""
 ERRORS_JS = """() => [...document.querySelectorAll('[data-testid="stException"], [data-testid="stAlertContentError"]')]
  .map(box => box.innerText)"""
-CONTROLS_JS = """() => {
- const main = document.querySelector('[data-testid="stMain"]');
- const visible = kind => [...main.querySelectorAll(kind)].filter(e => e.offsetParent && !e.disabled);
- return [visible('[role="slider"]').length, visible('[data-testid="stCheckbox"] label').length,
-         visible('[data-testid="stButtonGroup"] button').length] }"""
 
 
 class Visitor:
@@ -105,17 +100,16 @@ class Visitor:
         return time.monotonic() - start
 
     async def _move_control(self) -> float | None:
-        """Move the first slider, else press the last toggle or option; return the seconds, None without a control."""
-        sliders, toggles, options = await self.page.evaluate(CONTROLS_JS)
-        main, start = self.page.get_by_test_id("stMain"), time.monotonic()
-        if sliders:
-            slider = main.locator('[role="slider"]:visible').first
-            await slider.focus()
-            await slider.press("ArrowRight")
-        elif toggles:
-            await main.locator('[data-testid="stCheckbox"] label:visible').last.click()
-        elif options:
-            await main.locator('[data-testid="stButtonGroup"] button:visible').last.click()
+        """Move the first slider, else press the last option; return the seconds, None without either."""
+        main = self.page.get_by_test_id("stMain")
+        sliders = main.get_by_role("slider")
+        options = main.locator('[data-testid="stButtonGroup"] button:visible')
+        start = time.monotonic()
+        if await sliders.count():
+            await sliders.first.focus()
+            await sliders.first.press("ArrowRight")
+        elif await options.count():
+            await options.last.click()
         else:
             return None
         await asyncio.sleep(SETTLE_SECONDS)
