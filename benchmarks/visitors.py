@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.browser import CHROMIUM_FLAGS, IS_IDLE_JS, find_chromium
-from benchmarks.watching import PAGES
+from cleaner.files import app_file
 
 LISTS_ALL_RUNS = ("Overview", "Compare")
 """Pages that name the runs of other sessions too."""
@@ -38,7 +38,8 @@ class Visitor:
         self.problems: list[str] = []
         self.page_seconds: list[float] = []
         self.control_seconds: list[float] = []
-        self.titles = [PAGES[(number + i) % len(PAGES)] for i in range(len(PAGES))]
+        titles = list_titles()
+        self.titles = [*titles[number % len(titles) :], *titles[: number % len(titles)]]
         self._present = "Try it"
         page.on("pageerror", lambda error: self.report(f"script error: {error}"))
         page.on("request", lambda request: self._check_address(request.url))
@@ -130,6 +131,12 @@ class Visitor:
             self.report("its own run is not named")
         if self._present not in LISTS_ALL_RUNS and named - {self.number}:
             self.report(f"names runs of sessions {sorted(named)}")
+
+
+def list_titles() -> list[str]:
+    """Return the titles of all pages, by their number."""
+    files = (app_file().parent / "pages").glob("[0-9]*_*.py")
+    return [path.stem.partition("_")[2].replace("_", " ") for path in sorted(files)]
 
 
 @asynccontextmanager
