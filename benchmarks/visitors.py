@@ -15,7 +15,7 @@ from cleaner.files import app_file
 LISTS_ALL_RUNS = ("Overview", "Compare")
 """Pages that name the runs of other sessions too."""
 LOCAL_ADDRESSES = ("http://127.0.0.1:", "data:", "blob:")
-TIMEOUT_MILLISECONDS = 120_000.0
+TIMEOUT_MILLISECONDS = 300_000.0
 POLL_MILLISECONDS = 50
 # The server needs some milliseconds before it reports that the page runs again.
 SETTLE_SECONDS = 0.15
