@@ -74,13 +74,15 @@ def _make_cell(by_seed: dict[int, RunRecord], name: str) -> Cell:
 
 
 def _make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
-    """Return a function that names a run's attack, with model, target and test data where there are several."""
+    """Return a function that names a run's attack, with model, target and what differs in the test, if anything."""
     models = {record.model for record in records}
     stems = Counter(Path(model).stem for model in models)
     targets = {record.target_class for record in records} - {None}
     protocols = {protocol for record in records if (protocol := record.metrics.get("protocol"))}
     tested = {(record.metrics["data"], record.metrics.get("n")) for record in records if record.metrics.get("data")}
     sizes = Counter(data for data, _ in tested)
+    contents = {str(sha) for record in records if (sha := record.metrics.get("data_sha256"))}
+    prompts = {count for record in records if (count := record.metrics.get("templates"))}
     is_mixed = len({record.is_shipped for record in records}) > 1
 
     def row_name(record: RunRecord) -> str:
@@ -90,6 +92,8 @@ def _make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
             f"target {target}" if target and len(targets) > 1 else "",
             f"on {data}" if data and len(tested) > 1 else "",
             f"n = {record.metrics.get('n', 0):,}" if sizes[data] > 1 else "",
+            f"content {sha[:8]}" if (sha := str(record.metrics.get("data_sha256") or "")) and len(contents) > 1 else "",
+            f"{count} prompts" if (count := record.metrics.get("templates")) and len(prompts) > 1 else "",
             f"protocol {protocol}" if (protocol := record.metrics.get("protocol")) and len(protocols) > 1 else "",
         ]
         shipped = " (shipped example)" if is_mixed and record.is_shipped else ""
