@@ -36,16 +36,18 @@ def find_tests(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     """Return the runs that were measured, in groups that were measured in the same way, apart from the target."""
     groups: list[list[RunRecord]] = []
     for record in records:
-        metrics = {**record.metrics, "target_class": None, "n_attack": None}  # each attack has its own images
-        if not record.metrics:
-            continue
-        for group in groups:
-            if is_same_test(metrics, {**group[0].metrics, "target_class": None, "n_attack": None}):
-                group.append(record)
-                break
-        else:
-            groups.append([record])
+        if record.metrics:
+            group = next((group for group in groups if _is_same_test(group[0], record)), None)
+            groups.append([record]) if group is None else group.append(record)
     return groups
+
+
+def _is_same_test(one: RunRecord, other: RunRecord) -> bool:
+    ignored = ["target_class", "n_attack"]  # each attack has its own images
+    if one.model != other.model:
+        ignored.append("data_sha256")  # each model frames the images in its own way
+    without = dict.fromkeys(ignored)
+    return is_same_test({**one.metrics, **without}, {**other.metrics, **without})
 
 
 def has_failed_attack(record: RunRecord) -> bool:

@@ -49,6 +49,12 @@ def test_runs_of_other_tests_are_not_compared(runs: list[RunRecord], facts: dict
     assert describe_defenses(backdoored, {"B": other})[-1].endswith("another test: **B**.")
 
 
+def test_models_may_frame_the_same_images_in_their_own_way(runs: list[RunRecord]) -> None:
+    first, second = (remeasure(runs[0], data_sha256=sha * 64) for sha in "ab")
+    assert len(list_notes([first, second])) == 1
+    assert list_notes([first, vary(second, second.folder, dict(second.metrics), clean_model="another")]) == []
+
+
 def test_another_target_alone_is_no_other_test(runs: list[RunRecord]) -> None:
     assert list_notes([runs[0], remeasure(runs[0], target_class="cat", n_attack=90)]) == []
     assert not is_same_test(runs[0].metrics, remeasure(runs[0], target_class="cat").metrics)
