@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from cleaner.evaluation.result import WEAK_ASR
 from cleaner.evaluation.same_test import is_same_test
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
-from cleaner.runs.store import read_entry
+from cleaner.runs.store import list_entries, read_entry
 
 
 def list_notes(records: Sequence[RunRecord]) -> list[str]:
@@ -52,10 +53,20 @@ def _is_same_test(one: RunRecord, other: RunRecord) -> bool:
 
 def has_failed_attack(record: RunRecord) -> bool:
     """Return whether the attack of a run, or of the run that it cleaned, is known to have failed."""
-    seen: set[str] = set()
+    seen: set[Path] = set()
     attacked: RunRecord | None = record
-    while attacked is not None and attacked.stage != "backdoored" and attacked.parent and attacked.id not in seen:
-        seen.add(attacked.id)
-        attacked = read_entry(find_run(attacked.parent, attacked.folder))
+    while attacked is not None and attacked.stage == "defended" and attacked.folder not in seen:
+        seen.add(attacked.folder)
+        attacked = _find_suspect(attacked)
     asr = attacked.metric("asr") if attacked is not None and attacked.stage == "backdoored" else None
     return asr is not None and asr < WEAK_ASR
+
+
+def _find_suspect(defended: RunRecord) -> RunRecord | None:
+    """Return the run that a defense started from; None if it started from a bare model, or that run is gone."""
+    if defended.parent is not None:
+        return read_entry(find_run(defended.parent, defended.folder))
+    if not isinstance(defended.suspect, Mapping):
+        return None
+    neighbors = list_entries(defended.folder.parent)  # both were trained in one process
+    return next((other for other in neighbors if defended.started_from(other)), None)
