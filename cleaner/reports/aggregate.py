@@ -82,19 +82,19 @@ def _make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
     tested = {(record.metrics["data"], record.metrics.get("n")) for record in records if record.metrics.get("data")}
     sizes = Counter(data for data, _ in tested)
     # Each model frames the images in its own way, and then their hash differs.
-    contents = Counter((model, data, n) for model, data, n, sha in {_test_content(r) for r in records} if sha)
+    contents = Counter(test for test, sha in {_read_test_content(record) for record in records} if sha)
     prompts = {count for record in records if (count := record.metrics.get("templates"))}
     is_mixed = len({record.is_shipped for record in records}) > 1
 
     def row_name(record: RunRecord) -> str:
         stem, target, data = Path(record.model).stem, record.target_class, record.metrics.get("data")
-        *test, sha = _test_content(record)
+        test, sha = _read_test_content(record)
         parts = [
             (record.model if stems[stem] > 1 else stem) if len(models) > 1 else "",  # RN50/openai, ViT-B-32/openai
             f"target {target}" if target and len(targets) > 1 else "",
             f"on {data}" if data and len(tested) > 1 else "",
             f"n = {record.metrics.get('n', 0):,}" if sizes[data] > 1 else "",
-            f"content {sha[:8]}" if sha and contents[tuple(test)] > 1 else "",
+            f"content {sha[:8]}" if sha and contents[test] > 1 else "",
             f"{count} prompts" if (count := record.metrics.get("templates")) and len(prompts) > 1 else "",
             f"protocol {protocol}" if (protocol := record.metrics.get("protocol")) and len(protocols) > 1 else "",
         ]
@@ -104,10 +104,10 @@ def _make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
     return row_name
 
 
-def _test_content(record: RunRecord) -> tuple[str, Any, Any, str]:
-    """Return model, name and size of the test data, and the hash of its images as the model sees them."""
+def _read_test_content(record: RunRecord) -> tuple[tuple[str, Any, Any], str]:
+    """Return (model, name and size of the test data), and the hash of its images as the model sees them."""
     metrics = record.metrics
-    return record.model, metrics.get("data"), metrics.get("n"), str(metrics.get("data_sha256") or "")
+    return (record.model, metrics.get("data"), metrics.get("n")), str(metrics.get("data_sha256") or "")
 
 
 def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoint]:

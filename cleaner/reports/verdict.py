@@ -53,7 +53,8 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
 
 def _read_test(run: Measured) -> Mapping[str, Any]:
     """Return what a model was measured on, as `Metrics.to_dict` has it."""
-    return getattr(run, "metrics", None) or vars(run)
+    test: Mapping[str, Any] = getattr(run, "metrics", None) or vars(run)
+    return test
 
 
 def _describe_detail(defended: Mapping[str, Measured]) -> list[str]:
