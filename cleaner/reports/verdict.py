@@ -31,8 +31,8 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
     elsewhere = [label for label in measured if not is_same_test(_read_test(before), _read_test(defended[label]))]
     if elsewhere:
         names = ", ".join(f"**{label}**" for label in elsewhere)
-        rest = {label: run for label, run in defended.items() if label not in elsewhere}
-        return [*describe_defenses(before, rest), f"Not compared, as measured on another test: {names}."]
+        comparable = {label: run for label, run in defended.items() if label not in elsewhere}
+        return [*describe_defenses(before, comparable), f"Not compared, as measured on another test: {names}."]
     if attack < WEAK_ASR:
         return [f"The attack did not take ({_percent(attack)}): there is no backdoor that a defense could remove."]
     by_asr = sorted(measured, key=lambda label: measured[label][0])
