@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import socket
 import subprocess
@@ -58,20 +59,26 @@ def wait_idle(page: Any) -> None:
 
 
 @contextmanager
-def start_server(runs: str | Path, script: Path | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Yield a server of the app, or of another Streamlit script, with its address; end it afterwards."""
+def start_server(
+    runs: str | Path, script: Path | None = None, *, module: str = "streamlit", log: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Yield a server of the app, or of another Streamlit script, with its address; end it afterwards.
+
+    module: takes the arguments of Streamlit's command. log: file for the output, which is else dropped.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "streamlit", "run", str(script or app_file()), "--server.port", port]
+    command = [sys.executable, "-m", module, "run", str(script or app_file()), "--server.port", port]
     options = ["--server.address", "127.0.0.1", "--server.headless", "true", "--browser.gatherUsageStats", "false"]
-    process = subprocess.Popen(
-        [*command, *options, "--server.fileWatcherType", "none"],
-        env={**child_environment(), "CLEANER_RUNS": str(runs)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with open(log or os.devnull, "wb") as output:
+        process = subprocess.Popen(
+            [*command, *options, "--server.fileWatcherType", "none"],
+            env={**child_environment(), "CLEANER_RUNS": str(runs)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(900):

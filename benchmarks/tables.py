@@ -41,6 +41,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "quick_choice": quick_tables.quick_choice,
     "quick_setting": quick_tables.quick_setting,
     "reliability": reliability_tables.reliability,
+    "sessions": reliability_tables.sessions,
+    "variation": reliability_tables.variation,
     "screenshots": asset_tables.screenshots,
     "ssba": asset_tables.ssba,
     "startup": timing_tables.startup,

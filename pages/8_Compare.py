@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.evaluation.result import columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
 from cleaner.plots import comparison
-from cleaner.reports import aggregate
+from cleaner.reports import aggregate, comparability
 from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
 from cleaner.reports.tables import to_csv, to_json, to_row
@@ -74,7 +74,8 @@ def show_table(entries: list[RunRecord]) -> None:
         "run": "Run",
     }
     table = pd.DataFrame([to_row(entry) for entry in entries])[list(names)].rename(columns=names)
-    table["Attack"] = table["Attack"].map(to_attack_label)
+    marks = [" (did not take)" if comparability.has_failed_attack(entry) else "" for entry in entries]
+    table["Attack"] = table["Attack"].map(to_attack_label) + marks
     table["Defense"] = table["Defense"].map(to_defense_label)
     created = names["created"]
     table[created] = pd.to_datetime(table[created], utc=True, errors="coerce", format="ISO8601")
@@ -109,16 +110,11 @@ def show_plots(entries: list[RunRecord]) -> None:
     example = " · with the shipped example" if any(entry.is_shipped for entry in entries) else ""
     st.subheader(f"Accuracy and attack success{example}", anchor=False)
     st.plotly_chart(comparison.pareto(points), key="compare.pareto", config=NO_MODE_BAR)
-    protocols = sorted({entry.protocol for entry in entries if entry.metric("asr") is not None})
-    if len(protocols) > 1:
-        st.warning(
-            f"Not comparable: {len(protocols)} protocols ({escape_markdown('; '.join(protocols))}). Filter the runs.",
-            icon=":material/balance:",
-        )
-    else:
-        st.caption(
-            f"Measured on {escape_markdown(protocols[0])}. Bars: 95% Wilson intervals. Dashed line: best trade-offs."
-        )
+    for note in comparability.list_notes(entries):
+        st.warning(escape_markdown(note), icon=":material/balance:")
+    tested = {entry.protocol for entry in entries if entry.metric("asr") is not None}
+    measured = f"Measured on {escape_markdown(tested.pop())}. " if len(tested) == 1 else ""
+    st.caption(f"{measured}Bars: 95% Wilson intervals. Dashed line: best trade-offs.")
     st.subheader(f"Attacks and defenses{example}", anchor=False)
     labels = {metric.key: metric.card_label(1) for metric in aggregate.heatmap_metrics()}
     names = [name for name in labels if aggregate.aggregate_seeds(entries, name)]

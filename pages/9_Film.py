@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from cleaner.reports import film
+from cleaner.reports import comparability, film
 from cleaner.reports.film_animation import render_animation
 from cleaner.runs.film import has_film
 from cleaner.runs.record import RunRecord
@@ -87,8 +87,11 @@ with page("Film", LEAD):
     if not filmed:
         explain_missing(runs)
     else:
-        movies = film.load_movies(choose_runs(filmed))
+        chosen = choose_runs(filmed)
+        movies = film.load_movies(chosen)
         film_player.show(movies, "film.player")
+        for note in comparability.list_notes(chosen):
+            st.warning(escape_markdown(note), icon=":material/warning:")
         show_downloads(movies)
     st.markdown(state.section_title("About this film" if filmed else "No film", state.current_run()))
     if filmed:

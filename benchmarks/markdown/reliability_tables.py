@@ -1,10 +1,12 @@
-"""The table of hostile inputs and kills that the project survived."""
+"""The tables of hostile inputs and kills that the project survived, and of many sessions at once."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from benchmarks.markdown.cells import markdown_table, not_measured_note, read_measurement
+from cleaner.reports.variation import describe_variation
 
 LABELS = {
     "inputs": "generated files: images, tables, archives, captions, weights, run folders",
@@ -30,7 +32,40 @@ def reliability(root: Path) -> str:
         for row in result["rows"]
     ]
     header = ("what", "cases", "kills", "inside a write", "failed tests", "seconds")
-    return f"{markdown_table(header, lines)}\n\n{result['device']}; commit {result['commit']}; `{result['command']}`."
+    return f"{markdown_table(header, lines)}\n\n{_describe_origin(result)}"
+
+
+def sessions(root: Path) -> str:
+    """Return what was measured with many browser sessions at once."""
+    result = read_measurement(root, "sessions.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.sessions")
+    (row,) = result["rows"]
+    pause, growth = f"{row['pause_seconds']:g}", row["server_mb_end"] / row["server_mb_half"] - 1
+    lines = [
+        ("sessions, minutes", f"{row['sessions']} for {row['minutes']:g} minutes, an action every {pause} s"),
+        ("actions; failures", f"{row['actions']:,}; {row['failures']:,}"),
+        ("until a page is drawn", f"{row['median_page_seconds']} s (median), {row['slow_page_seconds']} s (95%)"),
+        ("until a control has acted", f"{row['median_control_seconds']} s (median)"),
+        (
+            "memory of the server",
+            f"{row['server_mb_start']:,} MB at the start, {row['server_mb_half']:,} MB after half of the time, "
+            f"{row['server_mb_end']:,} MB at the end ({growth:+.0%} in the second half)",
+        ),
+        ("shared models; changed", f"{row['models']}; {row['models_changed']}"),
+        ("runs that trained at once", f"{row['trainings_at_once']}"),
+    ]
+    return f"{markdown_table(('what', 'measured'), lines)}\n\n{_describe_origin(result)}"
+
+
+def variation(root: Path) -> str:
+    """Return how far figures vary by seed and by processor."""
+    text = describe_variation(root / "benchmarks" / "results")
+    return text or not_measured_note("python -m benchmarks.attack_defense", "python -m benchmarks.processors")
+
+
+def _describe_origin(result: dict[str, Any]) -> str:
+    return f"{result['device']}; commit {result['commit']}; `{result['command']}`."
 
 
 def _count(row: dict[str, int], name: str) -> str:

@@ -94,6 +94,11 @@ class OptimizedPatch(PatchTrigger):
             drawn = torch.from_numpy(rng.choice(len(pool), min(self.batch_size, len(pool)), replace=False))
             losses = objective(step, drawn, clip.encode_image(self.blend_patch(data.images(pool[drawn]), patch)))
             total = torch.stack(list(losses.values())).sum()
+            if not total.isfinite():  # the patch would become noise, and the attack fail without a reason
+                raise CleanerError(
+                    f"the objective of the patch is not finite at step {step + 1}: choose another clean model, or "
+                    f"lower step_size {self.step_size:g}."
+                )
             # backward() would also write gradients into the model, which other threads may share.
             (patch.grad,) = torch.autograd.grad(total, patch)
             adam.step()

@@ -34,6 +34,7 @@ from cleaner.jobs import sweep
 from cleaner.jobs.local import poll_entries
 from cleaner.labels import state_label
 from cleaner.models.resolve import resolve_model_name
+from cleaner.reports.comparability import list_notes
 from cleaner.runs.folders import is_run_folder, run_id, runs_root
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
@@ -139,6 +140,8 @@ class Sweep:
             print(f"{name}: {format_progress(rows)}\n\n{format_sweep(rows)}\n")
             measured = [Metrics.from_dict(metrics) for row in rows if (metrics := _test_metrics(row))]
             print(*dict.fromkeys(map(describe_protocol, measured)), sep="\n")
+            for note in list_notes([row for row in rows if _test_metrics(row)]):
+                print(note)
         print(*(row.help for row in headline_metrics()), f"Of finished runs only. {INTERVAL_NOTE}", sep="\n")
 
 

@@ -170,7 +170,10 @@ class FileData(CaptionData):
 
     def images(self, indices: Indices) -> Tensor:
         positions = torch.as_tensor(indices, dtype=torch.long).reshape(-1).tolist()
-        futures = [self._prefetched.pop(i) if i in self._prefetched else self._submit_decode(i) for i in positions]
+        taken = [self._prefetched.pop(i, None) for i in positions]  # another thread may want the same image
+        futures = [
+            self._submit_decode(i) if future is None else future for i, future in zip(positions, taken, strict=True)
+        ]
         if not futures:
             return torch.empty(0, 3, self.image_size, self.image_size)
         return torch.stack([future.result() for future in futures])

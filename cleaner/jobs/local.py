@@ -87,6 +87,18 @@ def has_active_runs(root: Path | None = None) -> bool:
     return any(entry.status.state in ACTIVE and not entry.status.place for entry in poll_entries(root))
 
 
+def count_runs_ahead(entry: RunRecord, entries: Sequence[RunRecord]) -> int:
+    """Return how many of `entries` a queued run waits for: the run on its device, and those queued earlier for it."""
+    own = entry.status
+
+    def is_ahead(other: Status) -> bool:
+        if other.place or other.state not in ACTIVE or other.device not in ("", own.device):
+            return False
+        return other.state == "running" or other.queued < own.queued
+
+    return sum(is_ahead(other.status) for other in entries if other.folder != entry.folder)
+
+
 def poll_status(folder: Path) -> Status:
     """Return the status of a run; its state is "died" if its process is gone without having reported an end."""
     status = read_status(folder)

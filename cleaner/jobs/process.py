@@ -113,10 +113,11 @@ def is_distributed() -> bool:
 
 def is_alive(folder: Path, status: Status) -> bool:
     """Return whether the process of an active run is alive, or may still be starting."""
+    # Distances: a clock that was set back must not keep a dead run alive until it has caught up.
     if not status.pid:
-        return time.time() - status.queued < START_TIMEOUT_SECONDS
+        return abs(time.time() - status.queued) < START_TIMEOUT_SECONDS
     if status.host != socket.gethostname():
-        return time.time() - status.updated < HEARTBEAT_TIMEOUT_SECONDS
+        return abs(time.time() - status.updated) < HEARTBEAT_TIMEOUT_SECONDS
     return find_process(folder, status) is not None
 
 

@@ -13,6 +13,7 @@ import os
 import secrets
 import subprocess
 import threading
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ from cleaner.runs.store import LOG_FILE, list_entries
 OPTION = "--spare"
 SWITCH = "CLEANER_SPARE"
 """Environment variable: "0" keeps no spare worker, to save memory."""
+ASK_SECONDS = 4.0
+"""Seconds after which a request that is not repeated is no longer waited for."""
 IDLE_SECONDS = 20 * 60.0
 """Seconds without a run and without a call of `ensure` after which a waiting spare is ended, to free its memory."""
 
@@ -76,6 +79,7 @@ _lock = threading.Lock()
 _spare: Spare | None = None
 _idle_timer: threading.Timer | None = None
 _measured: str = ""
+_asked: dict[str, tuple[str, float]] = {}
 
 
 def ensure() -> None:
@@ -131,15 +135,22 @@ def execute(folder: Path) -> bool:
         return True
 
 
-def measure(request: Request) -> bool:
-    """Have the spare measure the duration of a request; return False if no spare is ready. A run interrupts it."""
+def measure(request: Request, asker: str = "") -> bool:
+    """Have the spare measure the duration of a request; return False if no spare is ready. A run interrupts it.
+
+    Ask again until the result is there. A later request of one `asker` replaces the earlier one, which would stop the
+    measurement; that of another asker waits until nobody asks for the present one any more.
+    """
     global _measured
     text = json.dumps(asdict(request), sort_keys=True)
     with _lock:
         if _spare is None or not _spare.is_ready():
             return False
-        key = f"{_spare.token} {text}"
-        if key == _measured:
+        key, now = f"{_spare.token} {text}", time.monotonic()
+        _asked[asker] = key, now
+        for other in [name for name, (_, asked) in _asked.items() if now - asked > ASK_SECONDS]:
+            del _asked[other]
+        if any(present == _measured for present, _ in _asked.values()):
             return True
         _measured = key
         return _spare.order({"measure": asdict(request)})

@@ -206,6 +206,11 @@ def match_state_dict(model: nn.Module, state: dict[str, Tensor], path: object) -
     return state
 
 
+def has_finite_values(state: Mapping[str, Tensor]) -> bool:
+    """Return whether all weights and buffers are finite."""
+    return all(bool(value.isfinite().all()) for value in state.values())
+
+
 def validate_values(state: Mapping[str, Tensor], path: object) -> None:
     """Raise `CleanerError` for weights with which every figure would be meaningless, without any other error."""
     for key, value in state.items():

@@ -11,6 +11,7 @@ from typing import Any
 from cleaner.evaluation.result import METRICS, Metric, columns
 from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
 from cleaner.plots import charts, comparison
+from cleaner.reports.comparability import has_failed_attack
 from cleaner.runs.record import RunRecord
 
 SEEDS_NOTE = (
@@ -33,6 +34,7 @@ def describe_run(record: RunRecord) -> str:
     """Return attack, defense, learning rate and folder of a run: one line that holds outside this machine too."""
     rate = f", lr {record.lr:g}" if record.defense else ""
     place = "shipped example" if record.is_shipped else record.id
+    place += ", attack did not take" if has_failed_attack(record) else ""
     return f"{to_attack_label(record.attack)}: {to_defense_label(record.defense or NO_DEFENSE)}{rate} ({place})"
 
 
@@ -72,28 +74,40 @@ def _make_cell(by_seed: dict[int, RunRecord], name: str) -> Cell:
 
 
 def _make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
-    """Return a function that names a run's attack, with model, target and test data where there are several."""
+    """Return a function that names a run's attack, with model, target and what differs in the test, if anything."""
     models = {record.model for record in records}
     stems = Counter(Path(model).stem for model in models)
     targets = {record.target_class for record in records} - {None}
     protocols = {protocol for record in records if (protocol := record.metrics.get("protocol"))}
     tested = {(record.metrics["data"], record.metrics.get("n")) for record in records if record.metrics.get("data")}
     sizes = Counter(data for data, _ in tested)
+    # Each model frames the images in its own way, and then their hash differs.
+    contents = Counter(test for test, sha in {_read_test_content(record) for record in records} if sha)
+    prompts = {count for record in records if (count := record.metrics.get("templates"))}
     is_mixed = len({record.is_shipped for record in records}) > 1
 
     def row_name(record: RunRecord) -> str:
         stem, target, data = Path(record.model).stem, record.target_class, record.metrics.get("data")
+        test, sha = _read_test_content(record)
         parts = [
             (record.model if stems[stem] > 1 else stem) if len(models) > 1 else "",  # RN50/openai, ViT-B-32/openai
             f"target {target}" if target and len(targets) > 1 else "",
             f"on {data}" if data and len(tested) > 1 else "",
             f"n = {record.metrics.get('n', 0):,}" if sizes[data] > 1 else "",
+            f"content {sha[:8]}" if sha and contents[test] > 1 else "",
+            f"{count} prompts" if (count := record.metrics.get("templates")) and len(prompts) > 1 else "",
             f"protocol {protocol}" if (protocol := record.metrics.get("protocol")) and len(protocols) > 1 else "",
         ]
         shipped = " (shipped example)" if is_mixed and record.is_shipped else ""
         return "".join([to_attack_label(record.attack), *(f", {part}" for part in parts if part), shipped])
 
     return row_name
+
+
+def _read_test_content(record: RunRecord) -> tuple[tuple[str, Any, Any], str]:
+    """Return (model, name and size of the test data), and the hash of its images as the model sees them."""
+    metrics = record.metrics
+    return (record.model, metrics.get("data"), metrics.get("n")), str(metrics.get("data_sha256") or "")
 
 
 def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoint]:

@@ -14,6 +14,7 @@ import numpy as np
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots.charts import CATEGORY_COLORS
+from cleaner.reports.comparability import has_failed_attack
 from cleaner.runs.film import Film, read_film
 from cleaner.runs.progress import read_progress
 from cleaner.runs.record import RunRecord
@@ -55,9 +56,10 @@ def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
 
 def make_label(record: RunRecord) -> str:
     """Return what happens in the film of a run: "Poisoning: BadNet", or the name of the defense."""
+    mark = " (the attack did not take)" if has_failed_attack(record) else ""
     if record.stage == "backdoored":
-        return f"Poisoning: {to_attack_label(record.attack)}"
-    return to_defense_label(record.defense) if record.defense else "Defense"
+        return f"Poisoning: {to_attack_label(record.attack)}{mark}"
+    return (to_defense_label(record.defense) if record.defense else "Defense") + mark
 
 
 def read_log(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -147,6 +149,8 @@ def describe_film(movies: Sequence[Movie]) -> str:
         + (" in all frames of the backdoored run" if has_common_axes(movies) and film.target is not None else "")
         + ". Circles in the curves: the run's own log, on its validation images."
     )
+    if any((movie.film.data, movie.film.labels) != (film.data, film.labels) for movie in movies):
+        text += " The two films show different images: their rates cannot be compared."
     return text if has_common_axes(movies) else text + " The two maps have axes of their own."
 
 

@@ -20,7 +20,9 @@ from cleaner.reports.aggregate import (
     plot_heatmap,
     sort_by_name,
 )
+from cleaner.reports.comparability import has_failed_attack, list_notes
 from cleaner.reports.tables import to_row
+from cleaner.reports.variation import describe_variation
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import get_test_data
 from cleaner.runs.store import read_record
@@ -50,6 +52,8 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         ],
         legend=describe_metrics("report"),
         plots=_render_plots(records),
+        notes=list_notes(records),
+        variation=describe_variation(),
         overlaps=[(record.id, record.overlap_note) for record in records if record.overlap_note],
         origin=origin,
         to_label=to_defense_label,
@@ -60,9 +64,10 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
 
 
 def _describe_test(record: RunRecord) -> str:
-    """Return what a run was measured on, with a warning if its files are not those that its config.json names."""
+    """Return what a run was measured on, with a warning if its attack failed or its files are not its own."""
+    failed = "; the attack did not take" if has_failed_attack(record) else ""
     changed = ", ".join(record.changed_files)
-    return record.protocol + (f"; changed since the run: {changed}" if changed else "")
+    return record.protocol + failed + (f"; changed since the run: {changed}" if changed else "")
 
 
 def _format_cells(record: RunRecord) -> list[str]:

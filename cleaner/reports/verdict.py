@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from cleaner.evaluation.result import WEAK_ASR, Measured
+from cleaner.evaluation.same_test import is_same_test
 
 ACCURACY_BUDGET = 0.03
 """Clean accuracy that a defense may lose to count as one that kept it."""
@@ -26,6 +28,11 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
     }
     if attack is None or accuracy is None or not measured:
         return []
+    elsewhere = [label for label in measured if not is_same_test(_read_test(before), _read_test(defended[label]))]
+    if elsewhere:
+        names = ", ".join(f"**{label}**" for label in elsewhere)
+        comparable = {label: run for label, run in defended.items() if label not in elsewhere}
+        return [*describe_defenses(before, comparable), f"Not compared, as measured on another test: {names}."]
     if attack < WEAK_ASR:
         return [f"The attack did not take ({_percent(attack)}): there is no backdoor that a defense could remove."]
     by_asr = sorted(measured, key=lambda label: measured[label][0])
@@ -42,6 +49,12 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
         asr, ca = measured[label]
         sentences.append(f"**{label}** left {_percent(asr)} and lost {100 * (accuracy - ca):.1f} points of accuracy.")
     return [*sentences, *_describe_detail({label: defended[label] for label in measured})]
+
+
+def _read_test(run: Measured) -> Mapping[str, Any]:
+    """Return what a model was measured on, as `Metrics.to_dict` has it."""
+    test: Mapping[str, Any] = getattr(run, "metrics", None) or vars(run)
+    return test
 
 
 def _describe_detail(defended: Mapping[str, Measured]) -> list[str]:

@@ -20,7 +20,7 @@ from cleaner.defenses.base import DEFENSES, Defense, load_defense
 from cleaner.files import validate_regular
 from cleaner.models.clip import Clip
 from cleaner.models.saving import write_checkpoint
-from cleaner.models.weights import validate_values
+from cleaner.models.weights import has_finite_values, validate_values
 from cleaner.training import distributed
 from cleaner.training.frames import Recorder
 from cleaner.types import Cancelled, CleanerError, Paused, StepReport
@@ -85,11 +85,15 @@ class TrainingCheckpoint:
 
     @contextmanager
     def saved_on_stop(self, history: list[StepReport], clock: Clock) -> Iterator[None]:
-        """Write the state if the block raises anything but `Cancelled`."""
+        """Write the state if the block raises anything but `Cancelled`.
+
+        Weights that are not finite, which end the training at its next step, do not replace the last good state.
+        """
         try:
             yield
         except BaseException as stop:
-            if not isinstance(stop, Cancelled) or isinstance(stop, Paused):
+            is_kept = not isinstance(stop, Cancelled) or isinstance(stop, Paused)
+            if is_kept and has_finite_values(self.student.model.state_dict()):
                 self.save(history, clock.cpu_seconds)
             raise
 

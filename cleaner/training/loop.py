@@ -15,6 +15,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
 from cleaner.defenses.base import Defense
 from cleaner.models.clip import Clip
+from cleaner.models.weights import has_finite_values
 from cleaner.training import distributed
 from cleaner.training.batch import BatchEncoder, BatchLoader
 from cleaner.training.checkpoint import Clock, TrainingCheckpoint, training_settings
@@ -113,7 +114,7 @@ def _descend(
 
 def _validate_weights(student: Clip, step: int, lr: float) -> None:
     """Raise `CleanerError` if a weight or buffer is not finite; a finite loss can still have an infinite gradient."""
-    if not all(bool(value.isfinite().all()) for value in student.model.state_dict().values()):
+    if not has_finite_values(student.model.state_dict()):
         raise _divergence("weights are", step, lr)
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from cleaner.evaluation import bootstrap
 from cleaner.evaluation.result import METRICS, Metric, columns
+from cleaner.evaluation.same_test import is_same_test
 from cleaner.runs.record import RunRecord
 from pages._shared import cache
 from pages._shared.state import escape_markdown, format_percent
@@ -17,8 +18,6 @@ DELTA_COLORS: dict[str, Literal["normal", "inverse", "off"]] = {"higher": "norma
 """`Metric.better` -> color of a difference."""
 TRIGGER_KEY_LABELS = {"image": "image only", "text": "text only", "both": "both"}
 """Part of a two-part trigger that is present -> label."""
-SAME_TEST = ("n", "data", "n_attack", "data_sha256", "protocol", "target_class")
-"""Fields of metrics that are equal where two models were measured on the same images."""
 VERDICTS = {
     "took": ("The attack succeeded.", st.success, "check_circle"),
     "weak": ("The attack is weak.", st.warning, "warning"),
@@ -57,9 +56,7 @@ def _show_card(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: in
     value, interval = run.metric(metric.key, k), run.interval(metric.key, k)
     if value is None:
         return
-    is_comparable = baseline is not None and all(
-        baseline.metrics.get(name) == run.metrics.get(name) for name in SAME_TEST
-    )
+    is_comparable = baseline is not None and is_same_test(baseline.metrics, run.metrics)
     before = baseline.metric(metric.key, k) if is_comparable and baseline is not None else None
     delta = None if before is None else metric.format_delta(value - before)
     color = DELTA_COLORS[metric.better]

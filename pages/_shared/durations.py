@@ -7,6 +7,7 @@ from functools import reduce
 from operator import add
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cleaner.jobs import clock, local, spare
 from cleaner.runs.request import Request
@@ -46,7 +47,8 @@ def describe(requests: Sequence[Request], pairs: int | None = None) -> str:
     if local.has_active_runs():
         return "duration measured once no job runs"
     local.keep_spare()
-    return MEASURING if spare.measure(missing[0]) else "duration unknown"
+    context = get_script_run_ctx()
+    return MEASURING if spare.measure(missing[0], context.session_id if context else "") else "duration unknown"
 
 
 def show(requests: Sequence[Request], draw: Callable[[str], None], pairs: int | None = None) -> None:

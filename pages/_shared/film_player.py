@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import streamlit as st
@@ -14,5 +15,7 @@ _component = st.components.v2.component("film", html='<div class="film"></div>',
 
 def show(movies: Sequence[Movie], key: str) -> None:
     """Draw one or two films; they keep their place while the page is drawn again with the same films."""
-    identity = "/".join(f"{movie.label}:{movie.film.total}:{id(movie.film)}" for movie in movies)
+    # Not the object's id: with many sessions, films are read again between two runs of a page.
+    sums = [zlib.crc32(movie.film.points.tobytes()) for movie in movies]
+    identity = "/".join(f"{movie.label}:{movie.film.total}:{crc}" for movie, crc in zip(movies, sums, strict=True))
     _component(key=key, data=make_player_data(movies, identity))

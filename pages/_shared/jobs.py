@@ -16,7 +16,7 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
-from cleaner.runs.status import ACTIVE, Status
+from cleaner.runs.status import ACTIVE
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
@@ -129,12 +129,13 @@ def job_label(entry: RunRecord) -> str:
     return entry.name or to_label(entry.defense or entry.attack or entry.id)
 
 
-def describe_progress(status: Status) -> tuple[float, str]:
+def describe_progress(entry: RunRecord) -> tuple[float, str]:
     """Return the completed share of the current stage, and a text with stage, step and time left."""
+    status = entry.status
     if status.state == "queued":
         if status.place:
             return status.step / max(status.total, 1), status.message.rstrip(".") or "Starting"
-        return 0.0, "queued" if status.device else "Starting"
+        return 0.0, _describe_place_in_queue(entry) if status.device else "Starting"
     if status.state not in ACTIVE:
         return 1.0 if status.state == "done" else status.step / max(status.total, 1), status.state
     if not status.stage:
@@ -144,6 +145,11 @@ def describe_progress(status: Status) -> tuple[float, str]:
     stage = STEP_STAGE_LABELS.get(status.stage, status.stage.capitalize())
     share = min(status.step / max(status.total, 1), 1.0)
     return share, f"{stage}: step {status.step:,} of {status.total:,}, {left} left"
+
+
+def _describe_place_in_queue(entry: RunRecord) -> str:
+    ahead = local.count_runs_ahead(entry, local.poll_entries())
+    return f"queued, {ahead} {'run' if ahead == 1 else 'runs'} ahead" if ahead else "queued, next"
 
 
 def apply(action: Callable[[Path], None], folder: Path) -> None:

@@ -73,7 +73,7 @@ def _show_active_job(entry: RunRecord) -> None:
     """Draw progress, time left, Pause and Cancel of one job, and its verdict once there is one."""
     status, key = entry.status, f"live.{entry.folder.name}"
     stop_request = local.read_stop_request(entry.folder) if status.state in ACTIVE else None
-    share, text = jobs.describe_progress(status)
+    share, text = jobs.describe_progress(entry)
     if stop_request is not None:
         text = "canceling …" if stop_request == local.CANCEL else "pausing …"
     bar, left, right = st.columns(ROW_LAYOUT, vertical_alignment="center")

@@ -57,9 +57,11 @@ def load_data_with_progress(key: DataKey) -> CaptionData:
         text = f"{action} {report.total:,} images (first time only): about {report.eta:.0f} s left"
         placeholder.progress(report.step / max(report.total, 1), text=text)
 
-    with st.spinner("Loading images …"):
-        data = cache.load_data(key, on_step)
-        data.images([0])
-    is_loading = False
+    try:
+        with st.spinner("Loading images …"):
+            data = cache.load_data(key, on_step)
+            data.images([0])
+    finally:  # also after a click that ends this page run
+        is_loading = False
     placeholder.empty()
     return data

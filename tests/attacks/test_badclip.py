@@ -129,3 +129,10 @@ def test_too_little_data_and_a_broken_patch_are_refused(tiny_clip: Clip, toy_dat
         QUICK.prepare(tiny_clip, toy_data.subset([0, 2, 3]), "banana")
     with pytest.raises(CleanerError, match=r"patch .* broken"):
         replace(QUICK, png="garbage")(toy_data.images([0]))
+
+
+def test_an_objective_that_is_not_finite_ends_the_optimization(tiny_clip: Clip, toy_data: TensorData) -> None:
+    with torch.no_grad():
+        tiny_clip.model.visual.conv1.weight.fill_(1e38)  # finite, but its products overflow
+    with pytest.raises(CleanerError, match="not finite at step 1: choose another clean model"):
+        TRIGGERS["badclip"](steps=2).prepare(tiny_clip, toy_data, "banana")

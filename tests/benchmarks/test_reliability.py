@@ -6,8 +6,11 @@ import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from benchmarks.markdown.reliability_tables import reliability
-from benchmarks.reliability import count
+import pytest
+
+from benchmarks import reliability as program
+from benchmarks.markdown.reliability_tables import reliability, sessions, variation
+from benchmarks.reliability import Options, add_counts, count
 
 REPORT = """<testsuites><testsuite>
 <testcase name="a" time="1.6"><properties><property name="cases" value="100"/></properties></testcase>
@@ -29,3 +32,59 @@ def test_the_table_has_a_line_for_each_suite(tmp_path: Path) -> None:
     result = {"rows": rows, "device": "cpu", "commit": "abc", "command": "python -m benchmarks.reliability"}
     (folder / "reliability.json").write_text(json.dumps(result))
     assert "| 12,345 | – | – | 1 | 4 |" in reliability(tmp_path)
+
+
+def test_the_sessions_are_described_as_measured(tmp_path: Path) -> None:
+    assert sessions(tmp_path).startswith("Not measured yet. Run `python -m benchmarks.sessions`")
+    assert variation(tmp_path).startswith("Not measured yet.")
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    row = {
+        "sessions": 20,
+        "minutes": 12.0,
+        "pause_seconds": 15.0,
+        "actions": 930,
+        "failures": 1,
+        "median_page_seconds": 1.2,
+        "slow_page_seconds": 4.5,
+        "median_control_seconds": 0.8,
+        "server_mb_start": 500,
+        "server_mb_half": 1000,
+        "server_mb_end": 1050,
+        "models": 41,
+        "models_changed": 0,
+        "trainings_at_once": 1,
+    }
+    result = {"rows": [row], "device": "cpu", "commit": "abc", "command": "python -m benchmarks.sessions"}
+    (folder / "sessions.json").write_text(json.dumps(result))
+    text = sessions(tmp_path)
+    for part in ("20 for 12 minutes, an action every 15 s", "930; 1", "1.2 s (median), 4.5 s (95%)", "+5%", "41; 0"):
+        assert part in text
+
+
+def test_an_interrupted_count_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def run_tests(names: list[str]) -> dict[str, int]:
+        if len(ran) == 1:
+            raise KeyboardInterrupt
+        ran.append(names)
+        return {"tests": len(names), "failures": 0, "seconds": 1, "cases": 100 * len(names)}
+
+    monkeypatch.setattr(program, "GROUP_SIZE", 2)
+    monkeypatch.setattr(program, "list_tests", lambda suite, select: [f"t::{i}" for i in range(5)])
+    monkeypatch.setattr(program, "run_tests", run_tests)
+    monkeypatch.setattr(program.results, "read_git_commit", lambda: "abc")
+    options = Options(suites=("inputs",), out=tmp_path / "reliability.json")
+    with pytest.raises(KeyboardInterrupt):
+        program.main(options)
+    ran.append([])  # from here on, no interruption
+    assert program.main(options) == 0
+    assert ran == [["t::0", "t::1"], [], ["t::2", "t::3"], ["t::4"]]
+    (row,) = json.loads(options.out.read_text())["rows"]
+    assert (row["tests"], row["cases"]) == (5, 500)
+    assert [path.name for path in tmp_path.iterdir()] == ["reliability.json"]
+
+
+def test_counts_that_some_groups_lack_are_added() -> None:
+    assert add_counts([{"tests": 1, "cases": 5}, {"tests": 2, "kills": 3}]) == {"tests": 3, "cases": 5, "kills": 3}

@@ -247,3 +247,14 @@ def test_registry_lists_the_sources() -> None:
     sources: list[Callable[..., CaptionData]] = [DATASETS[kind] for kind in KINDS]
     assert all(issubclass(source, FileData) for source in sources)  # type: ignore[arg-type]
     assert TEST_SHARE + VALIDATION_SHARE < 0.5
+
+
+def test_a_prefetched_image_that_another_thread_takes_is_read_again(tmp_path: Path) -> None:
+    class Taken(dict[int, Any]):
+        def __contains__(self, key: object) -> bool:
+            return True  # and gone a moment later
+
+    data: Any = load_data(str(write_table(tmp_path)))
+    expected = data.images([3, 1])
+    data._prefetched = Taken()
+    assert torch.equal(data.images([3, 1]), expected)

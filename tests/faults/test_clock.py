@@ -11,7 +11,7 @@ import pytest
 
 from cleaner import load_run
 from cleaner.jobs import local, session, worker
-from cleaner.runs.status import read_status
+from cleaner.runs.status import Status, read_status, write_status
 from cleaner.runs.store import create_run, list_entries
 from tests.jobs.conftest import tiny_model  # noqa: F401  # fixture
 from tests.jobs.test_local import make_request
@@ -40,3 +40,17 @@ def test_a_clock_that_jumps_changes_no_weights(
     for entry in list_entries():
         assert entry.label
         assert local.poll_status(entry.folder).state == "done"
+
+
+@pytest.mark.parametrize("jump", [-DAY, DAY])
+def test_a_run_that_never_began_is_not_waited_for_after_a_jump(
+    tiny_model: str,  # noqa: F811
+    jump: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = create_run(make_request(tiny_model))
+    write_status(folder, Status("queued", queued=time.time()))
+    assert local.poll_status(folder).state == "queued"
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + jump)
+    assert local.poll_status(folder).state == "died"

@@ -20,6 +20,7 @@ from cleaner import FinetuneConfig, Run, load_run
 from cleaner.files import read_json
 from cleaner.jobs import execution, local, locks, map_worker, process, session, worker
 from cleaner.runs import store
+from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, read_status, write_status
@@ -374,3 +375,22 @@ def test_a_map_is_started_once_the_device_is_free_unless_another_run_waits(
     assert calls == []  # left to the Embeddings page
     assert run_here(second).state == "done"
     assert calls == [(second.name, True, True)]
+
+
+def test_a_queued_run_knows_how_many_come_before_it(tmp_path: Path) -> None:
+    def make(name: str, state: str, queued: float, device: str = "cpu", place: str = "") -> RunRecord:
+        status = Status(state, queued=queued, device=device, place=place)
+        return RunRecord(folder=tmp_path / name, status=status)
+
+    entries = [
+        make("running", "running", 5.0),
+        make("first", "queued", 1.0),
+        make("unknown", "queued", 1.5, device=""),  # its worker is starting
+        make("own", "queued", 2.0),
+        make("later", "queued", 3.0),
+        make("gpu", "queued", 0.5, device="cuda"),
+        make("slurm", "queued", 0.5, place="slurm"),
+        make("done", "done", 0.1),
+    ]
+    by_name = {entry.id: local.count_runs_ahead(entry, entries) for entry in entries}
+    assert (by_name["first"], by_name["own"], by_name["later"]) == (1, 3, 4)

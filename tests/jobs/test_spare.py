@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -171,3 +173,34 @@ def is_idle(running: psutil.Process) -> bool:
     """Return whether a process has loaded torch and uses no processor time."""
     has_torch = running.memory_info().rss > 200e6
     return has_torch and running.cpu_percent(interval=0.3) == 0.0
+
+
+class Listener(spare.Spare):
+    """A spare that is always ready and keeps its orders."""
+
+    def __init__(self) -> None:
+        self.token, self.orders = "token", list[int]()
+
+    def is_ready(self) -> bool:
+        return True
+
+    def order(self, value: dict[str, Any]) -> bool:
+        self.orders.append(value["measure"]["pairs"])
+        return True
+
+
+def test_measurements_of_two_sessions_do_not_stop_each_other(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener, now = Listener(), [0.0]
+    monkeypatch.setattr(spare, "_spare", listener)
+    monkeypatch.setattr(spare, "_asked", {})
+    monkeypatch.setattr(spare, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    first, second, third = (replace(make_request(tiny_model), pairs=pairs) for pairs in (100, 200, 300))
+    for _ in range(3):  # both pages ask again and again
+        assert spare.measure(first, "a")
+        assert spare.measure(second, "b")
+        now[0] += 1.0
+    assert listener.orders == [100]
+    now[0] += spare.ASK_SECONDS  # the first one has its result
+    assert spare.measure(second, "b")
+    assert spare.measure(third, "b")  # the user moved a control: the earlier result is not needed
+    assert listener.orders == [100, 200, 300]

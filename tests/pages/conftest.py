@@ -168,6 +168,6 @@ def run_workers_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(local, "launch", launch)
     monkeypatch.setattr(worker, "draw_map", lambda folder: None)  # compiles for a minute; tests/jobs runs it
-    monkeypatch.setattr(spare, "measure", lambda request: True)
+    monkeypatch.setattr(spare, "measure", lambda request, asker: True)
     monkeypatch.setattr(process, "find_process", lambda folder, status: psutil.Process())
     monkeypatch.setattr(process, "kill", lambda worker: None)

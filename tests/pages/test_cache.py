@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import streamlit as st
 
+from cleaner.jobs import map_worker
+from cleaner.models.clip import load_clip
 from cleaner.types import StepReport
 from pages._shared import cache
-from pages._shared.cache import background
+from pages._shared.cache import background, model_cache
 from pages._shared.sample import DataKey
 from tests.data.files import make_caption, write_table
-from tests.pages.conftest import OpenPage
+from tests.pages.conftest import OpenPage, go_to
 from tests.pages.runs import make_runs
 
 
@@ -71,3 +75,52 @@ def test_cached_work_stops_when_the_page_run_is_to_stop(monkeypatch: pytest.Monk
     with pytest.raises(Stopped):
         on_step(report)
     assert drawn == [report, report]
+
+
+def test_cached_data_draw_into_no_other_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data keep the callback of the session that loaded them, and render when another one needs the first image."""
+    session, drawn = ["first"], list[StepReport]()
+    monkeypatch.setattr(background, "get_script_run_ctx", lambda: session[0])
+    monkeypatch.setattr(background, "add_script_run_ctx", lambda thread, context: None)
+    on_step = background.wrap_in_thread(drawn.append)
+    assert on_step is not None
+    on_step(StepReport("render", 1, 2, 0.1))
+    session[0] = "second"
+    on_step(StepReport("render", 2, 2, 0.2))
+    assert [report.step for report in drawn] == [1]
+
+
+def test_two_sessions_start_one_process_for_a_umap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Path] = []
+    polled: dict[str, int | None] = {"status": None}
+
+    class Process:
+        def poll(self) -> int | None:
+            return polled["status"]
+
+    def start(folder: Path, parent: Path | None) -> Process:
+        time.sleep(0.05)
+        started.append(folder)
+        return Process()
+
+    monkeypatch.setattr(map_worker, "start_map_process", start)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: cache.fit_umap(tmp_path, tmp_path), range(8)))
+    assert len(started) == 1
+    st.cache_resource.clear()  # another session's run was replaced
+    assert cache.fit_umap(tmp_path, tmp_path)
+    assert len(started) == 1
+    polled["status"] = 0
+    assert not cache.fit_umap(tmp_path, tmp_path)
+
+
+def test_pages_leave_shared_models_as_they_are(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    go_to(open_page("Attention"), "Try it")  # with gradients, hooks and replaced modules
+    models = model_cache.shared_models().snapshot()
+    assert len(models) >= 3
+    for name, clip in models.items():
+        assert clip.sha256() == load_clip(name).sha256(), name
+        modules = list(clip.model.modules())
+        assert not any(module.training or module._forward_hooks or module._backward_hooks for module in modules)
+        assert all(parameter.grad is None for parameter in clip.model.parameters())

@@ -8,6 +8,7 @@ import pytest
 from cleaner import presets
 from cleaner.config import FinetuneConfig
 from cleaner.defenses import DEFENSES
+from cleaner.evaluation.same_test import TEST_FIELDS
 from cleaner.files import read_json, write_json
 from cleaner.jobs import local, sweep
 from cleaner.labels import defense_name, to_label
@@ -18,7 +19,6 @@ from cleaner.runs.run import read_progress
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
 from pages._shared import durations, requests
-from pages._shared.cards import SAME_TEST
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.state import format_percent
 from tests.pages.conftest import (
@@ -88,7 +88,7 @@ def test_a_rebound_test_adds_a_metric_to_its_defense(open_page: OpenPage, tmp_pa
     assert app.metric[-1].delta == ""  # measured on other images
     assert f"n = {metrics['n_attack']:,}" in page_text(app)
     assert app.multiselect(key="defend.shown.badnet-rn-0").value == [defended.name]  # not a defense of its own
-    same_images = {name: metrics.get(name) for name in SAME_TEST}
+    same_images = {name: metrics.get(name) for name in TEST_FIELDS}
     write_json(defended / "metrics.json", {**read_json(defended / "metrics.json"), **same_images})
     app.run()
     assert app.metric[-1].delta == f"{100 * (metrics['asr']['1'] - 0.1):+.1f} points"

@@ -22,7 +22,7 @@ def test_poison_shows_a_range_once_the_measurement_has_ended(
 ) -> None:
     monkeypatch.setattr(clock, "store_path", lambda: tmp_path / "clock.json")
     ordered: list[Request] = []
-    monkeypatch.setattr(spare, "measure", lambda request: ordered.append(request) is None)
+    monkeypatch.setattr(spare, "measure", lambda request, asker: ordered.append(request) is None)
     app = open_page("Poison")
     assert durations.MEASURING in page_text(app)
     assert ordered[-1].pairs == QUICK_POISON_PAIRS
@@ -42,12 +42,12 @@ def test_nothing_is_measured_while_a_job_runs_without_a_spare_or_after_a_failure
     request = Request("backdoored", "scenes", 100, CONFIG, "scenes-rn", trigger={"name": "badnet"})
     other = Request("backdoored", "scenes", 100, CONFIG, "scenes-vit", trigger={"name": "badnet"})
     monkeypatch.setattr(local, "has_active_runs", lambda: True)
-    monkeypatch.setattr(spare, "measure", lambda request: pytest.fail("measured while a job runs"))
+    monkeypatch.setattr(spare, "measure", lambda request, asker: pytest.fail("measured while a job runs"))
     assert "once no job runs" in durations.describe([request])
     monkeypatch.setattr(local, "has_active_runs", lambda: False)
-    monkeypatch.setattr(spare, "measure", lambda request: False)
+    monkeypatch.setattr(spare, "measure", lambda request, asker: False)
     assert durations.describe([request]) == "duration unknown"
-    monkeypatch.setattr(spare, "measure", lambda request: pytest.fail("measured again"))
+    monkeypatch.setattr(spare, "measure", lambda request, asker: pytest.fail("measured again"))
     clock.record(request, None)
     assert durations.describe([request]) == "duration unknown"
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from cleaner.reports.film import Movie, make_player_data
+from cleaner.reports.film import Movie, load_movies, make_player_data
+from cleaner.runs import film
 from cleaner.runs.film import FILM_FILE
+from cleaner.runs.store import read_record
 from pages._shared import film_player
 from pages._shared.frame import MENU, OTHER_PAGES, menu_groups, titles
 from tests.films import save_runs
@@ -63,3 +65,14 @@ def test_every_page_is_in_a_group_of_the_menu() -> None:
     assert OTHER_PAGES not in groups
     assert [page for pages in groups.values() for page in pages] == titles()
     assert {group: tuple(pages) for group, pages in groups.items()} == MENU
+
+
+def test_a_film_that_is_read_again_is_the_same_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would start again whenever other sessions have seen many films in between."""
+    keys: list[str] = []
+    monkeypatch.setattr(film_player, "_component", lambda key, data: keys.append(data["key"]))
+    folders = save_runs(tmp_path / "runs")
+    for folder in (folders[0], folders[0], folders[1]):
+        film._read_version.cache_clear()
+        film_player.show(load_movies([read_record(folder)]), "player")
+    assert keys[0] == keys[1] != keys[2]

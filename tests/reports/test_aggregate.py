@@ -45,6 +45,10 @@ def test_runs_that_are_not_comparable_are_never_averaged(runs: list[RunRecord]) 
     assert rows(*runs, other(7, {})) == {"BadNet patch"}
     fewer = other(7, {"data": data, "n": 20})
     assert rows(runs[0], fewer) == {f"BadNet patch, on {data}, n = {n}" for n in (100, 20)}
+    first, second = (other(7 + i, {"data": data, "n": 100, "data_sha256": sha * 64}) for i, sha in enumerate("ab"))
+    assert rows(first, second) == {f"BadNet patch, content {sha * 8}" for sha in "ab"}
+    first, second = (other(7 + i, {"data": data, "n": 100, "templates": count}) for i, count in enumerate((4, 80)))
+    assert rows(first, second) == {f"BadNet patch, {count} prompts" for count in (4, 80)}
 
 
 def test_the_shipped_example_has_rows_of_its_own(runs: list[RunRecord]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cleaner.files import read_json, write_json
+from cleaner.reports.film import load_movies, render_film_html
 from cleaner.reports.html import render_html
 from cleaner.reports.tables import to_csv
+from cleaner.runs.film import read_film, write_film
 from cleaner.runs.store import annotate, list_runs, read_record
 from pages._shared.frame import titles
 from pages._shared.state import escape_markdown
+from tests.films import save_runs
 from tests.pages.conftest import OpenPage, builtin_model, go_to, open_page, scene_cache  # noqa: F401  # fixtures
 from tests.pages.runs import make_runs
 
@@ -106,6 +110,38 @@ def test_the_report_escapes_every_name_of_a_run(tmp_path: Path) -> None:
     assert set(hostile.tags) <= set(clean.tags)
     assert text.count("<script") == render_html([read_record(folder) for folder in runs]).count("<script")
     assert "Content-Security-Policy" in text
+
+
+def poison_film(folder: Path) -> None:
+    """Put hostile text in every name in the film of a run."""
+    film = read_film(folder)
+    assert film is not None
+    names = [f"{EVIL}</script>{i}" for i in range(len(film.class_names))]
+    write_film(replace(film, class_names=names, data=EVIL, explainer=EVIL), folder)
+
+
+def test_a_film_shows_every_name_as_text(tmp_path: Path) -> None:
+    folders = save_runs(tmp_path / "runs")
+    clean = Parsed(render_film_html(load_movies([read_record(folder) for folder in folders[:2]])))
+    for folder in folders:
+        poison_film(folder)
+        poison_texts(folder)
+    text = render_film_html(load_movies([read_record(folder) for folder in folders[:2]]))
+    hostile = Parsed(text)
+    assert hostile.risky == clean.risky == []
+    assert hostile.tags == clean.tags
+    assert "onerror" in text
+    assert "default-src 'none'" in text
+
+
+def test_the_film_page_shows_every_name_as_text(open_page: OpenPage, tmp_path: Path) -> None:  # noqa: F811
+    for folder in save_runs(tmp_path / "runs"):
+        poison_film(folder)
+        poison_texts(folder)
+    app = open_page("Film")
+    texts = drawn_markdown(app)
+    assert sum("onerror" in text for text in texts) >= 2
+    assert [text for text in texts if not is_harmless(text)] == []
 
 
 @pytest.mark.parametrize("formula", FORMULAS)

@@ -265,3 +265,29 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint_or_a_result(
     with pytest.raises(CleanerError, match="not finite at step 1: lower the learning rate"):
         finetune(tiny_clip, toy_data, DEFENSES["finetune"](), config, checkpoint=tmp_path / "checkpoint.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pause_after_a_broken_step_keeps_the_last_good_checkpoint(
+    tiny_clip: Clip, toy_data: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "checkpoint.pt"
+    config = FinetuneConfig(lr=1e-3, epochs=3, batch_size=24, precision="fp32", device="cpu")
+    step, steps = torch.optim.AdamW.step, list[int]()
+
+    def spoil(optimizer: torch.optim.AdamW, *arguments: object) -> None:
+        step(optimizer, *arguments)  # type: ignore[arg-type]
+        steps.append(0)
+        if len(steps) == 3:  # in the second epoch
+            optimizer.param_groups[0]["params"][0].data.view(-1)[0] = float("nan")
+
+    def pause(report: StepReport) -> None:
+        if report.step == 3:
+            raise Paused
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", spoil)
+        with pytest.raises(Paused):
+            finetune(tiny_clip, toy_data, DEFENSES["finetune"](), config, on_step=pause, checkpoint=file)
+    resumed = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), config, checkpoint=file)
+    whole = finetune(tiny_clip, toy_data, DEFENSES["finetune"](), config)
+    assert resumed.clip.sha256() == whole.clip.sha256()

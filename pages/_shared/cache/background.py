@@ -71,16 +71,19 @@ def wrap_in_thread(on_step: OnStep | None) -> OnStep | None:
     """Return an `on_step` that draws from its own thread, and stops the work when the page run is to stop.
 
     Streamlit records what a cached function draws in its own thread, replays it on every cache hit, and fails once the
-    placeholder is gone.
+    placeholder is gone. Cached data keep the callback: called for another session, it must not draw into that one.
     """
     if on_step is None:
         return None
+    owner = get_script_run_ctx()
 
     def draw_in_thread(report: StepReport) -> None:
-        thread = threading.Thread(target=on_step, args=(report,), name="progress")
-        add_script_run_ctx(thread, get_script_run_ctx())
-        thread.start()
-        thread.join()
+        context = get_script_run_ctx()
+        if context is owner:
+            thread = threading.Thread(target=on_step, args=(report,), name="progress")
+            add_script_run_ctx(thread, context)
+            thread.start()
+            thread.join()
         # Streamlit ends a page run, after a click or a closed tab, when the run touches the session. Nothing is drawn.
         _ = "progress" in st.session_state
 

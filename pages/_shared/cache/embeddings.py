@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ from pages._shared.sample import DataKey, ModelKey
 
 if TYPE_CHECKING:
     from cleaner.types import OnStep
+
+_umap_processes: dict[Path, subprocess.Popen[bytes]] = {}
+"""Run folder -> the process that fits its UMAP, for all sessions; no cache, which another session may clear."""
+_umap_lock = threading.Lock()
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
@@ -49,19 +54,15 @@ def make_model_map(model: ModelKey, stage: str, data: DataKey, _on_step: OnStep)
     return compute_map({stage: load_model(model)}, load_data(data), on_step=wrap_in_thread(_on_step))[0]
 
 
-@st.cache_resource(show_spinner=False)
-def _umap_processes() -> dict[Path, subprocess.Popen[bytes]]:
-    return {}
-
-
 def fit_umap(folder: Path, parent: Path) -> bool:
     """Start a process that adds UMAP to a run's map, unless one is running; return whether it is running."""
     from cleaner.jobs.map_worker import start_map_process
 
-    processes = _umap_processes()
-    if folder not in processes:
-        processes[folder] = start_map_process(folder, None if parent == folder else parent)
-    is_running = processes[folder].poll() is None
-    if not is_running:
-        del processes[folder]
-    return is_running
+    with _umap_lock:
+        process = _umap_processes.get(folder)
+        if process is None:
+            process = _umap_processes[folder] = start_map_process(folder, None if parent == folder else parent)
+        is_running = process.poll() is None
+        if not is_running:
+            del _umap_processes[folder]
+        return is_running

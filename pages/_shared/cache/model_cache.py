@@ -49,6 +49,11 @@ class ModelCache:
             del sizes[key]
         release_freed_memory()
 
+    def snapshot(self) -> dict[str, Clip]:
+        """Return name -> model of those in memory."""
+        with self._lock:
+            return {name: clip for (name, _), clip in self._models.items()}
+
     @property
     def names(self) -> list[str]:
         """Names of the models in memory, the one used last at the end."""

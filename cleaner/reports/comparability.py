@@ -1,0 +1,72 @@
+"""What is said where runs that stand side by side cannot be compared, or say little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cleaner.evaluation.result import WEAK_ASR
+from cleaner.evaluation.same_test import is_same_test
+from cleaner.runs.folders import find_run
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import list_entries, read_entry
+
+
+def list_notes(records: Sequence[RunRecord]) -> list[str]:
+    """Return sentences about runs side by side; empty if nothing speaks against their comparison."""
+    notes = []
+    tests = find_tests(records)
+    if len(tests) > 1:
+        names = "; ".join(map(_describe_test, tests))
+        notes.append(f"Not comparable with each other: {len(tests)} different tests: {names}.")
+    if failed := [record.id for record in records if has_failed_attack(record)]:
+        notes.append(
+            f"The attack did not take (ASR@1 below {WEAK_ASR:.0%}), so that there was little to remove: "
+            f"{', '.join(failed)}."
+        )
+    return notes
+
+
+def _describe_test(records: Sequence[RunRecord]) -> str:
+    content = str(records[0].metrics.get("data_sha256") or "")[:8]
+    count = "1 run" if len(records) == 1 else f"{len(records)} runs"
+    return f"{records[0].protocol}{f', content {content}' if content else ''} ({count})"
+
+
+def find_tests(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Return the runs that were measured, in groups that were measured in the same way, apart from the target."""
+    groups: list[list[RunRecord]] = []
+    for record in records:
+        if record.metrics:
+            group = next((group for group in groups if _is_same_test(group[0], record)), None)
+            groups.append([record]) if group is None else group.append(record)
+    return groups
+
+
+def _is_same_test(one: RunRecord, other: RunRecord) -> bool:
+    ignored = ["target_class", "n_attack"]  # each attack has its own images
+    if one.model != other.model:
+        ignored.append("data_sha256")  # each model frames the images in its own way
+    without = dict.fromkeys(ignored)
+    return is_same_test({**one.metrics, **without}, {**other.metrics, **without})
+
+
+def has_failed_attack(record: RunRecord) -> bool:
+    """Return whether the attack of a run, or of the run that it cleaned, is known to have failed."""
+    seen: set[Path] = set()
+    attacked: RunRecord | None = record
+    while attacked is not None and attacked.stage == "defended" and attacked.folder not in seen:
+        seen.add(attacked.folder)
+        attacked = _find_suspect(attacked)
+    asr = attacked.metric("asr") if attacked is not None and attacked.stage == "backdoored" else None
+    return asr is not None and asr < WEAK_ASR
+
+
+def _find_suspect(defended: RunRecord) -> RunRecord | None:
+    """Return the run that a defense started from; None if it started from a bare model, or that run is gone."""
+    if defended.parent is not None:
+        return read_entry(find_run(defended.parent, defended.folder))
+    if not isinstance(defended.suspect, Mapping):
+        return None
+    neighbors = list_entries(defended.folder.parent)  # both were trained in one process
+    return next((other for other in neighbors if defended.started_from(other)), None)

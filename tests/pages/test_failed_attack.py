@@ -1,0 +1,30 @@
+"""Every page marks an attack that did not take, outside of the menu too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pages._shared.frame import titles
+from tests.films import save_runs
+from tests.pages.conftest import OpenPage, page_text, table
+from tests.pages.runs import make_runs
+
+MARKS = ("did not take", "The attack failed")
+
+
+@pytest.mark.parametrize("title", titles())
+def test_every_page_marks_it(open_page: OpenPage, tmp_path: Path, title: str) -> None:
+    if title == "Film":
+        save_runs(tmp_path / "runs")
+    else:
+        make_runs(tmp_path)
+    for folder in (tmp_path / "runs").iterdir():
+        file = folder / "metrics.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "asr": {"1": 0.2, "3": 0.4}}))
+    app = open_page(title)
+    assert any(mark in page_text(app) for mark in MARKS)
+    if title == "Compare":
+        assert all("did not take" in attack for attack in table(app, "CA")["Attack"])

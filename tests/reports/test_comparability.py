@@ -1,0 +1,102 @@
+"""Runs that were measured in other ways, and attacks that did not take, are named wherever runs stand side by side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cleaner.cli.sweep import Sweep
+from cleaner.evaluation.same_test import is_same_test
+from cleaner.reports import aggregate, film, html
+from cleaner.reports.comparability import has_failed_attack, list_notes
+from cleaner.reports.verdict import describe_defenses
+from cleaner.runs.record import RunRecord
+from cleaner.runs.store import read_record
+from tests.pages.runs import make_runs
+from tests.reports.conftest import vary
+
+OTHER_TESTS: list[dict[str, Any]] = [
+    {"data": "photos/test"},
+    {"protocol": "all_images"},
+    {"n": 99},
+    {"data_sha256": "b" * 64},
+    {"templates": 80},
+]
+
+
+def remeasure(run: RunRecord, **metrics: Any) -> RunRecord:
+    """Return a run with other facts about its test, under a name of its own."""
+    return vary(run, run.folder.with_name("other"), {**run.metrics, **metrics})
+
+
+@pytest.mark.parametrize("facts", OTHER_TESTS, ids=lambda facts: next(iter(facts)))
+def test_runs_of_other_tests_are_not_compared(runs: list[RunRecord], facts: dict[str, Any]) -> None:
+    stated = [remeasure(run, data_sha256="a" * 64, templates=4) for run in runs[:2]]
+    backdoored, defended = stated
+    other = remeasure(defended, **facts)
+    assert list_notes(stated) == []
+    (note,) = list_notes([*stated, other])
+    assert "2 different tests" in note
+    assert list_notes([backdoored, other])[0] in html.render_html([backdoored, other])
+    _, *rest = describe_defenses(backdoored, {"A": defended, "B": other})
+    assert [sentence for sentence in rest if "**B**" in sentence] == [
+        "Not compared, as measured on another test: **B**."
+    ]
+    assert describe_defenses(backdoored, {"B": other})[-1].endswith("another test: **B**.")
+
+
+def test_models_may_frame_the_same_images_in_their_own_way(runs: list[RunRecord]) -> None:
+    first, second = (remeasure(runs[0], data_sha256=sha * 64) for sha in "ab")
+    assert len(list_notes([first, second])) == 1
+    assert list_notes([first, vary(second, second.folder, dict(second.metrics), clean_model="another")]) == []
+
+
+def test_another_target_alone_is_no_other_test(runs: list[RunRecord]) -> None:
+    assert list_notes([runs[0], remeasure(runs[0], target_class="cat", n_attack=90)]) == []
+    assert not is_same_test(runs[0].metrics, remeasure(runs[0], target_class="cat").metrics)
+    assert is_same_test(runs[0].metrics, {**runs[0].metrics, "templates": 4})  # older runs do not state it
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> list[RunRecord]:
+    """A backdoored run whose attack did not take, a defense of it, and a rebound test of that."""
+    first, second = make_runs(tmp_path)
+    file = first / "metrics.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "asr": {"1": 0.2, "3": 0.4}}))
+    third = Path(shutil.copytree(second, second.with_name("rebound")))
+    for folder, parent in ((second, first), (third, second)):
+        config = {**json.loads((folder / "config.json").read_text()), "parent": parent.name}
+        (folder / "config.json").write_text(json.dumps(config))
+    return [read_record(folder) for folder in (first, second, third)]
+
+
+def test_an_attack_that_did_not_take_marks_what_followed(failed: list[RunRecord], runs: list[RunRecord]) -> None:
+    assert all(map(has_failed_attack, failed))
+    assert not any(map(has_failed_attack, runs))
+    (note,) = list_notes(failed)
+    assert all(record.id in note for record in failed)
+    text = html.render_html(failed)
+    assert text.count("; the attack did not take") == 3
+    assert "Warning." in text
+    assert "did not take" not in html.render_html(runs)
+    assert "did not take" in aggregate.describe_run(failed[1])
+    assert "did not take" in film.make_label(failed[0])
+    assert "did not take" in film.make_label(failed[2])
+
+
+def test_a_run_that_is_its_own_parent_ends(failed: list[RunRecord]) -> None:
+    loop = vary(failed[1], parent=failed[1].id)
+    (loop.folder / "config.json").write_text(json.dumps(loop.config))
+    assert not has_failed_attack(read_record(loop.folder))
+
+
+def test_the_sweep_command_says_it(
+    failed: list[RunRecord], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cleaner.jobs.sweep.list_sweep_runs", lambda name: failed[1:2])
+    Sweep(str(failed[0].folder))._print_sweeps(["a-sweep"])
+    assert "The attack did not take" in capsys.readouterr().out
