@@ -1,0 +1,115 @@
+"""CIFAR-10 in both layouts: torchvision's files, and JPEGs in two tars; the same splits in both."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cleaner import load_data
+from cleaner.models.framing import ImageTransform
+from cleaner.types import CleanerError
+
+NAMES = ["airplane", "automobile", *"cdefghij"]
+
+
+def pixels_of(split: str, number: int) -> np.ndarray:
+    """Return the photo of a number: flat, so that JPEG keeps it."""
+    return np.full((32, 32, 3), 2 * number + (split == "test"), dtype=np.uint8)
+
+
+@pytest.fixture
+def torchvision_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / "files" / CIFAR10.base_folder
+    folder.mkdir(parents=True)
+
+    def batch(split: str, first: int, count: int) -> bytes:
+        photos = [pixels_of(split, first + i).transpose(2, 0, 1).reshape(-1) for i in range(count)]
+        return pickle.dumps({"data": np.stack(photos), "labels": [(first + i) % 10 for i in range(count)]})
+
+    for number, (name, _) in enumerate(CIFAR10.train_list):
+        (folder / name).write_bytes(batch("train", 20 * number, 20))
+    (folder / "test_batch").write_bytes(batch("test", 0, 30))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": NAMES}))
+    return tmp_path / "files"
+
+
+@pytest.fixture
+def tar_folder(tmp_path: Path) -> Path:
+    """The same photos as in `torchvision_folder`."""
+    folder = tmp_path / "tars"
+    folder.mkdir()
+    for split, table, count in (("train", "captions.csv", 100), ("test", "captions_test.csv", 30)):
+        lines = ["filepath,title"]
+        with tarfile.open(folder / f"{split}.tar", "w") as archive:
+            for i in range(count):
+                content = io.BytesIO()
+                Image.fromarray(pixels_of(split, i)).save(content, "JPEG", quality=95)
+                member = tarfile.TarInfo(f"{split}/{NAMES[i % 10]}/{i // 10:04d}.jpg")
+                member.size = len(content.getvalue())
+                archive.addfile(member, io.BytesIO(content.getvalue()))
+                lines.append(f"{member.name},a dark photo of a {NAMES[i % 10]}")
+        (folder / table).write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def test_files_of_torchvision(torchvision_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CleanerError, match=r"CIFAR10 is not in .*download=true"):
+        load_data(f"cifar10:{torchvision_folder}")  # the files' checksums differ from CIFAR-10's
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    data = load_data(f"cifar10:{torchvision_folder}", split="test")
+    assert len(data) == 30
+    assert data.class_names == NAMES
+    assert any("an airplane" in text for text in data.captions)
+    assert data.with_transform(ImageTransform(32)).images([0]).shape == (1, 3, 32, 32)
+
+
+def test_both_layouts_have_the_same_splits(
+    torchvision_folder: Path, tar_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    sizes = {}
+    for split in ("train", "clean", "validation", "test"):
+        files, tars = (load_data(f"cifar10:{folder}", split=split) for folder in (torchvision_folder, tar_folder))
+        assert files.labels.equal(tars.labels)
+        rows = range(len(files))
+        views = [data.with_transform(ImageTransform(32)).images(rows) for data in (files, tars)]
+        assert (views[0] - views[1]).abs().max() < 1.5 / 255
+        sizes[split] = len(files)
+    assert sizes == {"train": 90, "clean": 90, "validation": 10, "test": 30}
+    assert load_data(f"cifar10:{tar_folder}", split="validation").labels.bincount().tolist() == [1] * 10
+
+
+def test_captions_come_from_the_table(tar_folder: Path) -> None:
+    data = load_data(f"cifar10:{tar_folder}", split="test")
+    for caption, label in zip(data.captions, data.labels.tolist(), strict=True):
+        assert caption == f"a dark photo of a {NAMES[label]}"
+
+
+@pytest.mark.parametrize("damage", ["captions.csv", "test.tar", "columns"])
+def test_damaged_tars_raise(damage: str, tar_folder: Path) -> None:
+    if damage == "columns":
+        (tar_folder / "captions.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    elif damage == "captions.csv":
+        (tar_folder / damage).unlink()
+    else:
+        (tar_folder / damage).write_bytes(b"no tar" * 1000)
+    with pytest.raises(CleanerError, match=r"has a train\.tar, but .*captions_test\.csv"):
+        load_data(f"cifar10:{tar_folder}")
+
+
+def test_without_a_path_the_user_folder_is_read(
+    tar_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cleaner.data.cifar.photos_root", lambda: tar_folder)
+    assert load_data("cifar10", split="test").name == "cifar10/test"  # no path of this machine
+    monkeypatch.setattr("cleaner.data.cifar.photos_root", lambda: tmp_path / "none")
+    with pytest.raises(CleanerError, match="add download=true"):
+        load_data("cifar10")
