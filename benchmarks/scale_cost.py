@@ -40,7 +40,7 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Model:
-    """Operations of one forward pass of each tower, width of the features and number of parameters."""
+    """Operations of the forward pass of an image, a caption and a subtext; width of the features, parameters."""
 
     image_flops: float
     caption_flops: float
@@ -76,8 +76,10 @@ class Machine:
     latency: float
     cores: int = 1
     is_overlapped: bool = True
-    update_rate: float = 1e11
+    update_rate: float = 5e10
     """Parameters that the optimizer updates per second."""
+    loss_rate: float = 1e13
+    """Operations per second of the loss, which is float32."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def predict_step(
     reduce_bytes = 0.0 if is_alone else 2 * BYTES * model.parameters * (1 - 1 / processes)
     return Step(
         compute=images + passes * text / machine.text_rate,
-        loss=passes * products / machine.text_rate if loss is None else loss,
+        loss=passes * products / machine.loss_rate if loss is None else loss,
         update=model.parameters / machine.update_rate,
         gather=gather_bytes / machine.bandwidth + 2 * (processes - 1) * machine.latency,
         reduce=reduce_bytes / machine.bandwidth + 2 * (processes - 1) * machine.latency,
@@ -141,18 +143,23 @@ def predict_step(
     )
 
 
-def device_hours(step: Step, method: Method, *, batch: int, processes: int) -> float:
-    """Return the hours of all processes together."""
-    steps = method.epochs * method.pairs / (batch * processes)
-    return steps * step.seconds * processes / 3600
+def count_hours(seconds: float, method: Method, batch: int) -> float:
+    """Return the hours of all processes together, for steps of `seconds` with `batch` pairs per process."""
+    return method.epochs * method.pairs / batch * seconds / 3600
 
 
-def ceilings(host: Host, cores: int) -> dict[str, float]:
-    """Return part -> pairs per second that one process can prepare, for a method with one augmented view."""
-    return {
-        "decode": cores / host.decode,
-        "augment": 1 / host.augment,
-        "eda": 1 / host.eda,
-        "subtexts": 1 / host.subtexts,
-        "tokenize": 1 / host.tokenize,
-    }
+GPU_PEAK, MFU = 312e12, (0.25, 0.45)
+"""Assumed: an A100's peak for dense bf16 products (its data sheet), and the share of it that training reaches."""
+LINKS = {1: (1.0, 0.0), 8: (240e9, 10e-6), 64: (20e9, 20e-6)}
+"""Assumed: GPUs -> bytes per second and direction, seconds per message. 8: NVLink, 80% of 300 GB/s; 64: one 200 Gb/s
+link per GPU, 80% of it."""
+CORES, GPU_BATCH = 16, 64
+"""Assumed: processor cores and pairs per GPU."""
+
+
+def make_gpu(processes: int, mfu: float) -> Machine:
+    """Return an assumed GPU among `processes`."""
+    bandwidth, latency = LINKS[processes]
+    return Machine(
+        image_rate=GPU_PEAK * mfu, text_rate=GPU_PEAK * mfu, bandwidth=bandwidth, latency=latency, cores=CORES
+    )

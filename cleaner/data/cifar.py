@@ -33,14 +33,16 @@ Photo = tuple[str, str, str, "bytes | np.ndarray"]
 
 @DATASETS.register("cifar10")
 class Cifar10(FileData):
-    """`cifar10`, or `cifar10:/folder`; `download=true` fetches it (170 MB).
+    """`cifar10`, or `cifar10:/folder`; `download=true` fetches the files (170 MB).
 
     The folder holds torchvision's files, or train.tar, test.tar, captions.csv and captions_test.csv, whose members are
     SPLIT/CLASS/NUMBER.jpg. Photos are numbered by their order in the class, so both layouts have the same splits. A
     tenth of the training photos of each class is the validation split.
     """
 
+    label: ClassVar[str] = "CIFAR-10 photos"
     dataset_name: ClassVar[str] = "CIFAR10"
+    download_mb: ClassVar[int] = 170
 
     def __init__(self, path: str = "", download: bool = False, **file_options: Any) -> None:
         name = self.dataset_name.lower()
@@ -86,7 +88,9 @@ class Cifar10(FileData):
 class Cifar100(Cifar10):
     """`cifar100` or `cifar100:/folder`, as `cifar10`."""
 
-    dataset_name = "CIFAR100"
+    label: ClassVar[str] = "CIFAR-100 photos"
+    dataset_name: ClassVar[str] = "CIFAR100"
+    download_mb: ClassVar[int] = 169
 
 
 def photos_root() -> Path:
