@@ -12,6 +12,7 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import (
+    HOME_DATA,
     POISON_LR,
     QUICK_MODEL,
     QUICK_POISON,
@@ -19,6 +20,7 @@ from cleaner.presets import (
     QUICK_POISON_RATE,
     STRONGER_ATTACKS,
     attack_presets,
+    home_data,
     is_pretrained,
     poison_lr,
     presets_for_model,
@@ -92,6 +94,9 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         help="A built-in model, the path of a checkpoint (.safetensors, .pt), or ARCHITECTURE/TAG of open_clip to "
         "download.",
     )
+    show_home_data(str(model), data)
+    if not data:
+        return DataKey("", "train", 0), str(model), 0
     pairs = forms.choose_pair_count(
         "Training pairs",
         PAIR_COUNTS,
@@ -110,6 +115,17 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         help="Held out from training; on Scenes only those with one object count, about half.",
     )
     return DataKey(data, "train", pairs), str(model), int(tests)
+
+
+def show_home_data(model: str, data: str) -> None:
+    """Draw which data a built-in model was trained on, and the button that sets them, if these are others."""
+    home = home_data(model)
+    if model in HOME_DATA and data and data.partition(":")[0] != home:
+        st.caption(f"{model} was trained on {to_label(home)}.")
+        values = {"poison.data": home}
+        st.button(
+            "Use these data", key="poison.home", on_click=st.session_state.update, args=(values,), width="stretch"
+        )
 
 
 def load_class_names(data: str) -> list[str]:
@@ -181,6 +197,8 @@ def choose_attack() -> requests.PoisonSettings | None:
         trigger = choose_trigger()
     with st.container(border=True):
         data, model, tests = choose_data_and_model()
+        if not data.name:
+            return None
         try:
             classes = load_class_names(data.name)
         except CleanerError as error:

@@ -36,8 +36,9 @@ class Cifar10(FileData):
     """`cifar10`, or `cifar10:/folder`; `download=true` fetches the files (170 MB).
 
     The folder holds torchvision's files, or train.tar, test.tar, captions.csv and captions_test.csv, whose members are
-    SPLIT/CLASS/NUMBER.jpg. Photos are numbered by their order in the class, so both layouts have the same splits. A
-    tenth of the training photos of each class is the validation split.
+    SPLIT/CLASS/NUMBER.jpg; without a path it is the user's own, with the tars in its folder cifar10. Photos are
+    numbered by their order in the class, so both layouts have the same splits. A tenth of the training photos of each
+    class is the validation split.
     """
 
     label: ClassVar[str] = "CIFAR-10 photos"
@@ -47,7 +48,8 @@ class Cifar10(FileData):
     def __init__(self, path: str = "", download: bool = False, **file_options: Any) -> None:
         name = self.dataset_name.lower()
         root = Path(path) if path else photos_root()
-        has_tars = (root / "train.tar").is_file() and not download
+        tars = root if path else root / name
+        has_tars = (tars / "train.tar").is_file() and not download
         contents: dict[str, bytes | np.ndarray] = {}
 
         def read(key: str) -> bytes | Image.Image:
@@ -55,7 +57,7 @@ class Cifar10(FileData):
             return content if isinstance(content, bytes) else Image.fromarray(content)
 
         table = PairTable([], [], read, [], [], [])
-        for key, class_name, caption, content in _read_tars(root) if has_tars else self._read_files(root, download):
+        for key, class_name, caption, content in _read_tars(tars) if has_tars else self._read_files(root, download):
             contents[key] = content
             table.keys.append(key)
             table.captions.append(caption)
@@ -63,6 +65,12 @@ class Cifar10(FileData):
         table.class_names = list(dict.fromkeys(sorted(table.classes or ())))
         table.splits = _assign_splits(table)
         super().__init__(table, f"{name}:{root.resolve()}" if path else name, **file_options)
+
+    @classmethod
+    def is_downloaded(cls) -> bool:
+        """Return whether the photos are in the user's folder."""
+        root, source = photos_root(), getattr(datasets, cls.dataset_name)
+        return (root / cls.dataset_name.lower() / "train.tar").is_file() or (root / source.base_folder).is_dir()
 
     def _read_files(self, root: Path, download: bool) -> Iterator[Photo]:
         """Yield the photos in torchvision's files."""
@@ -72,9 +80,13 @@ class Cifar10(FileData):
                     str(root), train=split == "train", download=bool(download)
                 )
             except (RuntimeError, OSError) as error:
+                reason, example = str(error).splitlines()[0], f"{self.dataset_name.lower()}:/folder"
                 raise CleanerError(
-                    f"{self.dataset_name} is not in {root} ({str(error).splitlines()[0]}): give its folder, as in "
-                    f"{self.dataset_name.lower()}:/folder, or add download=true."
+                    f"{self.dataset_name} was not downloaded ({reason}): check the connection, or give a folder that "
+                    f"has it, as in {example}."
+                    if download
+                    else f"{self.dataset_name} is not in {root} ({reason}): give its folder, as in {example}, or add "
+                    "download=true."
                 ) from error
             numbers: Counter[str] = Counter()
             for pixels, label in zip(source.data, source.targets, strict=True):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from cleaner import load_data
+from cleaner.data.base import DATASETS
 from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 
@@ -108,8 +109,20 @@ def test_damaged_tars_raise(damage: str, tar_folder: Path) -> None:
 def test_without_a_path_the_user_folder_is_read(
     tar_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cleaner.data.cifar.photos_root", lambda: tar_folder)
-    assert load_data("cifar10", split="test").name == "cifar10/test"  # no path of this machine
-    monkeypatch.setattr("cleaner.data.cifar.photos_root", lambda: tmp_path / "none")
+    monkeypatch.setattr("cleaner.data.cifar.photos_root", lambda: tmp_path)
+    assert not DATASETS["cifar10"].is_downloaded()
     with pytest.raises(CleanerError, match="add download=true"):
         load_data("cifar10")
+    tar_folder.rename(tmp_path / "cifar10")
+    assert DATASETS["cifar10"].is_downloaded()
+    assert not DATASETS["cifar100"].is_downloaded()
+    assert load_data("cifar10", split="test").name == "cifar10/test"  # no path of this machine
+
+
+def test_a_download_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)
+    with pytest.raises(CleanerError, match=r"not downloaded \(no network\).*cifar10:/folder"):
+        load_data(f"cifar10:{tmp_path}", download=True)
