@@ -12,7 +12,6 @@ from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import (
-    HOME_DATA,
     POISON_LR,
     QUICK_MODEL,
     QUICK_POISON,
@@ -20,7 +19,6 @@ from cleaner.presets import (
     QUICK_POISON_RATE,
     STRONGER_ATTACKS,
     attack_presets,
-    home_data,
     is_pretrained,
     poison_lr,
     presets_for_model,
@@ -28,7 +26,7 @@ from cleaner.presets import (
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, curves, durations, forms, gallery, jobs, live_jobs, requests, state
+from pages._shared import cache, cards, curves, downloads, durations, forms, gallery, jobs, live_jobs, requests, state
 from pages._shared.frame import link, page, show_error
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, escape_markdown
@@ -94,7 +92,7 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         help="A built-in model, the path of a checkpoint (.safetensors, .pt), or ARCHITECTURE/TAG of open_clip to "
         "download.",
     )
-    show_home_data(str(model), data)
+    downloads.show_home_data(str(model), data, "poison.data")
     if not data:
         return DataKey("", "train", 0), str(model), 0
     pairs = forms.choose_pair_count(
@@ -115,17 +113,6 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         help="Held out from training; on Scenes only those with one object count, about half.",
     )
     return DataKey(data, "train", pairs), str(model), int(tests)
-
-
-def show_home_data(model: str, data: str) -> None:
-    """Draw which data a built-in model was trained on, and the button that sets them, if these are others."""
-    home = home_data(model)
-    if model in HOME_DATA and data and data.partition(":")[0] != home:
-        st.caption(f"{model} was trained on {to_label(home)}.")
-        values = {"poison.data": home}
-        st.button(
-            "Use these data", key="poison.home", on_click=st.session_state.update, args=(values,), width="stretch"
-        )
 
 
 def load_class_names(data: str) -> list[str]:
