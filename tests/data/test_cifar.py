@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import pickle
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cleaner import load_data
 from cleaner.data.base import DATASETS
 from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
+from tests.data.files import write_photo_tars
 
 NAMES = ["airplane", "automobile", *"cdefghij"]
 
 
 def pixels_of(split: str, number: int) -> np.ndarray:
-    """Return the photo of a number: flat, so that JPEG keeps it."""
+    """Return the photo of a number, as `write_photo_tars` draws it: flat, so that JPEG keeps it."""
     return np.full((32, 32, 3), 2 * number + (split == "test"), dtype=np.uint8)
 
 
@@ -45,20 +43,7 @@ def torchvision_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tar_folder(tmp_path: Path) -> Path:
     """The same photos as in `torchvision_folder`."""
-    folder = tmp_path / "tars"
-    folder.mkdir()
-    for split, table, count in (("train", "captions.csv", 100), ("test", "captions_test.csv", 30)):
-        lines = ["filepath,title"]
-        with tarfile.open(folder / f"{split}.tar", "w") as archive:
-            for i in range(count):
-                content = io.BytesIO()
-                Image.fromarray(pixels_of(split, i)).save(content, "JPEG", quality=95)
-                member = tarfile.TarInfo(f"{split}/{NAMES[i % 10]}/{i // 10:04d}.jpg")
-                member.size = len(content.getvalue())
-                archive.addfile(member, io.BytesIO(content.getvalue()))
-                lines.append(f"{member.name},a dark photo of a {NAMES[i % 10]}")
-        (folder / table).write_text("\n".join(lines), encoding="utf-8")
-    return folder
+    return write_photo_tars(tmp_path / "tars", NAMES, train=100, test=30)
 
 
 def test_files_of_torchvision(torchvision_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
