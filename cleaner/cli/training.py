@@ -72,7 +72,7 @@ class Pretrain:
     """Train a built-in model from scratch and write its weights and model card; resumes if interrupted."""
 
     model: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{DATA_HELP} The train split is used.")] = ("scenes",)
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{DATA_HELP} The train split. Default: the model's own.")] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Maximum number of training pairs.")] = 100_000
     image_size: Annotated[int, tyro.conf.arg(help="Image side in px; 0: the architecture's default.")] = 0
     class_share: Annotated[
@@ -90,7 +90,7 @@ class Pretrain:
             check_writable(self.out)
         if not 0 <= self.class_share <= 1:
             raise CleanerError(f"--class-share takes a share between 0 and 1, not {self.class_share:g}.")
-        data_name, data_options = parse_data_arguments(self.data)
+        data_name, data_options = parse_data_arguments(self.data or (presets.home_data(self.model),))
         card = pretrain(
             self.model,
             pairs=self.pairs,
