@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from cleaner.data.base import CaptionData, load_data
@@ -29,9 +30,21 @@ def find_photos() -> str:
 
 def load_photos(role: str, size: int | None = None) -> CaptionData:
     """Return the pairs of a role (`ROLES`), or the first `size` of them; downloads 170 MB if there are none here."""
+    return _load_role(find_photos(), role, size)
+
+
+@lru_cache(maxsize=8)
+def _load_role(name: str, role: str, size: int | None) -> CaptionData:
     split, most = ROLES[role]
-    name = find_photos()
-    options = {} if ":" in name else {"download": True}
-    data = load_data(name, split=split, size=size or most, **options)
+    data = _load_all(name).load_split(split)
+    assert data is not None
+    count = min(size or len(data), most or len(data))
+    data = data.subset(range(count)) if count < len(data) else data
     data.name = f"CIFAR-10/{role}"  # without the path, which is of this machine
     return data
+
+
+@lru_cache(maxsize=1)
+def _load_all(name: str) -> CaptionData:
+    """Return one split of the photos; its others share the files in memory."""
+    return load_data(name, split="test", **({} if ":" in name else {"download": True}))
