@@ -16,8 +16,8 @@ from PIL import Image
 from torchvision import datasets
 
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import fill_template
 from cleaner.data.pairs import FileData, PairTable
+from cleaner.data.photo_captions import describe_photos
 from cleaner.files import read_limited
 from cleaner.seed import derive_seed
 from cleaner.types import CleanerError
@@ -89,11 +89,11 @@ class Cifar10(FileData):
                     "download=true."
                 ) from error
             numbers: Counter[str] = Counter()
-            for pixels, label in zip(source.data, source.targets, strict=True):
-                name = source.classes[label].replace("_", " ")
-                key = f"{split}/{name}/{numbers[name]:04d}"
+            names, keys = [source.classes[label].replace("_", " ") for label in source.targets], []
+            for name in names:
+                keys.append(f"{split}/{name}/{numbers[name]:04d}")
                 numbers[name] += 1
-                yield key, name, fill_template(name, key), pixels
+            yield from zip(keys, names, describe_photos(keys, names, source.data), source.data, strict=True)
 
 
 @DATASETS.register("cifar100")
