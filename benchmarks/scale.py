@@ -9,8 +9,10 @@ Writes benchmarks/results/scale.json; docs/scale.md is made from it. Runs on a C
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -54,8 +56,6 @@ PHOTO_SIZE, SIDE = (500, 375), 224
 class Options:
     """Measure and write the result file."""
 
-    captions: Path | None = None
-    """Table with a column caption; default: captions of Scenes."""
     rounds: int = 3
     """Rounds of the two processes, of which the medians count."""
     steps: int = 12
@@ -68,7 +68,7 @@ def main(options: Options) -> None:
     """Measure and write."""
     configure_torch()
     torch.set_num_threads(1)
-    captions, source = read_captions(options.captions)
+    captions, source = read_captions()
     lengths = count_tokens(captions)
     host = measure_host(captions)
     validation = validate(options)
@@ -85,14 +85,13 @@ def main(options: Options) -> None:
         print(f"{row['method']}: measured {row['measured']:.3f} s, predicted {row['predicted']:.3f} s")
 
 
-def read_captions(path: Path | None) -> tuple[list[str], str]:
-    """Return 1,000 captions and what they are."""
-    if path is None:
+def read_captions() -> tuple[list[str], str]:
+    """Return 1,000 captions and what they are: of CC3M if cc3m_captions_5k.csv is below CLEANER_TEST_DATA."""
+    path = Path(os.environ.get("CLEANER_TEST_DATA", "")) / "cc3m_captions_5k.csv"
+    if not path.is_file():
         return load_data("scenes", split="clean", size=1000).captions, "Scenes"
-    import csv
-
     with path.open(encoding="utf-8", newline="") as file:
-        return [row["caption"] for row in csv.DictReader(file)][:1000], path.stem
+        return [row["caption"] for row in csv.DictReader(file)][:1000], "CC3M"
 
 
 def count_tokens(captions: Sequence[str]) -> dict[str, float]:

@@ -55,6 +55,7 @@ class TaskFile:
         return {row["key"] for row in self.rows(phase)}
 
     def _append(self, row: Row) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.lock("lines"):
             cut_off = self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")
             with self.path.open("a", encoding="utf-8") as file:

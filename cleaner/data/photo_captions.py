@@ -53,14 +53,14 @@ def measure_looks(pixels: np.ndarray) -> np.ndarray:
     brightness, contrast = luma.mean(axis=(1, 2)), luma.std(axis=(1, 2))
     red, green, blue = values.mean(axis=(1, 2)).T
     facts = {
-        "dark": brightness < 75,
-        "bright": brightness > 175,
-        "low contrast": contrast < 32,
-        "high contrast": contrast > 76,
-        "bluish": blue - np.maximum(red, green) > 12,
-        "greenish": green - np.maximum(red, blue) > 8,
-        "warm toned": (red - green > 12) & (green > blue),
-        "greyish": np.ptp(values, axis=3).mean(axis=(1, 2)) < 9,
+        "dark": brightness < 84,
+        "bright": brightness > 166,
+        "low contrast": contrast < 33,
+        "high contrast": contrast > 74,
+        "bluish": blue - (red + green) / 2 > 13,
+        "greenish": green - (red + blue) / 2 > 8,
+        "warm toned": red - (green + blue) / 2 > 26,
+        "greyish": np.ptp(values, axis=3).mean(axis=(1, 2)) < 12.8,
     }
     return np.stack([facts[look] for look in LOOKS], axis=1)
 

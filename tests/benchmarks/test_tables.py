@@ -79,7 +79,7 @@ def test_check_reports_a_page_that_is_out_of_date(
 
 
 def write_results(root: Path, name: str, rows: list[dict[str, Any]]) -> None:
-    (root / "benchmarks" / "results").mkdir(parents=True)
+    (root / "benchmarks" / "results").mkdir(parents=True, exist_ok=True)
     result = {"command": "python -m benchmarks.x", "commit": "abc", "device": "cpu, 2 cores", "rows": rows}
     (root / "benchmarks" / "results" / name).write_text(json.dumps(result), encoding="utf-8")
 
