@@ -82,7 +82,7 @@ def main(options: Options) -> None:
     }
     results.write_result(options.out, results.add_provenance(protocol.format_command_line(), seeds=[0], **result))
     for row in validation["rows"]:
-        print(f"{row['method']}: measured {row['measured']:.3f} s, predicted {row['predicted']:.3f} s")
+        print(f"{row['method']} ({row['clock']}): measured {row['measured']:.3f} s, predicted {row['predicted']:.3f} s")
 
 
 def read_captions() -> tuple[list[str], str]:
@@ -165,7 +165,9 @@ def measure_host(captions: Sequence[str]) -> Host:
 def measure_loss(rows: int, width: int = 512) -> dict[str, float]:
     """Return seconds, forward and backward, of each method's loss on the gathered features of `rows` pairs."""
     return {
-        name: time_loss(make_features(rows, width, method.images > 1, method.share), method.share > 0)
+        name: seconds_per_item(
+            make_loss(make_features(rows, width, method.images > 1, method.share), method.share > 0), 1
+        )
         for name, method in METHODS.items()
     }
 
@@ -191,8 +193,8 @@ def make_features(rows: int, width: int, has_views: bool, share: float) -> Featu
     )
 
 
-def time_loss(f: Features, has_subtexts: bool) -> float:
-    """Return processor seconds of a loss, forward and backward."""
+def make_loss(f: Features, has_subtexts: bool) -> Callable[[], None]:
+    """Return a call that computes a loss, forward and backward."""
 
     def compute() -> None:
         loss = clip_loss(f)
@@ -202,34 +204,44 @@ def time_loss(f: Features, has_subtexts: bool) -> float:
             loss = loss + subtext_loss(f)
         loss.backward()
 
-    return seconds_per_item(compute, 1)
+    return compute
 
 
 def validate(options: Options) -> dict[str, Any]:
     """Return the measured parts of a step in two processes, and predicted and measured steps of whole trainings."""
     rounds = [run_ranks(options.steps) for _ in range(options.rounds)]
-    parts = {name: statistics.median(r["parts"][name] for r in rounds) for name in rounds[0]["parts"]}
     facts = rounds[0]["facts"]
-    model = Model(**facts["model"])
-    machine = Machine(
-        **{key: parts[key] for key in ("image_rate", "text_rate", "bandwidth", "latency", "update_rate")},
-        is_overlapped=False,  # each process has one core
+    rows = [
+        predict_training(facts, rounds, name, clock, position)
+        for position, clock in enumerate(scale_ranks.CLOCKS)
+        for name in scale_ranks.METHODS
+    ]
+    return {**facts, "rounds": options.rounds, "steps": options.steps, "measured": rounds, "rows": rows}
+
+
+def predict_training(
+    facts: dict[str, Any], rounds: Sequence[dict[str, Any]], name: str, clock: str, position: int
+) -> dict[str, Any]:
+    """Return measured and predicted seconds per step of one method by one clock, at `position` of each measurement."""
+    parts = {key: statistics.median(r["parts"][key][position] for r in rounds) for key in rounds[0]["parts"]}
+    rates = {key: parts[key] for key in ("image_rate", "text_rate", "bandwidth", "latency", "update_rate")}
+    step = predict_step(
+        Model(**facts["model"]),
+        METHODS[name],
+        Machine(**rates, is_overlapped=False),  # each process has one core
+        Host(**{key: parts[key] for key in ("decode", "augment", "eda", "subtexts", "tokenize")}),
+        batch=facts["batch"],
+        processes=2,
+        loss=parts[f"loss {name}"],
     )
-    host = Host(**{key: parts[key] for key in ("decode", "augment", "eda", "subtexts", "tokenize")})
-    rows = []
-    for name in scale_ranks.METHODS:
-        step = predict_step(
-            model,
-            METHODS[name],
-            machine,
-            host,
-            batch=facts["batch"],
-            processes=2,
-            loss=parts[f"loss {name}"],
-        )
-        measured = statistics.median(r["steps"][name] for r in rounds)
-        rows.append({"method": name, "measured": measured, "predicted": step.seconds, "parts": asdict(step)})
-    return {**facts, "rounds": options.rounds, "steps": options.steps, "measured_parts": parts, "rows": rows}
+    measured = statistics.median(r["steps"][name][position] for r in rounds)
+    return {
+        "clock": clock,
+        "method": name,
+        "measured": measured,
+        "predicted": step.seconds,
+        "parts": asdict(step),
+    }
 
 
 def run_ranks(steps: int) -> dict[str, Any]:

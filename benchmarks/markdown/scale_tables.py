@@ -129,6 +129,7 @@ def scale_check(root: Path) -> str:
     lines = [
         (
             row["method"],
+            row["clock"],
             f"{row['measured']:.3f}",
             f"{row['predicted']:.3f}",
             f"{row['predicted'] / row['measured'] - 1:+.0%}",
@@ -136,7 +137,7 @@ def scale_check(root: Path) -> str:
         )
         for row in check["rows"]
     ]
-    header = ("method", "measured, s", "predicted, s", "off by", "of it")
+    header = ("method", "clock", "measured, s", "predicted, s", "off by", "of it")
     caption = (
         f"`{check['model_name']}`, {check['batch']} pairs per process, two processes of one thread (gloo), medians of "
         f"{check['rounds']} rounds of {check['steps']} steps. {result['device']}; commit {result['commit']}; "

@@ -73,7 +73,13 @@ def test_two_processes_are_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_tables_say_hours_bytes_and_limits(tmp_path: Path) -> None:
     step = predict_step(MODEL, METHODS["cleanclip"], MACHINE, HOST, batch=32, processes=2)
-    row = {"method": "cleanclip", "measured": 1.1 * step.seconds, "predicted": step.seconds, "parts": asdict(step)}
+    row = {
+        "method": "cleanclip",
+        "clock": "wall",
+        "measured": 1.1 * step.seconds,
+        "predicted": step.seconds,
+        "parts": asdict(step),
+    }
     check = {"model_name": "scenes-vit", "batch": 32, "rounds": 3, "steps": 12, "rows": [row]}
     result = {
         "captions": "Scenes",
