@@ -29,6 +29,7 @@ from cleaner.text import draw_subtexts, eda
 from cleaner.training import distributed
 from cleaner.training.loop import finetune
 from cleaner.training.optimizer import build_optimizer
+from cleaner.types import StepReport
 
 MODEL, BATCH = "scenes-vit", 32
 """A model without BatchNorm, which no CPU synchronizes; pairs per process."""
@@ -58,7 +59,8 @@ def median_seconds(call: Callable[[], Any], repeats: int = 7) -> np.ndarray:
         start = read_clocks()
         call()
         times.append(read_clocks() - start)
-    return np.median(times, axis=0)
+    median: np.ndarray = np.median(times, axis=0)
+    return median
 
 
 def count_flops(call: Callable[[], Any]) -> float:
@@ -127,8 +129,12 @@ def measure_steps(clip: Clip, steps: int) -> dict[str, list[float]]:
     for name, defense in METHODS.items():
         config = FinetuneConfig(lr=1e-6, steps=steps + 2, batch_size=2 * BATCH, precision="fp32", device="cpu")
         clocks: list[np.ndarray] = []
+
+        def record(report: StepReport, clocks: list[np.ndarray] = clocks) -> None:
+            clocks.append(read_clocks())
+
         dist.barrier()
-        finetune(clip, data, defense, config, on_step=lambda report, clocks=clocks: clocks.append(read_clocks()))
+        finetune(clip, data, defense, config, on_step=record)
         if clocks:
             seconds[name] = ((clocks[-1] - clocks[1]) / steps).tolist()
     return seconds
