@@ -15,7 +15,14 @@ from pathlib import Path
 import tyro
 
 from benchmarks import methods
-from benchmarks.markdown import asset_tables, quick_tables, reliability_tables, result_tables, timing_tables
+from benchmarks.markdown import (
+    asset_tables,
+    quick_tables,
+    reliability_tables,
+    result_tables,
+    scale_tables,
+    timing_tables,
+)
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +50,10 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "reliability": reliability_tables.reliability,
     "sessions": reliability_tables.sessions,
     "variation": reliability_tables.variation,
+    "scale_bytes": scale_tables.scale_bytes,
+    "scale_check": scale_tables.scale_check,
+    "scale_hours": scale_tables.scale_hours,
+    "scale_limits": scale_tables.scale_limits,
     "screenshots": asset_tables.screenshots,
     "ssba": asset_tables.ssba,
     "startup": timing_tables.startup,

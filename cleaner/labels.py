@@ -10,8 +10,8 @@ from typing import Any
 
 NO_DEFENSE = "none"
 UNKNOWN_ATTACK = "unknown"
-LABELED_PACKAGES = ("attacks", "defenses", "explain")
-"""Packages whose registered classes have a `label`."""
+LABELED_PACKAGES = ("attacks", "data", "defenses", "explain")
+"""Packages whose registered classes may have a `label`."""
 LOSS_LABELS = {"clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "total": "Sum"}
 
 

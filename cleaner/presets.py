@@ -12,10 +12,12 @@ from typing import Any
 
 from cleaner.config import FinetuneConfig, changed_parameters
 from cleaner.files import assets, shipped_assets, shipped_results
-from cleaner.labels import defense_name
+from cleaner.labels import defense_name, to_label
 from cleaner.published import Method, Preset, Training
 
 RESULTS_DIR = shipped_results()
+PHOTOS_RESULT = "cifar10.json"
+"""Result file of the table on photos (benchmarks/photos.py)."""
 
 PRETRAIN = FinetuneConfig(
     lr=1e-3, epochs=7, batch_size=128, warmup_steps=200, weight_decay=0.1, beta2=0.98, augmentation="none"
@@ -49,6 +51,8 @@ DEFEND = FinetuneConfig(lr=1e-4, epochs=7)
 # A CLIP that was pretrained elsewhere loses what it knows at the rates of the small models trained here. CleanCLIP
 # finetunes such models at this rate (arXiv:2303.03323); nothing was tried here.
 PRETRAINED_LR = 1e-5
+HOME_DATA = {"photos-rn": "cifar10"}
+"""Built-in model -> data that it was trained on, if not Scenes; its presets are for these."""
 REBOUND_STEPS = 100
 """Default steps of a rebound test."""
 
@@ -59,14 +63,31 @@ QUICK_POISON_PAIRS, QUICK_POISON_RATE, QUICK_POISON = 8000, 0.05, FinetuneConfig
 QUICK_CLEAN_PAIRS, QUICK_DEFEND = 8000, FinetuneConfig(lr=1e-3, epochs=2)
 
 
+def home_data(model: str) -> str:
+    """Return the name of the data that a built-in model was trained on; other models get Scenes."""
+    return HOME_DATA.get(model, "scenes")
+
+
 def recommended_lr(model: str, defense: str, default: float = DEFEND.lr) -> float:
-    """Return the learning rate of the full setting, chosen by accuracy alone (benchmarks/learning_rates.py).
+    """Return the learning rate of the full setting, chosen by accuracy alone (benchmarks/learning_rates.py, photos.py).
 
     A model or a defense without trials gets `default`.
     """
-    path = RESULTS_DIR / "learning_rates.json"
-    chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"] if path.exists() else {}
+    chosen = _read_result("learning_rates.json").get("chosen", {}) | _read_result(PHOTOS_RESULT).get("chosen", {})
     return float(chosen.get(model, {}).get(defense, default))
+
+
+def _read_result(name: str) -> dict[str, Any]:
+    """Return a result file; empty if it is missing."""
+    path = RESULTS_DIR / name
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def _read_photo_attack(model: str) -> tuple[float, float] | None:
+    """Return poison rate and learning rate of the table on photos, if it is of this model."""
+    result = _read_result(PHOTOS_RESULT)
+    is_own = result.get("card", {}).get("model") == model
+    return tuple(result["attack_setting"]) if is_own else None
 
 
 def defense_lr(model: str, defense: Any) -> float:
@@ -78,6 +99,9 @@ def defense_lr(model: str, defense: Any) -> float:
 
 def poison_lr(model: str) -> float:
     """Return the learning rate for poisoning a model; without trials, that of `POISON`."""
+    setting = _read_photo_attack(model)
+    if setting is not None:
+        return setting[1]
     return POISON_LR.get(model, PRETRAINED_LR if is_pretrained(model) else POISON.lr)
 
 
@@ -88,8 +112,7 @@ def is_pretrained(model: str) -> bool:
 
 def read_attack_defense_rows() -> list[dict[str, Any]]:
     """Return the rows of the attack x defense table at the full setting; empty if the file is missing."""
-    path = RESULTS_DIR / "attack_defense.json"
-    return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
+    return list(_read_result("attack_defense.json").get("rows", []))
 
 
 SCENES_VARIANT = "scenes"
@@ -98,7 +121,7 @@ QUICK_VARIANT = "quick"
 """Variant of every defense: the quick setting, which pages start with."""
 PRETRAINED_VARIANT = "pretrained"
 """Variant that replaces those for Scenes where the model was trained elsewhere."""
-TRIALS_SOURCE = "this project's setting for Scenes, chosen before any defense (benchmarks/results)"
+TRIALS_SOURCE = "this project's setting for {}, chosen before any defense (benchmarks/results)"
 
 OWN_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"ta_cleaner": {"all-pairs": {"share": 1.0}}}
 """Defense -> variant of this project -> its parameters. The paper draws a few pairs each epoch; drawing all of them
@@ -111,17 +134,19 @@ RECIPE_ATTACK, RECIPE_DEFENSES = "badclip-published", ("ta_cleaner-published",)
 def scenes_attack_preset(trigger: str, model: str = "scenes-rn") -> Preset:
     """Return this project's settings of an attack on a built-in model; other models get the ResNet's."""
     stronger, pairs, epochs = STRONGER_ATTACKS.get((model, trigger), ({}, POISON_PAIRS, POISON.epochs))
+    source = TRIALS_SOURCE.format(to_label(home_data(model)))
+    rate, lr = _read_photo_attack(model) or (POISON_RATE, poison_lr(model))
     training = Training(
-        source=TRIALS_SOURCE,
+        source=source,
         pairs=pairs,
-        finetune=replace(POISON, lr=poison_lr(model), epochs=epochs),
-        poison_rate=POISON_RATE,
-        data="scenes",
+        finetune=replace(POISON, lr=lr, epochs=epochs),
+        poison_rate=rate,
+        data=home_data(model),
     )
     return Preset(
         method=trigger,
         variant=SCENES_VARIANT,
-        source=TRIALS_SOURCE,
+        source=source,
         parameters=ATTACK_PARAMETERS.get(trigger, {}) | stronger,
         training=training,
     )
@@ -147,14 +172,13 @@ def defense_presets(defense: str, model: str = "scenes-rn") -> list[Preset]:
 
 def quick_defense_preset(defense: str, model: str = QUICK_MODEL) -> Preset:
     """Return the quick setting of a defense, as benchmarks/quick_setting.py chose it without looking at the attack."""
-    path = RESULTS_DIR / "quick_setting.json"
-    chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"] if path.exists() else {}
+    chosen = _read_result("quick_setting.json").get("chosen", {})
     base = model if model in chosen else QUICK_MODEL
     choice = chosen.get(base, {}).get(defense, {})
     how = f"chosen by accuracy alone on {base} (benchmarks/results/quick_setting.json)" if choice else "not chosen yet"
-    source = f"this project's quick setting for Scenes; parameters and learning rate {how}"
+    source = f"this project's quick setting for {to_label(home_data(model))}; parameters and learning rate {how}"
     finetune = replace(QUICK_DEFEND, lr=float(choice.get("lr", QUICK_DEFEND.lr)))
-    training = Training(source=source, pairs=QUICK_CLEAN_PAIRS, finetune=finetune, data="scenes")
+    training = Training(source=source, pairs=QUICK_CLEAN_PAIRS, finetune=finetune, data=home_data(model))
     parameters = choice.get("parameters", {})
     return Preset(method=defense, variant=QUICK_VARIANT, source=source, parameters=parameters, training=training)
 
@@ -179,9 +203,10 @@ def _scenes_defense_preset(defense: str, variant: str, parameters: Mapping[str, 
     rates = {candidate: recommended_lr(candidate, name, default=0.0) for candidate in (model, "scenes-rn")}
     base, lr = next(((candidate, rate) for candidate, rate in rates.items() if rate), ("", 0.0))
     how = f"chosen by accuracy alone on {base} (benchmarks/results/learning_rates.json)" if lr else "not chosen yet"
-    source = f"this project's {'variant' if parameters else 'setting'} for Scenes; learning rate {how}"
+    kind = "variant" if parameters else "setting"
+    source = f"this project's {kind} for {to_label(home_data(model))}; learning rate {how}"
     finetune = replace(DEFEND, lr=lr or DEFEND.lr)
-    training = Training(source=source, pairs=CLEAN_PAIRS, finetune=finetune, data="scenes")
+    training = Training(source=source, pairs=CLEAN_PAIRS, finetune=finetune, data=home_data(model))
     return Preset(method=defense, variant=variant, source=source, parameters=parameters, training=training)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from cleaner.defenses.base import Defense
 from cleaner.evaluation.encode import encode_images
 from cleaner.evaluation.evaluate import evaluate, image_to_text_recall, transfer_accuracy
 from cleaner.files import read_json, write_json
-from cleaner.losses import Features, clip_loss
+from cleaner.losses import Features, unified_loss
 from cleaner.models.checkpoints import ASSETS
 from cleaner.models.clip import Clip, load_clip, new_clip, save_clip
 from cleaner.models.saving import write_checkpoint
@@ -33,18 +33,24 @@ from cleaner.types import CleanerError, OnStep, StepReport
 
 @dataclass(frozen=True)
 class Pretraining(Defense):
-    """clip_loss on augmented images, redrawn each epoch; not a registered defense."""
+    """CLIP's loss on augmented images, redrawn each epoch; not a registered defense.
 
+    `class_share` of each target is spread over the pairs of the same class (`losses.unified_loss`).
+    """
+
+    needs_labels: ClassVar[bool] = True
     augmentation: str
+    class_share: float = 0.0
 
     def perturb(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
         return augment(images, self.augmentation, seed, epoch, indices)
 
     def losses(self, f: Features) -> dict[str, Tensor]:
-        return {"clip_loss": clip_loss(f)}
+        return {"clip_loss": unified_loss(f, self.class_share)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"name": "pretraining", "augmentation": self.augmentation}
+        state = {"name": "pretraining", "augmentation": self.augmentation}
+        return {**state, "class_share": self.class_share} if self.class_share else state
 
 
 def pretrain(
@@ -54,6 +60,7 @@ def pretrain(
     data_name: str = "scenes",
     data_options: Mapping[str, Any] | None = None,
     image_size: int = 0,
+    class_share: float = 0.0,
     config: FinetuneConfig = PRETRAIN,
     teacher: str | None = None,
     distill_epochs: int = 6,
@@ -63,9 +70,10 @@ def pretrain(
 ) -> dict[str, Any]:
     """Train the built-in architecture `name` on `pairs` captioned images; write weights and card, return the card.
 
-    `data_name` and `data_options` go to `load_data`; `image_size` in px, 0: the architecture's own; `out` defaults to
-    assets/<name>. With a `teacher` (a model name) the student copies its text tower, and its image tower first learns
-    the teacher's image features for `distill_epochs` (`distill`). The same call resumes from the checkpoint in `out`.
+    `data_name` and `data_options` go to `load_data`; `image_size` in px, 0: the architecture's own; `class_share`,
+    0..1, as in `losses.unified_loss`, for data with few classes; `out` defaults to assets/<name>. With a `teacher` (a
+    model name) the student copies its text tower, and its image tower first learns the teacher's image features for
+    `distill_epochs` (`distill`). The same call resumes from the checkpoint in `out`.
     `command` is recorded in the card. Raises `CleanerError` if `out` has a model that was trained on other data.
     """
     out = out or ASSETS / name
@@ -82,7 +90,7 @@ def pretrain(
         copy_text_tower(clip, load_clip(teacher))
         distill_config = replace(config, epochs=distill_epochs)
         clip, distill_seconds = distill(clip, load_clip(teacher), data, distill_config, checkpoints[0], on_step)
-    method = Pretraining(config.augmentation)
+    method = Pretraining(config.augmentation, class_share)
     trained = finetune(clip, data, method, config, on_step=on_step, checkpoint=checkpoints[1], stage="pretrain")
     shipped = load_clip(str(_save_shipped(trained.clip, out, data_name)))
     card = {
@@ -92,9 +100,11 @@ def pretrain(
         "command": command,
         **_describe_data(data),
         "teacher": teacher,
+        "class_share": class_share,
         "steps": len(trained.history),
         "distil_epochs": distill_epochs if teacher else 0,
         "seconds": round(distill_seconds + trained.history[-1].seconds),
+        "cpu_seconds": round(trained.cpu_seconds),
         "finetune": asdict(config),
         **_describe_machine(),
         "parameters": sum(p.numel() for p in shipped.model.parameters()),

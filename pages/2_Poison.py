@@ -26,7 +26,7 @@ from cleaner.presets import (
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, curves, durations, forms, gallery, jobs, live_jobs, requests, state
+from pages._shared import cache, cards, curves, downloads, durations, forms, gallery, jobs, live_jobs, requests, state
 from pages._shared.frame import link, page, show_error
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, escape_markdown
@@ -92,6 +92,9 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         help="A built-in model, the path of a checkpoint (.safetensors, .pt), or ARCHITECTURE/TAG of open_clip to "
         "download.",
     )
+    downloads.show_home_data(str(model), data, "poison.data")
+    if not data:
+        return DataKey("", "train", 0), str(model), 0
     pairs = forms.choose_pair_count(
         "Training pairs",
         PAIR_COUNTS,
@@ -181,6 +184,8 @@ def choose_attack() -> requests.PoisonSettings | None:
         trigger = choose_trigger()
     with st.container(border=True):
         data, model, tests = choose_data_and_model()
+        if not data.name:
+            return None
         try:
             classes = load_class_names(data.name)
         except CleanerError as error:

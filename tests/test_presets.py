@@ -218,3 +218,28 @@ def test_models_trained_elsewhere_get_a_small_rate_and_nothing_for_scenes() -> N
         assert presets_for_model(presets_of_method, "scenes-rn") == presets_of_method
     assert poison_lr("ViT-B-32:epoch_10.pt") == defense_lr("epoch_10", DEFENSES["finetune"]()) == PRETRAINED_LR
     assert poison_lr("scenes-rn") > PRETRAINED_LR
+
+
+def write_photo_result(folder: Path, model: str) -> None:
+    result = {"card": {"model": model}, "attack_setting": [0.1, 3e-4], "chosen": {model: {"finetune": 2e-3}}}
+    (folder / presets.PHOTOS_RESULT).write_text(json.dumps(result), encoding="utf-8")
+
+
+def test_settings_of_the_model_of_photos_are_those_of_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "RESULTS_DIR", tmp_path)
+    model, before = "photos-rn", poison_lr("photos-rn")
+    (attack,) = [preset for preset in attack_presets("badnet", model) if preset.variant == presets.SCENES_VARIANT]
+    assert attack.training.data == presets.home_data(model) == "cifar10"
+    assert "CIFAR-10 photos" in attack.source
+    write_photo_result(tmp_path, "another")
+    assert poison_lr(model) == before
+    write_photo_result(tmp_path, model)
+    assert poison_lr(model) == 3e-4
+    attack = attack_presets("badnet", model)[0]
+    assert (attack.training.poison_rate, attack.training.finetune.lr) == (0.1, 3e-4)
+    defenses = {preset.variant: preset for preset in defense_presets("finetune", model)}
+    assert defenses[presets.SCENES_VARIANT].training.finetune.lr == 2e-3
+    assert {preset.training.data for name, preset in defenses.items() if name != "published"} == {"cifar10"}
+    assert presets.home_data("scenes-rn") == presets.home_data("ViT-B-32") == "scenes"

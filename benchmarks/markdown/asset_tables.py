@@ -7,6 +7,8 @@ from typing import Any
 
 from benchmarks.markdown.cells import format_number, join_unique, markdown_table, not_measured_note, read_result
 from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS
+from cleaner.labels import to_label
+from cleaner.runs.request import strip_split
 
 MODEL_COLUMNS = (
     "model",
@@ -37,7 +39,10 @@ def models(root: Path) -> str:
     cards = [card for card in all_cards if "zero_shot_ca" in card]
     if not cards:
         return not_measured_note("python -m cleaner pretrain --model scenes-rn")
-    n = " and ".join(sorted({f"{card['n']:,}" for card in cards}))
+    tested = {
+        f"{card['n']:,} labeled test images of {to_label(strip_split(card.get('data', 'scenes')))}": None
+        for card in cards
+    }
     n_pairs = join_unique(f"{card.get('n_counterfactual', COUNTERFACTUAL_PAIRS):,}" for card in cards)
     transfer = [
         f"`{card['model']}` on `{name}` {entry['ca']:.3f} (n {entry['n']:,})"
@@ -45,7 +50,7 @@ def models(root: Path) -> str:
         for name, entry in (card.get("transfer") or {}).items()
     ]
     caption = (
-        f"On {n} single-object test images; [..]: 95% Wilson interval. CF: on {n_pairs} test pairs."
+        f"On {' and '.join(tested)}; [..]: 95% Wilson interval. CF: on {n_pairs} test pairs."
         + (f" The same classes in other styles: {'; '.join(transfer)}." if transfer else "")
         + " Weights and model cards are in `assets/`."
     )

@@ -72,9 +72,12 @@ class Pretrain:
     """Train a built-in model from scratch and write its weights and model card; resumes if interrupted."""
 
     model: Annotated[str, tyro.conf.arg(help=f"One of {', '.join(BUILT_IN)}.")] = "scenes-rn"
-    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{DATA_HELP} The train split is used.")] = ("scenes",)
+    data: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{DATA_HELP} The train split. Default: the model's own.")] = ()
     pairs: Annotated[int, tyro.conf.arg(help="Maximum number of training pairs.")] = 100_000
     image_size: Annotated[int, tyro.conf.arg(help="Image side in px; 0: the architecture's default.")] = 0
+    class_share: Annotated[
+        float, tyro.conf.arg(help="Share of each target spread over the pairs of the same class, 0 to 1 (UniCL).")
+    ] = 0.0
     teacher: Annotated[str | None, tyro.conf.arg(help="Model to distill image features and text tower from.")] = None
     distill_epochs: Annotated[int, tyro.conf.arg(help="Epochs of distillation, if there is a teacher.")] = 6
     out: Annotated[Path | None, tyro.conf.arg(help="Folder for weights and card. Default: assets/MODEL.")] = None
@@ -85,13 +88,16 @@ class Pretrain:
 
         if self.out is not None:
             check_writable(self.out)
-        data_name, data_options = parse_data_arguments(self.data)
+        if not 0 <= self.class_share <= 1:
+            raise CleanerError(f"--class-share takes a share between 0 and 1, not {self.class_share:g}.")
+        data_name, data_options = parse_data_arguments(self.data or (presets.home_data(self.model),))
         card = pretrain(
             self.model,
             pairs=self.pairs,
             data_name=data_name,
             data_options=data_options,
             image_size=self.image_size,
+            class_share=self.class_share,
             config=to_config(self.finetune),
             teacher=self.teacher,
             distill_epochs=self.distill_epochs,

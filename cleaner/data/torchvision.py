@@ -1,4 +1,4 @@
-"""Data sets in torchvision's layouts: CIFAR-10, CIFAR-100, Flickr8k, Flickr30k, COCO captions."""
+"""Caption data sets in torchvision's layouts: Flickr8k, Flickr30k, COCO captions."""
 
 from __future__ import annotations
 
@@ -6,57 +6,12 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-import platformdirs
-from PIL import Image
 from torchvision import datasets
 
 from cleaner.data.base import DATASETS
-from cleaner.data.naming import fill_template, pick_caption
+from cleaner.data.naming import pick_caption
 from cleaner.data.pairs import FileData, PairTable, read_image
 from cleaner.types import CleanerError
-
-
-@DATASETS.register("cifar10")
-class Cifar10(FileData):
-    """`cifar10:/folder`; `download=true` fetches it (170 MB). Captions from templates."""
-
-    dataset_name: ClassVar[str] = "CIFAR10"
-
-    def __init__(self, path: str = "", download: bool = False, **file_options: Any) -> None:
-        root = Path(path) if path else Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "datasets"
-        arrays: dict[str, Any] = {}
-
-        def read(key: str) -> Image.Image:
-            split, _, number = key.partition("/")
-            return Image.fromarray(arrays[split][int(number)])
-
-        table = PairTable([], [], read, [], [], [])
-        for split, train in (("train", True), ("test", False)):
-            try:
-                source = getattr(datasets, self.dataset_name)(str(root), train=train, download=bool(download))
-            except (RuntimeError, OSError) as error:
-                raise CleanerError(
-                    f"{self.dataset_name} is not in {root} ({str(error).splitlines()[0]}): give its folder, as in "
-                    f"{self.dataset_name.lower()}:/folder, or add download=true."
-                ) from error
-            names = [name.replace("_", " ") for name in source.classes]
-            arrays[split] = source.data
-            for i, label in enumerate(source.targets):
-                key = f"{split}/{i:05d}"
-                table.keys.append(key)
-                table.captions.append(fill_template(names[label], key))
-                table.classes.append(names[label])  # type: ignore[union-attr]
-                table.splits.append(split)  # type: ignore[union-attr]
-            table.class_names = names
-
-        super().__init__(table, f"{self.dataset_name.lower()}:{root.resolve()}", **file_options)
-
-
-@DATASETS.register("cifar100")
-class Cifar100(Cifar10):
-    """`cifar100:/folder`, as `cifar10`."""
-
-    dataset_name = "CIFAR100"
 
 
 @DATASETS.register("flickr30k")

@@ -8,6 +8,7 @@ from cleaner.losses.info_nce import Features, info_nce
 from cleaner.losses.par import par_loss, push_loss
 from cleaner.losses.reviewed_subtext import reviewed_subtext_loss
 from cleaner.losses.subtext import subtext_loss
+from cleaner.losses.unified import unified_loss
 
 __all__ = [
     "Features",
@@ -20,4 +21,5 @@ __all__ = [
     "push_loss",
     "reviewed_subtext_loss",
     "subtext_loss",
+    "unified_loss",
 ]

@@ -27,8 +27,8 @@ class Features:
         reference: features of the same batch from the frozen model before training, for losses that need them.
         blocks: (N, W) each, not unit rows: what the blocks of the image tower output for `image`, first block first;
             empty unless the defense needs them.
-        labels: (N,) int64 class of each pair, -1 if no single one is true; for defenses with a class prompt.
-        classes: (C, D) one prompt per class, for the same.
+        labels: (N,) int64 class of each pair, -1 if no single one is true; for losses that need it.
+        classes: (C, D) one prompt per class, for defenses with a class prompt.
     """
 
     image: Tensor

@@ -185,8 +185,14 @@ BUILT_IN = {
     "scenes-vit": Architecture(
         128, {"layers": 6, "width": 128, "head_width": 32, "patch_size": 8, "image_size": 64}, _SMALL_TEXT
     ),
+    # Photos of 32 px are enlarged to 64, so that the stem, which halves the sides twice, keeps their resolution once.
+    "photos-rn": Architecture(
+        128,
+        {"layers": (1, 2, 2, 1), "width": 32, "image_size": 64},
+        {"width": 64, "heads": 2, "layers": 2},
+    ),
 }
-"""Models trained on Scenes by `python -m cleaner pretrain`; their weights are in assets/<name>/."""
+"""Models trained by `python -m cleaner pretrain`; their weights are in assets/<name>/."""
 
 
 def get_open_clip_architecture(name: str) -> Architecture:

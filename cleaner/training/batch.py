@@ -36,7 +36,7 @@ class Batch:
         drawn: for each rank, the subtexts of those of its rows that were drawn.
         selected: the positions of the drawn rows in the whole batch, M.
         false_negative: (M, M) bool, as in `Features`.
-        labels: (N,) classes of the whole batch, as in `Features`; None unless the defense has a class prompt.
+        labels: (N,) classes of the whole batch, as in `Features`; None unless the defense needs them.
     """
 
     epoch: int
@@ -131,7 +131,7 @@ class BatchLoader:
                 [texts.captions[batch_rows[i]] for i in selected],
                 style=texts.style,
             ),
-            labels=self._data.labels[batch_rows] if self._defense.class_prompt else None,
+            labels=self._data.labels[batch_rows] if self._defense.class_prompt or self._defense.needs_labels else None,
         )
 
     @property

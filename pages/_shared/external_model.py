@@ -40,7 +40,7 @@ def choose() -> ExternalModel | None:
             "download. Code in a file is never run.",
         )
         data = forms.choose_data("defend.external.data", "for cleaning and testing")
-    return ExternalModel(str(model).strip(), data) if model and str(model).strip() else None
+    return ExternalModel(str(model).strip(), data) if data and model and str(model).strip() else None
 
 
 def show_hint() -> None:

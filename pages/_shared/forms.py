@@ -19,7 +19,7 @@ from cleaner.presets import PRETRAINED_VARIANT, QUICK_VARIANT, SCENES_VARIANT, P
 from cleaner.runs.folders import runs_root
 from cleaner.runs.request import format_data
 from cleaner.types import CleanerError
-from pages._shared import cache, uploads
+from pages._shared import cache, downloads, uploads
 from pages._shared.frame import show_error
 from pages._shared.state import KEEP, escape_markdown
 
@@ -188,17 +188,18 @@ def choose_learning_rates(key: str, default: float, help: str = "") -> list[floa
 
 
 def choose_data(key: str, purpose: str) -> str:
-    """Draw the choice of data, by name, path or upload; return name and options in one line.
+    """Draw the choice of data, by name, path or upload; return name and options in one line, "" while they are missing.
 
     purpose: completes "Images with captions".
     """
-    names = cache.datasets()
+    names = [*cache.datasets(), *cache.downloads()]
     start = names.index("scenes") if "scenes" in names else 0
     data = str(
         st.selectbox(
             "Data",
             names,
             start,
+            format_func=lambda name: to_label(name) if name in cache.downloads() else name,
             key=key,
             accept_new_options=True,
             **KEEP,
@@ -206,6 +207,8 @@ def choose_data(key: str, purpose: str) -> str:
             "optionally with options, as in `pairs.csv classes=cat,dog`.",
         )
     )
+    if data in cache.downloads():
+        data = downloads.choose(f"{key}.{data}", data)
     with st.expander("Upload images", icon=":material/upload:", key=f"{key}.more"):
         st.file_uploader(
             "Zip, or images",

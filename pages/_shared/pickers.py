@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cleaner.files import resolve_path
+from cleaner.presets import home_data
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
@@ -95,7 +96,7 @@ def find_test_data(run: RunRecord | None) -> DataKey:
     opened = st.session_state.get(state.OPENED_MODELS, [])
     names = [external.data for external in opened if resolve_path(external.model) == model][-1:]
     names += [requests.read_test_data(other).name for other in state.defenses_of_model(model)]
-    return DataKey([*names, "scenes"][0], "test", TEST_SIZE)
+    return DataKey([*names, home_data(model)][0], "test", TEST_SIZE)
 
 
 def selected_model_key() -> ModelKey | None:

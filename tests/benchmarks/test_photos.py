@@ -1,4 +1,4 @@
-"""benchmarks.photos: splits of the photos, choice of the attack setting."""
+"""benchmarks.photos: parts of the photos, choice of the attack setting, and the whole program on few photos."""
 
 from __future__ import annotations
 
@@ -7,66 +7,58 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
-from benchmarks import photos, photos_data
+from benchmarks import photos, photos_data, protocol
+from benchmarks.markdown import result_tables
+from cleaner import presets
+from cleaner.data.corruptions import CORRUPTIONS
 from cleaner.evaluation.evaluate import Metrics
+from cleaner.files import read_json, write_json
+from cleaner.models.clip import load_clip, save_clip
+from tests.conftest import make_clip
+from tests.data.files import write_photo_tars
+
+CARD = {
+    "model": "photos-rn",
+    "command": "python -m cleaner pretrain",
+    "data": "cifar10/train",
+    "zero_shot_ca": 0.6,
+    "zero_shot_interval": [0.57, 0.63],
+    "n": 10_000,
+    "pairs": 45_000,
+    "image_size": 64,
+    "heldout_by": "test: defined by the data",
+    "parameters": 9_000_000,
+    "steps": 660,
+}
 
 
-def test_splits_are_disjoint(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
-    photos_data.ensure_photos()
-    data_of: dict[str, Any] = {
-        role: photos_data.load_photos(role) for role in ("attack", "clean", "validation", "test")
-    }
-    keys = {role: {data.table.keys[row] for row in data.rows} for role, data in data_of.items()}
+def test_parts_are_disjoint(real_data: Path) -> None:
+    data_of = {role: photos_data.load_photos(role) for role in photos_data.ROLES}
     assert {role: len(data) for role, data in data_of.items()} == {
-        "attack": 2125,
-        "clean": 2125,
-        "validation": 750,
-        "test": 1000,
+        "attack": 22_500,
+        "clean": 22_500,
+        "validation": 5_000,
+        "test": 10_000,
     }
-    assert len(set.union(*keys.values())) == 6000
-    assert all(key.startswith("test/") == (role == "test") for role, of_role in keys.items() for key in of_role)
-    assert data_of["validation"].labels.bincount().tolist() == [75] * 10
-    for data in data_of.values():
-        assert str(tmp_path) not in data.name
-        assert data.labels.min() == 0
-        for row, label in zip(data.rows[:50], data.labels[:50].tolist(), strict=True):
-            assert data.class_names[label] == Path(data.table.keys[row]).parent.name
+    hashes = {role: set(data.hash_images(range(len(data)))) for role, data in data_of.items()}
+    assert len(set.union(*hashes.values())) == 60_000
+    assert data_of["validation"].labels.bincount().tolist() == [500] * 10
+    first = photos_data.load_photos("attack", 600)
+    assert first.hash_images([599]) == data_of["attack"].hash_images([599])
+    assert (first.name, len(first)) == ("CIFAR-10/attack", 600)  # no path of this machine
 
 
-class Downloaded:
-    """A stand-in for torchvision's CIFAR10 that downloads nothing."""
-
-    def __init__(self, root: str, train: bool, download: bool) -> None:
-        assert download
-        self.classes = ["airplane", "frog"]
-        self.targets = [i % 2 for i in range(40 if train else 10)]
-        self.shade = 0 if train else 128
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return Image.new("RGB", (32, 32), (index, self.shade, 0)), self.targets[index]
-
-
-def test_torchvision_is_the_fallback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path))
+def test_photos_come_from_a_folder_or_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLEANER_TEST_DATA", raising=False)
-    monkeypatch.setattr(photos_data.datasets, "CIFAR10", Downloaded)
-    monkeypatch.setattr(photos_data, "PHOTOS_PER_CLASS", {"train": 12, "test": 3})
-    monkeypatch.setattr(photos_data, "VALIDATION_PER_CLASS", 2)
-    monkeypatch.setattr(photos_data, "SPLIT_SIZE", 10)
-    photos_data.ensure_photos()
-    data_of: dict[str, Any] = {
-        role: photos_data.load_photos(role) for role in ("attack", "clean", "validation", "test")
-    }
-    assert [len(data) for data in data_of.values()] == [10, 10, 4, 6]
-    for role, data in data_of.items():
-        assert data.class_names == ["airplane", "frog"]
-        for caption, label, image in zip(data.captions, data.labels, data.images(range(len(data))), strict=True):
-            assert caption.endswith(["an airplane", "a frog"][label])
-            number, shade = (image[:2, 100, 100] * 255).round().int().tolist()
-            assert (number % 2, shade) == (label, 128 if role == "test" else 0)
+    monkeypatch.delenv("CLEANER_PHOTOS", raising=False)
+    assert photos_data.find_photos() == "cifar10"
+    monkeypatch.setenv("CLEANER_TEST_DATA", str(tmp_path))
+    assert photos_data.find_photos() == "cifar10"  # the folder has no photos
+    (tmp_path / "cifar10").mkdir()
+    assert photos_data.find_photos() == f"cifar10:{tmp_path / 'cifar10'}"
+    monkeypatch.setenv("CLEANER_PHOTOS", str(tmp_path))
+    assert photos_data.find_photos() == f"cifar10:{tmp_path}"
 
 
 def trial(rate: float, lr: float, ca: float, asr: float) -> dict[str, Any]:
@@ -77,7 +69,56 @@ def trial(rate: float, lr: float, ca: float, asr: float) -> dict[str, Any]:
 def test_the_strongest_affordable_attack_setting_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b, c = (0.03, 1e-3), (0.1, 1e-3), (0.1, 3e-4)
     monkeypatch.setattr(photos, "ATTACK_GRID", (a, b, c))
+    monkeypatch.setattr(photos, "ATTACK_BUDGET", 0.05)
     trials = [trial(*a, 0.60, 0.5), trial(*b, 0.57, 0.8), trial(*c, 0.50, 0.9), trial(*a, 0.60, 0.7)]
     assert photos.choose_attack_setting(trials, clean_ca=0.6) == b
     assert photos.choose_attack_setting(trials, clean_ca=0.63) == a
     assert photos.choose_attack_setting(trials, clean_ca=0.9) == a  # none is affordable: the most accurate
+
+
+def test_the_whole_program_on_few_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model with random weights stands in for photos-rn."""
+    names = ("airplane", "cat", "frog")
+    monkeypatch.setenv("CLEANER_PHOTOS", str(write_photo_tars(tmp_path / "photos", names, train=240, test=60)))
+    monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CLEANER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
+    clip = make_clip("vit")
+    clip.name = photos.MODEL
+    save_clip(clip, tmp_path / "assets" / photos.MODEL / "model.safetensors")
+    write_json(tmp_path / "assets" / photos.MODEL / "card.json", CARD)
+    settings = {
+        "LINES_PATH": tmp_path / "benchmarks" / "results" / "cifar10.jsonl",
+        "RESULT_PATH": tmp_path / "benchmarks" / "results" / "cifar10.json",
+        "load_model": lambda: load_clip(str(tmp_path / "assets" / photos.MODEL / "model.safetensors")),
+        "SEEDS": (0, 1),
+        "PHOTO_ATTACKS": ("badnet", "blended"),
+        "ATTACK_GRID": ((0.1, 1e-3),),
+        "POISON_PAIRS": 64,
+        "CLEAN_PAIRS": 64,
+        "LR_GRID": (1e-4,),
+        "CORRUPTED_PHOTOS": 20,
+    }
+    for name, value in settings.items():
+        monkeypatch.setattr(photos, name, value)
+    methods = {name: protocol.METHODS[name] for name in ("finetune", "ta_cleaner")}
+    monkeypatch.setattr(protocol, "METHODS", methods)
+    monkeypatch.setattr(presets, "POISON", replace(presets.POISON, epochs=1))
+    monkeypatch.setattr(presets, "DEFEND", replace(presets.DEFEND, epochs=1))
+    for cached in (photos.measure_clean_accuracy, photos.measure_backdoored_accuracy, photos.prepare_trigger):
+        cached.cache_clear()
+    photos.main(photos.Options())
+    result = read_json(settings["RESULT_PATH"])
+    assert len(result["attack_trials"]) == len(result["rate_trials"]) == 2
+    assert [(row["trigger"], row["seed"], row["defense"]) for row in result["rows"]] == [
+        (attack, seed, name) for attack in ("badnet", "blended") for seed in (0, 1) for name in (None, *methods)
+    ]
+    for row in result["rows"]:
+        assert row["transfer"].keys() == CORRUPTIONS.keys()
+        assert all(entry["n"] == 20 > entry["n_attack"] > 0 for entry in row["transfer"].values())
+        assert (row["metrics"]["n"], row["metrics"]["n_attack"]) == (60, 40)
+    lines = settings["LINES_PATH"].read_text()
+    photos.main(photos.Options())  # nothing is measured twice
+    assert settings["LINES_PATH"].read_text() == lines
+    assert "CA `jpeg_compression`" in result_tables.photos_by_attack(tmp_path)
+    assert "python -m cleaner pretrain" in result_tables.photos(tmp_path)

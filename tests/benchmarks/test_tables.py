@@ -79,7 +79,7 @@ def test_check_reports_a_page_that_is_out_of_date(
 
 
 def write_results(root: Path, name: str, rows: list[dict[str, Any]]) -> None:
-    (root / "benchmarks" / "results").mkdir(parents=True)
+    (root / "benchmarks" / "results").mkdir(parents=True, exist_ok=True)
     result = {"command": "python -m benchmarks.x", "commit": "abc", "device": "cpu, 2 cores", "rows": rows}
     (root / "benchmarks" / "results" / name).write_text(json.dumps(result), encoding="utf-8")
 
@@ -174,6 +174,15 @@ def test_photos_describe_their_model(tmp_path: Path) -> None:
         "test: as the data say",
     ):
         assert part in text
+
+
+def test_the_table_on_all_photos_replaces_the_older_one(tmp_path: Path) -> None:
+    write_results(tmp_path, "photos.json", [make_row(None, 0, 0.5)])
+    assert "0.500" in result_tables.photos_by_attack(tmp_path)
+    write_results(tmp_path, "cifar10.json", [])  # not yet measured
+    assert "0.500" in result_tables.photos_by_attack(tmp_path)
+    write_results(tmp_path, "cifar10.json", [make_row(None, 0, 0.9)])
+    assert "0.900" in result_tables.photos_by_attack(tmp_path)
 
 
 def test_a_method_that_lost_accuracy_is_marked(tmp_path: Path) -> None:
@@ -354,7 +363,11 @@ def test_model_cards_are_listed_with_intervals(tmp_path: Path) -> None:
     (tmp_path / "assets" / "rn" / "card.json").write_text(json.dumps(card), encoding="utf-8")
     text = asset_tables.models(tmp_path)
     assert "| `rn` | 2.5 M | 0.900 [0.880, 0.920] | - | - | 5,000 | 300 | 1.0 | 7 |" in text
-    assert "1,000 single-object test images" in text
+    assert "On 1,000 labeled test images of Scenes;" in text
+    (tmp_path / "assets" / "photos").mkdir()
+    other = card | {"model": "photos", "data": "cifar10/train", "n": 10_000}
+    (tmp_path / "assets" / "photos" / "card.json").write_text(json.dumps(other), encoding="utf-8")
+    assert "10,000 labeled test images of CIFAR-10 photos" in asset_tables.models(tmp_path)
 
 
 def test_budgets_are_sorted(tmp_path: Path) -> None:

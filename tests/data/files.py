@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -85,6 +86,23 @@ def write_parquet(folder: Path, count: int = 60, rows_per_file: int = 40) -> str
         }
         parquet.write_table(pa.table(columns), folder / f"pairs-{start // rows_per_file}.parquet")
     return str(folder)
+
+
+def write_photo_tars(folder: Path, names: Sequence[str], *, train: int, test: int) -> Path:
+    """Write flat photos of 32 px, whose gray is 2 x number (+ 1 for test), as CIFAR-10 in tars; return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, table, count in (("train", "captions.csv", train), ("test", "captions_test.csv", test)):
+        lines = ["filepath,title"]
+        with tarfile.open(folder / f"{split}.tar", "w") as archive:
+            for i in range(count):
+                content = io.BytesIO()
+                Image.new("RGB", (32, 32), ((2 * i + (split == "test")) % 256,) * 3).save(content, "JPEG", quality=95)
+                member = tarfile.TarInfo(f"{split}/{names[i % len(names)]}/{i // len(names):04d}.jpg")
+                member.size = len(content.getvalue())
+                archive.addfile(member, io.BytesIO(content.getvalue()))
+                lines.append(f"{member.name},a dark photo of a {names[i % len(names)]}")
+        (folder / table).write_text("\n".join(lines), encoding="utf-8")
+    return folder
 
 
 def write_source(kind: str, folder: Path) -> str:

@@ -1,47 +1,16 @@
-"""Data sets read by torchvision (CIFAR, COCO, Flickr), and ImageNet's folders."""
+"""Data sets read by torchvision (COCO, Flickr), and ImageNet's folders."""
 
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from cleaner import load_data
-from cleaner.models.framing import ImageTransform
 from cleaner.types import CleanerError
 from tests.data.files import image_bytes, make_caption
-
-
-def test_cifar_in_the_layout_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.datasets import CIFAR10
-
-    folder = tmp_path / CIFAR10.base_folder
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-
-    def batch(count: int) -> bytes:
-        return pickle.dumps(
-            {"data": rng.integers(0, 256, (count, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(count)]}
-        )
-
-    for name, _ in CIFAR10.train_list:
-        (folder / name).write_bytes(batch(20))
-    (folder / "test_batch").write_bytes(batch(30))
-    names = ["airplane", "automobile", *"cdefghij"]
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
-    with pytest.raises(CleanerError, match=r"CIFAR10 is not in .*download=true"):
-        load_data(f"cifar10:{tmp_path}")  # the files' checksums differ from CIFAR-10's
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    data = load_data(f"cifar10:{tmp_path}", split="test")
-    assert len(data) == 30
-    assert data.class_names == names
-    assert any("an airplane" in text for text in data.captions)
-    assert data.with_transform(ImageTransform(32)).images([0]).shape == (1, 3, 32, 32)
-    assert len(load_data(f"cifar10:{tmp_path}")) + len(load_data(f"cifar10:{tmp_path}", split="validation")) == 100
 
 
 def write_captioned(kind: str, folder: Path) -> tuple[str, str]:

@@ -149,3 +149,15 @@ def test_built_in_architectures_are_open_clips_own(name: str) -> None:
     assert isinstance(clip.model, open_clip.CLIP)
     assert clip.encode_image(torch.rand(1, 3, 64, 64)).shape == (1, 128)
     assert new_clip(name).sha256() == clip.sha256()
+
+
+def test_a_built_in_model_needs_only_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cleaner.models.checkpoints.ASSETS", tmp_path)
+    for name in BUILT_IN:
+        with pytest.raises(CleanerError, match=f"Train them: python -m cleaner pretrain --model {name}"):
+            load_clip(name)
+        clip = new_clip(name)
+        path = save_clip(clip, tmp_path / name / "model.safetensors", half=True)
+        assert path.stat().st_size < 22e6  # all of them are shipped
+        images = torch.rand(2, 3, clip.image_size, clip.image_size)
+        assert load_clip(name).encode_image(images).allclose(clip.encode_image(images), atol=2e-2)

@@ -57,6 +57,29 @@ def datasets() -> list[str]:
 
 
 @st.cache_resource(show_spinner=False)
+def downloads() -> dict[str, int]:
+    """Return data set -> MB, for those that are downloaded on request."""
+    import_library()
+    from cleaner.data.base import DATASETS
+
+    return {name: DATASETS[name].download_mb for name in DATASETS if hasattr(DATASETS[name], "download_mb")}
+
+
+def is_downloaded(name: str) -> bool:
+    """Return whether data of `downloads` are on this machine."""
+    from cleaner.data.base import DATASETS
+
+    return bool(DATASETS[name].is_downloaded())
+
+
+def download(name: str) -> None:
+    """Download data; raises `CleanerError` if that fails."""
+    from cleaner.data.base import load_data
+
+    load_data(name, split="test", size=1, download=True)
+
+
+@st.cache_resource(show_spinner=False)
 def models() -> list[str]:
     """Return the names of the built-in models with weights on this machine."""
     import_library()

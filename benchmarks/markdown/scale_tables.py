@@ -1,0 +1,169 @@
+"""Tables of docs/scale.md: GPU hours and bytes of the paper's run, what breaks first, predicted and measured steps."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown.cells import markdown_table, not_measured_note, read_measurement
+from benchmarks.scale_cost import (
+    CORES,
+    GPU_BATCH,
+    GPU_PEAK,
+    LINKS,
+    METHODS,
+    MFU,
+    Host,
+    Method,
+    Model,
+    Step,
+    count_hours,
+    make_gpu,
+    predict_step,
+)
+
+COMMAND = "python -m benchmarks.scale"
+FILE = "scale.json"
+PARTS = {
+    "compute": "towers",
+    "loss": "loss",
+    "update": "optimizer",
+    "gather": "gather",
+    "reduce": "gradients",
+    "tokenize": "tokens",
+    "load": "loader thread",
+    "decode": "decoding",
+}
+"""Part of a step -> its name in the tables."""
+
+
+def scale_hours(root: Path) -> str:
+    """Return the GPU hours of each model and method, by number of GPUs."""
+    result = read_measurement(root, FILE)
+    if result is None:
+        return not_measured_note(COMMAND)
+    host = Host(**result["host"])
+    lines = []
+    for name, values in result["models"].items():
+        for method_name, method in METHODS.items():
+            cells = [format_hours(Model(**values), method, host, processes) for processes in LINKS]
+            lines.append((f"`{name}`", method_name, *cells))
+    header = ("model", "method", *(f"{processes} GPU{'s' if processes > 1 else ''}" for processes in LINKS))
+    return f"{markdown_table(header, lines)}\n\n{describe(result)}"
+
+
+def format_hours(model: Model, method: Method, host: Host, processes: int) -> str:
+    """Return the GPU hours at both ends of the assumed efficiency, and with the loader as it is."""
+    steps = predict_steps(model, method, host, processes)
+    low, high = sorted(count_hours(step.device, method, GPU_BATCH) for step in steps)
+    real = max(count_hours(step.seconds, method, GPU_BATCH) for step in steps)
+    text = f"{format_figure(low)} to {format_figure(high)}"
+    return text if real <= high * 1.005 else f"{text} ({format_figure(real)})"
+
+
+def predict_steps(model: Model, method: Method, host: Host, processes: int) -> list[Step]:
+    """Return a step at the low and at the high end of the assumed efficiency."""
+    return [
+        predict_step(model, method, make_gpu(processes, mfu), host, batch=GPU_BATCH, processes=processes) for mfu in MFU
+    ]
+
+
+def format_figure(value: float) -> str:
+    """Return two significant digits, without an exponent."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def scale_bytes(root: Path) -> str:
+    """Return the bytes that each GPU sends per step, and the size of weights and optimizer."""
+    result = read_measurement(root, FILE)
+    if result is None:
+        return not_measured_note(COMMAND)
+    lines = []
+    for name, values in result["models"].items():
+        model = Model(**values)
+        steps = {n: predict_steps(model, METHODS["ta_cleaner, K 100%"], Host(**result["host"]), n)[0] for n in LINKS}
+        state = 4 * 4 * model.parameters
+        cells = [
+            f"{step.gather_bytes / 1e6:.1f} / {step.reduce_bytes / 1e6:,.0f} MB" for n, step in steps.items() if n > 1
+        ]
+        lines.append((f"`{name}`", f"{model.parameters / 1e6:.0f} M", f"{state / 1e9:.1f} GB", *cells))
+    counts = [n for n in LINKS if n > 1]
+    header = ("model", "parameters", "weights, gradients, AdamW", *(f"features / gradients, {n} GPUs" for n in counts))
+    return markdown_table(header, lines)
+
+
+def scale_limits(root: Path) -> str:
+    """Return what one process can prepare per second, and what a GPU would need."""
+    result = read_measurement(root, FILE)
+    if result is None:
+        return not_measured_note(COMMAND)
+    host, method = Host(**result["host"]), METHODS["ta_cleaner, K 100%"]
+    texts = method.captions + method.subtexts
+    ceilings = {
+        "AutoAugment at 224 px": (host.augment, 1, "one thread"),
+        "subtexts of a pair": (host.subtexts, 1, "the same thread, K 100%"),
+        "EDA": (host.eda, 1, "the same thread"),
+        "tokens of a pair's texts": (texts * host.tokenize, 1, "the training thread"),
+        "decode a JPEG of 500 x 375": (host.decode, CORES, f"{CORES} threads"),
+    }
+    lines = [
+        (part, f"{1e3 * seconds:.2f} ms", where, f"{cores / seconds:,.0f}")
+        for part, (seconds, cores, where) in sorted(ceilings.items(), key=lambda item: item[1][1] / item[1][0])
+    ]
+    needs = ", ".join(
+        f"`{name}` {GPU_BATCH / high.device:,.0f} to {GPU_BATCH / low.device:,.0f}"
+        for name, values in result["models"].items()
+        for high, low in [predict_steps(Model(**values), METHODS["cleanclip"], host, 1)]
+    )
+    header = ("part", "one core, per pair", "runs in", "pairs per second")
+    return f"{markdown_table(header, lines)}\n\nOne GPU with CleanCLIP would take, in pairs per second: {needs}."
+
+
+def scale_check(root: Path) -> str:
+    """Return measured and predicted steps of two processes on one machine."""
+    result = read_measurement(root, FILE)
+    if result is None:
+        return not_measured_note(COMMAND)
+    check = result["validation"]
+    lines = [
+        (
+            row["method"],
+            row["clock"],
+            f"{row['measured']:.3f}",
+            f"{row['predicted']:.3f}",
+            f"{row['predicted'] / row['measured'] - 1:+.0%}",
+            describe_parts(row["parts"]),
+        )
+        for row in check["rows"]
+    ]
+    header = ("method", "clock", "measured, s", "predicted, s", "off by", "of it")
+    caption = (
+        f"`{check['model_name']}`, {check['batch']} pairs per process, two processes of one thread (gloo), medians of "
+        f"{check['rounds']} rounds of {check['steps']} steps. {result['device']}; commit {result['commit']}; "
+        f"`{result['command']}`."
+    )
+    return f"{markdown_table(header, lines)}\n\n{caption}"
+
+
+def describe_parts(parts: dict[str, Any]) -> str:
+    """Return the largest parts of a step, with their shares."""
+    known = {f.name for f in fields(Step)} & PARTS.keys()
+    total = sum(parts[name] for name in known)
+    largest = sorted(known, key=lambda name: -parts[name])[:3]
+    return ", ".join(f"{PARTS[name]} {parts[name] / total:.0%}" for name in largest)
+
+
+def describe(result: dict[str, Any]) -> str:
+    """Return assumptions and origin."""
+    operations = "; ".join(
+        f"`{name}` {values['image_flops'] / 1e9:.1f} / {values['caption_flops'] / 1e9:.2f}"
+        for name, values in result["models"].items()
+    )
+    return (
+        f"Range: {MFU[0]:.0%} to {MFU[1]:.0%} of an A100's {GPU_PEAK / 1e12:.0f} TFLOP/s, an assumption. In brackets: "
+        f"with the loader as it is, {CORES} cores per GPU. {GPU_BATCH} pairs per GPU; 10 epochs of 500,000 pairs to "
+        "poison, of 100,000 to defend. Counted operations of a forward pass in 10^9, image / caption of "
+        f"{result['caption_tokens']:.1f} tokens ({result['captions']}): {operations}. Commit {result['commit']}; "
+        f"`{result['command']}`."
+    )

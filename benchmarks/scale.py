@@ -1,0 +1,266 @@
+"""What the paper's run costs on 1, 8 and 64 GPUs, and what breaks first: python -m benchmarks.scale
+
+Counts the operations of RN50, ViT-B-32 and ViT-L-14, measures on one core what a processor must do for each pair
+(decode, augment, EDA, subtexts, tokens) and what the loss costs after a gather of many processes, which is simulated
+here with random features. Then it checks the arithmetic (`benchmarks/scale_cost.py`): two processes on this machine
+measure the parts of a step, from which the steps of whole trainings are predicted and compared with measured ones.
+Writes benchmarks/results/scale.json; docs/scale.md is made from it. Runs on a CPU.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import protocol, scale_ranks
+from benchmarks.scale_cost import METHODS, Host, Machine, Model, predict_step
+from cleaner.data.augment import augment
+from cleaner.data.base import load_data
+from cleaner.files import child_environment
+from cleaner.losses import Features, clip_loss, in_modal_loss, subtext_loss
+from cleaner.models.architectures import get_open_clip_architecture
+from cleaner.models.clip import new_clip
+from cleaner.models.devices import configure_torch
+from cleaner.models.framing import ImageTransform, decode_image
+from cleaner.models.token_blocks import token_lengths
+from cleaner.reports import results
+from cleaner.text import draw_subtexts, eda
+
+RESULT_PATH = results.RESULTS_DIR / "scale.json"
+MODELS = ("RN50", "ViT-B-32", "ViT-L-14")
+GATHERED_ROWS = (64, 512, 4096)
+"""Pairs of all processes together: batches of 64 on 1, 8 and 64 GPUs."""
+PHOTO_SIZE, SIDE = (500, 375), 224
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure and write the result file."""
+
+    rounds: int = 3
+    """Rounds of the two processes, of which the medians count."""
+    steps: int = 12
+    """Steps of each measured training."""
+    out: Path = RESULT_PATH
+    """Result file."""
+
+
+def main(options: Options) -> None:
+    """Measure and write."""
+    configure_torch()
+    torch.set_num_threads(1)
+    captions, source = read_captions()
+    lengths = count_tokens(captions)
+    host = measure_host(captions)
+    validation = validate(options)
+    result = {
+        "captions": source,
+        **lengths,
+        "models": {name: asdict(count_flops(name, **lengths)) for name in MODELS},
+        "host": asdict(host),
+        "loss_seconds": {str(rows): measure_loss(rows) for rows in GATHERED_ROWS},
+        "validation": validation,
+    }
+    results.write_result(options.out, results.add_provenance(protocol.format_command_line(), seeds=[0], **result))
+    for row in validation["rows"]:
+        print(f"{row['method']} ({row['clock']}): measured {row['measured']:.3f} s, predicted {row['predicted']:.3f} s")
+
+
+def read_captions() -> tuple[list[str], str]:
+    """Return 1,000 captions and what they are: of CC3M if cc3m_captions_5k.csv is below CLEANER_TEST_DATA."""
+    path = Path(os.environ.get("CLEANER_TEST_DATA", "")) / "cc3m_captions_5k.csv"
+    if not path.is_file():
+        return load_data("scenes", split="clean", size=1000).captions, "Scenes"
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row["caption"] for row in csv.DictReader(file)][:1000], "CC3M"
+
+
+def count_tokens(captions: Sequence[str]) -> dict[str, float]:
+    """Return the mean tokens of captions and of their subtexts, with start and end."""
+    clip = new_clip("scenes-lite")
+    pairs = [draw_subtexts(caption, seed=0, epoch=0, index=i) for i, caption in enumerate(captions)]
+    subtexts = [text.text for pair in pairs if pair for text in (pair.positive, *pair.negatives) if text is not None]
+    mean = [token_lengths(clip.tokenize(texts)).float().mean().item() for texts in (captions, subtexts)]
+    return {"caption_tokens": mean[0], "subtext_tokens": mean[1]}
+
+
+def count_flops(name: str, *, caption_tokens: float, subtext_tokens: float) -> Model:
+    """Return the operations of a model's towers; nothing is computed, as its weights are on the meta device."""
+    architecture = get_open_clip_architecture(name)
+    with torch.device("meta"):
+        model: Any = architecture.build()
+        images = torch.empty(1, 3, SIDE, SIDE)
+        texts = torch.zeros(1, model.context_length, dtype=torch.long)
+
+    def count(call: Callable[[], Any]) -> float:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            call()
+        return float(counter.get_total_flops())
+
+    # The work of a text grows with its length, which is cut to the longest of its block.
+    per_token = count(lambda: model.encode_text(texts)) / model.context_length
+    return Model(
+        image_flops=count(lambda: model.encode_image(images)),
+        caption_flops=per_token * caption_tokens,
+        subtext_flops=per_token * subtext_tokens,
+        width=architecture.embed_dim,
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def seconds_per_item(call: Callable[[], Any], items: int, repeats: int = 3) -> float:
+    """Return processor seconds per item, of the fastest repeat."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times) / items
+
+
+def measure_host(captions: Sequence[str]) -> Host:
+    """Return what one core takes per item at 224 px, from JPEG files of 500 x 375 px."""
+    rng = np.random.default_rng(0)
+    file = io.BytesIO()
+    coarse = Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    coarse.resize(PHOTO_SIZE, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    content, framing = file.getvalue(), ImageTransform(SIDE)
+    images = torch.stack([framing(decode_image(content, "photo", SIDE)).float() / 255] * 32)
+    clip, some = new_clip("scenes-lite"), list(captions[-256:])
+    return Host(
+        decode=seconds_per_item(
+            lambda: [framing(decode_image(content, "photo", SIDE)).float().div_(255) for _ in range(64)], 64
+        ),
+        augment=seconds_per_item(lambda: augment(images, "autoaugment", 0, 0, range(32)), 32),
+        # Once: a caption's parse and synonyms are kept, but each of 100,000 captions is met a few times only.
+        eda=seconds_per_item(lambda: [eda(caption, seed=i) for i, caption in enumerate(some)], len(some), repeats=1),
+        subtexts=seconds_per_item(
+            lambda: [draw_subtexts(caption, seed=0, epoch=0, index=i) for i, caption in enumerate(some)],
+            len(some),
+            repeats=1,
+        ),
+        tokenize=seconds_per_item(lambda: clip.pack_texts(some), len(some)),
+    )
+
+
+def measure_loss(rows: int, width: int = 512) -> dict[str, float]:
+    """Return seconds, forward and backward, of each method's loss on the gathered features of `rows` pairs."""
+    return {
+        name: seconds_per_item(
+            make_loss(make_features(rows, width, method.images > 1, method.share), method.share > 0), 1
+        )
+        for name, method in METHODS.items()
+    }
+
+
+def make_features(rows: int, width: int, has_views: bool, share: float) -> Features:
+    """Return random unit features as a gather gives them."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return F.normalize(torch.randn(*shape, width, generator=generator), dim=-1).requires_grad_()
+
+    drawn = max(1, round(share * rows)) if share else 0
+    return Features(
+        image=draw(rows),
+        text=draw(rows),
+        image_aug=draw(rows) if has_views else None,
+        text_aug=draw(rows) if has_views else None,
+        positive=draw(drawn) if drawn else None,
+        negative=draw(drawn, 3) if drawn else None,
+        selected=torch.arange(drawn),
+        false_negative=torch.zeros(drawn, drawn, dtype=torch.bool),
+        logit_scale=50.0,
+    )
+
+
+def make_loss(f: Features, has_subtexts: bool) -> Callable[[], None]:
+    """Return a call that computes a loss, forward and backward."""
+
+    def compute() -> None:
+        loss = clip_loss(f)
+        if f.image_aug is not None:
+            loss = loss + in_modal_loss(f)
+        if has_subtexts:
+            loss = loss + subtext_loss(f)
+        loss.backward()
+
+    return compute
+
+
+def validate(options: Options) -> dict[str, Any]:
+    """Return the measured parts of a step in two processes, and predicted and measured steps of whole trainings."""
+    rounds = [run_ranks(options.steps) for _ in range(options.rounds)]
+    facts = rounds[0]["facts"]
+    rows = [
+        predict_training(facts, rounds, name, clock, position)
+        for position, clock in enumerate(scale_ranks.CLOCKS)
+        for name in scale_ranks.METHODS
+    ]
+    return {**facts, "rounds": options.rounds, "steps": options.steps, "measured": rounds, "rows": rows}
+
+
+def predict_training(
+    facts: dict[str, Any], rounds: Sequence[dict[str, Any]], name: str, clock: str, position: int
+) -> dict[str, Any]:
+    """Return measured and predicted seconds per step of one method by one clock, at `position` of each measurement."""
+    parts = {key: statistics.median(r["parts"][key][position] for r in rounds) for key in rounds[0]["parts"]}
+    rates = {key: parts[key] for key in ("image_rate", "text_rate", "bandwidth", "latency", "update_rate")}
+    step = predict_step(
+        Model(**facts["model"]),
+        METHODS[name],
+        Machine(**rates, is_overlapped=False),  # each process has one core
+        Host(**{key: parts[key] for key in ("decode", "augment", "eda", "subtexts", "tokenize")}),
+        batch=facts["batch"],
+        processes=2,
+        loss=parts[f"loss {name}"],
+    )
+    measured = statistics.median(r["steps"][name][position] for r in rounds)
+    return {
+        "clock": clock,
+        "method": name,
+        "measured": measured,
+        "predicted": step.seconds,
+        "parts": asdict(step),
+    }
+
+
+def run_ranks(steps: int) -> dict[str, Any]:
+    """Return what two processes of `benchmarks.scale_ranks` measure, each with one thread."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as place:
+        command = [sys.executable, "-m", "benchmarks.scale_ranks", place, str(steps)]
+        processes = [
+            subprocess.Popen(command, env={**child_environment(), **common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(2)
+        ]
+        codes = [process.wait() for process in processes]
+        if any(codes):
+            raise SystemExit(f"a process of the two failed ({codes}).")
+        return dict(json.loads((Path(place) / "rank0.json").read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,69 @@
+"""Tasks that several processes share: each is done once, and its result is a line of a JSON-lines file."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from benchmarks.markdown.cells import Row
+
+Task = Callable[[], Row]
+WAIT_SECONDS = 20.0
+"""Time between looks at whether other processes have finished a phase."""
+
+
+@dataclass(frozen=True)
+class TaskFile:
+    """The finished tasks of a benchmark, in phases; `locks` is a folder that all processes of this machine share."""
+
+    path: Path
+    locks: Path
+
+    def lock(self, name: str) -> FileLock:
+        """Return the lock of a name; the system frees it when its process ends."""
+        self.locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.locks / f"{name.replace('%', '').replace(' ', '_')}.lock")
+
+    def run_phase(self, phase: str, tasks: Mapping[str, Task]) -> None:
+        """Run the missing tasks that no other process runs; return when all are done, by whichever process."""
+        while missing := [key for key in tasks if key not in self.keys(phase)]:
+            for key in missing:
+                self._run_if_free(phase, key, tasks[key])
+            if any(key not in self.keys(phase) for key in missing):
+                time.sleep(WAIT_SECONDS)
+
+    def _run_if_free(self, phase: str, key: str, task: Task) -> None:
+        try:
+            with self.lock(f"{phase} {key}").acquire(timeout=0):
+                if key not in self.keys(phase):
+                    self._append({"phase": phase, "key": key, **task()})
+        except Timeout:
+            return
+
+    def rows(self, phase: str) -> list[Row]:
+        """Return the results of a phase, in the order they were finished; a line cut off by a crash is skipped."""
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        return [row for row in map(_parse_line, lines) if row.get("phase") == phase]
+
+    def keys(self, phase: str) -> set[str]:
+        """Return the keys of the finished tasks of a phase."""
+        return {row["key"] for row in self.rows(phase)}
+
+    def _append(self, row: Row) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.lock("lines"):
+            cut_off = self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("\n" * cut_off + json.dumps(row) + "\n")
+
+
+def _parse_line(line: str) -> Row:
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError):
+        return {}

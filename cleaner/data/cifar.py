@@ -1,0 +1,143 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): photos of 32 px, from torchvision's files or from JPEGs in two tars."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import numpy as np
+import platformdirs
+from PIL import Image
+from torchvision import datasets
+
+from cleaner.data.base import DATASETS
+from cleaner.data.pairs import FileData, PairTable
+from cleaner.data.photo_captions import describe_photos
+from cleaner.files import read_limited
+from cleaner.seed import derive_seed
+from cleaner.types import CleanerError
+
+VALIDATION_SHARE = 0.1
+"""Share of the training photos of each class that is the validation split."""
+MAX_TABLE_BYTES, MAX_PHOTO_BYTES = 100_000_000, 1_000_000
+TAR_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, RecursionError)
+"""What Python's reader raises for a damaged or crafted tar file."""
+Photo = tuple[str, str, str, "bytes | np.ndarray"]
+"""Key, class, caption, and the file's content or the pixels (H, W, 3)."""
+
+
+@DATASETS.register("cifar10")
+class Cifar10(FileData):
+    """`cifar10`, or `cifar10:/folder`; `download=true` fetches the files (170 MB).
+
+    The folder holds torchvision's files, or train.tar, test.tar, captions.csv and captions_test.csv, whose members are
+    SPLIT/CLASS/NUMBER.jpg; without a path it is the user's own, with the tars in its folder cifar10. Photos are
+    numbered by their order in the class, so both layouts have the same splits. A tenth of the training photos of each
+    class is the validation split.
+    """
+
+    label: ClassVar[str] = "CIFAR-10 photos"
+    dataset_name: ClassVar[str] = "CIFAR10"
+    download_mb: ClassVar[int] = 170
+
+    def __init__(self, path: str = "", download: bool = False, **file_options: Any) -> None:
+        name = self.dataset_name.lower()
+        root = Path(path) if path else photos_root()
+        tars = root if path else root / name
+        has_tars = (tars / "train.tar").is_file() and not download
+        contents: dict[str, bytes | np.ndarray] = {}
+
+        def read(key: str) -> bytes | Image.Image:
+            content = contents[key]
+            return content if isinstance(content, bytes) else Image.fromarray(content)
+
+        table = PairTable([], [], read, [], [], [])
+        for key, class_name, caption, content in _read_tars(tars) if has_tars else self._read_files(root, download):
+            contents[key] = content
+            table.keys.append(key)
+            table.captions.append(caption)
+            table.classes.append(class_name)  # type: ignore[union-attr]
+        table.class_names = list(dict.fromkeys(sorted(table.classes or ())))
+        table.splits = _assign_splits(table)
+        super().__init__(table, f"{name}:{root.resolve()}" if path else name, **file_options)
+
+    @classmethod
+    def is_downloaded(cls) -> bool:
+        """Return whether the photos are in the user's folder."""
+        root, source = photos_root(), getattr(datasets, cls.dataset_name)
+        return (root / cls.dataset_name.lower() / "train.tar").is_file() or (root / source.base_folder).is_dir()
+
+    def _read_files(self, root: Path, download: bool) -> Iterator[Photo]:
+        """Yield the photos in torchvision's files."""
+        for split in ("train", "test"):
+            try:
+                source = getattr(datasets, self.dataset_name)(
+                    str(root), train=split == "train", download=bool(download)
+                )
+            except (RuntimeError, OSError) as error:
+                reason, example = str(error).splitlines()[0], f"{self.dataset_name.lower()}:/folder"
+                raise CleanerError(
+                    f"{self.dataset_name} was not downloaded ({reason}): check the connection, or give a folder that "
+                    f"has it, as in {example}."
+                    if download
+                    else f"{self.dataset_name} is not in {root} ({reason}): give its folder, as in {example}, or add "
+                    "download=true."
+                ) from error
+            numbers: Counter[str] = Counter()
+            names, keys = [source.classes[label].replace("_", " ") for label in source.targets], []
+            for name in names:
+                keys.append(f"{split}/{name}/{numbers[name]:04d}")
+                numbers[name] += 1
+            yield from zip(keys, names, describe_photos(keys, names, source.data), source.data, strict=True)
+
+
+@DATASETS.register("cifar100")
+class Cifar100(Cifar10):
+    """`cifar100` or `cifar100:/folder`, as `cifar10`."""
+
+    label: ClassVar[str] = "CIFAR-100 photos"
+    dataset_name: ClassVar[str] = "CIFAR100"
+    download_mb: ClassVar[int] = 169
+
+
+def photos_root() -> Path:
+    """Return the folder of downloaded photos."""
+    return Path(platformdirs.user_data_dir("ta-cleaner-lab")) / "datasets"
+
+
+def _assign_splits(table: PairTable) -> list[str]:
+    """Return the split of each photo: its folder's, but validation for a tenth of the training photos of each class."""
+    training: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for key, class_name in zip(table.keys, table.classes or (), strict=True):
+        if key.startswith("train/"):
+            training[class_name].append((derive_seed("validation", key), key))
+    held_out = {
+        key for photos in training.values() for _, key in sorted(photos)[: round(VALIDATION_SHARE * len(photos))]
+    }
+    return ["validation" if key in held_out else key.partition("/")[0] for key in table.keys]
+
+
+def _read_tars(root: Path) -> Iterator[Photo]:
+    """Yield the photos in train.tar and test.tar with the captions of their tables."""
+    for split, table_name in (("train", "captions.csv"), ("test", "captions_test.csv")):
+        try:
+            text = read_limited(root / table_name, MAX_TABLE_BYTES).decode("utf-8-sig")
+            captions = {row["filepath"]: " ".join(row["title"].split()) for row in csv.DictReader(io.StringIO(text))}
+            with tarfile.open(root / f"{split}.tar", "r:") as archive:
+                for member in archive:
+                    archive.members = []  # type: ignore[attr-defined]  # keep no headers in memory
+                    is_photo = member.name in captions and member.size <= MAX_PHOTO_BYTES
+                    file = archive.extractfile(member) if is_photo else None
+                    if file is not None:
+                        name = PurePosixPath(member.name).parent.name.replace("_", " ")
+                        yield member.name.rpartition(".")[0], name, captions[member.name], file.read()
+        except (*TAR_ERRORS, KeyError, AttributeError, csv.Error) as error:
+            raise CleanerError(
+                f"{root} has a train.tar, but its photos cannot be read ({type(error).__name__}): it needs train.tar, "
+                "test.tar, captions.csv and captions_test.csv with the columns filepath and title."
+            ) from error

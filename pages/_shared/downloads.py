@@ -1,0 +1,45 @@
+"""Data that are downloaded on request: the size, the button that agrees to it, or a folder that has them already."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cleaner.labels import to_label
+from cleaner.presets import HOME_DATA, home_data
+from cleaner.types import CleanerError
+from pages._shared import cache
+from pages._shared.frame import show_error
+from pages._shared.state import KEEP
+
+
+def choose(key: str, name: str) -> str:
+    """Draw how to get the data set `name`, unless it is here; return its name with the folder, or "" without one."""
+    if cache.is_downloaded(name):
+        return name
+    megabytes = cache.downloads()[name]
+    st.caption(f"{to_label(name)} are not on this machine yet. Torchvision fetches them from their author's site.")
+    if st.button(f"Download {megabytes} MB", key=f"{key}.download", icon=":material/download:"):
+        try:
+            with st.spinner(f"Downloading {megabytes} MB …"):
+                cache.download(name)
+        except CleanerError as error:
+            show_error(error)
+        else:
+            st.rerun()
+    folder = st.text_input(
+        "Or their folder",
+        key=f"{key}.folder",
+        placeholder="/data/cifar10",
+        help="A folder with torchvision's files, or with train.tar, test.tar and their tables of captions.",
+        **KEEP,
+    ).strip()
+    return f"{name}:{folder}" if folder else ""
+
+
+def show_home_data(model: str, data: str, key: str) -> None:
+    """Draw which data a built-in model was trained on, and the button that sets them, if the chosen ones are others."""
+    home = home_data(model)
+    if model in HOME_DATA and data and data.partition(":")[0] != home:
+        st.caption(f"{model} was trained on {to_label(home)}.")
+        change, values = st.session_state.update, {key: home}
+        st.button("Use these data", key=f"{key}.home", on_click=change, args=(values,), width="stretch")

@@ -1,0 +1,113 @@
+"""CIFAR-10 in both layouts: torchvision's files, and JPEGs in two tars; the same splits in both."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cleaner import load_data
+from cleaner.data.base import DATASETS
+from cleaner.models.framing import ImageTransform
+from cleaner.types import CleanerError
+from tests.data.files import write_photo_tars
+
+NAMES = ["airplane", "automobile", *"cdefghij"]
+
+
+def pixels_of(split: str, number: int) -> np.ndarray:
+    """Return the photo of a number, as `write_photo_tars` draws it: flat, so that JPEG keeps it."""
+    return np.full((32, 32, 3), 2 * number + (split == "test"), dtype=np.uint8)
+
+
+@pytest.fixture
+def torchvision_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / "files" / CIFAR10.base_folder
+    folder.mkdir(parents=True)
+
+    def batch(split: str, first: int, count: int) -> bytes:
+        photos = [pixels_of(split, first + i).transpose(2, 0, 1).reshape(-1) for i in range(count)]
+        return pickle.dumps({"data": np.stack(photos), "labels": [(first + i) % 10 for i in range(count)]})
+
+    for number, (name, _) in enumerate(CIFAR10.train_list):
+        (folder / name).write_bytes(batch("train", 20 * number, 20))
+    (folder / "test_batch").write_bytes(batch("test", 0, 30))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": NAMES}))
+    return tmp_path / "files"
+
+
+@pytest.fixture
+def tar_folder(tmp_path: Path) -> Path:
+    """The same photos as in `torchvision_folder`."""
+    return write_photo_tars(tmp_path / "tars", NAMES, train=100, test=30)
+
+
+def test_files_of_torchvision(torchvision_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CleanerError, match=r"CIFAR10 is not in .*download=true"):
+        load_data(f"cifar10:{torchvision_folder}")  # the files' checksums differ from CIFAR-10's
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    data = load_data(f"cifar10:{torchvision_folder}", split="test")
+    assert len(data) == 30
+    assert data.class_names == NAMES
+    assert any("an airplane" in text for text in data.captions)
+    assert data.with_transform(ImageTransform(32)).images([0]).shape == (1, 3, 32, 32)
+
+
+def test_both_layouts_have_the_same_splits(
+    torchvision_folder: Path, tar_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    sizes = {}
+    for split in ("train", "clean", "validation", "test"):
+        files, tars = (load_data(f"cifar10:{folder}", split=split) for folder in (torchvision_folder, tar_folder))
+        assert files.labels.equal(tars.labels)
+        rows = range(len(files))
+        views = [data.with_transform(ImageTransform(32)).images(rows) for data in (files, tars)]
+        assert (views[0] - views[1]).abs().max() < 1.5 / 255
+        sizes[split] = len(files)
+    assert sizes == {"train": 90, "clean": 90, "validation": 10, "test": 30}
+    assert load_data(f"cifar10:{tar_folder}", split="validation").labels.bincount().tolist() == [1] * 10
+
+
+def test_captions_come_from_the_table(tar_folder: Path) -> None:
+    data = load_data(f"cifar10:{tar_folder}", split="test")
+    for caption, label in zip(data.captions, data.labels.tolist(), strict=True):
+        assert caption == f"a dark photo of a {NAMES[label]}"
+
+
+@pytest.mark.parametrize("damage", ["captions.csv", "test.tar", "columns"])
+def test_damaged_tars_raise(damage: str, tar_folder: Path) -> None:
+    if damage == "columns":
+        (tar_folder / "captions.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    elif damage == "captions.csv":
+        (tar_folder / damage).unlink()
+    else:
+        (tar_folder / damage).write_bytes(b"no tar" * 1000)
+    with pytest.raises(CleanerError, match=r"has a train\.tar, but .*captions_test\.csv"):
+        load_data(f"cifar10:{tar_folder}")
+
+
+def test_without_a_path_the_user_folder_is_read(
+    tar_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cleaner.data.cifar.photos_root", lambda: tmp_path)
+    assert not DATASETS["cifar10"].is_downloaded()
+    with pytest.raises(CleanerError, match="add download=true"):
+        load_data("cifar10")
+    tar_folder.rename(tmp_path / "cifar10")
+    assert DATASETS["cifar10"].is_downloaded()
+    assert not DATASETS["cifar100"].is_downloaded()
+    assert load_data("cifar10", split="test").name == "cifar10/test"  # no path of this machine
+
+
+def test_a_download_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)
+    with pytest.raises(CleanerError, match=r"not downloaded \(no network\).*cifar10:/folder"):
+        load_data(f"cifar10:{tmp_path}", download=True)
