@@ -53,9 +53,8 @@ def describe_choices() -> dict[str, str]:
         "rule": (
             f"Once per method and model, on the badnet model of seed {plan.GRID_SEED}: the largest rate whose "
             f"validation accuracy after {plan.STEPS} steps is at most {budgets[0]} points below the backdoored "
-            "model's; if there is none, the most accurate one, marked. Rates are tried from the largest down until one is "
-            f"affordable and {rule.CURVE_RATES} were tried; the part rest measures the others. ASR is not "
-            "measured there."
+            "model's; if there is none, the most accurate one, marked. Rates are tried from the largest down until one "
+            f"is affordable and {rule.CURVE_RATES} were tried; the part rest measures the others. ASR is not measured."
         ),
         "choice_of_form": (
             f"Form of {plan.FULL_METHOD}: the one with the highest rate that the rule allows, ties by validation "
