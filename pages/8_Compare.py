@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.evaluation.result import columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
 from cleaner.plots import comparison
-from cleaner.reports import aggregate
+from cleaner.reports import aggregate, equal_accuracy
 from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
 from cleaner.reports.tables import to_csv, to_json, to_row
@@ -119,6 +119,7 @@ def show_plots(entries: list[RunRecord]) -> None:
         st.caption(
             f"Measured on {escape_markdown(protocols[0])}. Bars: 95% Wilson intervals. Dashed line: best trade-offs."
         )
+    show_equal_accuracy(entries)
     st.subheader(f"Attacks and defenses{example}", anchor=False)
     labels = {metric.key: metric.card_label(1) for metric in aggregate.heatmap_metrics()}
     names = [name for name in labels if aggregate.aggregate_seeds(entries, name)]
@@ -133,6 +134,15 @@ def show_plots(entries: list[RunRecord]) -> None:
     heatmap = aggregate.plot_heatmap(aggregate.sort_by_name(entries), str(name or names[0]))
     st.plotly_chart(heatmap, key="compare.heatmap", config=NO_MODE_BAR)
     st.caption(aggregate.SEEDS_NOTE)
+
+
+def show_equal_accuracy(entries: list[RunRecord]) -> None:
+    """Draw the lowest attack success of each defense for the accuracy that may be lost, over its settings and seeds."""
+    figure = equal_accuracy.plot(entries, state.all_runs())
+    if figure is None:
+        return
+    st.subheader("Attack success at equal accuracy", anchor=False, help=equal_accuracy.NOTE)
+    st.plotly_chart(figure, key="compare.equal", config=NO_MODE_BAR)
 
 
 def show_exports(entries: list[RunRecord]) -> None:

@@ -11,6 +11,7 @@ from cleaner.evaluation.result import Metric, columns, describe_metrics
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots import comparison, images
+from cleaner.reports import equal_accuracy
 from cleaner.reports.aggregate import (
     SEEDS_NOTE,
     aggregate_seeds,
@@ -54,6 +55,7 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
         origin=origin,
         to_label=to_defense_label,
         seeds_note=SEEDS_NOTE,
+        equal_accuracy_note=equal_accuracy.NOTE,
         triggers=render_trigger_images(records),
         configs=[(record.id, json.dumps(record.config, indent=1)) for record in records],
     )
@@ -91,6 +93,8 @@ def _render_plots(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
     plots = []
     if points := make_run_points(records):
         plots.append(("Accuracy against attack", comparison.pareto(points)))
+    if (curves := equal_accuracy.plot(records, records)) is not None:
+        plots.append(("Attack success at equal accuracy", curves))
     ordered = sort_by_name(records)
     for row in heatmap_metrics():
         if aggregate_seeds(ordered, row.key):

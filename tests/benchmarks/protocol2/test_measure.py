@@ -34,7 +34,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(plan, "REBOUND_STEPS", 1)
     monkeypatch.setattr(evaluate, "COUNTERFACTUAL_PAIRS", 20)
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path))
-    yield
+    return
 
 
 def defended(**changes: Any) -> Task:
