@@ -141,7 +141,7 @@ def show_equal_accuracy(entries: list[RunRecord]) -> None:
     figure = equal_accuracy.plot(entries, state.all_runs())
     if figure is None:
         return
-    st.subheader("Attack success at equal accuracy", anchor=False, help=equal_accuracy.NOTE)
+    st.subheader(equal_accuracy.TITLE, anchor=False, help=equal_accuracy.NOTE)
     st.plotly_chart(figure, key="compare.equal", config=NO_MODE_BAR)
 
 

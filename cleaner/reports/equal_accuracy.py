@@ -14,6 +14,7 @@ from cleaner.reports.aggregate import make_row_namer
 from cleaner.runs.record import RunRecord
 
 LOSSES = [round(0.005 * i, 3) for i in range(round(MAX_LOSS / 0.005) + 1)]
+TITLE = "Attack success at equal accuracy"
 NOTE = (
     "Each line: the lowest attack success among the settings of a defense that lose at most x points of clean accuracy "
     "against their backdoored model; it may also stay as it is. Equal settings are averaged over seeds first; with "
@@ -42,7 +43,7 @@ def find_pairs(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> l
 
 
 def make_panels(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> list[CostPanel]:
-    """Return one panel for each attack with a defense of several settings; `suspects`: where to find backdoored runs."""
+    """Return one panel for each attack with a defense of several settings; backdoored runs are among `suspects`."""
     pairs = find_pairs(records, suspects)
     row_name = make_row_namer([suspect for suspect, _ in pairs])
     panels = []

@@ -9,6 +9,7 @@ import streamlit as st
 
 from cleaner.jobs import local, sweep
 from cleaner.labels import to_label
+from cleaner.reports import equal_accuracy
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, requests
@@ -69,7 +70,7 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
         protocols = {f"Measured on {e.protocol}." for e in entries if e.status.state == "done" and e.metrics}
         st.caption(escape_markdown(f"Finished runs only. {' '.join(sorted(protocols))} {name}"))
         if done > 1:
-            link("Compare", "Attack success at equal accuracy")
+            link("Compare", equal_accuracy.TITLE)
         if done < len(entries):
             left_column, right_column, _ = st.columns([1.3, 1.3, 3])
             help = "Applies to all unfinished runs."
