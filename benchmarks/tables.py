@@ -15,7 +15,14 @@ from pathlib import Path
 import tyro
 
 from benchmarks import methods
-from benchmarks.markdown import asset_tables, quick_tables, reliability_tables, result_tables, timing_tables
+from benchmarks.markdown import (
+    asset_tables,
+    protocol2_tables,
+    quick_tables,
+    reliability_tables,
+    result_tables,
+    timing_tables,
+)
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +36,13 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "ablations": result_tables.ablations,
     "budget": result_tables.budget,
     "defenses": methods.defenses,
+    "claim": protocol2_tables.equal_accuracy,
+    "claim_aware": protocol2_tables.aware,
+    "claim_data": protocol2_tables.defender_data,
+    "claim_fine": protocol2_tables.fine,
+    "claim_long": protocol2_tables.long,
+    "claim_methods": protocol2_tables.at_rates,
+    "claim_rates": protocol2_tables.rates,
     "demo": timing_tables.demo,
     "first_minute": quick_tables.first_minute,
     "fine_detail": result_tables.counterfactual_by_kind,

@@ -1,0 +1,119 @@
+"""Tables of protocol 2 from simulated lines: equal accuracy, paired gaps, one processor for each backdoored model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.markdown import protocol2_tables
+from benchmarks.protocol2 import plan, rule, summary
+from benchmarks.protocol2.tasks import Task, to_json
+from tests.benchmarks.protocol2.simulated import FIRST_TARGET, OTHER_PROCESSOR, PROCESSOR, measure_all, simulate
+
+LITE = "scenes-lite"
+SEEDS = plan.MODELS[LITE].seeds
+
+
+def simulate_cell(task: Task) -> dict[str, Any]:
+    """Return a line with test metrics; CleanCLIP keeps 40 points more of the attack, each seed adds a little."""
+    row = simulate(task)
+    if task.kind != "cell":
+        return row
+    kept = {"cleanclip": 0.4, "cleanclip_short K 100 %": 0.1}.get(task.method, 0.0)
+    asr = min(0.97, row["asr"] + kept + 0.01 * task.seed) if task.method else 0.97
+    metrics = {"ca": {"1": row["ca"]}, "asr": {"1": asr, "3": asr}, "ra": {"1": 0.5}, "asr_clean_model": {"1": 0.01}}
+    fine = {"asr": {"1": 0.1, "10": 0.7}, "base_rate": {"1": 0.0, "10": 0.3}, "asr_clean_model": {"1": 0.0}}
+    return {
+        **row,
+        "commit": "abc",
+        "metrics": {**metrics, "counterfactual_accuracy": 0.8},
+        "validation_ca": row["ca"],
+        "backdoored_validation_ca": row["backdoored_ca"],
+        "target_ca": {"ca": 0.9, "n": 10},
+        "fine": fine if task.world != "scenes" else None,
+        "probe": {"asr": 0.2},
+        "rebound": {"metrics": metrics},
+        "transfer": {"scenes-night": {"ca": 0.3}},
+    }
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    return measure_all(LITE, simulated=simulate_cell)
+
+
+@pytest.fixture(scope="module")
+def root(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("root")
+    folder = root / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    (folder / f"protocol2_{LITE}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def test_asr_at_equal_accuracy_is_interpolated_per_seed(rows: list[dict[str, Any]]) -> None:
+    cells = summary.main_cells(summary.select_cells(rows), "badclip", FIRST_TARGET)
+    found = summary.at_equal_accuracy(cells, "ours, core", rule.BUDGET)
+    assert set(found[plan.FULL_METHOD]) == set(SEEDS)
+    # A loss of 2 points is the rate 0.005; the attack is gone there but for the seed's share.
+    assert found[plan.FULL_METHOD][3] == pytest.approx(0.02 + 0.03)
+    assert found["cleanclip"][4] - found[plan.FULL_METHOD][4] == pytest.approx(0.4)
+    assert f"{plan.FULL_METHOD} formula reviewed" in found
+
+
+def test_the_claim_has_every_seed_and_paired_gaps(root: Path) -> None:
+    text = protocol2_tables.equal_accuracy(root)
+    assert "at 2 points" in text
+    assert "at 5 points" in text
+    line = next(line for line in text.splitlines() if line.startswith(f"| `{plan.FULL_METHOD}` |"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert len(cells) == 1 + len(SEEDS) + 3
+    assert cells[-2].startswith("-0.400")
+    assert cells[-1].startswith("-0.100 [-0.100")
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (protocol2_tables.at_rates, "rebound ASR@1"),
+        (protocol2_tables.defender_data, "0.1 % poisoned"),
+        (protocol2_tables.aware, "knows the defense"),
+        (protocol2_tables.fine, "ASR@10"),
+        (protocol2_tables.long, "1,302 steps"),
+        (protocol2_tables.rates, "Form of TA-Cleaner that goes on: ours, core"),
+    ],
+)
+def test_every_part_has_its_table(root: Path, tmp_path: Path, table: Any, expected: str) -> None:
+    text = table(root)
+    assert expected in text
+    assert "commit abc" in text
+    assert text.count("|") > 20
+    assert "Not measured yet" in table(tmp_path)
+
+
+def test_lines_of_two_processors_are_never_mixed() -> None:
+    def line(task: Task, processor: dict[str, Any], asr: float) -> dict[str, Any]:
+        metrics = {"asr": {"1": asr}}
+        return {"task": to_json(task), "processor": processor, "metrics": metrics}
+
+    suspect = Task("cell", "badclip", "cup", 3)
+    defended = [Task("cell", "badclip", "cup", 3, method="finetune", lr=lr) for lr in (1e-4, 1e-3)]
+    first = [line(task, PROCESSOR, 0.1) for task in (suspect, defended[0])]
+    second = [line(task, OTHER_PROCESSOR, 0.2) for task in (suspect, *defended)]
+    cells = summary.select_cells([*first, *second])
+    assert [cell.metric("asr") for cell in cells] == [0.2, 0.2, 0.2]
+    failed = {"task": to_json(suspect), "processor": OTHER_PROCESSOR, "metrics": None}
+    assert len(summary.select_cells([failed, *first])) == 2
+
+
+def test_rates_are_averaged_over_seeds(rows: list[dict[str, Any]]) -> None:
+    cells = summary.main_cells(summary.select_cells(rows), "badclip", FIRST_TARGET)
+    curve = summary.mean_curve([c for c in cells if c.name == "cleanclip"], lambda cell: cell.metric("asr"))
+    assert [lr for lr, *_ in curve] == sorted(lr for lr, *_ in curve)
+    assert len(curve) == rule.CURVE_RATES
+    lr, loss, mean, low, high = curve[-1]
+    assert loss == pytest.approx(4 * lr)
+    assert (mean, low, high) == pytest.approx((0.47, 0.45, 0.49))
