@@ -42,16 +42,6 @@ NEUTRAL_SETTINGS = {"eval_every": 0, "chunk_size": 0}
 class Options:
     """Measure missing cells and collect all."""
 
-    protocol: Literal[1, 2] = 1
-    """2: drawn targets, a full grid, five seeds. Takes model, parts, threads, limit and list alone."""
-    parts: tuple[str, ...] = ()
-    """Protocol 2: parts to measure, all if empty; "protocol" writes protocol.json."""
-    threads: int = 1
-    """Protocol 2: threads of this process."""
-    limit: int = 0
-    """Protocol 2: measurements after which to stop; 0: all."""
-    list: bool = False
-    """Protocol 2: only list what is missing."""
     model: str = ""
     """Built-in model; empty: scenes-rn, or scenes-lite in protocol 2."""
     attacks: tuple[str, ...] = protocol.ATTACKS
@@ -62,6 +52,16 @@ class Options:
     """Methods of the protocol: at a chosen or fixed rate, or an ablation."""
     gather: bool = False
     """Run nothing; collect the finished cells in the table file."""
+    protocol: Literal[1, 2] = 1
+    """2: drawn targets, a full grid, five seeds. Takes model, parts, threads, limit and list alone."""
+    parts: tuple[str, ...] = ()
+    """Protocol 2: parts to measure, all if empty; "protocol" writes protocol.json."""
+    threads: int = 1
+    """Protocol 2: threads of this process."""
+    limit: int = 0
+    """Protocol 2: measurements after which to stop; 0: all."""
+    list: bool = False
+    """Protocol 2: only list what is missing."""
 
 
 def main(options: Options) -> None:

@@ -17,9 +17,13 @@ from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
 from benchmarks.browser import launch_chromium
-from benchmarks.markdown.cells import Row, group_rows
+from benchmarks.markdown.cells import Row, group_rows, mean
+from benchmarks.protocol2 import plan, rule, summary
+from benchmarks.protocol2.records import read_rows, results_path
+from benchmarks.protocol2.tasks import Attacks, Methods
 from cleaner.labels import to_attack_label, to_defense_label, to_label
 from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
+from cleaner.plots.equal_accuracy import CostPanel, CostPoint, accuracy_cost
 from cleaner.reports import benchmark, results
 
 PLOTS_DIR = Path(__file__).resolve().parent.parent / "assets" / "plots"
@@ -32,7 +36,7 @@ SHARE_PATTERN = re.compile(r"^ta_cleaner, K ([\d.]+)\s?%")
 def main() -> None:
     """Write a PNG for each plot with measurements."""
     PLOTS_DIR.mkdir(parents=True, exist_ok=True)
-    figures = plot_removal() | plot_rates() | plot_budgets()
+    figures = plot_claim() | plot_removal() | plot_rates() | plot_budgets()
     if (results.RESULTS_DIR / "step.json").exists():
         figures["step"] = plot_step_times(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
@@ -44,6 +48,42 @@ def main() -> None:
             page.goto(file.as_uri())
             page.locator(".main-svg").first.wait_for()
             page.screenshot(path=PLOTS_DIR / f"{name}.png")
+
+
+def plot_claim() -> dict[str, go.Figure]:
+    """Return ASR left against accuracy lost, every method of protocol 2, one panel per attack; one figure per model."""
+    figures = {}
+    for model in plan.MODELS:
+        rows = read_rows(results_path(model))
+        decided, cells = summary.decide(model, rows), summary.select_cells(rows)
+        panels = [] if decided is None else [make_claim_panel(cells, attack, *decided) for attack in plan.JUDGES]
+        measured = [panel for panel in panels if panel.curves]
+        if measured:
+            figure = accuracy_cost(measured, (rule.BUDGET, rule.WIDE_BUDGET))
+            title = f"{model}: what is left of the attack, and what removing it cost"
+            figures[f"claim-{model}"] = figure.update_layout(
+                title={"text": title, "y": 0.98}, margin={"t": 130, "l": 70}
+            )
+    return figures
+
+
+def make_claim_panel(cells: list[summary.Cell], attack: str, attacks: Attacks, methods: Methods) -> CostPanel:
+    """Return the mean over seeds of each method at each rate of its curve; bars from the lowest to the highest ASR."""
+    found = summary.main_cells(cells, attack, attacks.targets[0])
+    defended = summary.by_method((cell for cell in found if cell.task.method), methods.form)
+    curves = {
+        name: [
+            CostPoint(loss, mean, low, high, note=f"rate {lr:g}")
+            for lr, loss, mean, low, high in summary.mean_curve(of_method, lambda cell: cell.metric("asr"))
+        ]
+        for name, of_method in defended.items()
+    }
+    before = [cell for cell in found if not cell.task.method]
+    asr, floor = (
+        mean([value for cell in before if (value := cell.metric(name)) is not None])
+        for name in ("asr", "asr_clean_model")
+    )
+    return CostPanel(to_attack_label(attack), curves, asr, floor)
 
 
 def plot_removal() -> dict[str, go.Figure]:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks import plots
 from benchmarks.markdown import protocol2_tables
 from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.tasks import Task, to_json
+from cleaner.reports import results
 from tests.benchmarks.protocol2.simulated import FIRST_TARGET, OTHER_PROCESSOR, PROCESSOR, measure_all, simulate
 
 LITE = "scenes-lite"
@@ -117,3 +119,15 @@ def test_rates_are_averaged_over_seeds(rows: list[dict[str, Any]]) -> None:
     lr, loss, mean, low, high = curve[-1]
     assert loss == pytest.approx(4 * lr)
     assert (mean, low, high) == pytest.approx((0.47, 0.45, 0.49))
+
+
+def test_the_figure_has_a_line_per_method_and_attack(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RESULTS_DIR", root / "benchmarks" / "results")
+    figures = plots.plot_claim()
+    assert list(figures) == [f"claim-{LITE}"]
+    figure = figures[f"claim-{LITE}"]
+    shown = [trace.name for trace in figure.data if trace.showlegend]
+    assert len(shown) == len(set(shown)) == len(plan.PLAIN) + len(plan.SHARES) + 1
+    lines = [trace for trace in figure.data if trace.name == "TA-Cleaner, K 100%"]
+    assert len(lines) == len(plan.JUDGES)
+    assert all(len(trace.x) == rule.CURVE_RATES for trace in lines)
