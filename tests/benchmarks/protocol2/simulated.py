@@ -18,7 +18,7 @@ def simulate(task: Task, **changes: Any) -> dict[str, Any]:
     loss = 4 * task.lr if task.method else 0.0
     ca, asr = BACKDOORED_CA - loss, max(0.02, 0.97 - 200 * task.lr) if task.method else 0.97
     row = {"task": to_json(task), "processor": PROCESSOR, "ca": ca, "backdoored_ca": BACKDOORED_CA, "asr": asr}
-    return {**row, "floor": 0.01, **changes}
+    return {**row, "floor": 0.01, "commit": "abc", **changes}
 
 
 def measure_all(

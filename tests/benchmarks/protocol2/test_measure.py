@@ -15,6 +15,7 @@ from cleaner import presets
 from cleaner.data.base import CaptionData, load_data
 from cleaner.evaluation import evaluate
 from cleaner.runs.run import load_run
+from cleaner.types import CleanerError
 
 LITE = "scenes-lite"
 SIZE = 192
@@ -65,8 +66,18 @@ def test_the_grid_measures_no_attack_success() -> None:
     row = measure.measure(LITE, replace(defended(), kind="grid", seed=0))
     assert 0 <= row["ca"] <= 1
     assert "asr" not in str(row)
-    diverged = measure.measure(LITE, replace(defended(lr=0.1, steps=40), kind="grid", seed=0))
-    assert diverged["ca"] is None or 0 <= diverged["ca"] <= 1
+
+
+def test_a_diverged_trial_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*arguments: Any, **options: Any) -> None:
+        raise CleanerError("the loss is not finite at step 2: lower the learning rate 0.1.")
+
+    task = replace(defended(lr=0.1), kind="grid", seed=0)
+    measure.load_or_poison(LITE, task)
+    monkeypatch.setattr(measure, "finetune", diverge)
+    row = measure.measure(LITE, task)
+    assert row["ca"] is None
+    assert "not finite" in row["error"]
 
 
 def test_an_attack_trial_states_what_the_choice_needs() -> None:

@@ -30,7 +30,6 @@ def simulate_cell(task: Task) -> dict[str, Any]:
     fine = {"asr": {"1": 0.1, "10": 0.7}, "base_rate": {"1": 0.0, "10": 0.3}, "asr_clean_model": {"1": 0.0}}
     return {
         **row,
-        "commit": "abc",
         "metrics": {**metrics, "counterfactual_accuracy": 0.8},
         "validation_ca": row["ca"],
         "backdoored_validation_ca": row["backdoored_ca"],
