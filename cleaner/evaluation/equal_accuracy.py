@@ -9,6 +9,10 @@ from itertools import pairwise
 from statistics import fmean
 
 
+TOLERANCE = 1e-9
+"""Rounding error of a loss, the difference of two shares, by which it may exceed a budget."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """One defended model: its learning rate, the accuracy it lost against the backdoored one, and its ASR.
