@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-
 TOLERANCE = 1e-9
 """Rounding error of a loss, the difference of two shares, by which it may exceed a budget."""
 
