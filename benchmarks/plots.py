@@ -20,7 +20,6 @@ from benchmarks.browser import launch_chromium
 from benchmarks.markdown.cells import Row, group_rows, mean
 from benchmarks.protocol2 import plan, rule, summary
 from benchmarks.protocol2.records import read_rows, results_path
-from benchmarks.protocol2.tasks import Attacks, Methods
 from cleaner.labels import to_attack_label, to_defense_label, to_label
 from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
 from cleaner.plots.equal_accuracy import CostPanel, CostPoint, accuracy_cost
@@ -56,7 +55,11 @@ def plot_claim() -> dict[str, go.Figure]:
     for model in plan.MODELS:
         rows = read_rows(results_path(model))
         decided, cells = summary.decide(model, rows), summary.select_cells(rows)
-        panels = [] if decided is None else [make_claim_panel(cells, attack, *decided) for attack in plan.JUDGES]
+        panels = (
+            []
+            if decided is None
+            else [make_claim_panel(cells, attack, decided[0].targets[0]) for attack in plan.JUDGES]
+        )
         measured = [panel for panel in panels if panel.curves]
         if measured:
             figure = accuracy_cost(measured, (rule.BUDGET, rule.WIDE_BUDGET))
@@ -67,10 +70,10 @@ def plot_claim() -> dict[str, go.Figure]:
     return figures
 
 
-def make_claim_panel(cells: list[summary.Cell], attack: str, attacks: Attacks, methods: Methods) -> CostPanel:
+def make_claim_panel(cells: list[summary.Cell], attack: str, target: str) -> CostPanel:
     """Return the mean over seeds of each method at each rate of its curve; bars from the lowest to the highest ASR."""
-    found = summary.main_cells(cells, attack, attacks.targets[0])
-    defended = summary.by_method((cell for cell in found if cell.task.method), methods.form)
+    found = summary.main_cells(cells, attack, target)
+    defended = summary.by_method(cell for cell in found if cell.task.method)
     curves = {
         name: [
             CostPoint(loss, mean, low, high, note=f"rate {lr:g}")

@@ -29,7 +29,7 @@ def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row]
         if not any(cell.task.method and len({c.task.lr for c in plain if c.name == cell.name}) > 1 for cell in plain):
             continue
         for budget in (rule.BUDGET, rule.WIDE_BUDGET):
-            found = at_equal_accuracy(plain, methods.form, budget)
+            found = at_equal_accuracy(plain, budget)
             title = f"**`{model}`, `{attack}`, target {target}: ASR@1 at {100 * budget:g} points of accuracy**"
             tables.append(f"{title}\n\n{_gap_table(plain, found)}")
     if not tables:

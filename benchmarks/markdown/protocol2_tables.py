@@ -116,7 +116,7 @@ def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], met
     for attack, target in list_attacks(cells):
         plain = [cell for cell in main_cells(cells, attack, target) if cell.task.has_followups or not cell.task.method]
         if any(cell.task.method for cell in plain):
-            table = _metric_table(by_method(plain, methods.form), COLUMNS, methods)
+            table = _metric_table(by_method(plain), COLUMNS, methods)
             tables.append(f"**`{model}`, `{attack}`, target {target}** (seeds {format_seeds(plain)})\n\n{table}")
     caption = (
         "Mean [minimum, maximum] over seeds. Target CA: accuracy on the target class itself. Rebound: "
@@ -153,7 +153,7 @@ def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row]
             at_rate = select(
                 cells, attack=attack, target=target, world="scenes", is_aware=False, data=data, steps=plan.STEPS
             )
-            groups = by_method((cell for cell in at_rate if _is_at_rate(cell, methods)), methods.form)
+            groups = by_method(cell for cell in at_rate if _is_at_rate(cell, methods))
             for name in (name for name in plan.KEY_METHODS if name in groups):
                 values = [_format_range([COLUMNS[c](cell) for cell in groups[name]]) for c in SHORT_COLUMNS]
                 lines.append((data, f"`{name}`", format_seeds(groups[name]), *values))
@@ -176,7 +176,7 @@ def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], method
     columns = {name: COLUMNS[name] for name in (*SHORT_COLUMNS, "probe ASR")}
     tables = [
         f"**`{model}`, `{attack}`, attacker {'knows the defense' if knows else 'does not'}**\n\n"
-        + _metric_table(by_method(found, methods.form), columns, methods)
+        + _metric_table(by_method(found), columns, methods)
         for attack in plan.JUDGES
         for knows in (True, False)
         if (found := _aware_cells(cells, attack, knows=knows))
@@ -205,7 +205,7 @@ def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
     found = select(cells, world="scenes-fine")
     if not found:
         return ""
-    table = _metric_table(by_method(found, methods.form), FINE_COLUMNS, methods)
+    table = _metric_table(by_method(found), FINE_COLUMNS, methods)
     caption = (
         f"352 classes, a color and an object each; target {plan.FINE_TARGET!r}, ASR on images without any banana. "
         f"Seeds {format_seeds(found)}. This project's own scale, not ImageNet's. {format_origin(rows)}"
@@ -219,7 +219,7 @@ def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods
         found = select(cells, attack=attack, target=target, world="scenes", is_aware=False, steps=plan.LONG_STEPS)
         defended = [cell for cell in found if cell.task.method]
         if defended:
-            table = _metric_table(by_method(defended, methods.form), COLUMNS, methods)
+            table = _metric_table(by_method(defended), COLUMNS, methods)
             tables.append(
                 f"**`{model}`, `{attack}`, {plan.LONG_STEPS:,} steps** (seeds {format_seeds(defended)})\n\n{table}"
             )

@@ -96,9 +96,10 @@ def ladder(attack: str) -> tuple[AttackSetting, ...]:
     return LADDERS.get(attack, COMMON_LADDER)
 
 
+OWN_FORMULA = "ours"
 FORMS: dict[str, dict[str, Any]] = {
     f"{formula}, {positive}": {"formula": formula, "negatives": negatives, "positive": positive}
-    for formula, negatives in (("ours", 3), ("reviewed", 1))
+    for formula, negatives in ((OWN_FORMULA, 3), ("reviewed", 1))
     for positive in ("core", "relation")
 }
 """Forms of TA-Cleaner that the grid compares: formula and style of positive subtexts."""

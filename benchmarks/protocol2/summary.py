@@ -92,27 +92,29 @@ def main_cells(cells: Iterable[Cell], attack: str, target: str) -> list[Cell]:
     return select(cells, attack=attack, target=target, **plain)
 
 
-def label(method: str, form: str, chosen: str) -> str:
-    """Return the name of a method in tables; only the form that was not chosen is named."""
-    return f"{method} formula {form.split(', ')[0]}" if form not in ("", chosen) else method
+def label(task: Task) -> str:
+    """Return the name of a method in tables; of TA-Cleaner the formula is named unless it is this project's."""
+    defense = plan.build_defense(task.method, task.form).state_dict() if task.method else {}
+    formula = defense.get("formula", plan.OWN_FORMULA)
+    return (task.method or NO_METHOD) + ("" if formula == plan.OWN_FORMULA else f" formula {formula}")
 
 
-def by_method(cells: Iterable[Cell], form: str) -> dict[str, list[Cell]]:
+def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     """Return name in tables -> cells, in order of appearance."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(label(cell.name, cell.task.form, form), []).append(cell)
+        groups.setdefault(label(cell.task), []).append(cell)
     return groups
 
 
-def at_equal_accuracy(cells: Sequence[Cell], form: str, max_loss: float) -> dict[str, dict[int, float]]:
+def at_equal_accuracy(cells: Sequence[Cell], max_loss: float) -> dict[str, dict[int, float]]:
     """Return method -> seed -> the lowest test ASR@1 at a validation loss of at most `max_loss`, interpolated.
 
     A seed counts only if its backdoored model was measured.
     """
     before = {cell.task.seed: cell.metric("asr") for cell in cells if not cell.task.method}
     found: dict[str, dict[int, float]] = {}
-    for name, of_method in by_method((cell for cell in cells if cell.task.method), form).items():
+    for name, of_method in by_method(cell for cell in cells if cell.task.method).items():
         for seed in sorted({cell.task.seed for cell in of_method}):
             settings = [
                 Setting(cell.task.lr, cell.loss, asr)

@@ -57,7 +57,7 @@ def root(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -
 
 def test_asr_at_equal_accuracy_is_interpolated_per_seed(rows: list[dict[str, Any]]) -> None:
     cells = summary.main_cells(summary.select_cells(rows), "badclip", FIRST_TARGET)
-    found = summary.at_equal_accuracy(cells, "ours, core", rule.BUDGET)
+    found = summary.at_equal_accuracy(cells, rule.BUDGET)
     assert set(found[plan.FULL_METHOD]) == set(SEEDS)
     # A loss of 2 points is the rate 0.005; the attack is gone there but for the seed's share.
     assert found[plan.FULL_METHOD][3] == pytest.approx(0.02 + 0.03)
