@@ -17,13 +17,10 @@ from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
 from benchmarks.browser import launch_chromium
-from benchmarks.markdown.cells import Row, group_rows, mean
-from benchmarks.protocol2 import plan, rule, summary
-from benchmarks.protocol2.records import read_rows, results_path
+from benchmarks.markdown.cells import Row, group_rows
 from cleaner.labels import to_attack_label, to_defense_label, to_label
 from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
-from cleaner.plots.equal_accuracy import CostPanel, CostPoint, accuracy_cost
-from cleaner.reports import benchmark, results
+from cleaner.reports import benchmark, claim, results
 
 PLOTS_DIR = Path(__file__).resolve().parent.parent / "assets" / "plots"
 VIEWPORT = {"width": 1100, "height": 440}
@@ -51,42 +48,15 @@ def main() -> None:
 
 def plot_claim() -> dict[str, go.Figure]:
     """Return ASR left against accuracy lost, every method of protocol 2, one panel per attack; one figure per model."""
-    figures = {}
-    for model in plan.MODELS:
-        rows = read_rows(results_path(model))
-        decided, cells = summary.decide(model, rows), summary.select_cells(rows)
-        panels = (
-            []
-            if decided is None
-            else [make_claim_panel(cells, attack, decided[0].targets[0]) for attack in plan.JUDGES]
-        )
-        measured = [panel for panel in panels if panel.curves]
-        if measured:
-            figure = accuracy_cost(measured, (rule.BUDGET, rule.WIDE_BUDGET))
+    records, figures = claim.read_claim_records(), {}
+    for model in dict.fromkeys(record.model for record in records):
+        figure = claim.plot([record for record in records if record.model == model])
+        if figure is not None:
             title = f"{model}: what is left of the attack, and what removing it cost"
             figures[f"claim-{model}"] = figure.update_layout(
                 title={"text": title, "y": 0.98}, margin={"t": 130, "l": 70}
             )
     return figures
-
-
-def make_claim_panel(cells: list[summary.Cell], attack: str, target: str) -> CostPanel:
-    """Return the mean over seeds of each method at each rate of its curve; bars from the lowest to the highest ASR."""
-    found = summary.main_cells(cells, attack, target)
-    defended = summary.by_method(cell for cell in found if cell.task.method)
-    curves = {
-        name: [
-            CostPoint(loss, mean, low, high, note=f"rate {lr:g}")
-            for lr, loss, mean, low, high in summary.mean_curve(of_method, lambda cell: cell.metric("asr"))
-        ]
-        for name, of_method in defended.items()
-    }
-    before = [cell for cell in found if not cell.task.method]
-    asr, floor = (
-        mean([value for cell in before if (value := cell.metric(name)) is not None])
-        for name in ("asr", "asr_clean_model")
-    )
-    return CostPanel(to_attack_label(attack), curves, asr, floor)
 
 
 def plot_removal() -> dict[str, go.Figure]:

@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.evaluation.result import columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
 from cleaner.plots import comparison
-from cleaner.reports import aggregate, equal_accuracy
+from cleaner.reports import aggregate, claim, equal_accuracy
 from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
 from cleaner.reports.tables import to_csv, to_json, to_row
@@ -214,7 +214,7 @@ def show_weights_export(entries: list[RunRecord]) -> None:
 
 
 with page("Compare", LEAD):
-    runs, benchmark = state.all_runs(), read_benchmark_records()
+    runs, benchmark = state.all_runs(), [*claim.read_claim_records(), *read_benchmark_records()]
     source = "runs"
     if benchmark:
         source = st.segmented_control(

@@ -12,6 +12,7 @@ from cleaner.data.base import CaptionData, load_data
 from cleaner.data.poison import PoisonedData
 from cleaner.data.scenery.facts import OBJECT_NAMES
 from cleaner.defenses import DEFENSES, Defense
+from cleaner.reports import claim
 from cleaner.runs.run import Run
 from cleaner.seed import numpy_generator
 
@@ -96,10 +97,9 @@ def ladder(attack: str) -> tuple[AttackSetting, ...]:
     return LADDERS.get(attack, COMMON_LADDER)
 
 
-OWN_FORMULA = "ours"
 FORMS: dict[str, dict[str, Any]] = {
     f"{formula}, {positive}": {"formula": formula, "negatives": negatives, "positive": positive}
-    for formula, negatives in ((OWN_FORMULA, 3), ("reviewed", 1))
+    for formula, negatives in ((claim.OWN_FORMULA, 3), ("reviewed", 1))
     for positive in ("core", "relation")
 }
 """Forms of TA-Cleaner that the grid compares: formula and style of positive subtexts."""

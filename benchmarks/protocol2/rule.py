@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cleaner.evaluation.equal_accuracy import TOLERANCE
+from cleaner.reports import claim
 
 GRID = (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3)
-BUDGET, WIDE_BUDGET = 0.02, 0.05
+BUDGET, WIDE_BUDGET = claim.BUDGETS
 """Losses of validation accuracy, as shares, at which methods are compared; the first one chooses the rate."""
 CURVE_RATES = 5
 """Rates at which a method is measured on test images."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from benchmarks.protocol2 import plan, rule
 from benchmarks.protocol2.records import Row, read_rows
 from benchmarks.protocol2.tasks import Attacks, Log, Methods, Task, decide_attacks, decide_methods
 from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr
+from cleaner.reports import claim
 
-Group = tuple[str, str, int, str, bool]
-"""Attack, target, seed, world, and whether the attacker knows the defense: one backdoored model."""
 NO_METHOD = "none"
 
 
@@ -50,20 +47,8 @@ def read_cells(path: Path) -> list[Cell]:
 
 
 def select_cells(rows: Iterable[Row]) -> list[Cell]:
-    """Return the cells with metrics; of each backdoored model those of the processor that measured most of them."""
-    cells = [Cell(Task(**row["task"]), row) for row in rows]
-    cells = [cell for cell in cells if cell.task.kind == "cell" and cell.row.get("metrics")]
-    counts = Counter((find_group(cell.task), str(cell.row["processor"])) for cell in cells)
-    best: dict[Group, str] = {}
-    for (group, processor), count in counts.items():
-        if group not in best or count > counts[group, best[group]]:
-            best[group] = processor
-    return [cell for cell in cells if str(cell.row["processor"]) == best[find_group(cell.task)]]
-
-
-def find_group(task: Task) -> Group:
-    """Return the backdoored model of a task."""
-    return task.attack, task.target, task.seed, task.world, task.is_aware
+    """Return the cells with metrics; of each backdoored model those of one processor."""
+    return [Cell(Task(**row["task"]), dict(row)) for row in claim.select_rows(rows)]
 
 
 def select(cells: Iterable[Cell], **fields: Any) -> list[Cell]:
@@ -92,18 +77,11 @@ def main_cells(cells: Iterable[Cell], attack: str, target: str) -> list[Cell]:
     return select(cells, attack=attack, target=target, **plain)
 
 
-def label(task: Task) -> str:
-    """Return the name of a method in tables; of TA-Cleaner the formula is named unless it is this project's."""
-    defense = plan.build_defense(task.method, task.form).state_dict() if task.method else {}
-    formula = defense.get("formula", plan.OWN_FORMULA)
-    return (task.method or NO_METHOD) + ("" if formula == plan.OWN_FORMULA else f" formula {formula}")
-
-
 def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     """Return name in tables -> cells, in order of appearance."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(label(cell.task), []).append(cell)
+        groups.setdefault(claim.name_method(cell.row) or NO_METHOD, []).append(cell)
     return groups
 
 
@@ -126,16 +104,3 @@ def at_equal_accuracy(cells: Sequence[Cell], max_loss: float) -> dict[str, dict[
                 lowest = interpolate_asr(settings, max_loss, undefended=undefended, grid=rule.GRID)
                 found.setdefault(name, {})[seed] = lowest
     return found
-
-
-def mean_curve(
-    cells: Sequence[Cell], value: Callable[[Cell], float | None]
-) -> list[tuple[float, float, float, float, float]]:
-    """Return (rate, mean loss, mean value, lowest, highest) over the seeds of one method, ascending by rate."""
-    curve = []
-    for lr in sorted({cell.task.lr for cell in cells}):
-        at_rate = [(cell.loss, found) for cell in cells if cell.task.lr == lr and (found := value(cell)) is not None]
-        values = [found for _, found in at_rate]
-        if at_rate:
-            curve.append((lr, fmean(loss for loss, _ in at_rate), fmean(values), min(values), max(values)))
-    return curve

@@ -11,8 +11,10 @@ import pytest
 from benchmarks import plots
 from benchmarks.markdown import protocol2_tables
 from benchmarks.protocol2 import plan, rule, summary
-from benchmarks.protocol2.tasks import Task, to_json
-from cleaner.reports import results
+from benchmarks.protocol2.tasks import Task
+from cleaner import presets
+from cleaner.reports import benchmark, claim
+from cleaner.reports.benchmark import BenchmarkRecord
 from tests.benchmarks.protocol2.simulated import FIRST_TARGET, OTHER_PROCESSOR, PROCESSOR, measure_all, simulate
 
 LITE = "scenes-lite"
@@ -28,9 +30,16 @@ def simulate_cell(task: Task) -> dict[str, Any]:
     asr = min(0.97, row["asr"] + kept + 0.01 * task.seed) if task.method else 0.97
     metrics = {"ca": {"1": row["ca"]}, "asr": {"1": asr, "3": asr}, "ra": {"1": 0.5}, "asr_clean_model": {"1": 0.01}}
     fine = {"asr": {"1": 0.1, "10": 0.7}, "base_rate": {"1": 0.0, "10": 0.3}, "asr_clean_model": {"1": 0.0}}
+    defense = plan.build_defense(task.method, task.form).state_dict() if task.method else None
+    finetune = {"lr": task.lr, "seed": task.seed}
     return {
         **row,
-        "metrics": {**metrics, "counterfactual_accuracy": 0.8},
+        "model": LITE,
+        "defense": task.method or None,
+        "trigger": task.attack,
+        "seed": task.seed,
+        "config": {"defense": defense, "finetune": finetune, "trigger": {"name": task.attack}, "pairs": 6000},
+        "metrics": {**metrics, "counterfactual_accuracy": 0.8, "target_class": task.target},
         "validation_ca": row["ca"],
         "backdoored_validation_ca": row["backdoored_ca"],
         "target_ca": {"ca": 0.9, "n": 10},
@@ -96,32 +105,36 @@ def test_every_part_has_its_table(root: Path, tmp_path: Path, table: Any, expect
 
 
 def test_lines_of_two_processors_are_never_mixed() -> None:
-    def line(task: Task, processor: dict[str, Any], asr: float) -> dict[str, Any]:
-        metrics = {"asr": {"1": asr}}
-        return {"task": to_json(task), "processor": processor, "metrics": metrics}
-
     suspect = Task("cell", "badclip", "cup", 3)
     defended = [Task("cell", "badclip", "cup", 3, method="finetune", lr=lr) for lr in (1e-4, 1e-3)]
-    first = [line(task, PROCESSOR, 0.1) for task in (suspect, defended[0])]
-    second = [line(task, OTHER_PROCESSOR, 0.2) for task in (suspect, *defended)]
+    first = [simulate_cell(task) for task in (suspect, defended[0])]
+    second = [simulate_cell(task) | {"processor": OTHER_PROCESSOR} for task in (suspect, *defended)]
     cells = summary.select_cells([*first, *second])
-    assert [cell.metric("asr") for cell in cells] == [0.2, 0.2, 0.2]
-    failed = {"task": to_json(suspect), "processor": OTHER_PROCESSOR, "metrics": None}
-    assert len(summary.select_cells([failed, *first])) == 2
+    assert [cell.row["processor"] for cell in cells] == [OTHER_PROCESSOR] * 3
+    failed = simulate_cell(suspect) | {"processor": OTHER_PROCESSOR, "metrics": None}
+    assert [cell.row["processor"] for cell in summary.select_cells([failed, *first])] == [PROCESSOR] * 2
 
 
-def test_rates_are_averaged_over_seeds(rows: list[dict[str, Any]]) -> None:
-    cells = summary.main_cells(summary.select_cells(rows), "badclip", FIRST_TARGET)
-    curve = summary.mean_curve([c for c in cells if c.name == "cleanclip"], lambda cell: cell.metric("asr"))
-    assert [lr for lr, *_ in curve] == sorted(lr for lr, *_ in curve)
-    assert len(curve) == rule.CURVE_RATES
-    lr, loss, mean, low, high = curve[-1]
+@pytest.fixture
+def records(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[BenchmarkRecord]:
+    monkeypatch.setattr(presets, "RESULTS_DIR", root / "benchmarks" / "results")
+    return claim.read_claim_records()
+
+
+def test_the_app_reads_the_plain_cells(records: list[BenchmarkRecord]) -> None:
+    part = benchmark.select_part(records, claim.PART)
+    assert {record.defense for record in part} == {
+        None,
+        *plan.PLAIN,
+        *plan.SHARES,
+        f"{plan.FULL_METHOD} formula reviewed",
+    }
+    assert {record.part for record in records} == {claim.PART, claim.CURVE_PART}
+    lr, loss = next((record.lr, record.loss) for record in records if record.defense == "cleanclip")
     assert loss == pytest.approx(4 * lr)
-    assert (mean, low, high) == pytest.approx((0.47, 0.45, 0.49))
 
 
-def test_the_figure_has_a_line_per_method_and_attack(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "RESULTS_DIR", root / "benchmarks" / "results")
+def test_the_figure_has_a_line_per_method_and_attack(records: list[BenchmarkRecord]) -> None:
     figures = plots.plot_claim()
     assert list(figures) == [f"claim-{LITE}"]
     figure = figures[f"claim-{LITE}"]
@@ -130,3 +143,11 @@ def test_the_figure_has_a_line_per_method_and_attack(root: Path, monkeypatch: py
     lines = [trace for trace in figure.data if trace.name == "TA-Cleaner, K 100%"]
     assert len(lines) == len(plan.JUDGES)
     assert all(len(trace.x) == rule.CURVE_RATES for trace in lines)
+
+
+def test_a_point_is_the_mean_over_seeds(records: list[BenchmarkRecord]) -> None:
+    line = next(trace for trace in claim.plot(records).data if trace.name == "CleanCLIP")
+    assert line.x[-1] == pytest.approx(0.02)
+    assert line.y[-1] == pytest.approx(0.47), "seeds 3 to 7 add 0.03 to 0.07"
+    assert line.error_y.array[-1] == pytest.approx(0.02)
+    assert claim.plot([]) is None
