@@ -297,8 +297,12 @@ class _Cells:
 
     def of_rivals(self, attack: str, target: str, seed: int, rivals: Sequence[str]) -> list[Task]:
         """Return the backdoored model, and the rivals over the rates of their curves."""
-        suspect = self._suspect(attack, target, seed)
-        cells = [replace(suspect, method=name, lr=lr) for name in rivals for lr in self.methods.curves[name, ""]]
+        suspect, methods = self._suspect(attack, target, seed), self.methods
+        cells = [
+            replace(suspect, method=name, lr=lr, has_followups=lr == methods.rates[name, ""].lr)
+            for name in rivals
+            for lr in methods.curves[name, ""]
+        ]
         return [suspect, *cells]
 
     def rest_of_grid(self, target: str) -> list[Task]:

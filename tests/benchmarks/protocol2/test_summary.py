@@ -127,6 +127,7 @@ def test_the_app_reads_the_plain_cells(records: list[BenchmarkRecord]) -> None:
         None,
         *plan.PLAIN,
         *plan.SHARES,
+        *plan.RIVALS[LITE],
         f"{plan.FULL_METHOD} formula reviewed",
     }
     assert {record.part for record in records} == {claim.PART, claim.CURVE_PART}
@@ -139,7 +140,8 @@ def test_the_figure_has_a_line_per_method_and_attack(records: list[BenchmarkReco
     assert list(figures) == [f"claim-{LITE}"]
     figure = figures[f"claim-{LITE}"]
     shown = [trace.name for trace in figure.data if trace.showlegend]
-    assert len(shown) == len(set(shown)) == len(plan.PLAIN) + len(plan.SHARES) + 1
+    both_formulas = 1
+    assert len(shown) == len(set(shown)) == len({*plan.PLAIN, *plan.SHARES, *plan.RIVALS[LITE]}) + both_formulas
     lines = [trace for trace in figure.data if trace.name == "TA-Cleaner, K 100%"]
     assert len(lines) == len(plan.JUDGES)
     assert all(len(trace.x) == rule.CURVE_RATES for trace in lines)
