@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import protocol
 from benchmarks.protocol2 import plan, statement
-from benchmarks.protocol2.measure import describe, measure
+from benchmarks.protocol2.measure import describe, measure, read_started_commit
 from benchmarks.protocol2.records import Row, append_row, claimed, describe_processor, read_rows, results_path
 from benchmarks.protocol2.tasks import Log, Task, pending, to_json
 from cleaner.reports import results
@@ -43,6 +43,7 @@ def run(model: str, parts: Sequence[str], *, threads: int = 1, limit: int = 0, o
         list_missing(model, parts)
         return
     require_committed(statement.PATH)
+    read_started_commit()
     measure_missing(model, parts, limit=limit)
 
 

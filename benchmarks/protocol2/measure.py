@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,14 @@ def measure(model: str, task: Task) -> Row:
     command = protocol.format_command_line()
     origin = results.add_provenance(command, seeds=[task.seed], processor=describe_processor())
     finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    origin["commit"] = read_started_commit()
     return {"task": to_json(task), **row, **origin, "wall": round(time.perf_counter() - start, 1), "finished": finished}
+
+
+@cache
+def read_started_commit() -> str:
+    """Return the commit when this was first called: the checkout may move on while a process measures for hours."""
+    return results.read_git_commit()
 
 
 def measure_attack(model: str, task: Task) -> Row:
