@@ -1,4 +1,7 @@
-"""Attack x defense at the full setting: python -m benchmarks.attack_defense --model scenes-rn --seeds 0 1 2
+"""Attack x defense at the full setting: python -m benchmarks.attack_defense --protocol 2
+
+The second protocol (benchmarks/protocol2, benchmarks/results/protocol.json) is one resumable command, of which several
+may run at the same time. The first one: python -m benchmarks.attack_defense --model scenes-rn --seeds 0 1 2
 
 Resumable: every finished cell is a file in benchmarks/results/cells/; the table file collects them. Seed 0 of every
 attack and method runs before seed 1. Learning rates are those of benchmarks.learning_rates, fixed before. A cell has
@@ -11,11 +14,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
 from benchmarks import protocol
+from benchmarks.protocol2 import command
 from cleaner.cli.output import Progress
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData, load_data
@@ -38,8 +42,8 @@ NEUTRAL_SETTINGS = {"eval_every": 0, "chunk_size": 0}
 class Options:
     """Measure missing cells and collect all."""
 
-    model: str = "scenes-rn"
-    """Built-in model."""
+    model: str = ""
+    """Built-in model; empty: scenes-rn, or scenes-lite in protocol 2."""
     attacks: tuple[str, ...] = protocol.ATTACKS
     """Triggers: the paper's six, or the protocol's others."""
     seeds: tuple[int, ...] = (0,)
@@ -48,19 +52,39 @@ class Options:
     """Methods of the protocol: at a chosen or fixed rate, or an ablation."""
     gather: bool = False
     """Run nothing; collect the finished cells in the table file."""
+    protocol: Literal[1, 2] = 1
+    """2: drawn targets, a full grid, five seeds. Takes model, parts, threads, limit and list alone."""
+    parts: tuple[str, ...] = ()
+    """Protocol 2: parts to measure, all if empty; "protocol" writes protocol.json."""
+    threads: int = 1
+    """Protocol 2: threads of this process."""
+    limit: int = 0
+    """Protocol 2: measurements after which to stop; 0: all."""
+    list: bool = False
+    """Protocol 2: only list what is missing."""
 
 
 def main(options: Options) -> None:
     """Run missing cells, then write the table file."""
     configure_torch()
+    if options.protocol == 2:
+        command.run(
+            options.model or "scenes-lite",
+            options.parts,
+            threads=options.threads,
+            limit=options.limit,
+            only_list=options.list,
+        )
+        return
     if options.gather:
         gather()
         return
+    model = options.model or "scenes-rn"
     for name in options.methods:
-        protocol.find_method(options.model, name)
+        protocol.find_method(model, name)
     for seed in options.seeds:
         for attack in options.attacks:
-            run_attack(options.model, attack, seed, options.methods)
+            run_attack(model, attack, seed, options.methods)
             gather()
 
 

@@ -20,7 +20,7 @@ from benchmarks.browser import launch_chromium
 from benchmarks.markdown.cells import Row, group_rows
 from cleaner.labels import to_attack_label, to_defense_label, to_label
 from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
-from cleaner.reports import benchmark, results
+from cleaner.reports import benchmark, claim, results
 
 PLOTS_DIR = Path(__file__).resolve().parent.parent / "assets" / "plots"
 VIEWPORT = {"width": 1100, "height": 440}
@@ -32,7 +32,7 @@ SHARE_PATTERN = re.compile(r"^ta_cleaner, K ([\d.]+)\s?%")
 def main() -> None:
     """Write a PNG for each plot with measurements."""
     PLOTS_DIR.mkdir(parents=True, exist_ok=True)
-    figures = plot_removal() | plot_rates() | plot_budgets()
+    figures = plot_claim() | plot_removal() | plot_rates() | plot_budgets()
     if (results.RESULTS_DIR / "step.json").exists():
         figures["step"] = plot_step_times(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
@@ -44,6 +44,19 @@ def main() -> None:
             page.goto(file.as_uri())
             page.locator(".main-svg").first.wait_for()
             page.screenshot(path=PLOTS_DIR / f"{name}.png")
+
+
+def plot_claim() -> dict[str, go.Figure]:
+    """Return ASR left against accuracy lost, every method of protocol 2, one panel per attack; one figure per model."""
+    records, figures = claim.read_claim_records(), {}
+    for model in dict.fromkeys(record.model for record in records):
+        figure = claim.plot([record for record in records if record.model == model])
+        if figure is not None:
+            title = f"{model}: what is left of the attack, and what removing it cost"
+            figures[f"claim-{model}"] = figure.update_layout(
+                title={"text": title, "y": 0.98}, margin={"t": 130, "l": 70}
+            )
+    return figures
 
 
 def plot_removal() -> dict[str, go.Figure]:

@@ -17,6 +17,7 @@ import tyro
 from benchmarks import methods
 from benchmarks.markdown import (
     asset_tables,
+    protocol2_tables,
     quick_tables,
     reliability_tables,
     result_tables,
@@ -37,6 +38,13 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "budget": result_tables.budget,
     "defenses": methods.defenses,
     "clocks": timing_tables.clocks,
+    "claim": protocol2_tables.equal_accuracy,
+    "claim_aware": protocol2_tables.aware,
+    "claim_data": protocol2_tables.defender_data,
+    "claim_fine": protocol2_tables.fine,
+    "claim_long": protocol2_tables.long,
+    "claim_methods": protocol2_tables.at_rates,
+    "claim_rates": protocol2_tables.rates,
     "demo": timing_tables.demo,
     "first_minute": quick_tables.first_minute,
     "fine_detail": result_tables.counterfactual_by_kind,

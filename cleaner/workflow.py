@@ -45,6 +45,7 @@ def poison(
     poison_rate: float = presets.POISON_RATE,
     config: FinetuneConfig | None = None,
     clean_label: bool = False,
+    losses: Defense | None = None,
     validation: CaptionData | None = None,
     test: CaptionData | None = None,
     on_step: OnStep | None = None,
@@ -52,6 +53,8 @@ def poison(
     film: bool = False,
 ) -> Run:
     """Backdoor a copy of `clip`: finetune it with CLIP's loss on `data`, `poison_rate` of which carries the trigger.
+
+    `losses`: an attacker who knows a defense may minimize its losses instead.
 
     The monitor sees `validation` every `config.eval_every` steps; `test` is measured once, at the end. By default they
     are the data's own held-out splits, and without these the test metrics are those of the unpoisoned training pairs.
@@ -65,7 +68,9 @@ def poison(
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
     _validate_captions(clip, poisoned)
     test = _choose_test_data(test, data, target_class)
-    attack = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
+    attack: dict[str, Any] = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
+    if losses is not None:
+        attack["attack_losses"] = losses.state_dict()
     resume_key = {**attack, "trigger": trigger.state_dict()}
     reports: list[StepReport] = []
     trigger = _prepare_trigger(trigger, clip.to(config.device), data, target_class, reports, on_step)
@@ -74,7 +79,7 @@ def poison(
     trained = finetune(
         clip,
         poisoned,
-        DEFENSES["finetune"](),
+        losses or DEFENSES["finetune"](),
         config,
         on_step=on_step,
         monitor=build_monitor(config, validation, data, trigger, target_class),

@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.evaluation.result import columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
 from cleaner.plots import comparison
-from cleaner.reports import aggregate, comparability
+from cleaner.reports import aggregate, claim, comparability, equal_accuracy
 from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
 from cleaner.reports.tables import to_csv, to_json, to_row
@@ -115,6 +115,7 @@ def show_plots(entries: list[RunRecord]) -> None:
     tested = {entry.protocol for entry in entries if entry.metric("asr") is not None}
     measured = f"Measured on {escape_markdown(tested.pop())}. " if len(tested) == 1 else ""
     st.caption(f"{measured}Bars: 95% Wilson intervals. Dashed line: best trade-offs.")
+    show_equal_accuracy(entries)
     st.subheader(f"Attacks and defenses{example}", anchor=False)
     labels = {metric.key: metric.card_label(1) for metric in aggregate.heatmap_metrics()}
     names = [name for name in labels if aggregate.aggregate_seeds(entries, name)]
@@ -129,6 +130,15 @@ def show_plots(entries: list[RunRecord]) -> None:
     heatmap = aggregate.plot_heatmap(aggregate.sort_by_name(entries), str(name or names[0]))
     st.plotly_chart(heatmap, key="compare.heatmap", config=NO_MODE_BAR)
     st.caption(aggregate.SEEDS_NOTE)
+
+
+def show_equal_accuracy(entries: list[RunRecord]) -> None:
+    """Draw the lowest attack success of each defense for the accuracy that may be lost, over its settings and seeds."""
+    figure = equal_accuracy.plot(entries, state.all_runs())
+    if figure is None:
+        return
+    st.subheader(equal_accuracy.TITLE, anchor=False, help=equal_accuracy.NOTE)
+    st.plotly_chart(figure, key="compare.equal", config=NO_MODE_BAR)
 
 
 def show_exports(entries: list[RunRecord]) -> None:
@@ -200,7 +210,7 @@ def show_weights_export(entries: list[RunRecord]) -> None:
 
 
 with page("Compare", LEAD):
-    runs, benchmark = state.all_runs(), read_benchmark_records()
+    runs, benchmark = state.all_runs(), [*claim.read_claim_records(), *read_benchmark_records()]
     source = "runs"
     if benchmark:
         source = st.segmented_control(

@@ -10,6 +10,7 @@ bit on any machine, and a longer one starts with the shorter one.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from cleaner.data.scenery.captions import CAPTION_MODES, make_caption
 from cleaner.data.scenery.facts import OBJECT_NAMES, SCENES_VERSION, VARIANTS, Scene, SceneObject, make_scene
 from cleaner.data.scenery.render import render
 from cleaner.data.scenery.store import RenderSpec, default_cache_dir, find_cached, load_images
+from cleaner.data.scenery.words import COLORS
 from cleaner.types import CleanerError, OnStep
 
 __all__ = ["SCENES_VERSION", "SPLIT_SIZES", "Scene", "SceneObject", "Scenes", "make_scene", "render"]
@@ -73,18 +75,32 @@ class Scenes(CaptionData):
             raise CleanerError(f"seed must be 0 or more, not {seed}.")
         self.split, self.seed, self.image_size, self.variant = split, seed, image_size, variant
         self.name = f"{'scenes' if variant == 'plain' else 'scenes-' + variant}/{split}"
-        self.class_names = list(OBJECT_NAMES)
+        self.class_names = self.list_classes()
         self.scenes: list[Scene] = [make_scene(split, seed, i, variant) for i in range(size)]
         self.captions = [make_caption(scene, split, seed, i, mode) for i, scene in enumerate(self.scenes)]
-        class_index = {name: i for i, name in enumerate(OBJECT_NAMES)}
+        index = {name: i for i, name in enumerate(self.class_names)}
+        has_label = [len(scene.objects) == 1 or variant == "crowd" for scene in self.scenes]
         self.labels = torch.tensor(
-            [class_index[s.objects[0].name] if len(s.objects) == 1 or variant == "crowd" else -1 for s in self.scenes]
+            [
+                index[self.name_class(scene.objects[0])] if known else -1
+                for scene, known in zip(self.scenes, has_label, strict=True)
+            ]
         )
         self._spec = RenderSpec(variant, split, seed, size, image_size)
         self._cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
         self._on_step = on_step
         self._pixels: NDArray[np.uint8] | None = None
         self._rendered: dict[int, NDArray[np.uint8]] = {}
+
+    @classmethod
+    def list_classes(cls) -> list[str]:
+        """Return the classes, each a name of `name_class`."""
+        return list(OBJECT_NAMES)
+
+    @classmethod
+    def name_class(cls, shown: SceneObject) -> str:
+        """Return the class of an object."""
+        return shown.name
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
@@ -116,7 +132,7 @@ class Scenes(CaptionData):
 
     def load_split(self, split: str) -> CaptionData | None:
         validate_choice("split", split, SPLIT_SIZES)
-        return Scenes(
+        return type(self)(
             split,
             seed=self.seed,
             image_size=self.image_size,
@@ -128,7 +144,8 @@ class Scenes(CaptionData):
     def contains(self, class_name: str) -> Tensor:
         """Return (N,) bool from the facts: images that show the class, alone or with others."""
         self.class_index(class_name)
-        return torch.tensor([any(o.name == class_name for o in s.objects) for s in self.scenes], dtype=torch.bool)
+        shows = [any(self.name_class(o) == class_name for o in scene.objects) for scene in self.scenes]
+        return torch.tensor(shows, dtype=torch.bool)
 
 
 @DATASETS.register("scenes-sketch")
@@ -150,3 +167,22 @@ class CrowdScenes(Scenes):
     """Three to five different, small objects; the label is the largest one, in the middle."""
 
     variant = "crowd"
+
+
+@DATASETS.register("scenes-fine")
+class FineScenes(Scenes):
+    """The images and captions of "scenes" with 352 classes, a color and an object each: "yellow banana"."""
+
+    transfer_variants = ()
+
+    def __init__(self, split: str = "train", size: int | None = None, **options: Any) -> None:
+        super().__init__(split, size, **options)
+        self.name = f"scenes-fine/{split}"
+
+    @classmethod
+    def list_classes(cls) -> list[str]:
+        return [f"{color} {name}" for name in OBJECT_NAMES for color in COLORS]
+
+    @classmethod
+    def name_class(cls, shown: SceneObject) -> str:
+        return f"{shown.color} {shown.name}"

@@ -55,7 +55,7 @@ def aggregate_seeds(records: Sequence[RunRecord], name: str) -> dict[tuple[str, 
     Runs of different models, targets or test data are never averaged: each gets rows of its own, and so does the
     shipped example next to runs of this machine.
     """
-    row_name = _make_row_namer(records)
+    row_name = make_row_namer(records)
     newest: dict[tuple[str, str], dict[int, RunRecord]] = {}
     for record in records:
         if record.metric(name) is None:
@@ -73,7 +73,7 @@ def _make_cell(by_seed: dict[int, RunRecord], name: str) -> Cell:
     return Cell(mean, min(values), max(values), tuple(sorted(by_seed)), tuple(by_seed.values()))
 
 
-def _make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
+def make_row_namer(records: Sequence[RunRecord]) -> Callable[[RunRecord], str]:
     """Return a function that names a run's attack, with model, target and what differs in the test, if anything."""
     models = {record.model for record in records}
     stems = Counter(Path(model).stem for model in models)
@@ -112,7 +112,7 @@ def _read_test_content(record: RunRecord) -> tuple[tuple[str, Any, Any], str]:
 
 def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoint]:
     """Return the runs with both CA and ASR as points of their plane, one panel for each attack."""
-    row_name = _make_row_namer(records)
+    row_name = make_row_namer(records)
     return [
         comparison.TradeoffPoint(
             label=describe_run(record),

@@ -20,11 +20,13 @@ class BenchmarkRecord(RunRecord):
     Attributes:
         method: name of the defense with its variant, as the result file has it; empty: none.
         part: part of the table that the row belongs to.
+        loss: validation accuracy lost against the backdoored model, a share; None where it was not measured.
         curve: "step", "ca" and "asr" of the validation split during training.
     """
 
     method: str = ""
     part: str = ""
+    loss: float | None = None
     commit: str | None = None
     device: str | None = None
     curve: list[dict[str, Any]] = Field(default_factory=list)
@@ -34,6 +36,8 @@ class BenchmarkRecord(RunRecord):
         return self.method or None
 
 
+REFERRING_PARTS = ("fixed rates", "ablations", "other triggers")
+"""Parts of the table that are read against its comparison."""
 SHARED_SETTINGS: Mapping[str, Callable[[BenchmarkRecord], Any]] = {
     "fixed rates": lambda record: record.lr or None,
     "ablations": lambda record: record.defense_settings and record.defense_settings.name,
@@ -43,11 +47,11 @@ SHARED_SETTINGS: Mapping[str, Callable[[BenchmarkRecord], Any]] = {
 
 def read_benchmark_records() -> list[BenchmarkRecord]:
     """Return the cells of the attack x defense table; empty if its file is not available."""
-    return [_parse_row(row) for row in presets.read_attack_defense_rows()]
+    return [parse_row(row) for row in presets.read_attack_defense_rows()]
 
 
-def _parse_row(row: Mapping[str, Any]) -> BenchmarkRecord:
-    """Return one row of the result file as a record."""
+def parse_row(row: Mapping[str, Any], **fields: Any) -> BenchmarkRecord:
+    """Return one row of a result file as a record; `fields`: others of the record."""
     config = row["config"] | {
         "stage": "defended" if row["defense"] else "backdoored",
         "model": row["model"],
@@ -58,7 +62,7 @@ def _parse_row(row: Mapping[str, Any]) -> BenchmarkRecord:
     folder = Path(f"{row['model']} {row['trigger']} {row['seed']} {row['defense'] or NO_DEFENSE}")
     curve = row.get("curve") or []
     return BenchmarkRecord.from_config(
-        folder, config, measured=row["metrics"], method=row["defense"] or "", curve=curve
+        folder, config, measured=row["metrics"], method=row["defense"] or "", curve=curve, **fields
     )
 
 
@@ -69,6 +73,8 @@ def select_part(records: Sequence[BenchmarkRecord], name: str) -> list[Benchmark
     ablations of a defense, the whole defense.
     """
     part = [record for record in records if record.part == name]
+    if name not in REFERRING_PARTS:
+        return part
     shared: Callable[[BenchmarkRecord], Any] = SHARED_SETTINGS.get(name, lambda _: None)
     attacks = {record.attack for record in part}
     settings = {shared(record) for record in part} - {None}

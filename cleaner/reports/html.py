@@ -11,6 +11,7 @@ from cleaner.evaluation.result import Metric, columns, describe_metrics
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots import comparison, images
+from cleaner.reports import equal_accuracy
 from cleaner.reports.aggregate import (
     SEEDS_NOTE,
     aggregate_seeds,
@@ -44,20 +45,21 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
     if not records:
         raise CleanerError("name at least one run for the report.")
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    report_columns = list(columns("report"))
+    report_columns, plots = list(columns("report")), _render_plots(records)
     return template.render(
         headers=[f"{row.header(k)} [95%]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
         rows=[
             to_row(record) | {"protocol": _describe_test(record), "cells": _format_cells(record)} for record in records
         ],
         legend=describe_metrics("report"),
-        plots=_render_plots(records),
+        plots=plots,
         notes=list_notes(records),
         variation=describe_variation(),
         overlaps=[(record.id, record.overlap_note) for record in records if record.overlap_note],
         origin=origin,
         to_label=to_defense_label,
         seeds_note=SEEDS_NOTE,
+        equal_accuracy_note=equal_accuracy.NOTE if equal_accuracy.TITLE in dict(plots) else "",
         triggers=render_trigger_images(records),
         configs=[(record.id, json.dumps(record.config, indent=1)) for record in records],
     )
@@ -96,6 +98,8 @@ def _render_plots(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
     plots = []
     if points := make_run_points(records):
         plots.append(("Accuracy against attack", comparison.pareto(points)))
+    if (curves := equal_accuracy.plot(records, records)) is not None:
+        plots.append((equal_accuracy.TITLE, curves))
     ordered = sort_by_name(records)
     for row in heatmap_metrics():
         if aggregate_seeds(ordered, row.key):

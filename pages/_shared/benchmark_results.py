@@ -10,12 +10,13 @@ import streamlit as st
 from cleaner.evaluation.result import columns
 from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
 from cleaner.plots import comparison
-from cleaner.reports import aggregate, benchmark
+from cleaner.reports import aggregate, benchmark, claim
 from cleaner.reports.benchmark import BenchmarkRecord
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown
 
 PARTS = {
+    claim.PART: ("Second protocol", "Drawn target, five seeds; learning rates chosen by validation accuracy alone."),
     "comparison": ("Comparison", "Each defense at the learning rate chosen by clean accuracy alone."),
     "fixed rates": ("Equal learning rates", "“at” marks a learning rate fixed for all defenses, whatever it costs."),
     "ablations": ("TA-Cleaner ablations", "TA-Cleaner without one part or with another K, at the same learning rate."),
@@ -33,6 +34,8 @@ def show(entries: Sequence[BenchmarkRecord]) -> None:
     parts = [part for part in PARTS if any(entry.part == part for entry in of_model)]
     part = middle.selectbox("Part", parts, format_func=lambda p: PARTS[p][0], key="benchmark.part", **KEEP)
     entries = benchmark.select_part(of_model, part)
+    if part == claim.PART:
+        show_accuracy_cost(of_model)
     labels = {metric.key: metric.card_label(1) for metric in aggregate.heatmap_metrics()}
     metric = right.selectbox(
         "Metric",
@@ -48,6 +51,15 @@ def show(entries: Sequence[BenchmarkRecord]) -> None:
         "Attack", attacks, default=attacks[0], format_func=to_attack_label, key="benchmark.attack", **KEEP
     )
     show_attack([entry for entry in entries if entry.attack == (attack or attacks[0])])
+
+
+def show_accuracy_cost(entries: Sequence[BenchmarkRecord]) -> None:
+    """Draw what every method of the second protocol leaves of the attack over the accuracy that it costs."""
+    figure = claim.plot([entry for entry in entries if entry.part in (claim.PART, claim.CURVE_PART)])
+    if figure is not None:
+        st.subheader("Attack success against accuracy lost", anchor=False)
+        st.plotly_chart(figure, key="benchmark.cost", config=NO_MODE_BAR)
+        st.caption("One mark per learning rate, mean and range over seeds. Dotted: 2 and 5 points of accuracy.")
 
 
 def show_attack(entries: Sequence[BenchmarkRecord]) -> None:

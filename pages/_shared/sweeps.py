@@ -9,9 +9,11 @@ import streamlit as st
 
 from cleaner.jobs import local, sweep
 from cleaner.labels import to_label
+from cleaner.reports import equal_accuracy
 from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, requests
+from pages._shared.frame import link
 from pages._shared.live_charts import tick
 from pages._shared.live_jobs import show_action_button
 from pages._shared.run_table import STATE_LABELS
@@ -67,6 +69,8 @@ def _show_sweep_table(name: str, entries: list[RunRecord]) -> None:
             st.caption(escape_markdown(messages[0]))
         protocols = {f"Measured on {e.protocol}." for e in entries if e.status.state == "done" and e.metrics}
         st.caption(escape_markdown(f"Finished runs only. {' '.join(sorted(protocols))} {name}"))
+        if done > 1:
+            link("Compare", equal_accuracy.TITLE)
         if done < len(entries):
             left_column, right_column, _ = st.columns([1.3, 1.3, 3])
             help = "Applies to all unfinished runs."

@@ -220,6 +220,26 @@ def test_variants_differ(tmp_path: Path):
     assert {"scenes", "scenes-sketch", "scenes-night", "scenes-crowd"} <= set(DATASETS)
 
 
+def test_fine_classes_name_a_color_and_an_object(tmp_path: Path):
+    options = {"split": "test", "size": 60, "image_size": 32, "cache_dir": tmp_path}
+    fine, plain = load_data("scenes-fine", **options), load_data("scenes", **options)
+    assert len(fine.class_names) == len(set(fine.class_names)) == len(COLORS) * len(OBJECT_NAMES)
+    assert fine.name == "scenes-fine/test"
+    assert fine.captions == plain.captions
+    assert torch.equal(fine.images(range(60)), plain.images(range(60)))
+    assert torch.equal(fine.labels >= 0, plain.labels >= 0)
+    for label, scene in zip(fine.labels.tolist(), plain.scenes, strict=True):
+        first = scene.objects[0]
+        assert label < 0 or fine.class_names[label] == f"{first.color} {first.name}"
+    shown = plain.scenes[0].objects[-1]
+    contains = fine.contains(f"{shown.color} {shown.name}")
+    assert contains[0]
+    assert not (contains & ~plain.contains(shown.name)).any()
+    split = fine.load_split("validation")
+    assert split is not None
+    assert (split.name, split.class_names) == ("scenes-fine/validation", fine.class_names)
+
+
 def test_every_class_looks_different():
     # One object per class in the same color and position: no two images may be close.
     base = make_scene("test", 0, 0)

@@ -40,6 +40,22 @@ def test_table_filters_and_heatmap(open_page: OpenPage, tmp_path: Path) -> None:
     assert not app.exception
 
 
+def test_settings_of_a_defense_are_compared_at_equal_accuracy(open_page: OpenPage, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    assert "compare.equal" not in chart_keys(open_page("Compare"))
+    other = shutil.copytree(defended, defended.with_name("other"))
+    config = json.loads((other / "config.json").read_text())
+    config["finetune"]["lr"] = 1e-3
+    (other / "config.json").write_text(json.dumps(config))
+    metrics = json.loads((other / "metrics.json").read_text()) | {"ca": {"1": 0.88}, "asr": {"1": 0.02}}
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    app = open_page("Compare")
+    app.multiselect(key="compare.defense").set_value(["ta_cleaner"]).run()
+    (line,) = (trace for trace in chart(app, "compare.equal")["data"] if trace.get("mode") == "lines")
+    lowest = dict(zip(line["x"], line["y"], strict=True))
+    assert (lowest[0.0], lowest[0.02]) == (0.1, 0.02), "the backdoored run is found although the filter hides it"
+
+
 def test_few_classes_are_noted(open_page: OpenPage, tmp_path: Path) -> None:
     note = "With fewer than ten classes"
     _, defended = make_runs(tmp_path)

@@ -266,7 +266,13 @@ def test_own_images_by_the_path_of_a_table(open_page: OpenPage, tmp_path: Path) 
     file = write_table(tmp_path, 120)
     (tmp_path / "pics" / "7.png").write_bytes(image_bytes(7)[:40])
     app = choose_small_training(open_page("Poison"))
-    assert app.selectbox(key="poison.data").options == ["scenes", "scenes-crowd", "scenes-night", "scenes-sketch"]
+    assert app.selectbox(key="poison.data").options == [
+        "scenes",
+        "scenes-crowd",
+        "scenes-fine",
+        "scenes-night",
+        "scenes-sketch",
+    ]
     app.selectbox(key="poison.data").set_value(f"{file} classes=red,green,blue").run()
     assert not app.error
     assert app.selectbox(key=f"poison.target.{file} classes=red,green,blue").options == ["red", "green", "blue"]

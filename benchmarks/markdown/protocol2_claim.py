@@ -1,0 +1,105 @@
+"""Tables of the claim of protocol 2: ASR at equal accuracy with paired gaps, and the learning rates behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from benchmarks.markdown.cells import format_number, join_unique, markdown_table
+from benchmarks.protocol2 import plan, rule
+from benchmarks.protocol2.records import Row
+from benchmarks.protocol2.summary import Cell, at_equal_accuracy, main_cells, select
+from benchmarks.protocol2.tasks import Methods
+from cleaner.evaluation.equal_accuracy import mean_interval, paired_gaps
+
+COMMAND = "python -m benchmarks.attack_defense --protocol 2"
+BASELINE, CONTROL = "cleanclip", "cleanclip_short K 100 %"
+
+
+def list_attacks(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    """Return the (attack, target) pairs of the plain cells, in order."""
+    plain = select(cells, world="scenes", is_aware=False)
+    return list(dict.fromkeys((cell.task.attack, cell.task.target) for cell in plain))
+
+
+def format_equal_accuracy(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    tables = []
+    for attack, target in list_attacks(cells):
+        plain = main_cells(cells, attack, target)
+        if not any(cell.task.method and len({c.task.lr for c in plain if c.name == cell.name}) > 1 for cell in plain):
+            continue
+        for budget in (rule.BUDGET, rule.WIDE_BUDGET):
+            found = at_equal_accuracy(plain, budget)
+            title = f"**`{model}`, `{attack}`, target {target}: ASR@1 at {100 * budget:g} points of accuracy**"
+            tables.append(f"{title}\n\n{_gap_table(plain, found)}")
+    if not tables:
+        return ""
+    caption = (
+        "The lowest ASR@1 on test images while validation accuracy is at most so far below the backdoored model's, "
+        "interpolated between neighboring learning rates; the model may also stay as it is. Gaps: ASR minus that of "
+        "the other method, paired by seed, mean [95% interval over seeds]; below zero is better. "
+        f"{format_origin(rows)}"
+    )
+    return "\n\n".join([*tables, caption])
+
+
+def _gap_table(cells: Sequence[Cell], found: Mapping[str, Mapping[int, float]]) -> str:
+    seeds = sorted({seed for values in found.values() for seed in values})
+    before = {cell.task.seed: cell.metric("asr") for cell in cells if not cell.task.method}
+    header = ("defense", *(f"seed {seed}" for seed in seeds), "mean", "gap to CleanCLIP", "gap to control")
+    lines = [("none (backdoored)", *(format_number(before.get(seed)) for seed in seeds), _mean(before), "", "")]
+    for name, values in found.items():
+        gaps = [
+            _format_gap(paired_gaps(found.get(other, {}), values)) if other != name else ""
+            for other in (BASELINE, CONTROL)
+        ]
+        lines.append((f"`{name}`", *(format_number(values.get(seed)) for seed in seeds), _mean(values), *gaps))
+    return markdown_table(header, lines)
+
+
+def _mean(values: Mapping[int, float | None]) -> str:
+    known = [value for value in values.values() if value is not None]
+    return format_number(fmean(known)) if known else "-"
+
+
+def _format_gap(gaps: Mapping[int, float]) -> str:
+    """Return "-0.52 [-0.60, -0.44]", without the interval for one seed."""
+    if not gaps:
+        return "-"
+    values = list(gaps.values())
+    interval = mean_interval(values)
+    bounds = "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+    return f"{fmean(values):+.3f}{bounds}"
+
+
+def format_rates(model: str, rows: Sequence[Row], methods: Methods) -> str:
+    trials = [row for row in rows if row["task"]["kind"] == "grid" and row["task"]["method"]]
+    keys = dict.fromkeys((row["task"]["method"], row["task"]["form"]) for row in trials)
+    grid = sorted(rule.GRID, reverse=True)
+    lines = []
+    for method, form in keys:
+        losses = {
+            row["task"]["lr"]: "diverged" if row["ca"] is None else f"{100 * (row['backdoored_ca'] - row['ca']):.1f}"
+            for row in trials
+            if (row["task"]["method"], row["task"]["form"]) == (method, form)
+        }
+        choice = methods.rates.get((method, form))
+        chosen = choice.lr if choice is not None else None
+        texts = [f"**{losses[lr]}**" if lr == chosen else losses.get(lr, "-") for lr in grid]
+        lines.append((f"`{method}`" + (f" ({form})" if form else ""), *texts))
+    table = markdown_table(("points lost at", *(f"{lr:g}" for lr in grid)), lines)
+    note = (
+        f"Validation accuracy lost against the badnet model of seed {plan.GRID_SEED}, {plan.STEPS} steps. Bold: "
+        f"chosen. -: below what the rule needed. Form of TA-Cleaner that goes on: {methods.form}. {format_origin(rows)}"
+    )
+    return f"**`{model}`**\n\n{table}\n\n{note}"
+
+
+def format_seeds(cells: Sequence[Cell]) -> str:
+    return ", ".join(map(str, sorted({cell.task.seed for cell in cells})))
+
+
+def format_origin(rows: Sequence[Row]) -> str:
+    """Return processor, threads and commits of all lines, and the command."""
+    processors = join_unique(f"{row['processor']['name']}, {row['processor']['threads']} thread(s)" for row in rows)
+    return f"{processors}; commit {join_unique(str(row.get('commit')) for row in rows)}; `{COMMAND}`."

@@ -1,0 +1,226 @@
+"""Tables of protocol 2: ASR at equal accuracy with paired gaps, every method at its rate, and the other parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from benchmarks.markdown.cells import markdown_table, not_measured_note
+from benchmarks.markdown.protocol2_claim import (
+    COMMAND,
+    format_equal_accuracy,
+    format_origin,
+    format_rates,
+    format_seeds,
+    list_attacks,
+)
+from benchmarks.protocol2 import plan, rule
+from benchmarks.protocol2.records import Row, read_rows
+from benchmarks.protocol2.summary import (
+    Cell,
+    by_method,
+    decide,
+    main_cells,
+    select,
+    select_cells,
+)
+from benchmarks.protocol2.tasks import Methods
+
+Read = Callable[[Cell], float | None]
+
+
+def read(row: Row, *keys: str) -> float | None:
+    """Return a nested number of a line; None if it is missing."""
+    value: object = row
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+COLUMNS: dict[str, Read] = {
+    "CA": lambda cell: cell.metric("ca"),
+    "CF": lambda cell: cell.metric("counterfactual_accuracy"),
+    "ASR@1": lambda cell: cell.metric("asr"),
+    "ASR@3": lambda cell: cell.metric("asr", 3),
+    "RA": lambda cell: cell.metric("ra"),
+    "floor": lambda cell: cell.metric("asr_clean_model"),
+    "target CA": lambda cell: read(cell.row, "target_ca", "ca"),
+    "rebound ASR@1": lambda cell: read(cell.row, "rebound", "metrics", "asr", "1"),
+    "probe ASR": lambda cell: read(cell.row, "probe", "asr"),
+    "CA sketch": lambda cell: read(cell.row, "transfer", "scenes-sketch", "ca"),
+    "CA night": lambda cell: read(cell.row, "transfer", "scenes-night", "ca"),
+    "CA crowd": lambda cell: read(cell.row, "transfer", "scenes-crowd", "ca"),
+}
+"""Column of the main table -> how to read it from a cell."""
+SHORT_COLUMNS = ("CA", "CF", "ASR@1", "RA", "floor", "target CA")
+FINE_COLUMNS: dict[str, Read] = {
+    "CA": COLUMNS["CA"],
+    "ASR@1": lambda cell: read(cell.row, "fine", "asr", "1"),
+    "ASR@10": lambda cell: read(cell.row, "fine", "asr", "10"),
+    "base rate@10": lambda cell: read(cell.row, "fine", "base_rate", "10"),
+    "floor@1": lambda cell: read(cell.row, "fine", "asr_clean_model", "1"),
+}
+
+
+def equal_accuracy(root: Path) -> str:
+    """Return ASR@1 at a validation loss of 2 and 5 points, each seed, with gaps to CleanCLIP and to the control."""
+    return _each_model(root, format_equal_accuracy)
+
+
+def at_rates(root: Path) -> str:
+    """Return every method at the rate that the rule chose, one table per attack and target."""
+    return _each_model(root, _format_at_rates)
+
+
+def defender_data(root: Path) -> str:
+    """Return what method, control and baseline do with other clean pairs."""
+    return _each_model(root, _format_defender_data)
+
+
+def aware(root: Path) -> str:
+    """Return what is left of an attacker who knows the defense."""
+    return _each_model(root, _format_aware)
+
+
+def fine(root: Path) -> str:
+    """Return attack success among 352 classes."""
+    return _each_model(root, _format_fine)
+
+
+def long(root: Path) -> str:
+    """Return the methods with twice the steps."""
+    return _each_model(root, _format_long)
+
+
+def rates(root: Path) -> str:
+    """Return validation accuracy lost over the learning rates, and what the rule chose."""
+    return _each_model(root, lambda model, cells, rows, methods: format_rates(model, rows, methods))
+
+
+Format = Callable[[str, Sequence[Cell], Sequence[Row], Methods], str]
+
+
+def _each_model(root: Path, format_model: Format) -> str:
+    parts = []
+    for model in plan.MODELS:
+        rows = read_rows(root / "benchmarks" / "results" / f"protocol2_{model}.jsonl")
+        decided = decide(model, rows)
+        if decided is not None:
+            parts.append(format_model(model, select_cells(rows), rows, decided[1]))
+    return "\n\n".join(filter(None, parts)) or not_measured_note(COMMAND)
+
+
+def _format_at_rates(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    tables = []
+    for attack, target in list_attacks(cells):
+        plain = [cell for cell in main_cells(cells, attack, target) if cell.task.has_followups or not cell.task.method]
+        if any(cell.task.method for cell in plain):
+            table = _metric_table(by_method(plain), COLUMNS, methods)
+            tables.append(f"**`{model}`, `{attack}`, target {target}** (seeds {format_seeds(plain)})\n\n{table}")
+    caption = (
+        "Mean [minimum, maximum] over seeds. Target CA: accuracy on the target class itself. Rebound: "
+        f"{plan.REBOUND_STEPS} more steps of finetuning at {plan.REBOUND_LR:g}. Probe: a linear probe on the image "
+        f"tower. †: no rate met the budget of {100 * rule.BUDGET:g} points. {format_origin(rows)}"
+    )
+    return "\n\n".join([*tables, caption]) if tables else ""
+
+
+def _metric_table(groups: Mapping[str, Sequence[Cell]], columns: Mapping[str, Read], methods: Methods) -> str:
+    lines = []
+    for name, cells in groups.items():
+        task = cells[0].task
+        choice = methods.rates.get((task.method, task.form))
+        mark = " †" if choice is not None and choice.lost_accuracy else ""
+        rate = f"{task.lr:g}{mark}" if task.method else ""
+        lines.append((f"`{name}`", rate, *(_format_range([column(c) for c in cells]) for column in columns.values())))
+    return markdown_table(("defense", "rate", *columns), lines)
+
+
+def _format_range(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    span = f" [{min(known):.3f}, {max(known):.3f}]" if len(known) > 1 else ""
+    return f"{fmean(known):.3f}{span}"
+
+
+def _format_defender_data(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    tables = []
+    for attack, target in list_attacks(cells):
+        lines = []
+        for data in plan.DEFENDER_DATA:
+            at_rate = select(
+                cells, attack=attack, target=target, world="scenes", is_aware=False, data=data, steps=plan.STEPS
+            )
+            groups = by_method(cell for cell in at_rate if _is_at_rate(cell, methods))
+            for name in (name for name in plan.KEY_METHODS if name in groups):
+                values = [_format_range([COLUMNS[c](cell) for cell in groups[name]]) for c in SHORT_COLUMNS]
+                lines.append((data, f"`{name}`", format_seeds(groups[name]), *values))
+        if len({line[0] for line in lines}) > 1:
+            table = markdown_table(("clean pairs", "defense", "seeds", *SHORT_COLUMNS), lines)
+            tables.append(f"**`{model}`, `{attack}`, target {target}**\n\n{table}")
+    caption = (
+        f"{plan.STEPS} steps each, rates of the main table. Overlap: the attacker's own images, untriggered, with full "
+        f"true captions. {format_origin(rows)}"
+    )
+    return "\n\n".join([*tables, caption]) if tables else ""
+
+
+def _is_at_rate(cell: Cell, methods: Methods) -> bool:
+    choice = methods.rates.get((cell.task.method, cell.task.form))
+    return choice is not None and choice.lr == cell.task.lr
+
+
+def _format_aware(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    columns = {name: COLUMNS[name] for name in (*SHORT_COLUMNS, "probe ASR")}
+    tables = [
+        f"**`{model}`, `{attack}`, attacker {'knows the defense' if knows else 'does not'}**\n\n"
+        + _metric_table(by_method(found), columns, methods)
+        for attack in plan.JUDGES
+        for knows in (True, False)
+        if (found := _aware_cells(cells, attack, knows=knows))
+    ]
+    caption = (
+        f"The attacker who knows the defense also minimizes the subtext loss while poisoning. {format_origin(rows)}"
+    )
+    return "\n\n".join([*tables, caption]) if tables else ""
+
+
+def _aware_cells(cells: Sequence[Cell], attack: str, *, knows: bool) -> list[Cell]:
+    """Return the cells of the key methods for attackers who do or do not know, on the seeds that both have."""
+    known = select(cells, attack=attack, is_aware=True)
+    seeds, targets = ({getattr(cell.task, name) for cell in known} for name in ("seed", "target"))
+    found = select(cells, attack=attack, world="scenes", is_aware=knows, data="disjoint", steps=plan.STEPS)
+    return [
+        cell
+        for cell in found
+        if cell.task.seed in seeds
+        and cell.task.target in targets
+        and (not cell.task.method or (cell.task.method in plan.KEY_METHODS and cell.task.has_followups))
+    ]
+
+
+def _format_fine(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    found = select(cells, world="scenes-fine")
+    if not found:
+        return ""
+    table = _metric_table(by_method(found), FINE_COLUMNS, methods)
+    caption = (
+        f"352 classes, a color and an object each; target {plan.FINE_TARGET!r}, ASR on images without any banana. "
+        f"Seeds {format_seeds(found)}. This project's own scale, not ImageNet's. {format_origin(rows)}"
+    )
+    return f"**`{model}`, `badclip`, `scenes-fine`**\n\n{table}\n\n{caption}"
+
+
+def _format_long(model: str, cells: Sequence[Cell], rows: Sequence[Row], methods: Methods) -> str:
+    tables = []
+    for attack, target in list_attacks(cells):
+        found = select(cells, attack=attack, target=target, world="scenes", is_aware=False, steps=plan.LONG_STEPS)
+        defended = [cell for cell in found if cell.task.method]
+        if defended:
+            table = _metric_table(by_method(defended), COLUMNS, methods)
+            tables.append(
+                f"**`{model}`, `{attack}`, {plan.LONG_STEPS:,} steps** (seeds {format_seeds(defended)})\n\n{table}"
+            )
+    return "\n\n".join([*tables, format_origin(rows)]) if tables else ""

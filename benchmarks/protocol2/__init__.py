@@ -1,0 +1,1 @@
+"""The second protocol: a full grid of learning rates, five seeds, drawn targets, equal accuracy."""

@@ -1,0 +1,106 @@
+"""What the lines of protocol 2 say: cells by method and seed, ASR at equal accuracy, paired gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.protocol2 import plan, rule
+from benchmarks.protocol2.records import Row, read_rows
+from benchmarks.protocol2.tasks import Attacks, Log, Methods, Task, decide_attacks, decide_methods
+from cleaner.evaluation.equal_accuracy import Setting, interpolate_asr
+from cleaner.reports import claim
+
+NO_METHOD = "none"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line with its task."""
+
+    task: Task
+    row: Row
+
+    @property
+    def name(self) -> str:
+        """The method, or `NO_METHOD`."""
+        return self.task.method or NO_METHOD
+
+    def metric(self, name: str, k: int = 1) -> float | None:
+        """Return a test metric at k; None if it was not measured."""
+        value = (self.row["metrics"] or {}).get(name)
+        if isinstance(value, Mapping):
+            value = value.get(str(k), value.get(k))
+        return None if value is None else float(value)
+
+    @property
+    def loss(self) -> float:
+        """Validation accuracy lost against the backdoored model."""
+        return float(self.row["backdoored_validation_ca"]) - float(self.row["validation_ca"])
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """Return the cells in a result file, in order; of each backdoored model those of one processor."""
+    return select_cells(read_rows(path))
+
+
+def select_cells(rows: Iterable[Row]) -> list[Cell]:
+    """Return the cells with metrics; of each backdoored model those of one processor."""
+    return [Cell(Task(**row["task"]), dict(row)) for row in claim.select_rows(rows)]
+
+
+def select(cells: Iterable[Cell], **fields: Any) -> list[Cell]:
+    """Return the cells whose task has these values. Backdoored models have no steps or data of their own."""
+    free = ("steps", "data")
+
+    def fits(task: Task) -> bool:
+        return all(getattr(task, name) == value or (name in free and not task.method) for name, value in fields.items())
+
+    return [cell for cell in cells if fits(cell.task)]
+
+
+def decide(model: str, rows: Iterable[Row]) -> tuple[Attacks, Methods] | None:
+    """Return targets and rates; None while they are open."""
+    log = Log(rows)
+    attacks = decide_attacks(model, log)
+    if attacks.missing:
+        return None
+    methods = decide_methods(log, attacks)
+    return None if methods.missing else (attacks, methods)
+
+
+def main_cells(cells: Iterable[Cell], attack: str, target: str) -> list[Cell]:
+    """Return the cells of the main table and its curves for one attack."""
+    plain = {"world": "scenes", "is_aware": False, "data": "disjoint", "steps": plan.STEPS}
+    return select(cells, attack=attack, target=target, **plain)
+
+
+def by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    """Return name in tables -> cells, in order of appearance."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(claim.name_method(cell.row) or NO_METHOD, []).append(cell)
+    return groups
+
+
+def at_equal_accuracy(cells: Sequence[Cell], max_loss: float) -> dict[str, dict[int, float]]:
+    """Return method -> seed -> the lowest test ASR@1 at a validation loss of at most `max_loss`, interpolated.
+
+    A seed counts only if its backdoored model was measured.
+    """
+    before = {cell.task.seed: cell.metric("asr") for cell in cells if not cell.task.method}
+    found: dict[str, dict[int, float]] = {}
+    for name, of_method in by_method(cell for cell in cells if cell.task.method).items():
+        for seed in sorted({cell.task.seed for cell in of_method}):
+            settings = [
+                Setting(cell.task.lr, cell.loss, asr)
+                for cell in of_method
+                if cell.task.seed == seed and (asr := cell.metric("asr")) is not None
+            ]
+            undefended = before.get(seed)
+            if undefended is not None:
+                lowest = interpolate_asr(settings, max_loss, undefended=undefended, grid=rule.GRID)
+                found.setdefault(name, {})[seed] = lowest
+    return found

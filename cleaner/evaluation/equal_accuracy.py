@@ -1,0 +1,86 @@
+"""Defenses compared at equal accuracy: the lowest ASR that a method reaches while it loses at most x points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+TOLERANCE = 1e-9
+"""Rounding error of a loss, the difference of two shares, by which it may exceed a budget."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One defended model: its learning rate, the accuracy it lost against the backdoored one, and its ASR.
+
+    `loss` and `asr` are shares; a model that gained accuracy has a negative loss.
+    """
+
+    lr: float
+    loss: float
+    asr: float
+
+
+def lowest_asr(settings: Iterable[Setting], max_loss: float, *, undefended: float) -> float:
+    """Return the lowest ASR among the settings that lose at most `max_loss`.
+
+    `undefended`: ASR of the backdoored model, which loses nothing and is always a choice.
+    """
+    return min([undefended, *(setting.asr for setting in settings if setting.loss <= max_loss)])
+
+
+def interpolate_asr(
+    settings: Iterable[Setting], max_loss: float, *, undefended: float, grid: Sequence[float] = ()
+) -> float:
+    """Return the lowest ASR at a loss of at most `max_loss`, also between two neighboring rates of `grid`.
+
+    Loss and ASR are linear in log(lr) between neighbors. Rates with an unmeasured one between them are no neighbors;
+    without a grid all settings are. Give the settings of one model: one for each rate.
+    """
+    ordered = sorted(settings, key=lambda setting: setting.lr)
+    rates = sorted(grid) or [setting.lr for setting in ordered]
+    lowest = lowest_asr(ordered, max_loss, undefended=undefended)
+    for low, high in pairwise(ordered):
+        first, second = (_index(rates, setting.lr) for setting in (low, high))
+        is_crossing = min(low.loss, high.loss) <= max_loss < max(low.loss, high.loss)
+        if second - first == 1 and is_crossing:
+            share = (max_loss - low.loss) / (high.loss - low.loss)
+            lowest = min(lowest, low.asr + share * (high.asr - low.asr))
+    return lowest
+
+
+def equal_accuracy_curve(
+    models: Iterable[tuple[float, Sequence[Setting]]], max_losses: Sequence[float]
+) -> list[tuple[float, float, float]]:
+    """Return (mean, minimum, maximum) of `lowest_asr` over backdoored models, at each loss.
+
+    models: for each backdoored model its ASR, and the settings that one method was tried with on it.
+    """
+    listed = list(models)
+    rows = [[lowest_asr(tried, x, undefended=before) for before, tried in listed] for x in max_losses]
+    return [(fmean(row), min(row), max(row)) for row in rows if row]
+
+
+def paired_gaps(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+    """Return seed -> second - first, for the seeds that both have."""
+    return {seed: second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())}
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95% interval of the mean over seeds (Student's t); None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy import stats  # takes a second to load
+
+    center = fmean(values)
+    spread = math.sqrt(sum((value - center) ** 2 for value in values) / (len(values) - 1) / len(values))
+    margin = float(stats.t.ppf(0.975, len(values) - 1)) * spread
+    return center - margin, center + margin
+
+
+def _index(rates: Sequence[float], lr: float) -> int:
+    """Return the position of a rate in the grid, which may have passed through JSON."""
+    return min(range(len(rates)), key=lambda i: abs(math.log(rates[i] / lr)))

@@ -1,0 +1,159 @@
+"""Charts of the lowest ASR that a defense reaches for the accuracy that it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cleaner.labels import to_defense_label
+from cleaner.plots.charts import (
+    CATEGORY_COLORS,
+    DASHES,
+    MARKERS,
+    STAGE_COLORS,
+    apply_layout,
+    escape_html,
+    wrap_label,
+)
+
+MAX_LOSS = 0.10
+"""Loss of accuracy where the charts end."""
+
+
+@dataclass(frozen=True)
+class CostPoint:
+    """Accuracy lost and ASR left, as shares: a mean, with the lowest and highest ASR behind it."""
+
+    loss: float
+    asr: float
+    low: float
+    high: float
+    note: str = ""
+    """Further line when the mouse is over the point, such as the learning rate."""
+
+
+@dataclass(frozen=True)
+class CostPanel:
+    """One attack: name of the defense -> its points; ASR of the backdoored and of the never poisoned model."""
+
+    title: str
+    curves: Mapping[str, Sequence[CostPoint]]
+    undefended: float | None = None
+    floor: float | None = None
+
+
+def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
+    """Return the lowest ASR of each defense among its settings that lose at most x, as steps; a band over models."""
+    figure = _make_panels(panels)
+    styles = _find_styles(panels)
+    for number, panel in enumerate(panels):
+        for name, points in panel.curves.items():
+            color, mark, dash = styles[name]
+            xs, edge = [p.loss for p in points], [p.high for p in points] + [p.low for p in reversed(points)]
+            if any(p.high > p.low for p in points):
+                figure.add_scatter(
+                    x=[*xs, *reversed(xs)],
+                    y=edge,
+                    fill="toself",
+                    mode="none",
+                    fillcolor=color,
+                    opacity=0.12,
+                    hoverinfo="skip",
+                    showlegend=False,
+                    legendgroup=name,
+                    **_place(number),
+                )
+            _add_line(figure, name, points, number, color=color, dash=dash, mark=mark, shape="hv")
+    _finish(figure, panels, "Accuracy that may be lost, at most")
+    return figure.update_xaxes(range=[0, MAX_LOSS])
+
+
+def accuracy_cost(panels: Sequence[CostPanel], budgets: Sequence[float] = ()) -> go.Figure:
+    """Return ASR left against accuracy lost: one mark per learning rate, a line per defense, best is bottom left.
+
+    `budgets`: losses that get a dotted line.
+    """
+    figure = _make_panels(panels)
+    styles = _find_styles(panels)
+    for number, panel in enumerate(panels):
+        for name, points in panel.curves.items():
+            color, mark, dash = styles[name]
+            _add_line(figure, name, points, number, color=color, dash=dash, mark=mark, shape="linear")
+    for budget in budgets:
+        figure.add_vline(budget, line={"dash": "dot", "color": STAGE_COLORS["floor"]})
+    return _finish(figure, panels, "Accuracy lost")
+
+
+def _add_line(
+    figure: go.Figure,
+    name: str,
+    points: Sequence[CostPoint],
+    number: int,
+    *,
+    color: str,
+    dash: str,
+    mark: str,
+    shape: str,
+) -> None:
+    is_first = not any(trace.legendgroup == name and trace.showlegend for trace in figure.data)
+    is_linear = shape == "linear"
+    errors = {"type": "data", "array": [p.high - p.asr for p in points], "arrayminus": [p.asr - p.low for p in points]}
+    figure.add_scatter(
+        x=[p.loss for p in points],
+        y=[p.asr for p in points],
+        mode="lines+markers" if is_linear else "lines",
+        name=escape_html(to_defense_label(name)),
+        legendgroup=name,
+        showlegend=is_first,
+        line={"color": color, "dash": dash, "width": 2.5, "shape": shape},
+        marker={"symbol": mark, "size": 10},
+        error_y={**errors, "color": color, "thickness": 1, "width": 3, "visible": is_linear},
+        text=[escape_html(p.note) for p in points],
+        hovertemplate=f"{escape_html(to_defense_label(name))}<br>lost %{{x:.1%}}, attack success %{{y:.1%}}"
+        "<br>%{text}<extra></extra>",
+        **_place(number),
+    )
+
+
+def _find_styles(panels: Sequence[CostPanel]) -> dict[str, tuple[str, str, str]]:
+    """Return name of a defense -> color, mark and dash, the same in all panels."""
+    names = dict.fromkeys(name for panel in panels for name in panel.curves)
+    return {
+        name: (CATEGORY_COLORS[i % len(CATEGORY_COLORS)], MARKERS[i % len(MARKERS)], DASHES[i // len(CATEGORY_COLORS)])
+        for i, name in enumerate(names)
+    }
+
+
+def _make_panels(panels: Sequence[CostPanel]) -> go.Figure:
+    titles = [wrap_label(panel.title, 34) for panel in panels]
+    columns = max(1, min(2, len(panels)))
+    return make_subplots(
+        max(1, -(-len(panels) // columns)),
+        columns,
+        shared_yaxes=True,
+        subplot_titles=titles if len(panels) > 1 else None,
+        horizontal_spacing=0.04,
+    )
+
+
+def _place(number: int) -> dict[str, int]:
+    return {"row": number // 2 + 1, "col": number % 2 + 1}
+
+
+def _finish(figure: go.Figure, panels: Sequence[CostPanel], x_title: str) -> go.Figure:
+    """Draw the lines of the models without a defense, axes and layout."""
+    for number, panel in enumerate(panels):
+        for value, stage in ((panel.undefended, "backdoored"), (panel.floor, "floor")):
+            if value is not None:
+                figure.add_hline(value, line={"dash": "dash", "color": STAGE_COLORS[stage]}, **_place(number))
+    rows = max(1, -(-len(panels) // 2))
+    names = {name for panel in panels for name in panel.curves}
+    apply_layout(figure, 130 + 300 * rows + 20 * (len(names) // 3))
+    if len(panels) > 1:
+        figure.update_layout(legend_y=1 + 0.14 / rows)  # above the titles
+    figure.update_xaxes(title=x_title, tickformat="~%")
+    figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
+    return figure.update_yaxes(title="Attack success @1", col=1)

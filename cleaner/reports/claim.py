@@ -1,0 +1,100 @@
+"""The second protocol's results (benchmarks/results/protocol2_*.jsonl) as records, and their chart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from cleaner import presets
+from cleaner.labels import to_attack_label
+from cleaner.plots.equal_accuracy import CostPanel, CostPoint, accuracy_cost
+from cleaner.reports.benchmark import BenchmarkRecord, parse_row
+
+PART, CURVE_PART = "claim", "claim curves"
+"""Part of the benchmark with each method at its rate, and the one with the other rates."""
+BUDGETS = (0.02, 0.05)
+"""Losses of accuracy at which methods are compared."""
+OWN_FORMULA = "ours"
+GROUP = ("attack", "target", "seed", "world", "is_aware")
+"""Fields of a task that name its backdoored model."""
+
+
+def read_claim_records() -> list[BenchmarkRecord]:
+    """Return the backdoored models and the methods on them, with the plain clean pairs and the usual steps."""
+    rows = [row for row in select_rows(presets.read_claim_rows()) if _is_plain(row["task"])]
+    return [_parse(row) for row in rows]
+
+
+def _is_plain(task: Mapping[str, Any]) -> bool:
+    steps = presets.DEFEND.epochs * (presets.CLEAN_PAIRS // presets.DEFEND.batch_size)
+    plain = {"world": "scenes", "is_aware": False, "data": "disjoint", "steps": steps}
+    return all(task[name] == value for name, value in plain.items())
+
+
+def _parse(row: Mapping[str, Any]) -> BenchmarkRecord:
+    task = row["task"]
+    part = PART if task["has_followups"] or not task["method"] else CURVE_PART
+    loss = row["backdoored_validation_ca"] - row["validation_ca"]
+    named = {**row, "defense": name_method(row), "part": part}
+    return parse_row(named, loss=loss)
+
+
+def name_method(row: Mapping[str, Any]) -> str | None:
+    """Return the method of a line; of TA-Cleaner the formula is named unless it is this project's. None: no defense."""
+    formula = (row["config"].get("defense") or {}).get("formula", OWN_FORMULA)
+    name: str | None = row["task"]["method"] or None
+    return name if formula == OWN_FORMULA else f"{name} formula {formula}"
+
+
+def select_rows(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the lines with test metrics; of each backdoored model those of one processor, which measured most."""
+    cells = [row for row in rows if row["task"]["kind"] == "cell" and row.get("metrics")]
+    counts = Counter((_find_group(row), str(row["processor"])) for row in cells)
+    best: dict[tuple[Any, ...], str] = {}
+    for (group, processor), count in counts.items():
+        if group not in best or count > counts[group, best[group]]:
+            best[group] = processor
+    return [row for row in cells if str(row["processor"]) == best[_find_group(row)]]
+
+
+def _find_group(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (row.get("model"), *(row["task"][name] for name in GROUP))
+
+
+def plot(records: Sequence[BenchmarkRecord]) -> Any:
+    """Return ASR left against accuracy lost, one panel per attack on the target with most records; None without any.
+
+    Each mark is a rate, the mean over seeds, with a bar from the lowest to the highest ASR.
+    """
+    targets = Counter(record.target_class for record in records).most_common(1)
+    found = [record for record in records if record.target_class == targets[0][0]]
+    panels = [_make_panel(attack, found) for attack in dict.fromkeys(record.attack for record in found)]
+    shown = [panel for panel in panels if any(len(points) > 1 for points in panel.curves.values())]
+    return accuracy_cost(shown, BUDGETS) if shown else None
+
+
+def _make_panel(attack: str | None, records: Sequence[BenchmarkRecord]) -> CostPanel:
+    of_attack = [record for record in records if record.attack == attack]
+    before = [record for record in of_attack if record.defense is None]
+    names = dict.fromkeys(record.defense for record in of_attack if record.defense)
+    curves = {name: _make_curve([record for record in of_attack if record.defense == name]) for name in names}
+    return CostPanel(to_attack_label(attack), curves, _mean(before, "asr"), _mean(before, "asr_clean_model"))
+
+
+def _make_curve(records: Sequence[BenchmarkRecord]) -> list[CostPoint]:
+    """Return the points of one method, ascending by rate."""
+    points = []
+    for lr in sorted({record.lr for record in records}):
+        at_rate = [record for record in records if record.lr == lr and record.loss is not None]
+        values = [value for record in at_rate if (value := record.metric("asr")) is not None]
+        loss = fmean(record.loss or 0.0 for record in at_rate)
+        note = f"learning rate {lr:g}, {len(values)} seed{'s' * (len(values) > 1)}"
+        points.append(CostPoint(loss, fmean(values), min(values), max(values), note=note))
+    return points
+
+
+def _mean(records: Sequence[BenchmarkRecord], name: str) -> float | None:
+    values = [value for record in records if (value := record.metric(name)) is not None]
+    return fmean(values) if values else None

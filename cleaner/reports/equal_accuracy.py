@@ -1,0 +1,94 @@
+"""Runs compared at equal accuracy: what each defense reaches among all its learning rates and seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from cleaner.evaluation.equal_accuracy import Setting, equal_accuracy_curve
+from cleaner.plots import equal_accuracy as plots
+from cleaner.plots.equal_accuracy import MAX_LOSS, CostPanel, CostPoint
+from cleaner.reports.aggregate import make_row_namer
+from cleaner.runs.record import RunRecord
+
+LOSSES = [round(0.005 * i, 3) for i in range(round(MAX_LOSS / 0.005) + 1)]
+TITLE = "Attack success at equal accuracy"
+NOTE = (
+    "Each line: the lowest attack success among the settings of a defense that lose at most x points of clean accuracy "
+    "against their backdoored model; it may also stay as it is. Equal settings are averaged over seeds first; with "
+    "several backdoored models, mean and range. The settings were picked by their test figures, so this shows what a "
+    "defense can reach, not what a defender who does not know the trigger would get."
+)
+"""Note under the chart."""
+
+
+def find_pairs(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> list[tuple[RunRecord, RunRecord]]:
+    """Return (backdoored run, defense of it), both with CA and ASR on the same test images."""
+
+    def is_measured(record: RunRecord) -> bool:
+        return record.metric("ca") is not None and record.metric("asr") is not None
+
+    backdoored = {run.id: run for run in suspects if run.stage == "backdoored" and is_measured(run)}
+
+    def find_suspect(record: RunRecord) -> RunRecord | None:
+        named = backdoored.get(record.parent or "")
+        candidates = backdoored.values() if named is None else [named]
+        return next((run for run in candidates if record.started_from(run)), None)
+
+    defended = [run for run in records if run.stage == "defended" and run.rebound is None and is_measured(run)]
+    pairs = [(suspect, run) for run in defended if (suspect := find_suspect(run)) is not None]
+    return [(suspect, run) for suspect, run in pairs if suspect.protocol == run.protocol]
+
+
+def make_panels(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> list[CostPanel]:
+    """Return one panel for each attack with a defense of several settings; backdoored runs are among `suspects`."""
+    pairs = find_pairs(records, suspects)
+    row_name = make_row_namer([suspect for suspect, _ in pairs])
+    panels = []
+    for title in dict.fromkeys(row_name(suspect) for suspect, _ in pairs):
+        of_panel = [(suspect, record) for suspect, record in pairs if row_name(suspect) == title]
+        names = sorted({record.defense or "" for _, record in of_panel})
+        settings = {name: _collect([p for p in of_panel if (p[1].defense or "") == name]) for name in names}
+        if all(len(tried) < 2 for models in settings.values() for _, tried in models):
+            continue
+        before = fmean({suspect.id: suspect.metric("asr") or 0.0 for suspect, _ in of_panel}.values())
+        panels.append(CostPanel(title, {name: _make_curve(models) for name, models in settings.items()}, before))
+    return panels
+
+
+def _collect(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[tuple[float, list[Setting]]]:
+    """Return, for each backdoored model, its ASR and the settings of one defense, averaged over seeds."""
+    models: dict[str, tuple[RunRecord, dict[str, list[RunRecord]]]] = {}
+    for suspect, record in pairs:
+        finetune = {**(record.config.get("finetune") or {}), "seed": 0, "eval_every": 0}
+        key = json.dumps([record.pairs, finetune], sort_keys=True)
+        models.setdefault(suspect.id, (suspect, {}))[1].setdefault(key, []).append(record)
+    return [
+        (
+            suspect.metric("asr") or 0.0,
+            [
+                Setting(
+                    runs[0].lr,
+                    fmean((suspect.metric("ca") or 0.0) - (record.metric("ca") or 0.0) for record in runs),
+                    fmean(record.metric("asr") or 0.0 for record in runs),
+                )
+                for runs in settings.values()
+            ],
+        )
+        for suspect, settings in models.values()
+    ]
+
+
+def _make_curve(models: Sequence[tuple[float, Sequence[Setting]]]) -> list[CostPoint]:
+    tried = sum(len(settings) for _, settings in models)
+    note = f"{tried} settings" + (f", {len(models)} backdoored models" if len(models) > 1 else "")
+    values = equal_accuracy_curve(models, LOSSES)
+    return [CostPoint(loss, *value, note=note) for loss, value in zip(LOSSES, values, strict=True)]
+
+
+def plot(records: Sequence[RunRecord], suspects: Sequence[RunRecord]) -> Any:
+    """Return the chart of runs at equal accuracy; None if no defense was tried with several settings."""
+    panels = make_panels(records, suspects)
+    return plots.equal_accuracy(panels) if panels else None

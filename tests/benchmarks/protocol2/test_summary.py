@@ -1,0 +1,155 @@
+"""Tables of protocol 2 from simulated lines: equal accuracy, paired gaps, one processor for each backdoored model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import plots
+from benchmarks.markdown import protocol2_tables
+from benchmarks.protocol2 import plan, rule, summary
+from benchmarks.protocol2.tasks import Task
+from cleaner import presets
+from cleaner.reports import benchmark, claim
+from cleaner.reports.benchmark import BenchmarkRecord
+from tests.benchmarks.protocol2.simulated import FIRST_TARGET, OTHER_PROCESSOR, PROCESSOR, measure_all, simulate
+
+LITE = "scenes-lite"
+SEEDS = plan.MODELS[LITE].seeds
+
+
+def simulate_cell(task: Task) -> dict[str, Any]:
+    """Return a line with test metrics; CleanCLIP keeps 40 points more of the attack, each seed adds a little."""
+    row = simulate(task)
+    if task.kind != "cell":
+        return row
+    kept = {"cleanclip": 0.4, "cleanclip_short K 100 %": 0.1}.get(task.method, 0.0)
+    asr = min(0.97, row["asr"] + kept + 0.01 * task.seed) if task.method else 0.97
+    metrics = {"ca": {"1": row["ca"]}, "asr": {"1": asr, "3": asr}, "ra": {"1": 0.5}, "asr_clean_model": {"1": 0.01}}
+    fine = {"asr": {"1": 0.1, "10": 0.7}, "base_rate": {"1": 0.0, "10": 0.3}, "asr_clean_model": {"1": 0.0}}
+    defense = plan.build_defense(task.method, task.form).state_dict() if task.method else None
+    finetune = {"lr": task.lr, "seed": task.seed}
+    return {
+        **row,
+        "model": LITE,
+        "defense": task.method or None,
+        "trigger": task.attack,
+        "seed": task.seed,
+        "config": {"defense": defense, "finetune": finetune, "trigger": {"name": task.attack}, "pairs": 6000},
+        "metrics": {**metrics, "counterfactual_accuracy": 0.8, "target_class": task.target},
+        "validation_ca": row["ca"],
+        "backdoored_validation_ca": row["backdoored_ca"],
+        "target_ca": {"ca": 0.9, "n": 10},
+        "fine": fine if task.world != "scenes" else None,
+        "probe": {"asr": 0.2},
+        "rebound": {"metrics": metrics},
+        "transfer": {"scenes-night": {"ca": 0.3}},
+    }
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    return measure_all(LITE, simulated=simulate_cell)
+
+
+@pytest.fixture(scope="module")
+def root(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("root")
+    folder = root / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    (folder / f"protocol2_{LITE}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def test_asr_at_equal_accuracy_is_interpolated_per_seed(rows: list[dict[str, Any]]) -> None:
+    cells = summary.main_cells(summary.select_cells(rows), "badclip", FIRST_TARGET)
+    found = summary.at_equal_accuracy(cells, rule.BUDGET)
+    assert set(found[plan.FULL_METHOD]) == set(SEEDS)
+    # A loss of 2 points is the rate 0.005; the attack is gone there but for the seed's share.
+    assert found[plan.FULL_METHOD][3] == pytest.approx(0.02 + 0.03)
+    assert found["cleanclip"][4] - found[plan.FULL_METHOD][4] == pytest.approx(0.4)
+    assert f"{plan.FULL_METHOD} formula reviewed" in found
+
+
+def test_the_claim_has_every_seed_and_paired_gaps(root: Path) -> None:
+    text = protocol2_tables.equal_accuracy(root)
+    assert "at 2 points" in text
+    assert "at 5 points" in text
+    line = next(line for line in text.splitlines() if line.startswith(f"| `{plan.FULL_METHOD}` |"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert len(cells) == 1 + len(SEEDS) + 3
+    assert cells[-2].startswith("-0.400")
+    assert cells[-1].startswith("-0.100 [-0.100")
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (protocol2_tables.at_rates, "rebound ASR@1"),
+        (protocol2_tables.defender_data, "0.1 % poisoned"),
+        (protocol2_tables.aware, "knows the defense"),
+        (protocol2_tables.fine, "ASR@10"),
+        (protocol2_tables.long, "1,302 steps"),
+        (protocol2_tables.rates, "Form of TA-Cleaner that goes on: ours, core"),
+    ],
+)
+def test_every_part_has_its_table(root: Path, tmp_path: Path, table: Any, expected: str) -> None:
+    text = table(root)
+    assert expected in text
+    assert "commit abc" in text
+    assert text.count("|") > 20
+    assert "Not measured yet" in table(tmp_path)
+
+
+def test_lines_of_two_processors_are_never_mixed() -> None:
+    suspect = Task("cell", "badclip", "cup", 3)
+    defended = [Task("cell", "badclip", "cup", 3, method="finetune", lr=lr) for lr in (1e-4, 1e-3)]
+    first = [simulate_cell(task) for task in (suspect, defended[0])]
+    second = [simulate_cell(task) | {"processor": OTHER_PROCESSOR} for task in (suspect, *defended)]
+    cells = summary.select_cells([*first, *second])
+    assert [cell.row["processor"] for cell in cells] == [OTHER_PROCESSOR] * 3
+    failed = simulate_cell(suspect) | {"processor": OTHER_PROCESSOR, "metrics": None}
+    assert [cell.row["processor"] for cell in summary.select_cells([failed, *first])] == [PROCESSOR] * 2
+
+
+@pytest.fixture
+def records(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[BenchmarkRecord]:
+    monkeypatch.setattr(presets, "RESULTS_DIR", root / "benchmarks" / "results")
+    return claim.read_claim_records()
+
+
+def test_the_app_reads_the_plain_cells(records: list[BenchmarkRecord]) -> None:
+    part = benchmark.select_part(records, claim.PART)
+    assert {record.defense for record in part} == {
+        None,
+        *plan.PLAIN,
+        *plan.SHARES,
+        *plan.RIVALS[LITE],
+        f"{plan.FULL_METHOD} formula reviewed",
+    }
+    assert {record.part for record in records} == {claim.PART, claim.CURVE_PART}
+    lr, loss = next((record.lr, record.loss) for record in records if record.defense == "cleanclip")
+    assert loss == pytest.approx(4 * lr)
+
+
+def test_the_figure_has_a_line_per_method_and_attack(records: list[BenchmarkRecord]) -> None:
+    figures = plots.plot_claim()
+    assert list(figures) == [f"claim-{LITE}"]
+    figure = figures[f"claim-{LITE}"]
+    shown = [trace.name for trace in figure.data if trace.showlegend]
+    both_formulas = 1
+    assert len(shown) == len(set(shown)) == len({*plan.PLAIN, *plan.SHARES, *plan.RIVALS[LITE]}) + both_formulas
+    lines = [trace for trace in figure.data if trace.name == "TA-Cleaner, K 100%"]
+    assert len(lines) == len(plan.JUDGES)
+    assert all(len(trace.x) == rule.CURVE_RATES for trace in lines)
+
+
+def test_a_point_is_the_mean_over_seeds(records: list[BenchmarkRecord]) -> None:
+    line = next(trace for trace in claim.plot(records).data if trace.name == "CleanCLIP")
+    assert line.x[-1] == pytest.approx(0.02)
+    assert line.y[-1] == pytest.approx(0.47), "seeds 3 to 7 add 0.03 to 0.07"
+    assert line.error_y.array[-1] == pytest.approx(0.02)
+    assert claim.plot([]) is None

@@ -1,0 +1,153 @@
+"""What protocol 2 measures, and in which order, follows from the lines measured so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.protocol2 import plan, rule
+from benchmarks.protocol2.tasks import Log, Task, decide_attacks, decide_methods, pending
+from cleaner.types import CleanerError
+from tests.benchmarks.protocol2.simulated import (
+    FIRST_TARGET,
+    OTHER_PROCESSOR,
+    PROCESSOR,
+    SECOND_TARGET,
+    is_attack_trial,
+    measure_all,
+    simulate,
+)
+
+LITE = "scenes-lite"
+
+
+def tasks_of(rows: list[dict[str, Any]], **fields: Any) -> list[Task]:
+    tasks = [Task(**row["task"]) for row in rows]
+    return [task for task in tasks if all(getattr(task, name) == value for name, value in fields.items())]
+
+
+@pytest.fixture(scope="module")
+def measured() -> list[dict[str, Any]]:
+    return measure_all(LITE)
+
+
+def test_everything_is_measured_once(measured: list[dict[str, Any]]) -> None:
+    tasks = tasks_of(measured)
+    assert len(set(tasks)) == len(tasks)
+    assert pending(LITE, Log(measured, PROCESSOR)) == []
+
+
+def test_attacks_and_grid_come_before_any_test_figure(measured: list[dict[str, Any]]) -> None:
+    kinds = [task.kind for task in tasks_of(measured)]
+    first_cell = kinds.index("cell")
+    assert set(kinds[:first_cell]) == {"attack trial", "grid"}
+    assert "attack trial" not in kinds[first_cell:]
+
+
+def test_each_method_of_the_table_is_measured_on_each_seed(measured: list[dict[str, Any]]) -> None:
+    full = {(task.method, task.form) for task in tasks_of(measured, attack="badclip", seed=3) if task.has_followups}
+    assert {method for method, _ in full} == {*plan.PLAIN, *plan.SHARES}
+    assert len([form for method, form in full if method == plan.FULL_METHOD]) == 2, "both formulas"
+    for seed in plan.MODELS[LITE].seeds:
+        for attack in plan.JUDGES:
+            cells = tasks_of(measured, kind="cell", attack=attack, target=FIRST_TARGET, seed=seed, steps=plan.STEPS)
+            plain = [task for task in cells if task.data == "disjoint" and not task.is_aware]
+            assert full <= {(task.method, task.form) for task in plain}
+            rates = {task.lr for task in plain if (task.method, task.form) == ("cleanclip", "")}
+            assert len(rates) == rule.CURVE_RATES
+
+
+def test_the_other_parts_are_measured(measured: list[dict[str, Any]]) -> None:
+    for data in plan.OTHER_DATA:
+        assert {task.method for task in tasks_of(measured, data=data)} == set(plan.KEY_METHODS)
+    assert {task.seed for task in tasks_of(measured, is_aware=True)} == {3, 4, 5}
+    assert {task.target for task in tasks_of(measured, world="scenes-fine")} == {plan.FINE_TARGET}
+    assert {task.attack for task in tasks_of(measured, kind="cell")} == set(plan.SIX)
+    assert tasks_of(measured, steps=plan.LONG_STEPS, method="cleanclip")
+    grid = {task.lr for task in tasks_of(measured, kind="grid", method="cleanclip")}
+    assert grid == set(rule.GRID), "the part rest measures what the rule did not need"
+    targets = {task.target for task in tasks_of(measured, kind="cell", attack="badclip", seed=3, world="scenes")}
+    assert len(targets) == plan.TARGETS
+
+
+def test_a_part_can_be_measured_alone() -> None:
+    kinds = {task.kind for task in tasks_of(measure_all(LITE, ["grid"]))}
+    assert kinds == {"attack trial", "grid"}
+    cells = tasks_of(measure_all("scenes-vit", ["others"]), kind="cell")
+    assert {task.attack for task in cells} == {"blended", "sig", "trojvqa", "ssba"}
+
+
+def test_a_target_is_replaced_in_the_order_of_the_lottery() -> None:
+    def fooled(task: Task) -> dict[str, Any]:
+        return simulate(task, floor=0.2 if is_attack_trial(task, "badclip", FIRST_TARGET) else 0.01)
+
+    order = plan.draw_targets()
+    assert sorted(order) == sorted(set(order))
+    assert decide_attacks(LITE, Log(measure_all(LITE, ["attacks"]))).targets == order[: plan.TARGETS]
+    rows = measure_all(LITE, ["attacks"], simulated=fooled)
+    assert decide_attacks(LITE, Log(rows)).targets == order[1 : plan.TARGETS + 1]
+    judges = {task.attack for task in tasks_of(rows, target=SECOND_TARGET)}
+    assert judges == set(plan.SIX), "now the first target: all attacks judge it"
+
+
+def test_an_attack_gets_the_first_setting_with_which_it_takes() -> None:
+    def strong_only(task: Task) -> dict[str, Any]:
+        return simulate(task, asr=0.95 if task.attack != "ssba" or task.setting == 2 else 0.3)
+
+    rows = measure_all(LITE, ["attacks"], simulated=strong_only)
+    decided = decide_attacks(LITE, Log(rows))
+    assert decided.settings == dict.fromkeys(plan.SIX, 0) | {"ssba": 2}
+    assert len(tasks_of(rows, attack="ssba", target=FIRST_TARGET)) == 3
+
+
+def test_an_attack_that_never_takes_replaces_no_target() -> None:
+    def weak(task: Task) -> dict[str, Any]:
+        return simulate(task, asr=0.3 + 0.1 * task.setting if task.attack == "ssba" else 0.95)
+
+    decided = decide_attacks(LITE, Log(measure_all(LITE, ["attacks"], simulated=weak)))
+    assert decided.settings["ssba"] == len(plan.ladder("ssba")) - 1, "its best setting"
+    assert decided.targets[0] == FIRST_TARGET
+
+
+def test_without_any_suitable_target_the_command_stops() -> None:
+    with pytest.raises(CleanerError, match="targets"):
+        measure_all(LITE, ["attacks"], simulated=lambda task: simulate(task, floor=0.5))
+
+
+def test_the_form_is_chosen_by_rate_and_goes_into_the_control() -> None:
+    def relation_is_cheap(task: Task) -> dict[str, Any]:
+        cost = 2 if task.form == "reviewed, relation" else 20
+        return simulate(task, ca=0.98 - cost * task.lr, asr=1.0)
+
+    log = Log(measure_all(LITE, ["grid"], simulated=relation_is_cheap))
+    methods = decide_methods(log, decide_attacks(LITE, log))
+    assert methods.form == "reviewed, relation"
+    assert plan.build_defense("cleanclip_short K 100 %", methods.form).state_dict()["positive"] == "relation"
+    assert plan.other_formula(methods.form) == "ours, relation"
+    assert methods.rates[plan.FULL_METHOD, methods.form].lr == 5e-3
+
+
+def test_a_diverged_trial_is_never_chosen() -> None:
+    def diverges(task: Task) -> dict[str, Any]:
+        return simulate(task, ca=None if task.method and task.lr > 1e-3 else 0.979)
+
+    log = Log(measure_all(LITE, ["grid"], simulated=diverges))
+    methods = decide_methods(log, decide_attacks(LITE, log))
+    assert {choice.lr for choice in methods.rates.values()} == {1e-3}
+
+
+def test_cells_of_one_backdoored_model_come_from_one_processor() -> None:
+    rows = measure_all(LITE, ["main"])
+    seed3 = [row for row in rows if row["task"]["kind"] == "cell" and row["task"]["seed"] == 3]
+    last = seed3[-1]
+    rest = [row for row in rows if row is not last]
+    again = tasks_of([{"task": task.__dict__} for task in pending(LITE, Log(rest, OTHER_PROCESSOR), ("main",))])
+    group = [task for task in tasks_of(seed3, attack=last["task"]["attack"]) if task.method]
+    assert not again[0].method, "the backdoored model comes first"
+    assert set(again) <= {again[0], *group}, "one seed and attack; all others are complete"
+    assert len(again) > 1
+    finished = measure_all(
+        LITE, ["main"], rows=rest, simulated=lambda t: simulate(t, processor=OTHER_PROCESSOR), processor=OTHER_PROCESSOR
+    )
+    assert pending(LITE, Log(finished, PROCESSOR), ("main",)) == []

@@ -1,0 +1,73 @@
+"""Runs at equal accuracy: settings are averaged over seeds, backdoored models over each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cleaner.reports import equal_accuracy
+from cleaner.reports.html import render_html
+from cleaner.runs.record import RunRecord
+from tests.reports.conftest import vary
+
+
+def defended(run: RunRecord, ca: float, asr: float, **finetune: Any) -> RunRecord:
+    """Return a defense of the first backdoored run with other settings and metrics."""
+    metrics = {**run.metrics, "ca": {"1": ca}, "asr": {"1": asr}}
+    settings = {**run.config["finetune"], **finetune}
+    return vary(run, f"{ca}-{asr}-{settings['lr']}-{settings['seed']}", metrics, finetune=settings)
+
+
+def read_curve(records: list[RunRecord], suspects: list[RunRecord]) -> dict[float, tuple[float, float, float]]:
+    (panel,) = equal_accuracy.make_panels(records, suspects)
+    return {point.loss: (point.asr, point.low, point.high) for point in panel.curves["ta_cleaner"]}
+
+
+def test_the_lowest_success_within_the_loss_is_shown(runs: list[RunRecord]) -> None:
+    suspect, base = runs[0], runs[1]  # CA 0.9, ASR 0.95 before
+    tried = [defended(base, 0.89, 0.6, lr=1e-4), defended(base, 0.86, 0.2, lr=1e-3), defended(base, 0.7, 0.0, lr=1e-2)]
+    curve = read_curve(tried, [suspect])
+    assert [curve[loss][0] for loss in (0.0, 0.005, 0.01, 0.035, 0.04, 0.1)] == pytest.approx(
+        [0.95, 0.95, 0.6, 0.6, 0.2, 0.2]
+    )
+
+
+def test_seeds_of_one_setting_are_averaged_before_anything_is_picked(runs: list[RunRecord]) -> None:
+    suspect, base = runs[0], runs[1]
+    seeds = [defended(base, 0.9, 0.1, seed=0), defended(base, 0.8, 0.5, seed=1)]
+    tried = [*seeds, defended(base, 0.88, 0.7, lr=1e-3)]
+    curve = read_curve(tried, [suspect])
+    assert curve[0.02][0] == pytest.approx(0.7), "the lucky seed alone is no setting"
+    assert curve[0.05][0] == pytest.approx(0.3)
+
+
+def test_backdoored_models_give_mean_and_range(runs: list[RunRecord]) -> None:
+    tried = [*runs, *(defended(run, 0.9, 0.4, lr=1e-3) for run in (runs[1], runs[3]))]
+    curve = read_curve(tried, runs)
+    assert curve[0.1] == pytest.approx((0.2, 0.1, 0.3))
+
+
+def test_runs_without_their_model_or_with_one_setting_are_left_out(runs: list[RunRecord]) -> None:
+    assert equal_accuracy.make_panels([runs[1]], [runs[0]]) == []
+    pair = [runs[1], defended(runs[1], 0.9, 0.4, lr=1e-3)]
+    assert equal_accuracy.plot(pair, [runs[2]]) is None
+    other_test = vary(runs[0], metrics={**runs[0].metrics, "n": 7})
+    assert equal_accuracy.plot(pair, [other_test]) is None
+    assert equal_accuracy.plot(pair, [runs[0]]) is not None
+    rebound = vary(pair[1], rebound={"steps": 5, "after": {"name": "ta_cleaner"}})
+    assert equal_accuracy.plot([pair[0], rebound], [runs[0]]) is None
+
+
+def test_the_report_has_the_chart(runs: list[RunRecord]) -> None:
+    title = "Attack success at equal accuracy"
+    assert title not in render_html(runs[:2])
+    assert title in render_html([*runs[:2], defended(runs[1], 0.9, 0.4, lr=1e-3)])
+
+
+def test_the_chart_draws_a_line_per_defense_and_a_band_over_models(runs: list[RunRecord]) -> None:
+    tried = [*runs, *(defended(run, 0.9, 0.4, lr=1e-3) for run in (runs[1], runs[3]))]
+    figure: Any = equal_accuracy.plot(tried, runs)
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    assert [trace.line.shape for trace in lines] == ["hv"]
+    assert any(trace.fill == "toself" for trace in figure.data)
