@@ -15,7 +15,14 @@ from pathlib import Path
 import tyro
 
 from benchmarks import methods
-from benchmarks.markdown import asset_tables, quick_tables, reliability_tables, result_tables, timing_tables
+from benchmarks.markdown import (
+    asset_tables,
+    detection_tables,
+    quick_tables,
+    reliability_tables,
+    result_tables,
+    timing_tables,
+)
 from cleaner.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +36,10 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "ablations": result_tables.ablations,
     "budget": result_tables.budget,
     "defenses": methods.defenses,
+    "detection": detection_tables.detection,
+    "detection_retrained": detection_tables.detection_retrained,
+    "detection_thresholds": detection_tables.detection_thresholds,
+    "detectors": methods.detectors,
     "demo": timing_tables.demo,
     "first_minute": quick_tables.first_minute,
     "fine_detail": result_tables.counterfactual_by_kind,

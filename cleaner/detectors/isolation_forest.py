@@ -18,7 +18,7 @@ class IsolationForest(PairDetector):
     """Few random cuts that separate an image from the reference images (sign changed)."""
 
     label: ClassVar[str] = "Isolation forest"
-    source: ClassVar[str] = "arXiv:1811.02141, scikit-learn"
+    source: ClassVar[str] = "doi:10.1109/ICDM.2008.17, scikit-learn"
 
     trees: int = param(100, low=1, high=1000, help="Random trees to average.")
     seed: int = param(0, low=0, high=9999, help="Seeds the trees.")

@@ -9,13 +9,11 @@ from typing import Any
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData, load_data
 from cleaner.data.poison import PoisonedData
-from cleaner.files import read_json
 from cleaner.models.framing import ImageTransform
+from cleaner.runs.manifest import read_manifest, validate_manifest
 from cleaner.runs.request import get_test_data
 from cleaner.runs.run import load_run_trigger, read_complete_config
 from cleaner.types import CleanerError, OnStep
-
-MANIFEST_FIELDS = {"pairs": int, "seed": int, "poison_rate": float, "poison_indices": list, "captions_before": list}
 
 
 def load_training_pairs(folder: Path, framing: ImageTransform, on_step: OnStep | None = None) -> PoisonedData:
@@ -23,19 +21,10 @@ def load_training_pairs(folder: Path, framing: ImageTransform, on_step: OnStep |
 
     Raises `CleanerError` as `rebuild_training_pairs` does.
     """
-    config, manifest = read_complete_config(folder), read_json(folder / "manifest.json")
-    validate_manifest(manifest)
+    config, manifest = read_complete_config(folder), read_manifest(folder)
     name, options, _ = get_test_data(config)
     data = load_data(name, split="train", size=manifest["pairs"], on_step=on_step, **options)
     return rebuild_training_pairs(data.with_transform(framing), load_run_trigger(folder), manifest)
-
-
-def validate_manifest(manifest: Mapping[str, Any]) -> None:
-    """Raise `CleanerError` unless a manifest lists the poisoned pairs of a run."""
-    if not all(isinstance(manifest.get(name), kind) for name, kind in MANIFEST_FIELDS.items()):
-        raise CleanerError(
-            "this run does not list its poisoned pairs (manifest.json): choose a run made by poison, or poison again."
-        )
 
 
 def rebuild_training_pairs(data: CaptionData, trigger: Trigger | None, manifest: Mapping[str, Any]) -> PoisonedData:

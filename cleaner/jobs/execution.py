@@ -9,11 +9,12 @@ from typing import Any
 from cleaner.attacks.base import load_trigger
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import load_defense
-from cleaner.inspection.training_pairs import rebuild_training_pairs, validate_manifest
+from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.retrain import retrain_without
 from cleaner.runs.folders import find_run
+from cleaner.runs.manifest import validate_manifest
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run, load_run
 from cleaner.types import CleanerError, OnStep

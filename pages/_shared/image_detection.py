@@ -124,6 +124,6 @@ def _show_thresholds(found: Any) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     st.caption(
         f"Threshold from {len(found.calibration):,} clean validation images. A detector can rank well (AUROC) and "
-        "still catch little: only the triggered scores beyond the tail of the clean ones count. F1: clean and triggered "
+        "still catch little: only triggered scores beyond the tail of the clean ones count. F1: clean and triggered "
         "images equally common."
     )

@@ -14,10 +14,13 @@ from cleaner.evaluation.detection import DetectionFigures, rank
 from cleaner.inspection.pair_detection import REFERENCE_SIZES
 from cleaner.labels import to_label
 from cleaner.plots import charts, detection, features
+from cleaner.runs.manifest import read_manifest
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import FLAGGED_DEFENSE
+from cleaner.types import CleanerError
 from pages._shared import cache, cards, durations, forms, jobs, live_jobs, requests, state
 from pages._shared.cancel import is_canceled, show_cancelable
+from pages._shared.frame import link
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown, format_percent
@@ -51,6 +54,13 @@ class Ranking:
 
 def show(run: RunRecord) -> None:
     """Draw the half of the page on training pairs."""
+    try:
+        read_manifest(run.folder)
+    except CleanerError as error:
+        st.subheader(state.section_title("Training pairs", run), anchor=False)
+        st.info(escape_markdown(state.capitalize_message(str(error))), icon=":material/info:")
+        link("Poison", "Train a backdoored model")
+        return
     found = _load(run)
     if found is None:
         return
@@ -145,9 +155,9 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
     top = ranking.order[: COLUMNS * ROWS]
     hits = int(ranking.poisoned[top].sum())
     chance = format_percent(float(ranking.poisoned.mean()), 0)
+    st.markdown(f"#### {state.section_title('Most suspicious pairs', run)}")
     st.markdown(
-        f"**Most suspicious pairs** by {to_label(ranking.detector)}: **{hits} of {len(top)} are poisoned** "
-        f"(by chance {chance})"
+        f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} are poisoned**; of pairs at random {chance} are."
     )
     with st.spinner("Loading images …"):
         images = cache.training_images(run.folder, tuple(top.tolist()))
