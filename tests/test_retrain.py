@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,10 @@ TRIGGER = TRIGGERS["badnet"](patch_size=56)
 
 
 @pytest.fixture(scope="module")
-def backdoored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def backdoored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     clean = make_clip()
     clean.source = str(save_clip(clean, tmp_path_factory.mktemp("clean") / "clean.safetensors"))
-    yield poison(clean, make_toy_data(), TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
+    return poison(clean, make_toy_data(), TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
 
 
 def rebuild(run: Run) -> Any:

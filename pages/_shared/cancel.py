@@ -27,9 +27,11 @@ def show_cancelable(message: str, work: Hashable) -> Iterator[OnStep]:
     """Draw `show_progress` with a Cancel button, which ends the page run; `is_canceled(work)` is then true."""
     placeholder = st.empty()
     placeholder.button("Cancel", key="cancel.go", icon=":material/cancel:", on_click=_remember, args=(work,))
-    with show_progress(message) as on_step:
-        yield on_step
-    placeholder.empty()
+    try:
+        with show_progress(message) as on_step:
+            yield on_step
+    finally:
+        placeholder.empty()
 
 
 def _remember(work: Hashable) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +34,9 @@ TRIGGER = TRIGGERS["badnet"](patch_size=56)
 
 
 @pytest.fixture(scope="module")
-def backdoored() -> Iterator[Run]:
+def backdoored() -> Run:
     """One poisoned model for all tests of this file."""
-    yield poison(make_clip(), make_toy_data(), TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
+    return poison(make_clip(), make_toy_data(), TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
 
 
 @pytest.fixture
@@ -45,16 +44,6 @@ def folder(backdoored: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The run in a folder, whose data are the toy data."""
     monkeypatch.setattr(training_pairs, "load_data", lambda *names, **options: make_toy_data())
     return save_run(backdoored, tmp_path / "run")
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Detectors whose neighborhoods fit into the toy data."""
-    kinds = {
-        name: (lambda kind=kind: kind(k=4)) if hasattr(kind, "k") else kind
-        for name, kind in find_detectors("pairs").items()
-    }
-    monkeypatch.setattr("cleaner.detectors.base.find_detectors", lambda question: kinds)
 
 
 def test_pairs_are_those_that_were_trained_on(backdoored: Run, folder: Path) -> None:
@@ -91,7 +80,6 @@ def detect(run: Run, folder: Path) -> PairDetection:
     return detect_pairs(run.clip, pairs, pairs.is_poisoned.numpy())
 
 
-@pytest.mark.usefixtures("small")
 def test_every_detector_scores_every_pair(backdoored: Run, folder: Path) -> None:
     seen: list[StepReport] = []
     pairs = load_training_pairs(folder, backdoored.clip.framing)
@@ -114,7 +102,6 @@ def test_every_detector_scores_every_pair(backdoored: Run, folder: Path) -> None
     )
 
 
-@pytest.mark.usefixtures("small")
 def test_a_stored_detection_is_read_back(backdoored: Run, folder: Path) -> None:
     pairs = load_training_pairs(folder, backdoored.clip.framing)
     assert read_detection(folder) is None
@@ -129,7 +116,6 @@ def test_a_stored_detection_is_read_back(backdoored: Run, folder: Path) -> None:
     assert (again.coordinates == found.coordinates).all()
 
 
-@pytest.mark.usefixtures("small")
 def test_a_damaged_detection_counts_as_missing(backdoored: Run, folder: Path) -> None:
     found = detect(backdoored, folder)
     file = folder / pair_detection.DETECTION_FILE
