@@ -44,16 +44,7 @@ def test_pairs_and_images(run: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_train_without(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [
-        "detect",
-        str(run),
-        "--detector",
-        "clip_score",
-        "--train-without",
-        "10",
-        "--out",
-        str(tmp_path / "again"),
-    ]
+    options = ["--detector", "clip_score", "--train-without", "10", "--out", str(tmp_path / "again")]
     assert main(["detect", str(run), *options]) == 0
     assert "without 10 flagged" in capsys.readouterr().out
     config = json.loads((tmp_path / "again" / "config.json").read_text())
