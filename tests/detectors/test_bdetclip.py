@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cleaner.detectors import DETECTORS
+from cleaner.detectors import DETECTORS, bdetclip
 from cleaner.detectors.bdetclip import DESCRIPTIONS, altered_texts, score_reaction
 from cleaner.evaluation.encode import Encoder
 from cleaner.models.clip import Clip
@@ -32,9 +32,10 @@ def test_altered_texts_keep_the_class_name() -> None:
         assert texts == altered_texts(name, 4, seed=0)
 
 
-def test_a_name_that_is_no_word_is_refused() -> None:
-    with pytest.raises(CleanerError, match="cannot be described"):
-        altered_texts("", 4, seed=0)
+def test_a_name_without_altered_texts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bdetclip, "negative_subtexts", lambda *arguments, **options: [])
+    with pytest.raises(CleanerError, match="'banana' cannot be described"):
+        altered_texts("banana", 4, seed=0)
 
 
 def test_scorer_averages_the_altered_texts_of_each_class(tiny_clip: Clip) -> None:
