@@ -75,7 +75,7 @@ def _load(run: RunRecord, detector: Any, n: int) -> Any:
     """Return the scores of test images, computed if they are not cached; None if that was canceled."""
     test = requests.read_test_data(run)
     keys = [DataKey(test.name, split, test.size if split == "test" else n) for split in ("test", "validation")]
-    work = ("detect images", str(run.folder), str(detector.state_dict()), n)
+    work = ("detect images", str(run.folder), str(detector.state_dict()), str(n))
     if is_canceled(work):
         return None
     with show_cancelable("Scoring test images …", work) as on_step:

@@ -116,10 +116,12 @@ def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
             detector = _draw_parameters(name)
         else:
             st.caption("Defaults.")
-    if detector is None and size == found.reference_size:
-        return Ranking(name, size, found.scores[name], found.poisoned, found.figures.get(name))
+    stored = Ranking(name, found.reference_size, found.scores[name], found.poisoned, found.figures.get(name))
+    work = ("score pairs", str(run.folder), name, str(size), str(detector))
+    if (detector is None and size == found.reference_size) or is_canceled(work):
+        return stored
     detector = detector or cache.detectors("pairs")[name]()
-    with show_cancelable("Scoring …", ("score pairs", str(run.folder))) as on_step:
+    with show_cancelable("Scoring …", work) as on_step:
         custom = cache.score_pairs(run.folder, detector, int(size), on_step)
     return Ranking(name, int(size), custom.scores, found.poisoned, custom.figures)
 
