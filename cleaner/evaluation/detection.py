@@ -44,13 +44,13 @@ def measure_detection(clean: Scores, poisoned: Scores) -> DetectionFigures:
 
     Raises `CleanerError` if either group is empty.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    from sklearn.metrics import average_precision_score
 
     if not len(clean) or not len(poisoned):
         raise CleanerError("detection is measured on clean and on poisoned items: one of both groups is empty.")
     scores, truth = np.concatenate([clean, poisoned]), np.repeat([False, True], [len(clean), len(poisoned)])
     return DetectionFigures(
-        auroc=float(roc_auc_score(truth, scores)),
+        auroc=compute_auroc(scores, truth),
         interval=auroc_interval(clean, poisoned),
         average_precision=float(average_precision_score(truth, scores)),
         caught=tuple(float((poisoned > find_threshold(clean, share)).mean()) for share in FALSE_ALARMS),
@@ -58,6 +58,13 @@ def measure_detection(clean: Scores, poisoned: Scores) -> DetectionFigures:
         clean=len(clean),
         poisoned=len(poisoned),
     )
+
+
+def compute_auroc(scores: Scores, is_poisoned: NDArray[np.bool_]) -> float:
+    """Return the share of (clean, poisoned) pairs of items in which the poisoned one scores higher; ties count half."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(is_poisoned, scores))
 
 
 def find_threshold(clean: Scores, false_alarms: float) -> float:

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cleaner.evaluation.detection import DetectionFigures, measure_detection
+from cleaner.evaluation.detection import DetectionFigures, compute_auroc, measure_detection
 from cleaner.files import atomic_write, validate_regular
 from cleaner.runs.derived import derived_folder
 from cleaner.types import OnStep, StepReport
@@ -144,12 +144,10 @@ def measure_by_size(
     features: PairFeatures, detector: PairDetector, poisoned: NDArray[np.bool_], sizes: Sequence[int] = REFERENCE_SIZES
 ) -> list[tuple[int, float]]:
     """Return the AUROC of a detector at each reference size that the pairs and the detector allow."""
-    from sklearn.metrics import roc_auc_score
-
     if poisoned.all() or not poisoned.any():
         return []
     usable = [size for size in sizes if detector.min_reference <= size <= len(poisoned)]
-    return [(size, float(roc_auc_score(poisoned, score_pairs(features, detector, size)))) for size in usable]
+    return [(size, compute_auroc(score_pairs(features, detector, size), poisoned)) for size in usable]
 
 
 def locate_detection_file(folder: Path) -> Path:
