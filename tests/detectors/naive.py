@@ -13,10 +13,10 @@ ROWS = [3, 8, 9, 14, 20, 21, 25, 33, 38, 39]
 
 
 def make_features(n: int = 40, width: int = 6, seed: int = 0) -> Tensor:
-    """Return unit rows (n, width); the last five are far from the others."""
-    features = torch.randn(n, width, generator=torch.Generator().manual_seed(seed))
-    features[:, 0] += 3
-    features[-5:, 0] -= 6
+    """Return unit rows (n, width) of one direction; the last five are far from it and from each other."""
+    features = 0.5 * torch.randn(n, width, generator=torch.Generator().manual_seed(seed))
+    features[:-5, 0] += 3
+    features[-5:, 1:6] += 3 * torch.eye(5)[-min(n, 5) :]
     return torch.nn.functional.normalize(features, dim=-1)
 
 

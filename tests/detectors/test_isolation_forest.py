@@ -13,7 +13,9 @@ def test_scores_equal_scikit_learn() -> None:
     features = naive.make_features()
     detector = DETECTORS["isolation_forest"](trees=20, seed=3)
     for reference in (features, features[:20]):
-        expected = -IsolationForest(20, random_state=3).fit(reference.numpy()).score_samples(features.numpy())
+        expected = (
+            -IsolationForest(n_estimators=20, random_state=3).fit(reference.numpy()).score_samples(features.numpy())
+        )
         assert detector.score(features, reference).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
