@@ -171,9 +171,10 @@ def read_detection(folder: Path) -> PairDetection | None:
                 poisoned=np.unpackbits(arrays["poisoned"], count=scores.shape[1]).astype(bool),
                 coordinates=arrays["coordinates"],
             )
-    except (OSError, ValueError, EOFError, KeyError, TypeError, IndexError, BadZipFile, zlib.error):
+    except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, BadZipFile, zlib.error):
         return None
-    return found if found.coordinates.shape == (len(found.poisoned), 2) else None
+    is_valid = found.scores and scores.dtype == np.float32 and found.coordinates.shape == (len(found.poisoned), 2)
+    return found if is_valid else None
 
 
 def _parse_figures(values: dict[str, Any]) -> DetectionFigures:
