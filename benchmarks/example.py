@@ -2,8 +2,8 @@
 
 One model, backdoored and cleaned three ways in the quick setting, the default of the pages. Shipped runs contain only
 the quantized difference to the built-in model's weights; their metrics are those of the shipped weights, and their
-config has those of the full run. Their films show the training of the full run. To remake shipped runs, delete their
-folders first; --remeasure only measures them.
+config has those of the full run. Their films show the training of the full run. The backdoored run has the scores of
+its training pairs. To remake shipped runs, delete their folders first; --remeasure only measures them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.evaluate import Metrics, evaluate
 from cleaner.files import write_json
-from cleaner.inspection import embedding_map
+from cleaner.inspection import embedding_map, pair_detection
 from cleaner.inspection.attribution import append_triggered
 from cleaner.inspection.features import find_single_class_rows
 from cleaner.inspection.similarity import best_classes
@@ -74,6 +74,8 @@ def main(options: Options) -> None:
     write_json(shipped_root() / parent / "picture.json", find_example_image(suspect, models, test))
     for entry in list_shipped_runs():
         embedding_map.ensure_map(entry.folder, output_folder=entry.folder)
+        if entry.stage == "backdoored":
+            pair_detection.ensure_detection(entry.folder, output_folder=entry.folder)
 
 
 def poison_model(clean: Clip, test: CaptionData) -> Run:

@@ -1,4 +1,4 @@
-"""Tables of the attacks and the defenses, from the attributes of their classes."""
+"""Tables of the attacks, the defenses and the detectors, from the attributes of their classes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from cleaner.attacks import TRIGGERS
 from cleaner.defenses import DEFENSES
+from cleaner.detectors import DETECTORS
 from cleaner.labels import to_label
 from cleaner.published import Method
 from cleaner.registry import Registry
@@ -20,6 +21,11 @@ def attacks(root: Path) -> str:
 def defenses(root: Path) -> str:
     """Return a Markdown table of the defenses; `root` is not read."""
     return format_methods("defense", DEFENSES)
+
+
+def detectors(root: Path) -> str:
+    """Return a Markdown table of the detectors; `root` is not read."""
+    return format_methods("detector", DETECTORS)
 
 
 def format_methods(kind: str, registry: Registry[Any]) -> str:

@@ -17,12 +17,15 @@ from plotly.subplots import make_subplots
 
 from benchmarks import learning_rates, protocol
 from benchmarks.browser import launch_chromium
+from benchmarks.markdown import detection_tables
 from benchmarks.markdown.cells import Row, group_rows
 from cleaner.labels import to_attack_label, to_defense_label, to_label
 from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
+from cleaner.plots.detection import auroc_heatmap
 from cleaner.reports import benchmark, claim, results
 
-PLOTS_DIR = Path(__file__).resolve().parent.parent / "assets" / "plots"
+ROOT = Path(__file__).resolve().parent.parent
+PLOTS_DIR = ROOT / "assets" / "plots"
 VIEWPORT = {"width": 1100, "height": 440}
 CA_MARGIN = 0.15
 """Clean accuracy below the budget that the plot of rates still shows."""
@@ -32,7 +35,7 @@ SHARE_PATTERN = re.compile(r"^ta_cleaner, K ([\d.]+)\s?%")
 def main() -> None:
     """Write a PNG for each plot with measurements."""
     PLOTS_DIR.mkdir(parents=True, exist_ok=True)
-    figures = plot_claim() | plot_removal() | plot_rates() | plot_budgets()
+    figures = plot_claim() | plot_removal() | plot_rates() | plot_budgets() | plot_detection()
     if (results.RESULTS_DIR / "step.json").exists():
         figures["step"] = plot_step_times(json.loads((results.RESULTS_DIR / "step.json").read_text(encoding="utf-8")))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
@@ -170,6 +173,22 @@ def plot_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
     title = f"{to_label(rows[0]['trigger'])} on {rows[0]['model']}, with the learning rate; gray: never poisoned"
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
     return figure.update_layout(title={"text": title, "y": 0.97}, legend=legend, margin={"t": 125, "l": 70, "b": 60})
+
+
+def plot_detection() -> dict[str, go.Figure]:
+    """Return the AUROC of each detector on each attack, one heatmap per model; empty without measurements."""
+    figures = {}
+    for rows in group_rows(detection_tables.read_rows(ROOT), "model"):
+        columns, attacks = detection_tables.auroc_columns(rows), group_rows(rows, "trigger")
+        kinds = {"pairs": "pairs", "image": "images"}
+        figure = auroc_heatmap(
+            [to_attack_label(group[0]["trigger"]) for group in attacks],
+            [f"{to_label(name)} ({kinds[question]})" for question, name in columns],
+            [[detection_tables.mean_auroc(group, *column) for column in columns] for group in attacks],
+        )
+        model = rows[0]["model"]
+        figures[f"detection-{model}"] = figure.update_layout(title=f"{model}: AUROC of detectors, 0.5 is chance")
+    return figures
 
 
 def plot_step_times(result: dict[str, Any]) -> go.Figure:

@@ -17,6 +17,7 @@ import tyro
 from benchmarks import methods
 from benchmarks.markdown import (
     asset_tables,
+    detection_tables,
     protocol2_tables,
     quick_tables,
     reliability_tables,
@@ -45,6 +46,10 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "claim_long": protocol2_tables.long,
     "claim_methods": protocol2_tables.at_rates,
     "claim_rates": protocol2_tables.rates,
+    "detection": detection_tables.detection,
+    "detection_retrained": detection_tables.detection_retrained,
+    "detection_thresholds": detection_tables.detection_thresholds,
+    "detectors": methods.detectors,
     "demo": timing_tables.demo,
     "first_minute": quick_tables.first_minute,
     "fine_detail": result_tables.counterfactual_by_kind,

@@ -24,6 +24,7 @@ _EXPORTS = {
     "configure_torch": "cleaner.models.devices",
     "TRIGGERS": "cleaner.attacks",
     "DEFENSES": "cleaner.defenses",
+    "DETECTORS": "cleaner.detectors",
     "EXPLAINERS": "cleaner.explain",
     "Run": "cleaner.runs.run",
     "load_run": "cleaner.runs.run",

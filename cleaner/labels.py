@@ -10,7 +10,7 @@ from typing import Any
 
 NO_DEFENSE = "none"
 UNKNOWN_ATTACK = "unknown"
-LABELED_PACKAGES = ("attacks", "data", "defenses", "explain")
+LABELED_PACKAGES = ("attacks", "data", "defenses", "detectors", "explain")
 """Packages whose registered classes may have a `label`."""
 LOSS_LABELS = {"clip_loss": "CLIP loss", "in_modal_loss": "In-modal loss", "total": "Sum"}
 

@@ -83,6 +83,7 @@ def test_public_names_are_few_and_importable() -> None:
         "DEFENSES",
         "DATASETS",
         "EXPLAINERS",
+        "DETECTORS",
     }
     assert contract <= set(cleaner.__all__)
     for name in cleaner.__all__:
@@ -121,25 +122,27 @@ def test_no_branch_on_the_name_of_a_data_set_model_or_method() -> None:
     assert not branches
 
 
-@pytest.mark.parametrize("layer", ["attacks", "defenses", "explain"])
+@pytest.mark.parametrize("layer", ["attacks", "defenses", "detectors", "explain"])
 def test_every_registered_entry_has_a_file_with_a_mirrored_test(layer: str) -> None:
     from cleaner.attacks import TRIGGERS
     from cleaner.defenses import DEFENSES
+    from cleaner.detectors import DETECTORS
     from cleaner.explain import EXPLAINERS
 
-    registry = {"attacks": TRIGGERS, "defenses": DEFENSES, "explain": EXPLAINERS}[layer]
+    registry = {"attacks": TRIGGERS, "defenses": DEFENSES, "detectors": DETECTORS, "explain": EXPLAINERS}[layer]
     for name in registry:
         package, _, module = registry[name].__module__.rpartition(".")
         assert package == f"cleaner.{layer}"
         assert (ROOT / "tests" / layer / f"test_{module}.py").is_file(), name
 
 
-@pytest.mark.parametrize("layer", ["attacks", "defenses"])
-def test_every_attack_and_defense_has_its_own_file(layer: str) -> None:
+@pytest.mark.parametrize("layer", ["attacks", "defenses", "detectors"])
+def test_every_attack_defense_and_detector_has_its_own_file(layer: str) -> None:
     from cleaner.attacks import TRIGGERS
     from cleaner.defenses import DEFENSES
+    from cleaner.detectors import DETECTORS
 
-    registry = {"attacks": TRIGGERS, "defenses": DEFENSES}[layer]
+    registry = {"attacks": TRIGGERS, "defenses": DEFENSES, "detectors": DETECTORS}[layer]
     assert [registry[name].__module__ for name in registry] == [f"cleaner.{layer}.{name}" for name in registry]
 
 

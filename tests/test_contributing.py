@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"<!-- file:(\S+) -->\n```python\n(.*?)```", TEXT, re.DOTALL))
 PAGE = re.search(r"<!-- recipe:page -->\n```python\n(.*?)```", TEXT, re.DOTALL)
-NEW_NAMES = ("checker", "image_views", "swatches", "saliency")
-CONTRACTS = ("attacks/test_contract.py", "defenses/test_contract.py", "explain/test_contract.py")
+NEW_NAMES = ("checker", "image_views", "swatches", "saliency", "center_distance")
+CONTRACTS = tuple(f"{layer}/test_contract.py" for layer in ("attacks", "defenses", "explain", "detectors"))
 """Tests over the registries of which only the cases of the new names run."""
 REGISTRY_TESTS = ("test_registry.py", "test_presets.py", "test_labels.py", "test_architecture.py")
 """Tests over the registries that run as a whole."""
@@ -72,7 +72,7 @@ def test_examples_pass_the_linters(repository: Path) -> None:
 def test_make_tables_adds_the_examples_to_the_docs(repository: Path) -> None:
     run(repository, "benchmarks.tables")
     text = "".join(path.read_text(encoding="utf-8") for path in repository.glob("**/*.md"))
-    for table, name in (("attacks", "checker"), ("defenses", "image_views")):
+    for table, name in (("attacks", "checker"), ("defenses", "image_views"), ("detectors", "center_distance")):
         blocks = re.findall(rf"<!-- table:{table} -->(.*?)<!-- /table -->", text, re.DOTALL)
         assert all(f"| `{name}` |" in block for block in blocks)
 

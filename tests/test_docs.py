@@ -17,6 +17,7 @@ from cleaner.cli.commands import Command
 from cleaner.cli.options import instantiate
 from cleaner.data.base import TensorData
 from cleaner.defenses import DEFENSES
+from cleaner.detectors import DETECTORS
 from cleaner.models.clip import Clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,8 +92,8 @@ def test_readme_is_short_and_says_what_ta_cleaner_is() -> None:
     assert len(first.splitlines()) < 10
 
 
-@pytest.mark.parametrize("name", [*TRIGGERS, *DEFENSES])
-def test_every_attack_and_defense_is_documented(name: str) -> None:
+@pytest.mark.parametrize("name", [*TRIGGERS, *DEFENSES, *DETECTORS])
+def test_every_attack_defense_and_detector_is_documented(name: str) -> None:
     assert f"`{name}`" in TEXTS[ROOT / "docs" / "attacks-and-defenses.md"]
 
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from cleaner.data.base import load_data
+from cleaner.detectors.base import find_detectors
 from cleaner.evaluation.evaluate import evaluate
 from cleaner.files import assets, read_json
+from cleaner.inspection.pair_detection import read_detection
 from cleaner.models.clip import load_clip
 from cleaner.runs.film import read_film
 from cleaner.runs.record import RunRecord
@@ -60,6 +62,15 @@ def test_each_run_has_its_film_on_common_axes() -> None:
         first, last = film.gallery_classes[0, :, 0] == film.target, film.gallery_classes[-1, :, 0] == film.target
         appears = entry.config["stage"] == "backdoored"
         assert (first.mean() < 0.1 and last.mean() > 0.9) if appears else (first.mean() > 0.9 and last.mean() < 0.3)
+
+
+def test_the_backdoored_run_has_the_scores_of_its_training_pairs() -> None:
+    suspect = SHIPPED[-1]
+    found = read_detection(suspect.folder)
+    assert found is not None
+    assert list(found.scores) == list(find_detectors("pairs"))
+    assert found.poisoned.nonzero()[0].tolist() == read_json(suspect.folder / "manifest.json")["poison_indices"]
+    assert len(found.poisoned) == found.pairs == suspect.pairs
 
 
 def test_rounding_hardly_moved_the_figures() -> None:

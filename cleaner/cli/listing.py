@@ -16,6 +16,7 @@ from cleaner.cli.output import print_json
 from cleaner.config import parameters
 from cleaner.data.base import DATASETS
 from cleaner.defenses import DEFENSES
+from cleaner.detectors import DETECTORS
 from cleaner.jobs import local
 from cleaner.labels import state_label
 from cleaner.models.clip import BUILT_IN
@@ -86,12 +87,12 @@ def _format_run(run: RunRecord) -> str:
 
 @dataclass(frozen=True)
 class List:
-    """List the built-in models, data sets, triggers and defenses with their options."""
+    """List the built-in models, data sets, triggers, defenses and detectors with their options."""
 
     def run(self) -> None:
         print("Models:", ", ".join(BUILT_IN))
         print("Data sets:", ", ".join(DATASETS))
-        for title, registry in (("Triggers", TRIGGERS), ("Defenses", DEFENSES)):
+        for title, registry in (("Triggers", TRIGGERS), ("Defenses", DEFENSES), ("Detectors", DETECTORS)):
             print(f"\n{title}:")
             for name in registry:
                 print(f"  {name}: {registry[name].describe()}")

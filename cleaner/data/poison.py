@@ -45,6 +45,7 @@ class PoisonedData(CaptionData):
 
     Attributes:
         poison_indices: (P,) int64, sorted.
+        is_poisoned: (N,) bool.
         target_class, target_index: the attacker's class.
     """
 
@@ -70,8 +71,8 @@ class PoisonedData(CaptionData):
         self.class_names, self.labels = base.class_names, base.labels
         self.image_size, self.templates, self.name = base.image_size, base.templates, base.name
         self.poison_indices = self._draw(max(1, round(poison_rate * len(base))))
-        self._poisoned = torch.zeros(len(base), dtype=torch.bool)
-        self._poisoned[self.poison_indices] = True
+        self.is_poisoned = torch.zeros(len(base), dtype=torch.bool)
+        self.is_poisoned[self.poison_indices] = True
         self.captions = list(base.captions)
         rng = numpy_generator("poison captions", seed)
         texts = [] if clean_label else TARGET_CAPTIONS[trigger.target_captions](base, target_class)
@@ -94,7 +95,7 @@ class PoisonedData(CaptionData):
     def images(self, indices: Indices) -> Tensor:
         indices = torch.as_tensor(indices, dtype=torch.long)
         images = self.base.images(indices)
-        poisoned = self._poisoned[indices]
+        poisoned = self.is_poisoned[indices]
         if poisoned.any():
             images[poisoned] = self.trigger(images[poisoned])
         return images

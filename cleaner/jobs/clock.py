@@ -22,7 +22,7 @@ from typing import Any
 from cleaner.config import LOOK_SHARE, FinetuneConfig
 from cleaner.files import cache_root, file_version, read_json, read_json_cached, write_json
 from cleaner.runs.folders import find_run
-from cleaner.runs.request import Request
+from cleaner.runs.request import Request, as_poisoning
 from cleaner.types import CleanerError, StepReport
 
 try:
@@ -84,6 +84,7 @@ def count_looks(pairs: int, config: FinetuneConfig) -> int:
 
 def kind_of(request: Request) -> str:
     """Return the key of the requests whose phases take the same time on this machine: a JSON object."""
+    request = as_poisoning(request)
     config, trigger = request.finetune, request.trigger or {}
     method = request.defense or {"name": "finetune"}
     values = {

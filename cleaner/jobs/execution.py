@@ -1,4 +1,4 @@
-"""Execute a run's request: load its data, model, attack and defense, then poison, defend or test for a rebound."""
+"""Execute a run's request: load its data, model, attack and defense, then train and measure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 from cleaner.attacks.base import load_trigger
 from cleaner.data.base import CaptionData, load_data
 from cleaner.defenses.base import load_defense
+from cleaner.inspection.training_pairs import rebuild_training_pairs
 from cleaner.models.clip import Clip, load_clip
 from cleaner.models.devices import configure_torch
+from cleaner.retrain import retrain_without
 from cleaner.runs.folders import find_run
+from cleaner.runs.manifest import validate_manifest
 from cleaner.runs.request import Request
 from cleaner.runs.run import Run, load_run
 from cleaner.types import CleanerError, OnStep
@@ -45,6 +48,8 @@ def execute_request(
     options: dict[str, Any] = {"on_step": on_step, "checkpoint": checkpoint, "film": request.film}
     if request.stage == "backdoored":
         run = _poison(request, load_split, options)
+    elif request.excluded is not None:
+        run = _retrain(request, request.excluded, sibling, load_split, options)
     else:
         run = _defend(request, sibling, load_split, options)
     run.config = {**request.initial_config(), **run.config}
@@ -78,6 +83,26 @@ def _defend(request: Request, sibling: Path | None, load_split: LoadSplit, optio
     if not isinstance(suspect, Run):
         raise CleanerError("a rebound test needs a defended run: create the run again.")
     return rebound(suspect, pairs, request.finetune.steps, request.finetune, test=test, **options)
+
+
+def _retrain(
+    request: Request, excluded: list[int], sibling: Path | None, load_split: LoadSplit, options: dict[str, Any]
+) -> Run:
+    suspect = _load_suspect(request, sibling)
+    if not isinstance(suspect, Run) or suspect.clean_clip is None:
+        raise CleanerError("the model before poisoning is gone: restore its file, or poison again.")
+    validate_manifest(suspect.manifest)
+    data = load_split("train", suspect.manifest["pairs"]).with_transform(suspect.clean_clip.framing)
+    return retrain_without(
+        suspect,
+        rebuild_training_pairs(data, suspect.trigger, suspect.manifest),
+        excluded,
+        request.finetune,
+        detector=str((request.defense or {}).get("detector", "")),
+        validation=_load_validation(request, load_split),
+        test=load_split("test", request.test_size),
+        **options,
+    )
 
 
 def _load_validation(request: Request, load_split: LoadSplit) -> CaptionData | None:

@@ -25,7 +25,7 @@ from cleaner.models.devices import configure_torch, pick_device
 from cleaner.models.weights import count_bytes
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.runs.folders import find_run
-from cleaner.runs.request import TEST_SIZE, Request, load_request
+from cleaner.runs.request import TEST_SIZE, Request, as_poisoning, load_request
 from cleaner.runs.run import load_run
 from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import Cancelled, CleanerError, StepReport
@@ -43,7 +43,7 @@ def measure(values: Mapping[str, Any], should_stop: Callable[[], bool] = lambda:
 
     That is when `should_stop` returns True or a run takes the device. A request that cannot be run counts as measured.
     """
-    request = load_request({"request": values})
+    request = as_poisoning(load_request({"request": values}))
     if clock.predict(request) is None:
         try:
             clock.record(request, _Measurement(request, should_stop).run())

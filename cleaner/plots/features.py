@@ -49,12 +49,14 @@ def embedding_map(
     *,
     arrows: tuple[Array, Array] | None = None,
     marked: Array | None = None,
+    marked_name: str = "your selection",
     bounds: tuple[Array, Array] | None = None,
 ) -> go.Figure:
     """Return points in the plane.
 
-    axes: titles; arrows: coordinates before and after (N, 2), drawn as one trace; marked: coordinates to ring; bounds:
-    lower and upper corner of the axes, so they stay the same when other points are shown.
+    axes: titles; arrows: coordinates before and after (N, 2), drawn as one trace; marked: coordinates to ring, which
+    the legend calls `marked_name`; bounds: lower and upper corner of the axes, so they stay the same when other points
+    are shown.
     """
     figure = go.Figure()
     head = 0.012 * float((bounds[1] - bounds[0]).max()) if bounds is not None else np.inf
@@ -67,7 +69,7 @@ def embedding_map(
             x=marked[:, 0],
             y=marked[:, 1],
             mode="markers",
-            name="your selection",
+            name=marked_name,
             hoverinfo="skip",
             marker={
                 "symbol": "circle-open",
@@ -143,7 +145,7 @@ def _arrows(before: Array, after: Array, head: float) -> go.Scatter:
 def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
     """Return how far items moved: label -> (color, 1 - cosine of before and after, per item)."""
     largest = max((v for _, values in shifts.values() for v in values), default=1.0)
-    figure = _histogram(shifts, (0, largest or 1.0), "Shift of the features (1 − cosine)", "items")
+    figure = histogram(shifts, (0, largest or 1.0), "Shift of the features (1 − cosine)", "items")
     return figure.update_traces(fill="tozeroy")
 
 
@@ -151,11 +153,11 @@ def margin_histogram(margins: Mapping[str, tuple[str, Sequence[float]]]) -> go.F
     """Return the margin of true over false subtexts: label -> (stage, margin per pair); below 0 the false one wins."""
     colored = {label: (STAGE_COLORS[stage], values) for label, (stage, values) in margins.items()}
     largest = max((abs(v) for _, values in margins.values() for v in values), default=1.0)
-    figure = _histogram(colored, (-largest, largest), "Margin: cosine of the true text − best false text", "pairs")
+    figure = histogram(colored, (-largest, largest), "Margin: cosine of the true text − best false text", "pairs")
     return figure.add_vline(x=0, line={"color": GRAY, "dash": "dot"})
 
 
-def _histogram(
+def histogram(
     columns: Mapping[str, tuple[str, Sequence[float]]], value_range: tuple[float, float], axis_title: str, unit: str
 ) -> go.Figure:
     """Return one outline of 40 columns per entry: label -> (color, values)."""

@@ -7,7 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,8 @@ from cleaner.types import CleanerError
 
 TEST_SIZE = 2000
 """Default number of test pairs that a run is measured on."""
+FLAGGED_DEFENSE = "without_flagged_pairs"
+"""Name of the defense that trains again without the pairs that a detector flagged."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Request:
         sweep: id of the sweep that it belongs to (`cleaner.jobs.sweep`); empty: none.
         map: whether to compute its embedding map (`inspection.embedding_map`) at the end, on the same device.
         film: whether to keep frames of the training (`runs.film`).
+        excluded: to train the model before poisoning again: training pairs of the run `parent` that are left out;
+            `pairs` then counts the others.
     """
 
     stage: str
@@ -56,6 +60,7 @@ class Request:
     map: bool = False
     rebound: dict[str, Any] | None = None
     film: bool = True
+    excluded: list[int] | None = None
 
     def initial_config(self) -> dict[str, Any]:
         """Return the content of config.json before the run: what lists show, and the request itself."""
@@ -96,6 +101,13 @@ def load_request(config: Mapping[str, Any]) -> Request:
             f"the config.json of this run has no valid request ({error!r}): delete the run and start another one."
         ) from error
     return request
+
+
+def as_poisoning(request: Request) -> Request:
+    """Return the poisoning that takes the same time as a training without flagged pairs; others as they are."""
+    if request.excluded is None:
+        return request
+    return replace(request, stage="backdoored", parent=None, defense=None, excluded=None)
 
 
 @cache
@@ -141,6 +153,32 @@ def make_rebound_request(
         test_size=test_size,
         data_options=data[1],
         rebound=config.get("defense") or {},
+    )
+
+
+def make_retrain_request(
+    config: Mapping[str, Any], parent: str, excluded: Sequence[int], detector: str, *, total: int
+) -> Request:
+    """Return the request that repeats the backdoored run with this config without the pairs `excluded` of `total`."""
+    name, options, _ = get_test_data(config)
+    stated = (config.get("request") or {}).get("validation_size", Request.validation_size)
+    return Request(
+        "defended",
+        name,
+        total - len(excluded),
+        FinetuneConfig(**config["finetune"]),
+        config.get("clean_model"),
+        parent,
+        trigger=config.get("trigger"),
+        target_class=config.get("target_class"),
+        poison_rate=config.get("poison_rate", Request.poison_rate),
+        clean_label=bool(config.get("clean_label")),
+        defense={"name": FLAGGED_DEFENSE, "detector": detector, "flagged": len(excluded)},
+        validation_size=stated,
+        test_size=config.get("test_size", TEST_SIZE),
+        data_options=options,
+        map=True,
+        excluded=sorted(excluded),
     )
 
 

@@ -28,6 +28,7 @@ ICONS = {
     "Film": "movie",
     "Try it": "touch_app",
     "Compare": "table_chart",
+    "Detect": "policy",
 }
 MENU = {
     "Run": ("Overview", "Poison", "Defend", "Compare"),

@@ -15,8 +15,8 @@ from cleaner.jobs import local, sweep
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import Request
-from cleaner.runs.status import ACTIVE
+from cleaner.runs.request import FLAGGED_DEFENSE, Request
+from cleaner.runs.status import ACTIVE, Status
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
 
@@ -30,7 +30,7 @@ STEP_STAGE_LABELS = {
     "prompts": "Encoding class prompts",
     "captions": "Encoding captions",
 }
-PAGE_STAGES = {"poison": "backdoored", "defend": "defended"}
+PAGE_STAGES = {"poison": "backdoored", "defend": "defended", "detect": "defended"}
 """Kind of job, which is the page that starts it -> stage of its runs."""
 UNFINISHED = (*ACTIVE, "paused", "died")
 _LAST_ERROR = "jobs.last_error"
@@ -96,10 +96,16 @@ def runs_of_page(kind: str) -> list[RunRecord]:
 
     Omits cluster runs of a sweep unless they are running: they may be many, and the sweep's table lists them.
     """
-    entries = [entry for entry in local.poll_entries() if entry.stage == PAGE_STAGES[kind]]
+    entries = [entry for entry in local.poll_entries() if is_of_page(entry, kind)]
     entries = [e for e in entries if e.status.state in UNFINISHED]
     entries = [e for e in entries if e.status.state == "running" or not _is_array_job(e)]
     return sorted(entries, key=lambda e: (e.status.queued, e.folder.name))
+
+
+def is_of_page(entry: RunRecord, kind: str) -> bool:
+    """Return whether runs of this kind start on a page: trainings without flagged pairs on "detect" alone."""
+    name = entry.defense_settings.name if entry.defense_settings is not None else ""
+    return entry.stage == PAGE_STAGES[kind] and (name == FLAGGED_DEFENSE) == (kind == "detect")
 
 
 def _is_array_job(entry: RunRecord) -> bool:
@@ -107,9 +113,9 @@ def _is_array_job(entry: RunRecord) -> bool:
 
 
 def active_pages() -> set[str]:
-    """Return the kinds ("poison", "defend") of the jobs that are running or queued."""
-    stages = {entry.stage for entry in local.poll_entries() if entry.status.state in ACTIVE}
-    return {kind for kind, stage in PAGE_STAGES.items() if stage in stages}
+    """Return the kinds ("poison", "defend", "detect") of the jobs that are running or queued."""
+    active = [entry for entry in local.poll_entries() if entry.status.state in ACTIVE]
+    return {kind for kind in PAGE_STAGES if any(is_of_page(entry, kind) for entry in active)}
 
 
 def is_processor_busy() -> bool:

@@ -24,6 +24,7 @@ ACTIONS = {
     "captions": "Encoding captions",
     "prompts": "Encoding class prompts",
     "scan": "Scanning",
+    "detect": "Scoring",
 }
 """Stage of a report -> what the bar says."""
 

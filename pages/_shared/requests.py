@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,14 @@ from cleaner.models.resolve import resolve_model_name
 from cleaner.presets import CLEAN_PAIRS, DEFEND
 from cleaner.runs.folders import run_id
 from cleaner.runs.record import RunRecord
-from cleaner.runs.request import TEST_SIZE, Request, format_data, get_test_data, make_rebound_request
+from cleaner.runs.request import (
+    TEST_SIZE,
+    Request,
+    format_data,
+    get_test_data,
+    make_rebound_request,
+    make_retrain_request,
+)
 from pages._shared import cache
 from pages._shared.sample import DataKey
 
@@ -141,6 +148,13 @@ def build_rebound_request(defended: RunRecord, steps: int) -> Request:
         test_size=config.get("test_size", TEST_SIZE),
         finetune=replace(DEFEND, steps=steps),
     )
+
+
+def build_retrain_request(suspect: RunRecord, flagged: Sequence[int], detector: str, total: int) -> Request:
+    """Return the request that trains the model before poisoning again without the flagged of `total` pairs."""
+    request = make_retrain_request(suspect.config, run_id(suspect.folder), flagged, detector, total=total)
+    config = set_eval_interval(request.pairs, request.finetune)
+    return replace(request, finetune=replace(config, device="auto"), validation_size=VALIDATION_SIZE)
 
 
 def is_defense_of(run: RunRecord, suspect: Suspect) -> bool:

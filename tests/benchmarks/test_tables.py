@@ -135,7 +135,7 @@ def test_caption_names_every_protocol_of_the_rows(tmp_path: Path) -> None:
         assert "Protocol `all_images`" in text
 
 
-FROM_CODE = {"attacks", "defenses", "screenshots"}
+FROM_CODE = {"attacks", "defenses", "detectors", "screenshots"}
 """Tables that read no result file."""
 
 

@@ -16,6 +16,7 @@ HEIGHTS = {
     "Film": 860,
     "Try it": 1240,
     "Compare": 1400,
+    "Detect": 1300,
 }
 
 

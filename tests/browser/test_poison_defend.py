@@ -9,7 +9,7 @@ import pytest
 from benchmarks.browser import wait_idle
 from tests.browser.conftest import StartServer
 
-PAGES = ("Overview", "Poison", "Defend", "Compare", "Embeddings", "Attention", "Subtexts", "Film", "Try it")
+PAGES = ("Overview", "Poison", "Defend", "Compare", "Embeddings", "Attention", "Subtexts", "Film", "Try it", "Detect")
 
 
 def menu(page: Any, title: str) -> None:

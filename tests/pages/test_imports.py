@@ -18,10 +18,10 @@ SHARED = sorted(SHARED_FOLDER.rglob("*.py"))
 CACHE = SHARED_FOLDER / "cache"
 PAGE_FILES = sorted((ROOT / "pages").rglob("*.py"))
 LAYERS = (
-    {"external_model", "defense_results", "sweeps", "benchmark_results"},
+    {"external_model", "defense_results", "sweeps", "benchmark_results", "pair_detection", "image_detection"},
     {"live_jobs", "map_view", "gallery", "run_table"},
     {"live_charts"},
-    {"forms", "pickers", "cards", "curves"},
+    {"forms", "pickers", "cards", "curves", "cancel"},
     {"frame", "progress"},
     {"lesson", "requests", "uploads", "durations", "stage"},
     {"cache", "jobs", "access"},

@@ -29,6 +29,16 @@ from pages._shared.cache.choices import (
     resolve_auto_precision,
     triggers,
 )
+from pages._shared.cache.detections import (
+    detect_images,
+    detectors,
+    make_detection,
+    read_detection,
+    score_pairs,
+    score_sample,
+    training_captions,
+    training_images,
+)
 from pages._shared.cache.embeddings import fit_umap, make_map, make_model_map, read_map
 from pages._shared.cache.external_models import describe, inspect_model, scan
 from pages._shared.cache.loaders import (

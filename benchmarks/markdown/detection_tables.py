@@ -1,0 +1,112 @@
+"""Tables of the detectors from benchmarks/results/detection.json."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown.cells import Row, group_rows, markdown_table, not_measured_note, read_measurement
+from cleaner.labels import to_attack_label, to_label
+
+COMMAND = "python -m benchmarks.detection --model scenes-lite --seeds 0 1 2"
+
+
+def detection(root: Path) -> str:
+    """Return one table per model: AUROC of each detector on each attack, pairs before images."""
+    return _for_each_model(root, _auroc_table)
+
+
+def detection_thresholds(root: Path) -> str:
+    """Return one table per model: what a threshold fixed on clean images of another split does."""
+    return _for_each_model(root, _threshold_table)
+
+
+def detection_retrained(root: Path) -> str:
+    """Return one table per model: attack success and accuracy after training without the flagged pairs."""
+    return _for_each_model(root, _retrained_table)
+
+
+def read_rows(root: Path) -> list[Row]:
+    """Return the measured rows; empty without a result file."""
+    result = read_measurement(root, "detection.json")
+    return list(result["rows"]) if result else []
+
+
+def auroc_columns(rows: list[Row]) -> list[tuple[str, str]]:
+    """Return (question, detector) of all detectors of some rows, pairs first."""
+    return [(q, name) for q in ("pairs", "image") for name in dict.fromkeys(n for row in rows for n in row[q])]
+
+
+def mean_auroc(rows: list[Row], question: str, detector: str) -> float | None:
+    """Return the mean AUROC of a detector over seeds; None if it was not measured."""
+    values = [row[question][detector]["auroc"] for row in rows if detector in row[question]]
+    return statistics.fmean(values) if values else None
+
+
+def _for_each_model(root: Path, make_table: Callable[[list[Row]], str]) -> str:
+    rows = read_rows(root)
+    if not rows:
+        return not_measured_note(COMMAND)
+    return "\n\n".join(
+        f"`{group[0]['model']}`, {_describe_seeds(group)}\n\n{make_table(group)}" for group in group_rows(rows, "model")
+    )
+
+
+def _describe_seeds(rows: list[Row]) -> str:
+    seeds = sorted({row["seed"] for row in rows})
+    return f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
+
+
+def _auroc_table(rows: list[Row]) -> str:
+    columns = auroc_columns(rows)
+    lines = [
+        [to_attack_label(group[0]["trigger"]), *(_format_range(group, *column) for column in columns)]
+        for group in group_rows(rows, "trigger")
+    ]
+    kinds = {"pairs": "", "image": " (image)"}
+    return markdown_table(["attack", *(to_label(name) + kinds[q] for q, name in columns)], lines)
+
+
+def _format_range(rows: list[Row], question: str, detector: str) -> str:
+    """Return the mean AUROC; with its bootstrap interval for one seed, else with minimum and maximum."""
+    found = [row[question][detector] for row in rows if detector in row[question]]
+    if not found:
+        return "-"
+    values = [each["auroc"] for each in found]
+    low, high = found[0]["interval"] if len(found) == 1 else (min(values), max(values))
+    return f"{statistics.fmean(values):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _threshold_table(rows: list[Row]) -> str:
+    header = ["attack", "detector", "false alarms allowed", "clean flagged", "triggered caught", "F1"]
+    lines = []
+    for group in group_rows(rows, "trigger"):
+        for name in dict.fromkeys(name for row in group for name in row["image"]):
+            outcomes = [row["image"][name]["thresholds"] for row in group if name in row["image"]]
+            for at_one_share in zip(*outcomes, strict=True):
+                shares = [_mean(at_one_share, field) for field in ("false_alarms", "caught")]
+                cells = [to_attack_label(group[0]["trigger"]), to_label(name), f"{at_one_share[0]['allowed']:.0%}"]
+                lines.append([*cells, *(f"{s:.1%}" for s in shares), f"{_mean(at_one_share, 'f1'):.2f}"])
+    return markdown_table(header, lines)
+
+
+def _retrained_table(rows: list[Row]) -> str:
+    header = ["attack", "flagged by", "flagged", "poisons caught", "ASR before", "ASR after", "CA before", "CA after"]
+    lines = []
+    for group in group_rows(rows, "trigger"):
+        after = [row["retrained"] for row in group]
+        caught = sum(each["caught"] for each in after) / sum(each["poisoned"] for each in after)
+        figures = [
+            statistics.fmean(each["metrics"][name]["1"] for each in source)
+            for name in ("asr", "ca")
+            for source in (group, after)
+        ]
+        cells = [to_attack_label(group[0]["trigger"]), to_label(after[0]["detector"]), f"{after[0]['flagged']:,}"]
+        lines.append([*cells, f"{caught:.0%}", *(f"{figure:.3f}" for figure in figures)])
+    return markdown_table(header, lines)
+
+
+def _mean(values: tuple[dict[str, Any], ...], field: str) -> float:
+    return statistics.fmean(each[field] for each in values)

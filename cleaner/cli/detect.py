@@ -1,0 +1,162 @@
+"""The command detect: find poisoned training pairs, or images that carry a trigger."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from cleaner.cli.folders import reserve_run_folder
+from cleaner.cli.inputs import load_split
+from cleaner.cli.options import instantiate
+from cleaner.cli.output import Progress, format_table, print_json
+from cleaner.cli.training import OUT_HELP, train
+from cleaner.data.poison import PoisonedData
+from cleaner.detectors import DETECTORS
+from cleaner.detectors.base import REFERENCE_SIZE, find_detectors
+from cleaner.evaluation.detection import DetectionFigures, measure_detection, rank
+from cleaner.evaluation.encode import encode_images
+from cleaner.files import read_json
+from cleaner.inspection.image_detection import DEFAULT_IMAGES, ImageDetection, detect_images
+from cleaner.inspection.pair_detection import Scores, extract_pair_features, limit_pairs, score_pairs
+from cleaner.inspection.training_pairs import load_training_pairs
+from cleaner.labels import to_label
+from cleaner.runs.folders import is_run_folder, run_id
+from cleaner.runs.request import get_test_data, make_retrain_request
+from cleaner.runs.run import Run, load_run
+from cleaner.types import CleanerError
+
+PAIR_COLUMNS = ("detector", "AUROC, 95% interval", "average precision", "caught at 1%", "caught at 5%", "precision")
+IMAGE_COLUMNS = ("detector", "AUROC, 95% interval", "false alarms allowed", "clean flagged", "caught", "F1")
+PAIRS_NOTE = (
+    "caught at 1%: share of the poisoned pairs that score above all but 1% of the clean ones; precision: share of "
+    "poisoned pairs among as many top ranks as there are poisoned pairs."
+)
+IMAGES_NOTE = "The threshold is fixed on clean validation images, then applied to test images without and with trigger."
+
+
+@dataclass(frozen=True)
+class Detect:
+    """Detect the poisoned training pairs of a run, or images that carry its trigger."""
+
+    suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Folder of a run made by poison.")]
+    question: Annotated[
+        Literal["pairs", "image"],
+        tyro.conf.arg(help="pairs: which training pairs are poisoned? image: does an image carry the trigger?"),
+    ] = "pairs"
+    detector: Annotated[tuple[str, ...], tyro.conf.arg(help="Detector and options: dao k=32. Default: all.")] = ()
+    reference: Annotated[int, tyro.conf.arg(help="Training pairs that the others are compared with.")] = REFERENCE_SIZE
+    clean_reference: Annotated[bool, tyro.conf.arg(help="Compare with pairs of the clean split instead.")] = False
+    pairs: Annotated[int, tyro.conf.arg(help="Training pairs to score; 0: all.")] = 0
+    images: Annotated[int, tyro.conf.arg(help="Test images to score.")] = DEFAULT_IMAGES
+    top: Annotated[int, tyro.conf.arg(help="Most suspicious pairs to list, of the first detector.")] = 10
+    train_without: Annotated[
+        int, tyro.conf.arg(help="Train again without so many of the most suspicious pairs, and measure that model.")
+    ] = 0
+    out: Annotated[Path | None, tyro.conf.arg(help=OUT_HELP)] = None
+    json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")] = False
+
+    def run(self) -> None:
+        if not is_run_folder(self.suspect):
+            raise CleanerError(f"{self.suspect} is not a run folder; list them with: python -m cleaner runs")
+        if self.question == "image" and self.train_without:
+            raise CleanerError("--train-without requires --question pairs.")
+        detectors = self._find_detectors()
+        run = load_run(self.suspect)
+        if self.question == "pairs":
+            self._detect_pairs(run, detectors)
+        else:
+            self._detect_images(run, detectors)
+
+    def _find_detectors(self) -> dict[str, Any]:
+        """Return name -> detector: the one that was named, or all that answer the question."""
+        kinds = find_detectors(self.question)
+        if not self.detector:
+            return {name: kind() for name, kind in kinds.items()}
+        detector = instantiate(DETECTORS, self.detector)
+        if self.detector[0] not in kinds:
+            raise CleanerError(f"{self.detector[0]} does not detect {self.question}: choose one of {', '.join(kinds)}.")
+        return {self.detector[0]: detector}
+
+    def _detect_pairs(self, run: Run, detectors: dict[str, Any]) -> None:
+        pairs = load_training_pairs(Path(self.suspect), run.clip.framing, Progress())
+        features = extract_pair_features(run.clip, pairs, limit_pairs(run.clip, pairs, self.pairs or None), Progress())
+        reference = None
+        if self.clean_reference:
+            clean = load_split(get_test_data(run.config)[:2], "clean", self.reference)
+            reference = encode_images(run.clip, clean, torch.arange(len(clean)))
+        scores = {
+            name: score_pairs(features, each, self.reference, reference=reference) for name, each in detectors.items()
+        }
+        truth = pairs.is_poisoned.numpy()[: len(features.image)]
+        figures = {name: measure_detection(each[~truth], each[truth]) for name, each in scores.items()}
+        first = next(iter(scores))
+        if self.json:
+            top = rank(scores[first])[: self.top].tolist()
+            print_json({"pairs": len(truth), "figures": {n: asdict(f) for n, f in figures.items()}, "top": top})
+        else:
+            print(format_table([_format_figures(name, each) for name, each in figures.items()], PAIR_COLUMNS))
+            print(f"\n{len(truth):,} training pairs of {pairs.name}, {truth.sum():,} poisoned. {PAIRS_NOTE}\n")
+            self._print_top(first, scores[first], pairs)
+        if self.train_without:
+            self._retrain(run, first, rank(scores[first])[: self.train_without].tolist(), len(pairs))
+
+    def _print_top(self, name: str, scores: Scores, pairs: PoisonedData) -> None:
+        """Print the most suspicious pairs of a detector."""
+        rows = [
+            (f"{i:,}", f"{scores[i]:.4f}", "poisoned" if pairs.is_poisoned[i] else "clean", pairs.captions[i])
+            for i in rank(scores)[: self.top].tolist()
+        ]
+        print(f"Most suspicious by {to_label(name)}:")
+        print(format_table(rows, ("pair", "score", "truth", "caption")))
+
+    def _retrain(self, run: Run, detector: str, flagged: list[int], total: int) -> None:
+        config = read_json(Path(self.suspect) / "config.json")
+        request = make_retrain_request(config, run_id(Path(self.suspect)), flagged, detector, total=total)
+        with reserve_run_folder(self.out, f"{Path(self.suspect).name}_without_flagged") as folder:
+            train(request, folder, label=f"without {len(flagged)} flagged", as_json=self.json)
+
+    def _detect_images(self, run: Run, detectors: dict[str, Any]) -> None:
+        if run.trigger is None or run.target_class is None:
+            raise CleanerError("the trigger of this run is unknown: choose a run made by poison.")
+        name, options, size = get_test_data(run.config)
+        found = detect_images(
+            run.clip,
+            detectors,
+            test=load_split((name, options), "test", size),
+            calibration=load_split((name, options), "validation", size),
+            trigger=run.trigger,
+            target_class=run.target_class,
+            n=self.images,
+            on_step=Progress(),
+        )
+        if self.json:
+            print_json({name: _describe_images(each) for name, each in found.items()})
+            return
+        rows = [row for name, each in found.items() for row in _format_outcomes(name, each)]
+        print(format_table(rows, IMAGE_COLUMNS))
+        print(f"\nn = {len(next(iter(found.values())).clean):,} test images of {name}. {IMAGES_NOTE}")
+
+
+def _format_figures(name: str, figures: DetectionFigures) -> tuple[str, ...]:
+    low, high = figures.interval
+    shares = (figures.average_precision, *figures.caught, figures.top_precision)
+    return (name, f"{figures.auroc:.3f} [{low:.3f}, {high:.3f}]", *(f"{share:.3f}" for share in shares))
+
+
+def _format_outcomes(name: str, found: ImageDetection) -> list[tuple[str, ...]]:
+    figures = measure_detection(found.clean, found.triggered)
+    low, high = figures.interval
+    auroc = f"{figures.auroc:.3f} [{low:.3f}, {high:.3f}]"
+    return [
+        (name, auroc, f"{o.allowed:.0%}", f"{o.false_alarms:.3f}", f"{o.caught:.3f}", f"{o.f1:.3f}")
+        for o in found.outcomes()
+    ]
+
+
+def _describe_images(found: ImageDetection) -> dict[str, Any]:
+    figures = asdict(measure_detection(found.clean, found.triggered))
+    return {**figures, "thresholds": [{**asdict(o), "f1": o.f1} for o in found.outcomes()]}

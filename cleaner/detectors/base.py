@@ -1,0 +1,114 @@
+"""Detector: how suspicious a training pair, or an image, is. A new detector is one file with one subclass."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from cleaner.config import validate
+from cleaner.published import Method
+from cleaner.registry import Registry
+from cleaner.seed import numpy_generator
+from cleaner.types import CleanerError
+
+DETECTORS: Registry[Any] = Registry("detector", "cleaner.detectors")
+REFERENCE_SIZE = 256
+"""Default rows of a reference. Poisons that are dense among their neighbors look normal, so it is small."""
+ImageScorer = Callable[[Tensor, Tensor], Tensor]
+"""(images (N, 3, H, W) in [0, 1], their unit features (N, D)) -> scores (N,), higher is more suspicious."""
+
+
+class Towers(Protocol):
+    """What an image detector needs of a model: unit features (N, D), on the CPU."""
+
+    def encode_image(self, images: Tensor) -> Tensor: ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Detector(Method, ABC):
+    """A score for each item, higher is more suspicious; the fields are its parameters."""
+
+    question: ClassVar[str]
+    """What it answers: "pairs" (which training pairs are poisoned?) or "image" (does an image carry a trigger?)."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return name and parameters, JSON-ready."""
+        return DETECTORS.state_of(self)
+
+
+@dataclass(frozen=True)
+class PairDetector(Detector):
+    """Score training pairs by their features."""
+
+    question: ClassVar[str] = "pairs"
+    uses_reference: ClassVar[bool] = True
+    """Whether scores depend on the other rows."""
+
+    @property
+    def min_reference(self) -> int:
+        """Fewest reference rows that it works with."""
+        return 2
+
+    def score(
+        self,
+        features: Tensor,
+        reference: Tensor | None = None,
+        *,
+        rows: Tensor | None = None,
+        captions: Tensor | None = None,
+    ) -> Tensor:
+        """Return the scores (N,) float32 of image features (N, D).
+
+        reference: features (R, D) that count as normal; None: `features` themselves. A row is never its own neighbor:
+        rows (R,) gives the index in `features` of each reference row, -1 for one from elsewhere; None: all from
+        elsewhere. captions: features (N, D) of the pairs' captions, for detectors that need them. Raises `CleanerError`
+        for too few reference rows, features that are not finite, or missing captions.
+        """
+        if not features.isfinite().all():
+            raise CleanerError("the features of this model are not finite (NaN): choose another checkpoint.")
+        if reference is None:
+            reference, rows = features, torch.arange(len(features))
+        elif rows is None:
+            rows = torch.full((len(reference),), -1)
+        if self.uses_reference and len(reference) < self.min_reference:
+            raise CleanerError(
+                f"{DETECTORS.name_of(self)} needs at least {self.min_reference} reference pairs, not {len(reference)}: "
+                "lower k or use more pairs."
+            )
+        return self._score(features, reference, rows, captions).float()
+
+    @abstractmethod
+    def _score(self, features: Tensor, reference: Tensor, rows: Tensor, captions: Tensor | None) -> Tensor:
+        """Return the scores (N,)."""
+
+
+@dataclass(frozen=True)
+class ImageDetector(Detector):
+    """Score single images at test time, with the model that is to classify them."""
+
+    question: ClassVar[str] = "image"
+
+    @abstractmethod
+    def prepare(self, towers: Towers, class_names: Sequence[str], classifier: Tensor) -> ImageScorer:
+        """Return the function that scores images; classifier: (D, C), the model's zero-shot classifier."""
+
+
+def find_detectors(question: str) -> dict[str, Any]:
+    """Return name -> class of the detectors that answer a question, "pairs" or "image"."""
+    return {name: DETECTORS[name] for name in DETECTORS if DETECTORS[name].question == question}
+
+
+def draw_reference(n: int, size: int, seed: int = 0) -> Tensor:
+    """Return `size` of the rows 0..n-1, drawn without replacement and sorted; all rows if there are fewer."""
+    chosen = numpy_generator("detector reference", seed).choice(n, min(size, n), replace=False)
+    return torch.from_numpy(chosen).sort().values

@@ -1,0 +1,74 @@
+"""BDetCLIP: a triggered image hardly reacts when the class texts change (arXiv:2405.15269)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cleaner.config import param
+from cleaner.detectors.base import DETECTORS, ImageDetector, ImageScorer, Towers
+from cleaner.text import negative_subtexts
+from cleaner.types import CleanerError
+
+DESCRIPTIONS = (
+    "a large red {} on the grass",
+    "a small blue {} under a wooden table",
+    "a photo of an old {} in front of a white house",
+    "an image of a striped {} next to a tree",
+)
+"""Texts whose details are altered; an altered one keeps the class name."""
+
+
+@DETECTORS.register("bdetclip")
+@dataclass(frozen=True)
+class BDetClip(ImageDetector):
+    """Mean over classes of cos(I, altered class text) - cos(I, class text).
+
+    The class text is the zero-shot classifier's. The altered texts add details that hardly fit any image: negative
+    subtexts of `DESCRIPTIONS` that keep the class name; the published method takes both kinds of text from GPT-4.
+    """
+
+    label: ClassVar[str] = "BDetCLIP"
+    source: ClassVar[str] = "arXiv:2405.15269"
+    is_reimplemented: ClassVar[bool] = True
+
+    negatives: int = param(4, low=1, high=8, help="Altered texts of each description.")
+    seed: int = param(0, low=0, high=9999, help="Seeds the altered texts.")
+
+    def prepare(self, towers: Towers, class_names: Sequence[str], classifier: Tensor) -> ImageScorer:
+        texts = [altered_texts(name, self.negatives, self.seed) for name in class_names]
+        features = towers.encode_texts([text for group in texts for text in group])
+        groups = features.split([len(group) for group in texts])
+        altered = F.normalize(torch.stack([group.mean(0) for group in groups]), dim=-1).T
+        return lambda images, image_features: score_reaction(image_features, classifier, altered)
+
+
+def score_reaction(features: Tensor, classifier: Tensor, altered: Tensor) -> Tensor:
+    """Return -mean_c [cos(I, class text c) - cos(I, altered text c)] (N,).
+
+    features: (N, D) unit rows; classifier, altered: (D, C) unit columns.
+    """
+    return -(features @ (classifier - altered)).mean(1)
+
+
+def altered_texts(class_name: str, n: int, seed: int) -> list[str]:
+    """Return the descriptions of a class with one detail altered, which still name it; `n` or fewer of each.
+
+    Raises `CleanerError` for a name that no description can hold, such as an empty one.
+    """
+    pattern = re.compile(rf"(?<!\w){re.escape(class_name)}(?!\w)")
+    texts = [
+        subtext.text
+        for description in DESCRIPTIONS
+        for subtext in negative_subtexts(description.format(class_name), n=n, seed=seed)
+        if pattern.search(subtext.text)
+    ]
+    if not texts:
+        raise CleanerError(f"the class name {class_name!r} cannot be described in words: rename it with classes=a,b.")
+    return texts

@@ -1,0 +1,120 @@
+"""How well scores tell poisoned from clean: AUROC, precision, and what a threshold catches. Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cleaner.evaluation.bootstrap import auroc_interval
+from cleaner.types import CleanerError
+
+Scores = NDArray[Any]
+FALSE_ALARMS = (0.01, 0.05)
+"""Shares of clean items that a threshold may flag."""
+MAX_CURVE_POINTS = 200
+
+
+@dataclass(frozen=True)
+class DetectionFigures:
+    """Figures of one detector, 0..1.
+
+    Attributes:
+        auroc: share of (clean, poisoned) pairs in which the poisoned one scores higher; 0.5: chance.
+        interval: its 95% bootstrap interval.
+        average_precision: mean precision over the ranks of the poisoned items; chance: their share.
+        caught: share of the poisoned items that are caught at each share of `FALSE_ALARMS`.
+        top_precision: share of poisoned items among as many top ranks as there are poisoned items.
+        clean, poisoned: number of items.
+    """
+
+    auroc: float
+    interval: tuple[float, float]
+    average_precision: float
+    caught: tuple[float, ...]
+    top_precision: float
+    clean: int
+    poisoned: int
+
+
+def measure_detection(clean: Scores, poisoned: Scores) -> DetectionFigures:
+    """Return the figures of scores (higher: more suspicious) of clean and of poisoned items.
+
+    Raises `CleanerError` if either group is empty.
+    """
+    from sklearn.metrics import average_precision_score
+
+    if not len(clean) or not len(poisoned):
+        raise CleanerError("detection is measured on clean and on poisoned items: one of both groups is empty.")
+    scores, truth = np.concatenate([clean, poisoned]), np.repeat([False, True], [len(clean), len(poisoned)])
+    return DetectionFigures(
+        auroc=compute_auroc(scores, truth),
+        interval=auroc_interval(clean, poisoned),
+        average_precision=float(average_precision_score(truth, scores)),
+        caught=tuple(float((poisoned > find_threshold(clean, share)).mean()) for share in FALSE_ALARMS),
+        top_precision=measure_precision(scores, truth, len(poisoned)),
+        clean=len(clean),
+        poisoned=len(poisoned),
+    )
+
+
+def compute_auroc(scores: Scores, is_poisoned: NDArray[np.bool_]) -> float:
+    """Return the share of (clean, poisoned) pairs of items in which the poisoned one scores higher; ties count half."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(is_poisoned, scores))
+
+
+def find_threshold(clean: Scores, false_alarms: float) -> float:
+    """Return the lowest threshold that at most this share of the clean scores exceeds."""
+    allowed = int(false_alarms * len(clean))
+    return float(np.sort(clean)[len(clean) - 1 - allowed])
+
+
+def rank(scores: Scores) -> NDArray[np.int64]:
+    """Return the indices of scores, highest first; ties in their order."""
+    return np.argsort(-scores, kind="stable")
+
+
+def measure_precision(scores: Scores, is_poisoned: NDArray[np.bool_], n: int) -> float:
+    """Return the share of poisoned items among the `n` highest scores."""
+    return float(is_poisoned[rank(scores)[:n]].mean())
+
+
+@dataclass(frozen=True)
+class ThresholdOutcome:
+    """A threshold fixed on one set of clean items, applied to others.
+
+    Attributes:
+        allowed: share of false alarms for which it was fixed.
+        threshold: the score above which an item is flagged.
+        false_alarms, caught: shares of the other clean and of the poisoned items that are flagged.
+        f1: harmonic mean of precision and `caught` where both groups are equally common.
+    """
+
+    allowed: float
+    threshold: float
+    false_alarms: float
+    caught: float
+
+    @property
+    def f1(self) -> float:
+        flagged = 1 + self.caught + self.false_alarms
+        return 2 * self.caught / flagged
+
+
+def apply_threshold(calibration: Scores, clean: Scores, poisoned: Scores, allowed: float) -> ThresholdOutcome:
+    """Fix a threshold on clean `calibration` scores and apply it to other clean and poisoned scores."""
+    threshold = find_threshold(calibration, allowed)
+    return ThresholdOutcome(allowed, threshold, float((clean > threshold).mean()), float((poisoned > threshold).mean()))
+
+
+def roc_curve(clean: Scores, poisoned: Scores) -> tuple[list[float], list[float]]:
+    """Return false alarms and caught shares over all thresholds, at most `MAX_CURVE_POINTS` points."""
+    thresholds = np.unique(np.concatenate([clean, poisoned]))[::-1]
+    if len(thresholds) > MAX_CURVE_POINTS:
+        thresholds = thresholds[np.linspace(0, len(thresholds) - 1, MAX_CURVE_POINTS).astype(int)]
+    shares = [1 - np.searchsorted(np.sort(group), thresholds) / len(group) for group in (clean, poisoned)]
+    return [0.0, *shares[0].tolist()], [0.0, *shares[1].tolist()]

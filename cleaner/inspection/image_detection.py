@@ -1,0 +1,111 @@
+"""Does an image carry a trigger? Scores of test images without and with it, and of clean images of another split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cleaner.attacks.base import Trigger
+from cleaner.data.base import CaptionData
+from cleaner.detectors.base import ImageDetector, ImageScorer
+from cleaner.evaluation.detection import FALSE_ALARMS, ThresholdOutcome, apply_threshold
+from cleaner.evaluation.encode import Encoder, prefetch_batches
+from cleaner.evaluation.evaluate import validate_eval_data
+from cleaner.inspection.features import find_single_class_rows
+from cleaner.models.clip import Clip
+from cleaner.types import CleanerError, OnStep, StepReport
+
+DEFAULT_IMAGES = 500
+
+
+@dataclass(frozen=True)
+class ImageDetection:
+    """Scores of one detector, higher is more suspicious.
+
+    Attributes:
+        clean, triggered: (n,) of the same test images without and with the trigger; none shows the target class.
+        calibration: (m,) of clean images of another split, from which a defender can choose a threshold.
+    """
+
+    clean: NDArray[np.float32]
+    triggered: NDArray[np.float32]
+    calibration: NDArray[np.float32]
+
+    def outcomes(self) -> list[ThresholdOutcome]:
+        """Return what thresholds fixed on the calibration images do, one for each share of `FALSE_ALARMS`."""
+        return [apply_threshold(self.calibration, self.clean, self.triggered, share) for share in FALSE_ALARMS]
+
+
+@torch.inference_mode()
+def detect_images(
+    clip: Clip,
+    detectors: Mapping[str, ImageDetector],
+    *,
+    test: CaptionData,
+    calibration: CaptionData,
+    trigger: Trigger,
+    target_class: str,
+    n: int = DEFAULT_IMAGES,
+    on_step: OnStep | None = None,
+) -> dict[str, ImageDetection]:
+    """Score the first `n` test images of other classes than the target, and `n` clean ones of another split.
+
+    Each image is encoded once for all detectors, and once more for each mask. `on_step` receives "prompts" and
+    "detect". Raises `CleanerError` for data without labels, and for a trigger that does not change images.
+    """
+    if "image" not in trigger.modalities:
+        raise CleanerError("this attack changes no image, only the text: choose a run with an image trigger.")
+    test, calibration = (data.with_transform(clip.framing) for data in (test, calibration))
+    validate_eval_data(test, target_class)
+    encoder = Encoder(clip, on_step=on_step)
+    classifier = encoder.build_classifier(test)
+    quiet = Encoder(clip)  # masks are batches of their own, whose progress says nothing
+    scorers = {name: each.prepare(quiet, test.class_names, classifier) for name, each in detectors.items()}
+    is_other = (test.labels >= 0) & (test.labels != test.class_index(target_class))
+    rows = is_other.nonzero().flatten()[:n]
+    clean_rows = find_single_class_rows(calibration, n)
+    if not len(clean_rows):
+        raise CleanerError(f"{calibration.name} has no labeled images to choose a threshold on: use other data.")
+    done, total, start = 0, 2 * len(rows) + len(clean_rows), time.perf_counter()
+    scores: dict[str, dict[str, list[Tensor]]] = {
+        name: {"clean": [], "triggered": [], "calibration": []} for name in detectors
+    }
+
+    def add(kind: str, images: Tensor) -> None:
+        nonlocal done
+        for name, values in score_images(encoder, scorers, images).items():
+            scores[name][kind].append(values)
+        done += len(images)
+        if on_step is not None:
+            on_step(StepReport("detect", done, total, time.perf_counter() - start))
+
+    for _, images in prefetch_batches(test, rows, encoder.image_batch):
+        add("clean", images)
+        add("triggered", trigger(images))
+    for _, images in prefetch_batches(calibration, clean_rows, encoder.image_batch):
+        add("calibration", images)
+    return {
+        name: ImageDetection(**{kind: np.asarray(torch.cat(parts), np.float32) for kind, parts in kinds.items()})
+        for name, kinds in scores.items()
+    }
+
+
+def score_images(encoder: Encoder, scorers: Mapping[str, ImageScorer], images: Tensor) -> dict[str, Tensor]:
+    """Return detector -> scores (N,) of images (N, 3, H, W) in [0, 1] that fit in one batch."""
+    features = encoder.encode_image(images)
+    return {name: scorer(images, features) for name, scorer in scorers.items()}
+
+
+@torch.inference_mode()
+def score_single(clip: Clip, detector: ImageDetector, data: CaptionData, images: Tensor) -> list[float]:
+    """Return the score of each image (N, 3, H, W) in [0, 1], for the classes of `data`."""
+    encoder = Encoder(clip)
+    scorer = detector.prepare(encoder, data.class_names, encoder.build_classifier(data))
+    scores: list[float] = scorer(images, encoder.encode_image(images)).tolist()
+    return scores

@@ -1,0 +1,229 @@
+"""Which training pairs are poisoned? Scores of all pair detectors, computed once and stored with the run.
+
+Reading a stored detection imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cleaner.evaluation.detection import DetectionFigures, compute_auroc, measure_detection
+from cleaner.files import atomic_write, validate_regular
+from cleaner.runs.derived import derived_folder
+from cleaner.types import OnStep, StepReport
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cleaner.data.base import CaptionData
+    from cleaner.data.poison import PoisonedData
+    from cleaner.detectors.base import PairDetector
+    from cleaner.models.clip import Clip
+
+DETECTION_FILE = "detection.npz"
+MAX_PAIRS, MAX_FULL_SIZE_PAIRS = 20_000, 1_000
+"""Most training pairs that are scored; fewer for a full-size model, which encodes some tens a second on a CPU."""
+REFERENCE_SIZES = (64, 128, 256, 512, 1024, 2048)
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """Unit features (N, D) of the first N training pairs."""
+
+    image: Tensor
+    caption: Tensor
+
+
+@dataclass(frozen=True)
+class PairDetection:
+    """Scores of the first N training pairs of a run, all detectors at their defaults.
+
+    Attributes:
+        data, pairs: name of the data, and number of training pairs, of which the first N are scored.
+        reference_size: rows of the reference, drawn from the pairs themselves.
+        scores: detector -> (N,), higher is more suspicious.
+        poisoned: (N,) bool.
+        coordinates: (N, 2) of the images' features by PCA.
+        figures: detector -> how well its scores find the poisoned pairs; empty if none or all of the N are poisoned.
+        auroc_by_size: detector -> AUROC at each reference size (size, auroc).
+    """
+
+    data: str
+    pairs: int
+    reference_size: int
+    scores: dict[str, Scores]
+    poisoned: NDArray[np.bool_]
+    coordinates: Scores
+    figures: dict[str, DetectionFigures]
+    auroc_by_size: dict[str, list[tuple[int, float]]]
+
+
+def limit_pairs(clip: Clip, pairs: CaptionData, n: int | None = None) -> int:
+    """Return how many pairs to score: `n`, or as many as a model of this size encodes in a reasonable time."""
+    return min(len(pairs), n or (MAX_FULL_SIZE_PAIRS if clip.is_full_size else MAX_PAIRS))
+
+
+def extract_pair_features(clip: Clip, pairs: CaptionData, n: int, on_step: OnStep | None = None) -> PairFeatures:
+    """Return the features of the first `n` pairs; `on_step` receives the stages "images" and "captions"."""
+    import torch
+
+    from cleaner.evaluation.encode import Encoder, encode_images
+
+    encoder = Encoder(clip, on_step=on_step)
+    image = encode_images(clip, pairs, torch.arange(n), encoder=encoder)
+    return PairFeatures(image, encoder.encode_texts(pairs.captions[:n]))
+
+
+def score_pairs(
+    features: PairFeatures, detector: PairDetector, reference_size: int, *, reference: Tensor | None = None
+) -> Scores:
+    """Return the scores (N,) of a detector.
+
+    The reference is a random sample of the pairs themselves, or `reference` (R, D), such as features of clean pairs.
+    """
+    from cleaner.detectors.base import draw_reference
+
+    if reference is not None:
+        scores = detector.score(features.image, reference, captions=features.caption)
+    else:
+        rows = draw_reference(len(features.image), reference_size)
+        scores = detector.score(features.image, features.image[rows], rows=rows, captions=features.caption)
+    return np.asarray(scores.numpy(), np.float32)
+
+
+def detect_pairs(
+    clip: Clip,
+    pairs: CaptionData,
+    poisoned: NDArray[np.bool_],
+    *,
+    features: PairFeatures | None = None,
+    on_step: OnStep | None = None,
+) -> PairDetection:
+    """Score training pairs with every pair detector; poisoned: (len(pairs),) the truth.
+
+    features: of the first N pairs, if known. `on_step` receives "images", "captions" and "detect".
+    """
+    from cleaner.detectors.base import REFERENCE_SIZE, find_detectors
+    from cleaner.inspection.projection import Projection
+
+    features = features or extract_pair_features(clip, pairs, limit_pairs(clip, pairs), on_step)
+    truth = poisoned[: len(features.image)]
+    detectors = {name: kind() for name, kind in find_detectors("pairs").items()}
+    start, scores, figures, by_size = time.perf_counter(), {}, {}, {}
+    for done, (name, detector) in enumerate(detectors.items(), start=1):
+        scores[name] = score_pairs(features, detector, REFERENCE_SIZE)
+        if truth.any() and not truth.all():
+            figures[name] = measure_detection(scores[name][~truth], scores[name][truth])
+        by_size[name] = measure_by_size(features, detector, truth) if detector.uses_reference else []
+        if on_step is not None:
+            on_step(StepReport("detect", done, len(detectors), time.perf_counter() - start))
+    return PairDetection(
+        data=pairs.name,
+        pairs=len(pairs),
+        reference_size=REFERENCE_SIZE,
+        scores=scores,
+        poisoned=truth,
+        coordinates=Projection("pca").fit(features.image),
+        figures=figures,
+        auroc_by_size=by_size,
+    )
+
+
+def measure_by_size(
+    features: PairFeatures, detector: PairDetector, poisoned: NDArray[np.bool_], sizes: Sequence[int] = REFERENCE_SIZES
+) -> list[tuple[int, float]]:
+    """Return the AUROC of a detector at each reference size that the pairs and the detector allow."""
+    if poisoned.all() or not poisoned.any():
+        return []
+    usable = [size for size in sizes if detector.min_reference <= size <= len(poisoned)]
+    return [(size, compute_auroc(score_pairs(features, detector, size), poisoned)) for size in usable]
+
+
+def locate_detection_file(folder: Path) -> Path:
+    """Return the path of a run's detection, which need not exist: in the run's folder, else in its derived folder."""
+    in_run = folder / DETECTION_FILE
+    return in_run if in_run.exists() else derived_folder(folder) / DETECTION_FILE
+
+
+def read_detection(folder: Path) -> PairDetection | None:
+    """Return the stored detection of a run; None if it is missing or broken."""
+    try:
+        validate_regular(file := locate_detection_file(folder))
+        with np.load(file, allow_pickle=False) as arrays:
+            fields = json.loads(arrays["about"].tobytes())
+            names, scores = fields.pop("detectors"), arrays["scores"]
+            fields["figures"] = {name: _parse_figures(values) for name, values in fields["figures"].items()}
+            fields["auroc_by_size"] = {name: [tuple(p) for p in fields["auroc_by_size"][name]] for name in names}
+            found = PairDetection(
+                **fields,
+                scores=dict(zip(names, scores, strict=True)),
+                poisoned=np.unpackbits(arrays["poisoned"], count=scores.shape[1]).astype(bool),
+                coordinates=arrays["coordinates"],
+            )
+    except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, BadZipFile, zlib.error):
+        return None
+    is_valid = found.scores and scores.dtype == np.float32 and found.coordinates.shape == (len(found.poisoned), 2)
+    return found if is_valid else None
+
+
+def _parse_figures(values: dict[str, Any]) -> DetectionFigures:
+    pairs = {name: tuple(values[name]) for name in ("interval", "caught")}
+    return DetectionFigures(**{**values, **pairs})
+
+
+def write_detection(detection: PairDetection, file: Path) -> None:
+    """Write a detection, atomically."""
+    fields = asdict(detection)
+    scores, poisoned, coordinates = (fields.pop(name) for name in ("scores", "poisoned", "coordinates"))
+    about = json.dumps({**fields, "detectors": list(scores)}).encode()
+    arrays: dict[str, Any] = {
+        "about": np.frombuffer(about, np.uint8),
+        "scores": np.stack(list(scores.values())),
+        "poisoned": np.packbits(poisoned),
+        "coordinates": coordinates,
+    }
+    with atomic_write(file) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def ensure_detection(folder: Path, on_step: OnStep | None = None, output_folder: Path | None = None) -> PairDetection:
+    """Return a backdoored run's detection, computed and stored if it is missing.
+
+    output_folder: where to store it, by default the run's derived folder. Raises `CleanerError` as
+    `training_pairs.load_training_pairs` does.
+    """
+    from cleaner.inspection.training_pairs import load_training_pairs
+    from cleaner.models.clip import load_clip
+
+    if (stored := read_detection(folder)) is not None:
+        return stored
+    clip = load_clip(str(folder / "model.safetensors"))
+    pairs = load_training_pairs(folder, clip.framing, on_step)
+    return store_detection(folder, clip, pairs, on_step=on_step, output_folder=output_folder)
+
+
+def store_detection(
+    folder: Path,
+    clip: Clip,
+    pairs: PoisonedData,
+    *,
+    features: PairFeatures | None = None,
+    on_step: OnStep | None = None,
+    output_folder: Path | None = None,
+) -> PairDetection:
+    """Compute a run's detection as `detect_pairs` does, store it and return it."""
+    detection = detect_pairs(clip, pairs, pairs.is_poisoned.numpy(), features=features, on_step=on_step)
+    if (folder / "config.json").exists():  # else deleted meanwhile: writing would create its folder again
+        write_detection(detection, (output_folder or derived_folder(folder)) / DETECTION_FILE)
+    return detection

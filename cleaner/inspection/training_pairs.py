@@ -1,0 +1,53 @@
+"""The pairs that a backdoored model was trained on, rebuilt from its run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cleaner.attacks.base import Trigger
+from cleaner.data.base import CaptionData, load_data
+from cleaner.data.poison import PoisonedData
+from cleaner.models.framing import ImageTransform
+from cleaner.runs.manifest import read_manifest, validate_manifest
+from cleaner.runs.request import get_test_data
+from cleaner.runs.run import load_run_trigger, read_complete_config
+from cleaner.types import CleanerError, OnStep
+
+
+def load_training_pairs(folder: Path, framing: ImageTransform, on_step: OnStep | None = None) -> PoisonedData:
+    """Return the poisoned training pairs of a backdoored run, with images as its model sees them (`framing`).
+
+    Raises `CleanerError` as `rebuild_training_pairs` does.
+    """
+    config, manifest = read_complete_config(folder), read_manifest(folder)
+    name, options, _ = get_test_data(config)
+    data = load_data(name, split="train", size=manifest["pairs"], on_step=on_step, **options)
+    return rebuild_training_pairs(data.with_transform(framing), load_run_trigger(folder), manifest)
+
+
+def rebuild_training_pairs(data: CaptionData, trigger: Trigger | None, manifest: Mapping[str, Any]) -> PoisonedData:
+    """Return `data` with the poisoned pairs that a manifest lists.
+
+    Raises `CleanerError` for a manifest without them, an unknown trigger, and other data than those that were poisoned.
+    """
+    validate_manifest(manifest)
+    if trigger is None:
+        raise CleanerError("the trigger of this run is unknown: choose a run made by poison.")
+    changed = CleanerError(f"{data.name} has changed since this run was trained on it: restore it, or poison again.")
+    if len(data) != manifest["pairs"]:
+        raise changed
+    pairs = PoisonedData(
+        data,
+        trigger,
+        str(manifest.get("target_class")),
+        manifest["poison_rate"],
+        manifest["seed"],
+        bool(manifest.get("clean_label")),
+    )
+    indices = pairs.poison_indices
+    captions = [data.captions[i] for i in indices.tolist()]
+    if indices.tolist() != manifest["poison_indices"] or captions != manifest["captions_before"]:
+        raise changed
+    return pairs

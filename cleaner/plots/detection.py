@@ -1,0 +1,101 @@
+"""Charts of detectors: distributions of scores, ROC curves, AUROC against the reference, attacks x detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from cleaner.plots.charts import CATEGORY_COLORS, DASHES, GRAY, MARKERS, STAGE_COLORS, apply_layout, escape_html
+from cleaner.plots.features import histogram
+
+Scores = NDArray[np.float32]
+CURVE_HEIGHT = 300
+OUTLIER_SHARE = 0.5
+"""Percent of the scores at either end that a histogram cuts off: single outliers would squeeze the rest."""
+
+
+def score_histogram(groups: Mapping[str, tuple[str, Scores]], threshold: float | None = None) -> go.Figure:
+    """Return the distribution of scores: label -> (key of `STAGE_COLORS`, scores); a line marks the threshold."""
+    values = np.concatenate([scores for _, scores in groups.values()])
+    low, high = np.percentile(values, [OUTLIER_SHARE, 100 - OUTLIER_SHARE])
+    span = (float(low), float(high if high > low else low + 1))
+    colored = {
+        label: (STAGE_COLORS[color], np.clip(scores, *span).tolist()) for label, (color, scores) in groups.items()
+    }
+    figure = histogram(colored, span, "Score (higher is more suspicious)", "items")
+    if threshold is not None:
+        figure.add_vline(
+            x=min(max(threshold, span[0]), span[1]),
+            line={"color": GRAY, "dash": "dash"},
+            annotation_text="flagged →",
+            annotation_position="top right",
+        )
+    return figure
+
+
+def roc_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> go.Figure:
+    """Return caught share against false alarms: label -> (false alarms, caught); the diagonal is chance."""
+    figure = go.Figure()
+    for i, (label, (alarms, caught)) in enumerate(curves.items()):
+        figure.add_scatter(
+            x=list(alarms),
+            y=list(caught),
+            mode="lines",
+            name=escape_html(label),
+            line={
+                "color": CATEGORY_COLORS[i % len(CATEGORY_COLORS)],
+                "dash": DASHES[i % len(DASHES)],
+                "width": 2,
+            },
+            hovertemplate="false alarms %{x:.1%}, caught %{y:.1%}<extra></extra>",
+        )
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", name="chance", line={"color": GRAY, "dash": "dot"}, hoverinfo="skip"
+    )
+    apply_layout(figure, CURVE_HEIGHT, "False alarms", "Caught")
+    figure.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
+    return figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02])
+
+
+def reference_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> go.Figure:
+    """Return AUROC against the size of the reference: label -> (size, auroc); a dotted line is chance."""
+    figure = go.Figure()
+    for i, (label, points) in enumerate(curves.items()):
+        figure.add_scatter(
+            x=[size for size, _ in points],
+            y=[auroc for _, auroc in points],
+            mode="lines+markers",
+            name=escape_html(label),
+            line={"color": CATEGORY_COLORS[i % len(CATEGORY_COLORS)], "width": 2},
+            marker={"symbol": MARKERS[i % len(MARKERS)], "size": 8},
+            hovertemplate="%{x} reference pairs: %{y:.3f}<extra></extra>",
+        )
+    figure.add_hline(y=0.5, line={"color": GRAY, "dash": "dot"}, annotation_text="chance")
+    apply_layout(figure, CURVE_HEIGHT, "Reference pairs", "AUROC")
+    sizes = sorted({size for points in curves.values() for size, _ in points})
+    figure.update_xaxes(type="log", tickvals=sizes, ticktext=[f"{size:,}" for size in sizes])
+    return figure.update_yaxes(range=[-0.02, 1.02])
+
+
+def auroc_heatmap(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]]) -> go.Figure:
+    """Return AUROC of detectors (columns) on attacks (rows), 0..1; None stays empty. The palette suits all readers."""
+    figure = go.Figure(
+        go.Heatmap(
+            x=[escape_html(name) for name in columns],
+            y=[escape_html(name) for name in rows],
+            z=values,
+            text=[["" if value is None else f"{value:.2f}" for value in row] for row in values],
+            texttemplate="%{text}",
+            zmin=0,
+            zmid=0.5,
+            zmax=1,
+            colorscale="RdBu_r",
+            colorbar={"title": "AUROC"},
+            hovertemplate="%{y}, %{x}: %{z:.3f}<extra></extra>",
+        )
+    )
+    apply_layout(figure, 90 + 44 * len(rows), show_legend=False)
+    return figure.update_yaxes(autorange="reversed")

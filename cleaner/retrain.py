@@ -1,0 +1,60 @@
+"""retrain_without(): poison again from the clean model, but without the pairs that a detector flagged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import CaptionData
+from cleaner.data.poison import PoisonedData
+from cleaner.defenses.base import DEFENSES
+from cleaner.runs.request import FLAGGED_DEFENSE
+from cleaner.runs.run import Run
+from cleaner.types import CleanerError, OnStep
+from cleaner.workflow import defend
+
+MIN_PAIRS = 2
+"""Pairs that must remain: each is compared with others."""
+
+
+def retrain_without(
+    run: Run,
+    pairs: PoisonedData,
+    flagged: Sequence[int],
+    config: FinetuneConfig | None = None,
+    *,
+    detector: str,
+    validation: CaptionData | None = None,
+    test: CaptionData | None = None,
+    on_step: OnStep | None = None,
+    checkpoint: Path | None = None,
+    film: bool = False,
+) -> Run:
+    """Train the model before poisoning on a run's training pairs without those at `flagged`; return a defended run.
+
+    `config` defaults to that of the run, `detector` names what flagged the pairs. The result's `config["overlap"]`
+    counts the poisoned pairs that remained. Other options as in `workflow.defend`. Raises `CleanerError` if the model
+    before poisoning is gone, or for `flagged` that are no pairs or all of them.
+    """
+    if run.clean_clip is None:
+        raise CleanerError("the model before poisoning is gone: restore its file, or poison again.")
+    is_kept = torch.ones(len(pairs), dtype=torch.bool)
+    indices = torch.as_tensor(flagged, dtype=torch.long)
+    if len(indices) and (indices.min() < 0 or indices.max() >= len(pairs)):
+        raise CleanerError(f"the flagged pairs must be numbers from 0 to {len(pairs) - 1}: detect them again.")
+    is_kept[indices] = False
+    if is_kept.sum() < MIN_PAIRS:
+        raise CleanerError(f"{int(is_kept.sum())} pairs would remain: flag fewer.")
+    options: dict[str, Any] = {"validation": validation, "test": test, "on_step": on_step, "checkpoint": checkpoint}
+    start = replace(run, clip=run.clean_clip, film=None)
+    kept = pairs.subset(is_kept.nonzero().flatten())
+    settings = config or FinetuneConfig(**run.config["finetune"])
+    trained = defend(start, DEFENSES["finetune"](), kept, settings, film=film, **options)
+    choice = {"detector": detector, "flagged": int((~is_kept).sum())}
+    trained.config |= {"defense": {"name": FLAGGED_DEFENSE, **choice}, "variant": choice}
+    return trained

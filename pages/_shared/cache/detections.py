@@ -1,0 +1,171 @@
+"""Detections: read stored scores of training pairs, compute others, and score test images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import streamlit as st
+
+from pages._shared.cache.background import import_library, load_grammar, wrap_in_thread
+from pages._shared.cache.loaders import load_data, load_model, load_run
+from pages._shared.cache.samples import image_pair
+from pages._shared.sample import DataKey, ModelKey, Sample
+
+if TYPE_CHECKING:
+    from cleaner.types import OnStep
+
+
+class CustomScores(NamedTuple):
+    """Scores of one detector with parameters of the user."""
+
+    scores: Any
+    """(N,), higher is more suspicious."""
+    figures: Any
+    """`DetectionFigures`."""
+
+
+@st.cache_resource(show_spinner=False)
+def detectors(question: str) -> dict[str, Any]:
+    """Return name -> class of the detectors that answer "pairs" or "image"."""
+    import_library()
+    from cleaner.detectors.base import find_detectors
+
+    return find_detectors(question)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _read_detection(folder: Path, mtime: float) -> Any:
+    from cleaner.inspection.pair_detection import read_detection
+
+    return read_detection(folder)
+
+
+def read_detection(folder: Path) -> Any:
+    """Return the stored `PairDetection` of a run, or None. Does not import torch."""
+    from cleaner.inspection.pair_detection import locate_detection_file
+
+    try:
+        return _read_detection(folder, locate_detection_file(folder).stat().st_mtime)
+    except OSError:
+        return None
+
+
+def make_detection(folder: Path, on_step: OnStep) -> Any:
+    """Compute the detection of a run, save it and return it."""
+    from cleaner.inspection.pair_detection import store_detection
+
+    clip, pairs = load_model(("run", str(folder))), training_pairs(folder, on_step)
+    return store_detection(
+        folder, clip, pairs, features=pair_features(folder, on_step), on_step=wrap_in_thread(on_step)
+    )
+
+
+def training_pairs(folder: Path, on_step: OnStep | None = None) -> Any:
+    """Return the poisoned training pairs of a run; `on_step` receives the progress of rendering."""
+    return _training_pairs(folder, (folder / "config.json").stat().st_mtime, on_step)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _training_pairs(folder: Path, mtime: float, _on_step: OnStep | None) -> Any:
+    import_library()
+    from cleaner.inspection.training_pairs import load_training_pairs
+
+    framing = load_model(("run", str(folder))).framing
+    return load_training_pairs(folder, framing, wrap_in_thread(_on_step))
+
+
+def pair_features(folder: Path, on_step: OnStep) -> Any:
+    """Return the features of a run's training pairs, encoded once per server."""
+    return _pair_features(folder, (folder / "config.json").stat().st_mtime, on_step)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _pair_features(folder: Path, mtime: float, _on_step: OnStep) -> Any:
+    from cleaner.inspection.pair_detection import extract_pair_features, limit_pairs
+
+    clip, pairs = load_model(("run", str(folder))), training_pairs(folder, _on_step)
+    return extract_pair_features(clip, pairs, limit_pairs(clip, pairs), wrap_in_thread(_on_step))
+
+
+def score_pairs(folder: Path, detector: Any, reference_size: int, on_step: OnStep) -> CustomScores:
+    """Return the scores of a run's training pairs by a detector with other parameters than its defaults."""
+    mtime = (folder / "config.json").stat().st_mtime
+    return _score_pairs(folder, mtime, str(detector.state_dict()), reference_size, detector, on_step)
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _score_pairs(
+    folder: Path, mtime: float, settings: str, reference_size: int, _detector: Any, _on_step: OnStep
+) -> CustomScores:
+    from cleaner.evaluation.detection import measure_detection
+    from cleaner.inspection.pair_detection import score_pairs
+
+    features = pair_features(folder, _on_step)
+    scores = score_pairs(features, _detector, reference_size)
+    truth = training_pairs(folder).is_poisoned.numpy()[: len(scores)]
+    return CustomScores(scores, measure_detection(scores[~truth], scores[truth]))
+
+
+def training_images(folder: Path, indices: tuple[int, ...]) -> Any:
+    """Return training images of a run as trained on, with triggers, as uint8 (N, H, W, 3)."""
+    return _training_images(folder, (folder / "config.json").stat().st_mtime, indices)
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def _training_images(folder: Path, mtime: float, indices: tuple[int, ...]) -> Any:
+    from cleaner.data.images import to_uint8
+
+    return to_uint8(training_pairs(folder).images(list(indices)))
+
+
+def training_captions(folder: Path, indices: tuple[int, ...]) -> list[str]:
+    """Return training captions of a run as trained on, with those of the target."""
+    captions = training_pairs(folder).captions
+    return [captions[i] for i in indices]
+
+
+def detect_images(folder: Path, detector: Any, test: DataKey, calibration: DataKey, n: int, on_step: OnStep) -> Any:
+    """Return the `ImageDetection` of the first `n` test images of a run that count."""
+    mtime = (folder / "config.json").stat().st_mtime
+    return _detect_images(folder, mtime, str(detector.state_dict()), test, calibration, n, detector, on_step)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _detect_images(
+    folder: Path,
+    mtime: float,
+    settings: str,
+    test: DataKey,
+    calibration: DataKey,
+    n: int,
+    _detector: Any,
+    _on_step: OnStep,
+) -> Any:
+    load_grammar()
+    from cleaner.inspection.image_detection import detect_images
+
+    run = load_run(folder)
+    name = _detector.state_dict()["name"]
+    return detect_images(
+        run.clip,
+        {name: _detector},
+        test=load_data(test, _on_step),
+        calibration=load_data(calibration, _on_step),
+        trigger=run.trigger,
+        target_class=str(run.target_class),
+        n=n,
+        on_step=wrap_in_thread(_on_step),
+    )[name]
+
+
+@st.cache_data(show_spinner=False, max_entries=128)
+def score_sample(model: ModelKey, detector: dict[str, Any], sample: Sample, trigger_run: Path) -> list[float]:
+    """Return the scores of one image without and with the trigger; detector: its `state_dict()`."""
+    load_grammar()
+    from cleaner.detectors import DETECTORS
+    from cleaner.inspection.image_detection import score_single
+
+    return score_single(
+        load_model(model), DETECTORS.load(detector), load_data(sample.data), image_pair(sample, trigger_run)
+    )

@@ -1,0 +1,45 @@
+"""A Cancel button for work that a page does itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from cleaner.types import OnStep
+from pages._shared.progress import show_progress
+
+Work = tuple[str, ...]
+"""Identifies some work of a page: its kind, which no other work of the same page has, then what it works on."""
+ICON = ":material/cancel:"
+_CANCELED = "cancel.canceled"
+
+
+def is_canceled(work: Work) -> bool:
+    """Return whether the user canceled this work; if so, draw a button that starts it again."""
+    if st.session_state.get(_CANCELED) != work:
+        return False
+    st.info("Canceled.", icon=ICON)
+    st.button("Start again", key=f"cancel.restart.{work[0]}", icon=":material/play_arrow:", on_click=_forget)
+    return True
+
+
+@contextmanager
+def show_cancelable(message: str, work: Work) -> Iterator[OnStep]:
+    """Draw `show_progress` with a Cancel button, which ends the page run; `is_canceled(work)` is then true."""
+    placeholder = st.empty()
+    placeholder.button("Cancel", key=f"cancel.go.{work[0]}", icon=ICON, on_click=_remember, args=(work,))
+    try:
+        with show_progress(message) as on_step:
+            yield on_step
+    finally:
+        placeholder.empty()
+
+
+def _remember(work: Work) -> None:
+    st.session_state[_CANCELED] = work
+
+
+def _forget() -> None:
+    st.session_state.pop(_CANCELED, None)

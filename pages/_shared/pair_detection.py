@@ -1,0 +1,276 @@
+"""The half of the Detect page on training pairs: ranking, figures, map, and training without the flagged pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from cleaner.evaluation.detection import DetectionFigures, rank
+from cleaner.inspection.pair_detection import REFERENCE_SIZES
+from cleaner.labels import to_label
+from cleaner.plots import charts, detection, features
+from cleaner.runs.manifest import read_manifest
+from cleaner.runs.record import RunRecord
+from cleaner.runs.request import FLAGGED_DEFENSE
+from cleaner.types import CleanerError
+from pages._shared import cache, cards, durations, forms, jobs, live_jobs, requests, state
+from pages._shared.cancel import is_canceled, show_cancelable
+from pages._shared.frame import link
+from pages._shared.pixels import enlarge
+from pages._shared.plotly_charts import NO_MODE_BAR
+from pages._shared.state import KEEP, escape_markdown, format_percent
+
+if TYPE_CHECKING:
+    from cleaner.inspection.pair_detection import PairDetection, Scores
+
+DEFAULT_DETECTOR, DEFAULT_REFERENCE = "dao", 256
+COLUMNS, ROWS = 8, 2
+FLAGGED_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+DEFAULT_SHARE = 0.1
+TABLE_ROWS = 200
+POISONED, CLEAN = "poisoned", "clean"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The training pairs of a run under one detector."""
+
+    detector: str
+    reference_size: int
+    scores: Scores
+    poisoned: Any
+    figures: DetectionFigures | None
+
+    @property
+    def order(self) -> Any:
+        """Indices of the pairs, most suspicious first."""
+        return rank(self.scores)
+
+
+def show(run: RunRecord) -> None:
+    """Draw the half of the page on training pairs."""
+    try:
+        read_manifest(run.folder)
+    except CleanerError as error:
+        st.subheader(state.section_title("Training pairs", run), anchor=False)
+        st.info(escape_markdown(state.capitalize_message(str(error))), icon=":material/info:")
+        link("Poison", "Train a backdoored model")
+        return
+    found = _load(run)
+    if found is None:
+        return
+    left, right = st.columns([1, 2.9], gap="medium")
+    with left:
+        ranking = _choose_ranking(run, found)
+        flagged = _choose_flagged(ranking)
+    with right:
+        _show_gallery(run, ranking)
+    _show_details(found, ranking, flagged)
+    _show_retraining(run, found, ranking, flagged)
+
+
+def _load(run: RunRecord) -> PairDetection | None:
+    """Return the detection of a run, computed the first time; None if that was canceled."""
+    found: PairDetection | None = cache.read_detection(run.folder)
+    work = ("detect pairs", str(run.folder))
+    if found is None and not is_canceled(work):
+        with show_cancelable("Encoding and scoring the training pairs, first time only …", work) as on_step:
+            found = cache.make_detection(run.folder, on_step)
+    return found
+
+
+def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
+    """Draw the choice of the detector and its parameters; return its ranking."""
+    names = list(found.scores)
+    default = names.index(DEFAULT_DETECTOR) if DEFAULT_DETECTOR in names else 0
+    name = str(
+        st.selectbox(
+            "Detector",
+            names,
+            default,
+            format_func=to_label,
+            key="detect.detector",
+            help="How a pair gets its score: most detectors look for images far from their neighbors.",
+            **KEEP,
+        )
+    )
+    size = DEFAULT_REFERENCE
+    if found.auroc_by_size[name]:
+        size = st.select_slider(
+            "Reference pairs",
+            [n for n in REFERENCE_SIZES if n <= len(found.poisoned)],
+            DEFAULT_REFERENCE,
+            key="detect.reference",
+            help="Pairs drawn at random that a pair is compared with. In a large sample the poisons are each other's "
+            "neighbors and look normal.",
+            **KEEP,
+        )
+    detector = None
+    with st.expander("Parameters"):
+        if st.toggle("Change parameters", key="detect.custom", **KEEP):
+            detector = _draw_parameters(name)
+        else:
+            st.caption("Defaults.")
+    stored = Ranking(name, found.reference_size, found.scores[name], found.poisoned, found.figures.get(name))
+    work = ("score pairs", str(run.folder), name, str(size), str(detector))
+    if (detector is None and size == found.reference_size) or is_canceled(work):
+        return stored
+    detector = detector or cache.detectors("pairs")[name]()
+    with show_cancelable("Scoring …", work) as on_step:
+        custom = cache.score_pairs(run.folder, detector, int(size), on_step)
+    return Ranking(name, int(size), custom.scores, found.poisoned, custom.figures)
+
+
+def _draw_parameters(name: str) -> Any:
+    kind = cache.detectors("pairs")[name]
+    st.caption(escape_markdown(kind.describe()))
+    return forms.draw_form(kind, f"detect.{name}")
+
+
+def _choose_flagged(ranking: Ranking) -> Any:
+    """Draw how many of the most suspicious pairs are flagged; return their indices."""
+    share = st.select_slider(
+        "Flag the most suspicious",
+        FLAGGED_SHARES,
+        DEFAULT_SHARE,
+        format_func="{:.0%}".format,
+        key="detect.share",
+        help="A defender does not know how many pairs are poisoned, and has to guess.",
+        **KEEP,
+    )
+    flagged = ranking.order[: max(1, round(share * len(ranking.scores)))]
+    caught, total = int(ranking.poisoned[flagged].sum()), int(ranking.poisoned.sum())
+    st.caption(
+        f"{len(flagged):,} of {len(ranking.scores):,} pairs flagged: **{caught:,} of the {total:,} poisoned pairs**, "
+        f"and {len(flagged) - caught:,} clean ones."
+    )
+    return flagged
+
+
+def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
+    """Draw the most suspicious pairs, each with the truth."""
+    top = ranking.order[: COLUMNS * ROWS]
+    hits = int(ranking.poisoned[top].sum())
+    chance = format_percent(float(ranking.poisoned.mean()), 0)
+    st.markdown(f"#### {state.section_title('Most suspicious pairs', run)}")
+    st.markdown(
+        f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} are poisoned**; of pairs at random {chance} are."
+    )
+    with st.spinner("Loading images …"):
+        images = cache.training_images(run.folder, tuple(top.tolist()))
+        captions = cache.training_captions(run.folder, tuple(top.tolist()))
+    for start in range(0, len(top), COLUMNS):
+        row = range(start, min(start + COLUMNS, len(top)))
+        for column, i in zip(st.columns(COLUMNS, gap="small"), row, strict=False):
+            with column:
+                st.image(enlarge(images[i], 128), width="stretch")
+                mark = ":violet[◆ **poisoned**]" if ranking.poisoned[top[i]] else ":blue[○ clean]"
+                st.caption(f"{mark}  \n{escape_markdown(captions[i])}", help=f"Pair {top[i]:,}")
+
+
+def _show_details(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
+    """Draw figures, distribution, map and table of all pairs."""
+    table, scores, plane, sizes = st.tabs(["Detectors", "Scores", "Map", "Reference size"])
+    with table:
+        _show_figures(found, ranking)
+    with scores:
+        groups = {
+            CLEAN: ("clean", ranking.scores[~ranking.poisoned]),
+            POISONED: ("trigger", ranking.scores[ranking.poisoned]),
+        }
+        threshold = float(ranking.scores[flagged].min())
+        st.plotly_chart(detection.score_histogram(groups, threshold), key="detect.scores", config=NO_MODE_BAR)
+    with plane:
+        _show_map(found, ranking, flagged)
+    with sizes:
+        curves = {to_label(name): points for name, points in found.auroc_by_size.items() if points}
+        st.plotly_chart(detection.reference_curves(curves), key="detect.sizes", config=NO_MODE_BAR)
+        st.caption(
+            "Below 0.5 the ranking turns over: once a sample holds more poisons than k, they are each other's "
+            "neighbors, and clean pairs look unusual."
+        )
+
+
+def _show_figures(found: PairDetection, ranking: Ranking) -> None:
+    """Draw one row per detector, the chosen one with the user's parameters."""
+    rows = []
+    for name, figures in (found.figures | {ranking.detector: ranking.figures}).items():
+        if figures is not None:
+            low, high = figures.interval
+            rows.append(
+                {
+                    "Detector": to_label(name) + (" ◀" if name == ranking.detector else ""),
+                    "AUROC": f"{figures.auroc:.3f} [{low:.3f}, {high:.3f}]",
+                    "Average precision": f"{figures.average_precision:.3f}",
+                    "Precision at the top": format_percent(figures.top_precision),
+                    "Caught at 1% false alarms": format_percent(figures.caught[0]),
+                    "Caught at 5% false alarms": format_percent(figures.caught[1]),
+                }
+            )
+    if not rows:
+        st.info("None or all of these pairs are poisoned: there is nothing to tell apart.", icon=":material/info:")
+        return
+    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    n, total = len(found.poisoned), int(found.poisoned.sum())
+    st.caption(
+        f"{n:,} training pairs ({escape_markdown(found.data)}), {total:,} poisoned; features of the backdoored model. "
+        f"AUROC: how often a poisoned pair scores above a clean one (chance: 0.5), with 95% bootstrap interval. "
+        f"Precision at the top: share of poisoned pairs among the first {total:,}."
+    )
+
+
+def _show_map(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
+    """Draw the training images as on the Embeddings page; the flagged ones are ringed."""
+    groups = []
+    for label, mask, color, symbol in (
+        (f"{CLEAN} pairs", ~ranking.poisoned, charts.STAGE_COLORS["clean"], "circle"),
+        (f"{POISONED} pairs", ranking.poisoned, charts.STAGE_COLORS["trigger"], "diamond"),
+    ):
+        rows = np.flatnonzero(mask)
+        texts = [f"pair {row:,}: score {ranking.scores[row]:.3f}" for row in rows]
+        ids = [str(row) for row in rows]
+        groups.append(
+            features.PointGroup(label, color, symbol, found.coordinates[rows], ids, texts, is_faint=symbol == "circle")
+        )
+    bounds = (found.coordinates.min(0), found.coordinates.max(0))
+    axes = ("Principal component 1 (cosine space)", "Principal component 2")
+    figure = features.embedding_map(
+        groups, axes, marked=found.coordinates[flagged], marked_name="flagged pairs", bounds=bounds
+    )
+    st.plotly_chart(figure, key="detect.map", config=NO_MODE_BAR)
+    st.caption("Training images in the backdoored model, by PCA; ringed: flagged.")
+
+
+def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, flagged: Any) -> None:
+    """Draw the training without the flagged pairs: estimate, button, progress, and the latest result."""
+    st.subheader("Train again without the flagged pairs", anchor=False)
+    if not run.clean_model:
+        st.info("This run does not record the model before poisoning, which the training starts from.")
+        return
+    request = requests.build_retrain_request(run, flagged.tolist(), ranking.detector, found.pairs)
+    poisons = int(found.poisoned[flagged].sum())
+    plan = f"{request.pairs:,} pairs remain, {int(found.poisoned.sum()) - poisons:,} of them poisoned"
+    durations.show([request], lambda duration: st.caption(f"{plan}: {duration}."))
+    is_busy = bool(jobs.active_pages())
+    live_jobs.show_start_button(
+        f"Train without {len(flagged):,} pairs", "detect", is_busy, partial(jobs.start_runs, "detect", [request])
+    )
+    if not live_jobs.show_jobs("detect"):
+        live_jobs.show_ended_jobs("detect")
+    done = [other for other in state.defended_runs(run) if _is_retrained(other)]
+    if done:
+        st.markdown(f"**{escape_markdown(to_label(done[0].defense or ''))}**")
+        cards.show_cards(done[0], run, horizontal=True)
+        st.caption(
+            f"Differences are to the backdoored model. {escape_markdown(done[0].overlap_note)} Compare lists this run "
+            "among the defenses."
+        )
+
+
+def _is_retrained(run: RunRecord) -> bool:
+    return run.defense_settings is not None and run.defense_settings.name == FLAGGED_DEFENSE

@@ -1,0 +1,63 @@
+"""Tables of the detectors: mean and range over seeds, gaps, thresholds, and the model trained again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.markdown import detection_tables
+
+
+def make_row(trigger: str, seed: int, auroc: float, *, has_images: bool = True) -> dict[str, Any]:
+    figures = {"auroc": auroc, "interval": [auroc - 0.01, auroc + 0.01]}
+    thresholds = [
+        {"allowed": a, "threshold": 0.1, "false_alarms": 2 * a, "caught": auroc / 2, "f1": 0.25} for a in (0.01, 0.05)
+    ]
+    metrics = {"asr": {"1": 0.02}, "ca": {"1": 0.98}}
+    return {
+        "model": "scenes-lite",
+        "trigger": trigger,
+        "seed": seed,
+        "metrics": {"asr": {"1": 0.9}, "ca": {"1": 0.99}},
+        "pairs": {"dao": figures},
+        "image": {"masking": {**figures, "thresholds": thresholds}} if has_images else {},
+        "retrained": {"detector": "dao", "flagged": 600, "caught": 170, "poisoned": 180, "metrics": metrics},
+    }
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    rows = [make_row("badnet", 0, 0.9), make_row("badnet", 1, 0.8), make_row("sig", 0, 0.3, has_images=False)]
+    path = tmp_path / "benchmarks" / "results" / "detection.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"rows": rows}))
+    return tmp_path
+
+
+def test_seeds_show_mean_and_range_and_one_seed_its_interval(root: Path) -> None:
+    table = detection_tables.detection(root)
+    assert "| attack | DAO | Masking (image) |" in table
+    assert "| BadNet patch | 0.85 [0.80, 0.90] | 0.85 [0.80, 0.90] |" in table
+    assert "| Sine wave (SIG) | 0.30 [0.29, 0.31] | - |" in table
+
+
+def test_thresholds_are_means_over_seeds(root: Path) -> None:
+    lines = detection_tables.detection_thresholds(root).splitlines()
+    assert [line for line in lines if "BadNet" in line] == [
+        "| BadNet patch | Masking | 1% | 2.0% | 42.5% | 0.25 |",
+        "| BadNet patch | Masking | 5% | 10.0% | 42.5% | 0.25 |",
+    ]
+    assert not any("SIG" in line for line in lines)
+
+
+def test_training_again_shows_before_and_after(root: Path) -> None:
+    table = detection_tables.detection_retrained(root)
+    assert "| BadNet patch | DAO | 600 | 94% | 0.900 | 0.020 | 0.990 | 0.980 |" in table
+
+
+def test_without_measurements_the_command_is_named(tmp_path: Path) -> None:
+    for table in (detection_tables.detection, detection_tables.detection_thresholds):
+        assert detection_tables.COMMAND in table(tmp_path)

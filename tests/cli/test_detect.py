@@ -1,0 +1,81 @@
+"""The command detect: figures of every detector, a second training, and one sentence for bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cleaner.__main__ import main
+from cleaner.detectors.base import find_detectors
+from cleaner.files import write_json
+from cleaner.models.clip import Architecture, _build_clip, save_clip
+from tests.conftest import TINY_TEXT
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a tiny model on a few Scenes."""
+    folder = tmp_path_factory.mktemp("detect")
+    vision = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 64}
+    model = save_clip(_build_clip(Architecture(32, vision, TINY_TEXT), "tiny"), folder / "tiny.safetensors")
+    small = ["--pairs", "64", "--test-pairs", "40", "--epochs", "1", "--batch-size", "16", "--precision", "fp32"]
+    attack = ["--trigger", "badnet", "--poison-rate", "0.2", "--no-film"]
+    assert main(["poison", "--model", str(model), *attack, *small, "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_pairs_and_images(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(run), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed["figures"]) == list(find_detectors("pairs"))
+    assert printed["pairs"] == 64
+    assert printed["figures"]["dao"]["poisoned"] == 13
+    assert len(printed["top"]) == 10
+    assert main(["detect", str(run), "--detector", "dao", "k=4", "--clean-reference", "--reference", "20"]) == 0
+    shown = capsys.readouterr().out
+    assert "13 poisoned" in shown
+    assert sum(line.rstrip().startswith("k_distance") for line in shown.splitlines()) == 0
+    assert main(["detect", str(run), "--question", "image", "--images", "20", "--json"]) == 0
+    images = json.loads(capsys.readouterr().out)
+    assert list(images) == list(find_detectors("image"))
+    assert [t["allowed"] for t in images["masking"]["thresholds"]] == [0.01, 0.05]
+
+
+def test_train_without(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--detector", "clip_score", "--train-without", "10", "--out", str(tmp_path / "again")]
+    assert main(["detect", str(run), *options]) == 0
+    assert "without 10 flagged" in capsys.readouterr().out
+    config = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert (config["stage"], config["pairs"]) == ("defended", 54)
+    assert len(config["request"]["excluded"]) == 10
+    assert config["parent"] == str(run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--detector", "masking"], "does not detect pairs"),
+        (["--detector", "doa"], "did you mean 'dao'"),
+        (["--detector", "dao", "k=200"], "reference pairs"),
+        (["--question", "image", "--train-without", "5"], "--question pairs"),
+        (["--train-without", "64"], "would remain"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    run: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["detect", str(run), *arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in error
+
+
+def test_a_run_is_needed(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(tmp_path)]) == 2
+    assert "not a run folder" in capsys.readouterr().err
+    for name in ("config.json", "model.safetensors", "metrics.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    write_json(tmp_path / "manifest.json", {})
+    assert main(["detect", str(tmp_path)]) == 2
+    assert "manifest.json" in capsys.readouterr().err

@@ -1,0 +1,51 @@
+"""bdetclip: the mean reaction to altered class texts; altered texts keep the class name and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cleaner.detectors import DETECTORS, bdetclip
+from cleaner.detectors.bdetclip import DESCRIPTIONS, altered_texts, score_reaction
+from cleaner.evaluation.encode import Encoder
+from cleaner.models.clip import Clip
+from cleaner.types import CleanerError
+from tests.detectors import naive
+
+
+def test_reaction_equals_naive() -> None:
+    features, benign, altered = naive.make_features(), naive.make_features(4, seed=1), naive.make_features(4, seed=2)
+    expected = [
+        -sum(float(np.dot(x, benign[c]) - np.dot(x, altered[c])) for c in range(4)) / 4 for x in features.numpy()
+    ]
+    assert score_reaction(features, benign.T, altered.T).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_altered_texts_keep_the_class_name() -> None:
+    for name in ("banana", "traffic light", "C++"):
+        texts = altered_texts(name, 4, seed=0)
+        assert len(texts) >= 4
+        assert all(name in text for text in texts)
+        assert not {description.format(name) for description in DESCRIPTIONS} & set(texts)
+        assert texts == altered_texts(name, 4, seed=0)
+
+
+def test_a_name_without_altered_texts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bdetclip, "negative_subtexts", lambda *arguments, **options: [])
+    with pytest.raises(CleanerError, match="'banana' cannot be described"):
+        altered_texts("banana", 4, seed=0)
+
+
+def test_scorer_averages_the_altered_texts_of_each_class(tiny_clip: Clip) -> None:
+    encoder, names = Encoder(tiny_clip), ["apple", "kite"]
+    classifier = F.normalize(torch.randn(2, 32, generator=torch.Generator().manual_seed(0)), dim=-1).T
+    detector = DETECTORS["bdetclip"](negatives=2)
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        features = encoder.encode_image(images)
+        groups = [encoder.encode_texts(altered_texts(name, 2, seed=0)).mean(0) for name in names]
+        altered = F.normalize(torch.stack(groups), dim=-1).T
+        scores = detector.prepare(encoder, names, classifier)(images, features)
+    assert torch.allclose(scores, score_reaction(features, classifier, altered), atol=1e-6)

@@ -1,0 +1,84 @@
+"""Contract of every detector; a new one is picked up through the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cleaner.detectors import DETECTORS
+from cleaner.detectors.base import draw_reference, find_detectors
+from cleaner.evaluation.encode import Encoder
+from cleaner.models.clip import Clip
+from cleaner.types import CleanerError
+from tests.detectors import naive
+
+ROOT = Path(__file__).resolve().parents[2]
+PAIRS, IMAGES = find_detectors("pairs"), find_detectors("image")
+
+
+def test_every_detector_answers_a_question_and_has_a_file_and_a_test() -> None:
+    assert {*PAIRS, *IMAGES} == set(DETECTORS)
+    for name in DETECTORS:
+        assert DETECTORS[name].__module__ == f"cleaner.detectors.{name}"
+        assert (ROOT / "tests" / "detectors" / f"test_{name}.py").is_file()
+        assert DETECTORS.load(DETECTORS[name]().state_dict()) == DETECTORS[name]()
+
+
+@pytest.fixture(params=list(PAIRS))
+def detector(request: pytest.FixtureRequest) -> Any:
+    return PAIRS[request.param]()
+
+
+def test_scores_are_finite_and_the_input_stays(detector: Any) -> None:
+    features, captions = naive.make_features(60), naive.make_features(60, seed=1)
+    before = features.clone()
+    scores = detector.score(features, captions=captions)
+    assert scores.shape == (60,)
+    assert scores.dtype == torch.float32
+    assert scores.isfinite().all()
+    assert features.equal(before)
+    assert detector.score(features, captions=captions).equal(scores)
+
+
+def test_duplicates_have_finite_scores(detector: Any) -> None:
+    features = naive.make_features(60)[:1].repeat(60, 1)
+    assert detector.score(features, captions=features).isfinite().all()
+
+
+def test_a_small_reference_is_refused(detector: Any) -> None:
+    features = naive.make_features(60)
+    if not detector.uses_reference:
+        assert detector.score(features, features[:1], captions=features).shape == (60,)
+        return
+    with pytest.raises(CleanerError, match="reference pairs"):
+        detector.score(features, features[: detector.min_reference - 1], captions=features)
+
+
+def test_broken_features_are_refused(detector: Any) -> None:
+    with pytest.raises(CleanerError, match="finite"):
+        detector.score(torch.full((40, 4), torch.nan), captions=torch.ones(40, 4))
+
+
+@pytest.mark.parametrize("name", list(IMAGES))
+def test_image_scores_do_not_depend_on_the_batch(name: str, tiny_clip: Clip) -> None:
+    encoder, images = Encoder(tiny_clip), torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = encoder.encode_image(images)
+        classifier = torch.nn.functional.normalize(features[:3], dim=-1).T
+        scorer = IMAGES[name]().prepare(encoder, ["apple", "banana", "kite"], classifier)
+        scores = scorer(images, features)
+        single = torch.cat([scorer(images[i : i + 1], features[i : i + 1]) for i in range(5)])
+    assert scores.shape == (5,)
+    assert scores.isfinite().all()
+    assert torch.allclose(scores, single, atol=1e-6)
+
+
+def test_a_reference_is_drawn_once_per_seed() -> None:
+    rows = draw_reference(100, 10)
+    assert rows.equal(draw_reference(100, 10))
+    assert not rows.equal(draw_reference(100, 10, seed=1))
+    assert len(set(rows.tolist())) == 10
+    assert draw_reference(5, 10).tolist() == [0, 1, 2, 3, 4]

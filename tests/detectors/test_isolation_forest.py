@@ -1,0 +1,24 @@
+"""isolation_forest: scikit-learn's score with the sign changed, fitted on the reference."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.ensemble import IsolationForest
+
+from cleaner.detectors import DETECTORS
+from tests.detectors import naive
+
+
+def test_scores_equal_scikit_learn() -> None:
+    features = naive.make_features()
+    detector = DETECTORS["isolation_forest"](trees=20, seed=3)
+    for reference in (features, features[:20]):
+        expected = (
+            -IsolationForest(n_estimators=20, random_state=3).fit(reference.numpy()).score_samples(features.numpy())
+        )
+        assert detector.score(features, reference).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_outliers_score_high() -> None:
+    scores = DETECTORS["isolation_forest"]().score(naive.make_features())
+    assert scores[35:].mean() > scores[:35].max()

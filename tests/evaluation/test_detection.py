@@ -1,0 +1,96 @@
+"""Figures of detectors: AUROC and its interval, thresholds, precision at the top, ROC curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cleaner.evaluation.bootstrap import auroc_interval
+from cleaner.evaluation.detection import (
+    apply_threshold,
+    find_threshold,
+    measure_detection,
+    measure_precision,
+    rank,
+    roc_curve,
+)
+from cleaner.types import CleanerError
+
+
+def naive_auroc(clean: np.ndarray, poisoned: np.ndarray) -> float:
+    wins = [(p > c) + 0.5 * (p == c) for p in poisoned for c in clean]
+    return float(np.mean(wins))
+
+
+def draw(seed: int, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 1, 300).round(1), rng.normal(shift, 1, 60).round(1)
+
+
+def test_figures_equal_naive_counts() -> None:
+    clean, poisoned = draw(0)
+    figures = measure_detection(clean, poisoned)
+    assert figures.auroc == pytest.approx(naive_auroc(clean, poisoned))
+    assert (figures.clean, figures.poisoned) == (300, 60)
+    for allowed, caught in zip((0.01, 0.05), figures.caught, strict=True):
+        best = max((poisoned > t).mean() for t in np.unique([*clean, *poisoned]) if (clean > t).mean() <= allowed)
+        assert caught == pytest.approx(best)
+    scores, truth = np.concatenate([clean, poisoned]), np.repeat([False, True], [300, 60])
+    assert figures.top_precision == pytest.approx(truth[np.argsort(-scores, kind="stable")[:60]].mean())
+    assert rank(np.array([1.0, 3.0, 3.0, 2.0])).tolist() == [1, 2, 3, 0]
+    assert measure_precision(np.array([1.0, 3.0, 2.0]), np.array([True, True, False]), 2) == 0.5
+
+
+def test_interval_equals_scipys_bootstrap() -> None:
+    clean, poisoned = draw(1)
+    library = stats.bootstrap(
+        (clean, poisoned),
+        naive_auroc,
+        vectorized=False,
+        method="percentile",
+        n_resamples=300,
+        rng=np.random.default_rng(2),
+    ).confidence_interval
+    low, high = auroc_interval(clean, poisoned)
+    assert (low, high) == pytest.approx((library.low, library.high), abs=0.015)
+    assert low < naive_auroc(clean, poisoned) < high
+
+
+def test_interval_of_separate_groups_depends_on_their_size() -> None:
+    few, many = (auroc_interval(np.zeros(n), np.ones(n)) for n in (5, 500))
+    assert few[1] == many[1] == 1
+    assert few[0] < 0.6 < 0.99 < many[0]
+    assert auroc_interval(np.ones(5), np.zeros(5)) == pytest.approx((0, 1 - few[0]))
+
+
+def test_both_groups_are_needed() -> None:
+    for clean, poisoned in ((np.zeros(0), np.ones(3)), (np.zeros(3), np.ones(0))):
+        with pytest.raises(CleanerError, match="empty"):
+            measure_detection(clean, poisoned)
+
+
+def test_a_good_ranking_can_catch_nothing_at_a_fixed_threshold() -> None:
+    calibration, clean = np.linspace(0, 2, 101), np.linspace(0, 1, 101)
+    poisoned = np.full(50, 1.5)
+    outcome = apply_threshold(calibration, clean, poisoned, 0.01)
+    assert measure_detection(clean, poisoned).auroc == 1
+    assert (outcome.false_alarms, outcome.caught, outcome.f1) == (0, 0, 0)
+    fitting = apply_threshold(clean, clean, poisoned, 0.05)
+    assert fitting.false_alarms <= 0.05
+    assert fitting.caught == 1
+    assert fitting.f1 == pytest.approx(2 / (2 + fitting.false_alarms))
+
+
+def test_threshold_never_exceeds_the_allowed_share() -> None:
+    for n in (1, 19, 20, 100):
+        clean = np.arange(n, dtype=float)
+        assert (clean > find_threshold(clean, 0.05)).mean() <= 0.05
+
+
+def test_roc_curve_runs_from_corner_to_corner_and_has_the_area() -> None:
+    clean, poisoned = draw(3)
+    alarms, caught = roc_curve(clean, poisoned)
+    assert (alarms[0], caught[0], alarms[-1], caught[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(caught, alarms) == pytest.approx(naive_auroc(clean, poisoned))
+    assert len(roc_curve(np.random.default_rng(0).random(900), np.random.default_rng(1).random(900))[0]) <= 201

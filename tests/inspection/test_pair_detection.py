@@ -1,0 +1,141 @@
+"""Detection of poisoned pairs: rebuilt from the run folder, scored, stored, and trained again without."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cleaner import FinetuneConfig, Run, poison, save_run
+from cleaner.attacks import TRIGGERS
+from cleaner.data.base import TensorData
+from cleaner.detectors.base import find_detectors
+from cleaner.files import read_json, write_json
+from cleaner.inspection import pair_detection, training_pairs
+from cleaner.inspection.pair_detection import (
+    PairDetection,
+    detect_pairs,
+    measure_by_size,
+    read_detection,
+    score_pairs,
+    store_detection,
+    write_detection,
+)
+from cleaner.inspection.training_pairs import load_training_pairs, rebuild_training_pairs
+from cleaner.models.clip import Clip
+from cleaner.types import CleanerError, StepReport
+from tests.conftest import make_clip, make_toy_data
+
+CONFIG = FinetuneConfig(lr=3e-3, epochs=6, batch_size=16, warmup_steps=4, precision="fp32", device="cpu")
+TRIGGER = TRIGGERS["badnet"](patch_size=56)
+
+
+@pytest.fixture(scope="module")
+def backdoored() -> Run:
+    """One poisoned model for all tests of this file."""
+    return poison(make_clip(), make_toy_data(), TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
+
+
+@pytest.fixture
+def folder(backdoored: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run in a folder, whose data are the toy data."""
+    monkeypatch.setattr(training_pairs, "load_data", lambda *names, **options: make_toy_data())
+    return save_run(backdoored, tmp_path / "run")
+
+
+def test_pairs_are_those_that_were_trained_on(backdoored: Run, folder: Path) -> None:
+    pairs = load_training_pairs(folder, backdoored.clip.framing)
+    clean = make_toy_data()
+    indices = backdoored.manifest["poison_indices"]
+    assert pairs.is_poisoned.nonzero().flatten().tolist() == indices
+    assert [pairs.captions[i] for i in indices] == backdoored.manifest["captions_after"]
+    assert pairs.images(indices).equal(TRIGGER(clean.images(indices)))
+
+
+@pytest.mark.parametrize("missing", ["poison_indices", "pairs", "captions_before"])
+def test_a_manifest_without_the_pairs_is_one_sentence(folder: Path, missing: str, tiny_clip: Clip) -> None:
+    manifest = read_json(folder / "manifest.json")
+    del manifest[missing]
+    write_json(folder / "manifest.json", manifest)
+    with pytest.raises(CleanerError, match=r"manifest\.json"):
+        load_training_pairs(folder, tiny_clip.framing)
+
+
+def test_other_data_are_refused(backdoored: Run) -> None:
+    data = make_toy_data()
+    fewer = data.subset(range(40))
+    other = TensorData(data.images(range(48)), [f"{c}." for c in data.captions], data.class_names, data.labels, "other")
+    for changed in (fewer, other):
+        with pytest.raises(CleanerError, match="has changed"):
+            rebuild_training_pairs(changed, TRIGGER, backdoored.manifest)
+    with pytest.raises(CleanerError, match="trigger"):
+        rebuild_training_pairs(data, None, backdoored.manifest)
+
+
+def detect(run: Run, folder: Path) -> PairDetection:
+    pairs = load_training_pairs(folder, run.clip.framing)
+    return detect_pairs(run.clip, pairs, pairs.is_poisoned.numpy())
+
+
+def test_every_detector_scores_every_pair(backdoored: Run, folder: Path) -> None:
+    seen: list[StepReport] = []
+    pairs = load_training_pairs(folder, backdoored.clip.framing)
+    found = detect_pairs(backdoored.clip, pairs, pairs.is_poisoned.numpy(), on_step=seen.append)
+    names = list(find_detectors("pairs"))
+    assert list(found.scores) == list(found.figures) == list(found.auroc_by_size) == names
+    assert {scores.shape for scores in found.scores.values()} == {(48,)}
+    assert found.coordinates.shape == (48, 2)
+    assert int(found.poisoned.sum()) == 12
+    assert {"images", "detect"} <= {report.stage for report in seen}
+    assert found.figures["clip_score"].auroc == pytest.approx(
+        np.mean(
+            [
+                p > c
+                for p in found.scores["clip_score"][found.poisoned]
+                for c in found.scores["clip_score"][~found.poisoned]
+            ]
+        ),
+        abs=0.01,
+    )
+
+
+def test_a_stored_detection_is_read_back(backdoored: Run, folder: Path) -> None:
+    pairs = load_training_pairs(folder, backdoored.clip.framing)
+    assert read_detection(folder) is None
+    found = store_detection(folder, backdoored.clip, pairs)
+    again = read_detection(folder)
+    assert again is not None
+    assert again.figures == found.figures
+    assert again.auroc_by_size == found.auroc_by_size
+    assert (again.data, again.pairs, again.reference_size) == (found.data, found.pairs, found.reference_size)
+    assert (again.poisoned == found.poisoned).all()
+    assert all((again.scores[name] == found.scores[name]).all() for name in found.scores)
+    assert (again.coordinates == found.coordinates).all()
+
+
+def test_a_damaged_detection_counts_as_missing(backdoored: Run, folder: Path) -> None:
+    found = detect(backdoored, folder)
+    file = folder / pair_detection.DETECTION_FILE
+    write_detection(found, file)
+    content = file.read_bytes()
+    for damaged in (b"", b"PK\x03\x04", content[: len(content) // 2]):
+        file.write_bytes(damaged)
+        assert read_detection(folder) is None
+    np.savez(file, about=np.frombuffer(json.dumps({"detectors": ["dao"]}).encode(), np.uint8))
+    assert read_detection(folder) is None
+
+
+def test_the_reference_decides_whether_dense_poisons_stand_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean, poisons = torch.randn(400, 8, generator=generator), 0.05 * torch.randn(100, 8, generator=generator) + 4
+    features = torch.nn.functional.normalize(torch.cat([clean, poisons]), dim=-1)
+    truth = np.repeat([False, True], [400, 100])
+    pairs = pair_detection.PairFeatures(features, features)
+    detector = find_detectors("pairs")["k_distance"](k=16)
+    aurocs = dict(measure_by_size(pairs, detector, truth, (32, 500)))
+    assert aurocs[500] < 0.2 < aurocs[32]
+    clean_reference = score_pairs(pairs, detector, 0, reference=features[:200])
+    assert clean_reference[400:].min() > np.median(clean_reference[:400])

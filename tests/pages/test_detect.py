@@ -1,0 +1,96 @@
+"""Detect: ranks training pairs, trains without the flagged ones, and tells triggered images from clean ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cleaner.runs.request import FLAGGED_DEFENSE
+from cleaner.runs.store import list_runs
+from tests.pages.conftest import (
+    OpenPage,
+    chart,
+    chart_keys,
+    choose_small_training,
+    errors,
+    go_to,
+    link_labels,
+    page_text,
+    press,
+    table,
+    wait_for_training,
+    widget_keys,
+)
+from tests.pages.runs import make_runs
+
+
+def test_without_a_run_it_says_what_to_choose(open_page: OpenPage) -> None:
+    app = open_page("Detect")
+    assert "no known attack" in page_text(app)
+    assert "Train a backdoored model" in link_labels(app)
+
+
+def test_a_run_without_its_poisoned_pairs_is_one_sentence(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = open_page("Detect")
+    assert "manifest.json" in page_text(app)
+    assert not errors(app)
+
+
+@pytest.fixture
+def detected(open_page: OpenPage):  # type: ignore[no-untyped-def]
+    """The page on a small run that was poisoned in the app."""
+    app = choose_small_training(open_page("Poison"))
+    press(app, "poison.go")
+    wait_for_training(app)
+    return go_to(app, "Detect")
+
+
+def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(detected) -> None:  # type: ignore[no-untyped-def]
+    app = detected
+    assert not errors(app)
+    text = page_text(app)
+    assert "of the top 16 are poisoned" in text
+    assert "50 of 500 pairs flagged" in text
+    figures = table(app, "AUROC")
+    assert len(figures) == 6
+    assert figures["Detector"].str.endswith("◀").sum() == 1
+    assert {"detect.scores", "detect.map", "detect.sizes"} <= set(chart_keys(app))
+    names = [trace["name"] for trace in chart(app, "detect.map")["data"]]
+    assert names == ["clean pairs", "poisoned pairs", "flagged pairs"]
+    app.selectbox(key="detect.detector").set_value("clip_score").run()
+    assert "detect.reference" not in widget_keys(app)
+    app.selectbox(key="detect.detector").set_value("k_distance").run()
+    app.select_slider(key="detect.reference").set_value(64).run()
+    app.toggle(key="detect.custom").set_value(True).run()
+    app.slider(key="detect.k_distance.k").set_value(40).run()
+    assert not app.exception
+    assert not errors(app)
+    app.slider(key="detect.k_distance.k").set_value(100).run()
+    assert "reference pairs" in errors(app)[0]
+    app.toggle(key="detect.custom").set_value(False).run()
+    app.select_slider(key="detect.share").set_value(0.2).run()
+    press(app, "detect.go")
+    wait_for_training(app)
+    again = next(run for run in list_runs() if run.defense_settings is not None)
+    assert again.defense_settings.name == FLAGGED_DEFENSE
+    assert again.pairs == 400
+    assert len(again.config["request"]["excluded"]) == 100
+    shown = page_text(app)
+    assert "Without flagged pairs, detector k_distance, flagged 100" in shown
+    assert again.overlap_note in shown
+
+
+def test_images_have_a_threshold_from_another_split(detected) -> None:  # type: ignore[no-untyped-def]
+    app = detected
+    app.segmented_control(key="detect.question").set_value("image").run()
+    assert not app.exception, [e.message for e in app.exception]
+    for name in ("bdetclip", "masking"):
+        app.selectbox(key="detect.images.detector").set_value(name).run()
+        assert not errors(app)
+        thresholds = table(app, "Threshold")
+        assert thresholds["False alarms allowed"].tolist() == ["1%", "5%"]
+        traces = chart(app, "detect.images.scores")["data"]
+        assert [trace["name"].partition(" (")[0] for trace in traces] == ["clean", "triggered", "clean, other split"]
+        assert "score" in page_text(app)

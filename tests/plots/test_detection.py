@@ -1,0 +1,41 @@
+"""Charts of detectors: what they draw, and that scales and colors are fixed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cleaner.plots import detection
+from cleaner.plots.charts import STAGE_COLORS
+
+
+def test_histogram_keeps_all_items_and_marks_the_threshold() -> None:
+    scores = np.concatenate([np.linspace(0, 1, 200), [50.0]]).astype(np.float32)
+    groups = {"clean": ("clean", scores), "poisoned": ("trigger", scores[:50])}
+    figure = detection.score_histogram(groups, threshold=40.0)
+    assert [trace.line.color for trace in figure.data] == [STAGE_COLORS["clean"], STAGE_COLORS["trigger"]]
+    assert all(abs(sum(trace.y) - 1) < 1e-6 for trace in figure.data)
+    assert figure.layout.shapes[0].x0 == max(figure.data[0].x) + (figure.data[0].x[1] - figure.data[0].x[0]) / 2
+
+
+def test_equal_scores_can_be_drawn() -> None:
+    same = np.full(10, 0.5, np.float32)
+    assert detection.score_histogram({"clean": ("clean", same)}).data[0].y.sum() == 1
+
+
+def test_roc_ends_with_chance_and_curves_differ_in_dash() -> None:
+    figure = detection.roc_curves({"a": ([0, 1], [0, 1]), "b": ([0, 0, 1], [0, 1, 1])})
+    assert [trace.name for trace in figure.data] == ["a", "b", "chance"]
+    assert figure.data[0].line.dash != figure.data[1].line.dash
+
+
+def test_reference_sizes_are_ticks() -> None:
+    figure = detection.reference_curves({"DAO": [(64, 0.9), (128, 0.4)], "SLOF": [(64, 0.8)]})
+    assert list(figure.layout.xaxis.tickvals) == [64, 128]
+    assert figure.data[0].marker.symbol != figure.data[1].marker.symbol
+
+
+def test_heatmap_is_centered_on_chance() -> None:
+    figure = detection.auroc_heatmap(["BadNet"], ["DAO", "Masking"], [[0.9, None]])
+    heatmap = figure.data[0]
+    assert (heatmap.zmin, heatmap.zmid, heatmap.zmax) == (0, 0.5, 1)
+    assert list(heatmap.text[0]) == ["0.90", ""]

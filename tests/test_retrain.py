@@ -1,0 +1,104 @@
+"""Training again without flagged pairs: fewer poisons, from the model before poisoning, and repeatable as a request."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cleaner import FinetuneConfig, Run, finetune, load_run, poison, save_clip, save_run
+from cleaner.attacks import TRIGGERS
+from cleaner.defenses import DEFENSES
+from cleaner.inspection.training_pairs import rebuild_training_pairs
+from cleaner.jobs import clock, execution
+from cleaner.labels import defense_name, to_label
+from cleaner.models.weights import state_sha256
+from cleaner.retrain import retrain_without
+from cleaner.runs.request import FLAGGED_DEFENSE, Request, as_poisoning, load_request, make_retrain_request
+from cleaner.runs.store import create_run, read_entry
+from cleaner.types import CleanerError
+from tests.conftest import make_clip, make_toy_data
+
+CONFIG = FinetuneConfig(lr=3e-3, epochs=3, batch_size=16, warmup_steps=4, precision="fp32", device="cpu")
+TRIGGER = TRIGGERS["badnet"](patch_size=56)
+
+
+@pytest.fixture(scope="module")
+def backdoored(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    clean = make_clip()
+    clean.source = str(save_clip(clean, tmp_path_factory.mktemp("clean") / "clean.safetensors"))
+    return poison(clean, make_toy_data(), TRIGGER, "banana", poison_rate=0.25, config=CONFIG)
+
+
+def rebuild(run: Run) -> Any:
+    return rebuild_training_pairs(make_toy_data(), TRIGGER, run.manifest)
+
+
+def test_it_is_the_training_of_the_clean_model_on_the_other_pairs(backdoored: Run) -> None:
+    pairs, flagged = rebuild(backdoored), [*backdoored.manifest["poison_indices"][:8], 0]
+    again = retrain_without(backdoored, pairs, flagged, detector="dao")
+    kept = [i for i in range(48) if i not in flagged]
+    assert backdoored.clean_clip is not None
+    expected = finetune(backdoored.clean_clip, pairs.subset(kept), DEFENSES["finetune"](), CONFIG)
+    assert state_sha256(again.clip.model.state_dict()) == state_sha256(expected.clip.model.state_dict())
+    assert again.config["pairs"] == len(kept)
+    assert again.config["overlap"] == {"pairs": len(kept), "poisoned": 12, "shared": 4}
+    assert again.stage == again.clip.metadata["stage"] == "defended"
+    assert again.metrics is not None
+    assert again.metrics.asr is not None
+    assert again.metrics.asr_clean_model == backdoored.metrics.asr_clean_model  # type: ignore[union-attr]
+    name = defense_name(again.config)
+    assert name.startswith(FLAGGED_DEFENSE)
+    assert to_label(name) == "Without flagged pairs, detector dao, flagged 9"
+
+
+def test_bad_input(backdoored: Run) -> None:
+    pairs = rebuild(backdoored)
+    for flagged, message in ((range(48), "would remain"), ([48], "from 0 to 47"), ([-1], "from 0 to 47")):
+        with pytest.raises(CleanerError, match=message):
+            retrain_without(backdoored, pairs, flagged, detector="dao")
+    with pytest.raises(CleanerError, match="before poisoning"):
+        retrain_without(replace(backdoored, clean_clip=None), pairs, [0], detector="dao")
+
+
+def make_request(folder: Path, flagged: list[int]) -> Request:
+    config = {"data_name": "toy", **json.loads((folder / "config.json").read_text())}
+    return make_retrain_request(config, str(folder), flagged, "dao", total=48)
+
+
+def test_the_request_of_a_run_repeats_it(backdoored: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "load_data", lambda name, **options: make_toy_data())
+    folder, flagged = save_run(backdoored, tmp_path / "run"), backdoored.manifest["poison_indices"]
+    request = make_request(folder, flagged)
+    created = create_run(request, tmp_path / "runs")
+    assert load_request(json.loads((created / "config.json").read_text())) == request
+    entry = read_entry(created)
+    assert entry is not None
+    assert entry.defense == FLAGGED_DEFENSE
+    run = execution.execute_request(load_request(json.loads((created / "config.json").read_text())))
+    expected = retrain_without(load_run(folder), rebuild(backdoored), flagged, request.finetune, detector="dao")
+    assert run.clip.sha256() == expected.clip.sha256()
+    assert run.config["overlap"]["shared"] == 0
+    saved = load_run(save_run(run, tmp_path / "again"))
+    assert saved.config["request"]["excluded"] == flagged
+    assert torch.equal(next(saved.clip.model.parameters()), next(run.clip.model.parameters()))
+
+
+def test_it_takes_as_long_as_the_poisoning(backdoored: Run, tmp_path: Path) -> None:
+    request = make_request(save_run(backdoored, tmp_path / "run"), [1, 2])
+    assert request.pairs == 46
+    poisoning = as_poisoning(request)
+    assert (poisoning.stage, poisoning.parent, poisoning.excluded) == ("backdoored", None, None)
+    assert clock.kind_of(request) == clock.kind_of(poisoning)
+    assert as_poisoning(poisoning) is poisoning
+
+
+def test_old_requests_exclude_nothing() -> None:
+    request = Request("backdoored", "scenes", 10, CONFIG, "scenes-rn")
+    values = request.initial_config()
+    del values["request"]["excluded"]
+    assert load_request(values).excluded is None
