@@ -43,6 +43,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "screenshots": asset_tables.screenshots,
     "ssba": asset_tables.ssba,
     "step": timing_tables.step,
+    "talk": asset_tables.talk,
 }
 """Name in the pages -> function from the repository's root to Markdown."""
 

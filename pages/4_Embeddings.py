@@ -16,12 +16,12 @@ from cleaner.plots import features
 from cleaner.types import CleanerError
 from pages._shared import cache, pickers, state
 from pages._shared.frame import page
-from pages._shared.live_charts import tick
 from pages._shared.map_view import COLORINGS, KIND_STYLES, MapView, PointId, group_points
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
 from pages._shared.progress import show_progress
 from pages._shared.state import KEEP, escape_markdown
+from pages._shared.ticker import tick
 
 LEAD = "**A backdoor moves triggered images to the target's text**; a defense has to move them back."
 CHART, SELECTED, DRAWN = "embeddings.map", "embeddings.selected", "embeddings.drawn"
@@ -111,7 +111,7 @@ def choose_view(view: MapView) -> tuple[int | None, int | None, list[str], str]:
         options["All models"] = (None, None)
     default = labels[min(1, len(labels) - 1)]
     option = st.segmented_control("Show", list(options), default=default, key="embeddings.show", **KEEP) or default
-    left, right = st.columns([2, 1])
+    left, right = st.columns([2, 1], vertical_alignment="center")
     available = [kind for kind, count in view.map.counts.items() if count]
     kinds = left.pills(
         "Points",
@@ -239,7 +239,6 @@ with page("Embeddings", LEAD):
         stages = pickers.choose_stages(state.current_run())
     with right:
         view = load_map_view(stages, choose_projection())
-    st.subheader(state.section_title("Map of all models", state.current_run()), anchor=False)
     show_map(view)
     show_metrics(view)
     if view.map.rows:

@@ -77,8 +77,9 @@ def show_maps(
 ) -> None:
     """Draw the images under their maps, and the numbers of this image."""
     pair, mask = cache.image_pair_bytes(sample, trigger_run), cache.trigger_mask(sample, trigger_run)
-    rows = ["Clean image", "Triggered image"][: len(pair)]
+    rows = [("Triggered image", 1), ("Clean image", 0)][-len(pair) :]
     has_outline = mask is not None and 0 < mask.mean() <= OUTLINE_MAX_AREA
+    place = st.container()
     raw = st.toggle(
         "Absolute values",
         key="attention.raw",
@@ -86,16 +87,16 @@ def show_maps(
         help="Off: each map in percent of its sum, to compare places. On: values as computed, to compare models.",
     )
     figure = images.attribution_grid(
-        [enlarge(image) for image in pair],
-        [[_normalize_map(attributions[s.label][0][row], raw) for s in stages] for row in range(len(rows))],
-        rows,
-        [(s.label, s.stage) for s in stages],
+        [enlarge(pair[i]) for _, i in rows],
+        [[_normalize_map(attributions[s.label][0][i], raw) for s in stages] for _, i in rows],
+        [label for label, _ in rows],
+        [(s.label, s.kind) for s in stages],
         is_signed=cache.explainers()[method].is_signed,
         unit="Attribution per pixel" if raw else "Attribution of a pixel, % of the image",
         strength=strength,
         masks=[mask if has_outline else None] * len(rows),
     )
-    st.plotly_chart(figure, key="attention.grid", config=NO_MODE_BAR)
+    place.plotly_chart(figure, key="attention.grid", config=NO_MODE_BAR)
     if trigger_run is None:
         _show_similarities({s.label: attributions[s.label][1][0] for s in stages})
     else:
@@ -216,10 +217,10 @@ def _show_distribution_chart(stages: list[Stage], results: list[Any]) -> None:
     """Draw the distribution of the trigger share, or of the cosine of maps if the trigger has no place."""
     pairs = list(zip(stages, results, strict=True))
     if results[0].is_localized:
-        values = {s.label: (s.stage, _drop_nan(r.clean), _drop_nan(r.triggered)) for s, r in pairs}
+        values = {s.label: (s.kind, _drop_nan(r.clean), _drop_nan(r.triggered)) for s, r in pairs}
         axis, area = "Share of attribution inside the trigger", results[0].area
     else:
-        values = {s.label: (s.stage, [], _drop_nan(r.similarity)) for s, r in pairs}
+        values = {s.label: (s.kind, [], _drop_nan(r.similarity)) for s, r in pairs}
         axis, area = "Cosine of the maps with and without trigger", None
     st.plotly_chart(images.share_distribution(values, axis, area), key="attention.spread", config=NO_MODE_BAR)
 
@@ -238,7 +239,7 @@ def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path
         is_triggered = option != options[0]
     with st.spinner("Computing attributions …"):
         results = [cache.word_attribution(s.model, sample, trigger_run, caption) for s in stages]
-    bars = {s.label: (s.stage, values[int(is_triggered)]) for s, (_, values) in zip(stages, results, strict=True)}
+    bars = {s.label: (s.kind, values[int(is_triggered)]) for s, (_, values) in zip(stages, results, strict=True)}
     st.plotly_chart(images.word_bars(results[0][0], bars), key="attention.word_bars", config=NO_MODE_BAR)
     note = "" if trigger_run is None else ", triggered" if is_triggered else ", clean"
     st.caption(
@@ -264,7 +265,7 @@ with page("Attention", LEAD):
             attributions = {
                 s.label: cache.attribution(s.model, method, settings, sample, trigger_run, text=text) for s in stages
             }
-        st.subheader(state.section_title("Pixel attribution", run), anchor=False)
+        st.markdown(f"##### {state.section_title('Pixel attribution', run)}")
         show_maps(stages, attributions, sample, trigger_run, method=method, strength=strength)
         if run is not None and trigger_run is not None:
             show_distribution(stages, sample, run, method, settings, text=text)

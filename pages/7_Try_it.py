@@ -13,6 +13,7 @@ from cleaner.runs import derived
 from cleaner.runs.record import RunRecord
 from pages._shared import cache, jobs, pickers, state, uploads
 from pages._shared.frame import page
+from pages._shared.model_names import show_model_name
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
@@ -21,9 +22,9 @@ from pages._shared.sample import Placement, Sample
 from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "Move and fade the trigger, and see the predictions of the clean, backdoored and defended model."
-STAGE_TEXT_COLORS = {"clean": "blue", "backdoored": "red", "defended": "green", "suspect": "orange"}
 LEFT, TOP, STRENGTH, CLICK, WORD = "try.left", "try.top", "try.strength", "try.click", "try.word"
 APPLIED_LINK = "try.applied_link"
+LINK_PARAMETERS = ("sample", "own", "left", "top", "strength", "word", "defended")
 DEFAULT_POSITION = "try.default_position"
 """Session key of the trigger's own (left, top), as last drawn."""
 PHOTO = "try.photo"
@@ -31,11 +32,12 @@ MAX_POSITION, FULL_STRENGTH = 4096, 100
 
 
 def apply_link() -> None:
-    """Set the widgets to the query parameters, once per link."""
+    """Set the widgets to the query parameters, once per link; the address of every page has further ones."""
     link = st.query_params.to_dict()
-    if not link or st.session_state.get(APPLIED_LINK) == link:
+    placed = {name: link[name] for name in LINK_PARAMETERS if name in link}
+    if not placed or st.session_state.get(APPLIED_LINK) == placed:
         return
-    st.session_state[APPLIED_LINK] = link
+    st.session_state[APPLIED_LINK] = placed
     runs = {run.id: run for run in state.backdoored_runs()}
     if link.get("run") in runs:
         _apply_run_link(runs[link["run"]], link)
@@ -154,7 +156,7 @@ def show_predictions(
     text_key_run = trigger_run if has_text_key else None
     for column, s in zip(st.columns(max(len(stages), 2)), stages, strict=False):
         with column, st.container(border=True, height="stretch"):
-            st.markdown(f":{STAGE_TEXT_COLORS[s.stage]}[**{s.label}**]")
+            show_model_name(s.label, s.kind)
             best = cache.best_classes(s.model, sample, trigger_run, placement, text_key_run)
             prediction = best[0][0]
             st.markdown(f"#### {escape_markdown(prediction)}")
@@ -162,7 +164,7 @@ def show_predictions(
                 clean_prediction = cache.best_classes(s.model, sample, trigger_run, Placement())[0][0]
                 is_same = clean_prediction == prediction
                 st.caption(f"Without trigger: {'same' if is_same else f'**{escape_markdown(clean_prediction)}**'}")
-            st.plotly_chart(images.class_bars(best, s.stage, target), key=f"try.{s.label}", config=NO_MODE_BAR)
+            st.plotly_chart(images.class_bars(best, s.kind, target), key=f"try.{s.label}", config=NO_MODE_BAR)
     classes = len(cache.load_data(sample.data).class_names)
     target_note = f" Target: {escape_markdown(str(target))} (pink)." if target else ""
     st.caption(
@@ -223,7 +225,7 @@ with page("Try it", LEAD):
         uploads.show_upload_box()
         show_camera()
     with right:
-        st.subheader(state.section_title("Predictions", run), anchor=False)
+        st.markdown(f"##### {state.section_title('Predictions', run)}")
         with show_progress("Computing predictions …") as on_step:
             for stage in stages:
                 cache.warm_classifier(stage.model, sample.data, trigger_run if has_text_key else None, on_step)

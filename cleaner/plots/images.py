@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.plots.charts import GRAY, STAGE_COLORS, apply_layout, escape_html
+from cleaner.plots.charts import GRAY, apply_layout, escape_html
+from cleaner.plots.styles import STAGE_COLORS, find_style
 
 Array = NDArray[np.float32]
 PixelArray = NDArray[np.uint8]
@@ -48,12 +49,12 @@ def attribution_grid(
 ) -> go.Figure:
     """Return images (rows) under the attribution of each model (columns), all on one color scale.
 
-    maps[row][column]: (H, W) in `unit`; columns: (label, stage); masks: per row (H, W) to outline, or None.
+    maps[row][column]: (H, W) in `unit`; columns: (label, stage or defense); masks: per row (H, W) to outline, or None.
     """
     figure = make_subplots(
         len(rows),
         len(columns),
-        column_titles=[label for label, _ in columns],
+        column_titles=[f"{find_style(kind).sign} {escape_html(label)}" for label, kind in columns],
         row_titles=list(rows),
         horizontal_spacing=0.015,
         vertical_spacing=0.03,
@@ -91,8 +92,8 @@ def attribution_grid(
         margin={"l": 8, "r": 28, "t": 34, "b": 70},
         uirevision="keep",
     )
-    for annotation, (_, stage) in zip(figure.layout.annotations, columns, strict=False):
-        annotation.font = {"color": STAGE_COLORS[stage], "size": 15}
+    for annotation, (_, kind) in zip(figure.layout.annotations, columns, strict=False):
+        annotation.font = {"color": find_style(kind).color, "size": 15}
     return figure
 
 
@@ -140,20 +141,21 @@ def _outline(figure: go.Figure, mask: Array, *, row: int, column: int) -> None:
 def share_distribution(
     values: Mapping[str, tuple[str, Sequence[float], Sequence[float]]], axis_title: str, baseline: float | None = None
 ) -> go.Figure:
-    """Return boxes over the test images: label -> (stage, values without trigger, values with trigger), 0..1.
+    """Return boxes over the test images: label -> (stage or defense, values without trigger, values with
+    trigger), 0..1.
 
     `baseline`: the value of a uniform map, drawn as a line.
     """
     figure = go.Figure()
     for column, (word, shape) in enumerate((("without trigger", "circle-open"), ("with trigger", "circle"))):
-        for label, (stage, *both) in values.items():
+        for label, (kind, *both) in values.items():
             if len(both[column]):
                 figure.add_box(
                     y=both[column],
                     x=[f"{label}<br>{word}"] * len(both[column]),
                     name=word,
                     showlegend=False,
-                    marker={"color": STAGE_COLORS[stage], "symbol": shape, "size": 3},
+                    marker={"color": find_style(kind).color, "symbol": shape, "size": 3},
                     boxpoints="all",
                     jitter=0.6,
                     pointpos=0,
@@ -176,15 +178,15 @@ def share_distribution(
 
 
 def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return bars of what each word adds to the similarity of image and caption: label -> (stage, values)."""
+    """Return bars of what each word adds to the similarity: label -> (stage or defense, values)."""
     figure = go.Figure()
     positions = list(range(len(words)))
-    for label, (stage, added) in values.items():
+    for label, (kind, added) in values.items():
         figure.add_bar(
             x=positions,
             y=list(added),
             name=label,
-            marker={"color": STAGE_COLORS[stage]},
+            marker={"color": find_style(kind).color},
             hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
         )
     figure.update_xaxes(tickvals=positions, ticktext=[escape_html(word) for word in words])
@@ -193,9 +195,12 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
     return figure.update_layout(barmode="group", bargap=0.3)
 
 
-def class_bars(rows: Sequence[tuple[str, float, float]], stage: str, target_class: str | None) -> go.Figure:
-    """Return bars of (class, probability, cosine), best on top; the target has the trigger's color."""
-    names = [name for name, _, _ in rows]
+def class_bars(rows: Sequence[tuple[str, float, float]], kind: str, target_class: str | None) -> go.Figure:
+    """Return bars of (class, probability, cosine), best on top; the target has the trigger's color.
+
+    kind: the stage or the defense of the model.
+    """
+    names, color = [name for name, _, _ in rows], find_style(kind).color
     figure = go.Figure()
     figure.add_bar(
         y=list(range(len(rows))),
@@ -207,7 +212,7 @@ def class_bars(rows: Sequence[tuple[str, float, float]], stage: str, target_clas
         cliponaxis=False,
         customdata=[c for _, _, c in rows],
         hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",
-        marker={"color": [STAGE_COLORS["trigger"] if name == target_class else STAGE_COLORS[stage] for name in names]},
+        marker={"color": [STAGE_COLORS["trigger"] if name == target_class else color for name in names]},
     )
     figure.update_xaxes(range=[0, 1.3], visible=False)  # room for labels to the right of short bars
     ticks = [f"<b>{escape_html(name)}</b>" if name == target_class else escape_html(name) for name in names]

@@ -141,7 +141,9 @@ class Movie {
     this.pointCount = film.counts.reduce((sum, count) => sum + count, 0);
     const box = add(parent, "section", { class: "movie" });
     const head = add(box, "header");
-    add(head, "h3").textContent = film.label;
+    const title = add(head, "h3");
+    add(title, "span", { style: `color: ${film.color}` }).textContent = film.sign;
+    title.append(` ${film.label}`);
     this.numbers = [film.asr.length && ["asr", "Attack success"], ["ca", "Accuracy"]].filter(Boolean).map(([name, label]) => {
       const number = add(head, "div", { class: `number ${name}` });
       const value = add(number, "b");

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cleaner.evaluation.result import WEAK_ASR, Measured
 
@@ -42,6 +42,57 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
         asr, ca = measured[label]
         sentences.append(f"**{label}** left {_percent(asr)} and lost {100 * (accuracy - ca):.1f} points of accuracy.")
     return [*sentences, *_describe_detail({label: defended[label] for label in measured})]
+
+
+def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
+    """Return in plain words what became of a backdoor, for label -> metrics of its defenses; empty if it is unknown.
+
+    The defense that removed most comes first, then what each other one left and lost: "CleanCLIP removed more, but lost
+    15 points of accuracy; TA-Cleaner left 4% and lost 2."
+    """
+    attack, accuracy = before.metric("asr"), before.metric("ca")
+    if attack is None or accuracy is None:
+        return []
+    if attack < WEAK_ASR:
+        return [f"The attack did not take: the trigger changed {_round(attack)} of the predictions."]
+    sentences = [f"The trigger turned {_round(attack)} of the images into the target."]
+    figures = {
+        label: (asr, accuracy - ca)
+        for label, run in defended.items()
+        if (asr := run.metric("asr")) is not None and (ca := run.metric("ca")) is not None
+    }
+    if not figures:
+        return sentences
+    by_asr = sorted(figures, key=lambda label: figures[label][0])
+    first, *others = by_asr
+    cheapest = min(by_asr, key=lambda label: figures[label][1])
+    asr, lost = figures[first]
+    if asr > WEAK_ASR:
+        removed = f"No defense removed it: **{first}** left {_round(asr)}"
+    elif lost > ACCURACY_BUDGET and cheapest != first:
+        removed = f"**{first}** removed more than the others ({_round(asr)} left), but {_cost(lost)}"
+        return [*sentences, f"{removed}; {_list_others(others, figures)}."]
+    else:
+        removed = f"**{first}** left {_round(asr)} and {_cost(lost)}"
+    tied = [label for label in others if _overlap(defended[first], defended[label])]
+    rest = f"; {_list_others(others, figures)}" if others else ""
+    tie = f" {' and '.join([first, *tied])} are a tie within the 95% intervals." if tied else ""
+    return [*sentences, f"{removed}{rest}.{tie}"]
+
+
+def _list_others(labels: Sequence[str], figures: Mapping[str, tuple[float, float]]) -> str:
+    return "; ".join(f"**{label}** left {_round(figures[label][0])} and {_cost(figures[label][1])}" for label in labels)
+
+
+def _cost(lost: float) -> str:
+    """Return what a defense cost: "lost 15 points of accuracy"."""
+    points = round(100 * lost)
+    return "kept the accuracy" if points <= 0 else f"lost {points} point{'s' * (points > 1)} of accuracy"
+
+
+def _round(share: float) -> str:
+    """Return a share in whole percent; a small one, and not 0, as "under 1%"."""
+    return "under 1%" if 0 < share < 0.005 else f"{100 * share:.0f}%"
 
 
 def _describe_detail(defended: Mapping[str, Measured]) -> list[str]:

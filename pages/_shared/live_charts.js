@@ -158,7 +158,7 @@ class Chart {
     const path = add(this.svg, "path", { ...stroke(line), class: "line", d, "data-line": line.id }, SVG);
     path.points = line.points; // for tests
     if (line.marker) {
-      for (const [x, y] of points) add(this.svg, "path", { d: shape(line.marker, x, y), fill: line.color }, SVG);
+      for (const [x, y] of points) add(this.svg, "path", { d: shape(line.marker, x, y), ...filling(line) }, SVG);
     }
   }
 
@@ -169,7 +169,7 @@ class Chart {
       const entry = add(this.legend, "span");
       const sample = add(entry, "svg", { width: 34, height: 12 }, SVG);
       add(sample, "path", { ...stroke(line), d: "M1 6L33 6" }, SVG);
-      if (line.marker) add(sample, "path", { d: shape(line.marker, 17, 6), fill: line.color }, SVG);
+      if (line.marker) add(sample, "path", { d: shape(line.marker, 17, 6), ...filling(line) }, SVG);
       add(entry, "span").textContent = line.name;
     }
   }
@@ -212,10 +212,37 @@ function stroke(line) {
   return { fill: "none", stroke: line.color, "stroke-width": 2, "stroke-dasharray": DASHES[line.dash] ?? "none" };
 }
 
-// Return a marker of about 8 px as a path; names as in Plotly, other ones are circles.
+// Return how a marker is filled: those of several runs with one method differ in this.
+function filling(line) {
+  return line.marker.endsWith("-open") ? { fill: "none", stroke: line.color, "stroke-width": 1.6 } : { fill: line.color };
+}
+
+// Corners of the markers around 0; names as in Plotly, without the ending for the fill.
+const star = Array.from({ length: 10 }, (_, i) => polar(i % 2 ? 2.6 : 6.4, i / 10));
+const CORNERS = {
+  diamond: [[0, -5.5], [5.5, 0], [0, 5.5], [-5.5, 0]],
+  "diamond-wide": [[0, -4], [6.5, 0], [0, 4], [-6.5, 0]],
+  square: [[-4, -4], [4, -4], [4, 4], [-4, 4]],
+  "triangle-up": [[0, -5], [5, 4], [-5, 4]],
+  "triangle-down": [[0, 5], [5, -4], [-5, -4]],
+  "triangle-left": [[-5, 0], [4, 5], [4, -5]],
+  "triangle-right": [[5, 0], [-4, 5], [-4, -5]],
+  hourglass: [[-4, -5], [4, -5], [-4, 5], [4, 5]],
+  bowtie: [[-5, -4], [5, 4], [5, -4], [-5, 4]],
+  cross: [[-2, -5], [2, -5], [2, -2], [5, -2], [5, 2], [2, 2], [2, 5], [-2, 5], [-2, 2], [-5, 2], [-5, -2], [-2, -2]],
+  pentagon: Array.from({ length: 5 }, (_, i) => polar(5, i / 5)),
+  x: [[-5, -3], [-3, -5], [0, -2], [3, -5], [5, -3], [2, 0], [5, 3], [3, 5], [0, 2], [-3, 5], [-5, 3], [-2, 0]],
+  star,
+};
+
+function polar(radius, turn) {
+  return [radius * Math.sin(2 * Math.PI * turn), -radius * Math.cos(2 * Math.PI * turn)];
+}
+
+// Return a marker of about 10 px as a path; other names are circles.
 function shape(name, x, y) {
-  const corners = { diamond: [[0, -5], [5, 0], [0, 5], [-5, 0]], square: [[-4, -4], [4, -4], [4, 4], [-4, 4]], "triangle-up": [[0, -5], [5, 4], [-5, 4]] }[name];
-  if (corners) return `M${corners.map(([dx, dy]) => `${x + dx} ${y + dy}`).join("L")}Z`;
+  const corners = CORNERS[name.replace(/(-open|-dot)+$/, "")];
+  if (corners) return `M${corners.map(([dx, dy]) => `${(x + dx).toFixed(1)} ${(y + dy).toFixed(1)}`).join("L")}Z`;
   return `M${x - 4} ${y}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z`;
 }
 

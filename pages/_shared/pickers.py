@@ -32,10 +32,16 @@ class Stage:
 
     label: str
     stage: str
-    """"clean", "backdoored", "suspect" or "defended"; determines the color."""
+    """"clean", "backdoored", "suspect" or "defended"."""
     model: ModelKey
     run_label: str
     """Name of its run, or of the model itself."""
+    defense: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What decides color and mark (`plots.styles`): the defense, else the stage."""
+        return self.defense or self.stage
 
 
 def choose_stages(run: RunRecord | None) -> list[Stage]:
@@ -84,7 +90,7 @@ def _find_stages(run: RunRecord | None) -> tuple[list[Stage], list[RunRecord], s
 
 
 def _make_defended_stage(label: str, run: RunRecord, run_label: str) -> Stage:
-    return Stage(label, "defended", ("run", str(run.folder)), run_label)
+    return Stage(label, "defended", ("run", str(run.folder)), run_label, run.defense or "")
 
 
 def find_test_data(run: RunRecord | None) -> DataKey:

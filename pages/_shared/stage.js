@@ -1,5 +1,5 @@
-// Keys of the stage mode: arrows between pages, Escape ends it.
-const KEYS = { ArrowRight: "next", ArrowLeft: "previous", Escape: "exit" };
+// Keys of the stage mode: arrows between pages, N shows the notes, Escape ends it.
+const KEYS = { ArrowRight: "next", ArrowLeft: "previous", n: "notes", N: "notes", Escape: "exit" };
 
 export default function (component) {
   const listen = (event) => {

@@ -25,7 +25,7 @@ LAYERS = (
     {"frame", "progress"},
     {"lesson", "requests", "uploads", "durations", "stage"},
     {"cache", "jobs", "access"},
-    {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player"},
+    {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player", "model_names", "ticker"},
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""
 
