@@ -242,7 +242,9 @@ def show_training_curves(run: RunRecord | None) -> None:
         st.info("No training yet: press Train.", icon=":material/show_chart:")
         return
     st.markdown(f"#### {state.section_title('Training', run)}")
-    curves.show_curves({"poisoning": history}, {"poisoning": run.stage}, "poison.past", floor=run.metric("asr_clean_model"))
+    curves.show_curves(
+        {"poisoning": history}, {"poisoning": run.stage}, "poison.past", floor=run.metric("asr_clean_model")
+    )
     st.caption(f"Run in view: {escape_markdown(run.label)}. Dotted line: attack success on the clean model.")
 
 

@@ -111,7 +111,7 @@ def choose_view(view: MapView) -> tuple[int | None, int | None, list[str], str]:
         options["All models"] = (None, None)
     default = labels[min(1, len(labels) - 1)]
     option = st.segmented_control("Show", list(options), default=default, key="embeddings.show", **KEEP) or default
-    left, right = st.columns([2, 1], vertical_alignment="center")
+    left, right = st.columns([2, 1])
     available = [kind for kind, count in view.map.counts.items() if count]
     kinds = left.pills(
         "Points",
@@ -239,6 +239,7 @@ with page("Embeddings", LEAD):
         stages = pickers.choose_stages(state.current_run())
     with right:
         view = load_map_view(stages, choose_projection())
+    st.subheader(state.section_title("Map of all models", state.current_run()), anchor=False)
     show_map(view)
     show_metrics(view)
     if view.map.rows:

@@ -77,9 +77,8 @@ def show_maps(
 ) -> None:
     """Draw the images under their maps, and the numbers of this image."""
     pair, mask = cache.image_pair_bytes(sample, trigger_run), cache.trigger_mask(sample, trigger_run)
-    rows = [("Triggered image", 1), ("Clean image", 0)][-len(pair) :]
+    rows = ["Clean image", "Triggered image"][: len(pair)]
     has_outline = mask is not None and 0 < mask.mean() <= OUTLINE_MAX_AREA
-    place = st.container()
     raw = st.toggle(
         "Absolute values",
         key="attention.raw",
@@ -87,16 +86,16 @@ def show_maps(
         help="Off: each map in percent of its sum, to compare places. On: values as computed, to compare models.",
     )
     figure = images.attribution_grid(
-        [enlarge(pair[i]) for _, i in rows],
-        [[_normalize_map(attributions[s.label][0][i], raw) for s in stages] for _, i in rows],
-        [label for label, _ in rows],
+        [enlarge(image) for image in pair],
+        [[_normalize_map(attributions[s.label][0][row], raw) for s in stages] for row in range(len(rows))],
+        rows,
         [(s.label, s.kind) for s in stages],
         is_signed=cache.explainers()[method].is_signed,
         unit="Attribution per pixel" if raw else "Attribution of a pixel, % of the image",
         strength=strength,
         masks=[mask if has_outline else None] * len(rows),
     )
-    place.plotly_chart(figure, key="attention.grid", config=NO_MODE_BAR)
+    st.plotly_chart(figure, key="attention.grid", config=NO_MODE_BAR)
     if trigger_run is None:
         _show_similarities({s.label: attributions[s.label][1][0] for s in stages})
     else:
@@ -265,7 +264,7 @@ with page("Attention", LEAD):
             attributions = {
                 s.label: cache.attribution(s.model, method, settings, sample, trigger_run, text=text) for s in stages
             }
-        st.markdown(f"##### {state.section_title('Pixel attribution', run)}")
+        st.subheader(state.section_title("Pixel attribution", run), anchor=False)
         show_maps(stages, attributions, sample, trigger_run, method=method, strength=strength)
         if run is not None and trigger_run is not None:
             show_distribution(stages, sample, run, method, settings, text=text)

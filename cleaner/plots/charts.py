@@ -179,6 +179,12 @@ def wrap_label(text: str, width: int, max_lines: int | None = None) -> str:
     return "<br>".join(map(escape_html, lines[:max_lines]))
 
 
+def fade(color: str, opacity: float) -> str:
+    """Return a color "#rrggbb" with an opacity."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {opacity:g})"
+
+
 def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figure:
     """Return paired bars of attack success and clean accuracy; rows: (label, stage or defense, ca, asr), 0..1."""
     figure = go.Figure()
@@ -191,7 +197,7 @@ def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figur
             text=[f"{row[which]:.0%}" for row in rows],
             textposition="outside",
             cliponaxis=False,
-            marker={"color": [find_style(row[1]).color for row in rows], "opacity": opacity},
+            marker={"color": [fade(find_style(row[1]).color, opacity) for row in rows]},
         )
     apply_layout(figure, 330, y_title="Share of test images")
     figure.update_layout(barmode="group", bargap=0.3)

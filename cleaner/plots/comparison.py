@@ -126,7 +126,10 @@ def _add_points(
                 "symbol": style.mark,
                 "size": 14,
                 "color": style.color,
-                "line": {"width": 2 if "open" in style.mark else 1, "color": style.color if "open" in style.mark else "white"},
+                "line": {
+                    "width": 2 if "open" in style.mark else 1,
+                    "color": style.color if "open" in style.mark else "white",
+                },
             },
             error_x=_error_bars(p.ca, p.ca_interval, style.color),
             error_y=_error_bars(p.asr, p.asr_interval, style.color),

@@ -1,8 +1,8 @@
 """How models look: one color and one mark for each stage and each defense, the same in all charts and cards.
 
-A color has one meaning everywhere. Stages have colors of the Okabe-Ito palette (https://jfly.uni-koeln.de/color/); those
-of the defenses stay apart from them and from each other for color-blind readers too (tests/plots/test_styles.py). Marks
-and words repeat what a color says.
+A color has one meaning everywhere. Stages have colors of the Okabe-Ito palette (https://jfly.uni-koeln.de/color/). Those
+of the defenses stay apart from them and from each other, for color-blind readers too (tests/plots/test_styles.py).
+Marks and words repeat what a color says.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STAGE_COLORS = {
 }
 """Stage -> color. A suspect is a model that may or may not be backdoored; defended: by an unknown defense."""
 STAGE_MARKS = {"clean": "circle-open", "backdoored": "x", "defended": "diamond-wide", "suspect": "x"}
-DEFENSE_COLORS = ("#000000",)
+DEFENSE_COLORS = ("#D9B310", "#56B4E9", "#A5B45A", "#3C4A5A", "#7F3B08", "#6D4C41", "#6C5CE7", "#5E2CA5")
 """Colors of the defenses, in the order of their names."""
 DEFENSE_MARKS = (
     "square",

@@ -135,7 +135,8 @@ def make_defense_points(records: Sequence[RunRecord]) -> list[comparison.Tradeof
             for name, cell in (("ca", ca[place]), ("asr", asr[place]))
         ]
         run = ca[place].runs[0]
-        points.append(comparison.TradeoffPoint(label, run.defense or run.stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
+        kind = run.defense or run.stage
+        points.append(comparison.TradeoffPoint(label, kind, ca[place].mean, asr[place].mean, *bars))
     return points
 
 

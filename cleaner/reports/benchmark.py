@@ -81,7 +81,7 @@ def select_part(records: Sequence[BenchmarkRecord], name: str) -> list[Benchmark
 
 
 def plot_removal(records: Sequence[BenchmarkRecord]) -> Any:
-    """Return the chart of attack success during each defense, for the runs that were watched; None if there are none."""
+    """Return the chart of attack success during each defense, of the runs that were watched; None if there are none."""
     watched: dict[str, list[list[tuple[int, float]]]] = {}
     for record in records:
         points = [(int(point["step"]), float(point["asr"])) for point in record.curve if "asr" in point]

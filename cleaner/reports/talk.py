@@ -86,10 +86,10 @@ def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[
 
 def _describe_defenses(measured: Sequence[RunRecord]) -> str:
     """Return what each defense left and kept, one sentence."""
-    parts = [
-        f"{to_label(run.defense or '')} left {_percent(run.metric('asr'))} and has {_percent(run.metric('ca'))} accuracy"
-        for run in sorted(measured, key=lambda run: run.metric("asr") or 0.0)
-    ]
+    parts = []
+    for run in sorted(measured, key=lambda run: run.metric("asr") or 0.0):
+        asr, ca = _percent(run.metric("asr")), _percent(run.metric("ca"))
+        parts.append(f"{to_label(run.defense or '')} left {asr} and has {ca} accuracy")
     return "; ".join(parts) + "."
 
 

@@ -1,4 +1,4 @@
-"""The address of a page keeps what a reload must not lose: run in view, lesson, trainings of this session, stage mode."""
+"""The address of a page keeps what a reload must not lose: run in view, lesson, started trainings, stage mode."""
 
 from __future__ import annotations
 

@@ -70,9 +70,7 @@ def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecor
 
 def _show_verdict(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw in words which of the compared defenses removed most, and at what cost."""
-    labels = {other.id: to_label(other.defense or "") for other in compared}
-    if len(set(labels.values())) < len(labels):
-        labels = state.short_labels(compared)
+    labels = state.defense_labels(compared)
     sentences = describe_defenses(run, {escape_markdown(labels[other.id]): other for other in compared})
     if sentences:
         st.markdown(" ".join(sentences), help="One run each: another seed can give another order.")
@@ -80,6 +78,7 @@ def _show_verdict(run: RunRecord, compared: list[RunRecord]) -> None:
 
 def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw the cards of the backdoored model and of each compared defense."""
+    labels = state.defense_labels(compared)
     with st.container(key="cards"):
         columns = st.columns(1 + max(len(compared), 1), border=True, gap="small")
     with columns[0]:
@@ -88,7 +87,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     for column, other in zip(columns[1:], compared, strict=False):
         with column, st.container(key=f"card-{other.id}", gap=None):
             note = f"lr {other.lr:g}, {other.config.get('pairs', 0):,} pairs"
-            show_model_name(to_label(other.defense or ""), state.kind_of(other), note)
+            show_model_name(labels[other.id], state.kind_of(other), note)
             cards.show_cards(other, run)
             show_rebound(other)
     note = f" {state.RATES_NOTE}" if run.is_shipped else ""
@@ -129,7 +128,7 @@ def start_rebound(defended: RunRecord, steps_key: str) -> None:
 
 def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.TradeoffPoint]:
     """Return the backdoored model and its defenses as points of the trade-off plot."""
-    labels = state.short_labels(defended)
+    labels = state.defense_labels(defended)
     measured = []
     for other in [run, *defended]:
         ca, asr = other.metric("ca"), other.metric("asr")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from cleaner.labels import to_label
 from cleaner.reports.verdict import conclude
 from cleaner.runs.record import RunRecord
 from pages._shared import jobs, state, ticker
@@ -140,7 +139,9 @@ def go_to_step(step: int | None, back_to: int | None = None) -> None:
 def show_start_button() -> None:
     """Draw the button that starts or continues the lesson."""
     step = current()
-    label = "Start lesson" if step is None else f"Continue lesson: step {step + 1}" if step < VERDICT else "Your verdict"
+    label = (
+        "Start lesson" if step is None else f"Continue lesson: step {step + 1}" if step < VERDICT else "Your verdict"
+    )
     st.button(
         label, key="lesson.start", type="primary", icon=":material/school:", on_click=go_to_step, args=(step or 0,)
     )
@@ -162,12 +163,12 @@ def show_bar(title: str, page_file: Callable[[str], str]) -> None:
     if number is None:
         return
     with st.bottom, st.container(key="lesson"):
-        left, middle, right = st.columns([1, 3.2, 1.15], gap="small", vertical_alignment="center")
+        left, middle, right = st.columns([1, 3.4, 0.95], gap="small", vertical_alignment="center")
         with left:
             _show_title(number, title, page_file)
         with middle:
             _show_texts(number)
-        with right, st.container(horizontal=True, gap="small", horizontal_alignment="right"):
+        with right:
             _show_buttons(number)
 
 
@@ -204,47 +205,50 @@ def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[s
         return ["There is no model yet: go back to step 1 and train one."]
     newest: dict[str, RunRecord] = {}
     for other in defended:
-        newest.setdefault(escape_markdown(to_label(other.defense or "")), other)
-    sentences = conclude(run, newest)
+        newest.setdefault(other.defense or "", other)
+    labels = state.defense_labels(list(newest.values()))
+    sentences = conclude(run, {escape_markdown(labels[other.id]): other for other in newest.values()})
     if not newest:
         sentences.append("No defense has finished yet: go back to step 2.")
     if run.is_shipped:
-        sentences.append("This is the shipped example: train your own model at step 1.")
-    return [*sentences, "Play the film to see it happen."]
+        sentences.append("This is the shipped example.")
+    return sentences
 
 
 def _show_buttons(number: int) -> None:
-    """Draw the question, Back, Next and Close."""
-    if number < VERDICT:
-        with st.popover("Question", type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
-            st.markdown(f"**{STEPS[number].question}**")
-            with st.expander("Answer", key=f"lesson.answer.{number}"):
-                st.markdown(STEPS[number].answer)
+    """Draw the question and Close above Back and Next."""
+    with st.container(horizontal=True, gap="xsmall", horizontal_alignment="right"):
+        if number < VERDICT:
+            with st.popover("Question", type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
+                st.markdown(f"**{STEPS[number].question}**")
+                with st.expander("Answer", key=f"lesson.answer.{number}"):
+                    st.markdown(STEPS[number].answer)
+        st.button(
+            "",
+            key="lesson.close",
+            icon=":material/close:",
+            type="tertiary",
+            help="Close the lesson; your runs stay.",
+            on_click=go_to_step,
+            args=(None,),
+        )
     back_to: int | None = st.session_state.get(_RETURN)
-    st.button(
-        "",
-        key="lesson.back",
-        icon=":material/arrow_back:",
-        disabled=number == 0,
-        help="Back",
-        on_click=go_to_step,
-        args=(number - 1,),
-    )
+    label, following = "Next", number + 1
     if number == VERDICT:
-        st.button("Finish", key="lesson.next", type="primary", on_click=go_to_step, args=(None,))
-    else:
-        label = "Next" if back_to is None else f"Step {back_to + 1}"
-        following = number + 1 if back_to is None else back_to
+        label, following = "Finish", VERDICT + 1  # no step: ends the lesson
+    elif back_to is not None:
+        label, following = f"Step {back_to + 1}", back_to
+    with st.container(horizontal=True, gap="xsmall", horizontal_alignment="right"):
+        st.button(
+            "",
+            key="lesson.back",
+            icon=":material/arrow_back:",
+            disabled=number == 0,
+            help="Back",
+            on_click=go_to_step,
+            args=(number - 1,),
+        )
         st.button(label, key="lesson.next", type="primary", on_click=go_to_step, args=(following,))
-    st.button(
-        "",
-        key="lesson.close",
-        icon=":material/close:",
-        type="tertiary",
-        help="Close the lesson; your runs stay.",
-        on_click=go_to_step,
-        args=(None,),
-    )
 
 
 def _show_progress(number: int) -> None:

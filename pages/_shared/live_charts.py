@@ -27,6 +27,8 @@ CHARTS = (
 )
 """Id, title and axis title of each chart."""
 SEVERAL_RUNS = " (terms differ between defenses)"
+
+
 def show_live_curves(runs: Mapping[str, Path], kinds: Sequence[str], key: str) -> None:
     """Draw the curves of active runs, label -> folder, and `tick`; sends only points that the browser does not have.
 

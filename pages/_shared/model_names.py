@@ -13,6 +13,5 @@ def show_model_name(label: str, kind: str, note: str = "") -> None:
     """Draw the name of a model and a smaller note; kind: its defense, else its stage."""
     style = find_style(kind)
     small = f"<small>{html.escape(note)}</small>" if note else ""
-    st.html(
-        f'<div class="model-name"><i style="color: {style.color}">{style.sign}</i><b>{html.escape(label)}</b>{small}</div>'
-    )
+    sign = f'<i style="color: {style.color}">{style.sign}</i>'
+    st.html(f'<div class="model-name">{sign}<b>{html.escape(label)}</b>{small}</div>')

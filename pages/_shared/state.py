@@ -87,6 +87,14 @@ def short_labels(runs: list[RunRecord]) -> dict[str, str]:
     )
 
 
+def defense_labels(runs: list[RunRecord]) -> dict[str, str]:
+    """Return id -> label of the defense, with variant, learning rate or time only where needed to be unique."""
+    labels = {run.id: to_label((run.defense or "").partition(" ")[0]) for run in runs}
+    if len(set(labels.values())) < len(labels):
+        labels = {run.id: to_label(run.defense or "") for run in runs}
+    return labels if len(set(labels.values())) == len(labels) else short_labels(runs)
+
+
 def disambiguate_labels(labels: dict[str, str]) -> dict[str, str]:
     """Append the id to equal labels: a select box maps a label back to its first match."""
     counts = Counter(labels.values())
