@@ -208,6 +208,9 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
         st.info("Choose a defense, a learning rate and an available device.", icon=":material/arrow_back:")
     is_busy = cluster is None and bool(jobs.active_pages())
     live_jobs.show_start_button("Start defenses", "defend", is_busy, on_start)
+    if choice is not None and choice[0]:
+        plan, pairs = choice
+        forms.show_command([requests.build_defense_request(suspect, kind, pairs, config) for kind, config in plan])
 
 
 def show_backdoored(run: RunRecord) -> None:
@@ -245,6 +248,23 @@ def show_external_model() -> None:
         external_model.show_trigger_scan(external)
 
 
+def show_missing_run() -> None:
+    """Say that no backdoored run is in view, and offer the newest one, or the page that makes one."""
+    runs = state.backdoored_runs()
+    if not runs:
+        st.info("No backdoored model yet: train one on the Poison page.", icon=":material/bug_report:")
+        link("Poison", "Go to Poison")
+        return
+    count = "1 backdoored run" if len(runs) == 1 else f"{len(runs)} backdoored runs"
+    st.info(
+        f"In view is {escape_markdown(state.current_model() or 'nothing')}, a model without a run. You have {count}: "
+        "choose one in the menu under **In view**.",
+        icon=":material/bug_report:",
+    )
+    label = escape_markdown(state.view_labels()[runs[0].id])
+    st.button(f"View {label}", key="defend.view", on_click=state.select_run, args=(runs[0].id,))
+
+
 with page("Defend", LEAD):
     with st.spinner("Loading PyTorch …"):
         cache.defenses()
@@ -254,5 +274,4 @@ with page("Defend", LEAD):
     elif run is not None:
         show_backdoored(run)
     else:
-        st.info("No backdoored model yet: train one on the Poison page.", icon=":material/bug_report:")
-        link("Poison", "Go to Poison")
+        show_missing_run()

@@ -60,7 +60,8 @@ def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
     with st.expander("Layer, head and more", expanded=bool(support.limits)):
         for p in parameters(kinds[method]):
             p = replace(p, high=support.limits.get(p.name, p.high))
-            settings[p.name] = forms.draw_widget(p, f"attention.{method}.{p.name}.{p.high}", p.default)
+            key = f"attention.{method}.{p.name}.{p.high}"
+            settings[p.name] = forms.draw_widget(p, key, p.default, image_side=cache.image_size(stages[0].model))
     if support.grid_size:
         st.caption(f"Resolution: {support.grid_size} × {support.grid_size} cells, interpolated.")
     return method, settings

@@ -123,13 +123,11 @@ def _sidebar() -> None:
                     link(title)
         st.divider()
         stage.show_switch()
-        labels = {run.id: run.label for run in state.backdoored_runs()}
-        labels |= {state.MODEL_PREFIX + model: _model_label(model) for model in state.selectable_models()}
+        labels = state.view_labels()
         if not labels:
             st.markdown("**In view**")
             st.caption("Nothing yet: train a backdoored model on the Poison page.")
             return
-        labels = state.disambiguate_labels(labels)
         state.apply_requested_run(list(labels))
         st.selectbox(
             "In view",
@@ -144,11 +142,6 @@ def _sidebar() -> None:
             _show_run_facts(run)
         elif model is not None:
             st.caption("No known trigger." + ("" if state.is_built_in(model) else " Scan for one on the Defend page."))
-
-
-def _model_label(model: str) -> str:
-    status = "clean" if state.is_built_in(model) else "trigger unknown"
-    return f"Model {Path(model).name} · {status}"
 
 
 def _show_run_facts(run: RunRecord) -> None:
@@ -187,18 +180,19 @@ def _pipeline_steps() -> list[PipelineStep]:
     if run is not None:
         model = escape_markdown(run.model)
         attack = escape_markdown(f"{to_attack_label(run.attack)}, {format_percent(run.poison_rate, 0)}")
-        success = format_percent(asr, 0)
+        success = format_percent(asr, 0) + (f" of {run.count('asr')} images" if run.has_few_images else "")
     if defended:
         defenses = "1 defense" if len(defended) == 1 else f"{len(defended)} defenses"
         lowest = min((value for other in defended if (value := other.metric("asr")) is not None), default=None)
         best = "success unknown" if lowest is None else f"lowest success {format_percent(lowest, 0)}"
     poisoned, cleaned = "done" if run is not None else "open", "done" if defended else "open"
+    success_state = "failed" if asr is not None and asr < ATTACK_SUCCEEDED else poisoned
+    if run is not None and run.has_few_images:
+        success_state = "open"
     return [
         PipelineStep("Model", "Poison", model, "done" if run is not None or bare_model else "open"),
         PipelineStep("Poison", "Poison", "training …" if "poison" in active else attack, poisoned),
-        PipelineStep(
-            "Attack success", "Poison", success, "failed" if asr is not None and asr < ATTACK_SUCCEEDED else poisoned
-        ),
+        PipelineStep("Attack success", "Poison", success, success_state),
         PipelineStep("Defend", "Defend", "training …" if "defend" in active else defenses, cleaned),
         PipelineStep("Compare", "Compare", best, cleaned),
     ]

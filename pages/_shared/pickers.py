@@ -115,6 +115,8 @@ def choose_sample(run: RunRecord | None) -> Sample:
         return f"Own image: {own_image[0]}" if index == OWN_INDEX and own_image else f"{index} · {data.captions[index]}"
 
     key = f"view.sample.{data_key.name}"
+    if st.session_state.pop(uploads.IS_NEW, False) and own_image:
+        st.session_state[key] = OWN_INDEX
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     index = int(st.selectbox("Image", options, format_func=label_option, key=key, help="Type to search.", **KEEP))

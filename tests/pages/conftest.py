@@ -19,7 +19,7 @@ from streamlit.testing.v1.element_tree import Selectbox
 
 from cleaner.jobs import local, locks, process, spare, worker
 from cleaner.runs.status import ACTIVE
-from pages._shared import cache
+from pages._shared import cache, sources
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,6 +138,19 @@ def press(app: AppTest, end: str) -> AppTest:
     next(button for button in app.button if (button.key or "").endswith(end)).click().run()
     assert not app.exception, [e.message for e in app.exception]
     return app
+
+
+def choose_own_model(app: AppTest, key: str, path: object) -> AppTest:
+    """Put a path into the field of a model."""
+    app.selectbox(key=key).set_value(sources.OWN_MODEL).run()
+    return app.text_input(key=f"{key}.path").set_value(str(path)).run()
+
+
+def choose_own_data(app: AppTest, key: str, path: object, classes: str = "") -> AppTest:
+    """Put a path, and class names, into the fields of data."""
+    app.selectbox(key=key).set_value(sources.OWN_DATA).run()
+    app.text_input(key=f"{key}.path").set_value(str(path))
+    return app.text_input(key=f"{key}.classes").set_value(classes).run()
 
 
 def choose_small_training(app: AppTest) -> AppTest:

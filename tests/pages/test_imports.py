@@ -21,10 +21,10 @@ LAYERS = (
     {"external_model", "defense_results", "sweeps", "benchmark_results"},
     {"live_jobs", "map_view", "gallery", "run_table"},
     {"live_charts"},
-    {"forms", "pickers", "cards", "curves"},
+    {"forms", "sources", "pickers", "cards", "curves"},
     {"frame", "progress"},
     {"lesson", "requests", "uploads", "durations", "stage"},
-    {"cache", "jobs", "access"},
+    {"cache", "jobs", "access", "path_field"},
     {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player"},
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""

@@ -25,6 +25,9 @@ class Measurement:
         value = self.metric(name)
         return None if value is None else wilson_interval(value, self.n)
 
+    def count(self, name: str) -> int:
+        return self.n
+
     def is_meaningful(self, k: int) -> bool:
         return True
 
@@ -68,3 +71,10 @@ def test_nothing_is_said_of_an_unknown_attack() -> None:
 def test_no_winner_against_an_attack_that_did_not_take() -> None:
     (sentence,) = describe_defenses(Measurement(0.9, 0.3), {"A": Measurement(0.9, 0.01)})
     assert "did not take (30.0%)" in sentence
+
+
+def test_a_few_images_decide_nothing() -> None:
+    few = Measurement(0.98, 0.0, n=4)
+    (sentence,) = describe_defenses(few, {"A": Measurement(0.9, 0.0, n=4)})
+    assert sentence.startswith("Measured on 4 images: too few")
+    assert "too few" in describe_defenses(BEFORE, {"A": few, "B": BEFORE})[0]

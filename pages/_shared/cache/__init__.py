@@ -41,7 +41,7 @@ from pages._shared.cache.loaders import (
     save_uploads,
 )
 from pages._shared.cache.processor import yield_to_training
-from pages._shared.cache.reports import report_html, weight_formats
+from pages._shared.cache.reports import format_command, report_html, weight_formats
 from pages._shared.cache.samples import (
     best_classes,
     image_pair_bytes,
@@ -50,6 +50,7 @@ from pages._shared.cache.samples import (
     text_key,
     trigger_box,
     trigger_mask,
+    validate_image,
     warm_classifier,
     warm_images,
 )
