@@ -6,15 +6,16 @@ import time
 from collections import Counter
 from itertools import pairwise, zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import map_worker
-from cleaner.plots import features
+from cleaner.plots import charts, features
 from cleaner.types import CleanerError
-from pages._shared import cache, pickers, state
+from pages._shared import before_after, cache, pickers, state
 from pages._shared.frame import page
 from pages._shared.live_charts import tick
 from pages._shared.map_view import COLORINGS, KIND_STYLES, MapView, PointId, group_points
@@ -25,6 +26,7 @@ from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "**A backdoor moves triggered images to the target's text**; a defense has to move them back."
 CHART, SELECTED, DRAWN = "embeddings.map", "embeddings.selected", "embeddings.drawn"
+BY_HAND = "embeddings.by_hand"
 FIT_STARTED = "embeddings.fit_started"
 CAPTION_SUFFIXES = {"image": "", "triggered": " · triggered", "caption": " · caption"}
 AXES = {
@@ -111,6 +113,9 @@ def choose_view(view: MapView) -> tuple[int | None, int | None, list[str], str]:
         options["All models"] = (None, None)
     default = labels[min(1, len(labels) - 1)]
     option = st.segmented_control("Show", list(options), default=default, key="embeddings.show", **KEEP) or default
+    if len(labels) > 1:
+        help = "With two models under Show: a slider between their maps instead of arrows."
+        st.toggle("Before/after slider", key=BY_HAND, help=help, **KEEP)
     left, right = st.columns([2, 1])
     available = [kind for kind, count in view.map.counts.items() if count]
     kinds = left.pills(
@@ -158,12 +163,16 @@ def show_map(view: MapView) -> None:
     coordinates = view.map.coordinates[view.method]
     bounds = (coordinates.min(0), coordinates.max(0))
     left, right = st.columns([2, 1], gap="medium")
-    left.plotly_chart(
-        features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds),
-        key=CHART,
-        on_select=_select,
-        selection_mode=("points", "box", "lasso"),
-    )
+    with left:
+        if before is not None and after is not None and st.session_state.get(BY_HAND):
+            show_before_after(view, (before, after), kinds, coloring, selected, bounds)
+        else:
+            st.plotly_chart(
+                features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds),
+                key=CHART,
+                on_select=_select,
+                selection_mode=("points", "box", "lasso"),
+            )
     with right:
         show_selected(view, selected)
     if view.method == "umap":
@@ -174,6 +183,28 @@ def show_map(view: MapView) -> None:
         f"{view.map.trustworthiness[view.method]:.2f} (1: neighbors on the map are true neighbors; chance: 0.5). "
         "Images and texts are apart in every CLIP model (modality gap): judge by trigger pull, not by distance to a "
         "star."
+    )
+
+
+def show_before_after(
+    view: MapView,
+    stages: tuple[int, int],
+    kinds: list[str],
+    coloring: str,
+    selected: list[PointId],
+    bounds: tuple[Any, Any],
+) -> None:
+    """Draw the maps of two models under one slider."""
+    before, after = (group_points(view, [stage], kinds, coloring) for stage in stages)
+    rings = tuple(
+        np.array([view.coordinates(s, kind)[row] for kind, row in selected if kind in kinds]) for s in stages
+    )
+    marks = rings if len(rings[0]) else None
+    before_after.show(
+        "embeddings.before_after",
+        (view.stage_labels[stages[0]], view.stage_labels[stages[1]]),
+        (charts.STAGE_COLORS[view.map.stages[stages[0]]], charts.STAGE_COLORS[view.map.stages[stages[1]]]),
+        [before_after.map_panel(before, after, bounds, marks=marks)],
     )
 
 

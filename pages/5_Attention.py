@@ -16,7 +16,7 @@ from cleaner.labels import to_label
 from cleaner.plots import images
 from cleaner.runs.record import RunRecord
 from cleaner.types import StepReport
-from pages._shared import cache, forms, pickers, state, uploads
+from pages._shared import attention_slider, cache, forms, pickers, state, uploads
 from pages._shared.frame import page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -78,14 +78,40 @@ def show_maps(
 ) -> None:
     """Draw the images under their maps, and the numbers of this image."""
     pair, mask = cache.image_pair_bytes(sample, trigger_run), cache.trigger_mask(sample, trigger_run)
-    rows = ["Clean image", "Triggered image"][: len(pair)]
     has_outline = mask is not None and 0 < mask.mean() <= OUTLINE_MAX_AREA
-    raw = st.toggle(
-        "Absolute values",
-        key="attention.raw",
-        **KEEP,
-        help="Off: each map in percent of its sum, to compare places. On: values as computed, to compare models.",
-    )
+    is_signed = cache.explainers()[method].is_signed
+    with st.container(horizontal=True):
+        raw = st.toggle(
+            "Absolute values",
+            key="attention.raw",
+            **KEEP,
+            help="Off: each map in percent of its sum, to compare places. On: values as computed, to compare models.",
+        )
+        by_hand = len(stages) > 1 and st.toggle("Before/after slider", key="attention.by_hand", **KEEP)
+    if by_hand:
+        maps = {label: [_normalize_map(values, raw) for values in made] for label, (made, _) in attributions.items()}
+        outline = mask if has_outline else None
+        attention_slider.show(stages, maps, pair, outline, sample, is_signed=is_signed, strength=strength)
+    else:
+        _show_grid(stages, attributions, pair, mask if has_outline else None, method=method, raw=raw, strength=strength)
+    if trigger_run is None:
+        _show_similarities({s.label: attributions[s.label][1][0] for s in stages})
+    else:
+        _show_trigger_table(stages, attributions, sample, trigger_run, mask if has_outline else None)
+
+
+def _show_grid(
+    stages: list[Stage],
+    attributions: Attributions,
+    pair: Any,
+    outline: Any,
+    *,
+    method: str,
+    raw: bool,
+    strength: float,
+) -> None:
+    """Draw the maps of all models side by side; outline: mask (H, W) or None."""
+    rows = ["Clean image", "Triggered image"][: len(pair)]
     figure = images.attribution_grid(
         [enlarge(image) for image in pair],
         [[_normalize_map(attributions[s.label][0][row], raw) for s in stages] for row in range(len(rows))],
@@ -94,13 +120,9 @@ def show_maps(
         is_signed=cache.explainers()[method].is_signed,
         unit="Attribution per pixel" if raw else "Attribution of a pixel, % of the image",
         strength=strength,
-        masks=[mask if has_outline else None] * len(rows),
+        masks=[outline] * len(rows),
     )
     st.plotly_chart(figure, key="attention.grid", config=NO_MODE_BAR)
-    if trigger_run is None:
-        _show_similarities({s.label: attributions[s.label][1][0] for s in stages})
-    else:
-        _show_trigger_table(stages, attributions, sample, trigger_run, mask if has_outline else None)
 
 
 def _show_similarities(cosines: dict[str, float]) -> None:

@@ -17,6 +17,7 @@ import streamlit as st
 
 from cleaner.labels import to_label
 from cleaner.plots.charts import DASHES, MARKERS, STAGE_COLORS
+from cleaner.plots.component import read_component
 from cleaner.runs.progress import read_new_progress
 from pages._shared.curves import OPTIMIZE_STAGE, History, Points, loss_points
 
@@ -33,7 +34,7 @@ _FILES = Path(__file__).with_name("live_charts.js"), Path(__file__).with_name("l
 _component = st.components.v2.component(
     "live_charts",
     html='<div class="frame"><div class="charts"></div></div>',
-    js=_FILES[0].read_text(encoding="utf-8"),
+    js=read_component(_FILES[0]),
     css=_FILES[1].read_text(encoding="utf-8"),
 )
 

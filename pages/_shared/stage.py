@@ -21,7 +21,7 @@ PICTURES = {
     "Attention": ".st-key-attention-grid",
     "Subtexts": ".st-key-similarity",
     "Film": ".st-key-film-player",
-    "Try it": '[data-testid="stPlotlyChart"]',
+    "Try it": ":is(.st-key-try-picture, .st-key-try-predictions)",
 }
 """Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
 _ON, _GO = "stage.on", "stage.go"

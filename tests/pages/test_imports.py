@@ -18,14 +18,14 @@ SHARED = sorted(SHARED_FOLDER.rglob("*.py"))
 CACHE = SHARED_FOLDER / "cache"
 PAGE_FILES = sorted((ROOT / "pages").rglob("*.py"))
 LAYERS = (
-    {"external_model", "defense_results", "sweeps", "benchmark_results"},
+    {"external_model", "defense_results", "sweeps", "benchmark_results", "attention_slider"},
     {"live_jobs", "map_view", "gallery", "run_table"},
     {"live_charts"},
     {"forms", "sources", "pickers", "cards", "curves"},
     {"frame", "progress"},
     {"lesson", "requests", "uploads", "durations", "stage"},
     {"cache", "jobs", "access", "path_field"},
-    {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player"},
+    {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player", "before_after"},
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""
 
