@@ -14,7 +14,7 @@ import streamlit as st
 from cleaner.labels import to_attack_label
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import access, cache, jobs, lesson, stage, state
+from pages._shared import access, cache, jobs, lesson, stage, state, warm
 from pages._shared.state import escape_markdown, format_percent
 
 PAGES_DIR = Path(__file__).resolve().parent.parent
@@ -77,6 +77,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     except CleanerError as error:
         show_error(error)
     cache.warm_up()
+    warm.warm_run_in_view()
     cache.keep_spare()
 
 

@@ -67,7 +67,8 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     monkeypatch.setattr(cleaner.models.checkpoints, "ASSETS", tmp_path / "assets")
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     run_workers_in_threads(monkeypatch)
-    monkeypatch.setattr(cache, "warm_images", lambda sample, trigger_run: True)  # its thread would outlive the test
+    for name in ("warm_images", "warm_inspection"):  # their threads would outlive the test
+        monkeypatch.setattr(cache, name, lambda *keys: True)
     monkeypatch.setattr(Selectbox, "_widget_state", property(_typed_state))
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))

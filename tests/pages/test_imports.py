@@ -23,6 +23,7 @@ LAYERS = (
     {"live_charts"},
     {"forms", "sources", "pickers", "cards", "curves"},
     {"frame", "progress"},
+    {"warm"},
     {"lesson", "requests", "uploads", "durations", "stage"},
     {"cache", "jobs", "access", "path_field"},
     {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player", "before_after"},
@@ -87,7 +88,7 @@ def test_pandas_is_imported_before_any_chart() -> None:
 
 def test_first_page_loads_without_torch() -> None:
     output = run_script(
-        "from pages._shared import cache\ncache.warm_up = lambda: True\n"
+        "from pages._shared import cache\ncache.warm_up = cache.warm_inspection = lambda *keys: True\n"
         "from streamlit.testing.v1 import AppTest\n"
         f"app = AppTest.from_file({str(ROOT / 'app.py')!r}, default_timeout=300).run()\n"
         "assert not app.exception and app.title[0].value == 'Overview'\n"

@@ -63,3 +63,4 @@ from pages._shared.cache.subtexts import (
     parse,
     similarities,
 )
+from pages._shared.cache.warming import warm_inspection

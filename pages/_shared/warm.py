@@ -1,0 +1,28 @@
+"""Prepare the inspection pages for the run in view while the user reads another page."""
+
+from __future__ import annotations
+
+from cleaner.presets import QUICK_CLEAN_PAIRS
+from cleaner.types import CleanerError
+from pages._shared import cache, requests, state
+from pages._shared.sample import DataKey, ModelKey
+
+MAX_BYTES = 100_000_000
+"""Largest weights, in bytes, that are loaded without being asked for."""
+
+
+def warm_run_in_view() -> None:
+    """Load models, data and words of the run in view in the background."""
+    run = state.current_run()
+    weights = run.folder / "model.safetensors" if run is not None else None
+    if run is None or weights is None or not weights.is_file() or weights.stat().st_size > MAX_BYTES:
+        return
+    models: list[ModelKey] = [("run", str(run.folder))]
+    if run.clean_model:
+        models.insert(0, ("clean", str(run.folder)))
+    models += [("run", str(other.folder)) for other in state.defended_runs(run)[:1]]
+    try:
+        test = requests.read_test_data(run)
+    except CleanerError:
+        return  # the page that needs the data reports it
+    cache.warm_inspection(tuple(models), test, DataKey(test.name, "clean", QUICK_CLEAN_PAIRS))
