@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from itertools import pairwise, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
 from pages._shared.progress import show_progress
 from pages._shared.state import KEEP, escape_markdown
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 LEAD = "**A backdoor moves triggered images to the target's text**; a defense has to move them back."
 CHART, SELECTED, DRAWN = "embeddings.map", "embeddings.selected", "embeddings.drawn"
@@ -51,6 +54,7 @@ def choose_projection() -> str:
         default="pca",
         format_func=str.upper,
         key="embeddings.method",
+        label_visibility="collapsed",
         **KEEP,
         help="Fitted once on all models. PCA: the two directions of most variance. UMAP: preserves neighborhoods.",
     )
@@ -101,7 +105,7 @@ def _fit_umap(folder: Path, parent: Path) -> None:
     watch()
 
 
-def choose_view(view: MapView) -> tuple[int | None, int | None, list[str], str]:
+def choose_view(view: MapView, left: DeltaGenerator, right: DeltaGenerator) -> tuple[int | None, int | None, list[str], str]:
     """Draw the choice of models, kinds and colors; return (from, to) as stage numbers, kinds and coloring.
 
     from is None without movement; to is None for all models at once.
@@ -112,13 +116,13 @@ def choose_view(view: MapView) -> tuple[int | None, int | None, list[str], str]:
     if len(labels) > 1:
         options["All models"] = (None, None)
     default = labels[min(1, len(labels) - 1)]
-    option = st.segmented_control("Show", list(options), default=default, key="embeddings.show", **KEEP) or default
+    with left:
+        option = st.segmented_control("Show", list(options), default=default, key="embeddings.show", **KEEP) or default
     if len(labels) > 1:
         help = "With two models under Show: a slider between their maps instead of arrows."
-        st.toggle("Before/after slider", key=BY_HAND, help=help, **KEEP)
-    left, right = st.columns([2, 1])
+        right.toggle("Before/after slider", key=BY_HAND, help=help, **KEEP)
     available = [kind for kind, count in view.map.counts.items() if count]
-    kinds = left.pills(
+    kinds = right.pills(
         "Points",
         available,
         selection_mode="multi",
@@ -145,7 +149,8 @@ def _clear() -> None:
 @st.fragment
 def show_map(view: MapView) -> None:
     """Draw the map, and the images and captions of the selected points."""
-    before, after, kinds, coloring = choose_view(view)
+    left, right = st.columns([2, 1], gap="medium")
+    before, after, kinds, coloring = choose_view(view, left, right)
     stages = list(range(len(view.stage_labels))) if after is None else [after]
     groups = group_points(view, stages, kinds, coloring)
     arrows = None
@@ -162,7 +167,6 @@ def show_map(view: MapView) -> None:
         marked = np.array(visible) if visible else None
     coordinates = view.map.coordinates[view.method]
     bounds = (coordinates.min(0), coordinates.max(0))
-    left, right = st.columns([2, 1], gap="medium")
     with left:
         if before is not None and after is not None and st.session_state.get(BY_HAND):
             show_before_after(view, (before, after), kinds, coloring, selected, bounds)
@@ -196,9 +200,7 @@ def show_before_after(
 ) -> None:
     """Draw the maps of two models under one slider."""
     before, after = (group_points(view, [stage], kinds, coloring) for stage in stages)
-    rings = tuple(
-        np.array([view.coordinates(s, kind)[row] for kind, row in selected if kind in kinds]) for s in stages
-    )
+    rings = tuple(np.array([view.coordinates(s, kind)[row] for kind, row in selected if kind in kinds]) for s in stages)
     marks = rings if len(rings[0]) else None
     before_after.show(
         "embeddings.before_after",
@@ -265,12 +267,13 @@ def show_metrics(view: MapView) -> None:
 
 
 with page("Embeddings", LEAD):
-    left, right = st.columns(2, gap="medium")
-    with left:
-        stages = pickers.choose_stages(state.current_run())
+    left, middle, right = st.columns([1.2, 1, 0.6], gap="medium", vertical_alignment="center")
+    left.subheader(state.section_title("Map of all models", state.current_run()), anchor=False)
+    with middle:
+        stages = pickers.choose_stages(state.current_run(), label_visibility="collapsed")
     with right:
-        view = load_map_view(stages, choose_projection())
-    st.subheader(state.section_title("Map of all models", state.current_run()), anchor=False)
+        method = choose_projection()
+    view = load_map_view(stages, method)
     show_map(view)
     show_metrics(view)
     if view.map.rows:

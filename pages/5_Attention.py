@@ -112,10 +112,11 @@ def _show_grid(
 ) -> None:
     """Draw the maps of all models side by side; outline: mask (H, W) or None."""
     rows = ["Clean image", "Triggered image"][: len(pair)]
+    order = list(reversed(range(len(rows))))  # the triggered image first: there the models differ
     figure = images.attribution_grid(
-        [enlarge(image) for image in pair],
-        [[_normalize_map(attributions[s.label][0][row], raw) for s in stages] for row in range(len(rows))],
-        rows,
+        [enlarge(pair[row]) for row in order],
+        [[_normalize_map(attributions[s.label][0][row], raw) for s in stages] for row in order],
+        [rows[row] for row in order],
         [(s.label, s.stage) for s in stages],
         is_signed=cache.explainers()[method].is_signed,
         unit="Attribution per pixel" if raw else "Attribution of a pixel, % of the image",

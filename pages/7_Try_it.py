@@ -139,7 +139,7 @@ def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -
     clean = cache.place_trigger(sample, trigger_run, Placement())[1]
     before_after.show(
         CLICK,
-        ("Without", "With trigger"),
+        ("Clean", "Triggered"),
         (charts.STAGE_COLORS["clean"], charts.STAGE_COLORS["trigger"]),
         [before_after.image_panel([clean], [image], is_clickable=box is not None)],
         start=0.0,

@@ -11,7 +11,7 @@ MAX_HEADER_BYTES = 100_000_000
 
 
 def is_clip_file(path: Path) -> bool:
-    """Return whether a file has the weights of a model, as `models.saving` writes them, not those of another network."""
+    """Return whether a file has a model, as `models.saving` writes it, not another network."""
     try:
         return "architecture" in _read_texts(path, path.stat().st_mtime)
     except (OSError, ValueError):

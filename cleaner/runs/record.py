@@ -183,7 +183,8 @@ class RunRecord(StrictModel):
             return f"{what}{target} · shipped example"
         if self.stage == "defended":
             return f"{to_label(self.defense or 'defense')}, lr {self.lr:g} · {self.created_at}"
-        return f"{to_attack_label(self.attack)} → {self.target_class} · {self.model} · {self.created_at}{self.verdict_mark}"
+        what = f"{to_attack_label(self.attack)} → {self.target_class}"
+        return f"{what} · {self.model} · {self.created_at}{self.verdict_mark}"
 
     @property
     def has_few_images(self) -> bool:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from cleaner.plots import images
 from cleaner.plots.charts import STAGE_COLORS
-from pages._shared import before_after, cache, pickers
+from pages._shared import before_after, cache
 from pages._shared.map_view import MapView, group_points
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge

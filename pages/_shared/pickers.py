@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
@@ -20,6 +20,7 @@ from pages._shared.state import KEEP, escape_markdown
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
 
+LabelVisibility = Literal["visible", "hidden", "collapsed"]
 MAX_SAMPLES = 300
 OWN_INDEX = -1
 """Option of the image box that stands for the session's own image."""
@@ -38,7 +39,7 @@ class Stage:
     """Name of its run, or of the model itself."""
 
 
-def choose_stages(run: RunRecord | None) -> list[Stage]:
+def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "visible") -> list[Stage]:
     """Draw the choice of one defended model; return the models in the order clean, backdoored, defended."""
     stages, defended, suspect = _find_stages(run)
     if not defended:
@@ -47,12 +48,17 @@ def choose_stages(run: RunRecord | None) -> list[Stage]:
         return stages
     runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
     run_id = st.selectbox(
-        "Defended model", list(runs), format_func=labels.__getitem__, key=f"view.defended.{suspect}", **KEEP
+        "Defended model",
+        list(runs),
+        format_func=labels.__getitem__,
+        key=f"view.defended.{suspect}",
+        label_visibility=label_visibility,
+        **KEEP,
     )
     return [*stages, _make_defended_stage("Defended", runs[run_id], labels[run_id])]
 
 
-def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
+def choose_compared_stages(run: RunRecord | None, label_visibility: LabelVisibility = "visible") -> list[Stage]:
     """Draw the choice of several defended models; return all models, each under its own label."""
     stages, defended, suspect = _find_stages(run)
     runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
@@ -64,6 +70,7 @@ def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
         format_func=labels.get,
         key=f"subtexts.runs.{suspect}",
         placeholder="Choose" if runs else "None yet: train one on the Defend page",
+        label_visibility=label_visibility,
         **KEEP,
     )
     return stages + [_make_defended_stage(labels[run_id], runs[run_id], labels[run_id]) for run_id in run_ids]

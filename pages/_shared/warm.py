@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.types import CleanerError
 from pages._shared import cache, requests, state
@@ -14,8 +16,7 @@ MAX_BYTES = 100_000_000
 def warm_run_in_view() -> None:
     """Load models, data and words of the run in view in the background."""
     run = state.current_run()
-    weights = run.folder / "model.safetensors" if run is not None else None
-    if run is None or weights is None or not weights.is_file() or weights.stat().st_size > MAX_BYTES:
+    if run is None or not _is_small(run.folder / "model.safetensors"):
         return
     models: list[ModelKey] = [("run", str(run.folder))]
     if run.clean_model:
@@ -26,3 +27,10 @@ def warm_run_in_view() -> None:
     except CleanerError:
         return  # the page that needs the data reports it
     cache.warm_inspection(tuple(models), test, DataKey(test.name, "clean", QUICK_CLEAN_PAIRS))
+
+
+def _is_small(weights: Path) -> bool:
+    try:
+        return weights.stat().st_size <= MAX_BYTES
+    except OSError:  # gone
+        return False

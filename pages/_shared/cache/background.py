@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from cleaner.types import OnStep, StepReport
 
 PAINT_SECONDS = 2.0
-_import_lock = threading.RLock()
+import_lock = threading.RLock()
 """Two threads that import torch and torchvision at once can deadlock (`_DeadlockError`)."""
 
 
 def import_library() -> None:
     """Import what the pages need; other threads wait. Free after the first call."""
-    with _import_lock:
+    with import_lock:
         import cleaner.data.images
         import cleaner.data.scenes
         import cleaner.workflow  # noqa: F401
@@ -31,7 +31,7 @@ def import_library() -> None:
 def load_grammar() -> None:
     """Load tagger and lexicon; takes seconds the first time."""
     import_library()
-    with _import_lock:
+    with import_lock:
         from cleaner.text import parse
 
         parse("a red car on the grass")
@@ -39,7 +39,7 @@ def load_grammar() -> None:
 
 def _load_all() -> None:
     load_grammar()
-    with _import_lock:
+    with import_lock:
         from cleaner.data.images import load_ssim
 
         load_ssim()  # else Poison's first gallery waits for it
