@@ -50,7 +50,7 @@ def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "vi
     run_id = st.selectbox(
         "Defended model",
         list(runs),
-        format_func=labels.__getitem__,
+        format_func=state.number_equal_beginnings(labels).__getitem__,
         key=f"view.defended.{suspect}",
         label_visibility=label_visibility,
         **KEEP,
