@@ -218,7 +218,10 @@ def _describe_time_share(pairs: int, stats: list[DrawStats]) -> str:
 
 def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
     """Draw the pairs of an epoch and their subtexts."""
-    with st.expander(f"All pairs of epoch {draw.epoch}", icon=":material/casino:"):
+    title = f"All pairs of epoch {draw.epoch}"
+    with st.expander(title, icon=":material/casino:", key="subtexts.epoch_pairs", on_change="rerun") as box:
+        if not box.open:
+            return
         percent = st.slider(
             "Pairs drawn (K), %",
             1,

@@ -12,6 +12,9 @@ from pages._shared.sample import DataKey, ModelKey
 MAX_BYTES = 100_000_000
 """Largest weights, in bytes, that are loaded without being asked for."""
 
+MAX_DEFENSES = 2
+"""Defenses that a page shows first, at most."""
+
 
 def warm_run_in_view() -> None:
     """Load models, data and words of the run in view in the background."""
@@ -21,7 +24,7 @@ def warm_run_in_view() -> None:
     models: list[ModelKey] = [("run", str(run.folder))]
     if run.clean_model:
         models.insert(0, ("clean", str(run.folder)))
-    models += [("run", str(other.folder)) for other in state.defended_runs(run)[:1]]
+    models += [("run", str(other.folder)) for other in state.defended_runs(run)[:MAX_DEFENSES]]
     try:
         test = requests.read_test_data(run)
     except CleanerError:
