@@ -28,8 +28,6 @@ from pages._shared.state import KEEP, escape_markdown, format_percent
 LEAD = "In a backdoored model, **the trigger outweighs the object**: compare the maps with and without it."
 ADDED = "The trigger adds"
 IMAGE_COUNTS = (32, 64, 128, 256)
-OCCLUSION_MAX_SIDE = 96
-"""Image side in px up to which occlusion takes about half a second per model."""
 OUTLINE_MAX_AREA = 0.5
 """Share of the image up to which a trigger has a place that can be outlined."""
 Attributions = dict[str, tuple[Any, list[float]]]
@@ -38,13 +36,8 @@ Attributions = dict[str, tuple[Any, list[float]]]
 
 def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
     """Draw the choice of an explainer that supports all models; return its name and settings."""
-    kinds = {name: kind for name, kind in cache.explainers().items() if kind.input_kind == "images"}
-    supported = [
-        name for name in kinds if all(cache.check_explainer(s.model, name).unsupported_reason is None for s in stages)
-    ]
-    is_small = all(cache.image_size(s.model) <= OCCLUSION_MAX_SIDE for s in stages)
-    preferred = (*(["occlusion"] if is_small else []), "gradient_rollout", "grad_cam", *supported)
-    default = next(name for name in preferred if name in supported)
+    kinds = cache.explainers()
+    supported, default = cache.list_explainers([s.model for s in stages])
     method = st.selectbox(
         "Method",
         supported,

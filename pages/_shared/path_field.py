@@ -31,13 +31,7 @@ def _browse(key: str, text: str, suffixes: Sequence[str]) -> None:
     st.caption(escape_markdown(str(folder)))
     with st.container(horizontal=True):
         _button("Up", f"{key}.up", "arrow_upward", key, folder.parent, is_disabled=not is_allowed(folder.parent))
-        st.button(
-            "Use this folder",
-            key=f"{key}.use",
-            icon=":material/check:",
-            on_click=st.session_state.update,
-            args=({key: str(folder)},),
-        )
+        st.button("Use this folder", key=f"{key}.use", icon=":material/check:", on_click=_take, args=(key, folder))
     try:
         folders, files = list_folder(folder, suffixes)
     except CleanerError as error:
@@ -69,7 +63,12 @@ def _choose(key: str, path: Path) -> None:
     if path.is_dir():
         st.session_state[f"{key}.folder"] = str(path)
     else:
-        st.session_state[key] = str(path)
+        _take(key, path)
+
+
+def _take(key: str, path: Path) -> None:
+    """Put a path into the field, and close the browser."""
+    st.session_state[key], st.session_state[f"{key}.browse"] = str(path), False
 
 
 def find_start(text: str) -> Path:

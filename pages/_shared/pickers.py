@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import streamlit as st
 
@@ -14,11 +14,8 @@ from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared import cache, requests, state, uploads
 from pages._shared.frame import link
-from pages._shared.sample import DataKey, ModelKey, Sample
+from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
 from pages._shared.state import KEEP, escape_markdown
-
-if TYPE_CHECKING:
-    from cleaner.data.base import CaptionData
 
 LabelVisibility = Literal["visible", "hidden", "collapsed"]
 MAX_SAMPLES = 300
@@ -141,18 +138,13 @@ def list_texts(run: RunRecord | None, sample: Sample) -> dict[str, str]:
     texts = {}
     target = run.target_class if run is not None else None
     if target:
-        texts["The target class"] = _format_prompt(data, target)
+        texts["The target class"] = format_prompt(data.templates, target)
     if sample.own_image is None:
         label = int(data.labels[sample.index])
         if label >= 0:
-            texts["The true class"] = _format_prompt(data, data.class_names[label])
+            texts["The true class"] = format_prompt(data.templates, data.class_names[label])
         texts["The caption"] = data.captions[sample.index]
     return texts
-
-
-def _format_prompt(data: CaptionData, class_name: str) -> str:
-    """Return the class prompt by the second template ("a photo of a {}") where there are several."""
-    return data.templates[min(1, len(data.templates) - 1)].format(class_name)
 
 
 def choose_text(run: RunRecord | None, sample: Sample) -> str:

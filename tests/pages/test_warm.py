@@ -7,21 +7,24 @@ from typing import Any
 
 import pytest
 
+from cleaner.explain.occlusion import Occlusion
+from cleaner.text import Vocabulary
 from pages._shared import cache, warm
-from pages._shared.cache import warming
-from pages._shared.sample import DataKey
-from tests.pages.conftest import OpenPage
+from pages._shared.cache import background, warming
+from tests.pages.conftest import OpenPage, go_to
 from tests.pages.runs import make_runs
+from tests.waiting import wait_until
 
 
 def test_the_run_in_view_is_prepared(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attacked, defended = make_runs(tmp_path)
     found: list[Any] = []
-    monkeypatch.setattr(cache, "warm_inspection", lambda *keys: found.append(keys))
+    monkeypatch.setattr(cache, "warm_inspection", found.append)
     app = open_page("Overview")
-    models, test, clean = found[-1]
-    assert models == (("clean", str(attacked)), ("run", str(attacked)), ("run", str(defended)))
-    assert (test.split, clean.split, clean.name) == ("test", "clean", "scenes")
+    view = found[-1]
+    assert (view.run, view.target) == (attacked, "banana")
+    assert view.models == (("clean", str(attacked)), ("run", str(attacked)), ("run", str(defended)))
+    assert (view.test.split, view.clean.split, view.clean.name) == ("test", "clean", "scenes")
     count = len(found)
     app.selectbox(key="current_run").set_value("model:scenes-rn").run()
     monkeypatch.setattr(warm, "MAX_BYTES", 10)
@@ -29,18 +32,36 @@ def test_the_run_in_view_is_prepared(open_page: OpenPage, tmp_path: Path, monkey
     assert len(found) == count
 
 
-def test_it_loads_models_images_and_words_once(
-    tmp_path: Path, scene_cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_pages_find_what_was_prepared(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))
-    attacked, defended = make_runs(tmp_path)
-    loaded: list[Any] = []
-    load_model, warm_vocabulary = warming.load_model, warming.warm_vocabulary
+    make_runs(tmp_path)
+    monkeypatch.setattr(cache, "warm_inspection", warming.warm_inspection)
     monkeypatch.setattr(warming, "run_later", lambda load: load())
-    monkeypatch.setattr(warming, "load_model", lambda key: loaded.append(key) or load_model(key))
-    monkeypatch.setattr(warming, "warm_vocabulary", lambda key: loaded.append(key) or warm_vocabulary(key))
-    models = (("clean", str(attacked)), ("run", str(attacked)), ("run", str(defended)))
-    test, clean = DataKey("scenes", "test", 20), DataKey("scenes", "clean", 30)
-    for _ in range(2):
-        cache.warm_inspection(models, test, clean)
-    assert loaded == [*models, clean]
+    app = open_page("Overview")
+    computed: list[str] = []
+    attribute = Occlusion.attribute
+
+    def record(explainer: Occlusion, *arguments: Any) -> Any:
+        computed.append("occlusion")
+        return attribute(explainer, *arguments)
+
+    monkeypatch.setattr(Occlusion, "attribute", record)
+    monkeypatch.setattr(Vocabulary, "from_captions", lambda captions: computed.append("vocabulary"))
+    go_to(app, "Attention")
+    go_to(app, "Subtexts")
+    assert not app.error
+    assert computed == []
+
+
+def test_work_in_the_background_goes_on_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(background, "PAINT_SECONDS", 0.0)
+    done: list[int] = []
+    background.run_later(lambda: done.append(1))
+    background.run_later(lambda: done.append(1 // 0))
+    background.run_later(lambda: done.append(2))
+    wait_until(lambda: len(done) == 2, 20)
+    assert done == [1, 2]
+    assert "ZeroDivisionError" in capsys.readouterr().err

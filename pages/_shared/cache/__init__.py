@@ -9,6 +9,7 @@ from pages._shared.cache.attributions import (
     attribution,
     check_explainer,
     image_size,
+    list_explainers,
     shares,
     shares_over,
     word_attribution,
@@ -63,4 +64,4 @@ from pages._shared.cache.subtexts import (
     parse,
     similarities,
 )
-from pages._shared.cache.warming import warm_inspection
+from pages._shared.cache.warming import FirstView, warm_inspection
