@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +67,13 @@ def test_work_in_the_background_goes_on_after_an_error(
     wait_until(lambda: len(done) == 2, 20)
     assert done == [1, 2]
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_loaded_libraries_are_left_out_of_garbage_collections() -> None:
+    kept = [[] for _ in range(1000)]  # type: ignore[var-annotated]
+    try:
+        background.freeze_garbage_collection()
+        assert gc.get_freeze_count() >= len(kept)
+        assert not any(entry is kept for entry in gc.get_objects())
+    finally:
+        gc.unfreeze()
