@@ -26,7 +26,7 @@ from cleaner.presets import (
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, curves, durations, forms, gallery, jobs, live_jobs, requests, state
+from pages._shared import cache, cards, curves, durations, forms, gallery, jobs, live_jobs, requests, sources, state
 from pages._shared.frame import link, page, show_error
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, escape_markdown
@@ -51,13 +51,15 @@ def choose_trigger() -> Any:
         help="What the attacker adds to an image or caption.",
         **KEEP,
     )
-    model = str(st.session_state.get(MODEL, QUICK_MODEL))
+    model = sources.find_chosen_model(MODEL, QUICK_MODEL)
     presets = presets_for_model(attack_presets(name), model)
     preset, key = forms.choose_preset(presets, f"poison.{name}", "poison")
     show_required_settings(model, name)
     trigger = None
     try:
-        trigger = forms.draw_form(kinds[name], key, defaults=preset.parameters)
+        framing = cache.find_framing(model)
+        side = framing.size if framing is not None else None
+        trigger = forms.draw_form(kinds[name], key, defaults=preset.parameters, image_side=side)
     except CleanerError as error:
         show_error(error)
     if getattr(trigger, "path", None) == "":
@@ -82,16 +84,7 @@ def show_required_settings(model: str, trigger: str) -> None:
 def choose_data_and_model() -> tuple[DataKey, str, int]:
     """Draw the choice of data and model; return training data, model and test images."""
     st.markdown("**Data and model**")
-    data, models = forms.choose_data("poison.data", "for training"), cache.models()
-    model = st.selectbox(
-        "Model",
-        models,
-        key=MODEL,
-        accept_new_options=True,
-        **KEEP,
-        help="A built-in model, the path of a checkpoint (.safetensors, .pt), or ARCHITECTURE/TAG of open_clip to "
-        "download.",
-    )
+    data, model = sources.choose_data("poison.data", "for training"), sources.choose_model(MODEL, QUICK_MODEL)
     pairs = forms.choose_pair_count(
         "Training pairs",
         PAIR_COUNTS,
@@ -109,7 +102,7 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         **KEEP,
         help="Held out from training; on Scenes only those with one object count, about half.",
     )
-    return DataKey(data, "train", pairs), str(model), int(tests)
+    return DataKey(data, "train", pairs), model, int(tests)
 
 
 def load_class_names(data: str) -> list[str]:
@@ -181,6 +174,9 @@ def choose_attack(*, is_open: bool) -> requests.PoisonSettings | None:
         trigger = choose_trigger()
     with st.expander("Data and model", is_open, icon=":material/database:"):
         data, model, tests = choose_data_and_model()
+        if not data.name or not model:
+            st.info("Enter the path of your files.", icon=":material/folder_open:")
+            return None
         try:
             classes = load_class_names(data.name)
         except CleanerError as error:
@@ -223,6 +219,7 @@ def show_start_section(attack: requests.PoisonSettings | None) -> None:
         durations.show([request], lambda duration: st.caption(f"**{duration}** · {plan}", help=tested), pairs)
     else:
         st.caption(plan, help=tested)
+    forms.show_command([requests.build_poison_request(attack)])
 
 
 def show_result(run: RunRecord) -> None:

@@ -209,6 +209,8 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
     live_jobs.show_start_button("Start defenses", "defend", cluster is None and bool(jobs.active_pages()), on_start)
     if choice is not None and is_ready:
         show_preflight(suspect, *choice, cluster)
+        plan, pairs = choice
+        forms.show_command([requests.build_defense_request(suspect, kind, pairs, config) for kind, config in plan])
     else:
         st.caption(":material/error: Choose a defense, a learning rate and an available device.")
 
@@ -262,6 +264,23 @@ def show_external_switch() -> None:
     st.toggle("External model", key=EXTERNAL, help=external_model.HELP, **KEEP)
 
 
+def show_missing_run() -> None:
+    """Say that no backdoored run is in view, and offer the newest one, or the page that makes one."""
+    runs = state.backdoored_runs()
+    if not runs:
+        st.info("No backdoored model yet: train one on the Poison page.", icon=":material/bug_report:")
+        link("Poison", "Go to Poison")
+        return
+    count = "1 backdoored run" if len(runs) == 1 else f"{len(runs)} backdoored runs"
+    st.info(
+        f"In view is {escape_markdown(state.current_model() or 'nothing')}, a model without a run. You have {count}: "
+        "choose one in the menu under **In view**.",
+        icon=":material/bug_report:",
+    )
+    label = escape_markdown(state.view_labels()[runs[0].id])
+    st.button(f"View {label}", key="defend.view", on_click=state.select_run, args=(runs[0].id,))
+
+
 with page("Defend", LEAD):
     with st.spinner("Loading PyTorch …"):
         cache.defenses()
@@ -272,5 +291,4 @@ with page("Defend", LEAD):
         show_backdoored(run)
     else:
         show_external_switch()
-        st.info("No backdoored model yet: train one on the Poison page.", icon=":material/bug_report:")
-        link("Poison", "Go to Poison")
+        show_missing_run()

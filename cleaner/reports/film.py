@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
+from cleaner.plots.component import read_script
 from cleaner.plots.styles import Style, find_styles
 from cleaner.runs.film import Film, read_film
 from cleaner.runs.progress import read_progress
@@ -22,6 +22,8 @@ from cleaner.types import CleanerError
 MAX_FILMS = 2
 """Films that play side by side."""
 _FOLDER = Path(__file__).parent
+SCRIPT, STYLE = _FOLDER / "film.js", _FOLDER / "film.css"
+"""The player."""
 MARGIN = 0.05
 """Empty share of the map on each side."""
 Bounds = tuple[float, float, float, float]
@@ -133,12 +135,6 @@ def _encode(array: Any) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
-@lru_cache(maxsize=1)
-def read_player() -> tuple[str, str]:
-    """Return script and style sheet of the player."""
-    return (_FOLDER / "film.js").read_text(encoding="utf-8"), (_FOLDER / "film.css").read_text(encoding="utf-8")
-
-
 def describe_film(movies: Sequence[Movie]) -> str:
     """Return in a few sentences what the film shows, and on how many images."""
     film = movies[0].film
@@ -159,15 +155,14 @@ def render_film_html(movies: Sequence[Movie]) -> str:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    script, css = read_player()
     # No "<" in the data: it could end the script.
     data = json.dumps(make_player_data(movies)).replace("<", "\\u003c")
     template = Environment(autoescape=True).from_string((_FOLDER / "film.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         title=" and ".join(movie.label for movie in movies),
         note=describe_film(movies),
-        css=Markup(css),
-        script=Markup(script.replace("export default function (", "function mount(", 1)),
+        css=Markup(STYLE.read_text(encoding="utf-8")),
+        script=Markup(read_script(SCRIPT)),
         data=Markup(data),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cleaner.evaluation.result import WEAK_ASR, Measured
+from cleaner.evaluation.result import MIN_VERDICT_IMAGES, WEAK_ASR, Measured
 
 ACCURACY_BUDGET = 0.03
 """Clean accuracy that a defense may lose to count as one that kept it."""
@@ -26,6 +26,10 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
     }
     if attack is None or accuracy is None or not measured:
         return []
+    compared = (before, *(defended[label] for label in measured))
+    fewest = min(metrics.count(name) for metrics in compared for name in ("asr", "ca"))
+    if 0 < fewest < MIN_VERDICT_IMAGES:
+        return [f"Measured on {fewest} images: too few to compare defenses. Test on at least {MIN_VERDICT_IMAGES}."]
     if attack < WEAK_ASR:
         return [f"The attack did not take ({_percent(attack)}): there is no backdoor that a defense could remove."]
     by_asr = sorted(measured, key=lambda label: measured[label][0])

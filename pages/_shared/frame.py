@@ -14,7 +14,7 @@ import streamlit as st
 from cleaner.labels import to_attack_label
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import access, address, cache, jobs, lesson, stage, state
+from pages._shared import access, address, cache, jobs, lesson, stage, state, warm
 from pages._shared.state import escape_markdown, format_percent
 
 PAGES_DIR = Path(__file__).resolve().parent.parent
@@ -82,6 +82,7 @@ def page(title: str, lead: str) -> Iterator[None]:
     except CleanerError as error:
         show_error(error)
     cache.warm_up()
+    warm.warm_run_in_view()
     cache.keep_spare()
 
 
@@ -120,9 +121,7 @@ def link(title: str, label: str | None = None) -> None:
 
 
 def _sidebar() -> None:
-    labels = {run.id: run.label for run in state.backdoored_runs()}
-    labels |= {state.MODEL_PREFIX + model: _model_label(model) for model in state.selectable_models()}
-    labels = state.disambiguate_labels(labels)
+    labels = state.view_labels()
     if labels:
         state.apply_requested_run(list(labels))
     with st.sidebar:
@@ -156,11 +155,6 @@ def _choose_view(labels: dict[str, str]) -> None:
         _show_run_facts(run)
     elif model is not None:
         st.caption("No known trigger." + ("" if state.is_built_in(model) else " Scan for one on the Defend page."))
-
-
-def _model_label(model: str) -> str:
-    status = "clean" if state.is_built_in(model) else "trigger unknown"
-    return f"Model {Path(model).name} · {status}"
 
 
 def _show_run_facts(run: RunRecord) -> None:
@@ -200,18 +194,19 @@ def _pipeline_steps() -> list[PipelineStep]:
     if run is not None:
         model = escape_markdown(run.model)
         attack = escape_markdown(f"{to_attack_label(run.attack)}, {format_percent(run.poison_rate, 0)}")
-        success = format_percent(asr, 0)
+        success = format_percent(asr, 0) + (f" of {run.count('asr')} images" if run.has_few_images else "")
     if defended:
         defenses = "1 defense" if len(defended) == 1 else f"{len(defended)} defenses"
         lowest = min((value for other in defended if (value := other.metric("asr")) is not None), default=None)
         best = "success unknown" if lowest is None else f"lowest success {format_percent(lowest, 0)}"
     poisoned, cleaned = "done" if run is not None else "open", "done" if defended else "open"
+    success_state = "failed" if asr is not None and asr < ATTACK_SUCCEEDED else poisoned
+    if run is not None and run.has_few_images:
+        success_state = "open"
     return [
         PipelineStep("Model", "Poison", model, "done" if run is not None or bare_model else "open"),
         PipelineStep("Poison", "Poison", "training …" if "poison" in active else attack, poisoned),
-        PipelineStep(
-            "Attack success", "Poison", success, "failed" if asr is not None and asr < ATTACK_SUCCEEDED else poisoned
-        ),
+        PipelineStep("Attack success", "Poison", success, success_state),
         PipelineStep("Defend", "Defend", "training …" if "defend" in active else defenses, cleaned),
         PipelineStep("Compare", "Compare", best, cleaned),
     ]

@@ -1,23 +1,9 @@
 // Training curves that grow in place, and the clock that asks the server for new points while the tab is visible.
-const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 262;
 const LEFT = 56, RIGHT = 14, TOP = 10, BOTTOM = 42;
 const ANSWER_MS = 15000; // ask again if the server has not answered by then
 const MAX_POINTS = 2000; // of a line; then every second one is dropped
 const DASHES = { dash: "9 6", dot: "2 4", dashdot: "9 4 2 4", longdash: "15 6", longdashdot: "15 4 2 4" };
-const views = new WeakMap();
-
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
-  let view = views.get(parentElement);
-  if (!view) views.set(parentElement, (view = new View(parentElement)));
-  view.send = (cursors) => setTriggerValue("tick", cursors);
-  view.receive(data); // also called again with the same data, for instance after a change of theme
-  return () => {
-    view.stop();
-    views.delete(parentElement);
-  };
-}
 
 class View {
   constructor(parent) {
@@ -47,7 +33,8 @@ class View {
     this.wait(ANSWER_MS);
   }
 
-  receive(data) {
+  receive({ data, setTriggerValue }) {
+    this.send = (cursors) => setTriggerValue("tick", cursors);
     const known = this.data?.layout === data.layout ? this.runs : new Map();
     this.data = data;
     this.runs = new Map(data.runs.map((run) => [run.id, merge(known.get(run.id), run)]));
@@ -200,12 +187,6 @@ class Chart {
     this.guide?.remove();
     this.tip.style.display = "none";
   }
-}
-
-function add(parent, name, attributes = {}, namespace = "http://www.w3.org/1999/xhtml") {
-  const element = document.createElementNS(namespace, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return parent.appendChild(element);
 }
 
 function stroke(line) {

@@ -19,11 +19,11 @@ PICTURES = {
     "Poison": ".st-key-gallery",
     "Defend": ".st-key-pareto",
     "Compare": ".st-key-compare-pareto",
-    "Embeddings": ".st-key-embeddings-map",
-    "Attention": ".st-key-attention-grid",
+    "Embeddings": ":is(.st-key-embeddings-map, .st-key-embeddings-before_after)",
+    "Attention": ":is(.st-key-attention-grid, .st-key-attention-before_after)",
     "Subtexts": ".st-key-similarity",
     "Film": ".st-key-film-player",
-    "Try it": '[data-testid="stPlotlyChart"]',
+    "Try it": ":is(.st-key-try-picture, .st-key-try-predictions)",
 }
 """Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
 _ON, _GO, _NOTES = "stage.on", "stage.go", "stage.notes_on"

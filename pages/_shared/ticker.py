@@ -8,13 +8,15 @@ from typing import Any
 
 import streamlit as st
 
+from cleaner.plots.component import read_component
+
 SECONDS = 2.0
 """Pause between an answer of the server and the next question of the browser."""
 _FILES = Path(__file__).with_name("live_charts.js"), Path(__file__).with_name("live_charts.css")
 _component = st.components.v2.component(
     "live_charts",
     html='<div class="frame"><div class="charts"></div></div>',
-    js=_FILES[0].read_text(encoding="utf-8"),
+    js=read_component(_FILES[0]),
     css=_FILES[1].read_text(encoding="utf-8"),
 )
 

@@ -43,6 +43,18 @@ def test_without_a_run_it_links_to_poison(open_page: OpenPage) -> None:
     assert "defend.go" not in widget_keys(app)
 
 
+def test_with_a_model_in_view_it_offers_the_runs(open_page: OpenPage, tmp_path: Path) -> None:
+    first, _ = make_runs(tmp_path)
+    app = open_page("Defend")
+    app.selectbox(key="current_run").set_value("model:scenes-rn").run()
+    assert "No backdoored model yet" not in page_text(app)
+    assert "You have 1 backdoored run" in page_text(app)
+    press(app, "defend.view")
+    assert app.selectbox(key="current_run").value == first.name
+    assert "python -m cleaner defend" in app.code[0].value
+    assert str(first) in app.code[0].value
+
+
 def test_two_defenses_in_one_start(open_page: OpenPage) -> None:
     app = choose_small_training(open_page("Poison"))
     press(app, "poison.go")

@@ -25,6 +25,9 @@ class Measurement:
         value = self.metric(name)
         return None if value is None else wilson_interval(value, self.n)
 
+    def count(self, name: str) -> int:
+        return self.n
+
     def is_meaningful(self, k: int) -> bool:
         return True
 
@@ -94,3 +97,10 @@ def test_the_conclusion_names_ties_and_failures() -> None:
     ]
     assert conclude(Measurement(0.9, None), {}) == []
     assert len(conclude(BEFORE, {})) == 1
+
+
+def test_a_few_images_decide_nothing() -> None:
+    few = Measurement(0.98, 0.0, n=4)
+    (sentence,) = describe_defenses(few, {"A": Measurement(0.9, 0.0, n=4)})
+    assert sentence.startswith("Measured on 4 images: too few")
+    assert "too few" in describe_defenses(BEFORE, {"A": few, "B": BEFORE})[0]
