@@ -98,9 +98,11 @@ def go_to(app: AppTest, title: str) -> AppTest:
 
 
 def page_text(app: AppTest) -> str:
-    """Return all text of a page, without the escapes of Markdown."""
+    """Return all text of a page, that shown on hover last, without the escapes of Markdown."""
     kinds = (app.markdown, app.caption, app.info, app.error, app.warning, app.success, app.subheader)
-    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
+    texts = [str(element.value) for kind in kinds for element in kind]
+    texts += [element.help for kind in (app.caption, app.metric) for element in kind if element.help]
+    return "\n".join(texts).replace("\\", "")
 
 
 def errors(app: AppTest) -> list[str]:

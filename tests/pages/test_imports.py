@@ -23,6 +23,7 @@ LAYERS = (
     {"live_charts"},
     {"forms", "pickers", "cards", "curves"},
     {"frame", "progress"},
+    {"address"},
     {"lesson", "requests", "uploads", "durations", "stage"},
     {"cache", "jobs", "access"},
     {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player", "model_names", "ticker"},
