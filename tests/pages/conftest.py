@@ -98,11 +98,14 @@ def go_to(app: AppTest, title: str) -> AppTest:
 
 
 def page_text(app: AppTest) -> str:
-    """Return all text of a page, that shown on hover last, without the escapes of Markdown."""
+    """Return all text of a page, without the escapes of Markdown."""
     kinds = (app.markdown, app.caption, app.info, app.error, app.warning, app.success, app.subheader)
-    texts = [str(element.value) for kind in kinds for element in kind]
-    texts += [element.help for kind in (app.caption, app.metric) for element in kind if element.help]
-    return "\n".join(texts).replace("\\", "")
+    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
+
+
+def hover_text(app: AppTest) -> str:
+    """Return what a page shows where the mouse is over a caption or a metric."""
+    return "\n".join(element.help or "" for kind in (app.caption, app.metric) for element in kind)
 
 
 def errors(app: AppTest) -> list[str]:
