@@ -81,7 +81,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     labels = state.defense_labels(compared)
     with st.container(key="cards"):
         columns = st.columns(1 + max(len(compared), 1), border=True, gap="small")
-    with columns[0]:
+    with columns[0], st.container(key=f"card-{run.id}", gap=None):
         show_model_name("Backdoored", state.kind_of(run), to_attack_label(run.attack))
         cards.show_cards(run)
     for column, other in zip(columns[1:], compared, strict=False):
