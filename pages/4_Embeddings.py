@@ -14,7 +14,7 @@ import streamlit as st
 from cleaner.jobs import map_worker
 from cleaner.plots import features
 from cleaner.types import CleanerError
-from pages._shared import cache, pickers, state
+from pages._shared import cache, pickers, stage, state
 from pages._shared.frame import page
 from pages._shared.map_view import COLORINGS, KIND_STYLES, MapView, PointId, group_points
 from pages._shared.pixels import enlarge
@@ -159,7 +159,9 @@ def show_map(view: MapView) -> None:
     bounds = (coordinates.min(0), coordinates.max(0))
     left, right = st.columns([2, 1], gap="medium")
     left.plotly_chart(
-        features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds),
+        stage.enlarge(
+            features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds)
+        ),
         key=CHART,
         on_select=_select,
         selection_mode=("points", "box", "lasso"),

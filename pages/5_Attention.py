@@ -16,7 +16,7 @@ from cleaner.labels import to_label
 from cleaner.plots import images
 from cleaner.runs.record import RunRecord
 from cleaner.types import StepReport
-from pages._shared import cache, forms, pickers, state, uploads
+from pages._shared import cache, forms, pickers, stage, state, uploads
 from pages._shared.frame import page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -95,7 +95,7 @@ def show_maps(
         strength=strength,
         masks=[mask if has_outline else None] * len(rows),
     )
-    st.plotly_chart(figure, key="attention.grid", config=NO_MODE_BAR)
+    st.plotly_chart(stage.enlarge(figure), key="attention.grid", config=NO_MODE_BAR)
     if trigger_run is None:
         _show_similarities({s.label: attributions[s.label][1][0] for s in stages})
     else:
