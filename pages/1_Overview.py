@@ -9,7 +9,7 @@ from cleaner.labels import to_label
 from cleaner.plots import charts
 from cleaner.plots.styles import find_style
 from cleaner.runs.record import RunRecord
-from pages._shared import lesson, requests, state
+from pages._shared import lesson, requests, stage, state
 from pages._shared.frame import link, page, page_file
 from pages._shared.pixels import decode_png
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -61,7 +61,7 @@ def show_run(run: RunRecord) -> None:
         for label, r in rows
         if (ca := r.metric("ca")) is not None and (asr := r.metric("asr")) is not None
     ]
-    st.plotly_chart(charts.before_after_bars(bars), key=f"overview.{run.id}", config=NO_MODE_BAR)
+    st.plotly_chart(stage.enlarge(charts.before_after_bars(bars)), key=f"overview.{run.id}", config=NO_MODE_BAR)
     notes = [f"{escape_markdown(run.label)}. {describe_setting(run, defended[:MAX_DEFENSES])}"]
     notes.append(f"Measured on {escape_markdown(run.protocol)}.")
     if len(defended) > MAX_DEFENSES:

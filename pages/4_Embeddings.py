@@ -15,7 +15,7 @@ import streamlit as st
 from cleaner.jobs import map_worker
 from cleaner.plots import charts, features
 from cleaner.types import CleanerError
-from pages._shared import before_after, cache, pickers, state
+from pages._shared import before_after, cache, pickers, stage, state
 from pages._shared.frame import page
 from pages._shared.map_view import COLORINGS, KIND_STYLES, MapView, PointId, group_points
 from pages._shared.pixels import enlarge
@@ -172,7 +172,9 @@ def show_map(view: MapView) -> None:
             show_before_after(view, (before, after), kinds, coloring, selected, bounds)
         else:
             st.plotly_chart(
-                features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds),
+                stage.enlarge(
+                    features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds)
+                ),
                 key=CHART,
                 on_select=_select,
                 selection_mode=("points", "box", "lasso"),

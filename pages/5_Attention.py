@@ -16,7 +16,7 @@ from cleaner.labels import to_label
 from cleaner.plots import images
 from cleaner.runs.record import RunRecord
 from cleaner.types import StepReport
-from pages._shared import attention_slider, cache, forms, pickers, state, uploads
+from pages._shared import attention_slider, cache, forms, pickers, stage, state, uploads
 from pages._shared.frame import page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -116,7 +116,7 @@ def _show_grid(
         strength=strength,
         masks=[outline] * len(rows),
     )
-    st.plotly_chart(figure, key="attention.grid", config=NO_MODE_BAR)
+    st.plotly_chart(stage.enlarge(figure), key="attention.grid", config=NO_MODE_BAR)
 
 
 def _show_similarities(cosines: dict[str, float]) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.plots import charts, features
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.types import CleanerError
-from pages._shared import annotated_text, cache, pickers, requests, state, uploads
+from pages._shared import annotated_text, cache, pickers, requests, stage, state, uploads
 from pages._shared.frame import link, page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -120,7 +120,7 @@ def show_similarities(stages: list[Stage], sample: Sample, caption: str, pair: S
     texts, names = texts + negatives, names + [f"✗ {text}" for text in negatives]
     with st.spinner("Scoring texts …"):
         values = {s.label: (s.kind, cache.similarities(s.model, sample, tuple(texts))) for s in stages}
-    st.plotly_chart(charts.similarity_bars(names, values), key="similarity", config=NO_MODE_BAR)
+    st.plotly_chart(stage.enlarge(charts.similarity_bars(names, values)), key="similarity", config=NO_MODE_BAR)
     if not all(cache.fits_context(s.model, text) for s in stages for text in texts):
         st.warning("These texts exceed the models' context length: shorten the caption.")
     elif negatives:

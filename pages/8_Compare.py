@@ -17,7 +17,7 @@ from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
 from cleaner.reports.tables import to_csv, to_json, to_row
 from cleaner.runs.record import RunRecord
-from pages._shared import benchmark_results, cache, state
+from pages._shared import benchmark_results, cache, stage, state
 from pages._shared.frame import link, page
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown
@@ -120,7 +120,7 @@ def show_tradeoff(entries: list[RunRecord]) -> None:
         st.info("These runs have no attack metrics.")
         return
     st.markdown(f"##### Accuracy and attack success{_mark_example(entries)}")
-    st.plotly_chart(comparison.pareto(points), key="compare.pareto", config=NO_MODE_BAR)
+    st.plotly_chart(stage.enlarge(comparison.pareto(points)), key="compare.pareto", config=NO_MODE_BAR)
     protocols = sorted({entry.protocol for entry in entries if entry.metric("asr") is not None})
     if len(protocols) > 1:
         st.warning(

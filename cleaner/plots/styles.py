@@ -1,7 +1,7 @@
 """How models look: one color and one mark for each stage and each defense, the same in all charts and cards.
 
-A color has one meaning everywhere. Stages have colors of the Okabe-Ito palette (https://jfly.uni-koeln.de/color/). Those
-of the defenses stay apart from them and from each other, for color-blind readers too (tests/plots/test_styles.py).
+A color has one meaning everywhere. Stages have colors of the Okabe-Ito palette (https://jfly.uni-koeln.de/color/). The
+colors of the defenses differ from them and from each other, for color-blind readers too (tests/plots/test_styles.py).
 Marks and words repeat what a color says.
 """
 

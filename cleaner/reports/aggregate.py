@@ -136,7 +136,7 @@ def make_defense_points(records: Sequence[RunRecord]) -> list[comparison.Tradeof
         ]
         run = ca[place].runs[0]
         kind = run.defense or run.stage
-        points.append(comparison.TradeoffPoint(label, kind, ca[place].mean, asr[place].mean, *bars))
+        points.append(comparison.TradeoffPoint(label, kind, ca[place].mean, asr[place].mean, bars[0], bars[1]))
     return points
 
 

@@ -14,7 +14,7 @@ from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
-from pages._shared import cards, jobs, requests, state
+from pages._shared import cards, jobs, requests, stage, state
 from pages._shared.curves import show_curves
 from pages._shared.frame import link
 from pages._shared.model_names import show_model_name
@@ -38,7 +38,8 @@ def show_results(run: RunRecord) -> None:
     with verdict_place:
         _show_verdict(run, compared)
     with plot_place:
-        st.plotly_chart(comparison.pareto(points(run, defended), floor), key="pareto", config=NO_MODE_BAR)
+        chart = stage.enlarge(comparison.pareto(points(run, defended), floor))
+        st.plotly_chart(chart, key="pareto", config=NO_MODE_BAR)
     _show_cards(run, compared)
     table_tab, curves_tab = st.tabs(["All metrics", "Training curves"])
     with table_tab:
@@ -81,7 +82,7 @@ def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     labels = state.defense_labels(compared)
     with st.container(key="cards"):
         columns = st.columns(1 + max(len(compared), 1), border=True, gap="small")
-    with columns[0]:
+    with columns[0], st.container(key=f"card-{run.id}", gap=None):
         show_model_name("Backdoored", state.kind_of(run), to_attack_label(run.attack))
         cards.show_cards(run)
     for column, other in zip(columns[1:], compared, strict=False):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from cleaner.labels import to_label
 from cleaner.reports import talk
 from cleaner.runs.record import RunRecord
 from pages._shared import state
@@ -26,7 +26,9 @@ PICTURES = {
     "Try it": ":is(.st-key-try-picture, .st-key-try-predictions)",
 }
 """Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
-_ON, _GO, _NOTES = "stage.on", "stage.go", "stage.notes_on"
+DEFAULT_HEIGHT, HEADER_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 360, 18
+"""Of the window until it is known, of what is above the picture, and of a chart; px."""
+_ON, _GO, _NOTES, _HEIGHT = "stage.on", "stage.go", "stage.notes_on", "stage.height"
 _FOLDER = Path(__file__).parent
 _CSS = (_FOLDER / "stage.css").read_text(encoding="utf-8")
 _keys = st.components.v2.component("stage_keys", js=(_FOLDER / "stage.js").read_text(encoding="utf-8"))
@@ -85,7 +87,8 @@ def show(title: str) -> None:
                 )
         with right:
             _show_figures(run)
-        _keys(key="stage.keys", on_key_change=_press)
+        data = {"height": st.session_state.get(_HEIGHT, 0)}
+        _keys(key="stage.keys", data=data, on_key_change=_press, on_height_change=_keep_height)
     if st.session_state.get(_NOTES):
         _show_notes(title, run)
 
@@ -98,6 +101,22 @@ def _press() -> None:
         _toggle_notes()
     elif key:
         st.session_state[_GO] = key
+
+
+def _keep_height() -> None:
+    if height := (st.session_state.get("stage.keys") or {}).get("height"):
+        st.session_state[_HEIGHT] = int(height)
+
+
+def enlarge(figure: Any) -> Any:
+    """Return a Plotly figure, in stage mode as high as the window has room for, with larger letters and marks."""
+    if not is_on():
+        return figure
+    height = st.session_state.get(_HEIGHT, DEFAULT_HEIGHT) - HEADER_HEIGHT
+    figure.update_layout(height=max(height, MIN_HEIGHT), font_size=FONT_SIZE)
+    figure.update_xaxes(title_font_size=FONT_SIZE, tickfont_size=FONT_SIZE)
+    figure.update_yaxes(title_font_size=FONT_SIZE, tickfont_size=FONT_SIZE)
+    return figure.update_layout(legend_font_size=FONT_SIZE)
 
 
 def _toggle_notes() -> None:
@@ -122,7 +141,7 @@ def _show_figures(run: RunRecord | None) -> None:
     measured = [other for other in state.defended_runs(run) if other.metric("asr") is not None]
     if measured:
         best = min(measured, key=lambda other: other.metric("asr") or 0.0)
-        shown.append((to_label(best.defense or "defended"), best))
+        shown.append((state.defense_labels([best])[best.id], best))
     for column, (label, record) in zip(st.columns(len(shown)), shown, strict=True):
         with column:
             show_model_name(label, state.kind_of(record))

@@ -36,6 +36,11 @@ def open_page(page: Any, address: str, title: str, query: str) -> dict[str, list
     """Open a page; return the top and the bottom of its parts, px."""
     page.goto(f"{address}/{title.replace(' ', '_')}{query}")
     page.locator(PICTURES[title]).first.wait_for()
+    return measure(page, title)
+
+
+def measure(page: Any, title: str) -> dict[str, list[float]]:
+    """Return the top and the bottom of the parts of a page once it is drawn, px."""
     wait_idle(page)
     parts = {
         "strip": ".st-key-pipeline",
@@ -76,11 +81,16 @@ def test_stage_mode_shows_one_picture_that_fits(
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.emulate_media(color_scheme=scheme)
     for title in titles():
-        found = open_page(page, example_server, title, "?stage=1")
+        open_page(page, example_server, title, "?stage=1")
+        page.wait_for_timeout(500)  # the height of the window is on its way to the server
+        found = measure(page, title)
         top, bottom = found["picture"]
         print(f"{title} {size[0]}x{size[1]} {scheme}: picture y {top:.0f} to {bottom:.0f}")
         assert top < 0.3 * size[1], title
         assert min(bottom, size[1]) - top >= 0.5 * (bottom - top), title
+        charts = page.locator(PICTURES[title]).locator(".main-svg")
+        widths = charts.evaluate_all("charts => charts.map(chart => chart.getBoundingClientRect().right)")
+        assert all(right <= size[0] for right in widths), (title, "a chart is cut off")
         assert page.get_by_test_id("stSidebar").is_hidden(), title
         figures = page.locator(".st-key-stage [data-testid=stMetricValue]")
         assert figures.count() == 4, title

@@ -15,7 +15,7 @@ from pages._shared.lesson import STEPS, VERDICT_PAGE
 from tests.browser.conftest import StartServer
 from tests.browser.test_poison_defend import menu, slide_to_start, type_number
 
-LONG = 3000
+LONG = 1000
 """Epochs of a training that is canceled."""
 
 

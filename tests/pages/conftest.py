@@ -104,6 +104,11 @@ def page_text(app: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
 
 
+def hover_text(app: AppTest) -> str:
+    """Return what a page shows where the mouse is over a caption or a metric."""
+    return "\n".join(element.help or "" for kind in (app.caption, app.metric) for element in kind)
+
+
 def errors(app: AppTest) -> list[str]:
     """Return the error messages of a page, without the escapes of Markdown."""
     return [str(error.value).replace("\\", "") for error in app.error]

@@ -202,7 +202,7 @@ def test_training_ends_in_a_run(open_page: OpenPage) -> None:
     assert len(history) == 7
     assert json.loads(history[-1])["metrics"]["ca"] >= 0
     assert len(app.metric) == 4
-    assert "95% interval" in page_text(app)
+    assert "95% interval" in app.metric[0].help
     assert "protocol non" in page_text(app)
     assert chart_keys(go_to(app, "Overview")) == [f"overview.{folder.name}"]
 
