@@ -7,7 +7,7 @@ import streamlit as st
 from pages._shared import jobs, lesson, stage, state
 
 RUN, LESSON, JOBS, STAGE = "run", "lesson", "jobs", "stage"
-_IS_READ = "address.is_read"
+_IS_READ, _PARAMETERS = "address.is_read", "address.parameters"
 
 
 def restore() -> None:
@@ -22,8 +22,23 @@ def restore() -> None:
     jobs.restore_started(address.get(JOBS, "").split(","))
 
 
-def describe() -> dict[str, str]:
-    """Return the parameters of the address that stand for the state of this session."""
+def write() -> None:
+    """Bring the address up to date."""
+    parameters = st.session_state[_PARAMETERS] = _describe()
+    for name in (RUN, LESSON, JOBS, STAGE):
+        if name not in parameters:
+            st.query_params.pop(name, None)
+        elif st.query_params.get(name) != parameters[name]:
+            st.query_params[name] = parameters[name]
+
+
+def current() -> dict[str, str]:
+    """Return the parameters that `write` wrote last, for links to other pages."""
+    return dict(st.session_state.get(_PARAMETERS, {}))
+
+
+def _describe() -> dict[str, str]:
+    """Return the parameters that stand for the state of this session; reads the state of its runs."""
     step, selection = lesson.current(), st.session_state.get(state.SELECTION)
     parameters = {
         RUN: selection or "",
@@ -32,13 +47,3 @@ def describe() -> dict[str, str]:
         STAGE: "1" if stage.is_on() else "",
     }
     return {name: value for name, value in parameters.items() if value}
-
-
-def write() -> None:
-    """Bring the address up to date."""
-    parameters = describe()
-    for name in (RUN, LESSON, JOBS, STAGE):
-        if name not in parameters:
-            st.query_params.pop(name, None)
-        elif st.query_params.get(name) != parameters[name]:
-            st.query_params[name] = parameters[name]

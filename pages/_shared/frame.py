@@ -67,7 +67,6 @@ def page(title: str, lead: str) -> Iterator[None]:
     cache.yield_to_training(jobs.is_processor_busy())
     lesson.follow(title, page_file)
     _sidebar()
-    address.write()
     _show_pipeline(title)
     with st.container(key="head", horizontal=True, vertical_alignment="bottom"):
         st.title(title, anchor=False, width="content")
@@ -117,13 +116,14 @@ def titles() -> list[str]:
 def link(title: str, label: str | None = None) -> None:
     """Draw a link to a page."""
     icon = f":material/{ICONS.get(title, 'chevron_right')}:"
-    st.page_link(page_file(title), label=label or title, icon=icon, query_params=address.describe())
+    st.page_link(page_file(title), label=label or title, icon=icon, query_params=address.current())
 
 
 def _sidebar() -> None:
     labels = state.view_labels()
     if labels:
         state.apply_requested_run(list(labels))
+    address.write()  # before the links, which keep it
     with st.sidebar:
         st.markdown("### :material/cleaning_services: TA-Cleaner Lab")
         with st.container(key="menu"):
@@ -169,7 +169,7 @@ def _show_run_facts(run: RunRecord) -> None:
 
 def _show_pipeline(title: str) -> None:
     """Draw the steps of the pipeline in one row, with the state of the run in view."""
-    query = address.describe()
+    query = address.current()
     with st.container(key="pipeline"):
         columns = st.columns(5, gap="small")
     for i, (column, step) in enumerate(zip(columns, _pipeline_steps(), strict=True)):
