@@ -105,7 +105,9 @@ def _fit_umap(folder: Path, parent: Path) -> None:
     watch()
 
 
-def choose_view(view: MapView, left: DeltaGenerator, right: DeltaGenerator) -> tuple[int | None, int | None, list[str], str]:
+def choose_view(
+    view: MapView, left: DeltaGenerator, right: DeltaGenerator
+) -> tuple[int | None, int | None, list[str], str]:
     """Draw the choice of models, kinds and colors; return (from, to) as stage numbers, kinds and coloring.
 
     from is None without movement; to is None for all models at once.
