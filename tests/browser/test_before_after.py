@@ -1,4 +1,4 @@
-"""A real browser compares before and after by hand, zooms, and clicks the trigger into place; on the shipped example."""
+"""A real browser compares before and after by hand, zooms, and clicks the trigger into place (shipped example)."""
 
 from __future__ import annotations
 
