@@ -169,8 +169,9 @@ def show_map(view: MapView) -> None:
         marked = np.array(visible) if visible else None
     coordinates = view.map.coordinates[view.method]
     bounds = (coordinates.min(0), coordinates.max(0))
+    by_hand = bool(st.session_state.get(BY_HAND))
     with left:
-        if before is not None and after is not None and st.session_state.get(BY_HAND):
+        if before is not None and after is not None and by_hand:
             show_before_after(view, (before, after), kinds, coloring, selected, bounds)
         else:
             st.plotly_chart(
@@ -180,7 +181,8 @@ def show_map(view: MapView) -> None:
                 selection_mode=("points", "box", "lasso"),
             )
     with right:
-        show_selected(view, selected)
+        if selected or not by_hand:
+            show_selected(view, selected)
     if view.method == "umap":
         st.warning("UMAP does not preserve distances, only neighborhoods.", icon=":material/straighten:")
     n = sum(len(group.ids) for group in groups)
