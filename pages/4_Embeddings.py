@@ -106,7 +106,7 @@ def _fit_umap(folder: Path, parent: Path) -> None:
 
 
 def choose_view(
-    view: MapView, left: DeltaGenerator, right: DeltaGenerator
+    view: MapView, top: DeltaGenerator, right: DeltaGenerator
 ) -> tuple[int | None, int | None, list[str], str]:
     """Draw the choice of models, kinds and colors; return (from, to) as stage numbers, kinds and coloring.
 
@@ -118,7 +118,7 @@ def choose_view(
     if len(labels) > 1:
         options["All models"] = (None, None)
     default = labels[min(1, len(labels) - 1)]
-    with left:
+    with top:
         option = st.segmented_control("Show", list(options), default=default, key="embeddings.show", **KEEP) or default
     if len(labels) > 1:
         help = "With two models under Show: a slider between their maps instead of arrows."
@@ -131,6 +131,7 @@ def choose_view(
         default=[kind for kind in available if kind != "caption"],
         format_func=lambda kind: KIND_STYLES[kind].label,
         key="embeddings.kinds",
+        wrap=True,
         **KEEP,
     )
     coloring = right.selectbox("Color by", COLORINGS, key="embeddings.color", **KEEP)
@@ -151,8 +152,8 @@ def _clear() -> None:
 @st.fragment
 def show_map(view: MapView) -> None:
     """Draw the map, and the images and captions of the selected points."""
-    left, right = st.columns([2, 1], gap="medium")
-    before, after, kinds, coloring = choose_view(view, left, right)
+    top, (left, right) = st.container(), st.columns([2, 1], gap="medium")
+    before, after, kinds, coloring = choose_view(view, top, right)
     stages = list(range(len(view.stage_labels))) if after is None else [after]
     groups = group_points(view, stages, kinds, coloring)
     arrows = None
