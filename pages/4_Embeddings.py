@@ -105,7 +105,9 @@ def _fit_umap(folder: Path, parent: Path) -> None:
     watch()
 
 
-def choose_view(view: MapView, left: DeltaGenerator, right: DeltaGenerator) -> tuple[int | None, int | None, list[str], str]:
+def choose_view(
+    view: MapView, top: DeltaGenerator, right: DeltaGenerator
+) -> tuple[int | None, int | None, list[str], str]:
     """Draw the choice of models, kinds and colors; return (from, to) as stage numbers, kinds and coloring.
 
     from is None without movement; to is None for all models at once.
@@ -116,7 +118,7 @@ def choose_view(view: MapView, left: DeltaGenerator, right: DeltaGenerator) -> t
     if len(labels) > 1:
         options["All models"] = (None, None)
     default = labels[min(1, len(labels) - 1)]
-    with left:
+    with top:
         option = st.segmented_control("Show", list(options), default=default, key="embeddings.show", **KEEP) or default
     if len(labels) > 1:
         help = "With two models under Show: a slider between their maps instead of arrows."
@@ -129,6 +131,7 @@ def choose_view(view: MapView, left: DeltaGenerator, right: DeltaGenerator) -> t
         default=[kind for kind in available if kind != "caption"],
         format_func=lambda kind: KIND_STYLES[kind].label,
         key="embeddings.kinds",
+        wrap=True,
         **KEEP,
     )
     coloring = right.selectbox("Color by", COLORINGS, key="embeddings.color", **KEEP)
@@ -149,8 +152,8 @@ def _clear() -> None:
 @st.fragment
 def show_map(view: MapView) -> None:
     """Draw the map, and the images and captions of the selected points."""
-    left, right = st.columns([2, 1], gap="medium")
-    before, after, kinds, coloring = choose_view(view, left, right)
+    top, (left, right) = st.container(), st.columns([2, 1], gap="medium")
+    before, after, kinds, coloring = choose_view(view, top, right)
     stages = list(range(len(view.stage_labels))) if after is None else [after]
     groups = group_points(view, stages, kinds, coloring)
     arrows = None
@@ -167,8 +170,9 @@ def show_map(view: MapView) -> None:
         marked = np.array(visible) if visible else None
     coordinates = view.map.coordinates[view.method]
     bounds = (coordinates.min(0), coordinates.max(0))
+    by_hand = bool(st.session_state.get(BY_HAND))
     with left:
-        if before is not None and after is not None and st.session_state.get(BY_HAND):
+        if before is not None and after is not None and by_hand:
             show_before_after(view, (before, after), kinds, coloring, selected, bounds)
         else:
             st.plotly_chart(
@@ -180,7 +184,8 @@ def show_map(view: MapView) -> None:
                 selection_mode=("points", "box", "lasso"),
             )
     with right:
-        show_selected(view, selected)
+        if selected or not by_hand:
+            show_selected(view, selected)
     if view.method == "umap":
         st.warning("UMAP does not preserve distances, only neighborhoods.", icon=":material/straighten:")
     n = sum(len(group.ids) for group in groups)

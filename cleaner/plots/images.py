@@ -44,7 +44,7 @@ def _overlay_colorscale(*, is_signed: bool, strength: float) -> list[tuple[float
 
 
 def draw_overlay(values: Array, largest: float, *, is_signed: bool, strength: float) -> PixelArray:
-    """Return an attribution (H, W) in the colors of `attribution_grid`, (H, W, 4) uint8; `largest`: end of the scale."""
+    """Return an attribution (H, W) in the colors of `attribution_grid`, (H, W, 4) uint8; `largest` ends the scale."""
     colors = SIGNED_OVERLAY_COLORS if is_signed else OVERLAY_COLORS
     share = values / (largest or 1.0)
     share = (share + 1) / 2 if is_signed else share

@@ -85,12 +85,13 @@ function zoomAbout(kind, factor, x, y) {
 class Panel {
   constructor(view) {
     this.view = view;
+    this.pictures = new Map(); // by their data URI, so that the same ones stay while the page is drawn again
     this.box = add(view.box, "figure");
     this.title = add(this.box, "figcaption");
     this.canvas = add(this.box, "canvas", { tabindex: 0, role: "img" });
     this.canvas.panel = this; // for tests
     this.legend = add(this.box, "div", { class: "legend" });
-    for (const name of ["pointerdown", "pointermove", "pointerup", "wheel", "dblclick"]) {
+    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel", "wheel", "dblclick"]) {
       this.canvas.addEventListener(name, (event) => this[name](event), { passive: name !== "wheel" });
     }
   }
@@ -100,7 +101,9 @@ class Panel {
     this.title.textContent = data.title;
     this.canvas.setAttribute("aria-label", data.title || "Image");
     this.canvas.classList.toggle("clickable", data.is_clickable);
-    this.layers = data.layers.map((layer) => ({ ...layer, pictures: (layer.images ?? []).map((source) => this.load(source)) }));
+    const known = this.pictures;
+    this.pictures = new Map(data.layers.flatMap((layer) => layer.images ?? []).map((source) => [source, known.get(source) ?? this.load(source)]));
+    this.layers = data.layers.map((layer) => ({ ...layer, pictures: (layer.images ?? []).map((source) => this.pictures.get(source)) }));
     this.legend.replaceChildren();
     for (const { name, color, symbol } of data.legend ?? []) {
       const entry = add(this.legend, "span");
@@ -152,6 +155,10 @@ class Panel {
     if (!isClick || !this.data.is_clickable) return;
     const [x, y] = this.place(event), { zoom } = this;
     this.view.send({ x: (x - zoom.x) / zoom.scale, y: (y - zoom.y) / zoom.scale });
+  }
+
+  pointercancel() {
+    this.drag = null;
   }
 
   wheel(event) {

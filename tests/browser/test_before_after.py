@@ -1,4 +1,4 @@
-"""A real browser compares before and after by hand, zooms, and clicks the trigger into place; on the shipped example."""
+"""A real browser compares before and after by hand, zooms, and clicks the trigger into place (shipped example)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def set_toggle(page: Any, label: str) -> None:
 
 
 def read_slider(page: Any, name: str) -> int:
-    return int(page.get_by_role("slider", name=name).get_attribute("aria-valuenow"))
+    read = "element => Number(element.getAttribute('aria-valuenow') ?? element.value)"
+    return int(page.get_by_role("slider", name=name).first.evaluate(read))
 
 
 def read_picture(page: Any, number: int = 0) -> str:

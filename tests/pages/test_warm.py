@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,7 @@ def test_the_run_in_view_is_prepared(open_page: OpenPage, tmp_path: Path, monkey
     assert len(found) == count
 
 
-def test_the_pages_find_what_was_prepared(
-    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_pages_find_what_was_prepared(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_runs(tmp_path)
     monkeypatch.setattr(cache, "warm_inspection", warming.warm_inspection)
     monkeypatch.setattr(warming, "run_later", lambda load: load())
