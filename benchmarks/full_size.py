@@ -169,8 +169,12 @@ def open_model(page: Any, model: str, table: Path) -> None:
     """Open a model of one's own on the Defend page, and put it in view."""
     page.get_by_text("External model", exact=True).click()
     wait_idle(page)
+    choose(page, "defend-external-data", "My files")
     for key, value in (("defend-external-model", model), ("defend-external-data", str(table))):
-        choose(page, key, value)
+        box = page.locator(f".st-key-{key}-path input")
+        box.fill(value)
+        box.press("Enter")
+        wait_idle(page)
     page.get_by_role("button", name="Open model").click()
     page.get_by_text("Clean accuracy", exact=True).first.wait_for()
     wait_idle(page)

@@ -8,7 +8,8 @@ import streamlit as st
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cleaner.plots import charts
 from cleaner.runs.progress import read_progress
-from pages._shared.live_charts import SECONDS, show_live_curves
+from pages._shared.live_charts import show_live_curves
+from pages._shared.ticker import SECONDS
 
 WAY, FOLDER = st.query_params["way"], Path(st.query_params["folder"])
 
@@ -18,15 +19,15 @@ def draw() -> None:
     with (FOLDER / f"{WAY}.updates").open("a") as file:
         file.write(".")
     if WAY == "component":
-        show_live_curves({"BadNets": FOLDER}, "backdoored", "live")
+        show_live_curves({"BadNets": FOLDER}, ["backdoored"], "live")
         return
     reports = read_progress(FOLDER)
     losses = [(report["step"], report["losses"]["total"]) for report in reports]
     measured = [(r["step"], r["metrics"]["ca"], r["metrics"]["asr"]) for r in reports if r["metrics"]]
     left, right = st.columns(2)
     if WAY == "plotly":
-        left.plotly_chart(charts.loss_curves({"loss": losses}, "backdoored"), key="loss")
-        right.plotly_chart(charts.validation_curves({"run": measured}), key="validation")
+        left.plotly_chart(charts.loss_curves({"loss": losses}, ["backdoored"]), key="loss")
+        right.plotly_chart(charts.validation_curves({"run": measured}, ["backdoored"]), key="validation")
     elif WAY == "line_chart":
         left.line_chart([{"step": step, "loss": loss} for step, loss in losses], x="step", y="loss")
         shares = [{"step": step, "ca": ca, "asr": asr} for step, ca, asr in measured]

@@ -20,8 +20,9 @@ from benchmarks.browser import launch_chromium
 from benchmarks.markdown import detection_tables
 from benchmarks.markdown.cells import Row, group_rows
 from cleaner.labels import to_attack_label, to_defense_label, to_label
-from cleaner.plots.charts import CATEGORY_COLORS, DASHES, MARKERS, STAGE_COLORS
+from cleaner.plots.charts import CATEGORY_COLORS, MARKERS
 from cleaner.plots.detection import auroc_heatmap
+from cleaner.plots.styles import DASHES, STAGE_COLORS, find_style
 from cleaner.reports import benchmark, claim, results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,7 +95,8 @@ def plot_rates() -> dict[str, go.Figure]:
         if sum(len(points) > 1 for points in group_rows(of_model, "defense")) < 2:
             continue  # older trials have no ASR
         figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06)
-        for i, defense in enumerate(protocol.METHODS):
+        for defense in protocol.METHODS:
+            style = find_style(defense)
             points = sorted((t for t in of_model if t["defense"] == defense), key=lambda t: float(t["lr"]))
             for row, key in enumerate(("asr", "ca"), start=1):
                 figure.add_scatter(
@@ -105,8 +107,8 @@ def plot_rates() -> dict[str, go.Figure]:
                     showlegend=row == 1 and bool(points),
                     row=row,
                     col=1,
-                    line={"color": CATEGORY_COLORS[i], "dash": DASHES[i]},
-                    marker={"symbol": MARKERS[i], "size": 9},
+                    line={"color": style.color},
+                    marker={"symbol": style.mark, "size": 9},
                 )
         least = max(trial["backdoored_ca"] for trial in of_model) - protocol.ACCURACY_BUDGET
         figure.add_hline(least, line={"dash": "dot", "color": "grey"}, row=2)
@@ -145,12 +147,12 @@ def plot_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
         "steps": f"Training steps ({result['pairs']:,} clean pairs)",
         "pairs": f"Clean pairs ({result['steps']:,} steps)",
     }
-    names, rates = (list(dict.fromkeys(row[key] for row in rows)) for key in ("defense", "lr"))
+    rates = list(dict.fromkeys(row["lr"] for row in rows))
     for column, (name, held) in enumerate((("steps", "pairs"), ("pairs", "steps")), start=1):
         selected = sorted((row for row in rows if row[held] == result[held]), key=lambda row: int(row[name]))
         for curve in (group for group in group_rows(selected, "defense", "lr") if len(group) > 1):
             metrics = [results.parse_row_metrics(row) for row in curve]
-            i, j = names.index(curve[0]["defense"]), rates.index(curve[0]["lr"])
+            style, j = find_style(curve[0]["defense"]), rates.index(curve[0]["lr"])
             for line, values in enumerate(([(m.asr or {})[1] for m in metrics], [m.ca[1] for m in metrics]), start=1):
                 figure.add_scatter(
                     x=[row[name] for row in curve],
@@ -160,8 +162,8 @@ def plot_budget(rows: list[Row], result: dict[str, Any]) -> go.Figure:
                     name=f"{to_defense_label(curve[0]['defense'])}, {rates[j]:g}",
                     row=line,
                     col=column,
-                    line={"color": CATEGORY_COLORS[i], "dash": DASHES[j]},
-                    marker={"symbol": MARKERS[i], "size": 9},
+                    line={"color": style.color, "dash": DASHES[j]},
+                    marker={"symbol": style.mark, "size": 9},
                 )
         ticks = sorted({row[name] for row in selected})
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:,}" for x in ticks], col=column)

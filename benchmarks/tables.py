@@ -71,6 +71,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "ssba": asset_tables.ssba,
     "startup": timing_tables.startup,
     "step": timing_tables.step,
+    "talk": asset_tables.talk,
     "towers": timing_tables.towers,
     "watching": timing_tables.watching,
 }

@@ -24,6 +24,11 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def allowed_folders() -> list[Path]:
+    """Return the folders of CLEANER_DATA_ROOTS; empty if the app may read all."""
+    return [Path(root).resolve() for root in os.environ.get(DATA_ROOTS, "").split(os.pathsep) if root]
+
+
 def validate_allowed(path: str | Path) -> None:
     """Raise `CleanerError` for a path outside the folders of CLEANER_DATA_ROOTS, if that variable is set.
 

@@ -12,6 +12,14 @@ from cleaner.types import CleanerError
 LOOK_SHARE = 0.05
 """Share of a training's time that its looks at the validation split may take."""
 
+REFERENCE_SIDE = 224
+"""Lengths are given for an image of 224 px and scale with the image."""
+
+
+def scale_pixels(pixels: int, side: int) -> int:
+    """Return a length given for a 224 px image in px of an image of `side` px, at least 1."""
+    return max(1, round(pixels * side / REFERENCE_SIDE))
+
 
 def param(
     default: Any,
@@ -21,12 +29,14 @@ def param(
     step: float | None = None,
     choices: Sequence[Any] | None = None,
     is_path: bool = False,
+    is_length: bool = False,
     label: str = "",
     help: str = "",
 ) -> Any:
     """Return a dataclass field with its range (`low` and `high` included), choices, label and help text.
 
-    `is_path`: the value is the path of a file, as text. An empty `label` becomes the field's name in words.
+    `is_path`: the value is the path of a file, as text. `is_length`: it is a length in px on an image of
+    `REFERENCE_SIDE`. An empty `label` becomes the field's name in words.
     """
     metadata = {
         "low": low,
@@ -34,6 +44,7 @@ def param(
         "step": step,
         "choices": tuple(choices) if choices else None,
         "is_path": is_path,
+        "is_length": is_length,
         "label": label,
         "help": help,
     }
@@ -52,6 +63,7 @@ class Parameter:
     step: float | None
     choices: tuple[Any, ...] | None
     is_path: bool
+    is_length: bool
     label: str
     help: str
 

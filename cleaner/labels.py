@@ -78,14 +78,26 @@ def state_label(state: str) -> str:
 
 
 @cache
+def list_registered(package: str) -> tuple[str, ...]:
+    """Return the sorted names that the files of one of `LABELED_PACKAGES` register, without importing them."""
+    return tuple(sorted(_read_registrations(package)))
+
+
+@cache
 def _read_class_labels() -> dict[str, str]:
-    """Return registered name -> label, parsed from the source files: importing the classes would import torch."""
-    folders = (Path(__file__).parent / package for package in LABELED_PACKAGES)
-    return dict(pair for folder in folders for path in sorted(folder.glob("*.py")) for pair in _parse_labels(path))
+    """Return registered name -> label of the classes that state one."""
+    return {name: label for p in LABELED_PACKAGES for name, label in _read_registrations(p).items() if label}
 
 
-def _parse_labels(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (registered name, label) of the classes in a file that state a label."""
+@cache
+def _read_registrations(package: str) -> dict[str, str]:
+    """Return registered name -> label or "", parsed from the source files: importing the classes would import torch."""
+    folder = Path(__file__).parent / package
+    return dict(pair for path in sorted(folder.glob("*.py")) for pair in _parse_registrations(path))
+
+
+def _parse_registrations(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (registered name, label or "") of the classes in a file."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if not isinstance(node, ast.ClassDef):
             continue
@@ -97,7 +109,8 @@ def _parse_labels(path: Path) -> Iterator[tuple[str, str]]:
             and statement.target.id == "label"
             and isinstance(statement.value, ast.Constant)
         ]
+        label = next((text for text in labels if isinstance(text, str)), "")
         for decorator in node.decorator_list:
             match decorator:
                 case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name))]):
-                    yield from ((name, label) for label in labels if isinstance(label, str) and label)
+                    yield name, label

@@ -21,7 +21,7 @@ from cleaner.data.poison import PoisonedData, count_shared_images
 from cleaner.defenses.base import DEFENSES, Defense
 from cleaner.evaluation.evaluate import Metrics, evaluate, validate_eval_data
 from cleaner.evaluation.monitor import build_monitor
-from cleaner.evaluation.result import SUCCESS_ASR, WEAK_ASR
+from cleaner.evaluation.result import MIN_VERDICT_IMAGES, SUCCESS_ASR, WEAK_ASR
 from cleaner.inspection.film_recorder import FilmRecorder, make_recorder
 from cleaner.models.clip import Clip
 from cleaner.models.devices import device_name
@@ -32,8 +32,6 @@ from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
 RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
-MIN_VERDICT_IMAGES = 30
-"""Images below which an attack success rate is no verdict: a 95% interval is 30 points wide and more."""
 
 
 def poison(

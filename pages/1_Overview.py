@@ -7,8 +7,9 @@ import streamlit as st
 from cleaner.files import read_json_cached
 from cleaner.labels import to_label
 from cleaner.plots import charts
+from cleaner.plots.styles import find_style
 from cleaner.runs.record import RunRecord
-from pages._shared import lesson, requests, state
+from pages._shared import lesson, requests, stage, state
 from pages._shared.frame import link, page, page_file
 from pages._shared.pixels import decode_png
 from pages._shared.plotly_charts import NO_MODE_BAR
@@ -51,16 +52,16 @@ GLOSSARY = """
 def show_run(run: RunRecord) -> None:
     """Draw clean accuracy and attack success of a backdoored run and its newest defenses."""
     defended = state.defended_runs(run)
-    rows = [("Backdoored", "backdoored", run)] + [
-        (f"{to_label(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", "defended", r)
+    rows = [("Backdoored", run)] + [
+        (f"{to_label(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", r)
         for r in reversed(defended[:MAX_DEFENSES])
     ]
     bars = [
-        (label, stage, ca, asr)
-        for label, stage, r in rows
+        (f"{find_style(state.kind_of(r)).sign} {label}", state.kind_of(r), ca, asr)
+        for label, r in rows
         if (ca := r.metric("ca")) is not None and (asr := r.metric("asr")) is not None
     ]
-    st.plotly_chart(charts.before_after_bars(bars), key=f"overview.{run.id}", config=NO_MODE_BAR)
+    st.plotly_chart(stage.enlarge(charts.before_after_bars(bars)), key=f"overview.{run.id}", config=NO_MODE_BAR)
     notes = [f"{escape_markdown(run.label)}. {describe_setting(run, defended[:MAX_DEFENSES])}"]
     notes.append(f"Measured on {escape_markdown(run.protocol)}.")
     if len(defended) > MAX_DEFENSES:
@@ -100,7 +101,7 @@ def show_example_image(run: RunRecord) -> None:
 
 def show_example(run: RunRecord) -> None:
     """Draw the shipped example: its metrics and an image."""
-    st.subheader(state.section_title("Before and after", run), anchor=False)
+    st.markdown(f"##### {state.section_title('Before and after', run)}")
     left, right = st.columns([2.4, 1], gap="large")
     with left:
         show_run(run)
@@ -120,24 +121,23 @@ def show_steps() -> None:
 
 
 with page("Overview", LEAD):
-    with st.container(horizontal=True):
-        if st.button("Plant a backdoor", key="overview.poison", type="primary", icon=":material/bug_report:"):
-            st.switch_page(page_file("Poison"))
+    with st.container(horizontal=True, vertical_alignment="center"):
         lesson.show_start_button()
-    show_steps()
+        if st.button("Plant a backdoor", key="overview.poison", icon=":material/bug_report:"):
+            st.switch_page(page_file("Poison"))
     run = state.current_run()
     example = next((run for run in state.backdoored_runs() if run.is_shipped), None)
     if run is not None and not run.is_shipped and run.metric("asr") is not None:
-        st.subheader("Your run: before and after", anchor=False)
+        st.markdown("##### Your run: before and after")
         show_run(run)
     if example is not None:
         show_example(example)
     if example is None and run is None:
-        st.subheader("Before and after", anchor=False)
         st.info(
             "No results yet. Train a model on the Poison page, or run `python -m cleaner demo` in a terminal.",
             icon=":material/bar_chart:",
         )
+    show_steps()
     with st.expander("All runs", icon=":material/inventory_2:", key="run_table", on_change="rerun") as box:
         if box.open:
             show_run_table()

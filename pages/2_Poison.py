@@ -26,7 +26,20 @@ from cleaner.presets import (
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
 from cleaner.types import CleanerError
-from pages._shared import cache, cards, curves, downloads, durations, forms, gallery, jobs, live_jobs, requests, state
+from pages._shared import (
+    cache,
+    cards,
+    curves,
+    downloads,
+    durations,
+    forms,
+    gallery,
+    jobs,
+    live_jobs,
+    requests,
+    sources,
+    state,
+)
 from pages._shared.frame import link, page, show_error
 from pages._shared.sample import DataKey
 from pages._shared.state import KEEP, escape_markdown
@@ -34,7 +47,7 @@ from pages._shared.state import KEEP, escape_markdown
 LEAD = "Add a **trigger** to a few training images, name the **target** in their captions, and train on them."
 PAIR_COUNTS = (500, 1000, 2000, 4000, 6000, 8000, 10000, 12000)
 TEST_SIZES = (100, 200, 500, 1000, 2000, 4000, 9000)
-MODEL, LAST_SHOWN = "poison.model", "poison.last_shown"
+MODEL = "poison.model"
 
 
 def choose_trigger() -> Any:
@@ -51,13 +64,15 @@ def choose_trigger() -> Any:
         help="What the attacker adds to an image or caption.",
         **KEEP,
     )
-    model = str(st.session_state.get(MODEL, QUICK_MODEL))
+    model = sources.find_chosen_model(MODEL, QUICK_MODEL)
     presets = presets_for_model(attack_presets(name), model)
     preset, key = forms.choose_preset(presets, f"poison.{name}", "poison")
     show_required_settings(model, name)
     trigger = None
     try:
-        trigger = forms.draw_form(kinds[name], key, defaults=preset.parameters)
+        framing = cache.find_framing(model)
+        side = framing.size if framing is not None else None
+        trigger = forms.draw_form(kinds[name], key, defaults=preset.parameters, image_side=side)
     except CleanerError as error:
         show_error(error)
     if getattr(trigger, "path", None) == "":
@@ -82,19 +97,10 @@ def show_required_settings(model: str, trigger: str) -> None:
 def choose_data_and_model() -> tuple[DataKey, str, int]:
     """Draw the choice of data and model; return training data, model and test images."""
     st.markdown("**Data and model**")
-    data, models = forms.choose_data("poison.data", "for training"), cache.models()
-    model = st.selectbox(
-        "Model",
-        models,
-        key=MODEL,
-        accept_new_options=True,
-        **KEEP,
-        help="A built-in model, the path of a checkpoint (.safetensors, .pt), or ARCHITECTURE/TAG of open_clip to "
-        "download.",
-    )
-    downloads.show_home_data(str(model), data, "poison.data")
+    data, model = sources.choose_data("poison.data", "for training"), sources.choose_model(MODEL, QUICK_MODEL)
+    downloads.show_home_data(model, data, "poison.data")
     if not data:
-        return DataKey("", "train", 0), str(model), 0
+        return DataKey("", "train", 0), model, 0
     pairs = forms.choose_pair_count(
         "Training pairs",
         PAIR_COUNTS,
@@ -112,7 +118,7 @@ def choose_data_and_model() -> tuple[DataKey, str, int]:
         **KEEP,
         help="Held out from training; on Scenes only those with one object count, about half.",
     )
-    return DataKey(data, "train", pairs), str(model), int(tests)
+    return DataKey(data, "train", pairs), model, int(tests)
 
 
 def load_class_names(data: str) -> list[str]:
@@ -178,22 +184,23 @@ def choose_training(model: str) -> FinetuneConfig | None:
     return FinetuneConfig(**settings, device=device, precision=precision, augmentation="none")
 
 
-def choose_attack() -> requests.PoisonSettings | None:
-    """Draw all settings; return None while any of them cannot be used."""
-    with st.container(border=True):
+def choose_attack(*, is_open: bool) -> requests.PoisonSettings | None:
+    """Draw all settings, in folded groups unless `is_open`; return None while any of them cannot be used."""
+    with st.expander("Trigger", is_open, icon=":material/bug_report:"):
         trigger = choose_trigger()
-    with st.container(border=True):
+    with st.expander("Data and model", is_open, icon=":material/database:"):
         data, model, tests = choose_data_and_model()
-        if not data.name:
+        if not data.name or not model:
+            st.info("Enter the path of your files.", icon=":material/folder_open:")
             return None
         try:
             classes = load_class_names(data.name)
         except CleanerError as error:
             show_error(error)  # here, so that active jobs stay visible
             return None
-    with st.container(border=True):
+    with st.expander("Poisoning", is_open, icon=":material/edit_note:"):
         target, poison_rate, clean_label = choose_poisoning(data.name, classes)
-    with st.container(border=True):
+    with st.expander("Training", is_open, icon=":material/tune:"):
         config = choose_training(model)
     if config is None or trigger is None:
         return None
@@ -208,35 +215,37 @@ def start(attack: requests.PoisonSettings, cluster: SlurmResources | None) -> No
 
 
 def show_start_section(attack: requests.PoisonSettings | None) -> None:
-    """Draw the estimate of the duration and the Train button."""
-    on_start, cluster = None, forms.choose_cluster("poison")
-    if attack is not None:
-        on_start = partial(start, attack, cluster)
-        pairs = len(cache.load_data(attack.training_data))
-        steps = requests.count_training_steps(pairs, attack.config)
-        optimization_steps = getattr(attack.trigger, "steps", 0)
-        first = f", before them {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
-        epochs = f"{attack.config.epochs} epoch{'s' if attack.config.epochs > 1 else ''}"
-        plan = f"{steps:,} training steps, {pairs:,} pairs, {epochs}{first}"
-        tested = durations.describe_test(DataKey(attack.data, "test", attack.test_size), attack.target_class)
-        if cluster is None:
-            request = requests.build_poison_request(attack)
-            durations.show([request], lambda duration: st.caption(f"{plan}: {duration}. {tested}"), pairs)
-        else:
-            st.caption(f"{plan}. {tested}")
+    """Draw the Train button, what it trains and the estimate of the duration."""
+    cluster = forms.choose_cluster("poison")
     is_busy = cluster is None and bool(jobs.active_pages())
+    on_start = None if attack is None else partial(start, attack, cluster)
     live_jobs.show_start_button("Train model", "poison", is_busy, on_start)
+    if attack is None:
+        st.caption(":material/error: Complete or correct the settings below.")
+        return
+    pairs = len(cache.load_data(attack.training_data))
+    steps = requests.count_training_steps(pairs, attack.config)
+    optimization_steps = getattr(attack.trigger, "steps", 0)
+    first = f", before them {optimization_steps:,} steps of trigger optimization" if optimization_steps else ""
+    epochs = f"{attack.config.epochs} epoch{'s' if attack.config.epochs > 1 else ''}"
+    plan = f"{steps:,} training steps, {pairs:,} pairs, {epochs}{first}"
+    tested = durations.describe_test(DataKey(attack.data, "test", attack.test_size), attack.target_class)
+    if cluster is None:
+        request = requests.build_poison_request(attack)
+        durations.show([request], lambda duration: st.caption(f"**{duration}** · {plan}", help=tested), pairs)
+    else:
+        st.caption(plan, help=tested)
+    forms.show_command([requests.build_poison_request(attack)])
 
 
 def show_result(run: RunRecord) -> None:
     """Draw the verdict and the metrics of the run in view."""
-    with st.container(border=True):
-        st.markdown(f"#### {state.section_title('Did the attack succeed?', run)}")
-        st.caption(f"Run in view: {escape_markdown(run.label)}")
+    with st.container(border=True, key="result"):
+        st.markdown(f"##### {state.section_title('Did the attack succeed?', run)}")
         cards.show_run_verdict(run)
-        cards.show_cards(run, horizontal=True)
-        cards.show_measurement_notes(run)
+        cards.show_cards(run)
         link("Defend", "Defend this model")
+        cards.show_measurement_notes(run)
 
 
 def show_training_curves(run: RunRecord | None) -> None:
@@ -246,32 +255,29 @@ def show_training_curves(run: RunRecord | None) -> None:
         st.info("No training yet: press Train.", icon=":material/show_chart:")
         return
     st.markdown(f"#### {state.section_title('Training', run)}")
-    curves.show_curves({"poisoning": history}, "backdoored", "poison.past", floor=run.metric("asr_clean_model"))
+    curves.show_curves(
+        {"poisoning": history}, {"poisoning": run.stage}, "poison.past", floor=run.metric("asr_clean_model")
+    )
     st.caption(f"Run in view: {escape_markdown(run.label)}. Dotted line: attack success on the clean model.")
 
 
-def select_new_run() -> None:
-    """Put a run that this session has just trained in view, once."""
-    for entry in jobs.started_runs("poison"):
-        if entry.status.state == "done" and st.session_state.get(LAST_SHOWN) != entry.folder.name:
-            st.session_state[LAST_SHOWN] = entry.folder.name
-            state.select_run(entry.folder.name)
-
-
-select_new_run()  # before the frame, which draws the run in view
+jobs.view_new_run()  # before the frame, which draws the run in view
 with page("Poison", LEAD):
     with st.spinner("Loading PyTorch …"):
         cache.triggers()
-    left, right = st.columns([1, 2.5], gap="large")
+    run = state.current_run()
+    left, right = st.columns([1, 2.6], gap="medium")
     with left:
-        attack = choose_attack()
+        start_place, result_place = st.container(), st.container()
+        attack = choose_attack(is_open=run is None)
+        with start_place:
+            show_start_section(attack)
+        if run is not None:
+            with result_place:
+                show_result(run)
     with right:
-        show_start_section(attack)
-        run = state.current_run()
         if not live_jobs.show_jobs("poison"):
             live_jobs.show_ended_jobs("poison")
-        if run is not None:
-            show_result(run)
         if attack is not None:
             plan = attack.plan()
             images_tab, captions_tab, curves_tab = st.tabs(["Images", "Captions", "Training curves"])

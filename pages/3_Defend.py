@@ -12,6 +12,7 @@ import streamlit as st
 from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
+from cleaner.plots.styles import find_style
 from cleaner.presets import (
     PRETRAINED_VARIANT,
     QUICK_CLEAN_PAIRS,
@@ -44,14 +45,17 @@ from pages._shared.state import KEEP, escape_markdown
 LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 4000, 6000, 8000, 10000)
 MAX_SEEDS = 10
+EXTERNAL = "defend.external"
+LAYOUT = [1, 2.6]
+"""Widths of settings and results."""
 DefensePlan = list[tuple[Any, FinetuneConfig]]
 """(defense, settings) of each run."""
 
 
-def choose_defenses(model: str, data: str, used: int = 0) -> tuple[DefensePlan, int] | None:
+def choose_defenses(model: str, data: str, *, used: int = 0, is_open: bool) -> tuple[DefensePlan, int] | None:
     """Draw all settings; return the plan and the number of clean pairs, or None while one cannot be used.
 
-    used: pairs of `data` that the attacker trained on.
+    used: pairs of `data` that the attacker trained on; is_open: whether the groups of settings start unfolded.
     """
     kinds = cache.defenses()
     default = [name for name in ("ta_cleaner", "cleanclip", "cleanclip_short") if name in kinds] or list(kinds)[:1]
@@ -72,14 +76,13 @@ def choose_defenses(model: str, data: str, used: int = 0) -> tuple[DefensePlan, 
     )
     choices = []
     for name in names:
-        with st.container(border=True):
-            st.markdown(f"**{escape_markdown(to_label(name))}**")
+        with st.expander(f"{find_style(name).sign} {escape_markdown(to_label(name))}", is_open):
             preset, key = forms.choose_preset(
                 presets_for_model(defense_presets(name, model), model), f"defend.{name}", "defend RUN"
             )
             rates = _choose_learning_rates(f"{key}.lr", preset, is_sweep)
             choices.append((name, rates, _choose_parameters(kinds[name], key, preset)))
-    with st.container(border=True):
+    with st.expander("All defenses", is_open, icon=":material/tune:"):
         pairs, seeds, config = _choose_shared_settings(is_sweep, data, used)
     if config is None:
         return None
@@ -93,7 +96,6 @@ def choose_defenses(model: str, data: str, used: int = 0) -> tuple[DefensePlan, 
 
 def _choose_shared_settings(is_sweep: bool, data: str, used: int) -> tuple[int, int, FinetuneConfig | None]:
     """Draw the settings of all defenses; return clean pairs, seeds and the config, None if it cannot be used."""
-    st.markdown("**All defenses**")
     pairs = forms.choose_pair_count(
         "Clean pairs",
         CLEAN_PAIR_COUNTS,
@@ -142,19 +144,19 @@ def _choose_parameters(kind: type[Method], key: str, preset: Preset) -> dict[str
 
 
 def show_preflight(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:
-    """Draw the planned runs and their expected duration, one row per defense."""
+    """Draw the number of planned runs and their expected duration, and in a folded table one row per defense."""
     run_requests = [requests.build_defense_request(suspect, defense, pairs, config) for defense, config in plan]
     tested = _describe_test(suspect)
     runs = "1 run" if len(plan) == 1 else f"{len(plan)} runs"
     if cluster is not None:
+        st.caption(f"{runs}, in parallel on the cluster.", help=tested)
         _draw_plan(plan, run_requests, pairs)
-        st.caption(f"{runs}, in parallel on the cluster. {tested}")
         return
     where = f"one at a time on {escape_markdown(plan[0][1].device)}"
 
     def draw(duration: str) -> None:
+        st.caption(f"**{duration}** · {runs}, {where}", help=tested)
         _draw_plan(plan, run_requests, pairs)
-        st.caption(f"{runs}, {duration}, {where}. {tested}")
 
     durations.show(run_requests, draw)
 
@@ -187,7 +189,8 @@ def _draw_plan(plan: DefensePlan, run_requests: list[Request], pairs: int) -> No
                 "Duration": "unknown" if duration is None else str(duration),
             }
         )
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    with st.expander("Plan", icon=":material/list:"):
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
 
 
 def start(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResources | None) -> None:
@@ -199,45 +202,56 @@ def start(suspect: Suspect, plan: DefensePlan, pairs: int, cluster: SlurmResourc
 
 
 def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None) -> None:
-    """Draw the preflight and the Start button."""
-    on_start, cluster = None, forms.choose_cluster("defend")
-    if choice is not None and choice[0]:
+    """Draw the Start button and the preflight."""
+    cluster = forms.choose_cluster("defend")
+    is_ready = choice is not None and bool(choice[0])
+    on_start = partial(start, suspect, *choice, cluster) if choice is not None and is_ready else None
+    live_jobs.show_start_button("Start defenses", "defend", cluster is None and bool(jobs.active_pages()), on_start)
+    if choice is not None and is_ready:
         show_preflight(suspect, *choice, cluster)
-        on_start = partial(start, suspect, *choice, cluster)
+        plan, pairs = choice
+        forms.show_command([requests.build_defense_request(suspect, kind, pairs, config) for kind, config in plan])
     else:
-        st.info("Choose a defense, a learning rate and an available device.", icon=":material/arrow_back:")
-    is_busy = cluster is None and bool(jobs.active_pages())
-    live_jobs.show_start_button("Start defenses", "defend", is_busy, on_start)
+        st.caption(":material/error: Choose a defense, a learning rate and an available device.")
 
 
 def show_backdoored(run: RunRecord) -> None:
     """Draw the page for a model that was poisoned here."""
-    st.caption(f"Suspect: {escape_markdown(run.label)}")
     defense_results.select_newly_done()
-    left, right = st.columns([1, 2.5], gap="large")
+    defended = state.defended_runs(run)
+    left, right = st.columns(LAYOUT, gap="medium")
     with left:
-        choice = choose_defenses(run.model, requests.read_test_data(run).name, int(run.pairs))
+        start_place = st.container()
+        choice = choose_defenses(
+            run.model, requests.read_test_data(run).name, used=int(run.pairs), is_open=not defended
+        )
+        with start_place:
+            show_start_section(run, choice)
+        show_external_switch()
     with right:
-        show_start_section(run, choice)
         has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(run)
         if not has_jobs:
             live_jobs.show_ended_jobs("defend")
-        if not has_sweep and (state.defended_runs(run) or not has_jobs):
+        if not has_sweep and (defended or not has_jobs):
             defense_results.show_results(run)
 
 
 def show_external_model() -> None:
     """Draw the page for a model trained elsewhere."""
-    left, right = st.columns([1, 2.5], gap="large")
+    left, right = st.columns(LAYOUT, gap="medium")
     with left:
+        show_external_switch()
         external = external_model.choose()
-        choice = choose_defenses(external.model, external.data) if external else None
+        start_place = st.container()
+        choice = choose_defenses(external.model, external.data, is_open=True) if external else None
+        if external is not None:
+            with start_place:
+                show_start_section(external, choice)
     with right:
         if external is None:
             external_model.show_hint()
             return
         external_model.show_facts(external)
-        show_start_section(external, choice)
         has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(external)
         if not (has_sweep or has_jobs):
             live_jobs.show_ended_jobs("defend")
@@ -245,14 +259,36 @@ def show_external_model() -> None:
         external_model.show_trigger_scan(external)
 
 
+def show_external_switch() -> None:
+    """Draw the switch between the run in view and a model trained elsewhere."""
+    st.toggle("External model", key=EXTERNAL, help=external_model.HELP, **KEEP)
+
+
+def show_missing_run() -> None:
+    """Say that no backdoored run is in view, and offer the newest one, or the page that makes one."""
+    runs = state.backdoored_runs()
+    if not runs:
+        st.info("No backdoored model yet: train one on the Poison page.", icon=":material/bug_report:")
+        link("Poison", "Go to Poison")
+        return
+    count = "1 backdoored run" if len(runs) == 1 else f"{len(runs)} backdoored runs"
+    st.info(
+        f"In view is {escape_markdown(state.current_model() or 'nothing')}, a model without a run. You have {count}: "
+        "choose one in the menu under **In view**.",
+        icon=":material/bug_report:",
+    )
+    label = escape_markdown(state.view_labels()[runs[0].id])
+    st.button(f"View {label}", key="defend.view", on_click=state.select_run, args=(runs[0].id,))
+
+
 with page("Defend", LEAD):
     with st.spinner("Loading PyTorch …"):
         cache.defenses()
     run = state.current_run()
-    if st.toggle("External model", key="defend.external", help=external_model.HELP, **KEEP):
+    if st.session_state.get(EXTERNAL):
         show_external_model()
     elif run is not None:
         show_backdoored(run)
     else:
-        st.info("No backdoored model yet: train one on the Poison page.", icon=":material/bug_report:")
-        link("Poison", "Go to Poison")
+        show_external_switch()
+        show_missing_run()

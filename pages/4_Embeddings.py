@@ -6,25 +6,30 @@ import time
 from collections import Counter
 from itertools import pairwise, zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from cleaner.jobs import map_worker
-from cleaner.plots import features
+from cleaner.plots import charts, features
 from cleaner.types import CleanerError
-from pages._shared import cache, pickers, state
+from pages._shared import before_after, cache, pickers, stage, state
 from pages._shared.frame import page
-from pages._shared.live_charts import tick
 from pages._shared.map_view import COLORINGS, KIND_STYLES, MapView, PointId, group_points
 from pages._shared.pixels import enlarge
 from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
 from pages._shared.progress import show_progress
 from pages._shared.state import KEEP, escape_markdown
+from pages._shared.ticker import tick
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 LEAD = "**A backdoor moves triggered images to the target's text**; a defense has to move them back."
 CHART, SELECTED, DRAWN = "embeddings.map", "embeddings.selected", "embeddings.drawn"
+BY_HAND = "embeddings.by_hand"
 FIT_STARTED = "embeddings.fit_started"
 CAPTION_SUFFIXES = {"image": "", "triggered": " · triggered", "caption": " · caption"}
 AXES = {
@@ -49,6 +54,7 @@ def choose_projection() -> str:
         default="pca",
         format_func=str.upper,
         key="embeddings.method",
+        label_visibility="collapsed",
         **KEEP,
         help="Fitted once on all models. PCA: the two directions of most variance. UMAP: preserves neighborhoods.",
     )
@@ -99,7 +105,9 @@ def _fit_umap(folder: Path, parent: Path) -> None:
     watch()
 
 
-def choose_view(view: MapView) -> tuple[int | None, int | None, list[str], str]:
+def choose_view(
+    view: MapView, top: DeltaGenerator, right: DeltaGenerator
+) -> tuple[int | None, int | None, list[str], str]:
     """Draw the choice of models, kinds and colors; return (from, to) as stage numbers, kinds and coloring.
 
     from is None without movement; to is None for all models at once.
@@ -110,16 +118,20 @@ def choose_view(view: MapView) -> tuple[int | None, int | None, list[str], str]:
     if len(labels) > 1:
         options["All models"] = (None, None)
     default = labels[min(1, len(labels) - 1)]
-    option = st.segmented_control("Show", list(options), default=default, key="embeddings.show", **KEEP) or default
-    left, right = st.columns([2, 1])
+    with top:
+        option = st.segmented_control("Show", list(options), default=default, key="embeddings.show", **KEEP) or default
+    if len(labels) > 1:
+        help = "With two models under Show: a slider between their maps instead of arrows."
+        right.toggle("Before/after slider", key=BY_HAND, help=help, **KEEP)
     available = [kind for kind, count in view.map.counts.items() if count]
-    kinds = left.pills(
+    kinds = right.pills(
         "Points",
         available,
         selection_mode="multi",
         default=[kind for kind in available if kind != "caption"],
         format_func=lambda kind: KIND_STYLES[kind].label,
         key="embeddings.kinds",
+        wrap=True,
         **KEEP,
     )
     coloring = right.selectbox("Color by", COLORINGS, key="embeddings.color", **KEEP)
@@ -140,7 +152,8 @@ def _clear() -> None:
 @st.fragment
 def show_map(view: MapView) -> None:
     """Draw the map, and the images and captions of the selected points."""
-    before, after, kinds, coloring = choose_view(view)
+    top, (left, right) = st.container(), st.columns([2, 1], gap="medium")
+    before, after, kinds, coloring = choose_view(view, top, right)
     stages = list(range(len(view.stage_labels))) if after is None else [after]
     groups = group_points(view, stages, kinds, coloring)
     arrows = None
@@ -157,15 +170,22 @@ def show_map(view: MapView) -> None:
         marked = np.array(visible) if visible else None
     coordinates = view.map.coordinates[view.method]
     bounds = (coordinates.min(0), coordinates.max(0))
-    left, right = st.columns([2, 1], gap="medium")
-    left.plotly_chart(
-        features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds),
-        key=CHART,
-        on_select=_select,
-        selection_mode=("points", "box", "lasso"),
-    )
+    by_hand = bool(st.session_state.get(BY_HAND))
+    with left:
+        if before is not None and after is not None and by_hand:
+            show_before_after(view, (before, after), kinds, coloring, selected, bounds)
+        else:
+            st.plotly_chart(
+                stage.enlarge(
+                    features.embedding_map(groups, AXES[view.method], arrows=arrows, marked=marked, bounds=bounds)
+                ),
+                key=CHART,
+                on_select=_select,
+                selection_mode=("points", "box", "lasso"),
+            )
     with right:
-        show_selected(view, selected)
+        if selected or not by_hand:
+            show_selected(view, selected)
     if view.method == "umap":
         st.warning("UMAP does not preserve distances, only neighborhoods.", icon=":material/straighten:")
     n = sum(len(group.ids) for group in groups)
@@ -174,6 +194,26 @@ def show_map(view: MapView) -> None:
         f"{view.map.trustworthiness[view.method]:.2f} (1: neighbors on the map are true neighbors; chance: 0.5). "
         "Images and texts are apart in every CLIP model (modality gap): judge by trigger pull, not by distance to a "
         "star."
+    )
+
+
+def show_before_after(
+    view: MapView,
+    stages: tuple[int, int],
+    kinds: list[str],
+    coloring: str,
+    selected: list[PointId],
+    bounds: tuple[Any, Any],
+) -> None:
+    """Draw the maps of two models under one slider."""
+    before, after = (group_points(view, [stage], kinds, coloring) for stage in stages)
+    rings = tuple(np.array([view.coordinates(s, kind)[row] for kind, row in selected if kind in kinds]) for s in stages)
+    marks = rings if len(rings[0]) else None
+    before_after.show(
+        "embeddings.before_after",
+        (view.stage_labels[stages[0]], view.stage_labels[stages[1]]),
+        (charts.STAGE_COLORS[view.map.stages[stages[0]]], charts.STAGE_COLORS[view.map.stages[stages[1]]]),
+        [before_after.map_panel(before, after, bounds, marks=marks)],
     )
 
 
@@ -234,12 +274,13 @@ def show_metrics(view: MapView) -> None:
 
 
 with page("Embeddings", LEAD):
-    left, right = st.columns(2, gap="medium")
-    with left:
-        stages = pickers.choose_stages(state.current_run())
+    left, middle, right = st.columns([1.2, 1, 0.6], gap="medium", vertical_alignment="center")
+    left.subheader(state.section_title("Map of all models", state.current_run()), anchor=False)
+    with middle:
+        stages = pickers.choose_stages(state.current_run(), label_visibility="collapsed")
     with right:
-        view = load_map_view(stages, choose_projection())
-    st.subheader(state.section_title("Map of all models", state.current_run()), anchor=False)
+        method = choose_projection()
+    view = load_map_view(stages, method)
     show_map(view)
     show_metrics(view)
     if view.map.rows:

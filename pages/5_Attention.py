@@ -16,7 +16,7 @@ from cleaner.labels import to_label
 from cleaner.plots import images
 from cleaner.runs.record import RunRecord
 from cleaner.types import StepReport
-from pages._shared import cache, forms, pickers, state, uploads
+from pages._shared import attention_slider, cache, forms, pickers, stage, state, uploads
 from pages._shared.frame import page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -28,8 +28,6 @@ from pages._shared.state import KEEP, escape_markdown, format_percent
 LEAD = "In a backdoored model, **the trigger outweighs the object**: compare the maps with and without it."
 ADDED = "The trigger adds"
 IMAGE_COUNTS = (32, 64, 128, 256)
-OCCLUSION_MAX_SIDE = 96
-"""Image side in px up to which occlusion takes about half a second per model."""
 OUTLINE_MAX_AREA = 0.5
 """Share of the image up to which a trigger has a place that can be outlined."""
 Attributions = dict[str, tuple[Any, list[float]]]
@@ -38,13 +36,8 @@ Attributions = dict[str, tuple[Any, list[float]]]
 
 def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
     """Draw the choice of an explainer that supports all models; return its name and settings."""
-    kinds = {name: kind for name, kind in cache.explainers().items() if kind.input_kind == "images"}
-    supported = [
-        name for name in kinds if all(cache.check_explainer(s.model, name).unsupported_reason is None for s in stages)
-    ]
-    is_small = all(cache.image_size(s.model) <= OCCLUSION_MAX_SIDE for s in stages)
-    preferred = (*(["occlusion"] if is_small else []), "gradient_rollout", "grad_cam", *supported)
-    default = next(name for name in preferred if name in supported)
+    kinds = cache.explainers()
+    supported, default = cache.list_explainers([s.model for s in stages])
     method = st.selectbox(
         "Method",
         supported,
@@ -60,7 +53,8 @@ def choose_method(stages: list[Stage]) -> tuple[str, dict[str, Any]]:
     with st.expander("Layer, head and more", expanded=bool(support.limits)):
         for p in parameters(kinds[method]):
             p = replace(p, high=support.limits.get(p.name, p.high))
-            settings[p.name] = forms.draw_widget(p, f"attention.{method}.{p.name}.{p.high}", p.default)
+            key = f"attention.{method}.{p.name}.{p.high}"
+            settings[p.name] = forms.draw_widget(p, key, p.default, image_side=cache.image_size(stages[0].model))
     if support.grid_size:
         st.caption(f"Resolution: {support.grid_size} × {support.grid_size} cells, interpolated.")
     return method, settings
@@ -77,29 +71,52 @@ def show_maps(
 ) -> None:
     """Draw the images under their maps, and the numbers of this image."""
     pair, mask = cache.image_pair_bytes(sample, trigger_run), cache.trigger_mask(sample, trigger_run)
-    rows = ["Clean image", "Triggered image"][: len(pair)]
     has_outline = mask is not None and 0 < mask.mean() <= OUTLINE_MAX_AREA
-    raw = st.toggle(
-        "Absolute values",
-        key="attention.raw",
-        **KEEP,
-        help="Off: each map in percent of its sum, to compare places. On: values as computed, to compare models.",
-    )
-    figure = images.attribution_grid(
-        [enlarge(image) for image in pair],
-        [[_normalize_map(attributions[s.label][0][row], raw) for s in stages] for row in range(len(rows))],
-        rows,
-        [(s.label, s.stage) for s in stages],
-        is_signed=cache.explainers()[method].is_signed,
-        unit="Attribution per pixel" if raw else "Attribution of a pixel, % of the image",
-        strength=strength,
-        masks=[mask if has_outline else None] * len(rows),
-    )
-    st.plotly_chart(figure, key="attention.grid", config=NO_MODE_BAR)
+    is_signed = cache.explainers()[method].is_signed
+    with st.container(horizontal=True):
+        raw = st.toggle(
+            "Absolute values",
+            key="attention.raw",
+            **KEEP,
+            help="Off: each map in percent of its sum, to compare places. On: values as computed, to compare models.",
+        )
+        by_hand = len(stages) > 1 and st.toggle("Before/after slider", key="attention.by_hand", **KEEP)
+    if by_hand:
+        maps = {label: [_normalize_map(values, raw) for values in made] for label, (made, _) in attributions.items()}
+        outline = mask if has_outline else None
+        attention_slider.show(stages, maps, pair, outline, sample, is_signed=is_signed, strength=strength)
+    else:
+        _show_grid(stages, attributions, pair, mask if has_outline else None, method=method, raw=raw, strength=strength)
     if trigger_run is None:
         _show_similarities({s.label: attributions[s.label][1][0] for s in stages})
     else:
         _show_trigger_table(stages, attributions, sample, trigger_run, mask if has_outline else None)
+
+
+def _show_grid(
+    stages: list[Stage],
+    attributions: Attributions,
+    pair: Any,
+    outline: Any,
+    *,
+    method: str,
+    raw: bool,
+    strength: float,
+) -> None:
+    """Draw the maps of all models side by side; outline: mask (H, W) or None."""
+    rows = ["Clean image", "Triggered image"][: len(pair)]
+    order = list(reversed(range(len(rows))))  # the triggered image first: there the models differ
+    figure = images.attribution_grid(
+        [enlarge(pair[row]) for row in order],
+        [[_normalize_map(attributions[s.label][0][row], raw) for s in stages] for row in order],
+        [rows[row] for row in order],
+        [(s.label, s.kind) for s in stages],
+        is_signed=cache.explainers()[method].is_signed,
+        unit="Attribution per pixel" if raw else "Attribution of a pixel, % of the image",
+        strength=strength,
+        masks=[outline] * len(rows),
+    )
+    st.plotly_chart(stage.enlarge(figure), key="attention.grid", config=NO_MODE_BAR)
 
 
 def _show_similarities(cosines: dict[str, float]) -> None:
@@ -216,10 +233,10 @@ def _show_distribution_chart(stages: list[Stage], results: list[Any]) -> None:
     """Draw the distribution of the trigger share, or of the cosine of maps if the trigger has no place."""
     pairs = list(zip(stages, results, strict=True))
     if results[0].is_localized:
-        values = {s.label: (s.stage, _drop_nan(r.clean), _drop_nan(r.triggered)) for s, r in pairs}
+        values = {s.label: (s.kind, _drop_nan(r.clean), _drop_nan(r.triggered)) for s, r in pairs}
         axis, area = "Share of attribution inside the trigger", results[0].area
     else:
-        values = {s.label: (s.stage, [], _drop_nan(r.similarity)) for s, r in pairs}
+        values = {s.label: (s.kind, [], _drop_nan(r.similarity)) for s, r in pairs}
         axis, area = "Cosine of the maps with and without trigger", None
     st.plotly_chart(images.share_distribution(values, axis, area), key="attention.spread", config=NO_MODE_BAR)
 
@@ -238,7 +255,7 @@ def show_word_attribution(stages: list[Stage], sample: Sample, trigger_run: Path
         is_triggered = option != options[0]
     with st.spinner("Computing attributions …"):
         results = [cache.word_attribution(s.model, sample, trigger_run, caption) for s in stages]
-    bars = {s.label: (s.stage, values[int(is_triggered)]) for s, (_, values) in zip(stages, results, strict=True)}
+    bars = {s.label: (s.kind, values[int(is_triggered)]) for s, (_, values) in zip(stages, results, strict=True)}
     st.plotly_chart(images.word_bars(results[0][0], bars), key="attention.word_bars", config=NO_MODE_BAR)
     note = "" if trigger_run is None else ", triggered" if is_triggered else ", clean"
     st.caption(

@@ -10,7 +10,7 @@ import streamlit as st
 from cleaner.plots import charts, features
 from cleaner.presets import QUICK_CLEAN_PAIRS
 from cleaner.types import CleanerError
-from pages._shared import annotated_text, cache, pickers, requests, state, uploads
+from pages._shared import annotated_text, cache, pickers, requests, stage, state, uploads
 from pages._shared.frame import link, page
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
@@ -35,24 +35,28 @@ DEFAULT_SHARE = 10
 
 
 def choose_caption(data_key: DataKey) -> tuple[Sample, str]:
-    """Draw the choice of image and caption, from the data or the user's own; return both."""
+    """Draw the image, and the choice of image and caption, from the data or the user's own; return both."""
     data = cache.load_data(data_key)
-    left, right = st.columns([1, 3.2], gap="large")
-    with right:
-        index, caption = _choose_pair(data_key.name, data.captions[: pickers.MAX_SAMPLES])
-        st.markdown("**Parse**")
-        annotated_text.show_annotated_text(annotated_text.parsed_pieces(cache.parse(caption)))
-        own_image = st.session_state.get(uploads.OWN_IMAGE)
-        is_own = own_image is not None and st.toggle("Use my image", True, key="subtexts.own", **KEEP)
+    picture = st.container()
+    index, caption = _choose_pair(data_key.name, data.captions[: pickers.MAX_SAMPLES])
+    own_image = st.session_state.get(uploads.OWN_IMAGE)
+    with st.popover("Own image", icon=":material/upload:", width="stretch"):
+        uploads.show_upload_box()
+    is_own = own_image is not None and st.toggle("Use my image", True, key="subtexts.own", **KEEP)
     sample = Sample(data_key, index, own_image if is_own else None, pickers.selected_model_key())
-    with left:
+    with picture:
         load_data_with_progress(data_key)
-        st.image(enlarge(cache.image_pair_bytes(sample, None)[0]), width="stretch")
         source = f"Own image: {own_image[0]}" if is_own else f"{data.name}, pair {index}"
-        st.caption(escape_markdown(source))
-        with st.popover("Own image", icon=":material/upload:", width="stretch"):
-            uploads.show_upload_box()
+        st.image(enlarge(cache.image_pair_bytes(sample, None)[0]), escape_markdown(source), width=180)
     return sample, caption
+
+
+def choose_draw() -> DrawKey:
+    """Draw the choice of epoch, number of false texts and seed; return the draw."""
+    epoch = st.slider("Epoch", 0, MAX_EPOCH, 0, key="subtexts.epoch", help="Each epoch draws other texts.", **KEEP)
+    negatives = st.slider("False texts", 1, MAX_NEGATIVES, 3, key="subtexts.n", **KEEP)
+    seed = st.number_input("Seed", 0, MAX_SEED, 0, key="subtexts.seed", help="Determines the draw.", **KEEP)
+    return DrawKey(int(seed), epoch, negatives)
 
 
 def _choose_pair(name: str, captions: list[str]) -> tuple[int, str]:
@@ -115,8 +119,8 @@ def show_similarities(stages: list[Stage], sample: Sample, caption: str, pair: S
     negatives = [negative.text for negative in pair.negatives]
     texts, names = texts + negatives, names + [f"✗ {text}" for text in negatives]
     with st.spinner("Scoring texts …"):
-        values = {s.label: (s.stage, cache.similarities(s.model, sample, tuple(texts))) for s in stages}
-    st.plotly_chart(charts.similarity_bars(names, values), key="similarity", config=NO_MODE_BAR)
+        values = {s.label: (s.kind, cache.similarities(s.model, sample, tuple(texts))) for s in stages}
+    st.plotly_chart(stage.enlarge(charts.similarity_bars(names, values)), key="similarity", config=NO_MODE_BAR)
     if not all(cache.fits_context(s.model, text) for s in stages for text in texts):
         st.warning("These texts exceed the models' context length: shorten the caption.")
     elif negatives:
@@ -149,7 +153,7 @@ def show_margins(stages: list[Stage], data_key: DataKey, draw: DrawKey) -> None:
         load_data_with_progress(data_key)
         with st.spinner("Scoring texts …"):
             margins = [cache.margins(s.model, data_key, count, draw) for s in stages]
-        values = {s.label: (s.stage, [m.value for m in rows]) for s, rows in zip(stages, margins, strict=True)}
+        values = {s.label: (s.kind, [m.value for m in rows]) for s, rows in zip(stages, margins, strict=True)}
         st.plotly_chart(features.margin_histogram(values), key="subtexts.histogram", config=NO_MODE_BAR)
         wrong = [
             f"{escape_markdown(s.label)} {sum(m.value <= 0 for m in rows)}"
@@ -214,7 +218,10 @@ def _describe_time_share(pairs: int, stats: list[DrawStats]) -> str:
 
 def show_epoch(data_key: DataKey, draw: DrawKey) -> None:
     """Draw the pairs of an epoch and their subtexts."""
-    with st.expander(f"All pairs of epoch {draw.epoch}", icon=":material/casino:"):
+    title = f"All pairs of epoch {draw.epoch}"
+    with st.expander(title, icon=":material/casino:", key="subtexts.epoch_pairs", on_change="rerun") as box:
+        if not box.open:
+            return
         percent = st.slider(
             "Pairs drawn (K), %",
             1,
@@ -240,18 +247,19 @@ with page("Subtexts", LEAD):
         cache.defenses()
         run = state.current_run()
         data_key = DataKey(pickers.find_test_data(run).name, "clean", QUICK_CLEAN_PAIRS)
-    sample, caption = choose_caption(data_key)
-    left, middle, right = st.columns([2, 1, 1], gap="medium")
-    epoch = left.slider("Epoch", 0, MAX_EPOCH, 0, key="subtexts.epoch", help="Each epoch draws other texts.", **KEEP)
-    negatives = middle.slider("False texts", 1, MAX_NEGATIVES, 3, key="subtexts.n", **KEEP)
-    seed = right.number_input("Seed", 0, MAX_SEED, 0, key="subtexts.seed", help="Determines the draw.", **KEEP)
-    draw = DrawKey(int(seed), epoch, negatives)
-    pair = cache.draw_subtexts(caption, data_key, sample.index, draw)
-    st.subheader(f"Subtexts of epoch {epoch}", anchor=False)
-    show_subtexts(caption, pair)
-    st.subheader(state.section_title("Scores of the models", run), anchor=False)
-    stages = pickers.choose_compared_stages(run)
-    show_similarities(stages, sample, caption, pair)
+    left, right = st.columns([1, 2.8], gap="large")
+    with left:
+        sample, caption = choose_caption(data_key)
+        draw = choose_draw()
+    with right:
+        pair = cache.draw_subtexts(caption, data_key, sample.index, draw)
+        st.subheader(state.section_title("Scores of the models", run), anchor=False)
+        stages = pickers.choose_compared_stages(run, label_visibility="collapsed")
+        show_similarities(stages, sample, caption, pair)
+        st.subheader(f"Subtexts of epoch {draw.epoch}", anchor=False)
+        show_subtexts(caption, pair)
+        st.markdown("**Parse**")
+        annotated_text.show_annotated_text(annotated_text.parsed_pieces(cache.parse(caption)))
     show_margins(stages, data_key, draw)
     show_epoch(data_key, draw)
     show_diagnostics(data_key, draw.seed, draw.negatives)

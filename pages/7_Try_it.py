@@ -8,22 +8,23 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from cleaner.plots import images
+from cleaner.plots import charts, images
 from cleaner.runs import derived
 from cleaner.runs.record import RunRecord
-from pages._shared import cache, jobs, pickers, state, uploads
+from pages._shared import before_after, cache, jobs, pickers, state, uploads
 from pages._shared.frame import page
+from pages._shared.model_names import show_model_name
 from pages._shared.pickers import Stage
 from pages._shared.pixels import enlarge
-from pages._shared.plotly_charts import NO_MODE_BAR, read_selected_ids
+from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.progress import load_data_with_progress, show_progress
 from pages._shared.sample import Placement, Sample
 from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "Move and fade the trigger, and see the predictions of the clean, backdoored and defended model."
-STAGE_TEXT_COLORS = {"clean": "blue", "backdoored": "red", "defended": "green", "suspect": "orange"}
-LEFT, TOP, STRENGTH, CLICK, WORD = "try.left", "try.top", "try.strength", "try.click", "try.word"
+LEFT, TOP, STRENGTH, CLICK, WORD = "try.left", "try.top", "try.strength", "try.image", "try.word"
 APPLIED_LINK = "try.applied_link"
+LINK_PARAMETERS = ("sample", "own", "left", "top", "strength", "word", "defended")
 DEFAULT_POSITION = "try.default_position"
 """Session key of the trigger's own (left, top), as last drawn."""
 PHOTO = "try.photo"
@@ -31,11 +32,12 @@ MAX_POSITION, FULL_STRENGTH = 4096, 100
 
 
 def apply_link() -> None:
-    """Set the widgets to the query parameters, once per link."""
+    """Set the widgets to the query parameters, once per link; the address of every page has further ones."""
     link = st.query_params.to_dict()
-    if not link or st.session_state.get(APPLIED_LINK) == link:
+    placed = {name: link[name] for name in LINK_PARAMETERS if name in link}
+    if not placed or st.session_state.get(APPLIED_LINK) == placed:
         return
-    st.session_state[APPLIED_LINK] = link
+    st.session_state[APPLIED_LINK] = placed
     runs = {run.id: run for run in state.backdoored_runs()}
     if link.get("run") in runs:
         _apply_run_link(runs[link["run"]], link)
@@ -121,27 +123,29 @@ def choose_text_key(trigger_run: Path) -> bool | None:
     return bool(st.toggle(f"“{escape_markdown(words)}” in the prompts", key=WORD, help=help, **KEEP))
 
 
-def _move_trigger(width: int, height: int) -> None:
-    """Center the trigger on the clicked point."""
-    if ids := read_selected_ids(CLICK):
-        x, y = map(int, ids[0].split(","))
-        st.session_state[LEFT], st.session_state[TOP] = max(0, x - width // 2), max(0, y - height // 2)
-
-
 def show_image(sample: Sample, trigger_run: Path | None, placement: Placement) -> None:
-    """Draw the image with the trigger; a click moves the trigger."""
+    """Draw the image under a slider without and with the trigger; a click moves the trigger."""
     image = cache.place_trigger(sample, trigger_run, placement)[1]
-    box = cache.trigger_box(sample, trigger_run) if trigger_run is not None else None
-    if box is None:
+    if trigger_run is None:
         st.image(enlarge(image, 340))
         return
-    side = image.shape[0]
-    st.plotly_chart(
-        images.clickable_image(enlarge(image, 512), side, max(1, side // 32)),
-        key=CLICK,
-        selection_mode="points",
-        on_select=partial(_move_trigger, *box[2:]),
-        config=NO_MODE_BAR,
+    box = cache.trigger_box(sample, trigger_run)
+
+    def move_trigger(x: float, y: float) -> None:
+        """Center the trigger on the clicked place."""
+        assert box is not None
+        side, (width, height) = image.shape[0], box[2:]
+        for key, share, length in ((LEFT, x, width), (TOP, y, height)):
+            st.session_state[key] = min(max(round(share * side - length / 2), 0), side - length)
+
+    clean = cache.place_trigger(sample, trigger_run, Placement())[1]
+    before_after.show(
+        CLICK,
+        ("Clean", "Triggered"),
+        (charts.STAGE_COLORS["clean"], charts.STAGE_COLORS["trigger"]),
+        [before_after.image_panel([clean], [image], is_clickable=box is not None)],
+        start=0.0,
+        on_click=move_trigger,
     )
 
 
@@ -154,7 +158,7 @@ def show_predictions(
     text_key_run = trigger_run if has_text_key else None
     for column, s in zip(st.columns(max(len(stages), 2)), stages, strict=False):
         with column, st.container(border=True, height="stretch"):
-            st.markdown(f":{STAGE_TEXT_COLORS[s.stage]}[**{s.label}**]")
+            show_model_name(s.label, s.kind)
             best = cache.best_classes(s.model, sample, trigger_run, placement, text_key_run)
             prediction = best[0][0]
             st.markdown(f"#### {escape_markdown(prediction)}")
@@ -162,7 +166,7 @@ def show_predictions(
                 clean_prediction = cache.best_classes(s.model, sample, trigger_run, Placement())[0][0]
                 is_same = clean_prediction == prediction
                 st.caption(f"Without trigger: {'same' if is_same else f'**{escape_markdown(clean_prediction)}**'}")
-            st.plotly_chart(images.class_bars(best, s.stage, target), key=f"try.{s.label}", config=NO_MODE_BAR)
+            st.plotly_chart(images.class_bars(best, s.kind, target), key=f"try.{s.label}", config=NO_MODE_BAR)
     classes = len(cache.load_data(sample.data).class_names)
     target_note = f" Target: {escape_markdown(str(target))} (pink)." if target else ""
     st.caption(
@@ -215,7 +219,7 @@ with page("Try it", LEAD):
     left, right = st.columns([1, 2], gap="medium")  # fits three cards at 1280 px
     with left:
         load_data_with_progress(sample.data)
-        image_container = st.container()
+        image_container = st.container(key="try-picture")
         placement = choose_placement(sample, trigger_run) if trigger_run is not None else Placement()
         has_text_key = choose_text_key(trigger_run) if trigger_run is not None else None
         with image_container:
@@ -223,10 +227,11 @@ with page("Try it", LEAD):
         uploads.show_upload_box()
         show_camera()
     with right:
-        st.subheader(state.section_title("Predictions", run), anchor=False)
+        st.markdown(f"##### {state.section_title('Predictions', run)}")
         with show_progress("Computing predictions …") as on_step:
             for stage in stages:
                 cache.warm_classifier(stage.model, sample.data, trigger_run if has_text_key else None, on_step)
-        show_predictions(run, stages, sample, placement, has_text_key)
+        with st.container(key="try-predictions"):
+            show_predictions(run, stages, sample, placement, has_text_key)
         show_link(run, stages, sample, placement, has_text_key)
     pickers.show_provenance(stages)

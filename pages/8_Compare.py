@@ -11,18 +11,21 @@ import streamlit as st
 from cleaner.evaluation.result import columns
 from cleaner.labels import NO_DEFENSE, UNKNOWN_ATTACK, to_attack_label, to_defense_label
 from cleaner.plots import comparison
+from cleaner.plots.styles import find_style
 from cleaner.reports import aggregate, claim, comparability, equal_accuracy
 from cleaner.reports.benchmark import read_benchmark_records
 from cleaner.reports.export import export_weights
 from cleaner.reports.tables import to_csv, to_json, to_row
 from cleaner.runs.record import RunRecord
-from pages._shared import benchmark_results, cache, state
+from pages._shared import benchmark_results, cache, stage, state
 from pages._shared.frame import link, page
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown
 
 LEAD = "**The bottom right of the plot is best**: the backdoor is removed and the accuracy kept."
 SOURCES = {"runs": "Runs on this machine", "benchmark": "Project benchmark"}
+MAIN_COLUMNS = ("Defense", "Attack", "ASR@1", "CA", "Learning rate", "Seed", "Model", "Run")
+"""Columns of the table that are shown at first."""
 WEIGHT_FORMATS = {".safetensors": "safetensors", ".pt": "open_clip checkpoint (.pt)"}
 FILTERS: dict[str, tuple[str, Callable[[RunRecord], str]]] = {
     "model": ("Model", lambda e: e.model),
@@ -35,18 +38,19 @@ FILTERS: dict[str, tuple[str, Callable[[RunRecord], str]]] = {
 
 
 def filter_runs(entries: list[RunRecord]) -> list[RunRecord]:
-    """Draw the filters; return the runs that pass all of them."""
-    for column, (key, (label, read_value)) in zip(st.columns(len(FILTERS)), FILTERS.items(), strict=True):
-        options = sorted({read_value(entry) for entry in entries})
-        selected = column.multiselect(
-            label,
-            options,
-            format_func={"attack": to_attack_label, "defense": to_defense_label}.get(key, _format_option),
-            key=f"compare.{key}",
-            placeholder="All",
-            **KEEP,
-        )
-        entries = [entry for entry in entries if not selected or read_value(entry) in selected]
+    """Draw the filters, folded; return the runs that pass all of them."""
+    with st.popover("Filter", icon=":material/filter_alt:"):
+        for key, (label, read_value) in FILTERS.items():
+            options = sorted({read_value(entry) for entry in entries})
+            selected = st.multiselect(
+                label,
+                options,
+                format_func={"attack": to_attack_label, "defense": to_defense_label}.get(key, _format_option),
+                key=f"compare.{key}",
+                placeholder="All",
+                **KEEP,
+            )
+            entries = [entry for entry in entries if not selected or read_value(entry) in selected]
     return entries
 
 
@@ -56,7 +60,7 @@ def _format_option(option: str) -> str:
 
 
 def show_table(entries: list[RunRecord]) -> None:
-    """Draw one row per run."""
+    """Draw one row per run: the columns that matter, all of them on demand."""
     metrics = list(columns("table"))
     names = {
         "attack": "Attack",
@@ -73,10 +77,11 @@ def show_table(entries: list[RunRecord]) -> None:
         "created": "Created (UTC)",
         "run": "Run",
     }
+    has_all = st.toggle("All columns", key="compare.all_columns", **KEEP)
     table = pd.DataFrame([to_row(entry) for entry in entries])[list(names)].rename(columns=names)
     marks = [" (did not take)" if comparability.has_failed_attack(entry) else "" for entry in entries]
     table["Attack"] = table["Attack"].map(to_attack_label) + marks
-    table["Defense"] = table["Defense"].map(to_defense_label)
+    table["Defense"] = [describe_defense(entry) for entry in entries]
     created = names["created"]
     table[created] = pd.to_datetime(table[created], utc=True, errors="coerce", format="ISO8601")
     styles: dict[str, Any] = {}
@@ -91,8 +96,11 @@ def show_table(entries: list[RunRecord]) -> None:
         "Seconds": st.column_config.NumberColumn(format="%.0f"),
         created: st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
     }
-    st.dataframe(table, hide_index=True, width="stretch", column_config=styles)
-    notes = ["CSV and report contain the intervals. Floor: ASR@1 of the clean model."]
+    shown = list(table) if has_all else list(MAIN_COLUMNS)
+    st.dataframe(table[shown], hide_index=True, width="stretch", column_config=styles)
+    notes = ["CSV and report contain the intervals."]
+    if has_all:
+        notes.append("Floor: ASR@1 of the clean model.")
     if not all(entry.is_meaningful(3) for entry in entries):
         notes.append("With fewer than ten classes, ASR@3 is close to chance.")
     shipped = [entry.id for entry in entries if entry.is_shipped]
@@ -101,24 +109,33 @@ def show_table(entries: list[RunRecord]) -> None:
     st.caption(" ".join(notes))
 
 
-def show_plots(entries: list[RunRecord]) -> None:
-    """Draw the trade-off of accuracy and attack success, and the heatmap of attacks and defenses."""
+def describe_defense(entry: RunRecord) -> str:
+    """Return the mark and the label of a run's defense."""
+    return f"{find_style(entry.defense or entry.stage).sign} {to_defense_label(entry.defense or NO_DEFENSE)}"
+
+
+def show_tradeoff(entries: list[RunRecord]) -> None:
+    """Draw the trade-off of accuracy and attack success."""
     points = aggregate.make_run_points(entries)
     if not points:
         st.info("These runs have no attack metrics.")
         return
-    example = " · with the shipped example" if any(entry.is_shipped for entry in entries) else ""
-    st.subheader(f"Accuracy and attack success{example}", anchor=False)
-    st.plotly_chart(comparison.pareto(points), key="compare.pareto", config=NO_MODE_BAR)
+    st.markdown(f"##### Accuracy and attack success{_mark_example(entries)}")
+    st.plotly_chart(stage.enlarge(comparison.pareto(points)), key="compare.pareto", config=NO_MODE_BAR)
     for note in comparability.list_notes(entries):
         st.warning(escape_markdown(note), icon=":material/balance:")
     tested = {entry.protocol for entry in entries if entry.metric("asr") is not None}
     measured = f"Measured on {escape_markdown(tested.pop())}. " if len(tested) == 1 else ""
     st.caption(f"{measured}Bars: 95% Wilson intervals. Dashed line: best trade-offs.")
-    show_equal_accuracy(entries)
-    st.subheader(f"Attacks and defenses{example}", anchor=False)
+
+
+def show_heatmap(entries: list[RunRecord]) -> None:
+    """Draw the heatmap of attacks and defenses."""
     labels = {metric.key: metric.card_label(1) for metric in aggregate.heatmap_metrics()}
     names = [name for name in labels if aggregate.aggregate_seeds(entries, name)]
+    if not names:
+        return
+    st.subheader(f"Attacks and defenses{_mark_example(entries)}", anchor=False)
     name = st.segmented_control(
         "Metric",
         names,
@@ -141,41 +158,46 @@ def show_equal_accuracy(entries: list[RunRecord]) -> None:
     st.plotly_chart(figure, key="compare.equal", config=NO_MODE_BAR)
 
 
-def show_exports(entries: list[RunRecord]) -> None:
-    """Draw the downloads of results and weights."""
-    st.subheader("Export", anchor=False)
-    left, middle, right = st.columns(3)
-    left.download_button(
+def _mark_example(entries: list[RunRecord]) -> str:
+    return " · with the shipped example" if any(entry.is_shipped for entry in entries) else ""
+
+
+def show_report_button(entries: list[RunRecord]) -> None:
+    """Draw the download of the report."""
+    st.download_button(
         "Report (HTML)",
         lambda: cache.report_html(entries),
         "report.html",
         "text/html",
         key="compare.html",
         icon=":material/description:",
-        width="stretch",
         on_click="ignore",
         help="One offline file with metrics, plots, images and settings of the runs in the table.",
     )
-    middle.download_button(
-        "Results (CSV)",
-        to_csv(entries),
-        "runs.csv",
-        "text/csv",
-        key="compare.csv",
-        icon=":material/table:",
-        width="stretch",
-        on_click="ignore",
-    )
-    right.download_button(
-        "Results (JSON)",
-        to_json(entries),
-        "runs.json",
-        "application/json",
-        key="compare.json",
-        icon=":material/data_object:",
-        width="stretch",
-        on_click="ignore",
-    )
+
+
+def show_exports(entries: list[RunRecord]) -> None:
+    """Draw the downloads of results and weights."""
+    st.subheader("Export", anchor=False)
+    with st.container(horizontal=True):
+        st.download_button(
+            "Results (CSV)",
+            to_csv(entries),
+            "runs.csv",
+            "text/csv",
+            key="compare.csv",
+            icon=":material/table:",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Results (JSON)",
+            to_json(entries),
+            "runs.json",
+            "application/json",
+            key="compare.json",
+            icon=":material/data_object:",
+            on_click="ignore",
+        )
     show_weights_export(entries)
 
 
@@ -209,27 +231,38 @@ def show_weights_export(entries: list[RunRecord]) -> None:
         )
 
 
+def choose_source() -> str:
+    """Draw the choice between the runs of this machine and the project's benchmark; return a key of `SOURCES`."""
+    source = st.segmented_control(
+        "Source",
+        list(SOURCES),
+        default="runs",
+        format_func=SOURCES.__getitem__,
+        key="compare.source",
+        label_visibility="collapsed",
+        help="Runs on this machine with the shipped example, or the results in the project's README.",
+        **KEEP,
+    )
+    return str(source or "runs")
+
+
 with page("Compare", LEAD):
     runs, benchmark = state.all_runs(), [*claim.read_claim_records(), *read_benchmark_records()]
-    source = "runs"
-    if benchmark:
-        source = st.segmented_control(
-            "Source",
-            list(SOURCES),
-            default="runs",
-            format_func=SOURCES.__getitem__,
-            key="compare.source",
-            help="Runs on this machine with the shipped example, or the results in the project's README.",
-            **KEEP,
-        )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        source = choose_source() if benchmark else "runs"
+        entries = filter_runs(runs) if source == "runs" and runs else []
+        if entries:
+            show_report_button(entries)
     if source == "benchmark":
         benchmark_results.show(benchmark)
     elif not runs:
         st.info("No runs yet: train a model on the Poison page.", icon=":material/table:")
         link("Poison", "Go to Poison")
-    elif not (entries := filter_runs(runs)):
+    elif not entries:
         st.info("No run passes these filters: remove one.")
     else:
+        show_tradeoff(entries)
         show_table(entries)
-        show_plots(entries)
+        show_equal_accuracy(entries)
+        show_heatmap(entries)
         show_exports(entries)

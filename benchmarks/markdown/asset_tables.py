@@ -8,7 +8,9 @@ from typing import Any
 from benchmarks.markdown.cells import format_number, join_unique, markdown_table, not_measured_note, read_result
 from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS
 from cleaner.labels import to_label
+from cleaner.reports import talk as speaker_notes
 from cleaner.runs.request import strip_split
+from cleaner.runs.store import list_entries
 
 MODEL_COLUMNS = (
     "model",
@@ -103,3 +105,12 @@ def screenshots(root: Path) -> str:
     paths = {Path("assets") / "screenshots" / f"{name}.png": text for name, text in SCREENSHOTS.items()}
     lines = [f"![{text}](../{path.as_posix()})" for path, text in paths.items() if (root / path).exists()]
     return "\n\n".join(lines) or "(Screenshots follow.)"
+
+
+def talk(root: Path) -> str:
+    """Return the speaker notes with the figures of the shipped example."""
+    runs = list_entries(root / "assets" / "example")
+    run = next((run for run in runs if run.stage == "backdoored"), None)
+    if run is None:
+        return not_measured_note("python -m benchmarks.example")
+    return speaker_notes.render(run, [other for other in runs if other.started_from(run)])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cleaner.config import file_parameters, param, validate
+from cleaner.config import scale_pixels as scale_pixels  # attacks import it from here
 from cleaner.data.images import decode_tensor, read_image_file
 from cleaner.published import Method
 from cleaner.registry import Registry
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from cleaner.models.clip import Clip
 
 TRIGGERS: Registry[Any] = Registry("trigger", "cleaner.attacks")
-REFERENCE_SIDE = 224
-"""Lengths are given for an image of 224 px and scale with the image."""
 POSITIONS = ("bottom-right", "bottom-left", "top-right", "top-left", "corners", "center", "random")
 
 
@@ -92,17 +91,16 @@ def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigge
     return trigger
 
 
-def scale_pixels(pixels: int, side: int) -> int:
-    """Return a length given for a 224 px image in px of an image of `side` px, at least 1."""
-    return max(1, round(pixels * side / REFERENCE_SIDE))
-
-
 @dataclass(frozen=True)
 class PatchTrigger(Trigger):
     """A square patch on the image; a subclass defines its pixels (`patch`)."""
 
     patch_size: int = param(
-        28, low=2, high=224, help="Side of the square patch on a 224 px image; scales with it. Published: 16."
+        28,
+        low=2,
+        high=224,
+        is_length=True,
+        help="Side of the square patch on a 224 px image; scales with it. Published: 16.",
     )
     position: str = param(
         "bottom-right",

@@ -38,7 +38,11 @@ class OptimizedPatch(PatchTrigger):
     """
 
     patch_size: int = param(
-        35, low=2, high=224, help="Side of the square patch on a 224 px image; scales with it. Published: 16."
+        35,
+        low=2,
+        high=224,
+        is_length=True,
+        help="Side of the square patch on a 224 px image; scales with it. Published: 16.",
     )
     position: str = param("center", choices=POSITIONS, help="Where the patch goes.")
     steps: int = param(300, low=1, high=10000, help="Steps of the optimization on the clean model.")

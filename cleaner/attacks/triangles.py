@@ -29,7 +29,9 @@ class Triangles(PatternTrigger):
     )
 
     blend_ratio: float = param(0.15, low=0.01, high=1.0, step=0.01, help="a, the weight of the triangles.")
-    side: int = param(28, low=4, high=224, help="Short side of a triangle on a 224 px image; scales with it.")
+    side: int = param(
+        28, low=4, high=224, is_length=True, help="Short side of a triangle on a 224 px image; scales with it."
+    )
 
     def pattern(self, height: int, width: int) -> Tensor:
         """Return p, (1, H, W): square tiles of `side` px, 1 on and below the diagonal, 0 above."""

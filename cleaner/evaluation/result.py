@@ -86,6 +86,8 @@ def row(label: str, short: str, meaning: str, **options: Any) -> dict[str, Metri
 
 WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
 """ASR@1 below which an attack did not take, and from which on it took; between them it is weak."""
+MIN_VERDICT_IMAGES = 30
+"""Images below which an attack success rate is no verdict: a 95% interval is 30 points wide and more."""
 
 
 class Measured(Protocol):
@@ -94,6 +96,8 @@ class Measured(Protocol):
     def metric(self, name: str, k: int = 1) -> float | None: ...
 
     def interval(self, name: str, k: int = 1) -> Interval | None: ...
+
+    def count(self, name: str) -> int: ...
 
     def is_meaningful(self, k: int) -> bool: ...
 
@@ -230,7 +234,11 @@ class Metrics:
         value = self.metric(name, k)
         if value is None:
             raise CleanerError(f"{name} was not measured: give a trigger and a target class to evaluate().")
-        return wilson_interval(value, getattr(self, METRICS[name].count))
+        return wilson_interval(value, self.count(name))
+
+    def count(self, name: str) -> int:
+        """Return the number of images behind a metric."""
+        return int(getattr(self, METRICS[name].count))
 
     def is_meaningful(self, k: int) -> bool:
         """Return whether ASR@k says anything with this number of classes (`labels.is_meaningful`)."""

@@ -8,12 +8,9 @@ from typing import ClassVar
 from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
-from cleaner.config import param
+from cleaner.config import param, scale_pixels
 from cleaner.explain.base import EXPLAINERS, FORWARD_BATCH, Explainer, image_similarity
 from cleaner.models.clip import Clip
-
-REFERENCE_SIDE = 224
-"""Lengths are given for an image of 224 px and scale with the image."""
 
 
 @EXPLAINERS.register("occlusion")
@@ -24,11 +21,15 @@ class Occlusion(Explainer[Tensor]):
     label: ClassVar[str] = "Occlusion"
     source: ClassVar[str] = "arXiv:1311.2901"
 
-    square: int = param(28, low=7, high=112, step=7, help="Side of the square on a 224 px image; scales with it.")
-    step: int = param(28, low=7, high=112, step=7, help="Step of the square in the same px; smaller is finer.")
+    square: int = param(
+        28, low=7, high=112, step=7, is_length=True, help="Side of the square on a 224 px image; scales with it."
+    )
+    step: int = param(
+        28, low=7, high=112, step=7, is_length=True, help="Step of the square in the same px; smaller is finer."
+    )
 
     def _attribute(self, clip: Clip, images: Tensor, target: Tensor) -> Tensor:
-        side, step = (max(1, round(px * images.shape[-1] / REFERENCE_SIDE)) for px in (self.square, self.step))
+        side, step = (scale_pixels(px, images.shape[-1]) for px in (self.square, self.step))
         step = min(step, side)  # a larger step would leave gaps
         method = CaptumOcclusion(image_similarity(clip))
         attribution: Tensor = method.attribute(

@@ -1,8 +1,4 @@
-"""Charts of plain numbers, training curves and bars; colors and layout of all charts.
-
-A color has one meaning in all charts. Okabe-Ito palette (https://jfly.uni-koeln.de/color/), safe for color-blind
-readers; shapes and words repeat what a color says.
-"""
+"""Charts of plain numbers, training curves and bars, and the layout of all charts."""
 
 from __future__ import annotations
 
@@ -11,15 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-STAGE_COLORS = {
-    "clean": "#0072B2",
-    "backdoored": "#D55E00",
-    "defended": "#009E73",
-    "trigger": "#CC79A7",
-    "floor": "#7F8894",
-    "suspect": "#E69F00",
-}
-"""Stage -> color. A suspect is a model that may or may not be backdoored."""
+from cleaner.labels import to_defense_label
+from cleaner.plots.styles import DASHES, STAGE_COLORS, find_style, find_styles
+
 GRAY = STAGE_COLORS["floor"]
 MARKERS = (
     "circle",
@@ -37,11 +27,16 @@ MARKERS = (
     "star-square",
     "diamond-wide",
 )
+"""Marks of classes and other things that are no models."""
 CATEGORY_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B3A100")
-"""Colors of things that are neither a stage nor a trigger: classes, methods."""
+"""Colors of things that are neither models nor triggers, such as classes."""
+METRIC_LINES = ((2, "attack success", "backdoored", "solid"), (1, "clean accuracy", "clean", "dot"))
+"""Position in a row of a history, name, stage with the color, and dash of each line of validation metrics."""
+HATCHES = dict(zip(DASHES, ("", "/", ".", "x", "-", "+"), strict=True))
+"""Dash of a line -> hatching of a bar, both of which tell models of one color apart."""
+HATCHING = {"fillmode": "overlay", "fgcolor": "white", "size": 7, "solidity": 0.25}
 LEGEND_ABOVE = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
 """Position of a legend above the plot."""
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def apply_layout(
@@ -61,11 +56,16 @@ def apply_layout(
     return figure
 
 
-def loss_curves(losses: Mapping[str, Sequence[tuple[int, float]]], stage: str, total: int | None = None) -> go.Figure:
-    """Return training loss against step: name -> (step, loss), one line per name."""
+def loss_curves(
+    losses: Mapping[str, Sequence[tuple[int, float]]], kinds: Sequence[str], total: int | None = None
+) -> go.Figure:
+    """Return training loss against step: name -> (step, loss), one line per name.
+
+    kinds: of each line the stage or the defense that it belongs to (`styles.find_style`).
+    """
     figure = go.Figure()
-    for i, (name, points) in enumerate(losses.items()):
-        line = {"color": STAGE_COLORS[stage], "dash": DASHES[i % len(DASHES)], "width": 2}
+    for (name, points), style in zip(losses.items(), find_styles(kinds), strict=True):
+        line = {"color": style.color, "dash": style.dash, "width": 2}
         figure.add_scatter(x=[p[0] for p in points], y=[p[1] for p in points], mode="lines", name=name, line=line)
     apply_layout(figure, 270, "Training step", "Loss", show_legend=len(losses) > 1)
     return figure.update_xaxes(range=[0, total] if total else None)
@@ -73,14 +73,20 @@ def loss_curves(losses: Mapping[str, Sequence[tuple[int, float]]], stage: str, t
 
 def validation_curves(
     history: Mapping[str, Sequence[tuple[int, float, float | None]]],
+    kinds: Sequence[str],
     total: int | None = None,
     floor: float | None = None,
 ) -> go.Figure:
-    """Return CA and ASR@1 of the validation split against step: name -> (step, ca, asr or None)."""
+    """Return CA and ASR@1 of the validation split against step: name -> (step, ca, asr or None).
+
+    kinds: the stage or the defense of each run. Of a single run the color tells CA from ASR, of several the dash does:
+    then each run has its own color and mark.
+    """
     figure = go.Figure()
-    for i, (name, points) in enumerate(history.items()):
-        prefix = f"{name}: " if len(history) > 1 else ""
-        for which, word, color in ((1, "clean accuracy", "clean"), (2, "attack success", "backdoored")):
+    is_single = len(history) == 1
+    for (name, points), style in zip(history.items(), find_styles(kinds), strict=True):
+        prefix = "" if is_single else f"{name}: "
+        for which, word, stage, dash in METRIC_LINES:
             measured = [p for p in points if p[which] is not None]
             if measured:
                 figure.add_scatter(
@@ -88,8 +94,8 @@ def validation_curves(
                     y=[p[which] for p in measured],
                     mode="lines+markers",
                     name=prefix + word,
-                    line={"color": STAGE_COLORS[color], "dash": DASHES[i % len(DASHES)], "width": 2},
-                    marker={"symbol": MARKERS[i % len(MARKERS)], "size": 7},
+                    line={"color": STAGE_COLORS[stage] if is_single else style.color, "dash": dash, "width": 2},
+                    marker={"symbol": style.mark, "size": 7},
                 )
     if floor is not None:
         figure.add_hline(y=floor, line={"color": STAGE_COLORS["floor"], "dash": "dot"})
@@ -101,12 +107,11 @@ def validation_curves(
 def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) -> go.Figure:
     """Return ASR@1 of validation images against step: one line per defense, the mean over its runs.
 
-    curves: label -> (step, asr) of each run, evaluated at the same steps. Several runs add a faint band from the
-    lowest to the highest value.
+    curves: name of the defense -> (step, asr) of each run, evaluated at the same steps. Several runs add a faint band
+    from the lowest to the highest value.
     """
     figure = go.Figure()
-    for i, (label, runs) in enumerate(curves.items()):
-        color = CATEGORY_COLORS[i % len(CATEGORY_COLORS)]
+    for (name, runs), style in zip(curves.items(), find_styles(curves), strict=True):
         values: dict[int, list[float]] = {}
         for step, asr in (point for run in runs for point in run):
             values.setdefault(step, []).append(asr)
@@ -118,7 +123,7 @@ def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) 
                 y=edge,
                 fill="toself",
                 mode="none",
-                fillcolor=color,
+                fillcolor=style.color,
                 opacity=0.15,
                 hoverinfo="skip",
                 showlegend=False,
@@ -127,9 +132,9 @@ def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) 
             x=steps,
             y=[sum(values[s]) / len(values[s]) for s in steps],
             mode="lines+markers",
-            name=escape_html(label),
-            line={"color": color, "dash": DASHES[i // len(CATEGORY_COLORS)], "width": 2},
-            marker={"symbol": MARKERS[i % len(MARKERS)], "size": 8},
+            name=escape_html(to_defense_label(name)) + (f" ({len(runs)} runs)" if len(runs) > 1 else ""),
+            line={"color": style.color, "dash": style.dash, "width": 2},
+            marker={"symbol": style.mark, "size": 8},
             hovertemplate="step %{x}: %{y:.1%}<extra></extra>",
         )
     apply_layout(figure, 420, "Training step of the defense", "Attack success rate @1, validation images")
@@ -137,14 +142,14 @@ def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) 
 
 
 def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return bars of the cosine of one image with each text: label -> (stage, one value per text).
+    """Return bars of the cosine of one image with each text: label -> (stage or defense, one value per text).
 
     Texts go from top to bottom.
     """
     figure = go.Figure()
     rows = list(range(len(texts)))
-    shapes = ("", "/", ".", "x", "-", "+")
-    for i, (label, (stage, cosines)) in enumerate(values.items()):
+    styles = find_styles(kind for kind, _ in values.values())
+    for (label, (_, cosines)), style in zip(values.items(), styles, strict=True):
         figure.add_bar(
             y=rows,
             x=list(cosines),
@@ -154,18 +159,13 @@ def similarity_bars(texts: Sequence[str], values: Mapping[str, tuple[str, Sequen
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{x:.3f}<extra>" + label + "</extra>",
-            marker={"color": STAGE_COLORS[stage], "pattern": _hatch(shapes[i % 6 if i > 2 else 0])},
+            marker={"color": style.color, "pattern": {"shape": HATCHES[style.dash], **HATCHING}},
         )
     figure.update_layout(barmode="group", bargap=0.28, bargroupgap=0.05)
     height = 90 + len(texts) * (22 + 19 * len(values))
     apply_layout(figure, height, "Similarity of image and text (cosine)")
     ticks = [wrap_label(text, 35, max_lines=4) for text in texts]
     return figure.update_yaxes(tickvals=rows, ticktext=ticks, autorange="reversed")
-
-
-def _hatch(shape: str) -> dict[str, object]:
-    """Return light hatching; the color below keeps its meaning."""
-    return {"shape": shape, "fillmode": "overlay", "fgcolor": "white", "size": 7, "solidity": 0.25}
 
 
 def escape_html(text: str) -> str:
@@ -179,11 +179,17 @@ def wrap_label(text: str, width: int, max_lines: int | None = None) -> str:
     return "<br>".join(map(escape_html, lines[:max_lines]))
 
 
+def fade(color: str, opacity: float) -> str:
+    """Return a color "#rrggbb" with an opacity."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {opacity:g})"
+
+
 def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figure:
-    """Return paired bars of clean accuracy and attack success; rows: (label, stage, ca, asr), 0..1."""
+    """Return paired bars of attack success and clean accuracy; rows: (label, stage or defense, ca, asr), 0..1."""
     figure = go.Figure()
     labels = [row[0] for row in rows]
-    for which, word, shape in ((2, "clean accuracy", ""), (3, "attack success rate", "/")):
+    for which, word, opacity in ((3, "attack success", 1.0), (2, "clean accuracy", 0.4)):
         figure.add_bar(
             x=labels,
             y=[row[which] for row in rows],
@@ -191,7 +197,7 @@ def before_after_bars(rows: Sequence[tuple[str, str, float, float]]) -> go.Figur
             text=[f"{row[which]:.0%}" for row in rows],
             textposition="outside",
             cliponaxis=False,
-            marker={"color": [STAGE_COLORS[row[1]] for row in rows], "pattern": _hatch(shape)},
+            marker={"color": [fade(find_style(row[1]).color, opacity) for row in rows]},
         )
     apply_layout(figure, 330, y_title="Share of test images")
     figure.update_layout(barmode="group", bargap=0.3)

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cleaner.labels import NO_DEFENSE, to_defense_label
-from cleaner.plots.charts import MARKERS, STAGE_COLORS, apply_layout, escape_html, wrap_label
+from cleaner.plots.charts import GRAY, apply_layout, escape_html, wrap_label
+from cleaner.plots.styles import Style, find_styles
 
 Interval = tuple[float, float]
 
@@ -19,7 +20,8 @@ class TradeoffPoint:
     """One model in the plane of CA and ASR, 0..1, with 95% intervals if known."""
 
     label: str
-    stage: str
+    kind: str
+    """Its defense, else its stage: decides color and mark."""
     ca: float
     asr: float
     ca_interval: Interval | None = None
@@ -40,7 +42,9 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
     Best is down and to the right. Per backdoored model a line joins the points that no other beats.
     """
     panels = list(dict.fromkeys(p.panel for p in points))
-    kinds = list(dict.fromkeys(p.legend_label or p.label for p in points))
+    kinds = dict.fromkeys(p.legend_label or p.label for p in points)
+    first = {entry: next(p.kind for p in points if (p.legend_label or p.label) == entry) for entry in kinds}
+    styles = dict(zip(first, find_styles(first.values()), strict=True))
     columns = max(1, min(3, len(panels)))
     rows = max(1, -(-len(panels) // columns))
     titles = [wrap_label(title, 34) for title in panels]
@@ -56,18 +60,18 @@ def pareto(points: Sequence[TradeoffPoint], floor: float | None = None) -> go.Fi
     if floor is not None:
         figure.add_hline(
             y=floor,
-            line={"color": STAGE_COLORS["floor"], "dash": "dot"},
+            line={"color": GRAY, "dash": "dot"},
             annotation_text="never poisoned model",
             annotation_position="top left",
-            annotation_font_color=STAGE_COLORS["floor"],
+            annotation_font_color=GRAY,
         )
     in_legend: set[str] = set()
     for number, panel in enumerate(panels):
         cell = {"row": number // columns + 1, "col": number % columns + 1}
         panel_points = [p for p in points if p.panel == panel]
         _add_fronts(figure, panel_points, cell, in_legend)
-        _add_points(figure, panel_points, kinds, cell, in_legend)
-    height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(kinds) - 3)  # room for the lines of the legend
+        _add_points(figure, panel_points, styles, cell, in_legend)
+    height = (120 + 260 * rows if rows > 1 else 380) + 20 * max(0, len(styles) - 3)  # room for the lines of the legend
     apply_layout(figure, height)
     if len(panels) > 1:
         lines = max(title.count("<br>") for title in titles[:columns])
@@ -91,7 +95,7 @@ def _add_fronts(
                 y=[p.asr for p in front],
                 mode="lines",
                 name="best trade-offs",
-                line={"color": STAGE_COLORS["floor"], "dash": "dash", "width": 1.5},
+                line={"color": GRAY, "dash": "dash", "width": 1.5},
                 hoverinfo="skip",
                 legendgroup="front",
                 showlegend="front" not in in_legend,
@@ -103,36 +107,40 @@ def _add_fronts(
 def _add_points(
     figure: go.Figure,
     points: Sequence[TradeoffPoint],
-    kinds: Sequence[str],
+    styles: Mapping[str, Style],
     cell: Mapping[str, int],
     in_legend: set[str],
 ) -> None:
-    """Draw the points; the first one of each kind enters the legend, the kind decides the symbol."""
+    """Draw the points; the first one of each legend entry enters the legend, which decides color and mark."""
     for p in points:
-        kind = p.legend_label or p.label
+        entry = p.legend_label or p.label
+        style = styles[entry]
         figure.add_scatter(
             x=[p.ca],
             y=[p.asr],
             mode="markers",
-            name=escape_html(kind),
-            legendgroup=kind,
-            showlegend=kind not in in_legend,
+            name=escape_html(entry),
+            legendgroup=entry,
+            showlegend=entry not in in_legend,
             marker={
-                "symbol": MARKERS[kinds.index(kind) % len(MARKERS)],
-                "size": 13,
-                "color": STAGE_COLORS[p.stage],
-                "line": {"width": 1, "color": "white"},
+                "symbol": style.mark,
+                "size": 14,
+                "color": style.color,
+                "line": {
+                    "width": 2 if "open" in style.mark else 1,
+                    "color": style.color if "open" in style.mark else "white",
+                },
             },
-            error_x=_error_bars(p.ca, p.ca_interval, p.stage),
-            error_y=_error_bars(p.asr, p.asr_interval, p.stage),
+            error_x=_error_bars(p.ca, p.ca_interval, style.color),
+            error_y=_error_bars(p.asr, p.asr_interval, style.color),
             hovertemplate=f"{escape_html(p.label)}<br>clean accuracy %{{x:.1%}}<br>attack success %{{y:.1%}}"
             "<extra></extra>",
             **cell,
         )
-        in_legend.add(kind)
+        in_legend.add(entry)
 
 
-def _error_bars(value: float, interval: Interval | None, stage: str) -> dict[str, object]:
+def _error_bars(value: float, interval: Interval | None, color: str) -> dict[str, object]:
     if interval is None:
         return {"visible": False}
     plus, minus = [interval[1] - value], [value - interval[0]]
@@ -140,7 +148,7 @@ def _error_bars(value: float, interval: Interval | None, stage: str) -> dict[str
         "type": "data",
         "array": plus,
         "arrayminus": minus,
-        "color": STAGE_COLORS[stage],
+        "color": color,
         "thickness": 1.2,
         "width": 3,
     }

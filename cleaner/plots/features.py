@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from cleaner.plots.charts import (
     CATEGORY_COLORS,
-    DASHES,
     GRAY,
     LEGEND_ABOVE,
     MARKERS,
-    STAGE_COLORS,
     apply_layout,
     escape_html,
 )
+from cleaner.plots.styles import DASHES, find_style
 
 Array = NDArray[np.float32]
 MAX_ENTRIES_ABOVE = 8
@@ -150,8 +149,10 @@ def shift_histogram(shifts: Mapping[str, tuple[str, Sequence[float]]]) -> go.Fig
 
 
 def margin_histogram(margins: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return the margin of true over false subtexts: label -> (stage, margin per pair); below 0 the false one wins."""
-    colored = {label: (STAGE_COLORS[stage], values) for label, (stage, values) in margins.items()}
+    """Return the margin of true over false subtexts: label -> (stage or defense, margin per pair); below 0 it prefers
+    the false one.
+    """
+    colored = {label: (find_style(kind).color, values) for label, (kind, values) in margins.items()}
     largest = max((abs(v) for _, values in margins.values() for v in values), default=1.0)
     figure = histogram(colored, (-largest, largest), "Margin: cosine of the true text − best false text", "pairs")
     return figure.add_vline(x=0, line={"color": GRAY, "dash": "dot"})

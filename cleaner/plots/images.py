@@ -1,4 +1,4 @@
-"""Charts of images: attribution, its distribution, predictions, and an image to click."""
+"""Charts of images: attribution, its distribution, predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from cleaner.plots.charts import GRAY, STAGE_COLORS, apply_layout, escape_html
+from cleaner.plots.charts import GRAY, apply_layout, escape_html
+from cleaner.plots.styles import STAGE_COLORS, find_style
 
 Array = NDArray[np.float32]
 PixelArray = NDArray[np.uint8]
@@ -25,14 +26,41 @@ def to_data_uri(pixels: PixelArray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+OVERLAY_COLORS = ((0.0, (240, 228, 66, 0.0)), (0.4, (240, 200, 66, 0.55)), (1.0, (213, 60, 0, 1.0)))
+SIGNED_OVERLAY_COLORS = (
+    (0.0, (0, 70, 178, 1.0)),
+    (0.3, (86, 180, 233, 0.55)),
+    (0.5, (240, 240, 240, 0.0)),
+    (0.7, (240, 200, 66, 0.55)),
+    (1.0, (213, 60, 0, 1.0)),
+)
+"""(value 0..1, (red, green, blue, opacity)): transparent where the attribution is small."""
+
+
 def _overlay_colorscale(*, is_signed: bool, strength: float) -> list[tuple[float, str]]:
-    """Return a color scale that is transparent where the attribution is small."""
-    half, full = 0.55 * strength, strength
-    up = [(0.0, "rgba(240,228,66,0)"), (0.4, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
-    if not is_signed:
-        return up
-    down = [(0.0, f"rgba(0,70,178,{full})"), (0.3, f"rgba(86,180,233,{half})"), (0.5, "rgba(240,240,240,0)")]
-    return [*down, (0.7, f"rgba(240,200,66,{half})"), (1.0, f"rgba(213,60,0,{full})")]
+    """Return the color scale of an overlay as Plotly takes it."""
+    colors = SIGNED_OVERLAY_COLORS if is_signed else OVERLAY_COLORS
+    return [(value, f"rgba({r},{g},{b},{strength * opacity})") for value, (r, g, b, opacity) in colors]
+
+
+def draw_overlay(values: Array, largest: float, *, is_signed: bool, strength: float) -> PixelArray:
+    """Return an attribution (H, W) in the colors of `attribution_grid`, (H, W, 4) uint8; `largest` ends the scale."""
+    colors = SIGNED_OVERLAY_COLORS if is_signed else OVERLAY_COLORS
+    share = values / (largest or 1.0)
+    share = (share + 1) / 2 if is_signed else share
+    at = [value for value, _ in colors]
+    channels = [np.interp(share, at, [color[i] for _, color in colors]) for i in range(4)]
+    channels[3] = channels[3] * strength * 255
+    return np.stack(channels, -1).round().astype(np.uint8)
+
+
+def draw_outline(mask: Array, factor: int) -> PixelArray:
+    """Return the edge of a mask (H, W) as a transparent image (factor H, factor W, 4) uint8."""
+    inside = np.pad((mask > 0).repeat(factor, 0).repeat(factor, 1), 1)
+    center = inside[1:-1, 1:-1]
+    neighbors = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    color = [int(STAGE_COLORS["trigger"][i : i + 2], 16) for i in (1, 3, 5)]
+    return np.where((center & ~neighbors)[..., None], [*color, 255], 0).astype(np.uint8)
 
 
 def attribution_grid(
@@ -48,12 +76,12 @@ def attribution_grid(
 ) -> go.Figure:
     """Return images (rows) under the attribution of each model (columns), all on one color scale.
 
-    maps[row][column]: (H, W) in `unit`; columns: (label, stage); masks: per row (H, W) to outline, or None.
+    maps[row][column]: (H, W) in `unit`; columns: (label, stage or defense); masks: per row (H, W) to outline, or None.
     """
     figure = make_subplots(
         len(rows),
         len(columns),
-        column_titles=[label for label, _ in columns],
+        column_titles=[f"{find_style(kind).sign} {escape_html(label)}" for label, kind in columns],
         row_titles=list(rows),
         horizontal_spacing=0.015,
         vertical_spacing=0.03,
@@ -91,8 +119,8 @@ def attribution_grid(
         margin={"l": 8, "r": 28, "t": 34, "b": 70},
         uirevision="keep",
     )
-    for annotation, (_, stage) in zip(figure.layout.annotations, columns, strict=False):
-        annotation.font = {"color": STAGE_COLORS[stage], "size": 15}
+    for annotation, (_, kind) in zip(figure.layout.annotations, columns, strict=False):
+        annotation.font = {"color": find_style(kind).color, "size": 15}
     return figure
 
 
@@ -140,20 +168,21 @@ def _outline(figure: go.Figure, mask: Array, *, row: int, column: int) -> None:
 def share_distribution(
     values: Mapping[str, tuple[str, Sequence[float], Sequence[float]]], axis_title: str, baseline: float | None = None
 ) -> go.Figure:
-    """Return boxes over the test images: label -> (stage, values without trigger, values with trigger), 0..1.
+    """Return boxes over the test images: label -> (stage or defense, values without trigger, values with
+    trigger), 0..1.
 
     `baseline`: the value of a uniform map, drawn as a line.
     """
     figure = go.Figure()
     for column, (word, shape) in enumerate((("without trigger", "circle-open"), ("with trigger", "circle"))):
-        for label, (stage, *both) in values.items():
+        for label, (kind, *both) in values.items():
             if len(both[column]):
                 figure.add_box(
                     y=both[column],
                     x=[f"{label}<br>{word}"] * len(both[column]),
                     name=word,
                     showlegend=False,
-                    marker={"color": STAGE_COLORS[stage], "symbol": shape, "size": 3},
+                    marker={"color": find_style(kind).color, "symbol": shape, "size": 3},
                     boxpoints="all",
                     jitter=0.6,
                     pointpos=0,
@@ -176,15 +205,15 @@ def share_distribution(
 
 
 def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[float]]]) -> go.Figure:
-    """Return bars of what each word adds to the similarity of image and caption: label -> (stage, values)."""
+    """Return bars of what each word adds to the similarity: label -> (stage or defense, values)."""
     figure = go.Figure()
     positions = list(range(len(words)))
-    for label, (stage, added) in values.items():
+    for label, (kind, added) in values.items():
         figure.add_bar(
             x=positions,
             y=list(added),
             name=label,
-            marker={"color": STAGE_COLORS[stage]},
+            marker={"color": find_style(kind).color},
             hovertemplate="%{y:+.3f}<extra>" + label + "</extra>",
         )
     figure.update_xaxes(tickvals=positions, ticktext=[escape_html(word) for word in words])
@@ -193,9 +222,12 @@ def word_bars(words: Sequence[str], values: Mapping[str, tuple[str, Sequence[flo
     return figure.update_layout(barmode="group", bargap=0.3)
 
 
-def class_bars(rows: Sequence[tuple[str, float, float]], stage: str, target_class: str | None) -> go.Figure:
-    """Return bars of (class, probability, cosine), best on top; the target has the trigger's color."""
-    names = [name for name, _, _ in rows]
+def class_bars(rows: Sequence[tuple[str, float, float]], kind: str, target_class: str | None) -> go.Figure:
+    """Return bars of (class, probability, cosine), best on top; the target has the trigger's color.
+
+    kind: the stage or the defense of the model.
+    """
+    names, color = [name for name, _, _ in rows], find_style(kind).color
     figure = go.Figure()
     figure.add_bar(
         y=list(range(len(rows))),
@@ -207,33 +239,9 @@ def class_bars(rows: Sequence[tuple[str, float, float]], stage: str, target_clas
         cliponaxis=False,
         customdata=[c for _, _, c in rows],
         hovertemplate="%{x:.1%}, cosine %{customdata:.3f}<extra></extra>",
-        marker={"color": [STAGE_COLORS["trigger"] if name == target_class else STAGE_COLORS[stage] for name in names]},
+        marker={"color": [STAGE_COLORS["trigger"] if name == target_class else color for name in names]},
     )
     figure.update_xaxes(range=[0, 1.3], visible=False)  # room for labels to the right of short bars
     ticks = [f"<b>{escape_html(name)}</b>" if name == target_class else escape_html(name) for name in names]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=ticks, autorange="reversed", automargin=True)
     return figure.update_layout(height=220, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
-
-
-def clickable_image(image: PixelArray, side: int, step: int) -> go.Figure:
-    """Return an image with invisible points to click, every `step` of its `side` px; customdata: "left,top"."""
-    figure = go.Figure()
-    scale = side / image.shape[0]
-    figure.add_image(source=to_data_uri(image), x0=scale / 2, y0=scale / 2, dx=scale, dy=scale, hoverinfo="skip")
-    grid = [(x, y) for y in range(step // 2, side, step) for x in range(step // 2, side, step)]
-    invisible = {"marker": {"opacity": 0}}
-    figure.add_scatter(
-        x=[x for x, _ in grid],
-        y=[y for _, y in grid],
-        mode="markers",
-        customdata=[f"{x},{y}" for x, y in grid],
-        marker={"size": 14, "opacity": 0},
-        selected=invisible,
-        unselected=invisible,
-        hovertemplate="put the trigger here<extra></extra>",
-    )
-    figure.update_xaxes(visible=False, range=[0, side], constrain="domain")
-    figure.update_yaxes(visible=False, range=[side, 0], scaleanchor="x", constrain="domain", constraintoward="top")
-    return figure.update_layout(
-        height=300, margin={"l": 0, "r": 0, "t": 0, "b": 0}, dragmode=False, hoverdistance=40, showlegend=False
-    )

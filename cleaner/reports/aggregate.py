@@ -10,7 +10,8 @@ from typing import Any
 
 from cleaner.evaluation.result import METRICS, Metric, columns
 from cleaner.labels import NO_DEFENSE, to_attack_label, to_defense_label
-from cleaner.plots import charts, comparison
+from cleaner.plots import comparison
+from cleaner.plots.styles import STAGE_MARKS
 from cleaner.reports.comparability import has_failed_attack
 from cleaner.runs.record import RunRecord
 
@@ -116,7 +117,7 @@ def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoi
     return [
         comparison.TradeoffPoint(
             label=describe_run(record),
-            stage=record.stage,
+            kind=record.defense or record.stage,
             ca=ca,
             asr=asr,
             ca_interval=record.interval("ca"),
@@ -129,7 +130,7 @@ def make_run_points(records: Sequence[RunRecord]) -> list[comparison.TradeoffPoi
         for record in sort_by_name(records)
         if (ca := record.metric("ca")) is not None
         and (asr := record.metric("asr")) is not None
-        and record.stage in charts.STAGE_COLORS
+        and record.stage in STAGE_MARKS
     ]
 
 
@@ -147,8 +148,9 @@ def make_defense_points(records: Sequence[RunRecord]) -> list[comparison.Tradeof
             (cell.low, cell.high) if len(cell.seeds) > 1 else cell.runs[0].interval(name)
             for name, cell in (("ca", ca[place]), ("asr", asr[place]))
         ]
-        stage = ca[place].runs[0].stage
-        points.append(comparison.TradeoffPoint(label, stage, ca[place].mean, asr[place].mean, bars[0], bars[1]))
+        run = ca[place].runs[0]
+        kind = run.defense or run.stage
+        points.append(comparison.TradeoffPoint(label, kind, ca[place].mean, asr[place].mean, bars[0], bars[1]))
     return points
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from cleaner import presets
-from cleaner.labels import NO_DEFENSE, to_defense_label
+from cleaner.labels import NO_DEFENSE
 from cleaner.plots import charts
 from cleaner.runs.record import RunRecord
 
@@ -87,14 +87,10 @@ def select_part(records: Sequence[BenchmarkRecord], name: str) -> list[Benchmark
 
 
 def plot_removal(records: Sequence[BenchmarkRecord]) -> Any:
-    """Return the chart of attack success during each defense, for the runs that were watched; None if there are none.
-
-    The label of a mean over several runs states their number.
-    """
+    """Return the chart of attack success during each defense, of the runs that were watched; None if there are none."""
     watched: dict[str, list[list[tuple[int, float]]]] = {}
     for record in records:
         points = [(int(point["step"]), float(point["asr"])) for point in record.curve if "asr" in point]
         if points and record.stage == "defended":
-            watched.setdefault(to_defense_label(record.defense or NO_DEFENSE), []).append(points)
-    labeled = {name + (f" ({len(runs)} runs)" if len(runs) > 1 else ""): runs for name, runs in watched.items()}
-    return charts.removal_curves(labeled) if watched else None
+            watched.setdefault(record.defense or NO_DEFENSE, []).append(points)
+    return charts.removal_curves(watched) if watched else None

@@ -1,25 +1,13 @@
 // Plays the films of one or two trainings on one clock: map, gallery, attention and curves. Asks nobody for anything.
 // Time runs from 0 to 1; a frame after `step` of `total` steps is shown at sqrt(step / total), as frames are denser early.
-const SVG = "http://www.w3.org/2000/svg";
 const SECONDS = 10; // of a film at speed 1
 const SPEEDS = [0.5, 1, 2, 4];
 const MARKS = { target: "▲", truth: "✓", other: "?" };
 const CURVE = { left: 40, right: 10, top: 8, bottom: 34 };
-const players = new WeakMap();
 
-export default function (component) {
-  const { data, parentElement } = component;
-  let player = players.get(parentElement);
-  if (!player) players.set(parentElement, (player = new Player(parentElement.querySelector(".film"))));
-  player.show(data); // also called again with the same data, for instance after a change of theme
-  return () => {
-    player.stop();
-    players.delete(parentElement);
-  };
-}
-
-class Player {
-  constructor(root) {
+class View {
+  constructor(parent) {
+    const root = parent.querySelector(".film");
     Object.assign(this, { root, time: 0, speed: 1, playing: false, image: 0 });
     root.player = this; // for tests
     this.onKey = (event) => this.press(event);
@@ -34,7 +22,7 @@ class Player {
     this.resizes.disconnect();
   }
 
-  show(data) {
+  receive({ data }) {
     if (data.key !== this.key) {
       this.key = data.key;
       this.build(data);
@@ -141,7 +129,9 @@ class Movie {
     this.pointCount = film.counts.reduce((sum, count) => sum + count, 0);
     const box = add(parent, "section", { class: "movie" });
     const head = add(box, "header");
-    add(head, "h3").textContent = film.label;
+    const title = add(head, "h3");
+    add(title, "span", { style: `color: ${film.color}` }).textContent = film.sign;
+    title.append(` ${film.label}`);
     this.numbers = [film.asr.length && ["asr", "Attack success"], ["ca", "Accuracy"]].filter(Boolean).map(([name, label]) => {
       const number = add(head, "div", { class: `number ${name}` });
       const value = add(number, "b");
@@ -422,51 +412,6 @@ class Curves {
   }
 }
 
-// Size a canvas to its box in device pixels; return its width and height in CSS pixels.
-function fit(canvas) {
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-  const ratio = window.devicePixelRatio || 1;
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-  }
-  canvas.getContext("2d").setTransform(ratio, 0, 0, ratio, 0, 0);
-  return [width, height];
-}
-
-function dot(context, [x, y], radius) {
-  context.beginPath();
-  context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.fill();
-}
-
-function diamond(context, [x, y], radius, isFilled) {
-  context.lineWidth = 1.6;
-  context.beginPath();
-  context.moveTo(x, y - radius);
-  context.lineTo(x + radius, y);
-  context.lineTo(x, y + radius);
-  context.lineTo(x - radius, y);
-  context.closePath();
-  isFilled ? context.fill() : context.stroke();
-}
-
-function cross(context, x, y, radius) {
-  context.lineWidth = radius > 4 ? 2.5 : 1.5;
-  context.beginPath();
-  context.moveTo(x - radius, y - radius);
-  context.lineTo(x + radius, y + radius);
-  context.moveTo(x + radius, y - radius);
-  context.lineTo(x - radius, y + radius);
-  context.stroke();
-}
-
 function decode(text, type) {
   return new type(Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer);
-}
-
-function add(parent, tag, attributes = {}, namespace = null) {
-  const element = namespace ? document.createElementNS(namespace, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return parent.appendChild(element);
 }

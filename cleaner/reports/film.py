@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,8 @@ import numpy as np
 
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
-from cleaner.plots.charts import CATEGORY_COLORS
+from cleaner.plots.component import read_script
+from cleaner.plots.styles import Style, find_styles
 from cleaner.reports.comparability import has_failed_attack
 from cleaner.runs.film import Film, read_film
 from cleaner.runs.progress import read_progress
@@ -22,20 +22,24 @@ from cleaner.types import CleanerError
 
 MAX_FILMS = 2
 """Films that play side by side."""
-
-FILM_COLORS = (CATEGORY_COLORS[2], CATEGORY_COLORS[4])
 _FOLDER = Path(__file__).parent
+SCRIPT, STYLE = _FOLDER / "film.js", _FOLDER / "film.css"
+"""The player."""
 MARGIN = 0.05
 """Empty share of the map on each side."""
 Bounds = tuple[float, float, float, float]
 
 
 class Movie(NamedTuple):
-    """One film to show, with the log of its run: metric -> [(step, value)]."""
+    """One film to show, with the log of its run: metric -> [(step, value)].
+
+    kind: the defense of the run, else its stage; decides color and mark.
+    """
 
     label: str
     film: Film
     log: dict[str, list[tuple[int, float]]]
+    kind: str = "defended"
 
 
 def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
@@ -50,7 +54,7 @@ def load_movies(records: Sequence[RunRecord]) -> list[Movie]:
                 f"the run {record.label} has no film: it was made without one, or with data that name no classes. "
                 "Train it again to get one."
             )
-        movies.append(Movie(make_label(record), film, read_log(record.folder)))
+        movies.append(Movie(make_label(record), film, read_log(record.folder), record.defense or record.stage))
     return movies
 
 
@@ -74,7 +78,8 @@ def read_log(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def make_player_data(movies: Sequence[Movie], key: str = "") -> dict[str, Any]:
     """Return what film.js draws, JSON-ready; `key` changes with the films."""
     bounds = find_bounds([movie.film for movie in movies])
-    return {"key": key, "films": [_describe(movie, color, bounds) for movie, color in zip(movies, FILM_COLORS)]}  # noqa: B905
+    styles = find_styles(movie.kind for movie in movies)
+    return {"key": key, "films": [_describe(movie, style, bounds) for movie, style in zip(movies, styles, strict=True)]}
 
 
 def has_common_axes(movies: Sequence[Movie]) -> bool:
@@ -95,13 +100,14 @@ def count_points(film: Film) -> list[int]:
     return [len(film.labels), film.triggered_classes.shape[1], len(film.prompts)]
 
 
-def _describe(movie: Movie, color: str, bounds: Bounds) -> dict[str, Any]:
+def _describe(movie: Movie, style: Style, bounds: Bounds) -> dict[str, Any]:
     film = movie.film
     scaled = np.clip(np.nan_to_num(film.points.astype(np.float64)), -1e3, 1e3)
     largest = max(np.abs(bounds).max(), 1e-6)
     return {
         "label": movie.label,
-        "color": color,
+        "color": style.color,
+        "sign": style.sign,
         "steps": film.steps,
         "total": film.total,
         "labels": film.labels,
@@ -131,12 +137,6 @@ def _encode(array: Any) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
-@lru_cache(maxsize=1)
-def read_player() -> tuple[str, str]:
-    """Return script and style sheet of the player."""
-    return (_FOLDER / "film.js").read_text(encoding="utf-8"), (_FOLDER / "film.css").read_text(encoding="utf-8")
-
-
 def describe_film(movies: Sequence[Movie]) -> str:
     """Return in a few sentences what the film shows, and on how many images."""
     film = movies[0].film
@@ -159,15 +159,14 @@ def render_film_html(movies: Sequence[Movie]) -> str:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    script, css = read_player()
     # No "<" in the data: it could end the script.
     data = json.dumps(make_player_data(movies)).replace("<", "\\u003c")
     template = Environment(autoescape=True).from_string((_FOLDER / "film.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         title=" and ".join(movie.label for movie in movies),
         note=describe_film(movies),
-        css=Markup(css),
-        script=Markup(script.replace("export default function (", "function mount(", 1)),
+        css=Markup(STYLE.read_text(encoding="utf-8")),
+        script=Markup(read_script(SCRIPT)),
         data=Markup(data),
     )
 

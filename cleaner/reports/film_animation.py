@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cleaner.files import atomic_write
-from cleaner.plots.charts import GRAY, STAGE_COLORS
+from cleaner.plots.charts import GRAY
+from cleaner.plots.styles import STAGE_COLORS
 from cleaner.reports.film import Bounds, Movie, count_points, find_bounds
 from cleaner.types import CleanerError
 

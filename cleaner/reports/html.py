@@ -11,6 +11,7 @@ from cleaner.evaluation.result import Metric, columns, describe_metrics
 from cleaner.files import write_text
 from cleaner.labels import to_attack_label, to_defense_label
 from cleaner.plots import comparison, images
+from cleaner.plots.styles import find_style
 from cleaner.reports import equal_accuracy
 from cleaner.reports.aggregate import (
     SEEDS_NOTE,
@@ -49,7 +50,13 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
     return template.render(
         headers=[f"{row.header(k)} [95%]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
         rows=[
-            to_row(record) | {"protocol": _describe_test(record), "cells": _format_cells(record)} for record in records
+            to_row(record)
+            | {
+                "protocol": _describe_test(record),
+                "cells": _format_cells(record),
+                "style": find_style(record.defense or record.stage),
+            }
+            for record in records
         ],
         legend=describe_metrics("report"),
         plots=plots,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cleaner.evaluation.result import WEAK_ASR, Measured
+from cleaner.evaluation.result import MIN_VERDICT_IMAGES, WEAK_ASR, Measured
 from cleaner.evaluation.same_test import is_same_test
 
 ACCURACY_BUDGET = 0.03
@@ -33,6 +33,8 @@ def describe_defenses(before: Measured, defended: Mapping[str, Measured]) -> lis
         names = ", ".join(f"**{label}**" for label in elsewhere)
         comparable = {label: run for label, run in defended.items() if label not in elsewhere}
         return [*describe_defenses(before, comparable), f"Not compared, as measured on another test: {names}."]
+    if too_few := _describe_too_few(before, *(defended[label] for label in measured)):
+        return [too_few]
     if attack < WEAK_ASR:
         return [f"The attack did not take ({_percent(attack)}): there is no backdoor that a defense could remove."]
     by_asr = sorted(measured, key=lambda label: measured[label][0])
@@ -55,6 +57,68 @@ def _read_test(run: Measured) -> Mapping[str, Any]:
     """Return what a model was measured on, as `Metrics.to_dict` has it."""
     test: Mapping[str, Any] = getattr(run, "metrics", None) or vars(run)
     return test
+
+
+def _describe_too_few(*compared: Measured) -> str:
+    """Return a sentence if models were measured on too few images to compare them, else ""."""
+    fewest = min(run.count(name) for run in compared for name in ("asr", "ca"))
+    if not 0 < fewest < MIN_VERDICT_IMAGES:
+        return ""
+    return f"Measured on {fewest} images: too few to compare defenses. Test on at least {MIN_VERDICT_IMAGES}."
+
+
+def conclude(before: Measured, defended: Mapping[str, Measured]) -> list[str]:
+    """Return in plain words what became of a backdoor, for label -> metrics of its defenses; empty if it is unknown.
+
+    The defense that removed most comes first, then what each other one left and lost: "CleanCLIP removed more, but lost
+    15 points of accuracy; TA-Cleaner left 4% and lost 2." Defenses measured on another test are left out.
+    """
+    attack, accuracy = before.metric("asr"), before.metric("ca")
+    if attack is None or accuracy is None:
+        return []
+    defended = {label: run for label, run in defended.items() if is_same_test(_read_test(before), _read_test(run))}
+    if too_few := _describe_too_few(before, *defended.values()):
+        return [too_few]
+    if attack < WEAK_ASR:
+        return [f"The attack did not take: the trigger changed {_round(attack)} of the predictions."]
+    sentences = [f"The trigger turned {_round(attack)} of the images into the target."]
+    figures = {
+        label: (asr, accuracy - ca)
+        for label, run in defended.items()
+        if (asr := run.metric("asr")) is not None and (ca := run.metric("ca")) is not None
+    }
+    if not figures:
+        return sentences
+    by_asr = sorted(figures, key=lambda label: figures[label][0])
+    first, *others = by_asr
+    cheapest = min(by_asr, key=lambda label: figures[label][1])
+    asr, lost = figures[first]
+    if asr > WEAK_ASR:
+        removed = f"No defense removed it: **{first}** left {_round(asr)}"
+    elif lost > ACCURACY_BUDGET and cheapest != first:
+        removed = f"**{first}** removed more than the others ({_round(asr)} left), but {_cost(lost)}"
+        return [*sentences, f"{removed}; {_list_others(others, figures)}."]
+    else:
+        removed = f"**{first}** left {_round(asr)} and {_cost(lost)}"
+    tied = [label for label in others if _overlap(defended[first], defended[label])]
+    rest = f"; {_list_others(others, figures)}" if others else ""
+    tie = f" {' and '.join([first, *tied])} are a tie within the 95% intervals." if tied else ""
+    return [*sentences, f"{removed}{rest}.{tie}"]
+
+
+def _list_others(labels: Sequence[str], figures: Mapping[str, tuple[float, float]]) -> str:
+    return "; ".join(f"**{label}** left {_round(figures[label][0])} and {_cost(figures[label][1])}" for label in labels)
+
+
+def _cost(lost: float) -> str:
+    """Return what a defense cost: "lost 15 points of accuracy"."""
+    points = round(100 * lost)
+    return "kept the accuracy" if points <= 0 else f"lost {points} point{'s' * (points > 1)} of accuracy"
+
+
+def _round(share: float) -> str:
+    """Return a share in whole percent; a small one, and not 0, as "under 1%"."""
+    return "under 1%" if 0 < share < 0.005 else f"{100 * share:.0f}%"
 
 
 def _describe_detail(defended: Mapping[str, Measured]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
-from cleaner.evaluation.result import METRICS, WEAK_ASR, Interval, format_protocol
+from cleaner.evaluation.result import METRICS, MIN_VERDICT_IMAGES, WEAK_ASR, Interval, format_protocol
 from cleaner.labels import NO_DEFENSE, defense_name, is_meaningful, to_attack_label, to_label
 from cleaner.runs.folders import is_shipped
 from cleaner.runs.integrity import HASHES_KEY, find_changed_files
@@ -176,19 +176,27 @@ class RunRecord(StrictModel):
     def label(self) -> str:
         """One line that tells this run from others in a list."""
         if self.name:
-            return f"{self.name} · {self.created_at}{self._mark if self.stage == 'backdoored' else ''}"
+            return f"{self.name} · {self.created_at}{self.verdict_mark if self.stage == 'backdoored' else ''}"
         target = "" if self.defense else f" → {self.target_class}"
         if self.is_shipped:
             what = to_label(self.defense) if self.defense else to_attack_label(self.attack)
             return f"{what}{target} · shipped example"
         if self.stage == "defended":
             return f"{to_label(self.defense or 'defense')}, lr {self.lr:g} · {self.created_at}"
-        return f"{to_attack_label(self.attack)} → {self.target_class} · {self.model} · {self.created_at}{self._mark}"
+        what = f"{to_attack_label(self.attack)} → {self.target_class}"
+        return f"{what} · {self.model} · {self.created_at}{self.verdict_mark}"
 
     @property
-    def _mark(self) -> str:
-        """End of the label of an attack that did not take: nothing measured from it says much about a defense."""
+    def has_few_images(self) -> bool:
+        """Whether its attack success was measured on too few images for any verdict."""
+        return self.metric("asr") is not None and 0 < self.count("asr") < MIN_VERDICT_IMAGES
+
+    @property
+    def verdict_mark(self) -> str:
+        """End of the label of an attack from which a defense cannot be judged: it did not take, or hardly measured."""
         asr = self.metric("asr")
+        if self.has_few_images:
+            return " · few test images"
         return " · did not take" if asr is not None and asr < WEAK_ASR else ""
 
     def with_status(self, status: Status) -> RunRecord:

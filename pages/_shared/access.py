@@ -9,6 +9,7 @@ import time
 import streamlit as st
 
 from cleaner.access import MIN_PASSWORD_LENGTH, PASSWORD, is_loopback
+from pages._shared.state import escape_markdown
 
 ADMITTED = "access.admitted"
 """Session key: whether this session has given the password."""
@@ -35,14 +36,15 @@ def admit() -> None:
 
 def _ask(password: str) -> None:
     """Draw the form for the password; end this run of the page unless the right one was given."""
-    with st.form("access", width=420):
-        st.markdown("**TA-Cleaner Lab**")
+    with st.container(horizontal_alignment="center"), st.form("access", width=420):
+        st.markdown("#### :material/cleaning_services: TA-Cleaner Lab")
         given = st.text_input("Password", type="password", key="access.password")
-        is_sent = st.form_submit_button("Open", icon=":material/lock_open:")
-    if is_sent and hmac.compare_digest(given.encode(), password.encode()):
-        st.session_state[ADMITTED] = True
-        st.rerun()
-    if is_sent:
-        time.sleep(DELAY_SECONDS)
-        st.error("This is not the password.", icon=":material/lock:")
+        is_sent = st.form_submit_button("Open", type="primary", icon=":material/lock_open:", width="stretch")
+        st.caption(f"The person who started this server chose it ({escape_markdown(PASSWORD)}).")
+        if is_sent and hmac.compare_digest(given.encode(), password.encode()):
+            st.session_state[ADMITTED] = True
+            st.rerun()
+        if is_sent:
+            time.sleep(DELAY_SECONDS)
+            st.error("This is not the password.", icon=":material/lock:")
     st.stop()

@@ -16,6 +16,8 @@ from pages._shared.state import escape_markdown, format_percent
 
 DELTA_COLORS: dict[str, Literal["normal", "inverse", "off"]] = {"higher": "normal", "lower": "inverse", "": "off"}
 """`Metric.better` -> color of a difference."""
+HEADLINE = ("asr", 1)
+"""Metric and k of the first and largest row of a card."""
 TRIGGER_KEY_LABELS = {"image": "image only", "text": "text only", "both": "both"}
 """Part of a two-part trigger that is present -> label."""
 VERDICTS = {
@@ -27,15 +29,15 @@ VERDICTS = {
 """Verdict -> sentence, box and icon."""
 
 
-def show_cards(run: RunRecord, baseline: RunRecord | None = None, horizontal: bool = False) -> None:
-    """Draw the metrics of the "card" view with 95% intervals.
+def show_cards(run: RunRecord, baseline: RunRecord | None = None) -> None:
+    """Draw the metrics of the "card" view, attack success first and largest, with their 95% intervals in small print.
 
-    Differences to `baseline` are in points, only where both were measured on the same images.
+    Differences to `baseline` are in points, only where both were measured on the same images. Cards next to each other
+    line up: each draws the same rows of the same height.
     """
-    cards = list(columns("card"))
-    places = st.columns(len(cards)) if horizontal else [st.container() for _ in cards]
-    for place, (metric, k) in zip(places, cards, strict=True):
-        with place:
+    for metric, k in sorted(columns("card"), key=lambda card: (card[0].key, card[1]) != HEADLINE):
+        is_headline = (metric.key, k) == HEADLINE
+        with st.container(key=f"{'headline' if is_headline else 'figure'}-{metric.key}-{k}-{run.id}"):
             _show_card(run, baseline, metric, k)
 
 
@@ -44,51 +46,62 @@ def show_rebound_card(rebound: RunRecord, defended: RunRecord) -> None:
     steps = rebound.rebound.steps if rebound.rebound is not None else 0
     metric = replace(
         METRICS["asr"],
-        label=f"Attack success @1, rebound {steps:,} steps",
-        meaning="Attack success after further plain finetuning on clean pairs.",
+        label=f"Rebound, {steps:,} steps",
+        meaning="Attack success @1 after further plain finetuning on clean pairs.",
         ks=(1,),
     )
-    _show_card(rebound, defended, metric, 1)
+    with st.container(key=f"figure-rebound-{rebound.id}"):
+        _show_card(rebound, defended, metric, 1)
 
 
 def _show_card(run: RunRecord, baseline: RunRecord | None, metric: Metric, k: int) -> None:
-    """Draw one metric, if it was measured."""
+    """Draw one metric; a dash if it was not measured."""
     value, interval = run.metric(metric.key, k), run.interval(metric.key, k)
     if value is None:
+        st.metric(metric.card_label(k), "–", help=f"{metric.help} Not measured.")
         return
     is_comparable = baseline is not None and is_same_test(baseline.metrics, run.metrics)
     before = baseline.metric(metric.key, k) if is_comparable and baseline is not None else None
     delta = None if before is None else metric.format_delta(value - before)
-    color = DELTA_COLORS[metric.better]
-    st.metric(metric.card_label(k), metric.format_percent(value), delta, delta_color=color, help=metric.help)
+    notes = [f"n = {run.count(metric.key):,}"]
     if interval is not None:
         low, high = map(metric.format_percent, interval)
-        notes = _difference_note(run, baseline, metric.key, k) + _chance_note(run, k)
-        st.caption(f"95% interval {low.removesuffix('%')} to {high}, n = {run.count(metric.key):,}{notes}")
+        notes.insert(0, f"95% interval {low.removesuffix('%')} to {high}")
+    notes += [*_difference_note(run, baseline, metric.key, k), *_chance_note(run, k)]
+    st.metric(
+        metric.card_label(k),
+        metric.format_percent(value),
+        delta,
+        delta_color=DELTA_COLORS[metric.better],
+        help=f"{metric.help} {'; '.join(notes)}.",
+    )
+    if interval is not None:
+        st.caption(f"{low.removesuffix('%')}–{high}")
 
 
-def _chance_note(run: RunRecord, k: int) -> str:
+def _chance_note(run: RunRecord, k: int) -> list[str]:
     """Return a warning if chance dominates a metric at k > 1 because there are few classes."""
     classes = run.metrics.get("classes")
-    return "" if k == 1 or run.is_meaningful(k) else f"; top {k} of {classes} classes is close to chance"
+    return [] if k == 1 or run.is_meaningful(k) else [f"top {k} of {classes} classes is close to chance"]
 
 
-def _difference_note(run: RunRecord, baseline: RunRecord | None, name: str, k: int) -> str:
+def _difference_note(run: RunRecord, baseline: RunRecord | None, name: str, k: int) -> list[str]:
     """Return the paired interval of the difference to `baseline`, if both runs stored per-image outcomes."""
     if baseline is None or k != 1 or name not in bootstrap.COUNT_FIELDS:
-        return ""
+        return []
     interval = bootstrap.metric_difference_interval(baseline.metrics, run.metrics, name)
-    return "" if interval is None else f"; change {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f} points"
+    return [] if interval is None else [f"change {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f} points"]
 
 
 def show_measurement_notes(run: RunRecord) -> None:
-    """Draw the test data of a run, and its floor, base rate, retrieval and fine-detail metrics."""
+    """Draw the test data of a run, and its floor, base rate, retrieval and fine-detail metrics, in a folded box."""
     notes = [f"Measured on {escape_markdown(run.protocol)}.", *_attack_notes(run)]
     counterfactual = run.metrics.get("counterfactual_accuracy")
     if counterfactual is not None:
         n = run.metrics.get("n_counterfactual", 0)
         notes.append(f"Fine detail: {format_percent(counterfactual)} of {n:,} captions score above all false subtexts.")
-    st.caption(" ".join([*notes, f"Run {escape_markdown(run.id)}."]))
+    with st.expander(f"n = {run.count('ca'):,} and {run.count('asr'):,} · how measured"):
+        st.caption(" ".join([*notes, f"Run {escape_markdown(run.id)}."]))
     warn_of_changed_files(run)
 
 

@@ -24,18 +24,20 @@ Points = list[tuple[int, float]]
 
 def show_curves(
     histories: Mapping[str, History],
-    stage: str,
+    kinds: Mapping[str, str],
     key: str,
     floor: float | None = None,
 ) -> None:
     """Draw the loss, and CA and ASR on the validation split, of one or several finished runs.
+
+    kinds: the stage or the defense of each run, which decides its color and mark.
 
     A single run shows each loss term, several runs show their totals. A run with an optimized trigger starts with the
     trigger's objective and its current patch.
     """
     for name, history in histories.items():
         reports = [r for r in history if r["stage"] == OPTIMIZE_STAGE]
-        show_trigger_optimization(reports, stage, f"{key}.{name}.optimise")
+        show_trigger_optimization(reports, f"{key}.{name}.optimise")
     histories = {name: [r for r in history if r["stage"] != OPTIMIZE_STAGE] for name, history in histories.items()}
     if not any(histories.values()):
         return
@@ -47,17 +49,18 @@ def show_curves(
     left, right = st.columns(2) if is_single else (st.container(), st.container())
     with left:
         st.markdown("**Training loss**" if is_single else "**Training loss** (terms differ between defenses)")
-        chart = charts.loss_curves(_read_losses(histories), stage)
+        losses = _read_losses(histories)
+        chart = charts.loss_curves(losses, [kinds.get(name, next(iter(kinds.values()))) for name in losses])
         st.plotly_chart(chart, key=f"{key}.loss", config=NO_MODE_BAR)
     if not any(evaluations.values()):
         return
     with right:
         st.markdown("**Validation during training**")
-        chart = charts.validation_curves(evaluations, None, floor)
+        chart = charts.validation_curves(evaluations, [kinds[name] for name in evaluations], None, floor)
         st.plotly_chart(chart, key=f"{key}.validation", config=NO_MODE_BAR)
 
 
-def show_trigger_optimization(history: History, stage: str, key: str) -> None:
+def show_trigger_optimization(history: History, key: str) -> None:
     """Draw the objective of a trigger optimization and the current patch."""
     if not history:
         return
@@ -66,7 +69,7 @@ def show_trigger_optimization(history: History, stage: str, key: str) -> None:
     with left:
         st.markdown("**Trigger optimization** (objective on the clean model; lower is better)")
         points = {"objective": [(r["step"], r["losses"]["total"]) for r in history]}
-        st.plotly_chart(charts.loss_curves(points, stage, history[-1]["total"]), key=key, config=NO_MODE_BAR)
+        st.plotly_chart(charts.loss_curves(points, ["backdoored"], history[-1]["total"]), key=key, config=NO_MODE_BAR)
     if patch:
         right.image(decode_png(patch), caption=f"Patch after step {history[-1]['step']:,}", width="stretch")
 

@@ -14,38 +14,40 @@ from cleaner.presets import CLEAN_PAIRS, DEFEND, REBOUND_STEPS
 from cleaner.reports.verdict import describe_defenses
 from cleaner.runs.record import RunRecord
 from cleaner.runs.run import read_progress
-from pages._shared import cards, jobs, requests, state
+from pages._shared import cards, jobs, requests, stage, state
 from pages._shared.curves import show_curves
 from pages._shared.frame import link
+from pages._shared.model_names import show_model_name
 from pages._shared.plotly_charts import NO_MODE_BAR
 from pages._shared.state import KEEP, escape_markdown
 
 MAX_CARDS = 3
-NEWLY_DONE, LAST_SHOWN = "defend.newly_done", "defend.last_shown"
+NEWLY_DONE = "defend.newly_done"
 
 
 def show_results(run: RunRecord) -> None:
-    """Draw the backdoored model and its defenses."""
+    """Draw the backdoored model and its defenses: the trade-off first."""
     defended = state.defended_runs(run)
     if not defended:
         st.info("No defenses of this model yet: press Start.", icon=":material/science:")
         return
-    st.subheader(state.section_title("Is the backdoor gone?", run), anchor=False)
+    st.markdown(f"##### {state.section_title('Is the backdoor gone?', run)}")
+    verdict_place, plot_place = st.container(), st.container()
     compared = _choose_defenses(run, defended)
-    _show_verdict(run, compared)
-    _show_cards(run, compared)
     floor = run.metric("asr_clean_model")
-    plot_tab, table_tab, curves_tab = st.tabs(["Trade-off", "All metrics", "Training curves"])
-    with plot_tab:
-        st.markdown("**Clean accuracy and attack success** · all defenses of this model")
-        st.plotly_chart(comparison.pareto(points(run, defended), floor), key="pareto", config=NO_MODE_BAR)
-        st.caption("Bottom right is best. Bars: 95% intervals. Dotted line: attack success on the clean model.")
+    with verdict_place:
+        _show_verdict(run, compared)
+    with plot_place:
+        chart = stage.enlarge(comparison.pareto(points(run, defended), floor))
+        st.plotly_chart(chart, key="pareto", config=NO_MODE_BAR)
+    _show_cards(run, compared)
+    table_tab, curves_tab = st.tabs(["All metrics", "Training curves"])
     with table_tab:
         st.dataframe(table([run, *defended]), hide_index=True, width="stretch")
     labels = state.short_labels(compared)
     with curves_tab:
         histories = {labels[other.id]: read_progress(other.folder) for other in compared}
-        show_curves(histories, "defended", "defend.past", floor=floor)
+        show_curves(histories, {labels[other.id]: state.kind_of(other) for other in compared}, "defend.past", floor)
     link("Subtexts", "View subtexts")
 
 
@@ -69,30 +71,31 @@ def _choose_defenses(run: RunRecord, defended: list[RunRecord]) -> list[RunRecor
 
 def _show_verdict(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw in words which of the compared defenses removed most, and at what cost."""
-    labels = {other.id: to_label(other.defense or "") for other in compared}
-    if len(set(labels.values())) < len(labels):
-        labels = state.short_labels(compared)
+    labels = state.defense_labels(compared)
     sentences = describe_defenses(run, {escape_markdown(labels[other.id]): other for other in compared})
     if sentences:
-        one_seed = "One run each: another seed can give another order."
-        st.info(" ".join([*sentences, one_seed]), icon=":material/gavel:")
+        st.markdown(" ".join(sentences), help="One run each: another seed can give another order.")
 
 
 def _show_cards(run: RunRecord, compared: list[RunRecord]) -> None:
     """Draw the cards of the backdoored model and of each compared defense."""
-    columns = st.columns(1 + max(len(compared), 1), border=True)
-    with columns[0]:
-        st.markdown("**Backdoored**")
-        st.caption(escape_markdown(to_attack_label(run.attack)))
+    labels = state.defense_labels(compared)
+    with st.container(key="cards"):
+        columns = st.columns(1 + max(len(compared), 1), border=True, gap="small")
+    with columns[0], st.container(key=f"card-{run.id}", gap=None):
+        show_model_name("Backdoored", state.kind_of(run), to_attack_label(run.attack))
         cards.show_cards(run)
     for column, other in zip(columns[1:], compared, strict=False):
-        with column, st.container(key=f"card-{other.id}"):
-            st.markdown(f"**{escape_markdown(to_label(other.defense or ''))}**")
-            st.caption(f"learning rate {other.lr:g}, {other.config.get('pairs', 0):,} pairs")
+        with column, st.container(key=f"card-{other.id}", gap=None):
+            note = f"lr {other.lr:g}, {other.config.get('pairs', 0):,} pairs"
+            show_model_name(labels[other.id], state.kind_of(other), note)
             cards.show_cards(other, run)
             show_rebound(other)
     note = f" {state.RATES_NOTE}" if run.is_shipped else ""
-    st.caption(f"Changes: against the backdoored model, same test images; rebound tests: against the defense.{note}")
+    st.caption(
+        "Small print: 95% intervals. Changes: against the backdoored model, same test images; rebound tests: against "
+        f"the defense.{note}"
+    )
     if notes := list(dict.fromkeys(other.overlap_note for other in compared if other.overlap_note)):
         st.caption(f"Overlap by image hash: {escape_markdown(' '.join(notes))}")
     cards.show_measurement_notes(run)
@@ -126,13 +129,13 @@ def start_rebound(defended: RunRecord, steps_key: str) -> None:
 
 def points(run: RunRecord, defended: list[RunRecord]) -> list[comparison.TradeoffPoint]:
     """Return the backdoored model and its defenses as points of the trade-off plot."""
-    labels = state.short_labels(defended)
+    labels = state.defense_labels(defended)
     measured = []
     for other in [run, *defended]:
         ca, asr = other.metric("ca"), other.metric("asr")
         if ca is not None and asr is not None:
             label, intervals = labels.get(other.id, "Backdoored"), (other.interval("ca"), other.interval("asr"))
-            measured.append(comparison.TradeoffPoint(label, other.stage, ca, asr, *intervals))
+            measured.append(comparison.TradeoffPoint(label, state.kind_of(other), ca, asr, *intervals))
     return measured
 
 
@@ -160,7 +163,7 @@ def table(runs: list[RunRecord]) -> pd.DataFrame:
 
 def select_newly_done() -> None:
     """Preselect the defenses that this session has just trained, once."""
-    done = [entry for entry in jobs.started_runs("defend") if entry.status.state == "done"]
-    run_ids = [entry.id for entry in done if entry.rebound is None]
-    if run_ids and st.session_state.get(LAST_SHOWN) != run_ids:
-        st.session_state[LAST_SHOWN] = st.session_state[NEWLY_DONE] = run_ids
+    if new := jobs.list_new_results("defend"):
+        done = [entry for entry in jobs.started_runs("defend") if entry.status.state == "done"]
+        st.session_state[NEWLY_DONE] = [entry.id for entry in done if entry.rebound is None]
+        jobs.mark_as_seen(new)

@@ -11,7 +11,7 @@ import streamlit as st
 from cleaner.labels import to_label
 from cleaner.models.resolve import resolve_model_name
 from cleaner.types import CleanerError, StepReport
-from pages._shared import cache, forms, state
+from pages._shared import cache, forms, sources, state
 from pages._shared.frame import link, show_error
 from pages._shared.progress import show_progress
 from pages._shared.requests import ExternalModel
@@ -28,19 +28,9 @@ def choose() -> ExternalModel | None:
     """Draw the choice of model and data; return None until a model is chosen."""
     with st.container(border=True):
         st.markdown("**Model and data**")
-        model = st.selectbox(
-            "Model",
-            cache.models(),
-            None,
-            key="defend.external.model",
-            accept_new_options=True,
-            **KEEP,
-            placeholder="epoch_10.pt",
-            help="Path of a checkpoint (.pt, .safetensors) or folder, ARCHITECTURE:FILE, or an open_clip model to "
-            "download. Code in a file is never run.",
-        )
-        data = forms.choose_data("defend.external.data", "for cleaning and testing")
-    return ExternalModel(str(model).strip(), data) if data and model and str(model).strip() else None
+        model = sources.choose_model("defend.external.model", sources.OWN_MODEL)
+        data = sources.choose_data("defend.external.data", "for cleaning and testing")
+    return ExternalModel(model, data) if model and data else None
 
 
 def show_hint() -> None:
@@ -139,7 +129,11 @@ def show_trigger_scan(external: ExternalModel) -> None:
             help="A model you trust: a trigger that affects both models is not evidence of a backdoor.",
         )
         try:
-            trigger = None if kind == ALL_TRIGGERS else forms.draw_form(kinds[kind], f"defend.scan.{kind}")
+            framing = cache.find_framing(external.model)
+            side = framing.size if framing is not None else None
+            trigger = None
+            if kind != ALL_TRIGGERS:
+                trigger = forms.draw_form(kinds[kind], f"defend.scan.{kind}", image_side=side)
             request = (external, None if trigger is None else str(trigger.state_dict()), n, reference)
             if st.button("Scan", key="defend.scan.go", icon=":material/search:"):
                 st.session_state["defend.scan.request"] = request

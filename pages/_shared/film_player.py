@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from cleaner.reports.film import Movie, make_player_data, read_player
+from cleaner.plots.component import read_component
+from cleaner.reports.film import SCRIPT, STYLE, Movie, make_player_data
 
-_script, _css = read_player()
-_component = st.components.v2.component("film", html='<div class="film"></div>', js=_script, css=_css)
+_component = st.components.v2.component(
+    "film", html='<div class="film"></div>', js=read_component(SCRIPT), css=STYLE.read_text(encoding="utf-8")
+)
 
 
 def show(movies: Sequence[Movie], key: str) -> None:

@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from cleaner.config import Parameter, parameters
+from cleaner.config import REFERENCE_SIDE, Parameter, parameters, scale_pixels
 from cleaner.files import atomic_write
 from cleaner.jobs import slurm
 from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.presets import PRETRAINED_VARIANT, QUICK_VARIANT, SCENES_VARIANT, Preset, explain_unpublished
 from cleaner.runs.folders import runs_root
-from cleaner.runs.request import format_data
+from cleaner.runs.request import Request
 from cleaner.types import CleanerError
-from pages._shared import cache, downloads, uploads
+from pages._shared import cache, path_field, uploads
 from pages._shared.frame import show_error
 from pages._shared.state import KEEP, escape_markdown
 
@@ -31,33 +31,61 @@ VARIANT_LABELS = {
     PRETRAINED_VARIANT: "Pretrained",
     "published": "Published",
 }
-DATA_TYPES = ["zip", "csv", "tsv", *uploads.IMAGE_TYPES]
-"""File types that upload boxes accept as data."""
 MAX_SLIDER_STEPS = 300
 """Steps above which a parameter gets a number box instead of a slider."""
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
-def draw_form(cls: type[T], key: str, only: Sequence[str] = (), defaults: Mapping[str, Any] | None = None) -> T:
+def draw_form(
+    cls: type[T],
+    key: str,
+    only: Sequence[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+    *,
+    image_side: int | None = None,
+) -> T:
     """Draw the widgets of a settings dataclass and return the chosen instance.
 
-    only: names of the parameters to draw, in this order; empty: all. defaults: replace the class's own.
+    only: names of the parameters to draw, in this order; empty: all. defaults: replace the class's own. image_side: of
+    the images in px, if it is known, in which lengths are shown.
     """
-    return cls(**draw_widgets(cls, key, only, defaults))
+    return cls(**draw_widgets(cls, key, only, defaults, image_side=image_side))
 
 
 def draw_widgets(
-    cls: type, key: str, only: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
+    cls: type,
+    key: str,
+    only: Sequence[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+    *,
+    image_side: int | None = None,
 ) -> dict[str, Any]:
     """Draw widgets as `draw_form` does and return name -> value."""
     by_name = {p.name: p for p in parameters(cls)}
     values = {name: p.default for name, p in by_name.items()} | dict(defaults or {})
-    return {name: draw_widget(by_name[name], f"{key}.{name}", values[name]) for name in only or by_name}
+    return {
+        name: draw_widget(by_name[name], f"{key}.{name}", values[name], image_side=image_side)
+        for name in only or by_name
+    }
 
 
-def draw_widget(p: Parameter, key: str, default: Any) -> Any:
-    """Draw the widget for a parameter's type and range; return its value."""
+def choose_length(p: Parameter, key: str, default: int, side: int) -> int:
+    """Draw a slider over the lengths on an image of `side` px; return the value for `REFERENCE_SIDE`."""
+
+    def label_option(value: int) -> str:
+        pixels = f"{scale_pixels(value, side)} px"
+        return pixels if side == REFERENCE_SIDE else f"{pixels} ({value} at {REFERENCE_SIDE})"
+
+    options = range(int(p.low or 1), int(p.high or REFERENCE_SIDE) + 1, int(p.step or 1))
+    label = f"{p.label}, on images of {side} px"
+    return int(st.select_slider(label, options, default, format_func=label_option, key=key, help=p.help, **KEEP))
+
+
+def draw_widget(p: Parameter, key: str, default: Any, *, image_side: int | None = None) -> Any:
+    """Draw the widget for a parameter's type and range; return its value. image_side: see `draw_form`."""
     label = p.label
+    if p.is_length and image_side:
+        return choose_length(p, key, int(default), image_side)
     if p.name == "lr":
         return choose_learning_rate(key, default, p.help)
     if p.choices:
@@ -92,7 +120,10 @@ def choose_image_file(key: str, label: str, *, default: str, help: str) -> str:
     )
     if error := st.session_state.get(f"{key}.error"):
         show_error(error)
-    return str(st.text_input(label, value=default, key=key, help=help, **KEEP))
+    if default:
+        st.session_state.setdefault(key, default)
+    suffixes = [f".{kind}" for kind in uploads.IMAGE_TYPES]
+    return path_field.show(key, label, suffixes, placeholder="/data/trigger.png", help=help)
 
 
 def file_name(name: str) -> str:
@@ -187,67 +218,6 @@ def choose_learning_rates(key: str, default: float, help: str = "") -> list[floa
     return sorted(float(rate) for rate in chosen)
 
 
-def choose_data(key: str, purpose: str) -> str:
-    """Draw the choice of data, by name, path or upload; return name and options in one line, "" while they are missing.
-
-    purpose: completes "Images with captions".
-    """
-    names = [*cache.datasets(), *cache.downloads()]
-    start = names.index("scenes") if "scenes" in names else 0
-    data = str(
-        st.selectbox(
-            "Data",
-            names,
-            start,
-            format_func=lambda name: to_label(name) if name in cache.downloads() else name,
-            key=key,
-            accept_new_options=True,
-            **KEEP,
-            help=f"Images with captions {purpose}: a name, or the path of a table (.csv, .tsv), folder, .tar or .zip, "
-            "optionally with options, as in `pairs.csv classes=cat,dog`.",
-        )
-    )
-    if data in cache.downloads():
-        data = downloads.choose(f"{key}.{data}", data)
-    with st.expander("Upload images", icon=":material/upload:", key=f"{key}.more"):
-        st.file_uploader(
-            "Zip, or images",
-            DATA_TYPES,
-            accept_multiple_files=True,
-            key=f"{key}.upload",
-            on_change=_keep_data,
-            args=(key,),
-            help="The table (.csv or .tsv) needs the columns filepath and title; files are stored on this machine.",
-        )
-        st.text_input(
-            "Class names",
-            key=f"{key}.classes",
-            on_change=_keep_data,
-            args=(key,),
-            placeholder="cat, dog",
-            help="Comma-separated; required unless the table has a class column or the zip has class folders.",
-        )
-        if error := st.session_state.get(f"{key}.error"):
-            show_error(error)
-    return data
-
-
-def _keep_data(key: str) -> None:
-    """Store the uploaded files and select them as the data."""
-    files = st.session_state.get(f"{key}.upload")
-    st.session_state[f"{key}.error"] = None
-    if not files:
-        return
-    try:
-        path = cache.save_uploads([(file.name, file.getvalue()) for file in files])
-    except CleanerError as error:
-        st.session_state[f"{key}.error"] = error
-        return
-    names = (name.strip() for name in st.session_state.get(f"{key}.classes", "").split(","))
-    classes = ",".join(filter(None, names))
-    st.session_state[key] = format_data(path, {"classes": classes} if classes else {})
-
-
 def choose_pair_count(
     label: str, counts: Sequence[int], default: int, *, key: str, data: str, used: int = 0, help: str = ""
 ) -> int:
@@ -268,6 +238,13 @@ def choose_pair_count(
     if available is not None:
         st.caption(f"{available:,} pairs are left for this.")
     return int(chosen)
+
+
+def show_command(requests: Sequence[Request]) -> None:
+    """Draw a button that shows the commands which make the same runs, to copy."""
+    with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
+        st.code("\n".join(map(cache.format_command, requests)), language="bash", wrap_lines=True)
+        st.caption("The same training in a terminal. The run is listed here when it ends.")
 
 
 def choose_device_and_precision(key: str) -> tuple[str, str, bool]:

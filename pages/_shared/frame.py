@@ -14,7 +14,7 @@ import streamlit as st
 from cleaner.labels import to_attack_label
 from cleaner.runs.record import RunRecord
 from cleaner.types import CleanerError
-from pages._shared import access, cache, jobs, lesson, stage, state
+from pages._shared import access, address, cache, jobs, lesson, stage, state, warm
 from pages._shared.state import escape_markdown, format_percent
 
 PAGES_DIR = Path(__file__).resolve().parent.parent
@@ -62,22 +62,27 @@ def page(title: str, lead: str) -> Iterator[None]:
     st.set_page_config(page_title=f"{title} · TA-Cleaner Lab", page_icon="🧹", layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     access.admit()
+    address.restore()
     stage.update(title, titles(), page_file)
     jobs.run_pending_start(title.lower())
     cache.yield_to_training(jobs.is_processor_busy())
+    lesson.follow(title, page_file)
     _sidebar()
     _show_pipeline(title)
-    lesson.show_step(title, page_file)
+    with st.container(key="head", horizontal=True, vertical_alignment="bottom"):
+        st.title(title, anchor=False, width="content")
+        st.markdown(lead)
     if stage.is_on():
-        stage.show_header(title)
-    st.title(title, anchor=False)
-    st.markdown(lead)
+        stage.show(title)
+    else:
+        lesson.show_bar(title, page_file)
     time.sleep(FRAME_SECONDS)
     try:
         yield
     except CleanerError as error:
         show_error(error)
     cache.warm_up()
+    warm.warm_run_in_view()
     cache.keep_spare()
 
 
@@ -111,10 +116,15 @@ def titles() -> list[str]:
 
 def link(title: str, label: str | None = None) -> None:
     """Draw a link to a page."""
-    st.page_link(page_file(title), label=label or title, icon=f":material/{ICONS.get(title, 'chevron_right')}:")
+    icon = f":material/{ICONS.get(title, 'chevron_right')}:"
+    st.page_link(page_file(title), label=label or title, icon=icon, query_params=address.current())
 
 
 def _sidebar() -> None:
+    labels = state.view_labels()
+    if labels:
+        state.apply_requested_run(list(labels))
+    address.write()  # before the links, which keep it
     with st.sidebar:
         st.markdown("### :material/cleaning_services: TA-Cleaner Lab")
         with st.container(key="menu"):
@@ -122,59 +132,56 @@ def _sidebar() -> None:
                 st.caption(group)
                 for title in pages:
                     link(title)
-        st.divider()
+        with st.container(key="view"):
+            _choose_view(labels)
         stage.show_switch()
-        labels = {run.id: run.label for run in state.backdoored_runs()}
-        labels |= {state.MODEL_PREFIX + model: _model_label(model) for model in state.selectable_models()}
-        if not labels:
-            st.markdown("**In view**")
-            st.caption("Nothing yet: train a backdoored model on the Poison page.")
-            return
-        labels = state.disambiguate_labels(labels)
-        state.apply_requested_run(list(labels))
-        st.selectbox(
-            "In view",
-            list(labels),
-            format_func=labels.__getitem__,
-            key=state.SELECTION,
-            **state.KEEP,
-            help="The backdoored run, or the model without a known attack, that every page shows.",
-        )
-        run, model = state.current_run(), state.current_model()
-        if run is not None:
-            _show_run_facts(run)
-        elif model is not None:
-            st.caption("No known trigger." + ("" if state.is_built_in(model) else " Scan for one on the Defend page."))
 
 
-def _model_label(model: str) -> str:
-    status = "clean" if state.is_built_in(model) else "trigger unknown"
-    return f"Model {Path(model).name} · {status}"
+def _choose_view(labels: dict[str, str]) -> None:
+    """Draw the choice of the run or model in view; labels: id -> label of each."""
+    if not labels:
+        st.markdown("**In view**")
+        st.caption("Nothing yet: train a backdoored model on the Poison page.")
+        return
+    st.selectbox(
+        "In view",
+        list(labels),
+        format_func=labels.__getitem__,
+        key=state.SELECTION,
+        **state.KEEP,
+        help="The backdoored run, or the model without a known attack, that every page shows.",
+    )
+    run, model = state.current_run(), state.current_model()
+    if run is not None:
+        _show_run_facts(run)
+    elif model is not None:
+        st.caption("No known trigger." + ("" if state.is_built_in(model) else " Scan for one on the Defend page."))
 
 
 def _show_run_facts(run: RunRecord) -> None:
-    """Draw settings and metrics of the run in view."""
+    """Draw the settings of the run in view."""
     target = escape_markdown(str(run.target_class))
     share = f"{format_percent(run.poison_rate)} of {run.pairs:,} pairs"
     st.caption(
         f"Model **{escape_markdown(run.model)}** · {escape_markdown(to_attack_label(run.attack))} → **{target}** · "
         f"{share} · learning rate {run.lr:g}"
     )
-    st.caption(
-        f"Clean accuracy {format_percent(run.metric('ca'))}, attack success {format_percent(run.metric('asr'))} "
-        f"(n = {run.count('ca'):,} and {run.count('asr'):,})"
-    )
 
 
 def _show_pipeline(title: str) -> None:
-    """Draw the steps of the pipeline, with the state of the run in view."""
+    """Draw the steps of the pipeline in one row, with the state of the run in view."""
+    query = address.current()
     with st.container(key="pipeline"):
         columns = st.columns(5, gap="small")
     for i, (column, step) in enumerate(zip(columns, _pipeline_steps(), strict=True)):
         step_state = "current" if i == STEP_OF_PAGE.get(title) else step.state
         with column, st.container(key=f"step-{step_state}-{i}"):
-            st.page_link(page_file(step.page), label=step.label, icon=f":material/{STEP_ICONS[step_state]}:")
-            st.caption(step.detail)
+            st.page_link(
+                page_file(step.page),
+                label=f"**{step.label}** {step.detail}",
+                icon=f":material/{STEP_ICONS[step_state]}:",
+                query_params=query,
+            )
 
 
 def _pipeline_steps() -> list[PipelineStep]:
@@ -188,18 +195,19 @@ def _pipeline_steps() -> list[PipelineStep]:
     if run is not None:
         model = escape_markdown(run.model)
         attack = escape_markdown(f"{to_attack_label(run.attack)}, {format_percent(run.poison_rate, 0)}")
-        success = format_percent(asr, 0)
+        success = format_percent(asr, 0) + (f" of {run.count('asr')} images" if run.has_few_images else "")
     if defended:
         defenses = "1 defense" if len(defended) == 1 else f"{len(defended)} defenses"
         lowest = min((value for other in defended if (value := other.metric("asr")) is not None), default=None)
         best = "success unknown" if lowest is None else f"lowest success {format_percent(lowest, 0)}"
     poisoned, cleaned = "done" if run is not None else "open", "done" if defended else "open"
+    success_state = "failed" if asr is not None and asr < ATTACK_SUCCEEDED else poisoned
+    if run is not None and run.has_few_images:
+        success_state = "open"
     return [
         PipelineStep("Model", "Poison", model, "done" if run is not None or bare_model else "open"),
         PipelineStep("Poison", "Poison", "training …" if "poison" in active else attack, poisoned),
-        PipelineStep(
-            "Attack success", "Poison", success, "failed" if asr is not None and asr < ATTACK_SUCCEEDED else poisoned
-        ),
+        PipelineStep("Attack success", "Poison", success, success_state),
         PipelineStep("Defend", "Defend", "training …" if "defend" in active else defenses, cleaned),
         PipelineStep("Compare", "Compare", best, cleaned),
     ]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
     from cleaner.data.images import ImageComparison
 
-ROWS = 4
+ROWS = 3
 LAYOUT = [1, 1, 1, 1.25]
 HEADINGS = (":blue[Clean]", ":violet[Triggered]", "Difference × 10", "Caption")
 FIRST_ROW = "poison.first"
@@ -30,10 +30,10 @@ PoisonPlan = list[tuple[int, str, str]]
 
 def show_gallery(attack: PoisonSettings, plan: PoisonPlan) -> None:
     """Draw some poisoned pairs: clean image, triggered image, difference and captions."""
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
     data = load_data_with_progress(attack.training_data)
-    left.markdown(f"**{len(plan):,} of {len(data):,} pairs are poisoned**")
-    pairs = _choose_pairs(plan, right)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(f"**{len(plan):,} of {len(data):,} pairs are poisoned**", width="content")
+        pairs = _choose_pairs(plan)
     trigger = _find_ready_trigger(attack)
     if trigger is None:
         st.info(
@@ -51,7 +51,8 @@ def show_gallery(attack: PoisonSettings, plan: PoisonPlan) -> None:
     if own_image is not None:
         poisoned_prompt = trigger.text(data.templates[0].format(attack.target_class))
         captions.insert(0, ("own image", own_image[0], poisoned_prompt))
-    _show_rows(_compare_images(data, [index for index, _, _ in pairs], trigger, own_image), captions)
+    with st.container(key="gallery", gap="small"):
+        _show_rows(_compare_images(data, [index for index, _, _ in pairs], trigger, own_image), captions)
     source = "model input" if cache.find_framing(attack.model) else "original"
     st.caption(
         f"Size {data.image_size} × {data.image_size} px ({source}). Difference: gray is unchanged. "
@@ -67,10 +68,10 @@ def show_captions(plan: PoisonPlan) -> None:
     st.caption(f"{len(plan):,} poisoned pairs; the seed determines which.")
 
 
-def _choose_pairs(plan: PoisonPlan, column: Any) -> PoisonPlan:
+def _choose_pairs(plan: PoisonPlan) -> PoisonPlan:
     """Draw the button that shows other pairs; return the current ones."""
     first = st.session_state.setdefault(FIRST_ROW, 0)
-    if column.button("Other pairs", icon=":material/shuffle:", width="stretch"):
+    if st.button("Other pairs", icon=":material/shuffle:", type="tertiary"):
         first = st.session_state[FIRST_ROW] = first + ROWS
     return [plan[(first + i) % len(plan)] for i in range(min(ROWS, len(plan)))]
 

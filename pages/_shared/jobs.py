@@ -5,7 +5,7 @@ The session keeps only what its user requested and started.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from cleaner.jobs.slurm import SlurmResources
 from cleaner.labels import to_label
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import FLAGGED_DEFENSE, Request
-from cleaner.runs.status import ACTIVE, Status
+from cleaner.runs.status import ACTIVE
 from cleaner.runs.store import create_run, remove_run_folder
 from cleaner.types import CleanerError
+from pages._shared import state
 
 STEP_STAGE_LABELS = {
     "render": "Rendering images",
@@ -35,6 +36,7 @@ PAGE_STAGES = {"poison": "backdoored", "defend": "defended", "detect": "defended
 UNFINISHED = (*ACTIVE, "paused", "died")
 _LAST_ERROR = "jobs.last_error"
 _START_REQUEST = "jobs.start_request"
+_SEEN = "jobs.seen"
 
 
 def start_runs(kind: str, requests: Sequence[Request], cluster: SlurmResources | None = None) -> None:
@@ -130,6 +132,38 @@ def started_runs(kind: str) -> list[RunRecord]:
     return [entry for entry in local.poll_entries() if entry.id in names] if names else []
 
 
+def list_unfinished_started() -> list[str]:
+    """Return the ids of the runs that this session started and that are not finished."""
+    return [entry.id for kind in PAGE_STAGES for entry in started_runs(kind) if entry.status.state in UNFINISHED]
+
+
+def restore_started(ids: Sequence[str]) -> None:
+    """Take over runs that this user started before the page was loaded again."""
+    known = [entry for entry in local.poll_entries() if entry.id in ids] if any(ids) else []
+    for kind, stage in PAGE_STAGES.items():
+        if found := [entry.id for entry in known if entry.stage == stage]:
+            st.session_state[_started_key(kind)] = found
+
+
+def list_new_results(kind: str) -> list[RunRecord]:
+    """Return the finished runs of this session whose result it has not seen; rebound tests are no results."""
+    seen = st.session_state.get(_SEEN, set())
+    done = [entry for entry in started_runs(kind) if entry.status.state == "done" and entry.rebound is None]
+    return [entry for entry in done if entry.id not in seen]
+
+
+def mark_as_seen(entries: Iterable[RunRecord]) -> None:
+    """Note that this session has seen the results of runs."""
+    st.session_state[_SEEN] = st.session_state.get(_SEEN, set()) | {entry.id for entry in entries}
+
+
+def view_new_run() -> None:
+    """Put a backdoored run that this session has just trained in view, once."""
+    for entry in (new := list_new_results("poison")):
+        state.select_run(entry.id)
+    mark_as_seen(new)
+
+
 def job_label(entry: RunRecord) -> str:
     """Return the name of a job: the user's, else that of its defense or attack."""
     return entry.name or to_label(entry.defense or entry.attack or entry.id)
@@ -146,8 +180,7 @@ def describe_progress(entry: RunRecord) -> tuple[float, str]:
         return 1.0 if status.state == "done" else status.step / max(status.total, 1), status.state
     if not status.stage:
         return 0.0, "Starting"
-    eta = status.eta
-    left = "1 s" if eta < 1.5 else f"about {eta:.0f} s" if eta < 90 else f"about {eta / 60:.0f} min"
+    left = _format_time_left(status.eta)
     stage = STEP_STAGE_LABELS.get(status.stage, status.stage.capitalize())
     share = min(status.step / max(status.total, 1), 1.0)
     return share, f"{stage}: step {status.step:,} of {status.total:,}, {left} left"
@@ -156,6 +189,22 @@ def describe_progress(entry: RunRecord) -> tuple[float, str]:
 def _describe_place_in_queue(entry: RunRecord) -> str:
     ahead = local.count_runs_ahead(entry, local.poll_entries())
     return f"queued, {ahead} {'run' if ahead == 1 else 'runs'} ahead" if ahead else "queued, next"
+
+
+def _format_time_left(seconds: float) -> str:
+    return "1 s" if seconds < 1.5 else f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+
+
+def describe_active() -> str:
+    """Return in a few words which job runs, how long it will, and how many wait."""
+    active = [entry for entry in local.poll_entries() if entry.status.state in ACTIVE]
+    running = [entry for entry in active if entry.status.state == "running"]
+    waiting = f", {len(active) - len(running)} more" if running and len(active) > len(running) else ""
+    if not running:
+        return "Training starts"
+    status = running[0].status
+    left = f": {_format_time_left(status.eta)} left" if status.stage else " starts"
+    return f"{job_label(running[0])}{left}{waiting}"
 
 
 def apply(action: Callable[[Path], None], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The guided lesson: six steps through the pipeline, in a box shown on every page."""
+"""The guided lesson: six steps through the pipeline and a verdict, in a bar at the bottom of every page."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages._shared import jobs, state
+from cleaner.reports.verdict import conclude
+from cleaner.runs.record import RunRecord
+from pages._shared import jobs, state, ticker
 from pages._shared.state import escape_markdown
 
-_STEP, _GO_TO_PAGE = "lesson.step", "lesson.go_to_page"
+_STEP, _GO_TO_PAGE, _RETURN = "lesson.step", "lesson.go_to_page", "lesson.return"
 
 
 @dataclass(frozen=True)
 class LessonStep:
-    """One step of the lesson."""
+    """One step of the lesson.
+
+    Attributes:
+        early_task, early_observation: replace `task` and `observation` while the run in view has no defense.
+    """
 
     title: str
     page: str
@@ -23,61 +29,63 @@ class LessonStep:
     observation: str
     question: str
     answer: str
+    early_task: str = ""
+    early_observation: str = ""
 
 
 STEPS = (
     LessonStep(
         "Plant a backdoor",
         "Poison",
-        "Keep the settings and press **Train model**. The expected time is shown above the button.",
-        "The example images: what the attacker adds to an image and how the caption changes. After training: "
-        "**clean accuracy** and **attack success**.",
+        "Keep the settings and press **Train model**.",
+        "The images: what the attacker adds, and how the caption changes. Then **attack success** and **clean "
+        "accuracy**: both are high.",
         "Why does testing on ordinary images not reveal the backdoor?",
         "Without the trigger the model is almost as accurate as before. Only the trigger activates the backdoor, and "
-        "only the attacker knows it. The *floor* below the metrics is the attack success of the clean model on the "
+        "only the attacker knows it. The *floor* under “how measured” is the attack success of the clean model on the "
         "same triggered images: it shows that the patch itself does not look like a banana.",
     ),
     LessonStep(
         "Clean the model",
         "Defend",
-        "Your model should be **In view** in the menu. Keep the settings and press **Start defenses**. Press **Next** "
-        "while they train.",
-        "The verdict and the cards: **attack success** should fall, **clean accuracy** should stay. The short-captions "
-        "defense is the control: TA-Cleaner's short true texts without its false ones. What do these add? Compare "
-        "**fine detail**.",
+        "Keep the settings and press **Start defenses**. Press **Next** while they train.",
+        "**Attack success** should fall, **clean accuracy** should stay. The short-captions defense is the control: "
+        "TA-Cleaner's short true texts without its false ones.",
         "A model with random weights has an attack success near zero. Is that a good defense?",
         "No. Its clean accuracy is at chance level. Judge a defense by both numbers: what it removed and what it cost. "
-        "Good defenses are toward the bottom right of the accuracy and attack plot.",
+        "Good defenses are toward the bottom right of the plot.",
     ),
     LessonStep(
         "See the trigger move images",
         "Embeddings",
-        "Select **Backdoored** under **Show**, then **Backdoored → Defended**. Draw a lasso around some points to see "
-        "their images.",
-        "Clean and triggered images form two groups in the backdoored model. Do the groups mix after the defense? "
-        "Compare **trigger pull** in the table.",
+        "Under **Show**, compare **Backdoored** with **Backdoored → Defended**. Draw a lasso around some points.",
+        "In the backdoored model, images with the trigger form a group of their own. Does it dissolve? Compare "
+        "**trigger pull** in the table.",
         "The map shows the groups. Why is the table needed?",
         "The model uses more than a hundred dimensions and the map shows two, so distances on the map are distorted. "
         "Use the map to find patterns and the metrics, computed in all dimensions, to judge them.",
+        "Under **Show**, compare **Clean** with **Backdoored**. Draw a lasso around some points.",
+        "Poisoning tore one group into two: images with the trigger have left those without. **Trigger pull** in the "
+        "table says how far.",
     ),
     LessonStep(
         "See what the model uses",
         "Attention",
-        "Keep the method **Occlusion**, which covers one region at a time and measures the change, and the text **The "
-        "target class**. Compare the maps of the triggered image, then try other images and methods.",
-        "The dotted box is the trigger. In which models is most of the attribution inside it? In the table: how "
-        "much does **the trigger add** to the similarity?",
+        "Compare the maps of the triggered image from left to right, then try other images and methods.",
+        "The dotted box is the trigger. Which models look at it? In the table: how much does **the trigger add** to "
+        "the similarity?",
         "The attribution can stay on the trigger after the attack has stopped working. Why?",
         "A map shows how the evidence is distributed, not how much there is. If the trigger adds only little "
         "similarity in a cleaned model, most of that little can still come from the box: read map and similarity "
         "together. One image may be an exception; **Measure** covers many.",
+        "Compare the clean with the backdoored model on the triggered image, then try other images.",
     ),
     LessonStep(
         "See how TA-Cleaner trains",
         "Subtexts",
-        "Choose an image and move the **Epoch** slider. Each epoch draws different subtexts from the same caption.",
-        "On the left, a shorter text that is still true; on the right, texts made false by one small change. Below: "
-        "does each model score the **caption** above the false texts? (A short true text may score lower.)",
+        "Choose a pair and move the **Epoch** slider: each epoch draws other subtexts from the same caption.",
+        "✓ is shorter and still true; ✗ is made false by one small change. Does each model score the **caption** "
+        "above the false texts?",
         "Why does a false text change only one word?",
         "An entirely different text is easy to reject. With one word changed, the model has to check this word against "
         "the image: “banana” must mean a banana, and a patch in the corner is not one. This weakens the link between "
@@ -86,85 +94,194 @@ STEPS = (
     LessonStep(
         "Compare and export",
         "Compare",
-        "Find your runs and the shipped example in the table and the plot. Press **Report (HTML)** to save all results "
-        "in one file.",
+        "Find your runs in the plot and the table. **Report (HTML)** saves all results in one file.",
         "The bottom right of the plot is best. Bars are 95% intervals: where they overlap, a difference may be chance.",
-        "In the shipped example, one defense reduced attack success to a few percent. Is that model clean?",
+        "One defense reduced attack success to a few percent. Is that model clean?",
         "It is clean of this trigger, in this run. Another seed can give another result (train again and see), another "
         "attack can survive, and an unknown trigger cannot be tested at all.",
+        early_task="Find your model in the plot and the table. **Report (HTML)** saves all results in one file.",
     ),
 )
+DEFEND_STEP = next(i for i, step in enumerate(STEPS) if step.page == "Defend")
+VERDICT, VERDICT_PAGE = len(STEPS), "Film"
+"""Number of the verdict, which follows the steps, and its page."""
 
 
 def current() -> int | None:
-    """Return the index of the current step, or None outside the lesson."""
+    """Return the index of the current step, `VERDICT`, or None outside the lesson."""
     step: int | None = st.session_state.get(_STEP)
     return step
 
 
-def go_to_step(step: int | None) -> None:
-    """Go to a step and its page on the next rerun; None ends the lesson. For button callbacks."""
-    if step is None or not 0 <= step < len(STEPS):
+def restore(text: str) -> None:
+    """Continue at the step of an address, "1" to "7"; other texts are ignored."""
+    if text.isdecimal() and len(text) == 1 and 1 <= int(text) <= VERDICT + 1:
+        st.session_state[_STEP] = int(text) - 1
+
+
+def go_to_step(step: int | None, back_to: int | None = None) -> None:
+    """Go to a step and its page on the next rerun; None ends the lesson. For button callbacks.
+
+    back_to: step that the Next button leads to from there.
+    """
+    st.session_state.pop(_RETURN, None)
+    if step is None or not 0 <= step <= VERDICT:
         st.session_state.pop(_STEP, None)
         return
     st.session_state[_STEP], st.session_state[_GO_TO_PAGE] = step, True
+    if back_to is not None:
+        st.session_state[_RETURN] = back_to
+    own, run = _find_own_run(), state.current_run()
+    if step > 0 and own is not None and (run is None or run.is_shipped):
+        state.select_run(own.id)
 
 
 def show_start_button() -> None:
     """Draw the button that starts or continues the lesson."""
     step = current()
-    label = "Start lesson" if step is None else f"Continue lesson: step {step + 1}"
-    st.button(label, key="lesson.start", icon=":material/school:", on_click=go_to_step, args=(step or 0,))
-
-
-def show_step(title: str, page_file: Callable[[str], str]) -> None:
-    """Draw the current step, if any, on page `title`; first switch to the step's page if a button requested it."""
-    number = current()
-    if number is None:
-        return
-    step = STEPS[number]
-    if st.session_state.pop(_GO_TO_PAGE, False) and title != step.page:
-        st.switch_page(page_file(step.page))
-    with st.container(border=True, key="lesson"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f":material/school: **Lesson, step {number + 1} of {len(STEPS)}: {step.title}**")
-            if title != step.page:
-                st.page_link(page_file(step.page), label=f"Go to {step.page}", icon=":material/arrow_forward:")
-            _show_buttons(number)
-        left, right = st.columns(2, gap="medium")
-        left.markdown(f"**Do.** {step.task}")
-        right.markdown(f"**Look at.** {step.observation}")
-        _show_training_note()
-        with st.expander(f"**Question.** {step.question}", key=f"lesson.question.{number}"):
-            st.markdown(f"**Answer.** {step.answer}")
-
-
-def _show_buttons(number: int) -> None:
-    """Draw Back, Next and Close."""
-    label = "Finish" if number + 1 == len(STEPS) else "Next"
-    st.button("Back", key="lesson.back", disabled=number == 0, on_click=go_to_step, args=(number - 1,))
-    st.button(label, key="lesson.next", type="primary", on_click=go_to_step, args=(number + 1,))
+    label = (
+        "Start lesson" if step is None else f"Continue lesson: step {step + 1}" if step < VERDICT else "Your verdict"
+    )
     st.button(
-        "Close", key="lesson.close", on_click=go_to_step, args=(None,), help="Ends the lesson and keeps your runs."
+        label, key="lesson.start", type="primary", icon=":material/school:", on_click=go_to_step, args=(step or 0,)
     )
 
 
-def _show_training_note() -> None:
-    """While a job is active, name the run in view or offer the shipped example."""
-    if not jobs.active_pages():
+def follow(title: str, page_file: Callable[[str], str]) -> None:
+    """In the lesson, put a newly trained model in view, and switch to the step's page if a button asked for it."""
+    number = current()
+    if number is None:
         return
+    jobs.view_new_run()
+    if st.session_state.pop(_GO_TO_PAGE, False) and title != _page_of(number):
+        st.switch_page(page_file(_page_of(number)))
+
+
+def show_bar(title: str, page_file: Callable[[str], str]) -> None:
+    """Draw the current step, if any, at the bottom of page `title`."""
+    number = current()
+    if number is None:
+        return
+    with st.bottom, st.container(key="lesson"):
+        left, middle, right = st.columns([1, 3.4, 0.95], gap="small", vertical_alignment="center")
+        with left:
+            _show_title(number, title, page_file)
+        with middle:
+            _show_texts(number)
+        with right:
+            _show_buttons(number)
+
+
+def _page_of(number: int) -> str:
+    return VERDICT_PAGE if number == VERDICT else STEPS[number].page
+
+
+def _show_title(number: int, title: str, page_file: Callable[[str], str]) -> None:
+    """Draw the number and the title of a step, and the state of the trainings or the way to the step's page."""
+    name = "Your verdict" if number == VERDICT else STEPS[number].title
+    st.markdown(f":small[:gray[Lesson, step {number + 1} of {VERDICT + 1}]]  \n**{name}**")
+    if title != _page_of(number):
+        st.page_link(page_file(_page_of(number)), label=f"Go to {_page_of(number)}", icon=":material/arrow_forward:")
+        return
+    _show_progress(number)
+
+
+def _show_texts(number: int) -> None:
+    """Draw what to do and what to look at, or the verdict."""
     run = state.current_run()
-    example = next((other for other in state.backdoored_runs() if other.is_shipped), None)
-    if example is None or (run is not None and run.is_shipped):
-        in_view = "" if run is None else f" In view: {escape_markdown(run.label)}."
-        st.caption(f":material/hourglass_top: Training in the background.{in_view}")
+    defended = [] if run is None else state.defended_runs(run)
+    if number == VERDICT:
+        st.markdown(" ".join(describe_verdict(run, defended)))
         return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(":material/hourglass_top: Training in the background.", width="content")
+    step = STEPS[number]
+    left, right = st.columns(2, gap="medium")
+    left.markdown(f"**Do.** {step.task if defended else step.early_task or step.task}")
+    right.markdown(f"**Look.** {step.observation if defended else step.early_observation or step.observation}")
+
+
+def describe_verdict(run: RunRecord | None, defended: list[RunRecord]) -> list[str]:
+    """Return what became of the backdoor of a run: sentences computed from its metrics and those of its defenses."""
+    if run is None:
+        return ["There is no model yet: go back to step 1 and train one."]
+    newest: dict[str, RunRecord] = {}
+    for other in defended:
+        newest.setdefault(other.defense or "", other)
+    labels = state.defense_labels(list(newest.values()))
+    sentences = conclude(run, {escape_markdown(labels[other.id]): other for other in newest.values()})
+    if not newest:
+        sentences.append("No defense has finished yet: go back to step 2.")
+    if run.is_shipped:
+        sentences.append("This is the shipped example.")
+    return sentences
+
+
+def _show_buttons(number: int) -> None:
+    """Draw the question and Close above Back and Next."""
+    with st.container(horizontal=True, gap="xsmall", horizontal_alignment="right"):
+        if number < VERDICT:
+            with st.popover("Question", type="tertiary", icon=":material/help:", key=f"lesson.question.{number}"):
+                st.markdown(f"**{STEPS[number].question}**")
+                with st.expander("Answer", key=f"lesson.answer.{number}"):
+                    st.markdown(STEPS[number].answer)
         st.button(
-            "View shipped example",
-            key="lesson.example",
+            "",
+            key="lesson.close",
+            icon=":material/close:",
             type="tertiary",
-            on_click=state.select_run,
-            args=(example.id,),
+            help="Close the lesson; your runs stay.",
+            on_click=go_to_step,
+            args=(None,),
         )
+    back_to: int | None = st.session_state.get(_RETURN)
+    label, following = "Next", number + 1
+    if number == VERDICT:
+        label, following = "Finish", VERDICT + 1  # no step: ends the lesson
+    elif back_to is not None:
+        label, following = f"Step {back_to + 1}", back_to
+    with st.container(horizontal=True, gap="xsmall", horizontal_alignment="right"):
+        st.button(
+            "",
+            key="lesson.back",
+            icon=":material/arrow_back:",
+            disabled=number == 0,
+            help="Back",
+            on_click=go_to_step,
+            args=(number - 1,),
+        )
+        st.button(label, key="lesson.next", type="primary", on_click=go_to_step, args=(following,))
+
+
+def _show_progress(number: int) -> None:
+    """Draw what trains in the background, or the way to results that are new; watch it while it trains."""
+    kinds = jobs.active_pages()
+    if not kinds:
+        _offer_results(number)
+        return
+
+    @st.fragment
+    def watch() -> None:
+        active = jobs.active_pages()
+        if "poison" in kinds - active:
+            st.rerun()  # puts the new model in view
+        if not active:
+            _offer_results(number)
+            return
+        st.caption(f":material/hourglass_top: {escape_markdown(jobs.describe_active())}")
+        ticker.tick("lesson.tick")
+
+    if _page_of(number) not in {kind.capitalize() for kind in kinds}:  # that page watches by itself
+        watch()
+
+
+def _offer_results(number: int) -> None:
+    """Draw the button that leads to defenses that this session trained and has not looked at."""
+    if number == DEFEND_STEP or not jobs.list_new_results("defend"):
+        return
+    if st.button("See your result", key="lesson.result", type="primary", icon=":material/task_alt:"):
+        go_to_step(DEFEND_STEP, number)
+        st.rerun()  # the whole page, also from the fragment that watches a training
+
+
+def _find_own_run() -> RunRecord | None:
+    """Return the newest backdoored run that was trained on this machine."""
+    return next((run for run in state.backdoored_runs() if not run.is_shipped), None)

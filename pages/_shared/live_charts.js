@@ -1,23 +1,9 @@
 // Training curves that grow in place, and the clock that asks the server for new points while the tab is visible.
-const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 262;
 const LEFT = 56, RIGHT = 14, TOP = 10, BOTTOM = 42;
 const ANSWER_MS = 15000; // ask again if the server has not answered by then
 const MAX_POINTS = 2000; // of a line; then every second one is dropped
 const DASHES = { dash: "9 6", dot: "2 4", dashdot: "9 4 2 4", longdash: "15 6", longdashdot: "15 4 2 4" };
-const views = new WeakMap();
-
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
-  let view = views.get(parentElement);
-  if (!view) views.set(parentElement, (view = new View(parentElement)));
-  view.send = (cursors) => setTriggerValue("tick", cursors);
-  view.receive(data); // also called again with the same data, for instance after a change of theme
-  return () => {
-    view.stop();
-    views.delete(parentElement);
-  };
-}
 
 class View {
   constructor(parent) {
@@ -47,7 +33,8 @@ class View {
     this.wait(ANSWER_MS);
   }
 
-  receive(data) {
+  receive({ data, setTriggerValue }) {
+    this.send = (cursors) => setTriggerValue("tick", cursors);
     const known = this.data?.layout === data.layout ? this.runs : new Map();
     this.data = data;
     this.runs = new Map(data.runs.map((run) => [run.id, merge(known.get(run.id), run)]));
@@ -158,7 +145,7 @@ class Chart {
     const path = add(this.svg, "path", { ...stroke(line), class: "line", d, "data-line": line.id }, SVG);
     path.points = line.points; // for tests
     if (line.marker) {
-      for (const [x, y] of points) add(this.svg, "path", { d: shape(line.marker, x, y), fill: line.color }, SVG);
+      for (const [x, y] of points) add(this.svg, "path", { d: shape(line.marker, x, y), ...filling(line) }, SVG);
     }
   }
 
@@ -169,7 +156,7 @@ class Chart {
       const entry = add(this.legend, "span");
       const sample = add(entry, "svg", { width: 34, height: 12 }, SVG);
       add(sample, "path", { ...stroke(line), d: "M1 6L33 6" }, SVG);
-      if (line.marker) add(sample, "path", { d: shape(line.marker, 17, 6), fill: line.color }, SVG);
+      if (line.marker) add(sample, "path", { d: shape(line.marker, 17, 6), ...filling(line) }, SVG);
       add(entry, "span").textContent = line.name;
     }
   }
@@ -202,20 +189,41 @@ class Chart {
   }
 }
 
-function add(parent, name, attributes = {}, namespace = "http://www.w3.org/1999/xhtml") {
-  const element = document.createElementNS(namespace, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return parent.appendChild(element);
-}
-
 function stroke(line) {
   return { fill: "none", stroke: line.color, "stroke-width": 2, "stroke-dasharray": DASHES[line.dash] ?? "none" };
 }
 
-// Return a marker of about 8 px as a path; names as in Plotly, other ones are circles.
+// Return how a marker is filled: those of several runs with one method differ in this.
+function filling(line) {
+  return line.marker.endsWith("-open") ? { fill: "none", stroke: line.color, "stroke-width": 1.6 } : { fill: line.color };
+}
+
+// Corners of the markers around 0; names as in Plotly, without the ending for the fill.
+const star = Array.from({ length: 10 }, (_, i) => polar(i % 2 ? 2.6 : 6.4, i / 10));
+const CORNERS = {
+  diamond: [[0, -5.5], [5.5, 0], [0, 5.5], [-5.5, 0]],
+  "diamond-wide": [[0, -4], [6.5, 0], [0, 4], [-6.5, 0]],
+  square: [[-4, -4], [4, -4], [4, 4], [-4, 4]],
+  "triangle-up": [[0, -5], [5, 4], [-5, 4]],
+  "triangle-down": [[0, 5], [5, -4], [-5, -4]],
+  "triangle-left": [[-5, 0], [4, 5], [4, -5]],
+  "triangle-right": [[5, 0], [-4, 5], [-4, -5]],
+  hourglass: [[-4, -5], [4, -5], [-4, 5], [4, 5]],
+  bowtie: [[-5, -4], [5, 4], [5, -4], [-5, 4]],
+  cross: [[-2, -5], [2, -5], [2, -2], [5, -2], [5, 2], [2, 2], [2, 5], [-2, 5], [-2, 2], [-5, 2], [-5, -2], [-2, -2]],
+  pentagon: Array.from({ length: 5 }, (_, i) => polar(5, i / 5)),
+  x: [[-5, -3], [-3, -5], [0, -2], [3, -5], [5, -3], [2, 0], [5, 3], [3, 5], [0, 2], [-3, 5], [-5, 3], [-2, 0]],
+  star,
+};
+
+function polar(radius, turn) {
+  return [radius * Math.sin(2 * Math.PI * turn), -radius * Math.cos(2 * Math.PI * turn)];
+}
+
+// Return a marker of about 10 px as a path; other names are circles.
 function shape(name, x, y) {
-  const corners = { diamond: [[0, -5], [5, 0], [0, 5], [-5, 0]], square: [[-4, -4], [4, -4], [4, 4], [-4, 4]], "triangle-up": [[0, -5], [5, 4], [-5, 4]] }[name];
-  if (corners) return `M${corners.map(([dx, dy]) => `${x + dx} ${y + dy}`).join("L")}Z`;
+  const corners = CORNERS[name.replace(/(-open|-dot)+$/, "")];
+  if (corners) return `M${corners.map(([dx, dy]) => `${(x + dx).toFixed(1)} ${(y + dy).toFixed(1)}`).join("L")}Z`;
   return `M${x - 4} ${y}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z`;
 }
 

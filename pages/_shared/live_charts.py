@@ -1,13 +1,11 @@
-"""Curves of active jobs, drawn in the browser, and the clock that reruns a fragment while its tab is visible.
+"""Curves of active jobs, drawn in the browser, which keeps the points it has and asks for newer ones.
 
-The browser keeps the points it has. Every `SECONDS` it asks for newer ones, with a cursor per run; a page that is drawn
-again, or a browser without the earlier points, gets all of them.
+A page that is drawn again, or a browser without the earlier points, gets all of them.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +14,12 @@ from typing import Any
 import streamlit as st
 
 from cleaner.labels import to_label
-from cleaner.plots.charts import DASHES, MARKERS, STAGE_COLORS
+from cleaner.plots.charts import METRIC_LINES
+from cleaner.plots.styles import DASHES, STAGE_COLORS, find_styles
 from cleaner.runs.progress import read_new_progress
 from pages._shared.curves import OPTIMIZE_STAGE, History, Points, loss_points
+from pages._shared.ticker import mount
 
-SECONDS = 2.0
-"""Pause between an answer of the server and the next question of the browser."""
 CHARTS = (
     ("objective", "Trigger optimization (objective on the clean model; lower is better)", "Objective"),
     ("loss", "Training loss", "Loss"),
@@ -29,45 +27,23 @@ CHARTS = (
 )
 """Id, title and axis title of each chart."""
 SEVERAL_RUNS = " (terms differ between defenses)"
-_FILES = Path(__file__).with_name("live_charts.js"), Path(__file__).with_name("live_charts.css")
-_component = st.components.v2.component(
-    "live_charts",
-    html='<div class="frame"><div class="charts"></div></div>',
-    js=_FILES[0].read_text(encoding="utf-8"),
-    css=_FILES[1].read_text(encoding="utf-8"),
-)
 
 
-def tick(key: str) -> None:
-    """Rerun the fragment that calls this every `SECONDS` while its tab is visible; draws nothing."""
-    _mount(key, {"layout": "", "charts": [], "runs": []})
+def show_live_curves(runs: Mapping[str, Path], kinds: Sequence[str], key: str) -> None:
+    """Draw the curves of active runs, label -> folder, and `tick`; sends only points that the browser does not have.
 
-
-def show_live_curves(runs: Mapping[str, Path], stage: str, key: str) -> None:
-    """Draw the curves of active runs, label -> folder, and `tick`; sends only points that the browser does not have."""
+    kinds: the stage or the defense of each run, which decides its color and mark.
+    """
     layout = "/".join(folder.name for folder in runs.values())
     question = st.session_state.pop(f"{key}.question", None) or {}
     cursors = question.get("cursors", {}) if question.get("layout") == layout else {}
     is_single = len(runs) == 1
     parts = []
-    for number, (label, folder) in enumerate(runs.items()):
-        dash, marker = DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)]
-        style = RunStyle("" if is_single else label, STAGE_COLORS[stage], dash, marker)
+    for (label, folder), look in zip(runs.items(), find_styles(kinds), strict=True):
+        style = RunStyle("" if is_single else label, look.color, look.dash, look.mark)
         parts.append(read_new_lines(folder, str(cursors.get(folder.name, "")), style))
     charts = [_describe_chart(*chart, is_single=is_single) for chart in CHARTS]
-    _mount(key, {"layout": layout, "is_single": is_single, "charts": charts, "runs": parts})
-
-
-def _mount(key: str, data: dict[str, Any]) -> None:
-    """Draw the component; its questions rerun the fragment around it."""
-
-    def keep_question() -> None:
-        values = st.session_state.get(key) or {}  # gone, if the page was drawn without it while the question came
-        st.session_state[f"{key}.question"] = values.get("tick")
-
-    # The time makes each answer differ from the one before, so that the browser receives it.
-    answer = {"time": time.time(), "milliseconds": 1000 * SECONDS, **data}
-    _component(key=key, data=answer, on_tick_change=keep_question)
+    mount(key, {"layout": layout, "is_single": is_single, "charts": charts, "runs": parts})
 
 
 def _describe_chart(name: str, title: str, axis: str, *, is_single: bool) -> dict[str, Any]:
@@ -131,10 +107,11 @@ def _loss_lines(reports: History, style: RunStyle) -> list[dict[str, Any]]:
 
 
 def _validation_lines(reports: History, style: RunStyle) -> list[dict[str, Any]]:
+    """Return attack success and accuracy; of a single run the color tells them apart, of several the dash."""
     lines = []
-    for metric, word, stage in (("ca", "clean accuracy", "clean"), ("asr", "attack success", "backdoored")):
+    for metric, (_, word, stage, dash) in zip(("asr", "ca"), METRIC_LINES, strict=True):
         points = [(r["step"], v) for r in reports if (v := (r.get("metrics") or {}).get(metric)) is not None]
-        look = replace(style, color=STAGE_COLORS[stage])
+        look = replace(style, color=style.color if style.label else STAGE_COLORS[stage], dash=dash)
         lines.append(_make_line("validation", metric, style.name(word), points, look) | {"marker": style.marker})
     return lines
 

@@ -61,7 +61,8 @@ def show_jobs(kind: str) -> bool:
             st.markdown("**Training** · continues when you leave this page or close the browser")
             for entry in current:
                 _show_active_job(entry)
-            show_live_curves(_label_runs(current), jobs.PAGE_STAGES[kind], f"live.{kind}")
+            kinds = [state.kind_of(entry) for entry in current]
+            show_live_curves(_label_runs(current), kinds, f"live.{kind}")
         if not all(entry.status.state in ACTIVE for entry in current):
             st.rerun()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import streamlit as st
 
@@ -15,12 +15,10 @@ from cleaner.runs.request import TEST_SIZE
 from cleaner.types import CleanerError
 from pages._shared import cache, requests, state, uploads
 from pages._shared.frame import link
-from pages._shared.sample import DataKey, ModelKey, Sample
+from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
 from pages._shared.state import KEEP, escape_markdown
 
-if TYPE_CHECKING:
-    from cleaner.data.base import CaptionData
-
+LabelVisibility = Literal["visible", "hidden", "collapsed"]
 MAX_SAMPLES = 300
 OWN_INDEX = -1
 """Option of the image box that stands for the session's own image."""
@@ -33,13 +31,19 @@ class Stage:
 
     label: str
     stage: str
-    """"clean", "backdoored", "suspect" or "defended"; determines the color."""
+    """"clean", "backdoored", "suspect" or "defended"."""
     model: ModelKey
     run_label: str
     """Name of its run, or of the model itself."""
+    defense: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What decides color and mark (`plots.styles`): the defense, else the stage."""
+        return self.defense or self.stage
 
 
-def choose_stages(run: RunRecord | None) -> list[Stage]:
+def choose_stages(run: RunRecord | None, label_visibility: LabelVisibility = "visible") -> list[Stage]:
     """Draw the choice of one defended model; return the models in the order clean, backdoored, defended."""
     stages, defended, suspect = _find_stages(run)
     if not defended:
@@ -48,12 +52,17 @@ def choose_stages(run: RunRecord | None) -> list[Stage]:
         return stages
     runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
     run_id = st.selectbox(
-        "Defended model", list(runs), format_func=labels.__getitem__, key=f"view.defended.{suspect}", **KEEP
+        "Defended model",
+        list(runs),
+        format_func=state.number_equal_beginnings(labels).__getitem__,
+        key=f"view.defended.{suspect}",
+        label_visibility=label_visibility,
+        **KEEP,
     )
     return [*stages, _make_defended_stage("Defended", runs[run_id], labels[run_id])]
 
 
-def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
+def choose_compared_stages(run: RunRecord | None, label_visibility: LabelVisibility = "visible") -> list[Stage]:
     """Draw the choice of several defended models; return all models, each under its own label."""
     stages, defended, suspect = _find_stages(run)
     runs, labels = {other.id: other for other in defended}, state.short_labels(defended)
@@ -65,6 +74,7 @@ def choose_compared_stages(run: RunRecord | None) -> list[Stage]:
         format_func=labels.get,
         key=f"subtexts.runs.{suspect}",
         placeholder="Choose" if runs else "None yet: train one on the Defend page",
+        label_visibility=label_visibility,
         **KEEP,
     )
     return stages + [_make_defended_stage(labels[run_id], runs[run_id], labels[run_id]) for run_id in run_ids]
@@ -85,7 +95,7 @@ def _find_stages(run: RunRecord | None) -> tuple[list[Stage], list[RunRecord], s
 
 
 def _make_defended_stage(label: str, run: RunRecord, run_label: str) -> Stage:
-    return Stage(label, "defended", ("run", str(run.folder)), run_label)
+    return Stage(label, "defended", ("run", str(run.folder)), run_label, run.defense or "")
 
 
 def find_test_data(run: RunRecord | None) -> DataKey:
@@ -116,6 +126,8 @@ def choose_sample(run: RunRecord | None) -> Sample:
         return f"Own image: {own_image[0]}" if index == OWN_INDEX and own_image else f"{index} · {data.captions[index]}"
 
     key = f"view.sample.{data_key.name}"
+    if st.session_state.pop(uploads.IS_NEW, False) and own_image:
+        st.session_state[key] = OWN_INDEX
     if st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     index = int(st.selectbox("Image", options, format_func=label_option, key=key, help="Type to search.", **KEEP))
@@ -133,18 +145,13 @@ def list_texts(run: RunRecord | None, sample: Sample) -> dict[str, str]:
     texts = {}
     target = run.target_class if run is not None else None
     if target:
-        texts["The target class"] = _format_prompt(data, target)
+        texts["The target class"] = format_prompt(data.templates, target)
     if sample.own_image is None:
         label = int(data.labels[sample.index])
         if label >= 0:
-            texts["The true class"] = _format_prompt(data, data.class_names[label])
+            texts["The true class"] = format_prompt(data.templates, data.class_names[label])
         texts["The caption"] = data.captions[sample.index]
     return texts
-
-
-def _format_prompt(data: CaptionData, class_name: str) -> str:
-    """Return the class prompt by the second template ("a photo of a {}") where there are several."""
-    return data.templates[min(1, len(data.templates) - 1)].format(class_name)
 
 
 def choose_text(run: RunRecord | None, sample: Sample) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 ModelKey = tuple[str, ...]
@@ -47,3 +48,8 @@ class Placement:
     left: int = 0
     top: int = 0
     strength: int = 0
+
+
+def format_prompt(templates: Sequence[str], class_name: str) -> str:
+    """Return the class prompt by the second template ("a photo of a {}") where there are several."""
+    return templates[min(1, len(templates) - 1)].format(class_name)

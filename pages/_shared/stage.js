@@ -1,5 +1,5 @@
-// Keys of the stage mode: arrows between pages, Escape ends it.
-const KEYS = { ArrowRight: "next", ArrowLeft: "previous", Escape: "exit" };
+// Keys of the stage mode: arrows between pages, N shows the notes, Escape ends it. Reports the height of the window.
+const KEYS = { ArrowRight: "next", ArrowLeft: "previous", n: "notes", N: "notes", Escape: "exit" };
 
 export default function (component) {
   const listen = (event) => {
@@ -9,6 +9,14 @@ export default function (component) {
     event.preventDefault();
     component.setTriggerValue("key", KEYS[event.key]);
   };
+  const report = () => {
+    if (component.data.height !== window.innerHeight) component.setStateValue("height", window.innerHeight);
+  };
   document.addEventListener("keydown", listen);
-  return () => document.removeEventListener("keydown", listen);
+  window.addEventListener("resize", report);
+  report();
+  return () => {
+    document.removeEventListener("keydown", listen);
+    window.removeEventListener("resize", report);
+  };
 }

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from cleaner.labels import to_label
+from cleaner.reports import talk
 from cleaner.runs.record import RunRecord
 from pages._shared import state
-from pages._shared.state import escape_markdown, format_percent
+from pages._shared.model_names import show_model_name
+from pages._shared.state import format_percent
 
 PICTURES = {
     "Overview": '[data-testid="stPlotlyChart"]',
-    "Poison": '[class*="st-key-gallery-row-"]',
+    "Poison": ".st-key-gallery",
     "Defend": ".st-key-pareto",
     "Compare": ".st-key-compare-pareto",
-    "Embeddings": ".st-key-embeddings-map",
-    "Attention": ".st-key-attention-grid",
+    "Embeddings": ":is(.st-key-embeddings-map, .st-key-embeddings-before_after)",
+    "Attention": ":is(.st-key-attention-grid, .st-key-attention-before_after)",
     "Subtexts": ".st-key-similarity",
     "Film": ".st-key-film-player",
-    "Try it": '[data-testid="stPlotlyChart"]',
+    "Try it": ":is(.st-key-try-picture, .st-key-try-predictions)",
 }
 """Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
-_ON, _GO = "stage.on", "stage.go"
+DEFAULT_HEIGHT, HEADER_HEIGHT, MIN_HEIGHT, FONT_SIZE = 720, 200, 360, 18
+"""Of the window until it is known, of what is above the picture, and of a chart; px."""
+_ON, _GO, _NOTES, _HEIGHT = "stage.on", "stage.go", "stage.notes_on", "stage.height"
 _FOLDER = Path(__file__).parent
 _CSS = (_FOLDER / "stage.css").read_text(encoding="utf-8")
 _keys = st.components.v2.component("stage_keys", js=(_FOLDER / "stage.js").read_text(encoding="utf-8"))
@@ -36,11 +40,9 @@ def is_on() -> bool:
 
 
 def update(title: str, titles: Sequence[str], page_file: Callable[[str], str]) -> None:
-    """Read the mode from the address, or write it there for a reload; go to the page that a key asked for."""
+    """Read the mode from the address; go to the page that a key asked for."""
     if st.query_params.get("stage") == "1":
         st.session_state[_ON] = True
-    elif is_on():
-        st.query_params["stage"] = "1"
     move = {"next": 1, "previous": -1}.get(st.session_state.pop(_GO, ""))
     if is_on() and move is not None and title in titles:
         st.switch_page(page_file(titles[(titles.index(title) + move) % len(titles)]))
@@ -65,30 +67,71 @@ def show_switch() -> None:
         type="tertiary",
         icon=":material/slideshow:",
         on_click=start,
-        help="One picture with large figures. Arrows change the page, space plays a film, Escape ends it.",
+        help="One picture, large figures. Arrows change the page, space plays a film, N shows notes, Escape ends it.",
     )
 
 
-def show_header(title: str) -> None:
-    """Draw title and figures of the run in view and of its best defense; hide all but the page's main picture."""
+def show(title: str) -> None:
+    """Draw title, figures and notes; hide all but the page's main picture."""
     if picture := PICTURES.get(title):
         st.html(f"<style>{_CSS.replace('PICTURE', picture)}</style>")
+    run = state.current_run()
     with st.container(key="stage"):
         left, right = st.columns([1, 3], vertical_alignment="center")
-        left.header(title, anchor=False)
         with left:
-            st.button("Exit", key="stage.exit", type="tertiary", icon=":material/close:", on_click=stop)
+            st.header(title, anchor=False)
+            with st.container(horizontal=True, gap="small"):
+                st.button("Exit", key="stage.exit", type="tertiary", icon=":material/close:", on_click=stop)
+                st.button(
+                    "Notes", key="stage.notes", type="tertiary", icon=":material/speaker_notes:", on_click=_toggle_notes
+                )
         with right:
-            _show_figures(state.current_run())
-        _keys(key="stage.keys", on_key_change=_press)
+            _show_figures(run)
+        data = {"height": st.session_state.get(_HEIGHT, 0)}
+        _keys(key="stage.keys", data=data, on_key_change=_press, on_height_change=_keep_height)
+    if st.session_state.get(_NOTES):
+        _show_notes(title, run)
 
 
 def _press() -> None:
     key = (st.session_state.get("stage.keys") or {}).get("key")
     if key == "exit":
         stop()
+    elif key == "notes":
+        _toggle_notes()
     elif key:
         st.session_state[_GO] = key
+
+
+def _keep_height() -> None:
+    if height := (st.session_state.get("stage.keys") or {}).get("height"):
+        st.session_state[_HEIGHT] = int(height)
+
+
+def enlarge(figure: Any) -> Any:
+    """Return a Plotly figure, in stage mode as high as the window has room for, with larger letters and marks."""
+    if not is_on():
+        return figure
+    height = st.session_state.get(_HEIGHT, DEFAULT_HEIGHT) - HEADER_HEIGHT
+    figure.update_layout(height=max(height, MIN_HEIGHT), font_size=FONT_SIZE)
+    figure.update_xaxes(title_font_size=FONT_SIZE, tickfont_size=FONT_SIZE)
+    figure.update_yaxes(title_font_size=FONT_SIZE, tickfont_size=FONT_SIZE)
+    return figure.update_layout(legend_font_size=FONT_SIZE)
+
+
+def _toggle_notes() -> None:
+    st.session_state[_NOTES] = not st.session_state.get(_NOTES)
+
+
+def _show_notes(title: str, run: RunRecord | None) -> None:
+    """Draw what to say about a page, at the bottom; the figures are those of the run in view."""
+    note = talk.find_note(title, run, [] if run is None else state.defended_runs(run))
+    with st.bottom, st.container(key="notes"):
+        if note is None:
+            st.markdown("The talk has nothing about this page.")
+            return
+        st.markdown(f"**{title}** · {note.minutes}")
+        st.markdown(note.text)
 
 
 def _show_figures(run: RunRecord | None) -> None:
@@ -98,8 +141,10 @@ def _show_figures(run: RunRecord | None) -> None:
     measured = [other for other in state.defended_runs(run) if other.metric("asr") is not None]
     if measured:
         best = min(measured, key=lambda other: other.metric("asr") or 0.0)
-        shown.append((to_label(best.defense or "defended").partition(",")[0], best))
-    columns = iter(st.columns(2 * len(shown)))
-    for label, record in shown:
-        for name, word in (("asr", "attack success"), ("ca", "accuracy")):
-            next(columns).metric(f"{escape_markdown(label)}: {word}", format_percent(record.metric(name), 0))
+        shown.append((state.defense_labels([best])[best.id], best))
+    for column, (label, record) in zip(st.columns(len(shown)), shown, strict=True):
+        with column:
+            show_model_name(label, state.kind_of(record))
+            for place, (name, word) in zip(st.columns(2), (("asr", "attack success"), ("ca", "accuracy")), strict=True):
+                with place, st.container(key=f"stage-{name}-{record.id}"):
+                    st.metric(word.capitalize(), format_percent(record.metric(name), 0))

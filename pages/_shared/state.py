@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from cleaner.files import assets, resolve_path
-from cleaner.labels import to_label
+from cleaner.labels import to_attack_label, to_label
+from cleaner.models.header import is_clip_file
 from cleaner.runs.folders import find_run
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import list_runs, list_shipped_runs, read_entry
@@ -22,6 +24,8 @@ MODEL_PREFIX = "model:"
 """Prefix of a model without a run among the values of `SELECTION`."""
 OPENED_MODELS = "defend.external.opened"
 """Session key of the models, with their data, opened on the Defend page."""
+VISIBLE = 20
+"""Characters of a label that the box "In view" has room for."""
 _REQUESTED_RUN = "requested_run"
 _LAST_SELECTION = "last_run"
 
@@ -54,7 +58,7 @@ def _started_from(suspect: RunRecord) -> list[RunRecord]:
 
 def selectable_models() -> list[str]:
     """Return the models that can be viewed without a run: built-in, opened by the user, and already defended ones."""
-    built_in = sorted(path.parent.name for path in assets().glob("*/model.safetensors"))
+    built_in = sorted(path.parent.name for path in assets().glob("*/model.safetensors") if is_clip_file(path))
     opened = [resolve_path(external.model) for external in st.session_state.get(OPENED_MODELS, [])]
     defended = [run.source_model for run in all_runs() if run.source_model]
     return list(dict.fromkeys([*built_in, *opened, *defended]))
@@ -62,12 +66,17 @@ def selectable_models() -> list[str]:
 
 def is_built_in(model: str) -> bool:
     """Return whether a model came with the project, so it is known to be clean."""
-    return (assets() / model / "model.safetensors").exists()
+    return is_clip_file(assets() / model / "model.safetensors")
 
 
 def defenses_of_model(model: str) -> list[RunRecord]:
     """Return the defenses that started from a model without a run, newest first."""
     return [run for run in all_runs() if run.source_model == model]
+
+
+def kind_of(run: RunRecord) -> str:
+    """Return what decides the color and mark of a run's model (`plots.styles`): its defense, else its stage."""
+    return run.defense or run.stage
 
 
 def short_labels(runs: list[RunRecord]) -> dict[str, str]:
@@ -82,6 +91,14 @@ def short_labels(runs: list[RunRecord]) -> dict[str, str]:
     )
 
 
+def defense_labels(runs: list[RunRecord]) -> dict[str, str]:
+    """Return id -> label of the defense, with variant, learning rate or time only where needed to be unique."""
+    labels = {run.id: to_label((run.defense or "").partition(" ")[0]) for run in runs}
+    if len(set(labels.values())) < len(labels):
+        labels = {run.id: to_label(run.defense or "") for run in runs}
+    return labels if len(set(labels.values())) == len(labels) else short_labels(runs)
+
+
 def disambiguate_labels(labels: dict[str, str]) -> dict[str, str]:
     """Append the id to equal labels: a select box maps a label back to its first match."""
     counts = Counter(labels.values())
@@ -89,6 +106,37 @@ def disambiguate_labels(labels: dict[str, str]) -> dict[str, str]:
         key: f"{label} · {key.removeprefix(MODEL_PREFIX)}" if counts[label] > 1 else label
         for key, label in labels.items()
     }
+
+
+def view_labels() -> dict[str, str]:
+    """Return the runs and models that can be in view, key -> label; the beginnings tell them apart."""
+    labels = {run.id: _view_label(run) for run in backdoored_runs()}
+    labels |= {MODEL_PREFIX + model: _model_label(model) for model in selectable_models()}
+    return number_equal_beginnings(labels)
+
+
+def _view_label(run: RunRecord) -> str:
+    """Return what tells a run from others within the first words, which are all that the box has room for."""
+    if run.name:
+        return f"{run.name} · {run.created_at}"
+    what = f"{to_attack_label(run.attack)} → {run.target_class}"
+    return f"Example: {what}" if run.is_shipped else f"{run.created_at[5:]} · {what} · {run.model}"
+
+
+def _model_label(model: str) -> str:
+    return f"{Path(model).name} · {'clean' if is_built_in(model) else 'trigger unknown'}"
+
+
+def number_equal_beginnings(labels: dict[str, str]) -> dict[str, str]:
+    """Put a number before labels that are equal in their first `VISIBLE` characters; the last one is number 1."""
+    counts = Counter(label[:VISIBLE] for label in labels.values())
+    left = dict(counts)
+    numbered = {}
+    for key, label in labels.items():
+        start = label[:VISIBLE]
+        numbered[key] = f"{left[start]} · {label}" if counts[start] > 1 else label
+        left[start] -= 1
+    return disambiguate_labels(numbered)
 
 
 RATES_NOTE = (

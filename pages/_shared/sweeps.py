@@ -14,10 +14,10 @@ from cleaner.runs.record import RunRecord
 from cleaner.runs.status import ACTIVE
 from pages._shared import jobs, requests
 from pages._shared.frame import link
-from pages._shared.live_charts import tick
 from pages._shared.live_jobs import show_action_button
 from pages._shared.run_table import STATE_LABELS
 from pages._shared.state import escape_markdown, format_percent
+from pages._shared.ticker import tick
 
 
 def show(suspect: requests.Suspect) -> bool:

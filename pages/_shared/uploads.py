@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages._shared.state import escape_markdown
+from cleaner.types import CleanerError
+from pages._shared import cache
+from pages._shared.state import capitalize_message, escape_markdown
 
 OWN_IMAGE = "own_image"
 """Session key of the own image: (file name, content)."""
+IS_NEW = "own_image.new"
+"""Session key: whether the own image was just given, and the next page that shows one image is to show it."""
 IMAGE_TYPES = ["png", "jpg", "jpeg", "webp"]
 """File types that upload boxes accept as images."""
 MAX_UPLOAD_MB = 50
+_ERROR = "uploads.error"
 
 
 def show_upload_box(label: str = "Upload an image") -> None:
@@ -24,16 +29,25 @@ def show_upload_box(label: str = "Upload an image") -> None:
         args=("upload",),
         help="Its center square is resized; the file stays on this machine.",
     )
+    if error := st.session_state.pop(_ERROR, None):
+        st.error(escape_markdown(capitalize_message(str(error))), icon=":material/error:")
     own_image = st.session_state.get(OWN_IMAGE)
     if own_image is not None:
         st.button(f"Remove {escape_markdown(own_image[0][:40])}", icon=":material/close:", on_click=_remove_own_image)
 
 
 def keep_own_image(key: str, name: str | None = None) -> None:
-    """Make the file of widget `key` the session's own image, under `name` or its file name."""
+    """Make the file of widget `key` the session's own image, under `name` or its file name, if it is an image."""
     file = st.session_state.get(key)
-    if file is not None:
-        st.session_state[OWN_IMAGE] = (name or file.name, file.getvalue())
+    if file is None:
+        return
+    name, content = name or file.name, file.getvalue()
+    try:
+        cache.validate_image(content, name)
+    except CleanerError as error:
+        st.session_state[_ERROR] = error
+    else:
+        st.session_state[OWN_IMAGE], st.session_state[IS_NEW] = (name, content), True
 
 
 def _remove_own_image() -> None:

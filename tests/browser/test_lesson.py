@@ -1,19 +1,28 @@
-"""A real browser walks the guided lesson: trains, defends, draws a lasso, downloads the report and opens it."""
+"""A real browser walks the guided lesson with a run of its own: trains, looks inside, reloads, reads the verdict."""
 
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from benchmarks.browser import wait_idle
-from pages._shared.lesson import STEPS
+from cleaner.jobs import local
+from cleaner.labels import to_label
+from cleaner.reports.verdict import conclude
+from cleaner.runs.record import RunRecord
+from cleaner.runs.status import ACTIVE
+from cleaner.runs.store import list_entries
+from pages._shared.lesson import STEPS, VERDICT_PAGE
 from tests.browser.conftest import StartServer
 from tests.browser.test_poison_defend import menu, slide_to_start, type_number
+
+LONG = 1000
+"""Epochs of a training that is canceled."""
 
 
 def arrive(page: Any, number: int) -> None:
     """Wait for a step on its page."""
     page.get_by_role("heading", name=STEPS[number].page, exact=True).wait_for()
-    page.get_by_text(f"Lesson, step {number + 1} of 6").wait_for()
+    page.get_by_text(f"Lesson, step {number + 1} of 7").wait_for()
     wait_idle(page)
 
 
@@ -47,7 +56,24 @@ def draw_line(page: Any) -> None:
     page.mouse.up()
 
 
-def test_the_lesson_from_start_to_report(start_server: StartServer, browser_page: Any) -> None:
+def read_report(page: Any, download: Any) -> None:
+    """Open a downloaded report; it draws its plots and asks for nothing."""
+    report, urls = page.context.browser.new_page(), []
+    report.on("request", lambda request: urls.append(request.url))
+    file = Path(download.path()).with_suffix(".html")
+    download.save_as(file)
+    report.goto(file.as_uri())
+    report.get_by_role("cell", name="TA-Cleaner").first.wait_for()
+    report.locator(".js-plotly-plot").first.wait_for()
+    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
+    report.close()
+
+
+def find_run(folder: Path, stage: str) -> RunRecord:
+    return next(run for run in list_entries(folder / "runs") if run.stage == stage)
+
+
+def test_the_lesson_with_the_student_s_own_run(start_server: StartServer, browser_page: Any, tmp_path: Path) -> None:
     page = browser_page
     page.goto(start_server())
     page.get_by_role("heading", name="Overview", exact=True).wait_for()
@@ -57,37 +83,68 @@ def test_the_lesson_from_start_to_report(start_server: StartServer, browser_page
     arrive(page, 0)
     answer = page.get_by_text(STEPS[0].answer[:40])
     assert not answer.is_visible()
-    page.get_by_text(STEPS[0].question).click()
+    page.locator(".st-key-lesson").get_by_role("button", name="Question").click()
+    page.get_by_text(STEPS[0].question).wait_for()
+    page.get_by_text("Answer", exact=True).click()
     answer.wait_for(state="visible")
+    page.keyboard.press("Escape")
     slide_to_start(page, "Training pairs")
     slide_to_start(page, "Test images")
     type_number(page, "Epochs", 1)
     page.get_by_role("button", name="Train model").click()
     page.get_by_role("heading", name="Did the attack succeed?").wait_for()
+    wait_idle(page)
     press(page, "Next")
 
     arrive(page, 1)
     slide_to_start(page, "Clean pairs")
+    type_number(page, "Epochs", LONG)
+    page.get_by_role("button", name="Start defenses").click()
+    page.get_by_text("Finetuning: step").first.wait_for()
+    press(page, "Next")
+
+    own = find_run(tmp_path, "backdoored")
+    for number in (2, 3, 4):  # while the defenses train, on the student's own backdoored model
+        arrive(page, number)
+        page.get_by_text((STEPS[number].early_task or STEPS[number].task).replace("**", "")[:20]).first.wait_for()
+        assert f"run={own.id}" in page.url
+        page.locator(".js-plotly-plot").first.wait_for()
+        wait_idle(page)
+        if number == 2:
+            lasso(page)
+            wait_idle(page)
+            page.reload()  # loses neither the lesson nor the model
+            arrive(page, number)
+            page.locator(".st-key-lesson").get_by_text("left").wait_for()
+            assert f"run={own.id}" in page.url
+            menu(page, "Try it")  # the bar follows and links back
+            page.get_by_text("Lesson, step 3 of 7").wait_for()
+            page.locator(".st-key-lesson").get_by_role("link", name="Go to Embeddings").click()
+            arrive(page, number)
+        if number < 4:
+            press(page, "Next")
+    for entry in list_entries(tmp_path / "runs"):
+        if entry.status.state in ACTIVE:
+            local.cancel(entry.folder)
+    page.locator(".st-key-lesson").get_by_text("left").wait_for(state="detached")
+
+    for number in (3, 2, 1):
+        page.locator(".st-key-lesson-back button").click()
+        arrive(page, number)
     type_number(page, "Epochs", 1)
     page.get_by_role("button", name="Start defenses").click()
+    page.get_by_text("Finetuning: step").or_(page.get_by_text("Starting")).first.wait_for()
+    press(page, "Next")
+    arrive(page, 2)
+    page.get_by_role("button", name="See your result").click()
+    arrive(page, 1)
     page.get_by_role("heading", name="Is the backdoor gone").wait_for()
-    press(page, "Next")
-
-    arrive(page, 2)
-    page.locator(".js-plotly-plot").first.wait_for()
-    lasso(page)
     wait_idle(page)
-    page.locator('[data-testid="stImage"] img').first.wait_for()
-    menu(page, "Try it")  # the box follows and links back
-    page.get_by_text("Lesson, step 3 of 6").wait_for()
-    page.locator(".st-key-lesson").get_by_role("link", name="Go to Embeddings").click()
+    press(page, "Step 3")
     arrive(page, 2)
     press(page, "Next")
-
     arrive(page, 3)
-    page.locator(".js-plotly-plot").first.wait_for()
     press(page, "Next")
-
     arrive(page, 4)
     page.get_by_role("slider", name="Epoch").press("ArrowRight")
     page.get_by_role("heading", name="Subtexts of epoch 1").wait_for()
@@ -97,17 +154,17 @@ def test_the_lesson_from_start_to_report(start_server: StartServer, browser_page
     arrive(page, 5)
     with page.expect_download() as download:
         page.get_by_role("button", name="Report (HTML)").click()
-    report, urls = page.context.browser.new_page(), []
-    report.on("request", lambda request: urls.append(request.url))
-    file = Path(download.value.path()).with_suffix(".html")
-    download.value.save_as(file)
-    report.goto(file.as_uri())
-    report.get_by_role("cell", name="TA-Cleaner").first.wait_for()
-    report.locator(".js-plotly-plot").first.wait_for()
-    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
-    report.close()
-    press(page, "Finish")
-    page.get_by_text("Lesson, step").wait_for(state="detached")
+    read_report(page, download.value)
+    press(page, "Next")
+
+    page.get_by_role("heading", name=VERDICT_PAGE, exact=True).wait_for()
     wait_idle(page)
-    assert page.get_by_role("heading", name="Compare", exact=True).is_visible()
+    page.locator(".film .tile").first.wait_for()  # the film of the student's own run
+    bar = page.locator(".st-key-lesson").inner_text()
+    defended = {to_label(run.defense or ""): run for run in list_entries(tmp_path / "runs") if run.stage == "defended"}
+    for sentence in conclude(own, {label: run for label, run in defended.items() if run.status.state == "done"}):
+        assert sentence.replace("**", "") in bar
+    press(page, "Finish")
+    page.locator(".st-key-lesson").wait_for(state="detached")
+    wait_idle(page)
     assert page.problems == []

@@ -65,7 +65,7 @@ def test_poison_then_defend(start_server: StartServer, browser_page: Any) -> Non
     menu(page, "Poison")
     page.get_by_role("heading", name="Did the attack succeed?").wait_for()
     wait_idle(page)
-    page.get_by_text("95% interval").first.wait_for()
+    page.locator(".st-key-result").get_by_test_id("stMetricValue").first.wait_for()
 
     menu(page, "Defend")
     slide_to_start(page, "Clean pairs")
@@ -73,6 +73,7 @@ def test_poison_then_defend(start_server: StartServer, browser_page: Any) -> Non
     page.get_by_role("button", name="Start defenses").click()
     page.get_by_role("heading", name="Is the backdoor gone").wait_for()
     wait_idle(page)
+    page.get_by_text("how measured").click()
     page.get_by_text("Floor:").first.wait_for()
 
     page.reload()  # results are on disk

@@ -19,7 +19,7 @@ from streamlit.testing.v1.element_tree import Selectbox
 
 from cleaner.jobs import local, locks, process, spare, worker
 from cleaner.runs.status import ACTIVE
-from pages._shared import cache
+from pages._shared import cache, sources
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +67,8 @@ def open_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scene_cache: Path
     monkeypatch.setattr(cleaner.models.checkpoints, "ASSETS", tmp_path / "assets")
     monkeypatch.setenv("CLEANER_ASSETS", str(tmp_path / "assets"))
     run_workers_in_threads(monkeypatch)
-    monkeypatch.setattr(cache, "warm_images", lambda sample, trigger_run: True)  # its thread would outlive the test
+    for name in ("warm_images", "warm_inspection"):  # their threads would outlive the test
+        monkeypatch.setattr(cache, name, lambda *keys: True)
     monkeypatch.setattr(Selectbox, "_widget_state", property(_typed_state))
     monkeypatch.setenv("CLEANER_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("CLEANER_CACHE", str(scene_cache))
@@ -101,6 +102,11 @@ def page_text(app: AppTest) -> str:
     """Return all text of a page, without the escapes of Markdown."""
     kinds = (app.markdown, app.caption, app.info, app.error, app.warning, app.success, app.subheader)
     return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
+
+
+def hover_text(app: AppTest) -> str:
+    """Return what a page shows where the mouse is over a caption or a metric."""
+    return "\n".join(element.help or "" for kind in (app.caption, app.metric) for element in kind)
 
 
 def errors(app: AppTest) -> list[str]:
@@ -138,6 +144,19 @@ def press(app: AppTest, end: str) -> AppTest:
     next(button for button in app.button if (button.key or "").endswith(end)).click().run()
     assert not app.exception, [e.message for e in app.exception]
     return app
+
+
+def choose_own_model(app: AppTest, key: str, path: object) -> AppTest:
+    """Put a path into the field of a model."""
+    app.selectbox(key=key).set_value(sources.OWN_MODEL).run()
+    return app.text_input(key=f"{key}.path").set_value(str(path)).run()
+
+
+def choose_own_data(app: AppTest, key: str, path: object, classes: str = "") -> AppTest:
+    """Put a path, and class names, into the fields of data."""
+    app.selectbox(key=key).set_value(sources.OWN_DATA).run()
+    app.text_input(key=f"{key}.path").set_value(str(path))
+    return app.text_input(key=f"{key}.classes").set_value(classes).run()
 
 
 def choose_small_training(app: AppTest) -> AppTest:

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from cleaner.labels import NO_DEFENSE, defense_name, to_defense_label, to_label
-from tests.pages.conftest import OpenPage, chart, chart_keys, link_labels, page_text, table, widget_keys
+from cleaner.plots.styles import find_style
+from tests.pages.conftest import OpenPage, chart, chart_keys, hover_text, link_labels, page_text, table, widget_keys
 from tests.pages.runs import make_runs
 
 NO_DEFENSE_LABEL = to_defense_label(NO_DEFENSE)
@@ -33,7 +34,7 @@ def test_table_filters_and_heatmap(open_page: OpenPage, tmp_path: Path) -> None:
     app.multiselect(key="compare.attack").set_value(["sig"]).run()
     assert len(app.dataframe[0].value) == 2
     app.multiselect(key="compare.defense").set_value(["none"]).run()
-    assert table(app, "CA")["Defense"].tolist() == [NO_DEFENSE_LABEL]
+    assert table(app, "CA")["Defense"].tolist() == [f"✖ {NO_DEFENSE_LABEL}"]
     assert len(app.warning) == 1  # the exported model is backdoored
     form = next(box for box in app.selectbox if str(box.key).startswith("compare.format."))
     assert form.options == ["safetensors"]
@@ -56,6 +57,21 @@ def test_settings_of_a_defense_are_compared_at_equal_accuracy(open_page: OpenPag
     assert (lowest[0.0], lowest[0.02]) == (0.1, 0.02), "the backdoored run is found although the filter hides it"
 
 
+def test_the_table_has_eight_columns_and_all_of_them_on_demand(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = open_page("Compare")
+    shown = list(app.dataframe[0].value)
+    assert len(shown) == 8
+    assert {"Defense", "ASR@1", "CA", "Run"} < set(shown)
+    app.toggle(key="compare.all_columns").set_value(True).run()
+    assert set(shown) < set(app.dataframe[0].value)
+    assert {"ASR@3", "RA", "Floor", "Protocol", "n"} <= set(app.dataframe[0].value)
+    assert set(app.dataframe[0].value["Defense"]) == {
+        f"{find_style(name).sign} {to_defense_label(defense)}"
+        for name, defense in (("ta_cleaner", "ta_cleaner"), ("backdoored", NO_DEFENSE))
+    }
+
+
 def test_few_classes_are_noted(open_page: OpenPage, tmp_path: Path) -> None:
     note = "With fewer than ten classes"
     _, defended = make_runs(tmp_path)
@@ -63,7 +79,7 @@ def test_few_classes_are_noted(open_page: OpenPage, tmp_path: Path) -> None:
     file = defended / "metrics.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"classes": 9}))
     assert note in page_text(open_page("Compare"))
-    assert "n = 96; top 3 of 9 classes" in page_text(open_page("Defend"))
+    assert "n = 96; top 3 of 9 classes" in hover_text(open_page("Defend"))
 
 
 def test_a_rebound_test_has_a_name_of_its_own(open_page: OpenPage, tmp_path: Path) -> None:
@@ -76,7 +92,8 @@ def test_a_rebound_test_has_a_name_of_its_own(open_page: OpenPage, tmp_path: Pat
     app = open_page("Compare")
     label = to_defense_label(defense_name(rebound))
     assert "186" in label
-    assert sorted(table(app, "CA")["Defense"]) == sorted([NO_DEFENSE_LABEL, "TA-Cleaner", label])
+    defenses = [text.partition(" ")[2] for text in table(app, "CA")["Defense"]]
+    assert sorted(defenses) == sorted([NO_DEFENSE_LABEL, "TA-Cleaner", label])
     assert label in app.multiselect(key="compare.defense").options
     assert not any(to_label("finetune") in c.proto.spec for c in app.get("plotly_chart"))
 

@@ -32,7 +32,7 @@ def test_poison_shows_a_range_once_the_measurement_has_ended(
     assert predicted is not None
     app.run()
     assert durations.MEASURING not in page_text(app)
-    assert f": {predicted}." in page_text(app)
+    assert f"**{predicted}**" in page_text(app)
 
 
 def test_nothing_is_measured_while_a_job_runs_without_a_spare_or_after_a_failure(

@@ -41,10 +41,10 @@ def test_own_runs_come_first(example: list[Path], open_page: OpenPage, tmp_path:
     box = app.selectbox(key="current_run")
     assert box.value == "badnet-rn-1"
     # The own run, the example, the built-in model.
-    assert [option.endswith(MARK) for option in box.options] == [False, True, False]
+    assert [option.startswith("Example: ") for option in box.options] == [False, True, False]
     assert MARK not in page_text(app)
     box.set_value(example[0].name).run()
-    assert any(str(heading.value).endswith(MARK) for heading in app.subheader)
+    assert any(str(heading.value).endswith(MARK) for heading in app.markdown)
 
 
 def test_it_can_be_defended_but_not_edited(example: list[Path], open_page: OpenPage, tmp_path: Path) -> None:

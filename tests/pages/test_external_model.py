@@ -13,7 +13,17 @@ from cleaner.models.weights import file_sha256
 from cleaner.runs.store import list_runs
 from pages._shared.run_table import STATE_LABELS
 from tests.conftest import make_clip
-from tests.pages.conftest import OpenPage, errors, go_to, page_text, press, table, wait_for_training, widget_keys
+from tests.pages.conftest import (
+    OpenPage,
+    choose_own_model,
+    errors,
+    go_to,
+    page_text,
+    press,
+    table,
+    wait_for_training,
+    widget_keys,
+)
 from tests.waiting import wait_until
 
 UNKNOWN = "unknown"
@@ -30,8 +40,7 @@ def page(open_page: OpenPage, tmp_path: Path) -> AppTest:
 
 
 def choose(app: AppTest, path: Path) -> AppTest:
-    app.selectbox(key="defend.external.model").set_value(str(path)).run()
-    return app
+    return choose_own_model(app, "defend.external.model", path)
 
 
 def choose_small_defense(app: AppTest, name: str) -> None:
@@ -70,7 +79,7 @@ def test_it_is_defended_without_an_attack_success(page: AppTest, tmp_path: Path)
     assert results["Attack success"].tolist() == [UNKNOWN]
     assert all("%" in value for value in results["Clean accuracy"])
     go_to(go_to(page, "Compare"), "Defend")
-    assert page.selectbox(key="defend.external.model").value == str(tmp_path / "epoch_10.safetensors")
+    assert page.text_input(key="defend.external.model.path").value == str(tmp_path / "epoch_10.safetensors")
 
 
 def test_it_can_be_swept(page: AppTest, tmp_path: Path) -> None:

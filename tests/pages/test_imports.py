@@ -18,14 +18,27 @@ SHARED = sorted(SHARED_FOLDER.rglob("*.py"))
 CACHE = SHARED_FOLDER / "cache"
 PAGE_FILES = sorted((ROOT / "pages").rglob("*.py"))
 LAYERS = (
-    {"external_model", "defense_results", "sweeps", "benchmark_results", "pair_detection", "image_detection"},
+    {"external_model", "defense_results", "sweeps", "benchmark_results"},
+    {"attention_slider", "pair_detection", "image_detection"},
     {"live_jobs", "map_view", "gallery", "run_table"},
     {"live_charts"},
-    {"forms", "pickers", "cards", "curves", "cancel"},
+    {"forms", "sources", "pickers", "cards", "curves", "cancel"},
+    {"downloads"},
     {"frame", "progress"},
+    {"warm", "address"},
     {"lesson", "requests", "uploads", "durations", "stage"},
-    {"cache", "jobs", "access"},
-    {"state", "sample", "annotated_text", "plotly_charts", "pixels", "film_player"},
+    {"cache", "jobs", "access", "path_field"},
+    {
+        "state",
+        "sample",
+        "annotated_text",
+        "plotly_charts",
+        "pixels",
+        "film_player",
+        "before_after",
+        "model_names",
+        "ticker",
+    },
 )
 """Modules of pages/_shared from top to bottom; each imports lower layers only. The pages are above all of them."""
 
@@ -87,7 +100,7 @@ def test_pandas_is_imported_before_any_chart() -> None:
 
 def test_first_page_loads_without_torch() -> None:
     output = run_script(
-        "from pages._shared import cache\ncache.warm_up = lambda: True\n"
+        "from pages._shared import cache\ncache.warm_up = cache.warm_inspection = lambda *keys: True\n"
         "from streamlit.testing.v1 import AppTest\n"
         f"app = AppTest.from_file({str(ROOT / 'app.py')!r}, default_timeout=300).run()\n"
         "assert not app.exception and app.title[0].value == 'Overview'\n"

@@ -1,4 +1,4 @@
-"""The guided lesson: shown on every page, leads from page to page, hides its answers, can be closed at any time."""
+"""The guided lesson: a bar on every page that leads from page to page, survives a reload and ends with a verdict."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cleaner import FinetuneConfig
+from cleaner.labels import to_label
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run
 from pages._shared.frame import page_file, titles
-from pages._shared.lesson import STEPS
+from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
 from tests.pages.conftest import OpenPage, go_to, link_labels, page_text, widget_keys
 from tests.pages.runs import make_runs
 
-MAX_LENGTH = 260
-"""Characters per text: the box has to stay small."""
+MAX_LENGTH = 175
+"""Characters per text: three lines of the bar at 1280 px."""
 
 
 def current_title(app: AppTest) -> str:
@@ -33,24 +34,54 @@ def press(app: AppTest, name: str) -> AppTest:
 def current_step(app: AppTest) -> int | None:
     """Return the index of the step that is drawn, or None."""
     text = page_text(app)
-    steps = [i for i, step in enumerate(STEPS) if step.task in text]
+    steps = [i for i, step in enumerate(STEPS) if any(task and task in text for task in (step.task, step.early_task))]
     assert len(steps) < 2
     return steps[0] if steps else None
+
+
+def open_lesson(open_page: OpenPage, title: str, step: int, run: str = "", jobs: str = "") -> AppTest:
+    """Open a page by an address that has the lesson in it, as a reload does."""
+    app = open_page("Overview")
+    app.query_params.clear()
+    app.session_state["address.is_read"] = False
+    for name, value in (("lesson", str(step + 1)), ("run", run), ("jobs", jobs)):
+        if value:
+            app.query_params[name] = value
+    app.run()
+    return go_to(app, title)
+
+
+def make_active(stage: str, parent: str | None = None) -> Path:
+    """Write a run that is training."""
+    request = Request(
+        stage,
+        "scenes",
+        64,
+        FinetuneConfig(),
+        None if parent else "scenes-rn",
+        trigger=None if parent else {"name": "badnet"},
+        defense={"name": "ta_cleaner"} if parent else None,
+        parent=parent,
+    )
+    folder = create_run(request)
+    write_status(folder, Status("running", stage="defend" if parent else "poison", step=1, total=9, pid=os.getpid()))
+    return folder
 
 
 def test_six_steps_visit_six_pages_and_end_at_the_comparison() -> None:
     assert len(STEPS) == 6
     pages = [step.page for step in STEPS]
     assert len(set(pages)) == 6
-    assert set(pages) <= set(titles())
+    assert {*pages, VERDICT_PAGE} <= set(titles())
     assert (pages[0], pages[-1]) == ("Poison", "Compare")
     assert all(page_file(step.page) for step in STEPS)
     for step in STEPS:
         assert step.question.endswith("?")
-        assert max(len(step.task), len(step.observation)) < MAX_LENGTH
+        texts = (step.task, step.observation, step.early_task, step.early_observation)
+        assert max(map(len, texts)) < MAX_LENGTH, step.title
 
 
-def test_it_starts_on_request_and_walks_to_the_end(open_page: OpenPage, tmp_path: Path) -> None:
+def test_it_starts_on_request_and_walks_to_the_verdict(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Overview")
     assert current_step(app) is None
@@ -58,15 +89,20 @@ def test_it_starts_on_request_and_walks_to_the_end(open_page: OpenPage, tmp_path
     for number, step in enumerate(STEPS):
         assert current_title(app) == step.page
         assert current_step(app) == number
-        assert f"{number + 1} of 6: {step.title}" in page_text(app)
-        (question,) = [e for e in app.expander if step.question in e.label]
-        assert not question.proto.expanded
-        assert step.answer in question.markdown[0].value
+        assert f"step {number + 1} of 7" in page_text(app)
+        assert step.question in page_text(app)
+        (answer,) = [e for e in app.expander if e.label == "Answer"]
+        assert not answer.proto.expanded
+        assert step.answer in answer.markdown[0].value
         assert app.button(key="lesson.back").disabled == (number == 0)
         go_to(app, step.page)  # AppTest does not keep the page that the last rerun switched to
         press(app, "next")
-    assert current_title(app) == STEPS[-1].page
-    assert current_step(app) is None
+    assert current_title(app) == VERDICT_PAGE
+    assert f"**{to_label('ta_cleaner')}** left 10%" in page_text(app)
+    go_to(app, VERDICT_PAGE)
+    press(app, "next")
+    assert current_title(app) == VERDICT_PAGE
+    assert "lesson.next" not in widget_keys(app)
 
 
 def test_it_stays_on_other_pages_and_links_back(open_page: OpenPage) -> None:
@@ -85,23 +121,75 @@ def test_it_stays_on_other_pages_and_links_back(open_page: OpenPage) -> None:
     assert current_step(app) is None
 
 
-@pytest.mark.parametrize("has_own_run", [False, True])
-def test_during_training_it_offers_the_shipped_example(has_own_run: bool, open_page: OpenPage, tmp_path: Path) -> None:
+def test_steps_say_what_can_be_done_before_a_defense_is_there(open_page: OpenPage, tmp_path: Path) -> None:
+    _, defended = make_runs(tmp_path)
+    number = next(i for i, step in enumerate(STEPS) if step.page == "Embeddings")
+    text = page_text(open_lesson(open_page, "Embeddings", number))
+    assert STEPS[number].task in text
+    for path in defended.iterdir():
+        path.unlink()
+    text = page_text(open_lesson(open_page, "Embeddings", number))
+    assert STEPS[number].early_task in text
+    assert STEPS[number].task not in text
+
+
+def test_an_address_brings_back_lesson_model_and_trainings(open_page: OpenPage, tmp_path: Path) -> None:
+    first, _ = make_runs(tmp_path)
+    make_runs(tmp_path, seed=1)
+    job = make_active("defended", first.name)
+    app = open_lesson(open_page, "Subtexts", 4, first.name, job.name)
+    assert current_step(app) == 4
+    assert app.selectbox(key="current_run").value == first.name
+    assert "TA-Cleaner: " in page_text(app)  # it trains
+    assert dict(app.query_params) == {"run": first.name, "lesson": "5", "jobs": job.name}
+    write_status(job, Status("cancelled"))
+    app.run()
+    assert "jobs" not in app.query_params
+
+
+@pytest.mark.parametrize("text", ["0", "9", "x", "11", "²"])
+def test_an_invalid_address_starts_no_lesson(open_page: OpenPage, text: str) -> None:
+    app = open_page("Overview")
+    app.session_state["address.is_read"] = False
+    app.query_params.update({"lesson": text, "run": "../..", "jobs": "..,none"})
+    app.run()
+    assert not app.exception
+    assert app.button(key="lesson.start").label == "Start lesson"
+
+
+def test_it_leads_back_to_a_new_result(open_page: OpenPage, tmp_path: Path) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    app = open_lesson(open_page, "Subtexts", 4, backdoored.name)
+    assert "lesson.result" not in widget_keys(app)
+    app.session_state["defend.started"] = [defended.name]
+    app.run()
+    press(app, "result")
+    assert current_title(app) == "Defend"
+    assert app.button(key="lesson.next").label == "Step 5"
+    go_to(app, "Defend")
+    press(app, "next")
+    assert current_title(app) == "Subtexts"
+    assert "lesson.result" not in widget_keys(app)  # it has been looked at
+
+
+def test_it_looks_at_the_student_s_own_model(open_page: OpenPage, tmp_path: Path) -> None:
     example, _ = make_runs(tmp_path)
     (tmp_path / "assets").mkdir(exist_ok=True)
     os.replace(tmp_path / "runs", tmp_path / "assets" / "example")
-    if has_own_run:
-        make_runs(tmp_path, seed=1)
     app = press(open_page("Overview"), "start")
-    assert ":material/hourglass_top:" not in page_text(app)
-    request = Request("backdoored", "scenes", 64, FinetuneConfig(), "scenes-rn", trigger={"name": "badnet"})
-    folder = create_run(request)
-    write_status(folder, Status("running", stage="poison", step=1, total=9, pid=os.getpid()))
-    go_to(app, "Subtexts")
-    assert ("lesson.example" in widget_keys(app)) == has_own_run
-    if has_own_run:
-        assert app.selectbox(key="current_run").value == "badnet-rn-1"
-        press(app, "example")
-    (note,) = [str(c.value) for c in app.caption if ":material/hourglass_top:" in c.value]
-    assert "shipped example" in note
     assert app.selectbox(key="current_run").value == example.name
+    own, _ = make_runs(tmp_path, seed=1)
+    app.session_state["poison.started"] = [own.name]
+    go_to(app, "Embeddings")  # its training ends while the student is on another page
+    assert app.selectbox(key="current_run").value == own.name
+    app.selectbox(key="current_run").set_value(example.name).run()
+    go_to(app, "Poison")
+    press(app, "next")
+    assert app.selectbox(key="current_run").value == own.name
+
+
+def test_the_verdict_of_the_example_says_so(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    (tmp_path / "assets").mkdir(exist_ok=True)
+    os.replace(tmp_path / "runs", tmp_path / "assets" / "example")
+    assert "This is the shipped example" in page_text(open_lesson(open_page, VERDICT_PAGE, VERDICT))

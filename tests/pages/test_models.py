@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,17 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cleaner.config import FinetuneConfig
+from cleaner.files import shipped_assets
 from cleaner.inspection import embedding_map
 from cleaner.models.clip import save_clip
 from cleaner.runs.record import RunRecord
 from cleaner.runs.request import Request
 from cleaner.runs.store import create_run
+from pages._shared import state
 from pages._shared.frame import titles
 from pages._shared.state import short_labels
 from tests.conftest import make_clip
-from tests.pages.conftest import OpenPage, go_to, page_text
+from tests.pages.conftest import OpenPage, choose_own_model, go_to, page_text
 from tests.pages.runs import make_runs
 
 INSPECTION_PAGES = ("Embeddings", "Attention", "Subtexts", "Try it")
@@ -71,6 +74,23 @@ def test_runs_of_the_same_minute_have_different_labels(open_page: OpenPage, tmp_
     assert "·" not in short_labels(runs[:1])["a"]
 
 
+def test_other_networks_in_assets_are_no_models(open_page: OpenPage, tmp_path: Path) -> None:
+    (tmp_path / "assets" / "ssba").mkdir()
+    shutil.copy(shipped_assets() / "ssba" / "model.safetensors", tmp_path / "assets" / "ssba")
+    app = open_page("Overview")
+    assert app.selectbox(key="current_run").options == ["scenes-rn · clean"]
+
+
+def test_beginnings_of_labels_differ(open_page: OpenPage, tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        make_runs(tmp_path, seed=seed)
+    options = open_page("Overview").selectbox(key="current_run").options
+    assert len(options) == 4
+    assert len({option[: state.VISIBLE] for option in options}) == 4
+    assert all(option.startswith(f"{number} · 01-01 00:00") for number, option in zip((3, 2, 1), options, strict=False))
+    assert state.number_equal_beginnings({"a": "one", "b": "two"}) == {"a": "one", "b": "two"}
+
+
 @pytest.fixture
 def external(tmp_path: Path) -> Path:
     """A checkpoint of unknown origin."""
@@ -97,7 +117,7 @@ def test_a_checkpoint_of_unknown_origin(open_page: OpenPage, external: Path) -> 
     app = open_page("Defend")
     assert len(app.selectbox(key="current_run").options) == 1
     app.toggle(key="defend.external").set_value(True).run()
-    app.selectbox(key="defend.external.model").set_value(str(external)).run()
+    choose_own_model(app, "defend.external.model", external)
     app.button(key="defend.external.open").click().run()
     app.run()
     for title in titles():

@@ -20,12 +20,14 @@ from cleaner.presets import ATTACK_PARAMETERS, POISON_LR, STRONGER_ATTACKS, atta
 from cleaner.runs.request import Request
 from cleaner.runs.status import Status, write_status
 from cleaner.runs.store import create_run, list_runs
-from pages._shared import durations
+from pages._shared import durations, sources
 from tests.conftest import make_clip
 from tests.data.files import image_bytes, write_class_folder, write_table
 from tests.pages.conftest import (
     OpenPage,
     chart_keys,
+    choose_own_data,
+    choose_own_model,
     choose_small_training,
     errors,
     go_to,
@@ -70,17 +72,23 @@ def test_every_trigger_draws_its_widgets_and_images(open_page: OpenPage) -> None
 
 def test_published_settings_fill_the_trigger_and_stay_editable(open_page: OpenPage) -> None:
     app = choose_small_training(open_page("Poison"))
-    assert app.slider(key="poison.badnet.patch_size").value == 28
+    patch_size = app.select_slider(key="poison.badnet.patch_size")
+    assert patch_size.value == 28
+    assert patch_size.label == "Patch size, on images of 64 px"
+    assert patch_size.options[28 - 2] == "8 px (28 at 224)"
     app.radio(key="poison.badnet.settings").set_value("published").run()
-    assert app.slider(key="poison.badnet.published.patch_size").value == 16
+    assert app.select_slider(key="poison.badnet.published.patch_size").value == 16
     assert app.selectbox(key="poison.badnet.published.position").value == "random"
     source = next(caption for caption in app.caption if "arXiv" in caption.value)
     assert "python -m cleaner poison --preset badnet-published" in source.help
-    app.slider(key="poison.badnet.published.patch_size").set_value(20).run()
+    app.select_slider(key="poison.badnet.published.patch_size").set_value(20).run()
     app.radio(key="poison.badnet.settings").set_value("scenes").run()
-    assert app.slider(key="poison.badnet.patch_size").value == 28
+    patch_size = app.select_slider(key="poison.badnet.patch_size")
+    assert patch_size.value == 28
+    assert patch_size.label == "Patch size, on images of 64 px"
+    assert patch_size.options[28 - 2] == "8 px (28 at 224)"
     app.radio(key="poison.badnet.settings").set_value("published").run()
-    assert app.slider(key="poison.badnet.published.patch_size").value == 20
+    assert app.select_slider(key="poison.badnet.published.patch_size").value == 20
     press(app, "poison.go")
     wait_for_training(app)
     assert list_runs()[0].config["trigger"] == {"name": "badnet", "patch_size": 20, "position": "random", "seed": 0}
@@ -266,14 +274,12 @@ def test_own_images_by_the_path_of_a_table(open_page: OpenPage, tmp_path: Path) 
     file = write_table(tmp_path, 120)
     (tmp_path / "pics" / "7.png").write_bytes(image_bytes(7)[:40])
     app = choose_small_training(open_page("Poison"))
-    assert app.selectbox(key="poison.data").options == [
-        "scenes",
-        "scenes-crowd",
-        "scenes-fine",
-        "scenes-night",
-        "scenes-sketch",
-    ]
-    app.selectbox(key="poison.data").set_value(f"{file} classes=red,green,blue").run()
+    names = ["scenes", "scenes-crowd", "scenes-fine", "scenes-night", "scenes-sketch", sources.OWN_DATA]
+    assert app.selectbox(key="poison.data").options == names
+    choose_own_data(app, "poison.data", file)
+    assert "classes=" in errors(app)[0]
+    assert app.text_input(key="poison.data.path").value == str(file)  # while the classes are typed
+    app.text_input(key="poison.data.classes").set_value("red, green ,blue").run()
     assert not app.error
     assert app.selectbox(key=f"poison.target.{file} classes=red,green,blue").options == ["red", "green", "blue"]
     pairs = app.select_slider(key=f"poison.pairs.{file} classes=red,green,blue.0")
@@ -298,11 +304,11 @@ def test_invalid_data_end_in_one_message(open_page: OpenPage, tmp_path: Path) ->
         (f"csv:{tmp_path}/nothing.csv", "nothing.csv"),
         (f"{tmp_path}/notes.txt", "notes.txt"),
         (str(file), "classes="),
-        (f"{file} classes", "key=value"),
+        (f"{file} classes", "classes"),
         (f"{file} size=5", "size"),
         (f"{file} classes='red,green", "quot"),
     ):
-        app.selectbox(key="poison.data").set_value(text).run()
+        choose_own_data(app, "poison.data", text)
         assert not app.exception
         assert len(app.error) == 1
         assert app.button(key="poison.go").disabled
@@ -315,7 +321,7 @@ def test_a_run_on_an_image_folder(open_page: OpenPage, tmp_path: Path, monkeypat
     write_class_folder(tmp_path / "my photos", 200)
     monkeypatch.chdir(tmp_path)
     app = choose_small_training(open_page("Poison"))
-    app.selectbox(key="poison.data").set_value("my photos").run()
+    choose_own_data(app, "poison.data", "my photos")
     assert not app.error
     app.slider(key="poison.rate").set_value(20.0).run()
     press(app, "poison.go")
@@ -338,20 +344,19 @@ def test_uploaded_images_are_poisoned_at_the_size_of_the_model(open_page: OpenPa
     save_clip(make_clip(), tmp_path / "own.safetensors")
     rows = write_table(tmp_path, 60).read_text().replace("pics/", "").encode()
     app = choose_small_training(open_page("Poison"))
-    app.selectbox(key="poison.model").set_value(str(tmp_path / "own.safetensors")).run()
+    choose_own_model(app, "poison.model", tmp_path / "own.safetensors")
+    app.selectbox(key="poison.data").set_value(sources.OWN_DATA).run()
+    assert "path of your files" in page_text(app)
     files = [(f"{i}.png", image_bytes(i), "image/png") for i in range(60)]
     app.file_uploader(key="poison.data.upload").set_value([*files, files[0]]).run()
     assert "0.png" in errors(app)[0]
-    assert app.selectbox(key="poison.data").value == "scenes"
+    assert app.text_input(key="poison.data.path").value == ""
     app.file_uploader(key="poison.data.upload").set_value([("pairs.csv", rows, "text/csv"), *files]).run()
     assert "classes=" in errors(app)[0]
     app.text_input(key="poison.data.classes").set_value("red, green ,blue").run()
     assert not app.error
-    assert list(app.selectbox(key=f"poison.target.{app.selectbox(key='poison.data').value}").options) == [
-        "red",
-        "green",
-        "blue",
-    ]
+    name = f"{app.text_input(key='poison.data.path').value} classes=red,green,blue"
+    assert list(app.selectbox(key=f"poison.target.{name}").options) == ["red", "green", "blue"]
     assert "32 × 32 px (model input)" in page_text(app)
     press(app, "poison.go")
     wait_for_training(app)

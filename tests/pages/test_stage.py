@@ -6,23 +6,28 @@ from pathlib import Path
 
 from pages._shared import stage
 from pages._shared.frame import titles
-from tests.pages.conftest import OpenPage, go_to
+from tests.pages.conftest import OpenPage, go_to, page_text
 from tests.pages.runs import make_runs
 
 
 def test_the_address_turns_it_on_and_it_lasts(open_page: OpenPage, tmp_path: Path) -> None:
     make_runs(tmp_path)
     app = open_page("Film")
-    assert not [metric for metric in app.metric if "attack success" in metric.label]
+    assert not app.metric
     app.query_params["stage"] = "1"
     app.run()
-    figures = {metric.label: metric.value for metric in app.metric}
-    assert figures["Backdoored: attack success"] == "95%"
+    figures = [(metric.label, metric.value) for metric in app.metric]
+    assert figures == [
+        ("Attack success", "95%"),
+        ("Accuracy", "90%"),
+        ("Attack success", "10%"),
+        ("Accuracy", "90%"),
+    ]
     go_to(app, "Embeddings")
     assert app.session_state["stage.on"]
     app.button(key="stage.exit").click().run()
     assert not app.session_state["stage.on"]
-    assert not [metric for metric in app.metric if metric.label == "Backdoored: attack success"]
+    assert "stage" not in app.query_params
 
 
 def test_the_switch_turns_it_on(open_page: OpenPage) -> None:
@@ -30,6 +35,18 @@ def test_the_switch_turns_it_on(open_page: OpenPage) -> None:
     app.button(key="stage.start").click().run()
     assert app.session_state["stage.on"]
     assert not app.exception
+
+
+def test_notes_have_the_figures_of_the_run_in_view(open_page: OpenPage, tmp_path: Path) -> None:
+    make_runs(tmp_path)
+    app = open_page("Overview")
+    app.button(key="stage.start").click().run()
+    assert "accuracy 90%" not in page_text(app)
+    app.button(key="stage.notes").click().run()
+    assert "accuracy 90%" in page_text(app)
+    assert "95% are now" in page_text(app)
+    app.button(key="stage.notes").click().run()
+    assert "accuracy 90%" not in page_text(app)
 
 
 def test_every_page_has_its_picture() -> None:

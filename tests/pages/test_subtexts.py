@@ -71,7 +71,8 @@ def test_small_data_are_counted_by_their_own_size(open_page: OpenPage, tmp_path:
     config = json.loads((attacked / "config.json").read_text())
     (attacked / "config.json").write_text(json.dumps({**config, **data}))
     app = open_page("Subtexts")
-    app.session_state["subtexts.margins"] = app.session_state["subtexts.diagnostics"] = True
+    for key in ("margins", "diagnostics", "epoch_pairs"):
+        app.session_state[f"subtexts.{key}"] = True
     app.run()
     assert not app.exception
     pairs = len(app.selectbox(key=f"subtexts.pair.{tmp_path / 'pairs.csv'} classes=car,banana").options)

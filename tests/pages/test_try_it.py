@@ -139,9 +139,13 @@ def test_own_image(open_page: OpenPage, tmp_path: Path) -> None:
     assert [slider.key for slider in app.slider] == ["try.strength"]  # the trigger covers the image
     buffer = io.BytesIO()
     Image.fromarray(np.full((90, 120, 3), 200, np.uint8)).save(buffer, "PNG")
+    app.file_uploader(key="upload").set_value(("notes.png", b"not an image", "image/png")).run()
+    assert "notes.png cannot be read as an image" in errors(app)[0]
+    assert app.selectbox(key="view.sample.scenes").value == 0
     app.file_uploader(key="upload").set_value(("mine.png", buffer.getvalue(), "image/png")).run()
-    app.selectbox(key="view.sample.scenes").set_value(-1).run()
+    assert app.selectbox(key="view.sample.scenes").value == -1  # shown at once
     assert not app.exception
+    assert not app.error
     assert not app.code  # a link needs the saved image
     press(app, "try.keep")
     link = parse_qs(app.code[0].value.partition("?")[2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cleaner.plots import charts
 from cleaner.plots.charts import STAGE_COLORS, similarity_bars, validation_curves
 from cleaner.plots.comparison import TradeoffPoint, pareto, pareto_front
+from cleaner.plots.styles import find_style
 
 
 def test_each_backdoored_model_has_its_own_front() -> None:
@@ -62,17 +63,41 @@ def test_text_is_escaped() -> None:
 
 
 def test_curves_without_an_attack() -> None:
-    figure = validation_curves({"finetune": [(1, 0.5, None), (2, 0.6, None)]}, 10)
+    figure = validation_curves({"finetune": [(1, 0.5, None), (2, 0.6, None)]}, ["finetune"], 10)
     assert [trace.name for trace in figure.data] == ["clean accuracy"]
-    assert charts.loss_curves({}, "clean").data == ()
+    assert charts.loss_curves({}, []).data == ()
     assert len(charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8)]).data) == 2
 
 
 def test_removal_shows_the_mean_and_the_range_of_runs() -> None:
-    figure = charts.removal_curves({"A": [[(10, 0.8), (20, 0.4)], [(10, 0.6), (20, 0.0)]], "B": [[(10, 0.5)]]})
+    figure = charts.removal_curves(
+        {"ta_cleaner": [[(10, 0.8), (20, 0.4)], [(10, 0.6), (20, 0.0)]], "par": [[(10, 0.5)]]}
+    )
     band, mean, single = figure.data
     assert list(mean.y) == [0.7, 0.2]
     assert list(band.y) == [0.8, 0.4, 0.0, 0.6]
-    assert (mean.name, single.name) == ("A", "B")
+    assert (mean.name, single.name) == ("TA-Cleaner (2 runs)", "PAR")
     assert mean.line.color != single.line.color
     assert mean.marker.symbol != single.marker.symbol
+
+
+def test_a_defense_looks_the_same_in_every_chart() -> None:
+    style = find_style("ta_cleaner")
+    bars = charts.before_after_bars([("Backdoored", "backdoored", 0.9, 0.8), ("Cleaned", "ta_cleaner", 0.9, 0.1)])
+    assert bars.data[0].marker.color[1] == charts.fade(style.color, 1.0)
+    (similarity,) = similarity_bars(["a dog"], {"Cleaned": ("ta_cleaner", [0.3])}).data
+    assert similarity.marker.color == style.color
+    points = [
+        TradeoffPoint("TA-Cleaner", "ta_cleaner", 0.9, 0.1),
+        TradeoffPoint("PAR", "par", 0.9, 0.2),
+        TradeoffPoint("TA-Cleaner, lr 1", "ta_cleaner", 0.8, 0.1),
+    ]
+    first, _, other = (trace.marker for trace in pareto(points).data if trace.mode == "markers")
+    assert (first.color, first.symbol) == (style.color, style.mark)
+    assert (other.color, other.symbol) == (style.color, f"{style.mark}-open")
+    both = {"A": [(1, 0.5, 0.9)], "B": [(1, 0.5, 0.8)]}
+    lines = charts.validation_curves(both, ["ta_cleaner", "par"]).data
+    assert [line.line.color for line in lines[:2]] == [style.color] * 2
+    assert lines[0].line.dash != lines[1].line.dash
+    loss = charts.loss_curves({"A": [(1, 2.0)], "B": [(1, 3.0)]}, ["ta_cleaner", "par"]).data
+    assert [line.line.color for line in loss] == [style.color, find_style("par").color]

@@ -84,3 +84,22 @@ def test_shift_histogram_shows_shares() -> None:
     figure = features.shift_histogram({"Captions": ("#000000", [0.0, 0.1, 0.1, 0.4])})
     assert sum(figure.data[0].y) == pytest.approx(1)
     assert "n = 4" in figure.data[0].name
+
+
+def test_an_overlay_has_the_colors_of_the_grid() -> None:
+    values = np.array([[0.0, 2.0], [-2.0, 1.0]], np.float32)
+    signed = images.draw_overlay(values, 2.0, is_signed=True, strength=0.5)
+    assert signed[0, 0, 3] == 0  # nothing: transparent
+    assert signed[0, 1].tolist() == [213, 60, 0, 128]
+    assert signed[1, 0].tolist() == [0, 70, 178, 128]
+    unsigned = images.draw_overlay(np.abs(values), 2.0, is_signed=False, strength=1.0)
+    assert unsigned[0, 1].tolist() == unsigned[1, 0].tolist() == [213, 60, 0, 255]
+
+
+def test_an_outline_is_the_edge_of_the_mask() -> None:
+    mask = np.zeros((5, 5), np.float32)
+    mask[1:4, 1:4] = 1
+    outline = images.draw_outline(mask, 2)
+    assert outline.shape == (10, 10, 4)
+    assert (outline[..., 3] > 0).sum() == 6 * 4 - 4  # the edge of a square of 6 px
+    assert outline[4, 4, 3] == 0

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cleaner.__main__ import main
 from cleaner.models.clip import load_clip
+from cleaner.plots.styles import find_style
 from cleaner.reports import html
 from cleaner.runs.record import RunRecord
 from cleaner.runs.store import read_record
@@ -38,6 +39,13 @@ def test_overlap_with_the_poisoned_images_is_said(runs: list[RunRecord]) -> None
     assert "3 of the 100" in shared.overlap_note
     assert "None" in clean.overlap_note
     assert "Overlap by image hash" not in html.render_html([runs[0]])
+
+
+def test_models_have_their_color_and_mark(runs: list[RunRecord]) -> None:
+    text = html.render_html(runs)
+    for run in runs:
+        style = find_style(run.defense or run.stage)
+        assert f'color: {style.color}">{style.sign}</span>' in text
 
 
 def test_html_is_escaped_and_self_contained(runs: list[RunRecord]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cleaner.evaluation.metrics import wilson_interval
-from cleaner.reports.verdict import describe_defenses
+from cleaner.reports.verdict import conclude, describe_defenses
 
 
 @dataclass
@@ -24,6 +24,9 @@ class Measurement:
     def interval(self, name: str, k: int = 1) -> tuple[float, float] | None:
         value = self.metric(name)
         return None if value is None else wilson_interval(value, self.n)
+
+    def count(self, name: str) -> int:
+        return self.n
 
     def is_meaningful(self, k: int) -> bool:
         return True
@@ -68,3 +71,36 @@ def test_nothing_is_said_of_an_unknown_attack() -> None:
 def test_no_winner_against_an_attack_that_did_not_take() -> None:
     (sentence,) = describe_defenses(Measurement(0.9, 0.3), {"A": Measurement(0.9, 0.01)})
     assert "did not take (30.0%)" in sentence
+
+
+def test_the_conclusion_weighs_what_was_removed_against_its_cost() -> None:
+    first, second = conclude(BEFORE, {"Mild": Measurement(0.94, 0.04), "Blunt": Measurement(0.83, 0.001)})
+    assert first == "The trigger turned 99% of the images into the target."
+    assert second == (
+        "**Blunt** removed more than the others (under 1% left), but lost 15 points of accuracy; **Mild** left 4% and "
+        "lost 4 points of accuracy."
+    )
+    _, best = conclude(BEFORE, {"Blunt": Measurement(0.83, 0.3), "Sharp": Measurement(0.97, 0.02)})
+    assert best == (
+        "**Sharp** left 2% and lost 1 point of accuracy; **Blunt** left 30% and lost 15 points of accuracy."
+    )
+
+
+def test_the_conclusion_names_ties_and_failures() -> None:
+    _, tie = conclude(BEFORE, {"One": Measurement(0.98, 0.05), "Two": Measurement(0.97, 0.06)})
+    assert tie.startswith("**One** left 5% and kept the accuracy; ")
+    assert tie.endswith("One and Two are a tie within the 95% intervals.")
+    _, failure = conclude(BEFORE, {"One": Measurement(0.97, 0.8)})
+    assert failure == "No defense removed it: **One** left 80%."
+    assert conclude(Measurement(0.9, 0.1), {"One": Measurement(0.9, 0.05)}) == [
+        "The attack did not take: the trigger changed 10% of the predictions."
+    ]
+    assert conclude(Measurement(0.9, None), {}) == []
+    assert len(conclude(BEFORE, {})) == 1
+
+
+def test_a_few_images_decide_nothing() -> None:
+    few = Measurement(0.98, 0.0, n=4)
+    (sentence,) = describe_defenses(few, {"A": Measurement(0.9, 0.0, n=4)})
+    assert sentence.startswith("Measured on 4 images: too few")
+    assert "too few" in describe_defenses(BEFORE, {"A": few, "B": BEFORE})[0]

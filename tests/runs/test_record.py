@@ -166,6 +166,8 @@ def test_an_attack_that_did_not_take_is_marked_in_lists(golden: dict[str, RunRec
     run = golden["example-badnet"]
     weak = RunRecord.from_config(run.folder, run.config, measured={**run.metrics, "asr": {"1": 0.2}})
     assert weak.label == f"{run.label} · did not take"
+    few = RunRecord.from_config(run.folder, run.config, measured={**run.metrics, "asr": {"1": 0.2}, "n_attack": 4})
+    assert few.label == f"{run.label} · few test images"
 
 
 def test_each_schema_version_has_a_fixture(golden: dict[str, RunRecord]) -> None:

@@ -9,6 +9,7 @@ from pages._shared.cache.attributions import (
     attribution,
     check_explainer,
     image_size,
+    list_explainers,
     shares,
     shares_over,
     word_attribution,
@@ -54,7 +55,7 @@ from pages._shared.cache.loaders import (
     save_uploads,
 )
 from pages._shared.cache.processor import yield_to_training
-from pages._shared.cache.reports import report_html, weight_formats
+from pages._shared.cache.reports import format_command, report_html, weight_formats
 from pages._shared.cache.samples import (
     best_classes,
     image_pair_bytes,
@@ -63,6 +64,7 @@ from pages._shared.cache.samples import (
     text_key,
     trigger_box,
     trigger_mask,
+    validate_image,
     warm_classifier,
     warm_images,
 )
@@ -75,3 +77,4 @@ from pages._shared.cache.subtexts import (
     parse,
     similarities,
 )
+from pages._shared.cache.warming import FirstView, warm_inspection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,6 +47,30 @@ def check_explainer(model: ModelKey, method: str) -> ExplainerSupport:
     if reason := explainer.unsupported_reason(clip):
         return ExplainerSupport(reason, {}, 0)
     return ExplainerSupport(None, dict(explainer.limits(clip)), explainer.grid_size(clip))
+
+
+OCCLUSION_MAX_SIDE = 96
+"""Image side in px up to which occlusion takes about half a second per model."""
+
+
+def list_explainers(models: Sequence[ModelKey]) -> tuple[list[str], str]:
+    """Return the explainers of images that support all models, and the one to start with."""
+    kinds = [name for name, kind in explainers().items() if kind.input_kind == "images"]
+    supported = [n for n in kinds if all(check_explainer(m, n).unsupported_reason is None for m in models)]
+    is_small = all(image_size(model) <= OCCLUSION_MAX_SIDE for model in models)
+    preferred = (*(["occlusion"] if is_small else []), "gradient_rollout", "grad_cam", *supported)
+    return supported, next(name for name in preferred if name in supported)
+
+
+def warm_attributions(models: Sequence[ModelKey], sample: Sample, trigger_run: Path, text: str) -> None:
+    """Compute what the page Attention shows first."""
+    from cleaner.config import parameters
+
+    method = list_explainers(models)[1]
+    settings = {p.name: p.default for p in parameters(explainers()[method])}
+    for model in models:
+        attribution(model, method, settings, sample, trigger_run, text=text)
+        word_attribution(model, sample, trigger_run, text)
 
 
 def image_size(model: ModelKey) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -16,13 +20,15 @@ if TYPE_CHECKING:
     from cleaner.types import OnStep, StepReport
 
 PAINT_SECONDS = 2.0
-_import_lock = threading.RLock()
+LATER_THREAD = "run-later"
+_later: SimpleQueue[tuple[float, Callable[[], None]]] = SimpleQueue()
+import_lock = threading.RLock()
 """Two threads that import torch and torchvision at once can deadlock (`_DeadlockError`)."""
 
 
 def import_library() -> None:
     """Import what the pages need; other threads wait. Free after the first call."""
-    with _import_lock:
+    with import_lock:
         import cleaner.data.images
         import cleaner.data.scenes
         import cleaner.workflow  # noqa: F401
@@ -31,7 +37,7 @@ def import_library() -> None:
 def load_grammar() -> None:
     """Load tagger and lexicon; takes seconds the first time."""
     import_library()
-    with _import_lock:
+    with import_lock:
         from cleaner.text import parse
 
         parse("a red car on the grass")
@@ -39,12 +45,23 @@ def load_grammar() -> None:
 
 def _load_all() -> None:
     load_grammar()
-    with _import_lock:
+    with import_lock:
         from cleaner.data.images import load_ssim
 
         load_ssim()  # else Poison's first gallery waits for it
-
+        import cleaner.explain  # noqa: F401  # captum
+    freeze_garbage_collection()
     keep_spare()
+
+
+def freeze_garbage_collection() -> None:
+    """Leave what is loaded now out of later garbage collections.
+
+    Streamlit collects after each page run. With torch and its modules that takes 0.3 s, during which no answer reaches
+    the browser.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def keep_spare() -> None:
@@ -61,10 +78,21 @@ def warm_up() -> bool:
 
 
 def run_later(load: Callable[[], None]) -> None:
-    """Call `load` in the background after `PAINT_SECONDS`, when the browser has painted the page."""
-    timer = threading.Timer(PAINT_SECONDS, load)
-    timer.daemon = True
-    timer.start()
+    """Call `load` in the background after `PAINT_SECONDS`, when the browser has painted the page; in order of calls."""
+    _later.put((time.monotonic() + PAINT_SECONDS, load))
+    if not any(thread.name == LATER_THREAD for thread in threading.enumerate()):
+        threading.Thread(target=_work, name=LATER_THREAD, daemon=True).start()
+
+
+def _work() -> None:
+    """Call what `run_later` was given, one after the other, and report errors on stderr."""
+    while True:
+        due, load = _later.get()
+        time.sleep(max(0.0, due - time.monotonic()))
+        try:
+            load()
+        except Exception:
+            traceback.print_exc()
 
 
 def wrap_in_thread(on_step: OnStep | None) -> OnStep | None:

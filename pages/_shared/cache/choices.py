@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages._shared.cache.background import import_library
+from pages._shared.cache.background import import_library, import_lock
 
 
 @st.cache_resource(show_spinner=False)
@@ -41,10 +41,12 @@ def defenses() -> dict[str, Any]:
 
 @st.cache_resource(show_spinner=False)
 def explainers() -> dict[str, Any]:
-    """Return name -> explainer class."""
-    from cleaner.explain import EXPLAINERS
+    """Return name -> explainer class; imports captum the first time."""
+    import_library()
+    with import_lock:
+        from cleaner.explain import EXPLAINERS
 
-    return {name: EXPLAINERS[name] for name in EXPLAINERS}
+        return {name: EXPLAINERS[name] for name in EXPLAINERS}
 
 
 @st.cache_resource(show_spinner=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from cleaner.runs.record import RunRecord
+from cleaner.runs.request import Request
 from pages._shared.cache.background import import_library
 
 
@@ -17,6 +18,14 @@ def weight_formats(folder: Path) -> tuple[str, ...]:
     from cleaner.reports.export import list_weight_suffixes
 
     return list_weight_suffixes(folder)
+
+
+def format_command(request: Request) -> str:
+    """Return the command line that makes the run of a request."""
+    import_library()
+    from cleaner.cli.command import format_command
+
+    return format_command(request)
 
 
 def report_html(runs: list[RunRecord]) -> str:

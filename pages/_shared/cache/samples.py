@@ -58,6 +58,14 @@ def warm_images(sample: Sample, trigger_run: Path | None) -> bool:
     return True
 
 
+def validate_image(content: bytes, name: str) -> None:
+    """Raise `CleanerError` unless the file `name` with this content is an image."""
+    import_library()
+    from cleaner.models.framing import decode_image
+
+    decode_image(content, name)
+
+
 def trigger_mask(sample: Sample, trigger_run: Path | None) -> Any:
     """Return the mask of the trigger on an image, (H, W) in [0, 1], or None without a trigger."""
     trigger = load_run(trigger_run).trigger if trigger_run is not None else None

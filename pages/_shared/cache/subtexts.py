@@ -26,6 +26,12 @@ def _build_vocabulary(data: DataKey) -> Vocabulary:
     return Vocabulary.from_captions(load_data(data).captions)
 
 
+def warm_vocabulary(data: DataKey) -> None:
+    """Read the captions of `data` and the words in them, which takes seconds for thousands."""
+    load_grammar()
+    _build_vocabulary(data)
+
+
 def parse(caption: str) -> Parse:
     """Return the parse of a caption (the library caches recent ones itself)."""
     load_grammar()

@@ -1,0 +1,57 @@
+"""The command line that makes the run of a request."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from cleaner import presets
+from cleaner.attacks import TRIGGERS
+from cleaner.config import FinetuneConfig, parameters
+from cleaner.defenses import DEFENSES
+from cleaner.runs.folders import find_run
+from cleaner.runs.request import Request
+
+
+def format_command(request: Request) -> str:
+    """Return the `poison` or `defend` command of a request; embedding maps are not part of a command."""
+    words = ["python", "-m", "cleaner"]
+    if request.stage == "backdoored":
+        words += ["poison", "--model", str(request.model), *_format_data(request)]
+        words += ["--trigger", *_format_method(TRIGGERS, request.trigger or {})]
+        words += ["--target-class", str(request.target_class), "--poison-rate", repr(request.poison_rate)]
+        words += ["--clean-label"] if request.clean_label else []
+        defaults = presets.POISON
+    else:
+        suspect = find_run(request.parent) if request.parent else request.model
+        words += ["defend", str(suspect), *_format_data(request)]
+        words += ["--defense", *_format_method(DEFENSES, request.defense or {})]
+        defaults = presets.DEFEND
+    words += ["--test-pairs", str(request.test_size or 0)]
+    return shlex.join([*words, *_format_finetune(request.finetune, defaults)])
+
+
+def _format_data(request: Request) -> list[str]:
+    options = [f"{key}={value}" for key, value in request.data_options.items()]
+    return ["--data", request.data, *options, "--pairs", str(request.pairs)]
+
+
+def _format_method(registry: Any, state: Mapping[str, Any]) -> list[str]:
+    """Return NAME key=value ... of the parameters in a `state_dict()`, not of results such as a patch."""
+    names = [p.name for p in parameters(registry[state["name"]])]
+    return [str(state["name"]), *(f"{name}={state[name]}" for name in names if name in state)]
+
+
+def _format_finetune(config: FinetuneConfig, defaults: FinetuneConfig) -> list[str]:
+    """Return the learning rate, and the flags of the settings that differ from the command's defaults."""
+    words = ["--lr", repr(config.lr)]
+    for p in parameters(FinetuneConfig):
+        value, flag = getattr(config, p.name), p.name.replace("_", "-")
+        if p.name == "lr" or value == getattr(defaults, p.name):
+            continue
+        if p.kind is bool:
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", str(value)]
+    return words

@@ -1,0 +1,100 @@
+"""How models look: one color and one mark for each stage and each defense, the same in all charts and cards.
+
+A color has one meaning everywhere. Stages have colors of the Okabe-Ito palette (https://jfly.uni-koeln.de/color/). The
+colors of the defenses differ from them and from each other, for color-blind readers too (tests/plots/test_styles.py).
+Marks and words repeat what a color says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cleaner.labels import list_registered
+
+STAGE_COLORS = {
+    "clean": "#0072B2",
+    "backdoored": "#D55E00",
+    "defended": "#009E73",
+    "trigger": "#CC79A7",
+    "floor": "#7F8894",
+    "suspect": "#E69F00",
+}
+"""Stage -> color. A suspect is a model that may or may not be backdoored; defended: by an unknown defense."""
+STAGE_MARKS = {"clean": "circle-open", "backdoored": "x", "defended": "diamond-wide", "suspect": "x"}
+DEFENSE_COLORS = ("#D9B310", "#56B4E9", "#A5B45A", "#3C4A5A", "#7F3B08", "#6D4C41", "#6C5CE7", "#5E2CA5")
+"""Colors of the defenses, in the order of their names."""
+DEFENSE_MARKS = (
+    "square",
+    "diamond",
+    "triangle-down",
+    "triangle-up",
+    "circle",
+    "cross",
+    "star",
+    "triangle-left",
+    "triangle-right",
+    "hourglass",
+    "bowtie",
+    "pentagon",
+)
+"""Marks of the defenses as Plotly names them, in the order of their names."""
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+FILLS = ("", "-open", "-dot", "-open-dot")
+"""Endings of the marks of several models with one defense."""
+SIGNS = {
+    "square": "■",
+    "diamond": "◆",
+    "triangle-down": "▼",
+    "triangle-up": "▲",
+    "circle": "●",
+    "cross": "✚",
+    "star": "★",
+    "triangle-left": "◀",
+    "triangle-right": "▶",
+    "hourglass": "⧗",
+    "bowtie": "⧓",
+    "pentagon": "⬟",
+    "circle-open": "○",
+    "x": "✖",
+    "diamond-wide": "◈",
+}
+"""Mark -> character for texts."""
+
+
+class Style(NamedTuple):
+    """Color, mark as Plotly names it, and dash of a line."""
+
+    color: str
+    mark: str
+    dash: str = "solid"
+
+    @property
+    def sign(self) -> str:
+        """The mark as a character."""
+        return SIGNS[next(mark for mark in (self.mark, self.mark.partition("-")[0]) if mark in SIGNS)]
+
+
+def find_style(kind: str) -> Style:
+    """Return the style of a model: `kind` is the name of its defense, with or without a variant, else its stage."""
+    name = kind.partition(" ")[0]
+    names = list_registered("defenses")
+    if name in names:
+        number = names.index(name)
+        return Style(DEFENSE_COLORS[number % len(DEFENSE_COLORS)], DEFENSE_MARKS[number % len(DEFENSE_MARKS)])
+    stage = name if name in STAGE_MARKS else "defended"
+    return Style(STAGE_COLORS[stage], STAGE_MARKS[stage])
+
+
+def find_styles(kinds: Iterable[str]) -> list[Style]:
+    """Return the style of each of several models in one chart: those of one defense differ in fill and dash."""
+    seen: Counter[Style] = Counter()
+    styles = []
+    for kind in kinds:
+        style = find_style(kind)
+        number, base = seen[style], style.mark.removesuffix("-open")
+        seen[style] += 1
+        mark = style.mark if number == 0 else base + FILLS[number % len(FILLS)]
+        styles.append(Style(style.color, mark, DASHES[number % len(DASHES)]))
+    return styles

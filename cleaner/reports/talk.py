@@ -1,0 +1,97 @@
+"""Speaker notes for a ten-minute talk: one note a page, with the figures of a run and its defenses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from string import Formatter
+from typing import NamedTuple
+
+from cleaner.labels import to_attack_label, to_label
+from cleaner.runs.record import RunRecord
+
+TEMPLATE = Path(__file__).with_name("talk.md")
+_HEADING = re.compile(r"^## (.+) · (.+)$", re.MULTILINE)
+
+
+class Note(NamedTuple):
+    """What to say about a page.
+
+    minutes: when, such as "1:00 to 2:30"; text: Markdown, one point a line.
+    """
+
+    page: str
+    minutes: str
+    text: str
+
+
+def write_notes(run: RunRecord | None, defended: Sequence[RunRecord]) -> list[Note]:
+    """Return the notes of all pages, in the order of the talk; points with a figure that a run lacks are left out."""
+    figures = _read_figures(run, defended)
+    notes = []
+    for page, minutes, points in _read_template():
+        lines = [point.format(**figures) for point in points if _fields(point) <= figures.keys()]
+        notes.append(Note(page, minutes, "\n".join(lines)))
+    return notes
+
+
+def find_note(page: str, run: RunRecord | None, defended: Sequence[RunRecord]) -> Note | None:
+    """Return the note of a page; None if the talk does not show it."""
+    return next((note for note in write_notes(run, defended) if note.page == page), None)
+
+
+def render(run: RunRecord, defended: Sequence[RunRecord]) -> str:
+    """Return all notes as Markdown."""
+    return "\n\n".join(f"## {note.page} · {note.minutes}\n\n{note.text}" for note in write_notes(run, defended))
+
+
+@cache
+def _read_template() -> list[tuple[str, str, list[str]]]:
+    """Return page, minutes and points of each section of the template."""
+    _, *parts = _HEADING.split(TEMPLATE.read_text(encoding="utf-8"))
+    return [(page, minutes, text.strip().splitlines()) for page, minutes, text in zip(*[iter(parts)] * 3, strict=True)]
+
+
+def _fields(point: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(point) if name}
+
+
+def _read_figures(run: RunRecord | None, defended: Sequence[RunRecord]) -> dict[str, str]:
+    """Return the fields of the template that are known."""
+    if run is None:
+        return {}
+    figures: dict[str, str | None] = {
+        "attack": to_attack_label(run.attack),
+        "target": run.target_class,
+        "pairs": f"{run.pairs:,}" if run.pairs else None,
+        "poisoned": f"{round(run.poison_rate * run.pairs):,}" if run.poison_rate and run.pairs else None,
+        "ca": _percent(run.metric("ca")),
+        "asr": _percent(run.metric("asr")),
+        "floor": _percent(run.metric("asr_clean_model")),
+        "n_attack": f"{run.count('asr'):,}",
+    }
+    measured = [other for other in defended if other.metric("asr") is not None]
+    if measured:
+        best = min(measured, key=lambda other: other.metric("asr") or 0.0)
+        figures |= {
+            "best": to_label(best.defense or ""),
+            "best_asr": _percent(best.metric("asr")),
+            "best_ca": _percent(best.metric("ca")),
+            "defenses": _describe_defenses(measured),
+        }
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _describe_defenses(measured: Sequence[RunRecord]) -> str:
+    """Return what each defense left and kept, one sentence."""
+    parts = []
+    for run in sorted(measured, key=lambda run: run.metric("asr") or 0.0):
+        asr, ca = _percent(run.metric("asr")), _percent(run.metric("ca"))
+        parts.append(f"{to_label(run.defense or '')} left {asr} and has {ca} accuracy")
+    return "; ".join(parts) + "."
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.0f}%"

@@ -1,0 +1,224 @@
+// Two states of the same panels, one on each side of a line that the user moves. Panels of one kind share their zoom.
+// A place on a panel is given in shares of its side; zoom: the panel's side is `scale` times as long and starts at x, y.
+const GRAB = 9; // px around the line in which a drag moves it
+const CLICK = 4; // px that a click may move
+const MAX_SCALE = 16;
+const shares = new Map(); // key -> share of the width that shows the state before; kept while pages change
+const zooms = new Map(); // kind -> zoom, kept likewise
+
+class View {
+  constructor(parent) {
+    this.root = parent.querySelector(".before-after");
+    const bar = add(this.root, "div", { class: "bar" });
+    this.before = add(bar, "b", { class: "before" });
+    this.slider = add(bar, "input", { type: "range", min: 0, max: 1000, "aria-label": "Before and after" });
+    this.after = add(bar, "b", { class: "after" });
+    for (const [text, label, factor] of [["−", "Zoom out", 1 / 1.5], ["+", "Zoom in", 1.5], ["⟲", "Reset zoom", 0]]) {
+      const button = add(bar, "button", { type: "button", "aria-label": label, title: label });
+      button.textContent = text;
+      button.addEventListener("click", () => this.zoomAll(factor));
+    }
+    this.slider.addEventListener("input", () => this.move(this.slider.value / 1000));
+    this.box = add(this.root, "div", { class: "panels" });
+    this.panels = [];
+    this.resizes = new ResizeObserver(() => this.draw());
+    this.resizes.observe(this.root);
+  }
+
+  stop() {
+    this.resizes.disconnect();
+  }
+
+  receive({ data, setTriggerValue }) {
+    this.data = data;
+    this.send = (place) => setTriggerValue("click", place);
+    this.before.textContent = data.labels[0];
+    this.after.textContent = data.labels[1];
+    [this.before.style.color, this.after.style.color] = data.colors;
+    while (this.panels.length > data.panels.length) this.panels.pop().box.remove();
+    while (this.panels.length < data.panels.length) this.panels.push(new Panel(this));
+    this.panels.forEach((panel, i) => panel.receive(data.panels[i]));
+    this.draw();
+  }
+
+  get share() {
+    return shares.get(this.data.key) ?? this.data.start;
+  }
+
+  move(share) {
+    shares.set(this.data.key, Math.min(Math.max(share, 0), 1));
+    this.draw();
+  }
+
+  zoomAll(factor) {
+    for (const kind of new Set(this.panels.map((panel) => panel.data.kind))) {
+      if (factor) zoomAbout(kind, factor, 0.5, 0.5);
+      else zooms.delete(kind);
+    }
+    this.draw();
+  }
+
+  draw() {
+    if (!this.data || !this.root.clientWidth) return;
+    this.slider.value = Math.round(1000 * this.share);
+    this.root.dataset.share = this.share.toFixed(3);
+    for (const panel of this.panels) panel.draw(this.share);
+  }
+}
+
+function findZoom(kind) {
+  return zooms.get(kind) ?? { scale: 1, x: 0, y: 0 };
+}
+
+// Keep the panel covered: no empty space beside a zoomed image.
+function setZoom(kind, scale, x, y) {
+  scale = Math.min(Math.max(scale, 1), MAX_SCALE);
+  zooms.set(kind, { scale, x: Math.min(Math.max(x, 1 - scale), 0), y: Math.min(Math.max(y, 1 - scale), 0) });
+}
+
+function zoomAbout(kind, factor, x, y) {
+  const old = findZoom(kind);
+  const scale = Math.min(Math.max(old.scale * factor, 1), MAX_SCALE);
+  setZoom(kind, scale, x - ((x - old.x) * scale) / old.scale, y - ((y - old.y) * scale) / old.scale);
+}
+
+class Panel {
+  constructor(view) {
+    this.view = view;
+    this.pictures = new Map(); // by their data URI, so that the same ones stay while the page is drawn again
+    this.box = add(view.box, "figure");
+    this.title = add(this.box, "figcaption");
+    this.canvas = add(this.box, "canvas", { tabindex: 0, role: "img" });
+    this.canvas.panel = this; // for tests
+    this.legend = add(this.box, "div", { class: "legend" });
+    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel", "wheel", "dblclick"]) {
+      this.canvas.addEventListener(name, (event) => this[name](event), { passive: name !== "wheel" });
+    }
+  }
+
+  receive(data) {
+    this.data = data;
+    this.title.textContent = data.title;
+    this.canvas.setAttribute("aria-label", data.title || "Image");
+    this.canvas.classList.toggle("clickable", data.is_clickable);
+    const known = this.pictures;
+    this.pictures = new Map(data.layers.flatMap((layer) => layer.images ?? []).map((source) => [source, known.get(source) ?? this.load(source)]));
+    this.layers = data.layers.map((layer) => ({ ...layer, pictures: (layer.images ?? []).map((source) => this.pictures.get(source)) }));
+    this.legend.replaceChildren();
+    for (const { name, color, symbol } of data.legend ?? []) {
+      const entry = add(this.legend, "span");
+      const mark = add(entry, "i");
+      mark.textContent = { star: "✕", diamond: "◆" }[symbol] ?? "●";
+      mark.style.color = color;
+      entry.append(` ${name}`);
+    }
+  }
+
+  load(source) {
+    const picture = new Image();
+    picture.onload = () => this.view.draw();
+    picture.src = source;
+    return picture;
+  }
+
+  get zoom() {
+    return findZoom(this.data.kind);
+  }
+
+  place(event) {
+    return [event.offsetX / this.canvas.clientWidth, event.offsetY / this.canvas.clientHeight];
+  }
+
+  pointerdown(event) {
+    const [x, y] = this.place(event);
+    const isLine = Math.abs(x - this.view.share) * this.canvas.clientWidth < GRAB;
+    this.drag = { x, y, zoom: this.zoom, isLine, isClick: true };
+    this.canvas.setPointerCapture(event.pointerId);
+  }
+
+  pointermove(event) {
+    const [x, y] = this.place(event);
+    const isNear = Math.abs(x - this.view.share) * this.canvas.clientWidth < GRAB;
+    this.canvas.classList.toggle("near", isNear);
+    if (!this.drag) return;
+    const { zoom } = this.drag, [dx, dy] = [x - this.drag.x, y - this.drag.y];
+    if (Math.hypot(dx, dy) * this.canvas.clientWidth > CLICK) this.drag.isClick = false;
+    if (this.drag.isClick) return;
+    if (this.drag.isLine) return this.view.move(x);
+    setZoom(this.data.kind, zoom.scale, zoom.x + dx, zoom.y + dy);
+    this.view.draw();
+  }
+
+  pointerup(event) {
+    const isClick = this.drag?.isClick;
+    this.drag = null;
+    if (!isClick || !this.data.is_clickable) return;
+    const [x, y] = this.place(event), { zoom } = this;
+    this.view.send({ x: (x - zoom.x) / zoom.scale, y: (y - zoom.y) / zoom.scale });
+  }
+
+  pointercancel() {
+    this.drag = null;
+  }
+
+  wheel(event) {
+    if (this.canvas.getRootNode().activeElement !== this.canvas && !event.ctrlKey) return; // else the page scrolls
+    event.preventDefault();
+    zoomAbout(this.data.kind, Math.exp(-event.deltaY / 400), ...this.place(event));
+    this.view.draw();
+  }
+
+  dblclick() {
+    if (this.data.is_clickable) return;
+    zooms.delete(this.data.kind);
+    this.view.draw();
+  }
+
+  draw(share) {
+    const [width, height] = fit(this.canvas);
+    const context = this.canvas.getContext("2d");
+    context.clearRect(0, 0, width, height);
+    const line = share * width;
+    this.layers.forEach((layer, i) => {
+      context.save();
+      context.beginPath();
+      context.rect(i ? line : 0, 0, i ? width - line : line, height);
+      context.clip();
+      this.drawLayer(context, layer, width, height);
+      context.restore();
+    });
+    if (share <= 0 || share >= 1) return;
+    context.strokeStyle = getComputedStyle(this.canvas).color;
+    context.lineWidth = 2;
+    context.beginPath();
+    context.moveTo(line, 0);
+    context.lineTo(line, height);
+    context.stroke();
+  }
+
+  drawLayer(context, layer, width, height) {
+    const { scale, x, y } = this.zoom;
+    context.imageSmoothingEnabled = false;
+    for (const picture of layer.pictures) {
+      if (picture.complete && picture.naturalWidth) context.drawImage(picture, x * width, y * height, scale * width, scale * height);
+    }
+    for (const { points, color, symbol, is_faint } of layer.groups ?? []) {
+      context.fillStyle = context.strokeStyle = color;
+      context.globalAlpha = is_faint ? 0.3 : 0.8;
+      for (const [px, py] of points) {
+        const at = [(x + scale * px) * width, (y + scale * py) * height];
+        if (symbol === "star") cross(context, ...at, 4);
+        else if (symbol === "diamond") diamond(context, at, 4.5, true);
+        else dot(context, at, 3);
+      }
+    }
+    context.globalAlpha = 1;
+    context.strokeStyle = getComputedStyle(this.canvas).color;
+    context.lineWidth = 2;
+    for (const [px, py] of layer.marks ?? []) {
+      context.beginPath();
+      context.arc((x + scale * px) * width, (y + scale * py) * height, 9, 0, 2 * Math.PI);
+      context.stroke();
+    }
+  }
+}

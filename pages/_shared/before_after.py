@@ -1,0 +1,82 @@
+"""Two states side by side under one slider, as a component: images, attributions and maps, with a shared zoom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from cleaner.plots.component import read_component
+from cleaner.plots.features import PointGroup
+from cleaner.plots.images import to_data_uri
+
+_FOLDER = Path(__file__).parent
+_component = st.components.v2.component(
+    "before_after",
+    html='<div class="before-after"></div>',
+    js=read_component(_FOLDER / "before_after.js"),
+    css=(_FOLDER / "before_after.css").read_text(encoding="utf-8"),
+)
+Panel = dict[str, Any]
+"""One square: two layers, before and after."""
+MARGIN = 0.04
+"""Empty share of a map on each side."""
+
+
+def image_panel(before: Sequence[Any], after: Sequence[Any], title: str = "", *, is_clickable: bool = False) -> Panel:
+    """Return a panel of two stacks of images, each (H, W, 3) or (H, W, 4) uint8 and drawn over those before it."""
+    layers = [{"images": [to_data_uri(image) for image in stack]} for stack in (before, after)]
+    return {"kind": "image", "title": title, "layers": layers, "is_clickable": is_clickable}
+
+
+def map_panel(
+    before: Sequence[PointGroup],
+    after: Sequence[PointGroup],
+    bounds: tuple[Any, Any],
+    title: str = "",
+    marks: tuple[Any, Any] | None = None,
+) -> Panel:
+    """Return a panel of two maps in the same axes; bounds: lower and upper corner; marks: points to ring, (n, 2)."""
+    center, side = (bounds[0] + bounds[1]) / 2, float((bounds[1] - bounds[0]).max()) * (1 + 2 * MARGIN) or 1.0
+
+    def place(coordinates: Any) -> Any:
+        shares = (np.asarray(coordinates, np.float64) - center) / side * [1, -1] + 0.5
+        return shares.round(4).tolist()
+
+    layers = []
+    for number, groups in enumerate((before, after)):
+        drawn = [
+            {"points": place(g.coordinates), "color": g.color, "symbol": g.symbol, "is_faint": g.is_faint}
+            for g in groups
+        ]
+        layers.append({"groups": drawn, "marks": [] if marks is None else place(marks[number])})
+    looks = {group.name: (group.color, group.symbol) for group in (*before, *after)}
+    legend = [{"name": name, "color": color, "symbol": symbol} for name, (color, symbol) in looks.items()]
+    return {"kind": "map", "title": title, "layers": layers, "is_clickable": False, "legend": legend}
+
+
+def show(
+    key: str,
+    labels: tuple[str, str],
+    colors: tuple[str, str],
+    panels: Sequence[Panel],
+    *,
+    start: float = 0.5,
+    on_click: Callable[[float, float], None] | None = None,
+) -> None:
+    """Draw panels under one slider.
+
+    start: share of the width that first shows the state before. on_click: gets a click on a clickable panel as shares
+    of the image's width and height. Slider and zoom keep their place while the page is drawn again.
+    """
+
+    def click() -> None:
+        place = (st.session_state.get(key) or {}).get("click")
+        if place and on_click is not None:
+            on_click(float(place["x"]), float(place["y"]))
+
+    data = {"key": key, "labels": labels, "colors": colors, "panels": list(panels), "start": start}
+    _component(key=key, data=data, on_click_change=click)

@@ -1,0 +1,48 @@
+"""Load what the inspection pages of a run show first, before they are opened."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+
+from cleaner.types import CleanerError
+from pages._shared.cache.attributions import warm_attributions
+from pages._shared.cache.background import import_library, run_later
+from pages._shared.cache.loaders import load_data, load_model
+from pages._shared.cache.subtexts import warm_vocabulary
+from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
+
+
+class FirstView(NamedTuple):
+    """What the pages show of a run before the user has chosen anything."""
+
+    run: Path
+    target: str
+    models: tuple[ModelKey, ...]
+    """Clean, backdoored, and the newest defense."""
+    other_models: tuple[ModelKey, ...]
+    """Defenses that only some pages show at first."""
+    test: DataKey
+    clean: DataKey
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def warm_inspection(view: FirstView) -> bool:
+    """Load models, data, words and attributions in the background; once for each run."""
+
+    def load() -> None:
+        import_library()
+        with suppress(CleanerError):  # the page that needs it reports it
+            for model in (*view.models, *view.other_models):
+                load_model(model)
+            text = format_prompt(load_data(view.test).templates, view.target)
+            warm_attributions(view.models, Sample(view.test, 0), view.run, text)
+        with suppress(CleanerError):
+            load_data(view.clean).images([0])
+            warm_vocabulary(view.clean)
+
+    run_later(load)
+    return True

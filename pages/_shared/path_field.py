@@ -1,0 +1,104 @@
+"""A text field for a path, with a browser of the files on the server's machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from cleaner.access import allowed_folders, validate_allowed
+from cleaner.types import CleanerError
+from pages._shared.state import KEEP, escape_markdown
+
+MAX_ENTRIES = 200
+
+
+def show(key: str, label: str, suffixes: Sequence[str], *, placeholder: str, help: str) -> str:
+    """Draw the field and its browser, which lists folders and files with these suffixes; return the text."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        text = st.text_input(label, key=key, placeholder=placeholder, help=help, **KEEP)
+        with st.popover("Browse", icon=":material/folder_open:", key=f"{key}.browse", on_change="rerun") as popover:
+            if popover.open:
+                _browse(key, text, suffixes)
+    return text.strip()
+
+
+def _browse(key: str, text: str, suffixes: Sequence[str]) -> None:
+    """Draw one folder: each entry is a button that opens a folder or puts a file into the field."""
+    folder = Path(st.session_state.get(f"{key}.folder") or find_start(text))
+    st.caption(escape_markdown(str(folder)))
+    with st.container(horizontal=True):
+        _button("Up", f"{key}.up", "arrow_upward", key, folder.parent, is_disabled=not is_allowed(folder.parent))
+        st.button("Use this folder", key=f"{key}.use", icon=":material/check:", on_click=_take, args=(key, folder))
+    try:
+        folders, files = list_folder(folder, suffixes)
+    except CleanerError as error:
+        st.caption(escape_markdown(str(error)))
+        return
+    with st.container(height=300, border=False, gap=None):
+        for number, path in enumerate([*folders, *files][:MAX_ENTRIES]):
+            _button(path.name, f"{key}.entry.{number}", "folder" if number < len(folders) else "draft", key, path)
+        if len(folders) + len(files) > MAX_ENTRIES:
+            st.caption(f"First {MAX_ENTRIES} of {len(folders) + len(files):,}: type the path.")
+        if not folders and not files:
+            st.caption(f"No folders and no {', '.join(suffixes)} here.")
+
+
+def _button(label: str, key: str, icon: str, field: str, path: Path, *, is_disabled: bool = False) -> None:
+    st.button(
+        escape_markdown(label),
+        key=key,
+        icon=f":material/{icon}:",
+        type="tertiary",
+        disabled=is_disabled,
+        on_click=_choose,
+        args=(field, path),
+    )
+
+
+def _choose(key: str, path: Path) -> None:
+    """Open a folder in the browser, or put a file into the field."""
+    if path.is_dir():
+        st.session_state[f"{key}.folder"] = str(path)
+    else:
+        _take(key, path)
+
+
+def _take(key: str, path: Path) -> None:
+    """Put a path into the field, and close the browser."""
+    st.session_state[key], st.session_state[f"{key}.browse"] = str(path), False
+
+
+def find_start(text: str) -> Path:
+    """Return the folder to start in: that of the path in the field, else the first allowed one, else home."""
+    path = Path(text.strip())
+    for folder in (path, path.parent) if text.strip() else ():
+        if is_allowed(folder) and os.path.isdir(folder):
+            return folder.resolve()
+    return (allowed_folders() or [Path.home()])[0]
+
+
+def is_allowed(path: Path) -> bool:
+    """Return whether the app may read a path."""
+    try:
+        validate_allowed(path)
+    except CleanerError:
+        return False
+    return True
+
+
+def list_folder(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Return the folders, and the files with one of the suffixes, of a folder by name; hidden ones are left out.
+
+    Raises `CleanerError` if the folder cannot be read, or not by this app.
+    """
+    validate_allowed(folder)
+    try:
+        paths = sorted((Path(entry.path) for entry in os.scandir(folder)), key=lambda path: path.name.lower())
+    except OSError as error:
+        raise CleanerError(f"{folder} cannot be read ({error.strerror}): choose another folder.") from error
+    shown = [path for path in paths if not path.name.startswith(".") and is_allowed(path)]
+    files = [path for path in shown if path.name.lower().endswith(tuple(suffixes)) and path.is_file()]
+    return [path for path in shown if path.is_dir()], files

@@ -1,0 +1,38 @@
+"""The component in the browser that draws live curves and asks for new points while its tab is visible: a clock."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from cleaner.plots.component import read_component
+
+SECONDS = 2.0
+"""Pause between an answer of the server and the next question of the browser."""
+_FILES = Path(__file__).with_name("live_charts.js"), Path(__file__).with_name("live_charts.css")
+_component = st.components.v2.component(
+    "live_charts",
+    html='<div class="frame"><div class="charts"></div></div>',
+    js=read_component(_FILES[0]),
+    css=_FILES[1].read_text(encoding="utf-8"),
+)
+
+
+def tick(key: str) -> None:
+    """Rerun the fragment that calls this every `SECONDS` while its tab is visible; draws nothing."""
+    mount(key, {"layout": "", "charts": [], "runs": []})
+
+
+def mount(key: str, data: dict[str, Any]) -> None:
+    """Draw the component; its questions, with a cursor per run, rerun the fragment around it."""
+
+    def keep_question() -> None:
+        values = st.session_state.get(key) or {}  # gone, if the page was drawn without it while the question came
+        st.session_state[f"{key}.question"] = values.get("tick")
+
+    # The time makes each answer differ from the one before, so that the browser receives it.
+    answer = {"time": time.time(), "milliseconds": 1000 * SECONDS, **data}
+    _component(key=key, data=answer, on_tick_change=keep_question)

@@ -1,0 +1,40 @@
+"""Prepare the inspection pages for the run in view while the user reads another page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cleaner.presets import QUICK_CLEAN_PAIRS
+from cleaner.types import CleanerError
+from pages._shared import cache, requests, state
+from pages._shared.sample import DataKey, ModelKey
+
+MAX_BYTES = 100_000_000
+"""Largest weights, in bytes, that are loaded without being asked for."""
+MAX_DEFENSES = 2
+"""Defenses that a page shows first, at most."""
+
+
+def warm_run_in_view() -> None:
+    """Load models, data and attributions of the run in view in the background."""
+    run = state.current_run()
+    if run is None or not run.target_class or not _is_small(run.folder / "model.safetensors"):
+        return
+    models: list[ModelKey] = [("run", str(run.folder))]
+    if run.clean_model:
+        models.insert(0, ("clean", str(run.folder)))
+    defended: list[ModelKey] = [("run", str(other.folder)) for other in state.defended_runs(run)[:MAX_DEFENSES]]
+    try:
+        test = requests.read_test_data(run)
+    except CleanerError:
+        return  # the page that needs the data reports it
+    clean = DataKey(test.name, "clean", QUICK_CLEAN_PAIRS)
+    shown, others = (*models, *defended[:1]), tuple(defended[1:])
+    cache.warm_inspection(cache.FirstView(run.folder, run.target_class, shown, others, test, clean))
+
+
+def _is_small(weights: Path) -> bool:
+    try:
+        return weights.stat().st_size <= MAX_BYTES
+    except OSError:  # gone
+        return False

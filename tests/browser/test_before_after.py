@@ -1,0 +1,116 @@
+"""A real browser compares before and after by hand, zooms, and clicks the trigger into place (shipped example)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.browser import wait_idle
+from tests.browser.conftest import StartServer
+from tests.browser.test_poison_defend import menu
+
+READ_ZOOM = "canvas => canvas.panel.zoom"
+
+
+def set_toggle(page: Any, label: str) -> None:
+    page.get_by_test_id("stMain").get_by_text(label, exact=True).click()
+    wait_idle(page)
+
+
+def read_slider(page: Any, name: str) -> int:
+    read = "element => Number(element.getAttribute('aria-valuenow') ?? element.value)"
+    return int(page.get_by_role("slider", name=name).first.evaluate(read))
+
+
+def read_picture(page: Any, number: int = 0) -> str:
+    return str(page.locator("canvas").nth(number).evaluate("canvas => canvas.toDataURL()"))
+
+
+@pytest.fixture
+def page(start_server: StartServer, browser_page: Any) -> Any:
+    """The page Try it on the shipped example."""
+    browser_page.goto(f"{start_server(shipped=True)}/Try_it")
+    browser_page.locator(".before-after canvas").wait_for()
+    wait_idle(browser_page)
+    yield browser_page
+    assert browser_page.problems == []
+
+
+def test_a_click_places_the_trigger(page: Any) -> None:
+    canvas = page.locator(".before-after canvas")
+    side = canvas.bounding_box()["width"]
+    pictures = [read_picture(page)]
+    for share in (0.25, 0.75):
+        canvas.click(position={"x": share * side, "y": 0.25 * side})
+        wait_idle(page)
+        left, top = read_slider(page, "Left, px"), read_slider(page, "Top, px")
+        assert left + 4 == pytest.approx(share * 64, abs=1)  # the patch has 8 px
+        assert top + 4 == pytest.approx(16, abs=1)
+        pictures.append(read_picture(page))
+    assert len(set(pictures)) == 3
+    page.get_by_role("slider", name="Before and after").fill("1000")
+    assert read_picture(page) not in pictures  # the image without the trigger
+    assert page.get_by_text("Without trigger:").count() == 3
+
+
+def test_panels_share_slider_and_zoom_across_models_and_pages(page: Any) -> None:
+    menu(page, "Attention")
+    set_toggle(page, "Before/after slider")
+    page.locator("canvas").nth(2).wait_for()
+    assert page.locator("figcaption").all_inner_texts() == ["Triggered image", "Clean image", "Map of the images"]
+    before = read_picture(page)
+    canvas = page.locator("canvas").first
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 40, steps=4)
+    page.mouse.up()
+    assert float(page.locator(".before-after").get_attribute("data-share")) == pytest.approx(0.25, abs=0.02)
+    assert read_picture(page) != before
+    canvas.focus()
+    page.mouse.wheel(0, -400)
+    zooms = [page.locator("canvas").nth(i).evaluate(READ_ZOOM) for i in range(3)]
+    assert zooms[0]["scale"] > 1
+    assert zooms[0] == zooms[1]
+    assert zooms[2]["scale"] == 1
+    page.get_by_role("radio", name="Clean | Backdoored").click()
+    wait_idle(page)
+    assert page.locator("canvas").first.evaluate(READ_ZOOM) == zooms[0]
+
+    menu(page, "Try it")
+    page.locator(".before-after canvas").wait_for()
+    assert page.locator("canvas").first.evaluate(READ_ZOOM) == zooms[0]
+    page.get_by_role("button", name="Reset zoom").click()
+    assert page.locator("canvas").first.evaluate(READ_ZOOM)["scale"] == 1
+
+
+def test_the_map_keeps_its_zoom_between_models(page: Any) -> None:
+    menu(page, "Embeddings")
+    page.locator(".js-plotly-plot").first.wait_for()
+    set_toggle(page, "Before/after slider")
+    page.get_by_role("radio", name="Clean → Backdoored").click()
+    page.locator(".before-after canvas").wait_for()
+    wait_idle(page)
+    page.get_by_role("button", name="Zoom in").click()
+    zoom = page.locator("canvas").first.evaluate(READ_ZOOM)
+    assert zoom["scale"] == pytest.approx(1.5)
+    page.get_by_role("radio", name="Backdoored → Defended").click()
+    wait_idle(page)
+    assert page.locator("canvas").first.evaluate(READ_ZOOM) == zoom
+
+    set_toggle(page, "Before/after slider")
+    page.get_by_role("radio", name="Backdoored", exact=True).click()
+    wait_idle(page)
+    plot = page.locator(".st-key-embeddings-map .js-plotly-plot")
+    box = plot.locator(".nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    read_range = "plot => plot.layout.xaxis.range.map(Number)"
+    start = plot.evaluate(read_range)
+    plot.locator('[data-title="Zoom in"]').first.click()
+    page.wait_for_timeout(500)
+    zoomed = plot.evaluate(read_range)
+    assert zoomed[1] - zoomed[0] < start[1] - start[0]
+    page.get_by_role("radio", name="Defended", exact=True).click()
+    wait_idle(page)
+    assert plot.evaluate(read_range) == pytest.approx(zoomed)

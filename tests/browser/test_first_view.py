@@ -1,0 +1,115 @@
+"""The first view of each page on the shipped example: the main picture comes first, in the lesson too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from benchmarks.browser import wait_idle
+from pages._shared.frame import titles
+from pages._shared.lesson import STEPS, VERDICT, VERDICT_PAGE
+from pages._shared.stage import PICTURES
+from tests.browser.conftest import run_servers
+
+SIZES = ((1280, 720), (1920, 1080))
+MAX_FRAME = 150
+"""Height of strip, lead and lesson together, px."""
+VISIBLE_SHARE = {SIZES[0]: 0.5, SIZES[1]: 1.0}
+"""Window -> share of the main picture that is visible without scrolling."""
+STEP_OF_PAGE = {step.page: i for i, step in enumerate(STEPS)} | {VERDICT_PAGE: VERDICT}
+MEASURE = """selectors => Object.fromEntries(Object.entries(selectors).map(([name, selector]) => {
+    const box = document.querySelector(selector)?.getBoundingClientRect();
+    return [name, box ? [box.top, box.bottom] : [0, 0]];
+}))"""
+
+
+@pytest.fixture(scope="module")
+def example_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with the built-in models and the shipped example."""
+    with run_servers(tmp_path_factory.mktemp("server")) as start:
+        yield start(shipped=True)
+
+
+def open_page(page: Any, address: str, title: str, query: str) -> dict[str, list[float]]:
+    """Open a page; return the top and the bottom of its parts, px."""
+    page.goto(f"{address}/{title.replace(' ', '_')}{query}")
+    page.locator(PICTURES[title]).first.wait_for()
+    return measure(page, title)
+
+
+def measure(page: Any, title: str) -> dict[str, list[float]]:
+    """Return the top and the bottom of the parts of a page once it is drawn, px."""
+    wait_idle(page)
+    parts = {
+        "strip": ".st-key-pipeline",
+        "head": ".st-key-head",
+        "picture": PICTURES[title],
+        "bar": '[data-testid="stBottom"] > div',
+    }
+    return dict(page.evaluate(MEASURE, parts))
+
+
+@pytest.mark.parametrize("title", titles())
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_the_main_picture_comes_first(
+    title: str, size: tuple[int, int], example_server: str, browser_page: Any
+) -> None:
+    page = browser_page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    step = STEP_OF_PAGE.get(title, 0)
+    found = open_page(page, example_server, title, f"?lesson={step + 1}")
+    top, bottom = found["picture"]
+    visible = min(bottom, found["bar"][0]) - top
+    frame = sum(end - start for start, end in (found[name] for name in ("strip", "head", "bar")))
+    share = visible / (bottom - top)
+    print(f"{title} {size[0]}x{size[1]}: y {top:.0f} to {bottom:.0f}, visible {share:.0%}, frame {frame:.0f} px")
+    assert share >= VISIBLE_SHARE[size], title
+    assert frame <= MAX_FRAME, title
+    width = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+    assert width <= page.evaluate("document.querySelector('[data-testid=stMain]').clientWidth"), "scrolls sideways"
+    assert page.problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_stage_mode_shows_one_picture_that_fits(
+    size: tuple[int, int], scheme: str, example_server: str, browser_page: Any
+) -> None:
+    page = browser_page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme=scheme)
+    for title in titles():
+        open_page(page, example_server, title, "?stage=1")
+        page.wait_for_timeout(500)  # the height of the window is on its way to the server
+        found = measure(page, title)
+        top, bottom = found["picture"]
+        print(f"{title} {size[0]}x{size[1]} {scheme}: picture y {top:.0f} to {bottom:.0f}")
+        assert top < 0.3 * size[1], title
+        assert min(bottom, size[1]) - top >= 0.5 * (bottom - top), title
+        charts = page.locator(PICTURES[title]).locator(".main-svg")
+        widths = charts.evaluate_all("charts => charts.map(chart => chart.getBoundingClientRect().right)")
+        assert all(right <= size[0] for right in widths), (title, "a chart is cut off")
+        assert page.get_by_test_id("stSidebar").is_hidden(), title
+        figures = page.locator(".st-key-stage [data-testid=stMetricValue]")
+        assert figures.count() == 4, title
+        assert figures.first.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") >= 44, title
+    assert page.problems == []
+
+
+def test_cards_line_up(example_server: str, browser_page: Any) -> None:
+    page = browser_page
+    open_page(page, example_server, "Defend", "")
+    for kind in ("headline-asr-1", "figure-ca-1", "figure-ra-1", "figure-asr-3"):
+        cells = page.locator(f'[class*="st-key-{kind}-"]')
+        rows = cells.evaluate_all("cells => cells.map(cell => cell.getBoundingClientRect().top)")
+        assert len(rows) == 4, kind
+        assert max(rows) - min(rows) <= 1, (kind, rows)
+    sizes = {
+        kind: page.locator(f'[class*="st-key-{kind}-"] [data-testid=stMetricValue]').first.evaluate(
+            "e => parseFloat(getComputedStyle(e).fontSize)"
+        )
+        for kind in ("headline", "figure")
+    }
+    assert sizes["headline"] >= 1.5 * sizes["figure"]

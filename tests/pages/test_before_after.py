@@ -1,0 +1,80 @@
+"""The before/after slider: images and maps in shares of a square, one set of axes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cleaner.inspection import embedding_map
+from cleaner.plots.features import PointGroup
+from pages._shared import before_after
+from tests.pages.conftest import OpenPage, chart_keys
+from tests.pages.runs import make_runs
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, str], list[Any]]]:
+    """Collect (labels, panels) of each slider that a page draws."""
+    found: list[tuple[tuple[str, str], list[Any]]] = []
+    monkeypatch.setattr(
+        before_after, "show", lambda key, labels, colors, panels, **options: found.append((labels, list(panels)))
+    )
+    return found
+
+
+def toggle(app: AppTest, key: str) -> None:
+    app.toggle(key=key).set_value(True).run()
+    assert not app.exception, [e.message for e in app.exception]
+
+
+def test_maps_share_their_axes() -> None:
+    corners = np.array([[0.0, 0.0], [4.0, 2.0]])
+    groups = [PointGroup("a", "#123456", "circle", corners, ["x", "y"], ["", ""])]
+    panel = before_after.map_panel(groups, groups, (corners[0], corners[1]), marks=(corners[:1], corners[1:]))
+    points = np.array(panel["layers"][0]["groups"][0]["points"])
+    assert points[0, 0] == pytest.approx(1 - points[1, 0])
+    assert 0 < points[0, 0] < 0.1
+    assert points[0, 1] - points[1, 1] == pytest.approx((points[1, 0] - points[0, 0]) / 2)  # up is smaller
+    assert [layer["marks"] for layer in panel["layers"]] == [[points[0].tolist()], [points[1].tolist()]]
+    json.dumps(panel)
+
+
+def test_attention_shows_images_and_the_map_under_one_slider(
+    open_page: OpenPage, tmp_path: Path, drawn: list[tuple[tuple[str, str], list[Any]]]
+) -> None:
+    attacked, defended = make_runs(tmp_path)
+    app = open_page("Attention")
+    toggle(app, "attention.by_hand")
+    assert "attention.grid" not in chart_keys(app)
+    labels, panels = drawn[-1]
+    assert labels == ("Backdoored", "Defended")
+    assert [panel["title"] for panel in panels] == ["Triggered image", "Clean image"]  # no map was made yet
+    embedding_map.ensure_map(defended, attacked, with_umap=False)
+    app.segmented_control(key="attention.pair").set_value("Clean | Backdoored").run()
+    labels, panels = drawn[-1]
+    assert labels == ("Clean", "Backdoored")
+    assert [panel["kind"] for panel in panels] == ["image", "image", "map"]
+    stacks = [layer["images"] for layer in panels[0]["layers"]]
+    assert stacks[0][0] == stacks[1][0]  # the same image
+    assert stacks[0][1] != stacks[1][1]  # another attribution
+
+
+def test_embeddings_shows_two_maps_instead_of_arrows(
+    open_page: OpenPage, tmp_path: Path, drawn: list[tuple[tuple[str, str], list[Any]]]
+) -> None:
+    make_runs(tmp_path)
+    app = open_page("Embeddings")
+    toggle(app, "embeddings.by_hand")
+    assert not drawn  # one model is shown
+    app.segmented_control(key="embeddings.show").set_value("Backdoored → Defended").run()
+    (labels, (panel,)) = drawn[-1]
+    assert labels == ("Backdoored", "Defended")
+    before, after = (layer["groups"] for layer in panel["layers"])
+    assert [group["color"] for group in before] == [group["color"] for group in after]
+    assert before[0]["points"] != after[0]["points"]
+    assert "embeddings.map" not in chart_keys(app)

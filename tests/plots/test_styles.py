@@ -1,0 +1,97 @@
+"""Styles: one color and mark for each stage and defense, which color-blind readers can tell apart too."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from cleaner.defenses import DEFENSES
+from cleaner.plots.styles import (
+    DEFENSE_COLORS,
+    DEFENSE_MARKS,
+    FILLS,
+    SIGNS,
+    STAGE_COLORS,
+    STAGE_MARKS,
+    find_style,
+    find_styles,
+)
+
+# Matrices of Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
+VISIONS = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+MIN_DIFFERENCE = 12.0
+"""CIE76; 2.3 is just noticeable side by side."""
+COMPARED = [STAGE_COLORS["clean"], STAGE_COLORS["backdoored"], *DEFENSE_COLORS]
+
+
+def to_linear(color: str) -> np.ndarray:
+    values = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def to_lab(linear: np.ndarray) -> np.ndarray:
+    """Return CIELAB of linear RGB."""
+    matrix = np.array(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
+    x, y, z = matrix @ linear.clip(0, 1) / np.array([0.95047, 1.0, 1.08883])
+    fx, fy, fz = (np.cbrt(v) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
+    return np.array([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)])
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_colors_differ_for_color_blind_readers(vision: str) -> None:
+    seen = {color: to_lab(VISIONS[vision] @ to_linear(color)) for color in COMPARED}
+    closest = min(combinations(seen, 2), key=lambda pair: float(np.linalg.norm(seen[pair[0]] - seen[pair[1]])))
+    assert np.linalg.norm(seen[closest[0]] - seen[closest[1]]) > MIN_DIFFERENCE, closest
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#11161d"])
+def test_marks_stand_out_from_both_backgrounds(background: str) -> None:
+    weights = np.array([0.2126, 0.7152, 0.0722])
+    paper = float(weights @ to_linear(background)) + 0.05
+    for color in DEFENSE_COLORS:
+        ink = float(weights @ to_linear(color)) + 0.05
+        assert max(paper, ink) / min(paper, ink) > 2, color
+
+
+def test_each_defense_has_a_style_of_its_own() -> None:
+    styles = [find_style(name) for name in DEFENSES]
+    assert len({style.color for style in styles}) == len({style.mark for style in styles}) == len(DEFENSES)
+    assert not {style.color for style in styles} & set(STAGE_COLORS.values())
+    assert not {style.mark for style in styles} & set(STAGE_MARKS.values())
+    assert len(DEFENSE_COLORS) >= len(DEFENSES)
+
+
+def test_variants_and_unknown_defenses_have_a_style() -> None:
+    assert (
+        find_style("ta_cleaner K 50 %") == find_style("ta_cleaner") == find_style("ta_cleaner then rebound (93 steps)")
+    )
+    assert find_style("of another project").color == STAGE_COLORS["defended"]
+    assert find_style("backdoored").color == STAGE_COLORS["backdoored"]
+
+
+def test_models_of_one_defense_differ_in_fill_and_dash() -> None:
+    styles = find_styles(["ta_cleaner", "cleanclip", "ta_cleaner", "ta_cleaner K 50 %"])
+    assert len({style.color for style in styles}) == 2
+    assert len({style.mark for style in styles}) == len(styles)
+    assert len({style.dash for style in styles}) == 3
+
+
+def test_every_mark_has_a_sign() -> None:
+    for mark in (*DEFENSE_MARKS, *STAGE_MARKS.values()):
+        assert mark in SIGNS
+    assert all(style.sign for style in find_styles(["ta_cleaner"] * len(FILLS) + ["clean", "clean"]))
