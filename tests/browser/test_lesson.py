@@ -115,7 +115,7 @@ def test_the_lesson_with_the_student_s_own_run(start_server: StartServer, browse
             wait_idle(page)
             page.reload()  # loses neither the lesson nor the model
             arrive(page, number)
-            page.locator(".st-key-lesson").get_by_text("left").wait_for()
+            page.locator(".st-key-lesson").get_by_text("hourglass_top").wait_for()
             assert f"run={own.id}" in page.url
             menu(page, "Try it")  # the bar follows and links back
             page.get_by_text("Lesson, step 3 of 7").wait_for()
@@ -126,7 +126,7 @@ def test_the_lesson_with_the_student_s_own_run(start_server: StartServer, browse
     for entry in list_entries(tmp_path / "runs"):
         if entry.status.state in ACTIVE:
             local.cancel(entry.folder)
-    page.locator(".st-key-lesson").get_by_text("left").wait_for(state="detached")
+    page.locator(".st-key-lesson").get_by_text("hourglass_top").wait_for(state="detached")
 
     for number in (3, 2, 1):
         page.locator(".st-key-lesson-back button").click()
