@@ -90,10 +90,8 @@ def _lock_path(path: Path, name: str) -> Path:
 
 def describe_processor() -> dict[str, Any]:
     """Return what decides the last bits of a training: processor, flags, kernels, threads, torch."""
-    if torch.cuda.is_available():
-        name, flags = torch.cuda.get_device_name(0), []
-    else:
-        name, flags = _read_cpu()
+    is_gpu = torch.cuda.is_available()
+    name, flags = (torch.cuda.get_device_name(0), []) if is_gpu else _read_cpu()
     return {
         "name": name,
         "flags": flags,

@@ -46,7 +46,7 @@ class Scenes(CaptionData):
 
     variant = "plain"
     path_options = ("cache_dir",)
-    transfer_variants = ("scenes-sketch", "scenes-night", "scenes-crowd")
+    transfer_variants: tuple[str, ...] = ("scenes-sketch", "scenes-night", "scenes-crowd")
     split_rule = "each split has its own seeds"
 
     def __init__(

@@ -8,8 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from cleaner.plots.charts import CATEGORY_COLORS, DASHES, GRAY, MARKERS, STAGE_COLORS, apply_layout, escape_html
+from cleaner.plots.charts import CATEGORY_COLORS, GRAY, MARKERS, apply_layout, escape_html
 from cleaner.plots.features import histogram
+from cleaner.plots.styles import DASHES, STAGE_COLORS
 
 Scores = NDArray[np.float32]
 CURVE_HEIGHT = 300

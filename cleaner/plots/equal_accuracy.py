@@ -9,15 +9,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cleaner.labels import to_defense_label
-from cleaner.plots.charts import (
-    CATEGORY_COLORS,
-    DASHES,
-    MARKERS,
-    STAGE_COLORS,
-    apply_layout,
-    escape_html,
-    wrap_label,
-)
+from cleaner.plots.charts import apply_layout, escape_html, wrap_label
+from cleaner.plots.styles import STAGE_COLORS, Style, find_styles
 
 MAX_LOSS = 0.10
 """Loss of accuracy where the charts end."""
@@ -51,7 +44,7 @@ def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
     styles = _find_styles(panels)
     for number, panel in enumerate(panels):
         for name, points in panel.curves.items():
-            color, mark, dash = styles[name]
+            style = styles[name]
             xs, edge = [p.loss for p in points], [p.high for p in points] + [p.low for p in reversed(points)]
             if any(p.high > p.low for p in points):
                 figure.add_scatter(
@@ -59,14 +52,14 @@ def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
                     y=edge,
                     fill="toself",
                     mode="none",
-                    fillcolor=color,
+                    fillcolor=style.color,
                     opacity=0.12,
                     hoverinfo="skip",
                     showlegend=False,
                     legendgroup=name,
                     **_place(number),
                 )
-            _add_line(figure, name, points, number, color=color, dash=dash, mark=mark, shape="hv")
+            _add_line(figure, name, points, number, style, shape="hv")
     _finish(figure, panels, "Accuracy that may be lost, at most")
     return figure.update_xaxes(range=[0, MAX_LOSS])
 
@@ -80,8 +73,7 @@ def accuracy_cost(panels: Sequence[CostPanel], budgets: Sequence[float] = ()) ->
     styles = _find_styles(panels)
     for number, panel in enumerate(panels):
         for name, points in panel.curves.items():
-            color, mark, dash = styles[name]
-            _add_line(figure, name, points, number, color=color, dash=dash, mark=mark, shape="linear")
+            _add_line(figure, name, points, number, styles[name], shape="linear")
     for budget in budgets:
         figure.add_vline(budget, line={"dash": "dot", "color": STAGE_COLORS["floor"]})
     return _finish(figure, panels, "Accuracy lost")
@@ -92,10 +84,8 @@ def _add_line(
     name: str,
     points: Sequence[CostPoint],
     number: int,
+    style: Style,
     *,
-    color: str,
-    dash: str,
-    mark: str,
     shape: str,
 ) -> None:
     is_first = not any(trace.legendgroup == name and trace.showlegend for trace in figure.data)
@@ -108,9 +98,9 @@ def _add_line(
         name=escape_html(to_defense_label(name)),
         legendgroup=name,
         showlegend=is_first,
-        line={"color": color, "dash": dash, "width": 2.5, "shape": shape},
-        marker={"symbol": mark, "size": 10},
-        error_y={**errors, "color": color, "thickness": 1, "width": 3, "visible": is_linear},
+        line={"color": style.color, "dash": style.dash, "width": 2.5, "shape": shape},
+        marker={"symbol": style.mark, "size": 10},
+        error_y={**errors, "color": style.color, "thickness": 1, "width": 3, "visible": is_linear},
         text=[escape_html(p.note) for p in points],
         hovertemplate=f"{escape_html(to_defense_label(name))}<br>lost %{{x:.1%}}, attack success %{{y:.1%}}"
         "<br>%{text}<extra></extra>",
@@ -118,13 +108,10 @@ def _add_line(
     )
 
 
-def _find_styles(panels: Sequence[CostPanel]) -> dict[str, tuple[str, str, str]]:
-    """Return name of a defense -> color, mark and dash, the same in all panels."""
-    names = dict.fromkeys(name for panel in panels for name in panel.curves)
-    return {
-        name: (CATEGORY_COLORS[i % len(CATEGORY_COLORS)], MARKERS[i % len(MARKERS)], DASHES[i // len(CATEGORY_COLORS)])
-        for i, name in enumerate(names)
-    }
+def _find_styles(panels: Sequence[CostPanel]) -> dict[str, Style]:
+    """Return name of a defense -> style, the same in all panels."""
+    names = list(dict.fromkeys(name for panel in panels for name in panel.curves))
+    return dict(zip(names, find_styles(names), strict=True))
 
 
 def _make_panels(panels: Sequence[CostPanel]) -> go.Figure:
