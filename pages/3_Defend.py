@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cleaner.config import FinetuneConfig
 from cleaner.jobs.slurm import SlurmResources
@@ -45,7 +46,6 @@ from pages._shared.state import KEEP, escape_markdown
 LEAD = "Finetune the backdoored model on **a few clean pairs**, without knowing the trigger."
 CLEAN_PAIR_COUNTS = (200, 500, 1000, 2000, 4000, 6000, 8000, 10000)
 MAX_SEEDS = 10
-EXTERNAL = "defend.external"
 LAYOUT = [1, 2.6]
 """Widths of settings and results."""
 DefensePlan = list[tuple[Any, FinetuneConfig]]
@@ -215,11 +215,10 @@ def show_start_section(suspect: Suspect, choice: tuple[DefensePlan, int] | None)
         st.caption(":material/error: Choose a defense, a learning rate and an available device.")
 
 
-def show_backdoored(run: RunRecord) -> None:
+def show_backdoored(run: RunRecord, left: DeltaGenerator, right: DeltaGenerator) -> None:
     """Draw the page for a model that was poisoned here."""
     defense_results.select_newly_done()
     defended = state.defended_runs(run)
-    left, right = st.columns(LAYOUT, gap="medium")
     with left:
         start_place = st.container()
         choice = choose_defenses(
@@ -227,7 +226,6 @@ def show_backdoored(run: RunRecord) -> None:
         )
         with start_place:
             show_start_section(run, choice)
-        show_external_switch()
     with right:
         has_jobs, has_sweep = live_jobs.show_jobs("defend"), sweeps.show(run)
         if not has_jobs:
@@ -236,11 +234,9 @@ def show_backdoored(run: RunRecord) -> None:
             defense_results.show_results(run)
 
 
-def show_external_model() -> None:
+def show_external_model(left: DeltaGenerator, right: DeltaGenerator) -> None:
     """Draw the page for a model trained elsewhere."""
-    left, right = st.columns(LAYOUT, gap="medium")
     with left:
-        show_external_switch()
         external = external_model.choose()
         start_place = st.container()
         choice = choose_defenses(external.model, external.data, is_open=True) if external else None
@@ -257,11 +253,6 @@ def show_external_model() -> None:
             live_jobs.show_ended_jobs("defend")
             external_model.show_results(external)
         external_model.show_trigger_scan(external)
-
-
-def show_external_switch() -> None:
-    """Draw the switch between the run in view and a model trained elsewhere."""
-    st.toggle("External model", key=EXTERNAL, help=external_model.HELP, **KEEP)
 
 
 def show_missing_run() -> None:
@@ -285,10 +276,11 @@ with page("Defend", LEAD):
     with st.spinner("Loading PyTorch …"):
         cache.defenses()
     run = state.current_run()
-    if st.session_state.get(EXTERNAL):
-        show_external_model()
+    left, right = st.columns(LAYOUT, gap="medium")
+    if left.toggle("External model", key="defend.external", help=external_model.HELP, **KEEP):
+        show_external_model(left, right)
     elif run is not None:
-        show_backdoored(run)
+        show_backdoored(run, left, right)
     else:
-        show_external_switch()
-        show_missing_run()
+        with right:
+            show_missing_run()

@@ -129,7 +129,7 @@ def test_the_lesson_with_the_student_s_own_run(start_server: StartServer, browse
     page.locator(".st-key-lesson").get_by_text("hourglass_top").wait_for(state="detached")
 
     for number in (3, 2, 1):
-        page.locator(".st-key-lesson-back button").click()
+        page.locator(".st-key-lesson").get_by_role("button", name="arrow_back icon").click()
         arrive(page, number)
     type_number(page, "Epochs", 1)
     page.get_by_role("button", name="Start defenses").click()
