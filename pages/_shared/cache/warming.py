@@ -10,7 +10,7 @@ import streamlit as st
 
 from cleaner.types import CleanerError
 from pages._shared.cache.attributions import warm_attributions
-from pages._shared.cache.background import import_library, run_later
+from pages._shared.cache.background import freeze_garbage_collection, import_library, run_later
 from pages._shared.cache.loaders import load_data, load_model
 from pages._shared.cache.subtexts import warm_vocabulary
 from pages._shared.sample import DataKey, ModelKey, Sample, format_prompt
@@ -43,6 +43,17 @@ def warm_inspection(view: FirstView) -> bool:
         with suppress(CleanerError):
             load_data(view.clean).images([0])
             warm_vocabulary(view.clean)
+        _freeze_once()
 
     run_later(load)
+    return True
+
+
+@st.cache_resource(show_spinner=False)
+def _freeze_once() -> bool:
+    """Leave the captions and words of the first run out of later garbage collections too.
+
+    Not those of each run: what sessions and models leave behind would stay as well.
+    """
+    freeze_garbage_collection()
     return True
