@@ -109,8 +109,8 @@ def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
             [n for n in REFERENCE_SIZES if n <= len(found.poisoned)],
             DEFAULT_REFERENCE,
             key="detect.reference",
-            help="Pairs drawn at random that a pair is compared with. In a large sample the poisons are each other's "
-            "neighbors and look normal.",
+            help="Pairs drawn at random that a pair is compared with. Poisons in it are each other's neighbors and look "
+            "normal.",
             **KEEP,
         )
     detector = None
@@ -206,7 +206,7 @@ def _show_details(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
         st.plotly_chart(detection.reference_curves(curves), key="detect.sizes", config=NO_MODE_BAR)
         st.caption(
             "Below 0.5 the ranking is turned over: poisoned images lie close together, so that a detector of unusual "
-            "images finds the clean ones. A smaller sample or a larger k can help, if the poisons are few."
+            "images finds the clean ones."
         )
 
 
