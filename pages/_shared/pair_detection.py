@@ -109,8 +109,7 @@ def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
             [n for n in REFERENCE_SIZES if n <= len(found.poisoned)],
             DEFAULT_REFERENCE,
             key="detect.reference",
-            help="Pairs drawn at random that a pair is compared with. Poisons in it are each other's neighbors and look "
-            "normal.",
+            help="Pairs drawn at random that a pair is compared with. Poisons among them look normal to each other.",
             **KEEP,
         )
     detector = None
