@@ -74,12 +74,12 @@ def _choose_detector() -> tuple[Any, int, float]:
 def _load(run: RunRecord, detector: Any, n: int) -> Any:
     """Return the scores of test images, computed if they are not cached; None if that was canceled."""
     test = requests.read_test_data(run)
-    keys = [DataKey(test.name, split, test.size if split == "test" else n) for split in ("test", "validation")]
+    calibration = DataKey(test.name, "validation", test.size)
     work = ("detect images", str(run.folder), str(detector.state_dict()), str(n))
     if is_canceled(work):
         return None
     with show_cancelable("Scoring test images …", work) as on_step:
-        return cache.detect_images(run.folder, detector, *keys, n, on_step)
+        return cache.detect_images(run.folder, detector, test, calibration, n, on_step)
 
 
 def _show_outcome(found: Any, outcome: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,13 @@ from pages._shared.state import KEEP, escape_markdown, format_percent
 if TYPE_CHECKING:
     from cleaner.inspection.pair_detection import PairDetection, Scores
 
-DEFAULT_DETECTOR, DEFAULT_REFERENCE = "dao", 256
+DEFAULT_DETECTOR, DEFAULT_REFERENCE = "clip_score", 256
 COLUMNS, ROWS = 8, 2
 FLAGGED_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 DEFAULT_SHARE = 0.1
-TABLE_ROWS = 200
+MAX_CAPTION = 26
+"""Letters of a caption in the gallery: two lines."""
+CHANCE = 0.5
 POISONED, CLEAN = "poisoned", "clean"
 
 
@@ -106,8 +109,7 @@ def _choose_ranking(run: RunRecord, found: PairDetection) -> Ranking:
             [n for n in REFERENCE_SIZES if n <= len(found.poisoned)],
             DEFAULT_REFERENCE,
             key="detect.reference",
-            help="Pairs drawn at random that a pair is compared with. In a large sample the poisons are each other's "
-            "neighbors and look normal.",
+            help="Pairs drawn at random that a pair is compared with. Poisons among them look normal to each other.",
             **KEEP,
         )
     detector = None
@@ -160,6 +162,7 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
     st.markdown(f"#### {state.section_title('Most suspicious pairs', run)}")
     st.markdown(
         f"{to_label(ranking.detector)}: **{hits} of the top {len(top)} are poisoned**; of pairs at random {chance} are."
+        + _explain_reversal(ranking)
     )
     with st.spinner("Loading images …"):
         images = cache.training_images(run.folder, tuple(top.tolist()))
@@ -170,7 +173,17 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
             with column:
                 st.image(enlarge(images[i], 128), width="stretch")
                 mark = ":violet[◆ **poisoned**]" if ranking.poisoned[top[i]] else ":blue[○ clean]"
-                st.caption(f"{mark}  \n{escape_markdown(captions[i])}", help=f"Pair {top[i]:,}")
+                st.caption(f"{mark}  \n{escape_markdown(textwrap.shorten(captions[i], MAX_CAPTION, placeholder=' …'))}")
+
+
+def _explain_reversal(ranking: Ranking) -> str:
+    """Return a sentence if poisoned pairs score below clean ones; empty if not."""
+    if ranking.figures is None or ranking.figures.interval[1] >= CHANCE:
+        return ""
+    return (
+        f" The ranking is turned over (AUROC {ranking.figures.auroc:.2f}): poisoned images lie closer together than "
+        "clean ones and look more usual."
+    )
 
 
 def _show_details(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
@@ -191,8 +204,8 @@ def _show_details(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
         curves = {to_label(name): points for name, points in found.auroc_by_size.items() if points}
         st.plotly_chart(detection.reference_curves(curves), key="detect.sizes", config=NO_MODE_BAR)
         st.caption(
-            "Below 0.5 the ranking turns over: once a sample holds more poisons than k, they are each other's "
-            "neighbors, and clean pairs look unusual."
+            "Below 0.5 the ranking is turned over: poisoned images lie close together, so that a detector of unusual "
+            "images finds the clean ones."
         )
 
 

@@ -17,9 +17,8 @@ from tests.detectors import naive
 
 def test_reaction_equals_naive() -> None:
     features, benign, altered = naive.make_features(), naive.make_features(4, seed=1), naive.make_features(4, seed=2)
-    expected = [
-        -sum(float(np.dot(x, benign[c]) - np.dot(x, altered[c])) for c in range(4)) / 4 for x in features.numpy()
-    ]
+    x, b, a = features.numpy(), benign.numpy(), altered.numpy()
+    expected = [-sum(float(np.dot(row, b[c]) - np.dot(row, a[c])) for c in range(4)) / 4 for row in x]
     assert score_reaction(features, benign.T, altered.T).tolist() == pytest.approx(expected, abs=1e-6)
 
 

@@ -129,13 +129,16 @@ def test_a_damaged_detection_counts_as_missing(backdoored: Run, folder: Path) ->
 
 
 def test_the_reference_decides_whether_dense_poisons_stand_out() -> None:
-    generator = torch.Generator().manual_seed(0)
-    clean, poisons = torch.randn(400, 8, generator=generator), 0.05 * torch.randn(100, 8, generator=generator) + 4
-    features = torch.nn.functional.normalize(torch.cat([clean, poisons]), dim=-1)
-    truth = np.repeat([False, True], [400, 100])
+    features = 0.3 * torch.randn(420, 8, generator=torch.Generator().manual_seed(0))
+    features[:400, 0] += 3
+    features[400:] *= 0.01
+    features[400:, 0] -= 3  # opposite, and close together
+    features = torch.nn.functional.normalize(features, dim=-1)
+    truth = np.repeat([False, True], [400, 20])
     pairs = pair_detection.PairFeatures(features, features)
-    detector = find_detectors("pairs")["k_distance"](k=16)
-    aurocs = dict(measure_by_size(pairs, detector, truth, (32, 500)))
-    assert aurocs[500] < 0.2 < aurocs[32]
+    detector = find_detectors("pairs")["k_distance"](k=6)
+    aurocs = dict(measure_by_size(pairs, detector, truth, (32, 420)))
+    assert aurocs[420] < 0.1
+    assert aurocs[32] > 0.9
     clean_reference = score_pairs(pairs, detector, 0, reference=features[:200])
-    assert clean_reference[400:].min() > np.median(clean_reference[:400])
+    assert clean_reference[400:].min() > clean_reference[:400].max()
