@@ -24,7 +24,7 @@ def read_slider(page: Any, name: str) -> int:
 
 
 def read_picture(page: Any, number: int = 0) -> str:
-    return str(page.locator("canvas").nth(number).evaluate("canvas => canvas.toDataURL()"))
+    return str(page.locator(".before-after canvas").nth(number).evaluate("canvas => canvas.toDataURL()"))
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def test_a_click_places_the_trigger(page: Any) -> None:
 def test_panels_share_slider_and_zoom_across_models_and_pages(page: Any) -> None:
     menu(page, "Attention")
     set_toggle(page, "Before/after slider")
-    page.locator("canvas").nth(2).wait_for()
+    page.locator(".before-after canvas").nth(2).wait_for()
     assert page.locator("figcaption").all_inner_texts() == ["Triggered image", "Clean image", "Map of the images"]
     before = read_picture(page)
-    canvas = page.locator("canvas").first
+    canvas = page.locator(".before-after canvas").first
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
     page.mouse.down()
@@ -70,19 +70,19 @@ def test_panels_share_slider_and_zoom_across_models_and_pages(page: Any) -> None
     assert read_picture(page) != before
     canvas.focus()
     page.mouse.wheel(0, -400)
-    zooms = [page.locator("canvas").nth(i).evaluate(READ_ZOOM) for i in range(3)]
+    zooms = [page.locator(".before-after canvas").nth(i).evaluate(READ_ZOOM) for i in range(3)]
     assert zooms[0]["scale"] > 1
     assert zooms[0] == zooms[1]
     assert zooms[2]["scale"] == 1
     page.get_by_role("radio", name="Clean | Backdoored").click()
     wait_idle(page)
-    assert page.locator("canvas").first.evaluate(READ_ZOOM) == zooms[0]
+    assert page.locator(".before-after canvas").first.evaluate(READ_ZOOM) == zooms[0]
 
     menu(page, "Try it")
     page.locator(".before-after canvas").wait_for()
-    assert page.locator("canvas").first.evaluate(READ_ZOOM) == zooms[0]
+    assert page.locator(".before-after canvas").first.evaluate(READ_ZOOM) == zooms[0]
     page.get_by_role("button", name="Reset zoom").click()
-    assert page.locator("canvas").first.evaluate(READ_ZOOM)["scale"] == 1
+    assert page.locator(".before-after canvas").first.evaluate(READ_ZOOM)["scale"] == 1
 
 
 def test_the_map_keeps_its_zoom_between_models(page: Any) -> None:
@@ -93,24 +93,8 @@ def test_the_map_keeps_its_zoom_between_models(page: Any) -> None:
     page.locator(".before-after canvas").wait_for()
     wait_idle(page)
     page.get_by_role("button", name="Zoom in").click()
-    zoom = page.locator("canvas").first.evaluate(READ_ZOOM)
+    zoom = page.locator(".before-after canvas").first.evaluate(READ_ZOOM)
     assert zoom["scale"] == pytest.approx(1.5)
     page.get_by_role("radio", name="Backdoored → Defended").click()
     wait_idle(page)
-    assert page.locator("canvas").first.evaluate(READ_ZOOM) == zoom
-
-    set_toggle(page, "Before/after slider")
-    page.get_by_role("radio", name="Backdoored", exact=True).click()
-    wait_idle(page)
-    plot = page.locator(".st-key-embeddings-map .js-plotly-plot")
-    box = plot.locator(".nsewdrag").first.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    read_range = "plot => plot.layout.xaxis.range.map(Number)"
-    start = plot.evaluate(read_range)
-    plot.locator('[data-title="Zoom in"]').first.click()
-    page.wait_for_timeout(500)
-    zoomed = plot.evaluate(read_range)
-    assert zoomed[1] - zoomed[0] < start[1] - start[0]
-    page.get_by_role("radio", name="Defended", exact=True).click()
-    wait_idle(page)
-    assert plot.evaluate(read_range) == pytest.approx(zoomed)
+    assert page.locator(".before-after canvas").first.evaluate(READ_ZOOM) == zoom
