@@ -45,7 +45,7 @@ class Detect:
     suspect: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Folder of a run made by poison.")]
     question: Annotated[
         Literal["pairs", "image"],
-        tyro.conf.arg(help="pairs: which training pairs are poisoned? image: does an image carry the trigger?"),
+        tyro.conf.arg(help="Find poisoned training pairs (pairs), or test images that carry the trigger (image)."),
     ] = "pairs"
     detector: Annotated[tuple[str, ...], tyro.conf.arg(help="Detector and options: dao k=32. Default: all.")] = ()
     reference: Annotated[int, tyro.conf.arg(help="Training pairs that the others are compared with.")] = REFERENCE_SIZE
