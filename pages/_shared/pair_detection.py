@@ -167,13 +167,15 @@ def _show_gallery(run: RunRecord, ranking: Ranking) -> None:
     with st.spinner("Loading images …"):
         images = cache.training_images(run.folder, tuple(top.tolist()))
         captions = cache.training_captions(run.folder, tuple(top.tolist()))
-    for start in range(0, len(top), COLUMNS):
-        row = range(start, min(start + COLUMNS, len(top)))
-        for column, i in zip(st.columns(COLUMNS, gap="small"), row, strict=False):
-            with column:
-                st.image(enlarge(images[i], 128), width="stretch")
-                mark = ":violet[◆ **poisoned**]" if ranking.poisoned[top[i]] else ":blue[○ clean]"
-                st.caption(f"{mark}  \n{escape_markdown(textwrap.shorten(captions[i], MAX_CAPTION, placeholder=' …'))}")
+    with st.container(key="detect.gallery"):
+        for start in range(0, len(top), COLUMNS):
+            row = range(start, min(start + COLUMNS, len(top)))
+            for column, i in zip(st.columns(COLUMNS, gap="small"), row, strict=False):
+                with column:
+                    st.image(enlarge(images[i], 128), width="stretch")
+                    mark = ":violet[◆ **poisoned**]" if ranking.poisoned[top[i]] else ":blue[○ clean]"
+                    caption = textwrap.shorten(captions[i], MAX_CAPTION, placeholder=" …")
+                    st.caption(f"{mark}  \n{escape_markdown(caption)}")
 
 
 def _explain_reversal(ranking: Ranking) -> str:

@@ -23,6 +23,7 @@ PICTURES = {
     "Attention": ":is(.st-key-attention-grid, .st-key-attention-before_after)",
     "Subtexts": ".st-key-similarity",
     "Film": ".st-key-film-player",
+    "Detect": ":is(.st-key-detect-gallery, .st-key-detect-images-scores)",
     "Try it": ":is(.st-key-try-picture, .st-key-try-predictions)",
 }
 """Page -> selector of its main picture, without :has, which CSS does not nest; other pages show all their content."""
