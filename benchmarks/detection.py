@@ -32,8 +32,10 @@ CELLS_DIR = results.RESULTS_DIR / "detection"
 RESULT_PATH = results.RESULTS_DIR / "detection.json"
 IMAGES = 1000
 """Test images without and with the trigger, and clean images of the validation split."""
-FLAGGING_DETECTOR, FLAGGED_SHARE = "dao", 0.1
-"""Who flags the pairs that the model is trained without, and how many: three times the poisons."""
+FLAGGING_DETECTOR, FLAGGED_SHARE = "clip_score", 0.1
+"""Who flags the pairs that the model is trained without, and how many: three times the poisons. CLIP score, because it
+alone ranked the poisons of the shipped example above chance; that example is no row of the table.
+"""
 
 
 @dataclass(frozen=True)

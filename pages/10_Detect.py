@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from cleaner.reports.comparability import has_failed_attack
 from pages._shared import cache, image_detection, pair_detection, state
 from pages._shared.frame import link, page
 from pages._shared.state import KEEP
@@ -38,9 +39,13 @@ with page("Detect", LEAD):
             icon=":material/bug_report:",
         )
         link("Poison", "Train a backdoored model")
-    elif choose_question() == "pairs":
-        pair_detection.show(run)
     else:
-        with st.spinner("Loading PyTorch …"):
-            cache.detectors("image")
-        image_detection.show(run)
+        question = choose_question()
+        if has_failed_attack(run):
+            st.warning("The attack did not take: little tells its images from others.", icon=":material/warning:")
+        if question == "pairs":
+            pair_detection.show(run)
+        else:
+            with st.spinner("Loading PyTorch …"):
+                cache.detectors("image")
+            image_detection.show(run)

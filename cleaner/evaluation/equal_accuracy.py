@@ -29,7 +29,7 @@ def lowest_asr(settings: Iterable[Setting], max_loss: float, *, undefended: floa
 
     `undefended`: ASR of the backdoored model, which loses nothing and is always a choice.
     """
-    return min([undefended, *(setting.asr for setting in settings if setting.loss <= max_loss)])
+    return min([undefended, *(setting.asr for setting in settings if setting.loss <= max_loss + TOLERANCE)])
 
 
 def interpolate_asr(

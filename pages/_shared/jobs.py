@@ -140,8 +140,8 @@ def list_unfinished_started() -> list[str]:
 def restore_started(ids: Sequence[str]) -> None:
     """Take over runs that this user started before the page was loaded again."""
     known = [entry for entry in local.poll_entries() if entry.id in ids] if any(ids) else []
-    for kind, stage in PAGE_STAGES.items():
-        if found := [entry.id for entry in known if entry.stage == stage]:
+    for kind in PAGE_STAGES:
+        if found := [entry.id for entry in known if is_of_page(entry, kind)]:
             st.session_state[_started_key(kind)] = found
 
 

@@ -280,7 +280,7 @@ def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, fla
     done = [other for other in state.defended_runs(run) if _is_retrained(other)]
     if done:
         st.markdown(f"**{escape_markdown(to_label(done[0].defense or ''))}**")
-        cards.show_cards(done[0], run, horizontal=True)
+        cards.show_cards(done[0], run)
         st.caption(
             f"Differences are to the backdoored model. {escape_markdown(done[0].overlap_note)} Compare lists this run "
             "among the defenses."

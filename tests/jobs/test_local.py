@@ -370,7 +370,8 @@ def test_a_map_is_started_once_the_device_is_free_unless_another_run_waits(
     assert run_here(create_run(request_)).state == "done"
     assert calls == []
     first, second = (create_run(replace(request_, map=True)) for _ in range(2))
-    write_status(second, Status("queued", queued=time.time() + 3600))  # it must not count as dead on a slow machine
+    # Queued in the future, it does not count as dead on a slow machine.
+    write_status(second, Status("queued", queued=time.time() + process.START_TIMEOUT_SECONDS - 1))
     assert run_here(first).state == "done"
     assert calls == []  # left to the Embeddings page
     assert run_here(second).state == "done"

@@ -61,7 +61,7 @@ def test_large_images_start_with_a_fast_method(
     open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_runs(tmp_path, "rn")
-    monkeypatch.setattr("pages._shared.cache.image_size", lambda model: 224)
+    monkeypatch.setattr("pages._shared.cache.attributions.image_size", lambda model: 224)
     assert method_box(open_page("Attention")).value == "grad_cam"
 
 

@@ -125,7 +125,8 @@ def test_a_checkpoint_of_unknown_origin(open_page: OpenPage, external: Path) -> 
         assert any("trigger unknown" in option for option in app.selectbox(key="current_run").options)
         assert not has_trigger(app)
         if title in INSPECTION_PAGES:
-            assert "Suspect" in page_text(app) + str([d.value for d in app.dataframe])
+            names = [element.proto.body for element in app.get("html")]
+            assert "Suspect" in page_text(app) + str([names, *(d.value for d in app.dataframe)])
 
 
 def test_a_replaced_checkpoint_is_read_again(open_page: OpenPage, external: Path) -> None:

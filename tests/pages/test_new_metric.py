@@ -17,5 +17,6 @@ def test_one_more_metric_is_on_the_pages(open_page: OpenPage, tmp_path: Path, mo
     assert ("Stealth", "43.8%") in [(card.label, card.value) for card in app.metric]
     assert "43.8%" in next(frame.value["ST"].tolist() for frame in app.dataframe if "ST" in frame.value)
     app = open_page("Compare")
+    app.toggle(key="compare.all_columns").set_value(True).run()
     table = app.dataframe[0].value.set_index("Run")
     assert table.loc[folder.name, "ST"] == pytest.approx(100 * VALUE)

@@ -103,4 +103,6 @@ def test_a_few_images_decide_nothing() -> None:
     few = Measurement(0.98, 0.0, n=4)
     (sentence,) = describe_defenses(few, {"A": Measurement(0.9, 0.0, n=4)})
     assert sentence.startswith("Measured on 4 images: too few")
-    assert "too few" in describe_defenses(BEFORE, {"A": few, "B": BEFORE})[0]
+    assert "too few" in conclude(few, {"A": few})[0]
+    assert describe_defenses(BEFORE, {"A": few, "B": BEFORE})[-1] == "Not compared, as measured on another test: **A**."
+    assert "**A**" not in " ".join(conclude(BEFORE, {"A": few, "B": BEFORE}))

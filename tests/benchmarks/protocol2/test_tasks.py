@@ -46,7 +46,8 @@ def test_attacks_and_grid_come_before_any_test_figure(measured: list[dict[str, A
 
 
 def test_each_method_of_the_table_is_measured_on_each_seed(measured: list[dict[str, Any]]) -> None:
-    full = {(task.method, task.form) for task in tasks_of(measured, attack="badclip", seed=3) if task.has_followups}
+    followed = (task for task in tasks_of(measured, attack="badclip", seed=3) if task.has_followups)
+    full = {(task.method, task.form) for task in followed if task.method not in plan.RIVALS[LITE]}
     assert {method for method, _ in full} == {*plan.PLAIN, *plan.SHARES}
     assert len([form for method, form in full if method == plan.FULL_METHOD]) == 2, "both formulas"
     for seed in plan.MODELS[LITE].seeds:
