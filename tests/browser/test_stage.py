@@ -27,9 +27,10 @@ def test_one_picture_a_page_and_arrows_between_them(start_server: StartServer, b
         assert box["y"] < 300, title
         page.keyboard.press("ArrowRight")
     page.locator(".st-key-stage").get_by_role("heading", name=order[0], exact=True).wait_for()
-    page.keyboard.press("ArrowLeft")
-    page.locator(".st-key-stage").get_by_role("heading", name=order[-1], exact=True).wait_for()
-    wait_idle(page)
+    for title in (order[-1], order[-2]):  # the talk ends before the last page
+        page.keyboard.press("ArrowLeft")
+        page.locator(".st-key-stage").get_by_role("heading", name=title, exact=True).wait_for()
+        wait_idle(page)
     page.keyboard.press("n")
     page.locator(".st-key-notes").wait_for()
     page.keyboard.press("n")
