@@ -44,7 +44,10 @@ def update(title: str, titles: Sequence[str], page_file: Callable[[str], str]) -
     """Read the mode from the address; go to the page that a key asked for."""
     if st.query_params.get("stage") == "1":
         st.session_state[_ON] = True
-    move = {"next": 1, "previous": -1}.get(st.session_state.pop(_GO, ""))
+    key = st.session_state.pop(_GO, "")
+    if key == "notes":
+        _toggle_notes()
+    move = {"next": 1, "previous": -1}.get(key)
     if is_on() and move is not None and title in titles:
         st.switch_page(page_file(titles[(titles.index(title) + move) % len(titles)]))
 
@@ -98,9 +101,7 @@ def _press() -> None:
     key = (st.session_state.get("stage.keys") or {}).get("key")
     if key == "exit":
         stop()
-    elif key == "notes":
-        _toggle_notes()
-    elif key:
+    elif key:  # acted on when the page is drawn: Streamlit may report one press twice
         st.session_state[_GO] = key
 
 
