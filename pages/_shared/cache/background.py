@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 import threading
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 PAINT_SECONDS = 2.0
 LATER_THREAD = "run-later"
 _later: SimpleQueue[tuple[float, Callable[[], None]]] = SimpleQueue()
+_is_ending, _working = threading.Event(), threading.Lock()
+EXIT_SECONDS = 30.0
 import_lock = threading.RLock()
 """Two threads that import torch and torchvision at once can deadlock (`_DeadlockError`)."""
 
@@ -89,10 +92,21 @@ def _work() -> None:
     while True:
         due, load = _later.get()
         time.sleep(max(0.0, due - time.monotonic()))
-        try:
-            load()
-        except Exception:
-            traceback.print_exc()
+        with _working:
+            if _is_ending.is_set():
+                return
+            try:
+                load()
+            except Exception:
+                traceback.print_exc()
+
+
+@atexit.register
+def _end() -> None:
+    """Let the work in progress end: a thread that is still inside torch would abort the interpreter's exit."""
+    _is_ending.set()
+    if _working.acquire(timeout=EXIT_SECONDS):
+        _working.release()
 
 
 def wrap_in_thread(on_step: OnStep | None) -> OnStep | None:
