@@ -32,6 +32,8 @@ SCREENSHOTS = {
     "subtexts": "Subtexts: true and false short texts of a caption",
     "try_it": "Try it: place the trigger by hand, three models side by side",
     "compare": "Compare: all runs, accuracy against attack success",
+    "film": "Film: a training plays, with map, curves and labels",
+    "detect": "Detect: the most suspicious training pairs, with the truth",
 }
 
 
