@@ -26,6 +26,11 @@ def not_measured_note(*commands: str) -> str:
     return "Not measured yet. Run " + ", then ".join(f"`{command}`" for command in commands) + "."
 
 
+def describe_origin(result: dict[str, Any]) -> str:
+    """Return device, commit and command of a measurement."""
+    return f"{result['device']}; commit {result['commit']}; `{result['command']}`."
+
+
 def group_rows(rows: Sequence[Row], *names: str) -> list[list[Row]]:
     """Return the rows that share the values of these fields, in order of appearance."""
     keys = dict.fromkeys(tuple(row[name] for name in names) for row in rows)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown.cells import (
+    describe_origin,
     format_number,
     group_rows,
     markdown_table,
@@ -87,6 +88,5 @@ def first_minute(root: Path) -> str:
     return (
         f"{markdown_table(header, lines)}\n\nSeconds, medians of {len(result['rounds'])} rounds in a real browser with "
         "the page open, each with a new server, run store and cache; the clicks are on the default buttons, the first "
-        f"{result['reading_seconds']:g} s after the page is drawn. {result['device']}; commit {result['commit']}; "
-        f"`{result['command']}`."
+        f"{result['reading_seconds']:g} s after the page is drawn. {describe_origin(result)}"
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from benchmarks.markdown.cells import markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import describe_origin, markdown_table, not_measured_note, read_measurement
 from cleaner.reports.variation import describe_variation
 
 LABELS = {
@@ -32,7 +31,7 @@ def reliability(root: Path) -> str:
         for row in result["rows"]
     ]
     header = ("what", "cases", "kills", "inside a write", "failed tests", "seconds")
-    return f"{markdown_table(header, lines)}\n\n{_describe_origin(result)}"
+    return f"{markdown_table(header, lines)}\n\n{describe_origin(result)}"
 
 
 def sessions(root: Path) -> str:
@@ -55,17 +54,13 @@ def sessions(root: Path) -> str:
         ("shared models; changed", f"{row['models']}; {row['models_changed']}"),
         ("runs that trained at once", f"{row['trainings_at_once']}"),
     ]
-    return f"{markdown_table(('what', 'measured'), lines)}\n\n{_describe_origin(result)}"
+    return f"{markdown_table(('what', 'measured'), lines)}\n\n{describe_origin(result)}"
 
 
 def variation(root: Path) -> str:
     """Return how far figures vary by seed and by processor."""
     text = describe_variation(root / "benchmarks" / "results")
     return text or not_measured_note("python -m benchmarks.attack_defense", "python -m benchmarks.processors")
-
-
-def _describe_origin(result: dict[str, Any]) -> str:
-    return f"{result['device']}; commit {result['commit']}; `{result['command']}`."
 
 
 def _count(row: dict[str, int], name: str) -> str:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown.cells import group_rows, join_unique, markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import (
+    describe_origin,
+    group_rows,
+    join_unique,
+    markdown_table,
+    not_measured_note,
+    read_measurement,
+)
 from benchmarks.markdown.comparison import format_comparison
 from cleaner.jobs import clock
 
@@ -156,8 +163,3 @@ def clocks(root: Path) -> str:
         f"{result['median_error']:.2f} over {len(result['rows'])} runs. The first round is predicted from ten timed "
         f"steps, the second from the first. `{result['model']}`. {describe_origin(result)}"
     )
-
-
-def describe_origin(result: dict[str, Any]) -> str:
-    """Return device, commit and command of a measurement."""
-    return f"{result['device']}; commit {result['commit']}; `{result['command']}`."

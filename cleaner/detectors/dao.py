@@ -8,13 +8,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from cleaner.config import param
-from cleaner.detectors.base import DETECTORS, PairDetector
-from cleaner.detectors.neighbors import EPSILON, find_neighborhoods
+from cleaner.detectors.base import DETECTORS
+from cleaner.detectors.neighbors import EPSILON, NeighborDetector, find_neighborhoods
 
 
 @DETECTORS.register("dao")
 @dataclass(frozen=True)
-class Dao(PairDetector):
+class Dao(NeighborDetector):
     """Mean of LID_j log(r_k(i) / r_k(j)) over the k nearest reference images j.
 
     LID_j = -k / sum_{m<k} log(r_m(j) / r_k(j)), the local intrinsic dimension at j; r_m: distance to the m-th nearest
@@ -27,10 +27,6 @@ class Dao(PairDetector):
     is_reimplemented: ClassVar[bool] = True
 
     k: int = param(16, low=2, high=256, label="Neighbors k", help="Neighbors that make a neighborhood.")
-
-    @property
-    def min_reference(self) -> int:
-        return self.k + 1
 
     def _score(self, features: Tensor, reference: Tensor, rows: Tensor, captions: Tensor | None) -> Tensor:
         found = find_neighborhoods(features, reference, rows, self.k)

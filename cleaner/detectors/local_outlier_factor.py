@@ -8,23 +8,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cleaner.config import param
-from cleaner.detectors.base import DETECTORS, PairDetector
+from cleaner.detectors.base import DETECTORS
+from cleaner.detectors.neighbors import NeighborDetector
 
 
 @DETECTORS.register("local_outlier_factor")
 @dataclass(frozen=True)
-class LocalOutlierFactor(PairDetector):
+class LocalOutlierFactor(NeighborDetector):
     """Mean density of the k nearest reference images over the image's own (sign changed)."""
 
     label: ClassVar[str] = "Local outlier factor"
     source: ClassVar[str] = "doi:10.1145/335191.335388, scikit-learn"
-
-    k: int = param(16, low=1, high=256, label="Neighbors k", help="Neighbors that make a neighborhood.")
-
-    @property
-    def min_reference(self) -> int:
-        return self.k + 1
 
     def _score(self, features: Tensor, reference: Tensor, rows: Tensor, captions: Tensor | None) -> Tensor:
         from sklearn.neighbors import LocalOutlierFactor as Factor

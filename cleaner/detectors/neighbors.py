@@ -7,10 +7,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cleaner.config import param
+from cleaner.detectors.base import PairDetector
+
 EPSILON = 1e-6
 """Smallest distance: duplicates have one too, so that ratios and logarithms stay finite."""
 QUERY_BATCH = 1024
 """Queries at once, to bound the memory of the distances."""
+
+
+@dataclass(frozen=True)
+class NeighborDetector(PairDetector):
+    """A detector that compares an image with its k nearest reference images."""
+
+    k: int = param(16, low=1, high=256, label="Neighbors k", help="Neighbors that make a neighborhood.")
+
+    @property
+    def min_reference(self) -> int:
+        return self.k + 1
 
 
 @dataclass(frozen=True)
@@ -31,11 +45,6 @@ class Neighborhoods:
     def radius(self) -> Tensor:
         """r_k of each row, (N,)."""
         return self.distances[:, -1]
-
-    @property
-    def neighbor_distances(self) -> Tensor:
-        """The k distances of each of the k neighbors, (N, k, k)."""
-        return self.reference_distances[self.indices]
 
 
 def find_neighborhoods(features: Tensor, reference: Tensor, rows: Tensor, k: int) -> Neighborhoods:

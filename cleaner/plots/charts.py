@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -104,6 +105,22 @@ def validation_curves(
     return figure.update_xaxes(range=[0, total] if total else None)
 
 
+def add_band(
+    figure: go.Figure, x: Sequence[float], low: Sequence[float], high: Sequence[float], color: str, **options: Any
+) -> None:
+    """Draw a faint band between two lines; `options` go to Plotly's scatter."""
+    figure.add_scatter(
+        x=[*x, *reversed(x)],
+        y=[*high, *reversed(low)],
+        fill="toself",
+        mode="none",
+        fillcolor=color,
+        hoverinfo="skip",
+        showlegend=False,
+        **options,
+    )
+
+
 def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) -> go.Figure:
     """Return ASR@1 of validation images against step: one line per defense, the mean over its runs.
 
@@ -117,17 +134,8 @@ def removal_curves(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]) 
             values.setdefault(step, []).append(asr)
         steps = sorted(values)
         if len(runs) > 1:
-            edge = [max(values[s]) for s in steps] + [min(values[s]) for s in reversed(steps)]
-            figure.add_scatter(
-                x=[*steps, *reversed(steps)],
-                y=edge,
-                fill="toself",
-                mode="none",
-                fillcolor=style.color,
-                opacity=0.15,
-                hoverinfo="skip",
-                showlegend=False,
-            )
+            low, high = ([pick(values[s]) for s in steps] for pick in (min, max))
+            add_band(figure, steps, low, high, style.color, opacity=0.15)
         figure.add_scatter(
             x=steps,
             y=[sum(values[s]) / len(values[s]) for s in steps],

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cleaner.labels import to_defense_label
-from cleaner.plots.charts import apply_layout, escape_html, wrap_label
+from cleaner.plots.charts import add_band, apply_layout, escape_html, wrap_label
 from cleaner.plots.styles import STAGE_COLORS, Style, find_styles
 
 MAX_LOSS = 0.10
@@ -45,17 +45,15 @@ def equal_accuracy(panels: Sequence[CostPanel]) -> go.Figure:
     for number, panel in enumerate(panels):
         for name, points in panel.curves.items():
             style = styles[name]
-            xs, edge = [p.loss for p in points], [p.high for p in points] + [p.low for p in reversed(points)]
             if any(p.high > p.low for p in points):
-                figure.add_scatter(
-                    x=[*xs, *reversed(xs)],
-                    y=edge,
-                    fill="toself",
-                    mode="none",
-                    fillcolor=style.color,
+                low, high = [p.low for p in points], [p.high for p in points]
+                add_band(
+                    figure,
+                    [p.loss for p in points],
+                    low,
+                    high,
+                    style.color,
                     opacity=0.12,
-                    hoverinfo="skip",
-                    showlegend=False,
                     legendgroup=name,
                     **_place(number),
                 )
