@@ -89,7 +89,7 @@ def show_example_image(run: RunRecord) -> None:
     captions = ("Test image", "Triggered")
     for column, image, caption in zip(st.columns(2), example["pictures"], captions, strict=True):
         column.image(decode_png(image), caption=caption, width="stretch")
-    rows = ["| Model | Clean image | Triggered |", "| --- | --- | --- |"]
+    rows = ["| Model | Clean | Triggered |", "| --- | --- | --- |"]
     for name, predictions in example["answers"].items():
         label = STAGE_LABELS.get(name) or escape_markdown(to_label(name))
         colors = ["green" if prediction == example["class"] else "red" for prediction in predictions]
@@ -102,7 +102,7 @@ def show_example_image(run: RunRecord) -> None:
 def show_example(run: RunRecord) -> None:
     """Draw the shipped example: its metrics and an image."""
     st.markdown(f"##### {state.section_title('Before and after', run)}")
-    left, right = st.columns([2.4, 1], gap="large")
+    left, right = st.columns([2.2, 1], gap="large")
     with left:
         show_run(run)
     with right:

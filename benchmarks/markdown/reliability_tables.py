@@ -34,6 +34,24 @@ def reliability(root: Path) -> str:
     return f"{markdown_table(header, lines)}\n\n{describe_origin(result)}"
 
 
+def reliability_summary(root: Path) -> str:
+    """Return cases, kills and sessions with their failures, one line each."""
+    result = read_measurement(root, "reliability.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.reliability")
+    counts = {row["suite"]: row for row in result["rows"]}
+    lines = [
+        (f"{counts[suite][unit]:,} {what}", f"{counts[suite]['failures']:,}", f"{counts[suite]['seconds']:,} s")
+        for suite, unit, what in (("inputs", "cases", "generated inputs"), ("kills", "kills", "kills at random moments"))
+        if suite in counts
+    ]
+    visited = read_measurement(root, "sessions.json")
+    for row in visited["rows"] if visited else []:
+        what = f"{row['actions']:,} actions in {row['sessions']} browser sessions at once"
+        lines.append((what, f"{row['failures']:,}", f"{60 * row['minutes']:,.0f} s"))
+    return markdown_table(("what", "failures", "time"), lines)
+
+
 def sessions(root: Path) -> str:
     """Return what was measured with many browser sessions at once."""
     result = read_measurement(root, "sessions.json")

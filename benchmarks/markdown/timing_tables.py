@@ -148,6 +148,27 @@ def watching(root: Path) -> str:
     )
 
 
+def film_cost(root: Path) -> str:
+    """Return what looks and the frames of the film add to a training."""
+    result = read_measurement(root, "film_cost.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.film_cost")
+    header = ("training", "with looks and frames", "without", "ratio", "looks", "frames")
+    lines = [
+        (
+            row["run"],
+            *(f"{row[name]:.1f} s" for name in ("seconds", "plain_seconds")),
+            f"{row['ratio']:.2f}",
+            *(str(row[name]) for name in ("looks", "frames")),
+        )
+        for row in result["rows"]
+    ]
+    return (
+        f"{markdown_table(header, lines)}\n\n`{result['model']}`, {result['steps']} steps; medians of "
+        f"{result['rounds']} alternating rounds. {describe_origin(result)}"
+    )
+
+
 def clocks(root: Path) -> str:
     """Return the predicted and real seconds of runs."""
     result = read_measurement(root, "clocks.json")
