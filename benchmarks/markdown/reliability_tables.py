@@ -42,7 +42,7 @@ def reliability_summary(root: Path) -> str:
     counts = {row["suite"]: row for row in result["rows"]}
     lines = [
         (f"{counts[suite][unit]:,} {what}", f"{counts[suite]['failures']:,}", f"{counts[suite]['seconds']:,} s")
-        for suite, unit, what in (("inputs", "cases", "generated inputs"), ("kills", "kills", "kills at random moments"))
+        for suite, unit, what in (("inputs", "cases", "generated inputs"), ("kills", "kills", "random kills"))
         if suite in counts
     ]
     visited = read_measurement(root, "sessions.json")

@@ -22,7 +22,7 @@ def build_monitor(
     trigger: Trigger | None,
     target: str | None,
 ) -> Callable[[Clip], dict[str, float]] | None:
-    """Return clip -> metrics on up to `MONITOR_IMAGES` labeled validation images; None without any, or with eval_every 0."""
+    """Return clip -> metrics on at most `MONITOR_IMAGES` validation images; None without any, or if eval_every is 0."""
     if not config.eval_every:
         return None
     validation = validation or data.load_split("validation")
