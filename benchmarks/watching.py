@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,9 @@ from cleaner.runs.progress import read_progress
 
 RESULT_PATH = results.RESULTS_DIR / "watching.json"
 PHASES = ("no page", "Poison open", "tab hidden")
-PAGES = ("Overview", "Poison", "Defend", "Compare", "Embeddings", "Attention", "Subtexts", "Film", "Try it")
+PAGES = ("Overview", "Poison", "Defend", "Compare", "Embeddings", "Attention", "Subtexts", "Film", "Try it", "Detect")
+IDLE_PAUSE = 20.0
+"""Seconds in which the server prepares its next worker after the training."""
 EPOCHS = 1000
 """More than any measurement takes; the training is canceled at the end."""
 
@@ -67,8 +69,12 @@ def main(options: Options) -> None:
     drawing = live_drawing.measure(options.seconds) if options.drawing else []
     with tempfile.TemporaryDirectory() as place:
         os.environ["CLEANER_RUNS"] = place
-        with train(options) as folder, start_server(place) as (server, address), open_browser() as browser:
-            phases, switches = measure_rounds(options, folder, server, address, browser)
+        with ExitStack() as stack:
+            with train(options) as folder:
+                server, address = stack.enter_context(start_server(place))
+                browser = stack.enter_context(open_browser())
+                phases, switches = measure_rounds(options, folder, server, address, browser)
+            idle = measure_idle_switches(options, address, browser)
     result = results.add_provenance(
         protocol.format_command_line(),
         model=options.model,
@@ -76,9 +82,10 @@ def main(options: Options) -> None:
         seconds=options.seconds,
         rounds=options.rounds,
         phases=summarize_phases(phases),
-        page_switches=(rows := summarize_switches(switches)),
+        page_switches=(rows := summarize_switches(switches, idle)),
         median_first_switch=rounded_median(row["first_seconds"] for row in rows),
         median_later_switch=rounded_median(row["later_seconds"] for row in rows if row["later_seconds"] is not None),
+        median_idle_switch=rounded_median(row["idle_seconds"] for row in rows),
         drawing=drawing,
     )
     results.write_result(options.out, result)
@@ -152,6 +159,21 @@ def measure_rounds(
     return phases, switches
 
 
+def measure_idle_switches(options: Options, address: str, browser: Any) -> Switches:
+    """Return the seconds of each page switch without a training, one per round."""
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.set_default_timeout(300_000)
+    page.goto(f"{address}/Poison")
+    page.wait_for_function(IS_IDLE_JS)
+    page.wait_for_timeout(1000 * IDLE_PAUSE)
+    switches: Switches = {title: [] for title in PAGES}
+    for _ in range(options.rounds + 1):
+        for title in (*PAGES[2:], *PAGES[:2]):
+            switches[title].append(time_switch(page, title))
+    page.close()
+    return {title: seconds[1:] for title, seconds in switches.items()}
+
+
 def measure_phase(folder: Path, server: subprocess.Popen[bytes], seconds: float) -> dict[str, float]:
     """Return training steps per second, and processor seconds of server and browser per second."""
     steps, trained = count_steps(folder)
@@ -193,13 +215,14 @@ def summarize_phases(phases: Phases) -> list[dict[str, Any]]:
     return rows
 
 
-def summarize_switches(switches: Switches) -> list[dict[str, Any]]:
-    """Return the seconds of the first switch to each page, and the median of the later ones."""
+def summarize_switches(switches: Switches, idle: Switches) -> list[dict[str, Any]]:
+    """Return the seconds of the first switch to each page, and medians of the later ones and of those when idle."""
     return [
         {
             "page": title,
             "first_seconds": round(seconds[0], 2),
             "later_seconds": rounded_median(seconds[1:]) if seconds[1:] else None,
+            "idle_seconds": rounded_median(idle[title]),
         }
         for title, seconds in switches.items()
     ]

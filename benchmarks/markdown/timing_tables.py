@@ -136,9 +136,9 @@ def watching(root: Path) -> str:
         [(row["phase"], f"{row['steps_per_second']:.1f}", f"{row['of_rate']:.2f}") for row in result["phases"]],
     )
     switches = markdown_table(
-        ("switch to", "first, s", "later, s"),
+        ("switch to", "first, s", "later, s", "without a training, s"),
         [
-            (row["page"], f"{row['first_seconds']:.1f}", f"{row['later_seconds']:.1f}")
+            (row["page"], *(format_seconds(row.get(f"{name}_seconds")) for name in ("first", "later", "idle")))
             for row in result["page_switches"]
         ],
     )
@@ -167,6 +167,11 @@ def film_cost(root: Path) -> str:
         f"{markdown_table(header, lines)}\n\n`{result['model']}`, {result['steps']} steps; medians of "
         f"{result['rounds']} alternating rounds. {describe_origin(result)}"
     )
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Return seconds with one digit; "-" for none."""
+    return "-" if seconds is None else f"{seconds:.1f}"
 
 
 def clocks(root: Path) -> str:

@@ -26,10 +26,11 @@ def test_rates_are_compared_within_a_round() -> None:
 
 
 def test_the_first_switch_to_a_page_is_apart() -> None:
-    rows = watching.summarize_switches({"Overview": [4.0, 1.0, 1.5], "Poison": [2.0]})
+    busy, idle = {"Overview": [4.0, 1.0, 1.5], "Poison": [2.0]}, {"Overview": [0.2, 0.4], "Poison": [0.3]}
+    rows = watching.summarize_switches(busy, idle)
     assert rows == [
-        {"page": "Overview", "first_seconds": 4.0, "later_seconds": 1.25},
-        {"page": "Poison", "first_seconds": 2.0, "later_seconds": None},
+        {"page": "Overview", "first_seconds": 4.0, "later_seconds": 1.25, "idle_seconds": 0.3},
+        {"page": "Poison", "first_seconds": 2.0, "later_seconds": None, "idle_seconds": 0.3},
     ]
 
 
