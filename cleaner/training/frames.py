@@ -65,8 +65,8 @@ class FrameSchedule:
         )
 
     def expected_seconds(self) -> float:
-        """Return the seconds of all frames, those to come included."""
-        return self._seconds + (self._fastest * max(len(self._steps) - self._count, 0) if self._count else 0.0)
+        """Return the seconds of all frames, those to come included, without the code that the first ones load."""
+        return self._fastest * len(self._steps) if self._count else 0.0
 
     def expected_total(self, step: int, elapsed: float) -> float:
         """Return the expected seconds of the whole training, its frames included, from those of `step` steps."""

@@ -11,15 +11,15 @@ from cleaner.training.looks import ValidationLooks
 
 
 def run_looks(
-    clip: Clip, monkeypatch: pytest.MonkeyPatch, *, look: float, every: int = 10, total: int = 100
+    clip: Clip, monkeypatch: pytest.MonkeyPatch, *, look: float, every: int = 10, total: int = 100, loading: float = 0.0
 ) -> list[int]:
-    """Return the steps (1-based) with a look, where each step takes a second and each look `look` seconds."""
-    now = 0.0
+    """Return the steps (1-based) with a look; a step takes a second, a look `look`, the first one `loading` more."""
+    now, rest = 0.0, loading
     monkeypatch.setattr(looks.time, "perf_counter", lambda: now)
 
     def monitor(_: Clip) -> dict[str, float]:
-        nonlocal now
-        now += look
+        nonlocal now, rest
+        now, rest = now + look + rest, 0.0
         return {"ca": 0.5}
 
     measured, found = ValidationLooks(monitor, every, total), []
@@ -34,6 +34,10 @@ def test_fast_looks_come_every_few_steps_and_after_the_last(tiny_clip: Clip, mon
     assert run_looks(tiny_clip, monkeypatch, look=0.0) == list(range(10, 101, 10))
     assert run_looks(tiny_clip, monkeypatch, look=0.0, total=34) == [10, 20, 30, 34]
     assert run_looks(tiny_clip, monkeypatch, look=0.0, every=0) == []
+
+
+def test_what_the_first_look_loads_postpones_no_later_one(tiny_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_looks(tiny_clip, monkeypatch, look=0.1, loading=1.5) == list(range(10, 101, 10))
 
 
 def test_slow_looks_are_postponed_until_the_earlier_ones_fit_the_share(
