@@ -53,8 +53,7 @@ def show_run(run: RunRecord) -> None:
     """Draw clean accuracy and attack success of a backdoored run and its newest defenses."""
     defended = state.defended_runs(run)
     rows = [("Backdoored", run)] + [
-        (f"{to_label(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", r)
-        for r in reversed(defended[:MAX_DEFENSES])
+        (f"{to_label(r.defense or '').replace(', ', ',<br>')}<br>lr {r.lr:g}", r) for r in defended[:MAX_DEFENSES]
     ]
     bars = [
         (f"{find_style(state.kind_of(r)).sign} {label}", state.kind_of(r), ca, asr)

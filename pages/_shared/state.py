@@ -24,6 +24,8 @@ MODEL_PREFIX = "model:"
 """Prefix of a model without a run among the values of `SELECTION`."""
 OPENED_MODELS = "defend.external.opened"
 """Session key of the models, with their data, opened on the Defend page."""
+CLICK_SECONDS = 5.0
+"""Longest time between the first and the last run that one click puts into the queue."""
 VISIBLE = 20
 """Characters of a label that the box "In view" has room for."""
 _REQUESTED_RUN = "requested_run"
@@ -43,8 +45,16 @@ def backdoored_runs() -> list[RunRecord]:
 
 
 def defended_runs(suspect: RunRecord) -> list[RunRecord]:
-    """Return the defenses that started from `suspect`, newest first."""
-    return [run for run in _started_from(suspect) if run.rebound is None]
+    """Return the defenses that started from `suspect`, newest first; those of one click in the order of the choice."""
+    groups: list[list[RunRecord]] = []
+    for run in _started_from(suspect):
+        if run.rebound is not None:
+            continue
+        if groups and run.status.queued and abs(groups[-1][0].status.queued - run.status.queued) < CLICK_SECONDS:
+            groups[-1].insert(0, run)
+        else:
+            groups.append([run])
+    return [run for group in groups for run in group]
 
 
 def rebounds(defended: RunRecord) -> list[RunRecord]:

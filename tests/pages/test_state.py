@@ -1,0 +1,27 @@
+"""Runs as the pages order them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cleaner.runs.status import Status, write_status
+from cleaner.runs.store import read_record
+from pages._shared import state
+from tests.pages.runs import make_runs
+
+
+def test_the_defenses_of_one_click_keep_its_order_before_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backdoored, defended = make_runs(tmp_path)
+    queued = {"older": 100.0, "first": 500.0, "second": 501.0, "third": 502.0}
+    for name, seconds in queued.items():
+        write_status(shutil.copytree(defended, defended.parent / name), Status(queued=seconds))
+    shutil.rmtree(defended)
+    newest_first = [read_record(defended.parent / name) for name in ("third", "second", "first", "older")]
+    monkeypatch.setattr(state, "all_runs", lambda: newest_first)
+    ordered = state.defended_runs(read_record(backdoored))
+    assert [run.id for run in ordered] == ["first", "second", "third", "older"]
