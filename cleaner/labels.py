@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -32,7 +33,9 @@ def to_label(name: str) -> str:
         return label
     if " " in name:
         method, _, difference = name.partition(" ")
-        return f"{to_label(method)}, {difference.replace(' %', '%')}"
+        labels = _read_class_labels()
+        words = re.sub(r"\w+", lambda word: labels.get(word[0], word[0]), difference.replace(" %", "%"))
+        return f"{to_label(method)}, {words}"
     return to_words(name)
 
 

@@ -24,6 +24,7 @@ from cleaner.labels import defense_name, to_defense_label, to_label
         ("ta_cleaner then rebound (3 steps)", "TA-Cleaner, then rebound (3 steps)"),
         ("in_modal_loss", "In-modal loss"),
         ("blend_ratio", "Blend ratio"),
+        ("retrained detector clip_score, flagged 8", "Retrained, detector CLIP score, flagged 8"),
         ("scenes-rn", "Scenes rn"),
     ],
 )

@@ -262,29 +262,32 @@ def _show_map(found: PairDetection, ranking: Ranking, flagged: Any) -> None:
 
 
 def _show_retraining(run: RunRecord, found: PairDetection, ranking: Ranking, flagged: Any) -> None:
-    """Draw the training without the flagged pairs: estimate, button, progress, and the latest result."""
+    """Draw the training without the flagged pairs: progress, the latest result, estimate, button."""
     st.subheader("Train again without the flagged pairs", anchor=False)
     if not run.clean_model:
         st.info("This run does not record the model before poisoning, which the training starts from.")
         return
-    request = requests.build_retrain_request(run, flagged.tolist(), ranking.detector, found.pairs)
-    poisons = int(found.poisoned[flagged].sum())
-    plan = f"{request.pairs:,} pairs remain, {int(found.poisoned.sum()) - poisons:,} of them poisoned"
-    durations.show([request], lambda duration: st.caption(f"{plan}: {duration}."))
-    is_busy = bool(jobs.active_pages())
-    live_jobs.show_start_button(
-        f"Train without {len(flagged):,} pairs", "detect", is_busy, partial(jobs.start_runs, "detect", [request])
-    )
     if not live_jobs.show_jobs("detect"):
         live_jobs.show_ended_jobs("detect")
     done = [other for other in state.defended_runs(run) if _is_retrained(other)]
     if done:
         st.markdown(f"**{escape_markdown(to_label(done[0].defense or ''))}**")
-        cards.show_cards(done[0], run)
+        with st.container(horizontal=True, gap="large"):
+            cards.show_cards(done[0], run)
         st.caption(
             f"Differences are to the backdoored model. {escape_markdown(done[0].overlap_note)} Compare lists this run "
             "among the defenses."
         )
+    request = requests.build_retrain_request(run, flagged.tolist(), ranking.detector, found.pairs)
+    poisons = int(found.poisoned[flagged].sum())
+    plan = f"{request.pairs:,} pairs remain, {int(found.poisoned.sum()) - poisons:,} of them poisoned"
+    durations.show([request], lambda duration: st.caption(f"{plan}: {duration}."))
+    live_jobs.show_start_button(
+        f"Train without {len(flagged):,} pairs",
+        "detect",
+        bool(jobs.active_pages()),
+        partial(jobs.start_runs, "detect", [request]),
+    )
 
 
 def _is_retrained(run: RunRecord) -> bool:

@@ -78,7 +78,7 @@ def test_pairs_are_ranked_and_the_model_is_trained_without_the_flagged_ones(dete
     assert again.pairs == 400
     assert len(again.config["request"]["excluded"]) == 100
     shown = page_text(app)
-    assert "Without flagged pairs, detector k_distance, flagged 100" in shown
+    assert "Without flagged pairs, detector k-distance, flagged 100" in shown
     assert again.overlap_note in shown
 
 
