@@ -48,7 +48,7 @@ def main(options: Options) -> int:
     """Run, print and write; return 1 if a test failed."""
     rows = {row["suite"]: row for row in read_json(options.out).get("rows", [])}
     for suite in options.suites:
-        rows[suite] = run_suite(suite, options)
+        rows[suite] = {**run_suite(suite, options), "commit": results.read_git_commit()}
         ordered = [rows[name] for name in SUITES if name in rows]
         results.write_result(
             options.out, results.add_provenance(protocol.format_command_line(), seeds=[], rows=ordered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.markdown.cells import describe_origin, markdown_table, not_measured_note, read_measurement
+from benchmarks.markdown.cells import describe_origin, join_unique, markdown_table, not_measured_note, read_measurement
 from cleaner.reports.variation import describe_variation
 
 LABELS = {
@@ -31,7 +31,8 @@ def reliability(root: Path) -> str:
         for row in result["rows"]
     ]
     header = ("what", "cases", "kills", "inside a write", "failed tests", "seconds")
-    return f"{markdown_table(header, lines)}\n\n{describe_origin(result)}"
+    commit = join_unique(row.get("commit", result["commit"]) for row in result["rows"])
+    return f"{markdown_table(header, lines)}\n\n{describe_origin({**result, 'commit': commit})}"
 
 
 def reliability_summary(root: Path) -> str:
