@@ -74,12 +74,15 @@ def pretrain(
     0..1, as in `losses.unified_loss`, for data with few classes; `out` defaults to assets/<name>. With a `teacher` (a
     model name) the student copies its text tower, and its image tower first learns the teacher's image features for
     `distill_epochs` (`distill`). The same call resumes from the checkpoint in `out`.
-    `command` is recorded in the card. Raises `CleanerError` if `out` has a model that was trained on other data.
+    `command` is recorded in the card. Raises `CleanerError` if `out` has a model that was trained on other data, and
+    for a class share of a model with a sigmoid loss.
     """
     out = out or ASSETS / name
     options = dict(data_options or {})
     clip = new_clip(name, config.seed, image_size)
     clip.name = out.name
+    if class_share and clip.has_sigmoid_loss:
+        raise CleanerError(f"{name} has a sigmoid loss, which takes no class share: set --class-share 0.")
     data = load_data(data_name, split="train", size=pairs, on_step=on_step, **options).with_transform(clip.framing)
     trained_on = read_json(out / "card.json").get("data", data.name)
     if trained_on != data.name:

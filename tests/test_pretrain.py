@@ -160,3 +160,8 @@ def test_crops_are_shifts_and_flips_by_seed_epoch_and_index() -> None:
         moves.add(matches[0][:2])
     assert 8 < flipped < 32
     assert len(moves) > 20
+
+
+def test_a_sigmoid_loss_takes_no_class_share() -> None:
+    with pytest.raises(CleanerError, match="--class-share 0"):
+        module.pretrain("scenes-siglip", pairs=50, class_share=0.5, config=CONFIG)

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from cleaner.config import param
+from cleaner.data.base import CaptionData
 from cleaner.defenses.base import DEFENSES, Defense, DrawnTexts, EpochTexts, TextPlan, draw_pairs
 from cleaner.losses import Features, clip_loss, in_modal_loss, reviewed_subtext_loss, subtext_loss
+from cleaner.models.clip import Clip
 from cleaner.published import CLEANCLIP_TRAINING, Preset
 from cleaner.text import POSITIVE_STYLES, SubtextPair, Vocabulary, draw_subtexts
 from cleaner.text.lexicon import LEXICONS, using_lexicon
@@ -99,6 +101,12 @@ class TACleaner(Defense):
             raise CleanerError(f"formula=reviewed takes one negative per pair, not {self.negatives}: set negatives=1.")
         if self.formula == "reviewed" and self.contrast != "both":
             raise CleanerError("formula=reviewed has no ablations of its contrast: set contrast=both.")
+
+    def unsupported_reason(self, clip: Clip, data: CaptionData) -> str | None:
+        """Return why this formula cannot train this model; None if it can."""
+        if self.formula == "reviewed" and clip.has_sigmoid_loss:
+            return f"formula=reviewed is a softmax, and {clip.name} has a sigmoid loss: choose formula=ours."
+        return super().unsupported_reason(clip, data)
 
     def plan(self, captions: Sequence[str], seed: int) -> TextPlan:
         with using_lexicon(self.lexicon):

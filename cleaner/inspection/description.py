@@ -15,9 +15,7 @@ def describe_model(clip: Clip) -> list[str]:
         f"{', '.join(f'{v:.3f}' for v in clip.mean)} and std {', '.join(f'{v:.3f}' for v in clip.std)}.",
     ]
     if clip.has_sigmoid_loss:
-        lines.append(
-            "It was trained with SigLIP's sigmoid loss: it can be inspected and evaluated, but not finetuned here."
-        )
+        lines.append("It was trained with SigLIP's sigmoid loss, and is finetuned with it.")
     stage, target = clip.metadata.get("stage"), clip.metadata.get("target")
     if stage:
         target_note = f", with the target “{target}”" if target and stage == "backdoored" else ""

@@ -24,6 +24,7 @@ class Features:
         false_negative: (M, M) bool, True = positive subtext j is also true of pair i and is masked in row i (the
             diagonal never is); None masks nothing.
         logit_scale: s, exp already taken.
+        logit_bias: b of a model that was trained with SigLIP's sigmoid loss; None for a softmax.
         reference: features of the same batch from the frozen model before training, for losses that need them.
         blocks: (N, W) each, not unit rows: what the blocks of the image tower output for `image`, first block first;
             empty unless the defense needs them.
@@ -41,6 +42,7 @@ class Features:
     negative_mask: Tensor | None = None
     false_negative: Tensor | None = None
     logit_scale: Tensor | float = 1.0
+    logit_bias: Tensor | float | None = None
     reference: Features | None = None
     blocks: tuple[Tensor, ...] = ()
     labels: Tensor | None = None

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cleaner.losses.info_nce import Features
+from cleaner.losses.sigmoid import in_modal_bias, sigmoid_loss
 
 
 def subtext_loss(f: Features, text_to_text: bool = True) -> Tensor:
@@ -23,8 +24,9 @@ def subtext_loss(f: Features, text_to_text: bool = True) -> Tensor:
 
     The softmax of row i masks padding negatives and every positive subtext of another pair that is also true of pair
     i (`false_negative`); in L_t2i it masks image j if P_i is true of pair j. The diagonal always stays. `negative`
-    may be None (positives only); without `text_to_text` L_t2t counts as 0. Raises `ValueError` without positive
-    subtexts.
+    may be None (positives only); without `text_to_text` L_t2t counts as 0. With a bias b, each softmax becomes
+    a `sigmoid_loss` of the same logits + b with the same masks, in L_t2t + `in_modal_bias` (ours). Raises `ValueError`
+    without positive subtexts.
     """
     if f.positive is None or f.selected is None:
         raise ValueError("the subtext loss needs positive subtexts and the drawn rows.")
@@ -38,16 +40,21 @@ def subtext_loss(f: Features, text_to_text: bool = True) -> Tensor:
         masked = f.false_negative & ~diagonal
     target = torch.arange(pairs, device=image.device)
 
-    def against_subtexts(query: Tensor) -> Tensor:
+    def match(logits: Tensor, bias: Tensor | float | None) -> Tensor:
+        return F.cross_entropy(logits, target) if bias is None else sigmoid_loss(logits + bias)
+
+    def against_subtexts(query: Tensor, bias: Tensor | float | None) -> Tensor:
         logits = (f.logit_scale * query @ f.positive.T).masked_fill(masked, -torch.inf)  # type: ignore[union-attr]
         if f.negative is not None:
             negative = f.logit_scale * torch.einsum("md,mnd->mn", query, f.negative)
             if f.negative_mask is not None:
                 negative = negative.masked_fill(~f.negative_mask, -torch.inf)
             logits = torch.cat([logits, negative], dim=1)
-        return F.cross_entropy(logits, target)
+        return match(logits, bias)
 
-    total = against_subtexts(image)
+    total = against_subtexts(image, f.logit_bias)
     image_logits = (f.logit_scale * f.positive @ image.T).masked_fill(masked.T, -torch.inf)
-    total = total + F.cross_entropy(image_logits, target)
-    return (total + against_subtexts(text) if text_to_text else total) / 3
+    total = total + match(image_logits, f.logit_bias)
+    if text_to_text:
+        total = total + against_subtexts(text, None if f.logit_bias is None else in_modal_bias(f, text @ f.positive.T))
+    return total / 3

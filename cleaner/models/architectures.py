@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -184,6 +185,15 @@ BUILT_IN = {
     "scenes-rn": Architecture(128, {"layers": (1, 1, 1, 1), "width": 32, "image_size": 64}, _SMALL_TEXT),
     "scenes-vit": Architecture(
         128, {"layers": 6, "width": 128, "head_width": 32, "patch_size": 8, "image_size": 64}, _SMALL_TEXT
+    ),
+    # SigLIP's text tower, which sees the whole context at once, beside the image tower of scenes-lite: a small vision
+    # transformer hardly learns from captions alone.
+    "scenes-siglip": Architecture(
+        128,
+        {"layers": (1, 1, 1, 1), "width": 8, "image_size": 64},
+        {"width": 32, "heads": 1, "layers": 1, "context_length": 32}
+        | {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
+        extra={"custom_text": True, "init_logit_scale": math.log(10), "init_logit_bias": -10.0},
     ),
     # Photos of 32 px are enlarged to 64, so that the stem, which halves the sides twice, keeps their resolution once.
     "photos-rn": Architecture(

@@ -72,8 +72,13 @@ class Clip:
 
     @property
     def has_sigmoid_loss(self) -> bool:
-        """Whether it was trained with SigLIP's sigmoid loss (arXiv:2303.15343), which finetuning here lacks."""
-        return getattr(self.model, "logit_bias", None) is not None
+        """Whether it was trained with SigLIP's sigmoid loss (arXiv:2303.15343)."""
+        return self.logit_bias is not None
+
+    @property
+    def logit_bias(self) -> Tensor | None:
+        """The learned bias of the sigmoid loss, a scalar with gradient; None for a model with a softmax."""
+        return getattr(self.model, "logit_bias", None)
 
     @property
     def logit_scale(self) -> Tensor:

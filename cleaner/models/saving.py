@@ -45,7 +45,9 @@ def save(loaded: LoadedModel, path: Path, half: bool = False) -> Path:
         _refuse_prompts(loaded, "open_clip")
     state = {}
     for key, value in loaded.model.state_dict().items():
-        is_exact = not value.is_floating_point() or not half or "running_" in key or key == "logit_scale"
+        is_exact = (
+            not value.is_floating_point() or not half or "running_" in key or key in ("logit_scale", "logit_bias")
+        )
         state[key] = (value if is_exact else value.half()).detach().cpu().contiguous().clone()
     texts = _build_metadata(loaded)
     if path.suffix == ".safetensors":

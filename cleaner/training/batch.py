@@ -215,6 +215,7 @@ class BatchEncoder:
             negative_mask=negative_mask if len(set(counts)) > 1 else None,
             false_negative=batch.false_negative.to(text.device, non_blocking=True),
             logit_scale=self.student.logit_scale,
+            logit_bias=self.student.logit_bias,
             reference=reference,
             blocks=tuple(blocks),
             labels=None if batch.labels is None else batch.labels.to(image.device, non_blocking=True),

@@ -139,9 +139,4 @@ def _validate_inputs(clip: Clip, data: CaptionData, defense: Defense) -> Caption
     data = defense.select(data)
     if len(data) < 2:
         raise CleanerError(f"training needs at least two pairs, not {len(data)}: choose more data.")
-    if clip.has_sigmoid_loss:
-        raise CleanerError(
-            f"{clip.name} was trained with SigLIP's sigmoid loss, which is not supported here: choose a CLIP model to "
-            "train. This one can be inspected and evaluated."
-        )
     return data

@@ -48,8 +48,8 @@ def set_learning_rate(
 
 
 def clamp_logit_scale(clip: Clip) -> None:
-    """Clamp exp(log-temperature) to [1, 100], in place, unless it is frozen."""
-    if clip.model.logit_scale.requires_grad:
+    """Clamp exp(log-temperature) to [1, 100], in place, unless it is frozen, or the loss is a sigmoid, as SigLIP's."""
+    if clip.model.logit_scale.requires_grad and not clip.has_sigmoid_loss:
         with torch.no_grad():
             clip.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)  # type: ignore[operator]
 

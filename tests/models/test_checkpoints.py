@@ -313,12 +313,33 @@ def test_framing_is_known_without_weights(small_model: str, tmp_path: Path) -> N
         assert find_framing(name) is None
 
 
-def test_siglip_encodes_but_cannot_be_trained(siglip: Clip, toy_data: TensorData) -> None:
-    with pytest.raises(CleanerError, match="sigmoid loss"):
-        finetune(siglip, toy_data, DEFENSES["finetune"](), FinetuneConfig())
+def test_siglip_is_trained_with_its_own_loss(siglip: Clip, toy_data: TensorData) -> None:
+    config = FinetuneConfig(lr=1e-3, steps=20, batch_size=16, warmup_steps=0)
+    trained = finetune(siglip, toy_data, DEFENSES["ta_cleaner"](share=1.0), config)
+    losses = [report.losses["total"] for report in trained.history]
+    assert losses[-1] < losses[0]
+    before, after = siglip.logit_bias, trained.clip.logit_bias
+    assert before is not None
+    assert after is not None
+    assert after.item() != before.item() == -10.0
+    with pytest.raises(CleanerError, match="formula=ours"):
+        finetune(siglip, toy_data, DEFENSES["ta_cleaner"](formula="reviewed", negatives=1), config)
     assert siglip.has_sigmoid_loss
     assert not openai().has_sigmoid_loss
     assert siglip.encode_text(CAPTIONS).shape == siglip.encode_image(torch.rand(2, 3, 32, 32)).shape == (2, 48)
+
+
+def test_coca_is_trained_in_its_contrastive_part(toy_data: TensorData) -> None:
+    text = OPENAI["vit"].text | {"context_length": 76, "embed_cls": True, "output_tokens": True}
+    decoder = {"width": text["width"], "context_length": 76, "vocab_size": 49408, "layers": 1, "heads": 2}
+    pooler = {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
+    extra = {"custom_text": True, "multimodal_cfg": decoder | {"dim_head": 16, "n_queries": 8, "attn_pooler_heads": 2}}
+    coca = _build_clip(Architecture(48, OPENAI["vit"].vision | pooler, text, extra=extra), "coca")
+    trained = finetune(coca, toy_data, DEFENSES["ta_cleaner"](share=1.0), FinetuneConfig(steps=2, batch_size=16))
+    before, after = coca.model.state_dict(), trained.clip.model.state_dict()
+    changed = {key.split(".")[0] for key in after if not torch.equal(before[key], after[key])}
+    assert {"visual", "text"} <= changed
+    assert "text_decoder" not in changed  # it writes captions, which no loss here asks for
 
 
 @pytest.mark.slow
