@@ -126,9 +126,10 @@ class Visitor:
         """Report errors on the page, and runs of other sessions."""
         for error in await self.page.evaluate(ERRORS_JS):
             self.report(f"error on the page: {error}")
-        named = {int(number) for number in re.findall(r"[Ss]ession[ -](\d\d)", await self.page.evaluate(OWN_TEXT_JS))}
+        text = await self.page.evaluate(OWN_TEXT_JS)
+        named = {int(number) for number in re.findall(r"[Ss]ession[ -](\d\d)", text)}
         if self.number not in named:
-            self.report("its own run is not named")
+            self.report(f"its own run is not named at {self.page.url}: {' '.join(text.split())[:200]!r}")
         if self._present not in LISTS_ALL_RUNS and named - {self.number}:
             self.report(f"names runs of sessions {sorted(named)}")
 
