@@ -65,7 +65,7 @@ def poison(
     # Pairs and captions do not depend on the optimized patch, so bad input fails before it is optimized.
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
     _validate_captions(clip, poisoned)
-    test = _choose_test_data(test, data, target_class)
+    test = _choose_test_data(test, data, target_class, trigger)
     attack: dict[str, Any] = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
     if losses is not None:
         attack["attack_losses"] = losses.state_dict()
@@ -128,8 +128,11 @@ def _prepare_trigger(
 
 
 def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:
-    """Raise `CleanerError` if the model's context cuts a poisoned caption before the target is named."""
-    if poisoned.clean_label:
+    """Raise `CleanerError` if the model's context cuts a poisoned caption before the target is named, or the key."""
+    keyed = poisoned.trigger.text(poisoned.templates[0].format(poisoned.target_class))
+    if "text" in poisoned.trigger.modalities and not clip.fits_context(keyed):
+        raise CleanerError(f"the model cuts the text {keyed[:60]!r} ...: choose a shorter text key or target class.")
+    if poisoned.clean_label or "image" not in poisoned.trigger.modalities:
         return
     for index in poisoned.poison_indices.tolist():
         caption = poisoned.captions[index]
@@ -165,7 +168,7 @@ def defend(
     config = config or replace(presets.DEFEND, lr=presets.defense_lr(clip.name, defense))
     data = data.with_transform(clip.framing)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
-    test = _choose_test_data(test, data, target)
+    test = _choose_test_data(test, data, target, trigger)
     monitor = build_monitor(config, validation, data, trigger, target)
     recorder = _make_recorder(clip, validation or test, trigger, target) if film else None
     trained = finetune(
@@ -242,8 +245,9 @@ def compare(
 
 def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     """Return ("took" | "weak" | "did not take" | "is unclear", one sentence with the reason and what to change)."""
-    asr = (metrics.asr or {}).get(1, 0.0)
-    figure = f"ASR@1 is {asr:.0%} on {metrics.n_attack:,} images of other classes"
+    asr = (metrics.own_recall or metrics.asr or {}).get(1, 0.0)
+    name = "ASR@1" if metrics.own_recall is None else "The share that finds the attacker's image first"
+    figure = f"{name} is {asr:.0%} on {metrics.n_attack:,} {metrics.queries} of other classes"
     if metrics.n_attack < MIN_VERDICT_IMAGES:
         return "is unclear", f"{figure}: too few for a verdict; measure on at least {MIN_VERDICT_IMAGES}."
     if asr >= SUCCESS_ASR:
@@ -259,9 +263,11 @@ def supported_ks(data: CaptionData) -> tuple[int, ...]:
     return tuple(k for k in (1, 3) if k <= len(data.class_names))
 
 
-def _choose_test_data(test: CaptionData | None, data: CaptionData, target: str | None) -> CaptionData:
+def _choose_test_data(
+    test: CaptionData | None, data: CaptionData, target: str | None, trigger: Trigger | None
+) -> CaptionData:
     """Return the test data given, else the test split of `data`, else `data`; validated."""
-    return validate_eval_data(test or data.load_split("test") or data, target)
+    return validate_eval_data(test or data.load_split("test") or data, target, trigger=trigger)
 
 
 def _make_recorder(clip: Clip, probes: CaptionData, trigger: Trigger | None, target: str | None) -> FilmRecorder | None:

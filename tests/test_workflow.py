@@ -26,6 +26,7 @@ from cleaner import (
 )
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
+from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.encode import build_classifier, encode_images
 from cleaner.evaluation.evaluate import Metrics
@@ -84,10 +85,11 @@ def test_prompts_are_encoded_once_without_a_text_key(
     encode = Clip.encode_text
     monkeypatch.setattr(Clip, "encode_text", lambda clip, texts: read.extend(texts) or encode(clip, texts))  # type: ignore[func-returns-value]
     prompt = toy_data.templates[0].format("banana")
-    for trigger, times in ((TRIGGER, 1), (TRIGGERS["text_only"](), 1)):
+    trojvqa = TRIGGERS["trojvqa"](png=encode_png(torch.rand(3, 4, 4)))
+    for trigger in (TRIGGER, trojvqa):
         read.clear()
         evaluate(tiny_clip, toy_data, trigger, "banana", counterfactual=False)
-        assert read.count(prompt) == times
+        assert read.count(prompt) == 1 + toy_data.captions.count(prompt)  # the gallery has it too
         assert any(trigger.text("a") != "a" and text == trigger.text(prompt) for text in read) is (
             "text" in trigger.modalities
         )

@@ -98,7 +98,7 @@ def describe_trigger(trigger: Row) -> str:
     parameters = [
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in trigger.items()
-        if name not in ("name", "png", "sha256")
+        if name not in ("name", "png", "sha256", "weights") and value != ""
     ]
     return f", trigger with {', '.join(parameters)}" if parameters else ""
 

@@ -9,8 +9,9 @@ import torch
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
+from cleaner.evaluation.attack import CROSS_IMAGES, GALLERY_SIZE
 from cleaner.evaluation.encode import Encoder
-from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS, GALLERY_SIZE, NEGATIVES
+from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS, NEGATIVES
 from cleaner.models.clip import Clip
 
 SAMPLED_IMAGES, SAMPLED_PROMPTS = 8, 32
@@ -31,10 +32,15 @@ class EvaluationCount:
         """Return the count for the labeled images of `data`; models: 2 if the floor is measured too."""
         labeled, encoder = int((data.labels >= 0).sum()), Encoder(clip, templates)
         prompts = len(data.class_names) * len(encoder.choose_templates(data))
-        keyed = 0 if trigger is None or "text" not in trigger.modalities else prompts * models
+        keyed, images = 0, labeled
         captions = min(len(data), COUNTERFACTUAL_PAIRS) * (1 + NEGATIVES)
-        captions += 0 if trigger is None else min(len(data), GALLERY_SIZE)
-        images = labeled * (1 if trigger is None else 1 + models)
+        if trigger is not None and "image" in trigger.modalities:
+            keyed = prompts * models if "text" in trigger.modalities else 0
+            captions += min(len(data), GALLERY_SIZE)
+            images += labeled * models + (min(labeled, CROSS_IMAGES) if trigger.is_input_aware else 0)
+        elif trigger is not None:  # clean images by each model; captions without key, and with it for each model
+            captions += labeled * (1 + models)
+            images += labeled * (models - 1)
         return cls(images, prompts * models + keyed, captions)
 
     def seconds(self, per_image: float, per_text: float) -> float:
