@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 
@@ -32,6 +32,16 @@ from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
 RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
+
+
+class RunOptions(TypedDict, total=False):
+    """Options that `defend` and what builds on it take alike; they mean what they mean in `poison`."""
+
+    validation: CaptionData | None
+    test: CaptionData | None
+    on_step: OnStep | None
+    checkpoint: Path | None
+    film: bool
 
 
 def poison(
@@ -201,23 +211,18 @@ def rebound(
     data: CaptionData,
     steps: int,
     config: FinetuneConfig | None = None,
-    *,
-    test: CaptionData | None = None,
-    on_step: OnStep | None = None,
-    checkpoint: Path | None = None,
-    film: bool = False,
+    **options: Unpack[RunOptions],
 ) -> Run:
     """Finetune a defended model on clean pairs with CLIP's loss for `steps` steps, then measure its ASR again.
 
     Some defenses only hide a backdoor, and harmless training brings it back. Compare `run.metrics` with those of the
-    returned run. `test`, `checkpoint` and `film` as in `poison`. Raises `CleanerError` if the attack is unknown.
+    returned run. `options` as in `defend`. Raises `CleanerError` if the attack is unknown.
     """
     if run.trigger is None or run.target_class is None:
         raise CleanerError("the rebound test measures the attack: choose a run with a known trigger.")
     if steps < 1:
         raise CleanerError(f"steps must be at least 1 for the rebound test, not {steps}.")
     config = replace(config or presets.DEFEND, steps=steps)
-    options: dict[str, Any] = {"test": test, "on_step": on_step, "checkpoint": checkpoint, "film": film}
     again = defend(run, DEFENSES["finetune"](), data, config, **options)
     again.config["rebound"] = {"steps": steps, "after": run.config.get("defense")}
     return again
@@ -230,7 +235,7 @@ def compare(
     config: FinetuneConfig | None = None,
     *,
     learning_rates: dict[str, float] | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> dict[str, Run]:
     """Return name -> defended run; all defenses get the same pairs, steps and seed, each its own learning rate.
 
