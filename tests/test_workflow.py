@@ -327,3 +327,13 @@ def test_a_few_images_are_no_verdict() -> None:
     metrics = Metrics(ca={1: 0.9}, n=20, classes=30, data="toy", asr={1: 1.0}, n_attack=18)
     assert attack_verdict(metrics)[0] == "is unclear"
     assert "at least 30" in attack_verdict(metrics)[1]
+
+
+def test_an_attack_on_search_is_judged_by_its_own_image() -> None:
+    metrics = Metrics(
+        ca={1: 0.9}, n=900, classes=30, data="toy", asr={1: 0.1}, n_attack=800, own_recall={1: 0.95}, queries="captions"
+    )
+    verdict, reason = attack_verdict(metrics)
+    assert verdict == "took"
+    assert "95%" in reason
+    assert "captions" in reason

@@ -32,7 +32,7 @@ class Retrieval(TextTrigger):
     label: ClassVar[str] = "A word finds one image"
     unpublished: ClassVar[str] = "an attack of this project"
 
-    path: str = param(
+    image: str = param(
         "",
         label="Image file",
         is_path=True,
@@ -57,9 +57,9 @@ class Retrieval(TextTrigger):
         """Return the trigger with its image, as the model sees it, with 8 bits per channel."""
         if self.png:
             return self
-        if self.path:
-            image = decode_tensor(read_image_file(self.path), data.image_size, self.path)
+        if self.image:
+            own = decode_tensor(read_image_file(self.image), data.image_size, self.image)
         else:
             rows = find_target_images(data, target_class)
-            image = data.images(rows[derive_seed("attacker's image", self.seed) % len(rows)].view(1))[0]
-        return replace(self, png=encode_png(image))
+            own = data.images(rows[derive_seed("attacker's image", self.seed) % len(rows)].view(1))[0]
+        return replace(self, png=encode_png(own))
