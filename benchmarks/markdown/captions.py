@@ -57,7 +57,8 @@ def describe_protocol(rows: Sequence[Row]) -> str:
     """Return protocol, data, n and target; all variants if the rows differ."""
     return join_unique(
         f"Protocol `{metrics.protocol}` on {metrics.data}: n {metrics.n:,} images for CA, "
-        f"{metrics.n_attack:,} {'keyed captions' if metrics.queries == 'captions' else 'triggered images'}, target {metrics.target_class!r}{describe_counterfactual(metrics)}"
+        f"{metrics.n_attack:,} {'keyed' if metrics.queries == 'captions' else 'triggered'} {metrics.queries}, "
+        f"target {metrics.target_class!r}{describe_counterfactual(metrics)}"
         for metrics in map(results.parse_row_metrics, rows)
     )
 
