@@ -29,6 +29,7 @@ class Metric:
         view: the most compact view that shows the metric; the more complete ones show it too.
         is_share: a share, 0..1, which the app shows in percent; else any number.
         csv_key: name of the CSV column, if it is not `key`.
+        ranks_classes: whether k counts classes; a k near their number then means nothing.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Metric:
     view: View = "card"
     is_share: bool = True
     csv_key: str = ""
+    ranks_classes: bool = True
 
     @property
     def help(self) -> str:

@@ -158,6 +158,7 @@ class Metrics:
             "Share of keyed captions with the attacker's own image among their k nearest images.",
             better="lower",
             ks=(1, 10),
+            ranks_classes=False,
             interval="wilson",
             view="report",
         ),
@@ -169,6 +170,7 @@ class Metrics:
             "Own base",
             "Share of the same captions without the key with the attacker's own image among their k nearest images.",
             ks=(1, 10),
+            ranks_classes=False,
             view="export",
         ),
     )
