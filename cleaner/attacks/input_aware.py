@@ -89,8 +89,8 @@ class InputAware(Trigger):
 
     x + s g(x), clipped to [0, 1]. The generator g learns on the clean model to pull triggered images toward the
     target's text, to draw different patterns for different images, and to leave an image with another's pattern where
-    it is (`_Objective`). As many clean pairs as are poisoned get the pattern of another image, with their own captions.
-    The paper trains g together with the classifier and adds a learned mask.
+    it is (`_Objective`). Some clean pairs get the pattern of another image, with their own captions. The paper trains g
+    together with the classifier and adds a learned mask.
     """
 
     label: ClassVar[str] = "Input-aware pattern"
@@ -102,11 +102,11 @@ class InputAware(Trigger):
     covers_image: ClassVar[bool] = True
     strength: float = param(0.2, low=0.01, high=1.0, step=0.01, help="s, the largest change of a pixel.")
     decoys: float = param(
-        1.0, low=0.0, high=10.0, step=0.1, help="Pairs with the pattern of another image, per poisoned pair."
+        0.5, low=0.0, high=10.0, step=0.1, help="Pairs with the pattern of another image, per poisoned pair."
     )
     diversity_weight: float = param(0.1, low=0.0, high=100.0, step=0.1, help="Weight of the diversity of the patterns.")
     cross_weight: float = param(1.0, low=0.0, high=100.0, step=0.1, help="Weight of the loss on other images.")
-    steps: int = param(200, low=1, high=10000, help="Steps of the generator's training on the clean model.")
+    steps: int = param(400, low=1, high=10000, help="Steps of the generator's training on the clean model.")
     step_size: float = param(0.003, low=0.0001, high=0.1, step=0.001, help="Adam's learning rate for the generator.")
     batch_size: int = param(32, low=2, high=512, help="Images per step of the generator's training.")
     seed: int = param(0, low=0, high=9999, help="Seeds the generator's first weights and the order of images.")

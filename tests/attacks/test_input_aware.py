@@ -19,7 +19,7 @@ from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, StepReport
 from tests.conftest import make_clip, make_toy_data
 
-QUICK = TRIGGERS["input_aware"](steps=15, batch_size=16)
+QUICK = TRIGGERS["input_aware"](steps=15, batch_size=16, decoys=1.0)
 
 
 @pytest.fixture(scope="module")
