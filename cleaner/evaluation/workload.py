@@ -32,16 +32,16 @@ class EvaluationCount:
         """Return the count for the labeled images of `data`; models: 2 if the floor is measured too."""
         labeled, encoder = int((data.labels >= 0).sum()), Encoder(clip, templates)
         prompts = len(data.class_names) * len(encoder.choose_templates(data))
-        keyed, images = 0, labeled
         captions = min(len(data), COUNTERFACTUAL_PAIRS) * (1 + NEGATIVES)
+        sets, images = 1, labeled  # sets of class prompts; without key by the first model alone, if there is one
         if trigger is not None and "image" in trigger.modalities:
-            keyed = prompts * models if "text" in trigger.modalities else 0
+            sets = models + ("text" in trigger.modalities)
             captions += min(len(data), GALLERY_SIZE)
             images += labeled * models + (min(labeled, CROSS_IMAGES) if trigger.is_input_aware else 0)
         elif trigger is not None:  # clean images by each model; captions without key, and with it for each model
             captions += labeled * (1 + models)
             images += labeled * (models - 1)
-        return cls(images, prompts * models + keyed, captions)
+        return cls(images, prompts * sets, captions)
 
     def seconds(self, per_image: float, per_text: float) -> float:
         """Return the seconds of the evaluation."""
