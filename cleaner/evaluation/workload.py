@@ -33,7 +33,7 @@ class EvaluationCount:
         labeled, encoder = int((data.labels >= 0).sum()), Encoder(clip, templates)
         prompts = len(data.class_names) * len(encoder.choose_templates(data))
         captions = min(len(data), COUNTERFACTUAL_PAIRS) * (1 + NEGATIVES)
-        sets, images = 1, labeled  # sets of class prompts; without key by the first model alone, if there is one
+        sets, images = 1, labeled  # sets of class prompts: with and without key, by each model that needs them
         if trigger is not None and "image" in trigger.modalities:
             sets = models + ("text" in trigger.modalities)
             captions += min(len(data), GALLERY_SIZE)
