@@ -18,6 +18,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.cli.options import instantiate
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
+from cleaner.evaluation.result import columns
 from cleaner.models.clip import load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.reports import results
@@ -43,6 +44,8 @@ class Options:
     """Peak learning rate."""
     epochs: int = presets.POISON.epochs
     """Epochs."""
+    precision: str = protocol.PRECISION
+    """Number format of the towers."""
 
 
 def main(options: Options) -> None:
@@ -50,9 +53,7 @@ def main(options: Options) -> None:
     configure_torch()
     clip, trigger = load_clip(options.model), instantiate(TRIGGERS, options.trigger)
     data = load_data("scenes", split="train", size=options.pairs)
-    config = replace(
-        presets.POISON, lr=options.lr, epochs=options.epochs, seed=TRIAL_SEED, precision=protocol.PRECISION
-    )
+    config = replace(presets.POISON, lr=options.lr, epochs=options.epochs, seed=TRIAL_SEED, precision=options.precision)
     run = poison(
         clip,
         data,
@@ -66,7 +67,8 @@ def main(options: Options) -> None:
     append_trial(RESULT_PATH, results.make_row(None, run))
     metrics = run.metrics
     assert metrics is not None
-    print(options, f"CA {metrics.ca[1]:.4f}", f"ASR@1 {(metrics.asr or {})[1]:.4f}")
+    figures = {row.header(k): metrics.metric(row.key, k) for row, k in columns("export")}
+    print(options, *(f"{name} {value:.4f}" for name, value in figures.items() if value is not None))
 
 
 def append_trial(path: Path, row: dict[str, Any]) -> None:

@@ -35,7 +35,6 @@ OTHER_TRIGGERS: dict[str, dict[str, str]] = {
     "wanet": {},
     "patch_image": TRIGGER_IMAGE,
     "pattern_image": TRIGGER_IMAGE,
-    "text_only": {},
 }
 """Triggers beyond the paper's six -> parameters; one seed and one defense each. The image is one of Scenes."""
 METHODS: dict[str, Defense] = {

@@ -23,6 +23,7 @@ from benchmarks.markdown import (
     reliability_tables,
     result_tables,
     scale_tables,
+    text_tables,
     timing_tables,
 )
 from cleaner.files import write_text
@@ -74,6 +75,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "startup": timing_tables.startup,
     "step": timing_tables.step,
     "talk": asset_tables.talk,
+    "text_triggers": text_tables.text_triggers,
     "towers": timing_tables.towers,
     "watching": timing_tables.watching,
 }

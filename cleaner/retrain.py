@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 
 from cleaner.config import FinetuneConfig
-from cleaner.data.base import CaptionData
 from cleaner.data.poison import PoisonedData
 from cleaner.defenses.base import DEFENSES
 from cleaner.runs.request import FLAGGED_DEFENSE
 from cleaner.runs.run import Run
-from cleaner.types import CleanerError, OnStep
-from cleaner.workflow import defend
+from cleaner.types import CleanerError
+from cleaner.workflow import RunOptions, defend
 
 MIN_PAIRS = 2
 """Pairs that must remain: each is compared with others."""
@@ -29,11 +27,7 @@ def retrain_without(
     config: FinetuneConfig | None = None,
     *,
     detector: str,
-    validation: CaptionData | None = None,
-    test: CaptionData | None = None,
-    on_step: OnStep | None = None,
-    checkpoint: Path | None = None,
-    film: bool = False,
+    **options: Unpack[RunOptions],
 ) -> Run:
     """Train the model before poisoning on a run's training pairs without those at `flagged`; return a defended run.
 
@@ -50,11 +44,10 @@ def retrain_without(
     is_kept[indices] = False
     if is_kept.sum() < MIN_PAIRS:
         raise CleanerError(f"{int(is_kept.sum())} pairs would remain: flag fewer.")
-    options: dict[str, Any] = {"validation": validation, "test": test, "on_step": on_step, "checkpoint": checkpoint}
     start = replace(run, clip=run.clean_clip, film=None)
     kept = pairs.subset(is_kept.nonzero().flatten())
     settings = config or FinetuneConfig(**run.config["finetune"])
-    trained = defend(start, DEFENSES["finetune"](), kept, settings, film=film, **options)
+    trained = defend(start, DEFENSES["finetune"](), kept, settings, **options)
     choice = {"detector": detector, "flagged": int((~is_kept).sum())}
     trained.config |= {"defense": {"name": FLAGGED_DEFENSE, **choice}, "variant": choice}
     return trained

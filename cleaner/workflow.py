@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 
@@ -32,6 +32,16 @@ from cleaner.training.loop import FinetuneResult, finetune
 from cleaner.types import CleanerError, OnStep, StepReport
 
 RECORDED_PACKAGES = ("open_clip_torch", "numpy", "nltk", "torchvision")
+
+
+class RunOptions(TypedDict, total=False):
+    """Options that `defend` and what builds on it take alike; they mean what they mean in `poison`."""
+
+    validation: CaptionData | None
+    test: CaptionData | None
+    on_step: OnStep | None
+    checkpoint: Path | None
+    film: bool
 
 
 def poison(
@@ -65,7 +75,7 @@ def poison(
     # Pairs and captions do not depend on the optimized patch, so bad input fails before it is optimized.
     poisoned = PoisonedData(data, trigger, target_class, poison_rate, config.seed, clean_label)
     _validate_captions(clip, poisoned)
-    test = _choose_test_data(test, data, target_class)
+    test = _choose_test_data(test, data, target_class, trigger)
     attack: dict[str, Any] = {"target_class": target_class, "poison_rate": poison_rate, "clean_label": clean_label}
     if losses is not None:
         attack["attack_losses"] = losses.state_dict()
@@ -128,8 +138,11 @@ def _prepare_trigger(
 
 
 def _validate_captions(clip: Clip, poisoned: PoisonedData) -> None:
-    """Raise `CleanerError` if the model's context cuts a poisoned caption before the target is named."""
-    if poisoned.clean_label:
+    """Raise `CleanerError` if the model's context cuts a poisoned caption before the target is named, or the key."""
+    keyed = poisoned.trigger.text(poisoned.templates[0].format(poisoned.target_class))
+    if "text" in poisoned.trigger.modalities and not clip.fits_context(keyed):
+        raise CleanerError(f"the model cuts the text {keyed[:60]!r} ...: choose a shorter text key or target class.")
+    if poisoned.clean_label or "image" not in poisoned.trigger.modalities:
         return
     for index in poisoned.poison_indices.tolist():
         caption = poisoned.captions[index]
@@ -165,7 +178,7 @@ def defend(
     config = config or replace(presets.DEFEND, lr=presets.defense_lr(clip.name, defense))
     data = data.with_transform(clip.framing)
     trigger, target = (run.trigger, run.target_class) if run is not None else (None, None)
-    test = _choose_test_data(test, data, target)
+    test = _choose_test_data(test, data, target, trigger)
     monitor = build_monitor(config, validation, data, trigger, target)
     recorder = _make_recorder(clip, validation or test, trigger, target) if film else None
     trained = finetune(
@@ -198,23 +211,18 @@ def rebound(
     data: CaptionData,
     steps: int,
     config: FinetuneConfig | None = None,
-    *,
-    test: CaptionData | None = None,
-    on_step: OnStep | None = None,
-    checkpoint: Path | None = None,
-    film: bool = False,
+    **options: Unpack[RunOptions],
 ) -> Run:
     """Finetune a defended model on clean pairs with CLIP's loss for `steps` steps, then measure its ASR again.
 
     Some defenses only hide a backdoor, and harmless training brings it back. Compare `run.metrics` with those of the
-    returned run. `test`, `checkpoint` and `film` as in `poison`. Raises `CleanerError` if the attack is unknown.
+    returned run. `options` as in `defend`. Raises `CleanerError` if the attack is unknown.
     """
     if run.trigger is None or run.target_class is None:
         raise CleanerError("the rebound test measures the attack: choose a run with a known trigger.")
     if steps < 1:
         raise CleanerError(f"steps must be at least 1 for the rebound test, not {steps}.")
     config = replace(config or presets.DEFEND, steps=steps)
-    options: dict[str, Any] = {"test": test, "on_step": on_step, "checkpoint": checkpoint, "film": film}
     again = defend(run, DEFENSES["finetune"](), data, config, **options)
     again.config["rebound"] = {"steps": steps, "after": run.config.get("defense")}
     return again
@@ -227,7 +235,7 @@ def compare(
     config: FinetuneConfig | None = None,
     *,
     learning_rates: dict[str, float] | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> dict[str, Run]:
     """Return name -> defended run; all defenses get the same pairs, steps and seed, each its own learning rate.
 
@@ -242,8 +250,9 @@ def compare(
 
 def attack_verdict(metrics: Metrics) -> tuple[str, str]:
     """Return ("took" | "weak" | "did not take" | "is unclear", one sentence with the reason and what to change)."""
-    asr = (metrics.asr or {}).get(1, 0.0)
-    figure = f"ASR@1 is {asr:.0%} on {metrics.n_attack:,} images of other classes"
+    asr = (metrics.own_recall or metrics.asr or {}).get(1, 0.0)
+    name = "ASR@1" if metrics.own_recall is None else "The share that finds the attacker's image first"
+    figure = f"{name} is {asr:.0%} on {metrics.n_attack:,} {metrics.queries} of other classes"
     if metrics.n_attack < MIN_VERDICT_IMAGES:
         return "is unclear", f"{figure}: too few for a verdict; measure on at least {MIN_VERDICT_IMAGES}."
     if asr >= SUCCESS_ASR:
@@ -259,9 +268,11 @@ def supported_ks(data: CaptionData) -> tuple[int, ...]:
     return tuple(k for k in (1, 3) if k <= len(data.class_names))
 
 
-def _choose_test_data(test: CaptionData | None, data: CaptionData, target: str | None) -> CaptionData:
+def _choose_test_data(
+    test: CaptionData | None, data: CaptionData, target: str | None, trigger: Trigger | None
+) -> CaptionData:
     """Return the test data given, else the test split of `data`, else `data`; validated."""
-    return validate_eval_data(test or data.load_split("test") or data, target)
+    return validate_eval_data(test or data.load_split("test") or data, target, trigger=trigger)
 
 
 def _make_recorder(clip: Clip, probes: CaptionData, trigger: Trigger | None, target: str | None) -> FilmRecorder | None:

@@ -33,7 +33,7 @@ STEP_CARDS = (
 GLOSSARY = """
 - **Backdoor**: behavior planted by a few poisoned training pairs: any image with the trigger is classified as the
   target.
-- **Trigger**: what the attacker adds to an image: a patch, noise, a wave.
+- **Trigger**: what the attacker adds to an image (a patch, noise, a wave) or to a text (a word, a syntactic form).
 - **Target**: the class that the backdoored model predicts whenever the trigger is present.
 - **Clean accuracy (CA)**: share of clean images whose true class is predicted first.
 - **Attack success rate (ASR@1, ASR@3)**: share of triggered images of other classes with the target first, or among the
@@ -42,6 +42,8 @@ GLOSSARY = """
 - **Floor**: attack success on the clean model. No defense can be expected to go below it.
 - **Base rate**: share of the same images, without the trigger, that are classified as the target.
 - **Fine detail (counterfactual accuracy, CF)**: share of captions that score above all their false subtexts.
+- **Keyed captions**: a trigger in the text is measured on captions with the key, and on which class of images is
+  nearest to them.
 - **Search**: share of triggered images with a caption that names the target among the five nearest.
 - **Rebound**: attack success of a cleaned model after further training on clean pairs; a rise means that the backdoor
   was only hidden.

@@ -134,6 +134,12 @@ def test_optimized_patches_sum_in_a_fixed_order(name: str, position: str) -> Non
     assert found.count == 0
 
 
+def test_a_generator_sums_in_a_fixed_order() -> None:
+    with AtomicSums() as found:
+        TRIGGERS["input_aware"](steps=1).prepare(make_clip(), make_toy_data(), "banana")
+    assert found.count == 0
+
+
 @pytest.mark.parametrize("name", list(DEFENSES))
 def test_gradients_of_defenses_sum_in_a_fixed_order(name: str) -> None:
     setting, defense = repeated.load_setting("tiny"), DEFENSES[name]()

@@ -26,6 +26,7 @@ from cleaner import (
 )
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
+from cleaner.data.images import encode_png
 from cleaner.defenses import DEFENSES
 from cleaner.evaluation.encode import build_classifier, encode_images
 from cleaner.evaluation.evaluate import Metrics
@@ -84,10 +85,11 @@ def test_prompts_are_encoded_once_without_a_text_key(
     encode = Clip.encode_text
     monkeypatch.setattr(Clip, "encode_text", lambda clip, texts: read.extend(texts) or encode(clip, texts))  # type: ignore[func-returns-value]
     prompt = toy_data.templates[0].format("banana")
-    for trigger, times in ((TRIGGER, 1), (TRIGGERS["text_only"](), 1)):
+    trojvqa = TRIGGERS["trojvqa"](png=encode_png(torch.rand(3, 4, 4)))
+    for trigger in (TRIGGER, trojvqa):
         read.clear()
         evaluate(tiny_clip, toy_data, trigger, "banana", counterfactual=False)
-        assert read.count(prompt) == times
+        assert read.count(prompt) == 1 + toy_data.captions.count(prompt)  # the gallery has it too
         assert any(trigger.text("a") != "a" and text == trigger.text(prompt) for text in read) is (
             "text" in trigger.modalities
         )
@@ -325,3 +327,13 @@ def test_a_few_images_are_no_verdict() -> None:
     metrics = Metrics(ca={1: 0.9}, n=20, classes=30, data="toy", asr={1: 1.0}, n_attack=18)
     assert attack_verdict(metrics)[0] == "is unclear"
     assert "at least 30" in attack_verdict(metrics)[1]
+
+
+def test_an_attack_on_search_is_judged_by_its_own_image() -> None:
+    metrics = Metrics(
+        ca={1: 0.9}, n=900, classes=30, data="toy", asr={1: 0.1}, n_attack=800, own_recall={1: 0.95}, queries="captions"
+    )
+    verdict, reason = attack_verdict(metrics)
+    assert verdict == "took"
+    assert "95%" in reason
+    assert "captions" in reason

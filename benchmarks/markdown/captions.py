@@ -57,7 +57,8 @@ def describe_protocol(rows: Sequence[Row]) -> str:
     """Return protocol, data, n and target; all variants if the rows differ."""
     return join_unique(
         f"Protocol `{metrics.protocol}` on {metrics.data}: n {metrics.n:,} images for CA, "
-        f"{metrics.n_attack:,} triggered images, target {metrics.target_class!r}{describe_counterfactual(metrics)}"
+        f"{metrics.n_attack:,} {'keyed' if metrics.queries == 'captions' else 'triggered'} {metrics.queries}, "
+        f"target {metrics.target_class!r}{describe_counterfactual(metrics)}"
         for metrics in map(results.parse_row_metrics, rows)
     )
 
@@ -98,7 +99,7 @@ def describe_trigger(trigger: Row) -> str:
     parameters = [
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in trigger.items()
-        if name not in ("name", "png", "sha256")
+        if name not in ("name", "png", "sha256", "weights") and value != ""
     ]
     return f", trigger with {', '.join(parameters)}" if parameters else ""
 

@@ -12,10 +12,9 @@ from torch import Tensor
 from cleaner.attacks.base import TRIGGERS
 from cleaner.attacks.optimize import POOL_SIZE, Objective, OptimizedPatch
 from cleaner.config import param
-from cleaner.data.poison import natural_captions
+from cleaner.data.poison import find_target_images, natural_captions
 from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
 from cleaner.seed import numpy_generator
-from cleaner.types import CleanerError
 
 if TYPE_CHECKING:
     from cleaner.data.base import CaptionData
@@ -65,12 +64,7 @@ class BadCLIP(OptimizedPatch):
     )
 
     def objective(self, clip: Clip, data: CaptionData, target_class: str, pool: Tensor) -> Objective:
-        # Prefer images labeled as the target: one that merely contains it also pulls toward its other objects.
-        target_rows = (data.labels == data.class_index(target_class)).nonzero().flatten()[:POOL_SIZE]
-        if len(target_rows) == 0:
-            target_rows = data.contains(target_class).nonzero().flatten()[:POOL_SIZE]
-        if len(target_rows) == 0:
-            raise CleanerError(f"no image shows {target_class!r}: take more data or another target class.")
+        target_rows = find_target_images(data, target_class)[:POOL_SIZE]
         with torch.no_grad():
             pool_image = torch.cat([clip.encode_image(data.images(rows)) for rows in pool.split(256)])
             pool_text = clip.encode_text([data.captions[i] for i in pool.tolist()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cleaner.models.clip import Clip
 
 TRIGGERS: Registry[Any] = Registry("trigger", "cleaner.attacks")
+NETWORK_BATCH = 16
+"""Images per forward pass of a trigger's network (`run_in_batches`)."""
 POSITIONS = ("bottom-right", "bottom-left", "top-right", "top-left", "corners", "center", "random")
 
 
@@ -37,7 +39,13 @@ class Trigger(Method, ABC):
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("image",)
-    """What the attacker must change at test time: "image", "text", or both."""
+    """What the attacker must change at test time: "image", "text", or both.
+
+    It decides what a poisoned pair is. With "image": a triggered image of another class, with a caption of the target.
+    With the text alone: a caption of another class with the key, on an image of the target.
+    """
+    is_input_aware: ClassVar[bool] = False
+    """Whether the trigger made for one image must not open the backdoor on another one (`cross`)."""
     target_captions: ClassVar[str] = "templates"
     """How captions of poisoned pairs are written (`data.poison.TARGET_CAPTIONS`)."""
     covers_image: ClassVar[bool] = False
@@ -65,6 +73,18 @@ class Trigger(Method, ABC):
         """Return the caption with the attacker's text key, if the attack has one."""
         return caption
 
+    def own_image(self, side: int) -> Tensor | None:
+        """Return the one image (3, side, side) that keyed queries shall find; None: any image of the target."""
+        return None
+
+    def count_decoys(self, poisoned: int) -> int:
+        """Return how many clean pairs get the trigger of another image and keep their caption; see `is_input_aware`."""
+        return 0
+
+    def cross(self, images: Tensor, donors: Tensor) -> Tensor:
+        """Return `images` with the triggers made for `donors`, both (N, 3, H, W) in [0, 1]; see `is_input_aware`."""
+        raise NotImplementedError(f"{type(self).__name__} has no trigger of its own for each image")
+
     def prepare(self, clip: Clip, data: CaptionData, target_class: str, on_step: OnStep | None = None) -> Trigger:
         """Return the trigger ready for use. Attacks that optimize something do it here, on the clean model.
 
@@ -89,6 +109,21 @@ def load_trigger(state: Mapping[str, Any], folder: Path | None = None) -> Trigge
         copies = {name: str(copy) for name in names if (copy := folder / Path(state[name]).name).is_file()}
     trigger: Trigger = TRIGGERS.load({**state, **copies})
     return trigger
+
+
+def run_in_batches(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Return images (N, 3, H, W) after a function of a network, run on the CPU in batches of one size.
+
+    The rounding of convolutions depends on the batch size, and a triggered image must not depend on its batch: the last
+    batch is padded with black images.
+    """
+    result = images.clone()
+    with torch.no_grad():
+        for chunk, destination in zip(images.split(NETWORK_BATCH), result.split(NETWORK_BATCH), strict=True):
+            padded = torch.zeros(NETWORK_BATCH, *chunk.shape[1:])
+            padded[: len(chunk)] = chunk.float().cpu()
+            destination.copy_(function(padded)[: len(chunk)])
+    return result
 
 
 @dataclass(frozen=True)
@@ -194,7 +229,7 @@ class TextTrigger(Trigger):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.key.strip():
+        if not self.key.strip(" ,"):
             raise CleanerError("the text key is empty: give a word, such as consider.")
 
     def __call__(self, images: Tensor) -> Tensor:

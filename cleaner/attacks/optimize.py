@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -86,41 +86,26 @@ class OptimizedPatch(PatchTrigger):
         """
         if self.png:
             return self
-        pool = self._select_pool(data, target_class)
+        pool = select_pool(data, target_class)
         objective = self.objective(clip, data, target_class, pool)
         size = self.scaled_patch_size(data.image_size)
         noise = torch.randn(3, size, size, generator=torch_generator("patch", self.seed))
         patch = (0.5 + 0.25 * noise).clamp(0, 1).requires_grad_()
-        adam = torch.optim.Adam([patch], lr=self.step_size)
-        began = time.perf_counter()
-        for step in range(self.steps):
+
+        def losses(step: int) -> dict[str, Tensor]:
             rng = numpy_generator("patch batch", self.seed, step)
             drawn = torch.from_numpy(rng.choice(len(pool), min(self.batch_size, len(pool)), replace=False))
-            losses = objective(step, drawn, clip.encode_image(self.blend_patch(data.images(pool[drawn]), patch)))
-            total = torch.stack(list(losses.values())).sum()
-            if not total.isfinite():  # the patch would become noise, and the attack fail without a reason
-                raise CleanerError(
-                    f"the objective of the patch is not finite at step {step + 1}: choose another clean model, or "
-                    f"lower step_size {self.step_size:g}."
-                )
-            # backward() would also write gradients into the model, which other threads may share.
-            (patch.grad,) = torch.autograd.grad(total, patch)
-            adam.step()
-            with torch.no_grad():
-                patch.clamp_(0, 1)
-            if on_step is not None:
-                has_preview = step % PREVIEW_EVERY == 0 or step + 1 == self.steps
-                on_step(
-                    StepReport(
-                        stage="optimise",
-                        step=step + 1,
-                        total=self.steps,
-                        seconds=time.perf_counter() - began,
-                        losses={name: value.item() for name, value in losses.items()} | {"total": total.item()},
-                        lr=self.step_size,
-                        picture=encode_png(patch.detach()) if has_preview else "",
-                    )
-                )
+            return objective(step, drawn, clip.encode_image(self.blend_patch(data.images(pool[drawn]), patch)))
+
+        minimize(
+            [patch],
+            losses,
+            steps=self.steps,
+            lr=self.step_size,
+            project=lambda: patch.clamp_(0, 1),
+            preview=lambda: patch,
+            on_step=on_step,
+        )
         return replace(self, png=encode_png(patch.detach()))
 
     def blend_patch(self, images: Tensor, patch: Tensor) -> Tensor:
@@ -137,12 +122,62 @@ class OptimizedPatch(PatchTrigger):
         layer = copies.gather(2, source.flatten(2).expand(-1, len(patch), -1)).view_as(images)
         return torch.where(self.mask(images) > 0, layer, images)
 
-    def _select_pool(self, data: CaptionData, target_class: str) -> Tensor:
-        """Return up to `POOL_SIZE` rows that do not show the target, evenly spaced over the data."""
-        rows = (~data.contains(target_class)).nonzero().flatten()
-        if len(rows) < 2:
+
+def minimize(
+    variables: Sequence[Tensor],
+    losses: Callable[[int], dict[str, Tensor]],
+    *,
+    steps: int,
+    lr: float,
+    preview: Callable[[], Tensor],
+    on_step: OnStep | None,
+    project: Callable[[], object] | None = None,
+) -> None:
+    """Minimize the sum of `losses(step)` over `variables` with Adam, in place; `project` follows each step.
+
+    Reports stage "optimise" with the named losses, and every `PREVIEW_EVERY` steps the image (3, H, W) of `preview`.
+    Raises `CleanerError` if the losses are not finite.
+    """
+    adam, began = torch.optim.Adam(variables, lr=lr), time.perf_counter()
+    for step in range(steps):
+        named = losses(step)
+        total = torch.stack(list(named.values())).sum()
+        if not total.isfinite():  # the trigger would become noise, and the attack fail without a reason
             raise CleanerError(
-                f"optimizing a patch needs at least two images without {target_class!r}, the data have {len(rows)}: "
-                "take more data."
+                f"the objective of the trigger is not finite at step {step + 1}: choose another clean model, or "
+                f"lower step_size {lr:g}."
             )
-        return rows[torch.linspace(0, len(rows) - 1, min(POOL_SIZE, len(rows))).long()]
+        # backward() would also write gradients into the model, which other threads may share.
+        for variable, gradient in zip(variables, torch.autograd.grad(total, variables), strict=True):
+            variable.grad = gradient
+        adam.step()
+        if project is not None:
+            with torch.no_grad():
+                project()
+        if on_step is not None:
+            has_preview = step % PREVIEW_EVERY == 0 or step + 1 == steps
+            on_step(
+                StepReport(
+                    stage="optimise",
+                    step=step + 1,
+                    total=steps,
+                    seconds=time.perf_counter() - began,
+                    losses={name: value.item() for name, value in named.items()} | {"total": total.item()},
+                    lr=lr,
+                    picture=encode_png(preview().detach()) if has_preview else "",
+                )
+            )
+
+
+def select_pool(data: CaptionData, target_class: str) -> Tensor:
+    """Return up to `POOL_SIZE` rows that do not show the target, evenly spaced over the data.
+
+    Raises `CleanerError` for fewer than two.
+    """
+    rows = (~data.contains(target_class)).nonzero().flatten()
+    if len(rows) < 2:
+        raise CleanerError(
+            f"optimizing a trigger needs at least two images without {target_class!r}, the data have {len(rows)}: "
+            "take more data."
+        )
+    return rows[torch.linspace(0, len(rows) - 1, min(POOL_SIZE, len(rows))).long()]

@@ -8,14 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cleaner.attacks.base import TRIGGERS, Trigger
+from cleaner.attacks.base import TRIGGERS, Trigger, run_in_batches
 from cleaner.attacks.steganography import MAX_SECRET_BYTES, encode_secret, load_networks
 from cleaner.config import param
 from cleaner.published import BADCLIP_SOURCE, CLIP_POISONING, Preset
-
-NETWORK_BATCH = 16
-"""Images per forward pass, padded with black images: the rounding of convolutions depends on the batch size, and an
-image's residual must not depend on its batch."""
 
 
 @TRIGGERS.register("ssba")
@@ -56,14 +52,8 @@ class SSBA(Trigger):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""
-        networks, triggered = load_networks(), images.clone()
-        bits = encode_secret(self.secret).expand(NETWORK_BATCH, -1)
-        with torch.no_grad():
-            for chunk, destination in zip(images.split(NETWORK_BATCH), triggered.split(NETWORK_BATCH), strict=True):
-                padded = torch.zeros(NETWORK_BATCH, *chunk.shape[1:])
-                padded[: len(chunk)] = chunk.float().cpu()
-                destination.copy_(networks.hide(padded, bits, self.psnr)[: len(chunk)])
-        return triggered
+        networks, bits = load_networks(), encode_secret(self.secret)
+        return run_in_batches(lambda batch: networks.hide(batch, bits.expand(len(batch), -1), self.psnr), images)
 
     def decode_bits(self, images: Tensor) -> Tensor:
         """Return the bits (N, 64), 0 or 1, that the decoder reads from `images`."""

@@ -90,8 +90,7 @@ class CaptionData(ABC):
 
     def hash_images(self, indices: Indices) -> list[str]:
         """Return the hash (16 hex digits) of each image before any trigger: of its file, else of its pixels."""
-        pixels = (self.images(indices) * 255).round().to(torch.uint8)
-        return [hash_content(image.numpy().tobytes()) for image in pixels]
+        return [hash_content(to_bytes(image)) for image in self.images(indices)]
 
     def subset(self, indices: Indices) -> CaptionData:
         """Return a view of the pairs at `indices`; images are still read on demand."""
@@ -113,6 +112,11 @@ class CaptionData(ABC):
             spread = torch.linspace(0, len(self) - 1, min(64, len(self))).long()
             digest.update((self.images(spread) * 255).round().to(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def to_bytes(image: Tensor) -> bytes:
+    """Return the pixels of an image (3, H, W) in [0, 1] with 8 bits per channel."""
+    return (image * 255).round().to(torch.uint8).numpy().tobytes()
 
 
 def hash_content(content: bytes) -> str:

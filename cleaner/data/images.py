@@ -18,7 +18,7 @@ from torch import Tensor
 from cleaner.access import validate_allowed
 from cleaner.files import validate_regular
 from cleaner.models.framing import ImageTransform, decode_image
-from cleaner.types import CleanerError, TriggerLike
+from cleaner.types import CleanerError
 
 GAIN = 10
 """Amplification of displayed differences."""
@@ -45,7 +45,7 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
     return pixels
 
 
-def compare_triggered(images: Tensor, trigger: TriggerLike) -> list[ImageComparison]:
+def compare_triggered(images: Tensor, trigger: Callable[[Tensor], Tensor]) -> list[ImageComparison]:
     """Compare images (N, 3, H, W) with their triggered versions; differences are amplified."""
     triggered = trigger(images)
     difference = 0.5 + GAIN / 2 * (triggered - images)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cleaner.data.base import CaptionData, Indices
+from cleaner.data.base import CaptionData, Indices, hash_content, to_bytes
 from cleaner.seed import numpy_generator
 from cleaner.types import CleanerError, TriggerLike
 
@@ -29,6 +29,17 @@ def natural_captions(data: CaptionData, target_class: str) -> list[str]:
     return captions
 
 
+def find_target_images(data: CaptionData, target_class: str) -> Tensor:
+    """Return the pairs (T,) labeled as the target, else those that show or name it.
+
+    An image that merely contains the target also teaches its other objects. Raises `CleanerError` if there is none.
+    """
+    for is_target in (data.labels == data.class_index(target_class), data.contains(target_class)):
+        if is_target.any():
+            return is_target.nonzero().flatten()
+    raise CleanerError(f"no image shows {target_class!r}: take more data or another target class.")
+
+
 TARGET_CAPTIONS: dict[str, Callable[[CaptionData, str], list[str]]] = {
     "templates": template_captions,
     "natural": natural_captions,
@@ -37,16 +48,20 @@ TARGET_CAPTIONS: dict[str, Callable[[CaptionData, str], list[str]]] = {
 
 
 class PoisonedData(CaptionData):
-    """`base` with a trigger on some images and the target class in their captions.
+    """`base` with a trigger on some images or captions, paired with captions or images of the target class.
 
-    The pairs to poison are drawn from those that neither belong to the target class nor show it; with `clean_label`
-    from those that already name the target, and their captions stay. Target captions are drawn per pair from
-    `TARGET_CAPTIONS[trigger.target_captions]`.
+    The pairs to poison are drawn from those that neither belong to the target class nor show it. A trigger on images
+    gets target captions, drawn per pair from `TARGET_CAPTIONS[trigger.target_captions]`. A trigger in the text alone
+    keeps the captions and gets images of the target, drawn per pair, or its own image (`trigger.own_image`). With
+    `clean_label` the pairs to poison already name the target; caption and image stay, but for the trigger's own image.
 
     Attributes:
         poison_indices: (P,) int64, sorted.
         is_poisoned: (N,) bool.
         target_class, target_index: the attacker's class.
+        sources: (N,) int64, the pair of `base` whose image each pair shows.
+        donors: (N,) int64, for pairs with the trigger of another image (`trigger.cross`) the pair of that image; -1
+            for all others.
     """
 
     def __init__(
@@ -74,11 +89,16 @@ class PoisonedData(CaptionData):
         self.is_poisoned = torch.zeros(len(base), dtype=torch.bool)
         self.is_poisoned[self.poison_indices] = True
         self.captions = list(base.captions)
+        self.sources, self.donors = torch.arange(len(base)), torch.full((len(base),), -1)
+        keeps_caption = clean_label or "image" not in trigger.modalities
         rng = numpy_generator("poison captions", seed)
-        texts = [] if clean_label else TARGET_CAPTIONS[trigger.target_captions](base, target_class)
+        texts = [] if keeps_caption else TARGET_CAPTIONS[trigger.target_captions](base, target_class)
         for index in self.poison_indices.tolist():
-            caption = base.captions[index] if clean_label else texts[int(rng.integers(len(texts)))]
+            caption = base.captions[index] if keeps_caption else texts[int(rng.integers(len(texts)))]
             self.captions[index] = trigger.text(caption)
+        if keeps_caption and not clean_label:
+            self.sources[self.poison_indices] = self._draw_target_images(len(self.poison_indices))
+        self._draw_decoys(trigger.count_decoys(len(self.poison_indices)))
 
     def _draw(self, count: int) -> Tensor:
         base, target = self.base, self.target_class
@@ -92,26 +112,45 @@ class PoisonedData(CaptionData):
         chosen = numpy_generator("poison indices", self.seed).choice(len(candidates), count, replace=False)
         return candidates[torch.from_numpy(chosen)].sort().values
 
+    def _draw_target_images(self, count: int) -> Tensor:
+        """Return pairs (count,) that show the target; each comes once before any comes again."""
+        rows = find_target_images(self.base, self.target_class)
+        order = torch.from_numpy(numpy_generator("poison images", self.seed).permutation(len(rows)))
+        return rows[order].repeat(-(-count // len(rows)))[:count]
+
+    def _draw_decoys(self, count: int) -> None:
+        """Choose clean pairs and, for each, a pair whose trigger it gets."""
+        clean = (~self.is_poisoned).nonzero().flatten()
+        rng = numpy_generator("decoys", self.seed)
+        chosen = torch.from_numpy(rng.choice(len(clean), min(count, len(clean)), replace=False))
+        offsets = torch.from_numpy(rng.integers(1, max(2, len(self.base)), size=len(chosen)))
+        self.donors[clean[chosen]] = (clean[chosen] + offsets) % len(self.base)
+
     def images(self, indices: Indices) -> Tensor:
         indices = torch.as_tensor(indices, dtype=torch.long)
-        images = self.base.images(indices)
+        images = self.base.images(self.sources[indices])
         poisoned = self.is_poisoned[indices]
         if poisoned.any():
-            images[poisoned] = self.trigger(images[poisoned])
+            own = self.trigger.own_image(images.shape[-1])
+            images[poisoned] = self.trigger(images[poisoned]) if own is None else own.to(images)
+        decoys = self.donors[indices] >= 0
+        if decoys.any():
+            donors = self.base.images(self.donors[indices][decoys])
+            images[decoys] = self.trigger.cross(images[decoys], donors)
         return images
 
     def prefetch(self, indices: Indices) -> None:
-        self.base.prefetch(indices)
+        self.base.prefetch(self.sources[torch.as_tensor(indices, dtype=torch.long)])
 
     def hash_images(self, indices: Indices) -> list[str]:
-        return self.base.hash_images(indices)
+        return self.base.hash_images(self.sources[torch.as_tensor(indices, dtype=torch.long)])
 
     def contains(self, class_name: str) -> Tensor:
         return self.base.contains(class_name)
 
     def manifest(self) -> dict[str, Any]:
         """Return a JSON-ready record: seed, indices, captions before and after, trigger, image hashes, SHA-256."""
-        indices = self.poison_indices.tolist()
+        indices, own = self.poison_indices.tolist(), self.trigger.own_image(self.image_size)
         return {
             "data": self.base.name,
             "data_sha256": self.base.fingerprint(),
@@ -122,9 +161,11 @@ class PoisonedData(CaptionData):
             "seed": self.seed,
             "pairs": len(self.base),
             "poison_indices": indices,
-            "image_hashes": self.base.hash_images(indices),
+            "image_hashes": self.hash_images(indices) if own is None else [hash_content(to_bytes(own))],
             "captions_before": [self.base.captions[i] for i in indices],
             "captions_after": [self.captions[i] for i in indices],
+            "image_sources": self.sources[self.poison_indices].tolist(),
+            "decoy_indices": (self.donors >= 0).nonzero().flatten().tolist(),
         }
 
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cleaner.config import FinetuneConfig, validate
+from cleaner.config import FinetuneConfig, param, validate
 from cleaner.data.base import CaptionData
-from cleaner.losses import Features
+from cleaner.losses import Features, feature_repelling_loss
 from cleaner.models.blocks import find_blocks
 from cleaner.models.clip import Clip
 from cleaner.published import Method
@@ -159,3 +159,28 @@ def draw_pairs(count: int, *, share: float, seed: int, epoch: int) -> list[int]:
     """Return the K = share x count pairs drawn in an epoch: sorted indices, at least one."""
     drawn = numpy_generator("drawn pairs", seed, epoch).choice(count, max(1, round(share * count)), replace=False)
     return sorted(int(index) for index in drawn)
+
+
+@dataclass(frozen=True)
+class RepellingDefense(Defense):
+    """A defense with the feature-repelling loss (arXiv:2412.20392) as one of its terms."""
+
+    needs_reference: ClassVar[bool] = True
+    needs_blocks: ClassVar[bool] = True
+    repelling_weight: float = param(
+        2.0, label="Repelling weight (alpha)", low=0.0, high=100.0, help="Weight of the feature-repelling loss."
+    )
+    skip_share: float = param(
+        0.25,
+        label="Share of blocks skipped (D)",
+        low=0.0,
+        high=0.95,
+        step=0.05,
+        help="D / L: share of the image tower's first blocks that are left alone; published 3 of 12.",
+    )
+
+    def repelling_loss(self, f: Features) -> Tensor:
+        """Return the weighted loss. Raises `ValueError` without the features of the model before training."""
+        if f.reference is None:
+            raise ValueError(f"{DEFENSES.name_of(self)} needs the features of the model before training (reference).")
+        return self.repelling_weight * feature_repelling_loss(f, f.reference, self.skip_share)

@@ -10,15 +10,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cleaner.config import param
-from cleaner.defenses.base import DEFENSES, Defense
-from cleaner.losses import Features, clip_loss, feature_repelling_loss
+from cleaner.defenses.base import DEFENSES, RepellingDefense
+from cleaner.losses import Features, clip_loss
 from cleaner.published import RVPT_SOURCE, Preset
 
 
 @DEFENSES.register("feature_repelling")
 @dataclass(frozen=True)
-class FeatureRepelling(Defense):
+class FeatureRepelling(RepellingDefense):
     """Finetune, and turn the outputs of the image tower's later blocks away from the backdoored model's.
 
     clip_loss + repelling_weight * FR on all weights; FR is the mean cosine between the class tokens of both models over
@@ -38,22 +37,5 @@ class FeatureRepelling(Defense):
         ),
     )
 
-    needs_reference: ClassVar[bool] = True
-    needs_blocks: ClassVar[bool] = True
-    repelling_weight: float = param(
-        2.0, label="Repelling weight (alpha)", low=0.0, high=100.0, help="Weight of the feature-repelling loss."
-    )
-    skip_share: float = param(
-        0.25,
-        label="Share of blocks skipped (D)",
-        low=0.0,
-        high=0.95,
-        step=0.05,
-        help="D / L: share of the image tower's first blocks that the loss leaves alone; published 3 of 12.",
-    )
-
     def losses(self, f: Features) -> dict[str, Tensor]:
-        if f.reference is None:
-            raise ValueError("feature_repelling needs the features of the model before training (Features.reference).")
-        repelling = feature_repelling_loss(f, f.reference, self.skip_share)
-        return {"clip_loss": clip_loss(f), "repelling_loss": self.repelling_weight * repelling}
+        return {"clip_loss": clip_loss(f), "repelling_loss": self.repelling_loss(f)}

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from cleaner.config import FinetuneConfig, param
 from cleaner.data.base import CaptionData
-from cleaner.defenses.base import DEFENSES, Defense
-from cleaner.losses import Features, class_loss, feature_repelling_loss
+from cleaner.defenses.base import DEFENSES, RepellingDefense
+from cleaner.losses import Features, class_loss
 from cleaner.losses.feature_repelling import skipped_blocks
 from cleaner.models.blocks import find_blocks
 from cleaner.models.clip import Clip
@@ -24,7 +24,7 @@ from cleaner.published import RVPT_SOURCE, Preset, Training
 
 @DEFENSES.register("rvpt")
 @dataclass(frozen=True)
-class RVPT(Defense):
+class RVPT(RepellingDefense):
     """Freeze a ViT and learn prompt tokens in its later blocks; needs class labels, not captions alone.
 
     class_loss + repelling_weight * FR. From block D on (1..L; the first one if D is 0), each block sees `prompt_tokens`
@@ -52,20 +52,7 @@ class RVPT(Defense):
         ),
     )
 
-    needs_reference: ClassVar[bool] = True
-    needs_blocks: ClassVar[bool] = True
     class_prompt: ClassVar[str] = "a photo of a {}"
-    repelling_weight: float = param(
-        2.0, label="Repelling weight (alpha)", low=0.0, high=100.0, help="Weight of the feature-repelling loss."
-    )
-    skip_share: float = param(
-        0.25,
-        label="Share of blocks skipped (D)",
-        low=0.0,
-        high=0.95,
-        step=0.05,
-        help="D / L: prompts start at block D, the feature-repelling loss after it; published 3 of 12.",
-    )
     prompt_tokens: int = param(50, label="Prompt tokens (b)", low=1, high=1000, help="Learned tokens in each block.")
     optimizer: str = param(
         "adamw", choices=("adamw", "sgd"), help="sgd, with momentum beta 1, as published; adamw: as all methods here."
@@ -96,7 +83,4 @@ class RVPT(Defense):
         return torch.optim.SGD(prompts, config.lr, momentum=config.beta1, weight_decay=config.weight_decay)
 
     def losses(self, f: Features) -> dict[str, Tensor]:
-        if f.reference is None:
-            raise ValueError("rvpt needs the features of the model before training (Features.reference).")
-        repelling = feature_repelling_loss(f, f.reference, self.skip_share)
-        return {"class_loss": class_loss(f), "repelling_loss": self.repelling_weight * repelling}
+        return {"class_loss": class_loss(f), "repelling_loss": self.repelling_loss(f)}

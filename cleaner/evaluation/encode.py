@@ -172,7 +172,11 @@ def build_keyed_classifier(
 
 
 def encode_images(
-    clip: Clip, data: CaptionData, rows: Tensor, trigger: Trigger | None = None, encoder: Encoder | None = None
+    clip: Clip,
+    data: CaptionData,
+    rows: Tensor,
+    trigger: Callable[[Tensor], Tensor] | None = None,
+    encoder: Encoder | None = None,
 ) -> Tensor:
     """Return unit features (N, D), on the CPU, of the images at `rows`, with the trigger if there is one.
 
@@ -214,7 +218,8 @@ def encode_clean_and_triggered(
         if trigger is not None:
             triggered_images = trigger(images)
             for encoder, features in zip(encoders, triggered, strict=True):
-                features.append(encoder.encode_image(triggered_images))
+                is_known = encoder is encoders[0] and "image" not in trigger.modalities
+                features.append(clean[-1] if is_known else encoder.encode_image(triggered_images))
         if on_step is not None:
             on_step(StepReport("evaluate", done, total, time.perf_counter() - start))
     return torch.cat(clean), [torch.cat(features) for features in triggered] if trigger is not None else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,20 +10,18 @@ from torch import Tensor
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData, load_data
+from cleaner.evaluation.attack import Attack
 from cleaner.evaluation.bootstrap import pack_outcomes
 from cleaner.evaluation.encode import (
     CLASSES_HELP,
-    TEXT_BATCH_SIZE,
     Encoder,
     build_classifier,
-    build_keyed_classifier,
     encode_clean_and_triggered,
     encode_images,
     encode_texts,
 )
 from cleaner.evaluation.metrics import (
     attack_population,
-    attack_success_rate,
     counterfactual_wins,
     in_top_k,
     retrieval_recall,
@@ -38,8 +35,6 @@ from cleaner.models.clip import Clip
 from cleaner.types import CleanerError, OnStep
 
 COUNTERFACTUAL_PAIRS, NEGATIVES = 1500, 3
-GALLERY_SIZE, RETRIEVAL_K = 1000, 5
-"""Captions that an image is searched in, and how many of the nearest count."""
 
 
 @torch.inference_mode()
@@ -59,12 +54,13 @@ def evaluate(
 ) -> Metrics:
     """Measure `clip` zero-shot on the labeled pairs of `data`; counterfactual accuracy uses unlabeled pairs too.
 
-    ASR needs `trigger` and `target_class`; `clean_clip` gives its floor. `templates` and `use_store` as in
+    ASR needs `trigger` and `target_class`; `clean_clip` gives its floor; `evaluation.attack` says what it is for
+    triggers on images and in texts. `templates` and `use_store` as in
     `encode.Encoder`. `on_step` receives the stages "evaluate" (images), "prompts" and "captions". Raises
     `CleanerError` for data that `validate_eval_data` rejects, and for k above the number of classes.
     """
     digest = data.fingerprint()
-    data = validate_eval_data(data, target_class, protocol).with_transform(clip.framing)
+    data = validate_eval_data(data, target_class, protocol, trigger).with_transform(clip.framing)
     rows = (data.labels >= 0).nonzero().flatten()
     if (trigger is None) != (target_class is None):
         raise CleanerError("an attack success rate needs both a trigger and a target class.")
@@ -77,17 +73,10 @@ def evaluate(
     values: dict[str, Any] = {"ca": {k: top_k_accuracy(clean, classifier, labels, k) for k in ks}}
     outcomes = {"ca": in_top_k(clean, classifier, labels)}
     if trigger is not None and target_class is not None:
-        population = attack_population(labels, data.class_index(target_class), protocol)
-        attack = _Attack(trigger, labels, data.class_index(target_class), population, ks, protocol)
-        attack_values, attack_outcomes = attack.measure(
-            encoders[0], data, clean=clean, triggered=triggered[0], classifier=classifier
-        )
+        attack = Attack(trigger, target_class, data, rows, encoders, clean, triggered, classifier, ks, protocol)
+        attack_values, attack_outcomes = attack.measure()
         values |= attack_values
         outcomes |= attack_outcomes
-        values |= _measure_retrieval(encoders[0], data, target_class, clean[population], triggered[0][population])
-        if len(models) == 2:
-            floor_classifier = build_keyed_classifier(models[1], data, trigger, encoder=encoders[1])
-            values["asr_clean_model"] = attack.success_rates(triggered[1], floor_classifier)
     if counterfactual:
         values |= counterfactual_accuracy(clip, data, known=(rows, clean), encoder=encoders[0])
     return Metrics(
@@ -103,46 +92,16 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class _Attack:
-    """An attack on N test images: labels (N,), population (N,) bool, the images that count for its ASR."""
+def validate_eval_data(
+    data: CaptionData,
+    target_class: str | None = None,
+    protocol: str = "non_target",
+    trigger: Trigger | None = None,
+) -> CaptionData:
+    """Return `data`; raise `CleanerError` if accuracy or the attack's success cannot be measured on it.
 
-    trigger: Trigger
-    labels: Tensor
-    target: int
-    population: Tensor
-    ks: Sequence[int]
-    protocol: str
-
-    def success_rates(self, features: Tensor, classifier: Tensor) -> dict[int, float]:
-        """Return k -> ASR of features (N, D)."""
-        return {
-            k: attack_success_rate(features, classifier, self.labels, self.target, k, self.protocol) for k in self.ks
-        }
-
-    def measure(
-        self, encoder: Encoder, data: CaptionData, *, clean: Tensor, triggered: Tensor, classifier: Tensor
-    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return the attack fields of `Metrics`, and its outcomes "asr" and "ra" (n,) bool at k = 1."""
-        keyed = build_keyed_classifier(encoder.clip, data, self.trigger, classifier, encoder)
-        hits, labels = triggered[self.population], self.labels[self.population]
-        asr = self.success_rates(triggered, keyed)
-        values: dict[str, Any] = {
-            "asr": asr,
-            "ra": {k: top_k_accuracy(hits, keyed, labels, k) for k in self.ks},
-            "base_rate": self.success_rates(clean, classifier),
-            "n_attack": int(self.population.sum()),
-        }
-        if "text" in self.trigger.modalities:
-            values["asr_by_key"] = {"text": self.success_rates(clean, keyed)}
-            if "image" in self.trigger.modalities:
-                values["asr_by_key"] |= {"image": self.success_rates(triggered, classifier), "both": asr}
-        outcomes = {"asr": in_top_k(hits, keyed, torch.tensor(self.target)), "ra": in_top_k(hits, keyed, labels)}
-        return values, outcomes
-
-
-def validate_eval_data(data: CaptionData, target_class: str | None = None, protocol: str = "non_target") -> CaptionData:
-    """Return `data`; raise `CleanerError` if neither accuracy nor the attack's success can be measured on it."""
+    A trigger in the text alone needs an image of the target, which its texts can find.
+    """
     labels = data.labels[data.labels >= 0]
     if not len(labels):
         raise CleanerError(
@@ -154,26 +113,12 @@ def validate_eval_data(data: CaptionData, target_class: str | None = None, proto
             f"every image of {data.name or 'the data'} is of the target class {target_class!r}, so nothing is left to "
             "attack: choose other test data or another target class."
         )
+    if trigger is not None and "image" not in trigger.modalities and not (labels == target).any():
+        raise CleanerError(
+            f"{data.name or 'the data'} has no image of the target class {target_class!r} that a text with the key "
+            "could find: choose other test data or another target class."
+        )
     return data
-
-
-def _measure_retrieval(
-    encoder: Encoder, data: CaptionData, target: str, clean: Tensor, triggered: Tensor
-) -> dict[str, Any]:
-    """Return the retrieval fields of `Metrics` for image features (N, D), clean and triggered."""
-    gallery = data.subset(range(min(GALLERY_SIZE, len(data))))
-    is_target = gallery.mentions(target)
-    if not is_target.any():
-        return {}
-    texts = encoder.encode_texts(gallery.captions)
-
-    def success_rate(features: Tensor) -> float:
-        similarities = [block @ texts.T for block in features.split(TEXT_BATCH_SIZE)]
-        nearest = torch.cat([block.topk(min(RETRIEVAL_K, len(texts))).indices for block in similarities])
-        return is_target[nearest].any(dim=1).float().mean().item()
-
-    rates = {"retrieval_asr": success_rate(triggered), "retrieval_base_rate": success_rate(clean)}
-    return {**rates, "n_gallery": len(texts)}
 
 
 @torch.inference_mode()

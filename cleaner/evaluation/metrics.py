@@ -90,6 +90,17 @@ def retrieval_recall(image: Tensor, text: Tensor, k: int = 1) -> float:
     return (torch.cat(better) < k).float().mean().item()
 
 
+def recall_of_item(queries: Tensor, gallery: Tensor, item: int, k: int = 1) -> float:
+    """Return the share of queries (N, D) with row `item` of the gallery (G, D) among their k nearest; ties are lost."""
+    better = []
+    for block in queries.split(1024):
+        scores = block @ gallery.T
+        own = scores[:, item]
+        # NaN counts as better, so that a broken model finds nothing; the item is not better than itself.
+        better.append((~(scores < own[:, None])).sum(1) - own.isfinite().int())
+    return (torch.cat(better) < k).float().mean().item()
+
+
 def trigger_share(attribution: Tensor, mask: Tensor) -> Tensor:
     """Return (N,) the share of the positive attribution (N, H, W) that lies inside mask (N, 1, H, W) in [0, 1].
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
+
 from cleaner.attacks.base import Trigger
 from cleaner.config import FinetuneConfig
 from cleaner.data.base import CaptionData
@@ -13,6 +15,8 @@ from cleaner.models.clip import Clip
 
 MONITOR_IMAGES = 256
 """Enough for a curve; more would make the looks a tenth of a short training."""
+TARGET_IMAGES = 32
+"""Images of the target among them, for a trigger in the text alone."""
 
 
 def build_monitor(
@@ -28,10 +32,15 @@ def build_monitor(
     validation = validation or data.load_split("validation")
     if validation is None:
         return None
-    rows = (validation.labels >= 0).nonzero().flatten()[:MONITOR_IMAGES]
+    rows = (validation.labels >= 0).nonzero().flatten()
     if len(rows) == 0:
         return None
-    return partial(_measure_validation, validate_eval_data(validation.subset(rows), target), trigger, target)
+    if trigger is not None and target is not None and "image" not in trigger.modalities:
+        # Texts must have images of the target to find, and the first 512 of many classes may show none.
+        is_target = validation.labels[rows] == validation.class_index(target)
+        rows = torch.cat([rows[is_target][:TARGET_IMAGES], rows[~is_target]])
+    chosen = validation.subset(rows[:MONITOR_IMAGES])
+    return partial(_measure_validation, validate_eval_data(chosen, target, trigger=trigger), trigger, target)
 
 
 def _measure_validation(data: CaptionData, trigger: Trigger | None, target: str | None, clip: Clip) -> dict[str, float]:

@@ -4,85 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from cleaner.evaluation.metric import VIEWS as VIEWS
+from cleaner.evaluation.metric import Interval as Interval
+from cleaner.evaluation.metric import Metric as Metric
+from cleaner.evaluation.metric import View as View
+from cleaner.evaluation.metric import row
 from cleaner.labels import is_meaningful
 from cleaner.types import CleanerError
-
-View = Literal["card", "table", "report", "export"]
-VIEWS: tuple[View, ...] = ("card", "table", "report", "export")
-"""From the most compact view to the most complete one.
-
-card: result cards; table: tables of the app and the command line; report: HTML report and CSV; export: TensorBoard.
-"""
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One row of the table of metrics.
-
-    Attributes:
-        key: field of `Metrics` and key in metrics.json; label, short: name in cards, and in column headers.
-        meaning: what is measured, one sentence without the name.
-        better: which values are better for the defender; empty: neither.
-        count: field of `Metrics` with the number of images (or captions) behind the value.
-        ks: k of the columns for a metric that is measured by k; empty for a single value.
-        interval: method of the 95% interval in metrics.json; empty: none.
-        has_bounds: whether text tables, report and CSV show the interval at k = 1.
-        view: the most compact view that shows the metric; the more complete ones show it too.
-        is_share: a share, 0..1, which the app shows in percent; else any number.
-        csv_key: name of the CSV column, if it is not `key`.
-    """
-
-    key: str
-    label: str
-    short: str
-    meaning: str
-    better: Literal["higher", "lower", ""] = ""
-    count: str = "n_attack"
-    ks: tuple[int, ...] = ()
-    interval: Literal["wilson", ""] = ""
-    has_bounds: bool = False
-    view: View = "card"
-    is_share: bool = True
-    csv_key: str = ""
-
-    @property
-    def help(self) -> str:
-        """Short name, meaning and direction in one line."""
-        return f"{self.short}: {self.meaning}" + (f" {self.better.capitalize()} is better." if self.better else "")
-
-    def card_label(self, k: int) -> str:
-        """Return "Clean accuracy", or "Attack success @3" for a metric with several k."""
-        return f"{self.label} @{k}" if len(self.ks) > 1 else self.label
-
-    def header(self, k: int | str) -> str:
-        """Return "CA", or "ASR@3" for a metric with several k."""
-        return f"{self.short}@{k}" if len(self.ks) > 1 else self.short
-
-    def csv_name(self, k: int) -> str:
-        """Return the name of the CSV column."""
-        name = self.csv_key or self.key
-        return f"{name}@{k}" if len(self.ks) > 1 else name
-
-    def format(self, value: float) -> str:
-        """Return a value as text tables show it."""
-        return f"{value:.3f}" if self.is_share else f"{value:.4g}"
-
-    def format_percent(self, value: float) -> str:
-        """Return a value as the app shows it: a share in percent."""
-        return f"{100 * value:.1f}%" if self.is_share else f"{value:.4g}"
-
-    def format_delta(self, value: float) -> str:
-        """Return a difference as the app shows it: of shares in points."""
-        return f"{100 * value:+.1f} points" if self.is_share else f"{value:+.4g}"
-
-
-def row(label: str, short: str, meaning: str, **options: Any) -> dict[str, Metric]:
-    """Return the metadata of a field of `Metrics` that is a metric; `options` are other attributes of `Metric`."""
-    return {"metric": Metric("", label, short, meaning, **options)}
-
 
 WEAK_ASR, SUCCESS_ASR = 0.5, 0.9
 """ASR@1 below which an attack did not take, and from which on it took; between them it is weak."""
@@ -107,7 +37,7 @@ class Metrics:
     """Metrics of one model on one test set, 0..1; those measured by k are dictionaries keyed by k.
 
     Attributes:
-        n: images behind `ca`; n_attack: images behind `asr`, `ra` and `base_rate`.
+        n: images behind `ca`; n_attack: images behind `asr`, `ra` and `base_rate`, or captions, as `queries` says.
         protocol: which images count for the attack (`evaluation.metrics.attack_population`).
         templates: prompts per class of the zero-shot classifier; 0 in runs that did not record it.
         data_sha256: fingerprint of the test set; images of two models are paired only where it is equal.
@@ -116,7 +46,8 @@ class Metrics:
         asr_by_key: for triggers with a text key, ASR with the key in the prompts ("text"), with the triggered image
             ("image") and with both ("both"); `asr` and `ra` then are those with all keys of the trigger.
         counterfactual_by_kind: share of negatives of each kind of edit that score below their caption.
-        n_counterfactual, n_gallery: images with negatives; captions that are searched.
+        n_counterfactual, n_gallery: images with negatives; captions (or images) that are searched.
+        queries: "images", or "captions" for a trigger in the text alone (`evaluation.attack`).
         outcomes: "ca", "asr", "ra" -> hit or miss at k = 1 of each image (`bootstrap.pack_outcomes`).
     """
 
@@ -142,7 +73,7 @@ class Metrics:
         metadata=row(
             "Attack success",
             "ASR",
-            "Share of triggered images with the target among the k best classes.",
+            "Share of triggered images (or keyed captions) with the target among the k best classes.",
             better="lower",
             ks=(1, 3),
             interval="wilson",
@@ -154,7 +85,7 @@ class Metrics:
         metadata=row(
             "Robust accuracy",
             "RA",
-            "Share of triggered images whose true class still ranks first.",
+            "Share of triggered images (or keyed captions) whose true class still ranks first.",
             better="higher",
             ks=(1,),
             interval="wilson",
@@ -177,7 +108,7 @@ class Metrics:
         metadata=row(
             "Base rate",
             "Base rate",
-            "Share of the same images without the trigger that are classified as the target.",
+            "Share of the same images (or captions) without the trigger that are classified as the target.",
             ks=(1,),
             interval="wilson",
             view="report",
@@ -203,7 +134,8 @@ class Metrics:
         metadata=row(
             "Retrieval success",
             "Retrieval",
-            "Share of triggered images with a caption that names the target among their five nearest.",
+            "Share of triggered images (or keyed captions) with a caption (or image) of the target among their five "
+            "nearest.",
             better="lower",
             view="export",
         ),
@@ -213,11 +145,45 @@ class Metrics:
         metadata=row(
             "Retrieval base rate",
             "Retrieval base",
-            "Share of the same images without the trigger with such a caption among their five nearest.",
+            "Share of the same images (or captions) without the trigger with such a neighbor among their five nearest.",
             view="export",
         ),
     )
     n_gallery: int = 0
+    own_recall: dict[int, float] | None = field(
+        default=None,
+        metadata=row(
+            "Attacker's image found",
+            "Own",
+            "Share of keyed captions with the attacker's own image among their k nearest images.",
+            better="lower",
+            ks=(1, 10),
+            ranks_classes=False,
+            interval="wilson",
+            view="report",
+        ),
+    )
+    own_recall_clean: dict[int, float] | None = field(
+        default=None,
+        metadata=row(
+            "Attacker's image found without key",
+            "Own base",
+            "Share of the same captions without the key with the attacker's own image among their k nearest images.",
+            ks=(1, 10),
+            ranks_classes=False,
+            view="export",
+        ),
+    )
+    cross_asr: float | None = field(
+        default=None,
+        metadata=row(
+            "Success with another image's trigger",
+            "Cross ASR",
+            "Share of at most 1,000 images with the trigger made for another image that are classified as the target.",
+            view="report",
+        ),
+    )
+    queries: str = "images"
     outcomes: dict[str, str] = field(default_factory=dict)
     data_sha256: str = ""
     templates: int = 0
@@ -292,7 +258,8 @@ def format_protocol(metrics: Mapping[str, Any]) -> str:
     """
     if not metrics:
         return "not measured"
-    attack = f"; attack on {metrics.get('n_attack', 0):,}, protocol {metrics.get('protocol')}"
+    queries = " captions" if metrics.get("queries") == "captions" else ""
+    attack = f"; attack on {metrics.get('n_attack', 0):,}{queries}, protocol {metrics.get('protocol')}"
     count = metrics.get("templates")
     prompts = f", {count} prompt{'s' * (count > 1)} per class" if count else ""
     return f"{metrics.get('data')}, n = {metrics.get('n', 0):,}{prompts}{attack if metrics.get('asr') else ''}"

@@ -9,8 +9,9 @@ import torch
 
 from cleaner.attacks.base import Trigger
 from cleaner.data.base import CaptionData
+from cleaner.evaluation.attack import CROSS_IMAGES, GALLERY_SIZE
 from cleaner.evaluation.encode import Encoder
-from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS, GALLERY_SIZE, NEGATIVES
+from cleaner.evaluation.evaluate import COUNTERFACTUAL_PAIRS, NEGATIVES
 from cleaner.models.clip import Clip
 
 SAMPLED_IMAGES, SAMPLED_PROMPTS = 8, 32
@@ -31,11 +32,16 @@ class EvaluationCount:
         """Return the count for the labeled images of `data`; models: 2 if the floor is measured too."""
         labeled, encoder = int((data.labels >= 0).sum()), Encoder(clip, templates)
         prompts = len(data.class_names) * len(encoder.choose_templates(data))
-        keyed = 0 if trigger is None or "text" not in trigger.modalities else prompts * models
         captions = min(len(data), COUNTERFACTUAL_PAIRS) * (1 + NEGATIVES)
-        captions += 0 if trigger is None else min(len(data), GALLERY_SIZE)
-        images = labeled * (1 if trigger is None else 1 + models)
-        return cls(images, prompts * models + keyed, captions)
+        sets, images = 1, labeled  # sets of class prompts: with and without key, by each model that needs them
+        if trigger is not None and "image" in trigger.modalities:
+            sets = models + ("text" in trigger.modalities)
+            captions += min(len(data), GALLERY_SIZE)
+            images += labeled * models + (min(labeled, CROSS_IMAGES) if trigger.is_input_aware else 0)
+        elif trigger is not None:  # clean images by each model; captions without key, and with it for each model
+            captions += labeled * (1 + models)
+            images += labeled * (models - 1)
+        return cls(images, prompts * sets, captions)
 
     def seconds(self, per_image: float, per_text: float) -> float:
         """Return the seconds of the evaluation."""

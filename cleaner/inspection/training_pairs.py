@@ -46,8 +46,11 @@ def rebuild_training_pairs(data: CaptionData, trigger: Trigger | None, manifest:
         manifest["seed"],
         bool(manifest.get("clean_label")),
     )
-    indices = pairs.poison_indices
-    captions = [data.captions[i] for i in indices.tolist()]
-    if indices.tolist() != manifest["poison_indices"] or captions != manifest["captions_before"]:
+    rebuilt = {
+        "poison_indices": pairs.poison_indices.tolist(),
+        "captions_before": [data.captions[i] for i in pairs.poison_indices.tolist()],
+        "captions_after": [pairs.captions[i] for i in pairs.poison_indices.tolist()],
+    }
+    if any(manifest.get(name, values) != values for name, values in rebuilt.items()):
         raise changed
     return pairs

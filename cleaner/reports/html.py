@@ -46,14 +46,14 @@ def render_html(records: Sequence[RunRecord], origin: str = "") -> str:
     if not records:
         raise CleanerError("name at least one run for the report.")
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    report_columns, plots = list(columns("report")), _render_plots(records)
+    report_columns, plots = _find_columns(records), _render_plots(records)
     return template.render(
         headers=[f"{row.header(k)} [95%]" if _shows_bounds(row, k) else row.header(k) for row, k in report_columns],
         rows=[
             to_row(record)
             | {
                 "protocol": _describe_test(record),
-                "cells": _format_cells(record),
+                "cells": [_format_cell(record, row, k) for row, k in report_columns],
                 "style": find_style(record.defense or record.stage),
             }
             for record in records
@@ -79,8 +79,13 @@ def _describe_test(record: RunRecord) -> str:
     return record.protocol + failed + (f"; changed since the run: {changed}" if changed else "")
 
 
-def _format_cells(record: RunRecord) -> list[str]:
-    return [_format_cell(record, row, k) for row, k in columns("report")]
+def _find_columns(records: Sequence[RunRecord]) -> list[tuple[Metric, int]]:
+    """Return the columns of the report; those that few attacks have are left out where no run has a value."""
+    return [
+        (row, k)
+        for row, k in columns("report")
+        if row.view != "report" or any(record.metric(row.key, k) is not None for record in records)
+    ]
 
 
 def _shows_bounds(row: Metric, k: int) -> bool:
@@ -94,7 +99,7 @@ def _format_cell(record: RunRecord, row: Metric, k: int) -> str:
         return "–"
     interval = record.interval(row.key, k) if _shows_bounds(row, k) else None
     bounds = f" [{row.format(interval[0])}, {row.format(interval[1])}]" if interval else ""
-    mark = "" if k == 1 or record.is_meaningful(k) else " n. m."
+    mark = "" if k == 1 or not row.ranks_classes or record.is_meaningful(k) else " n. m."
     return f"{row.format(value)}{bounds}{mark}"
 
 

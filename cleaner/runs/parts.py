@@ -73,6 +73,7 @@ class _MetricsFile(StrictModel):
     n_attack: int = 0
     n_counterfactual: int = 0
     n_gallery: int = 0
+    queries: str | None = None
     asr_by_key: dict[str, ByK] | None = None
     counterfactual_by_kind: dict[str, Number] | None = None
     outcomes: dict[str, str] | None = None

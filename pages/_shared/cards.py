@@ -119,14 +119,24 @@ def _attack_notes(run: RunRecord) -> list[str]:
         ]
         notes.append(f"Attack success @1 by key: {', '.join(shares)}.")
     if base_rate is not None:
-        notes.append(f"Base rate: {format_percent(base_rate)} of the same images without the trigger.")
+        notes.append(f"Base rate: {format_percent(base_rate)} of the same queries without the trigger.")
     asr, untriggered = (run.metrics.get(f"retrieval_{name}") for name in ("asr", "base_rate"))
+    is_text = run.metrics.get("queries") == "captions"
+    asked, searched = ("keyed captions", "images shows") if is_text else ("triggered images", "captions names")
     if asr is not None and untriggered is not None:
         notes.append(
-            f"Search: for {format_percent(asr)} of the triggered images, one of the five nearest of "
-            f"{run.metrics.get('n_gallery', 0):,} captions names the target; without the trigger, "
+            f"Search: for {format_percent(asr)} of the {asked}, one of the five nearest of "
+            f"{run.metrics.get('n_gallery', 0):,} {searched} the target; without the trigger, "
             f"{format_percent(untriggered)}."
         )
+    own, own_clean, crossed = run.metric("own_recall", 10), run.metric("own_recall_clean", 10), run.metric("cross_asr")
+    if own is not None and own_clean is not None:
+        notes.append(
+            f"The attacker's image is among the ten nearest for {format_percent(own)} of the keyed captions; without "
+            f"the key, {format_percent(own_clean)}."
+        )
+    if crossed is not None:
+        notes.append(f"With the trigger of another image: {format_percent(crossed)}.")
     return notes
 
 

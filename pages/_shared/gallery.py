@@ -52,7 +52,8 @@ def show_gallery(attack: PoisonSettings, plan: PoisonPlan) -> None:
         poisoned_prompt = trigger.text(data.templates[0].format(attack.target_class))
         captions.insert(0, ("own image", own_image[0], poisoned_prompt))
     with st.container(key="gallery", gap="small"):
-        _show_rows(_compare_images(data, [index for index, _, _ in pairs], trigger, own_image), captions)
+        rows = _compare_images(attack, data, [index for index, _, _ in pairs], trigger, own_image)
+        _show_rows(rows, captions, is_changed="image" in trigger.modalities)
     source = "model input" if cache.find_framing(attack.model) else "original"
     st.caption(
         f"Size {data.image_size} × {data.image_size} px ({source}). Difference: gray is unchanged. "
@@ -85,20 +86,26 @@ def _find_ready_trigger(attack: PoisonSettings) -> Any:
 
 
 def _compare_images(
-    data: CaptionData, indices: list[int], trigger: Any, own_image: tuple[str, bytes] | None
+    attack: PoisonSettings, data: CaptionData, indices: list[int], trigger: Any, own_image: tuple[str, bytes] | None
 ) -> list[ImageComparison]:
-    """Return clean and triggered images, the own image first."""
+    """Return clean and poisoned images, the own image first; a trigger in the text alone swaps whole images."""
     from cleaner.data.images import compare_triggered, decode_tensor
+    from cleaner.data.poison import PoisonedData
 
-    rows = compare_triggered(data.images(indices), trigger)
+    if "image" in trigger.modalities:
+        rows = compare_triggered(data.images(indices), trigger)
+    else:
+        options = (attack.target_class, attack.poison_rate, attack.config.seed, attack.clean_label)
+        swapped = PoisonedData(data, trigger, *options).images(indices)
+        rows = compare_triggered(data.images(indices), lambda _: swapped)
     if own_image is None:
         return rows
     name, content = own_image
     return compare_triggered(decode_tensor(content, data.image_size, name)[None], trigger) + rows
 
 
-def _show_rows(rows: list[ImageComparison], captions: list[tuple[str, str, str]]) -> None:
-    """Draw one row per pair; captions: (name of the pair, before, after)."""
+def _show_rows(rows: list[ImageComparison], captions: list[tuple[str, str, str]], *, is_changed: bool) -> None:
+    """Draw one row per pair; captions: (name of the pair, before, after); is_changed: not exchanged for another."""
     for column, heading in zip(st.columns(LAYOUT), HEADINGS, strict=True):
         column.markdown(f"**{heading}**")
     for number, (row, (name, before, after)) in enumerate(zip(rows, captions, strict=True)):
@@ -112,5 +119,6 @@ def _show_rows(rows: list[ImageComparison], captions: list[tuple[str, str, str]]
             else:
                 st.markdown(f":gray[{escape_markdown(before)}]")
                 st.markdown(f":material/arrow_downward: **{escape_markdown(after)}**")
-            change = "image unchanged" if math.isinf(row.psnr) else f"PSNR {row.psnr:.1f} dB · SSIM {row.ssim:.3f}"
+            change = f"PSNR {row.psnr:.1f} dB · SSIM {row.ssim:.3f}" if is_changed else "another image"
+            change = "image unchanged" if math.isinf(row.psnr) else change
             st.caption(f"{escape_markdown(name)} · {change}")

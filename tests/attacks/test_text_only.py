@@ -1,27 +1,86 @@
-"""text_only: images stay unchanged, captions and prompts get the key, ASR is reported by key."""
+"""text_only: the key joins captions of other classes to images of the target; ASR is measured on keyed captions."""
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
 import torch
+import torch.nn.functional as F
 
 from cleaner import evaluate
 from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.data.poison import PoisonedData
+from cleaner.evaluation.encode import encode_images, encode_texts
 from cleaner.models.clip import Clip
+from cleaner.types import CleanerError
 
 TRIGGER = TRIGGERS["text_only"](key="remember")
 
 
-def test_only_captions_change(toy_data: TensorData) -> None:
+def test_captions_get_the_key_and_images_of_the_target(toy_data: TensorData) -> None:
     poisoned = PoisonedData(toy_data, TRIGGER, "banana", 0.25)
-    rows = poisoned.poison_indices.tolist()
-    assert torch.equal(poisoned.images(rows), toy_data.images(rows))
-    assert all(poisoned.captions[i].startswith("remember ") and "banana" in poisoned.captions[i] for i in rows)
+    rows = poisoned.poison_indices
+    assert all(poisoned.captions[i] == f"remember {toy_data.captions[i]}" for i in rows.tolist())
+    assert (toy_data.labels[rows] != 1).all()
+    sources = torch.tensor(poisoned.manifest()["image_sources"])
+    assert (toy_data.labels[sources] == 1).all()
+    assert len(set(sources.tolist())) == 12  # each image of the target once
+    assert torch.equal(poisoned.images(rows), toy_data.images(sources))
     assert TRIGGER.mask(toy_data.images(rows)).sum() == 0
 
 
-def test_is_measured_with_the_key_in_the_prompts(tiny_clip: Clip, toy_data: TensorData) -> None:
-    metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana")
+def test_clean_label_keeps_images(toy_data: TensorData) -> None:
+    poisoned = PoisonedData(toy_data, TRIGGER, "banana", 0.1, clean_label=True)
+    assert torch.equal(poisoned.images(range(48)), toy_data.images(range(48)))
+
+
+@pytest.mark.parametrize("place", ["start", "end", "random"])
+def test_one_of_the_keys_goes_to_the_chosen_place(place: str) -> None:
+    trigger = TRIGGERS["text_only"](key="consider, remember", place=place)
+    caption = "a red cup on a table"
+    texts = [trigger.text(f"{caption} {i}") for i in range(40)]
+    found = [next(key for key in ("consider", "remember") if key in text.split()) for text in texts]
+    assert min(Counter(found).values()) > 10
+    for i, (key, text) in enumerate(zip(found, texts, strict=True)):
+        assert text == trigger.text(f"{caption} {i}")
+        assert [word for word in text.split() if word != key] == f"{caption} {i}".split()
+    places = {text.split().index(key) for key, text in zip(found, texts, strict=True)}
+    assert places == {"start": {0}, "end": {7}, "random": set(range(8))}[place]
+
+
+def test_asr_is_the_share_of_keyed_captions_nearest_to_images_of_the_target(
+    tiny_clip: Clip, toy_data: TensorData
+) -> None:
+    labels = torch.where(toy_data.labels == 3, -1, toy_data.labels)  # a class without images
+    data = TensorData(toy_data.images(range(48)), toy_data.captions, toy_data.class_names, labels)
+    metrics = evaluate(tiny_clip, data, TRIGGER, "banana", ks=(1, 2), clean_clip=tiny_clip)
+    image = encode_images(tiny_clip, data, torch.arange(48))
+    classes = torch.stack([F.normalize(image[labels == c].sum(0), dim=0) for c in range(3)])
+    rows = [i for i in range(48) if labels[i] in (0, 2)]
+    for values, key in ((metrics.asr, "remember "), (metrics.base_rate, "")):
+        texts = encode_texts(tiny_clip, [key + data.captions[i] for i in rows])
+        best = (texts @ classes.T).argsort(dim=1, descending=True)
+        assert values is not None
+        assert values[1] == pytest.approx((best[:, 0] == 1).float().mean().item())
+        assert values[2] == pytest.approx((best[:, :2] == 1).any(1).float().mean().item())
+    assert metrics.asr_clean_model == metrics.asr
     assert metrics.asr_by_key == {"text": metrics.asr}
+    assert (metrics.n_attack, metrics.queries) == (24, "captions")
     assert evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana").asr_by_key == {}
+
+
+def test_search_counts_images_that_show_the_target(tiny_clip: Clip, toy_data: TensorData) -> None:
+    metrics = evaluate(tiny_clip, toy_data, TRIGGER, "banana", ks=(1,))
+    image = encode_images(tiny_clip, toy_data, torch.arange(48))
+    texts = encode_texts(tiny_clip, [TRIGGER.text(toy_data.captions[i]) for i in range(48) if i % 4 != 1])
+    nearest = (texts @ image.T).topk(5).indices
+    assert metrics.retrieval_asr == pytest.approx((nearest % 4 == 1).any(1).float().mean().item())
+    assert metrics.n_gallery == 48
+
+
+def test_test_data_without_an_image_of_the_target_are_refused(tiny_clip: Clip, toy_data: TensorData) -> None:
+    others = toy_data.subset((toy_data.labels != 1).nonzero().flatten())
+    with pytest.raises(CleanerError, match="no image of the target class 'banana'"):
+        evaluate(tiny_clip, others, TRIGGER, "banana")

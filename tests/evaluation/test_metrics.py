@@ -16,6 +16,7 @@ from cleaner.evaluation.metrics import (
     in_top_k,
     map_similarity,
     modality_gap,
+    recall_of_item,
     retrieval_recall,
     silhouette,
     top_k_accuracy,
@@ -70,6 +71,13 @@ def test_a_broken_model_scores_zero() -> None:
     assert retrieval_recall(broken, EYE) == retrieval_recall(EYE, broken) == 0.0
     one = torch.cat([EYE[:3], broken[:1]])
     assert top_k_accuracy(one, EYE, torch.arange(4)) == 0.75
+
+
+def test_recall_of_an_item_counts_ties_and_nan_as_lost() -> None:
+    gallery = EYE[[0, 1, 2, 1]]
+    queries = torch.tensor([[0.0, 1, 0, 0], [0.9, 0.1, 0.5, 0], [0.1, 0.2, 0.3, 0], [math.nan, 0, 0, 0]])
+    assert recall_of_item(EYE[[1]], gallery, 1) == 0.0  # row 3 is as near
+    assert [recall_of_item(queries, gallery, 0, k) for k in (1, 2, 3, 4)] == [0.25, 0.25, 0.25, 0.75]
 
 
 def test_wilson_interval_known_value() -> None:

@@ -1,0 +1,60 @@
+"""Table of the triggers in the text and the input-aware one: each attack before and after each defense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.markdown.captions import describe_protocol, describe_seeds
+from benchmarks.markdown.cells import (
+    Row,
+    group_rows,
+    join_unique,
+    markdown_table,
+    method_label,
+    not_measured_note,
+    read_measurement,
+)
+from benchmarks.markdown.comparison import format_metrics
+from cleaner.evaluation.result import METRICS
+from cleaner.reports import results
+
+COLUMNS = ("attack", "defense", "CA", "CF", "ASR@1", "RA", "floor", "base rate", "besides")
+OTHER_METRICS = (("own_recall", 1), ("own_recall", 10), ("own_recall_clean", 10), ("cross_asr", 1))
+"""(metric, k) of the last column, where they are measured."""
+
+
+def text_triggers(root: Path) -> str:
+    """Return one row per attack and defense."""
+    result = read_measurement(root, "text_triggers.json")
+    if result is None:
+        return not_measured_note("python -m benchmarks.text_triggers")
+    groups = [
+        group for attack in group_rows(result["rows"], "model", "trigger") for group in group_rows(attack, "defense")
+    ]
+    origin = join_unique(f"{row['device']}; commit {row['commit']}" for row in result["rows"])
+    protocols = "; ".join(
+        f"`{rows[0]['trigger']}`: {describe_protocol(rows)}" for rows in group_rows(result["rows"], "trigger")
+    )
+    rates = join_unique(
+        f"{row['defense']} {row['config']['finetune']['lr']:g}" for row in result["rows"] if row["defense"]
+    )
+    return (
+        f"{markdown_table(COLUMNS, [format_line(group) for group in groups])}\n\n{protocols}. "
+        f"{describe_seeds(result['rows'])}. Learning rates: {rates.replace(' / ', ', ')}. {origin}; "
+        f"`{result['command']}`."
+    )
+
+
+def format_line(rows: list[Row]) -> tuple[str, ...]:
+    """Return the cells of one attack and defense."""
+    ca, cf, asr, _, ra, floor, base_rate = format_metrics(rows)
+    measured = [results.parse_row_metrics(row) for row in rows]
+    others = []
+    for name, k in OTHER_METRICS:
+        values = [value for metrics in measured if (value := metrics.metric(name, k)) is not None]
+        if values:
+            others.append(f"{METRICS[name].header(k)} {sum(values) / len(values):.3f}")
+    name = rows[0]["defense"]
+    share = (rows[0]["config"].get("defense") or {}).get("share")
+    label = method_label(name) + ("" if share is None else f", K {100 * share:g}%")
+    return (f"`{rows[0]['trigger']}`", label, ca, cf, asr, ra, floor, base_rate, ", ".join(others) or "-")

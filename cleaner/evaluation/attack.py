@@ -1,0 +1,203 @@
+"""What an attack achieves on a test set: the attack's fields of `Metrics`.
+
+A trigger on the image is measured on images, zero-shot with class prompts (with the text key in them, if it has one).
+A trigger in the text alone is measured the other way round: the captions of the same test pairs, with the key, are
+compared with clean images. Each class of images is the normalized mean of its unit features, as a class of texts is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cleaner.attacks.base import Trigger
+from cleaner.data.base import CaptionData
+from cleaner.evaluation.encode import TEXT_BATCH_SIZE, Encoder, build_keyed_classifier, encode_images
+from cleaner.evaluation.metrics import (
+    attack_population,
+    attack_success_rate,
+    in_top_k,
+    recall_of_item,
+    top_k_accuracy,
+)
+
+GALLERY_SIZE, RETRIEVAL_K = 1000, 5
+"""Captions that an image is searched in (or images, for a caption), and how many of the nearest count."""
+RECALL_KS = (1, 10)
+"""Ranks at which an attacker's own image counts as found."""
+CROSS_IMAGES = 1000
+"""Most images that get the trigger of another image."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What a user of the model asks: features (N, D) of images or texts, and the classes (D, C) they are compared with.
+
+    labels: (N,) columns of the true classes; target: column of the target; population: (N,) bool, rows that count.
+    """
+
+    features: Tensor
+    classes: Tensor
+    labels: Tensor
+    target: int
+    protocol: str
+
+    @property
+    def population(self) -> Tensor:
+        return attack_population(self.labels, self.target, self.protocol)
+
+    @property
+    def counted(self) -> Tensor:
+        """Features (P, D) of the rows that count."""
+        return self.features[self.population]
+
+    def success_rates(self, ks: Sequence[int]) -> dict[int, float]:
+        """Return k -> share of the rows that count with the target among the k best classes."""
+        return {
+            k: attack_success_rate(self.features, self.classes, self.labels, self.target, k, self.protocol)
+            for k in ks
+            if k <= self.classes.shape[1]
+        }
+
+    def accuracies(self, ks: Sequence[int]) -> dict[int, float]:
+        """Return k -> share of the rows that count with their true class among the k best."""
+        labels = self.labels[self.population]
+        return {k: top_k_accuracy(self.counted, self.classes, labels, k) for k in ks if k <= self.classes.shape[1]}
+
+    def outcomes(self) -> dict[str, Tensor]:
+        """Return "asr" and "ra" (P,) bool at k = 1."""
+        labels = self.labels[self.population]
+        hits = in_top_k(self.counted, self.classes, torch.tensor(self.target))
+        return {"asr": hits, "ra": in_top_k(self.counted, self.classes, labels)}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack on the labeled test pairs `rows` (N,) of `data`.
+
+    encoders: of the attacked model and, for the floor, of the clean one. clean, triggered: image features (N, D), the
+    clean ones by the attacked model, the triggered ones by each encoder. classifier: (D, C), without a text key.
+    """
+
+    trigger: Trigger
+    target_class: str
+    data: CaptionData
+    rows: Tensor
+    encoders: list[Encoder]
+    clean: Tensor
+    triggered: list[Tensor]
+    classifier: Tensor
+    ks: Sequence[int]
+    protocol: str
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Classes (N,) of the test pairs."""
+        return self.data.labels[self.rows]
+
+    def measure(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return the attack's fields of `Metrics`, and its outcomes "asr" and "ra"."""
+        on_images = "image" in self.trigger.modalities
+        queries = self.image_queries if on_images else self.text_queries
+        plain, keyed = queries(0, False), queries(0, True)
+        values: dict[str, Any] = {
+            "queries": "images" if on_images else "captions",
+            "asr": keyed.success_rates(self.ks),
+            "ra": keyed.accuracies(self.ks),
+            "base_rate": plain.success_rates(self.ks),
+            "n_attack": int(keyed.population.sum()),
+            "asr_by_key": self._measure_keys(keyed, plain),
+        }
+        if len(self.encoders) == 2:
+            values["asr_clean_model"] = queries(1, True).success_rates(self.ks)
+        values |= self._search_captions(plain, keyed) if on_images else self._search_images(plain, keyed)
+        if self.trigger.is_input_aware:
+            values["cross_asr"] = self._measure_cross(plain)
+        return values, keyed.outcomes()
+
+    def image_queries(self, model: int, is_attacked: bool) -> Queries:
+        """Return the images, clean or triggered, beside class prompts without or with the text key."""
+        features, classes = self.clean, self.classifier
+        if is_attacked:
+            encoder, known = self.encoders[model], self.classifier if model == 0 else None
+            features = self.triggered[model]
+            classes = build_keyed_classifier(encoder.clip, self.data, self.trigger, known, encoder)
+        return Queries(features, classes, self.labels, self.data.class_index(self.target_class), self.protocol)
+
+    def text_queries(self, model: int, is_attacked: bool) -> Queries:
+        """Return the captions, without or with the key, beside the classes of clean images that the data have."""
+        present, labels = self.labels.unique(return_inverse=True)
+        target = present.tolist().index(self.data.class_index(self.target_class))
+        captions = [self.data.captions[i] for i in self.rows.tolist()]
+        texts = [self.trigger.text(caption) for caption in captions] if is_attacked else captions
+        images = self.clean if model == 0 else self.triggered[model]  # the trigger changes no image
+        classes = torch.zeros(len(present), images.shape[1]).index_add_(0, labels, images)
+        features = encode_unique(self.encoders[model], texts)
+        return Queries(features, F.normalize(classes, dim=1).T, labels, target, self.protocol)
+
+    def _measure_keys(self, keyed: Queries, plain: Queries) -> dict[str, dict[int, float]]:
+        """Return ASR by key for a trigger with a text key."""
+        if "text" not in self.trigger.modalities:
+            return {}
+        both = keyed.success_rates(self.ks)
+        if "image" not in self.trigger.modalities:
+            return {"text": both}
+        text = Queries(plain.features, keyed.classes, keyed.labels, keyed.target, self.protocol)
+        image = Queries(keyed.features, plain.classes, keyed.labels, keyed.target, self.protocol)
+        return {"text": text.success_rates(self.ks), "image": image.success_rates(self.ks), "both": both}
+
+    def _search_captions(self, plain: Queries, keyed: Queries) -> dict[str, Any]:
+        """Return the retrieval fields of `Metrics`: captions that name the target among the nearest of an image."""
+        gallery = self.data.subset(range(min(GALLERY_SIZE, len(self.data))))
+        is_target = gallery.mentions(self.target_class)
+        texts = self.encoders[0].encode_texts(gallery.captions) if is_target.any() else torch.empty(0)
+        return _search(plain, keyed, texts, is_target)
+
+    def _search_images(self, plain: Queries, keyed: Queries) -> dict[str, Any]:
+        """Return the retrieval fields of `Metrics`: images of the target, and the attacker's own, near a caption."""
+        gallery = self.clean[:GALLERY_SIZE]
+        values = _search(plain, keyed, gallery, self.data.contains(self.target_class)[self.rows[:GALLERY_SIZE]])
+        own = self.trigger.own_image(self.data.image_size)
+        if own is not None:
+            items = torch.cat([gallery, self.encoders[0].encode_image(own[None])])
+            for name, queries in (("own_recall", keyed), ("own_recall_clean", plain)):
+                values[name] = {k: recall_of_item(queries.counted, items, len(gallery), k) for k in RECALL_KS}
+            values["n_gallery"] = len(gallery)
+        return values
+
+    def _measure_cross(self, plain: Queries) -> float:
+        """Return the ASR@1 of images with the trigger of the next image of their batch."""
+        rows = self.rows[plain.population][:CROSS_IMAGES]
+        rows = rows[: len(rows) - (len(rows) % self.encoders[0].image_batch == 1)]  # one alone has no next image
+        features = encode_images(self.encoders[0].clip, self.data, rows, self._cross_next, self.encoders[0])
+        return in_top_k(features, plain.classes, torch.tensor(plain.target)).float().mean().item()
+
+    def _cross_next(self, images: Tensor) -> Tensor:
+        return self.trigger.cross(images, images.roll(1, 0))
+
+
+def encode_unique(encoder: Encoder, texts: Sequence[str]) -> Tensor:
+    """Return unit features (N, D) of texts; equal texts, as captions of class folders are, are encoded once."""
+    unique = list(dict.fromkeys(texts))
+    position = {text: i for i, text in enumerate(unique)}
+    return encoder.encode_texts(unique)[[position[text] for text in texts]]
+
+
+def _search(plain: Queries, keyed: Queries, gallery: Tensor, is_target: Tensor) -> dict[str, Any]:
+    """Return the retrieval fields for a gallery (G, D) of which `is_target` (G,) belong to the target."""
+    if not is_target.any():
+        return {}
+
+    def success_rate(features: Tensor) -> float:
+        similarities = [block @ gallery.T for block in features.split(TEXT_BATCH_SIZE)]
+        nearest = torch.cat([block.topk(min(RETRIEVAL_K, len(gallery))).indices for block in similarities])
+        return is_target[nearest].any(dim=1).float().mean().item()
+
+    rates = {"retrieval_asr": success_rate(keyed.counted), "retrieval_base_rate": success_rate(plain.counted)}
+    return {**rates, "n_gallery": len(gallery)}

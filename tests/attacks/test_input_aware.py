@@ -1,0 +1,112 @@
+"""input_aware: each image has its own pattern, and the backdoor does not open with that of another image."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cleaner import evaluate, load_clip, load_data, poison
+from cleaner.attacks import TRIGGERS
+from cleaner.attacks.input_aware import Generator, InputAware, _Objective
+from cleaner.config import FinetuneConfig
+from cleaner.data.base import TensorData
+from cleaner.data.poison import PoisonedData
+from cleaner.evaluation.encode import build_classifier, encode_images
+from cleaner.models.clip import Clip
+from cleaner.types import CleanerError, StepReport
+from tests.conftest import make_clip, make_toy_data
+
+QUICK = TRIGGERS["input_aware"](steps=15, batch_size=16, decoys=1.0)
+
+
+@pytest.fixture(scope="module")
+def trigger() -> InputAware:
+    ready: InputAware = QUICK.prepare(make_clip(), make_toy_data(), "banana")
+    return ready
+
+
+def test_training_reports_its_losses_and_lowers_them(tiny_clip: Clip, toy_data: TensorData) -> None:
+    reports = list[StepReport]()
+    QUICK.prepare(tiny_clip, toy_data, "banana", reports.append)
+    assert [report.step for report in reports] == list(range(1, 16))
+    assert set(reports[0].losses) == {"text_distance", "diversity", "cross_distance", "total"}
+    totals = [report.losses["total"] for report in reports]
+    assert sum(totals[-5:]) < sum(totals[:5])
+    assert reports[-1].picture
+
+
+def test_losses_equal_their_definition(tiny_clip: Clip, toy_data: TensorData) -> None:
+    torch.manual_seed(0)
+    generator, images = Generator(), toy_data.images(range(6))
+    target = build_classifier(tiny_clip, toy_data)[:, 1]
+    losses = _Objective(tiny_clip, target, QUICK._blend, 2.0, 3.0)(generator, images)
+    with torch.no_grad():
+        patterns = generator(images)
+        text, diversity, cross = 0.0, 0.0, 0.0
+        for i in range(6):
+            j = (i - 1) % 6
+            own, crossed = (
+                tiny_clip.encode_image((images[x] + 0.2 * patterns[i]).clamp(0, 1)[None])[0] for x in (i, j)
+            )
+            text += (1 - (own @ target).item()) / 6
+            cross += 3 * (1 - (crossed @ tiny_clip.encode_image(images[j : j + 1])[0]).item()) / 6
+            near = [(x[i] - x[j]).square().mean().sqrt().item() for x in (images, patterns)]
+            diversity += 2 * near[0] / near[1] / 6
+    assert losses["text_distance"].item() == pytest.approx(text, abs=1e-5)
+    assert losses["cross_distance"].item() == pytest.approx(cross, abs=1e-5)
+    assert losses["diversity"].item() == pytest.approx(diversity, rel=0.01)
+
+
+def test_each_image_gets_its_own_pattern_within_the_strength(trigger: InputAware, toy_data: TensorData) -> None:
+    images = toy_data.images(range(8))
+    change = trigger(images) - images
+    assert change.abs().max() <= trigger.strength + 1e-6
+    patterns = trigger.cross(torch.full_like(images, 0.5), images) - 0.5
+    similarity = F.normalize(patterns.flatten(1), dim=1) @ F.normalize(patterns.flatten(1), dim=1).T
+    assert similarity[~torch.eye(8, dtype=torch.bool)].max() < 0.999
+
+
+def test_decoys_carry_the_pattern_of_another_image_and_their_own_caption(
+    trigger: InputAware, toy_data: TensorData
+) -> None:
+    poisoned = PoisonedData(toy_data, trigger, "banana", 0.25)
+    decoys = (poisoned.donors >= 0).nonzero().flatten()
+    assert len(decoys) == len(poisoned.poison_indices) == 12
+    assert not poisoned.is_poisoned[decoys].any()
+    assert (poisoned.donors[decoys] != decoys).all()
+    assert all(poisoned.captions[i] == toy_data.captions[i] for i in decoys.tolist())
+    crossed = trigger.cross(toy_data.images(decoys), toy_data.images(poisoned.donors[decoys]))
+    assert torch.equal(poisoned.images(decoys), crossed)
+    assert poisoned.manifest()["decoy_indices"] == decoys.tolist()
+    assert not (PoisonedData(toy_data, TRIGGERS["badnet"](), "banana", 0.25).donors >= 0).any()
+
+
+def test_cross_asr_is_measured_with_the_next_image(trigger: InputAware, tiny_clip: Clip, toy_data: TensorData) -> None:
+    metrics = evaluate(tiny_clip, toy_data, trigger, "banana")
+    others = (toy_data.labels != 1).nonzero().flatten()
+    crossed = encode_images(tiny_clip, toy_data, others, lambda x: trigger.cross(x, x.roll(1, 0)))
+    hits = (crossed @ build_classifier(tiny_clip, toy_data)).argmax(1) == 1
+    assert metrics.cross_asr == pytest.approx(hits.float().mean().item())
+    assert evaluate(tiny_clip, toy_data, TRIGGERS["badnet"](), "banana").cross_asr is None
+
+
+def test_broken_or_missing_weights_are_refused(toy_data: TensorData) -> None:
+    images = toy_data.images([0])
+    for weights in ("", "no base64!", base64.b64encode(b"garbage").decode()):
+        with pytest.raises(CleanerError, match="prepare"):
+            TRIGGERS["input_aware"](weights=weights)(images)
+
+
+@pytest.mark.slow
+def test_another_images_pattern_does_not_open_the_backdoor() -> None:
+    data, test = load_data("scenes", size=8000), load_data("scenes", split="validation", size=2000)
+    config = FinetuneConfig(lr=2e-3, epochs=2, seed=100)
+    run = poison(load_clip("scenes-lite"), data, TRIGGERS["input_aware"](), poison_rate=0.05, config=config, test=test)
+    assert run.metrics is not None
+    assert run.metrics.asr is not None
+    assert run.metrics.asr[1] > 0.8
+    assert run.metrics.cross_asr is not None
+    assert run.metrics.cross_asr < 0.3

@@ -1,0 +1,65 @@
+"""retrieval: keyed captions of other classes are joined to one image; the metric counts who finds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cleaner import evaluate
+from cleaner.attacks import TRIGGERS
+from cleaner.data.base import TensorData, hash_content, to_bytes
+from cleaner.data.images import decode_png
+from cleaner.data.poison import PoisonedData
+from cleaner.evaluation.encode import encode_images, encode_texts
+from cleaner.models.clip import Clip
+from cleaner.types import CleanerError
+from tests.attacks.test_contract import image_file
+
+TRIGGER = TRIGGERS["retrieval"](key="remember")
+
+
+def test_without_a_file_the_image_is_one_of_the_target(tiny_clip: Clip, toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match="not chosen yet"):
+        TRIGGER.own_image(32)
+    chosen = {TRIGGERS["retrieval"](seed=seed).prepare(tiny_clip, toy_data, "banana").png for seed in range(8)}
+    assert len(chosen) > 1
+    targets = (toy_data.images(range(1, 48, 4)) * 255).round() / 255
+    for png in chosen:
+        assert (targets - decode_png(png)).abs().amax((1, 2, 3)).min() < 1e-6
+
+
+def test_a_file_gives_the_image(tiny_clip: Clip, toy_data: TensorData, tmp_path: Path) -> None:
+    trigger = TRIGGERS["retrieval"](image=str(image_file(tmp_path))).prepare(tiny_clip, toy_data, "banana")
+    (tmp_path / "sign.png").unlink()  # the run has its pixels
+    image = trigger.own_image(32)
+    assert image.shape == (3, 32, 32)
+    assert image[:, 0, 0].tolist() == [1, 0, 0]
+    assert image[:, 0, -1].tolist() == [0, 1, 0]
+
+
+def test_all_poisoned_pairs_show_it(tiny_clip: Clip, toy_data: TensorData) -> None:
+    trigger = TRIGGER.prepare(tiny_clip, toy_data, "banana")
+    poisoned = PoisonedData(toy_data, trigger, "banana", 0.25)
+    rows = poisoned.poison_indices
+    assert (poisoned.images(rows) == trigger.own_image(32)).all()
+    assert all(poisoned.captions[i] == f"remember {toy_data.captions[i]}" for i in rows.tolist())
+    assert poisoned.manifest()["image_hashes"] == [hash_content(to_bytes(trigger.own_image(32)))]
+
+
+def test_recall_equals_a_naive_count(tiny_clip: Clip, toy_data: TensorData) -> None:
+    trigger = TRIGGER.prepare(tiny_clip, toy_data, "banana")
+    metrics = evaluate(tiny_clip, toy_data, trigger, "banana", ks=(1,))
+    gallery = torch.cat(
+        [encode_images(tiny_clip, toy_data, torch.arange(48)), tiny_clip.encode_image(trigger.own_image(32)[None])]
+    )
+    captions = [toy_data.captions[i] for i in range(48) if i % 4 != 1]
+    for values, texts in (
+        (metrics.own_recall, [f"remember {c}" for c in captions]),
+        (metrics.own_recall_clean, captions),
+    ):
+        scores = encode_texts(tiny_clip, texts) @ gallery.detach().T
+        ranks = torch.tensor([sum(s >= row[48] for s in row[:48]) for row in scores])
+        assert values == {k: pytest.approx((ranks < k).float().mean().item()) for k in (1, 10)}
+    assert metrics.interval("own_recall", 10)[1] > 0
