@@ -234,10 +234,14 @@ class FileTrigger(Trigger):
         """Why the trigger cannot be applied yet: no file was chosen."""
         return "" if self.path else "no image was chosen for this trigger: give a PNG or JPEG file (path)."
 
-    def load_image(self, side: int) -> Tensor:
-        """Return the file's center square, (3, side, side) in [0, 1]."""
+    def require_ready(self) -> None:
+        """Raise `CleanerError` if no file was chosen."""
         if self.unready_reason:
             raise CleanerError(self.unready_reason)
+
+    def load_image(self, side: int) -> Tensor:
+        """Return the file's center square, (3, side, side) in [0, 1]."""
+        self.require_ready()
         return decode_tensor(self.content, side, Path(self.path).name)
 
     def files(self) -> dict[str, bytes]:
