@@ -11,6 +11,7 @@ import statistics
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -149,3 +150,14 @@ def find_trigger_file(folder: Path) -> Path | None:
     if inversion.suspect is None:
         raise CleanerError(f"the inversion in {folder} found no class that gives way, so it has no trigger.")
     return folder / TRIGGER_FILE
+
+
+def adopt_inversion(defense: Any, run: Path | None, model: str = "") -> Any:
+    """Return a defense that needs an inverted trigger and names none with the stored one of its suspect, if any.
+
+    run, model: the suspect, as in `locate_inversion`. Other defenses are returned as they are.
+    """
+    if not defense.needs_inversion or defense.path:
+        return defense
+    file = find_trigger_file(locate_inversion(run, model))
+    return defense if file is None else replace(defense, path=str(file))
