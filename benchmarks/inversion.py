@@ -1,4 +1,4 @@
-"""Trigger inversion on every attack and on clean models: python -m benchmarks.inversion --model scenes-lite --seeds 0 1 2
+"""Trigger inversion of every attack and of clean models: python -m benchmarks.inversion --seeds 0 1 2
 
 Inverts the trigger of each backdoored model at the defaults, with unlabeled images of the clean split, and compares it
 with the true one; then does the same with the clean model, whose anomalies are false alarms. Resumable: every finished

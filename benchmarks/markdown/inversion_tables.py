@@ -34,8 +34,8 @@ def inversion(root: Path) -> str:
     table = markdown_table(HEADER, [_format_line(group) for group in group_rows(rows, "run", "model", "trigger")])
     images = int(rows[0]["inversion"]["settings"]["images"])
     return (
-        f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of 2 "
-        "or more; for a clean model this is a false alarm. Several seeds: mean [minimum, maximum]. Seconds on "
+        f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of "
+        "2 or more; for a clean model this is a false alarm. Several seeds: mean [minimum, maximum]. Seconds on "
         f"{result['device']}; commit {result['commit']}."
     )
 

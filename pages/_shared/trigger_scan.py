@@ -87,7 +87,7 @@ def _show_rows(found: cache.Scanned, reference: str | None) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     note = f" Not scanned: {', '.join(to_label(name) for name in found.skipped)}." if found.skipped else ""
     st.caption(
-        f"{found.tried:,} settings tried; largest increases of {len(found.results):,} pairs of trigger and class, "
+        f"{found.tried:,} setting{'s' * (found.tried != 1)} tried; largest increases of {len(found.results):,} pairs of trigger and class, "
         f"n = {found.results[0].n:,} test images; simultaneous 95% intervals.{note}"
     )
     st.warning(found.warning, icon=":material/warning:")

@@ -18,7 +18,7 @@ def test_known_triggers_are_tried_at_many_settings(open_page: OpenPage, tmp_path
     press(app, "search.scan.go")
     assert not errors(app)
     assert set(table(app, "Increase (points)")["Trigger"]) == {"BadNet patch"}
-    assert "1 settings tried" in page_text(app)
+    assert "1 setting tried" in page_text(app)
 
 
 def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path) -> None:
