@@ -1,8 +1,8 @@
 """Trigger inversion: from a suspicious model and unlabeled images to a suspect class and an inverted trigger.
 
-The first two steps of InverTune (arXiv:2506.12411), re-implemented from the public description. 1: for each class a
-small universal perturbation is optimized toward the class's text; the class that gives way most easily is the suspect.
-2: patch and mask of the suspect, as in Neural Cleanse (doi:10.1109/SP.2019.00031).
+The idea of the first two steps of InverTune (arXiv:2506.12411), re-implemented from the public description. 1: for each
+class a universal perturbation is optimized toward the class's text; the class that the smallest one reaches is the
+suspect. 2: patch and mask of the suspect, as in Neural Cleanse (doi:10.1109/SP.2019.00031).
 """
 
 from __future__ import annotations

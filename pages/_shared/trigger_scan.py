@@ -86,8 +86,9 @@ def _show_rows(found: cache.Scanned, reference: str | None) -> None:
             row[f"Increase of {reference} (points)"] = f"{100 * rises[r.trigger, r.class_name]:+.1f}"
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
     note = f" Not scanned: {', '.join(to_label(name) for name in found.skipped)}." if found.skipped else ""
+    tried = f"{found.tried:,} setting{'s' * (found.tried != 1)} tried"
     st.caption(
-        f"{found.tried:,} setting{'s' * (found.tried != 1)} tried; largest increases of {len(found.results):,} pairs of trigger and class, "
+        f"{tried}; largest increases of {len(found.results):,} pairs of trigger and class, "
         f"n = {found.results[0].n:,} test images; simultaneous 95% intervals.{note}"
     )
     st.warning(found.warning, icon=":material/warning:")
