@@ -26,8 +26,8 @@ from cleaner.types import CleanerError, OnStep
 
 MIN_IMAGES, HELD_OUT = 4, 0.25
 """Fewest images, and the share of them that measures the result and is not searched."""
-MASKED = 0.5
-"""Mask above which a pixel counts as part of the trigger."""
+MASKED, MAX_MASK = 0.5, 0.5
+"""Mask above which a pixel counts as part of the trigger, and the share of the image up to which masks are compared."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def compare_with_attack(
 ) -> Inversion:
     """Add the known attack: its target, the overlap of both masks, and the ASR of its trigger on the held-out images.
 
-    Raises `CleanerError` if the data do not name the target class.
+    A trigger that changes over half of the image has no overlap: any mask would be part of it. Raises `CleanerError` if
+    the data do not name the target class.
     """
     index = data.class_index(target_class)
     held_out = _split(make_probe(clip, data, int(inversion.settings["images"]), None))[1]
@@ -119,8 +120,9 @@ def compare_with_attack(
     true_asr = others.count(trigger, index) / len(others) if changes_images else None
     iou = None
     if changes_images and inversion.png:
-        true_mask = trigger.mask(others.images([0]))[0, 0] > MASKED
-        iou = measure_overlap(decode_layers(inversion, true_mask.shape[-1])[3] > MASKED, true_mask.cpu())
+        true_mask = trigger.mask(others.images([0]))[0, 0].cpu() > MASKED
+        if true_mask.float().mean() <= MAX_MASK:
+            iou = measure_overlap(decode_layers(inversion, true_mask.shape[-1])[3] > MASKED, true_mask)
     return replace(inversion, target_class=target_class, true_asr=true_asr, iou=iou)
 
 

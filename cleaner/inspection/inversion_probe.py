@@ -73,14 +73,15 @@ class Probe:
 
 
 def make_probe(clip: Clip, data: CaptionData, n: int, on_step: OnStep | None) -> Probe:
-    """Return the probe of the first `n` images; `on_step` receives "prompts".
+    """Return the probe of `n` images in random order; `on_step` receives "prompts".
 
     Raises `CleanerError` for fewer than two classes, no images, and for a model whose features are not finite.
     """
     if len(data.class_names) < 2:
         raise CleanerError("trigger inversion compares classes: name at least two (classes=FILE or classes=a,b,c).")
     data = data.with_transform(clip.framing)
-    rows = torch.arange(min(n, len(data)))
+    # Files are often sorted by class, but the images that measure the result must be like those that are searched.
+    rows = torch.from_numpy(numpy_generator("inversion images").permutation(len(data))[:n])
     if not len(rows):
         raise CleanerError(f"{data.name or 'the data'} has no images: choose other data.")
     encoder = Encoder(clip, on_step=on_step)

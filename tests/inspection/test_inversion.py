@@ -15,6 +15,7 @@ from cleaner.data.base import TensorData
 from cleaner.data.images import decode_png
 from cleaner.evaluation.encode import Encoder
 from cleaner.inspection.inversion import InversionConfig, compare_with_attack, decode_layers, invert, measure_overlap
+from cleaner.inspection.inversion_probe import make_probe
 from cleaner.models.clip import Clip
 from cleaner.runs.inversion import Inversion, find_trigger_file, locate_inversion, read_inversion, write_inversion
 from cleaner.types import Cancelled, CleanerError, StepReport
@@ -138,8 +139,24 @@ def test_the_inverted_trigger_gives_the_same_figure_from_its_file(planted: Clip,
     file = find_trigger_file(write_inversion(found, tmp_path))
     assert file is not None
     trigger = TRIGGERS["inverted"](path=str(file))
-    features = planted.encode_image(trigger(data.images(range(30, 40))))
-    assert (features.argmax(dim=1) == 2).float().mean().item() == found.asr
+    held_out = make_probe(planted, data, 40, None).subset(slice(30, None))
+    assert held_out.count(trigger, 2) / len(held_out) == found.asr
+
+
+def test_images_are_shuffled_since_files_are_often_sorted(planted: Clip) -> None:
+    data = make_images()
+    pixels = make_probe(planted, data, 10, None).pixels
+    first = (data.images(range(10)) * 255).round().to(torch.uint8)
+    assert len(pixels) == 10
+    assert not torch.equal(pixels, first)
+    assert torch.equal(make_probe(planted, data, 10, None).pixels, pixels)
+
+
+def test_a_trigger_on_the_whole_image_has_no_overlap(planted: Clip) -> None:
+    found = invert(planted, make_images(), replace(CONFIG, search_steps=12, patch_steps=12))
+    compared = compare_with_attack(found, planted, make_images(), TRIGGERS["blended"](), "cup")
+    assert compared.iou is None
+    assert compared.true_asr is not None
 
 
 def test_files_of_an_inversion(tmp_path: Path, planted: Clip) -> None:
