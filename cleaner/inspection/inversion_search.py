@@ -11,13 +11,13 @@ from cleaner.inspection.inversion_probe import PASS_IMAGES, Probe
 from cleaner.losses.inversion import target_loss
 from cleaner.types import CleanerError, OnStep, StepReport
 
-FIRST_SIZE, MAX_SIZE = 0.005, 0.25
+FIRST_SIZE, MAX_SIZE = 0.02, 0.25
 """Root mean square of a perturbation at the start, and the largest, as shares of the range of a pixel."""
 HALF = 0.5
 """Share of the images that a perturbation has to move."""
 GROWTH, SMOOTHING = 1.05, 0.7
 """Factor by which the size changes in a step, and the weight of earlier batches in the share of moved images."""
-STEP_SIZE, MOMENTUM = 0.2, 0.9
+STEP_SIZE, MOMENTUM = 0.1, 0.9
 """Length of a step as a share of the perturbation's size, and how much of the last step is kept."""
 AVERAGED = 10
 """Last steps over which the size is averaged."""
