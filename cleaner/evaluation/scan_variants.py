@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
 
+from torch import Tensor
+
 from cleaner.attacks.base import TRIGGERS, Trigger
 from cleaner.config import Parameter, changed_parameters, parameters
 from cleaner.data.base import CaptionData
@@ -83,6 +85,12 @@ def _other_values(p: Parameter, value: Any) -> list[Any]:
     return [other for other in candidates if other != value and (p.choices is not None or low <= other <= high)]
 
 
+def _drop_equal(variants: Mapping[str, Trigger], image: Tensor) -> dict[str, Trigger]:
+    """Return the settings that change an image (1, 3, H, W) differently: a seed often seeds only a random place."""
+    first = {trigger(image).numpy().tobytes(): label for label, trigger in reversed(variants.items())}
+    return {label: trigger for label, trigger in variants.items() if label in set(first.values())}
+
+
 @dataclass(frozen=True)
 class VariantScan:
     """The results of the most promising settings, largest rise first.
@@ -107,9 +115,11 @@ def scan_variants(
     `scan` does.
     """
     few = min(SCREENED_IMAGES, len(data) // 3)
-    variants = list_variants(triggers)
+    if not few:
+        raise CleanerError(f"a scan of many settings needs at least three images, not {len(data)}: use more.")
+    variants = _drop_equal(list_variants(triggers), data.with_transform(clip.framing).images([0]))
     screened = scan(clip, data.subset(range(few)), variants, few, on_step, stage="screen")
     best = dict.fromkeys(result.trigger for result in sorted(screened, key=lambda result: -result.rise))
     labels = [*list(best)[:CONFIRMED], *map(describe_variant, triggers.values())]
-    chosen = {label: variants[label] for label in labels}
+    chosen = {label: variants[label] for label in labels if label in variants}
     return VariantScan(scan(clip, data.subset(range(few, len(data))), chosen, n, on_step), chosen, len(variants))

@@ -19,7 +19,7 @@ from cleaner.evaluation.scan_variants import (
     scan_variants,
 )
 from cleaner.models.clip import Clip
-from cleaner.types import Cancelled, StepReport
+from cleaner.types import Cancelled, CleanerError, StepReport
 
 PLANTED = TRIGGERS["badnet"](patch_size=56, position="top-left", seed=3)
 
@@ -62,7 +62,7 @@ def test_a_planted_setting_is_found_and_measured_on_other_images(planted: Clip, 
     assert found.triggers[best.trigger] == PLANTED
     assert (best.before, best.after, best.n) == (0.0, 1.0, 20)
     assert best.is_significant
-    assert found.tried == len(list_variants(triggers))
+    assert 0 < found.tried <= len(list_variants(triggers))
     assert {"badnet", "blended"} <= set(found.triggers)
     assert len(found.triggers) <= CONFIRMED + 2
     assert list(dict.fromkeys(report.stage for report in seen)) == ["screen", "scan"]
@@ -72,6 +72,18 @@ def test_a_planted_setting_is_found_and_measured_on_other_images(planted: Clip, 
 def test_the_images_that_choose_do_not_measure(planted: Clip, toy_data: TensorData) -> None:
     found = scan_variants(planted, toy_data, {"badnet": TRIGGERS["badnet"]()}, 1000)
     assert found.results[0].n == len(toy_data) - min(SCREENED_IMAGES, len(toy_data) // 3)
+
+
+def test_settings_that_change_nothing_are_tried_once(planted: Clip, toy_data: TensorData) -> None:
+    triggers = {"badnet_stripes": TRIGGERS["badnet_stripes"]()}  # its seed matters for random places alone
+    places = {trigger.position for trigger in list_variants(triggers).values()}
+    found = scan_variants(planted, toy_data, triggers, 20)
+    assert found.tried == 4 * (len(places) - 1) + 4 * 6
+
+
+def test_too_few_images_are_one_sentence(planted: Clip, toy_data: TensorData) -> None:
+    with pytest.raises(CleanerError, match="at least three images"):
+        scan_variants(planted, toy_data.subset([0, 1]), {"badnet": TRIGGERS["badnet"]()}, 20)
 
 
 def test_it_can_be_canceled(planted: Clip, toy_data: TensorData) -> None:
