@@ -87,8 +87,10 @@ def _other_values(p: Parameter, value: Any) -> list[Any]:
 
 def _drop_equal(variants: Mapping[str, Trigger], image: Tensor) -> dict[str, Trigger]:
     """Return the settings that change an image (1, 3, H, W) differently: a seed often seeds only a random place."""
-    first = {trigger(image).numpy().tobytes(): label for label, trigger in reversed(variants.items())}
-    return {label: trigger for label, trigger in variants.items() if label in set(first.values())}
+    kept: dict[bytes, str] = {}
+    for label, trigger in variants.items():
+        kept.setdefault(trigger(image).numpy().tobytes(), label)
+    return {label: variants[label] for label in kept.values()}
 
 
 @dataclass(frozen=True)
