@@ -120,7 +120,7 @@ def compare_with_attack(
     true_asr = others.count(trigger, index) / len(others) if changes_images else None
     iou = None
     if changes_images and inversion.png:
-        true_mask = trigger.mask(others.images([0]))[0, 0].cpu() > MASKED
+        true_mask = trigger.mask(others.images(torch.tensor([0])))[0, 0].cpu() > MASKED
         if true_mask.float().mean() <= MAX_MASK:
             iou = measure_overlap(decode_layers(inversion, true_mask.shape[-1])[3] > MASKED, true_mask)
     return replace(inversion, target_class=target_class, true_asr=true_asr, iou=iou)

@@ -41,7 +41,7 @@ def invert_patch(
     best, smallest, moved, weight, start = None, math.inf, 0.0, WEIGHT, time.perf_counter()
     for step in range(steps):
         layers = logits.sigmoid()
-        images = probe.draw(batch_size, "inverted patch", seed, step)
+        images = probe.images(probe.draw(batch_size, "inverted patch", seed, step))
         features = probe.encode(blend_rgba(images, layers))
         total = inversion_loss(
             features,

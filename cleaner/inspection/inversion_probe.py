@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -35,13 +35,13 @@ class Probe:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def images(self, rows: Sequence[int] | Tensor) -> Tensor:
+    def images(self, rows: Tensor) -> Tensor:
         """Return images (n, 3, H, W) in [0, 1] on the model's device."""
-        return self.pixels[torch.as_tensor(rows)].to(self.clip.device).float() / 255
+        return self.pixels[rows].to(self.clip.device).float() / 255
 
     def draw(self, count: int, *keys: int | str) -> Tensor:
-        """Return images drawn at random, a function of `keys`."""
-        return self.images(numpy_generator(*keys).choice(len(self), min(count, len(self)), replace=False))
+        """Return rows drawn at random, a function of `keys`."""
+        return torch.from_numpy(numpy_generator(*keys).choice(len(self), min(count, len(self)), replace=False))
 
     def encode(self, images: Tensor) -> Tensor:
         """Return unit features (n, D) of images on the model's device; gradients flow to the pixels."""

@@ -31,7 +31,7 @@ def search_classes(
     A perturbation d of each class descends the class's `losses.inversion.target_loss` along the normalized gradient,
     with momentum, within the ball of its size (root mean square over pixels and channels, at most `MAX_SIZE`); the size
     shrinks while at least half of the batch is classified as the class, and grows while it is not. All classes see the
-    same batches. `on_step` receives "search".
+    same batches, without the images that the model takes for the class anyway. `on_step` receives "search".
     """
     classes = probe.classifier.shape[1]
     side = probe.pixels.shape[-1]
@@ -40,9 +40,9 @@ def search_classes(
     moved, history, start = torch.zeros_like(sizes), [], time.perf_counter()
     groups = torch.arange(classes).split(max(1, PASS_IMAGES // batch_size))
     for step in range(steps):
-        images = probe.draw(batch_size, "inversion search", seed, step)
+        rows = probe.draw(batch_size, "inversion search", seed, step)
         for group in groups:
-            gradient, hits = _push(probe, images, perturbation[group], group)
+            gradient, hits = _push(probe, rows, perturbation[group], group)
             moved[group] = SMOOTHING * moved[group] + (1 - SMOOTHING) * hits
             velocity[group] = MOMENTUM * velocity[group] + gradient
         sizes = torch.where(moved >= HALF, sizes / GROWTH, sizes * GROWTH).clamp(max=MAX_SIZE)
@@ -54,22 +54,23 @@ def search_classes(
     return resistance
 
 
-def _push(probe: Probe, images: Tensor, perturbation: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+def _push(probe: Probe, rows: Tensor, perturbation: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradient (K, 3, H, W) of each class's loss, of root mean square 1, and its share of moved images (K,).
 
-    images: (B, 3, H, W); group: (K,) the classes of `perturbation` (K, 3, H, W).
+    rows: (B,) of the batch; group: (K,) the classes of `perturbation` (K, 3, H, W).
     """
+    images, is_other = probe.images(rows), (probe.predicted[rows] != group[:, None]).to(perturbation)
     perturbation = perturbation.clone().requires_grad_()
     perturbed = (images[None] + perturbation[:, None]).clamp(0, 1).flatten(0, 1)
     targets = group.to(images.device).repeat_interleave(len(images))
     features = probe.encode(perturbed)
     loss = target_loss(features, probe.classifier, targets, probe.logit_scale)
-    (gradient,) = torch.autograd.grad(loss.sum(), perturbation)
+    (gradient,) = torch.autograd.grad((loss * is_other.flatten()).sum(), perturbation)
     if not gradient.isfinite().all():
         raise CleanerError("the gradient of this model is not finite: choose another checkpoint, or precision fp32.")
     size = _measure_size(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
-    hits = probe.classify(features) == targets
-    return gradient / size, hits.view(len(group), -1).float().mean(dim=1)
+    hits = (probe.classify(features) == targets).view_as(is_other) * is_other
+    return gradient / size, hits.sum(dim=1) / is_other.sum(dim=1).clamp(min=1)
 
 
 def _measure_size(perturbation: Tensor) -> Tensor:
