@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, replace
 
+import torch
 from torch import Tensor
 
 from cleaner.attacks.base import Trigger
