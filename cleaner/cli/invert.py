@@ -14,7 +14,14 @@ from cleaner.cli.options import make_options_class
 from cleaner.cli.output import Progress, format_table, print_json
 from cleaner.inspection.inversion import InversionConfig, compare_with_attack, invert
 from cleaner.runs.folders import is_run_folder
-from cleaner.runs.inversion import ESTIMATE_NOTE, RESULT_FILE, Inversion, locate_inversion, write_inversion
+from cleaner.runs.inversion import (
+    ESTIMATE_NOTE,
+    NOT_CONVERGED,
+    RESULT_FILE,
+    Inversion,
+    locate_inversion,
+    write_inversion,
+)
 from cleaner.runs.run import load_run
 from cleaner.types import CleanerError
 
@@ -89,6 +96,8 @@ def describe_findings(inversion: Inversion) -> list[str]:
             f"Inverted trigger: ASR@1 {inversion.asr:.3f} [{low:.3f}, {high:.3f}], n = {inversion.n:,} held-out images "
             f"of {inversion.data}; it masks {inversion.masked_share:.1%} of the image. {ESTIMATE_NOTE}"
         )
+        if not inversion.has_converged:
+            lines.append(NOT_CONVERGED)
     if inversion.target_class is not None:
         figures = [("mask IoU", inversion.iou), ("ASR@1 of the true trigger", inversion.true_asr)]
         measured = "; ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)

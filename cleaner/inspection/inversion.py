@@ -52,8 +52,8 @@ def invert(
 ) -> Inversion:
     """Return the class of `data` that gives way most easily, and its inverted trigger. Labels are not used.
 
-    Deterministic under `config.seed`. `on_step` receives "prompts", "search" and "invert", this one with previews. That
-    no class gives way is a result: `suspect` is None. Raises `CleanerError` for fewer than two classes or four images,
+    Deterministic under `config.seed`. `on_step` receives "prompts", "images", "search" and "invert", this one with
+    previews. That no class gives way is a result: `suspect` is None. Raises `CleanerError` for fewer than two classes or four images,
     and for a broken model.
     """
     config, start = config or InversionConfig(), time.perf_counter()

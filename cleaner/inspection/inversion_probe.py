@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from cleaner.data.base import CaptionData
 from cleaner.evaluation.encode import Encoder, prefetch_batches
 from cleaner.models.clip import Clip
 from cleaner.seed import numpy_generator
-from cleaner.types import CleanerError, OnStep
+from cleaner.types import CleanerError, OnStep, StepReport
 
 PASS_IMAGES = 256
 """Most images of a forward pass."""
@@ -73,7 +74,7 @@ class Probe:
 
 
 def make_probe(clip: Clip, data: CaptionData, n: int, on_step: OnStep | None) -> Probe:
-    """Return the probe of `n` images in random order; `on_step` receives "prompts".
+    """Return the probe of `n` images in random order; `on_step` receives "prompts" and "images".
 
     Raises `CleanerError` for fewer than two classes, no images, and for a model whose features are not finite.
     """
@@ -86,7 +87,7 @@ def make_probe(clip: Clip, data: CaptionData, n: int, on_step: OnStep | None) ->
         raise CleanerError(f"{data.name or 'the data'} has no images: choose other data.")
     encoder = Encoder(clip, on_step=on_step)
     classifier = encoder.build_classifier(data)
-    pixels, predicted = [], []
+    pixels, predicted, done, start = [], [], 0, time.perf_counter()
     for _, images in prefetch_batches(data, rows, encoder.image_batch):
         scores = encoder.encode_image(images) @ classifier
         if not scores.isfinite().all():
@@ -95,5 +96,8 @@ def make_probe(clip: Clip, data: CaptionData, n: int, on_step: OnStep | None) ->
             )
         pixels.append((images * 255).round().to(torch.uint8))
         predicted.append(scores.argmax(dim=1))
+        done += len(images)
+        if on_step is not None:
+            on_step(StepReport("images", done, len(rows), time.perf_counter() - start))
     # Tensors of inference mode carry no gradient.
     return Probe(clip, torch.cat(pixels), classifier.clone().to(clip.device), torch.cat(predicted).clone())

@@ -35,6 +35,7 @@ ANOMALY = 2.0
 """Outlier index from which a class counts as anomalous, as in Neural Cleanse."""
 MAD_SCALE = 1.4826
 """Makes the median absolute deviation of normal values their standard deviation."""
+NOT_CONVERGED = "The patch moves fewer images than asked for: raise the steps of patch and mask, or lower the share."
 ESTIMATE_NOTE = (
     "An estimate: another trigger than the attacker's may do the same, and optimization finds a trigger for some class "
     "of a clean model too."
@@ -93,6 +94,11 @@ class Inversion:
         """Return how much less the first class resists than the second, as a share of the second, 0..1."""
         first, second = sorted(self.classes.values())[:2]
         return 1 - first / second if second else 0.0
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the patch moves the share of images that was asked for, within the interval of its ASR."""
+        return self.interval is not None and self.interval[1] >= self.settings.get("success", 0)
 
     @property
     def is_right(self) -> bool | None:

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from cleaner.plots import inversion as charts
-from cleaner.runs.inversion import ESTIMATE_NOTE, Inversion, locate_inversion
+from cleaner.runs.inversion import ESTIMATE_NOTE, NOT_CONVERGED, Inversion, locate_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.types import OnStep, StepReport
 from pages._shared import cache, forms
@@ -121,6 +121,8 @@ def _show_result(subject: Subject, found: Inversion) -> None:
     if found.suspect is None:
         return
     _show_triggers(subject, found)
+    if not found.has_converged:
+        st.info(NOT_CONVERGED, icon=":material/info:")
     st.warning(ESTIMATE_NOTE, icon=":material/warning:")
     _show_uses(subject)
 

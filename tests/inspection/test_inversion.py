@@ -70,8 +70,8 @@ def test_is_deterministic_under_its_seed(planted: Clip) -> None:
 def test_reports_steps_and_previews_and_can_be_canceled(planted: Clip) -> None:
     seen: list[StepReport] = []
     invert(planted, make_images(), replace(CONFIG, search_steps=12, patch_steps=12), seen.append)
-    assert [report.stage for report in seen] == ["search"] * 12 + ["invert"] * 12
-    assert all(report.losses["total"] > 0 for report in seen[12:])
+    assert [report.stage for report in seen] == ["images"] + ["search"] * 12 + ["invert"] * 12
+    assert all(report.losses["total"] > 0 for report in seen[13:])
     previews = [report.picture for report in seen if report.picture]
     assert len(previews) == 3
     assert decode_png(previews[0]).shape == (3, 32, 64)
@@ -178,5 +178,8 @@ def test_outlier_index_and_margin() -> None:
     assert found.outlier_index == pytest.approx((5 - 1) / (1.4826 * 1))
     assert found.margin == pytest.approx(0.75)
     assert found.is_anomalous
+    weak, strong = (replace(found, settings={"success": 0.9}, interval=(0.7, high)) for high in (0.85, 0.92))
+    assert not weak.has_converged
+    assert strong.has_converged
     even = replace(found, classes=dict.fromkeys(values, 2.0))
     assert (even.outlier_index, even.margin, even.is_anomalous) == (0.0, 0.0, False)
