@@ -18,7 +18,7 @@ import tyro
 from benchmarks import protocol
 from cleaner.cli.output import Progress
 from cleaner.data.base import load_data
-from cleaner.inspection.inversion import InversionConfig, compare_with_attack, invert
+from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.models.clip import load_clip
 from cleaner.models.devices import configure_torch
 from cleaner.presets import home_data
@@ -76,13 +76,11 @@ def measure_cell(model: str, attack: str, seed: int) -> dict[str, Any]:
 
 def measure_run(run: Run, seed: int) -> dict[str, Any]:
     """Return the row of a backdoored run."""
-    assert run.trigger is not None
-    assert run.target_class is not None
     config = InversionConfig(seed=seed)
     data = load_data(home_data(run.config["model"]), split="clean", size=config.images)
     row = results.make_row(None, run)
-    found = invert(run.clip, data, config, Progress(f"{row['trigger']} {seed}"))
-    found = compare_with_attack(found, run.clip, data, run.trigger, run.target_class)
+    label = f"{row['trigger']} {seed}"
+    found = invert(run.clip, data, config, Progress(label), trigger=run.trigger, target_class=run.target_class)
     return protocol.stamp_row(row | describe(found))
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from cleaner.cli.folders import check_writable
-from cleaner.cli.inputs import OWN_DATA_HELP, RUN_OR_MODEL_HELP, load_run_or_model, load_split, resolve_data
+from cleaner.cli.inputs import OWN_DATA_HELP, RUN_OR_MODEL_HELP, load_model, load_split, resolve_data
 from cleaner.cli.options import make_options_class
 from cleaner.cli.output import Progress, format_table, print_json
-from cleaner.inspection.inversion import InversionConfig, compare_with_attack, invert
+from cleaner.inspection.inversion import InversionConfig, invert
 from cleaner.runs.folders import is_run_folder
 from cleaner.runs.inversion import (
     ESTIMATE_NOTE,
@@ -55,12 +56,10 @@ class Invert:
             raise CleanerError(f"{out} already holds an inversion and was not overwritten: choose another --out.")
         check_writable(out)
         data = load_split(resolve_data(self.data, self.model), "clean", config.images)
-        clip = load_run_or_model(self.model)
-        inversion = invert(clip, data, config, Progress())
-        if is_run:
-            attack = load_run(self.model)
-            if attack.trigger is not None and attack.target_class is not None:
-                inversion = compare_with_attack(inversion, clip, data, attack.trigger, attack.target_class)
+        run = load_run(self.model) if is_run else None
+        clip = load_model(self.model) if run is None else run.clip
+        attack: dict[str, Any] = {} if run is None else {"trigger": run.trigger, "target_class": run.target_class}
+        inversion = invert(clip, data, config, Progress(), **attack)
         write_inversion(inversion, out)
         if self.json:
             print_json(
@@ -72,8 +71,7 @@ class Invert:
 
 def describe_inversion(inversion: Inversion) -> str:
     """Return the result as text: the classes that give way most easily, the suspect and its trigger."""
-    values = sorted(inversion.classes.values())
-    median = values[len(values) // 2]
+    median = statistics.median(inversion.classes.values())
     rows = [
         (name, f"{inversion.classes[name]:.4f}", f"{inversion.classes[name] / median:.2f}")
         for name in inversion.ranking[:TOP_CLASSES]

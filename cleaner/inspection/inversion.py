@@ -48,22 +48,30 @@ class InversionConfig:
 
 
 def invert(
-    clip: Clip, data: CaptionData, config: InversionConfig | None = None, on_step: OnStep | None = None
+    clip: Clip,
+    data: CaptionData,
+    config: InversionConfig | None = None,
+    on_step: OnStep | None = None,
+    *,
+    trigger: Trigger | None = None,
+    target_class: str | None = None,
 ) -> Inversion:
     """Return the class of `data` that gives way most easily, and its inverted trigger. Labels are not used.
 
-    Deterministic under `config.seed`. `on_step` receives "prompts", "images", "search" and "invert", this one with
-    previews. That no class gives way is a result: `suspect` is None. Raises `CleanerError` for fewer than two classes or four images,
-    and for a broken model.
+    trigger, target_class: of the known attack, if any, which the result is compared with. Deterministic under
+    `config.seed`. `on_step` receives "prompts", "images", "search" and "invert", this one with previews. That no class
+    gives way is a result: `suspect` is None. Raises `CleanerError` for fewer than two classes or four images, for data
+    that do not name the target class, and for a broken model.
     """
     config, start = config or InversionConfig(), time.perf_counter()
+    target = None if target_class is None else data.class_index(target_class)
     searched, held_out = _split(make_probe(clip, data, config.images, on_step))
     resistance = search_classes(
         searched, steps=config.search_steps, batch_size=config.search_batch, seed=config.seed, on_step=on_step
     )
     index = min(range(len(resistance)), key=resistance.__getitem__)
     classes = dict(zip(data.class_names, resistance, strict=True))
-    inversion = Inversion(clip.name, data.name, classes, None, asdict(config), 0.0)
+    inversion = Inversion(clip.name, data.name, classes, None, asdict(config), 0.0, target_class=target_class)
     others = searched.others(index)
     if resistance[index] < MAX_SIZE and len(others):
         layers = invert_patch(
@@ -76,6 +84,8 @@ def invert(
             on_step=on_step,
         )
         inversion = _measure(replace(inversion, suspect=data.class_names[index], png=encode_png(layers)), held_out)
+    if trigger is not None and target is not None:
+        inversion = _compare(inversion, held_out.others(target), trigger, target)
     return replace(inversion, seconds=round(time.perf_counter() - start, 1))
 
 
@@ -106,25 +116,17 @@ def _measure(inversion: Inversion, held_out: Probe) -> Inversion:
     )
 
 
-def compare_with_attack(
-    inversion: Inversion, clip: Clip, data: CaptionData, trigger: Trigger, target_class: str
-) -> Inversion:
-    """Add the known attack: its target, the overlap of both masks, and the ASR of its trigger on the held-out images.
+def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int) -> Inversion:
+    """Add what the true trigger does to held-out images of other classes, and the overlap of both masks.
 
-    A trigger that changes over half of the image has no overlap: any mask would be part of it. Raises `CleanerError` if
-    the data do not name the target class.
+    A trigger that changes over half of the image has no overlap: any mask would be part of it.
     """
-    index = data.class_index(target_class)
-    held_out = _split(make_probe(clip, data, int(inversion.settings["images"]), None))[1]
-    others = held_out.others(index)
-    changes_images = "image" in trigger.modalities and len(others)
-    true_asr = others.count(trigger, index) / len(others) if changes_images else None
-    iou = None
-    if changes_images and inversion.png:
-        true_mask = trigger.mask(others.images(torch.tensor([0])))[0, 0].cpu() > MASKED
-        if true_mask.float().mean() <= MAX_MASK:
-            iou = measure_overlap(decode_layers(inversion, true_mask.shape[-1])[3] > MASKED, true_mask)
-    return replace(inversion, target_class=target_class, true_asr=true_asr, iou=iou)
+    if "image" not in trigger.modalities or not len(others):
+        return inversion
+    true_mask, iou = trigger.mask(others.images(torch.tensor([0])).cpu())[0, 0] > MASKED, None
+    if inversion.png and true_mask.float().mean() <= MAX_MASK:
+        iou = measure_overlap(decode_layers(inversion, true_mask.shape[-1])[3] > MASKED, true_mask)
+    return replace(inversion, true_asr=others.count(trigger, target) / len(others), iou=iou)
 
 
 def measure_overlap(first: Tensor, second: Tensor) -> float:

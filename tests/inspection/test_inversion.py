@@ -14,7 +14,7 @@ from cleaner.attacks import TRIGGERS
 from cleaner.data.base import TensorData
 from cleaner.data.images import decode_png
 from cleaner.evaluation.encode import Encoder
-from cleaner.inspection.inversion import InversionConfig, compare_with_attack, decode_layers, invert, measure_overlap
+from cleaner.inspection.inversion import InversionConfig, decode_layers, invert, measure_overlap
 from cleaner.inspection.inversion_probe import make_probe
 from cleaner.models.clip import Clip
 from cleaner.runs.inversion import Inversion, find_trigger_file, locate_inversion, read_inversion, write_inversion
@@ -104,25 +104,24 @@ def test_invalid_input_ends_with_one_sentence(planted: Clip, monkeypatch: pytest
         invert(planted, make_images().subset([]), CONFIG)
     with pytest.raises(CleanerError, match="at least 4 images"):
         invert(planted, make_images(3), CONFIG)
-    found = invert(planted, make_images(), replace(CONFIG, search_steps=12, patch_steps=12))
     with pytest.raises(CleanerError, match="zebra"):
-        compare_with_attack(found, planted, make_images(), TRIGGERS["badnet"](), "zebra")
+        invert(planted, make_images(), CONFIG, trigger=TRIGGERS["badnet"](), target_class="zebra")
     monkeypatch.setattr(Clip, "encode_image", lambda self, images: torch.full((len(images), 4), torch.nan))
     with pytest.raises(CleanerError, match="another checkpoint"):
         invert(planted, make_images(), CONFIG)
 
 
 def test_comparison_with_the_known_attack(planted: Clip) -> None:
-    found = invert(planted, make_images(), CONFIG)
     trigger = TRIGGERS["badnet"](patch_size=56)  # 8 px of 32
-    compared = compare_with_attack(found, planted, make_images(), trigger, "cup")
+    compared = invert(planted, make_images(), CONFIG, trigger=trigger, target_class="cup")
     assert compared.is_right
     assert compared.true_asr == 1.0
     mask = torch.zeros(32, 32, dtype=torch.bool)
     mask[-CORNER:, -CORNER:] = True
-    assert compared.iou == pytest.approx(measure_overlap(decode_layers(found, 32)[3] > 0.5, mask))
-    assert compare_with_attack(found, planted, make_images(), trigger, "kite").is_right is False
-    text = compare_with_attack(found, planted, make_images(), TRIGGERS["text_only"](), "cup")
+    assert compared.iou == pytest.approx(measure_overlap(decode_layers(compared, 32)[3] > 0.5, mask))
+    short = replace(CONFIG, search_steps=12, patch_steps=12)
+    assert invert(planted, make_images(), short, trigger=trigger, target_class="apple").is_right is False
+    text = invert(planted, make_images(), short, trigger=TRIGGERS["text_only"](), target_class="cup")
     assert (text.iou, text.true_asr) == (None, None)
 
 
@@ -153,8 +152,8 @@ def test_images_are_shuffled_since_files_are_often_sorted(planted: Clip) -> None
 
 
 def test_a_trigger_on_the_whole_image_has_no_overlap(planted: Clip) -> None:
-    found = invert(planted, make_images(), replace(CONFIG, search_steps=12, patch_steps=12))
-    compared = compare_with_attack(found, planted, make_images(), TRIGGERS["blended"](), "cup")
+    short = replace(CONFIG, search_steps=12, patch_steps=12)
+    compared = invert(planted, make_images(), short, trigger=TRIGGERS["blended"](), target_class="cup")
     assert compared.iou is None
     assert compared.true_asr is not None
 

@@ -43,14 +43,13 @@ def make_inversion(
 ) -> None:
     """Invert the trigger of a model and store the result in `folder`; run: the attack that it is compared with."""
     import_library()
-    from cleaner.inspection.inversion import compare_with_attack, invert
+    from cleaner.inspection.inversion import invert
 
-    clip, images = load_model(model), load_data(data, on_step)
-    inversion = invert(clip, images, config, wrap_in_thread(on_step))
-    attack = load_run(run) if run is not None else None
-    if attack is not None and attack.trigger is not None and attack.target_class is not None:
-        inversion = compare_with_attack(inversion, clip, images, attack.trigger, attack.target_class)
-    write_inversion(inversion, folder)
+    attack: dict[str, Any] = {}
+    if run is not None:
+        attack = {"trigger": load_run(run).trigger, "target_class": load_run(run).target_class}
+    images = load_data(data, on_step)
+    write_inversion(invert(load_model(model), images, config, wrap_in_thread(on_step), **attack), folder)
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
