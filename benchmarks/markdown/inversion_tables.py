@@ -19,6 +19,7 @@ HEADER = (
     "ASR inverted",
     "ASR true",
     "mask IoU",
+    "inside",
     "masked",
     "seconds",
 )
@@ -35,8 +36,9 @@ def inversion(root: Path) -> str:
     images = int(rows[0]["inversion"]["settings"]["images"])
     return (
         f"{table}\n\n{images:,} unlabeled images, a quarter of them held out for the ASR. Stands out: outlier index of "
-        "2 or more; for a clean model this is a false alarm. Several seeds: mean [minimum, maximum]. Seconds on "
-        f"{result['device']}; commit {result['commit']}."
+        "2 or more; for a clean model this is a false alarm. Inside: share of the inverted mask inside the true one. "
+        "Several seeds: mean [minimum, maximum]. "
+        f"Seconds on {result['device']}; commit {result['commit']}."
     )
 
 
@@ -53,7 +55,7 @@ def _format_line(rows: list[Row]) -> list[str]:
     return [f"`{rows[0]['model']}`", label, right, figures[0], stands_out, *figures[1:], seconds]
 
 
-FIGURES = (("outlier_index", 1), ("asr", 2), ("true_asr", 2), ("iou", 2), ("masked_share", 3))
+FIGURES = (("outlier_index", 1), ("asr", 2), ("true_asr", 2), ("iou", 2), ("inside", 2), ("masked_share", 3))
 
 
 def _count(outcomes: Sequence[bool]) -> str:

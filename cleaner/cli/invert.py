@@ -97,7 +97,11 @@ def describe_findings(inversion: Inversion) -> list[str]:
         if not inversion.has_converged:
             lines.append(NOT_CONVERGED)
     if inversion.target_class is not None:
-        figures = [("mask IoU", inversion.iou), ("ASR@1 of the true trigger", inversion.true_asr)]
+        figures = [
+            ("mask IoU", inversion.iou),
+            ("share of the mask inside the true one", inversion.inside),
+            ("ASR@1 of the true trigger", inversion.true_asr),
+        ]
         measured = "; ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
         right = (
             "the suspect is right" if inversion.is_right else f"the suspect is wrong, it was {inversion.target_class}"

@@ -123,10 +123,13 @@ def _compare(inversion: Inversion, others: Probe, trigger: Trigger, target: int)
     """
     if "image" not in trigger.modalities or not len(others):
         return inversion
-    true_mask, iou = trigger.mask(others.images(torch.tensor([0])).cpu())[0, 0] > MASKED, None
-    if inversion.png and true_mask.float().mean() <= MAX_MASK:
-        iou = measure_overlap(decode_layers(inversion, true_mask.shape[-1])[3] > MASKED, true_mask)
-    return replace(inversion, true_asr=others.count(trigger, target) / len(others), iou=iou)
+    compared = replace(inversion, true_asr=others.count(trigger, target) / len(others))
+    true_mask = trigger.mask(others.images(torch.tensor([0])).cpu())[0, 0] > MASKED
+    if not inversion.png or true_mask.float().mean() > MAX_MASK:
+        return compared
+    mask = decode_layers(inversion, true_mask.shape[-1])[3]
+    inside = (mask[true_mask].sum() / mask.sum().clamp(min=torch.finfo(mask.dtype).tiny)).item()
+    return replace(compared, iou=measure_overlap(mask > MASKED, true_mask), inside=inside)
 
 
 def measure_overlap(first: Tensor, second: Tensor) -> float:

@@ -150,7 +150,8 @@ def _show_figures(found: Inversion) -> None:
         asr.caption(f"95% {format_percent(low)} to {format_percent(high)}, n = {found.n:,}")
     if found.iou is not None:
         overlap.metric("Overlap of the masks", f"{found.iou:.2f}", help="Intersection over union with the true mask.")
-        overlap.caption(f"true trigger: ASR {format_percent(found.true_asr)}")
+        inside, true_asr = format_percent(found.inside, 0), format_percent(found.true_asr)
+        overlap.caption(f"{inside} of the mask is on the true one; true trigger: ASR {true_asr}")
 
 
 def _show_triggers(subject: Subject, found: Inversion) -> None:

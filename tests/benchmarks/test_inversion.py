@@ -14,7 +14,7 @@ from cleaner.runs.inversion import Inversion
 def make_row(trigger: str | None, seed: int, *, suspect: str | None, iou: float | None) -> dict[str, Any]:
     target = None if trigger is None else "a"
     asr, values = (None, {"a": 4.0, "b": 4.0, "c": 5.0}) if suspect is None else (0.9, {"a": 1.0, "b": 4.0, "c": 5.0})
-    found = Inversion("m", "d", values, suspect, {"images": 1000}, 20.0, asr, None, 250, 0.01, target, iou, 0.99)
+    found = Inversion("m", "d", values, suspect, {"images": 1000}, 20.0, asr, None, 250, 0.01, target, iou, iou, 0.99)
     return {"model": "scenes-lite", "trigger": trigger, "seed": seed, **describe(found)}
 
 
@@ -31,7 +31,7 @@ def test_a_line_per_attack_and_the_clean_model(tmp_path: Path) -> None:
     lines = inversion_tables.inversion(tmp_path).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:5]]
     assert cells[0][:4] == ["`scenes-lite`", "BadNet patch", "1 of 2", "2.0 [2.0, 2.0]"]
-    assert cells[0][7:] == ["0.50 [0.25, 0.75]", "0.010 [0.010, 0.010]", "20"]
+    assert cells[0][7:] == ["0.50 [0.25, 0.75]", "0.50 [0.25, 0.75]", "0.010 [0.010, 0.010]", "20"]
     assert cells[1][1:5] == ["none (clean model)", "-", "0.0", "no"]
     assert cells[1][5:8] == ["-", "0.99", "-"]
     assert cells[2][1:3] == ["BadNet patch, run `example`", "yes"]

@@ -119,6 +119,8 @@ def test_comparison_with_the_known_attack(planted: Clip) -> None:
     mask = torch.zeros(32, 32, dtype=torch.bool)
     mask[-CORNER:, -CORNER:] = True
     assert compared.iou == pytest.approx(measure_overlap(decode_layers(compared, 32)[3] > 0.5, mask))
+    assert compared.inside is not None
+    assert compared.inside > 0.8
     short = replace(CONFIG, search_steps=12, patch_steps=12)
     assert invert(planted, make_images(), short, trigger=trigger, target_class="apple").is_right is False
     text = invert(planted, make_images(), short, trigger=TRIGGERS["text_only"](), target_class="cup")
