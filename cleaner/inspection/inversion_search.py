@@ -31,13 +31,15 @@ def search_classes(
     A perturbation d of each class descends the class's `losses.inversion.target_loss` along the normalized gradient,
     with momentum, within the ball of its size (root mean square over pixels and channels, at most `MAX_SIZE`); the size
     shrinks while at least half of the batch is classified as the class, and grows while it is not. All classes see the
-    same batches, without the images that the model takes for the class anyway. `on_step` receives "search".
+    same batches, without the images that the model takes for the class anyway. A class that was never reached resists
+    at `MAX_SIZE`. `on_step` receives "search".
     """
     classes = probe.classifier.shape[1]
     side = probe.pixels.shape[-1]
     perturbation = torch.zeros(classes, 3, side, side, device=probe.clip.device)
     velocity, sizes = torch.zeros_like(perturbation), torch.full((classes,), FIRST_SIZE, device=probe.clip.device)
-    moved, history, start = torch.zeros_like(sizes), [], time.perf_counter()
+    moved, has_moved = torch.zeros_like(sizes), torch.zeros_like(sizes, dtype=torch.bool)
+    history, start = [], time.perf_counter()
     groups = torch.arange(classes).split(max(1, PASS_IMAGES // batch_size))
     for step in range(steps):
         rows = probe.draw(batch_size, "inversion search", seed, step)
@@ -45,12 +47,14 @@ def search_classes(
             gradient, hits = _push(probe, rows, perturbation[group], group)
             moved[group] = SMOOTHING * moved[group] + (1 - SMOOTHING) * hits
             velocity[group] = MOMENTUM * velocity[group] + gradient
+        has_moved |= moved >= HALF
         sizes = torch.where(moved >= HALF, sizes / GROWTH, sizes * GROWTH).clamp(max=MAX_SIZE)
         perturbation = _clip_size(perturbation - STEP_SIZE * sizes.view(-1, 1, 1, 1) * velocity, sizes)
         history.append(sizes)
         if on_step is not None:
             on_step(StepReport("search", step + 1, steps, time.perf_counter() - start))
-    resistance: list[float] = torch.stack(history[-AVERAGED:]).mean(dim=0).tolist()
+    final = torch.stack(history[-AVERAGED:]).mean(dim=0)
+    resistance: list[float] = torch.where(has_moved, final, MAX_SIZE).tolist()
     return resistance
 
 

@@ -13,7 +13,7 @@ from cleaner.runs.inversion import locate_inversion, read_inversion
 from tests.conftest import TINY_TEXT
 from tests.data.files import write_table
 
-FEW = ["--images", "24", "--search-steps", "12", "--search-batch", "2", "--patch-steps", "12", "--batch-size", "4"]
+FEW = ["--images", "24", "--search-steps", "60", "--search-batch", "2", "--patch-steps", "12", "--batch-size", "4"]
 
 
 @pytest.fixture(scope="module")
