@@ -8,13 +8,15 @@ from cleaner.types import CleanerError
 from pages._shared import cache, inversion_view, pickers, state, trigger_scan
 from pages._shared.frame import page
 from pages._shared.inversion_view import Subject
-from pages._shared.state import KEEP, escape_markdown
+from pages._shared.state import KEEP
 
 LEAD = "**Find the trigger of a model that you do not trust**: try the known ones, or invert an unknown one."
 METHODS = {
     "scan": "Does a known trigger move it?",
     "invert": "What would its trigger look like?",
 }
+
+TITLES = {"scan": "Known triggers", "invert": "Suspect class and inverted trigger"}
 
 
 def find_subject() -> Subject:
@@ -29,12 +31,12 @@ def find_subject() -> Subject:
     return Subject(cache.make_model_key(model), model, data, None)
 
 
-def choose_method() -> str:
-    """Draw the choice of the method; return its key."""
+def choose_method(subject: Subject) -> str:
+    """Draw the choice of the method; return its key. A stored inversion is shown first."""
     method = st.segmented_control(
         "Method",
         list(METHODS),
-        default="scan",
+        default="scan" if cache.load_inversion(subject.stored_folder) is None else "invert",
         format_func=METHODS.__getitem__,
         key="search.method",
         label_visibility="collapsed",
@@ -45,11 +47,10 @@ def choose_method() -> str:
 
 with page("Trigger search", LEAD):
     subject = find_subject()
-    method = choose_method()
+    method = choose_method(subject)
     with st.spinner("Loading PyTorch …"):
         cache.triggers()
-    title = subject.run.label if subject.run is not None else subject.name
-    st.subheader(escape_markdown(title), anchor=False)
+    st.markdown(f"#### {state.section_title(TITLES[method], subject.run)}")
     if method == "scan":
         model = subject.name if subject.run is None else str(subject.run.folder / "model.safetensors")
         trigger_scan.show(model, subject.data, "search.scan")

@@ -147,6 +147,16 @@ def locate_inversion(run: Path | None, model: str = "") -> Path:
     return cache_root() / "inversions" / key[:32]
 
 
+def find_inversion(run: Path | None, model: str = "") -> Path:
+    """Return the folder of the stored inversion of a run or model, which need not exist; an own one before a shipped.
+
+    run, model: as in `locate_inversion`.
+    """
+    own = locate_inversion(run, model)
+    shipped = own if run is None else run / FOLDER
+    return own if (own / RESULT_FILE).exists() else shipped if (shipped / RESULT_FILE).exists() else own
+
+
 def find_trigger_file(folder: Path) -> Path | None:
     """Return the inverted trigger in a result folder; None if the folder holds no inversion.
 
@@ -167,5 +177,5 @@ def adopt_inversion(defense: Any, run: Path | None, model: str = "") -> Any:
     """
     if not defense.needs_inversion or defense.path:
         return defense
-    file = find_trigger_file(locate_inversion(run, model))
+    file = find_trigger_file(find_inversion(run, model))
     return defense if file is None else replace(defense, path=str(file))

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from cleaner.plots import inversion as charts
-from cleaner.runs.inversion import ESTIMATE_NOTE, NOT_CONVERGED, Inversion, locate_inversion
+from cleaner.runs.inversion import ESTIMATE_NOTE, NOT_CONVERGED, Inversion, find_inversion, locate_inversion
 from cleaner.runs.record import RunRecord
 from cleaner.types import OnStep, StepReport
 from pages._shared import cache, forms
@@ -44,7 +44,13 @@ class Subject:
 
     @property
     def result_folder(self) -> Path:
+        """Where the result of a search goes."""
         return locate_inversion(self.run_folder, self.name)
+
+    @property
+    def stored_folder(self) -> Path:
+        """Where the result in view is, which need not exist."""
+        return find_inversion(self.run_folder, self.name)
 
 
 def show(subject: Subject) -> None:
@@ -53,7 +59,7 @@ def show(subject: Subject) -> None:
     with left:
         config = _choose_config()
         work = ("invert", subject.name, str(config))
-        stored = cache.load_inversion(subject.result_folder)
+        stored = cache.load_inversion(subject.stored_folder)
         label = "Find the trigger" if stored is None else "Search again"
         if st.button(label, key="search.invert.go", type="primary", icon=":material/play_arrow:"):
             st.session_state[REQUEST] = work
@@ -168,7 +174,7 @@ def _show_triggers(subject: Subject, found: Inversion) -> None:
 def _show_uses(subject: Subject) -> None:
     """Draw what the inverted trigger is good for."""
     link("Defend", "Train it away: choose “Unlearn inverted trigger”")
-    folder = shlex.quote(str(subject.result_folder))
+    folder = shlex.quote(str(subject.stored_folder))
     with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
         st.code(
             f"python -m cleaner evaluate {shlex.quote(subject.name)} --trigger {folder} --target-class CLASS\n"

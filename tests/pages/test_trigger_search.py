@@ -27,8 +27,9 @@ def test_a_trigger_is_inverted_and_kept(open_page: OpenPage, tmp_path: Path) -> 
     app.segmented_control(key="search.method").set_value("invert").run()
     assert "Not searched yet" in page_text(app)
     app.select_slider(key="search.invert.images").set_value(200).run()
-    for name, value in (("search_steps", 60), ("search_batch", 2), ("patch_steps", 10), ("batch_size", 4)):
+    for name, value in (("search_steps", 60), ("patch_steps", 10), ("batch_size", 4)):
         app.number_input(key=f"search.invert.{name}").set_value(value).run()
+    app.slider(key="search.invert.search_batch").set_value(2).run()
     press(app, "search.invert.go")
     assert not errors(app)
     found = read_inversion(locate_inversion(attacked))
