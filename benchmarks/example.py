@@ -3,7 +3,8 @@
 One model, backdoored and cleaned three ways in the quick setting, the default of the pages. Shipped runs contain only
 the quantized difference to the built-in model's weights; their metrics are those of the shipped weights, and their
 config has those of the full run. Their films show the training of the full run. The backdoored run has the scores of
-its training pairs and the inversion of its trigger. To remake shipped runs, delete their folders first; --remeasure only measures them.
+its training pairs and the inversion of its trigger. To remake shipped runs, delete their folders first; --remeasure
+only measures them.
 """
 
 from __future__ import annotations
@@ -150,8 +151,10 @@ def ensure_inversion(folder: Path) -> None:
     if not (folder / FOLDER / RESULT_FILE).exists():
         run, config = load_run(folder), InversionConfig()
         images = load_data("scenes", split="clean", size=config.images)
-        attack = {"trigger": run.trigger, "target_class": run.target_class}
-        write_inversion(invert(run.clip, images, config, Progress("inversion"), **attack), folder / FOLDER)
+        found = invert(
+            run.clip, images, config, Progress("inversion"), trigger=run.trigger, target_class=run.target_class
+        )
+        write_inversion(found, folder / FOLDER)
 
 
 def find_example_image(suspect: Run, models: dict[str, Clip], test: CaptionData) -> dict[str, object]:

@@ -38,7 +38,8 @@ def invert_patch(
     noise = 0.1 * torch.randn(3, side, side, generator=torch_generator("inverted pattern", seed))
     logits = torch.cat([noise, torch.full((1, side, side), FIRST_LOGIT)]).to(probe.clip.device).requires_grad_()
     adam = torch.optim.Adam([logits], lr=STEP_SIZE, betas=BETAS)
-    best, smallest, moved, weight, start = None, math.inf, 0.0, WEIGHT, time.perf_counter()
+    best: Tensor | None = None
+    smallest, moved, weight, start = math.inf, 0.0, WEIGHT, time.perf_counter()
     for step in range(steps):
         layers = logits.sigmoid()
         images = probe.images(probe.draw(batch_size, "inverted patch", seed, step))
