@@ -55,17 +55,17 @@ def _format(value: Any) -> str:
 
 def _list_variants_of(trigger: Trigger) -> Iterator[tuple[int, Trigger]]:
     """Yield (number of changed settings, trigger), fewest changes first; settings that are refused are left out."""
-    options = {
-        p.name: other for p in parameters(type(trigger)) if (other := _other_values(p, getattr(trigger, p.name)))
-    }
-    given = {p.name: getattr(trigger, p.name) for p in parameters(type(trigger))}
+    kind: Any = type(trigger)
+    given = {p.name: getattr(trigger, p.name) for p in parameters(kind)}
+    options = {p.name: other for p in parameters(kind) if (other := _other_values(p, given[p.name]))}
     for count in range(len(options) + 1):
         for names in combinations(options, count):
             for values in product(*(options[name] for name in names)):
                 try:
-                    yield count, type(trigger)(**{**given, **dict(zip(names, values, strict=True))})
+                    variant = kind(**{**given, **dict(zip(names, values, strict=True))})
                 except CleanerError:
                     continue
+                yield count, variant
 
 
 def _other_values(p: Parameter, value: Any) -> list[Any]:
