@@ -40,6 +40,8 @@ class Trigger(Method, ABC):
     """What the attacker must change at test time: "image", "text", or both."""
     target_captions: ClassVar[str] = "templates"
     """How captions of poisoned pairs are written (`data.poison.TARGET_CAPTIONS`)."""
+    is_estimate: ClassVar[bool] = False
+    """Whether it stands for an attacker's unknown trigger, so that its success rate is an estimate."""
     covers_image: ClassVar[bool] = False
     """Whether the trigger covers the whole image, even pixels that happen to keep their value."""
 

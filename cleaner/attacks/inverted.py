@@ -25,6 +25,7 @@ class InvertedTrigger(FileTrigger):
     label: ClassVar[str] = "Inverted trigger (estimate)"
     source: ClassVar[str] = "arXiv:2506.12411"
     unpublished: ClassVar[str] = "each is found in one model"
+    is_estimate: ClassVar[bool] = True
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return a triggered copy of `images`, (N, 3, H, W) in [0, 1]."""

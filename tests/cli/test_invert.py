@@ -43,7 +43,11 @@ def test_the_result_is_used_by_evaluate_and_the_defense(
     assert found.target_class == "banana"
     assert len(found.classes) == 32
     assert main(["evaluate", str(run), "--trigger", str(folder), "--test-pairs", "40", "--json"]) == 0
-    assert "1" in json.loads(capsys.readouterr().out)["asr"]
+    printed = json.loads(capsys.readouterr().out)
+    assert "1" in printed["asr"]
+    assert printed["is_estimate"]
+    assert main(["evaluate", str(run), "--trigger", str(folder), "--test-pairs", "40"]) == 0
+    assert "an estimate" in capsys.readouterr().out
     small = ["--pairs", "32", "--test-pairs", "40", "--epochs", "1", "--batch-size", "16", "--no-film"]
     defense = ["--defense", "unlearn_trigger", "triggered_share=0.25"]
     assert main(["defend", str(run), *defense, *small, "--out", str(tmp_path / "clean")]) == 0
