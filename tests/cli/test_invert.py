@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import cleaner.cli.invert
 from cleaner.__main__ import main
-from cleaner.models.clip import Architecture, _build_clip, save_clip
-from cleaner.runs.inversion import locate_inversion, read_inversion
+from cleaner.data.base import CaptionData
+from cleaner.data.images import encode_png
+from cleaner.inspection.inversion import InversionConfig
+from cleaner.models.clip import Architecture, Clip, _build_clip, save_clip
+from cleaner.runs.inversion import NOT_CONVERGED, Inversion, locate_inversion, read_inversion
+from cleaner.types import OnStep, StepReport
+from tests.attacks.test_inverted import make_layers
 from tests.conftest import TINY_TEXT
 from tests.data.files import write_table
 
@@ -28,14 +36,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def find_anything(clip: Clip, data: CaptionData, config: InversionConfig, on_step: OnStep, **attack: Any) -> Inversion:
+    """In place of `invert`: an untrained model may have no class that gives way."""
+    on_step(StepReport("invert", 1, 1, 0.0))
+    classes = {name: 1.0 + number for number, name in enumerate(data.class_names)}
+    known = {"target_class": attack["target_class"], "iou": 0.1, "inside": 0.5, "true_asr": 0.9}
+    found = Inversion(clip.name, data.name, classes, data.class_names[0], asdict(config), 1.0, **known)
+    return replace(found, asr=0.5, interval=(0.4, 0.6), n=10, masked_share=0.1, png=encode_png(make_layers()))
+
+
 def test_the_result_is_used_by_evaluate_and_the_defense(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cleaner.cli.invert, "invert", find_anything)
     assert main(["invert", str(run), *FEW]) == 0
     shown = capsys.readouterr()
     assert "Suspect: " in shown.out
     assert "An estimate" in shown.out
     assert "Known attack: " in shown.out
+    assert NOT_CONVERGED in shown.out
     assert "invert: " in shown.err
     folder = locate_inversion(run)
     found = read_inversion(folder)
